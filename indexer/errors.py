@@ -1,0 +1,156 @@
+"""The exception family: every failure a user can cause or meet, with a stable code."""
+
+from __future__ import annotations
+
+
+class CatalensError(Exception):
+    """Base of all expected failures. ``str(error)`` is one line that names what is wrong and where.
+
+    ``code`` is stable and machine-readable; the service puts it into problem documents, the command line exits 1.
+    """
+
+    code = "error"
+
+
+class BadImage(CatalensError):
+    """The bytes are empty, truncated, damaged or no image at all."""
+
+    code = "bad-image"
+
+
+class UnsupportedFormat(BadImage):
+    """A real image, but of a format that is not on the allow-list (or whose optional decoder is not installed)."""
+
+    code = "unsupported-format"
+
+
+class ImageTooLarge(BadImage):
+    """Over the byte or the pixel limit; raised before the pixels are decoded."""
+
+    code = "image-too-large"
+
+
+class BadData(CatalensError):
+    """DATA (folder or manifest) cannot be used at all: missing, no photos, no ``image`` column, unknown column type."""
+
+    code = "bad-data"
+
+
+class BadProduct(CatalensError):
+    """A product that cannot be stored: bad id, wrong attribute type, no photo."""
+
+    code = "bad-product"
+
+
+class UnknownProduct(CatalensError):
+    """No product has this id."""
+
+    code = "unknown-product"
+
+
+class UnknownPhoto(CatalensError):
+    """No stored photo has this content hash, or its file is gone or was changed."""
+
+    code = "unknown-photo"
+
+
+class StaleVersion(CatalensError):
+    """``external_version`` is older than the stored one."""
+
+    code = "stale-version"
+
+
+class RefusedSync(CatalensError):
+    """``import --sync`` would delete more than the allowed share of the catalog."""
+
+    code = "refused-sync"
+
+
+class BadHome(CatalensError):
+    """The home folder does not exist or is not a home."""
+
+    code = "bad-home"
+
+
+class NewerFormat(CatalensError):
+    """A stored thing (home, model, index version) was written by a newer Catalens."""
+
+    code = "newer-format"
+
+
+class Busy(CatalensError):
+    """Another process holds the lock this work needs."""
+
+    code = "busy"
+
+
+class BadModel(CatalensError):
+    """A model folder that is incomplete, damaged or edited by hand; the file is named."""
+
+    code = "bad-model"
+
+
+class UnknownModel(CatalensError):
+    """No such model, or several and none chosen."""
+
+    code = "unknown-model"
+
+
+class WeightsUnavailable(CatalensError):
+    """Pretrained weights cannot be had here; the message says exactly what to do."""
+
+    code = "weights-unavailable"
+
+
+class NoCategories(CatalensError):
+    """The active model has no categories (nothing was trained)."""
+
+    code = "no-categories"
+
+
+class BadVectors(CatalensError):
+    """Vectors of the wrong shape, not finite or not of unit length."""
+
+    code = "bad-vectors"
+
+
+class DamagedIndex(CatalensError):
+    """An index version whose files do not match their checksums; the file is named."""
+
+    code = "damaged-index"
+
+
+class IndexMismatch(CatalensError):
+    """Model and index do not belong together; both embedding ids are named."""
+
+    code = "index-mismatch"
+
+
+class UnknownVersion(CatalensError):
+    """No such index version."""
+
+    code = "unknown-version"
+
+
+class NoIndex(CatalensError):
+    """The home has no active index version yet."""
+
+    code = "no-index"
+
+
+class BadRequest(CatalensError):
+    """An argument out of range or not understood; the message names it."""
+
+    code = "bad-request"
+
+
+class TrainingFailed(CatalensError):
+    """Training cannot start or go on (no labels, one class, loss not finite)."""
+
+    code = "training-failed"
+
+
+class BadSettings(CatalensError):
+    """An unknown setting or a bad value; the message names it."""
+
+    code = "bad-settings"

@@ -1,0 +1,93 @@
+"""``ModelSpec``, the one contract between training and serving."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from indexer.errors import BadModel, NewerFormat
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """One named part of the embedding: a unit vector of ``dim``, scaled by sqrt(``weight``)."""
+
+    name: str  # "a" article and style, "c" colour, "g" general
+    dim: int
+    weight: float  # weights of all blocks sum to 1
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Bytes to network input. Every number is in px or for RGB in [0, 1]."""
+
+    decoder: str  # "full", or "draft2": JPEGs are decoded at the smallest DCT scale that keeps twice the resize side
+    resize: int  # short side (keep_aspect) or both sides, px
+    crop: int  # centre crop, px
+    interpolation: str  # "bicubic" or "bilinear"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    keep_aspect: bool
+
+
+@dataclass(frozen=True)
+class Head:
+    """A classifier on the embedding: one logit per class id, in this order. Names stand in the decision layer."""
+
+    name: str  # "category", or an attribute's name
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model is. No field has a default, so nothing can fall back silently to ImageNet's numbers."""
+
+    format: int
+    backbone: str
+    feature_dim: int  # of the backbone's pooled features
+    numeric: str  # "fp32", "bf16" or "int8": vectors of one index come from one numeric class
+    preprocess: Preprocess
+    blocks: tuple[Block, ...]
+    heads: tuple[Head, ...]
+
+    @property
+    def dim(self) -> int:
+        """D, the length of the embedding."""
+        return sum(block.dim for block in self.blocks)
+
+    def head(self, name: str) -> Head | None:
+        return next((head for head in self.heads if head.name == name), None)
+
+    def embedding_part(self) -> dict[str, Any]:
+        """All that the vector depends on beside tensors: everything but the heads."""
+        whole = asdict(self)
+        del whole["heads"]
+        return whole
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Any, *, where: str) -> ModelSpec:
+        """Strict: a missing or an unknown field is ``BadModel``, a newer format ``NewerFormat``."""
+        if not isinstance(stored, dict):
+            raise BadModel(f"{where}: not an object")
+        found = stored.get("format")
+        if isinstance(found, int) and found > FORMAT:
+            raise NewerFormat(f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+        try:
+            fields = dict(stored)
+            pre = dict(fields.pop("preprocess"))
+            for triple in ("mean", "std"):
+                r, g, b = pre[triple]
+                pre[triple] = (float(r), float(g), float(b))
+            blocks = tuple(Block(**block) for block in fields.pop("blocks"))
+            heads = tuple(Head(head["name"], tuple(head["classes"])) for head in fields.pop("heads"))
+            spec = cls(preprocess=Preprocess(**pre), blocks=blocks, heads=heads, **fields)
+        except (TypeError, KeyError, ValueError) as error:
+            raise BadModel(f"{where}: {error}") from error
+        if not blocks or abs(sum(block.weight for block in blocks) - 1.0) > 1e-6:
+            raise BadModel(f"{where}: block weights must sum to 1")
+        return spec
