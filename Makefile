@@ -1,0 +1,34 @@
+# Set-up, tests, checks and the demonstration. Needs Python >= 3.11 with its venv module, make, and the package registry.
+
+# Real photos for the tests marked "realdata" and for the benchmarks; both do without where it is absent.
+CATALENS_DATA ?= ../shared/data
+export CATALENS_DATA
+
+# The first interpreter that is new enough; name another one with: make PYTHON=/path/to/python
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check setup
+.DEFAULT_GOAL := demo
+
+# make demo SERVE=0 does the same without serving; PORT=9000 serves there.
+demo: $(READY)
+	$(BIN)/catalens demo $(if $(filter 0,$(SERVE)),--no-serve,--serve) $(if $(PORT),--port $(PORT))
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: $(READY)
+
+# Run again only when the requirements change; what is already installed is kept.
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "catalens needs Python 3.11 or newer: install it, or name it with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "catalens needs Python's venv module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,109 @@
+"""The command line: ``catalens``."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module, metadata
+
+import click
+
+from indexer.errors import CatalensError
+
+# command -> the module under tools.commands that defines it. Modules are loaded when their command is asked for.
+COMMANDS = {
+    "demo": "learn",
+    "train": "learn",
+    "evaluate": "learn",
+    "import": "catalog",
+    "schema": "catalog",
+    "model": "model",
+    "index": "index",
+    "serve": "serve",
+    "classify": "ask",
+    "similar": "ask",
+    "tags": "ask",
+    "bench": "measure",
+    "doctor": "measure",
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command's module only when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"tools.commands.{COMMANDS[cmd_name]}")
+        return next(c for c in vars(module).values() if isinstance(c, click.Command) and c.name == cmd_name)
+
+
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(f"catalens {metadata.version('catalens')}")
+        ctx.exit()
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--version", is_flag=True, callback=_version, expose_value=False, is_eager=True, help="Print the version."
+)
+def cli() -> None:
+    """Visual search and tagging for shop catalogs: product photos in; categories, similar products and tags out."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's own) and return its exit code: 0 done, 1 failed, 2 wrong usage.
+
+    A failure is one line on stderr; ``CATALENS_DEBUG=1`` adds the traceback.
+    """
+    try:
+        code = cli.main(args=arguments, prog_name="catalens", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted", 130)
+    except click.ClickException as error:
+        return _failed(error.format_message())
+    except CatalensError as error:
+        return _failed(str(error))
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is left to say, nor must the interpreter try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _failed(_os_reason(error))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _failed(f"unexpected failure, {reason} (CATALENS_DEBUG=1 shows where)")
+
+
+def _failed(reason: str, code: int = 1) -> int:
+    if os.environ.get("CATALENS_DEBUG", "") not in ("", "0"):
+        traceback.print_exc()
+    click.echo(f"catalens: {' '.join(reason.split())}", err=True)
+    return code
+
+
+def _os_reason(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk{where}"
+    return f"{error.strerror or error}{where}"
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Commands around a model: the demonstration, training, evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.console import answer, cell, progress, say, table
+from tools.options import AnyPath, FromSignature, device_option, given, json_option
+
+TRAIN = "indexer.training.run:train"
+EVALUATE = "indexer.training.evaluate:evaluate"
+DEMO = "tools.demo:demo"
+
+# The figures people ask for first; the rest of an evaluation is in its JSON document and report.
+HEADLINES = (
+    "n",
+    "accuracy",
+    "top5_accuracy",
+    "macro_f1",
+    "ece",
+    "hit_rate_at_1",
+    "hit_rate_at_10",
+    "map",
+    "instance_hit_rate_at_1",
+)
+
+
+@click.command()
+@click.option("--serve/--no-serve", default=True, show_default=True, help="Serve the page at the end, or exit.")
+@click.option("--dir", "folder", type=AnyPath, cls=FromSignature, source=DEMO, help="Where everything is put.")
+@click.option("--port", type=int, cls=FromSignature, source=DEMO, help="Port of the page.")
+@json_option
+def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> None:
+    """Do the main job on a sample catalog: train, index, ask, serve.
+
+    What is already there from an earlier run is used again.
+    """
+    from tools import demo as job
+
+    options = given(folder=folder, port=port)
+    result = job.demo(**options)
+    answer(result, as_json, job.show)
+    if serve:
+        job.serve(result, **given(port=port))
+
+
+@click.command()
+@click.argument("data", type=AnyPath)
+@click.option("--out", type=AnyPath, required=True, help="The model folder to write.")
+@click.option("--backbone", cls=FromSignature, source=TRAIN, help="Name of the pretrained network.")
+@click.option("--weights", type=AnyPath, help="A local file with the backbone's weights.")
+@click.option("--recipe", type=click.Choice(["linear"]), cls=FromSignature, source=TRAIN, help="How to train.")
+@click.option("--epochs", type=click.IntRange(1), cls=FromSignature, source=TRAIN, help="Passes over the train photos.")
+@click.option("--lr", type=float, cls=FromSignature, source=TRAIN, help="Peak learning rate.")
+@click.option("--batch-size", type=click.IntRange(2), cls=FromSignature, source=TRAIN, help="Photos per step.")
+@click.option("--seed", type=int, cls=FromSignature, source=TRAIN, help="Fixes the split and the training.")
+@click.option(
+    "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
+)
+@device_option(TRAIN)
+@json_option
+def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Train on DATA (a folder of class folders, or a manifest) and write a model folder."""
+    from indexer.training.run import train as job
+
+    with progress("train") as callback:
+        report = job(data, out, progress=callback, **given(**options))
+    answer(report, as_json, lambda document: _show_training(document, out))
+
+
+def _show_training(report: dict[str, Any], out: Path) -> None:
+    flat = {name: value for name, value in report.items() if isinstance(value, (str, int, float, bool))}
+    table(("", "value"), flat.items(), title=f"Trained {out}")
+    say(f"next: catalens evaluate {out} DATA, or catalens index build --home HOME --model {out} --activate")
+
+
+@click.command()
+@click.argument("model", type=AnyPath)
+@click.argument("data", type=AnyPath)
+@click.option("--split", cls=FromSignature, source=EVALUATE, help="The split whose photos are the queries.")
+@click.option("--report", type=AnyPath, help="Write the whole report into this folder.")
+@device_option(EVALUATE)
+@json_option
+def evaluate(model: Path, data: Path, as_json: bool, **options: Any) -> None:
+    """Measure MODEL on DATA: classification, retrieval, tags, each with a 95% interval."""
+    from indexer.training.evaluate import evaluate as job
+
+    with progress("evaluate") as callback:
+        figures = job(model, data, progress=callback, **given(**options))
+    answer(figures, as_json, _show_figures)
+
+
+def _show_figures(figures: dict[str, Any]) -> None:
+    intervals = figures.get("intervals") or {}
+
+    def row(name: str, value: Any) -> tuple[str, str, str]:
+        low_high = intervals.get(name)
+        return name, cell(value), f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
+
+    rows = [row(name, figures.get(name)) for name in HEADLINES]
+    rows += [row(f"tags.{name}", value) for name, value in (figures.get("tags") or {}).items()]
+    for name, both in (figures.get("attributes") or {}).items():
+        rows += [row(f"{name}, {way}", value) for way, value in both.items()]
+    table(("figure", "value", "95% interval"), rows)

@@ -1,0 +1,55 @@
+"""Commands that look at this machine and measure Catalens on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.console import answer, cell, say, table
+from tools.options import AnyPath, json_option
+
+
+@click.command()
+@click.option("--home", type=AnyPath, envvar="CATALENS_HOME", help="Look at this home too (or set CATALENS_HOME).")
+@json_option
+def doctor(home: Path | None, as_json: bool) -> None:
+    """Say what this machine has (GPU, FAISS build, threads, weights) and what is wrong with it."""
+    from tools import doctor as job
+
+    answer(job.examine(home), as_json, job.show)
+
+
+@click.command()
+@click.argument("name", metavar="NAME|list")
+@click.option("--only", multiple=True, metavar="PART", help="Only this part of the benchmark; repeatable.")
+@click.option(
+    "--work", type=AnyPath, help="Keep what the benchmark builds here, and use it again (default: temporary)."
+)
+@json_option
+def bench(name: str, only: tuple[str, ...], work: Path | None, as_json: bool) -> None:
+    """Run the benchmark NAME, or list them. The real photos are read from CATALENS_DATA."""
+    from tools.bench import framework
+
+    if name == "list":
+        answer({"benchmarks": framework.listing()}, as_json, _show_list)
+        return
+    answer(framework.run(name, only=only, work=work), as_json, _show_result)
+
+
+def _show_list(found: dict[str, Any]) -> None:
+    columns = ("name", "parts", "about")
+    table(columns, [[row[column] for column in columns] for row in found["benchmarks"]])
+
+
+def _show_result(result: dict[str, Any]) -> None:
+    for row in result["rows"]:
+        shown = {name: value for name, value in row.items() if not isinstance(value, (dict, list))}
+        table(("", "value"), shown.items(), title=row.get("part"))
+        click.echo()
+    goals = result["goals"]
+    met = {True: "yes", False: "NO", None: "not measured"}
+    rows = [(g["name"], f"{g['op']} {g['goal']:g}", cell(g["value"]), met[g["met"]]) for g in goals]
+    table(("goal", "wanted", "value", "met"), rows)
+    say(f"{sum(1 for goal in goals if goal['met'])} of {len(goals)} goals met")

@@ -1,0 +1,139 @@
+"""What commands share when they speak: one JSON document or a table on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+Progress = Callable[[int, int], None]
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON's own types: dataclasses, paths, sets and numpy numbers are unfolded.
+
+    A dataclass that has a ``to_json`` method is trusted to know its own form.
+    """
+    if hasattr(value, "to_json"):
+        return plain(value.to_json())
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy arrays and scalars
+        return plain(value.tolist())
+    return value
+
+
+def answer(document: Any, as_json: bool, human: Callable[[Any], None]) -> None:
+    """Print ``document`` as the one JSON document on stdout, or let ``human`` print it."""
+    document = plain(document)
+    if as_json:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        human(document)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+    """A table on stdout; numbers stand right, ``None`` is a dash."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [list(row) for row in rows]
+    shown = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for position, name in enumerate(columns):
+        numeric = any(isinstance(row[position], (int, float)) for row in rows)
+        shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell(value)) for value in row))  # Text: an id such as "[red]" is no markup
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False).print(shown)
+
+
+def cell(value: Any) -> str:
+    """One value as people read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress]:
+    """A progress callback ``(done, total)`` with rate and time left on stderr.
+
+    On a terminal a bar; elsewhere a line at the end and every ten seconds, so that a log stays readable.
+    """
+    if sys.stderr.isatty() and "CATALENS_PLAIN" not in os.environ:
+        with _bar(label) as callback:
+            yield callback
+    else:
+        yield _lines(label)
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(show_speed=True),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None, rate="")
+
+        def callback(done: int, total: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield callback
+
+
+def _lines(label: str, every_s: float = 10.0) -> Progress:
+    start = last = time.monotonic()
+    finished = False
+
+    def callback(done: int, total: int) -> None:
+        nonlocal start, last, finished
+        now = time.monotonic()
+        if finished and done < total:  # the next stage of the same work
+            start, finished = now, False
+        if finished or (done < total and now - last < every_s):
+            return
+        last, finished = now, done >= total
+        rate = done / max(now - start, 1e-9)
+        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
+        say(f"{label}: {done}/{total}, {rate:,.1f}/s{left}")
+
+    return callback

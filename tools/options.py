@@ -1,0 +1,72 @@
+"""Options that several commands share, and the way an option's default is read from the function that uses it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+AnyPath = click.Path(path_type=Path)
+
+
+class FromSignature(click.Option):
+    """An option without a default of its own: where it is not given, the called function's default holds.
+
+    ``source`` is ``"module:function"`` (or a dataclass) and ``name`` its parameter (by default the option's own);
+    ``--help`` reads the default from there.
+    """
+
+    def __init__(self, *args: Any, source: str = "", parameter: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.source = source
+        self.parameter = parameter or self.name or ""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        default = signature_default(self.source, self.parameter) if self.source else None
+        if record is None or default is None or default is False:
+            return record
+        return record[0], f"{record[1]}  [default: {default}]"
+
+
+def signature_default(source: str, parameter: str) -> Any:
+    """The default that ``module:function`` (or dataclass) gives to ``parameter``; None where it gives none."""
+    module, _, name = source.partition(":")
+    target = getattr(import_module(module), name)
+    if is_dataclass(target):
+        found = {field.name: field.default for field in fields(target)}.get(parameter, MISSING)
+        return None if found is MISSING else found
+    default = inspect.signature(target).parameters[parameter].default
+    return None if default is inspect.Parameter.empty else default
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given on the command line: those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json``: one JSON document on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document on stdout.")(command)
+
+
+def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--home``: the one folder that holds models, the catalog, photos and index versions."""
+    return click.option(
+        "--home",
+        type=AnyPath,
+        envvar="CATALENS_HOME",
+        default=Path("catalens-home"),
+        show_default=True,
+        help="The folder of models, catalog, photos and index versions (or set CATALENS_HOME).",
+    )(command)
+
+
+def device_option(source: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--device``: where the network runs."""
+    return click.option("--device", cls=FromSignature, source=source, help="auto, cpu, cuda or cuda:N.")
