@@ -1,0 +1,177 @@
+"""Attribute types: inferred from values, checked, and read from text."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Literal, get_args
+
+from indexer.errors import BadData
+
+AttributeType = Literal["string", "number", "bool", "datetime", "list"]
+AttributeValue = str | float | int | bool | list[Any] | None
+TYPES: tuple[str, ...] = get_args(AttributeType)
+# Names that mean something else in manifests and filters.
+RESERVED = frozenset({"product_id", "image", "title", "category", "tags", "split"})
+
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].+)?", re.ASCII)
+_INT64 = 2**63
+
+
+def type_name(column: str, given: str) -> AttributeType:
+    """``given`` as a type. Raises ``BadData`` that names the column and the unknown type."""
+    if given not in TYPES:
+        raise BadData(f"column {column!r}: unknown type {given!r} (use one of {', '.join(TYPES)})")
+    return given  # type: ignore[return-value]
+
+
+def checked_types(given: Mapping[str, str]) -> dict[str, AttributeType]:
+    """All of ``given`` through ``type_name``; a column that is never an attribute is refused too."""
+    for column in given:
+        if column in RESERVED:
+            raise BadData(f"column {column!r} is no attribute, so it takes no type")
+    return {column: type_name(column, given_type) for column, given_type in given.items()}
+
+
+def datetime_seconds(text: str) -> float:
+    """Seconds since 1970 of an ISO 8601 date or date-time; without a zone it is read as UTC. Raises ``ValueError``."""
+    if not _DATE.fullmatch(text):
+        raise ValueError(f"{text!r} is not like 2024-05-31 or 2024-05-31T12:00:00Z")
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def is_missing(value: object) -> bool:
+    """Nothing, NaN, blank text or an empty list. The text ``NA`` is a value."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value)) or value == []
+
+
+def infer(values: Iterable[object], *, text: bool) -> AttributeType | None:
+    """The narrowest type that all present values have; None where there are none.
+
+    ``text``: the values were cells of a CSV file, so numbers, bools and ``|``-joined lists are read from text too.
+    Digits with a leading zero, or too many for 64 bits, are codes and stay strings.
+    """
+    present = [value for value in values if not is_missing(value)]
+    if not present:
+        return None
+    if text:
+        cells = [str(value).strip() for value in present]
+        if all(cell.lower() in ("true", "false") for cell in cells):
+            return "bool"
+        numbers = [cell for cell in cells if cell.lower() != "nan"]
+        if numbers and all(_looks_number(cell) for cell in numbers):
+            return "number"
+    else:
+        if all(isinstance(value, bool) for value in present):
+            return "bool"
+        if all(isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in present):
+            return "number"
+        if any(isinstance(value, list) for value in present):
+            return "list"
+        cells = [value.isoformat() if isinstance(value, date) else value for value in present]  # type: ignore[misc]
+    if all(isinstance(cell, str) and _is_datetime(cell) for cell in cells):
+        return "datetime"
+    if text and any("|" in cell for cell in cells) and all(_looks_joined(cell) for cell in cells):
+        return "list"
+    return "string"
+
+
+def _looks_number(cell: str) -> bool:
+    if _LEADING_ZERO.match(cell) or not _NUMBER.fullmatch(cell):
+        return False
+    if _INTEGER.fullmatch(cell):
+        return len(cell) <= 20 and -_INT64 <= int(cell) < _INT64
+    return math.isfinite(float(cell))
+
+
+def _looks_joined(cell: str) -> bool:
+    return all(part and part == part.strip() for part in cell.split("|"))
+
+
+def _is_datetime(cell: str) -> bool:
+    try:
+        datetime_seconds(cell.strip())
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def read(value: object, wanted: AttributeType) -> AttributeValue:
+    """A feed's value as ``wanted``: text is parsed, anything may become a string. None where it is missing.
+
+    Raises ``ValueError`` that says what was expected and what stands there.
+    """
+    if is_missing(value):
+        return None
+    if isinstance(value, Decimal):
+        value = int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, date):
+        value = value.isoformat()
+    if wanted == "list":
+        parts = value.split("|") if isinstance(value, str) else value if isinstance(value, list) else [value]
+        return check([part for part in parts if not is_missing(part)], wanted) or None
+    if wanted == "string" and not isinstance(value, str):
+        if isinstance(value, int | float | list):
+            return json.dumps(value, ensure_ascii=False)
+        raise ValueError(_mismatch(wanted, value))
+    if isinstance(value, str) and wanted in ("number", "bool", "datetime"):
+        cell = value.strip()
+        if wanted == "bool" and cell.lower() in ("true", "false"):
+            return cell.lower() == "true"
+        if wanted == "number" and cell.lower() == "nan":
+            return None
+        if wanted == "number" and _INTEGER.fullmatch(cell) and len(cell) <= 20:
+            return check(int(cell), wanted)
+        if wanted == "number" and _NUMBER.fullmatch(cell):
+            return check(float(cell), wanted)
+        return check(cell, wanted)
+    return check(value, wanted)
+
+
+def check(value: object, wanted: AttributeType) -> AttributeValue:
+    """``value`` itself if it already has the type ``wanted``. Raises ``ValueError`` with a plain reason."""
+    fits = False
+    if wanted == "string":
+        fits = isinstance(value, str)
+    elif wanted == "bool":
+        fits = isinstance(value, bool)
+    elif wanted == "number":
+        fits = _is_number(value)
+    elif wanted == "datetime":
+        fits = isinstance(value, str) and _is_datetime(value)
+    elif isinstance(value, list):
+        fits = all(isinstance(part, str | bool) or _is_number(part) for part in value)
+    if not fits:
+        raise ValueError(_mismatch(wanted, value))
+    _check_unicode(value)
+    return value  # type: ignore[return-value]
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -_INT64 <= value < _INT64 if isinstance(value, int) else math.isfinite(value)
+
+
+def _check_unicode(value: object) -> None:
+    for part in value if isinstance(value, list) else [value]:
+        if isinstance(part, str):
+            try:
+                part.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError("the text is not valid Unicode") from error
+
+
+def _mismatch(wanted: str, value: object) -> str:
+    shown = ascii(value) if len(ascii(value)) <= 60 else ascii(value)[:57] + "..."
+    return f"expected {wanted}, got {shown}"

@@ -1,0 +1,377 @@
+"""DATA (class folders, split folders, a plain folder of photos, a manifest) to rows, for training and import alike."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from indexer.catalog import attributes as attr
+from indexer.catalog.attributes import AttributeType, AttributeValue
+from indexer.catalog.manifests import SUFFIXES, Skipped, Table, read_manifest
+from indexer.errors import BadData
+
+__all__ = ["SPLITS", "AttributeType", "AttributeValue", "Dataset", "Row", "Skipped", "assign_splits", "read_dataset"]
+
+SPLITS = ("train", "validation", "test")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".avif", ".avifs", ".heic", ".heif"),
+)
+MAX_ID = 256
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photo of one product. All rows of a product carry the same title, category, tags, split and attributes."""
+
+    where: str
+    product_id: str
+    image: Path
+    title: str | None
+    category: tuple[str, ...] | None  # from the top level to the leaf
+    tags: tuple[str, ...]
+    split: str | None  # one of SPLITS
+    attributes: dict[str, AttributeValue]  # present values only
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What DATA holds: the usable rows, what was left out and why, the attributes' types."""
+
+    root: Path
+    rows: list[Row]
+    skipped: list[Skipped]
+    types: dict[str, AttributeType]
+    warnings: list[Skipped] = field(default_factory=list)  # rows kept, but not all they say
+    given_types: frozenset[str] = frozenset()  # of ``types``, those the caller fixed; the others are inferred
+    mentioned: frozenset[str] = frozenset()  # every product id read, also of skipped rows: the feed does not lack them
+
+    def by_product(self) -> dict[str, list[Row]]:
+        """Rows of each product, products and rows in the order of first appearance."""
+        products: dict[str, list[Row]] = {}
+        for row in self.rows:
+            products.setdefault(row.product_id, []).append(row)
+        return products
+
+
+def assign_splits(product_ids: Iterable[str], seed: int) -> dict[str, str]:
+    """70% train, 15% validation, 15% test by SHA-256(seed, product_id): stable whatever else the data holds."""
+    splits = {}
+    for product_id in product_ids:
+        digest = hashlib.sha256(f"{seed}\0{product_id}".encode()).digest()
+        share = int.from_bytes(digest[:8], "big") / 2**64
+        splits[product_id] = "train" if share < 0.70 else "validation" if share < 0.85 else "test"
+    return splits
+
+
+def bad_product_id(product_id: str) -> str | None:
+    """Why this text cannot be a product id, or None if it can: printable, 1 to 256 characters, not ``.`` or ``..``."""
+    if not product_id.strip():
+        return "the product id is empty"
+    if product_id in (".", ".."):
+        return f"the product id cannot be {product_id!r}"
+    if len(product_id) > MAX_ID:
+        return f"the product id has {len(product_id)} characters, more than {MAX_ID}"
+    # A wide or no-break space counts as printable, unlike for Python.
+    if not all(
+        char.isprintable() or (char.isspace() and char > "\x9f" and char not in "\u2028\u2029") for char in product_id
+    ):
+        return f"the product id {product_id!a} is not printable text"
+    return None
+
+
+def read_dataset(data: Path, *, types: Mapping[str, str] | None = None) -> Dataset:
+    """Read DATA without opening a photo; rows whose photo is missing are skipped with a reason.
+
+    ``types`` fixes attribute types by column, the others are inferred. A row whose value does not fit a fixed type is
+    skipped. Raises ``BadData`` where DATA is missing or unusable as a whole, or a type has an unknown name.
+    """
+    data = Path(data)
+    fixed = attr.checked_types(types or {})
+    if not data.exists():
+        raise BadData(f"{data} does not exist")
+    if data.is_file():
+        return _from_manifest(data, fixed)
+    if not data.is_dir():
+        raise BadData(f"{data} is neither a folder nor a manifest")
+    try:
+        top = sorted(entry for entry in data.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise BadData(f"{data} cannot be read: {error.strerror}") from error
+    manifests = [entry for entry in top if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+    if len(manifests) > 1:
+        names = ", ".join(entry.name for entry in manifests)
+        raise BadData(f"{data} holds several manifests ({names}): name the one to read")
+    if manifests:
+        return _from_manifest(manifests[0], fixed)
+    return _from_folder(data, fixed)
+
+
+# --- folders ---------------------------------------------------------------------------------------------------------
+
+
+def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
+    photos = sorted(_photos_below(root))
+    if not photos:
+        raise BadData(f"{root} holds no photos")
+    skipped: list[Skipped] = []
+    photos = _drop_beside_splits(photos, skipped)
+    tops = {parts[0] for parts in photos if len(parts) > 1}
+    split_layout = bool(tops) and tops <= set(SPLITS)
+    located: list[tuple[str | None, tuple[str, ...]]] = []  # split, path below it
+    for parts in photos:
+        if split_layout and len(parts) > 1:
+            located.append((parts[0], parts[1:]))
+        else:
+            located.append((None, parts))
+    # Order of the three splits, then of paths, so that positions do not depend on the alphabet of split names.
+    order = {split: rank for rank, split in enumerate((*SPLITS, None))}
+    located.sort(key=lambda item: (order[item[0]], item[1]))
+    ids = _default_ids([("/".join(parts), f"{split}/{'/'.join(parts)}") for split, parts in located])
+    rows = []
+    for (split, parts), product_id in zip(located, ids, strict=True):
+        image = root.joinpath(*((split,) if split else ()), *parts)
+        where = _printable("/".join(((split,) if split else ()) + parts))
+        category = " > ".join(parts[:-1]) or None
+        reason = bad_product_id(product_id) or _bad_file(image)
+        try:
+            path = _category(category)
+        except ValueError as error:
+            reason, path = reason or str(error), None
+        if reason:
+            skipped.append(Skipped(where, reason))
+        else:
+            rows.append(Row(where, product_id, image, None, path, (), split, {}))
+    return Dataset(root, rows, skipped, {}, [], frozenset(fixed), frozenset(ids))
+
+
+def _photos_below(root: Path) -> Iterator[tuple[str, ...]]:
+    """Paths, relative to ``root``, of visible files with a photo's extension.
+
+    Links to folders are followed, but not in circles.
+    """
+
+    def walk(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, ...]]:
+        try:
+            found = folder.stat()
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise BadData(f"{folder} cannot be read: {error.strerror}") from error
+        here = (found.st_dev, found.st_ino)
+        if here in above:
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from walk(folder / entry.name, (*parts, entry.name), above | {here})
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                yield (*parts, entry.name)
+
+    return walk(root, (), frozenset())
+
+
+def _drop_beside_splits(photos: list[tuple[str, ...]], skipped: list[Skipped]) -> list[tuple[str, ...]]:
+    """Where split folders hold class folders, other folders beside them (``val``, ``raw``) are left out and reported.
+
+    Where they hold photos directly, ``train`` may well be a class of toy trains: then all are classes.
+    """
+    beside = Counter(parts[0] for parts in photos if len(parts) > 1 and parts[0] not in SPLITS)
+    if not beside or not any(parts[0] in SPLITS and len(parts) > 2 for parts in photos):
+        return photos
+    for folder, count in sorted(beside.items()):
+        reason = f"stands beside split folders but is none of {', '.join(SPLITS)}; photos not read: {count}"
+        skipped.append(Skipped(_printable(folder + "/"), reason))
+    return [parts for parts in photos if len(parts) == 1 or parts[0] in SPLITS]
+
+
+def _default_ids(paths: list[tuple[str, str]]) -> list[str]:
+    """(path, path with its split) to ids: the path without its extension.
+
+    Those that would be the same keep their extension; if even that is the same, only the split tells them apart.
+    """
+    forms = [(os.path.splitext(path)[0], path, full) for path, full in paths]
+    level = [0] * len(forms)
+    while True:
+        holders: dict[str, set[str]] = {}
+        for form, at in zip(forms, level, strict=True):
+            holders.setdefault(form[at], set()).add(form[2])
+        clashing = [i for i, form in enumerate(forms) if level[i] < 2 and len(holders[form[level[i]]]) > 1]
+        if not clashing:
+            return [form[at] for form, at in zip(forms, level, strict=True)]
+        for i in clashing:
+            level[i] += 1
+
+
+# --- manifests -------------------------------------------------------------------------------------------------------
+
+
+def _from_manifest(path: Path, fixed: dict[str, AttributeType]) -> Dataset:
+    table = read_manifest(path)
+    root = path.parent
+    skipped, warnings = list(table.skipped), list[Skipped]()
+    types = _column_types(table, fixed)
+    defaults = _manifest_default_ids(table, root)
+    rows, mentioned = [], set(table.lost_ids)
+    for record, default in zip(table.records, defaults, strict=True):
+        try:
+            given = record.values.get("product_id")
+            product_id = default if attr.is_missing(given) else _text(given, "product_id")
+            if product_id is not None:
+                mentioned.add(product_id)
+            rows.append(_manifest_row(record.where, record.values, product_id, root, types))
+        except ValueError as error:
+            skipped.append(Skipped(record.where, _printable(str(error))))
+    rows = _merge_products(rows, warnings)
+    return Dataset(root, rows, skipped, types, warnings, frozenset(fixed), frozenset(mentioned))
+
+
+def _column_types(table: Table, fixed: dict[str, AttributeType]) -> dict[str, AttributeType]:
+    types: dict[str, AttributeType] = {}
+    for column in table.columns:
+        if column in attr.RESERVED or not column.strip():
+            continue
+        found = fixed.get(column) or attr.infer((r.values.get(column) for r in table.records), text=table.text)
+        if found:
+            types[column] = found
+    return types
+
+
+def _manifest_default_ids(table: Table, root: Path) -> list[str | None]:
+    """The id each row has if it names none, or None where its image is unusable."""
+    paths: dict[int, str] = {}
+    for number, record in enumerate(table.records):
+        image = record.values.get("image")
+        if attr.is_missing(record.values.get("product_id")) and isinstance(image, str) and image.strip():
+            inside = os.path.isabs(image) and Path(image).is_relative_to(root.absolute())
+            path = os.path.relpath(image, root) if inside else os.path.normpath(image)
+            paths[number] = Path(path).as_posix()
+    ids = dict(zip(paths, _default_ids([(path, path) for path in paths.values()]), strict=True))
+    return [ids.get(number) for number in range(len(table.records))]
+
+
+def _manifest_row(
+    where: str, values: Mapping[str, Any], product_id: str | None, root: Path, types: Mapping[str, AttributeType]
+) -> Row:
+    """Raises ``ValueError`` with the reason why this row cannot be used."""
+    image = values.get("image")
+    if attr.is_missing(image):
+        raise ValueError("names no image")
+    if not isinstance(image, str):
+        raise ValueError(f"image is {type(image).__name__}, not a path")
+    file = root / image
+    reason = bad_product_id(product_id or "") or _bad_file(file)
+    if reason:
+        raise ValueError(reason)
+    split = _text(values.get("split"), "split")
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    held: dict[str, AttributeValue] = {}
+    for name, wanted in types.items():
+        try:
+            value = attr.read(values.get(name), wanted)
+        except ValueError as error:
+            raise ValueError(f"column {name!r}: {error}") from error
+        if value is not None:
+            held[name] = value
+    title, category = _text(values.get("title"), "title"), _text(values.get("category"), "category")
+    tags = _tags(values.get("tags"))
+    return Row(where, product_id or "", file, title, _category(category), tags, split, held)
+
+
+def _text(value: object, column: str) -> str | None:
+    """A cell as text, None if missing. A whole float is an integer that had a missing neighbour in its column."""
+    if attr.is_missing(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{column} is {type(value).__name__}, not text")
+    return str(value)
+
+
+def _category(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    path = tuple(text.split(" > "))
+    if not all(level.strip() for level in path):
+        raise ValueError(f"category {text!r} has an empty level")
+    return path
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    """Tags as written (spaces and case kept), blanks and repetitions dropped."""
+    if attr.is_missing(value):
+        return ()
+    parts = value.split("|") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(part is None or isinstance(part, str) for part in parts):
+        raise ValueError("tags are neither a list of texts nor text joined by |")
+    return tuple(dict.fromkeys(part for part in parts if part and part.strip()))
+
+
+def _merge_products(rows: list[Row], warnings: list[Skipped]) -> list[Row]:
+    """Give all rows of a product the first present value of each field; one that differs is a warning."""
+    first: dict[str, Row] = {}
+    several: set[str] = set()
+    for row in rows:
+        kept = first.get(row.product_id)
+        if kept is None:
+            first[row.product_id] = row
+            continue
+        several.add(row.product_id)
+        changes: dict[str, Any] = {}
+        for name in ("title", "category", "tags", "split"):
+            old, new = getattr(kept, name), getattr(row, name)
+            if not old and new:
+                changes[name] = new
+            elif new and new != old:
+                warnings.append(_conflict(row, name, old, new))
+        merged = {**row.attributes, **kept.attributes}
+        for name, value in row.attributes.items():
+            if merged[name] != value:
+                warnings.append(_conflict(row, name, merged[name], value))
+        first[row.product_id] = replace(kept, **changes, attributes=merged)
+    if not several:
+        return rows
+    product_fields = ("title", "category", "tags", "split", "attributes")
+    return [
+        replace(row, **{name: getattr(first[row.product_id], name) for name in product_fields})
+        if row.product_id in several
+        else row
+        for row in rows
+    ]
+
+
+def _conflict(row: Row, name: str, old: object, new: object) -> Skipped:
+    return Skipped(
+        row.where, f"{name} {new!r} of product {row.product_id!r} differs from its first, {old!r}, which stays"
+    )
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _bad_file(path: Path) -> str | None:
+    """Why ``path`` is no readable photo file, or None. Never opens it: it could be a pipe."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return f"there is no file {_printable(str(path))}"
+    except (OSError, ValueError) as error:
+        return f"{_printable(str(path))} cannot be read: {getattr(error, 'strerror', None) or error}"
+    if stat.S_ISDIR(mode):
+        return f"{_printable(str(path))} is a folder, not a photo"
+    if not stat.S_ISREG(mode):
+        return f"{_printable(str(path))} is not a regular file"
+    return None
+
+
+def _printable(text: str) -> str:
+    """File names may hold bytes that are not text; reasons must be printable anywhere."""
+    return text.encode("utf-8", "backslashreplace").decode()
