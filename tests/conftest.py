@@ -1,0 +1,40 @@
+"""What all tests share: the real photos, where they are there, and a clean environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+REAL_DATA = ROOT / os.environ.get("CATALENS_DATA", "../shared/data")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the real photos on a machine that has none."""
+    if (REAL_DATA / "clothing").is_dir() and (REAL_DATA / "fashion").is_dir():
+        return
+    skip = pytest.mark.skip(reason=f"no real photos at {REAL_DATA} (set CATALENS_DATA)")
+    for item in items:
+        if "realdata" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own home or debug switch changes no test."""
+    for name in ("CATALENS_HOME", "CATALENS_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def clothing() -> Path:
+    """The real photos in class folders under train, validation and test; use with the marker ``realdata``."""
+    return REAL_DATA / "clothing"
+
+
+@pytest.fixture(scope="session")
+def fashion() -> Path:
+    """The real products with a manifest; use with the marker ``realdata``."""
+    return REAL_DATA / "fashion" / "products.csv"

@@ -1,0 +1,170 @@
+"""The rooms' contract: imports go tools -> service -> indexer, never in a circle, and importing does no work."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAY_IMPORT = {"indexer": {"indexer"}, "service": {"service", "indexer"}, "tools": {"tools", "service", "indexer"}}
+ROOMS = set(MAY_IMPORT) | {"tests"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(path): path for room in MAY_IMPORT for path in sorted((ROOT / room).rglob("*.py"))}
+
+
+def imported(tree: ast.AST, *, top_level_only: bool = False) -> Iterator[str]:
+    """Modules that the code imports; ``from a import b`` yields both ``a`` and ``a.b``."""
+    for node in _outside_functions(tree) if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import, line {node.lineno}"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
+    """Nodes that run at import: not the bodies of functions, nor of ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from _outside_functions(node)
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def test_imports_go_one_way() -> None:
+    """indexer knows neither service nor tools, service not tools, and none of them the tests."""
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in SOURCES.items()
+        for target in imported(parse(path))
+        if (room := target.partition(".")[0]) in ROOMS and room not in MAY_IMPORT[name.partition(".")[0]]
+    ]
+    assert wrong == []
+
+
+def test_flask_stays_in_the_service() -> None:
+    """No module outside ``service`` imports Flask or one of its extensions."""
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in SOURCES.items()
+        if not name.startswith("service")
+        for target in imported(parse(path))
+        if target.partition(".")[0] in {"flask", "flask_openapi", "werkzeug", "waitress"}
+    ]
+    assert wrong == []
+
+
+def test_native_libraries_have_one_door() -> None:
+    """torch and faiss are imported by ``indexer.native`` only, which sets threads and order first."""
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in SOURCES.items()
+        if name != "indexer.native"
+        for target in imported(parse(path))
+        if target == "faiss" or target == "torch"
+    ]
+    assert wrong == []
+
+
+def test_no_import_circles() -> None:
+    """The modules' own imports, at top level, form no circle."""
+    graph = {
+        name: {target for target in imported(parse(path), top_level_only=True) if target in SOURCES and target != name}
+        for name, path in SOURCES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, f"import circle: {' -> '.join([*way[way.index(name) :], name])}"
+        if name not in done:
+            for target in sorted(graph[name]):
+                visit(target, (*way, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    """The first statement of every file that holds code is its docstring, one line that says what it is for."""
+    bare = []
+    for name, path in SOURCES.items():
+        tree = parse(path)
+        if tree.body and not (ast.get_docstring(tree) or "").strip():
+            bare.append(name)
+    assert bare == []
+
+
+# Imports every module in a fresh interpreter that watches what our own code does meanwhile (not what torch does).
+IMPORT_ALL = """
+import importlib, json, logging, os, sys, threading
+root, stdlib = sys.argv[1], os.path.dirname(os.__file__)
+watched = {"socket.connect", "socket.bind", "subprocess.Popen", "os.mkdir", "os.rename", "os.remove", "open"}
+deeds = []
+
+def ours():
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        library = "site-packages" in name
+        if library or not (name.startswith("<") or name.startswith(stdlib)):
+            return not library and name.startswith(root)
+        frame = frame.f_back
+    return False
+
+def hook(event, args):
+    if event in watched and (event != "open" or set(str(args[1])) & set("wax+")) and ours():
+        deeds.append(f"{event} {args}")
+
+handlers = len(logging.getLogger().handlers)
+sys.addaudithook(hook)
+for name in json.loads(sys.argv[2]):
+    importlib.import_module(name)
+threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+print(json.dumps({"deeds": deeds, "threads": threads, "handlers": len(logging.getLogger().handlers) - handlers}))
+"""
+
+
+@pytest.mark.slow
+def test_importing_does_no_work() -> None:
+    """Importing every module connects nowhere, writes nothing, starts no process or thread, adds no log handler."""
+    names = [name for name in SOURCES if not name.endswith("__main__")]
+    command = [sys.executable, "-B", "-c", IMPORT_ALL, str(ROOT), json.dumps(names)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"deeds": [], "threads": [], "handlers": 0}
+
+
+@pytest.mark.parametrize("module", ["tools.cli", "tools.doctor", "tools.console", "indexer.errors", "indexer.home"])
+def test_light_modules_stay_light(module: str) -> None:
+    """The command line answers ``--help`` without loading torch, faiss, Flask or pyarrow."""
+    code = (
+        f"import {module}, sys; print(sorted({{'torch', 'faiss', 'flask', 'pyarrow', 'sklearn'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_errors_imports_nothing() -> None:
+    """``indexer.errors`` can be imported from anywhere, because it imports nothing itself."""
+    assert set(imported(parse(SOURCES["indexer.errors"]))) <= {"__future__", "__future__.annotations"}

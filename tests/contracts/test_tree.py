@@ -1,0 +1,53 @@
+"""What the tracked tree as a whole keeps: no trace of one machine, no oversized file."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Put together so that this file does not contain what it looks for.
+WORKPLACE = re.compile("/" + r"work/|\bshar" + r"ed/(?!lib)")
+MAY_NAME_REAL_DATA = {"Makefile", "tests/conftest.py"}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_nothing_names_the_place_it_was_written_at() -> None:
+    """No tracked text has a path of one machine; the default place of the real photos stands in two files only."""
+    found = []
+    for path in tracked():
+        name = path.relative_to(ROOT).as_posix()
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{name}:{number}: {line.strip()}"
+            for number, line in enumerate(lines, 1)
+            if WORKPLACE.search(line) and not (name in MAY_NAME_REAL_DATA and "CATALENS_DATA" in line)
+        ]
+    assert found == []
+
+
+def test_files_stay_small_enough_to_read() -> None:
+    """No Python file is longer than 450 lines."""
+    long = {
+        path.name: lines
+        for path in tracked()
+        if path.suffix == ".py" and (lines := len(path.read_text(encoding="utf-8").splitlines())) > 450
+    }
+    assert long == {}
+
+
+def test_no_large_file_is_tracked() -> None:
+    """A clone stays quick: no tracked file is larger than 2 MiB."""
+    assert {path.name for path in tracked() if path.stat().st_size > 2 * 2**20} == set()

@@ -1,0 +1,114 @@
+"""What a benchmark is and what it prints: rows with raw samples, and goals that can be recomputed from them."""
+
+from __future__ import annotations
+
+import operator
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from indexer.errors import BadData, BadRequest
+from tools.doctor import cpu_features, cpu_model, installed, memory_gib, usable_cores
+
+# name -> what it measures; the module tools.bench.<name> holds PARTS, GOALS and a `measure` function
+BENCHMARKS = {"spine": "the whole way: demo, training, tags, an upload answered over HTTP, the tests"}
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+PACKAGES = ("torch", "torchvision", "faiss-gpu", "faiss-cpu", "numpy", "pillow", "timm", "waitress")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One wanted figure: ``value op goal``; ``read`` finds the value in the rows, None where it was not measured."""
+
+    name: str
+    op: str
+    goal: float
+    read: Callable[[Sequence[Row]], float | None]
+
+    def judge(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """``{"name", "op", "goal", "value", "met"}``; ``met`` is None where the value was not measured."""
+        value = self.read(rows)
+        met = None if value is None else OPERATORS[self.op](value, self.goal)
+        return {"name": self.name, "op": self.op, "goal": self.goal, "value": value, "met": met}
+
+
+def figure(part: str, name: str) -> Callable[[Sequence[Row]], float | None]:
+    """A reader for ``Goal``: the field ``name`` of the row of ``part``."""
+    return lambda rows: next((row[name] for row in rows if row["part"] == part and name in row), None)
+
+
+def listing() -> list[dict[str, Any]]:
+    """All benchmarks with their parts."""
+    return [
+        {"name": name, "about": about, "parts": list(import_module(f"tools.bench.{name}").PARTS)}
+        for name, about in BENCHMARKS.items()
+    ]
+
+
+def run(name: str, *, only: Sequence[str] = (), work: Path | None = None) -> dict[str, Any]:
+    """Run a benchmark (all its parts, or ``only`` some) and return its document. Raises ``BadRequest``, ``BadData``."""
+    if name not in BENCHMARKS:
+        raise BadRequest(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
+    module = import_module(f"tools.bench.{name}")
+    for part in only:
+        if part not in module.PARTS:
+            raise BadRequest(f"benchmark {name} has no part {part!r}; it has: {', '.join(module.PARTS)}")
+    started = time.time()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="catalens-bench-") if work is None else nullcontext(work) as folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for part in only or module.PARTS:
+            rows.append({"part": part, **module.measure(part, Path(folder))})
+    return {
+        "bench": name,
+        "machine": machine(started),
+        "rows": rows,
+        "goals": [goal.judge(rows) for goal in module.GOALS],
+    }
+
+
+def machine(started: float) -> dict[str, Any]:
+    """Where and when a benchmark ran, as far as its figures depend on it."""
+    return {
+        "processor": cpu_model(),
+        "cores": usable_cores(),
+        "features": cpu_features(),
+        "memory_gib": memory_gib(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {package: found for package in PACKAGES if (found := installed(package))},
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+    }
+
+
+def real_data(name: str) -> Path:
+    """A folder of real photos under ``CATALENS_DATA``. Raises ``BadData`` that says what to set."""
+    root = os.environ.get("CATALENS_DATA")
+    if not root:
+        raise BadData("this part needs real photos: set CATALENS_DATA to the folder that holds clothing/ and fashion/")
+    folder = Path(root) / name
+    if not folder.is_dir():
+        raise BadData(f"this part needs real photos: {folder} is not there (CATALENS_DATA={root})")
+    return folder
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """The sample at ``share`` (0 to 1) of the sorted samples, nearest rank."""
+    ranked = sorted(samples)
+    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]

