@@ -1,0 +1,1 @@
+"""Catalog to a published index version: embeds what has no embedding yet, builds, measures, publishes."""

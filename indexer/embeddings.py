@@ -1,0 +1,115 @@
+"""Photo embeddings on disk, one file for each ``embedding_id``: derived, re-creatable, compact."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from indexer.errors import BadVectors, CatalensError, NewerFormat
+from indexer.index.base import check_unit
+
+FORMAT = 1
+_MANY = 5000  # above this a scan of the whole table is cheaper than one look-up for each id
+
+
+class MissingEmbeddings(CatalensError):
+    """Photos without a stored embedding; the first of them are named."""
+
+    code = "missing-embeddings"
+
+
+class EmbeddingStore:
+    """``photo_id`` -> unit vector, stored as float16 [D] (a SQLite row). Safe across threads and processes.
+
+    Raises ``BadVectors`` where the file holds another dimension, ``NewerFormat`` for a newer file.
+    """
+
+    def __init__(self, folder: Path, embedding_id: str, dim: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{embedding_id}.sqlite3"
+        self.embedding_id = embedding_id
+        self.dim = dim
+        self._local = threading.local()
+        connection = self._connection()
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > FORMAT:
+            raise NewerFormat(f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+        with connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+            connection.execute("CREATE TABLE IF NOT EXISTS vectors (photo_id INTEGER PRIMARY KEY, vector BLOB NOT NULL)")
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('dim', ?)", (str(dim),))
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        stored = int(connection.execute("SELECT value FROM meta WHERE key = 'dim'").fetchone()[0])
+        if stored != dim:
+            raise BadVectors(f"{self.path} holds vectors of D={stored}, the model has D={dim}")
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, timeout=30.0)
+            connection.execute("PRAGMA journal_mode = WAL")
+            # Embeddings can be made again: losing the last chunk to a power cut is cheaper than a flush for each.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA secure_delete = ON")  # a deleted vector leaves no bytes behind
+            self._local.connection = connection
+        return connection
+
+    def __len__(self) -> int:
+        return int(self._connection().execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+    def missing(self, photo_ids: np.ndarray) -> np.ndarray:
+        """Those of ``photo_ids`` that have no vector yet: int64, sorted, each once."""
+        wanted = np.unique(np.asarray(photo_ids, dtype=np.int64))
+        connection = self._connection()
+        if len(wanted) > _MANY:
+            stored = [row[0] for row in connection.execute("SELECT photo_id FROM vectors")]
+        else:
+            query = "SELECT 1 FROM vectors WHERE photo_id = ?"
+            stored = [i for i in wanted.tolist() if connection.execute(query, (i,)).fetchone()]
+        return np.setdiff1d(wanted, np.array(stored, dtype=np.int64), assume_unique=True)
+
+    def put(self, photo_ids: np.ndarray, vectors: np.ndarray) -> None:
+        """Store unit ``vectors`` [N, D] in one transaction, replacing older ones. Raises ``BadVectors``."""
+        check_unit(vectors, self.dim)
+        if len(photo_ids) != len(vectors):
+            raise BadVectors(f"{len(photo_ids)} photo ids for {len(vectors)} vectors")
+        halves = vectors.astype(np.float16)
+        connection = self._connection()
+        with connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
+                ((int(i), half.tobytes()) for i, half in zip(photo_ids, halves, strict=True)),
+            )
+
+    def get(self, photo_ids: np.ndarray) -> np.ndarray:
+        """float16 [N, D] in the order asked for; ids may repeat. Raises ``MissingEmbeddings`` naming the absent ids."""
+        unique, place = np.unique(np.asarray(photo_ids, dtype=np.int64), return_inverse=True)
+        vectors = np.empty((len(unique), self.dim), dtype=np.float16)
+        seen = np.zeros(len(unique), dtype=bool)
+        connection = self._connection()
+        if len(unique) > _MANY:
+            for photo_id, blob in connection.execute("SELECT photo_id, vector FROM vectors ORDER BY photo_id"):
+                at = int(np.searchsorted(unique, photo_id))
+                if at < len(unique) and unique[at] == photo_id:
+                    vectors[at] = np.frombuffer(blob, dtype=np.float16)
+                    seen[at] = True
+        else:
+            for at, photo_id in enumerate(unique.tolist()):
+                row = connection.execute("SELECT vector FROM vectors WHERE photo_id = ?", (photo_id,)).fetchone()
+                if row is not None:
+                    vectors[at] = np.frombuffer(row[0], dtype=np.float16)
+                    seen[at] = True
+        if not seen.all():
+            absent = unique[~seen]
+            named = ", ".join(str(i) for i in absent[:5].tolist()) + (", ..." if len(absent) > 5 else "")
+            raise MissingEmbeddings(f"{len(absent)} photos have no embedding under {self.embedding_id}: {named}")
+        return vectors if np.array_equal(place, np.arange(len(unique))) else vectors[place]
+
+    def delete(self, photo_ids: np.ndarray) -> None:
+        """Forget these photos' vectors; unknown ids are ignored."""
+        connection = self._connection()
+        with connection:
+            connection.executemany("DELETE FROM vectors WHERE photo_id = ?", ((int(i),) for i in photo_ids))

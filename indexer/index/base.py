@@ -1,0 +1,140 @@
+"""What every index is: unit vectors in, the rows with the highest cosine out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from indexer.errors import BadRequest, BadVectors
+from indexer.native import torch
+
+UNIT_TOLERANCE = 1e-3
+TIE = 1e-6  # two float32 scores of one pair of vectors differ by less, whatever the order of summation
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The answer to one query, best first; equal scores in order of row. Never padded with -1."""
+
+    rows: np.ndarray  # int64 [n], positions in the version's row table
+    scores: np.ndarray  # float32 [n], cosine in [-1, 1], descending
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class SearchParams:
+    """How hard one call searches; travels with the call. ``None`` takes what the index was tuned to."""
+
+    effort: int | None = None  # ``nprobe`` of an IVF index, ``efSearch`` of an HNSW one; exact indexes ignore it
+    rerank: int | None = None  # candidates per asked hit that are scored again on the stored vectors
+
+
+def to_float32(vectors: np.ndarray) -> np.ndarray:
+    """float16 or float32 to float32 of the same shape. Goes through torch: numpy converts halves one by one."""
+    if vectors.dtype == np.float32:
+        return vectors
+    if vectors.dtype != np.float16:
+        return vectors.astype(np.float32)
+    # A read-only memory map cannot be lent to torch, and rows gathered from one are a copy anyway.
+    writable = vectors if vectors.flags.writeable and vectors.flags.c_contiguous else np.array(vectors)
+    return torch.from_numpy(writable).float().numpy()
+
+
+def check_unit(vectors: np.ndarray, dim: int) -> None:
+    """Raise ``BadVectors`` unless ``vectors`` is [N, dim], finite and of unit length within 1e-3; names the first bad row."""
+    if vectors.ndim != 2:
+        raise BadVectors(f"vectors must be two-dimensional [N, {dim}], not {list(vectors.shape)}")
+    if vectors.shape[1] != dim:
+        raise BadVectors(f"index has D={dim}, vectors have D={vectors.shape[1]}")
+    if vectors.dtype not in (np.float16, np.float32, np.float64):
+        raise BadVectors(f"vectors must be floating point, not {vectors.dtype}")
+    for start in range(0, len(vectors), 65536):
+        chunk = to_float32(vectors[start : start + 65536])
+        with np.errstate(over="ignore", invalid="ignore"):
+            lengths = np.sqrt(np.vecdot(chunk, chunk))
+            bad = ~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE)  # NaN compares false, so it counts as bad
+        if bad.any():
+            row = int(np.argmax(bad))
+            what = f"length {lengths[row]:.4g}, not 1" if np.isfinite(lengths[row]) else "values that are not finite"
+            raise BadVectors(f"vector {start + row} has {what}: an index takes unit vectors and mends none")
+
+
+def rescore(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """The one way a score is made: float32 dot products, clipped to [-1, 1].
+
+    ``query`` [D] with ``vectors`` [n, D] gives [n]; [Q, D] with [Q, n, D] gives [Q, n]. A pair of vectors has one score
+    to the last bit however many rows are asked for together (a matrix product does not promise that), so equal photos
+    tie wherever they are stored.
+    """
+    against = query if query.ndim == 1 else query[:, None, :]
+    return np.clip(np.vecdot(to_float32(vectors), against), -1.0, 1.0)
+
+
+def ranked(rows: np.ndarray, scores: np.ndarray, k: int) -> Hits:
+    """The best ``k`` by (score descending, row ascending)."""
+    order = np.lexsort((rows, -scores))[:k]
+    return Hits(rows[order].astype(np.int64, copy=False), scores[order].astype(np.float32, copy=False))
+
+
+def rows_of(allowed: np.ndarray | None, total: int) -> np.ndarray | None:
+    """``allowed`` (bool mask [N] or row numbers) as sorted unique int64 rows; ``None`` stays None. Raises ``BadRequest``."""
+    if allowed is None:
+        return None
+    if allowed.dtype == np.bool_:
+        if len(allowed) != total:
+            raise BadRequest(f"the mask of allowed rows has {len(allowed)} entries, the index has {total}")
+        return np.flatnonzero(allowed).astype(np.int64)
+    rows = np.unique(allowed.astype(np.int64))
+    if len(rows) and (rows[0] < 0 or rows[-1] >= total):
+        raise BadRequest(f"allowed rows must lie in 0..{total - 1}, found {rows[0]}..{rows[-1]}")
+    return rows
+
+
+class VectorIndex(ABC):
+    """Cosine search over unit vectors whose rows are numbered 0..N-1. Safe to search from several threads."""
+
+    kind: str
+    dim: int
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def vectors(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
+        """The stored vectors of these rows, float32 [n, D]."""
+
+    @abstractmethod
+    def _search(self, queries: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> list[Hits]:
+        """``search`` after its checks: ``k`` >= 1, ``allowed`` sorted rows, at least one entry can be found."""
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        *,
+        params: SearchParams | None = None,
+        allowed: np.ndarray | None = None,
+    ) -> list[Hits]:
+        """The ``k`` best rows for each of ``queries`` (float [Q, D], unit): always min(k, rows allowed) of them.
+
+        ``allowed`` limits the rows that count: a bool mask [N], or row numbers. Raises ``BadVectors``, ``BadRequest``.
+        """
+        if k < 1:
+            raise BadRequest(f"k must be at least 1, not {k}")
+        check_unit(queries, self.dim)
+        rows = rows_of(allowed, len(self))
+        available = len(self) if rows is None else len(rows)
+        if available == 0:
+            return [Hits(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        exact = np.ascontiguousarray(queries, dtype=np.float32)
+        return self._search(exact, min(k, available), params or SearchParams(), rows)
+
+    @abstractmethod
+    def save(self, path: Path) -> bool:
+        """Write what must be kept beside the vectors to ``path``; False (and no file) where that is nothing."""

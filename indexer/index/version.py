@@ -1,0 +1,345 @@
+"""Index versions on disk: built aside, checksummed, published by one rename, switched together with their model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+
+from indexer.errors import BadVectors, DamagedIndex, IndexMismatch, NewerFormat, UnknownVersion
+from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_atomic, write_json
+from indexer.home import Active, Home
+from indexer.index.base import VectorIndex, check_unit
+from indexer.index.faiss_index import FaissIndex
+
+FORMAT = 1
+VECTORS, ROWS, INDEX, MANIFEST, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "manifest.json", "VERIFIED"
+_CHUNK = 65536
+_KEPT_ACTIVATIONS = 8
+Names = list[str]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one version is; ``manifest.json``, written last."""
+
+    format: int
+    version: str  # "v000001"; numbers are never reused
+    embedding_id: str
+    model_version: str
+    dim: int
+    metric: str  # "inner_product" of unit vectors: cosine
+    recipe: str  # "Flat", or a FAISS factory string such as "IVF894,SQ8"
+    params: dict[str, Any]  # what the recipe was tuned to; goes with each search call
+    counts: dict[str, int]  # entries (a photo of a product), products
+    last_sequence: int  # catalog changes up to here are in this version
+    recall: dict[str, Any]  # measured against the exact oracle; see tuning.py
+    files: dict[str, dict[str, Any]]  # name -> {"sha256", "size"}
+    created: str  # ISO 8601, UTC; never used for order
+
+    def to_bytes(self) -> bytes:
+        """The one byte form: readable JSON with its own SHA-256, so that a changed byte anywhere is seen."""
+        body = asdict(self)
+        seal = hashlib.sha256(canonical_json(body)).hexdigest()
+        return (json.dumps({**body, "seal": seal}, indent=2, sort_keys=True) + "\n").encode()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises ``DamagedIndex`` naming file and version, ``NewerFormat``."""
+    path = folder / MANIFEST
+    try:
+        data = path.read_bytes()
+        stored = json.loads(data)
+        found = stored["format"]
+    except FileNotFoundError as error:
+        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is missing") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
+    if isinstance(found, int) and found > FORMAT:
+        raise NewerFormat(f"index version {folder.name} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+    try:
+        manifest = Manifest(**{field.name: stored[field.name] for field in fields(Manifest)})
+        sound = manifest.to_bytes() == data
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
+    if not sound or manifest.version != folder.name:
+        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} does not match its own checksum")
+    return manifest
+
+
+@dataclass(frozen=True)
+class IndexVersion:
+    """An opened version: read-only, safe to share between threads."""
+
+    manifest: Manifest
+    path: Path
+    index: VectorIndex
+    rows: np.ndarray  # int64 [N, 2] (pid, photo_id), sorted by pid, memory-mapped
+    stored: np.ndarray  # float16 [N, D], memory-mapped
+
+
+class Versions:
+    """The index versions of one home. Holds no open file; cheap to make."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    @property
+    def folder(self) -> Path:
+        return self.home.indexes
+
+    def names(self) -> Names:
+        """Published versions, oldest first, sound or not."""
+        if not self.folder.is_dir():
+            return []
+        return sorted((p.name for p in self.folder.iterdir() if _number(p.name) is not None), key=lambda n: _number(n) or 0)
+
+    def list(self) -> Sequence[Manifest]:
+        """Manifests, oldest first; one that cannot be read is left out with a log line."""
+        found = []
+        for name in self.names():
+            try:
+                found.append(read_manifest(self.folder / name))
+            except (DamagedIndex, NewerFormat) as error:
+                log.warning("index version left out", version=name, reason=str(error))
+        return found
+
+    def manifest(self, version: str) -> Manifest:
+        """Raises ``UnknownVersion``, ``DamagedIndex``, ``NewerFormat``."""
+        if _number(version) is None or not (self.folder / version).is_dir():
+            have = ", ".join(self.names()) or "none"
+            raise UnknownVersion(f"no index version {version!r} in {self.home.path}; there are: {have}")
+        return read_manifest(self.folder / version)
+
+    def _next_number(self) -> int:
+        """Taken before anything is written, so that a number is given out once whatever happens later."""
+        counter = self.folder / "LAST"
+        try:
+            given = int(counter.read_text())
+        except (FileNotFoundError, ValueError):
+            given = 0
+        active = self.home.active()
+        known = [_number(name) or 0 for name in [*self.names(), active.index_version if active else ""]]
+        number = max([given, *known]) + 1
+        write_atomic(counter, f"{number}\n".encode())
+        return number
+
+    def publish(
+        self,
+        *,
+        index: VectorIndex,
+        vectors: np.ndarray,
+        rows: np.ndarray,
+        embedding_id: str,
+        model_version: str,
+        last_sequence: int,
+        recipe: str = "Flat",
+        params: dict[str, Any] | None = None,
+        recall: dict[str, Any] | None = None,
+    ) -> str:
+        """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
+
+        ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, row by row what ``index``
+        was built from. A crash leaves the earlier versions as they were. Raises ``BadVectors``, ``Busy``.
+        """
+        check_unit(vectors, index.dim)
+        if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
+            raise BadVectors(f"{len(vectors)} vectors, a row table of shape {list(rows.shape)}, an index of {len(index)}")
+        if np.any(np.diff(rows[:, 0]) < 0):
+            raise BadVectors("the row table must be sorted by pid")
+        self.folder.mkdir(exist_ok=True)
+        with self.home.lock("publish", wait_s=60.0):
+            self._clear_leftovers()
+            version = f"v{self._next_number():06d}"
+            aside = self.folder / f".building-{version}"
+            try:
+                aside.mkdir()
+                _write_vectors(aside / VECTORS, vectors)
+                np.save(aside / ROWS, np.ascontiguousarray(rows, dtype=np.int64))
+                index.save(aside / INDEX)
+                manifest = Manifest(
+                    format=FORMAT,
+                    version=version,
+                    embedding_id=embedding_id,
+                    model_version=model_version,
+                    dim=index.dim,
+                    metric="inner_product",
+                    recipe=recipe,
+                    params=params or {},
+                    counts={"entries": len(rows), "products": len(np.unique(rows[:, 0]))},
+                    last_sequence=last_sequence,
+                    recall=recall or {},
+                    files={p.name: {"sha256": sha256_file(p), "size": p.stat().st_size} for p in sorted(aside.iterdir())},
+                    created=datetime.now(UTC).isoformat(timespec="seconds"),
+                )
+                write_atomic(aside / MANIFEST, manifest.to_bytes())
+                publish_folder(aside, self.folder / version)
+            except BaseException:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+        self._stamp(manifest)
+        return version
+
+    def _clear_leftovers(self) -> None:
+        """What a killed build or removal left; only ever called under the lock."""
+        for path in self.folder.iterdir():
+            if path.name.startswith(".building-") or path.name.endswith(".removed"):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def verify(self, version: str) -> Manifest:
+        """Check every file of a version against its checksum. Raises ``DamagedIndex`` naming the file and version."""
+        manifest = self.manifest(version)
+        for name, expected in manifest.files.items():
+            path = self.folder / version / name
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError as error:
+                raise DamagedIndex(f"index version {version}: {name} is missing") from error
+            if size != expected["size"]:
+                raise DamagedIndex(f"index version {version}: {name} has {size} bytes, not {expected['size']}")
+            if sha256_file(path) != expected["sha256"]:
+                raise DamagedIndex(f"index version {version}: {name} does not match its checksum")
+        self._stamp(manifest)
+        return manifest
+
+    def _stamps(self, manifest: Manifest) -> dict[str, Sequence[int]]:
+        stamps: dict[str, Sequence[int]] = {}
+        for name in (MANIFEST, *manifest.files):
+            found = os.stat(self.folder / manifest.version / name)
+            stamps[name] = [found.st_size, found.st_mtime_ns, found.st_ino]
+        return stamps
+
+    def _stamp(self, manifest: Manifest) -> None:
+        """Remember that the files as they lie are the verified ones."""
+        try:
+            write_json(self.folder / manifest.version / VERIFIED, self._stamps(manifest))
+        except OSError as error:  # a read-only home still serves; it just checks again at the next open
+            log.warning("verification not remembered", version=manifest.version, reason=str(error))
+
+    def _is_verified(self, manifest: Manifest) -> bool:
+        try:
+            return bool(json.loads((self.folder / manifest.version / VERIFIED).read_text()) == self._stamps(manifest))
+        except (OSError, ValueError):
+            return False
+
+    def open(self, version: str, *, device: str = "cpu") -> IndexVersion:
+        """Open for searching; checksums are read in full unless every file's stamp is the verified one.
+
+        ``device``: "cpu", "cuda", or "auto" (the GPU where FAISS sees one). Raises ``UnknownVersion``,
+        ``DamagedIndex`` naming file and version, ``NewerFormat``.
+        """
+        manifest = self.manifest(version)
+        if not self._is_verified(manifest):
+            self.verify(version)
+        folder = self.folder / version
+        try:
+            stored = np.load(folder / VECTORS, mmap_mode="r")
+            rows = np.load(folder / ROWS, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise DamagedIndex(f"index version {version}: {error}") from error
+        entries = manifest.counts["entries"]
+        if stored.shape != (entries, manifest.dim) or rows.shape != (entries, 2):
+            raise DamagedIndex(f"index version {version}: {VECTORS} or {ROWS} does not have {entries} entries")
+        file = folder / INDEX if INDEX in manifest.files else None
+        try:
+            index = FaissIndex.load(manifest.recipe, stored, file, params=manifest.params, device=device)
+        except (RuntimeError, ValueError) as error:
+            raise DamagedIndex(f"index version {version}: {INDEX} cannot be read: {error}") from error
+        return IndexVersion(manifest, folder, index, rows, stored)
+
+    # -- which version serves
+
+    def _activations(self) -> Sequence[Active]:
+        try:
+            stored = json.loads((self.folder / "ACTIVATIONS").read_text())
+            return [Active(entry["index_version"], entry["model_version"]) for entry in stored]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def _past(self) -> Sequence[Active]:
+        """Activations up to and with the current one; what a crash noted but did not make current is cut off."""
+        current, noted = self.home.active(), self._activations()
+        if current is None:
+            return []
+        last = max((i for i, pair in enumerate(noted) if pair == current), default=-1)
+        return noted[: last + 1] if last >= 0 else [*noted, current]
+
+    def previous(self) -> Active | None:
+        """What was active before the current pair, or None."""
+        past = self._past()
+        return past[-2] if len(past) > 1 else None
+
+    def activate(self, version: str, *, model_embedding_id: Callable[[str], str] | None = None) -> Active:
+        """Make ``version`` and the model it was built for the active pair, in one rename.
+
+        Verified in full first. ``model_embedding_id`` looks up a registered model's embedding id by model version
+        (default: the home's registry). Raises ``DamagedIndex``, ``UnknownVersion``, ``UnknownModel``, and
+        ``IndexMismatch`` naming both ids; then what was active stays so.
+        """
+        with self.home.lock("activate", wait_s=60.0):
+            manifest = self.verify(version)
+            of_model = (model_embedding_id or self._registered)(manifest.model_version)
+            if of_model != manifest.embedding_id:
+                raise IndexMismatch(
+                    f"index version {version} was built with embedding {manifest.embedding_id}, "
+                    f"model {manifest.model_version} gives embedding {of_model}"
+                )
+            pair = Active(version, manifest.model_version)
+            past = self._past()
+            if not past or past[-1] != pair:
+                noted = [asdict(entry) for entry in [*past, pair][-_KEPT_ACTIVATIONS:]]
+                write_json(self.folder / "ACTIVATIONS", noted)
+            self.home.activate(pair)
+        return pair
+
+    def _registered(self, model_version: str) -> str:
+        from indexer.model.registry import by_version
+
+        return by_version(self.home, model_version).embedding_id
+
+    def rollback(self, *, model_embedding_id: Callable[[str], str] | None = None) -> str:
+        """Activate what was active before; a second call returns. Raises ``UnknownVersion`` where there is nothing."""
+        previous = self.previous()
+        if previous is None:
+            raise UnknownVersion(f"nothing to roll back to in {self.home.path}: no other version was active before")
+        self.activate(previous.index_version, model_embedding_id=model_embedding_id)
+        return previous.index_version
+
+    def gc(self) -> Names:
+        """Remove versions that neither serve, nor served before, nor are newer than the serving one; returns them."""
+        with self.home.lock("activate", wait_s=60.0), self.home.lock("publish", wait_s=60.0):
+            active, previous = self.home.active(), self.previous()
+            if active is None:
+                return []
+            kept = {active.index_version, previous.index_version if previous else ""}
+            newest = _number(active.index_version) or 0
+            doomed = [name for name in self.names() if name not in kept and (_number(name) or 0) < newest]
+            for name in doomed:
+                remove_folder(self.folder / name)
+            return doomed
+
+
+def _number(name: str) -> int | None:
+    return int(name[1:]) if name.startswith("v") and name[1:].isascii() and name[1:].isdigit() else None
+
+
+def _write_vectors(path: Path, vectors: np.ndarray) -> None:
+    """float16 [N, D], in pieces; an array of no rows cannot be memory-mapped and is saved plainly."""
+    if not len(vectors):
+        np.save(path, np.empty((0, vectors.shape[1]), dtype=np.float16))
+        return
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=vectors.shape)
+    for start in range(0, len(vectors), _CHUNK):
+        out[start : start + _CHUNK] = vectors[start : start + _CHUNK]
+    out.flush()
