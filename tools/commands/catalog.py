@@ -46,7 +46,10 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
 )
 @json_option
 def import_(data: Path, home: Path, as_json: bool, types: dict[str, str] | None, **options: Any) -> None:
-    """Add or replace the products of DATA; the home is made where there is none."""
+    """Add or replace the products of DATA.
+
+    The home is made where there is none. Rows that cannot be used are skipped, each with its reason.
+    """
     from indexer.catalog.dataset import read_dataset
     from indexer.catalog.imports import import_dataset
     from indexer.home import Home

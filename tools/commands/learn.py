@@ -34,7 +34,9 @@ HEADLINES = (
 @click.option("--port", type=int, cls=FromSignature, source=DEMO, help="Port of the page.")
 @json_option
 def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> None:
-    """Do the main job on a sample catalog: train, index, ask, serve.
+    """Do the main job on a sample catalog.
+
+    Draw it, train, import, index, ask the three questions, serve.
 
     What is already there from an earlier run is used again.
     """
@@ -63,7 +65,10 @@ def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> N
 @device_option(TRAIN)
 @json_option
 def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Train on DATA (a folder of class folders, or a manifest) and write a model folder."""
+    """Train a model on DATA.
+
+    DATA is a folder of class folders, or a manifest (.csv, .jsonl, .parquet). The model is written as a folder.
+    """
     from indexer.training.run import train as job
 
     with progress("train") as callback:
@@ -85,7 +90,10 @@ def _show_training(report: dict[str, Any], out: Path) -> None:
 @device_option(EVALUATE)
 @json_option
 def evaluate(model: Path, data: Path, as_json: bool, **options: Any) -> None:
-    """Measure MODEL on DATA: classification, retrieval, tags, each with a 95% interval."""
+    """Measure MODEL on DATA.
+
+    Classification, retrieval and tags, each proportion with its 95% interval.
+    """
     from indexer.training.evaluate import evaluate as job
 
     with progress("evaluate") as callback:

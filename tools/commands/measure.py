@@ -15,7 +15,10 @@ from tools.options import AnyPath, json_option
 @click.option("--home", type=AnyPath, envvar="CATALENS_HOME", help="Look at this home too (or set CATALENS_HOME).")
 @json_option
 def doctor(home: Path | None, as_json: bool) -> None:
-    """Say what this machine has (GPU, FAISS build, threads, weights) and what is wrong with it."""
+    """Say what this machine has and what is wrong.
+
+    GPU, FAISS build, threads, where weights come from; with --home also the state of that home.
+    """
     from tools import doctor as job
 
     answer(job.examine(home), as_json, job.show)
@@ -29,7 +32,10 @@ def doctor(home: Path | None, as_json: bool) -> None:
 )
 @json_option
 def bench(name: str, only: tuple[str, ...], work: Path | None, as_json: bool) -> None:
-    """Run the benchmark NAME, or list them. The real photos are read from CATALENS_DATA."""
+    """Run the benchmark NAME, or list them.
+
+    Real photos are read from CATALENS_DATA.
+    """
     from tools.bench import framework
 
     if name == "list":

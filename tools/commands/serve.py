@@ -1,1 +1,30 @@
 """The command that runs the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.options import AnyPath, FromSignature, given, home_option
+
+SETTINGS = "service.settings:Settings"
+
+
+@click.command()
+@home_option
+@click.option("--host", cls=FromSignature, source=SETTINGS, help="Address to listen on; beyond loopback needs keys.")
+@click.option("--port", type=click.IntRange(0, 65535), cls=FromSignature, source=SETTINGS, help="0: any free port.")
+@click.option("--api-key-file", type=AnyPath, help="Keys, one per line; clients send them as Authorization: Bearer.")
+@click.option(
+    "--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="Accept this name in Host too; repeatable."
+)
+@click.option("--device", cls=FromSignature, source=SETTINGS, help="Where the network runs: auto, cpu or cuda.")
+def serve(home: Path, api_key_file: Path | None, allowed_hosts: tuple[str, ...], **options: Any) -> None:
+    """Answer over HTTP, with a page at /."""
+    from service.app import serve as run
+    from service.settings import Settings, read_api_keys
+
+    keys = read_api_keys(api_key_file) if api_key_file else None
+    run(Settings.make(home=home, **given(api_keys=keys, allowed_hosts=allowed_hosts or None, **options)))

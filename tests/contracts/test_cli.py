@@ -1,0 +1,178 @@
+"""The command line's promises: exit codes, one JSON document on stdout, one line of reason on stderr."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from indexer.errors import BadData
+from tools import cli
+from tools.options import FromSignature, given, signature_default
+
+ROOT = Path(__file__).parents[2]
+
+
+def catalens(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, as a user starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "tools.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def assert_one_line_reason(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit 1, nothing on stdout, one ``catalens: ...`` line on stderr that holds ``words``, no traceback."""
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("catalens: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def test_help_is_quick() -> None:
+    """``catalens --help`` lists every command, and starts no heavy library: well under a second even here."""
+    started = time.perf_counter()
+    done = catalens("--help")
+    assert done.returncode == 0
+    assert time.perf_counter() - started < 2.0
+    for name in cli.COMMANDS:
+        assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("nope",), ("train",), ("import", "x", "--photos", "steal"), ("index", "nope")])
+def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
+    """An unknown command, a missing argument and a bad choice exit with 2, and stdout stays empty."""
+    done = catalens(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Usage: catalens" in done.stderr
+
+
+def test_missing_home_is_one_line(tmp_path: Path) -> None:
+    """A home that does not exist is named in one line."""
+    missing = tmp_path / "nowhere"
+    assert_one_line_reason(catalens("index", "list", "--home", missing, "--json"), str(missing))
+
+
+def test_newer_home_is_refused(tmp_path: Path) -> None:
+    """A home written by a newer Catalens is refused, with both format numbers' sides named."""
+    (tmp_path / "home.json").write_text('{"format": 99}')
+    assert_one_line_reason(catalens("index", "list", "--home", tmp_path), "format 99", str(tmp_path))
+
+
+def test_home_comes_from_the_environment(tmp_path: Path) -> None:
+    """``CATALENS_HOME`` is the home where ``--home`` is not given."""
+    missing = tmp_path / "from-environment"
+    assert_one_line_reason(catalens("index", "list", CATALENS_HOME=str(missing)), str(missing))
+
+
+def test_json_is_one_document() -> None:
+    """``--json`` prints exactly one JSON document on stdout."""
+    done = catalens("bench", "list", "--json")
+    assert done.returncode == 0
+    names = [row["name"] for row in json.loads(done.stdout)["benchmarks"]]
+    assert "spine" in names
+
+
+def test_doctor_reports(tmp_path: Path) -> None:
+    """``doctor --json`` names the device, the FAISS build, threads and where weights come from; a bad home is a problem."""
+    done = catalens("doctor", "--json", "--home", tmp_path / "none")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["device"] in {"cpu", "cuda"}
+    assert isinstance(found["faiss"]["gpu_part"], bool)
+    assert found["torch"]["threads"] >= 1
+    assert {row["backbone"]: row["available"] for row in found["weights"]}["efficientnet_lite0"] is True
+    assert any("none" in problem for problem in found["problems"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (BadData("shop.csv has no column\nimage"), 1, "catalens: shop.csv has no column image\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), 1, "catalens: no space left on the disk: /tmp/x\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "/root"), 1, "catalens: Permission denied: /root\n"),
+        (KeyError("gone"), 1, "catalens: unexpected failure, KeyError: 'gone' (CATALENS_DEBUG=1 shows where)\n"),
+        (KeyboardInterrupt(), 130, "catalens: interrupted\n"),
+    ],
+)
+def test_every_failure_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    """Whatever a command raises becomes an exit code and one line on stderr, without a traceback."""
+
+    def fail(_: click.Context, name: str) -> click.Command:
+        @click.command(name)
+        def command() -> None:
+            raise error
+
+        return command
+
+    monkeypatch.setattr(cli.Lazy, "get_command", lambda self, ctx, name: fail(ctx, name))
+    assert cli.run(["doctor"]) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.lstrip("\n") == said
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """``CATALENS_DEBUG=1`` adds the traceback, for whoever reports a fault."""
+
+    @click.command("doctor")
+    def command() -> None:
+        raise BadData("no photos")
+
+    monkeypatch.setattr(cli.Lazy, "get_command", lambda self, ctx, name: command)
+    monkeypatch.setenv("CATALENS_DEBUG", "1")
+    assert cli.run(["doctor"]) == 1
+    err = capfd.readouterr().err
+    assert "Traceback" in err
+    assert err.endswith("catalens: no photos\n")
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    """All commands with their paths."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        names = command.list_commands(context)
+        children = [(name, command.get_command(context, name)) for name in names]
+        return [found for name, child in children if child is not None for found in walk(child, (*path, name))]
+    return [(path, command)]
+
+
+@pytest.mark.parametrize(("path", "command"), walk(cli.cli), ids=lambda value: " ".join(value) if value else None)
+def test_options_exist_where_their_defaults_come_from(path: tuple[str, ...], command: click.Command) -> None:
+    """Each option that takes its default from a signature names a parameter that is there, and repeats no default."""
+    for parameter in command.params:
+        if isinstance(parameter, FromSignature):
+            signature_default(parameter.source, parameter.parameter)
+            assert parameter.get_default(click.Context(command)) is None
+
+
+def test_given_leaves_out_what_was_not_said() -> None:
+    """Options that were not given are not passed on, so that the called function's default holds; False and 0 are."""
+    assert given(a=None, b=0, c=False, d="x") == {"b": 0, "c": False, "d": "x"}
+
+
+def test_commands_that_answer_take_json() -> None:
+    """Every command but ``serve`` takes ``--json``."""
+    without = {path for path, command in walk(cli.cli) if "as_json" not in {p.name for p in command.params}}
+    assert without == {("serve",)}

@@ -1,0 +1,108 @@
+"""Commands that ask the active index and model: what is this, what looks like it, how should it be tagged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tools.console import answer, say, table
+from tools.options import AnyPath, given, home_option, json_option
+
+if TYPE_CHECKING:
+    from service.engine import Engine, Source
+
+
+def about(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what a question is about: a photo's file or a stored product, in a home."""
+    for option in (
+        json_option,
+        home_option,
+        click.option("--product", metavar="ID", help="Ask about this stored product instead of a photo."),
+        click.argument("image", type=AnyPath, required=False),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def engine(home: Path) -> Iterator[Engine]:
+    """The service's engine on ``home``, without the service."""
+    from service.engine import Engine
+    from service.settings import Settings
+
+    opened = Engine(Settings.make(home=home))
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def source(image: Path | None, product: str | None) -> Source:
+    """What the question is about. Raises ``UsageError`` unless exactly one is given, ``OSError``."""
+    from service.engine import Source
+
+    if (image is None) == (product is None):
+        raise click.UsageError("give a photo, or --product ID")
+    return Source(image=image.read_bytes() if image else None, product_id=product, crop=None)
+
+
+@click.command()
+@about
+def classify(image: Path | None, product: str | None, home: Path, as_json: bool) -> None:
+    """Say what kind of product IMAGE shows."""
+    asked = source(image, product)
+    with engine(home) as opened:
+        answer(opened.classify(asked), as_json, show_categories)
+
+
+def show_categories(found: dict[str, Any]) -> None:
+    """Print an answer to ``classify``."""
+    table(("category", "probability"), [(" > ".join(row["path"]), row["probability"]) for row in found["categories"]])
+    if found.get("unknown"):
+        say("this may be none of the known kinds")
+
+
+@click.command()
+@about
+@click.option("-k", "--k", type=click.IntRange(1, 1000), help="How many products.")
+@click.option("--min-score", type=click.FloatRange(-1, 1), help="Leave out what is less similar.")
+@click.option("--exclude", multiple=True, metavar="ID", help="Leave out this product; repeatable.")
+def similar(
+    image: Path | None, product: str | None, home: Path, as_json: bool, exclude: tuple[str, ...], **options: Any
+) -> None:
+    """Find the products that look like IMAGE."""
+    asked = source(image, product)
+    options = given(exclude=list(exclude) or None, **options)
+    with engine(home) as opened:
+        found = opened.similar(product, **options) if product is not None else opened.search(asked, **options)
+        answer(found, as_json, show_products)
+
+
+def show_products(found: dict[str, Any]) -> None:
+    """Print an answer to ``similar``."""
+    rows = [
+        (row["product_id"], row["score"], row.get("title"), " > ".join(row.get("category") or ()))
+        for row in found["results"]
+    ]
+    table(("product", "score", "title", "category"), rows)
+
+
+@click.command()
+@about
+def tags(image: Path | None, product: str | None, home: Path, as_json: bool) -> None:
+    """Suggest tags for IMAGE."""
+    asked = source(image, product)
+    with engine(home) as opened:
+        answer(opened.tags(asked), as_json, show_tags)
+
+
+def show_tags(found: dict[str, Any]) -> None:
+    """Print an answer to ``tags``."""
+    rows = [
+        (row["tag"], row["confidence"], [near["product_id"] for near in row["neighbours"][:5]]) for row in found["tags"]
+    ]
+    table(("tag", "confidence", "as on"), rows)
