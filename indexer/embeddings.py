@@ -39,7 +39,9 @@ class EmbeddingStore:
             raise NewerFormat(f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
         with connection:
             connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-            connection.execute("CREATE TABLE IF NOT EXISTS vectors (photo_id INTEGER PRIMARY KEY, vector BLOB NOT NULL)")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS vectors (photo_id INTEGER PRIMARY KEY, vector BLOB NOT NULL)"
+            )
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('dim', ?)", (str(dim),))
             connection.execute(f"PRAGMA user_version = {FORMAT}")
         stored = int(connection.execute("SELECT value FROM meta WHERE key = 'dim'").fetchone()[0])
@@ -107,6 +109,17 @@ class EmbeddingStore:
             named = ", ".join(str(i) for i in absent[:5].tolist()) + (", ..." if len(absent) > 5 else "")
             raise MissingEmbeddings(f"{len(absent)} photos have no embedding under {self.embedding_id}: {named}")
         return vectors if np.array_equal(place, np.arange(len(unique))) else vectors[place]
+
+    def rate(self) -> float | None:
+        """Photos embedded per second by the last longer run; None before one."""
+        row = self._connection().execute("SELECT value FROM meta WHERE key = 'photos_per_s'").fetchone()
+        return None if row is None else float(row[0])
+
+    def set_rate(self, photos_per_s: float) -> None:
+        """Remember a measured rate, for estimates."""
+        connection = self._connection()
+        with connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('photos_per_s', ?)", (f"{photos_per_s:.6g}",))
 
     def delete(self, photo_ids: np.ndarray) -> None:
         """Forget these photos' vectors; unknown ids are ignored."""

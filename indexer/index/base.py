@@ -47,7 +47,7 @@ def to_float32(vectors: np.ndarray) -> np.ndarray:
 
 
 def check_unit(vectors: np.ndarray, dim: int) -> None:
-    """Raise ``BadVectors`` unless ``vectors`` is [N, dim], finite and of unit length within 1e-3; names the first bad row."""
+    """Raise ``BadVectors``, naming the first bad row, unless ``vectors`` is [N, dim], finite and unit within 1e-3."""
     if vectors.ndim != 2:
         raise BadVectors(f"vectors must be two-dimensional [N, {dim}], not {list(vectors.shape)}")
     if vectors.shape[1] != dim:
@@ -83,7 +83,7 @@ def ranked(rows: np.ndarray, scores: np.ndarray, k: int) -> Hits:
 
 
 def rows_of(allowed: np.ndarray | None, total: int) -> np.ndarray | None:
-    """``allowed`` (bool mask [N] or row numbers) as sorted unique int64 rows; ``None`` stays None. Raises ``BadRequest``."""
+    """``allowed`` (bool mask [N] or row numbers) as sorted unique int64 rows, None as None. Raises ``BadRequest``."""
     if allowed is None:
         return None
     if allowed.dtype == np.bool_:

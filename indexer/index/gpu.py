@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import structlog
 
+from indexer import native
 from indexer.index.base import to_float32
-from indexer.native import faiss
 
+faiss: Any = native.faiss  # its own type stubs lack half of it
 log = structlog.get_logger(__name__)
 
 TEMP_MEMORY = 256 * 2**20  # bytes of scratch; FAISS would take up to 1.5 GiB by default
@@ -55,6 +56,19 @@ class GpuForm:
         with self._lock:
             _, found = self._index.search(queries, k, params=params) if params else self._index.search(queries, k)
         return np.asarray(found)
+
+
+def clustering(dim: int, device: str) -> Any:
+    """An empty GPU index for k-means to assign with, or None: FAISS then uses the CPU."""
+    if not wanted(device):
+        return None
+    try:
+        resources = faiss.StandardGpuResources()
+        resources.setTempMemory(TEMP_MEMORY)
+        return faiss.GpuIndexFlatIP(resources, dim)
+    except Exception as error:
+        log.warning("training on the CPU", reason=str(error))
+        return None
 
 
 def clone(index: Any, stored: np.ndarray, *, recipe: str, device: str) -> GpuForm | None:

@@ -24,7 +24,7 @@ _MAX_SHARE = 0.5  # a recipe that must look at more of the index than this is sl
 
 
 def choose_recipe(entries: int) -> str:
-    """"Flat" below 20,000 entries, above it inverted lists over 8-bit codes, re-ranked on the stored halves.
+    """ "Flat" below 20,000 entries, above it inverted lists over 8-bit codes, re-ranked on the stored halves.
 
     Measured at 50,000 x 512 (clustered, one thread) at recall@10 0.998: IVF with SQ8 0.5 ms, float16 0.4 ms, float32
     0.8 ms; HNSW32 0.5 ms at only 0.983. Build 6 s against 9 to 10 s for HNSW. 8-bit codes take a quarter of float32.
@@ -90,9 +90,9 @@ class Tuned:
 
 
 def tune(index: FaissIndex, oracle: VectorIndex, queries: Queries, recall: float) -> Tuned | None:
-    """The least effort at which recall@10, and recall@100, reach ``recall`` on ``queries``; None where none is worth it.
+    """The least efforts at which recall@10 and recall@100 reach ``recall`` on ``queries``; None where none is worth it.
 
-    The effort doubles until both hold or half of the index is looked at. Flat has nothing to tune and is measured once.
+    The effort grows until both hold or half of the index is looked at. Flat has nothing to tune and is measured once.
     """
     deepest = 100
     truth = [
@@ -148,7 +148,7 @@ def build_tuned(
     tuned = tune(index, oracle, queries, recall)
     if tuned is not None:
         return tuned
-    log.warning("the approximate index does not reach the asked recall, taking the exact one", recipe=chosen, asked=recall)
+    log.warning("asked recall not reached, taking the exact index", recipe=chosen, asked=recall)
     flat = tune(FaissIndex.build("Flat", vectors, device=device), oracle, queries, recall)
     if flat is None:
         raise AssertionError("an exact index is always returned")

@@ -67,7 +67,9 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
     if isinstance(found, int) and found > FORMAT:
-        raise NewerFormat(f"index version {folder.name} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+        raise NewerFormat(
+            f"index version {folder.name} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+        )
     try:
         manifest = Manifest(**{field.name: stored[field.name] for field in fields(Manifest)})
         sound = manifest.to_bytes() == data
@@ -103,7 +105,8 @@ class Versions:
         """Published versions, oldest first, sound or not."""
         if not self.folder.is_dir():
             return []
-        return sorted((p.name for p in self.folder.iterdir() if _number(p.name) is not None), key=lambda n: _number(n) or 0)
+        found = [path.name for path in self.folder.iterdir() if _number(path.name) is not None]
+        return sorted(found, key=lambda name: _number(name) or 0)
 
     def list(self) -> Sequence[Manifest]:
         """Manifests, oldest first; one that cannot be read is left out with a log line."""
@@ -150,12 +153,12 @@ class Versions:
     ) -> str:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
 
-        ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, row by row what ``index``
-        was built from. A crash leaves the earlier versions as they were. Raises ``BadVectors``, ``Busy``.
+        ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
+        ``index`` was built from. A crash leaves the earlier versions as they were. Raises ``BadVectors``, ``Busy``.
         """
         check_unit(vectors, index.dim)
         if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
-            raise BadVectors(f"{len(vectors)} vectors, a row table of shape {list(rows.shape)}, an index of {len(index)}")
+            raise BadVectors(f"{len(vectors)} vectors, a row table {list(rows.shape)}, an index of {len(index)}")
         if np.any(np.diff(rows[:, 0]) < 0):
             raise BadVectors("the row table must be sorted by pid")
         self.folder.mkdir(exist_ok=True)
@@ -180,7 +183,7 @@ class Versions:
                     counts={"entries": len(rows), "products": len(np.unique(rows[:, 0]))},
                     last_sequence=last_sequence,
                     recall=recall or {},
-                    files={p.name: {"sha256": sha256_file(p), "size": p.stat().st_size} for p in sorted(aside.iterdir())},
+                    files={path.name: _checksum(path) for path in sorted(aside.iterdir())},
                     created=datetime.now(UTC).isoformat(timespec="seconds"),
                 )
                 write_atomic(aside / MANIFEST, manifest.to_bytes())
@@ -332,6 +335,10 @@ class Versions:
 
 def _number(name: str) -> int | None:
     return int(name[1:]) if name.startswith("v") and name[1:].isascii() and name[1:].isdigit() else None
+
+
+def _checksum(path: Path) -> dict[str, Any]:
+    return {"sha256": sha256_file(path), "size": path.stat().st_size}
 
 
 def _write_vectors(path: Path, vectors: np.ndarray) -> None:
