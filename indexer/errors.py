@@ -154,3 +154,9 @@ class BadSettings(CatalensError):
     """An unknown setting or a bad value; the message names it."""
 
     code = "bad-settings"
+
+
+class StorageFailed(CatalensError):
+    """The disk is full, read-only or failing; nothing was acknowledged that is not stored."""
+
+    code = "storage-failed"

@@ -1,0 +1,215 @@
+"""What the catalog stores and answers: products, tags, photos, changes, and the writes that make them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from indexer.catalog import attributes as attr
+from indexer.catalog.attributes import AttributeType
+from indexer.catalog.dataset import bad_product_id
+from indexer.errors import BadProduct
+
+TAG_SOURCES = ("merchant", "curated", "machine")
+PATCHABLE = ("title", "category", "tags", "attributes")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag and who said it: the merchant's feed, a person who curates, or a model."""
+
+    tag: str
+    source: str  # one of TAG_SOURCES
+
+
+@dataclass(frozen=True)
+class ProductInput:
+    """A product as written.
+
+    ``category``: from the top level to the leaf. ``photos``: content hashes, at least one, the first leads.
+    ``attributes``: values as their types ask; None is as good as absent.
+    """
+
+    product_id: str
+    title: str | None
+    category: tuple[str, ...] | None
+    tags: tuple[Tag, ...]
+    attributes: dict[str, Any]
+    photos: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Product(ProductInput):
+    """A product as stored. ``pid`` and ``photo_ids`` are never reused; ``sequence`` is that of its last change."""
+
+    pid: int
+    sequence: int
+    external_version: int | None
+    photo_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class NewPhoto:
+    """A checked photo that a product may refer to. ``width`` and ``height`` in px, upright; ``bytes`` is its size."""
+
+    content_hash: str
+    format: str
+    bytes: int
+    width: int
+    height: int
+    storage: Literal["copy", "reference"]
+    path: str | None  # absolute, of a referenced file; None for a copy
+
+
+@dataclass(frozen=True)
+class PhotoRow(NewPhoto):
+    """A stored photo. ``photo_id`` is never reused."""
+
+    photo_id: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry of the change log."""
+
+    sequence: int
+    pid: int
+    kind: Literal["put", "patch", "delete"]
+    photos_changed: bool
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write did. ``orphaned``: hashes no product uses any more, for ``PhotoStore.collect``."""
+
+    sequence: int  # of this change; of the product's last one where nothing changed
+    pid: int
+    outcome: Literal["added", "replaced", "unchanged", "patched", "deleted"]
+    orphaned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Put:
+    """Add or replace a product. ``photos``: those of its photos that may be new to the catalog."""
+
+    product: ProductInput
+    photos: Sequence[NewPhoto] = field(default=())
+    external_version: int | None = None
+
+    @property
+    def product_id(self) -> str:
+        return self.product.product_id
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Change fields, never photos.
+
+    ``title`` and ``category``: None clears. ``tags``: texts, which replace the merchant's. ``attributes``: merged by
+    name, None removes one.
+    """
+
+    product_id: str
+    changes: Mapping[str, Any]
+    external_version: int | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Erase a product."""
+
+    product_id: str
+    external_version: int | None = None
+
+
+Write = Put | Patch | Delete
+
+
+def category_path(value: object) -> tuple[str, ...] | None:
+    """``"A > B"`` or a sequence of levels as a path; nothing or blank text is None. Raises ``BadProduct``."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    levels = value.split(" > ") if isinstance(value, str) else value
+    if not isinstance(levels, Sequence) or not levels or not all(isinstance(level, str) for level in levels):
+        raise BadProduct(f"category must be text like 'A > B' or a list of levels, got {value!a}")
+    if not all(level.strip() for level in levels):
+        raise BadProduct(f"category {value!a} has an empty level")
+    return tuple(check_text("category", level) for level in levels)
+
+
+def check_text(what: str, value: object) -> str:
+    """``value`` if it is text that can be stored. Raises ``BadProduct``."""
+    if not isinstance(value, str):
+        raise BadProduct(f"{what} must be text, got {value!a}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadProduct(f"{what} is not valid Unicode: {value!a}") from error
+    return value
+
+
+def checked_tags(tags: Sequence[Tag | str]) -> list[tuple[str, str]]:
+    """(tag, source) pairs without repetitions, in order; plain texts are the merchant's. Raises ``BadProduct``."""
+    if isinstance(tags, str) or not isinstance(tags, Sequence):
+        raise BadProduct(f"tags must be a list of texts, got {tags!a}")
+    pairs: dict[tuple[str, str], None] = {}
+    for given in tags:
+        tag, source = (given.tag, given.source) if isinstance(given, Tag) else (given, "merchant")
+        if source not in TAG_SOURCES:
+            raise BadProduct(f"tag source {source!a} is none of {', '.join(TAG_SOURCES)}")
+        if not check_text("a tag", tag).strip():
+            raise BadProduct("a tag is empty")
+        pairs[tag, source] = None
+    return list(pairs)
+
+
+def checked_attributes(
+    given: Mapping[str, Any], types: Mapping[str, AttributeType]
+) -> tuple[dict[str, Any], dict[str, AttributeType]]:
+    """The present values, and the types of names seen for the first time (inferred).
+
+    Raises ``BadProduct`` that names the attribute, the expected type and the value.
+    """
+    if not isinstance(given, Mapping):
+        raise BadProduct(f"attributes must be an object, got {given!a}")
+    values: dict[str, Any] = {}
+    new: dict[str, AttributeType] = {}
+    for name, value in given.items():
+        if name in attr.RESERVED or not check_text("an attribute's name", name).strip():
+            raise BadProduct(f"{name!a} cannot be an attribute's name")
+        if value is None:
+            continue
+        wanted = types.get(name)
+        if wanted is None:
+            wanted = new[name] = attr.infer([value], text=False) or ("list" if isinstance(value, list) else "string")
+        try:
+            values[name] = attr.check(value, wanted)
+        except ValueError as error:
+            raise BadProduct(f"attribute {name!a}: {error}") from error
+    return values, new
+
+
+def check_product(product: ProductInput) -> None:
+    """Everything about a product that can be checked without the catalog, but attributes. Raises ``BadProduct``."""
+    reason = bad_product_id(check_text("product_id", product.product_id))
+    if reason:
+        raise BadProduct(reason)
+    if product.title is not None:
+        check_text("title", product.title)
+    category_path(product.category)
+    checked_tags(product.tags)
+    if not product.photos:
+        raise BadProduct(f"product {product.product_id!r} has no photo")
+
+
+def dump(value: object) -> str:
+    """One text per value, so that stored values compare as text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def photo_file(photos: Path, content_hash: str) -> Path:
+    """Where the copy of a photo lies below the home's folder of photos."""
+    return photos / content_hash[:2] / content_hash[2:4] / content_hash

@@ -1,0 +1,398 @@
+"""The catalog: products, tags, attributes, photo rows and the change log, in one SQLite file. The truth."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog import attributes as attr
+from indexer.catalog.attributes import AttributeType
+from indexer.catalog.records import (
+    Change,
+    Delete,
+    NewPhoto,
+    Patch,
+    PhotoRow,
+    Product,
+    ProductInput,
+    Put,
+    Tag,
+    Write,
+    Written,
+)
+from indexer.catalog.writes import Session, chunks, last_sequence, stored_types
+from indexer.errors import BadHome, Busy, CatalensError, NewerFormat, StorageFailed, UnknownProduct
+from indexer.home import Home
+
+FORMAT = 1
+_APPLICATION_ID = 0x43415441  # "CATA"
+_BUSY_MS = 30_000
+_PORTION = 900
+
+# product_id stands in `products` only, so erasing that row erases the id; everything else names products by pid.
+_SCHEMA = """
+CREATE TABLE products (
+    pid INTEGER PRIMARY KEY AUTOINCREMENT,
+    product_id TEXT NOT NULL UNIQUE,
+    title TEXT,
+    category TEXT,                    -- JSON array, top level first
+    attributes TEXT NOT NULL,         -- JSON object, sorted names
+    external_version INTEGER,
+    sequence INTEGER NOT NULL         -- of the last change
+);
+CREATE TABLE tags (
+    pid INTEGER NOT NULL, tag TEXT NOT NULL, source TEXT NOT NULL, position INTEGER NOT NULL,
+    PRIMARY KEY (pid, tag, source)
+) WITHOUT ROWID;
+CREATE TABLE photos (
+    photo_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    content_hash TEXT NOT NULL UNIQUE,
+    format TEXT NOT NULL, bytes INTEGER NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
+    storage TEXT NOT NULL,            -- copy, reference
+    path TEXT                         -- of a reference
+);
+CREATE TABLE product_photos (
+    pid INTEGER NOT NULL, position INTEGER NOT NULL, photo_id INTEGER NOT NULL,
+    PRIMARY KEY (pid, position)
+) WITHOUT ROWID;
+CREATE INDEX product_photos_by_photo ON product_photos (photo_id);
+CREATE TABLE changes (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    pid INTEGER NOT NULL, kind TEXT NOT NULL, photos_changed INTEGER NOT NULL
+);
+CREATE TABLE attribute_types (name TEXT PRIMARY KEY, type TEXT NOT NULL) WITHOUT ROWID;
+"""
+_PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, photo_id"
+
+
+def open_catalog(home: Home) -> Catalog:
+    """The catalog of ``home``, made if it has none yet. Raises as ``Catalog.open``."""
+    if not home.catalog_file.exists():
+        with home.lock("catalog", wait_s=30):
+            Catalog.create(home.catalog_file).close()
+    return Catalog.open(home.catalog_file, photos=home.photos)
+
+
+class Catalog:
+    """Safe from several threads (a connection each) and several processes. A write returns after its commit.
+
+    Order is that of sequence numbers, never of clocks. Every failure of the disk or the file is a ``CatalensError``.
+    """
+
+    def __init__(self, path: Path, *, photos: Path | None = None) -> None:
+        """Use ``open`` or ``create``. ``photos``: where copied photos lie; new rows are checked against it."""
+        self.path = path
+        self._photos = photos
+        self._local = threading.local()
+        self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._open_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+
+    @classmethod
+    def create(cls, path: Path, *, photos: Path | None = None) -> Catalog:
+        """Open the catalog at ``path``, made first if absent."""
+        catalog = cls(Path(path), photos=photos)
+        with catalog._failures():
+            connection = catalog._connection()
+            connection.execute("PRAGMA journal_mode = WAL")
+            with catalog._transaction("IMMEDIATE"):
+                if catalog._format() == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    for statement in _SCHEMA.split(";\n"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    connection.execute(f"PRAGMA user_version = {FORMAT}")
+        catalog._check_format()
+        return catalog
+
+    @classmethod
+    def open(cls, path: Path, *, photos: Path | None = None) -> Catalog:
+        """Raises ``BadHome`` where there is no catalog or it is damaged, ``NewerFormat`` for a newer one."""
+        path = Path(path)
+        if not path.is_file():
+            raise BadHome(f"there is no catalog at {path}")
+        catalog = cls(path, photos=photos)
+        catalog._check_format()
+        return catalog
+
+    def close(self) -> None:
+        """Close the connections of all threads; a later call opens a new one."""
+        with self._open_lock:
+            for _, connection in self._open:
+                connection.close()
+            self._open.clear()
+            self._local = threading.local()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def put(
+        self, product: ProductInput, *, photos: Sequence[NewPhoto] = (), external_version: int | None = None
+    ) -> Written:
+        """Add or replace a product; identical content is ``unchanged`` and takes no new sequence number.
+
+        ``photos`` describes those of its photos that may be new. The merchant's tags are replaced; stored tags of other
+        sources stay. Raises ``BadProduct``, ``UnknownPhoto``, ``StaleVersion``.
+        """
+        return self._one(Put(product, photos, external_version))
+
+    def patch(self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None) -> Written:
+        """Change fields as ``records.Patch`` says. Raises ``UnknownProduct``, ``BadProduct``, ``StaleVersion``."""
+        return self._one(Patch(product_id, changes, external_version))
+
+    def delete(self, product_id: str, *, external_version: int | None = None) -> Written:
+        """Erase a product with its id, tags and the photo rows no other product uses (``Written.orphaned``).
+
+        Raises ``UnknownProduct``, ``StaleVersion``.
+        """
+        return self._one(Delete(product_id, external_version))
+
+    def apply(self, writes: Iterable[Write]) -> list[Written | CatalensError]:
+        """All writes in one transaction; a bad one becomes its error and never fails the rest."""
+        results: list[Written | CatalensError] = []
+        with self._writing() as session:
+            for write in writes:
+                try:
+                    results.append(session.write(write))
+                except CatalensError as error:  # raised before the item wrote anything
+                    results.append(error)
+        return results
+
+    def set_types(self, types: Mapping[str, str]) -> None:
+        """Fix attribute types; stored values are converted. Raises ``BadProduct`` for a value that does not fit."""
+        wanted = attr.checked_types(types)
+        with self._writing() as session:
+            session.set_types(wanted)
+
+    def _one(self, write: Write) -> Written:
+        with self._writing() as session:
+            return session.write(write)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """No write of any process happens inside; reads of this thread see the last commit."""
+        with self._write_lock, self._failures(), self._transaction("IMMEDIATE"):
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with self.exclusive():
+            yield Session(self._connection(), self._photos)
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log into the file and empty it, so that erased text is in neither."""
+        with self._failures():
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def get(self, product_id: str) -> Product:
+        """Raises ``UnknownProduct``."""
+        with self._reading():
+            pid = self._pid(product_id)
+            found = self._products([pid]) if pid is not None else {}
+        if pid is None or pid not in found:
+            raise UnknownProduct(f"there is no product {product_id!r}")
+        return found[pid]
+
+    def pid(self, product_id: str) -> int | None:
+        """The internal number of a product, None if there is none."""
+        with self._reading():
+            return self._pid(product_id)
+
+    def by_pids(self, pids: Iterable[int]) -> dict[int, Product]:
+        """Those of ``pids`` that exist."""
+        with self._reading():
+            return self._products([int(pid) for pid in pids])
+
+    def product_ids(self) -> set[str]:
+        """The ids of all products."""
+        with self._reading() as connection:
+            return {row[0] for row in connection.execute("SELECT product_id FROM products")}
+
+    def iterate(self) -> Iterator[Product]:
+        """All products by pid, read in portions: a write in between may or may not be seen."""
+        after = 0
+        while True:
+            with self._reading() as connection:
+                query = "SELECT pid FROM products WHERE pid > ? ORDER BY pid LIMIT ?"
+                pids = [row[0] for row in connection.execute(query, (after, _PORTION))]
+                found = self._products(pids)
+            yield from found.values()
+            if not pids:
+                return
+            after = pids[-1]
+
+    def __len__(self) -> int:
+        """The number of products."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM products").fetchone()[0])
+
+    def photo_count(self) -> int:
+        """The number of different photos."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
+
+    def last_sequence(self) -> int:
+        """The sequence number of the last change ever, 0 before the first."""
+        with self._reading() as connection:
+            return last_sequence(connection)
+
+    def changes(self, after: int) -> list[Change]:
+        """The log's entries above sequence number ``after``, in order."""
+        with self._reading() as connection:
+            query = "SELECT sequence, pid, kind, photos_changed FROM changes WHERE sequence > ? ORDER BY sequence"
+            return [
+                Change(seq, pid, kind, bool(changed)) for seq, pid, kind, changed in connection.execute(query, (after,))
+            ]
+
+    def entries(self) -> tuple[int, np.ndarray]:
+        """(last sequence, int64 [N, 2] of (pid, photo_id) by pid and position): one consistent snapshot."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT pid, photo_id FROM product_photos ORDER BY pid, position").fetchall()
+            return last_sequence(connection), np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+    def photo(self, content_hash: str) -> PhotoRow | None:
+        """The stored photo with this hash."""
+        return self.photos_by_hash([content_hash]).get(content_hash)
+
+    def photos_by_hash(self, hashes: Iterable[str]) -> dict[str, PhotoRow]:
+        """Those of ``hashes`` that are stored."""
+        return {row.content_hash: row for row in self._photo_rows("content_hash", list(hashes))}
+
+    def photos_by_id(self, ids: Iterable[int]) -> dict[int, PhotoRow]:
+        """Those of ``ids`` that are stored."""
+        return {row.photo_id: row for row in self._photo_rows("photo_id", [int(id_) for id_ in ids])}
+
+    def types(self) -> dict[str, AttributeType]:
+        """Attribute names and their types, by name."""
+        with self._reading() as connection:
+            return stored_types(connection)
+
+    def _photo_rows(self, column: str, keys: list[Any]) -> list[PhotoRow]:
+        with self._reading() as connection:
+            return [
+                PhotoRow(*row)
+                for part, marks in chunks(keys)
+                for row in connection.execute(f"SELECT {_PHOTO_COLUMNS} FROM photos WHERE {column} IN ({marks})", part)
+            ]
+
+    def _pid(self, product_id: str) -> int | None:
+        try:
+            product_id.encode()
+        except UnicodeEncodeError:
+            return None
+        row = self._connection().execute("SELECT pid FROM products WHERE product_id = ?", (product_id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _products(self, pids: list[int]) -> dict[int, Product]:
+        connection = self._connection()
+        products: dict[int, Product] = {}
+        for part, marks in chunks(pids):
+            tags: dict[int, list[Tag]] = {}
+            photos: dict[int, list[tuple[int, str]]] = {}
+            query = f"SELECT pid, tag, source FROM tags WHERE pid IN ({marks}) ORDER BY pid, position"
+            for pid, tag, source in connection.execute(query, part):
+                tags.setdefault(pid, []).append(Tag(tag, source))
+            query = (
+                f"SELECT pid, photo_id, content_hash FROM product_photos JOIN photos USING (photo_id) "
+                f"WHERE pid IN ({marks}) ORDER BY pid, position"
+            )
+            for pid, photo_id, content_hash in connection.execute(query, part):
+                photos.setdefault(pid, []).append((photo_id, content_hash))
+            query = (
+                f"SELECT pid, product_id, title, category, attributes, external_version, sequence "
+                f"FROM products WHERE pid IN ({marks}) ORDER BY pid"
+            )
+            for pid, product_id, title, category, attributes, version, sequence in connection.execute(query, part):
+                held = photos.get(pid, [])
+                products[pid] = Product(
+                    product_id=product_id,
+                    title=title,
+                    category=None if category is None else tuple(json.loads(category)),
+                    tags=tuple(tags.get(pid, ())),
+                    attributes=json.loads(attributes),
+                    photos=tuple(content_hash for _, content_hash in held),
+                    pid=pid,
+                    sequence=sequence,
+                    external_version=version,
+                    photo_ids=tuple(photo_id for photo_id, _ in held),
+                )
+        return products
+
+    # --- connections -------------------------------------------------------------------------------------------------
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            # Closed by another thread in close() only, hence check_same_thread.
+            connection = sqlite3.connect(
+                self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            with self._open_lock:
+                for thread, old in self._open:
+                    if not thread.is_alive():
+                        old.close()
+                self._open = [(thread, old) for thread, old in self._open if thread.is_alive()]
+                self._open.append((threading.current_thread(), connection))
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
+        connection = self._connection()
+        connection.execute(f"BEGIN {kind}")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:  # a full disk may have ended it already
+                connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent snapshot; inside ``exclusive`` of the same thread, that transaction's."""
+        with self._failures():
+            connection = self._connection()
+            if connection.in_transaction:
+                yield connection
+            else:
+                with self._transaction("DEFERRED"):
+                    yield connection
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error) or "busy" in str(error):
+                raise Busy(f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s") from error
+            raise StorageFailed(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise BadHome(f"{self.path} is damaged or no catalog: {error}") from error
+
+    def _format(self) -> int:
+        return int(self._connection().execute("PRAGMA user_version").fetchone()[0])
+
+    def _check_format(self) -> None:
+        with self._failures():
+            found = self._format()
+            owner = self._connection().execute("PRAGMA application_id").fetchone()[0]
+        if found > FORMAT:
+            raise NewerFormat(f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+        if found < 1 or owner != _APPLICATION_ID:
+            raise BadHome(f"{self.path} is no catalog")
