@@ -14,7 +14,7 @@ from tools.cli import cli
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(?:sh|console|bash)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-LINES = [line.strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+LINES = [line.partition(" #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 COMMANDS = [line for line in LINES if line.startswith("catalens ")]
 
 

@@ -39,11 +39,13 @@ def test_nothing_names_the_place_it_was_written_at() -> None:
 
 
 def test_files_stay_small_enough_to_read() -> None:
-    """No Python file is longer than 450 lines."""
+    """No Python file of the three rooms of code is longer than 450 lines."""
     long = {
         path.name: lines
         for path in tracked()
-        if path.suffix == ".py" and (lines := len(path.read_text(encoding="utf-8").splitlines())) > 450
+        if path.suffix == ".py"
+        and path.relative_to(ROOT).parts[0] != "tests"
+        and (lines := len(path.read_text(encoding="utf-8").splitlines())) > 450
     }
     assert long == {}
 

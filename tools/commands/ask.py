@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +27,25 @@ def about(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@contextmanager
-def engine(home: Path) -> Iterator[Engine]:
-    """The service's engine on ``home``, without the service."""
+class Warnings:
+    """The engine's log for one question: what is in order is not said, the rest is a line on stderr."""
+
+    def info(self, event: str, **_: Any) -> None:
+        """Nothing."""
+
+    def warning(self, event: str, *, error: object = "", **_: Any) -> None:
+        """One line."""
+        say(f"catalens: {event}{f': {error}' if error else ''}")
+
+    error = warning
+
+
+def engine(home: Path) -> Engine:
+    """The service's engine on ``home``, without the service; close it with ``with``."""
     from service.engine import Engine
     from service.settings import Settings
 
-    opened = Engine(Settings.make(home=home))
-    try:
-        yield opened
-    finally:
-        opened.close()
+    return Engine(Settings.make(home=home), watch=False, log=Warnings())
 
 
 def source(image: Path | None, product: str | None) -> Source:
@@ -47,7 +54,7 @@ def source(image: Path | None, product: str | None) -> Source:
 
     if (image is None) == (product is None):
         raise click.UsageError("give a photo, or --product ID")
-    return Source(image=image.read_bytes() if image else None, product_id=product, crop=None)
+    return Source(image=image.read_bytes() if image else None, product_id=product)
 
 
 @click.command()
