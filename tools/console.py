@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None]  # done, total
+Stages = Callable[[str, int, int], None]  # stage, done, total
 
 
 def plain(value: Any) -> Any:
@@ -86,56 +88,64 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Progress]:
-    """A progress callback ``(done, total)`` with rate and time left on stderr.
+def stages() -> Iterator[Stages]:
+    """A progress callback ``(stage, done, total)`` with rate and time left on stderr.
 
-    On a terminal a bar; elsewhere a line at the end and every ten seconds, so that a log stays readable.
+    On a terminal a bar for each stage; elsewhere a line at its end and every ten seconds, so that a log stays readable.
     """
-    if sys.stderr.isatty() and "CATALENS_PLAIN" not in os.environ:
-        with _bar(label) as callback:
+    if sys.stderr.isatty():
+        with _bars() as callback:
             yield callback
     else:
-        yield _lines(label)
+        yield _lines()
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Progress]:
+def progress(label: str) -> Iterator[Progress]:
+    """``stages`` for work that has one stage only: a callback ``(done, total)``."""
+    with stages() as callback:
+        yield partial(callback, label)
+
+
+@contextmanager
+def _bars() -> Iterator[Stages]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TaskProgressColumn(show_speed=True),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=None, rate="")
+        tasks: dict[str, TaskID] = {}
 
-        def callback(done: int, total: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+        def callback(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, rate="")
+            task = bar.tasks[bar.task_ids.index(tasks[stage])]
+            speed = task.finished_speed or task.speed
+            bar.update(tasks[stage], completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
 
         yield callback
 
 
-def _lines(label: str, every_s: float = 10.0) -> Progress:
-    start = last = time.monotonic()
-    finished = False
+def _lines(every_s: float = 10.0) -> Stages:
+    started: dict[str, float] = {}
+    said: dict[str, float] = {}
 
-    def callback(done: int, total: int) -> None:
-        nonlocal start, last, finished
+    def callback(stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if finished and done < total:  # the next stage of the same work
-            start, finished = now, False
-        if finished or (done < total and now - last < every_s):
+        start = started.setdefault(stage, now)
+        if said.get(stage) == math.inf or (done < total and now - said.get(stage, start) < every_s):
             return
-        last, finished = now, done >= total
-        rate = done / max(now - start, 1e-9)
-        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
-        say(f"{label}: {done}/{total}, {rate:,.1f}/s{left}")
+        said[stage] = math.inf if done >= total else now
+        rate = done / (now - start) if now > start else 0.0
+        speed = f", {rate:,.1f}/s" if rate else ""
+        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        say(f"{stage}: {done:,} of {total:,}{speed}{left}")
 
     return callback

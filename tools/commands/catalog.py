@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -11,6 +13,7 @@ from tools.console import answer, progress, say, table
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
 
 IMPORT = "indexer.catalog.imports:import_dataset"
+SHOWN = 20  # left-out rows that a person is shown
 
 
 def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
@@ -55,19 +58,25 @@ def import_(data: Path, home: Path, as_json: bool, types: dict[str, str] | None,
     from indexer.home import Home
 
     dataset = read_dataset(data, types=types)
-    with progress("import") as callback:
-        report = import_dataset(Home.create(home), dataset, progress=callback, **given(**options))
+    with ExitStack() as stack:
+        if options["dry_run"] and not home.exists():  # a dry run leaves nothing behind, not even an empty home
+            opened = Home.create(stack.enter_context(TemporaryDirectory()))
+        else:
+            opened = Home.create(home)
+        callback = stack.enter_context(progress("import"))
+        report = import_dataset(opened, dataset, progress=callback, **given(**options))
     answer(report, as_json, lambda document: _show_import(document, home))
 
 
 def _show_import(report: dict[str, Any], home: Path) -> None:
-    counts = {name: value for name, value in report.items() if isinstance(value, int)}
-    skipped = report.get("skipped", [])
-    table(("products", "count"), [*counts.items(), ("rows skipped", len(skipped))], title=f"Imported into {home}")
-    for row in skipped[:20]:
-        say(f"skipped {row['where']}: {row['reason']}")
-    if len(skipped) > 20:
-        say(f"... and {len(skipped) - 20} more; --json lists all")
+    counts = [(name, report[name]) for name in ("added", "replaced", "unchanged", "deleted")]
+    title = f"Would be imported into {home}" if report["dry_run"] else f"Imported into {home}"
+    table(("products", "count"), [*counts, ("rows skipped", len(report["skipped"]))], title=title)
+    for kind in ("skipped", "warnings"):
+        for row in report[kind][:SHOWN]:
+            say(f"{'skipped' if kind == 'skipped' else 'note:'} {row['where']}: {row['reason']}")
+        if len(report[kind]) > SHOWN:
+            say(f"... and {len(report[kind]) - SHOWN} more; --json lists all")
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tools.console import answer, cell, progress, say, table
+from tools.console import answer, cell, say, stages, table
 from tools.options import AnyPath, FromSignature, device_option, given, json_option
 
 TRAIN = "indexer.training.run:train"
@@ -71,7 +71,7 @@ def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
     """
     from indexer.training.run import train as job
 
-    with progress("train") as callback:
+    with stages() as callback:
         report = job(data, out, progress=callback, **given(**options))
     answer(report, as_json, lambda document: _show_training(document, out))
 
@@ -96,7 +96,7 @@ def evaluate(model: Path, data: Path, as_json: bool, **options: Any) -> None:
     """
     from indexer.training.evaluate import evaluate as job
 
-    with progress("evaluate") as callback:
+    with stages() as callback:
         figures = job(model, data, progress=callback, **given(**options))
     answer(figures, as_json, _show_figures)
 
