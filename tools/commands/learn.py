@@ -31,22 +31,22 @@ HEADLINES = (
 @click.command()
 @click.option("--serve/--no-serve", default=True, show_default=True, help="Serve the page at the end, or exit.")
 @click.option("--dir", "folder", type=AnyPath, cls=FromSignature, source=DEMO, help="Where everything is put.")
-@click.option("--port", type=int, cls=FromSignature, source=DEMO, help="Port of the page.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the page (default: the usual one if it is free).")
 @json_option
 def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> None:
     """Do the main job on a sample catalog.
 
-    Draw it, train, import, index, ask the three questions, serve.
-
-    What is already there from an earlier run is used again.
+    Draw it, train, evaluate, import, index, ask the three questions, serve. What is already there from an earlier run
+    is used again.
     """
     from tools import demo as job
 
-    options = given(folder=folder, port=port)
-    result = job.demo(**options)
+    if serve:
+        port = job.free_port(port)  # known to be free before the work, not after it
+    result = job.demo(**given(folder=folder))
     answer(result, as_json, job.show)
     if serve:
-        job.serve(result, **given(port=port))
+        job.serve(result["home"], port=port)
 
 
 @click.command()

@@ -1,0 +1,150 @@
+"""The demonstration: sample catalog, training, evaluation, import, index, the three questions, the page."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from indexer.errors import BadModel, BadSettings
+from tools.console import cell, plain, progress, say, stages, table
+
+FIGURES = ("n", "accuracy", "hit_rate_at_1", "hit_rate_at_10", "map", "instance_hit_rate_at_1")
+
+
+def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
+    """Everything but the serving, in ``folder``: ``catalog/``, ``model/``, ``home/``; what is there is used again.
+
+    Returns one document: where things are, the figures on the test split, the answers to the three questions about a
+    product that the model never saw, and the seconds of each step.
+    """
+    from indexer.build import build_index
+    from indexer.catalog.dataset import read_dataset
+    from indexer.catalog.imports import import_dataset
+    from indexer.home import Home
+    from indexer.model.registry import register
+    from indexer.training.evaluate import evaluate
+    from tools.sample_catalog import make_sample_catalog
+
+    folder = folder.absolute()
+    catalog, model = folder / "catalog", folder / "model"
+    seconds: dict[str, float] = {}
+
+    with _step("draw the sample catalog", "catalog", seconds):
+        manifest = make_sample_catalog(catalog)
+    with _step("train", "train", seconds):
+        _train_once(manifest, model)
+    with _step("evaluate on the test split", "evaluate", seconds), stages() as reporter:
+        figures = evaluate(model, manifest, progress=reporter)
+    with _step("import", "import", seconds), progress("import") as counter:
+        home = Home.create(folder / "home")
+        report = import_dataset(home, read_dataset(manifest), photos="reference", progress=counter)
+    with _step("build and activate the index", "index", seconds), progress("embed") as counter:
+        built = build_index(home, bundle=register(home, model), activate=True, progress=counter)
+    with _step("ask", "ask", seconds):
+        photo, answers = _ask(home.path, manifest)
+    return {
+        "folder": folder,
+        "home": home.path,
+        "model": model,
+        "products": built.products,
+        "photos": built.entries,
+        "skipped": plain(report.skipped),
+        "figures": {name: figures[name] for name in FIGURES} | {"tags": figures["tags"]},
+        "photo": photo,
+        "answers": answers,
+        "seconds": seconds,
+    }
+
+
+@contextmanager
+def _step(what: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
+    say(f"[{len(seconds) + 1}/6] {what}")
+    started = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - started, 2)
+
+
+def _train_once(manifest: Path, model: Path) -> None:
+    """Train, unless an earlier run left a whole model."""
+    from indexer.model.bundle import load_bundle
+    from indexer.training.run import train
+
+    if model.exists():
+        try:
+            load_bundle(model)
+            say("used again: the model of an earlier run")
+            return
+        except BadModel as error:
+            say(f"made anew: {error}")
+            shutil.rmtree(model)
+    with stages() as reporter:
+        train(manifest, model, progress=reporter)
+
+
+def _ask(home: Path, manifest: Path) -> tuple[Path, dict[str, Any]]:
+    """The three questions about the first test product: (its photo, the answers as the service gives them)."""
+    from indexer.catalog.dataset import read_dataset
+    from service.engine import Engine, Source
+    from service.settings import Settings
+    from tools.commands.ask import Warnings
+
+    row = next(row for row in read_dataset(manifest).rows if row.split == "test")
+    photo, stored = Source(image=row.image.read_bytes()), Source(product_id=row.product_id)
+    with Engine(Settings.make(home=home), watch=False, log=Warnings()) as engine:
+        answers = {
+            "classify": engine.classify(photo),
+            # As the stored product, so that it is not its own best neighbour.
+            "search": engine.search(stored, k=5),
+            "tags": engine.tags(stored),
+        }
+    return row.image, answers
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print what the demonstration found, for people."""
+    from tools.commands.ask import show_categories, show_products, show_tags
+
+    figures = document["figures"]
+    intervals = [(name, cell(value)) for name, value in figures.items() if not isinstance(value, dict)]
+    if figures.get("tags"):
+        intervals.append(("tags, micro-F1", cell(figures["tags"]["f1"])))
+    print(f"\n{document['products']:,} products with {document['photos']:,} photos, in {document['folder']}\n")
+    table(("on the test split", "value"), intervals)
+    print(f"\nAsked about {document['photo']}\n\nWhat is it?")
+    show_categories(document["answers"]["classify"])
+    print("\nWhat looks like it?")
+    show_products(document["answers"]["search"])
+    print("\nHow should it be tagged?")
+    show_tags(document["answers"]["tags"])
+    print(f"\nDone in {sum(document['seconds'].values()):.0f} s.")
+
+
+def free_port(wanted: int | None) -> int:
+    """``wanted`` (raises ``BadSettings`` where it is taken), else the usual port, else any free one."""
+    from service.settings import Settings
+
+    for port in (wanted,) if wanted is not None else (Settings.port, 0):
+        with socket.socket() as probe:
+            try:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+                found: int = probe.getsockname()[1]
+                return found
+            except OSError:
+                continue
+    raise BadSettings(f"port {wanted} is in use: choose another one with --port")
+
+
+def serve(home: Path, *, port: int | None = None) -> None:
+    """Serve the page until interrupted; its address is printed first."""
+    from service.app import serve as run
+    from service.settings import Settings
+
+    settings = Settings.make(home=home, port=free_port(port))
+    say(f"The page: http://{settings.host}:{settings.port}/   (Ctrl-C ends it)")
+    run(settings)
