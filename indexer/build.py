@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -87,19 +88,11 @@ def embed_photos(
     Decoding runs in threads beside the network. Ask ``store.missing`` first: nothing is looked up here.
     """
     skipped: list[SkippedPhoto] = []
-    done, total = 0, len(photo_ids)
     ids: list[int] = []
     decoded: list[Photo] = []
-
-    def commit() -> None:
-        if ids:
-            store.put(np.array(ids, dtype=np.int64), embedder.embed(decoded))
-            ids.clear()
-            decoded.clear()
-
-    held = 0
-    for photo_id, result in _decoded(catalog, photos, photo_ids.tolist(), embedder.shrink_to):
-        done += 1
+    held, total = 0, len(photo_ids)
+    arriving = _decoded(catalog, photos, photo_ids.tolist(), embedder.shrink_to)
+    for done, (photo_id, result) in enumerate(arriving, start=1):
         if isinstance(result, SkippedPhoto):
             log.warning("photo skipped", photo_id=photo_id, content_hash=result.content_hash, reason=result.reason)
             skipped.append(result)
@@ -107,14 +100,12 @@ def embed_photos(
             ids.append(photo_id)
             decoded.append(result)
             held += result.pixels.width * result.pixels.height
-        if len(ids) >= _CHUNK or held >= _PIXELS_AHEAD:
-            commit()
-            held = 0
-        if progress is not None and (not ids or done == total):
-            if done == total:
-                commit()
-            progress(done, total)
-    commit()
+        if len(ids) >= _CHUNK or held >= _PIXELS_AHEAD or done == total:
+            if ids:
+                store.put(np.array(ids, dtype=np.int64), embedder.embed(decoded))
+            ids, decoded, held = [], [], 0
+            if progress is not None:
+                progress(done, total)
     return skipped
 
 
@@ -177,10 +168,12 @@ def build_index(
     """
     started = time.monotonic()
     dim = bundle.spec.dim
-    catalog = open_catalog(home)
-    with home.lock("build"):
+    with (
+        open_catalog(home) as catalog,
+        home.lock("build"),
+        closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store,
+    ):
         sequence, rows = catalog.entries()
-        store = EmbeddingStore(home.embeddings, bundle.embedding_id, dim)
         wanted = np.unique(rows[:, 1])
         missing = store.missing(wanted)
 

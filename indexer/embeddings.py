@@ -59,6 +59,12 @@ class EmbeddingStore:
             self._local.connection = connection
         return connection
 
+    def close(self) -> None:
+        """Close the calling thread's connection; a later call opens a new one."""
+        connection: sqlite3.Connection | None = self._local.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.close()
+
     def __len__(self) -> int:
         return int(self._connection().execute("SELECT count(*) FROM vectors").fetchone()[0])
 

@@ -21,7 +21,7 @@ class Hits:
     """The answer to one query, best first; equal scores in order of row. Never padded with -1."""
 
     rows: np.ndarray  # int64 [n], positions in the version's row table
-    scores: np.ndarray  # float32 [n], cosine in [-1, 1], descending
+    scores: np.ndarray  # float32 [n], descending inner products; stored halves may carry one past 1 by up to 1e-3
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,14 +66,14 @@ def check_unit(vectors: np.ndarray, dim: int) -> None:
 
 
 def rescore(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """The one way a score is made: float32 dot products, clipped to [-1, 1].
+    """The one way a score is made: float32 dot products, not clipped, so that they rank.
 
     ``query`` [D] with ``vectors`` [n, D] gives [n]; [Q, D] with [Q, n, D] gives [Q, n]. A pair of vectors has one score
     to the last bit however many rows are asked for together (a matrix product does not promise that), so equal photos
     tie wherever they are stored.
     """
     against = query if query.ndim == 1 else query[:, None, :]
-    return np.clip(np.vecdot(to_float32(vectors), against), -1.0, 1.0)
+    return np.vecdot(to_float32(vectors), against)
 
 
 def ranked(rows: np.ndarray, scores: np.ndarray, k: int) -> Hits:

@@ -201,7 +201,8 @@ class LiveIndex:
                 else:
                     still_open.append(q)
             open_queries, fetch = still_open, fetch * 4
-        return [answer for answer in out if answer is not None]
+        # Ranked by what was measured; a stored half may be a little longer than 1, a cosine may not.
+        return [replace(answer, scores=np.clip(answer.scores, -1.0, 1.0)) for answer in out if answer is not None]
 
     @staticmethod
     def _search_delta(state: _State, queries: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
