@@ -158,10 +158,16 @@ class Catalog:
         """
         return self._one(Delete(product_id, external_version))
 
-    def apply(self, writes: Iterable[Write]) -> list[Written | CatalensError]:
-        """All writes in one transaction; a bad one becomes its error and never fails the rest."""
+    def apply(
+        self, writes: Iterable[Write], *, dry_run: bool = False, types: Mapping[str, str] | None = None
+    ) -> list[Written | CatalensError]:
+        """All writes in one transaction; a bad one becomes its error and never fails the rest.
+
+        ``dry_run``: say what would happen (as with attribute ``types``, if given) and give the transaction up.
+        """
         results: list[Written | CatalensError] = []
-        with self._writing() as session:
+        with self._writing(dry_run) as session:
+            session.set_types(attr.checked_types(types or {}))
             for write in writes:
                 try:
                     results.append(session.write(write))
@@ -169,10 +175,10 @@ class Catalog:
                     results.append(error)
         return results
 
-    def set_types(self, types: Mapping[str, str]) -> None:
+    def set_types(self, types: Mapping[str, str], *, dry_run: bool = False) -> None:
         """Fix attribute types; stored values are converted. Raises ``BadProduct`` for a value that does not fit."""
         wanted = attr.checked_types(types)
-        with self._writing() as session:
+        with self._writing(dry_run) as session:
             session.set_types(wanted)
 
     def _one(self, write: Write) -> Written:
@@ -186,9 +192,12 @@ class Catalog:
             yield
 
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
+    def _writing(self, dry_run: bool = False) -> Iterator[Session]:
         with self.exclusive():
-            yield Session(self._connection(), self._photos)
+            # A dry run has written no photo's file either.
+            yield Session(self._connection(), None if dry_run else self._photos)
+            if dry_run:
+                self._connection().execute("ROLLBACK")
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log into the file and empty it, so that erased text is in neither."""
@@ -357,7 +366,8 @@ class Catalog:
         connection.execute(f"BEGIN {kind}")
         try:
             yield connection
-            connection.execute("COMMIT")
+            if connection.in_transaction:  # not given up by a dry run
+                connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:  # a full disk may have ended it already
                 connection.execute("ROLLBACK")
