@@ -167,7 +167,8 @@ class _Import:
     def _apply(self, writes: Sequence[Write]) -> list[Written | CatalensError]:
         if self.catalog is None:  # a dry run into an empty home
             return [Written(0, 0, "added") for _ in writes]
-        results = self.catalog.apply(writes, dry_run=self.dry_run, types=self.types)
+        # Types were fixed at the start; only a dry run has given them up again.
+        results = self.catalog.apply(writes, dry_run=self.dry_run, types=self.types if self.dry_run else None)
         if not self.dry_run:
             orphaned = [found for result in results if isinstance(result, Written) for found in result.orphaned]
             self.store.collect(self.catalog, orphaned)
@@ -183,7 +184,7 @@ class _Import:
                 reason = f"column {name!r}: {error} (the type is stored in the catalog)"
                 self.report.skipped += [Skipped(row.where, reason) for row in rows]
                 return []
-        held = {name: value for name, value in values.items() if value is not None}
+        held: dict[str, AttributeValue] = {name: value for name, value in values.items() if value is not None}
         return [replace(row, attributes=held) for row in rows]
 
     def _prepare(self, batch: dict[str, list[Row]]) -> tuple[list[Put], dict[str, list[Skipped]]]:
