@@ -1,0 +1,152 @@
+"""Request bodies, JSON or multipart, to a checked model and its photos' bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any, NoReturn, TypeVar
+
+from flask import Request
+from pydantic import BaseModel, ValidationError
+
+from indexer.errors import BadRequest
+from service.engine import Source
+from service.problems import Invalid, Refused
+from service.schemas import Ask, ImageRef, PhotoRef, ProductPut, refuse_later
+
+Model = TypeVar("Model", bound=BaseModel)
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+
+
+def read_ask(request: Request, model: type[Model]) -> tuple[Model, Source]:
+    """A question and what it is about. Raises ``Refused`` (400, 415), ``Invalid`` and ``BadRequest``."""
+    image: bytes | None = None
+    if _kind(request, JSON, MULTIPART) == JSON:
+        fields = read_object(request)
+        refuse_later(fields)
+        ask = check(model, fields)
+        ref = getattr(ask, "image", None)
+        if isinstance(ref, ImageRef):
+            image = _bytes_of(ref, "image")
+    else:
+        refuse_later([*request.form, *request.files])
+        _only_files(request, "image")
+        if "image" in request.form:
+            raise BadRequest("image must be a file part of the multipart body (give it a filename)")
+        uploads = request.files.getlist("image")
+        if len(uploads) > 1:
+            raise BadRequest(f"{len(uploads)} files named image: send one")
+        ask = check(model, _form_fields(request, model))
+        image = uploads[0].read() if uploads else None
+    assert isinstance(ask, Ask)  # noqa: S101  (a programming error, not an input's)
+    if image is None and ask.product_id is None:
+        raise BadRequest("nothing to look at: send an image (multipart field or base64) or a product_id")
+    if ask.crop is not None and image is None:
+        raise BadRequest("crop needs an image")
+    crop = None if ask.crop is None else (ask.crop[0], ask.crop[1], ask.crop[2], ask.crop[3])
+    return ask, Source(image=image, product_id=ask.product_id, crop=crop)
+
+
+def read_product(request: Request) -> tuple[ProductPut, list[bytes | str]]:
+    """A whole product and its photos in order: bytes, or the hash of a stored one."""
+    uploads: list[bytes] = []
+    if _kind(request, JSON, MULTIPART) == JSON:
+        fields = read_object(request)
+    else:
+        _only_files(request, "images")
+        for name in request.form:
+            if name != "product":
+                raise Invalid([{"field": name, "message": "unknown field (the form takes product and images)"}])
+        texts = request.form.getlist("product")
+        if len(texts) > 1:
+            raise BadRequest("product is given twice")
+        fields = _object(texts[0] if texts else "{}", "form field product")
+        uploads = [upload.read() for upload in request.files.getlist("images")]
+    product = check(ProductPut, fields)
+    photos = [_photo(ref, f"images.{position}") for position, ref in enumerate(product.images)]
+    return product, [*photos, *uploads]
+
+
+def read_json(request: Request, model: type[Model]) -> Model:
+    """A JSON body as ``model``."""
+    _kind(request, JSON)
+    return check(model, read_object(request))
+
+
+def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object in the body. Raises ``Refused`` 400 for anything else."""
+    try:
+        text = request.get_data().decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(400, "bad-json", "the body is not UTF-8") from None
+    return _object(text, "body")
+
+
+def check(model: type[Model], fields: Any) -> Model:
+    """``fields`` as ``model``; raises ``Invalid`` with one entry per wrong field."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise Invalid.of(error) from None
+
+
+def _kind(request: Request, *offered: str) -> str:
+    if request.mimetype not in offered:
+        given = request.mimetype or "none"
+        raise Refused(415, "unsupported-media-type", f"content type {given}: send {' or '.join(offered)}")
+    return request.mimetype
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    def no_constant(name: str) -> NoReturn:
+        raise ValueError(f"{name} is no JSON")
+
+    try:
+        fields = json.loads(text, parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise Refused(400, "bad-json", f"{where} is not JSON: {reason}") from None
+    if not isinstance(fields, dict):
+        raise Refused(400, "bad-json", f"{where} must be a JSON object")
+    return fields
+
+
+def _only_files(request: Request, name: str) -> None:
+    for other in request.files:
+        if other != name:
+            raise Invalid([{"field": other, "message": f"unknown file field (files go into {name})"}])
+
+
+def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
+    """Form texts as values: product ids as they stand, everything else as JSON."""
+    fields: dict[str, Any] = {}
+    for name in request.form:
+        values = request.form.getlist(name)
+        if len(values) > 1:
+            raise Invalid([{"field": name, "message": f"given {len(values)} times (send a list as JSON text)"}])
+        fields[name] = values[0]
+        if name != "product_id" and name in model.model_fields:
+            try:
+                fields[name] = json.loads(values[0])
+            except (ValueError, RecursionError):
+                raise Invalid([{"field": name, "message": "not JSON text"}]) from None
+    return fields
+
+
+def _photo(ref: PhotoRef, where: str) -> bytes | str:
+    if sum(value is not None for value in (ref.base64, ref.url, ref.hash)) != 1:
+        raise Invalid([{"field": where, "message": "give exactly one of base64 and hash"}])
+    return ref.hash if ref.hash is not None else _bytes_of(ref, where)
+
+
+def _bytes_of(ref: ImageRef | PhotoRef, where: str) -> bytes:
+    if ref.url is not None:
+        raise BadRequest(f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64")
+    if ref.base64 is None:
+        raise Invalid([{"field": f"{where}.base64", "message": "missing"}])
+    try:
+        return base64.b64decode(ref.base64, validate=True)
+    except (binascii.Error, ValueError):
+        raise Invalid([{"field": f"{where}.base64", "message": "not base64"}]) from None

@@ -1,0 +1,84 @@
+"""Products: read, list, upsert, change, erase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask_openapi import APIBlueprint
+
+from service.api.common import SECURITY, answer, body, engine, failures, json_body
+from service.api.inputs import read_json, read_product
+from service.engine import Draft
+from service.problems import Invalid
+from service.schemas import (
+    DeleteQuery,
+    ListQuery,
+    ProductAnswer,
+    ProductPatch,
+    ProductPath,
+    ProductPut,
+    ProductsAnswer,
+    WriteAnswer,
+)
+
+api = APIBlueprint("products", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
+
+
+@api.get("/products", operation_id="list_products", responses={200: ProductsAnswer})
+def list_products(query: ListQuery) -> dict[str, Any]:
+    """A few products spread over the catalog, to begin browsing with. Not a full listing."""
+    return answer(engine().sample(query.limit))
+
+
+@api.get("/products/<product:product_id>", operation_id="get_product", responses={200: ProductAnswer, **failures(404)})
+def get_product(path: ProductPath) -> dict[str, Any]:
+    """One product as stored."""
+    return answer(engine().product(path.product_id))
+
+
+@api.put(
+    "/products/<product:product_id>",
+    operation_id="put_product",
+    request_body=body(ProductPut, files="images", json_field="product"),
+    responses={200: WriteAnswer, **failures(400, 403, 409, 413, 415, 503)},
+)
+def put_product(path: ProductPath) -> dict[str, Any]:
+    """Add or replace a product; idempotent. It is found by the next question."""
+    product, photos = read_product(request)
+    draft = Draft(
+        title=product.title,
+        category=None if product.category is None else tuple(product.category),
+        tags=tuple((tag.tag, tag.source) for tag in product.tags),
+        attributes=product.attributes,
+        photos=tuple(photos),
+    )
+    return answer(engine().put(path.product_id, draft, external_version=product.external_version))
+
+
+@api.patch(
+    "/products/<product:product_id>",
+    operation_id="patch_product",
+    request_body=json_body(ProductPatch),
+    responses={200: WriteAnswer, **failures(400, 403, 404, 409, 415)},
+)
+def patch_product(path: ProductPath) -> dict[str, Any]:
+    """Change fields without touching photos; an attribute set to null is removed."""
+    patch = read_json(request, ProductPatch)
+    changes: dict[str, Any] = {name: getattr(patch, name) for name in patch.model_fields_set - {"external_version"}}
+    if changes.get("category") is not None:
+        changes["category"] = tuple(changes["category"])
+    for name in ("tags", "attributes"):
+        if name in changes and changes[name] is None:
+            raise Invalid([{"field": name, "message": "null is not possible here; send an empty list or object"}])
+    return answer(engine().patch(path.product_id, changes, external_version=patch.external_version))
+
+
+@api.delete(
+    "/products/<product:product_id>",
+    operation_id="delete_product",
+    responses={200: WriteAnswer, **failures(403, 404, 409)},
+)
+def delete_product(path: ProductPath, query: DeleteQuery) -> dict[str, Any]:
+    """Erase a product with its tags, and the photos that no other product uses."""
+    return answer(engine().delete(path.product_id, external_version=query.external_version))

@@ -1,0 +1,97 @@
+"""The questions: what is this, what looks like it, how should it be tagged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask_openapi import APIBlueprint
+
+from service.api.common import SECURITY, answer, body, engine, failures
+from service.api.inputs import check, read_ask
+from service.schemas import (
+    ClassifyAnswer,
+    ClassifyAsk,
+    ProductPath,
+    SearchAnswer,
+    SearchAsk,
+    SimilarQuery,
+    TagsAnswer,
+    TagsAsk,
+    refuse_later,
+)
+
+api = APIBlueprint("questions", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY)
+
+
+@api.post(
+    "/classify",
+    operation_id="classify",
+    request_body=body(ClassifyAsk, files="image"),
+    responses={200: ClassifyAnswer, **failures(400, 404, 409, 413, 415, 503)},
+)
+def classify() -> dict[str, Any]:
+    """Categories of a photo or a product, best first.
+
+    409 `no-categories` where the active model was never trained on any.
+    """
+    ask, source = read_ask(request, ClassifyAsk)
+    return answer(engine().classify(source, min_sequence=ask.min_sequence))
+
+
+@api.post(
+    "/search",
+    operation_id="search",
+    request_body=body(SearchAsk, files="image"),
+    responses={200: SearchAnswer, **failures(400, 404, 413, 415, 503)},
+)
+def search() -> dict[str, Any]:
+    """Products that look like a photo, a stored product, or both; one entry per product with its best photo."""
+    ask, source = read_ask(request, SearchAsk)
+    return answer(
+        engine().search(
+            source, k=ask.k, exclude=ask.exclude, min_score=ask.min_score, min_sequence=ask.min_sequence
+        )
+    )
+
+
+@api.post(
+    "/tags",
+    operation_id="tags",
+    request_body=body(TagsAsk, files="image"),
+    responses={200: TagsAnswer, **failures(400, 404, 413, 415, 503)},
+)
+def tags() -> dict[str, Any]:
+    """Tags voted by the most similar products, each with the products that support it."""
+    ask, source = read_ask(request, TagsAsk)
+    return answer(engine().tags(source, min_sequence=ask.min_sequence))
+
+
+@api.get(
+    "/products/<product:product_id>/similar",
+    operation_id="similar",
+    responses={200: SearchAnswer, **failures(404, 503)},
+)
+def similar(path: ProductPath) -> dict[str, Any]:
+    """Products that look like a stored one, itself left out.
+
+    Query: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `min_sequence`.
+    """
+    # Read here: the document's query model cannot take repeated fields and refuse unknown ones at once.
+    refuse_later(request.args)
+    given: dict[str, Any] = {name: request.args[name] for name in request.args}
+    for name in given:
+        if name != "exclude" and len(request.args.getlist(name)) > 1:
+            given[name] = request.args.getlist(name)
+    if "exclude" in given:
+        given["exclude"] = request.args.getlist("exclude")
+    query = check(SimilarQuery, given)
+    return answer(
+        engine().similar(
+            path.product_id,
+            k=query.k,
+            exclude=query.exclude,
+            min_score=query.min_score,
+            min_sequence=query.min_sequence,
+        )
+    )

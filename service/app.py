@@ -1,0 +1,208 @@
+"""The Flask application: routes, documents and the page put together, each request with its id, checks and log line."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+import flask_openapi_swagger
+from flask import Response, g, request, send_from_directory
+from flask_openapi import Info, OpenAPI
+from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
+from pydantic import ValidationError
+from werkzeug.routing import BaseConverter
+
+from service import problems, schemas, security
+from service.api import images, indexes, products, questions
+from service.api.common import PROBLEM
+from service.engine import Engine
+from service.problems import Invalid, Refused
+from service.server import run_server
+from service.settings import Settings
+
+_WEB = Path(__file__).parent / "web"
+_SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_CLOSED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_PAGE_CSP = f"{_CLOSED}; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
+_DOCS_CSP = _PAGE_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")  # Swagger UI styles itself
+
+
+class RawPath:
+    """WSGI middleware: routing sees the path as it was sent, so that an encoded slash stays inside its segment.
+
+    Servers decode ``PATH_INFO``, after which ``a%2Fsimilar`` and ``a/similar`` are one. The raw target stands in
+    ``REQUEST_URI``; each segment is decoded and encoded again, so that there is one spelling of each character.
+    """
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        raw = environ.get("REQUEST_URI")
+        if raw:
+            if not raw.startswith("/"):  # absolute form, as proxies send it
+                raw = urlsplit(raw).path or "/"
+            path = raw.partition("?")[0].partition("#")[0]
+            segments = path.encode("latin-1", "replace").split(b"/")
+            environ["PATH_INFO"] = "/".join(quote(unquote_to_bytes(part), safe=":@!$&'()*+,;=~") for part in segments)
+        return self._app(environ, start_response)
+
+
+class _ProductSegment(BaseConverter):
+    """One raw path segment; ``schemas.ProductPath`` decodes it."""
+
+
+def create_app(engine: Engine, settings: Settings, *, check_answers: bool = False) -> OpenAPI:
+    """The WSGI application over ``engine``. ``check_answers``: compare each answer with its schema (tests)."""
+    app = OpenAPI(
+        "service",
+        info=Info(
+            title="Catalens",
+            version=metadata.version("catalens"),
+            description="Visual search and tagging for shop catalogs.",
+        ),
+        security_schemes={"key": {"type": "http", "scheme": "bearer"}},
+        responses={422: {"content": PROBLEM}, 500: {"content": PROBLEM}},
+        validation_error_model=schemas.Problem,
+        validation_error_callback=_invalid,
+        validate_response=check_answers or None,
+        doc_ui=False,
+        static_folder=None,
+    )
+    app.extensions["catalens"] = engine
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_FORM_MEMORY_SIZE=2 * 2**20, MAX_FORM_PARTS=1000)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.url_map.converters["product"] = _ProductSegment
+    app.url_map.merge_slashes = False
+    app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
+    problems.install(app, engine.log)
+    _install_request_rules(app, engine, settings)
+    for module in (questions, products, images, indexes):
+        app.register_api(module.api)
+    _install_health(app, engine)
+    _install_documents(app)
+    return app
+
+
+def serve(settings: Settings) -> None:
+    """Open the home and answer until SIGTERM or SIGINT. Raises ``CatalensError`` where it cannot start."""
+    with Engine(settings) as engine:
+        run_server(create_app(engine, settings), settings, engine.log)
+
+
+def _invalid(error: ValidationError) -> NoReturn:
+    raise Invalid.of(error)
+
+
+def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> None:
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        g.started = time.perf_counter()
+        security.check(request, settings)
+        if request.method == "TRACE":
+            raise Refused(405, "method-not-allowed", "TRACE is not offered")
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.get("request_id", "")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers.setdefault("Content-Security-Policy", _CLOSED)
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        response.headers.setdefault("Cache-Control", "no-store")
+        engine.log.info(
+            "request",
+            request_id=g.get("request_id", ""),
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            latency_ms=round((time.perf_counter() - g.get("started", time.perf_counter())) * 1000, 2),
+        )
+        return response
+
+
+def _install_health(app: OpenAPI, engine: Engine) -> None:
+    health: list[Any] = [{"name": "health"}]
+
+    @app.get("/livez", tags=health, operation_id="livez", responses={200: schemas.Health})
+    def livez() -> dict[str, Any]:
+        """The process answers."""
+        return {"status": "alive"}
+
+    @app.get(
+        "/readyz",
+        tags=health,
+        operation_id="readyz",
+        responses={200: schemas.Health, 503: {"content": PROBLEM}},
+    )
+    def readyz() -> dict[str, Any]:
+        """An index is active and questions can be answered."""
+        snapshot = engine.ready()
+        return {"status": "ready", "index_version": snapshot.index_version, "model_version": snapshot.model_version}
+
+
+def _install_documents(app: OpenAPI) -> None:
+    for model in (
+        schemas.ClassifyAsk,
+        schemas.SearchAsk,
+        schemas.TagsAsk,
+        schemas.ProductPut,
+        schemas.ProductPatch,
+        schemas.Problem,
+    ):
+        schema = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE)
+        for name, definition in {**schema.pop("$defs", {}), model.__name__: schema}.items():
+            app.components_schemas[name] = Schema(**definition)
+
+    @app.get("/openapi.json", doc_ui=False)
+    def openapi() -> dict[str, Any]:
+        return _tidy(app.api_doc)
+
+    @app.get("/problems/<code>", doc_ui=False)
+    def explanation(path: schemas.ProblemPath) -> Response:
+        text = problems.explain(path.code)
+        if text is None:
+            raise Refused(404, "not-found", f"no problem is called {path.code[:64]!r}")
+        return Response(f"{path.code}\n\n{text}\n", content_type="text/plain; charset=utf-8")
+
+    def page(folder: Path, name: str, csp: str) -> Response:
+        response = send_from_directory(folder, name, max_age=0)
+        response.headers["Content-Security-Policy"] = csp
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+    @app.get("/", doc_ui=False)
+    def index() -> Response:
+        return page(_WEB, "index.html", _PAGE_CSP)
+
+    @app.get("/web/<name>", doc_ui=False)
+    def web(path: schemas.FilePath) -> Response:
+        return page(_WEB, path.name, _PAGE_CSP)
+
+    @app.get("/docs", doc_ui=False)
+    def docs() -> Response:
+        return page(_WEB, "docs.html", _DOCS_CSP)
+
+    @app.get("/docs/<path:name>", doc_ui=False)
+    def swagger(path: schemas.FilePath) -> Response:
+        return page(_SWAGGER, path.name, _DOCS_CSP)
+
+
+def _tidy(document: dict[str, Any]) -> dict[str, Any]:
+    """flask-openapi joins a docstring's lines with ``<br/>``; Markdown readers want plain lines."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            lines = [line for line in operation.pop("description", "").split("<br/>") if line.strip()]
+            if lines:
+                operation["description"] = "\n".join(lines)
+    return document

@@ -1,0 +1,136 @@
+"""One owner of the network: requests queue to it and are answered in micro-batches."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from indexer.errors import CatalensError
+from indexer.images import Photo
+from indexer.model.embedder import Embedder
+
+
+class Overloaded(CatalensError):
+    """More requests wait for the network than the settings allow, or it is shutting down. Try again shortly."""
+
+    code = "overloaded"
+
+
+@dataclass(frozen=True)
+class _Job:
+    embedder: Embedder
+    photos: Sequence[Photo]
+    vectors: np.ndarray | None = None  # where given, their logits are asked for and photos are none
+    answer: Future[Any] = field(default_factory=Future)
+
+
+class InferenceQueue:
+    """Photos in, embeddings out, computed by one thread in the order of arrival.
+
+    The thread never waits for a batch to fill: it takes what is queued already, up to ``max_batch`` photos of one
+    embedder, so an idle service adds no delay and a busy one batches by itself.
+    """
+
+    def __init__(self, *, max_batch: int, max_waiting: int, timeout_s: float = 60.0) -> None:
+        self._max_batch = max_batch
+        self._timeout_s = timeout_s
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=max_waiting)
+        self._held: _Job | None = None  # taken from the queue, but belongs to the next batch
+        self._closed = False  # no new jobs
+        self._ending = False  # the thread has seen the end mark
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and not self._closed
+
+    def embed(self, embedder: Embedder, photos: Sequence[Photo], *, patient: bool = False) -> np.ndarray:
+        """float32 [N, D] unit rows of N photos. Raises ``Overloaded`` when the queue is full.
+
+        ``patient``: background work, which waits for a place instead.
+        """
+        answer: np.ndarray = self._ask(_Job(embedder, photos), patient)
+        return answer
+
+    def logits(self, embedder: Embedder, vectors: np.ndarray) -> dict[str, np.ndarray]:
+        """{head: float32 [N, C]} of unit vectors [N, D]; raises ``Overloaded`` as ``embed`` does."""
+        answer: dict[str, np.ndarray] = self._ask(_Job(embedder, (), vectors), False)
+        return answer
+
+    def _ask(self, job: _Job, patient: bool) -> Any:
+        if not self.alive:
+            raise Overloaded("the service is shutting down")
+        try:
+            self._jobs.put(job, block=patient, timeout=self._timeout_s if patient else None)
+        except queue.Full:
+            raise Overloaded(f"{self._jobs.maxsize} requests are waiting already: try again shortly") from None
+        try:
+            return job.answer.result(timeout=self._timeout_s)
+        except TimeoutError:
+            job.answer.cancel()
+            raise Overloaded(f"no answer from the network within {self._timeout_s:.0f} s") from None
+
+    def close(self) -> None:
+        """Finish what is queued, then stop the thread."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+            self._thread.join(timeout=self._timeout_s)
+
+    def _run(self) -> None:
+        while (first := self._next()) is not None:
+            batch, size = [first], len(first.photos)
+            while first.vectors is None and size < self._max_batch:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    self._ending = True
+                    break
+                fits = job.embedder is first.embedder and size + len(job.photos) <= self._max_batch
+                if job.vectors is not None or not fits:
+                    self._held = job
+                    break
+                batch.append(job)
+                size += len(job.photos)
+            batch = [job for job in batch if job.answer.set_running_or_notify_cancel()]
+            if batch:
+                _answer(batch)
+        while not self._jobs.empty():  # came between the last look and the end
+            if (late := self._jobs.get_nowait()) is not None:
+                late.answer.set_exception(Overloaded("the service is shutting down"))
+
+    def _next(self) -> _Job | None:
+        held, self._held = self._held, None
+        if held is not None:
+            return held
+        return None if self._ending else self._jobs.get()
+
+
+def _answer(batch: list[_Job]) -> None:
+    """One pass for all; where it fails, one by one, so that a bad photo fails only its own request."""
+    first = batch[0]
+    try:
+        if first.vectors is not None:
+            first.answer.set_result(first.embedder.logits(first.vectors))
+            return
+        vectors = first.embedder.embed([photo for job in batch for photo in job.photos])
+    except Exception as error:
+        if len(batch) == 1:
+            first.answer.set_exception(error)
+        else:
+            for job in batch:
+                _answer([job])
+        return
+    start = 0
+    for job in batch:
+        job.answer.set_result(vectors[start : start + len(job.photos)])
+        start += len(job.photos)

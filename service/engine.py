@@ -1,0 +1,496 @@
+"""Holds model, index and catalog, answers the questions, takes the writes; knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from indexer import images
+from indexer.catalog.photos import PhotoStore
+from indexer.catalog.records import Product, ProductInput, Tag, Written, check_product
+from indexer.catalog.store import open_catalog
+from indexer.decisions.classify import rank_categories
+from indexer.decisions.tagging import vote_tags
+from indexer.errors import BadProduct, BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
+from indexer.home import Home
+from indexer.index.live import ProductHits
+from indexer.index.version import Versions
+from service import answers
+from service.answers import Clock
+from service.batching import InferenceQueue, Overloaded
+from service.logs import make_log
+from service.serving import Serving, Snapshot
+from service.settings import Settings
+
+_REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
+_LONGEST = 1000  # products looked at for one answer
+_PATIENCE_S = 2.0  # how long a question with `min_sequence` waits for a write of another process
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a question is about: a photo's bytes, a stored product, or both."""
+
+    image: bytes | None = None
+    product_id: str | None = None
+    crop: tuple[int, int, int, int] | None = None  # x, y, width, height in px of the upright image
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A product as sent. ``tags`` are (tag, source); ``photos`` bytes, or the hash of a stored one; the first leads."""
+
+    title: str | None = None
+    category: tuple[str, ...] | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    attributes: Mapping[str, Any] | None = None
+    photos: tuple[bytes | str, ...] = ()
+
+
+class Engine:
+    """Answers over one home. Safe to call from many threads; ``close`` it, or use it in ``with``.
+
+    Every answer is a plain dict that carries ``model_version``, ``index_version`` and ``timings_ms``, all from one
+    snapshot. Failures are ``CatalensError``; with no active index, questions raise ``NoIndex`` until one is activated.
+    ``watch=False`` (one question, then gone): other processes' later writes are not followed.
+    """
+
+    def __init__(self, settings: Settings, *, watch: bool = True, log: Any = None) -> None:
+        self.settings = settings
+        self.log = log or make_log()
+        self.home = Home(settings.home)
+        self._catalog = open_catalog(self.home)
+        self._photos = PhotoStore(self.home)
+        self._limits = images.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+        # A decoded photo may take 200 MB, so as many at once as can work, not as many as there are requests.
+        self._decoding = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
+        self._writing = threading.Lock()
+        self._recent: OrderedDict[tuple[str, str, Any], np.ndarray] = OrderedDict()
+        self._recent_lock = threading.Lock()
+        self._stop = threading.Event()
+        self._queue = InferenceQueue(max_batch=settings.max_batch, max_waiting=settings.max_waiting)
+        self._watcher: threading.Thread | None = None
+        try:
+            self._serving = Serving(
+                self.home, self._catalog, self._photos, self._queue, device=settings.device, log=self.log
+            )
+            self._serving.start()
+        except BaseException:
+            self._queue.close()
+            raise
+        if watch:
+            self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+            self._watcher.start()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the threads; questions in flight are answered first."""
+        self._stop.set()
+        if self._watcher is not None:
+            self._watcher.join(timeout=30)
+        self._queue.close()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.settings.poll_s):
+            self._serving.refresh()
+
+    def refresh(self) -> None:
+        """Look now for other processes' writes and activations (the watcher does so every ``poll_s``)."""
+        self._serving.refresh()
+
+    def ready(self) -> Snapshot:
+        """The snapshot that would answer now. Raises ``NoIndex`` or ``Overloaded``."""
+        if not self._queue.alive:
+            raise Overloaded("the service is shutting down")
+        return self._snapshot()
+
+    # -- questions
+
+    def classify(self, source: Source, *, top: int = 5, min_sequence: int | None = None) -> dict[str, Any]:
+        """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategories``."""
+        clock = Clock()
+        snapshot = self._snapshot(min_sequence)
+        if not snapshot.bundle.decision.categories:
+            raise NoCategories(f"model {snapshot.model_version} has no categories: train one on labelled photos")
+        vectors, _, _ = self._vectors(snapshot, source, clock)
+        with clock.stage("classify"):
+            logits = self._queue.logits(snapshot.embedder, vectors)["category"].mean(axis=0)
+            ranked = rank_categories(logits, snapshot.bundle.decision, top=top)
+        categories = [
+            {"label": category.path[-1], "path": list(category.path), "probability": round(float(probability), 6)}
+            for category, probability in ranked
+        ]
+        return self._answer(snapshot, clock, categories=categories, unknown=False)
+
+    def search(
+        self,
+        source: Source,
+        *,
+        k: int = 20,
+        exclude: Iterable[str] = (),
+        min_score: float | None = None,
+        min_sequence: int | None = None,
+    ) -> dict[str, Any]:
+        """``results``, one per product with its best photo, score descending; min(k, matches) of them.
+
+        A product asked about is itself left out, and so are the ids in ``exclude``.
+        """
+        if not 1 <= k <= _LONGEST:
+            raise BadRequest(f"k must be from 1 to {_LONGEST}, not {k}")
+        clock = Clock()
+        snapshot = self._snapshot(min_sequence)
+        vectors, own, parts = self._vectors(snapshot, source, clock)
+        hidden = {pid for pid in map(self._catalog.pid, exclude) if pid is not None} | own
+        with clock.stage("search"):
+            found, products = self._find(snapshot, vectors, k, hidden, min_score)
+        with clock.stage("describe"):
+            results = []
+            for pid, photo_id, score in found:
+                signals = {next(iter(parts)): score} if len(parts) == 1 else _cosines(snapshot, pid, photo_id, parts)
+                product = products[pid]
+                photo = product.photos[product.photo_ids.index(photo_id)]
+                results.append(answers.result(product, photo, score, signals))
+        return self._answer(snapshot, clock, results=results, next_cursor=None)
+
+    def similar(
+        self,
+        product_id: str,
+        *,
+        k: int = 20,
+        exclude: Iterable[str] = (),
+        min_score: float | None = None,
+        min_sequence: int | None = None,
+    ) -> dict[str, Any]:
+        """``search`` for a stored product: the best over its photos. Raises ``UnknownProduct``."""
+        return self.search(
+            Source(product_id=product_id), k=k, exclude=exclude, min_score=min_score, min_sequence=min_sequence
+        )
+
+    def tags(self, source: Source, *, min_sequence: int | None = None) -> dict[str, Any]:
+        """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
+        clock = Clock()
+        snapshot = self._snapshot(min_sequence)
+        vectors, own, _ = self._vectors(snapshot, source, clock)
+        params = snapshot.bundle.decision.tags
+        with clock.stage("search"):
+            # Only tagged products vote, so where many are untagged it takes a longer list to find enough of them.
+            k = params.k
+            while True:
+                found, products = self._find(snapshot, vectors, k, own, None)
+                tags_of = {pid: _voting(product) for pid, product in products.items()}
+                if len(found) < k or k >= _LONGEST or sum(1 for tags in tags_of.values() if tags) >= params.k:
+                    break
+                k = min(4 * k, _LONGEST)
+        with clock.stage("vote"):
+            suggested = vote_tags([(pid, score) for pid, _, score in found], tags_of, params)
+        tags = [
+            {
+                "tag": entry.tag,
+                "confidence": round(float(entry.confidence), 6),
+                "neighbours": [
+                    {"product_id": products[pid].product_id, "score": round(float(score), 6)}
+                    for pid, score in entry.neighbours
+                ],
+            }
+            for entry in suggested
+        ]
+        return self._answer(snapshot, clock, tags=tags)
+
+    # -- the catalog
+
+    def product(self, product_id: str) -> dict[str, Any]:
+        """One product as stored. Raises ``UnknownProduct``."""
+        clock = Clock()
+        return self._answer(self._serving.current, clock, **self._shown([self._catalog.get(product_id)])[0])
+
+    def sample(self, limit: int = 24) -> dict[str, Any]:
+        """``products`` spread evenly over the index, and ``total``: something to begin browsing with."""
+        clock = Clock()
+        snapshot = self._snapshot()
+        rows = snapshot.live.base.rows
+        places = np.linspace(0, max(len(rows) - 1, 0), num=min(3 * limit, len(rows)), dtype=np.int64)
+        pids = list(dict.fromkeys(int(pid) for pid in rows[places, 0]))
+        products = list(self._catalog.by_pids(pids).values())
+        step = max(1, len(products) // limit)
+        return self._answer(
+            snapshot, clock, products=self._shown(products[::step][:limit]), total=snapshot.live.product_count
+        )
+
+    def put(self, product_id: str, draft: Draft, *, external_version: int | None = None) -> dict[str, Any]:
+        """Add or replace a product; the next question finds it. ``outcome`` and ``sequence``.
+
+        Acknowledged after the commit. Raises ``BadImage``, ``BadProduct``, ``StaleVersion``; then nothing is changed.
+        """
+        clock = Clock()
+        with clock.stage("decode"):
+            given = [self._new_photo(photo, position) for position, photo in enumerate(draft.photos)]
+        hashes = tuple(dict.fromkeys(photo if isinstance(photo, str) else photo[1].content_hash for photo in given))
+        product = ProductInput(
+            product_id=product_id,
+            title=draft.title,
+            category=draft.category,
+            tags=tuple(Tag(tag, source) for tag, source in draft.tags),
+            attributes=dict(draft.attributes or {}),
+            photos=hashes,
+        )
+        check_product(product)
+        new = {photo[1].content_hash: photo for photo in given if not isinstance(photo, str)}
+        snapshot = self._serving.current
+        vectors: dict[str, np.ndarray] = {}
+        if snapshot is not None and new:
+            with clock.stage("embed"):
+                embedded = self._queue.embed(snapshot.embedder, [photo for _, photo in new.values()])
+            vectors = dict(zip(new, embedded, strict=True))
+        with clock.stage("write"), self._writing:
+            before = self._stored(product_id)
+            try:
+                rows = [self._photos.add(data, photo) for data, photo in new.values()]
+                written = self._catalog.put(product, photos=rows, external_version=external_version)
+            except CatalensError:
+                self._photos.collect(self._catalog, new)
+                raise
+            self._after(written, before, snapshot, vectors)
+        return self._written(product_id, written, clock)
+
+    def patch(
+        self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
+    ) -> dict[str, Any]:
+        """Change title, category, tags or attributes; photos stay. Raises ``UnknownProduct``, ``BadProduct``."""
+        clock = Clock()
+        with clock.stage("write"), self._writing:
+            written = self._catalog.patch(product_id, dict(changes), external_version=external_version)
+            self._after(written, None)
+        return self._written(product_id, written, clock)
+
+    def delete(self, product_id: str, *, external_version: int | None = None) -> dict[str, Any]:
+        """Erase a product with the photos no other product uses. Raises ``UnknownProduct``."""
+        clock = Clock()
+        with clock.stage("write"), self._writing:
+            before = self._stored(product_id)
+            written = self._catalog.delete(product_id, external_version=external_version)
+            self._after(written, before)
+        return self._written(product_id, written, clock)
+
+    def thumbnail(self, content_hash: str, width: int) -> bytes:
+        """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhoto``."""
+        row = self._catalog.photo(content_hash)
+        if row is None:
+            raise UnknownPhoto(f"no photo {content_hash}")
+        try:
+            with self._decoding:
+                return self._photos.thumbnail(row, width)
+        except CatalensError as error:  # its message may name a file of this machine
+            self.log.warning("photo cannot be shown", hash=content_hash, code=error.code, error=str(error))
+            raise UnknownPhoto(f"the file of photo {content_hash} is gone or was changed") from error
+
+    def has_photo(self, content_hash: str) -> bool:
+        """Whether a stored product has this photo."""
+        return self._catalog.photo(content_hash) is not None
+
+    # -- versions
+
+    def indexes(self) -> dict[str, Any]:
+        """``indexes``: the published versions, oldest first, and which one serves."""
+        clock = Clock()
+        now = self._serving.current
+        names = ("version", "model_version", "embedding_id", "recipe", "counts", "last_sequence", "recall", "created")
+        listed = []
+        for manifest in Versions(self.home).list():
+            fields = asdict(manifest)
+            active = now is not None and manifest.version == now.index_version
+            listed.append({**{name: fields[name] for name in names}, "active": active})
+        return self._answer(now, clock, indexes=listed)
+
+    def activate(self, version: str) -> dict[str, Any]:
+        """Switch to ``version`` and its model. Raises ``UnknownVersion``, ``DamagedIndex``, ``IndexMismatch``."""
+        clock = Clock()
+        Versions(self.home).activate(version)
+        self._serving.refresh()
+        return self._answer(self._serving.current, clock, activated=version)
+
+    # -- inside
+
+    def _snapshot(self, min_sequence: int | None = None) -> Snapshot:
+        snapshot = self._serving.current
+        if snapshot is None:
+            raise NoIndex("no index version is active: run catalens index build --activate")
+        if min_sequence is not None:
+            until = time.monotonic() + _PATIENCE_S
+            while snapshot.live.sequence < min_sequence:
+                if min_sequence > self._catalog.last_sequence():
+                    raise BadRequest(f"min_sequence {min_sequence} is beyond the catalog's last change")
+                if time.monotonic() > until:
+                    raise Overloaded(f"sequence {min_sequence} is not searchable yet: try again shortly")
+                time.sleep(0.02)
+                snapshot = self._snapshot()
+        return snapshot
+
+    def _vectors(
+        self, snapshot: Snapshot, source: Source, clock: Clock
+    ) -> tuple[np.ndarray, set[int], dict[str, np.ndarray]]:
+        """Query vectors float32 [n, D], the pids the question is about, and its parts by name (each [n, D])."""
+        parts: dict[str, np.ndarray] = {}
+        own: set[int] = set()
+        if source.product_id is not None:
+            pid = self._catalog.pid(source.product_id)
+            if pid is None:
+                raise UnknownProduct(f"no product {source.product_id!r}")
+            try:
+                parts["product_id"] = snapshot.live.vectors_of(pid)[1]
+            except UnknownProduct:
+                raise NoIndex(f"product {source.product_id!r} is stored but not searchable yet") from None
+            own = {pid}
+        if source.image is not None:
+            parts["image"] = self._embed(snapshot, source.image, source.crop, clock)[np.newaxis]
+        if not parts:
+            raise BadRequest("nothing to look at: give an image or a product")
+        if len(parts) == 1:
+            return next(iter(parts.values())), own, parts
+        mean = sum(_unit(vectors.mean(axis=0)) for vectors in parts.values())
+        return _unit(np.asarray(mean, dtype=np.float32))[np.newaxis], own, parts
+
+    def _embed(
+        self, snapshot: Snapshot, data: bytes, crop: tuple[int, int, int, int] | None, clock: Clock
+    ) -> np.ndarray:
+        """The embedding [D] of an uploaded photo; a photo seen a moment ago is not computed again."""
+        key = (snapshot.bundle.embedding_id, images.content_hash(data), crop)
+        with self._recent_lock:
+            known = self._recent.get(key)
+        if known is not None:
+            return known
+        with clock.stage("decode"), self._decoding:
+            # A crop is taken from all the pixels there are: half of a shrunk photo may be too small.
+            photo = images.decode(
+                data, limits=self._limits, shrink_to=None if crop else snapshot.embedder.shrink_to
+            )
+            if crop is not None:
+                photo = _cropped(photo, crop)
+        with clock.stage("embed"):
+            vector = self._queue.embed(snapshot.embedder, [photo])[0]
+        with self._recent_lock:
+            self._recent[key] = vector
+            while len(self._recent) > _REMEMBERED:
+                self._recent.popitem(last=False)
+        return vector
+
+    def _find(
+        self, snapshot: Snapshot, vectors: np.ndarray, k: int, hidden: set[int], min_score: float | None
+    ) -> tuple[list[tuple[int, int, float]], dict[int, Product]]:
+        """(pid, photo_id, score) of the best ``k`` products over all query vectors, and their rows."""
+        while True:
+            best: dict[int, tuple[float, int]] = {}
+            hits: ProductHits
+            for hits in snapshot.live.search(vectors, k, exclude=hidden, min_score=min_score):
+                for pid, photo_id, score in zip(
+                    hits.pids.tolist(), hits.photo_ids.tolist(), hits.scores.tolist(), strict=True
+                ):
+                    if pid not in best or score > best[pid][0]:
+                        best[pid] = (score, photo_id)
+            order = sorted(best.items(), key=lambda entry: (-entry[1][0], entry[0]))[:k]
+            products = self._catalog.by_pids([pid for pid, _ in order])
+            # Deleted by another process a moment ago, not yet in the index's tombstones: look further.
+            gone = {pid for pid, (_, photo_id) in order if pid not in products or photo_id not in products[pid].photo_ids}
+            if not gone:
+                return [(pid, photo_id, score) for pid, (score, photo_id) in order], products
+            hidden = hidden | gone
+
+    def _new_photo(self, given: bytes | str, position: int) -> str | tuple[bytes, images.Photo]:
+        if isinstance(given, str):
+            if self._catalog.photo(given) is None:
+                raise BadProduct(f"image {position}: no stored photo has hash {given}")
+            return given
+        snapshot = self._serving.current
+        try:
+            with self._decoding:
+                shrink_to = snapshot.embedder.shrink_to if snapshot else None
+                return given, images.decode(given, limits=self._limits, shrink_to=shrink_to)
+        except images.BadImage as error:
+            raise type(error)(f"image {position}: {error}") from error
+
+    def _stored(self, product_id: str) -> Product | None:
+        pid = self._catalog.pid(product_id)
+        return None if pid is None else self._catalog.by_pids([pid]).get(pid)
+
+    def _after(
+        self,
+        written: Written,
+        before: Product | None,
+        snapshot: Snapshot | None = None,
+        vectors: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Make a committed write searchable and clear what nothing uses any more. Never fails: the write is safe."""
+        try:
+            if snapshot is not None and vectors:
+                rows = [self._catalog.photo(content_hash) for content_hash in vectors]
+                kept = [(row.photo_id, vectors[row.content_hash]) for row in rows if row is not None]
+                if kept:
+                    snapshot.store.put(np.array([i for i, _ in kept]), np.stack([vector for _, vector in kept]))
+            self._serving.apply([written.pid], written.sequence)
+        except Exception as error:
+            self.log.error("written, but not searchable yet", sequence=written.sequence, exc_info=error)
+        if before is None or not written.orphaned:
+            return
+        try:
+            ids = dict(zip(before.photos, before.photo_ids, strict=True))
+            gone = [ids[content_hash] for content_hash in written.orphaned if content_hash in ids]
+            if self._serving.current is not None:
+                self._serving.current.store.delete(np.array(gone, dtype=np.int64))
+            self._photos.collect(self._catalog, written.orphaned)
+        except Exception as error:
+            self.log.error("photos of an erased product are still on disk", hashes=written.orphaned, exc_info=error)
+
+    def _shown(self, products: Sequence[Product]) -> list[dict[str, Any]]:
+        rows = self._catalog.photos_by_id([photo_id for product in products for photo_id in product.photo_ids])
+        return [answers.stored(product, rows) for product in products]
+
+    def _written(self, product_id: str, written: Written, clock: Clock) -> dict[str, Any]:
+        return self._answer(
+            self._serving.current, clock, product_id=product_id, outcome=written.outcome, sequence=written.sequence
+        )
+
+    @staticmethod
+    def _answer(snapshot: Snapshot | None, clock: Clock, **content: Any) -> dict[str, Any]:
+        return {
+            "model_version": snapshot.model_version if snapshot else None,
+            "index_version": snapshot.index_version if snapshot else None,
+            **content,
+            "timings_ms": clock.read(),
+        }
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    length = float(np.linalg.norm(vector))
+    if length < 1e-6:
+        raise BadRequest("the image and the product point in opposite directions: ask for one of them")
+    return vector / length
+
+
+def _cosines(snapshot: Snapshot, pid: int, photo_id: int, parts: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Cosine of a found photo with each part of a mixed question (the best over the part's vectors)."""
+    photo_ids, vectors = snapshot.live.vectors_of(pid)
+    found = vectors[int(np.flatnonzero(photo_ids == photo_id)[0])]
+    return {name: round(float(np.clip((part @ found).max(), -1, 1)), 6) for name, part in parts.items()}
+
+
+def _voting(product: Product) -> list[str]:
+    """Its tags but for the machine's, which would confirm themselves."""
+    return [tag.tag for tag in product.tags if tag.source != "machine"]
+
+
+def _cropped(photo: images.Photo, crop: tuple[int, int, int, int]) -> images.Photo:
+    x, y, width, height = crop
+    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > photo.width or y + height > photo.height:
+        raise BadRequest(f"crop {list(crop)} does not lie inside the photo of {photo.width} x {photo.height} px")
+    return replace(photo, pixels=photo.pixels.crop((x, y, x + width, y + height)), width=width, height=height)

@@ -1,0 +1,299 @@
+"""What requests and answers look like: pydantic models, used to check requests and to write the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from indexer.errors import BadRequest
+
+# Parameters of the HTTP contract that later versions answer; naming them beats "unknown field".
+LATER = frozenset({"text", "weights", "mix", "filter", "collapse", "cursor", "explain", "version", "images"})
+
+
+def refuse_later(names: Any, *, but: frozenset[str] = frozenset()) -> None:
+    """Raise ``BadRequest`` for a parameter that is planned but not answered yet."""
+    for name in sorted(LATER.intersection(names) - but):
+        raise BadRequest(f"{name} is not supported yet by this version")
+
+
+class Strict(BaseModel):
+    """Base of everything a client sends: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _path_text(raw: object) -> object:
+    # The router hands over the raw path segment, so that an id may hold a slash (see app.RawPath).
+    if not isinstance(raw, str):
+        return raw
+    try:
+        return unquote(raw, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("must be UTF-8, URL-encoded") from None
+
+
+def _category(raw: object) -> object:
+    return [part.strip() for part in raw.split(" > ")] if isinstance(raw, str) else raw
+
+
+def _tag(raw: object) -> object:
+    return {"tag": raw} if isinstance(raw, str) else raw
+
+
+Whole = Annotated[int, Field(strict=True)]
+Label = Annotated[str, Field(min_length=1, max_length=256)]
+ProductId = Annotated[str, Field(min_length=1, max_length=256)]
+K = Annotated[int, Field(ge=1, le=1000, description="How many products.")]
+Score = Annotated[float, Field(ge=-1, le=1)]
+Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
+
+
+class ImageRef(Strict):
+    """A photo inside JSON: its bytes in base64. (URLs need a setting this version does not offer.)"""
+
+    base64: str | None = None
+    url: str | None = None
+
+
+class Ask(Strict):
+    """What every question takes: a photo or a stored product."""
+
+    image: ImageRef | None = None
+    product_id: ProductId | None = None
+    crop: Annotated[list[Whole], Field(min_length=4, max_length=4)] | None = Field(
+        default=None, description="[x, y, width, height] in px of the upright image."
+    )
+    min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
+        default=None, description="Answer only from a state that holds this change (a write's `sequence`)."
+    )
+
+
+class ClassifyAsk(Ask):
+    """A question for categories."""
+
+
+class TagsAsk(Ask):
+    """A question for tags."""
+
+
+class SearchAsk(Ask):
+    """A question for similar products; with both an image and a product the query is their mean direction."""
+
+    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
+    exclude: list[ProductId] = Field(default=[], max_length=10_000, description="Ids of products to leave out.")
+    min_score: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
+
+
+class SimilarQuery(Strict):
+    """Query parameters of ``/similar``."""
+
+    k: K = 20
+    exclude: list[ProductId] = []
+    min_score: Score | None = None
+    min_sequence: Annotated[int, Field(ge=0)] | None = None
+
+
+class ProductPath(BaseModel):
+    """A product id in a path, URL-encoded."""
+
+    product_id: Annotated[str, BeforeValidator(_path_text), Field(min_length=1, max_length=256)]
+
+
+class ImagePath(BaseModel):
+    hash: str
+
+
+class ImageQuery(Strict):
+    w: Literal["160", "320", "640"] = "320"
+
+
+class ListQuery(Strict):
+    limit: Annotated[int, Field(ge=1, le=100)] = 24
+
+
+class VersionPath(BaseModel):
+    version: str
+
+
+class ProblemPath(BaseModel):
+    code: str
+
+
+class Tag(Strict):
+    """A tag and who gave it; a plain text counts as the merchant's."""
+
+    tag: Label
+    source: Literal["merchant", "curated", "machine"] = "merchant"
+
+
+class PhotoRef(Strict):
+    """A product's photo: new bytes, or the hash of one that is stored already."""
+
+    base64: str | None = None
+    url: str | None = None
+    hash: Hash | None = None
+
+
+Tags = Annotated[list[Annotated[Tag, BeforeValidator(_tag)]], Field(max_length=1000)]
+CategoryPath = Annotated[list[Label], BeforeValidator(_category), Field(min_length=1, max_length=32)]
+
+
+class ProductPut(Strict):
+    """A whole product: replaces what was stored under its id."""
+
+    title: Annotated[str, Field(max_length=2000)] | None = None
+    category: CategoryPath | None = Field(default=None, description='A path: "A > B > C" or ["A", "B", "C"].')
+    tags: Tags = []
+    attributes: dict[Label, Any] = {}
+    images: Annotated[list[PhotoRef], Field(max_length=64)] = []
+    external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
+
+
+class ProductPatch(Strict):
+    """Fields to change; what is not named stays, an attribute that is null goes. Photos are never touched."""
+
+    title: Annotated[str, Field(max_length=2000)] | None = None
+    category: CategoryPath | None = None
+    tags: Annotated[list[Label], Field(max_length=1000)] | None = Field(
+        default=None, description="Replaces the merchant's tags."
+    )
+    attributes: dict[Label, Any] | None = None
+    external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
+
+
+class DeleteQuery(Strict):
+    external_version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+
+
+# Answers. The service builds plain dicts of these shapes; the models write the OpenAPI document and check tests.
+
+
+class Answer(BaseModel):
+    """What every answer carries."""
+
+    request_id: str
+    model_version: str | None
+    index_version: str | None
+    timings_ms: dict[str, float]
+
+
+class CategoryOut(BaseModel):
+    label: str
+    path: list[str]
+    probability: float
+
+
+class ClassifyAnswer(Answer):
+    categories: list[CategoryOut]
+    unknown: bool
+
+
+class Result(BaseModel):
+    product_id: str
+    score: float
+    signals: dict[str, float]
+    title: str | None
+    category: str | None
+    category_path: list[str] | None
+    attributes: dict[str, Any]
+    photo: str
+    image_url: str
+
+
+class SearchAnswer(Answer):
+    results: list[Result]
+    next_cursor: str | None
+
+
+class Neighbour(BaseModel):
+    product_id: str
+    score: float
+
+
+class TagOut(BaseModel):
+    tag: str
+    confidence: float
+    neighbours: list[Neighbour]
+
+
+class TagsAnswer(Answer):
+    tags: list[TagOut]
+
+
+class PhotoOut(BaseModel):
+    hash: str
+    format: str
+    width: int
+    height: int
+    image_url: str
+
+
+class ProductOut(BaseModel):
+    product_id: str
+    title: str | None
+    category: str | None
+    category_path: list[str] | None
+    tags: list[Tag]
+    attributes: dict[str, Any]
+    images: list[PhotoOut]
+    sequence: int
+    external_version: int | None
+
+
+class ProductAnswer(Answer, ProductOut):
+    """A stored product."""
+
+
+class ProductsAnswer(Answer):
+    products: list[ProductOut]
+    total: int
+
+
+class WriteAnswer(Answer):
+    product_id: str
+    outcome: Literal["added", "replaced", "unchanged", "patched", "deleted"]
+    sequence: int
+
+
+class IndexOut(BaseModel):
+    version: str
+    active: bool
+    model_version: str
+    embedding_id: str
+    recipe: Any
+    counts: dict[str, int]
+    last_sequence: int
+    recall: Any
+    created: Any
+
+
+class IndexesAnswer(Answer):
+    indexes: list[IndexOut]
+
+
+class ActivateAnswer(Answer):
+    activated: str
+
+
+class Health(BaseModel):
+    status: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[dict[str, str]] | None = None
+
+
+class FilePath(BaseModel):
+    name: str

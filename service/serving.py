@@ -1,0 +1,223 @@
+"""What serves now: the active model and index as one, kept up with the catalog's change log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from indexer import images
+from indexer.catalog.photos import PhotoStore
+from indexer.catalog.store import Catalog
+from indexer.embeddings import EmbeddingStore
+from indexer.errors import CatalensError, IndexMismatch
+from indexer.home import Active, Home
+from indexer.index.live import LiveIndex
+from indexer.index.version import Versions
+from indexer.model.bundle import Bundle
+from indexer.model.embedder import Embedder
+from indexer.model.registry import by_version
+from service.batching import InferenceQueue, Overloaded
+
+_CHUNK = 8  # photos embedded between two looks at the queue of requests
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Model, decision layer and index that answer one request, from its start to its end."""
+
+    index_version: str
+    bundle: Bundle
+    embedder: Embedder
+    live: LiveIndex
+    store: EmbeddingStore
+
+    @property
+    def model_version(self) -> str:
+        return self.bundle.model_version
+
+
+class Serving:
+    """Holds the current snapshot; ``refresh`` follows activations and the change log.
+
+    A switch replaces the whole snapshot at once. A version that cannot be opened is logged and the old one serves on.
+    """
+
+    def __init__(
+        self, home: Home, catalog: Catalog, photos: PhotoStore, queue: InferenceQueue, *, device: str, log: Any
+    ) -> None:
+        self._home, self._catalog, self._photos, self._queue = home, catalog, photos, queue
+        self._device, self._log = device, log
+        self._versions = Versions(home)
+        self.current: Snapshot | None = None
+        self._stamp: tuple[int, ...] | None = None  # of CURRENT when last looked at; a refused pair is not tried twice
+        self._refreshing = threading.Lock()
+        self._applying = threading.Lock()  # catalog state read and laid over the index as one step
+        self._unreadable: set[int] = set()  # photo ids already reported
+
+    def start(self) -> None:
+        """Open the active pair, if there is one; raises what is wrong with it."""
+        with self._refreshing:
+            self._stamp = self._current_stamp()
+            active = self._home.active()
+            if active is not None:
+                self._switch(self._open(active))
+
+    def refresh(self) -> None:
+        """Pick up a newly activated version and what others wrote to the catalog. Logs instead of raising."""
+        with self._refreshing:
+            try:
+                self._follow_activation()
+                if self.current is not None:
+                    self._catch_up(self.current)
+            except Overloaded:
+                pass  # requests go first; the next round tries again
+            except Exception as error:
+                self._log.error("refresh failed", error=str(error), exc_info=error)
+
+    def apply(self, pids: Sequence[int], sequence: int) -> None:
+        """Show the catalog's present state of ``pids`` to the next search: this process's own writes.
+
+        ``sequence`` is moved up to only if nothing else lies between; otherwise ``refresh`` follows.
+        """
+        snapshot = self.current
+        if snapshot is None:
+            return
+        with self._applying:
+            follows = sequence == snapshot.live.sequence + 1
+            pending = self._lay_over(snapshot, pids, sequence if follows else None)
+        if pending:
+            self._log.warning("written, but not searchable before its photos are embedded", pids=list(pending))
+
+    def _current_stamp(self) -> tuple[int, ...] | None:
+        try:
+            stat = self._home.current_file.stat()
+        except FileNotFoundError:
+            return None
+        return (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+
+    def _follow_activation(self) -> None:
+        stamp = self._current_stamp()
+        if stamp == self._stamp:
+            return
+        active = self._home.active()
+        self._stamp = stamp
+        now = self.current
+        if active is None or (now and (active.index_version, active.model_version) == (now.index_version, now.model_version)):
+            return
+        try:
+            self._switch(self._open(active))
+        except CatalensError as error:
+            serving = now.index_version if now else None
+            self._log.error(
+                "activated version cannot be served; the old one goes on",
+                index_version=active.index_version,
+                serving=serving,
+                code=error.code,
+                error=str(error),
+            )
+
+    def _open(self, active: Active) -> Snapshot:
+        bundle = by_version(self._home, active.model_version)
+        base = self._versions.open(active.index_version, device=self._device)
+        if base.manifest.embedding_id != bundle.embedding_id:
+            raise IndexMismatch(
+                f"index {active.index_version} was built for embedding {base.manifest.embedding_id}, "
+                f"model {active.model_version} has embedding {bundle.embedding_id}: rebuild or activate a fitting pair"
+            )
+        now = self.current
+        same = now is not None and now.model_version == bundle.model_version
+        embedder = now.embedder if now is not None and same else Embedder(bundle, device=self._device)
+        store = EmbeddingStore(self._home.embeddings, bundle.embedding_id, bundle.spec.dim)
+        return Snapshot(active.index_version, bundle, embedder, LiveIndex(base), store)
+
+    def _switch(self, snapshot: Snapshot) -> None:
+        # Everything that needs no network is laid over before the first request sees the version; the rest follows.
+        with self._applying:
+            self._follow_log(snapshot)
+            self.current = snapshot
+        self._log.info(
+            "serving",
+            index_version=snapshot.index_version,
+            model_version=snapshot.model_version,
+            products=snapshot.live.product_count,
+            sequence=snapshot.live.sequence,
+        )
+
+    def _catch_up(self, snapshot: Snapshot) -> None:
+        """Lay over all changes since the snapshot's sequence, embedding photos that were never seen."""
+        if self._catalog.last_sequence() == snapshot.live.sequence:
+            return
+        with self._applying:
+            pending = self._follow_log(snapshot)
+        chunk: list[int] = []
+        size = 0
+        for pid, photo_ids in pending.items():
+            chunk.append(pid)
+            size += len(photo_ids)
+            if size >= _CHUNK:
+                self._embed_and_apply(snapshot, chunk, pending)
+                chunk, size = [], 0
+        self._embed_and_apply(snapshot, chunk, pending)
+        if pending:
+            with self._applying:
+                self._follow_log(snapshot)
+
+    def _follow_log(self, snapshot: Snapshot) -> dict[int, list[int]]:
+        """Lay over what needs no embedding. Returns pid -> photo ids still to embed; the sequence stops before them."""
+        changes = self._catalog.changes(snapshot.live.sequence)
+        if not changes:
+            return {}
+        first = {change.pid: change.sequence for change in reversed(changes)}
+        touched = sorted({change.pid for change in changes if change.photos_changed or change.kind != "patch"})
+        return self._lay_over(snapshot, touched, changes[-1].sequence, first)
+
+    def _lay_over(
+        self,
+        snapshot: Snapshot,
+        pids: Iterable[int],
+        sequence: int | None,
+        first: dict[int, int] | None = None,
+    ) -> dict[int, list[int]]:
+        """The catalog's present state of ``pids`` over the index; needs ``_applying``. Returns what lacks embeddings."""
+        pids = list(pids)
+        products = self._catalog.by_pids(pids)
+        pending: dict[int, list[int]] = {}
+        upserts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for pid, product in products.items():
+            photo_ids = np.array([i for i in product.photo_ids if i not in self._unreadable], dtype=np.int64)
+            missing = snapshot.store.missing(photo_ids)
+            if len(missing):
+                pending[pid] = [int(i) for i in missing]
+            else:
+                upserts[pid] = (photo_ids, snapshot.store.get(photo_ids).astype(np.float32))
+        reached = snapshot.live.sequence
+        if sequence is not None:
+            stops = [first[pid] - 1 if first else reached for pid in pending]
+            reached = max(reached, min([sequence, *stops]))
+        snapshot.live.apply(sequence=reached, upserts=upserts, deletes=[pid for pid in pids if pid not in products])
+        return pending
+
+    def _embed_and_apply(self, snapshot: Snapshot, pids: list[int], pending: dict[int, list[int]]) -> None:
+        if not pids:
+            return
+        photo_ids = [photo_id for pid in pids for photo_id in pending[pid]]
+        rows = self._catalog.photos_by_id(photo_ids)
+        done: list[int] = []
+        photos: list[images.Photo] = []
+        for photo_id in dict.fromkeys(photo_ids):
+            try:
+                if photo_id in rows:  # else its product was deleted meanwhile
+                    photos.append(images.decode(self._photos.read(rows[photo_id]), shrink_to=snapshot.embedder.shrink_to))
+                    done.append(photo_id)
+            except CatalensError as error:
+                self._unreadable.add(photo_id)
+                self._log.warning("photo left out of the search", photo_id=photo_id, code=error.code, error=str(error))
+        if done:
+            vectors = self._queue.embed(snapshot.embedder, photos, patient=True)
+            snapshot.store.put(np.array(done, dtype=np.int64), vectors)
+        with self._applying:
+            self._lay_over(snapshot, pids, None)

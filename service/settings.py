@@ -1,0 +1,105 @@
+"""The service's settings, frozen; an unknown or bad value is an error that names it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from indexer.errors import BadSettings
+
+_SHORTEST_KEY = 16
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def is_loopback(host: str) -> bool:
+    """True for ``localhost`` and the loopback addresses; any other name may resolve anywhere."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the service can be told. Checked when made; raises ``BadSettings`` naming the setting."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 8000  # 0: any free one
+    api_keys: tuple[str, ...] = field(default=(), repr=False)  # needed beyond loopback; sent as Authorization: Bearer
+    allowed_hosts: tuple[str, ...] = ()  # names in Host accepted beside loopback's and `host`
+    allow_urls: bool = False  # fetching photos from URLs; not offered yet
+    device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:N"
+    max_image_bytes: int = 32 * 2**20
+    max_image_pixels: int = 64_000_000
+    max_body_bytes: int = 64 * 2**20  # a whole request; base64 needs a third more than the photo
+    threads: int = 16  # of the web server; one more owns the network
+    max_batch: int = 8  # photos in one pass of the network
+    max_waiting: int = 12  # requests that may wait for the network; the next one gets 503
+    poll_s: float = 0.2  # how often other processes' writes and activations are looked for
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", Path(self.home))
+        for name in ("api_keys", "allowed_hosts"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not all(isinstance(item, str) and item for item in value):
+                raise BadSettings(f"{name} must be a list of non-empty texts")
+            object.__setattr__(self, name, tuple(value))
+        for name, low, high in (
+            ("port", 0, 65535),
+            ("max_image_bytes", 1, 2**31),
+            ("max_image_pixels", 1, 2**31),
+            ("max_body_bytes", 1, 2**31),
+            ("threads", 1, 256),
+            ("max_batch", 1, 256),
+            ("max_waiting", 1, 4096),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise BadSettings(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+        if not isinstance(self.poll_s, (int, float)) or not 0.01 <= self.poll_s <= 60:
+            raise BadSettings(f"poll_s must be from 0.01 to 60 seconds, not {self.poll_s!r}")
+        if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise BadSettings(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
+        if self.allow_urls:
+            raise BadSettings("allow_urls: fetching photos from URLs is not offered by this version")
+        for key in self.api_keys:
+            if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+                raise BadSettings(f"api_keys: a key needs at least {_SHORTEST_KEY} printable ASCII characters, no spaces")
+        if not is_loopback(self.host) and not self.api_keys:
+            raise BadSettings(
+                f"host {self.host} is reachable from other machines: give --api-key-file, or listen on 127.0.0.1"
+            )
+
+    @classmethod
+    def make(cls, **values: Any) -> Settings:
+        """Settings by name; an unknown name is ``BadSettings``."""
+        known = {entry.name for entry in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise BadSettings(f"unknown setting {name!r} (known: {', '.join(sorted(known))})")
+        return cls(**values)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Names (without port, lower case) under which this server answers; empty: any, the key alone decides."""
+        if not is_loopback(self.host) and not self.allowed_hosts:
+            return frozenset()
+        return frozenset(name.lower() for name in (*_LOOPBACK_NAMES, self.host, *self.allowed_hosts))
+
+
+def read_api_keys(path: Path) -> tuple[str, ...]:
+    """Keys of a file, one per line; empty lines and lines from ``#`` on are skipped. Raises ``BadSettings``."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(f"api key file {path} cannot be read: {error}") from error
+    keys = tuple(line.strip() for line in lines if line.strip() and not line.strip().startswith("#"))
+    if not keys:
+        raise BadSettings(f"api key file {path} holds no key")
+    return keys
