@@ -1,0 +1,183 @@
+"""A model as one folder: safetensors weights, spec, decision layer, metrics, and the checksum of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from indexer.errors import BadModel, NewerFormat
+from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_json
+from indexer.model.decision import Decision
+from indexer.model.network import Network
+from indexer.model.spec import ModelSpec
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+EMBEDDING, HEADS = "embedding.safetensors", "heads.safetensors"
+SPEC, DECISION, METRICS, TRAINING = "spec.json", "decision.json", "metrics.json", "training.json"
+_FILES = (EMBEDDING, HEADS, SPEC, DECISION, METRICS, TRAINING)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified model folder. Weights stay on the disk until ``network`` is called."""
+
+    path: Path
+    model_version: str  # of the whole bundle
+    embedding_id: str  # of all that the vector depends on
+    spec: ModelSpec
+    decision: Decision
+    metrics: Mapping[str, Any]
+    training: Mapping[str, Any]  # how it was made: arguments, seed, data
+
+    def network(self) -> Network:
+        """The network with its weights, in eval mode. Raises ``BadModel``."""
+        network = Network.empty(self.spec)
+        state = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
+        counters = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
+        try:
+            network.load_state_dict({**counters, **state}, strict=True)
+        except RuntimeError as error:
+            raise BadModel(f"{self.path}: weights do not fit the spec: {str(error).splitlines()[-1].strip()}") from error
+        found = embedding_id(self.spec, network)
+        if found != self.embedding_id:
+            raise BadModel(f"{self.path}: its manifest says {self.embedding_id}, its weights give {found}")
+        return network.eval()
+
+
+def embedding_id(spec: ModelSpec, network: Network) -> str:
+    """SHA-256 over the spec without heads, and every tensor of backbone and neck."""
+    described = canonical_json(spec.embedding_part()).decode()
+    digest = hashlib.sha256(tensors_digest(described, network.backbone).encode())
+    digest.update(tensors_digest("neck", network.neck).encode())
+    return "e" + digest.hexdigest()[:32]
+
+
+def tensors_digest(name: str, module: Any) -> str:
+    """Hex SHA-256 of ``name`` and of every tensor that the module's output depends on."""
+    digest = hashlib.sha256(name.encode())
+    for key, tensor in sorted(_state(module).items()):
+        digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_bundle(
+    out: Path,
+    network: Network,
+    decision: Decision,
+    *,
+    metrics: Mapping[str, Any],
+    training: Mapping[str, Any],
+    replace: bool = False,
+) -> Bundle:
+    """Write the folder aside and rename it to ``out``. Raises ``BadModel`` where ``out`` exists and is no model to replace."""
+    from safetensors.torch import save_file
+
+    out = out.absolute()
+    check_out(out, replace=replace)
+    aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        state = _state(network)
+        heads = {name: tensor for name, tensor in state.items() if name.startswith("heads.")}
+        save_file({name: tensor for name, tensor in state.items() if name not in heads}, aside / EMBEDDING)
+        save_file(heads, aside / HEADS)
+        write_json(aside / SPEC, network.spec.to_json())
+        write_json(aside / DECISION, decision.to_json())
+        write_json(aside / METRICS, dict(metrics))
+        write_json(aside / TRAINING, dict(training))
+        files = {name: {"sha256": sha256_file(aside / name), "size": (aside / name).stat().st_size} for name in _FILES}
+        manifest = {
+            "format": FORMAT,
+            "model_version": _model_version(files),
+            "embedding_id": embedding_id(network.spec, network),
+            "files": files,
+        }
+        write_json(aside / MANIFEST, manifest)
+        if out.exists():
+            remove_folder(out)
+        publish_folder(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return load_bundle(out)
+
+
+def check_out(out: Path, *, replace: bool) -> None:
+    """Raises ``BadModel`` where a model must not be written to ``out``: it holds something else, or a model to keep."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise BadModel(f"{out} is a file: choose another name for the model folder")
+    if any(out.iterdir()) and not (replace and (out / MANIFEST).is_file()):
+        raise BadModel(f"{out} exists and is not a model folder to replace: choose another name")
+
+
+def load_bundle(path: Path | str) -> Bundle:
+    """Open a model folder and verify every checksum. Raises ``BadModel`` (the file named) or ``NewerFormat``."""
+    path = Path(path).absolute()
+    manifest = _read_json(path / MANIFEST, f"{path} is not a model folder: it has no {MANIFEST}")
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+        raise BadModel(f"{path / MANIFEST} has no format number")
+    if manifest["format"] > FORMAT:
+        raise NewerFormat(f"model {path} has format {manifest['format']}, this Catalens knows up to {FORMAT}: upgrade it")
+    files = manifest.get("files")
+    if not isinstance(files, dict) or set(_FILES) - set(files):
+        raise BadModel(f"{path / MANIFEST} does not list every file of a model")
+    for name, known in files.items():
+        file = path / name
+        if Path(name).name != name or not file.is_file():
+            raise BadModel(f"model {path}: {name} is missing")
+        if sha256_file(file) != known.get("sha256"):
+            raise BadModel(f"model {path}: {name} was changed or damaged (its checksum is not the manifest's)")
+    if manifest.get("model_version") != _model_version(files):
+        raise BadModel(f"model {path}: {MANIFEST} was edited: model_version does not follow from its files")
+    return Bundle(
+        path=path,
+        model_version=manifest["model_version"],
+        embedding_id=str(manifest.get("embedding_id")),
+        spec=ModelSpec.from_json(_read_json(path / SPEC), where=str(path / SPEC)),
+        decision=Decision.from_json(_read_json(path / DECISION), where=str(path / DECISION)),
+        metrics=_read_json(path / METRICS),
+        training=_read_json(path / TRAINING),
+    )
+
+
+def _model_version(files: Mapping[str, Mapping[str, Any]]) -> str:
+    sums = {name: known["sha256"] for name, known in files.items()}
+    return "m" + hashlib.sha256(canonical_json(sums)).hexdigest()[:16]
+
+
+def _state(module: Any) -> dict[str, Any]:
+    """A module's tensors on the CPU. Batch counters are left out: no vector depends on them."""
+    return {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in module.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def _load_tensors(file: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadModel(f"{file} is not a safetensors file: {error}") from error
+
+
+def _read_json(file: Path, missing: str | None = None) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        raise BadModel(missing or f"{file} is missing") from None
+    except (OSError, ValueError) as error:
+        raise BadModel(f"{file} is not readable: {error}") from error

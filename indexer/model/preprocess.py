@@ -1,0 +1,46 @@
+"""Photo to network input, built from the spec and nothing else: training, building and serving share it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from indexer.images import Photo
+from indexer.model.spec import Preprocess
+from indexer.native import torch
+
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def shrink_to(preprocess: Preprocess) -> int | None:
+    """What ``images.decode`` is to be told, px: with a draft decoder a large JPEG is decoded at a smaller DCT scale."""
+    return preprocess.resize if preprocess.decoder == "draft2" else None
+
+
+def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one resampling."""
+    width, height = image.size
+    if preprocess.keep_aspect:
+        side_x = side_y = preprocess.crop * min(width, height) / preprocess.resize
+    else:
+        side_x, side_y = (preprocess.crop * side / preprocess.resize for side in (width, height))
+    left, top = (width - side_x) / 2, (height - side_y) / 2
+    box = (max(left, 0.0), max(top, 0.0), min(left + side_x, width), min(top + side_y, height))
+    size = (preprocess.crop, preprocess.crop)
+    return np.asarray(image.resize(size, _RESAMPLING[preprocess.interpolation], box=box))
+
+
+def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
+    """uint8 [N, crop, crop, 3] -> normalised float32 [N, 3, crop, crop], channels last in memory."""
+    batch = torch.from_numpy(pixels).to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    mean = torch.tensor(preprocess.mean, device=device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(preprocess.std, device=device).view(1, 3, 1, 1) * 255
+    return batch.sub_(mean).div_(std)
+
+
+def photos_to_pixels(photos: Sequence[Photo], preprocess: Preprocess) -> np.ndarray:
+    """Decoded photos -> uint8 [N, crop, crop, 3]."""
+    return np.stack([to_pixels(photo.pixels, preprocess) for photo in photos])

@@ -1,0 +1,87 @@
+"""The models of a home: registered beside each other under their version, one of them active."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from indexer.errors import UnknownModel
+from indexer.files import publish_folder
+from indexer.home import Home
+from indexer.model import backbones
+from indexer.model.bundle import MANIFEST, Bundle, load_bundle, write_bundle
+from indexer.model.decision import Decision
+from indexer.model.network import Network
+from indexer.model.spec import FORMAT, Block, ModelSpec
+
+
+def register(home: Home, path: Path | str) -> Bundle:
+    """Copy a model folder into the home, activating nothing; the same model twice is one. Raises ``BadModel``."""
+    bundle = load_bundle(path)
+    final = home.models / bundle.model_version
+    if not final.exists():
+        aside = home.models / f".{bundle.model_version}.{os.getpid()}.tmp"
+        try:
+            shutil.copytree(bundle.path, aside)
+            publish_folder(aside, final)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return load_bundle(final)
+
+
+def registered(home: Home) -> list[Bundle]:
+    """All models of the home, by version. Raises ``BadModel`` for a damaged one."""
+    if not home.models.is_dir():
+        return []
+    return [load_bundle(folder) for folder in sorted(home.models.iterdir()) if not folder.name.startswith(".")]
+
+
+def by_version(home: Home, model_version: str) -> Bundle:
+    """One registered model. Raises ``UnknownModel``, ``BadModel``."""
+    folder = home.models / model_version
+    if not model_version or Path(model_version).name != model_version or not folder.is_dir():
+        known = [entry.name for entry in sorted(home.models.glob("[!.]*"))] if home.models.is_dir() else []
+        raise UnknownModel(f"no model {model_version!r} in {home.path}; registered: {', '.join(known) or 'none'}")
+    return load_bundle(folder)
+
+
+def resolve(home: Home, ref: str | Path | None) -> Bundle:
+    """The model that ``index build --model`` means.
+
+    ``ref``: a model folder (registered on the way) or a registered version. Without it: the active model, else the
+    only registered one, else the shipped pretrained network; several and none active is ``UnknownModel``.
+    """
+    if ref is not None:
+        if (Path(ref) / MANIFEST).is_file() or os.sep in str(ref):
+            return register(home, ref)
+        return by_version(home, str(ref))
+    active = home.active()
+    if active is not None:
+        return by_version(home, active.model_version)
+    known = registered(home)
+    if len(known) > 1:
+        names = ", ".join(bundle.model_version for bundle in known)
+        raise UnknownModel(f"several models are registered and none is active: name one with --model ({names})")
+    return known[0] if known else pretrained(home)
+
+
+def pretrained(home: Home, backbone: str = backbones.DEFAULT_BACKBONE) -> Bundle:
+    """Register the shipped network as it is: no labels, no training, its pooled features are the embedding."""
+    found = backbones.find(backbone)
+    spec = ModelSpec(
+        format=FORMAT,
+        backbone=found.name,
+        feature_dim=found.feature_dim,
+        numeric="fp32",
+        preprocess=found.preprocess,
+        blocks=(Block("g", found.feature_dim, 1.0),),
+        heads=(),
+    )
+    network = Network(spec, backbones.build(found.name))
+    aside = home.models / f".pretrained.{os.getpid()}"
+    try:
+        write_bundle(aside, network, Decision(), metrics={}, training={"recipe": "pretrained"}, replace=True)
+        return register(home, aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

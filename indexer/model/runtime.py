@@ -1,0 +1,77 @@
+"""The ways to run the network behind one call; now plain torch on a CPU or a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from indexer.errors import BadRequest
+from indexer.images import Photo
+from indexer.model.bundle import tensors_digest
+from indexer.model.network import Network
+from indexer.model.preprocess import photos_to_pixels, shrink_to, to_batch
+from indexer.native import torch
+
+# On a CPU the network's activations should stay in the cache: small batches are faster (measured on two Zen 4 cores,
+# EfficientNet-Lite0: 67 photos/s in batches of 16, 100 photos/s one by one).
+_CHUNK = {"cpu": 4, "cuda": 128}
+
+
+def choose_device(device: str) -> str:
+    """``auto`` -> ``cuda`` where torch sees a GPU, else ``cpu``. Raises ``BadRequest`` for a GPU that is not there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise BadRequest(f"unknown device {device!r}: use auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise BadRequest("device cuda asked for, but torch sees no GPU here")
+    return "cuda" if available and device != "cpu" else "cpu"
+
+
+class TorchRuntime:
+    """A network on its device. Not for concurrent use: one thread owns it. CUDA has not been run on a GPU yet.
+
+    Vectors and features are float32 [N, D] and [N, F]; rows of the former are of unit length.
+    """
+
+    def __init__(self, network: Network, *, device: str = "auto") -> None:
+        self.spec = network.spec
+        self.device = choose_device(device)
+        self.shrink_to = shrink_to(network.spec.preprocess)  # what ``images.decode`` is to be told
+        self._network: Any = network.eval().to(self.device, memory_format=torch.channels_last)
+
+    @property
+    def backbone_digest(self) -> str:
+        """SHA-256 of the backbone's name, weights and numeric class: what features depend on beside preprocessing."""
+        return tensors_digest(f"{self.spec.backbone} {self.spec.numeric}", self._network.backbone)
+
+    def embed(self, photos: Sequence[Photo]) -> np.ndarray:
+        """Decoded photos -> unit vectors [N, D]."""
+        return self._run(photos, lambda batch: self._network.neck(self._network.backbone(batch)), self.spec.dim)
+
+    def features(self, photos: Sequence[Photo]) -> np.ndarray:
+        """Decoded photos -> the backbone's pooled features [N, F]."""
+        return self._run(photos, self._network.backbone, self.spec.feature_dim)
+
+    def embed_features(self, features: np.ndarray) -> np.ndarray:
+        """Pooled features [N, F] -> unit vectors [N, D]: the rest of the way that ``embed`` goes."""
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.asarray(features, np.float32)).to(self.device)
+            return self._network.neck(batch).cpu().numpy()
+
+    def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
+        """Unit vectors [N, D] -> {head name: float32 [N, C]}; heads are linear, so no photo is needed."""
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(vectors, np.float32)).to(self.device)
+            return {name: values.cpu().numpy() for name, values in self._network.heads(batch).items()}
+
+    def _run(self, photos: Sequence[Photo], network: Any, width: int) -> np.ndarray:
+        out = np.empty((len(photos), width), np.float32)
+        chunk = _CHUNK[self.device]
+        with torch.inference_mode():
+            for start in range(0, len(photos), chunk):
+                pixels = photos_to_pixels(photos[start : start + chunk], self.spec.preprocess)
+                batch = to_batch(pixels, self.spec.preprocess, self.device)
+                out[start : start + len(pixels)] = network(batch).float().cpu().numpy()
+        return out

@@ -1,0 +1,108 @@
+"""DATA to a learning problem: which photo is in which split, which column is which category."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from indexer.catalog.dataset import SPLITS, Dataset, Row, assign_splits, read_dataset
+from indexer.errors import BadData, TrainingFailed
+from indexer.model.decision import PATH_SEPARATOR, Category
+
+VALIDATION_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows with a split each, and what had to be said about them."""
+
+    dataset: Dataset
+    rows: list[Row]
+    split: dict[str, str]  # product_id -> split
+    notes: list[str]
+
+    def of(self, name: str) -> list[Row]:
+        """Rows of one split."""
+        return [row for row in self.rows if self.split[row.product_id] == name]
+
+
+def read_problem(data: Path, seed: int) -> Problem:
+    """Read DATA and give every product its split: its own, else by SHA-256(seed, product_id). Raises ``BadData``."""
+    dataset = read_dataset(data)
+    notes: list[str] = []
+    given = {row.product_id: row.split for row in dataset.rows if row.split}
+    missing = [row.product_id for row in dataset.rows if row.product_id not in given]
+    split = {**given, **assign_splits(missing, seed)} if not given else dict(given)
+    if given and missing:
+        dropped = set(missing)
+        notes.append(f"{len(dropped)} products without a split are left out, since others name theirs")
+    rows = [row for row in dataset.rows if row.product_id in split]
+    if given and "validation" not in given.values():
+        train = [product for product, name in split.items() if name == "train"]
+        held = {product for product, name in assign_splits(train, seed).items() if name == "validation"}
+        split.update(dict.fromkeys(held, "validation"))
+        notes.append(f"no validation split: {len(held)} training products were set aside for it")
+    return Problem(dataset, rows, split, notes)
+
+
+def categories_of(rows: Sequence[Row]) -> tuple[Category, ...]:
+    """The categories of training rows, ids in the order of their paths. Raises ``TrainingFailed`` below two."""
+    paths = sorted({row.category for row in rows if row.category})
+    if not paths:
+        raise TrainingFailed(
+            "the training photos have no category: nothing to train. Without labels, import the photos and run "
+            "'catalens index build': similar products work on the shipped pretrained network"
+        )
+    if len(paths) == 1:
+        raise TrainingFailed(
+            f"all training photos have one category, {PATH_SEPARATOR.join(paths[0])!r}: at least two are needed"
+        )
+    return tuple(Category(number, path) for number, path in enumerate(paths))
+
+
+def category_columns(rows: Sequence[Row], categories: Sequence[Category]) -> np.ndarray:
+    """The column of each row's category, int64 [N]; -1 for none or an unknown one."""
+    column = {category.path: number for number, category in enumerate(categories)}
+    return np.array([column.get(row.category, -1) if row.category else -1 for row in rows], np.int64)
+
+
+def label_notes(problem: Problem, categories: Sequence[Category]) -> list[str]:
+    """What is odd about the labels: classes with hardly a photo, names that differ in case or spaces only, no label."""
+    notes = []
+    counts = Counter(row.category for row in problem.of("train") if row.category)
+    lonely = [PATH_SEPARATOR.join(path) for path, count in counts.items() if count == 1]
+    if lonely:
+        notes.append(f"{len(lonely)} categories have one training photo: {_some(lonely)}")
+    known = {category.path for category in categories}
+    for name in SPLITS[1:]:
+        unseen = sorted({PATH_SEPARATOR.join(row.category) for row in problem.of(name) if row.category} - {
+            PATH_SEPARATOR.join(path) for path in known
+        })
+        if unseen:
+            notes.append(f"{len(unseen)} categories of {name} photos have no training photo: {_some(unseen)}")
+    folded: dict[str, list[str]] = {}
+    for path in sorted(known):
+        text = PATH_SEPARATOR.join(path)
+        folded.setdefault(" ".join(text.casefold().split()), []).append(text)
+    for alike in folded.values():
+        if len(alike) > 1:
+            notes.append(f"categories that differ only in case or spaces are kept apart: {_some(alike)}")
+    unlabelled = sum(row.category is None for row in problem.of("train"))
+    if unlabelled:
+        notes.append(f"{unlabelled} of {len(problem.of('train'))} training photos have no category")
+    return notes
+
+
+def require_rows(rows: Sequence[Row], split: str, data: Path) -> None:
+    """Raises ``BadData`` where a split is empty."""
+    if not rows:
+        raise BadData(f"{data} has no {split} photos")
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more

@@ -1,0 +1,184 @@
+"""Metrics as plain functions on arrays: classification, retrieval, tags, and their bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_CHUNK = 256  # queries at a time, so that the score matrix stays small
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Per-class counts of one or many resamples: arrays [..., C]."""
+
+    hit: np.ndarray
+    predicted: np.ndarray
+    actual: np.ndarray
+
+    def precision(self) -> np.ndarray:
+        """hit / predicted; 0 where nothing was predicted."""
+        return _ratio(self.hit, self.predicted)
+
+    def recall(self) -> np.ndarray:
+        """hit / actual; 0 where the class has no test photo."""
+        return _ratio(self.hit, self.actual)
+
+    def f1(self) -> np.ndarray:
+        """2 hit / (predicted + actual); 0 where both are 0."""
+        return _ratio(2 * self.hit, self.predicted + self.actual)
+
+    def macro(self, values: np.ndarray) -> np.ndarray:
+        """Mean over the classes that have a test photo (a class only predicted counts in others' precision)."""
+        present = self.actual > 0
+        return _ratio(np.where(present, values, 0.0).sum(-1), present.sum(-1))
+
+
+def class_counts(actual: np.ndarray, predicted: np.ndarray, classes: int, weights: np.ndarray | None = None) -> ClassCounts:
+    """Counts from class numbers [N]; ``weights`` [B, N] gives B weighted countings at once (bootstrap)."""
+    rows = np.ones((1, len(actual))) if weights is None else weights
+
+    def count(numbers: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        table = np.zeros((len(numbers), classes))
+        table[np.flatnonzero(mask), numbers[mask]] = 1.0
+        return rows @ table
+
+    everywhere = np.ones(len(actual), bool)
+    counts = ClassCounts(
+        hit=count(actual, actual == predicted), predicted=count(predicted, everywhere), actual=count(actual, everywhere)
+    )
+    if weights is None:
+        return ClassCounts(counts.hit[0], counts.predicted[0], counts.actual[0])
+    return counts
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Who must not be found for whom: labels and groups of queries and gallery entries."""
+
+    query_group: np.ndarray  # int [Q], product of the query
+    gallery_group: np.ndarray  # int [G]
+    query_pixels: np.ndarray  # [Q], hash of the photo's pixels
+    gallery_pixels: np.ndarray  # [G]
+
+
+def ranked_neighbours(
+    queries: np.ndarray, gallery: np.ndarray, rules: Gallery
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """For every query: (its number, gallery numbers best first, their scores).
+
+    Unit vectors [Q, D] and [G, D]. The query's own product and exact copies of its photo (same pixels) are left out.
+    """
+    for start in range(0, len(queries), _CHUNK):
+        scores = queries[start : start + _CHUNK] @ gallery.T
+        for offset, row in enumerate(scores):
+            number = start + offset
+            allowed = np.flatnonzero(
+                (rules.gallery_group != rules.query_group[number]) & (rules.gallery_pixels != rules.query_pixels[number])
+            )
+            order = allowed[np.argsort(-row[allowed], kind="stable")]
+            yield number, order, row[order]
+
+
+def hit_at_k(relevant: np.ndarray, k: int) -> bool:
+    """``hit_rate_at_k`` of one query: is any of the first k relevant (metric-learning papers say Recall@k).
+
+    >>> hit_at_k(np.array([False, True]), 1), hit_at_k(np.array([False, True]), 2)
+    (False, True)
+    """
+    return bool(relevant[:k].any())
+
+
+def average_precision(relevant: np.ndarray) -> float:
+    """Full-gallery AP of one query: mean over its relevant items of the precision at their rank; 0 where it has none.
+
+    >>> average_precision(np.array([True, False, True]))
+    0.8333333333333333
+    """
+    ranks = np.flatnonzero(relevant)
+    if len(ranks) == 0:
+        return 0.0
+    return float((np.arange(1, len(ranks) + 1) / (ranks + 1)).mean())
+
+
+@dataclass(frozen=True)
+class TagCounts:
+    """Per product and tag: boolean [P, T] of what is true and what was suggested."""
+
+    actual: np.ndarray
+    suggested: np.ndarray
+
+    def micro(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(precision, recall, F1) over product-tag pairs; with ``weights`` [B, P] arrays [B]."""
+        rows = np.ones((1, len(self.actual))) if weights is None else weights
+        hit = rows @ (self.actual & self.suggested).sum(1)
+        suggested, actual = rows @ self.suggested.sum(1), rows @ self.actual.sum(1)
+        found = _ratio(hit, suggested), _ratio(hit, actual), _ratio(2 * hit, suggested + actual)
+        return found if weights is not None else tuple(part[0] for part in found)  # type: ignore[return-value]
+
+    def macro_f1(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """Mean F1 over the tags that some test product carries; with ``weights`` [B, P] an array [B]."""
+        rows = np.ones((1, len(self.actual))) if weights is None else weights
+        hit = rows @ (self.actual & self.suggested)
+        suggested, actual = rows @ self.suggested, rows @ self.actual
+        present = actual > 0
+        f1 = np.where(present, _ratio(2 * hit, suggested + actual), 0.0)
+        macro = _ratio(f1.sum(1), present.sum(1))
+        return macro if weights is not None else macro[0]
+
+
+def tag_map(actual: np.ndarray, confidence: np.ndarray) -> float | None:
+    """Mean over tags with a test positive of the AP of products ranked by that tag's confidence; [P, T] both."""
+    tags = np.flatnonzero(actual.any(0))
+    if len(tags) == 0:
+        return None
+    order = np.argsort(-confidence, axis=0, kind="stable")
+    return float(np.mean([average_precision(actual[order[:, tag], tag]) for tag in tags]))
+
+
+def best_threshold(actual: np.ndarray, confidence: np.ndarray) -> float | None:
+    """The one threshold of best micro-F1 over [P, T]; the midpoint between two confidences. None where no tag is true.
+
+    Exact: every distinct confidence is tried.
+    """
+    total = int(actual.sum())
+    if total == 0:
+        return None
+    order = np.argsort(-confidence, axis=None, kind="stable")
+    values, hits = confidence.ravel()[order], np.cumsum(actual.ravel()[order])
+    last = np.flatnonzero(np.append(values[1:] < values[:-1], True))  # the last pair of each distinct confidence
+    last = last[values[last] > 0]
+    if len(last) == 0:
+        return None
+    f1 = 2 * hits[last] / (last + 1 + total)
+    best = int(last[int(np.argmax(f1))])
+    below = values[best + 1] if best + 1 < len(values) else 0.0
+    return float((values[best] + below) / 2)
+
+
+def bootstrap_weights(groups: Sequence[object] | np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """Resampling of test products with replacement: weights [B, N] of the N photos, photos of one product together."""
+    _, numbers = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    products = int(numbers.max()) + 1 if len(numbers) else 0
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(products, np.full(products, 1 / max(products, 1)), size=resamples)
+    return drawn[:, numbers].astype(np.float64)
+
+
+def interval(values: np.ndarray) -> list[float]:
+    """The 95% percentile interval of bootstrapped values [B]."""
+    low, high = np.percentile(values, [2.5, 97.5])
+    return [float(low), float(high)]
+
+
+def mean_intervals(weights: np.ndarray, per_photo: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Intervals of weighted means: name -> values [N] (0/1 or AP)."""
+    total = np.maximum(weights.sum(1), 1e-12)
+    return {name: interval(weights @ np.asarray(values, np.float64) / total) for name, values in per_photo.items()}
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
+    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=below > 0)

@@ -1,0 +1,147 @@
+"""``train``: DATA -> a model folder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.dataset import Skipped
+from indexer.errors import BadRequest
+from indexer.model import backbones
+from indexer.model.bundle import check_out, write_bundle
+from indexer.model.decision import Decision
+from indexer.model.network import Network
+from indexer.model.runtime import TorchRuntime, choose_device
+from indexer.training.data import categories_of, category_columns, label_notes, read_problem, require_rows
+from indexer.training.features import Progress, photo_features
+from indexer.training.linear import fit, linear_spec
+from indexer.training.tags import Photos, fit_tags, votes_of
+
+RECIPES = ("linear",)
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What ``train`` did."""
+
+    model: str
+    model_version: str
+    embedding_id: str
+    photos: dict[str, int]  # split -> photos used
+    categories: int
+    validation: dict[str, float | None]
+    best_epoch: int
+    seconds: dict[str, float]
+    notes: list[str]
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def train(
+    data: Path,
+    out: Path,
+    *,
+    backbone: str = backbones.DEFAULT_BACKBONE,
+    weights: Path | None = None,
+    recipe: str = "linear",
+    epochs: int = 30,
+    lr: float = 2e-3,
+    batch_size: int = 128,
+    seed: int = 0,
+    device: str = "auto",
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> TrainReport:
+    """Train on the train photos of ``data``, choose on its validation photos, write the model folder ``out``.
+
+    Test photos are not read. Raises ``BadData``, ``TrainingFailed``, ``WeightsUnavailable``, ``BadModel`` (``out`` exists
+    and is no model).
+    """
+    started = time.perf_counter()
+    if recipe not in RECIPES:
+        raise BadRequest(f"unknown recipe {recipe!r}; offered: {', '.join(RECIPES)}")
+    for name, value in (("epochs", epochs), ("lr", lr), ("batch_size", batch_size)):
+        if not value > 0:
+            raise BadRequest(f"{name} must be above 0, not {value}")
+    choose_device(device)
+    check_out(out, replace=True)
+    problem = read_problem(data, seed)
+    categories = categories_of(problem.of("train"))
+    notes = [*problem.notes, *label_notes(problem, categories)]
+    found = backbones.find(backbone)
+    spec = linear_spec(found, len(categories), len(problem.of("train")))
+    network = Network(spec, backbones.build(backbone, weights=weights))
+    runtime = TorchRuntime(network, device=device)
+    wanted = problem.of("train") + problem.of("validation")
+    features = photo_features(wanted, runtime, cache=cache, progress=progress)
+    features_at = time.perf_counter()
+    split = np.array([problem.split[row.product_id] for row in features.rows])
+    columns = category_columns(features.rows, categories)
+    labelled = columns >= 0
+    in_train, in_validation = labelled & (split == "train"), labelled & (split == "validation")
+    require_rows([row for row, use in zip(features.rows, in_train, strict=True) if use], "readable train", data)
+    if not in_validation.any():
+        notes.append("no validation photos: the last epoch is kept, probabilities are not calibrated")
+    fitted = fit(
+        spec,
+        (features.values[in_train], columns[in_train]),
+        (features.values[in_validation], columns[in_validation]),
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        seed=seed,
+        progress=progress,
+    )
+    network.neck.load_state_dict(fitted.neck.state_dict())
+    network.heads.load_state_dict(fitted.heads.state_dict())
+
+    def photos(name: str) -> Photos:
+        chosen = np.flatnonzero(split == name)
+        return Photos(
+            [features.rows[number] for number in chosen],
+            runtime.embed_features(features.values[chosen]),
+            features.pixels[chosen],
+        )
+
+    tags, tags_f1 = fit_tags(votes_of(photos("validation"), photos("train")))
+    best = fitted.history[fitted.best_epoch - 1]
+    validation = {
+        "accuracy": best.get("validation_accuracy"),
+        "nll": best.get("validation_nll"),
+        "tags_f1": tags_f1,
+    }
+    bundle = write_bundle(
+        out,
+        network,
+        Decision(categories=categories, temperature=fitted.temperature, tags=tags),
+        metrics={"validation": validation, "history": fitted.history, "best_epoch": fitted.best_epoch},
+        training={
+            "recipe": recipe,
+            "seed": seed,
+            "epochs": epochs,
+            "lr": lr,
+            "batch_size": batch_size,
+            "weights": None if weights is None else weights.name,
+            "photos": {name: int((split == name).sum()) for name in ("train", "validation")},
+        },
+        replace=True,
+    )
+    done = time.perf_counter()
+    return TrainReport(
+        model=str(bundle.path),
+        model_version=bundle.model_version,
+        embedding_id=bundle.embedding_id,
+        photos=dict(bundle.training["photos"]),
+        categories=len(categories),
+        validation=validation,
+        best_epoch=fitted.best_epoch,
+        seconds={"features": features_at - started, "fit": done - features_at, "total": done - started},
+        notes=notes,
+        skipped=[*problem.dataset.skipped, *features.skipped],
+    )

@@ -1,0 +1,1 @@
+"""The parts of the drawn sample catalog: colours, surfaces, brush, products, scene, catalog."""
