@@ -137,15 +137,18 @@ const tell = (text) => { $("status").textContent = text; };
 function complain(error) {
   if (error.name === "AbortError") return;
   const words = {
-    "bad-image": "That file cannot be read as a photo.",
-    "unsupported-format": "That kind of file is not supported.",
-    "image-too-large": "That photo is too large.",
-    "body-too-large": "That photo is too large.",
-    "no-index": "The catalog is not indexed yet.",
-    overloaded: "The service is busy. Try again in a moment.",
+    "bad-image": "That file cannot be read as a photo",
+    "unsupported-format": "That kind of file is not supported",
+    "image-too-large": "That photo is too large",
+    "body-too-large": "That photo is too large",
+    "no-index": "The catalog is not indexed yet",
+    overloaded: "The service is busy just now",
   };
   const lead = words[error.code];
-  $("notice-text").textContent = lead ? `${lead} (${error.message})` : error.message;
+  $("notice-text").textContent = lead ? `${lead}: ${error.message}` : error.message;
+  const [again, action] = lead && error.status !== 503 ? ["Choose another photo", pick] : ["Try again", route];
+  $("retry").textContent = again;
+  $("retry").onclick = action;
   $("notice").hidden = false;
 }
 
@@ -158,7 +161,7 @@ function reset({ start }) {
   $("query").hidden = start;
   $("again").hidden = start;
   $("grid-empty").hidden = true;
-  $("grid").classList.remove("faded");
+  $("results").hidden = $("category").hidden = $("tagging").hidden = false;
   hideSupport();
   return turn;
 }
@@ -186,6 +189,11 @@ function about(found, first) {
   $("about").textContent = [first, `index ${found.index_version}`, `model ${found.model_version}`].filter(Boolean).join(" · ");
 }
 
+function showPicture(image) {
+  image.addEventListener("error", () => image.remove()); // not every browser shows every format the service reads
+  $("figure").replaceChildren(image);
+}
+
 async function showPhoto(number) {
   const photo = photos.get(number);
   if (!photo) {
@@ -193,18 +201,16 @@ async function showPhoto(number) {
     return;
   }
   const mine = reset({ start: false });
-  $("query-photo").src = photo.url;
-  $("query-photo").alt = "The photo you chose";
-  $("query-kind").textContent = "Your photo";
-  $("query-title").textContent = photo.file.name || "Pasted photo";
-  $("query-sub").textContent = "";
+  showPicture(element("img", { alt: "The photo you chose", src: photo.url }));
+  $("query-kind").textContent = "Looks like";
+  $("query-title").textContent = "Your photo";
+  $("query-sub").textContent = photo.file.name;
   await answerAll(mine, { file: photo.file });
 }
 
 async function showProduct(id) {
   const mine = reset({ start: false });
-  $("query-photo").removeAttribute("src");
-  $("query-photo").alt = "";
+  $("figure").replaceChildren();
   $("query-kind").textContent = "From the catalog";
   $("query-title").textContent = id;
   $("query-sub").textContent = "";
@@ -214,13 +220,12 @@ async function showProduct(id) {
       $("query-title").textContent = product.title || product.product_id;
       document.title = `${product.title || product.product_id} · Catalens`;
       const known = [product.title ? product.product_id : "", product.category || "", ...product.tags.map((tag) => tag.tag)];
-      $("query-sub").textContent = known.filter(Boolean).join(" · ");
+      $("query-sub").textContent = [...new Set(known)].filter(Boolean).join(" · ");
       const shot = product.images[0];
       if (!shot) return;
       const image = picture(shot.image_url, `Photo of ${product.title || product.product_id}`, 640);
-      image.id = "query-photo";
       image.loading = "eager";
-      $("query-photo").replaceWith(image);
+      showPicture(image);
     })
     .catch(() => {}); // the search below says what is wrong
   await answerAll(mine, { id });
@@ -248,9 +253,8 @@ async function answerAll(mine, subject) {
     tell(`${found.results.length} similar products`);
   } catch (error) {
     if (mine !== turn) return;
-    for (const list of ["categories", "tags", "grid"]) $(list).replaceChildren();
-    $("no-categories").hidden = $("no-tags").hidden = false;
-    $("no-categories").textContent = $("no-tags").textContent = "No answer.";
+    $("results").hidden = $("category").hidden = $("tagging").hidden = true;
+    $("query-kind").textContent = "No answer";
     tell("");
     complain(error);
     return;
@@ -263,6 +267,10 @@ async function showCategories(mine, subject) {
   try {
     const found = await question("/v1/classify", subject);
     if (mine !== turn) return;
+    if (subject.file && found.categories.length) {
+      $("query-title").textContent = found.categories[0].label;
+      document.title = `${found.categories[0].label} · Catalens`;
+    }
     const fills = [];
     list.replaceChildren(...found.categories.map(({ label, path, probability }) => {
       const fill = element("div", { className: "fill" });
@@ -277,6 +285,7 @@ async function showCategories(mine, subject) {
   } catch (error) {
     if (mine !== turn) return;
     list.replaceChildren();
+    if (subject.file) $("query-kind").textContent = "Your photo";
     $("no-categories").hidden = false;
     $("no-categories").textContent = error.code === "no-categories" ? "This model was not trained on categories." : error.message;
   }
@@ -371,7 +380,6 @@ function take(file) {
 const pick = () => { $("file").value = ""; $("file").click(); };
 $("file").addEventListener("change", () => take($("file").files[0]));
 $("again").addEventListener("click", pick);
-$("retry").addEventListener("click", route);
 $("skip").addEventListener("click", (event) => { event.preventDefault(); $("main").focus(); });
 document.addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files || [])].find((found) => found.type.startsWith("image/"));
