@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,11 +15,11 @@ from indexer import images
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import PhotoRow
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.decoding import decode_all
 from indexer.embeddings import EmbeddingStore
-from indexer.errors import CatalensError
 from indexer.home import Home
 from indexer.images import Photo
-from indexer.index.tuning import build_tuned, choose_recipe
+from indexer.index.tuning import build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
 
@@ -30,8 +28,7 @@ log = structlog.get_logger(__name__)
 Progress = Callable[[int, int], None]
 
 _CHUNK = 64  # photos a kill can lose
-_DECODERS = 2
-_PIXELS_AHEAD = 128_000_000  # decoded or being decoded, about 400 MB
+_BATCH = 16  # photos given to the network at once, while the next ones are decoded; divides _CHUNK
 # What a photo is refused for was settled when it was imported; limits of today must not drop it from the index.
 _LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)
 
@@ -88,63 +85,48 @@ def embed_photos(
     Decoding runs in threads beside the network. Ask ``store.missing`` first: nothing is looked up here.
     """
     skipped: list[SkippedPhoto] = []
+    done = 0
+
+    def skip(photo_id: int, content_hash: str | None, reason: str) -> None:
+        log.warning("photo skipped", photo_id=photo_id, content_hash=content_hash, reason=reason)
+        skipped.append(SkippedPhoto(photo_id, content_hash, reason))
+
+    def rows() -> Iterator[PhotoRow]:
+        for start in range(0, len(photo_ids), 1024):
+            part = photo_ids[start : start + 1024].tolist()
+            found = catalog.photos_by_id(part)
+            for photo_id in part:
+                if photo_id in found:
+                    yield found[photo_id]
+                else:  # deleted since the caller looked
+                    skip(photo_id, None, "no longer in the catalog")
+
     ids: list[int] = []
-    decoded: list[Photo] = []
-    held, total = 0, len(photo_ids)
-    arriving = _decoded(catalog, photos, photo_ids.tolist(), embedder.shrink_to)
-    for done, (photo_id, result) in enumerate(arriving, start=1):
-        if isinstance(result, SkippedPhoto):
-            log.warning("photo skipped", photo_id=photo_id, content_hash=result.content_hash, reason=result.reason)
-            skipped.append(result)
+    waiting: list[Photo] = []
+    vectors: list[np.ndarray] = []
+    decoded = decode_all(rows(), photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to)
+    for row, photo in decoded:
+        if isinstance(photo, Photo):
+            ids.append(row.photo_id)
+            waiting.append(photo)
         else:
-            ids.append(photo_id)
-            decoded.append(result)
-            held += result.pixels.width * result.pixels.height
-        if len(ids) >= _CHUNK or held >= _PIXELS_AHEAD or done == total:
-            if ids:
-                store.put(np.array(ids, dtype=np.int64), embedder.embed(decoded))
-            ids, decoded, held = [], [], 0
+            skip(row.photo_id, row.content_hash, str(photo))
+        if len(waiting) == _BATCH:
+            vectors.append(embedder.embed(waiting))
+            waiting = []
+        if len(ids) == _CHUNK:
+            store.put(np.array(ids), np.concatenate(vectors))
+            done += len(ids)
+            ids, vectors = [], []
             if progress is not None:
-                progress(done, total)
+                progress(done + len(skipped), len(photo_ids))
+    if waiting:
+        vectors.append(embedder.embed(waiting))
+    if ids:
+        store.put(np.array(ids), np.concatenate(vectors))
+    if progress is not None:
+        progress(len(photo_ids), len(photo_ids))
     return skipped
-
-
-def _decoded(
-    catalog: Catalog, photos: PhotoStore, photo_ids: list[int], shrink_to: int | None
-) -> Iterator[tuple[int, Photo | SkippedPhoto]]:
-    """Photos in the order asked for, decoded ahead in threads within a bound of memory."""
-
-    def decode(row: PhotoRow) -> Photo | SkippedPhoto:
-        try:
-            return images.decode(photos.read(row), limits=_LIMITS, shrink_to=shrink_to)
-        except (CatalensError, OSError) as error:
-            return SkippedPhoto(row.photo_id, row.content_hash, str(error))
-
-    waiting: deque[tuple[int, int, Future[Photo | SkippedPhoto]]] = deque()
-    ahead = 0  # pixels of the waiting ones; a reduced decode takes less
-    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
-        try:
-            for start in range(0, len(photo_ids), 1024):
-                part = photo_ids[start : start + 1024]
-                rows = catalog.photos_by_id(part)
-                for photo_id in part:
-                    row = rows.get(photo_id)
-                    if row is None:
-                        yield photo_id, SkippedPhoto(photo_id, None, "no longer in the catalog")
-                        continue
-                    pixels = row.width * row.height
-                    while waiting and (len(waiting) >= _CHUNK or ahead + pixels > _PIXELS_AHEAD):
-                        first, freed, future = waiting.popleft()
-                        ahead -= freed
-                        yield first, future.result()
-                    waiting.append((photo_id, pixels, pool.submit(decode, row)))
-                    ahead += pixels
-            while waiting:
-                first, _, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, _, future in waiting:
-                future.cancel()
 
 
 def build_index(
@@ -166,6 +148,7 @@ def build_index(
     approximate index must find; ``embedder`` replaces the bundle's own (tests). Raises ``Busy`` while another build
     runs, and what ``Versions.publish`` and ``Versions.activate`` raise.
     """
+    check_recall(recall)
     started = time.monotonic()
     dim = bundle.spec.dim
     with (

@@ -53,6 +53,12 @@ def ann_recall_at_k(found: Sequence[np.ndarray], exact: Sequence[Hits], k: int) 
     return right / wanted if wanted else 1.0
 
 
+def check_recall(recall: float) -> None:
+    """Raises ``BadRequest`` for a recall outside (0, 1]."""
+    if not 0.0 < recall <= 1.0:
+        raise BadRequest(f"recall must be above 0 and at most 1, not {recall}")
+
+
 @dataclass(frozen=True)
 class Queries:
     """Held-out queries. ``own`` is the row each was taken from, which counts for neither side; -1 for none."""
@@ -137,8 +143,7 @@ def build_tuned(
 
     ``recipe`` overrides the choice by size. Raises ``BadRequest`` for a recall outside (0, 1], ``BadVectors``.
     """
-    if not 0.0 < recall <= 1.0:
-        raise BadRequest(f"recall must be above 0 and at most 1, not {recall}")
+    check_recall(recall)
     chosen = recipe or choose_recipe(len(vectors))
     index = FaissIndex.build(chosen, vectors, device=device, seed=seed)
     if not len(vectors):
