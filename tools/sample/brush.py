@@ -104,15 +104,18 @@ class Sheet:
 
     # --- masks ------------------------------------------------------------------------------------------------------
 
-    def _mask(self, path: np.ndarray, pad: int = 2) -> tuple[tuple[slice, slice], np.ndarray] | None:
-        """Where the outline lies on the sheet, and its anti-aliased coverage there."""
-        p = (path + 1) * (self.size / 2)
+    def _mask(self, *paths: np.ndarray, pad: int = 2) -> tuple[tuple[slice, slice], np.ndarray] | None:
+        """Where the outlines lie on the sheet, and their anti-aliased coverage there."""
+        p = (np.concatenate(paths) + 1) * (self.size / 2)
         left, top = np.maximum(np.floor(p.min(0)).astype(int) - pad, 0)
         right, bottom = np.minimum(np.ceil(p.max(0)).astype(int) + pad, self.size)
         if right - left < 1 or bottom - top < 1:
             return None
         big = Image.new("L", (int(right - left) * 3, int(bottom - top) * 3))
-        ImageDraw.Draw(big).polygon([tuple(q) for q in ((p - (left, top)) * 3 - 0.5).tolist()], fill=255)
+        draw = ImageDraw.Draw(big)
+        for path in paths:
+            outline = ((path + 1) * (self.size / 2) - (left, top)) * 3 - 0.5
+            draw.polygon([tuple(q) for q in outline.tolist()], fill=255)
         mask = np.asarray(big.reduce(3), np.float32) / np.float32(255)
         return (slice(int(top), int(bottom)), slice(int(left), int(right))), mask
 
@@ -223,18 +226,12 @@ class Sheet:
         self, points: np.ndarray, width: float, rgb: Sequence[float] | np.ndarray, opacity: float = 1.0, dash: float = 0.0
     ) -> None:
         """Draw a line (a seam; dashed: stitches) on what is drawn already; it never leaves it."""
+        pieces = [points]
         if dash:
             steps = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-            marks = np.arange(0, steps[-1], dash)
-            for at in marks:
-                t = np.linspace(at, min(at + 0.55 * dash, steps[-1]), 3)
-                piece = np.stack([np.interp(t, steps, points[:, i]) for i in (0, 1)], 1)
-                self._ink(ribbon(piece, width), rgb, opacity)
-        else:
-            self._ink(ribbon(points, width), rgb, opacity)
-
-    def _ink(self, path: np.ndarray, rgb: Sequence[float] | np.ndarray, opacity: float) -> None:
-        found = self._mask(path)
+            spans = [np.linspace(at, min(at + 0.55 * dash, steps[-1]), 3) for at in np.arange(0, steps[-1] - 1e-6, dash)]
+            pieces = [np.stack([np.interp(t, steps, points[:, i]) for i in (0, 1)], 1) for t in spans]
+        found = self._mask(*[ribbon(piece, width) for piece in pieces])
         if found is not None:
             where, mask = found
             cover = (mask * np.float32(opacity))[..., None]
