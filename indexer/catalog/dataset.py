@@ -133,7 +133,7 @@ def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
     # Order of the three splits, then of paths, so that positions do not depend on the alphabet of split names.
     order = {split: rank for rank, split in enumerate((*SPLITS, None))}
     located.sort(key=lambda item: (order[item[0]], item[1]))
-    ids = _default_ids([("/".join(parts), f"{split}/{'/'.join(parts)}") for split, parts in located])
+    ids = _default_ids([("/".join(parts), "/".join((split, *parts) if split else parts)) for split, parts in located])
     rows = []
     for (split, parts), product_id in zip(located, ids, strict=True):
         image = root.joinpath(*((split,) if split else ()), *parts)
@@ -199,14 +199,18 @@ def _default_ids(paths: list[tuple[str, str]]) -> list[str]:
     forms = [(os.path.splitext(path)[0], path, full) for path, full in paths]
     level = [0] * len(forms)
     while True:
-        holders: dict[str, set[str]] = {}
-        for form, at in zip(forms, level, strict=True):
-            holders.setdefault(form[at], set()).add(form[2])
-        clashing = [i for i, form in enumerate(forms) if level[i] < 2 and len(holders[form[level[i]]]) > 1]
-        if not clashing:
+        holders: dict[str, set[int]] = {}
+        for i, form in enumerate(forms):
+            holders.setdefault(form[level[i]], set()).add(i)
+        changed = False
+        for clashing in holders.values():
+            lowest = min(level[i] for i in clashing)
+            if lowest < 2 and len({forms[i][2] for i in clashing}) > 1:
+                changed = True
+                for i in clashing:
+                    level[i] += level[i] == lowest
+        if not changed:
             return [form[at] for form, at in zip(forms, level, strict=True)]
-        for i in clashing:
-            level[i] += 1
 
 
 # --- manifests -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,136 @@
+"""Attribute types: what is inferred, what fits, what text means."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.catalog import attributes as attr
+from indexer.errors import BadData
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1", "-2.5", "1e3", ""], "number"),
+        (["1", "nan"], "number"),
+        (["nan", "nan"], "string"),
+        (["true", "FALSE"], "bool"),
+        (["0", "1"], "number"),
+        (["007", "12"], "string"),
+        (["123456789012345678901234"], "string"),
+        (["NA", "3"], "string"),
+        (["1_000"], "string"),
+        (["2024-01-31", "2024-01-31T10:00:00Z"], "datetime"),
+        (["2024-02-31"], "string"),
+        (["20240131"], "number"),
+        (["S|M", "L"], "list"),
+        (["fits S | M", "L|XL"], "string"),
+        (["", "  "], None),
+    ],
+)
+def test_types_are_inferred_from_text(cells: list[str], expected: str | None) -> None:
+    """A column has the narrowest type all its cells share; codes with leading zeros stay text."""
+    assert attr.infer(cells, text=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2.5, None], "number"),
+        ([True, False], "bool"),
+        ([True, 1], "string"),
+        (["1", "2"], "string"),
+        ([["a"], "b"], "list"),
+        ([float("nan")], None),
+        ([[]], None),
+        ([date(2024, 1, 31), datetime(2024, 1, 31, 10)], "datetime"),
+        (["2024-01-31"], "datetime"),
+        ([Decimal("1.5")], "number"),
+        ([1, "a"], "string"),
+    ],
+)
+def test_types_are_inferred_from_values(values: list[object], expected: str | None) -> None:
+    """Typed sources keep their types: digits in quotes are no number."""
+    assert attr.infer(values, text=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "expected"),
+    [
+        ("007", "number", 7),
+        (" 1.50 ", "number", 1.5),
+        ("nan", "number", None),
+        ("True", "bool", True),
+        ("a| |b", "list", ["a", "b"]),
+        ("a", "list", ["a"]),
+        (12, "string", "12"),
+        (True, "string", "true"),
+        ("NA", "string", "NA"),
+        ("  ", "string", None),
+        (Decimal("2"), "number", 2),
+        (date(2024, 1, 31), "datetime", "2024-01-31"),
+    ],
+)
+def test_a_feed_value_is_read_as_its_type(value: object, wanted: attr.AttributeType, expected: object) -> None:
+    """Text is parsed, anything simple may become text, blanks are missing."""
+    found = attr.read(value, wanted)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("abc", "number"),
+        ("inf", "number"),
+        (True, "number"),
+        ("yes", "bool"),
+        ("31.01.2024", "datetime"),
+        ({"a": 1}, "string"),
+        ([["nested"]], "list"),
+        ("\ud800", "string"),
+        (10**30, "number"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused(value: object, wanted: attr.AttributeType) -> None:
+    """The reason is one line of plain text."""
+    with pytest.raises(ValueError, match=r"expected|Unicode") as caught:
+        attr.read(value, wanted)
+    assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("1", "number"), ("true", "bool"), (1, "string"), ("a", "list")])
+def test_checking_converts_nothing(value: object, wanted: attr.AttributeType) -> None:
+    """Over HTTP a number in quotes is not a number."""
+    with pytest.raises(ValueError, match=f"expected {wanted}"):
+        attr.check(value, wanted)
+
+
+def test_datetimes_order_across_forms() -> None:
+    """Dates, times and zones compare as moments; no zone means UTC."""
+    assert attr.datetime_seconds("1970-01-02") == 86400.0
+    assert attr.datetime_seconds("1970-01-01T01:00:00+01:00") == 0.0
+    assert attr.datetime_seconds("1970-01-01T00:00:01") == 1.0
+
+
+def test_unknown_type_names_column_and_type() -> None:
+    """A misspelled type is told with its column and the choice."""
+    with pytest.raises(BadData, match=r"column 'year': unknown type 'integer' .*number"):
+        attr.checked_types({"year": "integer"})
+    with pytest.raises(BadData, match="'title'"):
+        attr.checked_types({"title": "string"})
+
+
+@given(st.lists(st.one_of(st.text(max_size=8), st.from_regex(r"-?\d{1,4}(\.\d{1,3})?", fullmatch=True)), max_size=6))
+def test_every_cell_fits_the_inferred_type(cells: list[str]) -> None:
+    """Inference never picks a type that one of the cells does not have."""
+    cells = [cell for cell in cells if not any("\ud800" <= char <= "\udfff" for char in cell)]
+    wanted = attr.infer(cells, text=True)
+    for cell in cells if wanted else []:
+        value = attr.read(cell, wanted)
+        assert (value is None) == (not cell.strip() or (wanted == "number" and cell.strip().lower() == "nan"))

@@ -1,0 +1,131 @@
+"""Originals are kept exactly, thumbnails are small, nothing in use is removed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.catalog.photos import PhotoStore
+from indexer.catalog.records import NewPhoto, PhotoRow, ProductInput
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.errors import BadRequest, UnknownPhoto
+from indexer.home import Home
+from indexer.images import decode
+
+
+def jpeg(width: int = 900, height: int = 600, colour: tuple[int, int, int] = (200, 30, 30), **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(stream, "JPEG", quality=90, **options)
+    return stream.getvalue()
+
+
+def stored(new: NewPhoto) -> PhotoRow:
+    return PhotoRow(**vars(new), photo_id=1)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home")
+
+
+@pytest.fixture
+def store(home: Home) -> PhotoStore:
+    return PhotoStore(home)
+
+
+def test_a_copy_is_byte_for_byte(store: PhotoStore, home: Home) -> None:
+    """The original lies under its hash and comes back unchanged; adding it again writes nothing."""
+    data = jpeg()
+    new = store.add(data, decode(data))
+    path = home.photos / new.content_hash[:2] / new.content_hash[2:4] / new.content_hash
+    assert path.read_bytes() == data == store.read(stored(new))
+    assert (new.format, new.bytes, new.width, new.height, new.storage) == ("JPEG", len(data), 900, 600, "copy")
+    before = path.stat().st_mtime_ns
+    store.add(data, decode(data))
+    assert path.stat().st_mtime_ns == before
+    assert [found for found in home.photos.rglob("*") if found.is_file()] == [path]
+
+
+@pytest.mark.parametrize("storage", ["copy", "reference"])
+def test_a_changed_or_vanished_file_is_named(store: PhotoStore, home: Home, tmp_path: Path, storage: str) -> None:
+    """No other picture is ever served under a hash."""
+    data = jpeg()
+    new = store.add(data, decode(data))
+    path = next(found for found in home.photos.rglob("*") if found.is_file())
+    if storage == "reference":
+        path = tmp_path / "own.jpg"
+        path.write_bytes(data)
+        new = NewPhoto(**{**vars(new), "storage": "reference", "path": str(path)})
+    assert store.read(stored(new)) == data
+    path.write_bytes(data[:-1])
+    with pytest.raises(UnknownPhoto, match=f"{path.name} was changed"):
+        store.read(stored(new))
+    path.unlink()
+    with pytest.raises(UnknownPhoto, match=f"{path.name} cannot be read: No such file"):
+        store.thumbnail(stored(new), 160)
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "expected"),
+    [
+        ((900, 600), 160, (160, 107)),
+        ((900, 600), 640, (640, 427)),
+        ((100, 50), 320, (100, 50)),
+        ((40, 4000), 160, (6, 640)),
+        ((3000, 2), 160, (160, 1)),
+    ],
+)
+def test_thumbnail_sizes(store: PhotoStore, size: tuple[int, int], width: int, expected: tuple[int, int]) -> None:
+    """At most the asked width, in proportion, never enlarged; very tall photos are bounded too."""
+    data = jpeg(*size)
+    thumbnail = Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode(data))), width)))
+    assert (thumbnail.format, thumbnail.size) == ("JPEG", expected)
+    assert np.abs(np.asarray(thumbnail, float).mean((0, 1)) - (200, 30, 30)).max() < 4
+
+
+def test_thumbnails_are_upright(store: PhotoStore) -> None:
+    """A photo taken on its side is shown upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = jpeg(900, 600, exif=exif)
+    thumbnail = Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode(data))), 320)))
+    assert thumbnail.size == (320, 480)
+
+
+def test_thumbnails_are_kept(store: PhotoStore, home: Home) -> None:
+    """The second call is answered from disk; another width is refused."""
+    data = jpeg()
+    row = stored(store.add(data, decode(data)))
+    first = store.thumbnail(row, 160)
+    (kept,) = [path for path in home.thumbnails.rglob("*") if path.is_file()]
+    assert kept.read_bytes() == first
+    kept.write_bytes(b"kept")
+    assert store.thumbnail(row, 160) == b"kept"
+    with pytest.raises(BadRequest, match="161 is none of 160, 320, 640"):
+        store.thumbnail(row, 161)
+
+
+def test_only_unused_photos_are_collected(store: PhotoStore, home: Home) -> None:
+    """A photo that came back into use between delete and removal stays; an erased one goes with its thumbnails."""
+    kept, gone = jpeg(colour=(1, 2, 3)), jpeg(colour=(9, 9, 9))
+    with open_catalog(home) as catalog:
+        _two_products(catalog, store, kept, gone)
+        orphaned = [found for id_ in ("a", "b") for found in catalog.delete(id_).orphaned]
+        rows = [stored(store.add(data, decode(data))) for data in (kept, gone)]
+        for row in rows:
+            store.thumbnail(row, 320)
+        catalog.put(ProductInput("c", None, None, (), {}, (rows[0].content_hash,)), photos=[rows[0]])
+        assert store.collect(catalog, orphaned) == [rows[1].content_hash]
+    assert store.read(rows[0]) == kept
+    assert [store.has_copy(row.content_hash) for row in rows] == [True, False]
+    assert [path.name for path in home.thumbnails.rglob("*.jpg")] == [f"{rows[0].content_hash}-320.jpg"]
+
+
+def _two_products(catalog: Catalog, store: PhotoStore, *photos: bytes) -> None:
+    for product_id, data in zip(("a", "b"), photos, strict=True):
+        new = store.add(data, decode(data))
+        catalog.put(ProductInput(product_id, None, None, (), {}, (new.content_hash,)), photos=[new])
