@@ -113,12 +113,12 @@ class _Import:
         self.storage = storage
         self.limits = limits
         self.dry_run = dry_run
-        self.types: dict[str, AttributeType] = catalog.types() if catalog else {}
+        self.types: dict[str, AttributeType] = catalog.types() if catalog is not None else {}
         self.report = ImportReport(dry_run=dry_run)
 
     def doomed(self, dataset: Dataset, allow_deletes: int | None) -> list[str]:
         """The products that ``sync`` deletes. Raises ``RefusedSync``."""
-        stored = self.catalog.product_ids() if self.catalog else set()
+        stored = self.catalog.product_ids() if self.catalog is not None else set()
         doomed = sorted(stored - dataset.mentioned)
         allowed = max(int(len(stored) * _FREE_DELETES), allow_deletes or 0)
         if len(doomed) > allowed:
@@ -132,7 +132,7 @@ class _Import:
         """Types given by the caller win over stored ones, stored ones over inferred ones."""
         given = {name: type_ for name, type_ in dataset.types.items() if name in dataset.given_types}
         self.types = {**dataset.types, **self.types, **given}
-        if self.catalog:
+        if self.catalog is not None:
             try:
                 self.catalog.set_types(self.types, dry_run=self.dry_run)
             except BadProduct as error:
@@ -192,7 +192,7 @@ class _Import:
         rows = [row for product in batch.values() for row in product]
         hashes = list(self.pool.map(self._hash, rows))
         known: dict[str, PhotoRow] = {}
-        if self.catalog:
+        if self.catalog is not None:
             known = self.catalog.photos_by_hash({found for found in hashes if isinstance(found, str)})
         good: dict[str, dict[str, NewPhoto]] = {}
         skipped: dict[str, list[Skipped]] = {}
@@ -250,7 +250,7 @@ class _Import:
         for start in range(0, len(doomed), _BATCH):
             results = self._apply([Delete(product_id) for product_id in doomed[start : start + _BATCH]])
             self.report.deleted += sum(isinstance(result, Written) for result in results)
-        if doomed and self.catalog and not self.dry_run:
+        if doomed and self.catalog is not None and not self.dry_run:
             self.catalog.checkpoint()
 
 
