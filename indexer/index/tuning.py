@@ -98,7 +98,8 @@ class Tuned:
 def tune(index: FaissIndex, oracle: VectorIndex, queries: Queries, recall: float) -> Tuned | None:
     """The least efforts at which recall@10 and recall@100 reach ``recall`` on ``queries``; None where none is worth it.
 
-    The effort grows until both hold or half of the index is looked at. Flat has nothing to tune and is measured once.
+    The effort grows until both hold or half of the index is looked at. Recall@10 is the promise: without it, None.
+    Recall@100 is given as it comes by then. Flat has nothing to tune and is measured once.
     """
     deepest = 100
     truth = [
@@ -119,7 +120,7 @@ def tune(index: FaissIndex, oracle: VectorIndex, queries: Queries, recall: float
         return Tuned(index, {}, {"asked": recall, **found, "queries": len(queries.vectors), "curve": []})
     curve: list[dict[str, float]] = []
     reached: dict[str, int] = {}
-    effort = 4
+    effort = 4 if index.kind == "ivf" else 32
     while len(reached) < 2 and effort <= _MAX_SHARE * index.max_effort:
         params = SearchParams(effort=effort, rerank=RERANK)
         point = {"effort": effort, "at_10": measure(10, params), "at_100": measure(100, params)}
@@ -128,8 +129,9 @@ def tune(index: FaissIndex, oracle: VectorIndex, queries: Queries, recall: float
             if k not in reached and point[f"at_{k}"] >= recall:
                 reached[k] = effort
         effort = math.ceil(effort * 1.5)
-    if len(reached) < 2:
+    if "10" not in reached:
         return None
+    reached.setdefault("100", int(curve[-1]["effort"]))
     params_found = {knob(index.recipe): reached, "rerank": RERANK}
     index.params = params_found
     at = {f"at_{k}": next(p[f"at_{k}"] for p in curve if p["effort"] == reached[k]) for k in ("10", "100")}

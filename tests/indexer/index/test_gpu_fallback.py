@@ -1,0 +1,111 @@
+"""Where the GPU fails, the CPU answers the same and the log says why. (No test here has a GPU to run on.)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from indexer.index import gpu
+from indexer.index.faiss_index import FaissIndex
+from tests.indexer.index.conftest import clustered, queries_near
+
+VECTORS = clustered(800, 16)
+QUERIES = queries_near(VECTORS, 5)
+
+
+def answers(index: FaissIndex) -> list[tuple[list[int], list[float]]]:
+    return [(hits.rows.tolist(), hits.scores.tolist()) for hits in index.search(QUERIES, 10)]
+
+
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(gpu.faiss, "StandardGpuResources", object, raising=False)
+
+
+@pytest.mark.parametrize("recipe", ["Flat", "IVF8,SQ8"])
+def test_gpu_that_cannot_be_used_falls_back(monkeypatch: pytest.MonkeyPatch, recipe: str) -> None:
+    """Out of memory while copying: one warning with FAISS's reason, the same answers."""
+    expected = answers(FaissIndex.build(recipe, VECTORS))
+    one_gpu(monkeypatch)
+
+    def fails(*_: object, **__: object) -> object:
+        raise RuntimeError("out of memory: 9 GiB asked")
+
+    monkeypatch.setattr(gpu, "GpuForm", fails)
+    monkeypatch.setattr(gpu, "clustering", lambda *_: None)
+    with capture_logs() as logs:
+        index = FaissIndex.build(recipe, VECTORS, device="auto")
+    assert [(entry["log_level"], entry["reason"]) for entry in logs] == [("warning", "out of memory: 9 GiB asked")]
+    assert "CPU" in logs[0]["event"]
+    assert answers(index) == expected
+
+
+class FailingForm:
+    """Answers once, then fails as a GPU without memory does."""
+
+    def __init__(self, part: Any) -> None:
+        self.calls = 0
+        self._part = part
+
+    def search(self, queries: np.ndarray, k: int, params: Any) -> np.ndarray:
+        self.calls += 1
+        if self.calls > 1:
+            raise RuntimeError("cudaMalloc error out of memory")
+        return np.asarray(self._part.search(queries, k, params=params)[1])
+
+
+@pytest.mark.parametrize("recipe", ["Flat", "IVF8,SQ8"])
+def test_gpu_that_fails_while_serving_falls_back_for_good(monkeypatch: pytest.MonkeyPatch, recipe: str) -> None:
+    """The failing search itself is answered by the CPU; later ones do not try again; one warning."""
+    expected = answers(FaissIndex.build(recipe, VECTORS))
+    forms: list[FailingForm] = []
+
+    def clone(part: Any, stored: np.ndarray, **_: object) -> FailingForm:
+        forms.append(FailingForm(part))
+        return forms[-1]
+
+    monkeypatch.setattr(gpu, "clone", clone)
+    index = FaissIndex.build(recipe, VECTORS, device="cuda")
+    with capture_logs() as logs:
+        assert [answers(index) for _ in range(4)] == [expected] * 4
+    assert forms[-1].calls == 2
+    assert [(entry["log_level"], entry["reason"]) for entry in logs] == [("warning", "cudaMalloc error out of memory")]
+
+
+def test_filters_and_long_lists_stay_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU form takes no selector and no more than 2,048 hits: it is not asked."""
+    monkeypatch.setattr("indexer.index.faiss_index._SMALL", 0)
+    vectors = clustered(5000, 16)
+    form = FailingForm(None)
+    form.calls = 1  # any call would fail, and end the GPU form
+    monkeypatch.setattr(gpu, "clone", lambda *_, **__: form)
+    index = FaissIndex.build("Flat", vectors, device="cuda")
+    assert len(index.search(QUERIES, 3000)[0]) == 3000
+    assert len(index.search(QUERIES, 10, allowed=np.arange(4500))[0]) == 10
+    assert form.calls == 1
+
+
+def test_asked_for_by_name_and_absent_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``cuda`` without a GPU is said aloud; ``auto`` and ``cpu`` are silent."""
+    monkeypatch.setattr(gpu.faiss, "get_num_gpus", lambda: 0)
+    with capture_logs() as logs:
+        answers(FaissIndex.build("Flat", VECTORS, device="auto"))
+        answers(FaissIndex.build("Flat", VECTORS, device="cpu"))
+        assert logs == []
+        answers(FaissIndex.build("Flat", VECTORS, device="cuda"))
+    assert [entry["event"] for entry in logs] == ["no GPU for the index, searching on the CPU"]
+
+
+def test_training_falls_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """k-means without a working GPU trains on the CPU, with a log line."""
+    one_gpu(monkeypatch)
+    with capture_logs() as logs:
+        index = FaissIndex.build("IVF8,SQ8", VECTORS, device="auto")  # `object` stands in for resources: nothing works
+    assert [entry["event"] for entry in logs] == [
+        "training on the CPU",
+        "the index does not go on the GPU, searching on the CPU",
+    ]
+    assert answers(index) == answers(FaissIndex.build("IVF8,SQ8", VECTORS))
