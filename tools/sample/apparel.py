@@ -137,7 +137,7 @@ def dress(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
         for path in (arm, flip(arm)):
             sheet.part(path, s, puff=0.05, folds=1.0)
     # The skirt's hem swings in soft waves where there is cloth for it.
-    waves = 0.022 if cut == "flared" else 0.010
+    waves = 0.015 if cut == "flared" else 0.010
     xs = np.linspace(flare, 0, 5)
     hems = [(x, hem + waves * (-1) ** i + 0.03 * (1 - (x / flare) ** 2)) for i, x in enumerate(xs)]
     skirt = mirrored([(0, belt - 0.02), (waist, belt - 0.02, 0), ((waist + flare) * 0.54, (belt * 0.45 + hem * 0.55)), *hems])
@@ -175,8 +175,14 @@ def trousers(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, .
         hip += 0.02
     crotch = top + 0.60
     middle = 0.07 + ankle + (0.05 if cut != "slim" else 0.08)
-    leg = [(-0.03, top + 0.05, 0), (waist, top + 0.05, 0), (hip, top + 0.42), (middle + ankle * 0.55, (crotch + end) / 2)]
-    leg += [(middle + ankle, end, 0), (middle - ankle, end + 0.012, 0), (0.075, (crotch + end) / 2), (0.0, crotch, 0), (-0.03, crotch - 0.05, 0)]
+    leg = [(-0.03, top + 0.05, 0), (waist, top + 0.05, 0), (hip, top + 0.42)]
+    if cut == "shorts":
+        crotch, middle = top + 0.48, 0.25
+        leg += [(middle + ankle - 0.03, end, 0), (middle - ankle + 0.03, end + 0.03, 0), (0.0, crotch, 0)]
+    else:
+        leg += [(middle + ankle * 0.55, (crotch + end) / 2), (middle + ankle, end, 0), (middle - ankle, end + 0.012, 0)]
+        leg += [(0.075, (crotch + end) / 2), (0.0, crotch, 0)]
+    leg += [(-0.03, crotch - 0.05, 0)]
     upright = s.turned(np.pi / 2) if s.pattern == "stripes" else s
     path = smooth(leg)
     sheet.part(flip(path), upright, puff=0.07, folds=1.5, lean=0.2, lift=0.0)
@@ -212,7 +218,7 @@ def skirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
     flare = {"pleated": 0.56, "a-line": 0.52, "pencil": 0.33, "flared": 0.74}[cut] + rng.uniform(-0.02, 0.03)
     hip = {"pleated": 0.42, "a-line": 0.42, "pencil": 0.38, "flared": 0.46}[cut]
     count = {"pleated": 11, "a-line": 5, "pencil": 5, "flared": 9}[cut]
-    wave = {"pleated": 0.014, "a-line": 0.004, "pencil": 0.0, "flared": 0.03}[cut]
+    wave = {"pleated": 0.014, "a-line": 0.004, "pencil": 0.0, "flared": 0.017}[cut]
     xs = np.linspace(flare, 0, count)
     hems = [(x, hem + wave * (-1) ** i + (0.07 if cut != "pencil" else 0.015) * (1 - (x / flare) ** 2), *((0,) if i == 0 else ())) for i, x in enumerate(xs)]
     half = [(0, top + 0.06), (waist, top + 0.05, 0), ((hip + waist) / 2 + 0.03, top + 0.25), ((hip + flare) / 2, (top + hem) / 2 + 0.06), *hems]

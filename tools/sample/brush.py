@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -75,10 +74,19 @@ def ribbon(points: np.ndarray, width: float | Sequence[float] | np.ndarray) -> n
     return np.concatenate([points + side, (points - side)[::-1]])
 
 
-@functools.lru_cache(maxsize=64)
-def _blur_matrix(n: int, sigma: float) -> np.ndarray:
-    d = np.arange(n, dtype=np.float32)
-    return np.exp(-0.5 * np.square((d[:, None] - d) / sigma)) / np.float32(sigma * 2.5066)
+def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of a float array with zeros around it (Pillow blurs bytes only, whose steps would show as facets)."""
+    reach = int(2.4 * sigma) + 1
+    weights = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sigma))
+    weights = (weights / weights.sum()).astype(np.float32)
+    for _ in range(2):
+        n = values.shape[0]
+        padded = np.pad(values, ((reach, reach), (0, 0)))
+        total = padded[:n] * weights[0]
+        for k in range(1, 2 * reach + 1):
+            total += padded[k : k + n] * weights[k]
+        values = np.ascontiguousarray(total.T)
+    return values
 
 
 def _resized(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -123,20 +131,21 @@ class Sheet:
         self, mask: np.ndarray, radius: float, depth: float, folds: float, lean: float, sharp: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Light (1 = as on a flat sheet) and highlight (0..1) on a cushion of that outline, with creases."""
-        f = max(1, int(radius / 3))
+        f = max(1, round(radius / 2.6))
         h, w = mask.shape
         shape = (max(4, h // f), max(4, w // f))
         small = mask if f == 1 else np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.BOX))
         sigma = max(0.8, radius / f)
-        height = _blur_matrix(small.shape[0], sigma) @ small @ _blur_matrix(small.shape[1], sigma) * (sigma * depth * 2)
+        height = _blurred(small, sigma) * np.float32(sigma * depth * 2)
         if folds:
             # Creases run down the cloth: far fewer bumps along than across; `lean` shears them.
             scale = self.size / f
-            crease = noise(self.rng, small.shape, (shape[0] / scale * 3.2, shape[1] / scale * 11))
-            if lean:
-                rows = np.arange(shape[0])[:, None]
-                columns = (np.arange(shape[1])[None] + (lean * rows).astype(int)) % shape[1]
-                crease = crease[rows, columns]
+            slack = int(abs(lean) * shape[0])
+            crease = noise(self.rng, (shape[0], shape[1] + slack), (shape[0] / scale * 3.2, (shape[1] + slack) / scale * 11))
+            if slack:
+                matrix = (1, lean, slack if lean < 0 else 0, 0, 1, 0)
+                leant = Image.fromarray(crease).transform(shape[::-1], Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+                crease = np.asarray(leant)
             height = height + crease * (folds * scale * 0.011)
         gy, gx = np.gradient(height)
         length = np.sqrt(gx * gx + gy * gy + 1)

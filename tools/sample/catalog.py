@@ -87,8 +87,11 @@ class Plan:
 
 def _surface(kind: Kind, colour: str, pattern: str, material: str, rng: np.random.Generator) -> Surface:
     second = partner_of(colour, rng)
+    ground = shade_of(colour, rng)
+    if material == "denim":  # indigo is never as bright as other dyes
+        ground = ground * np.float32(0.62) + ground.mean() * np.float32(0.38)
     return Surface(
-        ground=shade_of(colour, rng),
+        ground=ground,
         ink=shade_of(second, rng),
         accent=to_unit(COLOURS["yellow" if second != "yellow" and colour != "yellow" else "orange"]),
         pattern=pattern,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tools.sample.accessories import BRASS, STEEL, WHITE
@@ -96,7 +98,8 @@ def _leg(sheet: Sheet, s: Surface, a: tuple[float, float], b: tuple[float, float
 
 def chair(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A chair seen from the front, a little from above."""
-    style = _pick(rng, "shell-chair", "dining-chair", "armchair", "stool")
+    soft = s.material in ("wool", "leather")
+    style = _pick(rng, "shell-chair", "stool", *(("armchair", "armchair") if soft else ("dining-chair", "dining-chair")))
     frame = s.plain(OAK * np.float32(rng.uniform(0.6, 1.1)), "wood")
     if rng.random() < 0.3:
         frame = s.plain(np.array([0.17, 0.17, 0.18]), "metal")
@@ -160,7 +163,7 @@ def lamp(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A lamp, lit: the named colour is its shade's (a desk lamp's: all of it)."""
     style = _pick(rng, "table-lamp", "table-lamp", "floor-lamp", "desk-lamp")
     stand = s.plain(_stand_colour(s, rng), s.material if s.material in ("wood", "metal", "ceramic") else "metal")
-    cloth = s.plain() if s.pattern == "solid" else s
+    cloth = s if s.material == "metal" else replace(s, material="canvas")
     if style == "desk-lamp":
         sheet.part(box(-0.42, 0.80, 0.26, 0.89, 0.04), s.plain(), puff=0.035, lift=0)
         knee = np.array([-0.34 + rng.uniform(-0.06, 0.04), 0.02])

@@ -67,7 +67,7 @@ def shade_of(colour: str, rng: np.random.Generator) -> np.ndarray:
     sector = int(rgb.argmax())
     hue = ((rgb[(sector + 1) % 3] - rgb[(sector + 2) % 3]) / (high - low) / 6 + sector / 3) % 1
     hue += rng.uniform(-hue_by, hue_by)
-    saturation = float(np.clip(saturation + rng.uniform(-saturation_by, saturation_by), 0, 1))
+    saturation = float(np.clip(saturation + rng.uniform(-saturation_by, 0.3 * saturation_by), 0, 1))
     value = float(np.clip(value + rng.uniform(-value_by, value_by), 0.1, 0.97))
     k = (np.array([5, 3, 1]) + hue * 6) % 6
     return (value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)).astype(np.float32)

@@ -8,13 +8,14 @@ from PIL import Image, ImageFilter
 from tools.sample.surface import noise, tile
 
 _PASTELS = ((236, 228, 218), (222, 231, 236), (234, 222, 222), (224, 233, 222), (238, 233, 214), (228, 224, 236), (216, 214, 210))
-_BLEED = 48  # px by which shadows are drawn beyond the frame
+_BLEED = 32  # px by which shadows are drawn beyond the frame
 
 
 def _gradient(size: int, rng: np.random.Generator) -> np.ndarray:
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / np.float32(size)
+    """A ramp from about 0 to about 1, mostly downwards."""
+    t = np.arange(size, dtype=np.float32) / np.float32(size)
     a = rng.uniform(-0.6, 0.6)
-    return x * np.float32(np.sin(a)) + y * np.float32(np.cos(a))
+    return t[None] * np.float32(np.sin(a)) + t[:, None] * np.float32(np.cos(a))
 
 
 def background(size: int, rng: np.random.Generator, standing: bool, plain: bool) -> np.ndarray:
@@ -63,13 +64,8 @@ def background(size: int, rng: np.random.Generator, standing: bool, plain: bool)
 
 
 def _blurred(mask: Image.Image, sigma: float) -> np.ndarray:
-    """A soft version of a mask; wide blurs are made small, where they cost nothing."""
-    shrink = max(1, int(sigma / 2.5))
-    small = mask if shrink == 1 else mask.reduce(shrink)
-    soft = small.filter(ImageFilter.GaussianBlur(sigma / shrink))
-    if shrink > 1:
-        soft = soft.resize(mask.size, Image.Resampling.BICUBIC)
-    return np.asarray(soft, np.float32) / np.float32(255)
+    """A soft version of a mask, 0..1, at half its size."""
+    return np.asarray(mask.reduce(2).filter(ImageFilter.GaussianBlur(sigma / 2)), np.float32) / np.float32(255)
 
 
 def photograph(product: Image.Image, size: int, rng: np.random.Generator, *, standing: bool, first: bool) -> Image.Image:
@@ -79,13 +75,16 @@ def photograph(product: Image.Image, size: int, rng: np.random.Generator, *, sta
     catalog's: studio background, little turn.
     """
     plain = first or rng.random() < 0.30
-    scale = rng.uniform(0.84, 0.93) if first else rng.uniform(0.70, 0.98)
+    product = product.crop(product.getchannel("A").getbbox())
+    scale = rng.uniform(0.80, 0.86) if first else rng.uniform(0.64, 0.90)
     turn = rng.normal(0, 1) * ((1.0 if first else 2.2) if standing else (2.0 if first else 7.5))
+    turn = float(np.clip(turn, -18, 18))
     stretch = 1 + rng.uniform(-0.03, 0.03) * (0.3 if first else 1)
-    wide = max(8, round(size * scale * stretch))
-    cut = product.resize((wide, max(8, round(size * scale))), Image.Resampling.LANCZOS).rotate(
-        float(np.clip(turn, -20, 20)), Image.Resampling.BICUBIC, expand=True
-    )
+    bent = abs(np.radians(turn))
+    high, across = (product.height * np.cos(bent) + product.width * np.sin(bent), product.width + product.height * np.sin(bent))
+    ratio = size * min(scale / max(product.size), 0.95 / max(high, across))
+    shape = (max(8, round(product.width * ratio * stretch)), max(8, round(product.height * ratio)))
+    cut = product.resize(shape, Image.Resampling.LANCZOS).rotate(turn, Image.Resampling.BICUBIC, expand=True)
     loose = 0.0 if first else 0.035
     frame = size + 2 * _BLEED
     left = (frame - cut.width) // 2 + round(size * rng.uniform(-loose, loose))
@@ -114,16 +113,18 @@ def photograph(product: Image.Image, size: int, rng: np.random.Generator, *, sta
         moved = Image.new("L", (frame, frame))
         moved.paste(mask, (round(reach * side), round(reach)))
         shadow = 0.55 * _blurred(moved, reach * 1.1) + 0.6 * _blurred(moved, size * 0.006)
-    ground = ground * (1 - depth * np.clip(shadow[inner], 0, 1.2))[..., None]
+    whole = Image.fromarray(shadow).resize((frame, frame), Image.Resampling.BICUBIC)
+    ground = ground * (1 - depth * np.clip(np.asarray(whole)[inner], 0, 1.2))[..., None]
 
-    cover = (np.asarray(mask, np.float32)[inner] / np.float32(255))[..., None]
-    pixels = ground * (1 - cover) + np.asarray(layer, np.float32)[inner][..., :3] / np.float32(255) * cover
+    product_ = np.asarray(layer)[inner].astype(np.float32) / np.float32(255)
+    cover = product_[..., 3:]
+    pixels = ground * (1 - cover) + product_[..., :3] * cover
     # Light of the room: exposure, warmth, a falloff across the picture, and the sensor's grain.
     calm = 0.4 if first else 1.0
     warmth = np.float32(rng.normal(0, 0.018) * calm)
     exposure = np.float32(1 + rng.uniform(-0.09, 0.05) * calm)
-    pixels = pixels * (exposure * np.array([1 + warmth, 1, 1 - warmth], np.float32))
-    pixels = pixels * (1 - np.float32(rng.uniform(0.0, 0.12) * calm) * (_gradient(size, rng) - 0.5))[..., None]
+    falloff = 1 - np.float32(rng.uniform(0.0, 0.12) * calm) * (_gradient(size, rng) - 0.5)
+    pixels *= falloff[..., None] * (exposure * np.array([1 + warmth, 1, 1 - warmth], np.float32))
     grain = rng.standard_normal((size, size), dtype=np.float32) * np.float32(rng.uniform(0.001, 0.008))
-    pixels = pixels + grain[..., None]
+    pixels += grain[..., None]
     return Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8))

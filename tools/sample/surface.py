@@ -28,7 +28,7 @@ FINISHES: dict[str, Finish] = {
     "cotton": Finish(0.035, fold=0.7),
     "linen": Finish(0.13, fold=1.0),
     "denim": Finish(0.16, fold=0.6),
-    "silk": Finish(0.008, gloss=0.16, sheen=0.5, fold=2.0, sharp=9),
+    "silk": Finish(0.008, gloss=0.14, sheen=0.4, fold=1.3, sharp=9),
     "wool": Finish(0.20, fold=0.35),
     "canvas": Finish(0.12, fold=0.35),
     "nylon": Finish(0.06, gloss=0.16, sheen=0.15, fold=0.7, sharp=8),
@@ -37,10 +37,10 @@ FINISHES: dict[str, Finish] = {
     "rubber": Finish(0.01, gloss=0.42, sharp=26),
     "ceramic": Finish(0.0, gloss=0.42, sharp=34),
     "enamel": Finish(0.05, gloss=0.30, sharp=40),
-    "metal": Finish(0.045, gloss=0.55, sheen=0.45, sharp=18),
+    "metal": Finish(0.022, gloss=0.55, sheen=0.45, sharp=18),
     "glass": Finish(0.0, gloss=0.6, sharp=40),
     "plastic": Finish(0.0, gloss=0.34, sharp=26),
-    "wood": Finish(0.20, gloss=0.08, sharp=10),
+    "wood": Finish(0.13, gloss=0.08, sharp=10),
 }
 
 
