@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-import flask_openapi_swagger
+import flask_openapi_swagger  # type: ignore[import-untyped]
 from flask import Response, g, request, send_from_directory
 from flask_openapi import Info, OpenAPI
 from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema

@@ -14,11 +14,11 @@ import numpy as np
 
 from indexer import images
 from indexer.catalog.photos import PhotoStore
-from indexer.catalog.records import Product, ProductInput, Tag, Written, check_product
+from indexer.catalog.records import Product, Written
 from indexer.catalog.store import open_catalog
 from indexer.decisions.classify import rank_categories
 from indexer.decisions.tagging import vote_tags
-from indexer.errors import BadProduct, BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
+from indexer.errors import BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
 from indexer.home import Home
 from indexer.index.live import ProductHits
 from indexer.index.version import Versions
@@ -28,6 +28,7 @@ from service.batching import InferenceQueue, Overloaded
 from service.logs import make_log
 from service.serving import Serving, Snapshot
 from service.settings import Settings
+from service.writes import Draft, Writer
 
 _REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
 _LONGEST = 1000  # products looked at for one answer
@@ -41,17 +42,6 @@ class Source:
     image: bytes | None = None
     product_id: str | None = None
     crop: tuple[int, int, int, int] | None = None  # x, y, width, height in px of the upright image
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A product as sent. ``tags`` are (tag, source); ``photos`` bytes, or the hash of a stored one; the first leads."""
-
-    title: str | None = None
-    category: tuple[str, ...] | None = None
-    tags: tuple[tuple[str, str], ...] = ()
-    attributes: Mapping[str, Any] | None = None
-    photos: tuple[bytes | str, ...] = ()
 
 
 class Engine:
@@ -71,7 +61,6 @@ class Engine:
         self._limits = images.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         # A decoded photo may take 200 MB, so as many at once as can work, not as many as there are requests.
         self._decoding = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
-        self._writing = threading.Lock()
         self._recent: OrderedDict[tuple[str, str, Any], np.ndarray] = OrderedDict()
         self._recent_lock = threading.Lock()
         self._stop = threading.Event()
@@ -80,6 +69,9 @@ class Engine:
         try:
             self._serving = Serving(
                 self.home, self._catalog, self._photos, self._queue, device=settings.device, log=self.log
+            )
+            self._writer = Writer(
+                self._catalog, self._photos, self._serving, self._queue, self._limits, self._decoding, self.log
             )
             self._serving.start()
         except BaseException:
@@ -223,9 +215,8 @@ class Engine:
         places = np.linspace(0, max(len(rows) - 1, 0), num=min(3 * limit, len(rows)), dtype=np.int64)
         pids = list(dict.fromkeys(int(pid) for pid in rows[places, 0]))
         products = list(self._catalog.by_pids(pids).values())
-        step = max(1, len(products) // limit)
         return self._answer(
-            snapshot, clock, products=self._shown(products[::step][:limit]), total=snapshot.live.product_count
+            snapshot, clock, products=self._shown(_spread(products, limit)), total=snapshot.live.product_count
         )
 
     def put(self, product_id: str, draft: Draft, *, external_version: int | None = None) -> dict[str, Any]:
@@ -234,54 +225,19 @@ class Engine:
         Acknowledged after the commit. Raises ``BadImage``, ``BadProduct``, ``StaleVersion``; then nothing is changed.
         """
         clock = Clock()
-        with clock.stage("decode"):
-            given = [self._new_photo(photo, position) for position, photo in enumerate(draft.photos)]
-        hashes = tuple(dict.fromkeys(photo if isinstance(photo, str) else photo[1].content_hash for photo in given))
-        product = ProductInput(
-            product_id=product_id,
-            title=draft.title,
-            category=draft.category,
-            tags=tuple(Tag(tag, source) for tag, source in draft.tags),
-            attributes=dict(draft.attributes or {}),
-            photos=hashes,
-        )
-        check_product(product)
-        new = {photo[1].content_hash: photo for photo in given if not isinstance(photo, str)}
-        snapshot = self._serving.current
-        vectors: dict[str, np.ndarray] = {}
-        if snapshot is not None and new:
-            with clock.stage("embed"):
-                embedded = self._queue.embed(snapshot.embedder, [photo for _, photo in new.values()])
-            vectors = dict(zip(new, embedded, strict=True))
-        with clock.stage("write"), self._writing:
-            before = self._stored(product_id)
-            try:
-                rows = [self._photos.add(data, photo) for data, photo in new.values()]
-                written = self._catalog.put(product, photos=rows, external_version=external_version)
-            except CatalensError:
-                self._photos.collect(self._catalog, new)
-                raise
-            self._after(written, before, snapshot, vectors)
-        return self._written(product_id, written, clock)
+        return self._written(product_id, self._writer.put(product_id, draft, external_version, clock), clock)
 
     def patch(
         self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
     ) -> dict[str, Any]:
         """Change title, category, tags or attributes; photos stay. Raises ``UnknownProduct``, ``BadProduct``."""
         clock = Clock()
-        with clock.stage("write"), self._writing:
-            written = self._catalog.patch(product_id, dict(changes), external_version=external_version)
-            self._after(written, None)
-        return self._written(product_id, written, clock)
+        return self._written(product_id, self._writer.patch(product_id, changes, external_version, clock), clock)
 
     def delete(self, product_id: str, *, external_version: int | None = None) -> dict[str, Any]:
         """Erase a product with the photos no other product uses. Raises ``UnknownProduct``."""
         clock = Clock()
-        with clock.stage("write"), self._writing:
-            before = self._stored(product_id)
-            written = self._catalog.delete(product_id, external_version=external_version)
-            self._after(written, before)
-        return self._written(product_id, written, clock)
+        return self._written(product_id, self._writer.delete(product_id, external_version, clock), clock)
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:
         """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhoto``."""
@@ -372,9 +328,7 @@ class Engine:
             return known
         with clock.stage("decode"), self._decoding:
             # A crop is taken from all the pixels there are: half of a shrunk photo may be too small.
-            photo = images.decode(
-                data, limits=self._limits, shrink_to=None if crop else snapshot.embedder.shrink_to
-            )
+            photo = images.decode(data, limits=self._limits, shrink_to=None if crop else snapshot.embedder.shrink_to)
             if crop is not None:
                 photo = _cropped(photo, crop)
         with clock.stage("embed"):
@@ -401,55 +355,12 @@ class Engine:
             order = sorted(best.items(), key=lambda entry: (-entry[1][0], entry[0]))[:k]
             products = self._catalog.by_pids([pid for pid, _ in order])
             # Deleted by another process a moment ago, not yet in the index's tombstones: look further.
-            gone = {pid for pid, (_, photo_id) in order if pid not in products or photo_id not in products[pid].photo_ids}
+            gone = {
+                pid for pid, (_, photo_id) in order if pid not in products or photo_id not in products[pid].photo_ids
+            }
             if not gone:
                 return [(pid, photo_id, score) for pid, (score, photo_id) in order], products
             hidden = hidden | gone
-
-    def _new_photo(self, given: bytes | str, position: int) -> str | tuple[bytes, images.Photo]:
-        if isinstance(given, str):
-            if self._catalog.photo(given) is None:
-                raise BadProduct(f"image {position}: no stored photo has hash {given}")
-            return given
-        snapshot = self._serving.current
-        try:
-            with self._decoding:
-                shrink_to = snapshot.embedder.shrink_to if snapshot else None
-                return given, images.decode(given, limits=self._limits, shrink_to=shrink_to)
-        except images.BadImage as error:
-            raise type(error)(f"image {position}: {error}") from error
-
-    def _stored(self, product_id: str) -> Product | None:
-        pid = self._catalog.pid(product_id)
-        return None if pid is None else self._catalog.by_pids([pid]).get(pid)
-
-    def _after(
-        self,
-        written: Written,
-        before: Product | None,
-        snapshot: Snapshot | None = None,
-        vectors: Mapping[str, np.ndarray] | None = None,
-    ) -> None:
-        """Make a committed write searchable and clear what nothing uses any more. Never fails: the write is safe."""
-        try:
-            if snapshot is not None and vectors:
-                rows = [self._catalog.photo(content_hash) for content_hash in vectors]
-                kept = [(row.photo_id, vectors[row.content_hash]) for row in rows if row is not None]
-                if kept:
-                    snapshot.store.put(np.array([i for i, _ in kept]), np.stack([vector for _, vector in kept]))
-            self._serving.apply([written.pid], written.sequence)
-        except Exception as error:
-            self.log.error("written, but not searchable yet", sequence=written.sequence, exc_info=error)
-        if before is None or not written.orphaned:
-            return
-        try:
-            ids = dict(zip(before.photos, before.photo_ids, strict=True))
-            gone = [ids[content_hash] for content_hash in written.orphaned if content_hash in ids]
-            if self._serving.current is not None:
-                self._serving.current.store.delete(np.array(gone, dtype=np.int64))
-            self._photos.collect(self._catalog, written.orphaned)
-        except Exception as error:
-            self.log.error("photos of an erased product are still on disk", hashes=written.orphaned, exc_info=error)
 
     def _shown(self, products: Sequence[Product]) -> list[dict[str, Any]]:
         rows = self._catalog.photos_by_id([photo_id for product in products for photo_id in product.photo_ids])
@@ -468,6 +379,12 @@ class Engine:
             **content,
             "timings_ms": clock.read(),
         }
+
+
+def _spread(products: list[Product], limit: int) -> list[Product]:
+    """``limit`` of ``products`` at even distances."""
+    places = np.linspace(0, len(products) - 1, num=min(limit, len(products)))
+    return [products[round(place)] for place in places]
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from indexer import images
 from indexer.catalog.photos import PhotoStore
+from indexer.catalog.records import PhotoRow
 from indexer.catalog.store import Catalog
 from indexer.embeddings import EmbeddingStore
 from indexer.errors import CatalensError, IndexMismatch
@@ -22,6 +23,8 @@ from indexer.model.embedder import Embedder
 from indexer.model.registry import by_version
 from service.batching import InferenceQueue, Overloaded
 
+# What a photo is refused for was settled when it was stored.
+_LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)
 _CHUNK = 8  # photos embedded between two looks at the queue of requests
 
 
@@ -106,7 +109,9 @@ class Serving:
         active = self._home.active()
         self._stamp = stamp
         now = self.current
-        if active is None or (now and (active.index_version, active.model_version) == (now.index_version, now.model_version)):
+        if active is None or (
+            now and (active.index_version, active.model_version) == (now.index_version, now.model_version)
+        ):
             return
         try:
             self._switch(self._open(active))
@@ -182,7 +187,7 @@ class Serving:
         sequence: int | None,
         first: dict[int, int] | None = None,
     ) -> dict[int, list[int]]:
-        """The catalog's present state of ``pids`` over the index; needs ``_applying``. Returns what lacks embeddings."""
+        """The catalog's present state of ``pids`` over the index; needs ``_applying``. Returns as ``_follow_log``."""
         pids = list(pids)
         products = self._catalog.by_pids(pids)
         pending: dict[int, list[int]] = {}
@@ -201,6 +206,9 @@ class Serving:
         snapshot.live.apply(sequence=reached, upserts=upserts, deletes=[pid for pid in pids if pid not in products])
         return pending
 
+    def _decode(self, snapshot: Snapshot, row: PhotoRow) -> images.Photo:
+        return images.decode(self._photos.read(row), limits=_LIMITS, shrink_to=snapshot.embedder.shrink_to)
+
     def _embed_and_apply(self, snapshot: Snapshot, pids: list[int], pending: dict[int, list[int]]) -> None:
         if not pids:
             return
@@ -211,7 +219,7 @@ class Serving:
         for photo_id in dict.fromkeys(photo_ids):
             try:
                 if photo_id in rows:  # else its product was deleted meanwhile
-                    photos.append(images.decode(self._photos.read(rows[photo_id]), shrink_to=snapshot.embedder.shrink_to))
+                    photos.append(self._decode(snapshot, rows[photo_id]))
                     done.append(photo_id)
             except CatalensError as error:
                 self._unreadable.add(photo_id)

@@ -70,7 +70,9 @@ class Settings:
             raise BadSettings("allow_urls: fetching photos from URLs is not offered by this version")
         for key in self.api_keys:
             if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
-                raise BadSettings(f"api_keys: a key needs at least {_SHORTEST_KEY} printable ASCII characters, no spaces")
+                raise BadSettings(
+                    f"api_keys: a key needs at least {_SHORTEST_KEY} printable ASCII characters, no spaces"
+                )
         if not is_loopback(self.host) and not self.api_keys:
             raise BadSettings(
                 f"host {self.host} is reachable from other machines: give --api-key-file, or listen on 127.0.0.1"

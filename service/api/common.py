@@ -25,7 +25,7 @@ def answer(content: dict[str, Any]) -> dict[str, Any]:
     return {"request_id": g.request_id, **content}
 
 
-def failures(*statuses: int) -> dict[int, dict[str, Any]]:
+def failures(*statuses: int) -> dict[Any, Any]:
     """Documentation of problem answers."""
     return {status: {"content": PROBLEM} for status in statuses}
 
@@ -48,9 +48,7 @@ def body(model: type[BaseModel], *, files: str, json_field: str | None = None) -
         "required": True,
         "content": {
             "application/json": {"schema": {"$ref": _ref(model)}},
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": form, "additionalProperties": False}
-            },
+            "multipart/form-data": {"schema": {"type": "object", "properties": form, "additionalProperties": False}},
         },
     }
 

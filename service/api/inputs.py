@@ -40,7 +40,7 @@ def read_ask(request: Request, model: type[Model]) -> tuple[Model, Source]:
             raise BadRequest(f"{len(uploads)} files named image: send one")
         ask = check(model, _form_fields(request, model))
         image = uploads[0].read() if uploads else None
-    assert isinstance(ask, Ask)  # noqa: S101  (a programming error, not an input's)
+    assert isinstance(ask, Ask)
     if image is None and ask.product_id is None:
         raise BadRequest("nothing to look at: send an image (multipart field or base64) or a product_id")
     if ask.crop is not None and image is None:

@@ -9,7 +9,6 @@ from flask_openapi import APIBlueprint
 
 from service.api.common import SECURITY, answer, body, engine, failures, json_body
 from service.api.inputs import read_json, read_product
-from service.engine import Draft
 from service.problems import Invalid
 from service.schemas import (
     DeleteQuery,
@@ -21,6 +20,7 @@ from service.schemas import (
     ProductsAnswer,
     WriteAnswer,
 )
+from service.writes import Draft
 
 api = APIBlueprint("products", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
 

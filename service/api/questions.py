@@ -49,9 +49,7 @@ def search() -> dict[str, Any]:
     """Products that look like a photo, a stored product, or both; one entry per product with its best photo."""
     ask, source = read_ask(request, SearchAsk)
     return answer(
-        engine().search(
-            source, k=ask.k, exclude=ask.exclude, min_score=ask.min_score, min_sequence=ask.min_sequence
-        )
+        engine().search(source, k=ask.k, exclude=ask.exclude, min_score=ask.min_score, min_sequence=ask.min_sequence)
     )
 
 

@@ -31,9 +31,20 @@ from service.engine import Engine
 from service.settings import Settings
 
 KINDS = ("ring", "stripes", "cross", "dots")
-COLOURS = {"red": (200, 40, 40), "green": (40, 150, 60), "blue": (40, 70, 200), "black": (25, 25, 25), "tan": (200, 160, 110)}
+COLOURS = {
+    "red": (200, 40, 40),
+    "green": (40, 150, 60),
+    "blue": (40, 70, 200),
+    "black": (25, 25, 25),
+    "tan": (200, 160, 110),
+}
 # Ids that routing, URLs and SQL may stumble over; the rest are plain.
-ODD_IDS = {("ring", "red"): "a/similar", ("ring", "green"): "shop:7", ("cross", "blue"): "红色 连衣裙/1", ("dots", "tan"): "50%2Foff?#"}
+ODD_IDS = {
+    ("ring", "red"): "a/similar",
+    ("ring", "green"): "shop:7",
+    ("cross", "blue"): "红色 连衣裙/1",
+    ("dots", "tan"): "50%2Foff?#",
+}
 
 
 def draw(kind: str, colour: tuple[int, int, int], *, turn: float = 0.0, size: int = 160) -> Image.Image:
