@@ -83,6 +83,10 @@ def test_same_default_id_keeps_extensions(tmp_path: Path) -> None:
     """Two photos with one default id both keep their extension, also against a third that is named like that."""
     data = read_dataset(photos(tmp_path, "h/a.jpg", "h/a.png", "h/a.jpg.png", "h/b.jpg"))
     assert [row.product_id for row in data.rows] == ["h/a.jpg", "h/a.jpg.png", "h/a.png", "h/b"]
+    for name in ("a.jpg", "a.png", "a.jpg.png"):
+        photos(tmp_path / "split", f"train/h/{name}")
+    data = read_dataset(tmp_path / "split")
+    assert [row.product_id for row in data.rows] == ["h/a.jpg", "h/a.jpg.png", "h/a.png"]
 
 
 def test_same_path_in_two_splits_stays_two_products(tmp_path: Path) -> None:
