@@ -76,7 +76,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
         doc_ui=False,
         static_folder=None,
     )
-    app.extensions["catalens"] = engine
+    app.extensions.update({"catalens": engine, "catalens-settings": settings})
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_FORM_MEMORY_SIZE=2 * 2**20, MAX_FORM_PARTS=1000)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from service.engine import Engine
 from service.schemas import Problem
+from service.settings import Settings
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 SECURITY: list[dict[str, list[str]]] = [{"key": []}]
@@ -20,14 +21,20 @@ def engine() -> Engine:
     return found
 
 
+def settings() -> Settings:
+    """The settings this app was made with."""
+    found: Settings = current_app.extensions["catalens-settings"]
+    return found
+
+
 def answer(content: dict[str, Any]) -> dict[str, Any]:
     """The engine's answer with the request's id in front."""
     return {"request_id": g.request_id, **content}
 
 
 def failures(*statuses: int) -> dict[Any, Any]:
-    """Documentation of problem answers."""
-    return {status: {"content": PROBLEM} for status in statuses}
+    """Documentation of problem answers; those that any call can get are added."""
+    return {status: {"content": PROBLEM} for status in sorted({*statuses, 401, 403, 422, 500})}
 
 
 def body(model: type[BaseModel], *, files: str, json_field: str | None = None) -> dict[str, Any]:
@@ -62,4 +69,4 @@ def _ref(model: type[BaseModel]) -> str:
     return f"#/components/schemas/{model.__name__}"
 
 
-__all__ = ["PROBLEM", "SECURITY", "Problem", "answer", "body", "engine", "failures", "json_body"]
+__all__ = ["PROBLEM", "SECURITY", "Problem", "answer", "body", "engine", "failures", "json_body", "settings"]

@@ -6,7 +6,7 @@ from flask import Response, request
 from flask_openapi import APIBlueprint
 
 from indexer.errors import UnknownPhoto
-from service.api.common import SECURITY, engine, failures
+from service.api.common import SECURITY, engine, failures, settings
 from service.schemas import ImagePath, ImageQuery
 
 api = APIBlueprint("images", __name__, url_prefix="/v1", abp_tags=[{"name": "images"}], abp_security=SECURITY)
@@ -32,6 +32,6 @@ def image(path: ImagePath, query: ImageQuery) -> Response:
         response = Response(engine().thumbnail(digest, width), content_type="image/jpeg")
     response.set_etag(etag)
     # Behind a key a shared cache must not hand it on.
-    private = bool(engine().settings.api_keys)
+    private = bool(settings().api_keys)
     response.headers["Cache-Control"] = _FOREVER.replace("public", "private") if private else _FOREVER
     return response

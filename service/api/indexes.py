@@ -12,16 +12,16 @@ from service.schemas import ActivateAnswer, IndexesAnswer, VersionPath
 api = APIBlueprint("indexes", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY)
 
 
-@api.get("/indexes", operation_id="list_indexes", responses={200: IndexesAnswer})
+@api.get("/indexes", operation_id="list_indexes", responses={200: IndexesAnswer, **failures()})
 def list_indexes() -> dict[str, Any]:
     """The published index versions."""
     return answer(engine().indexes())
 
 
 @api.post(
-    "/indexes/<version>:activate",
+    "/indexes/<string:version>:activate",
     operation_id="activate_index",
-    responses={200: ActivateAnswer, **failures(403, 404, 409)},
+    responses={200: ActivateAnswer, **failures(404, 409)},
 )
 def activate_index(path: VersionPath) -> dict[str, Any]:
     """Switch to a version with the model it was built for, as one; checked in full first."""

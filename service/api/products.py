@@ -25,7 +25,7 @@ from service.writes import Draft
 api = APIBlueprint("products", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
 
 
-@api.get("/products", operation_id="list_products", responses={200: ProductsAnswer})
+@api.get("/products", operation_id="list_products", responses={200: ProductsAnswer, **failures(503)})
 def list_products(query: ListQuery) -> dict[str, Any]:
     """A few products spread over the catalog, to begin browsing with. Not a full listing."""
     return answer(engine().sample(query.limit))
@@ -41,7 +41,7 @@ def get_product(path: ProductPath) -> dict[str, Any]:
     "/products/<product:product_id>",
     operation_id="put_product",
     request_body=body(ProductPut, files="images", json_field="product"),
-    responses={200: WriteAnswer, **failures(400, 403, 409, 413, 415, 503)},
+    responses={200: WriteAnswer, **failures(400, 409, 413, 415, 503)},
 )
 def put_product(path: ProductPath) -> dict[str, Any]:
     """Add or replace a product; idempotent. It is found by the next question."""
@@ -60,7 +60,7 @@ def put_product(path: ProductPath) -> dict[str, Any]:
     "/products/<product:product_id>",
     operation_id="patch_product",
     request_body=json_body(ProductPatch),
-    responses={200: WriteAnswer, **failures(400, 403, 404, 409, 415)},
+    responses={200: WriteAnswer, **failures(400, 404, 409, 415)},
 )
 def patch_product(path: ProductPath) -> dict[str, Any]:
     """Change fields without touching photos; an attribute set to null is removed."""
@@ -77,7 +77,7 @@ def patch_product(path: ProductPath) -> dict[str, Any]:
 @api.delete(
     "/products/<product:product_id>",
     operation_id="delete_product",
-    responses={200: WriteAnswer, **failures(403, 404, 409)},
+    responses={200: WriteAnswer, **failures(404, 409)},
 )
 def delete_product(path: ProductPath, query: DeleteQuery) -> dict[str, Any]:
     """Erase a product with its tags, and the photos that no other product uses."""

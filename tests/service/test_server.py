@@ -1,0 +1,151 @@
+"""The service as a process and over a real socket."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from indexer.errors import BadSettings, Busy
+from service.app import create_app
+from service.engine import Engine
+from service.server import make_server
+from tests.service.conftest import ODD_IDS, photo
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 300_000
+
+
+@pytest.fixture(scope="module")
+def port(shop: Engine) -> Iterator[int]:
+    """A waitress server over the shop, on a free port of the loopback."""
+    settings = dataclasses.replace(shop.settings, port=0, max_body_bytes=LIMIT, threads=4)
+    server = make_server(create_app(shop, settings), settings)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield int(server.effective_port)
+    server.maintenance_interval = 0
+    server.close()
+    server.task_dispatcher.shutdown()
+    for channel in list(server.active_channels.values()):
+        channel.close()
+
+
+def ask(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str, Any]:
+    """Status, content type and JSON body; ``path`` goes out as it stands."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body=body, headers=names)
+        response = connection.getresponse()
+        return response.status, response.headers.get_content_type(), json.loads(response.read())
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("chosen", [*ODD_IDS.values(), "cross-red"])
+def test_ids_survive_the_real_way(port: int, chosen: str) -> None:
+    """Whatever a server decodes on the way, the id that was encoded is the id that is read."""
+    segment = quote(chosen, safe="")
+    status, _, product = ask(port, "GET", f"/v1/products/{segment}")
+    assert (status, product["product_id"]) == (200, chosen)
+    status, _, answer = ask(port, "GET", f"/v1/products/{segment}/similar?k=3&exclude=cross-tan")
+    assert (status, len(answer["results"])) == (200, 3)
+    status, _, answer = ask(port, "GET", f"http://127.0.0.1:{port}/v1/products/{segment}")
+    assert (status, answer["product_id"]) == (200, chosen), "absolute form, as proxies send it"
+
+
+def test_a_photo_is_answered_over_the_socket(port: int) -> None:
+    boundary = "x" * 20
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'.encode()
+        + photo("cross", "red")
+        + f"\r\n--{boundary}--\r\n".encode()
+    )
+    kind = f"multipart/form-data; boundary={boundary}"
+    status, _, answer = ask(port, "POST", "/v1/search", body, Content_Type=kind)
+    assert (status, answer["results"][0]["product_id"]) == (200, "cross-red")
+
+
+@pytest.mark.parametrize("times", [1.2, 6])
+def test_too_large_a_body_is_a_problem_document(port: int, times: float) -> None:
+    """A little over the limit or far over it, announced in Content-Length: 413, and the server goes on."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.putrequest("POST", "/v1/search")
+    connection.putheader("Content-Type", "application/json")
+    size = int(LIMIT * times)
+    connection.putheader("Content-Length", str(size))
+    connection.endheaders()
+    if times < 4:
+        connection.send(b" " * size)
+    response = connection.getresponse()
+    body = json.loads(response.read())
+    connection.close()
+    assert (response.status, response.headers["Content-Type"]) == (413, "application/problem+json")
+    assert (body["status"], body["code"], bool(body["request_id"])) == (413, "body-too-large", True)
+    assert ask(port, "GET", "/livez")[0] == 200
+
+
+def test_what_is_no_http_is_a_problem_document(port: int) -> None:
+    """A request that the server cannot read is answered like any other failure."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+        raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n")
+        answer = b"".join(iter(lambda: raw.recv(65536), b"")).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 400")
+    assert "application/problem+json" in head
+    assert json.loads(body)["code"] == "bad-request"
+
+
+def test_a_port_in_use_is_one_line(port: int, shop: Engine) -> None:
+    taken = dataclasses.replace(shop.settings, port=port)
+    with pytest.raises(Busy, match=rf"127\.0\.0\.1 port {port} is in use"):
+        make_server(create_app(shop, taken), taken)
+    elsewhere = dataclasses.replace(shop.settings, host="192.0.2.1", port=0, api_keys=("k" * 20,))
+    with pytest.raises(BadSettings, match=r"192\.0\.2\.1"):
+        make_server(create_app(shop, elsewhere), elsewhere)
+
+
+def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
+    """It prints its address, logs one JSON line per request on stderr, and ends with 0 on SIGTERM."""
+    code = (
+        "import sys; from service.app import serve; from service.settings import Settings; "
+        "serve(Settings.make(home=sys.argv[1], port=0))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(template)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("Catalens answers at http://127.0.0.1:"), line
+        port = int(line.rstrip("/\n").rpartition(":")[2])
+        status, _, answer = ask(port, "GET", "/v1/products/cross-red", X_Request_Id="look-here")
+        assert (status, answer["request_id"]) == (200, "look-here")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    events = [json.loads(text) for text in errors.splitlines()]
+    asked = [event for event in events if event["event"] == "request"]
+    assert [(event["request_id"], event["path"], event["status"]) for event in asked] == [
+        ("look-here", "/v1/products/cross-red", 200)
+    ]
