@@ -49,21 +49,24 @@ def answer(document: Any, as_json: bool, human: Callable[[Any], None]) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """A table on stdout; numbers stand right, ``None`` is a dash."""
+    """A table on stdout; columns of numbers stand right, ``None`` is a dash."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     rows = [list(row) for row in rows]
-    shown = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    shown = Table(box=None, pad_edge=False, header_style="dim")
     for position, name in enumerate(columns):
-        numeric = any(isinstance(row[position], (int, float)) for row in rows)
+        values = [row[position] for row in rows if row[position] is not None]
+        numeric = bool(values) and all(isinstance(value, (int, float)) for value in values)
         shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(cell(value)) for value in row))  # Text: an id such as "[red]" is no markup
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     with console.capture() as captured:
         console.print(shown)
+    if title:
+        click.secho(title, bold=True)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
@@ -74,7 +77,7 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+        return f"{value:.3f}" if abs(value) <= 1 else f"{value:,.1f}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, (list, tuple)):

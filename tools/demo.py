@@ -8,10 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexer.errors import BadModel, BadSettings
-from tools.console import cell, plain, progress, say, stages, table
+from tools.console import Progress, cell, plain, progress, say, stages, table
+
+if TYPE_CHECKING:
+    from indexer.home import Home
+    from indexer.index.version import Manifest
+    from indexer.model.bundle import Bundle
 
 FIGURES = ("n", "accuracy", "hit_rate_at_1", "hit_rate_at_10", "map", "instance_hit_rate_at_1")
 
@@ -22,20 +27,18 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
     Returns one document: where things are, the figures on the test split, the answers to the three questions about a
     product that the model never saw, and the seconds of each step.
     """
-    from indexer.build import build_index
     from indexer.catalog.dataset import read_dataset
     from indexer.catalog.imports import import_dataset
     from indexer.home import Home
     from indexer.model.registry import register
     from indexer.training.evaluate import evaluate
-    from tools.sample_catalog import make_sample_catalog
 
     folder = folder.absolute()
     catalog, model = folder / "catalog", folder / "model"
     seconds: dict[str, float] = {}
 
-    with _step("draw the sample catalog", "catalog", seconds):
-        manifest = make_sample_catalog(catalog)
+    with _step("draw the sample catalog", "catalog", seconds), progress("draw") as counter:
+        manifest = _draw_once(catalog, counter)
     with _step("train", "train", seconds):
         _train_once(manifest, model)
     with _step("evaluate on the test split", "evaluate", seconds), stages() as reporter:
@@ -44,15 +47,16 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
         home = Home.create(folder / "home")
         report = import_dataset(home, read_dataset(manifest), photos="reference", progress=counter)
     with _step("build and activate the index", "index", seconds), progress("embed") as counter:
-        built = build_index(home, bundle=register(home, model), activate=True, progress=counter)
+        index = _index_once(home, register(home, model), counter)
     with _step("ask", "ask", seconds):
         photo, answers = _ask(home.path, manifest)
     return {
         "folder": folder,
         "home": home.path,
         "model": model,
-        "products": built.products,
-        "photos": built.entries,
+        "index_version": index.version,
+        "products": index.counts["products"],
+        "photos": index.counts["entries"],
         "skipped": plain(report.skipped),
         "figures": {name: figures[name] for name in FIGURES} | {"tags": figures["tags"]},
         "photo": photo,
@@ -67,6 +71,20 @@ def _step(what: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
     started = time.monotonic()
     yield
     seconds[name] = round(time.monotonic() - started, 2)
+
+
+def _draw_once(folder: Path, counter: Progress) -> Path:
+    """The sample catalog's manifest. Drawn aside, so that a folder that is there is whole."""
+    from tools.sample_catalog import make_sample_catalog
+
+    if not folder.exists():
+        aside = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(aside, ignore_errors=True)
+        drawn = make_sample_catalog(aside, progress=counter)
+        aside.rename(folder)
+        return folder / drawn.name
+    say("used again: the catalog of an earlier run")
+    return folder / "products.csv"
 
 
 def _train_once(manifest: Path, model: Path) -> None:
@@ -84,6 +102,24 @@ def _train_once(manifest: Path, model: Path) -> None:
             shutil.rmtree(model)
     with stages() as reporter:
         train(manifest, model, progress=reporter)
+
+
+def _index_once(home: Home, bundle: Bundle, counter: Progress) -> Manifest:
+    """The active version, built first unless it is this model's and covers the whole catalog."""
+    from indexer.build import build_index
+    from indexer.catalog.store import open_catalog
+    from indexer.index.version import Versions
+
+    versions = Versions(home)
+    active = home.active()
+    if active is not None and active.model_version == bundle.model_version:
+        found = versions.manifest(active.index_version)
+        with open_catalog(home) as catalog:
+            if found.last_sequence == catalog.last_sequence():
+                say("used again: the index of an earlier run")
+                return found
+    build_index(home, bundle=bundle, activate=True, progress=counter)
+    return versions.list()[-1]
 
 
 def _ask(home: Path, manifest: Path) -> tuple[Path, dict[str, Any]]:
@@ -121,7 +157,8 @@ def show(document: dict[str, Any]) -> None:
     show_products(document["answers"]["search"])
     print("\nHow should it be tagged?")
     show_tags(document["answers"]["tags"])
-    print(f"\nDone in {sum(document['seconds'].values()):.0f} s.")
+    steps = ", ".join(f"{name} {took:.0f}" for name, took in document["seconds"].items())
+    print(f"\nDone in {sum(document['seconds'].values()):.0f} s ({steps}).")
 
 
 def free_port(wanted: int | None) -> int:

@@ -99,10 +99,8 @@ def _upload(work: Path) -> Row:
     feed = _feed_of_5000(work, fashion / "products.csv", clothing)
     catalens("import", feed, "--home", home, "--photos", "reference")
     catalens("index", "build", "--home", home, "--model", _fashion_model(work), "--activate")
-    photos = [
-        *sorted((clothing / "test").rglob("*.jpg"))[::4][:100],
-        *sorted((fashion / "images").iterdir())[::48][:100],
-    ]
+    shop, street = sorted((fashion / "images").iterdir())[::38], sorted((clothing / "test").rglob("*.jpg"))[::3]
+    photos = [photo for pair in zip(shop, street, strict=False) for photo in pair]
     return upload.measure(home, photos, products=5000)
 
 

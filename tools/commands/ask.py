@@ -92,7 +92,7 @@ def similar(
 def show_products(found: dict[str, Any]) -> None:
     """Print an answer to ``similar``."""
     rows = [
-        (row["product_id"], row["score"], row.get("title"), " > ".join(row.get("category") or ()))
+        (row["product_id"], row["score"], row.get("title"), " > ".join(row["category_path"] or ()))
         for row in found["results"]
     ]
     table(("product", "score", "title", "category"), rows)

@@ -86,18 +86,24 @@ def _show_training(report: dict[str, Any], out: Path) -> None:
 @click.argument("model", type=AnyPath)
 @click.argument("data", type=AnyPath)
 @click.option("--split", cls=FromSignature, source=EVALUATE, help="The split whose photos are the queries.")
-@click.option("--report", type=AnyPath, help="Write the whole report into this folder.")
+@click.option("--report", type=AnyPath, help="Write the whole document into this folder, as evaluation.json.")
+@click.option(
+    "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
+)
 @device_option(EVALUATE)
 @json_option
-def evaluate(model: Path, data: Path, as_json: bool, **options: Any) -> None:
+def evaluate(model: Path, data: Path, report: Path | None, as_json: bool, **options: Any) -> None:
     """Measure MODEL on DATA.
 
     Classification, retrieval and tags, each proportion with its 95% interval.
     """
+    from indexer.files import write_json
     from indexer.training.evaluate import evaluate as job
 
     with stages() as callback:
         figures = job(model, data, progress=callback, **given(**options))
+    if report is not None:
+        write_json(report / "evaluation.json", figures)
     answer(figures, as_json, _show_figures)
 
 
