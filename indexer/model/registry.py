@@ -40,7 +40,8 @@ def registered(home: Home) -> list[Bundle]:
 def by_version(home: Home, model_version: str) -> Bundle:
     """One registered model. Raises ``UnknownModel``, ``BadModel``."""
     folder = home.models / model_version
-    if not model_version or Path(model_version).name != model_version or not folder.is_dir():
+    plain = Path(model_version).name == model_version and not model_version.startswith(".")
+    if not model_version or not plain or not folder.is_dir():
         known = [entry.name for entry in sorted(home.models.glob("[!.]*"))] if home.models.is_dir() else []
         raise UnknownModel(f"no model {model_version!r} in {home.path}; registered: {', '.join(known) or 'none'}")
     return load_bundle(folder)

@@ -20,6 +20,7 @@ NECK_DIM = 256  # of each block: together 512, half a kilobyte as one byte each
 DROPOUT = 0.4
 LABEL_SMOOTHING = 0.1
 WEIGHT_DECAY = 1e-2
+AVERAGE_DECAY = 0.98
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,23 @@ def fit(
 ) -> Fitted:
     """Features [N, F] and class columns [N] -> neck and head; the epoch of best validation accuracy (then NLL) is kept.
 
-    ``g`` is a PCA of the training features, fitted without labels; ``a`` is a small MLP under label smoothing and
-    dropout; the head reads the whole embedding. Raises ``TrainingFailed`` where the loss is not finite.
+    ``g`` is a PCA of the training features, fitted without labels; ``a`` is a small MLP; the head reads the whole
+    embedding. Against overfitting: dropout, label smoothing, mixup of features (Zhang et al. 2018; alpha 1) and a moving
+    average of the weights, which is what validation judges. Raises ``TrainingFailed`` where the loss is not finite.
     """
     torch.manual_seed(seed)
-    features, labels = torch.from_numpy(train[0].astype(np.float32)), torch.from_numpy(train[1])
+    rng = np.random.default_rng(seed)
+    features, labels = unit(torch.from_numpy(train[0].astype(np.float32))), torch.from_numpy(train[1])
+    targets = functional.one_hot(labels, len(spec.heads[0].classes)).float()
     held_features, held_labels = torch.from_numpy(validation[0].astype(np.float32)), validation[1]
     neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
     _fit_general(neck, features)
+    both = torch.nn.ModuleList([neck, heads])
+    average = torch.optim.swa_utils.AveragedModel(
+        both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=False
+    )
 
-    optimiser = torch.optim.AdamW([*neck.parameters(), *heads.parameters()], lr=lr, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(both.parameters(), lr=lr, weight_decay=WEIGHT_DECAY)
     batches = (len(features) + batch_size - 1) // batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=max(epochs * batches, 2))
     history: list[dict[str, float]] = []
@@ -79,18 +87,23 @@ def fit(
         neck.train()
         losses = []
         for chosen in torch.randperm(len(features)).split(batch_size):
-            logits = heads(neck(features[chosen]))["category"]
-            loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=LABEL_SMOOTHING)
+            share, other = float(rng.beta(1.0, 1.0)), chosen[torch.randperm(len(chosen))]
+            mixed = share * features[chosen] + (1 - share) * features[other]
+            wanted = share * targets[chosen] + (1 - share) * targets[other]
+            loss = functional.cross_entropy(
+                heads(neck(mixed))["category"], wanted, label_smoothing=LABEL_SMOOTHING
+            )
             if not torch.isfinite(loss):
                 raise TrainingFailed(f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}")
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
+            average.update_parameters(both)
             losses.append(loss.item())
         entry = {"loss": float(np.mean(losses))}
         if len(held_labels):
-            logits = _logits(neck, heads, held_features)
+            logits = _logits(*average.module, held_features)
             entry["validation_accuracy"] = float((logits.argmax(1) == held_labels).mean())
             entry["validation_nll"] = negative_log_likelihood(logits, held_labels)
             rank = (entry["validation_accuracy"], -entry["validation_nll"])
@@ -98,12 +111,11 @@ def fit(
             rank = (0.0, float(epoch))  # nothing to choose by: the last epoch stays
         history.append(entry)
         if best is None or rank > best[0]:
-            best = rank, epoch, copy.deepcopy((neck.state_dict(), heads.state_dict()))
+            best = rank, epoch, copy.deepcopy(average.module.state_dict())
         if progress:
             progress("epochs", epoch + 1, epochs)
     assert best is not None
-    neck.load_state_dict(best[2][0])
-    heads.load_state_dict(best[2][1])
+    both.load_state_dict(best[2])
     temperature = fit_temperature(_logits(neck, heads, held_features), held_labels) if len(held_labels) else 1.0
     return Fitted(spec, neck.eval(), heads.eval(), temperature, best[1] + 1, history)
 

@@ -1,0 +1,93 @@
+"""Every offered backbone gives features of the promised width, and weights never come silently from nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.errors import BadModel, BadRequest, WeightsUnavailable
+from indexer.model import backbones
+from indexer.native import torch
+
+
+@pytest.mark.parametrize("name", list(backbones.BACKBONES))
+def test_features_have_the_promised_width(name: str) -> None:
+    found = backbones.find(name)
+    network = backbones.build(name, random=True)
+    with torch.inference_mode():
+        side = 75 if name == "inception_v3" else 64
+        assert network(torch.zeros(1, 3, side, side)).shape == (1, found.feature_dim)
+
+
+def test_packaged_weights_give_the_published_network() -> None:
+    """The shipped EfficientNet-Lite0 is timm's full network with the package's weights, its classifier cut off."""
+    timm = pytest.importorskip("timm")
+    state = backbones._packaged_state(backbones.find("efficientnet_lite0"))
+    full = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    full.load_state_dict(dict(zip(full.state_dict(), state.values(), strict=True)), strict=True)
+    cut = backbones.build("efficientnet_lite0")
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32))
+    with torch.inference_mode():
+        pooled = full.global_pool(full.forward_features(x))
+        np.testing.assert_allclose(cut(x).numpy(), pooled.numpy(), atol=1e-5)
+    stem = next(iter(state.values()))
+    np.testing.assert_array_equal(cut.conv_stem.weight.detach().numpy(), stem.numpy())
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_local_state_dict_of_torchvision_is_loaded(tmp_path: Path, suffix: str) -> None:
+    """``--weights FILE`` takes the published file, classifier and all."""
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(5)
+    whole = torchvision.models.resnet18(weights=None).eval()
+    file = tmp_path / f"resnet18{suffix}"
+    if suffix == ".pth":
+        torch.save(whole.state_dict(), file)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(whole.state_dict(), file)
+    loaded = backbones.build("resnet18", weights=file)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        np.testing.assert_allclose(whole.fc(loaded(x)).numpy(), whole(x).numpy(), atol=1e-5)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    file = tmp_path / "r18.pth"
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
+    with pytest.raises(BadModel, match="not the weights of mobilenet_v3_small"):
+        backbones.build("mobilenet_v3_small", weights=file)
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (print, ("pwned",))
+
+    file = tmp_path / "evil.pth"
+    file.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(BadModel, match="state dict"):
+        backbones.build("resnet18", weights=file)
+
+
+def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Never silent random weights: the error names the file, the option and a backbone that needs no download."""
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(WeightsUnavailable, match=r"https://.*resnet50.*--weights FILE.*efficientnet_lite0"):
+        backbones.build("resnet50")
+
+
+def test_an_unknown_backbone_lists_the_offered_ones() -> None:
+    with pytest.raises(BadRequest, match=r"'resnet5000'.*resnet50"):
+        backbones.build("resnet5000")
