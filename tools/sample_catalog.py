@@ -1,4 +1,4 @@
-"""The sample catalog, drawn by the project itself: ``python -m tools.sample_catalog OUT`` writes it, prints the manifest."""
+"""The sample catalog, drawn by the project itself: ``python -m tools.sample_catalog OUT`` prints the manifest."""
 
 from __future__ import annotations
 

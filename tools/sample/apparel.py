@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tools.sample.brush import Sheet, box, ellipse, flip, mirrored, ribbon, smooth
+from tools.sample.brush import Sheet, box, ellipse, flip, mirrored, moved, ribbon, smooth
+from tools.sample.details import hem_line, pick, stitch
 from tools.sample.surface import Surface
-
-STITCH_ORANGE = np.array([0.82, 0.55, 0.26], np.float32)
-
-
-def _stitch(s: Surface) -> tuple[np.ndarray, float]:
-    """Colour and strength of visible stitches on a material."""
-    if s.material == "denim":
-        return STITCH_ORANGE, 0.9
-    return s.ground * np.float32(0.55), 0.55
-
-
-def _pick(rng: np.random.Generator, *options: str) -> str:
-    return options[int(rng.integers(len(options)))]
-
-
-def _bottom_fold(sheet: Sheet, y: float, width: float, bow: float = 0.02) -> None:
-    """A hem: a dark line with a light one above."""
-    line = smooth([(-width, y), (0, y + bow), (width, y)], closed=False)
-    sheet.line(line, 0.010, (0, 0, 0), 0.22)
-    sheet.line(line + (0, -0.012), 0.008, (1, 1, 1), 0.16)
 
 
 def tshirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A T-shirt laid flat."""
-    neck, sleeve = _pick(rng, "crew-neck", "v-neck", "scoop-neck"), _pick(rng, "short-sleeve", "short-sleeve", "long-sleeve")
+    neck, sleeve = (
+        pick(rng, "crew-neck", "v-neck", "scoop-neck"),
+        pick(rng, "short-sleeve", "short-sleeve", "long-sleeve"),
+    )
     wide, long = rng.uniform(-0.03, 0.07), rng.uniform(-0.08, 0.08)
     nw = {"crew-neck": 0.17, "v-neck": 0.17, "scoop-neck": 0.23}[neck] + rng.uniform(-0.01, 0.02)
     drop = {"crew-neck": 0.13, "v-neck": 0.36, "scoop-neck": 0.27}[neck] + rng.uniform(-0.02, 0.03)
@@ -39,15 +23,25 @@ def tshirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...
     # Inside of the back, seen through the neck opening.
     inside = mirrored([(0, top - 0.01), (nw, top - 0.01), (nw + 0.02, top + 0.08), (0, top + drop + 0.06, 0)])
     sheet.part(inside, s.plain(), tone=0.58, puff=0.02, lift=0)
-    sheet.part(mirrored([(0, top + 0.0), (nw, top - 0.02), (nw, top + 0.05), (0, top + 0.065)]), s.plain(), tone=0.78, lift=0)
+    sheet.part(
+        mirrored([(0, top + 0.0), (nw, top - 0.02), (nw, top + 0.05), (0, top + 0.065)]), s.plain(), tone=0.78, lift=0
+    )
     if sleeve == "short-sleeve":
         out, low = 0.80 + wide, rng.uniform(-0.16, -0.02)
-        arm = [(shoulder[0] - 0.10, shoulder[1] - 0.035, 0), (shoulder[0] + 0.06, shoulder[1] + 0.04), (out, low - 0.20, 0)]
+        arm = [
+            (shoulder[0] - 0.10, shoulder[1] - 0.035, 0),
+            (shoulder[0] + 0.06, shoulder[1] + 0.04),
+            (out, low - 0.20, 0),
+        ]
         arm += [(out - 0.17, low, 0), (side - 0.02, -0.20, 0)]
         cuff = ((out - 0.035, low - 0.215), (out - 0.205, low - 0.025))
     else:
         out, low = 0.80 + wide, 0.52 + long * 0.5
-        arm = [(shoulder[0] - 0.10, shoulder[1] - 0.035, 0), (shoulder[0] + 0.05, shoulder[1] + 0.05), (out - 0.09, -0.1)]
+        arm = [
+            (shoulder[0] - 0.10, shoulder[1] - 0.035, 0),
+            (shoulder[0] + 0.05, shoulder[1] + 0.05),
+            (out - 0.09, -0.1),
+        ]
         arm += [(out, low, 0), (out - 0.15, low + 0.05, 0), (out - 0.25, 0.05), (side - 0.02, -0.20, 0)]
         cuff = ((out - 0.015, low - 0.055), (out - 0.165, low - 0.005))
     for mirror in (False, True):
@@ -55,47 +49,89 @@ def tshirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...
         edge = np.array(cuff)
         sheet.part(flip(path) if mirror else path, s.turned(0.5 if mirror else -0.5), puff=0.05, folds=1.0, lift=0.015)
         sheet.line(flip(edge) if mirror else edge, 0.008, (0, 0, 0), 0.25)
-    neckline = [(nw * 0.60, top + drop * 0.80), (0, top + drop)] if neck != "v-neck" else [(0, top + drop, 0)]
-    half = [*reversed([(0.0, top + drop)] if neck == "v-neck" else [])]
-    start = [(0, top + drop, 0)] if neck == "v-neck" else [(0, top + drop), (nw * 0.62, top + drop * 0.78)]
-    half = [*start, (nw, top, 0), (shoulder[0] - 0.02, shoulder[1] - 0.03), (shoulder[0] + 0.02, shoulder[1] + 0.12)]
+    start: list[tuple[float, ...]] = [(0, top + drop), (nw * 0.62, top + drop * 0.78)]
+    if neck == "v-neck":
+        start = [(0, top + drop, 0)]
+    half: list[tuple[float, ...]] = [
+        *start,
+        (nw, top, 0),
+        (shoulder[0] - 0.02, shoulder[1] - 0.03),
+        (shoulder[0] + 0.02, shoulder[1] + 0.12),
+    ]
     half += [(side - 0.015, -0.22), (side - 0.01, 0.25), (side + 0.01, hem - 0.02, 0), (0, hem + 0.015)]
     sheet.part(mirrored(half), s, puff=0.07, folds=1.0, lean=rng.uniform(-0.5, 0.5), lift=0.02)
     neckline = [(-nw, top, 0), *[(-q[0], *q[1:]) for q in reversed(start[1:])], *start, (nw, top, 0)]
     collar = smooth(neckline, closed=False)
     trim = s.plain(s.ink) if s.pattern == "solid" and rng.random() < 0.18 else s.plain()
-    sheet.part(ribbon(collar + (0, 0.012), 0.052), trim, puff=0.018, lift=0.01, tone=0.94)
-    for x in (-1, 1):
-        seam = smooth([(x * (shoulder[0] - 0.03), shoulder[1] - 0.03), (x * (side + 0.0), -0.42), (x * (side - 0.02), -0.21)], False)
+    sheet.part(ribbon(moved(collar, 0, 0.012), 0.052), trim, puff=0.018, lift=0.01, tone=0.94)
+    for x in (-1.0, 1.0):
+        seam = smooth(
+            [(x * (shoulder[0] - 0.03), shoulder[1] - 0.03), (x * (side + 0.0), -0.42), (x * (side - 0.02), -0.21)],
+            False,
+        )
         sheet.line(seam, 0.008, (0, 0, 0), 0.22)
-    _bottom_fold(sheet, hem - 0.05, side + 0.0)
+    hem_line(sheet, hem - 0.05, side + 0.0)
     return neck, sleeve
 
 
 def shirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A buttoned shirt laid flat."""
-    sleeve, collar = _pick(rng, "long-sleeve", "long-sleeve", "short-sleeve"), _pick(rng, "point-collar", "band-collar", "point-collar")
+    sleeve, collar = (
+        pick(rng, "long-sleeve", "long-sleeve", "short-sleeve"),
+        pick(rng, "point-collar", "band-collar", "point-collar"),
+    )
     wide, long = rng.uniform(-0.03, 0.05), rng.uniform(-0.05, 0.05)
     side, hem, top = 0.43 + wide, 0.82 + long, -0.72
     upright = s.turned(np.pi / 2) if s.pattern == "stripes" else s
-    sheet.part(mirrored([(0, top - 0.05), (0.17, top - 0.04), (0.18, top + 0.10), (0, top + 0.24, 0)]), s.plain(), tone=0.6, lift=0)
+    sheet.part(
+        mirrored([(0, top - 0.05), (0.17, top - 0.04), (0.18, top + 0.10), (0, top + 0.24, 0)]),
+        s.plain(),
+        tone=0.6,
+        lift=0,
+    )
     if sleeve == "long-sleeve":
         out, low = 0.76 + wide, 0.50 + long
         arm = [(side - 0.10, top + 0.06, 0), (side + 0.06, top + 0.15), (out - 0.06, -0.1), (out, low, 0)]
         arm += [(out - 0.16, low + 0.04, 0), (out - 0.25, 0.05), (side - 0.03, -0.20, 0)]
-        cuff = [(out + 0.012, low - 0.02, 0), (out + 0.015, low + 0.10, 0), (out - 0.14, low + 0.14, 0), (out - 0.165, low + 0.02, 0)]
+        cuff = [
+            (out + 0.012, low - 0.02, 0),
+            (out + 0.015, low + 0.10, 0),
+            (out - 0.14, low + 0.14, 0),
+            (out - 0.165, low + 0.02, 0),
+        ]
     else:
         out, low = 0.78 + wide, -0.10
-        arm = [(side - 0.10, top + 0.06, 0), (side + 0.06, top + 0.13), (out, low - 0.16, 0), (out - 0.18, low + 0.04, 0), (side - 0.03, -0.2, 0)]
-        cuff = [(out, low - 0.16, 0), (out - 0.03, low - 0.21, 0), (out - 0.21, low - 0.015, 0), (out - 0.18, low + 0.04, 0)]
+        arm = [
+            (side - 0.10, top + 0.06, 0),
+            (side + 0.06, top + 0.13),
+            (out, low - 0.16, 0),
+            (out - 0.18, low + 0.04, 0),
+            (side - 0.03, -0.2, 0),
+        ]
+        cuff = [
+            (out, low - 0.16, 0),
+            (out - 0.03, low - 0.21, 0),
+            (out - 0.21, low - 0.015, 0),
+            (out - 0.18, low + 0.04, 0),
+        ]
     for mirror in (False, True):
         a, c = smooth(arm), smooth(cuff)
-        sheet.part(flip(a) if mirror else a, upright.turned(0.25 if mirror else -0.25), puff=0.05, folds=1.2, lift=0.015)
-        sheet.part(flip(c) if mirror else c, s.plain() if s.pattern == "solid" else upright, puff=0.02, lift=0.012, tone=0.97)
-    half = [(0, top + 0.24, 0), (0.15, top, 0), (side - 0.03, top + 0.07), (side + 0.015, top + 0.2), (side - 0.02, -0.2)]
+        sheet.part(
+            flip(a) if mirror else a, upright.turned(0.25 if mirror else -0.25), puff=0.05, folds=1.2, lift=0.015
+        )
+        sheet.part(
+            flip(c) if mirror else c, s.plain() if s.pattern == "solid" else upright, puff=0.02, lift=0.012, tone=0.97
+        )
+    half = [
+        (0, top + 0.24, 0),
+        (0.15, top, 0),
+        (side - 0.03, top + 0.07),
+        (side + 0.015, top + 0.2),
+        (side - 0.02, -0.2),
+    ]
     half += [(side - 0.02, 0.3), (side + 0.01, hem - 0.16), (side - 0.07, hem - 0.05), (0.16, hem), (0, hem - 0.005)]
     sheet.part(mirrored(half), upright, puff=0.07, folds=1.0, lean=rng.uniform(-0.4, 0.4), lift=0.02)
-    colour, strength = _stitch(s)
+    colour, strength = stitch(s)
     sheet.part(box(-0.045, top + 0.20, 0.045, hem - 0.005), upright, puff=0.012, depth=0.7, lift=0.008)
     for x in (-0.033, 0.033):
         sheet.line(np.array([(x, top + 0.24), (x, hem - 0.03)]), 0.006, colour, strength, dash=0.03)
@@ -104,61 +140,108 @@ def shirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
         sheet.shade(ellipse(0.005, y + 0.008, 0.023, 0.023), -0.35, 0.008)
         sheet.part(ellipse(0, y, 0.021, 0.021), s.plain(np.array(button), "plastic"), puff=0.01, lift=0)
     if collar == "point-collar":
-        flap = smooth([(0.0, top + 0.235, 0), (0.13, top - 0.085, 0), (0.185, top - 0.02, 0), (0.215, top + 0.20, 0), (0.02, top + 0.24, 0)], per=4)
+        flap = smooth(
+            [
+                (0.0, top + 0.235, 0),
+                (0.13, top - 0.085, 0),
+                (0.185, top - 0.02, 0),
+                (0.215, top + 0.20, 0),
+                (0.02, top + 0.24, 0),
+            ],
+            per=4,
+        )
         for path in (flap, flip(flap)):
             sheet.part(path, s.plain() if s.pattern == "solid" else upright.turned(0.5), puff=0.022, lift=0.022)
         back = smooth([(-0.135, top - 0.075), (0, top - 0.055), (0.135, top - 0.075)], closed=False)
         sheet.part(ribbon(back, 0.045), s.plain(), puff=0.02, lift=0.0, tone=0.9)
     else:
-        band = smooth([(-0.15, top, 0), (-0.10, top + 0.15), (0, top + 0.23), (0.10, top + 0.15), (0.15, top, 0)], closed=False)
+        band = smooth(
+            [(-0.15, top, 0), (-0.10, top + 0.15), (0, top + 0.23), (0.10, top + 0.15), (0.15, top, 0)], closed=False
+        )
         sheet.part(ribbon(band, 0.06), s.plain(), puff=0.02, lift=0.012)
     if rng.random() < 0.6:
-        pocket = smooth([(0.13, -0.24, 0), (0.31, -0.24, 0), (0.31, -0.06, 0), (0.22, -0.02, 0), (0.13, -0.06, 0)], per=3)
+        pocket = smooth(
+            [(0.13, -0.24, 0), (0.31, -0.24, 0), (0.31, -0.06, 0), (0.22, -0.02, 0), (0.13, -0.06, 0)], per=3
+        )
         sheet.part(pocket, upright, puff=0.012, depth=0.7, lift=0.01)
         sheet.line(np.array([(0.14, -0.205), (0.30, -0.205)]), 0.006, colour, strength, dash=0.03)
-    for x in (-1, 1):
-        seam = smooth([(x * (side - 0.03), top + 0.07), (x * (side - 0.01), -0.42), (x * (side - 0.03), -0.2)], closed=False)
+    for x in (-1.0, 1.0):
+        seam = smooth(
+            [(x * (side - 0.03), top + 0.07), (x * (side - 0.01), -0.42), (x * (side - 0.03), -0.2)], closed=False
+        )
         sheet.line(seam, 0.008, (0, 0, 0), 0.22)
     return collar, sleeve
 
 
 def dress(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A dress laid flat or hung."""
-    top_, cut = _pick(rng, "strappy", "short-sleeve", "sleeveless"), _pick(rng, "a-line", "sheath", "flared")
-    hem = {"mini": 0.55, "midi": 0.84}[length := _pick(rng, "mini", "midi", "midi")] + rng.uniform(-0.03, 0.06)
-    chest, waist, top = 0.28 + rng.uniform(-0.02, 0.02), 0.20 + rng.uniform(-0.01, 0.02), -0.82 if length == "midi" else -0.74
+    top_, cut = pick(rng, "strappy", "short-sleeve", "sleeveless"), pick(rng, "a-line", "sheath", "flared")
+    hem = {"mini": 0.55, "midi": 0.84}[length := pick(rng, "mini", "midi", "midi")] + rng.uniform(-0.03, 0.06)
+    chest, waist, top = (
+        0.28 + rng.uniform(-0.02, 0.02),
+        0.20 + rng.uniform(-0.01, 0.02),
+        -0.82 if length == "midi" else -0.74,
+    )
     belt = top + 0.66 + rng.uniform(-0.05, 0.03)
     flare = {"a-line": 0.46, "sheath": 0.27, "flared": 0.62}[cut] + rng.uniform(-0.02, 0.04)
     drop = 0.20 if top_ != "strappy" else 0.24
     if top_ != "strappy":
-        sheet.part(mirrored([(0, top), (0.15, top), (0.15, top + 0.08), (0, top + drop + 0.04)]), s.plain(), tone=0.55, lift=0)
+        sheet.part(
+            mirrored([(0, top), (0.15, top), (0.15, top + 0.08), (0, top + drop + 0.04)]), s.plain(), tone=0.55, lift=0
+        )
     if top_ == "short-sleeve":
-        arm = smooth([(0.22, top + 0.03, 0), (0.36, top + 0.10), (0.47, top + 0.30, 0), (0.33, top + 0.37, 0), (0.24, top + 0.33, 0)])
+        arm = smooth(
+            [
+                (0.22, top + 0.03, 0),
+                (0.36, top + 0.10),
+                (0.47, top + 0.30, 0),
+                (0.33, top + 0.37, 0),
+                (0.24, top + 0.33, 0),
+            ]
+        )
         for path in (arm, flip(arm)):
             sheet.part(path, s, puff=0.05, folds=1.0)
     # The skirt's hem swings in soft waves where there is cloth for it.
     waves = 0.015 if cut == "flared" else 0.010
     xs = np.linspace(flare, 0, 5)
     hems = [(x, hem + waves * (-1) ** i + 0.03 * (1 - (x / flare) ** 2)) for i, x in enumerate(xs)]
-    skirt = mirrored([(0, belt - 0.02), (waist, belt - 0.02, 0), ((waist + flare) * 0.54, (belt * 0.45 + hem * 0.55)), *hems])
+    skirt = mirrored(
+        [(0, belt - 0.02), (waist, belt - 0.02, 0), ((waist + flare) * 0.54, (belt * 0.45 + hem * 0.55)), *hems]
+    )
     sheet.part(skirt, s, puff=0.06, folds={"a-line": 1.6, "sheath": 0.9, "flared": 2.4}[cut], lift=0.012)
     if cut != "sheath":
         for at in np.linspace(-0.75, 0.75, 6) + rng.uniform(-0.06, 0.06, 6):
-            pleat = smooth([(at * waist, belt), (at * (waist + flare) * 0.52, (belt + hem) / 2), (at * flare, hem)], closed=False)
+            pleat = smooth(
+                [(at * waist, belt), (at * (waist + flare) * 0.52, (belt + hem) / 2), (at * flare, hem)], closed=False
+            )
             sheet.shade(ribbon(pleat, [0.004, 0.05]), -0.20, 0.014)
-            sheet.shade(ribbon(pleat + (0.03, 0), [0.004, 0.035]), 0.10, 0.012)
+            sheet.shade(ribbon(moved(pleat, 0.03, 0), [0.004, 0.035]), 0.10, 0.012)
     if top_ == "strappy":
-        for x in (-1, 1):
-            strap = smooth([(x * chest * 0.72, top + 0.25), (x * chest * 0.62, top + 0.1), (x * chest * 0.50, top - 0.04)], closed=False)
+        for x in (-1.0, 1.0):
+            strap = smooth(
+                [(x * chest * 0.72, top + 0.25), (x * chest * 0.62, top + 0.1), (x * chest * 0.50, top - 0.04)],
+                closed=False,
+            )
             sheet.part(ribbon(strap, 0.03), s.plain(), puff=0.012)
-        half = [(0, top + drop + 0.04), (chest * 0.72, top + 0.18, 0), (chest, top + 0.36), (waist, belt, 0), (0, belt + 0.005)]
+        half = [
+            (0, top + drop + 0.04),
+            (chest * 0.72, top + 0.18, 0),
+            (chest, top + 0.36),
+            (waist, belt, 0),
+            (0, belt + 0.005),
+        ]
     else:
         half = [(0, top + drop), (0.10, top + drop * 0.72), (0.15, top, 0), (0.25, top + 0.035, 0)]
         half += [(0.235, top + 0.22), (chest, top + 0.36), (waist, belt, 0), (0, belt + 0.005)]
     sheet.part(mirrored(half), s, puff=0.07, folds=0.8, lift=0.012)
     words = [top_, cut, length]
     if rng.random() < 0.55:
-        sheet.part(box(-waist - 0.008, belt - 0.03, waist + 0.008, belt + 0.03, 0.01), s.plain(s.ground * 0.72), puff=0.02, lift=0.012)
+        sheet.part(
+            box(-waist - 0.008, belt - 0.03, waist + 0.008, belt + 0.03, 0.01),
+            s.plain(s.ground * 0.72),
+            puff=0.02,
+            lift=0.012,
+        )
         words.append("belted")
     else:
         sheet.line(np.array([(-waist, belt), (waist, belt)]), 0.008, (0, 0, 0), 0.3)
@@ -167,10 +250,14 @@ def dress(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
 
 def trousers(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """Trousers, jeans or shorts laid flat."""
-    cut = _pick(rng, "slim", "straight", "wide-leg", "shorts")
+    cut = pick(rng, "slim", "straight", "wide-leg", "shorts")
     ankle = {"slim": 0.11, "straight": 0.155, "wide-leg": 0.235, "shorts": 0.24}[cut] + rng.uniform(-0.01, 0.01)
     end = (0.10 if cut == "shorts" else 0.90) + rng.uniform(-0.05, 0.02)
-    top, waist, hip = (-0.60 if cut == "shorts" else -0.90), 0.29 + rng.uniform(-0.01, 0.02), 0.37 + rng.uniform(-0.01, 0.02)
+    top, waist, hip = (
+        (-0.60 if cut == "shorts" else -0.90),
+        0.29 + rng.uniform(-0.01, 0.02),
+        0.37 + rng.uniform(-0.01, 0.02),
+    )
     if cut == "wide-leg":
         hip += 0.02
     crotch = top + 0.60
@@ -187,31 +274,45 @@ def trousers(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, .
     path = smooth(leg)
     sheet.part(flip(path), upright, puff=0.07, folds=1.5, lean=0.2, lift=0.0)
     sheet.part(path, upright, puff=0.07, folds=1.5, lean=-0.2, lift=0.018)
-    colour, strength = _stitch(s)
-    for x in (-1, 1):
+    colour, strength = stitch(s)
+    for x in (-1.0, 1.0):
         hem = np.array([(x * (middle + ankle - 0.01), end - 0.045), (x * (middle - ankle + 0.005), end - 0.035)])
         sheet.line(hem, 0.007, colour, strength, dash=0.03)
-        pocket = smooth([(x * waist * 0.62, top + 0.10), (x * (waist - 0.03), top + 0.22), (x * (hip - 0.03), top + 0.27)], closed=False)
+        pocket = smooth(
+            [(x * waist * 0.62, top + 0.10), (x * (waist - 0.03), top + 0.22), (x * (hip - 0.03), top + 0.27)],
+            closed=False,
+        )
         sheet.line(pocket, 0.010, (0, 0, 0), 0.32)
-        sheet.line(pocket + (-x * 0.018, -0.004), 0.007, colour, strength, dash=0.03)
+        sheet.line(moved(pocket, -x * 0.018, -0.004), 0.007, colour, strength, dash=0.03)
         if s.material in ("wool", "cotton", "linen") and cut != "slim":
-            crease = smooth([(x * 0.20, top + 0.2), (x * middle * 0.95, (crotch + end) / 2), (x * middle, end - 0.01)], closed=False)
+            crease = smooth(
+                [(x * 0.20, top + 0.2), (x * middle * 0.95, (crotch + end) / 2), (x * middle, end - 0.01)], closed=False
+            )
             sheet.shade(ribbon(crease, 0.012), 0.28, 0.006)
-            sheet.shade(ribbon(crease + (0.014, 0), 0.016), -0.25, 0.006)
+            sheet.shade(ribbon(moved(crease, 0.014, 0), 0.016), -0.25, 0.006)
     fly = smooth([(0.0, top + 0.08), (0.0, crotch - 0.02)], closed=False)
     sheet.line(fly, 0.009, (0, 0, 0), 0.3)
-    sheet.line(smooth([(0.075, top + 0.1), (0.07, top + 0.3), (0.0, top + 0.42)], closed=False), 0.007, colour, strength, dash=0.03)
+    sheet.line(
+        smooth([(0.075, top + 0.1), (0.07, top + 0.3), (0.0, top + 0.42)], closed=False),
+        0.007,
+        colour,
+        strength,
+        dash=0.03,
+    )
     sheet.part(box(-waist - 0.008, top, waist + 0.008, top + 0.085, 0.012), s.plain(), puff=0.02, lift=0.012)
     for x in (-0.2, 0.2, -0.08, 0.08):
         sheet.part(box(x - 0.014, top - 0.012, x + 0.014, top + 0.1, 0.005), s.plain(), puff=0.01, lift=0.006)
-    metal = s.plain(np.array([0.72, 0.6, 0.38]) if s.material == "denim" else s.ground * 0.6, "metal" if s.material == "denim" else "plastic")
+    metal = s.plain(
+        np.array([0.72, 0.6, 0.38]) if s.material == "denim" else s.ground * 0.6,
+        "metal" if s.material == "denim" else "plastic",
+    )
     sheet.part(ellipse(0.0, top + 0.042, 0.024, 0.024), metal, puff=0.01, lift=0.008)
     return (cut,)
 
 
 def skirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A skirt laid flat."""
-    cut, length = _pick(rng, "pleated", "a-line", "pencil", "flared"), _pick(rng, "mini", "midi")
+    cut, length = pick(rng, "pleated", "a-line", "pencil", "flared"), pick(rng, "mini", "midi")
     top = -0.62 if length == "mini" else -0.78
     hem = (0.36 if length == "mini" else 0.74) + rng.uniform(-0.04, 0.06)
     waist = 0.27 + rng.uniform(-0.02, 0.02)
@@ -220,21 +321,46 @@ def skirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
     count = {"pleated": 11, "a-line": 5, "pencil": 5, "flared": 9}[cut]
     wave = {"pleated": 0.014, "a-line": 0.004, "pencil": 0.0, "flared": 0.017}[cut]
     xs = np.linspace(flare, 0, count)
-    hems = [(x, hem + wave * (-1) ** i + (0.07 if cut != "pencil" else 0.015) * (1 - (x / flare) ** 2), *((0,) if i == 0 else ())) for i, x in enumerate(xs)]
-    half = [(0, top + 0.06), (waist, top + 0.05, 0), ((hip + waist) / 2 + 0.03, top + 0.25), ((hip + flare) / 2, (top + hem) / 2 + 0.06), *hems]
-    sheet.part(mirrored(half), s, puff=0.06, folds={"pleated": 0.5, "a-line": 1.2, "pencil": 0.8, "flared": 2.4}[cut], lift=0.0)
+    hems = [
+        (
+            x,
+            hem + wave * (-1) ** i + (0.07 if cut != "pencil" else 0.015) * (1 - (x / flare) ** 2),
+            *((0,) if i == 0 else ()),
+        )
+        for i, x in enumerate(xs)
+    ]
+    half = [
+        (0, top + 0.06),
+        (waist, top + 0.05, 0),
+        ((hip + waist) / 2 + 0.03, top + 0.25),
+        ((hip + flare) / 2, (top + hem) / 2 + 0.06),
+        *hems,
+    ]
+    sheet.part(
+        mirrored(half), s, puff=0.06, folds={"pleated": 0.5, "a-line": 1.2, "pencil": 0.8, "flared": 2.4}[cut], lift=0.0
+    )
     if cut in ("pleated", "flared"):
         for at in np.linspace(-0.86, 0.86, 10 if cut == "pleated" else 6):
             at = at + rng.uniform(-0.02, 0.02)
             bottom = hem + 0.07 * (1 - at * at) - 0.01
-            pleat = smooth([(at * waist, top + 0.08), (at * (hip + flare) / 2, (top + hem) / 2 + 0.06), (at * flare, bottom)], closed=False)
+            pleat = smooth(
+                [(at * waist, top + 0.08), (at * (hip + flare) / 2, (top + hem) / 2 + 0.06), (at * flare, bottom)],
+                closed=False,
+            )
             sheet.shade(ribbon(pleat, [0.010, 0.05]), -0.30, 0.008)
-            sheet.shade(ribbon(pleat + (0.036, 0), [0.008, 0.03]), 0.14, 0.008)
+            sheet.shade(ribbon(moved(pleat, 0.036, 0), [0.008, 0.03]), 0.14, 0.008)
             if cut == "pleated":
                 sheet.line(pleat, 0.006, (0, 0, 0), 0.3)
     else:
-        colour, strength = _stitch(s)
-        line = smooth([(-flare + 0.012, hem - 0.035), (0, hem + (0.03 if cut == "a-line" else -0.02)), (flare - 0.012, hem - 0.035)], closed=False)
+        colour, strength = stitch(s)
+        line = smooth(
+            [
+                (-flare + 0.012, hem - 0.035),
+                (0, hem + (0.03 if cut == "a-line" else -0.02)),
+                (flare - 0.012, hem - 0.035),
+            ],
+            closed=False,
+        )
         sheet.line(line, 0.007, colour, strength, dash=0.03)
         if s.material in ("denim", "suede", "leather", "cotton"):
             sheet.line(np.array([(0, top + 0.08), (0, hem + 0.03)]), 0.008, (0, 0, 0), 0.3)
@@ -244,55 +370,3 @@ def skirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
                 sheet.part(ellipse(-0.0, y, 0.02, 0.02), brass, puff=0.01, lift=0.008)
     sheet.part(box(-waist - 0.006, top, waist + 0.006, top + 0.085, 0.012), s.plain(), puff=0.02, lift=0.014, tone=0.96)
     return cut, length
-
-
-def hat(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
-    """A baseball cap, a beanie or a bucket hat."""
-    style = _pick(rng, "baseball-cap", "beanie", "bucket-hat")
-    colour, strength = _stitch(s)
-    if style == "baseball-cap":
-        high = rng.uniform(-0.03, 0.06)
-        brim = smooth([(0.12, 0.17, 0), (0.55, 0.10), (0.84, 0.25), (0.88, 0.38), (0.60, 0.37), (0.25, 0.36), (0.02, 0.30, 0)])
-        dome = smooth([(-0.62, 0.30, 0), (-0.64, 0.02), (-0.50, -0.32), (-0.14, -0.52 - high), (0.22, -0.42 - high), (0.46, -0.12), (0.53, 0.20, 0), (0.1, 0.30), (-0.25, 0.34)])
-        sheet.part(brim + (0, 0.02), s.plain(), puff=0.03, tone=0.5, lift=0)
-        sheet.part(dome, s, puff=0.16, depth=1.6, folds=0.3)
-        for a in ([(-0.13, -0.51 - high), (-0.02, -0.2), (0.06, 0.30)], [(-0.15, -0.51 - high), (-0.38, -0.2), (-0.42, 0.32)], [(-0.12, -0.51 - high), (0.28, -0.25), (0.44, 0.23)]):
-            seam = smooth(a, closed=False)
-            sheet.line(seam, 0.008, (0, 0, 0), 0.3)
-            for d in (-0.02, 0.02):
-                sheet.line(seam + (d, 0), 0.006, colour, strength, dash=0.03)
-        for at in ((-0.24, -0.22), (0.16, -0.20)):
-            sheet.part(ellipse(*at, 0.02, 0.024), s.plain(), tone=0.4, lift=0)
-        trim = s.plain() if rng.random() < 0.6 else s.plain(s.ink)
-        sheet.part(brim, trim, puff=0.07, depth=0.9, lift=0.03)
-        for d in (0.03, 0.06, 0.09):
-            sheet.line(smooth([(0.14, 0.175 + d), (0.55, 0.12 + d * 0.9), (0.82, 0.26 + d * 0.55)], closed=False), 0.006, colour, strength * 0.8, dash=0.026)
-        sheet.part(ellipse(-0.14, -0.53 - high, 0.045, 0.026), trim, puff=0.02, lift=0.01)
-    elif style == "beanie":
-        high, pompom = rng.uniform(-0.04, 0.08), rng.random() < 0.5
-        if pompom:
-            fluff = np.radians(np.arange(0, 360, 4))
-            radius = 0.155 + rng.uniform(-0.018, 0.018, len(fluff))
-            ball = np.stack([radius * np.cos(fluff), -0.55 - high + radius * np.sin(fluff)], 1)
-            sheet.part(ball, s.plain(s.ink, "wool"), puff=0.09, depth=1.3)
-        sheet.part(mirrored([(0, -0.52 - high), (0.26, -0.45 - high), (0.47, -0.15), (0.52, 0.25), (0, 0.33)]), s, puff=0.16, depth=1.5, folds=0.5)
-        for at in np.linspace(-0.85, 0.85, 9):
-            rib = smooth([(at * 0.10, -0.50 - high), (at * 0.42, -0.2), (at * 0.52, 0.2)], closed=False)
-            sheet.shade(ribbon(rib, 0.02), -0.22, 0.008)
-        cuff = mirrored([(0, 0.16), (0.50, 0.10), (0.555, 0.15), (0.55, 0.38), (0.50, 0.42), (0, 0.48)])
-        sheet.part(cuff, s.plain(), puff=0.06, lift=0.025)
-        for x in np.linspace(-0.5, 0.5, 15):
-            rib = smooth([(x, 0.15 + 0.03 * (1 - (x / 0.5) ** 2)), (x, 0.43 + 0.04 * (1 - (x / 0.5) ** 2))], closed=False)
-            sheet.shade(ribbon(rib, 0.014), -0.25, 0.006)
-    else:
-        wide = 0.74 + rng.uniform(-0.05, 0.04)
-        brim = mirrored([(0, 0.10), (0.40, 0.06), (wide - 0.03, 0.33), (wide - 0.06, 0.42), (0.42, 0.50), (0, 0.53)])
-        sheet.part(mirrored([(0, 0.2), (0.4, 0.2), (wide - 0.05, 0.40), (0.4, 0.56), (0, 0.585)]), s.plain(), tone=0.45, lift=0)
-        sheet.part(brim, s, puff=0.07, folds=0.5)
-        for t in (0.25, 0.5, 0.75, 0.93):
-            row = [(-0.42 - t * (wide - 0.46), 0.13 + t * 0.26), (0, 0.16 + t * 0.36), (0.42 + t * (wide - 0.46), 0.13 + t * 0.26)]
-            sheet.line(smooth(row, closed=False), 0.006, colour, strength, dash=0.03)
-        sheet.part(mirrored([(0, -0.46), (0.30, -0.43), (0.36, -0.36), (0.43, 0.10), (0.2, 0.17), (0, 0.185)]), s, puff=0.09, depth=1.3, folds=0.6, lift=0.02)
-        sheet.part(mirrored([(0, -0.47), (0.28, -0.44), (0.345, -0.38), (0.2, -0.335), (0, -0.325)]), s.turned(0.3), puff=0.05, lift=0.0, tone=1.04)
-        sheet.line(smooth([(-0.415, 0.06), (0, 0.145), (0.415, 0.06)], closed=False), 0.008, (0, 0, 0), 0.3)
-    return (style,)

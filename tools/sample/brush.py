@@ -12,7 +12,7 @@ from tools.sample.surface import Surface, noise
 # Towards the light: from the upper left, in front of the sheet.
 _LIGHT = np.array([-0.42, -0.56, 0.71], np.float32)
 _HALF = (_LIGHT + np.array([0, 0, 1], np.float32)) / np.linalg.norm(_LIGHT + np.array([0, 0, 1], np.float32))
-Points = Sequence[Sequence[float]] | np.ndarray
+Points = Sequence[Sequence[float] | np.ndarray] | np.ndarray
 
 
 def smooth(points: Points, closed: bool = True, per: int = 9) -> np.ndarray:
@@ -49,6 +49,11 @@ def flip(path: np.ndarray) -> np.ndarray:
     return path * np.array([-1, 1])
 
 
+def moved(path: np.ndarray, right: float, down: float) -> np.ndarray:
+    """The path moved."""
+    return path + np.array([right, down])
+
+
 def ellipse(cx: float, cy: float, rx: float, ry: float, start: float = 0, stop: float = 360) -> np.ndarray:
     """An ellipse, or an arc of it in degrees clockwise from the right."""
     t = np.radians(np.linspace(start, stop, max(12, round(abs(stop - start) / 7)), endpoint=abs(stop - start) < 360))
@@ -60,7 +65,12 @@ def box(left: float, top: float, right: float, bottom: float, radius: float = 0.
     r = min(radius, (right - left) / 2, (bottom - top) / 2)
     if r <= 0:
         return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], float)
-    corners = ((right - r, top + r, 270), (right - r, bottom - r, 0), (left + r, bottom - r, 90), (left + r, top + r, 180))
+    corners = (
+        (right - r, top + r, 270),
+        (right - r, bottom - r, 0),
+        (left + r, bottom - r, 90),
+        (left + r, top + r, 180),
+    )
     return np.concatenate([ellipse(x, y, r, r, a, a + 90) for x, y, a in corners])
 
 
@@ -75,7 +85,7 @@ def ribbon(points: np.ndarray, width: float | Sequence[float] | np.ndarray) -> n
 
 
 def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of a float array with zeros around it (Pillow blurs bytes only, whose steps would show as facets)."""
+    """Gaussian blur of a float array with zeros around it (Pillow blurs bytes, whose steps would show)."""
     reach = int(2.4 * sigma) + 1
     weights = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sigma))
     weights = (weights / weights.sum()).astype(np.float32)
@@ -96,11 +106,17 @@ def _resized(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 class Sheet:
-    """An RGBA drawing ``size`` px square whose plane spans -1..1 across and down."""
+    """An RGBA drawing ``size`` px square whose plane spans -1..1 across and down.
 
-    def __init__(self, size: int, rng: np.random.Generator) -> None:
+    ``give`` is how far the whole outline may be stretched and tapered by chance, so that no two drawings of one shape
+    are congruent.
+    """
+
+    def __init__(self, size: int, rng: np.random.Generator, give: float = 0.0) -> None:
         self.size = size
         self.rng = rng
+        self._stretch = 1 - rng.uniform(0, give, 2)
+        self._taper = rng.uniform(-0.5, 0.5) * give
         self.rgb = np.zeros((size, size, 3), np.float32)  # premultiplied by alpha
         self.alpha = np.zeros((size, size), np.float32)
 
@@ -110,11 +126,17 @@ class Sheet:
         pixels = np.dstack([np.clip(rgb, 0, 1), np.clip(self.alpha, 0, 1)]) * 255 + 0.5
         return Image.fromarray(pixels.astype(np.uint8), "RGBA")
 
+    def _placed(self, path: np.ndarray) -> np.ndarray:
+        """Sheet coordinates to px."""
+        x = path[:, 0] * (self._stretch[0] + self._taper * path[:, 1])
+        return (np.stack([x, path[:, 1] * self._stretch[1]], 1) + 1) * (self.size / 2)
+
     # --- masks ------------------------------------------------------------------------------------------------------
 
     def _mask(self, *paths: np.ndarray, pad: int = 2) -> tuple[tuple[slice, slice], np.ndarray] | None:
         """Where the outlines lie on the sheet, and their anti-aliased coverage there."""
-        p = (np.concatenate(paths) + 1) * (self.size / 2)
+        paths = tuple(self._placed(path) for path in paths)
+        p = np.concatenate(paths)
         left, top = np.maximum(np.floor(p.min(0)).astype(int) - pad, 0)
         right, bottom = np.minimum(np.ceil(p.max(0)).astype(int) + pad, self.size)
         if right - left < 1 or bottom - top < 1:
@@ -122,7 +144,7 @@ class Sheet:
         big = Image.new("L", (int(right - left) * 3, int(bottom - top) * 3))
         draw = ImageDraw.Draw(big)
         for path in paths:
-            outline = ((path + 1) * (self.size / 2) - (left, top)) * 3 - 0.5
+            outline = (path - (left, top)) * 3 - 0.5
             draw.polygon([tuple(q) for q in outline.tolist()], fill=255)
         mask = np.asarray(big.reduce(3), np.float32) / np.float32(255)
         return (slice(int(top), int(bottom)), slice(int(left), int(right))), mask
@@ -134,19 +156,25 @@ class Sheet:
         f = max(1, round(radius / 2.6))
         h, w = mask.shape
         shape = (max(4, h // f), max(4, w // f))
-        small = mask if f == 1 else np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.BOX))
+        small = (
+            mask if f == 1 else np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.BOX), np.float32)
+        )
         sigma = max(0.8, radius / f)
-        height = _blurred(small, sigma) * np.float32(sigma * depth * 2)
+        height: np.ndarray = _blurred(small, sigma) * np.float32(sigma * depth * 2)
         if folds:
             # Creases run down the cloth: far fewer bumps along than across; `lean` shears them.
             scale = self.size / f
             slack = int(abs(lean) * shape[0])
-            crease = noise(self.rng, (shape[0], shape[1] + slack), (shape[0] / scale * 3.2, (shape[1] + slack) / scale * 11))
+            crease: np.ndarray = noise(
+                self.rng, (shape[0], shape[1] + slack), (shape[0] / scale * 3.2, (shape[1] + slack) / scale * 11)
+            )
             if slack:
                 matrix = (1, lean, slack if lean < 0 else 0, 0, 1, 0)
-                leant = Image.fromarray(crease).transform(shape[::-1], Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+                leant = Image.fromarray(crease).transform(
+                    shape[::-1], Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+                )
                 crease = np.asarray(leant)
-            height = height + crease * (folds * scale * 0.011)
+            height = height + crease * np.float32(folds * scale * 0.011)
         gy, gx = np.gradient(height)
         length = np.sqrt(gx * gx + gy * gy + 1)
         light = (-gx * _LIGHT[0] - gy * _LIGHT[1] + _LIGHT[2]) / length / _LIGHT[2]
@@ -185,14 +213,16 @@ class Sheet:
         top, left = where[0].start, where[1].start
         pixel = 2 / self.size
         x = np.broadcast_to(((np.arange(left, left + w, dtype=np.float32) + 0.5) * np.float32(pixel) - 1)[None], (h, w))
-        y = np.broadcast_to(((np.arange(top, top + h, dtype=np.float32) + 0.5) * np.float32(pixel) - 1)[:, None], (h, w))
+        y = np.broadcast_to(
+            ((np.arange(top, top + h, dtype=np.float32) + 0.5) * np.float32(pixel) - 1)[:, None], (h, w)
+        )
         finish = surface.finish
         if round_:
             solid = mask > 0.4
             first, last = solid.argmax(1), w - solid[:, ::-1].argmax(1)
             half = np.maximum((last - first) / 2, 1)[:, None].astype(np.float32)
             turn = np.clip((np.arange(w, dtype=np.float32)[None] + 0.5 - (first + last)[:, None] / 2) / half, -1, 1)
-            light = 0.62 + 0.46 * np.sqrt(1 - turn * turn) - 0.20 * turn
+            light = 0.58 + 0.46 * np.sqrt(1 - turn * turn) - 0.20 * turn
             shine = np.exp(-np.square((turn + 0.46) / 0.13)) + 0.35 * np.exp(-np.square((turn - 0.72) / 0.10))
             if surface.material == "metal":
                 light = light + 0.22 * np.cos(turn * 7.5 + 0.9) - 0.05
@@ -206,11 +236,11 @@ class Sheet:
         colour = surface.paint(x, y, (top, left), pixel) * np.float32(tone)
         light = np.clip(light, 0.38, 1.5)[..., None]
         # Below 1 light darkens; above 1 it approaches white instead of burning out.
-        colour = colour * np.minimum(light, 1) + (1 - colour) * np.clip(light - 1, 0, 1) * np.float32(0.55)
+        colour = colour * np.minimum(light, 1) + (1 - colour) * np.clip(light - 1, 0, 1) * np.float32(0.38)
         if finish.gloss:
             colour = colour + (1 - colour) * (shine * np.float32(finish.gloss))[..., None]
         if lift:
-            self.shade(path + (lift * 0.45, lift * 0.7), -0.42, lift)
+            self.shade(moved(path, lift * 0.45, lift * 0.7), -0.42, lift)
         cover = (mask * np.float32(opacity))[..., None]
         self.rgb[where] = self.rgb[where] * (1 - cover) + np.clip(colour, 0, 1) * cover
         self.alpha[where] = self.alpha[where] * (1 - cover[..., 0]) + cover[..., 0]
@@ -232,13 +262,20 @@ class Sheet:
             self.rgb[where] += (self.alpha[where][..., None] - self.rgb[where]) * mask
 
     def line(
-        self, points: np.ndarray, width: float, rgb: Sequence[float] | np.ndarray, opacity: float = 1.0, dash: float = 0.0
+        self,
+        points: np.ndarray,
+        width: float,
+        rgb: Sequence[float] | np.ndarray,
+        opacity: float = 1.0,
+        dash: float = 0.0,
     ) -> None:
         """Draw a line (a seam; dashed: stitches) on what is drawn already; it never leaves it."""
         pieces = [points]
         if dash:
             steps = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-            spans = [np.linspace(at, min(at + 0.55 * dash, steps[-1]), 3) for at in np.arange(0, steps[-1] - 1e-6, dash)]
+            spans = [
+                np.linspace(at, min(at + 0.55 * dash, steps[-1]), 3) for at in np.arange(0, steps[-1] - 1e-6, dash)
+            ]
             pieces = [np.stack([np.interp(t, steps, points[:, i]) for i in (0, 1)], 1) for t in spans]
         found = self._mask(*[ribbon(piece, width) for piece in pieces])
         if found is not None:

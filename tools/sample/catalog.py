@@ -15,14 +15,41 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tools.sample import accessories, apparel, home
+from tools.sample import accessories, apparel, bags, home, shoes
 from tools.sample.brush import Sheet
 from tools.sample.palette import COLOURS, partner_of, shade_of, to_unit
 from tools.sample.scene import photograph
 from tools.sample.surface import PATTERNS, Surface
 
-COLUMNS = ("product_id", "image", "title", "category", "tags", "split", "colour", "pattern", "material", "price", "in_stock")
-_MAKERS = ("Alder", "Brook", "Cove", "Dune", "Ember", "Fjord", "Grove", "Harbour", "Isle", "Juniper", "Kite", "Lark", "Mesa", "North")
+COLUMNS = (
+    "product_id",
+    "image",
+    "title",
+    "category",
+    "tags",
+    "split",
+    "colour",
+    "pattern",
+    "material",
+    "price",
+    "in_stock",
+)
+_MAKERS = (
+    "Alder",
+    "Brook",
+    "Cove",
+    "Dune",
+    "Ember",
+    "Fjord",
+    "Grove",
+    "Harbour",
+    "Isle",
+    "Juniper",
+    "Kite",
+    "Lark",
+    "Mesa",
+    "North",
+)
 _ADJECTIVE = {
     "stripes": "striped",
     "dots": "dotted",
@@ -46,6 +73,7 @@ class Kind:
     draw: Callable[[Sheet, Surface, np.random.Generator], tuple[str, ...]]
     price: tuple[float, float]
     standing: bool = False
+    give: float = 0.09  # how far its outline may be stretched
     scale: float = 0.16  # one repeat of a print, in half widths of the drawing
 
 
@@ -54,20 +82,117 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind("T-shirt", ("Apparel", "Tops"), ("cotton", "linen"), _PRINTED, apparel.tshirt, (12, 45)),
         Kind("Shirt", ("Apparel", "Tops"), ("cotton", "linen", "denim"), _PRINTED, apparel.shirt, (29, 95), scale=0.11),
-        Kind("Dress", ("Apparel", "Dresses"), ("cotton", "silk", "linen"), _PRINTED, apparel.dress, (39, 160), scale=0.13),
-        Kind("Trousers", ("Apparel", "Bottoms"), ("denim", "cotton", "wool", "linen"), ("solid", "solid", "solid", "stripes", "checks", "plaid"), apparel.trousers, (35, 130), scale=0.10),
-        Kind("Skirt", ("Apparel", "Bottoms"), ("cotton", "denim", "silk", "suede"), _PRINTED, apparel.skirt, (25, 110), scale=0.13),
-        Kind("Hat", ("Apparel", "Headwear"), ("cotton", "wool", "canvas"), _PRINTED, apparel.hat, (15, 55), scale=0.14),
-        Kind("Sneaker", ("Shoes", "Casual"), ("canvas", "leather", "suede"), ("solid", "solid", "solid", "stripes", "dots", "checks", "floral"), accessories.sneaker, (45, 150), True, 0.12),
-        Kind("Boot", ("Shoes", "Boots"), ("leather", "suede", "rubber"), ("solid",), accessories.boot, (70, 260), True),
-        Kind("Handbag", ("Accessories", "Bags"), ("leather", "canvas", "suede"), _PRINTED, accessories.handbag, (40, 320), True, 0.15),
-        Kind("Backpack", ("Accessories", "Bags"), ("nylon", "canvas", "leather"), _PRINTED, accessories.backpack, (35, 180), True, 0.15),
-        Kind("Watch", ("Accessories", "Jewellery"), ("leather", "metal", "rubber", "canvas"), ("solid", "solid", "solid", "stripes"), accessories.watch, (60, 480), scale=0.12),
-        Kind("Sunglasses", ("Accessories", "Eyewear"), ("plastic", "metal"), ("solid",), accessories.sunglasses, (18, 210)),
-        Kind("Mug", ("Home", "Kitchen"), ("ceramic", "enamel"), _PRINTED, home.mug, (8, 32), True, 0.17),
-        Kind("Bottle", ("Home", "Kitchen"), ("metal", "glass", "plastic"), ("solid", "solid", "stripes", "dots", "zigzag", "floral"), home.bottle, (14, 48), True, 0.13),
-        Kind("Chair", ("Home", "Furniture"), ("wood", "plastic", "wool", "leather"), ("solid", "solid", "solid", "stripes", "checks"), home.chair, (60, 540), True, 0.12),
-        Kind("Lamp", ("Home", "Lighting"), ("ceramic", "wood", "metal"), ("solid", "solid", "stripes", "dots", "zigzag", "floral"), home.lamp, (30, 220), True, 0.13),
+        Kind(
+            "Dress", ("Apparel", "Dresses"), ("cotton", "silk", "linen"), _PRINTED, apparel.dress, (39, 160), scale=0.13
+        ),
+        Kind(
+            "Trousers",
+            ("Apparel", "Bottoms"),
+            ("denim", "cotton", "wool", "linen"),
+            ("solid", "solid", "solid", "stripes", "checks", "plaid"),
+            apparel.trousers,
+            (35, 130),
+            scale=0.10,
+        ),
+        Kind(
+            "Skirt",
+            ("Apparel", "Bottoms"),
+            ("cotton", "denim", "silk", "suede"),
+            _PRINTED,
+            apparel.skirt,
+            (25, 110),
+            scale=0.13,
+        ),
+        Kind(
+            "Hat",
+            ("Apparel", "Headwear"),
+            ("cotton", "wool", "canvas"),
+            _PRINTED,
+            accessories.hat,
+            (15, 55),
+            scale=0.14,
+        ),
+        Kind(
+            "Sneaker",
+            ("Shoes", "Casual"),
+            ("canvas", "leather", "suede"),
+            ("solid", "solid", "solid", "stripes", "dots", "checks", "floral"),
+            shoes.sneaker,
+            (45, 150),
+            True,
+            scale=0.12,
+        ),
+        Kind("Boot", ("Shoes", "Boots"), ("leather", "suede", "rubber"), ("solid",), shoes.boot, (70, 260), True),
+        Kind(
+            "Handbag",
+            ("Accessories", "Bags"),
+            ("leather", "canvas", "suede"),
+            _PRINTED,
+            bags.handbag,
+            (40, 320),
+            True,
+            scale=0.15,
+        ),
+        Kind(
+            "Backpack",
+            ("Accessories", "Bags"),
+            ("nylon", "canvas", "leather"),
+            _PRINTED,
+            bags.backpack,
+            (35, 180),
+            True,
+            scale=0.15,
+        ),
+        Kind(
+            "Watch",
+            ("Accessories", "Jewellery"),
+            ("leather", "metal", "rubber", "canvas"),
+            ("solid", "solid", "solid", "stripes"),
+            accessories.watch,
+            (60, 480),
+            scale=0.12,
+            give=0.03,
+        ),
+        Kind(
+            "Sunglasses",
+            ("Accessories", "Eyewear"),
+            ("plastic", "metal"),
+            ("solid",),
+            accessories.sunglasses,
+            (18, 210),
+            give=0.03,
+        ),
+        Kind("Mug", ("Home", "Kitchen"), ("ceramic", "enamel"), _PRINTED, home.mug, (8, 32), True, scale=0.17),
+        Kind(
+            "Bottle",
+            ("Home", "Kitchen"),
+            ("metal", "glass", "plastic"),
+            ("solid", "solid", "stripes", "dots", "zigzag", "floral"),
+            home.bottle,
+            (14, 48),
+            True,
+            scale=0.13,
+        ),
+        Kind(
+            "Chair",
+            ("Home", "Furniture"),
+            ("wood", "plastic", "wool", "leather"),
+            ("solid", "solid", "solid", "stripes", "checks"),
+            home.chair,
+            (60, 540),
+            True,
+            scale=0.12,
+        ),
+        Kind(
+            "Lamp",
+            ("Home", "Lighting"),
+            ("ceramic", "wood", "metal"),
+            ("solid", "solid", "stripes", "dots", "zigzag", "floral"),
+            home.lamp,
+            (30, 220),
+            True,
+            scale=0.13,
+        ),
     )
 }
 
@@ -102,15 +227,19 @@ def _surface(kind: Kind, colour: str, pattern: str, material: str, rng: np.rando
     )
 
 
-def _draw(kind: str, colour: str, pattern: str, material: str, rng: np.random.Generator, size: int) -> tuple[Image.Image, tuple[str, ...]]:
+def _draw(
+    kind: str, colour: str, pattern: str, material: str, rng: np.random.Generator, size: int
+) -> tuple[Image.Image, tuple[str, ...]]:
     surface = _surface(KINDS[kind], colour, pattern, material, rng)
-    sheet = Sheet(size, rng)
+    sheet = Sheet(size, rng, KINDS[kind].give)
     words = KINDS[kind].draw(sheet, surface, rng)
     return sheet.image(), words
 
 
-def draw_product(kind: str, colour: str, pattern: str, material: str, rng: np.random.Generator, size: int) -> Image.Image:
-    """One product cut out: RGBA, ``size`` px square. The names are those of ``KINDS``, ``COLOURS``, ``PATTERNS``, ``FINISHES``."""
+def draw_product(
+    kind: str, colour: str, pattern: str, material: str, rng: np.random.Generator, size: int
+) -> Image.Image:
+    """One product cut out: RGBA, ``size`` px square; names as in ``KINDS``, ``COLOURS``, ``PATTERNS``, ``FINISHES``."""
     return _draw(kind, colour, pattern, material, rng, size)[0]
 
 
@@ -141,7 +270,16 @@ def _make(plan: Plan, size: int) -> tuple[list[dict[str, str]], list[bytes]]:
     kind = KINDS[plan.kind]
     product, words = _draw(plan.kind, plan.colour, plan.pattern, plan.material, rng, round(size * 1.25))
     look = [_ADJECTIVE[plan.pattern]] if plan.pattern != "solid" else []
-    title = " ".join([_MAKERS[int(rng.integers(len(_MAKERS)))], plan.colour, *look, plan.material, words[0].replace("-", " "), kind.label.lower() if plan.kind != "t-shirt" else "T-shirt"])
+    title = " ".join(
+        [
+            _MAKERS[int(rng.integers(len(_MAKERS)))],
+            plan.colour,
+            *look,
+            plan.material,
+            words[0].replace("-", " "),
+            kind.label.lower() if plan.kind != "t-shirt" else "T-shirt",
+        ]
+    )
     low, high = kind.price
     price = f"{round(low + (high - low) * float(rng.beta(1.6, 3.0))) - 0.05:.2f}"
     shared = {

@@ -79,6 +79,6 @@ def partner_of(colour: str, rng: np.random.Generator) -> str:
 
 
 def nearest_colour(rgb: np.ndarray) -> np.ndarray:
-    """Index into ``COLOURS`` of the nearest name, for float or byte sRGB 0..255 of shape [..., 3] (plain RGB distance)."""
+    """Index into ``COLOURS`` of the nearest name, for sRGB 0..255 of shape [..., 3] (plain RGB distance)."""
     names = np.array(list(COLOURS.values()), np.float32)
     return np.square(rgb[..., None, :].astype(np.float32) - names).sum(-1).argmin(-1)

@@ -7,7 +7,15 @@ from PIL import Image, ImageFilter
 
 from tools.sample.surface import noise, tile
 
-_PASTELS = ((236, 228, 218), (222, 231, 236), (234, 222, 222), (224, 233, 222), (238, 233, 214), (228, 224, 236), (216, 214, 210))
+_PASTELS = (
+    (236, 228, 218),
+    (222, 231, 236),
+    (234, 222, 222),
+    (224, 233, 222),
+    (238, 233, 214),
+    (228, 224, 236),
+    (216, 214, 210),
+)
 _BLEED = 32  # px by which shadows are drawn beyond the frame
 
 
@@ -38,7 +46,7 @@ def background(size: int, rng: np.random.Generator, standing: bool, plain: bool)
         each = max(size // 5, 1)
         for at in range(int(rng.integers(each)), size, each):
             boards[at : at + 1] *= 0.80
-        edge = size * (rng.uniform(0.60, 0.72) if standing else -0.1)
+        edge = size * (rng.uniform(0.58, 0.70) if standing else -0.1)
         below = np.clip(y - edge, 0, 1)
         ground = ground * (1 - below) + boards * below
         if standing:
@@ -52,7 +60,7 @@ def background(size: int, rng: np.random.Generator, standing: bool, plain: bool)
         spots = np.stack([noise(rng, (size, size), (2.5, 3.5)) for _ in range(3)], -1)
         shared = noise(rng, (size, size), (2, 3))[..., None]
         ground = ground * (1 + 0.10 * shared + 0.03 * spots)
-        edge = size * rng.uniform(0.66, 0.78)
+        edge = size * rng.uniform(0.62, 0.73)
         floor = np.clip((y - edge) / (0.03 * size) + 0.5, 0, 1)
         ground = ground * (1 - floor) + wall * np.float32(0.86) * floor
     else:  # cloth or paper with a soft fold of light
@@ -68,7 +76,9 @@ def _blurred(mask: Image.Image, sigma: float) -> np.ndarray:
     return np.asarray(mask.reduce(2).filter(ImageFilter.GaussianBlur(sigma / 2)), np.float32) / np.float32(255)
 
 
-def photograph(product: Image.Image, size: int, rng: np.random.Generator, *, standing: bool, first: bool) -> Image.Image:
+def photograph(
+    product: Image.Image, size: int, rng: np.random.Generator, *, standing: bool, first: bool
+) -> Image.Image:
     """A photo ``size`` px square of an RGBA product.
 
     ``standing`` things throw their shadow on the floor, others lie flat. The ``first`` photo of a product is the
@@ -81,7 +91,10 @@ def photograph(product: Image.Image, size: int, rng: np.random.Generator, *, sta
     turn = float(np.clip(turn, -18, 18))
     stretch = 1 + rng.uniform(-0.03, 0.03) * (0.3 if first else 1)
     bent = abs(np.radians(turn))
-    high, across = (product.height * np.cos(bent) + product.width * np.sin(bent), product.width + product.height * np.sin(bent))
+    high, across = (
+        product.height * np.cos(bent) + product.width * np.sin(bent),
+        product.width + product.height * np.sin(bent),
+    )
     ratio = size * min(scale / max(product.size), 0.95 / max(high, across))
     shape = (max(8, round(product.width * ratio * stretch)), max(8, round(product.height * ratio)))
     cut = product.resize(shape, Image.Resampling.LANCZOS).rotate(turn, Image.Resampling.BICUBIC, expand=True)
@@ -89,6 +102,8 @@ def photograph(product: Image.Image, size: int, rng: np.random.Generator, *, sta
     frame = size + 2 * _BLEED
     left = (frame - cut.width) // 2 + round(size * rng.uniform(-loose, loose))
     top = (frame - cut.height) // 2 + round(size * rng.uniform(-loose, loose))
+    if standing and not first:  # feet on the floor, which every background with a wall begins above this line
+        top = round(max(top, _BLEED + size * rng.uniform(0.83, 0.90) - cut.height))
     layer = Image.new("RGBA", (frame, frame))
     layer.paste(cut, (left, top))
     mask = layer.getchannel("A")
@@ -101,7 +116,8 @@ def photograph(product: Image.Image, size: int, rng: np.random.Generator, *, sta
         # The product pressed flat onto the floor at its feet, once close and dark, once wide and faint.
         box = mask.point(lambda v: 255 if v > 60 else 0).getbbox() or (0, 0, frame, frame)
         foot, tall = box[3], box[3] - box[1]
-        flat = mask.crop((box[0], box[1], box[2], box[3])).resize((box[2] - box[0], max(2, int(tall * 0.13))), Image.Resampling.BILINEAR)
+        flat = mask.crop((box[0], foot - tall * 2 // 5, box[2], foot))
+        flat = flat.resize((box[2] - box[0], max(2, int(tall * 0.12))), Image.Resampling.BILINEAR)
         cast = Image.new("L", (frame, frame))
         cast.paste(flat, (box[0] + round(size * 0.035 * side), foot - int(flat.height * 0.80)))
         close = mask.crop((box[0], max(foot - max(4, tall // 22), 0), box[2], foot))

@@ -28,7 +28,7 @@ FINISHES: dict[str, Finish] = {
     "cotton": Finish(0.035, fold=0.7),
     "linen": Finish(0.13, fold=1.0),
     "denim": Finish(0.16, fold=0.6),
-    "silk": Finish(0.008, gloss=0.14, sheen=0.4, fold=1.3, sharp=9),
+    "silk": Finish(0.008, gloss=0.14, sheen=0.4, fold=0.9, sharp=9),
     "wool": Finish(0.20, fold=0.35),
     "canvas": Finish(0.12, fold=0.35),
     "nylon": Finish(0.06, gloss=0.16, sheen=0.15, fold=0.7, sharp=8),
