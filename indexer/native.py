@@ -11,7 +11,8 @@ if "CATALENS_THREADS" in os.environ:
 # A worker that waits must not spin: the server's own threads need the core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch  # noqa: E402
-import faiss  # noqa: E402
+import torch
+
+import faiss  # isort: skip
 
 __all__ = ["faiss", "torch"]

@@ -21,7 +21,7 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in [0.05, 20] of least validation NLL (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+    """The temperature in [0.05, 20] of least NLL (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 
     1.0 where there is nothing to fit on.
     """
@@ -36,7 +36,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> float:
-    """Mean |accuracy - confidence| over ``bins`` bins of equal mass (sorted by confidence), weighted by size; in [0, 1]."""
+    """Mean |accuracy - confidence| over bins of equal mass, weighted by their size; in [0, 1]."""
     order = np.argsort(confidences, kind="stable")
     gaps = [
         len(part) * abs(float(correct[part].mean()) - float(confidences[part].mean()))

@@ -48,7 +48,5 @@ def vote_tags(
             shares[tag] = shares.get(tag, 0.0) + float(weight)
             support.setdefault(tag, []).append((pid, score))
     bar = params.threshold if threshold is None else threshold
-    kept = [
-        TagSuggestion(tag, min(share, 1.0), support[tag]) for tag, share in shares.items() if share >= bar
-    ]
+    kept = [TagSuggestion(tag, min(share, 1.0), support[tag]) for tag, share in shares.items() if share >= bar]
     return sorted(kept, key=lambda suggestion: (-suggestion.confidence, suggestion.tag))

@@ -34,7 +34,9 @@ class Backbone:
     torchvision_weights: str | None = None  # name of torchvision's weights enum entry
 
 
-def _preprocess(crop: int, resize: int, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Preprocess:
+def _preprocess(
+    crop: int, resize: int, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Preprocess:
     return Preprocess("draft2", resize, crop, "bicubic", mean, std, keep_aspect=True)
 
 
@@ -43,9 +45,7 @@ def _lite(name: str, crop: int, package: str) -> Backbone:
         timm = importlib.import_module("timm")
         return timm.create_model(f"tf_{name}", pretrained=False, num_classes=0)
 
-    return Backbone(
-        name, 1280, _preprocess(crop, round(crop / 0.875), LITE_MEAN, LITE_STD), make, package=package
-    )
+    return Backbone(name, 1280, _preprocess(crop, round(crop / 0.875), LITE_MEAN, LITE_STD), make, package=package)
 
 
 def _torchvision(name: str, feature_dim: int, head: str, weights: str, crop: int = 224, resize: int = 256) -> Backbone:
@@ -79,7 +79,9 @@ BACKBONES: dict[str, Backbone] = {
         _torchvision("vgg16", 4096, "classifier.6", "VGG16_Weights.IMAGENET1K_V1"),
         _torchvision("inception_v3", 2048, "fc", "Inception_V3_Weights.IMAGENET1K_V1", crop=299, resize=342),
         _torchvision("mobilenet_v3_small", 1024, "classifier.3", "MobileNet_V3_Small_Weights.IMAGENET1K_V1"),
-        _torchvision("mobilenet_v3_large", 1280, "classifier.3", "MobileNet_V3_Large_Weights.IMAGENET1K_V2", resize=232),
+        _torchvision(
+            "mobilenet_v3_large", 1280, "classifier.3", "MobileNet_V3_Large_Weights.IMAGENET1K_V2", resize=232
+        ),
         _torchvision("efficientnet_b0", 1280, "classifier.1", "EfficientNet_B0_Weights.IMAGENET1K_V1"),
         _torchvision("convnext_tiny", 768, "classifier.2", "ConvNeXt_Tiny_Weights.IMAGENET1K_V1", resize=236),
     )
@@ -190,7 +192,9 @@ def _load(network: Any, state: dict[str, Any], backbone: Backbone, where: str) -
         # The packages' keys are those of another code base, in the same order and shapes as timm's full network.
         timm = importlib.import_module("timm")
         full = timm.create_model(f"tf_{backbone.name}", pretrained=False).state_dict()
-        if len(full) != len(state) or any(a.shape != b.shape for a, b in zip(full.values(), state.values(), strict=True)):
+        if len(full) != len(state) or any(
+            a.shape != b.shape for a, b in zip(full.values(), state.values(), strict=True)
+        ):
             raise BadModel(f"{where}: not the weights of {backbone.name}")
         state = dict(zip(full, state.values(), strict=True))
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]

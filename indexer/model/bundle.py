@@ -44,7 +44,8 @@ class Bundle:
         try:
             network.load_state_dict({**counters, **state}, strict=True)
         except RuntimeError as error:
-            raise BadModel(f"{self.path}: weights do not fit the spec: {str(error).splitlines()[-1].strip()}") from error
+            reason = str(error).splitlines()[-1].strip()
+            raise BadModel(f"{self.path}: weights do not fit the spec: {reason}") from error
         found = embedding_id(self.spec, network)
         if found != self.embedding_id:
             raise BadModel(f"{self.path}: its manifest says {self.embedding_id}, its weights give {found}")
@@ -77,7 +78,7 @@ def write_bundle(
     training: Mapping[str, Any],
     replace: bool = False,
 ) -> Bundle:
-    """Write the folder aside and rename it to ``out``. Raises ``BadModel`` where ``out`` exists and is no model to replace."""
+    """Write the folder aside and rename it to ``out``. Raises ``BadModel`` where ``check_out`` does."""
     from safetensors.torch import save_file
 
     out = out.absolute()
@@ -127,7 +128,7 @@ def load_bundle(path: Path | str) -> Bundle:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
         raise BadModel(f"{path / MANIFEST} has no format number")
     if manifest["format"] > FORMAT:
-        raise NewerFormat(f"model {path} has format {manifest['format']}, this Catalens knows up to {FORMAT}: upgrade it")
+        raise NewerFormat(f"model {path} has format {manifest['format']}, this Catalens knows up to {FORMAT}: upgrade")
     files = manifest.get("files")
     if not isinstance(files, dict) or set(_FILES) - set(files):
         raise BadModel(f"{path / MANIFEST} does not list every file of a model")

@@ -26,7 +26,7 @@ class Category:
 
 @dataclass(frozen=True)
 class TagParams:
-    """How neighbours vote: the ``k`` nearest products, weights softmax(score / temperature), one threshold on the share."""
+    """How neighbours vote: the ``k`` nearest products, weights softmax(score / temperature), a bar on the share."""
 
     k: int = 20
     temperature: float = 0.05
@@ -50,7 +50,8 @@ class Decision:
         """Strict; raises ``BadModel`` or ``NewerFormat``."""
         try:
             if stored["format"] > FORMAT:
-                raise NewerFormat(f"{where} has format {stored['format']}, this Catalens knows up to {FORMAT}: upgrade it")
+                found = stored["format"]
+                raise NewerFormat(f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
             return cls(
                 categories=tuple(Category(entry["id"], tuple(entry["path"])) for entry in stored["categories"]),
                 temperature=float(stored["temperature"]),

@@ -32,6 +32,9 @@ class Neck(nn.Module):
         super().__init__()
         self.blocks = spec.blocks
         width = {block.name: block.dim for block in spec.blocks}
+        self.mean: Any
+        self.spread: Any
+        self.general: Any
         self.projected = width["g"] != spec.feature_dim
         if self.projected:
             self.register_buffer("mean", torch.zeros(spec.feature_dim))
@@ -53,16 +56,16 @@ class Neck(nn.Module):
             inputs = (inputs - self.mean) / self.spread
         parts = []
         for block in self.blocks:
-            if block.name == "a":
-                part = self.article(inputs)
-            else:
-                part = inputs @ self.general.T if self.projected else inputs
+            part = self.article(inputs) if block.name == "a" else self._general(inputs)
             parts.append(unit(part) * block.weight**0.5)
         return torch.cat(parts, dim=1)
 
+    def _general(self, inputs: Any) -> Any:
+        return inputs @ self.general.T if self.projected else inputs
+
 
 class Heads(nn.Module):
-    """Embedding [N, D] -> {head: logits [N, C]}: one Linear each, so that a stored vector classifies without its photo."""
+    """Embedding [N, D] -> {head: logits [N, C]}: one Linear each, so that stored vectors classify without a photo."""
 
     # A unit vector's coordinates are tiny; scaled up, the usual learning rates and initialisation fit.
     SCALE = 16.0

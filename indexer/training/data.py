@@ -79,9 +79,10 @@ def label_notes(problem: Problem, categories: Sequence[Category]) -> list[str]:
         notes.append(f"{len(lonely)} categories have one training photo: {_some(lonely)}")
     known = {category.path for category in categories}
     for name in SPLITS[1:]:
-        unseen = sorted({PATH_SEPARATOR.join(row.category) for row in problem.of(name) if row.category} - {
-            PATH_SEPARATOR.join(path) for path in known
-        })
+        unseen = sorted(
+            {PATH_SEPARATOR.join(row.category) for row in problem.of(name) if row.category}
+            - {PATH_SEPARATOR.join(path) for path in known}
+        )
         if unseen:
             notes.append(f"{len(unseen)} categories of {name} photos have no training photo: {_some(unseen)}")
     folded: dict[str, list[str]] = {}

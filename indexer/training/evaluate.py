@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def evaluate(
     require_rows(problem.of(split), split, data)
     require_rows(problem.of("train"), "train", data)
     features = photo_features(wanted, embedder, cache=cache, progress=progress)
-    sets = {name: _photos(features, embedder, [problem.split[row.product_id] == name for row in features.rows]) for name in names}
+    split_of = np.array([problem.split[row.product_id] for row in features.rows])
+    sets = {name: _photos(features, embedder, split_of == name) for name in names}
     require_rows(sets[split].rows, f"readable {split}", data)
     queries, gallery = sets[split], sets["train"]
 
@@ -75,7 +76,7 @@ def evaluate(
         "products": len({row.product_id for row in queries.rows}),
         "gallery": len(gallery.rows),
         "notes": problem.notes,
-        "skipped": [{"where": entry.where, "reason": entry.reason} for entry in (*problem.dataset.skipped, *features.skipped)],
+        "skipped": [asdict(entry) for entry in (*problem.dataset.skipped, *features.skipped)],
         "intervals": {},
     }
     _add(report, _classification(bundle, embedder, queries))
@@ -97,9 +98,9 @@ def _add(report: dict[str, Any], part: _Part) -> None:
     report["intervals"].update(part.intervals)
 
 
-def _photos(features: Features, runtime: TorchRuntime, chosen: list[bool]) -> Photos:
+def _photos(features: Features, runtime: TorchRuntime, chosen: np.ndarray) -> Photos:
     """Embedded as search has them: stored as float16."""
-    numbers = np.flatnonzero(np.array(chosen, bool))
+    numbers = np.flatnonzero(chosen)
     vectors = runtime.embed_features(features.values[numbers]).astype(np.float16).astype(np.float32)
     return Photos([features.rows[number] for number in numbers], vectors, features.pixels[numbers])
 
@@ -110,7 +111,8 @@ def _weights(rows: list[Row]) -> np.ndarray:
 
 def _classification(bundle: Bundle, embedder: Embedder, queries: Photos) -> _Part:
     """Over the query photos that have a category; one the model does not know counts as wrong."""
-    keys = ("accuracy", "top5_accuracy", "macro_precision", "macro_recall", "macro_f1", "accuracy_by_level", "ece", "per_class")
+    keys = ("accuracy", "top5_accuracy", "macro_precision", "macro_recall", "macro_f1")
+    keys = (*keys, "accuracy_by_level", "ece", "per_class")
     chosen = [number for number, row in enumerate(queries.rows) if row.category]
     if not bundle.spec.head("category") or not chosen:
         return _Part({"n": len(chosen), **dict.fromkeys(keys)}, {})
@@ -161,7 +163,7 @@ def _classification(bundle: Bundle, embedder: Embedder, queries: Photos) -> _Par
 
 
 def _levels(rows: list[Row], predicted: list[tuple[str, ...]]) -> list[np.ndarray] | None:
-    """Per level of the category paths, top first: is the prediction right down to it? None where paths have one level."""
+    """Per level of the category paths, top first: is the prediction right down to it? None where there is one level."""
     actual = [row.category or () for row in rows]
     depth = max(len(path) for path in actual)
     if depth == 1:
@@ -197,7 +199,8 @@ def _retrieval(queries: Photos, gallery: Photos, types: dict[str, Any]) -> _Part
                 agreement[name].append(float(np.mean(same)))
                 nearest[name].append(float(same[0]))
     values: dict[str, Any] = {name: float(np.mean(found)) if found else None for name, found in hits.items()}
-    values["attribute_agreement_at_10"] = {name: float(np.mean(found)) for name, found in agreement.items() if found} or None
+    agreed = {name: float(np.mean(found)) for name, found in agreement.items() if found}
+    values["attribute_agreement_at_10"] = agreed or None
     values["attributes"] = {
         name: {"head": None, "nn1": float(np.mean(found))}
         for name, found in nearest.items()
@@ -210,7 +213,7 @@ def _retrieval(queries: Photos, gallery: Photos, types: dict[str, Any]) -> _Part
 
 
 def _attributes(queries: Photos, gallery: Photos, types: dict[str, Any]) -> dict[str, Callable[[Photos], list[Any]]]:
-    """Name -> the column of its values, for text and bool attributes with few values, the category, and both with colour."""
+    """Name -> the column of its values: text and bool attributes with few values, the category, both with colour."""
 
     def column(name: str) -> Callable[[Photos], list[Any]]:
         return lambda photos: [row.attributes.get(name) for row in photos.rows]
@@ -220,7 +223,9 @@ def _attributes(queries: Photos, gallery: Photos, types: dict[str, Any]) -> dict
 
     found: dict[str, Callable[[Photos], list[Any]]] = {}
     for name, kind in types.items():
-        present = {value for photos in (queries, gallery) for value in column(name)(photos) if value is not None} if kind in ("string", "bool") else set()
+        if kind not in ("string", "bool"):
+            continue
+        present = {*column(name)(queries), *column(name)(gallery)} - {None}
         if 2 <= len(present) <= _MAX_ATTRIBUTE_VALUES:
             found[name] = column(name)
     if any(row.category for row in queries.rows):
@@ -248,8 +253,9 @@ def _instances(embedder: Embedder, queries: Photos, searched: list[Photos], prog
     def flush() -> None:
         shots = embedder.embed([reshoot(photo) for _, photo in batch])
         best = np.argmax(shots @ vectors.T, axis=1)
-        right.extend(float(pixels[found] == queries.pixels[number]) for (number, _), found in zip(batch, best, strict=True))
-        rows.extend(queries.rows[number] for number, _ in batch)
+        numbers = [number for number, _ in batch]
+        right.extend((pixels[best] == queries.pixels[numbers]).astype(float).tolist())
+        rows.extend(queries.rows[number] for number in numbers)
         batch.clear()
         if progress:
             progress("re-shot photos", len(right), len(queries.rows))

@@ -62,7 +62,7 @@ class FeatureCache:
         with self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
-                [(bytes.fromhex(content), bytes.fromhex(pixels), value.tobytes()) for content, pixels, value in entries],
+                [(bytes.fromhex(key), bytes.fromhex(pixels), value.tobytes()) for key, pixels, value in entries],
             )
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ def _photo_features(
         if progress:
             progress("features", done, len(known))
 
-    for (key, row), photo in decode_all(missing, lambda item: item[1].image.read_bytes(), shrink_to=runtime.shrink_to):
+    for (key, _), photo in decode_all(missing, lambda item: item[1].image.read_bytes(), shrink_to=runtime.shrink_to):
         if isinstance(photo, CatalensError):
             broken[key] = str(photo)
             done += 1

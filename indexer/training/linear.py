@@ -63,8 +63,8 @@ def fit(
     """Features [N, F] and class columns [N] -> neck and head; the epoch of best validation accuracy (then NLL) is kept.
 
     ``g`` is a PCA of the training features, fitted without labels; ``a`` is a small MLP; the head reads the whole
-    embedding. Against overfitting: dropout, label smoothing, mixup of features (Zhang et al. 2018; alpha 1) and a moving
-    average of the weights, which is what validation judges. Raises ``TrainingFailed`` where the loss is not finite.
+    embedding. Against overfitting: dropout, label smoothing, mixup of features (Zhang et al. 2018; alpha 1) and a
+    moving average of the weights, which is what validation judges. Raises ``TrainingFailed`` where the loss is not finite.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -74,7 +74,7 @@ def fit(
     neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
     _fit_general(neck, features)
     both = torch.nn.ModuleList([neck, heads])
-    average = torch.optim.swa_utils.AveragedModel(
+    average: Any = torch.optim.swa_utils.AveragedModel(
         both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=False
     )
 
@@ -90,9 +90,7 @@ def fit(
             share, other = float(rng.beta(1.0, 1.0)), chosen[torch.randperm(len(chosen))]
             mixed = share * features[chosen] + (1 - share) * features[other]
             wanted = share * targets[chosen] + (1 - share) * targets[other]
-            loss = functional.cross_entropy(
-                heads(neck(mixed))["category"], wanted, label_smoothing=LABEL_SMOOTHING
-            )
+            loss = functional.cross_entropy(heads(neck(mixed))["category"], wanted, label_smoothing=LABEL_SMOOTHING)
             if not torch.isfinite(loss):
                 raise TrainingFailed(f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}")
             optimiser.zero_grad()
@@ -103,7 +101,7 @@ def fit(
             losses.append(loss.item())
         entry = {"loss": float(np.mean(losses))}
         if len(held_labels):
-            logits = _logits(*average.module, held_features)
+            logits = _logits(average.module[0], average.module[1], held_features)
             entry["validation_accuracy"] = float((logits.argmax(1) == held_labels).mean())
             entry["validation_nll"] = negative_log_likelihood(logits, held_labels)
             rank = (entry["validation_accuracy"], -entry["validation_nll"])

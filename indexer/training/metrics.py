@@ -36,7 +36,9 @@ class ClassCounts:
         return _ratio(np.where(present, values, 0.0).sum(-1), present.sum(-1))
 
 
-def class_counts(actual: np.ndarray, predicted: np.ndarray, classes: int, weights: np.ndarray | None = None) -> ClassCounts:
+def class_counts(
+    actual: np.ndarray, predicted: np.ndarray, classes: int, weights: np.ndarray | None = None
+) -> ClassCounts:
     """Counts from class numbers [N]; ``weights`` [B, N] gives B weighted countings at once (bootstrap)."""
     rows = np.ones((1, len(actual))) if weights is None else weights
 
@@ -75,9 +77,8 @@ def ranked_neighbours(
         scores = queries[start : start + _CHUNK] @ gallery.T
         for offset, row in enumerate(scores):
             number = start + offset
-            allowed = np.flatnonzero(
-                (rules.gallery_group != rules.query_group[number]) & (rules.gallery_pixels != rules.query_pixels[number])
-            )
+            other_product = rules.gallery_group != rules.query_group[number]
+            allowed = np.flatnonzero(other_product & (rules.gallery_pixels != rules.query_pixels[number]))
             order = allowed[np.argsort(-row[allowed], kind="stable")]
             yield number, order, row[order]
 
@@ -116,7 +117,7 @@ class TagCounts:
         hit = rows @ (self.actual & self.suggested).sum(1)
         suggested, actual = rows @ self.suggested.sum(1), rows @ self.actual.sum(1)
         found = _ratio(hit, suggested), _ratio(hit, actual), _ratio(2 * hit, suggested + actual)
-        return found if weights is not None else tuple(part[0] for part in found)  # type: ignore[return-value]
+        return found if weights is not None else tuple(part[0] for part in found)
 
     def macro_f1(self, weights: np.ndarray | None = None) -> np.ndarray:
         """Mean F1 over the tags that some test product carries; with ``weights`` [B, P] an array [B]."""

@@ -40,7 +40,7 @@ def reshoot(photo: Photo, *, seed: int = 0) -> Photo:
     data = stream.getvalue()
     with Image.open(io.BytesIO(data)) as shot:
         pixels = shot.convert("RGB")
-    return Photo(pixels=pixels, format="JPEG", width=pixels.width, height=pixels.height, content_hash=content_hash(data))
+    return Photo(pixels, "JPEG", pixels.width, pixels.height, content_hash(data))
 
 
 def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -54,9 +54,8 @@ def _plain_background(image: Image.Image) -> np.ndarray | None:
     """The border's median colour [3] where the border is of one colour, else None."""
     pixels = np.asarray(image, np.float32)
     edge = max(1, min(image.size) // 50)
-    border = np.concatenate(
-        [pixels[:edge].reshape(-1, 3), pixels[-edge:].reshape(-1, 3), pixels[:, :edge].reshape(-1, 3), pixels[:, -edge:].reshape(-1, 3)]
-    )
+    sides = (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:])
+    border = np.concatenate([side.reshape(-1, 3) for side in sides])
     colour = np.median(border, axis=0)
     spread = float(np.sqrt(((border - colour) ** 2).mean()))
     return colour if spread < _PLAIN_SPREAD else None

@@ -60,8 +60,8 @@ def train(
 ) -> TrainReport:
     """Train on the train photos of ``data``, choose on its validation photos, write the model folder ``out``.
 
-    Test photos are not read. Raises ``BadData``, ``TrainingFailed``, ``WeightsUnavailable``, ``BadModel`` (``out`` exists
-    and is no model).
+    Test photos are not read. Raises ``BadData``, ``TrainingFailed``, ``WeightsUnavailable``, ``BadModel`` (``out``
+    exists and is no model).
     """
     started = time.perf_counter()
     if recipe not in RECIPES:

@@ -21,7 +21,9 @@ def test_shares_follow_the_weights_and_name_their_supporters() -> None:
     found = vote_tags([(1, 0.9), (2, 0.8), (3, 0.8)], TAGS, TagParams(k=3, temperature=0.1, threshold=0.0))
     first, rest = np.e / (np.e + 2), 1 / (np.e + 2)
     assert [(tag.tag, pytest.approx(tag.confidence)) for tag in found] == [
-        ("red", first + rest), ("mug", first), ("blue", rest)
+        ("red", first + rest),
+        ("mug", first),
+        ("blue", rest),
     ]
     assert found[0].neighbours == [(1, 0.9), (2, 0.8)]
 

@@ -20,7 +20,9 @@ from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.native import torch
 
 DECISION = Decision(
-    categories=(Category(0, ("Home", "Mug")), Category(1, ("Home", "杯子"))), temperature=0.7, tags=TagParams(5, 0.1, 0.2)
+    categories=(Category(0, ("Home", "Mug")), Category(1, ("Home", "杯子"))),
+    temperature=0.7,
+    tags=TagParams(5, 0.1, 0.2),
 )
 
 
@@ -44,7 +46,9 @@ def make_network(seed: int = 0, backbone: str = "mobilenet_v3_small", *, classes
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_bundle(tmp_path_factory.mktemp("model") / "m", make_network(), DECISION, metrics={"x": 1}, training={"seed": 3})
+    return write_bundle(
+        tmp_path_factory.mktemp("model") / "m", make_network(), DECISION, metrics={"x": 1}, training={"seed": 3}
+    )
 
 
 @pytest.fixture
@@ -105,7 +109,9 @@ def test_one_changed_weight_changes_the_embedding_id(stored: Bundle, tmp_path: P
     assert write_bundle(tmp_path / "o", network, DECISION, metrics={}, training={}).embedding_id != stored.embedding_id
 
 
-@pytest.mark.parametrize("name", ["embedding.safetensors", "heads.safetensors", "spec.json", "decision.json", "metrics.json"])
+@pytest.mark.parametrize(
+    "name", ["embedding.safetensors", "heads.safetensors", "spec.json", "decision.json", "metrics.json"]
+)
 def test_a_flipped_byte_is_refused_and_the_file_named(copy: Path, name: str) -> None:
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1

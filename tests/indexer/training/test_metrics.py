@@ -17,7 +17,9 @@ def test_macro_figures_equal_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     counts = metrics.class_counts(actual, predicted, 5)
     labels = sorted(set(actual.tolist()))
     for mine, theirs in (
-        (counts.precision(), precision_score), (counts.recall(), recall_score), (counts.f1(), f1_score)
+        (counts.precision(), precision_score),
+        (counts.recall(), recall_score),
+        (counts.f1(), f1_score),
     ):
         wanted = theirs(actual, predicted, labels=labels, average="macro", zero_division=0)
         assert float(counts.macro(mine)) == pytest.approx(wanted)

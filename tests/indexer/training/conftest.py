@@ -1,0 +1,52 @@
+"""A small set of drawn photos in class folders, and a model trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from indexer.training.run import TrainReport, train
+
+KINDS = ("disc", "square", "stripes")
+
+
+def draw(kind: str, seed: int) -> Image.Image:
+    """One photo: a shape of some colour, size and place on a light ground."""
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    image = Image.new("RGB", (120, 100), tuple(int(value) for value in rng.integers(200, 256, 3)))
+    pen, colour = ImageDraw.Draw(image), tuple(int(value) for value in rng.integers(0, 160, 3))
+    left, top, side = (int(rng.integers(5, 25)), int(rng.integers(5, 20)), int(rng.integers(50, 70)))
+    if kind == "disc":
+        pen.ellipse((left, top, left + side, top + side), fill=colour)
+    elif kind == "square":
+        pen.rectangle((left, top, left + side, top + side), fill=colour)
+    else:
+        for step in range(0, side, 12):
+            pen.rectangle((left, top + step, left + side, top + step + 5), fill=colour)
+    return image
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 products in three class folders, without splits, one of them no image at all."""
+    folder = tmp_path_factory.mktemp("shapes")
+    for kind in KINDS:
+        (folder / kind).mkdir()
+        for number in range(10):
+            draw(kind, number).save(folder / kind / f"{number}.png")
+    (folder / "disc" / "text.jpg").write_text("not a photo")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="session")
+def trained(shapes: Path, feature_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
+    out = tmp_path_factory.mktemp("trained") / "model"
+    return train(shapes, out, epochs=8, batch_size=16, seed=1, device="cpu", cache=feature_cache)

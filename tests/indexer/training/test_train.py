@@ -1,0 +1,168 @@
+"""Training: what it promises about splits, caches, repeats and odd data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.errors import BadData, BadModel, BadRequest, TrainingFailed
+from indexer.model.bundle import load_bundle
+from indexer.model.runtime import TorchRuntime
+from indexer.training import linear
+from indexer.training.data import read_problem
+from indexer.training.evaluate import evaluate
+from indexer.training.run import TrainReport, train
+from tests.indexer.training.conftest import KINDS, draw
+
+
+def test_a_trained_model_knows_its_classes(trained: TrainReport, shapes: Path, feature_cache: Path) -> None:
+    """The whole way on drawn shapes: labels in order, test photos classified and found far above chance."""
+    bundle = load_bundle(trained.model)
+    assert [category.path for category in bundle.decision.categories] == [(kind,) for kind in sorted(KINDS)]
+    assert (bundle.spec.blocks[0].name, bundle.spec.blocks[1].name) == ("a", "g")
+    report = evaluate(Path(trained.model), shapes, device="cpu", cache=feature_cache)
+    assert report["n"] == sum(name == "test" for name in read_problem(shapes, 1).split.values()) > 0
+    assert report["accuracy"] >= 0.7
+    assert report["hit_rate_at_1"] >= 0.6
+    assert 0 <= report["map"] <= 1
+    assert report["tags"] is None
+    assert report["intervals"]["accuracy"][0] <= report["accuracy"] <= report["intervals"]["accuracy"][1]
+
+
+def test_an_unreadable_photo_is_skipped_with_its_place_and_reason(trained: TrainReport) -> None:
+    [skipped] = trained.skipped
+    assert "text.jpg" in skipped.where + skipped.reason
+    assert sum(trained.photos.values()) + 1 >= 20
+
+
+def test_the_same_seed_gives_the_same_model(
+    trained: TrainReport, shapes: Path, feature_cache: Path, tmp_path: Path
+) -> None:
+    again = train(shapes, tmp_path / "again", epochs=8, batch_size=16, seed=1, device="cpu", cache=feature_cache)
+    assert again.model_version == trained.model_version
+    other = train(shapes, tmp_path / "other", epochs=8, batch_size=16, seed=2, device="cpu", cache=feature_cache)
+    assert other.model_version != trained.model_version
+
+
+def test_a_warm_cache_runs_no_photo_through_the_backbone(
+    trained: TrainReport, shapes: Path, feature_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features are cached by content: a second training, also of renamed photos, costs seconds."""
+
+    def forbidden(*_: Any) -> np.ndarray:
+        raise AssertionError("a cached photo went through the backbone")
+
+    monkeypatch.setattr(TorchRuntime, "features", forbidden)
+    renamed = tmp_path / "renamed"
+    for kind in KINDS:
+        (renamed / kind).mkdir(parents=True)
+        for file in (shapes / kind).glob("*.png"):
+            (renamed / kind / f"other-{file.name}").write_bytes(file.read_bytes())
+    train_only = {"train", "validation"}
+    names = read_problem(shapes, 1).split
+    for product, name in names.items():
+        if name not in train_only:  # those were never embedded by training
+            (renamed / product.replace("/", "/other-")).with_suffix(".png").unlink(missing_ok=True)
+    train(renamed, tmp_path / "m", epochs=1, seed=1, device="cpu", cache=feature_cache)
+
+
+def test_test_photos_are_never_read(shapes: Path, feature_cache: Path, tmp_path: Path) -> None:
+    """Training gives the same model when every test photo is replaced."""
+    first = train(shapes, tmp_path / "a", epochs=2, seed=1, device="cpu", cache=feature_cache)
+    import shutil
+
+    copy = Path(shutil.copytree(shapes, tmp_path / "copy"))
+    for row in read_problem(shapes, 1).of("test"):
+        Image.new("RGB", (50, 50)).save(copy / row.image.relative_to(shapes))
+    second = train(copy, tmp_path / "b", epochs=2, seed=1, device="cpu", cache=feature_cache)
+    assert second.embedding_id == first.embedding_id
+
+
+def test_no_labels_says_what_works_without(tmp_path: Path) -> None:
+    draw("disc", 0).save(tmp_path / "a.png")
+    with pytest.raises(TrainingFailed, match="index build"):
+        train(tmp_path, tmp_path / "m", device="cpu")
+
+
+def test_one_class_only_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "d" / "disc").mkdir(parents=True)
+    for number in range(4):
+        draw("disc", number).save(tmp_path / "d" / "disc" / f"{number}.png")
+    with pytest.raises(TrainingFailed, match="'disc'"):
+        train(tmp_path / "d", tmp_path / "m", device="cpu")
+
+
+def test_odd_labels_are_reported_and_kept_apart(tmp_path: Path, feature_cache: Path) -> None:
+    """A class with one photo trains on; 'Disc' and 'disc ' are two classes, and said to look alike."""
+    rows = ["image,category,split"]
+    for number in range(6):
+        for kind, label in (("disc", "disc"), ("square", "Square")):
+            draw(kind, number).save(tmp_path / f"{kind}{number}.png")
+            rows.append(f"{kind}{number}.png,{label},{'train' if number < 4 else 'validation'}")
+    draw("stripes", 0).save(tmp_path / "lonely.png")
+    draw("disc", 9).save(tmp_path / "other.png")
+    rows += ["lonely.png,lonely,train", "other.png,Disc,train", "other.png,,train"]
+    (tmp_path / "p.csv").write_text("\n".join(rows))
+    report = train(tmp_path / "p.csv", tmp_path / "m", epochs=1, device="cpu", cache=feature_cache)
+    assert report.categories == 4
+    notes = "\n".join(report.notes)
+    assert "'Disc', 'disc'" in notes
+    assert "one training photo" in notes
+    assert "'lonely'" in notes
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_old_model(
+    trained: TrainReport, shapes: Path, feature_cache: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    old = Path(shutil.copytree(trained.model, tmp_path / "m"))
+    with pytest.raises(TrainingFailed, match=r"loss is .* in epoch"):
+        train(shapes, old, epochs=3, lr=1e30, seed=1, device="cpu", cache=feature_cache)
+    assert load_bundle(old).model_version == trained.model_version
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("lr", -1.0), ("batch_size", 0)])
+def test_bad_numbers_are_named(shapes: Path, tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(BadRequest, match=name):
+        train(shapes, tmp_path / "m", **{name: value})
+
+
+def test_an_out_folder_with_other_things_is_refused_before_any_work(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "keep.txt").write_text("mine")
+    with pytest.raises(BadModel, match="not a model folder"):
+        train(shapes, tmp_path, device="cpu")
+    assert (tmp_path / "keep.txt").read_text() == "mine"
+
+
+def test_evaluate_repeats_the_model_s_own_split_and_names_an_empty_one(
+    trained: TrainReport, tmp_path: Path, feature_cache: Path
+) -> None:
+    (tmp_path / "d" / "disc").mkdir(parents=True)
+    draw("disc", 0).save(tmp_path / "d" / "disc" / "0.png")
+    with pytest.raises(BadData, match=r"no (test|train) photos"):
+        evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
+    assert json.loads((Path(trained.model) / "training.json").read_text())["seed"] == 1
+
+
+def test_general_axes_are_the_principal_ones() -> None:
+    """The g block keeps the directions of most spread, centred: checked against numpy's SVD."""
+    from indexer.model import backbones
+    from indexer.model.network import Neck
+    from indexer.native import torch
+
+    spec = linear.linear_spec(backbones.find("resnet18"), 2, 41)
+    rng = np.random.default_rng(0)
+    features = (np.abs(rng.normal(size=(41, 512))) * np.linspace(3, 0.1, 512)).astype(np.float32)
+    neck = Neck(spec)
+    linear._fit_general(neck, torch.from_numpy(features))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    _, _, axes = np.linalg.svd(unit - unit.mean(0), full_matrices=False)
+    cosine = np.abs((neck.general.numpy()[:10] * axes[:10]).sum(1))
+    np.testing.assert_allclose(cosine, 1.0, atol=1e-3)
+    assert neck.general.shape == (40, 512)
