@@ -39,8 +39,8 @@ class TorchRuntime:
         self.spec = network.spec
         self.device = choose_device(device)
         self.shrink_to = shrink_to(network.spec.preprocess)  # what ``images.decode`` is to be told
-        self._network: Any = network.eval()
-        self._network.to(self.device, memory_format=torch.channels_last)
+        self._network: Any = network.eval().to(self.device)
+        self._network.to(memory_format=torch.channels_last)
 
     @property
     def backbone_digest(self) -> str:

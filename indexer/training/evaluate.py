@@ -65,7 +65,7 @@ def evaluate(
     require_rows(problem.of("train"), "train", data)
     features = photo_features(wanted, embedder, cache=cache, progress=progress)
     split_of = np.array([problem.split[row.product_id] for row in features.rows])
-    sets = {name: _photos(features, embedder, split_of == name) for name in names}
+    sets = {name: evaluation_photos(features, embedder, split_of == name) for name in names}
     require_rows(sets[split].rows, f"readable {split}", data)
     queries, gallery = sets[split], sets["train"]
 
@@ -98,8 +98,8 @@ def _add(report: dict[str, Any], part: _Part) -> None:
     report["intervals"].update(part.intervals)
 
 
-def _photos(features: Features, runtime: TorchRuntime, chosen: np.ndarray) -> Photos:
-    """Embedded as search has them: stored as float16."""
+def evaluation_photos(features: Features, runtime: TorchRuntime, chosen: np.ndarray) -> Photos:
+    """The ``chosen`` (bool [N]) photos, embedded as search has them: stored as float16."""
     numbers = np.flatnonzero(chosen)
     vectors = runtime.embed_features(features.values[numbers]).astype(np.float16).astype(np.float32)
     return Photos([features.rows[number] for number in numbers], vectors, features.pixels[numbers])
@@ -111,8 +111,8 @@ def _weights(rows: list[Row]) -> np.ndarray:
 
 def _classification(bundle: Bundle, embedder: Embedder, queries: Photos) -> _Part:
     """Over the query photos that have a category; one the model does not know counts as wrong."""
-    keys = ("accuracy", "top5_accuracy", "macro_precision", "macro_recall", "macro_f1")
-    keys = (*keys, "accuracy_by_level", "ece", "per_class")
+    figures = ("accuracy", "top5_accuracy", "macro_precision", "macro_recall", "macro_f1", "ece")
+    keys = (*figures, "accuracy_by_level", "per_class")
     chosen = [number for number, row in enumerate(queries.rows) if row.category]
     if not bundle.spec.head("category") or not chosen:
         return _Part({"n": len(chosen), **dict.fromkeys(keys)}, {})

@@ -64,7 +64,7 @@ def fit(
 
     ``g`` is a PCA of the training features, fitted without labels; ``a`` is a small MLP; the head reads the whole
     embedding. Against overfitting: dropout, label smoothing, mixup of features (Zhang et al. 2018; alpha 1) and a
-    moving average of the weights, which is what validation judges. Raises ``TrainingFailed`` where the loss is not finite.
+    moving average of the weights, which is what validation judges. Raises ``TrainingFailed`` for a loss not finite.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)

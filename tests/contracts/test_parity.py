@@ -1,0 +1,101 @@
+"""Training's evaluation and the service give the same embedding for the same bytes, and so the same answers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.build import build_index
+from indexer.catalog.dataset import Row, read_dataset
+from indexer.catalog.imports import import_dataset
+from indexer.home import Home
+from indexer.model.embedder import Embedder
+from indexer.model.registry import register
+from indexer.training.evaluate import Photos, evaluation_photos
+from indexer.training.features import photo_features
+from indexer.training.run import train
+from service.engine import Engine, Source
+from service.settings import Settings
+from tests.indexer.training.conftest import KINDS, draw
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos that a careless path treats differently: large and small JPEG, turned by EXIF, CMYK, alpha, grey."""
+    folder = tmp_path_factory.mktemp("parity")
+    for kind in KINDS:
+        (folder / kind).mkdir()
+        for number in range(8):
+            draw(kind, number).save(folder / kind / f"{number}.png")
+        large = draw(kind, 50).resize((1500, 1250), Image.Resampling.BICUBIC)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        large.save(folder / kind / "turned.jpg", exif=exif.tobytes(), quality=90)
+        draw(kind, 51).resize((900, 700)).convert("CMYK").save(folder / kind / "cmyk.jpg")
+        draw(kind, 52).convert("RGBA").save(folder / kind / "alpha.png")
+        draw(kind, 53).convert("L").save(folder / kind / "grey.webp")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    work = tmp_path_factory.mktemp("parity-home")
+    train(folder, work / "model", epochs=4, device="cpu", cache=work / "cache")
+    home = Home.create(work / "home")
+    import_dataset(home, read_dataset(folder))
+    build_index(home, bundle=register(home, work / "model"), device="cpu", activate=True)
+    return home
+
+
+def evaluated(home: Home, rows: list[Row], cache: Path) -> Photos:
+    active = home.active()
+    assert active is not None
+    embedder = Embedder(register(home, home.models / active.model_version), device="cpu")
+    return evaluation_photos(photo_features(rows, embedder, cache=cache), embedder, np.ones(len(rows), bool))
+
+
+def test_training_and_serving_give_the_same_embedding(home: Home, folder: Path, tmp_path: Path) -> None:
+    """For every photo, the vector that evaluation ranks by is the one the service computes for an upload and stores."""
+    rows = read_dataset(folder).rows
+    photos = evaluated(home, rows, tmp_path)
+    with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
+        snapshot = engine.ready()
+        for row, vector in zip(photos.rows, photos.vectors, strict=True):
+            pid = engine._catalog.pid(row.product_id)
+            assert pid is not None
+            stored = snapshot.live.vectors_of(pid)[1][0]
+            assert float(stored @ vector) == pytest.approx(1.0, abs=2e-3), row.image
+            np.testing.assert_allclose(stored, vector, atol=2e-3, err_msg=str(row.image))
+            answer = engine.search(Source(image=row.image.read_bytes()), k=1)["results"][0]
+            assert answer["score"] == pytest.approx(1.0, abs=2e-3)
+
+
+def test_training_and_serving_give_the_same_probabilities(home: Home, folder: Path, tmp_path: Path) -> None:
+    from indexer.decisions.calibration import probabilities
+
+    rows = [row for row in read_dataset(folder).rows if row.image.suffix != ".png"]
+    photos = evaluated(home, rows, tmp_path)
+    active = home.active()
+    assert active is not None
+    bundle = register(home, home.models / active.model_version)
+    logits = Embedder(bundle, device="cpu").logits(photos.vectors)["category"]
+    chances = probabilities(logits, bundle.decision.temperature)
+    with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
+        for row, chance in zip(rows, chances, strict=True):
+            found = engine.classify(Source(image=row.image.read_bytes()), top=len(KINDS))["categories"]
+            served = {tuple(entry["path"]): entry["probability"] for entry in found}
+            wanted = {category.path: float(p) for category, p in zip(bundle.decision.categories, chance, strict=True)}
+            assert served == pytest.approx(wanted, abs=0.01), row.image
+
+
+def test_an_upload_and_the_stored_original_have_a_cosine_of_one(home: Home) -> None:
+    """The same pixels sent again in another lossless container are the same photo to the network."""
+    stream = io.BytesIO()
+    draw("disc", 0).save(stream, "BMP")
+    with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
+        best = engine.search(Source(image=stream.getvalue()), k=1)["results"][0]
+    assert (best["product_id"], best["score"]) == ("disc/0", pytest.approx(1.0, abs=2e-3))
