@@ -140,6 +140,17 @@ def test_hundreds_of_equal_photos_are_ordered_by_row() -> None:
         assert hits.rows.tolist() == list(range(500, 520))
 
 
+@pytest.mark.parametrize("name", ["exact", "flat"])
+@pytest.mark.parametrize("k", [300, 310, 700])
+def test_ties_behind_better_rows_are_ordered_by_row(name: str, k: int) -> None:
+    """Better rows that are seen after a long tie push out its last rows, not its first."""
+    query = unit(np.random.default_rng(2).standard_normal((1, DIM)))
+    vectors = np.repeat(clustered(8, DIM)[:1], 1500, axis=0)
+    vectors[1200:] = query.astype(np.float16)
+    hits = KINDS[name](vectors).search(query, k)[0]
+    assert hits.rows.tolist() == [*range(1200, 1500), *range(k - 300)]
+
+
 def test_scores_do_not_depend_on_the_company(index: VectorIndex) -> None:
     """A query's answer is the same to the last bit alone and in a batch, for k = 5 and for k = 50."""
     together = index.search(QUERIES, 50, params=EVERYWHERE)

@@ -178,6 +178,26 @@ def test_shared_photos_tie_by_pid_across_base_and_delta(tmp_path: Path) -> None:
         assert len(set(hits.scores.tolist())) == 1
 
 
+def test_ties_beyond_the_first_look_come_before_later_products(tmp_path: Path) -> None:
+    """Where the first rows of a long tie are excluded, its later ones still come before a newer product."""
+    live = LiveIndex(base_of(tmp_path, {pid: [(7, CORPUS[0])] for pid in range(1, 60)}))
+    same = CORPUS[:1].astype(np.float32)
+    live.apply(sequence=1, upserts={pid: ([7], same) for pid in range(1000, 1010)})
+    assert live.search(same, 5, exclude=range(1, 20))[0].pids.tolist() == [20, 21, 22, 23, 24]
+
+
+def test_min_score_cuts_no_list_short(tmp_path: Path) -> None:
+    """A limit that all products reach changes nothing, even where one product holds all the nearest photos."""
+    shop = many(50, 1)
+    shop[1] = [(100 + i, shop[1][0][1]) for i in range(90)]
+    live = LiveIndex(base_of(tmp_path, shop))
+    query = shop[1][0][1].astype(np.float32)
+    assert len(live.search(query[None], 30, min_score=-1.0)[0]) == 30
+    found = live.search(query[None], 50, min_score=0.5)[0]
+    assert_same(found, answer(shop, query, 50, min_score=0.5))
+    assert 0 < len(found) < 50
+
+
 def test_emptied_index_gives_nothing_and_fills_again(tmp_path: Path) -> None:
     """All products deleted: no hits, no error; the next upsert is found."""
     live = LiveIndex(base_of(tmp_path, many(40, 2)))

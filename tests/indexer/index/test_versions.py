@@ -217,7 +217,7 @@ def crash_at_step(home: Home, monkeypatch: pytest.MonkeyPatch, step: int) -> boo
 
 
 def test_numbers_are_never_used_twice(home: Home) -> None:
-    """Not after a removal, nor when the counter's file is lost while later versions stand."""
+    """Not after a removal, nor when the counter's file is lost while later versions stand or are active."""
     first, second = publish(home), publish(home)
     assert (first, second) == ("v000001", "v000002")
     shutil.rmtree(home.indexes / second)
@@ -225,6 +225,9 @@ def test_numbers_are_never_used_twice(home: Home) -> None:
     assert third == "v000003"
     (home.indexes / "LAST").write_text("garbage")
     assert publish(home) == "v000004"
+    activate(home, publish(home))
+    shutil.rmtree(home.indexes)  # even then the active pair remembers
+    assert publish(home) == "v000006"
 
 
 def test_rollback_returns_and_returns_again(home: Home) -> None:
