@@ -38,9 +38,9 @@ class Settings:
     max_image_bytes: int = 32 * 2**20
     max_image_pixels: int = 64_000_000
     max_body_bytes: int = 64 * 2**20  # a whole request; base64 needs a third more than the photo
-    threads: int = 16  # of the web server; one more owns the network
+    threads: int = 40  # of the web server; one more owns the network
     max_batch: int = 8  # photos in one pass of the network
-    max_waiting: int = 12  # requests that may wait for the network; the next one gets 503
+    max_waiting: int = 32  # requests that may wait for the network; the next one gets 503
     poll_s: float = 0.2  # how often other processes' writes and activations are looked for
 
     def __post_init__(self) -> None:
