@@ -38,6 +38,8 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
     seconds: dict[str, float] = {}
 
     with _step("draw the sample catalog", "catalog", seconds), progress("draw") as counter:
+        if not catalog.exists():
+            shutil.rmtree(model, ignore_errors=True)  # it was trained on other photos
         manifest = _draw_once(catalog, counter)
     with _step("train", "train", seconds):
         _train_once(manifest, model)
