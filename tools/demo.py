@@ -180,10 +180,8 @@ def free_port(wanted: int | None) -> int:
 
 
 def serve(home: Path, *, port: int | None = None) -> None:
-    """Serve the page until interrupted; its address is printed first."""
+    """Serve the page until interrupted; the server prints its address."""
     from service.app import serve as run
     from service.settings import Settings
 
-    settings = Settings.make(home=home, port=free_port(port))
-    say(f"The page: http://{settings.host}:{settings.port}/   (Ctrl-C ends it)")
-    run(settings)
+    run(Settings.make(home=home, port=free_port(port)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> N
     result = job.demo(**given(folder=folder))
     answer(result, as_json, job.show)
     if serve:
-        job.serve(result["home"], port=port)
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():  # stdout holds one document and nothing else
+            job.serve(result["home"], port=port)
 
 
 @click.command()
