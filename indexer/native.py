@@ -8,8 +8,6 @@ import os
 # machine; without it OpenMP takes every core, which is right for one process that owns one model.
 if "CATALENS_THREADS" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", os.environ["CATALENS_THREADS"])
-# A worker that waits must not spin: the server's own threads need the core.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 

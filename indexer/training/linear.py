@@ -78,7 +78,7 @@ def fit(
         both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=False
     )
 
-    optimiser = torch.optim.AdamW(both.parameters(), lr=lr, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(both.parameters(), lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
     batches = (len(features) + batch_size - 1) // batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=max(epochs * batches, 2))
     history: list[dict[str, float]] = []
