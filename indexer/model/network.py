@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexer.model import backbones
+from indexer.model import backbones, colour
 from indexer.model.spec import ModelSpec
 from indexer.native import torch
 
@@ -20,17 +20,17 @@ def unit(vectors: Any) -> Any:
 
 
 class Neck(nn.Module):
-    """Pooled features [N, F] -> embedding [N, D] = [sqrt(w_a) a ; sqrt(w_g) g], every block a unit vector.
+    """Described photos [N, F (+ K)] -> embedding [N, D], e.g. [sqrt(w_a) a ; sqrt(w_c) c ; sqrt(w_g) g], unit blocks.
 
-    ``g`` (general): centred unit features, projected by PCA when the model was trained, else the features as they are.
-    ``a`` (article and style): a small MLP on the same centred features, trained with labels; absent without labels.
+    ``g`` (general): centred unit features, linearly projected when the model was trained, else the features as they
+    are; no label shapes it. ``a`` (article and style): a small MLP on the same features, trained with labels.
+    ``c`` (colour): a small MLP on the colour statistics [N, K] beside them, trained with the colour attribute.
     """
-
-    HIDDEN = 512
 
     def __init__(self, spec: ModelSpec, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.blocks = spec.blocks
+        self.features = spec.feature_dim
         width = {block.name: block.dim for block in spec.blocks}
         self.mean: Any
         self.spread: Any
@@ -39,29 +39,39 @@ class Neck(nn.Module):
         if self.projected:
             self.register_buffer("mean", torch.zeros(spec.feature_dim))
             self.register_buffer("spread", torch.ones(()))
-            self.register_buffer("general", torch.zeros(width["g"], spec.feature_dim))
+            self.general = nn.Parameter(torch.zeros(width["g"], spec.feature_dim))
         self.article: Any = None
+        self.colour: Any = None
+        self.colour_mean: Any
+        self.colour_spread: Any
         if "a" in width:
-            self.article = nn.Sequential(
-                nn.Dropout(dropout),
-                nn.Linear(spec.feature_dim, self.HIDDEN),
-                nn.GELU(),
-                nn.Dropout(dropout),
-                nn.Linear(self.HIDDEN, width["a"]),
-            )
+            self.article = _mlp(spec.feature_dim, 512, width["a"], dropout)
+        if "c" in width:
+            self.register_buffer("colour_mean", torch.zeros(colour.WIDTH))
+            self.register_buffer("colour_spread", torch.ones(colour.WIDTH))
+            self.colour = _mlp(spec.feature_dim + colour.WIDTH, 256, width["c"], dropout)
 
-    def forward(self, features: Any) -> Any:
-        inputs = unit(features)
+    def parts(self, described: Any) -> dict[str, Any]:
+        """Block name -> [N, dim] of length sqrt(weight), in the order of the embedding."""
+        inputs = unit(described[:, : self.features])
         if self.projected:
             inputs = (inputs - self.mean) / self.spread
-        parts = []
-        for block in self.blocks:
-            part = self.article(inputs) if block.name == "a" else self._general(inputs)
-            parts.append(unit(part) * block.weight**0.5)
-        return torch.cat(parts, dim=1)
+        raw = {"g": inputs @ self.general.T if self.projected else inputs}
+        if self.article is not None:
+            raw["a"] = self.article(inputs)
+        if self.colour is not None:
+            statistics = (described[:, self.features :] - self.colour_mean) / self.colour_spread
+            raw["c"] = self.colour(torch.cat([statistics, inputs], dim=1))
+        return {block.name: unit(raw[block.name]) * block.weight**0.5 for block in self.blocks}
 
-    def _general(self, inputs: Any) -> Any:
-        return inputs @ self.general.T if self.projected else inputs
+    def forward(self, described: Any) -> Any:
+        return torch.cat(list(self.parts(described).values()), dim=1)
+
+
+def _mlp(width: int, hidden: int, out: int, dropout: float) -> Any:
+    return nn.Sequential(
+        nn.Dropout(dropout), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, out)
+    )
 
 
 class Heads(nn.Module):
@@ -75,7 +85,10 @@ class Heads(nn.Module):
         self.names = tuple(head.name for head in spec.heads)  # free text, so not fit for module names
         self.linear = nn.ModuleList([nn.Linear(spec.dim, len(head.classes)) for head in spec.heads])
 
-    def forward(self, embedding: Any) -> dict[str, Any]:
+    def forward(self, embedding: Any, only: str | None = None) -> Any:
+        """Logits of every head by name; with ``only`` the logits of that one."""
+        if only is not None:
+            return self.linear[self.names.index(only)](embedding * self.SCALE)
         return {name: linear(embedding * self.SCALE) for name, linear in zip(self.names, self.linear, strict=True)}
 
 
@@ -86,6 +99,7 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.backbone = backbone
+        self.colour = colour.ColourStatistics(spec.preprocess)
         self.neck = Neck(spec)
         self.heads = Heads(spec)
 
@@ -94,6 +108,15 @@ class Network(nn.Module):
         """The right shapes with weights still to be loaded."""
         return cls(spec, backbones.build(spec.backbone, random=True))
 
+    def describe(self, photos: Any) -> Any:
+        """Network input -> [N, F], pooled features; with a colour block [N, F + K], colour statistics behind them."""
+        return self.describe_whole(photos) if self.spec.block("c") else self.backbone(photos)
+
+    def describe_whole(self, photos: Any) -> Any:
+        """Network input -> [N, F + K], whatever blocks there are: what training caches."""
+        pooled = self.backbone(photos)
+        return torch.cat([pooled, self.colour(photos).to(pooled.dtype)], dim=1)
+
     def forward(self, photos: Any) -> tuple[Any, dict[str, Any]]:
-        embedding = self.neck(self.backbone(photos))
+        embedding = self.neck(self.describe(photos))
         return embedding, self.heads(embedding)

@@ -9,6 +9,7 @@ import numpy as np
 
 from indexer.errors import BadRequest
 from indexer.images import Photo
+from indexer.model import colour
 from indexer.model.bundle import tensors_digest
 from indexer.model.network import Network
 from indexer.model.preprocess import photos_to_pixels, shrink_to, to_batch
@@ -49,14 +50,19 @@ class TorchRuntime:
 
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:
         """Decoded photos -> unit vectors [N, D]."""
-        return self._run(photos, lambda batch: self._network.neck(self._network.backbone(batch)), self.spec.dim)
+        return self._run(photos, lambda batch: self._network.neck(self._network.describe(batch)), self.spec.dim)
 
     def features(self, photos: Sequence[Photo]) -> np.ndarray:
-        """Decoded photos -> the backbone's pooled features [N, F]."""
-        return self._run(photos, self._network.backbone, self.spec.feature_dim)
+        """Decoded photos -> [N, F + K]: the backbone's pooled features, and colour statistics behind them."""
+        return self._run(photos, self._network.describe_whole, self.feature_width)
+
+    @property
+    def feature_width(self) -> int:
+        """F + K, the length of a row of ``features``."""
+        return self.spec.feature_dim + colour.WIDTH
 
     def embed_features(self, features: np.ndarray) -> np.ndarray:
-        """Pooled features [N, F] -> unit vectors [N, D]: the rest of the way that ``embed`` goes."""
+        """Features [N, F + K] -> unit vectors [N, D]: the rest of the way that ``embed`` goes."""
         with torch.inference_mode():
             batch = torch.from_numpy(np.asarray(features, np.float32)).to(self.device)
             return self._network.neck(batch).cpu().numpy()

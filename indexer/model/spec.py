@@ -57,6 +57,9 @@ class ModelSpec:
         """D, the length of the embedding."""
         return sum(block.dim for block in self.blocks)
 
+    def block(self, name: str) -> Block | None:
+        return next((block for block in self.blocks if block.name == name), None)
+
     def head(self, name: str) -> Head | None:
         return next((head for head in self.heads if head.name == name), None)
 

@@ -135,7 +135,7 @@ def _photo_features(
             skipped.append(Skipped(rows[number].where, f"{rows[number].image}: {broken[key]}"))
         else:
             kept.append(number)
-    width = runtime.spec.feature_dim
+    width = runtime.feature_width
     return Features(
         rows=[rows[number] for number in kept],
         values=np.stack([known[hashes[n]][1] for n in kept]) if kept else np.empty((0, width), np.float16),
@@ -148,5 +148,5 @@ def _photo_features(
 def _features_id(runtime: TorchRuntime) -> str:
     """Names the backbone's weights and the preprocessing: two models that share both share the cache."""
     digest = hashlib.sha256(canonical_json(runtime.spec.embedding_part()["preprocess"]))
-    digest.update(runtime.backbone_digest.encode())
+    digest.update(f"{runtime.feature_width} {runtime.backbone_digest}".encode())
     return "f" + digest.hexdigest()[:32]

@@ -1,10 +1,10 @@
-"""Recipe ``linear``: a frozen backbone's cached features -> neck and category head, in seconds."""
+"""Recipe ``linear``: a frozen backbone's cached features -> neck and heads, in seconds."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,11 @@ from indexer.errors import TrainingFailed
 from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.native import torch
+from indexer.training.targets import CATEGORY, Target, colour_target
 
 functional = torch.nn.functional
-NECK_DIM = 256  # of each block: together 512, half a kilobyte as one byte each
+NECK_DIM = 512  # of all blocks together
+COLOUR_DIM = 64
 DROPOUT = 0.4
 LABEL_SMOOTHING = 0.1
 WEIGHT_DECAY = 1e-2
@@ -32,27 +34,43 @@ class Fitted:
     heads: Heads
     temperature: float
     best_epoch: int
-    history: list[dict[str, float]]  # per epoch: loss, validation_accuracy, validation_nll
+    history: list[dict[str, Any]]  # per epoch: loss, validation accuracy by head, NLL of the category
+
+    def blocks(self, described: np.ndarray) -> dict[str, np.ndarray]:
+        """Block name -> unit vectors float32 [N, dim] of described photos [N, F + K]."""
+        with torch.inference_mode():
+            parts = self.neck.parts(torch.from_numpy(np.asarray(described, np.float32)))
+            return {name: unit(part).numpy() for name, part in parts.items()}
 
 
-def linear_spec(backbone: Any, classes: int, train_photos: int) -> ModelSpec:
-    """The spec of a ``linear`` model on ``backbone`` (a ``backbones.Backbone``)."""
-    general = min(NECK_DIM, backbone.feature_dim, max(train_photos - 1, 1))
+def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> ModelSpec:
+    """The spec of a model on ``backbone`` (a ``backbones.Backbone``) for ``targets``, the category first.
+
+    Blocks: a and g, and c where a target names a colour; of one size each but for the colour's, which is small.
+    """
+    coloured = colour_target(targets) is not None
+    half = NECK_DIM // 2
+    general = min(half - (COLOUR_DIM if coloured else 0), backbone.feature_dim, max(train_photos - 1, 1))
+    blocks = [Block("a", half, 0.5), Block("g", general, 0.5)]
+    if coloured:
+        blocks = [Block("a", half, 0.4), Block("c", COLOUR_DIM, 0.2), Block("g", general, 0.4)]
     return ModelSpec(
         format=FORMAT,
         backbone=backbone.name,
         feature_dim=backbone.feature_dim,
         numeric="fp32",
         preprocess=backbone.preprocess,
-        blocks=(Block("a", NECK_DIM, 0.5), Block("g", general, 0.5)),
-        heads=(Head("category", tuple(range(classes))),),
+        blocks=tuple(blocks),
+        heads=tuple(Head(target.name, tuple(range(len(target.values)))) for target in targets),
     )
 
 
 def fit(
     spec: ModelSpec,
-    train: tuple[np.ndarray, np.ndarray],
-    validation: tuple[np.ndarray, np.ndarray],
+    described: np.ndarray,
+    targets: Sequence[Target],
+    train: np.ndarray,
+    held: np.ndarray,
     *,
     epochs: int,
     lr: float,
@@ -60,37 +78,40 @@ def fit(
     seed: int,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Fitted:
-    """Features [N, F] and class columns [N] -> neck and head; the epoch of best validation accuracy (then NLL) is kept.
+    """Described photos [N, F (+ K)] and targets -> neck and heads; the epoch of best mean validation accuracy is kept.
 
-    ``g`` is a PCA of the training features, fitted without labels; ``a`` is a small MLP; the head reads the whole
-    embedding. Against overfitting: dropout, label smoothing, mixup of features (Zhang et al. 2018; alpha 1) and a
-    moving average of the weights, which is what validation judges. Raises ``TrainingFailed`` for a loss not finite.
+    ``train`` and ``held`` are bool [N]; ``targets`` are in the order of ``spec.heads``. ``g`` is a PCA of the training
+    features, fitted without labels; ``a`` and ``c`` are small MLPs; every head reads the whole embedding, but only
+    its own block learns from it (colour shapes c, all else a). Against overfitting: dropout, label smoothing, mixup
+    of features (Zhang et al. 2018; alpha 1) and a moving average of the weights, which is what validation judges.
+    Raises ``TrainingFailed`` for a loss that is not finite.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    features, labels = unit(torch.from_numpy(train[0].astype(np.float32))), torch.from_numpy(train[1])
-    targets = functional.one_hot(labels, len(spec.heads[0].classes)).float()
-    held_features, held_labels = torch.from_numpy(validation[0].astype(np.float32)), validation[1]
+    photos = torch.from_numpy(described.astype(np.float32))
+    photos = torch.cat([unit(photos[:, : spec.feature_dim]), photos[:, spec.feature_dim :]], dim=1)
+    wanted = [_one_hot(target) for target in targets]
     neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
-    _fit_general(neck, features)
+    fit_statistics(neck, photos[train])
     both = torch.nn.ModuleList([neck, heads])
     average: Any = torch.optim.swa_utils.AveragedModel(
         both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=False
     )
-
-    optimiser = torch.optim.AdamW(both.parameters(), lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
-    batches = (len(features) + batch_size - 1) // batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=max(epochs * batches, 2))
-    history: list[dict[str, float]] = []
+    learned = [weight for name, weight in both.named_parameters() if not name.endswith("general")]
+    optimiser = torch.optim.AdamW(learned, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
+    pool = torch.from_numpy(np.flatnonzero(train))
+    steps = epochs * -(-len(pool) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=max(steps, 2))
+    history: list[dict[str, Any]] = []
     best: tuple[tuple[float, float], int, Any] | None = None
     for epoch in range(epochs):
         neck.train()
         losses = []
-        for chosen in torch.randperm(len(features)).split(batch_size):
+        for chosen in pool[torch.randperm(len(pool))].split(batch_size):
             share, other = float(rng.beta(1.0, 1.0)), chosen[torch.randperm(len(chosen))]
-            mixed = share * features[chosen] + (1 - share) * features[other]
-            wanted = share * targets[chosen] + (1 - share) * targets[other]
-            loss = functional.cross_entropy(heads(neck(mixed))["category"], wanted, label_smoothing=LABEL_SMOOTHING)
+            parts = neck.parts(share * photos[chosen] + (1 - share) * photos[other])
+            mixed = [share * target[chosen] + (1 - share) * target[other] for target in wanted]
+            loss = heads_loss(heads, parts, mixed, targets)
             if not torch.isfinite(loss):
                 raise TrainingFailed(f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}")
             optimiser.zero_grad()
@@ -99,39 +120,97 @@ def fit(
             schedule.step()
             average.update_parameters(both)
             losses.append(loss.item())
-        entry = {"loss": float(np.mean(losses))}
-        if len(held_labels):
-            logits = _logits(average.module[0], average.module[1], held_features)
-            entry["validation_accuracy"] = float((logits.argmax(1) == held_labels).mean())
-            entry["validation_nll"] = negative_log_likelihood(logits, held_labels)
-            rank = (entry["validation_accuracy"], -entry["validation_nll"])
-        else:
-            rank = (0.0, float(epoch))  # nothing to choose by: the last epoch stays
-        history.append(entry)
+        entry, rank = judge(_logits(average.module[0], average.module[1], photos[held]), targets, held)
+        history.append({"loss": float(np.mean(losses)), **entry})
+        rank = rank or (0.0, float(epoch))  # nothing to choose by: the last epoch stays
         if best is None or rank > best[0]:
             best = rank, epoch, copy.deepcopy(average.module.state_dict())
         if progress:
             progress("epochs", epoch + 1, epochs)
     assert best is not None
     both.load_state_dict(best[2])
-    temperature = fit_temperature(_logits(neck, heads, held_features), held_labels) if len(held_labels) else 1.0
+    logits, labels = _logits(neck, heads, photos[held])[CATEGORY], targets[0].columns[held]
+    temperature = fit_temperature(logits[labels >= 0], labels[labels >= 0])
     return Fitted(spec, neck.eval(), heads.eval(), temperature, best[1] + 1, history)
 
 
-def _fit_general(neck: Neck, features: Any) -> None:
-    """Centre, spread and principal axes of the unit features; not whitened, which was worse on held-out photos."""
+def fit_statistics(neck: Neck, photos: Any) -> None:
+    """Centre, spread and principal axes of the unit features, not whitened (worse on held-out photos); and colours'."""
+    if neck.colour is not None:
+        statistics = photos[:, neck.features :]
+        neck.colour_mean.copy_(statistics.mean(0))
+        neck.colour_spread.copy_(statistics.std(0).clamp_min(1e-3))
     if not neck.projected:
         return
-    inputs = unit(features).double()
+    inputs = unit(photos[:, : neck.features]).double()
     mean = inputs.mean(0)
     centred = inputs - mean
     _, axes = torch.linalg.eigh(centred.T @ centred)  # ascending
     neck.mean.copy_(mean)
     neck.spread.copy_(centred.std().clamp_min(1e-6))
-    neck.general.copy_(axes.flip(1)[:, : neck.general.shape[0]].T)
+    with torch.no_grad():
+        neck.general.copy_(axes.flip(1)[:, : neck.general.shape[0]].T)
 
 
-def _logits(neck: Neck, heads: Heads, features: Any) -> np.ndarray:
+def heads_loss(heads: Heads, parts: dict[str, Any], wanted: Sequence[Any], targets: Sequence[Target]) -> Any:
+    """Sum over the heads of the cross-entropy on smoothed targets [B, C]; a row of zeros is an unlabelled photo."""
+    coloured = colour_target(targets)
+    total: Any = 0.0
+    for target, truth in zip(targets, wanted, strict=True):
+        own = "c" if target is coloured else "a"
+        embedding = torch.cat([part if name == own else part.detach() for name, part in parts.items()], dim=1)
+        known = truth.sum(1, keepdim=True)
+        smooth = truth * (1 - LABEL_SMOOTHING) + known * LABEL_SMOOTHING / truth.shape[1]
+        losses = -(smooth * functional.log_softmax(heads(embedding, target.name), dim=1)).sum(1)
+        total = total + losses.sum() / known.sum().clamp_min(1e-6)
+    return total
+
+
+def judge(
+    logits: dict[str, np.ndarray], targets: Sequence[Target], held: np.ndarray
+) -> tuple[dict[str, Any], tuple[float, float] | None]:
+    """What validation says: figures for the history, and a rank (mean accuracy, then NLL of the category) or None."""
+    accuracy: dict[str, float] = {}
+    entry: dict[str, Any] = {"validation_accuracy": None, "validation_nll": None, "validation_heads": accuracy}
+    for target in targets:
+        columns = target.columns[held]
+        known = columns >= 0
+        if known.any():
+            accuracy[target.name] = float((logits[target.name][known].argmax(1) == columns[known]).mean())
+            if target.name == CATEGORY:
+                entry["validation_accuracy"] = accuracy[CATEGORY]
+                entry["validation_nll"] = negative_log_likelihood(logits[CATEGORY][known], columns[known])
+    rank = (float(np.mean(list(accuracy.values()))), -(entry["validation_nll"] or 0.0)) if accuracy else None
+    return entry, rank
+
+
+def reweigh(fitted: Fitted, weights: dict[str, float]) -> Fitted:
+    """The same model with other block weights; the heads' columns are rescaled, so no logit changes."""
+    blocks = tuple(replace(block, weight=weights[block.name]) for block in fitted.spec.blocks)
+    spec = replace(fitted.spec, blocks=blocks)
+    scale = torch.cat(
+        [
+            torch.full((old.dim,), (old.weight / new.weight) ** 0.5)
+            for old, new in zip(fitted.spec.blocks, spec.blocks, strict=True)
+        ]
+    )
+    neck, heads = Neck(spec), Heads(spec)
+    neck.load_state_dict(fitted.neck.state_dict())
+    heads.load_state_dict(fitted.heads.state_dict())
+    with torch.no_grad():
+        for weight in heads.linear.parameters():
+            if weight.ndim == 2:
+                weight.mul_(scale)
+    return replace(fitted, spec=spec, neck=neck.eval(), heads=heads.eval())
+
+
+def _one_hot(target: Target) -> Any:
+    """float32 [N, C]; zeros where the label is not known."""
+    columns = torch.from_numpy(target.columns)
+    return functional.one_hot(columns.clamp_min(0), len(target.values)).float() * (columns >= 0)[:, None]
+
+
+def _logits(neck: Neck, heads: Heads, photos: Any) -> dict[str, np.ndarray]:
     neck.eval()
     with torch.inference_mode():
-        return heads(neck(features))["category"].numpy()
+        return {name: values.numpy() for name, values in heads(neck(photos)).items()}

@@ -16,10 +16,12 @@ from indexer.model.bundle import check_out, write_bundle
 from indexer.model.decision import Decision
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime, choose_device
-from indexer.training.data import categories_of, category_columns, label_notes, read_problem, require_rows
+from indexer.training.blocks import choose_weights
+from indexer.training.data import categories_of, label_notes, read_problem, require_rows
 from indexer.training.features import Progress, photo_features
-from indexer.training.linear import fit, linear_spec
+from indexer.training.linear import fit, linear_spec, reweigh
 from indexer.training.tags import Photos, fit_tags, votes_of
+from indexer.training.targets import attribute_targets, category_target
 
 RECIPES = ("linear",)
 
@@ -33,7 +35,7 @@ class TrainReport:
     embedding_id: str
     photos: dict[str, int]  # split -> photos used
     categories: int
-    validation: dict[str, float | None]
+    validation: dict[str, Any]  # accuracy, nll, heads {name: accuracy}, tags_f1
     best_epoch: int
     seconds: dict[str, float]
     notes: list[str]
@@ -75,51 +77,71 @@ def train(
     categories = categories_of(problem.of("train"))
     notes = [*problem.notes, *label_notes(problem, categories)]
     found = backbones.find(backbone)
-    spec = linear_spec(found, len(categories), len(problem.of("train")))
-    network = Network(spec, backbones.build(backbone, weights=weights))
-    runtime = TorchRuntime(network, device=device)
+    network = Network(linear_spec(found, (), 1), backbones.build(backbone, weights=weights))
     wanted = problem.of("train") + problem.of("validation")
-    features = photo_features(wanted, runtime, cache=cache, progress=progress)
+    features = photo_features(wanted, TorchRuntime(network, device=device), cache=cache, progress=progress)
     features_at = time.perf_counter()
     split = np.array([problem.split[row.product_id] for row in features.rows])
-    columns = category_columns(features.rows, categories)
-    labelled = columns >= 0
-    in_train, in_validation = labelled & (split == "train"), labelled & (split == "validation")
-    require_rows([row for row, use in zip(features.rows, in_train, strict=True) if use], "readable train", data)
-    if not in_validation.any():
+    category = category_target(features.rows, categories)
+    in_train, in_held = split == "train", split == "validation"
+    described = features.values.astype(np.float32)
+    attributes, dropped = attribute_targets(features.rows, described, in_train, in_held, problem.dataset.types)
+    notes += dropped
+    targets = [category, *attributes]
+    labelled = np.logical_or.reduce([target.columns >= 0 for target in targets])
+    require_rows(
+        [row for row, use in zip(features.rows, in_train & labelled, strict=True) if use], "labelled train", data
+    )
+    if not (in_held & (category.columns >= 0)).any():
         notes.append("no validation photos: the last epoch is kept, probabilities are not calibrated")
+    spec = linear_spec(found, targets, int(in_train.sum()))
     fitted = fit(
         spec,
-        (features.values[in_train], columns[in_train]),
-        (features.values[in_validation], columns[in_validation]),
+        described,
+        targets,
+        in_train & labelled,
+        in_held & labelled,
         epochs=epochs,
         lr=lr,
         batch_size=batch_size,
         seed=seed,
         progress=progress,
     )
+    chosen_weights = choose_weights(
+        fitted.blocks(described), targets, in_train & labelled, in_held & labelled, features.pixels
+    )
+    if chosen_weights is not None:
+        fitted = reweigh(fitted, chosen_weights)
+    network = Network(fitted.spec, network.backbone)
     network.neck.load_state_dict(fitted.neck.state_dict())
     network.heads.load_state_dict(fitted.heads.state_dict())
+    runtime = TorchRuntime(network, device=device)
 
     def photos(name: str) -> Photos:
         chosen = np.flatnonzero(split == name)
         return Photos(
             [features.rows[number] for number in chosen],
-            runtime.embed_features(features.values[chosen]),
+            runtime.embed_features(described[chosen]),
             features.pixels[chosen],
         )
 
     tags, tags_f1 = fit_tags(votes_of(photos("validation"), photos("train")))
     best = fitted.history[fitted.best_epoch - 1]
     validation = {
-        "accuracy": best.get("validation_accuracy"),
-        "nll": best.get("validation_nll"),
+        "accuracy": best["validation_accuracy"],
+        "nll": best["validation_nll"],
+        "heads": best["validation_heads"],
         "tags_f1": tags_f1,
     }
     bundle = write_bundle(
         out,
         network,
-        Decision(categories=categories, temperature=fitted.temperature, tags=tags),
+        Decision(
+            categories=categories,
+            temperature=fitted.temperature,
+            tags=tags,
+            attributes={target.name: target.values for target in attributes},
+        ),
         metrics={"validation": validation, "history": fitted.history, "best_epoch": fitted.best_epoch},
         training={
             "recipe": recipe,

@@ -40,7 +40,8 @@ def make_network(seed: int = 0, backbone: str = "mobilenet_v3_small", *, classes
     )
     torch.manual_seed(seed)
     network = Network(spec, backbones.build(backbone, random=True))
-    network.neck.general.copy_(torch.randn(16, found.feature_dim))
+    with torch.no_grad():
+        network.neck.general.copy_(torch.randn(16, found.feature_dim))
     return network.eval()
 
 

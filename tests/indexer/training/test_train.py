@@ -156,13 +156,13 @@ def test_general_axes_are_the_principal_ones() -> None:
     from indexer.model.network import Neck
     from indexer.native import torch
 
-    spec = linear.linear_spec(backbones.find("resnet18"), 2, 41)
+    spec = linear.linear_spec(backbones.find("resnet18"), (), 41)
     rng = np.random.default_rng(0)
     features = (np.abs(rng.normal(size=(41, 512))) * np.linspace(3, 0.1, 512)).astype(np.float32)
     neck = Neck(spec)
-    linear._fit_general(neck, torch.from_numpy(features))
+    linear.fit_statistics(neck, torch.from_numpy(features))
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     _, _, axes = np.linalg.svd(unit - unit.mean(0), full_matrices=False)
-    cosine = np.abs((neck.general.numpy()[:10] * axes[:10]).sum(1))
+    cosine = np.abs((neck.general.detach().numpy()[:10] * axes[:10]).sum(1))
     np.testing.assert_allclose(cosine, 1.0, atol=1e-3)
     assert neck.general.shape == (40, 512)
