@@ -90,7 +90,7 @@ def fit(
     rng = np.random.default_rng(seed)
     photos = torch.from_numpy(described.astype(np.float32))
     photos = torch.cat([unit(photos[:, : spec.feature_dim]), photos[:, spec.feature_dim :]], dim=1)
-    wanted = [_one_hot(target) for target in targets]
+    wanted = [one_hot(target) for target in targets]
     neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
     fit_statistics(neck, photos[train])
     both = torch.nn.ModuleList([neck, heads])
@@ -204,7 +204,7 @@ def reweigh(fitted: Fitted, weights: dict[str, float]) -> Fitted:
     return replace(fitted, spec=spec, neck=neck.eval(), heads=heads.eval())
 
 
-def _one_hot(target: Target) -> Any:
+def one_hot(target: Target) -> Any:
     """float32 [N, C]; zeros where the label is not known."""
     columns = torch.from_numpy(target.columns)
     return functional.one_hot(columns.clamp_min(0), len(target.values)).float() * (columns >= 0)[:, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,22 @@ from indexer.model.runtime import TorchRuntime, choose_device
 from indexer.training.blocks import choose_weights
 from indexer.training.data import categories_of, label_notes, read_problem, require_rows
 from indexer.training.features import Progress, photo_features
-from indexer.training.linear import fit, linear_spec, reweigh
+from indexer.training.finetune import finetune
+from indexer.training.linear import Fitted, fit, linear_spec, reweigh
 from indexer.training.tags import Photos, fit_tags, votes_of
 from indexer.training.targets import attribute_targets, category_target
 
-RECIPES = ("linear",)
+
+@dataclass(frozen=True)
+class Budget:
+    """A recipe's own numbers, where the caller gives none."""
+
+    epochs: int
+    lr: float
+    batch_size: int
+
+
+RECIPES = {"linear": Budget(30, 3e-3, 256), "finetune": Budget(10, 1e-3, 32)}
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,11 @@ def train(
     backbone: str = backbones.DEFAULT_BACKBONE,
     weights: Path | None = None,
     recipe: str = "linear",
-    epochs: int = 30,
-    lr: float = 3e-3,
-    batch_size: int = 256,
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    unfreeze: int | None = None,
+    resume: bool = False,
     seed: int = 0,
     device: str = "auto",
     cache: Path | None = None,
@@ -62,15 +75,20 @@ def train(
 ) -> TrainReport:
     """Train on the train photos of ``data``, choose on its validation photos, write the model folder ``out``.
 
-    Test photos are not read. Raises ``BadData``, ``TrainingFailed``, ``WeightsUnavailable``, ``BadModel`` (``out``
-    exists and is no model).
+    ``epochs``, ``lr`` and ``batch_size`` are those of the recipe (``RECIPES``) unless given. ``unfreeze`` (stages from
+    the top) and ``resume`` (after the last epoch of a killed run to the same ``out``) are for ``finetune``, which
+    starts from a ``linear`` fit. Test photos are not read. Raises ``BadData``, ``TrainingFailed``,
+    ``WeightsUnavailable``, ``BadModel`` (``out`` exists and is no model).
     """
     started = time.perf_counter()
     if recipe not in RECIPES:
         raise BadRequest(f"unknown recipe {recipe!r}; offered: {', '.join(RECIPES)}")
-    for name, value in (("epochs", epochs), ("lr", lr), ("batch_size", batch_size)):
-        if not value > 0:
+    given: dict[str, Any] = {"epochs": epochs, "lr": lr, "batch_size": batch_size}
+    for name, value in given.items():
+        if value is not None and not value > 0:
             raise BadRequest(f"{name} must be above 0, not {value}")
+    budget = replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})
+    first = budget if recipe == "linear" else RECIPES["linear"]
     choose_device(device)
     check_out(out, replace=True)
     problem = read_problem(data, seed)
@@ -101,20 +119,41 @@ def train(
         targets,
         in_train & labelled,
         in_held & labelled,
-        epochs=epochs,
-        lr=lr,
-        batch_size=batch_size,
+        epochs=first.epochs,
+        lr=first.lr,
+        batch_size=first.batch_size,
         seed=seed,
         progress=progress,
     )
+    if recipe == "finetune":
+        network = _assembled(fitted, network.backbone)
+        checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
+        if not resume:
+            checkpoint.unlink(missing_ok=True)
+        fitted = finetune(
+            network,
+            fitted,
+            features.rows,
+            described,
+            targets,
+            in_train & labelled,
+            in_held & labelled,
+            **asdict(budget),
+            seed=seed,
+            unfreeze=unfreeze,
+            device=choose_device(device),
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        network = _assembled(fitted, network.backbone)
+        features = photo_features(features.rows, TorchRuntime(network, device=device), cache=cache, progress=progress)
+        described = features.values.astype(np.float32)
     chosen_weights = choose_weights(
         fitted.blocks(described), targets, in_train & labelled, in_held & labelled, features.pixels
     )
     if chosen_weights is not None:
         fitted = reweigh(fitted, chosen_weights)
-    network = Network(fitted.spec, network.backbone)
-    network.neck.load_state_dict(fitted.neck.state_dict())
-    network.heads.load_state_dict(fitted.heads.state_dict())
+    network = _assembled(fitted, network.backbone)
     runtime = TorchRuntime(network, device=device)
 
     def photos(name: str) -> Photos:
@@ -146,14 +185,15 @@ def train(
         training={
             "recipe": recipe,
             "seed": seed,
-            "epochs": epochs,
-            "lr": lr,
-            "batch_size": batch_size,
+            **asdict(budget),
+            "unfreeze": unfreeze,
             "weights": None if weights is None else weights.name,
             "photos": {name: int((split == name).sum()) for name in ("train", "validation")},
         },
         replace=True,
     )
+    if recipe == "finetune":
+        checkpoint.unlink(missing_ok=True)
     done = time.perf_counter()
     return TrainReport(
         model=str(bundle.path),
@@ -167,3 +207,10 @@ def train(
         notes=notes,
         skipped=[*problem.dataset.skipped, *features.skipped],
     )
+
+
+def _assembled(fitted: Fitted, backbone: Any) -> Network:
+    network = Network(fitted.spec, backbone)
+    network.neck.load_state_dict(fitted.neck.state_dict())
+    network.heads.load_state_dict(fitted.heads.state_dict())
+    return network
