@@ -89,7 +89,7 @@ def _show_training(report: dict[str, Any], out: Path) -> None:
 @click.argument("model", type=AnyPath)
 @click.argument("data", type=AnyPath)
 @click.option("--split", cls=FromSignature, source=EVALUATE, help="The split whose photos are the queries.")
-@click.option("--report", type=AnyPath, help="Write the whole document into this folder, as evaluation.json.")
+@click.option("--report", type=AnyPath, help="Write report.html, with photos, and evaluation.json here.")
 @click.option(
     "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
 )
@@ -100,14 +100,15 @@ def evaluate(model: Path, data: Path, report: Path | None, as_json: bool, **opti
 
     Classification, retrieval and tags, each proportion with its 95% interval.
     """
-    from indexer.files import write_json
-    from indexer.training.evaluate import evaluate as job
+    from indexer.training.evaluate import measure
+    from indexer.training.report import write_report
 
     with stages() as callback:
-        figures = job(model, data, progress=callback, **given(**options))
+        found = measure(model, data, progress=callback, **given(**options))
     if report is not None:
-        write_json(report / "evaluation.json", figures)
-    answer(figures, as_json, _show_figures)
+        names = {"model": model.resolve().name, "data": data.resolve().name}
+        say(f"report: {write_report(found, report, **names)}")
+    answer(found.figures, as_json, _show_figures)
 
 
 def _show_figures(figures: dict[str, Any]) -> None:
