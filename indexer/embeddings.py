@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
-from indexer.errors import BadVectors, CatalensError, NewerFormat
+from indexer.errors import BadVectors, CatalensError, NewerFormat, StorageFailed
 from indexer.index.base import check_unit
 
 FORMAT = 1
@@ -21,12 +24,34 @@ class MissingEmbeddings(CatalensError):
     code = "missing-embeddings"
 
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _names_the_file(method: Method) -> Method:
+    """SQLite's failures inside ``method`` as ``StorageFailed`` that names the file and what to do."""
+
+    @functools.wraps(method)
+    def guarded(self: EmbeddingStore, *args: Any, **options: Any) -> Any:
+        try:
+            return method(self, *args, **options)
+        except sqlite3.OperationalError as error:
+            raise StorageFailed(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise StorageFailed(
+                f"{self.path} is damaged: {error}; delete it and build the index again (embeddings are re-created)"
+            ) from error
+
+    return guarded  # type: ignore[return-value]
+
+
 class EmbeddingStore:
     """``photo_id`` -> unit vector, stored as float16 [D] (a SQLite row). Safe across threads and processes.
 
-    Raises ``BadVectors`` where the file holds another dimension, ``NewerFormat`` for a newer file.
+    Raises ``BadVectors`` where the file holds another dimension, ``NewerFormat`` for a newer file, ``StorageFailed``
+    naming the file where it is damaged or the disk is full.
     """
 
+    @_names_the_file
     def __init__(self, folder: Path, embedding_id: str, dim: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{embedding_id}.sqlite3"
@@ -65,9 +90,11 @@ class EmbeddingStore:
         if connection is not None:
             connection.close()
 
+    @_names_the_file
     def __len__(self) -> int:
         return int(self._connection().execute("SELECT count(*) FROM vectors").fetchone()[0])
 
+    @_names_the_file
     def missing(self, photo_ids: np.ndarray) -> np.ndarray:
         """Those of ``photo_ids`` that have no vector yet: int64, sorted, each once."""
         wanted = np.unique(np.asarray(photo_ids, dtype=np.int64))
@@ -79,6 +106,7 @@ class EmbeddingStore:
             stored = [i for i in wanted.tolist() if connection.execute(query, (i,)).fetchone()]
         return np.setdiff1d(wanted, np.array(stored, dtype=np.int64), assume_unique=True)
 
+    @_names_the_file
     def put(self, photo_ids: np.ndarray, vectors: np.ndarray) -> None:
         """Store unit ``vectors`` [N, D] in one transaction, replacing older ones. Raises ``BadVectors``."""
         check_unit(vectors, self.dim)
@@ -92,6 +120,7 @@ class EmbeddingStore:
                 ((int(i), half.tobytes()) for i, half in zip(photo_ids, halves, strict=True)),
             )
 
+    @_names_the_file
     def get(self, photo_ids: np.ndarray) -> np.ndarray:
         """float16 [N, D] in the order asked for; ids may repeat. Raises ``MissingEmbeddings`` naming the absent ids."""
         unique, place = np.unique(np.asarray(photo_ids, dtype=np.int64), return_inverse=True)
@@ -116,17 +145,20 @@ class EmbeddingStore:
             raise MissingEmbeddings(f"{len(absent)} photos have no embedding under {self.embedding_id}: {named}")
         return vectors if np.array_equal(place, np.arange(len(unique))) else vectors[place]
 
+    @_names_the_file
     def rate(self) -> float | None:
         """Photos embedded per second by the last longer run; None before one."""
         row = self._connection().execute("SELECT value FROM meta WHERE key = 'photos_per_s'").fetchone()
         return None if row is None else float(row[0])
 
+    @_names_the_file
     def set_rate(self, photos_per_s: float) -> None:
         """Remember a measured rate, for estimates."""
         connection = self._connection()
         with connection:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('photos_per_s', ?)", (f"{photos_per_s:.6g}",))
 
+    @_names_the_file
     def delete(self, photo_ids: np.ndarray) -> None:
         """Forget these photos' vectors; unknown ids are ignored."""
         connection = self._connection()

@@ -12,6 +12,7 @@ from indexer.errors import BadHome, Busy, NewerFormat
 from indexer.files import write_json
 
 FORMAT = 1
+_REPAIR = "activate a version to write it anew (catalens index activate VERSION)"
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Home:
         if not marker.is_file():
             raise BadHome(f"no catalens home at {self.path} (make one with: catalens import DATA --home {path})")
         try:
-            found = json.loads(marker.read_text())["format"]
-        except (ValueError, KeyError, TypeError) as error:
+            stored = json.loads(marker.read_text())
+        except (OSError, ValueError) as error:
             raise BadHome(f"{marker} is not readable: {error}") from error
+        found = stored.get("format") if isinstance(stored, dict) else None
         if not isinstance(found, int) or found < 1:
             raise BadHome(f"{marker} has no usable format number: {found!r}")
         if found > FORMAT:
@@ -47,7 +49,10 @@ class Home:
         """Open the home at ``path``, made first if the folder is absent or empty. Raises ``BadHome``."""
         folder = Path(path).absolute()
         if not (folder / "home.json").exists():
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            # A marker being written, or left half-written by a kill, is no content.
+            if folder.exists() and not (
+                folder.is_dir() and all(entry.name.startswith(".home.json.") for entry in folder.iterdir())
+            ):
                 raise BadHome(f"{folder} exists and is not a catalens home: choose an empty or a new folder")
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "home.json", {"format": FORMAT})
@@ -85,11 +90,15 @@ class Home:
         """The active pair, or None before the first activation."""
         try:
             stored = json.loads(self.current_file.read_text())
-            return Active(stored["index_version"], stored["model_version"])
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadHome(f"{self.current_file} is not readable: {error}") from error
+        except (OSError, ValueError) as error:
+            raise BadHome(f"{self.current_file} is not readable: {error}; {_REPAIR}") from error
+        stored = stored if isinstance(stored, dict) else {}
+        names = [stored.get(name) for name in ("index_version", "model_version")]
+        if not all(isinstance(name, str) for name in names):
+            raise BadHome(f"{self.current_file} does not name an index version and a model; {_REPAIR}")
+        return Active(*names)
 
     def activate(self, active: Active) -> None:
         """Flip the active pair in one rename. The caller has checked that both exist and fit."""
@@ -103,5 +112,5 @@ class Home:
         try:
             lock.acquire(timeout=wait_s)
         except Timeout as error:
-            raise Busy(f"another process is doing '{name}' in {self.path}; try again when it is done") from error
+            raise Busy(f"another process is doing '{name}' in this home; try again when it is done") from error
         return lock

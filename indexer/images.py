@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from indexer.errors import BadImage, ImageTooLarge, UnsupportedFormat
 
@@ -114,7 +115,7 @@ def decode(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shrink_to: int 
         raise ImageTooLarge(f"the image has {len(data):,} bytes, more than the limit of {limits.max_bytes:,}")
     name = _sniff(data)
     try:
-        image: Any = _open_heic(data) if name == "HEIC" else Image.open(io.BytesIO(data), formats=(name,))
+        image: Any = _open_heic(data) if name == "HEIC" else _open(data, name)
         width, height = image.size
         if width < 1 or height < 1:
             raise BadImage(f"damaged {name}: its size is {width} x {height} px")
@@ -136,7 +137,7 @@ def decode(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shrink_to: int 
     except BadImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # Pillow's own, higher limit; the warning is an exception only where the caller's filters make it one.
+        # A GIF whose first frame is larger than its screen: Pillow looks again where it grows the picture.
         raise ImageTooLarge(f"the image is too large: {error}") from error
     except MemoryError as error:
         raise BadImage(f"damaged {name}: decoding needs more memory than there is") from error
@@ -168,6 +169,20 @@ def _sniff(data: bytes) -> str:
         if data.startswith(magic) or (foreign == "SVG" and (b"<svg" in head)):
             raise UnsupportedFormat(f"{foreign} images are not supported; use one of {_SUPPORTED}")
     raise BadImage("this is not an image (its first bytes belong to no image format)")
+
+
+def _open(data: bytes, name: str) -> Any:
+    """``Image.open`` for a format already known, short of Pillow's own pixel limit: ours is checked right after.
+
+    Pillow's limit differs from ours and answers with a Python warning in between, which threads cannot silence.
+    """
+    if name not in Image.OPEN:
+        Image.init()
+    factory, _ = Image.OPEN[name]
+    try:
+        return factory(io.BytesIO(data), "")
+    except (SyntaxError, IndexError, TypeError, struct.error) as error:
+        raise UnidentifiedImageError("cannot identify") from error
 
 
 def _open_heic(data: bytes) -> Any:

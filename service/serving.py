@@ -106,21 +106,20 @@ class Serving:
         stamp = self._current_stamp()
         if stamp == self._stamp:
             return
-        active = self._home.active()
         self._stamp = stamp
-        now = self.current
-        if active is None or (
-            now and (active.index_version, active.model_version) == (now.index_version, now.model_version)
-        ):
-            return
+        active, now = None, self.current
         try:
+            active = self._home.active()
+            if active is None or (
+                now and (active.index_version, active.model_version) == (now.index_version, now.model_version)
+            ):
+                return
             self._switch(self._open(active))
         except CatalensError as error:
-            serving = now.index_version if now else None
             self._log.error(
                 "activated version cannot be served; the old one goes on",
-                index_version=active.index_version,
-                serving=serving,
+                index_version=active.index_version if active else None,
+                serving=now.index_version if now else None,
                 code=error.code,
                 error=str(error),
             )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module, metadata
 
 import click
+import structlog
 
 from indexer.errors import CatalensError
 
@@ -63,6 +64,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     A failure is one line on stderr; ``CATALENS_DEBUG=1`` adds the traceback.
     """
+    # Stdout holds the answer and nothing else. Looked up at each event: whoever replaces sys.stderr is heard.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         code = cli.main(args=arguments, prog_name="catalens", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.errors import BadVectors, DamagedIndex, IndexMismatch, NewerFormat, UnknownVersion
+from indexer.errors import BadHome, BadVectors, DamagedIndex, IndexMismatch, NewerFormat, UnknownVersion
 from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_atomic, write_json
 from indexer.home import Active, Home
 from indexer.index.base import VectorIndex, check_unit
@@ -122,7 +122,7 @@ class Versions:
         """Raises ``UnknownVersion``, ``DamagedIndex``, ``NewerFormat``."""
         if _number(version) is None or not (self.folder / version).is_dir():
             have = ", ".join(self.names()) or "none"
-            raise UnknownVersion(f"no index version {version!r} in {self.home.path}; there are: {have}")
+            raise UnknownVersion(f"no index version {version!r}; there are: {have}")
         return read_manifest(self.folder / version)
 
     def _next_number(self) -> int:
@@ -271,8 +271,15 @@ class Versions:
             return []
 
     def _past(self) -> Sequence[Active]:
-        """Activations up to and with the current one; what a crash noted but did not make current is cut off."""
-        current, noted = self.home.active(), self._activations()
+        """Activations up to and with the current one; what a crash noted but did not make current is cut off.
+
+        Where the current pair cannot be read, the last one noted stands for it: activating must mend that.
+        """
+        noted = self._activations()
+        try:
+            current = self.home.active()
+        except BadHome:
+            return noted
         if current is None:
             return []
         last = max((i for i, pair in enumerate(noted) if pair == current), default=-1)
@@ -315,7 +322,7 @@ class Versions:
         """Activate what was active before; a second call returns. Raises ``UnknownVersion`` where there is nothing."""
         previous = self.previous()
         if previous is None:
-            raise UnknownVersion(f"nothing to roll back to in {self.home.path}: no other version was active before")
+            raise UnknownVersion("nothing to roll back to: no other version was active before")
         self.activate(previous.index_version, model_embedding_id=model_embedding_id)
         return previous.index_version
 

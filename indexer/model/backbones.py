@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +160,8 @@ def _torchvision_cache(backbone: Backbone) -> Path | None:
 def _torchvision_state(backbone: Backbone) -> dict[str, Any]:
     entry = _torchvision_entry(backbone)
     try:
-        return entry.get_state_dict(progress=False, check_hash=True)
+        with redirect_stdout(sys.stderr):  # torch says "Downloading: ..." on stdout, which is for answers
+            return entry.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
         raise WeightsUnavailable(
             f"no weights for {backbone.name}: downloading {entry.url} failed ({error.__class__.__name__}: {error}). "

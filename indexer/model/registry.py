@@ -43,7 +43,7 @@ def by_version(home: Home, model_version: str) -> Bundle:
     plain = Path(model_version).name == model_version and not model_version.startswith(".")
     if not model_version or not plain or not folder.is_dir():
         known = [entry.name for entry in sorted(home.models.glob("[!.]*"))] if home.models.is_dir() else []
-        raise UnknownModel(f"no model {model_version!r} in {home.path}; registered: {', '.join(known) or 'none'}")
+        raise UnknownModel(f"no model {model_version!r}; registered: {', '.join(known) or 'none'}")
     return load_bundle(folder)
 
 

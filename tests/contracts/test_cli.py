@@ -14,6 +14,7 @@ import click
 import pytest
 
 from indexer.errors import BadData
+from indexer.home import Home
 from tools import cli
 from tools.options import FromSignature, given, signature_default
 
@@ -86,6 +87,21 @@ def test_json_is_one_document() -> None:
     assert done.returncode == 0
     names = [row["name"] for row in json.loads(done.stdout)["benchmarks"]]
     assert "spine" in names
+
+
+def test_warnings_stay_off_stdout_and_verify_names_what_is_damaged(tmp_path: Path) -> None:
+    """A version that cannot be read is a warning on stderr beside the one document, and fails ``verify`` by name."""
+    home = Home.create(tmp_path / "home")
+    for name, manifest in (("v000001", "no JSON"), ("v000002", '{"format": 99}')):
+        (home.indexes / name).mkdir(parents=True)
+        (home.indexes / name / "manifest.json").write_text(manifest)
+    listed = catalens("index", "list", "--home", home.path, "--json")
+    assert listed.returncode == 0
+    assert json.loads(listed.stdout) == {"versions": []}
+    assert "v000001" in listed.stderr
+    assert_one_line_reason(
+        catalens("index", "verify", "--home", home.path), "v000001", "damaged", "v000002", "format 99"
+    )
 
 
 def test_doctor_reports(tmp_path: Path) -> None:

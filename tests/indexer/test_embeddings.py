@@ -11,7 +11,7 @@ import pytest
 
 from indexer import embeddings as module
 from indexer.embeddings import EmbeddingStore, MissingEmbeddings
-from indexer.errors import BadVectors, NewerFormat
+from indexer.errors import BadVectors, NewerFormat, StorageFailed
 
 DIM = 16
 
@@ -122,3 +122,22 @@ def test_rate_is_remembered(store: EmbeddingStore) -> None:
     store.set_rate(12.5)
     store.set_rate(80.25)
     assert EmbeddingStore(store.path.parent, "e1", DIM).rate() == 80.25
+
+
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+    """A file cut short is refused by name when it is opened or read: embeddings can be made again."""
+    whole = EmbeddingStore(tmp_path, "e1", DIM)
+    whole.put(np.arange(500), unit(500))
+    whole.close()
+    whole.path.write_bytes(whole.path.read_bytes()[:6000])
+    with pytest.raises(StorageFailed, match=r"e1\.sqlite3 is damaged.*delete it"):
+        EmbeddingStore(tmp_path, "e1", DIM).get(np.arange(500))
+
+
+def test_a_full_disk_names_the_file(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where SQLite cannot write any more, the failure names the file, and what was stored is still there."""
+    store.put(np.arange(4), unit(4))
+    store._connection().execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StorageFailed, match=r"e1\.sqlite3: database or disk is full"):
+        store.put(np.arange(4, 4000), unit(3996))
+    assert store.missing(np.arange(6)).tolist() == [4, 5]

@@ -88,13 +88,20 @@ def _show_versions(found: dict[str, Any]) -> None:
 @json_option
 def verify(version: str | None, home: Path, as_json: bool) -> None:
     """Check every file of VERSION (default: of all versions) against its checksum."""
+    from indexer.errors import DamagedIndex, NewerFormat
     from indexer.home import Home
     from indexer.index.version import Versions
 
     versions = Versions(Home(home))
-    names = [version] if version else [manifest.version for manifest in versions.list()]
+    names = [version] if version else versions.names()
+    damaged = []
     for name in names:
-        versions.verify(name)
+        try:
+            versions.verify(name)
+        except (DamagedIndex, NewerFormat) as error:
+            damaged.append(str(error))
+    if damaged:
+        raise DamagedIndex("; ".join(damaged))
     answer({"verified": names}, as_json, lambda found: click.echo(f"intact: {', '.join(names) or 'no versions'}"))
 
 

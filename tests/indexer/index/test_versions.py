@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 from indexer import files
-from indexer.errors import BadVectors, Busy, DamagedIndex, IndexMismatch, NewerFormat, UnknownModel, UnknownVersion
+from indexer.errors import (
+    BadHome,
+    BadVectors,
+    Busy,
+    DamagedIndex,
+    IndexMismatch,
+    NewerFormat,
+    UnknownModel,
+    UnknownVersion,
+)
 from indexer.home import Active, Home
 from indexer.index import version as module
 from indexer.index.faiss_index import FaissIndex
@@ -259,6 +268,19 @@ def test_activation_noted_but_not_done_is_no_past(home: Home, monkeypatch: pytes
             activate(home, third)
     assert home.active() == Active(second, "m1")
     assert Versions(home).previous() == Active(first, "m1")
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"index_version": 3, "model_version": {}}'])
+def test_a_damaged_current_file_is_mended_by_activating(home: Home, content: str) -> None:
+    """What serves cannot be told from nonsense: that is said with what to do, and doing it works; so does rollback."""
+    publish(home), publish(home)
+    activate(home, "v000001"), activate(home, "v000002")
+    home.current_file.write_text(content)
+    with pytest.raises(BadHome, match=r"CURRENT.*catalens index activate"):
+        home.active()
+    assert Versions(home).rollback(model_embedding_id=embedding_of) == "v000001"
+    home.current_file.write_text(content)
+    assert activate(home, "v000002") == home.active() == Active("v000002", "m1")
 
 
 def test_mismatched_model_is_refused_with_both_ids(home: Home) -> None:

@@ -76,16 +76,21 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
         backbones.build("resnet18", weights=file)
 
 
-def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Never silent random weights: the error names the file, the option and a backbone that needs no download."""
+def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Never silent random weights: the error names the file, the option and a backbone that needs no download.
+
+    What torch says while it downloads stays off stdout.
+    """
 
     def offline(*_: object, **__: object) -> None:
+        print("Downloading")
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     with pytest.raises(WeightsUnavailable, match=r"https://.*resnet50.*--weights FILE.*efficientnet_lite0"):
         backbones.build("resnet50")
+    assert capsys.readouterr().out == ""
 
 
 def test_an_unknown_backbone_lists_the_offered_ones() -> None:
