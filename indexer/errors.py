@@ -160,3 +160,9 @@ class StorageFailed(CatalensError):
     """The disk is full, read-only or failing; nothing was acknowledged that is not stored."""
 
     code = "storage-failed"
+
+
+class UnknownClass(CatalensError):
+    """No class made from photos has this id or label."""
+
+    code = "unknown-class"

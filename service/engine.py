@@ -16,7 +16,7 @@ from indexer import images
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Product, Written
 from indexer.catalog.store import open_catalog
-from indexer.decisions.classify import rank_categories
+from indexer.decisions.classify import category_logits, rank_categories, with_few_shot_tags
 from indexer.decisions.tagging import vote_tags
 from indexer.errors import BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
 from indexer.home import Home
@@ -25,6 +25,7 @@ from indexer.index.version import Versions
 from service import answers
 from service.answers import Clock
 from service.batching import InferenceQueue, Overloaded
+from service.classes import Classes
 from service.logs import make_log
 from service.serving import Serving, Snapshot
 from service.settings import Settings
@@ -73,6 +74,9 @@ class Engine:
             self._writer = Writer(
                 self._catalog, self._photos, self._serving, self._queue, self._limits, self._decoding, self.log
             )
+            self.classes = Classes(
+                self.home, self._catalog, self._serving, self._queue, embed=self._embed, answer=self._answer
+            )
             self._serving.start()
         except BaseException:
             self._queue.close()
@@ -114,12 +118,17 @@ class Engine:
         """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategories``."""
         clock = Clock()
         snapshot = self._snapshot(min_sequence)
-        if not snapshot.bundle.decision.categories:
-            raise NoCategories(f"model {snapshot.model_version} has no categories: train one on labelled photos")
+        decision = snapshot.bundle.decision
+        if not decision.categories:
+            raise NoCategories(
+                f"model {snapshot.model_version} has no categories: train one on labelled photos, "
+                "or make some from a few photos each (catalens class add)"
+            )
         vectors, _, _ = self._vectors(snapshot, source, clock)
         with clock.stage("classify"):
-            logits = self._queue.logits(snapshot.embedder, vectors)["category"].mean(axis=0)
-            ranked = rank_categories(logits, snapshot.bundle.decision, top=top)
+            heads = self._queue.logits(snapshot.embedder, vectors)
+            logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
+            ranked = rank_categories(logits, decision, top=top)
         categories = [
             {"label": category.path[-1], "path": list(category.path), "probability": round(float(probability), 6)}
             for category, probability in ranked
@@ -186,7 +195,8 @@ class Engine:
                     break
                 k = min(4 * k, _LONGEST)
         with clock.stage("vote"):
-            suggested = vote_tags([(pid, score) for pid, _, score in found], tags_of, params)
+            voted = vote_tags([(pid, score) for pid, _, score in found], tags_of, params)
+            suggested = with_few_shot_tags(voted, vectors, snapshot.bundle.decision)
         tags = [
             {
                 "tag": entry.tag,

@@ -27,6 +27,7 @@ STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.UnknownPhoto, 404),
     (errors.UnknownVersion, 404),
     (errors.UnknownModel, 404),
+    (errors.UnknownClass, 404),
     (errors.NoCategories, 409),
     (errors.IndexMismatch, 409),
     (errors.StaleVersion, 409),

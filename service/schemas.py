@@ -165,6 +165,24 @@ class ProductPatch(Strict):
     external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
 
 
+class ClassPost(Strict):
+    """A new category or tag and the photos that show it."""
+
+    label: Annotated[str, Field(min_length=1, max_length=2000)] = Field(
+        description='A tag, or a category\'s path: "A > B > C".'
+    )
+    kind: Literal["category", "tag"] = "category"
+    images: Annotated[list[ImageRef], Field(max_length=64)] = []
+
+
+class ClassQuery(Strict):
+    """Which class: its id, or its label and kind."""
+
+    id: Annotated[int, Field(ge=0)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
+    kind: Literal["category", "tag"] = "category"
+
+
 class DeleteQuery(Strict):
     external_version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
 
@@ -273,6 +291,24 @@ class IndexOut(BaseModel):
 
 class IndexesAnswer(Answer):
     indexes: list[IndexOut]
+
+
+class ClassOut(BaseModel):
+    id: int
+    kind: Literal["category", "tag"]
+    label: str
+    path: list[str]
+    source: Literal["trained", "few-shot"]
+    photos: int | None
+
+
+class ClassesAnswer(Answer):
+    classes: list[ClassOut]
+
+
+class ClassAnswer(Answer):
+    id: int
+    photos: int | None = None
 
 
 class ActivateAnswer(Answer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,15 +126,20 @@ class Serving:
 
     def _open(self, active: Active) -> Snapshot:
         bundle = by_version(self._home, active.model_version)
+        now = self.current
+        if now is not None and now.index_version == active.index_version and _revision_of(now.bundle, bundle):
+            return replace(now, bundle=bundle)
         base = self._versions.open(active.index_version, device=self._device)
         if base.manifest.embedding_id != bundle.embedding_id:
             raise IndexMismatch(
                 f"index {active.index_version} was built for embedding {base.manifest.embedding_id}, "
                 f"model {active.model_version} has embedding {bundle.embedding_id}: rebuild or activate a fitting pair"
             )
-        now = self.current
-        same = now is not None and now.model_version == bundle.model_version
-        embedder = now.embedder if now is not None and same else Embedder(bundle, device=self._device)
+        embedder = (
+            now.embedder
+            if now is not None and _revision_of(now.bundle, bundle)
+            else Embedder(bundle, device=self._device)
+        )
         store = EmbeddingStore(self._home.embeddings, bundle.embedding_id, bundle.spec.dim)
         return Snapshot(active.index_version, bundle, embedder, LiveIndex(base), store)
 
@@ -228,3 +233,9 @@ class Serving:
             snapshot.store.put(np.array(done, dtype=np.int64), vectors)
         with self._applying:
             self._lay_over(snapshot, pids, None)
+
+
+def _revision_of(one: Bundle, other: Bundle) -> bool:
+    """Whether both have the same weights, heads included: their decision layers alone may differ."""
+    names = (one.decision.origin or one.model_version, other.decision.origin or other.model_version)
+    return one.embedding_id == other.embedding_id and names[0] == names[1]

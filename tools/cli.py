@@ -17,16 +17,20 @@ from indexer.errors import CatalensError
 # command -> the module under tools.commands that defines it. Modules are loaded when their command is asked for.
 COMMANDS = {
     "demo": "learn",
+    "advise": "advise",
     "train": "learn",
     "evaluate": "learn",
     "import": "catalog",
     "schema": "catalog",
     "model": "model",
     "index": "index",
+    "class": "classes",
+    "taxonomy": "classes",
     "serve": "serve",
     "classify": "ask",
     "similar": "ask",
     "tags": "ask",
+    "explain": "explain",
     "bench": "measure",
     "doctor": "measure",
 }

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.errors import BadHome, BadVectors, DamagedIndex, IndexMismatch, NewerFormat, UnknownVersion
+from indexer.errors import BadHome, BadVectors, Busy, DamagedIndex, IndexMismatch, NewerFormat, UnknownVersion
 from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_atomic, write_json
 from indexer.home import Active, Home
 from indexer.index.base import VectorIndex, check_unit
@@ -282,8 +282,11 @@ class Versions:
             return noted
         if current is None:
             return []
-        last = max((i for i, pair in enumerate(noted) if pair == current), default=-1)
-        return noted[: last + 1] if last >= 0 else [*noted, current]
+        # By the version alone: a changed decision layer is another model of the same entry, not an entry of its own.
+        last = max(
+            (i for i, pair in enumerate(noted) if pair.index_version == current.index_version), default=len(noted)
+        )
+        return [*noted[:last], current]
 
     def previous(self) -> Active | None:
         """What was active before the current pair, or None."""
@@ -293,25 +296,57 @@ class Versions:
     def activate(self, version: str, *, model_embedding_id: Callable[[str], str] | None = None) -> Active:
         """Make ``version`` and the model it was built for the active pair, in one rename.
 
+        Where that model's decision layer was changed since, its latest revision is taken: classes that were added stay.
         Verified in full first. ``model_embedding_id`` looks up a registered model's embedding id by model version
         (default: the home's registry). Raises ``DamagedIndex``, ``UnknownVersion``, ``UnknownModel``, and
         ``IndexMismatch`` naming both ids; then what was active stays so.
         """
         with self.home.lock("activate", wait_s=60.0):
             manifest = self.verify(version)
-            of_model = (model_embedding_id or self._registered)(manifest.model_version)
-            if of_model != manifest.embedding_id:
-                raise IndexMismatch(
-                    f"index version {version} was built with embedding {manifest.embedding_id}, "
-                    f"model {manifest.model_version} gives embedding {of_model}"
-                )
-            pair = Active(version, manifest.model_version)
             past = self._past()
-            if not past or past[-1] != pair:
-                noted = [asdict(entry) for entry in [*past, pair][-_KEPT_ACTIVATIONS:]]
-                write_json(self.folder / "ACTIVATIONS", noted)
-            self.home.activate(pair)
+            pair = Active(version, self._latest(manifest.model_version, past))
+            self._check_pair(pair, manifest, model_embedding_id)
+            again = bool(past) and past[-1].index_version == version
+            self._flip(pair, past[:-1] if again else past)
         return pair
+
+    def switch_model(
+        self, model_version: str, *, instead_of: Active, model_embedding_id: Callable[[str], str] | None = None
+    ) -> Active:
+        """Serve the active index version with another decision layer, in one rename; history keeps one entry for both.
+
+        ``instead_of`` is the pair that the change was made from: where another is active by now, it is ``Busy`` and
+        nothing happens. Raises ``IndexMismatch`` for a model of another embedding, ``UnknownModel``.
+        """
+        with self.home.lock("activate", wait_s=60.0):
+            if self.home.active() != instead_of:
+                raise Busy(f"another model or index was activated in {self.home.path} meanwhile: try again")
+            pair = Active(instead_of.index_version, model_version)
+            self._check_pair(pair, self.manifest(pair.index_version), model_embedding_id)
+            self._flip(pair, self._past()[:-1])
+        return pair
+
+    def _check_pair(self, pair: Active, manifest: Manifest, look_up: Callable[[str], str] | None) -> None:
+        of_model = (look_up or self._registered)(pair.model_version)
+        if of_model != manifest.embedding_id:
+            raise IndexMismatch(
+                f"index version {pair.index_version} was built with embedding {manifest.embedding_id}, "
+                f"model {pair.model_version} gives embedding {of_model}"
+            )
+
+    def _flip(self, pair: Active, past: Sequence[Active]) -> None:
+        """Note ``pair`` after ``past``, then make it current: a crash in between is cut off by ``_past``."""
+        noted = [asdict(entry) for entry in [*past, pair][-_KEPT_ACTIVATIONS:]]
+        write_json(self.folder / "ACTIVATIONS", noted)
+        self.home.activate(pair)
+
+    def _latest(self, model_version: str, past: Sequence[Active]) -> str:
+        """The model last active among those with this one's origin; itself where there was none."""
+        from indexer.model.registry import origin
+
+        wanted = origin(self.home, model_version)
+        served = (pair.model_version for pair in reversed(past))
+        return next((served_one for served_one in served if origin(self.home, served_one) == wanted), model_version)
 
     def _registered(self, model_version: str) -> str:
         from indexer.model.registry import by_version

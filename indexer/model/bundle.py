@@ -21,6 +21,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 EMBEDDING, HEADS = "embedding.safetensors", "heads.safetensors"
 SPEC, DECISION, METRICS, TRAINING = "spec.json", "decision.json", "metrics.json", "training.json"
+DECISION_VECTORS = "decision.safetensors"  # only where the decision layer has few-shot entries
 _FILES = (EMBEDDING, HEADS, SPEC, DECISION, METRICS, TRAINING)
 
 
@@ -92,23 +93,77 @@ def write_bundle(
         save_file({name: tensor for name, tensor in state.items() if name not in heads}, aside / EMBEDDING)
         save_file(heads, aside / HEADS)
         write_json(aside / SPEC, network.spec.to_json())
-        write_json(aside / DECISION, decision.to_json())
+        _write_decision(aside, decision)
         write_json(aside / METRICS, dict(metrics))
         write_json(aside / TRAINING, dict(training))
-        files = {name: {"sha256": sha256_file(aside / name), "size": (aside / name).stat().st_size} for name in _FILES}
-        manifest = {
-            "format": FORMAT,
-            "model_version": _model_version(files),
-            "embedding_id": embedding_id(network.spec, network),
-            "files": files,
-        }
-        write_json(aside / MANIFEST, manifest)
+        files = {path.name: {"sha256": sha256_file(path), "size": path.stat().st_size} for path in _contents(aside)}
+        _write_manifest(aside, files, embedding_id(network.spec, network))
         if out.exists():
             remove_folder(out)
         publish_folder(aside, out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return load_bundle(out)
+
+
+def write_revision(bundle: Bundle, decision: Decision, models: Path) -> Bundle:
+    """``bundle`` with another decision layer, as a folder of its own below ``models``, named by its model version.
+
+    The vectors' files are hard links (copies where the file system has none), so the embedding id stays. A crash leaves
+    nothing or the whole. Weights were verified when ``bundle`` was opened and are not read again.
+    """
+    models.mkdir(parents=True, exist_ok=True)
+    aside = models / f".revision.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    aside.mkdir()
+    try:
+        known = json.loads((bundle.path / MANIFEST).read_text())["files"]
+        for name in known:
+            if name not in (DECISION, DECISION_VECTORS):
+                _link(bundle.path / name, aside / name)
+        _write_decision(aside, decision)
+        files = {
+            path.name: {"sha256": sha256_file(path), "size": path.stat().st_size}
+            if path.name in (DECISION, DECISION_VECTORS)
+            else known[path.name]
+            for path in _contents(aside)
+        }
+        _write_manifest(aside, files, bundle.embedding_id)
+        final = models / _model_version(files)
+        if not final.exists():
+            publish_folder(aside, final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return load_bundle(final)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # no hard links here
+        shutil.copyfile(source, target)
+
+
+def _contents(folder: Path) -> list[Path]:
+    """The files of a model folder, without its manifest."""
+    return sorted(path for path in folder.iterdir() if path.name != MANIFEST)
+
+
+def _write_decision(folder: Path, decision: Decision) -> None:
+    from safetensors.numpy import save_file
+
+    write_json(folder / DECISION, decision.to_json())
+    if decision.few_shot:
+        save_file(decision.tensors(), folder / DECISION_VECTORS)
+
+
+def _write_manifest(folder: Path, files: Mapping[str, Mapping[str, Any]], embedding: str) -> None:
+    manifest = {
+        "format": FORMAT,
+        "model_version": _model_version(files),
+        "embedding_id": embedding,
+        "files": dict(files),
+    }
+    write_json(folder / MANIFEST, manifest)
 
 
 def check_out(out: Path, *, replace: bool) -> None:
@@ -145,10 +200,17 @@ def load_bundle(path: Path | str) -> Bundle:
         model_version=manifest["model_version"],
         embedding_id=str(manifest.get("embedding_id")),
         spec=ModelSpec.from_json(_read_json(path / SPEC), where=str(path / SPEC)),
-        decision=Decision.from_json(_read_json(path / DECISION), where=str(path / DECISION)),
+        decision=_read_decision(path, files),
         metrics=_read_json(path / METRICS),
         training=_read_json(path / TRAINING),
     )
+
+
+def _read_decision(path: Path, files: Mapping[str, Any]) -> Decision:
+    tensors = {}
+    if DECISION_VECTORS in files:
+        tensors = {name: tensor.numpy() for name, tensor in _load_tensors(path / DECISION_VECTORS).items()}
+    return Decision.from_json(_read_json(path / DECISION), where=str(path / DECISION), tensors=tensors)
 
 
 def _model_version(files: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,10 +1,12 @@
-"""The decision layer: all that turns logits and neighbours into answers, and changes without touching a vector."""
+"""The decision layer: what turns logits, vectors and neighbours into answers, and changes without touching a vector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from indexer.errors import BadModel, NewerFormat
 
@@ -14,14 +16,52 @@ PATH_SEPARATOR = " > "
 
 @dataclass(frozen=True)
 class Category:
-    """A class of the category head: the id is stable, the path (top level first) is display."""
+    """A kind of product. The id is stable and never given out again; the path (top level first) is display.
+
+    ``columns`` of the category head count for it: their probabilities are summed, so merged classes add up. Not given,
+    it is the column of the same number as the id, as training leaves it; a few-shot category has none.
+    """
 
     id: int
     path: tuple[str, ...]
+    columns: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.columns is None:
+            object.__setattr__(self, "columns", (self.id,))
 
     @property
     def label(self) -> str:
         return self.path[-1]
+
+    @property
+    def trained(self) -> tuple[int, ...]:
+        """``columns``, never None."""
+        return self.columns or ()
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """A category or a tag made from a few photos: one linear row ``weight @ embedding + bias`` beside the heads.
+
+    A row of a category stands among the logits of the category head, in their units. A row of a tag stands alone: its
+    sigmoid is the confidence, and ``threshold`` the bar that a suggestion must reach.
+    """
+
+    id: int  # from the same numbers as categories' ids, never given out again
+    kind: Literal["category", "tag"]
+    category: int | None  # id of the category that the row counts for
+    tag: str | None
+    photos: tuple[str, ...]  # content hashes; the photos themselves are not kept
+    bias: float
+    threshold: float
+    prototype: np.ndarray = field(compare=False, repr=False)  # float32 [D], mean of the photos' unit embeddings
+    weight: np.ndarray = field(compare=False, repr=False)  # float32 [D]
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the vectors."""
+        names = ("id", "kind", "category", "tag", "photos", "bias", "threshold")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -31,32 +71,95 @@ class TagParams:
     k: int = 20
     temperature: float = 0.05
     threshold: float = 0.35
+    heads: float = 0.0  # share of a tag's confidence that its head has, where a head knows the tag; votes have the rest
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Labels, temperatures and thresholds of one model."""
+    """Labels, temperatures, thresholds and few-shot rows of one model.
+
+    ``origin`` is the model version that training wrote; each later change of the layer keeps it and counts ``revision``
+    up. ``next_id`` is the first number no category or few-shot entry ever had.
+    """
 
     categories: tuple[Category, ...] = ()
     temperature: float = 1.0  # of the category softmax
     tags: TagParams = field(default_factory=TagParams)
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # head name -> value of class id 0, 1, ...
+    few_shot: tuple[FewShot, ...] = ()
+    next_id: int = 0
+    tag_heads: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # tag -> head and class that say it
+    tag_thresholds: Mapping[str, float] = field(default_factory=dict)  # tag -> its own bar; else ``tags.threshold``
+    unknown: Mapping[str, Any] | None = None  # the rule that calls a photo unknown; None: there is none
+    origin: str | None = None
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        used = [category.id for category in self.categories] + [entry.id for entry in self.few_shot]
+        object.__setattr__(self, "next_id", max([self.next_id, *(number + 1 for number in used)]))
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self)}
+        """All but the vectors, which ``tensors`` gives."""
+        return {
+            "format": FORMAT,
+            "origin": self.origin,
+            "revision": self.revision,
+            "next_id": self.next_id,
+            "temperature": self.temperature,
+            "categories": [asdict(category) for category in self.categories],
+            "few_shot": [entry.to_json() for entry in self.few_shot],
+            "tags": asdict(self.tags),
+            "tag_heads": {tag: list(place) for tag, place in self.tag_heads.items()},
+            "tag_thresholds": dict(self.tag_thresholds),
+            "unknown": None if self.unknown is None else dict(self.unknown),
+            "attributes": dict(self.attributes),
+        }
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """``ID.prototype`` and ``ID.weight``, float32 [D], of each few-shot entry."""
+        return {
+            f"{entry.id}.{name}": np.ascontiguousarray(getattr(entry, name), np.float32)
+            for entry in self.few_shot
+            for name in ("prototype", "weight")
+        }
 
     @classmethod
-    def from_json(cls, stored: Any, *, where: str) -> Decision:
+    def from_json(cls, stored: Any, *, where: str, tensors: Mapping[str, np.ndarray] | None = None) -> Decision:
         """Strict; raises ``BadModel`` or ``NewerFormat``."""
         try:
             if stored["format"] > FORMAT:
                 found = stored["format"]
                 raise NewerFormat(f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
             return cls(
-                categories=tuple(Category(entry["id"], tuple(entry["path"])) for entry in stored["categories"]),
+                categories=tuple(
+                    Category(int(entry["id"]), tuple(entry["path"]), tuple(entry["columns"]))
+                    for entry in stored["categories"]
+                ),
                 temperature=float(stored["temperature"]),
                 tags=TagParams(**stored["tags"]),
                 attributes={name: tuple(values) for name, values in stored["attributes"].items()},
+                few_shot=tuple(_few_shot(entry, tensors or {}) for entry in stored["few_shot"]),
+                next_id=int(stored["next_id"]),
+                tag_heads={tag: (str(head), int(number)) for tag, (head, number) in stored["tag_heads"].items()},
+                tag_thresholds={tag: float(bar) for tag, bar in stored["tag_thresholds"].items()},
+                unknown=None if stored["unknown"] is None else dict(stored["unknown"]),
+                origin=stored["origin"],
+                revision=int(stored["revision"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadModel(f"{where}: {error!r}") from error
+
+
+def _few_shot(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> FewShot:
+    number = int(entry["id"])
+    return FewShot(
+        id=number,
+        kind=entry["kind"],
+        category=entry["category"],
+        tag=entry["tag"],
+        photos=tuple(entry["photos"]),
+        bias=float(entry["bias"]),
+        threshold=float(entry["threshold"]),
+        prototype=tensors[f"{number}.prototype"],
+        weight=tensors[f"{number}.weight"],
+    )

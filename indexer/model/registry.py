@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from indexer.errors import UnknownModel
 from indexer.files import publish_folder
 from indexer.home import Home
 from indexer.model import backbones
-from indexer.model.bundle import MANIFEST, Bundle, load_bundle, write_bundle
+from indexer.model.bundle import DECISION, MANIFEST, Bundle, load_bundle, write_bundle
 from indexer.model.decision import Decision
 from indexer.model.network import Network
 from indexer.model.spec import FORMAT, Block, ModelSpec
@@ -45,6 +46,15 @@ def by_version(home: Home, model_version: str) -> Bundle:
         known = [entry.name for entry in sorted(home.models.glob("[!.]*"))] if home.models.is_dir() else []
         raise UnknownModel(f"no model {model_version!r}; registered: {', '.join(known) or 'none'}")
     return load_bundle(folder)
+
+
+def origin(home: Home, model_version: str) -> str:
+    """The model version that training wrote and ``model_version`` is a revision of (itself if it is none, or gone)."""
+    try:
+        found = json.loads((home.models / model_version / DECISION).read_text())["origin"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return model_version
+    return str(found) if found else model_version
 
 
 def resolve(home: Home, ref: str | Path | None) -> Bundle:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from indexer.errors import BadRequest
 from service.engine import Source
 from service.problems import Invalid, Refused
-from service.schemas import Ask, ImageRef, PhotoRef, ProductPut, refuse_later
+from service.schemas import Ask, ClassPost, ImageRef, PhotoRef, ProductPut, refuse_later
 
 Model = TypeVar("Model", bound=BaseModel)
 JSON = "application/json"
@@ -67,6 +67,23 @@ def read_product(request: Request) -> tuple[ProductPut, list[bytes | str]]:
     product = check(ProductPut, fields)
     photos = [_photo(ref, f"images.{position}") for position, ref in enumerate(product.images)]
     return product, [*photos, *uploads]
+
+
+def read_class(request: Request) -> tuple[ClassPost, list[bytes]]:
+    """A new class and its photos: JSON with base64, or multipart with the files ``images``."""
+    uploads: list[bytes] = []
+    if _kind(request, JSON, MULTIPART) == JSON:
+        wanted = check(ClassPost, read_object(request))
+    else:
+        _only_files(request, "images")
+        for name in request.form:
+            if name not in ("label", "kind") or len(request.form.getlist(name)) > 1:
+                raise Invalid(
+                    [{"field": name, "message": "the form takes label and kind, once each, and files images"}]
+                )
+        wanted = check(ClassPost, request.form.to_dict())
+        uploads = [upload.read() for upload in request.files.getlist("images")]
+    return wanted, [*(_bytes_of(ref, f"images.{place}") for place, ref in enumerate(wanted.images)), *uploads]
 
 
 def read_json(request: Request, model: type[Model]) -> Model:

@@ -18,7 +18,10 @@ from indexer.errors import BadData, BadRequest
 from tools.doctor import cpu_features, cpu_model, installed, memory_gib, usable_cores
 
 # name -> what it measures; the module tools.bench.<name> holds PARTS, GOALS and a `measure` function
-BENCHMARKS = {"spine": "the whole way: demo, training, tags, an upload answered over HTTP, the tests"}
+BENCHMARKS = {
+    "spine": "the whole way: demo, training, tags, an upload answered over HTTP, the tests",
+    "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
+}
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
