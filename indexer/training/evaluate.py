@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from indexer.catalog.dataset import SPLITS
 from indexer.errors import BadRequest
 from indexer.model.backbones import build
 from indexer.model.bundle import Bundle, load_bundle
+from indexer.model.decision import Decision
 from indexer.model.embedder import Embedder
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime
@@ -19,9 +20,9 @@ from indexer.training.classification import attribute_head_figures, category_fig
 from indexer.training.data import read_problem, require_rows
 from indexer.training.evidence import Evidence, Part, Tagged
 from indexer.training.features import Features, Progress, photo_features
-from indexer.training.metrics import TagCounts, bootstrap_weights, interval, tag_map
+from indexer.training.metrics import TagCounts, best_threshold, bootstrap_weights, interval, tag_map
 from indexer.training.retrieval import instance_figures, retrieval_figures
-from indexer.training.tags import Photos, fit_equal_votes, votes_of
+from indexer.training.tags import Photos, Votes, fit_equal_votes, votes_of
 
 
 def evaluate(
@@ -72,7 +73,7 @@ def measure(
     for name, accuracy in heads.values.items():
         retrieval.values["attributes"].setdefault(name, {"nn1": None})["head"] = accuracy
     searched = [sets[name] for name in dict.fromkeys(["train", split])]
-    tags, tagged = _tags(bundle, features, sets, split, problem.split, device, cache)
+    tags, tagged = _tags(bundle, embedder, features, sets, split, problem.split, device, cache)
     parts = [
         category_figures(classified, queries),
         retrieval,
@@ -107,6 +108,7 @@ def evaluation_photos(features: Features, runtime: TorchRuntime, chosen: np.ndar
 
 def _tags(
     bundle: Bundle,
+    embedder: Embedder,
     features: Features,
     sets: dict[str, Photos],
     split: str,
@@ -115,10 +117,11 @@ def _tags(
     cache: Path | None,
 ) -> tuple[Part, Tagged | None]:
     """The model's own votes beside the plain baseline: frozen features, k = 10, equal votes, one threshold."""
-    votes = votes_of(sets[split], sets["train"])
+    decision, queries, gallery = bundle.decision, sets[split], sets["train"]
+    votes = votes_of(queries, gallery, logits=embedder.logits(queries.vectors), tag_heads=decision.tag_heads)
     if votes is None:
         return Part({"tags": None}), None
-    params = bundle.decision.tags
+    params = decision.tags
     confidence = votes.confidence(params)
     suggested = confidence >= params.threshold
     counts = TagCounts(votes.actual, suggested)
@@ -129,8 +132,7 @@ def _tags(
         "f1": f1,
         "macro_f1": float(counts.macro_f1()),
         "map": tag_map(votes.actual, confidence),
-        "votes_only_f1": f1,  # the linear recipe has no tag heads: votes are all there is
-        "heads_only_f1": None,
+        **_alone(embedder, decision, sets, votes),
         "baseline_f1": _baseline(bundle, features, split, split_of, device, cache),
     }
     weights = bootstrap_weights(votes.products)
@@ -142,6 +144,22 @@ def _tags(
         "tags.macro_f1": interval(counts.macro_f1(weights)),
     }
     return Part({"tags": values}, intervals), Tagged(votes.tags, votes.actual, confidence, suggested)
+
+
+def _alone(embedder: Embedder, decision: Decision, sets: dict[str, Photos], tested: Votes) -> dict[str, float | None]:
+    """Micro-F1 of votes without heads and of heads without votes, each with its own threshold from validation."""
+    held = sets["validation"]
+    checked = votes_of(held, sets["train"], logits=embedder.logits(held.vectors), tag_heads=decision.tag_heads)
+    found: dict[str, float | None] = {}
+    for name, share in (("votes_only_f1", 0.0), ("heads_only_f1", 1.0)):
+        params = replace(decision.tags, heads=share)
+        threshold = decision.tags.threshold
+        if checked is not None:
+            threshold = best_threshold(checked.actual, checked.confidence(params)) or threshold
+        suggested = tested.confidence(params) >= threshold
+        known = share == 0.0 or bool(decision.tag_heads)
+        found[name] = float(TagCounts(tested.actual, suggested).micro()[2]) if known else None
+    return found
 
 
 def _baseline(

@@ -21,7 +21,7 @@ from indexer.training.data import categories_of, label_notes, read_problem, requ
 from indexer.training.features import Progress, photo_features
 from indexer.training.finetune import finetune
 from indexer.training.linear import Fitted, fit, linear_spec, reweigh
-from indexer.training.tags import Photos, fit_tags, votes_of
+from indexer.training.tags import Photos, fit_tags, tags_by_head, votes_of
 from indexer.training.targets import attribute_targets, category_target
 
 
@@ -164,7 +164,9 @@ def train(
             features.pixels[chosen],
         )
 
-    tags, tags_f1 = fit_tags(votes_of(photos("validation"), photos("train")))
+    checked, learned = photos("validation"), photos("train")
+    tag_heads = tags_by_head(learned.rows, [replace(target, columns=target.columns[in_train]) for target in targets])
+    tags, tags_f1 = fit_tags(votes_of(checked, learned, logits=runtime.logits(checked.vectors), tag_heads=tag_heads))
     best = fitted.history[fitted.best_epoch - 1]
     validation = {
         "accuracy": best["validation_accuracy"],
@@ -179,6 +181,7 @@ def train(
             categories=categories,
             temperature=fitted.temperature,
             tags=tags,
+            tag_heads=tag_heads,
             attributes={target.name: target.values for target in attributes},
         ),
         metrics={"validation": validation, "history": fitted.history, "best_epoch": fitted.best_epoch},

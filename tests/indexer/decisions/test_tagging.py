@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.decisions.tagging import vote_tags, vote_weights
+from indexer.decisions.tagging import head_chances, vote_tags, vote_weights
 from indexer.model.decision import TagParams
 
 TAGS = {1: ["red", "mug"], 2: ["red"], 3: ["blue"], 4: []}
@@ -42,3 +42,30 @@ def test_a_product_without_tags_takes_no_share() -> None:
 def test_no_voters_no_tags() -> None:
     assert vote_tags([(4, 0.9)], TAGS, TagParams()) == []
     assert vote_tags([], TAGS, TagParams()) == []
+
+
+def test_heads_have_their_share_of_the_tags_they_know() -> None:
+    """A blend of votes and heads; a tag no head knows keeps its whole vote, one nobody voted for can still be said."""
+    params = TagParams(k=2, temperature=1e6, threshold=0.0, heads=0.5)
+    found = vote_tags([(1, 0.9), (3, 0.9)], TAGS, params, chances={"red": 0.9, "green": 0.4})
+    assert {tag.tag: (pytest.approx(tag.confidence), tag.neighbours) for tag in found} == {
+        "red": (0.5 * 0.5 + 0.5 * 0.9, [(1, 0.9)]),
+        "mug": (0.5, [(1, 0.9)]),
+        "blue": (0.5, [(3, 0.9)]),
+        "green": (0.5 * 0.4, []),
+    }
+
+
+def test_heads_speak_alone_where_nobody_votes_and_not_at_all_without_a_share() -> None:
+    chances = {"red": 0.9}
+    alone = vote_tags([], TAGS, TagParams(heads=0.3), chances=chances)
+    assert [(tag.tag, tag.confidence) for tag in alone] == [("red", pytest.approx(0.9))]
+    assert vote_tags([], TAGS, TagParams(heads=0.0), chances=chances) == []
+
+
+def test_head_chances_are_the_softmax_of_the_class_that_stands_for_the_tag() -> None:
+    logits = {"colour": np.log(np.array([1.0, 3.0])), "category": np.array([0.0, 0.0])}
+    assert head_chances(logits, {"red": ("colour", 1), "mug": ("category", 0)}) == {
+        "red": pytest.approx(0.75),
+        "mug": pytest.approx(0.5),
+    }

@@ -127,3 +127,15 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it() -> None:
     first = [(kind[train][s.argmax(1)] == kind[~train]).mean() for s in (scores, alone)]
     assert first[0] >= first[1]
     assert choose_weights({"a": blocks["a"], "g": blocks["g"]}, targets[:1], train, ~train, pixels) is None
+
+
+def test_a_tag_is_told_by_the_head_that_marks_the_same_photos() -> None:
+    from dataclasses import replace
+
+    from indexer.training.tags import tags_by_head
+
+    rows = rows_with(colour=["red", "red", "blue", "blue", "red"])
+    tags = (("Red", "new"), ("Red",), ("Blue",), ("Blue", "new"), ("Red",))
+    rows = [replace(row, tags=mine) for row, mine in zip(rows, tags, strict=True)]
+    paint = Target("colour", ("blue", "red"), np.array([1, 1, 0, 0, 1]))
+    assert tags_by_head(rows, [paint]) == {"Red": ("colour", 1), "Blue": ("colour", 0)}
