@@ -154,6 +154,7 @@ def _install_health(app: OpenAPI, engine: Engine) -> None:
 def _install_documents(app: OpenAPI) -> None:
     for model in (
         schemas.ClassifyAsk,
+        schemas.ExplainAsk,
         schemas.SearchAsk,
         schemas.TagsAsk,
         schemas.ProductPut,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +27,13 @@ class _Job:
     embedder: Embedder
     photos: Sequence[Photo]
     vectors: np.ndarray | None = None  # where given, their logits are asked for and photos are none
+    work: Callable[[], Any] | None = None  # where given, anything else that uses the network
     answer: Future[Any] = field(default_factory=Future)
+
+    @property
+    def alone(self) -> bool:
+        """Not to be batched with others."""
+        return self.vectors is not None or self.work is not None
 
 
 class InferenceQueue:
@@ -64,6 +70,10 @@ class InferenceQueue:
         answer: dict[str, np.ndarray] = self._ask(_Job(embedder, (), vectors), False)
         return answer
 
+    def work(self, embedder: Embedder, work: Callable[[], Any]) -> Any:
+        """What ``work`` returns, run by the network's one owner; raises ``Overloaded`` as ``embed`` does."""
+        return self._ask(_Job(embedder, (), work=work), False)
+
     def _ask(self, job: _Job, patient: bool) -> Any:
         if not self.alive:
             raise Overloaded("the service is shutting down")
@@ -87,7 +97,7 @@ class InferenceQueue:
     def _run(self) -> None:
         while (first := self._next()) is not None:
             batch, size = [first], len(first.photos)
-            while first.vectors is None and size < self._max_batch:
+            while not first.alone and size < self._max_batch:
                 try:
                     job = self._jobs.get_nowait()
                 except queue.Empty:
@@ -96,7 +106,7 @@ class InferenceQueue:
                     self._ending = True
                     break
                 fits = job.embedder is first.embedder and size + len(job.photos) <= self._max_batch
-                if job.vectors is not None or not fits:
+                if job.alone or not fits:
                     self._held = job
                     break
                 batch.append(job)
@@ -121,6 +131,9 @@ def _answer(batch: list[_Job]) -> None:
     try:
         if first.vectors is not None:
             first.answer.set_result(first.embedder.logits(first.vectors))
+            return
+        if first.work is not None:
+            first.answer.set_result(first.work())
             return
         vectors = first.embedder.embed([photo for job in batch for photo in job.photos])
     except Exception as error:

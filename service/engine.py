@@ -26,6 +26,7 @@ from service import answers
 from service.answers import Clock
 from service.batching import InferenceQueue, Overloaded
 from service.classes import Classes
+from service.explaining import Explaining
 from service.logs import make_log
 from service.serving import Serving, Snapshot
 from service.settings import Settings
@@ -77,6 +78,7 @@ class Engine:
             self.classes = Classes(
                 self.home, self._catalog, self._serving, self._queue, embed=self._embed, answer=self._answer
             )
+            self.explain = Explaining(self._queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
             self._serving.start()
         except BaseException:
             self._queue.close()
@@ -184,7 +186,8 @@ class Engine:
         clock = Clock()
         snapshot = self._snapshot(min_sequence)
         vectors, own, _ = self._vectors(snapshot, source, clock)
-        params = snapshot.bundle.decision.tags
+        decision = snapshot.bundle.decision
+        params = decision.tags
         with clock.stage("search"):
             # Only tagged products vote, so where many are untagged it takes a longer list to find enough of them.
             k = params.k
@@ -348,6 +351,22 @@ class Engine:
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
         return vector
+
+    def _decoded(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
+        """The photo a question is about; of a stored product its first."""
+        if source.image is None:
+            product = self._catalog.get(source.product_id or "")
+            row = self._catalog.photo(product.photos[0])
+            try:
+                data = self._photos.read(row) if row else b""
+            except CatalensError as error:  # its message may name a file of this machine
+                raise UnknownPhoto(f"the file of photo {product.photos[0]} is gone or was changed") from error
+        else:
+            data = source.image
+        with clock.stage("decode"), self._decoding:
+            shrink_to = None if source.crop else snapshot.embedder.shrink_to
+            photo = images.decode(data, limits=self._limits, shrink_to=shrink_to)
+            return _cropped(photo, source.crop) if source.crop else photo
 
     def _find(
         self, snapshot: Snapshot, vectors: np.ndarray, k: int, hidden: set[int], min_score: float | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
@@ -86,6 +87,31 @@ class SearchAsk(Ask):
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
     exclude: list[ProductId] = Field(default=[], max_length=10_000, description="Ids of products to leave out.")
     min_score: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
+
+
+def _json_text(raw: object) -> object:
+    # A form field holds its object as JSON text.
+    if not isinstance(raw, str):
+        return raw
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON text") from None
+
+
+class OtherPhoto(Strict):
+    """The other one of a pair: a photo or a stored product."""
+
+    image: ImageRef | None = None
+    product_id: ProductId | None = None
+
+
+class ExplainAsk(Ask):
+    """A question for heat maps: why a category (by default the most probable), or why it is similar to another."""
+
+    # Under aliases, since the forms' reader takes a field of a model's own name for JSON text.
+    category_: str | list[str] | None = Field(default=None, alias="category", description="A path or a label.")
+    with_: Annotated[OtherPhoto, BeforeValidator(_json_text)] | None = Field(default=None, alias="with")
 
 
 class SimilarQuery(Strict):
@@ -225,6 +251,19 @@ class Result(BaseModel):
 class SearchAnswer(Answer):
     results: list[Result]
     next_cursor: str | None
+
+
+class HeatMap(BaseModel):
+    photo: Literal["image", "with"]
+    block: str | None
+    score: float
+    box: list[float]
+    heat: list[list[float]]
+
+
+class ExplainAnswer(Answer):
+    category: CategoryOut | None
+    maps: list[HeatMap]
 
 
 class Neighbour(BaseModel):

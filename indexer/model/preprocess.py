@@ -20,16 +20,21 @@ def shrink_to(preprocess: Preprocess) -> int | None:
     return preprocess.resize if preprocess.decoder == "draft2" else None
 
 
-def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
-    """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one resampling."""
-    width, height = image.size
+def seen_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom in px: the part of an upright image of that (width, height) the network looks at."""
+    width, height = size
     if preprocess.keep_aspect:
         side_x = side_y = preprocess.crop * min(width, height) / preprocess.resize
     else:
         side_x, side_y = (preprocess.crop * side / preprocess.resize for side in (width, height))
     left, top = (width - side_x) / 2, (height - side_y) / 2
-    box = (max(left, 0.0), max(top, 0.0), min(left + side_x, width), min(top + side_y, height))
+    return max(left, 0.0), max(top, 0.0), min(left + side_x, width), min(top + side_y, height)
+
+
+def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one resampling."""
     size = (preprocess.crop, preprocess.crop)
+    box = seen_box(image.size, preprocess)
     return np.asarray(image.resize(size, _RESAMPLING[preprocess.interpolation], box=box))
 
 

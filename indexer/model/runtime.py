@@ -48,6 +48,15 @@ class TorchRuntime:
         """SHA-256 of the backbone's name, weights and numeric class: what features depend on beside preprocessing."""
         return tensors_digest(f"{self.spec.backbone} {self.spec.numeric}", self._network.backbone)
 
+    @property
+    def network(self) -> Any:
+        """The network itself, in eval mode, for ``decisions.explain``; its one owner calls it, nobody changes it."""
+        return self._network
+
+    def inputs(self, photos: Sequence[Photo]) -> Any:
+        """Decoded photos -> the network's input, float32 [N, 3, H, W] on its device."""
+        return to_batch(photos_to_pixels(photos, self.spec.preprocess), self.spec.preprocess, self.device)
+
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:
         """Decoded photos -> unit vectors [N, D]."""
         return self._run(photos, lambda batch: self._network.neck(self._network.describe(batch)), self.spec.dim)

@@ -44,8 +44,8 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, names: Sequence[tuple[st
     np.add.at(counts, (truth, predicted), 1)
     mistakes = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
     present = np.flatnonzero(counts.sum(0) + counts.sum(1))
-    chosen = sorted(sorted(present, key=lambda n: -mistakes[n])[:most], key=lambda n: names[n])
-    labels = short_labels([names[number] for number in chosen])
+    chosen = sorted(sorted(present, key=lambda n: -mistakes[n])[:most], key=lambda n: names[int(n)])
+    labels = short_labels([names[int(number)] for number in chosen])
     totals = counts.sum(1)[chosen]
     part = counts[np.ix_(chosen, chosen)]
     cells = []

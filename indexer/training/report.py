@@ -157,7 +157,7 @@ def _classes(figures: dict[str, Any], found: Classified | None) -> list[dict[str
             taken.setdefault(true, Counter())[guess] += 1
     labels = charts.short_labels(found.names)
     number_of = {PATH_SEPARATOR.join(path): number for number, path in enumerate(found.names)}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path, row in figures["per_class"].items():
         number = number_of[path]
         [(other, times)] = taken[number].most_common(1) if number in taken else [(None, 0)]
@@ -193,7 +193,7 @@ def _confused_pairs(found: Classified, queries: Photos) -> list[dict[str, Any]]:
         totals[min(true, guess), max(true, guess)] += len(numbers)
     pairs = []
     for (first, second), total in sorted(totals.items(), key=lambda entry: (-entry[1], entry[0]))[:_PAIRS]:
-        ways = []
+        ways: list[dict[str, Any]] = []
         for true, guess in ((first, second), (second, first)):
             numbers = cases.get((true, guess), [])
             photos = [

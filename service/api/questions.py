@@ -7,11 +7,16 @@ from typing import Any
 from flask import request
 from flask_openapi import APIBlueprint
 
+from indexer.errors import BadRequest
 from service.api.common import SECURITY, answer, body, engine, failures
+from service.api.inputs import _bytes_of as bytes_of
 from service.api.inputs import check, read_ask
+from service.engine import Source
 from service.schemas import (
     ClassifyAnswer,
     ClassifyAsk,
+    ExplainAnswer,
+    ExplainAsk,
     ProductPath,
     SearchAnswer,
     SearchAsk,
@@ -63,6 +68,30 @@ def tags() -> dict[str, Any]:
     """Tags voted by the most similar products, each with the products that support it."""
     ask, source = read_ask(request, TagsAsk)
     return answer(engine().tags(source, min_sequence=ask.min_sequence))
+
+
+@api.post(
+    "/explain",
+    operation_id="explain",
+    request_body=body(ExplainAsk, files="image"),
+    responses={200: ExplainAnswer, **failures(400, 404, 409, 413, 415, 503)},
+)
+def explain() -> dict[str, Any]:
+    """Heat maps: what in a photo speaks for a category, or what makes it similar to another photo, block by block.
+
+    `heat` covers `box`, [x, y, width, height] in px of the upright photo, row by row from the top, in [0, 1].
+    """
+    ask, source = read_ask(request, ExplainAsk)
+    if ask.with_ is None:
+        return answer(engine().explain.category(source, ask.category_, min_sequence=ask.min_sequence))
+    if ask.category_ is not None:
+        raise BadRequest("explain a category or a pair: give category or with, not both")
+    other = ask.with_
+    if (other.image is None) == (other.product_id is None):
+        raise BadRequest("with: give an image or a product_id")
+    data = bytes_of(other.image, "with.image") if other.image else None
+    pair = Source(image=data, product_id=other.product_id)
+    return answer(engine().explain.pair(source, pair, min_sequence=ask.min_sequence))
 
 
 @api.get(

@@ -1,0 +1,112 @@
+"""Heat maps over the one inference queue: why a category, and why two photos are similar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from indexer import images
+from indexer.decisions.classify import category_logits, rank_categories
+from indexer.decisions.explain import category_direction, category_map, pair_maps
+from indexer.errors import BadRequest, NoCategories
+from indexer.model.decision import PATH_SEPARATOR, Category, Decision
+from indexer.model.preprocess import seen_box
+from service.answers import Clock
+from service.batching import InferenceQueue
+from service.serving import Snapshot
+
+if TYPE_CHECKING:
+    from service.engine import Source
+
+DecodePhoto = Callable[[Snapshot, "Source", Clock], images.Photo]
+
+
+class Explaining:
+    """Answers ``explain``; one per engine."""
+
+    def __init__(
+        self,
+        queue: InferenceQueue,
+        *,
+        snapshot: Callable[[int | None], Snapshot],
+        photo: DecodePhoto,
+        answer: Callable[..., dict[str, Any]],
+    ) -> None:
+        self._queue, self._snapshot, self._photo, self._answer = queue, snapshot, photo, answer
+
+    def category(
+        self, source: Source, category: str | Sequence[str] | None = None, *, min_sequence: int | None = None
+    ) -> dict[str, Any]:
+        """What in a photo speaks for ``category`` (a path or an unambiguous label; None: the most probable one).
+
+        Raises ``NoCategories``, ``BadRequest`` for a category the model does not know.
+        """
+        clock = Clock()
+        snapshot = self._snapshot(min_sequence)
+        decision = snapshot.bundle.decision
+        if not decision.categories:
+            raise NoCategories(f"model {snapshot.model_version} has no categories to explain")
+        wanted = None if category is None else _named(decision, category)
+        photo = self._photo(snapshot, source, clock)
+        embedder = snapshot.embedder
+
+        def work() -> tuple[Category, float, np.ndarray]:
+            vectors = embedder.embed([photo])
+            heads = embedder.logits(vectors) if embedder.spec.heads else {}
+            logits = category_logits(heads.get("category"), vectors, decision)[0]
+            ranked = rank_categories(logits, decision, top=len(decision.categories))
+            shown, chance = next(entry for entry in ranked if wanted is None or entry[0].id == wanted.id)
+            direction = category_direction(embedder.network, decision, shown)
+            return shown, chance, category_map(embedder.network, embedder.inputs([photo]), direction)
+
+        with clock.stage("explain"):
+            shown, chance, heat = self._queue.work(embedder, work)
+        maps = [_shown("image", None, chance, heat, photo, snapshot)]
+        found = {"label": shown.label, "path": list(shown.path), "probability": round(chance, 6)}
+        return self._answer(snapshot, clock, category=found, maps=maps)
+
+    def pair(self, source: Source, other: Source, *, min_sequence: int | None = None) -> dict[str, Any]:
+        """What in two photos makes them similar, per block of the embedding."""
+        clock = Clock()
+        snapshot = self._snapshot(min_sequence)
+        photos = [self._photo(snapshot, asked, clock) for asked in (source, other)]
+        embedder = snapshot.embedder
+
+        def work() -> list[Any]:
+            return pair_maps(embedder.network, *(embedder.inputs([photo]) for photo in photos))
+
+        with clock.stage("explain"):
+            found = self._queue.work(embedder, work)
+        maps = [
+            _shown(name, entry.block, entry.cosine, heat, photo, snapshot)
+            for entry in found
+            for name, heat, photo in (("image", entry.first, photos[0]), ("with", entry.second, photos[1]))
+        ]
+        return self._answer(snapshot, clock, category=None, maps=maps)
+
+
+def _shown(
+    name: str, block: str | None, score: float, heat: np.ndarray, photo: images.Photo, snapshot: Snapshot
+) -> dict[str, Any]:
+    """One map: of which photo, by which block, over which part of the upright photo."""
+    left, top, right, bottom = seen_box((photo.width, photo.height), snapshot.embedder.spec.preprocess)
+    return {
+        "photo": name,
+        "block": block,
+        "score": round(min(max(score, -1.0), 1.0), 6),
+        "box": [round(left, 1), round(top, 1), round(right - left, 1), round(bottom - top, 1)],
+        "heat": [[round(float(value), 4) for value in row] for row in heat],
+    }
+
+
+def _named(decision: Decision, name: str | Sequence[str]) -> Category:
+    path = tuple(part.strip() for part in name.split(PATH_SEPARATOR)) if isinstance(name, str) else tuple(name)
+    found = [category for category in decision.categories if category.path == path]
+    if not found and len(path) == 1:
+        found = [category for category in decision.categories if category.label == path[0]]
+    if len(found) != 1:
+        what = "several categories are" if found else "no category is"
+        raise BadRequest(f"{what} called {PATH_SEPARATOR.join(path)!r}: give the full path of a known one")
+    return found[0]

@@ -1,0 +1,81 @@
+"""The command that shows where the network looks."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.commands.ask import engine
+from tools.console import answer, say, table
+from tools.options import AnyPath, home_option, json_option
+
+_SIDE = 360  # px of one photo in the picture
+
+
+@click.command()
+@click.argument("image", type=AnyPath)
+@click.option("--category", help="The category to explain, a path or a label (default: the most probable).")
+@click.option("--with", "other", type=AnyPath, metavar="IMAGE2", help="Explain what makes the two photos similar.")
+@click.option("--out", type=AnyPath, required=True, help="The picture to write (.png).")
+@home_option
+@json_option
+def explain(image: Path, category: str | None, other: Path | None, out: Path, home: Path, as_json: bool) -> None:
+    """Show what in IMAGE speaks for its category.
+
+    With a second photo: what makes the two similar, one row for each block of the embedding.
+    """
+    from indexer.files import write_atomic
+    from service.engine import Source
+
+    if category is not None and other is not None:
+        raise click.UsageError("give --category or --with, not both")
+    photos = {"image": image.read_bytes()} | ({"with": other.read_bytes()} if other else {})
+    with engine(home) as opened:
+        if other is None:
+            found = opened.explain.category(Source(image=photos["image"]), category)
+        else:
+            found = opened.explain.pair(Source(image=photos["image"]), Source(image=photos["with"]))
+    write_atomic(out, _picture(found["maps"], photos))
+    answer(found, as_json, _show)
+    say(f"picture: {out}")
+
+
+def _show(found: dict[str, Any]) -> None:
+    if found["category"]:
+        table(("category", "probability"), [(" > ".join(found["category"]["path"]), found["category"]["probability"])])
+    else:
+        rows = {entry["block"]: entry["score"] for entry in found["maps"]}
+        table(("block", "cosine"), rows.items())
+
+
+def _picture(maps: list[dict[str, Any]], photos: dict[str, bytes]) -> bytes:
+    """PNG: a row for each block, in it each photo's seen part with its heat; the score stands above."""
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    from indexer.decisions.explain import overlay
+    from indexer.images import decode
+
+    upright = {name: decode(data).pixels for name, data in photos.items()}
+    rows = list(dict.fromkeys(entry["block"] for entry in maps))
+    gap, caption = 12, 30
+    size = (gap + len(upright) * (_SIDE + gap), gap + len(rows) * (_SIDE + caption + gap))
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for entry in maps:
+        left = gap + list(upright).index(entry["photo"]) * (_SIDE + gap)
+        top = gap + rows.index(entry["block"]) * (_SIDE + caption + gap)
+        x, y, width, height = entry["box"]
+        seen = upright[entry["photo"]].resize(
+            (_SIDE, _SIDE), Image.Resampling.LANCZOS, box=(x, y, x + width, y + height)
+        )
+        shown = overlay(np.asarray(seen), np.array(entry["heat"], np.float32))
+        name = "probability" if entry["block"] is None else f"block {entry['block']}: cosine"
+        pen.text((left, top + 5), f"{name} {entry['score']:.3f}", fill="black", font=font)
+        sheet.paste(Image.fromarray(shown), (left, top + caption))
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
