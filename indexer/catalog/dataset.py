@@ -51,6 +51,7 @@ class Dataset:
     warnings: list[Skipped] = field(default_factory=list)  # rows kept, but not all they say
     given_types: frozenset[str] = frozenset()  # of ``types``, those the caller fixed; the others are inferred
     mentioned: frozenset[str] = frozenset()  # every product id read, also of skipped rows: the feed does not lack them
+    torn: dict[str, tuple[str, ...]] = field(default_factory=dict)  # product -> its splits, where its rows name several
 
     def by_product(self) -> dict[str, list[Row]]:
         """Rows of each product, products and rows in the order of first appearance."""
@@ -232,8 +233,9 @@ def _from_manifest(path: Path, fixed: dict[str, AttributeType]) -> Dataset:
             rows.append(_manifest_row(record.where, record.values, product_id, root, types))
         except ValueError as error:
             skipped.append(Skipped(record.where, _printable(str(error))))
+    torn = _torn(rows)
     rows = _merge_products(rows, warnings)
-    return Dataset(root, rows, skipped, types, warnings, frozenset(fixed), frozenset(mentioned))
+    return Dataset(root, rows, skipped, types, warnings, frozenset(fixed), frozenset(mentioned), torn)
 
 
 def _column_types(table: Table, fixed: dict[str, AttributeType]) -> dict[str, AttributeType]:
@@ -317,6 +319,14 @@ def _tags(value: object) -> tuple[str, ...]:
     if not isinstance(parts, list) or not all(part is None or isinstance(part, str) for part in parts):
         raise ValueError("tags are neither a list of texts nor text joined by |")
     return tuple(dict.fromkeys(part for part in parts if part and part.strip()))
+
+
+def _torn(rows: list[Row]) -> dict[str, tuple[str, ...]]:
+    named: dict[str, set[str]] = {}
+    for row in rows:
+        if row.split:
+            named.setdefault(row.product_id, set()).add(row.split)
+    return {product: tuple(sorted(splits, key=SPLITS.index)) for product, splits in named.items() if len(splits) > 1}
 
 
 def _merge_products(rows: list[Row], warnings: list[Skipped]) -> list[Row]:

@@ -40,6 +40,12 @@ def read_problem(data: Path, seed: int) -> Problem:
     if given and missing:
         dropped = set(missing)
         notes.append(f"{len(dropped)} products without a split are left out, since others name theirs")
+    if dataset.torn:
+        split.update({product: names[0] for product, names in dataset.torn.items()})
+        notes.append(
+            f"products that stand in several splits are used in the first of them only ({' before '.join(SPLITS)}): "
+            f"{len(dataset.torn)}: {_some(sorted(dataset.torn))}"
+        )
     rows = [row for row in dataset.rows if row.product_id in split]
     if given and "validation" not in given.values():
         train = [product for product, name in split.items() if name == "train"]
@@ -96,6 +102,40 @@ def label_notes(problem: Problem, categories: Sequence[Category]) -> list[str]:
     if unlabelled:
         notes.append(f"{unlabelled} of {len(problem.of('train'))} training photos have no category")
     return notes
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Photos whose exact copy stands in an earlier split (train before validation before test), and what to say."""
+
+    leaked: np.ndarray  # bool [N]: not to be judged by, the copy in the earlier split stays
+    notes: list[str]
+
+
+def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Leaks:
+    """Photos that an earlier split has already shown, from split names, pixel hashes and label columns, all [N].
+
+    A copy counts whatever its label: a model that saw the photo was told an answer. Where labels differ the notes say
+    so, since then one of the two is wrong.
+    """
+    leaked = np.zeros(len(split), bool)
+    notes = []
+    earlier: dict[object, set[object]] = {}
+    for name in SPLITS:
+        here = np.flatnonzero(split == name)
+        copies = [number for number in here if pixels[number] in earlier]
+        leaked[copies] = True
+        if copies:
+            differ = sum(labels[number] not in earlier[pixels[number]] for number in copies)
+            others = f"; {differ} of them carry another label there" if differ else ""
+            before = " or ".join(SPLITS[: SPLITS.index(name)])
+            notes.append(
+                f"{len(copies)} of {len(here)} {name} photos are exact copies of a {before} photo and are left out of "
+                f"what {name} photos judge{others}"
+            )
+        for number in here:
+            earlier.setdefault(pixels[number], set()).add(labels[number])
+    return Leaks(leaked, notes)
 
 
 def require_rows(rows: Sequence[Row], split: str, data: Path) -> None:

@@ -1,0 +1,112 @@
+"""``advise``: figures that are right, and a recommendation that follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer.errors import BadData
+from indexer.training.advise import advise, costs, probe, recommend, sampled
+from tests.indexer.training.conftest import KINDS, draw
+from tests.indexer.training.test_labels import row
+
+
+def found(**changes: Any) -> dict[str, Any]:
+    """Figures of a usual data set, with changes."""
+    usual: dict[str, Any] = {
+        "photos": {"train": 3000, "validation": 300, "test": 300},
+        "categories": {"median": 200.0},
+        "probe": {"validation_accuracy": 0.9, "majority": 0.2},
+        "cost_s": {"linear": 70.0, "finetune_epoch": 100.0},
+    }
+    return {**usual, **changes}
+
+
+def test_finetune_is_proposed_where_data_and_time_allow_it() -> None:
+    """As many epochs as fit into the minutes, and a command that says so."""
+    advice = recommend(found(), "efficientnet_lite0", Path("d"), 10.0)
+    assert (advice["recipe"], advice["epochs"]) == ("finetune", 6)
+    assert advice["command"].startswith("catalens train d --out model --backbone efficientnet_lite0 --recipe finetune")
+    assert "--epochs 6" in advice["command"]
+    assert "0.900" in advice["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"photos": {"train": 120, "validation": 20, "test": 20}}, "too few"),
+        ({"categories": {"median": 2.0}}, "fewer than 5 photos"),
+        ({"cost_s": {"linear": 70.0, "finetune_epoch": 400.0}}, "not enough for three"),
+        ({"probe": {"validation_accuracy": 0.995, "majority": 0.2}}, "little is left"),
+    ],
+)
+def test_linear_is_proposed_with_the_reason(changes: dict[str, Any], reason: str) -> None:
+    advice = recommend(found(**changes), "efficientnet_lite0", Path("d"), 15.0)
+    assert advice["recipe"] == "linear"
+    assert any(reason in text for text in advice["reasons"])
+    assert "--epochs" not in advice["command"]
+
+
+def test_costs_come_from_the_measured_speed() -> None:
+    cost = costs({"train": 1000, "validation": 200, "test": 9}, {"forward_per_s": 50.0, "training_per_s": 20.0})
+    assert cost["finetune_epoch"] == pytest.approx(1000 / 20 + 200 / 50)
+    assert cost["linear"] == pytest.approx(1200 / 50 + 3.0)
+
+
+def test_probe_judges_held_photos_only() -> None:
+    """Right labels are read, swapped validation labels are all wrong, and the commonest class is the train photos'."""
+    rng = np.random.default_rng(0)
+    columns = np.array([0] * 40 + [1] * 20)
+    values = rng.normal(size=(2, 16))[columns] + 0.1 * rng.normal(size=(60, 16))
+    held = np.arange(60) % 4 == 0
+    right = probe(values, columns, ~held, held, 2)
+    assert right == {"validation_accuracy": 1.0, "majority": pytest.approx(10 / 15)}
+    swapped = np.where(held, 1 - columns, columns)
+    assert probe(values, swapped, ~held, held, 2)["validation_accuracy"] == 0.0
+    assert probe(values, columns, ~held, np.zeros(60, bool), 2)["validation_accuracy"] is None
+
+
+def test_a_sample_keeps_products_whole() -> None:
+    rows = [row(number // 3) for number in range(30)]
+    kept = sampled(rows, 10)
+    assert len(kept) == 9
+    assert all(sum(entry.product_id == other.product_id for other in kept) == 3 for entry in kept)
+    assert sampled(rows, 30) == rows
+
+
+def test_advise_tells_what_a_folder_holds(tmp_path: Path, feature_cache: Path) -> None:
+    """Counts, a copy between train and test, and a folder that is too small to unfreeze a network for."""
+    for name, numbers in (("train", range(5)), ("validation", range(5, 7)), ("test", range(7, 8))):
+        for kind in KINDS:
+            (tmp_path / name / kind).mkdir(parents=True)
+            for number in numbers:
+                draw(kind, number).save(tmp_path / name / kind / f"{name}{number}.png")
+    draw("disc", 0).save(tmp_path / "test" / "disc" / "copy.png")
+    document = advise(tmp_path, device="cpu", cache=feature_cache)
+    assert document["photos"] == {"train": 15, "validation": 6, "test": 4}
+    assert document["categories"]["count"] == 3
+    assert document["categories"]["median"] == 5
+    assert document["duplicates"] == {"photos": 1, "between_products": 1}
+    assert document["leaks"]["photos"] == 1
+    assert any("1 of 4 test photos" in note for note in document["notes"])
+    assert document["short_side_px"]["median"] == 100
+    assert document["probe"]["validation_accuracy"] > document["probe"]["majority"]
+    assert document["recommendation"]["recipe"] == "linear"
+
+
+def test_photos_without_labels_need_no_training(tmp_path: Path, feature_cache: Path) -> None:
+    draw("disc", 0).save(tmp_path / "a.png")
+    document = advise(tmp_path, device="cpu", cache=feature_cache)
+    assert document["categories"] is None
+    assert document["recommendation"]["command"] is None
+    assert "index build" in document["recommendation"]["reasons"][0]
+
+
+def test_no_readable_photo_is_an_error(tmp_path: Path, feature_cache: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.jpg").write_text("no photo")
+    with pytest.raises(BadData, match=r"x\.jpg"):
+        advise(tmp_path, device="cpu", cache=feature_cache)

@@ -1,0 +1,45 @@
+"""Splits that leak: what stands in two of them is said, and judges nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from indexer.training.data import find_leaks, read_problem
+from tests.indexer.training.conftest import draw
+
+
+def test_a_copy_of_an_earlier_split_is_left_out_and_counted() -> None:
+    """The photo in train stays; copies in validation and test are marked, other labels counted; own copies are not."""
+    split = np.array(["train", "train", "validation", "validation", "test", "test", "test", "test"])
+    pixels = np.array(["a", "b", "b", "c", "a", "c", "d", "d"])
+    labels = np.array([0, 1, 1, 2, 5, 2, 3, 3])
+    leaks = find_leaks(split, pixels, labels)
+    np.testing.assert_array_equal(leaks.leaked, [0, 0, 1, 0, 1, 1, 0, 0])
+    assert len(leaks.notes) == 2
+    assert leaks.notes[0].startswith("1 of 2 validation photos are exact copies of a train photo")
+    assert "another label" not in leaks.notes[0]
+    assert leaks.notes[1].startswith("2 of 4 test photos are exact copies of a train or validation photo")
+    assert "1 of them carry another label" in leaks.notes[1]
+
+
+def test_clean_splits_say_nothing() -> None:
+    leaks = find_leaks(np.array(["train", "test"]), np.array(["a", "b"]), np.array([0, 0]))
+    assert not leaks.leaked.any()
+    assert leaks.notes == []
+
+
+def test_a_product_in_two_splits_counts_for_training_only(tmp_path: Path) -> None:
+    """Whatever its first row says, no photo of a product that training names is left to be tested with."""
+    for number in range(4):
+        draw("disc", number).save(tmp_path / f"{number}.png")
+    feed = tmp_path / "p.csv"
+    feed.write_text(
+        "product_id,image,category,split\np,0.png,a,test\np,1.png,a,train\nq,2.png,b,validation\nr,3.png,b,test\n"
+    )
+    problem = read_problem(feed, 0)
+    assert problem.split == {"p": "train", "q": "validation", "r": "test"}
+    [note] = problem.notes
+    assert "'p'" in note
+    assert "several splits" in note

@@ -1,0 +1,97 @@
+"""The benchmark ``unknown``: are products of kinds never taught told from those that were, on frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from indexer.decisions.unknown import auroc, closeness, fit_unknown, rule_logits, unknown_score
+from indexer.training.advise import frozen_features
+from indexer.training.data import Problem, read_problem
+from tools.bench.framework import Goal, Row, figure, real_data
+from tools.console import say
+
+PARTS = ("near", "far")
+GOALS = (
+    Goal("clothing: unknown AUROC, near (each class held out once)", ">=", 0.87, figure("near", "auroc")),
+    Goal("fashion: unknown AUROC, far (3 sub-categories out, 10 draws)", ">=", 0.94, figure("far", "auroc")),
+)
+_DIM = 256  # of the general block
+_DRAWS, _OUT, _FEWEST = 10, 3, 10  # sub-categories held out together; test photos that one must have
+
+
+def measure(part: str, work: Path) -> Row:
+    """The row of one part: every draw's AUROC, share caught and share of false alarms."""
+    say(f"bench unknown: {part}")
+    near = part == "near"
+    data = real_data("clothing") if near else real_data("fashion") / "products.csv"
+    problem = read_problem(data, 0)
+    features = frozen_features(problem.rows)
+    split = np.array([problem.split[row.product_id] for row in features.rows])
+    kind = np.array([" > ".join(row.category or ()) for row in features.rows])
+    family = kind if near else np.array([str(row.attributes.get("sub_category")) for row in features.rows])
+    names, counts = np.unique(family[split == "test"], return_counts=True)
+    if near:
+        draws = [[str(name)] for name in names]
+    else:
+        rng = np.random.default_rng(0)
+        common = names[counts >= _FEWEST]
+        draws = [sorted(map(str, rng.choice(common, _OUT, replace=False))) for _ in range(_DRAWS)]
+    rows = [hold_out(out, features.values, kind, family, split) for out in draws]
+    return {
+        "recipe": f"{_held(near)}; efficientnet_lite0 frozen, its features in {_DIM} principal axes of the train "
+        "photos that are left; signals chosen on train classes held out in turn, threshold at 5% of validation photos; "
+        "AUROC of test photos held out against all others, mean over draws",
+        "photos": _counts(problem),
+        **{name: float(np.mean([row[name] for row in rows])) for name in ("auroc", "caught", "false_alarms")},
+        "reference_auroc": 0.835 if near else 0.91,
+        "draws": rows,
+    }
+
+
+def hold_out(out: Sequence[str], values: np.ndarray, kind: np.ndarray, family: np.ndarray, split: np.ndarray) -> Row:
+    """One draw: everything is fitted without the families ``out``, then asked about all test photos."""
+    strange = np.isin(family, out)
+    train = (split == "train") & ~strange
+    names, labels = np.unique(kind[train], return_inverse=True)
+    block = _principal(values, train)
+    held = (split == "validation") & ~strange & np.isin(kind, names)
+    columns = (0, block.shape[1])
+    rule = fit_unknown(block[train], labels, block[held], np.zeros((held.sum(), len(names))), general=columns)
+    if rule is None or "weights" not in rule:
+        raise ValueError(f"nothing can be fitted without {out}")
+
+    def score(chosen: np.ndarray) -> np.ndarray:
+        asked = block[chosen]
+        return unknown_score(rule_logits(asked, np.empty(0), rule), closeness(asked, block[train], columns), rule)
+
+    above, below = score((split == "test") & strange), score((split == "test") & ~strange)
+    return {
+        "out": list(out),
+        "unknown": len(above),
+        "known": len(below),
+        "auroc": auroc(above, below),
+        "caught": float((above > rule["threshold"]).mean()),
+        "false_alarms": float((below > rule["threshold"]).mean()),
+        "mix": rule["mix"],
+        "rehearsed_auroc": rule["auroc"],
+    }
+
+
+def _principal(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Unit rows in the principal axes of the train photos' unit features, as the block ``g`` of a model."""
+    unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    centred = unit - unit[train].mean(0)
+    _, axes = np.linalg.eigh(centred[train].T.astype(np.float64) @ centred[train])
+    block = centred @ axes[:, ::-1][:, :_DIM]
+    return np.asarray(block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _held(near: bool) -> str:
+    return "each category held out once" if near else f"{_OUT} sub-categories held out, {_DRAWS} seeded draws"
+
+
+def _counts(problem: Problem) -> dict[str, int]:
+    return {name: len(problem.of(name)) for name in ("train", "validation", "test")}

@@ -1,0 +1,72 @@
+"""The command that looks at DATA before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.console import answer, cell, stages, table
+from tools.options import AnyPath, FromSignature, device_option, given, json_option
+
+ADVISE = "indexer.training.advise:advise"
+_SHOWN = 10
+
+
+@click.command()
+@click.argument("data", type=AnyPath)
+@click.option("--backbone", cls=FromSignature, source=ADVISE, help="Name of the pretrained network to probe.")
+@click.option("--weights", type=AnyPath, help="A local file with the backbone's weights.")
+@click.option("--minutes", type=float, cls=FromSignature, source=ADVISE, help="What a training may take.")
+@click.option("--seed", type=int, cls=FromSignature, source=ADVISE, help="Fixes the split where DATA has none.")
+@click.option(
+    "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
+)
+@device_option(ADVISE)
+@json_option
+def advise(data: Path, as_json: bool, **options: Any) -> None:
+    """Say what DATA holds, what is wrong with it, and how to train on it.
+
+    Counts, copies, photos that stand in two splits, likely wrong labels, what a linear probe reaches, what training
+    will cost on this machine, and the command line to use.
+    """
+    from indexer.training.advise import advise as job
+
+    with stages() as callback:
+        found = job(data, progress=callback, **given(**options))
+    answer(found, as_json, _show)
+
+
+def _show(found: dict[str, Any]) -> None:
+    rows: list[tuple[str, Any]] = [(f"{name} photos", count) for name, count in found["photos"].items()]
+    rows += [("products", found["products"]), ("photos looked at", found["probed"])]
+    for name, value in (found["categories"] or {}).items():
+        rows.append((f"categories, {name.replace('_', ' ')}", value))
+    rows += [
+        ("exact copies", found["duplicates"]["photos"]),
+        ("photos shown in an earlier split", found["leaks"]["photos"]),
+        ("products in several splits", found["leaks"]["products"]),
+        ("likely wrong labels", len(found["label_issues"])),
+        ("median short side, px", found["short_side_px"]["median"]),
+        ("photos/s through the network here", found["speed"]["forward_per_s"]),
+        ("photos/s in training here", found["speed"]["training_per_s"]),
+        ("validation accuracy of a linear probe", found["probe"]["validation_accuracy"]),
+        ("the same, always the commonest category", found["probe"]["majority"]),
+        ("photos that cannot be used", len(found["skipped"])),
+    ]
+    table(("", "value"), [(name, cell(value)) for name, value in rows], title=f"{found['data']}")
+    if found["label_issues"]:
+        columns = ("where", "given", "suggested", "confidence")
+        worst = [[issue[name] for name in columns] for issue in found["label_issues"][:_SHOWN]]
+        click.echo()
+        table(columns, worst, title="Labels to look at first (all of them with --json)")
+    click.echo()
+    listed = {issue["where"] for issue in found["label_issues"]}
+    for note in found["notes"]:
+        if note.partition(": ")[0] not in listed:
+            click.echo(f"note: {note}")
+    for reason in found["recommendation"]["reasons"]:
+        click.echo(f"because: {reason}")
+    if found["recommendation"]["command"]:
+        click.secho(found["recommendation"]["command"], bold=True)
