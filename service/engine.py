@@ -17,7 +17,7 @@ from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Product, Written
 from indexer.catalog.store import open_catalog
 from indexer.decisions.classify import category_logits, rank_categories, with_few_shot_tags
-from indexer.decisions.tagging import vote_tags
+from indexer.decisions.tagging import head_chances, vote_tags
 from indexer.errors import BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
 from indexer.home import Home
 from indexer.index.live import ProductHits
@@ -198,8 +198,12 @@ class Engine:
                     break
                 k = min(4 * k, _LONGEST)
         with clock.stage("vote"):
-            voted = vote_tags([(pid, score) for pid, _, score in found], tags_of, params)
-            suggested = with_few_shot_tags(voted, vectors, snapshot.bundle.decision)
+            chances = {}
+            if params.heads:
+                logits = self._queue.logits(snapshot.embedder, vectors)
+                chances = head_chances({name: rows.mean(axis=0) for name, rows in logits.items()}, decision.tag_heads)
+            voted = vote_tags([(pid, score) for pid, _, score in found], tags_of, params, chances=chances)
+            suggested = with_few_shot_tags(voted, vectors, decision)
         tags = [
             {
                 "tag": entry.tag,

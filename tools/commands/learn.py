@@ -52,15 +52,32 @@ def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> N
             job.serve(result["home"], port=port)
 
 
+class Stages(click.ParamType):
+    """A number of stages, or ``all``, which is more than any backbone has."""
+
+    name = "N|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return sys.maxsize if value == "all" else int(click.IntRange(0).convert(value, param, ctx))
+
+
 @click.command()
 @click.argument("data", type=AnyPath)
 @click.option("--out", type=AnyPath, required=True, help="The model folder to write.")
 @click.option("--backbone", cls=FromSignature, source=TRAIN, help="Name of the pretrained network.")
 @click.option("--weights", type=AnyPath, help="A local file with the backbone's weights.")
-@click.option("--recipe", type=click.Choice(["linear"]), cls=FromSignature, source=TRAIN, help="How to train.")
-@click.option("--epochs", type=click.IntRange(1), cls=FromSignature, source=TRAIN, help="Passes over the train photos.")
-@click.option("--lr", type=float, cls=FromSignature, source=TRAIN, help="Peak learning rate.")
-@click.option("--batch-size", type=click.IntRange(2), cls=FromSignature, source=TRAIN, help="Photos per step.")
+@click.option(
+    "--recipe",
+    type=click.Choice(["linear", "finetune"]),
+    cls=FromSignature,
+    source=TRAIN,
+    help="linear: seconds, the backbone stays frozen. finetune: minutes, the backbone learns too.",
+)
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the train photos.  [default: the recipe's]")
+@click.option("--lr", type=float, help="Peak learning rate.  [default: the recipe's]")
+@click.option("--batch-size", type=click.IntRange(2), help="Photos per step.  [default: the recipe's]")
+@click.option("--unfreeze", type=Stages(), help="finetune: stages of the backbone trained, from the top; or all.")
+@click.option("--resume", is_flag=True, default=None, help="finetune: go on after the last epoch of a killed run.")
 @click.option("--seed", type=int, cls=FromSignature, source=TRAIN, help="Fixes the split and the training.")
 @click.option(
     "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
@@ -106,7 +123,7 @@ def evaluate(model: Path, data: Path, report: Path | None, as_json: bool, **opti
     with stages() as callback:
         found = measure(model, data, progress=callback, **given(**options))
     if report is not None:
-        names = {"model": model.resolve().name, "data": data.resolve().name}
+        names = {"model": model.resolve().name, "data": (data if data.is_dir() else data.parent).resolve().name}
         say(f"report: {write_report(found, report, **names)}")
     answer(found.figures, as_json, _show_figures)
 
