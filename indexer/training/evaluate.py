@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.dataset import SPLITS
+from indexer.decisions.classify import category_logits
 from indexer.errors import BadRequest
 from indexer.model.backbones import build
 from indexer.model.bundle import Bundle, load_bundle
@@ -67,7 +68,9 @@ def measure(
     queries, gallery = sets[split], sets["train"]
 
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
-    classified = classify(bundle, logits.get("category"), queries)
+    decision = bundle.decision
+    known = category_logits(logits.get("category"), queries.vectors, decision) if decision.categories else None
+    classified = classify(bundle, known, queries)
     retrieval, nearest = retrieval_figures(queries, gallery, problem.dataset.types)
     heads = attribute_head_figures(bundle, logits, queries)
     for name, accuracy in heads.values.items():

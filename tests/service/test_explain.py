@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from service.engine import Engine
 from tests.service.conftest import COLOURS, draw, encode, photo
 from tests.service.test_questions import assert_problem, upload
+from tools.cli import run
 
 
 def cornered(kind: str) -> bytes:
@@ -70,3 +72,22 @@ def test_a_pair_has_a_map_of_each_photo_for_every_block(web: FlaskClient, shop: 
 def test_wrong_questions_are_named(web: FlaskClient, fields: dict[str, str], word: str) -> None:
     response = web.post("/v1/explain", data={"image": (io.BytesIO(photo("cross", "red")), "a.png"), **fields})
     assert word in assert_problem(response, 422, "bad-request")["detail"]
+
+
+def test_the_command_writes_a_picture(own_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``catalens explain``: one panel for a category, two beside one another for a pair."""
+    first, second, out = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "out.png"
+    first.write_bytes(cornered("cross"))
+    second.write_bytes(photo("cross", "blue"))
+    common = ["explain", str(first), "--home", str(own_home), "--out", str(out)]
+    assert run([*common, "--category", "cross", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["category"]["path"] == ["Shapes", "cross"]
+    with Image.open(out) as one:
+        size = one.size
+        seen = np.asarray(one.convert("RGB"), int)[60:380, 20:360]
+    assert seen[:170, :170].sum() != seen[-170:, -170:].sum()
+    assert run([*common, "--with", str(second)]) == 0
+    with Image.open(out) as two:
+        assert two.width > 1.9 * size[0]
+    assert run([*common, "--with", str(second), "--category", "cross"]) == 2
+    assert run([*common, "--category", "nothing"]) == 1
