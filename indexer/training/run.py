@@ -17,9 +17,10 @@ from indexer.model.decision import Decision
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime, choose_device
 from indexer.training.blocks import choose_weights
-from indexer.training.data import categories_of, label_notes, read_problem, require_rows
+from indexer.training.data import categories_of, find_leaks, label_notes, read_problem, require_rows
 from indexer.training.features import Progress, photo_features
 from indexer.training.finetune import finetune
+from indexer.training.labels import LabelIssue, issue_notes, label_issues
 from indexer.training.linear import Fitted, fit, linear_spec, reweigh
 from indexer.training.tags import Photos, fit_tags, tags_by_head, votes_of
 from indexer.training.targets import attribute_targets, category_target
@@ -51,6 +52,7 @@ class TrainReport:
     seconds: dict[str, float]
     notes: list[str]
     skipped: list[Skipped] = field(default_factory=list)
+    label_issues: list[LabelIssue] = field(default_factory=list)  # photos that probably carry a wrong category
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -101,7 +103,17 @@ def train(
     features_at = time.perf_counter()
     split = np.array([problem.split[row.product_id] for row in features.rows])
     category = category_target(features.rows, categories)
-    in_train, in_held = split == "train", split == "validation"
+    leaks = find_leaks(split, features.pixels, category.columns)
+    in_train, in_held = split == "train", (split == "validation") & ~leaks.leaked
+    named = np.flatnonzero(category.columns >= 0)
+    issues = label_issues(
+        [features.rows[number] for number in named],
+        features.values[named, : found.feature_dim],
+        category.columns[named],
+        features.pixels[named],
+        categories,
+    )
+    notes += [*leaks.notes, *issue_notes(issues, len(named))]
     described = features.values.astype(np.float32)
     attributes, dropped = attribute_targets(features.rows, described, in_train, in_held, problem.dataset.types)
     notes += dropped
@@ -209,6 +221,7 @@ def train(
         seconds={"features": features_at - started, "fit": done - features_at, "total": done - started},
         notes=notes,
         skipped=[*problem.dataset.skipped, *features.skipped],
+        label_issues=issues,
     )
 
 

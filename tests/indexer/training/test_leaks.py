@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from indexer.training.data import find_leaks, read_problem
-from tests.indexer.training.conftest import draw
+from indexer.training.run import train
+from tests.indexer.training.conftest import KINDS, draw
 
 
 def test_a_copy_of_an_earlier_split_is_left_out_and_counted() -> None:
@@ -43,3 +44,19 @@ def test_a_product_in_two_splits_counts_for_training_only(tmp_path: Path) -> Non
     [note] = problem.notes
     assert "'p'" in note
     assert "several splits" in note
+
+
+def test_training_says_what_leaks_and_which_labels_look_wrong(tmp_path: Path, feature_cache: Path) -> None:
+    """A validation photo that training has is reported; a square filed under stripes is the one label in doubt."""
+    rows = ["image,category,split"]
+    for kind in KINDS:
+        for number in range(10):
+            draw(kind, number).save(tmp_path / f"{kind}{number}.png")
+            label = "stripes" if (kind, number) == ("square", 3) else kind
+            rows.append(f"{kind}{number}.png,{label},{'train' if number < 8 else 'validation'}")
+    draw("disc", 0).save(tmp_path / "copy.png")
+    (tmp_path / "p.csv").write_text("\n".join([*rows, "copy.png,disc,validation"]))
+    report = train(tmp_path / "p.csv", tmp_path / "m", epochs=1, device="cpu", cache=feature_cache)
+    assert any(note.startswith("1 of 7 validation photos are exact copies of a train photo") for note in report.notes)
+    doubted = {(issue.product_id, issue.given, issue.suggested) for issue in report.label_issues}
+    assert ("square3", "stripes", "square") in doubted
