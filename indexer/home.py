@@ -95,10 +95,10 @@ class Home:
         except (OSError, ValueError) as error:
             raise BadHome(f"{self.current_file} is not readable: {error}; {_REPAIR}") from error
         stored = stored if isinstance(stored, dict) else {}
-        names = [stored.get(name) for name in ("index_version", "model_version")]
-        if not all(isinstance(name, str) for name in names):
+        index_version, model_version = stored.get("index_version"), stored.get("model_version")
+        if not isinstance(index_version, str) or not isinstance(model_version, str):
             raise BadHome(f"{self.current_file} does not name an index version and a model; {_REPAIR}")
-        return Active(*names)
+        return Active(index_version, model_version)
 
     def activate(self, active: Active) -> None:
         """Flip the active pair in one rename. The caller has checked that both exist and fit."""
