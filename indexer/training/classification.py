@@ -30,9 +30,15 @@ def product_weights(rows: list[Row]) -> np.ndarray:
     return bootstrap_weights([row.product_id for row in rows])
 
 
-def classify(bundle: Bundle, logits: np.ndarray | None, queries: Photos) -> Classified | None:
-    """``logits`` [Q, C] of the category head over the queries that have a category; None without either."""
-    numbers = np.array([number for number, row in enumerate(queries.rows) if row.category], np.int64)
+def classify(
+    bundle: Bundle, logits: np.ndarray | None, queries: Photos, *, leaked: np.ndarray | None = None
+) -> Classified | None:
+    """``logits`` [Q, C] of the category head over the queries that have a category; None without either.
+
+    ``leaked`` bool [Q]: queries that an earlier split has already shown judge nothing.
+    """
+    barred = np.zeros(len(queries.rows), bool) if leaked is None else leaked
+    numbers = np.array([n for n, row in enumerate(queries.rows) if row.category and not barred[n]], np.int64)
     if logits is None or len(numbers) == 0:
         return None
     known = [category.path for category in bundle.decision.categories]

@@ -18,7 +18,7 @@ from indexer.model.embedder import Embedder
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime
 from indexer.training.classification import attribute_head_figures, category_figures, classify
-from indexer.training.data import read_problem, require_rows
+from indexer.training.data import find_leaks, read_problem, require_rows
 from indexer.training.evidence import Evidence, Part, Tagged
 from indexer.training.features import Features, Progress, photo_features
 from indexer.training.metrics import TagCounts, best_threshold, bootstrap_weights, interval, tag_map
@@ -64,13 +64,14 @@ def measure(
     features = photo_features(wanted, embedder, cache=cache, progress=progress)
     split_of = np.array([problem.split[row.product_id] for row in features.rows])
     sets = {name: evaluation_photos(features, embedder, split_of == name) for name in names}
+    leaks = find_leaks(split_of, features.pixels, np.array([" > ".join(row.category or ()) for row in features.rows]))
     require_rows(sets[split].rows, f"readable {split}", data)
     queries, gallery = sets[split], sets["train"]
 
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
     decision = bundle.decision
     known = category_logits(logits.get("category"), queries.vectors, decision) if decision.categories else None
-    classified = classify(bundle, known, queries)
+    classified = classify(bundle, known, queries, leaked=leaks.leaked[split_of == split])
     retrieval, nearest = retrieval_figures(queries, gallery, problem.dataset.types)
     heads = attribute_head_figures(bundle, logits, queries)
     for name, accuracy in heads.values.items():
@@ -94,7 +95,7 @@ def measure(
         "photos": len(queries.rows),
         "products": len({row.product_id for row in queries.rows}),
         "gallery": len(gallery.rows),
-        "notes": problem.notes,
+        "notes": [*problem.notes, *leaks.notes],
         "skipped": [asdict(entry) for entry in (*problem.dataset.skipped, *features.skipped)],
         **{key: value for part in parts for key, value in part.values.items()},
         "intervals": {key: value for part in parts for key, value in part.intervals.items()},

@@ -51,8 +51,13 @@ def test_a_product_does_not_vouch_for_itself() -> None:
     """All photos of a wrongly labelled product share the error; judged without one another, each is reported."""
     features, columns = clusters(3, 30, seed=2)
     features[:5] = features[35] + 0.01 * np.random.default_rng(0).normal(size=(5, 24))  # one product that is class 1
-    products = np.array([0] * 5 + list(range(1, 86)))
-    assert set(confident_errors(out_of_fold(features, columns, products, 3), columns)) == {0, 1, 2, 3, 4}
+    rows = [row(max(number - 4, 0)) for number in range(90)]
+    categories = tuple(Category(number, (f"kind {number}",)) for number in range(3))
+    found = label_issues(rows, features, columns, np.arange(90).astype(str), categories)
+    assert [issue.product_id for issue in found] == ["0"] * 5
+    copies = np.array(["same"] * 5 + [str(number) for number in range(85)])
+    by_copy = label_issues([row(number) for number in range(90)], features, columns, copies, categories)
+    assert {issue.product_id for issue in by_copy} == {"0", "1", "2", "3", "4"}
 
 
 def test_two_thousand_classes_of_which_many_have_one_photo() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from indexer.training.data import find_leaks, read_problem
+from indexer.training.evaluate import evaluate
 from indexer.training.run import train
 from tests.indexer.training.conftest import KINDS, draw
 
@@ -60,3 +61,6 @@ def test_training_says_what_leaks_and_which_labels_look_wrong(tmp_path: Path, fe
     assert any(note.startswith("1 of 7 validation photos are exact copies of a train photo") for note in report.notes)
     doubted = {(issue.product_id, issue.given, issue.suggested) for issue in report.label_issues}
     assert ("square3", "stripes", "square") in doubted
+    judged = evaluate(tmp_path / "m", tmp_path / "p.csv", split="validation", device="cpu", cache=feature_cache)
+    assert judged["n"] == 6
+    assert any("1 of 7 validation photos" in note for note in judged["notes"])
