@@ -18,10 +18,9 @@ from indexer.training.features import Progress
 from indexer.training.metrics import average_precision, hit_at_k, mean_intervals, ranked_neighbours
 from indexer.training.reshot import reshoot
 from indexer.training.tags import Photos, gallery_rules
+from indexer.training.targets import COLOUR_COLUMNS, MAX_VALUES
 
-COLOUR_COLUMNS = ("colour", "color", "base_colour", "base_color")
 JOINT = "category+colour"
-_MAX_ATTRIBUTE_VALUES = 200  # a text column with more is a name or a description, not an attribute to agree on
 _NEAREST = 10
 _BATCH = 64
 
@@ -93,7 +92,7 @@ def _attributes(queries: Photos, gallery: Photos, types: Mapping[str, Any]) -> d
         if kind not in ("string", "bool"):
             continue
         present = {*column(name)(queries), *column(name)(gallery)} - {None}
-        if 2 <= len(present) <= _MAX_ATTRIBUTE_VALUES:
+        if 2 <= len(present) <= MAX_VALUES:
             found[name] = column(name)
     if any(row.category for row in queries.rows):
         colour = next((name for name in COLOUR_COLUMNS if name in found), None)
