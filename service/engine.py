@@ -30,6 +30,7 @@ from service.explaining import Explaining
 from service.logs import make_log
 from service.serving import Serving, Snapshot
 from service.settings import Settings
+from service.strangers import is_stranger
 from service.writes import Draft, Writer
 
 _REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
@@ -126,16 +127,17 @@ class Engine:
                 f"model {snapshot.model_version} has no categories: train one on labelled photos, "
                 "or make some from a few photos each (catalens class add)"
             )
-        vectors, _, _ = self._vectors(snapshot, source, clock)
+        vectors, own, _ = self._vectors(snapshot, source, clock)
         with clock.stage("classify"):
             heads = self._queue.logits(snapshot.embedder, vectors)
             logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
             ranked = rank_categories(logits, decision, top=top)
+            unknown = is_stranger(snapshot, vectors, heads.get("category"), ranked[0][0], own)
         categories = [
             {"label": category.path[-1], "path": list(category.path), "probability": round(float(probability), 6)}
             for category, probability in ranked
         ]
-        return self._answer(snapshot, clock, categories=categories, unknown=False)
+        return self._answer(snapshot, clock, categories=categories, unknown=unknown)
 
     def search(
         self,

@@ -60,6 +60,15 @@ class ModelSpec:
     def block(self, name: str) -> Block | None:
         return next((block for block in self.blocks if block.name == name), None)
 
+    def columns(self, name: str) -> tuple[int, int]:
+        """Start and stop of a block's columns in the embedding."""
+        start = 0
+        for block in self.blocks:
+            if block.name == name:
+                return start, start + block.dim
+            start += block.dim
+        raise KeyError(name)
+
     def head(self, name: str) -> Head | None:
         return next((head for head in self.heads if head.name == name), None)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.dataset import Skipped
+from indexer.decisions.unknown import fit_unknown
 from indexer.errors import BadRequest
 from indexer.model import backbones
 from indexer.model.bundle import check_out, write_bundle
@@ -23,7 +24,7 @@ from indexer.training.finetune import finetune
 from indexer.training.labels import LabelIssue, issue_notes, label_issues
 from indexer.training.linear import Fitted, fit, linear_spec, reweigh
 from indexer.training.tags import Photos, fit_tags, tags_by_head, votes_of
-from indexer.training.targets import attribute_targets, category_target
+from indexer.training.targets import CATEGORY, attribute_targets, category_target
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,15 @@ def train(
     checked, learned = photos("validation"), photos("train")
     tag_heads = tags_by_head(learned.rows, [replace(target, columns=target.columns[in_train]) for target in targets])
     tags, tags_f1 = fit_tags(votes_of(checked, learned, logits=runtime.logits(checked.vectors), tag_heads=tag_heads))
+    known_train, known_held = (category.columns[split == name] for name in ("train", "validation"))
+    unknown = fit_unknown(
+        learned.vectors[known_train >= 0],
+        known_train[known_train >= 0],
+        checked.vectors[known_held >= 0],
+        runtime.logits(checked.vectors[known_held >= 0])[CATEGORY],
+        general=fitted.spec.columns("g"),
+        seed=seed,
+    )
     best = fitted.history[fitted.best_epoch - 1]
     validation = {
         "accuracy": best["validation_accuracy"],
@@ -194,6 +204,7 @@ def train(
             temperature=fitted.temperature,
             tags=tags,
             tag_heads=tag_heads,
+            unknown=unknown,
             attributes={target.name: target.values for target in attributes},
         ),
         metrics={"validation": validation, "history": fitted.history, "best_epoch": fitted.best_epoch},
