@@ -152,3 +152,19 @@ def _lines(every_s: float = 10.0) -> Stages:
         say(f"{stage}: {done:,} of {total:,}{speed}{left}")
 
     return callback
+
+
+_SHOWN = 10  # label issues in the table; --json has all
+
+
+def show_labels(report: dict[str, Any]) -> None:
+    """What was found about the labels of DATA: the worst ``label_issues`` as a table, then ``notes`` on all else."""
+    issues = report["label_issues"]
+    if issues:
+        columns = ("where", "given", "suggested", "confidence")
+        worst = [[cell(issue[name]) for name in columns] for issue in issues[:_SHOWN]]
+        table(columns, worst, title=f"Labels to look at first, {len(worst)} of {len(issues)} (all with --json)")
+    listed = {issue["where"] for issue in issues}
+    for note in report["notes"]:
+        if note.partition(": ")[0] not in listed:
+            click.echo(f"note: {note}")

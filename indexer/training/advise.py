@@ -25,11 +25,10 @@ from indexer.native import torch
 from indexer.training.data import Problem, categories_of, category_columns, find_leaks, label_notes, read_problem
 from indexer.training.features import Features, Progress, photo_features
 from indexer.training.labels import issue_notes, label_issues
+from indexer.training.run import RECIPES
 
 PROBED = 4000  # photos at most that go through the backbone, chosen by product
-FINETUNE_EPOCHS = 10
 _LINEAR_S = 1e-4  # of neck and heads, per photo and epoch of the linear recipe (measured on two Zen 4 cores)
-_LINEAR_EPOCHS = 30
 _TIMED = 8  # photos that speed is measured with
 _FEW = 300  # training photos below which unfreezing a network overfits
 _RIDGE = 0.3  # of the mean eigenvalue
@@ -108,7 +107,7 @@ def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) 
     photos, categories = found["photos"]["train"], found["categories"]
     accuracy, cost = found["probe"]["validation_accuracy"], found["cost_s"]
     reasons = []
-    epochs = min(FINETUNE_EPOCHS, int(minutes * 60 / max(cost["finetune_epoch"], 1e-9)))
+    epochs = min(RECIPES["finetune"].epochs, int(minutes * 60 / max(cost["finetune_epoch"], 1e-9)))
     recipe = "finetune"
     if photos < _FEW:
         recipe = "linear"
@@ -143,7 +142,7 @@ def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) 
     return {
         "backbone": backbone,
         "recipe": recipe,
-        "epochs": epochs if recipe == "finetune" else _LINEAR_EPOCHS,
+        "epochs": epochs if recipe == "finetune" else RECIPES["linear"].epochs,
         "seconds": epochs * cost["finetune_epoch"] + cost["linear"] if recipe == "finetune" else cost["linear"],
         "command": f"catalens train {data} --out model --backbone {backbone} --recipe {recipe}{extra}",
         "reasons": reasons,
@@ -153,7 +152,7 @@ def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) 
 def costs(photos: dict[str, int], speed: dict[str, float]) -> dict[str, float]:
     """Seconds of ``linear`` with nothing cached and of one epoch of ``finetune``, from photos/s measured here."""
     seen = photos["train"] + photos["validation"]
-    linear = seen / speed["forward_per_s"] + photos["train"] * _LINEAR_EPOCHS * _LINEAR_S
+    linear = seen / speed["forward_per_s"] + photos["train"] * RECIPES["linear"].epochs * _LINEAR_S
     epoch = photos["train"] / speed["training_per_s"] + photos["validation"] / speed["forward_per_s"]
     return {"linear": linear, "finetune_epoch": epoch}
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from tools.console import answer, cell, stages, table
+from tools.console import answer, cell, show_labels, stages, table
 from tools.options import AnyPath, FromSignature, device_option, given, json_option
 
 ADVISE = "indexer.training.advise:advise"
-_SHOWN = 10
 
 
 @click.command()
@@ -56,16 +55,7 @@ def _show(found: dict[str, Any]) -> None:
         ("photos that cannot be used", len(found["skipped"])),
     ]
     table(("", "value"), [(name, cell(value)) for name, value in rows], title=f"{found['data']}")
-    if found["label_issues"]:
-        columns = ("where", "given", "suggested", "confidence")
-        worst = [[issue[name] for name in columns] for issue in found["label_issues"][:_SHOWN]]
-        click.echo()
-        table(columns, worst, title="Labels to look at first (all of them with --json)")
-    click.echo()
-    listed = {issue["where"] for issue in found["label_issues"]}
-    for note in found["notes"]:
-        if note.partition(": ")[0] not in listed:
-            click.echo(f"note: {note}")
+    show_labels(found)
     for reason in found["recommendation"]["reasons"]:
         click.echo(f"because: {reason}")
     if found["recommendation"]["command"]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tools.console import answer, cell, say, stages, table
+from tools.console import answer, cell, say, show_labels, stages, table
 from tools.options import AnyPath, FromSignature, device_option, given, json_option
 
 TRAIN = "indexer.training.run:train"
@@ -99,6 +99,7 @@ def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
 def _show_training(report: dict[str, Any], out: Path) -> None:
     flat = {name: value for name, value in report.items() if isinstance(value, (str, int, float, bool))}
     table(("", "value"), flat.items(), title=f"Trained {out}")
+    show_labels(report)
     say(f"next: catalens evaluate {out} DATA, or catalens index build --home HOME --model {out} --activate")
 
 
