@@ -36,7 +36,7 @@ class Budget:
     batch_size: int
 
 
-RECIPES = {"linear": Budget(30, 3e-3, 256), "finetune": Budget(10, 1e-3, 32)}
+RECIPES = {"linear": Budget(25, 4e-3, 384), "finetune": Budget(10, 1e-3, 32)}
 
 
 @dataclass(frozen=True)
