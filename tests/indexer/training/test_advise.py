@@ -10,6 +10,7 @@ import pytest
 
 from indexer.errors import BadData
 from indexer.training.advise import advise, costs, probe, recommend, sampled
+from indexer.training.run import RECIPES
 from tests.indexer.training.conftest import KINDS, draw
 from tests.indexer.training.test_labels import row
 
@@ -53,7 +54,7 @@ def test_linear_is_proposed_with_the_reason(changes: dict[str, Any], reason: str
 def test_costs_come_from_the_measured_speed() -> None:
     cost = costs({"train": 1000, "validation": 200, "test": 9}, {"forward_per_s": 50.0, "training_per_s": 20.0})
     assert cost["finetune_epoch"] == pytest.approx(1000 / 20 + 200 / 50)
-    assert cost["linear"] == pytest.approx(1200 / 50 + 3.0)
+    assert cost["linear"] == pytest.approx(1200 / 50 + 1000 * RECIPES["linear"].epochs * 1e-4)
 
 
 def test_probe_judges_held_photos_only() -> None:
