@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from indexer.model import backbones, colour
-from indexer.model.spec import ModelSpec
+from indexer.model.spec import FORMAT, Block, ModelSpec
 from indexer.native import torch
 
 nn = torch.nn
@@ -107,6 +108,21 @@ class Network(nn.Module):
     def empty(cls, spec: ModelSpec) -> Network:
         """The right shapes with weights still to be loaded."""
         return cls(spec, backbones.build(spec.backbone, random=True))
+
+    @classmethod
+    def frozen(cls, backbone: str, *, weights: Path | None = None) -> Network:
+        """The pretrained backbone as it is: its pooled features are the embedding, there is no head."""
+        found = backbones.find(backbone)
+        spec = ModelSpec(
+            format=FORMAT,
+            backbone=found.name,
+            feature_dim=found.feature_dim,
+            numeric="fp32",
+            preprocess=found.preprocess,
+            blocks=(Block("g", found.feature_dim, 1.0),),
+            heads=(),
+        )
+        return cls(spec, backbones.build(backbone, weights=weights))
 
     def describe(self, photos: Any) -> Any:
         """Network input -> [N, F], pooled features; with a colour block [N, F + K], colour statistics behind them."""

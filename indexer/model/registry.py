@@ -14,7 +14,6 @@ from indexer.model import backbones
 from indexer.model.bundle import DECISION, MANIFEST, Bundle, load_bundle, write_bundle
 from indexer.model.decision import Decision
 from indexer.model.network import Network
-from indexer.model.spec import FORMAT, Block, ModelSpec
 
 
 def register(home: Home, path: Path | str) -> Bundle:
@@ -79,17 +78,7 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
 
 def pretrained(home: Home, backbone: str = backbones.DEFAULT_BACKBONE) -> Bundle:
     """Register the shipped network as it is: no labels, no training, its pooled features are the embedding."""
-    found = backbones.find(backbone)
-    spec = ModelSpec(
-        format=FORMAT,
-        backbone=found.name,
-        feature_dim=found.feature_dim,
-        numeric="fp32",
-        preprocess=found.preprocess,
-        blocks=(Block("g", found.feature_dim, 1.0),),
-        heads=(),
-    )
-    network = Network(spec, backbones.build(found.name))
+    network = Network.frozen(backbone)
     aside = home.models / f".pretrained.{os.getpid()}"
     try:
         write_bundle(aside, network, Decision(), metrics={}, training={"recipe": "pretrained"}, replace=True)

@@ -20,7 +20,6 @@ from indexer.model.decision import PATH_SEPARATOR
 from indexer.model.network import Network
 from indexer.model.preprocess import photos_to_pixels, to_batch
 from indexer.model.runtime import TorchRuntime
-from indexer.model.spec import FORMAT, Block, ModelSpec
 from indexer.native import torch
 from indexer.training.data import Problem, categories_of, category_columns, find_leaks, label_notes, read_problem
 from indexer.training.features import Features, Progress, photo_features
@@ -198,17 +197,7 @@ def frozen_runtime(
     backbone: str = backbones.DEFAULT_BACKBONE, *, weights: Path | None = None, device: str = "auto"
 ) -> TorchRuntime:
     """The pretrained network as it is, ready to give features."""
-    found = backbones.find(backbone)
-    spec = ModelSpec(
-        format=FORMAT,
-        backbone=found.name,
-        feature_dim=found.feature_dim,
-        numeric="fp32",
-        preprocess=found.preprocess,
-        blocks=(Block("g", found.feature_dim, 1.0),),
-        heads=(),
-    )
-    return TorchRuntime(Network(spec, backbones.build(backbone, weights=weights)), device=device)
+    return TorchRuntime(Network.frozen(backbone, weights=weights), device=device)
 
 
 def frozen_features(rows: Sequence[Row], *, progress: Progress | None = None) -> Features:
