@@ -16,7 +16,7 @@ from indexer.decisions.fewshot import Background, background, fit_category
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.decision import Category, Decision, FewShot
 from indexer.model.runtime import TorchRuntime
-from indexer.training.data import read_problem
+from indexer.training.data import Problem, read_problem
 from indexer.training.features import Features, photo_features
 from indexer.training.run import train
 from tools.bench.framework import Goal, Row, figure, real_data
@@ -79,10 +79,11 @@ def measure(part: str, work: Path) -> Row:
         order = [names[place] for place in rng.permutation(len(names))]
         seen, new = order[:5], order[5:]
         inner, outer = (
-            _fit(work / f"{number}-{name}", problem, some) for name, some in (("in", seen[:3]), ("out", seen))
+            fit_classes(work / f"{number}-{name}", problem, some, epochs=EPOCHS)
+            for name, some in (("in", seen[:3]), ("out", seen))
         )
         if photos is None:
-            photos = _photos(problem, outer)
+            photos = all_photos(problem, outer)
         inside, outside = _trained(inner, photos, seen[:3]), _trained(outer, photos, seen)
         share = max(SHARES, key=lambda one: _choose(photos, inside, seen[3:], one, np.random.default_rng(number)))
         for shots in SHOTS:
@@ -103,8 +104,8 @@ def _means(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def _fit(folder: Path, problem: Any, classes: Sequence[str]) -> Bundle:
-    """Train on the train and validation photos of ``classes`` alone."""
+def fit_classes(folder: Path, problem: Problem, classes: Sequence[str], *, epochs: int | None = None) -> Bundle:
+    """Train (recipe linear) on the train and validation photos of ``classes`` alone."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "photos.csv"
     with manifest.open("w", newline="", encoding="utf-8") as stream:
@@ -114,11 +115,12 @@ def _fit(folder: Path, problem: Any, classes: Sequence[str]) -> Bundle:
             split = problem.split[row.product_id]
             if row.category and row.category[-1] in classes and split != "test":
                 writer.writerow((row.product_id, row.image.absolute(), row.category[-1], split))
-    train(manifest, folder / "model", recipe="linear", epochs=EPOCHS)
+    train(manifest, folder / "model", recipe="linear", epochs=epochs)
     return load_bundle(folder / "model")
 
 
-def _photos(problem: Any, bundle: Bundle) -> Photos:
+def all_photos(problem: Problem, bundle: Bundle) -> Photos:
+    """Every photo of the data as the bundle's backbone sees it."""
     features = photo_features(problem.rows, TorchRuntime(bundle.network()))
     return Photos(
         features,

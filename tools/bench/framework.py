@@ -20,6 +20,7 @@ from tools.doctor import cpu_features, cpu_model, installed, memory_gib, usable_
 # name -> what it measures; the module tools.bench.<name> holds PARTS, GOALS and a `measure` function
 BENCHMARKS = {
     "spine": "the whole way: demo, training, tags, an upload answered over HTTP, the tests",
+    "train": "the recipes against their goals, the frozen network and the seed's loop; kinds never seen",
     "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -36,17 +37,20 @@ def measure(part: str, work: Path) -> Row:
     return {"demo": _demo, "train": _train, "tags": _tags, "upload": _upload, "tests": _tests}[part](work)
 
 
-def catalens(*arguments: str | Path, env: dict[str, str] | None = None) -> tuple[float, Any]:
+def catalens(*arguments: object, env: dict[str, str] | None = None) -> tuple[float, Any]:
     """Run one command with ``--json`` in a process of its own; (seconds, its document)."""
-    import json
-
     command = [sys.executable, "-m", "tools.cli", *map(str, arguments), "--json"]
     started = time.perf_counter()
+    document = run_json(command, f"catalens {arguments[0]}", env=env)
+    return time.perf_counter() - started, document
+
+
+def run_json(command: list[str], name: str, *, env: dict[str, str] | None = None) -> Any:
+    """Run a process in the project's folder and read the one JSON document it prints. Raises ``CatalensError``."""
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True)
-    seconds = time.perf_counter() - started
     if done.returncode != 0:
-        raise CatalensError(f"catalens {arguments[0]} failed with exit code {done.returncode}; its reason stands above")
-    return seconds, json.loads(done.stdout)
+        raise CatalensError(f"{name} failed with exit code {done.returncode}; its reason stands above")
+    return json.loads(done.stdout)
 
 
 def _demo(work: Path) -> Row:
