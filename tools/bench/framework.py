@@ -21,6 +21,7 @@ from tools.doctor import cpu_features, cpu_model, installed, memory_gib, usable_
 BENCHMARKS = {
     "spine": "the whole way: demo, training, tags, an upload answered over HTTP, the tests",
     "train": "the recipes against their goals, the frozen network and the seed's loop; kinds never seen",
+    "backbones": "accuracy, speed and size of every backbone whose weights are on this machine",
     "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
 }
