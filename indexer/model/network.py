@@ -65,6 +65,12 @@ class Neck(nn.Module):
             raw["c"] = self.colour(torch.cat([statistics, inputs], dim=1))
         return {block.name: unit(raw[block.name]) * block.weight**0.5 for block in self.blocks}
 
+    def set_dropout(self, share: float) -> None:
+        """``share`` of the inputs are dropped while training."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = share
+
     def forward(self, described: Any) -> Any:
         return torch.cat(list(self.parts(described).values()), dim=1)
 

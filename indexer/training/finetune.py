@@ -6,8 +6,8 @@ import copy
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,32 @@ from indexer.errors import BadRequest, TrainingFailed
 from indexer.model.network import Network
 from indexer.model.preprocess import to_batch
 from indexer.native import torch
+from indexer.training.distributed import ALONE, Team
 from indexer.training.features import Progress
 from indexer.training.linear import Fitted, heads_loss, judge, one_hot
-from indexer.training.pixels import augment, decode_squares
+from indexer.training.pixels import BACKGROUNDS, augment, decode_squares, draw_changes
+from indexer.training.processor import kept_memory, quick_depthwise
 from indexer.training.targets import CATEGORY, Target
 
+functional = torch.nn.functional
 WEIGHT_DECAY = 1e-2
 AVERAGE_DECAY = 0.99
 LAYER_DECAY = 0.85  # learning rate of each stage relative to the one above it
-GENERAL = 2.0  # weight of keeping g what the frozen network saw
 FROZEN_SHARE = 0.3  # of the stages, from the input on: edges and textures are the same for all photos, and cost most
-PATIENCE = 4  # epochs without a better validation before it stops
+BANK = 4096  # photos at most that a changed photo is to be told from
+PATIENCE = 4  # judged epochs without a better validation before it stops
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the recipe is made of, each of which an ablation can leave out."""
+
+    general: float = 1.0  # weight of the loss that holds g to the frozen network; 0: g follows the labels' trunk
+    sharpness: float = 0.07  # temperature of telling a photo from all others by g
+    backgrounds: float = BACKGROUNDS
+    sizes: tuple[tuple[float, float], ...] = ((0.6, 5 / 7), (1.0, 6 / 7))  # until this share of epochs: of the crop
+    top_first: float = 0.2  # share of the epochs that train the upper half of the unfrozen stages only
+    dropout: float = 0.2
 
 
 def finetune(
@@ -49,20 +64,25 @@ def finetune(
     device: str = "cpu",
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    parts: Parts | None = None,
+    team: Team = ALONE,
 ) -> Fitted:
     """Train ``network`` (its neck and heads are ``fitted``) in place on the photos of ``rows``; the best epoch stays.
 
-    ``described`` [N, F + K] are the frozen network's features of the same photos: block ``g`` learns to give, for a
-    changed photo, what it gave for the unchanged one, so that it keeps what no label names. ``unfreeze``: how many
-    stages from the top are trained (None: all but the first 30%). BatchNorm statistics stay as they were. Photos grow
-    from 160 px (of 224) to full size. With ``checkpoint`` a killed run goes on after its last epoch with the result
-    of an unbroken one. Raises ``TrainingFailed`` for a loss that is not finite.
+    ``described`` [N, F + K] are the frozen network's features of the same photos: block ``g`` learns to find, for a
+    changed photo, the unchanged one among all others as the frozen network saw them, so that it keeps what no label
+    names and learns what a camera changes. ``unfreeze``: how many stages from the top are trained (None: all but the
+    first 30%); the upper half of them first. BatchNorm statistics stay as they were. Photos are smaller than the served
+    ones while training (a crop of a photo shows things larger). With ``checkpoint`` a killed run goes on after its last
+    epoch with the result of an unbroken one. A ``team`` of processes shares each batch; the result is that of one
+    process but for rounding and dropout. Raises ``TrainingFailed`` for a loss that is not finite.
     """
+    parts = parts or Parts()
     preprocess = network.spec.preprocess
-    general = next(block for block in network.spec.blocks if block.name == "g")
     torch.manual_seed(seed)
     network = network.to(device)
     network.to(memory_format=torch.channels_last)
+    network.neck.set_dropout(parts.dropout)
     trained = _groups(network, lr, unfreeze)
     optimiser = torch.optim.AdamW(trained, lr=lr, weight_decay=WEIGHT_DECAY)
     pool, checks = np.flatnonzero(train), np.flatnonzero(held)
@@ -73,8 +93,7 @@ def finetune(
     average: Any = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=False
     )
-    wanted = [one_hot(target) for target in targets]
-    teacher = torch.from_numpy(fitted.blocks(described)["g"])
+    objective = Objective(network, targets, _Bank(fitted, described, rows, pool, seed, device), parts, team.size)
     history: list[dict[str, Any]] = []
     best: tuple[tuple[float, float], int, Any] | None = None
     first = 0
@@ -85,28 +104,30 @@ def finetune(
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         first, history, best = state["epoch"], state["history"], state["best"]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, kept_memory():
         if progress:
             progress("photos", 0, len(rows))
         squares = decode_squares(rows, preprocess, Path(folder) / "squares.npy")
         for epoch in range(first, epochs):
-            if best is not None and epoch - best[1] > PATIENCE:
+            if team.agree(best is not None and epoch - best[1] > PATIENCE):
                 break
-            size = _size(preprocess.crop, epoch, epochs)
-            generator = torch.Generator().manual_seed(seed * 10_007 + epoch)  # an epoch is the same after a restart
+            size = _size(preprocess.crop, epoch, epochs, parts.sizes)
+            half = epoch < parts.top_first * epochs
+            if epoch == first or half != (epoch - 1 < parts.top_first * epochs):
+                _unfreeze(trained, half=half)
+                shared = team.shared(objective)
+            torch.manual_seed(seed * 10_007 + epoch)  # an epoch is the same after a restart, dropout too
+            generator = torch.Generator().manual_seed(seed * 10_007 + epoch)
             network.eval()  # BatchNorm keeps its statistics
             network.neck.train()
             losses = []
             order = pool[torch.randperm(len(pool), generator=generator).numpy()]
             for start in range(0, len(order), batch_size):
                 chosen = np.sort(order[start : start + batch_size])
-                photos = augment(squares[chosen], size, preprocess, generator, device)
-                with _lower_precision(device):
-                    seen = network.describe(photos)
-                parts = network.neck.parts(seen.float())
-                truth = [target[chosen].to(device) for target in wanted]
-                kept = 1 - (parts["g"] * teacher[chosen].to(device)).sum(1) / general.weight**0.5
-                loss = heads_loss(network.heads, parts, truth, targets) + GENERAL * kept.mean()
+                changes = draw_changes(len(chosen), generator, backgrounds=parts.backgrounds)
+                mine = team.part(len(chosen))
+                photos = augment(squares[chosen[mine]], changes.of(mine), size, preprocess, device)
+                loss = shared(photos, chosen, mine)
                 if not torch.isfinite(loss):
                     raise TrainingFailed(
                         f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}"
@@ -118,16 +139,17 @@ def finetune(
                 schedule.step()
                 average.update_parameters(network)
                 losses.append(loss.item())
-                if progress:
+                if progress and team.rank == 0:
                     done = epoch * len(pool) + min(start + batch_size, len(order))
                     progress("fine-tuning", done, epochs * len(pool))
-            logits = _validate(average.module, squares, checks, device)
-            entry, rank = judge(logits, targets, held)
-            history.append({"loss": float(np.mean(losses)), "size": size, **entry})
-            rank = rank or (0.0, float(epoch))
-            if best is None or rank > best[0]:
-                best = rank, epoch, copy.deepcopy(average.module.state_dict())
-            if checkpoint is not None:
+            entry: dict[str, Any] = {"loss": float(np.mean(losses)), "size": size}
+            if 2 * (epoch + 1) >= epochs:  # before, the learning rate is too high for an epoch to be the best
+                found, rank = judge(_validate(average.module, squares, checks, device), targets, held)
+                entry |= found
+                if best is None or rank is None or rank > best[0]:
+                    best = rank or (0.0, float(epoch)), epoch, copy.deepcopy(average.module.state_dict())
+            history.append(entry)
+            if checkpoint is not None and team.rank == 0:
                 modules = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
                 states = {name: module.state_dict() for name, module in modules.items()}
                 _save(checkpoint, {**states, "epoch": epoch + 1, "history": history, "best": best})
@@ -145,6 +167,62 @@ def finetune(
         best_epoch=best[1] + 1,
         history=history,
     )
+
+
+class _Bank:
+    """Block g of the training photos as the frozen network saw them: what changed photos must find themselves in."""
+
+    def __init__(
+        self, fitted: Fitted, described: np.ndarray, rows: Sequence[Row], pool: np.ndarray, seed: int, device: str
+    ) -> None:
+        chosen = pool
+        if len(pool) > BANK:
+            chosen = np.sort(np.random.default_rng(seed).choice(pool, BANK, replace=False))
+        number: dict[str, int] = {}
+        product = np.array([number.setdefault(row.product_id, len(number)) for row in rows])
+        general = fitted.blocks(described)["g"]
+        self.general = torch.from_numpy(general).to(device)  # [N, dim], unit
+        self.product = torch.from_numpy(product).to(device)
+        self.others = torch.from_numpy(chosen).to(device)
+
+    def losses(self, general: Any, chosen: Any, sharpness: float) -> Any:
+        """Unit vectors [B, dim] of changed photos ``chosen`` [B] -> [B], -log of the chance to find the unchanged one.
+
+        InfoNCE (van den Oord et al. 2018) against the bank; other photos of the same product are no mistake.
+        """
+        own = (general * self.general[chosen]).sum(1, keepdim=True)
+        same = self.product[chosen][:, None] == self.product[self.others][None]
+        rest = (general @ self.general[self.others].T).masked_fill(same, -torch.inf)
+        scores = torch.cat([own, rest], dim=1) / sharpness
+        return torch.logsumexp(scores, dim=1) - scores[:, 0]
+
+
+class Objective(torch.nn.Module):
+    """The whole loss of a batch of changed photos: the heads' cross-entropy, and what keeps block g general."""
+
+    def __init__(self, network: Network, targets: Sequence[Target], bank: _Bank, parts: Parts, size: int = 1) -> None:
+        super().__init__()
+        self.network, self._size = network, size  # of the team
+        self._targets, self._bank, self._parts = targets, bank, parts
+        self._truth = [one_hot(target) for target in targets]
+        self._length = next(block.weight for block in network.spec.blocks if block.name == "g") ** 0.5
+
+    def forward(self, photos: Any, batch: np.ndarray, mine: slice) -> Any:
+        """``photos``: the changed photos ``batch[mine]``. The mean over all parts is the loss of the whole batch."""
+        device = photos.device
+        chosen = batch[mine]
+        share = len(batch) / self._size  # of each part, on the average
+        with _lower_precision(device.type):
+            seen = self.network.describe(photos)
+        blocks = self.network.neck.parts(seen.float())
+        truth = [target[chosen].to(device) for target in self._truth]
+        counts = [float(target[batch].sum()) / self._size for target in self._truth]
+        loss = heads_loss(self.network.heads, blocks, truth, self._targets, counts=counts)
+        if self._parts.general:
+            places = torch.from_numpy(chosen).to(device)
+            kept = self._bank.losses(blocks["g"] / self._length, places, self._parts.sharpness)
+            loss = loss + self._parts.general * kept.sum() / share
+        return loss
 
 
 def _stages(backbone: Any) -> list[Any]:
@@ -166,24 +244,40 @@ def _groups(network: Network, lr: float, unfreeze: int | None) -> list[dict[str,
         parameter.requires_grad_(False)
     groups = [{"params": [*network.neck.parameters(), *network.heads.parameters()], "lr": lr}]
     for depth, stage in enumerate(reversed(stages[frozen:]), start=1):
-        for parameter in stage.parameters():
-            parameter.requires_grad_(True)
         groups.append({"params": list(stage.parameters()), "lr": lr * LAYER_DECAY**depth})
     return groups
 
 
-def _size(crop: int, epoch: int, epochs: int) -> int:
-    """Progressive size (Tan & Le 2021): 5/7 of the crop in the first third, 6/7 in the second, then all of it."""
-    share = (5 / 7, 6 / 7, 1.0)[min(3 * epoch // max(epochs, 1), 2)]
+def _unfreeze(groups: Sequence[dict[str, Any]], *, half: bool) -> None:
+    """Neck and heads are trained, and of the stages below all, or with ``half`` the upper half."""
+    until = 1 + (len(groups) // 2 if half else len(groups))
+    for number, group in enumerate(groups):
+        for parameter in group["params"]:
+            parameter.requires_grad_(number < until)
+            parameter.grad = None
+
+
+def _size(crop: int, epoch: int, epochs: int, sizes: Sequence[tuple[float, float]]) -> int:
+    """Progressive size (Tan & Le 2021) in px, a multiple of 32 below the crop.
+
+    It stays below the served size to the end: in a crop of a photo things look larger than in the whole (Touvron et
+    al. 2019), so a smaller crop shows them at the size that the served network will see, and costs less.
+    """
+    share = next(share for until, share in sizes if epoch < until * epochs or until >= 1)
     return round(crop * share / 32) * 32 if share < 1 else crop
 
 
-def _lower_precision(device: str) -> Any:
+@contextmanager
+def _lower_precision(device: str) -> Iterator[None]:
     """bfloat16 where the hardware multiplies it, else nothing."""
-    if device == "cuda":
-        return torch.autocast("cuda", torch.bfloat16) if torch.cuda.is_bf16_supported() else nullcontext()
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return torch.autocast("cpu", torch.bfloat16) if supported else nullcontext()
+    with ExitStack() as stack:
+        if device == "cuda":
+            if torch.cuda.is_bf16_supported():
+                stack.enter_context(torch.autocast("cuda", torch.bfloat16))
+        elif getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
+            stack.enter_context(torch.autocast("cpu", torch.bfloat16))
+            stack.enter_context(quick_depthwise())
+        yield
 
 
 def _full(network: Network, squares: np.ndarray, device: str) -> Iterator[Any]:

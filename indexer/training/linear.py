@@ -152,17 +152,27 @@ def fit_statistics(neck: Neck, photos: Any) -> None:
         neck.general.copy_(axes.flip(1)[:, : neck.general.shape[0]].T)
 
 
-def heads_loss(heads: Heads, parts: dict[str, Any], wanted: Sequence[Any], targets: Sequence[Target]) -> Any:
-    """Sum over the heads of the cross-entropy on smoothed targets [B, C]; a row of zeros is an unlabelled photo."""
+def heads_loss(
+    heads: Heads,
+    parts: dict[str, Any],
+    wanted: Sequence[Any],
+    targets: Sequence[Target],
+    *,
+    counts: Sequence[float] | None = None,
+) -> Any:
+    """Sum over the heads of the cross-entropy on smoothed targets [B, C]; a row of zeros is an unlabelled photo.
+
+    Each head's is the mean over its labelled photos; ``counts`` are their numbers where B is a part of a batch only.
+    """
     coloured = colour_target(targets)
     total: Any = 0.0
-    for target, truth in zip(targets, wanted, strict=True):
+    for number, (target, truth) in enumerate(zip(targets, wanted, strict=True)):
         own = "c" if target is coloured else "a"
         embedding = torch.cat([part if name == own else part.detach() for name, part in parts.items()], dim=1)
         known = truth.sum(1, keepdim=True)
         smooth = truth * (1 - LABEL_SMOOTHING) + known * LABEL_SMOOTHING / truth.shape[1]
         losses = -(smooth * functional.log_softmax(heads(embedding, target.name), dim=1)).sum(1)
-        total = total + losses.sum() / known.sum().clamp_min(1e-6)
+        total = total + losses.sum() / max(float(known.sum()) if counts is None else counts[number], 1e-6)
     return total
 
 

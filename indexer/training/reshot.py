@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 
 from indexer.images import Photo, content_hash
 
-_PLAIN_SPREAD = 12.0  # standard deviation of the border's grey values, of 255, below which a background is plain
+PLAIN_SPREAD = 12.0  # standard deviation of the border's grey values, of 255, below which a background is plain
 
 
 def reshoot(photo: Photo, *, seed: int = 0) -> Photo:
@@ -58,7 +58,7 @@ def _plain_background(image: Image.Image) -> np.ndarray | None:
     border = np.concatenate([side.reshape(-1, 3) for side in sides])
     colour = np.median(border, axis=0)
     spread = float(np.sqrt(((border - colour) ** 2).mean()))
-    return colour if spread < _PLAIN_SPREAD else None
+    return colour if spread < PLAIN_SPREAD else None
 
 
 def _new_background(image: Image.Image, colour: np.ndarray, rng: np.random.Generator) -> Image.Image:

@@ -12,7 +12,7 @@ from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.native import torch
 from indexer.training import finetune
-from indexer.training.pixels import augment
+from indexer.training.pixels import augment, draw_changes
 from indexer.training.run import train
 
 PREPROCESS = backbones.find("efficientnet_lite0").preprocess
@@ -72,17 +72,57 @@ def test_learning_rates_fall_from_stage_to_stage(unbroken: Bundle) -> None:
     assert len(everything) == len(finetune._stages(unbroken.network().backbone)) + 1
 
 
-def test_photos_grow_to_full_size() -> None:
-    assert [finetune._size(224, epoch, 9) for epoch in (0, 2, 3, 5, 6, 8)] == [160, 160, 192, 192, 224, 224]
-    assert finetune._size(224, 0, 1) == 160
+def test_photos_grow_and_stay_below_the_served_size() -> None:
+    sizes = finetune.Parts().sizes
+    assert [finetune._size(224, epoch, 10, sizes) for epoch in (0, 5, 6, 9)] == [160, 160, 192, 192]
+    assert [finetune._size(224, epoch, 1, ((1.0, 1.0),)) for epoch in (0,)] == [224]
+
+
+def test_the_upper_half_of_the_stages_is_trained_first(unbroken: Bundle) -> None:
+    network = unbroken.network()
+    groups = finetune._groups(network, 1.0, 4)
+    finetune._unfreeze(groups, half=True)
+    assert [group["params"][0].requires_grad for group in groups] == [True, True, True, False, False]
+    finetune._unfreeze(groups, half=False)
+    assert all(parameter.requires_grad for group in groups for parameter in group["params"])
+    assert not next(network.backbone.parameters()).requires_grad
+
+
+def changed(squares: np.ndarray, seed: int, **options: float) -> torch.Tensor:
+    changes = draw_changes(len(squares), torch.Generator().manual_seed(seed), **options)
+    return augment(squares, changes, 160, PREPROCESS, "cpu")
 
 
 def test_augmentation_is_repeatable_and_keeps_the_hue() -> None:
     """Colour is a label: red stays red, whatever light and place do."""
     squares = np.full((6, 256, 256, 3), (180, 30, 30), np.uint8)
-    first, again = (augment(squares, 160, PREPROCESS, torch.Generator().manual_seed(3), "cpu") for _ in range(2))
+    first, again = (changed(squares, 3, backgrounds=0.0) for _ in range(2))
     assert torch.equal(first, again)
     assert first.shape == (6, 3, 160, 160)
     red, green, blue = (first * 128 + 127).unbind(1)
-    assert float((red - green).min()) > 60
-    torch.testing.assert_close(green, blue)
+    assert float((red - torch.maximum(green, blue)).min()) > 60
+    assert float((green - blue).abs().max()) < 30
+
+
+def test_only_a_plain_background_is_replaced() -> None:
+    """The product's own pixels stay, and a busy photo keeps what is behind it."""
+    studio = np.full((8, 256, 256, 3), 255, np.uint8)
+    studio[:, 96:160, 96:160] = (20, 20, 160)
+    busy = np.random.default_rng(0).integers(0, 256, (8, 256, 256, 3)).astype(np.uint8)
+    for squares, touched in ((studio, True), (busy, False)):
+        kept, replaced = (changed(squares, 5, backgrounds=share) for share in (0.0, 1.0))
+        assert torch.equal(kept, replaced) is not touched
+    kept, replaced = (changed(studio, 5, backgrounds=share) * 128 + 127 for share in (0.0, 1.0))
+    middle = (slice(None), slice(None), slice(78, 82), slice(78, 82))
+    dark = kept[middle].amax(dim=(1, 2, 3)) < 200  # the crop has the product in the middle
+    assert dark.any()
+    assert float((kept[middle] - replaced[middle])[dark].abs().mean()) < 12
+
+
+def test_a_batch_changes_alike_however_it_is_shared_out() -> None:
+    """Two processes with half a batch each see what one process with all of it sees."""
+    squares = np.random.default_rng(1).integers(0, 256, (6, 256, 256, 3)).astype(np.uint8)
+    changes = draw_changes(6, torch.Generator().manual_seed(2))
+    whole = augment(squares, changes, 96, PREPROCESS, "cpu")
+    parts = [augment(squares[part], changes.of(part), 96, PREPROCESS, "cpu") for part in (slice(0, 3), slice(3, 6))]
+    torch.testing.assert_close(torch.cat(parts), whole)

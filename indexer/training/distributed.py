@@ -1,0 +1,87 @@
+"""Training shared by processes that ``torchrun`` started: who am I, which part of a batch is mine, who writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from indexer.errors import BadRequest
+from indexer.native import torch
+
+_PATIENCE = timedelta(hours=2)  # the first process reads all photos while the others wait
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one training. All see the same files; the first one (rank 0) writes."""
+
+    rank: int = 0
+    size: int = 1
+    device: str | None = None  # of this process, where there is a GPU for each; None: as the caller says
+
+    def part(self, count: int) -> slice:
+        """This process's share of ``count`` rows, nearly equal for all."""
+        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    @contextmanager
+    def first(self) -> Iterator[bool]:
+        """The first process does what stands inside while the others wait, then they do; True in the first."""
+        if self.rank > 0:
+            self.wait()
+        yield self.rank == 0
+        if self.rank == 0:
+            self.wait()
+
+    def agree(self, value: bool) -> bool:
+        """What the first process says."""
+        if self.size == 1:
+            return value
+        said: list[Any] = [value]
+        torch.distributed.broadcast_object_list(said, src=0)
+        return bool(said[0])
+
+    def shared(self, module: Any) -> Any:
+        """``module``, its gradients averaged over the processes (DistributedDataParallel); itself where there is one.
+
+        To be called again when other parameters are trained. BatchNorm statistics are frozen, so no buffer is sent.
+        """
+        if self.size == 1:
+            return module
+        return torch.nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+
+
+ALONE = Team()
+
+
+@contextmanager
+def team(device: str = "auto") -> Iterator[Team]:
+    """The team that ``torchrun``'s environment names (NCCL with a GPU for each, else Gloo), or this process alone.
+
+    GPUs have not been tried. Raises ``BadRequest`` for an environment that is not complete.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
+        yield ALONE
+        return
+    try:
+        rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+        count = int(size)
+    except (KeyError, ValueError) as error:
+        raise BadRequest(f"WORLD_SIZE is {size}, but RANK or LOCAL_RANK is missing or no number: {error}") from None
+    on_gpu = device != "cpu" and torch.cuda.is_available() and torch.cuda.device_count() > local
+    if on_gpu:
+        torch.cuda.set_device(local)
+    torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    try:
+        yield Team(rank, count, "cuda" if on_gpu else None)
+    finally:
+        torch.distributed.destroy_process_group()
