@@ -16,8 +16,7 @@ from indexer import images
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Product, Written
 from indexer.catalog.store import open_catalog
-from indexer.decisions.classify import category_logits, rank_categories, with_few_shot_tags
-from indexer.decisions.tagging import head_chances, vote_tags
+from indexer.decisions.classify import category_logits, rank_categories
 from indexer.errors import BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
 from indexer.home import Home
 from indexer.index.live import ProductHits
@@ -31,6 +30,7 @@ from service.logs import make_log
 from service.serving import Serving, Snapshot
 from service.settings import Settings
 from service.strangers import is_stranger
+from service.tagging import Tagging
 from service.writes import Draft, Writer
 
 _REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
@@ -80,6 +80,7 @@ class Engine:
                 self.home, self._catalog, self._serving, self._queue, embed=self._embed, answer=self._answer
             )
             self.explain = Explaining(self._queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
+            self._tagging = Tagging(self._queue, find=self._find, answer=self._answer)
             self._serving.start()
         except BaseException:
             self._queue.close()
@@ -188,36 +189,7 @@ class Engine:
         clock = Clock()
         snapshot = self._snapshot(min_sequence)
         vectors, own, _ = self._vectors(snapshot, source, clock)
-        decision = snapshot.bundle.decision
-        params = decision.tags
-        with clock.stage("search"):
-            # Only tagged products vote, so where many are untagged it takes a longer list to find enough of them.
-            k = params.k
-            while True:
-                found, products = self._find(snapshot, vectors, k, own, None)
-                tags_of = {pid: _voting(product) for pid, product in products.items()}
-                if len(found) < k or k >= _LONGEST or sum(1 for tags in tags_of.values() if tags) >= params.k:
-                    break
-                k = min(4 * k, _LONGEST)
-        with clock.stage("vote"):
-            chances = {}
-            if params.heads:
-                logits = self._queue.logits(snapshot.embedder, vectors)
-                chances = head_chances({name: rows.mean(axis=0) for name, rows in logits.items()}, decision.tag_heads)
-            voted = vote_tags([(pid, score) for pid, _, score in found], tags_of, params, chances=chances)
-            suggested = with_few_shot_tags(voted, vectors, decision)
-        tags = [
-            {
-                "tag": entry.tag,
-                "confidence": round(float(entry.confidence), 6),
-                "neighbours": [
-                    {"product_id": products[pid].product_id, "score": round(float(score), 6)}
-                    for pid, score in entry.neighbours
-                ],
-            }
-            for entry in suggested
-        ]
-        return self._answer(snapshot, clock, tags=tags)
+        return self._tagging.tags(snapshot, vectors, own, clock)
 
     # -- the catalog
 
@@ -434,11 +406,6 @@ def _cosines(snapshot: Snapshot, pid: int, photo_id: int, parts: Mapping[str, np
     photo_ids, vectors = snapshot.live.vectors_of(pid)
     found = vectors[int(np.flatnonzero(photo_ids == photo_id)[0])]
     return {name: round(float(np.clip((part @ found).max(), -1, 1)), 6) for name, part in parts.items()}
-
-
-def _voting(product: Product) -> list[str]:
-    """Its tags but for the machine's, which would confirm themselves."""
-    return [tag.tag for tag in product.tags if tag.source != "machine"]
 
 
 def _cropped(photo: images.Photo, crop: tuple[int, int, int, int]) -> images.Photo:

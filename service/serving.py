@@ -21,6 +21,7 @@ from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
 from indexer.model.embedder import Embedder
 from indexer.model.registry import by_version
+from indexer.model.tag_rule import TagRule
 from service.batching import InferenceQueue, Overloaded
 
 # What a photo is refused for was settled when it was stored.
@@ -41,6 +42,11 @@ class Snapshot:
     @property
     def model_version(self) -> str:
         return self.bundle.model_version
+
+    @property
+    def tag_rule(self) -> TagRule:
+        """As the build of this index version fitted it; versions without one take the model's own."""
+        return self.live.base.tag_rule or self.bundle.decision.tagging()
 
 
 class Serving:

@@ -41,6 +41,12 @@ def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bin
     return float(sum(gaps) / max(len(confidences), 1))
 
 
+def pair_calibration_error(confidence: np.ndarray, actual: np.ndarray, *, least: float = 0.01) -> float:
+    """ECE over product-tag pairs [P, T] that are given at least ``least``: the many clear negatives would hide it."""
+    about = confidence >= least
+    return expected_calibration_error(confidence[about], actual[about].astype(np.float64))
+
+
 def brier_score(chances: np.ndarray, labels: np.ndarray) -> float:
     """Mean squared distance in [0, 2] between probabilities [N, C] and the one-hot labels [N] (Brier 1950)."""
     chosen = chances[np.arange(len(labels)), labels]

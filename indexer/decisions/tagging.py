@@ -1,29 +1,52 @@
-"""Which tags a photo should carry: similarity-weighted votes of its nearest products, and what heads say."""
+"""Which tags a photo should carry: votes of its nearest products, what heads say, and one value of each column."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import expit, logit
 
 from indexer.decisions.calibration import probabilities
-from indexer.model.decision import TagParams
+from indexer.model.spec import Block
+from indexer.model.tag_rule import TagColumn, TagRule, View
+
+COPY = 0.995  # cosine from which two products show the same picture: together they have one vote
+_CROWD = 10  # neighbours that local density is the mean over
+_TRUST = 5  # a head's word for a value seen n times counts n / (n + 5), the vote has the rest
+_FLOOR_VOTE, _FLOOR_HEAD = 0.05, 0.02  # share of the tag's frequency in what votes and heads say: no log of 0
+_SURE = 0.99  # votes and heads are never surer than this of a tag that excludes nothing, nor surer of its absence
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class TagSuggestion:
-    """One tag, the share of the vote it got in [0, 1], and the products that voted for it, nearest first."""
+    """One tag, how likely it is right in [0, 1], and the products that voted for it, nearest first."""
 
     tag: str
     confidence: float
     neighbours: list[tuple[int, float]]  # (pid, score)
 
 
-def vote_weights(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Scores [n] (cosines, best first) -> weights [n] that sum to 1: softmax(score / temperature)."""
-    weights = np.exp((np.asarray(scores, np.float64) - np.max(scores)) / temperature)
-    return weights / weights.sum()
+@dataclass(frozen=True)
+class Voters:
+    """Tagged products near one photo in one view, best first: pids, scores [n], the vectors [n, D] that matched."""
+
+    pids: Sequence[int]
+    scores: np.ndarray
+    vectors: np.ndarray
+
+
+def view_queries(vectors: np.ndarray, blocks: Sequence[Block], view: View) -> np.ndarray:
+    """Embeddings [N, D] -> queries [N, D] whose product with an embedding is the cosine re-weighted by ``view``.
+
+    With e = [sqrt(w_b) u_b] the query is [view_b / sqrt(w_b) u_b], so no index is built anew. It is not of unit length.
+    """
+    if not view:
+        return np.asarray(vectors, np.float32)
+    scale = np.concatenate([np.full(block.dim, view.get(block.name, 0.0) / block.weight) for block in blocks])
+    return np.asarray(vectors * scale, np.float32)
 
 
 def head_chances(logits: Mapping[str, np.ndarray], tag_heads: Mapping[str, tuple[str, int]]) -> dict[str, float]:
@@ -35,33 +58,192 @@ def head_chances(logits: Mapping[str, np.ndarray], tag_heads: Mapping[str, tuple
     return {tag: float(chances[head][number]) for tag, (head, number) in tag_heads.items()}
 
 
-def vote_tags(
-    hits: Sequence[tuple[int, float]],
+def electorate(copies: np.ndarray) -> np.ndarray:
+    """Near-duplicates bool [P, n, n] among n ranked products -> int [P, n], the first product of each one's group."""
+    count = copies.shape[1]
+    first = np.tile(np.arange(count), (len(copies), 1))
+    for place in range(1, count):
+        earlier = copies[:, :place, place] & (first[:, :place] == np.arange(place))
+        found = earlier.argmax(1)
+        first[:, place] = np.where(earlier.any(1), found, place)
+    return first
+
+
+def count_groups(vectors: np.ndarray) -> int:
+    """How many groups of near-duplicates ranked products with these vectors [n, D] make: so many votes there are."""
+    if not len(vectors):
+        return 0
+    first = electorate((vectors @ vectors.T >= COPY)[None])[0]
+    return int((first == np.arange(len(vectors))).sum())
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """Who votes on each of P photos, among n ranked products."""
+
+    scores: np.ndarray  # float64 [P, n], best first
+    first: np.ndarray  # int [P, n], the first product of each one's group of near-duplicates: it votes for the group
+    heard: np.ndarray  # bool [P, n], in one of the first k groups
+    density: np.ndarray  # float [P, n], mean cosine of a voter to its nearest among the voters
+
+    @property
+    def votes(self) -> np.ndarray:
+        """Bool [P, n]: speaks for its group."""
+        return self.heard & (self.first == np.arange(self.first.shape[1]))
+
+
+def ballot(scores: np.ndarray, alike: np.ndarray, copies: np.ndarray, k: int) -> Ballot:
+    """The first ``k`` groups of near-duplicates among ranked products.
+
+    ``scores`` [P, n] best first, -inf behind the last; ``alike`` [P, n, n] cosines among those products in the same
+    view; ``copies`` bool [P, n, n]: near-duplicates.
+    """
+    count = scores.shape[1]
+    here = np.isfinite(scores)
+    first = electorate(copies & here[:, None, :] & here[:, :, None])
+    leads = here & (first == np.arange(count))
+    heard = here & (np.cumsum(leads, 1) <= k)
+    others = (leads & heard)[:, None, :] & ~np.eye(count, dtype=bool)
+    near = np.where(others, -alike, np.inf)
+    near = -(np.partition(near, _CROWD, axis=2) if count > _CROWD else near)[:, :, :_CROWD]
+    known = np.isfinite(near)
+    density = np.where(known, near, 0.0).sum(2) / np.maximum(known.sum(2), 1)
+    return Ballot(np.asarray(scores, np.float64), first, heard, density)
+
+
+def vote_weights(cast: Ballot, column: TagColumn) -> np.ndarray:
+    """Weights [P, n] that sum to 1 (to 0 where nobody votes): softmax((score - crowding * density) / temperature).
+
+    A group of near-duplicates has one vote, shared by its members. Hubs, products near to everything, count less: a
+    product's density is taken off its score (after CSLS, Conneau et al. 2018, "Word Translation Without Parallel Data";
+    here the density among the voters, so that it needs no second search and follows every write).
+    """
+    if not cast.scores.shape[1]:
+        return np.zeros(cast.scores.shape)
+    ranked = np.where(cast.votes, cast.scores - column.crowding * cast.density, -np.inf)
+    best = ranked.max(1, keepdims=True)
+    weights = np.exp((ranked - np.where(np.isfinite(best), best, 0.0)) / column.temperature)
+    weights /= np.maximum(weights.sum(1, keepdims=True), _TINY)
+    members = np.zeros(weights.shape)
+    np.add.at(members, (np.arange(len(weights))[:, None], cast.first), cast.heard)
+    share = weights / np.maximum(members, 1)
+    return np.where(cast.heard, np.take_along_axis(share, cast.first, 1), 0.0)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said of m tags about P photos."""
+
+    shares: np.ndarray  # float [P, m], of the vote
+    voted: np.ndarray  # bool [P], whether anybody voted on the photo
+    chances: np.ndarray  # float [P, m], by a head; nan where none knows the tag
+    seen: np.ndarray  # float [m], products that carried the tag where the rule was fitted
+    size: int  # of how many; 0: not known, heads are trusted
+
+    @property
+    def known(self) -> np.ndarray:
+        """Bool [P, m]: a head knows the tag."""
+        return ~np.isnan(self.chances)
+
+    @property
+    def trust(self) -> np.ndarray:
+        """What a head's word counts, [P, m] in [0, 1]: less for a tag that it saw on few products."""
+        return np.where(self.known, self.seen / (self.seen + _TRUST) if self.size else 1.0, 0.0)
+
+
+def column_evidence(said: Said) -> np.ndarray:
+    """Logs of head, vote and frequency, float64 [3, P, m], for the m values of one column.
+
+    Where no head knows a value, and as far as it saw few, the vote speaks for it; where nobody votes, its frequency.
+    """
+    frequency = (said.seen + 0.5) / (said.size + 1)
+    mixed = (1 - _FLOOR_VOTE) * said.shares + _FLOOR_VOTE * frequency
+    vote = np.log(np.where(said.voted[:, None], mixed, frequency))
+    head = np.log((1 - _FLOOR_HEAD) * np.where(said.known, said.chances, 1.0) + _FLOOR_HEAD * frequency)
+    trust = said.trust
+    return np.stack([trust * head + (1 - trust) * vote, vote, np.broadcast_to(np.log(frequency), vote.shape)])
+
+
+def column_confidence(said: Said, column: TagColumn) -> np.ndarray:
+    """Confidences [P, m] of the values of one column, of which a product has one: rows sum to 1 at most.
+
+    A softmax over the values, times the share of the vote that names any value.
+    """
+    strength = np.array([column.head, column.vote, column.prior])
+    chance = probabilities(np.tensordot(strength, column_evidence(said), 1))
+    # Where nobody votes the heads speak alone: a first product in an empty shop can be tagged too.
+    spoken = said.known.any(1) & (column.head > 0)
+    named = np.where(said.voted, np.minimum(said.shares.sum(1), 1.0), spoken)
+    return np.asarray(chance * named[:, None])
+
+
+def rest_evidence(said: Said) -> np.ndarray:
+    """Log-odds of head and vote, float64 [2, P, m], for tags that exclude nothing."""
+    vote = logit(np.clip(said.shares, 1 - _SURE, _SURE))
+    head = logit(np.clip(np.where(said.known, said.chances, 0.5), 1 - _SURE, _SURE))
+    trust, voted = said.trust, said.voted[:, None]
+    return np.stack([np.where(voted, trust * head + (1 - trust) * vote, head), np.where(voted, vote, head)])
+
+
+def rest_confidence(said: Said, rest: TagColumn) -> np.ndarray:
+    """Confidences [P, m], each tag for itself; 0 for what neither a neighbour nor a head says."""
+    if not rest.head:
+        said = replace(said, chances=np.full_like(said.shares, np.nan))
+    head, vote = rest_evidence(said)
+    confidence = expit(rest.head * head + rest.vote * vote + rest.bias)
+    return np.asarray(np.where((said.shares > 0) | said.known, confidence, 0.0))
+
+
+def only_best(confidence: np.ndarray) -> np.ndarray:
+    """Bool [P, m]: the one value of each row that a column may suggest, the first where several are equal."""
+    chosen = np.zeros(confidence.shape, bool)
+    if confidence.shape[1]:
+        chosen[np.arange(len(confidence)), confidence.argmax(1)] = True
+    return chosen
+
+
+def suggest_tags(
+    voters: Sequence[Voters],
     tags_of: Mapping[int, Sequence[str]],
-    params: TagParams,
+    rule: TagRule,
+    blocks: Sequence[Block],
     *,
     chances: Mapping[str, float] | None = None,
-    threshold: float | None = None,
 ) -> list[TagSuggestion]:
-    """Votes of the nearest products, one vote per product, blended with what heads say; best tag first.
+    """Tags of one photo that reach their threshold, best first; of each column the best value only.
 
-    ``hits``: (pid, score) best first; the first ``params.k`` that carry any tag vote: a product nobody has tagged says
-    nothing about tags, so it takes no share of the vote. ``chances`` (tag -> probability, of ``head_chances``) have
-    ``params.heads`` of the confidence of tags they name. ``threshold`` overrides the model's own; 0 gives every tag.
+    ``voters``: for each of ``rule.parts`` the products near in its view, all of them tagged (``tags_of``: pid -> tags);
+    more than the part's k are fine. ``chances``: tag -> probability, of ``head_chances``.
     """
-    voters = [(pid, score) for pid, score in hits if tags_of.get(pid)][: params.k]
-    shares: dict[str, float] = {}
-    support: dict[str, list[tuple[int, float]]] = {}
-    scores = np.array([score for _, score in voters])
-    weights = vote_weights(scores, params.temperature) if voters else scores
-    for (pid, score), weight in zip(voters, weights, strict=True):
-        for tag in dict.fromkeys(tags_of[pid]):
-            shares[tag] = shares.get(tag, 0.0) + float(weight)
-            support.setdefault(tag, []).append((pid, score))
-    # Where nobody votes the heads speak alone: a first product in an empty shop can be tagged too.
-    said = params.heads if voters else 1.0
-    for tag, chance in (chances or {}).items() if params.heads else ():
-        shares[tag] = (1 - said) * shares.get(tag, 0.0) + said * chance
-    bar = params.threshold if threshold is None else threshold
-    kept = [TagSuggestion(tag, min(share, 1.0), support.get(tag, [])) for tag, share in shares.items() if share >= bar]
+    chances = chances or {}
+    in_column = {tag for column in rule.columns for tag in column.tags}
+    kept: list[TagSuggestion] = []
+    for part, near in zip(rule.parts, voters, strict=True):
+        alike = view_queries(near.vectors, blocks, part.view) @ near.vectors.T
+        copies = near.vectors @ near.vectors.T >= COPY
+        weights = vote_weights(ballot(np.asarray(near.scores)[None], alike[None], copies[None], part.k), part)[0]
+        support: dict[str, list[tuple[int, float]]] = {}
+        shares: dict[str, float] = {}
+        for pid, score, weight in zip(near.pids, near.scores, weights.tolist(), strict=True):
+            for tag in dict.fromkeys(tags_of[pid]) if weight else ():
+                shares[tag] = shares.get(tag, 0.0) + weight
+                support.setdefault(tag, []).append((pid, float(score)))
+        exclusive = part is not rule.rest
+        tags = list(part.tags) if exclusive else sorted({*shares, *chances} - in_column)
+        if not tags:
+            continue
+        said = Said(
+            shares=np.array([[shares.get(tag, 0.0) for tag in tags]]),
+            voted=np.array([len(near.pids) > 0]),
+            chances=np.array([[chances.get(tag, np.nan) for tag in tags]]),
+            seen=np.array([float(rule.seen.get(tag, 0)) for tag in tags]),
+            size=rule.size,
+        )
+        confidence = column_confidence(said, part) if exclusive else rest_confidence(said, part)
+        allowed = only_best(confidence)[0] if exclusive else np.ones(len(tags), bool)
+        kept += [
+            TagSuggestion(tag, min(sure, 1.0), support.get(tag, []))
+            for tag, sure, may in zip(tags, confidence[0].tolist(), allowed, strict=True)
+            if may and sure > 0 and sure >= rule.bar(tag)
+        ]
     return sorted(kept, key=lambda suggestion: (-suggestion.confidence, suggestion.tag))

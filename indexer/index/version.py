@@ -20,9 +20,11 @@ from indexer.files import canonical_json, publish_folder, remove_folder, sha256_
 from indexer.home import Active, Home
 from indexer.index.base import VectorIndex, check_unit
 from indexer.index.faiss_index import FaissIndex
+from indexer.model.tag_rule import TagRule
 
 FORMAT = 1
 VECTORS, ROWS, INDEX, MANIFEST, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "manifest.json", "VERIFIED"
+TAGS = "tags.json"  # how tags are told in this catalog; versions of catalogs without tags, and old ones, have none
 _CHUNK = 65536
 _KEPT_ACTIVATIONS = 8
 Names = list[str]
@@ -89,6 +91,7 @@ class IndexVersion:
     index: VectorIndex
     rows: np.ndarray  # int64 [N, 2] (pid, photo_id), sorted by pid, memory-mapped
     stored: np.ndarray  # float16 [N, D], memory-mapped
+    tag_rule: TagRule | None = None  # None: the model's own holds
 
 
 class Versions:
@@ -150,11 +153,13 @@ class Versions:
         recipe: str = "Flat",
         params: dict[str, Any] | None = None,
         recall: dict[str, Any] | None = None,
+        tag_rule: TagRule | None = None,
     ) -> str:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
 
         ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
-        ``index`` was built from. A crash leaves the earlier versions as they were. Raises ``BadVectors``, ``Busy``.
+        ``index`` was built from; ``tag_rule`` goes with them. A crash leaves the earlier versions as they were. Raises
+        ``BadVectors``, ``Busy``.
         """
         check_unit(vectors, index.dim)
         if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
@@ -171,6 +176,8 @@ class Versions:
                 _write_vectors(aside / VECTORS, vectors)
                 np.save(aside / ROWS, np.ascontiguousarray(rows, dtype=np.int64))
                 index.save(aside / INDEX)
+                if tag_rule is not None:
+                    write_json(aside / TAGS, tag_rule.to_json())
                 manifest = Manifest(
                     format=FORMAT,
                     version=version,
@@ -259,7 +266,7 @@ class Versions:
             index = FaissIndex.load(manifest.recipe, stored, file, params=manifest.params, device=device)
         except (RuntimeError, ValueError) as error:
             raise DamagedIndex(f"index version {version}: {INDEX} cannot be read: {error}") from error
-        return IndexVersion(manifest, folder, index, rows, stored)
+        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder))
 
     # -- which version serves
 
@@ -377,6 +384,15 @@ class Versions:
 
 def _number(name: str) -> int | None:
     return int(name[1:]) if name.startswith("v") and name[1:].isascii() and name[1:].isdigit() else None
+
+
+def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
+    if TAGS not in manifest.files:
+        return None
+    try:
+        return TagRule.from_json(json.loads((folder / TAGS).read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedIndex(f"index version {manifest.version}: {TAGS} cannot be read: {error!r}") from error
 
 
 def _checksum(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from indexer.errors import BadModel, NewerFormat
+from indexer.model.tag_rule import TagColumn, TagRule
 
 FORMAT = 1
 PATH_SEPARATOR = " > "
@@ -66,7 +67,7 @@ class FewShot:
 
 @dataclass(frozen=True)
 class TagParams:
-    """How neighbours vote: the ``k`` nearest products, weights softmax(score / temperature), a bar on the share."""
+    """How tags are voted where no ``TagRule`` was fitted: ``k`` nearest, softmax(score / temperature), one bar."""
 
     k: int = 20
     temperature: float = 0.05
@@ -90,6 +91,7 @@ class Decision:
     next_id: int = 0
     tag_heads: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # tag -> head and class that say it
     tag_thresholds: Mapping[str, float] = field(default_factory=dict)  # tag -> its own bar; else ``tags.threshold``
+    tag_rule: TagRule | None = None  # fitted on validation photos; stands for ``tags`` and ``tag_thresholds``
     unknown: Mapping[str, Any] | None = None  # the rule that calls a photo unknown; None: there is none
     origin: str | None = None
     revision: int = 0
@@ -97,6 +99,14 @@ class Decision:
     def __post_init__(self) -> None:
         used = [category.id for category in self.categories] + [entry.id for entry in self.few_shot]
         object.__setattr__(self, "next_id", max([self.next_id, *(number + 1 for number in used)]))
+
+    def tagging(self) -> TagRule:
+        """The fitted rule; where there is none, plain votes by ``tags``, blended with heads on a log scale."""
+        if self.tag_rule is not None:
+            return self.tag_rule
+        plain = self.tags
+        rest = TagColumn(k=plain.k, temperature=plain.temperature, head=plain.heads, vote=1 - plain.heads)
+        return TagRule(rest=rest, threshold=plain.threshold, thresholds=self.tag_thresholds)
 
     def to_json(self) -> dict[str, Any]:
         """All but the vectors, which ``tensors`` gives."""
@@ -111,6 +121,7 @@ class Decision:
             "tags": asdict(self.tags),
             "tag_heads": {tag: list(place) for tag, place in self.tag_heads.items()},
             "tag_thresholds": dict(self.tag_thresholds),
+            "tag_rule": None if self.tag_rule is None else self.tag_rule.to_json(),
             "unknown": None if self.unknown is None else dict(self.unknown),
             "attributes": dict(self.attributes),
         }
@@ -142,6 +153,8 @@ class Decision:
                 next_id=int(stored["next_id"]),
                 tag_heads={tag: (str(head), int(number)) for tag, (head, number) in stored["tag_heads"].items()},
                 tag_thresholds={tag: float(bar) for tag, bar in stored["tag_thresholds"].items()},
+                # Models from before the rule have none.
+                tag_rule=None if stored.get("tag_rule") is None else TagRule.from_json(stored["tag_rule"]),
                 unknown=None if stored["unknown"] is None else dict(stored["unknown"]),
                 origin=stored["origin"],
                 revision=int(stored["revision"]),

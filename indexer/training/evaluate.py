@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,16 @@ from indexer.decisions.classify import category_logits
 from indexer.errors import BadRequest
 from indexer.model.backbones import build
 from indexer.model.bundle import Bundle, load_bundle
-from indexer.model.decision import Decision
 from indexer.model.embedder import Embedder
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime
 from indexer.training.classification import attribute_head_figures, category_figures, classify
 from indexer.training.data import find_leaks, read_problem, require_rows
-from indexer.training.evidence import Evidence, Part, Tagged
+from indexer.training.evidence import Evidence, Part
 from indexer.training.features import Features, Progress, photo_features
-from indexer.training.metrics import TagCounts, best_threshold, bootstrap_weights, interval, tag_map
 from indexer.training.retrieval import instance_figures, retrieval_figures
-from indexer.training.tags import Photos, Votes, fit_equal_votes, votes_of
+from indexer.training.tag_figures import tag_figures
+from indexer.training.tags import Photos
 
 
 def evaluate(
@@ -77,7 +76,13 @@ def measure(
     for name, accuracy in heads.values.items():
         retrieval.values["attributes"].setdefault(name, {"nn1": None})["head"] = accuracy
     searched = [sets[name] for name in dict.fromkeys(["train", split])]
-    tags, tagged = _tags(bundle, embedder, features, sets, split, problem.split, device, cache)
+    tags, tagged = tag_figures(
+        embedder,
+        decision,
+        sets,
+        split,
+        lambda: frozen_photos(bundle, features, {name: split_of == name for name in names}, device, cache),
+    )
     parts = [
         category_figures(classified, queries),
         retrieval,
@@ -110,80 +115,17 @@ def evaluation_photos(features: Features, runtime: TorchRuntime, chosen: np.ndar
     return Photos([features.rows[number] for number in numbers], vectors, features.pixels[numbers])
 
 
-def _tags(
-    bundle: Bundle,
-    embedder: Embedder,
-    features: Features,
-    sets: dict[str, Photos],
-    split: str,
-    split_of: dict[str, str],
-    device: str,
-    cache: Path | None,
-) -> tuple[Part, Tagged | None]:
-    """The model's own votes beside the plain baseline: frozen features, k = 10, equal votes, one threshold."""
-    decision, queries, gallery = bundle.decision, sets[split], sets["train"]
-    votes = votes_of(queries, gallery, logits=embedder.logits(queries.vectors), tag_heads=decision.tag_heads)
-    if votes is None:
-        return Part({"tags": None}), None
-    params = decision.tags
-    confidence = votes.confidence(params)
-    suggested = confidence >= params.threshold
-    counts = TagCounts(votes.actual, suggested)
-    precision, recall, f1 = (float(value) for value in counts.micro())
-    values = {
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        "macro_f1": float(counts.macro_f1()),
-        "map": tag_map(votes.actual, confidence),
-        **_alone(embedder, decision, sets, votes),
-        "baseline_f1": _baseline(bundle, features, split, split_of, device, cache),
-    }
-    weights = bootstrap_weights(votes.products)
-    micro = counts.micro(weights)
-    intervals = {
-        "tags.precision": interval(micro[0]),
-        "tags.recall": interval(micro[1]),
-        "tags.f1": interval(micro[2]),
-        "tags.macro_f1": interval(counts.macro_f1(weights)),
-    }
-    return Part({"tags": values}, intervals), Tagged(votes.tags, votes.actual, confidence, suggested)
-
-
-def _alone(embedder: Embedder, decision: Decision, sets: dict[str, Photos], tested: Votes) -> dict[str, float | None]:
-    """Micro-F1 of votes without heads and of heads without votes, each with its own threshold from validation."""
-    held = sets["validation"]
-    checked = votes_of(held, sets["train"], logits=embedder.logits(held.vectors), tag_heads=decision.tag_heads)
-    found: dict[str, float | None] = {}
-    for name, share in (("votes_only_f1", 0.0), ("heads_only_f1", 1.0)):
-        params = replace(decision.tags, heads=share)
-        threshold = decision.tags.threshold
-        if checked is not None:
-            threshold = best_threshold(checked.actual, checked.confidence(params)) or threshold
-        suggested = tested.confidence(params) >= threshold
-        known = share == 0.0 or bool(decision.tag_heads)
-        found[name] = float(TagCounts(tested.actual, suggested).micro()[2]) if known else None
-    return found
-
-
-def _baseline(
-    bundle: Bundle, features: Features, split: str, split_of: dict[str, str], device: str, cache: Path | None
-) -> float | None:
-    """Micro-F1 of equal votes among the ten nearest by the frozen backbone's own features."""
-    frozen = features
+def frozen_photos(
+    bundle: Bundle, features: Features, chosen: dict[str, np.ndarray], device: str, cache: Path | None
+) -> dict[str, Photos]:
+    """Photos by split (``chosen``: bool [N] each) with the backbone's features before any training for vectors."""
     if bundle.training.get("recipe") not in ("linear", "pretrained"):
         network = Network(bundle.spec, build(bundle.spec.backbone))
-        frozen = photo_features(features.rows, TorchRuntime(network, device=device), cache=cache)
-    values = frozen.values[:, : bundle.spec.feature_dim].astype(np.float32)
+        features = photo_features(features.rows, TorchRuntime(network, device=device), cache=cache)
+    values = features.values[:, : bundle.spec.feature_dim].astype(np.float32)
     values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-
-    def photos(name: str) -> Photos:
-        chosen = [number for number, row in enumerate(frozen.rows) if split_of[row.product_id] == name]
-        return Photos([frozen.rows[number] for number in chosen], values[chosen], frozen.pixels[chosen])
-
-    held = votes_of(photos("validation"), photos("train"))
-    tested = votes_of(photos(split), photos("train"))
-    if held is None or tested is None:
-        return None
-    params = fit_equal_votes(held)
-    return float(TagCounts(tested.actual, tested.confidence(params) >= params.threshold).micro()[2])
+    found = {}
+    for name, mine in chosen.items():
+        numbers = np.flatnonzero(mine)
+        found[name] = Photos([features.rows[i] for i in numbers], values[numbers], features.pixels[numbers])
+    return found

@@ -139,26 +139,6 @@ def tag_map(actual: np.ndarray, confidence: np.ndarray) -> float | None:
     return float(np.mean([average_precision(actual[order[:, tag], tag]) for tag in tags]))
 
 
-def best_threshold(actual: np.ndarray, confidence: np.ndarray) -> float | None:
-    """The one threshold of best micro-F1 over [P, T]; the midpoint between two confidences. None where no tag is true.
-
-    Exact: every distinct confidence is tried.
-    """
-    total = int(actual.sum())
-    if total == 0:
-        return None
-    order = np.argsort(-confidence, axis=None, kind="stable")
-    values, hits = confidence.ravel()[order], np.cumsum(actual.ravel()[order])
-    last = np.flatnonzero(np.append(values[1:] < values[:-1], True))  # the last pair of each distinct confidence
-    last = last[values[last] > 0]
-    if len(last) == 0:
-        return None
-    f1 = 2 * hits[last] / (last + 1 + total)
-    best = int(last[int(np.argmax(f1))])
-    below = values[best + 1] if best + 1 < len(values) else 0.0
-    return float((values[best] + below) / 2)
-
-
 def bootstrap_weights(groups: Sequence[object] | np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
     """Resampling of test products with replacement: weights [B, N] of the N photos, photos of one product together."""
     _, numbers = np.unique(np.asarray(groups, dtype=str), return_inverse=True)

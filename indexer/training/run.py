@@ -23,7 +23,7 @@ from indexer.training.features import Progress, photo_features
 from indexer.training.finetune import finetune
 from indexer.training.labels import LabelIssue, issue_notes, label_issues
 from indexer.training.linear import Fitted, fit, linear_spec, reweigh
-from indexer.training.tags import Photos, fit_tags, tags_by_head, votes_of
+from indexer.training.tags import Photos, fit_tags, sample_of, tag_columns, tags_by_head
 from indexer.training.targets import CATEGORY, attribute_targets, category_target
 
 
@@ -179,7 +179,10 @@ def train(
 
     checked, learned = photos("validation"), photos("train")
     tag_heads = tags_by_head(learned.rows, [replace(target, columns=target.columns[in_train]) for target in targets])
-    tags, tags_f1 = fit_tags(votes_of(checked, learned, logits=runtime.logits(checked.vectors), tag_heads=tag_heads))
+    tag_rule, tags_f1 = fit_tags(
+        sample_of(checked, learned, fitted.spec.blocks, logits=runtime.logits(checked.vectors), tag_heads=tag_heads),
+        tag_columns(learned.rows),
+    )
     known_train, known_held = (category.columns[split == name] for name in ("train", "validation"))
     unknown = fit_unknown(
         learned.vectors[known_train >= 0],
@@ -202,7 +205,7 @@ def train(
         Decision(
             categories=categories,
             temperature=fitted.temperature,
-            tags=tags,
+            tag_rule=tag_rule,
             tag_heads=tag_heads,
             unknown=unknown,
             attributes={target.name: target.values for target in attributes},

@@ -1,22 +1,21 @@
-"""Tags of held-out products by the votes of training products: the confidences to fit and to evaluate on."""
+"""Tags of held-out products, as training and evaluation see them: the samples that a tag rule is fitted on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from indexer.catalog.dataset import Row
-from indexer.decisions.tagging import head_chances, vote_tags
-from indexer.model.decision import TagParams
-from indexer.training.metrics import Gallery, TagCounts, best_threshold, ranked_neighbours
+from indexer.decisions.tag_fit import best_threshold, f1_scores, fit_rule
+from indexer.decisions.tag_sample import SAME, Side, TagSample, column_values, find_columns, tag_sample
+from indexer.decisions.tagging import head_chances
+from indexer.model.spec import Block
+from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.training.metrics import Gallery
 from indexer.training.targets import Target
-
-_GRID = [(k, temperature) for k in (10, 20, 40) for temperature in (0.03, 0.05, 0.1)]
-_HEADS = (0.0, 0.3, 0.5, 0.7)  # the heads' share of a confidence
-_SAME = 0.9  # F1 at which a tag and a head's value are the same thing
-_MOST = 60  # neighbours kept per product, above the largest k of the grid
 
 
 @dataclass(frozen=True)
@@ -26,27 +25,6 @@ class Photos:
     rows: Sequence[Row]
     vectors: np.ndarray  # float32 [N, D], unit
     pixels: np.ndarray  # [N], equal for exact copies
-
-
-@dataclass(frozen=True)
-class Votes:
-    """Held-out products [P] and all tags [T]."""
-
-    products: list[str]
-    tags: list[str]
-    actual: np.ndarray  # bool [P, T]
-    hits: list[list[tuple[int, float]]]  # per product: (gallery product number, score), best first
-    gallery_tags: Mapping[int, Sequence[str]]
-    chances: list[dict[str, float]]  # per product: tag -> what a head says; empty without heads
-
-    def confidence(self, params: TagParams) -> np.ndarray:
-        """Confidences [P, T] in [0, 1], by the very function that serves."""
-        column = {tag: number for number, tag in enumerate(self.tags)}
-        out = np.zeros((len(self.products), len(self.tags)))
-        for row, hits, chances in zip(out, self.hits, self.chances, strict=True):
-            for suggestion in vote_tags(hits, self.gallery_tags, params, chances=chances, threshold=0.0):
-                row[column[suggestion.tag]] = suggestion.confidence
-        return out
 
 
 def gallery_rules(queries: Photos, gallery: Photos) -> Gallery:
@@ -80,88 +58,74 @@ def tags_by_head(rows: Sequence[Row], targets: Sequence[Target]) -> dict[str, tu
         f1 = 2 * both / np.maximum(values.sum(0)[:, None] + tagged.sum(0)[None], 1)
         for number, tag in enumerate(tags):
             place = int(f1[:, number].argmax())
-            if f1[place, number] >= _SAME and f1[place, number] > best[number]:
+            if f1[place, number] >= SAME and f1[place, number] > best[number]:
                 best[number], found[tag] = f1[place, number], (target.name, place)
     return found
 
 
-def votes_of(
+def tag_columns(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Columns (the category, text and bool attributes) whose values stand among the tags of ``rows``."""
+    return find_columns([row.tags for row in rows], [column_values(row.category, row.attributes) for row in rows])
+
+
+def sample_of(
     queries: Photos,
     gallery: Photos,
+    blocks: Sequence[Block],
     *,
     logits: Mapping[str, np.ndarray] | None = None,
     tag_heads: Mapping[str, tuple[str, int]] | None = None,
-) -> Votes | None:
-    """Neighbours of every query product that has tags; None where either side has none.
+    also: Iterable[str] = (),
+) -> TagSample | None:
+    """The tagged products of ``queries`` and those of ``gallery`` that vote on them; None where either has none.
 
     ``logits`` (head name -> [N, C] of the query photos) and ``tag_heads`` add what the heads say of a product's photos
-    on the average.
+    on the average; ``also`` are tags that the rule to be judged names.
     """
     rules = gallery_rules(queries, gallery)
-    gallery_tags = {
-        int(group): row.tags for group, row in zip(rules.gallery_group, gallery.rows, strict=True) if row.tags
-    }
-    tagged = {row.product_id: row.tags for row in queries.rows if row.tags}
-    if not gallery_tags or not tagged:
+    asked, asked_rows = _side(queries, rules.query_group)
+    voters, voter_rows = _side(gallery, rules.gallery_group)
+    if not len(asked_rows) or not len(voter_rows):
         return None
-    best: dict[str, dict[int, float]] = {product: {} for product in tagged}
-    for number, order, scores in ranked_neighbours(queries.vectors, gallery.vectors, rules):
-        found = best.get(queries.rows[number].product_id)
-        if found is None:
-            continue
-        fresh = 0
-        for entry, score in zip(rules.gallery_group[order], scores, strict=True):
-            group = int(entry)
-            if group not in found:
-                fresh += 1
-            found[group] = max(found.get(group, -1.0), float(score))
-            if fresh >= _MOST:
-                break
-    products = sorted(tagged)
-    every = {tag for held in (*tagged.values(), *gallery_tags.values()) for tag in held}
-    tags = sorted(every | set(tag_heads or {}))
-    actual = np.zeros((len(products), len(tags)), bool)
-    column = {tag: position for position, tag in enumerate(tags)}
-    for position, product in enumerate(products):
-        actual[position, [column[tag] for tag in tagged[product]]] = True
-    place: dict[str, list[int]] = {}
-    for number, row in enumerate(queries.rows):
-        place.setdefault(row.product_id, []).append(number)
-    chances = [
-        head_chances({name: values[place[product]].mean(0) for name, values in (logits or {}).items()}, tag_heads or {})
-        for product in products
-    ]
-    hits = [sorted(best[product].items(), key=lambda hit: (-hit[1], hit[0]))[:_MOST] for product in products]
-    return Votes(products, tags, actual, hits, gallery_tags, chances)
+    chances: list[dict[str, float]] = []
+    for places in np.split(asked_rows, _starts(asked)[1:]):
+        said = {name: values[places].mean(0) for name, values in (logits or {}).items()}
+        chances.append(head_chances(said, tag_heads or {}))
+    return tag_sample(
+        asked,
+        [queries.rows[asked_rows[start]].tags for start in _starts(asked)],
+        voters,
+        [gallery.rows[voter_rows[start]].tags for start in _starts(voters)],
+        blocks,
+        chances=chances,
+        also=also,
+    )
 
 
-def fit_tags(votes: Votes | None) -> tuple[TagParams, float | None]:
-    """k, temperature, heads' share and threshold of best micro-F1 on validation products; defaults without tags."""
-    chosen, best = TagParams(), -1.0
-    if votes is None:
-        return chosen, None
-
-    def tried(params: TagParams) -> tuple[TagParams, float]:
-        confidence = votes.confidence(params)
-        threshold = best_threshold(votes.actual, confidence)
-        if threshold is None:
-            return params, -1.0
-        return replace(params, threshold=threshold), float(TagCounts(votes.actual, confidence >= threshold).micro()[2])
-
-    for k, temperature in _GRID:
-        params, f1 = tried(TagParams(k, temperature, 0.0))
-        if f1 > best:
-            chosen, best = params, f1
-    if any(votes.chances):
-        for share in _HEADS[1:]:
-            params, f1 = tried(replace(chosen, heads=share))
-            if f1 > best:
-                chosen, best = params, f1
-    return chosen, best if best >= 0 else None
+def _side(photos: Photos, products: np.ndarray) -> tuple[Side, np.ndarray]:
+    """The tagged photos by product, and which they are."""
+    tagged = np.flatnonzero([bool(row.tags) for row in photos.rows])
+    rows = tagged[np.argsort(products[tagged], kind="stable")]
+    return Side(photos.vectors[rows], products[rows], photos.pixels[rows]), rows
 
 
-def fit_equal_votes(votes: Votes, k: int = 10) -> TagParams:
+def _starts(side: Side) -> np.ndarray:
+    """Where each product's photos begin."""
+    return np.unique(side.products, return_index=True)[1]
+
+
+def fit_tags(sample: TagSample | None, columns: Mapping[str, Sequence[str]]) -> tuple[TagRule | None, float | None]:
+    """The rule fitted on validation products and its micro-F1 there; None without tags."""
+    if sample is None:
+        return None, None
+    with threadpool_limits(1, "blas"):
+        rule = fit_rule(sample, columns)
+        said = sample.suggested(sample.confidence(rule), rule)
+    return rule, f1_scores(sample.actual, said)[0]
+
+
+def fit_equal_votes(sample: TagSample, k: int = 10) -> TagRule:
     """The plain baseline: k nearest products, equal votes, one threshold fixed on validation."""
-    params = TagParams(k=k, temperature=1e6, threshold=0.0)
-    threshold = best_threshold(votes.actual, votes.confidence(params))
-    return replace(params, threshold=0.5 if threshold is None else threshold)
+    rule = TagRule(rest=TagColumn(k=k, temperature=1e6))
+    bar = best_threshold(sample.actual, sample.confidence(rule))
+    return replace(rule, threshold=0.5 if bar is None else bar)

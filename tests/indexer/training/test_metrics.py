@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
+from indexer.decisions.tag_fit import best_threshold
 from indexer.training import metrics
 
 
@@ -68,7 +69,7 @@ def test_the_best_threshold_beats_every_other(pairs: list[tuple[bool, float]]) -
     def f1(threshold: float) -> float:
         return float(metrics.TagCounts(actual, confidence >= threshold).micro()[2])
 
-    found = metrics.best_threshold(actual, confidence)
+    found = best_threshold(actual, confidence)
     if found is None:
         assert not (actual & (confidence > 0)).any()
     else:

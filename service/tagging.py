@@ -1,0 +1,101 @@
+"""Tags of one photo: the nearest tagged products in each view of the rule, and what the heads say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.records import Product
+from indexer.decisions.classify import with_few_shot_tags
+from indexer.decisions.tagging import Voters, count_groups, head_chances, suggest_tags, view_queries
+from indexer.errors import UnknownProduct
+from indexer.model.tag_rule import TagColumn, TagRule
+from service.answers import Clock
+from service.batching import InferenceQueue
+from service.serving import Snapshot
+
+_LONGEST = 1000  # products looked at for one answer
+_ROOM = 1.5  # more than k, for products without tags and near-duplicates
+
+Find = Callable[..., tuple[list[tuple[int, int, float]], dict[int, Product]]]
+
+
+class Tagging:
+    """Part of the engine. ``find`` gives the nearest products of a snapshot, ``answer`` frames what is answered."""
+
+    def __init__(self, queue: InferenceQueue, *, find: Find, answer: Callable[..., dict[str, Any]]) -> None:
+        self._queue, self._find, self._answer = queue, find, answer
+
+    def tags(self, snapshot: Snapshot, vectors: np.ndarray, own: set[int], clock: Clock) -> dict[str, Any]:
+        """``tags`` [{tag, confidence, neighbours}] of query vectors [n, D]; the products ``own`` do not vote."""
+        decision, rule = snapshot.bundle.decision, snapshot.tag_rule
+        with clock.stage("search"):
+            names: dict[int, Product] = {}
+            voters = self._voters(snapshot, rule, vectors, own, names)
+        with clock.stage("vote"):
+            chances: dict[str, float] = {}
+            if decision.tag_heads and any(part.head for part in rule.parts):
+                logits = self._queue.logits(snapshot.embedder, vectors)
+                chances = head_chances({name: rows.mean(axis=0) for name, rows in logits.items()}, decision.tag_heads)
+            tags_of = {pid: voting_tags(product) for pid, product in names.items()}
+            voted = suggest_tags(voters, tags_of, rule, snapshot.bundle.spec.blocks, chances=chances)
+            suggested = with_few_shot_tags(voted, vectors, decision)
+        tags = [
+            {
+                "tag": entry.tag,
+                "confidence": round(float(entry.confidence), 6),
+                "neighbours": [
+                    {"product_id": names[pid].product_id, "score": round(float(score), 6)}
+                    for pid, score in entry.neighbours
+                ],
+            }
+            for entry in suggested
+        ]
+        return self._answer(snapshot, clock, tags=tags)
+
+    def _voters(
+        self, snapshot: Snapshot, rule: TagRule, vectors: np.ndarray, own: set[int], names: dict[int, Product]
+    ) -> list[Voters]:
+        """For each part of the rule the products that may vote; ``names`` gets their rows. One search per view."""
+        deepest: dict[tuple[tuple[str, float], ...], TagColumn] = {}
+        for part in rule.parts:
+            view = tuple(sorted(part.view.items()))
+            if view not in deepest or part.k > deepest[view].k:
+                deepest[view] = part
+        found = {view: self._nearest(snapshot, vectors, part, own, names) for view, part in deepest.items()}
+        return [found[tuple(sorted(part.view.items()))] for part in rule.parts]
+
+    def _nearest(
+        self, snapshot: Snapshot, vectors: np.ndarray, part: TagColumn, own: set[int], names: dict[int, Product]
+    ) -> Voters:
+        queries = view_queries(vectors, snapshot.bundle.spec.blocks, part.view)
+        lengths = np.linalg.norm(queries, axis=1, keepdims=True)  # one length: blocks are unit vectors
+        wanted = int(_ROOM * part.k)
+        while True:
+            hits, products = self._find(snapshot, queries / lengths, wanted, own, None)
+            tagged = [hit for hit in hits if voting_tags(products[hit[0]])]
+            kept = [(hit, vector) for hit in tagged if (vector := _matched(snapshot, hit)) is not None]
+            matched = np.array([vector for _, vector in kept]).reshape(len(kept), -1)
+            if len(hits) < wanted or wanted >= _LONGEST or count_groups(matched) >= part.k:
+                break
+            wanted = min(4 * wanted, _LONGEST)
+        names.update({hit[0]: products[hit[0]] for hit, _ in kept})
+        scores = np.array([hit[2] for hit, _ in kept], np.float32) * float(lengths.mean())
+        return Voters([hit[0] for hit, _ in kept], np.clip(scores, -1.0, 1.0), matched)
+
+
+def voting_tags(product: Product) -> list[str]:
+    """Its tags but for the machine's, which would confirm themselves."""
+    return [tag.tag for tag in product.tags if tag.source != "machine"]
+
+
+def _matched(snapshot: Snapshot, hit: tuple[int, int, float]) -> np.ndarray | None:
+    """The vector [D] of the photo that was found; None where it was deleted a moment ago."""
+    try:
+        photo_ids, vectors = snapshot.live.vectors_of(hit[0])
+    except UnknownProduct:
+        return None
+    place = np.flatnonzero(photo_ids == hit[1])
+    return vectors[place[0]] if len(place) else None
