@@ -41,9 +41,7 @@ class _Depthwise(torch.autograd.Function):
         to_photos = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
             reach = [step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=True)]
-            shape = [
-                side + 2 * edge - far for side, edge, far in zip(photos.shape[2:], padding, reach, strict=True)
-            ]
+            shape = [side + 2 * edge - far for side, edge, far in zip(photos.shape[2:], padding, reach, strict=True)]
             spread = gradient
             if max(stride) > 1:
                 spread = gradient.new_zeros([*photos.shape[:2], *shape]).contiguous(memory_format=torch.channels_last)
@@ -60,7 +58,7 @@ class _Depthwise(torch.autograd.Function):
         return to_photos, to_weight, to_bias, None, None, None, None
 
 
-class quick_depthwise(torch.overrides.TorchFunctionMode):  # noqa: N801 - used as a context, like torch.no_grad
+class quick_depthwise(torch.overrides.TorchFunctionMode):
     """Within it depthwise convolutions under bfloat16 autocast on a processor have quick gradients; else as ever."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -72,7 +70,7 @@ class quick_depthwise(torch.overrides.TorchFunctionMode):  # noqa: N801 - used a
 
 
 def _quick(
-    input: Any,  # noqa: A002 - torch's own names
+    input: Any,
     weight: Any,
     bias: Any = None,
     stride: Any = 1,

@@ -13,14 +13,15 @@ from indexer.catalog.dataset import Skipped
 from indexer.decisions.unknown import fit_unknown
 from indexer.errors import BadRequest
 from indexer.model import backbones
-from indexer.model.bundle import check_out, write_bundle
+from indexer.model.bundle import check_out, load_bundle, write_bundle
 from indexer.model.decision import Decision
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime, choose_device
 from indexer.training.blocks import choose_weights
 from indexer.training.data import categories_of, find_leaks, label_notes, read_problem, require_rows
+from indexer.training.distributed import ALONE, Team
 from indexer.training.features import Progress, photo_features
-from indexer.training.finetune import finetune
+from indexer.training.finetune import Parts, finetune
 from indexer.training.labels import LabelIssue, issue_notes, label_issues
 from indexer.training.linear import Fitted, fit, linear_spec, reweigh
 from indexer.training.tags import Photos, fit_tags, sample_of, tag_columns, tags_by_head
@@ -75,13 +76,16 @@ def train(
     device: str = "auto",
     cache: Path | None = None,
     progress: Progress | None = None,
+    parts: Parts | None = None,
+    team: Team = ALONE,
 ) -> TrainReport:
     """Train on the train photos of ``data``, choose on its validation photos, write the model folder ``out``.
 
     ``epochs``, ``lr`` and ``batch_size`` are those of the recipe (``RECIPES``) unless given. ``unfreeze`` (stages from
     the top) and ``resume`` (after the last epoch of a killed run to the same ``out``) are for ``finetune``, which
-    starts from a ``linear`` fit. Test photos are not read. Raises ``BadData``, ``TrainingFailed``,
-    ``WeightsUnavailable``, ``BadModel`` (``out`` exists and is no model).
+    starts from a ``linear`` fit; ``parts`` (for ablations) are what it is made of. Of a ``team`` of processes all call
+    this alike and share the fine-tuning; the first one writes. Test photos are not read. Raises ``BadData``,
+    ``TrainingFailed``, ``WeightsUnavailable``, ``BadModel`` (``out`` exists and is no model).
     """
     started = time.perf_counter()
     if recipe not in RECIPES:
@@ -92,7 +96,7 @@ def train(
             raise BadRequest(f"{name} must be above 0, not {value}")
     budget = replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})
     first = budget if recipe == "linear" else RECIPES["linear"]
-    choose_device(device)
+    device = choose_device(team.device or device)
     check_out(out, replace=True)
     problem = read_problem(data, seed)
     categories = categories_of(problem.of("train"))
@@ -100,7 +104,8 @@ def train(
     found = backbones.find(backbone)
     network = Network(linear_spec(found, (), 1), backbones.build(backbone, weights=weights))
     wanted = problem.of("train") + problem.of("validation")
-    features = photo_features(wanted, TorchRuntime(network, device=device), cache=cache, progress=progress)
+    with team.first():  # the others find its features in the cache
+        features = photo_features(wanted, TorchRuntime(network, device=device), cache=cache, progress=progress)
     features_at = time.perf_counter()
     split = np.array([problem.split[row.product_id] for row in features.rows])
     category = category_target(features.rows, categories)
@@ -154,12 +159,16 @@ def train(
             **asdict(budget),
             seed=seed,
             unfreeze=unfreeze,
-            device=choose_device(device),
+            device=device,
             checkpoint=checkpoint,
             progress=progress,
+            parts=parts,
+            team=team,
         )
         network = _assembled(fitted, network.backbone)
-        features = photo_features(features.rows, TorchRuntime(network, device=device), cache=cache, progress=progress)
+        tuned = TorchRuntime(network, device=device)
+        with team.first():
+            features = photo_features(features.rows, tuned, cache=cache, progress=progress)
         described = features.values.astype(np.float32)
     chosen_weights = choose_weights(
         fitted.blocks(described), targets, in_train & labelled, in_held & labelled, features.pixels
@@ -199,28 +208,33 @@ def train(
         "heads": best["validation_heads"],
         "tags_f1": tags_f1,
     }
-    bundle = write_bundle(
-        out,
-        network,
-        Decision(
-            categories=categories,
-            temperature=fitted.temperature,
-            tag_rule=tag_rule,
-            tag_heads=tag_heads,
-            unknown=unknown,
-            attributes={target.name: target.values for target in attributes},
-        ),
-        metrics={"validation": validation, "history": fitted.history, "best_epoch": fitted.best_epoch},
-        training={
-            "recipe": recipe,
-            "seed": seed,
-            **asdict(budget),
-            "unfreeze": unfreeze,
-            "weights": None if weights is None else weights.name,
-            "photos": {name: int((split == name).sum()) for name in ("train", "validation")},
-        },
-        replace=True,
-    )
+    with team.first() as writes:
+        bundle = (
+            load_bundle(out)
+            if not writes
+            else write_bundle(
+                out,
+                network,
+                Decision(
+                    categories=categories,
+                    temperature=fitted.temperature,
+                    tag_rule=tag_rule,
+                    tag_heads=tag_heads,
+                    unknown=unknown,
+                    attributes={target.name: target.values for target in attributes},
+                ),
+                metrics={"validation": validation, "history": fitted.history, "best_epoch": fitted.best_epoch},
+                training={
+                    "recipe": recipe,
+                    "seed": seed,
+                    **asdict(budget),
+                    "unfreeze": unfreeze,
+                    "weights": None if weights is None else weights.name,
+                    "photos": {name: int((split == name).sum()) for name in ("train", "validation")},
+                },
+                replace=True,
+            )
+        )
     if recipe == "finetune":
         checkpoint.unlink(missing_ok=True)
     done = time.perf_counter()

@@ -87,12 +87,17 @@ class Stages(click.ParamType):
 def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Train a model on DATA.
 
-    DATA is a folder of class folders, or a manifest (.csv, .jsonl, .parquet). The model is written as a folder.
+    DATA is a folder of class folders, or a manifest (.csv, .jsonl, .parquet). The model is written as a folder. Started
+    by torchrun, the processes share the fine-tuning.
     """
+    from indexer.training.distributed import team
     from indexer.training.run import train as job
 
-    with stages() as callback:
-        report = job(data, out, progress=callback, **given(**options))
+    with team(options["device"] or "auto") as members:
+        with stages() if members.rank == 0 else nullcontext() as callback:
+            report = job(data, out, progress=callback, team=members, **given(**options))
+        if members.rank > 0:
+            return
     answer(report, as_json, lambda document: _show_training(document, out))
 
 
