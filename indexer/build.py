@@ -1,4 +1,4 @@
-"""Catalog to a published index version: embed what is new, build, measure against the oracle, publish."""
+"""Catalog to a published index version: embed what is new, build, measure against the oracle, fit tags, publish."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from indexer.images import Photo
 from indexer.index.tuning import build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
+from indexer.tag_refit import refit_tags
 
 log = structlog.get_logger(__name__)
 
@@ -195,6 +196,7 @@ def build_index(
         rows = rows[~np.isin(rows[:, 1], gone)]
         vectors = store.get(rows[:, 1])
         tuned = build_tuned(vectors, recall=recall, device=device)
+        tag_rule = refit_tags(catalog, bundle, rows, vectors)
         built_at = time.monotonic()
         versions = Versions(home)
         version = versions.publish(
@@ -207,6 +209,7 @@ def build_index(
             recipe=tuned.index.recipe,
             params=tuned.params,
             recall=tuned.recall,
+            tag_rule=tag_rule,
         )
         if activate:
             versions.activate(version)

@@ -289,6 +289,15 @@ class Catalog:
         with self._reading() as connection:
             return stored_types(connection)
 
+    def given_tags(self) -> dict[int, list[str]]:
+        """pid -> tags that a merchant or a curator gave, of all products that have any."""
+        found: dict[int, list[str]] = {}
+        with self._reading() as connection:
+            query = "SELECT DISTINCT pid, tag FROM tags WHERE source != 'machine'"
+            for pid, tag in connection.execute(query):
+                found.setdefault(pid, []).append(tag)
+        return found
+
     def _photo_rows(self, column: str, keys: list[Any]) -> list[PhotoRow]:
         with self._reading() as connection:
             return [

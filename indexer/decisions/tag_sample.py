@@ -28,6 +28,7 @@ SAME = 0.9  # F1 at which a tag and a value are the same thing
 _SEVERAL = 0.05  # share of products with several values from which they exclude nothing
 _MOST_VALUES = 2000  # a column with more is a name, not an attribute
 _CHUNK = 256
+_SCORES = 2**25  # scores held at once
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,10 @@ def nearest(questions: Side, voters: Side, blocks: Sequence[Block], view: View, 
     scores = np.full(shape, -np.inf, np.float32)
     photos = np.zeros(shape, np.int64)
     queries = view_queries(questions.vectors, blocks, view)
-    bounds = np.append(starts, len(queries))
+    bounds = np.append(starts, len(queries))  # of each product's photos
     stops = np.append(ends[1:], len(voters.products))
-    for part in _chunks(len(asked)) if most else ():
+    # Products at a time: as many as keep the scores small, however many photos vote.
+    for part in _chunks(len(asked), max(1, min(_CHUNK, _SCORES // max(len(voters.vectors), 1)))) if most else ():
         rows = slice(bounds[part.start], bounds[part.stop])
         found = queries[rows] @ voters.vectors.T
         banned = questions.pixels[rows, None] == voters.pixels[None]
@@ -252,5 +254,5 @@ def tag_table(held: Sequence[Sequence[str]], number: Mapping[str, int]) -> csr_m
     return csr_matrix((np.ones(len(rows)), (rows, places)), shape=(len(held), len(number)))
 
 
-def _chunks(count: int) -> list[slice]:
-    return [slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+def _chunks(count: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
