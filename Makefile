@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check setup
+.PHONY: demo test test-quick check setup
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -19,6 +19,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Without the tests that take more than a few seconds each.
+test-quick: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
 
 check: $(READY)
 	$(BIN)/ruff check .

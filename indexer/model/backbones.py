@@ -22,6 +22,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # EfficientNet-Lite was trained on (x - 127) / 128 with x in [0, 255]; in [0, 1] that is this mean and std.
 LITE_MEAN = (127 / 255, 127 / 255, 127 / 255)
 LITE_STD = (128 / 255, 128 / 255, 128 / 255)
+# Inception was trained on [-1, 1]; torchvision's own class changes ImageNet's normalisation into that inside.
+HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,13 @@ class Backbone:
 
 
 def _preprocess(
-    crop: int, resize: int, mean: tuple[float, float, float], std: tuple[float, float, float]
+    crop: int,
+    resize: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    interpolation: str = "bicubic",
 ) -> Preprocess:
-    return Preprocess("draft2", resize, crop, "bicubic", mean, std, keep_aspect=True)
+    return Preprocess("draft2", resize, crop, interpolation, mean, std, keep_aspect=True)
 
 
 def _lite(name: str, crop: int, package: str) -> Backbone:
@@ -50,8 +56,18 @@ def _lite(name: str, crop: int, package: str) -> Backbone:
     return Backbone(name, 1280, _preprocess(crop, round(crop / 0.875), LITE_MEAN, LITE_STD), make, package=package)
 
 
-def _torchvision(name: str, feature_dim: int, head: str, weights: str, crop: int = 224, resize: int = 256) -> Backbone:
-    """``head`` is the dotted place of the last Linear, which is cut off."""
+def _torchvision(
+    name: str,
+    feature_dim: int,
+    head: str,
+    weights: str,
+    *,
+    crop: int = 224,
+    resize: int = 256,
+    interpolation: str = "bilinear",
+) -> Backbone:
+    """``head`` is the dotted place of the last Linear, which is cut off; the rest is as the weights were published."""
+    mean, std = (HALF, HALF) if name == "inception_v3" else (IMAGENET_MEAN, IMAGENET_STD)
 
     def make() -> Any:
         models = importlib.import_module("torchvision.models")
@@ -64,9 +80,8 @@ def _torchvision(name: str, feature_dim: int, head: str, weights: str, crop: int
         setattr(parent, leaf, nn.Identity())
         return network
 
-    return Backbone(
-        name, feature_dim, _preprocess(crop, resize, IMAGENET_MEAN, IMAGENET_STD), make, torchvision_weights=weights
-    )
+    preprocess = _preprocess(crop, resize, mean, std, interpolation)
+    return Backbone(name, feature_dim, preprocess, make, torchvision_weights=weights)
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -84,7 +99,9 @@ BACKBONES: dict[str, Backbone] = {
         _torchvision(
             "mobilenet_v3_large", 1280, "classifier.3", "MobileNet_V3_Large_Weights.IMAGENET1K_V2", resize=232
         ),
-        _torchvision("efficientnet_b0", 1280, "classifier.1", "EfficientNet_B0_Weights.IMAGENET1K_V1"),
+        _torchvision(
+            "efficientnet_b0", 1280, "classifier.1", "EfficientNet_B0_Weights.IMAGENET1K_V1", interpolation="bicubic"
+        ),
         _torchvision("convnext_tiny", 768, "classifier.2", "ConvNeXt_Tiny_Weights.IMAGENET1K_V1", resize=236),
     )
 }

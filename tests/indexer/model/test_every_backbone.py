@@ -1,0 +1,141 @@
+"""Every offered backbone learns, is stored, and takes published weights; all on random weights, which mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer.model import backbones
+from indexer.model.bundle import load_bundle, write_bundle
+from indexer.model.decision import Category, Decision
+from indexer.model.network import Network
+from indexer.model.spec import FORMAT, Block, Head, ModelSpec
+from indexer.native import torch
+
+DECISION = Decision(categories=(Category(0, ("cup",)), Category(1, ("mug",))))
+TORCHVISION = [name for name, found in backbones.BACKBONES.items() if found.torchvision_weights]
+BIG = {"vgg16": pytest.mark.slow}  # half a gigabyte of weights
+
+
+def every(names: Any = backbones.BACKBONES) -> list[Any]:
+    return [pytest.param(name, marks=BIG.get(name, ())) for name in names]
+
+
+def tiny(name: str, count: int = 2) -> Any:
+    """A batch at the smallest size the architecture takes, float32 [count, 3, side, side]."""
+    side = 75 if name == "inception_v3" else 32
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def settle(network: Any, batch: Any) -> None:
+    """Let BatchNorm see the batch: random layers otherwise lose all signal on the way up."""
+    network.eval()
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the batch's own statistics
+        norm.train()
+    with torch.no_grad():
+        network(batch)
+    network.eval()
+
+
+def random_model(name: str) -> Network:
+    found = backbones.find(name)
+    blocks, heads = (Block("a", 24, 0.5), Block("g", 16, 0.5)), (Head("category", (0, 1)),)
+    spec = ModelSpec(FORMAT, name, found.feature_dim, "fp32", found.preprocess, blocks, heads)
+    torch.manual_seed(0)
+    network = Network(spec, backbones.build(name, random=True))
+    settle(network.backbone, tiny(name, 4))
+    with torch.no_grad():
+        network.neck.general.normal_()
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", every())
+def test_a_backbone_trains_a_step_and_round_trips(name: str, tmp_path: Path) -> None:
+    """One step lowers the loss and moves the first and the last layer; the stored folder gives equal embeddings.
+
+    Weights are random: this shows that the network learns and is kept, nothing about its quality.
+    """
+    network, batch, truth = random_model(name), tiny(name), torch.tensor([0, 1])
+    layers = [weight for weight in network.backbone.parameters() if weight.ndim > 1]
+    before = [layers[0].detach().clone(), layers[-1].detach().clone()]
+
+    def loss() -> Any:
+        return torch.nn.functional.cross_entropy(network(batch)[1]["category"], truth)
+
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-4)
+    first = loss()
+    first.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)  # random layers are steep
+    optimiser.step()
+    with torch.inference_mode():
+        assert loss() < first.detach()
+    for old, new in zip(before, (layers[0], layers[-1]), strict=True):
+        assert torch.isfinite(new).all()
+        assert not torch.equal(old, new)
+    with torch.inference_mode():
+        embedding, logits = network(batch)
+    written = write_bundle(tmp_path / "model", network, DECISION, metrics={}, training={})
+    with torch.inference_mode():
+        again, decided = load_bundle(written.path).network()(batch)
+    np.testing.assert_array_equal(again.numpy(), embedding.numpy())
+    np.testing.assert_array_equal(decided["category"].numpy(), logits["category"].numpy())
+    assert np.linalg.norm(again[0].numpy() - again[1].numpy()) > 1e-4
+
+
+def published(name: str) -> tuple[Any, Callable[[Any], Any]]:
+    """The full network as its library makes it, random weights, and its last layer on features."""
+    if name in TORCHVISION:
+        models = pytest.importorskip("torchvision.models")
+        extra = {"transform_input": True, "init_weights": False} if name == "inception_v3" else {}
+        whole = getattr(models, name)(weights=None, **extra)
+    else:
+        whole = pytest.importorskip("timm").create_model(f"tf_{name}", pretrained=False)
+    return whole, [module for module in whole.modules() if isinstance(module, torch.nn.Linear)][-1]
+
+
+@pytest.mark.parametrize("name", every())
+def test_a_published_state_dict_gives_the_published_network(name: str, tmp_path: Path) -> None:
+    """``--weights FILE`` with a full network's state dict: features under its last layer are its own logits.
+
+    The same pixels go in, each normalised as the network wants them. The weights in the file are random.
+    """
+    torch.manual_seed(1)
+    whole, last = published(name)
+    settle(whole, tiny(name, 4))
+    file = tmp_path / f"{name}.pth"
+    torch.save(whole.state_dict(), file)
+    cut, pixels = backbones.build(name, weights=file), tiny(name).sigmoid()
+    ours = backbones.find(name).preprocess
+    theirs = (ours.mean, ours.std)
+    if name in TORCHVISION:
+        theirs = (backbones.IMAGENET_MEAN, backbones.IMAGENET_STD)
+
+    def normalised(mean: Any, std: Any) -> Any:
+        return (pixels - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+
+    with torch.inference_mode():
+        wanted = whole(normalised(*theirs)).numpy()
+        features = cut(normalised(ours.mean, ours.std))
+        found = last(features).numpy()
+    assert features.shape == (2, backbones.find(name).feature_dim)
+    assert np.ptp(wanted[0] - wanted[1]) > 0
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_photos_are_prepared_as_the_weights_were_published(name: str) -> None:
+    """Sizes and interpolation are those of torchvision's own entry for these weights."""
+    models = pytest.importorskip("torchvision.models")
+    found = backbones.find(name)
+    entry = models.get_weight(found.torchvision_weights).transforms()
+    ours = found.preprocess
+    assert ([ours.resize], [ours.crop]) == (entry.resize_size, entry.crop_size)
+    assert ours.interpolation == entry.interpolation.value
+    if name != "inception_v3":  # there the network itself changes them: see the test of its state dict
+        assert (list(ours.mean), list(ours.std)) == (entry.mean, entry.std)
