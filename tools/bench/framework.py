@@ -23,6 +23,7 @@ BENCHMARKS = {
     "train": "the recipes against their goals, the frozen network and the seed's loop; kinds never seen",
     "backbones": "accuracy, speed and size of every backbone whose weights are on this machine",
     "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
+    "tags": "suggested tags against known ones, and what each part of the rule is worth",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
 }
 
