@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.decisions.calibration import expected_calibration_error, fit_temperature, probabilities
+from indexer.decisions.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    pair_calibration_error,
+    probabilities,
+)
 from indexer.decisions.classify import rank_categories
 from indexer.model.decision import Category, Decision
 
@@ -34,6 +39,14 @@ def test_calibration_error_in_values() -> None:
     confidence, correct = np.array([0.9, 0.9, 0.5, 0.5]), np.array([1.0, 1.0, 0.0, 0.0])
     assert expected_calibration_error(confidence, correct, bins=2) == pytest.approx((0.1 + 0.5) / 2)
     assert expected_calibration_error(np.array([1.0]), np.array([1.0])) == 0.0
+
+
+def test_calibration_of_pairs_leaves_clear_negatives_out() -> None:
+    """Ninety tags that nobody suggests would hide that the ten suggested ones are all wrong."""
+    assert pair_calibration_error(np.full((1, 10), 0.9), np.ones((1, 10), bool)) == pytest.approx(0.1)
+    assert pair_calibration_error(np.append(np.full(10, 0.9), np.zeros(90))[None], np.zeros((1, 100), bool)) == (
+        pytest.approx(0.9)
+    )
 
 
 def test_categories_are_ranked_by_probability() -> None:

@@ -17,12 +17,14 @@ from indexer.model.decision import Category, Decision, TagParams
 from indexer.model.embedder import Embedder
 from indexer.model.network import Network
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
+from indexer.model.tag_rule import TagColumn, TagRule
 from indexer.native import torch
 
 DECISION = Decision(
     categories=(Category(0, ("Home", "Mug")), Category(1, ("Home", "杯子"))),
     temperature=0.7,
     tags=TagParams(5, 0.1, 0.2),
+    tag_rule=TagRule((TagColumn("colour", ("red", "杯"), {"g": 1.0}, head=0.5),), seen={"red": 3}, size=9),
 )
 
 
@@ -81,6 +83,17 @@ def test_round_trip_gives_the_same_vectors_logits_and_decisions(stored: Bundle, 
     np.testing.assert_allclose(after.logits(vectors)["category"], before.logits(vectors)["category"], atol=1e-6)
     assert stored.decision == DECISION
     assert (stored.metrics, stored.training) == ({"x": 1}, {"seed": 3})
+
+
+def test_a_decision_from_before_tag_rules_votes_plainly() -> None:
+    """Formats only grow: without the key the model's k, temperature, bars and the heads' share hold."""
+    old = DECISION.to_json()
+    del old["tag_rule"]
+    old["tags"]["heads"] = 0.25
+    old["tag_thresholds"] = {"red": 0.6}
+    rule = Decision.from_json(old, where="here").tagging()
+    assert (rule.columns, rule.rest) == ((), TagColumn(k=5, temperature=0.1, head=0.25, vote=0.75))
+    assert (rule.bar("red"), rule.bar("blue")) == (0.6, 0.2)
 
 
 def test_vectors_are_unit_blocks_by_weight(stored: Bundle, photo: Photo) -> None:
