@@ -17,9 +17,11 @@ from indexer.errors import CatalensError
 from indexer.files import canonical_json
 from indexer.images import Photo, content_hash
 from indexer.model.runtime import TorchRuntime
+from indexer.training.reshot import reshoot
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 _BATCH = 64
+RESHOT = "reshot 1"  # names what ``reshoot`` does: another number where that changes
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Features:
 
     rows: list[Row]
     values: np.ndarray  # float16 [N, F]
-    content: np.ndarray  # str [N], SHA-256 of the file's bytes
+    content: np.ndarray  # str [N], SHA-256 of the file's bytes; of a re-shot, of that and how it was made
     pixels: np.ndarray  # str [N], SHA-256 of the network's input: equal for exact duplicates in other files
     skipped: list[Skipped]
 
@@ -36,6 +38,19 @@ class Features:
 def default_cache() -> Path:
     """``CATALENS_CACHE``, else ``~/.cache/catalens``."""
     return Path(os.environ.get("CATALENS_CACHE") or Path.home() / ".cache" / "catalens")
+
+
+@dataclass(frozen=True)
+class Reshots:
+    """Re-shots of some of the photos."""
+
+    places: np.ndarray  # int [R], each one's photo among the features given
+    values: np.ndarray  # float32 [R, F + K]
+
+    def of(self, use: np.ndarray) -> Reshots:
+        """Those of the photos that ``use`` (bool [N]) marks."""
+        chosen = use[self.places]
+        return Reshots(self.places[chosen], self.values[chosen])
 
 
 class FeatureCache:
@@ -70,18 +85,46 @@ class FeatureCache:
 
 
 def photo_features(
-    rows: Sequence[Row], runtime: TorchRuntime, *, cache: Path | None = None, progress: Progress | None = None
+    rows: Sequence[Row],
+    runtime: TorchRuntime,
+    *,
+    cache: Path | None = None,
+    reshot: bool = False,
+    progress: Progress | None = None,
 ) -> Features:
-    """Features of every row's photo; a photo that cannot be read is a skipped row with its reason."""
+    """Features of every row's photo; a photo that cannot be read is a skipped row with its reason.
+
+    With ``reshot`` those of the photo as if taken again (``reshot.reshoot``), cached under a key of their own.
+    """
     store = FeatureCache(cache or default_cache(), _features_id(runtime))
     try:
-        return _photo_features(rows, runtime, store, progress)
+        return _photo_features(rows, runtime, store, reshot, progress)
     finally:
         store.close()
 
 
+def reshot_features(
+    features: Features,
+    runtime: TorchRuntime,
+    groups: Sequence[tuple[np.ndarray, int]],
+    *,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Reshots:
+    """Re-shots of photos drawn by ``seed`` from each group: (bool [N], how many at most)."""
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(np.flatnonzero(group))[:most] for group, most in groups]
+    places = np.concatenate([np.zeros(0, np.int64), *drawn])
+    found = photo_features(
+        [features.rows[place] for place in places], runtime, cache=cache, reshot=True, progress=progress
+    )
+    place = {id(features.rows[number]): number for number in places}  # a photo may have become unreadable
+    return Reshots(np.array([place[id(row)] for row in found.rows], np.int64), found.values.astype(np.float32))
+
+
 def _photo_features(
-    rows: Sequence[Row], runtime: TorchRuntime, store: FeatureCache, progress: Progress | None
+    rows: Sequence[Row], runtime: TorchRuntime, store: FeatureCache, reshot: bool, progress: Progress | None
 ) -> Features:
     skipped: list[Skipped] = []
     known: dict[str, tuple[str, np.ndarray]] = {}
@@ -93,6 +136,8 @@ def _photo_features(
         except OSError as error:
             skipped.append(Skipped(row.where, f"{row.image} cannot be read: {error.strerror or error}"))
             continue
+        if reshot:
+            key = hashlib.sha256(f"{RESHOT} {key}".encode()).hexdigest()
         hashes[number] = key
         if key not in known:
             found = store.get(key)
@@ -118,12 +163,14 @@ def _photo_features(
         if progress:
             progress("features", done, len(known))
 
-    for (key, _), photo in decode_all(missing, lambda item: item[1].image.read_bytes(), shrink_to=runtime.shrink_to):
+    # A re-shot is made of the whole photo, as the figure ``instance_hit_rate_at_1`` makes it.
+    shrink_to = None if reshot else runtime.shrink_to
+    for (key, _), photo in decode_all(missing, lambda item: item[1].image.read_bytes(), shrink_to=shrink_to):
         if isinstance(photo, CatalensError):
             broken[key] = str(photo)
             done += 1
             continue
-        photos.append((key, photo))
+        photos.append((key, reshoot(photo) if reshot else photo))
         if len(photos) == _BATCH:
             flush()
     if photos:

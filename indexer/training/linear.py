@@ -19,10 +19,20 @@ from indexer.training.targets import CATEGORY, Target, colour_target
 functional = torch.nn.functional
 NECK_DIM = 512  # of all blocks together
 COLOUR_DIM = 64
+PAIRS = 400  # training photos whose re-shots say what block g should not see
+_SHRINKAGE = 2.0  # of the covariance within pairs towards a sphere of its mean variance
 DROPOUT = 0.4
 LABEL_SMOOTHING = 0.1
 WEIGHT_DECAY = 1e-2
 AVERAGE_DECAY = 0.98
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Photos and the same photos as if taken again, row by row."""
+
+    photos: np.ndarray  # [P, F (+ K)]
+    again: np.ndarray  # [P, F (+ K)]
 
 
 @dataclass(frozen=True)
@@ -46,14 +56,14 @@ class Fitted:
 def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> ModelSpec:
     """The spec of a model on ``backbone`` (a ``backbones.Backbone``) for ``targets``, the category first.
 
-    Blocks: a and g, and c where a target names a colour; of one size each but for the colour's, which is small.
+    Blocks: a and g, and c where a target names a colour; c is small and taken from a.
     """
     coloured = colour_target(targets) is not None
     half = NECK_DIM // 2
-    general = min(half - (COLOUR_DIM if coloured else 0), backbone.feature_dim, max(train_photos - 1, 1))
+    general = min(half, backbone.feature_dim, max(train_photos - 1, 1))
     blocks = [Block("a", half, 0.5), Block("g", general, 0.5)]
     if coloured:
-        blocks = [Block("a", half, 0.4), Block("c", COLOUR_DIM, 0.2), Block("g", general, 0.4)]
+        blocks = [Block("a", half - COLOUR_DIM, 0.4), Block("c", COLOUR_DIM, 0.2), Block("g", general, 0.4)]
     return ModelSpec(
         format=FORMAT,
         backbone=backbone.name,
@@ -76,14 +86,16 @@ def fit(
     lr: float,
     batch_size: int,
     seed: int,
+    pairs: Pairs | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Fitted:
     """Described photos [N, F (+ K)] and targets -> neck and heads; the epoch of best mean validation accuracy is kept.
 
-    ``train`` and ``held`` are bool [N]; ``targets`` are in the order of ``spec.heads``. ``g`` is a PCA of the training
-    features, fitted without labels; ``a`` and ``c`` are small MLPs; every head reads the whole embedding, but only
-    its own block learns from it (colour shapes c, all else a). Against overfitting: dropout, label smoothing, mixup
-    of features (Zhang et al. 2018; alpha 1) and a moving average of the weights, which is what validation judges.
+    ``train`` and ``held`` are bool [N]; ``targets`` are in the order of ``spec.heads``. ``g`` is fitted without labels
+    (``general_projection``; ``pairs`` are training photos); ``a`` and ``c`` are small MLPs; every head reads the whole
+    embedding, but only its own block learns from it (colour shapes c, all else a). Against overfitting: dropout, label
+    smoothing, mixup of features (Zhang et al. 2018; alpha 1) and a moving average of the weights, which is what
+    validation judges.
     Raises ``TrainingFailed`` for a loss that is not finite.
     """
     torch.manual_seed(seed)
@@ -92,7 +104,7 @@ def fit(
     photos = torch.cat([unit(photos[:, : spec.feature_dim]), photos[:, spec.feature_dim :]], dim=1)
     wanted = [one_hot(target) for target in targets]
     neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
-    fit_statistics(neck, photos[train])
+    fit_statistics(neck, photos[train], pairs)
     both = torch.nn.ModuleList([neck, heads])
     average: Any = torch.optim.swa_utils.AveragedModel(
         both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=False
@@ -134,22 +146,51 @@ def fit(
     return Fitted(spec, neck.eval(), heads.eval(), temperature, best[1] + 1, history)
 
 
-def fit_statistics(neck: Neck, photos: Any) -> None:
-    """Centre, spread and principal axes of the unit features, not whitened (worse on held-out photos); and colours'."""
+def fit_statistics(neck: Neck, photos: Any, pairs: Pairs | None = None) -> None:
+    """Centre, spread and the projection of block g (``general_projection``) of described photos; and colours'."""
     if neck.colour is not None:
         statistics = photos[:, neck.features :]
         neck.colour_mean.copy_(statistics.mean(0))
         neck.colour_spread.copy_(statistics.std(0).clamp_min(1e-3))
     if not neck.projected:
         return
-    inputs = unit(photos[:, : neck.features]).double()
+    if pairs is not None:
+        pairs = Pairs(pairs.photos[:, : neck.features], pairs.again[:, : neck.features])
+    mean, spread, axes = general_projection(photos[:, : neck.features].numpy(), neck.general.shape[0], pairs)
+    neck.mean.copy_(torch.from_numpy(mean))
+    neck.spread.fill_(spread)
+    with torch.no_grad():
+        neck.general.copy_(torch.from_numpy(axes))
+
+
+def general_projection(
+    features: np.ndarray, dim: int, pairs: Pairs | None = None
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Mean [F], spread and projection [dim, F] of block g from features [N, F]: ``(unit - mean) / spread @ P.T``.
+
+    The principal axes of the centred unit features, not whitened (worse on held-out photos). With ``pairs``, first
+    the directions in which a photo differs from its own re-shot are pressed: by the inverse root of the covariance
+    within pairs, shrunk towards a sphere (within-class covariance normalisation, Hatch et al. 2006; by photo).
+    """
+    inputs = unit(torch.from_numpy(np.asarray(features, np.float32))).double()
     mean = inputs.mean(0)
     centred = inputs - mean
-    _, axes = torch.linalg.eigh(centred.T @ centred)  # ascending
-    neck.mean.copy_(mean)
-    neck.spread.copy_(centred.std().clamp_min(1e-6))
-    with torch.no_grad():
-        neck.general.copy_(axes.flip(1)[:, : neck.general.shape[0]].T)
+    scatter, press = centred.T @ centred, None
+    if pairs is not None and len(pairs.photos):
+        first, again = (
+            unit(torch.from_numpy(np.asarray(one, np.float32))).double() for one in (pairs.photos, pairs.again)
+        )
+        within = (again - first).T @ (again - first)
+        variance = within.trace() / len(within)
+        if variance > 1e-9:
+            values, directions = torch.linalg.eigh(within / variance)
+            press = (directions * (values.clamp_min(0) + _SHRINKAGE).rsqrt()) @ directions.T
+            scatter = press @ scatter @ press
+    _, axes = torch.linalg.eigh(scatter)  # ascending
+    found = axes.flip(1)[:, :dim].T
+    if press is not None:
+        found = found @ press
+    return mean.float().numpy(), float(centred.std().clamp_min(1e-6)), found.float().numpy()
 
 
 def heads_loss(

@@ -17,13 +17,13 @@ from indexer.model.bundle import check_out, load_bundle, write_bundle
 from indexer.model.decision import Decision
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime, choose_device
-from indexer.training.blocks import choose_weights
+from indexer.training.blocks import Again, choose_weights, instance_rate
 from indexer.training.data import categories_of, find_leaks, label_notes, read_problem, require_rows
 from indexer.training.distributed import ALONE, Team
-from indexer.training.features import Progress, photo_features
+from indexer.training.features import Progress, photo_features, reshot_features
 from indexer.training.finetune import Parts, finetune
 from indexer.training.labels import LabelIssue, issue_notes, label_issues
-from indexer.training.linear import Fitted, fit, linear_spec, reweigh
+from indexer.training.linear import PAIRS, Fitted, Pairs, fit, linear_spec, reweigh
 from indexer.training.tags import Photos, fit_tags, sample_of, tag_columns, tags_by_head
 from indexer.training.targets import CATEGORY, attribute_targets, category_target
 
@@ -38,6 +38,7 @@ class Budget:
 
 
 RECIPES = {"linear": Budget(25, 4e-3, 384), "finetune": Budget(10, 1e-3, 32)}
+_HELD_RESHOTS = 200  # validation photos that are looked for by a re-shot, to choose block weights
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,16 @@ def train(
     wanted = problem.of("train") + problem.of("validation")
     with team.first():  # the others find its features in the cache
         features = photo_features(wanted, TorchRuntime(network, device=device), cache=cache, progress=progress)
-    features_at = time.perf_counter()
     split = np.array([problem.split[row.product_id] for row in features.rows])
     category = category_target(features.rows, categories)
     leaks = find_leaks(split, features.pixels, category.columns)
     in_train, in_held = split == "train", (split == "validation") & ~leaks.leaked
+    drawn = [(in_train, PAIRS), (in_held, _HELD_RESHOTS)]
+    with team.first():
+        reshots = reshot_features(
+            features, TorchRuntime(network, device=device), drawn, seed=seed, cache=cache, progress=progress
+        )
+    features_at = time.perf_counter()
     named = np.flatnonzero(category.columns >= 0)
     issues = label_issues(
         [features.rows[number] for number in named],
@@ -131,6 +137,13 @@ def train(
     if not (in_held & (category.columns >= 0)).any():
         notes.append("no validation photos: the last epoch is kept, probabilities are not calibrated")
     spec = linear_spec(found, targets, int(in_train.sum()))
+    shots = reshots.of(in_train)
+    pairs = Pairs(described[shots.places], shots.values)
+    shots = reshots.of(in_held)
+    width = found.feature_dim
+    frozen = 0.0
+    if len(shots.places):
+        frozen = instance_rate(shots.values[:, :width], described[:, :width], shots.places, features.pixels)
     fitted = fit(
         spec,
         described,
@@ -141,6 +154,7 @@ def train(
         lr=first.lr,
         batch_size=first.batch_size,
         seed=seed,
+        pairs=pairs,
         progress=progress,
     )
     if recipe == "finetune":
@@ -169,9 +183,12 @@ def train(
         tuned = TorchRuntime(network, device=device)
         with team.first():
             features = photo_features(features.rows, tuned, cache=cache, progress=progress)
+            reshots = reshot_features(features, tuned, drawn, seed=seed, cache=cache, progress=progress)
         described = features.values.astype(np.float32)
+    shots = reshots.of(in_held)
+    again = Again(shots.places, fitted.blocks(shots.values), frozen) if len(shots.places) else None
     chosen_weights = choose_weights(
-        fitted.blocks(described), targets, in_train & labelled, in_held & labelled, features.pixels
+        fitted.blocks(described), targets, in_train & labelled, in_held & labelled, features.pixels, again
     )
     if chosen_weights is not None:
         fitted = reweigh(fitted, chosen_weights)

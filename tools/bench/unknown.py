@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from indexer.decisions.unknown import auroc, closeness, fit_unknown, rule_logits, unknown_score
-from indexer.training.advise import frozen_features
+from indexer.training.advise import frozen_features, frozen_runtime
 from indexer.training.data import Problem, read_problem
+from indexer.training.features import Reshots, reshot_features
+from indexer.training.linear import PAIRS, Pairs, general_projection
 from tools.bench.framework import Goal, Row, figure, real_data
 from tools.console import say
 
@@ -30,6 +32,8 @@ def measure(part: str, work: Path) -> Row:
     problem = read_problem(data, 0)
     features = frozen_features(problem.rows)
     split = np.array([problem.split[row.product_id] for row in features.rows])
+    drawn = reshot_features(features, frozen_runtime(), [(split == "train", PAIRS)])
+    reshots = Reshots(drawn.places, drawn.values[:, : features.values.shape[1]])
     kind = np.array([" > ".join(row.category or ()) for row in features.rows])
     family = kind if near else np.array([str(row.attributes.get("sub_category")) for row in features.rows])
     names, counts = np.unique(family[split == "test"], return_counts=True)
@@ -39,9 +43,9 @@ def measure(part: str, work: Path) -> Row:
         rng = np.random.default_rng(0)
         common = names[counts >= _FEWEST]
         draws = [sorted(map(str, rng.choice(common, _OUT, replace=False))) for _ in range(_DRAWS)]
-    rows = [hold_out(out, features.values, kind, family, split) for out in draws]
+    rows = [hold_out(out, features.values, kind, family, split, reshots) for out in draws]
     return {
-        "recipe": f"{_held(near)}; efficientnet_lite0 frozen, its features in {_DIM} principal axes of the train "
+        "recipe": f"{_held(near)}; efficientnet_lite0 frozen, the block g ({_DIM} numbers) of the train "
         "photos that are left; signals chosen on train classes held out in turn, threshold at 5% of validation photos; "
         "AUROC of test photos held out against all others, mean over draws",
         "photos": _counts(problem),
@@ -51,12 +55,14 @@ def measure(part: str, work: Path) -> Row:
     }
 
 
-def hold_out(out: Sequence[str], values: np.ndarray, kind: np.ndarray, family: np.ndarray, split: np.ndarray) -> Row:
+def hold_out(
+    out: Sequence[str], values: np.ndarray, kind: np.ndarray, family: np.ndarray, split: np.ndarray, reshots: Reshots
+) -> Row:
     """One draw: everything is fitted without the families ``out``, then asked about all test photos."""
     strange = np.isin(family, out)
     train = (split == "train") & ~strange
     names, labels = np.unique(kind[train], return_inverse=True)
-    block = _principal(values, train)
+    block = general_block(values, train, reshots)
     held = (split == "validation") & ~strange & np.isin(kind, names)
     columns = (0, block.shape[1])
     rule = fit_unknown(block[train], labels, block[held], np.zeros((held.sum(), len(names))), general=columns)
@@ -80,12 +86,12 @@ def hold_out(out: Sequence[str], values: np.ndarray, kind: np.ndarray, family: n
     }
 
 
-def _principal(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Unit rows in the principal axes of the train photos' unit features, as the block ``g`` of a model."""
+def general_block(values: np.ndarray, train: np.ndarray, reshots: Reshots) -> np.ndarray:
+    """Unit rows [N, 256]: the block ``g`` of a model that was trained on the photos ``train`` (bool [N])."""
+    again = reshots.of(train)
+    mean, _, axes = general_projection(values[train], _DIM, Pairs(values[again.places], again.values))
     unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-    centred = unit - unit[train].mean(0)
-    _, axes = np.linalg.eigh(centred[train].T.astype(np.float64) @ centred[train])
-    block = centred @ axes[:, ::-1][:, :_DIM]
+    block = (unit - mean) @ axes.T
     return np.asarray(block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12), np.float32)
 
 

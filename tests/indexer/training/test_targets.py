@@ -12,7 +12,7 @@ from indexer.model import backbones
 from indexer.model.network import Heads, Neck
 from indexer.native import torch
 from indexer.training import linear
-from indexer.training.blocks import choose_weights
+from indexer.training.blocks import Again, choose_weights, instance_rate
 from indexer.training.targets import Target, attribute_targets, colour_target
 
 
@@ -98,7 +98,7 @@ def test_reweighing_changes_the_vectors_and_no_logit() -> None:
     with torch.inference_mode():
         before, after = neck(described), changed.neck(described)
         torch.testing.assert_close(heads(before), changed.heads(after), atol=1e-4, rtol=1e-4)
-    np.testing.assert_allclose(after[:, :256].norm(dim=1).numpy(), 0.6**0.5, rtol=1e-4)
+    np.testing.assert_allclose(after[:, :192].norm(dim=1).numpy(), 0.6**0.5, rtol=1e-4)
     np.testing.assert_allclose(after.norm(dim=1).numpy(), 1.0, rtol=1e-4)
 
 
@@ -126,7 +126,38 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it() -> None:
     alone = blocks["g"][~train] @ blocks["g"][train].T
     first = [(kind[train][s.argmax(1)] == kind[~train]).mean() for s in (scores, alone)]
     assert first[0] >= first[1]
-    assert choose_weights({"a": blocks["a"], "g": blocks["g"]}, targets[:1], train, ~train, pixels) is None
+    two = choose_weights({"a": blocks["a"], "g": blocks["g"]}, targets[:1], train, ~train, pixels)
+    assert two is not None
+    assert list(two) == ["a", "g"]
+    assert choose_weights({"g": blocks["g"]}, targets[:1], train, ~train, pixels) is None
+
+
+def test_weights_keep_finding_the_same_photo_again() -> None:
+    """Block a knows the kind and nothing of the photo: it gets weight only while g still finds re-shots."""
+    rng = np.random.default_rng(3)
+    kind = rng.integers(0, 4, 300)
+    a = np.eye(4)[kind] + 0.05 * rng.normal(size=(300, 4))
+    g = rng.normal(size=(300, 32)) + 0.8 * np.eye(4, 32)[kind]
+    shot = g + 0.9 * rng.normal(size=g.shape)
+    shot_a = np.eye(4)[rng.integers(0, 4, 300)]  # taken again, a sees another kind
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    blocks = {"a": unit(a), "g": unit(g)}
+    train = np.arange(300) < 200
+    pixels = np.array([str(n) for n in range(300)], dtype=object)
+    places = np.flatnonzero(~train)
+    target = Target("category", tuple("abcd"), kind.astype(np.int64))
+    asked = {"a": unit(shot_a)[places], "g": unit(shot)[places]}
+    frozen = instance_rate(asked["g"], blocks["g"], places, pixels) - 0.05
+    free = choose_weights(blocks, [target], train, ~train, pixels)
+    bound = choose_weights(blocks, [target], train, ~train, pixels, Again(places, asked, frozen))
+    assert free is not None
+    assert bound is not None
+    whole = {weights["a"]: sum(w * asked[n] @ blocks[n].T for n, w in weights.items()) for weights in (free, bound)}
+    found = [(scores.argmax(1) == places).mean() for scores in whole.values()]
+    assert found[0] < frozen <= found[1]
 
 
 def test_a_tag_is_told_by_the_head_that_marks_the_same_photos() -> None:

@@ -14,8 +14,11 @@ from indexer.errors import BadData, BadModel, BadRequest, TrainingFailed
 from indexer.model.bundle import load_bundle
 from indexer.model.runtime import TorchRuntime
 from indexer.training import linear
+from indexer.training.advise import frozen_runtime
+from indexer.training.blocks import instance_rate
 from indexer.training.data import read_problem
 from indexer.training.evaluate import evaluate
+from indexer.training.features import photo_features, reshot_features
 from indexer.training.run import TrainReport, train
 from tests.indexer.training.conftest import KINDS, draw
 
@@ -166,3 +169,37 @@ def test_general_axes_are_the_principal_ones() -> None:
     cosine = np.abs((neck.general.detach().numpy()[:10] * axes[:10]).sum(1))
     np.testing.assert_allclose(cosine, 1.0, atol=1e-3)
     assert neck.general.shape == (40, 512)
+
+
+def test_general_block_sees_through_what_taking_a_photo_again_changes() -> None:
+    """Re-shots differ from their photos in a few strong directions: pressed, each finds its own photo again."""
+    rng = np.random.default_rng(0)
+    photos = np.abs(rng.normal(size=(200, 40))).astype(np.float32) + 1
+    change = np.zeros((200, 40), np.float32)
+    change[:, :4] = 6 * rng.normal(size=(200, 4))
+    again = photos + change
+    found = []
+    for pairs in (None, linear.Pairs(photos[:100], again[:100])):
+        mean, _, axes = linear.general_projection(photos[:100], 30, pairs)
+        asked, known = (
+            (rows / np.linalg.norm(rows, axis=1, keepdims=True) - mean) @ axes.T for rows in (again[100:], photos[100:])
+        )
+        found.append(instance_rate(asked, known, np.arange(100), np.arange(100)))
+    assert found[1] > found[0] + 0.2
+
+
+def test_a_re_shot_has_features_of_its_own_in_the_cache(shapes: Path, tmp_path: Path) -> None:
+    """Neither is ever taken for the other, and the second time no photo is decoded."""
+    runtime = frozen_runtime()
+    rows = read_problem(shapes, 0).of("train")[:4]
+    plain = photo_features(rows, runtime, cache=tmp_path)
+    drawn = [(np.array([True, True, True, False]), 2)]
+    first = reshot_features(plain, runtime, drawn, cache=tmp_path)
+    assert len(first.places) == 2
+    assert set(first.places) < {0, 1, 2}
+    assert np.abs(first.values - plain.values[first.places]).max(1).min() > 0.01
+    called: list[int] = []
+    again = reshot_features(plain, runtime, drawn, cache=tmp_path, progress=lambda _, done, __: called.append(done))
+    np.testing.assert_array_equal(first.values, again.values)
+    assert called == []
+    np.testing.assert_array_equal(photo_features(rows, runtime, cache=tmp_path).values, plain.values)
