@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.errors import BadModel, NewerFormat
+from indexer.errors import BadModel, NewerFormat, StorageFailed
 from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_json
 from indexer.model.decision import Decision
 from indexer.model.network import Network
@@ -79,7 +79,10 @@ def write_bundle(
     training: Mapping[str, Any],
     replace: bool = False,
 ) -> Bundle:
-    """Write the folder aside and rename it to ``out``. Raises ``BadModel`` where ``check_out`` does."""
+    """Write the folder aside and rename it to ``out``, so that a full disk leaves the previous model as it was.
+
+    Raises ``BadModel`` where ``check_out`` does, ``StorageFailed`` for weights that cannot be written.
+    """
     from safetensors.torch import save_file
 
     out = out.absolute()
@@ -90,8 +93,9 @@ def write_bundle(
     try:
         state = _state(network)
         heads = {name: tensor for name, tensor in state.items() if name.startswith("heads.")}
-        save_file({name: tensor for name, tensor in state.items() if name not in heads}, aside / EMBEDDING)
-        save_file(heads, aside / HEADS)
+        embedding = {name: tensor for name, tensor in state.items() if name not in heads}
+        _save_tensors(save_file, embedding, aside / EMBEDDING)
+        _save_tensors(save_file, heads, aside / HEADS)
         write_json(aside / SPEC, network.spec.to_json())
         _write_decision(aside, decision)
         write_json(aside / METRICS, dict(metrics))
@@ -153,7 +157,7 @@ def _write_decision(folder: Path, decision: Decision) -> None:
 
     write_json(folder / DECISION, decision.to_json())
     if decision.few_shot:
-        save_file(decision.tensors(), folder / DECISION_VECTORS)
+        _save_tensors(save_file, decision.tensors(), folder / DECISION_VECTORS)
 
 
 def _write_manifest(folder: Path, files: Mapping[str, Mapping[str, Any]], embedding: str) -> None:
@@ -225,6 +229,15 @@ def _state(module: Any) -> dict[str, Any]:
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
+
+
+def _save_tensors(save_file: Callable[[Any, Path], None], tensors: Mapping[str, Any], file: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        save_file(tensors, file)
+    except SafetensorError as error:  # the library's own form of an OSError
+        raise StorageFailed(f"{file} cannot be written: {error}") from error
 
 
 def _load_tensors(file: Path) -> dict[str, Any]:

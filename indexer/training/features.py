@@ -6,6 +6,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from indexer.catalog.dataset import Row, Skipped
 from indexer.decoding import decode_all
-from indexer.errors import CatalensError
+from indexer.errors import CatalensError, StorageFailed
 from indexer.files import canonical_json
 from indexer.images import Photo, content_hash
 from indexer.model.runtime import TorchRuntime
@@ -95,12 +96,16 @@ def photo_features(
     """Features of every row's photo; a photo that cannot be read is a skipped row with its reason.
 
     With ``reshot`` those of the photo as if taken again (``reshot.reshoot``), cached under a key of their own.
+    Raises ``StorageFailed`` where the cache cannot be written or is damaged.
     """
-    store = FeatureCache(cache or default_cache(), _features_id(runtime))
+    folder, name = cache or default_cache(), _features_id(runtime)
     try:
-        return _photo_features(rows, runtime, store, reshot, progress)
-    finally:
-        store.close()
+        with closing(FeatureCache(folder, name)) as store:
+            return _photo_features(rows, runtime, store, reshot, progress)
+    except sqlite3.DatabaseError as error:
+        raise StorageFailed(
+            f"feature cache {folder / name}.sqlite3: {error} (it can be deleted at any time)"
+        ) from error
 
 
 def reshot_features(
