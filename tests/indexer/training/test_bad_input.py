@@ -1,0 +1,140 @@
+"""Training on data as shops have it: odd attributes, leaks, full disks, paths of categories."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.errors import BadModel, StorageFailed
+from indexer.images import content_hash
+from indexer.model.bundle import load_bundle
+from indexer.training.advise import frozen_runtime
+from indexer.training.evaluate import evaluate
+from indexer.training.features import FeatureCache, _features_id
+from indexer.training.run import TrainReport, train
+from tests.indexer.training.conftest import KINDS, draw
+
+
+def feed(folder: Path, header: str, rows: Sequence[str]) -> Path:
+    """A manifest over stand-ins for photos; ``stored`` gives them features, so none is ever decoded."""
+    file = folder / "feed.csv"
+    file.write_text("\n".join([header, *rows]), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def features_id() -> tuple[str, int]:
+    runtime = frozen_runtime(device="cpu")
+    return _features_id(runtime), runtime.feature_width
+
+
+def stored(folder: Path, cache: Path, known: tuple[str, int], features: np.ndarray) -> None:
+    """Write ``0.jpg`` ... into ``folder``, whose cached features are the rows of ``features`` [N, any]."""
+    name, width = known
+    store, entries = FeatureCache(cache, name), []
+    for number, row in enumerate(features):
+        data = f"stand-in {number}".encode()
+        (folder / f"{number}.jpg").write_bytes(data)
+        value = np.zeros(width, np.float16)
+        value[: len(row)] = row
+        entries.append((content_hash(data), hashlib.sha256(data).hexdigest(), value))
+    store.put(entries)
+    store.close()
+
+
+def test_attributes_that_are_missing_or_not_numbers_teach_nothing(tmp_path: Path, features_id: tuple[str, int]) -> None:
+    """NaN, empty cells and numbers have no head and break none; a text among gaps is learned from where it stands."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    finish = (labels + np.arange(120) // 3) % 2
+    features = np.eye(5)[labels] + np.eye(5)[3 + finish] + 0.1 * rng.normal(size=(120, 5))
+    stored(tmp_path, tmp_path / "cache", features_id, features)
+    rows = []
+    for number, label in enumerate(labels):
+        price = ["nan", "", "NaN", "12.5"][number % 4]
+        text = ["", "matt", "gloss"][1 + finish[number]] if number % 5 else ""
+        rows.append(
+            f"{number}.jpg,kind {label},{price},nan,{text},{('train', 'train', 'validation', 'test')[number % 4]}"
+        )
+    data = feed(tmp_path, "image,category,price,nothing,finish,split", rows)
+    report = train(data, tmp_path / "m", epochs=12, batch_size=16, device="cpu", cache=tmp_path / "cache")
+    bundle = load_bundle(report.model)
+    assert [head.name for head in bundle.spec.heads] == ["category", "finish"]
+    assert bundle.decision.attributes == {"finish": ("gloss", "matt")}
+    found = evaluate(tmp_path / "m", data, device="cpu", cache=tmp_path / "cache")
+    assert found["accuracy"] > 0.9
+    assert found["attributes"]["finish"]["head"] > 0.9
+    assert "price" not in found["attributes"]
+
+
+def test_copies_and_products_of_training_judge_no_test_photo(tmp_path: Path, features_id: tuple[str, int]) -> None:
+    """A test photo that training has, under another name, and one of a product that training names are left out."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    stored(tmp_path, tmp_path / "cache", features_id, np.eye(2)[labels] + 0.1 * rng.normal(size=(60, 2)))
+    split = np.where(np.arange(60) < 30, "train", np.where(np.arange(60) < 45, "validation", "test"))
+    rows = [f"p{number},{number}.jpg,kind {labels[number]},{split[number]}" for number in range(60)]
+    data = feed(tmp_path, "product_id,image,category,split", [*rows, "copy,3.jpg,kind 0,test", "p4,59.jpg,kind 1,test"])
+    train(data, tmp_path / "m", epochs=2, device="cpu", cache=tmp_path / "cache")
+    found = evaluate(tmp_path / "m", data, device="cpu", cache=tmp_path / "cache")
+    notes = " ".join(found["notes"])
+    assert "'p4'" in notes
+    assert "exact copies" in notes
+    assert found["n"] == 14  # 15, less 59.jpg, which training now has; "copy" is no sixteenth
+
+
+@pytest.mark.parametrize(("limit", "named"), [(200, "feature cache .*sqlite3"), (100_000, r"embedding\.safetensors")])
+def test_a_disk_that_is_full_while_saving_keeps_the_previous_model(
+    trained: TrainReport, shapes: Path, feature_cache: Path, tmp_path: Path, limit: int, named: str
+) -> None:
+    """Real writes fail, of the cache or of weights: the old model is whole, nothing lies about, the file is named."""
+    cache = Path(shutil.copytree(feature_cache, tmp_path / "cache"))
+    old = Path(shutil.copytree(trained.model, tmp_path / "models" / "m"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(StorageFailed, match=named):
+            train(shapes, old, epochs=1, seed=3, device="cpu", cache=cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert load_bundle(old).model_version == trained.model_version
+    load_bundle(old).network()
+    assert [path.name for path in old.parent.iterdir()] == ["m"]
+
+
+def test_a_model_edited_by_hand_is_refused_and_the_file_named(trained: TrainReport, tmp_path: Path) -> None:
+    """A label changed in an editor: the checksum says so before anything is answered with it."""
+    model = Path(shutil.copytree(trained.model, tmp_path / "m"))
+    file = model / "decision.json"
+    file.write_text(file.read_text().replace("disc", "DISC"))
+    with pytest.raises(BadModel, match=r"decision\.json was changed or damaged .*checksum"):
+        load_bundle(model)
+
+
+def test_paths_of_categories_are_judged_level_by_level(shapes: Path, feature_cache: Path, tmp_path: Path) -> None:
+    """A wrong leaf of the right branch is right above it; the same leaf name in two branches is two categories."""
+    rows = []
+    paths = {"disc": "Toys > Round", "square": "Toys > Flat", "stripes": "Cloth > Flat"}
+    for kind in KINDS:
+        for number in range(10):
+            split = "train" if number < 6 else "validation" if number < 8 else "test"
+            draw(kind, number).save(tmp_path / f"{kind}{number}.png")
+            rows.append(f"{kind}{number}.png,{paths[kind]},{split}")
+    data = feed(tmp_path, "image,category,split", rows)
+    report = train(data, tmp_path / "m", epochs=8, batch_size=8, device="cpu", cache=feature_cache)
+    assert report.categories == 3
+    categories = load_bundle(report.model).decision.categories
+    assert [category.path for category in categories] == [("Cloth", "Flat"), ("Toys", "Flat"), ("Toys", "Round")]
+    found = evaluate(tmp_path / "m", data, device="cpu", cache=feature_cache)
+    top, leaf = found["accuracy_by_level"]
+    assert leaf == found["accuracy"]
+    assert top >= leaf
+    assert found["top5_accuracy"] == 1.0  # of three categories
+    assert set(found["per_class"]) == {"Cloth > Flat", "Toys > Flat", "Toys > Round"}
+    assert {"accuracy_by_level.0", "accuracy_by_level.1"} <= set(found["intervals"])
