@@ -71,6 +71,12 @@ class Neck(nn.Module):
             if isinstance(module, nn.Dropout):
                 module.p = share
 
+    def take_general(self, other: Neck) -> None:
+        """Block g as ``other`` has it: centre, spread and projection."""
+        with torch.no_grad():
+            for name in ("mean", "spread", "general") if self.projected else ():
+                getattr(self, name).copy_(getattr(other, name))
+
     def forward(self, described: Any) -> Any:
         return torch.cat(list(self.parts(described).values()), dim=1)
 

@@ -56,13 +56,11 @@ def read_problem(data: Path, seed: int) -> Problem:
 
 
 def categories_of(rows: Sequence[Row]) -> tuple[Category, ...]:
-    """The categories of training rows, ids in the order of their paths. Raises ``TrainingFailed`` below two."""
+    """The categories of training rows, ids in the order of their paths; none where no row has one.
+
+    Raises ``TrainingFailed`` for a single one.
+    """
     paths = sorted({row.category for row in rows if row.category})
-    if not paths:
-        raise TrainingFailed(
-            "the training photos have no category: nothing to train. Without labels, import the photos and run "
-            "'catalens index build': similar products work on the shipped pretrained network"
-        )
     if len(paths) == 1:
         raise TrainingFailed(
             f"all training photos have one category, {PATH_SEPARATOR.join(paths[0])!r}: at least two are needed"
@@ -100,7 +98,8 @@ def label_notes(problem: Problem, categories: Sequence[Category]) -> list[str]:
             notes.append(f"categories that differ only in case or spaces are kept apart: {_some(alike)}")
     unlabelled = sum(row.category is None for row in problem.of("train"))
     if unlabelled:
-        notes.append(f"{unlabelled} of {len(problem.of('train'))} training photos have no category")
+        what = "" if known else ": the model learns from the photos and re-shots of them what is the same thing"
+        notes.append(f"{unlabelled} of {len(problem.of('train'))} training photos have no category{what}")
     return notes
 
 

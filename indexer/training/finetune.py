@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.dataset import Row
-from indexer.decisions.calibration import fit_temperature
 from indexer.errors import BadRequest, TrainingFailed
 from indexer.model.network import Network
 from indexer.model.preprocess import to_batch
 from indexer.native import torch
 from indexer.training.distributed import ALONE, Team
 from indexer.training.features import Progress
-from indexer.training.linear import Fitted, heads_loss, judge, one_hot
+from indexer.training.linear import Fitted, category_temperature, heads_loss, judge, one_hot
 from indexer.training.pixels import BACKGROUNDS, augment, decode_squares, draw_changes
 from indexer.training.processor import kept_memory, quick_depthwise
-from indexer.training.targets import CATEGORY, Target
+from indexer.training.targets import Target
 
 functional = torch.nn.functional
 WEIGHT_DECAY = 1e-2
@@ -45,6 +44,7 @@ class Parts:
     sizes: tuple[tuple[float, float], ...] = ((0.6, 5 / 7), (1.0, 6 / 7))  # until this share of epochs: of the crop
     top_first: float = 0.2  # share of the epochs that train the upper half of the unfrozen stages only
     dropout: float = 0.2
+    mixed: float = 0.5  # share of the steps that mix photos (mixup, Zhang et al. 2018)
 
 
 def finetune(
@@ -124,10 +124,13 @@ def finetune(
             order = pool[torch.randperm(len(pool), generator=generator).numpy()]
             for start in range(0, len(order), batch_size):
                 chosen = np.sort(order[start : start + batch_size])
+                if len(chosen) < team.size:
+                    continue  # a last batch that cannot be shared
                 changes = draw_changes(len(chosen), generator, backgrounds=parts.backgrounds)
                 mine = team.part(len(chosen))
                 photos = augment(squares[chosen[mine]], changes.of(mine), size, preprocess, device)
-                loss = shared(photos, chosen, mine)
+                mix = bool(targets) and float(torch.rand((), generator=generator)) < parts.mixed
+                loss = shared(photos, chosen, mine, float(torch.rand((), generator=generator)) if mix else 1.0)
                 if not torch.isfinite(loss):
                     raise TrainingFailed(
                         f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}"
@@ -156,14 +159,12 @@ def finetune(
         assert best is not None
         network.load_state_dict(best[2])
         logits = _validate(network, squares, checks, device)
-    labels = targets[0].columns[held]
-    temperature = fit_temperature(logits[CATEGORY][labels >= 0], labels[labels >= 0])
     network.eval().to("cpu")
     return replace(
         fitted,
         neck=network.neck,
         heads=network.heads,
-        temperature=temperature,
+        temperature=category_temperature(logits, targets, held),
         best_epoch=best[1] + 1,
         history=history,
     )
@@ -207,21 +208,27 @@ class Objective(torch.nn.Module):
         self._truth = [one_hot(target) for target in targets]
         self._length = next(block.weight for block in network.spec.blocks if block.name == "g") ** 0.5
 
-    def forward(self, photos: Any, batch: np.ndarray, mine: slice) -> Any:
-        """``photos``: the changed photos ``batch[mine]``. The mean over all parts is the loss of the whole batch."""
+    def forward(self, photos: Any, batch: np.ndarray, mine: slice, share: float = 1.0) -> Any:
+        """``photos``: the changed photos ``batch[mine]``. The mean over all parts is the loss of the whole batch.
+
+        With a ``share`` below 1 each photo is mixed with the next one, and so are the labels.
+        """
         device = photos.device
         chosen = batch[mine]
-        share = len(batch) / self._size  # of each part, on the average
+        if share < 1:
+            photos = share * photos + (1 - share) * photos.roll(1, 0)
         with _lower_precision(device.type):
             seen = self.network.describe(photos)
         blocks = self.network.neck.parts(seen.float())
         truth = [target[chosen].to(device) for target in self._truth]
+        if share < 1:
+            truth = [share * target + (1 - share) * target.roll(1, 0) for target in truth]
         counts = [float(target[batch].sum()) / self._size for target in self._truth]
         loss = heads_loss(self.network.heads, blocks, truth, self._targets, counts=counts)
-        if self._parts.general:
+        if self._parts.general and share == 1:  # a mixture is no photo to be found again
             places = torch.from_numpy(chosen).to(device)
             kept = self._bank.losses(blocks["g"] / self._length, places, self._parts.sharpness)
-            loss = loss + self._parts.general * kept.sum() / share
+            loss = loss + self._parts.general * kept.sum() * self._size / len(batch)
         return loss
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +14,15 @@ from indexer.errors import TrainingFailed
 from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.native import torch
+from indexer.training.alike import Alike
+from indexer.training.features import Reshots
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 functional = torch.nn.functional
 NECK_DIM = 512  # of all blocks together
 COLOUR_DIM = 64
-PAIRS = 400  # training photos whose re-shots say what block g should not see
 _SHRINKAGE = 2.0  # of the covariance within pairs towards a sphere of its mean variance
+MIXED = 0.5  # share of the steps that mix features
 DROPOUT = 0.4
 LABEL_SMOOTHING = 0.1
 WEIGHT_DECAY = 1e-2
@@ -37,7 +39,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the recipe found; ``neck`` and ``heads`` fit ``spec``."""
+    """What a recipe found; ``neck`` and ``heads`` fit ``spec``."""
 
     spec: ModelSpec
     neck: Neck
@@ -45,6 +47,13 @@ class Fitted:
     temperature: float
     best_epoch: int
     history: list[dict[str, Any]]  # per epoch: loss, validation accuracy by head, NLL of the category
+
+    @property
+    def judged(self) -> tuple[float, float] | None:
+        """What validation says of it: mean accuracy of the heads, then how low the category's NLL is; None: nothing."""
+        entry = self.history[self.best_epoch - 1]
+        found = list(entry["validation_heads"].values())
+        return (float(np.mean(found)), -(entry["validation_nll"] or 0.0)) if found else None
 
     def blocks(self, described: np.ndarray) -> dict[str, np.ndarray]:
         """Block name -> unit vectors float32 [N, dim] of described photos [N, F + K]."""
@@ -56,14 +65,16 @@ class Fitted:
 def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> ModelSpec:
     """The spec of a model on ``backbone`` (a ``backbones.Backbone``) for ``targets``, the category first.
 
-    Blocks: a and g, and c where a target names a colour; c is small and taken from a.
+    Blocks: a and g, and c where a target names a colour; c is small and taken from a. Without a target g alone.
     """
     coloured = colour_target(targets) is not None
     half = NECK_DIM // 2
     general = min(half, backbone.feature_dim, max(train_photos - 1, 1))
     blocks = [Block("a", half, 0.5), Block("g", general, 0.5)]
     if coloured:
-        blocks = [Block("a", half - COLOUR_DIM, 0.4), Block("c", COLOUR_DIM, 0.2), Block("g", general, 0.4)]
+        blocks = [Block("a", half - COLOUR_DIM, 0.4), Block("c", COLOUR_DIM, 0.3), Block("g", general, 0.3)]
+    if not targets:
+        blocks = [Block("g", general, 1.0)]
     return ModelSpec(
         format=FORMAT,
         backbone=backbone.name,
@@ -87,24 +98,37 @@ def fit(
     batch_size: int,
     seed: int,
     pairs: Pairs | None = None,
+    again: Reshots | None = None,
+    general: Neck | None = None,
+    alike: Alike | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Fitted:
     """Described photos [N, F (+ K)] and targets -> neck and heads; the epoch of best mean validation accuracy is kept.
 
     ``train`` and ``held`` are bool [N]; ``targets`` are in the order of ``spec.heads``. ``g`` is fitted without labels
     (``general_projection``; ``pairs`` are training photos); ``a`` and ``c`` are small MLPs; every head reads the whole
-    embedding, but only its own block learns from it (colour shapes c, all else a). Against overfitting: dropout, label
-    smoothing, mixup of features (Zhang et al. 2018; alpha 1) and a moving average of the weights, which is what
-    validation judges.
-    Raises ``TrainingFailed`` for a loss that is not finite.
+    embedding, but only its own block learns from it (colour shapes c, all else a). Half of the steps, drawn by chance,
+    mix features (mixup, Zhang et al. 2018; alpha 1); the others take photos, or where there are such half of them
+    ``again``, as they are and add the losses of ``alike`` (None: the usual ones). Against overfitting also dropout,
+    label smoothing and a moving average of the weights, which is what validation judges. With ``general`` block g is
+    that neck's. Raises ``TrainingFailed`` for a loss that is not finite.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    photos = torch.from_numpy(described.astype(np.float32))
-    photos = torch.cat([unit(photos[:, : spec.feature_dim]), photos[:, spec.feature_dim :]], dim=1)
+    photos = _with_unit_features(described, spec)
     wanted = [one_hot(target) for target in targets]
     neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
     fit_statistics(neck, photos[train], pairs)
+    if general is not None:
+        neck.take_general(general)
+    if not targets:
+        return Fitted(spec, neck.eval(), heads.eval(), 1.0, 1, [judge({}, (), held)[0]])
+    alike = alike or Alike()
+    columns = [torch.from_numpy(target.columns) for target in targets]
+    shots, shot_of = photos[:0], torch.full((len(photos),), -1)
+    if again is not None:
+        shots = _with_unit_features(again.values, spec)
+        shot_of[torch.from_numpy(again.places)] = torch.arange(len(shots))
     both = torch.nn.ModuleList([neck, heads])
     average: Any = torch.optim.swa_utils.AveragedModel(
         both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=False
@@ -120,10 +144,18 @@ def fit(
         neck.train()
         losses = []
         for chosen in pool[torch.randperm(len(pool))].split(batch_size):
-            share, other = float(rng.beta(1.0, 1.0)), chosen[torch.randperm(len(chosen))]
-            parts = neck.parts(share * photos[chosen] + (1 - share) * photos[other])
-            mixed = [share * target[chosen] + (1 - share) * target[other] for target in wanted]
-            loss = heads_loss(heads, parts, mixed, targets)
+            if rng.random() < MIXED:
+                share, other = float(rng.beta(1.0, 1.0)), chosen[torch.randperm(len(chosen))]
+                parts = neck.parts(share * photos[chosen] + (1 - share) * photos[other])
+                mixed = [share * target[chosen] + (1 - share) * target[other] for target in wanted]
+                loss = heads_loss(heads, parts, mixed, targets)
+            else:
+                inputs = photos[chosen]
+                retaken = torch.from_numpy(rng.random(len(chosen)) < 0.5) & (shot_of[chosen] >= 0)
+                inputs[retaken] = shots[shot_of[chosen[retaken]]]
+                parts = neck.parts(inputs)
+                loss = heads_loss(heads, parts, [target[chosen] for target in wanted], targets)
+                loss = loss + alike.loss(parts, targets, [column[chosen] for column in columns])
             if not torch.isfinite(loss):
                 raise TrainingFailed(f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}")
             optimiser.zero_grad()
@@ -141,9 +173,21 @@ def fit(
             progress("epochs", epoch + 1, epochs)
     assert best is not None
     both.load_state_dict(best[2])
-    logits, labels = _logits(neck, heads, photos[held])[CATEGORY], targets[0].columns[held]
-    temperature = fit_temperature(logits[labels >= 0], labels[labels >= 0])
+    temperature = category_temperature(_logits(neck, heads, photos[held]), targets, held)
     return Fitted(spec, neck.eval(), heads.eval(), temperature, best[1] + 1, history)
+
+
+def category_temperature(logits: Mapping[str, np.ndarray], targets: Sequence[Target], held: np.ndarray) -> float:
+    """Of the category's softmax, from logits of the ``held`` photos; 1 where nothing has a category."""
+    found = next((target.columns[held] for target in targets if target.name == CATEGORY), None)
+    if found is None:
+        return 1.0
+    return fit_temperature(logits[CATEGORY][found >= 0], found[found >= 0])
+
+
+def _with_unit_features(described: np.ndarray, spec: ModelSpec) -> Any:
+    photos = torch.from_numpy(described.astype(np.float32))
+    return torch.cat([unit(photos[:, : spec.feature_dim]), photos[:, spec.feature_dim :]], dim=1)
 
 
 def fit_statistics(neck: Neck, photos: Any, pairs: Pairs | None = None) -> None:

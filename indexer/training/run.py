@@ -7,25 +7,25 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from indexer.catalog.dataset import Skipped
 from indexer.decisions.unknown import fit_unknown
 from indexer.errors import BadRequest
 from indexer.model import backbones
 from indexer.model.bundle import check_out, load_bundle, write_bundle
 from indexer.model.decision import Decision
-from indexer.model.network import Network
+from indexer.model.network import Neck, Network
 from indexer.model.runtime import TorchRuntime, choose_device
-from indexer.training.blocks import Again, choose_weights, instance_rate
-from indexer.training.data import categories_of, find_leaks, label_notes, read_problem, require_rows
+from indexer.model.spec import ModelSpec
+from indexer.training.blocks import choose_weights
+from indexer.training.data import read_problem
 from indexer.training.distributed import ALONE, Team
-from indexer.training.features import Progress, photo_features, reshot_features
+from indexer.training.features import Progress
 from indexer.training.finetune import Parts, finetune
-from indexer.training.labels import LabelIssue, issue_notes, label_issues
-from indexer.training.linear import PAIRS, Fitted, Pairs, fit, linear_spec, reweigh
-from indexer.training.tags import Photos, fit_tags, sample_of, tag_columns, tags_by_head
-from indexer.training.targets import CATEGORY, attribute_targets, category_target
+from indexer.training.labels import LabelIssue
+from indexer.training.linear import Fitted, fit, linear_spec, reweigh
+from indexer.training.material import Material, gather
+from indexer.training.tags import fit_tags, sample_of, tag_columns, tags_by_head
+from indexer.training.targets import CATEGORY
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Budget:
 
 
 RECIPES = {"linear": Budget(25, 4e-3, 384), "finetune": Budget(10, 1e-3, 32)}
-_HELD_RESHOTS = 200  # validation photos that are looked for by a re-shot, to choose block weights
+_MOST = 2.4  # times the epochs of ``linear``, for catalogs with many attributes
 
 
 @dataclass(frozen=True)
@@ -96,80 +96,34 @@ def train(
         if value is not None and not value > 0:
             raise BadRequest(f"{name} must be above 0, not {value}")
     budget = replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})
-    first = budget if recipe == "linear" else RECIPES["linear"]
     device = choose_device(team.device or device)
     check_out(out, replace=True)
     problem = read_problem(data, seed)
-    categories = categories_of(problem.of("train"))
-    notes = [*problem.notes, *label_notes(problem, categories)]
     found = backbones.find(backbone)
     network = Network(linear_spec(found, (), 1), backbones.build(backbone, weights=weights))
-    wanted = problem.of("train") + problem.of("validation")
-    with team.first():  # the others find its features in the cache
-        features = photo_features(wanted, TorchRuntime(network, device=device), cache=cache, progress=progress)
-    split = np.array([problem.split[row.product_id] for row in features.rows])
-    category = category_target(features.rows, categories)
-    leaks = find_leaks(split, features.pixels, category.columns)
-    in_train, in_held = split == "train", (split == "validation") & ~leaks.leaked
-    drawn = [(in_train, PAIRS), (in_held, _HELD_RESHOTS)]
-    with team.first():
-        reshots = reshot_features(
-            features, TorchRuntime(network, device=device), drawn, seed=seed, cache=cache, progress=progress
-        )
+    common: dict[str, Any] = {"seed": seed, "cache": cache, "progress": progress, "team": team}
+    material = gather(problem, data, TorchRuntime(network, device=device), **common)
     features_at = time.perf_counter()
-    named = np.flatnonzero(category.columns >= 0)
-    issues = label_issues(
-        [features.rows[number] for number in named],
-        features.values[named, : found.feature_dim],
-        category.columns[named],
-        features.pixels[named],
-        categories,
-    )
-    notes += [*leaks.notes, *issue_notes(issues, len(named))]
-    described = features.values.astype(np.float32)
-    attributes, dropped = attribute_targets(features.rows, described, in_train, in_held, problem.dataset.types)
-    notes += dropped
-    targets = [category, *attributes]
-    labelled = np.logical_or.reduce([target.columns >= 0 for target in targets])
-    require_rows(
-        [row for row, use in zip(features.rows, in_train & labelled, strict=True) if use], "labelled train", data
-    )
-    if not (in_held & (category.columns >= 0)).any():
-        notes.append("no validation photos: the last epoch is kept, probabilities are not calibrated")
-    spec = linear_spec(found, targets, int(in_train.sum()))
-    shots = reshots.of(in_train)
-    pairs = Pairs(described[shots.places], shots.values)
-    shots = reshots.of(in_held)
-    width = found.feature_dim
-    frozen = 0.0
-    if len(shots.places):
-        frozen = instance_rate(shots.values[:, :width], described[:, :width], shots.places, features.pixels)
-    fitted = fit(
-        spec,
-        described,
-        targets,
-        in_train & labelled,
-        in_held & labelled,
-        epochs=first.epochs,
-        lr=first.lr,
-        batch_size=first.batch_size,
-        seed=seed,
-        pairs=pairs,
-        progress=progress,
-    )
+    spec = linear_spec(found, material.targets, int((material.split == "train").sum()))
+    first = budget if recipe == "linear" else RECIPES["linear"]
+    if recipe == "finetune" or epochs is None:
+        first = _for_heads(first, spec)
+    if recipe == "linear":
+        budget = first
+    fitted = _fit(spec, material, first, seed, progress)
+    checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if recipe == "finetune":
         network = _assembled(fitted, network.backbone)
-        checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
         if not resume:
             checkpoint.unlink(missing_ok=True)
         fitted = finetune(
             network,
             fitted,
-            features.rows,
-            described,
-            targets,
-            in_train & labelled,
-            in_held & labelled,
+            material.features.rows,
+            material.described,
+            material.targets,
+            material.train,
+            material.held,
             **asdict(budget),
             seed=seed,
             unfreeze=unfreeze,
@@ -180,44 +134,16 @@ def train(
             team=team,
         )
         network = _assembled(fitted, network.backbone)
-        tuned = TorchRuntime(network, device=device)
-        with team.first():
-            features = photo_features(features.rows, tuned, cache=cache, progress=progress)
-            reshots = reshot_features(features, tuned, drawn, seed=seed, cache=cache, progress=progress)
-        described = features.values.astype(np.float32)
-    shots = reshots.of(in_held)
-    again = Again(shots.places, fitted.blocks(shots.values), frozen) if len(shots.places) else None
-    chosen_weights = choose_weights(
-        fitted.blocks(described), targets, in_train & labelled, in_held & labelled, features.pixels, again
+        material = material.seen_by(TorchRuntime(network, device=device), **common)
+        fitted = _fitted_again(fitted, _fit(spec, material, first, seed, progress, general=fitted.neck))
+    blocks, pixels = fitted.blocks(material.described), material.features.pixels
+    weights_found = choose_weights(
+        blocks, material.targets, material.train, material.held, pixels, material.again(fitted)
     )
-    if chosen_weights is not None:
-        fitted = reweigh(fitted, chosen_weights)
+    if weights_found is not None:
+        fitted = reweigh(fitted, weights_found)
     network = _assembled(fitted, network.backbone)
-    runtime = TorchRuntime(network, device=device)
-
-    def photos(name: str) -> Photos:
-        chosen = np.flatnonzero(split == name)
-        return Photos(
-            [features.rows[number] for number in chosen],
-            runtime.embed_features(described[chosen]),
-            features.pixels[chosen],
-        )
-
-    checked, learned = photos("validation"), photos("train")
-    tag_heads = tags_by_head(learned.rows, [replace(target, columns=target.columns[in_train]) for target in targets])
-    tag_rule, tags_f1 = fit_tags(
-        sample_of(checked, learned, fitted.spec.blocks, logits=runtime.logits(checked.vectors), tag_heads=tag_heads),
-        tag_columns(learned.rows),
-    )
-    known_train, known_held = (category.columns[split == name] for name in ("train", "validation"))
-    unknown = fit_unknown(
-        learned.vectors[known_train >= 0],
-        known_train[known_train >= 0],
-        checked.vectors[known_held >= 0],
-        runtime.logits(checked.vectors[known_held >= 0])[CATEGORY],
-        general=fitted.spec.columns("g"),
-        seed=seed,
-    )
+    decision, tags_f1 = _decide(material, fitted, TorchRuntime(network, device=device), seed)
     best = fitted.history[fitted.best_epoch - 1]
     validation = {
         "accuracy": best["validation_accuracy"],
@@ -225,21 +151,13 @@ def train(
         "heads": best["validation_heads"],
         "tags_f1": tags_f1,
     }
+    counts = {name: int((material.split == name).sum()) for name in ("train", "validation")}
     with team.first() as writes:
-        bundle = (
-            load_bundle(out)
-            if not writes
-            else write_bundle(
+        if writes:
+            write_bundle(
                 out,
                 network,
-                Decision(
-                    categories=categories,
-                    temperature=fitted.temperature,
-                    tag_rule=tag_rule,
-                    tag_heads=tag_heads,
-                    unknown=unknown,
-                    attributes={target.name: target.values for target in attributes},
-                ),
+                decision,
                 metrics={"validation": validation, "history": fitted.history, "best_epoch": fitted.best_epoch},
                 training={
                     "recipe": recipe,
@@ -247,27 +165,95 @@ def train(
                     **asdict(budget),
                     "unfreeze": unfreeze,
                     "weights": None if weights is None else weights.name,
-                    "photos": {name: int((split == name).sum()) for name in ("train", "validation")},
+                    "photos": counts,
                 },
                 replace=True,
             )
-        )
-    if recipe == "finetune":
-        checkpoint.unlink(missing_ok=True)
+            checkpoint.unlink(missing_ok=True)
+    bundle = load_bundle(out)
     done = time.perf_counter()
     return TrainReport(
         model=str(bundle.path),
         model_version=bundle.model_version,
         embedding_id=bundle.embedding_id,
-        photos=dict(bundle.training["photos"]),
-        categories=len(categories),
+        photos=counts,
+        categories=len(material.categories),
         validation=validation,
         best_epoch=fitted.best_epoch,
         seconds={"features": features_at - started, "fit": done - features_at, "total": done - started},
-        notes=notes,
-        skipped=[*problem.dataset.skipped, *features.skipped],
-        label_issues=issues,
+        notes=material.notes,
+        skipped=[*problem.dataset.skipped, *material.features.skipped],
+        label_issues=material.issues,
     )
+
+
+def _for_heads(budget: Budget, spec: ModelSpec) -> Budget:
+    """More heads learn more: each after the first adds a quarter of the epochs, up to ``_MOST`` times as many."""
+    times = min(1 + (max(len(spec.heads), 1) - 1) / 4, _MOST)
+    return replace(budget, epochs=round(budget.epochs * times))
+
+
+def _fit(
+    spec: ModelSpec,
+    material: Material,
+    budget: Budget,
+    seed: int,
+    progress: Progress | None,
+    *,
+    general: Neck | None = None,
+) -> Fitted:
+    return fit(
+        spec,
+        material.described,
+        material.targets,
+        material.train,
+        material.held,
+        **asdict(budget),
+        seed=seed,
+        pairs=material.pairs,
+        general=general,
+        progress=progress,
+    )
+
+
+def _fitted_again(tuned: Fitted, again: Fitted) -> Fitted:
+    """Neck and heads fine-tuned with the backbone, or fitted once more on what it then saw: what validation prefers."""
+    if tuned.judged is None or again.judged is None or again.judged <= tuned.judged:
+        return tuned
+    return replace(again, history=[*tuned.history, *again.history], best_epoch=len(tuned.history) + again.best_epoch)
+
+
+def _decide(material: Material, fitted: Fitted, runtime: TorchRuntime, seed: int) -> tuple[Decision, float | None]:
+    """The decision layer, chosen on validation photos, and its tags' micro-F1 there."""
+    checked, learned = (material.photos(name, runtime.embed_features) for name in ("validation", "train"))
+    of_train, of_held = (material.split == name for name in ("train", "validation"))
+    tag_heads = tags_by_head(
+        learned.rows, [replace(target, columns=target.columns[of_train]) for target in material.targets]
+    )
+    logits = runtime.logits(checked.vectors)
+    tag_rule, tags_f1 = fit_tags(
+        sample_of(checked, learned, fitted.spec.blocks, logits=logits, tag_heads=tag_heads), tag_columns(learned.rows)
+    )
+    unknown = None
+    if material.categories:
+        known_train, known_held = material.category[of_train], material.category[of_held]
+        unknown = fit_unknown(
+            learned.vectors[known_train >= 0],
+            known_train[known_train >= 0],
+            checked.vectors[known_held >= 0],
+            logits[CATEGORY][known_held >= 0],
+            general=fitted.spec.columns("g"),
+            seed=seed,
+        )
+    decision = Decision(
+        categories=material.categories,
+        temperature=fitted.temperature,
+        tag_rule=tag_rule,
+        tag_heads=tag_heads,
+        unknown=unknown,
+        attributes={target.name: target.values for target in material.targets if target.name != CATEGORY},
+    )
+    return decision, tags_f1
 
 
 def _assembled(fitted: Fitted, backbone: Any) -> Network:

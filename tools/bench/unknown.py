@@ -11,7 +11,8 @@ from indexer.decisions.unknown import auroc, closeness, fit_unknown, rule_logits
 from indexer.training.advise import frozen_features, frozen_runtime
 from indexer.training.data import Problem, read_problem
 from indexer.training.features import Reshots, reshot_features
-from indexer.training.linear import PAIRS, Pairs, general_projection
+from indexer.training.linear import Pairs, general_projection
+from indexer.training.material import PAIRS
 from tools.bench.framework import Goal, Row, figure, real_data
 from tools.console import say
 
