@@ -78,6 +78,18 @@ def advise(
     except TrainingFailed as error:
         document["recommendation"] = {"backbone": backbone, "recipe": None, "command": None, "reasons": [str(error)]}
         return document
+    if not categories:
+        reason = (
+            "no training photo has a category: the model learns from the photos and re-shots of them what is the same"
+        )
+        command = f"catalens train {data} --out model --backbone {backbone}"
+        document["recommendation"] = {
+            "backbone": backbone,
+            "recipe": "linear",
+            "command": command,
+            "reasons": [reason],
+        }
+        return document
     columns = category_columns(features.rows, categories)
     leaks = find_leaks(split, features.pixels, columns)
     document["leaks"]["photos"] = int(leaks.leaked.sum())

@@ -100,13 +100,15 @@ def gather(
     width = runtime.spec.feature_dim
     described = features.values.astype(np.float32)
     named = np.flatnonzero(category.columns >= 0)
-    issues = label_issues(
-        [features.rows[number] for number in named],
-        features.values[named, :width],
-        category.columns[named],
-        features.pixels[named],
-        categories,
-    )
+    issues = []
+    if categories:
+        issues = label_issues(
+            [features.rows[number] for number in named],
+            features.values[named, :width],
+            category.columns[named],
+            features.pixels[named],
+            categories,
+        )
     attributes, dropped = attribute_targets(features.rows, described, train, held, problem.dataset.types)
     notes += [*leaks.notes, *issue_notes(issues, len(named)), *dropped]
     targets = [*([category] if categories else []), *attributes]

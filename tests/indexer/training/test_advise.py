@@ -98,12 +98,12 @@ def test_advise_tells_what_a_folder_holds(tmp_path: Path, feature_cache: Path) -
     assert document["recommendation"]["recipe"] == "linear"
 
 
-def test_photos_without_labels_need_no_training(tmp_path: Path, feature_cache: Path) -> None:
+def test_photos_without_labels_can_be_trained_on_as_they_are(tmp_path: Path, feature_cache: Path) -> None:
     draw("disc", 0).save(tmp_path / "a.png")
     document = advise(tmp_path, device="cpu", cache=feature_cache)
     assert document["categories"] is None
-    assert document["recommendation"]["command"] is None
-    assert "index build" in document["recommendation"]["reasons"][0]
+    assert document["recommendation"]["recipe"] == "linear"
+    assert "re-shots" in document["recommendation"]["reasons"][0]
 
 
 def test_no_readable_photo_is_an_error(tmp_path: Path, feature_cache: Path) -> None:

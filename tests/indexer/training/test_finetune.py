@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_finite_stops_and_writes_nothing(shapes: Path, featur
 
 def test_learning_rates_fall_from_stage_to_stage(unbroken: Bundle) -> None:
     groups = finetune._groups(unbroken.network(), 1.0, 3)
-    assert [round(group["lr"], 6) for group in groups] == [1.0, 0.85, 0.7225, 0.614125]
+    assert [round(group["lr"], 6) for group in groups] == [1.0, 0.95, 0.9025, 0.857375]
     everything = finetune._groups(unbroken.network(), 1.0, 10**6)
     assert len(everything) == len(finetune._stages(unbroken.network().backbone)) + 1
 

@@ -86,10 +86,26 @@ def test_test_photos_are_never_read(shapes: Path, feature_cache: Path, tmp_path:
     assert second.embedding_id == first.embedding_id
 
 
-def test_no_labels_says_what_works_without(tmp_path: Path) -> None:
-    draw("disc", 0).save(tmp_path / "a.png")
-    with pytest.raises(TrainingFailed, match="index build"):
-        train(tmp_path, tmp_path / "m", device="cpu")
+@pytest.mark.parametrize("recipe", ["linear", "finetune"])
+def test_photos_without_labels_train_the_general_block(
+    shapes: Path, feature_cache: Path, tmp_path: Path, recipe: str
+) -> None:
+    """A plain folder of photos gives a model that knows no category but finds a photo taken again."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for photo in shapes.glob("*/*.png"):
+        (folder / f"{photo.parent.name}-{photo.name}").write_bytes(photo.read_bytes())
+    chosen: dict[str, Any] = {"epochs": 1, "batch_size": 8, "unfreeze": 1} if recipe == "finetune" else {}
+    report = train(folder, tmp_path / "m", recipe=recipe, device="cpu", cache=feature_cache, **chosen)
+    bundle = load_bundle(tmp_path / "m")
+    assert [block.name for block in bundle.spec.blocks] == ["g"]
+    assert bundle.spec.heads == ()
+    assert report.categories == 0
+    assert report.validation["accuracy"] is None
+    assert any("have no category" in note for note in report.notes)
+    figures = evaluate(tmp_path / "m", folder, cache=feature_cache)
+    assert figures["accuracy"] is None
+    assert figures["instance_hit_rate_at_1"] >= 0.5
 
 
 def test_one_class_only_is_an_error_that_names_it(tmp_path: Path) -> None:
