@@ -37,8 +37,8 @@ class Budget:
     batch_size: int
 
 
-RECIPES = {"linear": Budget(25, 4e-3, 384), "finetune": Budget(12, 1e-3, 32)}
-_MOST = 2.4  # times the epochs of ``linear``, for catalogs with many attributes
+RECIPES = {"linear": Budget(20, 4e-3, 384), "finetune": Budget(12, 1e-3, 32)}
+_MOST = 3  # times the epochs of ``linear``, for catalogs with many attributes
 
 
 @dataclass(frozen=True)
