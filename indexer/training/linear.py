@@ -101,6 +101,7 @@ def fit(
     again: Reshots | None = None,
     general: Neck | None = None,
     alike: Alike | None = None,
+    mixed: float = MIXED,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Fitted:
     """Described photos [N, F (+ K)] and targets -> neck and heads; the epoch of best mean validation accuracy is kept.
@@ -144,11 +145,11 @@ def fit(
         neck.train()
         losses = []
         for chosen in pool[torch.randperm(len(pool))].split(batch_size):
-            if rng.random() < MIXED:
+            if rng.random() < mixed:
                 share, other = float(rng.beta(1.0, 1.0)), chosen[torch.randperm(len(chosen))]
                 parts = neck.parts(share * photos[chosen] + (1 - share) * photos[other])
-                mixed = [share * target[chosen] + (1 - share) * target[other] for target in wanted]
-                loss = heads_loss(heads, parts, mixed, targets)
+                labels = [share * target[chosen] + (1 - share) * target[other] for target in wanted]
+                loss = heads_loss(heads, parts, labels, targets)
             else:
                 inputs = photos[chosen]
                 retaken = torch.from_numpy(rng.random(len(chosen)) < 0.5) & (shot_of[chosen] >= 0)

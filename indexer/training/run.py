@@ -107,13 +107,13 @@ def train(
     spec = linear_spec(found, material.targets, int((material.split == "train").sum()))
     first = budget if recipe == "linear" else RECIPES["linear"]
     if recipe == "finetune" or epochs is None:
-        first = _for_heads(first, spec)
+        first = for_heads(first, spec)
     if recipe == "linear":
         budget = first
     fitted = _fit(spec, material, first, seed, progress)
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if recipe == "finetune":
-        network = _assembled(fitted, network.backbone)
+        network = assembled(fitted, network.backbone)
         if not resume:
             checkpoint.unlink(missing_ok=True)
         fitted = finetune(
@@ -133,7 +133,7 @@ def train(
             parts=parts,
             team=team,
         )
-        network = _assembled(fitted, network.backbone)
+        network = assembled(fitted, network.backbone)
         material = material.seen_by(TorchRuntime(network, device=device), **common)
         fitted = _fitted_again(fitted, _fit(spec, material, first, seed, progress, general=fitted.neck))
     blocks, pixels = fitted.blocks(material.described), material.features.pixels
@@ -142,7 +142,7 @@ def train(
     )
     if weights_found is not None:
         fitted = reweigh(fitted, weights_found)
-    network = _assembled(fitted, network.backbone)
+    network = assembled(fitted, network.backbone)
     decision, tags_f1 = _decide(material, fitted, TorchRuntime(network, device=device), seed)
     best = fitted.history[fitted.best_epoch - 1]
     validation = {
@@ -187,7 +187,7 @@ def train(
     )
 
 
-def _for_heads(budget: Budget, spec: ModelSpec) -> Budget:
+def for_heads(budget: Budget, spec: ModelSpec) -> Budget:
     """More heads learn more: each after the first adds a quarter of the epochs, up to ``_MOST`` times as many."""
     times = min(1 + (max(len(spec.heads), 1) - 1) / 4, _MOST)
     return replace(budget, epochs=round(budget.epochs * times))
@@ -256,7 +256,8 @@ def _decide(material: Material, fitted: Fitted, runtime: TorchRuntime, seed: int
     return decision, tags_f1
 
 
-def _assembled(fitted: Fitted, backbone: Any) -> Network:
+def assembled(fitted: Fitted, backbone: Any) -> Network:
+    """The whole network of what was fitted."""
     network = Network(fitted.spec, backbone)
     network.neck.load_state_dict(fitted.neck.state_dict())
     network.heads.load_state_dict(fitted.heads.state_dict())

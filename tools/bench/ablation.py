@@ -1,0 +1,127 @@
+"""The benchmark ``ablation``: what each part of the recipes is worth, on validation photos, one seed.
+
+``CATALENS_BENCH_EPOCHS``: epochs of each short fine-tuning (4). Test photos are not read.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from indexer.model import backbones
+from indexer.model.network import Network
+from indexer.model.runtime import TorchRuntime
+from indexer.training.alike import Alike
+from indexer.training.blocks import choose_weights, instance_rate
+from indexer.training.data import read_problem
+from indexer.training.distributed import ALONE
+from indexer.training.evaluate import evaluate
+from indexer.training.finetune import Parts
+from indexer.training.linear import fit, linear_spec, reweigh
+from indexer.training.material import Material, gather
+from indexer.training.retrieval import JOINT, retrieval_figures
+from indexer.training.run import RECIPES, assembled, for_heads, train
+from tools.bench.framework import Goal, Row, real_data
+from tools.console import say
+
+PARTS = ("linear-clothing", "linear-fashion", "finetune-clothing", "finetune-fashion")
+GOALS: tuple[Goal, ...] = ()
+_NONE = Alike(0.0, 0.0, 0.0, 0.0)
+# What is left out or changed, by name; arguments of ``linear.fit`` and of ``finetune.Parts``.
+LINEAR: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "no mixed features": {"mixed": 0.0},
+    "no contrastive losses": {"alike": _NONE},
+    "contrastive: category and attributes only": {"alike": replace(_NONE, category=0.5, attributes=0.3)},
+    "contrastive: not on both at once": {"alike": Alike(both=0.0)},
+    "block g without re-shots": {"pairs": None},
+}
+FINETUNE: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "block g learns nothing": {"general": 0.0},
+    "backgrounds stay": {"backgrounds": 0.0},
+    "no mixed photos": {"mixed": 0.0},
+    "all stages from the start": {"top_first": 0.0},
+    "no dropout": {"dropout": 0.0},
+    "full size throughout": {"sizes": ((1.0, 1.0),)},
+}
+
+
+def measure(part: str, work: Path) -> Row:
+    """The row of one part: validation figures of every variant."""
+    recipe, name = part.split("-")
+    folder = real_data(name)
+    data = folder / "products.csv" if (folder / "products.csv").is_file() else folder
+    if recipe == "linear":
+        samples = _linear(data)
+    else:
+        epochs = int(os.environ.get("CATALENS_BENCH_EPOCHS", "4"))
+        samples = [_finetuned(data, work / "model", variant, epochs) for variant in FINETUNE]
+    about = "validation photos against train photos, seed 0, block weights chosen for each variant"
+    return {"recipe": f"{recipe} on {name}: {about}", "samples": samples}
+
+
+def _linear(data: Path) -> list[Row]:
+    problem = read_problem(data, 0)
+    backbone = backbones.find(backbones.DEFAULT_BACKBONE)
+    network = Network(linear_spec(backbone, (), 1), backbones.build(backbone.name))
+    material = gather(problem, data, TorchRuntime(network), seed=0, cache=None, progress=None, team=ALONE)
+    samples = []
+    for variant, options in LINEAR.items():
+        samples.append({"variant": variant, **_fitted(material, network, problem.dataset.types, options)})
+        say(f"{samples[-1]}")
+    return samples
+
+
+def _fitted(material: Material, network: Network, types: Any, options: dict[str, Any]) -> Row:
+    spec = linear_spec(backbones.find(network.spec.backbone), material.targets, int(material.train.sum()))
+    budget = for_heads(RECIPES["linear"], spec)
+    given = {"pairs": material.pairs, **options}
+    arrays = (material.described, material.targets, material.train, material.held)
+    fitted = fit(spec, *arrays, **asdict(budget), seed=0, **given)
+    again, pixels = material.again(fitted), material.features.pixels
+    blocks = fitted.blocks(material.described)
+    weights = choose_weights(blocks, material.targets, material.train, material.held, pixels, again)
+    if weights is not None:
+        fitted = reweigh(fitted, weights)
+    runtime = TorchRuntime(assembled(fitted, network.backbone))
+    found, _ = retrieval_figures(
+        *(material.photos(name, runtime.embed_features) for name in ("validation", "train")), types
+    )
+    shots = material.reshots.of(material.held)
+    asked, vectors = (runtime.embed_features(values) for values in (shots.values, material.described))
+    return {
+        "weights": weights,
+        "heads": fitted.history[fitted.best_epoch - 1]["validation_heads"],
+        "nll": fitted.history[fitted.best_epoch - 1]["validation_nll"],
+        **_retrieval(found.values),
+        "instance": instance_rate(asked, vectors, shots.places, pixels),
+    }
+
+
+def _finetuned(data: Path, model: Path, variant: str, epochs: int) -> Row:
+    train(data, model, recipe="finetune", epochs=epochs, parts=Parts(**FINETUNE[variant]))
+    figures = evaluate(model, data, split="validation")
+    heads = {name: found["head"] for name, found in figures["attributes"].items()}
+    sample = {
+        "variant": variant,
+        "epochs": epochs,
+        "heads": {"category": figures["accuracy"], **heads},
+        "nll": figures["nll"],
+        **_retrieval(figures),
+        "instance": figures["instance_hit_rate_at_1"],
+    }
+    say(f"{sample}")
+    return sample
+
+
+def _retrieval(values: dict[str, Any]) -> Row:
+    agreed = values["attribute_agreement_at_10"] or {}
+    return {
+        "hit_rate_at_1": values["hit_rate_at_1"],
+        "map": values["map"],
+        "nn1": {name: found["nn1"] for name, found in values["attributes"].items()},
+        "agreement_at_10": {name: agreed[name] for name in ("category", JOINT) if name in agreed},
+    }
