@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +78,26 @@ def _linear(data: Path) -> list[Row]:
 def _fitted(material: Material, network: Network, types: Any, options: dict[str, Any]) -> Row:
     spec = linear_spec(backbones.find(network.spec.backbone), material.targets, int(material.train.sum()))
     budget = for_heads(RECIPES["linear"], spec)
-    given = {"pairs": material.pairs, **options}
-    arrays = (material.described, material.targets, material.train, material.held)
-    fitted = fit(spec, *arrays, **asdict(budget), seed=0, **given)
+    fitted = fit(
+        spec,
+        material.described,
+        material.targets,
+        material.train,
+        material.held,
+        epochs=budget.epochs,
+        lr=budget.lr,
+        batch_size=budget.batch_size,
+        seed=0,
+        **{"pairs": material.pairs, **options},
+    )
     again, pixels = material.again(fitted), material.features.pixels
     blocks = fitted.blocks(material.described)
     weights = choose_weights(blocks, material.targets, material.train, material.held, pixels, again)
     if weights is not None:
         fitted = reweigh(fitted, weights)
     runtime = TorchRuntime(assembled(fitted, network.backbone))
-    found, _ = retrieval_figures(
-        *(material.photos(name, runtime.embed_features) for name in ("validation", "train")), types
-    )
+    checked, learned = (material.photos(name, runtime.embed_features) for name in ("validation", "train"))
+    found, _ = retrieval_figures(checked, learned, types)
     shots = material.reshots.of(material.held)
     asked, vectors = (runtime.embed_features(values) for values in (shots.values, material.described))
     return {
