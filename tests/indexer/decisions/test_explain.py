@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,18 @@ from indexer.decisions.explain import category_direction, category_map, overlay,
 from indexer.images import Photo
 from indexer.model import backbones
 from indexer.model.bundle import load_bundle
+from indexer.model.decision import Category, Decision
 from indexer.model.embedder import Embedder
 from indexer.model.network import Network
+from indexer.model.runtime import TorchRuntime
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.native import torch
 from indexer.training.run import TrainReport
 from tests.indexer.training.conftest import feature_cache, shapes, trained
 
 __all__ = ["feature_cache", "shapes", "trained"]  # fixtures
+
+PLACES = ("top left", "top right", "bottom left", "bottom right")
 
 
 def corner(kind: str, place: str, colour: tuple[int, int, int] = (170, 40, 40)) -> Photo:
@@ -48,17 +53,37 @@ def embedder(trained: TrainReport) -> Embedder:
     return Embedder(load_bundle(Path(trained.model)), device="cpu")
 
 
-@pytest.mark.parametrize("place", ["top left", "top right", "bottom left", "bottom right"])
+@pytest.fixture(scope="module")
+def by_means() -> TorchRuntime:
+    """The frozen network with a head made by hand: the mean of a kind's photos less the empty photo.
+
+    A head trained on a few drawings may as well say "disc" for what has no edges, and no place shows that.
+    """
+    network = Network.frozen("efficientnet_lite0")
+    spec = replace(network.spec, heads=(Head("category", (0, 1)),))
+    network = Network(spec, network.backbone)
+    runtime = TorchRuntime(network, device="cpu")
+    empty = Photo(Image.new("RGB", (224, 224), (235, 235, 235)), "PNG", 224, 224, "empty")
+    means = [
+        runtime.embed([corner(kind, place, (40, 90, 60)) for place in PLACES]).mean(0) - runtime.embed([empty])[0]
+        for kind in ("disc", "stripes")
+    ]
+    with torch.no_grad():
+        network.heads.linear[0].weight.copy_(torch.from_numpy(np.stack(means)))
+    return runtime
+
+
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", ["disc", "stripes"])
-def test_a_category_is_seen_where_its_shape_is(embedder: Embedder, trained: TrainReport, kind: str, place: str) -> None:
+def test_a_category_is_seen_where_its_shape_is(by_means: TorchRuntime, kind: str, place: str) -> None:
     """Most of the heat for the shape's category lies in the corner that holds the shape."""
-    decision = load_bundle(Path(trained.model)).decision
+    decision = Decision(categories=(Category(0, ("disc",)), Category(1, ("stripes",))))
     [category] = [category for category in decision.categories if category.label == kind]
-    direction = category_direction(embedder.network, decision, category)
-    heat = category_map(embedder.network, embedder.inputs([corner(kind, place)]), direction)
+    direction = category_direction(by_means.network, decision, category)
+    heat = category_map(by_means.network, by_means.inputs([corner(kind, place)]), direction)
     assert heat.shape == (7, 7)
     assert (heat.min(), heat.max()) == (0.0, 1.0)
-    assert mass(heat, place) > 0.6
+    assert mass(heat, place) > 0.5  # a quarter by chance
 
 
 def test_a_pair_is_similar_where_the_same_thing_is(embedder: Embedder) -> None:
