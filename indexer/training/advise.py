@@ -23,7 +23,9 @@ from indexer.model.runtime import TorchRuntime
 from indexer.native import torch
 from indexer.training.data import Problem, categories_of, category_columns, find_leaks, label_notes, read_problem
 from indexer.training.features import Features, Progress, photo_features
+from indexer.training.finetune import lower_precision
 from indexer.training.labels import issue_notes, label_issues
+from indexer.training.processor import kept_memory
 from indexer.training.run import RECIPES
 
 PROBED = 4000  # photos at most that go through the backbone, chosen by product
@@ -221,7 +223,7 @@ def frozen_features(rows: Sequence[Row], *, progress: Progress | None = None) ->
 
 
 def _speed(runtime: TorchRuntime, rows: Sequence[Row]) -> dict[str, Any]:
-    """Photos/s of this machine: decoded and seen, and in a training step of the whole network; sizes on the way."""
+    """Photos/s of this machine: decoded and seen, and in a training step (whole network, full size); sizes on the way."""
     spec = runtime.spec.preprocess
     sides, decoded = [], []
     started = time.perf_counter()
@@ -244,12 +246,15 @@ def _speed(runtime: TorchRuntime, rows: Sequence[Row]) -> dict[str, Any]:
     network = backbones.build(runtime.spec.backbone, random=True).to(runtime.device)
     batch = to_batch(photos_to_pixels(decoded, spec), spec, runtime.device)
     times = []
-    for _ in range(2):
-        started = time.perf_counter()
-        network(batch).square().mean().backward()
-        if runtime.device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
+    with kept_memory():
+        for _ in range(2):
+            started = time.perf_counter()
+            with lower_precision(runtime.device):
+                seen = network(batch)
+            seen.float().square().mean().backward()
+            if runtime.device == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - started)
     return {
         "forward_per_s": len(decoded) / forward,
         "training_per_s": len(decoded) / (min(times) + decoding),

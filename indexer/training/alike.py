@@ -31,17 +31,18 @@ class Alike:
         colour = colour_target(targets)
         values = {target.name: column for target, column in zip(targets, columns, strict=True)}
         others = [target for target in targets if target.name != CATEGORY and target is not colour]
-        wanted = [(self.category, "a", CATEGORY)]
-        wanted += [(self.attributes / len(others), "a", target.name) for target in others]
-        total: Any = parts["g"].sum() * 0.0
-        for weight, block, name in wanted:
+        weights = {target.name: self.attributes / len(others) for target in others}
+        if CATEGORY in values:
+            weights[CATEGORY] = self.category
+        total: Any = 0.0
+        for name, weight in weights.items():
             if weight:
-                total = total + weight * _contrast(unit(parts[block]), values[name], self.temperature)
+                total = total + weight * _contrast(unit(parts["a"]), values[name], self.temperature)
         if colour is not None and "c" in parts:
             shades = values[colour.name]
             if self.colour:
                 total = total + self.colour * _contrast(unit(parts["c"]), shades, self.colour_temperature)
-            if self.both:
+            if self.both and CATEGORY in values:
                 pairs = values[CATEGORY] * len(colour.values) + shades
                 pairs = torch.where((values[CATEGORY] >= 0) & (shades >= 0), pairs, -1)
                 whole = torch.cat([part.detach() if name == "g" else part for name, part in parts.items()], dim=1)

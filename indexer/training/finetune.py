@@ -25,7 +25,6 @@ from indexer.training.pixels import BACKGROUNDS, augment, decode_squares, draw_c
 from indexer.training.processor import kept_memory, quick_depthwise
 from indexer.training.targets import Target
 
-functional = torch.nn.functional
 WEIGHT_DECAY = 1e-2
 AVERAGE_DECAY = 0.99
 LAYER_DECAY = 0.95  # learning rate of each stage relative to the one above it
@@ -75,7 +74,7 @@ def finetune(
     first tenth); the upper half of them first. BatchNorm statistics stay as they were. Photos are smaller than served
     ones while training (a crop of a photo shows things larger). With ``checkpoint`` a killed run goes on after its last
     epoch with the result of an unbroken one. A ``team`` of processes shares each batch; the result is that of one
-    process but for rounding and dropout. Raises ``TrainingFailed`` for a loss that is not finite.
+    process but for rounding, dropout and what is mixed. Raises ``TrainingFailed`` for a loss that is not finite.
     """
     parts = parts or Parts()
     preprocess = network.spec.preprocess
@@ -217,7 +216,7 @@ class Objective(torch.nn.Module):
         chosen = batch[mine]
         if share < 1:
             photos = share * photos + (1 - share) * photos.roll(1, 0)
-        with _lower_precision(device.type):
+        with lower_precision(device.type):
             seen = self.network.describe(photos)
         blocks = self.network.neck.parts(seen.float())
         truth = [target[chosen].to(device) for target in self._truth]
@@ -276,7 +275,7 @@ def _size(crop: int, epoch: int, epochs: int, sizes: Sequence[tuple[float, float
 
 
 @contextmanager
-def _lower_precision(device: str) -> Iterator[None]:
+def lower_precision(device: str) -> Iterator[None]:
     """bfloat16 where the hardware multiplies it, else nothing."""
     with ExitStack() as stack:
         if device == "cuda":

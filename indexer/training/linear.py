@@ -15,7 +15,6 @@ from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.native import torch
 from indexer.training.alike import Alike
-from indexer.training.features import Reshots
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 functional = torch.nn.functional
@@ -98,7 +97,6 @@ def fit(
     batch_size: int,
     seed: int,
     pairs: Pairs | None = None,
-    again: Reshots | None = None,
     general: Neck | None = None,
     alike: Alike | None = None,
     mixed: float = MIXED,
@@ -109,27 +107,22 @@ def fit(
     ``train`` and ``held`` are bool [N]; ``targets`` are in the order of ``spec.heads``. ``g`` is fitted without labels
     (``general_projection``; ``pairs`` are training photos); ``a`` and ``c`` are small MLPs; every head reads the whole
     embedding, but only its own block learns from it (colour shapes c, all else a). Half of the steps, drawn by chance,
-    mix features (mixup, Zhang et al. 2018; alpha 1); the others take photos, or where there are such half of them
-    ``again``, as they are and add the losses of ``alike`` (None: the usual ones). Against overfitting also dropout,
-    label smoothing and a moving average of the weights, which is what validation judges. With ``general`` block g is
-    that neck's. Raises ``TrainingFailed`` for a loss that is not finite.
+    mix features (mixup, Zhang et al. 2018; alpha 1); the others take photos as they are and add the losses of ``alike``
+    (None: the usual ones). Against overfitting also dropout, label smoothing and a moving average of the weights, which
+    is what validation judges. With ``general`` block g is that neck's. Raises ``TrainingFailed`` for a loss that is not
+    finite.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    photos = _with_unit_features(described, spec)
+    photos = torch.from_numpy(described.astype(np.float32))
+    photos = torch.cat([unit(photos[:, : spec.feature_dim]), photos[:, spec.feature_dim :]], dim=1)
     wanted = [one_hot(target) for target in targets]
     neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
-    fit_statistics(neck, photos[train], pairs)
-    if general is not None:
-        neck.take_general(general)
+    fit_statistics(neck, photos[train], pairs, general)
     if not targets:
         return Fitted(spec, neck.eval(), heads.eval(), 1.0, 1, [judge({}, (), held)[0]])
     alike = alike or Alike()
     columns = [torch.from_numpy(target.columns) for target in targets]
-    shots, shot_of = photos[:0], torch.full((len(photos),), -1)
-    if again is not None:
-        shots = _with_unit_features(again.values, spec)
-        shot_of[torch.from_numpy(again.places)] = torch.arange(len(shots))
     both = torch.nn.ModuleList([neck, heads])
     average: Any = torch.optim.swa_utils.AveragedModel(
         both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=False
@@ -151,10 +144,7 @@ def fit(
                 labels = [share * target[chosen] + (1 - share) * target[other] for target in wanted]
                 loss = heads_loss(heads, parts, labels, targets)
             else:
-                inputs = photos[chosen]
-                retaken = torch.from_numpy(rng.random(len(chosen)) < 0.5) & (shot_of[chosen] >= 0)
-                inputs[retaken] = shots[shot_of[chosen[retaken]]]
-                parts = neck.parts(inputs)
+                parts = neck.parts(photos[chosen])
                 loss = heads_loss(heads, parts, [target[chosen] for target in wanted], targets)
                 loss = loss + alike.loss(parts, targets, [column[chosen] for column in columns])
             if not torch.isfinite(loss):
@@ -186,17 +176,15 @@ def category_temperature(logits: Mapping[str, np.ndarray], targets: Sequence[Tar
     return fit_temperature(logits[CATEGORY][found >= 0], found[found >= 0])
 
 
-def _with_unit_features(described: np.ndarray, spec: ModelSpec) -> Any:
-    photos = torch.from_numpy(described.astype(np.float32))
-    return torch.cat([unit(photos[:, : spec.feature_dim]), photos[:, spec.feature_dim :]], dim=1)
-
-
-def fit_statistics(neck: Neck, photos: Any, pairs: Pairs | None = None) -> None:
-    """Centre, spread and the projection of block g (``general_projection``) of described photos; and colours'."""
+def fit_statistics(neck: Neck, photos: Any, pairs: Pairs | None = None, general: Neck | None = None) -> None:
+    """Centre, spread and projection of block g (``general_projection``, or ``general``'s); and of colours."""
     if neck.colour is not None:
         statistics = photos[:, neck.features :]
         neck.colour_mean.copy_(statistics.mean(0))
         neck.colour_spread.copy_(statistics.std(0).clamp_min(1e-3))
+    if general is not None:
+        neck.take_general(general)
+        return
     if not neck.projected:
         return
     if pairs is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from indexer.errors import BadData
 from indexer.model.decision import Category
 from indexer.model.runtime import TorchRuntime
 from indexer.training.blocks import Again, instance_rate
@@ -38,7 +40,7 @@ class Material:
     notes: list[str]
     issues: list[LabelIssue]
 
-    @property
+    @cached_property
     def described(self) -> np.ndarray:
         """float32 [N, F + K]."""
         return self.features.values.astype(np.float32)
@@ -68,9 +70,11 @@ class Material:
     def seen_by(
         self, runtime: TorchRuntime, *, seed: int, cache: Path | None, progress: Progress | None, team: Team
     ) -> Material:
-        """The same photos with the features of another backbone."""
+        """The same photos with the features of another backbone. Raises ``BadData`` where one can no longer be read."""
         with team.first():
             features = photo_features(self.features.rows, runtime, cache=cache, progress=progress)
+            if len(features.rows) != len(self.split):
+                raise BadData(f"photos became unreadable while training: {features.skipped[0].reason}")
             reshots = _reshots(features, self.split == "train", self.held, runtime, seed, cache, progress)
         return replace(self, features=features, reshots=reshots)
 

@@ -84,6 +84,7 @@ def test_a_category_is_seen_where_its_shape_is(by_means: TorchRuntime, kind: str
     assert heat.shape == (7, 7)
     assert (heat.min(), heat.max()) == (0.0, 1.0)
     assert mass(heat, place) > 0.5  # a quarter by chance
+    assert max(mass(heat, other) for other in PLACES if other != place) < 0.3
 
 
 def test_a_pair_is_similar_where_the_same_thing_is(embedder: Embedder) -> None:

@@ -43,7 +43,8 @@ def test_each_loss_is_lower_where_the_alike_lie_together(name: str) -> None:
 def test_attributes_but_colour_shape_block_a() -> None:
     assert loss(APART, CATEGORY, COLOUR, attributes=1.0) == 0
     assert loss(APART, CATEGORY, FIT, attributes=1.0) > 1
-    assert loss(APART, CATEGORY, FIT, FIT, attributes=1.0) == pytest.approx(loss(APART, CATEGORY, FIT, attributes=1.0))
+    also = Target("length", FIT.values, FIT.columns)
+    assert loss(APART, CATEGORY, FIT, also, attributes=1.0) == pytest.approx(loss(APART, CATEGORY, FIT, attributes=1.0))
 
 
 def test_unknown_values_teach_nothing() -> None:
@@ -58,3 +59,10 @@ def test_block_g_is_not_moved() -> None:
     assert parts["a"].grad is not None
     assert float(parts["a"].grad.abs().sum()) > 0
     assert parts["g"].grad is None or float(parts["g"].grad.abs().sum()) == 0
+
+
+def test_attributes_alone_teach_without_a_category() -> None:
+    """A catalog may name colours and no category."""
+    assert loss(APART, COLOUR, FIT, colour=1.0, attributes=1.0, both=1.0) == pytest.approx(
+        loss(APART, CATEGORY, COLOUR, FIT, colour=1.0, attributes=1.0), abs=1e-6
+    )
