@@ -223,7 +223,7 @@ def frozen_features(rows: Sequence[Row], *, progress: Progress | None = None) ->
 
 
 def _speed(runtime: TorchRuntime, rows: Sequence[Row]) -> dict[str, Any]:
-    """Photos/s of this machine: decoded and seen, and in a training step (whole network, full size); sizes on the way."""
+    """Photos/s here: decoded and seen, and in a training step (whole network, full size); sizes on the way."""
     spec = runtime.spec.preprocess
     sides, decoded = [], []
     started = time.perf_counter()

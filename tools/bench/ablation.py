@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from indexer.model import backbones
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime
+from indexer.native import torch
 from indexer.training.alike import Alike
 from indexer.training.blocks import choose_weights, instance_rate
 from indexer.training.data import read_problem
@@ -21,12 +25,13 @@ from indexer.training.evaluate import evaluate
 from indexer.training.finetune import Parts
 from indexer.training.linear import fit, linear_spec, reweigh
 from indexer.training.material import Material, gather
+from indexer.training.processor import kept_memory, quick_depthwise
 from indexer.training.retrieval import JOINT, retrieval_figures
 from indexer.training.run import RECIPES, assembled, for_heads, train
 from tools.bench.framework import Goal, Row, real_data
 from tools.console import say
 
-PARTS = ("linear-clothing", "linear-fashion", "finetune-clothing", "finetune-fashion")
+PARTS = ("step", "linear-clothing", "linear-fashion", "finetune-clothing", "finetune-fashion")
 GOALS: tuple[Goal, ...] = ()
 _NONE = Alike(0.0, 0.0, 0.0, 0.0)
 # What is left out or changed, by name; arguments of ``linear.fit`` and of ``finetune.Parts``.
@@ -51,6 +56,8 @@ FINETUNE: dict[str, dict[str, Any]] = {
 
 def measure(part: str, work: Path) -> Row:
     """The row of one part: validation figures of every variant."""
+    if part == "step":
+        return _step()
     recipe, name = part.split("-")
     folder = real_data(name)
     data = folder / "products.csv" if (folder / "products.csv").is_file() else folder
@@ -61,6 +68,39 @@ def measure(part: str, work: Path) -> Row:
         samples = [_finetuned(data, work / "model", variant, epochs) for variant in FINETUNE]
     about = "validation photos against train photos, seed 0, block weights chosen for each variant"
     return {"recipe": f"{recipe} on {name}: {about}", "samples": samples}
+
+
+def _step() -> Row:
+    """Photos/s of a training step of the whole backbone, 32 random photos, bfloat16, without and with processor.py.
+
+    ``kept_memory`` acts at once on the whole process, so both go together; interleaved, medians of five.
+    """
+    network = backbones.build(backbones.DEFAULT_BACKBONE).to(memory_format=torch.channels_last)
+    samples: list[Row] = [{"side_px": side, "plain": [], "quick": []} for side in (160, 224)]
+    for sample in samples:
+        batch = torch.randn(32, 3, sample["side_px"], sample["side_px"]).to(memory_format=torch.channels_last)
+        for repeat in range(6):
+            for name in ("plain", "quick"):
+                quick = name == "quick"
+                with kept_memory() if quick else nullcontext():
+                    if quick:  # the first step fills the memory that is kept
+                        _stepped(network, batch, quick)
+                    seconds = _stepped(network, batch, quick)
+                if repeat:
+                    sample[name].append(len(batch) / seconds)
+        sample["ratio"] = median(sample["quick"]) / median(sample["plain"])
+        say(f"{sample['side_px']} px: {median(sample['plain']):.0f} and {median(sample['quick']):.0f} photos/s")
+    return {"recipe": _step.__doc__, "samples": samples}
+
+
+def _stepped(network: Any, batch: Any, quick: bool) -> float:
+    """Seconds of one pass there and back."""
+    started = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16), quick_depthwise() if quick else nullcontext():
+        seen = network(batch)
+    seen.float().square().mean().backward()
+    network.zero_grad()
+    return time.perf_counter() - started
 
 
 def _linear(data: Path) -> list[Row]:

@@ -50,6 +50,9 @@ def test_attributes_but_colour_shape_block_a() -> None:
 def test_unknown_values_teach_nothing() -> None:
     nobody = Target("category", CATEGORY.values, np.full(4, -1))
     assert loss(MIXED, nobody, COLOUR, category=1.0, both=1.0) == 0
+    some = Target("category", CATEGORY.values, np.array([0, 0, 1, -1, -1]))
+    near, far = (blocks(a=[[1, 0], [1, 1], [0, 1], last, [1, 0]], g=[[1, 0]] * 5) for last in ([1, 0.1], [-1, 0]))
+    assert loss(near, some, category=1.0) == pytest.approx(loss(far, some, category=1.0)) != 0
 
 
 def test_block_g_is_not_moved() -> None:

@@ -1,4 +1,4 @@
-"""Training on data as shops have it: odd attributes, leaks, full disks, paths of categories."""
+"""Training on data as shops have it: thousands of classes, odd attributes, leaks, full disks, paths of categories."""
 
 from __future__ import annotations
 
@@ -46,6 +46,34 @@ def stored(folder: Path, cache: Path, known: tuple[str, int], features: np.ndarr
         entries.append((content_hash(data), hashlib.sha256(data).hexdigest(), value))
     store.put(entries)
     store.close()
+
+
+def test_two_thousand_classes_of_which_900_have_one_photo(tmp_path: Path, features_id: tuple[str, int]) -> None:
+    """They are trained and judged like any others; what is odd about them is said, shortly."""
+    classes, lonely = 2000, 900
+    rng = np.random.default_rng(0)
+    counts = np.where(np.arange(classes) < lonely, 1, 4)
+    labels = np.repeat(np.arange(classes), counts)
+    place = np.concatenate([np.arange(count) for count in counts])
+    centres = np.abs(rng.normal(size=(classes, 64)))
+    stored(tmp_path, tmp_path / "cache", features_id, centres[labels] + 0.05 * rng.normal(size=(len(labels), 64)))
+    splits = np.where(place == 2, "validation", np.where(place == 3, "test", "train"))
+    data = feed(
+        tmp_path,
+        "image,category,split",
+        [f"{number}.jpg,kind {label},{splits[number]}" for number, label in enumerate(labels)],
+    )
+    report = train(data, tmp_path / "m", epochs=5, device="cpu", cache=tmp_path / "cache")
+    assert report.categories == classes
+    assert report.photos == {"train": lonely + 2 * 1100, "validation": 1100}
+    [note] = [note for note in report.notes if "one training photo" in note]
+    assert note.startswith("900 categories")
+    assert len(note) < 300
+    found = evaluate(tmp_path / "m", data, device="cpu", cache=tmp_path / "cache")
+    assert found["n"] == 1100
+    assert found["hit_rate_at_1"] > 0.9
+    assert found["accuracy"] > 0.5
+    assert found["instance_hit_rate_at_1"] is None  # the stand-ins cannot be photographed again
 
 
 def test_attributes_that_are_missing_or_not_numbers_teach_nothing(tmp_path: Path, features_id: tuple[str, int]) -> None:
