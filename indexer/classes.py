@@ -12,6 +12,7 @@ import numpy as np
 from indexer.catalog.records import category_path, check_text
 from indexer.catalog.store import Catalog
 from indexer.decisions import fewshot
+from indexer.decisions.calibration import unsmoothed
 from indexer.embeddings import EmbeddingStore
 from indexer.errors import BadProduct, BadRequest, IndexMismatch, NoIndex, UnknownClass
 from indexer.home import Active, Home
@@ -99,11 +100,15 @@ def add_class(
         _check_free(decision, path, kind)
         blocks = bundle.spec.blocks
         vectors, groups = _others(home, catalog, bundle, path, kind, examples.vectors)
+        general = bundle.general_spread()
         if kind == "tag":
-            row = fewshot.fit_tag(examples.vectors, fewshot.background(vectors, groups, blocks), vectors)
+            behind = fewshot.background(vectors, groups, blocks, general=general)
+            row = fewshot.fit_tag(examples.vectors, behind, vectors)
         else:
             head = logits(vectors).get("category") if len(vectors) and bundle.spec.head("category") else None
-            behind = fewshot.background(vectors, groups, blocks, fewshot.CATEGORY_SHARES)
+            behind = fewshot.background(vectors, groups, blocks, fewshot.CATEGORY_SHARES, general=general)
+            if head is not None:
+                head = unsmoothed(head, decision.smoothing)
             row = fewshot.fit_category(examples.vectors, behind, vectors, logits=head, temperature=decision.temperature)
         number = decision.next_id
         entry = FewShot(

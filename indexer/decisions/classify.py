@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from indexer.decisions.calibration import probabilities
+from indexer.decisions.calibration import probabilities, unsmoothed
 from indexer.decisions.tagging import TagSuggestion
 from indexer.model.decision import Category, Decision, FewShot
 
@@ -17,6 +17,8 @@ def category_logits(logits: np.ndarray | None, vectors: np.ndarray, decision: De
     share one threshold, the mean of theirs: apart from it they compete with each other by score alone.
     """
     entries = [entry for entry in decision.few_shot if entry.kind == "category"]
+    if logits is not None:
+        logits = unsmoothed(logits, decision.smoothing)
     if logits is not None and not entries and _as_trained(decision, logits.shape[1]):
         return logits
     parts: dict[int, list[np.ndarray]] = {category.id: [] for category in decision.categories}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.special import logsumexp
 
 from indexer.model.spec import Block
@@ -41,11 +42,19 @@ class Background:
 
 
 def background(
-    catalog: np.ndarray, groups: np.ndarray, blocks: tuple[Block, ...], shares: Mapping[str, float] | None = None
+    catalog: np.ndarray,
+    groups: np.ndarray,
+    blocks: tuple[Block, ...],
+    shares: Mapping[str, float] | None = None,
+    *,
+    general: np.ndarray | None = None,
 ) -> Background:
     """Of ``catalog`` [M, D]; ``groups`` int [M] is the kind of each (-1: not known). ``shares``: weights of the blocks.
 
     The covariance is that within the known kinds, shrunk to a sphere. M may be 0: then the sphere is all there is.
+    ``general`` [dim, dim] (``Bundle.general_spread``) is what the projection of block g makes of a sphere of features:
+    with it the sphere is one of features, so that what the block presses, because a camera changes it, still tells
+    kinds apart.
     """
     scale = _scales(blocks, shares or {})
     width = len(scale)
@@ -56,9 +65,10 @@ def background(
         residual[groups == group] -= residual[groups == group].mean(0)
     covariance = residual.T @ residual / max(len(residual), 1)
     sphere = np.trace(covariance) / width
+    ball = block_diag(*[_ball(block, general) for block in blocks])
     if sphere <= 1e-9:
-        covariance, sphere = np.eye(width) * _ALONE / width, _ALONE / width
-    inverse = np.linalg.inv((1 - _SHRINKAGE) * covariance + _SHRINKAGE * sphere * np.eye(width))
+        covariance, sphere = ball * _ALONE / width, _ALONE / width
+    inverse = np.linalg.inv((1 - _SHRINKAGE) * covariance + _SHRINKAGE * sphere * ball)
     return Background(scale, mean, inverse / float((inverse * covariance).sum()))
 
 
@@ -118,3 +128,10 @@ def _scales(blocks: tuple[Block, ...], shares: Mapping[str, float]) -> np.ndarra
         for block, share in zip(blocks, wanted, strict=True)
     ]
     return np.concatenate(parts)
+
+
+def _ball(block: Block, general: np.ndarray | None) -> np.ndarray:
+    """What a sphere becomes in a block: [dim, dim] with a mean square of 1."""
+    if block.name != "g" or general is None:
+        return np.eye(block.dim)
+    return general * (block.dim / np.trace(general))

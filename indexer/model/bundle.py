@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from indexer.errors import BadModel, NewerFormat, StorageFailed
 from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_json
 from indexer.model.decision import Decision
@@ -51,6 +53,14 @@ class Bundle:
         if found != self.embedding_id:
             raise BadModel(f"{self.path}: its manifest says {self.embedding_id}, its weights give {found}")
         return network.eval()
+
+    def general_spread(self) -> np.ndarray | None:
+        """Covariance float64 [dim, dim] of block g for features spread alike in all directions; None: its sphere."""
+        projection = _load_tensors(self.path / EMBEDDING).get("neck.general")
+        if projection is None:
+            return None
+        rows = projection.double().numpy()
+        return np.asarray(rows @ rows.T)
 
 
 def embedding_id(spec: ModelSpec, network: Network) -> str:

@@ -85,6 +85,7 @@ class Decision:
 
     categories: tuple[Category, ...] = ()
     temperature: float = 1.0  # of the category softmax
+    smoothing: float = 0.0  # of the labels that the category head was trained on
     tags: TagParams = field(default_factory=TagParams)
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # head name -> value of class id 0, 1, ...
     few_shot: tuple[FewShot, ...] = ()
@@ -116,6 +117,7 @@ class Decision:
             "revision": self.revision,
             "next_id": self.next_id,
             "temperature": self.temperature,
+            "smoothing": self.smoothing,
             "categories": [asdict(category) for category in self.categories],
             "few_shot": [entry.to_json() for entry in self.few_shot],
             "tags": asdict(self.tags),
@@ -147,6 +149,7 @@ class Decision:
                     for entry in stored["categories"]
                 ),
                 temperature=float(stored["temperature"]),
+                smoothing=float(stored.get("smoothing", 0.0)),  # models from before it have none
                 tags=TagParams(**stored["tags"]),
                 attributes={name: tuple(values) for name, values in stored["attributes"].items()},
                 few_shot=tuple(_few_shot(entry, tensors or {}) for entry in stored["few_shot"]),

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from indexer.native import torch
 from indexer.training.distributed import ALONE, Team
 from indexer.training.features import Progress
 from indexer.training.linear import Fitted, category_temperature, heads_loss, judge, one_hot
-from indexer.training.pixels import BACKGROUNDS, augment, decode_squares, draw_changes
+from indexer.training.pixels import BACKGROUNDS, augment, decode_squares, draw_changes, training_square
 from indexer.training.processor import kept_memory, quick_depthwise
 from indexer.training.targets import Target
 
@@ -72,15 +73,18 @@ def finetune(
     changed photo, the unchanged one among all others as the frozen network saw them, so that it keeps what no label
     names and learns what a camera changes. ``unfreeze``: how many stages from the top are trained (None: all but the
     first tenth); the upper half of them first. BatchNorm statistics stay as they were. Photos are smaller than served
-    ones while training (a crop of a photo shows things larger). With ``checkpoint`` a killed run goes on after its last
-    epoch with the result of an unbroken one. A ``team`` of processes shares each batch; the result is that of one
-    process but for rounding, dropout and what is mixed. Raises ``TrainingFailed`` for a loss that is not finite.
+    ones while training (a part of a photo shows things larger), and validation sees them as they are served. With
+    ``checkpoint`` a killed run goes on after its last epoch with the result of an unbroken one. A ``team`` of processes
+    shares each batch; the result is that of one process but for rounding, dropout and what is mixed. On a GPU the
+    backbone is compiled (not run on one yet). Raises ``TrainingFailed`` for a loss that is not finite.
     """
     parts = parts or Parts()
     preprocess = network.spec.preprocess
     torch.manual_seed(seed)
     network = network.to(device)
     network.to(memory_format=torch.channels_last)
+    if device == "cuda" and find_spec("triton"):
+        network.backbone.compile()  # in place: names of tensors stay, each size of photos is compiled once
     network.neck.set_dropout(parts.dropout)
     trained = _groups(network, lr, unfreeze)
     optimiser = torch.optim.AdamW(trained, lr=lr, weight_decay=WEIGHT_DECAY)
@@ -105,8 +109,10 @@ def finetune(
         first, history, best = state["epoch"], state["history"], state["best"]
     with tempfile.TemporaryDirectory() as folder, kept_memory():
         if progress:
-            progress("photos", 0, len(rows))
-        squares = decode_squares(rows, preprocess, Path(folder) / "squares.npy")
+            progress("photos", 0, len(pool) + len(checks))
+        shown = decode_squares([rows[place] for place in checks], preprocess, Path(folder) / "shown.npy")
+        taught = [rows[place] for place in pool]
+        squares = decode_squares(taught, training_square(preprocess), Path(folder) / "squares.npy")
         for epoch in range(first, epochs):
             if team.agree(best is not None and epoch - best[1] > PATIENCE):
                 break
@@ -120,14 +126,15 @@ def finetune(
             network.eval()  # BatchNorm keeps its statistics
             network.neck.train()
             losses = []
-            order = pool[torch.randperm(len(pool), generator=generator).numpy()]
+            order = torch.randperm(len(pool), generator=generator).numpy()
             for start in range(0, len(order), batch_size):
-                chosen = np.sort(order[start : start + batch_size])
+                places = np.sort(order[start : start + batch_size])
+                chosen = pool[places]
                 if len(chosen) < team.size:
                     continue  # a last batch that cannot be shared
                 changes = draw_changes(len(chosen), generator, backgrounds=parts.backgrounds)
                 mine = team.part(len(chosen))
-                photos = augment(squares[chosen[mine]], changes.of(mine), size, preprocess, device)
+                photos = augment(squares[places[mine]], changes.of(mine), size, preprocess, device)
                 mix = bool(targets) and float(torch.rand((), generator=generator)) < parts.mixed
                 loss = shared(photos, chosen, mine, float(torch.rand((), generator=generator)) if mix else 1.0)
                 if not torch.isfinite(loss):
@@ -146,7 +153,7 @@ def finetune(
                     progress("fine-tuning", done, epochs * len(pool))
             entry: dict[str, Any] = {"loss": float(np.mean(losses)), "size": size}
             if 2 * (epoch + 1) >= epochs:  # before, the learning rate is too high for an epoch to be the best
-                found, rank = judge(_validate(average.module, squares, checks, device), targets, held)
+                found, rank = judge(_validate(average.module, shown, device), targets, held)
                 entry |= found
                 if best is None or rank is None or rank > best[0]:
                     best = rank or (0.0, float(epoch)), epoch, copy.deepcopy(average.module.state_dict())
@@ -157,7 +164,7 @@ def finetune(
                 _save(checkpoint, {**states, "epoch": epoch + 1, "history": history, "best": best})
         assert best is not None
         network.load_state_dict(best[2])
-        logits = _validate(network, squares, checks, device)
+        logits = _validate(network, shown, device)
     network.eval().to("cpu")
     return replace(
         fitted,
@@ -287,19 +294,14 @@ def lower_precision(device: str) -> Iterator[None]:
         yield
 
 
-def _full(network: Network, squares: np.ndarray, device: str) -> Iterator[Any]:
-    """Network inputs at full size: the centre crops of the squares, 8 at a time."""
-    preprocess = network.spec.preprocess
-    edge = (preprocess.resize - preprocess.crop) // 2
-    inner = slice(edge, edge + preprocess.crop)
-    with torch.inference_mode():
-        for start in range(0, len(squares), 8):
-            yield to_batch(np.ascontiguousarray(squares[start : start + 8, inner, inner]), preprocess, device)
-
-
-def _validate(network: Any, squares: np.ndarray, checks: np.ndarray, device: str) -> dict[str, np.ndarray]:
+def _validate(network: Any, shown: np.ndarray, device: str) -> dict[str, np.ndarray]:
+    """Logits of photos as served, uint8 [M, S, S, 3]."""
     network.eval()
-    outputs = [network(batch)[1] for batch in _full(network, squares[checks], device)]
+    preprocess = network.spec.preprocess
+    outputs = []
+    with torch.inference_mode():
+        for start in range(0, len(shown), 8):
+            outputs.append(network(to_batch(np.ascontiguousarray(shown[start : start + 8]), preprocess, device))[1])
     if not outputs:
         return {name: np.empty((0, 1), np.float32) for name in network.heads.names}
     return {name: np.concatenate([out[name].float().cpu().numpy() for out in outputs]) for name in outputs[0]}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.decisions.calibration import fit_temperature, negative_log_likelihood
+from indexer.decisions.calibration import fit_temperature, negative_log_likelihood, unsmoothed
 from indexer.errors import TrainingFailed
 from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
@@ -173,7 +173,7 @@ def category_temperature(logits: Mapping[str, np.ndarray], targets: Sequence[Tar
     found = next((target.columns[held] for target in targets if target.name == CATEGORY), None)
     if found is None:
         return 1.0
-    return fit_temperature(logits[CATEGORY][found >= 0], found[found >= 0])
+    return fit_temperature(unsmoothed(logits[CATEGORY][found >= 0], LABEL_SMOOTHING), found[found >= 0])
 
 
 def fit_statistics(neck: Neck, photos: Any, pairs: Pairs | None = None, general: Neck | None = None) -> None:

@@ -19,21 +19,37 @@ from indexer.training.reshot import PLAIN_SPREAD
 
 functional = torch.nn.functional
 BACKGROUNDS = 0.5  # share of plain backgrounds that are replaced
+_ROOM = 8 / 7  # training squares are kept this much larger than the network's input: it is given parts of them
+
+
+def whole_square(preprocess: Preprocess) -> Preprocess:
+    """The same, but the network sees all of a photo's middle square, not the middle of that.
+
+    The usual margin cuts off what a catalog photo is about. A network trained on parts of photos has seen things larger
+    than they are in a whole, so the smaller scale suits it too (Touvron et al. 2019).
+    """
+    return replace(preprocess, resize=preprocess.crop)
+
+
+def training_square(preprocess: Preprocess) -> Preprocess:
+    """What training squares are made by: whole, and larger than the network's input."""
+    side = round(preprocess.crop * _ROOM)
+    return replace(preprocess, resize=side, crop=side)
 
 
 def decode_squares(rows: Sequence[Row], preprocess: Preprocess, file: Path) -> np.ndarray:
-    """Every photo's middle square at ``preprocess.resize`` px: uint8 [N, S, S, 3], mapped from ``file``, which is made.
+    """Every photo as ``preprocess`` has it: uint8 [N, S, S, 3], mapped from ``file``, which is made.
 
-    The file costs 200 kB a photo, so memory stays bounded. Raises ``BadData`` for a photo that became unreadable.
+    A file of 256 px squares costs 200 kB a photo, so memory stays bounded. Raises ``BadData`` for a photo that became
+    unreadable.
     """
-    whole = replace(preprocess, crop=preprocess.resize)
-    side = preprocess.resize
+    side = preprocess.crop
     out = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(len(rows), side, side, 3))
     decoded = decode_all(rows, lambda row: row.image.read_bytes(), shrink_to=preprocess.resize)
     for number, (row, photo) in enumerate(decoded):
         if isinstance(photo, CatalensError):
             raise BadData(f"{row.where}: {row.image} can no longer be read: {photo}")
-        out[number] = to_pixels(photo.pixels, whole)
+        out[number] = to_pixels(photo.pixels, preprocess)
     out.flush()
     return out
 

@@ -22,8 +22,9 @@ from indexer.training.distributed import ALONE, Team
 from indexer.training.features import Progress
 from indexer.training.finetune import Parts, finetune
 from indexer.training.labels import LabelIssue
-from indexer.training.linear import Fitted, fit, linear_spec, reweigh
+from indexer.training.linear import LABEL_SMOOTHING, Fitted, fit, linear_spec, reweigh
 from indexer.training.material import Material, gather
+from indexer.training.pixels import whole_square
 from indexer.training.tags import fit_tags, sample_of, tag_columns, tags_by_head
 from indexer.training.targets import CATEGORY
 
@@ -113,6 +114,8 @@ def train(
     fitted = _fit(spec, material, first, seed, progress)
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if recipe == "finetune":
+        spec = replace(spec, preprocess=whole_square(spec.preprocess))
+        fitted = replace(fitted, spec=spec)
         network = assembled(fitted, network.backbone)
         if not resume:
             checkpoint.unlink(missing_ok=True)
@@ -248,6 +251,7 @@ def _decide(material: Material, fitted: Fitted, runtime: TorchRuntime, seed: int
     decision = Decision(
         categories=material.categories,
         temperature=fitted.temperature,
+        smoothing=LABEL_SMOOTHING,
         tag_rule=tag_rule,
         tag_heads=tag_heads,
         unknown=unknown,

@@ -198,3 +198,18 @@ def test_without_a_catalog_the_nearest_prototype_wins() -> None:
         assert (scores.argmax(0) == number).mean() > 0.95
         assert 0.5 < np.exp(scores - scores.max(0)).max(0).mean() <= 1
         assert np.abs(scores[0] - scores[1]).mean() < 30
+
+
+def test_what_block_g_presses_still_tells_kinds_apart() -> None:
+    """A row fitted on pressed features scores as the features themselves would, but for one factor."""
+    rng = np.random.default_rng(5)
+    press = np.diag(np.linspace(0.05, 1, 24)) @ np.linalg.qr(rng.normal(size=(24, 24)))[0]
+    features, example = rng.normal(size=(40, 24)), rng.normal(size=(1, 24))
+    blocks, none, groups = (Block("g", 24, 1.0),), np.empty((0, 24)), np.empty(0, np.int64)
+    alike = {}
+    for name, general in (("told", press @ press.T), ("not told", None)):
+        row = fit_category(example @ press.T, background(none, groups, blocks, general=general), none)
+        scores = features @ press.T @ row.weight
+        alike[name] = float(np.corrcoef(scores, features @ example[0])[0, 1])
+    assert alike["told"] > 0.9999
+    assert alike["not told"] < 0.95

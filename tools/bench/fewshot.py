@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from indexer.decisions.calibration import unsmoothed
 from indexer.decisions.classify import category_logits
 from indexer.decisions.fewshot import Background, background, fit_category
 from indexer.model.bundle import Bundle, load_bundle
-from indexer.model.decision import Category, Decision, FewShot
+from indexer.model.decision import Category, FewShot
 from indexer.model.runtime import TorchRuntime
 from indexer.training.data import Problem, read_problem
 from indexer.training.features import Features, photo_features
@@ -134,8 +135,10 @@ def _trained(bundle: Bundle, photos: Photos, classes: Sequence[str]) -> Trained:
     vectors = runtime.embed_features(photos.features.values)
     known = photos.of("train", classes)
     _, groups = np.unique(photos.label[known], return_inverse=True)
+    general = bundle.general_spread()
     behind = {
-        share: background(vectors[known], groups, bundle.spec.blocks, {"a": share, "g": 1 - share}) for share in SHARES
+        share: background(vectors[known], groups, bundle.spec.blocks, {"a": share, "g": 1 - share}, general=general)
+        for share in SHARES
     }
     return Trained(bundle, vectors, runtime.logits(vectors)["category"], known, behind)
 
@@ -162,7 +165,7 @@ def _draw(
             trained.vectors[places],
             trained.behind[share],
             trained.vectors[catalog],
-            logits=trained.logits[catalog],
+            logits=unsmoothed(trained.logits[catalog], decision.smoothing),
             temperature=decision.temperature,
         )
         number = len(categories)
@@ -172,7 +175,7 @@ def _draw(
         )
     asked = photos.of(split, new)
     truth = np.array([list(new).index(name) for name in photos.label[asked]])
-    together = Decision(tuple(categories), decision.temperature, few_shot=tuple(entries))
+    together = replace(decision, categories=tuple(categories), few_shot=tuple(entries))
     joint = category_logits(trained.logits[asked], trained.vectors[asked], together)
     known_count = len(decision.categories)
     known = photos.of(split, [category.label for category in decision.categories])

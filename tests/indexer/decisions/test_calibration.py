@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from indexer.decisions.calibration import (
     expected_calibration_error,
     fit_temperature,
     pair_calibration_error,
     probabilities,
+    unsmoothed,
 )
 from indexer.decisions.classify import rank_categories
 from indexer.model.decision import Category, Decision
@@ -54,3 +56,15 @@ def test_categories_are_ranked_by_probability() -> None:
     (first, chance), (second, _) = rank_categories(np.array([0.0, 2 * np.log(3.0)]), decision)
     assert (first.label, first.path, chance) == ("c", ("b", "c"), pytest.approx(0.75))
     assert second.label == "a"
+
+
+def test_unsmoothing_gives_back_what_smoothing_hid() -> None:
+    """A head that learned (1 - s) p + s / C exactly says p again; order and log-sum-exp stay, so rows still compete."""
+    true = np.array([[0.97, 0.02, 0.01, 0.0], [0.4, 0.3, 0.2, 0.1]])
+    smooth = 0.9 * true + 0.1 / 4
+    logits = np.log(smooth) + np.array([[2.0], [-1.0]])
+    found = unsmoothed(logits, 0.1)
+    np.testing.assert_allclose(probabilities(found), true, atol=0.003)
+    np.testing.assert_allclose(logsumexp(found, axis=1), logsumexp(logits, axis=1), atol=1e-5)
+    assert (np.argsort(found, axis=1) == np.argsort(logits, axis=1)).all()
+    assert unsmoothed(logits, 0.0) is logits

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.catalog.dataset import Row
 from indexer.errors import TrainingFailed
+from indexer.images import decode
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle
+from indexer.model.preprocess import photos_to_pixels, shrink_to
 from indexer.native import torch
 from indexer.training import finetune
-from indexer.training.pixels import augment, draw_changes
+from indexer.training.pixels import augment, decode_squares, draw_changes, training_square
 from indexer.training.run import train
 
 PREPROCESS = backbones.find("efficientnet_lite0").preprocess
@@ -70,6 +73,20 @@ def test_learning_rates_fall_from_stage_to_stage(unbroken: Bundle) -> None:
     assert [round(group["lr"], 6) for group in groups] == [1.0, 0.95, 0.9025, 0.857375]
     everything = finetune._groups(unbroken.network(), 1.0, 10**6)
     assert len(everything) == len(finetune._stages(unbroken.network().backbone)) + 1
+
+
+def test_a_finetuned_model_sees_the_whole_square_in_validation_and_in_service(
+    unbroken: Bundle, shapes: Path, tmp_path: Path
+) -> None:
+    """Nothing of the middle square is cut off, and what validation judges is pixel for pixel what the service sees."""
+    preprocess = unbroken.spec.preprocess
+    assert (preprocess.resize, preprocess.crop) == (224, 224)
+    assert training_square(preprocess).crop == training_square(preprocess).resize == 256
+    files = sorted(shapes.rglob("*.png"))[:3]
+    rows = [Row(file.name, file.stem, file, None, None, (), None, {}) for file in files]
+    shown = decode_squares(rows, preprocess, tmp_path / "shown.npy")
+    photos = [decode(file.read_bytes(), shrink_to=shrink_to(preprocess)) for file in files]
+    assert np.array_equal(shown, photos_to_pixels(photos, preprocess))
 
 
 def test_photos_grow_and_stay_below_the_served_size() -> None:
