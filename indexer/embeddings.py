@@ -53,8 +53,8 @@ def _names_the_file(method: Method) -> Method:
 class EmbeddingStore:
     """``photo_id`` -> unit vector, stored as float16 [D] (a SQLite row). Safe across threads and processes.
 
-    On a read-only disk new vectors are held in memory only. Raises ``BadVectors`` where the file holds another dimension, ``NewerFormat`` for a newer file, ``StorageFailed``
-    naming the file where it is damaged or the disk is full.
+    On a read-only disk new vectors are held in memory only. Raises ``BadVectors`` where the file holds another
+    dimension, ``NewerFormat`` for a newer file, ``StorageFailed`` naming the file where it is damaged or the disk full.
     """
 
     @_names_the_file

@@ -59,6 +59,11 @@ def _meta(sql: sqlite3.Connection, key: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def _deleted_since(sql: sqlite3.Connection, sequence: int, through: int = 2**62) -> bool:
+    query = "SELECT 1 FROM changes WHERE sequence > ? AND sequence <= ? AND kind = 'delete' LIMIT 1"
+    return bool(sql.execute(query, (sequence, through)).fetchone())
+
+
 class History:
     """What versions and erasure ask of a catalog. Cheap to make; failures are those of ``Catalog``."""
 
@@ -106,6 +111,8 @@ class History:
         """Forget the changes up to sequence number ``through``; returns how many. Products stay as they are."""
         with self._writing() as sql:
             prepare(sql)
+            if _deleted_since(sql, int(_meta(sql, "scrubbed") or 0), through):
+                sql.execute("INSERT OR REPLACE INTO meta VALUES ('must_scrub', '1')")
             removed = sql.execute("DELETE FROM changes WHERE sequence <= ?", (through,)).rowcount
             sql.execute("DELETE FROM stamps WHERE sequence < ?", (through,))  # of the oldest version left: stays
             if removed:
@@ -119,35 +126,35 @@ class History:
             photos = [row[0] for row in sql.execute("SELECT photo_id FROM photos ORDER BY photo_id")]
             return last_sequence(sql), np.array(pids, dtype=np.int64), np.array(photos, dtype=np.int64)
 
-    def erased_since(self, sequence: int, newest_pid: int | None = None) -> bool:
-        """Whether a product (up to ``newest_pid``) was deleted, or may have lost photos, by a change above ``sequence``.
+    def erased_since(self, sequence: int, newest_pid: int) -> bool:
+        """Whether a change above ``sequence`` deleted a product, or photos of one numbered up to ``newest_pid``.
 
         True where the log does not reach back so far.
         """
         with self._reading() as sql:
             if sequence < int(_meta(sql, "compacted") or 0):
                 return True
-            query = "SELECT 1 FROM changes WHERE sequence > ? AND pid <= ? AND photos_changed LIMIT 1"
-            highest = 2**62 if newest_pid is None else newest_pid
-            return bool(sql.execute(query, (sequence, highest)).fetchone())
+            query = "SELECT 1 FROM changes WHERE sequence > ? AND photos_changed AND pid <= ? LIMIT 1"
+            return bool(sql.execute(query, (sequence, newest_pid)).fetchone())
 
-    def scrubbed(self) -> int:
-        """What was deleted up to this sequence number is in no byte of the file any more."""
+    def must_scrub(self) -> bool:
+        """Whether products were deleted since the file was last written anew."""
         with self._reading() as sql:
-            return int(_meta(sql, "scrubbed") or 0)
+            return bool(_meta(sql, "must_scrub")) or _deleted_since(sql, int(_meta(sql, "scrubbed") or 0))
 
-    def scrub(self) -> None:
+    def scrub(self, through: int) -> None:
         """Write the file anew without anything deleted, and empty the write-ahead log.
 
         ``secure_delete`` overwrites deleted rows, but not the copies of them that moving rows between pages left.
-        Raises ``Busy`` where a reader of another process keeps the log in use.
+        ``through`` is remembered for ``must_scrub``. Raises ``Busy`` where another process keeps the log in use.
         """
-        with self._writing() as sql:
-            prepare(sql)
-            sql.execute("INSERT OR REPLACE INTO meta VALUES ('scrubbed', ?)", (str(last_sequence(sql)),))
         with self._catalog._failures():
             sql = self._catalog._connection()
             sql.execute("VACUUM")
             busy = sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
             raise Busy(f"{self._catalog.path} is being read by another process: its log cannot be emptied yet")
+        with self._writing() as sql:
+            prepare(sql)
+            sql.execute("INSERT OR REPLACE INTO meta VALUES ('scrubbed', ?)", (str(through),))
+            sql.execute("DELETE FROM meta WHERE key = 'must_scrub'")

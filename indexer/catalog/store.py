@@ -373,9 +373,7 @@ class Catalog:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             # Closed by another thread in close() only, hence check_same_thread.
-            connection = connect(
-                self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-            )
+            connection = connect(self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             with self._open_lock:

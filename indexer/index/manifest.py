@@ -32,7 +32,7 @@ class Manifest:
     recall: dict[str, Any]  # measured against the exact oracle; see tuning.py
     files: dict[str, dict[str, Any]]  # name -> {"sha256", "size"}
     created: str  # ISO 8601, UTC; never used for order
-    # "catalog": its identity; "stamp": of the catalog's state at last_sequence; "erased_through", "rewrite_of": see below.
+    # "catalog": its identity; "stamp": of its state at last_sequence; "erased_through", "rewrite_of": as below.
     source: dict[str, Any] | None = None  # versions from before it have none
 
     def to_bytes(self) -> bytes:

@@ -325,15 +325,17 @@ class Versions:
         return Active(manifest.version, next(latest, manifest.model_version))
 
     def replace(self, successors: Mapping[str, str]) -> None:
-        """Versions that are about to go (name -> rewrite) are replaced by their rewrites: what serves, and the history.
+        """Versions that are about to go (name -> rewrite) give their place to their rewrites: serving, and in history.
 
-        In an order that a crash cannot hurt: at every step what serves and what served before it are whole. Models stay.
+        In an order that a crash cannot hurt: at each step what serves and what served before are whole. Models stay.
         """
         with self.home.lock("activate", wait_s=60.0):
             past = self._past()
             if not past:
                 return
-            moved = [Active(successors.get(pair.index_version, pair.index_version), pair.model_version) for pair in past]
+            moved = [
+                Active(successors.get(pair.index_version, pair.index_version), pair.model_version) for pair in past
+            ]
             if moved[-1] != past[-1]:
                 self._note([*moved[:-1], past[-1], moved[-1]])
                 self.home.activate(moved[-1])
@@ -402,7 +404,11 @@ def _checksum(path: Path) -> dict[str, Any]:
 
 def _write_vectors(path: Path, vectors: np.ndarray) -> None:
     """float16 [N, D], in pieces. Written, not mapped: a disk that fills up under a mapping kills the process."""
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": vectors.shape}
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
+        "fortran_order": False,
+        "shape": vectors.shape,
+    }
     with path.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(vectors), _CHUNK):
