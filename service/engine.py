@@ -16,17 +16,21 @@ from indexer import images
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Product, Written
 from indexer.catalog.store import open_catalog
+from indexer.databases import is_read_only
 from indexer.decisions.classify import category_logits, rank_categories
 from indexer.errors import BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
 from indexer.home import Home
 from indexer.index.live import ProductHits
 from indexer.index.version import Versions
+from indexer.traces import ticket as make_ticket
 from service import answers
 from service.answers import Clock
 from service.batching import InferenceQueue, Overloaded
 from service.classes import Classes
+from service.erasing import Eraser
 from service.explaining import Explaining
 from service.logs import make_log
+from service.others import OtherVersions
 from service.serving import Serving, Snapshot
 from service.settings import Settings
 from service.strangers import is_stranger
@@ -69,6 +73,7 @@ class Engine:
         self._stop = threading.Event()
         self._queue = InferenceQueue(max_batch=settings.max_batch, max_waiting=settings.max_waiting)
         self._watcher: threading.Thread | None = None
+        self._eraser: Eraser | None = None
         try:
             self._serving = Serving(
                 self.home, self._catalog, self._photos, self._queue, device=settings.device, log=self.log
@@ -80,6 +85,8 @@ class Engine:
                 self.home, self._catalog, self._serving, self._queue, embed=self._embed, answer=self._answer
             )
             self.explain = Explaining(self._queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
+            self._others = OtherVersions(self.home, self._serving, most=settings.other_versions, log=self.log)
+            self._serving.others = self._others
             self._tagging = Tagging(self._queue, find=self._find, answer=self._answer)
             self._serving.start()
         except BaseException:
@@ -88,6 +95,10 @@ class Engine:
         if watch:
             self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
             self._watcher.start()
+            if not is_read_only(self.home.catalog_file):
+                within_s = settings.erase_within_s
+                self._eraser = Eraser(self.home, self._catalog, within_s=within_s, log=self.log)
+                self._eraser.start()
 
     def __enter__(self) -> Engine:
         return self
@@ -98,6 +109,8 @@ class Engine:
     def close(self) -> None:
         """Stop the threads; questions in flight are answered first."""
         self._stop.set()
+        if self._eraser is not None:
+            self._eraser.close()
         if self._watcher is not None:
             self._watcher.join(timeout=30)
         self._queue.close()
@@ -118,10 +131,14 @@ class Engine:
 
     # -- questions
 
-    def classify(self, source: Source, *, top: int = 5, min_sequence: int | None = None) -> dict[str, Any]:
+    # Each may name another ``version`` than the serving one; model, decision layer and index are then that version's.
+
+    def classify(
+        self, source: Source, *, top: int = 5, min_sequence: int | None = None, version: str | None = None
+    ) -> dict[str, Any]:
         """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategories``."""
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
+        snapshot = self._snapshot(min_sequence, version)
         decision = snapshot.bundle.decision
         if not decision.categories:
             raise NoCategories(
@@ -148,6 +165,7 @@ class Engine:
         exclude: Iterable[str] = (),
         min_score: float | None = None,
         min_sequence: int | None = None,
+        version: str | None = None,
     ) -> dict[str, Any]:
         """``results``, one per product with its best photo, score descending; min(k, matches) of them.
 
@@ -156,7 +174,7 @@ class Engine:
         if not 1 <= k <= _LONGEST:
             raise BadRequest(f"k must be from 1 to {_LONGEST}, not {k}")
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
+        snapshot = self._snapshot(min_sequence, version)
         vectors, own, parts = self._vectors(snapshot, source, clock)
         hidden = {pid for pid in map(self._catalog.pid, exclude) if pid is not None} | own
         with clock.stage("search"):
@@ -178,16 +196,18 @@ class Engine:
         exclude: Iterable[str] = (),
         min_score: float | None = None,
         min_sequence: int | None = None,
+        version: str | None = None,
     ) -> dict[str, Any]:
         """``search`` for a stored product: the best over its photos. Raises ``UnknownProduct``."""
         return self.search(
-            Source(product_id=product_id), k=k, exclude=exclude, min_score=min_score, min_sequence=min_sequence
-        )
+            Source(product_id=product_id), k=k, exclude=exclude, min_score=min_score, min_sequence=min_sequence,
+            version=version,
+        )  # fmt: skip
 
-    def tags(self, source: Source, *, min_sequence: int | None = None) -> dict[str, Any]:
+    def tags(self, source: Source, *, min_sequence: int | None = None, version: str | None = None) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
+        snapshot = self._snapshot(min_sequence, version)
         vectors, own, _ = self._vectors(snapshot, source, clock)
         return self._tagging.tags(snapshot, vectors, own, clock)
 
@@ -225,10 +245,18 @@ class Engine:
         clock = Clock()
         return self._written(product_id, self._writer.patch(product_id, changes, external_version, clock), clock)
 
-    def delete(self, product_id: str, *, external_version: int | None = None) -> dict[str, Any]:
-        """Erase a product with the photos no other product uses. Raises ``UnknownProduct``."""
+    def delete(self, product_id: str, *, external_version: int | None = None, ticket: bool = False) -> dict[str, Any]:
+        """Erase a product with the photos no other product uses. Raises ``UnknownProduct``.
+
+        Versions and databases are rewritten without it within ``erase_within_s``. ``ticket``: what to look for then,
+        for ``catalens index verify --erased``.
+        """
         clock = Clock()
-        return self._written(product_id, self._writer.delete(product_id, external_version, clock), clock)
+        hashes = set(self._catalog.get(product_id).photos)
+        kept = make_ticket(self.home, self._catalog, product_id) if ticket else None
+        answer = self._written(product_id, self._writer.delete(product_id, external_version, clock), clock)
+        self._forget(hashes)
+        return answer if kept is None else {**answer, "ticket": kept}
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:
         """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhoto``."""
@@ -269,8 +297,8 @@ class Engine:
 
     # -- inside
 
-    def _snapshot(self, min_sequence: int | None = None) -> Snapshot:
-        snapshot = self._serving.current
+    def _snapshot(self, min_sequence: int | None = None, version: str | None = None) -> Snapshot:
+        snapshot = self._serving.current if version is None else self._others.get(version)
         if snapshot is None:
             raise NoIndex("no index version is active: run catalens index build --activate")
         if min_sequence is not None:
@@ -281,7 +309,7 @@ class Engine:
                 if time.monotonic() > until:
                     raise Overloaded(f"sequence {min_sequence} is not searchable yet: try again shortly")
                 time.sleep(0.02)
-                snapshot = self._snapshot()
+                snapshot = self._snapshot(version=version)
         return snapshot
 
     def _vectors(
@@ -329,6 +357,12 @@ class Engine:
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
         return vector
+
+    def _forget(self, hashes: set[str]) -> None:
+        """No embedding of these photos is remembered any longer; another product's is only computed again."""
+        with self._recent_lock:
+            for key in [key for key in self._recent if key[1] in hashes]:
+                del self._recent[key]
 
     def _decoded(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
         """The photo a question is about; of a stored product its first."""

@@ -41,7 +41,7 @@ def classify() -> dict[str, Any]:
     409 `no-categories` where the active model was never trained on any.
     """
     ask, source = read_ask(request, ClassifyAsk)
-    return answer(engine().classify(source, min_sequence=ask.min_sequence))
+    return answer(engine().classify(source, min_sequence=ask.min_sequence, version=ask.version))
 
 
 @api.post(
@@ -54,7 +54,14 @@ def search() -> dict[str, Any]:
     """Products that look like a photo, a stored product, or both; one entry per product with its best photo."""
     ask, source = read_ask(request, SearchAsk)
     return answer(
-        engine().search(source, k=ask.k, exclude=ask.exclude, min_score=ask.min_score, min_sequence=ask.min_sequence)
+        engine().search(
+            source,
+            k=ask.k,
+            exclude=ask.exclude,
+            min_score=ask.min_score,
+            min_sequence=ask.min_sequence,
+            version=ask.version,
+        )
     )
 
 
@@ -67,7 +74,7 @@ def search() -> dict[str, Any]:
 def tags() -> dict[str, Any]:
     """Tags voted by the most similar products, each with the products that support it."""
     ask, source = read_ask(request, TagsAsk)
-    return answer(engine().tags(source, min_sequence=ask.min_sequence))
+    return answer(engine().tags(source, min_sequence=ask.min_sequence, version=ask.version))
 
 
 @api.post(
@@ -82,8 +89,9 @@ def explain() -> dict[str, Any]:
     `heat` covers `box`, [x, y, width, height] in px of the upright photo, row by row from the top, in [0, 1].
     """
     ask, source = read_ask(request, ExplainAsk)
+    state: dict[str, Any] = {"min_sequence": ask.min_sequence, "version": ask.version}
     if ask.with_ is None:
-        return answer(engine().explain.category(source, ask.category_, min_sequence=ask.min_sequence))
+        return answer(engine().explain.category(source, ask.category_, **state))
     if ask.category_ is not None:
         raise BadRequest("explain a category or a pair: give category or with, not both")
     other = ask.with_
@@ -91,7 +99,7 @@ def explain() -> dict[str, Any]:
         raise BadRequest("with: give an image or a product_id")
     data = bytes_of(other.image, "with.image") if other.image else None
     pair = Source(image=data, product_id=other.product_id)
-    return answer(engine().explain.pair(source, pair, min_sequence=ask.min_sequence))
+    return answer(engine().explain.pair(source, pair, **state))
 
 
 @api.get(
@@ -102,7 +110,7 @@ def explain() -> dict[str, Any]:
 def similar(path: ProductPath) -> dict[str, Any]:
     """Products that look like a stored one, itself left out.
 
-    Query: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `min_sequence`.
+    Query: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `min_sequence`, `version`.
     """
     # Read here: the document's query model cannot take repeated fields and refuse unknown ones at once.
     refuse_later(request.args)
@@ -120,5 +128,6 @@ def similar(path: ProductPath) -> dict[str, Any]:
             exclude=query.exclude,
             min_score=query.min_score,
             min_sequence=query.min_sequence,
+            version=query.version,
         )
     )
