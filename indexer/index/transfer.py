@@ -119,6 +119,7 @@ def pull(folder: Path, home: Home, version: str | None = None, *, progress: Prog
             if own.content == manifest.content:
                 copy.mend(source, versions.folder / own.version, manifest.files)
                 versions.stamp(own)
+                _keep_embeddings(home, versions.open(own.version))
                 return copy.moved(own, manifest)
         aside = copy.gather(source, home.indexes, manifest)
         with home.lock("publish", wait_s=60.0):
