@@ -99,11 +99,10 @@ def document(status: int, code: str, detail: str, request_id: str, **more: Any) 
     }
 
 
-def item_problem(error: Exception, request_id: str, log: Any) -> dict[str, Any]:
+def item_problem(error: Invalid | CatalensError, request_id: str, log: Any) -> dict[str, Any]:
     """The document of one item's failure inside an answer: of a ``CatalensError`` or of ``Invalid``."""
     if isinstance(error, Invalid):
         return document(422, "invalid-request", str(error), request_id, errors=error.faults)
-    assert isinstance(error, CatalensError)
     return document(*of_error(error, log), request_id)
 
 
