@@ -70,8 +70,9 @@ def test_a_write_that_cannot_be_stored_changes_nothing(
         assert_problem(web.get("/v1/products/new"), 404, "unknown-product")
         assert web.get("/readyz").status_code == 200
         assert own._catalog.last_sequence() == 20
+    assert web.patch("/v1/products/cross-tan", json={"title": "room again"}).get_json()["sequence"] == 21
     assert files(own) == before
-    assert web.put("/v1/products/new", json=BODY).get_json()["sequence"] == 21
+    assert web.put("/v1/products/new", json=BODY).get_json()["sequence"] == 22
     assert first(web, SHOT)["product_id"] == "new"
 
 
