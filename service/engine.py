@@ -26,6 +26,7 @@ from service.answers import Clock
 from service.batching import InferenceQueue, Overloaded
 from service.classes import Classes
 from service.explaining import Explaining
+from service.folding import Folding
 from service.logs import make_log
 from service.serving import Serving, Snapshot
 from service.settings import Settings
@@ -67,23 +68,26 @@ class Engine:
         self._recent: OrderedDict[tuple[str, str, Any], np.ndarray] = OrderedDict()
         self._recent_lock = threading.Lock()
         self._stop = threading.Event()
-        self._queue = InferenceQueue(max_batch=settings.max_batch, max_waiting=settings.max_waiting)
+        self.queue = InferenceQueue(max_batch=settings.max_batch, max_waiting=settings.max_waiting)
         self._watcher: threading.Thread | None = None
         try:
             self._serving = Serving(
-                self.home, self._catalog, self._photos, self._queue, device=settings.device, log=self.log
+                self.home, self._catalog, self._photos, self.queue, device=settings.device, log=self.log
             )
             self._writer = Writer(
-                self._catalog, self._photos, self._serving, self._queue, self._limits, self._decoding, self.log
+                self._catalog, self._photos, self._serving, self.queue, self._limits, self._decoding, self.log
             )
             self.classes = Classes(
-                self.home, self._catalog, self._serving, self._queue, embed=self._embed, answer=self._answer
+                self.home, self._catalog, self._serving, self.queue, embed=self._embed, answer=self._answer
             )
-            self.explain = Explaining(self._queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
-            self._tagging = Tagging(self._queue, find=self._find, answer=self._answer)
+            self.explain = Explaining(self.queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
+            self._tagging = Tagging(self.queue, find=self._find, answer=self._answer)
+            self.folding = Folding(
+                self.home, self._serving, max_delta=settings.max_delta, device=settings.device, log=self.log
+            )
             self._serving.start()
         except BaseException:
-            self._queue.close()
+            self.queue.close()
             raise
         if watch:
             self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
@@ -100,19 +104,33 @@ class Engine:
         self._stop.set()
         if self._watcher is not None:
             self._watcher.join(timeout=30)
-        self._queue.close()
+        self.folding.close()
+        self.queue.close()
 
     def _watch(self) -> None:
         while not self._stop.wait(self.settings.poll_s):
             self._serving.refresh()
+            try:
+                self.folding.look()
+            except Exception as error:  # the watcher must go on following other processes
+                self.log.error("folding cannot be looked after", exc_info=error)
 
     def refresh(self) -> None:
         """Look now for other processes' writes and activations (the watcher does so every ``poll_s``)."""
         self._serving.refresh()
 
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What would answer now, if anything does."""
+        return self._serving.current
+
+    def last_sequence(self) -> int:
+        """The sequence number of the catalog's last change, of whatever process."""
+        return self._catalog.last_sequence()
+
     def ready(self) -> Snapshot:
         """The snapshot that would answer now. Raises ``NoIndex`` or ``Overloaded``."""
-        if not self._queue.alive:
+        if not self.queue.alive:
             raise Overloaded("the service is shutting down")
         return self._snapshot()
 
@@ -130,7 +148,7 @@ class Engine:
             )
         vectors, own, _ = self._vectors(snapshot, source, clock)
         with clock.stage("classify"):
-            heads = self._queue.logits(snapshot.embedder, vectors)
+            heads = self.queue.logits(snapshot.embedder, vectors)
             logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
             ranked = rank_categories(logits, decision, top=top)
             unknown = is_stranger(snapshot, vectors, heads.get("category"), ranked[0][0], own)
@@ -329,7 +347,7 @@ class Engine:
             if crop is not None:
                 photo = _cropped(photo, crop)
         with clock.stage("embed"):
-            vector = self._queue.embed(snapshot.embedder, [photo])[0]
+            vector = self.queue.embed(snapshot.embedder, [photo])[0]
         with self._recent_lock:
             self._recent[key] = vector
             while len(self._recent) > _REMEMBERED:

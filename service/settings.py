@@ -42,6 +42,7 @@ class Settings:
     max_batch: int = 8  # photos in one pass of the network
     max_waiting: int = 32  # requests that may wait for the network; the next one gets 503
     max_batch_items: int = 1000  # writes in one call of products:batch
+    max_delta: int = 5000  # photos searched beside the version before they are folded into a new one; 0: never
     poll_s: float = 0.2  # how often other processes' writes and activations are looked for
 
     def __post_init__(self) -> None:
@@ -60,6 +61,7 @@ class Settings:
             ("max_batch", 1, 256),
             ("max_waiting", 1, 4096),
             ("max_batch_items", 1, 100_000),
+            ("max_delta", 0, 10**9),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

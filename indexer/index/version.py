@@ -300,20 +300,29 @@ class Versions:
         past = self._past()
         return past[-2] if len(past) > 1 else None
 
-    def activate(self, version: str, *, model_embedding_id: Callable[[str], str] | None = None) -> Active:
+    def activate(
+        self,
+        version: str,
+        *,
+        instead_of: str | None = None,
+        model_embedding_id: Callable[[str], str] | None = None,
+    ) -> Active:
         """Make ``version`` and the model it was built for the active pair, in one rename.
 
         Where that model's decision layer was changed since, its latest revision is taken: classes that were added stay.
-        Verified in full first. ``model_embedding_id`` looks up a registered model's embedding id by model version
+        Verified in full first. ``instead_of``: the index version whose place in the history this one takes, since it is
+        the same state in another form; where another is active by now, it is ``Busy``. ``model_embedding_id`` looks up a registered model's embedding id by model version
         (default: the home's registry). Raises ``DamagedIndex``, ``UnknownVersion``, ``UnknownModel``, and
         ``IndexMismatch`` naming both ids; then what was active stays so.
         """
         with self.home.lock("activate", wait_s=60.0):
             manifest = self.verify(version)
             past = self._past()
+            if instead_of is not None and (not past or past[-1].index_version != instead_of):
+                raise Busy(f"another index was activated in {self.home.path} instead of {instead_of} meanwhile")
             pair = Active(version, self._latest(manifest.model_version, past))
             self._check_pair(pair, manifest, model_embedding_id)
-            again = bool(past) and past[-1].index_version == version
+            again = bool(past) and past[-1].index_version in (version, instead_of)
             self._flip(pair, past[:-1] if again else past)
         return pair
 
