@@ -32,8 +32,12 @@ STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.IndexMismatch, 409),
     (errors.StaleVersion, 409),
     (errors.DamagedIndex, 409),
+    (errors.OutdatedVersion, 409),
+    (errors.CatalogMismatch, 409),
+    (errors.NewerFormat, 409),
     (errors.NoIndex, 503),
     (errors.Busy, 503),
+    (errors.ReadOnly, 503),
     (errors.DiskFull, 507),
     (errors.StorageFailed, 503),
     (Overloaded, 503),
@@ -119,7 +123,7 @@ def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | No
 def of_error(error: CatalensError, log: Any) -> tuple[int, str, str]:
     """(status, code, detail) of a failure. What names files of this machine goes to the log instead."""
     status = status_of(error)
-    if status == 500 or isinstance(error, errors.StorageFailed):
+    if status == 500 or isinstance(error, (errors.StorageFailed, errors.ReadOnly)):
         log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
         hidden = "the service cannot answer; its log says why"
         return status, error.code, (type(error).__doc__ or "").strip() if status != 500 else hidden

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog import attributes as attr
+from indexer.catalog import history
 from indexer.catalog.attributes import AttributeType
 from indexer.catalog.records import (
     Change,
@@ -28,6 +29,7 @@ from indexer.catalog.records import (
     Written,
 )
 from indexer.catalog.writes import Session, chunks, last_sequence, stored_types
+from indexer.databases import connect
 from indexer.errors import BadHome, Busy, CatalensError, NewerFormat, UnknownProduct
 from indexer.files import storage_failure
 from indexer.home import Home
@@ -75,10 +77,20 @@ _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, pho
 
 def open_catalog(home: Home) -> Catalog:
     """The catalog of ``home``, made if it has none yet. Raises as ``Catalog.open``."""
-    if not home.catalog_file.exists():
+    if not _is_made(home.catalog_file):
         with home.lock("catalog", wait_s=30):
             Catalog.create(home.catalog_file).close()
     return Catalog.open(home.catalog_file, photos=home.photos)
+
+
+def _is_made(path: Path) -> bool:
+    """Whether there is a file with content; a process killed while it made one leaves an empty file or page."""
+    try:
+        with path.open("rb") as stream:
+            header = stream.read(100)
+        return path.stat().st_size > 4096 or any(header[60:64] + header[68:72])  # user_version, application_id
+    except FileNotFoundError:
+        return False
 
 
 class Catalog:
@@ -107,6 +119,7 @@ class Catalog:
                 if catalog._format() == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
                     for statement in _SCHEMA.split(";\n"):
                         connection.execute(statement)
+                    history.prepare(connection)
                     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                     connection.execute(f"PRAGMA user_version = {FORMAT}")
         catalog._check_format()
@@ -195,10 +208,14 @@ class Catalog:
     @contextmanager
     def _writing(self, dry_run: bool = False) -> Iterator[Session]:
         with self.exclusive():
+            connection = self._connection()
+            before = last_sequence(connection)
             # A dry run has written no photo's file either.
-            yield Session(self._connection(), None if dry_run else self._photos)
+            yield Session(connection, None if dry_run else self._photos)
             if dry_run:
-                self._connection().execute("ROLLBACK")
+                connection.execute("ROLLBACK")
+            elif (sequence := last_sequence(connection)) != before:
+                history.mark(connection, sequence)
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log into the file and empty it, so that erased text is in neither."""
@@ -260,8 +277,9 @@ class Catalog:
             return last_sequence(connection)
 
     def changes(self, after: int) -> list[Change]:
-        """The log's entries above sequence number ``after``, in order."""
+        """The log's entries above sequence number ``after``, in order. Raises ``OutdatedVersion``: compacted away."""
         with self._reading() as connection:
+            history.check_reach(connection, after)
             query = "SELECT sequence, pid, kind, photos_changed FROM changes WHERE sequence > ? ORDER BY sequence"
             return [
                 Change(seq, pid, kind, bool(changed)) for seq, pid, kind, changed in connection.execute(query, (after,))
@@ -366,9 +384,7 @@ class Catalog:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             # Closed by another thread in close() only, hence check_same_thread.
-            connection = sqlite3.connect(
-                self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-            )
+            connection = connect(self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             with self._open_lock:

@@ -44,7 +44,7 @@ def read_only(own: Engine) -> Iterator[None]:
     sql.execute("PRAGMA query_only = OFF")
 
 
-@pytest.mark.parametrize(("broken", "status", "code"), [(full_disk, 507, "disk-full"), (read_only, 503, "storage-failed")])
+@pytest.mark.parametrize(("broken", "status", "code"), [(full_disk, 507, "disk-full"), (read_only, 503, "read-only")])
 def test_a_write_that_cannot_be_stored_changes_nothing(
     web: FlaskClient, own: Engine, broken: Callable[[Engine], Any], status: int, code: str
 ) -> None:

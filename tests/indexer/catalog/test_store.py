@@ -430,3 +430,20 @@ def test_errors_of_a_batch_are_expected_failures(catalog: Catalog) -> None:
     (error,) = catalog.apply([Delete("x")])
     assert isinstance(error, CatalensError)
     assert error.code == "unknown-product"
+
+
+def test_a_catalog_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
+    """An empty file, or one with nothing but its first page, is what a kill leaves; neither blocks the home for ever."""
+    import sqlite3
+
+    from indexer.catalog.store import open_catalog
+    from indexer.home import Home
+
+    for number, begin in enumerate(("", "PRAGMA journal_mode = WAL")):
+        home = Home.create(tmp_path / f"home{number}")
+        home.catalog_file.touch()
+        with sqlite3.connect(home.catalog_file) as connection:
+            connection.execute(begin)
+        connection.close()
+        with open_catalog(home) as catalog:
+            assert len(catalog) == 0
