@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 
 from indexer import images
+from indexer.catalog.filters import facts_of
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import PhotoRow
 from indexer.catalog.store import Catalog, open_catalog
@@ -19,6 +20,7 @@ from indexer.decoding import decode_all
 from indexer.embeddings import EmbeddingStore
 from indexer.home import Home
 from indexer.images import Photo
+from indexer.index.columns import Columns
 from indexer.index.tuning import build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
@@ -197,6 +199,8 @@ def build_index(
         vectors = store.get(rows[:, 1])
         tuned = build_tuned(vectors, recall=recall, device=device)
         tag_rule = refit_tags(catalog, bundle, rows, vectors)
+        # Read now, not with the rows: a product that changed since `sequence` is judged by the log anyway.
+        columns = Columns.build(map(facts_of, catalog.iterate()), np.unique(rows[:, 0]), catalog.types())
         built_at = time.monotonic()
         versions = Versions(home)
         version = versions.publish(
@@ -210,6 +214,7 @@ def build_index(
             params=tuned.params,
             recall=tuned.recall,
             tag_rule=tag_rule,
+            columns=columns,
         )
         if activate:
             versions.activate(version)

@@ -32,6 +32,7 @@ STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.IndexMismatch, 409),
     (errors.StaleVersion, 409),
     (errors.DamagedIndex, 409),
+    (errors.CursorGone, 410),
     (errors.NoIndex, 503),
     (errors.Busy, 503),
     (Overloaded, 503),

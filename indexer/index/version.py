@@ -19,12 +19,14 @@ from indexer.errors import BadHome, BadVectors, Busy, DamagedIndex, IndexMismatc
 from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_atomic, write_json
 from indexer.home import Active, Home
 from indexer.index.base import VectorIndex, check_unit
+from indexer.index.columns import Columns
 from indexer.index.faiss_index import FaissIndex
 from indexer.model.tag_rule import TagRule
 
 FORMAT = 1
 VECTORS, ROWS, INDEX, MANIFEST, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "manifest.json", "VERIFIED"
 TAGS = "tags.json"  # how tags are told in this catalog; versions of catalogs without tags, and old ones, have none
+COLUMNS = "columns.arrow"  # what filters ask; of versions that have none it is read from the catalog
 _CHUNK = 65536
 _KEPT_ACTIVATIONS = 8
 Names = list[str]
@@ -92,6 +94,7 @@ class IndexVersion:
     rows: np.ndarray  # int64 [N, 2] (pid, photo_id), sorted by pid, memory-mapped
     stored: np.ndarray  # float16 [N, D], memory-mapped
     tag_rule: TagRule | None = None  # None: the model's own holds
+    columns_file: Path | None = None  # for `Columns.open`; None: built before there were any
 
 
 class Versions:
@@ -154,11 +157,12 @@ class Versions:
         params: dict[str, Any] | None = None,
         recall: dict[str, Any] | None = None,
         tag_rule: TagRule | None = None,
+        columns: Columns | None = None,
     ) -> str:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
 
         ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
-        ``index`` was built from; ``tag_rule`` goes with them. A crash leaves the earlier versions as they were. Raises
+        ``index`` was built from; ``tag_rule`` and ``columns`` (of the rows' products) go with them. A crash leaves the earlier versions as they were. Raises
         ``BadVectors``, ``Busy``.
         """
         check_unit(vectors, index.dim)
@@ -166,6 +170,8 @@ class Versions:
             raise BadVectors(f"{len(vectors)} vectors, a row table {list(rows.shape)}, an index of {len(index)}")
         if np.any(np.diff(rows[:, 0]) < 0):
             raise BadVectors("the row table must be sorted by pid")
+        if columns is not None and not np.array_equal(columns.pids, np.unique(rows[:, 0])):
+            raise BadVectors("the columns are not those of the row table's products")
         self.folder.mkdir(exist_ok=True)
         with self.home.lock("publish", wait_s=60.0):
             self._clear_leftovers()
@@ -178,6 +184,8 @@ class Versions:
                 index.save(aside / INDEX)
                 if tag_rule is not None:
                     write_json(aside / TAGS, tag_rule.to_json())
+                if columns is not None:
+                    columns.write(aside / COLUMNS)
                 manifest = Manifest(
                     format=FORMAT,
                     version=version,
@@ -266,7 +274,8 @@ class Versions:
             index = FaissIndex.load(manifest.recipe, stored, file, params=manifest.params, device=device)
         except (RuntimeError, ValueError) as error:
             raise DamagedIndex(f"index version {version}: {INDEX} cannot be read: {error}") from error
-        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder))
+        columns = folder / COLUMNS if COLUMNS in manifest.files else None
+        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns)
 
     # -- which version serves
 
