@@ -174,6 +174,12 @@ class StorageFailed(CatalensError):
     code = "storage-failed"
 
 
+class DiskFull(StorageFailed):
+    """The disk is full: nothing of this write was stored. Reading goes on; write again when there is room."""
+
+    code = "disk-full"
+
+
 class UnknownClass(CatalensError):
     """No class made from photos has this id or label."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
+
+from indexer.errors import DiskFull, StorageFailed
 
 _CHUNK = 1 << 20
 
@@ -19,6 +23,15 @@ def sha256_file(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def storage_failure(path: Path, error: OSError | sqlite3.Error) -> StorageFailed:
+    """What the system or SQLite says about ``path`` as ``DiskFull`` or ``StorageFailed``, naming the file."""
+    if isinstance(error, OSError):
+        full, reason = error.errno in (errno.ENOSPC, errno.EDQUOT), error.strerror or str(error)
+    else:
+        full, reason = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL, str(error)
+    return (DiskFull if full else StorageFailed)(f"{path}: {reason}")
 
 
 def canonical_json(value: Any) -> bytes:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
 from service import problems, schemas, security
-from service.api import classes, images, indexes, products, questions
+from service.api import batch, classes, images, indexes, products, questions
 from service.api.common import PROBLEM
 from service.engine import Engine
 from service.problems import Invalid, Refused
@@ -85,7 +85,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
     problems.install(app, engine.log)
     _install_request_rules(app, engine, settings)
-    for module in (questions, products, classes, images, indexes):
+    for module in (questions, products, batch, classes, images, indexes):
         app.register_api(module.api)
     _install_health(app, engine)
     _install_documents(app)
@@ -159,6 +159,7 @@ def _install_documents(app: OpenAPI) -> None:
         schemas.TagsAsk,
         schemas.ProductPut,
         schemas.ProductPatch,
+        batch.ProductBatch,
         schemas.ClassPost,
         schemas.Problem,
     ):

@@ -14,7 +14,7 @@ import numpy as np
 
 from indexer import images
 from indexer.catalog.photos import PhotoStore
-from indexer.catalog.records import Product, Written
+from indexer.catalog.records import Delete, Patch, Product, Written
 from indexer.catalog.store import open_catalog
 from indexer.decisions.classify import category_logits, rank_categories
 from indexer.errors import BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
@@ -31,7 +31,7 @@ from service.serving import Serving, Snapshot
 from service.settings import Settings
 from service.strangers import is_stranger
 from service.tagging import Tagging
-from service.writes import Draft, Writer
+from service.writes import Draft, Order, Upsert, Writer
 
 _REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
 _LONGEST = 1000  # products looked at for one answer
@@ -216,19 +216,25 @@ class Engine:
         Acknowledged after the commit. Raises ``BadImage``, ``BadProduct``, ``StaleVersion``; then nothing is changed.
         """
         clock = Clock()
-        return self._written(product_id, self._writer.put(product_id, draft, external_version, clock), clock)
+        return self._written(product_id, self._writer.one(Upsert(product_id, draft, external_version), clock), clock)
 
     def patch(
         self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
     ) -> dict[str, Any]:
         """Change title, category, tags or attributes; photos stay. Raises ``UnknownProduct``, ``BadProduct``."""
         clock = Clock()
-        return self._written(product_id, self._writer.patch(product_id, changes, external_version, clock), clock)
+        return self._written(product_id, self._writer.one(Patch(product_id, changes, external_version), clock), clock)
 
     def delete(self, product_id: str, *, external_version: int | None = None) -> dict[str, Any]:
         """Erase a product with the photos no other product uses. Raises ``UnknownProduct``."""
         clock = Clock()
-        return self._written(product_id, self._writer.delete(product_id, external_version, clock), clock)
+        return self._written(product_id, self._writer.one(Delete(product_id, external_version), clock), clock)
+
+    def batch(self, orders: Sequence[Order]) -> tuple[list[Written | CatalensError], dict[str, Any]]:
+        """What became of each of ``orders``, committed as one and searchable by now, and the answer around them."""
+        clock = Clock()
+        written = self._writer.write(orders, clock)
+        return written, self._answer(self._serving.current, clock)
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:
         """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhoto``."""

@@ -310,9 +310,12 @@ class ProductsAnswer(Answer):
     total: int
 
 
+Outcome = Literal["added", "replaced", "unchanged", "patched", "deleted"]
+
+
 class WriteAnswer(Answer):
     product_id: str
-    outcome: Literal["added", "replaced", "unchanged", "patched", "deleted"]
+    outcome: Outcome
     sequence: int
 
 

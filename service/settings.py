@@ -41,6 +41,7 @@ class Settings:
     threads: int = 40  # of the web server; one more owns the network
     max_batch: int = 8  # photos in one pass of the network
     max_waiting: int = 32  # requests that may wait for the network; the next one gets 503
+    max_batch_items: int = 1000  # writes in one call of products:batch
     poll_s: float = 0.2  # how often other processes' writes and activations are looked for
 
     def __post_init__(self) -> None:
@@ -58,6 +59,7 @@ class Settings:
             ("threads", 1, 256),
             ("max_batch", 1, 256),
             ("max_waiting", 1, 4096),
+            ("max_batch_items", 1, 100_000),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

@@ -28,7 +28,8 @@ from indexer.catalog.records import (
     Written,
 )
 from indexer.catalog.writes import Session, chunks, last_sequence, stored_types
-from indexer.errors import BadHome, Busy, CatalensError, NewerFormat, StorageFailed, UnknownProduct
+from indexer.errors import BadHome, Busy, CatalensError, NewerFormat, UnknownProduct
+from indexer.files import storage_failure
 from indexer.home import Home
 
 FORMAT = 1
@@ -272,6 +273,16 @@ class Catalog:
             rows = connection.execute("SELECT pid, photo_id FROM product_photos ORDER BY pid, position").fetchall()
             return last_sequence(connection), np.array(rows, dtype=np.int64).reshape(-1, 2)
 
+    def photo_ids(self, pids: Iterable[int]) -> dict[int, list[int]]:
+        """pid -> the ids of its photos in order, of those of ``pids`` that exist: one consistent snapshot."""
+        held: dict[int, list[int]] = {}
+        with self._reading() as connection:
+            for part, marks in chunks(list(pids)):
+                query = f"SELECT pid, photo_id FROM product_photos WHERE pid IN ({marks}) ORDER BY pid, position"
+                for pid, photo_id in connection.execute(query, part):
+                    held.setdefault(pid, []).append(photo_id)
+        return held
+
     def photo(self, content_hash: str) -> PhotoRow | None:
         """The stored photo with this hash."""
         return self.photos_by_hash([content_hash]).get(content_hash)
@@ -400,7 +411,7 @@ class Catalog:
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "busy" in str(error):
                 raise Busy(f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s") from error
-            raise StorageFailed(f"{self.path}: {error}") from error
+            raise storage_failure(self.path, error) from error
         except sqlite3.DatabaseError as error:
             raise BadHome(f"{self.path} is damaged or no catalog: {error}") from error
 
