@@ -81,8 +81,6 @@ def _element(value: Any, kind: Kind) -> Element:
         return attr.datetime_seconds(value.strip())
     if kind == "bool":
         return "true" if value else "false"
-    if kind == "list":
-        return list_key(value)
     return str(value)
 
 
@@ -243,17 +241,19 @@ class _Reader:
     def _value(self, value: Any, kind: Kind, where: str) -> Element | None:
         """A value to compare with; None for the id of a product that does not exist, which nothing equals."""
         if kind == "category" and isinstance(value, list) and value and all(isinstance(level, str) for level in value):
-            return SEPARATOR.join(value)
-        if kind in ("category", "tags", "product_id"):
-            if not isinstance(value, str):
-                raise BadFilter(f"{where}: expected text, got {_shown(value)}")
-            return value if kind != "product_id" else self._pid_of(value)
+            value = SEPARATOR.join(value)
+        if isinstance(value, list | dict):
+            raise BadFilter(f"{where}: expected a single value, got {_shown(value)}")
         try:
-            # A list is compared entry by entry, so what it is compared with is an entry.
-            checked = attr.check([value], "list")[0] if kind == "list" else attr.check(value, kind)  # type: ignore[arg-type,index]
+            if kind == "list":  # compared entry by entry, so what it is compared with is an entry
+                attr.check([value], "list")
+                return list_key(value)
+            if kind in ("category", "tags", "product_id"):
+                text = str(attr.check(value, "string"))
+                return text if kind != "product_id" else self._pid_of(text)
+            return _element(attr.check(value, kind), kind)  # type: ignore[arg-type]
         except ValueError as error:
             raise BadFilter(f"{where}: {error}") from None
-        return _element(checked, kind)
 
     def _range(self, name: str, kind: Kind, given: dict[str, Any], where: str) -> Condition:
         if kind not in (*NUMERIC, "list"):
@@ -264,6 +264,8 @@ class _Reader:
         bound: Literal["number", "datetime"] = "datetime" if kind == "datetime" else "number"
         for operator, value in given.items():
             try:
+                if isinstance(value, list | dict):
+                    raise ValueError(f"expected {bound}, got {_shown(value)}")
                 bounds[operator] = float(_element(attr.check(value, bound), bound))
             except ValueError as error:
                 raise BadFilter(f"{where}.{operator}: {error}") from None
@@ -278,5 +280,7 @@ class _Reader:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -43,7 +43,7 @@ class Column:
             for start, stop in self._spans(condition, self.numbers):
                 yield self.places[start:stop]
         elif self.starts is not None:
-            found = self._entries(condition) if condition.wanted is None else self._positions(condition.wanted)
+            found = self._entries(condition) if condition.wanted is None else self.positions(condition.wanted)
             for position in found:
                 yield self.places[self.starts[position] : self.starts[position + 1]]
 
@@ -63,7 +63,7 @@ class Column:
             stop = int(np.searchsorted(numbers, condition.high, side="left" if condition.open_high else "right"))
         yield start, max(start, stop)
 
-    def _positions(self, wanted: Iterable[Element]) -> Sequence[int]:
+    def positions(self, wanted: Iterable[Element]) -> Sequence[int]:
         """Where keys equal to one of ``wanted`` stand."""
         texts = [value for value in wanted if isinstance(value, str)]
         if len(texts) > _FEW:

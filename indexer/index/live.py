@@ -206,7 +206,12 @@ class LiveIndex:
 
     @property
     def columns(self) -> Columns | None:
-        """What filters are answered from for products that did not change since the version; None before it is set."""
+        """What filters are answered from for products that did not change since the version.
+
+        Opened with their first use. None where the version was built without; then set them. Raises ``DamagedIndex``.
+        """
+        if self._columns is None and self.base.columns_file is not None:
+            self.columns = Columns.open(self.base.columns_file, self.products)
         return self._columns
 
     @columns.setter
@@ -223,11 +228,12 @@ class LiveIndex:
 
     def _select(self, where: Filter) -> tuple[Selection, _State]:
         """A selection and a state that hold each other: the log's first entries in both are the same."""
-        with self._selecting:
-            known, columns = self._selections.get(where.key), self._columns
-        state = self._state  # read after the selection, so never older
+        columns = self.columns
         if columns is None:
-            raise BadRequest("the index has no columns to filter by")
+            raise BadRequest(f"index version {self.base.manifest.version} was built without columns to filter by")
+        with self._selecting:
+            known = self._selections.get(where.key)
+        state = self._state  # read after the selection, so never older
         if known is None or known.log is not state.log:
             allowed = self._by_row(columns.select(where))
             known = Selection(allowed, int(np.count_nonzero(allowed)), frozenset(), state.log, 0)
@@ -347,9 +353,7 @@ class LiveIndex:
             pids += [of_rows[kept], new_pids]
             photos += [self._photos[hits.rows[kept]], new_photos]
             scores += [hits.scores[kept] * scale, new_scores * scale]
-        return _by_product(
-            np.concatenate(pids), np.concatenate(photos), np.concatenate(scores), k, excluded, min_score
-        )
+        return _by_product(np.concatenate(pids), np.concatenate(photos), np.concatenate(scores), k, excluded, min_score)
 
     @staticmethod
     def _search_delta(
@@ -375,6 +379,15 @@ class LiveIndex:
             raise UnknownProduct(f"product number {pid} is not in the index")
         rows = self._base_rows(base)
         return self._photos[rows].copy(), self.base.index.vectors(np.arange(rows.start, rows.stop))
+
+    def vector_of(self, pid: int, photo_id: int) -> np.ndarray | None:
+        """The vector float32 [D] of one photo of a product; None where it is not there, or not any more."""
+        try:
+            photo_ids, vectors = self.vectors_of(pid)
+        except UnknownProduct:
+            return None
+        place = np.flatnonzero(photo_ids == photo_id)
+        return vectors[place[0]] if len(place) else None
 
 
 def _with_room(state: _State, added: int) -> _State:

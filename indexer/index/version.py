@@ -162,8 +162,8 @@ class Versions:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
 
         ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
-        ``index`` was built from; ``tag_rule`` and ``columns`` (of the rows' products) go with them. A crash leaves the earlier versions as they were. Raises
-        ``BadVectors``, ``Busy``.
+        ``index`` was built from; ``tag_rule`` and ``columns`` (of the rows' products) go with them. A crash leaves the
+        earlier versions as they were. Raises ``BadVectors``, ``Busy``.
         """
         check_unit(vectors, index.dim)
         if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
