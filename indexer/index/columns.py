@@ -18,6 +18,7 @@ from indexer.errors import DamagedIndex
 FORMAT = b"1"
 _FEW = 32  # values up to which each is looked up by halving; more are looked up together
 # What is kept per product: (column, field, kind). A category has two, its paths and its leaf; facets count paths only.
+_Name = tuple[str, str]
 _PATHS, _LEAF, _TAGS = ("paths", "category"), ("leaf", "category"), ("tags", "tags")
 
 
@@ -108,26 +109,34 @@ class Column:
 class Columns:
     """The columns of the products of one version, whose numbers are ``pids`` (int64 [P], ascending)."""
 
-    def __init__(self, pids: np.ndarray, columns: Mapping[tuple[str, str], Column]) -> None:
+    def __init__(self, pids: np.ndarray, columns: Mapping[_Name, Column], facts: Sequence[Facts] | None = None) -> None:
         self.pids = pids
         self._columns = dict(columns)
+        self._facts = facts
 
     @classmethod
     def build(cls, facts: Iterable[Facts], pids: np.ndarray, types: Mapping[str, str]) -> Columns:
         """From the catalog's products; those not among ``pids`` are passed over. ``types``: of the attributes."""
-        fields: dict[tuple[str, str], Kind] = {_PATHS: "category", _LEAF: "category", _TAGS: "tags"}
-        for name, kind in types.items():
-            fields[kind, name] = kind  # type: ignore[assignment]
-        gathered = {column: _Numbers(kind) if kind in NUMERIC else _Texts(kind) for column, kind in fields.items()}
+        gathered: dict[_Name, _Gatherer] = {name: _Gatherer("category") for name in (_PATHS, _LEAF)}
+        gathered[_TAGS] = _Gatherer("tags")
+        attributes = {name: _Gatherer(kind) for name, kind in types.items()}  # type: ignore[arg-type]
         known = dict(zip(pids.tolist(), range(len(pids)), strict=True))
         for product in facts:
             place = known.get(product.pid)
             if place is None:
                 continue
             for column, gatherer in gathered.items():
-                for element in _column_elements(product, column, gatherer.kind):
-                    gatherer.add(element, place)
+                gatherer.add(_column_elements(product, column, gatherer.kind), place)
+            for name in product.attributes:
+                if name in attributes:
+                    attributes[name].add(elements(product, name, attributes[name].kind), place)
+        gathered |= {(gatherer.kind, name): gatherer for name, gatherer in attributes.items()}
         return cls(pids, {column: gatherer.finish(column[1]) for column, gatherer in gathered.items()})
+
+    @classmethod
+    def over(cls, pids: np.ndarray, facts: Sequence[Facts]) -> Columns:
+        """Of a few products in memory: a column is made when a filter first asks for it, of whatever type it takes."""
+        return cls(pids, {}, facts)
 
     @classmethod
     def open(cls, path: Path, pids: np.ndarray) -> Columns:
@@ -216,10 +225,18 @@ class Columns:
         return ~mask if condition.exists is False else mask
 
     def _of(self, condition: Condition) -> list[Column]:
-        names = {"category": (_PATHS, _LEAF), "tags": (_TAGS,)}.get(
-            condition.kind, ((condition.kind, condition.field),)
-        )
+        own: _Name = (condition.kind, condition.field)
+        names = {"category": (_PATHS, _LEAF), "tags": (_TAGS,)}.get(condition.kind, (own,))
+        for name in names if self._facts is not None else ():
+            if name not in self._columns:
+                self._columns[name] = self._made(name, condition.kind)
         return [self._columns[name] for name in names if name in self._columns]
+
+    def _made(self, name: _Name, kind: Kind) -> Column:
+        gatherer = _Gatherer(kind)
+        for product in self._facts or ():
+            gatherer.add(_column_elements(product, name, kind), int(np.searchsorted(self.pids, product.pid)))
+        return gatherer.finish(name[1])
 
     def facets(self) -> Iterator[Column]:
         """The columns that values are counted of, in order of field: category (by path), tags, attributes."""
@@ -242,7 +259,7 @@ def facet_elements(product: Facts, column: Column) -> tuple[Element, ...]:
     return _column_elements(product, _PATHS if column.kind == "category" else ("", column.field), column.kind)
 
 
-def _column_elements(product: Facts, column: tuple[str, str], kind: Kind) -> tuple[Element, ...]:
+def _column_elements(product: Facts, column: _Name, kind: Kind) -> tuple[Element, ...]:
     if column == _PATHS:
         return category_paths(product.category)
     if column == _LEAF:
@@ -250,48 +267,35 @@ def _column_elements(product: Facts, column: tuple[str, str], kind: Kind) -> tup
     return elements(product, column[1], kind)
 
 
-class _Texts:
-    """Gathers (text, place) pairs of one field."""
+class _Gatherer:
+    """Gathers (value, place) pairs of one field."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self._codes: dict[str, int] = {}
-        self._code_of, self._places = array("i"), array("i")
+        self._codes: dict[str, int] = {}  # of texts, in order of appearance
+        self._values, self._places = array("d" if kind in NUMERIC else "i"), array("i")
 
-    def add(self, element: Element, place: int) -> None:
-        assert isinstance(element, str)
-        self._code_of.append(self._codes.setdefault(element, len(self._codes)))
-        self._places.append(place)
+    def add(self, found: Iterable[Element], place: int) -> None:
+        for element in found:
+            self._values.append(
+                self._codes.setdefault(element, len(self._codes)) if isinstance(element, str) else element
+            )
+            self._places.append(place)
 
     def finish(self, field: str) -> Column:
+        values, places = np.array(self._values), np.array(self._places, dtype=np.int32)
+        if self.kind in NUMERIC:
+            order = np.lexsort((places, values))
+            return Column(field, self.kind, places[order], numbers=values[order].astype(np.float64))
         import pyarrow as pa
 
         keys = sorted(self._codes)
         rank = np.empty(len(keys), dtype=np.int64)
         rank[[self._codes[key] for key in keys]] = np.arange(len(keys))
-        codes = rank[np.array(self._code_of, dtype=np.int64)]
-        # Facts may come in any order; within a key places ascend.
-        order = np.lexsort((np.array(self._places), codes))
-        places = np.array(self._places, dtype=np.int32)[order]
+        codes = rank[values.astype(np.int64)]
+        order = np.lexsort((places, codes))
         starts = _starts(np.bincount(codes, minlength=len(keys)))
-        return Column(field, self.kind, places, pa.array(keys, pa.large_string()), starts)
-
-
-class _Numbers:
-    """Gathers (number, place) pairs of one field."""
-
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self._values, self._places = array("d"), array("i")
-
-    def add(self, element: Element, place: int) -> None:
-        self._values.append(float(element))
-        self._places.append(place)
-
-    def finish(self, field: str) -> Column:
-        values = np.array(self._values, dtype=np.float64)
-        order = np.argsort(values, kind="stable")
-        return Column(field, self.kind, np.array(self._places, dtype=np.int32)[order], numbers=values[order])
+        return Column(field, self.kind, places[order], pa.array(keys, pa.large_string()), starts)
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from indexer.catalog.filters import Facts, Filter
 from indexer.errors import BadRequest, BadVectors, UnknownProduct
 from indexer.index.base import Hits, SearchParams, check_unit, rescore
 from indexer.index.columns import Columns
+from indexer.index.overlay import ChangeLog
 from indexer.index.version import IndexVersion
 
 _ROOM = 256  # rows a new delta buffer has room for; it doubles
@@ -50,7 +51,7 @@ class _State:
     living: int  # rows of the delta that did not
     places: dict[int, tuple[int, int]]  # pid -> its rows in the delta
     products: int
-    log: list[tuple[int, Facts | None]]  # what products written since the version are now; the last entry counts
+    log: ChangeLog
     logged: int
 
 
@@ -60,8 +61,8 @@ class Selection:
 
     allowed: np.ndarray  # bool [N], rows of the base
     count: int  # of them
-    newer: frozenset[int]  # pids of the log that match
-    log: list[tuple[int, Facts | None]]
+    newer: np.ndarray  # int64, ascending: pids of the log that match
+    log: ChangeLog
     logged: int
 
 
@@ -80,6 +81,7 @@ class LiveIndex:
         first = np.flatnonzero(np.diff(self._pids, prepend=np.int64(-1)))
         self.products = np.ascontiguousarray(self._pids[first])  # int64 [P], ascending
         self._starts = np.append(first, len(self._pids)).astype(np.int64)
+        self._counts = np.diff(self._starts)  # rows of each product
         self._photos_per_product = len(self._pids) / max(len(first), 1)
         self._died = np.full(len(first), _ALIVE, dtype=np.int64)  # by product: all its rows die together
         self._writing = threading.Lock()
@@ -97,7 +99,7 @@ class LiveIndex:
             living=0,
             places={},
             products=len(first),
-            log=[],
+            log=ChangeLog(),
             logged=0,
         )
 
@@ -120,12 +122,24 @@ class LiveIndex:
         place = int(np.searchsorted(self.products, pid))
         return place if place < len(self.products) and self.products[place] == pid else None
 
+    def _base_places(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The places of products among those of the base, and which of ``pids`` are there at all (bool)."""
+        places = np.searchsorted(self.products, pids)
+        inside = places < len(self.products)
+        inside[inside] = self.products[places[inside]] == pids[inside]
+        return places, inside
+
+    def _rows_of(self, places: np.ndarray) -> np.ndarray:
+        """The rows of the base of the products at these places, in their order."""
+        counts = self._counts[places]
+        return np.repeat(self._starts[places] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+
     def _base_rows(self, place: int) -> slice:
         return slice(int(self._starts[place]), int(self._starts[place + 1]))
 
     def _by_row(self, mask: np.ndarray) -> np.ndarray:
         """A mask of the base's products [P] as one of its rows [N]."""
-        return mask if len(mask) == len(self._pids) else np.repeat(mask, np.diff(self._starts))
+        return mask if len(mask) == len(self._pids) else np.repeat(mask, self._counts)
 
     def apply(
         self,
@@ -198,7 +212,7 @@ class LiveIndex:
             state, sequence=sequence, tick=tick, used=at, living=living, products=products, logged=len(state.log)
         )
         if state.logged > _ROOM and state.logged > 2 * len(self._now):
-            log = list(self._now.items())
+            log = ChangeLog(self._now.items())
             state = replace(state, log=log, logged=len(log))
         return _compacted(state) if at > _ROOM and 2 * living < at else state
 
@@ -236,7 +250,7 @@ class LiveIndex:
         state = self._state  # read after the selection, so never older
         if known is None or known.log is not state.log:
             allowed = self._by_row(columns.select(where))
-            known = Selection(allowed, int(np.count_nonzero(allowed)), frozenset(), state.log, 0)
+            known = Selection(allowed, int(np.count_nonzero(allowed)), np.empty(0, np.int64), state.log, 0)
         if known.logged < state.logged:
             known = self._followed(known, state, where)
         with self._selecting:
@@ -249,14 +263,13 @@ class LiveIndex:
 
     def _followed(self, known: Selection, state: _State, where: Filter) -> Selection:
         """``known`` brought up to ``state``: each product written since is judged by what it is now."""
-        allowed, newer = known.allowed.copy(), set(known.newer)
-        for pid, facts in dict(state.log[known.logged : state.logged]).items():
-            passes = facts is not None and where.holds(facts)
-            (newer.add if passes else newer.discard)(pid)
-            base = self._base_place(pid)
-            if base is not None:
-                allowed[self._base_rows(base)] = passes and bool(self._died[base] > state.tick)
-        return Selection(allowed, int(np.count_nonzero(allowed)), frozenset(newer), state.log, state.logged)
+        pids, passes = state.log.judge(where, known.logged, state.logged)
+        places, found = self._base_places(pids)
+        allowed = known.allowed.copy()
+        living = self._died[places[found]] > state.tick
+        allowed[self._rows_of(places[found])] = np.repeat(passes[found] & living, self._counts[places[found]])
+        newer = np.union1d(np.setdiff1d(known.newer, pids, assume_unique=True), pids[passes])
+        return Selection(allowed, int(np.count_nonzero(allowed)), newer, state.log, state.logged)
 
     def tally(self, where: Filter) -> tuple[np.ndarray, list[Facts]]:
         """What facets count: bool [P], the unchanged products of the base that pass, and all that changed and pass.
@@ -265,15 +278,15 @@ class LiveIndex:
         """
         chosen, state = self._select(where)
         mask = chosen.allowed[self._starts[:-1]]  # a copy
-        changed: list[Facts] = []
-        for pid, facts in dict(state.log[: state.logged]).items():
-            base = self._base_place(pid)
-            findable = pid in state.places or (base is not None and self._died[base] > state.tick)
-            if base is not None:
-                mask[base] = False
-            if facts is not None and findable and pid in chosen.newer:
-                changed.append(facts)
+        latest = state.log.latest(state.logged)
+        places, found = self._base_places(np.fromiter(latest, np.int64, len(latest)))
+        mask[places[found]] = False
+        changed = [facts for pid in chosen.newer.tolist() if (facts := latest[pid]) and self._findable(pid, state)]
         return mask, changed
+
+    def _findable(self, pid: int, state: _State) -> bool:
+        base = self._base_place(pid)
+        return pid in state.places or (base is not None and bool(self._died[base] > state.tick))
 
     # -- searching
 
@@ -362,7 +375,7 @@ class LiveIndex:
         """Every living row of the delta that passes, with its score, for each query: (pids, photo ids, scores)."""
         passing = state.died[: state.used] > state.tick
         if chosen is not None:
-            passing &= np.isin(state.table[: state.used, 0], np.fromiter(chosen.newer, np.int64, len(chosen.newer)))
+            passing &= np.isin(state.table[: state.used, 0], chosen.newer)
         table = state.table[: state.used][passing]
         stored = state.vectors[: state.used]
         return [(table[:, 0], table[:, 1], rescore(query, stored)[passing]) for query in queries]

@@ -25,6 +25,7 @@ BENCHMARKS = {
     "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
     "tags": "suggested tags against known ones, and what each part of the rule is worth",
     "ablation": "what each part of the recipes is worth, on validation photos",
+    "filter": "filtered search at five selectivities and weights over blocks, against the exact oracle",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
 }
 

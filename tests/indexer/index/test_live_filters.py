@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -136,6 +137,7 @@ patches = st.tuples(st.just("patch"), numbers, st.sampled_from([{"price": 2}, {"
 deletes = st.tuples(st.just("delete"), numbers)
 
 
+@patch("indexer.index.overlay._SEGMENT", 3)  # so that a few writes are judged by columns
 @settings(max_examples=60, deadline=None)
 @given(
     first=st.lists(puts, max_size=6),
