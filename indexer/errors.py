@@ -168,6 +168,18 @@ class BadRequest(CatalensError):
     code = "bad-request"
 
 
+class BadFilter(BadRequest):
+    """A filter on an unknown field, with a value of the wrong type or not understood; the place in it is named."""
+
+    code = "bad-filter"
+
+
+class CursorGone(CatalensError):
+    """The next page was asked for, but the index version that gave the page before no longer serves: begin again."""
+
+    code = "cursor-gone"
+
+
 class TrainingFailed(CatalensError):
     """Training cannot start or go on (no labels, one class, loss not finite)."""
 

@@ -35,6 +35,7 @@ STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.OutdatedVersion, 409),
     (errors.CatalogMismatch, 409),
     (errors.NewerFormat, 409),
+    (errors.CursorGone, 410),
     (errors.NoIndex, 503),
     (errors.Busy, 503),
     (errors.ReadOnly, 503),

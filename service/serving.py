@@ -227,7 +227,10 @@ class Serving:
         if sequence is not None:
             stops = [first[pid] - 1 if first and pid in first else reached for pid in pending]
             reached = max(reached, min([sequence, *stops]))
-        snapshot.live.apply(sequence=reached, upserts=upserts, deletes=[pid for pid in pids if pid not in held])
+        # Read last: what filters see of a product is at least as new as its photos.
+        facts = self._catalog.facts({*pids, *(first or ())})
+        deletes = [pid for pid in pids if pid not in held]
+        snapshot.live.apply(sequence=reached, upserts=upserts, deletes=deletes, facts=facts)
         return pending
 
     def _decode(self, snapshot: Snapshot, row: PhotoRow) -> images.Photo:

@@ -163,7 +163,9 @@ class Writer:
     # -- the commit
 
     def _commit(self, writes: Sequence[Write], shots: _Shots) -> list[Written | CatalensError]:
-        added = dict.fromkeys(photo.content_hash for write in writes if isinstance(write, Put) for photo in write.photos)
+        added = dict.fromkeys(
+            photo.content_hash for write in writes if isinstance(write, Put) for photo in write.photos
+        )
         try:
             for content_hash in added:
                 self._photos.add(shots.data[content_hash], shots.facts[content_hash])

@@ -18,6 +18,7 @@ from service.schemas import Ask, ClassPost, ImageRef, PhotoRef, ProductPatch, Pr
 from service.writes import Draft
 
 Model = TypeVar("Model", bound=BaseModel)
+_PLAIN = ("product_id", "cursor", "collapse")  # form fields that are texts as they stand; all others are JSON text
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 
@@ -167,14 +168,14 @@ def _only_files(request: Request, name: str) -> None:
 
 
 def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
-    """Form texts as values: product ids as they stand, everything else as JSON."""
+    """Form texts as values: texts as they stand, everything else as JSON."""
     fields: dict[str, Any] = {}
     for name in request.form:
         values = request.form.getlist(name)
         if len(values) > 1:
             raise Invalid([{"field": name, "message": f"given {len(values)} times (send a list as JSON text)"}])
         fields[name] = values[0]
-        if name != "product_id" and name in model.model_fields:
+        if name not in _PLAIN and name in model.model_fields:
             try:
                 fields[name] = json.loads(values[0])
             except (ValueError, RecursionError):

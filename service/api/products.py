@@ -44,9 +44,7 @@ def get_product(path: ProductPath) -> dict[str, Any]:
 def put_product(path: ProductPath) -> dict[str, Any]:
     """Add or replace a product; idempotent. It is found by the next question."""
     product, photos = read_product(request)
-    return answer(
-        engine().put(path.product_id, draft_of(product, photos), external_version=product.external_version)
-    )
+    return answer(engine().put(path.product_id, draft_of(product, photos), external_version=product.external_version))
 
 
 @api.patch(
