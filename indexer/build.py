@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 
 from indexer import images
+from indexer.catalog.filters import facts_of
 from indexer.catalog.history import History
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import PhotoRow
@@ -23,6 +24,7 @@ from indexer.errors import BadRequest
 from indexer.estimates import Estimate, Peak, Rates, estimate, try_build
 from indexer.home import Home
 from indexer.images import Photo
+from indexer.index.columns import Columns
 from indexer.index.tuning import Tuned, build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
@@ -284,6 +286,8 @@ def publish_rows(
     hear("tags", 1, 1)
     clock.next("tags")
     hear("publish", 0, 1)
+    # Read now, not with the rows: a product that changed since `last_sequence` is judged by the log anyway.
+    columns = Columns.build(map(facts_of, catalog.iterate()), np.unique(rows[:, 0]), catalog.types())
     stamp = History(catalog).stamp(last_sequence)
     version = Versions(home).publish(
         index=tuned.index,
@@ -296,6 +300,7 @@ def publish_rows(
         params=tuned.params,
         recall=tuned.recall,
         tag_rule=tag_rule,
+        columns=columns,
         source={"stamp": stamp, "erased_through": last_sequence, **source},
     )
     hear("publish", 1, 1)

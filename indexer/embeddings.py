@@ -14,6 +14,7 @@ import numpy as np
 
 from indexer.databases import connect, is_read_only
 from indexer.errors import BadVectors, Busy, CatalensError, NewerFormat, StorageFailed
+from indexer.files import storage_failure
 from indexer.index.base import check_unit
 
 FORMAT = 1
@@ -41,7 +42,7 @@ def _names_the_file(method: Method) -> Method:
         try:
             return method(self, *args, **options)
         except sqlite3.OperationalError as error:
-            raise StorageFailed(f"{self.path}: {error}") from error
+            raise storage_failure(self.path, error) from error
         except sqlite3.DatabaseError as error:
             raise StorageFailed(
                 f"{self.path} is damaged: {error}; delete it and build the index again (embeddings are re-created)"

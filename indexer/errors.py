@@ -168,6 +168,18 @@ class BadRequest(CatalensError):
     code = "bad-request"
 
 
+class BadFilter(BadRequest):
+    """A filter on an unknown field, with a value of the wrong type or not understood; the place in it is named."""
+
+    code = "bad-filter"
+
+
+class CursorGone(CatalensError):
+    """The next page was asked for, but the index version that gave the page before no longer serves: begin again."""
+
+    code = "cursor-gone"
+
+
 class TrainingFailed(CatalensError):
     """Training cannot start or go on (no labels, one class, loss not finite)."""
 
@@ -184,6 +196,12 @@ class StorageFailed(CatalensError):
     """The disk is full, read-only or failing; nothing was acknowledged that is not stored."""
 
     code = "storage-failed"
+
+
+class DiskFull(StorageFailed):
+    """The disk is full: nothing of this write was stored. Reading goes on; write again when there is room."""
+
+    code = "disk-full"
 
 
 class UnknownClass(CatalensError):

@@ -43,6 +43,8 @@ class Settings:
     max_waiting: int = 32  # requests that may wait for the network; the next one gets 503
     other_versions: int = 2  # index versions kept open beside the serving one, for requests that name them
     erase_within_s: float = 86_400.0  # how long a deleted product may still lie in files before they are rewritten
+    max_batch_items: int = 1000  # writes in one call of products:batch
+    max_delta: int = 5000  # photos searched beside the version before they are folded into a new one; 0: never
     poll_s: float = 0.2  # how often other processes' writes and activations are looked for
 
     def __post_init__(self) -> None:
@@ -61,6 +63,8 @@ class Settings:
             ("max_batch", 1, 256),
             ("max_waiting", 1, 4096),
             ("other_versions", 1, 64),
+            ("max_batch_items", 1, 100_000),
+            ("max_delta", 0, 10**9),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

@@ -29,6 +29,7 @@ COMMANDS = {
     "serve": "serve",
     "classify": "ask",
     "similar": "ask",
+    "facets": "ask",
     "tags": "ask",
     "explain": "explain",
     "bench": "measure",

@@ -89,6 +89,8 @@ class Written:
     pid: int
     outcome: Literal["added", "replaced", "unchanged", "patched", "deleted"]
     orphaned: tuple[str, ...] = ()
+    orphaned_ids: tuple[int, ...] = ()  # the photo ids they had, never given again
+    photos_changed: bool = False  # whether the index is concerned
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from indexer.catalog import attributes as attr
 from indexer.catalog import history
 from indexer.catalog.attributes import AttributeType
+from indexer.catalog.filters import Facts
 from indexer.catalog.records import (
     Change,
     Delete,
@@ -30,7 +31,8 @@ from indexer.catalog.records import (
 )
 from indexer.catalog.writes import Session, chunks, last_sequence, stored_types
 from indexer.databases import connect
-from indexer.errors import BadHome, Busy, CatalensError, NewerFormat, ReadOnly, StorageFailed, UnknownProduct
+from indexer.errors import BadHome, Busy, CatalensError, NewerFormat, UnknownProduct
+from indexer.files import storage_failure
 from indexer.home import Home
 
 FORMAT = 1
@@ -290,6 +292,31 @@ class Catalog:
             rows = connection.execute("SELECT pid, photo_id FROM product_photos ORDER BY pid, position").fetchall()
             return last_sequence(connection), np.array(rows, dtype=np.int64).reshape(-1, 2)
 
+    def photo_ids(self, pids: Iterable[int]) -> dict[int, list[int]]:
+        """pid -> the ids of its photos in order, of those of ``pids`` that exist: one consistent snapshot."""
+        held: dict[int, list[int]] = {}
+        with self._reading() as connection:
+            for part, marks in chunks(list(pids)):
+                query = f"SELECT pid, photo_id FROM product_photos WHERE pid IN ({marks}) ORDER BY pid, position"
+                for pid, photo_id in connection.execute(query, part):
+                    held.setdefault(pid, []).append(photo_id)
+        return held
+
+    def facts(self, pids: Iterable[int]) -> dict[int, Facts]:
+        """What filters ask of those of ``pids`` that exist: one snapshot, quicker than whole products."""
+        found: dict[int, Facts] = {}
+        with self._reading() as connection:
+            for part, marks in chunks(list(pids)):
+                tags: dict[int, dict[str, None]] = {}
+                query = f"SELECT pid, tag FROM tags WHERE pid IN ({marks}) ORDER BY pid, position"
+                for pid, tag in connection.execute(query, part):
+                    tags.setdefault(pid, {})[tag] = None
+                query = f"SELECT pid, category, attributes FROM products WHERE pid IN ({marks})"
+                for pid, category, attributes in connection.execute(query, part):
+                    path = None if category is None else tuple(json.loads(category))
+                    found[pid] = Facts(pid, path, tuple(tags.get(pid, ())), json.loads(attributes))
+        return found
+
     def photo(self, content_hash: str) -> PhotoRow | None:
         """The stored photo with this hash."""
         return self.photos_by_hash([content_hash]).get(content_hash)
@@ -414,11 +441,9 @@ class Catalog:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if "readonly" in str(error):
-                raise ReadOnly(f"{self.path} is read-only: nothing can be written to this home") from error
             if "locked" in str(error) or "busy" in str(error):
                 raise Busy(f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s") from error
-            raise StorageFailed(f"{self.path}: {error}") from error
+            raise storage_failure(self.path, error) from error
         except sqlite3.DatabaseError as error:
             raise BadHome(f"{self.path} is damaged or no catalog: {error}") from error
 

@@ -27,12 +27,14 @@ from indexer.errors import (
 from indexer.files import publish_folder, remove_folder, sha256_file, write_atomic, write_json
 from indexer.home import Active, Home
 from indexer.index.base import VectorIndex, check_unit
+from indexer.index.columns import Columns
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.manifest import FORMAT, MANIFEST, Manifest, read_manifest, version_number
 from indexer.model.tag_rule import TagRule
 
 VECTORS, ROWS, INDEX, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "VERIFIED"
 TAGS = "tags.json"  # how tags are told in this catalog; versions of catalogs without tags, and old ones, have none
+COLUMNS = "columns.arrow"  # what filters ask; of versions that have none it is read from the catalog
 _CHUNK = 65536
 _KEPT_ACTIVATIONS = 8
 Names = list[str]
@@ -50,6 +52,7 @@ class IndexVersion:
     rows: np.ndarray  # int64 [N, 2] (pid, photo_id), sorted by pid, memory-mapped
     stored: np.ndarray  # float16 [N, D], memory-mapped
     tag_rule: TagRule | None = None  # None: the model's own holds
+    columns_file: Path | None = None  # for `Columns.open`; None: built before there were any
 
 
 class Versions:
@@ -116,18 +119,22 @@ class Versions:
         recall: dict[str, Any] | None = None,
         tag_rule: TagRule | None = None,
         source: dict[str, Any] | None = None,
+        columns: Columns | None = None,
     ) -> str:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
 
         ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
-        ``index`` was built from; ``tag_rule`` goes with them, ``source`` as in the manifest. A crash leaves the earlier
-        versions as they were. Raises ``BadVectors``, ``Busy``, ``StorageFailed`` naming the file.
+        ``index`` was built from; ``tag_rule`` and ``columns`` (of the rows' products) go with them, ``source`` as in
+        the manifest. A crash leaves the earlier versions as they were. Raises ``BadVectors``, ``Busy``,
+        ``StorageFailed`` naming the file.
         """
         check_unit(vectors, index.dim)
         if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
             raise BadVectors(f"{len(vectors)} vectors, a row table {list(rows.shape)}, an index of {len(index)}")
         if np.any(np.diff(rows[:, 0]) < 0):
             raise BadVectors("the row table must be sorted by pid")
+        if columns is not None and not np.array_equal(columns.pids, np.unique(rows[:, 0])):
+            raise BadVectors("the columns are not those of the row table's products")
         self.folder.mkdir(exist_ok=True)
         with self.home.lock("publish", wait_s=60.0):
             self._clear_leftovers()
@@ -143,6 +150,8 @@ class Versions:
                     raise StorageFailed(f"{aside / INDEX} cannot be written: {error}") from error
                 if tag_rule is not None:
                     write_json(aside / TAGS, tag_rule.to_json())
+                if columns is not None:
+                    columns.write(aside / COLUMNS)
                 manifest = Manifest(
                     format=FORMAT,
                     version=version,
@@ -232,7 +241,8 @@ class Versions:
             index = FaissIndex.load(manifest.recipe, stored, file, params=manifest.params, device=device)
         except (RuntimeError, ValueError) as error:
             raise DamagedIndex(f"index version {version}: {INDEX} cannot be read: {error}") from error
-        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder))
+        columns = folder / COLUMNS if COLUMNS in manifest.files else None
+        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns)
 
     # -- which version serves
 
@@ -266,20 +276,29 @@ class Versions:
         past = self._past()
         return past[-2] if len(past) > 1 else None
 
-    def activate(self, version: str, *, model_embedding_id: Callable[[str], str] | None = None) -> Active:
+    def activate(
+        self,
+        version: str,
+        *,
+        instead_of: str | None = None,
+        model_embedding_id: Callable[[str], str] | None = None,
+    ) -> Active:
         """Make ``version`` and the model it was built for the active pair, in one rename.
 
         Where that model's decision layer was changed since, its latest revision is taken: classes that were added stay.
-        Verified in full first. ``model_embedding_id`` looks up a registered model's embedding id by model version
-        (default: the home's registry). Raises ``DamagedIndex``, ``UnknownVersion``, ``UnknownModel``, and
+        Verified in full first. ``instead_of``: the index version whose place in the history this one takes, since it is
+        the same state in another form; where another is active by now, it is ``Busy``. ``model_embedding_id`` looks up
+        a registered model's embedding id by model version (default: the home's registry). Raises ``DamagedIndex``, ``UnknownVersion``, ``UnknownModel``, and
         ``IndexMismatch`` naming both ids; then what was active stays so.
         """
         with self.home.lock("activate", wait_s=60.0):
             manifest = self.verify(version)
             past = self._past()
+            if instead_of is not None and (not past or past[-1].index_version != instead_of):
+                raise Busy(f"another index was activated in {self.home.path} instead of {instead_of} meanwhile")
             pair = self.pair_of(manifest)
             self._check_pair(pair, manifest, model_embedding_id)
-            again = bool(past) and past[-1].index_version == version
+            again = bool(past) and past[-1].index_version in (version, instead_of)
             self._flip(pair, past[:-1] if again else past)
         return pair
 

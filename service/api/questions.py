@@ -9,14 +9,16 @@ from flask_openapi import APIBlueprint
 
 from indexer.errors import BadRequest
 from service.api.common import SECURITY, answer, body, engine, failures
+from service.api.inputs import Model, check, read_ask
 from service.api.inputs import _bytes_of as bytes_of
-from service.api.inputs import check, read_ask
 from service.engine import Source
 from service.schemas import (
     ClassifyAnswer,
     ClassifyAsk,
     ExplainAnswer,
     ExplainAsk,
+    FacetsAnswer,
+    FacetsQuery,
     ProductPath,
     SearchAnswer,
     SearchAsk,
@@ -48,21 +50,21 @@ def classify() -> dict[str, Any]:
     "/search",
     operation_id="search",
     request_body=body(SearchAsk, files="image"),
-    responses={200: SearchAnswer, **failures(400, 404, 413, 415, 503)},
+    responses={200: SearchAnswer, **failures(400, 404, 410, 413, 415, 503)},
 )
 def search() -> dict[str, Any]:
-    """Products that look like a photo, a stored product, or both; one entry per product with its best photo."""
+    """Products that look like a photo, a stored product, or both; one entry per product with its best photo.
+
+    Always min(k, matches) results, counted after `filter`, `min_score` and `collapse`. `next_cursor` asks for the next
+    page; 410 `cursor-gone` where the index version that gave it no longer serves.
+    """
     ask, source = read_ask(request, SearchAsk)
-    return answer(
-        engine().search(
-            source,
-            k=ask.k,
-            exclude=ask.exclude,
-            min_score=ask.min_score,
-            min_sequence=ask.min_sequence,
-            version=ask.version,
-        )
-    )
+    return answer(engine().search(source, **_wanted(ask)))
+
+
+def _wanted(ask: SearchAsk | SimilarQuery) -> dict[str, Any]:
+    """The parameters of ``Engine.search`` but what it is about."""
+    return {name: getattr(ask, name) for name in SimilarQuery.model_fields}
 
 
 @api.post(
@@ -105,29 +107,36 @@ def explain() -> dict[str, Any]:
 @api.get(
     "/products/<product:product_id>/similar",
     operation_id="similar",
-    responses={200: SearchAnswer, **failures(404, 503)},
+    responses={200: SearchAnswer, **failures(404, 410, 503)},
 )
 def similar(path: ProductPath) -> dict[str, Any]:
     """Products that look like a stored one, itself left out.
 
-    Query: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `min_sequence`, `version`.
+    Query: as in the body of a search: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `filter`, `weights`,
+    `mix` (objects as JSON text), `collapse`, `cursor`, `min_sequence`, `version`.
     """
+    query = _query(SimilarQuery, repeatable="exclude")
+    return answer(engine().similar(path.product_id, **_wanted(query)))
+
+
+@api.get("/facets", operation_id="facets", responses={200: FacetsAnswer, **failures(503)})
+def facets() -> dict[str, Any]:
+    """How many products have which value: of each field the commonest values, of numbers and datetimes min and max.
+
+    Query: `filter` (JSON text, as in a search) counts only products that pass it; `fields` (repeatable) only these
+    fields; `limit` (20; 1 to 1000) values of each; `min_sequence`.
+    """
+    query = _query(FacetsQuery, repeatable="fields")
+    return answer(
+        engine().facets(filter=query.filter, fields=query.fields, limit=query.limit, min_sequence=query.min_sequence)
+    )
+
+
+def _query(model: type[Model], *, repeatable: str) -> Model:
     # Read here: the document's query model cannot take repeated fields and refuse unknown ones at once.
     refuse_later(request.args)
-    given: dict[str, Any] = {name: request.args[name] for name in request.args}
-    for name in given:
-        if name != "exclude" and len(request.args.getlist(name)) > 1:
-            given[name] = request.args.getlist(name)
-    if "exclude" in given:
-        given["exclude"] = request.args.getlist("exclude")
-    query = check(SimilarQuery, given)
-    return answer(
-        engine().similar(
-            path.product_id,
-            k=query.k,
-            exclude=query.exclude,
-            min_score=query.min_score,
-            min_sequence=query.min_sequence,
-            version=query.version,
-        )
-    )
+    given: dict[str, Any] = {}
+    for name in request.args:
+        values = request.args.getlist(name)
+        given[name] = values if name == repeatable or len(values) > 1 else values[0]
+    return check(model, given)
