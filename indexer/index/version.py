@@ -288,8 +288,8 @@ class Versions:
         Where that model's decision layer was changed since, its latest revision is taken: classes that were added stay.
         Verified in full first. ``instead_of``: the index version whose place in the history this one takes, since it is
         the same state in another form; where another is active by now, it is ``Busy``. ``model_embedding_id`` looks up
-        a registered model's embedding id by model version (default: the home's registry). Raises ``DamagedIndex``, ``UnknownVersion``, ``UnknownModel``, and
-        ``IndexMismatch`` naming both ids; then what was active stays so.
+        a registered model's embedding id by model version (default: the home's registry). Raises ``DamagedIndex``,
+        ``UnknownVersion``, ``UnknownModel``, and ``IndexMismatch`` naming both ids; then what was active stays so.
         """
         with self.home.lock("activate", wait_s=60.0):
             manifest = self.verify(version)
