@@ -38,6 +38,7 @@ from indexer.home import Home
 
 _BUSY_MS = 30_000
 _PORTION = 900
+_PAGE = 4096  # bytes; SQLite's pages
 
 _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, photo_id"
 
@@ -51,11 +52,12 @@ def open_catalog(home: Home) -> Catalog:
 
 
 def _is_made(path: Path) -> bool:
-    """Whether there is a file with content; a process killed while it made one leaves an empty file or page."""
+    """Whether there is a file with content; a process killed while it made one leaves an empty file or page.
+
+    Never by reading the file: closing it would let go of the locks that SQLite holds in this process.
+    """
     try:
-        with path.open("rb") as stream:
-            header = stream.read(100)
-        return path.stat().st_size > 4096 or any(header[60:64] + header[68:72])  # user_version, application_id
+        return path.stat().st_size > _PAGE
     except FileNotFoundError:
         return False
 
