@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup
+.PHONY: demo test test-quick check setup prove-kill
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -28,6 +28,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# SIGKILL at random moments of builds, erasures and transfers; make prove-kill KILLS=100 takes some minutes.
+KILLS ?= 20
+prove-kill: $(READY)
+	CATALENS_KILLS=$(KILLS) $(BIN)/python -m pytest tests/contracts/test_kills.py
 
 setup: $(READY)
 

@@ -133,6 +133,7 @@ class Load:
 
     truth: Truth
     port: int
+    pause_s: float = 0.0  # between a client's questions
     latencies_ms: list[float] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[float, float, str]] = field(default_factory=list)  # began, ended (monotonic), why
@@ -159,6 +160,7 @@ class Load:
         while not self._stop.is_set():
             asked, upload = names[int(rng.integers(len(names)))], turn % 5 == 4
             turn += 1
+            time.sleep(self.pause_s)
             began = time.monotonic()
             try:
                 if upload:
@@ -240,37 +242,50 @@ def _swaps(home: Home) -> Row:
 
 
 def _model_change(home: Home) -> Row:
-    """A new model embeds and builds beside the live one; server and builder are killed midway and started again."""
+    """A new model embeds and builds beside the live one; server and builder are killed midway and started again.
+
+    Clients pause between questions, so that the build has something left of the processor.
+    """
     bundle = pretrained(home, MODELS[1])
     truth, port = Truth(home), _free_port()
-    load, failed_starts = Load(truth, port), 0
+    load, failed_starts = Load(truth, port, pause_s=0.2), 0
     build = ("index", "build", "--model", bundle.model_version, "--activate", "--json")
-    server = _process(home, "serve", "--port", str(port))
-    _wait_until_ready(server, port)
-    with load.running(knob("CLIENTS", 16)):
-        builder = _process(home, *build)
-        _wait_for_embeddings(home, bundle.embedding_id, len(truth.ids) // 4, builder)
-        killed = time.monotonic()
-        for process in (builder, server):
-            process.kill()
+    started = []
+
+    def start(*words: str, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(_process(home, *words, **options))
+        return started[-1]
+
+    serve = ("serve", "--port", str(port))
+    try:
+        server = start(*serve)
+        _wait_until_ready(server, port)
+        with load.running(knob("CLIENTS", 16)):
+            builder = start(*build)
+            _wait_for_embeddings(home, bundle.embedding_id, len(truth.ids) // 4, builder)
+            killed = time.monotonic()
+            for process in (builder, server):
+                process.kill()
+                process.wait()
+            try:
+                _wait_until_ready(start(*serve), port)
+            except CatalensError as error:
+                failed_starts += 1
+                say(str(error))
+            ready = time.monotonic()
+            builder = start(*build, stdout=subprocess.PIPE)
+            report = json.loads(builder.communicate()[0] or b"{}")
+            if builder.returncode:
+                raise CatalensError(f"the build failed; see {home.path.parent / 'bench-swap.log'}")
+            until = time.monotonic() + 30
+            while not load.versions[report["version"]] and time.monotonic() < until:
+                time.sleep(0.1)
+            time.sleep(2)
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
             process.wait()
-        server = _process(home, "serve", "--port", str(port))
-        try:
-            _wait_until_ready(server, port)
-        except CatalensError as error:
-            failed_starts += 1
-            say(str(error))
-        ready = time.monotonic()
-        builder = _process(home, *build, stdout=subprocess.PIPE)
-        report = json.loads(builder.communicate()[0] or b"{}")
-        if builder.returncode:
-            raise CatalensError(f"the build failed; see {home.path.parent / 'bench-swap.log'}")
-        until = time.monotonic() + 30
-        while not load.versions[report["version"]] and time.monotonic() < until:
-            time.sleep(0.1)
-        time.sleep(2)
-    server.terminate()
-    server.wait(30)
     return {
         "clients": knob("CLIENTS", 16),
         "failed_starts": failed_starts,
