@@ -431,4 +431,4 @@ def _write_vectors(path: Path, vectors: np.ndarray) -> None:
     with path.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(vectors), _CHUNK):
-            stream.write(np.ascontiguousarray(vectors[start : start + _CHUNK], dtype=np.float16))
+            stream.write(np.asarray(vectors[start : start + _CHUNK], dtype=np.float16).tobytes())
