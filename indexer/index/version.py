@@ -124,9 +124,9 @@ class Versions:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
 
         ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
-        ``index`` was built from; ``tag_rule`` and ``columns`` (of the rows' products) go with them, ``source`` as in the
-        manifest. A crash leaves the earlier versions as they were. Raises ``BadVectors``, ``Busy``, ``StorageFailed``
-        naming the file.
+        ``index`` was built from; ``tag_rule`` and ``columns`` (of the rows' products) go with them, ``source`` as in
+        the manifest. A crash leaves the earlier versions as they were. Raises ``BadVectors``, ``Busy``,
+        ``StorageFailed`` naming the file.
         """
         check_unit(vectors, index.dim)
         if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
@@ -287,9 +287,9 @@ class Versions:
 
         Where that model's decision layer was changed since, its latest revision is taken: classes that were added stay.
         Verified in full first. ``instead_of``: the index version whose place in the history this one takes, since it is
-        the same state in another form; where another is active by now, it is ``Busy``. ``model_embedding_id`` looks up a registered model's embedding id by model version
-        (default: the home's registry). Raises ``DamagedIndex``, ``UnknownVersion``, ``UnknownModel``, and
-        ``IndexMismatch`` naming both ids; then what was active stays so.
+        the same state in another form; where another is active by now, it is ``Busy``. ``model_embedding_id`` looks up
+        a registered model's embedding id by model version (default: the home's registry). Raises ``DamagedIndex``,
+        ``UnknownVersion``, ``UnknownModel``, and ``IndexMismatch`` naming both ids; then what was active stays so.
         """
         with self.home.lock("activate", wait_s=60.0):
             manifest = self.verify(version)

@@ -203,7 +203,9 @@ def test_a_batch_that_cannot_be_read(
 ) -> None:
     """Too many items, too many bytes or no batch at all: refused as a whole, before anything is written."""
     web = open_web(max_batch_items=10, max_body_bytes=4000)
-    response = web.post("/v1/products:batch", input_stream=io.BytesIO(body), content_length=len(body), content_type=kind)
+    response = web.post(
+        "/v1/products:batch", input_stream=io.BytesIO(body), content_length=len(body), content_type=kind
+    )
     assert_problem(response, status, code)
 
 

@@ -45,7 +45,11 @@ def measure(part: str, work: Path) -> Row:
     products = int(os.environ.get(PRODUCTS, "100000"))
     home = big_home(work / f"home-{products}", products)
     parts: dict[str, Callable[[Home, Path, int], Row]] = {"commit": _commit, "delete": _delete, "patch": _patch}
-    return {"products": products, "recipe": f"big_home(products={products}, dim=256)", **parts[part](home, work, products)}
+    return {
+        "products": products,
+        "recipe": f"big_home(products={products}, dim=256)",
+        **parts[part](home, work, products),
+    }
 
 
 def _engine(home: Home) -> Engine:
@@ -96,7 +100,7 @@ def _commit(home: Home, work: Path, products: int) -> Row:
 
 
 def _delete(home: Home, work: Path, products: int) -> Row:
-    """Single deletes, each flushed and gone from the next answer; the peer's deletes from a store of the same vectors."""
+    """Single deletes, each flushed and gone from the next answer; the peer's from a store of the same vectors."""
     samples, still = [], 0
     with _engine(home) as engine:
         doomed = []

@@ -319,7 +319,8 @@ def test_formats_and_damage_are_told_apart(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing(catalog: Catalog) -> None:
     """The write that does not fit fails as a whole; what was there stays and later writes work."""
     put(catalog, product("a"))
-    connection = catalog._connection()
+    with catalog.exclusive():
+        connection = catalog._connection()  # the one that writes
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageFailed, match="full"):
