@@ -211,8 +211,13 @@ class EmbeddingStore:
     @_names_the_file
     def scrub(self) -> None:
         """Write the file anew without any byte of what was deleted, and empty its write-ahead log."""
+        self._connection().execute("VACUUM")
+        self.checkpoint()
+
+    @_names_the_file
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log in and empty it. Raises ``Busy`` where another process reads it."""
         connection = self._connection()
-        connection.execute("VACUUM")
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
             raise Busy(f"{self.path} is being read by another process: its log cannot be emptied yet")

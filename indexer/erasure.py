@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from indexer.model.registry import by_version
 log = structlog.get_logger(__name__)
 
 Stages = Callable[[str, int, int], None]  # stage, done, total
+WAITING, INCOMPLETE = 3, 4  # exit codes of ``main``
 _SMALLER = 0.5  # a version that loses more than half of its rows chooses its recipe anew
 
 
@@ -165,21 +167,20 @@ def _scrub(home: Home, catalog: Catalog, through: int, hear: Stages) -> None:
     hear("databases", len(stores) + 1, len(stores) + 1)
 
 
-def forget_photos(home: Home, photo_ids: np.ndarray) -> None:
-    """Delete these photos' vectors under every embedding; for a write that has just erased them."""
-    for store in stored_embeddings(home.embeddings):
-        store.delete(photo_ids)
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """A run in a process of its own, started by the service: ``python -m indexer.erasure HOME``. Exits 0 or 1."""
+    """A run in a process of its own, behind all others: ``python -m indexer.erasure HOME``.
+
+    Exits 0 done, 1 failed with a line on stderr, ``WAITING`` or ``INCOMPLETE`` where another run is needed.
+    """
     path = (arguments or sys.argv[1:])[0]
+    if hasattr(os, "nice"):
+        os.nice(10)
     try:
         done = erase(Home(path))
     except CatalensError as error:
         print(f"catalens: {error}", file=sys.stderr)
         return 1
-    return 3 if done.waiting or done.failed else 0
+    return INCOMPLETE if done.failed else WAITING if done.waiting else 0
 
 
 if __name__ == "__main__":

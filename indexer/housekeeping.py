@@ -24,6 +24,7 @@ IN_FLIGHT_S = 900.0  # a photo's file may be this much older than the product th
 _DEAD_S = 60.0  # what a process that is gone left, after this long
 _FORGOTTEN_S = 86_400.0  # what looks as if somebody still wrote it (another machine, a number given again)
 _LEFTOVER = re.compile(r"\..+?\.(?P<owner>\d+)(\.[0-9a-f]{8})?(\.tmp)?")
+_INCOMING = re.compile(r"\.incoming-\w+")  # of a pull that can still be taken up again
 _REMOVED = re.compile(r"\..+\.[0-9a-f]{8}\.removed")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PORTION = 5000  # files looked up at a time
@@ -106,8 +107,8 @@ def sweep(home: Home, *, after_s: float = _DEAD_S) -> int:
         try:
             age = time.time() - path.stat().st_mtime
             match = _LEFTOVER.fullmatch(path.name)
-            alive = match is not None and _runs(int(match["owner"]))
-            if age < (_FORGOTTEN_S if alive else after_s):
+            kept = _INCOMING.fullmatch(path.name) or (match is not None and _runs(int(match["owner"])))
+            if age < (_FORGOTTEN_S if kept else after_s):
                 continue
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -122,7 +123,7 @@ def sweep(home: Home, *, after_s: float = _DEAD_S) -> int:
 def _leftovers(top: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(top):
         for name in list(names):
-            if _LEFTOVER.fullmatch(name) or _REMOVED.fullmatch(name):
+            if any(kind.fullmatch(name) for kind in (_LEFTOVER, _REMOVED, _INCOMING)):
                 names.remove(name)
                 yield Path(folder, name)
         for name in files:

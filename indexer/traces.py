@@ -113,6 +113,8 @@ def find_traces(
     hashes, photo bytes and vectors (float16 and float32), leaving out photos that another product has. Without either,
     index rows, vectors, photo files and thumbnails that belong to no product at all are found all the same. Raises
     ``BadData`` for a photo that cannot be read.
+
+    Not for a process that serves the home: reading a database's bytes lets go of the locks that SQLite holds on it.
     """
     traces = Traces(product_id, outside=_outside(ticket))
     if catalog.pid(product_id) is not None:

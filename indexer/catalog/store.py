@@ -28,47 +28,14 @@ from indexer.catalog.records import (
     Write,
     Written,
 )
+from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
 from indexer.catalog.writes import Session, chunks, last_sequence, stored_types
 from indexer.errors import BadHome, CatalensError, NewerFormat, UnknownProduct
 from indexer.home import Home
 
-FORMAT = 1
-_APPLICATION_ID = 0x43415441  # "CATA"
 _PORTION = 900
+_PAGE = 4096  # bytes; SQLite's pages
 
-# product_id stands in `products` only, so erasing that row erases the id; everything else names products by pid.
-_SCHEMA = """
-CREATE TABLE products (
-    pid INTEGER PRIMARY KEY AUTOINCREMENT,
-    product_id TEXT NOT NULL UNIQUE,
-    title TEXT,
-    category TEXT,                    -- JSON array, top level first
-    attributes TEXT NOT NULL,         -- JSON object, sorted names
-    external_version INTEGER,
-    sequence INTEGER NOT NULL         -- of the last change
-);
-CREATE TABLE tags (
-    pid INTEGER NOT NULL, tag TEXT NOT NULL, source TEXT NOT NULL, position INTEGER NOT NULL,
-    PRIMARY KEY (pid, tag, source)
-) WITHOUT ROWID;
-CREATE TABLE photos (
-    photo_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    content_hash TEXT NOT NULL UNIQUE,
-    format TEXT NOT NULL, bytes INTEGER NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
-    storage TEXT NOT NULL,            -- copy, reference
-    path TEXT                         -- of a reference
-);
-CREATE TABLE product_photos (
-    pid INTEGER NOT NULL, position INTEGER NOT NULL, photo_id INTEGER NOT NULL,
-    PRIMARY KEY (pid, position)
-) WITHOUT ROWID;
-CREATE INDEX product_photos_by_photo ON product_photos (photo_id);
-CREATE TABLE changes (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    pid INTEGER NOT NULL, kind TEXT NOT NULL, photos_changed INTEGER NOT NULL
-);
-CREATE TABLE attribute_types (name TEXT PRIMARY KEY, type TEXT NOT NULL) WITHOUT ROWID;
-"""
 _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, photo_id"
 
 
@@ -81,11 +48,12 @@ def open_catalog(home: Home) -> Catalog:
 
 
 def _is_made(path: Path) -> bool:
-    """Whether there is a file with content; a process killed while it made one leaves an empty file or page."""
+    """Whether there is a file with content; a process killed while it made one leaves an empty file or page.
+
+    Never by reading the file: closing it would let go of the locks that SQLite holds in this process.
+    """
     try:
-        with path.open("rb") as stream:
-            header = stream.read(100)
-        return path.stat().st_size > 4096 or any(header[60:64] + header[68:72])  # user_version, application_id
+        return path.stat().st_size > _PAGE
     except FileNotFoundError:
         return False
 
@@ -110,10 +78,10 @@ class Catalog(Connections):
             connection.execute("PRAGMA journal_mode = WAL")
             with catalog._transaction("IMMEDIATE"):
                 if catalog._format() == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    for statement in _SCHEMA.split(";\n"):
+                    for statement in SCHEMA.split(";\n"):
                         connection.execute(statement)
                     history.prepare(connection)
-                    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     connection.execute(f"PRAGMA user_version = {FORMAT}")
         catalog._check_format()
         return catalog
@@ -372,5 +340,5 @@ class Catalog(Connections):
             owner = self._connection().execute("PRAGMA application_id").fetchone()[0]
         if found > FORMAT:
             raise NewerFormat(f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
-        if found < 1 or owner != _APPLICATION_ID:
+        if found < 1 or owner != APPLICATION_ID:
             raise BadHome(f"{self.path} is no catalog")

@@ -93,7 +93,7 @@ def test_nothing_of_an_erased_product_is_left(home: Home) -> None:
     assert {where for where, what in before if what == "vector"} >= {
         "indexes/v000001/vectors.npy", "indexes/v000003/vectors.npy", "embeddings/e1.sqlite3", "embeddings/e2.sqlite3"
     }  # fmt: skip
-    assert ("catalog.sqlite3-wal", "id") in before
+    assert any(where.startswith("catalog.sqlite3") and what == "id" for where, what in before)
     done = erasure.erase(home)
     assert done.rewritten == {"v000001": "v000004", "v000002": "v000005", "v000003": "v000006"}
     assert (done.rows, done.vectors, done.failed, done.waiting) == (6, 2, {}, 0)
@@ -198,19 +198,20 @@ def test_between_the_renames_of_a_replacement_the_pair_and_the_past_are_whole(
         with open_catalog(home) as catalog:
             erasure._cleaned(home, catalog, name, "cpu")
     successors = {"v000001": "v000004", "v000002": "v000005"}
+    original, left = Versions._note, 0
     for stop, serving in ((1, "v000002"), (2, "v000002"), (3, "v000005")):
         left = stop
-        original = Versions._note
 
-        def note(self: Versions, entries: object) -> None:
+        def step() -> None:
             nonlocal left
             left -= 1
             if left == 0:
                 raise Killed
+
+        def note(self: Versions, entries: object) -> None:
+            step()
             original(self, entries)  # type: ignore[arg-type]
-            left -= 1
-            if left == 0:
-                raise Killed
+            step()
 
         with monkeypatch.context() as patch:
             patch.setattr(Versions, "_note", note)
@@ -300,7 +301,7 @@ def test_an_id_that_proves_nothing_is_said(home: Home, product_id: str, needs: s
     assert any(needs in note for note in found.notes)
     assert any(entry["what"] == "vector" for entry in found.found) is False  # it was never embedded
     if needs == "short":
-        assert [(entry["where"], entry["what"]) for entry in found.found] == [("catalog.sqlite3-wal", "id")]
+        assert {"where": "catalog.sqlite3-wal", "what": "id"} in found.found
     erasure.erase(home)
     with open_catalog(home) as catalog:
         assert find_traces(home, catalog, product_id, ticket=known).found == []

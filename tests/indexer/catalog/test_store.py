@@ -434,7 +434,7 @@ def test_errors_of_a_batch_are_expected_failures(catalog: Catalog) -> None:
 
 
 def test_a_catalog_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
-    """An empty file, or one with nothing but its first page, is what a kill leaves; neither blocks the home for ever."""
+    """An empty file, or one with nothing but its first page, is what a kill leaves; neither blocks the home."""
     import sqlite3
 
     from indexer.catalog.store import open_catalog
