@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup
+.PHONY: demo test test-quick prove-live check setup
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -23,6 +23,11 @@ test: $(READY)
 # Without the tests that take more than a few seconds each.
 test-quick: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
+
+# The served home against a plain-Python model, at length: RUNS random histories of up to STEPS steps each.
+prove-live: $(READY)
+	CATALENS_LIVE_RUNS=$(or $(RUNS),200) CATALENS_LIVE_STEPS=$(or $(STEPS),50) \
+		$(BIN)/python -m pytest tests/contracts/test_stateful.py --timeout=0
 
 check: $(READY)
 	$(BIN)/ruff check .

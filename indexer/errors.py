@@ -120,6 +120,30 @@ class DamagedIndex(CatalensError):
     code = "damaged-index"
 
 
+class CatalogMismatch(CatalensError):
+    """An index version of another catalog, or of a copy that went its own way: its numbers mean other products here."""
+
+    code = "catalog-mismatch"
+
+
+class OutdatedVersion(CatalensError):
+    """An index version older than the change log reaches back: newer writes cannot be laid over it any more."""
+
+    code = "outdated-version"
+
+
+class NotErased(CatalensError):
+    """Something of an erased product is still in the home; where is named."""
+
+    code = "not-erased"
+
+
+class ReadOnly(CatalensError):
+    """The home's disk or folder is read-only: questions are answered, nothing can be written."""
+
+    code = "read-only"
+
+
 class IndexMismatch(CatalensError):
     """Model and index do not belong together; both embedding ids are named."""
 

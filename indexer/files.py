@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from indexer.errors import DiskFull, StorageFailed
+from indexer.errors import CatalensError, DiskFull, ReadOnly, StorageFailed
 
 _CHUNK = 1 << 20
 
@@ -25,12 +25,16 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def storage_failure(path: Path, error: OSError | sqlite3.Error) -> StorageFailed:
-    """What the system or SQLite says about ``path`` as ``DiskFull`` or ``StorageFailed``, naming the file."""
+def storage_failure(path: Path, error: OSError | sqlite3.Error) -> CatalensError:
+    """What the system or SQLite says about ``path``: ``DiskFull``, ``ReadOnly`` or ``StorageFailed``, naming it."""
     if isinstance(error, OSError):
-        full, reason = error.errno in (errno.ENOSPC, errno.EDQUOT), error.strerror or str(error)
+        code, reason = error.errno or 0, error.strerror or str(error)
+        full, read_only = code in (errno.ENOSPC, errno.EDQUOT), code in (errno.EROFS, errno.EACCES, errno.EPERM)
     else:
-        full, reason = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL, str(error)
+        code, reason = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)  # the primary code of extended ones
+        full, read_only = code == sqlite3.SQLITE_FULL, code == sqlite3.SQLITE_READONLY
+    if read_only:
+        return ReadOnly(f"{path} is read-only: nothing can be written to this home")
     return (DiskFull if full else StorageFailed)(f"{path}: {reason}")
 
 

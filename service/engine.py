@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,17 +16,22 @@ from indexer import images
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Delete, Patch, Product, Written
 from indexer.catalog.store import open_catalog
+from indexer.databases import is_read_only
 from indexer.decisions.classify import category_logits, rank_categories
 from indexer.errors import BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
 from indexer.home import Home
 from indexer.index.version import Versions
+from indexer.traces import ticket as make_ticket
 from service import answers
 from service.answers import Clock
 from service.batching import InferenceQueue, Overloaded
 from service.classes import Classes
+from service.erasing import Eraser
 from service.explaining import Explaining
 from service.filtering import Filtering
+from service.folding import Folding
 from service.logs import make_log
+from service.others import OtherVersions
 from service.paging import Cursor
 from service.searching import Searching, Source, Wanted
 from service.serving import Serving, Snapshot
@@ -59,29 +64,39 @@ class Engine:
         self._recent: OrderedDict[tuple[str, str, Any], np.ndarray] = OrderedDict()
         self._recent_lock = threading.Lock()
         self._stop = threading.Event()
-        self._queue = InferenceQueue(max_batch=settings.max_batch, max_waiting=settings.max_waiting)
+        self.queue = InferenceQueue(max_batch=settings.max_batch, max_waiting=settings.max_waiting)
         self._watcher: threading.Thread | None = None
+        self._eraser: Eraser | None = None
         try:
             self._serving = Serving(
-                self.home, self._catalog, self._photos, self._queue, device=settings.device, log=self.log
+                self.home, self._catalog, self._photos, self.queue, device=settings.device, log=self.log
             )
             self._writer = Writer(
-                self._catalog, self._photos, self._serving, self._queue, self._limits, self._decoding, self.log
+                self._catalog, self._photos, self._serving, self.queue, self._limits, self._decoding, self.log
             )
             self.classes = Classes(
-                self.home, self._catalog, self._serving, self._queue, embed=self._embed, answer=self._answer
+                self.home, self._catalog, self._serving, self.queue, embed=self._embed, answer=self._answer
             )
-            self.explain = Explaining(self._queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
+            self._others = OtherVersions(self.home, self._serving, most=settings.other_versions, log=self.log)
+            self._serving.others = self._others
+            self.folding = Folding(
+                self.home, self._serving, max_delta=settings.max_delta, device=settings.device, log=self.log
+            )
+            self.explain = Explaining(self.queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
             self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
             self._searching = Searching(self._catalog, self._filtering, inputs=self._inputs, answer=self._answer)
-            self._tagging = Tagging(self._queue, find=self._searching.nearest, answer=self._answer)
+            self._tagging = Tagging(self.queue, find=self._searching.nearest, answer=self._answer)
             self._serving.start()
         except BaseException:
-            self._queue.close()
+            self.queue.close()
             raise
         if watch:
             self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
             self._watcher.start()
+            if not is_read_only(self.home.catalog_file):
+                within_s = settings.erase_within_s
+                self._eraser = Eraser(self.home, self._catalog, within_s=within_s, log=self.log)
+                self._eraser.start()
 
     def __enter__(self) -> Engine:
         return self
@@ -92,30 +107,50 @@ class Engine:
     def close(self) -> None:
         """Stop the threads; questions in flight are answered first."""
         self._stop.set()
+        if self._eraser is not None:
+            self._eraser.close()
         if self._watcher is not None:
             self._watcher.join(timeout=30)
-        self._queue.close()
+        self.folding.close()
+        self.queue.close()
 
     def _watch(self) -> None:
         while not self._stop.wait(self.settings.poll_s):
             self._serving.refresh()
+            try:
+                self.folding.look()
+            except Exception as error:  # the watcher must go on following other processes
+                self.log.error("folding cannot be looked after", exc_info=error)
 
     def refresh(self) -> None:
         """Look now for other processes' writes and activations (the watcher does so every ``poll_s``)."""
         self._serving.refresh()
 
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What would answer now, if anything does."""
+        return self._serving.current
+
+    def last_sequence(self) -> int:
+        """The sequence number of the catalog's last change, of whatever process."""
+        return self._catalog.last_sequence()
+
     def ready(self) -> Snapshot:
         """The snapshot that would answer now. Raises ``NoIndex`` or ``Overloaded``."""
-        if not self._queue.alive:
+        if not self.queue.alive:
             raise Overloaded("the service is shutting down")
         return self._snapshot()
 
     # -- questions
 
-    def classify(self, source: Source, *, top: int = 5, min_sequence: int | None = None) -> dict[str, Any]:
+    # Each may name another ``version`` than the serving one; model, decision layer and index are then that version's.
+
+    def classify(
+        self, source: Source, *, top: int = 5, min_sequence: int | None = None, version: str | None = None
+    ) -> dict[str, Any]:
         """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategories``."""
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
+        snapshot = self._snapshot(min_sequence, version)
         decision = snapshot.bundle.decision
         if not decision.categories:
             raise NoCategories(
@@ -124,7 +159,7 @@ class Engine:
             )
         vectors, own = self._vectors(snapshot, source, clock)
         with clock.stage("classify"):
-            heads = self._queue.logits(snapshot.embedder, vectors)
+            heads = self.queue.logits(snapshot.embedder, vectors)
             logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
             ranked = rank_categories(logits, decision, top=top)
             unknown = is_stranger(snapshot, vectors, heads.get("category"), ranked[0][0], own)
@@ -147,6 +182,7 @@ class Engine:
         collapse: str = "none",
         cursor: str | None = None,
         min_sequence: int | None = None,
+        version: str | None = None,
     ) -> dict[str, Any]:
         """``results``, one per product with its best photo, score descending; min(k, matches) of them. ``next_cursor``.
 
@@ -159,7 +195,7 @@ class Engine:
         if cursor is not None:
             min_sequence = max(min_sequence or 0, Cursor.read(cursor).sequence)
         wanted = Wanted(k, exclude, min_score, filter, weights, mix, collapse, cursor)
-        return self._searching.search(self._snapshot(min_sequence), source, wanted, clock)
+        return self._searching.search(self._snapshot(min_sequence, version), source, wanted, clock)
 
     def similar(self, product_id: str, **wanted: Any) -> dict[str, Any]:
         """``search`` for a stored product, with the same parameters: the best over its photos. ``UnknownProduct``."""
@@ -172,10 +208,10 @@ class Engine:
         clock = Clock()
         return self._filtering.facets(self._snapshot(min_sequence), clock, filter=filter, fields=fields, limit=limit)
 
-    def tags(self, source: Source, *, min_sequence: int | None = None) -> dict[str, Any]:
+    def tags(self, source: Source, *, min_sequence: int | None = None, version: str | None = None) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
+        snapshot = self._snapshot(min_sequence, version)
         vectors, own = self._vectors(snapshot, source, clock)
         return self._tagging.tags(snapshot, vectors, own, clock)
 
@@ -213,15 +249,24 @@ class Engine:
         clock = Clock()
         return self._written(product_id, self._writer.one(Patch(product_id, changes, external_version), clock), clock)
 
-    def delete(self, product_id: str, *, external_version: int | None = None) -> dict[str, Any]:
-        """Erase a product with the photos no other product uses. Raises ``UnknownProduct``."""
+    def delete(self, product_id: str, *, external_version: int | None = None, ticket: bool = False) -> dict[str, Any]:
+        """Erase a product with the photos no other product uses. Raises ``UnknownProduct``.
+
+        Versions and databases are rewritten without it within ``erase_within_s``. ``ticket``: what to look for then,
+        for ``catalens index verify --erased``.
+        """
         clock = Clock()
-        return self._written(product_id, self._writer.one(Delete(product_id, external_version), clock), clock)
+        kept = make_ticket(self.home, self._catalog, product_id) if ticket else None
+        written = self._writer.one(Delete(product_id, external_version), clock)
+        self._forget([written])
+        answer = self._written(product_id, written, clock)
+        return answer if kept is None else {**answer, "ticket": kept}
 
     def batch(self, orders: Sequence[Order]) -> tuple[list[Written | CatalensError], dict[str, Any]]:
         """What became of each of ``orders``, committed as one and searchable by now, and the answer around them."""
         clock = Clock()
         written = self._writer.write(orders, clock)
+        self._forget([found for found in written if isinstance(found, Written)])
         return written, self._answer(self._serving.current, clock)
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:
@@ -263,8 +308,8 @@ class Engine:
 
     # -- inside
 
-    def _snapshot(self, min_sequence: int | None = None) -> Snapshot:
-        snapshot = self._serving.current
+    def _snapshot(self, min_sequence: int | None = None, version: str | None = None) -> Snapshot:
+        snapshot = self._serving.current if version is None else self._others.get(version)
         if snapshot is None:
             raise NoIndex("no index version is active: run catalens index build --activate")
         if min_sequence is not None:
@@ -275,7 +320,7 @@ class Engine:
                 if time.monotonic() > until:
                     raise Overloaded(f"sequence {min_sequence} is not searchable yet: try again shortly")
                 time.sleep(0.02)
-                snapshot = self._snapshot()
+                snapshot = self._snapshot(version=version)
         return snapshot
 
     def _inputs(self, snapshot: Snapshot, source: Source, clock: Clock) -> tuple[dict[str, np.ndarray], set[int]]:
@@ -320,12 +365,19 @@ class Engine:
             if crop is not None:
                 photo = _cropped(photo, crop)
         with clock.stage("embed"):
-            vector = self._queue.embed(snapshot.embedder, [photo])[0]
+            vector = self.queue.embed(snapshot.embedder, [photo])[0]
         with self._recent_lock:
             self._recent[key] = vector
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
         return vector
+
+    def _forget(self, written: Iterable[Written]) -> None:
+        """No embedding of a photo that no product has any more is remembered."""
+        hashes = {content_hash for found in written for content_hash in found.orphaned}
+        with self._recent_lock:
+            for key in [key for key in self._recent if key[1] in hashes]:
+                del self._recent[key]
 
     def _decoded(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
         """The photo a question is about; of a stored product its first."""

@@ -32,9 +32,13 @@ STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.IndexMismatch, 409),
     (errors.StaleVersion, 409),
     (errors.DamagedIndex, 409),
+    (errors.OutdatedVersion, 409),
+    (errors.CatalogMismatch, 409),
+    (errors.NewerFormat, 409),
     (errors.CursorGone, 410),
     (errors.NoIndex, 503),
     (errors.Busy, 503),
+    (errors.ReadOnly, 503),
     (errors.DiskFull, 507),
     (errors.StorageFailed, 503),
     (Overloaded, 503),
@@ -100,11 +104,10 @@ def document(status: int, code: str, detail: str, request_id: str, **more: Any) 
     }
 
 
-def item_problem(error: Exception, request_id: str, log: Any) -> dict[str, Any]:
+def item_problem(error: Invalid | CatalensError, request_id: str, log: Any) -> dict[str, Any]:
     """The document of one item's failure inside an answer: of a ``CatalensError`` or of ``Invalid``."""
     if isinstance(error, Invalid):
         return document(422, "invalid-request", str(error), request_id, errors=error.faults)
-    assert isinstance(error, CatalensError)
     return document(*of_error(error, log), request_id)
 
 
@@ -121,7 +124,7 @@ def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | No
 def of_error(error: CatalensError, log: Any) -> tuple[int, str, str]:
     """(status, code, detail) of a failure. What names files of this machine goes to the log instead."""
     status = status_of(error)
-    if status == 500 or isinstance(error, errors.StorageFailed):
+    if status == 500 or isinstance(error, (errors.StorageFailed, errors.ReadOnly)):
         log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
         hidden = "the service cannot answer; its log says why"
         return status, error.code, (type(error).__doc__ or "").strip() if status != 500 else hidden

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from indexer.errors import BadRequest
 
 # Parameters of the HTTP contract that later versions answer; naming them beats "unknown field".
-LATER = frozenset({"text", "explain", "version", "images"})
+LATER = frozenset({"text", "explain", "images"})
 
 
 def refuse_later(names: Any, *, but: frozenset[str] = frozenset()) -> None:
@@ -50,6 +50,7 @@ Label = Annotated[str, Field(min_length=1, max_length=256)]
 ProductId = Annotated[str, Field(min_length=1, max_length=256)]
 K = Annotated[int, Field(ge=1, le=1000, description="How many products.")]
 Score = Annotated[float, Field(ge=-1, le=1)]
+VersionName = Annotated[str, Field(min_length=1, max_length=64)]
 Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
 
 
@@ -70,6 +71,9 @@ class Ask(Strict):
     )
     min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
         default=None, description="Answer only from a state that holds this change (a write's `sequence`)."
+    )
+    version: VersionName | None = Field(
+        default=None, description="Answer from this index version and its model instead of the serving one."
     )
 
 
@@ -148,6 +152,7 @@ class SimilarQuery(Strict):
     collapse: Collapse = "none"
     cursor: CursorText | None = None
     min_sequence: Annotated[int, Field(ge=0)] | None = None
+    version: VersionName | None = None
 
 
 class FacetsQuery(Strict):
@@ -247,6 +252,7 @@ class ClassQuery(Strict):
 
 class DeleteQuery(Strict):
     external_version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    ticket: bool = Field(default=False, description="Answer with what `catalens index verify --erased` can look for.")
 
 
 # Answers. The service builds plain dicts of these shapes; the models write the OpenAPI document and check tests.
@@ -374,6 +380,7 @@ class WriteAnswer(Answer):
     product_id: str
     outcome: Outcome
     sequence: int
+    ticket: dict[str, Any] | None = Field(default=None, description="Of a DELETE that asked for one.")
 
 
 class IndexOut(BaseModel):

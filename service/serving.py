@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from indexer.model.embedder import Embedder
 from indexer.model.registry import by_version
 from indexer.model.tag_rule import TagRule
 from service.batching import InferenceQueue, Overloaded
+
+if TYPE_CHECKING:
+    from service.others import OtherVersions
 
 # What a photo is refused for was settled when it was stored.
 _LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)
@@ -66,6 +69,7 @@ class Serving:
         self._refreshing = threading.Lock()
         self._applying = threading.Lock()  # catalog state read and laid over the index as one step
         self._unreadable: set[int] = set()  # photo ids already reported
+        self.others: OtherVersions | None = None  # set by the engine; told of each refresh
 
     def start(self) -> None:
         """Open the active pair, if there is one; raises what is wrong with it."""
@@ -82,6 +86,8 @@ class Serving:
                 self._follow_activation()
                 if self.current is not None:
                     self._catch_up(self.current)
+                if self.others is not None:
+                    self.others.refresh(self._catch_up)
             except Overloaded:
                 pass  # requests go first; the next round tries again
             except Exception as error:
@@ -107,6 +113,13 @@ class Serving:
             pending = self._lay_over(snapshot, pids, sequences[-1] if follows else None, first)
         if pending:
             self._log.warning("written, but not searchable before its photos are embedded", pids=list(pending))
+
+    def open(self, pair: Active) -> Snapshot:
+        """A version beside the current one, with what was written since it was built. Raises as opening does."""
+        snapshot = self._open(pair)
+        with self._applying:
+            self._follow_log(snapshot)
+        return snapshot
 
     def _current_stamp(self) -> tuple[int, ...] | None:
         try:

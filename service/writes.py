@@ -72,6 +72,7 @@ class Writer:
         self._catalog, self._photos, self._serving, self._queue = catalog, photos, serving, queue
         self._limits, self._decoding, self._log = limits, decoding, log
         self._writing = threading.Lock()
+        self._unused: set[str] = set()  # photos whose files are to be removed; needs ``_writing``
 
     def one(self, order: Order, clock: Clock) -> Written:
         """As ``write`` for a single order, whose failure is raised."""
@@ -210,12 +211,13 @@ class Writer:
             snapshot.store.put(missing, np.stack([vectors[ids[int(photo_id)]] for photo_id in missing]))
 
     def _collect(self, hashes: Iterable[str]) -> None:
-        """Remove the files of those of ``hashes`` that no product uses. Never fails: they are only in the way."""
-        hashes = list(dict.fromkeys(hashes))
+        """Remove the files of those of ``hashes`` that no product uses. Never fails: the next write tries again."""
+        self._unused.update(hashes)
         try:
-            self._photos.collect(self._catalog, hashes)
+            self._photos.collect(self._catalog, self._unused)
+            self._unused.clear()
         except Exception as error:
-            self._log.error("photos that no product uses are still on disk", hashes=hashes, exc_info=error)
+            self._log.error("photos that no product uses are still on disk", hashes=[*self._unused], exc_info=error)
 
 
 def _write(order: Upsert, hashes: Sequence[str], shots: _Shots, known: set[str]) -> Put | CatalensError:

@@ -27,6 +27,7 @@ COMMANDS = {
     "class": "classes",
     "taxonomy": "classes",
     "serve": "serve",
+    "migrate": "migrate",
     "classify": "ask",
     "similar": "ask",
     "facets": "ask",

@@ -83,7 +83,7 @@ def batch_products() -> dict[str, Any]:
     """
     items = _items(settings().max_batch_items)
     orders: dict[int, Order] = {}
-    failed: dict[int, Exception] = {}
+    failed: dict[int, Invalid | CatalensError] = {}
     for index, item in enumerate(items):
         try:
             orders[index] = _order(item)

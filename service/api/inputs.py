@@ -18,7 +18,12 @@ from service.schemas import Ask, ClassPost, ImageRef, PhotoRef, ProductPatch, Pr
 from service.writes import Draft
 
 Model = TypeVar("Model", bound=BaseModel)
-_PLAIN = ("product_id", "cursor", "collapse")  # form fields that are texts as they stand; all others are JSON text
+_PLAIN = (
+    "product_id",
+    "cursor",
+    "collapse",
+    "version",
+)  # form fields that are texts as they stand; all others are JSON text
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 
@@ -168,7 +173,7 @@ def _only_files(request: Request, name: str) -> None:
 
 
 def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
-    """Form texts as values: texts as they stand, everything else as JSON."""
+    """Form texts as values: names as they stand, everything else as JSON."""
     fields: dict[str, Any] = {}
     for name in request.form:
         values = request.form.getlist(name)

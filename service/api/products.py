@@ -66,4 +66,4 @@ def patch_product(path: ProductPath) -> dict[str, Any]:
 )
 def delete_product(path: ProductPath, query: DeleteQuery) -> dict[str, Any]:
     """Erase a product with its tags, and the photos that no other product uses."""
-    return answer(engine().delete(path.product_id, external_version=query.external_version))
+    return answer(engine().delete(path.product_id, external_version=query.external_version, ticket=query.ticket))

@@ -43,7 +43,7 @@ def classify() -> dict[str, Any]:
     409 `no-categories` where the active model was never trained on any.
     """
     ask, source = read_ask(request, ClassifyAsk)
-    return answer(engine().classify(source, min_sequence=ask.min_sequence))
+    return answer(engine().classify(source, min_sequence=ask.min_sequence, version=ask.version))
 
 
 @api.post(
@@ -76,7 +76,7 @@ def _wanted(ask: SearchAsk | SimilarQuery) -> dict[str, Any]:
 def tags() -> dict[str, Any]:
     """Tags voted by the most similar products, each with the products that support it."""
     ask, source = read_ask(request, TagsAsk)
-    return answer(engine().tags(source, min_sequence=ask.min_sequence))
+    return answer(engine().tags(source, min_sequence=ask.min_sequence, version=ask.version))
 
 
 @api.post(
@@ -91,8 +91,9 @@ def explain() -> dict[str, Any]:
     `heat` covers `box`, [x, y, width, height] in px of the upright photo, row by row from the top, in [0, 1].
     """
     ask, source = read_ask(request, ExplainAsk)
+    state: dict[str, Any] = {"min_sequence": ask.min_sequence, "version": ask.version}
     if ask.with_ is None:
-        return answer(engine().explain.category(source, ask.category_, min_sequence=ask.min_sequence))
+        return answer(engine().explain.category(source, ask.category_, **state))
     if ask.category_ is not None:
         raise BadRequest("explain a category or a pair: give category or with, not both")
     other = ask.with_
@@ -100,7 +101,7 @@ def explain() -> dict[str, Any]:
         raise BadRequest("with: give an image or a product_id")
     data = bytes_of(other.image, "with.image") if other.image else None
     pair = Source(image=data, product_id=other.product_id)
-    return answer(engine().explain.pair(source, pair, min_sequence=ask.min_sequence))
+    return answer(engine().explain.pair(source, pair, **state))
 
 
 @api.get(
@@ -112,7 +113,7 @@ def similar(path: ProductPath) -> dict[str, Any]:
     """Products that look like a stored one, itself left out.
 
     Query: as in the body of a search: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `filter`, `weights`,
-    `mix` (objects as JSON text), `collapse`, `cursor`, `min_sequence`.
+    `mix` (objects as JSON text), `collapse`, `cursor`, `min_sequence`, `version`.
     """
     query = _query(SimilarQuery, repeatable="exclude")
     return answer(engine().similar(path.product_id, **_wanted(query)))

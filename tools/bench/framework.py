@@ -24,6 +24,7 @@ BENCHMARKS = {
     "backbones": "accuracy, speed and size of every backbone whose weights are on this machine",
     "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
     "tags": "suggested tags against known ones, and what each part of the rule is worth",
+    "upsert": "what writes cost: commits, deletes beside a peer's store, patches in batches",
     "ablation": "what each part of the recipes is worth, on validation photos",
     "filter": "filtered search at five selectivities and weights over blocks, against the exact oracle",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
