@@ -28,6 +28,7 @@ BENCHMARKS = {
     "ablation": "what each part of the recipes is worth, on validation photos",
     "filter": "filtered search at five selectivities and weights over blocks, against the exact oracle",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
+    "swap": "versions and models switched under load, one model change with a kill: every answer checked",
 }
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
