@@ -19,9 +19,11 @@ from indexer.decoding import decode_all
 from indexer.embeddings import EmbeddingStore
 from indexer.home import Home
 from indexer.images import Photo
+from indexer.index.recipes import FLAT_BELOW
 from indexer.index.tuning import build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
+from indexer.reshots import reshot_vectors
 from indexer.tag_refit import refit_tags
 
 log = structlog.get_logger(__name__)
@@ -130,6 +132,12 @@ def embed_photos(
     return skipped
 
 
+def _embedder(bundle: Bundle, device: str) -> PhotoEmbedder:
+    from indexer.model.embedder import Embedder
+
+    return Embedder(bundle, device=device)
+
+
 def build_index(
     home: Home,
     *,
@@ -183,9 +191,7 @@ def build_index(
         skipped: list[SkippedPhoto] = []
         if len(missing):
             if embedder is None:
-                from indexer.model.embedder import Embedder
-
-                embedder = Embedder(bundle, device=device)
+                embedder = _embedder(bundle, device)
             began = time.monotonic()
             skipped = embed_photos(catalog, PhotoStore(home), store, embedder, missing, progress=progress)
             embedded = len(missing) - len(skipped)
@@ -195,7 +201,12 @@ def build_index(
         gone = store.missing(wanted)
         rows = rows[~np.isin(rows[:, 1], gone)]
         vectors = store.get(rows[:, 1])
-        tuned = build_tuned(vectors, recall=recall, device=device)
+        asked = None
+        if len(rows) >= FLAT_BELOW:  # below, every answer is exact
+            if embedder is None:
+                embedder = _embedder(bundle, device)
+            asked = reshot_vectors(catalog, PhotoStore(home), embedder, rows[:, 1])
+        tuned = build_tuned(vectors, recall=recall, device=device, asked=asked, blocks=bundle.spec.blocks)
         tag_rule = refit_tags(catalog, bundle, rows, vectors)
         built_at = time.monotonic()
         versions = Versions(home)

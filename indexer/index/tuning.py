@@ -22,7 +22,8 @@ __all__ = ["ann_recall_at_k", "build_tuned", "check_recall", "choose_recipe", "h
 log = structlog.get_logger(__name__)
 
 WEIGHTED_RECALL = 0.98  # recall@10 promised to queries that weigh the blocks otherwise, where 0.99 or more was asked
-_RERANKS = (4, 8, 16, 32, 64)  # candidates per hit
+_RERANKS = (4, 8, 16, 32, 64)  # candidates per hit, for ten hits
+_DEEP_RERANKS = (2, 4, 8, 16)  # for a hundred
 _WIDER = (1, 2, 4, 8)  # for queries with other weights: this many times the effort, and the candidates
 _QUERIES = 512
 _WEIGHTED = 48  # queries for each choice of weights
@@ -66,6 +67,10 @@ class Queries:
     vectors: np.ndarray  # float32 [Q, D], unit
     own: np.ndarray  # int64 [Q]
     group: np.ndarray  # int64 [Q]
+
+    def some(self, one_in: int) -> Queries:
+        """Every ``one_in``-th of them."""
+        return Queries(self.vectors[::one_in], self.own[::one_in], self.group[::one_in])
 
 
 def held_out_queries(
@@ -118,7 +123,7 @@ class Tuned:
 
     index: FaissIndex
     params: dict[str, Any]
-    recall: dict[str, Any]  # asked, at_10, at_100, queries, curve [{effort, rerank, at_10, at_100, cost}], weighted
+    recall: dict[str, Any]  # asked, at_10, at_100, queries, curve [{k, effort, rerank, at, cost, holds}], weighted
 
 
 class _Judge:
@@ -148,6 +153,10 @@ class _Judge:
         return all(_lower(shares[self.queries.group == kind]) >= recall for kind in np.unique(self.queries.group))
 
 
+def _mean(shares: np.ndarray) -> float:
+    return round(float(shares.mean()), 4) if len(shares) else 1.0
+
+
 def _lower(shares: np.ndarray) -> float:
     """The mean less half its standard error: the least is promised that may well be true."""
     return float(shares.mean() - 0.5 * shares.std() / math.sqrt(len(shares)))
@@ -156,64 +165,77 @@ def _lower(shares: np.ndarray) -> float:
 def tune(index: FaissIndex, oracle: VectorIndex, queries: Queries, recall: float) -> Tuned | None:
     """The cheapest effort and number of re-ranked candidates that reach ``recall``; None where none is worth it.
 
-    For each number of candidates the least effort is sought, 1.5 times as much at each step, until recall@10 holds in
-    every kind of ``queries``; of those pairs the one with the least cost is taken (``FaissIndex.relative_cost``), and
-    none that costs more than half of an exact scan. Recall@100 is sought from there likewise and given as it comes.
-    Flat has nothing to tune and is measured once.
+    With the most candidates the least effort is sought, 1.5 times as much at each step, until recall@10 holds in every
+    kind of ``queries``; from there on fewer candidates are tried, at this effort and at the next two. The pair of least
+    cost is taken (``FaissIndex.relative_cost``), none that costs more than half of an exact scan. Recall@100 is sought
+    likewise from there, on a quarter of the queries, and given as it comes. Flat is measured once.
     """
-    judge = _Judge(oracle, queries)
+    judge, deep_judge = _Judge(oracle, queries), _Judge(oracle, queries.some(4))
     common = {"asked": recall, "queries": len(queries.vectors)}
     if index.kind == "flat":
-        at = {f"at_{k}": round(float(judge.shares(index, k, SearchParams()).mean()), 4) for k in (10, 100)}
-        return Tuned(index, {}, {**common, **at, "curve": []})
-    curve: list[dict[str, Any]] = []
-
-    def sought(k: int, rerank: int, effort: int, at_most: float) -> dict[str, Any] | None:
-        """The first point from ``effort`` up that holds, None beyond the cost ``at_most``."""
-        while index.relative_cost(effort, k * rerank) <= at_most:
-            shares = judge.shares(index, k, SearchParams(effort=effort, rerank=rerank))
-            point = {
-                "k": k, "effort": effort, "rerank": rerank, "at": round(float(shares.mean()), 4),
-                "cost": round(index.relative_cost(effort, k * rerank)),
-            }  # fmt: skip
-            curve.append(point)
-            if judge.holds(shares, recall):
-                return point
-            if effort >= index.max_effort or _hopeless(curve, recall):
-                return None
-            effort = min(math.ceil(effort * 1.5), index.max_effort)
-        return None
-
-    limit = len(index) / 2
+        at_10, at_100 = (_mean(j.shares(index, k, SearchParams())) for j, k in ((judge, 10), (deep_judge, 100)))
+        return Tuned(index, {}, {**common, "at_10": at_10, "at_100": at_100, "curve": []})
+    search = _Search(index, recall)
     start = max(4, index.max_effort // 256) if index.kind == "ivf" else 32
-    best: dict[str, Any] | None = None
-    for rerank in _RERANKS:
-        found = sought(10, rerank, start, limit if best is None else best["cost"])
-        best = found or best
+    best = search.cheapest(judge, 10, start, _RERANKS)
     if best is None:
         return None
-    deep = best
-    for rerank in (4, best["rerank"]):
-        found = sought(100, rerank, best["effort"], limit)
-        if found is not None:
-            deep = found
-            break
-    else:
-        points = [point for point in curve if point["k"] == 100]
-        deep = max(points, key=lambda point: point["at"], default=best)
-    params = {
-        knob(index.recipe): {"10": best["effort"], "100": deep["effort"]},
-        "rerank": {"10": best["rerank"], "100": deep["rerank"]},
-    }
+    params = {knob(index.recipe): {"10": best["effort"]}, "rerank": {"10": best["rerank"]}}
+    deep = search.cheapest(deep_judge, 100, best["effort"], _DEEP_RERANKS)
+    if deep is None:  # nothing holds at this depth: the first point near the best there is
+        points = [point for point in search.curve if point["k"] == 100]
+        most = max((point["at"] for point in points), default=0.0)
+        deep = next((point for point in points if point["at"] >= most - 0.005), None)
+    if deep is None:  # too dear to try
+        deep = {**best, "at": _mean(deep_judge.shares(index, 100, SearchParams(best["effort"], best["rerank"])))}
+    params[knob(index.recipe)]["100"], params["rerank"]["100"] = deep["effort"], deep["rerank"]
     index.params = params
-    at_100 = deep["at"] if deep["k"] == 100 else round(float(judge.shares(index, 100, SearchParams()).mean()), 4)
-    return Tuned(index, params, {**common, "at_10": best["at"], "at_100": at_100, "curve": curve})
+    return Tuned(index, params, {**common, "at_10": best["at"], "at_100": deep["at"], "curve": search.curve})
 
 
-def _hopeless(curve: Sequence[dict[str, Any]], recall: float) -> bool:
-    """Whether two steps of more effort brought nothing: what is missing is lost in the codes."""
-    last = [point for point in curve if point["k"] == curve[-1]["k"] and point["rerank"] == curve[-1]["rerank"]][-3:]
-    return len(last) == 3 and last[-1]["at"] - last[0]["at"] < 0.02 * (recall - last[-1]["at"])
+class _Search:
+    """The way to the cheapest point that holds; ``curve`` is every point that was measured."""
+
+    def __init__(self, index: FaissIndex, recall: float) -> None:
+        self.curve: list[dict[str, Any]] = []
+        self._index, self._recall = index, recall
+
+    def _point(self, judge: _Judge, k: int, effort: int, rerank: int) -> dict[str, Any]:
+        shares = judge.shares(self._index, k, SearchParams(effort=effort, rerank=rerank))
+        cost = round(self._index.relative_cost(effort, k * rerank))
+        point = {"k": k, "effort": effort, "rerank": rerank, "at": _mean(shares), "cost": cost}
+        self.curve.append({**point, "holds": judge.holds(shares, self._recall)})
+        return self.curve[-1]
+
+    def cheapest(self, judge: _Judge, k: int, start: int, reranks: Sequence[int]) -> dict[str, Any] | None:
+        """``reranks`` from few to many; None where no point within half the cost of an exact scan holds."""
+        index, limit, effort, most = self._index, len(self._index) / 2, start, reranks[-1]
+        tried: list[dict[str, Any]] = []
+        while index.relative_cost(effort, k * reranks[0]) <= limit:
+            tried.append(self._point(judge, k, effort, most))
+            if tried[-1]["holds"]:
+                break
+            if effort >= index.max_effort or (len(tried) > 3 and tried[-1]["at"] <= tried[-3]["at"]):
+                return None  # more effort brings nothing: what is missing is lost in the codes
+            effort = _next(effort, index.max_effort)
+        if not tried or not tried[-1]["holds"]:
+            return None
+        held = [tried[-1]]
+        for _ in range(3):
+            for rerank in reversed(reranks[:-1]):
+                if index.relative_cost(effort, k * rerank) >= min(point["cost"] for point in held):
+                    continue
+                point = self._point(judge, k, effort, rerank)
+                if not point["holds"]:
+                    break
+                held.append(point)
+            effort = _next(effort, index.max_effort)
+        best = min(held, key=lambda point: point["cost"])
+        return best if best["cost"] <= limit else None
+
+
+def _next(effort: int, most: int) -> int:
+    return min(math.ceil(effort * 1.5), most)
 
 
 def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, recall: float) -> Tuned:
@@ -238,7 +260,7 @@ def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, recall: float) ->
         if judge.holds(shares, recall):
             params = {**tuned.params, "widen": {"effort": factor[0], "rerank": factor[1]}}
             index.params = params
-            found = {"at_10": round(float(shares.mean()), 4), "queries": len(shares), "asked": recall}
+            found = {"at_10": _mean(shares), "queries": len(shares), "asked": recall}
             return replace(tuned, params=params, recall={**tuned.recall, "weighted": found})
     found = {"at_10": 1.0, "queries": len(queries.vectors), "asked": recall, "exact": True}
     return replace(tuned, recall={**tuned.recall, "weighted": found})
