@@ -25,6 +25,9 @@ BENCHMARKS = {
     "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
     "tags": "suggested tags against known ones, and what each part of the rule is worth",
     "ablation": "what each part of the recipes is worth, on validation photos",
+    "search": "one index against HNSW32, hnswlib, USearch and brute force: speed, build, memory at one recall",
+    "recall": "does the tuner keep the recall it was asked for, on 20 generated sets and the real photos",
+    "scale": "how build, disk, memory and latency grow from 100,000 to a million entries",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
 }
 
