@@ -30,7 +30,8 @@ _BATCH = 8  # from so many queries on, more threads pay; one query is slower on 
 _RESCORED = 2_000_000  # values gathered at a time when candidates are scored again
 # What looking at one entry costs, in scans of one stored half (measured at 100,000 x 512 on one thread).
 _SKIPPED, _FAST, _CODE, _HOP = 0.02, 0.12, 0.6, 4.0
-_SURE = 3.0  # an exact scan may cost so much more than a search by selector, which only hopes that matches lie evenly
+_UNEVEN = 4  # times the effort that would do if matches lay evenly, and the candidates: far rows are told apart worse
+_SURE = 3.0  # an exact scan may cost so much more than a search by selector: it is sure
 
 
 @contextmanager
@@ -177,7 +178,8 @@ class FaissIndex(VectorIndex):
     def _plan(self, k: int, params: SearchParams, share: float) -> tuple[int, float]:
         """(effort, candidates per hit); effort 0 asks for an exact scan.
 
-        Where matches lie evenly, the k best of a share s are among the k/s best of all: so wide it must look.
+        Where matches lie evenly, the k best of a share s are among the k/s best of all: so wide it must look, and
+        wider, because matches of a filter lie together. A graph's ways lead through what is not allowed: it is scanned.
         """
         if params.effort is not None and params.effort < 1:
             raise BadRequest(f"search effort must be at least 1, not {params.effort}")
@@ -189,9 +191,9 @@ class FaissIndex(VectorIndex):
                 return 0, rerank
             effort, rerank = min(effort * int(wider["effort"]), self.max_effort), rerank * int(wider["rerank"])
         if share < 1.0 and params.effort is None:
-            effort = min(effort if self.kind == "ivf" else math.ceil(effort / share), self.max_effort)
+            effort, rerank = min(effort * _UNEVEN, self.max_effort), rerank * _UNEVEN
             exact = len(self) * (share + _SKIPPED)
-            if exact <= _SURE * self.relative_cost(effort, k * rerank, share):
+            if self.kind == "hnsw" or exact <= _SURE * self.relative_cost(effort, k * rerank, share):
                 return 0, rerank
         return effort, rerank
 

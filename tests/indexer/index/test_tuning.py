@@ -217,3 +217,37 @@ def test_effort_below_one_is_refused() -> None:
     index = FaissIndex.build("IVF4,SQ8", clustered(400, 16))
     with pytest.raises(BadRequest, match="effort"):
         index.search(queries_near(clustered(400, 16), 1), 3, params=SearchParams(effort=-1))
+
+
+@pytest.fixture(scope="module", params=["IVF141,PQ16x4fsr,Refine(SQ8)", "IVF141,SQ8", "HNSW16,SQ8"])
+def filtered(request: pytest.FixtureRequest) -> tuple[FaissIndex, np.ndarray]:
+    """A tuned index of 20,000 entries."""
+    vectors = clustered(20_000, 32)
+    return build_tuned(vectors, recipe=request.param).index, vectors
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("how", ["evenly", "clustered"])
+def test_filters_keep_the_recall_at_any_selectivity(
+    filtered: tuple[FaissIndex, np.ndarray], share: float, how: str
+) -> None:
+    """Allowed rows spread evenly or all on one side of the space: recall@10 >= 0.99 at tuned effort, none short."""
+    index, vectors = filtered
+    rng = np.random.default_rng(4)
+    order = rng.permutation(20_000) if how == "evenly" else np.argsort(vectors[:, 0].astype(np.float32))
+    mask = np.zeros(20_000, dtype=bool)
+    mask[order[: int(share * 20_000)]] = True
+    queries = queries_near(vectors, 100, seed=8)
+    exact = ExactIndex(vectors).search(queries, 10, allowed=mask)
+    found = index.search(queries, 10, allowed=mask)
+    assert all(len(hits) == 10 and mask[hits.rows].all() for hits in found)
+    assert ann_recall_at_k([hits.scores for hits in found], exact, 10) >= 0.99
+
+
+def test_a_selector_is_taken_only_where_it_is_cheaper(filtered: tuple[FaissIndex, np.ndarray]) -> None:
+    """Few matches are scanned exactly; where nearly all match, the tuned search goes on, not narrower than without."""
+    index, _ = filtered
+    assert index._plan(10, SearchParams(), 0.06)[0] == 0
+    assert index._plan(10, SearchParams(), 1.0) == (index.effort(10), index.rerank(10))
+    effort, _ = index._plan(10, SearchParams(), 0.97)
+    assert effort == 0 or effort >= index.effort(10)
