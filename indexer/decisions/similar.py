@@ -27,7 +27,9 @@ def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict
             raise BadRequest(f"weights: {name} must not be negative, it is {weight:g}")
     total = math.fsum(weights.values())
     if not total > 0 or not math.isfinite(total):
-        raise BadRequest("weights: at least one block must weigh more than zero" if total == 0 else "weights: too large")
+        raise BadRequest(
+            "weights: at least one block must weigh more than zero" if total == 0 else "weights: too large"
+        )
     return {name: float(weights.get(name, 0.0)) / total for name in names}
 
 

@@ -148,7 +148,7 @@ class FaissIndex(VectorIndex):
         if self.kind == "flat":
             return len(self) * (share + _SKIPPED * (share < 1.0))
         if self.kind == "hnsw":
-            return _HOP * effort + wanted
+            return _HOP * max(effort, wanted) + wanted  # the graph's list is as long as what it gives back
         per_entry = (_FAST if "fs" in self.recipe else _CODE) * share + _SKIPPED * (share < 1.0)
         return len(self) * per_entry * effort / self.max_effort + wanted
 

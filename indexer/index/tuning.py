@@ -133,9 +133,7 @@ class _Judge:
         self.queries = queries
         found = oracle.search(queries.vectors, _DEEPEST + 1)
         self._oracle = oracle
-        self._truth = [
-            _without_own(hits, own, _DEEPEST) for hits, own in zip(found, queries.own.tolist(), strict=True)
-        ]
+        self._truth = [_without_own(hits, own, _DEEPEST) for hits, own in zip(found, queries.own.tolist(), strict=True)]
 
     def shares(self, index: VectorIndex, k: int, params: SearchParams) -> np.ndarray:
         """float [Q]: of each query the share of its exact ``k`` nearest that ``index`` finds."""

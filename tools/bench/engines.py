@@ -232,7 +232,9 @@ class _Served:
         started = time.perf_counter()
         self._engine.build(rows)
         seconds = time.perf_counter() - started
-        version = "" if ours else metadata.version("faiss-gpu" if self._engine.package == "faiss" else self._engine.package)
+        version = (
+            "" if ours else metadata.version("faiss-gpu" if self._engine.package == "faiss" else self._engine.package)
+        )
         return {"seconds": seconds, "version": version, "parameters": self._engine.parameters}
 
     def tune(self, wanted: float) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Every engine runs in a process of its own, and all are asked in turn, round by round. Knobs of the environment:
 ``CATALENS_BENCH_N`` entries (100,000), ``CATALENS_BENCH_DIM`` (512), ``CATALENS_BENCH_ROUNDS`` (5), and
-``CATALENS_BENCH_PEERS`` names separated by commas (all).
+``CATALENS_BENCH_PEERS`` names separated by commas (all). ``--only curves`` draws recall against speed for every recipe to
+``CATALENS_BENCH_PICTURE`` (a file in the work folder).
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench import engines
+from tools.bench import curves, engines
 from tools.bench.framework import Goal, Row, percentile
 from tools.bench.vectors import vectors
 from tools.console import say
 
-PARTS = ("engines",)
+PARTS = ("engines", "curves")
 RECALL = 0.99
 ASKED = 0.9925  # of our builder, whose held-out queries are others than the ones that are measured here
 _SLICE = 100  # single queries in turn
@@ -62,11 +63,13 @@ GOALS = (
 
 
 def measure(part: str, work: Path) -> Row:
-    """All engines over the same vectors; one row, with the raw samples of each."""
+    """All engines over the same vectors, one row with the raw samples of each; or the recipes' curves."""
     n, dim = int(os.environ.get("CATALENS_BENCH_N", 100_000)), int(os.environ.get("CATALENS_BENCH_DIM", 512))
     rounds = int(os.environ.get("CATALENS_BENCH_ROUNDS", 5))
     chosen = [name for name in os.environ.get("CATALENS_BENCH_PEERS", ",".join(engines.PEERS)).split(",") if name]
     data = vectors(n, dim, 0)
+    if part == "curves":
+        return curves.draw(data, Path(os.environ.get("CATALENS_BENCH_PICTURE", work / "curves.svg")))
     save(work, data.rows, data.queries)
     found = [{"name": "catalens", **_built_apart(work)}]
     running = {name: engines.Remote(name, work, ASKED) for name in ("catalens", *chosen)}

@@ -116,5 +116,7 @@ def test_batches_are_quicker_than_on_the_cpu(capsys: pytest.CaptureFixture[str])
         index.search(queries, 10)
         rates[device] = len(queries) / (time.perf_counter() - started)
     with capsys.disabled():
-        print(f"\nexact batches at 100,000 x 256: {rates['cuda']:.0f} queries/s on the GPU, {rates['cpu']:.0f} on the CPU")
+        print(
+            f"\nexact batches at 100,000 x 256: {rates['cuda']:.0f} queries/s on the GPU, {rates['cpu']:.0f} on the CPU"
+        )
     assert rates["cuda"] > rates["cpu"]
