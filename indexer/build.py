@@ -25,9 +25,11 @@ from indexer.estimates import Estimate, Peak, Rates, estimate, try_build
 from indexer.home import Home
 from indexer.images import Photo
 from indexer.index.columns import Columns
+from indexer.index.recipes import FLAT_BELOW
 from indexer.index.tuning import Tuned, build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
+from indexer.reshots import reshot_vectors
 from indexer.tag_refit import refit_tags
 
 log = structlog.get_logger(__name__)
@@ -147,6 +149,7 @@ def build_index(
     recall: float = 0.99,
     device: str = "auto",
     memory: int | None = None,
+    reshots: bool = True,
     activate: bool = False,
     dry_run: bool = False,
     progress: Stages | None = None,
@@ -158,7 +161,9 @@ def build_index(
     build that was killed goes on where it stopped. Photos that cannot be read are reported and left out. An empty
     catalog gives an empty version, to which products can be added. ``recall`` is the share of the exact ten nearest an
     approximate index must find; ``memory`` the bytes that the build may hold; ``embedder`` replaces the bundle's own
-    (tests). ``progress(stage, done, total)`` hears of the stages embed, build, tags and publish.
+    (tests). ``reshots``: the recall must hold for a few photos shot again too, for which the network runs; without, it
+    runs for what has no embedding only. ``progress(stage, done, total)`` hears of the stages embed, build, tags and
+    publish.
 
     ``dry_run`` publishes nothing and embeds nothing, but may try a few photos and a small index to know how long it
     would take. Raises ``Busy`` while another build runs, ``BadRequest`` for a budget that cannot hold the vectors, and
@@ -232,9 +237,13 @@ def build_index(
         rows = rows[~np.isin(rows[:, 1], gone)]
         before = peak.start()
         vectors = store.get(rows[:, 1])
+        asked = None
+        if reshots and len(rows) >= FLAT_BELOW:  # below, every answer is exact
+            embedder = embedder or _embedder(bundle, device)
+            asked = reshot_vectors(catalog, PhotoStore(home), embedder, rows[:, 1])
         version, tuned = publish_rows(
             home, catalog, bundle, rows, vectors, last_sequence=sequence, recall=recall, device=device, memory=memory,
-            source=source, hear=hear, clock=clock,
+            source=source, asked=asked, hear=hear, clock=clock,
         )  # fmt: skip
         if activate:
             Versions(home).activate(version)
@@ -267,18 +276,20 @@ def publish_rows(
     recipe: str | None = None,
     device: str = "cpu",
     memory: int | None = None,
+    asked: np.ndarray | None = None,
     hear: Stages = lambda stage, done, total: None,
     clock: _Clock | None = None,
 ) -> tuple[str, Tuned]:
     """Build an index of ``vectors`` float16 [N, D] for ``rows`` int64 [N, 2] (pid, photo_id) and publish it.
 
     Everything that a version holds beside them is made here, from the catalog as it is now, so a build and a rewrite
-    make the same. Without a ``bundle`` (its model is gone) the names are given, and tags are left to the model.
+    make the same. ``asked``: queries as ``build_tuned`` takes them. Without a ``bundle`` (its model is gone) the names
+    are given, and tags are left to the model.
     """
     clock = clock or _Clock()
-    limits: dict[str, Any] = {} if memory is None else {"memory": memory}
+    blocks = bundle.spec.blocks if bundle is not None else ()
     hear("build", 0, len(rows))
-    tuned = build_tuned(vectors, recall=recall, recipe=recipe, device=device, **limits)
+    tuned = build_tuned(vectors, recall=recall, recipe=recipe, device=device, memory=memory, asked=asked, blocks=blocks)
     hear("build", len(rows), len(rows))
     clock.next("build")
     hear("tags", 0, 1)

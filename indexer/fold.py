@@ -53,6 +53,7 @@ def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
         home,
         bundle=by_version(home, active.model_version),
         device=device,
+        reshots=False,
         **({} if recall is None else {"recall": float(recall)}),
     )
     if report.version is None:

@@ -99,7 +99,7 @@ class Folding:
         root = str(Path(indexer.__file__).parents[1])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", fold.__name__, str(self._home.path), snapshot.index_version, self._device]
-        self._output = (tempfile.TemporaryFile(), tempfile.TemporaryFile())
+        self._output = (tempfile.TemporaryFile(), tempfile.TemporaryFile())  # noqa: SIM115 - read when it ended
         try:
             self._process = subprocess.Popen(
                 command,

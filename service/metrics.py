@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from flask import Response, g, request
@@ -55,12 +56,10 @@ class _EngineNumbers(Collector):
             "catalens_delta_limit_photos", "Photos in the delta above which it is folded.", engine.settings.max_delta
         )
         versions = {"version": self._version}
-        try:
+        with suppress(CatalensError):  # a catalog that cannot be read: everything else still can
             yield GaugeMetricFamily(
                 "catalens_catalog_sequence", "Sequence number of the catalog's last change.", engine.last_sequence()
             )
-        except CatalensError:
-            pass  # the catalog cannot be read: everything else still can
         if snapshot is not None:
             live = snapshot.live
             versions |= {"index_version": snapshot.index_version, "model_version": snapshot.model_version}

@@ -76,7 +76,7 @@ class Tagging:
             hits, products = self._find(snapshot, queries / lengths, wanted, own, None)
             tagged = [hit for hit in hits if voting_tags(products[hit[0]])]
             kept = [(hit, vector) for hit in tagged if (vector := snapshot.live.vector_of(hit[0], hit[1])) is not None]
-            matched = np.array([vector for _, vector in kept]).reshape(len(kept), -1)
+            matched = np.array([vector for _, vector in kept]).reshape(len(kept), vectors.shape[1])
             if len(hits) < wanted or wanted >= _LONGEST or count_groups(matched) >= part.k:
                 break
             wanted = min(4 * wanted, _LONGEST)

@@ -96,7 +96,7 @@ class Writer:
         sound = [write for write in planned if not isinstance(write, CatalensError)]
         with clock.stage("write"), self._writing:
             results = self._commit(sound, shots)
-            self._after([found for found in results if isinstance(found, Written)], sound, results, snapshot, shots)
+            self._after(sound, results, snapshot, shots)
         found = iter(results)
         return [write if isinstance(write, CatalensError) else next(found) for write in planned]
 
@@ -176,13 +176,13 @@ class Writer:
 
     def _after(
         self,
-        written: Sequence[Written],
         writes: Sequence[Write],
         results: Sequence[Written | CatalensError],
         snapshot: Snapshot | None,
         shots: _Shots,
     ) -> None:
         """Make committed writes searchable and clear what nothing uses any more. Never fails: the writes are safe."""
+        written = [found for found in results if isinstance(found, Written)]
         mended: set[int] = set()  # unchanged for the catalog, but its photo's file or vector was lost and sent again
         refused: list[str] = []
         for write, result in zip(writes, results, strict=True):

@@ -58,7 +58,7 @@ def elements(facts: Facts, name: str, kind: Kind) -> tuple[Element, ...]:
     if attr.is_missing(value):
         return ()
     if kind == "list":
-        return tuple(dict.fromkeys(list_key(part) for part in (value if isinstance(value, list) else [value])))
+        return tuple(dict.fromkeys(list_key(part) for part in value or ()))
     return (_element(value, kind),)
 
 
@@ -182,7 +182,7 @@ class _Reader:
                 raise BadFilter(f"{where}.{name} must be a list of conditions, not {_shown(clauses)}")
             places = [(clause, f"{where}.{name}[{place}]") for place, clause in enumerate(clauses)]
             parts[name] = tuple(self._clause(clause, at, depth) for clause, at in places)
-        return Filter(**parts)
+        return Filter(parts.get("must", ()), parts.get("should", ()), parts.get("must_not", ()))
 
     def _clause(self, raw: object, where: str, depth: int) -> Condition | Filter:
         self._left -= 1

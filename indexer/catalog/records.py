@@ -13,6 +13,7 @@ from indexer.catalog.attributes import AttributeType
 from indexer.catalog.dataset import bad_product_id
 from indexer.errors import BadProduct
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 TAG_SOURCES = ("merchant", "curated", "machine")
 PATCHABLE = ("title", "category", "tags", "attributes")
 
@@ -209,7 +210,7 @@ def check_product(product: ProductInput) -> None:
 
 def dump(value: object) -> str:
     """One text per value, so that stored values compare as text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def photo_file(photos: Path, content_hash: str) -> Path:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from indexer.catalog import attributes as attr
 from indexer.catalog import history
 from indexer.catalog.attributes import AttributeType
+from indexer.catalog.connections import Connections
 from indexer.catalog.filters import Facts
 from indexer.catalog.records import (
     Change,
@@ -31,12 +30,9 @@ from indexer.catalog.records import (
 )
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
 from indexer.catalog.writes import Session, chunks, last_sequence, stored_types
-from indexer.databases import connect
-from indexer.errors import BadHome, Busy, CatalensError, NewerFormat, UnknownProduct
-from indexer.files import storage_failure
+from indexer.errors import BadHome, CatalensError, NewerFormat, UnknownProduct
 from indexer.home import Home
 
-_BUSY_MS = 30_000
 _PORTION = 900
 _PAGE = 4096  # bytes; SQLite's pages
 
@@ -62,7 +58,7 @@ def _is_made(path: Path) -> bool:
         return False
 
 
-class Catalog:
+class Catalog(Connections):
     """Safe from several threads (a connection each) and several processes. A write returns after its commit.
 
     Order is that of sequence numbers, never of clocks. Every failure of the disk or the file is a ``CatalensError``.
@@ -70,12 +66,8 @@ class Catalog:
 
     def __init__(self, path: Path, *, photos: Path | None = None) -> None:
         """Use ``open`` or ``create``. ``photos``: where copied photos lie; new rows are checked against it."""
-        self.path = path
+        super().__init__(path)
         self._photos = photos
-        self._local = threading.local()
-        self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
-        self._open_lock = threading.Lock()
-        self._write_lock = threading.Lock()
 
     @classmethod
     def create(cls, path: Path, *, photos: Path | None = None) -> Catalog:
@@ -103,20 +95,6 @@ class Catalog:
         catalog = cls(path, photos=photos)
         catalog._check_format()
         return catalog
-
-    def close(self) -> None:
-        """Close the connections of all threads; a later call opens a new one."""
-        with self._open_lock:
-            for _, connection in self._open:
-                connection.close()
-            self._open.clear()
-            self._local = threading.local()
-
-    def __enter__(self) -> Catalog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -149,8 +127,10 @@ class Catalog:
         ``dry_run``: say what would happen (as with attribute ``types``, if given) and give the transaction up.
         """
         results: list[Written | CatalensError] = []
+        writes = list(writes)
         with self._writing(dry_run) as session:
             session.set_types(attr.checked_types(types or {}))
+            session.expect([write.product_id for write in writes if isinstance(write, Patch)])
             for write in writes:
                 try:
                     results.append(session.write(write))
@@ -169,12 +149,6 @@ class Catalog:
             return session.write(write)
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """No write of any process happens inside; reads of this thread see the last commit."""
-        with self._write_lock, self._failures(), self._transaction("IMMEDIATE"):
-            yield
-
-    @contextmanager
     def _writing(self, dry_run: bool = False) -> Iterator[Session]:
         with self.exclusive():
             connection = self._connection()
@@ -185,11 +159,6 @@ class Catalog:
                 connection.execute("ROLLBACK")
             elif (sequence := last_sequence(connection)) != before:
                 history.mark(connection, sequence)
-
-    def checkpoint(self) -> None:
-        """Fold the write-ahead log into the file and empty it, so that erased text is in neither."""
-        with self._failures():
-            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -361,59 +330,6 @@ class Catalog:
                     photo_ids=tuple(photo_id for photo_id, _ in held),
                 )
         return products
-
-    # --- connections -------------------------------------------------------------------------------------------------
-
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            # Closed by another thread in close() only, hence check_same_thread.
-            connection = connect(self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            with self._open_lock:
-                for thread, old in self._open:
-                    if not thread.is_alive():
-                        old.close()
-                self._open = [(thread, old) for thread, old in self._open if thread.is_alive()]
-                self._open.append((threading.current_thread(), connection))
-            self._local.connection = connection
-        return connection
-
-    @contextmanager
-    def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
-        connection = self._connection()
-        connection.execute(f"BEGIN {kind}")
-        try:
-            yield connection
-            if connection.in_transaction:  # not given up by a dry run
-                connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:  # a full disk may have ended it already
-                connection.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent snapshot; inside ``exclusive`` of the same thread, that transaction's."""
-        with self._failures():
-            connection = self._connection()
-            if connection.in_transaction:
-                yield connection
-            else:
-                with self._transaction("DEFERRED"):
-                    yield connection
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise Busy(f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s") from error
-            raise storage_failure(self.path, error) from error
-        except sqlite3.DatabaseError as error:
-            raise BadHome(f"{self.path} is damaged or no catalog: {error}") from error
 
     def _format(self) -> int:
         return int(self._connection().execute("PRAGMA user_version").fetchone()[0])

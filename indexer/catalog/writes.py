@@ -29,6 +29,7 @@ from indexer.errors import BadProduct, StaleVersion, UnknownPhoto, UnknownProduc
 
 _CHUNK = 900  # bound variables per statement, below SQLite's oldest limit
 _INT64 = 2**63
+_ROW = "pid, title, category, attributes, external_version, sequence"
 # One statement per changed product: prices and stocks are patched by the thousand.
 _CHANGE = """
 UPDATE products SET title = ?, category = ?, attributes = ?,
@@ -61,6 +62,14 @@ class Session:
         self._sql = connection
         self._photos = photos
         self._types = stored_types(connection)
+        self._rows: dict[str, Sequence[Any]] = {}  # by product id: rows read ahead, as they are now
+
+    def expect(self, product_ids: Sequence[str]) -> None:
+        """Read the rows of products that are about to be patched, many at a time."""
+        wanted = [i for i in dict.fromkeys(product_ids) if isinstance(i, str) and i.isprintable()]
+        for part, marks in chunks(wanted if len(wanted) > 1 else []):
+            query = f"SELECT product_id, {_ROW} FROM products WHERE product_id IN ({marks})"
+            self._rows.update((row[0], row[1:]) for row in self._sql.execute(query, part))
 
     def write(self, write: Write) -> Written:
         """Raises ``BadProduct``, ``UnknownProduct``, ``UnknownPhoto``, ``StaleVersion``."""
@@ -68,11 +77,13 @@ class Session:
         if version is not None and (type(version) is not int or not -_INT64 <= version < _INT64):
             raise BadProduct(f"external_version must be an integer of 64 bits, got {version!a}")
         if isinstance(write, Put):
+            self._rows.pop(write.product.product_id, None)
             return self._put(write)
         check_text("product_id", write.product_id)
         if isinstance(write, Patch):
             return self._patch(write)
         pid, _ = self._known(write.product_id, version)
+        self._rows.pop(write.product_id, None)
         sequence = self._log(pid, "delete", True)
         self._sql.execute("DELETE FROM products WHERE pid = ?", (pid,))
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
@@ -86,8 +97,7 @@ class Session:
         category = category_path(product.category)
         attributes, new_types = checked_attributes(product.attributes, self._types)
         merchant = checked_tags(product.tags)
-        query = "SELECT pid, title, category, attributes, external_version, sequence FROM products WHERE product_id = ?"
-        stored = self._sql.execute(query, (product.product_id,)).fetchone()
+        stored = self._row(product.product_id)
         if stored is not None:
             _refuse_stale(product.product_id, stored[4], put.external_version)
         hashes = list(dict.fromkeys(product.photos))
@@ -198,12 +208,16 @@ class Session:
             tags = merchant + [pair for pair in old_tags if pair[1] != "merchant" and pair not in merchant]
         if (title, category, attributes) == old and tags == old_tags:
             self._keep_version(pid, patch.external_version)
+            self._rows.pop(patch.product_id, None)
             return Written(stored[5], pid, "unchanged")
         self._add_types(new_types)
         if tags is not None:
             self._set_tags(pid, tags)
         sequence = self._log(pid, "patch", False)
         self._sql.execute(_CHANGE, (title, category, attributes, patch.external_version, sequence, pid))
+        if patch.product_id in self._rows:
+            version = stored[4] if patch.external_version is None else patch.external_version
+            self._rows[patch.product_id] = (pid, title, category, attributes, version, sequence)
         return Written(sequence, pid, "patched")
 
     def set_types(self, wanted: dict[str, AttributeType]) -> None:
@@ -229,12 +243,16 @@ class Session:
     # --- parts -------------------------------------------------------------------------------------------------------
 
     def _known(self, product_id: str, version: int | None) -> tuple[int, Sequence[Any]]:
-        query = "SELECT pid, title, category, attributes, external_version, sequence FROM products WHERE product_id = ?"
-        stored = self._sql.execute(query, (product_id,)).fetchone()
+        stored = self._rows.get(product_id) or self._row(product_id)
         if stored is None:
             raise UnknownProduct(f"there is no product {product_id!r}")
         _refuse_stale(product_id, stored[4], version)
         return int(stored[0]), stored
+
+    def _row(self, product_id: str) -> Sequence[Any] | None:
+        query = f"SELECT {_ROW} FROM products WHERE product_id = ?"
+        found: Sequence[Any] | None = self._sql.execute(query, (product_id,)).fetchone()
+        return found
 
     def _log(self, pid: int, kind: str, photos_changed: bool) -> int:
         """The change's sequence number, which the product's row still has to take."""
@@ -259,8 +277,9 @@ class Session:
 
     def _add_types(self, types: dict[str, AttributeType]) -> None:
         fresh = {name: type_ for name, type_ in types.items() if self._types.get(name) != type_}
-        self._sql.executemany("INSERT OR REPLACE INTO attribute_types (name, type) VALUES (?, ?)", fresh.items())
-        self._types.update(fresh)
+        if fresh:
+            self._sql.executemany("INSERT OR REPLACE INTO attribute_types (name, type) VALUES (?, ?)", fresh.items())
+            self._types.update(fresh)
 
 
 def _refuse_stale(product_id: str, stored: int | None, given: int | None) -> None:

@@ -273,7 +273,8 @@ class _Gatherer:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self._codes: dict[str, int] = {}  # of texts, in order of appearance
-        self._values, self._places = array("d" if kind in NUMERIC else "i"), array("i")
+        self._values: array[Any] = array("d" if kind in NUMERIC else "i")
+        self._places = array("i")
 
     def add(self, found: Iterable[Element], place: int) -> None:
         for element in found:

@@ -13,11 +13,10 @@ from indexer.catalog.filters import Facts, Filter
 from indexer.errors import BadRequest, BadVectors, UnknownProduct
 from indexer.index.base import Hits, SearchParams, check_unit, rescore
 from indexer.index.columns import Columns
+from indexer.index.delta import ALIVE, ROOM, State, compacted, empty, with_room
 from indexer.index.overlay import ChangeLog
 from indexer.index.version import IndexVersion
 
-_ROOM = 256  # rows a new delta buffer has room for; it doubles
-_ALIVE = np.iinfo(np.int64).max  # the tick at which a living row will have died
 _SELECTIONS_BYTES = 64 * 2**20  # masks of recent filters that are kept
 
 
@@ -31,28 +30,6 @@ class ProductHits:
 
     def __len__(self) -> int:
         return len(self.pids)
-
-
-@dataclass(frozen=True)
-class _State:
-    """All that a search reads, swapped as one.
-
-    What it refers to is shared with later states and never copied for a write. Buffers and the log grow past ``used``
-    and ``logged``, which no older state looks at; a row that dies is marked with the ``tick`` of the first state in
-    which it is dead, so an older state still sees it. ``places`` alone follows the newest state.
-    """
-
-    sequence: int
-    tick: int
-    vectors: np.ndarray  # float32 [room, D], each value one that float16 can hold
-    table: np.ndarray  # int64 [room, 2] (pid, photo_id)
-    died: np.ndarray  # int64 [room], the tick at which a row of the delta died
-    used: int
-    living: int  # rows of the delta that did not
-    places: dict[int, tuple[int, int]]  # pid -> its rows in the delta
-    products: int
-    log: ChangeLog
-    logged: int
 
 
 @dataclass(frozen=True)
@@ -83,25 +60,13 @@ class LiveIndex:
         self._starts = np.append(first, len(self._pids)).astype(np.int64)
         self._counts = np.diff(self._starts)  # rows of each product
         self._photos_per_product = len(self._pids) / max(len(first), 1)
-        self._died = np.full(len(first), _ALIVE, dtype=np.int64)  # by product: all its rows die together
+        self._died = np.full(len(first), ALIVE, dtype=np.int64)  # by product: all its rows die together
         self._writing = threading.Lock()
         self._now: dict[int, Facts | None] = {}  # the newest entry of the log by pid
         self._columns: Columns | None = None
         self._selections: OrderedDict[str, Selection] = OrderedDict()
         self._selecting = threading.Lock()
-        self._state = _State(
-            sequence=base.manifest.last_sequence,
-            tick=0,
-            vectors=np.empty((_ROOM, base.manifest.dim), dtype=np.float32),
-            table=np.empty((_ROOM, 2), dtype=np.int64),
-            died=np.full(_ROOM, _ALIVE, dtype=np.int64),
-            used=0,
-            living=0,
-            places={},
-            products=len(first),
-            log=ChangeLog(),
-            logged=0,
-        )
+        self._state = empty(base.manifest.dim, base.manifest.last_sequence, len(first))
 
     @property
     def sequence(self) -> int:
@@ -112,6 +77,11 @@ class LiveIndex:
     def delta_size(self) -> int:
         """Photos searched exactly beside the base."""
         return self._state.living
+
+    @property
+    def overlay_size(self) -> int:
+        """Products that filters judge by the log, not by the version's columns: written since, photos or not."""
+        return len(self._now)
 
     @property
     def product_count(self) -> int:
@@ -177,13 +147,13 @@ class LiveIndex:
 
     def _next(
         self,
-        state: _State,
+        state: State,
         sequence: int,
         upserts: dict[int, tuple[np.ndarray, np.ndarray]],
         deletes: set[int],
         facts: Mapping[int, Facts],
-    ) -> _State:
-        state = _with_room(state, sum(len(ids) for ids, _ in upserts.values()))
+    ) -> State:
+        state = with_room(state, sum(len(ids) for ids, _ in upserts.values()))
         tick, places = state.tick + 1, state.places
         products, at, living = state.products, state.used, state.living
         for pid in [*upserts, *deletes]:
@@ -200,7 +170,7 @@ class LiveIndex:
             if vectors is not None and len(ids):
                 stop = at + len(ids)
                 state.vectors[at:stop], state.table[at:stop, 0], state.table[at:stop, 1] = vectors, pid, ids
-                state.died[at:stop] = _ALIVE
+                state.died[at:stop] = ALIVE
                 places[pid] = (at, stop)  # in one step, so that `vectors_of` finds the old place or the new one
                 at, living, products = stop, living + len(ids), products + 1
             else:
@@ -211,10 +181,10 @@ class LiveIndex:
         state = replace(
             state, sequence=sequence, tick=tick, used=at, living=living, products=products, logged=len(state.log)
         )
-        if state.logged > _ROOM and state.logged > 2 * len(self._now):
+        if state.logged > ROOM and state.logged > 2 * len(self._now):
             log = ChangeLog(self._now.items())
             state = replace(state, log=log, logged=len(log))
-        return _compacted(state) if at > _ROOM and 2 * living < at else state
+        return compacted(state) if at > ROOM and 2 * living < at else state
 
     # -- filters
 
@@ -240,7 +210,7 @@ class LiveIndex:
         """The products that pass ``where`` now. Masks of recent filters are kept and follow writes."""
         return self._select(where)[0]
 
-    def _select(self, where: Filter) -> tuple[Selection, _State]:
+    def _select(self, where: Filter) -> tuple[Selection, State]:
         """A selection and a state that hold each other: the log's first entries in both are the same."""
         columns = self.columns
         if columns is None:
@@ -261,7 +231,7 @@ class LiveIndex:
                     self._selections.popitem(last=False)
         return known, state
 
-    def _followed(self, known: Selection, state: _State, where: Filter) -> Selection:
+    def _followed(self, known: Selection, state: State, where: Filter) -> Selection:
         """``known`` brought up to ``state``: each product written since is judged by what it is now."""
         pids, passes = state.log.judge(where, known.logged, state.logged)
         places, found = self._base_places(pids)
@@ -284,7 +254,7 @@ class LiveIndex:
         changed = [facts for pid in chosen.newer.tolist() if (facts := latest[pid]) and self._findable(pid, state)]
         return mask, changed
 
-    def _findable(self, pid: int, state: _State) -> bool:
+    def _findable(self, pid: int, state: State) -> bool:
         base = self._base_place(pid)
         return pid in state.places or (base is not None and bool(self._died[base] > state.tick))
 
@@ -350,7 +320,7 @@ class LiveIndex:
 
     def _merged(
         self,
-        state: _State,
+        state: State,
         found: Sequence[Hits],
         delta: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
         scales: np.ndarray,
@@ -370,7 +340,7 @@ class LiveIndex:
 
     @staticmethod
     def _search_delta(
-        state: _State, chosen: Selection | None, queries: np.ndarray
+        state: State, chosen: Selection | None, queries: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Every living row of the delta that passes, with its score, for each query: (pids, photo ids, scores)."""
         passing = state.died[: state.used] > state.tick
@@ -401,31 +371,6 @@ class LiveIndex:
             return None
         place = np.flatnonzero(photo_ids == photo_id)
         return vectors[place[0]] if len(place) else None
-
-
-def _with_room(state: _State, added: int) -> _State:
-    """A state with room for ``added`` more rows in the delta, in larger buffers if need be."""
-    if state.used + added <= len(state.table):
-        return state  # older states read only [:used] of their own
-    return _moved(state, np.arange(state.used), max(2 * len(state.table), state.used + added))
-
-
-def _compacted(state: _State) -> _State:
-    """The same delta without its dead rows, in buffers of its own."""
-    rows = np.flatnonzero(state.died[: state.used] > state.tick)
-    return _moved(state, rows, max(_ROOM, 2 * len(rows)))
-
-
-def _moved(state: _State, rows: np.ndarray, room: int) -> _State:
-    """``rows`` of the delta (ascending; every living one) in new buffers, with places of their own."""
-    vectors = np.empty((room, state.vectors.shape[1]), dtype=np.float32)
-    table = np.empty((room, 2), dtype=np.int64)
-    died = np.full(room, _ALIVE, dtype=np.int64)
-    used = len(rows)
-    vectors[:used], table[:used], died[:used] = state.vectors[rows], state.table[rows], state.died[rows]
-    start_of = np.searchsorted(rows, np.arange(state.used + 1))
-    places = {pid: (int(start_of[start]), int(start_of[stop])) for pid, (start, stop) in state.places.items()}
-    return replace(state, vectors=vectors, table=table, died=died, used=used, places=places)
 
 
 def _by_product(

@@ -22,6 +22,7 @@ from indexer.images import Photo
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
+from indexer.model.spec import Block
 
 DIM = 6
 
@@ -29,6 +30,7 @@ DIM = 6
 @dataclass(frozen=True)
 class Spec:
     dim: int = DIM
+    blocks: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ def web(open_web: Callable[..., FlaskClient]) -> FlaskClient:
 @contextmanager
 def full_disk(own: Engine) -> Iterator[None]:
     """SQLite may not grow the catalog, which it reports as a full disk."""
-    sql = own._catalog._connection()
+    with own._catalog.exclusive():
+        sql = own._catalog._connection()  # the one that writes
     sql.execute(f"PRAGMA max_page_count = {sql.execute('PRAGMA page_count').fetchone()[0]}")
     yield
     sql.execute("PRAGMA max_page_count = 4294967294")
@@ -38,7 +39,8 @@ def full_disk(own: Engine) -> Iterator[None]:
 @contextmanager
 def read_only(own: Engine) -> Iterator[None]:
     """SQLite refuses every write of the catalog as one to a read-only file."""
-    sql = own._catalog._connection()
+    with own._catalog.exclusive():
+        sql = own._catalog._connection()  # the one that writes
     sql.execute("PRAGMA query_only = ON")
     yield
     sql.execute("PRAGMA query_only = OFF")
@@ -48,7 +50,7 @@ def read_only(own: Engine) -> Iterator[None]:
 def test_a_write_that_cannot_be_stored_changes_nothing(
     web: FlaskClient, own: Engine, broken: Callable[[Engine], Any], status: int, code: str
 ) -> None:
-    """Single or in a batch, whole: no row, no file, no path in the detail; questions go on; later the same write works."""
+    """Single or in a batch, whole: no row, no file, no path in the detail; questions go on; later it works."""
     before = files(own)
     with broken(own):
         for response in (

@@ -20,6 +20,7 @@ from indexer.errors import BadRequest, DamagedIndex
 from indexer.home import Home
 from indexer.index import live as module
 from indexer.index.columns import Columns
+from indexer.index.delta import ROOM
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.live import LiveIndex
 from indexer.index.version import COLUMNS, Versions
@@ -272,5 +273,5 @@ def test_patching_the_same_products_does_not_grow_the_log(tmp_path: Path) -> Non
         shop.live.apply(sequence=1, upserts={}, facts={pid: Facts(pid, None, (), {"price": price})})
         if price % 97 == 0:
             assert len(shop.live.search(QUERIES[:1], 1, where=where)[0]) == (price >= 500)
-    assert len(shop.live._state.log) <= module._ROOM + 1
+    assert len(shop.live._state.log) <= ROOM + 1
     assert shop.live.delta_size == 0
