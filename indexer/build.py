@@ -183,7 +183,7 @@ def build_index(
         sequence, rows = catalog.entries()
         wanted = np.unique(rows[:, 1])
         missing = store.missing(wanted)
-        rates, planned = Rates.of(home), choose_recipe(len(rows))
+        rates, planned = Rates.of(home), choose_recipe(len(rows), dim, device=device, memory=memory)
 
         def estimated() -> Estimate:
             return estimate(
@@ -251,9 +251,7 @@ def build_index(
         disk = sum(entry["size"] for entry in Versions(home).manifest(version).files.values())
         measured = {name: clock.seconds[name] for name in ("build", "tags", "publish")}
         held = max(peak.bytes() - before, 0)
-        rates.note(
-            tuned.index.recipe, {"entries": len(rows), "dim": dim, **measured, "memory_bytes": held, "disk_bytes": disk}
-        )
+        rates.note(planned, {"entries": len(rows), "dim": dim, **measured, "memory_bytes": held, "disk_bytes": disk})
         return report(
             version, rows, activated=activate, embedded=len(missing) - len(skipped), to_embed=0, skipped=skipped,
             recipe=tuned.index.recipe, recall=tuned.recall, estimated=first, seconds=clock.done(),
