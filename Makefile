@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup
+.PHONY: demo test test-quick check setup prove-kill prove-live prove-gpu
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -24,10 +24,24 @@ test: $(READY)
 test-quick: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
 
+# The served home against a plain-Python model, at length: RUNS random histories of up to STEPS steps each.
+prove-live: $(READY)
+	CATALENS_LIVE_RUNS=$(or $(RUNS),200) CATALENS_LIVE_STEPS=$(or $(STEPS),50) \
+		$(BIN)/python -m pytest tests/contracts/test_stateful.py --timeout=0
+
+# The index on a GPU: oracle contract, halves, out of memory, CPU and back, one owner, speed. Says what it skips.
+prove-gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu -rs tests/indexer/index
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# SIGKILL at random moments of builds, erasures and transfers; make prove-kill KILLS=100 takes some minutes.
+KILLS ?= 20
+prove-kill: $(READY)
+	CATALENS_KILLS=$(KILLS) $(BIN)/python -m pytest tests/contracts/test_kills.py
 
 setup: $(READY)
 

@@ -5,28 +5,37 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import structlog
 
 from indexer import images
+from indexer.catalog.filters import facts_of
+from indexer.catalog.history import History
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import PhotoRow
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.decoding import decode_all
 from indexer.embeddings import EmbeddingStore
+from indexer.errors import BadRequest
+from indexer.estimates import Estimate, Peak, Rates, estimate, try_build
 from indexer.home import Home
 from indexer.images import Photo
-from indexer.index.tuning import build_tuned, check_recall, choose_recipe
+from indexer.index.columns import Columns
+from indexer.index.recipes import FLAT_BELOW
+from indexer.index.tuning import Tuned, build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
+from indexer.reshots import reshot_vectors
 from indexer.tag_refit import refit_tags
 
 log = structlog.get_logger(__name__)
 
 Progress = Callable[[int, int], None]
+Stages = Callable[[str, int, int], None]  # stage, done, total
 
 _CHUNK = 64  # photos a kill can lose
 _BATCH = 16  # photos given to the network at once, while the next ones are decoded; divides _CHUNK
@@ -69,7 +78,10 @@ class BuildReport:
     skipped: list[SkippedPhoto]
     recipe: str
     recall: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)  # embed, build, publish; dry run: embed_estimated, if known
+    estimated: Estimate | None = None  # as it was before the work began
+    seconds: dict[str, float] = field(default_factory=dict)  # embed, build, tags, publish, total; empty of a dry run
+    memory_bytes: int | None = None  # of the whole process at its peak
+    disk_bytes: int | None = None  # of the version
 
 
 def embed_photos(
@@ -136,9 +148,11 @@ def build_index(
     bundle: Bundle,
     recall: float = 0.99,
     device: str = "auto",
+    memory: int | None = None,
+    reshots: bool = True,
     activate: bool = False,
     dry_run: bool = False,
-    progress: Progress | None = None,
+    progress: Stages | None = None,
     embedder: PhotoEmbedder | None = None,
 ) -> BuildReport:
     """Publish an index version of the catalog as it is now, embedded by ``bundle``.
@@ -146,20 +160,36 @@ def build_index(
     Only photos without an embedding under ``bundle.embedding_id`` are embedded, in chunks committed one by one: a
     build that was killed goes on where it stopped. Photos that cannot be read are reported and left out. An empty
     catalog gives an empty version, to which products can be added. ``recall`` is the share of the exact ten nearest an
-    approximate index must find; ``embedder`` replaces the bundle's own (tests). Raises ``Busy`` while another build
-    runs, and what ``Versions.publish`` and ``Versions.activate`` raise.
+    approximate index must find; ``memory`` the bytes that the build may hold; ``embedder`` replaces the bundle's own
+    (tests). ``reshots``: the recall must hold for a few photos shot again too, for which the network runs; without, it
+    runs for what has no embedding only. ``progress(stage, done, total)`` hears of the stages embed, build, tags and
+    publish.
+
+    ``dry_run`` publishes nothing and embeds nothing, but may try a few photos and a small index to know how long it
+    would take. Raises ``Busy`` while another build runs, ``BadRequest`` for a budget that cannot hold the vectors, and
+    what ``Versions.publish`` and ``Versions.activate`` raise.
     """
     check_recall(recall)
-    started = time.monotonic()
+    hear = progress or (lambda stage, done, total: None)
+    clock, peak = _Clock(), Peak()
+    base = peak.start()
     dim = bundle.spec.dim
     with (
         open_catalog(home) as catalog,
         home.lock("build"),
         closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store,
     ):
+        source = {"catalog": History(catalog).identify()} if not dry_run else {}
         sequence, rows = catalog.entries()
         wanted = np.unique(rows[:, 1])
         missing = store.missing(wanted)
+        rates, planned = Rates.of(home), choose_recipe(len(rows), dim, device=device, memory=memory)
+
+        def estimated() -> Estimate:
+            return estimate(
+                rates, recipe=planned, entries=len(rows), dim=dim, to_embed=len(missing), photos_per_s=store.rate(),
+                base_bytes=base,
+            )  # fmt: skip
 
         def report(version: str | None, rows: np.ndarray, **found: Any) -> BuildReport:
             common: dict[str, Any] = {
@@ -172,53 +202,164 @@ def build_index(
             }
             return BuildReport(version=version, **common, **found)
 
+        first = estimated()
+        if dry_run and first.basis == "unknown":
+            if len(missing) and store.rate() is None:
+                _try_embedding(home, catalog, store, embedder or _embedder(bundle, device), missing)
+            if rates.near(planned, len(rows), dim) is None:
+                try_build(rates, recipe=planned, entries=len(rows), dim=dim, recall=recall)
+            base = peak.bytes()
+            first = replace(estimated(), basis="trial")
+        least = base + 2 * dim * len(rows)
+        if memory is not None and memory < least:
+            raise BadRequest(
+                f"a budget of {memory:,} bytes is too small: the process holds {base:,} and the vectors of "
+                f"{len(rows):,} photos take {2 * dim * len(rows):,}; give at least {least:,}"
+            )
         if dry_run:
-            rate = store.rate()
-            seconds = {} if rate is None else {"embed_estimated": len(missing) / rate}
             return report(
-                None, rows, activated=False, embedded=0, to_embed=len(missing), skipped=[],
-                recipe=choose_recipe(len(rows)), seconds=seconds,
+                None, rows, activated=False, embedded=0, to_embed=len(missing), skipped=[], recipe=planned,
+                estimated=first,
             )  # fmt: skip
 
         skipped: list[SkippedPhoto] = []
         if len(missing):
-            if embedder is None:
-                from indexer.model.embedder import Embedder
-
-                embedder = Embedder(bundle, device=device)
+            embedder = embedder or _embedder(bundle, device)
             began = time.monotonic()
-            skipped = embed_photos(catalog, PhotoStore(home), store, embedder, missing, progress=progress)
+            skipped = embed_photos(
+                catalog, PhotoStore(home), store, embedder, missing, progress=partial(hear, "embed")
+            )  # fmt: skip
             embedded = len(missing) - len(skipped)
             if embedded >= _CHUNK:
                 store.set_rate(embedded / (time.monotonic() - began))
-        embedded_at = time.monotonic()
+        clock.next("embed")
         gone = store.missing(wanted)
         rows = rows[~np.isin(rows[:, 1], gone)]
+        before = peak.start()
         vectors = store.get(rows[:, 1])
-        tuned = build_tuned(vectors, recall=recall, device=device)
-        tag_rule = refit_tags(catalog, bundle, rows, vectors)
-        built_at = time.monotonic()
-        versions = Versions(home)
-        version = versions.publish(
-            index=tuned.index,
-            vectors=vectors,
-            rows=rows,
-            embedding_id=bundle.embedding_id,
-            model_version=bundle.model_version,
-            last_sequence=sequence,
-            recipe=tuned.index.recipe,
-            params=tuned.params,
-            recall=tuned.recall,
-            tag_rule=tag_rule,
-        )
+        asked = None
+        if reshots and len(rows) >= FLAT_BELOW:  # below, every answer is exact
+            embedder = embedder or _embedder(bundle, device)
+            asked = reshot_vectors(catalog, PhotoStore(home), embedder, rows[:, 1])
+        version, tuned = publish_rows(
+            home, catalog, bundle, rows, vectors, last_sequence=sequence, recall=recall, device=device, memory=memory,
+            source=source, asked=asked, hear=hear, clock=clock,
+        )  # fmt: skip
         if activate:
-            versions.activate(version)
-        done = time.monotonic()
+            Versions(home).activate(version)
+        clock.next("publish")
+        disk = sum(entry["size"] for entry in Versions(home).manifest(version).files.values())
+        measured = {name: clock.seconds[name] for name in ("build", "tags", "publish")}
+        held = max(peak.bytes() - before, 0)
+        rates.note(planned, {"entries": len(rows), "dim": dim, **measured, "memory_bytes": held, "disk_bytes": disk})
         return report(
             version, rows, activated=activate, embedded=len(missing) - len(skipped), to_embed=0, skipped=skipped,
-            recipe=tuned.index.recipe, recall=tuned.recall,
-            seconds={
-                "embed": embedded_at - started, "build": built_at - embedded_at,
-                "publish": done - built_at, "total": done - started,
-            },
+            recipe=tuned.index.recipe, recall=tuned.recall, estimated=first, seconds=clock.done(),
+            memory_bytes=peak.bytes(), disk_bytes=disk,
         )  # fmt: skip
+
+
+def publish_rows(
+    home: Home,
+    catalog: Catalog,
+    bundle: Bundle | None,
+    rows: np.ndarray,
+    vectors: np.ndarray,
+    *,
+    last_sequence: int,
+    recall: float,
+    source: dict[str, Any],
+    model_version: str | None = None,
+    embedding_id: str | None = None,
+    recipe: str | None = None,
+    device: str = "cpu",
+    memory: int | None = None,
+    asked: np.ndarray | None = None,
+    hear: Stages = lambda stage, done, total: None,
+    clock: _Clock | None = None,
+) -> tuple[str, Tuned]:
+    """Build an index of ``vectors`` float16 [N, D] for ``rows`` int64 [N, 2] (pid, photo_id) and publish it.
+
+    Everything that a version holds beside them is made here, from the catalog as it is now, so a build and a rewrite
+    make the same. ``asked``: queries as ``build_tuned`` takes them. Without a ``bundle`` (its model is gone) the names
+    are given, and tags are left to the model.
+    """
+    clock = clock or _Clock()
+    blocks = bundle.spec.blocks if bundle is not None else ()
+    hear("build", 0, len(rows))
+    tuned = build_tuned(vectors, recall=recall, recipe=recipe, device=device, memory=memory, asked=asked, blocks=blocks)
+    hear("build", len(rows), len(rows))
+    clock.next("build")
+    hear("tags", 0, 1)
+    tag_rule = refit_tags(catalog, bundle, rows, vectors) if bundle is not None else None
+    hear("tags", 1, 1)
+    clock.next("tags")
+    hear("publish", 0, 1)
+    # Read now, not with the rows: a product that changed since `last_sequence` is judged by the log anyway.
+    columns = Columns.build(map(facts_of, catalog.iterate()), np.unique(rows[:, 0]), catalog.types())
+    stamp = History(catalog).stamp(last_sequence)
+    version = Versions(home).publish(
+        index=tuned.index,
+        vectors=vectors,
+        rows=rows,
+        embedding_id=bundle.embedding_id if bundle else embedding_id or "",
+        model_version=bundle.model_version if bundle else model_version or "",
+        last_sequence=last_sequence,
+        recipe=tuned.index.recipe,
+        params=tuned.params,
+        recall=tuned.recall,
+        tag_rule=tag_rule,
+        columns=columns,
+        source={"stamp": stamp, "erased_through": last_sequence, **source},
+    )
+    hear("publish", 1, 1)
+    return version, tuned
+
+
+class _Clock:
+    """Seconds by stage, one stage after another."""
+
+    def __init__(self) -> None:
+        self._started = self._last = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def next(self, stage: str) -> None:
+        """What passed since the last stage belongs to ``stage``."""
+        now = time.monotonic()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    def done(self) -> dict[str, float]:
+        return {**self.seconds, "total": time.monotonic() - self._started}
+
+
+def _embedder(bundle: Bundle, device: str) -> PhotoEmbedder:
+    from indexer.model.embedder import Embedder
+
+    return Embedder(bundle, device=device)
+
+
+def _try_embedding(
+    home: Home, catalog: Catalog, store: EmbeddingStore, embedder: PhotoEmbedder, missing: np.ndarray
+) -> None:
+    """Measure the rate on a few photos; a first batch, which pays for warming up, does not count. Stores no vector."""
+    photos = PhotoStore(home)
+
+    def embed(rows: Sequence[PhotoRow]) -> int:
+        waiting: list[Photo] = []
+        for _, photo in decode_all(rows, photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to):
+            waiting += [photo] if isinstance(photo, Photo) else []
+            if len(waiting) == _BATCH:
+                embedder.embed(waiting)
+                waiting = []
+        if waiting:
+            embedder.embed(waiting)
+        return len(rows)
+
+    picked = missing[np.linspace(0, len(missing) - 1, num=min(len(missing), 5 * _BATCH), dtype=np.int64)]
+    rows = list(catalog.photos_by_id(picked.tolist()).values())
+    embed(rows[:_BATCH])
+    began = time.monotonic()
+    count = embed(rows[_BATCH:] or rows)
+    if count:
+        store.set_rate(count / (time.monotonic() - began))

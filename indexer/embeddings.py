@@ -5,16 +5,23 @@ from __future__ import annotations
 import functools
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from indexer.errors import BadVectors, CatalensError, NewerFormat, StorageFailed
+from indexer.databases import connect, is_read_only
+from indexer.errors import BadVectors, Busy, CatalensError, NewerFormat, StorageFailed
+from indexer.files import storage_failure
 from indexer.index.base import check_unit
 
 FORMAT = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS vectors (photo_id INTEGER PRIMARY KEY, vector BLOB NOT NULL)
+"""
 _MANY = 5000  # above this a scan of the whole table is cheaper than one look-up for each id
 
 
@@ -35,7 +42,7 @@ def _names_the_file(method: Method) -> Method:
         try:
             return method(self, *args, **options)
         except sqlite3.OperationalError as error:
-            raise StorageFailed(f"{self.path}: {error}") from error
+            raise storage_failure(self.path, error) from error
         except sqlite3.DatabaseError as error:
             raise StorageFailed(
                 f"{self.path} is damaged: {error}; delete it and build the index again (embeddings are re-created)"
@@ -47,41 +54,63 @@ def _names_the_file(method: Method) -> Method:
 class EmbeddingStore:
     """``photo_id`` -> unit vector, stored as float16 [D] (a SQLite row). Safe across threads and processes.
 
-    Raises ``BadVectors`` where the file holds another dimension, ``NewerFormat`` for a newer file, ``StorageFailed``
-    naming the file where it is damaged or the disk is full.
+    On a read-only disk new vectors are held in memory only. Raises ``BadVectors`` where the file holds another
+    dimension, ``NewerFormat`` for a newer file, ``StorageFailed`` naming the file where it is damaged or the disk full.
     """
 
     @_names_the_file
     def __init__(self, folder: Path, embedding_id: str, dim: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{embedding_id}.sqlite3"
         self.embedding_id = embedding_id
         self.dim = dim
         self._local = threading.local()
+        self._held: dict[int, bytes] | None = None  # vectors that cannot be written
+        existing = next(path for path in (self.path, folder, *folder.parents) if path.exists())
+        if is_read_only(existing if existing == self.path else existing / "new"):
+            self._held = {}
+            self._refuse_other()
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         connection = self._connection()
+        self._refuse_newer(connection)
+        with connection:
+            for statement in _TABLES.split(";"):
+                connection.execute(statement)
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('dim', ?)", (str(dim),))
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        self._refuse_other()
+
+    def _refuse_newer(self, connection: sqlite3.Connection) -> None:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > FORMAT:
             raise NewerFormat(f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
-        with connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS vectors (photo_id INTEGER PRIMARY KEY, vector BLOB NOT NULL)"
-            )
-            connection.execute("INSERT OR IGNORE INTO meta VALUES ('dim', ?)", (str(dim),))
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-        stored = int(connection.execute("SELECT value FROM meta WHERE key = 'dim'").fetchone()[0])
-        if stored != dim:
-            raise BadVectors(f"{self.path} holds vectors of D={stored}, the model has D={dim}")
+
+    def _refuse_other(self) -> None:
+        connection = self._connection()
+        self._refuse_newer(connection)
+        row = connection.execute("SELECT value FROM meta WHERE key = 'dim'").fetchone()
+        if row is not None and int(row[0]) != self.dim:
+            raise BadVectors(f"{self.path} holds vectors of D={row[0]}, the model has D={self.dim}")
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.path, timeout=30.0)
+            if self._held is not None:
+                self._local.connection = self._read_only()
+                return self._local.connection
+            connection = connect(self.path, timeout=30.0)
             connection.execute("PRAGMA journal_mode = WAL")
             # Embeddings can be made again: losing the last chunk to a power cut is cheaper than a flush for each.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA secure_delete = ON")  # a deleted vector leaves no bytes behind
             self._local.connection = connection
+        return connection
+
+    def _read_only(self) -> sqlite3.Connection:
+        if self.path.exists():
+            return connect(self.path)
+        connection = sqlite3.connect(":memory:")
+        connection.executescript(_TABLES)
         return connection
 
     def close(self) -> None:
@@ -99,6 +128,8 @@ class EmbeddingStore:
         """Those of ``photo_ids`` that have no vector yet: int64, sorted, each once."""
         wanted = np.unique(np.asarray(photo_ids, dtype=np.int64))
         connection = self._connection()
+        if self._held:
+            wanted = np.setdiff1d(wanted, np.array(list(self._held), dtype=np.int64))
         if len(wanted) > _MANY:
             stored = [row[0] for row in connection.execute("SELECT photo_id FROM vectors")]
         else:
@@ -113,6 +144,9 @@ class EmbeddingStore:
         if len(photo_ids) != len(vectors):
             raise BadVectors(f"{len(photo_ids)} photo ids for {len(vectors)} vectors")
         halves = vectors.astype(np.float16)
+        if self._held is not None:
+            self._held.update({int(i): half.tobytes() for i, half in zip(photo_ids, halves, strict=True)})
+            return
         connection = self._connection()
         with connection:
             connection.executemany(
@@ -139,6 +173,9 @@ class EmbeddingStore:
                 if row is not None:
                     vectors[at] = np.frombuffer(row[0], dtype=np.float16)
                     seen[at] = True
+        for at in np.flatnonzero(~seen).tolist() if self._held else ():
+            if int(unique[at]) in (self._held or {}):
+                vectors[at], seen[at] = np.frombuffer((self._held or {})[int(unique[at])], dtype=np.float16), True
         if not seen.all():
             absent = unique[~seen]
             named = ", ".join(str(i) for i in absent[:5].tolist()) + (", ..." if len(absent) > 5 else "")
@@ -164,3 +201,36 @@ class EmbeddingStore:
         connection = self._connection()
         with connection:
             connection.executemany("DELETE FROM vectors WHERE photo_id = ?", ((int(i),) for i in photo_ids))
+
+    @_names_the_file
+    def ids(self) -> np.ndarray:
+        """The photos that have a vector here: int64, sorted."""
+        rows = self._connection().execute("SELECT photo_id FROM vectors ORDER BY photo_id").fetchall()
+        return np.array([row[0] for row in rows], dtype=np.int64)
+
+    @_names_the_file
+    def scrub(self) -> None:
+        """Write the file anew without any byte of what was deleted, and empty its write-ahead log."""
+        self._connection().execute("VACUUM")
+        self.checkpoint()
+
+    @_names_the_file
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log in and empty it. Raises ``Busy`` where another process reads it."""
+        connection = self._connection()
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise Busy(f"{self.path} is being read by another process: its log cannot be emptied yet")
+
+
+def stored_embeddings(folder: Path) -> Iterator[EmbeddingStore]:
+    """Every store below ``folder``, one after another, each closed again. Raises as ``EmbeddingStore``."""
+    for path in sorted(folder.glob("*.sqlite3")):
+        try:
+            with closing(sqlite3.connect(path)) as connection:
+                row = connection.execute("SELECT value FROM meta WHERE key = 'dim'").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise StorageFailed(f"{path} is damaged: {error}; delete it (embeddings are re-created)") from error
+        if row is not None:
+            with closing(EmbeddingStore(folder, path.name.removesuffix(".sqlite3"), int(row[0]))) as store:
+                yield store

@@ -120,6 +120,30 @@ class DamagedIndex(CatalensError):
     code = "damaged-index"
 
 
+class CatalogMismatch(CatalensError):
+    """An index version of another catalog, or of a copy that went its own way: its numbers mean other products here."""
+
+    code = "catalog-mismatch"
+
+
+class OutdatedVersion(CatalensError):
+    """An index version older than the change log reaches back: newer writes cannot be laid over it any more."""
+
+    code = "outdated-version"
+
+
+class NotErased(CatalensError):
+    """Something of an erased product is still in the home; where is named."""
+
+    code = "not-erased"
+
+
+class ReadOnly(CatalensError):
+    """The home's disk or folder is read-only: questions are answered, nothing can be written."""
+
+    code = "read-only"
+
+
 class IndexMismatch(CatalensError):
     """Model and index do not belong together; both embedding ids are named."""
 
@@ -144,6 +168,18 @@ class BadRequest(CatalensError):
     code = "bad-request"
 
 
+class BadFilter(BadRequest):
+    """A filter on an unknown field, with a value of the wrong type or not understood; the place in it is named."""
+
+    code = "bad-filter"
+
+
+class CursorGone(CatalensError):
+    """The next page was asked for, but the index version that gave the page before no longer serves: begin again."""
+
+    code = "cursor-gone"
+
+
 class TrainingFailed(CatalensError):
     """Training cannot start or go on (no labels, one class, loss not finite)."""
 
@@ -160,6 +196,12 @@ class StorageFailed(CatalensError):
     """The disk is full, read-only or failing; nothing was acknowledged that is not stored."""
 
     code = "storage-failed"
+
+
+class DiskFull(StorageFailed):
+    """The disk is full: nothing of this write was stored. Reading goes on; write again when there is room."""
+
+    code = "disk-full"
 
 
 class UnknownClass(CatalensError):

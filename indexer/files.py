@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
+
+from indexer.errors import CatalensError, DiskFull, ReadOnly, StorageFailed
 
 _CHUNK = 1 << 20
 
@@ -19,6 +23,19 @@ def sha256_file(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def storage_failure(path: Path, error: OSError | sqlite3.Error) -> CatalensError:
+    """What the system or SQLite says about ``path``: ``DiskFull``, ``ReadOnly`` or ``StorageFailed``, naming it."""
+    if isinstance(error, OSError):
+        code, reason = error.errno or 0, error.strerror or str(error)
+        full, read_only = code in (errno.ENOSPC, errno.EDQUOT), code in (errno.EROFS, errno.EACCES, errno.EPERM)
+    else:
+        code, reason = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)  # the primary code of extended ones
+        full, read_only = code == sqlite3.SQLITE_FULL, code == sqlite3.SQLITE_READONLY
+    if read_only:
+        return ReadOnly(f"{path} is read-only: nothing can be written to this home")
+    return (DiskFull if full else StorageFailed)(f"{path}: {reason}")
 
 
 def canonical_json(value: Any) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from indexer.errors import BadHome, Busy, NewerFormat
+from indexer.errors import BadHome, Busy, NewerFormat, ReadOnly
 from indexer.files import write_json
 
 FORMAT = 1
@@ -105,12 +106,16 @@ class Home:
         write_json(self.current_file, asdict(active))
 
     def lock(self, name: str, *, wait_s: float = 0.0) -> FileLock:
-        """An inter-process lock, already held; release it with ``with``. Raises ``Busy``."""
+        """An inter-process lock, already held; release it with ``with``. Raises ``Busy``, ``ReadOnly``."""
         folder = self.path / "locks"
-        folder.mkdir(exist_ok=True)
         lock = FileLock(folder / f"{name}.lock")
         try:
+            folder.mkdir(exist_ok=True)
             lock.acquire(timeout=wait_s)
         except Timeout as error:
             raise Busy(f"another process is doing '{name}' in this home; try again when it is done") from error
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise ReadOnly(f"home {self.path} is read-only: {name} needs to write there") from error
+            raise
         return lock

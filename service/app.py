@@ -18,8 +18,8 @@ from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
-from service import problems, schemas, security
-from service.api import classes, images, indexes, products, questions
+from service import metrics, problems, schemas, security
+from service.api import batch, classes, images, indexes, products, questions
 from service.api.common import PROBLEM
 from service.engine import Engine
 from service.problems import Invalid, Refused
@@ -61,11 +61,12 @@ class _ProductSegment(BaseConverter):
 
 def create_app(engine: Engine, settings: Settings, *, check_answers: bool = False) -> OpenAPI:
     """The WSGI application over ``engine``. ``check_answers``: compare each answer with its schema (tests)."""
+    version = metadata.version("catalens")
     app = OpenAPI(
         "service",
         info=Info(
             title="Catalens",
-            version=metadata.version("catalens"),
+            version=version,
             description="Visual search and tagging for shop catalogs.",
         ),
         security_schemes={"key": {"type": "http", "scheme": "bearer"}},
@@ -85,9 +86,10 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
     problems.install(app, engine.log)
     _install_request_rules(app, engine, settings)
-    for module in (questions, products, classes, images, indexes):
+    for module in (questions, products, batch, classes, images, indexes):
         app.register_api(module.api)
     _install_health(app, engine)
+    metrics.install(app, engine, version)
     _install_documents(app)
     return app
 
@@ -159,6 +161,7 @@ def _install_documents(app: OpenAPI) -> None:
         schemas.TagsAsk,
         schemas.ProductPut,
         schemas.ProductPatch,
+        batch.ProductBatch,
         schemas.ClassPost,
         schemas.Problem,
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -50,12 +51,22 @@ class InferenceQueue:
         self._held: _Job | None = None  # taken from the queue, but belongs to the next batch
         self._closed = False  # no new jobs
         self._ending = False  # the thread has seen the end mark
+        self._batches: Counter[int] = Counter()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive() and not self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Requests that the thread has not taken yet."""
+        return self._jobs.qsize() + (self._held is not None)
+
+    def batches(self) -> dict[int, int]:
+        """Photos in one pass of the network -> how many passes had so many."""
+        return dict(self._batches)
 
     def embed(self, embedder: Embedder, photos: Sequence[Photo], *, patient: bool = False) -> np.ndarray:
         """float32 [N, D] unit rows of N photos. Raises ``Overloaded`` when the queue is full.
@@ -113,6 +124,8 @@ class InferenceQueue:
                 size += len(job.photos)
             batch = [job for job in batch if job.answer.set_running_or_notify_cancel()]
             if batch:
+                if not first.alone:
+                    self._batches[sum(len(job.photos) for job in batch)] += 1
                 _answer(batch)
         while not self._jobs.empty():  # came between the last look and the end
             if (late := self._jobs.get_nowait()) is not None:

@@ -7,44 +7,41 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from indexer import images
 from indexer.catalog.photos import PhotoStore
-from indexer.catalog.records import Product, Written
+from indexer.catalog.records import Delete, Patch, Product, Written
 from indexer.catalog.store import open_catalog
+from indexer.databases import is_read_only
 from indexer.decisions.classify import category_logits, rank_categories
 from indexer.errors import BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
 from indexer.home import Home
-from indexer.index.live import ProductHits
 from indexer.index.version import Versions
+from indexer.traces import ticket as make_ticket
 from service import answers
 from service.answers import Clock
 from service.batching import InferenceQueue, Overloaded
 from service.classes import Classes
+from service.erasing import Eraser
 from service.explaining import Explaining
+from service.filtering import Filtering
+from service.folding import Folding
 from service.logs import make_log
+from service.others import OtherVersions
+from service.paging import Cursor
+from service.searching import Searching, Source, Wanted
 from service.serving import Serving, Snapshot
 from service.settings import Settings
 from service.strangers import is_stranger
 from service.tagging import Tagging
-from service.writes import Draft, Writer
+from service.writes import Draft, Order, Upsert, Writer
 
 _REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
-_LONGEST = 1000  # products looked at for one answer
 _PATIENCE_S = 2.0  # how long a question with `min_sequence` waits for a write of another process
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a question is about: a photo's bytes, a stored product, or both."""
-
-    image: bytes | None = None
-    product_id: str | None = None
-    crop: tuple[int, int, int, int] | None = None  # x, y, width, height in px of the upright image
 
 
 class Engine:
@@ -67,27 +64,39 @@ class Engine:
         self._recent: OrderedDict[tuple[str, str, Any], np.ndarray] = OrderedDict()
         self._recent_lock = threading.Lock()
         self._stop = threading.Event()
-        self._queue = InferenceQueue(max_batch=settings.max_batch, max_waiting=settings.max_waiting)
+        self.queue = InferenceQueue(max_batch=settings.max_batch, max_waiting=settings.max_waiting)
         self._watcher: threading.Thread | None = None
+        self._eraser: Eraser | None = None
         try:
             self._serving = Serving(
-                self.home, self._catalog, self._photos, self._queue, device=settings.device, log=self.log
+                self.home, self._catalog, self._photos, self.queue, device=settings.device, log=self.log
             )
             self._writer = Writer(
-                self._catalog, self._photos, self._serving, self._queue, self._limits, self._decoding, self.log
+                self._catalog, self._photos, self._serving, self.queue, self._limits, self._decoding, self.log
             )
             self.classes = Classes(
-                self.home, self._catalog, self._serving, self._queue, embed=self._embed, answer=self._answer
+                self.home, self._catalog, self._serving, self.queue, embed=self._embed, answer=self._answer
             )
-            self.explain = Explaining(self._queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
-            self._tagging = Tagging(self._queue, find=self._find, answer=self._answer)
+            self._others = OtherVersions(self.home, self._serving, most=settings.other_versions, log=self.log)
+            self._serving.others = self._others
+            self.folding = Folding(
+                self.home, self._serving, max_delta=settings.max_delta, device=settings.device, log=self.log
+            )
+            self.explain = Explaining(self.queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
+            self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
+            self._searching = Searching(self._catalog, self._filtering, inputs=self._inputs, answer=self._answer)
+            self._tagging = Tagging(self.queue, find=self._searching.nearest, answer=self._answer)
             self._serving.start()
         except BaseException:
-            self._queue.close()
+            self.queue.close()
             raise
         if watch:
             self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
             self._watcher.start()
+            if not is_read_only(self.home.catalog_file):
+                within_s = settings.erase_within_s
+                self._eraser = Eraser(self.home, self._catalog, within_s=within_s, log=self.log)
+                self._eraser.start()
 
     def __enter__(self) -> Engine:
         return self
@@ -98,39 +107,59 @@ class Engine:
     def close(self) -> None:
         """Stop the threads; questions in flight are answered first."""
         self._stop.set()
+        if self._eraser is not None:
+            self._eraser.close()
         if self._watcher is not None:
             self._watcher.join(timeout=30)
-        self._queue.close()
+        self.folding.close()
+        self.queue.close()
 
     def _watch(self) -> None:
         while not self._stop.wait(self.settings.poll_s):
             self._serving.refresh()
+            try:
+                self.folding.look()
+            except Exception as error:  # the watcher must go on following other processes
+                self.log.error("folding cannot be looked after", exc_info=error)
 
     def refresh(self) -> None:
         """Look now for other processes' writes and activations (the watcher does so every ``poll_s``)."""
         self._serving.refresh()
 
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What would answer now, if anything does."""
+        return self._serving.current
+
+    def last_sequence(self) -> int:
+        """The sequence number of the catalog's last change, of whatever process."""
+        return self._catalog.last_sequence()
+
     def ready(self) -> Snapshot:
         """The snapshot that would answer now. Raises ``NoIndex`` or ``Overloaded``."""
-        if not self._queue.alive:
+        if not self.queue.alive:
             raise Overloaded("the service is shutting down")
         return self._snapshot()
 
     # -- questions
 
-    def classify(self, source: Source, *, top: int = 5, min_sequence: int | None = None) -> dict[str, Any]:
+    # Each may name another ``version`` than the serving one; model, decision layer and index are then that version's.
+
+    def classify(
+        self, source: Source, *, top: int = 5, min_sequence: int | None = None, version: str | None = None
+    ) -> dict[str, Any]:
         """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategories``."""
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
+        snapshot = self._snapshot(min_sequence, version)
         decision = snapshot.bundle.decision
         if not decision.categories:
             raise NoCategories(
                 f"model {snapshot.model_version} has no categories: train one on labelled photos, "
                 "or make some from a few photos each (catalens class add)"
             )
-        vectors, own, _ = self._vectors(snapshot, source, clock)
+        vectors, own = self._vectors(snapshot, source, clock)
         with clock.stage("classify"):
-            heads = self._queue.logits(snapshot.embedder, vectors)
+            heads = self.queue.logits(snapshot.embedder, vectors)
             logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
             ranked = rank_categories(logits, decision, top=top)
             unknown = is_stranger(snapshot, vectors, heads.get("category"), ranked[0][0], own)
@@ -145,50 +174,45 @@ class Engine:
         source: Source,
         *,
         k: int = 20,
-        exclude: Iterable[str] = (),
+        exclude: Sequence[str] = (),
         min_score: float | None = None,
+        filter: object = None,
+        weights: Mapping[str, float] | None = None,
+        mix: Mapping[str, float] | None = None,
+        collapse: str = "none",
+        cursor: str | None = None,
         min_sequence: int | None = None,
+        version: str | None = None,
     ) -> dict[str, Any]:
-        """``results``, one per product with its best photo, score descending; min(k, matches) of them.
+        """``results``, one per product with its best photo, score descending; min(k, matches) of them. ``next_cursor``.
 
-        A product asked about is itself left out, and so are the ids in ``exclude``.
+        A product asked about is itself left out, and so are the ids in ``exclude``. ``filter``: as sent, see
+        ``parse_filter``. ``weights`` over the embedding's blocks and ``mix`` over image and product_id: the score is
+        the weighted mean of their cosines. ``collapse``: of results with the same photo, or nearly the same, only the
+        best. ``cursor``: the ``next_cursor`` of the page before. Raises ``BadFilter``, ``BadRequest``, ``CursorGone``.
         """
-        if not 1 <= k <= _LONGEST:
-            raise BadRequest(f"k must be from 1 to {_LONGEST}, not {k}")
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
-        vectors, own, parts = self._vectors(snapshot, source, clock)
-        hidden = {pid for pid in map(self._catalog.pid, exclude) if pid is not None} | own
-        with clock.stage("search"):
-            found, products = self._find(snapshot, vectors, k, hidden, min_score)
-        with clock.stage("describe"):
-            results = []
-            for pid, photo_id, score in found:
-                signals = {next(iter(parts)): score} if len(parts) == 1 else _cosines(snapshot, pid, photo_id, parts)
-                product = products[pid]
-                photo = product.photos[product.photo_ids.index(photo_id)]
-                results.append(answers.result(product, photo, score, signals))
-        return self._answer(snapshot, clock, results=results, next_cursor=None)
+        if cursor is not None:
+            min_sequence = max(min_sequence or 0, Cursor.read(cursor).sequence)
+        wanted = Wanted(k, exclude, min_score, filter, weights, mix, collapse, cursor)
+        return self._searching.search(self._snapshot(min_sequence, version), source, wanted, clock)
 
-    def similar(
-        self,
-        product_id: str,
-        *,
-        k: int = 20,
-        exclude: Iterable[str] = (),
-        min_score: float | None = None,
-        min_sequence: int | None = None,
+    def similar(self, product_id: str, **wanted: Any) -> dict[str, Any]:
+        """``search`` for a stored product, with the same parameters: the best over its photos. ``UnknownProduct``."""
+        return self.search(Source(product_id=product_id), **wanted)
+
+    def facets(
+        self, *, filter: object = None, fields: Sequence[str] = (), limit: int = 20, min_sequence: int | None = None
     ) -> dict[str, Any]:
-        """``search`` for a stored product: the best over its photos. Raises ``UnknownProduct``."""
-        return self.search(
-            Source(product_id=product_id), k=k, exclude=exclude, min_score=min_score, min_sequence=min_sequence
-        )
+        """Counts of values among the products that pass ``filter``; see ``Filtering.facets``."""
+        clock = Clock()
+        return self._filtering.facets(self._snapshot(min_sequence), clock, filter=filter, fields=fields, limit=limit)
 
-    def tags(self, source: Source, *, min_sequence: int | None = None) -> dict[str, Any]:
+    def tags(self, source: Source, *, min_sequence: int | None = None, version: str | None = None) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
-        vectors, own, _ = self._vectors(snapshot, source, clock)
+        snapshot = self._snapshot(min_sequence, version)
+        vectors, own = self._vectors(snapshot, source, clock)
         return self._tagging.tags(snapshot, vectors, own, clock)
 
     # -- the catalog
@@ -216,19 +240,34 @@ class Engine:
         Acknowledged after the commit. Raises ``BadImage``, ``BadProduct``, ``StaleVersion``; then nothing is changed.
         """
         clock = Clock()
-        return self._written(product_id, self._writer.put(product_id, draft, external_version, clock), clock)
+        return self._written(product_id, self._writer.one(Upsert(product_id, draft, external_version), clock), clock)
 
     def patch(
         self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
     ) -> dict[str, Any]:
         """Change title, category, tags or attributes; photos stay. Raises ``UnknownProduct``, ``BadProduct``."""
         clock = Clock()
-        return self._written(product_id, self._writer.patch(product_id, changes, external_version, clock), clock)
+        return self._written(product_id, self._writer.one(Patch(product_id, changes, external_version), clock), clock)
 
-    def delete(self, product_id: str, *, external_version: int | None = None) -> dict[str, Any]:
-        """Erase a product with the photos no other product uses. Raises ``UnknownProduct``."""
+    def delete(self, product_id: str, *, external_version: int | None = None, ticket: bool = False) -> dict[str, Any]:
+        """Erase a product with the photos no other product uses. Raises ``UnknownProduct``.
+
+        Versions and databases are rewritten without it within ``erase_within_s``. ``ticket``: what to look for then,
+        for ``catalens index verify --erased``.
+        """
         clock = Clock()
-        return self._written(product_id, self._writer.delete(product_id, external_version, clock), clock)
+        kept = make_ticket(self.home, self._catalog, product_id) if ticket else None
+        written = self._writer.one(Delete(product_id, external_version), clock)
+        self._forget([written])
+        answer = self._written(product_id, written, clock)
+        return answer if kept is None else {**answer, "ticket": kept}
+
+    def batch(self, orders: Sequence[Order]) -> tuple[list[Written | CatalensError], dict[str, Any]]:
+        """What became of each of ``orders``, committed as one and searchable by now, and the answer around them."""
+        clock = Clock()
+        written = self._writer.write(orders, clock)
+        self._forget([found for found in written if isinstance(found, Written)])
+        return written, self._answer(self._serving.current, clock)
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:
         """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhoto``."""
@@ -269,8 +308,8 @@ class Engine:
 
     # -- inside
 
-    def _snapshot(self, min_sequence: int | None = None) -> Snapshot:
-        snapshot = self._serving.current
+    def _snapshot(self, min_sequence: int | None = None, version: str | None = None) -> Snapshot:
+        snapshot = self._serving.current if version is None else self._others.get(version)
         if snapshot is None:
             raise NoIndex("no index version is active: run catalens index build --activate")
         if min_sequence is not None:
@@ -281,32 +320,35 @@ class Engine:
                 if time.monotonic() > until:
                     raise Overloaded(f"sequence {min_sequence} is not searchable yet: try again shortly")
                 time.sleep(0.02)
-                snapshot = self._snapshot()
+                snapshot = self._snapshot(version=version)
         return snapshot
 
-    def _vectors(
-        self, snapshot: Snapshot, source: Source, clock: Clock
-    ) -> tuple[np.ndarray, set[int], dict[str, np.ndarray]]:
-        """Query vectors float32 [n, D], the pids the question is about, and its parts by name (each [n, D])."""
-        parts: dict[str, np.ndarray] = {}
+    def _inputs(self, snapshot: Snapshot, source: Source, clock: Clock) -> tuple[dict[str, np.ndarray], set[int]]:
+        """The embeddings of what a question is about, by name (each float32 [n, D]), and the pids it is about."""
+        inputs: dict[str, np.ndarray] = {}
         own: set[int] = set()
         if source.product_id is not None:
             pid = self._catalog.pid(source.product_id)
             if pid is None:
                 raise UnknownProduct(f"no product {source.product_id!r}")
             try:
-                parts["product_id"] = snapshot.live.vectors_of(pid)[1]
+                inputs["product_id"] = snapshot.live.vectors_of(pid)[1]
             except UnknownProduct:
                 raise NoIndex(f"product {source.product_id!r} is stored but not searchable yet") from None
             own = {pid}
         if source.image is not None:
-            parts["image"] = self._embed(snapshot, source.image, source.crop, clock)[np.newaxis]
-        if not parts:
+            inputs["image"] = self._embed(snapshot, source.image, source.crop, clock)[np.newaxis]
+        if not inputs:
             raise BadRequest("nothing to look at: give an image or a product")
-        if len(parts) == 1:
-            return next(iter(parts.values())), own, parts
-        mean = sum(_unit(vectors.mean(axis=0)) for vectors in parts.values())
-        return _unit(np.asarray(mean, dtype=np.float32))[np.newaxis], own, parts
+        return inputs, own
+
+    def _vectors(self, snapshot: Snapshot, source: Source, clock: Clock) -> tuple[np.ndarray, set[int]]:
+        """Query vectors float32 [n, D], of several inputs their mean direction, and the pids the question is about."""
+        inputs, own = self._inputs(snapshot, source, clock)
+        if len(inputs) == 1:
+            return next(iter(inputs.values())), own
+        mean = np.sum([_unit(vectors.mean(axis=0)) for vectors in inputs.values()], axis=0)
+        return _unit(mean.astype(np.float32))[np.newaxis], own
 
     def _embed(
         self, snapshot: Snapshot, data: bytes, crop: tuple[int, int, int, int] | None, clock: Clock
@@ -323,12 +365,19 @@ class Engine:
             if crop is not None:
                 photo = _cropped(photo, crop)
         with clock.stage("embed"):
-            vector = self._queue.embed(snapshot.embedder, [photo])[0]
+            vector = self.queue.embed(snapshot.embedder, [photo])[0]
         with self._recent_lock:
             self._recent[key] = vector
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
         return vector
+
+    def _forget(self, written: Iterable[Written]) -> None:
+        """No embedding of a photo that no product has any more is remembered."""
+        hashes = {content_hash for found in written for content_hash in found.orphaned}
+        with self._recent_lock:
+            for key in [key for key in self._recent if key[1] in hashes]:
+                del self._recent[key]
 
     def _decoded(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
         """The photo a question is about; of a stored product its first."""
@@ -345,29 +394,6 @@ class Engine:
             shrink_to = None if source.crop else snapshot.embedder.shrink_to
             photo = images.decode(data, limits=self._limits, shrink_to=shrink_to)
             return _cropped(photo, source.crop) if source.crop else photo
-
-    def _find(
-        self, snapshot: Snapshot, vectors: np.ndarray, k: int, hidden: set[int], min_score: float | None
-    ) -> tuple[list[tuple[int, int, float]], dict[int, Product]]:
-        """(pid, photo_id, score) of the best ``k`` products over all query vectors, and their rows."""
-        while True:
-            best: dict[int, tuple[float, int]] = {}
-            hits: ProductHits
-            for hits in snapshot.live.search(vectors, k, exclude=hidden, min_score=min_score):
-                for pid, photo_id, score in zip(
-                    hits.pids.tolist(), hits.photo_ids.tolist(), hits.scores.tolist(), strict=True
-                ):
-                    if pid not in best or score > best[pid][0]:
-                        best[pid] = (score, photo_id)
-            order = sorted(best.items(), key=lambda entry: (-entry[1][0], entry[0]))[:k]
-            products = self._catalog.by_pids([pid for pid, _ in order])
-            # Deleted by another process a moment ago, not yet in the index's tombstones: look further.
-            gone = {
-                pid for pid, (_, photo_id) in order if pid not in products or photo_id not in products[pid].photo_ids
-            }
-            if not gone:
-                return [(pid, photo_id, score) for pid, (score, photo_id) in order], products
-            hidden = hidden | gone
 
     def _shown(self, products: Sequence[Product]) -> list[dict[str, Any]]:
         rows = self._catalog.photos_by_id([photo_id for product in products for photo_id in product.photo_ids])
@@ -399,13 +425,6 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     if length < 1e-6:
         raise BadRequest("the image and the product point in opposite directions: ask for one of them")
     return vector / length
-
-
-def _cosines(snapshot: Snapshot, pid: int, photo_id: int, parts: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Cosine of a found photo with each part of a mixed question (the best over the part's vectors)."""
-    photo_ids, vectors = snapshot.live.vectors_of(pid)
-    found = vectors[int(np.flatnonzero(photo_ids == photo_id)[0])]
-    return {name: round(float(np.clip((part @ found).max(), -1, 1)), 6) for name, part in parts.items()}
 
 
 def _cropped(photo: images.Photo, crop: tuple[int, int, int, int]) -> images.Photo:

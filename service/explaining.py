@@ -30,21 +30,26 @@ class Explaining:
         self,
         queue: InferenceQueue,
         *,
-        snapshot: Callable[[int | None], Snapshot],
+        snapshot: Callable[[int | None, str | None], Snapshot],
         photo: DecodePhoto,
         answer: Callable[..., dict[str, Any]],
     ) -> None:
         self._queue, self._snapshot, self._photo, self._answer = queue, snapshot, photo, answer
 
     def category(
-        self, source: Source, category: str | Sequence[str] | None = None, *, min_sequence: int | None = None
+        self,
+        source: Source,
+        category: str | Sequence[str] | None = None,
+        *,
+        min_sequence: int | None = None,
+        version: str | None = None,
     ) -> dict[str, Any]:
         """What in a photo speaks for ``category`` (a path or an unambiguous label; None: the most probable one).
 
         Raises ``NoCategories``, ``BadRequest`` for a category the model does not know.
         """
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
+        snapshot = self._snapshot(min_sequence, version)
         decision = snapshot.bundle.decision
         if not decision.categories:
             raise NoCategories(f"model {snapshot.model_version} has no categories to explain")
@@ -67,10 +72,12 @@ class Explaining:
         found = {"label": shown.label, "path": list(shown.path), "probability": round(chance, 6)}
         return self._answer(snapshot, clock, category=found, maps=maps)
 
-    def pair(self, source: Source, other: Source, *, min_sequence: int | None = None) -> dict[str, Any]:
+    def pair(
+        self, source: Source, other: Source, *, min_sequence: int | None = None, version: str | None = None
+    ) -> dict[str, Any]:
         """What in two photos makes them similar, per block of the embedding."""
         clock = Clock()
-        snapshot = self._snapshot(min_sequence)
+        snapshot = self._snapshot(min_sequence, version)
         photos = [self._photo(snapshot, asked, clock) for asked in (source, other)]
         embedder = snapshot.embedder
 

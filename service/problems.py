@@ -32,8 +32,15 @@ STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.IndexMismatch, 409),
     (errors.StaleVersion, 409),
     (errors.DamagedIndex, 409),
+    (errors.OutdatedVersion, 409),
+    (errors.CatalogMismatch, 409),
+    (errors.NewerFormat, 409),
+    (errors.CursorGone, 410),
     (errors.NoIndex, 503),
     (errors.Busy, 503),
+    (errors.ReadOnly, 503),
+    (errors.DiskFull, 507),
+    (errors.StorageFailed, 503),
     (Overloaded, 503),
 )
 
@@ -97,6 +104,13 @@ def document(status: int, code: str, detail: str, request_id: str, **more: Any) 
     }
 
 
+def item_problem(error: Invalid | CatalensError, request_id: str, log: Any) -> dict[str, Any]:
+    """The document of one item's failure inside an answer: of a ``CatalensError`` or of ``Invalid``."""
+    if isinstance(error, Invalid):
+        return document(422, "invalid-request", str(error), request_id, errors=error.faults)
+    return document(*of_error(error, log), request_id)
+
+
 def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
     """A problem response for the current request."""
     body = json.dumps(document(status, code, detail, g.get("request_id", ""), **more), ensure_ascii=False)
@@ -105,6 +119,16 @@ def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | No
     if status == 503:
         response.headers.setdefault("Retry-After", "1")
     return response
+
+
+def of_error(error: CatalensError, log: Any) -> tuple[int, str, str]:
+    """(status, code, detail) of a failure. What names files of this machine goes to the log instead."""
+    status = status_of(error)
+    if status == 500 or isinstance(error, (errors.StorageFailed, errors.ReadOnly)):
+        log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
+        hidden = "the service cannot answer; its log says why"
+        return status, error.code, (type(error).__doc__ or "").strip() if status != 500 else hidden
+    return status, error.code, str(error)
 
 
 def explain(code: str) -> str | None:
@@ -122,11 +146,7 @@ def install(app: Flask, log: Any) -> None:
 
     @app.errorhandler(CatalensError)
     def expected(error: CatalensError) -> Response:
-        status = status_of(error)
-        if status == 500:
-            log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
-            return problem(500, error.code, "the service cannot answer; its log says why")
-        return problem(status, error.code, str(error))
+        return problem(*of_error(error, log))
 
     @app.errorhandler(Refused)
     def refused(error: Refused) -> Response:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from indexer.errors import BadRequest
 
 # Parameters of the HTTP contract that later versions answer; naming them beats "unknown field".
-LATER = frozenset({"text", "weights", "mix", "filter", "collapse", "cursor", "explain", "version", "images"})
+LATER = frozenset({"text", "explain", "images"})
 
 
 def refuse_later(names: Any, *, but: frozenset[str] = frozenset()) -> None:
@@ -50,6 +50,7 @@ Label = Annotated[str, Field(min_length=1, max_length=256)]
 ProductId = Annotated[str, Field(min_length=1, max_length=256)]
 K = Annotated[int, Field(ge=1, le=1000, description="How many products.")]
 Score = Annotated[float, Field(ge=-1, le=1)]
+VersionName = Annotated[str, Field(min_length=1, max_length=64)]
 Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
 
 
@@ -71,6 +72,9 @@ class Ask(Strict):
     min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
         default=None, description="Answer only from a state that holds this change (a write's `sequence`)."
     )
+    version: VersionName | None = Field(
+        default=None, description="Answer from this index version and its model instead of the serving one."
+    )
 
 
 class ClassifyAsk(Ask):
@@ -81,12 +85,31 @@ class TagsAsk(Ask):
     """A question for tags."""
 
 
+Weight = Annotated[float, Field(strict=True, ge=0)]
+_FILTER = (
+    '`{"must": [...], "should": [...], "must_not": [...]}` of `{"field", "eq"}`, `{"field", "in"}`, `{"field", "gte", '
+    '"gt", "lte", "lt"}`, `{"field", "exists"}`, or of such objects again. Fields: category (a label, or a path from '
+    "the top that products below it match too), tags, product_id and the attributes."
+)
+_WEIGHTS = "How much each block of the embedding counts, by name; a block left out does not."
+_MIX = "How much each input counts: image, product_id; equally if not given."
+_COLLAPSE = "Of results with the same photo, or nearly the same, only the best is given."
+_CURSOR = "The `next_cursor` of the page before; all else but `k` as it was asked there."
+Collapse = Literal["none", "same_photo", "near_duplicate"]
+CursorText = Annotated[str, Field(max_length=1024, description=_CURSOR)]
+
+
 class SearchAsk(Ask):
-    """A question for similar products; with both an image and a product the query is their mean direction."""
+    """A question for similar products. The score is the mean, weighted by `mix` and `weights`, of cosines."""
 
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
     exclude: list[ProductId] = Field(default=[], max_length=10_000, description="Ids of products to leave out.")
     min_score: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
+    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
+    weights: dict[str, Weight] | None = Field(default=None, description=_WEIGHTS)
+    mix: dict[str, Weight] | None = Field(default=None, description=_MIX)
+    collapse: Collapse = Field(default="none", description=_COLLAPSE)
+    cursor: CursorText | None = None
 
 
 def _json_text(raw: object) -> object:
@@ -97,6 +120,9 @@ def _json_text(raw: object) -> object:
         return json.loads(raw)
     except (ValueError, RecursionError):
         raise ValueError("not JSON text") from None
+
+
+JsonText = BeforeValidator(_json_text)
 
 
 class OtherPhoto(Strict):
@@ -111,15 +137,30 @@ class ExplainAsk(Ask):
 
     # Under aliases, since the forms' reader takes a field of a model's own name for JSON text.
     category_: str | list[str] | None = Field(default=None, alias="category", description="A path or a label.")
-    with_: Annotated[OtherPhoto, BeforeValidator(_json_text)] | None = Field(default=None, alias="with")
+    with_: Annotated[OtherPhoto, JsonText] | None = Field(default=None, alias="with")
 
 
 class SimilarQuery(Strict):
-    """Query parameters of ``/similar``."""
+    """Query parameters of ``/similar``: those of a search, objects as JSON text."""
 
     k: K = 20
     exclude: list[ProductId] = []
     min_score: Score | None = None
+    filter: Annotated[dict[str, Any], JsonText] | None = None
+    weights: Annotated[dict[str, Weight], JsonText] | None = None
+    mix: Annotated[dict[str, Weight], JsonText] | None = None
+    collapse: Collapse = "none"
+    cursor: CursorText | None = None
+    min_sequence: Annotated[int, Field(ge=0)] | None = None
+    version: VersionName | None = None
+
+
+class FacetsQuery(Strict):
+    """Query parameters of ``/facets``."""
+
+    filter: Annotated[dict[str, Any], JsonText] | None = None
+    fields: list[Label] = []
+    limit: Annotated[int, Field(ge=1, le=1000)] = 20
     min_sequence: Annotated[int, Field(ge=0)] | None = None
 
 
@@ -211,6 +252,7 @@ class ClassQuery(Strict):
 
 class DeleteQuery(Strict):
     external_version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    ticket: bool = Field(default=False, description="Answer with what `catalens index verify --erased` can look for.")
 
 
 # Answers. The service builds plain dicts of these shapes; the models write the OpenAPI document and check tests.
@@ -251,6 +293,27 @@ class Result(BaseModel):
 class SearchAnswer(Answer):
     results: list[Result]
     next_cursor: str | None
+
+
+class FacetValue(BaseModel):
+    value: str | float | bool
+    count: int
+
+
+class Facet(BaseModel):
+    """One field: of numbers and datetimes the least and the greatest value, of all else the commonest values."""
+
+    field: str
+    type: Literal["category", "tags", "string", "number", "bool", "datetime", "list"]
+    count: int = Field(description="Products that have the field.")
+    values: list[FacetValue] | None = None
+    min: float | str | None = None
+    max: float | str | None = None
+
+
+class FacetsAnswer(Answer):
+    total: int
+    facets: list[Facet]
 
 
 class HeatMap(BaseModel):
@@ -310,10 +373,14 @@ class ProductsAnswer(Answer):
     total: int
 
 
+Outcome = Literal["added", "replaced", "unchanged", "patched", "deleted"]
+
+
 class WriteAnswer(Answer):
     product_id: str
-    outcome: Literal["added", "replaced", "unchanged", "patched", "deleted"]
+    outcome: Outcome
     sequence: int
+    ticket: dict[str, Any] | None = Field(default=None, description="Of a DELETE that asked for one.")
 
 
 class IndexOut(BaseModel):

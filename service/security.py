@@ -15,12 +15,13 @@ _HEALTH = frozenset({"/livez", "/readyz"})  # probes name the machine as they li
 
 
 def check(request: Request, settings: Settings) -> None:
-    """Raise ``Refused``: 403 for a foreign Host or Origin, 401 without a valid key on ``/v1``."""
+    """Raise ``Refused``: 403 for a foreign Host or Origin, 401 without a valid key on ``/v1`` and ``/metrics``."""
     if request.path not in _HEALTH:
         _check_host(request, settings)
     if request.method not in _SAFE:
         _check_origin(request)
-    if settings.api_keys and (request.path == "/v1" or request.path.startswith("/v1/")):
+    # What a shop sells how often can be read from the numbers, so they take a key where its products do.
+    if settings.api_keys and (request.path in ("/v1", "/metrics") or request.path.startswith("/v1/")):
         _check_key(request, settings.api_keys)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer import images
 from indexer.catalog.photos import PhotoStore
-from indexer.catalog.records import PhotoRow
+from indexer.catalog.records import PhotoRow, Written
 from indexer.catalog.store import Catalog
 from indexer.embeddings import EmbeddingStore
 from indexer.errors import CatalensError, IndexMismatch
@@ -23,6 +23,9 @@ from indexer.model.embedder import Embedder
 from indexer.model.registry import by_version
 from indexer.model.tag_rule import TagRule
 from service.batching import InferenceQueue, Overloaded
+
+if TYPE_CHECKING:
+    from service.others import OtherVersions
 
 # What a photo is refused for was settled when it was stored.
 _LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)
@@ -66,6 +69,7 @@ class Serving:
         self._refreshing = threading.Lock()
         self._applying = threading.Lock()  # catalog state read and laid over the index as one step
         self._unreadable: set[int] = set()  # photo ids already reported
+        self.others: OtherVersions | None = None  # set by the engine; told of each refresh
 
     def start(self) -> None:
         """Open the active pair, if there is one; raises what is wrong with it."""
@@ -82,24 +86,40 @@ class Serving:
                 self._follow_activation()
                 if self.current is not None:
                     self._catch_up(self.current)
+                if self.others is not None:
+                    self.others.refresh(self._catch_up)
             except Overloaded:
                 pass  # requests go first; the next round tries again
             except Exception as error:
                 self._log.error("refresh failed", error=str(error), exc_info=error)
 
-    def apply(self, pids: Sequence[int], sequence: int) -> None:
-        """Show the catalog's present state of ``pids`` to the next search: this process's own writes.
+    def apply(self, pids: Iterable[int], written: Sequence[Written]) -> None:
+        """Show this process's own writes to the next search: ``written``, what one commit did, in its order.
 
-        ``sequence`` is moved up to only if nothing else lies between; otherwise ``refresh`` follows.
+        ``pids``: the products whose photos it concerns. The sequence is moved up only if nothing else lies between;
+        otherwise ``refresh`` follows.
         """
-        snapshot = self.current
-        if snapshot is None:
-            return
+        first: dict[int, int] = {}
+        for found in written:
+            if found.outcome != "unchanged":
+                first.setdefault(found.pid, found.sequence)
+        # A commit's numbers follow each other.
+        sequences = [found.sequence for found in written if found.outcome != "unchanged"]
         with self._applying:
-            follows = sequence == snapshot.live.sequence + 1
-            pending = self._lay_over(snapshot, pids, sequence if follows else None)
+            snapshot = self.current  # looked at inside: a switch in between has followed the log up to here
+            if snapshot is None:
+                return
+            follows = bool(sequences) and sequences[0] <= snapshot.live.sequence + 1
+            pending = self._lay_over(snapshot, pids, sequences[-1] if follows else None, first)
         if pending:
             self._log.warning("written, but not searchable before its photos are embedded", pids=list(pending))
+
+    def open(self, pair: Active) -> Snapshot:
+        """A version beside the current one, with what was written since it was built. Raises as opening does."""
+        snapshot = self._open(pair)
+        with self._applying:
+            self._follow_log(snapshot)
+        return snapshot
 
     def _current_stamp(self) -> tuple[int, ...] | None:
         try:
@@ -151,6 +171,8 @@ class Serving:
 
     def _switch(self, snapshot: Snapshot) -> None:
         # Everything that needs no network is laid over before the first request sees the version; the rest follows.
+        # Most of it before the lock is taken, so that writes wait for the last bit only.
+        self._follow_log(snapshot)
         with self._applying:
             self._follow_log(snapshot)
             self.current = snapshot
@@ -187,7 +209,7 @@ class Serving:
         if not changes:
             return {}
         first = {change.pid: change.sequence for change in reversed(changes)}
-        touched = sorted({change.pid for change in changes if change.photos_changed or change.kind != "patch"})
+        touched = sorted({change.pid for change in changes if change.photos_changed})
         return self._lay_over(snapshot, touched, changes[-1].sequence, first)
 
     def _lay_over(
@@ -199,21 +221,29 @@ class Serving:
     ) -> dict[int, list[int]]:
         """The catalog's present state of ``pids`` over the index; needs ``_applying``. Returns as ``_follow_log``."""
         pids = list(pids)
-        products = self._catalog.by_pids(pids)
+        held = self._catalog.photo_ids(pids)
+        wanted = np.unique([photo_id for ids in held.values() for photo_id in ids]).astype(np.int64)
+        missing = snapshot.store.missing(wanted)
+        stored = np.setdiff1d(wanted, missing, assume_unique=True)
+        vectors = snapshot.store.get(stored).astype(np.float32)
+        absent = set(missing.tolist()) - self._unreadable
+        self._unreadable -= set(stored.tolist())  # sent again
         pending: dict[int, list[int]] = {}
         upserts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for pid, product in products.items():
-            photo_ids = np.array([i for i in product.photo_ids if i not in self._unreadable], dtype=np.int64)
-            missing = snapshot.store.missing(photo_ids)
-            if len(missing):
-                pending[pid] = [int(i) for i in missing]
-            else:
-                upserts[pid] = (photo_ids, snapshot.store.get(photo_ids).astype(np.float32))
+        for pid, ids in held.items():
+            if not absent.isdisjoint(ids):
+                pending[pid] = [photo_id for photo_id in ids if photo_id in absent]
+                continue
+            photo_ids = np.array([photo_id for photo_id in ids if photo_id not in self._unreadable], dtype=np.int64)
+            upserts[pid] = (photo_ids, vectors[np.searchsorted(stored, photo_ids)])
         reached = snapshot.live.sequence
         if sequence is not None:
-            stops = [first[pid] - 1 if first else reached for pid in pending]
+            stops = [first[pid] - 1 if first and pid in first else reached for pid in pending]
             reached = max(reached, min([sequence, *stops]))
-        snapshot.live.apply(sequence=reached, upserts=upserts, deletes=[pid for pid in pids if pid not in products])
+        # Read last: what filters see of a product is at least as new as its photos.
+        facts = self._catalog.facts({*pids, *(first or ())})
+        deletes = [pid for pid in pids if pid not in held]
+        snapshot.live.apply(sequence=reached, upserts=upserts, deletes=deletes, facts=facts)
         return pending
 
     def _decode(self, snapshot: Snapshot, row: PhotoRow) -> images.Photo:

@@ -41,6 +41,10 @@ class Settings:
     threads: int = 40  # of the web server; one more owns the network
     max_batch: int = 8  # photos in one pass of the network
     max_waiting: int = 32  # requests that may wait for the network; the next one gets 503
+    other_versions: int = 2  # index versions kept open beside the serving one, for requests that name them
+    erase_within_s: float = 86_400.0  # how long a deleted product may still lie in files before they are rewritten
+    max_batch_items: int = 1000  # writes in one call of products:batch
+    max_delta: int = 5000  # photos searched beside the version before they are folded into a new one; 0: never
     poll_s: float = 0.2  # how often other processes' writes and activations are looked for
 
     def __post_init__(self) -> None:
@@ -58,12 +62,18 @@ class Settings:
             ("threads", 1, 256),
             ("max_batch", 1, 256),
             ("max_waiting", 1, 4096),
+            ("other_versions", 1, 64),
+            ("max_batch_items", 1, 100_000),
+            ("max_delta", 0, 10**9),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise BadSettings(f"{name} must be a whole number from {low} to {high}, not {value!r}")
         if not isinstance(self.poll_s, (int, float)) or not 0.01 <= self.poll_s <= 60:
             raise BadSettings(f"poll_s must be from 0.01 to 60 seconds, not {self.poll_s!r}")
+        within = self.erase_within_s
+        if isinstance(within, bool) or not isinstance(within, (int, float)) or not 1 <= within <= 365 * 86_400:
+            raise BadSettings(f"erase_within_s must be from 1 second to a year, not {within!r}")
         if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise BadSettings(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
         if self.allow_urls:

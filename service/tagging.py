@@ -10,7 +10,6 @@ import numpy as np
 from indexer.catalog.records import Product
 from indexer.decisions.classify import with_few_shot_tags
 from indexer.decisions.tagging import Voters, count_groups, head_chances, suggest_tags, view_queries
-from indexer.errors import UnknownProduct
 from indexer.model.tag_rule import TagColumn, TagRule
 from service.answers import Clock
 from service.batching import InferenceQueue
@@ -76,8 +75,8 @@ class Tagging:
         while True:
             hits, products = self._find(snapshot, queries / lengths, wanted, own, None)
             tagged = [hit for hit in hits if voting_tags(products[hit[0]])]
-            kept = [(hit, vector) for hit in tagged if (vector := _matched(snapshot, hit)) is not None]
-            matched = np.array([vector for _, vector in kept]).reshape(len(kept), -1)
+            kept = [(hit, vector) for hit in tagged if (vector := snapshot.live.vector_of(hit[0], hit[1])) is not None]
+            matched = np.array([vector for _, vector in kept]).reshape(len(kept), vectors.shape[1])
             if len(hits) < wanted or wanted >= _LONGEST or count_groups(matched) >= part.k:
                 break
             wanted = min(4 * wanted, _LONGEST)
@@ -89,13 +88,3 @@ class Tagging:
 def voting_tags(product: Product) -> list[str]:
     """Its tags but for the machine's, which would confirm themselves."""
     return [tag.tag for tag in product.tags if tag.source != "machine"]
-
-
-def _matched(snapshot: Snapshot, hit: tuple[int, int, float]) -> np.ndarray | None:
-    """The vector [D] of the photo that was found; None where it was deleted a moment ago."""
-    try:
-        photo_ids, vectors = snapshot.live.vectors_of(hit[0])
-    except UnknownProduct:
-        return None
-    place = np.flatnonzero(photo_ids == hit[1])
-    return vectors[place[0]] if len(place) else None

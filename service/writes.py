@@ -1,22 +1,24 @@
-"""Writes: a product's photos stored and embedded, the catalog changed, the served index told."""
+"""Writes: photos checked and embedded, one catalog commit for all of them, the served index told before the answer."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from indexer import images
 from indexer.catalog.photos import PhotoStore
-from indexer.catalog.records import Product, ProductInput, Tag, Written, check_product
+from indexer.catalog.records import Delete, NewPhoto, Patch, ProductInput, Put, Tag, Write, Written, check_product
 from indexer.catalog.store import Catalog
 from indexer.errors import BadProduct, CatalensError
 from service.answers import Clock
 from service.batching import InferenceQueue
 from service.serving import Serving, Snapshot
+
+_PORTION = 8  # photos held decoded at once; a phone's photo takes 200 MB
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,32 @@ class Draft:
     photos: tuple[bytes | str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Upsert:
+    """A product to add or to replace, as sent."""
+
+    product_id: str
+    draft: Draft
+    external_version: int | None = None
+
+
+Order = Upsert | Patch | Delete
+
+
+@dataclass
+class _Shots:
+    """The photos that came as bytes with one call, by content hash."""
+
+    data: dict[str, bytes] = field(default_factory=dict)
+    facts: dict[str, NewPhoto] = field(default_factory=dict)
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)  # known before or embedded now
+    fresh: set[str] = field(default_factory=set)  # embedded now
+    bad: dict[str, CatalensError] = field(default_factory=dict)
+    stored: set[str] = field(default_factory=set)  # hashes, sent or named, that the catalog had before
+
+
 class Writer:
-    """Takes one write at a time up to its commit, and makes it searchable before it returns."""
+    """Takes one commit at a time, and makes what it changed searchable before it returns."""
 
     def __init__(
         self,
@@ -46,94 +72,175 @@ class Writer:
         self._catalog, self._photos, self._serving, self._queue = catalog, photos, serving, queue
         self._limits, self._decoding, self._log = limits, decoding, log
         self._writing = threading.Lock()
+        self._unused: set[str] = set()  # photos whose files are to be removed; needs ``_writing``
 
-    def put(self, product_id: str, draft: Draft, external_version: int | None, clock: Clock) -> Written:
-        """As ``Engine.put``. Decoded and embedded first, so that a bad photo changes nothing."""
+    def one(self, order: Order, clock: Clock) -> Written:
+        """As ``write`` for a single order, whose failure is raised."""
+        (done,) = self.write([order], clock)
+        if isinstance(done, CatalensError):
+            raise done
+        return done
+
+    def write(self, orders: Sequence[Order], clock: Clock) -> list[Written | CatalensError]:
+        """All orders in one transaction and in their order; a bad one becomes its error and changes nothing.
+
+        Photos are decoded and embedded before the commit. Raises what concerns them all (``Overloaded``, ``Busy``,
+        ``StorageFailed``), and then nothing was changed.
+        """
         snapshot = self._serving.current
-        with clock.stage("decode"):
-            given = [self._photo(photo, position, snapshot) for position, photo in enumerate(draft.photos)]
-        hashes = [photo if isinstance(photo, str) else photo[1].content_hash for photo in given]
-        product = ProductInput(
-            product_id=product_id,
-            title=draft.title,
-            category=draft.category,
-            tags=tuple(Tag(tag, source) for tag, source in draft.tags),
-            attributes=dict(draft.attributes or {}),
-            photos=tuple(dict.fromkeys(hashes)),
-        )
-        check_product(product)
-        new = {photo[1].content_hash: photo for photo in given if not isinstance(photo, str)}
-        vectors: dict[str, np.ndarray] = {}
-        if snapshot is not None and new:
-            with clock.stage("embed"):
-                embedded = self._queue.embed(snapshot.embedder, [photo for _, photo in new.values()])
-            vectors = dict(zip(new, embedded, strict=True))
+        drafts, shots = self._read(orders, snapshot, clock)
+        hashes = set(shots.stored)
+        planned: list[Write | CatalensError] = []
+        for number, order in enumerate(orders):
+            planned.append(_write(order, drafts[number], shots, hashes) if isinstance(order, Upsert) else order)
+        sound = [write for write in planned if not isinstance(write, CatalensError)]
         with clock.stage("write"), self._writing:
-            before = self._stored(product_id)
-            try:
-                rows = [self._photos.add(data, photo) for data, photo in new.values()]
-                written = self._catalog.put(product, photos=rows, external_version=external_version)
-            except CatalensError:
-                self._photos.collect(self._catalog, new)
-                raise
-            self._after(written, before, snapshot, vectors)
-        return written
+            results = self._commit(sound, shots)
+            self._after(sound, results, snapshot, shots)
+        found = iter(results)
+        return [write if isinstance(write, CatalensError) else next(found) for write in planned]
 
-    def patch(self, product_id: str, changes: Mapping[str, Any], external_version: int | None, clock: Clock) -> Written:
-        """As ``Engine.patch``."""
-        with clock.stage("write"), self._writing:
-            written = self._catalog.patch(product_id, changes, external_version=external_version)
-            self._after(written, None)
-        return written
+    # -- photos
 
-    def delete(self, product_id: str, external_version: int | None, clock: Clock) -> Written:
-        """As ``Engine.delete``."""
-        with clock.stage("write"), self._writing:
-            before = self._stored(product_id)
-            written = self._catalog.delete(product_id, external_version=external_version)
-            self._after(written, before)
-        return written
+    def _read(
+        self, orders: Sequence[Order], snapshot: Snapshot | None, clock: Clock
+    ) -> tuple[dict[int, list[str]], _Shots]:
+        """The hashes of each upsert's photos by its place, and every photo sent, looked up or decoded and embedded."""
+        shots = _Shots()
+        hashes: dict[int, list[str]] = {}
+        for number, order in enumerate(orders):
+            if isinstance(order, Upsert):
+                hashes[number] = []
+                for photo in order.draft.photos:
+                    content_hash = photo if isinstance(photo, str) else images.content_hash(photo)
+                    hashes[number].append(content_hash)
+                    if not isinstance(photo, str):
+                        shots.data[content_hash] = photo
+        if not hashes:
+            return hashes, shots
+        rows = self._catalog.photos_by_hash({h for found in hashes.values() for h in found})
+        shots.stored = set(rows)
+        sent = {h: row for h, row in rows.items() if h in shots.data and row.storage == "copy"}
+        known = self._known_vectors(snapshot, {row.photo_id: h for h, row in sent.items() if self._photos.has_copy(h)})
+        fresh = [h for h in shots.data if h not in known]
+        shots.vectors, shots.facts = known, {h: sent[h] for h in known}
+        for start in range(0, len(fresh), _PORTION):
+            self._embed(fresh[start : start + _PORTION], shots, snapshot, clock, patient=len(orders) > 1)
+        return hashes, shots
 
-    def _photo(self, given: bytes | str, position: int, snapshot: Snapshot | None) -> str | tuple[bytes, images.Photo]:
-        if isinstance(given, str):
-            if self._catalog.photo(given) is None:
-                raise BadProduct(f"image {position}: no stored photo has hash {given}")
-            return given
+    @staticmethod
+    def _known_vectors(snapshot: Snapshot | None, hash_of: Mapping[int, str]) -> dict[str, np.ndarray]:
+        if snapshot is None or not hash_of:
+            return {}
+        ids = np.fromiter(hash_of, dtype=np.int64)
+        ids = np.setdiff1d(ids, snapshot.store.missing(ids))
+        return dict(zip([hash_of[int(i)] for i in ids], snapshot.store.get(ids).astype(np.float32), strict=True))
+
+    def _embed(
+        self, hashes: Sequence[str], shots: _Shots, snapshot: Snapshot | None, clock: Clock, *, patient: bool
+    ) -> None:
         shrink_to = snapshot.embedder.shrink_to if snapshot else None
-        try:
-            with self._decoding:
-                return given, images.decode(given, limits=self._limits, shrink_to=shrink_to)
-        except images.BadImage as error:
-            raise type(error)(f"image {position}: {error}") from error
+        photos: dict[str, images.Photo] = {}
+        with clock.stage("decode"):
+            for content_hash in hashes:
+                data = shots.data[content_hash]
+                try:
+                    with self._decoding:
+                        photo = images.decode(data, limits=self._limits, shrink_to=shrink_to)
+                except images.BadImage as error:
+                    shots.bad[content_hash] = error
+                    continue
+                photos[content_hash] = photo
+                shots.facts[content_hash] = NewPhoto(
+                    content_hash, photo.format, len(data), photo.width, photo.height, "copy", None
+                )
+        if snapshot is not None and photos:
+            with clock.stage("embed"):
+                vectors = self._queue.embed(snapshot.embedder, list(photos.values()), patient=patient)
+            shots.vectors.update(zip(photos, vectors, strict=True))
+            shots.fresh.update(photos)
 
-    def _stored(self, product_id: str) -> Product | None:
-        pid = self._catalog.pid(product_id)
-        return None if pid is None else self._catalog.by_pids([pid]).get(pid)
+    # -- the commit
+
+    def _commit(self, writes: Sequence[Write], shots: _Shots) -> list[Written | CatalensError]:
+        added = dict.fromkeys(
+            photo.content_hash for write in writes if isinstance(write, Put) for photo in write.photos
+        )
+        try:
+            for content_hash in added:
+                self._photos.add(shots.data[content_hash], shots.facts[content_hash])
+            return self._catalog.apply(writes) if writes else []
+        except CatalensError:
+            self._collect(added)
+            raise
 
     def _after(
         self,
-        written: Written,
-        before: Product | None,
-        snapshot: Snapshot | None = None,
-        vectors: Mapping[str, np.ndarray] | None = None,
+        writes: Sequence[Write],
+        results: Sequence[Written | CatalensError],
+        snapshot: Snapshot | None,
+        shots: _Shots,
     ) -> None:
-        """Make a committed write searchable and clear what nothing uses any more. Never fails: the write is safe."""
+        """Make committed writes searchable and clear what nothing uses any more. Never fails: the writes are safe."""
+        written = [found for found in results if isinstance(found, Written)]
+        mended: set[int] = set()  # unchanged for the catalog, but its photo's file or vector was lost and sent again
+        refused: list[str] = []
+        for write, result in zip(writes, results, strict=True):
+            if isinstance(write, Put) and isinstance(result, Written):
+                mended.update(result.pid for photo in write.photos if photo.content_hash in shots.fresh)
+            elif isinstance(write, Put):
+                refused += [photo.content_hash for photo in write.photos]
         try:
-            if snapshot is not None and vectors:
-                rows = self._catalog.photos_by_hash(vectors)
-                ids = np.array([row.photo_id for row in rows.values()], dtype=np.int64)
-                if len(ids):
-                    snapshot.store.put(ids, np.stack([vectors[content_hash] for content_hash in rows]))
-            self._serving.apply([written.pid], written.sequence)
+            if snapshot is not None and shots.vectors:
+                self._keep_vectors(snapshot, shots.vectors)
+            self._serving.apply({found.pid for found in written if found.photos_changed} | mended, written)
         except Exception as error:
-            self._log.error("written, but not searchable yet", sequence=written.sequence, exc_info=error)
-        if before is None or not written.orphaned:
-            return
+            self._log.error("written, but not searchable yet", pids=[w.pid for w in written], exc_info=error)
+        self._collect([*refused, *(content_hash for found in written for content_hash in found.orphaned)])
+        gone = [photo_id for found in written for photo_id in found.orphaned_ids]
+        if gone and (serving := self._serving.current) is not None:
+            try:
+                serving.store.delete(np.array(gone, dtype=np.int64))
+            except Exception as error:
+                self._log.error("vectors of erased photos are still on disk", photo_ids=gone, exc_info=error)
+
+    def _keep_vectors(self, snapshot: Snapshot, vectors: Mapping[str, np.ndarray]) -> None:
+        ids = {row.photo_id: h for h, row in self._catalog.photos_by_hash(vectors).items()}
+        missing = snapshot.store.missing(np.fromiter(ids, dtype=np.int64, count=len(ids)))
+        if len(missing):
+            snapshot.store.put(missing, np.stack([vectors[ids[int(photo_id)]] for photo_id in missing]))
+
+    def _collect(self, hashes: Iterable[str]) -> None:
+        """Remove the files of those of ``hashes`` that no product uses. Never fails: the next write tries again."""
+        self._unused.update(hashes)
         try:
-            held = dict(zip(before.photos, before.photo_ids, strict=True))
-            gone = [held[content_hash] for content_hash in written.orphaned if content_hash in held]
-            if self._serving.current is not None:
-                self._serving.current.store.delete(np.array(gone, dtype=np.int64))
-            self._photos.collect(self._catalog, written.orphaned)
+            self._photos.collect(self._catalog, self._unused)
+            self._unused.clear()
         except Exception as error:
-            self._log.error("photos of an erased product are still on disk", hashes=written.orphaned, exc_info=error)
+            self._log.error("photos that no product uses are still on disk", hashes=[*self._unused], exc_info=error)
+
+
+def _write(order: Upsert, hashes: Sequence[str], shots: _Shots, known: set[str]) -> Put | CatalensError:
+    """What the catalog is told. ``known``: hashes that may be named; those that this order sends are added."""
+    draft = order.draft
+    for position, (photo, content_hash) in enumerate(zip(draft.photos, hashes, strict=True)):
+        if isinstance(photo, str) and photo not in known:
+            return BadProduct(f"image {position}: no stored photo has hash {photo}")
+        if content_hash in shots.bad and not isinstance(photo, str):
+            error = shots.bad[content_hash]
+            return type(error)(f"image {position}: {error}")
+    product = ProductInput(
+        product_id=order.product_id,
+        title=draft.title,
+        category=draft.category,
+        tags=tuple(Tag(tag, source) for tag, source in draft.tags),
+        attributes=dict(draft.attributes or {}),
+        photos=tuple(dict.fromkeys(hashes)),
+    )
+    try:
+        check_product(product)
+    except CatalensError as error:
+        return error
+    sent = [h for photo, h in zip(draft.photos, hashes, strict=True) if not isinstance(photo, str)]
+    known.update(sent)
+    return Put(product, [shots.facts[h] for h in dict.fromkeys(sent)], order.external_version)

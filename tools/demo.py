@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import BadModel, BadSettings
-from tools.console import Progress, cell, plain, progress, say, stages, table
+from tools.console import Progress, Stages, cell, plain, progress, say, stages, table
 
 if TYPE_CHECKING:
     from indexer.home import Home
@@ -48,8 +48,8 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
     with _step("import", "import", seconds), progress("import") as counter:
         home = Home.create(folder / "home")
         report = import_dataset(home, read_dataset(manifest), photos="reference", progress=counter)
-    with _step("build and activate the index", "index", seconds), progress("embed") as counter:
-        index = _index_once(home, register(home, model), counter)
+    with _step("build and activate the index", "index", seconds), stages() as reporter:
+        index = _index_once(home, register(home, model), reporter)
     with _step("ask", "ask", seconds):
         photo, answers = _ask(home.path, manifest)
     return {
@@ -106,7 +106,7 @@ def _train_once(manifest: Path, model: Path) -> None:
         train(manifest, model, progress=reporter)
 
 
-def _index_once(home: Home, bundle: Bundle, counter: Progress) -> Manifest:
+def _index_once(home: Home, bundle: Bundle, reporter: Stages) -> Manifest:
     """The active version, built first unless it is this model's and covers the whole catalog."""
     from indexer.build import build_index
     from indexer.catalog.store import open_catalog
@@ -120,7 +120,7 @@ def _index_once(home: Home, bundle: Bundle, counter: Progress) -> Manifest:
             if found.last_sequence == catalog.last_sequence():
                 say("used again: the index of an earlier run")
                 return found
-    build_index(home, bundle=bundle, activate=True, progress=counter)
+    build_index(home, bundle=bundle, activate=True, progress=reporter)
     return versions.list()[-1]
 
 

@@ -18,8 +18,10 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd
 LOW_DISK_BYTES = 2 * 2**30
 
 
-def examine(home: Path | None = None) -> dict[str, Any]:
+def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str, Any]:
     """Everything as one JSON-able document; ``problems`` is a list of sentences, empty where all is well.
+
+    ``selftest_gpu`` runs the small form of ``make prove-gpu`` and puts it under ``gpu_selftest``.
 
     Loads torch and faiss, which takes some seconds. Never raises for what it finds.
     """
@@ -42,6 +44,12 @@ def examine(home: Path | None = None) -> dict[str, Any]:
     if document["device"] == "cuda" and document["faiss_device"] == "cpu":
         problems.append("torch sees a GPU and FAISS does not: the index is searched on the processor")
     _check_threads(document, problems)
+    if selftest_gpu and "version" in document["faiss"]:
+        from tools.gpu_proof import prove
+
+        document["gpu_selftest"] = prove()
+        failed = [check for check in document["gpu_selftest"]["checks"] if not check["ok"]]
+        problems += [f"GPU self-test, {check['name']}: {check['detail']}" for check in failed]
     if home is not None:
         document["home"] = _home(home, problems)
     document["problems"] = problems
@@ -223,6 +231,10 @@ def show(document: dict[str, Any]) -> None:
     rows += [("weights on this machine", here), ("weights by download or file", other)]
     for name, value in document.get("home", {}).items():
         rows.append((f"home {name}", value if not isinstance(value, dict) else list(value.values())))
+    if proof := document.get("gpu_selftest"):
+        rows += [(f"GPU: {check['name']}", check["detail"]) for check in proof["checks"]]
+        if not proof["ran"]:
+            rows.append(("GPU self-test", f"nothing was run: {proof['why']}"))
     table(("", "found"), rows)
     for problem in document["problems"]:
         print(f"PROBLEM: {problem}")

@@ -1,6 +1,7 @@
 """The offline rebuild as a job of its own: the same as ``catalens index build``, with the same options.
 
-python -m tools.rebuild_index --home H [--model M] [--recall R] [--device D] [--dry-run] [--activate] [--json]
+python -m tools.rebuild_index --home H [--model M] [--recall R] [--memory SIZE] [--device D] [--dry-run]
+    [--activate] [--json]
 """
 
 from __future__ import annotations

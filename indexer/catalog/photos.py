@@ -10,8 +10,8 @@ from PIL import Image
 
 from indexer.catalog.records import NewPhoto, PhotoRow, photo_file
 from indexer.catalog.store import Catalog
-from indexer.errors import BadRequest, StorageFailed, UnknownPhoto
-from indexer.files import fsync_path, write_atomic
+from indexer.errors import BadRequest, UnknownPhoto
+from indexer.files import fsync_path, storage_failure, write_atomic
 from indexer.home import Home
 from indexer.images import Photo, content_hash, decode
 
@@ -27,8 +27,8 @@ class PhotoStore:
         self._photos = home.photos
         self._thumbnails = home.thumbnails
 
-    def add(self, data: bytes, photo: Photo) -> NewPhoto:
-        """Keep a copy of ``data``, the bytes ``photo`` was decoded from. The catalog learns of it by ``put``.
+    def add(self, data: bytes, photo: Photo | NewPhoto) -> NewPhoto:
+        """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by ``put``.
 
         Raises ``StorageFailed`` where it cannot be written.
         """
@@ -38,7 +38,7 @@ class PhotoStore:
                 _make_folder(path.parent)
                 write_atomic(path, data)
         except OSError as error:
-            raise StorageFailed(f"{path}: {error.strerror or error}") from error
+            raise storage_failure(path, error) from error
         return NewPhoto(photo.content_hash, photo.format, len(data), photo.width, photo.height, "copy", None)
 
     def has_copy(self, content_hash: str) -> bool:

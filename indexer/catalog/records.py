@@ -13,6 +13,7 @@ from indexer.catalog.attributes import AttributeType
 from indexer.catalog.dataset import bad_product_id
 from indexer.errors import BadProduct
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 TAG_SOURCES = ("merchant", "curated", "machine")
 PATCHABLE = ("title", "category", "tags", "attributes")
 
@@ -89,6 +90,8 @@ class Written:
     pid: int
     outcome: Literal["added", "replaced", "unchanged", "patched", "deleted"]
     orphaned: tuple[str, ...] = ()
+    orphaned_ids: tuple[int, ...] = ()  # the photo ids they had, never given again
+    photos_changed: bool = False  # whether the index is concerned
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ def check_product(product: ProductInput) -> None:
 
 def dump(value: object) -> str:
     """One text per value, so that stored values compare as text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def photo_file(photos: Path, content_hash: str) -> Path:

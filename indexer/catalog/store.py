@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog import attributes as attr
+from indexer.catalog import history
 from indexer.catalog.attributes import AttributeType
+from indexer.catalog.connections import Connections
+from indexer.catalog.filters import Facts
 from indexer.catalog.records import (
     Change,
     Delete,
@@ -27,60 +28,37 @@ from indexer.catalog.records import (
     Write,
     Written,
 )
+from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
 from indexer.catalog.writes import Session, chunks, last_sequence, stored_types
-from indexer.errors import BadHome, Busy, CatalensError, NewerFormat, StorageFailed, UnknownProduct
+from indexer.errors import BadHome, CatalensError, NewerFormat, UnknownProduct
 from indexer.home import Home
 
-FORMAT = 1
-_APPLICATION_ID = 0x43415441  # "CATA"
-_BUSY_MS = 30_000
 _PORTION = 900
+_PAGE = 4096  # bytes; SQLite's pages
 
-# product_id stands in `products` only, so erasing that row erases the id; everything else names products by pid.
-_SCHEMA = """
-CREATE TABLE products (
-    pid INTEGER PRIMARY KEY AUTOINCREMENT,
-    product_id TEXT NOT NULL UNIQUE,
-    title TEXT,
-    category TEXT,                    -- JSON array, top level first
-    attributes TEXT NOT NULL,         -- JSON object, sorted names
-    external_version INTEGER,
-    sequence INTEGER NOT NULL         -- of the last change
-);
-CREATE TABLE tags (
-    pid INTEGER NOT NULL, tag TEXT NOT NULL, source TEXT NOT NULL, position INTEGER NOT NULL,
-    PRIMARY KEY (pid, tag, source)
-) WITHOUT ROWID;
-CREATE TABLE photos (
-    photo_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    content_hash TEXT NOT NULL UNIQUE,
-    format TEXT NOT NULL, bytes INTEGER NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
-    storage TEXT NOT NULL,            -- copy, reference
-    path TEXT                         -- of a reference
-);
-CREATE TABLE product_photos (
-    pid INTEGER NOT NULL, position INTEGER NOT NULL, photo_id INTEGER NOT NULL,
-    PRIMARY KEY (pid, position)
-) WITHOUT ROWID;
-CREATE INDEX product_photos_by_photo ON product_photos (photo_id);
-CREATE TABLE changes (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    pid INTEGER NOT NULL, kind TEXT NOT NULL, photos_changed INTEGER NOT NULL
-);
-CREATE TABLE attribute_types (name TEXT PRIMARY KEY, type TEXT NOT NULL) WITHOUT ROWID;
-"""
 _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, photo_id"
 
 
 def open_catalog(home: Home) -> Catalog:
     """The catalog of ``home``, made if it has none yet. Raises as ``Catalog.open``."""
-    if not home.catalog_file.exists():
+    if not _is_made(home.catalog_file):
         with home.lock("catalog", wait_s=30):
             Catalog.create(home.catalog_file).close()
     return Catalog.open(home.catalog_file, photos=home.photos)
 
 
-class Catalog:
+def _is_made(path: Path) -> bool:
+    """Whether there is a file with content; a process killed while it made one leaves an empty file or page.
+
+    Never by reading the file: closing it would let go of the locks that SQLite holds in this process.
+    """
+    try:
+        return path.stat().st_size > _PAGE
+    except FileNotFoundError:
+        return False
+
+
+class Catalog(Connections):
     """Safe from several threads (a connection each) and several processes. A write returns after its commit.
 
     Order is that of sequence numbers, never of clocks. Every failure of the disk or the file is a ``CatalensError``.
@@ -88,12 +66,8 @@ class Catalog:
 
     def __init__(self, path: Path, *, photos: Path | None = None) -> None:
         """Use ``open`` or ``create``. ``photos``: where copied photos lie; new rows are checked against it."""
-        self.path = path
+        super().__init__(path)
         self._photos = photos
-        self._local = threading.local()
-        self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
-        self._open_lock = threading.Lock()
-        self._write_lock = threading.Lock()
 
     @classmethod
     def create(cls, path: Path, *, photos: Path | None = None) -> Catalog:
@@ -104,9 +78,10 @@ class Catalog:
             connection.execute("PRAGMA journal_mode = WAL")
             with catalog._transaction("IMMEDIATE"):
                 if catalog._format() == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    for statement in _SCHEMA.split(";\n"):
+                    for statement in SCHEMA.split(";\n"):
                         connection.execute(statement)
-                    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    history.prepare(connection)
+                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     connection.execute(f"PRAGMA user_version = {FORMAT}")
         catalog._check_format()
         return catalog
@@ -120,20 +95,6 @@ class Catalog:
         catalog = cls(path, photos=photos)
         catalog._check_format()
         return catalog
-
-    def close(self) -> None:
-        """Close the connections of all threads; a later call opens a new one."""
-        with self._open_lock:
-            for _, connection in self._open:
-                connection.close()
-            self._open.clear()
-            self._local = threading.local()
-
-    def __enter__(self) -> Catalog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -166,8 +127,10 @@ class Catalog:
         ``dry_run``: say what would happen (as with attribute ``types``, if given) and give the transaction up.
         """
         results: list[Written | CatalensError] = []
+        writes = list(writes)
         with self._writing(dry_run) as session:
             session.set_types(attr.checked_types(types or {}))
+            session.expect([write.product_id for write in writes if isinstance(write, Patch)])
             for write in writes:
                 try:
                     results.append(session.write(write))
@@ -186,23 +149,16 @@ class Catalog:
             return session.write(write)
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """No write of any process happens inside; reads of this thread see the last commit."""
-        with self._write_lock, self._failures(), self._transaction("IMMEDIATE"):
-            yield
-
-    @contextmanager
     def _writing(self, dry_run: bool = False) -> Iterator[Session]:
         with self.exclusive():
+            connection = self._connection()
+            before = last_sequence(connection)
             # A dry run has written no photo's file either.
-            yield Session(self._connection(), None if dry_run else self._photos)
+            yield Session(connection, None if dry_run else self._photos)
             if dry_run:
-                self._connection().execute("ROLLBACK")
-
-    def checkpoint(self) -> None:
-        """Fold the write-ahead log into the file and empty it, so that erased text is in neither."""
-        with self._failures():
-            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.execute("ROLLBACK")
+            elif (sequence := last_sequence(connection)) != before:
+                history.mark(connection, sequence)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -259,8 +215,9 @@ class Catalog:
             return last_sequence(connection)
 
     def changes(self, after: int) -> list[Change]:
-        """The log's entries above sequence number ``after``, in order."""
+        """The log's entries above sequence number ``after``, in order. Raises ``OutdatedVersion``: compacted away."""
         with self._reading() as connection:
+            history.check_reach(connection, after)
             query = "SELECT sequence, pid, kind, photos_changed FROM changes WHERE sequence > ? ORDER BY sequence"
             return [
                 Change(seq, pid, kind, bool(changed)) for seq, pid, kind, changed in connection.execute(query, (after,))
@@ -271,6 +228,31 @@ class Catalog:
         with self._reading() as connection:
             rows = connection.execute("SELECT pid, photo_id FROM product_photos ORDER BY pid, position").fetchall()
             return last_sequence(connection), np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+    def photo_ids(self, pids: Iterable[int]) -> dict[int, list[int]]:
+        """pid -> the ids of its photos in order, of those of ``pids`` that exist: one consistent snapshot."""
+        held: dict[int, list[int]] = {}
+        with self._reading() as connection:
+            for part, marks in chunks(list(pids)):
+                query = f"SELECT pid, photo_id FROM product_photos WHERE pid IN ({marks}) ORDER BY pid, position"
+                for pid, photo_id in connection.execute(query, part):
+                    held.setdefault(pid, []).append(photo_id)
+        return held
+
+    def facts(self, pids: Iterable[int]) -> dict[int, Facts]:
+        """What filters ask of those of ``pids`` that exist: one snapshot, quicker than whole products."""
+        found: dict[int, Facts] = {}
+        with self._reading() as connection:
+            for part, marks in chunks(list(pids)):
+                tags: dict[int, dict[str, None]] = {}
+                query = f"SELECT pid, tag FROM tags WHERE pid IN ({marks}) ORDER BY pid, position"
+                for pid, tag in connection.execute(query, part):
+                    tags.setdefault(pid, {})[tag] = None
+                query = f"SELECT pid, category, attributes FROM products WHERE pid IN ({marks})"
+                for pid, category, attributes in connection.execute(query, part):
+                    path = None if category is None else tuple(json.loads(category))
+                    found[pid] = Facts(pid, path, tuple(tags.get(pid, ())), json.loads(attributes))
+        return found
 
     def photo(self, content_hash: str) -> PhotoRow | None:
         """The stored photo with this hash."""
@@ -349,61 +331,6 @@ class Catalog:
                 )
         return products
 
-    # --- connections -------------------------------------------------------------------------------------------------
-
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            # Closed by another thread in close() only, hence check_same_thread.
-            connection = sqlite3.connect(
-                self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            with self._open_lock:
-                for thread, old in self._open:
-                    if not thread.is_alive():
-                        old.close()
-                self._open = [(thread, old) for thread, old in self._open if thread.is_alive()]
-                self._open.append((threading.current_thread(), connection))
-            self._local.connection = connection
-        return connection
-
-    @contextmanager
-    def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
-        connection = self._connection()
-        connection.execute(f"BEGIN {kind}")
-        try:
-            yield connection
-            if connection.in_transaction:  # not given up by a dry run
-                connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:  # a full disk may have ended it already
-                connection.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent snapshot; inside ``exclusive`` of the same thread, that transaction's."""
-        with self._failures():
-            connection = self._connection()
-            if connection.in_transaction:
-                yield connection
-            else:
-                with self._transaction("DEFERRED"):
-                    yield connection
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise Busy(f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s") from error
-            raise StorageFailed(f"{self.path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise BadHome(f"{self.path} is damaged or no catalog: {error}") from error
-
     def _format(self) -> int:
         return int(self._connection().execute("PRAGMA user_version").fetchone()[0])
 
@@ -413,5 +340,5 @@ class Catalog:
             owner = self._connection().execute("PRAGMA application_id").fetchone()[0]
         if found > FORMAT:
             raise NewerFormat(f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
-        if found < 1 or owner != _APPLICATION_ID:
+        if found < 1 or owner != APPLICATION_ID:
             raise BadHome(f"{self.path} is no catalog")

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from indexer.catalog import attributes as attr
 from indexer.catalog.attributes import AttributeType
@@ -29,6 +29,13 @@ from indexer.errors import BadProduct, StaleVersion, UnknownPhoto, UnknownProduc
 
 _CHUNK = 900  # bound variables per statement, below SQLite's oldest limit
 _INT64 = 2**63
+_ROW = "pid, title, category, attributes, external_version, sequence"
+# One statement per changed product: prices and stocks are patched by the thousand.
+_CHANGE = """
+UPDATE products SET title = ?, category = ?, attributes = ?,
+    external_version = coalesce(?, external_version), sequence = ?
+WHERE pid = ?
+"""
 
 
 def chunks(keys: list[Any]) -> Iterator[tuple[list[Any], str]]:
@@ -55,6 +62,14 @@ class Session:
         self._sql = connection
         self._photos = photos
         self._types = stored_types(connection)
+        self._rows: dict[str, Sequence[Any]] = {}  # by product id: rows read ahead, as they are now
+
+    def expect(self, product_ids: Sequence[str]) -> None:
+        """Read the rows of products that are about to be patched, many at a time."""
+        wanted = [i for i in dict.fromkeys(product_ids) if isinstance(i, str) and i.isprintable()]
+        for part, marks in chunks(wanted if len(wanted) > 1 else []):
+            query = f"SELECT product_id, {_ROW} FROM products WHERE product_id IN ({marks})"
+            self._rows.update((row[0], row[1:]) for row in self._sql.execute(query, part))
 
     def write(self, write: Write) -> Written:
         """Raises ``BadProduct``, ``UnknownProduct``, ``UnknownPhoto``, ``StaleVersion``."""
@@ -62,15 +77,17 @@ class Session:
         if version is not None and (type(version) is not int or not -_INT64 <= version < _INT64):
             raise BadProduct(f"external_version must be an integer of 64 bits, got {version!a}")
         if isinstance(write, Put):
+            self._rows.pop(write.product.product_id, None)
             return self._put(write)
         check_text("product_id", write.product_id)
         if isinstance(write, Patch):
             return self._patch(write)
         pid, _ = self._known(write.product_id, version)
+        self._rows.pop(write.product_id, None)
         sequence = self._log(pid, "delete", True)
         self._sql.execute("DELETE FROM products WHERE pid = ?", (pid,))
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
-        return Written(sequence, pid, "deleted", self._set_photos(pid, []))
+        return Written(sequence, pid, "deleted", *self._set_photos(pid, []), photos_changed=True)
 
     # --- put ---------------------------------------------------------------------------------------------------------
 
@@ -80,8 +97,7 @@ class Session:
         category = category_path(product.category)
         attributes, new_types = checked_attributes(product.attributes, self._types)
         merchant = checked_tags(product.tags)
-        query = "SELECT pid, title, category, attributes, external_version, sequence FROM products WHERE product_id = ?"
-        stored = self._sql.execute(query, (product.product_id,)).fetchone()
+        stored = self._row(product.product_id)
         if stored is not None:
             _refuse_stale(product.product_id, stored[4], put.external_version)
         hashes = list(dict.fromkeys(product.photos))
@@ -97,7 +113,7 @@ class Session:
                 "VALUES (?, ?, ?, ?, ?, 0)"
             )
             pid = self._insert(query, (product.product_id, *row, put.external_version))
-            tags, photos_changed, orphaned = merchant, True, self._set_photos(pid, photo_ids)
+            tags, photos_changed = merchant, True
         else:
             pid = int(stored[0])
             old_tags = self._tags(pid)
@@ -106,13 +122,12 @@ class Session:
             if tuple(stored[1:4]) == row and old_tags == tags and not photos_changed:
                 self._keep_version(pid, put.external_version)
                 return Written(stored[5], pid, "unchanged")
-            query = "UPDATE products SET title = ?, category = ?, attributes = ? WHERE pid = ?"
-            self._sql.execute(query, (*row, pid))
-            orphaned = self._set_photos(pid, photo_ids) if photos_changed else ()
-            self._keep_version(pid, put.external_version)
+        orphaned = self._set_photos(pid, photo_ids) if photos_changed else ((), ())
         self._set_tags(pid, tags)
         sequence = self._log(pid, "put", photos_changed)
-        return Written(sequence, pid, "added" if stored is None else "replaced", orphaned)
+        self._sql.execute(_CHANGE, (*row, put.external_version, sequence, pid))
+        outcome: Literal["added", "replaced"] = "added" if stored is None else "replaced"
+        return Written(sequence, pid, outcome, *orphaned, photos_changed=photos_changed)
 
     def _check_photos(self, product_id: str, hashes: list[str], offered: dict[str, NewPhoto]) -> None:
         known: dict[str, str] = {}
@@ -148,20 +163,21 @@ class Session:
         query = "SELECT photo_id FROM product_photos WHERE pid = ? ORDER BY position"
         return [row[0] for row in self._sql.execute(query, (pid,))]
 
-    def _set_photos(self, pid: int, photo_ids: list[int]) -> tuple[str, ...]:
-        """Replace a product's photos; rows nobody uses any more are removed and their hashes returned."""
+    def _set_photos(self, pid: int, photo_ids: list[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Replace a product's photos; rows nobody uses any more are removed, their hashes and ids returned."""
         old = self._photo_ids(pid)
         self._sql.execute("DELETE FROM product_photos WHERE pid = ?", (pid,))
         rows = [(pid, position, photo_id) for position, photo_id in enumerate(photo_ids)]
         self._sql.executemany("INSERT INTO product_photos (pid, position, photo_id) VALUES (?, ?, ?)", rows)
-        orphaned = []
+        orphaned: list[tuple[str, int]] = []
         for photo_id in set(old) - set(photo_ids):
             query = (
                 "DELETE FROM photos WHERE photo_id = ?1 "
-                "AND NOT EXISTS (SELECT 1 FROM product_photos WHERE photo_id = ?1) RETURNING content_hash"
+                "AND NOT EXISTS (SELECT 1 FROM product_photos WHERE photo_id = ?1) RETURNING content_hash, photo_id"
             )
-            orphaned += [row[0] for row in self._sql.execute(query, (photo_id,)).fetchall()]
-        return tuple(sorted(orphaned))
+            orphaned += self._sql.execute(query, (photo_id,)).fetchall()
+        orphaned.sort()
+        return tuple(content_hash for content_hash, _ in orphaned), tuple(photo_id for _, photo_id in orphaned)
 
     # --- patch -------------------------------------------------------------------------------------------------------
 
@@ -190,15 +206,19 @@ class Session:
             merchant = checked_tags(() if changes["tags"] is None else changes["tags"])
             old_tags = self._tags(pid)
             tags = merchant + [pair for pair in old_tags if pair[1] != "merchant" and pair not in merchant]
-        self._keep_version(pid, patch.external_version)
         if (title, category, attributes) == old and tags == old_tags:
+            self._keep_version(pid, patch.external_version)
+            self._rows.pop(patch.product_id, None)
             return Written(stored[5], pid, "unchanged")
         self._add_types(new_types)
-        query = "UPDATE products SET title = ?, category = ?, attributes = ? WHERE pid = ?"
-        self._sql.execute(query, (title, category, attributes, pid))
         if tags is not None:
             self._set_tags(pid, tags)
-        return Written(self._log(pid, "patch", False), pid, "patched")
+        sequence = self._log(pid, "patch", False)
+        self._sql.execute(_CHANGE, (title, category, attributes, patch.external_version, sequence, pid))
+        if patch.product_id in self._rows:
+            version = stored[4] if patch.external_version is None else patch.external_version
+            self._rows[patch.product_id] = (pid, title, category, attributes, version, sequence)
+        return Written(sequence, pid, "patched")
 
     def set_types(self, wanted: dict[str, AttributeType]) -> None:
         """Convert stored values of attributes whose type changes. Raises ``BadProduct`` naming product and value."""
@@ -216,25 +236,28 @@ class Session:
                 if kept != text:
                     converted.append((pid, kept))
         for pid, text in converted:
-            self._sql.execute("UPDATE products SET attributes = ? WHERE pid = ?", (text, pid))
-            self._log(pid, "patch", False)
+            query = "UPDATE products SET attributes = ?, sequence = ? WHERE pid = ?"
+            self._sql.execute(query, (text, self._log(pid, "patch", False), pid))
         self._add_types(wanted)
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
     def _known(self, product_id: str, version: int | None) -> tuple[int, Sequence[Any]]:
-        query = "SELECT pid, title, category, attributes, external_version, sequence FROM products WHERE product_id = ?"
-        stored = self._sql.execute(query, (product_id,)).fetchone()
+        stored = self._rows.get(product_id) or self._row(product_id)
         if stored is None:
             raise UnknownProduct(f"there is no product {product_id!r}")
         _refuse_stale(product_id, stored[4], version)
         return int(stored[0]), stored
 
+    def _row(self, product_id: str) -> Sequence[Any] | None:
+        query = f"SELECT {_ROW} FROM products WHERE product_id = ?"
+        found: Sequence[Any] | None = self._sql.execute(query, (product_id,)).fetchone()
+        return found
+
     def _log(self, pid: int, kind: str, photos_changed: bool) -> int:
+        """The change's sequence number, which the product's row still has to take."""
         query = "INSERT INTO changes (pid, kind, photos_changed) VALUES (?, ?, ?)"
-        sequence = self._insert(query, (pid, kind, photos_changed))
-        self._sql.execute("UPDATE products SET sequence = ? WHERE pid = ?", (sequence, pid))
-        return sequence
+        return self._insert(query, (pid, kind, photos_changed))
 
     def _insert(self, query: str, values: Sequence[Any]) -> int:
         return int(self._sql.execute(query, values).lastrowid or 0)
@@ -254,8 +277,9 @@ class Session:
 
     def _add_types(self, types: dict[str, AttributeType]) -> None:
         fresh = {name: type_ for name, type_ in types.items() if self._types.get(name) != type_}
-        self._sql.executemany("INSERT OR REPLACE INTO attribute_types (name, type) VALUES (?, ?)", fresh.items())
-        self._types.update(fresh)
+        if fresh:
+            self._sql.executemany("INSERT OR REPLACE INTO attribute_types (name, type) VALUES (?, ?)", fresh.items())
+            self._types.update(fresh)
 
 
 def _refuse_stale(product_id: str, stored: int | None, given: int | None) -> None:

@@ -1,7 +1,8 @@
-"""The GPU form of an index, where FAISS sees a GPU.
+"""The GPU form of an index, where FAISS sees a GPU: built there, saved as the CPU form, served on either.
 
-Never run on a GPU by its authors: FAISS's GPU build was at hand, a GPU was not. What is tested is that every failure
-falls back to the CPU. One owner: GPU indexes are not safe to read from two threads, so a lock goes round each search.
+Never run on a GPU by its authors: FAISS's GPU build was at hand, a GPU was not. ``make prove-gpu`` is what would show
+it; what is tested without one is that every failure falls back to the CPU. One owner: GPU indexes are not safe to read
+from two threads and share one scratch memory, so one lock goes round every search of this process.
 """
 
 from __future__ import annotations
@@ -18,42 +19,82 @@ from indexer.index.base import to_float32
 faiss: Any = native.faiss  # its own type stubs lack half of it
 log = structlog.get_logger(__name__)
 
-TEMP_MEMORY = 256 * 2**20  # bytes of scratch; FAISS would take up to 1.5 GiB by default
+TEMP_MEMORY = 256 * 2**20  # bytes of scratch on each GPU; FAISS would take up to 1.5 GiB by default
 MAX_K = 2048  # the most hits FAISS's GPU selection returns
 _CHUNK = 65536
+_OWNER = threading.RLock()
+_shared: list[Any] = []  # the process's one StandardGpuResources, made when first wanted
 
 
 def wanted(device: str) -> bool:
     """Whether to try the GPU; says so in the log where it was asked for by name and is not there."""
     if device == "cpu":
         return False
-    count = faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
+    count = gpus()
     if count == 0 and device != "auto":
         log.warning("no GPU for the index, searching on the CPU", asked=device)
     return count > 0
 
 
+def gpus() -> int:
+    """GPUs that this FAISS can use; 0 for a build without its GPU part."""
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def has_lists(recipe: str) -> bool:
+    """Whether FAISS has a GPU form of these inverted lists; four-bit fast-scan ones and graphs have none."""
+    return recipe.startswith("IVF") and "fs" not in recipe and "Refine" not in recipe
+
+
+def _resources() -> Any:
+    with _OWNER:
+        if not _shared:
+            made = faiss.StandardGpuResources()
+            made.setTempMemory(TEMP_MEMORY)
+            _shared.append(made)
+        return _shared[0]
+
+
+def _on_all(index: Any, *, float16: bool = True) -> Any:
+    """A CPU index of inverted lists on the GPU, its entries sharded where there are several."""
+    resources, count = _resources(), gpus()
+    options = faiss.GpuMultipleClonerOptions() if count > 1 else faiss.GpuClonerOptions()
+    options.useFloat16 = float16
+    if count == 1:
+        return faiss.index_cpu_to_gpu(resources, 0, index, options)
+    options.shard = True
+    return faiss.index_cpu_to_gpu_multiple_py([resources] * count, index, options, list(range(count)))
+
+
+def _flat(stored: np.ndarray, *, float16: bool = True) -> Any:
+    """An exact scan of ``stored``, as halves; each of several GPUs holds a run of rows."""
+    resources, parts = _resources(), []
+    for device, rows in enumerate(np.array_split(np.arange(len(stored)), gpus())):
+        config = faiss.GpuIndexFlatConfig()
+        config.useFloat16, config.device = float16, device
+        parts.append(faiss.GpuIndexFlatIP(resources, int(stored.shape[1]), config))
+        for start in range(0, len(rows), _CHUNK):
+            parts[-1].add(to_float32(stored[rows[start : start + _CHUNK]]))
+    if len(parts) == 1:
+        return parts[0]
+    shards = faiss.IndexShards(int(stored.shape[1]), True, True)  # threaded, rows numbered on from part to part
+    for part in parts:
+        shards.add_shard(part)
+    return shards
+
+
 class GpuForm:
-    """A copy of a CPU index on GPU 0, with its one owner's lock. Vectors are kept as float16 there where FAISS can."""
+    """A copy of a CPU index on the GPU. ``exact``: a scan of the stored halves, else the recipe's inverted lists."""
 
-    def __init__(self, index: Any, stored: np.ndarray, *, flat: bool, float16: bool = True) -> None:
-        self._lock = threading.Lock()
-        self._resources = faiss.StandardGpuResources()
-        self._resources.setTempMemory(TEMP_MEMORY)
-        if flat:
-            config = faiss.GpuIndexFlatConfig()
-            config.useFloat16 = float16
-            self._index = faiss.GpuIndexFlatIP(self._resources, int(stored.shape[1]), config)
-            for start in range(0, len(stored), _CHUNK):
-                self._index.add(to_float32(stored[start : start + _CHUNK]))
-        else:
-            options = faiss.GpuClonerOptions()
-            options.useFloat16 = float16
-            self._index = faiss.index_cpu_to_gpu(self._resources, 0, index, options)
+    def __init__(self, index: Any, stored: np.ndarray, *, exact: bool, float16: bool = True) -> None:
+        self.exact = exact
+        with _OWNER:
+            self._index = _flat(stored, float16=float16) if exact else _on_all(index, float16=float16)
 
-    def search(self, queries: np.ndarray, k: int, params: Any) -> np.ndarray:
+    def search(self, queries: np.ndarray, k: int, effort: int) -> np.ndarray:
         """Candidate rows int64 [Q, k], -1 where there are fewer. Raises ``RuntimeError`` (out of memory, say)."""
-        with self._lock:
+        params = None if self.exact else faiss.SearchParametersIVF(nprobe=effort)
+        with _OWNER:
             _, found = self._index.search(queries, k, params=params) if params else self._index.search(queries, k)
         return np.asarray(found)
 
@@ -63,23 +104,42 @@ def clustering(dim: int, device: str) -> Any:
     if not wanted(device):
         return None
     try:
-        resources = faiss.StandardGpuResources()
-        resources.setTempMemory(TEMP_MEMORY)
-        return faiss.GpuIndexFlatIP(resources, dim)
+        return faiss.GpuIndexFlatIP(_resources(), dim)
     except Exception as error:
         log.warning("training on the CPU", reason=str(error))
         return None
 
 
-def clone(index: Any, stored: np.ndarray, *, recipe: str, device: str) -> GpuForm | None:
-    """The GPU form, or None with a log line saying why the CPU serves."""
-    if not wanted(device):
-        return None
-    if recipe != "Flat" and not recipe.startswith("IVF"):
-        log.warning("this recipe has no GPU form, searching on the CPU", recipe=recipe)
+def built(part: Any, training: np.ndarray, stored: np.ndarray, *, recipe: str, device: str) -> Any:
+    """The empty CPU index ``part`` trained and filled on the GPU, as a CPU index again; None where the CPU must do it.
+
+    ``part`` itself stays empty. One GPU builds: a shard could not be put together again in order of row.
+    """
+    if not has_lists(recipe) or not wanted(device):
         return None
     try:
-        form = GpuForm(index, stored, flat=recipe == "Flat")
+        with _OWNER:
+            options = faiss.GpuClonerOptions()
+            options.useFloat16 = True
+            there = faiss.index_cpu_to_gpu(_resources(), 0, part, options)
+            there.train(training)
+            for start in range(0, len(stored), _CHUNK):
+                there.add(to_float32(stored[start : start + _CHUNK]))
+            return faiss.index_gpu_to_cpu(there)
+    except Exception as error:  # out of memory, or a kind its kernels do not know
+        log.warning("the index is not built on the GPU, building on the CPU", recipe=recipe, reason=str(error))
+        return None
+
+
+def clone(index: Any, stored: np.ndarray, *, recipe: str, device: str) -> GpuForm | None:
+    """The GPU form, or None with a log line saying why the CPU serves.
+
+    Inverted lists that FAISS has on the GPU are copied; of other recipes the stored halves are scanned there, exactly.
+    """
+    if not wanted(device):
+        return None
+    try:
+        form = GpuForm(index, stored, exact=not has_lists(recipe))
     except Exception as error:  # whatever FAISS or the driver raises, the CPU can serve
         log.warning("the index does not go on the GPU, searching on the CPU", recipe=recipe, reason=str(error))
         return None

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from indexer.catalog.filters import Facts, Filter
 from indexer.errors import BadRequest, BadVectors, UnknownProduct
-from indexer.index.base import SearchParams, check_unit, rescore
+from indexer.index.base import Hits, SearchParams, check_unit, rescore
+from indexer.index.columns import Columns
+from indexer.index.delta import ALIVE, ROOM, State, compacted, empty, with_room
+from indexer.index.overlay import ChangeLog
 from indexer.index.version import IndexVersion
 
-_ROOM = 256  # rows a new delta buffer has room for; it doubles
+_SELECTIONS_BYTES = 64 * 2**20  # masks of recent filters that are kept
 
 
 @dataclass(frozen=True)
@@ -28,45 +33,40 @@ class ProductHits:
 
 
 @dataclass(frozen=True)
-class _State:
-    """All that a search reads, swapped as one. Buffers grow past ``used``, which no older state looks at."""
+class Selection:
+    """What one filter lets through, as of the first ``logged`` entries of ``log``."""
 
-    sequence: int
-    base_dead: np.ndarray  # bool [N]: rows of the base whose product was replaced or deleted
-    replaced: frozenset[int]  # the base's pids among them
-    vectors: np.ndarray  # float32 [room, D], each value one that float16 can hold
-    table: np.ndarray  # int64 [room, 2] (pid, photo_id)
-    used: int
-    alive: np.ndarray  # bool [used]
-    places: Mapping[int, tuple[int, int]]  # pid -> its rows in the delta
-    products: int
+    allowed: np.ndarray  # bool [N], rows of the base
+    count: int  # of them
+    newer: np.ndarray  # int64, ascending: pids of the log that match
+    log: ChangeLog
+    logged: int
 
 
 class LiveIndex:
     """A base version with the writes since laid over it.
 
-    Searches take no lock: they read one immutable state and never see half of a write. Writers are serialised.
+    Searches take no lock: they read one immutable state and never see half of a write. Writers are serialised. A write
+    costs what it changes, however large base and delta are.
     """
 
     def __init__(self, base: IndexVersion) -> None:
         self.base = base
         self._pids = np.asarray(base.rows[:, 0])  # sorted: publish checks it
         self._photos = np.asarray(base.rows[:, 1])
-        products = len(np.unique(self._pids))
-        self._photos_per_product = len(self._pids) / max(products, 1)
+        # Of each product of the base its pid and its first row, contiguous: searching a column of rows would copy it.
+        first = np.flatnonzero(np.diff(self._pids, prepend=np.int64(-1)))
+        self.products = np.ascontiguousarray(self._pids[first])  # int64 [P], ascending
+        self._starts = np.append(first, len(self._pids)).astype(np.int64)
+        self._counts = np.diff(self._starts)  # rows of each product
+        self._photos_per_product = len(self._pids) / max(len(first), 1)
+        self._died = np.full(len(first), ALIVE, dtype=np.int64)  # by product: all its rows die together
         self._writing = threading.Lock()
-        dim = base.manifest.dim
-        self._state = _State(
-            sequence=base.manifest.last_sequence,
-            base_dead=np.zeros(len(self._pids), dtype=bool),
-            replaced=frozenset(),
-            vectors=np.empty((_ROOM, dim), dtype=np.float32),
-            table=np.empty((_ROOM, 2), dtype=np.int64),
-            used=0,
-            alive=np.empty(0, dtype=bool),
-            places={},
-            products=products,
-        )
+        self._now: dict[int, Facts | None] = {}  # the newest entry of the log by pid
+        self._columns: Columns | None = None
+        self._selections: OrderedDict[str, Selection] = OrderedDict()
+        self._selecting = threading.Lock()
+        self._state = empty(base.manifest.dim, base.manifest.last_sequence, len(first))
 
     @property
     def sequence(self) -> int:
@@ -76,14 +76,40 @@ class LiveIndex:
     @property
     def delta_size(self) -> int:
         """Photos searched exactly beside the base."""
-        return int(self._state.alive.sum())
+        return self._state.living
+
+    @property
+    def overlay_size(self) -> int:
+        """Products that filters judge by the log, not by the version's columns: written since, photos or not."""
+        return len(self._now)
 
     @property
     def product_count(self) -> int:
         return self._state.products
 
-    def _base_rows(self, pid: int) -> slice:
-        return slice(int(np.searchsorted(self._pids, pid)), int(np.searchsorted(self._pids, pid, side="right")))
+    def _base_place(self, pid: int) -> int | None:
+        """The place of a product among those of the base."""
+        place = int(np.searchsorted(self.products, pid))
+        return place if place < len(self.products) and self.products[place] == pid else None
+
+    def _base_places(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The places of products among those of the base, and which of ``pids`` are there at all (bool)."""
+        places = np.searchsorted(self.products, pids)
+        inside = places < len(self.products)
+        inside[inside] = self.products[places[inside]] == pids[inside]
+        return places, inside
+
+    def _rows_of(self, places: np.ndarray) -> np.ndarray:
+        """The rows of the base of the products at these places, in their order."""
+        counts = self._counts[places]
+        return np.repeat(self._starts[places] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+
+    def _base_rows(self, place: int) -> slice:
+        return slice(int(self._starts[place]), int(self._starts[place + 1]))
+
+    def _by_row(self, mask: np.ndarray) -> np.ndarray:
+        """A mask of the base's products [P] as one of its rows [N]."""
+        return mask if len(mask) == len(self._pids) else np.repeat(mask, self._counts)
 
     def apply(
         self,
@@ -91,13 +117,15 @@ class LiveIndex:
         sequence: int,
         upserts: Mapping[int, tuple[Sequence[int] | np.ndarray, np.ndarray]],
         deletes: Iterable[int] = (),
+        facts: Mapping[int, Facts] | None = None,
     ) -> None:
         """Lay writes up to ``sequence`` over the base: ``upserts`` pid -> (photo ids [n], unit vectors [n, D]).
 
         An upsert replaces all photos of the product, one without photos (and a delete) removes it; unknown pids may be
-        deleted. All of it is seen by searches at once, or none. Vectors are rounded to float16 as in a published
-        version, so a rebuild changes no score. A ``sequence`` below the one already seen is refused (``BadRequest``).
-        Raises ``BadVectors`` (naming the product), and then nothing is changed.
+        deleted. ``facts``: what filters ask of every product that changed in any way, photos or not; of a product that
+        is not named there no filter holds any more. All of it is seen by searches at once, or none. Vectors are rounded
+        to float16 as in a published version, so a rebuild changes no score. A ``sequence`` below the one already seen
+        is refused (``BadRequest``). Raises ``BadVectors`` (naming the product), and then nothing is changed.
         """
         dim = self.base.manifest.dim
         rounded: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -110,54 +138,127 @@ class LiveIndex:
             if len(ids) != len(vectors):
                 raise BadVectors(f"product {pid}: {len(ids)} photo ids for {len(vectors)} vectors")
             rounded[int(pid)] = (ids, vectors.astype(np.float16).astype(np.float32))
+        gone = {int(pid) for pid in deletes} - set(rounded)
         with self._writing:
             state = self._state
             if sequence < state.sequence:
                 raise BadRequest(f"the live index has seen sequence {state.sequence}, not taking back to {sequence}")
-            self._state = self._next(state, sequence, rounded, {int(pid) for pid in deletes} - set(rounded))
+            self._state = self._next(state, sequence, rounded, gone, facts or {})
 
     def _next(
-        self, state: _State, sequence: int, upserts: dict[int, tuple[np.ndarray, np.ndarray]], deletes: set[int]
-    ) -> _State:
-        dead, replaced = state.base_dead.copy(), set(state.replaced)
-        places = dict(state.places)
-        added = sum(len(ids) for ids, _ in upserts.values())
-        alive = np.concatenate([state.alive, np.ones(added, dtype=bool)])
-        buffer, table = self._room(state, added)
-        products, at = state.products, state.used
+        self,
+        state: State,
+        sequence: int,
+        upserts: dict[int, tuple[np.ndarray, np.ndarray]],
+        deletes: set[int],
+        facts: Mapping[int, Facts],
+    ) -> State:
+        state = with_room(state, sum(len(ids) for ids, _ in upserts.values()))
+        tick, places = state.tick + 1, state.places
+        products, at, living = state.products, state.used, state.living
         for pid in [*upserts, *deletes]:
-            base = self._base_rows(pid)
-            if pid in places:
-                start, stop = places.pop(pid)
-                alive[start:stop] = False
+            base, old = self._base_place(pid), places.get(pid)
+            if old is not None:
+                state.died[old[0] : old[1]] = tick
+                living -= old[1] - old[0]
                 products -= 1
-            elif base.start < base.stop and pid not in replaced:
+            elif base is not None and self._died[base] > state.tick:
                 products -= 1
-            if base.start < base.stop:
-                dead[base] = True
-                replaced.add(pid)
+            if base is not None and self._died[base] > state.tick:
+                self._died[base] = tick
             ids, vectors = upserts.get(pid, (np.empty(0, np.int64), None))
             if vectors is not None and len(ids):
                 stop = at + len(ids)
-                buffer[at:stop], table[at:stop, 0], table[at:stop, 1] = vectors, pid, ids
-                places[pid] = (at, stop)
-                at, products = stop, products + 1
+                state.vectors[at:stop], state.table[at:stop, 0], state.table[at:stop, 1] = vectors, pid, ids
+                state.died[at:stop] = ALIVE
+                places[pid] = (at, stop)  # in one step, so that `vectors_of` finds the old place or the new one
+                at, living, products = stop, living + len(ids), products + 1
+            else:
+                places.pop(pid, None)
+        entries = [(pid, facts.get(pid)) for pid in dict.fromkeys([*upserts, *deletes, *facts])]
+        self._now.update(entries)
+        state.log.extend(entries)
         state = replace(
-            state, sequence=sequence, base_dead=dead, replaced=frozenset(replaced), vectors=buffer, table=table,
-            used=at, alive=alive, places=places, products=products,
-        )  # fmt: skip
-        return _compacted(state) if at > _ROOM and 2 * int(alive.sum()) < at else state
+            state, sequence=sequence, tick=tick, used=at, living=living, products=products, logged=len(state.log)
+        )
+        if state.logged > ROOM and state.logged > 2 * len(self._now):
+            log = ChangeLog(self._now.items())
+            state = replace(state, log=log, logged=len(log))
+        return compacted(state) if at > ROOM and 2 * living < at else state
 
-    @staticmethod
-    def _room(state: _State, added: int) -> tuple[np.ndarray, np.ndarray]:
-        needed = state.used + added
-        if needed <= len(state.table):
-            return state.vectors, state.table  # older states read only [:used] of their own
-        room = max(2 * len(state.table), needed)
-        vectors = np.empty((room, state.vectors.shape[1]), dtype=np.float32)
-        table = np.empty((room, 2), dtype=np.int64)
-        vectors[: state.used], table[: state.used] = state.vectors[: state.used], state.table[: state.used]
-        return vectors, table
+    # -- filters
+
+    @property
+    def columns(self) -> Columns | None:
+        """What filters are answered from for products that did not change since the version.
+
+        Opened with their first use. None where the version was built without; then set them. Raises ``DamagedIndex``.
+        """
+        if self._columns is None and self.base.columns_file is not None:
+            self.columns = Columns.open(self.base.columns_file, self.products)
+        return self._columns
+
+    @columns.setter
+    def columns(self, columns: Columns) -> None:
+        if len(columns.pids) != len(self.products):
+            raise BadRequest(f"columns of {len(columns.pids)} products for an index of {len(self.products)}")
+        with self._selecting:
+            self._columns = columns
+            self._selections.clear()
+
+    def select(self, where: Filter) -> Selection:
+        """The products that pass ``where`` now. Masks of recent filters are kept and follow writes."""
+        return self._select(where)[0]
+
+    def _select(self, where: Filter) -> tuple[Selection, State]:
+        """A selection and a state that hold each other: the log's first entries in both are the same."""
+        columns = self.columns
+        if columns is None:
+            raise BadRequest(f"index version {self.base.manifest.version} was built without columns to filter by")
+        with self._selecting:
+            known = self._selections.get(where.key)
+        state = self._state  # read after the selection, so never older
+        if known is None or known.log is not state.log:
+            allowed = self._by_row(columns.select(where))
+            known = Selection(allowed, int(np.count_nonzero(allowed)), np.empty(0, np.int64), state.log, 0)
+        if known.logged < state.logged:
+            known = self._followed(known, state, where)
+        with self._selecting:
+            if columns is self._columns:
+                self._selections[where.key] = known
+                self._selections.move_to_end(where.key)
+                while len(self._selections) > max(4, _SELECTIONS_BYTES // max(len(self._pids), 1)):
+                    self._selections.popitem(last=False)
+        return known, state
+
+    def _followed(self, known: Selection, state: State, where: Filter) -> Selection:
+        """``known`` brought up to ``state``: each product written since is judged by what it is now."""
+        pids, passes = state.log.judge(where, known.logged, state.logged)
+        places, found = self._base_places(pids)
+        allowed = known.allowed.copy()
+        living = self._died[places[found]] > state.tick
+        allowed[self._rows_of(places[found])] = np.repeat(passes[found] & living, self._counts[places[found]])
+        newer = np.union1d(np.setdiff1d(known.newer, pids, assume_unique=True), pids[passes])
+        return Selection(allowed, int(np.count_nonzero(allowed)), newer, state.log, state.logged)
+
+    def tally(self, where: Filter) -> tuple[np.ndarray, list[Facts]]:
+        """What facets count: bool [P], the unchanged products of the base that pass, and all that changed and pass.
+
+        Products that no search can find (their photos are not embedded yet) are in neither.
+        """
+        chosen, state = self._select(where)
+        mask = chosen.allowed[self._starts[:-1]]  # a copy
+        latest = state.log.latest(state.logged)
+        places, found = self._base_places(np.fromiter(latest, np.int64, len(latest)))
+        mask[places[found]] = False
+        changed = [facts for pid in chosen.newer.tolist() if (facts := latest[pid]) and self._findable(pid, state)]
+        return mask, changed
+
+    def _findable(self, pid: int, state: State) -> bool:
+        base = self._base_place(pid)
+        return pid in state.places or (base is not None and bool(self._died[base] > state.tick))
+
+    # -- searching
 
     def search(
         self,
@@ -167,74 +268,109 @@ class LiveIndex:
         exclude: Iterable[int] = (),
         min_score: float | None = None,
         params: SearchParams | None = None,
+        where: Filter | None = None,
+        together: bool = False,
+        scale: np.ndarray | None = None,
     ) -> list[ProductHits]:
         """The ``k`` best products for each of ``queries`` (float [Q, D], unit), each with its best photo.
 
-        Always min(k, products not excluded and not below ``min_score``) entries. Raises ``BadVectors``, ``BadRequest``.
+        Always min(k, products that pass ``where``, not excluded and not below ``min_score``) entries. ``together``: the
+        queries are one question, whose score of a photo is the best of theirs, and one list is given. ``scale``
+        float [Q]: what each query's scores are multiplied by. Raises ``BadVectors``, ``BadRequest``.
         """
         if k < 1:
             raise BadRequest(f"k must be at least 1, not {k}")
         check_unit(queries, self.base.manifest.dim)
-        state = self._state
+        chosen, state = (None, self._state) if where is None else self._select(where)
         asked = np.ascontiguousarray(queries, dtype=np.float32)
+        scales = np.ones(len(asked), np.float32) if scale is None else np.asarray(scale, np.float32)
         excluded = np.unique(np.fromiter((int(pid) for pid in exclude), dtype=np.int64))
-        delta = self._search_delta(state, asked)
-        out: list[ProductHits | None] = [None] * len(asked)
-        open_queries = list(range(len(asked)))
+        delta = self._search_delta(state, chosen, asked)
+        available = len(self._pids) if chosen is None else chosen.count
+        allowed = None if chosen is None else chosen.allowed
+        questions = [list(range(len(asked)))] if together and len(asked) else [[q] for q in range(len(asked))]
+        out: list[ProductHits | None] = [None] * len(questions)
+        still_open = list(range(len(questions)))
         # Several photos of one product, replaced rows and ties across the end of the list all ask for a longer list.
         fetch = int(k * self._photos_per_product) + 8
-        while open_queries:
-            hits = self.base.index.search(asked[open_queries], fetch, params=params)
-            still_open = []
-            for q, found in zip(open_queries, hits, strict=True):
-                kept = ~state.base_dead[found.rows]
-                rows, scores = found.rows[kept], found.scores[kept]
-                pids = np.concatenate([self._pids[rows], delta[q][0]])
-                photos = np.concatenate([self._photos[rows], delta[q][1]])
-                answer = _by_product(pids, photos, np.concatenate([scores, delta[q][2]]), k, excluded, min_score)
-                complete = len(found) == len(self._pids)
-                floor = found.scores[-1] if len(found) else -2.0
+        while still_open:
+            rows_asked = [q for question in still_open for q in questions[question]]
+            hits = self.base.index.search(asked[rows_asked], fetch, params=params, allowed=allowed)
+            by_query = dict(zip(rows_asked, hits, strict=True))
+            open_now, still_open = still_open, []
+            for question in open_now:
+                group = questions[question]
+                found = [by_query[q] for q in group]
+                answer = self._merged(state, found, [delta[q] for q in group], scales[group], k, excluded, min_score)
+                complete = all(len(one) == available for one in found)
+                # What no list holds scores no more than this.
+                floor = max(
+                    (float(one.scores[-1] * scales[q]) for q, one in zip(group, found, strict=True) if len(one)),
+                    default=-np.inf,
+                )
                 full = len(answer) == k and answer.scores[-1] > floor
                 below = min_score is not None and floor < min_score
                 if complete or full or below:
-                    out[q] = answer
+                    out[question] = answer
                 else:
-                    still_open.append(q)
-            open_queries, fetch = still_open, fetch * 4
+                    still_open.append(question)
+            fetch *= 4
         # Ranked by what was measured; a stored half may be a little longer than 1, a cosine may not.
         return [replace(answer, scores=np.clip(answer.scores, -1.0, 1.0)) for answer in out if answer is not None]
 
+    def _merged(
+        self,
+        state: State,
+        found: Sequence[Hits],
+        delta: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+        scales: np.ndarray,
+        k: int,
+        excluded: np.ndarray,
+        min_score: float | None,
+    ) -> ProductHits:
+        """One question's products out of what each of its queries found in the base and in the delta."""
+        pids, photos, scores = [], [], []
+        for hits, (new_pids, new_photos, new_scores), scale in zip(found, delta, scales, strict=True):
+            of_rows = self._pids[hits.rows]
+            kept = self._died[np.searchsorted(self.products, of_rows)] > state.tick
+            pids += [of_rows[kept], new_pids]
+            photos += [self._photos[hits.rows[kept]], new_photos]
+            scores += [hits.scores[kept] * scale, new_scores * scale]
+        return _by_product(np.concatenate(pids), np.concatenate(photos), np.concatenate(scores), k, excluded, min_score)
+
     @staticmethod
-    def _search_delta(state: _State, queries: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Every living row of the delta with its score, for each query: (pids, photo ids, scores)."""
-        alive = state.alive
-        table = state.table[: state.used][alive]
+    def _search_delta(
+        state: State, chosen: Selection | None, queries: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Every living row of the delta that passes, with its score, for each query: (pids, photo ids, scores)."""
+        passing = state.died[: state.used] > state.tick
+        if chosen is not None:
+            passing &= np.isin(state.table[: state.used, 0], chosen.newer)
+        table = state.table[: state.used][passing]
         stored = state.vectors[: state.used]
-        return [(table[:, 0], table[:, 1], rescore(query, stored)[alive]) for query in queries]
+        return [(table[:, 0], table[:, 1], rescore(query, stored)[passing]) for query in queries]
 
     def vectors_of(self, pid: int) -> tuple[np.ndarray, np.ndarray]:
         """A product's photo ids int64 [n] and vectors float32 [n, D]. Raises ``UnknownProduct``."""
         state = self._state
-        if pid in state.places:
-            start, stop = state.places[pid]
+        place = state.places.get(pid)
+        if place is not None:
+            start, stop = place
             return state.table[start:stop, 1].copy(), state.vectors[start:stop].copy()
-        rows = self._base_rows(pid)
-        if pid in state.replaced or rows.start == rows.stop:
+        base = self._base_place(pid)
+        if base is None or self._died[base] <= state.tick:
             raise UnknownProduct(f"product number {pid} is not in the index")
+        rows = self._base_rows(base)
         return self._photos[rows].copy(), self.base.index.vectors(np.arange(rows.start, rows.stop))
 
-
-def _compacted(state: _State) -> _State:
-    """The same delta without its dead rows, in buffers of its own."""
-    rows = np.flatnonzero(state.alive)
-    moved = np.cumsum(state.alive) - 1
-    room = max(_ROOM, 2 * len(rows))
-    vectors = np.empty((room, state.vectors.shape[1]), dtype=np.float32)
-    table = np.empty((room, 2), dtype=np.int64)
-    vectors[: len(rows)], table[: len(rows)] = state.vectors[rows], state.table[rows]
-    places = {pid: (int(moved[start]), int(moved[stop - 1]) + 1) for pid, (start, stop) in state.places.items()}
-    alive = np.ones(len(rows), dtype=bool)
-    return replace(state, vectors=vectors, table=table, used=len(rows), alive=alive, places=places)
+    def vector_of(self, pid: int, photo_id: int) -> np.ndarray | None:
+        """The vector float32 [D] of one photo of a product; None where it is not there, or not any more."""
+        try:
+            photo_ids, vectors = self.vectors_of(pid)
+        except UnknownProduct:
+            return None
+        place = np.flatnonzero(photo_ids == photo_id)
+        return vectors[place[0]] if len(place) else None
 
 
 def _by_product(

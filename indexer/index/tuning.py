@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import structlog
 
 from indexer.errors import BadRequest
-from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, rescore
+from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, check_unit, rescore
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex, knob
+from indexer.index.recipes import candidates, choose_recipe
+from indexer.model.spec import Block
+
+__all__ = ["ann_recall_at_k", "build_tuned", "check_recall", "choose_recipe", "held_out_queries", "tune"]
 
 log = structlog.get_logger(__name__)
 
-FLAT_BELOW = 20_000  # entries; below, the exact scan takes about a millisecond and there is nothing to lose
-RERANK = 4
-_QUERIES = 256
-_MAX_SHARE = 0.5  # a recipe that must look at more of the index than this is slower than the exact scan
-
-
-def choose_recipe(entries: int) -> str:
-    """ "Flat" below 20,000 entries, above it inverted lists over 8-bit codes, re-ranked on the stored halves.
-
-    Measured at 50,000 x 512 (clustered, one thread) at recall@10 0.998: IVF with SQ8 0.5 ms, float16 0.4 ms, float32
-    0.8 ms; HNSW32 0.5 ms at only 0.983. Build 6 s against 9 to 10 s for HNSW. 8-bit codes take a quarter of float32.
-    """
-    return "Flat" if entries < FLAT_BELOW else f"IVF{4 * math.isqrt(entries)},SQ8"
+WEIGHTED_RECALL = 0.98  # recall@10 promised to queries that weigh the blocks otherwise, where 0.99 or more was asked
+_RERANKS = (4, 8, 16, 32, 64)  # candidates per hit, for ten hits
+_DEEP_RERANKS = (2, 4, 8, 16)  # for a hundred
+_WIDER = (1, 2, 4, 8)  # for queries with other weights: this many times the effort, and the candidates
+_QUERIES = 512
+_WEIGHTED = 48  # queries for each choice of weights
+_DEEPEST = 100
 
 
 def ann_recall_at_k(found: Sequence[np.ndarray], exact: Sequence[Hits], k: int) -> float:
@@ -61,24 +59,57 @@ def check_recall(recall: float) -> None:
 
 @dataclass(frozen=True)
 class Queries:
-    """Held-out queries. ``own`` is the row each was taken from, which counts for neither side; -1 for none."""
+    """Held-out queries. ``own`` is the row each was taken from, which counts for neither side; -1 for none.
+
+    ``group`` names their kinds 0, 1, ...: the recall must hold in each of them.
+    """
 
     vectors: np.ndarray  # float32 [Q, D], unit
     own: np.ndarray  # int64 [Q]
+    group: np.ndarray  # int64 [Q]
+
+    def some(self, one_in: int) -> Queries:
+        """Every ``one_in``-th of them."""
+        return Queries(self.vectors[::one_in], self.own[::one_in], self.group[::one_in])
 
 
-def held_out_queries(vectors: np.ndarray, count: int = _QUERIES, seed: int = 0) -> Queries:
-    """Questions an index of ``vectors`` may be asked: half of them its rows, each blind to itself; half rows with noise
-    of norm 0.3, as another photo of the same thing would have."""
+def held_out_queries(
+    vectors: np.ndarray, count: int = _QUERIES, seed: int = 0, asked: np.ndarray | None = None
+) -> Queries:
+    """Questions an index of ``vectors`` may be asked, three kinds: rows, each blind to itself; rows with noise of norm
+    0.3, as another photo of the same thing would have; and ``asked`` [A, D], vectors the caller knows of (re-shot
+    photos), which are no rows. Raises ``BadVectors`` for those."""
     rng = np.random.default_rng(seed)
     picked = np.sort(rng.permutation(len(vectors))[:count])
-    asked = np.array(vectors[picked], dtype=np.float32)
+    found = np.array(vectors[picked], dtype=np.float32)
     own = picked.astype(np.int64)
     blurred = rng.permutation(len(picked))[: len(picked) // 2]
-    noise = rng.standard_normal((len(blurred), asked.shape[1])).astype(np.float32)
-    asked[blurred] += 0.3 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    noise = rng.standard_normal((len(blurred), found.shape[1])).astype(np.float32)
+    found[blurred] += 0.3 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
     own[blurred] = -1
-    return Queries(asked / np.linalg.norm(asked, axis=1, keepdims=True), own)
+    group = np.zeros(len(picked), np.int64)
+    group[blurred] = 1
+    if asked is not None and len(asked):
+        check_unit(asked, vectors.shape[1])
+        found = np.concatenate([found, asked.astype(np.float32)])
+        own, group = np.append(own, np.full(len(asked), -1)), np.append(group, np.full(len(asked), 2))
+    return Queries(found / np.linalg.norm(found, axis=1, keepdims=True), own, group)
+
+
+def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0) -> Queries:
+    """Some of ``queries`` as they are when somebody asks for one block alone, or for weights of their own (random)."""
+    from indexer.decisions.similar import reweigh  # decisions stand above the index; only this measurement looks up
+
+    rng = np.random.default_rng(seed)
+    chosen = [{block.name: 1.0} for block in blocks]
+    chosen += [
+        dict(zip((block.name for block in blocks), rng.dirichlet(np.ones(len(blocks))).tolist(), strict=True))
+        for _ in range(2)
+    ]
+    asked = [rng.permutation(len(queries.vectors))[:_WEIGHTED] for _ in chosen]
+    vectors = [reweigh(queries.vectors[rows], blocks, weights)[0] for rows, weights in zip(asked, chosen, strict=True)]
+    group = np.repeat(np.arange(len(chosen)), [len(rows) for rows in asked])
+    return Queries(np.concatenate(vectors), queries.own[np.concatenate(asked)], group)
 
 
 def _without_own(hits: Hits, own: int, k: int) -> Hits:
@@ -92,71 +123,196 @@ class Tuned:
 
     index: FaissIndex
     params: dict[str, Any]
-    recall: dict[str, Any]  # asked, at_10, at_100, queries, curve [{effort, at_10, at_100}], fallback
+    recall: dict[str, Any]  # asked, at_10, at_100, queries, curve [{k, effort, rerank, at, cost, holds}], weighted
+
+
+class _Judge:
+    """The oracle's answers to some queries, and how much of them an index finds."""
+
+    def __init__(self, oracle: VectorIndex, queries: Queries) -> None:
+        self.queries = queries
+        found = oracle.search(queries.vectors, _DEEPEST + 1)
+        self._oracle = oracle
+        self._truth = [_without_own(hits, own, _DEEPEST) for hits, own in zip(found, queries.own.tolist(), strict=True)]
+
+    def shares(self, index: VectorIndex, k: int, params: SearchParams) -> np.ndarray:
+        """float [Q]: of each query the share of its exact ``k`` nearest that ``index`` finds."""
+        hits = index.search(self.queries.vectors, k + 1, params=params)
+        out = []
+        for query, found, own, truth in zip(
+            self.queries.vectors, hits, self.queries.own.tolist(), self._truth, strict=True
+        ):
+            kept = _without_own(found, own, k)
+            out.append(ann_recall_at_k([rescore(query, self._oracle.vectors(kept.rows))], [truth], k))
+        return np.array(out)
+
+    def holds(self, shares: np.ndarray, recall: float) -> bool:
+        """Whether every kind of query reaches ``recall``, less the error of a mean over so few of them."""
+        return all(_lower(shares[self.queries.group == kind]) >= recall for kind in np.unique(self.queries.group))
+
+
+def _mean(shares: np.ndarray) -> float:
+    return round(float(shares.mean()), 4) if len(shares) else 1.0
+
+
+def _lower(shares: np.ndarray) -> float:
+    """The mean less half its standard error: the least is promised that may well be true."""
+    return float(shares.mean() - 0.5 * shares.std() / math.sqrt(len(shares)))
 
 
 def tune(index: FaissIndex, oracle: VectorIndex, queries: Queries, recall: float) -> Tuned | None:
-    """The least efforts at which recall@10 and recall@100 reach ``recall`` on ``queries``; None where none is worth it.
+    """The cheapest effort and number of re-ranked candidates that reach ``recall``; None where none is worth it.
 
-    The effort grows until both hold or half of the index is looked at. Recall@10 is the promise: without it, None.
-    Recall@100 is given as it comes by then. Flat has nothing to tune and is measured once.
+    With the most candidates the least effort is sought, 1.5 times as much at each step, until recall@10 holds in every
+    kind of ``queries``; from there on fewer candidates are tried, at this effort and at the next two. The pair of least
+    cost is taken (``FaissIndex.relative_cost``), none that costs more than half of an exact scan. Recall@100 is sought
+    likewise from there, on a quarter of the queries, and given as it comes. Flat is measured once.
     """
-    deepest = 100
-    truth = [
-        _without_own(hits, own, deepest)
-        for hits, own in zip(oracle.search(queries.vectors, deepest + 1), queries.own.tolist(), strict=True)
-    ]
-
-    def measure(k: int, params: SearchParams) -> float:
-        hits = index.search(queries.vectors, k + 1, params=params)
-        kept = [_without_own(found, own, k) for found, own in zip(hits, queries.own.tolist(), strict=True)]
-        true_scores = [
-            rescore(query, oracle.vectors(found.rows)) for query, found in zip(queries.vectors, kept, strict=True)
-        ]
-        return ann_recall_at_k(true_scores, truth, k)
-
+    judge, deep_judge = _Judge(oracle, queries), _Judge(oracle, queries.some(4))
+    common = {"asked": recall, "queries": len(queries.vectors)}
     if index.kind == "flat":
-        found = {"at_10": measure(10, SearchParams()), "at_100": measure(100, SearchParams())}
-        return Tuned(index, {}, {"asked": recall, **found, "queries": len(queries.vectors), "curve": []})
-    curve: list[dict[str, float]] = []
-    reached: dict[str, int] = {}
-    effort = 4 if index.kind == "ivf" else 32
-    while len(reached) < 2 and effort <= _MAX_SHARE * index.max_effort:
-        params = SearchParams(effort=effort, rerank=RERANK)
-        point = {"effort": effort, "at_10": measure(10, params), "at_100": measure(100, params)}
-        curve.append({name: round(value, 4) for name, value in point.items()})
-        for k in ("10", "100"):
-            if k not in reached and point[f"at_{k}"] >= recall:
-                reached[k] = effort
-        effort = math.ceil(effort * 1.5)
-    if "10" not in reached:
+        at_10, at_100 = (_mean(j.shares(index, k, SearchParams())) for j, k in ((judge, 10), (deep_judge, 100)))
+        return Tuned(index, {}, {**common, "at_10": at_10, "at_100": at_100, "curve": []})
+    search = _Search(index, recall)
+    start = max(4, index.max_effort // 256) if index.kind == "ivf" else 32
+    best = search.cheapest(judge, 10, start, _RERANKS)
+    if best is None:
         return None
-    reached.setdefault("100", int(curve[-1]["effort"]))
-    params_found = {knob(index.recipe): reached, "rerank": RERANK}
-    index.params = params_found
-    at = {f"at_{k}": next(p[f"at_{k}"] for p in curve if p["effort"] == reached[k]) for k in ("10", "100")}
-    return Tuned(index, params_found, {"asked": recall, **at, "queries": len(queries.vectors), "curve": curve})
+    params = {knob(index.recipe): {"10": best["effort"]}, "rerank": {"10": best["rerank"]}}
+    deep = search.cheapest(deep_judge, 100, best["effort"], _DEEP_RERANKS)
+    if deep is None:  # nothing holds at this depth: the first point near the best there is
+        points = [point for point in search.curve if point["k"] == 100]
+        most = max((point["at"] for point in points), default=0.0)
+        deep = next((point for point in points if point["at"] >= most - 0.005), None)
+    if deep is None:  # too dear to try
+        deep = {**best, "at": _mean(deep_judge.shares(index, 100, SearchParams(best["effort"], best["rerank"])))}
+    params[knob(index.recipe)]["100"], params["rerank"]["100"] = deep["effort"], deep["rerank"]
+    index.params = params
+    return Tuned(index, params, {**common, "at_10": best["at"], "at_100": deep["at"], "curve": search.curve})
+
+
+class _Search:
+    """The way to the cheapest point that holds; ``curve`` is every point that was measured."""
+
+    def __init__(self, index: FaissIndex, recall: float) -> None:
+        self.curve: list[dict[str, Any]] = []
+        self._index, self._recall = index, recall
+
+    def _point(self, judge: _Judge, k: int, effort: int, rerank: int) -> dict[str, Any]:
+        shares = judge.shares(self._index, k, SearchParams(effort=effort, rerank=rerank))
+        cost = round(self._index.relative_cost(effort, k * rerank))
+        point = {"k": k, "effort": effort, "rerank": rerank, "at": _mean(shares), "cost": cost}
+        self.curve.append({**point, "holds": judge.holds(shares, self._recall)})
+        return self.curve[-1]
+
+    def cheapest(self, judge: _Judge, k: int, start: int, reranks: Sequence[int]) -> dict[str, Any] | None:
+        """``reranks`` from few to many; None where no point within half the cost of an exact scan holds."""
+        index, limit, effort, most = self._index, len(self._index) / 2, start, reranks[-1]
+        tried: list[dict[str, Any]] = []
+        while index.relative_cost(effort, k * reranks[0]) <= limit:
+            tried.append(self._point(judge, k, effort, most))
+            if tried[-1]["holds"]:
+                break
+            if effort >= index.max_effort or (len(tried) > 3 and tried[-1]["at"] <= tried[-3]["at"]):
+                return None  # more effort brings nothing: what is missing is lost in the codes
+            effort = _next(effort, index.max_effort)
+        if not tried or not tried[-1]["holds"]:
+            return None
+        held = [tried[-1]]
+        for _ in range(3):
+            for rerank in reversed(reranks[:-1]):
+                if index.relative_cost(effort, k * rerank) >= min(point["cost"] for point in held):
+                    continue
+                point = self._point(judge, k, effort, rerank)
+                if not point["holds"]:
+                    break
+                held.append(point)
+            effort = _next(effort, index.max_effort)
+        best = min(held, key=lambda point: point["cost"])
+        return best if best["cost"] <= limit else None
+
+
+def _next(effort: int, most: int) -> int:
+    return min(math.ceil(effort * 1.5), most)
+
+
+def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, recall: float) -> Tuned:
+    """``tuned`` with how much wider it must look for ``queries`` that weigh the blocks otherwise, to reach ``recall``.
+
+    Such queries are off the data's distribution: the lists were not made for them. ``params["widen"]`` holds the least
+    factors that do; without it such a query is answered by an exact scan, which is taken where widening costs as much.
+    """
+    index = tuned.index
+    if index.kind == "flat":
+        return tuned
+    judge = _Judge(oracle, queries)
+    rerank = index.rerank(10)
+    for factor in sorted(
+        ((e, r) for e in _WIDER for r in _WIDER),
+        key=lambda pair: index.relative_cost(min(index.effort(10) * pair[0], index.max_effort), 10 * rerank * pair[1]),
+    ):
+        effort = min(index.effort(10) * factor[0], index.max_effort)
+        if index.relative_cost(effort, 10 * rerank * factor[1]) > len(index) / 2:
+            break
+        shares = judge.shares(index, 10, SearchParams(effort=effort, rerank=int(rerank * factor[1])))
+        if judge.holds(shares, recall):
+            params = {**tuned.params, "widen": {"effort": factor[0], "rerank": factor[1]}}
+            index.params = params
+            found = {"at_10": _mean(shares), "queries": len(shares), "asked": recall}
+            return replace(tuned, params=params, recall={**tuned.recall, "weighted": found})
+    found = {"at_10": 1.0, "queries": len(queries.vectors), "asked": recall, "exact": True}
+    return replace(tuned, recall={**tuned.recall, "weighted": found})
 
 
 def build_tuned(
-    vectors: np.ndarray, *, recall: float = 0.99, recipe: str | None = None, device: str = "cpu", seed: int = 0
+    vectors: np.ndarray,
+    *,
+    recall: float = 0.99,
+    recipe: str | None = None,
+    device: str = "cpu",
+    memory: int | None = None,
+    seed: int = 0,
+    asked: np.ndarray | None = None,
+    blocks: Sequence[Block] = (),
 ) -> Tuned:
-    """An index of ``vectors`` (float16 [N, D], unit) that holds ``recall``; Flat where the approximate one cannot.
+    """An index of ``vectors`` (float16 [N, D], unit) that holds ``recall``: the first recipe that does so at a price.
 
-    ``recipe`` overrides the choice by size. Raises ``BadRequest`` for a recall outside (0, 1], ``BadVectors``.
+    ``recipe`` overrides the choice by size, ``device`` and ``memory`` (bytes; see ``recipes.candidates``). ``asked``
+    float [A, D] are queries known to the caller, re-shot photos say, in which the recall must hold too. ``blocks`` are
+    those of the embedding, in order: with them queries of other weights are measured as well. Raises ``BadRequest`` for
+    a recall outside (0, 1] or a budget that nothing fits, ``BadVectors``.
     """
     check_recall(recall)
-    chosen = recipe or choose_recipe(len(vectors))
-    index = FaissIndex.build(chosen, vectors, device=device, seed=seed)
+    block_dims = [block.dim for block in blocks]
+    if blocks and sum(block_dims) != vectors.shape[1]:
+        raise BadRequest(f"the blocks have {sum(block_dims)} dimensions together, the vectors {vectors.shape[1]}")
+    chosen = [recipe, "Flat"] if recipe else _possible(vectors, block_dims, device, memory)
     if not len(vectors):
+        index = FaissIndex.build("Flat", vectors, device=device)
         return Tuned(index, {}, {"asked": recall, "at_10": 1.0, "at_100": 1.0, "queries": 0, "curve": []})
     oracle = ExactIndex(vectors, checked=True)
-    queries = held_out_queries(vectors, seed=seed)
-    tuned = tune(index, oracle, queries, recall)
-    if tuned is not None:
+    queries = held_out_queries(vectors, seed=seed, asked=asked)
+    refused: list[str] = []
+    for name in chosen:
+        index = FaissIndex.build(name, vectors, device=device, seed=seed, block_dims=block_dims)
+        tuned = tune(index, oracle, queries, recall)
+        if tuned is None:
+            log.warning("asked recall not reached, taking the next recipe", recipe=name, asked=recall)
+            refused.append(name)
+            continue
+        if len(blocks) > 1:
+            other = reweighted_queries(queries, blocks, seed)
+            tuned = widen(tuned, oracle, other, min(recall, WEIGHTED_RECALL))
+        if refused:
+            tuned = replace(tuned, recall={**tuned.recall, "fallback_from": ", ".join(refused)})
         return tuned
-    log.warning("asked recall not reached, taking the exact index", recipe=chosen, asked=recall)
-    flat = tune(FaissIndex.build("Flat", vectors, device=device), oracle, queries, recall)
-    if flat is None:
-        raise AssertionError("an exact index is always returned")
-    return Tuned(flat.index, flat.params, {**flat.recall, "fallback_from": chosen})
+    raise AssertionError("an exact index is always returned")
+
+
+def _possible(vectors: np.ndarray, block_dims: Sequence[int], device: str, memory: int | None) -> list[str]:
+    """The candidates; an exact scan stands last even above the budget: the recall was promised, mapped pages can go."""
+    from indexer.index import gpu
+
+    there = "cuda" if device != "cpu" and gpu.gpus() else "cpu"
+    found = candidates(len(vectors), vectors.shape[1], block_dims=block_dims, device=there, memory=memory)
+    return found if "Flat" in found else [*found, "Flat"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,71 +14,32 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.errors import BadHome, BadVectors, Busy, DamagedIndex, IndexMismatch, NewerFormat, UnknownVersion
-from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_atomic, write_json
+from indexer.errors import (
+    BadHome,
+    BadVectors,
+    Busy,
+    DamagedIndex,
+    IndexMismatch,
+    NewerFormat,
+    StorageFailed,
+    UnknownVersion,
+)
+from indexer.files import publish_folder, remove_folder, sha256_file, write_atomic, write_json
 from indexer.home import Active, Home
 from indexer.index.base import VectorIndex, check_unit
+from indexer.index.columns import Columns
 from indexer.index.faiss_index import FaissIndex
+from indexer.index.manifest import FORMAT, MANIFEST, Manifest, read_manifest, version_number
 from indexer.model.tag_rule import TagRule
 
-FORMAT = 1
-VECTORS, ROWS, INDEX, MANIFEST, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "manifest.json", "VERIFIED"
+VECTORS, ROWS, INDEX, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "VERIFIED"
 TAGS = "tags.json"  # how tags are told in this catalog; versions of catalogs without tags, and old ones, have none
+COLUMNS = "columns.arrow"  # what filters ask; of versions that have none it is read from the catalog
 _CHUNK = 65536
 _KEPT_ACTIVATIONS = 8
 Names = list[str]
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What one version is; ``manifest.json``, written last."""
-
-    format: int
-    version: str  # "v000001"; numbers are never reused
-    embedding_id: str
-    model_version: str
-    dim: int
-    metric: str  # "inner_product" of unit vectors: cosine
-    recipe: str  # "Flat", or a FAISS factory string such as "IVF894,SQ8"
-    params: dict[str, Any]  # what the recipe was tuned to; goes with each search call
-    counts: dict[str, int]  # entries (a photo of a product), products
-    last_sequence: int  # catalog changes up to here are in this version
-    recall: dict[str, Any]  # measured against the exact oracle; see tuning.py
-    files: dict[str, dict[str, Any]]  # name -> {"sha256", "size"}
-    created: str  # ISO 8601, UTC; never used for order
-
-    def to_bytes(self) -> bytes:
-        """The one byte form: readable JSON with its own SHA-256, so that a changed byte anywhere is seen."""
-        body = asdict(self)
-        seal = hashlib.sha256(canonical_json(body)).hexdigest()
-        return (json.dumps({**body, "seal": seal}, indent=2, sort_keys=True) + "\n").encode()
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Raises ``DamagedIndex`` naming file and version, ``NewerFormat``."""
-    path = folder / MANIFEST
-    try:
-        data = path.read_bytes()
-        stored = json.loads(data)
-        found = stored["format"]
-    except FileNotFoundError as error:
-        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
-    if isinstance(found, int) and found > FORMAT:
-        raise NewerFormat(
-            f"index version {folder.name} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
-        )
-    try:
-        manifest = Manifest(**{field.name: stored[field.name] for field in fields(Manifest)})
-        sound = manifest.to_bytes() == data
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
-    if not sound or manifest.version != folder.name:
-        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} does not match its own checksum")
-    return manifest
 
 
 @dataclass(frozen=True)
@@ -92,6 +52,7 @@ class IndexVersion:
     rows: np.ndarray  # int64 [N, 2] (pid, photo_id), sorted by pid, memory-mapped
     stored: np.ndarray  # float16 [N, D], memory-mapped
     tag_rule: TagRule | None = None  # None: the model's own holds
+    columns_file: Path | None = None  # for `Columns.open`; None: built before there were any
 
 
 class Versions:
@@ -108,8 +69,8 @@ class Versions:
         """Published versions, oldest first, sound or not."""
         if not self.folder.is_dir():
             return []
-        found = [path.name for path in self.folder.iterdir() if _number(path.name) is not None]
-        return sorted(found, key=lambda name: _number(name) or 0)
+        found = [path.name for path in self.folder.iterdir() if version_number(path.name) is not None]
+        return sorted(found, key=lambda name: version_number(name) or 0)
 
     def list(self) -> Sequence[Manifest]:
         """Manifests, oldest first; one that cannot be read is left out with a log line."""
@@ -123,23 +84,26 @@ class Versions:
 
     def manifest(self, version: str) -> Manifest:
         """Raises ``UnknownVersion``, ``DamagedIndex``, ``NewerFormat``."""
-        if _number(version) is None or not (self.folder / version).is_dir():
+        if version_number(version) is None or not (self.folder / version).is_dir():
             have = ", ".join(self.names()) or "none"
             raise UnknownVersion(f"no index version {version!r}; there are: {have}")
         return read_manifest(self.folder / version)
 
-    def _next_number(self) -> int:
-        """Taken before anything is written, so that a number is given out once whatever happens later."""
+    def next_name(self) -> str:
+        """A name that no version ever had; call it under the lock "publish".
+
+        Taken before anything is written, so that a number is given out once whatever happens later.
+        """
         counter = self.folder / "LAST"
         try:
             given = int(counter.read_text())
         except (FileNotFoundError, ValueError):
             given = 0
         active = self.home.active()
-        known = [_number(name) or 0 for name in [*self.names(), active.index_version if active else ""]]
+        known = [version_number(name) or 0 for name in [*self.names(), active.index_version if active else ""]]
         number = max([given, *known]) + 1
         write_atomic(counter, f"{number}\n".encode())
-        return number
+        return f"v{number:06d}"
 
     def publish(
         self,
@@ -154,30 +118,40 @@ class Versions:
         params: dict[str, Any] | None = None,
         recall: dict[str, Any] | None = None,
         tag_rule: TagRule | None = None,
+        source: dict[str, Any] | None = None,
+        columns: Columns | None = None,
     ) -> str:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
 
         ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
-        ``index`` was built from; ``tag_rule`` goes with them. A crash leaves the earlier versions as they were. Raises
-        ``BadVectors``, ``Busy``.
+        ``index`` was built from; ``tag_rule`` and ``columns`` (of the rows' products) go with them, ``source`` as in
+        the manifest. A crash leaves the earlier versions as they were. Raises ``BadVectors``, ``Busy``,
+        ``StorageFailed`` naming the file.
         """
         check_unit(vectors, index.dim)
         if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
             raise BadVectors(f"{len(vectors)} vectors, a row table {list(rows.shape)}, an index of {len(index)}")
         if np.any(np.diff(rows[:, 0]) < 0):
             raise BadVectors("the row table must be sorted by pid")
+        if columns is not None and not np.array_equal(columns.pids, np.unique(rows[:, 0])):
+            raise BadVectors("the columns are not those of the row table's products")
         self.folder.mkdir(exist_ok=True)
         with self.home.lock("publish", wait_s=60.0):
             self._clear_leftovers()
-            version = f"v{self._next_number():06d}"
+            version = self.next_name()
             aside = self.folder / f".building-{version}"
             try:
                 aside.mkdir()
                 _write_vectors(aside / VECTORS, vectors)
                 np.save(aside / ROWS, np.ascontiguousarray(rows, dtype=np.int64))
-                index.save(aside / INDEX)
+                try:
+                    index.save(aside / INDEX)
+                except RuntimeError as error:  # FAISS's own form of an OSError
+                    raise StorageFailed(f"{aside / INDEX} cannot be written: {error}") from error
                 if tag_rule is not None:
                     write_json(aside / TAGS, tag_rule.to_json())
+                if columns is not None:
+                    columns.write(aside / COLUMNS)
                 manifest = Manifest(
                     format=FORMAT,
                     version=version,
@@ -192,13 +166,14 @@ class Versions:
                     recall=recall or {},
                     files={path.name: _checksum(path) for path in sorted(aside.iterdir())},
                     created=datetime.now(UTC).isoformat(timespec="seconds"),
+                    source=source,
                 )
                 write_atomic(aside / MANIFEST, manifest.to_bytes())
                 publish_folder(aside, self.folder / version)
             except BaseException:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise
-        self._stamp(manifest)
+        self.stamp(manifest)
         return version
 
     def _clear_leftovers(self) -> None:
@@ -220,7 +195,7 @@ class Versions:
                 raise DamagedIndex(f"index version {version}: {name} has {size} bytes, not {expected['size']}")
             if sha256_file(path) != expected["sha256"]:
                 raise DamagedIndex(f"index version {version}: {name} does not match its checksum")
-        self._stamp(manifest)
+        self.stamp(manifest)
         return manifest
 
     def _stamps(self, manifest: Manifest) -> dict[str, Sequence[int]]:
@@ -230,7 +205,7 @@ class Versions:
             stamps[name] = [found.st_size, found.st_mtime_ns, found.st_ino]
         return stamps
 
-    def _stamp(self, manifest: Manifest) -> None:
+    def stamp(self, manifest: Manifest) -> None:
         """Remember that the files as they lie are the verified ones."""
         try:
             write_json(self.folder / manifest.version / VERIFIED, self._stamps(manifest))
@@ -266,7 +241,8 @@ class Versions:
             index = FaissIndex.load(manifest.recipe, stored, file, params=manifest.params, device=device)
         except (RuntimeError, ValueError) as error:
             raise DamagedIndex(f"index version {version}: {INDEX} cannot be read: {error}") from error
-        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder))
+        columns = folder / COLUMNS if COLUMNS in manifest.files else None
+        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns)
 
     # -- which version serves
 
@@ -300,20 +276,29 @@ class Versions:
         past = self._past()
         return past[-2] if len(past) > 1 else None
 
-    def activate(self, version: str, *, model_embedding_id: Callable[[str], str] | None = None) -> Active:
+    def activate(
+        self,
+        version: str,
+        *,
+        instead_of: str | None = None,
+        model_embedding_id: Callable[[str], str] | None = None,
+    ) -> Active:
         """Make ``version`` and the model it was built for the active pair, in one rename.
 
         Where that model's decision layer was changed since, its latest revision is taken: classes that were added stay.
-        Verified in full first. ``model_embedding_id`` looks up a registered model's embedding id by model version
-        (default: the home's registry). Raises ``DamagedIndex``, ``UnknownVersion``, ``UnknownModel``, and
-        ``IndexMismatch`` naming both ids; then what was active stays so.
+        Verified in full first. ``instead_of``: the index version whose place in the history this one takes, since it is
+        the same state in another form; where another is active by now, it is ``Busy``. ``model_embedding_id`` looks up
+        a registered model's embedding id by model version (default: the home's registry). Raises ``DamagedIndex``,
+        ``UnknownVersion``, ``UnknownModel``, and ``IndexMismatch`` naming both ids; then what was active stays so.
         """
         with self.home.lock("activate", wait_s=60.0):
             manifest = self.verify(version)
             past = self._past()
-            pair = Active(version, self._latest(manifest.model_version, past))
+            if instead_of is not None and (not past or past[-1].index_version != instead_of):
+                raise Busy(f"another index was activated in {self.home.path} instead of {instead_of} meanwhile")
+            pair = self.pair_of(manifest)
             self._check_pair(pair, manifest, model_embedding_id)
-            again = bool(past) and past[-1].index_version == version
+            again = bool(past) and past[-1].index_version in (version, instead_of)
             self._flip(pair, past[:-1] if again else past)
         return pair
 
@@ -343,17 +328,41 @@ class Versions:
 
     def _flip(self, pair: Active, past: Sequence[Active]) -> None:
         """Note ``pair`` after ``past``, then make it current: a crash in between is cut off by ``_past``."""
-        noted = [asdict(entry) for entry in [*past, pair][-_KEPT_ACTIVATIONS:]]
-        write_json(self.folder / "ACTIVATIONS", noted)
+        self._note([*past, pair])
         self.home.activate(pair)
 
-    def _latest(self, model_version: str, past: Sequence[Active]) -> str:
-        """The model last active among those with this one's origin; itself where there was none."""
+    def pair_of(self, manifest: Manifest) -> Active:
+        """A version with the model that it would serve with: the latest revision of the one it was built for.
+
+        That is the one last active among those with its origin; the manifest's own where there was none.
+        """
         from indexer.model.registry import origin
 
-        wanted = origin(self.home, model_version)
-        served = (pair.model_version for pair in reversed(past))
-        return next((served_one for served_one in served if origin(self.home, served_one) == wanted), model_version)
+        wanted = origin(self.home, manifest.model_version)
+        served = (pair.model_version for pair in reversed(self._past()))
+        latest = (model for model in served if origin(self.home, model) == wanted)
+        return Active(manifest.version, next(latest, manifest.model_version))
+
+    def replace(self, successors: Mapping[str, str]) -> None:
+        """Versions that are about to go (name -> rewrite) give their place to their rewrites: serving, and in history.
+
+        In an order that a crash cannot hurt: at each step what serves and what served before are whole. Models stay.
+        """
+        with self.home.lock("activate", wait_s=60.0):
+            past = self._past()
+            if not past:
+                return
+            moved = [
+                Active(successors.get(pair.index_version, pair.index_version), pair.model_version) for pair in past
+            ]
+            if moved[-1] != past[-1]:
+                self._note([*moved[:-1], past[-1], moved[-1]])
+                self.home.activate(moved[-1])
+            unrepeated = [pair for pair, before in zip(moved, [None, *moved], strict=False) if pair != before]
+            self._note(unrepeated)
+
+    def _note(self, entries: Sequence[Active]) -> None:
+        write_json(self.folder / "ACTIVATIONS", [asdict(entry) for entry in entries[-_KEPT_ACTIVATIONS:]])
 
     def _registered(self, model_version: str) -> str:
         from indexer.model.registry import by_version
@@ -375,15 +384,28 @@ class Versions:
             if active is None:
                 return []
             kept = {active.index_version, previous.index_version if previous else ""}
-            newest = _number(active.index_version) or 0
-            doomed = [name for name in self.names() if name not in kept and (_number(name) or 0) < newest]
+            newest = self._place(active.index_version)
+            doomed = [name for name in self.names() if name not in kept and self._place(name) < newest]
             for name in doomed:
                 remove_folder(self.folder / name)
             return doomed
 
+    def remove(self, versions: Iterable[str]) -> None:
+        """Delete versions that nothing refers to any more. Raises ``Busy`` for one that serves or served before."""
+        with self.home.lock("activate", wait_s=60.0), self.home.lock("publish", wait_s=60.0):
+            used = {pair.index_version for pair in self._past()[-2:]}
+            for name in versions:
+                if name in used:
+                    raise Busy(f"index version {name} serves, or is kept for rollback: activate another one first")
+                remove_folder(self.folder / name)
 
-def _number(name: str) -> int | None:
-    return int(name[1:]) if name.startswith("v") and name[1:].isascii() and name[1:].isdigit() else None
+    def _place(self, version: str) -> int:
+        """A version's place in the order of builds; a rewrite has the place of what it was rewritten from."""
+        try:
+            root = read_manifest(self.folder / version).root
+        except (DamagedIndex, NewerFormat):
+            root = version
+        return version_number(root) or version_number(version) or 0
 
 
 def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
@@ -400,11 +422,13 @@ def _checksum(path: Path) -> dict[str, Any]:
 
 
 def _write_vectors(path: Path, vectors: np.ndarray) -> None:
-    """float16 [N, D], in pieces; an array of no rows cannot be memory-mapped and is saved plainly."""
-    if not len(vectors):
-        np.save(path, np.empty((0, vectors.shape[1]), dtype=np.float16))
-        return
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=vectors.shape)
-    for start in range(0, len(vectors), _CHUNK):
-        out[start : start + _CHUNK] = vectors[start : start + _CHUNK]
-    out.flush()
+    """float16 [N, D], in pieces. Written, not mapped: a disk that fills up under a mapping kills the process."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
+        "fortran_order": False,
+        "shape": vectors.shape,
+    }
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for start in range(0, len(vectors), _CHUNK):
+            stream.write(np.asarray(vectors[start : start + _CHUNK], dtype=np.float16).tobytes())

@@ -48,7 +48,10 @@ def body(model: type[BaseModel], *, files: str, json_field: str | None = None) -
         form = {json_field: {"$ref": _ref(model)}, files: {"type": "array", "items": binary}}
     else:
         names = [name for name in model.model_fields if name != files]
-        form = {files: binary, **{name: {"description": "As in JSON; lists as JSON text."} for name in names}}
+        form = {
+            files: binary,
+            **{name: {"description": "As in JSON; lists and objects as JSON text."} for name in names},
+        }
         if "product_id" in form:
             form["product_id"] = {"type": "string"}
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
 from flask import Request
@@ -13,9 +14,16 @@ from pydantic import BaseModel, ValidationError
 from indexer.errors import BadRequest
 from service.engine import Source
 from service.problems import Invalid, Refused
-from service.schemas import Ask, ClassPost, ImageRef, PhotoRef, ProductPut, refuse_later
+from service.schemas import Ask, ClassPost, ImageRef, PhotoRef, ProductPatch, ProductPut, refuse_later
+from service.writes import Draft
 
 Model = TypeVar("Model", bound=BaseModel)
+_PLAIN = (
+    "product_id",
+    "cursor",
+    "collapse",
+    "version",
+)  # form fields that are texts as they stand; all others are JSON text
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 
@@ -65,8 +73,31 @@ def read_product(request: Request) -> tuple[ProductPut, list[bytes | str]]:
         fields = _object(texts[0] if texts else "{}", "form field product")
         uploads = [upload.read() for upload in request.files.getlist("images")]
     product = check(ProductPut, fields)
-    photos = [_photo(ref, f"images.{position}") for position, ref in enumerate(product.images)]
+    photos = [photo_of(ref, f"images.{position}") for position, ref in enumerate(product.images)]
     return product, [*photos, *uploads]
+
+
+def draft_of(product: ProductPut, photos: Sequence[bytes | str]) -> Draft:
+    """A checked product with its photos (bytes, or the hash of a stored one) as what the writer takes."""
+    return Draft(
+        title=product.title,
+        category=None if product.category is None else tuple(product.category),
+        tags=tuple((tag.tag, tag.source) for tag in product.tags),
+        attributes=product.attributes,
+        photos=tuple(photos),
+    )
+
+
+def changes_of(patch: ProductPatch) -> dict[str, Any]:
+    """The fields that a patch names. Raises ``Invalid`` for a null that means nothing."""
+    named = [name for name in ProductPatch.model_fields if name in patch.model_fields_set]
+    changes: dict[str, Any] = {name: getattr(patch, name) for name in named if name != "external_version"}
+    if changes.get("category") is not None:
+        changes["category"] = tuple(changes["category"])
+    for name in ("tags", "attributes"):
+        if name in changes and changes[name] is None:
+            raise Invalid([{"field": name, "message": "null is not possible here; send an empty list or object"}])
+    return changes
 
 
 def read_class(request: Request) -> tuple[ClassPost, list[bytes]]:
@@ -88,8 +119,13 @@ def read_class(request: Request) -> tuple[ClassPost, list[bytes]]:
 
 def read_json(request: Request, model: type[Model]) -> Model:
     """A JSON body as ``model``."""
-    _kind(request, JSON)
+    require_json(request)
     return check(model, read_object(request))
+
+
+def require_json(request: Request) -> None:
+    """Raise ``Refused`` 415 for a body of another type."""
+    _kind(request, JSON)
 
 
 def read_object(request: Request) -> dict[str, Any]:
@@ -137,14 +173,14 @@ def _only_files(request: Request, name: str) -> None:
 
 
 def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
-    """Form texts as values: product ids as they stand, everything else as JSON."""
+    """Form texts as values: names as they stand, everything else as JSON."""
     fields: dict[str, Any] = {}
     for name in request.form:
         values = request.form.getlist(name)
         if len(values) > 1:
             raise Invalid([{"field": name, "message": f"given {len(values)} times (send a list as JSON text)"}])
         fields[name] = values[0]
-        if name != "product_id" and name in model.model_fields:
+        if name not in _PLAIN and name in model.model_fields:
             try:
                 fields[name] = json.loads(values[0])
             except (ValueError, RecursionError):
@@ -152,7 +188,8 @@ def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
     return fields
 
 
-def _photo(ref: PhotoRef, where: str) -> bytes | str:
+def photo_of(ref: PhotoRef, where: str) -> bytes | str:
+    """The bytes of a photo in JSON, or the hash it names. Raises ``Invalid`` or ``BadRequest`` naming ``where``."""
     if sum(value is not None for value in (ref.base64, ref.url, ref.hash)) != 1:
         raise Invalid([{"field": where, "message": "give exactly one of base64 and hash"}])
     return ref.hash if ref.hash is not None else _bytes_of(ref, where)

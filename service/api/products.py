@@ -8,8 +8,7 @@ from flask import request
 from flask_openapi import APIBlueprint
 
 from service.api.common import SECURITY, answer, body, engine, failures, json_body
-from service.api.inputs import read_json, read_product
-from service.problems import Invalid
+from service.api.inputs import changes_of, draft_of, read_json, read_product
 from service.schemas import (
     DeleteQuery,
     ListQuery,
@@ -20,7 +19,6 @@ from service.schemas import (
     ProductsAnswer,
     WriteAnswer,
 )
-from service.writes import Draft
 
 api = APIBlueprint("products", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
 
@@ -41,44 +39,31 @@ def get_product(path: ProductPath) -> dict[str, Any]:
     "/products/<product:product_id>",
     operation_id="put_product",
     request_body=body(ProductPut, files="images", json_field="product"),
-    responses={200: WriteAnswer, **failures(400, 409, 413, 415, 503)},
+    responses={200: WriteAnswer, **failures(400, 409, 413, 415, 503, 507)},
 )
 def put_product(path: ProductPath) -> dict[str, Any]:
     """Add or replace a product; idempotent. It is found by the next question."""
     product, photos = read_product(request)
-    draft = Draft(
-        title=product.title,
-        category=None if product.category is None else tuple(product.category),
-        tags=tuple((tag.tag, tag.source) for tag in product.tags),
-        attributes=product.attributes,
-        photos=tuple(photos),
-    )
-    return answer(engine().put(path.product_id, draft, external_version=product.external_version))
+    return answer(engine().put(path.product_id, draft_of(product, photos), external_version=product.external_version))
 
 
 @api.patch(
     "/products/<product:product_id>",
     operation_id="patch_product",
     request_body=json_body(ProductPatch),
-    responses={200: WriteAnswer, **failures(400, 404, 409, 415)},
+    responses={200: WriteAnswer, **failures(400, 404, 409, 415, 503, 507)},
 )
 def patch_product(path: ProductPath) -> dict[str, Any]:
     """Change fields without touching photos; an attribute set to null is removed."""
     patch = read_json(request, ProductPatch)
-    changes: dict[str, Any] = {name: getattr(patch, name) for name in patch.model_fields_set - {"external_version"}}
-    if changes.get("category") is not None:
-        changes["category"] = tuple(changes["category"])
-    for name in ("tags", "attributes"):
-        if name in changes and changes[name] is None:
-            raise Invalid([{"field": name, "message": "null is not possible here; send an empty list or object"}])
-    return answer(engine().patch(path.product_id, changes, external_version=patch.external_version))
+    return answer(engine().patch(path.product_id, changes_of(patch), external_version=patch.external_version))
 
 
 @api.delete(
     "/products/<product:product_id>",
     operation_id="delete_product",
-    responses={200: WriteAnswer, **failures(404, 409)},
+    responses={200: WriteAnswer, **failures(404, 409, 503, 507)},
 )
 def delete_product(path: ProductPath, query: DeleteQuery) -> dict[str, Any]:
     """Erase a product with its tags, and the photos that no other product uses."""
-    return answer(engine().delete(path.product_id, external_version=query.external_version))
+    return answer(engine().delete(path.product_id, external_version=query.external_version, ticket=query.ticket))

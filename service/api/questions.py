@@ -9,14 +9,16 @@ from flask_openapi import APIBlueprint
 
 from indexer.errors import BadRequest
 from service.api.common import SECURITY, answer, body, engine, failures
+from service.api.inputs import Model, check, read_ask
 from service.api.inputs import _bytes_of as bytes_of
-from service.api.inputs import check, read_ask
 from service.engine import Source
 from service.schemas import (
     ClassifyAnswer,
     ClassifyAsk,
     ExplainAnswer,
     ExplainAsk,
+    FacetsAnswer,
+    FacetsQuery,
     ProductPath,
     SearchAnswer,
     SearchAsk,
@@ -41,21 +43,28 @@ def classify() -> dict[str, Any]:
     409 `no-categories` where the active model was never trained on any.
     """
     ask, source = read_ask(request, ClassifyAsk)
-    return answer(engine().classify(source, min_sequence=ask.min_sequence))
+    return answer(engine().classify(source, min_sequence=ask.min_sequence, version=ask.version))
 
 
 @api.post(
     "/search",
     operation_id="search",
     request_body=body(SearchAsk, files="image"),
-    responses={200: SearchAnswer, **failures(400, 404, 413, 415, 503)},
+    responses={200: SearchAnswer, **failures(400, 404, 410, 413, 415, 503)},
 )
 def search() -> dict[str, Any]:
-    """Products that look like a photo, a stored product, or both; one entry per product with its best photo."""
+    """Products that look like a photo, a stored product, or both; one entry per product with its best photo.
+
+    Always min(k, matches) results, counted after `filter`, `min_score` and `collapse`. `next_cursor` asks for the next
+    page; 410 `cursor-gone` where the index version that gave it no longer serves.
+    """
     ask, source = read_ask(request, SearchAsk)
-    return answer(
-        engine().search(source, k=ask.k, exclude=ask.exclude, min_score=ask.min_score, min_sequence=ask.min_sequence)
-    )
+    return answer(engine().search(source, **_wanted(ask)))
+
+
+def _wanted(ask: SearchAsk | SimilarQuery) -> dict[str, Any]:
+    """The parameters of ``Engine.search`` but what it is about."""
+    return {name: getattr(ask, name) for name in SimilarQuery.model_fields}
 
 
 @api.post(
@@ -67,7 +76,7 @@ def search() -> dict[str, Any]:
 def tags() -> dict[str, Any]:
     """Tags voted by the most similar products, each with the products that support it."""
     ask, source = read_ask(request, TagsAsk)
-    return answer(engine().tags(source, min_sequence=ask.min_sequence))
+    return answer(engine().tags(source, min_sequence=ask.min_sequence, version=ask.version))
 
 
 @api.post(
@@ -82,8 +91,9 @@ def explain() -> dict[str, Any]:
     `heat` covers `box`, [x, y, width, height] in px of the upright photo, row by row from the top, in [0, 1].
     """
     ask, source = read_ask(request, ExplainAsk)
+    state: dict[str, Any] = {"min_sequence": ask.min_sequence, "version": ask.version}
     if ask.with_ is None:
-        return answer(engine().explain.category(source, ask.category_, min_sequence=ask.min_sequence))
+        return answer(engine().explain.category(source, ask.category_, **state))
     if ask.category_ is not None:
         raise BadRequest("explain a category or a pair: give category or with, not both")
     other = ask.with_
@@ -91,34 +101,42 @@ def explain() -> dict[str, Any]:
         raise BadRequest("with: give an image or a product_id")
     data = bytes_of(other.image, "with.image") if other.image else None
     pair = Source(image=data, product_id=other.product_id)
-    return answer(engine().explain.pair(source, pair, min_sequence=ask.min_sequence))
+    return answer(engine().explain.pair(source, pair, **state))
 
 
 @api.get(
     "/products/<product:product_id>/similar",
     operation_id="similar",
-    responses={200: SearchAnswer, **failures(404, 503)},
+    responses={200: SearchAnswer, **failures(404, 410, 503)},
 )
 def similar(path: ProductPath) -> dict[str, Any]:
     """Products that look like a stored one, itself left out.
 
-    Query: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `min_sequence`.
+    Query: as in the body of a search: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `filter`, `weights`,
+    `mix` (objects as JSON text), `collapse`, `cursor`, `min_sequence`, `version`.
     """
+    query = _query(SimilarQuery, repeatable="exclude")
+    return answer(engine().similar(path.product_id, **_wanted(query)))
+
+
+@api.get("/facets", operation_id="facets", responses={200: FacetsAnswer, **failures(503)})
+def facets() -> dict[str, Any]:
+    """How many products have which value: of each field the commonest values, of numbers and datetimes min and max.
+
+    Query: `filter` (JSON text, as in a search) counts only products that pass it; `fields` (repeatable) only these
+    fields; `limit` (20; 1 to 1000) values of each; `min_sequence`.
+    """
+    query = _query(FacetsQuery, repeatable="fields")
+    return answer(
+        engine().facets(filter=query.filter, fields=query.fields, limit=query.limit, min_sequence=query.min_sequence)
+    )
+
+
+def _query(model: type[Model], *, repeatable: str) -> Model:
     # Read here: the document's query model cannot take repeated fields and refuse unknown ones at once.
     refuse_later(request.args)
-    given: dict[str, Any] = {name: request.args[name] for name in request.args}
-    for name in given:
-        if name != "exclude" and len(request.args.getlist(name)) > 1:
-            given[name] = request.args.getlist(name)
-    if "exclude" in given:
-        given["exclude"] = request.args.getlist("exclude")
-    query = check(SimilarQuery, given)
-    return answer(
-        engine().similar(
-            path.product_id,
-            k=query.k,
-            exclude=query.exclude,
-            min_score=query.min_score,
-            min_sequence=query.min_sequence,
-        )
-    )
+    given: dict[str, Any] = {}
+    for name in request.args:
+        values = request.args.getlist(name)
+        given[name] = values if name == repeatable or len(values) > 1 else values[0]
+    return check(model, given)

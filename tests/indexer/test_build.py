@@ -22,6 +22,7 @@ from indexer.images import Photo
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
+from indexer.model.spec import Block
 
 DIM = 6
 
@@ -29,6 +30,7 @@ DIM = 6
 @dataclass(frozen=True)
 class Spec:
     dim: int = DIM
+    blocks: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,22 +170,56 @@ def test_unreadable_photo_is_reported_and_the_rest_goes_on(home: Home) -> None:
 
 
 def test_dry_run_says_what_it_would_do_and_does_nothing(home: Home) -> None:
-    """Entries, photos to embed, and after a first run an estimate in seconds."""
-    embedder = FakeEmbedder()
-    report = build(home, embedder, dry_run=True)
+    """Entries, photos to embed, and how long it takes: tried on a few photos, none of which is stored."""
+    report = build(home, dry_run=True)
     assert (report.version, report.entries, report.products, report.to_embed) == (None, 152, 151, 150)
-    assert (report.recipe, report.seconds, embedder.seen) == ("Flat", {}, [])
+    assert (report.recipe, report.seconds) == ("Flat", {})
+    assert report.estimated is not None
+    assert report.estimated.basis == "trial"
+    assert set(report.estimated.seconds) == {"embed", "build", "tags", "publish", "total"}
+    assert all(value is not None for value in report.estimated.seconds.values())
+    assert report.estimated.memory_bytes > 152 * DIM * 2
     assert Versions(home).names() == []
+    first = build(home)
+    assert (first.embedded, first.reused) == (150, 0)
+    again = build(home, dry_run=True)
+    assert again.to_embed == 0
+    assert again.estimated is not None
+    assert (again.estimated.basis, again.estimated.seconds["embed"]) == ("measured", 0.0)
+    assert again.estimated.disk_bytes == first.disk_bytes
+
+
+def test_a_build_says_what_it_took_beside_what_was_expected(home: Home) -> None:
+    """Seconds add up to the total; memory is the process's, disk that of the version's files."""
     build(home)
-    assert build(home, dry_run=True).to_embed == 0
-    assert build(home, dry_run=True).seconds["embed_estimated"] == 0.0
+    report = build(home)
+    parts = [report.seconds[stage] for stage in ("embed", "build", "tags", "publish")]
+    assert sum(parts) == pytest.approx(report.seconds["total"], abs=0.5)
+    assert report.estimated is not None
+    assert report.estimated.seconds["total"] is not None
+    folder = home.indexes / str(report.version)
+    held = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert report.disk_bytes == sum(held.values()) - held["manifest.json"] - held["VERIFIED"]
+    assert report.memory_bytes is not None
+    assert 50e6 < report.memory_bytes < 64e9
+
+
+def test_a_budget_that_cannot_hold_the_vectors_is_refused(home: Home) -> None:
+    """Before anything is embedded, with the least that would do; one that can hold them is kept to."""
+    embedder = FakeEmbedder()
+    with pytest.raises(BadRequest, match=r"a budget of 1,000 bytes is too small.*give at least"):
+        build(home, embedder, memory=1000)
+    assert embedder.seen == []
 
 
 def test_progress_counts_what_is_committed(home: Home) -> None:
-    """Progress grows by chunks up to the number of photos."""
-    seen: list[tuple[int, int]] = []
-    build(home, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(64, 150), (128, 150), (150, 150)]
+    """Each stage is heard of from its beginning to its end; photos are counted by committed chunks."""
+    seen: list[tuple[str, int, int]] = []
+    build(home, progress=lambda stage, done, total: seen.append((stage, done, total)))
+    assert [entry[1:] for entry in seen if entry[0] == "embed"] == [(64, 150), (128, 150), (150, 150)]
+    assert seen[3:] == [
+        ("build", 0, 152), ("build", 152, 152), ("tags", 0, 1), ("tags", 1, 1), ("publish", 0, 1), ("publish", 1, 1),
+    ]  # fmt: skip
 
 
 def test_empty_catalog_gives_an_empty_version(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_a_bad_photo_is_refused(web: FlaskClient, path: str, data: bytes, status
         ({"product_id": "cross-red", "k": True}, 422, "invalid-request", "k"),
         ({"product_id": "cross-red", "min_score": 2}, 422, "invalid-request", "min_score"),
         ({"product_id": "cross-red", "colour": "red"}, 422, "invalid-request", "colour: unknown field"),
-        ({"product_id": "cross-red", "filter": {}}, 422, "bad-request", "filter is not supported yet"),
+        ({"product_id": "cross-red", "explain": True}, 422, "bad-request", "explain is not supported yet"),
         ({"product_id": "cross-red", "text": "x"}, 422, "bad-request", "text is not supported yet"),
         ({"product_id": 7}, 422, "invalid-request", "product_id"),
         ({"product_id": "x" * 257}, 422, "invalid-request", "product_id"),

@@ -24,8 +24,14 @@ BENCHMARKS = {
     "backbones": "accuracy, speed and size of every backbone whose weights are on this machine",
     "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
     "tags": "suggested tags against known ones, and what each part of the rule is worth",
+    "upsert": "what writes cost: commits, deletes beside a peer's store, patches in batches",
     "ablation": "what each part of the recipes is worth, on validation photos",
+    "filter": "filtered search at five selectivities and weights over blocks, against the exact oracle",
+    "search": "one index against HNSW32, hnswlib, USearch and brute force: speed, build, memory at one recall",
+    "recall": "does the tuner keep the recall it was asked for, on 20 generated sets and the real photos",
+    "scale": "how build, disk, memory and latency grow from 100,000 to a million entries",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
+    "swap": "versions and models switched under load, one model change with a kill: every answer checked",
 }
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,20 +74,54 @@ def show_categories(found: dict[str, Any]) -> None:
         say("this may be none of the known kinds")
 
 
+class JsonObject(click.ParamType):
+    """An object as JSON text."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        try:
+            found = value if isinstance(value, dict) else json.loads(value)
+        except (ValueError, RecursionError) as error:
+            self.fail(f"not JSON: {error}", param, ctx)
+        if not isinstance(found, dict):
+            self.fail(f"not a JSON object: {value}", param, ctx)
+        return found
+
+
+FILTER = click.option(
+    "--filter",
+    type=JsonObject(),
+    metavar="JSON",
+    help="""Only products that pass, e.g. '{"must": [{"field": "price", "lt": 20}]}'.""",
+)
+
+
 @click.command()
 @about
 @click.option("-k", "--k", type=click.IntRange(1, 1000), help="How many products.")
 @click.option("--min-score", type=click.FloatRange(-1, 1), help="Leave out what is less similar.")
 @click.option("--exclude", multiple=True, metavar="ID", help="Leave out this product; repeatable.")
+@FILTER
+@click.option(
+    "--weights",
+    type=JsonObject(),
+    metavar="JSON",
+    help="""How much each block of the embedding counts, e.g. '{"a": 1, "c": 2}'.""",
+)
+@click.option(
+    "--collapse",
+    type=click.Choice(["none", "same_photo", "near_duplicate"]),
+    help="Of products with the same photo, or nearly the same, only the best.",
+)
+@click.option("--cursor", metavar="TEXT", help="The next_cursor of the page before; all else as it was asked there.")
 def similar(
     image: Path | None, product: str | None, home: Path, as_json: bool, exclude: tuple[str, ...], **options: Any
 ) -> None:
     """Find the products that look like IMAGE."""
     asked = source(image, product)
-    options = given(exclude=list(exclude) or None, **options)
     with engine(home) as opened:
-        found = opened.similar(product, **options) if product is not None else opened.search(asked, **options)
-        answer(found, as_json, show_products)
+        answer(opened.search(asked, **given(exclude=list(exclude) or None, **options)), as_json, show_products)
 
 
 def show_products(found: dict[str, Any]) -> None:
@@ -96,6 +131,31 @@ def show_products(found: dict[str, Any]) -> None:
         for row in found["results"]
     ]
     table(("product", "score", "title", "category"), rows)
+    if found["next_cursor"]:
+        say(f"there are more: --cursor {found['next_cursor']}")
+
+
+@click.command()
+@home_option
+@FILTER
+@click.option("--field", "fields", multiple=True, metavar="NAME", help="Only this field; repeatable.")
+@click.option("--limit", type=click.IntRange(1, 1000), help="How many values of each field.")
+@json_option
+def facets(home: Path, as_json: bool, fields: tuple[str, ...], **options: Any) -> None:
+    """Count products by category, tag and attribute: what a filter can ask for."""
+    with engine(home) as opened:
+        answer(opened.facets(**given(fields=list(fields) or None, **options)), as_json, show_facets)
+
+
+def show_facets(found: dict[str, Any]) -> None:
+    """Print an answer to ``facets``."""
+    rows = []
+    for facet in found["facets"]:
+        values = [f"{entry['value']} ({entry['count']})" for entry in facet.get("values", ())]
+        span = f"{facet['min']} to {facet['max']}" if facet.get("min") is not None else ""
+        rows.append((facet["field"], facet["type"], facet["count"], span or values))
+    table(("field", "type", "products", "values"), rows)
+    say(f"{found['total']} products")
 
 
 @click.command()

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tools.console import answer, progress, say, table
-from tools.options import FromSignature, device_option, given, home_option, json_option
+from tools.console import answer, say, stages, table
+from tools.options import AnyPath, FromSignature, device_option, given, home_option, json_option
 
 BUILD = "indexer.build:build_index"
 
@@ -29,18 +29,24 @@ def index() -> None:
     help="Share of the exact neighbours that an approximate index must find.",
 )
 @device_option(BUILD)
-@click.option("--dry-run", is_flag=True, help="Only say what would be embedded.")
+@click.option("--memory", metavar="SIZE", help="What the build may hold, such as 2GB or 500MB.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, how long it takes and what it needs.")
 @click.option("--activate", is_flag=True, help="Serve the new version as soon as it is published.")
 @json_option
-def build(home: Path, model: str | None, as_json: bool, **options: Any) -> None:
-    """Embed what is new in the catalog and publish an index version."""
+def build(home: Path, model: str | None, memory: str | None, as_json: bool, **options: Any) -> None:
+    """Embed what is new in the catalog and publish an index version.
+
+    A build that was interrupted goes on where it stopped. Progress, with rate and time left, goes to stderr.
+    """
     from indexer.build import build_index
+    from indexer.estimates import parse_size
     from indexer.home import Home
     from indexer.model.registry import resolve
 
-    opened = Home(home)
-    with progress("embed") as callback:
-        report = build_index(opened, bundle=resolve(opened, model), progress=callback, **given(**options))
+    opened, budget = Home(home), None if memory is None else parse_size(memory)
+    with stages() as callback:
+        bundle = resolve(opened, model)
+        report = build_index(opened, bundle=bundle, progress=callback, **given(memory=budget, **options))
     answer(report, as_json, _show_report)
 
 
@@ -48,6 +54,11 @@ def _show_report(report: dict[str, Any]) -> None:
     skipped = report.get("skipped") or []
     single = {name: value for name, value in report.items() if not isinstance(value, (list, dict))}
     table(("", "value"), single.items(), title=f"Index version {report.get('version') or '(dry run)'}")
+    expected, took = report["estimated"], report["seconds"]
+    rows = [(stage, value, took.get(stage)) for stage, value in expected["seconds"].items()]
+    table(("seconds", "estimated", "took"), rows)
+    rows = [(name, expected[name] / 1e6, (report[name] or 0) / 1e6 or None) for name in ("memory_bytes", "disk_bytes")]
+    table(("megabytes", "estimated", "took"), rows)
     for entry in skipped[:20]:
         say(f"skipped {entry}")
 
@@ -85,13 +96,29 @@ def _show_versions(found: dict[str, Any]) -> None:
 @index.command("verify")
 @click.argument("version", required=False)
 @home_option
+@click.option("--erased", metavar="ID", help="Search the whole home for what may be left of this deleted product.")
+@click.option("--ticket", type=AnyPath, metavar="FILE", help="With --erased: what DELETE or `index erase` gave for it.")
+@click.option("--photo", "photos", type=AnyPath, multiple=True, metavar="FILE", help="With --erased: a photo it had.")
 @json_option
-def verify(version: str | None, home: Path, as_json: bool) -> None:
-    """Check every file of VERSION (default: of all versions) against its checksum."""
+def verify(
+    version: str | None, home: Path, erased: str | None, ticket: Path | None, photos: tuple[Path, ...], as_json: bool
+) -> None:
+    """Check every file of VERSION (default: of all versions) against its checksum.
+
+    With --erased ID: search every byte of the home for a deleted product's id and, given its ticket or photos, for its
+    content hashes and vectors; exit 1 where something is found.
+    """
     from indexer.errors import DamagedIndex, NewerFormat
     from indexer.home import Home
     from indexer.index.version import Versions
 
+    if erased is not None:
+        if version is not None:
+            raise click.UsageError("--erased searches the whole home: leave VERSION out")
+        _verify_erased(Home(home), erased, ticket, photos, as_json)
+        return
+    if ticket or photos:
+        raise click.UsageError("--ticket and --photo go with --erased ID")
     versions = Versions(Home(home))
     names = [version] if version else versions.names()
     damaged = []
@@ -103,6 +130,32 @@ def verify(version: str | None, home: Path, as_json: bool) -> None:
     if damaged:
         raise DamagedIndex("; ".join(damaged))
     answer({"verified": names}, as_json, lambda found: click.echo(f"intact: {', '.join(names) or 'no versions'}"))
+
+
+def _verify_erased(home: Any, product_id: str, ticket: Path | None, photos: tuple[Path, ...], as_json: bool) -> None:
+    from indexer.catalog.store import open_catalog
+    from indexer.errors import NotErased
+    from indexer.traces import find_traces, read_ticket
+
+    with open_catalog(home) as catalog:
+        known = None if ticket is None else read_ticket(ticket, product_id)
+        traces = find_traces(home, catalog, product_id, ticket=known, photos=photos)
+    answer(traces, as_json, _show_traces)
+    if traces.found:
+        first = ", ".join(f"{entry['where']} ({entry['what']})" for entry in traces.found[:3])
+        more = f" and {len(traces.found) - 3} more" if len(traces.found) > 3 else ""
+        raise NotErased(f"product {product_id!r} is not erased: {first}{more}; run catalens index erase")
+
+
+def _show_traces(found: dict[str, Any]) -> None:
+    if found["found"]:
+        table(("where", "what"), [(entry["where"], entry["what"]) for entry in found["found"]], title="Found")
+    searched = found["searched"]
+    kinds = ", ".join(searched["for"]) or "rows and files that no product has"
+    click.echo(f"searched {searched['files']:,} files, {searched['bytes']:,} bytes, for: {kinds}")
+    for name, lines in (("shared, so kept", found["shared"]), ("note", found["notes"]), ("outside", found["outside"])):
+        for line in lines:
+            click.echo(f"{name}: {line}")
 
 
 @index.command("activate")
@@ -136,12 +189,106 @@ def rollback(home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def gc(home: Path, as_json: bool) -> None:
-    """Delete the versions that are neither active nor kept for rollback."""
-    from indexer.home import Home
-    from indexer.index.version import Versions
+    """Delete the versions that are neither active nor kept for rollback, and what only they needed.
 
-    removed = Versions(Home(home)).gc()
-    answer({"removed": removed}, as_json, lambda found: click.echo(f"removed: {', '.join(removed) or 'nothing'}"))
+    The change log is compacted below the oldest version left; embeddings and decision layers that no version needs are
+    deleted, and so is what killed processes left half-written.
+    """
+    from indexer.home import Home
+    from indexer.housekeeping import tidy
+
+    answer(tidy(Home(home)), as_json, _show_tidied)
+
+
+def _show_tidied(found: dict[str, Any]) -> None:
+    click.echo(f"removed: {', '.join(found['removed']) or 'nothing'}")
+    rest = {name: value for name, value in found.items() if name != "removed" and value}
+    if rest:
+        table(("also", ""), rest.items())
+
+
+@index.command("erase")
+@click.argument("products", nargs=-1, metavar="[ID]...")
+@home_option
+@click.option("--ticket", type=AnyPath, metavar="FILE", help="Write what `verify --erased` can look for; one ID only.")
+@device_option("indexer.erasure:erase")
+@json_option
+def erase(products: tuple[str, ...], home: Path, ticket: Path | None, as_json: bool, **options: Any) -> None:
+    """Rewrite every version without deleted products now; delete the products ID first, if any are given.
+
+    A running service does so by itself within the setting erase_within_s. A rewrite is a new version that takes the old
+    one's place; photos that another product has stay.
+    """
+    from indexer.catalog.photos import PhotoStore
+    from indexer.catalog.store import open_catalog
+    from indexer.erasure import erase as rewrite
+    from indexer.files import write_json
+    from indexer.home import Home
+    from indexer.traces import ticket as make_ticket
+
+    if ticket is not None and len(products) != 1:
+        raise click.UsageError("--ticket is of one product: give one ID")
+    opened = Home(home)
+    with open_catalog(opened) as catalog:
+        for product_id in products:
+            if ticket is not None:
+                write_json(ticket, make_ticket(opened, catalog, product_id))
+            PhotoStore(opened).collect(catalog, catalog.delete(product_id).orphaned)
+    with stages() as callback:
+        done = rewrite(opened, progress=callback, **given(**options))
+    answer(done, as_json, _show_erased)
+
+
+def _show_erased(found: dict[str, Any]) -> None:
+    for old, new in found["rewritten"].items():
+        click.echo(f"{old} is now {new}")
+    for name, reason in found["failed"].items():
+        say(f"not rewritten: {name}: {reason}")
+    rest = {name: found[name] for name in ("removed", "rows", "vectors", "photos", "waiting") if found[name]}
+    table(("", "erased"), [*rest.items(), ("seconds", found["seconds"])])
+
+
+@index.command("push")
+@click.argument("folder", type=AnyPath, metavar="DIR")
+@click.argument("version", required=False)
+@home_option
+@json_option
+def push(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
+    """Copy VERSION (default: the active one) and its model to DIR, for another machine to pull.
+
+    Only what DIR lacks is copied, and all of it is verified on both sides; an interrupted push goes on.
+    """
+    from indexer.home import Home
+    from indexer.index.transfer import push as move
+
+    with stages() as callback:
+        moved = move(Home(home), folder, version, progress=callback)
+    answer(moved, as_json, _show_moved)
+
+
+@index.command("pull")
+@click.argument("folder", type=AnyPath, metavar="DIR")
+@click.argument("version", required=False)
+@home_option
+@json_option
+def pull(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
+    """Bring VERSION (default: the newest) and its model from DIR into the home; nothing is activated.
+
+    The home must hold the catalog that the version was built from, or a copy of it. A number that is taken is not used
+    again: the version then gets the home's next one.
+    """
+    from indexer.home import Home
+    from indexer.index.transfer import pull as move
+
+    with stages() as callback:
+        moved = move(folder, Home(home), version, progress=callback)
+    answer(moved, as_json, _show_moved)
+
+
+def _show_moved(moved: dict[str, Any]) -> None:
+    as_what = "" if moved["version"] == moved["source_version"] else f" (there {moved['source_version']})"
+    there = "was there already" if moved["already_there"] else f"copied {moved['copied_bytes']:,} bytes"
+    click.echo(f"{moved['version']}{as_what}, model {moved['model_version']}: {there}")
 
 
 def _show_active(active: dict[str, Any]) -> None:

@@ -13,15 +13,16 @@ from tools.options import AnyPath, json_option
 
 @click.command()
 @click.option("--home", type=AnyPath, envvar="CATALENS_HOME", help="Look at this home too (or set CATALENS_HOME).")
+@click.option("--selftest-gpu", is_flag=True, help="Also prove on this GPU that the index answers as on the CPU.")
 @json_option
-def doctor(home: Path | None, as_json: bool) -> None:
+def doctor(home: Path | None, selftest_gpu: bool, as_json: bool) -> None:
     """Say what this machine has and what is wrong.
 
     GPU, FAISS build, threads, where weights come from; with --home also the state of that home.
     """
     from tools import doctor as job
 
-    answer(job.examine(home), as_json, job.show)
+    answer(job.examine(home, selftest_gpu=selftest_gpu), as_json, job.show)
 
 
 @click.command()

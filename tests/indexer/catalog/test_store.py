@@ -319,7 +319,8 @@ def test_formats_and_damage_are_told_apart(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing(catalog: Catalog) -> None:
     """The write that does not fit fails as a whole; what was there stays and later writes work."""
     put(catalog, product("a"))
-    connection = catalog._connection()
+    with catalog.exclusive():
+        connection = catalog._connection()  # the one that writes
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageFailed, match="full"):
@@ -430,3 +431,48 @@ def test_errors_of_a_batch_are_expected_failures(catalog: Catalog) -> None:
     (error,) = catalog.apply([Delete("x")])
     assert isinstance(error, CatalensError)
     assert error.code == "unknown-product"
+
+
+def test_a_catalog_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
+    """An empty file, or one with nothing but its first page, is what a kill leaves; neither blocks the home."""
+    import sqlite3
+
+    from indexer.catalog.store import open_catalog
+    from indexer.home import Home
+
+    for number, begin in enumerate(("", "PRAGMA journal_mode = WAL")):
+        home = Home.create(tmp_path / f"home{number}")
+        home.catalog_file.touch()
+        with sqlite3.connect(home.catalog_file) as connection:
+            connection.execute(begin)
+        connection.close()
+        with open_catalog(home) as catalog:
+            assert len(catalog) == 0
+
+
+def test_rows_read_ahead_follow_the_writes_between(catalog: Catalog) -> None:
+    """A batch reads the rows of its patches at once; each patch still builds on what the batch did before it."""
+    put(catalog, product("a", attributes={"n": 1}))
+    put(catalog, product("b", attributes={"n": 1}))
+    results = catalog.apply(
+        [
+            Patch("a", {"attributes": {"n": 2}}, 5),
+            Patch("a", {"attributes": {"m": 3}}, 4),
+            Patch("a", {"attributes": {"k": 4}}),
+            Patch("a", {"title": "t"}, 4),
+            Patch("a", {"attributes": {"k": 4}}, 6),
+            Patch("a", {"title": "t"}, 5),
+            Delete("b"),
+            Patch("b", {"title": "gone"}),
+            Put(product("b", attributes={"n": 9})),
+            Patch("b", {"attributes": {"m": 8}}),
+        ]
+    )
+    said = [found.outcome if isinstance(found, Written) else found.code for found in results]
+    stale, unknown = "stale-version", "unknown-product"
+    expected = ["patched", stale, "patched", stale, "unchanged", stale, "deleted", unknown, "added", "patched"]
+    assert said == expected
+    first, second = catalog.get("a"), catalog.get("b")
+    assert (first.attributes, first.external_version, first.title) == ({"n": 2, "k": 4}, 6, "Shirt")
+    assert second.attributes == {"n": 9, "m": 8}
+    assert [found.sequence for found in results if isinstance(found, Written)] == [3, 4, 4, 5, 6, 7]

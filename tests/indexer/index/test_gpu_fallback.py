@@ -36,6 +36,7 @@ def test_gpu_that_cannot_be_used_falls_back(monkeypatch: pytest.MonkeyPatch, rec
 
     monkeypatch.setattr(gpu, "GpuForm", fails)
     monkeypatch.setattr(gpu, "clustering", lambda *_: None)
+    monkeypatch.setattr(gpu, "built", lambda *_, **__: None)
     with capture_logs() as logs:
         index = FaissIndex.build(recipe, VECTORS, device="auto")
     assert [(entry["log_level"], entry["reason"]) for entry in logs] == [("warning", "out of memory: 9 GiB asked")]
@@ -46,14 +47,16 @@ def test_gpu_that_cannot_be_used_falls_back(monkeypatch: pytest.MonkeyPatch, rec
 class FailingForm:
     """Answers once, then fails as a GPU without memory does."""
 
-    def __init__(self, part: Any) -> None:
+    def __init__(self, part: Any, *, exact: bool) -> None:
+        self.exact = exact
         self.calls = 0
         self._part = part
 
-    def search(self, queries: np.ndarray, k: int, params: Any) -> np.ndarray:
+    def search(self, queries: np.ndarray, k: int, effort: int) -> np.ndarray:
         self.calls += 1
         if self.calls > 1:
             raise RuntimeError("cudaMalloc error out of memory")
+        params = gpu.faiss.SearchParametersIVF(nprobe=effort) if effort else None
         return np.asarray(self._part.search(queries, k, params=params)[1])
 
 
@@ -63,8 +66,8 @@ def test_gpu_that_fails_while_serving_falls_back_for_good(monkeypatch: pytest.Mo
     expected = answers(FaissIndex.build(recipe, VECTORS))
     forms: list[FailingForm] = []
 
-    def clone(part: Any, stored: np.ndarray, **_: object) -> FailingForm:
-        forms.append(FailingForm(part))
+    def clone(part: Any, stored: np.ndarray, *, recipe: str, device: str) -> FailingForm:
+        forms.append(FailingForm(part, exact=not gpu.has_lists(recipe)))
         return forms[-1]
 
     monkeypatch.setattr(gpu, "clone", clone)
@@ -77,9 +80,8 @@ def test_gpu_that_fails_while_serving_falls_back_for_good(monkeypatch: pytest.Mo
 
 def test_filters_and_long_lists_stay_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPU form takes no selector and no more than 2,048 hits: it is not asked."""
-    monkeypatch.setattr("indexer.index.faiss_index._SMALL", 0)
     vectors = clustered(5000, 16)
-    form = FailingForm(None)
+    form = FailingForm(None, exact=True)
     form.calls = 1  # any call would fail, and end the GPU form
     monkeypatch.setattr(gpu, "clone", lambda *_, **__: form)
     index = FaissIndex.build("Flat", vectors, device="cuda")
@@ -106,6 +108,7 @@ def test_training_falls_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
         index = FaissIndex.build("IVF8,SQ8", VECTORS, device="auto")  # `object` stands in for resources: nothing works
     assert [entry["event"] for entry in logs] == [
         "training on the CPU",
+        "the index is not built on the GPU, building on the CPU",
         "the index does not go on the GPU, searching on the CPU",
     ]
     assert answers(index) == answers(FaissIndex.build("IVF8,SQ8", VECTORS))

@@ -21,14 +21,22 @@ VECTORS = clustered(N, DIM)
 QUERIES = queries_near(VECTORS, 24)
 # Looking everywhere makes IVF exact but for its codes, which the scores of the stored vectors put right; HNSW stays
 # approximate at any effort.
-EVERYWHERE = SearchParams(effort=10**6, rerank=8)
+EVERYWHERE = SearchParams(effort=10**6, rerank=32)
 Build = Callable[[np.ndarray], VectorIndex]
+
+
+def lists(vectors: np.ndarray) -> int:
+    return min(32, max(1, len(vectors) // 40))
+
+
 KINDS: dict[str, Build] = {
     "exact": ExactIndex,
     "flat": lambda vectors: FaissIndex.build("Flat", vectors),
-    "ivf": lambda vectors: FaissIndex.build(f"IVF{min(32, max(1, len(vectors) // 40))},SQ8", vectors),
-    "ivf-plain": lambda vectors: FaissIndex.build(f"IVF{min(32, max(1, len(vectors) // 40))},Flat", vectors),
+    "ivf": lambda vectors: FaissIndex.build(f"IVF{lists(vectors)},SQ8", vectors),
+    "ivf-plain": lambda vectors: FaissIndex.build(f"IVF{lists(vectors)},Flat", vectors),
     "hnsw": lambda vectors: FaissIndex.build("HNSW16,SQ8", vectors),
+    "ivf-pq": lambda vectors: FaissIndex.build(f"IVF{lists(vectors)},PQ24x4fsr,Refine(SQ8)", vectors),
+    "ivf-pq-bare": lambda vectors: FaissIndex.build(f"IVF{lists(vectors)},PQ24x4fsr", vectors, block_dims=(16, 32)),
 }
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from indexer.errors import BadRequest, BadVectors, UnknownProduct
 from indexer.home import Home
-from indexer.index import live as module
+from indexer.index.delta import ROOM
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.live import LiveIndex, ProductHits
 from indexer.index.version import IndexVersion, Versions
@@ -251,7 +251,7 @@ def test_delta_is_compacted_and_keeps_its_answers(tmp_path: Path) -> None:
         shop[pid] = [(sequence * 10 + i, v.astype(np.float16)) for i, v in enumerate(vectors)]
         live.apply(sequence=sequence, upserts={pid: ([p for p, _ in shop[pid]], vectors)})
     assert live.delta_size == sum(len(photos) for photos in shop.values())
-    assert live._state.used <= 2 * max(module._ROOM, live.delta_size)
+    assert live._state.used <= 2 * max(ROOM, live.delta_size)
     for query in QUERIES:
         assert_same(live.search(query[None], 10)[0], answer(shop, query, 10))
 

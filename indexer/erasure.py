@@ -1,0 +1,187 @@
+"""Erasure: what a deleted product left in index versions, embeddings, photos and files is rewritten without it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from indexer.build import publish_rows
+from indexer.catalog.history import History
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.embeddings import stored_embeddings
+from indexer.errors import CatalensError, DamagedIndex, NewerFormat, UnknownModel
+from indexer.home import Home
+from indexer.housekeeping import collect_photos, sweep, tidy
+from indexer.index.manifest import Manifest
+from indexer.index.version import ROWS, Versions
+from indexer.model.bundle import Bundle
+from indexer.model.registry import by_version
+
+log = structlog.get_logger(__name__)
+
+Stages = Callable[[str, int, int], None]  # stage, done, total
+WAITING, INCOMPLETE = 3, 4  # exit codes of ``main``
+_SMALLER = 0.5  # a version that loses more than half of its rows chooses its recipe anew
+
+
+@dataclass
+class Erased:
+    """What ``erase`` did. ``failed`` and ``waiting`` ask for another run; both empty: nothing is left."""
+
+    rewritten: dict[str, str] = field(default_factory=dict)  # version -> the one that stands for it now
+    removed: list[str] = field(default_factory=list)  # versions nobody would go back to: not worth a rewrite
+    rows: int = 0  # rows that the rewrites left out
+    vectors: int = 0  # embeddings deleted
+    photos: int = 0  # photos whose files or thumbnails were deleted
+    failed: dict[str, str] = field(default_factory=dict)  # version -> why it could not be rewritten
+    waiting: int = 0  # photo files too young to be told from those of a write that goes on
+    seconds: float = 0.0
+
+
+def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: Stages | None = None) -> Erased:
+    """Republish every version that still holds a deleted product or photo without it, and remove the old ones.
+
+    A version is never edited: its rewrite has a number of its own and takes its place in what serves and in the history
+    of activations. Versions that ``index gc`` would remove are removed instead. Then embeddings and photo files that no
+    product has are deleted, and the databases are written anew, so that no deleted byte stays in them.
+
+    Safe to repeat and to interrupt: a run that was killed is finished by the next. Raises ``Busy`` while an index is
+    being built for longer than ``wait_s``, ``StorageFailed``.
+    """
+    started = time.monotonic()
+    hear = progress or (lambda stage, done, total: None)
+    done = Erased(removed=tidy(home).removed)
+    with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
+        versions, begun_at = Versions(home), catalog.last_sequence()
+        names = versions.names()
+        for number, name in enumerate(names):
+            hear("versions", number, len(names))
+            try:
+                successor, rows = _cleaned(home, catalog, name, device)
+            except (DamagedIndex, NewerFormat) as error:
+                done.failed[name] = str(error)
+                continue
+            if successor != name:
+                done.rewritten[name] = successor
+                done.rows += rows
+        hear("versions", len(names), len(names))
+        versions.replace(done.rewritten)
+        versions.remove(done.rewritten)
+        done.vectors = _forget_vectors(home, catalog)
+        done.photos, done.waiting = collect_photos(home, catalog)
+        _scrub(home, catalog, begun_at, hear)
+    sweep(home)
+    done.seconds = time.monotonic() - started
+    return done
+
+
+def needs_erasing(home: Home, catalog: Catalog) -> bool:
+    """Whether a deletion may have left something; cheap, and True at times where nothing is left after all."""
+    history, versions = History(catalog), Versions(home)
+    if history.must_scrub():
+        return True
+    for manifest in versions.list():
+        rows = np.load(versions.folder / manifest.version / ROWS, mmap_mode="r")
+        newest = int(rows[-1, 0]) if len(rows) else 0
+        if history.erased_since(manifest.erased_through, newest):
+            return True
+    return False
+
+
+def dead_rows(rows: np.ndarray, pids: np.ndarray, photo_ids: np.ndarray) -> np.ndarray:
+    """bool [N]: which of ``rows`` (pid, photo_id) belong to a product or a photo that is no more."""
+    return ~(np.isin(rows[:, 0], pids) & np.isin(rows[:, 1], photo_ids))
+
+
+def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str, int]:
+    """The version that holds what ``name`` holds but nothing deleted, and how many rows that left out; or itself."""
+    versions = Versions(home)
+    opened = versions.open(name)
+    manifest = opened.manifest
+    rows = np.array(opened.rows)
+    sequence, pids, photo_ids = History(catalog).living()  # looked up after the rows: what is newer is not theirs
+    dead = dead_rows(rows, pids, photo_ids)
+    if not dead.any():
+        return name, 0
+    done_before = _finished(versions, manifest, sequence)
+    if done_before is not None:
+        return done_before, int(dead.sum())
+    vectors = np.array(opened.stored[~dead])
+    shrunk = len(vectors) < _SMALLER * len(rows)
+    new, _ = publish_rows(
+        home,
+        catalog,
+        _bundle(home, versions.pair_of(manifest).model_version),
+        rows[~dead],
+        vectors,
+        last_sequence=manifest.last_sequence,
+        recall=float(manifest.recall.get("asked", 0.99)),
+        recipe=None if shrunk or not len(vectors) else manifest.recipe,
+        device=device,
+        embedding_id=manifest.embedding_id,
+        model_version=manifest.model_version,
+        source={**(manifest.source or {}), "rewrite_of": manifest.root, "erased_through": sequence},
+    )
+    log.info("index version rewritten", version=name, rewrite=new, rows=int(dead.sum()))
+    return new, int(dead.sum())
+
+
+def _finished(versions: Versions, manifest: Manifest, sequence: int) -> str | None:
+    """The rewrite that an interrupted run made already."""
+    for other in reversed(versions.list()):
+        if other.version != manifest.version and other.root == manifest.root and other.erased_through == sequence:
+            return other.version
+    return None
+
+
+def _bundle(home: Home, model_version: str) -> Bundle | None:
+    try:
+        return by_version(home, model_version)
+    except UnknownModel:
+        return None
+
+
+def _forget_vectors(home: Home, catalog: Catalog) -> int:
+    count = 0
+    for store in stored_embeddings(home.embeddings):
+        stored = store.ids()  # before the catalog is asked: what is newer is not looked at
+        dead = np.setdiff1d(stored, History(catalog).living()[2], assume_unique=True)
+        store.delete(dead)
+        count += len(dead)
+    return count
+
+
+def _scrub(home: Home, catalog: Catalog, through: int, hear: Stages) -> None:
+    stores = [store.path for store in stored_embeddings(home.embeddings)]
+    hear("databases", 0, len(stores) + 1)
+    for number, store in enumerate(stored_embeddings(home.embeddings)):
+        store.scrub()
+        hear("databases", number + 1, len(stores) + 1)
+    History(catalog).scrub(through)
+    hear("databases", len(stores) + 1, len(stores) + 1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """A run in a process of its own, behind all others: ``python -m indexer.erasure HOME``.
+
+    Exits 0 done, 1 failed with a line on stderr, ``WAITING`` or ``INCOMPLETE`` where another run is needed.
+    """
+    path = (arguments or sys.argv[1:])[0]
+    if hasattr(os, "nice"):
+        os.nice(10)
+    try:
+        done = erase(Home(path))
+    except CatalensError as error:
+        print(f"catalens: {error}", file=sys.stderr)
+        return 1
+    return INCOMPLETE if done.failed else WAITING if done.waiting else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

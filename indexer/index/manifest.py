@@ -1,0 +1,95 @@
+"""What an index version says of itself: its manifest, sealed by a checksum of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from indexer.errors import DamagedIndex, NewerFormat
+from indexer.files import canonical_json
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one version is; ``manifest.json``, written last."""
+
+    format: int
+    version: str  # "v000001"; numbers are never reused
+    embedding_id: str
+    model_version: str
+    dim: int
+    metric: str  # "inner_product" of unit vectors: cosine
+    recipe: str  # "Flat", or a FAISS factory string such as "IVF894,SQ8"
+    params: dict[str, Any]  # what the recipe was tuned to; goes with each search call
+    counts: dict[str, int]  # entries (a photo of a product), products
+    last_sequence: int  # catalog changes up to here are in this version
+    recall: dict[str, Any]  # measured against the exact oracle; see tuning.py
+    files: dict[str, dict[str, Any]]  # name -> {"sha256", "size"}
+    created: str  # ISO 8601, UTC; never used for order
+    # "catalog": its identity; "stamp": of its state at last_sequence; "erased_through", "rewrite_of": as below.
+    source: dict[str, Any] | None = None  # versions from before it have none
+
+    def to_bytes(self) -> bytes:
+        """The one byte form: readable JSON with its own SHA-256, so that a changed byte anywhere is seen.
+
+        Fields that were added later are left out where they hold nothing, so old manifests keep their bytes.
+        """
+        body = {name: value for name, value in asdict(self).items() if value is not None or name not in _LATER}
+        seal = hashlib.sha256(canonical_json(body)).hexdigest()
+        return (json.dumps({**body, "seal": seal}, indent=2, sort_keys=True) + "\n").encode()
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of all that this version is but its place among others: equal in every home that holds it."""
+        body = {**asdict(self), "version": None, "source": {**(self.source or {}), "rewrite_of": None}}
+        return hashlib.sha256(canonical_json(body)).hexdigest()
+
+    @property
+    def root(self) -> str:
+        """The version that a build made and this one is a rewrite of, itself if it is none: its place in the order."""
+        return str((self.source or {}).get("rewrite_of") or self.version)
+
+    @property
+    def erased_through(self) -> int:
+        """Products deleted up to this sequence number have left nothing in this version."""
+        return int((self.source or {}).get("erased_through", self.last_sequence))
+
+
+_LATER = frozenset(field.name for field in fields(Manifest) if field.default is None)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises ``DamagedIndex`` naming file and version, ``NewerFormat``."""
+    path = folder / MANIFEST
+    try:
+        data = path.read_bytes()
+        stored = json.loads(data)
+        found = stored["format"]
+    except FileNotFoundError as error:
+        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is missing") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
+    if isinstance(found, int) and found > FORMAT:
+        raise NewerFormat(
+            f"index version {folder.name} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+        )
+    try:
+        names = [field.name for field in fields(Manifest)]
+        manifest = Manifest(**{name: stored[name] for name in names if name in stored or name not in _LATER})
+        sound = manifest.to_bytes() == data
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
+    if not sound or manifest.version != folder.name:
+        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} does not match its own checksum")
+    return manifest
+
+
+def version_number(name: str) -> int | None:
+    """3 of "v000003"; None for what is no version's name."""
+    return int(name[1:]) if name.startswith("v") and name[1:].isascii() and name[1:].isdigit() else None

@@ -1,0 +1,192 @@
+"""Search: a question with its filter, weights and pages, to ranked products with what their scores are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from indexer import images
+from indexer.catalog.filters import Filter
+from indexer.catalog.records import Product
+from indexer.catalog.store import Catalog
+from indexer.decisions.fusion import Question, distinct, question
+from indexer.errors import BadRequest, CursorGone
+from indexer.index.live import ProductHits
+from service import answers
+from service.answers import Clock
+from service.filtering import Filtering
+from service.paging import Cursor, fingerprint
+from service.serving import Snapshot
+
+LONGEST = 1000  # products in one answer
+COLLAPSE = ("none", "same_photo", "near_duplicate")
+
+Hit = tuple[int, int, float]  # pid, photo_id, score
+Inputs = Callable[[Snapshot, "Source", Clock], tuple[dict[str, np.ndarray], set[int]]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a question is about: a photo's bytes, a stored product, or both."""
+
+    image: bytes | None = None
+    product_id: str | None = None
+    crop: tuple[int, int, int, int] | None = None  # x, y, width, height in px of the upright image
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a search, beside what it is about."""
+
+    k: int = 20
+    exclude: Sequence[str] = ()
+    min_score: float | None = None
+    filter: object = None  # as sent, see `parse_filter`
+    weights: Mapping[str, float] | None = None
+    mix: Mapping[str, float] | None = None
+    collapse: str = "none"
+    cursor: str | None = None
+
+
+class Searching:
+    """Part of the engine. ``inputs`` gives a source's embeddings by name, ``answer`` frames what is answered."""
+
+    def __init__(
+        self, catalog: Catalog, filtering: Filtering, *, inputs: Inputs, answer: Callable[..., dict[str, Any]]
+    ) -> None:
+        self._catalog, self._filtering = catalog, filtering
+        self._inputs, self._answer = inputs, answer
+
+    def search(self, snapshot: Snapshot, source: Source, wanted: Wanted, clock: Clock) -> dict[str, Any]:
+        """As ``Engine.search``."""
+        if not 1 <= wanted.k <= LONGEST:
+            raise BadRequest(f"k must be from 1 to {LONGEST}, not {wanted.k}")
+        if wanted.collapse not in COLLAPSE:
+            raise BadRequest(f"collapse must be one of {', '.join(COLLAPSE)}, not {wanted.collapse!r}")
+        asked = _fingerprint(source, wanted)
+        cursor = self._cursor(snapshot, wanted.cursor, asked)
+        where = None if wanted.filter is None else self._filtering.read(snapshot, wanted.filter)
+        inputs, own = self._inputs(snapshot, source, clock)
+        sought = question(inputs, snapshot.bundle.spec.blocks, mix=wanted.mix, weights=wanted.weights)
+        hidden = {pid for pid in map(self._catalog.pid, wanted.exclude) if pid is not None} | own
+        with clock.stage("search"):
+            page = self._page(snapshot, sought, wanted, hidden, where, cursor)
+        with clock.stage("describe"):
+            results = []
+            for pid, photo_id, score in page.hits:
+                product = page.products[pid]
+                photo = product.photos[product.photo_ids.index(photo_id)]
+                alone = len(inputs) == 1 and not sought.view
+                vector = None if alone else snapshot.live.vector_of(pid, photo_id)
+                signals = {name: score for name in inputs} if vector is None else sought.signals(vector)
+                results.append(answers.result(product, photo, score, signals))
+        after = None
+        if page.more:
+            pid, _, score = page.hits[-1]
+            after = Cursor(snapshot.index_version, snapshot.live.sequence, score, pid, page.depth, asked).text()
+        return self._answer(snapshot, clock, results=results, next_cursor=after)
+
+    def nearest(
+        self, snapshot: Snapshot, vectors: np.ndarray, k: int, hidden: set[int], min_score: float | None
+    ) -> tuple[list[Hit], dict[int, Product]]:
+        """The best ``k`` products over all query vectors (float [n, D], unit), and their rows."""
+        ones = np.ones(len(vectors), np.float32)
+        plain = Question(vectors, ones, {}, {}, {}, snapshot.bundle.spec.blocks)
+        page = self._page(snapshot, plain, Wanted(k=k, min_score=min_score), hidden, None, None)
+        return page.hits, page.products
+
+    def _cursor(self, snapshot: Snapshot, text: str | None, asked: str) -> Cursor | None:
+        if text is None:
+            return None
+        cursor = Cursor.read(text)
+        if cursor.question != asked:
+            raise BadRequest("cursor belongs to another question: repeat all that was asked but k, or begin anew")
+        if cursor.version != snapshot.index_version:
+            raise CursorGone(
+                f"cursor is of index version {cursor.version}, {snapshot.index_version} serves now: "
+                "begin again with the first page"
+            )
+        return cursor
+
+    def _page(
+        self,
+        snapshot: Snapshot,
+        sought: Question,
+        wanted: Wanted,
+        hidden: set[int],
+        where: Filter | None,
+        cursor: Cursor | None,
+    ) -> _Page:
+        """One page; always min(k, what is left after it, counted after collapse) hits."""
+        # One more than asked for tells whether there is another page.
+        depth = wanted.k + 1 + (cursor.depth if cursor else 0)
+        while True:
+            (found,) = snapshot.live.search(
+                sought.queries, depth, exclude=hidden, min_score=wanted.min_score,
+                where=where, together=True, scale=sought.lengths,
+            )  # fmt: skip
+            kept = _collapsed(snapshot, found, wanted.collapse)
+            hits = replace(found, pids=found.pids[kept], photo_ids=found.photo_ids[kept], scores=found.scores[kept])
+            start = cursor.passed(hits) if cursor else 0
+            if len(hits) - start <= wanted.k and len(found) == depth:
+                depth *= 2  # too many were collapsed
+                continue
+            shown = slice(start, start + wanted.k)
+            products = self._catalog.by_pids(hits.pids[shown].tolist())
+            listed = list(
+                zip(hits.pids[shown].tolist(), hits.photo_ids[shown].tolist(), hits.scores[shown].tolist(), strict=True)
+            )
+            # Written by another process a moment ago, not yet seen by the index: look further.
+            gone = {
+                pid
+                for pid, photo_id, _ in listed
+                if pid not in products
+                or photo_id not in products[pid].photo_ids
+                or (where is not None and not where.matches(products[pid]))
+            }
+            if gone:
+                hidden = hidden | gone
+                continue
+            reached = int(kept[start + len(listed) - 1]) + 1 if listed else 0
+            return _Page(listed, products, len(hits) > start + wanted.k, reached)
+
+
+@dataclass(frozen=True)
+class _Page:
+    hits: list[Hit]
+    products: dict[int, Product]
+    more: bool  # whether there is another page
+    depth: int  # products ranked down to the last hit, collapsed ones among them
+
+
+def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:
+    """Places of the hits that stay: of those that show the same photo, or nearly the same, the first."""
+    if how == "none":
+        return np.arange(len(hits))
+    _, first = np.unique(hits.photo_ids, return_index=True)
+    kept = np.sort(first)
+    if how == "same_photo" or not len(kept):
+        return kept
+    stored = [snapshot.live.vector_of(int(hits.pids[place]), int(hits.photo_ids[place])) for place in kept]
+    nothing = np.zeros(snapshot.bundle.spec.dim, np.float32)  # deleted a moment ago; nobody's duplicate
+    return np.asarray(kept[distinct(np.stack([nothing if vector is None else vector for vector in stored]))])
+
+
+def _fingerprint(source: Source, wanted: Wanted) -> str:
+    """Of all that says which products come in which order."""
+    return fingerprint(
+        {
+            "image": images.content_hash(source.image) if source.image is not None else None,
+            "product_id": source.product_id,
+            "crop": source.crop,
+            "filter": wanted.filter,
+            "weights": wanted.weights,
+            "mix": wanted.mix,
+            "collapse": wanted.collapse,
+            "exclude": sorted(wanted.exclude),
+            "min_score": wanted.min_score,
+        }
+    )

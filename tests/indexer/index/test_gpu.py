@@ -1,0 +1,122 @@
+"""On a GPU: the oracle contract, halves, out of memory, CPU and back, one owner, speed. Skipped where there is none."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.index import gpu
+from indexer.index.base import SearchParams
+from indexer.index.exact import ExactIndex
+from indexer.index.faiss_index import FaissIndex
+from indexer.index.tuning import ann_recall_at_k
+from tests.indexer.index.conftest import brute_force, clustered, queries_near
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(gpu.gpus() == 0, reason="FAISS sees no GPU: the index's GPU form is not proven here"),
+]
+RECIPES = ("Flat", "IVF32,Flat", "IVF32,SQ8", "IVF32,SQfp16", "IVF32,PQ16")
+EVERYWHERE = SearchParams(effort=32, rerank=32)
+
+
+def on_gpu(recipe: str, vectors: np.ndarray) -> FaissIndex:
+    index = FaissIndex.build(recipe, vectors, device="cuda")
+    assert index._gpu is not None, "the log says why it is not on the GPU"
+    return index
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_answers_are_the_oracles(recipe: str) -> None:
+    """Halves on the GPU find what brute force finds; scores are those of the stored vectors, to 1e-6."""
+    vectors = clustered(6000, 64)
+    queries = queries_near(vectors, 64)
+    index = on_gpu(recipe, vectors)
+    found = index.search(queries, 10, params=EVERYWHERE)
+    exact = ExactIndex(vectors).search(queries, 10)
+    assert ann_recall_at_k([hits.scores for hits in found], exact, 10) >= (0.99 if "PQ" in recipe else 0.999)
+    for query, hits in zip(queries, found, strict=True):
+        np.testing.assert_allclose(hits.scores, vectors[hits.rows].astype(np.float64) @ query, atol=1e-6)
+    assert index._gpu is not None
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_built_there_saved_and_served_by_the_cpu(recipe: str, tmp_path: Path) -> None:
+    """The saved form is the CPU's: it opens without a GPU and, put there again, answers alike."""
+    vectors = clustered(6000, 64)
+    queries = queries_near(vectors, 32)
+    path = tmp_path / "index.faiss"
+    file = path if on_gpu(recipe, vectors).save(path) else None
+    exact = ExactIndex(vectors).search(queries, 10)
+    for device in ("cpu", "cuda"):
+        index = FaissIndex.load(recipe, vectors, file, params={}, device=device)
+        assert (index._gpu is not None) == (device == "cuda")
+        found = index.search(queries, 10, params=EVERYWHERE)
+        assert ann_recall_at_k([hits.scores for hits in found], exact, 10) >= 0.99
+
+
+def test_out_of_memory_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index larger than any GPU's memory is not put there; the CPU answers exactly."""
+    vectors = clustered(3000, 64)
+
+    def too_large(*_: object, **__: object) -> object:
+        return gpu.faiss.GpuIndexFlatIP(gpu._resources(), 2**22).reserveMemory(2**40)
+
+    monkeypatch.setattr(gpu, "_flat", too_large)
+    index = FaissIndex.build("Flat", vectors, device="cuda")
+    assert index._gpu is None
+    query = queries_near(vectors, 1)
+    assert index.search(query, 5)[0].rows.tolist() == [row for row, _ in brute_force(vectors, query[0], 5)]
+
+
+def test_one_owner_under_sixteen_threads() -> None:
+    """Searches from sixteen threads give what one gives: a lock makes them take turns."""
+    vectors = clustered(6000, 64)
+    queries = queries_near(vectors, 40)
+    index = on_gpu("IVF32,SQfp16", vectors)
+    alone = [hits.rows.tolist() for hits in index.search(queries, 10, params=EVERYWHERE)]
+    others: list[bool] = []
+
+    def asks() -> None:
+        for _ in range(20):
+            found = index.search(queries, 10, params=EVERYWHERE)
+            others.append([hits.rows.tolist() for hits in found] == alone)
+
+    threads = [threading.Thread(target=asks) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert others == [True] * 320
+    assert index._gpu is not None
+
+
+def test_scratch_is_bounded_and_shared() -> None:
+    """Two indexes share the process's one set of resources."""
+    vectors = clustered(3000, 64)
+    on_gpu("Flat", vectors)
+    first = gpu._resources()
+    on_gpu("IVF32,SQfp16", vectors)
+    assert gpu._resources() is first
+
+
+def test_batches_are_quicker_than_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exact batches on the GPU outrun the CPU; both figures are printed."""
+    vectors = clustered(100_000, 256)
+    queries = queries_near(vectors, 1000)
+    rates = {}
+    for device in ("cpu", "cuda"):
+        index = FaissIndex.build("Flat", vectors, device=device)
+        index.search(queries[:16], 10)
+        started = time.perf_counter()
+        index.search(queries, 10)
+        rates[device] = len(queries) / (time.perf_counter() - started)
+    with capsys.disabled():
+        print(
+            f"\nexact batches at 100,000 x 256: {rates['cuda']:.0f} queries/s on the GPU, {rates['cpu']:.0f} on the CPU"
+        )
+    assert rates["cuda"] > rates["cpu"]

@@ -1,0 +1,94 @@
+"""Memory maps: an opened version copies nothing, answers as before, and gives pages back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from indexer.index import mapped
+from indexer.index.faiss_index import FaissIndex
+from tests.indexer.index.conftest import brute_force, clustered, queries_near
+
+RECIPES = ("Flat", "IVF16,SQ8", "IVF16,Flat", "IVF16,PQ12x4fsr,Refine(SQ8)", "IVF16,PQ12x4fsr", "HNSW16,SQ8")
+
+
+def resident(path: Path, field: str = "Pss_Anon") -> int:
+    """Bytes of this process's own memory, which no map of a file counts in."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(field)
+
+
+def test_scan_in_place_is_brute_force(tmp_path: Path) -> None:
+    """The half-precision scan of a mapped file finds what brute force finds, and holds no copy of it."""
+    vectors = clustered(40_000, 128)
+    np.save(tmp_path / "v.npy", vectors)
+    stored = np.load(tmp_path / "v.npy", mmap_mode="r")
+    before = resident(tmp_path) if Path("/proc/self/smaps_rollup").exists() else None
+    index = FaissIndex.load("Flat", stored, None, params={})
+    hits = index.search(queries_near(vectors, 4), 10)
+    for query, found in zip(queries_near(vectors, 4), hits, strict=True):
+        np.testing.assert_allclose(found.scores, [score for _, score in brute_force(vectors, query, 10)], atol=1e-6)
+    if before is not None:
+        assert resident(tmp_path) - before < vectors.nbytes / 2
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_served_from_its_file(recipe: str, tmp_path: Path) -> None:
+    """What is mapped answers to the last bit as what was built, with and without allowed rows; nothing is logged."""
+    vectors = clustered(3000, 24)
+    index = FaissIndex.build(recipe, vectors)
+    np.save(tmp_path / "v.npy", vectors)
+    wrote = index.save(tmp_path / "index.faiss")
+    with capture_logs() as logs:
+        again = FaissIndex.load(
+            recipe, np.load(tmp_path / "v.npy", mmap_mode="r"), tmp_path / "index.faiss" if wrote else None, params={}
+        )
+    assert logs == []
+    queries = queries_near(vectors, 8)
+    for allowed in (None, np.arange(0, 3000, 2)):
+        for one, other in zip(
+            index.search(queries, 10, allowed=allowed), again.search(queries, 10, allowed=allowed), strict=True
+        ):
+            assert one.rows.tolist() == other.rows.tolist()
+            assert one.scores.tolist() == other.scores.tolist()
+
+
+def test_what_cannot_be_mapped_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where FAISS refuses to map a kind, it is read into memory instead, and the log says so."""
+    vectors = clustered(400, 16)
+    FaissIndex.build("IVF4,SQ8", vectors).save(tmp_path / "index.faiss")
+    real = mapped.faiss.read_index
+
+    def no_maps(path: str, *flags: Any) -> Any:
+        if flags:
+            raise RuntimeError("not supported for this kind")
+        return real(path)
+
+    monkeypatch.setattr(mapped.faiss, "read_index", no_maps)
+    with capture_logs() as logs:
+        assert mapped.read_index(tmp_path / "index.faiss").ntotal == 400
+    assert [entry["reason"] for entry in logs] == ["not supported for this kind"]
+
+
+def test_pages_are_given_back(tmp_path: Path) -> None:
+    """Rows read all over a mapped file do not pile up; they still read right; arrays in memory are left alone."""
+    vectors = np.arange(20_000 * 512, dtype=np.float16).reshape(20_000, 512)  # 20 MB
+    np.save(tmp_path / "v.npy", vectors)
+    stored = np.load(tmp_path / "v.npy", mmap_mode="r")
+    kept = mapped.Residency(stored)
+    released = []
+    kept._map = type("Watched", (), {"madvise": lambda self, advice: released.append(stored._mmap.madvise(advice))})()
+    for start in range(0, 20_000, 10):
+        assert stored[start, 3] == vectors[start, 3]
+        kept.touched(10)
+    # 16 MiB at 64 KiB a row are 256 rows
+    assert len(released) == 20_000 // 260
+    plain = mapped.Residency(np.zeros((20_000, 512), np.float16))
+    plain.touched(10**9)
+    assert plain._map is None

@@ -1,0 +1,33 @@
+"""The command that brings an old home to today's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.console import answer, table
+from tools.options import home_option, json_option
+
+
+@click.command()
+@home_option
+@json_option
+def migrate(home: Path, as_json: bool) -> None:
+    """Bring a home to today's format, and fold the databases' logs in.
+
+    What an older Catalens stored stays readable; what a newer one stored is refused by name.
+    """
+    from indexer.home import Home
+    from indexer.migrate import migrate as job
+
+    answer(job(Home(home)), as_json, _show)
+
+
+def _show(found: dict[str, Any]) -> None:
+    table(("", "found"), [(name, value) for name, value in found.items() if name not in ("migrated", "damaged")])
+    for line in found["damaged"]:
+        click.echo(f"damaged: {line}")
+    for line in found["migrated"] or ["nothing to migrate"]:
+        click.echo(line)
