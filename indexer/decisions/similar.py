@@ -25,11 +25,10 @@ def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict
             raise BadRequest(f"weights: {name} must be a finite number, not {weight!r}")
         if weight < 0:
             raise BadRequest(f"weights: {name} must not be negative, it is {weight:g}")
-    total = math.fsum(weights.values())
-    if not total > 0 or not math.isfinite(total):
-        raise BadRequest(
-            "weights: at least one block must weigh more than zero" if total == 0 else "weights: too large"
-        )
+    total = float(sum(weights.values()))
+    if total == 0 or math.isinf(total):
+        reason = "at least one block must weigh more than zero" if total == 0 else "their sum is too large"
+        raise BadRequest(f"weights: {reason}")
     return {name: float(weights.get(name, 0.0)) / total for name in names}
 
 
@@ -47,9 +46,8 @@ def reweigh(
     for block in blocks:
         if block.weight <= 0 and wanted[block.name] > 0:
             raise BadRequest(f"weights: block {block.name} weighs nothing in this embedding and cannot be asked for")
-    stored = [block for block in blocks if block.weight > 0]
-    if len(stored) < len(blocks):  # their columns hold zeros, which any scale leaves as they are
-        blocks = [Block(block.name, block.dim, block.weight or 1.0) for block in blocks]
-    queries = view_queries(np.asarray(vectors, dtype=np.float32), blocks, wanted).astype(np.float32)
+    # Columns of a block without weight hold zeros, which any scale leaves as they are.
+    scaled = [Block(block.name, block.dim, block.weight or 1.0) for block in blocks]
+    queries = view_queries(np.asarray(vectors, dtype=np.float32), scaled, wanted)
     lengths = np.linalg.norm(queries, axis=1)
     return queries / lengths[:, None], lengths

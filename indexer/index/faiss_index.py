@@ -59,12 +59,12 @@ class FaissIndex(VectorIndex):
         self.recipe = recipe
         self.dim = int(stored.shape[1])
         self.params = params
-        self._part = part
-        self._stored = stored
+        self._stored = stored if stored.flags.c_contiguous else np.ascontiguousarray(stored)
+        self._half = half_scan(self._stored)
+        self._part = self._half if part is None else part
         self._refined = "Refine" in recipe
-        self._half = part if self.kind == "flat" else half_scan(np.ascontiguousarray(stored))
-        self._residency = Residency(stored)
-        self._gpu = gpu.clone(part, stored, recipe=recipe, device=device) if len(stored) else None
+        self._residency = Residency(self._stored)
+        self._gpu = gpu.clone(self._part, self._stored, recipe=recipe, device=device) if len(stored) else None
 
     @classmethod
     def build(
@@ -79,7 +79,7 @@ class FaissIndex(VectorIndex):
         kind = _kind(recipe)
         stored = np.ascontiguousarray(vectors, dtype=np.float16)
         if kind == "flat":
-            return cls(recipe, half_scan(stored), stored, {}, device)
+            return cls(recipe, None, stored, {}, device)
         part = _factory(dim, recipe)
         lists = _lists(part)
         sample = len(stored)
@@ -103,7 +103,7 @@ class FaissIndex(VectorIndex):
         The files were checksummed by the caller: FAISS loads damaged ones without complaint.
         """
         if _kind(recipe) == "flat":
-            return cls(recipe, half_scan(np.ascontiguousarray(stored)), stored, params, device)
+            return cls(recipe, None, stored, params, device)
         if path is None:
             raise ValueError(f"recipe {recipe} has no index file")
         part = read_index(path)

@@ -69,7 +69,8 @@ def test_peers_find_the_nearest(name: str) -> None:
 
 
 ENGINES = [
-    {"name": "catalens", "recall": 0.991, "batch_qps": 900.0, "p50_ms": 1.0, "p99_ms": 4.0, "build_s": 5.0, "pss_share": 0.4},
+    {"name": "catalens", "recall": 0.991, "batch_qps": 900.0, "p50_ms": 1.0, "p99_ms": 4.0, "build_s": 5.0,
+     "pss_share": 0.4},
     {"name": "faiss HNSW32", "batch_qps": 300.0, "build_s": 10.0},
     {"name": "hnswlib", "batch_qps": 100.0, "build_s": 20.0, "p50_ms": 2.0},
     {"name": "usearch", "p50_ms": 0.5},

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tools.doctor import installed, usable_cores
 
 ROOT = Path(__file__).parents[2]
 ROWS, QUERIES, TRUTH = "rows.npy", "queries.npy", "truth.npy"
@@ -63,11 +64,11 @@ class Hnswlib(Engine):
 
         self._index: Any = hnswlib.Index("ip", rows.shape[1])
         self._index.init_index(len(rows), M=16, ef_construction=200, random_seed=0)
-        self._index.add_items(rows, num_threads=_cores())
+        self._index.add_items(rows, num_threads=usable_cores())
 
     def search(self, queries: np.ndarray, threads: int) -> np.ndarray:
         self._index.set_ef(max(self.effort, K))
-        return self._index.knn_query(queries, K, num_threads=threads or _cores())[0].astype(np.int64)
+        return self._index.knn_query(queries, K, num_threads=threads or usable_cores())[0].astype(np.int64)
 
 
 class Usearch(Engine):
@@ -77,11 +78,11 @@ class Usearch(Engine):
         from usearch.index import Index
 
         self._index: Any = Index(ndim=rows.shape[1], metric="ip", dtype="f16", connectivity=16, expansion_add=128)
-        self._index.add(np.arange(len(rows)), rows, threads=_cores())
+        self._index.add(np.arange(len(rows)), rows, threads=usable_cores())
 
     def search(self, queries: np.ndarray, threads: int) -> np.ndarray:
         self._index.expansion_search = self.effort
-        found = self._index.search(queries, K, threads=threads or _cores())
+        found = self._index.search(queries, K, threads=threads or usable_cores())
         return np.asarray(found.keys).reshape(len(queries), -1).astype(np.int64)
 
 
@@ -152,8 +153,9 @@ PEERS: dict[str, Callable[[], Engine]] = {
 }
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _version(package: str) -> str:
+    names = ("faiss-gpu", "faiss-cpu") if package == "faiss" else (package,)
+    return next((found for name in names if (found := installed(name))), "")
 
 
 def pss() -> int:
@@ -232,10 +234,7 @@ class _Served:
         started = time.perf_counter()
         self._engine.build(rows)
         seconds = time.perf_counter() - started
-        version = (
-            "" if ours else metadata.version("faiss-gpu" if self._engine.package == "faiss" else self._engine.package)
-        )
-        return {"seconds": seconds, "version": version, "parameters": self._engine.parameters}
+        return {"seconds": seconds, "version": _version(self._engine.package), "parameters": self._engine.parameters}
 
     def tune(self, wanted: float) -> dict[str, Any]:
         """The least effort with the wanted recall on a quarter of the queries: doubled, then halved in between."""

@@ -2,8 +2,8 @@
 
 Every engine runs in a process of its own, and all are asked in turn, round by round. Knobs of the environment:
 ``CATALENS_BENCH_N`` entries (100,000), ``CATALENS_BENCH_DIM`` (512), ``CATALENS_BENCH_ROUNDS`` (5), and
-``CATALENS_BENCH_PEERS`` names separated by commas (all). ``--only curves`` draws recall against speed for every recipe to
-``CATALENS_BENCH_PICTURE`` (a file in the work folder).
+``CATALENS_BENCH_PEERS`` names separated by commas (all). ``--only curves`` draws recall against speed for every
+recipe to ``CATALENS_BENCH_PICTURE`` (a file in the work folder).
 """
 
 from __future__ import annotations

@@ -59,6 +59,19 @@ def test_every_recipe_is_served_from_its_file(recipe: str, tmp_path: Path) -> No
             assert one.scores.tolist() == other.scores.tolist()
 
 
+def test_vectors_that_are_not_contiguous_stay_right() -> None:
+    """The scan reads memory in place: a view with gaps is copied first, and the copy outlives its maker."""
+    wide = clustered(2000, 48)
+    vectors = np.concatenate([wide, wide], axis=1)[:, :48]
+    assert not vectors.flags.c_contiguous
+    index = FaissIndex.load("Flat", vectors, None, params={})
+    rubbish = [np.full((2000, 48), 7, np.float16) for _ in range(20)]  # would overwrite what was freed
+    query = queries_near(wide, 1)
+    found = index.search(query, 5)[0]
+    assert found.rows.tolist() == [row for row, _ in brute_force(wide, query[0], 5)]
+    del rubbish
+
+
 def test_what_cannot_be_mapped_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where FAISS refuses to map a kind, it is read into memory instead, and the log says so."""
     vectors = clustered(400, 16)

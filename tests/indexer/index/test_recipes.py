@@ -51,7 +51,7 @@ def test_four_bit_lists_keep_less_than_half_of_float32() -> None:
 
 
 def test_a_gpu_gets_recipes_that_it_can_hold() -> None:
-    """Exact up to a million, lists beyond; product codes of a count that FAISS's GPU kernels know, aligned to blocks."""
+    """Exact up to a million, lists beyond; product codes of a count that its kernels know, aligned to blocks."""
     assert candidates(100_000, 512, device="cuda") == ["Flat"]
     assert candidates(4_000_000, 512, device="cuda") == ["IVF8000,SQfp16", "IVF8000,PQ64", "Flat"]
     assert candidates(4_000_000, 512, device="cuda", memory=2**30 + 2**28) == ["IVF8000,PQ64"]
