@@ -33,6 +33,7 @@ class SearchParams:
 
     effort: int | None = None  # ``nprobe`` of an IVF index, ``efSearch`` of an HNSW one; exact indexes ignore it
     rerank: int | None = None  # candidates per asked hit that are scored again on the stored vectors
+    widen: bool = False  # the queries weigh the blocks otherwise than the vectors do (``decisions.similar.reweigh``)
 
 
 def to_float32(vectors: np.ndarray) -> np.ndarray:

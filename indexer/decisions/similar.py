@@ -1,0 +1,55 @@
+"""Queries that weigh the blocks of the embedding as somebody asks: "like this, but blue" is another query vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from indexer.decisions.tagging import view_queries
+from indexer.errors import BadRequest
+from indexer.model.spec import Block
+
+
+def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict[str, float]:
+    """The weights of all ``blocks``, summing to 1; a block that is not named weighs nothing.
+
+    Raises ``BadRequest`` that names the weight: an unknown block, negative, not a finite number, all of them zero.
+    """
+    names = [block.name for block in blocks]
+    for name, weight in weights.items():
+        if name not in names:
+            raise BadRequest(f"weights: the embedding has no block {name!r}; it has: {', '.join(names)}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise BadRequest(f"weights: {name} must be a finite number, not {weight!r}")
+        if weight < 0:
+            raise BadRequest(f"weights: {name} must not be negative, it is {weight:g}")
+    total = math.fsum(weights.values())
+    if not total > 0 or not math.isfinite(total):
+        raise BadRequest(
+            "weights: at least one block must weigh more than zero" if total == 0 else "weights: too large"
+        )
+    return {name: float(weights.get(name, 0.0)) / total for name in names}
+
+
+def reweigh(
+    vectors: np.ndarray, blocks: Sequence[Block], weights: Mapping[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings [N, D] -> (unit queries float32 [N, D], lengths float32 [N]) that weigh ``blocks`` by ``weights``.
+
+    With e = [sqrt(w_j) u_j] the query is [q_j u_j / sqrt(w_j)], so no index is built anew: its product with an
+    embedding is the mean of the blocks' cosines, weighted by q. An index takes unit queries; its score times the length
+    is that mean. Search with ``SearchParams(widen=True)``: such queries lie off the data. Raises ``BadRequest``
+    (``check_weights``; also for a block that weighs nothing in the embedding itself, so that nothing of it is stored).
+    """
+    wanted = check_weights(blocks, weights)
+    for block in blocks:
+        if block.weight <= 0 and wanted[block.name] > 0:
+            raise BadRequest(f"weights: block {block.name} weighs nothing in this embedding and cannot be asked for")
+    stored = [block for block in blocks if block.weight > 0]
+    if len(stored) < len(blocks):  # their columns hold zeros, which any scale leaves as they are
+        blocks = [Block(block.name, block.dim, block.weight or 1.0) for block in blocks]
+    queries = view_queries(np.asarray(vectors, dtype=np.float32), blocks, wanted).astype(np.float32)
+    lengths = np.linalg.norm(queries, axis=1)
+    return queries / lengths[:, None], lengths
