@@ -263,8 +263,11 @@ def _weights(work: Path) -> Row:
     recall, p50, samples = {}, {}, {}
     for way, draw in ways.items():
         sought = [question({"image": query[None]}, BLOCKS, weights=draw()).queries for query in queries]
-        params = SearchParams(widen=way != "default")
-        done = _timed(np.concatenate(sought), lambda _, query, p=params: live.search(query, K, params=p)[0])
+
+        def ask(_: int, query: np.ndarray, params: SearchParams = SearchParams(widen=way != "default")) -> Any:
+            return live.search(query, K, params=params)[0]
+
+        done = _timed(np.concatenate(sought), ask)
         truth = exact.search(np.concatenate(sought), K)
         scores = [
             rescore(query[0], exact.vectors(hits.photo_ids)) for query, hits in zip(sought, done["hits"], strict=True)
