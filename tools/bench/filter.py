@@ -263,8 +263,9 @@ def _weights(work: Path) -> Row:
     recall, p50, samples = {}, {}, {}
     for way, draw in ways.items():
         sought = [question({"image": query[None]}, BLOCKS, weights=draw()).queries for query in queries]
+        wide = SearchParams(widen=way != "default")
 
-        def ask(_: int, query: np.ndarray, params: SearchParams = SearchParams(widen=way != "default")) -> Any:
+        def ask(_: int, query: np.ndarray, params: SearchParams = wide) -> Any:
             return live.search(query, K, params=params)[0]
 
         done = _timed(np.concatenate(sought), ask)
