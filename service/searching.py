@@ -14,6 +14,7 @@ from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.decisions.fusion import Question, distinct, question
 from indexer.errors import BadRequest, CursorGone
+from indexer.index.base import SearchParams
 from indexer.index.live import ProductHits
 from service import answers
 from service.answers import Clock
@@ -79,7 +80,7 @@ class Searching:
             for pid, photo_id, score in page.hits:
                 product = page.products[pid]
                 photo = product.photos[product.photo_ids.index(photo_id)]
-                alone = len(inputs) == 1 and not sought.view
+                alone = len(inputs) == 1 and sought.weights is None
                 vector = None if alone else snapshot.live.vector_of(pid, photo_id)
                 signals = {name: score for name in inputs} if vector is None else sought.signals(vector)
                 results.append(answers.result(product, photo, score, signals))
@@ -90,12 +91,15 @@ class Searching:
         return self._answer(snapshot, clock, results=results, next_cursor=after)
 
     def nearest(
-        self, snapshot: Snapshot, vectors: np.ndarray, k: int, hidden: set[int], min_score: float | None
+        self, snapshot: Snapshot, vectors: np.ndarray, k: int, hidden: set[int], *, view: Mapping[str, float]
     ) -> tuple[list[Hit], dict[int, Product]]:
-        """The best ``k`` products over all query vectors (float [n, D], unit), and their rows."""
+        """The best ``k`` products over all query vectors (float [n, D], unit), and their rows.
+
+        ``view``: the weights of the blocks that are in the vectors already; empty for the model's own.
+        """
         ones = np.ones(len(vectors), np.float32)
-        plain = Question(vectors, ones, {}, {}, {}, snapshot.bundle.spec.blocks)
-        page = self._page(snapshot, plain, Wanted(k=k, min_score=min_score), hidden, None, None)
+        plain = Question(vectors, ones, {}, {}, view or None, snapshot.bundle.spec.blocks)
+        page = self._page(snapshot, plain, Wanted(k=k), hidden, None, None)
         return page.hits, page.products
 
     def _cursor(self, snapshot: Snapshot, text: str | None, asked: str) -> Cursor | None:
@@ -107,7 +111,7 @@ class Searching:
         if cursor.version != snapshot.index_version:
             raise CursorGone(
                 f"cursor is of index version {cursor.version}, {snapshot.index_version} serves now: "
-                "begin again with the first page"
+                "name it as `version` if it is still kept, or begin again with the first page"
             )
         return cursor
 
@@ -123,10 +127,11 @@ class Searching:
         """One page; always min(k, what is left after it, counted after collapse) hits."""
         # One more than asked for tells whether there is another page.
         depth = wanted.k + 1 + (cursor.depth if cursor else 0)
+        params = None if sought.weights is None else SearchParams(widen=True)
         while True:
             (found,) = snapshot.live.search(
                 sought.queries, depth, exclude=hidden, min_score=wanted.min_score,
-                where=where, together=True, scale=sought.lengths,
+                params=params, where=where, together=True, scale=sought.lengths,
             )  # fmt: skip
             kept = _collapsed(snapshot, found, wanted.collapse)
             hits = replace(found, pids=found.pids[kept], photo_ids=found.photo_ids[kept], scores=found.scores[kept])

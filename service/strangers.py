@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from indexer.decisions.unknown import is_unknown, rule_logits
+from indexer.index.base import SearchParams
 from indexer.model.decision import Category
 from service.serving import Snapshot
 
@@ -29,7 +30,8 @@ def is_stranger(
     nearest = np.zeros(len(vectors))
     if rule["mix"][2] and snapshot.live.product_count:
         # A query of one block alone: its cosine to a stored vector is the block's own cosine times the block's length.
-        hits = snapshot.live.search(asked / length[:, None], rule["k"], exclude=own)
+        params = SearchParams(widen=True)
+        hits = snapshot.live.search(asked / length[:, None], rule["k"], exclude=own, params=params)
         nearest = np.array([float(found.scores.mean()) if len(found) else 0.0 for found in hits]) / length
     read = rule_logits(vectors, logits, rule)
     return all(is_unknown(row, float(near), rule) for row, near in zip(read, nearest, strict=True))

@@ -73,7 +73,7 @@ class Tagging:
         lengths = np.linalg.norm(queries, axis=1, keepdims=True)  # one length: blocks are unit vectors
         wanted = int(_ROOM * part.k)
         while True:
-            hits, products = self._find(snapshot, queries / lengths, wanted, own, None)
+            hits, products = self._find(snapshot, queries / lengths, wanted, own, view=part.view)
             tagged = [hit for hit in hits if voting_tags(products[hit[0]])]
             kept = [(hit, vector) for hit in tagged if (vector := snapshot.live.vector_of(hit[0], hit[1])) is not None]
             matched = np.array([vector for _, vector in kept]).reshape(len(kept), vectors.shape[1])

@@ -8,31 +8,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.decisions.tagging import COPY, electorate, view_queries
+from indexer.decisions.similar import reweigh
+from indexer.decisions.tagging import COPY, electorate
 from indexer.errors import BadRequest
 from indexer.model.spec import Block
-from indexer.model.tag_rule import View
 
-_HEAVIEST = 1_000_000
 _PORTION = 256  # results compared with those before them at a time
 
 
-def checked_weights(weights: Mapping[str, float], known: Sequence[str], what: str, *, where: str) -> dict[str, float]:
-    """``weights`` by name, scaled to sum 1; a name that is left out has none.
+def check_mix(mix: Mapping[str, float], inputs: Sequence[str]) -> dict[str, float]:
+    """How much each of ``inputs`` counts, summing to 1; one that is not named does not count.
 
-    Raises ``BadRequest`` for a name that is not ``known``, a value that is negative or no number, or nothing but zeros.
+    Raises ``BadRequest`` for an input that the question does not have, a share that is negative or no number, or
+    nothing but zeros.
     """
-    if not isinstance(weights, Mapping):
-        raise BadRequest(f"{where} must be an object of {what} and numbers")
-    for name, value in weights.items():
-        if name not in known:
-            raise BadRequest(f"{where}: there is no {what} {name!r} here, but {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _HEAVIEST:
-            raise BadRequest(f"{where}.{name} must be a number from 0 to {_HEAVIEST}, not {value!r}")
-    total = math.fsum(weights.values())
-    if not total:
-        raise BadRequest(f"{where}: no weight is above 0")
-    return {name: value / total for name, value in weights.items()}
+    for name, share in mix.items():
+        if name not in inputs:
+            raise BadRequest(f"mix: the question has no input {name!r}; it has: {', '.join(inputs)}")
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < math.inf:
+            raise BadRequest(f"mix: {name} must be a finite number from 0, not {share!r}")
+    total = sum(mix.values())
+    if not 0 < total < math.inf:
+        raise BadRequest("mix: at least one input must count more than zero" if not total else "mix: too large")
+    return {name: mix.get(name, 0.0) / total for name in inputs}
 
 
 @dataclass(frozen=True)
@@ -40,28 +38,34 @@ class Question:
     """What is looked for. The score of a stored embedding e is the best of ``lengths[j] * (queries[j] . e)``.
 
     That is the mean, weighted by ``mix``, of the inputs' cosines with e, which are themselves the means, weighted by
-    ``view``, of the blocks' cosines; so it lies in [-1, 1].
+    ``weights``, of the blocks' cosines; so it lies in [-1, 1].
     """
 
     queries: np.ndarray  # float32 [n, D], unit
     lengths: np.ndarray  # float32 [n]
     inputs: Mapping[str, np.ndarray]  # name -> float32 [n, D] as given
     mix: Mapping[str, float]  # sums to 1
-    view: View  # sums to 1; empty: the blocks as the model weighs them
+    weights: Mapping[str, float] | None  # by block; None: as the model weighs them
     blocks: Sequence[Block]
 
     def signals(self, vector: np.ndarray) -> dict[str, float]:
-        """What the score of an embedding [D] is the weighted mean of: by input, and with a view also by block."""
+        """What the score of an embedding [D] is the weighted mean of: by input, and with weights also by block."""
         best = int(np.argmax(self.lengths * (self.queries @ vector)))
-        found = {
-            name: float(view_queries(given[best : best + 1], self.blocks, self.view)[0] @ vector)
-            for name, given in self.inputs.items()
-        }
-        if self.view:
-            mixed = np.sum([self.mix.get(name, 0.0) * given[best] for name, given in self.inputs.items()], axis=0)
-            for block in self.blocks:
-                found[block.name] = float(view_queries(mixed[None], self.blocks, {block.name: 1.0})[0] @ vector)
+        here = {name: given[best : best + 1] for name, given in self.inputs.items()}
+        found = {name: _product(given, self.blocks, self.weights, vector) for name, given in here.items()}
+        if self.weights is not None:
+            mixed = np.sum([self.mix[name] * given for name, given in here.items()], axis=0)
+            stored = [block.name for block in self.blocks if block.weight > 0]
+            found |= {name: _product(mixed, self.blocks, {name: 1.0}, vector) for name in stored}
         return {name: min(max(value, -1.0), 1.0) for name, value in found.items()}
+
+
+def _product(
+    given: np.ndarray, blocks: Sequence[Block], weights: Mapping[str, float] | None, vector: np.ndarray
+) -> float:
+    """The (re-weighted) cosine of one embedding [1, D] with another [D]."""
+    queries, lengths = (given, np.ones(1)) if weights is None else reweigh(given, blocks, weights)
+    return float(lengths[0] * (queries[0] @ vector))
 
 
 def question(
@@ -74,23 +78,26 @@ def question(
     """One question about ``inputs``: name -> embeddings [n, D], several where an input is a product with n photos.
 
     Of several photos the best one counts. ``mix``: how much each input counts (equally); ``weights``: how much each
-    block of the embedding does (as the model says). Raises ``BadRequest`` naming a weight that is unknown, negative or
-    not finite, and for inputs that cancel each other out.
+    block of the embedding does (as the model says). Raises ``BadRequest`` as ``check_mix`` and ``reweigh`` do, and for
+    inputs that cancel each other out.
     """
-    shares = checked_weights(mix, list(inputs), "input", where="mix") if mix is not None else {}
-    shares = shares or {name: 1 / len(inputs) for name in inputs}
-    view = checked_weights(weights, [b.name for b in blocks], "block", where="weights") if weights is not None else {}
-    count = math.prod(len(given) for given in inputs.values())
-    places = np.unravel_index(np.arange(count), [len(given) for given in inputs.values()])
+    names = list(inputs)
+    shares = check_mix(dict.fromkeys(names, 1.0) if mix is None else mix, names)
+    counts = [len(given) for given in inputs.values()]
+    places = np.unravel_index(np.arange(math.prod(counts)), counts)
     spread = {
         name: np.asarray(given, np.float32)[place] for (name, given), place in zip(inputs.items(), places, strict=True)
     }
-    mixed = np.sum([shares.get(name, 0.0) * given for name, given in spread.items()], axis=0)
-    asked = view_queries(mixed, blocks, view)
-    lengths = np.linalg.norm(asked, axis=1)
-    if float(lengths.min()) < 1e-6:
+    mixed = np.sum([shares[name] * given for name, given in spread.items()], axis=0).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if weights is None:
+            lengths = np.linalg.norm(mixed, axis=1)
+            queries = mixed / lengths[:, None]
+        else:
+            queries, lengths = reweigh(mixed, blocks, weights)
+    if not float(lengths.min()) > 1e-6:
         raise BadRequest("the image and the product point in opposite directions: ask for one of them")
-    return Question((asked / lengths[:, None]).astype(np.float32), lengths, spread, shares, view, blocks)
+    return Question(queries, lengths, spread, shares, weights, blocks)
 
 
 def distinct(vectors: np.ndarray, threshold: float = COPY) -> np.ndarray:

@@ -36,7 +36,7 @@ def world() -> dict[str, Any]:
 
 
 def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
-    def search(queries: np.ndarray, k: int, *, exclude: Any = ()) -> list[Any]:
+    def search(queries: np.ndarray, k: int, *, exclude: Any = (), params: object = None) -> list[Any]:
         scores = -np.sort(-(queries @ world["train"].T), axis=1)[:, :k]
         return [Hits(row) for row in scores]
 

@@ -54,7 +54,7 @@ def test_bad_questions_say_why(template: Path, capsys: pytest.CaptureFixture[str
     assert "not a JSON object" in refused(capsys, *question, "--weights", "[1]", code=2)
     size = '{"must": [{"field": "size", "eq": 1}]}'
     assert "catalens: filter.must[0]: no field 'size'" in refused(capsys, *question, "--filter", size)
-    assert "there is no block 'z'" in refused(capsys, *question, "--weights", '{"z": 1}')
+    assert "has no block 'z'" in refused(capsys, *question, "--weights", '{"z": 1}')
     assert "cursor is not one" in refused(capsys, *question, "--cursor", "x")
 
 

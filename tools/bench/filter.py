@@ -15,7 +15,7 @@ from indexer import native
 from indexer.catalog.filters import Facts, Filter, parse_filter
 from indexer.decisions.fusion import question
 from indexer.home import Home
-from indexer.index.base import Hits, rescore
+from indexer.index.base import Hits, SearchParams, rescore
 from indexer.index.columns import Columns
 from indexer.index.exact import ExactIndex
 from indexer.index.live import LiveIndex
@@ -263,7 +263,12 @@ def _weights(work: Path) -> Row:
     recall, p50, samples = {}, {}, {}
     for way, draw in ways.items():
         sought = [question({"image": query[None]}, BLOCKS, weights=draw()).queries for query in queries]
-        done = _timed(np.concatenate(sought), lambda _, query: live.search(query, K)[0])
+        wide = SearchParams(widen=way != "default")
+
+        def ask(_: int, query: np.ndarray, params: SearchParams = wide) -> Any:
+            return live.search(query, K, params=params)[0]
+
+        done = _timed(np.concatenate(sought), ask)
         truth = exact.search(np.concatenate(sought), K)
         scores = [
             rescore(query[0], exact.vectors(hits.photo_ids)) for query, hits in zip(sought, done["hits"], strict=True)

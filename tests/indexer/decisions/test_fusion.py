@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.decisions.fusion import checked_weights, distinct, question
+from indexer.decisions.fusion import distinct, question
 from indexer.errors import BadRequest
 from indexer.model.spec import Block
 
@@ -88,23 +88,22 @@ def test_an_equal_product_scores_one_under_any_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "words"),
+    ("mix", "words"),
     [
-        ({"a": -1}, "weights.a must be a number from 0"),
-        ({"a": float("nan")}, "weights.a must be"),
-        ({"a": float("inf")}, "weights.a must be"),
-        ({"a": True}, "weights.a must be"),
-        ({"a": "1"}, "weights.a must be"),
-        ({"a": 10**400}, "weights.a must be"),
-        ({"a": 0, "c": 0.0}, "weights: no weight is above 0"),
-        ({}, "weights: no weight is above 0"),
-        ({"b": 1}, "weights: there is no block 'b' here, but a, c, g"),
-        ([1], "weights must be an object"),
+        ({"image": -1}, "mix: image must be a finite number from 0, not -1"),
+        ({"image": float("nan")}, "mix: image must be"),
+        ({"image": float("inf")}, "mix: image must be"),
+        ({"image": True}, "mix: image must be"),
+        ({"image": "1"}, "mix: image must be"),
+        ({"image": 0, "product_id": 0.0}, "mix: at least one input must count more than zero"),
+        ({}, "mix: at least one input must count more than zero"),
+        ({"text": 1}, "mix: the question has no input 'text'; it has: image, product_id"),
+        ({"image": 1e308, "product_id": 1e308}, "mix: too large"),
     ],
 )
-def test_bad_weights_are_named(weights: Any, words: str) -> None:
+def test_a_bad_mix_is_named(mix: Any, words: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        checked_weights(weights, ["a", "c", "g"], "block", where="weights")
+        question({"image": IMAGE, "product_id": PRODUCT}, BLOCKS, mix=mix)
     assert words in str(refused.value)
 
 
