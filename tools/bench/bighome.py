@@ -46,7 +46,7 @@ def big_home(folder: Path, products: int, *, dim: int = 256, seed: int = 0, tags
     bundle = projected(home, dim, seed)
     with open_catalog(home) as catalog, closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store:
         _fill(catalog, store, products, dim, seed, tags)
-    build_index(home, bundle=bundle, activate=True)
+    build_index(home, bundle=bundle, reshots=False, activate=True)
     write_json(ready, numbers)
     return home
 
