@@ -95,16 +95,6 @@ class Column:
             return np.zeros(0, dtype=np.int64)
         return np.add.reduceat(mask[self.places], self.starts[:-1], dtype=np.int64)
 
-    def kept(self, mask: np.ndarray, moved: np.ndarray) -> Column:
-        """The column of the masked products alone, which are numbered anew by ``moved`` (int32 [P])."""
-        held = mask[self.places]
-        places = moved[self.places[held]]
-        if self.numbers is not None:
-            return Column(self.field, self.kind, places, numbers=self.numbers[held])
-        counts = self.counts(mask)
-        used = np.flatnonzero(counts)
-        return Column(self.field, self.kind, places, self.keys.take(used), _starts(counts[used]))
-
 
 class Columns:
     """The columns of the products of one version, whose numbers are ``pids`` (int64 [P], ascending)."""
@@ -247,11 +237,6 @@ class Columns:
             for _, column in sorted(self._columns.items(), key=lambda entry: entry[1].field)
             if column.kind not in ("category", "tags")
         )
-
-    def keep(self, mask: np.ndarray) -> Columns:
-        """The columns without the products outside ``mask`` (bool [P]), and without values that none else has."""
-        moved = (np.cumsum(mask) - 1).astype(np.int32)
-        return Columns(self.pids[mask], {name: column.kept(mask, moved) for name, column in self._columns.items()})
 
 
 def facet_elements(product: Facts, column: Column) -> tuple[Element, ...]:

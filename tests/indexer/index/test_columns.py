@@ -126,18 +126,6 @@ def test_the_file_answers_as_memory_does(tmp_path: Path) -> None:
     ]
 
 
-def test_products_that_left_keep_no_value_in_the_columns(tmp_path: Path) -> None:
-    """``keep`` numbers the rest anew and drops texts that only the dropped products had: nothing of them is written."""
-    kept = Columns.build(SHOP, PIDS, TYPES).keep(np.array([True, False, True]))
-    kept.write(tmp_path / "columns.arrow")
-    data = (tmp_path / "columns.arrow").read_bytes()
-    assert b"red" in data
-    assert b"blue" not in data
-    opened = Columns.open(tmp_path / "columns.arrow", PIDS[[0, 2]])
-    for condition, expected in QUESTIONS:
-        assert selected(opened, condition) == [pid for pid in expected if pid != 5]
-
-
 def test_an_empty_shop_has_columns_too(tmp_path: Path) -> None:
     """No products, no attributes: nothing matches, and the file can be opened."""
     nobody = np.empty(0, dtype=np.int64)
