@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from indexer.errors import Busy, CatalensError
 from indexer.files import remove_folder, write_json
@@ -48,14 +49,9 @@ def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
     active = home.active()
     if active is None or active.index_version != index_version:
         raise Busy(f"index version {index_version} is not active, so it is not folded")
-    recall = versions.manifest(index_version).recall.get("asked")
-    report = build_index(
-        home,
-        bundle=by_version(home, active.model_version),
-        device=device,
-        reshots=False,
-        **({} if recall is None else {"recall": float(recall)}),
-    )
+    asked = versions.manifest(index_version).recall.get("asked")
+    options: dict[str, Any] = {} if asked is None else {"recall": float(asked)}
+    report = build_index(home, bundle=by_version(home, active.model_version), device=device, reshots=False, **options)
     if report.version is None:
         raise RuntimeError("a build that was no dry run made no version")
     try:

@@ -113,7 +113,7 @@ def install(app: OpenAPI, engine: Engine, version: str) -> None:
 
     @app.get(
         "/metrics",
-        tags=[{"name": "health"}],  # type: ignore[list-item]
+        tags=[{"name": "health"}],
         operation_id="metrics",
         security=SECURITY,
         responses={200: {"content": text}, **failures()},
