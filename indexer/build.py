@@ -183,6 +183,12 @@ def build_index(
         sequence, rows = catalog.entries()
         wanted = np.unique(rows[:, 1])
         missing = store.missing(wanted)
+        least = base + 2 * dim * len(rows)
+        if memory is not None and memory < least:
+            raise BadRequest(
+                f"a budget of {memory:,} bytes is too small: the process holds {base:,} and the vectors of "
+                f"{len(rows):,} photos take {2 * dim * len(rows):,}; give at least {least:,}"
+            )
         rates, planned = Rates.of(home), choose_recipe(len(rows), dim, device=device, memory=memory)
 
         def estimated() -> Estimate:
@@ -210,12 +216,6 @@ def build_index(
                 try_build(rates, recipe=planned, entries=len(rows), dim=dim, recall=recall)
             base = peak.bytes()
             first = replace(estimated(), basis="trial")
-        least = base + 2 * dim * len(rows)
-        if memory is not None and memory < least:
-            raise BadRequest(
-                f"a budget of {memory:,} bytes is too small: the process holds {base:,} and the vectors of "
-                f"{len(rows):,} photos take {2 * dim * len(rows):,}; give at least {least:,}"
-            )
         if dry_run:
             return report(
                 None, rows, activated=False, embedded=0, to_embed=len(missing), skipped=[], recipe=planned,
