@@ -28,7 +28,7 @@ _FEW_SPARE = 6  # and a fifth of k where the search is approximate: 8-bit codes 
 _SMALL = 1024  # an allowed set of this size is gathered and scanned: quicker than any selector, and exact
 _BATCH = 8  # from so many queries on, more threads pay; one query is slower on two threads (measured: 6.0 to 1.9 ms)
 _RESCORED = 2_000_000  # values gathered at a time when candidates are scored again
-# What looking at one entry costs, in scans of one stored half (measured at 100,000 x 512 on one thread).
+# What looking at one entry costs, in scans of one stored half: estimates, one thread at 100,000 x 512 in mind.
 _SKIPPED, _FAST, _CODE, _HOP = 0.02, 0.12, 0.6, 4.0
 _UNEVEN = 4  # times the effort that would do if matches lay evenly, and the candidates: far rows are told apart worse
 _SURE = 3.0  # an exact scan may cost so much more than a search by selector: it is sure
