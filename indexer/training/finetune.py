@@ -110,8 +110,8 @@ def finetune(
     with tempfile.TemporaryDirectory() as folder, kept_memory():
         if progress:
             progress("photos", 0, len(pool) + len(checks))
-        shown = decode_squares([rows[place] for place in checks], preprocess, Path(folder) / "shown.npy")
-        taught = [rows[place] for place in pool]
+        shown = decode_squares([rows[place] for place in checks.tolist()], preprocess, Path(folder) / "shown.npy")
+        taught = [rows[place] for place in pool.tolist()]
         squares = decode_squares(taught, training_square(preprocess), Path(folder) / "squares.npy")
         for epoch in range(first, epochs):
             if team.agree(best is not None and epoch - best[1] > PATIENCE):
