@@ -114,8 +114,9 @@ def train(
     fitted = _fit(spec, material, first, seed, progress)
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if recipe == "finetune":
-        spec = replace(spec, preprocess=whole_square(spec.preprocess))
-        fitted = replace(fitted, spec=spec)
+        if material.targets:  # labels bend the network to the other scale; block g alone stays as it was fitted
+            spec = replace(spec, preprocess=whole_square(spec.preprocess))
+            fitted = replace(fitted, spec=spec)
         network = assembled(fitted, network.backbone)
         if not resume:
             checkpoint.unlink(missing_ok=True)
