@@ -18,8 +18,8 @@ from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
-from service import metrics, problems, schemas, security
-from service.api import batch, classes, images, indexes, products, questions
+from service import metrics, problems, replies, schemas, security
+from service.api import batch, classes, images, indexes, many, products, questions
 from service.api.common import PROBLEM
 from service.engine import Engine
 from service.problems import Invalid, Refused
@@ -71,7 +71,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
         ),
         security_schemes={"key": {"type": "http", "scheme": "bearer"}},
         responses={422: {"content": PROBLEM}, 500: {"content": PROBLEM}},
-        validation_error_model=schemas.Problem,
+        validation_error_model=replies.Problem,
         validation_error_callback=_invalid,
         validate_response=check_answers or None,
         doc_ui=False,
@@ -86,7 +86,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
     problems.install(app, engine.log)
     _install_request_rules(app, engine, settings)
-    for module in (questions, products, batch, classes, images, indexes):
+    for module in (questions, many, products, batch, classes, images, indexes):
         app.register_api(module.api)
     _install_health(app, engine)
     metrics.install(app, engine, version)
@@ -136,7 +136,7 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
 def _install_health(app: OpenAPI, engine: Engine) -> None:
     health: list[Any] = [{"name": "health"}]
 
-    @app.get("/livez", tags=health, operation_id="livez", responses={200: schemas.Health})
+    @app.get("/livez", tags=health, operation_id="livez", responses={200: replies.Health})
     def livez() -> dict[str, Any]:
         """The process answers."""
         return {"status": "alive"}
@@ -145,7 +145,7 @@ def _install_health(app: OpenAPI, engine: Engine) -> None:
         "/readyz",
         tags=health,
         operation_id="readyz",
-        responses={200: schemas.Health, 503: {"content": PROBLEM}},
+        responses={200: replies.Health, 503: {"content": PROBLEM}},
     )
     def readyz() -> dict[str, Any]:
         """An index is active and questions can be answered."""
@@ -161,9 +161,11 @@ def _install_documents(app: OpenAPI) -> None:
         schemas.TagsAsk,
         schemas.ProductPut,
         schemas.ProductPatch,
+        schemas.PhotosAsk,
+        schemas.SearchPhotosAsk,
         batch.ProductBatch,
         schemas.ClassPost,
-        schemas.Problem,
+        replies.Problem,
     ):
         schema = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE)
         for name, definition in {**schema.pop("$defs", {}), model.__name__: schema}.items():

@@ -17,8 +17,7 @@ from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Delete, Patch, Product, Written
 from indexer.catalog.store import open_catalog
 from indexer.databases import is_read_only
-from indexer.decisions.classify import category_logits, rank_categories
-from indexer.errors import BadRequest, CatalensError, NoCategories, NoIndex, UnknownPhoto, UnknownProduct
+from indexer.errors import BadRequest, CatalensError, NoIndex, UnknownPhoto, UnknownProduct
 from indexer.home import Home
 from indexer.index.version import Versions
 from indexer.traces import ticket as make_ticket
@@ -26,17 +25,18 @@ from service import answers
 from service.answers import Clock
 from service.batching import InferenceQueue, Overloaded
 from service.classes import Classes
+from service.classifying import Classifying
 from service.erasing import Eraser
 from service.explaining import Explaining
 from service.filtering import Filtering
 from service.folding import Folding
 from service.logs import make_log
+from service.many import Many, Question
 from service.others import OtherVersions
 from service.paging import Cursor
 from service.searching import Searching, Source, Wanted
 from service.serving import Serving, Snapshot
 from service.settings import Settings
-from service.strangers import is_stranger
 from service.tagging import Tagging
 from service.writes import Draft, Order, Upsert, Writer
 
@@ -85,7 +85,10 @@ class Engine:
             self.explain = Explaining(self.queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
             self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
             self._searching = Searching(self._catalog, self._filtering, inputs=self._inputs, answer=self._answer)
-            self._tagging = Tagging(self.queue, find=self._searching.nearest, answer=self._answer)
+            shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
+            self._classifying = Classifying(self.queue, **shared)
+            self._tagging = Tagging(self.queue, find=self._searching.nearest, **shared)
+            self._many = Many(self._classifying, self._searching, self._tagging)
             self._serving.start()
         except BaseException:
             self.queue.close()
@@ -112,6 +115,7 @@ class Engine:
         if self._watcher is not None:
             self._watcher.join(timeout=30)
         self.folding.close()
+        self._many.close()
         self.queue.close()
 
     def _watch(self) -> None:
@@ -149,25 +153,8 @@ class Engine:
         self, source: Source, *, top: int = 5, min_sequence: int | None = None, version: str | None = None
     ) -> dict[str, Any]:
         """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategories``."""
-        clock = Clock()
         snapshot = self._snapshot(min_sequence, version)
-        decision = snapshot.bundle.decision
-        if not decision.categories:
-            raise NoCategories(
-                f"model {snapshot.model_version} has no categories: train one on labelled photos, "
-                "or make some from a few photos each (catalens class add)"
-            )
-        vectors, own = self._vectors(snapshot, source, clock)
-        with clock.stage("classify"):
-            heads = self.queue.logits(snapshot.embedder, vectors)
-            logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
-            ranked = rank_categories(logits, decision, top=top)
-            unknown = is_stranger(snapshot, vectors, heads.get("category"), ranked[0][0], own)
-        categories = [
-            {"label": category.path[-1], "path": list(category.path), "probability": round(float(probability), 6)}
-            for category, probability in ranked
-        ]
-        return self._answer(snapshot, clock, categories=categories, unknown=unknown)
+        return self._classifying.classify(snapshot, source, Clock(), top=top)
 
     def search(
         self,
@@ -210,10 +197,26 @@ class Engine:
 
     def tags(self, source: Source, *, min_sequence: int | None = None, version: str | None = None) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
+        return self._tagging.tags(self._snapshot(min_sequence, version), source, Clock())
+
+    def many(
+        self,
+        question: Question,
+        photos: Sequence[bytes],
+        *,
+        min_sequence: int | None = None,
+        version: str | None = None,
+        **wanted: Any,
+    ) -> tuple[list[dict[str, Any] | CatalensError], dict[str, Any]]:
+        """What ``question`` answers about each photo, all from one snapshot, and the answer around them.
+
+        ``wanted``: the parameters of ``search``. A photo that cannot be used, or that the network has no time for, has
+        its failure in its place; what is wrong with the question itself is raised.
+        """
         clock = Clock()
         snapshot = self._snapshot(min_sequence, version)
-        vectors, own = self._vectors(snapshot, source, clock)
-        return self._tagging.tags(snapshot, vectors, own, clock)
+        found = self._many.ask(question, snapshot, [Source(image=data) for data in photos], Wanted(**wanted))
+        return found, self._answer(snapshot, clock)
 
     # -- the catalog
 

@@ -1,4 +1,4 @@
-"""What requests and answers look like: pydantic models, used to check requests and to write the OpenAPI document."""
+"""What requests look like: pydantic models, used to check them and to write the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def _tag(raw: object) -> object:
     return {"tag": raw} if isinstance(raw, str) else raw
 
 
+MOST_PHOTOS = 64  # in one question
 Whole = Annotated[int, Field(strict=True)]
 Label = Annotated[str, Field(min_length=1, max_length=256)]
 ProductId = Annotated[str, Field(min_length=1, max_length=256)]
@@ -61,7 +62,18 @@ class ImageRef(Strict):
     url: str | None = None
 
 
-class Ask(Strict):
+class State(Strict):
+    """What a question is answered from."""
+
+    min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
+        default=None, description="Answer only from a state that holds this change (a write's `sequence`)."
+    )
+    version: VersionName | None = Field(
+        default=None, description="Answer from this index version and its model instead of the serving one."
+    )
+
+
+class Ask(State):
     """What every question takes: a photo or a stored product."""
 
     image: ImageRef | None = None
@@ -69,12 +81,12 @@ class Ask(Strict):
     crop: Annotated[list[Whole], Field(min_length=4, max_length=4)] | None = Field(
         default=None, description="[x, y, width, height] in px of the upright image."
     )
-    min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
-        default=None, description="Answer only from a state that holds this change (a write's `sequence`)."
-    )
-    version: VersionName | None = Field(
-        default=None, description="Answer from this index version and its model instead of the serving one."
-    )
+
+
+class PhotosAsk(State):
+    """A question about many photos, each of which is answered by itself."""
+
+    images: list[ImageRef] = Field(min_length=1, max_length=MOST_PHOTOS)
 
 
 class ClassifyAsk(Ask):
@@ -99,17 +111,26 @@ Collapse = Literal["none", "same_photo", "near_duplicate"]
 CursorText = Annotated[str, Field(max_length=1024, description=_CURSOR)]
 
 
-class SearchAsk(Ask):
-    """A question for similar products. The score is the mean, weighted by `mix` and `weights`, of cosines."""
+class Looking(Strict):
+    """What is wanted of the products that are found."""
 
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
     exclude: list[ProductId] = Field(default=[], max_length=10_000, description="Ids of products to leave out.")
     min_score: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
     filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
     weights: dict[str, Weight] | None = Field(default=None, description=_WEIGHTS)
-    mix: dict[str, Weight] | None = Field(default=None, description=_MIX)
     collapse: Collapse = Field(default="none", description=_COLLAPSE)
+
+
+class SearchAsk(Looking, Ask):
+    """A question for similar products. The score is the mean, weighted by `mix` and `weights`, of cosines."""
+
+    mix: dict[str, Weight] | None = Field(default=None, description=_MIX)
     cursor: CursorText | None = None
+
+
+class SearchPhotosAsk(Looking, PhotosAsk):
+    """A question for products similar to each of many photos."""
 
 
 def _json_text(raw: object) -> object:
@@ -253,188 +274,6 @@ class ClassQuery(Strict):
 class DeleteQuery(Strict):
     external_version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     ticket: bool = Field(default=False, description="Answer with what `catalens index verify --erased` can look for.")
-
-
-# Answers. The service builds plain dicts of these shapes; the models write the OpenAPI document and check tests.
-
-
-class Answer(BaseModel):
-    """What every answer carries."""
-
-    request_id: str
-    model_version: str | None
-    index_version: str | None
-    timings_ms: dict[str, float]
-
-
-class CategoryOut(BaseModel):
-    label: str
-    path: list[str]
-    probability: float
-
-
-class ClassifyAnswer(Answer):
-    categories: list[CategoryOut]
-    unknown: bool
-
-
-class Result(BaseModel):
-    product_id: str
-    score: float
-    signals: dict[str, float]
-    title: str | None
-    category: str | None
-    category_path: list[str] | None
-    attributes: dict[str, Any]
-    photo: str
-    image_url: str
-
-
-class SearchAnswer(Answer):
-    results: list[Result]
-    next_cursor: str | None
-
-
-class FacetValue(BaseModel):
-    value: str | float | bool
-    count: int
-
-
-class Facet(BaseModel):
-    """One field: of numbers and datetimes the least and the greatest value, of all else the commonest values."""
-
-    field: str
-    type: Literal["category", "tags", "string", "number", "bool", "datetime", "list"]
-    count: int = Field(description="Products that have the field.")
-    values: list[FacetValue] | None = None
-    min: float | str | None = None
-    max: float | str | None = None
-
-
-class FacetsAnswer(Answer):
-    total: int
-    facets: list[Facet]
-
-
-class HeatMap(BaseModel):
-    photo: Literal["image", "with"]
-    block: str | None
-    score: float
-    box: list[float]
-    heat: list[list[float]]
-
-
-class ExplainAnswer(Answer):
-    category: CategoryOut | None
-    maps: list[HeatMap]
-
-
-class Neighbour(BaseModel):
-    product_id: str
-    score: float
-
-
-class TagOut(BaseModel):
-    tag: str
-    confidence: float
-    neighbours: list[Neighbour]
-
-
-class TagsAnswer(Answer):
-    tags: list[TagOut]
-
-
-class PhotoOut(BaseModel):
-    hash: str
-    format: str
-    width: int
-    height: int
-    image_url: str
-
-
-class ProductOut(BaseModel):
-    product_id: str
-    title: str | None
-    category: str | None
-    category_path: list[str] | None
-    tags: list[Tag]
-    attributes: dict[str, Any]
-    images: list[PhotoOut]
-    sequence: int
-    external_version: int | None
-
-
-class ProductAnswer(Answer, ProductOut):
-    """A stored product."""
-
-
-class ProductsAnswer(Answer):
-    products: list[ProductOut]
-    total: int
-
-
-Outcome = Literal["added", "replaced", "unchanged", "patched", "deleted"]
-
-
-class WriteAnswer(Answer):
-    product_id: str
-    outcome: Outcome
-    sequence: int
-    ticket: dict[str, Any] | None = Field(default=None, description="Of a DELETE that asked for one.")
-
-
-class IndexOut(BaseModel):
-    version: str
-    active: bool
-    model_version: str
-    embedding_id: str
-    recipe: Any
-    counts: dict[str, int]
-    last_sequence: int
-    recall: Any
-    created: Any
-
-
-class IndexesAnswer(Answer):
-    indexes: list[IndexOut]
-
-
-class ClassOut(BaseModel):
-    id: int
-    kind: Literal["category", "tag"]
-    label: str
-    path: list[str]
-    source: Literal["trained", "few-shot"]
-    photos: int | None
-
-
-class ClassesAnswer(Answer):
-    classes: list[ClassOut]
-
-
-class ClassAnswer(Answer):
-    id: int
-    photos: int | None = None
-
-
-class ActivateAnswer(Answer):
-    activated: str
-
-
-class Health(BaseModel):
-    status: str
-
-
-class Problem(BaseModel):
-    """RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-    errors: list[dict[str, str]] | None = None
 
 
 class FilePath(BaseModel):

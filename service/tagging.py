@@ -13,6 +13,8 @@ from indexer.decisions.tagging import Voters, count_groups, head_chances, sugges
 from indexer.model.tag_rule import TagColumn, TagRule
 from service.answers import Clock
 from service.batching import InferenceQueue
+from service.classifying import Vectors
+from service.searching import Source
 from service.serving import Snapshot
 
 _LONGEST = 1000  # products looked at for one answer
@@ -22,13 +24,16 @@ Find = Callable[..., tuple[list[tuple[int, int, float]], dict[int, Product]]]
 
 
 class Tagging:
-    """Part of the engine. ``find`` gives the nearest products of a snapshot, ``answer`` frames what is answered."""
+    """Part of the engine. ``find`` gives the nearest products of a snapshot; the others as for ``Classifying``."""
 
-    def __init__(self, queue: InferenceQueue, *, find: Find, answer: Callable[..., dict[str, Any]]) -> None:
-        self._queue, self._find, self._answer = queue, find, answer
+    def __init__(
+        self, queue: InferenceQueue, *, find: Find, vectors: Vectors, answer: Callable[..., dict[str, Any]]
+    ) -> None:
+        self._queue, self._find, self._vectors, self._answer = queue, find, vectors, answer
 
-    def tags(self, snapshot: Snapshot, vectors: np.ndarray, own: set[int], clock: Clock) -> dict[str, Any]:
-        """``tags`` [{tag, confidence, neighbours}] of query vectors [n, D]; the products ``own`` do not vote."""
+    def tags(self, snapshot: Snapshot, source: Source, clock: Clock) -> dict[str, Any]:
+        """``tags`` [{tag, confidence, neighbours}]; a product that is asked about does not vote."""
+        vectors, own = self._vectors(snapshot, source, clock)
         decision, rule = snapshot.bundle.decision, snapshot.tag_rule
         with clock.stage("search"):
             names: dict[int, Product] = {}

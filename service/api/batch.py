@@ -13,7 +13,8 @@ from indexer.errors import BadRequest, CatalensError
 from service.api.common import SECURITY, answer, engine, failures, json_body, settings
 from service.api.inputs import changes_of, check, draft_of, photo_of, read_object, require_json
 from service.problems import Invalid, item_problem
-from service.schemas import Answer, Outcome, Problem, ProductId, ProductPatch, ProductPut, Strict, Whole
+from service.replies import Answer, Outcome, Problem
+from service.schemas import ProductId, ProductPatch, ProductPut, Strict, Whole
 from service.writes import Order, Upsert
 
 api = APIBlueprint("batch", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)

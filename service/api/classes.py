@@ -9,7 +9,8 @@ from flask_openapi import APIBlueprint
 
 from service.api.common import SECURITY, answer, body, engine, failures
 from service.api.inputs import read_class
-from service.schemas import ClassAnswer, ClassesAnswer, ClassPost, ClassQuery
+from service.replies import ClassAnswer, ClassesAnswer
+from service.schemas import ClassPost, ClassQuery
 
 api = APIBlueprint("classes", __name__, url_prefix="/v1", abp_tags=[{"name": "classes"}], abp_security=SECURITY)
 

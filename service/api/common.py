@@ -8,7 +8,7 @@ from flask import current_app, g
 from pydantic import BaseModel
 
 from service.engine import Engine
-from service.schemas import Problem
+from service.replies import Problem
 from service.settings import Settings
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -44,12 +44,13 @@ def body(model: type[BaseModel], *, files: str, json_field: str | None = None) -
     each field of ``model`` is a form field of the same name.
     """
     binary: dict[str, Any] = {"type": "string", "format": "binary"}
+    several = {"type": "array", "items": binary}
     if json_field is not None:
-        form = {json_field: {"$ref": _ref(model)}, files: {"type": "array", "items": binary}}
+        form = {json_field: {"$ref": _ref(model)}, files: several}
     else:
         names = [name for name in model.model_fields if name != files]
         form = {
-            files: binary,
+            files: several if files == "images" else binary,
             **{name: {"description": "As in JSON; lists and objects as JSON text."} for name in names},
         }
         if "product_id" in form:

@@ -7,7 +7,8 @@ from typing import Any
 from flask_openapi import APIBlueprint
 
 from service.api.common import SECURITY, answer, engine, failures
-from service.schemas import ActivateAnswer, IndexesAnswer, VersionPath
+from service.replies import ActivateAnswer, IndexesAnswer
+from service.schemas import VersionPath
 
 api = APIBlueprint("indexes", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY)
 

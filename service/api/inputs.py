@@ -14,10 +14,21 @@ from pydantic import BaseModel, ValidationError
 from indexer.errors import BadRequest
 from service.engine import Source
 from service.problems import Invalid, Refused
-from service.schemas import Ask, ClassPost, ImageRef, PhotoRef, ProductPatch, ProductPut, refuse_later
+from service.schemas import (
+    MOST_PHOTOS,
+    Ask,
+    ClassPost,
+    ImageRef,
+    PhotoRef,
+    PhotosAsk,
+    ProductPatch,
+    ProductPut,
+    refuse_later,
+)
 from service.writes import Draft
 
 Model = TypeVar("Model", bound=BaseModel)
+Asked = TypeVar("Asked", bound=PhotosAsk)
 _PLAIN = (
     "product_id",
     "cursor",
@@ -37,7 +48,7 @@ def read_ask(request: Request, model: type[Model]) -> tuple[Model, Source]:
         ask = check(model, fields)
         ref = getattr(ask, "image", None)
         if isinstance(ref, ImageRef):
-            image = _bytes_of(ref, "image")
+            image = bytes_of(ref, "image")
     else:
         refuse_later([*request.form, *request.files])
         _only_files(request, "image")
@@ -55,6 +66,31 @@ def read_ask(request: Request, model: type[Model]) -> tuple[Model, Source]:
         raise BadRequest("crop needs an image")
     crop = None if ask.crop is None else (ask.crop[0], ask.crop[1], ask.crop[2], ask.crop[3])
     return ask, Source(image=image, product_id=ask.product_id, crop=crop)
+
+
+def read_photos(request: Request, model: type[Asked]) -> tuple[Asked, list[bytes | Invalid | BadRequest]]:
+    """A question about many photos and the bytes of each, or what is wrong with it. Raises as ``read_ask``."""
+    photos: list[bytes | Invalid | BadRequest] = []
+    if _kind(request, JSON, MULTIPART) == JSON:
+        fields = read_object(request)
+        listed = fields.get("images", [])
+        if not isinstance(listed, list):
+            raise Invalid([{"field": "images", "message": "must be a list of photos"}])
+        for place, item in enumerate(listed):
+            try:
+                photos.append(bytes_of(check(ImageRef, item), f"images.{place}"))
+            except (Invalid, BadRequest) as error:
+                photos.append(error)
+    else:
+        _only_files(request, "images")
+        if "images" in request.form:
+            raise BadRequest("images must be file parts of the multipart body (give each a filename)")
+        fields = _form_fields(request, model)
+        photos += [upload.read() for upload in request.files.getlist("images")]
+    refuse_later(fields, but=frozenset({"images"}))
+    if not 1 <= len(photos) <= MOST_PHOTOS:
+        raise BadRequest(f"images: {len(photos)} photos in one question, 1 to {MOST_PHOTOS} are taken")
+    return check(model, {**fields, "images": [{}]}), photos
 
 
 def read_product(request: Request) -> tuple[ProductPut, list[bytes | str]]:
@@ -114,7 +150,7 @@ def read_class(request: Request) -> tuple[ClassPost, list[bytes]]:
                 )
         wanted = check(ClassPost, request.form.to_dict())
         uploads = [upload.read() for upload in request.files.getlist("images")]
-    return wanted, [*(_bytes_of(ref, f"images.{place}") for place, ref in enumerate(wanted.images)), *uploads]
+    return wanted, [*(bytes_of(ref, f"images.{place}") for place, ref in enumerate(wanted.images)), *uploads]
 
 
 def read_json(request: Request, model: type[Model]) -> Model:
@@ -192,10 +228,10 @@ def photo_of(ref: PhotoRef, where: str) -> bytes | str:
     """The bytes of a photo in JSON, or the hash it names. Raises ``Invalid`` or ``BadRequest`` naming ``where``."""
     if sum(value is not None for value in (ref.base64, ref.url, ref.hash)) != 1:
         raise Invalid([{"field": where, "message": "give exactly one of base64 and hash"}])
-    return ref.hash if ref.hash is not None else _bytes_of(ref, where)
+    return ref.hash if ref.hash is not None else bytes_of(ref, where)
 
 
-def _bytes_of(ref: ImageRef | PhotoRef, where: str) -> bytes:
+def bytes_of(ref: ImageRef | PhotoRef, where: str) -> bytes:
     if ref.url is not None:
         raise BadRequest(f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64")
     if ref.base64 is None:

@@ -9,16 +9,8 @@ from flask_openapi import APIBlueprint
 
 from service.api.common import SECURITY, answer, body, engine, failures, json_body
 from service.api.inputs import changes_of, draft_of, read_json, read_product
-from service.schemas import (
-    DeleteQuery,
-    ListQuery,
-    ProductAnswer,
-    ProductPatch,
-    ProductPath,
-    ProductPut,
-    ProductsAnswer,
-    WriteAnswer,
-)
+from service.replies import ProductAnswer, ProductsAnswer, WriteAnswer
+from service.schemas import DeleteQuery, ListQuery, ProductPatch, ProductPath, ProductPut
 
 api = APIBlueprint("products", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
 

@@ -9,21 +9,16 @@ from flask_openapi import APIBlueprint
 
 from indexer.errors import BadRequest
 from service.api.common import SECURITY, answer, body, engine, failures
-from service.api.inputs import Model, check, read_ask
-from service.api.inputs import _bytes_of as bytes_of
+from service.api.inputs import Model, bytes_of, check, read_ask
 from service.engine import Source
+from service.replies import ClassifyAnswer, ExplainAnswer, FacetsAnswer, SearchAnswer, TagsAnswer
 from service.schemas import (
-    ClassifyAnswer,
     ClassifyAsk,
-    ExplainAnswer,
     ExplainAsk,
-    FacetsAnswer,
     FacetsQuery,
     ProductPath,
-    SearchAnswer,
     SearchAsk,
     SimilarQuery,
-    TagsAnswer,
     TagsAsk,
     refuse_later,
 )

@@ -1,0 +1,52 @@
+"""One question about many photos: asked by a few threads, so that decoding, the network and searching overlap."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+from indexer.errors import BadImage, CatalensError
+from service.answers import Clock
+from service.batching import Overloaded
+from service.classifying import Classifying
+from service.searching import Searching, Source, Wanted
+from service.serving import Snapshot
+from service.tagging import Tagging
+
+Question = Literal["classify", "search", "tags"]
+_OF_A_PHOTO = (BadImage, Overloaded)  # failures that say nothing about the other photos
+
+
+class Many:
+    """Part of the engine. All calls share its threads, so a large batch leaves the network room for single questions.
+
+    Photos that are decoded at the same time reach the network together: it batches by itself what waits for it.
+    """
+
+    def __init__(self, classifying: Classifying, searching: Searching, tagging: Tagging) -> None:
+        self._classifying, self._searching, self._tagging = classifying, searching, tagging
+        self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 4), thread_name_prefix="many")
+
+    def close(self) -> None:
+        """Drop what has not begun, wait for the rest."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def ask(
+        self, question: Question, snapshot: Snapshot, sources: Sequence[Source], wanted: Wanted
+    ) -> list[dict[str, Any] | CatalensError]:
+        """The answer to each source, or what kept it from one. ``wanted`` is for searches."""
+
+        def one(source: Source) -> dict[str, Any] | CatalensError:
+            clock = Clock()
+            try:
+                if question == "search":
+                    return self._searching.search(snapshot, source, wanted, clock)
+                if question == "tags":
+                    return self._tagging.tags(snapshot, source, clock)
+                return self._classifying.classify(snapshot, source, clock)
+            except _OF_A_PHOTO as error:
+                return error
+
+        return list(self._threads.map(one, sources))

@@ -1,0 +1,188 @@
+"""What answers look like: the service builds plain dicts; these models write the OpenAPI document and check tests."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from service.schemas import Tag
+
+
+class Answer(BaseModel):
+    """What every answer carries."""
+
+    request_id: str
+    model_version: str | None
+    index_version: str | None
+    timings_ms: dict[str, float]
+
+
+class CategoryOut(BaseModel):
+    label: str
+    path: list[str]
+    probability: float
+
+
+class ClassifyAnswer(Answer):
+    categories: list[CategoryOut]
+    unknown: bool
+
+
+class Result(BaseModel):
+    product_id: str
+    score: float
+    signals: dict[str, float]
+    title: str | None
+    category: str | None
+    category_path: list[str] | None
+    attributes: dict[str, Any]
+    photo: str
+    image_url: str
+
+
+class SearchAnswer(Answer):
+    results: list[Result]
+    next_cursor: str | None
+
+
+class FacetValue(BaseModel):
+    value: str | float | bool
+    count: int
+
+
+class Facet(BaseModel):
+    """One field: of numbers and datetimes the least and the greatest value, of all else the commonest values."""
+
+    field: str
+    type: Literal["category", "tags", "string", "number", "bool", "datetime", "list"]
+    count: int = Field(description="Products that have the field.")
+    values: list[FacetValue] | None = None
+    min: float | str | None = None
+    max: float | str | None = None
+
+
+class FacetsAnswer(Answer):
+    total: int
+    facets: list[Facet]
+
+
+class HeatMap(BaseModel):
+    photo: Literal["image", "with"]
+    block: str | None
+    score: float
+    box: list[float]
+    heat: list[list[float]]
+
+
+class ExplainAnswer(Answer):
+    category: CategoryOut | None
+    maps: list[HeatMap]
+
+
+class Neighbour(BaseModel):
+    product_id: str
+    score: float
+
+
+class TagOut(BaseModel):
+    tag: str
+    confidence: float
+    neighbours: list[Neighbour]
+
+
+class TagsAnswer(Answer):
+    tags: list[TagOut]
+
+
+class PhotoOut(BaseModel):
+    hash: str
+    format: str
+    width: int
+    height: int
+    image_url: str
+
+
+class ProductOut(BaseModel):
+    product_id: str
+    title: str | None
+    category: str | None
+    category_path: list[str] | None
+    tags: list[Tag]
+    attributes: dict[str, Any]
+    images: list[PhotoOut]
+    sequence: int
+    external_version: int | None
+
+
+class ProductAnswer(Answer, ProductOut):
+    """A stored product."""
+
+
+class ProductsAnswer(Answer):
+    products: list[ProductOut]
+    total: int
+
+
+Outcome = Literal["added", "replaced", "unchanged", "patched", "deleted"]
+
+
+class WriteAnswer(Answer):
+    product_id: str
+    outcome: Outcome
+    sequence: int
+    ticket: dict[str, Any] | None = Field(default=None, description="Of a DELETE that asked for one.")
+
+
+class IndexOut(BaseModel):
+    version: str
+    active: bool
+    model_version: str
+    embedding_id: str
+    recipe: Any
+    counts: dict[str, int]
+    last_sequence: int
+    recall: Any
+    created: Any
+
+
+class IndexesAnswer(Answer):
+    indexes: list[IndexOut]
+
+
+class ClassOut(BaseModel):
+    id: int
+    kind: Literal["category", "tag"]
+    label: str
+    path: list[str]
+    source: Literal["trained", "few-shot"]
+    photos: int | None
+
+
+class ClassesAnswer(Answer):
+    classes: list[ClassOut]
+
+
+class ClassAnswer(Answer):
+    id: int
+    photos: int | None = None
+
+
+class ActivateAnswer(Answer):
+    activated: str
+
+
+class Health(BaseModel):
+    status: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[dict[str, str]] | None = None
