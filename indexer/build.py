@@ -189,7 +189,9 @@ def build_index(
                 f"a budget of {memory:,} bytes is too small: the process holds {base:,} and the vectors of "
                 f"{len(rows):,} photos take {2 * dim * len(rows):,}; give at least {least:,}"
             )
-        rates, planned = Rates.of(home), choose_recipe(len(rows), dim, device=device, memory=memory)
+        block_dims = [block.dim for block in bundle.spec.blocks]
+        planned = choose_recipe(len(rows), dim, block_dims=block_dims, device=device, memory=memory)
+        rates = Rates.of(home)
 
         def estimated() -> Estimate:
             return estimate(

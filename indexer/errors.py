@@ -175,7 +175,7 @@ class BadFilter(BadRequest):
 
 
 class CursorGone(CatalensError):
-    """The next page was asked for, but the index version that gave the page before no longer serves: begin again."""
+    """The next page was asked for, but the index version that gave the page before is gone: begin again."""
 
     code = "cursor-gone"
 

@@ -180,7 +180,9 @@ class Engine:
         """
         clock = Clock()
         if cursor is not None:
-            min_sequence = max(min_sequence or 0, Cursor.read(cursor).sequence)
+            page = Cursor.read(cursor)
+            min_sequence = max(min_sequence or 0, page.sequence)
+            version = version or self._others.of_cursor(page)
         wanted = Wanted(k, exclude, min_score, filter, weights, mix, collapse, cursor)
         return self._searching.search(self._snapshot(min_sequence, version), source, wanted, clock)
 

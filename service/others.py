@@ -7,9 +7,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from indexer.errors import CatalensError, IndexMismatch
+from indexer.errors import CatalensError, CursorGone, IndexMismatch, OutdatedVersion, UnknownModel, UnknownVersion
 from indexer.home import Home
 from indexer.index.version import Versions
+from service.paging import Cursor
 from service.serving import Serving, Snapshot
 
 
@@ -45,6 +46,15 @@ class OtherVersions:
                     closed, _ = self._opened.popitem(last=False)
                     self._log.info("version closed", index_version=closed)
             return found
+
+    def of_cursor(self, cursor: Cursor) -> str:
+        """The version that gave a page and gives the next one, as long as it is kept. Raises ``CursorGone``."""
+        try:
+            return self.get(cursor.version).index_version
+        except (UnknownVersion, OutdatedVersion, UnknownModel) as error:
+            raise CursorGone(
+                f"cursor is of index version {cursor.version}, which is gone: begin again with the first page ({error})"
+            ) from error
 
     def refresh(self, catch_up: Callable[[Snapshot], None]) -> None:
         """Lay newer writes over each opened version; one that was removed, or cannot be kept up, is closed."""

@@ -13,7 +13,7 @@ from indexer.catalog.filters import Filter
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.decisions.fusion import Question, distinct, question
-from indexer.errors import BadRequest, CursorGone
+from indexer.errors import BadRequest
 from indexer.index.base import SearchParams
 from indexer.index.live import ProductHits
 from service import answers
@@ -109,9 +109,8 @@ class Searching:
         if cursor.question != asked:
             raise BadRequest("cursor belongs to another question: repeat all that was asked but k, or begin anew")
         if cursor.version != snapshot.index_version:
-            raise CursorGone(
-                f"cursor is of index version {cursor.version}, {snapshot.index_version} serves now: "
-                "name it as `version` if it is still kept, or begin again with the first page"
+            raise BadRequest(
+                f"cursor is of index version {cursor.version}, version asks for {snapshot.index_version}: leave it out"
             )
         return cursor
 

@@ -50,4 +50,6 @@ def reweigh(
     scaled = [Block(block.name, block.dim, block.weight or 1.0) for block in blocks]
     queries = view_queries(np.asarray(vectors, dtype=np.float32), scaled, wanted)
     lengths = np.linalg.norm(queries, axis=1)
+    if not lengths.all():
+        raise BadRequest("weights: an embedding holds nothing in the blocks that are asked for")
     return queries / lengths[:, None], lengths

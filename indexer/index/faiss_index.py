@@ -63,7 +63,7 @@ class FaissIndex(VectorIndex):
         self._half = half_scan(self._stored)
         self._part = self._half if part is None else part
         self._refined = "Refine" in recipe
-        self._residency = Residency(self._stored)
+        self._residency = None if self.kind == "flat" else Residency(self._stored)  # an exact scan wants all of it
         self._gpu = gpu.clone(self._part, self._stored, recipe=recipe, device=device) if len(stored) else None
 
     @classmethod
@@ -106,7 +106,9 @@ class FaissIndex(VectorIndex):
             return cls(recipe, None, stored, params, device)
         if path is None:
             raise ValueError(f"recipe {recipe} has no index file")
-        part = read_index(path)
+        # Four-bit lists lie in registers' order, which FAISS cannot map; the finer codes behind them it can.
+        finer = stored.size if recipe.endswith("Refine(SQ8)") else 0
+        part = read_index(path, path.stat().st_size - finer if "fs" in recipe else 0)
         if part.ntotal != len(stored) or part.d != stored.shape[1]:
             raise ValueError(f"{part.ntotal} x {part.d} in the index, {len(stored)} x {stored.shape[1]} stored vectors")
         return cls(recipe, part, stored, params, device)
@@ -207,8 +209,7 @@ class FaissIndex(VectorIndex):
                 width = min(width * 8, available)
                 cut = self._rescored(query, self._scanned(query, width, allowed), width)[0]
             hits[q] = Hits(cut.rows[:k], cut.scores[:k])
-        if self.kind != "flat":
-            self._residency.touched(len(self))
+        self._touched(len(self))
         return hits
 
     def _scanned(self, queries: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
@@ -260,9 +261,13 @@ class FaissIndex(VectorIndex):
             self._gpu = None
             return None
 
+    def _touched(self, rows: int) -> None:
+        if self._residency is not None:
+            self._residency.touched(rows)
+
     def _gathered(self, rows: np.ndarray) -> np.ndarray:
         found = self._stored[rows]
-        self._residency.touched(rows.size)
+        self._touched(rows.size)
         return found
 
     def _rescored(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> list[Hits]:
@@ -281,7 +286,7 @@ class FaissIndex(VectorIndex):
 
     def _scan(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> list[Hits]:
         hits = ExactIndex(self._stored, checked=True).search(queries, k, allowed=allowed)
-        self._residency.touched(len(self) if allowed is None else len(allowed))
+        self._touched(len(self) if allowed is None else len(allowed))
         return hits
 
 

@@ -14,7 +14,7 @@ HNSW_BELOW = 300_000  # entries; beyond, the graph takes minutes to build
 _HNSW_DIM = 256  # and it only pays where a hop's one distance is short
 PART = 2  # dimensions of one 4-bit part: two bits a dimension
 _GPU_PARTS = (96, 64, 56, 48, 40, 32, 28, 24, 20, 16, 12, 8, 4, 2, 1)  # counts that FAISS's GPU kernels know
-MAPPED_SHARE = 0.2  # of the stored halves may lie mapped at a time where a search reads only a few rows of them
+MAPPED_SHARE = 0.1  # of the stored halves may lie mapped at a time where a search reads only a few rows of them
 
 
 def candidates(

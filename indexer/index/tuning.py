@@ -22,7 +22,7 @@ __all__ = ["ann_recall_at_k", "build_tuned", "check_recall", "choose_recipe", "h
 log = structlog.get_logger(__name__)
 
 WEIGHTED_RECALL = 0.98  # recall@10 promised to queries that weigh the blocks otherwise, where 0.99 or more was asked
-_RERANKS = (4, 8, 16, 32, 64)  # candidates per hit, for ten hits
+_RERANKS = (4, 8, 16, 32, 64, 128)  # candidates per hit, for ten hits
 _DEEP_RERANKS = (2, 4, 8, 16)  # for a hundred
 _WIDER = (1, 2, 4, 8)  # for queries with other weights: this many times the effort, and the candidates
 _QUERIES = 512
@@ -243,8 +243,6 @@ def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, recall: float) ->
     factors that do; without it such a query is answered by an exact scan, which is taken where widening costs as much.
     """
     index = tuned.index
-    if index.kind == "flat":
-        return tuned
     judge = _Judge(oracle, queries)
     rerank = index.rerank(10)
     for factor in sorted(
@@ -300,7 +298,7 @@ def build_tuned(
             log.warning("asked recall not reached, taking the next recipe", recipe=name, asked=recall)
             refused.append(name)
             continue
-        if len(blocks) > 1:
+        if len(blocks) > 1 and index.kind != "flat":
             other = reweighted_queries(queries, blocks, seed)
             tuned = widen(tuned, oracle, other, min(recall, WEIGHTED_RECALL))
         if refused:

@@ -51,7 +51,7 @@ def search() -> dict[str, Any]:
     """Products that look like a photo, a stored product, or both; one entry per product with its best photo.
 
     Always min(k, matches) results, counted after `filter`, `min_score` and `collapse`. `next_cursor` asks for the next
-    page; 410 `cursor-gone` where the index version that gave it no longer serves.
+    page, of the same index version; 410 `cursor-gone` where that is gone.
     """
     ask, source = read_ask(request, SearchAsk)
     return answer(engine().search(source, **_wanted(ask)))

@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from indexer.build import build_index
 from indexer.catalog.store import open_catalog
 from indexer.home import Home
+from indexer.index.version import Versions
 from indexer.model.registry import resolve
 from service.app import create_app
 from service.engine import Engine, Source
@@ -208,16 +209,23 @@ def test_a_made_up_cursor_is_refused(web: FlaskClient, text: str) -> None:
     assert "cursor" in body["detail"]
 
 
-def test_a_cursor_of_a_version_that_is_gone(own: Engine, own_web: FlaskClient) -> None:
-    """After another version was activated the next page is 410 with a code of its own, and names both versions."""
+def test_pages_go_on_with_the_version_that_began_them(own: Engine, own_web: FlaskClient) -> None:
+    """A newer version in between changes nothing; once the first page's is gone the next one is 410, and says which."""
+    whole = search(own_web, product_id="cross-red", k=6)["results"]
     cursor = search(own_web, product_id="cross-red", k=3)["next_cursor"]
     assert Cursor.read(cursor).version == "v000001"
     build_index(own.home, bundle=resolve(own.home, None), activate=True)
     own.refresh()
+    page = search(own_web, product_id="cross-red", k=3, cursor=cursor)
+    assert (page["index_version"], page["results"]) == ("v000001", whole[3:])
+    assert search(own_web, product_id="cross-red", k=3)["index_version"] == "v000002"
+    body = {"product_id": "cross-red", "cursor": cursor, "version": "v000002"}
+    assert "v000001" in assert_problem(own_web.post("/v1/search", json=body), 422, "bad-request")["detail"]
+    build_index(own.home, bundle=resolve(own.home, None), activate=True)
+    Versions(own.home).gc()
+    own.refresh()
     response = own_web.post("/v1/search", json={"product_id": "cross-red", "cursor": cursor})
-    body = assert_problem(response, 410, "cursor-gone")
-    assert "v000001" in body["detail"]
-    assert "v000002" in body["detail"]
+    assert "v000001" in assert_problem(response, 410, "cursor-gone")["detail"]
     query = urlencode({"k": 3, "cursor": cursor})
     assert_problem(own_web.get(f"/v1/products/cross-red/similar?{query}"), 410, "cursor-gone")
 

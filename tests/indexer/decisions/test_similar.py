@@ -55,6 +55,13 @@ def test_block_without_weight_cannot_be_asked_for() -> None:
     assert lengths.tolist() == [1.0]
 
 
+def test_a_vector_that_is_nothing_in_the_asked_block_is_refused() -> None:
+    """There is no direction to ask for; a query of no numbers would be an answer in place of a failure."""
+    vector = np.array([[1, 0, 0, 0, 0, 0]], np.float32)
+    with pytest.raises(BadRequest, match="holds nothing in the blocks"):
+        reweigh(vector, (Block("a", 4, 0.5), Block("c", 2, 0.5)), {"c": 1})
+
+
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
