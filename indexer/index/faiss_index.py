@@ -68,11 +68,19 @@ class FaissIndex(VectorIndex):
 
     @classmethod
     def build(
-        cls, recipe: str, vectors: np.ndarray, *, device: str = "cpu", seed: int = 0, block_dims: Sequence[int] = ()
+        cls,
+        recipe: str,
+        vectors: np.ndarray,
+        *,
+        device: str = "cpu",
+        seed: int = 0,
+        block_dims: Sequence[int] = (),
+        unseen: np.ndarray | None = None,
     ) -> FaissIndex:
         """Train (on a sample) and fill an index of ``vectors`` (float16/32 [N, D], unit). Raises ``BadVectors``.
 
         ``block_dims``: lengths of the embedding's blocks, for codes whose errors must cancel in each of them.
+        ``unseen``: rows that are stored as all are, but train nothing.
         """
         dim = int(vectors.shape[1]) if vectors.ndim == 2 else 0
         check_unit(vectors, dim)
@@ -88,7 +96,10 @@ class FaissIndex(VectorIndex):
             lists.cp.max_points_per_centroid = 64
             sample = 64 * lists.nlist
             lists.clustering_index = gpu.clustering(dim, device)
-        picked = np.random.default_rng(seed).permutation(len(stored))[:sample]
+        picked = np.random.default_rng(seed).permutation(len(stored))
+        if unseen is not None:
+            picked = picked[~np.isin(picked, unseen)]
+        picked = picked[:sample]
         training = to_float32(stored[np.sort(picked)])
         filled = None if lists is None else gpu.built(part, training, stored, recipe=recipe, device=device)
         part = filled if filled is not None else _filled(part, training, stored, recipe, block_dims)

@@ -26,6 +26,9 @@ _RERANKS = (4, 8, 16, 32, 64, 128)  # candidates per hit, for ten hits
 _DEEP_RERANKS = (2, 4, 8, 16)  # for a hundred
 _WIDER = (1, 2, 4, 8)  # for queries with other weights: this many times the effort, and the candidates
 _QUERIES = 512
+_NEW = 96  # of them once more, as photos of something that the catalog does not show
+_SAME = 0.9  # cosine from which two photos may show the same thing
+_DEEP = 400  # rows in which a new photo's nearest others are looked for
 _WEIGHTED = 48  # queries for each choice of weights
 _DEEPEST = 100
 
@@ -61,24 +64,28 @@ def check_recall(recall: float) -> None:
 class Queries:
     """Held-out queries. ``own`` is the row each was taken from, which counts for neither side; -1 for none.
 
-    ``group`` names their kinds 0, 1, ...: the recall must hold in each of them.
+    ``group`` names their kinds 0, 1, ...: the recall must hold in each of them. The last ``new`` of them are blind to
+    all rows that may show the same thing, not to their own alone.
     """
 
     vectors: np.ndarray  # float32 [Q, D], unit
     own: np.ndarray  # int64 [Q]
     group: np.ndarray  # int64 [Q]
+    new: int = 0
 
     def some(self, one_in: int) -> Queries:
-        """Every ``one_in``-th of them."""
-        return Queries(self.vectors[::one_in], self.own[::one_in], self.group[::one_in])
+        """Every ``one_in``-th of them, counted from the last one."""
+        places = np.arange(len(self.own) - 1, -1, -one_in)[::-1]
+        return Queries(self.vectors[places], self.own[places], self.group[places], -(-self.new // one_in))
 
 
 def held_out_queries(
     vectors: np.ndarray, count: int = _QUERIES, seed: int = 0, asked: np.ndarray | None = None
 ) -> Queries:
-    """Questions an index of ``vectors`` may be asked, three kinds: rows, each blind to itself; rows with noise of norm
-    0.3, as another photo of the same thing would have; and ``asked`` [A, D], vectors the caller knows of (re-shot
-    photos), which are no rows. Raises ``BadVectors`` for those."""
+    """Questions an index of ``vectors`` may be asked, four kinds: rows, each blind to itself; rows with noise of norm
+    0.3, as another photo of the same thing would have; ``asked`` [A, D], vectors the caller knows of (re-shot photos),
+    which are no rows; and rows blind to all that may show the same thing, as the photo of a new product is. Raises
+    ``BadVectors`` for ``asked``."""
     rng = np.random.default_rng(seed)
     picked = np.sort(rng.permutation(len(vectors))[:count])
     found = np.array(vectors[picked], dtype=np.float32)
@@ -93,7 +100,10 @@ def held_out_queries(
         check_unit(asked, vectors.shape[1])
         found = np.concatenate([found, asked.astype(np.float32)])
         own, group = np.append(own, np.full(len(asked), -1)), np.append(group, np.full(len(asked), 2))
-    return Queries(found / np.linalg.norm(found, axis=1, keepdims=True), own, group)
+    new = rng.permutation(picked)[:_NEW]
+    found = np.concatenate([found, np.array(vectors[new], dtype=np.float32)])
+    own, group = np.append(own, new), np.append(group, np.full(len(new), 3))
+    return Queries(found / np.linalg.norm(found, axis=1, keepdims=True), own, group, len(new))
 
 
 def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0) -> Queries:
@@ -112,8 +122,8 @@ def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0)
     return Queries(np.concatenate(vectors), queries.own[np.concatenate(asked)], group)
 
 
-def _without_own(hits: Hits, own: int, k: int) -> Hits:
-    other = hits.rows != own
+def _without(hits: Hits, left_out: np.ndarray | int, k: int) -> Hits:
+    other = ~np.isin(hits.rows, left_out)
     return Hits(hits.rows[other][:k], hits.scores[other][:k])
 
 
@@ -126,29 +136,61 @@ class Tuned:
     recall: dict[str, Any]  # asked, at_10, at_100, queries, curve [{k, effort, rerank, at, cost, holds}], weighted
 
 
-class _Judge:
+class Judge:
     """The oracle's answers to some queries, and how much of them an index finds."""
 
     def __init__(self, oracle: VectorIndex, queries: Queries) -> None:
-        self.queries = queries
-        found = oracle.search(queries.vectors, _DEEPEST + 1)
-        self._oracle = oracle
-        self._truth = [_without_own(hits, own, _DEEPEST) for hits, own in zip(found, queries.own.tolist(), strict=True)]
+        self.queries, self._oracle = queries, oracle
+        self._first = len(queries.own) - queries.new  # of those that are blind to more than themselves
+        found = oracle.search(queries.vectors[: self._first], _DEEPEST + 1)
+        deep = oracle.search(queries.vectors[self._first :], _DEEP) if queries.new else []
+        self._near = [
+            np.append(hits.rows[hits.scores >= _SAME], own)
+            for hits, own in zip(deep, queries.own[self._first :].tolist(), strict=True)
+        ]
+        hidden = [*queries.own[: self._first].tolist(), *self._near]
+        self._truth = [_without(hits, out, _DEEPEST) for hits, out in zip([*found, *deep], hidden, strict=True)]
 
-    def shares(self, index: VectorIndex, k: int, params: SearchParams) -> np.ndarray:
-        """float [Q]: of each query the share of its exact ``k`` nearest that ``index`` finds."""
-        hits = index.search(self.queries.vectors, k + 1, params=params)
-        out = []
-        for query, found, own, truth in zip(
-            self.queries.vectors, hits, self.queries.own.tolist(), self._truth, strict=True
-        ):
-            kept = _without_own(found, own, k)
-            out.append(ann_recall_at_k([rescore(query, self._oracle.vectors(kept.rows))], [truth], k))
-        return np.array(out)
+    @property
+    def unseen(self) -> np.ndarray:
+        """Rows that must not train an index, so that new photos are new to its lists too: a tenth of all at most."""
+        ends = np.cumsum([len(rows) for rows in self._near])
+        few = int(np.searchsorted(ends, len(self._oracle) / 10, side="right"))
+        return np.unique(np.concatenate([*self._near[:few], np.empty(0, np.int64)]))
+
+    def shares(self, index: VectorIndex, k: int, params: SearchParams, recall: float = 0.0) -> np.ndarray:
+        """float [Q]: of each query the share of its exact ``k`` nearest that ``index`` finds.
+
+        The last ones, which are asked one by one, are left out where the others do not reach ``recall``.
+        """
+        own, vectors = self.queries.own[: self._first].tolist(), self.queries.vectors
+        found = index.search(vectors[: self._first], k + 1, params=params)
+        kept = [_without(hits, row, k) for hits, row in zip(found, own, strict=True)]
+        shares = self._shares(kept, 0, k)
+        if not self.queries.new or not self.holds(shares, recall):
+            return shares
+        last = []
+        for query, near in zip(vectors[self._first :], self._near, strict=True):
+            others = np.ones(len(index), bool)
+            others[near] = False
+            last += index.search(query[None], k, params=params, allowed=others)
+        return np.append(shares, self._shares(last, self._first, k))
+
+    def _shares(self, found: Sequence[Hits], start: int, k: int) -> np.ndarray:
+        stop = start + len(found)
+        return np.array(
+            [
+                ann_recall_at_k([rescore(query, self._oracle.vectors(hits.rows))], [truth], k)
+                for query, hits, truth in zip(
+                    self.queries.vectors[start:stop], found, self._truth[start:stop], strict=True
+                )
+            ]
+        )
 
     def holds(self, shares: np.ndarray, recall: float) -> bool:
-        """Whether every kind of query reaches ``recall``, less the error of a mean over so few of them."""
-        return all(_lower(shares[self.queries.group == kind]) >= recall for kind in np.unique(self.queries.group))
+        """Whether every kind of query in ``shares`` reaches ``recall``, less the error of a mean over so few."""
+        group = self.queries.group[: len(shares)]
+        return all(_lower(shares[group == kind]) >= recall for kind in np.unique(group))
 
 
 def _mean(shares: np.ndarray) -> float:
@@ -160,16 +202,15 @@ def _lower(shares: np.ndarray) -> float:
     return float(shares.mean() - 0.5 * shares.std() / math.sqrt(len(shares)))
 
 
-def tune(index: FaissIndex, oracle: VectorIndex, queries: Queries, recall: float) -> Tuned | None:
+def tune(index: FaissIndex, judge: Judge, deep_judge: Judge, recall: float) -> Tuned | None:
     """The cheapest effort and number of re-ranked candidates that reach ``recall``; None where none is worth it.
 
     With the most candidates the least effort is sought, 1.5 times as much at each step, until recall@10 holds in every
-    kind of ``queries``; from there on fewer candidates are tried, at this effort and at the next two. The pair of least
+    kind of query; from there on fewer candidates are tried, at this effort and at the next two. The pair of least
     cost is taken (``FaissIndex.relative_cost``), none that costs more than half of an exact scan. Recall@100 is sought
-    likewise from there, on a quarter of the queries, and given as it comes. Flat is measured once.
+    likewise from there, by ``deep_judge``, which may have fewer queries, and given as it comes. Flat is measured once.
     """
-    judge, deep_judge = _Judge(oracle, queries), _Judge(oracle, queries.some(4))
-    common = {"asked": recall, "queries": len(queries.vectors)}
+    common = {"asked": recall, "queries": len(judge.queries.vectors)}
     if index.kind == "flat":
         at_10, at_100 = (_mean(j.shares(index, k, SearchParams())) for j, k in ((judge, 10), (deep_judge, 100)))
         return Tuned(index, {}, {**common, "at_10": at_10, "at_100": at_100, "curve": []})
@@ -198,14 +239,14 @@ class _Search:
         self.curve: list[dict[str, Any]] = []
         self._index, self._recall = index, recall
 
-    def _point(self, judge: _Judge, k: int, effort: int, rerank: int) -> dict[str, Any]:
-        shares = judge.shares(self._index, k, SearchParams(effort=effort, rerank=rerank))
+    def _point(self, judge: Judge, k: int, effort: int, rerank: int) -> dict[str, Any]:
+        shares = judge.shares(self._index, k, SearchParams(effort=effort, rerank=rerank), self._recall)
         cost = round(self._index.relative_cost(effort, k * rerank))
-        point = {"k": k, "effort": effort, "rerank": rerank, "at": _mean(shares), "cost": cost}
+        point = {"k": k, "effort": effort, "rerank": rerank, "at": _mean(shares), "cost": cost, "queries": len(shares)}
         self.curve.append({**point, "holds": judge.holds(shares, self._recall)})
         return self.curve[-1]
 
-    def cheapest(self, judge: _Judge, k: int, start: int, reranks: Sequence[int]) -> dict[str, Any] | None:
+    def cheapest(self, judge: Judge, k: int, start: int, reranks: Sequence[int]) -> dict[str, Any] | None:
         """``reranks`` from few to many; None where no point within half the cost of an exact scan holds."""
         index, limit, effort, most = self._index, len(self._index) / 2, start, reranks[-1]
         tried: list[dict[str, Any]] = []
@@ -213,7 +254,7 @@ class _Search:
             tried.append(self._point(judge, k, effort, most))
             if tried[-1]["holds"]:
                 break
-            if effort >= index.max_effort or (len(tried) > 3 and tried[-1]["at"] <= tried[-3]["at"]):
+            if effort >= index.max_effort or (len(tried) > 3 and _no_better(tried[-1], tried[-3])):
                 return None  # more effort brings nothing: what is missing is lost in the codes
             effort = _next(effort, index.max_effort)
         if not tried or not tried[-1]["holds"]:
@@ -232,18 +273,21 @@ class _Search:
         return best if best["cost"] <= limit else None
 
 
+def _no_better(now: dict[str, Any], before: dict[str, Any]) -> bool:
+    return bool(now["queries"] == before["queries"] and now["at"] <= before["at"])
+
+
 def _next(effort: int, most: int) -> int:
     return min(math.ceil(effort * 1.5), most)
 
 
-def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, recall: float) -> Tuned:
-    """``tuned`` with how much wider it must look for ``queries`` that weigh the blocks otherwise, to reach ``recall``.
+def widen(tuned: Tuned, judge: Judge, recall: float) -> Tuned:
+    """``tuned`` with how much wider it must look for queries that weigh the blocks otherwise, to reach ``recall``.
 
     Such queries are off the data's distribution: the lists were not made for them. ``params["widen"]`` holds the least
     factors that do; without it such a query is answered by an exact scan, which is taken where widening costs as much.
     """
     index = tuned.index
-    judge = _Judge(oracle, queries)
     rerank = index.rerank(10)
     for factor in sorted(
         ((e, r) for e in _WIDER for r in _WIDER),
@@ -258,7 +302,7 @@ def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, recall: float) ->
             index.params = params
             found = {"at_10": _mean(shares), "queries": len(shares), "asked": recall}
             return replace(tuned, params=params, recall={**tuned.recall, "weighted": found})
-    found = {"at_10": 1.0, "queries": len(queries.vectors), "asked": recall, "exact": True}
+    found = {"at_10": 1.0, "queries": len(judge.queries.vectors), "asked": recall, "exact": True}
     return replace(tuned, recall={**tuned.recall, "weighted": found})
 
 
@@ -290,17 +334,18 @@ def build_tuned(
         return Tuned(index, {}, {"asked": recall, "at_10": 1.0, "at_100": 1.0, "queries": 0, "curve": []})
     oracle = ExactIndex(vectors, checked=True)
     queries = held_out_queries(vectors, seed=seed, asked=asked)
+    judge, deep_judge = Judge(oracle, queries), Judge(oracle, queries.some(4))
     refused: list[str] = []
     for name in chosen:
-        index = FaissIndex.build(name, vectors, device=device, seed=seed, block_dims=block_dims)
-        tuned = tune(index, oracle, queries, recall)
+        index = FaissIndex.build(name, vectors, device=device, seed=seed, block_dims=block_dims, unseen=judge.unseen)
+        tuned = tune(index, judge, deep_judge, recall)
         if tuned is None:
             log.warning("asked recall not reached, taking the next recipe", recipe=name, asked=recall)
             refused.append(name)
             continue
         if len(blocks) > 1 and index.kind != "flat":
-            other = reweighted_queries(queries, blocks, seed)
-            tuned = widen(tuned, oracle, other, min(recall, WEIGHTED_RECALL))
+            other = Judge(oracle, reweighted_queries(queries, blocks, seed))
+            tuned = widen(tuned, other, min(recall, WEIGHTED_RECALL))
         if refused:
             tuned = replace(tuned, recall={**tuned.recall, "fallback_from": ", ".join(refused)})
         return tuned
