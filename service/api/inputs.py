@@ -232,6 +232,7 @@ def photo_of(ref: PhotoRef, where: str) -> bytes | str:
 
 
 def bytes_of(ref: ImageRef | PhotoRef, where: str) -> bytes:
+    """The bytes of a photo in JSON. Raises ``Invalid`` or ``BadRequest`` naming ``where``."""
     if ref.url is not None:
         raise BadRequest(f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64")
     if ref.base64 is None:
