@@ -107,7 +107,8 @@ def test_recall_counts_all_twenty_sets() -> None:
     assert {n for n, _, _ in recall.SETS} >= {1_000, 1_000_000}
     assert {shape for _, _, shape in recall.SETS} == {"clustered", "skewed", "flat"}
     sets = [{"recall_at_10": 0.98}] * 19 + [{"recall_at_10": 0.9799}]
-    (goal,) = recall.GOALS
+    goal, real = recall.GOALS
     assert goal.judge([{"part": "generated", "sets": sets}])["value"] == 19
     assert goal.judge([{"part": "generated", "sets": sets[:3]}])["met"] is None
     assert goal.judge([{"part": "generated", "sets": sets[:19] + sets[:1]}])["met"] is True
+    assert real.judge([{"part": "photos", "recall_at_10": 0.979}])["met"] is False

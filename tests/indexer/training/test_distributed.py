@@ -16,7 +16,7 @@ from indexer.model.bundle import load_bundle
 from indexer.training.distributed import ALONE, Team, team
 
 JOB = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from indexer.training.distributed import team
 from indexer.training.finetune import Parts
@@ -28,7 +28,8 @@ with team("cpu") as members:
         data, out, recipe="finetune", epochs=1, batch_size=8, unfreeze=2, seed=1, device="cpu", cache=cache,
         parts=Parts(dropout=0.0, mixed=0.0), team=members,
     )
-    print(json.dumps({"rank": members.rank, "size": members.size, "version": report.model_version}), flush=True)
+    line = json.dumps({"rank": members.rank, "size": members.size, "version": report.model_version})
+    os.write(1, f"{line}\\n".encode())  # in one piece: print lets the other process's line in before the end of this
 """
 
 
