@@ -30,13 +30,16 @@ class Many:
         self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 4), thread_name_prefix="many")
 
     def close(self) -> None:
-        """Drop what has not begun, wait for the rest."""
-        self._threads.shutdown(cancel_futures=True)
+        """Take no more; what was asked is answered first."""
+        self._threads.shutdown()
 
     def ask(
         self, question: Question, snapshot: Snapshot, sources: Sequence[Source], wanted: Wanted
     ) -> list[dict[str, Any] | CatalensError]:
-        """The answer to each source, or what kept it from one. ``wanted`` is for searches."""
+        """The answer to each source, or what kept it from one. ``wanted`` is for searches.
+
+        Raises what is wrong with the question itself, and ``Overloaded`` once closed.
+        """
 
         def one(source: Source) -> dict[str, Any] | CatalensError:
             clock = Clock()
@@ -49,4 +52,8 @@ class Many:
             except _OF_A_PHOTO as error:
                 return error
 
-        return list(self._threads.map(one, sources))
+        try:
+            answers = self._threads.map(one, sources)
+        except RuntimeError:  # the pool takes no more
+            raise Overloaded("the service is shutting down") from None
+        return list(answers)

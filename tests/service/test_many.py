@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.batching import InferenceQueue, Overloaded
+from service.engine import Engine
 from tests.service.conftest import COLOURS, KINDS, photo
 from tests.service.test_questions import assert_problem, upload
 
@@ -70,6 +71,13 @@ def test_a_busy_network_fails_photos_and_not_the_request(web: FlaskClient, monke
     monkeypatch.setattr(InferenceQueue, "embed", full)
     rows = web.post("/v1/search:batch", data=files([photo("ring", "red", turn=11)])).get_json()["results"]
     assert (rows[0]["status"], rows[0]["problem"]["code"]) == (503, "overloaded")
+
+
+def test_a_closed_engine_says_so(own: Engine) -> None:
+    """While the service shuts down a batch is refused as a single question is, with nothing unexpected."""
+    own.close()
+    with pytest.raises(Overloaded, match="shutting down"):
+        own.many("classify", SHOTS[:2])
 
 
 def test_the_next_page_of_one_of_many_is_asked_for_alone(web: FlaskClient) -> None:

@@ -149,3 +149,16 @@ def test_a_search_leaves_few_pages_of_the_vectors_mapped(tmp_path: Path) -> None
     assert len(starts) > 0
     # between two looks a search of 80 rows may map as many places of the file's cache
     assert sum(int(line.split()[1]) for line in resident) * 1024 < 0.6 * stored.nbytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_was_copied_from_a_file_does_not_stay_mapped_too(tmp_path: Path) -> None:
+    """Four-bit lists are kept once: the pages that they were read from go back as soon as the index is open."""
+    vectors, recipe = clustered(20_000, 64), "IVF64,PQ32x4fsr,Refine(SQ8)"
+    FaissIndex.build(recipe, vectors).save(tmp_path / "index.faiss")
+    index = FaissIndex.load(recipe, vectors, tmp_path / "index.faiss", params={})
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    starts = [place for place, line in enumerate(lines) if line.endswith(str(tmp_path / "index.faiss"))]
+    assert starts
+    assert sum(int(next(x for x in lines[place:] if x.startswith("Rss:")).split()[1]) for place in starts) == 0
+    assert len(index.search(queries_near(vectors, 4), 10)[3]) == 10
