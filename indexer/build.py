@@ -3,53 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import structlog
 
 from indexer import images
+from indexer.bulk import PhotoEmbedder, Tally, embed_all
 from indexer.catalog.filters import facts_of
 from indexer.catalog.history import History
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import PhotoRow
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.decoding import decode_all
 from indexer.embeddings import EmbeddingStore
-from indexer.errors import BadRequest
+from indexer.errors import BadRequest, CatalensError
 from indexer.estimates import Estimate, Peak, Rates, estimate, try_build
 from indexer.home import Home
-from indexer.images import Photo
 from indexer.index.columns import Columns
 from indexer.index.recipes import FLAT_BELOW
 from indexer.index.tuning import Tuned, build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
+from indexer.progress import Progress, Stages
 from indexer.reshots import reshot_vectors
 from indexer.tag_refit import refit_tags
 
 log = structlog.get_logger(__name__)
 
-Progress = Callable[[int, int], None]
-Stages = Callable[[str, int, int], None]  # stage, done, total
 
 _CHUNK = 64  # photos a kill can lose
-_BATCH = 16  # photos given to the network at once, while the next ones are decoded; divides _CHUNK
+_TRIED, _WARM_UP = 80, 16  # photos of a dry run that has no rate yet; the first ones do not count
 # What a photo is refused for was settled when it was imported; limits of today must not drop it from the index.
 _LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)
-
-
-class PhotoEmbedder(Protocol):
-    """What is needed of ``indexer.model.embedder.Embedder``."""
-
-    @property
-    def shrink_to(self) -> int | None: ...
-
-    def embed(self, photos: Sequence[Photo]) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +84,8 @@ def embed_photos(
 ) -> list[SkippedPhoto]:
     """Embed ``photo_ids`` into ``store``, committed every 64 photos; returns those that could not be read.
 
-    Decoding runs in threads beside the network. Ask ``store.missing`` first: nothing is looked up here.
+    Reading, decoding and the network overlap (``bulk.embed_all``); ``progress`` hears which takes most of it. Ask
+    ``store.missing`` first: nothing is looked up here.
     """
     skipped: list[SkippedPhoto] = []
     done = 0
@@ -115,30 +105,30 @@ def embed_photos(
                     skip(photo_id, None, "no longer in the catalog")
 
     ids: list[int] = []
-    waiting: list[Photo] = []
     vectors: list[np.ndarray] = []
-    decoded = decode_all(rows(), photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to)
-    for row, photo in decoded:
-        if isinstance(photo, Photo):
-            ids.append(row.photo_id)
-            waiting.append(photo)
+    tally = Tally()
+
+    def flush() -> None:
+        nonlocal done
+        if ids:
+            store.put(np.array(ids), np.stack(vectors))
+        done += len(ids)
+        ids.clear()
+        vectors.clear()
+
+    for row, found in embed_all(rows(), photos.read, embedder, limits=_LIMITS, tally=tally):
+        if isinstance(found, CatalensError):
+            skip(row.photo_id, row.content_hash, str(found))
         else:
-            skip(row.photo_id, row.content_hash, str(photo))
-        if len(waiting) == _BATCH:
-            vectors.append(embedder.embed(waiting))
-            waiting = []
+            ids.append(row.photo_id)
+            vectors.append(found)
         if len(ids) == _CHUNK:
-            store.put(np.array(ids), np.concatenate(vectors))
-            done += len(ids)
-            ids, vectors = [], []
+            flush()
             if progress is not None:
-                progress(done + len(skipped), len(photo_ids))
-    if waiting:
-        vectors.append(embedder.embed(waiting))
-    if ids:
-        store.put(np.array(ids), np.concatenate(vectors))
+                progress(done + len(skipped), len(photo_ids), tally.bottleneck())
+    flush()
     if progress is not None:
-        progress(len(photo_ids), len(photo_ids))
+        progress(len(photo_ids), len(photo_ids), tally.bottleneck())
     return skipped
 
 
@@ -170,7 +160,7 @@ def build_index(
     what ``Versions.publish`` and ``Versions.activate`` raise.
     """
     check_recall(recall)
-    hear = progress or (lambda stage, done, total: None)
+    hear = progress or (lambda stage, done, total, note="": None)
     clock, peak = _Clock(), Peak()
     base = peak.start()
     dim = bundle.spec.dim
@@ -277,7 +267,7 @@ def publish_rows(
     device: str = "cpu",
     memory: int | None = None,
     asked: np.ndarray | None = None,
-    hear: Stages = lambda stage, done, total: None,
+    hear: Stages = lambda stage, done, total, note="": None,
     clock: _Clock | None = None,
 ) -> tuple[str, Tuned]:
     """Build an index of ``vectors`` float16 [N, D] for ``rows`` int64 [N, 2] (pid, photo_id) and publish it.
@@ -336,9 +326,11 @@ class _Clock:
 
 
 def _embedder(bundle: Bundle, device: str) -> PhotoEmbedder:
-    from indexer.model.embedder import Embedder
+    from indexer.model.embedder import open_embedder
 
-    return Embedder(bundle, device=device)
+    embedder = open_embedder(bundle, device=device)
+    embedder.settle_threads()
+    return embedder
 
 
 def _try_embedding(
@@ -348,20 +340,12 @@ def _try_embedding(
     photos = PhotoStore(home)
 
     def embed(rows: Sequence[PhotoRow]) -> int:
-        waiting: list[Photo] = []
-        for _, photo in decode_all(rows, photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to):
-            waiting += [photo] if isinstance(photo, Photo) else []
-            if len(waiting) == _BATCH:
-                embedder.embed(waiting)
-                waiting = []
-        if waiting:
-            embedder.embed(waiting)
-        return len(rows)
+        return sum(1 for _ in embed_all(rows, photos.read, embedder, limits=_LIMITS))
 
-    picked = missing[np.linspace(0, len(missing) - 1, num=min(len(missing), 5 * _BATCH), dtype=np.int64)]
+    picked = missing[np.linspace(0, len(missing) - 1, num=min(len(missing), _TRIED), dtype=np.int64)]
     rows = list(catalog.photos_by_id(picked.tolist()).values())
-    embed(rows[:_BATCH])
+    embed(rows[:_WARM_UP])
     began = time.monotonic()
-    count = embed(rows[_BATCH:] or rows)
+    count = embed(rows[_WARM_UP:] or rows)
     if count:
         store.set_rate(count / (time.monotonic() - began))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,8 +9,10 @@ from typing import TypeVar
 
 from indexer.errors import BadImage, CatalensError
 from indexer.images import ImageLimits, Photo, decode
+from indexer.native import THREADS
 
 Source = TypeVar("Source")
+Found = TypeVar("Found")
 _AHEAD = 16  # decoded photos that wait for the network
 
 
@@ -24,19 +25,33 @@ def decode_all(
 ) -> Iterator[tuple[Source, Photo | CatalensError]]:
     """Each source with its photo, or with the reason why it has none; in order. Pillow decodes outside the GIL."""
 
-    def one(source: Source) -> Photo | CatalensError:
+    def one(source: Source) -> Photo:
+        return decode(read(source), limits=limits or ImageLimits(), shrink_to=shrink_to)
+
+    return in_order(sources, one, workers=min(4, THREADS))
+
+
+def in_order(
+    sources: Iterable[Source], work: Callable[[Source], Found], *, workers: int, ahead: int = _AHEAD
+) -> Iterator[tuple[Source, Found | CatalensError]]:
+    """Each source with what ``work`` makes of it in one of ``workers`` threads, or with why it could not; in order.
+
+    At most ``ahead`` results wait. Other failures than ``CatalensError`` and ``OSError`` are raised.
+    """
+
+    def one(source: Source) -> Found | CatalensError:
         try:
-            return decode(read(source), limits=limits or ImageLimits(), shrink_to=shrink_to)
+            return work(source)
         except CatalensError as error:
             return error
         except OSError as error:
             return BadImage(f"cannot be read: {error.strerror or error}")
 
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        waiting: deque[tuple[Source, Future[Photo | CatalensError]]] = deque()
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        waiting: deque[tuple[Source, Future[Found | CatalensError]]] = deque()
         for source in sources:
             waiting.append((source, pool.submit(one, source)))
-            if len(waiting) > _AHEAD:
+            if len(waiting) > ahead:
                 first, future = waiting.popleft()
                 yield first, future.result()
         while waiting:

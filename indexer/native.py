@@ -13,4 +13,15 @@ import torch
 
 import faiss  # isort: skip
 
-__all__ = ["faiss", "torch"]
+
+def _cores() -> int:
+    """Cores this process may use, which a container may have made fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# Threads for what OpenMP's own settings do not reach.
+THREADS = int(os.environ.get("OMP_NUM_THREADS") or _cores())
+
+__all__ = ["THREADS", "faiss", "torch"]

@@ -20,7 +20,7 @@ _LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was impo
 
 
 class Embeds(Protocol):
-    """What is needed of ``indexer.model.embedder.Embedder``."""
+    """What is needed of ``indexer.model.runtime.TorchRuntime``."""
 
     @property
     def shrink_to(self) -> int | None: ...

@@ -14,7 +14,7 @@ import numpy as np
 
 from indexer.errors import CatalensError
 from indexer.images import Photo
-from indexer.model.embedder import Embedder
+from indexer.model.runtime import TorchRuntime
 
 
 class Overloaded(CatalensError):
@@ -25,7 +25,7 @@ class Overloaded(CatalensError):
 
 @dataclass(frozen=True)
 class _Job:
-    embedder: Embedder
+    embedder: TorchRuntime
     photos: Sequence[Photo]
     vectors: np.ndarray | None = None  # where given, their logits are asked for and photos are none
     work: Callable[[], Any] | None = None  # where given, anything else that uses the network
@@ -68,7 +68,7 @@ class InferenceQueue:
         """Photos in one pass of the network -> how many passes had so many."""
         return dict(self._batches)
 
-    def embed(self, embedder: Embedder, photos: Sequence[Photo], *, patient: bool = False) -> np.ndarray:
+    def embed(self, embedder: TorchRuntime, photos: Sequence[Photo], *, patient: bool = False) -> np.ndarray:
         """float32 [N, D] unit rows of N photos. Raises ``Overloaded`` when the queue is full.
 
         ``patient``: background work, which waits for a place instead.
@@ -76,12 +76,12 @@ class InferenceQueue:
         answer: np.ndarray = self._ask(_Job(embedder, photos), patient)
         return answer
 
-    def logits(self, embedder: Embedder, vectors: np.ndarray) -> dict[str, np.ndarray]:
+    def logits(self, embedder: TorchRuntime, vectors: np.ndarray) -> dict[str, np.ndarray]:
         """{head: float32 [N, C]} of unit vectors [N, D]; raises ``Overloaded`` as ``embed`` does."""
         answer: dict[str, np.ndarray] = self._ask(_Job(embedder, (), vectors), False)
         return answer
 
-    def work(self, embedder: Embedder, work: Callable[[], Any]) -> Any:
+    def work(self, embedder: TorchRuntime, work: Callable[[], Any]) -> Any:
         """What ``work`` returns, run by the network's one owner; raises ``Overloaded`` as ``embed`` does."""
         return self._ask(_Job(embedder, (), work=work), False)
 

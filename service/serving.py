@@ -19,8 +19,9 @@ from indexer.home import Active, Home
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
-from indexer.model.embedder import Embedder
+from indexer.model.embedder import open_embedder
 from indexer.model.registry import by_version
+from indexer.model.runtime import TorchRuntime
 from indexer.model.tag_rule import TagRule
 from service.batching import InferenceQueue, Overloaded
 
@@ -38,7 +39,7 @@ class Snapshot:
 
     index_version: str
     bundle: Bundle
-    embedder: Embedder
+    embedder: TorchRuntime
     live: LiveIndex
     store: EmbeddingStore
 
@@ -161,11 +162,11 @@ class Serving:
                 f"index {active.index_version} was built for embedding {base.manifest.embedding_id}, "
                 f"model {active.model_version} has embedding {bundle.embedding_id}: rebuild or activate a fitting pair"
             )
-        embedder = (
-            now.embedder
-            if now is not None and _revision_of(now.bundle, bundle)
-            else Embedder(bundle, device=self._device)
-        )
+        if now is not None and _revision_of(now.bundle, bundle):
+            embedder = now.embedder
+        else:
+            embedder = open_embedder(bundle, device=self._device)
+            embedder.settle_threads()
         store = EmbeddingStore(self._home.embeddings, bundle.embedding_id, bundle.spec.dim)
         return Snapshot(active.index_version, bundle, embedder, LiveIndex(base), store)
 

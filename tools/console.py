@@ -15,8 +15,7 @@ from typing import Any
 
 import click
 
-Progress = Callable[[int, int], None]  # done, total
-Stages = Callable[[str, int, int], None]  # stage, done, total
+from indexer.progress import Progress, Stages
 
 
 def plain(value: Any) -> Any:
@@ -126,12 +125,13 @@ def _bars() -> Iterator[Stages]:
     with Bar(*columns, console=Console(stderr=True)) as bar:
         tasks: dict[str, TaskID] = {}
 
-        def callback(stage: str, done: int, total: int) -> None:
+        def callback(stage: str, done: int, total: int, note: str = "") -> None:
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, rate="")
             task = bar.tasks[bar.task_ids.index(tasks[stage])]
             speed = task.finished_speed or task.speed
-            bar.update(tasks[stage], completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+            rate = ", ".join(part for part in (f"{speed:,.0f}/s" if speed else "", note) if part)
+            bar.update(tasks[stage], completed=done, total=total, rate=rate)
 
         yield callback
 
@@ -140,7 +140,7 @@ def _lines(every_s: float = 10.0) -> Stages:
     started: dict[str, float] = {}
     said: dict[str, float] = {}
 
-    def callback(stage: str, done: int, total: int) -> None:
+    def callback(stage: str, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         start = started.setdefault(stage, now)
         if said.get(stage) == math.inf or (done < total and now - said.get(stage, start) < every_s):
@@ -149,7 +149,8 @@ def _lines(every_s: float = 10.0) -> Stages:
         rate = done / (now - start) if now > start else 0.0
         speed = f", {rate:,.1f}/s" if rate else ""
         left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        say(f"{stage}: {done:,} of {total:,}{speed}{left}")
+        most = f", most of it {note}" if note else ""
+        say(f"{stage}: {done:,} of {total:,}{speed}{left}{most}")
 
     return callback
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import BadModel, BadSettings
-from tools.console import Progress, Stages, cell, plain, progress, say, stages, table
+from indexer.progress import Progress, Stages
+from tools.console import cell, plain, progress, say, stages, table
 
 if TYPE_CHECKING:
     from indexer.home import Home

@@ -24,6 +24,8 @@ MANIFEST = "manifest.json"
 EMBEDDING, HEADS = "embedding.safetensors", "heads.safetensors"
 SPEC, DECISION, METRICS, TRAINING = "spec.json", "decision.json", "metrics.json", "training.json"
 DECISION_VECTORS = "decision.safetensors"  # only where the decision layer has few-shot entries
+# Only of an exported model: the backbone as a graph, its features of the probe pictures, and how near it comes.
+GRAPH, GRAPH_WEIGHTS, PROBES, PARITY = "graph.xml", "graph.bin", "probes.safetensors", "parity.json"
 _FILES = (EMBEDDING, HEADS, SPEC, DECISION, METRICS, TRAINING)
 
 
@@ -38,6 +40,7 @@ class Bundle:
     decision: Decision
     metrics: Mapping[str, Any]
     training: Mapping[str, Any]  # how it was made: arguments, seed, data
+    checksums: Mapping[str, str]  # file name -> SHA-256
 
     def network(self) -> Network:
         """The network with its weights, in eval mode. Raises ``BadModel``."""
@@ -49,10 +52,24 @@ class Bundle:
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise BadModel(f"{self.path}: weights do not fit the spec: {reason}") from error
-        found = embedding_id(self.spec, network)
+        found = embedding_id(self.spec, network, self.checksums)
         if found != self.embedding_id:
             raise BadModel(f"{self.path}: its manifest says {self.embedding_id}, its weights give {found}")
         return network.eval()
+
+    @property
+    def exported(self) -> bool:
+        """Whether it holds the backbone as a graph too (``indexer.export``)."""
+        return GRAPH in self.checksums
+
+    @property
+    def parity(self) -> Mapping[str, Any]:
+        """How near an exported model comes to the one it was made of; empty of others."""
+        return _read_json(self.path / PARITY) if self.exported else {}
+
+    def probe_features(self) -> np.ndarray:
+        """float32 [P, F]: what the graph of an exported model gave for the probe pictures."""
+        return np.asarray(_load_tensors(self.path / PROBES)["features"].numpy())
 
     def general_spread(self) -> np.ndarray | None:
         """Covariance float64 [dim, dim] of block g for features spread alike in all directions; None: its sphere."""
@@ -63,11 +80,13 @@ class Bundle:
         return np.asarray(rows @ rows.T)
 
 
-def embedding_id(spec: ModelSpec, network: Network) -> str:
-    """SHA-256 over the spec without heads, and every tensor of backbone and neck."""
+def embedding_id(spec: ModelSpec, network: Network, checksums: Mapping[str, str]) -> str:
+    """SHA-256 over the spec without heads, and every tensor of backbone and neck; of int8 over the graph too."""
     described = canonical_json(spec.embedding_part()).decode()
     digest = hashlib.sha256(tensors_digest(described, network.backbone).encode())
     digest.update(tensors_digest("neck", network.neck).encode())
+    if spec.numeric == "int8":
+        digest.update(f"{checksums.get(GRAPH)} {checksums.get(GRAPH_WEIGHTS)}".encode())
     return "e" + digest.hexdigest()[:32]
 
 
@@ -88,10 +107,12 @@ def write_bundle(
     metrics: Mapping[str, Any],
     training: Mapping[str, Any],
     replace: bool = False,
+    export: Callable[[Path], None] | None = None,
 ) -> Bundle:
     """Write the folder aside and rename it to ``out``, so that a full disk leaves the previous model as it was.
 
-    Raises ``BadModel`` where ``check_out`` does, ``StorageFailed`` for weights that cannot be written.
+    ``export`` adds the files of an exported model to the folder it is given. Raises ``BadModel`` where ``check_out``
+    does, ``StorageFailed`` for weights that cannot be written.
     """
     from safetensors.torch import save_file
 
@@ -110,8 +131,11 @@ def write_bundle(
         _write_decision(aside, decision)
         write_json(aside / METRICS, dict(metrics))
         write_json(aside / TRAINING, dict(training))
+        if export is not None:
+            export(aside)
         files = {path.name: {"sha256": sha256_file(path), "size": path.stat().st_size} for path in _contents(aside)}
-        _write_manifest(aside, files, embedding_id(network.spec, network))
+        checksums = {name: str(known["sha256"]) for name, known in files.items()}
+        _write_manifest(aside, files, embedding_id(network.spec, network, checksums))
         if out.exists():
             remove_folder(out)
         publish_folder(aside, out)
@@ -201,6 +225,8 @@ def load_bundle(path: Path | str) -> Bundle:
     files = manifest.get("files")
     if not isinstance(files, dict) or set(_FILES) - set(files):
         raise BadModel(f"{path / MANIFEST} does not list every file of a model")
+    if GRAPH in files and {GRAPH_WEIGHTS, PROBES, PARITY} - set(files):
+        raise BadModel(f"{path / MANIFEST} does not list every file of an exported model")
     for name, known in files.items():
         file = path / name
         if Path(name).name != name or not file.is_file():
@@ -217,6 +243,7 @@ def load_bundle(path: Path | str) -> Bundle:
         decision=_read_decision(path, files),
         metrics=_read_json(path / METRICS),
         training=_read_json(path / TRAINING),
+        checksums={name: str(known["sha256"]) for name, known in files.items()},
     )
 
 

@@ -12,7 +12,11 @@ from indexer.images import Photo
 from indexer.model.spec import Preprocess
 from indexer.native import torch
 
+functional = torch.nn.functional
+
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}  # the same filters, whole px, by torch's vector code
+_MODES = {quick: plain for plain, quick in QUICK.items()}
 
 
 def shrink_to(preprocess: Preprocess) -> int | None:
@@ -32,15 +36,31 @@ def seen_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, floa
 
 
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
-    """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one resampling."""
+    """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one resampling.
+
+    The quick filters (``QUICK``) cut the box at whole px and keep to one thread; on 8-bit pixels torch resamples three
+    to four times as fast as Pillow, with values that differ by rounding.
+    """
     size = (preprocess.crop, preprocess.crop)
     box = seen_box(image.size, preprocess)
-    return np.asarray(image.resize(size, _RESAMPLING[preprocess.interpolation], box=box))
+    mode = _MODES.get(preprocess.interpolation)
+    if mode is None:
+        return np.asarray(image.resize(size, _RESAMPLING[preprocess.interpolation], box=box))
+    left, top, right, bottom = (round(edge) for edge in box)
+    seen = np.array(np.asarray(image)[top : max(bottom, top + 1), left : max(right, left + 1)])
+    planes = (
+        torch.from_numpy(seen).permute(2, 0, 1).unsqueeze(0)
+    )  # a view: channels lie last in memory, where the code is quickest
+    resized = functional.interpolate(planes, size=size, mode=mode, antialias=True, align_corners=False)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
 def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
     """uint8 [N, crop, crop, 3] -> normalised float32 [N, 3, crop, crop], channels last in memory."""
-    batch = torch.from_numpy(pixels).to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    raw = torch.from_numpy(pixels)
+    if torch.device(device).type == "cuda":  # from pinned memory the copy runs beside the network
+        raw = raw.pin_memory().to(device, non_blocking=True)
+    batch = raw.permute(0, 3, 1, 2).float()
     mean = torch.tensor(preprocess.mean, device=device).view(1, 3, 1, 1) * 255
     std = torch.tensor(preprocess.std, device=device).view(1, 3, 1, 1) * 255
     return batch.sub_(mean).div_(std)

@@ -1,13 +1,13 @@
-"""The ways to run the network behind one call; now plain torch on a CPU or a GPU."""
+"""The ways to run the network behind one call: torch here, on a CPU or a GPU; ``compiled`` runs an exported graph."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from indexer.errors import BadRequest
+from indexer.errors import BadRequest, CatalensError
 from indexer.images import Photo
 from indexer.model import colour
 from indexer.model.bundle import tensors_digest
@@ -18,6 +18,12 @@ from indexer.native import torch
 # On a CPU the network's activations should stay in the cache: small batches are faster (measured on two Zen 4 cores,
 # EfficientNet-Lite0: 67 photos/s in batches of 16, 100 photos/s one by one).
 _CHUNK = {"cpu": 4, "cuda": 128}
+
+
+class OutOfMemory(CatalensError):
+    """The device cannot hold even one photo's pass through the network."""
+
+    code = "out-of-memory"
 
 
 def choose_device(device: str) -> str:
@@ -33,8 +39,13 @@ def choose_device(device: str) -> str:
 class TorchRuntime:
     """A network on its device. Not for concurrent use: one thread owns it. CUDA has not been run on a GPU yet.
 
-    Vectors and features are float32 [N, D] and [N, F]; rows of the former are of unit length.
+    Vectors and features are float32 [N, D] and [N, F]; rows of the former are of unit length. Of the numeric class bf16
+    the backbone runs under bfloat16 autocast (on a processor without bfloat16 the same values, slowly); the rest is
+    float32. On a GPU a batch that does not fit its memory is halved until it does; ``OutOfMemory`` where none does.
     """
+
+    engine = "torch"
+    workers = 0  # threads that may call ``embed_beside`` at once; 0: there is no such way, ``embed`` has one owner
 
     def __init__(self, network: Network, *, device: str = "auto") -> None:
         self.spec = network.spec
@@ -42,6 +53,7 @@ class TorchRuntime:
         self.shrink_to = shrink_to(network.spec.preprocess)  # what ``images.decode`` is to be told
         self._network: Any = network.eval().to(self.device)
         self._network.to(memory_format=torch.channels_last)
+        self._chunk = _CHUNK[self.device]
 
     @property
     def backbone_digest(self) -> str:
@@ -53,17 +65,25 @@ class TorchRuntime:
         """The network itself, in eval mode, for ``decisions.explain``; its one owner calls it, nobody changes it."""
         return self._network
 
+    def settle_threads(self) -> None:
+        """Called once by a process that does nothing but embed and answer, before it does."""
+
     def inputs(self, photos: Sequence[Photo]) -> Any:
         """Decoded photos -> the network's input, float32 [N, 3, H, W] on its device."""
         return to_batch(photos_to_pixels(photos, self.spec.preprocess), self.spec.preprocess, self.device)
 
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:
         """Decoded photos -> unit vectors [N, D]."""
-        return self._run(photos, lambda batch: self._network.neck(self._network.describe(batch)), self.spec.dim)
+        whole = self.spec.block("c") is not None
+        return self._run(photos, lambda pixels: self._network.neck(self._described(pixels, whole)), self.spec.dim)
+
+    def embed_beside(self, photo: Photo) -> np.ndarray:
+        """One photo [D] in one of ``workers`` threads, where there are any."""
+        raise NotImplementedError
 
     def features(self, photos: Sequence[Photo]) -> np.ndarray:
         """Decoded photos -> [N, F + K]: the backbone's pooled features, and colour statistics behind them."""
-        return self._run(photos, self._network.describe_whole, self.feature_width)
+        return self._run(photos, lambda pixels: self._described(pixels, True), self.feature_width)
 
     @property
     def feature_width(self) -> int:
@@ -82,12 +102,29 @@ class TorchRuntime:
             batch = torch.from_numpy(np.ascontiguousarray(vectors, np.float32)).to(self.device)
             return {name: values.cpu().numpy() for name, values in self._network.heads(batch).items()}
 
-    def _run(self, photos: Sequence[Photo], network: Any, width: int) -> np.ndarray:
-        out = np.empty((len(photos), width), np.float32)
-        chunk = _CHUNK[self.device]
+    def _described(self, pixels: np.ndarray, whole: bool) -> Any:
+        """uint8 [N, H, W, 3] -> float32 [N, F], the backbone's pooled features; ``whole``: [N, F + K], with colours."""
+        batch = to_batch(pixels, self.spec.preprocess, self.device)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.spec.numeric == "bf16"):
+            found = self._network.describe_whole(batch) if whole else self._network.backbone(batch)
+        return found.float()
+
+    def _run(self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int) -> np.ndarray:
+        """``network`` over chunks of photos. On a GPU the next chunk is prepared while this one is computed."""
+        found: list[Any] = []
+        start = 0
         with torch.inference_mode():
-            for start in range(0, len(photos), chunk):
-                pixels = photos_to_pixels(photos[start : start + chunk], self.spec.preprocess)
-                batch = to_batch(pixels, self.spec.preprocess, self.device)
-                out[start : start + len(pixels)] = network(batch).float().cpu().numpy()
-        return out
+            while start < len(photos):
+                part = photos[start : start + self._chunk]
+                try:
+                    found.append(network(photos_to_pixels(part, self.spec.preprocess)))
+                except torch.cuda.OutOfMemoryError:
+                    torch.cuda.empty_cache()
+                    if self._chunk == 1:
+                        raise OutOfMemory(
+                            f"{self.device} has no memory for one photo in {self.spec.backbone}"
+                        ) from None
+                    self._chunk = max(1, self._chunk // 2)  # kept: the next batch would not fit either
+                    continue
+                start += len(part)
+            return torch.cat(found).cpu().numpy() if found else np.empty((0, width), np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 from indexer.errors import BadModel, NewerFormat
 
 FORMAT = 1
+NUMERICS = ("fp32", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Preprocess:
     decoder: str  # "full", or "draft2": JPEGs are decoded at the smallest DCT scale that keeps twice the resize side
     resize: int  # short side (keep_aspect) or both sides, px
     crop: int  # centre crop, px
-    interpolation: str  # "bicubic" or "bilinear"
+    interpolation: str  # "bicubic" or "bilinear"; with "-u8" by the quick way of ``preprocess.to_pixels``
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     keep_aspect: bool
@@ -47,7 +48,7 @@ class ModelSpec:
     format: int
     backbone: str
     feature_dim: int  # of the backbone's pooled features
-    numeric: str  # "fp32", "bf16" or "int8": vectors of one index come from one numeric class
+    numeric: str  # one of NUMERICS: vectors of one index come from one numeric class
     preprocess: Preprocess
     blocks: tuple[Block, ...]
     heads: tuple[Head, ...]
@@ -100,6 +101,8 @@ class ModelSpec:
             spec = cls(preprocess=Preprocess(**pre), blocks=blocks, heads=heads, **fields)
         except (TypeError, KeyError, ValueError) as error:
             raise BadModel(f"{where}: {error}") from error
+        if spec.numeric not in NUMERICS:
+            raise BadModel(f"{where}: numeric class {spec.numeric!r} is none of {', '.join(NUMERICS)}")
         if not blocks or abs(sum(block.weight for block in blocks) - 1.0) > 1e-6:
             raise BadModel(f"{where}: block weights must sum to 1")
         return spec

@@ -13,7 +13,7 @@ from indexer.decisions.classify import category_logits
 from indexer.errors import BadRequest
 from indexer.model.backbones import build
 from indexer.model.bundle import Bundle, load_bundle
-from indexer.model.embedder import Embedder
+from indexer.model.embedder import open_embedder
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime
 from indexer.training.classification import attribute_head_figures, category_figures, classify
@@ -54,7 +54,7 @@ def measure(
     if split not in SPLITS:
         raise BadRequest(f"unknown split {split!r}: use {', '.join(SPLITS)}")
     bundle = load_bundle(model)
-    embedder = Embedder(bundle, device=device)
+    embedder = open_embedder(bundle, device=device)
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
     names = list(dict.fromkeys(["train", "validation", split]))
     wanted = [row for name in names for row in problem.of(name)]

@@ -67,6 +67,7 @@ class Embedder:
     """A photo's colour, as a vector of the model's numbers."""
 
     shrink_to = None
+    workers = 0
 
     def embed(self, photos: object) -> np.ndarray:
         colours = np.array([photo.pixels.getpixel((0, 0)) for photo in photos], np.float32)  # type: ignore[attr-defined]

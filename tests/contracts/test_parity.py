@@ -13,7 +13,7 @@ from indexer.build import build_index
 from indexer.catalog.dataset import Row, read_dataset
 from indexer.catalog.imports import import_dataset
 from indexer.home import Home
-from indexer.model.embedder import Embedder
+from indexer.model.embedder import open_embedder
 from indexer.model.registry import register
 from indexer.training.evaluate import Photos, evaluation_photos
 from indexer.training.features import photo_features
@@ -54,7 +54,7 @@ def home(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
 def evaluated(home: Home, rows: list[Row], cache: Path) -> Photos:
     active = home.active()
     assert active is not None
-    embedder = Embedder(register(home, home.models / active.model_version), device="cpu")
+    embedder = open_embedder(register(home, home.models / active.model_version), device="cpu")
     return evaluation_photos(photo_features(rows, embedder, cache=cache), embedder, np.ones(len(rows), bool))
 
 
@@ -82,7 +82,7 @@ def test_training_and_serving_give_the_same_probabilities(home: Home, folder: Pa
     active = home.active()
     assert active is not None
     bundle = register(home, home.models / active.model_version)
-    logits = Embedder(bundle, device="cpu").logits(photos.vectors)["category"]
+    logits = open_embedder(bundle, device="cpu").logits(photos.vectors)["category"]
     chances = probabilities(logits, bundle.decision.temperature)
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
         for row, chance in zip(rows, chances, strict=True):

@@ -64,9 +64,13 @@ class Network:
     """In the place of the real one: it knows the photos by heart."""
 
     shrink_to = None
+    workers = 0
 
     def __init__(self, bundle: Any, *, device: str = "auto") -> None:
         self.embedding_id, self.dim = bundle.embedding_id, bundle.spec.dim
+
+    def settle_threads(self) -> None:
+        pass
 
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:
         return vectors(self.embedding_id)[[NUMBER[photo.content_hash] for photo in photos]]
@@ -131,8 +135,8 @@ class Live(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.patched = pytest.MonkeyPatch()
-        self.patched.setattr("service.serving.Embedder", Network)
-        self.patched.setattr("indexer.model.embedder.Embedder", Network)
+        self.patched.setattr("service.serving.open_embedder", Network)
+        self.patched.setattr("indexer.model.embedder.open_embedder", Network)
         path, self.models = template()
         self.folder = Path(tempfile.mkdtemp(prefix="catalens-stateful-"))
         shutil.copytree(path, self.folder / "home")

@@ -46,6 +46,7 @@ class FakeEmbedder:
     """A photo's colour, as a unit vector. Stops (as a killed process would) after ``stop_after`` photos."""
 
     shrink_to = None
+    workers = 0
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.seen: list[str] = []
@@ -215,7 +216,7 @@ def test_a_budget_that_cannot_hold_the_vectors_is_refused(home: Home) -> None:
 def test_progress_counts_what_is_committed(home: Home) -> None:
     """Each stage is heard of from its beginning to its end; photos are counted by committed chunks."""
     seen: list[tuple[str, int, int]] = []
-    build(home, progress=lambda stage, done, total: seen.append((stage, done, total)))
+    build(home, progress=lambda stage, done, total, note="": seen.append((stage, done, total)))
     assert [entry[1:] for entry in seen if entry[0] == "embed"] == [(64, 150), (128, 150), (150, 150)]
     assert seen[3:] == [
         ("build", 0, 152), ("build", 152, 152), ("tags", 0, 1), ("tags", 1, 1), ("publish", 0, 1), ("publish", 1, 1),

@@ -21,7 +21,7 @@ from indexer.images import decode
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, write_bundle
 from indexer.model.decision import Category, Decision, TagParams
-from indexer.model.embedder import Embedder
+from indexer.model.embedder import open_embedder
 from indexer.model.network import Network
 from indexer.model.registry import pretrained, register
 from indexer.model.spec import Head
@@ -86,7 +86,7 @@ def product_id(kind: str, colour: str) -> str:
 def _labelled(home: Home) -> Bundle:
     """The shipped network with a category head of class means: a real classifier without training."""
     bare = pretrained(home)
-    embedder = Embedder(bare)
+    embedder = open_embedder(bare)
     means = []
     for kind in KINDS:
         photos = [decode(photo(kind, colour, turn=turn)) for colour in COLOURS for turn in (0, 12)]

@@ -79,11 +79,11 @@ def _photos(work: Path) -> Row:
     """Fashion photos by the frozen network, repeated with noise to 30,000 entries: below, the index is exact anyway."""
     from indexer import images
     from indexer.home import Home
-    from indexer.model.embedder import Embedder
+    from indexer.model.embedder import open_embedder
     from indexer.model.registry import pretrained
 
     folder = real_data("fashion") / "images"
-    embedder = Embedder(pretrained(Home.create(work / "home")), device="cpu")
+    embedder = open_embedder(pretrained(Home.create(work / "home")), device="cpu")
     files = sorted(folder.iterdir())[: int(os.environ.get("CATALENS_BENCH_PHOTOS", 4000))]
     vectors_found = []
     for start in range(0, len(files), 16):

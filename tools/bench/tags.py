@@ -19,7 +19,7 @@ from indexer.decisions.calibration import pair_calibration_error
 from indexer.decisions.tag_fit import best_threshold, f1_scores, fit_rule, fit_thresholds
 from indexer.decisions.tag_sample import Near, TagSample
 from indexer.model.bundle import load_bundle
-from indexer.model.embedder import Embedder
+from indexer.model.embedder import open_embedder
 from indexer.model.tag_rule import TagRule, View
 from indexer.training.data import read_problem
 from indexer.training.evaluate import evaluation_photos, frozen_photos
@@ -50,7 +50,7 @@ def measure(part: str, work: Path) -> Row:
     say(f"bench tags: {part}")
     data = real_data(DATA)
     bundle = load_bundle(_model(part, data, work))
-    embedder = Embedder(bundle)
+    embedder = open_embedder(bundle)
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
     features = photo_features(problem.rows, embedder)
     split = np.array([problem.split[row.product_id] for row in features.rows])

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.console import answer, table
-from tools.options import AnyPath, home_option, json_option
+from tools.console import answer, say, stages, table
+from tools.options import AnyPath, FromSignature, given, home_option, json_option
 
 if TYPE_CHECKING:
     from indexer.model.bundle import Bundle
 
+EXPORT = "indexer.export:export"
+
 
 @click.group("model")
 def model() -> None:
-    """Register and list models."""
+    """Register, list and export models."""
 
 
 @model.command("add")
@@ -49,11 +51,48 @@ def list_(home: Path, as_json: bool) -> None:
     answer({"models": models}, as_json, _show)
 
 
+@model.command("export")
+@click.argument("path", type=AnyPath, metavar="MODEL")
+@click.argument("data", type=AnyPath)
+@click.option("--out", type=AnyPath, required=True, help="The model folder to write.")
+@click.option(
+    "--numeric",
+    type=click.Choice(["auto", "fp32", "bf16", "int8"]),
+    cls=FromSignature,
+    source=EXPORT,
+    help="Numbers the network computes in; auto: the fastest here that comes near enough.",
+)
+@json_option
+def export(path: Path, data: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Make MODEL several times as fast on a processor.
+
+    Its network becomes a graph for OpenVINO. DATA, what it was trained on, calibrates int8 and judges whether the
+    vectors come near enough to the model's own. The new model has an embedding of its own: build an index with it.
+    """
+    from indexer.export import export as job
+
+    with stages() as callback:
+        report = job(path, data, out, progress=callback, **given(**options))
+    answer(report, as_json, lambda found: _show_export(found, out))
+
+
+def _show_export(found: dict[str, Any], out: Path) -> None:
+    columns = ("numeric", "near enough", "mean cosine", "1% below", "hit rate@1", "of the model", "photos/s")
+    rows = []
+    for parity in found["tried"]:
+        cosine, hits = parity["cosine"], parity["hit_rate_at_1"]
+        figures = (cosine["mean"], cosine["p01"], hits["exported"], hits["model"], parity["photos_per_s"])
+        rows.append((parity["numeric"], parity["alike"], *figures))
+    table(columns, rows, title=f"Exported {out} as {found['numeric']}")
+    say(f"next: catalens index build --home HOME --model {out} --activate")
+
+
 def _document(bundle: Bundle) -> dict[str, Any]:
     return {
         "model_version": bundle.model_version,
         "embedding_id": bundle.embedding_id,
         "backbone": bundle.spec.backbone,
+        "numeric": bundle.spec.numeric,
         "dim": bundle.spec.dim,
         "categories": len(bundle.decision.categories),
         "path": bundle.path,
@@ -61,5 +100,5 @@ def _document(bundle: Bundle) -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any]) -> None:
-    columns = ("model_version", "backbone", "dim", "categories", "active")
+    columns = ("model_version", "backbone", "numeric", "dim", "categories", "active")
     table(columns, [[row[name] for name in columns] for row in found["models"]])

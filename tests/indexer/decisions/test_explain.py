@@ -14,7 +14,7 @@ from indexer.images import Photo
 from indexer.model import backbones
 from indexer.model.bundle import load_bundle
 from indexer.model.decision import Category, Decision
-from indexer.model.embedder import Embedder
+from indexer.model.embedder import open_embedder
 from indexer.model.network import Network
 from indexer.model.runtime import TorchRuntime
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
@@ -49,8 +49,8 @@ def mass(heat: np.ndarray, place: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def embedder(trained: TrainReport) -> Embedder:
-    return Embedder(load_bundle(Path(trained.model)), device="cpu")
+def embedder(trained: TrainReport) -> TorchRuntime:
+    return open_embedder(load_bundle(Path(trained.model)), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_category_is_seen_where_its_shape_is(by_means: TorchRuntime, kind: str
     assert max(mass(heat, other) for other in PLACES if other != place) < 0.3
 
 
-def test_a_pair_is_similar_where_the_same_thing_is(embedder: Embedder) -> None:
+def test_a_pair_is_similar_where_the_same_thing_is(embedder: TorchRuntime) -> None:
     """One shape in two corners: in every block, each photo's heat lies in its own corner."""
     photos = [embedder.inputs([corner("stripes", place)]) for place in ("top left", "bottom right")]
     found = pair_maps(embedder.network, *photos)
@@ -100,7 +100,7 @@ def test_a_pair_is_similar_where_the_same_thing_is(embedder: Embedder) -> None:
     assert weighted == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-4)
 
 
-def test_a_photo_paired_with_itself_still_shows_what_it_has(embedder: Embedder) -> None:
+def test_a_photo_paired_with_itself_still_shows_what_it_has(embedder: TorchRuntime) -> None:
     """The cosine's own gradient is zero there; the map is not."""
     photo = embedder.inputs([corner("disc", "top right")])
     for entry in pair_maps(embedder.network, photo, photo):
@@ -109,7 +109,7 @@ def test_a_photo_paired_with_itself_still_shows_what_it_has(embedder: Embedder) 
         np.testing.assert_allclose(entry.first, entry.second, atol=1e-5)
 
 
-def test_explaining_changes_nothing(embedder: Embedder) -> None:
+def test_explaining_changes_nothing(embedder: TorchRuntime) -> None:
     """Embeddings before and after are equal, no hook stays, no gradient is kept."""
     photo = corner("disc", "top left")
     before = embedder.embed([photo])

@@ -39,6 +39,7 @@ class Embedder:
     """A photo's colour as a vector of the model's 40 numbers."""
 
     shrink_to = None
+    workers = 0
 
     def embed(self, photos: object) -> np.ndarray:
         return np.stack([vector_of(photo.pixels.getpixel((0, 0))) for photo in photos])  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from indexer.images import Photo, decode
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle, write_bundle
 from indexer.model.decision import Category, Decision, TagParams
-from indexer.model.embedder import Embedder
+from indexer.model.embedder import open_embedder
 from indexer.model.network import Network
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.model.tag_rule import TagColumn, TagRule
@@ -77,7 +77,7 @@ def test_round_trip_gives_the_same_vectors_logits_and_decisions(stored: Bundle, 
     """Training and serving run the same network: what was written is what is loaded."""
     from indexer.model.runtime import TorchRuntime
 
-    before, after = TorchRuntime(make_network(), device="cpu"), Embedder(stored, device="cpu")
+    before, after = TorchRuntime(make_network(), device="cpu"), open_embedder(stored, device="cpu")
     vectors = after.embed([photo])
     np.testing.assert_allclose(vectors, before.embed([photo]), atol=1e-6)
     np.testing.assert_allclose(after.logits(vectors)["category"], before.logits(vectors)["category"], atol=1e-6)
@@ -98,7 +98,7 @@ def test_a_decision_from_before_tag_rules_votes_plainly() -> None:
 
 def test_vectors_are_unit_blocks_by_weight(stored: Bundle, photo: Photo) -> None:
     """Cosine is the weighted sum of block cosines only if every block has the length sqrt(weight)."""
-    vector = Embedder(stored, device="cpu").embed([photo])[0]
+    vector = open_embedder(stored, device="cpu").embed([photo])[0]
     assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
     assert np.linalg.norm(vector[:24]) == pytest.approx(0.5**0.5, abs=1e-5)
 

@@ -1,0 +1,115 @@
+"""Many photos to vectors: reading, decoding and the network overlap, in order and with bounded memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+
+from indexer.decoding import Source, in_order
+from indexer.errors import CatalensError
+from indexer.images import ImageLimits, Photo, decode
+from indexer.native import THREADS
+
+_BATCH = 16  # photos given at once to a network that has one owner, while the next ones are decoded
+
+
+class PhotoEmbedder(Protocol):
+    """What is needed of ``indexer.model.runtime.TorchRuntime``."""
+
+    @property
+    def shrink_to(self) -> int | None: ...
+
+    @property
+    def workers(self) -> int: ...
+
+    def embed(self, photos: Sequence[Photo]) -> np.ndarray: ...
+
+    def embed_beside(self, photo: Photo) -> np.ndarray: ...
+
+
+class Tally:
+    """Seconds of work by stage (read, decode, network), summed over all threads."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Whatever is done inside belongs to ``name``."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._seconds[name] += time.perf_counter() - started
+
+    def seconds(self) -> dict[str, float]:
+        with self._lock:
+            return dict(self._seconds)
+
+    def bottleneck(self) -> str:
+        """The stage that takes most of the work, with its share: ``network 71%``; empty before any."""
+        found = self.seconds()
+        if not found:
+            return ""
+        name = max(found, key=lambda stage: found[stage])
+        return f"{name} {found[name] / sum(found.values()):.0%}"
+
+
+def embed_all(
+    sources: Iterable[Source],
+    read: Callable[[Source], bytes],
+    embedder: PhotoEmbedder,
+    *,
+    limits: ImageLimits | None = None,
+    tally: Tally | None = None,
+) -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
+    """Each source with the embedding float32 [D] of its photo, or with the reason why it has none; in order.
+
+    A network with ``workers`` runs in as many threads, each of which reads, decodes and embeds one photo after another:
+    no thread waits for another's stage. A network with one owner gets batches, while other threads decode ahead.
+    """
+    tally = tally or Tally()
+    allowed = limits or ImageLimits()
+
+    def decoded(source: Source) -> Photo:
+        with tally.stage("read"):
+            data = read(source)
+        with tally.stage("decode"):
+            return decode(data, limits=allowed, shrink_to=embedder.shrink_to)
+
+    def embedded(source: Source) -> np.ndarray:
+        photo = decoded(source)
+        with tally.stage("network"):
+            return embedder.embed_beside(photo)
+
+    if embedder.workers:
+        return in_order(sources, embedded, workers=embedder.workers)
+    return _in_batches(in_order(sources, decoded, workers=min(4, THREADS)), embedder, tally)
+
+
+def _in_batches(
+    photos: Iterable[tuple[Source, Photo | CatalensError]], embedder: PhotoEmbedder, tally: Tally
+) -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
+    held: list[tuple[Source, Photo | CatalensError]] = []
+
+    def flush() -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
+        good = [photo for _, photo in held if isinstance(photo, Photo)]
+        with tally.stage("network"):
+            vectors = iter(embedder.embed(good) if good else ())
+        for source, photo in held:
+            yield source, next(vectors) if isinstance(photo, Photo) else photo
+        held.clear()
+
+    for pair in photos:
+        held.append(pair)
+        if len(held) == _BATCH:
+            yield from flush()
+    yield from flush()

@@ -1,0 +1,203 @@
+"""The backbone as an OpenVINO graph on a processor: several times as fast as torch, in fp32, bf16 or int8.
+
+The graph takes uint8 pixels [1, H, W, 3] and gives pooled features [1, F]; colours, neck and heads stay in torch, where
+they cost little. OpenVINO is the optional extra ``openvino``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexer.errors import BadModel, WeightsUnavailable
+from indexer.images import Photo
+from indexer.model.network import Network
+from indexer.model.preprocess import photos_to_pixels, to_batch
+from indexer.model.runtime import TorchRuntime
+from indexer.model.spec import Preprocess
+from indexer.native import THREADS, torch
+
+HOW = "pip install 'catalens[openvino]'"
+PROBES = 2  # inputs whose features a bundle keeps, to know its graph again on another processor
+PROBE_COSINE = {"fp32": 0.9999, "bf16": 0.998, "int8": 0.99}  # least cosine of a probe's features to the kept ones
+
+
+@cache
+def openvino() -> Any:
+    """The package, or None where it is not installed."""
+    # It and nncf report their use to their makers through this package, and do without where it is absent.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError:
+        return None
+    return openvino
+
+
+@cache
+def capabilities() -> frozenset[str]:
+    """What OpenVINO finds the processor able to do: ``FP32``, ``BF16``, ``INT8`` and others; empty without it."""
+    found = openvino()
+    return frozenset(found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")) if found else frozenset()
+
+
+def probes(preprocess: Preprocess) -> np.ndarray:
+    """uint8 [PROBES, H, W, 3]: smooth random pictures, the same on every machine."""
+    rng = np.random.default_rng(7)
+    side = preprocess.crop
+    coarse = rng.integers(0, 256, (PROBES, 3, 9, 9), dtype=np.uint8)
+    small = torch.from_numpy(coarse).float()
+    large = torch.nn.functional.interpolate(small, size=(side, side), mode="bilinear", align_corners=True)
+    return np.ascontiguousarray(large.round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+
+def convert(network: Network) -> Any:
+    """The backbone of ``network`` with its normalisation as an OpenVINO model, float32."""
+    preprocess = network.spec.preprocess
+
+    class Seen(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = network.backbone
+            self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1) * 255)
+            self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1) * 255)
+
+        def forward(self, pixels: Any) -> Any:
+            return self.backbone((pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std)
+
+    side = preprocess.crop
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO traces by torch.jit, which torch would rather not have used
+        example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+        return openvino().convert_model(Seen().eval(), example_input=example, input=[1, side, side, 3])
+
+
+class Graph:
+    """A compiled model: uint8 [N, H, W, 3] -> float32 [N, F], from up to ``streams`` threads at once.
+
+    A single photo is computed by all threads together, which is quickest for the one who waits; several go side by
+    side through streams of one thread each, which is most per second. ``numeric`` int8 leaves to bf16 what the graph
+    does not quantise, where the processor has it.
+    """
+
+    def __init__(self, model: Any, numeric: str, *, threads: int = THREADS) -> None:
+        self.streams = max(1, threads)
+        precision = "f32" if numeric == "fp32" or "BF16" not in capabilities() else "bf16"
+        self.exact = precision == "bf16" or numeric == "fp32"  # False: wider numbers stand in for absent bf16
+        common = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": self.streams}
+        core = openvino().Core()
+        self._whole = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1})
+        self._wide = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": self.streams})
+        self.width = int(self._whole.output(0).partial_shape[1].get_length())
+        self._local = threading.local()
+        self._queue = openvino().AsyncInferQueue(self._wide, self.streams)
+        self._queue.set_callback(_keep)
+        self._together = threading.Lock()
+
+    def alone(self, pixels: np.ndarray) -> np.ndarray:
+        """One photo [1, H, W, 3] with all threads."""
+        return self._request("whole", self._whole).infer([pixels])[0].copy()
+
+    def beside(self, pixels: np.ndarray) -> np.ndarray:
+        """One photo [1, H, W, 3] in a stream of its own, beside other callers."""
+        return self._request("wide", self._wide).infer([pixels])[0].copy()
+
+    def many(self, pixels: np.ndarray) -> np.ndarray:
+        """Several photos of one caller, side by side."""
+        out = np.empty((len(pixels), self.width), np.float32)
+        with self._together:
+            for number in range(len(pixels)):
+                self._queue.start_async([pixels[number : number + 1]], (out, number))
+            self._queue.wait_all()
+        return out
+
+    def _request(self, name: str, compiled: Any) -> Any:
+        if not hasattr(self._local, name):
+            setattr(self._local, name, compiled.create_infer_request())
+        return getattr(self._local, name)
+
+
+def _keep(request: Any, place: tuple[np.ndarray, int]) -> None:
+    out, number = place
+    out[number] = request.get_output_tensor(0).data[0]
+
+
+def read_graph(file: Path) -> Any:
+    """An OpenVINO model from ``graph.xml`` (``graph.bin`` beside it). Raises ``WeightsUnavailable``, ``BadModel``."""
+    if openvino() is None:
+        raise WeightsUnavailable(f"the int8 model {file.parent} runs in OpenVINO, which is not installed: {HOW}")
+    try:
+        return openvino().Core().read_model(file)
+    except RuntimeError as error:
+        raise BadModel(f"{file} cannot be read by OpenVINO: {str(error).splitlines()[-1].strip()[:200]}") from error
+
+
+class CompiledRuntime(TorchRuntime):
+    """As ``TorchRuntime``, with the backbone as a ``Graph``; ``embed_beside`` may be called by many threads at once.
+
+    Raises ``BadModel`` where the graph gives other features for the probes than at its export.
+    """
+
+    engine = "openvino"
+
+    def __init__(self, network: Network, graph: Graph, kept: np.ndarray, *, name: str, digest: str) -> None:
+        super().__init__(network, device="cpu")
+        self._graph, self._digest = graph, digest
+        self.workers = graph.streams
+        least = PROBE_COSINE[self.spec.numeric]
+        found = cosines(graph.many(probes(self.spec.preprocess)), kept)
+        if not np.all(found >= least):
+            raise BadModel(
+                f"{name} was exported on another kind of processor: its graph gives other features here (cosine "
+                f"{float(np.min(found)):.4f}, at least {least} is needed): export it again with catalens model export"
+            )
+
+    @property
+    def backbone_digest(self) -> str:
+        """As ``TorchRuntime``'s, and of the graph, which calibration made."""
+        return hashlib.sha256(f"{super().backbone_digest} {self._digest}".encode()).hexdigest()
+
+    def settle_threads(self) -> None:
+        """One thread for torch, whose small rest would otherwise wake a team that waits beside OpenVINO's."""
+        torch.set_num_threads(1)
+
+    def embed_beside(self, photo: Photo) -> np.ndarray:
+        """One decoded photo -> unit vector [D], beside up to ``workers`` other callers: each takes one thread."""
+        pixels = photos_to_pixels([photo], self.spec.preprocess)
+        with torch.inference_mode():
+            described = self._with_colours(self._graph.beside(pixels), pixels, self.spec.block("c") is not None)
+            found: np.ndarray = self._network.neck(described)[0].numpy()
+            return found
+
+    def _described(self, pixels: np.ndarray, whole: bool) -> Any:
+        pooled = self._graph.many(pixels) if len(pixels) > 1 else self._graph.alone(pixels)
+        return self._with_colours(pooled, pixels, whole)
+
+    def _with_colours(self, pooled: np.ndarray, pixels: np.ndarray, whole: bool) -> Any:
+        found = torch.from_numpy(pooled)
+        if not whole:
+            return found
+        batch = to_batch(pixels, self.spec.preprocess, self.device)
+        return torch.cat([found, self._network.colour(batch)], dim=1)
+
+    def _run(self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int) -> np.ndarray:
+        if not photos:
+            return np.empty((0, width), np.float32)
+        with torch.inference_mode():
+            found: np.ndarray = network(photos_to_pixels(photos, self.spec.preprocess)).numpy()
+            return found
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cosine of each row of [N, F] with its counterpart, float64 [N]."""
+    a, b = (np.asarray(rows, np.float64) for rows in (one, other))
+    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / np.maximum(length, 1e-12))

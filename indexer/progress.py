@@ -1,0 +1,17 @@
+"""Who hears how far long work is: ``note`` is what there is to say beside, such as which part takes most of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """How far one stage is."""
+
+    def __call__(self, done: int, total: int, note: str = "", /) -> None: ...
+
+
+class Stages(Protocol):
+    """How far each of several stages is."""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "", /) -> None: ...
