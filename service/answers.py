@@ -27,6 +27,10 @@ class Clock:
         finally:
             self.stages[name] = round(self.stages.get(name, 0.0) + (time.perf_counter() - start) * 1000, 2)
 
+    def seconds(self) -> float:
+        """Since the clock was made."""
+        return time.perf_counter() - self._start
+
     def read(self) -> dict[str, float]:
         """All stages, and the ``total`` since the clock was made."""
         return {**self.stages, "total": round((time.perf_counter() - self._start) * 1000, 2)}

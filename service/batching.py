@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,30 +25,38 @@ class Overloaded(CatalensError):
     code = "overloaded"
 
 
+class TooLate(Overloaded):
+    """The answer would come after the request's deadline, so it is not computed any more. Try again shortly."""
+
+    code = "deadline-exceeded"
+
+
 @dataclass(frozen=True)
 class _Job:
     embedder: TorchRuntime
     photos: Sequence[Photo]
-    vectors: np.ndarray | None = None  # where given, their logits are asked for and photos are none
-    work: Callable[[], Any] | None = None  # where given, anything else that uses the network
+    work: Callable[[], Any] | None = None  # where given, anything else that uses the network; photos are none
     answer: Future[Any] = field(default_factory=Future)
 
     @property
     def alone(self) -> bool:
         """Not to be batched with others."""
-        return self.vectors is not None or self.work is not None
+        return self.work is not None
 
 
 class InferenceQueue:
     """Photos in, embeddings out, computed by one thread in the order of arrival.
 
-    The thread never waits for a batch to fill: it takes what is queued already, up to ``max_batch`` photos of one
-    embedder, so an idle service adds no delay and a busy one batches by itself.
+    The thread takes what is queued already, up to ``max_batch`` photos of one embedder. Only while further photos are
+    on their way (``coming``) does it wait for them, ``max_delay_s`` at most: an idle service adds no delay.
     """
 
-    def __init__(self, *, max_batch: int, max_waiting: int, timeout_s: float = 60.0) -> None:
+    def __init__(self, *, max_batch: int, max_waiting: int, max_delay_s: float = 0.0, timeout_s: float = 60.0) -> None:
         self._max_batch = max_batch
+        self._max_delay_s = max_delay_s
         self._timeout_s = timeout_s
+        self._coming = 0
+        self._counting = threading.Lock()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=max_waiting)
         self._held: _Job | None = None  # taken from the queue, but belongs to the next batch
         self._closed = False  # no new jobs
@@ -68,24 +78,38 @@ class InferenceQueue:
         """Photos in one pass of the network -> how many passes had so many."""
         return dict(self._batches)
 
-    def embed(self, embedder: TorchRuntime, photos: Sequence[Photo], *, patient: bool = False) -> np.ndarray:
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Inside, a photo is made ready that will be given to ``embed`` afterwards."""
+        with self._counting:
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._coming -= 1
+
+    def embed(
+        self,
+        embedder: TorchRuntime,
+        photos: Sequence[Photo],
+        *,
+        patient: bool = False,
+        within_s: float | None = None,
+    ) -> np.ndarray:
         """float32 [N, D] unit rows of N photos. Raises ``Overloaded`` when the queue is full.
 
-        ``patient``: background work, which waits for a place instead.
+        ``patient``: background work, which waits for a place instead. ``within_s``: where they are not done by
+        then ``TooLate`` is raised, and what is not begun is not computed at all.
         """
-        answer: np.ndarray = self._ask(_Job(embedder, photos), patient)
-        return answer
-
-    def logits(self, embedder: TorchRuntime, vectors: np.ndarray) -> dict[str, np.ndarray]:
-        """{head: float32 [N, C]} of unit vectors [N, D]; raises ``Overloaded`` as ``embed`` does."""
-        answer: dict[str, np.ndarray] = self._ask(_Job(embedder, (), vectors), False)
+        answer: np.ndarray = self._ask(_Job(embedder, photos), patient, within_s)
         return answer
 
     def work(self, embedder: TorchRuntime, work: Callable[[], Any]) -> Any:
         """What ``work`` returns, run by the network's one owner; raises ``Overloaded`` as ``embed`` does."""
-        return self._ask(_Job(embedder, (), work=work), False)
+        return self._ask(_Job(embedder, (), work=work), False, None)
 
-    def _ask(self, job: _Job, patient: bool) -> Any:
+    def _ask(self, job: _Job, patient: bool, within_s: float | None) -> Any:
         if not self.alive:
             raise Overloaded("the service is shutting down")
         try:
@@ -93,10 +117,10 @@ class InferenceQueue:
         except queue.Full:
             raise Overloaded(f"{self._jobs.maxsize} requests are waiting already: try again shortly") from None
         try:
-            return job.answer.result(timeout=self._timeout_s)
+            return job.answer.result(timeout=self._timeout_s if within_s is None else max(within_s, 0.0))
         except TimeoutError:
             job.answer.cancel()
-            raise Overloaded(f"no answer from the network within {self._timeout_s:.0f} s") from None
+            raise TooLate("the network has no time for this before its deadline: try again shortly") from None
 
     def close(self) -> None:
         """Finish what is queued, then stop the thread."""
@@ -108,10 +132,14 @@ class InferenceQueue:
     def _run(self) -> None:
         while (first := self._next()) is not None:
             batch, size = [first], len(first.photos)
+            until = time.monotonic() + self._max_delay_s
             while not first.alone and size < self._max_batch:
                 try:
-                    job = self._jobs.get_nowait()
+                    # Looked at again each millisecond: what was on its way may have failed.
+                    job = self._jobs.get(self._coming > 0 and time.monotonic() < until, timeout=0.001)
                 except queue.Empty:
+                    if self._coming and time.monotonic() < until:
+                        continue
                     break
                 if job is None:
                     self._ending = True
@@ -142,9 +170,6 @@ def _answer(batch: list[_Job]) -> None:
     """One pass for all; where it fails, one by one, so that a bad photo fails only its own request."""
     first = batch[0]
     try:
-        if first.vectors is not None:
-            first.answer.set_result(first.embedder.logits(first.vectors))
-            return
         if first.work is not None:
             first.answer.set_result(first.work())
             return

@@ -66,7 +66,7 @@ class Classes:
                 label,
                 examples,
                 kind=kind,
-                logits=lambda stored: self._queue.logits(snapshot.embedder, stored),
+                logits=snapshot.embedder.logits,
             )
         return self._changed(clock, id=number, photos=len(unique))
 

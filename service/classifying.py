@@ -10,7 +10,6 @@ import numpy as np
 from indexer.decisions.classify import category_logits, rank_categories
 from indexer.errors import NoCategories
 from service.answers import Clock
-from service.batching import InferenceQueue
 from service.searching import Source
 from service.serving import Snapshot
 from service.strangers import is_stranger
@@ -21,8 +20,8 @@ Vectors = Callable[[Snapshot, Source, Clock], tuple[np.ndarray, set[int]]]
 class Classifying:
     """Part of the engine. ``vectors`` gives a source's query vectors and pids, ``answer`` frames what is answered."""
 
-    def __init__(self, queue: InferenceQueue, *, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
-        self._queue, self._vectors, self._answer = queue, vectors, answer
+    def __init__(self, *, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
+        self._vectors, self._answer = vectors, answer
 
     def classify(self, snapshot: Snapshot, source: Source, clock: Clock, *, top: int = 5) -> dict[str, Any]:
         """As ``Engine.classify``."""
@@ -34,7 +33,7 @@ class Classifying:
             )
         vectors, own = self._vectors(snapshot, source, clock)
         with clock.stage("classify"):
-            heads = self._queue.logits(snapshot.embedder, vectors)
+            heads = snapshot.embedder.logits(vectors)
             logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
             ranked = rank_categories(logits, decision, top=top)
             unknown = is_stranger(snapshot, vectors, heads.get("category"), ranked[0][0], own)

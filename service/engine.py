@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -35,12 +33,12 @@ from service.many import Many, Question
 from service.others import OtherVersions
 from service.paging import Cursor
 from service.searching import Searching, Source, Wanted
+from service.seeing import Seeing
 from service.serving import Serving, Snapshot
 from service.settings import Settings
 from service.tagging import Tagging
 from service.writes import Draft, Order, Upsert, Writer
 
-_REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
 _PATIENCE_S = 2.0  # how long a question with `min_sequence` waits for a write of another process
 
 
@@ -59,35 +57,44 @@ class Engine:
         self._catalog = open_catalog(self.home)
         self._photos = PhotoStore(self.home)
         self._limits = images.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
-        # A decoded photo may take 200 MB, so as many at once as can work, not as many as there are requests.
-        self._decoding = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
-        self._recent: OrderedDict[tuple[str, str, Any], np.ndarray] = OrderedDict()
-        self._recent_lock = threading.Lock()
         self._stop = threading.Event()
-        self.queue = InferenceQueue(max_batch=settings.max_batch, max_waiting=settings.max_waiting)
+        self.queue = InferenceQueue(
+            max_batch=settings.max_batch, max_waiting=settings.max_waiting, max_delay_s=settings.max_delay_ms / 1000
+        )
+        self._seeing = Seeing(
+            self.queue, self._catalog, self._photos, limits=self._limits, deadline_s=settings.deadline_s
+        )
         self._watcher: threading.Thread | None = None
         self._eraser: Eraser | None = None
         try:
             self._serving = Serving(
-                self.home, self._catalog, self._photos, self.queue, device=settings.device, log=self.log
+                self.home,
+                self._catalog,
+                self._photos,
+                self.queue,
+                device=settings.device,
+                engine=settings.engine,
+                log=self.log,
             )
             self._writer = Writer(
-                self._catalog, self._photos, self._serving, self.queue, self._limits, self._decoding, self.log
+                self._catalog, self._photos, self._serving, self.queue, self._limits, self._seeing.decoding, self.log
             )
             self.classes = Classes(
-                self.home, self._catalog, self._serving, self.queue, embed=self._embed, answer=self._answer
+                self.home, self._catalog, self._serving, self.queue, embed=self._seeing.vector, answer=self._answer
             )
             self._others = OtherVersions(self.home, self._serving, most=settings.other_versions, log=self.log)
             self._serving.others = self._others
             self.folding = Folding(
                 self.home, self._serving, max_delta=settings.max_delta, device=settings.device, log=self.log
             )
-            self.explain = Explaining(self.queue, snapshot=self._snapshot, photo=self._decoded, answer=self._answer)
+            self.explain = Explaining(
+                self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer
+            )
             self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
             self._searching = Searching(self._catalog, self._filtering, inputs=self._inputs, answer=self._answer)
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
-            self._classifying = Classifying(self.queue, **shared)
-            self._tagging = Tagging(self.queue, find=self._searching.nearest, **shared)
+            self._classifying = Classifying(**shared)
+            self._tagging = Tagging(find=self._searching.nearest, **shared)
             self._many = Many(self._classifying, self._searching, self._tagging)
             self._serving.start()
         except BaseException:
@@ -201,6 +208,29 @@ class Engine:
         """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
         return self._tagging.tags(self._snapshot(min_sequence, version), source, Clock())
 
+    def describe(
+        self,
+        source: Source,
+        *,
+        min_sequence: int | None = None,
+        version: str | None = None,
+        **wanted: Any,
+    ) -> dict[str, Any]:
+        """What ``classify``, ``search`` (whose parameters are ``wanted``) and ``tags`` answer, from one snapshot.
+
+        The photo is decoded and embedded once. A model without categories has none and ``unknown`` is None.
+        """
+        clock = Clock()
+        snapshot = self._snapshot(min_sequence, version)
+        found = self._searching.search(snapshot, source, Wanted(**wanted), clock)
+        parts = [self._tagging.tags(snapshot, source, clock)]
+        if snapshot.bundle.decision.categories:
+            parts.append(self._classifying.classify(snapshot, source, clock))
+        whole = {"categories": [], "unknown": None, **found}
+        for part in parts:
+            whole.update(part)
+        return whole
+
     def many(
         self,
         question: Question,
@@ -263,7 +293,7 @@ class Engine:
         clock = Clock()
         kept = make_ticket(self.home, self._catalog, product_id) if ticket else None
         written = self._writer.one(Delete(product_id, external_version), clock)
-        self._forget([written])
+        self._seeing.forget([written])
         answer = self._written(product_id, written, clock)
         return answer if kept is None else {**answer, "ticket": kept}
 
@@ -271,7 +301,7 @@ class Engine:
         """What became of each of ``orders``, committed as one and searchable by now, and the answer around them."""
         clock = Clock()
         written = self._writer.write(orders, clock)
-        self._forget([found for found in written if isinstance(found, Written)])
+        self._seeing.forget([found for found in written if isinstance(found, Written)])
         return written, self._answer(self._serving.current, clock)
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:
@@ -280,7 +310,7 @@ class Engine:
         if row is None:
             raise UnknownPhoto(f"no photo {content_hash}")
         try:
-            with self._decoding:
+            with self._seeing.decoding:
                 return self._photos.thumbnail(row, width)
         except CatalensError as error:  # its message may name a file of this machine
             self.log.warning("photo cannot be shown", hash=content_hash, code=error.code, error=str(error))
@@ -342,7 +372,7 @@ class Engine:
                 raise NoIndex(f"product {source.product_id!r} is stored but not searchable yet") from None
             own = {pid}
         if source.image is not None:
-            inputs["image"] = self._embed(snapshot, source.image, source.crop, clock)[np.newaxis]
+            inputs["image"] = self._seeing.vector(snapshot, source.image, source.crop, clock)[np.newaxis]
         if not inputs:
             raise BadRequest("nothing to look at: give an image or a product")
         return inputs, own
@@ -354,51 +384,6 @@ class Engine:
             return next(iter(inputs.values())), own
         mean = np.sum([_unit(vectors.mean(axis=0)) for vectors in inputs.values()], axis=0)
         return _unit(mean.astype(np.float32))[np.newaxis], own
-
-    def _embed(
-        self, snapshot: Snapshot, data: bytes, crop: tuple[int, int, int, int] | None, clock: Clock
-    ) -> np.ndarray:
-        """The embedding [D] of an uploaded photo; a photo seen a moment ago is not computed again."""
-        key = (snapshot.bundle.embedding_id, images.content_hash(data), crop)
-        with self._recent_lock:
-            known = self._recent.get(key)
-        if known is not None:
-            return known
-        with clock.stage("decode"), self._decoding:
-            # A crop is taken from all the pixels there are: half of a shrunk photo may be too small.
-            photo = images.decode(data, limits=self._limits, shrink_to=None if crop else snapshot.embedder.shrink_to)
-            if crop is not None:
-                photo = _cropped(photo, crop)
-        with clock.stage("embed"):
-            vector = self.queue.embed(snapshot.embedder, [photo])[0]
-        with self._recent_lock:
-            self._recent[key] = vector
-            while len(self._recent) > _REMEMBERED:
-                self._recent.popitem(last=False)
-        return vector
-
-    def _forget(self, written: Iterable[Written]) -> None:
-        """No embedding of a photo that no product has any more is remembered."""
-        hashes = {content_hash for found in written for content_hash in found.orphaned}
-        with self._recent_lock:
-            for key in [key for key in self._recent if key[1] in hashes]:
-                del self._recent[key]
-
-    def _decoded(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
-        """The photo a question is about; of a stored product its first."""
-        if source.image is None:
-            product = self._catalog.get(source.product_id or "")
-            row = self._catalog.photo(product.photos[0])
-            try:
-                data = self._photos.read(row) if row else b""
-            except CatalensError as error:  # its message may name a file of this machine
-                raise UnknownPhoto(f"the file of photo {product.photos[0]} is gone or was changed") from error
-        else:
-            data = source.image
-        with clock.stage("decode"), self._decoding:
-            shrink_to = None if source.crop else snapshot.embedder.shrink_to
-            photo = images.decode(data, limits=self._limits, shrink_to=shrink_to)
-            return _cropped(photo, source.crop) if source.crop else photo
 
     def _shown(self, products: Sequence[Product]) -> list[dict[str, Any]]:
         rows = self._catalog.photos_by_id([photo_id for product in products for photo_id in product.photo_ids])
@@ -430,10 +415,3 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     if length < 1e-6:
         raise BadRequest("the image and the product point in opposite directions: ask for one of them")
     return vector / length
-
-
-def _cropped(photo: images.Photo, crop: tuple[int, int, int, int]) -> images.Photo:
-    x, y, width, height = crop
-    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > photo.width or y + height > photo.height:
-        raise BadRequest(f"crop {list(crop)} does not lie inside the photo of {photo.width} x {photo.height} px")
-    return replace(photo, pixels=photo.pixels.crop((x, y, x + width, y + height)), width=width, height=height)

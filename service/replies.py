@@ -95,6 +95,12 @@ class TagsAnswer(Answer):
     tags: list[TagOut]
 
 
+class DescribeAnswer(SearchAnswer):
+    categories: list[CategoryOut]
+    unknown: bool | None
+    tags: list[TagOut]
+
+
 class PhotoOut(BaseModel):
     hash: str
     format: str

@@ -60,10 +60,18 @@ class Serving:
     """
 
     def __init__(
-        self, home: Home, catalog: Catalog, photos: PhotoStore, queue: InferenceQueue, *, device: str, log: Any
+        self,
+        home: Home,
+        catalog: Catalog,
+        photos: PhotoStore,
+        queue: InferenceQueue,
+        *,
+        device: str,
+        engine: str,
+        log: Any,
     ) -> None:
         self._home, self._catalog, self._photos, self._queue = home, catalog, photos, queue
-        self._device, self._log = device, log
+        self._device, self._engine, self._log = device, engine, log
         self._versions = Versions(home)
         self.current: Snapshot | None = None
         self._stamp: tuple[int, ...] | None = None  # of CURRENT when last looked at; a refused pair is not tried twice
@@ -165,7 +173,7 @@ class Serving:
         if now is not None and _revision_of(now.bundle, bundle):
             embedder = now.embedder
         else:
-            embedder = open_embedder(bundle, device=self._device)
+            embedder = open_embedder(bundle, device=self._device, engine=self._engine)
             embedder.settle_threads()
         store = EmbeddingStore(self._home.embeddings, bundle.embedding_id, bundle.spec.dim)
         return Snapshot(active.index_version, bundle, embedder, LiveIndex(base), store)

@@ -35,12 +35,15 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()  # names in Host accepted beside loopback's and `host`
     allow_urls: bool = False  # fetching photos from URLs; not offered yet
     device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:N"
+    engine: str = "auto"  # what runs the network: "torch", "openvino" (exported models), or "auto"
     max_image_bytes: int = 32 * 2**20
     max_image_pixels: int = 64_000_000
     max_body_bytes: int = 64 * 2**20  # a whole request; base64 needs a third more than the photo
     threads: int = 40  # of the web server; one more owns the network
     max_batch: int = 8  # photos in one pass of the network
     max_waiting: int = 32  # requests that may wait for the network; the next one gets 503
+    max_delay_ms: float = 2.0  # how long a pass of the network may wait for photos that are being decoded
+    deadline_s: float = 10.0  # a photo without its embedding by then gets 503, and is not computed any more
     other_versions: int = 2  # index versions kept open beside the serving one, for requests that name them
     erase_within_s: float = 86_400.0  # how long a deleted product may still lie in files before they are rewritten
     max_batch_items: int = 1000  # writes in one call of products:batch
@@ -69,11 +72,17 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise BadSettings(f"{name} must be a whole number from {low} to {high}, not {value!r}")
-        if not isinstance(self.poll_s, (int, float)) or not 0.01 <= self.poll_s <= 60:
-            raise BadSettings(f"poll_s must be from 0.01 to 60 seconds, not {self.poll_s!r}")
-        within = self.erase_within_s
-        if isinstance(within, bool) or not isinstance(within, (int, float)) or not 1 <= within <= 365 * 86_400:
-            raise BadSettings(f"erase_within_s must be from 1 second to a year, not {within!r}")
+        for name, least, most, what in (
+            ("poll_s", 0.01, 60, "from 0.01 to 60 seconds"),
+            ("erase_within_s", 1, 365 * 86_400, "from 1 second to a year"),
+            ("max_delay_ms", 0, 1000, "from 0 to 1000 milliseconds"),
+            ("deadline_s", 0.1, 600, "from 0.1 to 600 seconds"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+                raise BadSettings(f"{name} must be {what}, not {value!r}")
+        if self.engine not in ("auto", "torch", "openvino"):
+            raise BadSettings(f"engine must be auto, torch or openvino, not {self.engine!r}")
         if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise BadSettings(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
         if self.allow_urls:

@@ -12,7 +12,6 @@ from indexer.decisions.classify import with_few_shot_tags
 from indexer.decisions.tagging import Voters, count_groups, head_chances, suggest_tags, view_queries
 from indexer.model.tag_rule import TagColumn, TagRule
 from service.answers import Clock
-from service.batching import InferenceQueue
 from service.classifying import Vectors
 from service.searching import Source
 from service.serving import Snapshot
@@ -26,10 +25,8 @@ Find = Callable[..., tuple[list[tuple[int, int, float]], dict[int, Product]]]
 class Tagging:
     """Part of the engine. ``find`` gives the nearest products of a snapshot; the others as for ``Classifying``."""
 
-    def __init__(
-        self, queue: InferenceQueue, *, find: Find, vectors: Vectors, answer: Callable[..., dict[str, Any]]
-    ) -> None:
-        self._queue, self._find, self._vectors, self._answer = queue, find, vectors, answer
+    def __init__(self, *, find: Find, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
+        self._find, self._vectors, self._answer = find, vectors, answer
 
     def tags(self, snapshot: Snapshot, source: Source, clock: Clock) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours}]; a product that is asked about does not vote."""
@@ -41,7 +38,7 @@ class Tagging:
         with clock.stage("vote"):
             chances: dict[str, float] = {}
             if decision.tag_heads and any(part.head for part in rule.parts):
-                logits = self._queue.logits(snapshot.embedder, vectors)
+                logits = snapshot.embedder.logits(vectors)
                 chances = head_chances({name: rows.mean(axis=0) for name, rows in logits.items()}, decision.tag_heads)
             tags_of = {pid: voting_tags(product) for pid, product in names.items()}
             voted = suggest_tags(voters, tags_of, rule, snapshot.bundle.spec.blocks, chances=chances)

@@ -27,7 +27,7 @@ from indexer.native import THREADS, torch
 
 HOW = "pip install 'catalens[openvino]'"
 PROBES = 2  # inputs whose features a bundle keeps, to know its graph again on another processor
-PROBE_COSINE = {"fp32": 0.9999, "bf16": 0.998, "int8": 0.99}  # least cosine of a probe's features to the kept ones
+PROBE_COSINE = {"fp32": 0.9999, "bf16": 0.99, "int8": 0.99}  # least cosine of a probe's features to the kept ones
 
 
 @cache

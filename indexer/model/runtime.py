@@ -11,7 +11,7 @@ from indexer.errors import BadRequest, CatalensError
 from indexer.images import Photo
 from indexer.model import colour
 from indexer.model.bundle import tensors_digest
-from indexer.model.network import Network
+from indexer.model.network import Heads, Network
 from indexer.model.preprocess import photos_to_pixels, shrink_to, to_batch
 from indexer.native import torch
 
@@ -36,6 +36,10 @@ def choose_device(device: str) -> str:
     return "cuda" if available and device != "cpu" else "cpu"
 
 
+def _array(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor.detach().float().cpu().numpy())
+
+
 class TorchRuntime:
     """A network on its device. Not for concurrent use: one thread owns it. CUDA has not been run on a GPU yet.
 
@@ -54,6 +58,8 @@ class TorchRuntime:
         self._network: Any = network.eval().to(self.device)
         self._network.to(memory_format=torch.channels_last)
         self._chunk = _CHUNK[self.device]
+        heads = zip(network.heads.names, network.heads.linear, strict=True)
+        self._heads = {name: (_array(linear.weight).T, _array(linear.bias)) for name, linear in heads}
 
     @property
     def backbone_digest(self) -> str:
@@ -97,10 +103,12 @@ class TorchRuntime:
             return self._network.neck(batch).cpu().numpy()
 
     def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
-        """Unit vectors [N, D] -> {head name: float32 [N, C]}; heads are linear, so no photo is needed."""
-        with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(vectors, np.float32)).to(self.device)
-            return {name: values.cpu().numpy() for name, values in self._network.heads(batch).items()}
+        """Unit vectors [N, D] -> {head name: float32 [N, C]}; heads are linear, so no photo is needed.
+
+        Any thread may call this at any time.
+        """
+        rows = np.asarray(vectors, np.float32) * np.float32(Heads.SCALE)
+        return {name: rows @ weight + bias for name, (weight, bias) in self._heads.items()}
 
     def _described(self, pixels: np.ndarray, whole: bool) -> Any:
         """uint8 [N, H, W, 3] -> float32 [N, F], the backbone's pooled features; ``whole``: [N, F + K], with colours."""

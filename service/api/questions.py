@@ -11,7 +11,7 @@ from indexer.errors import BadRequest
 from service.api.common import SECURITY, answer, body, engine, failures
 from service.api.inputs import Model, bytes_of, check, read_ask
 from service.engine import Source
-from service.replies import ClassifyAnswer, ExplainAnswer, FacetsAnswer, SearchAnswer, TagsAnswer
+from service.replies import ClassifyAnswer, DescribeAnswer, ExplainAnswer, FacetsAnswer, SearchAnswer, TagsAnswer
 from service.schemas import (
     ClassifyAsk,
     ExplainAsk,
@@ -72,6 +72,21 @@ def tags() -> dict[str, Any]:
     """Tags voted by the most similar products, each with the products that support it."""
     ask, source = read_ask(request, TagsAsk)
     return answer(engine().tags(source, min_sequence=ask.min_sequence, version=ask.version))
+
+
+@api.post(
+    "/describe",
+    operation_id="describe",
+    request_body=body(SearchAsk, files="image"),
+    responses={200: DescribeAnswer, **failures(400, 404, 410, 413, 415, 503)},
+)
+def describe() -> dict[str, Any]:
+    """Categories, similar products and tags of a photo at once: it is sent, decoded and embedded one time.
+
+    Takes what a search takes. Without categories in the model `categories` is empty and `unknown` null.
+    """
+    ask, source = read_ask(request, SearchAsk)
+    return answer(engine().describe(source, **_wanted(ask)))
 
 
 @api.post(

@@ -66,7 +66,7 @@ class Network:
     shrink_to = None
     workers = 0
 
-    def __init__(self, bundle: Any, *, device: str = "auto") -> None:
+    def __init__(self, bundle: Any, *, device: str = "auto", engine: str = "auto") -> None:
         self.embedding_id, self.dim = bundle.embedding_id, bundle.spec.dim
 
     def settle_threads(self) -> None:

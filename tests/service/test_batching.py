@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.batching import InferenceQueue, Overloaded
+from service.batching import InferenceQueue, Overloaded, TooLate
 
 
 class Slow:
@@ -26,9 +26,6 @@ class Slow:
         if -1 in photos:
             raise ValueError("bad photo")
         return np.array([[n, n] for n in photos], dtype=np.float32)
-
-    def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
-        return {"category": vectors * 2}
 
 
 @pytest.fixture
@@ -88,17 +85,17 @@ def test_a_full_queue_refuses_at_once(queue: InferenceQueue) -> None:
 
 
 def test_models_are_never_mixed_in_a_batch(queue: InferenceQueue) -> None:
-    """During a switch both models answer, each its own photos; logits go through the same owner."""
+    """During a switch both models answer, each its own photos; other work goes through the same owner."""
     first, second = Slow(), Slow()
     models: list[Any] = [first, first, second, first]
     threads, out = together([lambda n=n: queue.embed(models[n], [n]) for n in range(4)])
-    threads2, out2 = together([lambda: queue.logits(models[2], np.ones((1, 2), np.float32))])
+    threads2, out2 = together([lambda: queue.work(models[2], lambda: first.batches + second.batches)])
     first.gate.set()
     second.gate.set()
     for thread in (*threads, *threads2):
         thread.join()
     assert [answer.tolist() for answer in out] == [[[n, n]] for n in range(4)]
-    assert out2[0]["category"].tolist() == [[2, 2]]
+    assert out2[0] == [[0], [1], [3], [2]]
     assert (first.batches, second.batches) == ([[0], [1], [3]], [[2]])
 
 
@@ -113,3 +110,33 @@ def test_closing_answers_what_waits(queue: InferenceQueue) -> None:
     with pytest.raises(Overloaded):
         queue.embed(slow, [9])
     assert not queue.alive
+
+
+def test_what_comes_too_late_is_never_computed(queue: InferenceQueue) -> None:
+    """A request whose deadline passes while it waits hears so then, and the network does not spend time on it."""
+    slow: Any = Slow()
+    threads, out = together([lambda: queue.embed(slow, [0]), lambda: queue.embed(slow, [1], within_s=0.2)])
+    threads[1].join(5)
+    assert isinstance(out[1], TooLate)
+    slow.gate.set()
+    threads[0].join()
+    queue.close()
+    assert slow.batches == [[0]]
+
+
+def test_a_pass_waits_for_photos_on_their_way_and_for_nothing_else() -> None:
+    """With a long delay allowed an idle queue answers at once; a photo that is being decoded joins the pass."""
+    patient = InferenceQueue(max_batch=4, max_waiting=5, max_delay_s=5.0)
+    ready: Any = Slow()
+    ready.gate.set()
+    started = time.monotonic()
+    patient.embed(ready, [0])
+    assert time.monotonic() - started < 2.0
+    with patient.coming():
+        threads, out = together([lambda: patient.embed(ready, [1]), lambda: patient.embed(ready, [2])])
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - started < 4.0
+    patient.close()
+    assert [answer.tolist() for answer in out] == [[[1, 1]], [[2, 2]]]
+    assert ready.batches == [[0], [1, 2]]

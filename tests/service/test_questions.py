@@ -106,6 +106,19 @@ def test_a_products_own_tags_do_not_vote_for_it(web: FlaskClient) -> None:
     assert "cross-red" not in voters
 
 
+def test_one_call_describes_as_three_do(web: FlaskClient) -> None:
+    """Categories, similar products and tags of ``describe`` are those of the three calls, from one decoded photo."""
+    data = photo("cross", "blue", turn=7)
+    whole = web.post("/v1/describe", data=upload(data, k="3")).get_json()
+    three = {
+        name: web.post(f"/v1/{call}", data=upload(data, **({"k": "3"} if call == "search" else {}))).get_json()[name]
+        for call, name in (("classify", "categories"), ("classify", "unknown"), ("search", "results"), ("tags", "tags"))
+    }
+    assert {name: whole[name] for name in three} == three
+    assert len(whole["results"]) == 3
+    assert {"search", "vote", "classify", "total"} <= set(whole["timings_ms"])
+
+
 @pytest.mark.parametrize("chosen", ["a/similar", "shop:7", "红色 连衣裙/1", "50%2Foff?#"])
 def test_any_id_can_be_read_and_asked_about(web: FlaskClient, chosen: str) -> None:
     """Ids with a slash, a colon, Chinese, a percent sign and a question mark are one path segment each."""

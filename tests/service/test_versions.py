@@ -312,9 +312,9 @@ def test_the_service_erases_within_the_time_set(own_home: Path, tmp_path: Path) 
         web = create_app(engine, engine.settings, check_answers=True).test_client()
         wait_for(lambda: engine._eraser is not None and engine._eraser._due is None)
         web.post("/v1/search", data={"image": (io.BytesIO(photo("cross", "red")), "a.png")})
-        assert len(engine._recent) == 1
+        assert len(engine._seeing._recent) == 1
         known = web.delete("/v1/products/cross-red?ticket=true").get_json()["ticket"]
-        assert engine._recent == {}
+        assert engine._seeing._recent == {}
         (tmp_path / "ticket.json").write_text(json.dumps(known))
         assert verify_erased(home, "cross-red", tmp_path / "ticket.json") == 1
         wait_for(lambda: engine.ready().index_version == "v000004", 90)

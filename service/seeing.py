@@ -1,0 +1,109 @@
+"""Uploaded photos to what is known of them: decoded, embedded within the request's deadline, remembered for a while."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from indexer import images
+from indexer.catalog.photos import PhotoStore
+from indexer.catalog.records import Written
+from indexer.catalog.store import Catalog
+from indexer.errors import BadRequest, CatalensError, UnknownPhoto
+from service.answers import Clock
+from service.batching import InferenceQueue, TooLate
+from service.searching import Source
+from service.serving import Snapshot
+
+_REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
+
+Crop = tuple[int, int, int, int]
+
+
+class Seeing:
+    """Part of the engine; safe to call from many threads."""
+
+    def __init__(
+        self,
+        queue: InferenceQueue,
+        catalog: Catalog,
+        photos: PhotoStore,
+        *,
+        limits: images.ImageLimits,
+        deadline_s: float,
+    ) -> None:
+        self._queue, self._catalog, self._photos, self._limits = queue, catalog, photos, limits
+        self._deadline_s = deadline_s
+        # A decoded photo may take 200 MB, so as many at once as can work, not as many as there are requests.
+        self.decoding = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
+        self._recent: OrderedDict[tuple[str, str, Crop | None], np.ndarray] = OrderedDict()
+        self._recent_lock = threading.Lock()
+
+    def vector(self, snapshot: Snapshot, data: bytes, crop: Crop | None, clock: Clock) -> np.ndarray:
+        """The embedding [D] of an uploaded photo; a photo seen a moment ago is not computed again.
+
+        Raises ``TooLate`` where the deadline comes first, ``Overloaded``, and what decoding raises.
+        """
+        key = (snapshot.bundle.embedding_id, images.content_hash(data), crop)
+        with self._recent_lock:
+            known = self._recent.get(key)
+        if known is not None:
+            return known
+        with self._queue.coming():
+            photo = self._decode(snapshot, data, crop, clock)
+        with clock.stage("embed"):
+            left_s = self._deadline_s - clock.seconds()
+            vector = self._queue.embed(snapshot.embedder, [photo], within_s=left_s)[0]
+        with self._recent_lock:
+            self._recent[key] = vector
+            while len(self._recent) > _REMEMBERED:
+                self._recent.popitem(last=False)
+        return vector
+
+    def photo(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
+        """The photo a question is about; of a stored product its first."""
+        if source.image is not None:
+            return self._decode(snapshot, source.image, source.crop, clock)
+        product = self._catalog.get(source.product_id or "")
+        row = self._catalog.photo(product.photos[0])
+        try:
+            data = self._photos.read(row) if row else b""
+        except CatalensError as error:  # its message may name a file of this machine
+            raise UnknownPhoto(f"the file of photo {product.photos[0]} is gone or was changed") from error
+        return self._decode(snapshot, data, source.crop, clock)
+
+    def forget(self, written: Iterable[Written]) -> None:
+        """No embedding of a photo that no product has any more is remembered."""
+        hashes = {content_hash for found in written for content_hash in found.orphaned}
+        with self._recent_lock:
+            for key in [key for key in self._recent if key[1] in hashes]:
+                del self._recent[key]
+
+    def _decode(self, snapshot: Snapshot, data: bytes, crop: Crop | None, clock: Clock) -> images.Photo:
+        with clock.stage("decode"), self._turn(clock):
+            # A crop is taken from all the pixels there are: half of a shrunk photo may be too small.
+            photo = images.decode(data, limits=self._limits, shrink_to=None if crop else snapshot.embedder.shrink_to)
+            return photo if crop is None else _cropped(photo, crop)
+
+    @contextmanager
+    def _turn(self, clock: Clock) -> Iterator[None]:
+        """One of the places for decoding; ``TooLate`` where none is free before the deadline."""
+        if not self.decoding.acquire(timeout=max(self._deadline_s - clock.seconds(), 0.0)):
+            raise TooLate("no time to decode the photo before its deadline: try again shortly")
+        try:
+            yield
+        finally:
+            self.decoding.release()
+
+
+def _cropped(photo: images.Photo, crop: Crop) -> images.Photo:
+    x, y, width, height = crop
+    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > photo.width or y + height > photo.height:
+        raise BadRequest(f"crop {list(crop)} does not lie inside the photo of {photo.width} x {photo.height} px")
+    return replace(photo, pixels=photo.pixels.crop((x, y, x + width, y + height)), width=width, height=height)
