@@ -171,7 +171,10 @@ class CompiledRuntime(TorchRuntime):
 
     def embed_beside(self, photo: Photo) -> np.ndarray:
         """One decoded photo -> unit vector [D], beside up to ``workers`` other callers: each takes one thread."""
-        pixels = photos_to_pixels([photo], self.spec.preprocess)
+        return self.embed_pixels(photos_to_pixels([photo], self.spec.preprocess))
+
+    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """As ``embed_beside``, of a photo's pixels uint8 [1, H, W, 3]."""
         with torch.inference_mode():
             described = self._with_colours(self._graph.beside(pixels), pixels, self.spec.block("c") is not None)
             found: np.ndarray = self._network.neck(described)[0].numpy()

@@ -124,8 +124,13 @@ class Network(nn.Module):
     @classmethod
     def frozen(cls, backbone: str, *, weights: Path | None = None) -> Network:
         """The pretrained backbone as it is: its pooled features are the embedding, there is no head."""
+        return cls(cls.frozen_spec(backbone), backbones.build(backbone, weights=weights))
+
+    @staticmethod
+    def frozen_spec(backbone: str) -> ModelSpec:
+        """Of ``frozen``: its features are block g."""
         found = backbones.find(backbone)
-        spec = ModelSpec(
+        return ModelSpec(
             format=FORMAT,
             backbone=found.name,
             feature_dim=found.feature_dim,
@@ -134,7 +139,6 @@ class Network(nn.Module):
             blocks=(Block("g", found.feature_dim, 1.0),),
             heads=(),
         )
-        return cls(spec, backbones.build(backbone, weights=weights))
 
     def describe(self, photos: Any) -> Any:
         """Network input -> [N, F], pooled features; with a colour block [N, F + K], colour statistics behind them."""

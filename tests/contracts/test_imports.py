@@ -63,11 +63,11 @@ def test_imports_go_one_way() -> None:
 
 
 def test_flask_stays_in_the_service() -> None:
-    """No module outside ``service`` imports Flask or one of its extensions."""
+    """No module outside ``service`` imports Flask or one of its extensions; a benchmark's peer is its own process."""
     wrong = [
         f"{name} imports {target}"
         for name, path in SOURCES.items()
-        if not name.startswith("service")
+        if not name.startswith("service") and name != "tools.bench.plain_service"
         for target in imported(parse(path))
         if target.partition(".")[0] in {"flask", "flask_openapi", "werkzeug", "waitress"}
     ]

@@ -83,7 +83,7 @@ def photos(data: Path) -> list[Photo]:
 def test_every_runtime_is_within_the_stated_tolerance(
     numeric: str, exported: dict[str, dict[str, Any]], model: Bundle, photos: list[Photo]
 ) -> None:
-    """Alone, together, beside others, and (but int8) by torch instead of OpenVINO, vectors are as near as was stated."""
+    """Alone, together, beside others, and (but int8) by torch instead of OpenVINO: as near as was stated."""
     bundle = load_bundle(exported[numeric]["model"])
     own = open_embedder(model, device="cpu").embed(photos)
     least = bundle.parity["tolerance"]["cosine_mean"]

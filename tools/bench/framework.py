@@ -31,6 +31,10 @@ BENCHMARKS = {
     "recall": "does the tuner keep the recall it was asked for, on 20 generated sets and the real photos",
     "scale": "how build, disk, memory and latency grow from 100,000 to a million entries",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
+    "decode": "a photo's bytes to the network's pixels, beside Pillow's plain path",
+    "embed": "JPEG files to vectors, beside the plain loop; numeric classes; what the processor gives",
+    "http": "category, similar products and tags of an upload among 100,000, beside the plain service",
+    "startup": "process start to ready and memory at 100,000 products, beside the plain service; a soak",
     "swap": "versions and models switched under load, one model change with a kill: every answer checked",
 }
 
@@ -40,7 +44,7 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-PACKAGES = ("torch", "torchvision", "faiss-gpu", "faiss-cpu", "numpy", "pillow", "timm", "waitress")
+PACKAGES = ("torch", "torchvision", "faiss-gpu", "faiss-cpu", "numpy", "pillow", "timm", "waitress", "openvino", "nncf")
 
 Row = dict[str, Any]
 
@@ -120,6 +124,11 @@ def real_data(name: str) -> Path:
     if not folder.is_dir():
         raise BadData(f"this part needs real photos: {folder} is not there (CATALENS_DATA={root})")
     return folder
+
+
+def knob(name: str, default: int) -> int:
+    """A size from ``CATALENS_BENCH_<name>``."""
+    return int(os.environ.get(f"CATALENS_BENCH_{name}", default))
 
 
 def percentile(samples: Sequence[float], share: float) -> float:

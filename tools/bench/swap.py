@@ -30,7 +30,7 @@ from indexer.errors import CatalensError
 from indexer.home import Home
 from indexer.index.version import Versions
 from indexer.model.registry import pretrained
-from tools.bench.framework import Goal, Row, figure, percentile
+from tools.bench.framework import Goal, Row, figure, knob, percentile
 from tools.bench.upload import ROOT, _free_port, _multipart, _wait_until_ready
 from tools.console import say
 from tools.sample_catalog import make_sample_catalog
@@ -49,11 +49,6 @@ GOALS = (
     Goal("failed requests outside the kill", "<=", 0, figure("model-change", "failed")),
     Goal("answers not of one version around the model change", "<=", 0, figure("model-change", "mixed")),
 )
-
-
-def knob(name: str, default: int) -> int:
-    """A size from ``CATALENS_BENCH_<name>``."""
-    return int(os.environ.get(f"CATALENS_BENCH_{name}", default))
 
 
 def measure(part: str, work: Path) -> Row:
