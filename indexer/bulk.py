@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from indexer.decoding import Source, in_order
+from indexer.decoding import Found, Source, in_order
 from indexer.errors import CatalensError
 from indexer.images import ImageLimits, Photo, decode
 from indexer.native import THREADS
@@ -30,7 +30,11 @@ class PhotoEmbedder(Protocol):
 
     def embed(self, photos: Sequence[Photo]) -> np.ndarray: ...
 
-    def embed_beside(self, photo: Photo) -> np.ndarray: ...
+    def pixels(self, photo: Photo) -> np.ndarray: ...
+
+    def describe_beside(self, pixels: np.ndarray) -> np.ndarray: ...
+
+    def embed_features(self, features: np.ndarray) -> np.ndarray: ...
 
 
 class Tally:
@@ -73,8 +77,8 @@ def embed_all(
 ) -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
     """Each source with the embedding float32 [D] of its photo, or with the reason why it has none; in order.
 
-    A network with ``workers`` runs in as many threads, each of which reads, decodes and embeds one photo after another:
-    no thread waits for another's stage. A network with one owner gets batches, while other threads decode ahead.
+    A network with ``workers`` runs in as many threads, each of which reads, decodes and looks at one photo after
+    another: no stage waits for another one. A network with one owner gets batches, while other threads decode ahead.
     """
     tally = tally or Tally()
     allowed = limits or ImageLimits()
@@ -85,30 +89,34 @@ def embed_all(
         with tally.stage("decode"):
             return decode(data, limits=allowed, shrink_to=embedder.shrink_to)
 
-    def embedded(source: Source) -> np.ndarray:
+    def described(source: Source) -> np.ndarray:
         photo = decoded(source)
+        with tally.stage("decode"):
+            pixels = embedder.pixels(photo)
         with tally.stage("network"):
-            return embedder.embed_beside(photo)
+            return embedder.describe_beside(pixels)
 
     if embedder.workers:
-        return in_order(sources, embedded, workers=embedder.workers)
-    return _in_batches(in_order(sources, decoded, workers=min(4, THREADS)), embedder, tally)
+        seen = in_order(sources, described, workers=embedder.workers)
+        return _in_batches(seen, lambda rows: embedder.embed_features(np.stack(rows)), tally)
+    return _in_batches(in_order(sources, decoded, workers=min(4, THREADS)), embedder.embed, tally)
 
 
 def _in_batches(
-    photos: Iterable[tuple[Source, Photo | CatalensError]], embedder: PhotoEmbedder, tally: Tally
+    pairs: Iterable[tuple[Source, Found | CatalensError]], finish: Callable[[list[Found]], np.ndarray], tally: Tally
 ) -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
-    held: list[tuple[Source, Photo | CatalensError]] = []
+    """``finish`` makes vectors of several at once."""
+    held: list[tuple[Source, Found | CatalensError]] = []
 
     def flush() -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
-        good = [photo for _, photo in held if isinstance(photo, Photo)]
+        good = [found for _, found in held if not isinstance(found, CatalensError)]
         with tally.stage("network"):
-            vectors = iter(embedder.embed(good) if good else ())
-        for source, photo in held:
-            yield source, next(vectors) if isinstance(photo, Photo) else photo
+            vectors = iter(finish(good) if good else ())
+        for source, found in held:
+            yield source, found if isinstance(found, CatalensError) else next(vectors)
         held.clear()
 
-    for pair in photos:
+    for pair in pairs:
         held.append(pair)
         if len(held) == _BATCH:
             yield from flush()

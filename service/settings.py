@@ -35,7 +35,7 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()  # names in Host accepted beside loopback's and `host`
     allow_urls: bool = False  # fetching photos from URLs; not offered yet
     device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:N"
-    engine: str = "auto"  # what runs the network: "torch", "openvino" (exported models), or "auto"
+    engine: str = "auto"  # what runs the network: "torch", "compiled", "openvino" (exported models), or "auto"
     max_image_bytes: int = 32 * 2**20
     max_image_pixels: int = 64_000_000
     max_body_bytes: int = 64 * 2**20  # a whole request; base64 needs a third more than the photo
@@ -81,8 +81,8 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
                 raise BadSettings(f"{name} must be {what}, not {value!r}")
-        if self.engine not in ("auto", "torch", "openvino"):
-            raise BadSettings(f"engine must be auto, torch or openvino, not {self.engine!r}")
+        if self.engine not in ("auto", "torch", "compiled", "openvino"):
+            raise BadSettings(f"engine must be auto, torch, compiled or openvino, not {self.engine!r}")
         if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise BadSettings(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
         if self.allow_urls:

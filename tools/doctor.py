@@ -8,10 +8,13 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexer.errors import CatalensError
 from tools.console import table
+
+if TYPE_CHECKING:
+    from indexer.home import Home
 
 THREAD_SETTINGS = ("CATALENS_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
@@ -35,6 +38,7 @@ def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str
         "cpu": {"model": cpu_model(), "features": cpu_features()},
         "torch": _torch(problems),
         "faiss": _faiss(problems),
+        "openvino": _openvino(),
         "threads": {name: os.environ.get(name) for name in THREAD_SETTINGS},
         "weights": _weights(problems),
         "images": _images(problems),
@@ -137,6 +141,15 @@ def _faiss(problems: list[str]) -> dict[str, Any]:
     }
 
 
+def _openvino() -> dict[str, Any]:
+    """What runs exported models on a processor; ``capabilities`` holds BF16 and INT8 where it computes in them."""
+    try:
+        from indexer.model.compiled import capabilities
+    except (ImportError, OSError):
+        return {"version": None, "capabilities": []}  # torch is missing, which is reported already
+    return {"version": installed("openvino"), "nncf": installed("nncf"), "capabilities": sorted(capabilities())}
+
+
 def _weights(problems: list[str]) -> list[dict[str, Any]]:
     """Each backbone with the file its weights are read from on this machine, or what would bring them."""
     try:
@@ -196,6 +209,7 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
             problems.append(f"home {path} has no active index: catalens index build --home {path} --activate")
         else:
             versions.verify(active.index_version)
+            found["network"] = _network(home, active.model_version)
     except (CatalensError, OSError) as error:
         problems.append(str(error))
         return found
@@ -204,6 +218,24 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
     if free < LOW_DISK_BYTES:
         problems.append(f"only {found['free_gib']} GiB are free on the disk of {home.path}")
     return found
+
+
+def _network(home: Home, model_version: str) -> str:
+    """How the active model runs here; raises where its graph gives other features than where it was exported."""
+    from indexer.model.embedder import open_embedder
+    from indexer.model.registry import by_version
+
+    bundle = by_version(home, model_version)
+    embedder = open_embedder(bundle)
+    hint = "" if bundle.exported or embedder.device != "cpu" else " (several times faster: catalens model export)"
+    return f"{bundle.spec.numeric} in {embedder.engine}{hint}"
+
+
+def _openvino_said(found: dict[str, Any]) -> str:
+    if not found["version"]:
+        return "no (pip install 'catalens[openvino]')"
+    numbers = [name for name in ("FP32", "BF16", "INT8") if name in found["capabilities"]]
+    return f"{found['version']}, {', '.join(numbers)}"
 
 
 def show(document: dict[str, Any]) -> None:
@@ -220,6 +252,7 @@ def show(document: dict[str, Any]) -> None:
         ("GPUs seen by torch", torch.get("gpus") or "none"),
         ("FAISS", f"{faiss.get('version')} ({', '.join(faiss['packages'])}), {faiss.get('threads')} threads"),
         ("FAISS GPU part", f"{'yes' if faiss['gpu_part'] else 'no'}, {faiss['gpus']} GPUs seen"),
+        ("OpenVINO, for exported models", _openvino_said(document["openvino"])),
         ("network runs on", document["device"]),
         ("index is searched on", document["faiss_device"]),
         ("thread settings", [f"{key}={value}" for key, value in document["threads"].items() if value] or "none"),

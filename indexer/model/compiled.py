@@ -141,7 +141,7 @@ def read_graph(file: Path) -> Any:
 
 
 class CompiledRuntime(TorchRuntime):
-    """As ``TorchRuntime``, with the backbone as a ``Graph``; ``embed_beside`` may be called by many threads at once.
+    """As ``TorchRuntime``, with the backbone as a ``Graph``; ``describe_beside`` may be called by many threads at once.
 
     Raises ``BadModel`` where the graph gives other features for the probes than at its export.
     """
@@ -151,7 +151,7 @@ class CompiledRuntime(TorchRuntime):
     def __init__(self, network: Network, graph: Graph, kept: np.ndarray, *, name: str, digest: str) -> None:
         super().__init__(network, device="cpu")
         self._graph, self._digest = graph, digest
-        self.workers = graph.streams
+        self.workers = 2 * graph.streams  # while one half is in the network, the other half decodes
         least = PROBE_COSINE[self.spec.numeric]
         found = cosines(graph.many(probes(self.spec.preprocess)), kept)
         if not np.all(found >= least):
@@ -169,15 +169,11 @@ class CompiledRuntime(TorchRuntime):
         """One thread for torch, whose small rest would otherwise wake a team that waits beside OpenVINO's."""
         torch.set_num_threads(1)
 
-    def embed_beside(self, photo: Photo) -> np.ndarray:
-        """One decoded photo -> unit vector [D], beside up to ``workers`` other callers: each takes one thread."""
-        return self.embed_pixels(photos_to_pixels([photo], self.spec.preprocess))
-
-    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """As ``embed_beside``, of a photo's pixels uint8 [1, H, W, 3]."""
+    def describe_beside(self, pixels: np.ndarray) -> np.ndarray:
+        """One photo's pixels uint8 [1, H, W, 3] -> [F] or [F + K], beside other callers: each takes one thread."""
         with torch.inference_mode():
             described = self._with_colours(self._graph.beside(pixels), pixels, self.spec.block("c") is not None)
-            found: np.ndarray = self._network.neck(described)[0].numpy()
+            found: np.ndarray = described[0].numpy()
             return found
 
     def _described(self, pixels: np.ndarray, whole: bool) -> Any:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import numpy as np
 import structlog
+from PIL import Image
 
 from indexer.errors import BadRequest, WeightsUnavailable
+from indexer.images import Photo
 from indexer.model import compiled
 from indexer.model.bundle import GRAPH, GRAPH_WEIGHTS, Bundle
 from indexer.model.runtime import TorchRuntime, choose_device
 
 log = structlog.get_logger(__name__)
 
+ENGINES = ("auto", "torch", "compiled", "openvino")
+
 
 def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto") -> TorchRuntime:
-    """The network of ``bundle``, run by ``engine``: ``torch``, ``openvino`` or ``auto``.
+    """The network of ``bundle``, run by ``engine``: ``torch``, ``compiled``, ``openvino`` or ``auto``.
 
-    ``auto`` runs an exported bundle as its graph on a processor, all else in torch. Where OpenVINO is not installed,
+    ``compiled`` is ``torch.compile``, which needs a C++ compiler (on a GPU Triton) and a minute at the start. ``auto``
+    runs an exported bundle as its graph on a processor, all else in torch. Where OpenVINO is not installed,
     or on a GPU, fp32 and bf16 run in torch with the same weights and int8, which is its graph, raises
     ``WeightsUnavailable``. Raises ``BadModel`` for a graph that gives other features here than where it was exported.
     """
-    if engine not in ("auto", "torch", "openvino"):
-        raise BadRequest(f"unknown engine {engine!r}: use auto, torch or openvino")
+    if engine not in ENGINES:
+        raise BadRequest(f"unknown engine {engine!r}: use {', '.join(ENGINES)}")
     numeric, device = bundle.spec.numeric, choose_device(device)
     if engine == "openvino" and not bundle.exported:
         raise BadRequest(f"model {bundle.path} holds no graph: make one with catalens model export")
-    graph = bundle.exported and engine != "torch" and device == "cpu"
+    graph = bundle.exported and engine in ("auto", "openvino") and device == "cpu"
     if graph and (numeric == "int8" or compiled.openvino() is not None):
         model = compiled.read_graph(bundle.path / GRAPH)
         opened = compiled.Graph(model, numeric)
@@ -37,4 +43,26 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
         raise WeightsUnavailable(f"model {bundle.path} is int8, which does not run {where}: use the model it came from")
     if graph:
         log.warning("OpenVINO is not installed: the network runs in torch, slower", model=bundle.path, how=compiled.HOW)
-    return TorchRuntime(bundle.network(), device=device)
+    plain = TorchRuntime(bundle.network(), device=device)
+    return _compiled(bundle, plain) if engine == "compiled" else plain
+
+
+def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
+    """The network by ``torch.compile`` where that works and gives what ``plain`` gives, else ``plain``, with a warning.
+
+    Both shapes that it will run are compiled and compared here.
+    """
+    pixels = compiled.probes(bundle.spec.preprocess)
+    photos = [Photo(Image.fromarray(rows), "PNG", rows.shape[1], rows.shape[0], "") for rows in pixels]
+    try:
+        quick = TorchRuntime(bundle.network(), device=plain.device, compile=True)
+        found = np.concatenate([quick.embed(photos), quick.embed(photos[:1])])
+        wanted = np.concatenate([plain.embed(photos), plain.embed(photos[:1])])
+        least = float(compiled.cosines(found, wanted).min())
+        if least >= compiled.PROBE_COSINE[bundle.spec.numeric]:
+            return quick
+        reason = f"its vectors differ: cosine {least:.4f}"
+    except Exception as error:  # a missing compiler, an unsupported operation: it raises whatever it likes
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    log.warning("torch.compile cannot be used: the network runs uncompiled", model=bundle.path, reason=reason)
+    return plain

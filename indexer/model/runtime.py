@@ -46,18 +46,25 @@ class TorchRuntime:
     Vectors and features are float32 [N, D] and [N, F]; rows of the former are of unit length. Of the numeric class bf16
     the backbone runs under bfloat16 autocast (on a processor without bfloat16 the same values, slowly); the rest is
     float32. On a GPU a batch that does not fit its memory is halved until it does; ``OutOfMemory`` where none does.
+    ``compile``: the backbone by ``torch.compile`` (on a GPU as CUDA graphs); raises what that raises.
     """
 
     engine = "torch"
-    workers = 0  # threads that may call ``embed_beside`` at once; 0: there is no such way, ``embed`` has one owner
+    workers = 0  # threads that do best to call ``describe_beside`` at once; 0: only ``embed`` is there, with one owner
 
-    def __init__(self, network: Network, *, device: str = "auto") -> None:
+    def __init__(self, network: Network, *, device: str = "auto", compile: bool = False) -> None:
         self.spec = network.spec
         self.device = choose_device(device)
         self.shrink_to = shrink_to(network.spec.preprocess)  # what ``images.decode`` is to be told
         self._network: Any = network.eval().to(self.device)
         self._network.to(memory_format=torch.channels_last)
         self._chunk = _CHUNK[self.device]
+        self._fixed = compile  # shapes are: one photo, or a whole chunk
+        self._backbone: Any = self._network.backbone
+        if compile:
+            mode = "reduce-overhead" if self.device == "cuda" else "default"
+            self._backbone = torch.compile(self._network.backbone, dynamic=False, mode=mode)
+            self.engine = "compiled"
         heads = zip(network.heads.names, network.heads.linear, strict=True)
         self._heads = {name: (_array(linear.weight).T, _array(linear.bias)) for name, linear in heads}
 
@@ -83,8 +90,12 @@ class TorchRuntime:
         whole = self.spec.block("c") is not None
         return self._run(photos, lambda pixels: self._network.neck(self._described(pixels, whole)), self.spec.dim)
 
-    def embed_beside(self, photo: Photo) -> np.ndarray:
-        """One photo [D] in one of ``workers`` threads, where there are any."""
+    def pixels(self, photo: Photo) -> np.ndarray:
+        """A decoded photo as ``describe_beside`` takes it, uint8 [1, H, W, 3]."""
+        return photos_to_pixels([photo], self.spec.preprocess)
+
+    def describe_beside(self, pixels: np.ndarray) -> np.ndarray:
+        """What ``embed_features`` takes of one photo, in one of ``workers`` threads, where there are any."""
         raise NotImplementedError
 
     def features(self, photos: Sequence[Photo]) -> np.ndarray:
@@ -112,10 +123,15 @@ class TorchRuntime:
 
     def _described(self, pixels: np.ndarray, whole: bool) -> Any:
         """uint8 [N, H, W, 3] -> float32 [N, F], the backbone's pooled features; ``whole``: [N, F + K], with colours."""
+        photos = len(pixels)
+        if self._fixed and 1 < photos < self._chunk:
+            pixels = np.concatenate([pixels, np.zeros((self._chunk - photos, *pixels.shape[1:]), np.uint8)])
         batch = to_batch(pixels, self.spec.preprocess, self.device)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.spec.numeric == "bf16"):
-            found = self._network.describe_whole(batch) if whole else self._network.backbone(batch)
-        return found.float()
+            found = self._backbone(batch)[:photos].float()
+        if self._fixed:
+            found = found.clone()  # a graph's output is overwritten by its next run
+        return torch.cat([found, self._network.colour(batch[:photos])], dim=1) if whole else found
 
     def _run(self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int) -> np.ndarray:
         """``network`` over chunks of photos. On a GPU the next chunk is prepared while this one is computed."""

@@ -21,7 +21,6 @@ from indexer.errors import CatalensError
 from indexer.images import Photo, decode
 from indexer.model.bundle import load_bundle
 from indexer.model.embedder import open_embedder
-from indexer.model.preprocess import photos_to_pixels
 
 _NETWORK_PHOTOS = 600  # decoded ones that are held for the network alone
 
@@ -34,11 +33,11 @@ def main(model: str, rounds: int, vectors_file: str, files: list[str]) -> dict[s
     workers = embedder.workers or 2
 
     def pixels(path: Path) -> np.ndarray:
-        photo = decode(path.read_bytes(), shrink_to=embedder.shrink_to)
-        return photos_to_pixels([photo], bundle.spec.preprocess)
+        found: np.ndarray = embedder.pixels(decode(path.read_bytes(), shrink_to=embedder.shrink_to))
+        return found
 
     held = [decode(path.read_bytes(), shrink_to=embedder.shrink_to) for path in paths[:_NETWORK_PHOTOS]]
-    ready = [photos_to_pixels([photo], bundle.spec.preprocess) for photo in held]
+    ready = [embedder.pixels(photo) for photo in held]
     tally = Tally()
     found: dict[str, list[float]] = {"whole": [], "decode": [], "network": []}
     rows: list[np.ndarray] = []
@@ -55,7 +54,9 @@ def main(model: str, rounds: int, vectors_file: str, files: list[str]) -> dict[s
             embedder.embed(held)
             return
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(embedder.embed_pixels, ready))
+            seen = list(pool.map(embedder.describe_beside, ready))
+        for start in range(0, len(seen), 16):
+            embedder.embed_features(np.stack(seen[start : start + 16]))
 
     def decoding() -> None:
         for _ in in_order(paths, pixels, workers=workers):

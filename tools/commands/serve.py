@@ -21,7 +21,7 @@ SETTINGS = "service.settings:Settings"
     "--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="Accept this name in Host too; repeatable."
 )
 @click.option("--device", cls=FromSignature, source=SETTINGS, help="Where the network runs: auto, cpu or cuda.")
-@click.option("--engine", cls=FromSignature, source=SETTINGS, help="What runs it: torch, openvino or auto.")
+@click.option("--engine", cls=FromSignature, source=SETTINGS, help="What runs it: torch, compiled, openvino or auto.")
 def serve(home: Path, api_key_file: Path | None, allowed_hosts: tuple[str, ...], **options: Any) -> None:
     """Answer over HTTP, with a page at /."""
     from service.app import serve as run
