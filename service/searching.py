@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from indexer import images
 from indexer.catalog.filters import Filter
-from indexer.catalog.records import Product
+from indexer.catalog.records import Product, Voter
 from indexer.catalog.store import Catalog
 from indexer.decisions.fusion import Question, distinct, question
+from indexer.decisions.similar import search_params
 from indexer.errors import BadRequest
-from indexer.index.base import SearchParams
 from indexer.index.live import ProductHits
 from service import answers
 from service.answers import Clock
@@ -25,6 +25,7 @@ from service.serving import Snapshot
 LONGEST = 1000  # products in one answer
 COLLAPSE = ("none", "same_photo", "near_duplicate")
 
+Row = TypeVar("Row", Product, Voter)
 Hit = tuple[int, int, float]  # pid, photo_id, score
 Inputs = Callable[[Snapshot, "Source", Clock], tuple[dict[str, np.ndarray], set[int]]]
 
@@ -74,15 +75,16 @@ class Searching:
         sought = question(inputs, snapshot.bundle.spec.blocks, mix=wanted.mix, weights=wanted.weights)
         hidden = {pid for pid in map(self._catalog.pid, wanted.exclude) if pid is not None} | own
         with clock.stage("search"):
-            page = self._page(snapshot, sought, wanted, hidden, where, cursor)
+            page = self._page(snapshot, sought, wanted, hidden, where, cursor, self._catalog.by_pids)
         with clock.stage("describe"):
             results = []
-            for pid, photo_id, score in page.hits:
+            alone = len(inputs) == 1 and sought.weights is None
+            vectors, there = snapshot.live.vectors_at([] if alone else [hit[:2] for hit in page.hits])
+            for place, (pid, photo_id, score) in enumerate(page.hits):
                 product = page.products[pid]
                 photo = product.photos[product.photo_ids.index(photo_id)]
-                alone = len(inputs) == 1 and sought.weights is None
-                vector = None if alone else snapshot.live.vector_of(pid, photo_id)
-                signals = {name: score for name in inputs} if vector is None else sought.signals(vector)
+                plain = alone or not there[place]
+                signals = {name: score for name in inputs} if plain else sought.signals(vectors[place])
                 results.append(answers.result(product, photo, score, signals))
         after = None
         if page.more:
@@ -92,14 +94,14 @@ class Searching:
 
     def nearest(
         self, snapshot: Snapshot, vectors: np.ndarray, k: int, hidden: set[int], *, view: Mapping[str, float]
-    ) -> tuple[list[Hit], dict[int, Product]]:
-        """The best ``k`` products over all query vectors (float [n, D], unit), and their rows.
+    ) -> tuple[list[Hit], dict[int, Voter]]:
+        """The best ``k`` products over all query vectors (float [n, D], unit), and what they vote with.
 
         ``view``: the weights of the blocks that are in the vectors already; empty for the model's own.
         """
         ones = np.ones(len(vectors), np.float32)
         plain = Question(vectors, ones, {}, {}, view or None, snapshot.bundle.spec.blocks)
-        page = self._page(snapshot, plain, Wanted(k=k), hidden, None, None)
+        page = self._page(snapshot, plain, Wanted(k=k), hidden, None, None, self._catalog.voters)
         return page.hits, page.products
 
     def _cursor(self, snapshot: Snapshot, text: str | None, asked: str) -> Cursor | None:
@@ -122,11 +124,12 @@ class Searching:
         hidden: set[int],
         where: Filter | None,
         cursor: Cursor | None,
-    ) -> _Page:
-        """One page; always min(k, what is left after it, counted after collapse) hits."""
+        load: Callable[[list[int]], dict[int, Row]],
+    ) -> _Page[Row]:
+        """One page; always min(k, what is left after it, counted after collapse) hits. Filters need whole products."""
         # One more than asked for tells whether there is another page.
         depth = wanted.k + 1 + (cursor.depth if cursor else 0)
-        params = None if sought.weights is None else SearchParams(widen=True)
+        params = None if sought.weights is None else search_params(sought.weights)
         while True:
             (found,) = snapshot.live.search(
                 sought.queries, depth, exclude=hidden, min_score=wanted.min_score,
@@ -139,7 +142,7 @@ class Searching:
                 depth *= 2  # too many were collapsed
                 continue
             shown = slice(start, start + wanted.k)
-            products = self._catalog.by_pids(hits.pids[shown].tolist())
+            products = load(hits.pids[shown].tolist())
             listed = list(
                 zip(hits.pids[shown].tolist(), hits.photo_ids[shown].tolist(), hits.scores[shown].tolist(), strict=True)
             )
@@ -149,7 +152,7 @@ class Searching:
                 for pid, photo_id, _ in listed
                 if pid not in products
                 or photo_id not in products[pid].photo_ids
-                or (where is not None and not where.matches(products[pid]))
+                or (where is not None and not where.matches(products[pid]))  # type: ignore[arg-type]
             }
             if gone:
                 hidden = hidden | gone
@@ -159,9 +162,9 @@ class Searching:
 
 
 @dataclass(frozen=True)
-class _Page:
+class _Page(Generic[Row]):
     hits: list[Hit]
-    products: dict[int, Product]
+    products: dict[int, Row]
     more: bool  # whether there is another page
     depth: int  # products ranked down to the last hit, collapsed ones among them
 
@@ -174,9 +177,9 @@ def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:
     kept = np.sort(first)
     if how == "same_photo" or not len(kept):
         return kept
-    stored = [snapshot.live.vector_of(int(hits.pids[place]), int(hits.photo_ids[place])) for place in kept]
-    nothing = np.zeros(snapshot.bundle.spec.dim, np.float32)  # deleted a moment ago; nobody's duplicate
-    return np.asarray(kept[distinct(np.stack([nothing if vector is None else vector for vector in stored]))])
+    # What was deleted a moment ago is zero, so nobody's duplicate.
+    vectors, _ = snapshot.live.vectors_at(zip(hits.pids[kept].tolist(), hits.photo_ids[kept].tolist(), strict=True))
+    return np.asarray(kept[distinct(vectors)])
 
 
 def _fingerprint(source: Source, wanted: Wanted) -> str:

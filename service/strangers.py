@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from indexer.decisions.similar import search_params
 from indexer.decisions.unknown import is_unknown, rule_logits
-from indexer.index.base import SearchParams
 from indexer.model.decision import Category
 from service.serving import Snapshot
 
@@ -24,13 +24,15 @@ def is_stranger(
     if rule is None or logits is None or not best.trained:
         return False
     start, stop = rule["columns"]
+    blocks = snapshot.bundle.spec.blocks
     asked = np.zeros_like(vectors)
     asked[:, start:stop] = vectors[:, start:stop]
     length = np.linalg.norm(asked, axis=1)
     nearest = np.zeros(len(vectors))
     if rule["mix"][2] and snapshot.live.product_count:
         # A query of one block alone: its cosine to a stored vector is the block's own cosine times the block's length.
-        params = SearchParams(widen=True)
+        (block,) = [block.name for block in blocks if snapshot.bundle.spec.columns(block.name) == (start, stop)]
+        params = search_params({block: 1.0})
         hits = snapshot.live.search(asked / length[:, None], rule["k"], exclude=own, params=params)
         nearest = np.array([float(found.scores.mean()) if len(found) else 0.0 for found in hits]) / length
     read = rule_logits(vectors, logits, rule)

@@ -25,6 +25,7 @@ from indexer.catalog.records import (
     ProductInput,
     Put,
     Tag,
+    Voter,
     Write,
     Written,
 )
@@ -180,6 +181,26 @@ class Catalog(Connections):
         """Those of ``pids`` that exist."""
         with self._reading():
             return self._products([int(pid) for pid in pids])
+
+    def voters(self, pids: Iterable[int]) -> dict[int, Voter]:
+        """Those of ``pids`` that exist, as tag votes need them."""
+        found: dict[int, Voter] = {}
+        with self._reading() as connection:
+            for part, marks in chunks([int(pid) for pid in pids]):
+                tags: dict[int, list[str]] = {}
+                query = (
+                    f"SELECT pid, tag FROM tags WHERE pid IN ({marks}) AND source <> 'machine' ORDER BY pid, position"
+                )
+                for pid, tag in connection.execute(query, part):
+                    tags.setdefault(pid, []).append(tag)
+                photos: dict[int, list[int]] = {}
+                query = f"SELECT pid, photo_id FROM product_photos WHERE pid IN ({marks}) ORDER BY pid, position"
+                for pid, photo_id in connection.execute(query, part):
+                    photos.setdefault(pid, []).append(photo_id)
+                query = f"SELECT pid, product_id FROM products WHERE pid IN ({marks}) ORDER BY pid"
+                for pid, product_id in connection.execute(query, part):
+                    found[pid] = Voter(product_id, tuple(tags.get(pid, ())), tuple(photos.get(pid, ())))
+        return found
 
     def product_ids(self) -> set[str]:
         """The ids of all products."""

@@ -9,7 +9,14 @@ import numpy as np
 
 from indexer.decisions.tagging import view_queries
 from indexer.errors import BadRequest
+from indexer.index.base import MIXED, SearchParams
 from indexer.model.spec import Block
+
+
+def search_params(weights: Mapping[str, float]) -> SearchParams:
+    """How to search with queries that ``reweigh`` made."""
+    heavy = [name for name, weight in weights.items() if weight > 0]
+    return SearchParams(widen=heavy[0] if len(heavy) == 1 else MIXED)
 
 
 def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict[str, float]:
@@ -39,7 +46,7 @@ def reweigh(
 
     With e = [sqrt(w_j) u_j] the query is [q_j u_j / sqrt(w_j)], so no index is built anew: its product with an
     embedding is the mean of the blocks' cosines, weighted by q. An index takes unit queries; its score times the length
-    is that mean. Search with ``SearchParams(widen=True)``: such queries lie off the data. Raises ``BadRequest``
+    is that mean. Search with ``search_params``: such queries lie off the data. Raises ``BadRequest``
     (``check_weights``; also for a block that weighs nothing in the embedding itself, so that nothing of it is stored).
     """
     wanted = check_weights(blocks, weights)

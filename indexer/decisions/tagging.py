@@ -62,6 +62,8 @@ def electorate(copies: np.ndarray) -> np.ndarray:
     """Near-duplicates bool [P, n, n] among n ranked products -> int [P, n], the first product of each one's group."""
     count = copies.shape[1]
     first = np.tile(np.arange(count), (len(copies), 1))
+    if not np.triu(copies, 1).any():  # as most often
+        return first
     for place in range(1, count):
         earlier = copies[:, :place, place] & (first[:, :place] == np.arange(place))
         found = earlier.argmax(1)
@@ -218,10 +220,13 @@ def suggest_tags(
     chances = chances or {}
     in_column = {tag for column in rule.columns for tag in column.tags}
     kept: list[TagSuggestion] = []
+    ballots: dict[tuple[int, int], Ballot] = {}  # columns that look alike have the same voters
     for part, near in zip(rule.parts, voters, strict=True):
-        alike = view_queries(near.vectors, blocks, part.view) @ near.vectors.T
-        copies = near.vectors @ near.vectors.T >= COPY
-        weights = vote_weights(ballot(np.asarray(near.scores)[None], alike[None], copies[None], part.k), part)[0]
+        if (id(near), part.k) not in ballots:
+            alike = view_queries(near.vectors, blocks, part.view) @ near.vectors.T
+            copies = near.vectors @ near.vectors.T >= COPY
+            ballots[id(near), part.k] = ballot(np.asarray(near.scores)[None], alike[None], copies[None], part.k)
+        weights = vote_weights(ballots[id(near), part.k], part)[0]
         support: dict[str, list[tuple[int, float]]] = {}
         shares: dict[str, float] = {}
         for pid, score, weight in zip(near.pids, near.scores, weights.tolist(), strict=True):

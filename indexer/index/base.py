@@ -27,13 +27,18 @@ class Hits:
         return len(self.rows)
 
 
+MIXED = "mixed"
+
+
 @dataclass(frozen=True)
 class SearchParams:
     """How hard one call searches; travels with the call. ``None`` takes what the index was tuned to."""
 
     effort: int | None = None  # ``nprobe`` of an IVF index, ``efSearch`` of an HNSW one; exact indexes ignore it
     rerank: int | None = None  # candidates per asked hit that are scored again on the stored vectors
-    widen: bool = False  # the queries weigh the blocks otherwise than the vectors do (``decisions.similar.reweigh``)
+    # The queries weigh the blocks otherwise than the vectors do (``decisions.similar.reweigh``): the name of the one
+    # block that weighs anything, or MIXED.
+    widen: str = ""
 
 
 def to_float32(vectors: np.ndarray) -> np.ndarray:

@@ -51,7 +51,8 @@ class FaissIndex(VectorIndex):
 
     The stored vectors (float16 [N, D], may be memory-mapped) stay beside the FAISS part: every hit's score comes from
     them, so scores are those of the exact oracle whatever the recipe quantises. ``params`` is what ``tuning.tune``
-    found: ``{"nprobe" or "efSearch": {"10": e, "100": e}, "rerank": {"10": r, "100": r}, "widen": {...}}``.
+    found: ``{"nprobe" or "efSearch": {"10": e, "100": e}, "rerank": {"10": r, "100": r},
+    "widen": {block or MIXED: {"effort": factor, "rerank": factor}}}``.
     """
 
     def __init__(self, recipe: str, part: Any, stored: np.ndarray, params: dict[str, Any], device: str) -> None:
@@ -199,7 +200,9 @@ class FaissIndex(VectorIndex):
         effort = min(params.effort or self.effort(k / share), self.max_effort)
         rerank = params.rerank or self.rerank(k)
         if params.widen:
-            wider = self.params.get("widen")  # a version that was not measured with other weights is scanned
+            measured = self.params.get("widen") or {}
+            # Versions before 0.2 hold one pair for all; what was not measured, or not found, is scanned.
+            wider = measured if "effort" in measured else measured.get(params.widen)
             if not wider:
                 return 0, rerank
             effort, rerank = min(effort * int(wider["effort"]), self.max_effort), rerank * int(wider["rerank"])

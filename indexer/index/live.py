@@ -363,14 +363,30 @@ class LiveIndex:
         rows = self._base_rows(base)
         return self._photos[rows].copy(), self.base.index.vectors(np.arange(rows.start, rows.stop))
 
-    def vector_of(self, pid: int, photo_id: int) -> np.ndarray | None:
-        """The vector float32 [D] of one photo of a product; None where it is not there, or not any more."""
-        try:
-            photo_ids, vectors = self.vectors_of(pid)
-        except UnknownProduct:
-            return None
-        place = np.flatnonzero(photo_ids == photo_id)
-        return vectors[place[0]] if len(place) else None
+    def vectors_at(self, places: Iterable[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+        """The vectors float32 [n, D] of photos (pid, photo id), and bool [n]: is it there; else its row is zero."""
+        state, wanted = self._state, list(places)
+        out = np.zeros((len(wanted), self.base.manifest.dim), np.float32)
+        there = np.zeros(len(wanted), bool)
+        stored: list[tuple[int, int]] = []  # place, row of the base
+        for place, (pid, photo_id) in enumerate(wanted):
+            newer = state.places.get(pid)
+            if newer is not None:
+                row = np.flatnonzero(state.table[newer[0] : newer[1], 1] == photo_id)
+                if len(row):
+                    out[place], there[place] = state.vectors[newer[0] + row[0]], True
+                continue
+            base = self._base_place(pid)
+            if base is None or self._died[base] <= state.tick:
+                continue
+            rows = self._base_rows(base)
+            row = np.flatnonzero(self._photos[rows] == photo_id)
+            if len(row):
+                stored.append((place, rows.start + int(row[0])))
+        if stored:
+            chosen, base_rows = (list(column) for column in zip(*stored, strict=True))
+            out[chosen], there[chosen] = self.base.index.vectors(base_rows), True
+        return out, there
 
 
 def _by_product(

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from indexer.errors import BadRequest
-from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, check_unit, rescore
+from indexer.index.base import MIXED, TIE, Hits, SearchParams, VectorIndex, check_unit, rescore
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex, knob
 from indexer.index.recipes import candidates, choose_recipe
@@ -25,6 +25,7 @@ WEIGHTED_RECALL = 0.98  # recall@10 promised to queries that weigh the blocks ot
 _RERANKS = (4, 8, 16, 32, 64, 128)  # candidates per hit, for ten hits
 _DEEP_RERANKS = (2, 4, 8, 16)  # for a hundred
 _WIDER = (1, 2, 4, 8)  # for queries with other weights: this many times the effort, and the candidates
+_DEEPER = (8, 16, 32)  # the same where every list is looked at
 _QUERIES = 512
 _NEW = 96  # of them once more, as photos of something that the catalog does not show
 _SAME = 0.9  # cosine from which two photos may show the same thing
@@ -106,8 +107,11 @@ def held_out_queries(
     return Queries(found / np.linalg.norm(found, axis=1, keepdims=True), own, group, len(new))
 
 
-def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0) -> Queries:
-    """Some of ``queries`` as they are when somebody asks for one block alone, or for weights of their own (random)."""
+def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0) -> tuple[Queries, list[str]]:
+    """Some of ``queries`` as they are when somebody asks for one block alone, or for weights of their own (random).
+
+    With the ``SearchParams.widen`` of each group.
+    """
     from indexer.decisions.similar import reweigh  # decisions stand above the index; only this measurement looks up
 
     rng = np.random.default_rng(seed)
@@ -119,7 +123,8 @@ def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0)
     asked = [rng.permutation(len(queries.vectors))[:_WEIGHTED] for _ in chosen]
     vectors = [reweigh(queries.vectors[rows], blocks, weights)[0] for rows, weights in zip(asked, chosen, strict=True)]
     group = np.repeat(np.arange(len(chosen)), [len(rows) for rows in asked])
-    return Queries(np.concatenate(vectors), queries.own[np.concatenate(asked)], group)
+    labels = [*(block.name for block in blocks), MIXED, MIXED]
+    return Queries(np.concatenate(vectors), queries.own[np.concatenate(asked)], group), labels
 
 
 def _without(hits: Hits, left_out: np.ndarray | int, k: int) -> Hits:
@@ -281,29 +286,40 @@ def _next(effort: int, most: int) -> int:
     return min(math.ceil(effort * 1.5), most)
 
 
-def widen(tuned: Tuned, judge: Judge, recall: float) -> Tuned:
+def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, labels: Sequence[str], recall: float) -> Tuned:
     """``tuned`` with how much wider it must look for queries that weigh the blocks otherwise, to reach ``recall``.
 
-    Such queries are off the data's distribution: the lists were not made for them. ``params["widen"]`` holds the least
-    factors that do; without it such a query is answered by an exact scan, which is taken where widening costs as much.
+    Such queries are off the data's distribution: the lists were not made for them. ``labels`` name the groups of
+    ``queries`` (``SearchParams.widen``). ``params["widen"]`` holds for each label the least factors that do; where none
+    does at half the cost of an exact scan, such a query is answered by an exact scan.
     """
-    index = tuned.index
-    rerank = index.rerank(10)
-    for factor in sorted(
-        ((e, r) for e in _WIDER for r in _WIDER),
-        key=lambda pair: index.relative_cost(min(index.effort(10) * pair[0], index.max_effort), 10 * rerank * pair[1]),
-    ):
-        effort = min(index.effort(10) * factor[0], index.max_effort)
-        if index.relative_cost(effort, 10 * rerank * factor[1]) > len(index) / 2:
-            break
-        shares = judge.shares(index, 10, SearchParams(effort=effort, rerank=int(rerank * factor[1])))
+    factors: dict[str, dict[str, int]] = {}
+    shares: list[np.ndarray] = []
+    for label in dict.fromkeys(labels):
+        chosen = np.isin(queries.group, [number for number, name in enumerate(labels) if name == label])
+        judge = Judge(oracle, Queries(queries.vectors[chosen], queries.own[chosen], queries.group[chosen]))
+        found = _factors(tuned.index, judge, recall)
+        shares.append(np.ones(int(chosen.sum())) if found is None else found[1])
+        if found is not None:
+            factors[label] = found[0]
+    params = {**tuned.params, "widen": factors}
+    tuned.index.params = params
+    exact = [label for label in dict.fromkeys(labels) if label not in factors]
+    weighted = {"at_10": _mean(np.concatenate(shares)), "queries": len(queries.own), "asked": recall, "exact": exact}
+    return replace(tuned, params=params, recall={**tuned.recall, "weighted": weighted})
+
+
+def _factors(index: FaissIndex, judge: Judge, recall: float) -> tuple[dict[str, int], np.ndarray] | None:
+    """The cheapest factors of effort and candidates that hold ``recall``, and the shares found; None: none does."""
+    everywhere = math.ceil(index.max_effort / index.effort(10))
+    for effort, rerank in (*((factor, factor) for factor in _WIDER), *((everywhere, factor) for factor in _DEEPER)):
+        params = SearchParams(min(index.effort(10) * effort, index.max_effort), int(index.rerank(10) * rerank))
+        if index.relative_cost(params.effort or 1, 10 * (params.rerank or 1)) > len(index) / 2:
+            continue
+        shares = judge.shares(index, 10, params)
         if judge.holds(shares, recall):
-            params = {**tuned.params, "widen": {"effort": factor[0], "rerank": factor[1]}}
-            index.params = params
-            found = {"at_10": _mean(shares), "queries": len(shares), "asked": recall}
-            return replace(tuned, params=params, recall={**tuned.recall, "weighted": found})
-    found = {"at_10": 1.0, "queries": len(judge.queries.vectors), "asked": recall, "exact": True}
-    return replace(tuned, recall={**tuned.recall, "weighted": found})
+            return {"effort": effort, "rerank": rerank}, shares
+    return None
 
 
 def build_tuned(
@@ -344,8 +360,8 @@ def build_tuned(
             refused.append(name)
             continue
         if len(blocks) > 1 and index.kind != "flat":
-            other = Judge(oracle, reweighted_queries(queries, blocks, seed))
-            tuned = widen(tuned, other, min(recall, WEIGHTED_RECALL))
+            other, labels = reweighted_queries(queries, blocks, seed)
+            tuned = widen(tuned, oracle, other, labels, min(recall, WEIGHTED_RECALL))
         if refused:
             tuned = replace(tuned, recall={**tuned.recall, "fallback_from": ", ".join(refused)})
         return tuned

@@ -20,7 +20,7 @@ import numpy as np
 from indexer.errors import BadModel, WeightsUnavailable
 from indexer.images import Photo
 from indexer.model.network import Network
-from indexer.model.preprocess import photos_to_pixels, to_batch
+from indexer.model.preprocess import photos_to_pixels
 from indexer.model.runtime import TorchRuntime
 from indexer.model.spec import Preprocess
 from indexer.native import THREADS, torch
@@ -184,8 +184,7 @@ class CompiledRuntime(TorchRuntime):
         found = torch.from_numpy(pooled)
         if not whole:
             return found
-        batch = to_batch(pixels, self.spec.preprocess, self.device)
-        return torch.cat([found, self._network.colour(batch)], dim=1)
+        return torch.cat([found, self._network.colour.of_pixels(pixels)], dim=1)
 
     def _run(self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int) -> np.ndarray:
         if not photos:

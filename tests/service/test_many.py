@@ -65,7 +65,7 @@ def test_a_bad_photo_fails_only_itself(web: FlaskClient) -> None:
 def test_a_busy_network_fails_photos_and_not_the_request(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A photo for which the network has no room is 503 in its place."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise Overloaded("32 requests are waiting already: try again shortly")
 
     monkeypatch.setattr(InferenceQueue, "embed", full)

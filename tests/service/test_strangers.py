@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from indexer.decisions.unknown import closeness, fit_unknown, is_unknown, rule_logits
 from indexer.model.decision import Category, Decision
+from indexer.model.network import Network
+from indexer.model.spec import Block
 from service.strangers import is_stranger
 
 DIM, GENERAL = 24, (8, 24)
@@ -42,7 +45,10 @@ def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
 
     live = SimpleNamespace(search=search, product_count=len(world["train"]))
     decision = Decision(categories=(Category(0, ("a",)), Category(1, ("b",))), unknown=rule)
-    return SimpleNamespace(live=live, bundle=SimpleNamespace(decision=decision))
+    start, stop = rule["columns"] if rule else (0, 8)
+    blocks = [Block("a", start, 0.5)] * bool(start) + [Block("g", stop - start, 0.5)]
+    spec = replace(Network.frozen_spec("resnet18"), blocks=tuple(blocks))
+    return SimpleNamespace(live=live, bundle=SimpleNamespace(decision=decision, spec=spec))
 
 
 class Hits:

@@ -15,7 +15,7 @@ from indexer import native
 from indexer.catalog.filters import Facts, Filter, parse_filter
 from indexer.decisions.fusion import question
 from indexer.home import Home
-from indexer.index.base import Hits, SearchParams, rescore
+from indexer.index.base import MIXED, Hits, SearchParams, rescore
 from indexer.index.columns import Columns
 from indexer.index.exact import ExactIndex
 from indexer.index.live import LiveIndex
@@ -263,7 +263,8 @@ def _weights(work: Path) -> Row:
     recall, p50, samples = {}, {}, {}
     for way, draw in ways.items():
         sought = [question({"image": query[None]}, BLOCKS, weights=draw()).queries for query in queries]
-        wide = SearchParams(widen=way != "default")
+        label = "" if way == "default" else MIXED if way == "random" else way.split()[-1]
+        wide = SearchParams(widen=label)
 
         def ask(_: int, query: np.ndarray, params: SearchParams = wide) -> Any:
             return live.search(query, K, params=params)[0]

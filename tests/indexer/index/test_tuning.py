@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.decisions.similar import reweigh
+from indexer.decisions.similar import reweigh, search_params
 from indexer.errors import BadRequest, BadVectors
 from indexer.home import Home
 from indexer.index import tuning
@@ -210,7 +210,7 @@ def test_queries_of_other_weights_are_found(recipe: str, weights: dict[str, floa
     tuned = build_tuned(vectors, recipe=recipe, blocks=BLOCKS)
     assert tuned.recall["weighted"]["at_10"] >= 0.98
     queries, _ = reweigh(queries_near(vectors, 100, seed=5), BLOCKS, weights)
-    found = tuned.index.search(queries, 10, params=SearchParams(widen=True))
+    found = tuned.index.search(queries, 10, params=search_params(weights))
     exact = ExactIndex(vectors).search(queries, 10)
     assert ann_recall_at_k([hits.scores for hits in found], exact, 10) >= 0.98
     for hits, query in zip(found, queries, strict=True):
@@ -223,7 +223,7 @@ def test_other_weights_are_scanned_where_nobody_measured() -> None:
     index = FaissIndex.build("IVF64,SQ8", vectors)
     queries, _ = reweigh(queries_near(vectors, 40, seed=6), BLOCKS, {"c": 1})
     exact = ExactIndex(vectors).search(queries, 10)
-    found = index.search(queries, 10, params=SearchParams(widen=True))
+    found = index.search(queries, 10, params=search_params({"c": 1}))
     assert [hits.rows.tolist() for hits in found] == [hits.rows.tolist() for hits in exact]
     narrow = index.search(queries, 10, params=SearchParams(effort=1))
     assert [hits.rows.tolist() for hits in narrow] != [hits.rows.tolist() for hits in exact]
