@@ -94,7 +94,7 @@ class Engine:
             self._searching = Searching(self._catalog, self._filtering, inputs=self._inputs, answer=self._answer)
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
             self._classifying = Classifying(**shared)
-            self._tagging = Tagging(find=self._searching.nearest, **shared)
+            self._tagging = Tagging(self._catalog, **shared)
             self._many = Many(self._classifying, self._searching, self._tagging)
             self._serving.start()
         except BaseException:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
 from indexer import images
 from indexer.catalog.filters import Filter
-from indexer.catalog.records import Product, Voter
+from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.decisions.fusion import Question, distinct, question
 from indexer.decisions.similar import search_params
@@ -25,7 +25,6 @@ from service.serving import Snapshot
 LONGEST = 1000  # products in one answer
 COLLAPSE = ("none", "same_photo", "near_duplicate")
 
-Row = TypeVar("Row", Product, Voter)
 Hit = tuple[int, int, float]  # pid, photo_id, score
 Inputs = Callable[[Snapshot, "Source", Clock], tuple[dict[str, np.ndarray], set[int]]]
 
@@ -75,7 +74,7 @@ class Searching:
         sought = question(inputs, snapshot.bundle.spec.blocks, mix=wanted.mix, weights=wanted.weights)
         hidden = {pid for pid in map(self._catalog.pid, wanted.exclude) if pid is not None} | own
         with clock.stage("search"):
-            page = self._page(snapshot, sought, wanted, hidden, where, cursor, self._catalog.by_pids)
+            page = self._page(snapshot, sought, wanted, hidden, where, cursor)
         with clock.stage("describe"):
             results = []
             alone = len(inputs) == 1 and sought.weights is None
@@ -91,18 +90,6 @@ class Searching:
             pid, _, score = page.hits[-1]
             after = Cursor(snapshot.index_version, snapshot.live.sequence, score, pid, page.depth, asked).text()
         return self._answer(snapshot, clock, results=results, next_cursor=after)
-
-    def nearest(
-        self, snapshot: Snapshot, vectors: np.ndarray, k: int, hidden: set[int], *, view: Mapping[str, float]
-    ) -> tuple[list[Hit], dict[int, Voter]]:
-        """The best ``k`` products over all query vectors (float [n, D], unit), and what they vote with.
-
-        ``view``: the weights of the blocks that are in the vectors already; empty for the model's own.
-        """
-        ones = np.ones(len(vectors), np.float32)
-        plain = Question(vectors, ones, {}, {}, view or None, snapshot.bundle.spec.blocks)
-        page = self._page(snapshot, plain, Wanted(k=k), hidden, None, None, self._catalog.voters)
-        return page.hits, page.products
 
     def _cursor(self, snapshot: Snapshot, text: str | None, asked: str) -> Cursor | None:
         if text is None:
@@ -124,9 +111,8 @@ class Searching:
         hidden: set[int],
         where: Filter | None,
         cursor: Cursor | None,
-        load: Callable[[list[int]], dict[int, Row]],
-    ) -> _Page[Row]:
-        """One page; always min(k, what is left after it, counted after collapse) hits. Filters need whole products."""
+    ) -> _Page:
+        """One page; always min(k, what is left after it, counted after collapse) hits."""
         # One more than asked for tells whether there is another page.
         depth = wanted.k + 1 + (cursor.depth if cursor else 0)
         params = None if sought.weights is None else search_params(sought.weights)
@@ -142,7 +128,7 @@ class Searching:
                 depth *= 2  # too many were collapsed
                 continue
             shown = slice(start, start + wanted.k)
-            products = load(hits.pids[shown].tolist())
+            products = self._catalog.by_pids(hits.pids[shown].tolist())
             listed = list(
                 zip(hits.pids[shown].tolist(), hits.photo_ids[shown].tolist(), hits.scores[shown].tolist(), strict=True)
             )
@@ -152,7 +138,7 @@ class Searching:
                 for pid, photo_id, _ in listed
                 if pid not in products
                 or photo_id not in products[pid].photo_ids
-                or (where is not None and not where.matches(products[pid]))  # type: ignore[arg-type]
+                or (where is not None and not where.matches(products[pid]))
             }
             if gone:
                 hidden = hidden | gone
@@ -162,9 +148,9 @@ class Searching:
 
 
 @dataclass(frozen=True)
-class _Page(Generic[Row]):
+class _Page:
     hits: list[Hit]
-    products: dict[int, Row]
+    products: dict[int, Product]
     more: bool  # whether there is another page
     depth: int  # products ranked down to the last hit, collapsed ones among them
 

@@ -131,15 +131,6 @@ class Delete:
 Write = Put | Patch | Delete
 
 
-@dataclass(frozen=True)
-class Voter:
-    """What votes need of a product: its tags but for the machine's, which would confirm themselves."""
-
-    product_id: str
-    tags: tuple[str, ...]
-    photo_ids: tuple[int, ...]
-
-
 def category_path(value: object) -> tuple[str, ...] | None:
     """``"A > B"`` or a sequence of levels as a path; nothing or blank text is None. Raises ``BadProduct``."""
     if value is None or (isinstance(value, str) and not value.strip()):

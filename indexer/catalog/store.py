@@ -25,7 +25,6 @@ from indexer.catalog.records import (
     ProductInput,
     Put,
     Tag,
-    Voter,
     Write,
     Written,
 )
@@ -182,24 +181,24 @@ class Catalog(Connections):
         with self._reading():
             return self._products([int(pid) for pid in pids])
 
-    def voters(self, pids: Iterable[int]) -> dict[int, Voter]:
-        """Those of ``pids`` that exist, as tag votes need them."""
-        found: dict[int, Voter] = {}
+    def voting_tags(self, pids: Iterable[int]) -> dict[int, list[str]]:
+        """Of those of ``pids`` that have any: their tags but for the machine's, which would confirm themselves."""
+        tags: dict[int, list[str]] = {}
         with self._reading() as connection:
             for part, marks in chunks([int(pid) for pid in pids]):
-                tags: dict[int, list[str]] = {}
-                query = (
-                    f"SELECT pid, tag FROM tags WHERE pid IN ({marks}) AND source <> 'machine' ORDER BY pid, position"
-                )
+                others = f"pid IN ({marks}) AND source <> 'machine'"
+                query = f"SELECT pid, tag FROM tags WHERE {others} ORDER BY pid, position"
                 for pid, tag in connection.execute(query, part):
                     tags.setdefault(pid, []).append(tag)
-                photos: dict[int, list[int]] = {}
-                query = f"SELECT pid, photo_id FROM product_photos WHERE pid IN ({marks}) ORDER BY pid, position"
-                for pid, photo_id in connection.execute(query, part):
-                    photos.setdefault(pid, []).append(photo_id)
-                query = f"SELECT pid, product_id FROM products WHERE pid IN ({marks}) ORDER BY pid"
-                for pid, product_id in connection.execute(query, part):
-                    found[pid] = Voter(product_id, tuple(tags.get(pid, ())), tuple(photos.get(pid, ())))
+        return tags
+
+    def ids_of(self, pids: Iterable[int]) -> dict[int, str]:
+        """The product ids of those of ``pids`` that exist."""
+        found: dict[int, str] = {}
+        with self._reading() as connection:
+            for part, marks in chunks([int(pid) for pid in pids]):
+                query = f"SELECT pid, product_id FROM products WHERE pid IN ({marks})"
+                found.update(connection.execute(query, part))
         return found
 
     def product_ids(self) -> set[str]:
