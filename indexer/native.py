@@ -21,7 +21,17 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+def one_blas_thread() -> None:
+    """For a process that answers one small question after another: numpy's BLAS keeps to the calling thread.
+
+    Its second thread would spin for tens of milliseconds after each product and take a core from everyone else.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=1, user_api="blas")
+
+
 # Threads for what OpenMP's own settings do not reach.
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or _cores())
 
-__all__ = ["THREADS", "faiss", "torch"]
+__all__ = ["THREADS", "faiss", "one_blas_thread", "torch"]

@@ -205,7 +205,9 @@ class FaissIndex(VectorIndex):
             wider = measured if "effort" in measured else measured.get(params.widen)
             if not wider:
                 return 0, rerank
-            effort, rerank = min(effort * int(wider["effort"]), self.max_effort), rerank * int(wider["rerank"])
+            effort = min(effort * int(wider["effort"]), self.max_effort)
+            # As many candidates more as ten hits were found to need: the further ones lie among them.
+            rerank += 10 * self.rerank(10) * (int(wider["rerank"]) - 1) / max(k, 10)
         if share < 1.0 and params.effort is None:
             effort, rerank = min(effort * _UNEVEN, self.max_effort), rerank * _UNEVEN
             exact = len(self) * (share + _SKIPPED)

@@ -66,9 +66,10 @@ class ColourStatistics(nn.Module):
         if pixels.shape[1:3] != (side * _SIDE, side * _SIDE):
             whole = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
             return self._statistics(functional.adaptive_avg_pool2d(whole, _SIDE)[:, :, ::2, ::2])
-        cells = pixels.reshape(count, _SIDE, side, _SIDE, side, 3)[:, ::2, :, ::2]
-        small = cells.sum(axis=(2, 4), dtype=np.uint32) / np.float32(255 * side * side)
-        return self._statistics(torch.from_numpy(small.astype(np.float32)).permute(0, 3, 1, 2))
+        rows = pixels.reshape(count, _SIDE, side, -1)[:, ::2].sum(axis=2, dtype=np.uint32)
+        cells = rows.reshape(count, _SIDE // 2, _SIDE, side, 3)[:, :, ::2].sum(axis=3, dtype=np.uint32)
+        small = cells.astype(np.float32) / (255 * side * side)
+        return self._statistics(torch.from_numpy(small).permute(0, 3, 1, 2))
 
     def _statistics(self, small: Any) -> Any:
         """RGB in [0, 1], [N, 3, _SIDE / 2, _SIDE / 2] -> [N, WIDTH]."""
