@@ -18,7 +18,7 @@ from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
-from indexer.native import one_blas_thread
+from indexer.native import settle
 from service import metrics, problems, replies, schemas, security
 from service.api import batch, classes, images, indexes, many, products, questions
 from service.api.common import PROBLEM
@@ -97,7 +97,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
 
 def serve(settings: Settings) -> None:
     """Open the home and answer until SIGTERM or SIGINT. Raises ``CatalensError`` where it cannot start."""
-    one_blas_thread()
+    settle()
     with Engine(settings) as engine:
         run_server(create_app(engine, settings), settings, engine.log)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -18,10 +19,11 @@ from indexer.databases import is_read_only
 from indexer.errors import BadRequest, CatalensError, NoIndex, UnknownPhoto, UnknownProduct
 from indexer.home import Home
 from indexer.index.version import Versions
+from indexer.native import THREADS
 from indexer.traces import ticket as make_ticket
 from service import answers
 from service.answers import Clock
-from service.batching import InferenceQueue, Overloaded
+from service.batching import InferenceQueue, Overloaded, TooLate
 from service.classes import Classes
 from service.classifying import Classifying
 from service.erasing import Eraser
@@ -57,6 +59,8 @@ class Engine:
         self._catalog = open_catalog(self.home)
         self._photos = PhotoStore(self.home)
         self._limits = images.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+        # More threads at work than cores only wait for each other's locks: with 40 of them half as much is answered.
+        self._turns = threading.BoundedSemaphore(settings.working or THREADS + 1)
         self._stop = threading.Event()
         self.queue = InferenceQueue(
             max_batch=settings.max_batch, max_waiting=settings.max_waiting, max_delay_s=settings.max_delay_ms / 1000
@@ -161,7 +165,8 @@ class Engine:
     ) -> dict[str, Any]:
         """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategories``."""
         snapshot = self._snapshot(min_sequence, version)
-        return self._classifying.classify(snapshot, source, Clock(), top=top)
+        with self._turn() as clock:
+            return self._classifying.classify(snapshot, source, clock, top=top)
 
     def search(
         self,
@@ -185,13 +190,14 @@ class Engine:
         the weighted mean of their cosines. ``collapse``: of results with the same photo, or nearly the same, only the
         best. ``cursor``: the ``next_cursor`` of the page before. Raises ``BadFilter``, ``BadRequest``, ``CursorGone``.
         """
-        clock = Clock()
         if cursor is not None:
             page = Cursor.read(cursor)
             min_sequence = max(min_sequence or 0, page.sequence)
             version = version or self._others.of_cursor(page)
         wanted = Wanted(k, exclude, min_score, filter, weights, mix, collapse, cursor)
-        return self._searching.search(self._snapshot(min_sequence, version), source, wanted, clock)
+        snapshot = self._snapshot(min_sequence, version)
+        with self._turn() as clock:
+            return self._searching.search(snapshot, source, wanted, clock)
 
     def similar(self, product_id: str, **wanted: Any) -> dict[str, Any]:
         """``search`` for a stored product, with the same parameters: the best over its photos. ``UnknownProduct``."""
@@ -206,7 +212,9 @@ class Engine:
 
     def tags(self, source: Source, *, min_sequence: int | None = None, version: str | None = None) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
-        return self._tagging.tags(self._snapshot(min_sequence, version), source, Clock())
+        snapshot = self._snapshot(min_sequence, version)
+        with self._turn() as clock:
+            return self._tagging.tags(snapshot, source, clock)
 
     def describe(
         self,
@@ -220,12 +228,12 @@ class Engine:
 
         The photo is decoded and embedded once. A model without categories has none and ``unknown`` is None.
         """
-        clock = Clock()
         snapshot = self._snapshot(min_sequence, version)
-        found = self._searching.search(snapshot, source, Wanted(**wanted), clock)
-        parts = [self._tagging.tags(snapshot, source, clock)]
-        if snapshot.bundle.decision.categories:
-            parts.append(self._classifying.classify(snapshot, source, clock))
+        with self._turn() as clock:
+            found = self._searching.search(snapshot, source, Wanted(**wanted), clock)
+            parts = [self._tagging.tags(snapshot, source, clock)]
+            if snapshot.bundle.decision.categories:
+                parts.append(self._classifying.classify(snapshot, source, clock))
         whole = {"categories": [], "unknown": None, **found}
         for part in parts:
             whole.update(part)
@@ -342,6 +350,19 @@ class Engine:
         return self._answer(self._serving.current, clock, activated=version)
 
     # -- inside
+
+    @contextmanager
+    def _turn(self) -> Iterator[Clock]:
+        """One of the places at work, and the request's clock. Raises ``TooLate`` where none is free in time."""
+        clock = Clock()
+        with clock.stage("wait"):
+            free = self._turns.acquire(timeout=self.settings.deadline_s)
+        if not free:
+            raise TooLate("no time for this before its deadline: try again shortly")
+        try:
+            yield clock
+        finally:
+            self._turns.release()
 
     def _snapshot(self, min_sequence: int | None = None, version: str | None = None) -> Snapshot:
         snapshot = self._serving.current if version is None else self._others.get(version)

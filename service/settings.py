@@ -40,6 +40,7 @@ class Settings:
     max_image_pixels: int = 64_000_000
     max_body_bytes: int = 64 * 2**20  # a whole request; base64 needs a third more than the photo
     threads: int = 40  # of the web server; one more owns the network
+    working: int = 0  # questions worked on at once, the others wait their turn; 0: one more than cores
     max_batch: int = 8  # photos in one pass of the network
     max_waiting: int = 32  # requests that may wait for the network; the next one gets 503
     max_delay_ms: float = 2.0  # how long a pass of the network may wait for photos that are being decoded
@@ -63,6 +64,7 @@ class Settings:
             ("max_image_pixels", 1, 2**31),
             ("max_body_bytes", 1, 2**31),
             ("threads", 1, 256),
+            ("working", 0, 256),
             ("max_batch", 1, 256),
             ("max_waiting", 1, 4096),
             ("other_versions", 1, 64),

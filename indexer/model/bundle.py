@@ -26,6 +26,7 @@ SPEC, DECISION, METRICS, TRAINING = "spec.json", "decision.json", "metrics.json"
 DECISION_VECTORS = "decision.safetensors"  # only where the decision layer has few-shot entries
 # Only of an exported model: the backbone as a graph, its features of the probe pictures, and how near it comes.
 GRAPH, GRAPH_WEIGHTS, PROBES, PARITY = "graph.xml", "graph.bin", "probes.safetensors", "parity.json"
+_BACKBONE = "backbone."
 _FILES = (EMBEDDING, HEADS, SPEC, DECISION, METRICS, TRAINING)
 
 
@@ -47,15 +48,24 @@ class Bundle:
         network = Network.empty(self.spec)
         state = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
         counters = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
-        try:
-            network.load_state_dict({**counters, **state}, strict=True)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise BadModel(f"{self.path}: weights do not fit the spec: {reason}") from error
-        found = embedding_id(self.spec, network, self.checksums)
+        _fill(network, {**counters, **state}, self.path)
+        self._check(embedding_id(self.spec, network, self.checksums))
+        return network.eval()
+
+    def without_backbone(self) -> Network:
+        """Neck, heads and colours alone, in eval mode: what an exported model needs beside its graph. ``BadModel``."""
+        network = Network(self.spec, None)
+        stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
+        backbone = {name: tensor for name, tensor in stored.items() if name.startswith(_BACKBONE)}
+        _fill(network, {name: tensor for name, tensor in stored.items() if name not in backbone}, self.path)
+        described = canonical_json(self.spec.embedding_part()).decode()
+        digest = _digest(described, {name.removeprefix(_BACKBONE): tensor for name, tensor in backbone.items()})
+        self._check(_embedding_id(self.spec, digest, network, self.checksums))
+        return network.eval()
+
+    def _check(self, found: str) -> None:
         if found != self.embedding_id:
             raise BadModel(f"{self.path}: its manifest says {self.embedding_id}, its weights give {found}")
-        return network.eval()
 
     @property
     def exported(self) -> bool:
@@ -83,7 +93,11 @@ class Bundle:
 def embedding_id(spec: ModelSpec, network: Network, checksums: Mapping[str, str]) -> str:
     """SHA-256 over the spec without heads, and every tensor of backbone and neck; of int8 over the graph too."""
     described = canonical_json(spec.embedding_part()).decode()
-    digest = hashlib.sha256(tensors_digest(described, network.backbone).encode())
+    return _embedding_id(spec, tensors_digest(described, network.backbone), network, checksums)
+
+
+def _embedding_id(spec: ModelSpec, backbone: str, network: Network, checksums: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(backbone.encode())
     digest.update(tensors_digest("neck", network.neck).encode())
     if spec.numeric == "int8":
         digest.update(f"{checksums.get(GRAPH)} {checksums.get(GRAPH_WEIGHTS)}".encode())
@@ -92,11 +106,23 @@ def embedding_id(spec: ModelSpec, network: Network, checksums: Mapping[str, str]
 
 def tensors_digest(name: str, module: Any) -> str:
     """Hex SHA-256 of ``name`` and of every tensor that the module's output depends on."""
+    return _digest(name, _state(module))
+
+
+def _digest(name: str, tensors: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(name.encode())
-    for key, tensor in sorted(_state(module).items()):
+    for key, tensor in sorted(tensors.items()):
         digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _fill(network: Network, state: Mapping[str, Any], path: Path) -> None:
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise BadModel(f"{path}: weights do not fit the spec: {reason}") from error
 
 
 def write_bundle(

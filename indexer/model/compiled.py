@@ -143,14 +143,27 @@ def read_graph(file: Path) -> Any:
 class CompiledRuntime(TorchRuntime):
     """As ``TorchRuntime``, with the backbone as a ``Graph``; ``describe_beside`` may be called by many threads at once.
 
+    ``whole`` loads the network with its backbone, where that is asked for: heat maps need it. Torch's form of it, and
+    what that imports, take 200 MB and two seconds.
+
     Raises ``BadModel`` where the graph gives other features for the probes than at its export.
     """
 
     engine = "openvino"
 
-    def __init__(self, network: Network, graph: Graph, kept: np.ndarray, *, name: str, digest: str) -> None:
+    def __init__(
+        self,
+        network: Network,
+        graph: Graph,
+        kept: np.ndarray,
+        *,
+        name: str,
+        digest: str,
+        whole: Callable[[], Network] | None = None,
+    ) -> None:
         super().__init__(network, device="cpu")
-        self._graph, self._digest = graph, digest
+        self._graph, self._digest, self._load = graph, digest, whole
+        self._loaded: Network | None = None
         self.workers = 2 * graph.streams  # while one half is in the network, the other half decodes
         least = PROBE_COSINE[self.spec.numeric]
         found = cosines(graph.many(probes(self.spec.preprocess)), kept)
@@ -161,9 +174,16 @@ class CompiledRuntime(TorchRuntime):
             )
 
     @property
+    def network(self) -> Any:
+        """As ``TorchRuntime``'s; loaded when first asked for."""
+        if self._loaded is None:
+            self._loaded = self._network if self._load is None else self._load().eval()
+        return self._loaded
+
+    @property
     def backbone_digest(self) -> str:
-        """As ``TorchRuntime``'s, and of the graph, which calibration made."""
-        return hashlib.sha256(f"{super().backbone_digest} {self._digest}".encode()).hexdigest()
+        """Of the graph, which the weights and calibration made."""
+        return hashlib.sha256(f"{self.spec.backbone} {self.spec.numeric} {self._digest}".encode()).hexdigest()
 
     def settle_threads(self) -> None:
         """One thread for torch, whose small rest would otherwise wake a team that waits beside OpenVINO's."""

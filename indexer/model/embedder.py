@@ -37,7 +37,14 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
         if not opened.exact:
             log.warning("this processor has no bfloat16: the network runs in wider numbers, slower", model=bundle.path)
         name, digest = f"model {bundle.path}", bundle.checksums[GRAPH_WEIGHTS]
-        return compiled.CompiledRuntime(bundle.network(), opened, bundle.probe_features(), name=name, digest=digest)
+        return compiled.CompiledRuntime(
+            bundle.without_backbone(),
+            opened,
+            bundle.probe_features(),
+            name=name,
+            digest=digest,
+            whole=bundle.network,
+        )
     if numeric == "int8":
         where = "on a GPU" if device == "cuda" else "in torch"
         raise WeightsUnavailable(f"model {bundle.path} is int8, which does not run {where}: use the model it came from")

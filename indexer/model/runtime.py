@@ -60,7 +60,7 @@ class TorchRuntime:
         self._network.to(memory_format=torch.channels_last)
         self._chunk = _CHUNK[self.device]
         self._fixed = compile  # shapes are: one photo, or a whole chunk
-        self._backbone: Any = self._network.backbone
+        self._backbone: Any = self._network.backbone  # None: another engine runs it
         if compile:
             mode = "reduce-overhead" if self.device == "cuda" else "default"
             self._backbone = torch.compile(self._network.backbone, dynamic=False, mode=mode)
