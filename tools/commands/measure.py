@@ -31,8 +31,9 @@ def doctor(home: Path | None, selftest_gpu: bool, as_json: bool) -> None:
 @click.option(
     "--work", type=AnyPath, help="Keep what the benchmark builds here, and use it again (default: temporary)."
 )
+@click.option("--picture", type=AnyPath, help="Draw the goals and what was reached into this SVG file.")
 @json_option
-def bench(name: str, only: tuple[str, ...], work: Path | None, as_json: bool) -> None:
+def bench(name: str, only: tuple[str, ...], work: Path | None, picture: Path | None, as_json: bool) -> None:
     """Run the benchmark NAME, or list them.
 
     Real photos are read from CATALENS_DATA.
@@ -42,7 +43,12 @@ def bench(name: str, only: tuple[str, ...], work: Path | None, as_json: bool) ->
     if name == "list":
         answer({"benchmarks": framework.listing()}, as_json, _show_list)
         return
-    answer(framework.run(name, only=only, work=work), as_json, _show_result)
+    result = framework.run(name, only=only, work=work)
+    if picture is not None:
+        from tools.bench.bars import drawn
+
+        picture.write_text(drawn(result["goals"], f"catalens bench {name}"), encoding="utf-8")
+    answer(result, as_json, _show_result)
 
 
 def _show_list(found: dict[str, Any]) -> None:
