@@ -21,10 +21,10 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
     """The network of ``bundle``, run by ``engine``: ``torch``, ``compiled``, ``openvino`` or ``auto``.
 
     ``compiled`` is ``torch.compile``, which needs a C++ compiler (on a GPU Triton) and a minute at the start. ``auto``
-    runs an exported bundle as its graph on a processor, all else in torch. Where OpenVINO is not installed, or on a GPU,
-    fp32 and bf16 run in torch with the same weights. Int8 is its graph: it keeps to the processor unless a GPU is asked
-    for, and raises ``WeightsUnavailable`` there and without OpenVINO. Raises ``BadModel`` for a graph that gives other
-    features here than where it was exported.
+    runs an exported bundle as its graph on a processor, all else in torch. Where OpenVINO is not installed, or on a
+    GPU, fp32 and bf16 run in torch with the same weights. Int8 is its graph: it keeps to the processor unless a GPU is
+    asked for, and raises ``WeightsUnavailable`` there and without OpenVINO. Raises ``BadModel`` for a graph that gives
+    other features here than where it was exported.
     """
     if engine not in ENGINES:
         raise BadRequest(f"unknown engine {engine!r}: use {', '.join(ENGINES)}")
