@@ -6,6 +6,8 @@ import ctypes
 import os
 import sys
 
+from indexer.cores import threads
+
 # OpenMP reads these once, when the first library that uses it is loaded. CATALENS_THREADS is for people who share a
 # machine; without it OpenMP takes every core, which is right for one process that owns one model.
 if "CATALENS_THREADS" in os.environ:
@@ -17,13 +19,6 @@ import faiss  # isort: skip
 
 
 _ARENA_MAX = -8  # of glibc's mallopt(3)
-
-
-def _cores() -> int:
-    """Cores this process may use, which a container may have made fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def settle() -> None:
@@ -42,6 +37,6 @@ def settle() -> None:
 
 
 # Threads for what OpenMP's own settings do not reach.
-THREADS = int(os.environ.get("OMP_NUM_THREADS") or _cores())
+THREADS = threads()
 
 __all__ = ["THREADS", "faiss", "settle", "torch"]

@@ -31,6 +31,38 @@ class TooLate(Overloaded):
     code = "deadline-exceeded"
 
 
+class Turns:
+    """Lets ``working`` questions be worked on at once; ``max_waiting`` more may wait, each at most ``deadline_s``."""
+
+    def __init__(self, working: int, max_waiting: int, deadline_s: float) -> None:
+        self._max_waiting, self._deadline_s = max_waiting, deadline_s
+        self._free = threading.Semaphore(working)
+        self._waiting = 0
+        self._counting = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Inside is a place at work. Raises ``Overloaded`` where too many wait, ``TooLate`` where none came free."""
+        if not self._free.acquire(blocking=False):
+            self._wait()
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    def _wait(self) -> None:
+        with self._counting:
+            if self._waiting >= self._max_waiting:
+                raise Overloaded(f"{self._max_waiting} questions are waiting already: try again shortly")
+            self._waiting += 1
+        try:
+            if not self._free.acquire(timeout=self._deadline_s):
+                raise TooLate("no time for this before its deadline: try again shortly")
+        finally:
+            with self._counting:
+                self._waiting -= 1
+
+
 @dataclass(frozen=True)
 class _Job:
     embedder: TorchRuntime

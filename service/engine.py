@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -23,7 +23,7 @@ from indexer.native import THREADS
 from indexer.traces import ticket as make_ticket
 from service import answers
 from service.answers import Clock
-from service.batching import InferenceQueue, Overloaded, TooLate
+from service.batching import InferenceQueue, Overloaded, Turns
 from service.classes import Classes
 from service.classifying import Classifying
 from service.erasing import Eraser
@@ -60,7 +60,7 @@ class Engine:
         self._photos = PhotoStore(self.home)
         self._limits = images.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         # More threads at work than cores only wait for each other's locks: with 40 of them half as much is answered.
-        self._turns = threading.BoundedSemaphore(settings.working or THREADS + 1)
+        self._turns = Turns(settings.working or THREADS + 1, settings.max_waiting, settings.deadline_s)
         self._stop = threading.Event()
         self.queue = InferenceQueue(
             max_batch=settings.max_batch, max_waiting=settings.max_waiting, max_delay_s=settings.max_delay_ms / 1000
@@ -353,16 +353,12 @@ class Engine:
 
     @contextmanager
     def _turn(self) -> Iterator[Clock]:
-        """One of the places at work, and the request's clock. Raises ``TooLate`` where none is free in time."""
+        """A place at work, and the request's clock. Raises ``Overloaded``, ``TooLate``."""
         clock = Clock()
-        with clock.stage("wait"):
-            free = self._turns.acquire(timeout=self.settings.deadline_s)
-        if not free:
-            raise TooLate("no time for this before its deadline: try again shortly")
-        try:
+        with ExitStack() as stack:
+            with clock.stage("wait"):
+                stack.enter_context(self._turns.turn())
             yield clock
-        finally:
-            self._turns.release()
 
     def _snapshot(self, min_sequence: int | None = None, version: str | None = None) -> Snapshot:
         snapshot = self._serving.current if version is None else self._others.get(version)

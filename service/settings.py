@@ -42,7 +42,7 @@ class Settings:
     threads: int = 40  # of the web server; one more owns the network
     working: int = 0  # questions worked on at once, the others wait their turn; 0: one more than cores
     max_batch: int = 8  # photos in one pass of the network
-    max_waiting: int = 32  # requests that may wait for the network; the next one gets 503
+    max_waiting: int = 32  # requests that may wait for their turn, or for the network; the next one gets 503
     max_delay_ms: float = 2.0  # how long a pass of the network may wait for photos that are being decoded
     deadline_s: float = 10.0  # a photo without its embedding by then gets 503, and is not computed any more
     other_versions: int = 2  # index versions kept open beside the serving one, for requests that name them

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexer.cores import usable_cores
 from indexer.errors import CatalensError
 from tools.console import table
 
@@ -58,13 +59,6 @@ def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str
         document["home"] = _home(home, problems)
     document["problems"] = problems
     return document
-
-
-def usable_cores() -> int:
-    """Cores this process may use, which a container may have made fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory_gib() -> float | None:

@@ -38,7 +38,7 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
         opened = compiled.Graph(model, numeric)
         if not opened.exact:
             log.warning("this processor has no bfloat16: the network runs in wider numbers, slower", model=bundle.path)
-        name, digest = f"model {bundle.path}", bundle.checksums[GRAPH_WEIGHTS]
+        name, digest = f"model {bundle.path}", f"{bundle.checksums[GRAPH]} {bundle.checksums[GRAPH_WEIGHTS]}"
         return compiled.CompiledRuntime(
             bundle.without_backbone(),
             opened,

@@ -142,11 +142,9 @@ class Network(nn.Module):
 
     def describe(self, photos: Any) -> Any:
         """Network input -> [N, F], pooled features; with a colour block [N, F + K], colour statistics behind them."""
-        return self.describe_whole(photos) if self.spec.block("c") else self.backbone(photos)
-
-    def describe_whole(self, photos: Any) -> Any:
-        """Network input -> [N, F + K], whatever blocks there are: what training caches."""
         pooled = self.backbone(photos)
+        if self.spec.block("c") is None:
+            return pooled
         return torch.cat([pooled, self.colour(photos).to(pooled.dtype)], dim=1)
 
     def forward(self, photos: Any) -> tuple[Any, dict[str, Any]]:

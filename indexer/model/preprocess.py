@@ -48,9 +48,7 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
         return np.asarray(image.resize(size, _RESAMPLING[preprocess.interpolation], box=box))
     left, top, right, bottom = (round(edge) for edge in box)
     seen = np.array(np.asarray(image)[top : max(bottom, top + 1), left : max(right, left + 1)])
-    planes = (
-        torch.from_numpy(seen).permute(2, 0, 1).unsqueeze(0)
-    )  # a view: channels lie last in memory, where the code is quickest
+    planes = torch.from_numpy(seen).permute(2, 0, 1).unsqueeze(0)  # a view: the quick code wants channels last
     resized = functional.interpolate(planes, size=size, mode=mode, antialias=True, align_corners=False)
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 

@@ -107,6 +107,17 @@ def test_every_runtime_is_within_the_stated_tolerance(
 
 
 @pytest.mark.slow
+def test_int8_keeps_to_the_processor_unless_a_gpu_is_asked_for(
+    exported: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    bundle = load_bundle(exported["int8"]["model"])
+    assert open_embedder(bundle).engine == "openvino"
+    with pytest.raises(WeightsUnavailable, match="does not run on a GPU"):
+        open_embedder(bundle, device="cuda")
+
+
+@pytest.mark.slow
 def test_each_numeric_class_has_an_embedding_of_its_own(exported: dict[str, dict[str, Any]], model: Bundle) -> None:
     """So no index mixes them; heads and decision layer are the model's."""
     bundles = [model, *(load_bundle(found["model"]) for found in exported.values())]

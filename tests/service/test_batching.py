@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.batching import InferenceQueue, Overloaded, TooLate
+from service.batching import InferenceQueue, Overloaded, TooLate, Turns
 
 
 class Slow:
@@ -140,3 +140,23 @@ def test_a_pass_waits_for_photos_on_their_way_and_for_nothing_else() -> None:
     patient.close()
     assert [answer.tolist() for answer in out] == [[[1, 1]], [[2, 2]]]
     assert ready.batches == [[0], [1, 2]]
+
+
+def test_questions_beyond_those_that_may_wait_are_refused_at_once_and_late_ones_in_time() -> None:
+    """One works and one waits; the third hears so immediately, the second at its deadline; then all are free."""
+    turns = Turns(working=1, max_waiting=1, deadline_s=0.5)
+
+    def ask() -> str:
+        with turns.turn():
+            return "answered"
+
+    with turns.turn():
+        threads, out = together([ask, ask])
+        threads[1].join(0.3)
+        assert type(out[1]) is Overloaded
+        threads[0].join(5)
+        assert isinstance(out[0], TooLate)
+    assert ask() == "answered"
+    with pytest.raises(ValueError, match="mine"), turns.turn():
+        raise ValueError("mine")
+    assert ask() == "answered"

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
+from service.batching import Overloaded, Turns
 from tests.service.conftest import COLOURS, KINDS, draw, encode, photo, product_id
 
 CROSSES = {product_id("cross", colour) for colour in COLOURS}
@@ -283,6 +284,20 @@ def test_a_failure_of_ours_hides_its_inside(web: FlaskClient, monkeypatch: pytes
     monkeypatch.setattr("service.engine.Engine.sample", lambda *_: 1 / 0)
     body = assert_problem(web.get("/v1/products"), 500, "internal")
     assert "division" not in body["detail"]
+
+
+def test_a_service_with_no_turn_left_says_when_to_come_back(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 with Retry-After for every question, while health is still answered."""
+
+    def full(_: object) -> None:
+        raise Overloaded("32 questions are waiting already: try again shortly")
+
+    monkeypatch.setattr(Turns, "turn", lambda self: full(self))
+    for call in ("classify", "search", "tags", "describe"):
+        response = web.post(f"/v1/{call}", data=upload(photo("cross", "red")))
+        assert_problem(response, 503, "overloaded")
+        assert int(response.headers["Retry-After"]) >= 1
+    assert web.get("/livez").status_code == 200
 
 
 def test_problem_types_can_be_read(web: FlaskClient) -> None:

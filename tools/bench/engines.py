@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tools.doctor import installed, usable_cores
+from indexer.cores import usable_cores
+from tools.doctor import installed
 
 ROOT = Path(__file__).parents[2]
 ROWS, QUERIES, TRUTH = "rows.npy", "queries.npy", "truth.npy"

@@ -14,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from indexer.cores import usable_cores
 from indexer.errors import BadData, BadRequest
-from tools.doctor import cpu_features, cpu_model, installed, memory_gib, usable_cores
+from tools.doctor import cpu_features, cpu_model, installed, memory_gib
 
 # name -> what it measures; the module tools.bench.<name> holds PARTS, GOALS and a `measure` function
 BENCHMARKS = {

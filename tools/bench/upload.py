@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from indexer.cores import usable_cores
 from indexer.errors import CatalensError
 from tools.bench.framework import Row, percentile
-from tools.doctor import usable_cores
 
 ROOT = Path(__file__).parents[2]
 WARM_UP = 20
