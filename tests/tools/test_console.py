@@ -85,3 +85,10 @@ def test_progress_lines_tell_rate_and_time_left(
         assert capsys.readouterr().err == "photos: 100 of 100, 2.0/s\n"
         report("epochs", 3, 3)
         assert capsys.readouterr().err == "epochs: 3 of 3\n"
+
+
+def test_progress_says_what_takes_most_of_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.stages() as callback:
+        callback("embed", 64, 64, "network 71%")
+    assert "embed: 64 of 64" in (said := capsys.readouterr().err)
+    assert said.rstrip().endswith("most of it network 71%")

@@ -44,3 +44,13 @@ def test_shares_sum_to_one_also_where_nothing_stands_out() -> None:
     assert np.isfinite(flat).all()
     assert float((flat[:-6] ** 2).sum()) == pytest.approx(1.0, abs=1e-4)
     assert len(flat) == colour.WIDTH
+
+
+@pytest.mark.parametrize("side", [224, 240, 260])
+def test_from_pixels_as_from_the_network_s_input(side: int) -> None:
+    """The quick way of exported models gives the statistics that training saw, at every backbone's size."""
+    coarse = np.random.default_rng(0).integers(0, 256, (2, side // 4, side // 4, 3), np.uint8)
+    pixels = coarse.repeat(4, axis=1).repeat(4, axis=2)
+    of = colour.ColourStatistics(PREPROCESS)
+    with torch.inference_mode():
+        np.testing.assert_allclose(of.of_pixels(pixels), of(to_batch(pixels, PREPROCESS, "cpu")), atol=1e-4)
