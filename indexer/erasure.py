@@ -22,6 +22,7 @@ from indexer.index.manifest import Manifest
 from indexer.index.version import ROWS, Versions
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
+from indexer.reviews import clean as clean_reviews
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,7 @@ def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: St
         versions.remove(done.rewritten)
         done.vectors = _forget_vectors(home, catalog)
         done.photos, done.waiting = collect_photos(home, catalog)
+        clean_reviews(home, catalog)
         _scrub(home, catalog, begun_at, hear)
     sweep(home)
     done.seconds = time.monotonic() - started

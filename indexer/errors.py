@@ -208,3 +208,21 @@ class UnknownClass(CatalensError):
     """No class made from photos has this id or label."""
 
     code = "unknown-class"
+
+
+class UnknownReview(CatalensError):
+    """No review has this name, or what was asked of it is gone."""
+
+    code = "unknown-review"
+
+
+class AlreadyDecided(CatalensError):
+    """A person decided this review before; a decision is made once."""
+
+    code = "already-decided"
+
+
+class UnknownRequest(CatalensError):
+    """No answer with this ``request_id`` is remembered: feedback names an answer of this service since its start."""
+
+    code = "unknown-request"

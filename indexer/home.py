@@ -64,6 +64,10 @@ class Home:
         return self.path / "catalog.sqlite3"
 
     @property
+    def reviews_file(self) -> Path:
+        return self.path / "reviews.sqlite3"
+
+    @property
     def photos(self) -> Path:
         return self.path / "photos"
 

@@ -192,3 +192,91 @@ class Problem(BaseModel):
     code: str
     request_id: str
     errors: list[dict[str, str]] | None = None
+
+
+class FindingOut(BaseModel):
+    code: str
+    score: float
+    level: Literal["ok", "note", "warning", "fail"]
+    percentile: float | None = None
+    evidence: dict[str, Any]
+    box: list[float] | None
+    advice: dict[str, str]
+
+
+class QualityOut(BaseModel):
+    profile: str
+    score: float
+    findings: list[FindingOut]
+
+
+class PolicyOut(BaseModel):
+    policy: str
+    decision: Literal["allow", "review", "block"]
+    score: float
+    evidence: list[dict[str, Any]]
+
+
+class RepeatOut(BaseModel):
+    product_id: str | None
+    kind: Literal["same_photo", "near_same_photo", "same_product"]
+    score: float
+    photo: str
+    image_url: str
+    evidence: dict[str, Any]
+
+
+class ReviewedPhoto(BaseModel):
+    width: int
+    height: int
+    categories: list[CategoryOut]
+    unknown: bool | None
+    tags: list[TagOut]
+    quality: QualityOut
+    prohibited: list[PolicyOut]
+    duplicates: list[RepeatOut]
+
+
+class Reviewed(BaseModel):
+    verdict: Literal["publish", "improve", "review", "block"]
+    reasons: list[str]
+    category: CategoryOut | None
+    categories: list[CategoryOut]
+    unknown: bool | None
+    tags: list[TagOut]
+    quality: QualityOut
+    prohibited: list[PolicyOut]
+    duplicates: list[RepeatOut]
+    same_product: bool | None = Field(description="Whether all photos show one product; null for a single photo.")
+    products: list[list[int]] = Field(description="The photos by the product they show, as numbers from 0.")
+    photos: list[ReviewedPhoto]
+    policy_version: str | None
+
+
+class ReviewAnswer(Answer, Reviewed):
+    review_id: str | None = Field(description="Its place in the queue, where a person is asked for.")
+
+
+class Queued(BaseModel):
+    review_id: str
+    state: Literal["open", "approved", "rejected"]
+    opened: str
+    previews: list[str]
+    review: dict[str, Any]
+    decided: dict[str, Any] | None
+
+
+class QueuedAnswer(Answer, Queued):
+    """One review of the queue."""
+
+
+class QueueAnswer(Answer):
+    reviews: list[Queued]
+    total: int
+    next_after: str | None
+    counts: dict[str, int]
+    precision: dict[str, Any]
+
+
+class FeedbackAnswer(Answer):
+    stored: int

@@ -46,6 +46,7 @@ def _tag(raw: object) -> object:
 
 
 MOST_PHOTOS = 64  # in one question
+MOST_LISTING_PHOTOS = 16  # of one listing
 Whole = Annotated[int, Field(strict=True)]
 Label = Annotated[str, Field(min_length=1, max_length=256)]
 ProductId = Annotated[str, Field(min_length=1, max_length=256)]
@@ -278,3 +279,57 @@ class DeleteQuery(Strict):
 
 class FilePath(BaseModel):
     name: str
+
+
+Texts = Annotated[list[Label], Field(max_length=1000)]
+
+
+class ReviewAsk(State):
+    """A listing to look at: one photo, several, or a stored product with all of its photos."""
+
+    image: ImageRef | None = None
+    images: Annotated[list[ImageRef], Field(max_length=MOST_LISTING_PHOTOS)] = []
+    product_id: ProductId | None = Field(
+        default=None,
+        description="A stored product: without photos its own are looked at; it is never named as its own duplicate.",
+    )
+    profile: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="How strict quality is judged: `studio` or `marketplace`."
+    )
+
+
+class ReviewsQuery(Strict):
+    """Which reviews."""
+
+    state: Literal["open", "approved", "rejected"] = "open"
+    limit: Annotated[int, Field(ge=1, le=100)] = 24
+    after: Annotated[str, Field(max_length=64)] | None = Field(default=None, description="The last one seen.")
+
+
+class ReviewPath(BaseModel):
+    name: str
+
+
+class PreviewPath(ReviewPath):
+    position: Annotated[int, Field(ge=0)]
+
+
+class Decide(Strict):
+    """A person's decision, made once."""
+
+    decision: Literal["approve", "reject"]
+    reason: Annotated[str, Field(max_length=2000)] = ""
+
+
+class FeedbackPost(Strict):
+    """What people made of an answer, named by its `request_id`."""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=64)]
+    accepted: Texts = Field(default=[], description="Suggested tags that were taken.")
+    rejected: Texts = Field(default=[], description="Suggested tags that were refused.")
+    added: Texts = Field(default=[], description="Tags that a person added.")
+    clicked: Annotated[list[ProductId], Field(max_length=1000)] = Field(
+        default=[], description="Products among the results that were opened."
+    )
+    category: CategoryPath | None = Field(default=None, description="The category a person settled on.")
+    product_id: ProductId | None = Field(default=None, description="The stored product that the listing became.")

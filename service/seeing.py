@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -24,6 +24,7 @@ from service.serving import Snapshot
 _REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
 
 Crop = tuple[int, int, int, int]
+_Key = tuple[str, str, Crop | None]
 
 
 class Seeing:
@@ -42,7 +43,7 @@ class Seeing:
         self._deadline_s = deadline_s
         # A decoded photo may take 200 MB, so as many at once as can work, not as many as there are requests.
         self.decoding = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
-        self._recent: OrderedDict[tuple[str, str, Crop | None], np.ndarray] = OrderedDict()
+        self._recent: OrderedDict[_Key, np.ndarray] = OrderedDict()
         self._recent_lock = threading.Lock()
 
     def vector(self, snapshot: Snapshot, data: bytes, crop: Crop | None, clock: Clock) -> np.ndarray:
@@ -51,20 +52,41 @@ class Seeing:
         Raises ``TooLate`` where the deadline comes first, ``Overloaded``, and what decoding raises.
         """
         key = (snapshot.bundle.embedding_id, images.content_hash(data), crop)
-        with self._recent_lock:
-            known = self._recent.get(key)
+        known = self._known(key)
+        return known if known is not None else self._new(snapshot, key, data, crop, clock)[1]
+
+    def look(self, snapshot: Snapshot, data: bytes, clock: Clock) -> tuple[images.Photo, np.ndarray]:
+        """A whole photo, decoded as the network takes it, and its embedding [D]. Raises as ``vector``.
+
+        Questions about the same bytes that follow find its embedding here.
+        """
+        key = (snapshot.bundle.embedding_id, images.content_hash(data), None)
+        known = self._known(key)
         if known is not None:
-            return known
+            return self._decode(snapshot, data, None, clock), known
+        return self._new(snapshot, key, data, None, clock)
+
+    def _known(self, key: _Key) -> np.ndarray | None:
+        with self._recent_lock:
+            return self._recent.get(key)
+
+    def _new(
+        self, snapshot: Snapshot, key: _Key, data: bytes, crop: Crop | None, clock: Clock
+    ) -> tuple[images.Photo, np.ndarray]:
         with self._queue.coming():
             photo = self._decode(snapshot, data, crop, clock)
-        with clock.stage("embed"):
-            left_s = self._deadline_s - clock.seconds()
-            vector = self._queue.embed(snapshot.embedder, [photo], within_s=left_s)[0]
+        vector = self.embed(snapshot, [photo], clock)[0]
         with self._recent_lock:
             self._recent[key] = vector
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
-        return vector
+        return photo, vector
+
+    def embed(self, snapshot: Snapshot, photos: Sequence[images.Photo], clock: Clock) -> np.ndarray:
+        """The embeddings [N, D] of decoded photos, or parts of them. Raises ``TooLate``, ``Overloaded``."""
+        with clock.stage("embed"):
+            left_s = self._deadline_s - clock.seconds()
+            return self._queue.embed(snapshot.embedder, photos, within_s=left_s)
 
     def photo(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
         """The photo a question is about; of a stored product its first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,12 @@ class Tagging:
     def __init__(self, catalog: Catalog, *, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
         self._catalog, self._vectors, self._answer = catalog, vectors, answer
 
-    def tags(self, snapshot: Snapshot, source: Source, clock: Clock) -> dict[str, Any]:
-        """``tags`` [{tag, confidence, neighbours}]; a product that is asked about does not vote."""
-        vectors, own = self._vectors(snapshot, source, clock)
+    def tags(
+        self, snapshot: Snapshot, source: Source, clock: Clock, *, own: Collection[int] = ()
+    ) -> dict[str, Any]:
+        """``tags`` [{tag, confidence, neighbours}]; neither a product that is asked about nor ``own`` pids vote."""
+        vectors, asked = self._vectors(snapshot, source, clock)
+        own = asked | set(own)
         decision, rule = snapshot.bundle.decision, snapshot.tag_rule
         with clock.stage("search"):
             tags_of: dict[int, list[str]] = {}

@@ -14,6 +14,7 @@ from indexer.errors import BadRequest, UnknownPhoto
 from indexer.files import fsync_path, storage_failure, write_atomic
 from indexer.home import Home
 from indexer.images import Photo, content_hash, decode
+from indexer.reviews import open_reviews
 
 THUMBNAIL_WIDTHS = (160, 320, 640)  # px
 _TALLEST = 4  # a thumbnail is at most this many times higher than its width class
@@ -26,6 +27,7 @@ class PhotoStore:
     def __init__(self, home: Home) -> None:
         self._photos = home.photos
         self._thumbnails = home.thumbnails
+        self._home = home
 
     def add(self, data: bytes, photo: Photo | NewPhoto) -> NewPhoto:
         """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by ``put``.
@@ -91,7 +93,7 @@ class PhotoStore:
             self._thumbnail_file(content_hash, width).unlink(missing_ok=True)
 
     def collect(self, catalog: Catalog, hashes: Iterable[str]) -> list[str]:
-        """Remove those of ``hashes`` that no product uses (any more, or again); returns them."""
+        """Remove those of ``hashes`` that no product uses (any more, or again), in reviews too; returns them."""
         hashes = list(hashes)
         if not hashes:
             return []
@@ -101,6 +103,9 @@ class PhotoStore:
             unused = [content_hash for content_hash in hashes if content_hash not in used]
             for content_hash in unused:
                 self.remove(content_hash)
+        if unused and self._home.reviews_file.exists():
+            with open_reviews(self._home) as reviews:
+                reviews.forget(unused)
         return unused
 
     def _thumbnail_file(self, content_hash: str, width: int) -> Path:

@@ -28,7 +28,8 @@ def settings() -> Settings:
 
 
 def answer(content: dict[str, Any]) -> dict[str, Any]:
-    """The engine's answer with the request's id in front."""
+    """The engine's answer with the request's id in front; feedback may name it."""
+    engine().people.remember(g.request_id, content)
     return {"request_id": g.request_id, **content}
 
 

@@ -15,6 +15,7 @@ from indexer.errors import BadRequest
 from service.engine import Source
 from service.problems import Invalid, Refused
 from service.schemas import (
+    MOST_LISTING_PHOTOS,
     MOST_PHOTOS,
     Ask,
     ClassPost,
@@ -23,6 +24,7 @@ from service.schemas import (
     PhotosAsk,
     ProductPatch,
     ProductPut,
+    ReviewAsk,
     refuse_later,
 )
 from service.writes import Draft
@@ -91,6 +93,27 @@ def read_photos(request: Request, model: type[Asked]) -> tuple[Asked, list[bytes
     if not 1 <= len(photos) <= MOST_PHOTOS:
         raise BadRequest(f"images: {len(photos)} photos in one question, 1 to {MOST_PHOTOS} are taken")
     return check(model, {**fields, "images": [{}]}), photos
+
+
+def read_review(request: Request) -> tuple[ReviewAsk, list[bytes]]:
+    """A listing to review and the bytes of its photos; none where a stored product's own are meant."""
+    if _kind(request, JSON, MULTIPART) == JSON:
+        ask = check(ReviewAsk, read_object(request))
+        refs = [("image", ask.image)] if ask.image else []
+        refs += [(f"images.{place}", ref) for place, ref in enumerate(ask.images)]
+        photos = [bytes_of(ref, where) for where, ref in refs]
+    else:
+        _only_files(request, "image", "images")
+        for name in ("image", "images"):
+            if name in request.form:
+                raise BadRequest(f"{name} must be a file part of the multipart body (give it a filename)")
+        ask = check(ReviewAsk, {name: request.form[name] for name in request.form})
+        photos = [upload.read() for name in ("image", "images") for upload in request.files.getlist(name)]
+    if not photos and ask.product_id is None:
+        raise BadRequest("nothing to look at: send an image, images or a product_id")
+    if len(photos) > MOST_LISTING_PHOTOS:
+        raise BadRequest(f"{len(photos)} photos in one listing: at most {MOST_LISTING_PHOTOS} are taken")
+    return ask, photos
 
 
 def read_product(request: Request) -> tuple[ProductPut, list[bytes | str]]:
@@ -202,10 +225,10 @@ def _object(text: str, where: str) -> dict[str, Any]:
     return fields
 
 
-def _only_files(request: Request, name: str) -> None:
+def _only_files(request: Request, *names: str) -> None:
     for other in request.files:
-        if other != name:
-            raise Invalid([{"field": other, "message": f"unknown file field (files go into {name})"}])
+        if other not in names:
+            raise Invalid([{"field": other, "message": f"unknown file field (files go into {' or '.join(names)})"}])
 
 
 def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:

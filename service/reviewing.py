@@ -1,0 +1,243 @@
+"""Is this listing fit to publish: category, tags, quality, prohibited content and duplicates of its photos in one pass."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from indexer.errors import BadRequest
+from indexer.images import Photo
+from indexer.reviews import Preview
+from service.answers import Clock
+from service.classifying import Classifying
+from service.people import People
+from service.searching import Source
+from service.seeing import Seeing
+from service.serving import Snapshot
+from service.tagging import Tagging
+
+_PREVIEW = 640  # px, long side
+_PAIRS = 2000  # of different products, whose cosines say how alike two products are by chance
+_BY_CHANCE = 0.95  # photos of one product are more alike than this share of such pairs
+_ORDER = {"allow": 0, "review": 1, "block": 2}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One photo of a listing: its bytes, its pixels and its embedding [D]."""
+
+    data: bytes
+    photo: Photo
+    vector: np.ndarray
+
+
+class Quality(Protocol):
+    """Judges photos: {"profile", "score", "findings"} of one."""
+
+    def examine(self, photo: Photo, profile: str | None) -> dict[str, Any]: ...
+
+
+class Policies(Protocol):
+    """Checks photos against the shop's policies, [] where it has none."""
+
+    def check(
+        self,
+        photo: Photo,
+        vector: np.ndarray,
+        *,
+        embed: Callable[[Sequence[Photo]], np.ndarray],
+        categories: Sequence[tuple[str, float]],
+        tags: Sequence[tuple[str, float]],
+        snapshot: Snapshot,
+    ) -> list[dict[str, Any]]: ...
+
+    @property
+    def version(self) -> str | None: ...
+
+
+class Repeats(Protocol):
+    """Finds products that a photo repeats, the most certain first."""
+
+    def find(self, seen: Seen, snapshot: Snapshot, *, but: set[int]) -> list[dict[str, Any]]: ...
+
+
+class Reviewing:
+    """Part of the engine."""
+
+    def __init__(
+        self,
+        seeing: Seeing,
+        classifying: Classifying,
+        tagging: Tagging,
+        people: People,
+        *,
+        quality: Quality,
+        policies: Policies,
+        repeats: Repeats,
+        answer: Callable[..., dict[str, Any]],
+    ) -> None:
+        self._seeing, self._classifying, self._tagging, self._people = seeing, classifying, tagging, people
+        self._quality, self._policies, self._repeats, self._answer = quality, policies, repeats, answer
+        self._chance: tuple[str, float] | None = None  # index version, cosine
+
+    def review(
+        self,
+        snapshot: Snapshot,
+        photos: Sequence[bytes],
+        clock: Clock,
+        *,
+        own: set[int],
+        product_id: str | None,
+        profile: str | None,
+        queue: bool = True,
+    ) -> dict[str, Any]:
+        """As ``Engine.review``. ``own``: pids that are not named as duplicates. ``queue=False``: nobody is asked."""
+        seen = []
+        for place, data in enumerate(photos):
+            try:
+                seen.append(Seen(data, *self._seeing.look(snapshot, data, clock)))
+            except BadRequest as error:
+                raise BadRequest(f"photo {place}: {error}") from error
+        parts = [self._one(snapshot, photo, own, profile, clock) for photo in seen]
+        groups = self._products(snapshot, [photo.vector for photo in seen])
+        body = {**_together(parts), "products": groups, "photos": parts, "policy_version": self._policies.version}
+        body["same_product"] = None if len(parts) < 2 else len(groups) == 1
+        body["verdict"], body["reasons"] = _verdict(body)
+        review_id = None
+        if queue and body["verdict"] in ("review", "block"):
+            with clock.stage("queue"):
+                kept = {**body, "model_version": snapshot.model_version, "index_version": snapshot.index_version}
+                previews = [Preview(photo.photo.content_hash, _preview(photo.photo)) for photo in seen]
+                review_id = self._people.submit(kept, previews, product_id=product_id)
+        return self._answer(snapshot, clock, review_id=review_id, **body)
+
+    def _one(
+        self, snapshot: Snapshot, seen: Seen, own: set[int], profile: str | None, clock: Clock
+    ) -> dict[str, Any]:
+        source = Source(image=seen.data)
+        categories: list[dict[str, Any]] = []
+        unknown = None
+        if snapshot.bundle.decision.categories:
+            found = self._classifying.classify(snapshot, source, clock)
+            categories, unknown = found["categories"], found["unknown"]
+        tags = self._tagging.tags(snapshot, source, clock, own=own)["tags"]
+        with clock.stage("quality"):
+            quality = self._quality.examine(seen.photo, profile)
+        with clock.stage("prohibited"):
+            prohibited = self._policies.check(
+                seen.photo,
+                seen.vector,
+                embed=lambda crops: self._seeing.embed(snapshot, crops, clock),
+                categories=[(" > ".join(entry["path"]), entry["probability"]) for entry in categories],
+                tags=[(entry["tag"], entry["confidence"]) for entry in tags],
+                snapshot=snapshot,
+            )
+        with clock.stage("duplicates"):
+            duplicates = self._repeats.find(seen, snapshot, but=own)
+        return {
+            "width": seen.photo.width,
+            "height": seen.photo.height,
+            "categories": categories,
+            "unknown": unknown,
+            "tags": tags,
+            "quality": quality,
+            "prohibited": prohibited,
+            "duplicates": duplicates,
+        }
+
+    def _products(self, snapshot: Snapshot, vectors: Sequence[np.ndarray]) -> list[list[int]]:
+        """The photos, by number, that show one product each: joined where more alike than different products are."""
+        if len(vectors) < 2:
+            return [[place] for place in range(len(vectors))]
+        cosines = np.stack(vectors) @ np.stack(vectors).T
+        alike = cosines >= self._alike_by_chance(snapshot)
+        groups: list[set[int]] = []
+        for place in range(len(vectors)):
+            near = set(np.flatnonzero(alike[place]).tolist()) | {place}
+            joined = [group for group in groups if group & near]
+            groups = [group for group in groups if not group & near] + [near.union(*joined)]
+        return sorted(sorted(group) for group in groups)
+
+    def _alike_by_chance(self, snapshot: Snapshot) -> float:
+        """The cosine that few pairs of different products of the catalog reach."""
+        if self._chance is None or self._chance[0] != snapshot.index_version:
+            base = snapshot.live.base
+            rows, count = base.rows, len(base.rows)
+            cosine = 1.0 - 1e-3  # a catalog too small to tell: the same photo only
+            if count >= 20:
+                places = np.random.default_rng(0).integers(0, count, size=(2, _PAIRS))
+                left, right = places[:, rows[places[0], 0] != rows[places[1], 0]]
+                pairs = np.einsum("nd,nd->n", *(np.asarray(base.stored[side], np.float32) for side in (left, right)))
+                cosine = float(np.quantile(pairs, _BY_CHANCE)) if len(pairs) else cosine
+            self._chance = (snapshot.index_version, cosine)
+        return self._chance[1]
+
+
+def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One answer for all photos: the surest category and tags, of everything else the worst."""
+    surest = max(parts, key=lambda part: part["categories"][0]["probability"] if part["categories"] else 0.0)
+    tags: dict[str, dict[str, Any]] = {}
+    findings: dict[str, dict[str, Any]] = {}
+    policies: dict[str, dict[str, Any]] = {}
+    repeats: dict[str, dict[str, Any]] = {}
+    for place, part in enumerate(parts):
+        for tag in part["tags"]:
+            if tag["confidence"] > tags.get(tag["tag"], {"confidence": -1.0})["confidence"]:
+                tags[tag["tag"]] = tag
+        for finding in part["quality"]["findings"]:
+            if finding["score"] > findings.get(finding["code"], {"score": -1.0})["score"]:
+                findings[finding["code"]] = finding
+        for result in part["prohibited"]:
+            result = {**result, "evidence": [{"photo": place, **item} for item in result["evidence"]]}
+            known = policies.get(result["policy"])
+            if known is None:
+                policies[result["policy"]] = result
+                continue
+            worse = max(known, result, key=lambda entry: (_ORDER[entry["decision"]], entry["score"]))
+            policies[result["policy"]] = {**worse, "evidence": known["evidence"] + result["evidence"]}
+        for repeat in part["duplicates"]:
+            repeats.setdefault(repeat["product_id"], repeat)
+    return {
+        "category": surest["categories"][0] if surest["categories"] else None,
+        "categories": surest["categories"],
+        "unknown": surest["unknown"],
+        "tags": sorted(tags.values(), key=lambda tag: -tag["confidence"]),
+        "quality": {
+            "profile": parts[0]["quality"]["profile"],
+            "score": min(part["quality"]["score"] for part in parts),
+            "findings": list(findings.values()),
+        },
+        "prohibited": list(policies.values()),
+        "duplicates": list(repeats.values()),
+    }
+
+
+def _verdict(body: dict[str, Any]) -> tuple[str, list[str]]:
+    """What to do with the listing, and the codes that say why."""
+    decisions = {result["policy"]: result["decision"] for result in body["prohibited"]}
+    reasons = [f"prohibited:{policy}" for policy, decision in decisions.items() if decision != "allow"]
+    poor = [entry["code"] for entry in body["quality"]["findings"] if entry["level"] in ("warning", "fail")]
+    reasons += [f"quality:{code}" for code in poor]
+    reasons += sorted({f"duplicate:{repeat['kind']}" for repeat in body["duplicates"]})
+    if body["same_product"] is False:
+        reasons.append("photos:different-products")
+    if body["unknown"]:
+        reasons.append("category:unknown")
+    if "block" in decisions.values():
+        return "block", reasons
+    if "review" in decisions.values():
+        return "review", reasons
+    return ("improve" if reasons else "publish"), reasons
+
+
+def _preview(photo: Photo) -> bytes:
+    small = photo.pixels.copy()
+    small.thumbnail((_PREVIEW, _PREVIEW), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80)
+    return stream.getvalue()
