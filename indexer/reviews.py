@@ -165,7 +165,7 @@ class Reviews(Connections):
             review_id, _ = self._found(name)
             return self._reviews([review_id])[0]
 
-    def list(self, state: State, *, limit: int, after: str | None = None) -> tuple[list[Review], int]:
+    def waiting(self, state: State, *, limit: int, after: str | None = None) -> tuple[list[Review], int]:
         """Up to ``limit`` reviews of a state, the oldest first, behind the one named ``after``; and how many of it."""
         with self._reading() as connection:
             begin = self._found(after)[0] if after is not None else 0

@@ -34,6 +34,7 @@ from service.logs import make_log
 from service.many import Many, Question
 from service.others import OtherVersions
 from service.paging import Cursor
+from service.people import People
 from service.searching import Searching, Source, Wanted
 from service.seeing import Seeing
 from service.serving import Serving, Snapshot
@@ -100,6 +101,7 @@ class Engine:
             self._classifying = Classifying(**shared)
             self._tagging = Tagging(self._catalog, **shared)
             self._many = Many(self._classifying, self._searching, self._tagging)
+            self.people = People(self.home, self._catalog, self._serving, answer=self._answer)
             self._serving.start()
         except BaseException:
             self.queue.close()
@@ -128,6 +130,7 @@ class Engine:
         self.folding.close()
         self._many.close()
         self.queue.close()
+        self.people.close()
 
     def _watch(self) -> None:
         while not self._stop.wait(self.settings.poll_s):

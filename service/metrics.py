@@ -55,6 +55,8 @@ class _EngineNumbers(Collector):
         yield GaugeMetricFamily(
             "catalens_delta_limit_photos", "Photos in the delta above which it is folded.", engine.settings.max_delta
         )
+        with suppress(CatalensError):
+            yield from _people(engine)
         versions = {"version": self._version}
         with suppress(CatalensError):  # a catalog that cannot be read: everything else still can
             yield GaugeMetricFamily(
@@ -74,6 +76,35 @@ class _EngineNumbers(Collector):
                 GaugeMetricFamily("catalens_index_sequence", "Sequence number searches have seen.", live.sequence),
             )
         yield InfoMetricFamily("catalens", "What serves.", versions)
+
+
+def _people(engine: Engine) -> Iterator[Metric]:
+    """The queue for people, and how often they agreed."""
+    reviews = GaugeMetricFamily("catalens_reviews", "Reviews that asked for a person.", labels=["state"])
+    for state, count in engine.people.counts().items():
+        reviews.add_metric([state], count)
+    yield reviews
+    precision = engine.people.precision()
+    judged = CounterMetricFamily("catalens_tags_judged", "Suggested tags that people judged.", labels=["outcome"])
+    for outcome in ("accepted", "rejected"):
+        judged.add_metric([outcome], precision["tags"][outcome])
+    yield judged
+    decided = CounterMetricFamily(
+        "catalens_alarms_decided", "Alarms of policies that people decided on.", labels=["policy", "outcome"]
+    )
+    right = GaugeMetricFamily(
+        "catalens_alarm_precision", "Share of a policy's alarms that people confirmed.", labels=["policy"]
+    )
+    for policy, counts in precision["policies"].items():
+        decided.add_metric([policy, "confirmed"], counts["rejected"])
+        decided.add_metric([policy, "overruled"], counts["approved"])
+        right.add_metric([policy], counts["precision"])
+    yield decided
+    yield right
+    if precision["tags"]["precision"] is not None:
+        yield GaugeMetricFamily(
+            "catalens_tag_precision", "Share of judged tags that people accepted.", precision["tags"]["precision"]
+        )
 
 
 def _batches(sizes: dict[int, int]) -> HistogramMetricFamily:

@@ -68,7 +68,7 @@ class People:
     def queue(self, state: State, *, limit: int, after: str | None) -> dict[str, Any]:
         """``reviews`` of a state, the oldest first, ``total`` of it, ``counts`` by state, and ``precision``."""
         clock = Clock()
-        found, total = self._reviews.list(state, limit=limit, after=after)
+        found, total = self._reviews.waiting(state, limit=limit, after=after)
         return self._answer(
             self._serving.current,
             clock,
@@ -170,6 +170,8 @@ class People:
         {"tags": {"accepted", "rejected", "precision"}, "policies": {name: {"rejected", "approved", "precision"}}}: an
         alarm was right where the listing was rejected. ``precision`` is None before anything was judged.
         """
+        if self._opened is None and not self._home.reviews_file.exists():
+            return {"tags": _share(Counter(), "accepted", "rejected"), "policies": {}}
         accepted, rejected = self._reviews.judged_tags()
         tags = Counter(accepted=accepted, rejected=rejected)
         policies: dict[str, Counter[str]] = {}
@@ -216,7 +218,7 @@ class People:
             product_id = node["product_id"]
             return {"pid": None if product_id is None else self._catalog.pid(product_id), **rest}
 
-        return _walk(body, change)  # type: ignore[no-any-return]
+        return dict(_walk(body, change))
 
     def _with_ids(self, body: dict[str, Any]) -> dict[str, Any]:
         """The ids of the products there still are; None for the others."""
@@ -236,7 +238,7 @@ class People:
             rest = {name: value for name, value in node.items() if name != "pid"}
             return {"product_id": names.get(node["pid"]), **rest}
 
-        return _walk(body, change)  # type: ignore[no-any-return]
+        return dict(_walk(body, change))
 
 
 def _walk(node: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:

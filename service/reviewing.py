@@ -1,4 +1,4 @@
-"""Is this listing fit to publish: category, tags, quality, prohibited content and duplicates of its photos in one pass."""
+"""Is this listing fit to publish: what its photos show, how good they are, what they repeat and what forbids them."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ class Reviewing:
                 review_id = self._people.submit(kept, previews, product_id=product_id)
         return self._answer(snapshot, clock, review_id=review_id, **body)
 
-    def _one(
-        self, snapshot: Snapshot, seen: Seen, own: set[int], profile: str | None, clock: Clock
-    ) -> dict[str, Any]:
+    def _one(self, snapshot: Snapshot, seen: Seen, own: set[int], profile: str | None, clock: Clock) -> dict[str, Any]:
         source = Source(image=seen.data)
         categories: list[dict[str, Any]] = []
         unknown = None

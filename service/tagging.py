@@ -27,9 +27,7 @@ class Tagging:
     def __init__(self, catalog: Catalog, *, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
         self._catalog, self._vectors, self._answer = catalog, vectors, answer
 
-    def tags(
-        self, snapshot: Snapshot, source: Source, clock: Clock, *, own: Collection[int] = ()
-    ) -> dict[str, Any]:
+    def tags(self, snapshot: Snapshot, source: Source, clock: Clock, *, own: Collection[int] = ()) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours}]; neither a product that is asked about nor ``own`` pids vote."""
         vectors, asked = self._vectors(snapshot, source, clock)
         own = asked | set(own)

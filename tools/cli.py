@@ -33,6 +33,8 @@ COMMANDS = {
     "facets": "ask",
     "tags": "ask",
     "explain": "explain",
+    "review": "listing",
+    "feedback": "listing",
     "bench": "measure",
     "doctor": "measure",
 }

@@ -23,11 +23,11 @@ api = APIBlueprint("reviews", __name__, url_prefix="/v1", abp_tags=[{"name": "re
     responses={200: ReviewAnswer, **failures(400, 404, 409, 413, 415, 503)},
 )
 def review() -> dict[str, Any]:
-    """Is this listing fit to publish, and how to make it better: category, tags, quality, prohibited content, duplicates.
+    """Is this listing fit to publish: category, tags, quality with advice, prohibited content and duplicates.
 
-    `verdict`: `publish`; `improve` (advice in `quality`, or it repeats another product); `review` (a person must look) or
-    `block` (a policy forbids it), both of which wait in the queue under `review_id`. What stands above `photos` is for
-    all photos together, the worst of each.
+    `verdict`: `publish`; `improve` (advice in `quality`, or it repeats another product); `review` (a person must look)
+    or `block` (a policy forbids it), both of which wait in the queue under `review_id`. What stands above `photos` is
+    for all photos together, the worst of each.
     """
     ask, photos = read_review(request)
     return answer(
@@ -39,7 +39,7 @@ def review() -> dict[str, Any]:
 
 @api.get("/reviews", operation_id="list_reviews", responses={200: QueueAnswer, **failures(404, 503)})
 def list_reviews(query: ReviewsQuery) -> dict[str, Any]:
-    """The reviews that wait for a person (`state=open`), the oldest first, or those decided; and how often we were right."""
+    """The reviews that wait for a person (`state=open`), the oldest first, or those decided; how often we were right."""
     return answer(engine().people.queue(query.state, limit=query.limit, after=query.after))
 
 
@@ -66,7 +66,7 @@ def review_photo(path: PreviewPath) -> Response:
     responses={200: QueuedAnswer, **failures(400, 404, 409, 415)},
 )
 def decide_review(path: ReviewPath) -> dict[str, Any]:
-    """Approve or reject a listing, with a reason. A decision is made once (409 `already-decided`) and logged for good."""
+    """Approve or reject a listing, with a reason. Made once (409 `already-decided`), logged for good."""
     wanted = read_json(request, Decide)
     return answer(engine().people.decide(path.name, wanted.decision, wanted.reason))
 

@@ -1,0 +1,73 @@
+"""Commands of the listing assistant: review photos of a listing; what people said, as a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.commands.ask import engine
+from tools.console import answer, say, table
+from tools.options import AnyPath, given, home_option, json_option
+
+
+@click.command()
+@click.argument("images", type=AnyPath, nargs=-1)
+@click.option("--product", metavar="ID", help="A stored product: without photos its own; never its own duplicate.")
+@click.option("--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace.")
+@click.option("--queue", is_flag=True, help="Put it into the queue where a person is asked for, as the service does.")
+@home_option
+@json_option
+def review(
+    images: tuple[Path, ...], product: str | None, profile: str | None, queue: bool, home: Path, as_json: bool
+) -> None:
+    """Is a listing with the photos IMAGES fit to publish, and how to make it better."""
+    if not images and product is None:
+        raise click.UsageError("give one or more photos, or --product ID")
+    photos = [image.read_bytes() for image in images]
+    with engine(home) as opened:
+        found = opened.review(photos, product_id=product, queue=queue, **given(profile=profile))
+    answer(found, as_json, show_review)
+
+
+def show_review(found: dict[str, Any]) -> None:
+    """Print an answer to ``review``."""
+    say(f"{found['verdict']}{': ' if found['reasons'] else ''}{', '.join(found['reasons'])}")
+    category = found["category"]
+    if category:
+        say(f"category: {' > '.join(category['path'])} ({category['probability']:.2f})")
+    say(f"tags: {', '.join(tag['tag'] for tag in found['tags']) or 'none'}")
+    poor = [entry for entry in found["quality"]["findings"] if entry["level"] != "ok"]
+    table(
+        ("finding", "level", "score", "advice"), [(e["code"], e["level"], e["score"], e["advice"]["en"]) for e in poor]
+    )
+    rows = [(entry["policy"], entry["decision"], entry["score"]) for entry in found["prohibited"]]
+    table(("policy", "decision", "score"), rows)
+    rows = [(entry["product_id"], entry["kind"], entry["score"]) for entry in found["duplicates"]]
+    table(("repeats", "kind", "score"), rows)
+
+
+@click.group()
+def feedback() -> None:
+    """What people accepted, rejected and decided."""
+
+
+@feedback.command("export")
+@click.option("--out", type=AnyPath, required=True, help="The CSV file to write.")
+@home_option
+@json_option
+def export(out: Path, home: Path, as_json: bool) -> None:
+    """Write a training manifest of the products that people gave feedback on."""
+    from indexer.feedback import export_feedback
+    from indexer.home import Home
+
+    answer(asdict(export_feedback(Home(home), out)), as_json, lambda done: show_export(done, out))
+
+
+def show_export(done: dict[str, Any], out: Path) -> None:
+    """Print what an export wrote."""
+    say(f"{done['rows']} photos of {done['products']} products written to {out}, from {done['feedback']} entries")
+    for reason, count in done["skipped"].items():
+        say(f"left out {count}: {reason}")
