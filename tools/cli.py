@@ -34,6 +34,7 @@ COMMANDS = {
     "tags": "ask",
     "explain": "explain",
     "review": "listing",
+    "audit": "listing",
     "feedback": "listing",
     "bench": "measure",
     "doctor": "measure",

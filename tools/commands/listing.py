@@ -71,3 +71,33 @@ def show_export(done: dict[str, Any], out: Path) -> None:
     say(f"{done['rows']} photos of {done['products']} products written to {out}, from {done['feedback']} entries")
     for reason, count in done["skipped"].items():
         say(f"left out {count}: {reason}")
+
+
+@click.command()
+@click.option("--out", type=AnyPath, default=Path("catalens-audit"), show_default=True, help="Folder to write to.")
+@click.option("--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace.")
+@home_option
+@json_option
+def audit(out: Path, profile: str | None, home: Path, as_json: bool) -> None:
+    """Look over the whole catalog: wrong categories, tags, poor photos, duplicates, prohibited content; a page and a CSV."""
+    from tools import audit as auditing
+    from tools.console import progress
+
+    with engine(home) as opened, progress("products") as hear:
+        report = auditing.audit(opened, progress=hear, profile=profile)
+        page, rows = auditing.write_page(report, opened.home, out)
+    found = {
+        "products": report.products,
+        "resumed": report.resumed,
+        "counts": report.counts(),
+        "page": str(page),
+        "csv": str(rows),
+    }
+    answer(found, as_json, show_audit)
+
+
+def show_audit(found: dict[str, Any]) -> None:
+    """Print what an audit found."""
+    say(f"{found['products']} products looked at, {found['resumed']} of them as an earlier run found them")
+    table(("found", "how often"), list(found["counts"].items()))
+    say(f"page: {found['page']}\ntable: {found['csv']}")
