@@ -33,6 +33,7 @@ COMMANDS = {
     "facets": "ask",
     "tags": "ask",
     "explain": "explain",
+    "duplicates": "duplicates",
     "bench": "measure",
     "doctor": "measure",
 }
