@@ -36,6 +36,7 @@ COMMANDS = {
     "review": "listing",
     "audit": "listing",
     "feedback": "listing",
+    "duplicates": "duplicates",
     "bench": "measure",
     "doctor": "measure",
 }
