@@ -208,3 +208,9 @@ class UnknownClass(CatalensError):
     """No class made from photos has this id or label."""
 
     code = "unknown-class"
+
+
+class BadPolicy(CatalensError):
+    """A policy file that cannot be used; file, line, policy and key are named."""
+
+    code = "bad-policy"
