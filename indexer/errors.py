@@ -226,3 +226,9 @@ class UnknownRequest(CatalensError):
     """No answer with this ``request_id`` is remembered: feedback names an answer of this service since its start."""
 
     code = "unknown-request"
+
+
+class BadPolicy(CatalensError):
+    """A policy file that cannot be used; file, line, policy and key are named."""
+
+    code = "bad-policy"
