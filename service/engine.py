@@ -35,6 +35,7 @@ from service.many import Many, Question
 from service.others import OtherVersions
 from service.paging import Cursor
 from service.people import People
+from service.reviewing import Reviewing
 from service.searching import Searching, Source, Wanted
 from service.seeing import Seeing
 from service.serving import Serving, Snapshot
@@ -102,6 +103,18 @@ class Engine:
             self._tagging = Tagging(self._catalog, **shared)
             self._many = Many(self._classifying, self._searching, self._tagging)
             self.people = People(self.home, self._catalog, self._serving, answer=self._answer)
+            self._reviewing = Reviewing(
+                self.home,
+                self._catalog,
+                self._photos,
+                self._seeing,
+                self._classifying,
+                self._tagging,
+                self.people,
+                settings=settings,
+                answer=self._answer,
+                log=self.log,
+            )
             self._serving.start()
         except BaseException:
             self.queue.close()
@@ -130,6 +143,7 @@ class Engine:
         self.folding.close()
         self._many.close()
         self.queue.close()
+        self._reviewing.close()
         self.people.close()
 
     def _watch(self) -> None:
@@ -260,6 +274,34 @@ class Engine:
         snapshot = self._snapshot(min_sequence, version)
         found = self._many.ask(question, snapshot, [Source(image=data) for data in photos], Wanted(**wanted))
         return found, self._answer(snapshot, clock)
+
+    def review(
+        self,
+        photos: Sequence[bytes],
+        *,
+        product_id: str | None = None,
+        profile: str | None = None,
+        queue: bool = True,
+        min_sequence: int | None = None,
+        version: str | None = None,
+    ) -> dict[str, Any]:
+        """Whether a listing with these ``photos`` is fit to publish; see ``replies.ReviewAnswer``.
+
+        ``product_id``: a stored product, never named as its own duplicate, whose photos are taken where none are given.
+        ``queue``: put it where people look, if it asks for one. Raises ``BadImage`` naming the photo, ``UnknownProduct``.
+        """
+        snapshot = self._snapshot(min_sequence, version)
+        with self._turn() as clock:
+            return self._reviewing.review(snapshot, photos, clock, product_id=product_id, profile=profile, queue=queue)
+
+    @property
+    def policy_version(self) -> str | None:
+        """Of the policies that reviews are checked against."""
+        return self._reviewing.policies.version
+
+    def read_signatures(self) -> None:
+        """Read, and make where they are missing, the signatures that repeated photos are found by; may take minutes."""
+        self._reviewing.repeats.read()
 
     # -- the catalog
 

@@ -251,6 +251,9 @@ class Reviewed(BaseModel):
     products: list[list[int]] = Field(description="The photos by the product they show, as numbers from 0.")
     photos: list[ReviewedPhoto]
     policy_version: str | None
+    duplicates_complete: bool = Field(
+        description="False while the catalog's signatures are still being read: duplicates may be missing."
+    )
 
 
 class ReviewAnswer(Answer, Reviewed):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from indexer.decisions.quality import profile
 from indexer.errors import BadSettings
 
 _SHORTEST_KEY = 16
@@ -49,10 +51,16 @@ class Settings:
     erase_within_s: float = 86_400.0  # how long a deleted product may still lie in files before they are rewritten
     max_batch_items: int = 1000  # writes in one call of products:batch
     max_delta: int = 5000  # photos searched beside the version before they are folded into a new one; 0: never
+    policy_file: Path | None = None  # YAML: what is prohibited, see docs/listing.md
+    quality_profile: str = "studio"  # or "marketplace"
+    quality_floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # changes to it, by finding
     poll_s: float = 0.2  # how often other processes' writes and activations are looked for
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home))
+        if self.policy_file is not None:
+            object.__setattr__(self, "policy_file", Path(self.policy_file))
+        profile(self.quality_profile, self.quality_floors)
         for name in ("api_keys", "allowed_hosts"):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(item, str) and item for item in value):

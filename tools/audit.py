@@ -54,9 +54,7 @@ class Audit:
         return {kind: found[kind] for kind in KINDS}
 
 
-def audit(
-    engine: Engine, *, progress: Callable[[int, int], None] | None = None, profile: str | None = None
-) -> Audit:
+def audit(engine: Engine, *, progress: Callable[[int, int], None] | None = None, profile: str | None = None) -> Audit:
     """Look at every product with a photo in the index, and at its duplicates.
 
     What was found is kept in the home by product, its last change, model, index and policies: a run that was
@@ -172,9 +170,7 @@ def write_page(report: Audit, home: Home, folder: Path) -> tuple[Path, Path]:
             writer.writerow(("kind", "product_id", "code", "score", "detail"))
             for entry in ranked:
                 if entry.pid in names:
-                    writer.writerow(
-                        (entry.kind, names[entry.pid], entry.code, round(entry.score, 4), entry.detail)
-                    )
+                    writer.writerow((entry.kind, names[entry.pid], entry.code, round(entry.score, 4), entry.detail))
         sections = []
         photos = PhotoStore(home)
         for kind in KINDS:

@@ -13,7 +13,6 @@ from indexer.decisions.quality.shop import ShopQuality
 from indexer.decisions.quality.view import look_at
 
 
-
 def examine(
     pixels: np.ndarray,
     *,

@@ -26,7 +26,9 @@ def underexposed(view: View, product: Product) -> Measure:
     crushed = float((light < _CRUSHED).mean())
     darkness = (1 - high / 255) + (1 - middle / 255) + 2 * max(0.0, 1 - low / 48) + crushed
     return Measure(
-        rising(darkness**2, 9.0), {"light": high, "median": middle, "dark": low, "crushed": crushed}, _where(view, product)
+        rising(darkness**2, 9.0),
+        {"light": high, "median": middle, "dark": low, "crushed": crushed},
+        _where(view, product),
     )
 
 
@@ -37,9 +39,7 @@ def overexposed(view: View, product: Product) -> Measure:
     middle = float(np.median(light))
     washed = float((light > _WASHED).mean())
     lightness = 3 * low / 255 + middle / 255 + washed
-    return Measure(
-        rising(lightness**2, 4.0), {"dark": low, "median": middle, "washed": washed}, _where(view, product)
-    )
+    return Measure(rising(lightness**2, 4.0), {"dark": low, "median": middle, "washed": washed}, _where(view, product))
 
 
 def low_contrast(view: View) -> Measure:

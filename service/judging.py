@@ -1,0 +1,169 @@
+"""What a review judges by: quality profiles, the shop's policies, and the signatures that find repeated photos."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.photos import PhotoStore
+from indexer.catalog.store import Catalog
+from indexer.decisions.quality import Profile, ShopQuality, examine, overall, profile
+from indexer.errors import BadData, BadRequest, BadSettings, CatalensError
+from indexer.home import Home
+from indexer.images import Photo
+from indexer.moderation.checker import Checker
+from indexer.moderation.policy import PolicySet, load_policies
+from indexer.moderation.stored import fit_home
+from indexer.repeat_groups import load_rule
+from indexer.repeats import find_repeats, nearest
+from indexer.signatures import SignatureIndex, SignatureStore, Signatures
+from service.answers import image_url
+from service.serving import Snapshot
+
+SHOP_QUALITY = "quality.json"  # in the home: how the shop's own photos score, written by an audit
+
+
+class QualityJudge:
+    """Examines photos by a profile, beside the shop's own percentiles where an audit has measured them."""
+
+    def __init__(self, home: Home, name: str, changes: Mapping[str, Mapping[str, float]], log: Any) -> None:
+        self._changes = dict(changes)
+        self._default = profile(name, self._changes)
+        self._file, self._log = home.path / SHOP_QUALITY, log
+        self._stamp: float | None = None
+        self._shop: ShopQuality | None = None
+
+    def examine(self, photo: Photo, name: str | None) -> dict[str, Any]:
+        """{"profile", "score" in [0, 1], 1 = nothing to mend, "findings"}. Raises ``BadRequest``: no such profile."""
+        asked = self._profile(name)
+        pixels = np.asarray(photo.pixels, np.uint8)
+        findings = examine(pixels, size=(photo.width, photo.height), profile=asked, shop=self._measured())
+        return {
+            "profile": asked.name,
+            "score": round(overall(findings, asked), 6),
+            "findings": [finding.as_json() for finding in findings],
+        }
+
+    def _profile(self, name: str | None) -> Profile:
+        if name is None or name == self._default.name:
+            return self._default
+        try:
+            return profile(name)
+        except BadSettings as error:
+            raise BadRequest(str(error)) from error
+
+    def _measured(self) -> ShopQuality | None:
+        try:
+            stamp = self._file.stat().st_mtime
+        except OSError:
+            return None
+        if stamp != self._stamp:
+            try:
+                self._shop = ShopQuality.from_json(json.loads(self._file.read_text()))
+            except (OSError, ValueError, BadData) as error:
+                self._log.warning("the shop's own quality cannot be read", error=str(error))
+                self._shop = None
+            self._stamp = stamp
+        return self._shop
+
+
+class PolicyJudge:
+    """Checks photos against the shop's policy file; galleries are fitted to the model that serves, once for each."""
+
+    def __init__(self, home: Home, catalog: Catalog, file: Path | None) -> None:
+        self._home, self._catalog = home, catalog
+        self._policies: PolicySet | None = None if file is None else load_policies(file)
+        self._checkers: dict[str, Checker] = {}  # by embedding_id
+        self._fitting = threading.Lock()
+
+    @property
+    def version(self) -> str | None:
+        return None if self._policies is None else self._policies.policy_version
+
+    def check(
+        self,
+        photo: Photo,
+        vector: np.ndarray,
+        *,
+        embed: Callable[[Sequence[Photo]], np.ndarray],
+        categories: Sequence[tuple[str, float]],
+        tags: Sequence[tuple[str, float]],
+        snapshot: Snapshot,
+    ) -> list[dict[str, Any]]:
+        """One result for each policy, [] where the shop has none."""
+        if self._policies is None:
+            return []
+        checker = self._checker(snapshot)
+        return [asdict(result) for result in checker.check(photo, vector[np.newaxis], embed, categories, tags)]
+
+    def _checker(self, snapshot: Snapshot) -> Checker:
+        assert self._policies is not None
+        name = snapshot.bundle.embedding_id
+        found = self._checkers.get(name)
+        if found is None:
+            with self._fitting:
+                found = self._checkers.get(name)
+                if found is None:
+                    embed = snapshot.embedder.embed
+                    fitted = fit_home(self._home, self._policies, snapshot.bundle, self._catalog, embed)
+                    found = self._checkers[name] = Checker(self._policies, fitted)
+        return found
+
+
+class RepeatJudge:
+    """Finds the products that a photo repeats.
+
+    The signatures of the whole catalog are read, and made where they are missing, by a thread of their own; until they
+    are there only identical photos and near embeddings are found, and ``complete`` says so.
+    """
+
+    def __init__(self, home: Home, catalog: Catalog, photos: PhotoStore, log: Any) -> None:
+        self._home, self._catalog, self._photos, self._log = home, catalog, photos, log
+        self._store: SignatureStore | None = None
+        self._index = SignatureIndex(Signatures.of(np.zeros(0, np.int64), np.zeros((0, 32, 32, 3), np.uint8)), 0)
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self.complete = False
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+        if self._store is not None:
+            self._store.close()
+
+    def find(self, photo: Photo, vector: np.ndarray, snapshot: Snapshot, *, but: set[int]) -> list[dict[str, Any]]:
+        """The products repeated, the surest kind first; ``but``: pids that do not count."""
+        store = self._opened()
+        if self.complete:
+            self._index.follow(self._catalog, self._photos, store)
+        near = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec)
+        rule = load_rule(self._home, snapshot.bundle.embedding_id)
+        found = find_repeats(self._catalog, self._index, store, photo, near=near, rule=rule, exclude=but)
+        return [{**asdict(repeat), "image_url": image_url(repeat.photo)} for repeat in found]
+
+    def read(self) -> None:
+        """Read and make all signatures now, in this thread."""
+        store = self._opened(begin=False)
+        self._index = SignatureIndex.open(self._catalog, self._photos, store)
+        self.complete = True
+
+    def _opened(self, *, begin: bool = True) -> SignatureStore:
+        with self._starting:
+            if self._store is None:
+                self._store = SignatureStore(self._home)
+            if begin and self._thread is None and not self.complete:
+                self._thread = threading.Thread(target=self._read, name="signatures", daemon=True)
+                self._thread.start()
+        return self._store
+
+    def _read(self) -> None:
+        try:
+            self.read()
+        except CatalensError as error:
+            self._log.error("signatures cannot be read: repeated photos are found by embedding only", error=str(error))
