@@ -287,8 +287,8 @@ class Engine:
     ) -> dict[str, Any]:
         """Whether a listing with these ``photos`` is fit to publish; see ``replies.ReviewAnswer``.
 
-        ``product_id``: a stored product, never named as its own duplicate, whose photos are taken where none are given.
-        ``queue``: put it where people look, if it asks for one. Raises ``BadImage`` naming the photo, ``UnknownProduct``.
+        ``product_id``: a stored product, never its own duplicate, whose photos are taken where none are given.
+        ``queue``: put it where people look, if it asks for one. Raises ``BadImage``, ``UnknownProduct``.
         """
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:

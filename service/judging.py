@@ -22,7 +22,7 @@ from indexer.moderation.policy import PolicySet, load_policies
 from indexer.moderation.stored import fit_home
 from indexer.repeat_groups import load_rule
 from indexer.repeats import find_repeats, nearest
-from indexer.signatures import SignatureIndex, SignatureStore, Signatures
+from indexer.signatures import SignatureIndex, Signatures, SignatureStore
 from service.answers import image_url
 from service.serving import Snapshot
 

@@ -6,24 +6,29 @@ import base64
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader
 
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.decisions.quality import Finding, ShopQuality
 from indexer.errors import CatalensError
-from indexer.files import write_atomic
+from indexer.files import write_atomic, write_json
 from indexer.home import Home
+from indexer.model.embedder import open_embedder
+from indexer.progress import Stages
+from indexer.repeat_groups import find_groups
 from service.engine import Engine
+from service.judging import SHOP_QUALITY
 
 KINDS = ("prohibited", "category", "tag-missing", "tag-doubtful", "photo", "duplicate", "unreadable")
-_NEIGHBOURS = 10
-_ELSEWHERE, _HERE = 0.7, 0.2  # a category is doubtful where that many neighbours have another, at most so many its own
+_NEIGHBOURS, _OF_KIND = 10, 5  # most similar products that tags and categories are compared with
+_ELSEWHERE, _HERE = 4, 1  # a category is doubtful where that many of 5 have another one, at most so many its own
 _SURE = 0.8  # a tag is missing where this confident, doubtful where no neighbour has it
 _COMMON = 20  # products with a tag from which on a neighbour would be expected to have it
 _SHOWN = 200  # entries of one kind on the page; the CSV has them all
@@ -47,39 +52,71 @@ class Audit:
     products: int = 0
     resumed: int = 0  # of them as an earlier run had found them
     entries: list[Entry] = field(default_factory=list)
-    groups: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what could not be told
 
     def counts(self) -> dict[str, int]:
         found = Counter(entry.kind for entry in self.entries)
         return {kind: found[kind] for kind in KINDS}
 
 
-def audit(engine: Engine, *, progress: Callable[[int, int], None] | None = None, profile: str | None = None) -> Audit:
+class Seen(NamedTuple):
+    """What one product showed."""
+
+    entries: list[Entry]
+    photos: list[list[tuple[str, float]]]
+
+
+def audit(engine: Engine, *, progress: Stages | None = None, profile: str | None = None) -> Audit:
     """Look at every product with a photo in the index, and at its duplicates.
 
     What was found is kept in the home by product, its last change, model, index and policies: a run that was
-    interrupted goes on, and one after few changes looks at these only. Raises as ``Engine.review`` for what concerns
-    all products; a product whose photo cannot be read is an entry.
+    interrupted goes on, and one after few changes looks at these only. How the shop's own photos score is written into
+    the home, for later reviews to stand beside. Raises as ``Engine.review`` for what concerns all products; a product
+    whose photo cannot be read is an entry.
     """
     home, snapshot = engine.home, engine.ready()
     report = Audit()
-    with open_catalog(home) as catalog, _Kept(home, f"{profile or ''}") as kept:
+    scores: list[list[tuple[str, float]]] = []
+    with open_catalog(home) as catalog, _Kept(home, profile) as kept:
         given = catalog.given_tags()
         common = Counter(tag for tags in given.values() for tag in set(tags))
         total = len(catalog)
         for product in catalog.iterate():
             key = f"{product.sequence} {snapshot.model_version} {snapshot.index_version} {engine.policy_version}"
-            entries = kept.find(product.pid, key)
-            if entries is None:
-                entries = list(_look(engine, catalog, product, given, common, profile))
-                kept.add(product.pid, key, entries)
+            seen = kept.find(product.pid, key)
+            if seen is None:
+                seen = _look(engine, catalog, product, given, common, profile)
+                kept.add(product.pid, key, seen)
             else:
                 report.resumed += 1
-            report.entries += entries
+            report.entries += seen.entries
+            scores += seen.photos
             report.products += 1
             if progress:
-                progress(report.products, total)
+                progress("products", report.products, total)
+        report.entries += _duplicates(home, catalog, report, progress)
+    if scores:
+        write_json(home.path / SHOP_QUALITY, ShopQuality.measured(_findings(scores)).as_json())
     return report
+
+
+def _findings(scores: list[list[tuple[str, float]]]) -> Iterator[list[Finding]]:
+    for photo in scores:
+        yield [Finding(code, score, "ok", {}, None, {}) for code, score in photo]
+
+
+def _duplicates(home: Home, catalog: Catalog, report: Audit, progress: Stages | None) -> Iterator[Entry]:
+    found = find_groups(home, embedder=open_embedder, progress=progress)
+    report.notes += found.notes
+    for group in found.groups:
+        for photo in group.photos:
+            for product_id in photo["products"]:
+                pid = catalog.pid(product_id)
+                others = [other for other in group.products if other != product_id]
+                if pid is not None and others:
+                    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+                    detail = f"{group.kind.replace('_', ' ')} as {others[0]}{more}"
+                    yield Entry("duplicate", pid, group.kind, photo.get("score", 1.0), detail)
 
 
 def _look(
@@ -89,26 +126,40 @@ def _look(
     given: dict[int, list[str]],
     common: Counter[str],
     profile: str | None,
-) -> Iterator[Entry]:
+) -> Seen:
     """Everything but duplicates, which are looked for in the whole catalog at once."""
-    pid = product.pid
     try:
         seen = engine.review([], product_id=product.product_id, profile=profile, queue=False)
         near = engine.similar(product.product_id, k=_NEIGHBOURS)["results"]
     except CatalensError as error:
-        yield Entry("unreadable", pid, error.code, 1.0, str(error))
-        return
+        return Seen([Entry("unreadable", product.pid, error.code, 1.0, str(error))], [])
+    photos = [
+        [(finding["code"], finding["score"]) for finding in photo["quality"]["findings"]]
+        for photo in seen["photos"]
+    ]
+    return Seen(list(_entries(catalog, product, seen, near, given, common)), photos)
+
+
+def _entries(
+    catalog: Catalog,
+    product: Product,
+    seen: dict[str, Any],
+    near: list[dict[str, Any]],
+    given: dict[int, list[str]],
+    common: Counter[str],
+) -> Iterator[Entry]:
+    pid = product.pid
     for result in seen["prohibited"]:
         if result["decision"] != "allow":
             detail = f"policy {result['policy']} says {result['decision']}"
             yield Entry("prohibited", pid, result["policy"], result["score"], detail)
     if product.category:
-        votes = Counter(" > ".join(row["category_path"] or ()) for row in near)
-        own = " > ".join(product.category)
+        kinds = [" > ".join(row["category_path"] or ()) for row in near[:_OF_KIND]]
+        votes, own = Counter(kinds), " > ".join(product.category)
         other, count = next(((path, n) for path, n in votes.most_common() if path and path != own), ("", 0))
-        if near and count >= _ELSEWHERE * len(near) and votes[own] <= _HERE * len(near):
-            detail = f"{own}, but {count} of the {len(near)} most similar products are {other}"
-            yield Entry("category", pid, other, count / len(near), detail)
+        if count >= _ELSEWHERE and votes[own] <= _HERE:
+            detail = f"{own}, but {count} of the {len(kinds)} most similar products are {other}"
+            yield Entry("category", pid, other, count / len(kinds), detail)
     tags = set(given.get(pid, ()))
     neighbours = {catalog.pid(row["product_id"]) for row in near}
     around = {tag for other_pid in neighbours if other_pid is not None for tag in given.get(other_pid, ())}
@@ -128,17 +179,18 @@ def _look(
 class _Kept:
     """What earlier runs found, in ``audit/NAME.jsonl`` of the home; products stand in it as pids."""
 
-    def __init__(self, home: Home, name: str) -> None:
-        self._path = home.path / "audit" / f"{name or 'default'}.jsonl"
-        self._known: dict[int, tuple[str, list[Entry]]] = {}
+    def __init__(self, home: Home, profile: str | None) -> None:
+        self._path = home.path / "audit" / f"{profile or 'default'}.jsonl"
+        self._known: dict[int, tuple[str, Seen]] = {}
 
     def __enter__(self) -> _Kept:
         self._path.parent.mkdir(exist_ok=True)
         if self._path.exists():
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 try:
-                    pid, key, rows = json.loads(line)
-                    self._known[pid] = (key, [Entry(*row) for row in rows])
+                    pid, key, rows, photos = json.loads(line)
+                    scores = [[(code, score) for code, score in photo] for photo in photos]
+                    self._known[pid] = (key, Seen([Entry(*row) for row in rows], scores))
                 except (ValueError, TypeError):
                     continue  # the end of a run that was killed
         self._file = self._path.open("a", encoding="utf-8")
@@ -148,13 +200,13 @@ class _Kept:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def find(self, pid: int, key: str) -> list[Entry] | None:
+    def find(self, pid: int, key: str) -> Seen | None:
         known = self._known.get(pid)
         return known[1] if known is not None and known[0] == key else None
 
-    def add(self, pid: int, key: str, entries: list[Entry]) -> None:
-        rows = [[entry.kind, entry.pid, entry.code, entry.score, entry.detail] for entry in entries]
-        self._file.write(json.dumps([pid, key, rows], ensure_ascii=False) + "\n")
+    def add(self, pid: int, key: str, seen: Seen) -> None:
+        rows = [[entry.kind, entry.pid, entry.code, entry.score, entry.detail] for entry in seen.entries]
+        self._file.write(json.dumps([pid, key, rows, seen.photos], ensure_ascii=False) + "\n")
         self._file.flush()
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "index": "index",
     "class": "classes",
     "taxonomy": "classes",
+    "policy": "policy",
     "serve": "serve",
     "migrate": "migrate",
     "classify": "ask",

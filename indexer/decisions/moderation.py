@@ -8,7 +8,9 @@ from typing import Literal
 
 import numpy as np
 from scipy.fft import irfft2, rfft2
-from scipy.special import expit
+from scipy.special import expit, logsumexp
+
+from indexer.decisions.fewshot import Background, fit_tag
 
 Verdict = Literal["allow", "review", "block"]
 VERDICTS: tuple[Verdict, ...] = ("allow", "review", "block")
@@ -16,6 +18,8 @@ VERDICTS: tuple[Verdict, ...] = ("allow", "review", "block")
 FALSE_ALARMS = 0.005  # share of the catalog's own photos that a gallery may ask a person about
 PRECISION = 0.9  # that a block must have kept, over held-out examples and the catalog
 _REACHED = 0.5  # of the held-out examples must get over a bound to block, or it says nothing about them
+
+_MOST_RIVALS, _FEWEST = 64, 5  # kinds of the catalog that a banned kind is told from, and photos that one must have
 
 CANVAS = 96  # px of the square that photos are laid on for the search; the area of a photo is _PHOTO squared
 _PHOTO = 64.0
@@ -59,6 +63,38 @@ def fit_bounds(catalog: np.ndarray, held_out: np.ndarray, *, false_alarms: float
     right, wrong = int((held_out >= block).sum()), int((catalog >= block).sum())
     sure = right >= max(1, _REACHED * len(held_out)) and right / (right + wrong) >= PRECISION
     return Bounds(review, block if sure else None)
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """What the catalog's own kinds make of an embedding: one row of the discriminant for each of K kinds."""
+
+    weight: np.ndarray  # float32 [K, D]
+    bias: np.ndarray  # float32 [K]
+
+    def of(self, vectors: np.ndarray) -> np.ndarray:
+        """float [N]: the log of the kinds' summed likelihoods of embeddings [N, D]; 0 where there are no kinds."""
+        if not len(self.bias):
+            return np.zeros(len(vectors))
+        return np.asarray(logsumexp(vectors @ self.weight.T + self.bias, axis=1))
+
+
+def fit_rivals(catalog: np.ndarray, groups: np.ndarray, behind: Background) -> Rivals:
+    """Of a catalog's vectors [M, D] and their kinds int [M] (-1: not known): of its 64 commonest, from 5 photos on.
+
+    A row for banned examples less ``Rivals.of`` is the log odds of the banned kind against all known ones. On classes
+    held out of training that ranks better than the row alone, which measures likeness against the catalog's mean.
+    """
+    kinds, counts = np.unique(groups[groups >= 0], return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_MOST_RIVALS]
+    rows = [
+        fit_tag(catalog[groups == kind], behind, catalog[:0])
+        for kind, count in zip(kinds[order], counts[order], strict=True)
+        if count >= _FEWEST
+    ]
+    if not rows:
+        return Rivals(np.zeros((0, len(behind.scale)), np.float32), np.zeros(0, np.float32))
+    return Rivals(np.stack([row.weight for row in rows]), np.array([row.bias for row in rows], np.float32))
 
 
 def logistic(score: float, review: float, scale: float) -> float:
@@ -168,10 +204,9 @@ def find(symbols: Symbols, photo: Seen) -> Found | None:
     best: tuple[float, int, int, int] | None = None
     for place, (tall, wide) in enumerate(symbols.size[fits].tolist()):
         valid = scores[place, : height - tall + 1, : width - wide + 1]
-        top, left = np.unravel_index(int(valid.argmax()), valid.shape)
+        top, left = divmod(int(valid.argmax()), valid.shape[1])
         if best is None or valid[top, left] > best[0]:
-            best = (float(valid[top, left]), place, int(top), int(left))
-    assert best is not None
+            best = (float(valid[top, left]), place, top, left)
     if best is None:
         return None
     score, place, top, left = best

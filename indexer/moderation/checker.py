@@ -42,13 +42,13 @@ class PolicyResult:
 
 
 class Checker:
-    """Checks photos; safe to share between threads. ``fitted``: by policy, what ``fitting`` found for its gallery."""
+    """Checks photos; safe to share between threads. ``fitted``: by policy, what fitting found for its gallery."""
 
     def __init__(self, policies: PolicySet, fitted: Mapping[str, Fitted] | None = None) -> None:
         self.policies = policies
         self._fitted = dict(fitted or {})
         self._symbols = {
-            policy.name: symbols_of(policy.gallery)
+            policy.name: symbols_of(policy.gallery.examples)
             for policy in policies.policies
             if policy.gallery and "symbol" in policy.gallery.match
         }

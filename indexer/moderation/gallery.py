@@ -1,8 +1,8 @@
-"""A banned gallery against photos: as a whole by a few-shot discriminant, in parts by correlation or on crops."""
+"""A banned gallery ready to be matched: its examples cut out, a photo's crops, and what fitting found for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,148 +10,34 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes, binary_opening
 
 from indexer.decisions import moderation
-from indexer.decisions.fewshot import CATEGORY_SHARES, Background, background, fit_tag
-from indexer.decisions.moderation import FALSE_ALARMS, Bounds, Seen, Symbols, fit_bounds
+from indexer.decisions.moderation import Bounds, Rivals, Seen, Symbols
 from indexer.images import Photo
-from indexer.model.spec import Block
-from indexer.moderation.policy import Gallery
+from indexer.moderation.policy import Example
 
 Embed = Callable[[Sequence[Photo]], np.ndarray]  # photos -> float32 [N, D]
 Box = tuple[int, int, int, int]  # x, y, width, height in px of ``Photo.pixels``
 
-_COPY = 0.98  # cosine from which a catalog photo is one of the examples itself, not a near miss of them
 _CROP = 0.6  # of each side: the four corners and the middle
 _PLAIN = 12.0  # standard deviation of an example's border, of 255, below which it is a ground to be cut away
 _APART = 24.0  # difference from the ground, of 255, that makes a pixel part of the example
-_TRIES, _TRY_SHARE = 8, 0.1  # catalog photos that each example is laid on when held out, and the share it covers
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What fitting found for one gallery. ``bounds`` by match; of ``whole`` and ``crops`` in the row's own unit."""
+    """What fitting found for one gallery. ``bounds`` by match; of ``whole`` and ``crops`` in nats, as ``scores``.
 
-    weight: np.ndarray  # float32 [D]: the row whose score says how like the examples a photo is
+    A gallery that is matched as symbols alone needs no vectors: then ``examples`` is [0, D] and ``weight`` all zeros.
+    """
+
+    weight: np.ndarray  # float32 [D]
     bias: float
+    rivals: Rivals
     examples: np.ndarray  # float32 [n, D]
     bounds: dict[str, Bounds]
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
-        """float [N] of embeddings [N, D]."""
-        return np.asarray(vectors @ self.weight + self.bias)
-
-
-@dataclass(frozen=True)
-class CatalogSample:
-    """What the catalog shows: all or many of its vectors with their kinds (-1: not known), and some of its photos."""
-
-    vectors: np.ndarray  # float32 [M, D]
-    groups: np.ndarray  # int [M]
-    photos: Iterable[Photo]  # gone through once
-
-
-def fit_galleries(
-    galleries: dict[str, Gallery],
-    embed: Embed,
-    blocks: tuple[Block, ...],
-    sample: CatalogSample,
-    *,
-    general: np.ndarray | None = None,
-) -> dict[str, Fitted]:
-    """Rows and bounds of each gallery. Each of its ways to match gets an equal part of the false alarms allowed.
-
-    ``general`` as ``fewshot.background`` takes it. Near misses are looked for in all of ``sample.vectors`` as a whole,
-    in ``sample.photos`` in parts.
-    """
-    if not galleries:
-        return {}
-    behind = background(sample.vectors, sample.groups, blocks, CATEGORY_SHARES, general=general)
-    vectors = {name: embed([example.photo for example in one.examples]) for name, one in galleries.items()}
-    parts = _scores_in_parts(galleries, vectors, behind, embed, sample)
-    fitted = {}
-    for name, gallery in galleries.items():
-        examples = vectors[name]
-        weight, bias = _row(examples, behind)
-        others = sample.vectors
-        if len(others):
-            others = others[(others @ examples.T).max(axis=1) < _COPY]
-        held_out = _left_out(examples, behind)
-        scores = {"whole": (others @ weight + bias, held_out), **parts[name]}
-        share = FALSE_ALARMS / len(gallery.match)
-        bounds = {match: fit_bounds(*scores[match], false_alarms=share) for match in gallery.match}
-        fitted[name] = Fitted(weight, bias, examples, bounds)
-    return fitted
-
-
-def _row(examples: np.ndarray, behind: Background) -> tuple[np.ndarray, float]:
-    row = fit_tag(examples, behind, examples[:0])
-    return row.weight, row.bias
-
-
-def _left_out(examples: np.ndarray, behind: Background) -> np.ndarray:
-    """The score [n] of each example by a row made of the others; of a single one there is none."""
-    places = np.arange(len(examples))
-    found = []
-    for place in places if len(examples) > 1 else ():
-        weight, bias = _row(examples[places != place], behind)
-        found.append(float(examples[place] @ weight + bias))
-    return np.array(found)
-
-
-def _scores_in_parts(
-    galleries: dict[str, Gallery],
-    vectors: dict[str, np.ndarray],
-    behind: Background,
-    embed: Embed,
-    sample: CatalogSample,
-) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Of each gallery, by match in parts: the scores of the catalog's photos, and of its own examples held out."""
-    symbols = {name: symbols_of(one) for name, one in galleries.items() if "symbol" in one.match}
-    rows = {name: _row(vectors[name], behind) for name, one in galleries.items() if "crops" in one.match}
-    seen_scores: dict[str, list[float]] = {name: [] for name in symbols}
-    crop_scores: dict[str, list[float]] = {name: [] for name in rows}
-    grounds: list[Photo] = []
-    if symbols or rows:
-        for photo in sample.photos:
-            if symbols and len(grounds) < _TRIES:
-                grounds.append(photo)
-            seen = see(photo) if symbols else None
-            for name, prepared in symbols.items():
-                seen_scores[name].append(_score(prepared, seen))
-            crops = embed([part for _, part in crops_of(photo)]) if rows else None
-            for name, (weight, bias) in rows.items():
-                crop_scores[name].append(float((crops @ weight + bias).max()))
-    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {name: {} for name in galleries}
-    for name, scores in seen_scores.items():
-        found[name]["symbol"] = np.array(scores), np.array(_laid_on(galleries[name], grounds))
-    for name, scores in crop_scores.items():
-        found[name]["crops"] = np.array(scores), _left_out(vectors[name], behind)
-    return found
-
-
-def _score(symbols: Symbols, seen: Seen | None) -> float:
-    found = moderation.find(symbols, seen) if seen is not None else None
-    return found.score if found else 0.0
-
-
-def _laid_on(gallery: Gallery, grounds: Sequence[Photo]) -> list[float]:
-    """Scores of each example laid on catalog photos, found by the other examples."""
-    scores = []
-    for place, example in enumerate(gallery.examples):
-        rest = gallery.examples[:place] + gallery.examples[place + 1 :]
-        if not rest:
-            continue
-        others = symbols_of(Gallery(rest, gallery.match))
-        pixels, mask = cut_out(example.photo.pixels)
-        for number, ground in enumerate(grounds):
-            whole = ground.pixels.copy()
-            scale = (_TRY_SHARE * whole.width * whole.height / mask.size) ** 0.5
-            size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
-            part = Image.fromarray(pixels.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
-            shape = Image.fromarray((mask * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
-            free = (max(0, whole.width - size[0]), max(0, whole.height - size[1]))
-            whole.paste(part, (free[0] * (number % 3) // 2, free[1] * (number // 3 % 3) // 2), shape)
-            scores.append(_score(others, see(Photo(whole, ground.format, whole.width, whole.height, ""))))
-    return scores
+        """float [N]: log odds of the gallery's kind against the catalog's kinds, for embeddings [N, D]."""
+        return np.asarray(vectors @ self.weight + self.bias - self.rivals.of(vectors))
 
 
 def crops_of(photo: Photo) -> list[tuple[Box, Photo]]:
@@ -176,10 +62,10 @@ def see(photo: Photo) -> Seen:
     return moderation.see(np.asarray(small), scale)
 
 
-def symbols_of(gallery: Gallery) -> Symbols:
+def symbols_of(examples: Sequence[Example]) -> Symbols:
     """A gallery's examples, their ground cut away, at every size they are looked for."""
     templates = []
-    for example in gallery.examples:
+    for example in examples:
         pixels, mask = cut_out(example.photo.pixels)
         templates.append([_sized(pixels, mask, share) for share in moderation.AREAS])
     return moderation.prepare_symbols(templates)

@@ -17,17 +17,25 @@ from tools.options import AnyPath, given, home_option, json_option
 @click.argument("images", type=AnyPath, nargs=-1)
 @click.option("--product", metavar="ID", help="A stored product: without photos its own; never its own duplicate.")
 @click.option("--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace.")
+@click.option("--policy", type=AnyPath, help="YAML file of what is prohibited.")
 @click.option("--queue", is_flag=True, help="Put it into the queue where a person is asked for, as the service does.")
 @home_option
 @json_option
 def review(
-    images: tuple[Path, ...], product: str | None, profile: str | None, queue: bool, home: Path, as_json: bool
+    images: tuple[Path, ...],
+    product: str | None,
+    profile: str | None,
+    policy: Path | None,
+    queue: bool,
+    home: Path,
+    as_json: bool,
 ) -> None:
     """Is a listing with the photos IMAGES fit to publish, and how to make it better."""
     if not images and product is None:
         raise click.UsageError("give one or more photos, or --product ID")
     photos = [image.read_bytes() for image in images]
-    with engine(home) as opened:
+    with engine(home, **given(policy_file=policy)) as opened:
+        opened.read_signatures()
         found = opened.review(photos, product_id=product, queue=queue, **given(profile=profile))
     answer(found, as_json, show_review)
 
@@ -76,14 +84,16 @@ def show_export(done: dict[str, Any], out: Path) -> None:
 @click.command()
 @click.option("--out", type=AnyPath, default=Path("catalens-audit"), show_default=True, help="Folder to write to.")
 @click.option("--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace.")
+@click.option("--policy", type=AnyPath, help="YAML file of what is prohibited.")
 @home_option
 @json_option
-def audit(out: Path, profile: str | None, home: Path, as_json: bool) -> None:
-    """Look over the whole catalog: wrong categories, tags, poor photos, duplicates, prohibited content; a page and a CSV."""
+def audit(out: Path, profile: str | None, policy: Path | None, home: Path, as_json: bool) -> None:
+    """Look over the whole catalog: wrong categories and tags, poor photos, duplicates, prohibited content."""
     from tools import audit as auditing
-    from tools.console import progress
+    from tools.console import stages
 
-    with engine(home) as opened, progress("products") as hear:
+    with engine(home, **given(policy_file=policy)) as opened, stages() as hear:
+        opened.read_signatures()
         report = auditing.audit(opened, progress=hear, profile=profile)
         page, rows = auditing.write_page(report, opened.home, out)
     found = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, given, home_option
+from tools.options import AnyPath, FromSignature, JsonObject, given, home_option
 
 SETTINGS = "service.settings:Settings"
 
@@ -22,6 +22,13 @@ SETTINGS = "service.settings:Settings"
 )
 @click.option("--device", cls=FromSignature, source=SETTINGS, help="Where the network runs: auto, cpu or cuda.")
 @click.option("--engine", cls=FromSignature, source=SETTINGS, help="What runs it: torch, compiled, openvino or auto.")
+@click.option("--policy", "policy_file", type=AnyPath, help="YAML file of what is prohibited (docs/listing.md).")
+@click.option(
+    "--quality-profile", cls=FromSignature, source=SETTINGS, help="How strict photos are judged: studio, marketplace."
+)
+@click.option(
+    "--quality-floors", type=JsonObject(), metavar="JSON", help="""Changes to it, e.g. '{"blurred": {"fail": 0.9}}'."""
+)
 def serve(home: Path, api_key_file: Path | None, allowed_hosts: tuple[str, ...], **options: Any) -> None:
     """Answer over HTTP, with a page at /."""
     from service.app import serve as run

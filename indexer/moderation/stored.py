@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,14 +13,15 @@ import numpy as np
 
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.store import Catalog
-from indexer.decisions.moderation import Bounds
+from indexer.decisions.moderation import Bounds, Rivals
 from indexer.embeddings import EmbeddingStore
 from indexer.errors import CatalensError
 from indexer.files import write_json
 from indexer.home import Home
 from indexer.images import Photo, decode
 from indexer.model.bundle import Bundle
-from indexer.moderation.gallery import CatalogSample, Embed, Fitted, fit_galleries
+from indexer.moderation.fit import CatalogSample, fit_galleries
+from indexer.moderation.gallery import Embed, Fitted
 from indexer.moderation.policy import PolicySet
 
 FORMAT = 1
@@ -43,14 +45,22 @@ def fit_home(
     galleries = {policy.name: policy.gallery for policy in policies.policies if policy.gallery}
     if not galleries:
         return {}
-    key = {"format": FORMAT, "policy_version": policies.policy_version, "embedding_id": bundle.embedding_id}
-    stored = None if again else _read(fitted_file(home), key)
+    stored = None if again else read_fitted(home, policies, bundle)
     if stored is not None:
         return stored
     sample = _sample(home, catalog, bundle)
     fitted = fit_galleries(galleries, embed, bundle.spec.blocks, sample, general=bundle.general_spread())
-    write_json(fitted_file(home), {**key, "galleries": {name: _to_json(one) for name, one in fitted.items()}})
+    write_json(fitted_file(home), {**_key(policies, bundle), **_to_json(fitted)})
     return fitted
+
+
+def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> dict[str, Fitted] | None:
+    """What is stored for this policy version and ``embedding_id``, None where nothing is."""
+    return _read(fitted_file(home), _key(policies, bundle))
+
+
+def _key(policies: PolicySet, bundle: Bundle) -> dict[str, Any]:
+    return {"format": FORMAT, "policy_version": policies.policy_version, "embedding_id": bundle.embedding_id}
 
 
 def _sample(home: Home, catalog: Catalog, bundle: Bundle) -> CatalogSample:
@@ -84,13 +94,31 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.linspace(0, count - 1, num=min(count, most), dtype=np.int64) if count else np.zeros(0, np.int64)
 
 
-def _to_json(fitted: Fitted) -> dict[str, Any]:
+def _to_json(fitted: dict[str, Fitted]) -> dict[str, Any]:
+    """All galleries; they share their rivals."""
+    rivals = next(iter(fitted.values())).rivals
     return {
-        "weight": fitted.weight.astype(float).tolist(),
-        "bias": fitted.bias,
-        "examples": fitted.examples.astype(float).tolist(),
-        "bounds": {match: {"review": one.review, "block": one.block} for match, one in fitted.bounds.items()},
+        "rivals": {"weight": _packed(rivals.weight), "bias": _packed(rivals.bias)},
+        "galleries": {
+            name: {
+                "weight": _packed(one.weight),
+                "bias": one.bias,
+                "examples": _packed(one.examples),
+                "bounds": {
+                    match: {"review": found.review, "block": found.block} for match, found in one.bounds.items()
+                },
+            }
+            for name, one in fitted.items()
+        },
     }
+
+
+def _packed(values: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(values.shape), "float32": base64.b64encode(values.astype("<f4").tobytes()).decode()}
+
+
+def _unpacked(stored: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(stored["float32"], validate=True), "<f4").reshape(stored["shape"])
 
 
 def _read(file: Path, key: dict[str, Any]) -> dict[str, Fitted] | None:
@@ -99,11 +127,13 @@ def _read(file: Path, key: dict[str, Any]) -> dict[str, Fitted] | None:
         stored = json.loads(file.read_text())
         if any(stored[name] != value for name, value in key.items()):
             return None
+        rivals = Rivals(_unpacked(stored["rivals"]["weight"]), _unpacked(stored["rivals"]["bias"]))
         return {
             name: Fitted(
-                np.array(one["weight"], np.float32),
+                _unpacked(one["weight"]),
                 float(one["bias"]),
-                np.array(one["examples"], np.float32),
+                rivals,
+                _unpacked(one["examples"]),
                 {match: Bounds(**bounds) for match, bounds in one["bounds"].items()},
             )
             for name, one in stored["galleries"].items()
