@@ -134,8 +134,7 @@ def _look(
     except CatalensError as error:
         return Seen([Entry("unreadable", product.pid, error.code, 1.0, str(error))], [])
     photos = [
-        [(finding["code"], finding["score"]) for finding in photo["quality"]["findings"]]
-        for photo in seen["photos"]
+        [(finding["code"], finding["score"]) for finding in photo["quality"]["findings"]] for photo in seen["photos"]
     ]
     return Seen(list(_entries(catalog, product, seen, near, given, common)), photos)
 

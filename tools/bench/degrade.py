@@ -95,8 +95,9 @@ def crop_at(pixels: np.ndarray, share: float, box: Box, side: str) -> np.ndarray
 def smaller(pixels: np.ndarray, share: float, box: Box, rng: np.random.Generator) -> np.ndarray:
     """The whole photo shrunk in its frame until the product's longer side is ``share`` of the frame's side there.
 
-    What is round it is its own margin, mirrored again and again, so that the background goes on as it was. A photo
-    whose product is smaller already stays as it is.
+    What is round it is its own margin, mirrored again and again, so that the background goes on as it was; where the
+    product leaves no margin, the opposite one, or the border's median colour where there is none either. A photo whose
+    product is smaller already stays as it is.
     """
     height, width = pixels.shape[:2]
     x, y, w, h = box
@@ -106,11 +107,11 @@ def smaller(pixels: np.ndarray, share: float, box: Box, rng: np.random.Generator
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    out = small
-    margins = (x, width - x - w, y, height - y - h)
-    strips = [max(1, int(margin * factor * 0.8)) for margin in margins]
-    out = _mirrored(out, left, width - size[0] - left, strips[0], strips[1], axis=1)
-    return _mirrored(out, top, height - size[1] - top, strips[2], strips[3], axis=0)
+    strips = [int(margin * factor * 0.8) for margin in (x, width - x - w, y, height - y - h)]
+    ring = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colour = np.median(ring, axis=0).astype(np.uint8)
+    wide = _mirrored(small, left, width - size[0] - left, strips[0], strips[1], colour, axis=1)
+    return _mirrored(wide, top, height - size[1] - top, strips[2], strips[3], colour, axis=0)
 
 
 def text_band(pixels: np.ndarray, opacity: float, box: Box, rng: np.random.Generator) -> np.ndarray:
@@ -145,18 +146,24 @@ def _overlaid(pixels: np.ndarray, opacity: float, rng: np.random.Generator, *, f
     return np.asarray(Image.blend(image, layer, opacity))
 
 
-def _mirrored(pixels: np.ndarray, before: int, after: int, first: int, last: int, *, axis: int) -> np.ndarray:
+def _mirrored(
+    pixels: np.ndarray, before: int, after: int, first: int, last: int, colour: np.ndarray, *, axis: int
+) -> np.ndarray:
     """``pixels`` longer by ``before`` and ``after`` along ``axis``: strips of ``first`` and ``last`` px mirrored."""
-    length = pixels.shape[axis]
+    rest = pixels.shape[1 - axis]
+    if max(first, last) < 2:
+        shapes = [(count, rest, 3) if axis == 0 else (rest, count, 3) for count in (before, after)]
+        head, tail = (np.broadcast_to(colour, shape) for shape in shapes)
+        return np.concatenate([head, pixels, tail], axis=axis)
 
     def places(count: int, strip: int) -> np.ndarray:
-        strip = min(strip, length)
         steps = np.arange(count) % (2 * strip)
         return np.where(steps < strip, steps, 2 * strip - 1 - steps)
 
-    head = places(before, first)[::-1]
-    tail = length - 1 - places(after, last)
-    return np.take(pixels, np.concatenate([head, np.arange(length), tail]), axis=axis)
+    end = pixels.shape[axis] - 1
+    head_places = places(before, first) if first >= 2 else end - places(before, last)
+    tail_places = end - places(after, last) if last >= 2 else places(after, first)
+    return np.take(pixels, np.concatenate([head_places[::-1], np.arange(end + 1), tail_places]), axis=axis)
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ BENCHMARKS = {
     "scale": "how build, disk, memory and latency grow from 100,000 to a million entries",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
     "prohibited": "banned galleries, logos pasted on photos, nudity and codes: what is found, what alarms wrongly",
+    "quality": "findings on photos degraded in known strengths, alarms on untouched ones, time of one photo",
     "decode": "a photo's bytes to the network's pixels, beside Pillow's plain path",
     "embed": "JPEG files to vectors, beside the plain loop; numeric classes; what the processor gives",
     "http": "category, similar products and tags of an upload among 100,000, beside the plain service",

@@ -19,12 +19,12 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "照片模糊约 {sigma:.1f} 像素（按短边 512 像素计）：请拿稳相机并对焦在商品上。",
     ),
     "underexposed": (
-        "The product is too dark (half of it is below {median} of 255): add light or raise the exposure.",
-        "商品过暗（一半像素低于 {median}/255）：请补光或提高曝光。",
+        "The product is too dark (its shadows are at {shadows} of 255, half of it below {median}): add light.",
+        "商品过暗（暗部亮度 {shadows}/255，一半像素低于 {median}）：请补光或提高曝光。",
     ),
     "overexposed": (
-        "The product is washed out ({washed%} of it is nearly white): lower the exposure or soften the light.",
-        "商品过曝（{washed%} 接近纯白）：请降低曝光或使用柔光。",
+        "The product is washed out (its darkest parts are at {shadows} of 255): lower the exposure or soften the light.",
+        "商品过曝（最暗处亮度也有 {shadows}/255）：请降低曝光或使用柔光。",
     ),
     "low-contrast": (
         "The photo is flat: its tones span only {span} of 255; use stronger light or a background unlike the product.",

@@ -59,7 +59,7 @@ def _measure(pixels: np.ndarray, size: tuple[int, int]) -> dict[str, Measure]:
         "product-too-small": framing.product_too_small(view, product),
         "off-centre": framing.off_centre(view, product),
         "border": lines.border(whole, sides),
-        "text-overlay": lines.text_overlay(view, band, product),
+        "text-overlay": lines.text_overlay(view, band, lines.find_text(view, noise)),
         "collage": lines.collage(view, down, across, band),
     }
     return measures

@@ -10,8 +10,8 @@ from indexer.decisions.quality.product import Product
 from indexer.decisions.quality.view import View, luminance
 
 SIDES = ("left", "top", "right", "bottom")
-# A person is cut at the waist or the knee at the bottom of a photo: half as bad as at any other side.
-_SIDE_WEIGHT = {"left": 1.0, "top": 1.0, "right": 1.0, "bottom": 0.5}
+# Models are cut at the waist or knee below, trousers at the waist above: less bad than at the sides.
+_SIDE_WEIGHT = {"left": 1.0, "top": 0.6, "right": 1.0, "bottom": 0.25}
 _TOUCH = 0.012  # of the photo's longer side: nearer to the edge than this is touching it
 _UNSURE = 0.35  # weight of what is only guessed on busy photos
 
@@ -39,7 +39,7 @@ def product_cut(view: View, product: Product) -> Measure:
     """How much of the product meets the edges of the photo.
 
     Per side: the length of the mask's contact with the edge as a share of the product's extent along it. A cut that
-    goes deep is wide, a sleeve that just touches is narrow. The sides are summed, the bottom counting half.
+    goes deep is wide, a sleeve that just touches is narrow. The sides' roots are summed, top and bottom counting less.
     """
     evidence = {side: 0.0 for side in SIDES}
     if product.box is None:
@@ -55,7 +55,7 @@ def product_cut(view: View, product: Product) -> Measure:
     }
     for side, (length, extent) in contact.items():
         evidence[side] = float(length) / extent
-    total = sum(_SIDE_WEIGHT[side] * share for side, share in evidence.items())
+    total = sum(_SIDE_WEIGHT[side] * share**0.5 for side, share in evidence.items())
     total *= 1.0 if product.plain else _UNSURE
     cut = float(sum(share > 0.02 for share in evidence.values()))
     return Measure(rising(total, 0.6), {**evidence, "sides": cut}, view.original(*product.box))

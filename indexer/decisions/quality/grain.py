@@ -18,10 +18,10 @@ _EDGE = 4.0  # mean squared gradient (grey levels per px) below which a tile has
 _CLIPPED = (4.0, 251.0)  # grey levels beyond which noise is cut off by black or white
 # Of JPEG's example luminance table (ITU-T T.81, K.1) the six lowest frequencies, as rows and columns of the block.
 _ROWS, _COLUMNS = (0, 1, 1, 0, 2, 1), (1, 0, 1, 2, 0, 2)
-_TABLE = np.array([11.0, 12.0, 12.0, 10.0, 14.0, 14.0])
-_FACTORS = tuple(0.2 * 1.09**number for number in range(40))  # up to 5.8
-_BLOCKS, _FEWEST_BLOCKS = 300, 24
-_MULTIPLES = 0.5  # mean cosine of the frequencies' turns from which they count as multiples (1: all exactly)
+_TABLE = np.array([11.0, 12.0, 12.0, 10.0, 14.0, 14.0], np.float32)
+_FACTORS = tuple(0.2 * 1.1**number for number in range(36))  # up to 5.6
+_BLOCKS, _FEWEST_BLOCKS = 200, 12
+_MULTIPLES = 0.4  # mean cosine of the frequencies' turns from which they count as multiples (1: all exactly)
 _STEP = 20.0  # grey levels: larger steps between neighbours are edges of the subject, not of JPEG blocks
 
 
@@ -39,10 +39,8 @@ def noise_sigma(view: View) -> float:
     twice = part[:, :-2] - 2 * part[:, 1:-1] + part[:, 2:]
     response = twice[..., :-2] - 2 * twice[..., 1:-1] + twice[..., 2:]
     sigma = np.sqrt(np.pi / 2) / 6 * np.abs(response).mean((1, 2))
-    unclipped = ((part < _CLIPPED[0]) | (part > _CLIPPED[1])).mean((1, 2)) < 0.02
-    if unclipped.sum() >= 4:
-        sigma = sigma[unclipped]
-    return float(np.quantile(sigma, 0.2))
+    clipped = ((part < _CLIPPED[0]) | (part > _CLIPPED[1])).mean((1, 2))
+    return float(np.quantile(sigma[clipped <= max(0.02, float(np.quantile(clipped, 0.1)))], 0.2))
 
 
 def noisy(view: View, sigma: float) -> Measure:
@@ -65,12 +63,14 @@ def blurred(view: View, noise: float) -> Measure:
     fine, coarse = _energy(part, _FINE), _energy(part, _COARSE)
     fine_noise, coarse_noise = (_noise_energy(side, passes) * noise**2 for passes in (_FINE, _COARSE))
     fine, coarse = fine - fine_noise, coarse - coarse_noise
-    edged = (coarse > _EDGE) & (fine > 0.5 * fine_noise)
+    # Where the coarse energy is larger, the edge lies outside the tile and only its smoothed foot within.
+    edged = (coarse > _EDGE) & (fine > 0.5 * fine_noise) & (fine > coarse)
     if not edged.any():
         return unknown
-    ratio = np.maximum(fine[edged] / coarse[edged], 1.0 + 1e-3) ** 2
+    # Of sums: sharper edges have more energy, so they decide, and the noise of single tiles averages out.
+    ratio = max(float(fine[edged].sum() / coarse[edged].sum()), 1.0 + 1e-3) ** 2
     squared = (_COARSE / 2 - ratio * _FINE / 2) / (ratio - 1)
-    sigma = float(np.sqrt(max(np.quantile(squared, 0.25), 0.01))) * SHORT / min(view.height, view.width)
+    sigma = max(squared, 0.01) ** 0.5 * SHORT / min(view.height, view.width)
     return Measure(rising(sigma, 4.0), {"sigma": sigma, "edges": float(edged.sum())})
 
 
@@ -79,8 +79,8 @@ def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
 
     ``pixels`` must not be reduced, or have been reduced by the JPEG decoder, to blocks of 8 / ``scale`` px. Where the
     grid lies is searched for, since photos are cropped after they were compressed. ``excess``: how much larger steps
-    between neighbours are at the blocks' borders than within (large ones, the subject's own edges, are cut to 20 levels
-    first). ``coarseness``: the factor on the standard's example table of quantisation (1: quality 50, 2: quality 25)
+    between neighbours are at the blocks' borders than within (large ones, the subject's own edges, do
+    not count much). ``coarseness``: the factor on the standard's example table of quantisation (1: quality 50, 2: quality 25)
     of which the blocks' frequencies are multiples, 0 where they are multiples of nothing; ``quality`` is the same on
     the usual scale of 1 to 100, 100 where nothing is seen.
     """
@@ -94,7 +94,8 @@ def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
     part = luma_tiles(pixels, corners, side)
     excess, phases = [], []
     for axis in (1, 2):
-        step = np.minimum(np.abs(np.diff(part, axis=axis)), _STEP)[:, : side - 1, : side - 1]
+        step = np.abs(np.diff(part, axis=axis))[:, : side - 1, : side - 1]
+        step = np.where(step > 2 * _STEP, 0, np.minimum(step, _STEP))
         by_phase = step.mean((0, 3 - axis)).reshape(-1, period).mean(0)
         phases.append(int(by_phase.argmax()))
         within = float(np.delete(by_phase, phases[-1]).mean())
@@ -116,19 +117,22 @@ def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
     blocks = part[:, down : down + rows, across : across + columns]
     blocks = blocks.reshape(len(part), rows // period, period, columns // period, period).swapaxes(2, 3)
     blocks = blocks.reshape(-1, period, period)
-    clipped = ((blocks < 1) | (blocks > 254)).mean((1, 2)) > 0.05
+    clipped = ((blocks < 1) | (blocks > 254)).mean((1, 2)) > 0.3
     blocks = blocks[~clipped]
     if len(blocks) < _FEWEST_BLOCKS:
         return 0.0
     busiest = np.argsort(blocks.var((1, 2)))[::-1][:_BLOCKS]
     wave = dct(np.eye(period), axis=0, norm="ortho").astype(np.float32)
-    frequencies = (wave @ blocks[busiest] @ wave.T) * (8 / period)
+    frequencies = ((wave @ blocks[busiest] @ wave.T) * (8 / period))[:, _ROWS, _COLUMNS]
     best = 0.0
     for factor in _FACTORS:
         step = np.maximum(np.floor(_TABLE * factor + 0.5), 1.0)
-        turns = frequencies[:, _ROWS, _COLUMNS] / step
+        turns = frequencies / step
         telling = np.abs(turns) > 0.6
-        if telling.sum() >= _FEWEST_BLOCKS and np.cos(2 * np.pi * turns[telling]).mean() > _MULTIPLES:
+        if telling.sum() < _FEWEST_BLOCKS or np.cos(2 * np.pi * turns[telling]).mean() <= _MULTIPLES:
+            continue
+        # A drawn picture repeats few values, which are multiples of much by chance.
+        if len(np.unique(np.round(frequencies[telling], 1))) >= _FEWEST_BLOCKS:
             best = float(factor)
     return best
 
@@ -145,13 +149,14 @@ def _edge_tiles(view: View, side: int) -> np.ndarray:
     gradient = np.zeros_like(light)
     gradient[:, 1:] += np.abs(np.diff(light, axis=1))
     gradient[1:] += np.abs(np.diff(light, axis=0))
-    cells = max(1, side // view.step)
+    margin = _COARSE + 1
+    cells = max(1, (side - 2 * margin) // view.step)
     rows, columns = max(1, light.shape[0] // cells), max(1, light.shape[1] // cells)
     blocks = gradient[: rows * cells, : columns * cells]
     blocks = blocks.reshape(rows, min(cells, light.shape[0]), columns, min(cells, light.shape[1])).sum((1, 3))
     best = np.argsort(blocks.ravel())[::-1][:_EDGE_TILES]
-    corners = np.stack(np.unravel_index(best, blocks.shape), 1) * cells * view.step
-    return np.minimum(corners, [view.height - side, view.width - side])
+    corners = np.stack(np.unravel_index(best, blocks.shape), 1) * cells * view.step - margin
+    return np.clip(corners, 0, [view.height - side, view.width - side])
 
 
 @cache

@@ -8,38 +8,32 @@ from indexer.decisions.quality.findings import Measure, rising
 from indexer.decisions.quality.product import Product
 from indexer.decisions.quality.view import View, luminance
 
-_CRUSHED, _WASHED = 12.0, 245.0  # luma of 255 from which nothing is told apart
+_WASHED = 245.0  # luma of 255 from which nothing is told apart
 _BRIGHT = 140.0  # luma from which a plain background tells the colour of the light
 _NORM = 6  # of shades of grey: 1 is grey world, infinity is white patch
 
 
 def underexposed(view: View, product: Product) -> Measure:
-    """How dark the product's own light parts are, and how much of it is lost in black.
+    """How far down the product's shadows go, in stops' natural logarithms, and a little of how dark all of it is.
 
-    Read on the product, since a studio's white background stays white. A black product has shadows that are not black
-    and lights on its folds; an underexposed one has neither.
+    Read on the product, since a studio's white background stays white. In a well exposed photo even a black product
+    has shadows that are not black; too little light, or a steep curve, takes them there first.
     """
-    light = _subject(view, product)
-    high = float(np.quantile(light, 0.95))
-    low = float(np.quantile(light, 0.05))
-    middle = float(np.median(light))
-    crushed = float((light < _CRUSHED).mean())
-    darkness = (1 - high / 255) + (1 - middle / 255) + 2 * max(0.0, 1 - low / 48) + crushed
-    return Measure(
-        rising(darkness**2, 9.0),
-        {"light": high, "median": middle, "dark": low, "crushed": crushed},
-        _where(view, product),
-    )
+    quantiles = np.quantile(_subject(view, product), (0.01, 0.03, 0.05, 0.1, 0.5, 0.95))
+    depth = -np.log((quantiles + 0.2) / 256)
+    dark = float(depth[:4].mean() + 0.3 * (depth[4] + depth[5]))
+    evidence = {"shadows": float(quantiles[1]), "median": float(quantiles[4]), "light": float(quantiles[5])}
+    return Measure(rising(dark**2, 30.0), evidence, _where(view, product))
 
 
 def overexposed(view: View, product: Product) -> Measure:
-    """How light the product's own dark parts are, and how much of it is lost in white."""
+    """How light the product's own darkest parts are, and a little of how light all of it is."""
     light = _subject(view, product)
-    low = float(np.quantile(light, 0.03))
-    middle = float(np.median(light))
+    quantiles = np.quantile(light, (0.01, 0.03, 0.05, 0.5))
     washed = float((light > _WASHED).mean())
-    lightness = 3 * low / 255 + middle / 255 + washed
-    return Measure(rising(lightness**2, 4.0), {"dark": low, "median": middle, "washed": washed}, _where(view, product))
+    bright = float(quantiles[:3].mean() + 0.2 * quantiles[3]) / 255
+    evidence = {"shadows": float(quantiles[1]), "median": float(quantiles[3]), "washed": washed}
+    return Measure(rising(bright**2, 0.3), evidence, _where(view, product))
 
 
 def low_contrast(view: View) -> Measure:

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from indexer.decisions.quality.findings import Box, Measure, rising
-from indexer.decisions.quality.product import Product
-from indexer.decisions.quality.view import View, luminance, sampled_lines
+from indexer.decisions.quality.findings import Measure, rising
+from indexer.decisions.quality.view import View, largest, luminance, sampled_lines
 
 _STEP = 5.0  # of 255: a change between neighbouring lines that is seen
 _FLAT = 10.0  # of 255: a frame strays no more than this from its colour
 _LINE = 0.72  # share of the length that a seam must be seen along
-_BAND = (0.025, 0.4)  # height of an overlaid band, of the photo's
+_BAND, _BAND_SHARE = (0.025, 0.4), 0.7  # height of an overlaid band, of the photo's; share of its width
 _FRAME = 0.3  # widest frame at one side, of the photo's
-_GUTTER = 0.08  # widest strip between two pictures of a collage
+_STRIPS, _STROKE = 12, 12.0  # strips of the width that text must fill; change between px that is a stroke's edge
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def steps(view: View, axis: int) -> Steps:
     lines = sampled_lines(view.pixels, axis)
     if len(lines) < 3:
         return Steps(np.zeros(max(len(lines) - 1, 0)), np.zeros(max(len(lines) - 1, 0)), lines)
-    change = np.abs(lines[1:] - lines[:-1]).max(2)
+    change = largest(np.abs(lines[1:] - lines[:-1]))
     usual = float(np.median(change))
     share = (change > _STEP + 3 * usual).mean(1)
     around = ndimage.median_filter(share, 15, mode="nearest")
@@ -63,7 +62,7 @@ def _bars(along: Steps) -> tuple[int, int]:
     begin, end = int(first[0]) + 1, length - 1 - int(last[-1])
     head, tail = along.lines[:begin].astype(np.float32), along.lines[length - end :].astype(np.float32)
     colour = np.median(head, (0, 1))
-    flat = all(np.abs(part - colour).max(2).mean() < _FLAT / 3 for part in (head, tail))
+    flat = all(largest(np.abs(part - colour)).mean() < _FLAT / 3 for part in (head, tail))
     return (begin, end) if flat else (0, 0)
 
 
@@ -91,7 +90,7 @@ class Band:
 def find_band(down: Steps) -> Band | None:
     """A strip laid over the photo: two straight steps across nearly the whole width, near each other."""
     length = len(down.lines)
-    places = np.flatnonzero(down.share >= 0.5)
+    places = np.flatnonzero(down.share >= _BAND_SHARE)
     places = places[np.argsort(down.share[places])[::-1][:12]]
     best = None
     for first in places:
@@ -103,53 +102,80 @@ def find_band(down: Steps) -> Band | None:
             # Where a band ends, what was above it goes on: lines outside are alike more than either is to the inside.
             above, below = down.lines[max(first - 1, 0)], down.lines[min(second + 2, length - 1)]
             inside = down.lines[first + 2 : second]
-            differs = np.abs(np.median(inside, 0) - (above + below) / 2).max(1)
-            goes_on = float(np.median(np.abs(above - below).max(1))) < 0.6 * float(np.median(differs)) + 8
-            if share >= 0.55 and goes_on and (best is None or share > best.share):
+            differs = largest(np.abs(np.median(inside, 0) - (above + below) / 2))
+            goes_on = float(np.median(largest(np.abs(above - below)))) < 0.6 * float(np.median(differs)) + 8
+            if goes_on and (best is None or share > best.share):
                 contrast = float((down.size[first] + down.size[second]) / 2)
                 best = Band(int(first) + 1, int(second) + 1, share, contrast)
     return best
 
 
-def text_overlay(view: View, band: Band | None, product: Product) -> Measure:
-    """An overlaid band, or marks in a row beside the product; grows with how strongly it covers what is under it."""
+@dataclass(frozen=True)
+class TextRow:
+    """Rows ``top`` to ``bottom`` (px of the view) that look like a line of text right across the photo.
+
+    ``full``: how much fuller of strokes than the rows above and below, in [0, 1]; ``contrast`` of the strokes, of 255.
+    """
+
+    top: int
+    bottom: int
+    full: float
+    contrast: float
+
+
+def find_text(view: View, noise: float) -> TextRow | None:
+    """The row range where strokes fill the photo's width, but not above and below it: a line of text laid over it.
+
+    What is printed on a product is no wider than the product, and fabric goes on above and below.
+    """
+    green = view.pixels[::2, :, 1].astype(np.int16)
+    change = np.abs(green[:, 1:] - green[:, :-1])
+    rows, width = change.shape
+    strip = width // _STRIPS
+    if strip < 6 or rows < 40:
+        return None
+    strong = change > _STROKE + 4 * noise
+    counts = strong[:, : strip * _STRIPS].reshape(rows, _STRIPS, strip).sum(2)
+    filled = (np.minimum(counts, 3) / 3).astype(np.float32)
+    best: TextRow | None = None
+    for share in (0.045, 0.065, 0.09):
+        tall = max(4, round(share * rows))
+        gap, flank = max(1, tall // 3), max(2, tall // 2)
+        sums = np.concatenate([np.zeros((1, _STRIPS), np.float32), np.cumsum(filled, 0)])
+        means = (sums[tall:] - sums[:-tall]) / tall
+        flanks = (sums[flank:] - sums[:-flank]) / flank
+        places = np.arange(gap + flank, len(means) - gap - flank - 1)
+        if not len(places):
+            continue
+        beside = np.maximum(flanks[places - gap - flank], flanks[np.minimum(places + tall + gap, len(flanks) - 1)])
+        # The median over strips: most of the width must be filled, and emptier both above and below.
+        full = np.median(np.clip(means[places] - beside, 0, 1), 1)
+        at = int(full.argmax())
+        if best is None or full[at] > best.full:
+            top = int(places[at])
+            part, hits = change[top : top + tall], strong[top : top + tall]
+            contrast = float(np.quantile(part[hits], 0.75)) if hits.any() else 0.0
+            best = TextRow(2 * top, 2 * (top + tall), float(full[at]), contrast)
+    return best
+
+
+def text_overlay(view: View, band: Band | None, text: TextRow | None) -> Measure:
+    """An overlaid band or line of text; grows with how strongly it covers what is under it."""
+    seen, cover, where = 0.0, 0.0, None
+    evidence = {"band": 0.0, "text": 0.0, "cover": 0.0}
+    if text is not None and text.full > 0.12:
+        seen, cover = min(1.0, 2 * text.full), text.contrast / 255
+        where = view.original(0, text.top, view.width, text.bottom - text.top)
+        evidence["text"] = text.full
     if band is not None:
         inside = luminance(view.pixels[band.top : band.bottom, :: max(1, view.width // 128)].astype(np.float32))
         low, high = np.quantile(inside, (0.03, 0.97))
-        cover = (band.contrast + 0.5 * float(high - low)) / 255
-        where: Box | None = view.original(0, band.top, view.width, band.bottom - band.top)
-        evidence = {"band": band.share, "cover": cover, "marks": 0.0}
-        return Measure(0.3 + 0.7 * rising(band.share * cover, 0.4), evidence, where)
-    count, width, box = _marks(view, product)
-    where = None if box is None else view.original(*box)
-    return Measure(0.8 * rising(width, 0.6), {"band": 0.0, "cover": 0.0, "marks": float(count)}, where)
-
-
-def _marks(view: View, product: Product) -> tuple[int, float, Box | None]:
-    """Several separate small things of like height in one row beside the product: how many, how wide together."""
-    if not product.plain or product.box is None:
-        return 0, 0.0, None
-    labels, count = ndimage.label(product.mask, np.ones((3, 3)))
-    places = ndimage.find_objects(labels)
-    height, width = product.mask.shape
-    small = [place for place in places if 0.02 * height < place[0].stop - place[0].start < 0.15 * height]
-    best: list[tuple[slice, slice]] = []
-    for one in small:
-        middle, tall = (one[0].start + one[0].stop) / 2, one[0].stop - one[0].start
-        row = [
-            other
-            for other in small
-            if abs((other[0].start + other[0].stop) / 2 - middle) < 0.4 * tall
-            and 0.5 < (other[0].stop - other[0].start) / tall < 2
-        ]
-        if len(row) > len(best):
-            best = row
-    if len(best) < 4:
-        return 0, 0.0, None
-    top, bottom = min(place[0].start for place in best), max(place[0].stop for place in best)
-    left, right = min(place[1].start for place in best), max(place[1].stop for place in best)
-    step = view.step
-    return len(best), (right - left) / width, (left * step, top * step, (right - left) * step, (bottom - top) * step)
+        seen = band.share
+        cover = max(cover, (band.contrast + float(high - low)) / 2 / 255)
+        where = view.original(0, band.top, view.width, band.bottom - band.top)
+        evidence["band"] = band.share
+    evidence["cover"] = cover
+    return Measure(0.3 * seen + 0.7 * rising(seen * cover, 0.4), evidence, where)
 
 
 def collage(view: View, down: Steps, across: Steps, band: Band | None) -> Measure:
@@ -168,7 +194,7 @@ def collage(view: View, down: Steps, across: Steps, band: Band | None) -> Measur
         found[name] = strength
         seams.append((strength, vertical, best))
     strength, vertical, place = max(seams)
-    score = rising(max(strength - 0.4, 0.0) ** 2 * 4, 0.6)
+    score = rising(max(strength - 0.55, 0.0) ** 2 * 8, 0.6)
     where = None
     if strength >= _LINE:
         where = view.original(place, 0, 2, view.height) if vertical else view.original(0, place, view.width, 2)

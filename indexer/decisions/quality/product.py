@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from indexer.decisions.quality.view import View
+from indexer.decisions.quality.view import View, largest
 
 _SAME = 24.0  # of 255, largest channel: a border pixel this near the background's colour belongs to it
 _LEAST, _MOST = 8.0, 30.0  # of 255: from this far off the background's colour a pixel is product; by its spread
@@ -15,6 +15,7 @@ _PLAIN = 0.55  # share of the border that is of one (slowly changing) colour whe
 _SPECK = 0.015  # parts smaller than this share of the largest are no part of the product
 _FEWEST = 0.002  # share of the photo below which nothing is a product
 _CENTRE = 0.55  # spread of the centre's advantage on busy photos, in half sides
+_ONES = np.ones(3, np.float32)
 _COLOURS = 10  # border colours remembered on busy photos
 
 
@@ -49,7 +50,7 @@ def find_product(view: View, without: list[tuple[int, int]] | None = None) -> Pr
         ring = _ring(small.shape[:2])
     ground, share, spread = _background(small, ring)
     plain = share >= _PLAIN
-    distance = np.abs(small - ground).max(2)
+    distance = largest(np.abs(small - ground))
     threshold = float(np.clip(_LEAST + 3 * spread, _LEAST, _MOST))
     if plain:
         mask = distance > threshold
@@ -67,7 +68,7 @@ def find_product(view: View, without: list[tuple[int, int]] | None = None) -> Pr
     else:
         mask = np.zeros_like(mask)
     colour = np.asarray(ground[ring].mean(0) if plain else small[ring].mean(0), np.float32)
-    strays = float(np.abs(small[ring] - ground[ring]).max(1).mean())
+    strays = float(largest(np.abs(small[ring] - ground[ring])).mean())
     return Product(mask, box, plain, float(sure), colour, strays)
 
 
@@ -83,7 +84,7 @@ def _background(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float,
     """The background as a plane [h, w, 3], the share of the border on it, and how that share strays from it."""
     pixels = small[ring]
     mode = _common_colours(pixels, 1)[0]
-    near = np.abs(pixels - mode).max(1) < _SAME
+    near = largest(np.abs(pixels - mode)) < _SAME
     rows, columns = np.nonzero(ring)
     height, width = ring.shape
     basis = np.stack([np.ones(len(rows)), rows / height - 0.5, columns / width - 0.5], 1)
@@ -94,8 +95,8 @@ def _background(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float,
         plane = np.linalg.lstsq(basis[near], pixels[near], rcond=None)[0]
         down, across = np.arange(height) / height - 0.5, np.arange(width) / width - 0.5
         ground = plane[0] + down[:, None, None] * plane[1] + across[None, :, None] * plane[2]
-        near = np.abs(pixels - ground[ring]).max(1) < _SAME * 0.75
-    left = np.abs(pixels - ground[ring]).max(1)[near]
+        near = largest(np.abs(pixels - ground[ring])) < _SAME * 0.75
+    left = largest(np.abs(pixels - ground[ring]))[near]
     return ground.astype(np.float32), float(near.mean()), float(left.mean()) if len(left) else 0.0
 
 
@@ -113,7 +114,7 @@ def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
     colours = _common_colours(smooth[ring], _COLOURS)
     distance = np.full(ring.shape, np.inf, np.float32)
     for colour in colours:
-        distance = np.minimum(distance, np.abs(smooth - colour).sum(2))
+        distance = np.minimum(distance, np.abs(smooth - colour) @ _ONES)
     height, width = ring.shape
     down, across = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
     salience = distance * np.exp(-(down**2 + across**2) / (2 * _CENTRE**2))
@@ -166,7 +167,7 @@ def _refined(
     def off(rows: slice, columns: slice) -> np.ndarray:
         part = view.pixels[rows, columns]
         colour = ground[min(rows.start // step, len(ground) - 1), min(columns.start // step, ground.shape[1] - 1)]
-        return np.asarray(np.abs(part - colour.astype(np.float32)).max(2) > threshold)
+        return np.asarray(largest(np.abs(part - colour.astype(np.float32))) > threshold)
 
     def span(start: int, stop: int, most: int) -> slice:
         return slice(max(start, 0), min(stop, most))

@@ -103,3 +103,8 @@ def sampled_lines(pixels: np.ndarray, axis: int) -> np.ndarray:
 def luminance(rgb: np.ndarray) -> np.ndarray:
     """[..., 3] sRGB of 0 to 255 -> luma [...] of 0 to 255 (Rec. 601)."""
     return np.asarray(rgb @ np.array([0.299, 0.587, 0.114], np.float32))
+
+
+def largest(channels: np.ndarray) -> np.ndarray:
+    """The largest of the three channels, [..., 3] -> [...]; several times quicker than ``max`` over so short an axis."""
+    return np.asarray(np.maximum(np.maximum(channels[..., 0], channels[..., 1]), channels[..., 2]))
