@@ -38,7 +38,7 @@ _LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was impo
 
 
 class SignatureStore:
-    """``photo_id`` -> thumbnail uint8 [32, 32, 3], from which codes follow. Safe across processes; one per thread.
+    """``photo_id`` -> thumbnail uint8 [32, 32, 3], from which codes follow. Safe across processes; one call at a time.
 
     A photo's id stands for its content hash and is never given again, so nothing goes stale. Raises ``NewerFormat``,
     ``StorageFailed`` naming the file; ``ReadOnly`` where something is to be written and cannot.
@@ -51,7 +51,7 @@ class SignatureStore:
             if self._read_only and not self.path.exists():
                 self._sql = sqlite3.connect(":memory:")
             else:
-                self._sql = connect(self.path, timeout=30.0)
+                self._sql = connect(self.path, timeout=30.0, check_same_thread=False)
             if not self._read_only:
                 self._sql.execute("PRAGMA journal_mode = WAL")
                 self._sql.execute("PRAGMA synchronous = NORMAL")  # they can be made again

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,10 @@ class RepeatJudge:
 
     def __init__(self, home: Home, catalog: Catalog, photos: PhotoStore, log: Any) -> None:
         self._home, self._catalog, self._photos, self._log = home, catalog, photos, log
-        self._store: SignatureStore | None = None
+        self._store: SignatureStore | None = None  # takes one call at a time
+        self._using = threading.Lock()
         self._index = SignatureIndex(Signatures.of(np.zeros(0, np.int64), np.zeros((0, 32, 32, 3), np.uint8)), 0)
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
         self.complete = False
 
     def close(self) -> None:
@@ -139,28 +140,24 @@ class RepeatJudge:
 
     def find(self, photo: Photo, vector: np.ndarray, snapshot: Snapshot, *, but: set[int]) -> list[dict[str, Any]]:
         """The products repeated, the surest kind first; ``but``: pids that do not count."""
-        store = self._opened()
-        if self.complete:
-            self._index.follow(self._catalog, self._photos, store)
         near = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec)
         rule = load_rule(self._home, snapshot.bundle.embedding_id)
-        found = find_repeats(self._catalog, self._index, store, photo, near=near, rule=rule, exclude=but)
+        with self._using:
+            if self._store is None:
+                self._store = SignatureStore(self._home)
+            if self._thread is None and not self.complete:
+                self._thread = threading.Thread(target=self._read, name="signatures", daemon=True)
+                self._thread.start()
+            if self.complete:
+                self._index.follow(self._catalog, self._photos, self._store)
+            found = find_repeats(self._catalog, self._index, self._store, photo, near=near, rule=rule, exclude=but)
         return [{**asdict(repeat), "image_url": image_url(repeat.photo)} for repeat in found]
 
     def read(self) -> None:
         """Read and make all signatures now, in this thread."""
-        store = self._opened(begin=False)
-        self._index = SignatureIndex.open(self._catalog, self._photos, store)
+        with closing(SignatureStore(self._home)) as store:
+            self._index = SignatureIndex.open(self._catalog, self._photos, store)
         self.complete = True
-
-    def _opened(self, *, begin: bool = True) -> SignatureStore:
-        with self._starting:
-            if self._store is None:
-                self._store = SignatureStore(self._home)
-            if begin and self._thread is None and not self.complete:
-                self._thread = threading.Thread(target=self._read, name="signatures", daemon=True)
-                self._thread.start()
-        return self._store
 
     def _read(self) -> None:
         try:

@@ -154,10 +154,11 @@ class ProductRule:
 
 
 def product_rule(own: np.ndarray, other: np.ndarray, *, positives: str, precision: float = PRECISION) -> ProductRule:
-    """The least cosine above which at least ``precision`` of what is found is right.
+    """The least cosine from which on at least ``precision`` of all that is found is right.
 
     ``own`` float [n]: each question's cosine to a photo of its own product, ``other`` [n]: to the nearest photo of
-    another one. Above a threshold t there are hits (own >= t) and false alarms (other >= t), counted alike.
+    another one. From a threshold t on there are hits (own >= t) and false alarms (other >= t), counted alike. A
+    product that is listed twice counts as an alarm, so the truth is rather better.
     """
     count = len(own)
     if count < LEAST_PHOTOS:
@@ -165,15 +166,13 @@ def product_rule(own: np.ndarray, other: np.ndarray, *, positives: str, precisio
     values = np.sort(np.unique(np.concatenate([own, other])))
     hits = count - np.searchsorted(np.sort(own), values, side="left")
     alarms = count - np.searchsorted(np.sort(other), values, side="left")
-    good = hits >= precision * (hits + alarms)
-    # Everything above must hold too: one lucky value in the middle is no threshold.
-    bad = np.flatnonzero(~good & (hits + alarms > 0))
-    least = int(bad[-1]) + 1 if len(bad) else 0
-    if least >= len(values) or hits[least] < LEAST_RECALL * count:
+    good = np.flatnonzero((hits >= precision * (hits + alarms)) & (hits >= LEAST_RECALL * count))
+    if not len(good):
         reason = (
             f"no threshold finds {LEAST_RECALL:.0%} of repeats at a precision of {precision:.0%}: others look as alike"
         )
         return ProductRule(None, reason, photos=count, positives=positives)
+    least = int(good[0])
     found = hits[least] / (hits[least] + alarms[least])
     return ProductRule(float(values[least]), "", float(found), float(hits[least] / count), count, positives)
 

@@ -129,7 +129,7 @@ def test_pictures_of_one_colour_are_flat() -> None:
 
 
 def test_a_threshold_keeps_its_precision() -> None:
-    """The least cosine with 90% right above it, and above everything higher; its figures are those of the samples."""
+    """The least cosine with 90% right from it on; its figures are those of the samples."""
     own = np.concatenate([np.linspace(0.7, 0.99, 90), np.full(10, 0.3)])
     other = np.concatenate([np.linspace(0.2, 0.68, 95), [0.75, 0.8, 0.85, 0.9, 0.95]])
     rule = product_rule(own, other, positives="drawn")
