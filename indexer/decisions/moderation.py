@@ -21,10 +21,11 @@ _REACHED = 0.5  # of the held-out examples must get over a bound to block, or it
 
 _MOST_RIVALS, _FEWEST = 64, 5  # kinds of the catalog that a banned kind is told from, and photos that one must have
 
-CANVAS = 96  # px of the square that photos are laid on for the search; the area of a photo is _PHOTO squared
+CANVAS = 80  # px of the square that photos are laid on for the search; the area of a photo is _PHOTO squared
 _PHOTO = 64.0
-# Shares of the photo's area at which an example is looked for: half an octave of area apart, which the match tolerates.
-AREAS = (0.05, 0.068, 0.092, 0.125, 0.17, 0.23, 0.31)
+# Shares of the photo's area at which an example is looked for. What a match tolerates is a shift of a pixel or two, so
+# large examples, which have more pixels, stand closer together.
+AREAS = (0.05, 0.068, 0.092, 0.125, 0.165, 0.21, 0.26, 0.32)
 _FLAT = 60.0  # variance (of 255 squared, summed over three channels) below which a place is plain and matches nothing
 _LARGEST = 0.9  # of the canvas: what a template may cover
 

