@@ -208,3 +208,21 @@ class UnknownClass(CatalensError):
     """No class made from photos has this id or label."""
 
     code = "unknown-class"
+
+
+class NoOrders(CatalensError):
+    """What goes together is not known: no orders were imported, or too few hold the categories that are asked about."""
+
+    code = "no-orders"
+
+
+class UnknownJob(CatalensError):
+    """No job has this id; jobs that ended long ago are forgotten."""
+
+    code = "unknown-job"
+
+
+class JobEnded(CatalensError):
+    """The job ended already, so it cannot be cancelled."""
+
+    code = "job-ended"

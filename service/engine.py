@@ -34,6 +34,7 @@ from service.logs import make_log
 from service.many import Many, Question
 from service.others import OtherVersions
 from service.paging import Cursor
+from service.recommending import Recommending
 from service.searching import Searching, Source, Wanted
 from service.seeing import Seeing
 from service.serving import Serving, Snapshot
@@ -96,6 +97,10 @@ class Engine:
             )
             self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
             self._searching = Searching(self._catalog, self._filtering, inputs=self._inputs, answer=self._answer)
+            self.recommending = Recommending(
+                self._catalog, self._filtering, out_of_stock=settings.out_of_stock,
+                snapshot=self._snapshot, turn=self._turn, answer=self._answer,
+            )  # fmt: skip
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
             self._classifying = Classifying(**shared)
             self._tagging = Tagging(self._catalog, **shared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,10 @@ class Settings:
     erase_within_s: float = 86_400.0  # how long a deleted product may still lie in files before they are rewritten
     max_batch_items: int = 1000  # writes in one call of products:batch
     max_delta: int = 5000  # photos searched beside the version before they are folded into a new one; 0: never
+    # Conditions as in filters, any of which means that a product is not recommended; on attributes nobody has: ignored.
+    out_of_stock: tuple[Mapping[str, Any], ...] = ({"field": "in_stock", "eq": False}, {"field": "stock", "lte": 0})
+    import_root: Path | None = None  # the folder that imports may read from on this machine; None: uploads only
+    max_upload_bytes: int = 2 * 2**30  # what the photos and the manifest of one uploaded archive may unpack to
     poll_s: float = 0.2  # how often other processes' writes and activations are looked for
 
     def __post_init__(self) -> None:
@@ -58,6 +63,14 @@ class Settings:
             if isinstance(value, str) or not all(isinstance(item, str) and item for item in value):
                 raise BadSettings(f"{name} must be a list of non-empty texts")
             object.__setattr__(self, name, tuple(value))
+        conditions = tuple(self.out_of_stock) if isinstance(self.out_of_stock, tuple | list) else (None,)
+        if not all(isinstance(one, Mapping) and isinstance(one.get("field"), str) for one in conditions):
+            raise BadSettings("out_of_stock must be a list of conditions on fields, as filters have them")
+        object.__setattr__(self, "out_of_stock", conditions)
+        if self.import_root is not None:
+            object.__setattr__(self, "import_root", Path(self.import_root).resolve())
+            if not Path(self.import_root).is_dir():
+                raise BadSettings(f"import_root {self.import_root} is no folder")
         for name, low, high in (
             ("port", 0, 65535),
             ("max_image_bytes", 1, 2**31),
@@ -70,6 +83,7 @@ class Settings:
             ("other_versions", 1, 64),
             ("max_batch_items", 1, 100_000),
             ("max_delta", 0, 10**9),
+            ("max_upload_bytes", 1, 2**50),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

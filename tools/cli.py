@@ -33,6 +33,9 @@ COMMANDS = {
     "facets": "ask",
     "tags": "ask",
     "explain": "explain",
+    "recommend": "recommend",
+    "orders": "recommend",
+    "evaluate-recommendations": "recommend",
     "bench": "measure",
     "doctor": "measure",
 }

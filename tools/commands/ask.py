@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tools.console import answer, say, table
-from tools.options import AnyPath, given, home_option, json_option
+from tools.options import AnyPath, JsonObject, given, home_option, json_option
 
 if TYPE_CHECKING:
     from service.engine import Engine, Source
@@ -72,21 +71,6 @@ def show_categories(found: dict[str, Any]) -> None:
     table(("category", "probability"), [(" > ".join(row["path"]), row["probability"]) for row in found["categories"]])
     if found.get("unknown"):
         say("this may be none of the known kinds")
-
-
-class JsonObject(click.ParamType):
-    """An object as JSON text."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
-        try:
-            found = value if isinstance(value, dict) else json.loads(value)
-        except (ValueError, RecursionError) as error:
-            self.fail(f"not JSON: {error}", param, ctx)
-        if not isinstance(found, dict):
-            self.fail(f"not a JSON object: {value}", param, ctx)
-        return found
 
 
 FILTER = click.option(

@@ -1,0 +1,3 @@
+"""Jobs stub."""
+from flask_openapi import APIBlueprint
+api = APIBlueprint("jobs", __name__, url_prefix="/v1")
