@@ -168,6 +168,8 @@ def _install_documents(app: OpenAPI) -> None:
         schemas.SearchPhotosAsk,
         batch.ProductBatch,
         schemas.ClassPost,
+        schemas.ImportPost,
+        schemas.BuildPost,
         replies.Problem,
     ):
         schema = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE)

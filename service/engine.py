@@ -30,6 +30,7 @@ from service.erasing import Eraser
 from service.explaining import Explaining
 from service.filtering import Filtering
 from service.folding import Folding
+from service.jobs import JobRunner
 from service.logs import make_log
 from service.many import Many, Question
 from service.others import OtherVersions
@@ -92,6 +93,11 @@ class Engine:
             self.folding = Folding(
                 self.home, self._serving, max_delta=settings.max_delta, device=settings.device, log=self.log
             )
+            self.jobs = JobRunner(
+                self.home, import_root=settings.import_root, max_upload_bytes=settings.max_upload_bytes,
+                device=settings.device, streams=max(1, settings.threads // 4),
+                snapshot=lambda: self._serving.current, answer=self._answer, log=self.log,
+            )  # fmt: skip
             self.explain = Explaining(
                 self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer
             )
@@ -113,6 +119,7 @@ class Engine:
             self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
             self._watcher.start()
             if not is_read_only(self.home.catalog_file):
+                self.jobs.start()
                 within_s = settings.erase_within_s
                 self._eraser = Eraser(self.home, self._catalog, within_s=within_s, log=self.log)
                 self._eraser.start()
@@ -131,6 +138,7 @@ class Engine:
         if self._watcher is not None:
             self._watcher.join(timeout=30)
         self.folding.close()
+        self.jobs.close()
         self._many.close()
         self.queue.close()
 
@@ -139,8 +147,9 @@ class Engine:
             self._serving.refresh()
             try:
                 self.folding.look()
+                self.jobs.look()
             except Exception as error:  # the watcher must go on following other processes
-                self.log.error("folding cannot be looked after", exc_info=error)
+                self.log.error("folding or jobs cannot be looked after", exc_info=error)
 
     def refresh(self) -> None:
         """Look now for other processes' writes and activations (the watcher does so every ``poll_s``)."""

@@ -210,6 +210,36 @@ class ActivateAnswer(Answer):
     activated: str
 
 
+class JobProblem(BaseModel):
+    code: str
+    detail: str
+
+
+class JobOut(BaseModel):
+    """Long work. Times in seconds since 1970; `done` of `total` is about the present `stage`."""
+
+    job_id: str
+    kind: Literal["import", "build"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    options: dict[str, Any]
+    created: float
+    started: float | None
+    ended: float | None
+    stage: str | None
+    done: int
+    total: int
+    result: dict[str, Any] | None
+    problem: JobProblem | None
+
+
+class JobAnswer(Answer, JobOut):
+    """One job."""
+
+
+class JobsAnswer(Answer):
+    jobs: list[JobOut]
+
+
 class Health(BaseModel):
     status: str
 

@@ -304,3 +304,30 @@ class DeleteQuery(Strict):
 
 class FilePath(BaseModel):
     name: str
+
+
+class ImportPost(Strict):
+    """A feed to import; the archive itself is a file of the multipart body."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None, description="A folder or manifest below `import_root`, instead of an archive."
+    )
+    photos: Literal["copy", "reference"] = "copy"
+    sync: bool = Field(default=False, description="Delete the products that the feed lacks; refused above 10%.")
+    allow_deletes: Annotated[int, Field(ge=0)] | None = None
+    dry_run: bool = False
+    types: dict[Label, Literal["string", "number", "bool", "datetime", "list"]] | None = None
+
+
+class BuildPost(Strict):
+    """An index version to build."""
+
+    model: Annotated[str, Field(pattern=re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"))] | None = Field(
+        default=None, description="A registered model version; the active one unless given."
+    )
+    recall: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
+    activate: bool = True
+
+
+class JobPath(BaseModel):
+    job_id: str
