@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,6 +19,8 @@ from indexer.decisions import recommend as decide
 from indexer.decisions.recommend import Interest, Value
 from indexer.decisions.similar import reweigh
 from indexer.errors import BadFilter, BadRequest, NoOrders, UnknownProduct
+from indexer.index.columns import Column
+from indexer.index.live import ProductHits
 from service import answers
 from service.answers import Clock
 from service.filtering import Filtering
@@ -29,7 +31,8 @@ Mode = Literal["similar", "complete"]
 MODES = ("similar", "complete")
 MOST_EVENTS = 1000  # in one history; the heaviest 200 products of it count
 _COUNTED = 200
-_CANDIDATES = 300  # scored in all, shared by the interests; more found nothing better
+_CANDIDATES = 150  # scored in all, shared by the interests; more found nothing better
+_COMPARED = 3  # times as many as asked for are compared with each other
 _TOGETHER = 4  # categories that go with one interest
 _COLOUR, _COLOUR_WEIGHT = "c", 0.5  # what goes together matches in colour first
 
@@ -56,11 +59,10 @@ class _History:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Products found for interests: best photo, vector, and log weight by interest (-inf: not meant for it)."""
+    """Products found for interests: the photo that was found, and log weights by interest (-inf: not meant for it)."""
 
     pids: np.ndarray
     photo_ids: np.ndarray
-    vectors: np.ndarray
     table: np.ndarray  # float [J, n]
 
 
@@ -115,8 +117,8 @@ class Recommending:
                         found = self._complements(now, read, interests, k, filter, hidden, types)
                     else:
                         found = self._similar(now, interests, k, where, hidden, types)
-                    scores = decide.merged(found.table) if len(found.pids) else np.empty(0)
-                    chosen, value = decide.diverse(scores, found.vectors, k, diversity=diversity)
+                    found, vectors = _foremost(now, found, max(_COMPARED * k, k + 20))
+                    chosen, value = decide.diverse(decide.merged(found.table), vectors, k, diversity=diversity)
                 with clock.stage("describe"):
                     products = self._catalog.by_pids(found.pids[chosen].tolist())
                     # Written by another process a moment ago, not yet seen by the index: look further.
@@ -130,14 +132,14 @@ class Recommending:
                 hidden |= gone
             with clock.stage("describe"):
                 named = self._catalog.by_pids(read.pids)
-                nearest, likeness = decide.reasons(found.vectors[chosen], read.vectors)
+                nearest, likeness = decide.reasons(vectors[chosen], read.vectors)
                 results = []
                 for rank, place in enumerate(chosen.tolist()):
                     product = products[int(found.pids[place])]
                     photo = product.photos[product.photo_ids.index(int(found.photo_ids[place]))]
                     best = interests[int(np.argmax(found.table[:, place])) % len(interests)]
                     signals = {
-                        "interest": min(max(float(best.query @ found.vectors[place]), -1.0), 1.0),
+                        "interest": min(max(float(best.query @ vectors[place]), -1.0), 1.0),
                         "history": float(likeness[rank]),
                     }
                     score = math.exp(min(float(value[rank] - value[0]), 0.0))
@@ -159,41 +161,49 @@ class Recommending:
         counted = decide.event_weights(
             np.array([weights[one] for one in ids]), np.array([newest[one] for one in ids]), now=_latest(newest)
         )
-        pids: list[int] = []
-        vectors: list[np.ndarray] = []
-        kept: list[float] = []
-        unknown: list[str] = []
-        for place in np.argsort(-counted, kind="stable").tolist():
-            pid = self._catalog.pid(ids[place])
-            vector = None if pid is None else _vector(now, pid)
-            if pid is None or vector is None:
-                unknown.append(ids[place])
-            elif len(pids) < _COUNTED:
-                pids.append(pid)
-                vectors.append(vector)
-                kept.append(float(counted[place]))
+        order = [ids[place] for place in np.argsort(-counted, kind="stable").tolist()]
+        pid_of = {one: pid for one in order if (pid := self._catalog.pid(one)) is not None}
+        mean = self._means(now, list(pid_of.values()))
+        used = [one for one in order if pid_of.get(one) in mean][:_COUNTED]
+        pids = [pid_of[one] for one in used]
+        unknown = [one for one in ids if pid_of.get(one) not in mean]
+        weight_of = dict(zip(ids, counted.tolist(), strict=True))
         if not pids:
             listed = ", ".join(repr(one) for one in ids[:5])
             raise UnknownProduct(f"history: none of its products is known and searchable ({listed})")
         facts = self._catalog.facts(pids)
-        read = [facts.get(pid, Facts(pid, None, (), {})) for pid in pids]
-        return _History(pids, np.stack(vectors), np.maximum(kept, 1e-9), read, [i for i in ids if i in set(unknown)])
+        return _History(
+            pids,
+            np.stack([mean[pid] for pid in pids]),
+            np.maximum([weight_of[one] for one in used], 1e-9),
+            [facts.get(pid, Facts(pid, None, (), {})) for pid in pids],
+            unknown,
+        )
+
+    def _means(self, now: Snapshot, pids: Sequence[int]) -> dict[int, np.ndarray]:
+        """The mean direction of each product's photos, float32 [D]; what is not searchable yet is missing."""
+        places = [(pid, photo_id) for pid, own in self._catalog.photo_ids(pids).items() for photo_id in own]
+        vectors, there = now.live.vectors_at(places)
+        sums: dict[int, np.ndarray] = {}
+        for (pid, _), vector, here in zip(places, vectors, there.tolist(), strict=True):
+            if here:
+                sums[pid] = sums[pid] + vector if pid in sums else vector
+        return {pid: whole / length for pid, whole in sums.items() if (length := float(np.linalg.norm(whole))) > 1e-6}
 
     def _frequency(self, now: Snapshot, types: Mapping[str, str]) -> Callable[[Value], float]:
         """The share of the version's products that have a value; of one that none has, as if one had it."""
-        self._filtering.read(now, {})  # makes columns where the version has none
+        fields = self._fields(now)
         columns = now.live.columns
         assert columns is not None
         if self._shares[0] != id(columns):
             self._shares = (id(columns), {})
         known, total = self._shares[1], max(len(columns.pids), 1)
-        fields = {column.field: column for column in columns.facets()}
 
         def frequency(value: Value) -> float:
             if value not in known:
                 column, count = fields.get(value[0]), 0
                 if column is not None and column.starts is not None:
-                    count = sum(int(np.diff(column.starts)[place]) for place in column.positions([value[1]]))
+                    count = sum(int(column.starts[at + 1] - column.starts[at]) for at in column.positions([value[1]]))
                 known[value] = min(max(count, 1) / total, 1.0)
             return known[value]
 
@@ -229,10 +239,7 @@ class Recommending:
         # Each list alone is long enough for the answer, so together they are too.
         many = max(k, _CANDIDATES // len(interests))
         queries = np.stack([interest.query for interest in interests])
-        best: dict[int, tuple[int, float]] = {}
-        for hits in now.live.search(queries, many, exclude=hidden, where=where):
-            _keep_best(best, hits.pids.tolist(), hits.photo_ids.tolist(), hits.scores.tolist())
-        return self._scored(now, best, interests, types)
+        return self._scored(now, interests, now.live.search(queries, many, exclude=hidden, where=where), types)
 
     def _complements(
         self,
@@ -261,9 +268,10 @@ class Recommending:
                 wanted = replace(interest, odds=odds, share=interest.share * lift, query=_coloured(now, interest.query))
                 where = self._where(now, filter, types, {"field": "category", "eq": other})
                 (hits,) = now.live.search(wanted.query[None], max(k, 50), exclude=hidden, where=where)
-                best: dict[int, tuple[int, float]] = {}
-                _keep_best(best, hits.pids.tolist(), hits.photo_ids.tolist(), hits.scores.tolist())
-                parts.append(self._scored(now, best, [wanted], types, row=number, of=len(interests)))
+                scored = self._scored(now, [wanted], [hits], types)
+                table = np.full((len(interests), len(scored.pids)), -np.inf)
+                table[number] = scored.table[0]
+                parts.append(replace(scored, table=table))
         if not any(len(part.pids) for part in parts):
             raise NoOrders(
                 "the imported orders name no category that is bought together with those of the history "
@@ -272,28 +280,51 @@ class Recommending:
         return _joined(parts)
 
     def _scored(
-        self,
-        now: Snapshot,
-        best: Mapping[int, tuple[int, float]],
-        interests: Sequence[Interest],
-        types: Mapping[str, str],
-        *,
-        row: int = 0,
-        of: int = 0,
+        self, now: Snapshot, interests: Sequence[Interest], found: Sequence[ProductHits], types: Mapping[str, str]
     ) -> _Candidates:
-        pids = sorted(best)
-        places = [(pid, best[pid][0]) for pid in pids]
-        vectors, there = now.live.vectors_at(places)
-        facts = self._catalog.facts(pids)
-        keep = [place for place, pid in enumerate(pids) if there[place] and pid in facts]
-        values = [decide.values_of(facts[pids[place]], types) for place in keep]
-        table = decide.affinities(interests, vectors[keep], values)
-        if of:
-            spread = np.full((of, len(keep)), -np.inf)
-            spread[row] = table[0]
-            table = spread
-        photos = np.array([places[place][1] for place in keep], dtype=np.int64)
-        return _Candidates(np.array([pids[place] for place in keep], np.int64), photos, vectors[keep], table)
+        """What was found for each interest, scored for those that found it: only their cosines are known."""
+        pids, first, place = np.unique(
+            np.concatenate([hits.pids for hits in found]), return_index=True, return_inverse=True
+        )
+        photo_ids = np.concatenate([hits.photo_ids for hits in found])[first]
+        cosines = np.full((len(interests), len(pids)), -np.inf)
+        whose = np.repeat(np.arange(len(found)), [len(hits) for hits in found])
+        cosines[whose, place] = np.concatenate([hits.scores for hits in found])
+        values = list(dict.fromkeys(value for interest in interests for value in interest.odds))
+        return _Candidates(
+            pids, photo_ids, decide.affinities(interests, cosines, values, self._holding(now, pids, values, types))
+        )
+
+    def _holding(
+        self, now: Snapshot, pids: np.ndarray, values: Sequence[Value], types: Mapping[str, str]
+    ) -> np.ndarray:
+        """Which products have which values, bool [V, n]: from the version's columns, and of what changed from the catalog."""
+        places, settled = now.live.settled(pids)
+        fields = self._fields(now)
+        holds = np.zeros((len(values), len(pids)), dtype=bool)
+        asked = places[settled]
+        for row, (field, text) in enumerate(values):
+            column = fields.get(field)
+            if column is None or column.starts is None:
+                continue
+            for position in column.positions([text]):
+                held = column.places[column.starts[position] : column.starts[position + 1]]
+                at = np.minimum(np.searchsorted(held, asked), len(held) - 1)
+                holds[row, settled] = held[at] == asked
+        newer = self._catalog.facts(pids[~settled].tolist()) if not settled.all() else {}
+        for place in np.flatnonzero(~settled).tolist():
+            facts = newer.get(int(pids[place]))
+            own = set(decide.values_of(facts, types)) if facts else set()
+            holds[:, place] = [value in own for value in values]
+        return holds
+
+    def _fields(self, now: Snapshot) -> dict[str, Column]:
+        """The version's columns by field; made from the catalog where it has none."""
+        if now.live.columns is None:
+            self._filtering.read(now, {})
+        columns = now.live.columns
+        assert columns is not None
+        return {column.field: column for column in columns.facets()}
 
 
 def _check(history: Sequence[Event], k: int, mode: str, diversity: float) -> None:
@@ -336,17 +367,6 @@ def _latest(newest: Mapping[str, float]) -> float | None:
     return min(max(known), time.time()) if known else None
 
 
-def _vector(now: Snapshot, pid: int) -> np.ndarray | None:
-    """A product's mean direction, float32 [D]; None where it is not searchable yet."""
-    try:
-        vectors = now.live.vectors_of(pid)[1]
-    except UnknownProduct:
-        return None
-    mean = vectors.mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    return np.asarray(mean / length if length > 1e-6 else vectors[0], np.float32)
-
-
 def _coloured(now: Snapshot, query: np.ndarray) -> np.ndarray:
     """A unit query in which the colour block counts ``_COLOUR``; as it is where the embedding has none."""
     blocks = now.bundle.spec.blocks
@@ -358,24 +378,23 @@ def _coloured(now: Snapshot, query: np.ndarray) -> np.ndarray:
     return np.asarray(reweigh(query[None], blocks, weights)[0][0], np.float32)
 
 
-def _keep_best(
-    best: dict[int, tuple[int, float]], pids: Iterable[int], photo_ids: Iterable[int], scores: Iterable[float]
-) -> None:
-    """Note for each product the photo with its highest score."""
-    for pid, photo_id, score in zip(pids, photo_ids, scores, strict=True):
-        if pid not in best or score > best[pid][1]:
-            best[pid] = (photo_id, score)
+def _foremost(now: Snapshot, found: _Candidates, most: int) -> tuple[_Candidates, np.ndarray]:
+    """The ``most`` candidates that suit best, of those that are still there, and their vectors float32 [n, D]."""
+    best = np.argsort(-decide.merged(found.table), kind="stable")[:most]
+    vectors, there = now.live.vectors_at(zip(found.pids[best].tolist(), found.photo_ids[best].tolist(), strict=True))
+    best = best[there]
+    return _Candidates(found.pids[best], found.photo_ids[best], found.table[:, best]), vectors[there]
 
 
 def _joined(parts: Sequence[_Candidates]) -> _Candidates:
-    """Candidates of several categories as one; a product found for two interests stands there once."""
-    whole = _Candidates(*(np.concatenate([getattr(part, name) for part in parts], axis=axis)
-                          for name, axis in (("pids", 0), ("photo_ids", 0), ("vectors", 0), ("table", 1))))  # fmt: skip
-    pids, first, place = np.unique(whole.pids, return_index=True, return_inverse=True)
-    table = np.full((len(whole.table), len(pids)), -np.inf)
-    for column, target in enumerate(place.tolist()):
-        table[:, target] = np.maximum(table[:, target], whole.table[:, column])
-    return _Candidates(pids, whole.photo_ids[first], whole.vectors[first], table)
+    """Candidates of several categories as one; a product found for several interests stands there once."""
+    pids, first, place = np.unique(
+        np.concatenate([part.pids for part in parts]), return_index=True, return_inverse=True
+    )
+    given = np.concatenate([part.table for part in parts], axis=1)
+    table = np.full((len(given), len(pids)), -np.inf)
+    np.maximum.at(table.T, place, given.T)
+    return _Candidates(pids, np.concatenate([part.photo_ids for part in parts])[first], table)
 
 
 def _reason(product_id: str, title: str | None, mode: Mode) -> dict[str, Any]:

@@ -128,18 +128,17 @@ def attribute_odds(
 
 
 def affinities(
-    interests: Sequence[Interest], vectors: np.ndarray, values: Sequence[Sequence[Value]]
+    interests: Sequence[Interest], cosines: np.ndarray, values: Sequence[Value], holds: np.ndarray
 ) -> np.ndarray:
     """How well each of n candidates fits each interest: log weights float64 [J, n].
 
-    The log of the interest's share, plus likeness to its query, plus the attributes that speak for it.
+    The log of the interest's share, plus likeness to its query, plus the attributes that speak for it. ``cosines``
+    float [J, n] of candidates with the interests' queries, -inf where a candidate is not meant for an interest;
+    ``holds`` bool [V, n]: which candidates have which of ``values``.
     """
-    table = np.stack([interest.query for interest in interests]) @ vectors.T
-    table = _LIKENESS * np.asarray(table, np.float64)
-    for place, interest in enumerate(interests):
-        odds = [sum(interest.odds.get(value, 0.0) for value in own) for own in values]
-        table[place] += np.log(interest.share) + _ATTRIBUTES * np.array(odds)
-    return table
+    odds = np.array([[interest.odds.get(value, 0.0) for value in values] for interest in interests])
+    shares = np.log([interest.share for interest in interests])[:, None]
+    return np.asarray(shares + _LIKENESS * cosines + _ATTRIBUTES * (odds.reshape(len(interests), -1) @ holds))
 
 
 def merged(table: np.ndarray) -> np.ndarray:

@@ -162,6 +162,7 @@ def _latency(work: Path) -> Row:
     home = big_home(work / f"home-{products}", products)
     rng = np.random.default_rng(0)
     took: list[float] = []
+    worked: list[float] = []
     stages: dict[str, list[float]] = {}
     found: list[int] = []
     with Engine(Settings(home=home.path, max_delta=0), watch=False) as engine:
@@ -175,10 +176,11 @@ def _latency(work: Path) -> Row:
                     near = live.search(vector[:1], 30)[0].pids
                     chosen = rng.choice(near, min(4 if not history else 3, len(near)), replace=False)
                     history += catalog.ids_of(chosen.tolist()).values()
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             answer = engine.recommending.recommend([Event(one) for one in history], k=20)
             if number >= 20:  # the first ones read files that the operating system has not read yet
                 took.append((time.perf_counter() - began) * 1000)
+                worked.append((time.process_time() - cpu) * 1000)
                 found.append(len(answer["interests"]))
                 for name, value in answer["timings_ms"].items():
                     stages.setdefault(name, []).append(value)
@@ -187,6 +189,7 @@ def _latency(work: Path) -> Row:
         "products": products,
         "p50_ms": percentile(took, 0.5),
         "p99_ms": percentile(took, 0.99),
+        "cpu_p50_ms": percentile(worked, 0.5),  # of all threads: what it takes of a machine that does other work too
         "interests_mean": statistics.mean(found),
         "stages_p50_ms": {name: percentile(values, 0.5) for name, values in stages.items()},
         "samples_ms": took,
