@@ -49,7 +49,14 @@ def unpack(
                             raise BadData(f"the archive unpacks to more than the {most_bytes} bytes allowed")
                         out.write(chunk)
                 hear(number + 1, len(files))
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, FileExistsError, NotADirectoryError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        EOFError,
+        FileExistsError,
+        NotADirectoryError,
+    ) as error:
         raise BadData(f"the archive is damaged: {error}") from error
     return len(files)
 

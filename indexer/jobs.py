@@ -122,7 +122,7 @@ class Jobs:
         os.replace(aside, folder / _PROGRESS)
 
     def forget(self, *, keep: int = _KEPT) -> int:
-        """Remove ended jobs but the newest ``keep``; how many. Results may name rows of a feed, so erasure keeps none."""
+        """Remove ended jobs but the newest ``keep``; how many. Erasure keeps none: results may name rows of a feed."""
         ended = [job for job in self.list() if job.state in ENDED]
         for job in ended[keep:]:
             remove_folder(self.folder / job.job_id)
@@ -139,7 +139,9 @@ def run(home: Home, job_id: str) -> None:
     jobs.set(job_id, state="running", started=time.time())
     hear = _throttled(lambda stage, done, total: jobs.note(job_id, stage, done, total))
     try:
-        result = _import(home, jobs.path(job_id), job.options, hear) if job.kind == "import" else _build(home, job, hear)
+        result = (
+            _import(home, jobs.path(job_id), job.options, hear) if job.kind == "import" else _build(home, job, hear)
+        )
     except Busy:
         jobs.set(job_id, state="queued", started=None)
         raise

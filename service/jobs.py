@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,6 @@ _AGAIN_S = 2.0  # after "not now": an import on the command line holds the lock
 _LOOK_S = 0.25  # between two looks at a job that somebody watches
 _BEAT_S = 5.0  # a line that says nothing, so that a client that is gone is noticed
 _LONGEST_S = 600.0  # of one stream; clients of server-sent events come back by themselves
-
-
-@dataclass
-class _Running:
-    process: subprocess.Popen[bytes]
-    cancelled: bool = False
 
 
 class JobRunner:
@@ -62,7 +56,7 @@ class JobRunner:
         self._most_bytes, self._device, self._log = max_upload_bytes, device, log
         self._snapshot, self._answer = snapshot, answer
         self._looking = threading.RLock()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._owned: dict[str, FileLock] = {}
         self._not_before: dict[str, float] = {}
         self._streams = threading.BoundedSemaphore(streams)
@@ -85,13 +79,15 @@ class JobRunner:
         with self._looking:
             for job_id in list(self._owned):
                 if job_id in self._running:
-                    self._end(self._running.pop(job_id).process)
+                    self._end(self._running.pop(job_id))
                 detail = "the service was stopped while the job was queued or ran: what was committed stays"
                 self._finished(job_id, state="failed", problem={"code": "interrupted", "detail": detail})
 
     # -- what clients ask
 
-    def add_import(self, *, archive: Callable[[Path], None] | None = None, path: str | None = None, **options: Any) -> dict[str, Any]:
+    def add_import(
+        self, *, archive: Callable[[Path], None] | None = None, path: str | None = None, **options: Any
+    ) -> dict[str, Any]:
         """A new import: of an uploaded zip (``archive`` writes it to a path), or of ``path`` below ``import_root``.
 
         Raises ``BadRequest``, ``BadData``, ``Overloaded``.
@@ -131,7 +127,7 @@ class JobRunner:
                 raise BadRequest(f"job {job_id} belongs to another service of this home: cancel it there")
             running = self._running.pop(job_id, None)
             if running is not None:
-                self._end(running.process)
+                self._end(running)
                 if self._jobs.get(job_id).state in ENDED:  # it was quicker
                     self._release(job_id)
                     return self.get(job_id)
@@ -140,7 +136,7 @@ class JobRunner:
         return self.get(job_id)
 
     def watch(self, job_id: str) -> tuple[Iterator[Job | None], Callable[[], None]]:
-        """What becomes of a job: each change, None now and then where there is none; ends with it, or after ten minutes.
+        """What becomes of a job: each change, None now and then without one; ends with it, or after ten minutes.
 
         Call the second when nobody listens any more. Raises ``UnknownJob``, and ``Overloaded`` where too many listen:
         each takes a thread of the server.
@@ -177,7 +173,7 @@ class JobRunner:
             return
         with self._looking:
             for job_id, running in list(self._running.items()):
-                if (code := running.process.poll()) is not None:
+                if (code := running.poll()) is not None:
                     del self._running[job_id]
                     self._ended(job_id, code)
             busy = {self._jobs.get(job_id).kind for job_id in self._running}
@@ -213,7 +209,7 @@ class JobRunner:
         except OSError as error:
             self._finished(job.job_id, state="failed", problem={"code": "internal", "detail": str(error)})
             return
-        self._running[job.job_id] = _Running(process)
+        self._running[job.job_id] = process
         self._log.info("job started", job_id=job.job_id, kind=job.kind)
 
     def _ended(self, job_id: str, code: int) -> None:
@@ -258,7 +254,9 @@ class JobRunner:
     def _allowed(self, path: str) -> Path:
         """``path`` (relative to the root, or absolute) if it lies below ``import_root``, links resolved."""
         if self._root is None:
-            raise BadRequest("path: imports from folders of this machine are off (setting import_root); upload an archive")
+            raise BadRequest(
+                "path: imports from folders of this machine are off (setting import_root); upload an archive"
+            )
         try:
             found = (self._root / path).resolve(strict=True)
         except (OSError, ValueError, RuntimeError):
@@ -272,5 +270,7 @@ class JobRunner:
 def shown(job: Job) -> dict[str, Any]:
     """A job as clients see it: no path of this machine."""
     fields = asdict(job)
-    fields["options"] = {k: v for k, v in fields["options"].items() if k not in ("path", "root", "device", "most_bytes")}
+    fields["options"] = {
+        k: v for k, v in fields["options"].items() if k not in ("path", "root", "device", "most_bytes")
+    }
     return fields

@@ -124,7 +124,9 @@ class Recommending:
                     # Written by another process a moment ago, not yet seen by the index: look further.
                     gone = {
                         pid
-                        for pid, photo in zip(found.pids[chosen].tolist(), found.photo_ids[chosen].tolist(), strict=True)
+                        for pid, photo in zip(
+                            found.pids[chosen].tolist(), found.photo_ids[chosen].tolist(), strict=True
+                        )
                         if pid not in products or photo not in products[pid].photo_ids
                     }
                 if not gone:
@@ -298,7 +300,7 @@ class Recommending:
     def _holding(
         self, now: Snapshot, pids: np.ndarray, values: Sequence[Value], types: Mapping[str, str]
     ) -> np.ndarray:
-        """Which products have which values, bool [V, n]: from the version's columns, and of what changed from the catalog."""
+        """Which products have which values, bool [V, n]: from the version's columns; of what changed, from the catalog."""
         places, settled = now.live.settled(pids)
         fields = self._fields(now)
         holds = np.zeros((len(values), len(pids)), dtype=bool)
@@ -374,7 +376,9 @@ def _coloured(now: Snapshot, query: np.ndarray) -> np.ndarray:
     if _COLOUR not in stored or len(stored) < 2:
         return query
     rest = sum(weight for name, weight in stored.items() if name != _COLOUR)
-    weights = {name: (1 - _COLOUR_WEIGHT) * weight / rest for name, weight in stored.items()} | {_COLOUR: _COLOUR_WEIGHT}
+    weights = {name: (1 - _COLOUR_WEIGHT) * weight / rest for name, weight in stored.items()} | {
+        _COLOUR: _COLOUR_WEIGHT
+    }
     return np.asarray(reweigh(query[None], blocks, weights)[0][0], np.float32)
 
 

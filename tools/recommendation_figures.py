@@ -27,9 +27,11 @@ def average_embedding(live: LiveIndex, pids: Sequence[int], k: int = K) -> list[
 
 
 def gains(lists: Sequence[Sequence[Any]], held_out: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """NDCG@10 and hit@10 of each list float64 [n]: with one right product the gain is 1 / log2(rank + 1), rank from 1."""
-    ranks = np.array([found[:K].index(right) + 1 if right in found[:K] else 0 for found, right in zip(
-        map(list, lists), held_out, strict=True)])  # fmt: skip
+    """NDCG@10 and hit@10 of each list float64 [n]; with one right product at rank r NDCG is 1 / log2(r + 1)."""
+    tens = [list(found)[:K] for found in lists]
+    ranks = np.array([
+        found.index(right) + 1 if right in found else 0 for found, right in zip(tens, held_out, strict=True)
+    ])  # fmt: skip
     return np.where(ranks > 0, 1 / np.log2(np.maximum(ranks, 1) + 1), 0.0), (ranks > 0).astype(np.float64)
 
 

@@ -124,9 +124,7 @@ def _bought(path: Path, report: OrdersReport) -> Iterator[Bought]:
 def _add(sql: sqlite3.Connection, row: Bought, pid: int) -> bool:
     digest = hashlib.sha256(row.order_id.encode()).digest()[:16]
     sql.execute("INSERT OR IGNORE INTO orders (digest) VALUES (?)", (digest,))
-    query = (
-        "INSERT OR IGNORE INTO order_items (order_no, pid, time) SELECT order_no, ?, ? FROM orders WHERE digest = ?"
-    )
+    query = "INSERT OR IGNORE INTO order_items (order_no, pid, time) SELECT order_no, ?, ? FROM orders WHERE digest = ?"
     return sql.execute(query, (pid, row.time, digest)).rowcount > 0
 
 

@@ -78,7 +78,7 @@ def cancel_job(path: JobPath) -> dict[str, Any]:
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **failures(404, 503)},
 )
 def follow_job(path: JobPath) -> Response:
-    """Server-sent events: `progress` with the job at each change, at last `done`, `failed` or `cancelled`; then it ends.
+    """Server-sent events: `progress` with the job at each change; last `done`, `failed` or `cancelled`; then the end.
 
     A stream lasts ten minutes at most, and a few at a time are served (503 beyond); `GET /v1/jobs/{id}` says the same.
     A client that goes away changes nothing for the job.
@@ -102,4 +102,3 @@ def follow_job(path: JobPath) -> Response:
 def _taken(found: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
     where = url_for("jobs.get_job", job_id=found["job_id"])
     return answer(found), 202, {"Location": where}
-

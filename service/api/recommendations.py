@@ -13,7 +13,9 @@ from service.recommending import Event
 from service.replies import RecommendAnswer
 from service.schemas import RecommendAsk
 
-api = APIBlueprint("recommendations", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "recommendations", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY
+)
 
 
 @api.post(

@@ -310,5 +310,3 @@ def test_old_jobs_are_forgotten(own: Engine) -> None:
         path.write_text(json.dumps({**json.loads(path.read_text()), "created": number, "state": "done"}))
     assert jobs.forget(keep=2) == 3
     assert [job.job_id for job in jobs.list()] == [made[4], made[3]]
-
-

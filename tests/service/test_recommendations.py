@@ -96,7 +96,10 @@ def test_a_bad_event_is_422(web: Any, event: dict[str, Any]) -> None:
 def test_weights_and_times_shift_the_shares(web: Any) -> None:
     """A purchase of weight 3 counts thrice; an event 30 days older counts half."""
     found = ask(web, history=[*events("ring-blue", weight=3), *events("dots-red")])
-    assert [(one["product_id"], one["share"]) for one in found["interests"]] == [("ring-blue", 0.75), ("dots-red", 0.25)]
+    assert [(one["product_id"], one["share"]) for one in found["interests"]] == [
+        ("ring-blue", 0.75),
+        ("dots-red", 0.25),
+    ]
     found = ask(
         web, history=[*events("ring-blue", time="2026-01-01"), *events("dots-red", time="2026-01-31T00:00:00Z")]
     )

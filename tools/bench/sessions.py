@@ -1,4 +1,4 @@
-"""Shoppers' sessions for the benchmark ``recommend``, drawn by the recipe ``sessions`` from products with attributes."""
+"""Shoppers' sessions for the benchmark ``recommend``, drawn from products by the recipe ``sessions``."""
 
 from __future__ import annotations
 
