@@ -104,7 +104,8 @@ class Recommending:
         _check(history, k, mode, diversity)
         now = self._snapshot(min_sequence, version)
         with self._turn() as clock:
-            with clock.stage("history"):
+            # One transaction for all that is looked up: a history of ten asks thirty times.
+            with clock.stage("history"), self._catalog._reading():
                 read = self._read(now, history)
                 types = self._catalog.types()
                 values = [decide.values_of(facts, types) for facts in read.facts]
@@ -300,7 +301,7 @@ class Recommending:
     def _holding(
         self, now: Snapshot, pids: np.ndarray, values: Sequence[Value], types: Mapping[str, str]
     ) -> np.ndarray:
-        """Which products have which values, bool [V, n]: from the version's columns; of what changed, from the catalog."""
+        """Which products have which values, bool [V, n]: from the version's columns, or the catalog's newer rows."""
         places, settled = now.live.settled(pids)
         fields = self._fields(now)
         holds = np.zeros((len(values), len(pids)), dtype=bool)
