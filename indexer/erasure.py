@@ -20,6 +20,7 @@ from indexer.home import Home
 from indexer.housekeeping import collect_photos, sweep, tidy
 from indexer.index.manifest import Manifest
 from indexer.index.version import ROWS, Versions
+from indexer.jobs import Jobs
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
 from indexer.reviews import clean as clean_reviews
@@ -82,6 +83,7 @@ def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: St
         clean_reviews(home, catalog)
         _scrub(home, catalog, begun_at, hear)
     sweep(home)
+    Jobs(home).forget(keep=0)
     done.seconds = time.monotonic() - started
     return done
 

@@ -30,11 +30,13 @@ from service.erasing import Eraser
 from service.explaining import Explaining
 from service.filtering import Filtering
 from service.folding import Folding
+from service.jobs import JobRunner
 from service.logs import make_log
 from service.many import Many, Question
 from service.others import OtherVersions
 from service.paging import Cursor
 from service.people import People
+from service.recommending import Recommending
 from service.reviewing import Reviewing
 from service.searching import Searching, Source, Wanted
 from service.seeing import Seeing
@@ -93,11 +95,20 @@ class Engine:
             self.folding = Folding(
                 self.home, self._serving, max_delta=settings.max_delta, device=settings.device, log=self.log
             )
+            self.jobs = JobRunner(
+                self.home, import_root=settings.import_root, max_upload_bytes=settings.max_upload_bytes,
+                device=settings.device, streams=max(1, settings.threads // 4),
+                snapshot=lambda: self._serving.current, answer=self._answer, log=self.log,
+            )  # fmt: skip
             self.explain = Explaining(
                 self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer
             )
             self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
             self._searching = Searching(self._catalog, self._filtering, inputs=self._inputs, answer=self._answer)
+            self.recommending = Recommending(
+                self._catalog, self._filtering, out_of_stock=settings.out_of_stock,
+                snapshot=self._snapshot, turn=self._turn, answer=self._answer,
+            )  # fmt: skip
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
             self._classifying = Classifying(**shared)
             self._tagging = Tagging(self._catalog, **shared)
@@ -123,6 +134,7 @@ class Engine:
             self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
             self._watcher.start()
             if not is_read_only(self.home.catalog_file):
+                self.jobs.start()
                 within_s = settings.erase_within_s
                 self._eraser = Eraser(self.home, self._catalog, within_s=within_s, log=self.log)
                 self._eraser.start()
@@ -141,6 +153,7 @@ class Engine:
         if self._watcher is not None:
             self._watcher.join(timeout=30)
         self.folding.close()
+        self.jobs.close()
         self._many.close()
         self.queue.close()
         self._reviewing.close()
@@ -151,8 +164,9 @@ class Engine:
             self._serving.refresh()
             try:
                 self.folding.look()
+                self.jobs.look()
             except Exception as error:  # the watcher must go on following other processes
-                self.log.error("folding cannot be looked after", exc_info=error)
+                self.log.error("folding or jobs cannot be looked after", exc_info=error)
 
     def refresh(self) -> None:
         """Look now for other processes' writes and activations (the watcher does so every ``poll_s``)."""

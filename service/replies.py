@@ -46,6 +46,38 @@ class SearchAnswer(Answer):
     next_cursor: str | None
 
 
+class ReasonText(BaseModel):
+    en: str
+    zh: str
+
+
+class Reason(BaseModel):
+    """The product of the history that a result is most alike, or goes with."""
+
+    product_id: str
+    title: str | None
+    text: ReasonText
+
+
+class Recommended(Result):
+    reason: Reason | None
+
+
+class InterestOut(BaseModel):
+    """One interest found in a history: its central product, its share of the weight, all its products."""
+
+    product_id: str | None
+    title: str | None
+    share: float
+    products: list[str]
+
+
+class RecommendAnswer(Answer):
+    results: list[Recommended]
+    interests: list[InterestOut]
+    unknown_products: list[str]
+
+
 class FacetValue(BaseModel):
     value: str | float | bool
     count: int
@@ -176,6 +208,36 @@ class ClassAnswer(Answer):
 
 class ActivateAnswer(Answer):
     activated: str
+
+
+class JobProblem(BaseModel):
+    code: str
+    detail: str
+
+
+class JobOut(BaseModel):
+    """Long work. Times in seconds since 1970; `done` of `total` is about the present `stage`."""
+
+    job_id: str
+    kind: Literal["import", "build"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    options: dict[str, Any]
+    created: float
+    started: float | None
+    ended: float | None
+    stage: str | None
+    done: int
+    total: int
+    result: dict[str, Any] | None
+    problem: JobProblem | None
+
+
+class JobAnswer(Answer, JobOut):
+    """One job."""
+
+
+class JobsAnswer(Answer):
+    jobs: list[JobOut]
 
 
 class Health(BaseModel):

@@ -130,6 +130,32 @@ class SearchAsk(Looking, Ask):
     cursor: CursorText | None = None
 
 
+class EventIn(Strict):
+    """One thing that a shopper viewed, saved or bought."""
+
+    product_id: ProductId
+    weight: Annotated[float, Field(gt=0, le=1e6, strict=True)] = Field(
+        default=1.0, description="How much it counts: a purchase more than a view."
+    )
+    time: Annotated[float, Field(strict=True)] | Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Seconds since 1970, or an ISO 8601 date or date-time: older events count less."
+    )
+
+
+class RecommendAsk(State):
+    """A question for products that suit what a shopper did so far."""
+
+    history: list[EventIn] = Field(min_length=1, max_length=1000, description="Not empty; in any order.")
+    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
+    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
+    mode: Literal["similar", "complete"] = Field(
+        default="similar", description="complete: from categories that are bought together with those of the history."
+    )
+    diversity: Annotated[float, Field(ge=0, le=100, strict=True)] | None = Field(
+        default=None, description="0: by relevance alone; 1 unless given; higher: fewer alike."
+    )
+
+
 class SearchPhotosAsk(Looking, PhotosAsk):
     """A question for products similar to each of many photos."""
 
@@ -333,3 +359,30 @@ class FeedbackPost(Strict):
     )
     category: CategoryPath | None = Field(default=None, description="The category a person settled on.")
     product_id: ProductId | None = Field(default=None, description="The stored product that the listing became.")
+
+
+class ImportPost(Strict):
+    """A feed to import; the archive itself is a file of the multipart body."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None, description="A folder or manifest below `import_root`, instead of an archive."
+    )
+    photos: Literal["copy", "reference"] = "copy"
+    sync: bool = Field(default=False, description="Delete the products that the feed lacks; refused above 10%.")
+    allow_deletes: Annotated[int, Field(ge=0)] | None = None
+    dry_run: bool = False
+    types: dict[Label, Literal["string", "number", "bool", "datetime", "list"]] | None = None
+
+
+class BuildPost(Strict):
+    """An index version to build."""
+
+    model: Annotated[str, Field(pattern=re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"))] | None = Field(
+        default=None, description="A registered model version; the active one unless given."
+    )
+    recall: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
+    activate: bool = True
+
+
+class JobPath(BaseModel):
+    job_id: str

@@ -54,6 +54,10 @@ class Settings:
     policy_file: Path | None = None  # YAML: what is prohibited, see docs/listing.md
     quality_profile: str = "studio"  # or "marketplace"
     quality_floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # changes to it, by finding
+    # Conditions as in filters, any of which means that a product is not recommended; on attributes nobody has: ignored.
+    out_of_stock: tuple[Mapping[str, Any], ...] = ({"field": "in_stock", "eq": False}, {"field": "stock", "lte": 0})
+    import_root: Path | None = None  # the folder that imports may read from on this machine; None: uploads only
+    max_upload_bytes: int = 2 * 2**30  # what the photos and the manifest of one uploaded archive may unpack to
     poll_s: float = 0.2  # how often other processes' writes and activations are looked for
 
     def __post_init__(self) -> None:
@@ -66,6 +70,14 @@ class Settings:
             if isinstance(value, str) or not all(isinstance(item, str) and item for item in value):
                 raise BadSettings(f"{name} must be a list of non-empty texts")
             object.__setattr__(self, name, tuple(value))
+        conditions = tuple(self.out_of_stock) if isinstance(self.out_of_stock, tuple | list) else (None,)
+        if not all(isinstance(one, Mapping) and isinstance(one.get("field"), str) for one in conditions):
+            raise BadSettings("out_of_stock must be a list of conditions on fields, as filters have them")
+        object.__setattr__(self, "out_of_stock", conditions)
+        if self.import_root is not None:
+            object.__setattr__(self, "import_root", Path(self.import_root).resolve())
+            if not Path(self.import_root).is_dir():
+                raise BadSettings(f"import_root {self.import_root} is no folder")
         for name, low, high in (
             ("port", 0, 65535),
             ("max_image_bytes", 1, 2**31),
@@ -78,6 +90,7 @@ class Settings:
             ("other_versions", 1, 64),
             ("max_batch_items", 1, 100_000),
             ("max_delta", 0, 10**9),
+            ("max_upload_bytes", 1, 2**50),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

@@ -38,6 +38,9 @@ COMMANDS = {
     "audit": "listing",
     "feedback": "listing",
     "duplicates": "duplicates",
+    "recommend": "recommend",
+    "orders": "recommend",
+    "evaluate-recommendations": "recommend",
     "bench": "measure",
     "doctor": "measure",
 }

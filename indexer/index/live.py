@@ -99,6 +99,15 @@ class LiveIndex:
         inside[inside] = self.products[places[inside]] == pids[inside]
         return places, inside
 
+    def settled(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of products the places among those of the base, and bool: it is one, and unchanged since, photos or not.
+
+        Of these alone the columns say what holds now.
+        """
+        places, inside = self._base_places(pids)
+        changed = self._now
+        return places, inside & np.array([pid not in changed for pid in pids.tolist()], dtype=bool)
+
     def _rows_of(self, places: np.ndarray) -> np.ndarray:
         """The rows of the base of the products at these places, in their order."""
         counts = self._counts[places]

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from flask import Request
 from pydantic import BaseModel, ValidationError
+from werkzeug.datastructures import FileStorage
 
 from indexer.errors import BadRequest
 from service.engine import Source
@@ -174,6 +175,17 @@ def read_class(request: Request) -> tuple[ClassPost, list[bytes]]:
         wanted = check(ClassPost, request.form.to_dict())
         uploads = [upload.read() for upload in request.files.getlist("images")]
     return wanted, [*(bytes_of(ref, f"images.{place}") for place, ref in enumerate(wanted.images)), *uploads]
+
+
+def read_import(request: Request, model: type[Model]) -> tuple[Model, FileStorage | None]:
+    """What an import is asked to do, and the archive of a multipart body."""
+    if _kind(request, JSON, MULTIPART) == JSON:
+        return read_json(request, model), None
+    _only_files(request, "archive")
+    uploads = request.files.getlist("archive")
+    if len(uploads) != 1:
+        raise BadRequest(f"archive: send one zip file, not {len(uploads)}")
+    return check(model, _form_fields(request, model)), uploads[0]
 
 
 def read_json(request: Request, model: type[Model]) -> Model:

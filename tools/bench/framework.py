@@ -24,6 +24,7 @@ BENCHMARKS = {
     "train": "the recipes against their goals, the frozen network and the seed's loop; kinds never seen",
     "backbones": "accuracy, speed and size of every backbone whose weights are on this machine",
     "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
+    "recommend": "the next view of generated shoppers beside the average embedding; the time of an answer at 100,000",
     "tags": "suggested tags against known ones, and what each part of the rule is worth",
     "upsert": "what writes cost: commits, deletes beside a peer's store, patches in batches",
     "ablation": "what each part of the recipes is worth, on validation photos",

@@ -29,10 +29,29 @@ SETTINGS = "service.settings:Settings"
 @click.option(
     "--quality-floors", type=JsonObject(), metavar="JSON", help="""Changes to it, e.g. '{"blurred": {"fail": 0.9}}'."""
 )
-def serve(home: Path, api_key_file: Path | None, allowed_hosts: tuple[str, ...], **options: Any) -> None:
+@click.option("--import-root", type=AnyPath, help="The folder that POST /v1/imports may read from on this machine.")
+@click.option(
+    "--out-of-stock",
+    multiple=True,
+    type=JsonObject(),
+    metavar="JSON",
+    help="A condition, as in filters, of what is never recommended; repeatable. [default: in_stock false, stock 0]",
+)
+def serve(
+    home: Path,
+    api_key_file: Path | None,
+    allowed_hosts: tuple[str, ...],
+    out_of_stock: tuple[dict[str, Any], ...],
+    **options: Any,
+) -> None:
     """Answer over HTTP, with a page at /."""
     from service.app import serve as run
     from service.settings import Settings, read_api_keys
 
     keys = read_api_keys(api_key_file) if api_key_file else None
-    run(Settings.make(home=home, **given(api_keys=keys, allowed_hosts=allowed_hosts or None, **options)))
+    run(
+        Settings.make(
+            home=home,
+            **given(api_keys=keys, allowed_hosts=allowed_hosts or None, out_of_stock=out_of_stock or None, **options),
+        )
+    )
