@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,7 @@ from indexer.index.manifest import Manifest
 from indexer.index.version import ROWS, Versions
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
+from indexer.text.keywords import Keywords
 
 log = structlog.get_logger(__name__)
 
@@ -163,6 +165,10 @@ def _scrub(home: Home, catalog: Catalog, through: int, hear: Stages) -> None:
     for number, store in enumerate(stored_embeddings(home.embeddings)):
         store.scrub()
         hear("databases", number + 1, len(stores) + 1)
+    keywords = Keywords(home, catalog)
+    if keywords.path.exists():
+        with closing(keywords):
+            keywords.scrub()
     History(catalog).scrub(through)
     hear("databases", len(stores) + 1, len(stores) + 1)
 

@@ -28,6 +28,7 @@ from indexer.images import content_hash
 from indexer.index.version import Versions
 from indexer.model.bundle import DECISION
 from indexer.model.registry import by_version
+from indexer.text.keywords import Keywords
 
 TICKET_FORMAT = 1
 _SHORT = 6  # bytes; a shorter id stands in any file by chance, so it is looked for as a whole value only
@@ -146,6 +147,9 @@ def ownerless(home: Home, catalog: Catalog, traces: Traces) -> None:
         except (OSError, ValueError) as error:
             traces.notes.append(f"index version {name} cannot be read ({error}): remove it")
     stores = [(store.path, store.ids()) for store in stored_embeddings(home.embeddings)]
+    keywords = Keywords(home, catalog)
+    worded = keywords.pids() if keywords.path.exists() else np.empty(0, np.int64)
+    keywords.close()
     files = list(photo_files(home))
     _, pids, photo_ids = History(catalog).living()
     for name, rows in read:
@@ -154,6 +158,8 @@ def ownerless(home: Home, catalog: Catalog, traces: Traces) -> None:
     for path, ids in stores:
         if dead := len(np.setdiff1d(ids, photo_ids, assume_unique=True)):
             traces.add(path.relative_to(home.path), f"{dead} vectors of deleted photos")
+    if dead := len(np.setdiff1d(worded, pids, assume_unique=True)):
+        traces.add(keywords.path.relative_to(home.path), f"words of {dead} deleted products")
     hashes = {row.content_hash for row in catalog.photos_by_id(photo_ids.tolist()).values()}
     for path in files:
         if path.name[:64] not in hashes and path.exists():

@@ -31,6 +31,7 @@ COMMANDS = {
     "classify": "ask",
     "similar": "ask",
     "facets": "ask",
+    "glossary": "words",
     "tags": "ask",
     "explain": "explain",
     "bench": "measure",
