@@ -14,7 +14,7 @@ from indexer.errors import BadRequest, BadSettings
 from indexer.home import Home
 from indexer.text.glossary import Glossary, glossary_file, open_glossary
 from indexer.text.keywords import Keywords
-from indexer.text.ranking import KEYWORDS, KeywordShare, recoloured
+from indexer.text.ranking import KEYWORDS, KeywordShare, has_block, recoloured
 from indexer.text.tower import TextEncoder
 from indexer.text.words import MOST_CHARACTERS, MOST_WORDS, spelled, tokens, words
 from service.serving import Snapshot
@@ -110,14 +110,17 @@ def mixed(
     others.
     """
     blocks = snapshot.bundle.spec.blocks
-    replaces = bool(inputs) and asked.colour is not None and any(b.name == "c" and b.weight > 0 for b in blocks)
+    replaces = bool(inputs) and asked.colour is not None and has_block(blocks, "c")
     vector = asked.rest if replaces else asked.whole
     out = dict(inputs)
     if vector is not None:
         out["text"] = vector[np.newaxis]
     if replaces:
         assert asked.colour is not None
-        out = {name: recoloured(given, asked.colour, blocks) for name, given in out.items()}
+        out = {
+            name: recoloured(given, asked.colour, blocks, **({"own": 1.0} if name == "text" else {}))
+            for name, given in out.items()
+        }
     keywords = asked.keywords
     if keywords is not None:
         share = shares["text"] * (KEYWORDS if out else 1.0)

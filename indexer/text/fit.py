@@ -107,7 +107,7 @@ def _learn(
     features: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [V, D] and bias [D]. ``owners`` [T] are rows of ``target`` [P, D], ``shares`` [T] how often a text is taken."""
+    """Weights [V, D] and bias [D]. ``owners`` [T] are rows of ``target`` [P, D], ``shares`` [T] how often each is."""
     from indexer.native import torch
 
     used, bias = np.full(features, _SHRINK, np.float32), target[owners].mean(axis=0)

@@ -16,8 +16,10 @@ from indexer.model.spec import Block
 # Of a text's share: what its keywords get where any product holds one. From .3 on it matters little (validation titles
 # whose article and colour words were removed: .968 at .3, .975 at .5, .976 at .7; rank fusion .949).
 KEYWORDS = 0.5
-# What the blocks weigh when a colour is asked for beside a photo: block g remembers the photo's own colour.
-RECOLOURED = {"a": 0.5, "c": 0.45, "g": 0.05}
+# What the blocks weigh once a colour was asked for beside a photo, and how much of block g stays the photo's own: g
+# remembers colour too, and article and style stand in a. Chosen on fashion's validation photos (docs/discovery.md).
+RECOLOURED = {"a": 0.4, "c": 0.3, "g": 0.3}
+_OWN = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,33 @@ def ranked(
     return by_product(pids, photos, np.clip(scores, -1.0, 1.0).astype(np.float32), k, hidden, min_score)
 
 
-def recoloured(vectors: np.ndarray, colour: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
-    """Embeddings [n, D] with the colour block of ``colour`` [D] in the place of their own; unit length stays."""
-    out = np.array(vectors, np.float32)
-    start = 0
+def recoloured(vectors: np.ndarray, colour: np.ndarray, blocks: Sequence[Block], *, own: float = _OWN) -> np.ndarray:
+    """Embeddings [n, D] with the colour of ``colour`` [D], a text's vector, in the place of their own.
+
+    Block c becomes the text's; where there is a block a, block g becomes the direction of ``own`` parts of theirs and
+    1 - ``own`` of the text's. Unit length stays.
+    """
+    out, start = np.array(vectors, np.float32), 0
+    shares = {"c": 0.0, "g": own if has_block(blocks, "a") else 1.0}
     for block in blocks:
-        if block.name == "c":
-            part = colour[start : start + block.dim]
-            out[:, start : start + block.dim] = part * np.sqrt(block.weight) / max(float(np.linalg.norm(part)), 1e-9)
+        mine = slice(start, start + block.dim)
         start += block.dim
+        share = shares.get(block.name, 1.0)
+        if share < 1:
+            mean = share * _unit(out[:, mine]) + (1 - share) * _unit(colour[mine])
+            out[:, mine] = np.sqrt(block.weight) * _unit(mean)
     return out
+
+
+def has_block(blocks: Sequence[Block], name: str) -> bool:
+    """Whether the embedding has such a block, and any of it is stored."""
+    return any(block.name == name and block.weight > 0 for block in blocks)
 
 
 def recolour_weights(blocks: Sequence[Block]) -> dict[str, float]:
     """How much each block counts once the colour was replaced."""
-    return {block.name: RECOLOURED[block.name] for block in blocks if block.name in RECOLOURED and block.weight > 0}
+    return {name: weight for name, weight in RECOLOURED.items() if has_block(blocks, name)}
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9))

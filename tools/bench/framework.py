@@ -36,6 +36,8 @@ BENCHMARKS = {
     "embed": "JPEG files to vectors, beside the plain loop; numeric classes; what the processor gives",
     "http": "category, similar products and tags of an upload among 100,000, beside the plain service",
     "startup": "process start to ready and memory at 100,000 products, beside the plain service; a soak",
+    "text": "products found by words: photos without text, titles without their words, colour and article together",
+    "compose": "like this, but in another colour: photos without attributes",
     "swap": "versions and models switched under load, one model change with a kill: every answer checked",
 }
 
