@@ -95,7 +95,7 @@ def fit(products: Sequence[Described], *, colours: bool, seed: int = 0) -> TextT
     known = Counter(product.colour for product in products if product.colour) if colours else Counter()
     named = {" ".join(words(colour)): colour for colour, _ in reversed(known.most_common(MAX_VALUES))}
     named.pop("", None)
-    return TextTower(vocabulary, idf, weights.astype(np.float16).astype(np.float32), bias, named)
+    return TextTower(vocabulary, idf, weights.astype(np.float16), bias, named)
 
 
 def _learn(

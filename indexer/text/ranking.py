@@ -64,14 +64,15 @@ def ranked(
     if sought is not None:
         scale = (1 - keywords.share) * sought.lengths
         scores = scores + (scale[:, None] * (sought.queries @ vectors.T)).max(axis=0)
-        skipped = np.union1d(hidden, keywords.pids).tolist()
+        # A product without words that is among the best k is among the best k by the question alone: words only add.
         (others,) = live.search(
-            sought.queries, k, exclude=skipped, min_score=min_score, params=params, where=where, together=True,
+            sought.queries, k, exclude=hidden.tolist(), min_score=min_score, params=params, where=where, together=True,
             scale=scale,
         )  # fmt: skip
-        pids = np.concatenate([pids, others.pids])
-        photos = np.concatenate([photos, others.photo_ids])
-        scores = np.concatenate([scores, others.scores])
+        new = ~np.isin(others.pids, pids)
+        pids = np.concatenate([pids, others.pids[new]])
+        photos = np.concatenate([photos, others.photo_ids[new]])
+        scores = np.concatenate([scores, others.scores[new]])
     return by_product(pids, photos, np.clip(scores, -1.0, 1.0).astype(np.float32), k, hidden, min_score)
 
 

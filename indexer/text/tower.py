@@ -36,7 +36,7 @@ class TextTower:
 
     vocabulary: dict[str, int]  # word, or pair of words -> row of the weights
     idf: np.ndarray  # float32 [V]
-    weights: np.ndarray  # float32 [V, D]
+    weights: np.ndarray  # float16 [V, D]
     bias: np.ndarray  # float32 [D]: what any product looks like
     colours: dict[str, str]  # folded words -> the attribute's value, "navy blue" -> "Navy Blue"
 
@@ -53,7 +53,7 @@ class TextTower:
         places, values = weigh(features(words(text)), self.vocabulary, self.idf)
         if not len(places):
             return None
-        vector = values @ self.weights[places] + self.bias
+        vector = values @ self.weights[places].astype(np.float32) + self.bias
         length = float(np.linalg.norm(vector))
         return None if length < 1e-6 else (vector / length).astype(np.float32)
 
@@ -61,7 +61,7 @@ class TextTower:
         """Write one safetensors file."""
         from safetensors.numpy import save_file
 
-        arrays = {"idf": self.idf, "weights": self.weights.astype(np.float16), "bias": self.bias}
+        arrays = {"idf": self.idf, "weights": self.weights, "bias": self.bias}
         listed = sorted(self.vocabulary, key=lambda word: self.vocabulary[word])
         about = {"format": FORMAT, "vocabulary": listed, "colours": self.colours}
         save_file(arrays, path, metadata={"tower": json.dumps(about, ensure_ascii=False)})
@@ -85,7 +85,7 @@ class TextTower:
             raise DamagedIndex(
                 f"{path}: {len(vocabulary)} words, weights {list(weights.shape)}, bias {list(bias.shape)}"
             )
-        return cls(vocabulary, idf, weights.astype(np.float32), bias, colours)
+        return cls(vocabulary, idf, weights, bias, colours)
 
 
 def weigh(found: Sequence[str], vocabulary: dict[str, int], idf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
