@@ -39,8 +39,8 @@ def test_chinese_is_looked_for_as_pairs_and_stored_with_single_characters() -> N
 
 
 def test_the_longest_term_is_translated_first() -> None:
-    """ "藏青色" is navy blue, not what "青色" says; a term that ends in letters is no part of a longer word."""
-    glossary = Glossary({"青色": "teal", "藏青色": "navy blue", "T恤": "tshirts", "pull": "sweaters"})
+    """ "藏青色" is navy blue, not what "藏青" says; a term that ends in letters is no part of a longer word."""
+    glossary = Glossary({"藏青": "teal", "藏青色": "navy blue", "T恤": "tshirts", "pull": "sweaters"})
     assert words(glossary.translate("藏青色t恤 Pullover")) == ["navy", "blue", "tshirt", "pullover"]
 
 
