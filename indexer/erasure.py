@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +26,7 @@ from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
 from indexer.reviews import clean as clean_reviews
 from indexer.signatures import stored_signatures
+from indexer.text.keywords import Keywords
 
 log = structlog.get_logger(__name__)
 
@@ -183,6 +185,10 @@ def _scrub(home: Home, catalog: Catalog, through: int, hear: Stages) -> None:
     with stored_signatures(home) as signatures:
         if signatures is not None:
             signatures.scrub()
+    keywords = Keywords(home, catalog)
+    if keywords.path.exists():
+        with closing(keywords):
+            keywords.scrub()
     History(catalog).scrub(through)
     hear("databases", len(stores) + 1, len(stores) + 1)
 

@@ -29,6 +29,7 @@ from indexer.index.version import Versions
 from indexer.model.bundle import DECISION
 from indexer.model.registry import by_version
 from indexer.signatures import stored_signatures
+from indexer.text.keywords import Keywords
 
 TICKET_FORMAT = 1
 _SHORT = 6  # bytes; a shorter id stands in any file by chance, so it is looked for as a whole value only
@@ -150,6 +151,9 @@ def ownerless(home: Home, catalog: Catalog, traces: Traces) -> None:
     with stored_signatures(home) as signatures:
         if signatures is not None:
             stores.append((signatures.path, signatures.ids(), "signatures"))
+    keywords = Keywords(home, catalog)
+    worded = keywords.pids() if keywords.path.exists() else np.empty(0, np.int64)
+    keywords.close()
     files = list(photo_files(home))
     _, pids, photo_ids = History(catalog).living()
     for name, rows in read:
@@ -158,6 +162,8 @@ def ownerless(home: Home, catalog: Catalog, traces: Traces) -> None:
     for path, ids, what in stores:
         if dead := len(np.setdiff1d(ids, photo_ids, assume_unique=True)):
             traces.add(path.relative_to(home.path), f"{dead} {what} of deleted photos")
+    if dead := len(np.setdiff1d(worded, pids, assume_unique=True)):
+        traces.add(keywords.path.relative_to(home.path), f"words of {dead} deleted products")
     hashes = {row.content_hash for row in catalog.photos_by_id(photo_ids.tolist()).values()}
     for path in files:
         if path.name[:64] not in hashes and path.exists():

@@ -43,6 +43,7 @@ from service.seeing import Seeing
 from service.serving import Serving, Snapshot
 from service.settings import Settings
 from service.tagging import Tagging
+from service.texting import Texting
 from service.writes import Draft, Order, Upsert, Writer
 
 _PATIENCE_S = 2.0  # how long a question with `min_sequence` waits for a write of another process
@@ -104,11 +105,14 @@ class Engine:
                 self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer
             )
             self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
-            self._searching = Searching(self._catalog, self._filtering, inputs=self._inputs, answer=self._answer)
             self.recommending = Recommending(
                 self._catalog, self._filtering, out_of_stock=settings.out_of_stock,
                 snapshot=self._snapshot, turn=self._turn, answer=self._answer,
             )  # fmt: skip
+            self._texting = Texting(self.home, self._catalog, encoder=settings.text_encoder, log=self.log)
+            self._searching = Searching(
+                self._catalog, self._filtering, self._texting, inputs=self._inputs, answer=self._answer
+            )
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
             self._classifying = Classifying(**shared)
             self._tagging = Tagging(self._catalog, **shared)
@@ -158,6 +162,7 @@ class Engine:
         self.queue.close()
         self._reviewing.close()
         self.people.close()
+        self._texting.close()
 
     def _watch(self) -> None:
         while not self._stop.wait(self.settings.poll_s):
@@ -217,9 +222,12 @@ class Engine:
         """``results``, one per product with its best photo, score descending; min(k, matches) of them. ``next_cursor``.
 
         A product asked about is itself left out, and so are the ids in ``exclude``. ``filter``: as sent, see
-        ``parse_filter``. ``weights`` over the embedding's blocks and ``mix`` over image and product_id: the score is
-        the weighted mean of their cosines. ``collapse``: of results with the same photo, or nearly the same, only the
-        best. ``cursor``: the ``next_cursor`` of the page before. Raises ``BadFilter``, ``BadRequest``, ``CursorGone``.
+        ``parse_filter``. ``weights`` over the embedding's blocks and ``mix`` over image, product_id and text: the score
+        is the weighted mean of their cosines and, of a text, of its keywords. What matches a text is all that passes;
+        where it has no vector (a version without a tower, words that the tower lacks) what holds one of its words.
+        ``unknown_words``: of a text, those that nothing is known of. ``collapse``: of results with the same photo, or
+        nearly the same, only the best. ``cursor``: the ``next_cursor`` of the page before. Raises ``BadFilter``,
+        ``BadRequest``, ``CursorGone``.
         """
         if cursor is not None:
             page = Cursor.read(cursor)

@@ -44,6 +44,7 @@ class Result(BaseModel):
 class SearchAnswer(Answer):
     results: list[Result]
     next_cursor: str | None
+    unknown_words: list[str] | None = Field(default=None, description="Of a text: words that nothing is known of.")
 
 
 class ReasonText(BaseModel):

@@ -10,9 +10,10 @@ from urllib.parse import unquote
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from indexer.errors import BadRequest
+from indexer.text.words import MOST_CHARACTERS
 
 # Parameters of the HTTP contract that later versions answer; naming them beats "unknown field".
-LATER = frozenset({"text", "explain", "images"})
+LATER = frozenset({"explain", "images"})
 
 
 def refuse_later(names: Any, *, but: frozenset[str] = frozenset()) -> None:
@@ -105,7 +106,12 @@ _FILTER = (
     "the top that products below it match too), tags, product_id and the attributes."
 )
 _WEIGHTS = "How much each block of the embedding counts, by name; a block left out does not."
-_MIX = "How much each input counts: image, product_id; equally if not given."
+_MIX = "How much each input counts: image, product_id, text; equally if not given."
+_TEXT = (
+    "Words that the products' titles, tags, categories and attributes hold, or that the catalog knows what they look "
+    "like; words it does not know come back in `unknown_words`. Beside a photo or a product, words that name a colour "
+    "replace its colour."
+)
 _COLLAPSE = "Of results with the same photo, or nearly the same, only the best is given."
 _CURSOR = "The `next_cursor` of the page before; all else but `k` as it was asked there."
 Collapse = Literal["none", "same_photo", "near_duplicate"]
@@ -124,8 +130,14 @@ class Looking(Strict):
 
 
 class SearchAsk(Looking, Ask):
-    """A question for similar products. The score is the mean, weighted by `mix` and `weights`, of cosines."""
+    """A question for products that are similar, or that a text tells of, or both.
 
+    The score is the mean, weighted by `mix` and `weights`, of cosines; of a text half is its keywords' score.
+    """
+
+    text: Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)] | None = Field(
+        default=None, description=_TEXT
+    )
     mix: dict[str, Weight] | None = Field(default=None, description=_MIX)
     cursor: CursorText | None = None
 

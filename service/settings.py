@@ -35,6 +35,7 @@ class Settings:
     port: int = 8000  # 0: any free one
     api_keys: tuple[str, ...] = field(default=(), repr=False)  # needed beyond loopback; sent as Authorization: Bearer
     allowed_hosts: tuple[str, ...] = ()  # names in Host accepted beside loopback's and `host`
+    text_encoder: str = ""  # "package.module:function": a model for text in the place of the version's own tower
     allow_urls: bool = False  # fetching photos from URLs; not offered yet
     device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:N"
     engine: str = "auto"  # what runs the network: "torch", "compiled", "openvino" (exported models), or "auto"
@@ -108,6 +109,8 @@ class Settings:
             raise BadSettings(f"engine must be auto, torch, compiled or openvino, not {self.engine!r}")
         if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise BadSettings(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
+        if not isinstance(self.text_encoder, str) or (self.text_encoder and ":" not in self.text_encoder):
+            raise BadSettings(f"text_encoder must be package.module:function, not {self.text_encoder!r}")
         if self.allow_urls:
             raise BadSettings("allow_urls: fetching photos from URLs is not offered by this version")
         for key in self.api_keys:

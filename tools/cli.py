@@ -32,6 +32,7 @@ COMMANDS = {
     "classify": "ask",
     "similar": "ask",
     "facets": "ask",
+    "glossary": "words",
     "tags": "ask",
     "explain": "explain",
     "review": "listing",

@@ -309,7 +309,10 @@ def test_weights_and_mix_say_what_the_score_is_made_of(web: FlaskClient) -> None
         ({"collapse": "all"}, "invalid-request", "collapse"),
         ({"collapse": None}, "invalid-request", "collapse"),
         ({"cursor": 5}, "invalid-request", "cursor"),
-        ({"text": "blue"}, "bad-request", "text is not supported yet"),
+        ({"text": ""}, "invalid-request", "text"),
+        ({"text": 7}, "invalid-request", "text"),
+        ({"text": "🎉"}, "bad-request", "text holds nothing that can be looked for"),
+        ({"text": "red " * 2500}, "invalid-request", "text"),
     ],
 )
 def test_a_bad_search_names_what_is_wrong(web: FlaskClient, body: dict[str, Any], code: str, words: str) -> None:

@@ -40,6 +40,8 @@ BENCHMARKS = {
     "http": "category, similar products and tags of an upload among 100,000, beside the plain service",
     "startup": "process start to ready and memory at 100,000 products, beside the plain service; a soak",
     "duplicates": "near pairs of 20,000 photos beside imagededup; copies and identical photos found",
+    "text": "products found by words: photos without text, titles without their words, colour and article together",
+    "compose": "like this, but in another colour: photos without attributes",
     "swap": "versions and models switched under load, one model change with a kill: every answer checked",
 }
 
