@@ -33,6 +33,7 @@ from service.folding import Folding
 from service.jobs import JobRunner
 from service.logs import make_log
 from service.many import Many, Question
+from service.near import Near
 from service.others import OtherVersions
 from service.paging import Cursor
 from service.people import People
@@ -265,14 +266,16 @@ class Engine:
     ) -> dict[str, Any]:
         """What ``classify``, ``search`` (whose parameters are ``wanted``) and ``tags`` answer, from one snapshot.
 
-        The photo is decoded and embedded once. A model without categories has none and ``unknown`` is None.
+        The photo is decoded and embedded once, and a search that two of them need is made once. A model without
+        categories has none and ``unknown`` is None.
         """
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:
-            found = self._searching.search(snapshot, source, Wanted(**wanted), clock)
-            parts = [self._tagging.tags(snapshot, source, clock)]
+            near = Near(self._tagging.depths(snapshot.tag_rule))
+            found = self._searching.search(snapshot, source, Wanted(**wanted), clock, near)
+            parts = [self._tagging.tags(snapshot, source, clock, near)]
             if snapshot.bundle.decision.categories:
-                parts.append(self._classifying.classify(snapshot, source, clock))
+                parts.append(self._classifying.classify(snapshot, source, clock, near=near))
         whole = {"categories": [], "unknown": None, **found}
         for part in parts:
             whole.update(part)

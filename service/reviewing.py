@@ -19,6 +19,7 @@ from indexer.reviews import Preview
 from service.answers import Clock
 from service.classifying import Classifying
 from service.judging import PolicyJudge, QualityJudge, RepeatJudge
+from service.near import Near
 from service.people import People
 from service.searching import Source
 from service.seeing import Seeing
@@ -110,13 +111,13 @@ class Reviewing:
         return self._answer(snapshot, clock, review_id=review_id, **body)
 
     def _one(self, snapshot: Snapshot, seen: Seen, own: set[int], profile: str | None, clock: Clock) -> dict[str, Any]:
-        source = Source(image=seen.data)
+        source, near = Source(image=seen.data), Near(self._tagging.depths(snapshot.tag_rule))
         categories: list[dict[str, Any]] = []
         unknown = None
         if snapshot.bundle.decision.categories:
-            found = self._classifying.classify(snapshot, source, clock)
+            found = self._classifying.classify(snapshot, source, clock, near=near)
             categories, unknown = found["categories"], found["unknown"]
-        tags = self._tagging.tags(snapshot, source, clock, own=own)["tags"]
+        tags = self._tagging.tags(snapshot, source, clock, near, own=own)["tags"]
         with clock.stage("quality"):
             quality = self.quality.examine(seen.photo, profile)
         with clock.stage("prohibited"):

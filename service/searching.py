@@ -20,6 +20,7 @@ from indexer.text.ranking import KeywordShare, ranked, recolour_weights
 from service import answers
 from service.answers import Clock
 from service.filtering import Filtering
+from service.near import Near
 from service.paging import Cursor, fingerprint
 from service.serving import Snapshot
 from service.texting import Texting, mixed
@@ -70,8 +71,10 @@ class Searching:
         self._catalog, self._filtering, self._texting = catalog, filtering, texting
         self._inputs, self._answer = inputs, answer
 
-    def search(self, snapshot: Snapshot, source: Source, wanted: Wanted, clock: Clock) -> dict[str, Any]:
-        """As ``Engine.search``."""
+    def search(
+        self, snapshot: Snapshot, source: Source, wanted: Wanted, clock: Clock, near: Near | None = None
+    ) -> dict[str, Any]:
+        """As ``Engine.search``; ``near`` as for all questions of one request."""
         if not 1 <= wanted.k <= LONGEST:
             raise BadRequest(f"k must be from 1 to {LONGEST}, not {wanted.k}")
         if wanted.collapse not in COLLAPSE:
@@ -82,7 +85,7 @@ class Searching:
         sought, keywords, own, unknown = self._sought(snapshot, source, wanted, clock)
         hidden = {pid for pid in map(self._catalog.pid, wanted.exclude) if pid is not None} | own
         with clock.stage("search"):
-            page = self._page(snapshot, sought, keywords, wanted, hidden, where, cursor)
+            page = self._page(snapshot, sought, keywords, wanted, hidden, where, cursor, near)
         with clock.stage("describe"):
             results = []
             alone = sought is not None and len(sought.inputs) == 1 and sought.weights is None and keywords is None
@@ -148,16 +151,22 @@ class Searching:
         hidden: set[int],
         where: Filter | None,
         cursor: Cursor | None,
+        near: Near | None,
     ) -> _Page:
         """One page; always min(k, what is left after it, counted after collapse) hits."""
         # One more than asked for tells whether there is another page.
         depth = wanted.k + 1 + (cursor.depth if cursor else 0)
         params = None if sought is None or sought.weights is None else search_params(sought.weights)
+        plain = where is None and wanted.min_score is None and keywords is None
         while True:
-            found = ranked(
-                snapshot.live, sought, keywords, depth, exclude=hidden, min_score=wanted.min_score, where=where,
-                params=params,
-            )  # fmt: skip
+            if near is not None and plain and sought is not None and len(sought.queries) == 1:
+                found = near.search(snapshot.live, sought.queries[0], depth, hidden, params)
+                found = replace(found, scores=np.minimum(found.scores * sought.lengths[0], 1.0))
+            else:
+                found = ranked(
+                    snapshot.live, sought, keywords, depth, exclude=hidden, min_score=wanted.min_score, where=where,
+                    params=params,
+                )  # fmt: skip
             kept = _collapsed(snapshot, found, wanted.collapse)
             hits = replace(found, pids=found.pids[kept], photo_ids=found.photo_ids[kept], scores=found.scores[kept])
             start = cursor.passed(hits) if cursor else 0
