@@ -20,7 +20,7 @@ from indexer.decisions.duplicates import (
     roughly_same,
     thumbnail,
 )
-from indexer.decisions.overlap import SAME, compare
+from indexer.decisions.overlap import SAME, compare, unmoved
 from indexer.images import Photo
 from indexer.index.live import LiveIndex
 from indexer.model.spec import ModelSpec
@@ -112,6 +112,8 @@ def _near_same(
 ) -> list[tuple[int, float, dict[str, Any]]]:
     """(photo id, agreement, evidence) of the photos that are nearly this one."""
     thumb = thumbnail(photo.pixels)
+    if flat(thumb[None])[0]:
+        return []
     places, distances = index.near(thumb, NEAR_BITS)
     signatures = index.signatures
     small = signatures.coarse[places]
@@ -122,24 +124,39 @@ def _near_same(
         list(zip(signatures.ids[places[rough]].tolist(), distances[rough].tolist(), strict=True))[:_LOOKED_AT]
     )
     by_vector = {found.photo_id: found.general for found in near if found.general >= NEAR_COSINE}
-    wanted = list(dict.fromkeys([*by_code, *by_vector]))
-    there, thumbs = store.get(wanted)
-    if not there.any() or flat(thumb[None])[0]:
-        return []
-    wanted = [photo_id for photo_id, found in zip(wanted, there, strict=True) if found]
-    overlap = compare(np.broadcast_to(thumb, thumbs[there].shape), thumbs[there])
+    judged = _overlaps(store, thumb, list(by_code), aligned=False)
+    # What lies on it as it is needs no search for the crop that it may be.
+    judged |= _overlaps(store, thumb, [i for i in by_vector if judged.get(i, (0.0, False))[0] < SAME], aligned=True)
     return [
         (
             photo_id,
-            float(agreement),
+            agreement,
             {
-                "agreement": float(agreement),
+                "agreement": agreement,
                 "threshold": SAME,
-                "mirrored": bool(mirrored),
+                "mirrored": mirrored,
                 "hamming": by_code.get(photo_id),  # None: beyond 64 of 256 bits, found by its embedding
                 "cosine": by_vector.get(photo_id),
             },
         )
-        for photo_id, agreement, mirrored in zip(wanted, overlap.agreement, overlap.mirrored, strict=True)
+        for photo_id, (agreement, mirrored) in judged.items()
         if agreement >= SAME
     ]
+
+
+def _overlaps(
+    store: SignatureStore, thumb: np.ndarray, photo_ids: list[int], *, aligned: bool
+) -> dict[int, tuple[float, bool]]:
+    """photo id -> (agreement with ``thumb``, is it mirrored), of those that have a signature."""
+    there, thumbs = store.get(photo_ids)
+    if not there.any():
+        return {}
+    asked, thumbs = np.broadcast_to(thumb, thumbs[there].shape), thumbs[there]
+    if aligned:
+        found = compare(asked, thumbs)
+        agreement, mirrored = found.agreement, found.mirrored
+    else:
+        plain, turned = unmoved(asked, thumbs), unmoved(asked[:, :, ::-1], thumbs)
+        agreement, mirrored = np.maximum(plain, turned), turned > plain
+    ids = [photo_id for photo_id, found_it in zip(photo_ids, there, strict=True) if found_it]
+    return dict(zip(ids, zip(agreement.tolist(), mirrored.tolist(), strict=True), strict=True))

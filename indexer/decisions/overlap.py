@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 SIDE = 32  # px of a thumbnail, whatever the photo's aspect: a crop changes it
-SAME = 0.66  # agreement from which two photos are one picture, between the classes with room on both sides
-_TOLERANCE, _BAND_TOLERANCE = 10.0, 12.0  # of 255: a cell agrees within this in its worst channel
+SAME = 0.74  # agreement from which two photos are one picture, between the classes with room on both sides
+_TOLERANCE, _BAND_TOLERANCE = 10.0, 8.0  # of 255: a cell agrees within this in its worst channel
 _BAND = 5  # rows of the thumbnail that added text may cover, 16% of the height
-_BAND_COSTS = 0.08  # leaving out a band makes any two pictures more alike
+_BAND_COSTS = 0.06  # leaving out a band makes any two pictures more alike
 _STEPS, _MOVE, _CHUNK = 6, 0.05, 512
 _MIRRORED = 0.8  # a mirrored fit must be this much better: many products are symmetric
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)

@@ -130,7 +130,7 @@ def test_evidence_says_what_was_seen(home: Home) -> None:
     assert group.photos[0]["products"] == ["p0"]
     by_product = {photo["products"][0]: photo for photo in group.photos[1:]}
     assert {name for name, photo in by_product.items() if photo["evidence"]["mirrored"]} == {"mirrored"}
-    assert all(photo["score"] >= photo["evidence"]["threshold"] == 0.66 for photo in by_product.values())
+    assert all(photo["score"] >= photo["evidence"]["threshold"] == 0.74 for photo in by_product.values())
     assert 0 <= by_product["recompressed"]["evidence"]["hamming"] < by_product["text"]["evidence"]["hamming"] <= 64
     assert (report.photos, report.signed, report.flat) == (17, 17, 2)
     assert any("no active index" in note for note in report.notes)

@@ -156,7 +156,7 @@ def _copies(work: Path, name: str) -> Row:
         build_index(home, bundle=bundle, reshots=False, activate=True, embedder=embedder)
     live = LiveIndex(Versions(home).open(home.active().index_version))  # type: ignore[union-attr]
     same = _same_bytes(files)
-    picked = np.random.default_rng(0).permutation(len(files))[: knob("PHOTOS", 300)]
+    picked = np.random.default_rng(0).permutation(len(files))[: knob("PHOTOS", 1000)]
     found: dict[str, dict[str, int]] = {kind: {"asked": 0, "right": 0, "wrong": 0} for kind in KINDS}
     samples_ms, wrong_pairs = [], []
     with open_catalog(home) as catalog, closing(SignatureStore(home)) as store:
@@ -172,7 +172,8 @@ def _copies(work: Path, name: str) -> Row:
             others = sorted(named - same[photo_at])
             found[kind]["wrong"] += len(others)
             wrong_pairs += [(files[photo_at].stem, files[other].stem, kind) for other in others]
-    among = _among_originals(home, same)
+    chosen = set(picked.tolist())
+    among = [pair for pair in _among_originals(home, same) if chosen & set(pair)]  # each photo is asked itself too
     right, asked = (sum(row[key] for row in found.values()) for key in ("right", "asked"))
     wrong = sum(row["wrong"] for row in found.values())
     say(f"{name}: recall {right / asked:.4f}, precision {right / max(right + wrong + len(among), 1):.4f}, {found}")
