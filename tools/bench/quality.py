@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from indexer.decisions.quality import CODES, MARKETPLACE, STUDIO, Finding, Profile, examine
+from indexer.decisions.quality import CODES, MARKETPLACE, STUDIO, Finding, examine
 from indexer.decisions.unknown import auroc
 from indexer.errors import BadImage
 from indexer.images import Photo, decode
@@ -131,9 +131,10 @@ def _alarms() -> Row:
     most = knob("QUALITY_ALARMS", 100_000)
     for data in ("fashion", "clothing"):
         taken = photos(data, "test", most)
+        found = [examine(np.asarray(photo.pixels), size=(photo.width, photo.height)) for photo in taken]
         for asked in (STUDIO, MARKETPLACE):
-            levels = [_levels(photo, asked) for photo in taken]
-            alarms = [[code for code, level in found.items() if level in _ALARMED] for found in levels]
+            levels = [{f.code: asked.demands[f.code].level(f.score) for f in findings} for findings in found]
+            alarms = [[code for code, level in of.items() if level in _ALARMED] for of in levels]
             any_alarm = [any(code != _SET_ASIDE for code in codes) for codes in alarms]
             key = f"{data}_{asked.name}"
             row[key] = float(np.mean(any_alarm))
@@ -142,11 +143,6 @@ def _alarms() -> Row:
             if asked is MARKETPLACE:
                 row[f"{data}_low_resolution"] = float(np.mean([_SET_ASIDE in codes for codes in alarms]))
     return row
-
-
-def _levels(photo: Photo, asked: Profile) -> dict[str, str]:
-    findings = examine(np.asarray(photo.pixels), size=(photo.width, photo.height), profile=asked)
-    return {finding.code: finding.level for finding in findings}
 
 
 def _speed() -> Row:

@@ -23,7 +23,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "商品过暗（暗部亮度 {shadows}/255，一半像素低于 {median}）：请补光或提高曝光。",
     ),
     "overexposed": (
-        "The product is washed out (its darkest parts are at {shadows} of 255): lower the exposure or soften the light.",
+        "The product is washed out (its darkest parts are at {shadows} of 255): use less or softer light.",
         "商品过曝（最暗处亮度也有 {shadows}/255）：请降低曝光或使用柔光。",
     ),
     "low-contrast": (

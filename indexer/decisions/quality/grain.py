@@ -20,7 +20,7 @@ _CLIPPED = (4.0, 251.0)  # grey levels beyond which noise is cut off by black or
 _ROWS, _COLUMNS = (0, 1, 1, 0, 2, 1), (1, 0, 1, 2, 0, 2)
 _TABLE = np.array([11.0, 12.0, 12.0, 10.0, 14.0, 14.0], np.float32)
 _FACTORS = tuple(0.2 * 1.1**number for number in range(36))  # up to 5.6
-_BLOCKS, _FEWEST_BLOCKS = 200, 12
+_BLOCKS, _FEWEST_BLOCKS, _FEWEST_VALUES = 200, 12, 10
 _MULTIPLES = 0.4  # mean cosine of the frequencies' turns from which they count as multiples (1: all exactly)
 _STEP = 20.0  # grey levels: larger steps between neighbours are edges of the subject, not of JPEG blocks
 
@@ -79,10 +79,10 @@ def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
 
     ``pixels`` must not be reduced, or have been reduced by the JPEG decoder, to blocks of 8 / ``scale`` px. Where the
     grid lies is searched for, since photos are cropped after they were compressed. ``excess``: how much larger steps
-    between neighbours are at the blocks' borders than within (large ones, the subject's own edges, do
-    not count much). ``coarseness``: the factor on the standard's example table of quantisation (1: quality 50, 2: quality 25)
-    of which the blocks' frequencies are multiples, 0 where they are multiples of nothing; ``quality`` is the same on
-    the usual scale of 1 to 100, 100 where nothing is seen.
+    between neighbours are at the blocks' borders than within (large ones, the subject's own edges, are cut to 20
+    levels first). ``coarseness``: the factor on the standard's example table of quantisation (1: quality 50, 2:
+    quality 25) of which the blocks' frequencies are multiples, 0 where they are multiples of nothing; ``quality`` is
+    the same on the usual scale of 1 to 100, 100 where nothing is seen.
     """
     nothing = Measure(0.0, {"excess": 0.0, "coarseness": 0.0, "quality": 100.0})
     height, width = pixels.shape[:2]
@@ -94,8 +94,7 @@ def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
     part = luma_tiles(pixels, corners, side)
     excess, phases = [], []
     for axis in (1, 2):
-        step = np.abs(np.diff(part, axis=axis))[:, : side - 1, : side - 1]
-        step = np.where(step > 2 * _STEP, 0, np.minimum(step, _STEP))
+        step = np.minimum(np.abs(np.diff(part, axis=axis)), _STEP)[:, : side - 1, : side - 1]
         by_phase = step.mean((0, 3 - axis)).reshape(-1, period).mean(0)
         phases.append(int(by_phase.argmax()))
         within = float(np.delete(by_phase, phases[-1]).mean())
@@ -132,7 +131,7 @@ def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
         if telling.sum() < _FEWEST_BLOCKS or np.cos(2 * np.pi * turns[telling]).mean() <= _MULTIPLES:
             continue
         # A drawn picture repeats few values, which are multiples of much by chance.
-        if len(np.unique(np.round(frequencies[telling], 1))) >= _FEWEST_BLOCKS:
+        if len(np.unique(np.round(frequencies[telling], 1))) >= _FEWEST_VALUES:
             best = float(factor)
     return best
 

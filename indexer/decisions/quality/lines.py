@@ -92,9 +92,9 @@ def find_band(down: Steps) -> Band | None:
     length = len(down.lines)
     places = np.flatnonzero(down.share >= _BAND_SHARE)
     places = places[np.argsort(down.share[places])[::-1][:12]]
-    best = None
-    for first in places:
-        for second in places:
+    best: Band | None = None
+    for first in places.tolist():
+        for second in places.tolist():
             tall = int(second - first)
             if not _BAND[0] * length <= tall <= _BAND[1] * length:
                 continue

@@ -17,7 +17,7 @@ _POINTS = 101
 
 @dataclass(frozen=True)
 class ShopQuality:
-    """Quantiles 0, 1, ... 100% (101 rising numbers) of the shop's scores for each code; ``photos`` they were read on."""
+    """Quantiles 0, 1, ... 100% (101 rising numbers) of the shop's scores by code, read on ``photos``."""
 
     photos: int
     quantiles: Mapping[str, Sequence[float]]

@@ -106,5 +106,5 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
 
 
 def largest(channels: np.ndarray) -> np.ndarray:
-    """The largest of the three channels, [..., 3] -> [...]; several times quicker than ``max`` over so short an axis."""
+    """The largest of the three channels, [..., 3] -> [...]; far quicker than ``max`` over so short an axis."""
     return np.asarray(np.maximum(np.maximum(channels[..., 0], channels[..., 1]), channels[..., 2]))
