@@ -88,8 +88,9 @@ def recoloured(
     """Embeddings [n, D] with the colour of ``colour`` [D], a text's vector, in the place of their own.
 
     Block c becomes the text's; where there is a block a, block g keeps a tenth of its own and takes nine from the text.
-    Block a stays, or with ``kind`` [D], a text's vector too, turns to it by four tenths: a photo's own article is easily
-    misread for its neighbour's, and the words "blue shirts" are not. ``only_colour``: nothing but block c changes. Unit length stays.
+    Block a stays, or with ``kind`` [D], a text's vector too, turns to it by four tenths: a photo's own article is
+    easily misread for its neighbour's, and the words "blue shirts" are not. ``only_colour``: nothing but block c
+    changes. Unit length stays.
     """
     out, start = np.array(vectors, np.float32), 0
     turns = {"c": (0.0, colour)}
