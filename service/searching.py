@@ -12,6 +12,7 @@ from indexer import images
 from indexer.catalog.filters import Filter
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
+from indexer.decisions.classify import category_logits, rank_categories
 from indexer.decisions.fusion import Question, check_mix, distinct, question
 from indexer.decisions.similar import search_params
 from indexer.errors import BadRequest
@@ -122,7 +123,9 @@ class Searching:
             asked = self._texting.read(snapshot, source.text)
         names = [*inputs, "text"]
         shares = check_mix(dict.fromkeys(names, 1.0) if wanted.mix is None else wanted.mix, names)
-        inputs, mix, keywords, recoloured = mixed(asked, inputs, shares, snapshot)
+        inputs, mix, keywords, recoloured = mixed(
+            asked, inputs, shares, blocks, lambda vectors: _kind(snapshot, vectors)
+        )
         if not inputs:
             return None, keywords, own, asked.unknown
         weights = wanted.weights
@@ -199,6 +202,16 @@ class _Page:
     products: dict[int, Product]
     more: bool  # whether there is another page
     depth: int  # products ranked down to the last hit, collapsed ones among them
+
+
+def _kind(snapshot: Snapshot, vectors: np.ndarray) -> str | None:
+    """The category that the model reads from a product's photos; None where it knows none."""
+    decision = snapshot.bundle.decision
+    if not decision.categories:
+        return None
+    head = snapshot.embedder.logits(vectors).get("category")
+    ((category, _),) = rank_categories(category_logits(head, vectors, decision).mean(axis=0), decision, top=1)
+    return str(category.path[-1])
 
 
 def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from indexer.catalog.store import Catalog
 from indexer.errors import BadRequest, BadSettings
 from indexer.home import Home
+from indexer.model.spec import Block
 from indexer.text.glossary import Glossary, glossary_file, open_glossary
 from indexer.text.keywords import Keywords
 from indexer.text.ranking import KEYWORDS, KeywordShare, has_block, recoloured
@@ -32,6 +34,7 @@ class Asked:
     rest: np.ndarray | None  # those that name no colour
     colour: np.ndarray | None  # those that do
     keywords: KeywordShare | None  # with the share of a text that is asked alone
+    coloured: Callable[[str], np.ndarray | None] = lambda kind: None  # a kind of product in that colour, float32 [D]
 
 
 class Texting:
@@ -76,6 +79,7 @@ class Texting:
             whole=_encoded(encoder, " ".join(found)),
             rest=_encoded(encoder, " ".join(rest)),
             colour=_encoded(encoder, " ".join(colours)),
+            coloured=lambda kind: encoder.encode(" ".join([*colours, kind])),
         )
 
     def _encoder(self, snapshot: Snapshot) -> TextEncoder | None:
@@ -101,15 +105,18 @@ class Texting:
 
 
 def mixed(
-    asked: Asked, inputs: Inputs, shares: dict[str, float], snapshot: Snapshot
+    asked: Asked,
+    inputs: Inputs,
+    shares: dict[str, float],
+    blocks: Sequence[Block],
+    kind_of: Callable[[np.ndarray], str | None],
 ) -> tuple[Inputs, dict[str, float], KeywordShare | None, bool]:
     """The embeddings of a question with a text, their shares, its keywords, and whether a colour was replaced.
 
-    ``shares`` sum to 1 over ``inputs`` and "text". Words that name a colour replace the colour block of every other
-    input ("like this, but blue"); the other words are one more input. What a text cannot use of its share goes to the
-    others.
+    ``shares`` sum to 1 over ``inputs`` and "text". Words that name a colour replace that of every other input ("like
+    this, but blue"), whose kind of product ``kind_of`` reads from its vectors; the other words are one more input. What
+    a text cannot use of its share goes to the others.
     """
-    blocks = snapshot.bundle.spec.blocks
     replaces = bool(inputs) and asked.colour is not None and has_block(blocks, "c")
     vector = asked.rest if replaces else asked.whole
     out = dict(inputs)
@@ -117,10 +124,12 @@ def mixed(
         out["text"] = vector[np.newaxis]
     if replaces:
         assert asked.colour is not None
-        out = {
-            name: recoloured(given, asked.colour, blocks, **({"own": 1.0} if name == "text" else {}))
-            for name, given in out.items()
-        }
+        for name, given in inputs.items():
+            label = kind_of(given)
+            kind = asked.coloured(label) if label else None
+            out[name] = recoloured(given, asked.colour, blocks, kind=kind)
+        if vector is not None:  # the words beside the colour keep what they say of all but the colour
+            out["text"] = recoloured(out["text"], asked.colour, blocks, only_colour=True)
     keywords = asked.keywords
     if keywords is not None:
         share = shares["text"] * (KEYWORDS if out else 1.0)

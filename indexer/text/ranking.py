@@ -16,10 +16,11 @@ from indexer.model.spec import Block
 # Of a text's share: what its keywords get where any product holds one. From .3 on it matters little (validation titles
 # whose article and colour words were removed: .968 at .3, .975 at .5, .976 at .7; rank fusion .949).
 KEYWORDS = 0.5
-# What the blocks weigh once a colour was asked for beside a photo, and how much of block g stays the photo's own: g
-# remembers colour too, and article and style stand in a. Chosen on fashion's validation photos (docs/discovery.md).
-RECOLOURED = {"a": 0.4, "c": 0.3, "g": 0.3}
-_OWN = 0.1
+# Once a colour was asked for beside a photo: what the blocks weigh, how much of block g stays the photo's own (g
+# remembers colour too; article and style stand in a), and how far a turns to what the tower says of the kind of product
+# in that colour. Chosen on fashion's validation photos (docs/discovery.md).
+RECOLOURED = {"a": 0.45, "c": 0.45, "g": 0.1}
+_OWN, _TURNED = 0.1, 0.4
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,34 @@ def ranked(
     return by_product(pids, photos, np.clip(scores, -1.0, 1.0).astype(np.float32), k, hidden, min_score)
 
 
-def recoloured(vectors: np.ndarray, colour: np.ndarray, blocks: Sequence[Block], *, own: float = _OWN) -> np.ndarray:
+def recoloured(
+    vectors: np.ndarray,
+    colour: np.ndarray,
+    blocks: Sequence[Block],
+    *,
+    kind: np.ndarray | None = None,
+    only_colour: bool = False,
+) -> np.ndarray:
     """Embeddings [n, D] with the colour of ``colour`` [D], a text's vector, in the place of their own.
 
-    Block c becomes the text's; where there is a block a, block g becomes the direction of ``own`` parts of theirs and
-    1 - ``own`` of the text's. Unit length stays.
+    Block c becomes the text's; where there is a block a, block g keeps a tenth of its own and takes nine from the text.
+    Block a stays, or with ``kind`` [D], a text's vector too, turns to it by four tenths: a photo's own article is
+    easily misread for its neighbour's, and the words "blue shirts" are not. ``only_colour``: nothing but block c
+    changes. Unit length stays.
     """
     out, start = np.array(vectors, np.float32), 0
-    shares = {"c": 0.0, "g": own if has_block(blocks, "a") else 1.0}
+    turns = {"c": (0.0, colour)}
+    if has_block(blocks, "a") and not only_colour:
+        turns["g"] = (_OWN, colour)
+    if kind is not None:
+        turns["a"] = (1 - _TURNED, kind)
     for block in blocks:
         mine = slice(start, start + block.dim)
         start += block.dim
-        share = shares.get(block.name, 1.0)
-        if share < 1:
-            mean = share * _unit(out[:, mine]) + (1 - share) * _unit(colour[mine])
-            out[:, mine] = np.sqrt(block.weight) * _unit(mean)
+        if block.name in turns:
+            share, other = turns[block.name]
+            turned = share * _unit(out[:, mine]) + (1 - share) * _unit(other[mine])
+            out[:, mine] = np.sqrt(block.weight) * _unit(turned)
     return out
 
 

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -168,25 +167,30 @@ def vector(*angles: float) -> np.ndarray:
 
 def test_a_colour_word_beside_a_photo_replaces_its_colour_and_other_words_are_mixed() -> None:
     """ "blue" alone is no input of its own; "blue dress" leaves "dress" as one, in blue as well; alone it is whole."""
-    snapshot: Any = SimpleNamespace(bundle=SimpleNamespace(spec=SimpleNamespace(blocks=BLOCKS)))
+
+    def kind_of(vectors: np.ndarray) -> str | None:
+        return None
+
     photo, blue, dress = vector(0, 0, 0)[None], vector(1, 1.5, 0), vector(2, 3, 1)
     words = KeywordShare(np.array([4]), np.ones(1, np.float32), 1.0)
-    inputs, mix, keywords, replaced = mixed(
-        Asked([], blue, None, blue, words), {"image": photo}, {"image": 0.5, "text": 0.5}, snapshot
-    )
+    half = {"image": 0.5, "text": 0.5}
+    inputs, mix, keywords, replaced = mixed(Asked([], blue, None, blue, words), {"image": photo}, half, BLOCKS, kind_of)
     assert replaced
     assert set(inputs) == {"image"}
     assert keywords is not None
     assert keywords.share == 0.25
     np.testing.assert_allclose(inputs["image"][0, 2:4], blue[2:4], atol=1e-6)
     np.testing.assert_allclose(inputs["image"][0, :2], photo[0, :2], atol=1e-6)
-    inputs, mix, _, _ = mixed(
-        Asked([], blue, dress, blue, None), {"image": photo}, {"image": 0.5, "text": 0.5}, snapshot
-    )
+    asked = Asked([], blue, None, blue, None, lambda kind: dress if kind == "dress" else None)
+    inputs, _, _, _ = mixed(asked, {"image": photo}, half, BLOCKS, lambda vectors: "dress")
+    turned = 0.6 * photo[0, :2] + 0.4 * dress[:2]
+    expected = np.sqrt(0.5) * turned / np.linalg.norm(turned)
+    np.testing.assert_allclose(inputs["image"][0, :2], expected, atol=1e-6)
+    inputs, mix, _, _ = mixed(Asked([], blue, dress, blue, None), {"image": photo}, half, BLOCKS, kind_of)
     assert mix == {"image": 0.5, "text": 0.5}
     np.testing.assert_allclose(inputs["text"][0, [0, 1, 4, 5]], dress[[0, 1, 4, 5]], atol=1e-6)
     np.testing.assert_allclose(inputs["text"][0, 2:4], blue[2:4], atol=1e-6)
-    inputs, _, _, replaced = mixed(Asked([], blue, None, blue, None), {}, {"text": 1.0}, snapshot)
+    inputs, _, _, replaced = mixed(Asked([], blue, None, blue, None), {}, {"text": 1.0}, BLOCKS, kind_of)
     assert not replaced
     assert np.array_equal(inputs["text"][0], blue)
 

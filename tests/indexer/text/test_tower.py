@@ -131,5 +131,5 @@ def test_without_an_article_block_the_general_one_stays(tower: TextTower) -> Non
     mine, colour = unit(np.arange(1.0, 13)), unit(np.ones(12))
     (made,) = recoloured(mine[None], colour, blocks)
     np.testing.assert_allclose(unit(made[3:]), unit(mine[3:]), atol=1e-6)
-    assert recolour_weights(blocks) == {"c": 0.3, "g": 0.3}
-    assert recolour_weights((Block("a", 3, 1.0), Block("c", 3, 0.0))) == {"a": 0.4}
+    assert recolour_weights(blocks) == {"c": 0.45, "g": 0.1}
+    assert recolour_weights((Block("a", 3, 1.0), Block("c", 3, 0.0))) == {"a": 0.45}
