@@ -119,6 +119,7 @@ class Engine(Shelf):
                 self.home,
                 self._catalog,
                 self._photos,
+                self.queue,
                 self._seeing,
                 self._classifying,
                 self._tagging,
@@ -320,8 +321,9 @@ class Engine(Shelf):
         """Of the policies that reviews are checked against."""
         return self._reviewing.policies.version
 
-    def read_signatures(self) -> None:
-        """Read, and make where they are missing, the signatures that repeated photos are found by; may take minutes."""
+    def prepare_reviews(self) -> None:
+        """Do now what a service does behind its first review: read all signatures, fit galleries. May take minutes."""
+        self._reviewing.policies.fit(self._snapshot())
         self._reviewing.repeats.read()
 
     # -- inside

@@ -15,7 +15,7 @@ import numpy as np
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.store import Catalog
 from indexer.decisions.quality import Profile, ShopQuality, examine, overall, profile
-from indexer.errors import BadData, BadRequest, BadSettings, CatalensError
+from indexer.errors import BadData, BadRequest, BadSettings, CatalensError, OutdatedVersion
 from indexer.home import Home
 from indexer.images import Photo
 from indexer.moderation.checker import Checker
@@ -25,8 +25,10 @@ from indexer.repeat_groups import load_rule
 from indexer.repeats import find_repeats, nearest
 from indexer.signatures import SignatureIndex, Signatures, SignatureStore
 from service.answers import image_url
+from service.batching import InferenceQueue
 from service.serving import Snapshot
 
+_PORTION = 8  # photos embedded between two looks at the queue of requests
 SHOP_QUALITY = "quality.json"  # in the home: how the shop's own photos score, written by an audit
 
 
@@ -75,17 +77,27 @@ class QualityJudge:
 
 
 class PolicyJudge:
-    """Checks photos against the shop's policy file; galleries are fitted to the model that serves, once for each."""
+    """Checks photos against the shop's policy file.
 
-    def __init__(self, home: Home, catalog: Catalog, file: Path | None) -> None:
-        self._home, self._catalog = home, catalog
+    Galleries are fitted to the catalog and the model that serves, by a thread of its own and through the one owner of
+    the network; until that is done policies with a gallery answer ``review``.
+    """
+
+    def __init__(self, home: Home, catalog: Catalog, queue: InferenceQueue, file: Path | None, log: Any) -> None:
+        self._home, self._catalog, self._queue, self._log = home, catalog, queue, log
         self._policies: PolicySet | None = None if file is None else load_policies(file)
-        self._checkers: dict[str, Checker] = {}  # by embedding_id
-        self._fitting = threading.Lock()
+        self._checker: Checker | None = None
+        self._fitted = ""  # the embedding_id that the checker's galleries are fitted to
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     @property
     def version(self) -> str | None:
         return None if self._policies is None else self._policies.policy_version
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout=30)
 
     def check(
         self,
@@ -100,21 +112,34 @@ class PolicyJudge:
         """One result for each policy, [] where the shop has none."""
         if self._policies is None:
             return []
-        checker = self._checker(snapshot)
+        with self._starting:
+            if self._fitted != snapshot.bundle.embedding_id:
+                # What is fitted to another model's vectors is not to be used.
+                self._checker, self._fitted = Checker(self._policies), snapshot.bundle.embedding_id
+                self._thread = threading.Thread(target=self._fit, args=(snapshot,), name="policies", daemon=True)
+                self._thread.start()
+            checker = self._checker
+        assert checker is not None
         return [asdict(result) for result in checker.check(photo, vector[np.newaxis], embed, categories, tags)]
 
-    def _checker(self, snapshot: Snapshot) -> Checker:
-        assert self._policies is not None
-        name = snapshot.bundle.embedding_id
-        found = self._checkers.get(name)
-        if found is None:
-            with self._fitting:
-                found = self._checkers.get(name)
-                if found is None:
-                    embed = snapshot.embedder.embed
-                    fitted = fit_home(self._home, self._policies, snapshot.bundle, self._catalog, embed)
-                    found = self._checkers[name] = Checker(self._policies, fitted)
-        return found
+    def fit(self, snapshot: Snapshot) -> None:
+        """Fit the galleries to the catalog now, in this thread; what is stored already is read. Takes up to minutes."""
+        if self._policies is None:
+            return
+
+        def embed(photos: Sequence[Photo]) -> np.ndarray:
+            parts = [photos[start : start + _PORTION] for start in range(0, len(photos), _PORTION)]
+            return np.concatenate([self._queue.embed(snapshot.embedder, part, patient=True) for part in parts])
+
+        fitted = fit_home(self._home, self._policies, snapshot.bundle, self._catalog, embed)
+        with self._starting:
+            self._checker, self._fitted = Checker(self._policies, fitted), snapshot.bundle.embedding_id
+
+    def _fit(self, snapshot: Snapshot) -> None:
+        try:
+            self.fit(snapshot)
+        except CatalensError as error:
+            self._log.error("galleries of policies cannot be fitted: they answer review", error=str(error))
 
 
 class RepeatJudge:
@@ -149,9 +174,15 @@ class RepeatJudge:
                 self._thread = threading.Thread(target=self._read, name="signatures", daemon=True)
                 self._thread.start()
             if self.complete:
-                self._index.follow(self._catalog, self._photos, self._store)
+                self._follow(self._store)
             found = find_repeats(self._catalog, self._index, self._store, photo, near=near, rule=rule, exclude=but)
         return [{**asdict(repeat), "image_url": image_url(repeat.photo)} for repeat in found]
+
+    def _follow(self, store: SignatureStore) -> None:
+        try:
+            self._index.follow(self._catalog, self._photos, store)
+        except OutdatedVersion:  # the log was compacted past what the index had seen
+            self._index = SignatureIndex.open(self._catalog, self._photos, store)
 
     def read(self) -> None:
         """Read and make all signatures now, in this thread."""

@@ -17,6 +17,7 @@ from indexer.home import Home
 from indexer.images import Photo
 from indexer.reviews import Preview
 from service.answers import Clock
+from service.batching import InferenceQueue
 from service.classifying import Classifying
 from service.judging import PolicyJudge, QualityJudge, RepeatJudge
 from service.near import Near
@@ -27,6 +28,7 @@ from service.serving import Snapshot
 from service.settings import Settings
 from service.tagging import Tagging
 
+_SHOWN = 5  # categories
 _PREVIEW = 640  # px, long side
 _PAIRS = 2000  # of different products, whose cosines say how alike two products are by chance
 _BY_CHANCE = 0.95  # photos of one product are more alike than this share of such pairs
@@ -50,6 +52,7 @@ class Reviewing:
         home: Home,
         catalog: Catalog,
         photos: PhotoStore,
+        queue: InferenceQueue,
         seeing: Seeing,
         classifying: Classifying,
         tagging: Tagging,
@@ -62,11 +65,12 @@ class Reviewing:
         self._catalog, self._photos, self._seeing = catalog, photos, seeing
         self._classifying, self._tagging, self._people, self._answer = classifying, tagging, people, answer
         self.quality = QualityJudge(home, settings.quality_profile, settings.quality_floors, log)
-        self.policies = PolicyJudge(home, catalog, settings.policy_file)
+        self.policies = PolicyJudge(home, catalog, queue, settings.policy_file, log)
         self.repeats = RepeatJudge(home, catalog, photos, log)
         self._chance: tuple[str, float] | None = None  # index version, cosine
 
     def close(self) -> None:
+        self.policies.close()
         self.repeats.close()
 
     def photos_of(self, product_id: str) -> list[bytes]:
@@ -115,7 +119,9 @@ class Reviewing:
         categories: list[dict[str, Any]] = []
         unknown = None
         if snapshot.bundle.decision.categories:
-            found = self._classifying.classify(snapshot, source, clock, near=near)
+            # All of them: a banned category above many small ones is their sum.
+            most = len(snapshot.bundle.decision.categories)
+            found = self._classifying.classify(snapshot, source, clock, top=most, near=near)
             categories, unknown = found["categories"], found["unknown"]
         tags = self._tagging.tags(snapshot, source, clock, near, own=own)["tags"]
         with clock.stage("quality"):
@@ -134,7 +140,7 @@ class Reviewing:
         return {
             "width": seen.photo.width,
             "height": seen.photo.height,
-            "categories": categories,
+            "categories": categories[:_SHOWN],
             "unknown": unknown,
             "tags": tags,
             "quality": quality,

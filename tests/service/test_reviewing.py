@@ -34,7 +34,7 @@ def strict(own_home: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
     """An engine with a policy that bans crosses and has rings looked at."""
     (tmp_path / "policy.yaml").write_text(POLICY)
     with Engine(Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False) as engine:
-        engine.read_signatures()
+        engine.prepare_reviews()
         yield engine
 
 
@@ -44,7 +44,7 @@ def big(kind: str, colour: str, *, turn: float = 0.0) -> bytes:
 
 def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
     """Category and tags are those of the questions by themselves; every finding is there with advice."""
-    own.read_signatures()
+    own.prepare_reviews()
     data = photo("ring", "red", turn=30)
     from service.engine import Source
 
@@ -59,7 +59,7 @@ def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
 
 
 def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_never(own: Engine) -> None:
-    own.read_signatures()
+    own.prepare_reviews()
     found = own.review([photo("ring", "blue")])
     best = found["duplicates"][0]
     assert (best["product_id"], best["kind"]) == ("ring-blue", "same_photo")
@@ -163,3 +163,23 @@ def test_reviews_over_http(strict: Engine) -> None:
     assert (broken.status_code, broken.get_json()["code"]) == (422, "bad-image")
     many = [(io.BytesIO(b"?"), "a.png") for _ in range(17)]
     assert "at most 16" in web.post("/v1/review", data={"images": many}).get_json()["detail"]
+
+
+def test_a_banned_gallery_asks_for_a_person_until_it_is_fitted_then_finds_its_examples(
+    own_home: Path, tmp_path: Path
+) -> None:
+    """A photo of the gallery itself is found by name; a photo of another kind is allowed once galleries are fitted."""
+    (tmp_path / "banned").mkdir()
+    for number, turn in enumerate((0, 5, -5, 10, -10)):
+        (tmp_path / "banned" / f"{number}.png").write_bytes(photo("cross", "green", turn=turn))
+    (tmp_path / "policy.yaml").write_text(
+        "version: 1\npolicies:\n  crosses:\n    gallery: {photos: banned, match: [whole]}\n"
+    )
+    with Engine(Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False) as engine:
+        engine.prepare_reviews()
+        found = engine.review([photo("cross", "green", turn=5)])["prohibited"][0]
+        other = engine.review([photo("dots", "red", turn=5)])["prohibited"][0]
+    assert found["decision"] in ("review", "block")
+    assert found["evidence"][0]["example"] == "banned/1.png"
+    assert other["decision"] == "allow"
+    assert found["score"] > other["score"]

@@ -35,7 +35,7 @@ def review(
         raise click.UsageError("give one or more photos, or --product ID")
     photos = [image.read_bytes() for image in images]
     with engine(home, **given(policy_file=policy)) as opened:
-        opened.read_signatures()
+        opened.prepare_reviews()
         found = opened.review(photos, product_id=product, queue=queue, **given(profile=profile))
     answer(found, as_json, show_review)
 
@@ -93,7 +93,7 @@ def audit(out: Path, profile: str | None, policy: Path | None, home: Path, as_js
     from tools.console import stages
 
     with engine(home, **given(policy_file=policy)) as opened, stages() as hear:
-        opened.read_signatures()
+        opened.prepare_reviews()
         report = auditing.audit(opened, progress=hear, profile=profile)
         page, rows = auditing.write_page(report, opened.home, out)
     found = {
