@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.decisions.quality import CODES
+from indexer.decisions.quality.findings import CODES
 from tools.bench.degrade import BESIDE, DEGRADATIONS, crop_at, degrade
 from tools.bench.quality import figures
 

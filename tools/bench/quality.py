@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from indexer.decisions.quality import CODES, MARKETPLACE, STUDIO, Finding, examine
+from indexer.decisions.quality.examine import examine
+from indexer.decisions.quality.findings import CODES, Finding
+from indexer.decisions.quality.profiles import MARKETPLACE, STUDIO
 from indexer.decisions.unknown import auroc
 from indexer.errors import BadImage
 from indexer.images import Photo, decode

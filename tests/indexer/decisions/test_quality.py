@@ -11,7 +11,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
-from indexer.decisions.quality import CODES, STUDIO, Finding, examine
+from indexer.decisions.quality.examine import examine
+from indexer.decisions.quality.findings import CODES, Finding
+from indexer.decisions.quality.profiles import STUDIO
 
 GREY, WHITE = (225, 225, 225), (255, 255, 255)
 

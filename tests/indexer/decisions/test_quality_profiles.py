@@ -7,8 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from indexer.decisions.quality import CODES, MARKETPLACE, PROFILES, STUDIO, ShopQuality, examine, overall, profile
 from indexer.decisions.quality.advice import advice
+from indexer.decisions.quality.examine import examine
+from indexer.decisions.quality.findings import CODES
+from indexer.decisions.quality.profiles import MARKETPLACE, PROFILES, STUDIO, overall, profile
+from indexer.decisions.quality.shop import ShopQuality
 from indexer.errors import BadData, BadSettings
 
 
