@@ -14,7 +14,9 @@ import numpy as np
 
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.store import Catalog
-from indexer.decisions.quality import Profile, ShopQuality, examine, overall, profile
+from indexer.decisions.quality.examine import examine
+from indexer.decisions.quality.profiles import Profile, overall, profile
+from indexer.decisions.quality.shop import ShopQuality
 from indexer.errors import BadData, BadRequest, BadSettings, CatalensError, OutdatedVersion
 from indexer.home import Home
 from indexer.images import Photo

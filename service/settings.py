@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from indexer.decisions.quality import profile
+from indexer.decisions.quality.profiles import profile
 from indexer.errors import BadSettings
 
 _SHORTEST_KEY = 16

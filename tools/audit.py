@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.decisions.quality import Finding, ShopQuality
+from indexer.decisions.quality.findings import Finding
+from indexer.decisions.quality.shop import ShopQuality
 from indexer.errors import CatalensError
 from indexer.files import write_atomic, write_json
 from indexer.home import Home

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.decisions.quality import CODES
+from indexer.decisions.quality.findings import CODES
 from indexer.errors import BadImage, BadPolicy, BadRequest, UnknownProduct
 from service.app import create_app
 from service.engine import Engine
