@@ -96,7 +96,7 @@ class Engine:
                 self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer
             )
             self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
-            self._texting = Texting(self.home, self._catalog, encoder=settings.text_encoder, log=self.log)
+            self._texting = Texting(self.home, self._catalog, encoder=settings.text_encoder)
             self._searching = Searching(
                 self._catalog, self._filtering, self._texting, inputs=self._inputs, answer=self._answer
             )
