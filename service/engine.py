@@ -106,7 +106,7 @@ class Engine(Shelf):
                 self._catalog, self._filtering, out_of_stock=settings.out_of_stock,
                 snapshot=self._snapshot, turn=self._turn, answer=self._answer,
             )  # fmt: skip
-            self._texting = Texting(self.home, self._catalog, encoder=settings.text_encoder, log=self.log)
+            self._texting = Texting(self.home, self._catalog, encoder=settings.text_encoder)
             self._searching = Searching(
                 self._catalog, self._filtering, self._texting, inputs=self._inputs, answer=self._answer
             )

@@ -38,11 +38,14 @@ class Asked:
 
 
 class Texting:
-    """Part of the engine. ``encoder``: "package.module:function", which is called with a bundle and gives its
-    ``TextEncoder``, or None for a model that it does not fit; without, the version's own tower is taken."""
+    """Part of the engine; safe to call from many threads.
 
-    def __init__(self, home: Home, catalog: Catalog, *, encoder: str = "", log: Any) -> None:
-        self._home, self._log = home, log
+    ``encoder``: "package.module:function", which is called with a bundle and gives its ``TextEncoder``, or None for a
+    model that it does not fit; without, the version's own tower is taken.
+    """
+
+    def __init__(self, home: Home, catalog: Catalog, *, encoder: str = "") -> None:
+        self._home = home
         self._keywords = Keywords(home, catalog)
         self._make = _imported(encoder) if encoder else None
         self._made: tuple[str, TextEncoder | None] | None = None
