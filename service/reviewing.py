@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from indexer.catalog.store import Catalog
 from indexer.errors import BadImage
 from indexer.home import Home
 from indexer.images import Photo
+from indexer.native import THREADS
 from indexer.reviews import Preview
 from service.answers import Clock
 from service.batching import InferenceQueue
@@ -37,11 +39,12 @@ _ORDER = {"allow": 0, "review": 1, "block": 2}
 
 @dataclass(frozen=True)
 class Seen:
-    """One photo of a listing: its bytes, its pixels and its embedding [D]."""
+    """One photo of a listing: its bytes, its pixels, its embedding [D], and its quality, examined meanwhile."""
 
     data: bytes
     photo: Photo
     vector: np.ndarray
+    quality: Future[dict[str, Any]]
 
 
 class Reviewing:
@@ -67,9 +70,11 @@ class Reviewing:
         self.quality = QualityJudge(home, settings.quality_profile, settings.quality_floors, log)
         self.policies = PolicyJudge(home, catalog, queue, settings.policy_file, log)
         self.repeats = RepeatJudge(home, catalog, photos, log)
+        self._examining = ThreadPoolExecutor(THREADS, thread_name_prefix="quality")
         self._chance: tuple[str, float] | None = None  # index version, cosine
 
     def close(self) -> None:
+        self._examining.shutdown()
         self.policies.close()
         self.repeats.close()
 
@@ -97,10 +102,10 @@ class Reviewing:
         seen = []
         for place, data in enumerate(photos):
             try:
-                seen.append(Seen(data, *self._seeing.look(snapshot, data, clock)))
+                seen.append(self._see(snapshot, data, profile, clock))
             except BadImage as error:
                 raise type(error)(f"photo {place}: {error}") from error
-        parts = [self._one(snapshot, photo, own, profile, clock) for photo in seen]
+        parts = [self._one(snapshot, photo, own, clock) for photo in seen]
         groups = self._products(snapshot, [photo.vector for photo in seen])
         body = {**_together(parts), "products": groups, "photos": parts, "policy_version": self.policies.version}
         body["duplicates_complete"] = self.repeats.complete
@@ -114,7 +119,18 @@ class Reviewing:
                 review_id = self._people.submit(kept, previews, product_id=product_id)
         return self._answer(snapshot, clock, review_id=review_id, **body)
 
-    def _one(self, snapshot: Snapshot, seen: Seen, own: set[int], profile: str | None, clock: Clock) -> dict[str, Any]:
+    def _see(self, snapshot: Snapshot, data: bytes, profile: str | None, clock: Clock) -> Seen:
+        """Quality is examined beside the network, on another core."""
+        begun: list[tuple[Photo, Future[dict[str, Any]]]] = []
+
+        def opened(photo: Photo) -> None:
+            begun.append((photo, self._examining.submit(self.quality.examine, photo, profile)))
+
+        vector = self._seeing.look(snapshot, data, clock, opened=opened)
+        photo, quality = begun[0]
+        return Seen(data, photo, vector, quality)
+
+    def _one(self, snapshot: Snapshot, seen: Seen, own: set[int], clock: Clock) -> dict[str, Any]:
         source, near = Source(image=seen.data), Near(self._tagging.depths(snapshot.tag_rule))
         categories: list[dict[str, Any]] = []
         unknown = None
@@ -125,7 +141,7 @@ class Reviewing:
             categories, unknown = found["categories"], found["unknown"]
         tags = self._tagging.tags(snapshot, source, clock, near, own=own)["tags"]
         with clock.stage("quality"):
-            quality = self.quality.examine(seen.photo, profile)
+            quality = seen.quality.result()
         with clock.stage("prohibited"):
             prohibited = self.policies.check(
                 seen.photo,

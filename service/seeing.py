@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -53,34 +53,46 @@ class Seeing:
         """
         key = (snapshot.bundle.embedding_id, images.content_hash(data), crop)
         known = self._known(key)
-        return known if known is not None else self._new(snapshot, key, data, crop, clock)[1]
+        return known if known is not None else self._new(snapshot, key, data, crop, clock)
 
-    def look(self, snapshot: Snapshot, data: bytes, clock: Clock) -> tuple[images.Photo, np.ndarray]:
-        """A whole photo, decoded as the network takes it, and its embedding [D]. Raises as ``vector``.
+    def look(
+        self, snapshot: Snapshot, data: bytes, clock: Clock, *, opened: Callable[[images.Photo], None]
+    ) -> np.ndarray:
+        """The embedding [D] of a photo that is looked at otherwise too. Raises as ``vector``.
 
-        Questions about the same bytes that follow find its embedding here.
+        ``opened`` gets the photo, decoded as the network takes it, before the network does. Questions about the same
+        bytes that follow find the embedding here.
         """
         key = (snapshot.bundle.embedding_id, images.content_hash(data), None)
         known = self._known(key)
-        if known is not None:
-            return self._decode(snapshot, data, None, clock), known
-        return self._new(snapshot, key, data, None, clock)
+        if known is None:
+            return self._new(snapshot, key, data, None, clock, opened)
+        opened(self._decode(snapshot, data, None, clock))
+        return known
 
     def _known(self, key: _Key) -> np.ndarray | None:
         with self._recent_lock:
             return self._recent.get(key)
 
     def _new(
-        self, snapshot: Snapshot, key: _Key, data: bytes, crop: Crop | None, clock: Clock
-    ) -> tuple[images.Photo, np.ndarray]:
+        self,
+        snapshot: Snapshot,
+        key: _Key,
+        data: bytes,
+        crop: Crop | None,
+        clock: Clock,
+        opened: Callable[[images.Photo], None] | None = None,
+    ) -> np.ndarray:
         with self._queue.coming():
             photo = self._decode(snapshot, data, crop, clock)
+            if opened is not None:
+                opened(photo)
         vector = self.embed(snapshot, [photo], clock)[0]
         with self._recent_lock:
             self._recent[key] = vector
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
-        return photo, vector
+        return vector
 
     def embed(self, snapshot: Snapshot, photos: Sequence[images.Photo], clock: Clock) -> np.ndarray:
         """The embeddings [N, D] of decoded photos, or parts of them. Raises ``TooLate``, ``Overloaded``."""

@@ -20,9 +20,10 @@ from indexer.errors import BadImage
 from indexer.images import Photo, decode
 from tools.bench.degrade import BESIDE, DEGRADATIONS, MODERATE, Box, Degradation, degrade
 from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
+from tools.bench.review import review
 from tools.console import say
 
-PARTS = ("fashion", "clothing", "alarms", "speed")
+PARTS = ("fashion", "clothing", "alarms", "speed", "review")
 _SET_ASIDE = "low-resolution"  # all fashion photos have 224 px
 _ALARMED = ("warning", "fail")
 
@@ -38,6 +39,7 @@ GOALS = (
     *(_of("fashion", what.name, field) for what in DEGRADATIONS for field in ("auroc", "rank_correlation")),
     Goal("fashion: untouched test photos with a warning, studio", "<=", 0.03, figure("alarms", "fashion_studio")),
     Goal("fashion: caught by marketplace's resolution floor", ">=", 1.0, figure("alarms", "fashion_low_resolution")),
+    Goal("review of one photo without OCR, p50 over classify's", "<=", 1.5, figure("review", "ratio")),
     *(_of("clothing", what.name, field) for what in DEGRADATIONS for field in ("auroc", "rank_correlation")),
 )
 
@@ -49,6 +51,8 @@ def measure(part: str, work: Path) -> Row:
         return _alarms()
     if part == "speed":
         return _speed()
+    if part == "review":
+        return review(work)
     return _degraded(part)
 
 

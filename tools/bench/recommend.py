@@ -33,7 +33,7 @@ from service.settings import Settings
 from tools.bench.bighome import big_home, product_id
 from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
 from tools.bench.sessions import RECIPE, sessions
-from tools.bench.tags import _model
+from tools.bench.tags import ready_model
 from tools.console import say
 from tools.recommendation_figures import K, average_embedding, figures, gains
 
@@ -139,7 +139,7 @@ def _fashion(work: Path) -> tuple[Home, list[Product]]:
     data = real_data("fashion") / "products.csv"
     if home.active() is None:
         import_dataset(home, read_dataset(data), photos="reference")
-        bundle = register(home, _model("finetune", data, work))
+        bundle = register(home, ready_model("finetune", data, work))
         embedder = open_embedder(bundle, device="cpu")
         # The features of a training are cached by photo, so a model that was trained here embeds in seconds.
         photos = photo_features(read_problem(data, 0).rows, embedder)

@@ -49,7 +49,7 @@ def measure(part: str, work: Path) -> Row:
     """
     say(f"bench tags: {part}")
     data = real_data(DATA)
-    bundle = load_bundle(_model(part, data, work))
+    bundle = load_bundle(ready_model(part, data, work))
     embedder = open_embedder(bundle)
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
     features = photo_features(problem.rows, embedder)
@@ -85,7 +85,7 @@ def measure(part: str, work: Path) -> Row:
     }
 
 
-def _model(recipe: str, data: Path, work: Path) -> Path:
+def ready_model(recipe: str, data: Path, work: Path) -> Path:
     """A ready model, else one trained here."""
     name = f"{DATA}-{recipe}-{SEED}"
     ready = Path(os.environ.get("CATALENS_BENCH_MODELS") or work).absolute() / name
