@@ -20,7 +20,7 @@ from werkzeug.routing import BaseConverter
 
 from indexer.native import settle
 from service import metrics, problems, replies, schemas, security
-from service.api import batch, classes, images, indexes, many, products, questions, reviews
+from service.api import batch, classes, images, indexes, many, maps, products, questions, reviews
 from service.api.common import PROBLEM
 from service.engine import Engine
 from service.problems import Invalid, Refused
@@ -87,7 +87,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
     problems.install(app, engine.log)
     _install_request_rules(app, engine, settings)
-    for module in (questions, reviews, many, products, batch, classes, images, indexes):
+    for module in (questions, reviews, many, products, batch, classes, images, indexes, maps):
         app.register_api(module.api)
     _install_health(app, engine)
     metrics.install(app, engine, version)

@@ -32,6 +32,7 @@ from service.filtering import Filtering
 from service.folding import Folding
 from service.logs import make_log
 from service.many import Many, Question
+from service.mapping import CatalogMap
 from service.others import OtherVersions
 from service.paging import Cursor
 from service.people import People
@@ -101,6 +102,7 @@ class Engine:
             self._classifying = Classifying(**shared)
             self._tagging = Tagging(self._catalog, **shared)
             self._many = Many(self._classifying, self._searching, self._tagging)
+            self.mapping = CatalogMap(self._catalog, snapshot=self._snapshot, answer=self._answer)
             self.people = People(self.home, self._catalog, self._serving, answer=self._answer)
             self._serving.start()
         except BaseException:
@@ -343,7 +345,8 @@ class Engine:
             fields = asdict(manifest)
             active = now is not None and manifest.version == now.index_version
             listed.append({**{name: fields[name] for name in names}, "active": active})
-        return self._answer(now, clock, indexes=listed)
+        blocks = {block.name: block.weight for block in now.bundle.spec.blocks} if now else {}
+        return self._answer(now, clock, indexes=listed, blocks=blocks)
 
     def activate(self, version: str) -> dict[str, Any]:
         """Switch to ``version`` and its model. Raises ``UnknownVersion``, ``DamagedIndex``, ``IndexMismatch``."""
