@@ -52,7 +52,7 @@ export function card(product, { why = null, opened = null } = {}) {
   const item = element("li", {}, link);
   if (why) {
     item.append(button(t("why"), {
-      className: "why", "aria-label": t("why.of", { name }), "aria-haspopup": "dialog", on: { click: () => why(product) },
+      look: "why", "aria-label": t("why.of", { name }), "aria-haspopup": "dialog", on: { click: () => why(product) },
     }));
   }
   return item;

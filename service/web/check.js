@@ -26,7 +26,7 @@ export function mount(root) {
     element("label", { htmlFor: "profile", textContent: t("check.profile") }), strict, run, clear);
   const result = element("div", { className: "result", "aria-live": "off" });
   root.append(tabs("#/check"), heading(t("check.title")), element("p", { className: "lead", textContent: t("check.lead") }),
-    intake({ take, multiple: true, text: t("drop.several"), hint: t("drop.formats") }), chosen, bar, result);
+    intake({ take, multiple: true, text: t("drop.several"), or: t("drop.or-several"), hint: t("drop.formats") }), chosen, bar, result);
   draw();
   if (answer) show();
 
@@ -52,7 +52,7 @@ export function mount(root) {
     bar.hidden = photos.length === 0;
     chosen.replaceChildren(...photos.map((photo, place) => element("li", {},
       element("img", { src: photo.url, alt: photo.file.name, on: { error: (event) => event.target.replaceWith(photo.file.name) } }),
-      button("", { className: "remove", "aria-label": t("check.remove", { name: photo.file.name }), on: { click: () => {
+      button("", { look: "remove", "aria-label": t("check.remove", { name: photo.file.name }), on: { click: () => {
         URL.revokeObjectURL(photo.url);
         photos.splice(place, 1);
         answer = null;
@@ -71,7 +71,7 @@ export function mount(root) {
       const body = form(photos.map(({ file }) => ["images", file]), { profile: profile || undefined });
       answer = await json("/v1/review", { method: "POST", body, signal: stop.signal });
       show();
-      result.querySelector("#verdict").focus();
+      result.querySelector(".verdict h2").focus();
     } catch (error) {
       result.replaceChildren();
       const again = { text: t("again"), action: check };
@@ -127,7 +127,7 @@ export function mount(root) {
       }
     };
     const choices = [["accepted", ICONS.yes, "tag.accept"], ["rejected", ICONS.no, "tag.reject"]].map(([outcome, drawn, key]) =>
-      button("", { className: `judge ${outcome}`, "aria-label": t(key, { tag: tag.tag }), title: t(key, { tag: tag.tag }), on: { click: say(outcome) } }, icon(drawn)));
+      button("", { look: `judge ${outcome}`, "aria-label": t(key, { tag: tag.tag }), title: t(key, { tag: tag.tag }), on: { click: say(outcome) } }, icon(drawn)));
     const item = element("li", {}, element("span", { textContent: tag.tag }), element("span", { className: "percent", textContent: percent(tag.confidence) }), ...choices, said);
     function settle() {
       if (!tag.said) return;

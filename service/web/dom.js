@@ -37,9 +37,10 @@ export const ICONS = {
   crop: "M7 3v14h14M3 7h14v14",
 };
 
+/** A button; `look` adds classes, `more` stands before the text. */
 export const button = (text, options = {}, ...more) => {
-  const { quiet = true, ...rest } = options;
-  return element("button", { type: "button", className: quiet ? "button quiet" : "button", ...rest }, ...more, text);
+  const { quiet = true, look = "", ...rest } = options;
+  return element("button", { type: "button", className: `button ${quiet ? "quiet" : ""} ${look}`.trim(), ...rest }, ...more, text);
 };
 
 /** A heading of a view: gets the focus when the view is entered. */
@@ -70,7 +71,7 @@ export const percent = (share) =>
   share >= 0.995 && share < 1 ? ">99%" : share > 0 && share < 0.005 ? "<1%" : `${Math.round(share * 100)}%`;
 
 /** A place where files come in: chosen, dropped on the page (see app.js), or taken by the camera. */
-export function intake({ take, multiple = false, text, hint }) {
+export function intake({ take, multiple = false, text, or, hint }) {
   const chosen = (event) => {
     const files = [...event.target.files];
     event.target.value = "";
@@ -81,7 +82,7 @@ export function intake({ take, multiple = false, text, hint }) {
   return element("div", { className: "intake" },
     element("label", { className: "drop", htmlFor: "file" }, icon(ICONS.photo),
       element("span", {}, element("strong", { textContent: text }), " ",
-        element("span", { className: "for-mouse", textContent: t("drop.or") })),
+        element("span", { className: "for-mouse", textContent: or })),
       element("span", { className: "hint", textContent: hint }), file),
     element("label", { className: "button quiet camera", htmlFor: "camera" }, icon(ICONS.camera), t("drop.camera"), camera));
 }

@@ -1,10 +1,11 @@
 // What narrows a search down: values with their counts, ranges of numbers and dates, and how much each block counts.
 import { json } from "./api.js";
 import { button, element } from "./dom.js";
-import { t } from "./strings.js";
+import { t, words } from "./strings.js";
 import { blockName } from "./why.js";
 
-const VALUES = 8; // of each field
+const VALUES = 7; // of each field, before all are asked for
+const MOST_VALUES = 100;
 const FIELDS = 12; // shown
 
 /** The panel of filters; `changed` is called when one is set or taken away. */
@@ -14,6 +15,7 @@ export function filters(changed) {
   const clear = button(t("filters.clear"), { hidden: true, on: { click: () => { chosen.clear(); changed(); } } });
   const open = element("details", { className: "panel" },
     element("summary", {}, element("h2", { textContent: t("filters") })), list, clear);
+  const whole = new Set(); // fields of which all values are shown
   let started = false;
 
   const clauses = (but) => [...chosen].filter(([field]) => field !== but).map(([field, value]) =>
@@ -24,7 +26,7 @@ export function filters(changed) {
   };
 
   async function count(but, fields) {
-    const query = new URLSearchParams({ limit: String(VALUES) });
+    const query = new URLSearchParams({ limit: String(MOST_VALUES) });
     const wanted = filter(but);
     if (wanted) query.set("filter", JSON.stringify(wanted));
     for (const field of fields) query.append("fields", field);
@@ -52,9 +54,30 @@ export function filters(changed) {
   const useful = (facet) => chosen.has(facet.field) || (facet.values ? facet.values.length > 0 && facet.values[0].count > 1 : facet.min !== null && facet.min !== facet.max);
 
   function facetBox(facet) {
-    const name = facet.field === "category" || facet.field === "tags" ? t(`field.${facet.field}`) : facet.field;
-    return element("fieldset", {}, element("legend", { textContent: name }),
-      ...(facet.values ? facet.values.map((entry) => valueBox(facet.field, entry)) : [range(facet)]));
+    const name = facet.field === "category" || facet.field === "tags" ? t(`field.${facet.field}`) : words(facet.field);
+    const box = element("fieldset", {}, element("legend", { textContent: name }));
+    if (!facet.values) box.append(range(facet));
+    else values(box, facet, name);
+    return box;
+  }
+
+  /** The commonest values and those that are chosen; all of them at a press, categories then in the order of their tree. */
+  function values(box, facet, name) {
+    const known = chosen.get(facet.field);
+    const all = whole.has(facet.field);
+    const shown = all ? [...facet.values] : facet.values.filter(({ value }, place) => place < VALUES || known?.has(value));
+    if (all && facet.field === "category") shown.sort((one, other) => String(one.value).localeCompare(String(other.value)));
+    box.append(...shown.map((entry) => valueBox(facet.field, entry)));
+    if (facet.values.length <= VALUES) return;
+    box.append(element("button", {
+      type: "button", className: "plain", data: { facet: `${facet.field}:all` },
+      textContent: all ? t("filters.fewer") : t("filters.more", { count: facet.values.length, field: name }),
+      on: { click: () => {
+        if (all) whole.delete(facet.field);
+        else whole.add(facet.field);
+        refresh();
+      } },
+    }));
   }
 
   function valueBox(field, { value, count: number }) {

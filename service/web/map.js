@@ -4,7 +4,7 @@ import { address, load, picture } from "./cards.js";
 import { button, element, tell } from "./dom.js";
 import { t } from "./strings.js";
 
-const CELL = 54; // px between thumbnails, so that they do not cover each other
+const CELL = 50; // px between thumbnails, so that they do not cover each other
 const THUMB = 46;
 const DOT = 3.5;
 const MOST_ZOOM = 40;
@@ -31,8 +31,8 @@ export function catalogMap(signal) {
   const pen = canvas.getContext("2d");
 
   // ---- from the map's units ([-1, 1], upwards) to px and back
-  const unit = () => (Math.min(canvas.clientWidth, canvas.clientHeight * 1.6) / 2 - 30) * view.k;
-  const flat = () => unit() * 0.6;
+  const unit = () => (canvas.clientWidth / 2 - THUMB) * view.k;
+  const flat = () => (canvas.clientHeight / 2 - THUMB) * view.k;
   const at = (point) => [canvas.clientWidth / 2 + (point.x - view.x) * unit(), canvas.clientHeight / 2 - (point.y - view.y) * flat()];
   const keep = () => {
     view.k = Math.min(Math.max(view.k, 1), MOST_ZOOM);
@@ -66,15 +66,23 @@ export function catalogMap(signal) {
     pen.setTransform(dense, 0, 0, dense, 0, 0);
     pen.clearRect(0, 0, wide, high);
     const style = getComputedStyle(canvas);
-    const taken = new Set();
+    const placed = new Map(); // cell -> the middle of its thumbnail
+    const free = (px, py) => {
+      const [column, row] = [Math.floor(px / CELL), Math.floor(py / CELL)];
+      for (let x = column - 1; x <= column + 1; x += 1) {
+        for (let y = row - 1; y <= row + 1; y += 1) {
+          const other = placed.get(`${x},${y}`);
+          if (other && Math.abs(other[0] - px) < CELL && Math.abs(other[1] - py) < CELL) return false;
+        }
+      }
+      placed.set(`${column},${row}`, [px, py]);
+      return true;
+    };
     const shown = [];
     for (const point of points) {
       const [px, py] = at(point);
       if (px < -THUMB || py < -THUMB || px > wide + THUMB || py > high + THUMB) continue;
-      const cell = `${Math.floor(px / CELL)},${Math.floor(py / CELL)}`;
-      const large = !taken.has(cell);
-      taken.add(cell);
-      if (large) shown.push([point, px, py]);
+      if (free(px, py)) shown.push([point, px, py]);
       else {
         pen.fillStyle = point.colour;
         pen.beginPath();

@@ -15,7 +15,7 @@ export function mount(root) {
     ...STATES.map((name) => button(t(`queue.${name}`), { data: { state: name }, on: { click: () => { state = name; fetchAll(); } } })));
   const list = element("ul", { className: "reviews" });
   const empty = element("p", { className: "muted", hidden: true });
-  const more = button(t("more"), { className: "button quiet load-more", hidden: true, on: { click: () => page() } });
+  const more = button(t("more"), { look: "load-more", hidden: true, on: { click: () => page() } });
   const precision = element("div", { className: "tiles" });
   root.append(tabs("#/queue"), heading(t("queue.title")), element("p", { className: "lead", textContent: t("queue.lead") }),
     precision, choices, list, empty, more);
@@ -82,7 +82,7 @@ export function mount(root) {
     const opened = new Date(queued.opened);
     return element("li", { className: "review" },
       element("p", { className: "muted" }, Number.isNaN(opened.getTime()) ? queued.opened : opened.toLocaleString(document.documentElement.lang)),
-      banner(review), photos, place,
+      banner(review, { means: false }), photos, place,
       review.categories.length ? element("details", {}, element("summary", { textContent: t("category") }), element("ol", { className: "bars" }, ...bars(review.categories))) : null,
       queued.decided ? decided(queued) : decision(queued));
   }
@@ -108,7 +108,7 @@ export function mount(root) {
     };
     const choices_ = [
       button(t("queue.approve"), { on: { click: decide("approve") } }),
-      button(t("queue.reject"), { className: "button quiet danger", on: { click: decide("reject") } }),
+      button(t("queue.reject"), { look: "danger", on: { click: decide("reject") } }),
     ];
     const row = element("div", { className: "decide" }, element("label", { htmlFor: name, textContent: t("queue.reason") }), why, ...choices_);
     return row;

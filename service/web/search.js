@@ -26,7 +26,7 @@ export function mount(root, { go, foot }) {
   // ---- what the view is made of
   const start = element("section", { className: "start", "aria-labelledby": "start-title" },
     heading(t("start.title"), { id: "start-title" }), element("p", { className: "lead", textContent: t("start.lead") }),
-    intake({ take, text: t("drop.choose"), hint: t("drop.formats") }));
+    intake({ take, text: t("drop.choose"), or: t("drop.or"), hint: t("drop.formats") }));
   const text = element("input", { type: "search", id: "words", name: "words", maxLength: 2000, placeholder: t("words.example"), autocomplete: "off" });
   const wordForm = element("form", { className: "words-form", role: "search", on: { submit: asked } },
     element("label", { className: "sr-only", htmlFor: "words", textContent: t("words.label") }), text,
@@ -48,7 +48,7 @@ export function mount(root, { go, foot }) {
   const note = element("p", { className: "muted", role: "status" });
   const grid = element("ul", { className: "grid", id: "grid" });
   const empty = element("p", { className: "muted", hidden: true });
-  const more = button(t("more"), { className: "button quiet load-more", hidden: true, on: { click: () => search({ next: true }) } });
+  const more = button(t("more"), { look: "load-more", hidden: true, on: { click: () => search({ next: true }) } });
   const results = element("div", { className: "results" }, side,
     element("section", { className: "found", "aria-labelledby": "grid-title" }, gridTitle, note, grid, empty, more));
   root.append(start, wordForm, query, results);

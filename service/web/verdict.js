@@ -4,11 +4,11 @@ import { element, percent } from "./dom.js";
 import { evidence, isBox, linked } from "./evidence.js";
 import { lang, t, words } from "./strings.js";
 
-/** The verdict with its reasons. */
-export function banner(review) {
+/** The verdict with its reasons; `means`: also what follows from it. */
+export function banner(review, { means = true } = {}) {
   return element("div", { className: `verdict ${review.verdict}` },
-    element("h2", { id: "verdict", tabIndex: -1, textContent: t(`verdict.${review.verdict}`) }),
-    element("p", { textContent: t(`verdict.${review.verdict}.means`) }),
+    element("h2", { tabIndex: -1, textContent: t(`verdict.${review.verdict}`) }),
+    means ? element("p", { textContent: t(`verdict.${review.verdict}.means`) }) : null,
     review.reasons.length
       ? element("ul", { className: "reasons" }, ...review.reasons.map((code) => element("li", { textContent: reason(code) })))
       : null);
