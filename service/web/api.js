@@ -38,8 +38,10 @@ export async function ask(path, options = {}) {
 
 export const json = async (path, options) => (await ask(path, options)).json();
 
-export const post = (path, body, options = {}) =>
-  json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), ...options });
+/** A JSON body as options of a request. */
+export const asJson = (body) => ({ headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+export const post = (path, body, options = {}) => json(path, { method: "POST", ...asJson(body), ...options });
 
 const PLAIN = new Set(["text", "cursor", "collapse", "profile", "version"]); // form fields that are not JSON text
 

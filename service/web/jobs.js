@@ -1,5 +1,5 @@
 // Long work: an import is started here, shows how far it is, and can be cancelled. It runs on the service, not in the tab.
-import { events, form, json, post } from "./api.js";
+import { asJson, events, form, json } from "./api.js";
 import { button, complain, element, tell } from "./dom.js";
 import { t, words } from "./strings.js";
 
@@ -18,7 +18,9 @@ export function jobs(signal, done) {
     element("label", { htmlFor: "archive-path", textContent: t("jobs.path") }), path, go);
   const root = element("section", { className: "jobs-part", "aria-labelledby": "jobs-title" },
     element("h2", { id: "jobs-title", textContent: t("jobs.title") }), note, start, list);
-  const rows = new Map(); // id -> {show, over}
+  const rebuild = button(t("jobs.rebuild"), { on: { click: () => send("/v1/indexes", asJson({})) } });
+  start.append(rebuild);
+  const rows = new Map(); // id -> what shows it
   let timer = 0;
 
   async function begin(event) {
@@ -26,19 +28,21 @@ export function jobs(signal, done) {
     const chosen = file.files[0];
     if (!chosen && !path.value.trim()) return complain(new Error(t("jobs.nothing")));
     go.disabled = true;
+    await send("/v1/imports", chosen ? { body: form([["archive", chosen]]) } : asJson({ path: path.value.trim() }));
+    go.disabled = false;
+    return undefined;
+  }
+
+  /** Start work; a tab closed while it sends leaves nothing behind, one closed later changes nothing. */
+  async function send(where, options) {
     tell(t("jobs.sending"));
     try {
-      await (chosen
-        ? json("/v1/imports", { method: "POST", body: form([["file", chosen]]), signal })
-        : post("/v1/imports", { path: path.value.trim() }, { signal }));
+      await json(where, { method: "POST", signal, ...options });
       start.reset();
       await refresh();
     } catch (error) {
       complain(error.status === 404 ? new Error(t("jobs.missing")) : error);
-    } finally {
-      go.disabled = false;
     }
-    return undefined;
   }
 
   async function refresh() {
@@ -48,7 +52,7 @@ export function jobs(signal, done) {
       note.hidden = found.jobs.length > 0;
       note.textContent = t("jobs.none");
       start.hidden = false;
-      for (const job of found.jobs) (rows.get(job.id) || row(job)).show(job);
+      for (const job of found.jobs) (rows.get(job.job_id) || row(job)).show(job);
       if (found.jobs.some((job) => !OVER.has(job.state))) timer = setTimeout(refresh, EVERY_MS);
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -65,7 +69,7 @@ export function jobs(signal, done) {
     const cancel = button(t("jobs.cancel"), { on: { click: async () => {
       cancel.disabled = true;
       try {
-        await json(`/v1/jobs/${encodeURIComponent(job.id)}`, { method: "DELETE" });
+        await json(`/v1/jobs/${encodeURIComponent(job.job_id)}`, { method: "DELETE" });
       } catch (error) {
         cancel.disabled = false;
         complain(error);
@@ -94,8 +98,8 @@ export function jobs(signal, done) {
         state = now.state;
       },
     };
-    rows.set(job.id, made);
-    if (!OVER.has(job.state)) follow(job.id, made);
+    rows.set(job.job_id, made);
+    if (!OVER.has(job.state)) follow(job.job_id, made);
     return made;
   }
 
@@ -110,7 +114,8 @@ export function jobs(signal, done) {
 
   const problemText = (problem) => (typeof problem === "string" ? problem : problem?.detail || t("jobs.failed"));
   const resultText = (result) => (result && typeof result === "object"
-    ? Object.entries(result).filter(([, value]) => ["number", "string"].includes(typeof value)).map(([key, value]) => `${words(key)} ${value}`).join(" · ")
+    ? Object.entries(result).map(([key, value]) => (Array.isArray(value) ? [key, value.length] : [key, value]))
+      .filter(([, value]) => ["number", "string"].includes(typeof value)).map(([key, value]) => `${words(key)} ${value}`).join(" · ")
     : "");
 
   return { root, refresh, leave: () => clearTimeout(timer) };
