@@ -16,7 +16,7 @@ from service.schemas import ProductPut
 Photo = bytes | str | Path  # the bytes of a photo, or where its file is
 Reply = TypeVar("Reply", bound=replies.BaseModel)
 
-_PLAIN = frozenset({"text", "product_id", "cursor", "collapse", "version", "profile", "label", "kind"})
+_PLAIN = frozenset({"text", "product_id", "cursor", "collapse", "version", "profile", "label", "kind", "category"})
 _AGAIN = urllib3.Retry(total=3, connect=3, read=0, status=3, status_forcelist=(503,), backoff_factor=0.2,
                        allowed_methods=None, raise_on_status=False)  # fmt: skip
 
@@ -93,7 +93,9 @@ class Client:
 
     def explain(self, image: Photo | None = None, **options: Any) -> replies.ExplainAnswer:
         """Heat maps. Options beside those of ``classify``: ``category``, or ``other``, a product's id to compare with."""
-        other = options.pop("other", None)
+        other, category = options.pop("other", None), options.get("category")
+        if category is not None and not isinstance(category, str):
+            options["category"] = " > ".join(category)
         if other is not None:
             options["with"] = {"product_id": other}
         return self._ask("/v1/explain", replies.ExplainAnswer, image, options)

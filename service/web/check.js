@@ -108,9 +108,10 @@ export function mount(root) {
       choices, place);
   }
 
-  const groups = (products) => element("p", { className: "notice plain" }, t("check.different", {
-    groups: products.map((group) => group.map((number) => number + 1).join(" + ")).join(" | "),
-  }));
+  function groups(products) {
+    const named = products.map((group) => group.map((number) => number + 1).join(" + ")).join(" | ");
+    return element("p", { className: "notice plain", textContent: t("check.different", { groups: named }) });
+  }
 
   /** A suggested tag to be taken or refused, once: what people said is logged for good. */
   function judged(tag) {

@@ -6,7 +6,7 @@ export function evidence(image, { width, height }, marks) {
   const shot = element("div", { className: "shot" }, image);
   for (const { box, number, level, label } of marks) {
     const [x, y, w, h] = box;
-    const mark = element("span", { className: `mark ${level}`, title: label, "aria-hidden": "true", data: { number } },
+    const mark = element("span", { className: `boxed ${level}`, title: label, "aria-hidden": "true", data: { number } },
       element("span", { className: "number", textContent: String(number) }));
     Object.assign(mark.style, {
       left: `${(100 * x) / width}%`, top: `${(100 * y) / height}%`, width: `${(100 * w) / width}%`, height: `${(100 * h) / height}%`,
@@ -19,7 +19,7 @@ export function evidence(image, { width, height }, marks) {
 /** Point out the mark of the entry that is looked at. */
 export function linked(list, shot) {
   const point = (number) => {
-    for (const mark of shot.querySelectorAll(".mark")) mark.classList.toggle("pointed", mark.dataset.number === number);
+    for (const mark of shot.querySelectorAll(".boxed")) mark.classList.toggle("pointed", mark.dataset.number === number);
   };
   for (const item of list.querySelectorAll("[data-number]")) {
     item.addEventListener("pointerenter", () => point(item.dataset.number));

@@ -35,7 +35,7 @@ export function filters(changed) {
 
   async function refresh() {
     clear.hidden = chosen.size === 0;
-    if (!open.open) return;
+    if (!open.open || !open.offsetParent) return; // nobody looks
     try {
       // A field with a choice keeps its other values: it is counted without its own choice.
       const [all, ...own] = await Promise.all([count(null, []), ...[...chosen.keys()].map((field) => count(field, [field]))]);

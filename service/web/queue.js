@@ -80,7 +80,7 @@ export function mount(root) {
       ...review.photos.map((_, number) => button(t("check.photo", { number: number + 1 }), { on: { click: () => turn(number) } })));
     turn(0);
     const opened = new Date(queued.opened);
-    return element("li", { className: "review" },
+    return element("li", { className: "queued" },
       element("p", { className: "muted" }, Number.isNaN(opened.getTime()) ? queued.opened : opened.toLocaleString(document.documentElement.lang)),
       banner(review, { means: false }), photos, place,
       review.categories.length ? element("details", {}, element("summary", { textContent: t("category") }), element("ol", { className: "bars" }, ...bars(review.categories))) : null,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from service.engine import Engine
 from service.settings import Settings
@@ -17,6 +18,19 @@ from tests.service.conftest import photo, template  # noqa: F401  (the drawn sho
 from tools.browser import browser, missing, serving_engine
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><b>bold</b> mug"
+# Notes what the page sends: the bodies of forms with files are not to be had from the browser afterwards.
+RECORD = """
+window.sent = [];
+const real = window.fetch;
+window.fetch = (address, options = {}) => {
+  const { body } = options;
+  const read = (value) => { if (value instanceof File) return "file"; try { return JSON.parse(value); } catch { return value; } };
+  const fields = body instanceof FormData ? Object.fromEntries([...body].map(([name, value]) => [name, read(value)]))
+    : typeof body === "string" ? JSON.parse(body) : null;
+  window.sent.push([address, fields]);
+  return real(address, options);
+};
+"""
 WORDS = {"color_scheme": "light", "viewport": {"width": 1240, "height": 900}, "locale": "en-GB"}
 
 
@@ -43,7 +57,8 @@ def engine(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     active = opened.active()
     assert active is not None
     build_index(opened, bundle=by_version(opened, active.model_version))
-    with Engine(Settings(home=home), watch=False) as made:
+    quiet = structlog.wrap_logger(structlog.ReturnLogger())
+    with Engine(Settings(home=home), watch=False, log=quiet) as made:
         made.patch("cross-black", {"title": EVIL, "attributes": {"colour": "black", "price": 12.5}})
         made.patch("cross-red", {"attributes": {"colour": "red", "price": 30}})
         for _ in range(2):
@@ -78,6 +93,7 @@ def open_page(chrome: Any, shop: str) -> Iterator[Callable[..., Any]]:
         fresh = chrome.new_context(**{**WORDS, **options})
         fresh.set_default_timeout(15_000)
         contexts.append(fresh)
+        fresh.add_init_script(RECORD)
         page = fresh.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
