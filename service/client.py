@@ -248,7 +248,9 @@ class Client:
     # -- inside
 
     def _ask(self, path: str, reply: type[Reply], image: Photo | None, options: Mapping[str, Any]) -> Reply:
-        return self._post(path, reply, options) if image is None else self._form(path, reply, [("image", image)], options)
+        return (
+            self._post(path, reply, options) if image is None else self._form(path, reply, [("image", image)], options)
+        )
 
     def _get(self, path: str, reply: type[Reply], query: Mapping[str, Any]) -> Reply:
         return self._answer(self._send("GET", path, query=query), reply)
@@ -323,7 +325,9 @@ def _parts(files: Sequence[tuple[str, Photo]], fields: Mapping[str, Any]) -> lis
     parts: list[tuple[str, Any]] = []
     for name, photo in files:
         data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
-        parts.append((name, ("photo" if isinstance(photo, bytes) else Path(photo).name, data, "application/octet-stream")))
+        parts.append(
+            (name, ("photo" if isinstance(photo, bytes) else Path(photo).name, data, "application/octet-stream"))
+        )
     for name, value in _given(fields).items():
         parts.append((name, value if name in _PLAIN else json.dumps(value, ensure_ascii=False)))
     return parts

@@ -29,7 +29,9 @@ def missing() -> str | None:
 
 def chromium() -> str | None:
     """Chromium's path."""
-    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    return next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
 
 
 @contextmanager

@@ -83,7 +83,9 @@ def test_questions_are_answered_as_over_plain_http(client: Client, web: FlaskCli
     form = {"image": (__import__("io").BytesIO(data), "p.png")}
     plain = web.post("/v1/describe", data={**form, "k": "6"}, content_type="multipart/form-data").get_json()
     assert [entry.label for entry in client.classify(data).categories] == [row["label"] for row in plain["categories"]]
-    assert [row.product_id for row in client.search(data, k=6).results] == [row["product_id"] for row in plain["results"]]
+    assert [row.product_id for row in client.search(data, k=6).results] == [
+        row["product_id"] for row in plain["results"]
+    ]
     assert [tag.tag for tag in client.tags(data).tags] == [row["tag"] for row in plain["tags"]]
     whole = client.describe(data, k=6)
     assert (whole.unknown, len(whole.results)) == (plain["unknown"], 6)
@@ -136,12 +138,17 @@ def test_odd_ids_are_read_and_written(writer: Client, chosen: str) -> None:
 
 def test_a_product_comes_and_goes(writer: Client) -> None:
     """Put with photos, found, seen as a thumbnail, written in a batch, a class from photos, a version activated."""
-    put = writer.put_product("mug/1", [photo("ring", "tan", turn=40)], title="A mug", category=["Shapes", "ring"], tags=["mug"])
+    put = writer.put_product(
+        "mug/1", [photo("ring", "tan", turn=40)], title="A mug", category=["Shapes", "ring"], tags=["mug"]
+    )
     assert put.outcome == "added"
     found = writer.search(photo("ring", "tan", turn=40), k=1, min_sequence=put.sequence).results[0]
     assert (found.product_id, found.title) == ("mug/1", "A mug")
     assert writer.image(found.photo, 160)[:2] == b"\xff\xd8"
-    assert [row["status"] for row in writer.batch_products([{"op": "delete", "product_id": "mug/1"}, {"op": "x"}])] == [200, 422]
+    assert [row["status"] for row in writer.batch_products([{"op": "delete", "product_id": "mug/1"}, {"op": "x"}])] == [
+        200,
+        422,
+    ]
     assert writer.list_products(limit=3).total == 20
     made = writer.add_class("Shapes > mug", [photo("ring", "tan", turn=40)])
     assert made.id in {entry.id for entry in writer.list_classes().classes}

@@ -85,18 +85,25 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def open_page(chrome: Any, shop: str) -> Iterator[Callable[..., Any]]:
-    """Opens an address in a new window; what its console complains of fails the test unless ``may_fail`` says so."""
+    """Opens an address in a new window with an empty cache, ``before`` which the page may be prepared.
+
+    A script that fails or breaks the content policy fails the test.
+    """
     contexts = []
     complaints: list[str] = []
 
-    def make(hash_: str = "#/", **options: Any) -> Any:
+    def make(hash_: str = "#/", *, before: Callable[[Any], None] | None = None, **options: Any) -> Any:
         fresh = chrome.new_context(**{**WORDS, **options})
         fresh.set_default_timeout(15_000)
         contexts.append(fresh)
         fresh.add_init_script(RECORD)
         page = fresh.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
+        page.on(
+            "console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None
+        )
+        if before is not None:
+            before(page)
         page.goto(f"{shop}/{hash_}")
         return page
 

@@ -95,7 +95,14 @@ def test_advice_comes_in_chinese(checked: Callable[..., Any]) -> None:
 def test_a_refused_listing_says_why(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
     """The problem's own words are shown, and it can be tried again."""
     page = open_page("#/check")
-    refusal = {"status": 422, "code": "bad-image", "detail": "photo 0: not a photo", "title": "x", "type": "x", "request_id": "r"}
+    refusal = {
+        "status": 422,
+        "code": "bad-image",
+        "detail": "photo 0: not a photo",
+        "title": "x",
+        "type": "x",
+        "request_id": "r",
+    }
     page.route("**/v1/review", lambda route: route.fulfill(status=422, json=refusal))
     page.set_input_files("#file", files["broken"])
     page.locator(".check-bar .button").first.click()

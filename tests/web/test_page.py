@@ -22,14 +22,16 @@ READY = {
 
 def test_the_first_view_is_small_and_asks_nobody_else(open_page: Callable[..., Any], shop: str) -> None:
     """All that the first view loads is below 200 kB without photos, and comes from the service."""
-    page = open_page("#/check")
     seen: list[Any] = []
-    page.on("response", lambda response: seen.append(response))
-    page.goto(f"{shop}/?again#/")
+    page = open_page("#/", before=lambda page: page.on("response", lambda response: seen.append(response)))
     page.wait_for_selector("#grid .card")
     page.wait_for_load_state("networkidle")
     assert {response.url.split("/")[2] for response in seen} == {shop.removeprefix("http://")}
-    sizes = {response.url: len(response.body()) for response in seen if response.status == 200 and "/v1/images/" not in response.url}
+    sizes = {
+        response.url: len(response.body())
+        for response in seen
+        if response.status == 200 and "/v1/images/" not in response.url
+    }
     assert any(url.endswith("/web/app.js") for url in sizes)
     assert sum(sizes.values()) < 200_000
     assert all(response.status < 400 for response in seen)
@@ -60,7 +62,10 @@ def test_no_view_has_serious_faults(open_page: Callable[..., Any], files: dict[s
 def test_axe_would_find_something(open_page: Callable[..., Any]) -> None:
     """The check above sees a button without a name and grey text on grey."""
     page = open_page("#/check")
-    page.evaluate("document.querySelector('h1').style.color = '#eee'; document.querySelector('#view').append(document.createElement('button'))")
+    page.wait_for_selector("h1")
+    page.evaluate(
+        "document.querySelector('h1').style.color = '#eee'; document.querySelector('#view').append(document.createElement('button'))"
+    )
     assert {"button-name", "color-contrast"} <= {fault["rule"] for fault in faults(page)}
 
 
@@ -142,5 +147,7 @@ def test_a_key_is_asked_for_once(open_page: Callable[..., Any]) -> None:
     page.wait_for_selector("dialog .wrong:visible")
     page.fill("dialog #key", key)
     page.keyboard.press("Enter")
-    page.wait_for_function("() => [...document.querySelectorAll('#grid .card img')].filter(i => i.naturalWidth > 0).length > 5")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#grid .card img')].filter(i => i.naturalWidth > 0).length > 5"
+    )
     assert page.locator("dialog").count() == 0

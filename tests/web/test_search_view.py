@@ -66,7 +66,9 @@ def test_a_photo_is_dropped_and_pasted(open_page: Callable[..., Any], files: dic
         assert shows(page, answer)
 
 
-def test_a_part_of_the_photo_is_chosen_by_mouse_and_keyboard(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
+def test_a_part_of_the_photo_is_chosen_by_mouse_and_keyboard(
+    open_page: Callable[..., Any], files: dict[str, Path]
+) -> None:
     """The box sends px of the upright photo; dragging draws, arrows move, Shift and arrows size; it never leaves it."""
     page = open_page()
     search(page, lambda: page.set_input_files("#file", files["ring"]))
@@ -107,12 +109,21 @@ def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[...
     assert sent["filter"] == {"must": [{"field": "colour", "in": ["blue"]}]}
     assert {row["attributes"]["colour"] for row in answer["results"]} == {"blue"}
     assert shows(page, answer)
-    page.wait_for_function("() => document.querySelectorAll('.facets fieldset').length && [...document.querySelectorAll('.facets legend')].some(l => l.textContent === 'Category')")
-    page.wait_for_function("() => [...document.querySelectorAll('fieldset')].find(f => f.innerText.startsWith('Tags')).innerText.includes('blue\\n4')")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.facets fieldset').length && [...document.querySelectorAll('.facets legend')].some(l => l.textContent === 'Category')"
+    )
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('fieldset')].find(f => f.innerText.startsWith('Tags')).innerText.includes('blue\\n4')"
+    )
     assert colours.locator(".value").count() == 5
     sent, _ = search(page, lambda: page.click("text=Clear filters"))
     assert "filter" not in sent
-    sent, answer = search(page, lambda: page.locator("fieldset:has(legend:text-is('price')) input").last.fill("20") or page.keyboard.press("Tab"))
+    sent, answer = search(
+        page,
+        lambda: (
+            page.locator("fieldset:has(legend:text-is('price')) input").last.fill("20") or page.keyboard.press("Tab")
+        ),
+    )
     assert sent["filter"] == {"must": [{"field": "price", "lte": 20}]}
     assert [row["product_id"] for row in answer["results"]] == ["cross-black"]
 
@@ -125,7 +136,9 @@ def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: A
     assert not page.is_visible("summary:has-text('What counts')")
     found = engine.search(Source(product_id="dots-red"), k=5)
     fresh = open_page("#/check")
-    fresh.route("**/v1/indexes", lambda route: route.fulfill(json={"indexes": [], "blocks": {"a": 0.5, "c": 0.3, "g": 0.2}}))
+    fresh.route(
+        "**/v1/indexes", lambda route: route.fulfill(json={"indexes": [], "blocks": {"a": 0.5, "c": 0.3, "g": 0.2}})
+    )
     fresh.route("**/v1/search", lambda route: route.fulfill(json={"request_id": "r", **found}))
     fresh.evaluate("location.hash = '#/product/dots-red'")
     fresh.click("summary:has-text('What counts')")
@@ -145,14 +158,19 @@ def test_more_like_this_and_why(open_page: Callable[..., Any], files: dict[str, 
     page.locator("#grid .why").nth(1).click()
     page.wait_for_selector(".pair canvas")
     assert page.locator(".pair canvas").count() == 2
-    painted = "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return new Set(d).size; }"
+    painted = (
+        "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return new Set(d).size; }"
+    )
     assert all(shot.evaluate(painted) > 20 for shot in page.locator(".pair canvas").all())
     assert page.locator("dialog input[type=radio]").count() == 1, "the drawn shop's network has one block"
     page.keyboard.press("Escape")
     assert page.locator("dialog").count() == 0
     with page.expect_request("**/v1/feedback") as told:
         _, answer = search(page, lambda: page.locator(RESULTS).nth(1).click())
-    assert told.value.post_data_json == {"request_id": first["request_id"], "clicked": [first["results"][1]["product_id"]]}
+    assert told.value.post_data_json == {
+        "request_id": first["request_id"],
+        "clicked": [first["results"][1]["product_id"]],
+    }
     assert shows(page, answer)
     assert first["results"][1]["product_id"] not in [row["product_id"] for row in answer["results"]]
 
@@ -200,7 +218,14 @@ def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None
     sent, _ = search(page, lambda: page.locator(".slider:has-text('Words') input").press("End"))
     assert sent["mix"] == {"product_id": 0, "text": 1}
     page.unroute("**/v1/search")
-    refusal = {"type": "/problems/bad-request", "title": "x", "status": 422, "detail": "no word is known", "code": "bad-request", "request_id": "r"}
+    refusal = {
+        "type": "/problems/bad-request",
+        "title": "x",
+        "status": 422,
+        "detail": "no word is known",
+        "code": "bad-request",
+        "request_id": "r",
+    }
     page.route("**/v1/search", lambda route: route.fulfill(status=422, json=refusal))
     page.press("#words", "Enter")
     page.wait_for_selector("#notice:has-text('no word is known')")
@@ -230,6 +255,8 @@ def test_markup_in_a_title_is_text(open_page: Callable[..., Any]) -> None:
     page = open_page("#/product/cross-black")
     page.wait_for_function("title => [...document.querySelectorAll('h1')].some(h => h.textContent === title)", arg=EVIL)
     page.evaluate("location.hash = '#/product/cross-red'")
-    page.wait_for_function("title => [...document.querySelectorAll('#grid .title')].some(p => p.textContent === title)", arg=EVIL)
+    page.wait_for_function(
+        "title => [...document.querySelectorAll('#grid .title')].some(p => p.textContent === title)", arg=EVIL
+    )
     assert page.locator("#grid b, h1 b, #grid img[src='x']").count() == 0
     assert page.title() != "owned"

@@ -34,7 +34,14 @@ def test_versions_are_switched_and_rolled_back(open_page: Callable[..., Any], en
 
 def test_a_version_that_cannot_be_opened_is_said(open_page: Callable[..., Any]) -> None:
     page = open_page("#/studio")
-    damaged = {"status": 409, "code": "damaged-index", "detail": "v000002/rows.npy: checksum differs", "title": "x", "type": "x", "request_id": "r"}
+    damaged = {
+        "status": 409,
+        "code": "damaged-index",
+        "detail": "v000002/rows.npy: checksum differs",
+        "title": "x",
+        "type": "x",
+        "request_id": "r",
+    }
     page.route("**/v1/indexes/*:activate", lambda route: route.fulfill(status=409, json=damaged))
     page.click("button[aria-label='Activate v000002']")
     page.wait_for_selector("#notice:has-text('checksum differs')")
@@ -97,12 +104,33 @@ def test_jobs_show_how_far_they_are(open_page: Callable[..., Any]) -> None:
     """An import is sent, followed by its events, cancelled; what failed says why. A fixture stands in for the jobs."""
     page = open_page("#/check")
     state: dict[str, Any] = {"jobs": []}
-    base = {"kind": "import", "options": {}, "created": 1.0, "started": 1.0, "ended": None, "result": None, "problem": None}
+    base = {
+        "kind": "import",
+        "options": {},
+        "created": 1.0,
+        "started": 1.0,
+        "ended": None,
+        "result": None,
+        "problem": None,
+    }
     running = {**base, "job_id": "j1", "state": "running", "stage": "photos", "done": 30, "total": 120}
-    failed = {**base, "job_id": "j0", "state": "failed", "stage": None, "done": 0, "total": 0, "problem": {"code": "bad-data", "detail": "no manifest in <b>it</b>"}}
+    failed = {
+        **base,
+        "job_id": "j0",
+        "state": "failed",
+        "stage": None,
+        "done": 0,
+        "total": 0,
+        "problem": {"code": "bad-data", "detail": "no manifest in <b>it</b>"},
+    }
     later = {**running, "done": 60}
     page.route("**/v1/jobs", lambda route: route.fulfill(json={"jobs": state["jobs"]}))
-    page.route("**/v1/jobs/j1/events", lambda route: route.fulfill(content_type="text/event-stream", body=f"event: progress\ndata: {json.dumps(later)}\n\n: still there\n\n"))
+    page.route(
+        "**/v1/jobs/j1/events",
+        lambda route: route.fulfill(
+            content_type="text/event-stream", body=f"event: progress\ndata: {json.dumps(later)}\n\n: still there\n\n"
+        ),
+    )
 
     def change(route: Any) -> None:
         if route.request.method == "POST":

@@ -36,6 +36,7 @@ BENCHMARKS = {
     "embed": "JPEG files to vectors, beside the plain loop; numeric classes; what the processor gives",
     "http": "category, similar products and tags of an upload among 100,000, beside the plain service",
     "startup": "process start to ready and memory at 100,000 products, beside the plain service; a soak",
+    "page": "the page in a headless browser: bytes, time until it can be used, faults by axe-core",
     "swap": "versions and models switched under load, one model change with a kill: every answer checked",
 }
 
