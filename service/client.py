@@ -92,7 +92,7 @@ class Client:
         return self._ask("/v1/describe", replies.DescribeAnswer, image, options)
 
     def explain(self, image: Photo | None = None, **options: Any) -> replies.ExplainAnswer:
-        """Heat maps. Options beside those of ``classify``: ``category``, or ``other``, a product's id to compare with."""
+        """Heat maps. Options beside those of ``classify``: ``category``, or ``other``, the id of a product."""
         other, category = options.pop("other", None), options.get("category")
         if category is not None and not isinstance(category, str):
             options["category"] = " > ".join(category)
@@ -157,7 +157,7 @@ class Client:
         return self._get(_product(product_id), replies.ProductAnswer, {})
 
     def put_product(self, product_id: str, images: Sequence[Photo] = (), **fields: Any) -> replies.WriteAnswer:
-        """Add or replace: ``title``, ``category``, ``tags``, ``attributes``, ``external_version``. Checked here first."""
+        """Add or replace. Fields: ``title``, ``category``, ``tags``, ``attributes``, ``external_version``."""
         ProductPut.model_validate({name: value for name, value in fields.items() if value is not None})
         files = [("images", image) for image in images]
         return self._form(_product(product_id), replies.WriteAnswer, files, {"product": fields}, method="PUT")
@@ -204,7 +204,7 @@ class Client:
     # -- recommendations and long work
 
     def recommend(self, history: Sequence[Mapping[str, Any] | str], **options: Any) -> dict[str, Any]:
-        """For a shopper: ``history`` of ids, or of {"product_id", "weight", "time"}. Options: ``k``, ``filter``, ``mode``."""
+        """For a shopper, by ids or by {"product_id", "weight", "time"}. Options: ``k``, ``filter``, ``mode``."""
         events = [{"product_id": event} if isinstance(event, str) else dict(event) for event in history]
         return self.call("POST", "/v1/recommendations", body={"history": events, **_given(options)})
 
@@ -289,7 +289,7 @@ class Client:
             for name, value in _given(query or {}).items()
             for one in (_texts(value) if name in _MANY else [_text(value)])
         ]
-        options = {} if body is None else {"json": body}
+        options: dict[str, Any] = {} if body is None else {"json": body}
         if form is not None:
             options["fields"] = form
         return self._request(method, f"{path}{'?' + urlencode(texts) if texts else ''}", **options).data

@@ -1,4 +1,4 @@
-"""The pictures of the documents, made from the sample catalog: ``python -m tools.screenshots`` (``make screenshots``)."""
+"""The pictures of the documents, made from the sample catalog: ``make screenshots``."""
 
 from __future__ import annotations
 

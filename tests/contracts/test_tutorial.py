@@ -34,7 +34,7 @@ def script(port: int) -> str:
 
 @pytest.mark.slow
 def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
-    """Sample shop, import, index, questions, training, service, program: each step succeeds and shows what is promised."""
+    """Shop, import, index, questions, training, service, program: each step succeeds and shows what is promised."""
     if shutil.which("curl") is None or shutil.which("bash") is None:
         pytest.skip("the tutorial is typed into bash and uses curl")
     programs = tmp_path / "bin"

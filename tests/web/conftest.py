@@ -24,7 +24,9 @@ window.sent = [];
 const real = window.fetch;
 window.fetch = (address, options = {}) => {
   const { body } = options;
-  const read = (value) => { if (value instanceof File) return "file"; try { return JSON.parse(value); } catch { return value; } };
+  const read = (value) => {
+    try { return value instanceof File ? "file" : JSON.parse(value); } catch { return value; }
+  };
   const fields = body instanceof FormData ? Object.fromEntries([...body].map(([name, value]) => [name, read(value)]))
     : typeof body === "string" ? JSON.parse(body) : null;
   window.sent.push([address, fields]);
@@ -130,7 +132,8 @@ def listing(photos: int) -> dict[str, Any]:
         "score": 0.6,
         "findings": [
             {
-                "code": "product-too-small", "score": 0.8, "level": "warning", "percentile": 0.1, "evidence": {"share": 0.31},
+                "code": "product-too-small", "score": 0.8, "level": "warning", "percentile": 0.1,
+                "evidence": {"share": 0.31},
                 "box": [40, 40, 80, 60], "advice": {"en": "Move closer to the product.", "zh": "请靠近商品拍摄。"},
             },
             {
@@ -157,7 +160,8 @@ def listing(photos: int) -> dict[str, Any]:
     }  # fmt: skip
     body = {
         "request_id": f"review-{next(_SERIAL)}", "model_version": "m1", "index_version": "v000001",
-        "timings_ms": {"total": 12.0}, "verdict": "review", "reasons": ["prohibited:contact-details", "quality:product-too-small"],
+        "timings_ms": {"total": 12.0}, "verdict": "review",
+        "reasons": ["prohibited:contact-details", "quality:product-too-small"],
         "category": categories[0], "categories": categories, "unknown": False, "tags": tags, "quality": quality,
         "prohibited": prohibited, "duplicates": repeats, "same_product": None if photos < 2 else False,
         "products": [[place] for place in range(photos)], "photos": [one] * photos, "policy_version": "p1",

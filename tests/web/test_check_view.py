@@ -111,7 +111,7 @@ def test_a_refused_listing_says_why(open_page: Callable[..., Any], files: dict[s
 
 
 def test_the_queue_is_worked_through(open_page: Callable[..., Any], engine: Engine) -> None:
-    """Open reviews with previews and evidence; one approved with its reason leaves a decision in the log; a late one is told."""
+    """Open reviews with previews and evidence; one is approved with its reason; a late decision is told."""
     page = open_page("#/queue")
     page.wait_for_selector(".queued .decide")
     assert page.locator(".queued").count() == 2

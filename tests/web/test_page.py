@@ -1,4 +1,4 @@
-"""The page as a whole: small, without outside requests, in two languages, usable with a keyboard, without axe's faults."""
+"""The page as a whole: small, no outside requests, in two languages, usable with a keyboard, without faults."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_no_view_has_serious_faults(open_page: Callable[..., Any], files: dict[s
     page.locator("#grid .why").first.click()
     page.wait_for_selector(".pair canvas")
     found["why"] = faults(page)
-    assert found == dict.fromkeys(found, [])
+    assert {name: faulty for name, faulty in found.items() if faulty} == {}
 
 
 def test_axe_would_find_something(open_page: Callable[..., Any]) -> None:
@@ -64,7 +64,7 @@ def test_axe_would_find_something(open_page: Callable[..., Any]) -> None:
     page = open_page("#/check")
     page.wait_for_selector("h1")
     page.evaluate(
-        "document.querySelector('h1').style.color = '#eee'; document.querySelector('#view').append(document.createElement('button'))"
+        "document.querySelector('h1').style.color = '#eee'; document.body.append(document.createElement('button'))"
     )
     assert {"button-name", "color-contrast"} <= {fault["rule"] for fault in faults(page)}
 

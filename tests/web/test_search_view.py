@@ -1,4 +1,4 @@
-"""The search view in a real browser: ways in, a part of the photo, filters, weights, why, pages, and what goes wrong."""
+"""The search view in a real browser: ways in, a part of the photo, filters, weights, why, pages, failures."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_part_of_the_photo_is_chosen_by_mouse_and_keyboard(
 
 
 def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[..., Any]) -> None:
-    """A ticked colour filters the search; other fields count what passes, its own field all values; clearing undoes it."""
+    """A ticked colour filters; other fields count what passes, its own field all values; clearing undoes it."""
     page = open_page("#/product/dots-red")
     page.wait_for_selector(".facets .value")
     colours = page.locator("fieldset:has(legend:text-is('colour'))")
@@ -110,10 +110,11 @@ def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[...
     assert {row["attributes"]["colour"] for row in answer["results"]} == {"blue"}
     assert shows(page, answer)
     page.wait_for_function(
-        "() => document.querySelectorAll('.facets fieldset').length && [...document.querySelectorAll('.facets legend')].some(l => l.textContent === 'Category')"
+        "() => [...document.querySelectorAll('.facets legend')].some(l => l.textContent === 'Category')"
     )
     page.wait_for_function(
-        "() => [...document.querySelectorAll('fieldset')].find(f => f.innerText.startsWith('Tags')).innerText.includes('blue\\n4')"
+        """() => [...document.querySelectorAll('fieldset')].find(f => f.innerText.startsWith('Tags'))
+          .innerText.includes('blue\\n4')"""
     )
     assert colours.locator(".value").count() == 5
     sent, _ = search(page, lambda: page.click("text=Clear filters"))
@@ -129,7 +130,7 @@ def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[...
 
 
 def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: Any) -> None:
-    """One slider for each block of the serving model, at its own weight; moving one sends all; of one block there is none."""
+    """A slider for each block of the serving model, at its own weight; moving one sends all; none for one block."""
     assert len(engine.indexes()["blocks"]) == 1
     page = open_page("#/product/dots-red")
     page.wait_for_selector(RESULTS)
@@ -151,7 +152,7 @@ def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: A
 
 
 def test_more_like_this_and_why(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
-    """Why shows a map over each photo, block by block; a result leads on to what looks like it, and the click is told."""
+    """Why shows a map over each photo; a result leads on to what looks like it, and the click is told."""
     page = open_page()
     _, first = search(page, lambda: page.set_input_files("#file", files["ring"]))
     assert shows(page, first)
@@ -196,7 +197,7 @@ def test_more_are_loaded_by_the_cursor(open_page: Callable[..., Any]) -> None:
 
 
 def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None:
-    """Words are sent as `text`; unknown ones are named; beside a product a slider sends `mix`; a refusal offers to go on."""
+    """Words go as `text`; unknown ones are named; beside a product a slider sends `mix`; a refusal offers a way."""
     page = open_page()
     page.wait_for_selector(RESULTS)
     answer = {

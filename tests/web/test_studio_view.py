@@ -49,7 +49,7 @@ def test_a_version_that_cannot_be_opened_is_said(open_page: Callable[..., Any]) 
 
 
 def test_the_map_is_walked_zoomed_and_opened(open_page: Callable[..., Any]) -> None:
-    """All products are on the canvas; a press chooses the nearest, arrows go on, Enter opens; the wheel zooms if focused."""
+    """All products are on the canvas; arrows go from one to the next, + and the wheel zoom, Enter opens."""
     page = open_page("#/studio")
     page.wait_for_selector("canvas[data-points='20']")
     canvas = page.locator("canvas.map")
@@ -86,12 +86,14 @@ def test_numbers_are_those_of_metrics(open_page: Callable[..., Any], engine: Eng
     values = page.evaluate(
         """async () => {
           const { parse, quantile, summary } = await import('/web/metrics.js');
-          const text = ['# HELP x', 'catalens_request_seconds_bucket{le="0.1",method="GET",route="/v1/a",status="200"} 10',
+          const text = ['# HELP x',
+            'catalens_request_seconds_bucket{le="0.1",method="GET",route="/v1/a",status="200"} 10',
             'catalens_request_seconds_bucket{le="+Inf",method="GET",route="/v1/a",status="200"} 20',
             'catalens_request_seconds_count{method="GET",route="/v1/a",status="200"} 20',
             'catalens_request_seconds_count{method="GET",route="/v1/a",status="503"} 5',
             'odd{name="a\\\\"b,}\\\\n"} 1.5e3'].join('\\n');
-          return [quantile([[0.1, 10], [Infinity, 20]], 0.25), quantile([], 0.5), parse(text).at(-1), summary(parse(text))];
+          const half = quantile([[0.1, 10], [Infinity, 20]], 0.25);
+          return [half, quantile([], 0.5), parse(text).at(-1), summary(parse(text))];
         }"""
     )
     assert values[0] == pytest.approx(0.05)

@@ -1,4 +1,4 @@
-"""The benchmark ``page``: bytes of the first view, how soon it can be used, and what axe-core finds wrong with each view."""
+"""The benchmark ``page``: bytes of the first view, how soon it can be used, what axe-core finds wrong."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _bytes(chrome: Any, address: str) -> Row:
 
 
 def _interactive(chrome: Any, address: str) -> Row:
-    """From the start of the navigation until every control of the first view is there and bound, and until products show.
+    """From the start of a navigation until every control of the first view is there and bound, and until products show.
 
     The page marks both (``performance.mark``). Each load has an empty cache.
     """
