@@ -31,6 +31,8 @@ from indexer.model.bundle import Bundle
 from indexer.progress import Progress, Stages
 from indexer.reshots import reshot_vectors
 from indexer.tag_refit import refit_tags
+from indexer.text.fit import fit_tower
+from indexer.text.keywords import Keywords
 
 log = structlog.get_logger(__name__)
 
@@ -237,6 +239,8 @@ def build_index(
             home, catalog, bundle, rows, vectors, last_sequence=sequence, recall=recall, device=device, memory=memory,
             source=source, asked=asked, hear=hear, clock=clock,
         )  # fmt: skip
+        with closing(Keywords(home, catalog)) as keywords:
+            keywords.follow()  # so that the first question by text does not wait for it
         if activate:
             Versions(home).activate(version)
         clock.next("publish")
@@ -274,7 +278,7 @@ def publish_rows(
 
     Everything that a version holds beside them is made here, from the catalog as it is now, so a build and a rewrite
     make the same. ``asked``: queries as ``build_tuned`` takes them. Without a ``bundle`` (its model is gone) the names
-    are given, and tags are left to the model.
+    are given, tags are left to the model and text to keywords.
     """
     clock = clock or _Clock()
     blocks = bundle.spec.blocks if bundle is not None else ()
@@ -284,6 +288,7 @@ def publish_rows(
     clock.next("build")
     hear("tags", 0, 1)
     tag_rule = refit_tags(catalog, bundle, rows, vectors) if bundle is not None else None
+    tower = fit_tower(catalog, blocks, rows, vectors) if bundle is not None else None
     hear("tags", 1, 1)
     clock.next("tags")
     hear("publish", 0, 1)
@@ -302,6 +307,7 @@ def publish_rows(
         recall=tuned.recall,
         tag_rule=tag_rule,
         columns=columns,
+        tower=tower,
         source={"stamp": stamp, "erased_through": last_sequence, **source},
     )
     hear("publish", 1, 1)

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,9 +21,12 @@ from indexer.home import Home
 from indexer.housekeeping import collect_photos, sweep, tidy
 from indexer.index.manifest import Manifest
 from indexer.index.version import ROWS, Versions
+from indexer.jobs import Jobs
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
 from indexer.reviews import clean as clean_reviews
+from indexer.signatures import stored_signatures
+from indexer.text.keywords import Keywords
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +43,7 @@ class Erased:
     removed: list[str] = field(default_factory=list)  # versions nobody would go back to: not worth a rewrite
     rows: int = 0  # rows that the rewrites left out
     vectors: int = 0  # embeddings deleted
+    signatures: int = 0  # of photos, for duplicates: deleted
     photos: int = 0  # photos whose files or thumbnails were deleted
     failed: dict[str, str] = field(default_factory=dict)  # version -> why it could not be rewritten
     waiting: int = 0  # photo files too young to be told from those of a write that goes on
@@ -75,10 +80,12 @@ def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: St
         versions.replace(done.rewritten)
         versions.remove(done.rewritten)
         done.vectors = _forget_vectors(home, catalog)
+        done.signatures = _forget_signatures(home, catalog)
         done.photos, done.waiting = collect_photos(home, catalog)
         clean_reviews(home, catalog)
         _scrub(home, catalog, begun_at, hear)
     sweep(home)
+    Jobs(home).forget(keep=0)
     done.seconds = time.monotonic() - started
     return done
 
@@ -159,12 +166,29 @@ def _forget_vectors(home: Home, catalog: Catalog) -> int:
     return count
 
 
+def _forget_signatures(home: Home, catalog: Catalog) -> int:
+    with stored_signatures(home) as store:
+        if store is None:
+            return 0
+        stored = store.ids()
+        dead = np.setdiff1d(stored, History(catalog).living()[2], assume_unique=True)
+        store.delete(dead)
+        return len(dead)
+
+
 def _scrub(home: Home, catalog: Catalog, through: int, hear: Stages) -> None:
     stores = [store.path for store in stored_embeddings(home.embeddings)]
     hear("databases", 0, len(stores) + 1)
     for number, store in enumerate(stored_embeddings(home.embeddings)):
         store.scrub()
         hear("databases", number + 1, len(stores) + 1)
+    with stored_signatures(home) as signatures:
+        if signatures is not None:
+            signatures.scrub()
+    keywords = Keywords(home, catalog)
+    if keywords.path.exists():
+        with closing(keywords):
+            keywords.scrub()
     History(catalog).scrub(through)
     hear("databases", len(stores) + 1, len(stores) + 1)
 

@@ -226,3 +226,27 @@ class UnknownRequest(CatalensError):
     """No answer with this ``request_id`` is remembered: feedback names an answer of this service since its start."""
 
     code = "unknown-request"
+
+
+class BadPolicy(CatalensError):
+    """A policy file that cannot be used; file, line, policy and key are named."""
+
+    code = "bad-policy"
+
+
+class NoOrders(CatalensError):
+    """What goes together is not known: no orders were imported, or too few hold the categories that are asked about."""
+
+    code = "no-orders"
+
+
+class UnknownJob(CatalensError):
+    """No job has this id; jobs that ended long ago are forgotten."""
+
+    code = "unknown-job"
+
+
+class JobEnded(CatalensError):
+    """The job ended already, so it cannot be cancelled."""
+
+    code = "job-ended"

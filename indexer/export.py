@@ -29,6 +29,7 @@ from indexer.model.bundle import GRAPH, PARITY, PROBES, check_out, load_bundle, 
 from indexer.model.compiled import Graph, convert, cosines, openvino, probes
 from indexer.model.embedder import open_embedder
 from indexer.model.network import Network
+from indexer.model.plain import Plain
 from indexer.model.preprocess import QUICK, photos_to_pixels
 from indexer.model.spec import NUMERICS
 from indexer.training.data import read_problem
@@ -178,7 +179,8 @@ def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dic
     """How near the graph's vectors come to the model's own, and how fast it is here."""
     graph = Graph(model, numeric)
     kept = graph.many(probes(network.spec.preprocess))
-    runtime = compiled.CompiledRuntime(network, graph, kept, name="the export", digest="")
+    plain = Plain(network.spec, {key: tensor.numpy() for key, tensor in network.state_dict().items()})
+    runtime = compiled.CompiledRuntime(plain, graph, kept, name="the export", digest="", whole=lambda: network)
     vectors = runtime.embed(checked.photos)
     cosine = cosines(vectors, checked.vectors)
     hits = [_hit_rate(found, checked.categories) for found in (checked.vectors, vectors)]

@@ -80,6 +80,10 @@ class Home:
         return self.path / "embeddings"
 
     @property
+    def signatures_file(self) -> Path:
+        return self.path / "signatures.sqlite3"
+
+    @property
     def models(self) -> Path:
         return self.path / "models"
 

@@ -1,10 +1,12 @@
-"""The one door to torch and faiss: thread counts are set before either is loaded, torch before faiss."""
+"""The one door to torch and faiss: each is loaded when first asked for, thread counts are set before either is."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from indexer.cores import threads
 
@@ -13,12 +15,20 @@ from indexer.cores import threads
 if "CATALENS_THREADS" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", os.environ["CATALENS_THREADS"])
 
-import torch
-
-import faiss  # isort: skip
-
+if TYPE_CHECKING:
+    import faiss
+    import torch
 
 _ARENA_MAX = -8  # of glibc's mallopt(3)
+
+
+def __getattr__(name: str) -> Any:
+    """``torch`` and ``faiss``: a process that serves an exported model never asks for torch, half a gigabyte."""
+    if name not in ("torch", "faiss"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "faiss" and sys.platform != "linux":
+        import_module("torch")  # elsewhere both bring an OpenMP of one name, and torch's must be the first
+    return import_module(name)
 
 
 def settle() -> None:
@@ -29,6 +39,7 @@ def settle() -> None:
     """
     from threadpoolctl import threadpool_limits
 
+    import_module("faiss")  # brings a BLAS of its own
     threadpool_limits(limits=1, user_api="blas")
     if sys.platform.startswith("linux"):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -31,7 +31,14 @@ class Embeds(Protocol):
 def reshot_vectors(
     catalog: Catalog, photos: PhotoStore, embedder: Embeds, photo_ids: np.ndarray, *, most: int = MOST, seed: int = 0
 ) -> np.ndarray:
-    """float32 [up to ``most``, D]: photos picked among ``photo_ids`` by ``seed``, re-shot and embedded.
+    """The vectors alone of ``reshots``."""
+    return reshots(catalog, photos, embedder, photo_ids, most=most, seed=seed)[1]
+
+
+def reshots(
+    catalog: Catalog, photos: PhotoStore, embedder: Embeds, photo_ids: np.ndarray, *, most: int = MOST, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photos picked among ``photo_ids`` by ``seed``, re-shot and embedded: (their ids int64 [n], float32 [n, D]).
 
     A photo that cannot be read any more is left out: the index is built without its question.
     """
@@ -39,9 +46,12 @@ def reshot_vectors(
     found = catalog.photos_by_id(picked)
     rows = [found[photo_id] for photo_id in picked if photo_id in found]
     shots = [
-        reshoot(photo, seed=seed)
-        for _, photo in decode_all(rows, photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to)
+        (row.photo_id, reshoot(photo, seed=seed))
+        for row, photo in decode_all(rows, photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to)
         if isinstance(photo, Photo)
     ]
-    parts = [embedder.embed(shots[start : start + _BATCH]) for start in range(0, len(shots), _BATCH)]
-    return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
+    parts = [
+        embedder.embed([shot for _, shot in shots[start : start + _BATCH]]) for start in range(0, len(shots), _BATCH)
+    ]
+    ids = np.array([photo_id for photo_id, _ in shots], np.int64)
+    return ids, np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)

@@ -28,6 +28,8 @@ from indexer.images import content_hash
 from indexer.index.version import Versions
 from indexer.model.bundle import DECISION
 from indexer.model.registry import by_version
+from indexer.signatures import stored_signatures
+from indexer.text.keywords import Keywords
 
 TICKET_FORMAT = 1
 _SHORT = 6  # bytes; a shorter id stands in any file by chance, so it is looked for as a whole value only
@@ -145,15 +147,23 @@ def ownerless(home: Home, catalog: Catalog, traces: Traces) -> None:
             read.append((name, np.load(versions.folder / name / "rows.npy", mmap_mode="r")))
         except (OSError, ValueError) as error:
             traces.notes.append(f"index version {name} cannot be read ({error}): remove it")
-    stores = [(store.path, store.ids()) for store in stored_embeddings(home.embeddings)]
+    stores = [(store.path, store.ids(), "vectors") for store in stored_embeddings(home.embeddings)]
+    with stored_signatures(home) as signatures:
+        if signatures is not None:
+            stores.append((signatures.path, signatures.ids(), "signatures"))
+    keywords = Keywords(home, catalog)
+    worded = keywords.pids() if keywords.path.exists() else np.empty(0, np.int64)
+    keywords.close()
     files = list(photo_files(home))
     _, pids, photo_ids = History(catalog).living()
     for name, rows in read:
         if dead := int(dead_rows(np.array(rows), pids, photo_ids).sum()):
             traces.add(Path("indexes", name), f"{dead} rows of deleted products or photos")
-    for path, ids in stores:
+    for path, ids, what in stores:
         if dead := len(np.setdiff1d(ids, photo_ids, assume_unique=True)):
-            traces.add(path.relative_to(home.path), f"{dead} vectors of deleted photos")
+            traces.add(path.relative_to(home.path), f"{dead} {what} of deleted photos")
+    if dead := len(np.setdiff1d(worded, pids, assume_unique=True)):
+        traces.add(keywords.path.relative_to(home.path), f"words of {dead} deleted products")
     hashes = {row.content_hash for row in catalog.photos_by_id(photo_ids.tolist()).values()}
     for path in files:
         if path.name[:64] not in hashes and path.exists():

@@ -20,7 +20,19 @@ from werkzeug.routing import BaseConverter
 
 from indexer.native import settle
 from service import metrics, problems, replies, schemas, security
-from service.api import batch, classes, images, indexes, many, maps, products, questions, reviews
+from service.api import (
+    batch,
+    classes,
+    images,
+    indexes,
+    jobs,
+    many,
+    maps,
+    products,
+    questions,
+    recommendations,
+    reviews,
+)
 from service.api.common import PROBLEM
 from service.engine import Engine
 from service.problems import Invalid, Refused
@@ -87,7 +99,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
     problems.install(app, engine.log)
     _install_request_rules(app, engine, settings)
-    for module in (questions, reviews, many, products, batch, classes, images, indexes, maps):
+    for module in (questions, reviews, recommendations, many, products, batch, classes, images, indexes, maps, jobs):
         app.register_api(module.api)
     _install_health(app, engine)
     metrics.install(app, engine, version)
@@ -161,6 +173,7 @@ def _install_documents(app: OpenAPI) -> None:
         schemas.ExplainAsk,
         schemas.SearchAsk,
         schemas.TagsAsk,
+        schemas.RecommendAsk,
         schemas.ProductPut,
         schemas.ProductPatch,
         schemas.PhotosAsk,
@@ -170,6 +183,8 @@ def _install_documents(app: OpenAPI) -> None:
         schemas.ReviewAsk,
         schemas.Decide,
         schemas.FeedbackPost,
+        schemas.ImportPost,
+        schemas.BuildPost,
         replies.Problem,
     ):
         schema = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE)

@@ -16,7 +16,7 @@ import numpy as np
 
 from indexer.errors import CatalensError
 from indexer.images import Photo
-from indexer.model.runtime import TorchRuntime
+from indexer.model.base import Runtime
 
 
 class Overloaded(CatalensError):
@@ -65,7 +65,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class _Job:
-    embedder: TorchRuntime
+    embedder: Runtime
     photos: Sequence[Photo]
     work: Callable[[], Any] | None = None  # where given, anything else that uses the network; photos are none
     answer: Future[Any] = field(default_factory=Future)
@@ -123,7 +123,7 @@ class InferenceQueue:
 
     def embed(
         self,
-        embedder: TorchRuntime,
+        embedder: Runtime,
         photos: Sequence[Photo],
         *,
         patient: bool = False,
@@ -137,7 +137,7 @@ class InferenceQueue:
         answer: np.ndarray = self._ask(_Job(embedder, photos), patient, within_s)
         return answer
 
-    def work(self, embedder: TorchRuntime, work: Callable[[], Any]) -> Any:
+    def work(self, embedder: Runtime, work: Callable[[], Any]) -> Any:
         """What ``work`` returns, run by the network's one owner; raises ``Overloaded`` as ``embed`` does."""
         return self._ask(_Job(embedder, (), work=work), False, None)
 

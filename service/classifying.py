@@ -10,6 +10,7 @@ import numpy as np
 from indexer.decisions.classify import category_logits, rank_categories
 from indexer.errors import NoCategories
 from service.answers import Clock
+from service.near import Near
 from service.searching import Source
 from service.serving import Snapshot
 from service.strangers import is_stranger
@@ -23,7 +24,9 @@ class Classifying:
     def __init__(self, *, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
         self._vectors, self._answer = vectors, answer
 
-    def classify(self, snapshot: Snapshot, source: Source, clock: Clock, *, top: int = 5) -> dict[str, Any]:
+    def classify(
+        self, snapshot: Snapshot, source: Source, clock: Clock, *, top: int = 5, near: Near | None = None
+    ) -> dict[str, Any]:
         """As ``Engine.classify``."""
         decision = snapshot.bundle.decision
         if not decision.categories:
@@ -36,7 +39,7 @@ class Classifying:
             heads = snapshot.embedder.logits(vectors)
             logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
             ranked = rank_categories(logits, decision, top=top)
-            unknown = is_stranger(snapshot, vectors, heads.get("category"), ranked[0][0], own)
+            unknown = is_stranger(snapshot, vectors, heads.get("category"), ranked[0][0], own, near or Near())
         categories = [
             {"label": category.path[-1], "path": list(category.path), "probability": round(float(probability), 6)}
             for category, probability in ranked

@@ -6,22 +6,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from indexer import images
 from indexer.catalog.photos import PhotoStore
-from indexer.catalog.records import Delete, Patch, Product, Written
 from indexer.catalog.store import open_catalog
 from indexer.databases import is_read_only
-from indexer.errors import BadRequest, CatalensError, NoIndex, UnknownPhoto, UnknownProduct
+from indexer.errors import BadRequest, CatalensError, NoIndex, UnknownProduct
 from indexer.home import Home
-from indexer.index.version import Versions
 from indexer.native import THREADS
-from indexer.traces import ticket as make_ticket
-from service import answers
 from service.answers import Clock
 from service.batching import InferenceQueue, Overloaded, Turns
 from service.classes import Classes
@@ -30,23 +25,29 @@ from service.erasing import Eraser
 from service.explaining import Explaining
 from service.filtering import Filtering
 from service.folding import Folding
+from service.jobs import JobRunner
 from service.logs import make_log
 from service.many import Many, Question
 from service.mapping import CatalogMap
+from service.near import Near
 from service.others import OtherVersions
 from service.paging import Cursor
 from service.people import People
+from service.recommending import Recommending
+from service.reviewing import Reviewing
 from service.searching import Searching, Source, Wanted
 from service.seeing import Seeing
 from service.serving import Serving, Snapshot
 from service.settings import Settings
+from service.shelf import Shelf
 from service.tagging import Tagging
-from service.writes import Draft, Order, Upsert, Writer
+from service.texting import Texting
+from service.writes import Writer
 
 _PATIENCE_S = 2.0  # how long a question with `min_sequence` waits for a write of another process
 
 
-class Engine:
+class Engine(Shelf):
     """Answers over one home. Safe to call from many threads; ``close`` it, or use it in ``with``.
 
     Every answer is a plain dict that carries ``model_version``, ``index_version`` and ``timings_ms``, all from one
@@ -93,17 +94,42 @@ class Engine:
             self.folding = Folding(
                 self.home, self._serving, max_delta=settings.max_delta, device=settings.device, log=self.log
             )
+            self.jobs = JobRunner(
+                self.home, import_root=settings.import_root, max_upload_bytes=settings.max_upload_bytes,
+                device=settings.device, streams=max(1, settings.threads // 4),
+                snapshot=lambda: self._serving.current, answer=self._answer, log=self.log,
+            )  # fmt: skip
             self.explain = Explaining(
                 self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer
             )
             self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
-            self._searching = Searching(self._catalog, self._filtering, inputs=self._inputs, answer=self._answer)
+            self.recommending = Recommending(
+                self._catalog, self._filtering, out_of_stock=settings.out_of_stock,
+                snapshot=self._snapshot, turn=self._turn, answer=self._answer,
+            )  # fmt: skip
+            self._texting = Texting(self.home, self._catalog, encoder=settings.text_encoder)
+            self._searching = Searching(
+                self._catalog, self._filtering, self._texting, inputs=self._inputs, answer=self._answer
+            )
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
             self._classifying = Classifying(**shared)
             self._tagging = Tagging(self._catalog, **shared)
             self._many = Many(self._classifying, self._searching, self._tagging)
             self.mapping = CatalogMap(self._catalog, snapshot=self._snapshot, answer=self._answer)
             self.people = People(self.home, self._catalog, self._serving, answer=self._answer)
+            self._reviewing = Reviewing(
+                self.home,
+                self._catalog,
+                self._photos,
+                self.queue,
+                self._seeing,
+                self._classifying,
+                self._tagging,
+                self.people,
+                settings=settings,
+                answer=self._answer,
+                log=self.log,
+            )
             self._serving.start()
         except BaseException:
             self.queue.close()
@@ -112,6 +138,7 @@ class Engine:
             self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
             self._watcher.start()
             if not is_read_only(self.home.catalog_file):
+                self.jobs.start()
                 within_s = settings.erase_within_s
                 self._eraser = Eraser(self.home, self._catalog, within_s=within_s, log=self.log)
                 self._eraser.start()
@@ -130,17 +157,21 @@ class Engine:
         if self._watcher is not None:
             self._watcher.join(timeout=30)
         self.folding.close()
+        self.jobs.close()
         self._many.close()
         self.queue.close()
+        self._reviewing.close()
         self.people.close()
+        self._texting.close()
 
     def _watch(self) -> None:
         while not self._stop.wait(self.settings.poll_s):
             self._serving.refresh()
             try:
                 self.folding.look()
+                self.jobs.look()
             except Exception as error:  # the watcher must go on following other processes
-                self.log.error("folding cannot be looked after", exc_info=error)
+                self.log.error("folding or jobs cannot be looked after", exc_info=error)
 
     def refresh(self) -> None:
         """Look now for other processes' writes and activations (the watcher does so every ``poll_s``)."""
@@ -191,9 +222,12 @@ class Engine:
         """``results``, one per product with its best photo, score descending; min(k, matches) of them. ``next_cursor``.
 
         A product asked about is itself left out, and so are the ids in ``exclude``. ``filter``: as sent, see
-        ``parse_filter``. ``weights`` over the embedding's blocks and ``mix`` over image and product_id: the score is
-        the weighted mean of their cosines. ``collapse``: of results with the same photo, or nearly the same, only the
-        best. ``cursor``: the ``next_cursor`` of the page before. Raises ``BadFilter``, ``BadRequest``, ``CursorGone``.
+        ``parse_filter``. ``weights`` over the embedding's blocks and ``mix`` over image, product_id and text: the score
+        is the weighted mean of their cosines and, of a text, of its keywords. What matches a text is all that passes;
+        where it has no vector (a version without a tower, words that the tower lacks) what holds one of its words.
+        ``unknown_words``: of a text, those that nothing is known of. ``collapse``: of results with the same photo, or
+        nearly the same, only the best. ``cursor``: the ``next_cursor`` of the page before. Raises ``BadFilter``,
+        ``BadRequest``, ``CursorGone``.
         """
         if cursor is not None:
             page = Cursor.read(cursor)
@@ -231,14 +265,16 @@ class Engine:
     ) -> dict[str, Any]:
         """What ``classify``, ``search`` (whose parameters are ``wanted``) and ``tags`` answer, from one snapshot.
 
-        The photo is decoded and embedded once. A model without categories has none and ``unknown`` is None.
+        The photo is decoded and embedded once, and a search that two of them need is made once. A model without
+        categories has none and ``unknown`` is None.
         """
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:
-            found = self._searching.search(snapshot, source, Wanted(**wanted), clock)
-            parts = [self._tagging.tags(snapshot, source, clock)]
+            near = Near(self._tagging.depths(snapshot.tag_rule))
+            found = self._searching.search(snapshot, source, Wanted(**wanted), clock, near)
+            parts = [self._tagging.tags(snapshot, source, clock, near)]
             if snapshot.bundle.decision.categories:
-                parts.append(self._classifying.classify(snapshot, source, clock))
+                parts.append(self._classifying.classify(snapshot, source, clock, near=near))
         whole = {"categories": [], "unknown": None, **found}
         for part in parts:
             whole.update(part)
@@ -263,97 +299,34 @@ class Engine:
         found = self._many.ask(question, snapshot, [Source(image=data) for data in photos], Wanted(**wanted))
         return found, self._answer(snapshot, clock)
 
-    # -- the catalog
-
-    def product(self, product_id: str) -> dict[str, Any]:
-        """One product as stored. Raises ``UnknownProduct``."""
-        clock = Clock()
-        return self._answer(self._serving.current, clock, **self._shown([self._catalog.get(product_id)])[0])
-
-    def sample(self, limit: int = 24) -> dict[str, Any]:
-        """``products`` spread evenly over the index, and ``total``: something to begin browsing with."""
-        clock = Clock()
-        snapshot = self._snapshot()
-        rows = snapshot.live.base.rows
-        places = np.linspace(0, max(len(rows) - 1, 0), num=min(3 * limit, len(rows)), dtype=np.int64)
-        pids = list(dict.fromkeys(int(pid) for pid in rows[places, 0]))
-        products = list(self._catalog.by_pids(pids).values())
-        return self._answer(
-            snapshot, clock, products=self._shown(_spread(products, limit)), total=snapshot.live.product_count
-        )
-
-    def put(self, product_id: str, draft: Draft, *, external_version: int | None = None) -> dict[str, Any]:
-        """Add or replace a product; the next question finds it. ``outcome`` and ``sequence``.
-
-        Acknowledged after the commit. Raises ``BadImage``, ``BadProduct``, ``StaleVersion``; then nothing is changed.
-        """
-        clock = Clock()
-        return self._written(product_id, self._writer.one(Upsert(product_id, draft, external_version), clock), clock)
-
-    def patch(
-        self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
+    def review(
+        self,
+        photos: Sequence[bytes],
+        *,
+        product_id: str | None = None,
+        profile: str | None = None,
+        queue: bool = True,
+        min_sequence: int | None = None,
+        version: str | None = None,
     ) -> dict[str, Any]:
-        """Change title, category, tags or attributes; photos stay. Raises ``UnknownProduct``, ``BadProduct``."""
-        clock = Clock()
-        return self._written(product_id, self._writer.one(Patch(product_id, changes, external_version), clock), clock)
+        """Whether a listing with these ``photos`` is fit to publish; see ``replies.ReviewAnswer``.
 
-    def delete(self, product_id: str, *, external_version: int | None = None, ticket: bool = False) -> dict[str, Any]:
-        """Erase a product with the photos no other product uses. Raises ``UnknownProduct``.
-
-        Versions and databases are rewritten without it within ``erase_within_s``. ``ticket``: what to look for then,
-        for ``catalens index verify --erased``.
+        ``product_id``: a stored product, never its own duplicate, whose photos are taken where none are given.
+        ``queue``: put it where people look, if it asks for one. Raises ``BadImage``, ``UnknownProduct``.
         """
-        clock = Clock()
-        kept = make_ticket(self.home, self._catalog, product_id) if ticket else None
-        written = self._writer.one(Delete(product_id, external_version), clock)
-        self._seeing.forget([written])
-        answer = self._written(product_id, written, clock)
-        return answer if kept is None else {**answer, "ticket": kept}
+        snapshot = self._snapshot(min_sequence, version)
+        with self._turn() as clock:
+            return self._reviewing.review(snapshot, photos, clock, product_id=product_id, profile=profile, queue=queue)
 
-    def batch(self, orders: Sequence[Order]) -> tuple[list[Written | CatalensError], dict[str, Any]]:
-        """What became of each of ``orders``, committed as one and searchable by now, and the answer around them."""
-        clock = Clock()
-        written = self._writer.write(orders, clock)
-        self._seeing.forget([found for found in written if isinstance(found, Written)])
-        return written, self._answer(self._serving.current, clock)
+    @property
+    def policy_version(self) -> str | None:
+        """Of the policies that reviews are checked against."""
+        return self._reviewing.policies.version
 
-    def thumbnail(self, content_hash: str, width: int) -> bytes:
-        """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhoto``."""
-        row = self._catalog.photo(content_hash)
-        if row is None:
-            raise UnknownPhoto(f"no photo {content_hash}")
-        try:
-            with self._seeing.decoding:
-                return self._photos.thumbnail(row, width)
-        except CatalensError as error:  # its message may name a file of this machine
-            self.log.warning("photo cannot be shown", hash=content_hash, code=error.code, error=str(error))
-            raise UnknownPhoto(f"the file of photo {content_hash} is gone or was changed") from error
-
-    def has_photo(self, content_hash: str) -> bool:
-        """Whether a stored product has this photo."""
-        return self._catalog.photo(content_hash) is not None
-
-    # -- versions
-
-    def indexes(self) -> dict[str, Any]:
-        """``indexes``: the published versions, oldest first, and which one serves."""
-        clock = Clock()
-        now = self._serving.current
-        names = ("version", "model_version", "embedding_id", "recipe", "counts", "last_sequence", "recall", "created")
-        listed = []
-        for manifest in Versions(self.home).list():
-            fields = asdict(manifest)
-            active = now is not None and manifest.version == now.index_version
-            listed.append({**{name: fields[name] for name in names}, "active": active})
-        blocks = {block.name: block.weight for block in now.bundle.spec.blocks} if now else {}
-        return self._answer(now, clock, indexes=listed, blocks=blocks)
-
-    def activate(self, version: str) -> dict[str, Any]:
-        """Switch to ``version`` and its model. Raises ``UnknownVersion``, ``DamagedIndex``, ``IndexMismatch``."""
-        clock = Clock()
-        Versions(self.home).activate(version)
-        self._serving.refresh()
-        return self._answer(self._serving.current, clock, activated=version)
+    def prepare_reviews(self) -> None:
+        """Do now what a service does behind its first review: read all signatures, fit galleries. May take minutes."""
+        self._reviewing.policies.fit(self._snapshot())
+        self._reviewing.repeats.read()
 
     # -- inside
 
@@ -407,30 +380,6 @@ class Engine:
             return next(iter(inputs.values())), own
         mean = np.sum([_unit(vectors.mean(axis=0)) for vectors in inputs.values()], axis=0)
         return _unit(mean.astype(np.float32))[np.newaxis], own
-
-    def _shown(self, products: Sequence[Product]) -> list[dict[str, Any]]:
-        rows = self._catalog.photos_by_id([photo_id for product in products for photo_id in product.photo_ids])
-        return [answers.stored(product, rows) for product in products]
-
-    def _written(self, product_id: str, written: Written, clock: Clock) -> dict[str, Any]:
-        return self._answer(
-            self._serving.current, clock, product_id=product_id, outcome=written.outcome, sequence=written.sequence
-        )
-
-    @staticmethod
-    def _answer(snapshot: Snapshot | None, clock: Clock, **content: Any) -> dict[str, Any]:
-        return {
-            "model_version": snapshot.model_version if snapshot else None,
-            "index_version": snapshot.index_version if snapshot else None,
-            **content,
-            "timings_ms": clock.read(),
-        }
-
-
-def _spread(products: list[Product], limit: int) -> list[Product]:
-    """``limit`` of ``products`` at even distances."""
-    places = np.linspace(0, len(products) - 1, num=min(limit, len(products)))
-    return [products[round(place)] for place in places]
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 
 from indexer import images
 from indexer.decisions.classify import category_logits, rank_categories
-from indexer.decisions.explain import category_direction, category_map, pair_maps
 from indexer.errors import BadRequest, NoCategories
 from indexer.model.decision import PATH_SEPARATOR, Category, Decision
 from indexer.model.preprocess import seen_box
@@ -48,6 +47,8 @@ class Explaining:
 
         Raises ``NoCategories``, ``BadRequest`` for a category the model does not know.
         """
+        from indexer.decisions.explain import category_direction, category_map  # brings torch
+
         clock = Clock()
         snapshot = self._snapshot(min_sequence, version)
         decision = snapshot.bundle.decision
@@ -76,6 +77,8 @@ class Explaining:
         self, source: Source, other: Source, *, min_sequence: int | None = None, version: str | None = None
     ) -> dict[str, Any]:
         """What in two photos makes them similar, per block of the embedding."""
+        from indexer.decisions.explain import pair_maps  # brings torch
+
         clock = Clock()
         snapshot = self._snapshot(min_sequence, version)
         photos = [self._photo(snapshot, asked, clock) for asked in (source, other)]

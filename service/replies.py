@@ -44,6 +44,39 @@ class Result(BaseModel):
 class SearchAnswer(Answer):
     results: list[Result]
     next_cursor: str | None
+    unknown_words: list[str] | None = Field(default=None, description="Of a text: words that nothing is known of.")
+
+
+class ReasonText(BaseModel):
+    en: str
+    zh: str
+
+
+class Reason(BaseModel):
+    """The product of the history that a result is most alike, or goes with."""
+
+    product_id: str
+    title: str | None
+    text: ReasonText
+
+
+class Recommended(Result):
+    reason: Reason | None
+
+
+class InterestOut(BaseModel):
+    """One interest found in a history: its central product, its share of the weight, all its products."""
+
+    product_id: str | None
+    title: str | None
+    share: float
+    products: list[str]
+
+
+class RecommendAnswer(Answer):
+    results: list[Recommended]
+    interests: list[InterestOut]
+    unknown_products: list[str]
 
 
 class FacetValue(BaseModel):
@@ -194,6 +227,36 @@ class ActivateAnswer(Answer):
     activated: str
 
 
+class JobProblem(BaseModel):
+    code: str
+    detail: str
+
+
+class JobOut(BaseModel):
+    """Long work. Times in seconds since 1970; `done` of `total` is about the present `stage`."""
+
+    job_id: str
+    kind: Literal["import", "build"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    options: dict[str, Any]
+    created: float
+    started: float | None
+    ended: float | None
+    stage: str | None
+    done: int
+    total: int
+    result: dict[str, Any] | None
+    problem: JobProblem | None
+
+
+class JobAnswer(Answer, JobOut):
+    """One job."""
+
+
+class JobsAnswer(Answer):
+    jobs: list[JobOut]
+
+
 class Health(BaseModel):
     status: str
 
@@ -267,6 +330,9 @@ class Reviewed(BaseModel):
     products: list[list[int]] = Field(description="The photos by the product they show, as numbers from 0.")
     photos: list[ReviewedPhoto]
     policy_version: str | None
+    duplicates_complete: bool = Field(
+        description="False while the catalog's signatures are still being read: duplicates may be missing."
+    )
 
 
 class ReviewAnswer(Answer, Reviewed):

@@ -5,22 +5,30 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from indexer.errors import BadRequest
+from indexer.catalog.photos import PhotoStore
+from indexer.catalog.store import Catalog
+from indexer.errors import BadImage
+from indexer.home import Home
 from indexer.images import Photo
 from indexer.reviews import Preview
 from service.answers import Clock
+from service.batching import InferenceQueue
 from service.classifying import Classifying
+from service.judging import PolicyJudge, QualityJudge, RepeatJudge
+from service.near import Near
 from service.people import People
 from service.searching import Source
 from service.seeing import Seeing
 from service.serving import Snapshot
+from service.settings import Settings
 from service.tagging import Tagging
 
+_SHOWN = 5  # categories
 _PREVIEW = 640  # px, long side
 _PAIRS = 2000  # of different products, whose cosines say how alike two products are by chance
 _BY_CHANCE = 0.95  # photos of one product are more alike than this share of such pairs
@@ -36,54 +44,40 @@ class Seen:
     vector: np.ndarray
 
 
-class Quality(Protocol):
-    """Judges photos: {"profile", "score", "findings"} of one."""
-
-    def examine(self, photo: Photo, profile: str | None) -> dict[str, Any]: ...
-
-
-class Policies(Protocol):
-    """Checks photos against the shop's policies, [] where it has none."""
-
-    def check(
-        self,
-        photo: Photo,
-        vector: np.ndarray,
-        *,
-        embed: Callable[[Sequence[Photo]], np.ndarray],
-        categories: Sequence[tuple[str, float]],
-        tags: Sequence[tuple[str, float]],
-        snapshot: Snapshot,
-    ) -> list[dict[str, Any]]: ...
-
-    @property
-    def version(self) -> str | None: ...
-
-
-class Repeats(Protocol):
-    """Finds products that a photo repeats, the most certain first."""
-
-    def find(self, seen: Seen, snapshot: Snapshot, *, but: set[int]) -> list[dict[str, Any]]: ...
-
-
 class Reviewing:
     """Part of the engine."""
 
     def __init__(
         self,
+        home: Home,
+        catalog: Catalog,
+        photos: PhotoStore,
+        queue: InferenceQueue,
         seeing: Seeing,
         classifying: Classifying,
         tagging: Tagging,
         people: People,
         *,
-        quality: Quality,
-        policies: Policies,
-        repeats: Repeats,
+        settings: Settings,
         answer: Callable[..., dict[str, Any]],
+        log: Any,
     ) -> None:
-        self._seeing, self._classifying, self._tagging, self._people = seeing, classifying, tagging, people
-        self._quality, self._policies, self._repeats, self._answer = quality, policies, repeats, answer
+        self._catalog, self._photos, self._seeing = catalog, photos, seeing
+        self._classifying, self._tagging, self._people, self._answer = classifying, tagging, people, answer
+        self.quality = QualityJudge(home, settings.quality_profile, settings.quality_floors, log)
+        self.policies = PolicyJudge(home, catalog, queue, settings.policy_file, log)
+        self.repeats = RepeatJudge(home, catalog, photos, log)
         self._chance: tuple[str, float] | None = None  # index version, cosine
+
+    def close(self) -> None:
+        self.policies.close()
+        self.repeats.close()
+
+    def photos_of(self, product_id: str) -> list[bytes]:
+        """The photos of a stored product. Raises ``UnknownProduct``, ``UnknownPhoto``."""
+        product = self._catalog.get(product_id)
+        rows = self._catalog.photos_by_id(product.photo_ids)
+        return [self._photos.read(rows[photo_id]) for photo_id in product.photo_ids if photo_id in rows]
 
     def review(
         self,
@@ -91,21 +85,25 @@ class Reviewing:
         photos: Sequence[bytes],
         clock: Clock,
         *,
-        own: set[int],
         product_id: str | None,
         profile: str | None,
         queue: bool = True,
     ) -> dict[str, Any]:
-        """As ``Engine.review``. ``own``: pids that are not named as duplicates. ``queue=False``: nobody is asked."""
+        """As ``Engine.review``."""
+        own: set[int] = set()
+        if product_id is not None:
+            own = {self._catalog.get(product_id).pid}
+            photos = photos or self.photos_of(product_id)
         seen = []
         for place, data in enumerate(photos):
             try:
                 seen.append(Seen(data, *self._seeing.look(snapshot, data, clock)))
-            except BadRequest as error:
-                raise BadRequest(f"photo {place}: {error}") from error
+            except BadImage as error:
+                raise type(error)(f"photo {place}: {error}") from error
         parts = [self._one(snapshot, photo, own, profile, clock) for photo in seen]
         groups = self._products(snapshot, [photo.vector for photo in seen])
-        body = {**_together(parts), "products": groups, "photos": parts, "policy_version": self._policies.version}
+        body = {**_together(parts), "products": groups, "photos": parts, "policy_version": self.policies.version}
+        body["duplicates_complete"] = self.repeats.complete
         body["same_product"] = None if len(parts) < 2 else len(groups) == 1
         body["verdict"], body["reasons"] = _verdict(body)
         review_id = None
@@ -117,17 +115,19 @@ class Reviewing:
         return self._answer(snapshot, clock, review_id=review_id, **body)
 
     def _one(self, snapshot: Snapshot, seen: Seen, own: set[int], profile: str | None, clock: Clock) -> dict[str, Any]:
-        source = Source(image=seen.data)
+        source, near = Source(image=seen.data), Near(self._tagging.depths(snapshot.tag_rule))
         categories: list[dict[str, Any]] = []
         unknown = None
         if snapshot.bundle.decision.categories:
-            found = self._classifying.classify(snapshot, source, clock)
+            # All of them: a banned category above many small ones is their sum.
+            most = len(snapshot.bundle.decision.categories)
+            found = self._classifying.classify(snapshot, source, clock, top=most, near=near)
             categories, unknown = found["categories"], found["unknown"]
-        tags = self._tagging.tags(snapshot, source, clock, own=own)["tags"]
+        tags = self._tagging.tags(snapshot, source, clock, near, own=own)["tags"]
         with clock.stage("quality"):
-            quality = self._quality.examine(seen.photo, profile)
+            quality = self.quality.examine(seen.photo, profile)
         with clock.stage("prohibited"):
-            prohibited = self._policies.check(
+            prohibited = self.policies.check(
                 seen.photo,
                 seen.vector,
                 embed=lambda crops: self._seeing.embed(snapshot, crops, clock),
@@ -136,11 +136,11 @@ class Reviewing:
                 snapshot=snapshot,
             )
         with clock.stage("duplicates"):
-            duplicates = self._repeats.find(seen, snapshot, but=own)
+            duplicates = self.repeats.find(seen.photo, seen.vector, snapshot, but=own)
         return {
             "width": seen.photo.width,
             "height": seen.photo.height,
-            "categories": categories,
+            "categories": categories[:_SHOWN],
             "unknown": unknown,
             "tags": tags,
             "quality": quality,

@@ -10,9 +10,10 @@ from urllib.parse import unquote
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from indexer.errors import BadRequest
+from indexer.text.words import MOST_CHARACTERS
 
 # Parameters of the HTTP contract that later versions answer; naming them beats "unknown field".
-LATER = frozenset({"text", "explain", "images"})
+LATER = frozenset({"explain", "images"})
 
 
 def refuse_later(names: Any, *, but: frozenset[str] = frozenset()) -> None:
@@ -105,7 +106,12 @@ _FILTER = (
     "the top that products below it match too), tags, product_id and the attributes."
 )
 _WEIGHTS = "How much each block of the embedding counts, by name; a block left out does not."
-_MIX = "How much each input counts: image, product_id; equally if not given."
+_MIX = "How much each input counts: image, product_id, text; equally if not given."
+_TEXT = (
+    "Words that the products' titles, tags, categories and attributes hold, or that the catalog knows what they look "
+    "like; words it does not know come back in `unknown_words`. Beside a photo or a product, words that name a colour "
+    "replace its colour."
+)
 _COLLAPSE = "Of results with the same photo, or nearly the same, only the best is given."
 _CURSOR = "The `next_cursor` of the page before; all else but `k` as it was asked there."
 Collapse = Literal["none", "same_photo", "near_duplicate"]
@@ -124,10 +130,42 @@ class Looking(Strict):
 
 
 class SearchAsk(Looking, Ask):
-    """A question for similar products. The score is the mean, weighted by `mix` and `weights`, of cosines."""
+    """A question for products that are similar, or that a text tells of, or both.
 
+    The score is the mean, weighted by `mix` and `weights`, of cosines; of a text half is its keywords' score.
+    """
+
+    text: Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)] | None = Field(
+        default=None, description=_TEXT
+    )
     mix: dict[str, Weight] | None = Field(default=None, description=_MIX)
     cursor: CursorText | None = None
+
+
+class EventIn(Strict):
+    """One thing that a shopper viewed, saved or bought."""
+
+    product_id: ProductId
+    weight: Annotated[float, Field(gt=0, le=1e6, strict=True)] = Field(
+        default=1.0, description="How much it counts: a purchase more than a view."
+    )
+    time: Annotated[float, Field(strict=True)] | Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Seconds since 1970, or an ISO 8601 date or date-time: older events count less."
+    )
+
+
+class RecommendAsk(State):
+    """A question for products that suit what a shopper did so far."""
+
+    history: list[EventIn] = Field(min_length=1, max_length=1000, description="Not empty; in any order.")
+    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
+    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
+    mode: Literal["similar", "complete"] = Field(
+        default="similar", description="complete: from categories that are bought together with those of the history."
+    )
+    diversity: Annotated[float, Field(ge=0, le=100, strict=True)] | None = Field(
+        default=None, description="0: by relevance alone; 1 unless given; higher: fewer alike."
+    )
 
 
 class SearchPhotosAsk(Looking, PhotosAsk):
@@ -337,3 +375,30 @@ class FeedbackPost(Strict):
     )
     category: CategoryPath | None = Field(default=None, description="The category a person settled on.")
     product_id: ProductId | None = Field(default=None, description="The stored product that the listing became.")
+
+
+class ImportPost(Strict):
+    """A feed to import; the archive itself is a file of the multipart body."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None, description="A folder or manifest below `import_root`, instead of an archive."
+    )
+    photos: Literal["copy", "reference"] = "copy"
+    sync: bool = Field(default=False, description="Delete the products that the feed lacks; refused above 10%.")
+    allow_deletes: Annotated[int, Field(ge=0)] | None = None
+    dry_run: bool = False
+    types: dict[Label, Literal["string", "number", "bool", "datetime", "list"]] | None = None
+
+
+class BuildPost(Strict):
+    """An index version to build."""
+
+    model: Annotated[str, Field(pattern=re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"))] | None = Field(
+        default=None, description="A registered model version; the active one unless given."
+    )
+    recall: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
+    activate: bool = True
+
+
+class JobPath(BaseModel):
+    job_id: str

@@ -12,15 +12,19 @@ from indexer import images
 from indexer.catalog.filters import Filter
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
-from indexer.decisions.fusion import Question, distinct, question
+from indexer.decisions.classify import category_logits, rank_categories
+from indexer.decisions.fusion import Question, check_mix, distinct, question
 from indexer.decisions.similar import search_params
 from indexer.errors import BadRequest
 from indexer.index.live import ProductHits
+from indexer.text.ranking import KeywordShare, ranked, recolour_weights
 from service import answers
 from service.answers import Clock
 from service.filtering import Filtering
+from service.near import Near
 from service.paging import Cursor, fingerprint
 from service.serving import Snapshot
+from service.texting import Texting, mixed
 
 LONGEST = 1000  # products in one answer
 COLLAPSE = ("none", "same_photo", "near_duplicate")
@@ -31,11 +35,12 @@ Inputs = Callable[[Snapshot, "Source", Clock], tuple[dict[str, np.ndarray], set[
 
 @dataclass(frozen=True)
 class Source:
-    """What a question is about: a photo's bytes, a stored product, or both."""
+    """What a question is about: a photo's bytes, a stored product, a text, or several of them."""
 
     image: bytes | None = None
     product_id: str | None = None
     crop: tuple[int, int, int, int] | None = None  # x, y, width, height in px of the upright image
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,21 @@ class Searching:
     """Part of the engine. ``inputs`` gives a source's embeddings by name, ``answer`` frames what is answered."""
 
     def __init__(
-        self, catalog: Catalog, filtering: Filtering, *, inputs: Inputs, answer: Callable[..., dict[str, Any]]
+        self,
+        catalog: Catalog,
+        filtering: Filtering,
+        texting: Texting,
+        *,
+        inputs: Inputs,
+        answer: Callable[..., dict[str, Any]],
     ) -> None:
-        self._catalog, self._filtering = catalog, filtering
+        self._catalog, self._filtering, self._texting = catalog, filtering, texting
         self._inputs, self._answer = inputs, answer
 
-    def search(self, snapshot: Snapshot, source: Source, wanted: Wanted, clock: Clock) -> dict[str, Any]:
-        """As ``Engine.search``."""
+    def search(
+        self, snapshot: Snapshot, source: Source, wanted: Wanted, clock: Clock, near: Near | None = None
+    ) -> dict[str, Any]:
+        """As ``Engine.search``; ``near`` as for all questions of one request."""
         if not 1 <= wanted.k <= LONGEST:
             raise BadRequest(f"k must be from 1 to {LONGEST}, not {wanted.k}")
         if wanted.collapse not in COLLAPSE:
@@ -70,26 +83,55 @@ class Searching:
         asked = _fingerprint(source, wanted)
         cursor = self._cursor(snapshot, wanted.cursor, asked)
         where = None if wanted.filter is None else self._filtering.read(snapshot, wanted.filter)
-        inputs, own = self._inputs(snapshot, source, clock)
-        sought = question(inputs, snapshot.bundle.spec.blocks, mix=wanted.mix, weights=wanted.weights)
+        sought, keywords, own, unknown = self._sought(snapshot, source, wanted, clock)
         hidden = {pid for pid in map(self._catalog.pid, wanted.exclude) if pid is not None} | own
         with clock.stage("search"):
-            page = self._page(snapshot, sought, wanted, hidden, where, cursor)
+            page = self._page(snapshot, sought, keywords, wanted, hidden, where, cursor, near)
         with clock.stage("describe"):
             results = []
-            alone = len(inputs) == 1 and sought.weights is None
+            alone = sought is not None and len(sought.inputs) == 1 and sought.weights is None and keywords is None
             vectors, there = snapshot.live.vectors_at([] if alone else [hit[:2] for hit in page.hits])
             for place, (pid, photo_id, score) in enumerate(page.hits):
                 product = page.products[pid]
                 photo = product.photos[product.photo_ids.index(photo_id)]
-                plain = alone or not there[place]
-                signals = {name: score for name in inputs} if plain else sought.signals(vectors[place])
+                signals: dict[str, float] = {}
+                if sought is not None:
+                    plain = alone or not there[place]
+                    signals = {name: score for name in sought.inputs} if plain else sought.signals(vectors[place])
+                if keywords is not None:
+                    signals["keywords"] = keywords.of(pid)
                 results.append(answers.result(product, photo, score, signals))
         after = None
         if page.more:
             pid, _, score = page.hits[-1]
             after = Cursor(snapshot.index_version, snapshot.live.sequence, score, pid, page.depth, asked).text()
-        return self._answer(snapshot, clock, results=results, next_cursor=after)
+        told = {} if source.text is None else {"unknown_words": unknown}
+        return self._answer(snapshot, clock, results=results, next_cursor=after, **told)
+
+    def _sought(
+        self, snapshot: Snapshot, source: Source, wanted: Wanted, clock: Clock
+    ) -> tuple[Question | None, KeywordShare | None, set[int], list[str]]:
+        """The question to the index, the one to the keywords, the pids it is about, and words nobody knows."""
+        blocks = snapshot.bundle.spec.blocks
+        if source.text is None:
+            inputs, own = self._inputs(snapshot, source, clock)
+            return question(inputs, blocks, mix=wanted.mix, weights=wanted.weights), None, own, []
+        inputs, own = {}, set()
+        if source.image is not None or source.product_id is not None:
+            inputs, own = self._inputs(snapshot, source, clock)
+        with clock.stage("text"):
+            asked = self._texting.read(snapshot, source.text)
+        names = [*inputs, "text"]
+        shares = check_mix(dict.fromkeys(names, 1.0) if wanted.mix is None else wanted.mix, names)
+        inputs, mix, keywords, recoloured = mixed(
+            asked, inputs, shares, blocks, lambda vectors: _kind(snapshot, vectors)
+        )
+        if not inputs:
+            return None, keywords, own, asked.unknown
+        weights = wanted.weights
+        if recoloured and weights is None:
+            weights = recolour_weights(blocks)
+        return question(inputs, blocks, mix=mix, weights=weights), keywords, own, asked.unknown
 
     def _cursor(self, snapshot: Snapshot, text: str | None, asked: str) -> Cursor | None:
         if text is None:
@@ -106,21 +148,28 @@ class Searching:
     def _page(
         self,
         snapshot: Snapshot,
-        sought: Question,
+        sought: Question | None,
+        keywords: KeywordShare | None,
         wanted: Wanted,
         hidden: set[int],
         where: Filter | None,
         cursor: Cursor | None,
+        near: Near | None,
     ) -> _Page:
         """One page; always min(k, what is left after it, counted after collapse) hits."""
         # One more than asked for tells whether there is another page.
         depth = wanted.k + 1 + (cursor.depth if cursor else 0)
-        params = None if sought.weights is None else search_params(sought.weights)
+        params = None if sought is None or sought.weights is None else search_params(sought.weights)
+        plain = where is None and wanted.min_score is None and keywords is None
         while True:
-            (found,) = snapshot.live.search(
-                sought.queries, depth, exclude=hidden, min_score=wanted.min_score,
-                params=params, where=where, together=True, scale=sought.lengths,
-            )  # fmt: skip
+            if near is not None and plain and sought is not None and len(sought.queries) == 1:
+                found = near.search(snapshot.live, sought.queries[0], depth, hidden, params)
+                found = replace(found, scores=np.minimum(found.scores * sought.lengths[0], 1.0))
+            else:
+                found = ranked(
+                    snapshot.live, sought, keywords, depth, exclude=hidden, min_score=wanted.min_score, where=where,
+                    params=params,
+                )  # fmt: skip
             kept = _collapsed(snapshot, found, wanted.collapse)
             hits = replace(found, pids=found.pids[kept], photo_ids=found.photo_ids[kept], scores=found.scores[kept])
             start = cursor.passed(hits) if cursor else 0
@@ -155,6 +204,16 @@ class _Page:
     depth: int  # products ranked down to the last hit, collapsed ones among them
 
 
+def _kind(snapshot: Snapshot, vectors: np.ndarray) -> str | None:
+    """The category that the model reads from a product's photos; None where it knows none."""
+    decision = snapshot.bundle.decision
+    if not decision.categories:
+        return None
+    head = snapshot.embedder.logits(vectors).get("category")
+    ((category, _),) = rank_categories(category_logits(head, vectors, decision).mean(axis=0), decision, top=1)
+    return str(category.path[-1])
+
+
 def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:
     """Places of the hits that stay: of those that show the same photo, or nearly the same, the first."""
     if how == "none":
@@ -175,6 +234,7 @@ def _fingerprint(source: Source, wanted: Wanted) -> str:
             "image": images.content_hash(source.image) if source.image is not None else None,
             "product_id": source.product_id,
             "crop": source.crop,
+            "text": source.text,
             "filter": wanted.filter,
             "weights": wanted.weights,
             "mix": wanted.mix,

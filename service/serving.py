@@ -18,10 +18,10 @@ from indexer.errors import CatalensError, IndexMismatch
 from indexer.home import Active, Home
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
+from indexer.model.base import Runtime
 from indexer.model.bundle import Bundle
 from indexer.model.embedder import open_embedder
 from indexer.model.registry import by_version
-from indexer.model.runtime import TorchRuntime
 from indexer.model.tag_rule import TagRule
 from service.batching import InferenceQueue, Overloaded
 
@@ -39,7 +39,7 @@ class Snapshot:
 
     index_version: str
     bundle: Bundle
-    embedder: TorchRuntime
+    embedder: Runtime
     live: LiveIndex
     store: EmbeddingStore
 

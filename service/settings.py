@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from indexer.decisions.quality.profiles import profile
 from indexer.errors import BadSettings
 
 _SHORTEST_KEY = 16
@@ -33,6 +35,7 @@ class Settings:
     port: int = 8000  # 0: any free one
     api_keys: tuple[str, ...] = field(default=(), repr=False)  # needed beyond loopback; sent as Authorization: Bearer
     allowed_hosts: tuple[str, ...] = ()  # names in Host accepted beside loopback's and `host`
+    text_encoder: str = ""  # "package.module:function": a model for text in the place of the version's own tower
     allow_urls: bool = False  # fetching photos from URLs; not offered yet
     device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:N"
     engine: str = "auto"  # what runs the network: "torch", "compiled", "openvino" (exported models), or "auto"
@@ -49,15 +52,33 @@ class Settings:
     erase_within_s: float = 86_400.0  # how long a deleted product may still lie in files before they are rewritten
     max_batch_items: int = 1000  # writes in one call of products:batch
     max_delta: int = 5000  # photos searched beside the version before they are folded into a new one; 0: never
+    policy_file: Path | None = None  # YAML: what is prohibited, see docs/listing.md
+    quality_profile: str = "studio"  # or "marketplace"
+    quality_floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # changes to it, by finding
+    # Conditions as in filters, any of which means that a product is not recommended; on attributes nobody has: ignored.
+    out_of_stock: tuple[Mapping[str, Any], ...] = ({"field": "in_stock", "eq": False}, {"field": "stock", "lte": 0})
+    import_root: Path | None = None  # the folder that imports may read from on this machine; None: uploads only
+    max_upload_bytes: int = 2 * 2**30  # what the photos and the manifest of one uploaded archive may unpack to
     poll_s: float = 0.2  # how often other processes' writes and activations are looked for
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home))
+        if self.policy_file is not None:
+            object.__setattr__(self, "policy_file", Path(self.policy_file))
+        profile(self.quality_profile, self.quality_floors)
         for name in ("api_keys", "allowed_hosts"):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(item, str) and item for item in value):
                 raise BadSettings(f"{name} must be a list of non-empty texts")
             object.__setattr__(self, name, tuple(value))
+        conditions = tuple(self.out_of_stock) if isinstance(self.out_of_stock, tuple | list) else (None,)
+        if not all(isinstance(one, Mapping) and isinstance(one.get("field"), str) for one in conditions):
+            raise BadSettings("out_of_stock must be a list of conditions on fields, as filters have them")
+        object.__setattr__(self, "out_of_stock", conditions)
+        if self.import_root is not None:
+            object.__setattr__(self, "import_root", Path(self.import_root).resolve())
+            if not Path(self.import_root).is_dir():
+                raise BadSettings(f"import_root {self.import_root} is no folder")
         for name, low, high in (
             ("port", 0, 65535),
             ("max_image_bytes", 1, 2**31),
@@ -70,6 +91,7 @@ class Settings:
             ("other_versions", 1, 64),
             ("max_batch_items", 1, 100_000),
             ("max_delta", 0, 10**9),
+            ("max_upload_bytes", 1, 2**50),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -87,6 +109,8 @@ class Settings:
             raise BadSettings(f"engine must be auto, torch, compiled or openvino, not {self.engine!r}")
         if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise BadSettings(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
+        if not isinstance(self.text_encoder, str) or (self.text_encoder and ":" not in self.text_encoder):
+            raise BadSettings(f"text_encoder must be package.module:function, not {self.text_encoder!r}")
         if self.allow_urls:
             raise BadSettings("allow_urls: fetching photos from URLs is not offered by this version")
         for key in self.api_keys:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from indexer.decisions.similar import search_params
 from indexer.decisions.unknown import is_unknown, rule_logits
 from indexer.model.decision import Category
+from service.near import Near
 from service.serving import Snapshot
 
 
 def is_stranger(
-    snapshot: Snapshot, vectors: np.ndarray, logits: np.ndarray | None, best: Category, own: Iterable[int]
+    snapshot: Snapshot, vectors: np.ndarray, logits: np.ndarray | None, best: Category, own: set[int], near: Near
 ) -> bool:
     """By the decision layer's rule, over all of a question's vectors [n, D] (``logits`` [n, C] of the category head).
 
     A category made from a few photos is known to the shop though not to the rule. ``own``: pids the question is about,
-    which are no neighbours of their own.
+    which are no neighbours of their own; ``near``: the request's searches.
     """
     rule = snapshot.bundle.decision.unknown
     if rule is None or logits is None or not best.trained:
@@ -33,7 +32,7 @@ def is_stranger(
         # A query of one block alone: its cosine to a stored vector is the block's own cosine times the block's length.
         (block,) = [block.name for block in blocks if snapshot.bundle.spec.columns(block.name) == (start, stop)]
         params = search_params({block: 1.0})
-        hits = snapshot.live.search(asked / length[:, None], rule["k"], exclude=own, params=params)
+        hits = [near.search(snapshot.live, query, rule["k"], own, params) for query in asked / length[:, None]]
         nearest = np.array([float(found.scores.mean()) if len(found) else 0.0 for found in hits]) / length
     read = rule_logits(vectors, logits, rule)
     return all(is_unknown(row, float(near), rule) for row, near in zip(read, nearest, strict=True))

@@ -14,6 +14,7 @@ from indexer.decisions.tagging import Voters, count_groups, head_chances, sugges
 from indexer.model.tag_rule import TagColumn, TagRule
 from service.answers import Clock
 from service.classifying import Vectors
+from service.near import Near
 from service.searching import Source
 from service.serving import Snapshot
 
@@ -27,14 +28,31 @@ class Tagging:
     def __init__(self, catalog: Catalog, *, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
         self._catalog, self._vectors, self._answer = catalog, vectors, answer
 
-    def tags(self, snapshot: Snapshot, source: Source, clock: Clock, *, own: Collection[int] = ()) -> dict[str, Any]:
+    @staticmethod
+    def depths(rule: TagRule) -> dict[str, int]:
+        """For each ``SearchParams.widen`` how many products ``tags`` will look for: see ``Near``."""
+        depths: dict[str, int] = {}
+        for part in rule.parts:
+            widen = search_params(part.view).widen if part.view else ""
+            depths[widen] = max(depths.get(widen, 0), int(_ROOM * part.k))
+        return depths
+
+    def tags(
+        self,
+        snapshot: Snapshot,
+        source: Source,
+        clock: Clock,
+        near: Near | None = None,
+        *,
+        own: Collection[int] = (),
+    ) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours}]; neither a product that is asked about nor ``own`` pids vote."""
         vectors, asked = self._vectors(snapshot, source, clock)
         own = asked | set(own)
         decision, rule = snapshot.bundle.decision, snapshot.tag_rule
         with clock.stage("search"):
             tags_of: dict[int, list[str]] = {}
-            voters = self._voters(snapshot, rule, vectors, own, tags_of)
+            voters = self._voters(snapshot, rule, vectors, own, tags_of, near or Near())
         with clock.stage("vote"):
             chances: dict[str, float] = {}
             if decision.tag_heads and any(part.head for part in rule.parts):
@@ -58,7 +76,13 @@ class Tagging:
         return self._answer(snapshot, clock, tags=tags)
 
     def _voters(
-        self, snapshot: Snapshot, rule: TagRule, vectors: np.ndarray, own: set[int], tags_of: dict[int, list[str]]
+        self,
+        snapshot: Snapshot,
+        rule: TagRule,
+        vectors: np.ndarray,
+        own: set[int],
+        tags_of: dict[int, list[str]],
+        near: Near,
     ) -> list[Voters]:
         """For each part of the rule the products that may vote; ``tags_of`` gets their tags. One search per view."""
         deepest: dict[tuple[tuple[str, float], ...], TagColumn] = {}
@@ -66,11 +90,17 @@ class Tagging:
             view = tuple(sorted(part.view.items()))
             if view not in deepest or part.k > deepest[view].k:
                 deepest[view] = part
-        found = {view: self._nearest(snapshot, vectors, part, own, tags_of) for view, part in deepest.items()}
+        found = {view: self._nearest(snapshot, vectors, part, own, tags_of, near) for view, part in deepest.items()}
         return [found[tuple(sorted(part.view.items()))] for part in rule.parts]
 
     def _nearest(
-        self, snapshot: Snapshot, vectors: np.ndarray, part: TagColumn, own: set[int], tags_of: dict[int, list[str]]
+        self,
+        snapshot: Snapshot,
+        vectors: np.ndarray,
+        part: TagColumn,
+        own: set[int],
+        tags_of: dict[int, list[str]],
+        near: Near,
     ) -> Voters:
         """The nearest tagged products over all query vectors, enough for ``part.k`` votes where there are as many."""
         queries = view_queries(vectors, snapshot.bundle.spec.blocks, part.view)
@@ -78,7 +108,10 @@ class Tagging:
         params = search_params(part.view) if part.view else None
         wanted = int(_ROOM * part.k)
         while True:
-            (hits,) = snapshot.live.search(queries / lengths, wanted, exclude=own, params=params, together=True)
+            if len(queries) == 1:
+                hits = near.search(snapshot.live, (queries / lengths)[0], wanted, own, params)
+            else:
+                (hits,) = snapshot.live.search(queries / lengths, wanted, exclude=own, params=params, together=True)
             fresh = [pid for pid in hits.pids.tolist() if pid not in tags_of]
             tags_of.update(self._catalog.voting_tags(fresh))
             places = list(zip(hits.pids.tolist(), hits.photo_ids.tolist(), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
@@ -12,6 +13,21 @@ from typing import Any
 import click
 
 AnyPath = click.Path(path_type=Path)
+
+
+class JsonObject(click.ParamType):
+    """An object as JSON text."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        try:
+            found = value if isinstance(value, dict) else json.loads(value)
+        except (ValueError, RecursionError) as error:
+            self.fail(f"not JSON: {error}", param, ctx)
+        if not isinstance(found, dict):
+            self.fail(f"not a JSON object: {value}", param, ctx)
+        return found
 
 
 class FromSignature(click.Option):

@@ -259,6 +259,16 @@ class Catalog(Connections):
                     held.setdefault(pid, []).append(photo_id)
         return held
 
+    def holders(self, photo_ids: Iterable[int]) -> dict[int, list[int]]:
+        """photo_id -> the pids of the products that have it, ascending, of those of ``photo_ids`` that any has."""
+        held: dict[int, list[int]] = {}
+        with self._reading() as connection:
+            for part, marks in chunks([int(photo_id) for photo_id in photo_ids]):
+                query = f"SELECT DISTINCT photo_id, pid FROM product_photos WHERE photo_id IN ({marks}) ORDER BY pid"
+                for photo_id, pid in connection.execute(query, part):
+                    held.setdefault(photo_id, []).append(pid)
+        return held
+
     def facts(self, pids: Iterable[int]) -> dict[int, Facts]:
         """What filters ask of those of ``pids`` that exist: one snapshot, quicker than whole products."""
         found: dict[int, Facts] = {}

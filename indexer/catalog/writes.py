@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from indexer.catalog import attributes as attr
 from indexer.catalog.attributes import AttributeType
+from indexer.catalog.order_tables import forget
 from indexer.catalog.records import (
     PATCHABLE,
     NewPhoto,
@@ -87,6 +88,7 @@ class Session:
         sequence = self._log(pid, "delete", True)
         self._sql.execute("DELETE FROM products WHERE pid = ?", (pid,))
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
+        forget(self._sql, pid)
         return Written(sequence, pid, "deleted", *self._set_photos(pid, []), photos_changed=True)
 
     # --- put ---------------------------------------------------------------------------------------------------------

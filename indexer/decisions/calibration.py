@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 _KEPT = 0.1  # of a probability that is less than what smoothing added
@@ -43,6 +42,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     1.0 where there is nothing to fit on.
     """
+    from scipy.optimize import minimize_scalar  # slow to load, and serving does without
+
     if len(labels) == 0:
         return 1.0
     found = minimize_scalar(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from indexer.decisions.calibration import probabilities
@@ -134,6 +133,8 @@ def _fit_part(sample: TagSample, part: TagColumn, places: np.ndarray, fit: _Fit)
 
 def _fit_column(said: Said, truth: np.ndarray, column: TagColumn) -> tuple[float, TagColumn]:
     """Log-loss per product, and ``column`` with the strengths of least loss over products that have one value."""
+    from scipy.optimize import minimize  # slow to load, and serving does without
+
     one = truth.sum(1) == 1
     headed = bool(said.known.any())
     start = np.array([0.7 if headed else 0.0, 0.3 if headed else 1.0, 0.0])
@@ -158,6 +159,8 @@ def _fit_column(said: Said, truth: np.ndarray, column: TagColumn) -> tuple[float
 
 def _fit_rest(said: Said, truth: np.ndarray, rest: TagColumn) -> tuple[float, TagColumn]:
     """The same for tags that exclude nothing: logistic regression over all pairs that anything is said of (Platt)."""
+    from scipy.optimize import minimize  # slow to load, and serving does without
+
     about = (said.shares > 0) | said.known
     headed = bool(said.known.any())
     start = np.array([0.5 if headed else 0.0, 0.5 if headed else 1.0, 0.0])

@@ -12,8 +12,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
 FALSE_ALARMS = 0.05
@@ -76,6 +74,8 @@ def auroc(above: np.ndarray, below: np.ndarray) -> float:
     >>> auroc(np.array([3.0, 1.0]), np.array([2.0, 0.0]))
     0.75
     """
+    from scipy.stats import rankdata  # slow to load, and serving does without
+
     ranks = rankdata(np.concatenate([above, below]))[: len(above)]
     return float((ranks.sum() - len(above) * (len(above) + 1) / 2) / (len(above) * len(below)))
 
@@ -173,6 +173,8 @@ def _rounds(labels: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[np.n
 
 def _probe(block: np.ndarray, columns: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Softmax regression on unit rows [N, G], its weights held small: weights [C, G] and bias [C] for those rows."""
+    from scipy.optimize import minimize  # slow to load, and serving does without
+
     inputs = np.ascontiguousarray(block, np.float32) * np.float32(_SCALE)
     wanted = np.eye(classes, dtype=np.float32)[columns]
     width = inputs.shape[1]

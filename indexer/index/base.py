@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from indexer.errors import BadRequest, BadVectors
-from indexer.native import torch
 
 UNIT_TOLERANCE = 1e-3
+_NOT_HALF = 65536.0  # no finite float16 is so large
 TIE = 1e-6  # two float32 scores of one pair of vectors differ by less, whatever the order of summation
 
 
@@ -42,14 +42,23 @@ class SearchParams:
 
 
 def to_float32(vectors: np.ndarray) -> np.ndarray:
-    """float16 or float32 to float32 of the same shape. Goes through torch: numpy converts halves one by one."""
+    """float16 or float32 to float32 of the same shape.
+
+    Halves by their bits, eight times as fast as numpy, which converts one by one: the exponent moves into its place and
+    the product corrects its bias; numbers below the smallest normal half come out right too.
+    """
     if vectors.dtype == np.float32:
         return vectors
     if vectors.dtype != np.float16:
         return vectors.astype(np.float32)
-    # A read-only memory map cannot be lent to torch, and rows gathered from one are a copy anyway.
-    writable = vectors if vectors.flags.writeable and vectors.flags.c_contiguous else np.array(vectors)
-    return torch.from_numpy(writable).float().numpy()
+    bits = np.ascontiguousarray(vectors).view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= np.int32(-0x70002000)  # sign, exponent and fraction; not what the sign was stretched to
+    found = bits.view(np.float32)
+    found *= np.float32(2.0**112)
+    if found.size and (found.max() >= _NOT_HALF or found.min() <= -_NOT_HALF):  # inf and nan have no such exponent
+        return vectors.astype(np.float32)
+    return found
 
 
 def check_unit(vectors: np.ndarray, dim: int) -> None:

@@ -19,7 +19,6 @@ from indexer import native
 from indexer.index.base import to_float32
 
 faiss: Any = native.faiss  # its own type stubs lack half of it
-torch: Any = native.torch
 
 _CHUNK = 4096
 _STEPS = 64  # parts of a block that may take another code
@@ -31,6 +30,7 @@ def filled(part: Any, vectors: np.ndarray, block_dims: Sequence[int]) -> Any:
 
     The result borrows ``part``'s quantiser: keep both.
     """
+    torch: Any = native.torch  # building alone needs it
     coded = faiss.IndexIVFPQ(part.quantizer, part.d, part.nlist, part.pq.M, 4, faiss.METRIC_INNER_PRODUCT)
     coded.pq, coded.by_residual, coded.is_trained, coded.own_fields = part.pq, True, True, False
     books = torch.from_numpy(faiss.vector_to_array(part.pq.centroids).reshape(part.pq.M, _LEVELS, -1).copy())
@@ -56,6 +56,7 @@ def _groups(dim: int, parts: int, block_dims: Sequence[int]) -> list[tuple[int, 
 
 def _encode(vectors: Any, centres: Any, books: Any, groups: Sequence[tuple[int, int]]) -> np.ndarray:
     """uint8 [n, M]; ``vectors`` and their lists' ``centres`` [n, D], ``books`` [M, 16, D/M]."""
+    torch: Any = native.torch
     parts = len(books)
     shape = (len(vectors), parts, -1)
     along = centres / centres.norm(dim=1, keepdim=True).clamp(min=1e-12)

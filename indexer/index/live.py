@@ -99,6 +99,15 @@ class LiveIndex:
         inside[inside] = self.products[places[inside]] == pids[inside]
         return places, inside
 
+    def settled(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of products the places among those of the base, and bool: it is one, and unchanged since, photos or not.
+
+        Of these alone the columns say what holds now.
+        """
+        places, inside = self._base_places(pids)
+        changed = self._now
+        return places, inside & np.array([pid not in changed for pid in pids.tolist()], dtype=bool)
+
     def _rows_of(self, places: np.ndarray) -> np.ndarray:
         """The rows of the base of the products at these places, in their order."""
         counts = self._counts[places]
@@ -336,7 +345,7 @@ class LiveIndex:
             pids += [of_rows[kept], new_pids]
             photos += [self._photos[hits.rows[kept]], new_photos]
             scores += [hits.scores[kept] * scale, new_scores * scale]
-        return _by_product(np.concatenate(pids), np.concatenate(photos), np.concatenate(scores), k, excluded, min_score)
+        return by_product(np.concatenate(pids), np.concatenate(photos), np.concatenate(scores), k, excluded, min_score)
 
     @staticmethod
     def _search_delta(
@@ -349,6 +358,25 @@ class LiveIndex:
         table = state.table[: state.used][passing]
         stored = state.vectors[: state.used]
         return [(table[:, 0], table[:, 1], rescore(query, stored)[passing]) for query in queries]
+
+    def photos_of(self, pids: np.ndarray, where: Filter | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All photos of those of ``pids`` that a search can find and that pass ``where``.
+
+        (pids int64 [n], photo ids int64 [n], vectors float32 [n, D]), in no order.
+        """
+        chosen, state = (None, self._state) if where is None else self._select(where)
+        places, found = self._base_places(pids)
+        places = places[found]
+        rows = self._rows_of(places[self._died[places] > state.tick])
+        if chosen is not None:
+            rows, pids = rows[chosen.allowed[rows]], np.intersect1d(pids, chosen.newer)
+        newer = (state.died[: state.used] > state.tick) & np.isin(state.table[: state.used, 0], pids)
+        table, vectors = state.table[: state.used][newer], state.vectors[: state.used][newer]
+        return (
+            np.concatenate([self._pids[rows], table[:, 0]]),
+            np.concatenate([self._photos[rows], table[:, 1]]),
+            np.concatenate([self.base.index.vectors(rows), vectors]),
+        )
 
     def vectors_of(self, pid: int) -> tuple[np.ndarray, np.ndarray]:
         """A product's photo ids int64 [n] and vectors float32 [n, D]. Raises ``UnknownProduct``."""
@@ -389,7 +417,7 @@ class LiveIndex:
         return out, there
 
 
-def _by_product(
+def by_product(
     pids: np.ndarray,
     photo_ids: np.ndarray,
     scores: np.ndarray,

@@ -31,9 +31,11 @@ from indexer.index.columns import Columns
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.manifest import FORMAT, MANIFEST, Manifest, read_manifest, version_number
 from indexer.model.tag_rule import TagRule
+from indexer.text.tower import TextTower
 
 VECTORS, ROWS, INDEX, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "VERIFIED"
 TAGS = "tags.json"  # how tags are told in this catalog; versions of catalogs without tags, and old ones, have none
+TEXT = "text.safetensors"  # the text tower; versions of catalogs without words, and old ones, have none
 COLUMNS = "columns.arrow"  # what filters ask; of versions that have none it is read from the catalog
 _CHUNK = 65536
 _KEPT_ACTIVATIONS = 8
@@ -53,6 +55,7 @@ class IndexVersion:
     stored: np.ndarray  # float16 [N, D], memory-mapped
     tag_rule: TagRule | None = None  # None: the model's own holds
     columns_file: Path | None = None  # for `Columns.open`; None: built before there were any
+    tower: TextTower | None = None  # None: text is looked for by keywords alone
 
 
 class Versions:
@@ -120,13 +123,14 @@ class Versions:
         tag_rule: TagRule | None = None,
         source: dict[str, Any] | None = None,
         columns: Columns | None = None,
+        tower: TextTower | None = None,
     ) -> str:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
 
         ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
-        ``index`` was built from; ``tag_rule`` and ``columns`` (of the rows' products) go with them, ``source`` as in
-        the manifest. A crash leaves the earlier versions as they were. Raises ``BadVectors``, ``Busy``,
-        ``StorageFailed`` naming the file.
+        ``index`` was built from; ``tag_rule``, ``columns`` (of the rows' products) and ``tower`` go with them,
+        ``source`` as in the manifest. A crash leaves the earlier versions as they were. Raises ``BadVectors``,
+        ``Busy``, ``StorageFailed`` naming the file.
         """
         check_unit(vectors, index.dim)
         if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
@@ -152,6 +156,8 @@ class Versions:
                     write_json(aside / TAGS, tag_rule.to_json())
                 if columns is not None:
                     columns.write(aside / COLUMNS)
+                if tower is not None:
+                    tower.save(aside / TEXT)
                 manifest = Manifest(
                     format=FORMAT,
                     version=version,
@@ -242,7 +248,8 @@ class Versions:
         except (RuntimeError, ValueError) as error:
             raise DamagedIndex(f"index version {version}: {INDEX} cannot be read: {error}") from error
         columns = folder / COLUMNS if COLUMNS in manifest.files else None
-        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns)
+        tower = TextTower.open(folder / TEXT) if TEXT in manifest.files else None
+        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns, tower)
 
     # -- which version serves
 

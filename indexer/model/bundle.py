@@ -9,15 +9,18 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.errors import BadModel, NewerFormat, StorageFailed
 from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_json
 from indexer.model.decision import Decision
-from indexer.model.network import Network
+from indexer.model.plain import Plain
 from indexer.model.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from indexer.model.network import Network
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -45,23 +48,24 @@ class Bundle:
 
     def network(self) -> Network:
         """The network with its weights, in eval mode. Raises ``BadModel``."""
+        from indexer.model.network import Network
+        from indexer.native import torch
+
         network = Network.empty(self.spec)
-        state = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
+        stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
+        state = {name: torch.from_numpy(tensor) for name, tensor in stored.items()}
         counters = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
         _fill(network, {**counters, **state}, self.path)
         self._check(embedding_id(self.spec, network, self.checksums))
         return network.eval()
 
-    def without_backbone(self) -> Network:
-        """Neck, heads and colours alone, in eval mode: what an exported model needs beside its graph. ``BadModel``."""
-        network = Network(self.spec, None)
+    def plain(self) -> Plain:
+        """Neck and heads alone, without torch: what an exported model needs beside its graph. Raises ``BadModel``."""
         stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
-        backbone = {name: tensor for name, tensor in stored.items() if name.startswith(_BACKBONE)}
-        _fill(network, {name: tensor for name, tensor in stored.items() if name not in backbone}, self.path)
+        plain = Plain(self.spec, stored, where=str(self.path))
         described = canonical_json(self.spec.embedding_part()).decode()
-        digest = _digest(described, {name.removeprefix(_BACKBONE): tensor for name, tensor in backbone.items()})
-        self._check(_embedding_id(self.spec, digest, network, self.checksums))
-        return network.eval()
+        self._check(_embedding_id(self.spec, _part(described, stored, "backbone."), stored, self.checksums))
+        return plain
 
     def _check(self, found: str) -> None:
         if found != self.embedding_id:
@@ -79,26 +83,29 @@ class Bundle:
 
     def probe_features(self) -> np.ndarray:
         """float32 [P, F]: what the graph of an exported model gave for the probe pictures."""
-        return np.asarray(_load_tensors(self.path / PROBES)["features"].numpy())
+        return _load_tensors(self.path / PROBES)["features"]
 
     def general_spread(self) -> np.ndarray | None:
         """Covariance float64 [dim, dim] of block g for features spread alike in all directions; None: its sphere."""
         projection = _load_tensors(self.path / EMBEDDING).get("neck.general")
         if projection is None:
             return None
-        rows = projection.double().numpy()
+        rows = projection.astype(np.float64)
         return np.asarray(rows @ rows.T)
 
 
 def embedding_id(spec: ModelSpec, network: Network, checksums: Mapping[str, str]) -> str:
     """SHA-256 over the spec without heads, and every tensor of backbone and neck; of int8 over the graph too."""
     described = canonical_json(spec.embedding_part()).decode()
-    return _embedding_id(spec, tensors_digest(described, network.backbone), network, checksums)
+    neck = {f"neck.{name}": array for name, array in _arrays(network.neck).items()}
+    return _embedding_id(spec, tensors_digest(described, network.backbone), neck, checksums)
 
 
-def _embedding_id(spec: ModelSpec, backbone: str, network: Network, checksums: Mapping[str, str]) -> str:
+def _embedding_id(
+    spec: ModelSpec, backbone: str, tensors: Mapping[str, np.ndarray], checksums: Mapping[str, str]
+) -> str:
     digest = hashlib.sha256(backbone.encode())
-    digest.update(tensors_digest("neck", network.neck).encode())
+    digest.update(_part("neck", tensors, "neck.").encode())
     if spec.numeric == "int8":
         digest.update(f"{checksums.get(GRAPH)} {checksums.get(GRAPH_WEIGHTS)}".encode())
     return "e" + digest.hexdigest()[:32]
@@ -106,14 +113,19 @@ def _embedding_id(spec: ModelSpec, backbone: str, network: Network, checksums: M
 
 def tensors_digest(name: str, module: Any) -> str:
     """Hex SHA-256 of ``name`` and of every tensor that the module's output depends on."""
-    return _digest(name, _state(module))
+    return _digest(name, _arrays(module))
 
 
-def _digest(name: str, tensors: Mapping[str, Any]) -> str:
+def _part(name: str, tensors: Mapping[str, np.ndarray], prefix: str) -> str:
+    """``_digest`` of the tensors whose names begin with ``prefix``, without it."""
+    return _digest(name, {key.removeprefix(prefix): part for key, part in tensors.items() if key.startswith(prefix)})
+
+
+def _digest(name: str, tensors: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(name.encode())
     for key, tensor in sorted(tensors.items()):
-        digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(f"\n{key} torch.{tensor.dtype} {tuple(tensor.shape)}\n".encode())  # as torch names its types
+        digest.update(tensor.tobytes())
     return digest.hexdigest()
 
 
@@ -276,7 +288,7 @@ def load_bundle(path: Path | str) -> Bundle:
 def _read_decision(path: Path, files: Mapping[str, Any]) -> Decision:
     tensors = {}
     if DECISION_VECTORS in files:
-        tensors = {name: tensor.numpy() for name, tensor in _load_tensors(path / DECISION_VECTORS).items()}
+        tensors = _load_tensors(path / DECISION_VECTORS)
     return Decision.from_json(_read_json(path / DECISION), where=str(path / DECISION), tensors=tensors)
 
 
@@ -294,6 +306,10 @@ def _state(module: Any) -> dict[str, Any]:
     }
 
 
+def _arrays(module: Any) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in _state(module).items()}
+
+
 def _save_tensors(save_file: Callable[[Any, Path], None], tensors: Mapping[str, Any], file: Path) -> None:
     from safetensors import SafetensorError
 
@@ -303,9 +319,9 @@ def _save_tensors(save_file: Callable[[Any, Path], None], tensors: Mapping[str, 
         raise StorageFailed(f"{file} cannot be written: {error}") from error
 
 
-def _load_tensors(file: Path) -> dict[str, Any]:
+def _load_tensors(file: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.numpy import load_file
 
     try:
         return load_file(file)

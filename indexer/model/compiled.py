@@ -1,7 +1,7 @@
 """The backbone as an OpenVINO graph on a processor: several times as fast as torch, in fp32, bf16 or int8.
 
-The graph takes uint8 pixels [1, H, W, 3] and gives pooled features [1, F]; colours, neck and heads stay in torch, where
-they cost little. OpenVINO is the optional extra ``openvino``.
+The graph takes uint8 pixels [1, H, W, 3] and gives pooled features [1, F]; colours, neck and heads are in numpy, where
+they cost little, so that serving needs no torch. OpenVINO is the optional extra ``openvino``.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.errors import BadModel, WeightsUnavailable
 from indexer.images import Photo
-from indexer.model.network import Network
+from indexer.model import lab
+from indexer.model.base import Runtime
+from indexer.model.plain import Plain
 from indexer.model.preprocess import photos_to_pixels
-from indexer.model.runtime import TorchRuntime
 from indexer.model.spec import Preprocess
-from indexer.native import THREADS, torch
+from indexer.native import THREADS
+
+if TYPE_CHECKING:
+    from indexer.model.network import Network
 
 HOW = "pip install 'catalens[openvino]'"
 PROBES = 2  # inputs whose features a bundle keeps, to know its graph again on another processor
@@ -54,13 +58,18 @@ def probes(preprocess: Preprocess) -> np.ndarray:
     rng = np.random.default_rng(7)
     side = preprocess.crop
     coarse = rng.integers(0, 256, (PROBES, 3, 9, 9), dtype=np.uint8)
-    small = torch.from_numpy(coarse).float()
-    large = torch.nn.functional.interpolate(small, size=(side, side), mode="bilinear", align_corners=True)
-    return np.ascontiguousarray(large.round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+    place = np.linspace(0, coarse.shape[2] - 1, side)  # bilinear, corner to corner
+    low = np.minimum(place.astype(np.int64), coarse.shape[2] - 2)
+    share = (place - low).astype(np.float32)
+    across = coarse[..., low] * (1 - share) + coarse[..., low + 1] * share
+    large = across[:, :, low] * (1 - share[:, None]) + across[:, :, low + 1] * share[:, None]
+    return np.ascontiguousarray(np.rint(large).astype(np.uint8).transpose(0, 2, 3, 1))
 
 
 def convert(network: Network) -> Any:
     """The backbone of ``network`` with its normalisation as an OpenVINO model, float32."""
+    from indexer.native import torch
+
     preprocess = network.spec.preprocess
 
     class Seen(torch.nn.Module):
@@ -140,11 +149,11 @@ def read_graph(file: Path) -> Any:
         raise BadModel(f"{file} cannot be read by OpenVINO: {str(error).splitlines()[-1].strip()[:200]}") from error
 
 
-class CompiledRuntime(TorchRuntime):
-    """As ``TorchRuntime``, with the backbone as a ``Graph``; ``describe_beside`` may be called by many threads at once.
+class CompiledRuntime(Runtime):
+    """The backbone as a ``Graph``, the rest in numpy; ``describe_beside`` may be called by many threads at once.
 
-    ``whole`` loads the network with its backbone, where that is asked for: heat maps need it. Torch's form of it, and
-    what that imports, take 200 MB and two seconds.
+    ``whole`` gives the network with its backbone when that is first asked for: heat maps need it. It, torch, and what
+    they import take 600 MB and some seconds.
 
     Raises ``BadModel`` where the graph gives other features for the probes than at its export.
     """
@@ -152,18 +161,12 @@ class CompiledRuntime(TorchRuntime):
     engine = "openvino"
 
     def __init__(
-        self,
-        network: Network,
-        graph: Graph,
-        kept: np.ndarray,
-        *,
-        name: str,
-        digest: str,
-        whole: Callable[[], Network] | None = None,
+        self, plain: Plain, graph: Graph, kept: np.ndarray, *, name: str, digest: str, whole: Callable[[], Network]
     ) -> None:
-        super().__init__(network, device="cpu")
-        self._graph, self._digest, self._load = graph, digest, whole
+        super().__init__(plain.spec, "cpu")
+        self._plain, self._graph, self._digest, self._load = plain, graph, digest, whole
         self._loaded: Network | None = None
+        self._settled = False
         self.workers = 2 * graph.streams  # while one half is in the network, the other half decodes
         least = PROBE_COSINE[self.spec.numeric]
         found = cosines(graph.many(probes(self.spec.preprocess)), kept)
@@ -175,9 +178,13 @@ class CompiledRuntime(TorchRuntime):
 
     @property
     def network(self) -> Any:
-        """As ``TorchRuntime``'s; loaded when first asked for."""
+        """As ``Runtime.network``; loaded when first asked for."""
         if self._loaded is None:
-            self._loaded = self._network if self._load is None else self._load().eval()
+            self._loaded = self._load().eval()
+            if self._settled:  # torch's team of threads would wait beside OpenVINO's
+                from indexer.native import torch
+
+                torch.set_num_threads(1)
         return self._loaded
 
     @property
@@ -186,32 +193,36 @@ class CompiledRuntime(TorchRuntime):
         return hashlib.sha256(f"{self.spec.backbone} {self.spec.numeric} {self._digest}".encode()).hexdigest()
 
     def settle_threads(self) -> None:
-        """One thread for torch, whose small rest would otherwise wake a team that waits beside OpenVINO's."""
-        torch.set_num_threads(1)
+        """One thread for torch, should it be loaded for a heat map."""
+        self._settled = True
+
+    def embed(self, photos: Sequence[Photo]) -> np.ndarray:
+        if not photos:
+            return np.empty((0, self.spec.dim), np.float32)
+        return self._plain.neck(self._described(photos, self.spec.block("c") is not None))
+
+    def features(self, photos: Sequence[Photo]) -> np.ndarray:
+        return self._described(photos, True) if photos else np.empty((0, self.feature_width), np.float32)
 
     def describe_beside(self, pixels: np.ndarray) -> np.ndarray:
         """One photo's pixels uint8 [1, H, W, 3] -> [F] or [F + K], beside other callers: each takes one thread."""
-        with torch.inference_mode():
-            described = self._with_colours(self._graph.beside(pixels), pixels, self.spec.block("c") is not None)
-            found: np.ndarray = described[0].numpy()
-            return found
+        found: np.ndarray = _with_colours(self._graph.beside(pixels), pixels, self.spec.block("c") is not None)[0]
+        return found
 
-    def _described(self, pixels: np.ndarray, whole: bool) -> Any:
+    def embed_features(self, features: np.ndarray) -> np.ndarray:
+        return self._plain.neck(np.asarray(features, np.float32))
+
+    def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
+        return self._plain.logits(vectors)
+
+    def _described(self, photos: Sequence[Photo], whole: bool) -> np.ndarray:
+        pixels = photos_to_pixels(photos, self.spec.preprocess)
         pooled = self._graph.many(pixels) if len(pixels) > 1 else self._graph.alone(pixels)
-        return self._with_colours(pooled, pixels, whole)
+        return _with_colours(pooled, pixels, whole)
 
-    def _with_colours(self, pooled: np.ndarray, pixels: np.ndarray, whole: bool) -> Any:
-        found = torch.from_numpy(pooled)
-        if not whole:
-            return found
-        return torch.cat([found, self._network.colour.of_pixels(pixels)], dim=1)
 
-    def _run(self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int) -> np.ndarray:
-        if not photos:
-            return np.empty((0, width), np.float32)
-        with torch.inference_mode():
-            found: np.ndarray = network(photos_to_pixels(photos, self.spec.preprocess)).numpy()
-            return found
+def _with_colours(pooled: np.ndarray, pixels: np.ndarray, whole: bool) -> np.ndarray:
+    return np.concatenate([pooled, lab.statistics(pixels)], axis=1) if whole else pooled
 
 
 def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:

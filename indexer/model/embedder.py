@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import structlog
 from PIL import Image
@@ -9,15 +13,19 @@ from PIL import Image
 from indexer.errors import BadRequest, WeightsUnavailable
 from indexer.images import Photo
 from indexer.model import compiled
+from indexer.model.base import Runtime
 from indexer.model.bundle import GRAPH, GRAPH_WEIGHTS, Bundle
-from indexer.model.runtime import TorchRuntime, choose_device
+
+if TYPE_CHECKING:
+    from indexer.model.runtime import TorchRuntime
 
 log = structlog.get_logger(__name__)
 
 ENGINES = ("auto", "torch", "compiled", "openvino")
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # Linux: no GPU that torch knows without one of these
 
 
-def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto") -> TorchRuntime:
+def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto") -> Runtime:
     """The network of ``bundle``, run by ``engine``: ``torch``, ``compiled``, ``openvino`` or ``auto``.
 
     ``compiled`` is ``torch.compile``, which needs a C++ compiler (on a GPU Triton) and a minute at the start. ``auto``
@@ -29,7 +37,12 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
     if engine not in ENGINES:
         raise BadRequest(f"unknown engine {engine!r}: use {', '.join(ENGINES)}")
     numeric = bundle.spec.numeric
-    device = choose_device("cpu" if numeric == "int8" and device == "auto" else device)
+    if device == "auto" and (numeric == "int8" or (bundle.exported and _without_gpu())):
+        device = "cpu"  # without asking torch, which need not be loaded for an exported model
+    if device != "cpu":
+        from indexer.model.runtime import choose_device
+
+        device = choose_device(device)
     if engine == "openvino" and not bundle.exported:
         raise BadRequest(f"model {bundle.path} holds no graph: make one with catalens model export")
     graph = bundle.exported and engine in ("auto", "openvino") and device == "cpu"
@@ -40,7 +53,7 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
             log.warning("this processor has no bfloat16: the network runs in wider numbers, slower", model=bundle.path)
         name, digest = f"model {bundle.path}", f"{bundle.checksums[GRAPH]} {bundle.checksums[GRAPH_WEIGHTS]}"
         return compiled.CompiledRuntime(
-            bundle.without_backbone(),
+            bundle.plain(),
             opened,
             bundle.probe_features(),
             name=name,
@@ -52,8 +65,14 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
         raise WeightsUnavailable(f"model {bundle.path} is int8, which does not run {where}: use the model it came from")
     if graph:
         log.warning("OpenVINO is not installed: the network runs in torch, slower", model=bundle.path, how=compiled.HOW)
+    from indexer.model.runtime import TorchRuntime
+
     plain = TorchRuntime(bundle.network(), device=device)
     return _compiled(bundle, plain) if engine == "compiled" else plain
+
+
+def _without_gpu() -> bool:
+    return sys.platform == "linux" and not any(Path(driver).exists() for driver in _GPU_DRIVERS)
 
 
 def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
@@ -61,6 +80,8 @@ def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
 
     Both shapes that it will run are compiled and compared here.
     """
+    from indexer.model.runtime import TorchRuntime
+
     pixels = compiled.probes(bundle.spec.preprocess)
     photos = [Photo(Image.fromarray(rows), "PNG", rows.shape[1], rows.shape[0], "") for rows in pixels]
     try:

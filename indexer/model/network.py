@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.model import backbones, colour
+from indexer.model.plain import HEAD_SCALE
 from indexer.model.spec import FORMAT, Block, ModelSpec
 from indexer.native import torch
 
@@ -90,8 +91,7 @@ def _mlp(width: int, hidden: int, out: int, dropout: float) -> Any:
 class Heads(nn.Module):
     """Embedding [N, D] -> {head: logits [N, C]}: one Linear each, so that stored vectors classify without a photo."""
 
-    # A unit vector's coordinates are tiny; scaled up, the usual learning rates and initialisation fit.
-    SCALE = 16.0
+    SCALE = HEAD_SCALE
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()

@@ -9,13 +9,11 @@ import numpy as np
 from PIL import Image
 
 from indexer.images import Photo
+from indexer.model.resample import resample
 from indexer.model.spec import Preprocess
-from indexer.native import torch
-
-functional = torch.nn.functional
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}  # the same filters, whole px, by torch's vector code
+QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}  # the same filters, whole px, by ``resample``
 _MODES = {quick: plain for plain, quick in QUICK.items()}
 
 
@@ -38,8 +36,8 @@ def seen_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, floa
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one resampling.
 
-    The quick filters (``QUICK``) cut the box at whole px and keep to one thread; on 8-bit pixels torch resamples three
-    to four times as fast as Pillow, with values that differ by rounding.
+    The quick filters (``QUICK``) cut the box at whole px: three times as fast as Pillow, with values that differ by
+    rounding.
     """
     size = (preprocess.crop, preprocess.crop)
     box = seen_box(image.size, preprocess)
@@ -47,14 +45,14 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     if mode is None:
         return np.asarray(image.resize(size, _RESAMPLING[preprocess.interpolation], box=box))
     left, top, right, bottom = (round(edge) for edge in box)
-    seen = np.array(np.asarray(image)[top : max(bottom, top + 1), left : max(right, left + 1)])
-    planes = torch.from_numpy(seen).permute(2, 0, 1).unsqueeze(0)  # a view: the quick code wants channels last
-    resized = functional.interpolate(planes, size=size, mode=mode, antialias=True, align_corners=False)
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    seen = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    return resample(np.asarray(seen), size, mode)
 
 
 def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
     """uint8 [N, crop, crop, 3] -> normalised float32 [N, 3, crop, crop], channels last in memory."""
+    from indexer.native import torch
+
     raw = torch.from_numpy(pixels)
     if torch.device(device).type == "cuda":  # from pinned memory the copy runs beside the network
         raw = raw.pin_memory().to(device, non_blocking=True)

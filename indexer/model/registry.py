@@ -10,10 +10,8 @@ from pathlib import Path
 from indexer.errors import UnknownModel
 from indexer.files import publish_folder
 from indexer.home import Home
-from indexer.model import backbones
 from indexer.model.bundle import DECISION, MANIFEST, Bundle, load_bundle, write_bundle
 from indexer.model.decision import Decision
-from indexer.model.network import Network
 
 
 def register(home: Home, path: Path | str) -> Bundle:
@@ -76,9 +74,12 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
     return known[0] if known else pretrained(home)
 
 
-def pretrained(home: Home, backbone: str = backbones.DEFAULT_BACKBONE) -> Bundle:
-    """Register the shipped network as it is: no labels, no training, its pooled features are the embedding."""
-    network = Network.frozen(backbone)
+def pretrained(home: Home, backbone: str | None = None) -> Bundle:
+    """Register the shipped network (or another) as it is: no labels, its pooled features are the embedding."""
+    from indexer.model.backbones import DEFAULT_BACKBONE
+    from indexer.model.network import Network
+
+    network = Network.frozen(backbone or DEFAULT_BACKBONE)
     aside = home.models / f".pretrained.{os.getpid()}"
     try:
         write_bundle(aside, network, Decision(), metrics={}, training={"recipe": "pretrained"}, replace=True)

@@ -9,10 +9,11 @@ import numpy as np
 
 from indexer.errors import BadRequest, CatalensError
 from indexer.images import Photo
-from indexer.model import colour
+from indexer.model.base import Runtime
 from indexer.model.bundle import tensors_digest
-from indexer.model.network import Heads, Network
-from indexer.model.preprocess import photos_to_pixels, shrink_to, to_batch
+from indexer.model.network import Network
+from indexer.model.plain import HEAD_SCALE
+from indexer.model.preprocess import photos_to_pixels, to_batch
 from indexer.native import torch
 
 # On a CPU the network's activations should stay in the cache: small batches are faster (measured on two Zen 4 cores,
@@ -40,27 +41,23 @@ def _array(tensor: Any) -> np.ndarray:
     return np.asarray(tensor.detach().float().cpu().numpy())
 
 
-class TorchRuntime:
-    """A network on its device. Not for concurrent use: one thread owns it. CUDA has not been run on a GPU yet.
+class TorchRuntime(Runtime):
+    """A network on its device, by torch. CUDA has not been run on a GPU yet.
 
-    Vectors and features are float32 [N, D] and [N, F]; rows of the former are of unit length. Of the numeric class bf16
-    the backbone runs under bfloat16 autocast (on a processor without bfloat16 the same values, slowly); the rest is
-    float32. On a GPU a batch that does not fit its memory is halved until it does; ``OutOfMemory`` where none does.
-    ``compile``: the backbone by ``torch.compile`` (on a GPU as CUDA graphs); raises what that raises.
+    Of the numeric class bf16 the backbone runs under bfloat16 autocast (where a processor has none the same values,
+    slowly); the rest is float32. On a GPU a batch that does not fit its memory is halved until it does; ``OutOfMemory``
+    where none does. ``compile``: the backbone by ``torch.compile`` (on a GPU as CUDA graphs); raises what that raises.
     """
 
     engine = "torch"
-    workers = 0  # threads that do best to call ``describe_beside`` at once; 0: only ``embed`` is there, with one owner
 
     def __init__(self, network: Network, *, device: str = "auto", compile: bool = False) -> None:
-        self.spec = network.spec
-        self.device = choose_device(device)
-        self.shrink_to = shrink_to(network.spec.preprocess)  # what ``images.decode`` is to be told
+        super().__init__(network.spec, choose_device(device))
         self._network: Any = network.eval().to(self.device)
         self._network.to(memory_format=torch.channels_last)
         self._chunk = _CHUNK[self.device]
         self._fixed = compile  # shapes are: one photo, or a whole chunk
-        self._backbone: Any = self._network.backbone  # None: another engine runs it
+        self._backbone: Any = self._network.backbone
         if compile:
             mode = "reduce-overhead" if self.device == "cuda" else "default"
             self._backbone = torch.compile(self._network.backbone, dynamic=False, mode=mode)
@@ -70,55 +67,26 @@ class TorchRuntime:
 
     @property
     def backbone_digest(self) -> str:
-        """SHA-256 of the backbone's name, weights and numeric class: what features depend on beside preprocessing."""
         return tensors_digest(f"{self.spec.backbone} {self.spec.numeric}", self._network.backbone)
 
     @property
     def network(self) -> Any:
-        """The network itself, in eval mode, for ``decisions.explain``; its one owner calls it, nobody changes it."""
         return self._network
 
-    def settle_threads(self) -> None:
-        """Called once by a process that does nothing but embed and answer, before it does."""
-
-    def inputs(self, photos: Sequence[Photo]) -> Any:
-        """Decoded photos -> the network's input, float32 [N, 3, H, W] on its device."""
-        return to_batch(photos_to_pixels(photos, self.spec.preprocess), self.spec.preprocess, self.device)
-
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:
-        """Decoded photos -> unit vectors [N, D]."""
         whole = self.spec.block("c") is not None
         return self._run(photos, lambda pixels: self._network.neck(self._described(pixels, whole)), self.spec.dim)
 
-    def pixels(self, photo: Photo) -> np.ndarray:
-        """A decoded photo as ``describe_beside`` takes it, uint8 [1, H, W, 3]."""
-        return photos_to_pixels([photo], self.spec.preprocess)
-
-    def describe_beside(self, pixels: np.ndarray) -> np.ndarray:
-        """What ``embed_features`` takes of one photo, in one of ``workers`` threads, where there are any."""
-        raise NotImplementedError
-
     def features(self, photos: Sequence[Photo]) -> np.ndarray:
-        """Decoded photos -> [N, F + K]: the backbone's pooled features, and colour statistics behind them."""
         return self._run(photos, lambda pixels: self._described(pixels, True), self.feature_width)
 
-    @property
-    def feature_width(self) -> int:
-        """F + K, the length of a row of ``features``."""
-        return self.spec.feature_dim + colour.WIDTH
-
     def embed_features(self, features: np.ndarray) -> np.ndarray:
-        """Features [N, F + K] -> unit vectors [N, D]: the rest of the way that ``embed`` goes."""
         with torch.inference_mode():
             batch = torch.from_numpy(np.asarray(features, np.float32)).to(self.device)
             return self._network.neck(batch).cpu().numpy()
 
     def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
-        """Unit vectors [N, D] -> {head name: float32 [N, C]}; heads are linear, so no photo is needed.
-
-        Any thread may call this at any time.
-        """
-        rows = np.asarray(vectors, np.float32) * np.float32(Heads.SCALE)
+        rows = np.asarray(vectors, np.float32) * np.float32(HEAD_SCALE)
         return {name: rows @ weight + bias for name, (weight, bias) in self._heads.items()}
 
     def _described(self, pixels: np.ndarray, whole: bool) -> Any:

@@ -12,6 +12,7 @@ from indexer.catalog.dataset import SPLITS
 from indexer.decisions.classify import category_logits
 from indexer.errors import BadRequest
 from indexer.model.backbones import build
+from indexer.model.base import Runtime
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.embedder import open_embedder
 from indexer.model.network import Network
@@ -108,7 +109,7 @@ def measure(
     return Evidence(figures, queries, gallery, classified, nearest, tagged)
 
 
-def evaluation_photos(features: Features, runtime: TorchRuntime, chosen: np.ndarray) -> Photos:
+def evaluation_photos(features: Features, runtime: Runtime, chosen: np.ndarray) -> Photos:
     """The ``chosen`` (bool [N]) photos, embedded as search has them: stored as float16."""
     numbers = np.flatnonzero(chosen)
     vectors = runtime.embed_features(features.values[numbers]).astype(np.float16).astype(np.float32)

@@ -17,7 +17,7 @@ from indexer.decoding import decode_all
 from indexer.errors import CatalensError, StorageFailed
 from indexer.files import canonical_json
 from indexer.images import Photo, content_hash
-from indexer.model.runtime import TorchRuntime
+from indexer.model.base import Runtime
 from indexer.training.reshot import reshoot
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -87,7 +87,7 @@ class FeatureCache:
 
 def photo_features(
     rows: Sequence[Row],
-    runtime: TorchRuntime,
+    runtime: Runtime,
     *,
     cache: Path | None = None,
     reshot: bool = False,
@@ -110,7 +110,7 @@ def photo_features(
 
 def reshot_features(
     features: Features,
-    runtime: TorchRuntime,
+    runtime: Runtime,
     groups: Sequence[tuple[np.ndarray, int]],
     *,
     seed: int = 0,
@@ -129,7 +129,7 @@ def reshot_features(
 
 
 def _photo_features(
-    rows: Sequence[Row], runtime: TorchRuntime, store: FeatureCache, reshot: bool, progress: Progress | None
+    rows: Sequence[Row], runtime: Runtime, store: FeatureCache, reshot: bool, progress: Progress | None
 ) -> Features:
     skipped: list[Skipped] = []
     known: dict[str, tuple[str, np.ndarray]] = {}
@@ -197,7 +197,7 @@ def _photo_features(
     )
 
 
-def _features_id(runtime: TorchRuntime) -> str:
+def _features_id(runtime: Runtime) -> str:
     """Names the backbone's weights and the preprocessing: two models that share both share the cache."""
     digest = hashlib.sha256(canonical_json(runtime.spec.embedding_part()["preprocess"]))
     digest.update(f"{runtime.feature_width} {runtime.backbone_digest}".encode())

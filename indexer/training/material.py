@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from indexer.errors import BadData
+from indexer.model.base import Runtime
 from indexer.model.decision import Category
-from indexer.model.runtime import TorchRuntime
 from indexer.training.blocks import Again, instance_rate
 from indexer.training.data import Problem, categories_of, find_leaks, label_notes, require_rows
 from indexer.training.distributed import Team
@@ -68,7 +68,7 @@ class Material:
         return Photos(rows, embed(self.described[chosen]), self.features.pixels[chosen])
 
     def seen_by(
-        self, runtime: TorchRuntime, *, seed: int, cache: Path | None, progress: Progress | None, team: Team
+        self, runtime: Runtime, *, seed: int, cache: Path | None, progress: Progress | None, team: Team
     ) -> Material:
         """The same photos with the features of another backbone. Raises ``BadData`` where one can no longer be read."""
         with team.first():
@@ -82,7 +82,7 @@ class Material:
 def gather(
     problem: Problem,
     data: Path,
-    runtime: TorchRuntime,
+    runtime: Runtime,
     *,
     seed: int,
     cache: Path | None,
@@ -133,7 +133,7 @@ def _reshots(
     features: Features,
     train: np.ndarray,
     held: np.ndarray,
-    runtime: TorchRuntime,
+    runtime: Runtime,
     seed: int,
     cache: Path | None,
     progress: Progress | None,

@@ -11,7 +11,7 @@ from indexer.catalog.dataset import Row
 from indexer.decoding import decode_all
 from indexer.errors import CatalensError
 from indexer.images import Photo
-from indexer.model.runtime import TorchRuntime
+from indexer.model.base import Runtime
 from indexer.training.classification import product_weights
 from indexer.training.evidence import Nearest, Part
 from indexer.training.features import Progress
@@ -108,9 +108,7 @@ def _attributes(queries: Photos, gallery: Photos, types: Mapping[str, Any]) -> d
     return found
 
 
-def instance_figures(
-    embedder: TorchRuntime, queries: Photos, searched: list[Photos], progress: Progress | None
-) -> Part:
+def instance_figures(embedder: Runtime, queries: Photos, searched: list[Photos], progress: Progress | None) -> Part:
     """Does a re-shot photo find its original (or an exact copy of it) among train and test photos?"""
     vectors = np.concatenate([photos.vectors for photos in searched])
     pixels = np.concatenate([photos.pixels for photos in searched])

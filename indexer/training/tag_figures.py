@@ -11,8 +11,8 @@ import numpy as np
 from indexer.decisions.calibration import pair_calibration_error
 from indexer.decisions.tag_fit import fit_rule
 from indexer.decisions.tag_sample import TagSample, nobody
+from indexer.model.base import Runtime
 from indexer.model.decision import Decision
-from indexer.model.runtime import TorchRuntime
 from indexer.model.spec import Block
 from indexer.training.evidence import Part, Tagged
 from indexer.training.metrics import TagCounts, bootstrap_weights, interval, tag_map
@@ -20,7 +20,7 @@ from indexer.training.tags import Photos, fit_equal_votes, sample_of
 
 
 def tag_figures(
-    runtime: TorchRuntime,
+    runtime: Runtime,
     decision: Decision,
     sets: Mapping[str, Photos],
     split: str,
@@ -63,7 +63,7 @@ def tag_figures(
     return Part({"tags": values}, intervals), Tagged(tested.tags, tested.actual, confidence, suggested)
 
 
-def sample_by(runtime: TorchRuntime, decision: Decision, sets: Mapping[str, Photos], split: str) -> TagSample | None:
+def sample_by(runtime: Runtime, decision: Decision, sets: Mapping[str, Photos], split: str) -> TagSample | None:
     """The tagged products of ``split`` before the train photos' votes and the model's heads."""
     photos = sets[split]
     named = [tag for column in decision.tagging().columns for tag in column.tags]

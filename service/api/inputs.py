@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from flask import Request
 from pydantic import BaseModel, ValidationError
+from werkzeug.datastructures import FileStorage
 
 from indexer.errors import BadRequest
 from service.engine import Source
@@ -25,6 +26,7 @@ from service.schemas import (
     ProductPatch,
     ProductPut,
     ReviewAsk,
+    SearchAsk,
     refuse_later,
 )
 from service.writes import Draft
@@ -36,6 +38,7 @@ _PLAIN = (
     "cursor",
     "collapse",
     "version",
+    "text",
 )  # form fields that are texts as they stand; all others are JSON text
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -62,12 +65,16 @@ def read_ask(request: Request, model: type[Model]) -> tuple[Model, Source]:
         ask = check(model, _form_fields(request, model))
         image = uploads[0].read() if uploads else None
     assert isinstance(ask, Ask)
-    if image is None and ask.product_id is None:
-        raise BadRequest("nothing to look at: send an image (multipart field or base64) or a product_id")
+    text = ask.text if isinstance(ask, SearchAsk) else None
+    if image is None and ask.product_id is None and text is None:
+        offered = "an image (multipart field or base64) or a product_id"
+        if isinstance(ask, SearchAsk):
+            offered = "an image (multipart field or base64), a product_id or a text"
+        raise BadRequest(f"nothing to look at: send {offered}")
     if ask.crop is not None and image is None:
         raise BadRequest("crop needs an image")
     crop = None if ask.crop is None else (ask.crop[0], ask.crop[1], ask.crop[2], ask.crop[3])
-    return ask, Source(image=image, product_id=ask.product_id, crop=crop)
+    return ask, Source(image=image, product_id=ask.product_id, crop=crop, text=text)
 
 
 def read_photos(request: Request, model: type[Asked]) -> tuple[Asked, list[bytes | Invalid | BadRequest]]:
@@ -174,6 +181,17 @@ def read_class(request: Request) -> tuple[ClassPost, list[bytes]]:
         wanted = check(ClassPost, request.form.to_dict())
         uploads = [upload.read() for upload in request.files.getlist("images")]
     return wanted, [*(bytes_of(ref, f"images.{place}") for place, ref in enumerate(wanted.images)), *uploads]
+
+
+def read_import(request: Request, model: type[Model]) -> tuple[Model, FileStorage | None]:
+    """What an import is asked to do, and the archive of a multipart body."""
+    if _kind(request, JSON, MULTIPART) == JSON:
+        return read_json(request, model), None
+    _only_files(request, "archive")
+    uploads = request.files.getlist("archive")
+    if len(uploads) != 1:
+        raise BadRequest(f"archive: send one zip file, not {len(uploads)}")
+    return check(model, _form_fields(request, model)), uploads[0]
 
 
 def read_json(request: Request, model: type[Model]) -> Model:

@@ -48,10 +48,10 @@ def classify() -> dict[str, Any]:
     responses={200: SearchAnswer, **failures(400, 404, 410, 413, 415, 503)},
 )
 def search() -> dict[str, Any]:
-    """Products that look like a photo, a stored product, or both; one entry per product with its best photo.
+    """Products that look like a photo or a stored product, or that a text tells of; one entry each, its best photo.
 
-    Always min(k, matches) results, counted after `filter`, `min_score` and `collapse`. `next_cursor` asks for the next
-    page, of the same index version; 410 `cursor-gone` where that is gone.
+    Several inputs are one question. Always min(k, matches) results, counted after `filter`, `min_score` and `collapse`.
+    `next_cursor` asks for the next page, of the same index version; 410 `cursor-gone` where that is gone.
     """
     ask, source = read_ask(request, SearchAsk)
     return answer(engine().search(source, **_wanted(ask)))

@@ -39,7 +39,7 @@ def review() -> dict[str, Any]:
 
 @api.get("/reviews", operation_id="list_reviews", responses={200: QueueAnswer, **failures(404, 503)})
 def list_reviews(query: ReviewsQuery) -> dict[str, Any]:
-    """Reviews that wait for a person (`state=open`), the oldest first, or those decided; how often we were right."""
+    """The reviews that wait for a person (`state=open`), the oldest first, or those decided; our precision."""
     return answer(engine().people.queue(query.state, limit=query.limit, after=query.after))
 
 

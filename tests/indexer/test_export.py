@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -282,3 +283,44 @@ def test_an_index_of_an_exported_model_answers(exported: dict[str, dict[str, Any
         found = engine.search(Source(image=photo(KINDS[0], next(iter(COLOURS)), turn=8)), k=1)
     assert found["results"][0]["product_id"] == "0-8"
     assert found["results"][0]["score"] > 0.999
+
+
+# Asks every question about a photo, as the service, then says whether torch was loaded meanwhile.
+ASK = """
+import sys
+from pathlib import Path
+import service.app
+from service.engine import Engine, Source
+from service.settings import Settings
+
+home, photo = map(Path, sys.argv[1:])
+source = Source(image=photo.read_bytes())
+with Engine(Settings(home=home)) as engine:
+    service.app.create_app(engine, engine.settings)
+    assert engine.describe(source, k=3)["results"]
+    assert engine.similar("0-8", k=3)["results"]
+    engine.classify(source), engine.tags(source)
+print("torch" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_serving_an_exported_model_loads_no_torch(
+    exported: dict[str, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    """Half a gigabyte and seconds of each start."""
+    from indexer.build import build_index
+    from indexer.catalog.dataset import read_dataset
+    from indexer.catalog.imports import import_dataset
+    from indexer.home import Home
+    from indexer.model.registry import register
+
+    home = Home.create(tmp_path / "home")
+    import_dataset(home, read_dataset(data), photos="reference")
+    build_index(home, bundle=register(home, exported["int8"]["model"]), activate=True)
+    asked = tmp_path / "asked.png"
+    asked.write_bytes(photo(KINDS[0], next(iter(COLOURS)), turn=3))
+    command = [sys.executable, "-c", ASK, str(home.path), str(asked)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "False"

@@ -309,7 +309,10 @@ def test_weights_and_mix_say_what_the_score_is_made_of(web: FlaskClient) -> None
         ({"collapse": "all"}, "invalid-request", "collapse"),
         ({"collapse": None}, "invalid-request", "collapse"),
         ({"cursor": 5}, "invalid-request", "cursor"),
-        ({"text": "blue"}, "bad-request", "text is not supported yet"),
+        ({"text": ""}, "invalid-request", "text"),
+        ({"text": 7}, "invalid-request", "text"),
+        ({"text": "🎉"}, "bad-request", "text holds nothing that can be looked for"),
+        ({"text": "red " * 2500}, "invalid-request", "text"),
     ],
 )
 def test_a_bad_search_names_what_is_wrong(web: FlaskClient, body: dict[str, Any], code: str, words: str) -> None:
@@ -367,7 +370,7 @@ def test_a_bad_facet_request_names_what_is_wrong(web: FlaskClient) -> None:
     filter_text = quote(json.dumps({"must": [{"field": "size", "eq": 1}]}))
     assert_problem(web.get(f"/v1/facets?filter={filter_text}"), 422, "bad-filter")
     assert_problem(web.get("/v1/facets?limit=0"), 422, "invalid-request")
-    assert_problem(web.get("/v1/facets?text=x"), 422, "bad-request")
+    assert_problem(web.get("/v1/facets?text=x"), 422, "invalid-request")
 
 
 def test_an_emptied_shop_answers_with_nothing(own_web: FlaskClient) -> None:

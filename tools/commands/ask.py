@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tools.console import answer, say, table
-from tools.options import AnyPath, given, home_option, json_option
+from tools.options import AnyPath, JsonObject, given, home_option, json_option
 
 if TYPE_CHECKING:
     from service.engine import Engine, Source
@@ -41,21 +40,21 @@ class Warnings:
     error = warning
 
 
-def engine(home: Path) -> Engine:
-    """The service's engine on ``home``, without the service; close it with ``with``."""
+def engine(home: Path, **settings: Any) -> Engine:
+    """The service's engine on ``home`` with ``settings``, without the service; close it with ``with``."""
     from service.engine import Engine
     from service.settings import Settings
 
-    return Engine(Settings.make(home=home), watch=False, log=Warnings())
+    return Engine(Settings.make(home=home, **settings), watch=False, log=Warnings())
 
 
-def source(image: Path | None, product: str | None) -> Source:
-    """What the question is about. Raises ``UsageError`` unless exactly one is given, ``OSError``."""
+def source(image: Path | None, product: str | None, text: str | None = None) -> Source:
+    """What the question is about. Raises ``UsageError`` unless it is one photo or product, or a text, ``OSError``."""
     from service.engine import Source
 
-    if (image is None) == (product is None):
+    if (image is not None and product is not None) or (image is None and product is None and text is None):
         raise click.UsageError("give a photo, or --product ID")
-    return Source(image=image.read_bytes() if image else None, product_id=product)
+    return Source(image=image.read_bytes() if image else None, product_id=product, text=text)
 
 
 @click.command()
@@ -74,21 +73,6 @@ def show_categories(found: dict[str, Any]) -> None:
         say("this may be none of the known kinds")
 
 
-class JsonObject(click.ParamType):
-    """An object as JSON text."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
-        try:
-            found = value if isinstance(value, dict) else json.loads(value)
-        except (ValueError, RecursionError) as error:
-            self.fail(f"not JSON: {error}", param, ctx)
-        if not isinstance(found, dict):
-            self.fail(f"not a JSON object: {value}", param, ctx)
-        return found
-
-
 FILTER = click.option(
     "--filter",
     type=JsonObject(),
@@ -99,6 +83,13 @@ FILTER = click.option(
 
 @click.command()
 @about
+@click.option("--text", metavar="WORDS", help="What it should be; alone, or beside a photo: --text blue.")
+@click.option(
+    "--mix",
+    type=JsonObject(),
+    metavar="JSON",
+    help="""How much each input counts, e.g. '{"image": 2, "text": 1}'.""",
+)
 @click.option("-k", "--k", type=click.IntRange(1, 1000), help="How many products.")
 @click.option("--min-score", type=click.FloatRange(-1, 1), help="Leave out what is less similar.")
 @click.option("--exclude", multiple=True, metavar="ID", help="Leave out this product; repeatable.")
@@ -116,10 +107,16 @@ FILTER = click.option(
 )
 @click.option("--cursor", metavar="TEXT", help="The next_cursor of the page before; all else as it was asked there.")
 def similar(
-    image: Path | None, product: str | None, home: Path, as_json: bool, exclude: tuple[str, ...], **options: Any
+    image: Path | None,
+    product: str | None,
+    home: Path,
+    as_json: bool,
+    exclude: tuple[str, ...],
+    text: str | None,
+    **options: Any,
 ) -> None:
-    """Find the products that look like IMAGE."""
-    asked = source(image, product)
+    """Find the products that look like IMAGE, or that a text tells of."""
+    asked = source(image, product, text)
     with engine(home) as opened:
         answer(opened.search(asked, **given(exclude=list(exclude) or None, **options)), as_json, show_products)
 
@@ -131,6 +128,8 @@ def show_products(found: dict[str, Any]) -> None:
         for row in found["results"]
     ]
     table(("product", "score", "title", "category"), rows)
+    if found.get("unknown_words"):
+        say(f"unknown words: {', '.join(found['unknown_words'])}")
     if found["next_cursor"]:
         say(f"there are more: --cursor {found['next_cursor']}")
 

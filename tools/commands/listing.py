@@ -17,17 +17,25 @@ from tools.options import AnyPath, given, home_option, json_option
 @click.argument("images", type=AnyPath, nargs=-1)
 @click.option("--product", metavar="ID", help="A stored product: without photos its own; never its own duplicate.")
 @click.option("--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace.")
+@click.option("--policy", type=AnyPath, help="YAML file of what is prohibited.")
 @click.option("--queue", is_flag=True, help="Put it into the queue where a person is asked for, as the service does.")
 @home_option
 @json_option
 def review(
-    images: tuple[Path, ...], product: str | None, profile: str | None, queue: bool, home: Path, as_json: bool
+    images: tuple[Path, ...],
+    product: str | None,
+    profile: str | None,
+    policy: Path | None,
+    queue: bool,
+    home: Path,
+    as_json: bool,
 ) -> None:
     """Is a listing with the photos IMAGES fit to publish, and how to make it better."""
     if not images and product is None:
         raise click.UsageError("give one or more photos, or --product ID")
     photos = [image.read_bytes() for image in images]
-    with engine(home) as opened:
+    with engine(home, **given(policy_file=policy)) as opened:
+        opened.prepare_reviews()
         found = opened.review(photos, product_id=product, queue=queue, **given(profile=profile))
     answer(found, as_json, show_review)
 
@@ -71,3 +79,35 @@ def show_export(done: dict[str, Any], out: Path) -> None:
     say(f"{done['rows']} photos of {done['products']} products written to {out}, from {done['feedback']} entries")
     for reason, count in done["skipped"].items():
         say(f"left out {count}: {reason}")
+
+
+@click.command()
+@click.option("--out", type=AnyPath, default=Path("catalens-audit"), show_default=True, help="Folder to write to.")
+@click.option("--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace.")
+@click.option("--policy", type=AnyPath, help="YAML file of what is prohibited.")
+@home_option
+@json_option
+def audit(out: Path, profile: str | None, policy: Path | None, home: Path, as_json: bool) -> None:
+    """Look over the whole catalog: wrong categories and tags, poor photos, duplicates, prohibited content."""
+    from tools import audit as auditing
+    from tools.console import stages
+
+    with engine(home, **given(policy_file=policy)) as opened, stages() as hear:
+        opened.prepare_reviews()
+        report = auditing.audit(opened, progress=hear, profile=profile)
+        page, rows = auditing.write_page(report, opened.home, out)
+    found = {
+        "products": report.products,
+        "resumed": report.resumed,
+        "counts": report.counts(),
+        "page": str(page),
+        "csv": str(rows),
+    }
+    answer(found, as_json, show_audit)
+
+
+def show_audit(found: dict[str, Any]) -> None:
+    """Print what an audit found."""
+    say(f"{found['products']} products looked at, {found['resumed']} of them as an earlier run found them")
+    table(("found", "how often"), list(found["counts"].items()))
+    say(f"page: {found['page']}\ntable: {found['csv']}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, given, home_option
+from tools.options import AnyPath, FromSignature, JsonObject, given, home_option
 
 SETTINGS = "service.settings:Settings"
 
@@ -22,10 +22,36 @@ SETTINGS = "service.settings:Settings"
 )
 @click.option("--device", cls=FromSignature, source=SETTINGS, help="Where the network runs: auto, cpu or cuda.")
 @click.option("--engine", cls=FromSignature, source=SETTINGS, help="What runs it: torch, compiled, openvino or auto.")
-def serve(home: Path, api_key_file: Path | None, allowed_hosts: tuple[str, ...], **options: Any) -> None:
+@click.option("--policy", "policy_file", type=AnyPath, help="YAML file of what is prohibited (docs/listing.md).")
+@click.option(
+    "--quality-profile", cls=FromSignature, source=SETTINGS, help="How strict photos are judged: studio, marketplace."
+)
+@click.option(
+    "--quality-floors", type=JsonObject(), metavar="JSON", help="""Changes to it, e.g. '{"blurred": {"fail": 0.9}}'."""
+)
+@click.option("--import-root", type=AnyPath, help="The folder that POST /v1/imports may read from on this machine.")
+@click.option(
+    "--out-of-stock",
+    multiple=True,
+    type=JsonObject(),
+    metavar="JSON",
+    help="A condition, as in filters, of what is never recommended; repeatable. [default: in_stock false, stock 0]",
+)
+def serve(
+    home: Path,
+    api_key_file: Path | None,
+    allowed_hosts: tuple[str, ...],
+    out_of_stock: tuple[dict[str, Any], ...],
+    **options: Any,
+) -> None:
     """Answer over HTTP, with a page at /."""
     from service.app import serve as run
     from service.settings import Settings, read_api_keys
 
     keys = read_api_keys(api_key_file) if api_key_file else None
-    run(Settings.make(home=home, **given(api_keys=keys, allowed_hosts=allowed_hosts or None, **options)))
+    run(
+        Settings.make(
+            home=home,
+            **given(api_keys=keys, allowed_hosts=allowed_hosts or None, out_of_stock=out_of_stock or None, **options),
+        )
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.model import backbones, colour
+from indexer.model import backbones, colour, lab
 from indexer.model.preprocess import to_batch
 from indexer.native import torch
 
@@ -53,4 +53,4 @@ def test_from_pixels_as_from_the_network_s_input(side: int) -> None:
     pixels = coarse.repeat(4, axis=1).repeat(4, axis=2)
     of = colour.ColourStatistics(PREPROCESS)
     with torch.inference_mode():
-        np.testing.assert_allclose(of.of_pixels(pixels), of(to_batch(pixels, PREPROCESS, "cpu")), atol=1e-4)
+        np.testing.assert_allclose(lab.statistics(pixels), of(to_batch(pixels, PREPROCESS, "cpu")), atol=1e-4)

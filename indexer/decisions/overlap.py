@@ -1,0 +1,163 @@
+"""Whether two thumbnails show one picture: laid over each other, cropped or mirrored, and how much detail agrees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SIDE = 32  # px of a thumbnail, whatever the photo's aspect: a crop changes it
+SAME = 0.74  # agreement from which two photos are one picture, between the classes with room on both sides
+_TOLERANCE, _BAND_TOLERANCE = 10.0, 8.0  # of 255: a cell agrees within this in its worst channel
+_BAND = 5  # rows of the thumbnail that added text may cover, 16% of the height
+_BAND_COSTS = 0.06  # leaving out a band makes any two pictures more alike
+_STEPS, _MOVE, _CHUNK = 6, 0.05, 512
+_MIRRORED = 0.8  # a mirrored fit must be this much better: many products are symmetric
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+# Where a crop of 10% of both sides may lie, and the whole: (top, height, left, width) as shares.
+_STARTS = np.array(
+    [(0, 1, 0, 1)] + [(top, 0.9, left, 0.9) for top in (0, 0.05, 0.1) for left in (0, 0.05, 0.1)], np.float32
+)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How ``compare`` found pairs: one entry for each."""
+
+    agreement: np.ndarray  # float32 [B] in [0, 1]; from ``SAME`` on the two are one picture
+    mirrored: np.ndarray  # bool [B]
+
+
+def compare(first: np.ndarray, second: np.ndarray) -> Overlap:
+    """Thumbnails uint8 [B, 32, 32, 3] pair by pair.
+
+    The agreement is the share of detail (the local contrast, so that a plain background counts for next to nothing)
+    that has the same colour in both, after one was laid over the other, mirrored where that fits better: as it
+    is, or as a crop of it, found by Gauss-Newton steps (Lucas and Kanade 1981) over scale and place from the best of
+    ten starts. A horizontal band of a sixth of the height may be left out, at a price, because text covers it.
+    """
+    agreement, mirrored = np.zeros(len(first), np.float32), np.zeros(len(first), bool)
+    for start in range(0, len(first), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        agreement[part], mirrored[part] = _compared(first[part].astype(np.float32), second[part].astype(np.float32))
+    return Overlap(agreement, mirrored)
+
+
+def _compared(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mirrored, swapped, starts = _placed(first, second)
+    first = np.where(mirrored[:, None, None, None], first[:, :, ::-1], first)
+    found = unmoved(first, second)
+    places = np.flatnonzero(found < SAME)
+    if len(places):
+        turned = swapped[places, None, None, None]
+        inner = np.where(turned, second[places], first[places])
+        outer = np.where(turned, first[places], second[places])
+        moved = _warped(outer, _aligned(inner @ _GREY, outer @ _GREY, starts[places]))
+        found[places] = np.maximum(found[places], share(inner, moved, _TOLERANCE, blur=True))
+    return found, mirrored
+
+
+def unmoved(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The agreement float32 [B] of thumbnails [B, 32, 32, 3] that lie on each other as they are: all that copies with
+    near codes need, and several times as quick as ``compare``."""
+    first, second = first.astype(np.float32), second.astype(np.float32)
+    with_band = share(first, second, _BAND_TOLERANCE, band=_BAND) - _BAND_COSTS
+    return np.maximum(share(first, second, _TOLERANCE, blur=True), with_band)
+
+
+def share(first: np.ndarray, second: np.ndarray, tolerance: float, *, blur: bool = False, band: int = 0) -> np.ndarray:
+    """float32 [B]: share of the detail of pictures [B, n, n, 3] within ``tolerance``.
+
+    The ``band`` adjoining rows that agree least are left out. ``blur``: both by (1 2 1)/4 first, since thumbnails of a
+    crop and of its original sample the scene at other places.
+    """
+    if blur:
+        first, second = _blurred(first), _blurred(second)
+    weight = np.minimum(np.maximum(_contrast(first @ _GREY), _contrast(second @ _GREY)), 20.0) + 0.2
+    agree = (weight * (np.abs(first - second).max(-1) < tolerance)).sum(2)  # by row
+    weight = weight.sum(2)
+    if not band:
+        return np.asarray(agree.sum(1) / weight.sum(1))
+    kept, total = (
+        rows.sum(1, keepdims=True) - np.lib.stride_tricks.sliding_window_view(rows, band, axis=1).sum(2)
+        for rows in (agree, weight)
+    )
+    return np.asarray((kept / total).max(1))
+
+
+def detail(thumbs: np.ndarray) -> np.ndarray:
+    """float32 [N]: mean local contrast of thumbnails [N, n, n, 3], of 255; that of a flat picture is 0."""
+    return np.asarray(_contrast(thumbs.astype(np.float32) @ _GREY).mean((1, 2)))
+
+
+def _contrast(grey: np.ndarray) -> np.ndarray:
+    down, across = np.gradient(grey, axis=(1, 2))
+    return np.asarray(np.abs(down) + np.abs(across))
+
+
+def _blurred(pictures: np.ndarray) -> np.ndarray:
+    for axis in (1, 2):
+        wide = np.pad(pictures, [(1, 1) if at == axis else (0, 0) for at in range(4)], mode="edge")
+        parts = [np.take(wide, range(shift, shift + pictures.shape[axis]), axis) for shift in range(3)]
+        pictures = (parts[0] + 2 * parts[1] + parts[2]) / 4
+    return pictures
+
+
+def _placed(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best rough placement of each pair: is ``first`` mirrored, is it the outer one, which part of the outer."""
+    half = (len(first), SIDE // 2, 2, SIDE // 2, 2)
+    one, two = ((side @ _GREY).reshape(half).mean((2, 4)) for side in (first, second))
+    flipped = one[:, :, ::-1]
+    rows, columns = _sampling(_STARTS[:, :2], SIDE // 2), _sampling(_STARTS[:, 2:], SIDE // 2)
+
+    def parts(picture: np.ndarray) -> np.ndarray:
+        return np.asarray(rows[:, None] @ picture @ columns[:, None].transpose(0, 1, 3, 2))  # [starts, B, n, n]
+
+    of_two = parts(two)
+    plain, mirror = (
+        np.concatenate([np.abs(of_two - side).mean((2, 3)), np.abs(parts(side) - two).mean((2, 3))])
+        for side in (one, flipped)
+    )
+    mirrored = mirror.min(0) < _MIRRORED * plain.min(0)
+    best = np.where(mirrored, mirror.argmin(0), plain.argmin(0))
+    return mirrored, best >= len(_STARTS), _STARTS[best % len(_STARTS)]
+
+
+def _sampling(spans: np.ndarray, side: int) -> np.ndarray:
+    """float32 [B, side, side]: each matrix takes ``side`` linear samples of the span (start, length) of a line."""
+    places = spans[:, :1] * side + spans[:, 1:] * (np.arange(side) + 0.5) - 0.5
+    places = np.clip(places, 0, side - 1)
+    return np.maximum(1 - np.abs(places[:, :, None] - np.arange(side)), 0).astype(np.float32)
+
+
+def _warped(pictures: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """The part ``spans`` [B, 4] of each picture [B, n, n, 3], as large as the whole."""
+    rows, columns = _sampling(spans[:, :2], SIDE), _sampling(spans[:, 2:], SIDE)
+    moved = rows[:, None] @ pictures.transpose(0, 3, 1, 2) @ columns[:, None].transpose(0, 1, 3, 2)
+    return np.asarray(moved.transpose(0, 2, 3, 1))
+
+
+def _aligned(inner: np.ndarray, outer: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Spans [B, 4] of ``outer`` [B, n, n] most like ``inner``: derivatives by differences, Huber's weights."""
+    spans, pairs, step = spans.copy(), len(inner), 0.01
+    for _ in range(_STEPS):
+        rows, columns = _sampling(spans[:, :2], SIDE), _sampling(spans[:, 2:], SIDE).transpose(0, 2, 1)
+        down, across = rows @ outer, outer @ columns
+        rest = (inner - down @ columns).reshape(pairs, -1)
+        slopes = []
+        for at in range(4):
+            more, less = (spans[:, at // 2 * 2 : at // 2 * 2 + 2].copy() for _ in range(2))
+            more[:, at % 2] += step
+            less[:, at % 2] -= step
+            change = (_sampling(more, SIDE) - _sampling(less, SIDE)) / (2 * step)
+            slopes.append(change @ across if at < 2 else down @ change.transpose(0, 2, 1))
+        slope = np.stack(slopes, 1).reshape(pairs, 4, -1)
+        scale = np.maximum(2.5 * np.median(np.abs(rest), 1, keepdims=True), 4.0)
+        weighted = slope * np.minimum(1, scale / np.maximum(np.abs(rest), 1e-6))[:, None]
+        normal = weighted @ slope.transpose(0, 2, 1)
+        normal += np.eye(4) * (1e-3 * np.trace(normal, axis1=1, axis2=2)[:, None, None] + 1e-3)
+        moves = np.linalg.solve(normal, weighted @ rest[..., None])[..., 0]
+        spans += np.clip(moves, -_MOVE, _MOVE).astype(np.float32)
+        spans[:, ::2] = np.clip(spans[:, ::2], -0.25, 0.25)
+        spans[:, 1::2] = np.clip(spans[:, 1::2], 0.75, 1.3)
+    return spans

@@ -1,0 +1,199 @@
+"""What a review judges by: quality profiles, the shop's policies, and the signatures that find repeated photos."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.photos import PhotoStore
+from indexer.catalog.store import Catalog
+from indexer.decisions.quality.examine import examine
+from indexer.decisions.quality.profiles import Profile, overall, profile
+from indexer.decisions.quality.shop import ShopQuality
+from indexer.errors import BadData, BadRequest, BadSettings, CatalensError, OutdatedVersion
+from indexer.home import Home
+from indexer.images import Photo
+from indexer.moderation.checker import Checker
+from indexer.moderation.policy import PolicySet, load_policies
+from indexer.moderation.stored import fit_home
+from indexer.repeat_groups import load_rule
+from indexer.repeats import find_repeats, nearest
+from indexer.signatures import SignatureIndex, Signatures, SignatureStore
+from service.answers import image_url
+from service.batching import InferenceQueue
+from service.serving import Snapshot
+
+_PORTION = 8  # photos embedded between two looks at the queue of requests
+SHOP_QUALITY = "quality.json"  # in the home: how the shop's own photos score, written by an audit
+
+
+class QualityJudge:
+    """Examines photos by a profile, beside the shop's own percentiles where an audit has measured them."""
+
+    def __init__(self, home: Home, name: str, changes: Mapping[str, Mapping[str, float]], log: Any) -> None:
+        self._changes = dict(changes)
+        self._default = profile(name, self._changes)
+        self._file, self._log = home.path / SHOP_QUALITY, log
+        self._stamp: float | None = None
+        self._shop: ShopQuality | None = None
+
+    def examine(self, photo: Photo, name: str | None) -> dict[str, Any]:
+        """{"profile", "score" in [0, 1], 1 = nothing to mend, "findings"}. Raises ``BadRequest``: no such profile."""
+        asked = self._profile(name)
+        pixels = np.asarray(photo.pixels, np.uint8)
+        findings = examine(pixels, size=(photo.width, photo.height), profile=asked, shop=self._measured())
+        return {
+            "profile": asked.name,
+            "score": round(overall(findings, asked), 6),
+            "findings": [finding.as_json() for finding in findings],
+        }
+
+    def _profile(self, name: str | None) -> Profile:
+        if name is None or name == self._default.name:
+            return self._default
+        try:
+            return profile(name)
+        except BadSettings as error:
+            raise BadRequest(str(error)) from error
+
+    def _measured(self) -> ShopQuality | None:
+        try:
+            stamp = self._file.stat().st_mtime
+        except OSError:
+            return None
+        if stamp != self._stamp:
+            try:
+                self._shop = ShopQuality.from_json(json.loads(self._file.read_text()))
+            except (OSError, ValueError, BadData) as error:
+                self._log.warning("the shop's own quality cannot be read", error=str(error))
+                self._shop = None
+            self._stamp = stamp
+        return self._shop
+
+
+class PolicyJudge:
+    """Checks photos against the shop's policy file.
+
+    Galleries are fitted to the catalog and the model that serves, by a thread of its own and through the one owner of
+    the network; until that is done policies with a gallery answer ``review``.
+    """
+
+    def __init__(self, home: Home, catalog: Catalog, queue: InferenceQueue, file: Path | None, log: Any) -> None:
+        self._home, self._catalog, self._queue, self._log = home, catalog, queue, log
+        self._policies: PolicySet | None = None if file is None else load_policies(file)
+        self._checker: Checker | None = None
+        self._fitted = ""  # the embedding_id that the checker's galleries are fitted to
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    @property
+    def version(self) -> str | None:
+        return None if self._policies is None else self._policies.policy_version
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+
+    def check(
+        self,
+        photo: Photo,
+        vector: np.ndarray,
+        *,
+        embed: Callable[[Sequence[Photo]], np.ndarray],
+        categories: Sequence[tuple[str, float]],
+        tags: Sequence[tuple[str, float]],
+        snapshot: Snapshot,
+    ) -> list[dict[str, Any]]:
+        """One result for each policy, [] where the shop has none."""
+        if self._policies is None:
+            return []
+        with self._starting:
+            if self._fitted != snapshot.bundle.embedding_id:
+                # What is fitted to another model's vectors is not to be used.
+                self._checker, self._fitted = Checker(self._policies), snapshot.bundle.embedding_id
+                self._thread = threading.Thread(target=self._fit, args=(snapshot,), name="policies", daemon=True)
+                self._thread.start()
+            checker = self._checker
+        assert checker is not None
+        return [asdict(result) for result in checker.check(photo, vector[np.newaxis], embed, categories, tags)]
+
+    def fit(self, snapshot: Snapshot) -> None:
+        """Fit the galleries to the catalog now, in this thread; what is stored already is read. Takes up to minutes."""
+        if self._policies is None:
+            return
+
+        def embed(photos: Sequence[Photo]) -> np.ndarray:
+            parts = [photos[start : start + _PORTION] for start in range(0, len(photos), _PORTION)]
+            return np.concatenate([self._queue.embed(snapshot.embedder, part, patient=True) for part in parts])
+
+        fitted = fit_home(self._home, self._policies, snapshot.bundle, self._catalog, embed)
+        with self._starting:
+            self._checker, self._fitted = Checker(self._policies, fitted), snapshot.bundle.embedding_id
+
+    def _fit(self, snapshot: Snapshot) -> None:
+        try:
+            self.fit(snapshot)
+        except CatalensError as error:
+            self._log.error("galleries of policies cannot be fitted: they answer review", error=str(error))
+
+
+class RepeatJudge:
+    """Finds the products that a photo repeats.
+
+    The signatures of the whole catalog are read, and made where they are missing, by a thread of their own; until they
+    are there only identical photos and near embeddings are found, and ``complete`` says so.
+    """
+
+    def __init__(self, home: Home, catalog: Catalog, photos: PhotoStore, log: Any) -> None:
+        self._home, self._catalog, self._photos, self._log = home, catalog, photos, log
+        self._store: SignatureStore | None = None  # takes one call at a time
+        self._using = threading.Lock()
+        self._index = SignatureIndex(Signatures.of(np.zeros(0, np.int64), np.zeros((0, 32, 32, 3), np.uint8)), 0)
+        self._thread: threading.Thread | None = None
+        self.complete = False
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+        if self._store is not None:
+            self._store.close()
+
+    def find(self, photo: Photo, vector: np.ndarray, snapshot: Snapshot, *, but: set[int]) -> list[dict[str, Any]]:
+        """The products repeated, the surest kind first; ``but``: pids that do not count."""
+        near = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec)
+        rule = load_rule(self._home, snapshot.bundle.embedding_id)
+        with self._using:
+            if self._store is None:
+                self._store = SignatureStore(self._home)
+            if self._thread is None and not self.complete:
+                self._thread = threading.Thread(target=self._read, name="signatures", daemon=True)
+                self._thread.start()
+            if self.complete:
+                self._follow(self._store)
+            found = find_repeats(self._catalog, self._index, self._store, photo, near=near, rule=rule, exclude=but)
+        return [{**asdict(repeat), "image_url": image_url(repeat.photo)} for repeat in found]
+
+    def _follow(self, store: SignatureStore) -> None:
+        try:
+            self._index.follow(self._catalog, self._photos, store)
+        except OutdatedVersion:  # the log was compacted past what the index had seen
+            self._index = SignatureIndex.open(self._catalog, self._photos, store)
+
+    def read(self) -> None:
+        """Read and make all signatures now, in this thread."""
+        with closing(SignatureStore(self._home)) as store:
+            self._index = SignatureIndex.open(self._catalog, self._photos, store)
+        self.complete = True
+
+    def _read(self) -> None:
+        try:
+            self.read()
+        except CatalensError as error:
+            self._log.error("signatures cannot be read: repeated photos are found by embedding only", error=str(error))

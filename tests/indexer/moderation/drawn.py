@@ -1,0 +1,81 @@
+"""Drawn photos for the tests of prohibited content: an emblem, plain products, codes, and files of policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from indexer.images import Photo
+
+EMBLEM = (200, 20, 30)
+
+
+def photo(image: Image.Image) -> Photo:
+    """A picture as a decoded photo."""
+    return Photo(image.convert("RGB"), "PNG", image.width, image.height, f"{hash(image.tobytes()):x}")
+
+
+def emblem(side: int = 120, turn: float = 0.0) -> Image.Image:
+    """RGBA: a red disc with a white cross and a dark bar, nothing around it."""
+    image = Image.new("RGBA", (240, 240), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((0, 0, 239, 239), fill=EMBLEM)
+    pen.rectangle((100, 30, 140, 210), fill="white")
+    pen.rectangle((30, 100, 210, 140), fill="white")
+    pen.rectangle((60, 160, 180, 185), fill=(20, 20, 60))
+    return image.rotate(turn, Image.Resampling.BICUBIC, expand=True).resize((side, side), Image.Resampling.BOX)
+
+
+def example(number: int) -> Image.Image:
+    """One gallery photo: the emblem on a plain ground."""
+    ground = Image.new("RGB", (180, 180), (40 * number % 200 + 40, 160, 90 + 20 * number))
+    part = emblem(120 + 8 * number, turn=3.0 * number - 6)
+    ground.paste(part, (20, 15), part)
+    return ground
+
+
+def product(seed: int, size: tuple[int, int] = (200, 240)) -> Image.Image:
+    """A catalog photo: stripes, discs and squares of some colours on white."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(image)
+    for _ in range(4):
+        x, y, side = rng.integers(10, 120), rng.integers(10, 150), rng.integers(20, 80)
+        colour = tuple(int(value) for value in rng.integers(0, 220, 3))
+        shape = pen.ellipse if rng.random() < 0.5 else pen.rectangle
+        shape((int(x), int(y), int(x + side), int(y + side)), fill=colour)
+    return image
+
+
+def with_emblem(seed: int, at: tuple[int, int], side: int) -> Image.Image:
+    """A catalog photo that bears the emblem."""
+    image = product(seed)
+    part = emblem(side, turn=4.0)
+    image.paste(part, at, part)
+    return image
+
+
+def code(text: str, kind: str, size: int = 300) -> Image.Image:
+    """A photo with a code in the middle."""
+    import zxingcpp
+
+    made = zxingcpp.create_barcode(text, getattr(zxingcpp.BarcodeFormat, kind))
+    drawn = Image.fromarray(np.array(made.to_image(scale=3)))
+    if drawn.width > size:
+        drawn = Image.fromarray(np.array(made.to_image(scale=1)))
+    image = Image.new("RGB", (size, size), (230, 225, 220))
+    image.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2))
+    return image
+
+
+def write(folder: Path, policies: str, photos: int = 0) -> Path:
+    """A policy file (the text under ``policies:``) with a gallery of ``photos`` examples in ``banned`` beside it."""
+    if photos:
+        (folder / "banned").mkdir(exist_ok=True)
+        for number in range(photos):
+            example(number).save(folder / "banned" / f"{number}.png")
+    file = folder / "policy.yaml"
+    file.write_text("version: 1\npolicies:\n" + policies, encoding="utf-8")
+    return file

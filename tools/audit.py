@@ -1,0 +1,257 @@
+"""Audit of a catalog: what is likely wrong in it, product by product, as a page and a table."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader
+
+from indexer.catalog.photos import PhotoStore
+from indexer.catalog.records import Product
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.decisions.quality.findings import Finding
+from indexer.decisions.quality.shop import ShopQuality
+from indexer.errors import CatalensError
+from indexer.files import write_atomic, write_json
+from indexer.home import Home
+from indexer.model.embedder import open_embedder
+from indexer.progress import Stages
+from indexer.repeat_groups import find_groups
+from service.engine import Engine
+from service.judging import SHOP_QUALITY
+
+KINDS = ("prohibited", "category", "tag-missing", "tag-doubtful", "photo", "duplicate", "unreadable")
+_NEIGHBOURS, _OF_KIND = 10, 5  # most similar products that tags and categories are compared with
+_ELSEWHERE, _HERE = 4, 1  # a category is doubtful where that many of 5 have another one, at most so many its own
+_SURE = 0.8  # a tag is missing where this confident, doubtful where no neighbour has it
+_COMMON = 20  # products with a tag from which on a neighbour would be expected to have it
+_SHOWN = 200  # entries of one kind on the page; the CSV has them all
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing to look at. ``score`` in [0, 1], higher is worse; ``detail`` is a sentence."""
+
+    kind: str
+    pid: int
+    code: str
+    score: float
+    detail: str
+
+
+@dataclass
+class Audit:
+    """What was found, and how many products were looked at."""
+
+    products: int = 0
+    resumed: int = 0  # of them as an earlier run had found them
+    entries: list[Entry] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what could not be told
+
+    def counts(self) -> dict[str, int]:
+        found = Counter(entry.kind for entry in self.entries)
+        return {kind: found[kind] for kind in KINDS}
+
+
+class Seen(NamedTuple):
+    """What one product showed."""
+
+    entries: list[Entry]
+    photos: list[list[tuple[str, float]]]
+
+
+def audit(engine: Engine, *, progress: Stages | None = None, profile: str | None = None) -> Audit:
+    """Look at every product with a photo in the index, and at its duplicates.
+
+    What was found is kept in the home by product, its last change, model, index and policies: a run that was
+    interrupted goes on, and one after few changes looks at these only. How the shop's own photos score is written into
+    the home, for later reviews to stand beside. Raises as ``Engine.review`` for what concerns all products; a product
+    whose photo cannot be read is an entry.
+    """
+    home, snapshot = engine.home, engine.ready()
+    report = Audit()
+    scores: list[list[tuple[str, float]]] = []
+    with open_catalog(home) as catalog, _Kept(home, profile) as kept:
+        given = catalog.given_tags()
+        common = Counter(tag for tags in given.values() for tag in set(tags))
+        total = len(catalog)
+        for product in catalog.iterate():
+            key = f"{product.sequence} {snapshot.model_version} {snapshot.index_version} {engine.policy_version}"
+            seen = kept.find(product.pid, key)
+            if seen is None:
+                seen = _look(engine, catalog, product, given, common, profile)
+                kept.add(product.pid, key, seen)
+            else:
+                report.resumed += 1
+            report.entries += seen.entries
+            scores += seen.photos
+            report.products += 1
+            if progress:
+                progress("products", report.products, total)
+        report.entries += _duplicates(home, catalog, report, progress)
+    if scores:
+        write_json(home.path / SHOP_QUALITY, ShopQuality.measured(_findings(scores)).as_json())
+    return report
+
+
+def _findings(scores: list[list[tuple[str, float]]]) -> Iterator[list[Finding]]:
+    for photo in scores:
+        yield [Finding(code, score, "ok", {}, None, {}) for code, score in photo]
+
+
+def _duplicates(home: Home, catalog: Catalog, report: Audit, progress: Stages | None) -> Iterator[Entry]:
+    found = find_groups(home, embedder=open_embedder, progress=progress)
+    report.notes += found.notes
+    for group in found.groups:
+        for photo in group.photos:
+            for product_id in photo["products"]:
+                pid = catalog.pid(product_id)
+                others = [other for other in group.products if other != product_id]
+                if pid is not None and others:
+                    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+                    detail = f"{group.kind.replace('_', ' ')} as {others[0]}{more}"
+                    yield Entry("duplicate", pid, group.kind, photo.get("score", 1.0), detail)
+
+
+def _look(
+    engine: Engine,
+    catalog: Catalog,
+    product: Product,
+    given: dict[int, list[str]],
+    common: Counter[str],
+    profile: str | None,
+) -> Seen:
+    """Everything but duplicates, which are looked for in the whole catalog at once."""
+    try:
+        seen = engine.review([], product_id=product.product_id, profile=profile, queue=False)
+        near = engine.similar(product.product_id, k=_NEIGHBOURS)["results"]
+    except CatalensError as error:
+        return Seen([Entry("unreadable", product.pid, error.code, 1.0, str(error))], [])
+    photos = [
+        [(finding["code"], finding["score"]) for finding in photo["quality"]["findings"]] for photo in seen["photos"]
+    ]
+    return Seen(list(_entries(catalog, product, seen, near, given, common)), photos)
+
+
+def _entries(
+    catalog: Catalog,
+    product: Product,
+    seen: dict[str, Any],
+    near: list[dict[str, Any]],
+    given: dict[int, list[str]],
+    common: Counter[str],
+) -> Iterator[Entry]:
+    pid = product.pid
+    for result in seen["prohibited"]:
+        if result["decision"] != "allow":
+            detail = f"policy {result['policy']} says {result['decision']}"
+            yield Entry("prohibited", pid, result["policy"], result["score"], detail)
+    if product.category:
+        kinds = [" > ".join(row["category_path"] or ()) for row in near[:_OF_KIND]]
+        votes, own = Counter(kinds), " > ".join(product.category)
+        other, count = next(((path, n) for path, n in votes.most_common() if path and path != own), ("", 0))
+        if count >= _ELSEWHERE and votes[own] <= _HERE:
+            detail = f"{own}, but {count} of the {len(kinds)} most similar products are {other}"
+            yield Entry("category", pid, other, count / len(kinds), detail)
+    tags = set(given.get(pid, ()))
+    neighbours = {catalog.pid(row["product_id"]) for row in near}
+    around = {tag for other_pid in neighbours if other_pid is not None for tag in given.get(other_pid, ())}
+    for tag in seen["tags"]:
+        if tag["tag"] not in tags and tag["confidence"] >= _SURE:
+            detail = f"{tag['tag']} is missing (confidence {tag['confidence']:.2f})"
+            yield Entry("tag-missing", pid, tag["tag"], tag["confidence"], detail)
+    for name in sorted(tags - around) if near else ():
+        if common[name] >= _COMMON:
+            detail = f"{name}: none of the {len(near)} most similar products has it, of the catalog {common[name]} do"
+            yield Entry("tag-doubtful", pid, name, min(1.0, common[name] / (10 * _COMMON)), detail)
+    for finding in seen["quality"]["findings"]:
+        if finding["level"] in ("warning", "fail"):
+            yield Entry("photo", pid, finding["code"], finding["score"], finding["advice"]["en"])
+
+
+class _Kept:
+    """What earlier runs found, in ``audit/NAME.jsonl`` of the home; products stand in it as pids."""
+
+    def __init__(self, home: Home, profile: str | None) -> None:
+        self._path = home.path / "audit" / f"{profile or 'default'}.jsonl"
+        self._known: dict[int, tuple[str, Seen]] = {}
+
+    def __enter__(self) -> _Kept:
+        self._path.parent.mkdir(exist_ok=True)
+        if self._path.exists():
+            for line in self._path.read_text(encoding="utf-8").splitlines():
+                try:
+                    pid, key, rows, photos = json.loads(line)
+                    scores = [[(code, score) for code, score in photo] for photo in photos]
+                    self._known[pid] = (key, Seen([Entry(*row) for row in rows], scores))
+                except (ValueError, TypeError):
+                    continue  # the end of a run that was killed
+        self._file = self._path.open("a", encoding="utf-8")
+        self._file.write("\n")  # behind half a line, if there is one
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def find(self, pid: int, key: str) -> Seen | None:
+        known = self._known.get(pid)
+        return known[1] if known is not None and known[0] == key else None
+
+    def add(self, pid: int, key: str, seen: Seen) -> None:
+        rows = [[entry.kind, entry.pid, entry.code, entry.score, entry.detail] for entry in seen.entries]
+        self._file.write(json.dumps([pid, key, rows, seen.photos], ensure_ascii=False) + "\n")
+        self._file.flush()
+
+
+def write_page(report: Audit, home: Home, folder: Path) -> tuple[Path, Path]:
+    """``audit.html`` (one file, no outside request) and ``audit.csv`` in ``folder``; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open_catalog(home) as catalog:
+        ranked = sorted(report.entries, key=lambda entry: (KINDS.index(entry.kind), -entry.score, entry.pid))
+        names = catalog.ids_of({entry.pid for entry in ranked})
+        table = folder / "audit.csv"
+        with table.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("kind", "product_id", "code", "score", "detail"))
+            for entry in ranked:
+                if entry.pid in names:
+                    writer.writerow((entry.kind, names[entry.pid], entry.code, round(entry.score, 4), entry.detail))
+        sections = []
+        photos = PhotoStore(home)
+        for kind in KINDS:
+            found = [entry for entry in ranked if entry.kind == kind and entry.pid in names]
+            products = catalog.by_pids({entry.pid for entry in found[:_SHOWN]})
+            rows = [
+                {
+                    "product_id": names[entry.pid],
+                    "title": products[entry.pid].title,
+                    "code": entry.code,
+                    "score": entry.score,
+                    "detail": entry.detail,
+                    "photo": _thumbnail(catalog, photos, products[entry.pid]),
+                }
+                for entry in found[:_SHOWN]
+                if entry.pid in products
+            ]
+            sections.append({"kind": kind, "total": len(found), "rows": rows})
+    environment = Environment(loader=PackageLoader("tools"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    html = environment.get_template("audit.html").render(report=report, sections=sections, counts=report.counts())
+    page = folder / "audit.html"
+    write_atomic(page, html.encode())
+    return page, table
+
+
+def _thumbnail(catalog: Catalog, photos: PhotoStore, product: Product) -> str | None:
+    row = catalog.photo(product.photos[0]) if product.photos else None
+    try:
+        data = photos.thumbnail(row, 160) if row else b""
+    except CatalensError:
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" if data else None

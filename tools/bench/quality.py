@@ -1,0 +1,168 @@
+"""The benchmark ``quality``: does each finding rise with what it looks for, and is it silent on good photos."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from indexer.decisions.quality.examine import examine
+from indexer.decisions.quality.findings import CODES, Finding
+from indexer.decisions.quality.profiles import MARKETPLACE, STUDIO
+from indexer.decisions.unknown import auroc
+from indexer.errors import BadImage
+from indexer.images import Photo, decode
+from tools.bench.degrade import BESIDE, DEGRADATIONS, MODERATE, Box, Degradation, degrade
+from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
+from tools.console import say
+
+PARTS = ("fashion", "clothing", "alarms", "speed")
+_SET_ASIDE = "low-resolution"  # all fashion photos have 224 px
+_ALARMED = ("warning", "fail")
+
+
+def _of(data: str, name: str, field: str) -> Goal:
+    more, goal = {"auroc": ("AUROC, degraded at moderate strength vs original", 0.95)}.get(
+        field, ("rank correlation of score and strength, mean over photos", 0.8)
+    )
+    return Goal(f"{data}: {name}: {more}", ">=", goal, figure(data, f"{name}: {field}"))
+
+
+GOALS = (
+    *(_of("fashion", what.name, field) for what in DEGRADATIONS for field in ("auroc", "rank_correlation")),
+    Goal("fashion: untouched test photos with a warning, studio", "<=", 0.03, figure("alarms", "fashion_studio")),
+    Goal("fashion: caught by marketplace's resolution floor", ">=", 1.0, figure("alarms", "fashion_low_resolution")),
+    *(_of("clothing", what.name, field) for what in DEGRADATIONS for field in ("auroc", "rank_correlation")),
+)
+
+
+def measure(part: str, work: Path) -> Row:
+    """The row of one part."""
+    say(f"bench quality: {part}")
+    if part == "alarms":
+        return _alarms()
+    if part == "speed":
+        return _speed()
+    return _degraded(part)
+
+
+def photos(data: str, split: str, most: int, seed: int = 0) -> list[Photo]:
+    """``most`` decoded photos of a split, drawn without return."""
+    if data == "fashion":
+        folder = real_data("fashion")
+        with (folder / "products.csv").open(encoding="utf-8", newline="") as stream:
+            files = sorted(folder / row["image"] for row in csv.DictReader(stream) if row["split"] == split)
+    else:
+        files = sorted((real_data(data) / split).rglob("*.jpg"))
+    chosen = np.random.default_rng(seed).permutation(len(files))[:most]
+    read = []
+    for number in chosen:
+        try:
+            read.append(decode(files[number].read_bytes()))
+        except BadImage as error:
+            say(f"{files[number].name}: {error}")
+    return read
+
+
+def _degraded(data: str) -> Row:
+    """AUROC and rank correlations of each degradation, on test photos."""
+    originals = [np.asarray(photo.pixels) for photo in photos(data, "test", knob("QUALITY_PHOTOS", 200))]
+    found = [_by_code(examine(pixels)) for pixels in originals]
+    row: Row = {
+        "recipe": f"{len(originals)} photos of {data} test (CATALENS_BENCH_QUALITY_PHOTOS), five strengths each "
+        "(tools/bench/degrade.py; one seed per photo; the product's box as found in the original); AUROC at strength "
+        f"{MODERATE}; rank correlation: Spearman of score and strength 1 to 5, mean over photos, and pooled",
+        "photos": len(originals),
+    }
+    samples: dict[str, Any] = {}
+    for what in (*DEGRADATIONS, *BESIDE):
+        say(f"bench quality: {data}, {what.name}")
+        before = np.array([findings[what.code].score for findings in found])
+        after = np.array(
+            [
+                _scores(pixels, what, _box(pixels, f), n)
+                for n, (pixels, f) in enumerate(zip(originals, found, strict=True))
+            ]
+        )
+        row |= {f"{what.name}: {name}": value for name, value in figures(before, after).items()}
+        samples[what.name] = {"original": before.round(4).tolist(), "degraded": after.round(4).tolist()}
+    whole = np.array([findings["product-cut"].evidence["sides"] == 0 for findings in found])
+    cut = {name: np.array(values)[whole] for name, values in samples["crop"].items()}
+    row["crop: auroc_whole_originals"] = figures(cut["original"], cut["degraded"])["auroc"] if whole.any() else None
+    return {**row, "samples": samples}
+
+
+def figures(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+    """``before`` [N] scores of originals, ``after`` [N, 5] by strength: AUROC at each strength and correlations.
+
+    A photo whose score does not move with strength at all has correlation 0.
+    """
+    strengths = np.arange(1, after.shape[1] + 1)
+    each = [float(spearmanr(scores, strengths)[0]) if np.ptp(scores) > 0 else 0.0 for scores in after]
+    by_strength = [auroc(after[:, place], before) for place in range(after.shape[1])]
+    pooled = spearmanr(after.ravel(), np.tile(strengths, len(after)))[0] if np.ptp(after) > 0 else 0.0
+    return {
+        "auroc": by_strength[MODERATE - 1],
+        "auroc_by_strength": by_strength,
+        "rank_correlation": float(np.mean(each)),
+        "rank_correlation_pooled": float(pooled),
+    }
+
+
+def _scores(pixels: np.ndarray, what: Degradation, box: Box, seed: int) -> list[float]:
+    return [_by_code(examine(degrade(pixels, what, k, box, seed)))[what.code].score for k in range(1, 6)]
+
+
+def _box(pixels: np.ndarray, findings: dict[str, Finding]) -> Box:
+    return findings["product-too-small"].box or (0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0]))
+
+
+def _by_code(findings: Sequence[Finding]) -> dict[str, Finding]:
+    return {finding.code: finding for finding in findings}
+
+
+def _alarms() -> Row:
+    """Shares of untouched test photos with a warning: both sets, both profiles."""
+    row: Row = {"recipe": "all untouched test photos; a warning or a failure of any finding but low-resolution"}
+    most = knob("QUALITY_ALARMS", 100_000)
+    for data in ("fashion", "clothing"):
+        taken = photos(data, "test", most)
+        found = [examine(np.asarray(photo.pixels), size=(photo.width, photo.height)) for photo in taken]
+        for asked in (STUDIO, MARKETPLACE):
+            levels = [{f.code: asked.demands[f.code].level(f.score) for f in findings} for findings in found]
+            alarms = [[code for code, level in of.items() if level in _ALARMED] for of in levels]
+            any_alarm = [any(code != _SET_ASIDE for code in codes) for codes in alarms]
+            key = f"{data}_{asked.name}"
+            row[key] = float(np.mean(any_alarm))
+            row[f"{key}_by_code"] = dict(Counter(code for codes in alarms for code in codes))
+            row[f"{key}_photos"] = len(taken)
+            if asked is MARKETPLACE:
+                row[f"{data}_low_resolution"] = float(np.mean([_SET_ASIDE in codes for codes in alarms]))
+    return row
+
+
+def _speed() -> Row:
+    """Processor time of one photo of short side 512 (clothing, resized)."""
+    taken = [photo.pixels for photo in photos("clothing", "validation", knob("QUALITY_SPEED", 60))]
+    sized = []
+    for picture in taken:
+        factor = 512 / min(picture.size)
+        sized.append(np.asarray(picture.resize((round(picture.width * factor), round(picture.height * factor)))))
+    samples = []
+    for pixels in (*sized[:3], *sized):
+        started = time.process_time()
+        examine(pixels)
+        samples.append((time.process_time() - started) * 1000)
+    return {
+        "recipe": f"{len(sized)} clothing photos at short side 512, one at a time; 3 to warm up",
+        "codes": len(CODES),
+        "cpu_ms_p50": percentile(samples[3:], 0.5),
+        "cpu_ms_p90": percentile(samples[3:], 0.9),
+        "samples_ms": samples[3:],
+    }

@@ -1,0 +1,77 @@
+"""The command that finds what a catalog holds twice."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.console import answer, say, stages, table
+from tools.options import AnyPath, home_option, json_option
+
+KINDS = ("same_photo", "near_same_photo", "same_product")
+_SHOWN = 20  # groups that a person is shown
+_EVIDENCE = ("agreement", "mirrored", "hamming", "cosine", "threshold")
+
+
+@click.command()
+@home_option
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only this kind; repeatable.")
+@click.option("--csv", "csv_file", type=AnyPath, metavar="FILE", help="Also write a row for each photo of each group.")
+@json_option
+def duplicates(home: Path, kinds: tuple[str, ...], csv_file: Path | None, as_json: bool) -> None:
+    """Find products that repeat others, in groups.
+
+    The same photo, nearly the same photo (resized, recompressed, cropped, mirrored, with text), and the same product
+    photographed differently. Photos are looked at once; a run that was interrupted goes on.
+    """
+    from indexer.home import Home
+    from indexer.model.embedder import open_embedder
+    from indexer.repeat_groups import find_groups
+
+    with stages() as callback:
+        found = find_groups(Home(home), kinds=kinds or KINDS, embedder=open_embedder, progress=callback)
+    if csv_file is not None:
+        from indexer.files import write_atomic
+
+        write_atomic(csv_file, _csv(found.groups).encode())
+    answer(found, as_json, _show)
+
+
+def _csv(groups: list[Any]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("group", "kind", "product_id", "photo", "score", *_EVIDENCE))
+    for number, group in enumerate(groups, 1):
+        for photo in group.photos:
+            evidence = [photo.get("evidence", {}).get(name) for name in _EVIDENCE]
+            for product in photo["products"]:
+                writer.writerow((number, group.kind, product, photo["photo"], photo.get("score"), *evidence))
+    return stream.getvalue()
+
+
+def _show(found: dict[str, Any]) -> None:
+    counts = {kind: sum(group["kind"] == kind for group in found["groups"]) for kind in KINDS}
+    table(("kind", "groups"), counts.items(), title=f"Repeats among {found['photos']:,} photos")
+    rows = [
+        (
+            group["kind"],
+            len(group["products"]),
+            group["products"][:6],
+            min((photo["score"] for photo in group["photos"] if "score" in photo), default=None),
+        )
+        for group in found["groups"][:_SHOWN]
+    ]
+    if rows:
+        table(("kind", "products", "first of them", "least score"), rows)
+    if len(found["groups"]) > _SHOWN:
+        say(f"... and {len(found['groups']) - _SHOWN} more groups; --json and --csv list all")
+    for photo in found["skipped"][:_SHOWN]:
+        say(f"skipped photo {photo['content_hash']}: {photo['reason']}")
+    if found["flat"]:
+        say(f"note: {found['flat']} photos are of one colour all over and were compared by their bytes alone")
+    for note in found["notes"]:
+        say(f"note: {note}")

@@ -1,0 +1,75 @@
+"""Commands around the policy file, which says what a shop prohibits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tools.console import answer, say, table
+from tools.options import AnyPath, json_option
+
+if TYPE_CHECKING:
+    from indexer.moderation.policy import Policy
+
+
+@click.group("policy")
+def policy() -> None:
+    """Look at the policy file: what a shop prohibits, and how it is found."""
+
+
+@policy.command("check")
+@click.argument("file", type=AnyPath)
+@click.option("--home", type=AnyPath, envvar="CATALENS_HOME", help="Say too whether this home is fitted to the file.")
+@json_option
+def check(file: Path, home: Path | None, as_json: bool) -> None:
+    """Check FILE with its galleries; say what each policy is made of and which detectors can run here."""
+    from indexer.moderation.detectors import NEEDS, missing
+    from indexer.moderation.policy import load_policies
+
+    loaded = load_policies(file)
+    document: dict[str, Any] = {
+        "file": str(file),
+        "policy_version": loaded.policy_version,
+        "policies": [_describe(one) for one in loaded.policies],
+        "missing": {name: reason for name in NEEDS if (reason := missing(name))},
+    }
+    if home is not None:
+        from indexer.home import Home
+        from indexer.model.registry import by_version
+        from indexer.moderation.stored import read_fitted
+
+        opened = Home(home)
+        active = opened.active()
+        bundle = by_version(opened, active.model_version) if active else None
+        document["fitted"] = bundle is not None and read_fitted(opened, loaded, bundle) is not None
+    answer(document, as_json, _show)
+
+
+def _describe(one: Policy) -> dict[str, Any]:
+    gallery = one.gallery
+    return {
+        "policy": one.name,
+        "action": one.action,
+        "detectors": list(one.detectors),
+        "gallery": gallery and {"photos": [example.name for example in gallery.examples], "match": list(gallery.match)},
+    }
+
+
+def _show(found: dict[str, Any]) -> None:
+    rows = [
+        (
+            one["policy"],
+            one["action"],
+            ", ".join(one["detectors"]),
+            len(one["gallery"]["photos"]) if one["gallery"] else 0,
+        )
+        for one in found["policies"]
+    ]
+    table(("policy", "at most", "detectors", "photos"), rows)
+    used = {name for one in found["policies"] for name in one["detectors"]}
+    for name, reason in found["missing"].items():
+        say(f"{reason} (policies that use it answer review)" if name in used else f"{reason} (no policy uses it)")
+    if "fitted" in found and any(one["gallery"] for one in found["policies"]):
+        say("galleries are fitted to this home" if found["fitted"] else "galleries are not fitted to this home yet")
