@@ -203,31 +203,32 @@ class Client:
 
     # -- recommendations and long work
 
-    def recommend(self, history: Sequence[Mapping[str, Any] | str], **options: Any) -> dict[str, Any]:
+    def recommend(self, history: Sequence[Mapping[str, Any] | str], **options: Any) -> replies.RecommendAnswer:
         """For a shopper, by ids or by {"product_id", "weight", "time"}. Options: ``k``, ``filter``, ``mode``."""
         events = [{"product_id": event} if isinstance(event, str) else dict(event) for event in history]
-        return self.call("POST", "/v1/recommendations", body={"history": events, **_given(options)})
+        return self._post("/v1/recommendations", replies.RecommendAnswer, {"history": events, **options})
 
-    def import_products(self, archive: Path | str | None = None, **options: Any) -> dict[str, Any]:
+    def import_products(self, archive: Path | str | None = None, **options: Any) -> replies.JobAnswer:
         """Start an import, of a zip here or of ``path``, a folder of the service's machine; its job."""
         if archive is None:
-            return self.call("POST", "/v1/imports", body=_given(options))
-        return self.call("POST", "/v1/imports", form=_parts([("archive", archive)], options))
+            return self._post("/v1/imports", replies.JobAnswer, options)
+        return self._form("/v1/imports", replies.JobAnswer, [("archive", archive)], options)
 
-    def build_index(self, **options: Any) -> dict[str, Any]:
+    def build_index(self, **options: Any) -> replies.JobAnswer:
         """Start a rebuild; its job. Options: ``model``, ``recall``, ``activate``."""
-        return self.call("POST", "/v1/indexes", body=_given(options))
+        return self._post("/v1/indexes", replies.JobAnswer, options)
 
-    def list_jobs(self) -> list[dict[str, Any]]:
-        return list(self.call("GET", "/v1/jobs")["jobs"])
+    def list_jobs(self) -> replies.JobsAnswer:
+        """Jobs, the newest first."""
+        return self._get("/v1/jobs", replies.JobsAnswer, {})
 
-    def get_job(self, job_id: str) -> dict[str, Any]:
-        return self.call("GET", f"/v1/jobs/{_segment(job_id)}")
+    def get_job(self, job_id: str) -> replies.JobAnswer:
+        return self._get(f"/v1/jobs/{_segment(job_id)}", replies.JobAnswer, {})
 
-    def cancel_job(self, job_id: str) -> dict[str, Any]:
-        return self.call("DELETE", f"/v1/jobs/{_segment(job_id)}")
+    def cancel_job(self, job_id: str) -> replies.JobAnswer:
+        return self._answer(self._send("DELETE", f"/v1/jobs/{_segment(job_id)}"), replies.JobAnswer)
 
-    def follow_job(self, job_id: str) -> Iterator[dict[str, Any]]:
+    def follow_job(self, job_id: str) -> Iterator[replies.JobOut]:
         """The job at each change, until it ends; ends early where the service ends the stream."""
         response = self._request("GET", f"/v1/jobs/{_segment(job_id)}/events", preload_content=False)
         try:
@@ -237,7 +238,7 @@ class Client:
                 for block in blocks:
                     data = [line[5:].strip() for line in block.splitlines() if line.startswith("data:")]
                     if data:
-                        yield json.loads("\n".join(data))
+                        yield replies.JobOut.model_validate_json("\n".join(data))
         finally:
             response.release_conn()
 

@@ -13,7 +13,7 @@ from tools.console import say
 
 _DESKTOP = {"width": 1240, "height": 860}
 _PHONE = {"width": 360, "height": 740}
-_COLOURS = 128  # of a picture; photos of drawn products need no more
+_COLOURS = 256  # of a picture; photos of drawn products need no more
 
 Step = Callable[[Any, Path], None]
 
@@ -55,11 +55,6 @@ def check(page: Any, photos: Path) -> None:
     page.locator(".verdict").scroll_into_view_if_needed()
 
 
-def queue(page: Any, photos: Path) -> None:
-    """The review queue."""
-    page.wait_for_selector(".tiles .tile")
-
-
 def studio(page: Any, photos: Path) -> None:
     """Map, versions and numbers."""
     page.wait_for_selector("canvas[data-points]")
@@ -73,7 +68,6 @@ PICTURES: tuple[tuple[str, str, Step, str, dict[str, int], bool], ...] = (
     ("page-search-dark", "#/", part, "dark", _DESKTOP, False),
     ("page-why-light", "#/", why, "light", _DESKTOP, False),
     ("page-check-dark", "#/check", check, "dark", {"width": 1240, "height": 1500}, False),
-    ("page-queue-light", "#/queue", queue, "light", _DESKTOP, False),
     ("page-studio-light", "#/studio", studio, "light", {"width": 1240, "height": 1000}, False),
     ("page-search-phone", "#/", search, "light", _PHONE, False),
     ("page-studio-phone", "#/studio", studio, "dark", _PHONE, False),
@@ -122,9 +116,7 @@ def _small(path: Path) -> None:
     from PIL import Image
 
     with Image.open(path) as picture:
-        fewer = picture.convert("RGB").quantize(
-            _COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG
-        )
+        fewer = picture.convert("RGB").quantize(_COLOURS, kmeans=2)
     fewer.save(path, optimize=True)
 
 

@@ -80,6 +80,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Photos to choose: two of products, and a file that is none."""
     folder = tmp_path_factory.mktemp("photos")
     made = {"ring": photo("ring", "red", turn=5), "cross": photo("cross", "blue", turn=5), "broken": b"not a photo"}
+    made["same"] = photo("ring", "red")  # byte for byte a photo of the shop
     for name, data in made.items():
         (folder / f"{name}.png").write_bytes(data)
     return {name: folder / f"{name}.png" for name in made}
@@ -165,6 +166,6 @@ def listing(photos: int) -> dict[str, Any]:
         "category": categories[0], "categories": categories, "unknown": False, "tags": tags, "quality": quality,
         "prohibited": prohibited, "duplicates": repeats, "same_product": None if photos < 2 else False,
         "products": [[place] for place in range(photos)], "photos": [one] * photos, "policy_version": "p1",
-        "review_id": "r000001",
+        "review_id": "r000001", "duplicates_complete": True,
     }  # fmt: skip
     return json.loads(ReviewAnswer.model_validate(body).model_dump_json())

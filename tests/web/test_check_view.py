@@ -16,8 +16,7 @@ from tests.web.conftest import listing
 def checked(open_page: Callable[..., Any], files: dict[str, Path]) -> Callable[..., Any]:
     """Chooses photos and checks them; the review's answer is a fixture of the exact shape of ``replies.ReviewAnswer``.
 
-    It stands in for ``POST /v1/review``, whose detectors have tests of their own: here it matters that evidence of
-    every sort is drawn.
+    It stands in for ``POST /v1/review``: here it matters that evidence of every sort is drawn.
     """
 
     def make(*names: str, **options: Any) -> Any:
@@ -90,6 +89,17 @@ def test_advice_comes_in_chinese(checked: Callable[..., Any]) -> None:
     assert "Move closer to the product." in page.inner_text(".findings")
     page.reload()
     page.wait_for_selector("h1:has-text('Check a listing')")
+
+
+def test_the_service_itself_checks_a_listing(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
+    """Without any stand-in: a photo of the shop's own product is a repeat, and says of which product."""
+    page = open_page("#/check")
+    page.set_input_files("#file", files["same"])
+    page.select_option("#profile", "studio")
+    page.locator(".check-bar .button").first.click()
+    page.wait_for_selector(".verdict")
+    assert page.locator(".reasons li").count() >= 1
+    assert page.locator(".repeat a").first.get_attribute("href") == "#/product/a%2Fsimilar"
 
 
 def test_a_refused_listing_says_why(open_page: Callable[..., Any], files: dict[str, Path]) -> None:

@@ -236,6 +236,19 @@ def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None
     assert shows(page, found)
 
 
+def test_the_service_itself_answers_words(open_page: Callable[..., Any]) -> None:
+    """Without any stand-in: words alone find what they say, unknown ones are named; a colour beside a product."""
+    page = open_page("#/words/red%20cross%20zorb")
+    page.wait_for_selector("#grid .card")
+    assert page.locator(RESULTS).first.get_attribute("data-id") == "cross-red"
+    page.wait_for_selector("text=Not known to this catalog: zorb")
+    page.evaluate("location.hash = '#/product/cross-red'")
+    page.wait_for_selector("h1:has-text('red cross')")
+    page.fill("#words", "blue")
+    _, answer = search(page, lambda: page.press("#words", "Enter"))
+    assert shows(page, answer)
+
+
 def test_a_bad_photo_says_so_and_offers_another(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
     """The problem's detail is shown, with a way on; a reload of a photo's address comes back to the start."""
     page = open_page()
