@@ -14,7 +14,7 @@ import structlog
 
 from service.engine import Engine
 from service.settings import Settings
-from tests.service.conftest import photo, template  # noqa: F401  (the drawn shop, as a fixture)
+from tests.service.conftest import COLOURS, draw, encode, photo, template  # noqa: F401  (the drawn shop, as a fixture)
 from tools.browser import browser, missing, serving_engine
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><b>bold</b> mug"
@@ -80,6 +80,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Photos to choose: two of products, and a file that is none."""
     folder = tmp_path_factory.mktemp("photos")
     made = {"ring": photo("ring", "red", turn=5), "cross": photo("cross", "blue", turn=5), "broken": b"not a photo"}
+    made["large"] = encode(draw("ring", COLOURS["red"], size=800))
     made["same"] = photo("ring", "red")  # byte for byte a photo of the shop
     for name, data in made.items():
         (folder / f"{name}.png").write_bytes(data)
