@@ -88,7 +88,7 @@ def test_a_part_of_the_photo_is_chosen_by_mouse_and_keyboard(
     def draw() -> None:
         page.mouse.move(area["x"] + 20 * scale, area["y"] + 40 * scale)
         page.mouse.down()
-        page.mouse.move(area["x"] + 320 * scale, area["y"] + 500 * scale, steps=4)
+        page.mouse.move(area["x"] + 320 * scale, area["y"] + 900 * scale, steps=4)
         page.mouse.up()
 
     sent, _ = search(page, draw)
