@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup prove-kill prove-live prove-gpu
+.PHONY: demo test test-quick check setup screenshots prove-kill prove-live prove-gpu
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -37,6 +37,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pictures of docs/images, from the demonstration's sample catalog; needs chromium.
+screenshots: $(READY)
+	$(BIN)/python -m tools.screenshots
 
 # SIGKILL at random moments of builds, erasures and transfers; make prove-kill KILLS=100 takes some minutes.
 KILLS ?= 20

@@ -27,6 +27,7 @@ from service.api import (
     indexes,
     jobs,
     many,
+    maps,
     products,
     questions,
     recommendations,
@@ -98,7 +99,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
     problems.install(app, engine.log)
     _install_request_rules(app, engine, settings)
-    for module in (questions, reviews, recommendations, many, products, batch, classes, images, indexes, jobs):
+    for module in (questions, reviews, recommendations, many, products, batch, classes, images, indexes, maps, jobs):
         app.register_api(module.api)
     _install_health(app, engine)
     metrics.install(app, engine, version)

@@ -28,6 +28,7 @@ from service.folding import Folding
 from service.jobs import JobRunner
 from service.logs import make_log
 from service.many import Many, Question
+from service.mapping import CatalogMap
 from service.near import Near
 from service.others import OtherVersions
 from service.paging import Cursor
@@ -114,6 +115,7 @@ class Engine(Shelf):
             self._classifying = Classifying(**shared)
             self._tagging = Tagging(self._catalog, **shared)
             self._many = Many(self._classifying, self._searching, self._tagging)
+            self.mapping = CatalogMap(self._catalog, snapshot=self._snapshot, answer=self._answer)
             self.people = People(self.home, self._catalog, self._serving, answer=self._answer)
             self._reviewing = Reviewing(
                 self.home,

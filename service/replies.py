@@ -187,6 +187,7 @@ class IndexOut(BaseModel):
 
 class IndexesAnswer(Answer):
     indexes: list[IndexOut]
+    blocks: dict[str, float] = Field(description="The blocks of the serving model's embedding and their weights.")
 
 
 class ClassOut(BaseModel):
@@ -205,6 +206,21 @@ class ClassesAnswer(Answer):
 class ClassAnswer(Answer):
     id: int
     photos: int | None = None
+
+
+class MapPoint(BaseModel):
+    product_id: str
+    title: str | None
+    category_path: list[str] | None
+    x: float
+    y: float
+    image_url: str
+
+
+class MapAnswer(Answer):
+    points: list[MapPoint]
+    total: int
+    explained: float
 
 
 class ActivateAnswer(Answer):

@@ -242,6 +242,10 @@ class ListQuery(Strict):
     limit: Annotated[int, Field(ge=1, le=100)] = 24
 
 
+class MapQuery(Strict):
+    limit: Annotated[int, Field(ge=1, le=2000)] = 2000
+
+
 class VersionPath(BaseModel):
     version: str
 

@@ -119,7 +119,8 @@ class Shelf:
             fields = asdict(manifest)
             active = now is not None and manifest.version == now.index_version
             listed.append({**{name: fields[name] for name in names}, "active": active})
-        return self._answer(now, clock, indexes=listed)
+        blocks = {block.name: block.weight for block in now.bundle.spec.blocks} if now else {}
+        return self._answer(now, clock, indexes=listed, blocks=blocks)
 
     def activate(self, version: str) -> dict[str, Any]:
         """Switch to ``version`` and its model. Raises ``UnknownVersion``, ``DamagedIndex``, ``IndexMismatch``."""

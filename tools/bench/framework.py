@@ -39,6 +39,7 @@ BENCHMARKS = {
     "embed": "JPEG files to vectors, beside the plain loop; numeric classes; what the processor gives",
     "http": "category, similar products and tags of an upload among 100,000, beside the plain service",
     "startup": "process start to ready and memory at 100,000 products, beside the plain service; a soak",
+    "page": "the page in a headless browser: bytes, time until it can be used, faults by axe-core",
     "duplicates": "near pairs of 20,000 photos beside imagededup; copies and identical photos found",
     "text": "products found by words: photos without text, titles without their words, colour and article together",
     "compose": "like this, but in another colour: photos without attributes",

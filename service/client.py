@@ -1,0 +1,360 @@
+"""A typed client of the service: a method for each call of ``/v1``, answers as the models of ``service.replies``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import urllib3
+
+from service import replies
+from service.schemas import ProductPut
+
+Photo = bytes | str | Path  # the bytes of a photo, or where its file is
+Reply = TypeVar("Reply", bound=replies.BaseModel)
+
+_PLAIN = frozenset({"text", "product_id", "cursor", "collapse", "version", "profile", "label", "kind", "category"})
+_AGAIN = urllib3.Retry(total=3, connect=3, read=0, status=3, status_forcelist=(503,), backoff_factor=0.2,
+                       allowed_methods=None, raise_on_status=False)  # fmt: skip
+
+
+class Problem(Exception):
+    """What the service answered instead: its problem document (RFC 9457) as fields; ``status`` 0 where nothing came.
+
+    ``code`` is stable; ``detail`` says what is wrong and where; ``errors`` lists wrong fields.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        request_id: str | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status, self.code, self.detail = status, code, detail
+        self.request_id, self.errors = request_id, tuple(errors)
+
+
+class Client:
+    """Asks one service. Safe to use from several threads; ``close`` it, or use it in ``with``.
+
+    ``key``: where the service wants one. What was not sent (no connection, 503) is tried again three times; what may
+    have been read is not. Options of a call are the names of the HTTP contract, None and what is not given is not sent.
+    Every method raises ``Problem``.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout_s: float = 30.0) -> None:
+        self._url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._pool = urllib3.PoolManager(headers=headers, timeout=timeout_s, retries=_AGAIN, maxsize=8)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    # -- questions: about a photo, a stored product, or both
+
+    def classify(self, image: Photo | None = None, **options: Any) -> replies.ClassifyAnswer:
+        """Categories. Options: ``product_id``, ``crop`` [x, y, width, height] in px, ``min_sequence``, ``version``."""
+        return self._ask("/v1/classify", replies.ClassifyAnswer, image, options)
+
+    def search(self, image: Photo | None = None, **options: Any) -> replies.SearchAnswer:
+        """Similar products. Options beside those of ``classify``: ``text``, ``k``, ``filter``, ``weights``, ``mix``,
+        ``min_score``, ``collapse``, ``exclude``, ``cursor``."""
+        return self._ask("/v1/search", replies.SearchAnswer, image, options)
+
+    def results(self, image: Photo | None = None, **options: Any) -> Iterator[replies.Result]:
+        """All results of a search, page after page of ``k``, for as long as they are taken."""
+        while True:
+            found = self.search(image, **options)
+            yield from found.results
+            if found.next_cursor is None:
+                return
+            options["cursor"] = found.next_cursor
+
+    def tags(self, image: Photo | None = None, **options: Any) -> replies.TagsAnswer:
+        """Suggested tags. Options as of ``classify``."""
+        return self._ask("/v1/tags", replies.TagsAnswer, image, options)
+
+    def describe(self, image: Photo | None = None, **options: Any) -> replies.DescribeAnswer:
+        """Categories, similar products and tags at once. Options as of ``search``."""
+        return self._ask("/v1/describe", replies.DescribeAnswer, image, options)
+
+    def explain(self, image: Photo | None = None, **options: Any) -> replies.ExplainAnswer:
+        """Heat maps. Options beside those of ``classify``: ``category``, or ``other``, the id of a product."""
+        other, category = options.pop("other", None), options.get("category")
+        if category is not None and not isinstance(category, str):
+            options["category"] = " > ".join(category)
+        if other is not None:
+            options["with"] = {"product_id": other}
+        return self._ask("/v1/explain", replies.ExplainAnswer, image, options)
+
+    def similar(self, product_id: str, **options: Any) -> replies.SearchAnswer:
+        """Products similar to a stored one. Options as of ``search``, but ``text`` and ``crop``."""
+        return self._get(f"/v1/products/{_segment(product_id)}/similar", replies.SearchAnswer, options)
+
+    def facets(self, **options: Any) -> replies.FacetsAnswer:
+        """Counts of values. Options: ``filter``, ``fields``, ``limit``, ``min_sequence``."""
+        return self._get("/v1/facets", replies.FacetsAnswer, options)
+
+    # -- new listings, and what people say
+
+    def review(self, images: Sequence[Photo] = (), **options: Any) -> replies.ReviewAnswer:
+        """Is a listing fit to publish. Options: ``product_id``, ``profile``, ``min_sequence``, ``version``."""
+        if not images:
+            return self._post("/v1/review", replies.ReviewAnswer, options)
+        return self._form("/v1/review", replies.ReviewAnswer, [("images", image) for image in images], options)
+
+    def list_reviews(self, **options: Any) -> replies.QueueAnswer:
+        """The queue for people. Options: ``state`` (open, approved, rejected), ``limit``, ``after``."""
+        return self._get("/v1/reviews", replies.QueueAnswer, options)
+
+    def get_review(self, review_id: str) -> replies.QueuedAnswer:
+        return self._get(f"/v1/reviews/{_segment(review_id)}", replies.QueuedAnswer, {})
+
+    def review_photo(self, review_id: str, position: int) -> bytes:
+        """The JPEG of a review's photo."""
+        return self._send("GET", f"/v1/reviews/{_segment(review_id)}/photos/{position}")
+
+    def decide_review(self, review_id: str, decision: str, reason: str = "") -> replies.QueuedAnswer:
+        """``approve`` or ``reject``, once."""
+        wanted = {"decision": decision, "reason": reason}
+        return self._post(f"/v1/reviews/{_segment(review_id)}:decide", replies.QueuedAnswer, wanted)
+
+    def feedback(self, request_id: str, **said: Any) -> replies.FeedbackAnswer:
+        """What people made of an answer: ``accepted``, ``rejected``, ``added``, ``clicked``, ``category``."""
+        return self._post("/v1/feedback", replies.FeedbackAnswer, {"request_id": request_id, **said})
+
+    # -- many photos in one call: answers in their order, each a dict with the answer's fields or a ``problem``
+
+    def classify_batch(self, images: Sequence[Photo], **options: Any) -> list[dict[str, Any]]:
+        return self._batch("classify", images, options)
+
+    def search_batch(self, images: Sequence[Photo], **options: Any) -> list[dict[str, Any]]:
+        return self._batch("search", images, options)
+
+    def tags_batch(self, images: Sequence[Photo], **options: Any) -> list[dict[str, Any]]:
+        return self._batch("tags", images, options)
+
+    # -- products
+
+    def list_products(self, limit: int = 24) -> replies.ProductsAnswer:
+        """A few products spread over the catalog."""
+        return self._get("/v1/products", replies.ProductsAnswer, {"limit": limit})
+
+    def get_product(self, product_id: str) -> replies.ProductAnswer:
+        return self._get(_product(product_id), replies.ProductAnswer, {})
+
+    def put_product(self, product_id: str, images: Sequence[Photo] = (), **fields: Any) -> replies.WriteAnswer:
+        """Add or replace. Fields: ``title``, ``category``, ``tags``, ``attributes``, ``external_version``."""
+        ProductPut.model_validate({name: value for name, value in fields.items() if value is not None})
+        files = [("images", image) for image in images]
+        return self._form(_product(product_id), replies.WriteAnswer, files, {"product": fields}, method="PUT")
+
+    def patch_product(self, product_id: str, **fields: Any) -> replies.WriteAnswer:
+        """Change fields; photos stay. ``attributes={"name": None}`` removes one."""
+        return self._send_json("PATCH", _product(product_id), replies.WriteAnswer, fields)
+
+    def delete_product(self, product_id: str, **options: Any) -> replies.WriteAnswer:
+        """Erase. Options: ``external_version``, ``ticket``."""
+        return self._answer(self._send("DELETE", _product(product_id), query=options), replies.WriteAnswer)
+
+    def batch_products(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Many writes, each ``{"op": "put" | "patch" | "delete", "product_id": ..., ...}``; one status for each."""
+        return list(self.call("POST", "/v1/products:batch", body={"items": list(items)})["results"])
+
+    def image(self, content_hash: str, width: int = 320) -> bytes:
+        """A stored photo's JPEG, 160, 320 or 640 px wide at most."""
+        return self._send("GET", f"/v1/images/{_segment(content_hash)}", query={"w": width})
+
+    # -- classes from photos, versions
+
+    def list_classes(self) -> replies.ClassesAnswer:
+        return self._get("/v1/classes", replies.ClassesAnswer, {})
+
+    def add_class(self, label: str, images: Sequence[Photo], kind: str = "category") -> replies.ClassAnswer:
+        files = [("images", image) for image in images]
+        return self._form("/v1/classes", replies.ClassAnswer, files, {"label": label, "kind": kind})
+
+    def remove_class(self, **which: Any) -> replies.ClassAnswer:
+        """By ``id``, or by ``label`` and ``kind``."""
+        return self._answer(self._send("DELETE", "/v1/classes", query=which), replies.ClassAnswer)
+
+    def list_indexes(self) -> replies.IndexesAnswer:
+        return self._get("/v1/indexes", replies.IndexesAnswer, {})
+
+    def activate_index(self, version: str) -> replies.ActivateAnswer:
+        return self._answer(self._send("POST", f"/v1/indexes/{_segment(version)}:activate"), replies.ActivateAnswer)
+
+    def map(self, limit: int = 2000) -> replies.MapAnswer:
+        """Products as points, alike ones near each other."""
+        return self._get("/v1/map", replies.MapAnswer, {"limit": limit})
+
+    # -- recommendations and long work
+
+    def recommend(self, history: Sequence[Mapping[str, Any] | str], **options: Any) -> replies.RecommendAnswer:
+        """For a shopper, by ids or by {"product_id", "weight", "time"}. Options: ``k``, ``filter``, ``mode``."""
+        events = [{"product_id": event} if isinstance(event, str) else dict(event) for event in history]
+        return self._post("/v1/recommendations", replies.RecommendAnswer, {"history": events, **options})
+
+    def import_products(self, archive: Path | str | None = None, **options: Any) -> replies.JobAnswer:
+        """Start an import, of a zip here or of ``path``, a folder of the service's machine; its job."""
+        if archive is None:
+            return self._post("/v1/imports", replies.JobAnswer, options)
+        return self._form("/v1/imports", replies.JobAnswer, [("archive", archive)], options)
+
+    def build_index(self, **options: Any) -> replies.JobAnswer:
+        """Start a rebuild; its job. Options: ``model``, ``recall``, ``activate``."""
+        return self._post("/v1/indexes", replies.JobAnswer, options)
+
+    def list_jobs(self) -> replies.JobsAnswer:
+        """Jobs, the newest first."""
+        return self._get("/v1/jobs", replies.JobsAnswer, {})
+
+    def get_job(self, job_id: str) -> replies.JobAnswer:
+        return self._get(f"/v1/jobs/{_segment(job_id)}", replies.JobAnswer, {})
+
+    def cancel_job(self, job_id: str) -> replies.JobAnswer:
+        return self._answer(self._send("DELETE", f"/v1/jobs/{_segment(job_id)}"), replies.JobAnswer)
+
+    def follow_job(self, job_id: str) -> Iterator[replies.JobOut]:
+        """The job at each change, until it ends; ends early where the service ends the stream."""
+        response = self._request("GET", f"/v1/jobs/{_segment(job_id)}/events", preload_content=False)
+        try:
+            text = ""
+            for chunk in response.stream(1024, decode_content=True):
+                *blocks, text = (text + chunk.decode()).split("\n\n")
+                for block in blocks:
+                    data = [line[5:].strip() for line in block.splitlines() if line.startswith("data:")]
+                    if data:
+                        yield replies.JobOut.model_validate_json("\n".join(data))
+        finally:
+            response.release_conn()
+
+    def call(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
+        """Any call, its answer as it stands. ``query``, ``body`` (JSON) or ``form`` (name, value or file tuple)."""
+        return dict(json.loads(self._send(method, path, **parts)))
+
+    # -- inside
+
+    def _ask(self, path: str, reply: type[Reply], image: Photo | None, options: Mapping[str, Any]) -> Reply:
+        return (
+            self._post(path, reply, options) if image is None else self._form(path, reply, [("image", image)], options)
+        )
+
+    def _get(self, path: str, reply: type[Reply], query: Mapping[str, Any]) -> Reply:
+        return self._answer(self._send("GET", path, query=query), reply)
+
+    def _post(self, path: str, reply: type[Reply], fields: Mapping[str, Any]) -> Reply:
+        return self._send_json("POST", path, reply, _given(fields))
+
+    def _send_json(self, method: str, path: str, reply: type[Reply], fields: Mapping[str, Any]) -> Reply:
+        return self._answer(self._send(method, path, body=fields), reply)
+
+    def _form(
+        self,
+        path: str,
+        reply: type[Reply],
+        files: Sequence[tuple[str, Photo]],
+        fields: Mapping[str, Any],
+        method: str = "POST",
+    ) -> Reply:
+        return self._answer(self._send(method, path, form=_parts(files, fields)), reply)
+
+    def _batch(self, question: str, images: Sequence[Photo], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+        parts = _parts([("images", image) for image in images], options)
+        return list(self.call("POST", f"/v1/{question}:batch", form=parts)["results"])
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        form: Sequence[tuple[str, Any]] | None = None,
+    ) -> bytes:
+        texts = [
+            (name, one)
+            for name, value in _given(query or {}).items()
+            for one in (_texts(value) if name in _MANY else [_text(value)])
+        ]
+        options: dict[str, Any] = {} if body is None else {"json": body}
+        if form is not None:
+            options["fields"] = form
+        return self._request(method, f"{path}{'?' + urlencode(texts) if texts else ''}", **options).data
+
+    def _request(self, method: str, target: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        address = f"{self._url}{target}"
+        try:
+            response = self._pool.request(method, address, headers={**self._pool.headers}, **options)
+        except urllib3.exceptions.HTTPError as error:
+            raise Problem(0, "offline", f"{self._url} does not answer: {error}") from error
+        if response.status >= 400:
+            raise _problem(response)
+        return response
+
+    @staticmethod
+    def _answer(data: bytes, reply: type[Reply]) -> Reply:
+        return reply.model_validate_json(data)
+
+
+_MANY = frozenset({"exclude", "fields"})  # query parameters that may be repeated
+
+
+def _texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _parts(files: Sequence[tuple[str, Photo]], fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """A form: files with a name, texts as they stand, all else as JSON text."""
+    parts: list[tuple[str, Any]] = []
+    for name, photo in files:
+        data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+        parts.append(
+            (name, ("photo" if isinstance(photo, bytes) else Path(photo).name, data, "application/octet-stream"))
+        )
+    for name, value in _given(fields).items():
+        parts.append((name, value if name in _PLAIN else json.dumps(value, ensure_ascii=False)))
+    return parts
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _problem(response: urllib3.BaseHTTPResponse) -> Problem:
+    try:
+        found = json.loads(response.data)
+        return Problem(
+            response.status,
+            found["code"],
+            found["detail"],
+            request_id=found.get("request_id"),
+            errors=found.get("errors") or (),
+        )
+    except (ValueError, KeyError, TypeError):
+        return Problem(response.status, "unknown", f"{response.reason}: the answer is not the service's own")
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _product(product_id: str) -> str:
+    return f"/v1/products/{_segment(product_id)}"

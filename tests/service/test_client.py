@@ -1,0 +1,221 @@
+"""The Python client, over a real socket: each call, what goes wrong, and that the documents show each call."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.client import Client, Problem
+from service.engine import Engine
+from tests.service.conftest import ODD_IDS, photo
+from tools.browser import serving_engine
+
+ROOT = Path(__file__).parents[2]
+RED = {"must": [{"field": "colour", "eq": "red"}]}
+
+
+@pytest.fixture(scope="module")
+def client(shop: Engine) -> Iterator[Client]:
+    """A client of the shop that nobody writes to."""
+    with serving_engine(shop) as address, Client(address) as made:
+        yield made
+
+
+@pytest.fixture
+def writer(own: Engine) -> Iterator[Client]:
+    """A client of the test's own shop."""
+    with serving_engine(own) as address, Client(address) as made:
+        yield made
+
+
+def operations(web: FlaskClient) -> dict[str, tuple[str, str]]:
+    """Of each documented ``/v1`` call its name: method and path."""
+    paths = web.get("/openapi.json").get_json()["paths"]
+    return {
+        call["operationId"]: (method.upper(), path)
+        for path, item in paths.items()
+        if path.startswith("/v1/")
+        for method, call in item.items()
+    }
+
+
+def test_there_is_a_method_for_each_call(web: FlaskClient) -> None:
+    """Whatever the service documents under /v1, the client has under the same name."""
+    methods = {name for name, _ in inspect.getmembers(Client, inspect.isfunction)}
+    assert set(operations(web)) - methods == set()
+
+
+def test_there_is_a_curl_example_for_each_call(web: FlaskClient) -> None:
+    """docs/discovery.md shows each documented call once at least, with its method."""
+    text = (ROOT / "docs" / "discovery.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    shown = set()
+    for line in re.findall(r"^curl .*$", text, flags=re.MULTILINE):
+        address = re.search(r"(?:http://)?(?:localhost|127\.0\.0\.1):8000(/[^\s'\"?]*)", line)
+        assert address, line
+        method = re.search(r"-X (\w+)", line)
+        posts = re.search(r" (-F|-d|--json) ", line)
+        shown.add((method[1] if method else "POST" if posts else "GET", address[1]))
+
+    def fits(path: str, example: str) -> bool:
+        pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path))
+        return re.fullmatch(pattern, example) is not None
+
+    lacking = {
+        name
+        for name, (method, path) in operations(web).items()
+        if not any(method == other and fits(path, example) for other, example in shown)
+    }
+    assert lacking == set()
+
+
+def test_questions_are_answered_as_over_plain_http(client: Client, web: FlaskClient) -> None:
+    """A photo's categories, products, tags and description are those that a hand-made request gets."""
+    data = photo("ring", "red", turn=5)
+    form = {"image": (__import__("io").BytesIO(data), "p.png")}
+    plain = web.post("/v1/describe", data={**form, "k": "6"}, content_type="multipart/form-data").get_json()
+    assert [entry.label for entry in client.classify(data).categories] == [row["label"] for row in plain["categories"]]
+    assert [row.product_id for row in client.search(data, k=6).results] == [
+        row["product_id"] for row in plain["results"]
+    ]
+    assert [tag.tag for tag in client.tags(data).tags] == [row["tag"] for row in plain["tags"]]
+    whole = client.describe(data, k=6)
+    assert (whole.unknown, len(whole.results)) == (plain["unknown"], 6)
+
+
+def test_options_arrive(client: Client, tmp_path: Path) -> None:
+    """Filters, weights, crops and lists reach the service from a file as from a product id."""
+    path = tmp_path / "a photo.png"
+    path.write_bytes(photo("cross", "red", turn=3))
+    found = client.search(path, filter=RED, k=1000).results
+    assert {row.attributes["colour"] for row in found} == {"red"}
+    blocks = client.list_indexes().blocks
+    assert sum(blocks.values()) == pytest.approx(1)
+    assert set(client.search(path, weights=dict.fromkeys(blocks, 1.0), k=1).results[0].signals) >= set(blocks)
+    assert client.search(path, crop=[10, 10, 100, 100], k=1).results
+    assert "cross-red" not in {row.product_id for row in client.search(path, k=1000, exclude=["cross-red"]).results}
+    similar = client.similar("cross-red", filter=RED, exclude=["stripes-red"], k=1000).results
+    assert {row.product_id for row in similar} == {"a/similar", "dots-red"}
+    facets = client.facets(fields=["colour"], filter=RED)
+    assert [(facet.field, facet.count) for facet in facets.facets] == [("colour", 4)]
+
+
+def test_results_go_on_over_pages(client: Client) -> None:
+    whole = [row.product_id for row in client.search(product_id="cross-red", k=1000).results]
+    assert [row.product_id for row in client.results(product_id="cross-red", k=3)] == whole
+    assert len(whole) == 19
+
+
+def test_heat_maps_and_many_photos(client: Client) -> None:
+    """A category's map, a pair's maps for each block, and batches with one bad photo among good ones."""
+    data = photo("dots", "blue")
+    assert client.explain(data, category="dots").category.label == "dots"  # type: ignore[union-attr]
+    assert {entry.photo for entry in client.explain(data, other="cross-red").maps} == {"image", "with"}
+    for ask in (client.classify_batch, client.search_batch, client.tags_batch):
+        assert [row["status"] for row in ask([data, b"no photo"])] == [200, 422]
+
+
+@pytest.mark.parametrize("chosen", ODD_IDS.values())
+def test_odd_ids_are_read_and_written(writer: Client, chosen: str) -> None:
+    """Slashes, colons, percent signs and Chinese in an id survive the way there and back."""
+    assert writer.get_product(chosen).product_id == chosen
+    assert writer.patch_product(chosen, title="new", attributes={"colour": None}).outcome == "patched"
+    now = writer.get_product(chosen)
+    assert (now.title, now.attributes) == ("new", {})
+    assert writer.delete_product(chosen).outcome == "deleted"
+    with pytest.raises(Problem) as caught:
+        writer.get_product(chosen)
+    assert (caught.value.status, caught.value.code) == (404, "unknown-product")
+
+
+def test_a_product_comes_and_goes(writer: Client) -> None:
+    """Put with photos, found, seen as a thumbnail, written in a batch, a class from photos, a version activated."""
+    put = writer.put_product(
+        "mug/1", [photo("ring", "tan", turn=40)], title="A mug", category=["Shapes", "ring"], tags=["mug"]
+    )
+    assert put.outcome == "added"
+    found = writer.search(photo("ring", "tan", turn=40), k=1, min_sequence=put.sequence).results[0]
+    assert (found.product_id, found.title) == ("mug/1", "A mug")
+    assert writer.image(found.photo, 160)[:2] == b"\xff\xd8"
+    assert [row["status"] for row in writer.batch_products([{"op": "delete", "product_id": "mug/1"}, {"op": "x"}])] == [
+        200,
+        422,
+    ]
+    assert writer.list_products(limit=3).total == 20
+    made = writer.add_class("Shapes > mug", [photo("ring", "tan", turn=40)])
+    assert made.id in {entry.id for entry in writer.list_classes().classes}
+    writer.remove_class(id=made.id)
+    (version,) = writer.list_indexes().indexes
+    assert writer.activate_index(version.version).activated == version.version
+    assert len(writer.map(limit=5).points) == 5
+
+
+def test_recommendations_and_reviews(client: Client) -> None:
+    """A history of ids gets reasons; a listing gets a verdict; words find products."""
+    found = client.recommend(["cross-red", {"product_id": "dots-red", "weight": 3}], k=3)
+    assert len(found.results) == 3
+    assert not {"cross-red", "dots-red"} & {row.product_id for row in found.results}
+    assert client.review([photo("ring", "red", turn=20)], profile="studio").quality.profile == "studio"
+    assert client.search(text="red cross", k=1).results[0].product_id == "cross-red"
+
+
+def test_feedback_and_the_queue(writer: Client, own: Engine) -> None:
+    """Accepted tags are stored; a review of the queue is read, seen and decided once."""
+    answer = writer.tags(photo("ring", "red"))
+    assert writer.feedback(answer.request_id, accepted=[answer.tags[0].tag]).stored == 1
+    from indexer.reviews import Preview
+
+    body = {"verdict": "review", "prohibited": [], "duplicates": []}
+    name = own.people.submit(body, [Preview("0" * 64, b"\xff\xd8jpeg")], product_id=None)
+    assert [entry.review_id for entry in writer.list_reviews(state="open").reviews] == [name]
+    assert writer.get_review(name).state == "open"
+    assert writer.review_photo(name, 0) == b"\xff\xd8jpeg"
+    assert writer.decide_review(name, "approve", "fine").state == "approved"
+    with pytest.raises(Problem, match="already-decided"):
+        writer.decide_review(name, "reject")
+
+
+def test_what_goes_wrong_is_a_problem_that_says_what(client: Client) -> None:
+    """The service's code, detail and wrong fields are at hand; nothing listening is status 0."""
+    with pytest.raises(Problem) as caught:
+        client.classify(b"no photo")
+    assert (caught.value.status, caught.value.code) == (422, "bad-image")
+    assert caught.value.request_id
+    with pytest.raises(Problem) as caught:
+        client.search(product_id="cross-red", k=0)
+    assert [error["field"] for error in caught.value.errors] == ["k"]
+    with Client("http://127.0.0.1:9", timeout_s=1) as nobody, pytest.raises(Problem) as caught:
+        nobody.list_indexes()
+    assert (caught.value.status, caught.value.code) == (0, "offline")
+
+
+def test_a_key_is_sent(own: Engine) -> None:
+    """Without the key 401, with it an answer."""
+    import dataclasses
+
+    object.__setattr__(own, "settings", dataclasses.replace(own.settings, api_keys=("a-key-of-this-shop-1",)))
+    with serving_engine(own) as address:
+        with Client(address) as stranger, pytest.raises(Problem, match="401"):
+            stranger.list_indexes()
+        with Client(address, key="a-key-of-this-shop-1") as known:
+            assert known.list_indexes().indexes
+
+
+def test_long_work_is_started_followed_and_listed(writer: Client, tmp_path: Path) -> None:
+    """An archive is imported: progress until it is done, and the product is there."""
+    archive = tmp_path / "feed.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("mugs/new-mug.png", photo("ring", "tan", turn=30))
+    job = writer.import_products(archive)
+    *_, last = writer.follow_job(job.job_id)
+    assert last.state == "done", last.problem
+    assert [entry.job_id for entry in writer.list_jobs().jobs] == [job.job_id]
+    assert writer.get_job(job.job_id).result == last.result
+    assert writer.get_product("mugs/new-mug").category == "mugs"
+    with pytest.raises(Problem, match="409"):
+        writer.cancel_job(job.job_id)

@@ -1,0 +1,166 @@
+"""The studio in a real browser: versions, jobs, the map and the numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from service.engine import Engine
+
+
+@pytest.fixture
+def serving(engine: Engine) -> Iterator[str]:
+    """The version that serves; it does again when the test is over."""
+    before = engine.snapshot.index_version  # type: ignore[union-attr]
+    yield before
+    engine.activate(before)
+
+
+def test_versions_are_switched_and_rolled_back(open_page: Callable[..., Any], engine: Engine, serving: str) -> None:
+    """A newer version is activated and rolled back from by a press each; the engine serves what the page says."""
+    page = open_page("#/studio")
+    page.wait_for_selector(f".version.active:has-text('{serving}')")
+    assert not page.is_visible("text=Roll back to")
+    page.click("button[aria-label='Activate v000002']")
+    page.wait_for_selector(".version.active:has-text('v000002')")
+    assert engine.snapshot.index_version == "v000002"  # type: ignore[union-attr]
+    page.click(f"text=Roll back to {serving}")
+    page.wait_for_selector(f".version.active:has-text('{serving}')")
+    assert engine.snapshot.index_version == serving  # type: ignore[union-attr]
+
+
+def test_a_version_that_cannot_be_opened_is_said(open_page: Callable[..., Any]) -> None:
+    page = open_page("#/studio")
+    damaged = {
+        "status": 409,
+        "code": "damaged-index",
+        "detail": "v000002/rows.npy: checksum differs",
+        "title": "x",
+        "type": "x",
+        "request_id": "r",
+    }
+    page.route("**/v1/indexes/*:activate", lambda route: route.fulfill(status=409, json=damaged))
+    page.click("button[aria-label='Activate v000002']")
+    page.wait_for_selector("#notice:has-text('checksum differs')")
+    assert page.locator(".version.active:has-text('v000001')").count() == 1
+
+
+def test_the_map_is_walked_zoomed_and_opened(open_page: Callable[..., Any]) -> None:
+    """All products are on the canvas; arrows go from one to the next, + and the wheel zoom, Enter opens."""
+    page = open_page("#/studio")
+    page.wait_for_selector("canvas[data-points='20']")
+    canvas = page.locator("canvas.map")
+    canvas.scroll_into_view_if_needed()
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".map-chosen strong")
+    first = page.inner_text(".map-chosen strong")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("before => document.querySelector('.map-chosen strong').textContent !== before", arg=first)
+    before = canvas.evaluate("c => c.toDataURL()")
+    page.keyboard.press("+")
+    page.wait_for_function("before => document.querySelector('canvas.map').toDataURL() !== before", arg=before)
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 80, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 160, box["y"] + 120, steps=3)
+    page.mouse.up()
+    page.mouse.wheel(0, -300)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#grid .card")
+    assert page.evaluate("location.hash").startswith("#/product/")
+
+
+def test_numbers_are_those_of_metrics(open_page: Callable[..., Any], engine: Engine) -> None:
+    """Products, the queue's limit and calls by route come from /metrics; medians are read from its buckets."""
+    page = open_page("#/studio")
+    page.wait_for_selector(".numbers-part .tile")
+    tiles = dict(text.split("\n", 1) for text in page.locator(".numbers-part .tile").all_inner_texts())
+    assert tiles["Products"].strip() == str(engine.snapshot.live.product_count)  # type: ignore[union-attr]
+    assert tiles["Waiting for the network"].strip() == f"0 / {engine.settings.max_waiting}"
+    assert page.locator("th:has-text('GET /v1/map')").count() == 1
+    values = page.evaluate(
+        """async () => {
+          const { parse, quantile, summary } = await import('/web/metrics.js');
+          const text = ['# HELP x',
+            'catalens_request_seconds_bucket{le="0.1",method="GET",route="/v1/a",status="200"} 10',
+            'catalens_request_seconds_bucket{le="+Inf",method="GET",route="/v1/a",status="200"} 20',
+            'catalens_request_seconds_count{method="GET",route="/v1/a",status="200"} 20',
+            'catalens_request_seconds_count{method="GET",route="/v1/a",status="503"} 5',
+            'odd{name="a\\\\"b,}\\\\n"} 1.5e3'].join('\\n');
+          const half = quantile([[0.1, 10], [Infinity, 20]], 0.25);
+          return [half, quantile([], 0.5), parse(text).at(-1), summary(parse(text))];
+        }"""
+    )
+    assert values[0] == pytest.approx(0.05)
+    assert values[1] is None
+    assert values[2] == {"name": "odd", "labels": {"name": 'a"b,}\n'}, "value": 1500}
+    assert (values[3]["requests"], values[3]["failed"]) == (25, 5)
+
+
+def test_jobs_show_how_far_they_are(open_page: Callable[..., Any]) -> None:
+    """An import is sent, followed by its events, cancelled; what failed says why. A fixture stands in for the jobs."""
+    page = open_page("#/check")
+    state: dict[str, Any] = {"jobs": []}
+    base = {
+        "kind": "import",
+        "options": {},
+        "created": 1.0,
+        "started": 1.0,
+        "ended": None,
+        "result": None,
+        "problem": None,
+    }
+    running = {**base, "job_id": "j1", "state": "running", "stage": "photos", "done": 30, "total": 120}
+    failed = {
+        **base,
+        "job_id": "j0",
+        "state": "failed",
+        "stage": None,
+        "done": 0,
+        "total": 0,
+        "problem": {"code": "bad-data", "detail": "no manifest in <b>it</b>"},
+    }
+    later = {**running, "done": 60}
+    page.route("**/v1/jobs", lambda route: route.fulfill(json={"jobs": state["jobs"]}))
+    page.route(
+        "**/v1/jobs/j1/events",
+        lambda route: route.fulfill(
+            content_type="text/event-stream", body=f"event: progress\ndata: {json.dumps(later)}\n\n: still there\n\n"
+        ),
+    )
+
+    def change(route: Any) -> None:
+        if route.request.method == "POST":
+            state["jobs"] = [running, failed]
+        elif route.request.method == "DELETE":
+            state["jobs"] = [{**running, "state": "cancelled"}, failed]
+        route.fulfill(status=202, json=running)
+
+    page.route("**/v1/imports", change)
+    page.route("**/v1/jobs/j1", change)
+    page.evaluate("location.hash = '#/studio'")
+    page.wait_for_selector("text=No work was started yet.")
+    page.click("button:text-is('Import')")
+    page.wait_for_selector("#notice:has-text('Choose a ZIP file')")
+    page.set_input_files("#archive", {"name": "shop.zip", "mimeType": "application/zip", "buffer": b"PK"})
+    page.click("button:text-is('Import')")
+    page.wait_for_selector(".job:has-text('60 / 120')")
+    assert page.evaluate("window.sent.find(([address]) => address === '/v1/imports')[1]") == {"archive": "file"}
+    assert page.inner_text(".job[data-state=failed]").endswith("no manifest in <b>it</b>")
+    page.click(".job[data-state=running] button:has-text('Cancel')")
+    page.wait_for_selector(".job[data-state=cancelled]")
+    assert page.locator("button:has-text('Cancel'):visible").count() == 0
+
+
+def test_a_service_without_jobs_says_so(open_page: Callable[..., Any]) -> None:
+    page = open_page("#/check")
+    nothing = {"status": 404, "code": "not-found", "detail": "x", "title": "x", "type": "x", "request_id": "r"}
+    page.route("**/v1/jobs", lambda route: route.fulfill(status=404, json=nothing))
+    page.evaluate("location.hash = '#/studio'")
+    page.wait_for_selector("text=takes no imports over the network")
+    assert not page.is_visible("#archive")
