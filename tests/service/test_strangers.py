@@ -13,6 +13,7 @@ from indexer.decisions.unknown import closeness, fit_unknown, is_unknown, rule_l
 from indexer.model.decision import Category, Decision
 from indexer.model.network import Network
 from indexer.model.spec import Block
+from service.near import Near
 from service.strangers import is_stranger
 
 DIM, GENERAL = 24, (8, 24)
@@ -66,7 +67,9 @@ def test_strangers_are_called_unknown_and_known_kinds_are_not(world: dict[str, A
     trained = Category(0, ("a",))
 
     def share(vectors: np.ndarray) -> float:
-        return float(np.mean([is_stranger(snapshot, v[None], 10 * v[None, 8:13], trained, ()) for v in vectors]))
+        return float(
+            np.mean([is_stranger(snapshot, v[None], 10 * v[None, 8:13], trained, set(), Near()) for v in vectors])
+        )
 
     assert share(world["strange"]) > 0.9
     assert share(world["known"]) < 0.12
@@ -84,10 +87,10 @@ def test_the_service_s_neighbours_are_those_of_the_fit(world: dict[str, Any]) ->
         assert is_unknown(read[0], float(wanted), above)
         for bar, said in ((above, True), (below, False)):
             snapshot.bundle.decision = Decision(categories=snapshot.bundle.decision.categories, unknown=bar)
-            assert is_stranger(snapshot, vector[None], np.zeros((1, 5)), Category(0, ("a",)), ()) is said
+            assert is_stranger(snapshot, vector[None], np.zeros((1, 5)), Category(0, ("a",)), set(), Near()) is said
 
 
 def test_without_a_rule_and_for_a_class_of_a_few_photos_nothing_is_unknown(world: dict[str, Any]) -> None:
-    strange, trained, fewshot = world["strange"][:1], Category(0, ("a",)), Category(7, ("new",), ())
-    assert not is_stranger(snapshot_of(world, None), strange, strange[:, 8:13], trained, ())
-    assert not is_stranger(snapshot_of(world, world["rule"]), strange, strange[:, 8:13], fewshot, ())
+    strange, trained, fewshot = world["strange"][:1], Category(0, ("a",)), Category(7, ("new",), set(), Near())
+    assert not is_stranger(snapshot_of(world, None), strange, strange[:, 8:13], trained, set(), Near())
+    assert not is_stranger(snapshot_of(world, world["rule"]), strange, strange[:, 8:13], fewshot, set(), Near())
