@@ -1,14 +1,17 @@
-"""Index versions: list, activate."""
+"""Index versions: list, build, activate. One blueprint holds a path: the OpenAPI document keeps the last one's."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from flask import request
 from flask_openapi import APIBlueprint
 
-from service.api.common import SECURITY, answer, engine, failures
-from service.replies import ActivateAnswer, IndexesAnswer
-from service.schemas import VersionPath
+from service.api.common import SECURITY, answer, engine, failures, json_body
+from service.api.inputs import read_json
+from service.api.jobs import taken
+from service.replies import ActivateAnswer, IndexesAnswer, JobAnswer
+from service.schemas import BuildPost, VersionPath
 
 api = APIBlueprint("indexes", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY)
 
@@ -17,6 +20,17 @@ api = APIBlueprint("indexes", __name__, url_prefix="/v1", abp_tags=[{"name": "in
 def list_indexes() -> dict[str, Any]:
     """The published index versions."""
     return answer(engine().indexes())
+
+
+@api.post(
+    "/indexes",
+    operation_id="build_index",
+    request_body=json_body(BuildPost),
+    responses={202: JobAnswer, **failures(400, 415, 503)},
+)
+def build_index() -> Any:
+    """Build an index version of the whole catalog, and activate it unless `activate` is false; 202 and a job."""
+    return taken(engine().jobs.add_build(**read_json(request, BuildPost).model_dump()))
 
 
 @api.post(

@@ -10,11 +10,11 @@ from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
 from indexer.errors import BadRequest
-from service.api.common import SECURITY, answer, body, engine, failures, json_body
-from service.api.inputs import read_import, read_json
+from service.api.common import SECURITY, answer, body, engine, failures
+from service.api.inputs import read_import
 from service.jobs import shown
 from service.replies import JobAnswer, JobsAnswer
-from service.schemas import BuildPost, ImportPost, JobPath
+from service.schemas import ImportPost, JobPath
 
 api = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"}], abp_security=SECURITY)
 
@@ -39,19 +39,8 @@ def import_products() -> Any:
     if upload is not None:
         if wanted.photos != "copy":
             raise BadRequest("photos of an archive are copied: reference needs a path")
-        return _taken(engine().jobs.add_import(archive=upload.save, **options))
-    return _taken(engine().jobs.add_import(path=wanted.path, photos=wanted.photos, **options))
-
-
-@api.post(
-    "/indexes",
-    operation_id="build_index",
-    request_body=json_body(BuildPost),
-    responses={202: JobAnswer, **failures(400, 415, 503)},
-)
-def build_index() -> Any:
-    """Build an index version of the whole catalog, and activate it unless `activate` is false; 202 and a job."""
-    return _taken(engine().jobs.add_build(**read_json(request, BuildPost).model_dump()))
+        return taken(engine().jobs.add_import(archive=upload.save, **options))
+    return taken(engine().jobs.add_import(path=wanted.path, photos=wanted.photos, **options))
 
 
 @api.get("/jobs", operation_id="list_jobs", responses={200: JobsAnswer, **failures()})
@@ -99,6 +88,7 @@ def follow_job(path: JobPath) -> Response:
     return response
 
 
-def _taken(found: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+def taken(found: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """202 with a job that was started, and where to ask for it."""
     where = url_for("jobs.get_job", job_id=found["job_id"])
     return answer(found), 202, {"Location": where}
