@@ -1,4 +1,4 @@
-"""Index versions: list, build, activate."""
+"""Index versions: list, build, activate. One blueprint holds a path: the OpenAPI document keeps the last one's."""
 
 from __future__ import annotations
 

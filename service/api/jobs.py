@@ -89,5 +89,6 @@ def follow_job(path: JobPath) -> Response:
 
 
 def taken(found: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """202 with a job that was started, and where to ask for it."""
     where = url_for("jobs.get_job", job_id=found["job_id"])
     return answer(found), 202, {"Location": where}

@@ -91,6 +91,6 @@ def test_the_service_s_neighbours_are_those_of_the_fit(world: dict[str, Any]) ->
 
 
 def test_without_a_rule_and_for_a_class_of_a_few_photos_nothing_is_unknown(world: dict[str, Any]) -> None:
-    strange, trained, fewshot = world["strange"][:1], Category(0, ("a",)), Category(7, ("new",))
+    strange, trained, fewshot = world["strange"][:1], Category(0, ("a",)), Category(7, ("new",), ())
     assert not is_stranger(snapshot_of(world, None), strange, strange[:, 8:13], trained, set(), Near())
     assert not is_stranger(snapshot_of(world, world["rule"]), strange, strange[:, 8:13], fewshot, set(), Near())
