@@ -35,4 +35,4 @@ def is_stranger(
         hits = [near.search(snapshot.live, query, rule["k"], own, params) for query in asked / length[:, None]]
         nearest = np.array([float(found.scores.mean()) if len(found) else 0.0 for found in hits]) / length
     read = rule_logits(vectors, logits, rule)
-    return all(is_unknown(row, float(near), rule) for row, near in zip(read, nearest, strict=True))
+    return all(is_unknown(row, float(closest), rule) for row, closest in zip(read, nearest, strict=True))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from indexer.decisions.unknown import closeness, fit_unknown, is_unknown, rule_logits
+from indexer.index.live import ProductHits
 from indexer.model.decision import Category, Decision
 from indexer.model.network import Network
 from indexer.model.spec import Block
@@ -42,7 +43,7 @@ def world() -> dict[str, Any]:
 def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
     def search(queries: np.ndarray, k: int, *, exclude: Any = (), params: object = None) -> list[Any]:
         scores = -np.sort(-(queries @ world["train"].T), axis=1)[:, :k]
-        return [Hits(row) for row in scores]
+        return [ProductHits(np.arange(len(row)), np.arange(len(row)), row) for row in scores]
 
     live = SimpleNamespace(search=search, product_count=len(world["train"]))
     decision = Decision(categories=(Category(0, ("a",)), Category(1, ("b",))), unknown=rule)
@@ -50,16 +51,6 @@ def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
     blocks = [Block("a", start, 0.5)] * bool(start) + [Block("g", stop - start, 0.5)]
     spec = replace(Network.frozen_spec("resnet18"), blocks=tuple(blocks))
     return SimpleNamespace(live=live, bundle=SimpleNamespace(decision=decision, spec=spec))
-
-
-class Hits:
-    """What a search gives back: scores, and how many."""
-
-    def __init__(self, scores: np.ndarray) -> None:
-        self.scores = scores
-
-    def __len__(self) -> int:
-        return len(self.scores)
 
 
 def test_strangers_are_called_unknown_and_known_kinds_are_not(world: dict[str, Any]) -> None:
