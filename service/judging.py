@@ -88,8 +88,7 @@ class PolicyJudge:
     def __init__(self, home: Home, catalog: Catalog, queue: InferenceQueue, file: Path | None, log: Any) -> None:
         self._home, self._catalog, self._queue, self._log = home, catalog, queue, log
         self._policies: PolicySet | None = None if file is None else load_policies(file)
-        self._checker: Checker | None = None
-        self._fitted = ""  # the embedding_id that the checker's galleries are fitted to
+        self._checkers: dict[str, Checker] = {}  # by the embedding_id that galleries are fitted to
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
@@ -115,13 +114,11 @@ class PolicyJudge:
         if self._policies is None:
             return []
         with self._starting:
-            if self._fitted != snapshot.bundle.embedding_id:
-                # What is fitted to another model's vectors is not to be used.
-                self._checker, self._fitted = Checker(self._policies), snapshot.bundle.embedding_id
+            checker = self._checkers.get(snapshot.bundle.embedding_id)
+            if checker is None:
+                checker = self._checkers[snapshot.bundle.embedding_id] = Checker(self._policies)
                 self._thread = threading.Thread(target=self._fit, args=(snapshot,), name="policies", daemon=True)
                 self._thread.start()
-            checker = self._checker
-        assert checker is not None
         return [asdict(result) for result in checker.check(photo, vector[np.newaxis], embed, categories, tags)]
 
     def fit(self, snapshot: Snapshot) -> None:
@@ -135,7 +132,7 @@ class PolicyJudge:
 
         fitted = fit_home(self._home, self._policies, snapshot.bundle, self._catalog, embed)
         with self._starting:
-            self._checker, self._fitted = Checker(self._policies, fitted), snapshot.bundle.embedding_id
+            self._checkers[snapshot.bundle.embedding_id] = Checker(self._policies, fitted)
 
     def _fit(self, snapshot: Snapshot) -> None:
         try:

@@ -86,7 +86,7 @@ export function mount(root) {
     const place = element("div");
     const turn = (number) => {
       const image = element("img", { src: photos[number].url, alt: photos[number].file.name });
-      place.replaceChildren(photoReview(answer.photos[number], image));
+      place.replaceChildren(photoReview(answer.photos[number], image, answer.duplicates_complete));
       for (const [at, choice] of [...choices.children].entries()) choice.setAttribute("aria-pressed", String(at === number));
     };
     const choices = element("div", { className: "choices", role: "group", "aria-label": t("check.photos"), hidden: !several },

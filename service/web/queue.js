@@ -66,7 +66,7 @@ export function mount(root) {
     const place = element("div");
     const turn = async (number) => {
       const image = element("img", { alt: t("queue.photo", { number: number + 1 }) });
-      place.replaceChildren(photoReview(review.photos[number], image));
+      place.replaceChildren(photoReview(review.photos[number], image, review.duplicates_complete));
       try {
         // By fetch: an <img> sends no key, and one that is gone shall say so.
         const url = URL.createObjectURL(await (await ask(queued.previews[number], { signal: stop.signal })).blob());

@@ -29,7 +29,7 @@ const name = (code) => {
 };
 
 /** One photo of a review beside what was found on it; `image` is an <img> of it in any size. */
-export function photoReview(photo, image) {
+export function photoReview(photo, image, complete = true) {
   const marks = [];
   let number = 0;
   const numbered = (boxes, level, label) => {
@@ -45,7 +45,7 @@ export function photoReview(photo, image) {
   const list = element("div", { className: "findings" },
     section(t("check.prohibited"), alarms.map((found) => alarm(found, numbered)), photo.prohibited.length ? t("check.allowed") : t("check.no-policies")),
     section(t("check.quality", { score: percent(photo.quality.score) }), poor.map((finding) => found(finding, numbered)), t("check.fine")),
-    section(t("check.duplicates"), photo.duplicates.map(repeat), t("check.no-duplicates")));
+    section(t("check.duplicates"), photo.duplicates.map(repeat), t(complete ? "check.no-duplicates" : "check.duplicates-wait")));
   if (fine.length) {
     list.append(element("details", {}, element("summary", { textContent: t("check.fine-too", { count: fine.length }) }),
       element("p", { className: "muted", textContent: fine.map((finding) => name(finding.code)).join(", ") })));

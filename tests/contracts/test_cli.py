@@ -46,10 +46,13 @@ def assert_one_line_reason(done: subprocess.CompletedProcess[str], *words: str) 
 
 def test_help_is_quick() -> None:
     """``catalens --help`` lists every command, and starts no heavy library: well under a second even here."""
-    started = time.perf_counter()
-    done = catalens("--help")
+    took = []
+    for _ in range(3):  # the best counts: a machine may be busy with something else
+        started = time.perf_counter()
+        done = catalens("--help")
+        took.append(time.perf_counter() - started)
     assert done.returncode == 0
-    assert time.perf_counter() - started < 2.0
+    assert min(took) < 2.0, took
     for name in cli.COMMANDS:
         assert f"\n  {name} " in done.stdout
 
