@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
