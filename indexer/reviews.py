@@ -204,14 +204,16 @@ class Reviews(Connections):
             found = dict(connection.execute("SELECT state, count(*) FROM reviews GROUP BY state"))
         return {state: int(found.get(state, 0)) for state in STATES}
 
-    def decided(self) -> list[tuple[State, dict[str, Any]]]:
-        """(state, what was answered) of every review that a person decided, in order."""
+    def decided_alarms(self) -> list[tuple[State, str, int]]:
+        """(state, policy, how many): of the reviews that a person decided, those a policy had asked for."""
+        query = (
+            "SELECT state, json_extract(found.value, '$.policy') AS policy, count(*) "
+            "FROM reviews JOIN log USING (review_id), json_each(log.body, '$.prohibited') AS found "
+            "WHERE kind = 'opened' AND state <> 'open' AND json_extract(found.value, '$.decision') <> 'allow' "
+            "GROUP BY state, policy"
+        )
         with self._reading() as connection:
-            query = (
-                "SELECT state, body FROM reviews JOIN log USING (review_id) "
-                "WHERE kind = 'opened' AND state <> 'open' ORDER BY review_id"
-            )
-            return [(state, json.loads(body)) for state, body in connection.execute(query)]
+            return [(state, policy, int(count)) for state, policy, count in connection.execute(query)]
 
     # -- inside
 

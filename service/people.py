@@ -13,10 +13,11 @@ from indexer.catalog.store import Catalog
 from indexer.errors import BadRequest, UnknownProduct, UnknownRequest
 from indexer.home import Home
 from indexer.reviews import OUTCOMES, Preview, Review, Reviews, State, open_reviews
-from service.answers import Clock
+from service.answers import Clock, image_url
 from service.serving import Serving
 
 _REMEMBERED = 4096  # answers that feedback may name
+_NAMING = frozenset({"product_id", "title", "photo", "image_url"})  # what tells which product is meant
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,12 @@ class People:
     # -- feedback
 
     def remember(self, request_id: str, content: Mapping[str, Any]) -> None:
-        """Note an answer with tags or products, so that feedback can name it."""
+        """Note an answer that suggests tags, categories or products, so that feedback can name it."""
         tags, results = content.get("tags"), content.get("results")
-        if not (isinstance(tags, list) or isinstance(results, list)):
+        if not (isinstance(tags, list) or isinstance(results, list) or "categories" in content):
             return
         asked = Asked(
-            tuple(sys.intern(entry["tag"]) for entry in tags or () if "tag" in entry),
+            tuple(sys.intern(entry["tag"]) for entry in tags or () if "confidence" in entry),
             tuple(entry["product_id"] for entry in results or () if "product_id" in entry),
             content.get("model_version"),
             content.get("index_version"),
@@ -175,10 +176,8 @@ class People:
         accepted, rejected = self._reviews.judged_tags()
         tags = Counter(accepted=accepted, rejected=rejected)
         policies: dict[str, Counter[str]] = {}
-        for state, body in self._reviews.decided():
-            for result in body.get("prohibited", ()):
-                if result["decision"] != "allow":
-                    policies.setdefault(result["policy"], Counter())[state] += 1
+        for state, policy, count in self._reviews.decided_alarms():
+            policies.setdefault(policy, Counter())[state] = count
         return {
             "tags": _share(tags, "accepted", "rejected"),
             "policies": {name: _share(counts, "rejected", "approved") for name, counts in sorted(policies.items())},
@@ -209,19 +208,23 @@ class People:
         }
 
     def _without_ids(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Products as their pids: an id stands in the catalog alone, so that it can be erased."""
+        """Products as their pids, without their photos' hashes: what names them can be erased in the catalog alone."""
 
         def change(node: dict[str, Any]) -> dict[str, Any]:
             if "product_id" not in node:
                 return node
-            rest = {name: value for name, value in node.items() if name not in ("product_id", "title", "image_url")}
+            rest = {name: value for name, value in node.items() if name not in _NAMING}
+            if "photo" in node:  # of a repeat: the product's photo, by its hash; so may its evidence
+                rest["evidence"] = {
+                    name: value for name, value in node.get("evidence", {}).items() if name != "content_hash"
+                }
             product_id = node["product_id"]
             return {"pid": None if product_id is None else self._catalog.pid(product_id), **rest}
 
         return dict(_walk(body, change))
 
     def _with_ids(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The ids of the products there still are; None for the others."""
+        """The ids of the products there still are, with the first photo of each; None for the others."""
         pids: set[int] = set()
 
         def note(node: dict[str, Any]) -> dict[str, Any]:
@@ -230,13 +233,16 @@ class People:
             return node
 
         _walk(body, note)
-        names = self._catalog.ids_of(pids)
+        products = self._catalog.by_pids(pids)
 
         def change(node: dict[str, Any]) -> dict[str, Any]:
             if "pid" not in node:
                 return node
             rest = {name: value for name, value in node.items() if name != "pid"}
-            return {"product_id": names.get(node["pid"]), **rest}
+            product = products.get(node["pid"])
+            if product is not None and product.photos and "kind" in node:
+                rest |= {"photo": product.photos[0], "image_url": image_url(product.photos[0])}
+            return {"product_id": None if product is None else product.product_id, **rest}
 
         return dict(_walk(body, change))
 

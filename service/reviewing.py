@@ -13,6 +13,7 @@ from PIL import Image
 
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.store import Catalog
+from indexer.decisions.duplicates import KINDS
 from indexer.errors import BadImage
 from indexer.home import Home
 from indexer.images import Photo
@@ -215,7 +216,9 @@ def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
             worse = max(known, result, key=lambda entry: (_ORDER[entry["decision"]], entry["score"]))
             policies[result["policy"]] = {**worse, "evidence": known["evidence"] + result["evidence"]}
         for repeat in part["duplicates"]:
-            repeats.setdefault(repeat["product_id"], repeat)
+            known = repeats.get(repeat["product_id"])
+            if known is None or _rank(repeat) < _rank(known):
+                repeats[repeat["product_id"]] = repeat
     return {
         "category": surest["categories"][0] if surest["categories"] else None,
         "categories": surest["categories"],
@@ -227,8 +230,13 @@ def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "findings": list(findings.values()),
         },
         "prohibited": list(policies.values()),
-        "duplicates": list(repeats.values()),
+        "duplicates": sorted(repeats.values(), key=_rank),
     }
+
+
+def _rank(repeat: dict[str, Any]) -> tuple[int, float]:
+    """The surest kind first, then the highest score."""
+    return KINDS.index(repeat["kind"]), -repeat["score"]
 
 
 def _verdict(body: dict[str, Any]) -> tuple[str, list[str]]:

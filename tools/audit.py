@@ -17,6 +17,7 @@ from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.decisions.quality.findings import Finding
+from indexer.decisions.quality.profiles import profile as quality_profile
 from indexer.decisions.quality.shop import ShopQuality
 from indexer.errors import CatalensError
 from indexer.files import write_atomic, write_json
@@ -75,6 +76,8 @@ def audit(engine: Engine, *, progress: Stages | None = None, profile: str | None
     the home, for later reviews to stand beside. Raises as ``Engine.review`` for what concerns all products; a product
     whose photo cannot be read is an entry.
     """
+    if profile is not None:
+        quality_profile(profile)  # else each product would fail for it
     home, snapshot = engine.home, engine.ready()
     report = Audit()
     scores: list[list[tuple[str, float]]] = []
@@ -87,7 +90,8 @@ def audit(engine: Engine, *, progress: Stages | None = None, profile: str | None
             seen = kept.find(product.pid, key)
             if seen is None:
                 seen = _look(engine, catalog, product, given, common, profile)
-                kept.add(product.pid, key, seen)
+                if not any(entry.kind == "unreadable" for entry in seen.entries):
+                    kept.add(product.pid, key, seen)  # the others may be mended, and their reason may name a photo
             else:
                 report.resumed += 1
             report.entries += seen.entries

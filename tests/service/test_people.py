@@ -58,6 +58,15 @@ def test_a_decision_is_made_once_and_keeps_its_reason_and_versions(own: Engine) 
         own.people.decide("nope", "reject", "")
 
 
+def test_a_category_can_be_put_right_after_classify(own: Engine) -> None:
+    """An answer with categories alone can be named too; tags of a stored product are no suggestions."""
+    own.people.remember("c1", own.classify(Source(image=photo("ring", "red", turn=30))))
+    assert own.people.feedback(Said("c1", category=("Shapes", "cross")))["stored"] == 1
+    own.people.remember("p1", own.product("ring-blue"))
+    with pytest.raises(BadRequest, match="'ring' was not in answer p1"):
+        own.people.feedback(Said("p1", accepted=["ring"]))
+
+
 def test_the_log_cannot_be_changed(own: Engine) -> None:
     submit(own)
     with sqlite3.connect(own.home.reviews_file) as direct:
@@ -120,11 +129,19 @@ def test_an_erased_product_is_in_no_review(own_home: Path) -> None:
     """Its id is given as null, its photo's preview is gone, and no byte of either is left in the file."""
     with Engine(Settings(home=own_home), watch=False) as engine:
         content_hash = engine.product("ring-blue")["images"][0]["hash"]
-        name = submit(engine, content_hash=content_hash)
+        # A real review: its duplicates name the product's photo by hash, in two places.
+        found = engine.review([photo("ring", "blue")], queue=False)
+        assert found["duplicates"][0]["photo"] == content_hash
+        name = engine.people.submit(
+            {**BODY, "duplicates": found["duplicates"]}, [Preview(content_hash, b"jpeg")], product_id=None
+        )
+        shown = engine.people.review(name)["review"]["duplicates"][0]
+        assert (shown["product_id"], shown["photo"]) == ("ring-blue", content_hash)
         assert engine.people.review(name)["review"]["duplicates"][0]["product_id"] == "ring-blue"
         engine.delete("ring-blue")
         found = engine.people.review(name)
-        assert found["review"]["duplicates"][0] == {"product_id": None, "kind": "same_photo"}
+        first = found["review"]["duplicates"][0]
+        assert (first["product_id"], first["kind"], "photo" in first) == (None, "same_photo", False)
         assert found["review"]["tags"][0]["neighbours"][0]["product_id"] == "a/similar"
         with pytest.raises(UnknownReview, match="no photo 0"):
             engine.people.preview(name, 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from indexer.errors import BadSettings
 from indexer.home import Home
 from service.engine import Engine
 from service.settings import Settings
@@ -45,7 +46,7 @@ def test_an_audit_finds_what_is_wrong_and_goes_on_where_it_stopped(wrong: Path, 
     assert by_kind["duplicate"] >= {"copy", "dots-blue"}
     assert by_kind["unreadable"] == {"stripes-black"}
     assert (report.products, report.resumed) == (21, 0)
-    assert again.resumed == 21
+    assert again.resumed == 20, "what cannot be read is tried again"
     assert {(entry.kind, entry.code, entry.pid) for entry in again.entries} == found
     text = page.read_text()
     assert "&lt;b&gt;ring&lt;/b&gt;" in text
@@ -62,7 +63,16 @@ def test_half_a_line_of_a_killed_run_is_looked_at_again(wrong: Path) -> None:
         lines = kept.read_text().splitlines()
         kept.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:20])
         again = audit(engine)
-    assert (again.products, again.resumed) == (21, 20)
+    assert (again.products, again.resumed) == (21, 19)
+
+
+def test_an_unknown_profile_is_refused_before_anything_is_looked_at(wrong: Path) -> None:
+    with (
+        Engine(Settings(home=wrong), watch=False) as engine,
+        pytest.raises(BadSettings, match="no quality profile"),
+    ):
+        audit(engine, profile="../x")
+    assert not (wrong / "audit").exists()
 
 
 def test_the_command_writes_both_files(own_home: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
