@@ -20,10 +20,11 @@ from indexer.model.runtime import TorchRuntime
 from indexer.training.data import Problem, read_problem
 from indexer.training.features import Features, photo_features
 from indexer.training.run import train
+from tools.bench.adding import adding
 from tools.bench.framework import Goal, Row, figure, real_data
 from tools.console import say
 
-PARTS = ("clothing",)
+PARTS = ("clothing", "adding")
 SHOTS = (1, 5, 10)
 SPLITS, DRAWS, EPOCHS = 10, 10, 15
 SHARES = (0.0, 0.1, 0.2, 0.35, 0.5)  # of block a, offered to the choice; g has the rest
@@ -35,6 +36,7 @@ GOALS = (
     Goal("clothing 5-way, 1 photo, gain over the frozen backbone", ">=", 0.02, figure("clothing", "gain_1")),
     Goal("clothing 5-way, 5 photos, gain over the frozen backbone", ">=", 0.0, figure("clothing", "gain_5")),
     Goal("clothing 5-way, 10 photos, gain over the frozen backbone", ">=", 0.0, figure("clothing", "gain_10")),
+    Goal("a class made from 1 to 20 photos in a home, seconds", "<", 1.0, figure("adding", "slowest_p50_s")),
 )
 
 
@@ -70,6 +72,8 @@ def measure(part: str, work: Path) -> Row:
     frozen backbone's unit features, on the same draws. The catalog holds the train photos of the trained classes.
     """
     say(f"bench fewshot: {part}")
+    if part == "adding":
+        return adding(work)
     problem = read_problem(real_data(part), seed=0)
     photos: Photos | None = None
     samples: list[dict[str, Any]] = []
