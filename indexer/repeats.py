@@ -54,12 +54,11 @@ class Repeat:
 def nearest(live: LiveIndex, vector: np.ndarray, spec: ModelSpec, *, k: int = NEAREST) -> list[Near]:
     """The photos nearest to ``vector`` float32 [1, D], one of each product, with both cosines that are judged by."""
     hits = live.search(vector, k)[0]
-    pairs = list(zip(hits.pids.tolist(), hits.photo_ids.tolist(), strict=True))
-    stored, there = live.vectors_at(pairs)
+    stored, there = live.vectors_at(hits.pids, hits.photo_ids)
     general = block_cosines(np.broadcast_to(vector, stored.shape), stored, spec.columns("g"))
     return [
-        Near(pid, photo_id, float(score), float(g))
-        for (pid, photo_id), score, g, found in zip(pairs, hits.scores, general, there, strict=True)
+        Near(int(pid), int(photo_id), float(score), float(g))
+        for pid, photo_id, score, g, found in zip(hits.pids, hits.photo_ids, hits.scores, general, there, strict=True)
         if found
     ]
 

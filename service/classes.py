@@ -15,6 +15,7 @@ from indexer.errors import BadRequest, NoIndex
 from indexer.home import Home
 from service.answers import Clock
 from service.batching import InferenceQueue
+from service.searching import Source
 from service.serving import Serving, Snapshot
 
 
@@ -55,7 +56,7 @@ class Classes:
         vectors = []
         for place, data in enumerate(unique.values(), 1):
             try:
-                vectors.append(self._embed(snapshot, data, None, clock))
+                vectors.append(self._embed(snapshot, Source(image=data), clock))
             except images.BadImage as error:
                 raise type(error)(f"photo {place}: {error}") from error
         examples = classes.Examples(np.stack(vectors), tuple(unique), snapshot.bundle.embedding_id)

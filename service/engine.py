@@ -368,7 +368,7 @@ class Engine(Shelf):
                 raise NoIndex(f"product {source.product_id!r} is stored but not searchable yet") from None
             own = {pid}
         if source.image is not None:
-            inputs["image"] = self._seeing.vector(snapshot, source.image, source.crop, clock)[np.newaxis]
+            inputs["image"] = self._seeing.vector(snapshot, source, clock)[np.newaxis]
         if not inputs:
             raise BadRequest("nothing to look at: give an image or a product")
         return inputs, own

@@ -186,7 +186,7 @@ class Recommending:
     def _means(self, now: Snapshot, pids: Sequence[int]) -> dict[int, np.ndarray]:
         """The mean direction of each product's photos, float32 [D]; what is not searchable yet is missing."""
         places = [(pid, photo_id) for pid, own in self._catalog.photo_ids(pids).items() for photo_id in own]
-        vectors, there = now.live.vectors_at(places)
+        vectors, there = now.live.vectors_at([pid for pid, _ in places], [photo_id for _, photo_id in places])
         sums: dict[int, np.ndarray] = {}
         for (pid, _), vector, here in zip(places, vectors, there.tolist(), strict=True):
             if here:
@@ -386,7 +386,7 @@ def _coloured(now: Snapshot, query: np.ndarray) -> np.ndarray:
 def _foremost(now: Snapshot, found: _Candidates, most: int) -> tuple[_Candidates, np.ndarray]:
     """The ``most`` candidates that suit best, of those that are still there, and their vectors float32 [n, D]."""
     best = np.argsort(-decide.merged(found.table), kind="stable")[:most]
-    vectors, there = now.live.vectors_at(zip(found.pids[best].tolist(), found.photo_ids[best].tolist(), strict=True))
+    vectors, there = now.live.vectors_at(found.pids[best], found.photo_ids[best])
     best = best[there]
     return _Candidates(found.pids[best], found.photo_ids[best], found.table[:, best]), vectors[there]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,11 @@ class Source:
     product_id: str | None = None
     crop: tuple[int, int, int, int] | None = None  # x, y, width, height in px of the upright image
     text: str | None = None
+
+    @cached_property
+    def image_hash(self) -> str:
+        """The photo's content hash; "" without one."""
+        return "" if self.image is None else images.content_hash(self.image)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ class Searching:
         with clock.stage("describe"):
             results = []
             alone = sought is not None and len(sought.inputs) == 1 and sought.weights is None and keywords is None
-            vectors, there = snapshot.live.vectors_at([] if alone else [hit[:2] for hit in page.hits])
+            shown = [] if alone else page.hits
+            vectors, there = snapshot.live.vectors_at([pid for pid, _, _ in shown], [photo for _, photo, _ in shown])
             for place, (pid, photo_id, score) in enumerate(page.hits):
                 product = page.products[pid]
                 photo = product.photos[product.photo_ids.index(photo_id)]
@@ -223,7 +230,7 @@ def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:
     if how == "same_photo" or not len(kept):
         return kept
     # What was deleted a moment ago is zero, so nobody's duplicate.
-    vectors, _ = snapshot.live.vectors_at(zip(hits.pids[kept].tolist(), hits.photo_ids[kept].tolist(), strict=True))
+    vectors, _ = snapshot.live.vectors_at(hits.pids[kept], hits.photo_ids[kept])
     return np.asarray(kept[distinct(vectors)])
 
 
@@ -231,7 +238,7 @@ def _fingerprint(source: Source, wanted: Wanted) -> str:
     """Of all that says which products come in which order."""
     return fingerprint(
         {
-            "image": images.content_hash(source.image) if source.image is not None else None,
+            "image": source.image_hash or None,
             "product_id": source.product_id,
             "crop": source.crop,
             "text": source.text,

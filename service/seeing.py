@@ -46,14 +46,15 @@ class Seeing:
         self._recent: OrderedDict[_Key, np.ndarray] = OrderedDict()
         self._recent_lock = threading.Lock()
 
-    def vector(self, snapshot: Snapshot, data: bytes, crop: Crop | None, clock: Clock) -> np.ndarray:
-        """The embedding [D] of an uploaded photo; a photo seen a moment ago is not computed again.
+    def vector(self, snapshot: Snapshot, source: Source, clock: Clock) -> np.ndarray:
+        """The embedding [D] of a question's photo; a photo seen a moment ago is not computed again.
 
         Raises ``TooLate`` where the deadline comes first, ``Overloaded``, and what decoding raises.
         """
-        key = (snapshot.bundle.embedding_id, images.content_hash(data), crop)
+        assert source.image is not None
+        key = (snapshot.bundle.embedding_id, source.image_hash, source.crop)
         known = self._known(key)
-        return known if known is not None else self._new(snapshot, key, data, crop, clock)
+        return known if known is not None else self._new(snapshot, key, source.image, source.crop, clock)
 
     def look(
         self, snapshot: Snapshot, data: bytes, clock: Clock, *, opened: Callable[[images.Photo], None]

@@ -19,7 +19,7 @@ def is_stranger(
     A category made from a few photos is known to the shop though not to the rule. ``own``: pids the question is about,
     which are no neighbours of their own; ``near``: the request's searches.
     """
-    rule = snapshot.bundle.decision.unknown
+    rule = snapshot.bundle.decision.unknown_rule
     if rule is None or logits is None or not best.trained:
         return False
     start, stop = rule["columns"]

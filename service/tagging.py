@@ -10,7 +10,8 @@ import numpy as np
 from indexer.catalog.store import Catalog
 from indexer.decisions.classify import with_few_shot_tags
 from indexer.decisions.similar import search_params
-from indexer.decisions.tagging import Voters, count_groups, head_chances, suggest_tags, view_queries
+from indexer.decisions.tagging import Voters, head_chances, suggest_tags, view_queries
+from indexer.index.live import ProductHits
 from indexer.model.tag_rule import TagColumn, TagRule
 from service.answers import Clock
 from service.classifying import Vectors
@@ -18,6 +19,7 @@ from service.near import Near
 from service.searching import Source
 from service.serving import Snapshot
 
+_View = tuple[tuple[str, float], ...]
 _LONGEST = 1000  # products looked at for one answer
 _ROOM = 1.5  # more than k, for products without tags and near-duplicates
 
@@ -85,41 +87,50 @@ class Tagging:
         near: Near,
     ) -> list[Voters]:
         """For each part of the rule the products that may vote; ``tags_of`` gets their tags. One search per view."""
-        deepest: dict[tuple[tuple[str, float], ...], TagColumn] = {}
+        deepest: dict[_View, TagColumn] = {}
         for part in rule.parts:
-            view = tuple(sorted(part.view.items()))
+            view = _view(part)
             if view not in deepest or part.k > deepest[view].k:
                 deepest[view] = part
-        found = {view: self._nearest(snapshot, vectors, part, own, tags_of, near) for view, part in deepest.items()}
-        return [found[tuple(sorted(part.view.items()))] for part in rule.parts]
+        found: dict[_View, Voters] = {}
+        wanted = {view: int(_ROOM * part.k) for view, part in deepest.items()}
+        while wanted:
+            hits = {
+                view: self._nearest(snapshot, vectors, deepest[view], depth, own, near)
+                for view, depth in wanted.items()
+            }
+            pids = np.concatenate([one.pids for one, _ in hits.values()])
+            stored, votes = snapshot.live.vectors_at(pids, np.concatenate([one.photo_ids for one, _ in hits.values()]))
+            listed = pids.tolist()
+            tags_of.update(self._catalog.voting_tags(set(listed) - set(tags_of)))
+            votes &= np.array([pid in tags_of for pid in listed], bool)
+            at = 0
+            for view, (one, length) in hits.items():
+                span = slice(at, at := at + len(one))
+                voting, scores = votes[span], np.asarray(one.scores, np.float32) * length
+                found[view] = Voters(
+                    one.pids[voting].tolist(), np.clip(scores[voting], -1.0, 1.0), stored[span][voting]
+                )
+                depth = wanted.pop(view)
+                # Products without tags and near-duplicates leave too few votes: look further, if there is more.
+                if len(one) == depth < _LONGEST and found[view].groups() < deepest[view].k:
+                    wanted[view] = min(4 * depth, _LONGEST)
+        return [found[_view(part)] for part in rule.parts]
 
+    @staticmethod
     def _nearest(
-        self,
-        snapshot: Snapshot,
-        vectors: np.ndarray,
-        part: TagColumn,
-        own: set[int],
-        tags_of: dict[int, list[str]],
-        near: Near,
-    ) -> Voters:
-        """The nearest tagged products over all query vectors, enough for ``part.k`` votes where there are as many."""
+        snapshot: Snapshot, vectors: np.ndarray, part: TagColumn, depth: int, own: set[int], near: Near
+    ) -> tuple[ProductHits, float]:
+        """The nearest products over all query vectors in the part's view, and what their scores are multiplied by."""
         queries = view_queries(vectors, snapshot.bundle.spec.blocks, part.view)
         lengths = np.linalg.norm(queries, axis=1, keepdims=True)  # one length: blocks are unit vectors
         params = search_params(part.view) if part.view else None
-        wanted = int(_ROOM * part.k)
-        while True:
-            if len(queries) == 1:
-                hits = near.search(snapshot.live, (queries / lengths)[0], wanted, own, params)
-            else:
-                (hits,) = snapshot.live.search(queries / lengths, wanted, exclude=own, params=params, together=True)
-            fresh = [pid for pid in hits.pids.tolist() if pid not in tags_of]
-            tags_of.update(self._catalog.voting_tags(fresh))
-            places = list(zip(hits.pids.tolist(), hits.photo_ids.tolist(), strict=True))
-            stored, there = snapshot.live.vectors_at(places)
-            votes = there & np.array([pid in tags_of for pid, _ in places], bool)
-            matched = stored[votes]
-            if len(hits) < wanted or wanted >= _LONGEST or count_groups(matched) >= part.k:
-                break
-            wanted = min(4 * wanted, _LONGEST)
-        scores = np.asarray(hits.scores[votes], np.float32) * float(lengths.mean())
-        return Voters(hits.pids[votes].tolist(), np.clip(scores, -1.0, 1.0), matched)
+        if len(queries) == 1:
+            hits = near.search(snapshot.live, (queries / lengths)[0], depth, own, params)
+        else:
+            (hits,) = snapshot.live.search(queries / lengths, depth, exclude=own, params=params, together=True)
+        return hits, float(lengths.mean())
+
+
+def _view(part: TagColumn) -> _View:
+    return tuple(sorted(part.view.items()))

@@ -113,6 +113,12 @@ class Connections:
                     yield connection
 
     @contextmanager
+    def _glance(self) -> Iterator[sqlite3.Connection]:
+        """For what needs no more than each statement's own snapshot."""
+        with self._failures():
+            yield self._connection()
+
+    @contextmanager
     def _failures(self) -> Iterator[None]:
         try:
             yield

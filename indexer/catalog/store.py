@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,13 @@ from indexer.home import Home
 _PORTION = 900
 _PAGE = 4096  # bytes; SQLite's pages
 
+_TAGS = "SELECT pid, tag, source FROM tags WHERE pid IN ({}) ORDER BY pid, position"
+_PHOTOS = (
+    "SELECT pid, photo_id, content_hash FROM product_photos JOIN photos USING (photo_id) "
+    "WHERE pid IN ({}) ORDER BY pid, position"
+)
+_PRODUCT_COLUMNS = "pid, product_id, title, category, attributes, external_version, sequence"
+_PRODUCTS = f"SELECT {_PRODUCT_COLUMNS} FROM products WHERE pid IN ({{}}) ORDER BY pid"
 _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, photo_id"
 
 
@@ -173,33 +181,28 @@ class Catalog(Connections):
 
     def pid(self, product_id: str) -> int | None:
         """The internal number of a product, None if there is none."""
-        with self._reading():
+        with self._glance():
             return self._pid(product_id)
 
     def by_pids(self, pids: Iterable[int]) -> dict[int, Product]:
         """Those of ``pids`` that exist."""
         with self._reading():
-            return self._products([int(pid) for pid in pids])
+            return self._products(pids)
 
     def voting_tags(self, pids: Iterable[int]) -> dict[int, list[str]]:
         """Of those of ``pids`` that have any: their tags but for the machine's, which would confirm themselves."""
         tags: dict[int, list[str]] = {}
-        with self._reading() as connection:
-            for part, marks in chunks([int(pid) for pid in pids]):
-                others = f"pid IN ({marks}) AND source <> 'machine'"
-                query = f"SELECT pid, tag FROM tags WHERE {others} ORDER BY pid, position"
-                for pid, tag in connection.execute(query, part):
-                    tags.setdefault(pid, []).append(tag)
+        query = "SELECT pid, tag FROM tags WHERE pid IN ({}) AND source <> 'machine' ORDER BY pid, position"
+        with self._glance() as connection:
+            for pid, tag in _at_once(connection, "pid, tag", query, pids):
+                tags.setdefault(pid, []).append(tag)
         return tags
 
     def ids_of(self, pids: Iterable[int]) -> dict[int, str]:
         """The product ids of those of ``pids`` that exist."""
-        found: dict[int, str] = {}
-        with self._reading() as connection:
-            for part, marks in chunks([int(pid) for pid in pids]):
-                query = f"SELECT pid, product_id FROM products WHERE pid IN ({marks})"
-                found.update(connection.execute(query, part))
-        return found
+        query = "SELECT pid, product_id FROM products WHERE pid IN ({})"
+        with self._glance() as connection:
+            return {pid: product_id for pid, product_id in _at_once(connection, "pid, product_id", query, pids)}
 
     def product_ids(self) -> set[str]:
         """The ids of all products."""
@@ -326,39 +329,30 @@ class Catalog(Connections):
         row = self._connection().execute("SELECT pid FROM products WHERE product_id = ?", (product_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _products(self, pids: list[int]) -> dict[int, Product]:
-        connection = self._connection()
+    def _products(self, pids: Iterable[int]) -> dict[int, Product]:
+        connection, wanted = self._connection(), list(pids)
+        tags: dict[int, list[Tag]] = {}
+        for pid, tag, source in _at_once(connection, "pid, tag, source", _TAGS, wanted):
+            tags.setdefault(pid, []).append(Tag(tag, source))
+        photos: dict[int, list[tuple[int, str]]] = {}
+        for pid, photo_id, content_hash in _at_once(connection, "pid, photo_id, content_hash", _PHOTOS, wanted):
+            photos.setdefault(pid, []).append((photo_id, content_hash))
         products: dict[int, Product] = {}
-        for part, marks in chunks(pids):
-            tags: dict[int, list[Tag]] = {}
-            photos: dict[int, list[tuple[int, str]]] = {}
-            query = f"SELECT pid, tag, source FROM tags WHERE pid IN ({marks}) ORDER BY pid, position"
-            for pid, tag, source in connection.execute(query, part):
-                tags.setdefault(pid, []).append(Tag(tag, source))
-            query = (
-                f"SELECT pid, photo_id, content_hash FROM product_photos JOIN photos USING (photo_id) "
-                f"WHERE pid IN ({marks}) ORDER BY pid, position"
+        for row in _at_once(connection, _PRODUCT_COLUMNS, _PRODUCTS, wanted):
+            pid, product_id, title, category, attributes, version, sequence = row
+            held = photos.get(pid, [])
+            products[pid] = Product(
+                product_id=product_id,
+                title=title,
+                category=None if category is None else tuple(json.loads(category)),
+                tags=tuple(tags.get(pid, ())),
+                attributes=json.loads(attributes),
+                photos=tuple(content_hash for _, content_hash in held),
+                pid=pid,
+                sequence=sequence,
+                external_version=version,
+                photo_ids=tuple(photo_id for photo_id, _ in held),
             )
-            for pid, photo_id, content_hash in connection.execute(query, part):
-                photos.setdefault(pid, []).append((photo_id, content_hash))
-            query = (
-                f"SELECT pid, product_id, title, category, attributes, external_version, sequence "
-                f"FROM products WHERE pid IN ({marks}) ORDER BY pid"
-            )
-            for pid, product_id, title, category, attributes, version, sequence in connection.execute(query, part):
-                held = photos.get(pid, [])
-                products[pid] = Product(
-                    product_id=product_id,
-                    title=title,
-                    category=None if category is None else tuple(json.loads(category)),
-                    tags=tuple(tags.get(pid, ())),
-                    attributes=json.loads(attributes),
-                    photos=tuple(content_hash for _, content_hash in held),
-                    pid=pid,
-                    sequence=sequence,
-                    external_version=version,
-                    photo_ids=tuple(photo_id for photo_id, _ in held),
-                )
         return products
 
     def _format(self) -> int:
@@ -372,3 +366,15 @@ class Catalog(Connections):
             raise NewerFormat(f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
         if found < 1 or owner != APPLICATION_ID:
             raise BadHome(f"{self.path} is no catalog")
+
+
+def _at_once(connection: sqlite3.Connection, columns: str, query: str, pids: Iterable[int]) -> Iterator[list[Any]]:
+    """Rows of ``query`` about ``pids`` (in place of its ``{}``), each a list of its ``columns``.
+
+    SQLite makes one text of them: taken row by row, each row gives up Python's lock and waits for it again, which among
+    several busy threads takes longer than all the rest.
+    """
+    for part, marks in chunks([int(pid) for pid in pids]):
+        together = f"SELECT json_group_array(json_array({columns})) FROM ({query.format(marks)})"
+        (text,) = connection.execute(together, part).fetchone()
+        yield from json.loads(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import expit, logit
@@ -37,6 +38,16 @@ class Voters:
     scores: np.ndarray
     vectors: np.ndarray
 
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """Bool [n, n]: which show the same picture."""
+        return np.asarray(self.vectors @ self.vectors.T >= COPY)
+
+    def groups(self) -> int:
+        """How many groups of near-duplicates they make: so many votes there are."""
+        first = electorate(self.copies[None])[0]
+        return int((first == np.arange(len(first))).sum())
+
 
 def view_queries(vectors: np.ndarray, blocks: Sequence[Block], view: View) -> np.ndarray:
     """Embeddings [N, D] -> queries [N, D] whose product with an embedding is the cosine re-weighted by ``view``.
@@ -69,14 +80,6 @@ def electorate(copies: np.ndarray) -> np.ndarray:
         found = earlier.argmax(1)
         first[:, place] = np.where(earlier.any(1), found, place)
     return first
-
-
-def count_groups(vectors: np.ndarray) -> int:
-    """How many groups of near-duplicates ranked products with these vectors [n, D] make: so many votes there are."""
-    if not len(vectors):
-        return 0
-    first = electorate((vectors @ vectors.T >= COPY)[None])[0]
-    return int((first == np.arange(len(vectors))).sum())
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,35 @@ def only_best(confidence: np.ndarray) -> np.ndarray:
     return chosen
 
 
+@dataclass(frozen=True)
+class _Carried:
+    """The tags of ranked products: ``codes`` numbers them; product ``who[i]`` carries tag ``what[i]``."""
+
+    codes: Mapping[str, int]
+    who: np.ndarray  # int [m], ascending
+    what: np.ndarray  # int [m]
+
+    @classmethod
+    def by(cls, pids: Sequence[int], tags_of: Mapping[int, Sequence[str]]) -> _Carried:
+        codes: dict[str, int] = {}
+        pairs = [
+            (place, codes.setdefault(tag, len(codes)))
+            for place, pid in enumerate(pids)
+            for tag in dict.fromkeys(tags_of[pid])
+        ]
+        who, what = np.array(pairs, np.int64).reshape(-1, 2).T
+        return cls(codes, who, what)
+
+    def shares(self, weights: np.ndarray) -> dict[str, float]:
+        """Of each tag the weight of all who carry it."""
+        return dict(zip(self.codes, np.bincount(self.what, weights[self.who], len(self.codes)).tolist(), strict=True))
+
+    def by_whom(self, tag: str, weights: np.ndarray) -> list[int]:
+        """Who carries it and has any weight."""
+        found = self.who[self.what == self.codes.get(tag, -1)]
+        return [int(place) for place in found[weights[found] > 0]]
+
+
 def suggest_tags(
     voters: Sequence[Voters],
     tags_of: Mapping[int, Sequence[str]],
@@ -220,19 +252,15 @@ def suggest_tags(
     chances = chances or {}
     in_column = {tag for column in rule.columns for tag in column.tags}
     kept: list[TagSuggestion] = []
-    ballots: dict[tuple[int, int], Ballot] = {}  # columns that look alike have the same voters
+    # Columns that look alike have the same voters.
+    carried = {key: _Carried.by(near.pids, tags_of) for key, near in {id(near): near for near in voters}.items()}
+    ballots: dict[tuple[int, int], Ballot] = {}
     for part, near in zip(rule.parts, voters, strict=True):
         if (id(near), part.k) not in ballots:
             alike = view_queries(near.vectors, blocks, part.view) @ near.vectors.T
-            copies = near.vectors @ near.vectors.T >= COPY
-            ballots[id(near), part.k] = ballot(np.asarray(near.scores)[None], alike[None], copies[None], part.k)
-        weights = vote_weights(ballots[id(near), part.k], part)[0]
-        support: dict[str, list[tuple[int, float]]] = {}
-        shares: dict[str, float] = {}
-        for pid, score, weight in zip(near.pids, near.scores, weights.tolist(), strict=True):
-            for tag in dict.fromkeys(tags_of[pid]) if weight else ():
-                shares[tag] = shares.get(tag, 0.0) + weight
-                support.setdefault(tag, []).append((pid, float(score)))
+            ballots[id(near), part.k] = ballot(np.asarray(near.scores)[None], alike[None], near.copies[None], part.k)
+        weights, tags_near = vote_weights(ballots[id(near), part.k], part)[0], carried[id(near)]
+        shares = tags_near.shares(weights)
         exclusive = part is not rule.rest
         tags = list(part.tags) if exclusive else sorted({*shares, *chances} - in_column)
         if not tags:
@@ -247,7 +275,9 @@ def suggest_tags(
         confidence = column_confidence(said, part) if exclusive else rest_confidence(said, part)
         allowed = only_best(confidence)[0] if exclusive else np.ones(len(tags), bool)
         kept += [
-            TagSuggestion(tag, min(sure, 1.0), support.get(tag, []))
+            TagSuggestion(
+                tag, min(sure, 1.0), [(near.pids[n], float(near.scores[n])) for n in tags_near.by_whom(tag, weights)]
+            )
             for tag, sure, may in zip(tags, confidence[0].tolist(), allowed, strict=True)
             if may and sure > 0 and sure >= rule.bar(tag)
         ]

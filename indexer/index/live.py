@@ -17,6 +17,7 @@ from indexer.index.delta import ALIVE, ROOM, State, compacted, empty, with_room
 from indexer.index.overlay import ChangeLog
 from indexer.index.version import IndexVersion
 
+_At = tuple[np.ndarray, np.ndarray]
 _SELECTIONS_BYTES = 64 * 2**20  # masks of recent filters that are kept
 
 
@@ -391,29 +392,26 @@ class LiveIndex:
         rows = self._base_rows(base)
         return self._photos[rows].copy(), self.base.index.vectors(np.arange(rows.start, rows.stop))
 
-    def vectors_at(self, places: Iterable[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-        """The vectors float32 [n, D] of photos (pid, photo id), and bool [n]: is it there; else its row is zero."""
-        state, wanted = self._state, list(places)
-        out = np.zeros((len(wanted), self.base.manifest.dim), np.float32)
-        there = np.zeros(len(wanted), bool)
-        stored: list[tuple[int, int]] = []  # place, row of the base
-        for place, (pid, photo_id) in enumerate(wanted):
+    def vectors_at(self, pids: Sequence[int] | np.ndarray, photo_ids: Sequence[int] | np.ndarray) -> _At:
+        """The vectors float32 [n, D] of these photos of these products, and bool [n]: is it there; else a zero row."""
+        state = self._state
+        asked, photos = np.asarray(pids, np.int64), np.asarray(photo_ids, np.int64)
+        out = np.zeros((len(asked), self.base.manifest.dim), np.float32)
+        there = np.zeros(len(asked), bool)
+        bases, stored = self._base_places(asked)
+        stored[stored] = self._died[bases[stored]] > state.tick
+        for place, pid in enumerate(asked.tolist()) if state.places else ():
             newer = state.places.get(pid)
             if newer is not None:
-                row = np.flatnonzero(state.table[newer[0] : newer[1], 1] == photo_id)
+                stored[place] = False
+                row = np.flatnonzero(state.table[newer[0] : newer[1], 1] == photos[place])
                 if len(row):
                     out[place], there[place] = state.vectors[newer[0] + row[0]], True
-                continue
-            base = self._base_place(pid)
-            if base is None or self._died[base] <= state.tick:
-                continue
-            rows = self._base_rows(base)
-            row = np.flatnonzero(self._photos[rows] == photo_id)
-            if len(row):
-                stored.append((place, rows.start + int(row[0])))
-        if stored:
-            chosen, base_rows = (list(column) for column in zip(*stored, strict=True))
-            out[chosen], there[chosen] = self.base.index.vectors(base_rows), True
+        rows = self._rows_of(bases[stored])
+        places = np.repeat(np.flatnonzero(stored), self._counts[bases[stored]])
+        meant = self._photos[rows] == photos[places]
+        if meant.any():
+            out[places[meant]], there[places[meant]] = self.base.index.vectors(rows[meant]), True
         return out, there
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -100,6 +101,16 @@ class Decision:
     def __post_init__(self) -> None:
         used = [category.id for category in self.categories] + [entry.id for entry in self.few_shot]
         object.__setattr__(self, "next_id", max([self.next_id, *(number + 1 for number in used)]))
+
+    @cached_property
+    def unknown_rule(self) -> Mapping[str, Any] | None:
+        """``unknown`` to be asked: its tables as arrays, which thousands of numbers are not made into each time."""
+        if self.unknown is None:
+            return None
+        return {
+            name: np.asarray(value) if name in ("weights", "bias", "directions") else value
+            for name, value in self.unknown.items()
+        }
 
     def tagging(self) -> TagRule:
         """The fitted rule; where there is none, plain votes by ``tags``, blended with heads on a log scale."""

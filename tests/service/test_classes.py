@@ -67,7 +67,7 @@ def test_weights_are_shared_and_the_vectors_stand_apart(own: Engine) -> None:
     for name in ("embedding.safetensors", "heads.safetensors"):
         assert os.stat(old.path / name).st_ino == os.stat(new.path / name).st_ino
     (entry,) = new.decision.few_shot
-    vectors = np.stack([own._seeing.vector(own.ready(), bars(c, 0), None, Clock()) for c in ("red", "blue")])
+    vectors = np.stack([own._seeing.vector(own.ready(), Source(image=bars(c, 0)), Clock()) for c in ("red", "blue")])
     np.testing.assert_allclose(entry.prototype, vectors.mean(0), atol=1e-6)
     assert (new.path / "decision.safetensors").is_file()
     assert (new.decision.origin, new.decision.revision) == (old.model_version, 1)

@@ -11,7 +11,6 @@ from indexer.decisions.tagging import (
     TagSuggestion,
     Voters,
     ballot,
-    count_groups,
     head_chances,
     suggest_tags,
     view_queries,
@@ -55,8 +54,8 @@ def test_near_duplicates_have_one_vote_together() -> None:
     vectors = np.stack([APART[0]] * 5 + [APART[1], APART[2]])
     found = weights([0.9] * 5 + [0.8, 0.7], vectors, TagColumn(k=2, temperature=EQUAL))
     assert found == pytest.approx([0.1] * 5 + [0.5, 0.0])
-    assert count_groups(vectors) == 3
-    assert count_groups(np.empty((0, 8))) == 0
+    assert Voters(range(7), np.ones(7), vectors).groups() == 3
+    assert Voters([], np.ones(0), np.empty((0, 8))).groups() == 0
 
 
 def test_a_product_in_a_crowd_counts_less_than_one_apart() -> None:
