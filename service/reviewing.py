@@ -41,13 +41,13 @@ _ORDER = {"allow": 0, "review": 1, "block": 2}
 
 @dataclass(frozen=True)
 class Seen:
-    """One photo of a listing: its bytes, its pixels, its embedding [D], and what is found in its pixels meanwhile."""
+    """One photo of a listing: its bytes, its pixels, its embedding [D]; ``shown``: its quality and what policies'
+    detectors see in it, found meanwhile."""
 
     data: bytes
     photo: Photo
     vector: np.ndarray
-    quality: Future[dict[str, Any]]
-    glance: Future[Glance | None]
+    shown: Future[tuple[dict[str, Any], Glance | None]]
 
 
 class Reviewing:
@@ -123,16 +123,19 @@ class Reviewing:
         return self._answer(snapshot, clock, review_id=review_id, **body)
 
     def _see(self, snapshot: Snapshot, data: bytes, profile: str | None, clock: Clock) -> Seen:
-        """What needs the pixels alone is done on other cores, beside the network and the searches."""
-        begun: list[tuple[Photo, Future[dict[str, Any]], Future[Glance | None]]] = []
+        """What needs the pixels alone is done on another core, beside the network and the searches."""
+        begun: list[tuple[Photo, Future[tuple[dict[str, Any], Glance | None]]]] = []
+
+        def examine(photo: Photo) -> tuple[dict[str, Any], Glance | None]:
+            # In this order: quality wants the interpreter, which waits for the network now; detectors do without it.
+            return self.quality.examine(photo, profile), self.policies.glance(photo, snapshot)
 
         def opened(photo: Photo) -> None:
-            quality = self._examining.submit(self.quality.examine, photo, profile)
-            begun.append((photo, quality, self._examining.submit(self.policies.glance, photo, snapshot)))
+            begun.append((photo, self._examining.submit(examine, photo)))
 
         vector = self._seeing.look(snapshot, data, clock, opened=opened)
-        photo, quality, glance = begun[0]
-        return Seen(data, photo, vector, quality, glance)
+        photo, shown = begun[0]
+        return Seen(data, photo, vector, shown)
 
     def _one(self, snapshot: Snapshot, seen: Seen, own: set[int], clock: Clock) -> dict[str, Any]:
         source, near = Source(image=seen.data), Near(self._tagging.depths(snapshot.tag_rule))
@@ -146,8 +149,8 @@ class Reviewing:
         tags = self._tagging.tags(snapshot, source, clock, near, own=own)["tags"]
         with clock.stage("duplicates"):
             duplicates = self.repeats.find(seen.photo, seen.vector, snapshot, but=own, near=near)
-        with clock.stage("quality"):
-            quality = seen.quality.result()
+        with clock.stage("pixels"):
+            quality, glance = seen.shown.result()
         with clock.stage("prohibited"):
             prohibited = self.policies.check(
                 seen.photo,
@@ -156,7 +159,7 @@ class Reviewing:
                 categories=[(" > ".join(entry["path"]), entry["probability"]) for entry in categories],
                 tags=[(entry["tag"], entry["confidence"]) for entry in tags],
                 snapshot=snapshot,
-                glance=seen.glance.result(),
+                glance=glance,
             )
         return {
             "width": seen.photo.width,
