@@ -36,7 +36,7 @@ def noise_sigma(view: View) -> float:
     if side < 3:
         return 0.0
     corners = _spread(grid(view.height, view.width, side), _NOISE_TILES)
-    levels = tiles(view.green, corners, side)
+    levels = tiles(view.green, corners, side, side)
     part = levels.astype(np.float32)
     twice = part[:, :-2] - 2 * part[:, 1:-1] + part[:, 2:]
     response = twice[..., :-2] - 2 * twice[..., 1:-1] + twice[..., 2:]
@@ -63,7 +63,7 @@ def blurred(view: View, noise: float) -> Measure:
     unknown = Measure(0.0, {"edges": 0.0, "sigma": 0.0})
     if side < 2 * _COARSE + 6:
         return unknown
-    part = tiles(view.green, _edge_tiles(view, side), side).astype(np.float32)
+    part = tiles(view.green, _edge_tiles(view, side), side, side).astype(np.float32)
     fine, coarse = _energies(part)
     fine_noise, coarse_noise = (_noise_energy(side, passes) * noise**2 for passes in (_FINE, _COARSE))
     fine, coarse = fine - fine_noise, coarse - coarse_noise
@@ -121,12 +121,13 @@ def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
     blocks = part[:, down : down + rows, across : across + columns]
     blocks = blocks.reshape(len(part), rows // period, period, columns // period, period).swapaxes(2, 3)
     blocks = blocks.reshape(-1, period * period)
-    clipped = ((blocks < 1) | (blocks > 254)).sum(1) > 0.3 * period**2
-    blocks = blocks[~clipped]
-    if len(blocks) < _FEWEST_BLOCKS:
+    ones = np.ones(period**2, np.float32)
+    clipped = ((blocks < 1) | (blocks > 254)).astype(np.float32) @ ones
+    variance = np.einsum("np,np->n", blocks, blocks) / len(ones) - (blocks @ ones / len(ones)) ** 2
+    usable = np.flatnonzero(clipped <= 0.3 * period**2)
+    if len(usable) < _FEWEST_BLOCKS:
         return 0.0
-    if len(blocks) > _BLOCKS:
-        blocks = blocks[np.argsort(blocks.var(1))[::-1][:_BLOCKS]]
+    blocks = blocks[usable[np.argsort(variance[usable])[::-1][:_BLOCKS]]]
     frequencies = blocks @ _low_waves(period)
     turns = frequencies / _ROUNDED_TO[:, None]
     telling = np.abs(turns) > 0.6
@@ -162,7 +163,7 @@ def _edge_tiles(view: View, side: int) -> np.ndarray:
     cells = max(1, (side - 2 * margin) // view.step)
     rows, columns = max(1, gradient.shape[0] // cells), max(1, gradient.shape[1] // cells)
     blocks = gradient[: rows * cells, : columns * cells]
-    blocks = blocks.reshape(rows, min(cells, gradient.shape[0]), columns, min(cells, gradient.shape[1])).sum((1, 3))
+    blocks = blocks.reshape(rows, min(cells, gradient.shape[0]), columns, min(cells, gradient.shape[1])).sum(1).sum(2)
     best = np.argsort(blocks.ravel())[::-1][:_EDGE_TILES]
     corners = np.stack(np.unravel_index(best, blocks.shape), 1) * cells * view.step - margin
     return np.clip(corners, 0, [view.height - side, view.width - side])

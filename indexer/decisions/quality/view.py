@@ -89,16 +89,16 @@ def _reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).reduce(factor))
 
 
-def tiles(plane: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
-    """Square tiles [N, side, side] of ``plane`` [H, W]; ``corners`` int [N, 2] rows and columns that fit."""
-    return sliding_window_view(plane, (side, side))[corners[:, 0], corners[:, 1]]
+def tiles(plane: np.ndarray, corners: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Tiles [N, height, width] of ``plane`` [H, W]; ``corners`` int [N, 2] rows and columns that fit."""
+    return sliding_window_view(plane, (height, width))[corners[:, 0], corners[:, 1]]
 
 
 def luma_tiles(pixels: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
     """Luma (Rec. 601, as JPEG has it) of square tiles, float32 [N, side, side]."""
-    windows = sliding_window_view(pixels, (side, side), axis=(0, 1))
-    red, green, blue = windows[corners[:, 0], corners[:, 1]].swapaxes(0, 1)
-    return np.asarray(_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)
+    # Rows of px as one run of bytes each, which is quick to copy.
+    chosen = tiles(pixels.reshape(len(pixels), -1), corners * (1, 3), side, 3 * side)
+    return luminance(chosen.reshape(len(chosen), side, side, 3).astype(np.float32))
 
 
 def grid(height: int, width: int, side: int, multiple: int = 1) -> np.ndarray:
