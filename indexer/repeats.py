@@ -22,7 +22,7 @@ from indexer.decisions.duplicates import (
 )
 from indexer.decisions.overlap import SAME, compare, unmoved
 from indexer.images import Photo
-from indexer.index.live import LiveIndex
+from indexer.index.live import LiveIndex, ProductHits
 from indexer.model.spec import ModelSpec
 from indexer.signatures import SignatureIndex, SignatureStore
 
@@ -51,9 +51,15 @@ class Repeat:
     evidence: dict[str, Any] = field(default_factory=dict)  # hamming of 256, cosine, agreement, mirrored, threshold
 
 
-def nearest(live: LiveIndex, vector: np.ndarray, spec: ModelSpec, *, k: int = NEAREST) -> list[Near]:
-    """The photos nearest to ``vector`` float32 [1, D], one of each product, with both cosines that are judged by."""
-    hits = live.search(vector, k)[0]
+def nearest(
+    live: LiveIndex, vector: np.ndarray, spec: ModelSpec, *, k: int = NEAREST, hits: ProductHits | None = None
+) -> list[Near]:
+    """The photos nearest to ``vector`` float32 [1, D], one of each product, with both cosines that are judged by.
+
+    ``hits``: what a search for them has found already.
+    """
+    if hits is None:
+        hits = live.search(vector, k)[0]
     stored, there = live.vectors_at(hits.pids, hits.photo_ids)
     general = block_cosines(np.broadcast_to(vector, stored.shape), stored, spec.columns("g"))
     return [
@@ -116,9 +122,8 @@ def _near_same(
     places, distances = index.near(thumb, NEAR_BITS)
     signatures = index.signatures
     small = signatures.coarse[places]
-    rough = np.zeros(len(places), bool)
-    for side in (thumb, thumb[:, ::-1]):
-        rough |= roughly_same(np.broadcast_to(coarse(side[None]), small.shape), small)
+    # The photo as it is and mirrored against all of them at once.
+    rough = roughly_same(coarse(np.stack([thumb, thumb[:, ::-1]]))[:, None], small).any(0)
     by_code = dict(
         list(zip(signatures.ids[places[rough]].tolist(), distances[rough].tolist(), strict=True))[:_LOOKED_AT]
     )
@@ -150,12 +155,12 @@ def _overlaps(
     there, thumbs = store.get(photo_ids)
     if not there.any():
         return {}
-    asked, thumbs = np.broadcast_to(thumb, thumbs[there].shape), thumbs[there]
+    thumbs = thumbs[there]
     if aligned:
-        found = compare(asked, thumbs)
+        found = compare(np.broadcast_to(thumb, thumbs.shape), thumbs)
         agreement, mirrored = found.agreement, found.mirrored
     else:
-        plain, turned = unmoved(asked, thumbs), unmoved(asked[:, :, ::-1], thumbs)
+        plain, turned = unmoved(np.stack([thumb, thumb[:, ::-1]])[:, None], thumbs)
         agreement, mirrored = np.maximum(plain, turned), turned > plain
     ids = [photo_id for photo_id, found_it in zip(photo_ids, there, strict=True) if found_it]
     return dict(zip(ids, zip(agreement.tolist(), mirrored.tolist(), strict=True), strict=True))

@@ -20,14 +20,15 @@ from indexer.decisions.quality.shop import ShopQuality
 from indexer.errors import BadData, BadRequest, BadSettings, CatalensError, OutdatedVersion
 from indexer.home import Home
 from indexer.images import Photo
-from indexer.moderation.checker import Checker
+from indexer.moderation.checker import Checker, Glance
 from indexer.moderation.policy import PolicySet, load_policies
 from indexer.moderation.stored import fit_home
 from indexer.repeat_groups import load_rule
-from indexer.repeats import find_repeats, nearest
+from indexer.repeats import NEAREST, find_repeats, nearest
 from indexer.signatures import SignatureIndex, Signatures, SignatureStore
 from service.answers import image_url
 from service.batching import InferenceQueue
+from service.near import Near
 from service.serving import Snapshot
 
 _PORTION = 8  # photos embedded between two looks at the queue of requests
@@ -109,17 +110,27 @@ class PolicyJudge:
         categories: Sequence[tuple[str, float]],
         tags: Sequence[tuple[str, float]],
         snapshot: Snapshot,
+        glance: Glance | None,
     ) -> list[dict[str, Any]]:
-        """One result for each policy, [] where the shop has none."""
+        """One result for each policy, [] where the shop has none; ``glance``: what ``glance`` gave."""
         if self._policies is None:
             return []
+        checker = self._checker(self._policies, snapshot)
+        found = checker.check(photo, vector[np.newaxis], embed, categories, tags, glance=glance)
+        return [asdict(result) for result in found]
+
+    def glance(self, photo: Photo, snapshot: Snapshot) -> Glance | None:
+        """What detectors see in the pixels of ``photo``, for ``check``; None where the shop has no policies."""
+        return None if self._policies is None else self._checker(self._policies, snapshot).glance(photo)
+
+    def _checker(self, policies: PolicySet, snapshot: Snapshot) -> Checker:
         with self._starting:
             checker = self._checkers.get(snapshot.bundle.embedding_id)
             if checker is None:
-                checker = self._checkers[snapshot.bundle.embedding_id] = Checker(self._policies)
+                checker = self._checkers[snapshot.bundle.embedding_id] = Checker(policies)
                 self._thread = threading.Thread(target=self._fit, args=(snapshot,), name="policies", daemon=True)
                 self._thread.start()
-        return [asdict(result) for result in checker.check(photo, vector[np.newaxis], embed, categories, tags)]
+            return checker
 
     def fit(self, snapshot: Snapshot) -> None:
         """Fit the galleries to the catalog now, in this thread; what is stored already is read. Takes up to minutes."""
@@ -162,9 +173,13 @@ class RepeatJudge:
         if self._store is not None:
             self._store.close()
 
-    def find(self, photo: Photo, vector: np.ndarray, snapshot: Snapshot, *, but: set[int]) -> list[dict[str, Any]]:
-        """The products repeated, the surest kind first; ``but``: pids that do not count."""
-        near = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec)
+    def find(
+        self, photo: Photo, vector: np.ndarray, snapshot: Snapshot, *, but: set[int], near: Near
+    ) -> list[dict[str, Any]]:
+        """The products repeated, the surest kind first; ``but``: pids that do not count; ``near``: the request's
+        searches."""
+        hits = near.search(snapshot.live, vector, NEAREST, but, None)
+        close = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec, hits=hits)
         rule = load_rule(self._home, snapshot.bundle.embedding_id)
         with self._using:
             if self._store is None:
@@ -174,7 +189,7 @@ class RepeatJudge:
                 self._thread.start()
             if self.complete:
                 self._follow(self._store)
-            found = find_repeats(self._catalog, self._index, self._store, photo, near=near, rule=rule, exclude=but)
+            found = find_repeats(self._catalog, self._index, self._store, photo, near=close, rule=rule, exclude=but)
         return [{**asdict(repeat), "image_url": image_url(repeat.photo)} for repeat in found]
 
     def _follow(self, store: SignatureStore) -> None:

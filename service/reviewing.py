@@ -17,6 +17,7 @@ from indexer.decisions.duplicates import KINDS
 from indexer.errors import BadImage
 from indexer.home import Home
 from indexer.images import Photo
+from indexer.moderation.checker import Glance
 from indexer.native import THREADS
 from indexer.reviews import Preview
 from service.answers import Clock
@@ -40,12 +41,13 @@ _ORDER = {"allow": 0, "review": 1, "block": 2}
 
 @dataclass(frozen=True)
 class Seen:
-    """One photo of a listing: its bytes, its pixels, its embedding [D], and its quality, examined meanwhile."""
+    """One photo of a listing: its bytes, its pixels, its embedding [D]; ``shown``: its quality and what policies'
+    detectors see in it, found meanwhile."""
 
     data: bytes
     photo: Photo
     vector: np.ndarray
-    quality: Future[dict[str, Any]]
+    shown: Future[tuple[dict[str, Any], Glance | None]]
 
 
 class Reviewing:
@@ -71,7 +73,7 @@ class Reviewing:
         self.quality = QualityJudge(home, settings.quality_profile, settings.quality_floors, log)
         self.policies = PolicyJudge(home, catalog, queue, settings.policy_file, log)
         self.repeats = RepeatJudge(home, catalog, photos, log)
-        self._examining = ThreadPoolExecutor(THREADS, thread_name_prefix="quality")
+        self._examining = ThreadPoolExecutor(THREADS, thread_name_prefix="examining")
         self._chance: tuple[str, float] | None = None  # index version, cosine
 
     def close(self) -> None:
@@ -121,15 +123,19 @@ class Reviewing:
         return self._answer(snapshot, clock, review_id=review_id, **body)
 
     def _see(self, snapshot: Snapshot, data: bytes, profile: str | None, clock: Clock) -> Seen:
-        """Quality is examined beside the network, on another core."""
-        begun: list[tuple[Photo, Future[dict[str, Any]]]] = []
+        """What needs the pixels alone is done on another core, beside the network and the searches."""
+        begun: list[tuple[Photo, Future[tuple[dict[str, Any], Glance | None]]]] = []
+
+        def examine(photo: Photo) -> tuple[dict[str, Any], Glance | None]:
+            # In this order: quality wants the interpreter, which waits for the network now; detectors do without it.
+            return self.quality.examine(photo, profile), self.policies.glance(photo, snapshot)
 
         def opened(photo: Photo) -> None:
-            begun.append((photo, self._examining.submit(self.quality.examine, photo, profile)))
+            begun.append((photo, self._examining.submit(examine, photo)))
 
         vector = self._seeing.look(snapshot, data, clock, opened=opened)
-        photo, quality = begun[0]
-        return Seen(data, photo, vector, quality)
+        photo, shown = begun[0]
+        return Seen(data, photo, vector, shown)
 
     def _one(self, snapshot: Snapshot, seen: Seen, own: set[int], clock: Clock) -> dict[str, Any]:
         source, near = Source(image=seen.data), Near(self._tagging.depths(snapshot.tag_rule))
@@ -141,8 +147,10 @@ class Reviewing:
             found = self._classifying.classify(snapshot, source, clock, top=most, near=near)
             categories, unknown = found["categories"], found["unknown"]
         tags = self._tagging.tags(snapshot, source, clock, near, own=own)["tags"]
-        with clock.stage("quality"):
-            quality = seen.quality.result()
+        with clock.stage("duplicates"):
+            duplicates = self.repeats.find(seen.photo, seen.vector, snapshot, but=own, near=near)
+        with clock.stage("pixels"):
+            quality, glance = seen.shown.result()
         with clock.stage("prohibited"):
             prohibited = self.policies.check(
                 seen.photo,
@@ -151,9 +159,8 @@ class Reviewing:
                 categories=[(" > ".join(entry["path"]), entry["probability"]) for entry in categories],
                 tags=[(entry["tag"], entry["confidence"]) for entry in tags],
                 snapshot=snapshot,
+                glance=glance,
             )
-        with clock.stage("duplicates"):
-            duplicates = self.repeats.find(seen.photo, seen.vector, snapshot, but=own)
         return {
             "width": seen.photo.width,
             "height": seen.photo.height,

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -61,8 +61,10 @@ class Seeing:
     ) -> np.ndarray:
         """The embedding [D] of a photo that is looked at otherwise too. Raises as ``vector``.
 
-        ``opened`` gets the photo, decoded as the network takes it, before the network does. Questions about the same
-        bytes that follow find the embedding here.
+        ``opened`` gets the photo, decoded as the network takes it, before the network does, and may have other threads
+        work on it. So the network takes this thread alone, where it can (``Runtime.workers``): a pass on all cores
+        would wait for the one that is busy, layer by layer. Questions about the same bytes that follow find the
+        embedding here.
         """
         key = (snapshot.bundle.embedding_id, images.content_hash(data), None)
         known = self._known(key)
@@ -84,11 +86,12 @@ class Seeing:
         clock: Clock,
         opened: Callable[[images.Photo], None] | None = None,
     ) -> np.ndarray:
-        with self._queue.coming():
+        beside = opened is not None and snapshot.embedder.workers > 0
+        with nullcontext() if beside else self._queue.coming():
             photo = self._decode(snapshot, data, crop, clock)
             if opened is not None:
                 opened(photo)
-        vector = self.embed(snapshot, [photo], clock)[0]
+        vector = self._beside(snapshot, photo, clock) if beside else self.embed(snapshot, [photo], clock)[0]
         with self._recent_lock:
             self._recent[key] = vector
             while len(self._recent) > _REMEMBERED:
@@ -100,6 +103,15 @@ class Seeing:
         with clock.stage("embed"):
             left_s = self._deadline_s - clock.seconds()
             return self._queue.embed(snapshot.embedder, photos, within_s=left_s)
+
+    def _beside(self, snapshot: Snapshot, photo: images.Photo, clock: Clock) -> np.ndarray:
+        """The embedding [D] by this thread. Raises ``TooLate``."""
+        with clock.stage("embed"):
+            if clock.seconds() >= self._deadline_s:
+                raise TooLate("no time to embed the photo before its deadline: try again shortly")
+            embedder = snapshot.embedder
+            vector: np.ndarray = embedder.embed_features(embedder.describe_beside(embedder.pixels(photo))[np.newaxis])[0]
+            return vector
 
     def photo(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
         """The photo a question is about; of a stored product its first."""

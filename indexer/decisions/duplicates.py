@@ -64,7 +64,10 @@ def coarse(thumbs: np.ndarray) -> np.ndarray:
 
 
 def roughly_same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """bool [B]: which pairs of ``coarse`` thumbnails are worth a closer look; cheap, and wrong on the safe side."""
+    """bool [...]: which pairs of ``coarse`` thumbnails [..., 8, 8, 3] are worth a closer look; leading axes broadcast.
+
+    Cheap, and wrong on the safe side.
+    """
     return (
         share(first.astype(np.float32), second.astype(np.float32), _COARSE_TOLERANCE, band=_COARSE_BAND)
         >= _COARSE_SHARE

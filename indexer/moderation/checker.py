@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,6 +52,15 @@ class Checker:
             if policy.gallery and "symbol" in policy.gallery.match
         }
 
+    def glance(self, photo: Photo) -> Glance:
+        """What the policies' detectors that need a photo's pixels alone see in it: most of the work of ``check``."""
+        glance = Glance(photo)
+        needed = {name for policy in self.policies.policies for name in policy.detectors}
+        glance.ahead([name for name in ("codes", "nudity", "text") if name in needed])
+        if self._symbols:
+            glance.ahead(["symbol"])
+        return glance
+
     def check(
         self,
         photo: Photo,
@@ -60,14 +68,16 @@ class Checker:
         embed: Embed | None,
         categories: Sequence[tuple[str, float]] | None,
         tags: Sequence[tuple[str, float]] | None,
+        *,
+        glance: Glance | None = None,
     ) -> list[PolicyResult]:
         """One result for each policy, in the file's order.
 
         ``vectors`` float32 [1, D] of the whole photo; ``embed`` for crops of it; ``categories`` (label or path joined
         by `` > ``, probability) and ``tags`` (tag, confidence). None where it cannot be had: what needs it answers
-        ``review``. A detector that several policies use runs once.
+        ``review``. A detector that several policies use runs once; one that ``glance`` has asked does not run again.
         """
-        look = _Look(photo, vectors, embed)
+        look = _Look(glance or Glance(photo), vectors, embed)
         return [self._check(policy, look, categories, tags) for policy in self.policies.policies]
 
     def _check(
@@ -108,7 +118,7 @@ class Checker:
             bounds = fitted.bounds[match]
             box: Box | None = None
             if match == "symbol":
-                place = find(self._symbols[policy.name], look.seen)
+                place = find(self._symbols[policy.name], look.glance.ask("symbol"))
                 score, example = (max(place.score, 0.0), place.example) if place else (0.0, None)
                 box = place.box if place else None
             else:
@@ -125,34 +135,48 @@ class Checker:
         return found
 
 
+class Glance:
+    """One photo, with what detectors see in its pixels alone; for one thread at a time."""
+
+    def __init__(self, photo: Photo) -> None:
+        self.photo = photo
+        self._found: dict[str, Any] = {}  # by detector what it saw, or the error that it raised
+
+    def ahead(self, names: Sequence[str]) -> None:
+        """Have these detectors look now. Raises nothing: ``ask`` does."""
+        for name in names:
+            if name not in self._found:
+                try:
+                    self._found[name] = self._look(name)
+                except Exception as error:
+                    self._found[name] = error
+
+    def ask(self, name: str) -> Any:
+        """What a detector sees; it looks once, when first asked or ``ahead``. Raises what it raised.
+
+        ``nudity``: float, ``codes``: list of ``Code``, ``text``: list of ``Line``, ``symbol``: ``Seen``.
+        """
+        self.ahead([name])
+        found = self._found[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _look(self, name: str) -> float | list[Code] | list[Line] | Seen:
+        if name == "nudity":
+            return detectors.nudity_score(self.photo)
+        if name == "codes":
+            return detectors.read_codes(self.photo)
+        return detectors.read_text(self.photo) if name == "text" else see(self.photo)
+
+
 class _Look:
-    """One photo, with what detectors saw in it: each thing is done once, when first asked for."""
+    """A glance at a photo, and its vectors: of the whole, and of crops once they are asked for."""
 
-    def __init__(self, photo: Photo, vectors: np.ndarray | None, embed: Embed | None) -> None:
-        self.photo, self._vectors, self._embed = photo, vectors, embed
-
-    @cached_property
-    def seen(self) -> Seen:
-        return see(self.photo)
-
-    @cached_property
-    def nudity(self) -> float:
-        return detectors.nudity_score(self.photo)
-
-    @cached_property
-    def codes(self) -> list[Code]:
-        return detectors.read_codes(self.photo)
-
-    @cached_property
-    def lines(self) -> list[Line]:
-        return detectors.read_text(self.photo)
-
-    @cached_property
-    def _cropped(self) -> tuple[np.ndarray, list[Box]]:
-        if self._embed is None:
-            raise DetectorFailed("gallery needs the network for crops, and there is none here")
-        parts = crops_of(self.photo)
-        return self._embed([part for _, part in parts]), [box for box, _ in parts]
+    def __init__(self, glance: Glance, vectors: np.ndarray | None, embed: Embed | None) -> None:
+        self.glance, self.photo = glance, glance.photo
+        self._vectors, self._embed = vectors, embed
+        self._cropped: tuple[np.ndarray, list[Box]] | None = None
 
     def whole(self) -> tuple[np.ndarray, list[Box]]:
         if self._vectors is None:
@@ -160,6 +184,11 @@ class _Look:
         return self._vectors, [(0, 0, *self.photo.pixels.size)] * len(self._vectors)
 
     def crops(self) -> tuple[np.ndarray, list[Box]]:
+        if self._embed is None:
+            raise DetectorFailed("gallery needs the network for crops, and there is none here")
+        if self._cropped is None:
+            parts = crops_of(self.photo)
+            self._cropped = self._embed([part for _, part in parts]), [box for box, _ in parts]
         return self._cropped
 
     def upright(self, box: Box) -> list[int]:
@@ -184,7 +213,7 @@ def _failure(detector: str, reason: str) -> Evidence:
 
 
 def _nudity(policy: Policy, look: _Look) -> list[Evidence]:
-    return [_piece("nudity", look.nudity, policy.nudity, policy)] if policy.nudity else []
+    return [_piece("nudity", look.glance.ask("nudity"), policy.nudity, policy)] if policy.nudity else []
 
 
 def _categories(policy: Policy, categories: Sequence[tuple[str, float]] | None) -> list[Evidence]:
@@ -225,7 +254,7 @@ def _tags(policy: Policy, tags: Sequence[tuple[str, float]] | None) -> list[Evid
 
 def _codes(policy: Policy, look: _Look) -> list[Evidence]:
     rule, found = policy.codes, []
-    for code in look.codes if rule else ():
+    for code in look.glance.ask("codes") if rule else ():
         if rule is None or code.format in rule.allow_formats:
             continue
         if any(pattern.fullmatch(code.text) for pattern in rule.allow_text):
@@ -238,7 +267,7 @@ def _codes(policy: Policy, look: _Look) -> list[Evidence]:
 
 def _text(policy: Policy, look: _Look) -> list[Evidence]:
     rule, found = policy.text, []
-    for line in look.lines if rule else ():
+    for line in look.glance.ask("text") if rule else ():
         if rule is None:
             continue
         bare = "".join(line.text.split()).casefold()

@@ -112,10 +112,12 @@ def _load_nudity() -> Callable[[Image.Image], float]:
     if "BF16" in capabilities():
         wanted["INFERENCE_PRECISION_HINT"] = "bf16"
     compiled = core.compile_model(core.read_model(resolve_model_path()), "CPU", wanted)
+    local = threading.local()  # requests belong to one thread
 
     def score(image: Image.Image) -> float:
-        request = compiled.create_infer_request()  # one for each caller: requests belong to one thread
-        (found,) = request.infer([preprocess(image)[None]]).values()
+        if not hasattr(local, "request"):
+            local.request = compiled.create_infer_request()
+        found = local.request.infer([preprocess(image)[None]], share_inputs=True)[0]
         return float(found[0, 1])
 
     return score

@@ -15,6 +15,7 @@ from indexer.catalog.imports import import_dataset
 from indexer.export import export
 from indexer.home import Home
 from indexer.model.registry import register
+from indexer.native import settle
 from service.engine import Engine, Source
 from service.settings import Settings
 from tools.bench.framework import Row, knob, percentile, real_data
@@ -41,6 +42,7 @@ def review(work: Path) -> Row:
     policy.write_text(_POLICY)
     taken: dict[str, list[float]] = {"classify": [], "review": []}
     stages: dict[str, list[float]] = {}
+    settle()  # as the service does
     with Engine(Settings(home=home, policy_file=policy), watch=False) as engine:
         engine.prepare_reviews()
         ask: dict[str, Callable[[bytes], dict[str, Any]]] = {

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from indexer.decisions.quality.findings import Measure, rising
 from indexer.decisions.quality.product import Product
-from indexer.decisions.quality.view import View, luminance
+from indexer.decisions.quality.view import View
 
 SIDES = ("left", "top", "right", "bottom")
 # Models are cut at the waist or knee below, trousers at the waist above: less bad than at the sides.
@@ -84,10 +84,6 @@ def off_centre(view: View, product: Product) -> Measure:
 def busy_background(view: View, product: Product) -> Measure:
     """How much changes behind the product: strays from one colour at the border, and edges outside the product."""
     outside = ~ndimage.binary_dilation(product.mask, iterations=3)
-    light = luminance(view.small)
-    slope = np.zeros_like(light)
-    slope[:, 1:] += np.abs(np.diff(light, axis=1))
-    slope[1:] += np.abs(np.diff(light, axis=0))
-    edges = float(slope[outside].mean()) if outside.sum() > 0.02 * outside.size else 0.0
+    edges = float(view.slope[outside].mean()) if outside.sum() > 0.02 * outside.size else 0.0
     score = rising(product.spread + 2 * edges, 30.0)
     return Measure(score, {"spread": product.spread, "edges": edges, "plain": float(product.plain)})

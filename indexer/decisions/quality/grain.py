@@ -8,18 +8,19 @@ import numpy as np
 from scipy.fft import dct
 
 from indexer.decisions.quality.findings import Measure, rising
-from indexer.decisions.quality.view import SHORT, View, grid, luma_tiles, luminance, tiles
+from indexer.decisions.quality.view import SHORT, View, grid, luma_tiles, quantiles, tiles
 
 _NOISE_TILE, _NOISE_TILES = 14, 240
 _EDGE_TILE, _EDGE_TILES = 32, 48
 _BLOCK_TILES = 120
 _FINE, _COARSE = 1, 6  # passes of [1 2 1] / 4: variances 0.5 and 3 px^2
 _EDGE = 4.0  # mean squared gradient (grey levels per px) below which a tile has no edge to judge by
-_CLIPPED = (4.0, 251.0)  # grey levels beyond which noise is cut off by black or white
+_CLIPPED = (4, 251)  # grey levels beyond which noise is cut off by black or white
 # Of JPEG's example luminance table (ITU-T T.81, K.1) the six lowest frequencies, as rows and columns of the block.
 _ROWS, _COLUMNS = (0, 1, 1, 0, 2, 1), (1, 0, 1, 2, 0, 2)
 _TABLE = np.array([11.0, 12.0, 12.0, 10.0, 14.0, 14.0], np.float32)
-_FACTORS = tuple(0.2 * 1.1**number for number in range(36))  # up to 5.6
+_FACTORS = 0.2 * 1.1 ** np.arange(36)  # up to 5.6
+_ROUNDED_TO = np.maximum(np.floor(_TABLE * _FACTORS[:, None] + 0.5), 1.0).astype(np.float32)  # [factors, 6]
 _BLOCKS, _FEWEST_BLOCKS, _FEWEST_VALUES = 200, 12, 10
 _MULTIPLES = 0.4  # mean cosine of the frequencies' turns from which they count as multiples (1: all exactly)
 _STEP = 20.0  # grey levels: larger steps between neighbours are edges of the subject, not of JPEG blocks
@@ -35,12 +36,15 @@ def noise_sigma(view: View) -> float:
     if side < 3:
         return 0.0
     corners = _spread(grid(view.height, view.width, side), _NOISE_TILES)
-    part = tiles(view.pixels, corners, side)
+    levels = tiles(view.green, corners, side, side)
+    part = levels.astype(np.float32)
     twice = part[:, :-2] - 2 * part[:, 1:-1] + part[:, 2:]
     response = twice[..., :-2] - 2 * twice[..., 1:-1] + twice[..., 2:]
-    sigma = np.sqrt(np.pi / 2) / 6 * np.abs(response).mean((1, 2))
-    clipped = ((part < _CLIPPED[0]) | (part > _CLIPPED[1])).mean((1, 2))
-    return float(np.quantile(sigma[clipped <= max(0.02, float(np.quantile(clipped, 0.1)))], 0.2))
+    sigma = np.sqrt(np.pi / 2) / 6 * np.abs(response).reshape(len(part), -1).mean(1)
+    clipped = ((levels < _CLIPPED[0]) | (levels > _CLIPPED[1])).reshape(len(part), -1).sum(1) / side**2
+    (few,) = quantiles(clipped, [0.1])
+    (low,) = quantiles(sigma[clipped <= max(0.02, float(few))], [0.2])
+    return float(low)
 
 
 def noisy(view: View, sigma: float) -> Measure:
@@ -59,8 +63,8 @@ def blurred(view: View, noise: float) -> Measure:
     unknown = Measure(0.0, {"edges": 0.0, "sigma": 0.0})
     if side < 2 * _COARSE + 6:
         return unknown
-    part = tiles(view.pixels, _edge_tiles(view, side), side)
-    fine, coarse = _energy(part, _FINE), _energy(part, _COARSE)
+    part = tiles(view.green, _edge_tiles(view, side), side, side).astype(np.float32)
+    fine, coarse = _energies(part)
     fine_noise, coarse_noise = (_noise_energy(side, passes) * noise**2 for passes in (_FINE, _COARSE))
     fine, coarse = fine - fine_noise, coarse - coarse_noise
     # Where the coarse energy is larger, the edge lies outside the tile and only its smoothed foot within.
@@ -95,10 +99,11 @@ def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
     excess, phases = [], []
     for axis in (1, 2):
         step = np.minimum(np.abs(np.diff(part, axis=axis)), _STEP)[:, : side - 1, : side - 1]
-        by_phase = step.mean((0, 3 - axis)).reshape(-1, period).mean(0)
+        by_phase = step.mean(0).mean(2 - axis).reshape(-1, period).mean(0)
         phases.append(int(by_phase.argmax()))
-        within = float(np.delete(by_phase, phases[-1]).mean())
-        excess.append(max(float(by_phase.max()) - within, 0.0) / (within + 0.3))
+        most = float(by_phase.max())
+        within = (float(by_phase.sum()) - most) / (period - 1)
+        excess.append(max(most - within, 0.0) / (within + 0.3))
     visible = float(np.mean(excess))
     coarse = _coarseness(part, period, (phases[0] + 1) % period, (phases[1] + 1) % period)
     quality = 100.0 if coarse == 0 else 100 - 50 * coarse if coarse <= 1 else 50 / coarse
@@ -115,25 +120,34 @@ def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
     columns = (part.shape[2] - across) // period * period
     blocks = part[:, down : down + rows, across : across + columns]
     blocks = blocks.reshape(len(part), rows // period, period, columns // period, period).swapaxes(2, 3)
-    blocks = blocks.reshape(-1, period, period)
-    clipped = ((blocks < 1) | (blocks > 254)).mean((1, 2)) > 0.3
-    blocks = blocks[~clipped]
-    if len(blocks) < _FEWEST_BLOCKS:
+    blocks = blocks.reshape(-1, period * period)
+    ones = np.ones(period**2, np.float32)
+    clipped = ((blocks < 1) | (blocks > 254)).astype(np.float32) @ ones
+    variance = np.einsum("np,np->n", blocks, blocks) / len(ones) - (blocks @ ones / len(ones)) ** 2
+    usable = np.flatnonzero(clipped <= 0.3 * period**2)
+    if len(usable) < _FEWEST_BLOCKS:
         return 0.0
-    busiest = np.argsort(blocks.var((1, 2)))[::-1][:_BLOCKS]
-    wave = dct(np.eye(period), axis=0, norm="ortho").astype(np.float32)
-    frequencies = ((wave @ blocks[busiest] @ wave.T) * (8 / period))[:, _ROWS, _COLUMNS]
-    best = 0.0
-    for factor in _FACTORS:
-        step = np.maximum(np.floor(_TABLE * factor + 0.5), 1.0)
-        turns = frequencies / step
-        telling = np.abs(turns) > 0.6
-        if telling.sum() < _FEWEST_BLOCKS or np.cos(2 * np.pi * turns[telling]).mean() <= _MULTIPLES:
-            continue
+    blocks = blocks[usable[np.argsort(variance[usable])[::-1][:_BLOCKS]]]
+    frequencies = blocks @ _low_waves(period)
+    turns = frequencies / _ROUNDED_TO[:, None]
+    telling = np.abs(turns) > 0.6
+    counts = telling.sum((1, 2))
+    cosines = np.cos(2 * np.pi * turns).reshape(len(turns), -1)
+    alike = np.einsum("fn,fn->f", cosines, telling.reshape(len(turns), -1).astype(np.float32))
+    for place in np.flatnonzero((counts >= _FEWEST_BLOCKS) & (alike > _MULTIPLES * counts))[::-1]:
         # A drawn picture repeats few values, which are multiples of much by chance.
-        if len(np.unique(np.round(frequencies[telling], 1))) >= _FEWEST_VALUES:
-            best = float(factor)
-    return best
+        if len(np.unique(np.round(frequencies[telling[place]], 1))) >= _FEWEST_VALUES:
+            return float(_FACTORS[place])
+    return 0.0
+
+
+@cache
+def _low_waves(period: int) -> np.ndarray:
+    """float32 [period * period, 6]: from a block's px to its six lowest frequencies, in the unit of blocks of 8 px."""
+    wave = dct(np.eye(period), axis=0, norm="ortho") * (8 / period) ** 0.5
+    return np.stack([np.outer(wave[r], wave[c]).ravel() for r, c in zip(_ROWS, _COLUMNS, strict=True)], 1).astype(
+        np.float32
+    )
 
 
 def _spread(corners: np.ndarray, most: int) -> np.ndarray:
@@ -144,15 +158,12 @@ def _spread(corners: np.ndarray, most: int) -> np.ndarray:
 
 def _edge_tiles(view: View, side: int) -> np.ndarray:
     """Corners of the tiles that hold most of the small copy's gradient."""
-    light = luminance(view.small)
-    gradient = np.zeros_like(light)
-    gradient[:, 1:] += np.abs(np.diff(light, axis=1))
-    gradient[1:] += np.abs(np.diff(light, axis=0))
+    gradient = view.slope
     margin = _COARSE + 1
     cells = max(1, (side - 2 * margin) // view.step)
-    rows, columns = max(1, light.shape[0] // cells), max(1, light.shape[1] // cells)
+    rows, columns = max(1, gradient.shape[0] // cells), max(1, gradient.shape[1] // cells)
     blocks = gradient[: rows * cells, : columns * cells]
-    blocks = blocks.reshape(rows, min(cells, light.shape[0]), columns, min(cells, light.shape[1])).sum((1, 3))
+    blocks = blocks.reshape(rows, min(cells, gradient.shape[0]), columns, min(cells, gradient.shape[1])).sum(1).sum(2)
     best = np.argsort(blocks.ravel())[::-1][:_EDGE_TILES]
     corners = np.stack(np.unravel_index(best, blocks.shape), 1) * cells * view.step - margin
     return np.clip(corners, 0, [view.height - side, view.width - side])
@@ -174,16 +185,23 @@ def _kernels(side: int, passes: int) -> tuple[np.ndarray, np.ndarray]:
     return smooth_at.astype(np.float32), slope_at.astype(np.float32)
 
 
-def _energy(part: np.ndarray, passes: int) -> np.ndarray:
-    """Mean squared gradient [N] of tiles [N, side, side] after ``passes`` of smoothing."""
-    smooth, slope = _kernels(part.shape[1], passes)
-    across = smooth.T @ (part @ slope)
-    down = slope.T @ (part @ smooth)
-    return np.asarray((across**2).mean((1, 2)) + (down**2).mean((1, 2)))
+def _energies(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean squared gradients [N] of tiles float32 [N, side, side] after ``_FINE`` and ``_COARSE`` smoothing."""
+    side = part.shape[1]
+    both = [_kernels(side, passes) for passes in (_FINE, _COARSE)]
+    # Along rows all four kernels in one product; along columns each with its counterpart.
+    along = (part.reshape(-1, side) @ np.concatenate([kernel for pair in both for kernel in pair], 1)).reshape(
+        len(part), side, 4, -1
+    )
+    found = []
+    for place, (smooth, slope) in enumerate(both):
+        gradients = (slope.T @ along[:, :, 2 * place], smooth.T @ along[:, :, 2 * place + 1])
+        found.append(sum(np.einsum("nij,nij->n", one, one) for one in gradients) / gradients[0][0].size)
+    return found[0], found[1]
 
 
 @cache
 def _noise_energy(side: int, passes: int) -> float:
-    """What white noise of variance 1 adds to ``_energy``."""
+    """What white noise of variance 1 adds to ``_energies``."""
     smooth, slope = _kernels(side, passes)
     return float(2 * (smooth[:, 0] ** 2).sum() * (slope[:, 0] ** 2).sum())

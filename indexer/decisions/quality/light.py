@@ -6,7 +6,7 @@ import numpy as np
 
 from indexer.decisions.quality.findings import Measure, rising
 from indexer.decisions.quality.product import Product
-from indexer.decisions.quality.view import View, luminance
+from indexer.decisions.quality.view import View, luminance, quantiles
 
 _WASHED = 245.0  # luma of 255 from which nothing is told apart
 _BRIGHT = 140.0  # luma from which a plain background tells the colour of the light
@@ -19,26 +19,26 @@ def underexposed(view: View, product: Product) -> Measure:
     Read on the product, since a studio's white background stays white. In a well exposed photo even a black product
     has shadows that are not black; too little light, or a steep curve, takes them there first.
     """
-    quantiles = np.quantile(_subject(view, product), (0.01, 0.03, 0.05, 0.1, 0.5, 0.95))
-    depth = -np.log((quantiles + 0.2) / 256)
+    levels = quantiles(_subject(view, product), (0.01, 0.03, 0.05, 0.1, 0.5, 0.95))
+    depth = -np.log((levels + 0.2) / 256)
     dark = float(depth[:4].mean() + 0.3 * (depth[4] + depth[5]))
-    evidence = {"shadows": float(quantiles[1]), "median": float(quantiles[4]), "light": float(quantiles[5])}
+    evidence = {"shadows": float(levels[1]), "median": float(levels[4]), "light": float(levels[5])}
     return Measure(rising(dark**2, 30.0), evidence, _where(view, product))
 
 
 def overexposed(view: View, product: Product) -> Measure:
     """How light the product's own darkest parts are, and a little of how light all of it is."""
     light = _subject(view, product)
-    quantiles = np.quantile(light, (0.01, 0.03, 0.05, 0.5))
+    levels = quantiles(light, (0.01, 0.03, 0.05, 0.5))
     washed = float((light > _WASHED).mean())
-    bright = float(quantiles[:3].mean() + 0.2 * quantiles[3]) / 255
-    evidence = {"shadows": float(quantiles[1]), "median": float(quantiles[3]), "washed": washed}
+    bright = float(levels[:3].mean() + 0.2 * levels[3]) / 255
+    evidence = {"shadows": float(levels[1]), "median": float(levels[3]), "washed": washed}
     return Measure(rising(bright**2, 0.3), evidence, _where(view, product))
 
 
 def low_contrast(view: View) -> Measure:
     """Span of luma between the darkest and lightest fiftieth of the whole photo, of 255."""
-    low, high = np.quantile(luminance(view.small), (0.02, 0.98))
+    low, high = quantiles(view.light, (0.02, 0.98))
     span = float(high - low)
     return Measure(rising((255 - span) / 255, 0.6), {"span": span})
 
@@ -53,8 +53,8 @@ def colour_cast(view: View, product: Product) -> Measure:
     if product.plain and luma > _BRIGHT:
         colour, sure = product.background / 255, 1.0
     else:
-        values = np.clip(view.small / 255, 0, 1)
-        colour, sure = (values**_NORM).mean((0, 1)) ** (1 / _NORM), 0.3
+        cubes = (view.small / 255).reshape(-1, 3) ** (_NORM // 2)
+        colour, sure = (np.einsum("nc,nc->c", cubes, cubes) / len(cubes)) ** (1 / _NORM), 0.3
     colour = colour / max(float(colour.max()), 1e-6)
     red, green, blue = (float(value) for value in _linear(np.asarray(colour, np.float64)))
     x = (0.4124564 * red + 0.3575761 * green + 0.1804375 * blue) / 0.95047
@@ -73,7 +73,7 @@ def _linear(colour: np.ndarray) -> np.ndarray:
 
 def _subject(view: View, product: Product) -> np.ndarray:
     """Luma of the product's pixels, or of the middle of the photo where there is none."""
-    light = luminance(view.small)
+    light = view.light
     if product.box is not None:
         return light[product.mask]
     height, width = light.shape

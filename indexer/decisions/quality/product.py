@@ -15,7 +15,6 @@ _PLAIN = 0.55  # share of the border that is of one (slowly changing) colour whe
 _SPECK = 0.015  # parts smaller than this share of the largest are no part of the product
 _FEWEST = 0.002  # share of the photo below which nothing is a product
 _CENTRE = 0.55  # spread of the centre's advantage on busy photos, in half sides
-_ONES = np.ones(3, np.float32)
 _COLOURS = 10  # border colours remembered on busy photos
 
 
@@ -48,12 +47,11 @@ def find_product(view: View, without: list[tuple[int, int]] | None = None) -> Pr
         ring[start // step : -(-stop // step)] = False
     if not ring.any():
         ring = _ring(small.shape[:2])
-    ground, share, spread = _background(small, ring)
+    ground, colour, share, spread, strays = _background(small, ring)
     plain = share >= _PLAIN
-    distance = largest(np.abs(small - ground))
     threshold = float(np.clip(_LEAST + 3 * spread, _LEAST, _MOST))
     if plain:
-        mask = distance > threshold
+        mask = ground.distance(small) > threshold
         sure = min(1.0, (share - _PLAIN) / (0.9 - _PLAIN) * 0.5 + 0.5)
     else:
         mask, sure = _salient(small, ring)
@@ -67,8 +65,8 @@ def find_product(view: View, without: list[tuple[int, int]] | None = None) -> Pr
             box = _refined(view, box, ground, threshold)
     else:
         mask = np.zeros_like(mask)
-    colour = np.asarray(ground[ring].mean(0) if plain else small[ring].mean(0), np.float32)
-    strays = float(largest(np.abs(small[ring] - ground[ring])).mean())
+    if not plain:
+        colour = small[ring].mean(0)
     return Product(mask, box, plain, float(sure), colour, strays)
 
 
@@ -80,24 +78,53 @@ def _ring(shape: tuple[int, ...]) -> np.ndarray:
     return ring
 
 
-def _background(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The background as a plane [h, w, 3], the share of the border on it, and how that share strays from it."""
+@dataclass(frozen=True)
+class _Ground:
+    """A background whose colour changes slowly: ``plane`` float64 [3, 3], at the middle, and by row and by column."""
+
+    plane: np.ndarray
+    height: int
+    width: int
+
+    def at(self, row: int, column: int) -> np.ndarray:
+        """Colour float32 [3] there."""
+        row, column = min(row, self.height - 1), min(column, self.width - 1)
+        place = np.array([1.0, row / self.height - 0.5, column / self.width - 0.5])
+        return (place @ self.plane).astype(np.float32)
+
+    def distance(self, small: np.ndarray) -> np.ndarray:
+        """float32 [h, w]: how far each px is from it, in the channel where that is most."""
+        down, across = (np.arange(side) / side - 0.5 for side in (self.height, self.width))
+        most = np.zeros(small.shape[:2], np.float32)
+        for channel in range(3):  # one by one: numpy is slow over rows of three
+            middle, by_row, by_column = self.plane[:, channel]
+            rows, columns = (middle + down * by_row).astype(np.float32), (across * by_column).astype(np.float32)
+            np.maximum(most, np.abs(small[..., channel] - (rows[:, None] + columns)), out=most)
+        return most
+
+
+def _background(small: np.ndarray, ring: np.ndarray) -> tuple[_Ground, np.ndarray, float, float, float]:
+    """The background, its mean colour [3] along the border, the share of the border on it, how that share strays from
+    it, and how all of the border does."""
     pixels = small[ring]
     mode = _common_colours(pixels, 1)[0]
-    near = largest(np.abs(pixels - mode)) < _SAME
     rows, columns = np.nonzero(ring)
     height, width = ring.shape
     basis = np.stack([np.ones(len(rows)), rows / height - 0.5, columns / width - 0.5], 1)
-    ground = np.broadcast_to(mode, small.shape)
+    plane = np.stack([mode, np.zeros(3), np.zeros(3)])
+    away = largest(np.abs(pixels - mode))
+    near = away < _SAME
     for _ in range(2):
         if near.sum() < 12:
             break
-        plane = np.linalg.lstsq(basis[near], pixels[near], rcond=None)[0]
-        down, across = np.arange(height) / height - 0.5, np.arange(width) / width - 0.5
-        ground = plane[0] + down[:, None, None] * plane[1] + across[None, :, None] * plane[2]
-        near = largest(np.abs(pixels - ground[ring])) < _SAME * 0.75
-    left = largest(np.abs(pixels - ground[ring]))[near]
-    return ground.astype(np.float32), float(near.mean()), float(left.mean()) if len(left) else 0.0
+        # Least squares by the normal equations; the ridge decides where all px lie in one line.
+        kept = basis * near[:, None]
+        plane = np.linalg.solve(kept.T @ basis + 1e-6 * np.eye(3), kept.T @ pixels)
+        away = largest(np.abs(pixels - basis @ plane))
+        near = away < _SAME * 0.75
+    spread = float(away[near].mean()) if near.any() else 0.0
+    colour = (basis.mean(0) @ plane).astype(np.float32)
+    return _Ground(plane, height, width), colour, float(near.mean()), spread, float(away.mean())
 
 
 def _common_colours(pixels: np.ndarray, most: int) -> np.ndarray:
@@ -110,17 +137,23 @@ def _common_colours(pixels: np.ndarray, most: int) -> np.ndarray:
 
 def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
     """Mask bool [h, w] of what is unlike the border and near the centre, and how clearly it stands out, up to 0.5."""
-    smooth = ndimage.uniform_filter(small, (3, 3, 1))
-    colours = _common_colours(smooth[ring], _COLOURS)
+    smooth = ndimage.uniform_filter(np.ascontiguousarray(small.transpose(2, 0, 1)), (1, 3, 3))
     distance = np.full(ring.shape, np.inf, np.float32)
-    for colour in colours:
-        distance = np.minimum(distance, np.abs(smooth - colour) @ _ONES)
+    for colour in _common_colours(smooth[:, ring].T, _COLOURS).astype(np.float32):
+        red, green, blue = (np.abs(channel - level) for channel, level in zip(smooth, colour, strict=True))
+        np.minimum(distance, red + green + blue, out=distance)
     height, width = ring.shape
     down, across = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
     salience = distance * np.exp(-(down**2 + across**2) / (2 * _CENTRE**2))
     threshold, clear = _otsu(salience)
     mask = ndimage.binary_closing(salience > threshold, iterations=2)
-    return ndimage.binary_fill_holes(mask), 0.5 * clear
+    # Holes are what cannot be reached from the edge; labels tell that quicker than ``binary_fill_holes``.
+    outside, count = ndimage.label(~mask)
+    reached = np.zeros(count + 1, bool)
+    for edge in (outside[0], outside[-1], outside[:, 0], outside[:, -1]):
+        reached[edge] = True
+    reached[0] = False
+    return ~reached[outside], 0.5 * clear
 
 
 def _otsu(values: np.ndarray) -> tuple[float, float]:
@@ -155,7 +188,7 @@ def _box(mask: np.ndarray, step: int, view: View) -> tuple[int, int, int, int]:
 
 
 def _refined(
-    view: View, box: tuple[int, int, int, int], ground: np.ndarray, threshold: float
+    view: View, box: tuple[int, int, int, int], ground: _Ground, threshold: float
 ) -> tuple[int, int, int, int]:
     """The box to the px: in strips at each side, lines that hold pixels unlike the background."""
     x, y, w, h = box
@@ -166,8 +199,8 @@ def _refined(
 
     def off(rows: slice, columns: slice) -> np.ndarray:
         part = view.pixels[rows, columns]
-        colour = ground[min(rows.start // step, len(ground) - 1), min(columns.start // step, ground.shape[1] - 1)]
-        return np.asarray(largest(np.abs(part - colour.astype(np.float32))) > threshold)
+        colour = ground.at(rows.start // step, columns.start // step)
+        return np.asarray(largest(np.abs(part - colour)) > threshold)
 
     def span(start: int, stop: int, most: int) -> slice:
         return slice(max(start, 0), min(stop, most))
