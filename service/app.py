@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import flask_openapi_swagger  # type: ignore[import-untyped]
+import orjson
 from flask import Response, g, request, send_from_directory
+from flask.json.provider import DefaultJSONProvider
 from flask_openapi import Info, OpenAPI
 from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import ValidationError
@@ -72,6 +74,17 @@ class _ProductSegment(BaseConverter):
     """One raw path segment; ``schemas.ProductPath`` decodes it."""
 
 
+class _Json(DefaultJSONProvider):
+    """Answers as JSON by orjson, ten times as quick as Python's own: tags with their neighbours are long."""
+
+    def dumps(self, obj: Any, **_: Any) -> str:
+        return orjson.dumps(obj, self.default).decode()
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        body = orjson.dumps(self._prepare_response_obj(args, kwargs), self.default, orjson.OPT_APPEND_NEWLINE)
+        return Response(body, mimetype=self.mimetype)
+
+
 def create_app(engine: Engine, settings: Settings, *, check_answers: bool = False) -> OpenAPI:
     """The WSGI application over ``engine``. ``check_answers``: compare each answer with its schema (tests)."""
     version = metadata.version("catalens")
@@ -92,8 +105,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     )
     app.extensions.update({"catalens": engine, "catalens-settings": settings})
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_FORM_MEMORY_SIZE=2 * 2**20, MAX_FORM_PARTS=1000)
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.json = _Json(app)
     app.url_map.converters["product"] = _ProductSegment
     app.url_map.merge_slashes = False
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]

@@ -37,17 +37,26 @@ class Turns:
     def __init__(self, working: int, max_waiting: int, deadline_s: float) -> None:
         self._max_waiting, self._deadline_s = max_waiting, deadline_s
         self._free = threading.Semaphore(working)
-        self._waiting = 0
+        self._waiting = self._working = 0
         self._counting = threading.Lock()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than one is being worked on."""
+        return self._working > 1
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Inside is a place at work. Raises ``Overloaded`` where too many wait, ``TooLate`` where none came free."""
         if not self._free.acquire(blocking=False):
             self._wait()
+        with self._counting:
+            self._working += 1
         try:
             yield
         finally:
+            with self._counting:
+                self._working -= 1
             self._free.release()
 
     def _wait(self) -> None:

@@ -69,8 +69,9 @@ class Engine(Shelf):
             max_batch=settings.max_batch, max_waiting=settings.max_waiting, max_delay_s=settings.max_delay_ms / 1000
         )
         self._seeing = Seeing(
-            self.queue, self._catalog, self._photos, limits=self._limits, deadline_s=settings.deadline_s
-        )
+            self.queue, self._catalog, self._photos, limits=self._limits, deadline_s=settings.deadline_s,
+            crowded=lambda: self._turns.crowded,
+        )  # fmt: skip
         self._watcher: threading.Thread | None = None
         self._eraser: Eraser | None = None
         try:

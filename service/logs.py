@@ -18,4 +18,5 @@ def make_log() -> Any:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ],
+        cache_logger_on_first_use=True,
     )

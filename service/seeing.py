@@ -38,9 +38,11 @@ class Seeing:
         *,
         limits: images.ImageLimits,
         deadline_s: float,
+        crowded: Callable[[], bool],
     ) -> None:
+        """``crowded``: whether other questions are being worked on too."""
         self._queue, self._catalog, self._photos, self._limits = queue, catalog, photos, limits
-        self._deadline_s = deadline_s
+        self._deadline_s, self._crowded = deadline_s, crowded
         # A decoded photo may take 200 MB, so as many at once as can work, not as many as there are requests.
         self.decoding = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
         self._recent: OrderedDict[_Key, np.ndarray] = OrderedDict()
@@ -62,9 +64,7 @@ class Seeing:
         """The embedding [D] of a photo that is looked at otherwise too. Raises as ``vector``.
 
         ``opened`` gets the photo, decoded as the network takes it, before the network does, and may have other threads
-        work on it. So the network takes this thread alone, where it can (``Runtime.workers``): a pass on all cores
-        would wait for the one that is busy, layer by layer. Questions about the same bytes that follow find the
-        embedding here.
+        work on it. Questions about the same bytes that follow find the embedding here.
         """
         key = (snapshot.bundle.embedding_id, images.content_hash(data), None)
         known = self._known(key)
@@ -86,7 +86,8 @@ class Seeing:
         clock: Clock,
         opened: Callable[[images.Photo], None] | None = None,
     ) -> np.ndarray:
-        beside = opened is not None and snapshot.embedder.workers > 0
+        # A pass on all cores would wait, layer by layer, for one that somebody else is busy on.
+        beside = snapshot.embedder.workers > 0 and (opened is not None or self._crowded())
         with nullcontext() if beside else self._queue.coming():
             photo = self._decode(snapshot, data, crop, clock)
             if opened is not None:
@@ -105,12 +106,13 @@ class Seeing:
             return self._queue.embed(snapshot.embedder, photos, within_s=left_s)
 
     def _beside(self, snapshot: Snapshot, photo: images.Photo, clock: Clock) -> np.ndarray:
-        """The embedding [D] by this thread. Raises ``TooLate``."""
+        """The embedding [D] by this thread alone (``Runtime.workers``). Raises ``TooLate``."""
         with clock.stage("embed"):
             if clock.seconds() >= self._deadline_s:
                 raise TooLate("no time to embed the photo before its deadline: try again shortly")
             embedder = snapshot.embedder
-            vector: np.ndarray = embedder.embed_features(embedder.describe_beside(embedder.pixels(photo))[np.newaxis])[0]
+            described = embedder.describe_beside(embedder.pixels(photo))
+            vector: np.ndarray = embedder.embed_features(described[np.newaxis])[0]
             return vector
 
     def photo(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:

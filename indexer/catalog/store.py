@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from indexer.catalog import attributes as attr
 from indexer.catalog import history
@@ -377,4 +378,4 @@ def _at_once(connection: sqlite3.Connection, columns: str, query: str, pids: Ite
     for part, marks in chunks([int(pid) for pid in pids]):
         together = f"SELECT json_group_array(json_array({columns})) FROM ({query.format(marks)})"
         (text,) = connection.execute(together, part).fetchone()
-        yield from json.loads(text)
+        yield from orjson.loads(text)
