@@ -201,7 +201,10 @@ class Reviewing:
 
 
 def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One answer for all photos: the surest category and tags, of everything else the worst."""
+    """One answer for all photos: the surest category and tags, of everything else the worst.
+
+    ``photo`` in its evidence is the place of the listing's photo that it was found on.
+    """
     surest = max(parts, key=lambda part: part["categories"][0]["probability"] if part["categories"] else 0.0)
     tags: dict[str, dict[str, Any]] = {}
     findings: dict[str, dict[str, Any]] = {}
@@ -213,7 +216,7 @@ def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 tags[tag["tag"]] = tag
         for finding in part["quality"]["findings"]:
             if finding["score"] > findings.get(finding["code"], {"score": -1.0})["score"]:
-                findings[finding["code"]] = finding
+                findings[finding["code"]] = {**finding, "evidence": {"photo": place, **finding["evidence"]}}
         for result in part["prohibited"]:
             result = {**result, "evidence": [{"photo": place, **item} for item in result["evidence"]]}
             known = policies.get(result["policy"])
@@ -225,7 +228,7 @@ def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for repeat in part["duplicates"]:
             known = repeats.get(repeat["product_id"])
             if known is None or _rank(repeat) < _rank(known):
-                repeats[repeat["product_id"]] = repeat
+                repeats[repeat["product_id"]] = {**repeat, "evidence": {"photo": place, **repeat["evidence"]}}
     return {
         "category": surest["categories"][0] if surest["categories"] else None,
         "categories": surest["categories"],

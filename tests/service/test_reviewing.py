@@ -96,6 +96,19 @@ def test_several_photos_are_one_listing_and_different_products_are_said(strict: 
     evidence = {entry["policy"]: entry["evidence"] for entry in found["prohibited"]}
     assert {piece["photo"] for piece in evidence["crosses"]} == {0, 1}
     assert (found["same_product"], found["products"]) == (False, [[0], [1]])
+    for finding in found["quality"]["findings"]:
+        of_photo = [
+            entry
+            for entry in found["photos"][finding["evidence"]["photo"]]["quality"]["findings"]
+            if entry["code"] == finding["code"]
+        ]
+        assert finding["score"] == of_photo[0]["score"], "the worst one says which photo it is of"
+        assert finding["score"] == max(
+            entry["score"]
+            for part in found["photos"]
+            for entry in part["quality"]["findings"]
+            if entry["code"] == finding["code"]
+        )
     assert "photos:different-products" in found["reasons"]
     same = strict.review([photo("ring", "tan"), photo("ring", "tan", turn=12)])
     assert (same["same_product"], same["products"]) == (True, [[0, 1]])

@@ -49,12 +49,16 @@ def show_review(found: dict[str, Any]) -> None:
     say(f"tags: {', '.join(tag['tag'] for tag in found['tags']) or 'none'}")
     poor = [entry for entry in found["quality"]["findings"] if entry["level"] != "ok"]
     table(
-        ("finding", "level", "score", "advice"), [(e["code"], e["level"], e["score"], e["advice"]["en"]) for e in poor]
+        ("finding", "level", "score", "photo", "advice"),
+        [(e["code"], e["level"], e["score"], e["evidence"]["photo"], e["advice"]["en"]) for e in poor],
     )
     rows = [(entry["policy"], entry["decision"], entry["score"]) for entry in found["prohibited"]]
     table(("policy", "decision", "score"), rows)
-    rows = [(entry["product_id"], entry["kind"], entry["score"]) for entry in found["duplicates"]]
-    table(("repeats", "kind", "score"), rows)
+    rows = [
+        (entry["product_id"], entry["kind"], entry["score"], entry["evidence"]["photo"])
+        for entry in found["duplicates"]
+    ]
+    table(("repeats", "kind", "score", "photo"), rows)
 
 
 @click.group()
