@@ -50,6 +50,19 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
         yield catalog
 
 
+ODD_TEXTS = ("quote \" and \\ and '", "line\nand\ttab", "\u2028 \x7f \ud7ff 😀 连衣裙", "</script>", "[1, null]")
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_texts_come_back_to_the_letter(catalog: Catalog, text: str) -> None:
+    """Rows leave SQLite as one text of JSON; what looks like its syntax, or is no ASCII, stays what it was."""
+    wanted = product("p", tags=(Tag(text, "merchant"), Tag(text, "machine")), title=text, attributes={"note": text})
+    pid = put(catalog, wanted).pid
+    (found,) = catalog.by_pids([pid]).values()
+    assert (found.title, found.tags, found.attributes) == (text, wanted.tags, {"note": text})
+    assert catalog.voting_tags([pid, pid + 1]) == {pid: [text]}
+
+
 def test_a_product_comes_back_as_it_was_put(catalog: Catalog) -> None:
     """Every field survives, in order, also through a new process's eyes."""
     wanted = product("a/b:产品 1", (2, 1, 2), attributes={"n": 1.5, "ok": False, "l": ["x", 1], "gone": None})
