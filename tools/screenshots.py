@@ -55,22 +55,41 @@ def check(page: Any, photos: Path) -> None:
     page.locator(".verdict").scroll_into_view_if_needed()
 
 
+def queue(page: Any, photos: Path) -> None:
+    """A listing that waits for a person: its category is banned (``_POLICY``)."""
+    page.wait_for_selector(".tabs")
+    origin = page.url.partition("#")[0]
+    for name in ("mug-0001-1.jpg", "mug-0002-1.jpg"):
+        upload = {"name": name, "mimeType": "image/jpeg", "buffer": (photos / name).read_bytes()}
+        page.request.post(f"{origin}v1/review", multipart={"image": upload})
+    page.reload()
+    page.wait_for_selector(".queued img")
+
+
 def studio(page: Any, photos: Path) -> None:
     """Map, versions and numbers."""
     page.wait_for_selector("canvas[data-points]")
     page.wait_for_timeout(1500)  # thumbnails arrive one by one
 
 
-# name, address, what is done there, scheme, viewport, whole page
-PICTURES: tuple[tuple[str, str, Step, str, dict[str, int], bool], ...] = (
-    ("page-start-light", "#/", start, "light", _DESKTOP, False),
-    ("page-search-light", "#/", search, "light", _DESKTOP, False),
-    ("page-search-dark", "#/", part, "dark", _DESKTOP, False),
-    ("page-why-light", "#/", why, "light", _DESKTOP, False),
-    ("page-check-dark", "#/check", check, "dark", {"width": 1240, "height": 1500}, False),
-    ("page-studio-light", "#/studio", studio, "light", {"width": 1240, "height": 1000}, False),
-    ("page-search-phone", "#/", search, "light", _PHONE, False),
-    ("page-studio-phone", "#/studio", studio, "dark", _PHONE, False),
+_POLICY = """
+version: 1
+policies:
+  not sold here: {action: review, categories: {names: [Mug], review: 0.3}}
+"""
+
+# name, address, what is done there, scheme, viewport, language
+PICTURES: tuple[tuple[str, str, Step, str, dict[str, int], str], ...] = (
+    ("page-start-light", "#/", start, "light", _DESKTOP, "en-GB"),
+    ("page-search-light", "#/", search, "light", _DESKTOP, "en-GB"),
+    ("page-search-dark", "#/", part, "dark", _DESKTOP, "en-GB"),
+    ("page-why-light", "#/", why, "light", _DESKTOP, "en-GB"),
+    ("page-check-dark", "#/check", check, "dark", {"width": 1240, "height": 1500}, "en-GB"),
+    ("page-queue-light", "#/queue", queue, "light", _DESKTOP, "en-GB"),
+    ("page-search-chinese", "#/", search, "light", _DESKTOP, "zh-CN"),
+    ("page-studio-light", "#/studio", studio, "light", {"width": 1240, "height": 1000}, "en-GB"),
+    ("page-search-phone", "#/", search, "light", _PHONE, "en-GB"),
+    ("page-studio-phone", "#/studio", studio, "dark", _PHONE, "en-GB"),
 )
 
 
@@ -87,12 +106,14 @@ def screenshots(folder: Path, out: Path, *, only: tuple[str, ...] = ()) -> list[
         if not home.is_dir():
             home = Path(demo(folder)["home"])
         out.mkdir(parents=True, exist_ok=True)
-        with serving(home) as address:
-            for name, hash_, step, scheme, viewport, whole in PICTURES:
+        policy = folder / "screenshots-policy.yaml"
+        policy.write_text(_POLICY)
+        with serving(home, policy_file=policy) as address:
+            for name, hash_, step, scheme, viewport, language in PICTURES:
                 if only and name not in only:
                     continue
                 context = chrome.new_context(
-                    color_scheme=scheme, viewport=viewport, locale="en-GB", device_scale_factor=1
+                    color_scheme=scheme, viewport=viewport, locale=language, device_scale_factor=1
                 )
                 page = context.new_page()
                 try:
@@ -100,7 +121,7 @@ def screenshots(folder: Path, out: Path, *, only: tuple[str, ...] = ()) -> list[
                     step(page, folder / "catalog" / "images")
                     page.wait_for_load_state("networkidle")
                     page.wait_for_timeout(500)
-                    page.screenshot(path=out / f"{name}.png", full_page=whole, animations="disabled")
+                    page.screenshot(path=out / f"{name}.png", animations="disabled")
                     _small(out / f"{name}.png")
                     made.append(out / f"{name}.png")
                     say(f"drew {name}.png")
