@@ -109,7 +109,8 @@ class Seeing:
             if clock.seconds() >= self._deadline_s:
                 raise TooLate("no time to embed the photo before its deadline: try again shortly")
             embedder = snapshot.embedder
-            vector: np.ndarray = embedder.embed_features(embedder.describe_beside(embedder.pixels(photo))[np.newaxis])[0]
+            features = embedder.describe_beside(embedder.pixels(photo))
+            vector: np.ndarray = embedder.embed_features(features[np.newaxis])[0]
             return vector
 
     def photo(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from scipy import ndimage
 
 from indexer.decisions.quality.findings import Measure, rising
