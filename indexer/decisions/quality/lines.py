@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from indexer.decisions.quality.findings import Measure, rising
-from indexer.decisions.quality.view import View, largest, luminance, sampled_lines
+from indexer.decisions.quality.view import View, largest, luminance, quantiles, sampled_lines
 
 _STEP = 5.0  # of 255: a change between neighbouring lines that is seen
 _FLAT = 10.0  # of 255: a frame strays no more than this from its colour
@@ -167,7 +167,7 @@ def find_text(view: View, noise: float) -> TextRow | None:
         return None
     full_most, top, tall = best
     hits = change[top : top + tall][strong[top : top + tall]]
-    contrast = float(np.quantile(hits, 0.75)) if len(hits) else 0.0
+    contrast = float(quantiles(hits, [0.75])[0]) if len(hits) else 0.0
     return TextRow(2 * top, 2 * (top + tall), full_most, contrast)
 
 
