@@ -303,7 +303,7 @@ class SignatureIndex:
 
 
 def _distances(codes: np.ndarray, code: np.ndarray) -> np.ndarray:
-    """int64 [N]: Hamming distances of codes uint8 [N, 32] to one [1, 32]; word by word, since sums over four are slow."""
+    """int64 [N]: Hamming distances of codes uint8 [N, 32] to one [1, 32]. By words, since sums over four are slow."""
     distance = np.zeros(len(codes), np.int64)
     for column, word in zip(codes.view(np.uint64).T, code.view(np.uint64)[0], strict=True):
         distance += np.bitwise_count(column ^ word)
