@@ -87,6 +87,18 @@ def test_codes_of_uncropped_copies_are_near(kind: str) -> None:
     assert unmoved(turned, originals).min() >= SAME
 
 
+def test_one_photo_against_many_agrees_as_pair_by_pair() -> None:
+    """Two thumbnails over five, in one call, have the agreements of the ten pairs."""
+    first, second = thumbs(drawn(1), COPIES["mirrored"](drawn(1))), thumbs(*map(drawn, range(5)))
+    together = unmoved(first[:, None], second)
+    assert together.shape == (2, 5)
+    for row, thumb in zip(together, first, strict=True):
+        assert row == pytest.approx([unmoved(thumb[None], other[None])[0] for other in second], abs=1e-6)
+    assert together[0, 1] == pytest.approx(1.0, abs=1e-6)
+    rough = roughly_same(coarse(first)[:, None], coarse(second))
+    assert rough.tolist() == [[bool(roughly_same(a[None], b[None])[0]) for b in coarse(second)] for a in coarse(first)]
+
+
 def test_all_pairs_are_those_of_brute_force() -> None:
     """On random bits, at several radii and widths, each pair is found once with its distance, and no other."""
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from indexer.decisions.quality.findings import CODES
 from indexer.errors import BadImage, BadPolicy, BadRequest, UnknownProduct
+from indexer.images import Photo
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
@@ -56,6 +58,33 @@ def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
     assert (found["prohibited"], found["policy_version"], found["review_id"]) == ([], None, None)
     assert found["duplicates_complete"] is True
     assert (found["same_product"], found["products"]) == (None, [[0]])
+
+
+def test_a_review_embeds_in_its_own_thread_where_the_network_allows_it(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer is the same, the queue to the network's owner sees none of it, and later questions know the photo."""
+    from service.engine import Source
+
+    data, again = photo("ring", "red", turn=30), photo("ring", "red", turn=30) + b" "
+    expected = own.review([data])
+    embedder = own.ready().embedder
+    threads: list[int] = []
+
+    def describe(pixels: np.ndarray) -> np.ndarray:
+        threads.append(threading.get_ident())
+        shown = Photo(Image.fromarray(pixels[0]), "PNG", 0, 0, "")
+        return np.asarray(embedder.features([shown])[0])
+
+    monkeypatch.setattr(type(embedder), "workers", 2)
+    monkeypatch.setattr(embedder, "pixels", lambda shown: np.asarray(shown.pixels)[np.newaxis])
+    monkeypatch.setattr(embedder, "describe_beside", describe)
+    passes = own.queue.batches()
+    found = own.review([again])
+    assert threads == [threading.get_ident()]
+    assert found["category"] == expected["category"]
+    assert own.classify(Source(image=again))["categories"][0] == found["category"]
+    assert own.queue.batches() == passes
 
 
 def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_never(own: Engine) -> None:

@@ -36,11 +36,12 @@ _RECIPE = (
 
 
 def review(work: Path) -> Row:
-    """Milliseconds of both for each of ``CATALENS_BENCH_REVIEWS`` (200) photos."""
+    """Milliseconds of both for each of ``CATALENS_BENCH_REVIEWS`` (200) photos, and of processor time, all threads'."""
     home = _home(work)
     policy = work / "review-policy.yaml"
     policy.write_text(_POLICY)
     taken: dict[str, list[float]] = {"classify": [], "review": []}
+    worked: dict[str, list[float]] = {"classify": [], "review": []}
     stages: dict[str, list[float]] = {}
     settle()  # as the service does
     with Engine(Settings(home=home, policy_file=policy), watch=False) as engine:
@@ -51,10 +52,11 @@ def review(work: Path) -> Row:
         }
         for number, data in enumerate(_photos(knob("REVIEWS", 200) + 10)):
             for name in ("classify", "review") if number % 2 else ("review", "classify"):
-                began = time.perf_counter()
+                began, idle = time.perf_counter(), time.process_time()
                 answered = ask[name](data + f"{name} {number}".encode())
                 if number >= 10:  # warm
                     taken[name].append(1000 * (time.perf_counter() - began))
+                    worked[name].append(1000 * (time.process_time() - idle))
                     for stage, spent in answered["timings_ms"].items() if name == "review" else ():
                         stages.setdefault(stage, []).append(spent)
     medians = {name: statistics.median(samples) for name, samples in taken.items()}
@@ -62,6 +64,7 @@ def review(work: Path) -> Row:
         "recipe": _RECIPE,
         "samples": taken,
         **{f"{name}_p50_ms": medians[name] for name in taken},
+        **{f"{name}_cpu_p50_ms": statistics.median(samples) for name, samples in worked.items()},
         **{f"{name}_p99_ms": percentile(samples, 0.99) for name, samples in taken.items()},
         "stages_p50_ms": {stage: statistics.median(spent) for stage, spent in stages.items()},
         "ratio": medians["review"] / medians["classify"],

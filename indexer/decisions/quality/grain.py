@@ -121,10 +121,10 @@ def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
     blocks = part[:, down : down + rows, across : across + columns]
     blocks = blocks.reshape(len(part), rows // period, period, columns // period, period).swapaxes(2, 3)
     blocks = blocks.reshape(-1, period * period)
-    ones = np.ones(period**2, np.float32)
-    clipped = ((blocks < 1) | (blocks > 254)).astype(np.float32) @ ones
-    variance = np.einsum("np,np->n", blocks, blocks) / len(ones) - (blocks @ ones / len(ones)) ** 2
-    usable = np.flatnonzero(clipped <= 0.3 * period**2)
+    clipped = np.einsum("np->n", ((blocks < 1) | (blocks > 254)).astype(np.float32)) / period**2
+    mean = np.einsum("np->n", blocks) / period**2
+    variance = np.einsum("np,np->n", blocks, blocks) / period**2 - mean**2
+    usable = np.flatnonzero(clipped <= 0.3)
     if len(usable) < _FEWEST_BLOCKS:
         return 0.0
     blocks = blocks[usable[np.argsort(variance[usable])[::-1][:_BLOCKS]]]
@@ -189,10 +189,9 @@ def _energies(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean squared gradients [N] of tiles float32 [N, side, side] after ``_FINE`` and ``_COARSE`` smoothing."""
     side = part.shape[1]
     both = [_kernels(side, passes) for passes in (_FINE, _COARSE)]
-    # Along rows all four kernels in one product; along columns each with its counterpart.
-    along = (part.reshape(-1, side) @ np.concatenate([kernel for pair in both for kernel in pair], 1)).reshape(
-        len(part), side, 4, -1
-    )
+    # Along rows all four kernels in one product; along columns each with its counterpart. Tile by tile, since BLAS
+    # would start a second thread for all tiles at once, which then spins beside everything else.
+    along = (part @ np.concatenate([kernel for pair in both for kernel in pair], 1)).reshape(len(part), side, 4, -1)
     found = []
     for place, (smooth, slope) in enumerate(both):
         gradients = (slope.T @ along[:, :, 2 * place], smooth.T @ along[:, :, 2 * place + 1])

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from indexer.decisions.quality.findings import Measure, rising
-from indexer.decisions.quality.view import View, largest, luminance, sampled_lines
+from indexer.decisions.quality.view import View, largest, luminance, quantiles, sampled_lines
 
 _STEP = 5.0  # of 255: a change between neighbouring lines that is seen
 _FLAT = 10.0  # of 255: a frame strays no more than this from its colour
@@ -144,8 +144,8 @@ def find_text(view: View, noise: float) -> TextRow | None:
     if strip < 6 or rows < 40:
         return None
     strong = change > int(_STROKE + 4 * noise)
-    counts = strong[:, : strip * _STRIPS].astype(np.float32) @ np.repeat(np.eye(_STRIPS, dtype=np.float32), strip, 0)
-    filled = np.minimum(counts, 3) / 3
+    counts = np.add.reduceat(strong[:, : strip * _STRIPS], np.arange(_STRIPS) * strip, axis=1, dtype=np.int32)
+    filled = (np.minimum(counts, 3) / 3).astype(np.float32)
     best: tuple[float, int, int] | None = None
     sums = np.concatenate([np.zeros((1, _STRIPS), np.float32), np.cumsum(filled, 0)])
     for share in (0.045, 0.065, 0.09):
@@ -167,7 +167,7 @@ def find_text(view: View, noise: float) -> TextRow | None:
         return None
     full_most, top, tall = best
     hits = change[top : top + tall][strong[top : top + tall]]
-    contrast = float(np.quantile(hits, 0.75)) if len(hits) else 0.0
+    contrast = float(quantiles(hits, [0.75])[0]) if len(hits) else 0.0
     return TextRow(2 * top, 2 * (top + tall), full_most, contrast)
 
 

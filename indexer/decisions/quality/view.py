@@ -122,7 +122,7 @@ def _spread_lines(across: int) -> np.ndarray:
 
 def luminance(rgb: np.ndarray) -> np.ndarray:
     """[..., 3] sRGB of 0 to 255 -> luma [...] of 0 to 255 (Rec. 601)."""
-    return np.asarray(rgb.reshape(-1, 3) @ _LUMA).reshape(rgb.shape[:-1])
+    return np.asarray(rgb @ _LUMA)
 
 
 def quantiles(values: np.ndarray, shares: Sequence[float]) -> np.ndarray:

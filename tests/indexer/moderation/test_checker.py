@@ -204,6 +204,32 @@ def test_detector_that_cannot_run_asks_a_person(
     assert "ZeroDivisionError" in result.evidence[0]["reason"]
 
 
+def test_a_glance_is_what_check_sees_and_its_failure_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at ahead, each detector that the policies need looks once, and one that failed asks a person."""
+    rules = "  one:\n    nudity: {}\n  two:\n    nudity: {}\n    text: {words: [x]}\n"
+    made = Checker(load_policies(drawn.write(tmp_path, rules)))
+    asked: list[str] = []
+
+    def failing(_: Photo) -> float:
+        asked.append("nudity")
+        raise detectors.DetectorFailed("no eyes")
+
+    def reading(_: Photo) -> list[detectors.Line]:
+        asked.append("text")
+        return [detectors.Line("x", 0.95, (0, 0, 5, 5))]
+
+    monkeypatch.setattr(detectors, "nudity_score", failing)
+    monkeypatch.setattr(detectors, "read_text", reading)
+    monkeypatch.setattr(detectors, "read_codes", lambda _: asked.append("codes"))
+    shown = drawn.photo(drawn.product(1))
+    glance = made.glance(shown)
+    one, two = made.check(shown, None, None, [], [], glance=glance)
+    assert asked == ["nudity", "text"]
+    assert (one.decision, one.evidence[0]["reason"]) == ("review", "no eyes")
+    assert [piece["verdict"] for piece in two.evidence] == ["review", "block"]
+    assert [result.to_json() for result in made.check(shown, None, None, [], [])] == [one.to_json(), two.to_json()]
+
+
 def test_text_is_matched_by_words_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A word counts in any case and spacing, a pattern anywhere in the line; the reader's confidence is the score."""
     made = Checker(
