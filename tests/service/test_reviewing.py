@@ -15,7 +15,7 @@ from indexer.decisions.quality.findings import CODES
 from indexer.errors import BadImage, BadPolicy, BadRequest, UnknownProduct
 from indexer.images import Photo
 from service.app import create_app
-from service.engine import Engine
+from service.engine import Engine, Source
 from service.settings import Settings
 from tests.service.conftest import COLOURS, draw, encode, photo
 
@@ -48,8 +48,6 @@ def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
     """Category and tags are those of the questions by themselves; every finding is there with advice."""
     own.prepare_reviews()
     data = photo("ring", "red", turn=30)
-    from service.engine import Source
-
     found = own.review([data])
     assert found["category"] == own.classify(Source(image=data))["categories"][0]
     assert found["tags"] == own.tags(Source(image=data))["tags"]
@@ -60,14 +58,13 @@ def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
     assert (found["same_product"], found["products"]) == (None, [[0]])
 
 
-def test_a_review_embeds_in_its_own_thread_where_the_network_allows_it(
-    own: Engine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("crowded", [False, True])
+def test_a_review_or_a_crowd_embeds_in_its_own_thread_where_the_network_allows_it(
+    own: Engine, monkeypatch: pytest.MonkeyPatch, crowded: bool
 ) -> None:
     """Its answer is the same, the queue to the network's owner sees none of it, and later questions know the photo."""
-    from service.engine import Source
-
     data, again = photo("ring", "red", turn=30), photo("ring", "red", turn=30) + b" "
-    expected = own.review([data])
+    expected = own.classify(Source(image=data))["categories"]
     embedder = own.ready().embedder
     threads: list[int] = []
 
@@ -80,11 +77,17 @@ def test_a_review_embeds_in_its_own_thread_where_the_network_allows_it(
     monkeypatch.setattr(embedder, "pixels", lambda shown: np.asarray(shown.pixels)[np.newaxis])
     monkeypatch.setattr(embedder, "describe_beside", describe)
     passes = own.queue.batches()
-    found = own.review([again])
+    if crowded:
+        with own._turns.turn():  # somebody else's question
+            found = own.classify(Source(image=again))
+    else:
+        found = own.review([again])
     assert threads == [threading.get_ident()]
-    assert found["category"] == expected["category"]
-    assert own.classify(Source(image=again))["categories"][0] == found["category"]
+    assert found["categories"] == expected
+    assert own.classify(Source(image=again))["categories"] == expected
     assert own.queue.batches() == passes
+    own.classify(Source(image=again + b" "))
+    assert len(threads) == 1, "alone, a question leaves its photo to the owner, who has all cores"
 
 
 def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_never(own: Engine) -> None:

@@ -42,9 +42,11 @@ class Warnings:
 
 def engine(home: Path, **settings: Any) -> Engine:
     """The service's engine on ``home`` with ``settings``, without the service; close it with ``with``."""
+    from indexer.native import settle
     from service.engine import Engine
     from service.settings import Settings
 
+    settle()
     return Engine(Settings.make(home=home, **settings), watch=False, log=Warnings())
 
 

@@ -52,13 +52,10 @@ def show_review(found: dict[str, Any]) -> None:
         ("finding", "level", "score", "photo", "advice"),
         [(e["code"], e["level"], e["score"], e["evidence"]["photo"], e["advice"]["en"]) for e in poor],
     )
-    rows = [(entry["policy"], entry["decision"], entry["score"]) for entry in found["prohibited"]]
-    table(("policy", "decision", "score"), rows)
-    rows = [
-        (entry["product_id"], entry["kind"], entry["score"], entry["evidence"]["photo"])
-        for entry in found["duplicates"]
-    ]
-    table(("repeats", "kind", "score", "photo"), rows)
+    policies = [(entry["policy"], entry["decision"], entry["score"]) for entry in found["prohibited"]]
+    table(("policy", "decision", "score"), policies)
+    repeats = [(e["product_id"], e["kind"], e["score"], e["evidence"]["photo"]) for e in found["duplicates"]]
+    table(("repeats", "kind", "score", "photo"), repeats)
 
 
 @click.group()
