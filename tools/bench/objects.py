@@ -67,8 +67,8 @@ def measure(part: str, work: Path) -> Row:
             products.append(number)
     floors = sorted((real_data("clothing") / split).rglob("*.jpg"))
     floors = [floors[place] for place in np.random.default_rng(0).permutation(len(floors))[:_GROUNDS]]
-    row = figures(shop, cutouts, products, [_pixels(floor) for floor in floors], [r.category for r in known.rows])
-    return {"recipe": _RECIPE.format(split=split), "model": bundle.model_version, **row}
+    measured = figures(shop, cutouts, products, [_pixels(floor) for floor in floors], [r.category for r in known.rows])
+    return {"recipe": _RECIPE.format(split=split), "model": bundle.model_version, **measured}
 
 
 class Shop:

@@ -113,9 +113,9 @@ def ground(kind: str, photo: np.ndarray, size: tuple[int, int], rng: np.random.G
         return np.tile(tile, repeats)[:height, :width].astype(np.float32)
     h, w = round(tall * 0.6), round(wide * 0.6)
     top, left = int(rng.integers(tall - h + 1)), int(rng.integers(wide - w + 1))
-    part = Image.fromarray(photo[top : top + h, left : left + w]).resize(size, Image.Resampling.BICUBIC)
+    large = Image.fromarray(photo[top : top + h, left : left + w]).resize(size, Image.Resampling.BICUBIC)
     sigma = rng.uniform(4, 9)
-    return np.asarray(ndimage.gaussian_filter(np.asarray(part, np.float32), (sigma, sigma, 0)))
+    return np.asarray(ndimage.gaussian_filter(np.asarray(large, np.float32), (sigma, sigma, 0)))
 
 
 def _apart(one: Box, other: Box) -> bool:
