@@ -52,9 +52,24 @@ def test_a_scene_is_seeded_and_its_boxes_are_true(seed: int) -> None:
 def test_figures_are_shares_over_products_and_boxes() -> None:
     """Recall counts products, precision boxes, whatever the scene."""
     hits = {f"{what} {how}": [True, False] for what in ("category", "product") for how in ("proposed", "true", "whole")}
-    one = {**hits, "iou": [0.9, 0.2], "found": [True, False], "right": [True, False, False]}
-    other = {**hits, "iou": [0.7, 0.6], "found": [True, True], "right": [True]}
+    one = {
+        **hits,
+        "iou": [0.9, 0.2],
+        "found": [True, False],
+        "right": [True, False, False],
+        "offered": [True] * 2,
+        "one box": [],
+    }
+    other = {
+        **hits,
+        "iou": [0.7, 0.6],
+        "found": [True, True],
+        "right": [True],
+        "offered": [True, False],
+        "one box": [False],
+    }
     found = summary([one, other])
     assert (found["recall"], found["precision"], found["mean_iou"]) == (0.75, 0.5, pytest.approx(0.6))
     assert found["product@1 proposed"] == 0.5
+    assert (found["recall offered"], found["recall one box"]) == (0.75, 0.0)
     assert summary([])["recall"] == 0.0

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 
 from indexer.decisions import objects
+from indexer.decisions.quality.product import find_product
+from indexer.decisions.quality.view import look_at
 from indexer.export import export
 from indexer.images import Photo
 from indexer.model.base import Runtime
@@ -34,7 +36,8 @@ _RECIPE = (
     "train photos has the product's category; product@1: the nearest of train photos and the products' own studio "
     "photos is its own; box of a product: the proposed one that covers it best, none is a miss; what is usual and what "
     "a box is alike is read from the train photos alone; empty: grounds without a product for which anything is "
-    "proposed; real: clothing photos as they are for which anything is proposed"
+    "proposed; real: clothing photos as they are for which anything is proposed; peers of recall: all boxes that "
+    "pixels give (offered), and the one box that photo quality takes for the product (one box)"
 )
 
 
@@ -128,6 +131,7 @@ def summary(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
         return float(np.mean(values)) if values else 0.0
 
     named = {"recall": "found", "precision": "right", "mean_iou": "iou"}
+    named |= {"recall offered": "offered", "recall one box": "one box"}
     hits = {
         f"{what}@1 {how}": f"{what} {how}" for what in ("category", "product") for how in ("proposed", "true", "whole")
     }
@@ -158,6 +162,10 @@ def _sample(
         "right": (cover.max(axis=0, initial=0.0) >= _RIGHT).tolist(),
     }
     height, width = shown.pixels.shape[:2]
+    single = find_product(look_at(shown.pixels, (width, height))).box
+    peers = {"offered": objects.propose(Image.fromarray(shown.pixels))[:-1], "one box": [single] if single else []}
+    for peer, others in peers.items():
+        sample[peer] = [max((objects.iou(box, true) for box in others), default=0.0) >= _RIGHT for true in truth]
     best = [vectors[row.argmax()] if row.max(initial=0.0) > 0 else None for row in cover]
     asked: dict[str, Sequence[np.ndarray | None]] = {
         "proposed": best,
