@@ -30,6 +30,7 @@ from service.api import (
     jobs,
     many,
     maps,
+    objects,
     products,
     questions,
     recommendations,
@@ -111,7 +112,20 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
     problems.install(app, engine.log)
     _install_request_rules(app, engine, settings)
-    for module in (questions, reviews, recommendations, many, products, batch, classes, images, indexes, maps, jobs):
+    for module in (
+        questions,
+        objects,
+        reviews,
+        recommendations,
+        many,
+        products,
+        batch,
+        classes,
+        images,
+        indexes,
+        maps,
+        jobs,
+    ):
         app.register_api(module.api)
     _install_health(app, engine)
     metrics.install(app, engine, version)
@@ -183,6 +197,7 @@ def _install_documents(app: OpenAPI) -> None:
     for model in (
         schemas.ClassifyAsk,
         schemas.ExplainAsk,
+        schemas.ObjectsAsk,
         schemas.SearchAsk,
         schemas.TagsAsk,
         schemas.RecommendAsk,

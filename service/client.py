@@ -91,6 +91,10 @@ class Client:
         """Categories, similar products and tags at once. Options as of ``search``."""
         return self._ask("/v1/describe", replies.DescribeAnswer, image, options)
 
+    def objects(self, image: Photo, **options: Any) -> replies.ObjectsAnswer:
+        """The products in a busy photo. Options: ``k``, ``most``, ``filter``, ``min_sequence``, ``version``."""
+        return self._ask("/v1/objects", replies.ObjectsAnswer, image, options)
+
     def explain(self, image: Photo | None = None, **options: Any) -> replies.ExplainAnswer:
         """Heat maps. Options beside those of ``classify``: ``category``, or ``other``, the id of a product."""
         other, category = options.pop("other", None), options.get("category")

@@ -30,6 +30,7 @@ from service.logs import make_log
 from service.many import Many, Question
 from service.mapping import CatalogMap
 from service.near import Near
+from service.objects import Objects
 from service.others import OtherVersions
 from service.paging import Cursor
 from service.people import People
@@ -111,6 +112,9 @@ class Engine(Shelf):
             self._texting = Texting(self.home, self._catalog, encoder=settings.text_encoder)
             self._searching = Searching(
                 self._catalog, self._filtering, self._texting, inputs=self._inputs, answer=self._answer
+            )
+            self.objects = Objects(
+                self._seeing, self._searching, snapshot=self._snapshot, turn=self._turn, answer=self._answer
             )
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
             self._classifying = Classifying(**shared)

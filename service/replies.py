@@ -47,6 +47,24 @@ class SearchAnswer(Answer):
     unknown_words: list[str] | None = Field(default=None, description="Of a text: words that nothing is known of.")
 
 
+class ObjectOut(BaseModel):
+    """One object in a photo. `box`: [x, y, width, height] in px of the upright photo, as `crop` takes it."""
+
+    box: list[int]
+    score: float = Field(description="Mean cosine to the three most similar products.")
+    category: CategoryOut | None
+    results: list[Result]
+
+
+class ObjectsAnswer(Answer):
+    width: int
+    height: int
+    objects: list[ObjectOut]
+    reason: Literal["nothing-stands-out", "nothing-alike", "no-products"] | None = Field(
+        description="Why there are no objects: one ground alone, nothing like the catalog's products, an empty catalog."
+    )
+
+
 class ReasonText(BaseModel):
     en: str
     zh: str

@@ -168,6 +168,15 @@ class RecommendAsk(State):
     )
 
 
+class ObjectsAsk(State):
+    """A question for the products in a photo, each with what looks like it."""
+
+    image: ImageRef | None = None
+    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products for each object.")
+    most: Annotated[Whole, Field(ge=1, le=10)] = Field(default=3, description="How many objects at most.")
+    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
+
+
 class SearchPhotosAsk(Looking, PhotosAsk):
     """A question for products similar to each of many photos."""
 

@@ -15,6 +15,7 @@ from indexer import images
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Written
 from indexer.catalog.store import Catalog
+from indexer.decisions.objects import propose, squared
 from indexer.errors import BadRequest, CatalensError, UnknownPhoto
 from service.answers import Clock
 from service.batching import InferenceQueue, TooLate
@@ -22,6 +23,7 @@ from service.searching import Source
 from service.serving import Snapshot
 
 _REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
+_FINER = 2  # times as large as for the network: what parts of a photo are cut from
 
 Crop = tuple[int, int, int, int]
 _Key = tuple[str, str, Crop | None]
@@ -73,6 +75,28 @@ class Seeing:
         opened(self._decode(snapshot, data, None, clock))
         return known
 
+    def parts(self, snapshot: Snapshot, data: bytes, clock: Clock) -> tuple[tuple[int, int], list[Crop], np.ndarray]:
+        """Size (width, height) of a photo, the boxes in it that may show products, and their embeddings [N, D].
+
+        Boxes are in px of the upright photo, the last one is all of it. All go through the network as one batch.
+        Raises as ``vector``.
+        """
+        with self._queue.coming():
+            with clock.stage("decode"), self._turn(clock):
+                shrink_to = snapshot.embedder.shrink_to
+                photo = images.decode(data, limits=self._limits, shrink_to=shrink_to and _FINER * shrink_to)
+            with clock.stage("propose"):
+                boxes = propose(photo.pixels)
+                seen = [squared(photo.pixels.crop((x, y, x + w, y + h))) for x, y, w, h in boxes]
+        crops = [replace(photo, pixels=part, width=part.width, height=part.height) for part in seen]
+        vectors = self.embed(snapshot, crops, clock)
+        size = photo.width, photo.height
+        return size, [_scaled(box, photo.pixels.size, size) for box in boxes], vectors
+
+    def remember(self, snapshot: Snapshot, data: bytes, crop: Crop, vector: np.ndarray) -> None:
+        """Questions about this part of a photo that follow find its embedding here."""
+        self._keep((snapshot.bundle.embedding_id, images.content_hash(data), crop), vector)
+
     def _known(self, key: _Key) -> np.ndarray | None:
         with self._recent_lock:
             return self._recent.get(key)
@@ -92,12 +116,18 @@ class Seeing:
             photo = self._decode(snapshot, data, crop, clock)
             if opened is not None:
                 opened(photo)
+            if crop is not None:
+                part = squared(photo.pixels)
+                photo = replace(photo, pixels=part, width=part.width, height=part.height)
         vector = self._beside(snapshot, photo, clock) if beside else self.embed(snapshot, [photo], clock)[0]
+        self._keep(key, vector)
+        return vector
+
+    def _keep(self, key: _Key, vector: np.ndarray) -> None:
         with self._recent_lock:
             self._recent[key] = vector
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
-        return vector
 
     def embed(self, snapshot: Snapshot, photos: Sequence[images.Photo], clock: Clock) -> np.ndarray:
         """The embeddings [N, D] of decoded photos, or parts of them. Raises ``TooLate``, ``Overloaded``."""
@@ -149,6 +179,14 @@ class Seeing:
             yield
         finally:
             self.decoding.release()
+
+
+def _scaled(box: Crop, of: tuple[int, int], to: tuple[int, int]) -> Crop:
+    """A box in a picture of size ``of`` (width, height) as one in px of size ``to``."""
+    x, y, width, height = box
+    left, right = (round(edge * to[0] / of[0]) for edge in (x, x + width))
+    top, bottom = (round(edge * to[1] / of[1]) for edge in (y, y + height))
+    return left, top, max(1, right - left), max(1, bottom - top)
 
 
 def _cropped(photo: images.Photo, crop: Crop) -> images.Photo:

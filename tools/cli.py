@@ -31,6 +31,7 @@ COMMANDS = {
     "migrate": "migrate",
     "classify": "ask",
     "similar": "ask",
+    "objects": "ask",
     "facets": "ask",
     "glossary": "words",
     "tags": "ask",

@@ -31,7 +31,7 @@ _MIDDLE = (len(_BORDER) - 1) // 2
 
 def statistics(pixels: np.ndarray) -> np.ndarray:
     """uint8 [N, H, W, 3] -> float32 [N, WIDTH]; what the numbers are: ``colour.ColourStatistics``."""
-    lab = _lab(_shrunk(pixels)).reshape(len(pixels), _HALF * _HALF, 3)
+    lab = to_lab(_shrunk(pixels)).reshape(len(pixels), _HALF * _HALF, 3)
     ground = np.partition(lab[:, _BORDER], _MIDDLE, axis=1)[:, _MIDDLE : _MIDDLE + 1]
     away = lab - ground
     distance = np.sqrt(np.einsum("npc,npc->np", away, away))
@@ -80,7 +80,7 @@ def _averaged(pixels: np.ndarray) -> np.ndarray:
     return means
 
 
-def _lab(rgb: np.ndarray) -> np.ndarray:
+def to_lab(rgb: np.ndarray) -> np.ndarray:
     """sRGB in [0, 1] -> CIE Lab (D65), over the last axis."""
     linear = np.where(rgb > 0.04045, ((rgb + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4), rgb / 12.92)
     xyz = linear.astype(np.float32) @ _XYZ

@@ -46,6 +46,22 @@ MULTIPART = "multipart/form-data"
 
 def read_ask(request: Request, model: type[Model]) -> tuple[Model, Source]:
     """A question and what it is about. Raises ``Refused`` (400, 415), ``Invalid`` and ``BadRequest``."""
+    ask, image = read_image(request, model)
+    assert isinstance(ask, Ask)
+    text = ask.text if isinstance(ask, SearchAsk) else None
+    if image is None and ask.product_id is None and text is None:
+        offered = "an image (multipart field or base64) or a product_id"
+        if isinstance(ask, SearchAsk):
+            offered = "an image (multipart field or base64), a product_id or a text"
+        raise BadRequest(f"nothing to look at: send {offered}")
+    if ask.crop is not None and image is None:
+        raise BadRequest("crop needs an image")
+    crop = None if ask.crop is None else (ask.crop[0], ask.crop[1], ask.crop[2], ask.crop[3])
+    return ask, Source(image=image, product_id=ask.product_id, crop=crop, text=text)
+
+
+def read_image(request: Request, model: type[Model]) -> tuple[Model, bytes | None]:
+    """A question and the bytes of its photo, if it has one. Raises as ``read_ask``."""
     image: bytes | None = None
     if _kind(request, JSON, MULTIPART) == JSON:
         fields = read_object(request)
@@ -64,17 +80,7 @@ def read_ask(request: Request, model: type[Model]) -> tuple[Model, Source]:
             raise BadRequest(f"{len(uploads)} files named image: send one")
         ask = check(model, _form_fields(request, model))
         image = uploads[0].read() if uploads else None
-    assert isinstance(ask, Ask)
-    text = ask.text if isinstance(ask, SearchAsk) else None
-    if image is None and ask.product_id is None and text is None:
-        offered = "an image (multipart field or base64) or a product_id"
-        if isinstance(ask, SearchAsk):
-            offered = "an image (multipart field or base64), a product_id or a text"
-        raise BadRequest(f"nothing to look at: send {offered}")
-    if ask.crop is not None and image is None:
-        raise BadRequest("crop needs an image")
-    crop = None if ask.crop is None else (ask.crop[0], ask.crop[1], ask.crop[2], ask.crop[3])
-    return ask, Source(image=image, product_id=ask.product_id, crop=crop, text=text)
+    return ask, image
 
 
 def read_photos(request: Request, model: type[Asked]) -> tuple[Asked, list[bytes | Invalid | BadRequest]]:

@@ -7,14 +7,17 @@ const STEP = 0.02; // of the photo's side, for each press of an arrow key
 
 const within = (value, low, high) => Math.min(Math.max(value, low), high);
 
-/** Lay a box over `image` (in a positioned parent). `changed` is called with [x, y, w, h] once it rests. */
-export function cropper(image, changed) {
+/**
+ * Lay a box over `image` (in a positioned parent), at `start` [x, y, w, h] where given. `changed` is called with such a
+ * box once it rests.
+ */
+export function cropper(image, changed, start = null) {
   const wide = image.naturalWidth;
   const high = image.naturalHeight;
   const box = element("button", { type: "button", className: "crop-box", "aria-label": t("crop.box"), title: t("crop.keys") });
   const layer = element("div", { className: "crop" }, box);
   for (const corner of ["nw", "ne", "sw", "se"]) box.append(element("span", { className: `grip ${corner}`, data: { corner } }));
-  let [x, y, w, h] = [0.2 * wide, 0.2 * high, 0.6 * wide, 0.6 * high];
+  let [x, y, w, h] = start || [0.2 * wide, 0.2 * high, 0.6 * wide, 0.6 * high];
   let drag = null;
   let resting = 0;
 

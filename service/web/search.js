@@ -21,6 +21,7 @@ export function mount(root, { go, foot }) {
   let cursor = null;
   let seen = new Map();
   let box = null; // the crop box while there is one
+  let things = null; // the objects in the photo while they are shown
   let answered = null; // the request that clicks are about
 
   // ---- what the view is made of
@@ -33,13 +34,15 @@ export function mount(root, { go, foot }) {
     button(t("words.go"), { type: "submit" }, icon(ICONS.search)));
   const figure = element("div", { className: "figure" });
   const cropping = button(t("crop.start"), { hidden: true, "aria-pressed": "false", on: { click: toggleCrop } }, icon(ICONS.crop));
+  const finding = button(t("objects.find"), { hidden: true, "aria-pressed": "false", on: { click: toggleObjects } }, icon(ICONS.search));
+  const objects = element("div", { className: "objects-found", hidden: true });
   const again = intakeButton();
   const kind = element("p", { className: "eyebrow" });
   const title = heading("", { id: "query-title" });
   const sub = element("p", { className: "muted" });
   const known = facts({ cards: () => grid.querySelectorAll(".card"), seen: (id) => seen.get(id) });
   const query = element("section", { className: "query", "aria-labelledby": "query-title", hidden: true },
-    element("div", {}, figure, element("div", { className: "figure-actions" }, cropping, again)),
+    element("div", {}, figure, element("div", { className: "figure-actions" }, cropping, finding, again), objects),
     element("div", { className: "facts" }, kind, title, sub, known.root));
   const narrowed = filters(() => search());
   const counts = weights(() => search());
@@ -85,8 +88,7 @@ export function mount(root, { go, foot }) {
     stop.abort();
     searching.abort();
     stop = new AbortController();
-    box?.remove();
-    box = null;
+    withoutPart();
     hush();
     subject = next;
     words = kept;
@@ -99,9 +101,7 @@ export function mount(root, { go, foot }) {
     start.hidden = next !== null;
     query.hidden = !about;
     side.hidden = next === null;
-    cropping.hidden = true;
-    cropping.setAttribute("aria-pressed", "false");
-    cropping.lastChild.textContent = t("crop.start");
+    cropping.hidden = finding.hidden = true;
     figure.replaceChildren();
   }
 
@@ -141,7 +141,7 @@ export function mount(root, { go, foot }) {
     title.textContent = t("query.your-photo");
     sub.textContent = photo.file.name;
     const image = element("img", { alt: t("query.your-photo-alt"), src: photo.url, on: {
-      load: () => { cropping.hidden = false; },
+      load: () => { cropping.hidden = finding.hidden = false; },
       error: () => image.remove(), // not every browser shows every format the service reads
     } });
     figure.append(element("div", { className: "shot" }, image));
@@ -254,7 +254,7 @@ export function mount(root, { go, foot }) {
         else text.focus();
       } };
     }
-    if (subject.crop && error.status === 422) return { text: t("crop.stop"), action: toggleCrop };
+    if (subject.crop && error.status === 422) return { text: t("crop.stop"), action: wholePhoto };
     if (subject.file && [413, 415, 422].includes(error.status)) return { text: t("photo.other"), action: choose };
     if (error.status === 404) return { text: t("start.back"), action: () => go("#/") };
     return { text: t("again"), action: () => (query.hidden ? show(last) : search()) };
@@ -276,21 +276,61 @@ export function mount(root, { go, foot }) {
   }
 
   // ---- a part of the photo
+  function look(area) {
+    subject = { ...subject, crop: area };
+    everything();
+  }
+
+  function pressed(which, on, text) {
+    which.setAttribute("aria-pressed", String(on));
+    which.lastChild.textContent = t(on ? "crop.stop" : text);
+  }
+
+  /** Neither a crop box nor boxes of objects lie over the photo. */
+  function withoutPart() {
+    box?.remove();
+    things?.remove();
+    box = things = null;
+    objects.hidden = true;
+    pressed(cropping, false, "crop.start");
+    pressed(finding, false, "objects.find");
+  }
+
+  function wholePhoto() {
+    withoutPart();
+    if (subject.crop) look(null);
+  }
+
   function toggleCrop() {
-    const on = !box;
-    cropping.setAttribute("aria-pressed", String(on));
-    cropping.lastChild.textContent = t(on ? "crop.stop" : "crop.start");
-    if (on) {
-      box = cropper(figure.querySelector("img"), (area) => {
-        subject = { ...subject, crop: area };
-        everything();
-      });
-      box.box.focus({ preventScroll: true });
-    } else {
-      box.remove();
-      box = null;
-      subject = { ...subject, crop: null };
-      everything();
+    if (box) return wholePhoto();
+    withoutPart();
+    pressed(cropping, true, "crop.start");
+    box = cropper(figure.querySelector("img"), look, subject.crop);
+    return box.box.focus({ preventScroll: true });
+  }
+
+  async function toggleObjects() {
+    if (things) return wholePhoto();
+    const now = subject.file;
+    finding.disabled = true;
+    hush();
+    tell(t("looking"));
+    try {
+      const { findObjects } = await import("./objects.js");
+      const opened = (product, id) => feedback(id, { clicked: [product.product_id] }).catch(() => {});
+      const found = await findObjects(figure.querySelector("img"), now, { filter: narrowed.filter(), chosen: look, opened, signal: stop.signal });
+      if (subject?.file !== now) return found.remove();
+      if (box) wholePhoto();
+      things = found;
+      pressed(finding, true, "objects.find");
+      objects.replaceChildren(found.said ? element("p", { className: "muted", textContent: found.said }) : found.list);
+      objects.hidden = false;
+      return found.first?.focus({ preventScroll: true });
+    } catch (error) {
+      tell("");
+      return complain(error, { text: t("again"), action: toggleObjects });
+    } finally {
+      finding.disabled = false;
     }
   }
 
@@ -300,7 +340,7 @@ export function mount(root, { go, foot }) {
     leave() {
       stop.abort();
       searching.abort();
-      box?.remove();
+      withoutPart();
     },
   };
 }

@@ -42,6 +42,7 @@ BENCHMARKS = {
     "page": "the page in a headless browser: bytes, time until it can be used, faults by axe-core",
     "duplicates": "near pairs of 20,000 photos beside imagededup; copies and identical photos found",
     "text": "products found by words: photos without text, titles without their words, colour and article together",
+    "objects": "products found in busy photos with known boxes, and their like in the catalog",
     "compose": "like this, but in another colour: photos without attributes",
     "swap": "versions and models switched under load, one model change with a kill: every answer checked",
 }
