@@ -23,7 +23,6 @@ from service.searching import Source
 from service.serving import Snapshot
 
 _REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
-_FINER = 2  # times as large as for the network: what parts of a photo are cut from
 
 Crop = tuple[int, int, int, int]
 _Key = tuple[str, str, Crop | None]
@@ -82,9 +81,7 @@ class Seeing:
         Raises as ``vector``.
         """
         with self._queue.coming():
-            with clock.stage("decode"), self._turn(clock):
-                shrink_to = snapshot.embedder.shrink_to
-                photo = images.decode(data, limits=self._limits, shrink_to=shrink_to and _FINER * shrink_to)
+            photo = self._decode(snapshot, data, None, clock)
             with clock.stage("propose"):
                 boxes = propose(photo.pixels)
                 seen = [squared(photo.pixels.crop((x, y, x + w, y + h))) for x, y, w, h in boxes]
