@@ -69,7 +69,7 @@ class Explaining:
 
         with clock.stage("explain"):
             shown, chance, heat = self._queue.work(embedder, work)
-        maps = [_shown("image", None, chance, heat, photo, snapshot)]
+        maps = [_shown("image", source, None, chance, heat, photo, snapshot)]
         found = {"label": shown.label, "path": list(shown.path), "probability": round(chance, 6)}
         return self._answer(snapshot, clock, category=found, maps=maps)
 
@@ -90,23 +90,37 @@ class Explaining:
         with clock.stage("explain"):
             found = self._queue.work(embedder, work)
         maps = [
-            _shown(name, entry.block, entry.cosine, heat, photo, snapshot)
+            _shown(name, asked, entry.block, entry.cosine, heat, photo, snapshot)
             for entry in found
-            for name, heat, photo in (("image", entry.first, photos[0]), ("with", entry.second, photos[1]))
+            for name, asked, heat, photo in (
+                ("image", source, entry.first, photos[0]),
+                ("with", other, entry.second, photos[1]),
+            )
         ]
         return self._answer(snapshot, clock, category=None, maps=maps)
 
 
 def _shown(
-    name: str, block: str | None, score: float, heat: np.ndarray, photo: images.Photo, snapshot: Snapshot
+    name: str,
+    asked: Source,
+    block: str | None,
+    score: float,
+    heat: np.ndarray,
+    photo: images.Photo,
+    snapshot: Snapshot,
 ) -> dict[str, Any]:
-    """One map: of which photo, by which block, over which part of the upright photo."""
+    """One map: of which photo, by which block, over which part of the upright photo, or of the ``crop`` of it.
+
+    A part that is no square is shown to the network with margins, so its map may reach beyond it.
+    """
     left, top, right, bottom = seen_box((photo.width, photo.height), snapshot.embedder.spec.preprocess)
+    width, height = asked.crop[2:] if asked.crop else (photo.width, photo.height)
+    across, down = (photo.width - width) // 2, (photo.height - height) // 2
     return {
         "photo": name,
         "block": block,
         "score": round(min(max(score, -1.0), 1.0), 6),
-        "box": [round(left, 1), round(top, 1), round(right - left, 1), round(bottom - top, 1)],
+        "box": [round(left - across, 1), round(top - down, 1), round(right - left, 1), round(bottom - top, 1)],
         "heat": [[round(float(value), 4) for value in row] for row in heat],
     }
 

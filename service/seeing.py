@@ -113,9 +113,6 @@ class Seeing:
             photo = self._decode(snapshot, data, crop, clock)
             if opened is not None:
                 opened(photo)
-            if crop is not None:
-                part = squared(photo.pixels)
-                photo = replace(photo, pixels=part, width=part.width, height=part.height)
         vector = self._beside(snapshot, photo, clock) if beside else self.embed(snapshot, [photo], clock)[0]
         self._keep(key, vector)
         return vector
@@ -143,7 +140,7 @@ class Seeing:
             return vector
 
     def photo(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
-        """The photo a question is about; of a stored product its first."""
+        """The photo a question is about, or the part of it that the network is shown; of a stored product its first."""
         if source.image is not None:
             return self._decode(snapshot, source.image, source.crop, clock)
         product = self._catalog.get(source.product_id or "")
@@ -187,7 +184,9 @@ def _scaled(box: Crop, of: tuple[int, int], to: tuple[int, int]) -> Crop:
 
 
 def _cropped(photo: images.Photo, crop: Crop) -> images.Photo:
+    """The part of a whole photo in the middle of a square (``objects.squared``)."""
     x, y, width, height = crop
     if x < 0 or y < 0 or width < 1 or height < 1 or x + width > photo.width or y + height > photo.height:
         raise BadRequest(f"crop {list(crop)} does not lie inside the photo of {photo.width} x {photo.height} px")
-    return replace(photo, pixels=photo.pixels.crop((x, y, x + width, y + height)), width=width, height=height)
+    part = squared(photo.pixels.crop((x, y, x + width, y + height)))
+    return replace(photo, pixels=part, width=part.width, height=part.height)

@@ -38,6 +38,16 @@ def test_the_heat_lies_on_the_shape(web: FlaskClient) -> None:
     assert heat[:4, :4].sum() > 0.6 * heat.sum()
 
 
+def test_a_part_that_is_no_square_is_explained_as_it_is_classified(web: FlaskClient) -> None:
+    """The network sees it with margins; the map is placed in px of the part and may reach beyond it."""
+    asked = {"crop": "[0, 0, 224, 124]"}
+    first = web.post("/v1/classify", data=upload(cornered("cross"), **asked)).get_json()["categories"][0]
+    body = web.post("/v1/explain", data=upload(cornered("cross"), **asked)).get_json()
+    assert body["category"]["path"] == first["path"]
+    assert body["category"]["probability"] == pytest.approx(first["probability"], abs=1e-4)
+    assert body["maps"][0]["box"] == pytest.approx([14, -36, 196, 196], abs=0.5)
+
+
 def test_the_most_probable_category_is_the_default(web: FlaskClient) -> None:
     classified = web.post("/v1/classify", data=upload(photo("cross", "blue"))).get_json()
     explained = web.post("/v1/explain", data=upload(photo("cross", "blue"))).get_json()
