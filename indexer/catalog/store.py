@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -334,7 +335,7 @@ class Catalog(Connections):
         connection, wanted = self._connection(), list(pids)
         tags: dict[int, list[Tag]] = {}
         for pid, tag, source in _at_once(connection, "pid, tag, source", _TAGS, wanted):
-            tags.setdefault(pid, []).append(Tag(tag, source))
+            tags.setdefault(pid, []).append(_tag(tag, source))
         photos: dict[int, list[tuple[int, str]]] = {}
         for pid, photo_id, content_hash in _at_once(connection, "pid, photo_id, content_hash", _PHOTOS, wanted):
             photos.setdefault(pid, []).append((photo_id, content_hash))
@@ -345,7 +346,7 @@ class Catalog(Connections):
             products[pid] = Product(
                 product_id=product_id,
                 title=title,
-                category=None if category is None else tuple(json.loads(category)),
+                category=None if category is None else tuple(orjson.loads(category)),
                 tags=tuple(tags.get(pid, ())),
                 attributes=json.loads(attributes),
                 photos=tuple(content_hash for _, content_hash in held),
@@ -367,6 +368,9 @@ class Catalog(Connections):
             raise NewerFormat(f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
         if found < 1 or owner != APPLICATION_ID:
             raise BadHome(f"{self.path} is no catalog")
+
+
+_tag = lru_cache(4096)(Tag)  # the same few are told of most products
 
 
 def _at_once(connection: sqlite3.Connection, columns: str, query: str, pids: Iterable[int]) -> Iterator[list[Any]]:

@@ -16,7 +16,7 @@ from indexer.errors import BadRequest
 from indexer.index import codes, gpu
 from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, check_unit, rescore, to_float32
 from indexer.index.exact import ExactIndex
-from indexer.index.mapped import Residency, half_scan, read_index
+from indexer.index.mapped import Rows, half_scan, read_index
 from indexer.index.recipes import lists_of
 
 faiss: Any = native.faiss  # its own type stubs lack half of it
@@ -64,7 +64,7 @@ class FaissIndex(VectorIndex):
         self._half = half_scan(self._stored)
         self._part = self._half if part is None else part
         self._refined = "Refine" in recipe
-        self._residency = None if self.kind == "flat" else Residency(self._stored)  # an exact scan wants all of it
+        self._rows = None if self.kind == "flat" else Rows(self._stored)  # an exact scan wants all of it
         self._gpu = gpu.clone(self._part, self._stored, recipe=recipe, device=device) if len(stored) else None
 
     @classmethod
@@ -225,7 +225,7 @@ class FaissIndex(VectorIndex):
                 width = min(width * 8, available)
                 cut = self._rescored(query, self._scanned(query, width, allowed), width)[0]
             hits[q] = Hits(cut.rows[:k], cut.scores[:k])
-        self._touched(len(self))
+        self._give_back()
         return hits
 
     def _scanned(self, queries: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
@@ -277,14 +277,12 @@ class FaissIndex(VectorIndex):
             self._gpu = None
             return None
 
-    def _touched(self, rows: int) -> None:
-        if self._residency is not None:
-            self._residency.touched(rows)
-
     def _gathered(self, rows: np.ndarray) -> np.ndarray:
-        found = self._stored[rows]
-        self._touched(rows.size)
-        return found
+        return self._stored[rows] if self._rows is None else self._rows.take(rows)
+
+    def _give_back(self) -> None:
+        if self._rows is not None:
+            self._rows.give_back()
 
     def _rescored(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> list[Hits]:
         """The best ``k`` candidates by their exact scores; ties in order of row, -1 left out."""
@@ -302,7 +300,7 @@ class FaissIndex(VectorIndex):
 
     def _scan(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> list[Hits]:
         hits = ExactIndex(self._stored, checked=True).search(queries, k, allowed=allowed)
-        self._touched(len(self) if allowed is None else len(allowed))
+        self._give_back()
         return hits
 
 

@@ -17,6 +17,7 @@ from indexer.index.delta import ALIVE, ROOM, State, compacted, empty, with_room
 from indexer.index.overlay import ChangeLog
 from indexer.index.version import IndexVersion
 
+_FEW = 8  # products that a search leaves out, each looked for by itself
 _At = tuple[np.ndarray, np.ndarray]
 _SELECTIONS_BYTES = 64 * 2**20  # masks of recent filters that are kept
 
@@ -353,6 +354,9 @@ class LiveIndex:
         state: State, chosen: Selection | None, queries: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Every living row of the delta that passes, with its score, for each query: (pids, photo ids, scores)."""
+        if not state.used:
+            nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+            return [nothing] * len(queries)
         passing = state.died[: state.used] > state.tick
         if chosen is not None:
             passing &= np.isin(state.table[: state.used, 0], chosen.newer)
@@ -424,7 +428,12 @@ def by_product(
     min_score: float | None,
 ) -> ProductHits:
     """The best photo of each product, the ``k`` best products; ties by pid, within a product by photo id."""
-    keep = np.ones(len(pids), dtype=bool) if not len(excluded) else ~np.isin(pids, excluded)
+    if len(excluded) <= _FEW:  # many times as quick as isin
+        keep = np.ones(len(pids), dtype=bool)
+        for pid in excluded.tolist():
+            keep &= pids != pid
+    else:
+        keep = ~np.isin(pids, excluded)
     if min_score is not None:
         keep &= scores >= min_score
     pids, photo_ids, scores = pids[keep], photo_ids[keep], scores[keep]

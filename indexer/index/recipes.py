@@ -14,7 +14,6 @@ HNSW_BELOW = 300_000  # entries; beyond, the graph takes minutes to build
 _HNSW_DIM = 256  # and it only pays where a hop's one distance is short
 PART = 2  # dimensions of one 4-bit part: two bits a dimension
 _GPU_PARTS = (96, 64, 56, 48, 40, 32, 28, 24, 20, 16, 12, 8, 4, 2, 1)  # counts that FAISS's GPU kernels know
-MAPPED_SHARE = 0.1  # of the stored halves may lie mapped at a time where a search reads only a few rows of them
 
 
 def candidates(
@@ -95,10 +94,9 @@ def lists_of(recipe: str) -> int:
 
 
 def resident_bytes(recipe: str, entries: int, dim: int) -> int:
-    """About what an opened index of this recipe keeps resident: codes, graph, centroids, the share of mapped halves."""
-    halves = 2 * dim * entries
+    """About what an opened index of this recipe keeps resident: codes, graph, centroids; halves where they are scanned."""
     if recipe == "Flat":
-        return halves
+        return 2 * dim * entries
     width = 8.0  # a row number
     if recipe.startswith("HNSW"):
         width = 4.0 * 2 * int(re.match(r"HNSW(\d+)", recipe)[1])  # type: ignore[index]
@@ -108,4 +106,4 @@ def resident_bytes(recipe: str, entries: int, dim: int) -> int:
         width += 2 * dim if "SQ" in recipe else 4 * dim
     if parts := re.search(r"PQ(\d+)(x4)?", recipe):
         width += int(parts[1]) * (0.5 if parts[2] else 1.0)
-    return int(entries * width) + 4 * dim * lists_of(recipe) + int(MAPPED_SHARE * halves)
+    return int(entries * width) + 4 * dim * lists_of(recipe)

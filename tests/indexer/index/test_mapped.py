@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from indexer.errors import DamagedIndex
 from indexer.index import mapped
 from indexer.index.faiss_index import FaissIndex
 from tests.indexer.index.conftest import brute_force, clustered, queries_near
@@ -90,45 +91,43 @@ def test_what_cannot_be_mapped_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     assert [entry["reason"] for entry in logs] == ["not supported for this kind"]
 
 
-def test_pages_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows read all over a mapped file do not pile up; they still read right; arrays in memory are left alone."""
-    vectors = np.arange(20_000 * 512, dtype=np.float16).reshape(20_000, 512)  # 20 MB
-    np.save(tmp_path / "v.npy", vectors)
-    stored = np.load(tmp_path / "v.npy", mmap_mode="r")
-    shown = [0]
-    monkeypatch.setattr(mapped, "_mapped_bytes", lambda: shown[0])
-    kept = mapped.Residency(stored)
-    released = []
-
-    def madvise(advice: int) -> None:
-        released.append(shown[0])
-        shown[0] = 500
-        stored._mmap.madvise(advice)  # type: ignore[attr-defined]
-
-    kept._map = type("Watched", (), {"madvise": staticmethod(madvise)})()
-    tenth = stored.nbytes // 10
-    for now in (tenth // 2, tenth, tenth + 1, tenth, 100, 100 + tenth, 101 + tenth):
-        shown[0] = now
-        assert stored[now % 20_000, 3] == vectors[now % 20_000, 3]
-        kept.touched(10)
-    assert released == [tenth + 1, 101 + tenth]  # more than a tenth above the least there was since
-    plain = mapped.Residency(np.zeros((20_000, 512), np.float16))
-    plain.touched(10**9)
-    assert plain._map is None
+def mapped_bytes(file: Path) -> int:
+    """What this process has mapped of a file and touched."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    starts = [place for place, line in enumerate(lines) if line.endswith(str(file))]
+    assert starts
+    resident = [next(line for line in lines[place:] if line.startswith("Rss:")) for place in starts]
+    return sum(int(line.split()[1]) for line in resident) * 1024
 
 
-def test_pages_are_counted_by_rows_where_the_system_does_not_tell(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without Linux's figures 64 KiB a row are assumed: of 20 MB a tenth is 31 rows."""
-    np.save(tmp_path / "v.npy", np.zeros((20_000, 512), np.float16))
-    monkeypatch.setattr(mapped, "_mapped_bytes", lambda: None)
-    kept = mapped.Residency(np.load(tmp_path / "v.npy", mmap_mode="r"))
-    released = []
-    kept._map = type("Watched", (), {"madvise": lambda self, advice: released.append(advice)})()
-    for _ in range(320):
-        kept.touched(1)
-    assert len(released) == 10
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_single_rows_are_read_right_and_map_nothing(tmp_path: Path) -> None:
+    """Of a mapped file by its places, many of them through the map, which is given back; in memory as they are."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((20_000, 512)).astype(np.float16)  # 20 MB
+    file = tmp_path / "v.npy"
+    np.save(file, vectors)
+    rows = mapped.Rows(np.load(file, mmap_mode="r"))
+    for asked in (np.array([19_999, 0, 0, 7]), rng.integers(0, 20_000, (3, 40)), np.empty(0, np.int64)):
+        found = rows.take(asked)
+        assert found.dtype == np.float16
+        assert found.tolist() == vectors[asked].tolist()
+    assert mapped_bytes(file) == 0
+    many = rng.integers(0, 20_000, 5000)
+    assert rows.take(many).tolist() == vectors[many].tolist()
+    assert mapped_bytes(file) == 0
+    assert mapped.Rows(vectors).take(many).tolist() == vectors[many].tolist()
+
+
+def test_a_row_that_the_file_lost_is_an_error(tmp_path: Path) -> None:
+    """A version's file that somebody cuts under the service: an error that names it, never a made-up vector."""
+    np.save(tmp_path / "v.npy", np.ones((20_000, 512), np.float16))
+    rows = mapped.Rows(np.load(tmp_path / "v.npy", mmap_mode="r"))
+    with (tmp_path / "v.npy").open("r+b") as file:
+        file.truncate(128 + 1024 * 19_999 + 10)
+    assert rows.take(np.array([19_998])).min() == 1
+    with pytest.raises(DamagedIndex, match=r"v\.npy ends before row 19999"):
+        rows.take(np.array([0, 19_999]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -143,12 +142,7 @@ def test_a_search_leaves_few_pages_of_the_vectors_mapped(tmp_path: Path) -> None
     )
     for query in queries_near(vectors, 200):
         index.search(query[None], 10)
-    lines = Path("/proc/self/smaps").read_text().splitlines()
-    starts = [place for place, line in enumerate(lines) if line.endswith(str(tmp_path / "vectors.npy"))]
-    resident = [next(line for line in lines[place:] if line.startswith("Rss:")) for place in starts]
-    assert len(starts) > 0
-    # between two looks a search of 80 rows may map as many places of the file's cache
-    assert sum(int(line.split()[1]) for line in resident) * 1024 < 0.6 * stored.nbytes
+    assert mapped_bytes(tmp_path / "vectors.npy") < 0.1 * stored.nbytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -45,7 +45,7 @@ def test_budget_leaves_out_what_does_not_fit() -> None:
 
 
 def test_four_bit_lists_keep_less_than_half_of_float32() -> None:
-    """The promise on memory: codes, their eight-bit companions and the mapped share together."""
+    """The promise on memory: codes and their eight-bit companions together."""
     for n, d in ((100_000, 512), (1_000_000, 256)):
         assert resident_bytes(choose_recipe(n, d), n, d) <= 0.5 * 4 * n * d
 
