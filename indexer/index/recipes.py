@@ -94,7 +94,7 @@ def lists_of(recipe: str) -> int:
 
 
 def resident_bytes(recipe: str, entries: int, dim: int) -> int:
-    """About what an opened index of this recipe keeps resident: codes, graph, centroids; the halves that are scanned."""
+    """About what an opened index of this recipe keeps resident: codes, graph, centroids; halves that are scanned."""
     if recipe == "Flat":
         return 2 * dim * entries
     width = 8.0  # a row number
