@@ -98,13 +98,15 @@ def content_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shrink_to: int | None = None) -> Photo:
+def decode(
+    data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shrink_to: int | None = None, hashed: str | None = None
+) -> Photo:
     """Decode the first frame of an image of any allowed format.
 
     The format is read from the bytes, never from a name. EXIF orientation is applied, an embedded ICC profile is
     converted to sRGB (a broken one is ignored), transparency is laid on white, and all metadata is dropped. With
     ``shrink_to``, a JPEG may be decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that leaves the short side at least
-    ``2 * shrink_to`` px. Safe to call from several threads.
+    ``2 * shrink_to`` px. ``hashed``: the bytes' content hash where it is known. Safe to call from several threads.
 
     Raises ``UnsupportedFormat`` for a real image of a format that is not allowed, ``ImageTooLarge`` over a limit
     (known from the header, before pixels are allocated), ``BadImage`` for everything else that is not a whole image.
@@ -145,7 +147,7 @@ def decode(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shrink_to: int 
         raise BadImage(_reason(name, error)) from error
     if orientation >= 5:
         width, height = height, width
-    return Photo(pixels, format_, width, height, content_hash(data))
+    return Photo(pixels, format_, width, height, hashed or content_hash(data))
 
 
 def _sniff(data: bytes) -> str:
@@ -233,8 +235,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         on_white = Image.new("RGB", rgb.size, "white")
         on_white.paste(rgb, mask=alpha)
         rgb = on_white
-    if type(rgb) is not Image.Image:  # the file object itself: keep no hold on its bytes
-        rgb = rgb.copy()
+    if type(rgb) is not Image.Image:  # the file object itself: keep no hold on its bytes, only on its pixels
+        rgb = Image.Image()._new(rgb.im)
     rgb.info.clear()
     return rgb
 

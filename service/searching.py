@@ -184,7 +184,7 @@ class Searching:
                 depth *= 2  # too many were collapsed
                 continue
             shown = slice(start, start + wanted.k)
-            products = self._catalog.by_pids(hits.pids[shown].tolist())
+            products = self._catalog.by_pids(hits.pids[shown].tolist(), tags=where is not None)
             listed = list(
                 zip(hits.pids[shown].tolist(), hits.photo_ids[shown].tolist(), hits.scores[shown].tolist(), strict=True)
             )

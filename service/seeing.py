@@ -71,7 +71,7 @@ class Seeing:
         known = self._known(key)
         if known is None:
             return self._new(snapshot, key, data, None, clock, opened)
-        opened(self._decode(snapshot, data, None, clock))
+        opened(self._decode(snapshot, data, None, clock, hashed=key[1]))
         return known
 
     def parts(self, snapshot: Snapshot, data: bytes, clock: Clock) -> tuple[tuple[int, int], list[Crop], np.ndarray]:
@@ -110,7 +110,7 @@ class Seeing:
         # A pass on all cores would wait, layer by layer, for one that somebody else is busy on.
         beside = snapshot.embedder.workers > 0 and (opened is not None or self._crowded())
         with nullcontext() if beside else self._queue.coming():
-            photo = self._decode(snapshot, data, crop, clock)
+            photo = self._decode(snapshot, data, crop, clock, hashed=key[1])
             if opened is not None:
                 opened(photo)
         vector = self._beside(snapshot, photo, clock) if beside else self.embed(snapshot, [photo], clock)[0]
@@ -158,10 +158,13 @@ class Seeing:
             for key in [key for key in self._recent if key[1] in hashes]:
                 del self._recent[key]
 
-    def _decode(self, snapshot: Snapshot, data: bytes, crop: Crop | None, clock: Clock) -> images.Photo:
+    def _decode(
+        self, snapshot: Snapshot, data: bytes, crop: Crop | None, clock: Clock, *, hashed: str | None = None
+    ) -> images.Photo:
         with clock.stage("decode"), self._turn(clock):
             # A crop is taken from all the pixels there are: half of a shrunk photo may be too small.
-            photo = images.decode(data, limits=self._limits, shrink_to=None if crop else snapshot.embedder.shrink_to)
+            shrink_to = None if crop else snapshot.embedder.shrink_to
+            photo = images.decode(data, limits=self._limits, shrink_to=shrink_to, hashed=hashed)
             return photo if crop is None else _cropped(photo, crop)
 
     @contextmanager

@@ -186,10 +186,10 @@ class Catalog(Connections):
         with self._glance():
             return self._pid(product_id)
 
-    def by_pids(self, pids: Iterable[int]) -> dict[int, Product]:
-        """Those of ``pids`` that exist."""
+    def by_pids(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
+        """Those of ``pids`` that exist; without their ``tags`` a third sooner."""
         with self._reading():
-            return self._products(pids)
+            return self._products(pids, tags=tags)
 
     def voting_tags(self, pids: Iterable[int]) -> dict[int, list[str]]:
         """Of those of ``pids`` that have any: their tags but for the machine's, which would confirm themselves."""
@@ -331,11 +331,11 @@ class Catalog(Connections):
         row = self._connection().execute("SELECT pid FROM products WHERE product_id = ?", (product_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _products(self, pids: Iterable[int]) -> dict[int, Product]:
+    def _products(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
         connection, wanted = self._connection(), list(pids)
-        tags: dict[int, list[Tag]] = {}
-        for pid, tag, source in _at_once(connection, "pid, tag, source", _TAGS, wanted):
-            tags.setdefault(pid, []).append(_tag(tag, source))
+        carried: dict[int, list[Tag]] = {}
+        for pid, tag, source in _at_once(connection, "pid, tag, source", _TAGS, wanted if tags else ()):
+            carried.setdefault(pid, []).append(_tag(tag, source))
         photos: dict[int, list[tuple[int, str]]] = {}
         for pid, photo_id, content_hash in _at_once(connection, "pid, photo_id, content_hash", _PHOTOS, wanted):
             photos.setdefault(pid, []).append((photo_id, content_hash))
@@ -347,7 +347,7 @@ class Catalog(Connections):
                 product_id=product_id,
                 title=title,
                 category=None if category is None else tuple(orjson.loads(category)),
-                tags=tuple(tags.get(pid, ())),
+                tags=tuple(carried.get(pid, ())),
                 attributes=json.loads(attributes),
                 photos=tuple(content_hash for _, content_hash in held),
                 pid=pid,

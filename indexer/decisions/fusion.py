@@ -83,12 +83,13 @@ def question(
     """
     names = list(inputs)
     shares = check_mix(dict.fromkeys(names, 1.0) if mix is None else mix, names)
-    counts = [len(given) for given in inputs.values()]
-    places = np.unravel_index(np.arange(math.prod(counts)), counts)
-    spread = {
-        name: np.asarray(given, np.float32)[place] for (name, given), place in zip(inputs.items(), places, strict=True)
-    }
-    mixed = np.sum([shares[name] * given for name, given in spread.items()], axis=0).astype(np.float32)
+    spread = {name: np.asarray(given, np.float32) for name, given in inputs.items()}
+    if len(spread) > 1:  # each with each
+        counts = [len(given) for given in inputs.values()]
+        places = np.unravel_index(np.arange(math.prod(counts)), counts)
+        spread = {name: given[place] for (name, given), place in zip(spread.items(), places, strict=True)}
+    mixed = sum(shares[name] * given for name, given in spread.items())
+    mixed = np.asarray(mixed, np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         if weights is None:
             lengths = np.linalg.norm(mixed, axis=1)
