@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from indexer.decoding import Found, Source, in_order
 from indexer.errors import CatalensError
@@ -98,8 +99,14 @@ def embed_all(
 
     if embedder.workers:
         seen = in_order(sources, described, workers=embedder.workers)
-        return _in_batches(seen, lambda rows: embedder.embed_features(np.stack(rows)), tally)
+        return _unshared(_in_batches(seen, lambda rows: embedder.embed_features(np.stack(rows)), tally))
     return _in_batches(in_order(sources, decoded, workers=min(4, THREADS)), embedder.embed, tally)
+
+
+def _unshared(found: Iterator[Found]) -> Iterator[Found]:
+    """The same, with one BLAS thread for each caller: small products of several threads wait for a shared team."""
+    with threadpool_limits(1, "blas"):
+        yield from found
 
 
 def _in_batches(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from indexer.images import decode
 from indexer.model.backbones import DEFAULT_BACKBONE, find
@@ -42,6 +43,7 @@ def measure(part: str, _: Path) -> Row:
     samples: dict[str, list[float]] = {name: [] for name in ways}
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    limit = threadpool_limits(1, "blas")
     try:
         for turn in range(_ROUNDS + 1):
             for data in files:
@@ -51,6 +53,7 @@ def measure(part: str, _: Path) -> Row:
                     if turn:  # the first one warms up
                         samples[name].append(round((time.perf_counter() - started) * 1000, 4))
     finally:
+        limit.restore_original_limits()
         torch.set_num_threads(before)
     plain, ours = median(samples["plain"]), median(samples["ours, exported models"])
     say(f"{part}: plain {plain:.2f} ms, ours {ours:.2f} ms, {plain / ours:.2f} times as fast")
