@@ -9,11 +9,10 @@ import numpy as np
 from PIL import Image
 
 from indexer.images import Photo
-from indexer.model.resample import resample
 from indexer.model.spec import Preprocess
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}  # the same filters, whole px, by ``resample``
+QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}  # the same filters, boxes at whole px
 _MODES = {quick: plain for plain, quick in QUICK.items()}
 
 
@@ -36,17 +35,15 @@ def seen_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, floa
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one resampling.
 
-    The quick filters (``QUICK``) cut the box at whole px: three times as fast as Pillow, with values that differ by
-    rounding.
+    Exported models (``QUICK``) cut the box at whole px.
     """
-    size = (preprocess.crop, preprocess.crop)
     box = seen_box(image.size, preprocess)
     mode = _MODES.get(preprocess.interpolation)
-    if mode is None:
-        return np.asarray(image.resize(size, _RESAMPLING[preprocess.interpolation], box=box))
-    left, top, right, bottom = (round(edge) for edge in box)
-    seen = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
-    return resample(np.asarray(seen), size, mode)
+    if mode is not None:
+        left, top, right, bottom = (round(edge) for edge in box)
+        box = left, top, max(right, left + 1), max(bottom, top + 1)
+    resampling = _RESAMPLING[mode or preprocess.interpolation]
+    return np.asarray(image.resize((preprocess.crop, preprocess.crop), resampling, box=box))
 
 
 def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:

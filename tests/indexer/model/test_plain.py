@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from indexer.errors import BadModel
 from indexer.index.base import to_float32
 from indexer.model.lab import WIDTH
 from indexer.model.network import Network, unit
 from indexer.model.plain import Plain
-from indexer.model.resample import resample
 from indexer.model.spec import Block, ModelSpec
 from indexer.native import torch
 from tests.indexer.model.test_bundle import make_network
@@ -74,19 +72,6 @@ def test_weights_that_do_not_fit_are_named(network: Network, change: str, said: 
         BadModel, match=f"shop: weights do not fit the spec: {name} {'is .*' if change == 'cut' else ''}{said}"
     ):
         Plain(network.spec, held, where="shop")
-
-
-@pytest.mark.parametrize("size", [(500, 700), (224, 224), (97, 60), (225, 1013)])
-@pytest.mark.parametrize("method", ["bicubic", "bilinear"])
-def test_resampled_pixels_are_pillow_s(size: tuple[int, int], method: str) -> None:
-    """One value in 50 at most is off, by one: halves are rounded from float32 here, from fixed point there."""
-    rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
-    found = resample(np.asarray(image), (224, 224), method)
-    wanted = np.asarray(image.resize((224, 224), Image.Resampling[method.upper()]))
-    apart = np.abs(found.astype(int) - wanted)
-    assert apart.max() <= 1
-    assert (apart > 0).mean() < 0.02
 
 
 def test_halves_become_the_same_floats_as_numpy_makes() -> None:
