@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
+from indexer.decisions.quality.product import otsu
 from indexer.model.lab import to_lab
 
 MOST = 16  # boxes that are worth a look by the network
@@ -166,7 +167,7 @@ def _unlike_border(lab: np.ndarray) -> np.ndarray:
 def _cut(salience: np.ndarray) -> list[tuple[int, int, int, int]]:
     """Boxes of the connected parts above several thresholds, the lowest threshold first, the largest part first."""
     boxes: list[tuple[int, int, int, int]] = []
-    middle = _otsu(salience)
+    middle, _ = otsu(salience)
     for share in _CUTS:
         mask = ndimage.binary_opening(ndimage.binary_closing(salience > max(middle * share, _CLEAR)))
         labels, _ = ndimage.label(mask)
@@ -180,14 +181,3 @@ def _cut(salience: np.ndarray) -> list[tuple[int, int, int, int]]:
             if max(box[2:]) <= _LONGEST * min(box[2:]) and all(iou(box, other) < 0.8 for other in boxes):
                 boxes.append(box)
     return boxes
-
-
-def _otsu(values: np.ndarray) -> float:
-    """The threshold that parts values best in two (Otsu 1979)."""
-    counts, edges = np.histogram(values, 64)
-    middles = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = values.size - below
-    sums = np.cumsum(counts * middles)
-    gap = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
-    return float(edges[int(np.argmax(below * above * gap**2)) + 1])

@@ -145,7 +145,7 @@ def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
     height, width = ring.shape
     down, across = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
     salience = distance * np.exp(-(down**2 + across**2) / (2 * _CENTRE**2))
-    threshold, clear = _otsu(salience)
+    threshold, clear = otsu(salience)
     mask = ndimage.binary_closing(salience > threshold, iterations=2)
     # Holes are what cannot be reached from the edge; labels tell that quicker than ``binary_fill_holes``.
     outside, count = ndimage.label(~mask)
@@ -156,8 +156,8 @@ def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
     return ~reached[outside], 0.5 * clear
 
 
-def _otsu(values: np.ndarray) -> tuple[float, float]:
-    """Otsu's threshold and the share of the variance that it explains."""
+def otsu(values: np.ndarray) -> tuple[float, float]:
+    """The threshold that parts values best in two (Otsu 1979), and the share of the variance that it explains."""
     counts, edges = np.histogram(values, 64)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]
