@@ -275,7 +275,9 @@ def _through_profile(image: Image.Image, profile: object) -> Image.Image:
         transform = _transform(profile, image.mode)
     else:
         transform = None
-    return image.convert("RGB") if transform is None else transform.apply(image)
+    if transform is not None:
+        return transform.apply(image)
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy all pixels
 
 
 @functools.lru_cache(maxsize=8)

@@ -69,9 +69,13 @@ class Engine(Shelf):
         self.queue = InferenceQueue(
             max_batch=settings.max_batch, max_waiting=settings.max_waiting, max_delay_s=settings.max_delay_ms / 1000
         )
+
+        def crowded() -> bool:
+            return self._turns.crowded
+
         self._seeing = Seeing(
             self.queue, self._catalog, self._photos, limits=self._limits, deadline_s=settings.deadline_s,
-            crowded=lambda: self._turns.crowded,
+            crowded=crowded,
         )  # fmt: skip
         self._watcher: threading.Thread | None = None
         self._eraser: Eraser | None = None
@@ -118,7 +122,7 @@ class Engine(Shelf):
             )
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
             self._classifying = Classifying(**shared)
-            self._tagging = Tagging(self._catalog, **shared)
+            self._tagging = Tagging(self._catalog, **shared, crowded=crowded)
             self._many = Many(self._classifying, self._searching, self._tagging)
             self.mapping = CatalogMap(self._catalog, snapshot=self._snapshot, answer=self._answer)
             self.people = People(self.home, self._catalog, self._serving, answer=self._answer)
@@ -164,6 +168,7 @@ class Engine(Shelf):
         self.folding.close()
         self.jobs.close()
         self._many.close()
+        self._tagging.close()
         self.queue.close()
         self._reviewing.close()
         self.people.close()

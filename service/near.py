@@ -23,7 +23,7 @@ class _Found:
 
 
 class Near:
-    """Remembers what was found during one request, in one thread.
+    """Remembers what was found during one request; several threads may ask at once, each something else.
 
     ``least``: for each ``SearchParams.widen`` how many products will be wanted before the request is done, so that the
     first of several searches is deep enough for all.

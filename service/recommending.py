@@ -305,7 +305,7 @@ class Recommending:
         places, settled = now.live.settled(pids)
         fields = self._fields(now)
         holds = np.zeros((len(values), len(pids)), dtype=bool)
-        asked = places[settled]
+        asked = places[settled].astype(np.int32)  # as the columns hold them: else each search copies all of one
         for row, (field, text) in enumerate(values):
             column = fields.get(field)
             if column is None or column.starts is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from indexer.decisions.similar import search_params
 from indexer.decisions.tagging import Voters, head_chances, suggest_tags, view_queries
 from indexer.index.live import ProductHits
 from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.native import THREADS
 from service.answers import Clock
 from service.classifying import Vectors
 from service.near import Near
@@ -27,8 +29,22 @@ _ROOM = 1.5  # more than k, for products without tags and near-duplicates
 class Tagging:
     """Part of the engine; ``vectors`` and ``answer`` as for ``Classifying``."""
 
-    def __init__(self, catalog: Catalog, *, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
-        self._catalog, self._vectors, self._answer = catalog, vectors, answer
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        vectors: Vectors,
+        answer: Callable[..., dict[str, Any]],
+        crowded: Callable[[], bool],
+    ) -> None:
+        """``crowded``: whether other questions are being worked on, so that no core is free for half of this one."""
+        self._catalog, self._vectors, self._answer, self._crowded = catalog, vectors, answer, crowded
+        self._beside = ThreadPoolExecutor(THREADS, "views") if THREADS > 1 else None
+
+    def close(self) -> None:
+        """Stop the threads that search views side by side."""
+        if self._beside is not None:
+            self._beside.shutdown()
 
     @staticmethod
     def depths(rule: TagRule) -> dict[str, int]:
@@ -95,10 +111,13 @@ class Tagging:
         found: dict[_View, Voters] = {}
         wanted = {view: int(_ROOM * part.k) for view, part in deepest.items()}
         while wanted:
-            hits = {
-                view: self._nearest(snapshot, vectors, deepest[view], depth, own, near)
-                for view, depth in wanted.items()
-            }
+            helpers = self._beside if len(wanted) > 1 and not self._crowded() else None
+            each = map if helpers is None else helpers.map
+
+            def nearest(view: _View) -> tuple[ProductHits, float]:
+                return self._nearest(snapshot, vectors, deepest[view], wanted[view], own, near)
+
+            hits = dict(zip(wanted, each(nearest, list(wanted)), strict=True))
             pids = np.concatenate([one.pids for one, _ in hits.values()])
             stored, votes = snapshot.live.vectors_at(pids, np.concatenate([one.photo_ids for one, _ in hits.values()]))
             listed = pids.tolist()

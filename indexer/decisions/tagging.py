@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, count
 
 import numpy as np
 from scipy.special import expit, logit
@@ -73,7 +74,7 @@ def electorate(copies: np.ndarray) -> np.ndarray:
     """Near-duplicates bool [P, n, n] among n ranked products -> int [P, n], the first product of each one's group."""
     count = copies.shape[1]
     first = np.tile(np.arange(count), (len(copies), 1))
-    if not np.triu(copies, 1).any():  # as most often
+    if np.count_nonzero(copies) == np.count_nonzero(np.diagonal(copies, axis1=1, axis2=2)):  # as most often
         return first
     for place in range(1, count):
         earlier = copies[:, :place, place] & (first[:, :place] == np.arange(place))
@@ -217,14 +218,11 @@ class _Carried:
 
     @classmethod
     def by(cls, pids: Sequence[int], tags_of: Mapping[int, Sequence[str]]) -> _Carried:
-        codes: dict[str, int] = {}
-        pairs = [
-            (place, codes.setdefault(tag, len(codes)))
-            for place, pid in enumerate(pids)
-            for tag in dict.fromkeys(tags_of[pid])
-        ]
-        who, what = np.array(pairs, np.int64).reshape(-1, 2).T
-        return cls(codes, who, what)
+        lists = [dict.fromkeys(tags_of[pid]) for pid in pids]
+        tags = list(chain.from_iterable(lists))
+        codes = dict(zip(dict.fromkeys(tags), count(), strict=False))
+        who = np.repeat(np.arange(len(lists)), np.array([len(one) for one in lists], np.int64))
+        return cls(codes, who, np.fromiter(map(codes.__getitem__, tags), np.int64, len(tags)))
 
     def shares(self, weights: np.ndarray) -> dict[str, float]:
         """Of each tag the weight of all who carry it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import random
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from indexer.model.registry import by_version
 from indexer.model.tag_rule import TagColumn, TagRule
 from service.engine import Engine, Source
 from service.settings import Settings
+from service.tagging import Tagging
 from service.writes import Draft
 from tests.service.conftest import COLOURS, KINDS, photo, product_id
 
@@ -112,3 +115,31 @@ def test_what_a_machine_said_never_votes(own: Engine) -> None:
     found = votes(own, Source(image=photo("ring", "tan", turn=3)))
     assert "robot" not in [tag for tag, _, _ in found]
     assert "checked" in [tag for tag, _, _ in found]
+
+
+def test_views_searched_side_by_side_vote_as_one_by_one(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that is alone uses helpers for its views, one among others does not; the votes are the same."""
+    opened = Home(own_home)
+    block = by_version(opened, opened.active().model_version).spec.blocks[0].name  # type: ignore[union-attr]
+    kind, colour = (dataclasses.replace(column, view={block: k}) for column, k in zip(COLUMNS, (1.0, 0.5), strict=True))
+    use(monkeypatch, dataclasses.replace(RULE, columns=(kind, colour)))
+    rebuilt(own_home)
+    searched: list[str] = []
+    nearest = Tagging._nearest
+
+    def noted(*given: Any) -> Any:
+        searched.append(threading.current_thread().name)
+        return nearest(*given)
+
+    monkeypatch.setattr(Tagging, "_nearest", staticmethod(noted))
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        engine._tagging._beside = ThreadPoolExecutor(2, "views")
+        ask = Source(image=photo("cross", "blue", turn=4))
+        alone = votes(engine, ask)
+        assert len(searched) == 3
+        assert all(name.startswith("views") for name in searched)
+        searched.clear()
+        with engine._turn():
+            assert votes(engine, ask) == alone
+        assert set(searched) == {threading.current_thread().name}
+    assert alone
