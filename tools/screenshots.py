@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,22 @@ def search(page: Any, photos: Path) -> None:
     page.set_input_files("#file", photos / "backpack-0001-1.jpg")
     page.wait_for_selector("#categories .percent")
     page.wait_for_selector("#tags .tag")
+
+
+def objects(page: Any, photos: Path) -> None:
+    """The products in a photo of three."""
+    from PIL import Image
+
+    start(page, photos)
+    together = Image.new("RGB", (960, 420), "white")
+    for place, name in enumerate(("backpack-0001-1.jpg", "mug-0001-1.jpg", "sneaker-0001-1.jpg")):
+        with Image.open(photos / name) as one:
+            together.paste(one.resize((300, 300)), (10 + 320 * place, 60))
+    stream = io.BytesIO()
+    together.save(stream, "JPEG", quality=90)
+    page.set_input_files("#file", {"name": "shelf.jpg", "mimeType": "image/jpeg", "buffer": stream.getvalue()})
+    page.locator("button:has-text('Find objects')").click()
+    page.wait_for_selector(".objects .object")
 
 
 def part(page: Any, photos: Path) -> None:
@@ -83,6 +100,7 @@ PICTURES: tuple[tuple[str, str, Step, str, dict[str, int]], ...] = (
     ("page-start-light", "#/", start, "light", _DESKTOP),
     ("page-search-light", "#/", search, "light", _DESKTOP),
     ("page-search-dark", "#/", part, "dark", _DESKTOP),
+    ("page-objects-light", "#/", objects, "light", {"width": 1240, "height": 1000}),
     ("page-why-light", "#/", why, "light", _DESKTOP),
     ("page-check-dark", "#/check", check, "dark", {"width": 1240, "height": 1500}),
     ("page-queue-light", "#/queue", queue, "light", _DESKTOP),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import structlog
+from PIL import Image
 
 from service.engine import Engine
 from service.settings import Settings
@@ -170,3 +171,14 @@ def listing(photos: int) -> dict[str, Any]:
         "review_id": "r000001", "duplicates_complete": True,
     }  # fmt: skip
     return json.loads(ReviewAnswer.model_validate(body).model_dump_json())
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    """A photo of 600 x 400 px with two drawn products side by side."""
+    image = Image.new("RGB", (600, 400), "white")
+    image.paste(draw("cross", COLOURS["red"], size=240), (20, 80))
+    image.paste(draw("ring", COLOURS["blue"], size=240), (330, 60))
+    file = tmp_path / "several.png"
+    file.write_bytes(encode(image))
+    return file

@@ -6,22 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image
 
-from tests.service.conftest import COLOURS, draw, encode
+from tests.service.conftest import encode
 from tests.web.test_search_view import search, shows
-
-
-@pytest.fixture
-def several(tmp_path: Path) -> Path:
-    """A photo of 600 x 400 px with two drawn products side by side."""
-    image = Image.new("RGB", (600, 400), "white")
-    image.paste(draw("cross", COLOURS["red"], size=240), (20, 80))
-    image.paste(draw("ring", COLOURS["blue"], size=240), (330, 60))
-    file = tmp_path / "several.png"
-    file.write_bytes(encode(image))
-    return file
 
 
 def found(page: Any, act: Callable[[], Any]) -> dict[str, Any]:

@@ -38,14 +38,22 @@ def test_the_first_view_is_small_and_asks_nobody_else(open_page: Callable[..., A
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_view_has_serious_faults(open_page: Callable[..., Any], files: dict[str, Path], scheme: str) -> None:
-    """axe-core finds nothing serious or critical: each view, results, a review with evidence, the why dialog."""
+def test_no_view_has_serious_faults(
+    open_page: Callable[..., Any], files: dict[str, Path], several: Path, scheme: str
+) -> None:
+    """axe-core finds nothing serious or critical: each view, results, objects, a review with evidence, why."""
     page = open_page("#/", color_scheme=scheme)
     found = {}
     for hash_, ready in READY.items():
         page.evaluate("hash => { location.hash = hash; }", hash_)
         page.wait_for_selector(ready, state="attached")
         found[hash_] = faults(page)
+    page.evaluate("location.hash = '#/'")
+    page.wait_for_selector("#grid .card")
+    page.set_input_files("#file", several)
+    page.locator("button:has-text('Find objects')").click()
+    page.wait_for_selector(".objects .object")
+    found["objects"] = faults(page)
     page.evaluate("location.hash = '#/check'")
     page.route("**/v1/review", lambda route: route.fulfill(json=listing(1)))
     page.set_input_files("#file", files["ring"])
