@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from indexer.catalog.photos import PhotoStore
+from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.decisions.duplicates import KINDS
 from indexer.errors import BadImage
@@ -81,11 +82,16 @@ class Reviewing:
         self.policies.close()
         self.repeats.close()
 
-    def photos_of(self, product_id: str) -> list[bytes]:
-        """The photos of a stored product. Raises ``UnknownProduct``, ``UnknownPhoto``."""
-        product = self._catalog.get(product_id)
+    def _photos_of(self, snapshot: Snapshot, product: Product) -> list[bytes]:
+        """A stored product's photos, whose stored embeddings are not computed again. Raises ``UnknownPhoto``."""
         rows = self._catalog.photos_by_id(product.photo_ids)
-        return [self._photos.read(rows[photo_id]) for photo_id in product.photo_ids if photo_id in rows]
+        held = [photo_id for photo_id in product.photo_ids if photo_id in rows]
+        photos = [self._photos.read(rows[photo_id]) for photo_id in held]
+        vectors, there = snapshot.live.vectors_at([product.pid] * len(held), held)
+        for data, vector, known in zip(photos, vectors, there.tolist(), strict=True):
+            if known:
+                self._seeing.remember(snapshot, data, None, vector)
+        return photos
 
     def review(
         self,
@@ -100,8 +106,9 @@ class Reviewing:
         """As ``Engine.review``."""
         own: set[int] = set()
         if product_id is not None:
-            own = {self._catalog.get(product_id).pid}
-            photos = photos or self.photos_of(product_id)
+            product = self._catalog.get(product_id)
+            own = {product.pid}
+            photos = photos or self._photos_of(snapshot, product)
         seen = []
         for place, data in enumerate(photos):
             try:

@@ -90,8 +90,8 @@ class Seeing:
         size = photo.width, photo.height
         return size, [_scaled(box, photo.pixels.size, size) for box in boxes], vectors
 
-    def remember(self, snapshot: Snapshot, data: bytes, crop: Crop, vector: np.ndarray) -> None:
-        """Questions about this part of a photo that follow find its embedding here."""
+    def remember(self, snapshot: Snapshot, data: bytes, crop: Crop | None, vector: np.ndarray) -> None:
+        """Questions about this photo, or this part of it, that follow find its embedding here."""
         self._keep((snapshot.bundle.embedding_id, images.content_hash(data), crop), vector)
 
     def _known(self, key: _Key) -> np.ndarray | None:

@@ -19,10 +19,12 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.decisions.quality.findings import Finding
 from indexer.decisions.quality.profiles import profile as quality_profile
 from indexer.decisions.quality.shop import ShopQuality
+from indexer.decoding import in_order
 from indexer.errors import CatalensError
 from indexer.files import write_atomic, write_json
 from indexer.home import Home
 from indexer.model.embedder import open_embedder
+from indexer.native import THREADS
 from indexer.progress import Stages
 from indexer.repeat_groups import find_groups
 from service.engine import Engine
@@ -85,15 +87,22 @@ def audit(engine: Engine, *, progress: Stages | None = None, profile: str | None
         given = catalog.given_tags()
         common = Counter(tag for tags in given.values() for tag in set(tags))
         total = len(catalog)
-        for product in catalog.iterate():
-            key = f"{product.sequence} {snapshot.model_version} {snapshot.index_version} {engine.policy_version}"
-            seen = kept.find(product.pid, key)
-            if seen is None:
-                seen = _look(engine, catalog, product, given, common, profile)
-                if not any(entry.kind == "unreadable" for entry in seen.entries):
-                    kept.add(product.pid, key, seen)  # the others may be mended, and their reason may name a photo
-            else:
+        versions = f"{snapshot.model_version} {snapshot.index_version} {engine.policy_version}"
+
+        def look(product: Product) -> tuple[Seen, bool]:
+            """What the product showed, and whether an earlier run had found it."""
+            seen = kept.find(product.pid, f"{product.sequence} {versions}")
+            return (seen, True) if seen else (_look(engine, catalog, product, given, common, profile), False)
+
+        for product, found in in_order(catalog.iterate(), look, workers=THREADS):
+            if isinstance(found, CatalensError):
+                raise found
+            seen, resumed = found
+            if resumed:
                 report.resumed += 1
+            elif not any(entry.kind == "unreadable" for entry in seen.entries):
+                # Those may be mended, and their reason may name a photo.
+                kept.add(product.pid, f"{product.sequence} {versions}", seen)
             report.entries += seen.entries
             scores += seen.photos
             report.products += 1

@@ -103,6 +103,20 @@ def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_neve
         own.review([], product_id="nothing")
 
 
+def test_stored_photos_are_not_embedded_again(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a stored product's photo a review says what it says of the same bytes, and does without the network."""
+    (uploaded,) = own.review([photo("ring", "blue")], product_id="ring-blue")["photos"]
+    own._seeing._recent.clear()
+    embedder = type(own.ready().embedder)
+    for name in ("embed", "describe_beside"):
+        monkeypatch.setattr(embedder, name, lambda *given: pytest.fail("the network was asked"))
+    stored, other = own.review([], product_id="ring-blue")["photos"]
+    chances = [{row["label"]: row["probability"] for row in seen["categories"]} for seen in (uploaded, stored)]
+    assert chances[1] == pytest.approx(chances[0], abs=1e-3)
+    assert stored["quality"] == uploaded["quality"]
+    assert other["categories"]
+
+
 def test_policies_decide_and_ask_for_a_person(strict: Engine) -> None:
     """Banned: blocked. Doubtful: to a person. Both are queued with their photo; anything else is not."""
     blocked = strict.review([photo("cross", "red", turn=5)])
