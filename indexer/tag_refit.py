@@ -11,12 +11,19 @@ from threadpoolctl import threadpool_limits
 
 from indexer.catalog.store import Catalog
 from indexer.decisions.tag_fit import fit_rule, fit_thresholds
-from indexer.decisions.tag_sample import Side, TagSample, column_values, find_columns, tag_sample
+from indexer.decisions.tag_sample import (
+    MOST_ASKED,
+    MOST_VOTERS,
+    Side,
+    TagSample,
+    column_values,
+    find_columns,
+    tag_sample,
+)
 from indexer.decisions.tagging import head_chances
 from indexer.model.bundle import Bundle
 from indexer.model.tag_rule import TagRule
 
-MOST_ASKED, MOST_VOTERS = 2000, 100_000  # products; a random choice of more, so that a big catalog stays quick
 _LEAST = 50  # tagged products below which only the threshold is fitted
 _HALF = 50  # tagged products at which the catalog's own threshold counts as much as the model's
 _KNOWN = 0.5  # share of the catalog's tags that a model's rule must know to be kept

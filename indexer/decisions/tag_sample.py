@@ -23,6 +23,7 @@ from indexer.decisions.tagging import (
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagColumn, TagRule, View
 
+MOST_ASKED, MOST_VOTERS = 2000, 100_000  # products a rule is fitted on; a draw of more, so that it stays quick
 NEAREST = 60  # products kept per question: above the largest k, with room for near-duplicates
 SAME = 0.9  # F1 at which a tag and a value are the same thing
 _SEVERAL = 0.05  # share of products with several values from which they exclude nothing

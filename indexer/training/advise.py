@@ -24,7 +24,7 @@ from indexer.native import torch
 from indexer.training.data import Problem, categories_of, category_columns, find_leaks, label_notes, read_problem
 from indexer.training.features import Features, Progress, photo_features
 from indexer.training.finetune import lower_precision
-from indexer.training.labels import issue_notes, label_issues
+from indexer.training.labels import issue_notes, judged, label_issues
 from indexer.training.processor import kept_memory
 from indexer.training.run import RECIPES
 
@@ -107,7 +107,7 @@ def advise(
         categories,
     )
     document["label_issues"] = [issue.to_json() for issue in issues]
-    document["notes"] += issue_notes(issues, len(chosen))
+    document["notes"] += issue_notes(issues, judged(len(chosen), len(categories)))
     train, held = learn & (split == "train"), learn & (split == "validation") & ~leaks.leaked
     document["probe"].update(probe(values, columns, train, held, len(categories)))
     document["cost_s"] = costs(document["photos"], speed)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.training.draws import drawn
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 _STEP = 0.05
 _LEAST = {"a": 0.1, "c": 0.05, "g": 0.2}  # g stays: it knows what no label names, and finds the same thing again
 _NEAREST = 10
+_ASKED, _SEARCHED = 1500, 15_000  # photos; a draw of more: each of a hundred mixtures ranks all pairs
 _ENOUGH = 0.9  # of re-shots that find their photo: what is above does not buy less agreement
 
 
@@ -44,8 +46,8 @@ def choose_weights(
     right category first at least as often as ``g`` alone does, and photos again at least as often as the frozen
     features; where none does, those that lose least, photos again before category.
 
-    ``blocks``: name -> vectors [N, dim], unit length; ``train`` and ``held`` bool [N]; exact copies (equal ``pixels``)
-    are not to be found.
+    ``blocks``: name -> vectors [N, dim], unit length; ``train`` and ``held`` bool [N], of many photos a draw; exact
+    copies (equal ``pixels``) are not to be found.
     """
     colour = colour_target(targets) if "c" in blocks else None
     category = next((target for target in targets if target.name == CATEGORY), None)
@@ -53,10 +55,11 @@ def choose_weights(
         return None
     alike = [category] if colour is None else [category, colour]
     labelled = np.logical_and.reduce([target.columns >= 0 for target in alike])
-    gallery, queries = train & labelled, held & labelled
-    if not gallery.any() or not queries.any():
+    gallery, queries = drawn(train & labelled, _SEARCHED), drawn(held & labelled, _ASKED)
+    if not len(gallery) or not len(queries):
         return None
     cosine = {name: vectors[queries] @ vectors[gallery].T for name, vectors in blocks.items()}
+    _, pixels = np.unique(np.asarray(pixels, str), return_inverse=True)  # numbers compare a hundred times as fast
     copies = pixels[queries][:, None] == pixels[gallery][None, :]
     seen = {} if again is None else {name: again.blocks[name] @ vectors.T for name, vectors in blocks.items()}
 

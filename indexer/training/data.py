@@ -24,6 +24,7 @@ class Problem:
     rows: list[Row]
     split: dict[str, str]  # product_id -> split
     notes: list[str]
+    set_aside: frozenset[str] = frozenset()  # products of validation that DATA itself gives to train
 
     def of(self, name: str) -> list[Row]:
         """Rows of one split."""
@@ -47,12 +48,17 @@ def read_problem(data: Path, seed: int) -> Problem:
             f"{len(dataset.torn)}: {_some(sorted(dataset.torn))}"
         )
     rows = [row for row in dataset.rows if row.product_id in split]
+    unlike = [entry for entry in dataset.warnings if entry.reason.startswith(("category ", "tags "))]
+    if unlike:
+        first = f"{unlike[0].where}: {unlike[0].reason}"
+        notes.append(f"{len(unlike)} rows are labelled as their product's first row: {first}")
+    held: set[str] = set()
     if given and "validation" not in given.values():
         train = [product for product, name in split.items() if name == "train"]
         held = {product for product, name in assign_splits(train, seed).items() if name == "validation"}
         split.update(dict.fromkeys(held, "validation"))
         notes.append(f"no validation split: {len(held)} training products were set aside for it")
-    return Problem(dataset, rows, split, notes)
+    return Problem(dataset, rows, split, notes, frozenset(held))
 
 
 def categories_of(rows: Sequence[Row]) -> tuple[Category, ...]:

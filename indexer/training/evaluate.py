@@ -10,7 +10,7 @@ import numpy as np
 
 from indexer.catalog.dataset import SPLITS
 from indexer.decisions.classify import category_logits
-from indexer.errors import BadRequest
+from indexer.errors import BadRequest, WeightsUnavailable
 from indexer.model.backbones import build
 from indexer.model.base import Runtime
 from indexer.model.bundle import Bundle, load_bundle
@@ -37,7 +37,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """All figures of ``model`` on one split of ``data``; what the data or the model cannot give is None.
 
-    Queries are the photos of ``split``, the gallery is the train photos. Raises ``BadModel``, ``BadData``.
+    Queries are the photos of ``split``, the gallery is the train photos, those that training set aside among them.
+    Raises ``BadModel``, ``BadData``.
     """
     return measure(model, data, split=split, device=device, cache=cache, progress=progress).figures
 
@@ -60,13 +61,16 @@ def measure(
     names = list(dict.fromkeys(["train", "validation", split]))
     wanted = [row for name in names for row in problem.of(name)]
     require_rows(problem.of(split), split, data)
-    require_rows(problem.of("train"), "train", data)
     features = photo_features(wanted, embedder, cache=cache, progress=progress)
     split_of = np.array([problem.split[row.product_id] for row in features.rows])
     sets = {name: evaluation_photos(features, embedder, split_of == name) for name in names}
+    notes = list(problem.notes)
     leaks = find_leaks(split_of, features.pixels, np.array([" > ".join(row.category or ()) for row in features.rows]))
     require_rows(sets[split].rows, f"readable {split}", data)
     queries, gallery = sets[split], sets["train"]
+    if problem.set_aside and split != "validation":
+        ours = np.array([row.product_id in problem.set_aside for row in features.rows])
+        gallery = evaluation_photos(features, embedder, (split_of == "train") | ours)
 
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
     decision = bundle.decision
@@ -76,14 +80,16 @@ def measure(
     heads = attribute_head_figures(bundle, logits, queries)
     for name, accuracy in heads.values.items():
         retrieval.values["attributes"].setdefault(name, {"nn1": None})["head"] = accuracy
-    searched = [sets[name] for name in dict.fromkeys(["train", split])]
-    tags, tagged = tag_figures(
-        embedder,
-        decision,
-        sets,
-        split,
-        lambda: frozen_photos(bundle, features, {name: split_of == name for name in names}, device, cache),
-    )
+    searched = [gallery] if split == "train" else [gallery, queries]
+
+    def frozen() -> dict[str, Photos] | None:
+        try:
+            return frozen_photos(bundle, features, {name: split_of == name for name in names}, device, cache)
+        except WeightsUnavailable as error:
+            notes.append(f"no baseline of tags: {error}")
+            return None
+
+    tags, tagged = tag_figures(embedder, decision, sets, split, frozen)
     parts = [
         category_figures(classified, queries),
         retrieval,
@@ -101,7 +107,7 @@ def measure(
         "photos": len(queries.rows),
         "products": len({row.product_id for row in queries.rows}),
         "gallery": len(gallery.rows),
-        "notes": [*problem.notes, *leaks.notes],
+        "notes": [*notes, *leaks.notes],
         "skipped": [asdict(entry) for entry in (*problem.dataset.skipped, *features.skipped)],
         **{key: value for part in parts for key, value in part.values.items()},
         "intervals": {key: value for part in parts for key, value in part.intervals.items()},
@@ -119,8 +125,13 @@ def evaluation_photos(features: Features, runtime: Runtime, chosen: np.ndarray) 
 def frozen_photos(
     bundle: Bundle, features: Features, chosen: dict[str, np.ndarray], device: str, cache: Path | None
 ) -> dict[str, Photos]:
-    """Photos by split (``chosen``: bool [N] each) with the backbone's features before any training for vectors."""
+    """Photos by split (``chosen``: bool [N] each) with the backbone's features before any training for vectors.
+
+    Raises ``WeightsUnavailable`` where the weights that a fine-tuning began with are not at hand.
+    """
     if bundle.training.get("recipe") not in ("linear", "pretrained"):
+        if bundle.training.get("weights"):
+            raise WeightsUnavailable(f"the model was fine-tuned from {bundle.training['weights']}, which is not kept")
         network = Network(bundle.spec, build(bundle.spec.backbone))
         features = photo_features(features.rows, TorchRuntime(network, device=device), cache=cache)
     values = features.values[:, : bundle.spec.feature_dim].astype(np.float32)

@@ -211,7 +211,6 @@ class Objective(torch.nn.Module):
         super().__init__()
         self.network, self._size = network, size  # of the team
         self._targets, self._bank, self._parts = targets, bank, parts
-        self._truth = [one_hot(target) for target in targets]
         self._length = next(block.weight for block in network.spec.blocks if block.name == "g") ** 0.5
 
     def forward(self, photos: Any, batch: np.ndarray, mine: slice, share: float = 1.0) -> Any:
@@ -226,10 +225,10 @@ class Objective(torch.nn.Module):
         with lower_precision(device.type):
             seen = self.network.describe(photos)
         blocks = self.network.neck.parts(seen.float())
-        truth = [target[chosen].to(device) for target in self._truth]
+        truth = [one_hot(target, chosen).to(device) for target in self._targets]
         if share < 1:
             truth = [share * target + (1 - share) * target.roll(1, 0) for target in truth]
-        counts = [float(target[batch].sum()) / self._size for target in self._truth]
+        counts = [float((target.columns[batch] >= 0).sum()) / self._size for target in self._targets]
         loss = heads_loss(self.network.heads, blocks, truth, self._targets, counts=counts)
         if self._parts.general and share == 1:  # a mixture is no photo to be found again
             places = torch.from_numpy(chosen).to(device)

@@ -13,9 +13,11 @@ from scipy.sparse.csgraph import connected_components
 from indexer.catalog.dataset import Row
 from indexer.decisions.calibration import fit_temperature, probabilities
 from indexer.model.decision import PATH_SEPARATOR, Category
+from indexer.training.draws import drawn
 
 _RIDGE = 0.3  # of the mean eigenvalue
 _SHOWN = 10
+_SCORES = 2**26  # probabilities held at once: of 5,000 classes 13,000 photos, of 100 more than there are
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ def label_issues(
     """Likely label errors among labelled photos (``columns`` int [N], none negative), the worst first.
 
     ``features`` [N, F] of a frozen backbone. Photos of one product, and exact copies, are judged without one another.
+    Of many photos of many classes a draw is judged (``judged``).
     """
+    if (count := judged(len(rows), len(categories))) < len(rows):
+        some = drawn(np.ones(len(rows), bool), count)
+        rows, features, columns, pixels = [rows[n] for n in some], features[some], columns[some], pixels[some]
     groups = linked_groups([row.product_id for row in rows], pixels)
     chances = out_of_fold(features, columns, groups, len(categories))
     found = []
@@ -58,11 +64,16 @@ def label_issues(
     return found
 
 
-def issue_notes(issues: Sequence[LabelIssue], judged: int) -> list[str]:
+def judged(photos: int, classes: int) -> int:
+    """How many of so many labelled photos ``label_issues`` looks at."""
+    return min(photos, _SCORES // max(classes, 1))
+
+
+def issue_notes(issues: Sequence[LabelIssue], looked_at: int) -> list[str]:
     """The list in a sentence, then its worst ten."""
     if not issues:
         return []
-    lines = [f"{len(issues)} of {judged} labelled photos probably carry a wrong category; the worst:"]
+    lines = [f"{len(issues)} of {looked_at} labelled photos probably carry a wrong category; the worst:"]
     for issue in issues[:_SHOWN]:
         lines.append(f"{issue.where}: {issue.given!r}, looks like {issue.suggested!r} ({issue.confidence:.2f})")
     return lines
@@ -117,9 +128,9 @@ def out_of_fold(
         found[:, seen == 0] = -10.0  # a class that this fold's probe has not seen is not suggested
         judged = seen[columns[out]] > 0
         scores[np.flatnonzero(out)[judged]] = found[judged]
-    judged = ~np.isnan(scores[:, 0])
-    if judged.any():
-        scores[judged] = probabilities(scores[judged], fit_temperature(scores[judged] * 10, columns[judged]) / 10)
+    known = ~np.isnan(scores[:, 0])
+    if known.any():
+        scores[known] = probabilities(scores[known], fit_temperature(scores[known] * 10, columns[known]) / 10)
     return scores
 
 

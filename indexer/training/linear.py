@@ -116,7 +116,6 @@ def fit(
     rng = np.random.default_rng(seed)
     photos = torch.from_numpy(described.astype(np.float32))
     photos = torch.cat([unit(photos[:, : spec.feature_dim]), photos[:, spec.feature_dim :]], dim=1)
-    wanted = [one_hot(target) for target in targets]
     neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
     fit_statistics(neck, photos[train], pairs, general)
     if not targets:
@@ -141,11 +140,11 @@ def fit(
             if rng.random() < mixed:
                 share, other = float(rng.beta(1.0, 1.0)), chosen[torch.randperm(len(chosen))]
                 parts = neck.parts(share * photos[chosen] + (1 - share) * photos[other])
-                labels = [share * target[chosen] + (1 - share) * target[other] for target in wanted]
+                labels = [share * one_hot(t, chosen) + (1 - share) * one_hot(t, other) for t in targets]
                 loss = heads_loss(heads, parts, labels, targets)
             else:
                 parts = neck.parts(photos[chosen])
-                loss = heads_loss(heads, parts, [target[chosen] for target in wanted], targets)
+                loss = heads_loss(heads, parts, [one_hot(target, chosen) for target in targets], targets)
                 loss = loss + alike.loss(parts, targets, [column[chosen] for column in columns])
             if not torch.isfinite(loss):
                 raise TrainingFailed(f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}")
@@ -288,9 +287,9 @@ def reweigh(fitted: Fitted, weights: dict[str, float]) -> Fitted:
     return replace(fitted, spec=spec, neck=neck.eval(), heads=heads.eval())
 
 
-def one_hot(target: Target) -> Any:
-    """float32 [N, C]; zeros where the label is not known."""
-    columns = torch.from_numpy(target.columns)
+def one_hot(target: Target, chosen: Any) -> Any:
+    """float32 [n, C] of the photos ``chosen`` (int [n]); zeros where the label is not known."""
+    columns = torch.from_numpy(target.columns)[chosen]
     return functional.one_hot(columns.clamp_min(0), len(target.values)).float() * (columns >= 0)[:, None]
 
 

@@ -16,7 +16,7 @@ from indexer.training.blocks import Again, instance_rate
 from indexer.training.data import Problem, categories_of, find_leaks, label_notes, require_rows
 from indexer.training.distributed import Team
 from indexer.training.features import Features, Progress, Reshots, photo_features, reshot_features
-from indexer.training.labels import LabelIssue, issue_notes, label_issues
+from indexer.training.labels import LabelIssue, issue_notes, judged, label_issues
 from indexer.training.linear import Fitted, Pairs
 from indexer.training.tags import Photos
 from indexer.training.targets import CATEGORY, Target, attribute_targets, category_target
@@ -114,7 +114,7 @@ def gather(
             categories,
         )
     attributes, dropped = attribute_targets(features.rows, described, train, held, problem.dataset.types)
-    notes += [*leaks.notes, *issue_notes(issues, len(named)), *dropped]
+    notes += [*leaks.notes, *issue_notes(issues, judged(len(named), len(categories))), *dropped]
     targets = [*([category] if categories else []), *attributes]
     if targets:
         labelled = np.logical_or.reduce([target.columns >= 0 for target in targets])

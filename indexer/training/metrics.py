@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 _CHUNK = 256  # queries at a time, so that the score matrix stays small
 
@@ -43,9 +44,9 @@ def class_counts(
     rows = np.ones((1, len(actual))) if weights is None else weights
 
     def count(numbers: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        table = np.zeros((len(numbers), classes))
-        table[np.flatnonzero(mask), numbers[mask]] = 1.0
-        return rows @ table
+        photos = np.flatnonzero(mask)
+        table = csr_array((np.ones(len(photos)), (numbers[photos], photos)), shape=(classes, len(numbers)))
+        return np.asarray((table @ rows.T).T)
 
     everywhere = np.ones(len(actual), bool)
     counts = ClassCounts(

@@ -29,7 +29,8 @@ def retrieval_figures(queries: Photos, gallery: Photos, types: Mapping[str, Any]
     """Same-category search, the agreement of attributes among the ten nearest, and the ten nearest themselves."""
     attributes = _attributes(queries, gallery, types)
     columns = {name: (values(queries), values(gallery)) for name, values in attributes.items()}
-    labels = np.array([row.category for row in gallery.rows] + [None], dtype=object)[:-1]
+    number_of: dict[Any, int] = {}
+    labels = np.array([number_of.setdefault(row.category, len(number_of)) for row in gallery.rows], np.int64)
     hits: dict[str, list[float]] = {"hit_rate_at_1": [], "hit_rate_at_10": [], "map": []}
     labelled: list[int] = []
     asked: dict[str, list[int]] = {name: [] for name in columns}  # queries that have the attribute
@@ -46,7 +47,7 @@ def retrieval_figures(queries: Photos, gallery: Photos, types: Mapping[str, Any]
         if len(order) == 0:
             continue
         if category is not None:
-            relevant = np.fromiter((labels[entry] == category for entry in order), bool, len(order))
+            relevant = labels[order] == number_of.get(category, -1)
             labelled.append(number)
             hits["hit_rate_at_1"].append(hit_at_k(relevant, 1))
             hits["hit_rate_at_10"].append(hit_at_k(relevant, 10))

@@ -236,7 +236,8 @@ def _decide(material: Material, fitted: Fitted, runtime: TorchRuntime, seed: int
     )
     logits = runtime.logits(checked.vectors)
     tag_rule, tags_f1 = fit_tags(
-        sample_of(checked, learned, fitted.spec.blocks, logits=logits, tag_heads=tag_heads), tag_columns(learned.rows)
+        sample_of(checked, learned, fitted.spec.blocks, logits=logits, tag_heads=tag_heads, fitting=True),
+        tag_columns(learned.rows),
     )
     unknown = None
     if material.categories:

@@ -24,16 +24,17 @@ def tag_figures(
     decision: Decision,
     sets: Mapping[str, Photos],
     split: str,
-    frozen: Callable[[], Mapping[str, Photos]],
+    frozen: Callable[[], Mapping[str, Photos] | None],
 ) -> tuple[Part, Tagged | None]:
     """The key ``tags`` of an evaluation of ``split``, and its arrays; None where there are no tags.
 
     ``sets``: photos by split, ``train`` and ``validation`` among them. ``frozen`` gives the same photos with the
-    backbone's features before training for vectors, for the baseline. Rules of votes alone, of heads alone and of the
-    baseline are fitted on validation.
+    backbone's features before training for vectors, for the baseline, or None. Rules of votes alone, of heads alone and
+    of the baseline are fitted on validation.
     """
     rule = decision.tagging()
-    tested, held = (sample_by(runtime, decision, sets, name) for name in (split, "validation"))
+    tested = sample_by(runtime, decision, sets, split)
+    held = sample_by(runtime, decision, sets, "validation", fitting=True)
     if tested is None:
         return Part({"tags": None}), None
     confidence = tested.confidence(rule)
@@ -50,7 +51,7 @@ def tag_figures(
         "ece": pair_calibration_error(confidence, tested.actual),
         "votes_only_f1": _refitted(votes_only(held), votes_only(tested), columns),
         "heads_only_f1": _refitted(heads_only(held), heads_only(tested), columns) if decision.tag_heads else None,
-        "baseline_f1": _baseline(frozen(), split),
+        "baseline_f1": None if (before := frozen()) is None else _baseline(before, split),
     }
     weights = bootstrap_weights(np.arange(len(tested.actual)))
     micro = counts.micro(weights)
@@ -63,8 +64,10 @@ def tag_figures(
     return Part({"tags": values}, intervals), Tagged(tested.tags, tested.actual, confidence, suggested)
 
 
-def sample_by(runtime: Runtime, decision: Decision, sets: Mapping[str, Photos], split: str) -> TagSample | None:
-    """The tagged products of ``split`` before the train photos' votes and the model's heads."""
+def sample_by(
+    runtime: Runtime, decision: Decision, sets: Mapping[str, Photos], split: str, *, fitting: bool = False
+) -> TagSample | None:
+    """The tagged products of ``split`` before the train photos' votes and the model's heads; as ``sample_of``."""
     photos = sets[split]
     named = [tag for column in decision.tagging().columns for tag in column.tags]
     logits = runtime.logits(photos.vectors) if decision.tag_heads and len(photos.rows) else None
@@ -75,6 +78,7 @@ def sample_by(runtime: Runtime, decision: Decision, sets: Mapping[str, Photos], 
         logits=logits,
         tag_heads=decision.tag_heads if logits else None,
         also=named,
+        fitting=fitting,
     )
 
 
@@ -99,7 +103,8 @@ def _refitted(held: TagSample | None, tested: TagSample | None, columns: Mapping
 def _baseline(sets: Mapping[str, Photos], split: str) -> float | None:
     """Micro-F1 of equal votes among the ten nearest; the vectors of ``sets`` are the frozen backbone's features."""
     block = Block("g", sets["train"].vectors.shape[1], 1.0)
-    held, tested = (sample_of(sets[name], sets["train"], [block]) for name in ("validation", split))
+    held = sample_of(sets["validation"], sets["train"], [block], fitting=True)
+    tested = sample_of(sets[split], sets["train"], [block])
     if held is None or tested is None:
         return None
     rule = fit_equal_votes(held)

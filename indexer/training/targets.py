@@ -10,12 +10,14 @@ import numpy as np
 from indexer.catalog.dataset import AttributeType, Row
 from indexer.model.decision import Category
 from indexer.training.data import category_columns
+from indexer.training.draws import drawn
 
 CATEGORY = "category"
 COLOUR_COLUMNS = ("colour", "color", "base_colour", "base_color")
 MAX_VALUES = 200  # a text column with more is a name or a description, not an attribute
 _GAIN = 0.05  # what a head must be better by than always saying the commonest value
 _RIDGE = 10.0
+_PROBED = 20_000  # photos that the probe learns from; a draw of more
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def attribute_targets(
             candidates.append(Target(name, values, columns))
     kept, notes = [], []
     for target in candidates:
-        learn, check = train & (target.columns >= 0), held & (target.columns >= 0)
+        learn, check = drawn(train & (target.columns >= 0), _PROBED), held & (target.columns >= 0)
         if not check.any():
             notes.append(f"attribute {target.name!r} has no validation photo: no head for it")
             continue

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from indexer.catalog.dataset import Row
 from indexer.model.decision import Category
-from indexer.training.labels import confident_errors, issue_notes, label_issues, linked_groups, out_of_fold
+from indexer.training.labels import confident_errors, issue_notes, judged, label_issues, linked_groups, out_of_fold
 
 
 def clusters(classes: int, each: int, *, seed: int = 0, width: int = 24) -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +40,29 @@ def test_planted_errors_are_found_and_come_first() -> None:
     assert by_place["feed.csv:44"].suggested == f"Top > kind {truth[44]}"
     assert all(issue.confidence > 0.5 > issue.given_probability for issue in found)
     assert issue_notes(found, 200)[0].startswith(f"{len(found)} of 200 ")
+
+
+def test_of_many_photos_and_classes_a_draw_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by photos times classes; what is found names the right rows."""
+    features, truth = clusters(5, 40)
+    given = truth.copy()
+    wrong = list(range(0, 200, 10))
+    given[wrong] = (truth[wrong] + 1) % 5
+    monkeypatch.setattr("indexer.training.labels._SCORES", 5 * 100)
+    assert (judged(200, 5), judged(60, 5), judged(200, 1000)) == (100, 60, 0)
+    categories = tuple(Category(number, (f"kind {number}",)) for number in range(5))
+    seen: list[int] = []
+
+    def noted(features: np.ndarray, *given: Any) -> np.ndarray:
+        seen.append(len(features))
+        return out_of_fold(features, *given)
+
+    monkeypatch.setattr("indexer.training.labels.out_of_fold", noted)
+    found = label_issues([row(n) for n in range(200)], features, given, np.arange(200).astype(str), categories)
+    assert seen == [100]
+    assert 4 <= len(found) < len(wrong)
+    assert all(issue.given == f"kind {given[int(issue.product_id)]}" for issue in found)
+    assert {int(issue.product_id) for issue in found} <= set(wrong)
 
 
 def test_clean_labels_are_left_alone() -> None:

@@ -102,7 +102,7 @@ def test_reweighing_changes_the_vectors_and_no_logit() -> None:
     np.testing.assert_allclose(after.norm(dim=1).numpy(), 1.0, rtol=1e-4)
 
 
-def test_colour_gets_a_share_only_as_far_as_the_category_bears_it() -> None:
+def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights follow validation: useful colour is given weight, and c never drowns the category below g alone."""
     rng = np.random.default_rng(1)
     kind, paint = rng.integers(0, 6, 400), rng.integers(0, 5, 400)
@@ -126,6 +126,10 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it() -> None:
     alone = blocks["g"][~train] @ blocks["g"][train].T
     first = [(kind[train][s.argmax(1)] == kind[~train]).mean() for s in (scores, alone)]
     assert first[0] >= first[1]
+    for name, most in (("_ASKED", 60), ("_SEARCHED", 150)):  # of many photos a draw decides much the same
+        monkeypatch.setattr(f"indexer.training.blocks.{name}", most)
+    some = choose_weights(blocks, targets, train, ~train, pixels)
+    assert some == pytest.approx(weights, abs=0.2)
     two = choose_weights({"a": blocks["a"], "g": blocks["g"]}, targets[:1], train, ~train, pixels)
     assert two is not None
     assert list(two) == ["a", "g"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.errors import BadData, BadModel, BadRequest, TrainingFailed
+from indexer.errors import BadData, BadModel, BadRequest, TrainingFailed, WeightsUnavailable
 from indexer.model.bundle import load_bundle
 from indexer.model.runtime import TorchRuntime
 from indexer.training import linear
 from indexer.training.advise import frozen_runtime
 from indexer.training.blocks import instance_rate
 from indexer.training.data import read_problem
-from indexer.training.evaluate import evaluate
+from indexer.training.evaluate import evaluate, frozen_photos
 from indexer.training.features import photo_features, reshot_features
 from indexer.training.run import TrainReport, train
 from tests.indexer.training.conftest import KINDS, draw
@@ -167,6 +168,57 @@ def test_evaluate_repeats_the_model_s_own_split_and_names_an_empty_one(
     with pytest.raises(BadData, match=r"no (test|train) photos"):
         evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
     assert json.loads((Path(trained.model) / "training.json").read_text())["seed"] == 1
+
+
+def test_what_data_without_train_photos_cannot_give_is_none(
+    trained: TrainReport, tmp_path: Path, feature_cache: Path
+) -> None:
+    """A folder with a test split alone: categories are judged, retrieval is None."""
+    for kind in KINDS:
+        (tmp_path / "d" / "test" / kind).mkdir(parents=True)
+        for number in range(3):
+            draw(kind, number).save(tmp_path / "d" / "test" / kind / f"{number}.png")
+    found = evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
+    assert (found["n"], found["gallery"]) == (9, 0)
+    assert found["accuracy"] > 0.5
+    assert [found[name] for name in ("hit_rate_at_1", "hit_rate_at_10", "map", "tags")] == [None] * 4
+    assert found["instance_hit_rate_at_1"] is not None
+
+
+def test_photos_that_training_set_aside_are_in_the_gallery(
+    trained: TrainReport, tmp_path: Path, feature_cache: Path
+) -> None:
+    """DATA without a validation split: its train photos are the gallery, all of them; its own validation is not."""
+    for split, numbers in (("train", range(8)), ("test", range(8, 10))):
+        for kind in KINDS:
+            (tmp_path / "d" / split / kind).mkdir(parents=True)
+            for number in numbers:
+                draw(kind, number).save(tmp_path / "d" / split / kind / f"{number}.png")
+    problem = read_problem(tmp_path / "d", 1)
+    assert 0 < len(problem.set_aside) < 24
+    assert problem.set_aside == {row.product_id for row in problem.of("validation")}
+    found = evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
+    assert (found["n"], found["gallery"]) == (6, 24)
+    held = evaluate(Path(trained.model), tmp_path / "d", split="validation", cache=feature_cache)
+    assert held["n"] + held["gallery"] == 24
+
+
+def test_rows_labelled_unlike_their_product_are_told(tmp_path: Path) -> None:
+    """The first row's category stays, and who trains learns of it."""
+    for number in range(3):
+        draw("disc", number).save(tmp_path / f"{number}.png")
+    (tmp_path / "p.csv").write_text("product_id,image,title,category\np,0.png,x,a\np,1.png,y,b\nq,2.png,z,b\n")
+    [note] = read_problem(tmp_path / "p.csv", 0).notes
+    assert note.startswith("1 rows are labelled as their product's first row")
+    assert "category ('b',)" in note
+
+
+def test_a_baseline_from_weights_that_are_not_kept_is_none(trained: TrainReport) -> None:
+    """A network fine-tuned from a file has no features before training to compare with: it says so, and builds none."""
+    bundle = load_bundle(Path(trained.model))
+    tuned = dataclasses.replace(bundle, training={**bundle.training, "recipe": "finetune", "weights": "mine.pth"})
+    with pytest.raises(WeightsUnavailable, match=r"mine\.pth"):
+        frozen_photos(tuned, None, {}, "cpu", None)  # type: ignore[arg-type]
 
 
 def test_general_axes_are_the_principal_ones() -> None:
