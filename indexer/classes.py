@@ -60,7 +60,10 @@ def listing(decision: Decision) -> list[dict[str, Any]]:
 
 
 def class_path(label: str | Sequence[str], kind: Kind) -> tuple[str, ...]:
-    """A new class's label, checked: a category's path, or a tag alone. Raises ``BadRequest``."""
+    """A new class's label, checked: a category's path, or a tag alone, without spaces around if it is text.
+
+    Raises ``BadRequest``.
+    """
     try:
         if kind == "tag":
             if not isinstance(label, str) or not check_text("a tag", label).strip():
@@ -68,12 +71,12 @@ def class_path(label: str | Sequence[str], kind: Kind) -> tuple[str, ...]:
             return (label.strip(),)
         if isinstance(label, str) and not label.strip():
             raise BadRequest("a category needs a name")
-        path = category_path([level.strip() for level in label.split(">")] if isinstance(label, str) else label)
+        path = category_path(label)
     except BadProduct as error:
         raise BadRequest(str(error)) from error
     if path is None:
         raise BadRequest("a category needs a name")
-    return path
+    return tuple(level.strip() for level in path) if isinstance(label, str) else path
 
 
 def add_class(
@@ -137,9 +140,8 @@ def remove_class(home: Home, *, number: int | None = None, label: str | None = N
         decision = bundle.decision
         if number is None:
             path = class_path(label or "", kind)
-            number = next(
-                (row["id"] for row in listing(decision) if (row["kind"], tuple(row["path"])) == (kind, path)), -1
-            )
+            ids = {PATH_SEPARATOR.join(row["path"]): row["id"] for row in listing(decision) if row["kind"] == kind}
+            number = ids.get(label or "", ids.get(PATH_SEPARATOR.join(path), -1))
         category = next((entry for entry in decision.categories if entry.id == number), None)
         if category is not None and category.trained:
             name = PATH_SEPARATOR.join(category.path)

@@ -20,6 +20,7 @@ from indexer.errors import CatalensError, DamagedIndex, NewerFormat, UnknownMode
 from indexer.home import Home
 from indexer.housekeeping import collect_photos, sweep, tidy
 from indexer.index.manifest import Manifest
+from indexer.index.recipes import lists_of
 from indexer.index.version import ROWS, Versions
 from indexer.jobs import Jobs
 from indexer.model.bundle import Bundle
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 Stages = Callable[[str, int, int], None]  # stage, done, total
 WAITING, INCOMPLETE = 3, 4  # exit codes of ``main``
 _SMALLER = 0.5  # a version that loses more than half of its rows chooses its recipe anew
+_PER_LIST = 1.25  # and one that keeps fewer rows for each list of its recipe: a tenth of them may train nothing
 
 
 @dataclass
@@ -122,7 +124,7 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
     if done_before is not None:
         return done_before, int(dead.sum())
     vectors = np.array(opened.stored[~dead])
-    shrunk = len(vectors) < _SMALLER * len(rows)
+    shrunk = len(vectors) < max(_SMALLER * len(rows), _PER_LIST * lists_of(manifest.recipe))
     new, _ = publish_rows(
         home,
         catalog,

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from indexer.archives import unpack
 from indexer.errors import BadData, Busy, CatalensError, UnknownJob
-from indexer.files import remove_folder, write_json
+from indexer.files import remove_folder, storage_failure, write_json
 from indexer.home import Home
 
 Kind = Literal["import", "build"]
@@ -60,17 +60,22 @@ class Jobs:
         self.folder = home.path / "jobs"
 
     def add(self, kind: Kind, options: Mapping[str, Any], *, upload: Callable[[Path], None] | None = None) -> Job:
-        """A new job, queued. ``upload`` writes the archive that it reads to the path it is given."""
+        """A new job, queued. ``upload`` writes the archive that it reads to the path it is given.
+
+        Raises ``DiskFull``, ``ReadOnly``, ``StorageFailed``; then nothing of it stays.
+        """
         job = Job(uuid.uuid4().hex, kind, options, time.time())
         aside = self.folder / f".{job.job_id}.{os.getpid()}.tmp"
-        aside.mkdir(parents=True)
         try:
+            aside.mkdir(parents=True)
             if upload is not None:
                 upload(aside / UPLOAD)
             write_json(aside / _JOB, asdict(job))
             os.rename(aside, self.folder / job.job_id)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(aside, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise storage_failure(aside.parent, error) from error
             raise
         return job
 
@@ -154,8 +159,8 @@ def run(home: Home, job_id: str) -> None:
 
 
 def _import(home: Home, folder: Path, options: Mapping[str, Any], hear: Callable[..., None]) -> dict[str, Any]:
-    from indexer.catalog.dataset import Skipped, read_dataset
-    from indexer.catalog.imports import import_dataset
+    from indexer.catalog.dataset import Skipped
+    from indexer.catalog.imports import import_dataset, read_feed
 
     if options.get("path") is None:
         root = data = folder / "unpacked"
@@ -164,7 +169,7 @@ def _import(home: Home, folder: Path, options: Mapping[str, Any], hear: Callable
     else:
         root, data = Path(options["root"]), Path(options["path"])
     hear("read", 0, 1)
-    dataset = read_dataset(data, types=options.get("types"))
+    dataset = read_feed(home.path, data, types=options.get("types"))
     # A manifest may name any file of this machine, and a link lead anywhere: only what lies below the root is read.
     inside = [row.image.resolve().is_relative_to(root.resolve()) for row in dataset.rows]
     outside = [

@@ -71,7 +71,7 @@ class Review:
     pid: int | None
     body: dict[str, Any]
     decided: dict[str, Any] | None  # {"at", "decision", "reason", ...}
-    photos: tuple[str, ...]  # content hashes of the previews there still are
+    photos: dict[int, str]  # content hashes of the previews there still are, by the photo's place in the listing
 
 
 class Reviews(Connections):
@@ -240,8 +240,8 @@ class Reviews(Connections):
             query = "SELECT kind, at, body FROM log WHERE review_id = ? ORDER BY entry"
             for kind, at, body in connection.execute(query, (review_id,)):
                 bodies[kind] = {"at": at, **json.loads(body)} if kind == "decided" else json.loads(body)
-            query = "SELECT content_hash FROM previews WHERE review_id = ? ORDER BY position"
-            hashes = tuple(row[0] for row in connection.execute(query, (review_id,)))
+            query = "SELECT position, content_hash FROM previews WHERE review_id = ? ORDER BY position"
+            hashes = dict(connection.execute(query, (review_id,)).fetchall())
             found.append(Review(name, opened, state, pid, bodies["opened"], bodies.get("decided"), hashes))
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,20 @@ class Map:
         return path if source is None else self.moves[source] + path[len(source) :]
 
 
-def read_map(file: Path) -> Map:
+def known_paths(home: Home, catalog: Catalog) -> set[CategoryPath]:
+    """The categories of the active model and of products, and all that lies above them."""
+    active = home.active()
+    categories = by_version(home, active.model_version).decision.categories if active else ()
+    paths = catalog.categories() | {category.path for category in categories}
+    return {path[:length] for path in paths for length in range(1, len(path) + 1)}
+
+
+def read_map(file: Path, known: Container[CategoryPath] = ()) -> Map:
     """The CSV's rows ``from,to``. Raises ``BadData`` naming the line: empty path, two ways, cycle, chain.
 
     A path that is moved away cannot be a place to move to: applying a map twice must be applying it once, so that a
-    run that was interrupted can be repeated.
+    run that was interrupted can be repeated. Paths are taken as written; only a ``to`` that is not ``known`` loses the
+    spaces around its levels. A ``from`` would mean "Hats" by "Hats " once that is moved away.
     """
     moves: dict[CategoryPath, CategoryPath] = {}
     lines: dict[CategoryPath, int] = {}
@@ -78,6 +87,7 @@ def read_map(file: Path) -> Map:
                 raise BadData(f"{file} needs the columns from,to")
             for row in reader:
                 before, after = (_path(row[name], f"{file}, line {reader.line_num}: {name}") for name in ("from", "to"))
+                after = after if after in known else tuple(level.strip() for level in after)
                 if moves.get(before, after) != after:
                     raise BadData(
                         f"{file}, line {reader.line_num}: {_text(before)!r} has another to in line {lines[before]}"
@@ -179,14 +189,13 @@ def _returns(moves: Map, start: CategoryPath) -> bool:
 
 
 def _path(value: str | None, where: str) -> CategoryPath:
-    levels: Sequence[str] = [level.strip() for level in (value or "").split(">")]
-    if levels == [""]:
-        raise BadData(f"{where} is empty")
     try:
-        path = category_path(levels)
+        path = category_path(value)
     except BadProduct as error:
         raise BadData(f"{where}: {error}") from error
-    return path or ()
+    if path is None:
+        raise BadData(f"{where} is empty")
+    return path
 
 
 def _text(path: CategoryPath) -> str:

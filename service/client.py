@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ class Client:
 
     def search(self, image: Photo | None = None, **options: Any) -> replies.SearchAnswer:
         """Similar products. Options beside those of ``classify``: ``text``, ``k``, ``filter``, ``weights``, ``mix``,
-        ``min_score``, ``collapse``, ``exclude``, ``cursor``."""
+        ``min_score``, ``collapse``, ``exclude``, ``explain``, ``cursor``."""
         return self._ask("/v1/search", replies.SearchAnswer, image, options)
 
     def results(self, image: Photo | None = None, **options: Any) -> Iterator[replies.Result]:
@@ -235,15 +236,16 @@ class Client:
     def follow_job(self, job_id: str) -> Iterator[replies.JobOut]:
         """The job at each change, until it ends; ends early where the service ends the stream."""
         response = self._request("GET", f"/v1/jobs/{_segment(job_id)}/events", preload_content=False)
+        decoder, text = codecs.getincrementaldecoder("utf-8")(), ""  # a piece may end inside a character
         try:
-            text = ""
             for chunk in response.stream(1024, decode_content=True):
-                *blocks, text = (text + chunk.decode()).split("\n\n")
+                *blocks, text = (text + decoder.decode(chunk)).split("\n\n")
                 for block in blocks:
                     data = [line[5:].strip() for line in block.splitlines() if line.startswith("data:")]
                     if data:
                         yield replies.JobOut.model_validate_json("\n".join(data))
         finally:
+            response.close()  # first: a stream that goes on must not be what the next call reads
             response.release_conn()
 
     def call(self, method: str, path: str, **parts: Any) -> dict[str, Any]:

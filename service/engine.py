@@ -226,6 +226,7 @@ class Engine(Shelf):
         mix: Mapping[str, float] | None = None,
         collapse: str = "none",
         cursor: str | None = None,
+        explain: bool = False,
         min_sequence: int | None = None,
         version: str | None = None,
     ) -> dict[str, Any]:
@@ -236,15 +237,11 @@ class Engine(Shelf):
         is the weighted mean of their cosines and, of a text, of its keywords. What matches a text is all that passes;
         where it has no vector (a version without a tower, words that the tower lacks) what holds one of its words.
         ``unknown_words``: of a text, those that nothing is known of. ``collapse``: of results with the same photo, or
-        nearly the same, only the best. ``cursor``: the ``next_cursor`` of the page before. Raises ``BadFilter``,
-        ``BadRequest``, ``CursorGone``.
+        nearly the same, only the best. ``cursor``: the ``next_cursor`` of the page before. ``explain``: ``signals``
+        hold each block's cosine too. Raises ``BadFilter``, ``BadRequest``, ``CursorGone``.
         """
-        if cursor is not None:
-            page = Cursor.read(cursor)
-            min_sequence = max(min_sequence or 0, page.sequence)
-            version = version or self._others.of_cursor(page)
-        wanted = Wanted(k, exclude, min_score, filter, weights, mix, collapse, cursor)
-        snapshot = self._snapshot(min_sequence, version)
+        wanted = Wanted(k, exclude, min_score, filter, weights, mix, collapse, cursor, explain)
+        snapshot = self._turned_to(cursor, min_sequence, version)
         with self._turn() as clock:
             return self._searching.search(snapshot, source, wanted, clock)
 
@@ -278,7 +275,7 @@ class Engine(Shelf):
         The photo is decoded and embedded once, and a search that two of them need is made once. A model without
         categories has none and ``unknown`` is None.
         """
-        snapshot = self._snapshot(min_sequence, version)
+        snapshot = self._turned_to(wanted.get("cursor"), min_sequence, version)
         with self._turn() as clock:
             near = Near(self._tagging.depths(snapshot.tag_rule))
             found = self._searching.search(snapshot, source, Wanted(**wanted), clock, near)
@@ -363,6 +360,14 @@ class Engine(Shelf):
                 time.sleep(0.02)
                 snapshot = self._snapshot(version=version)
         return snapshot
+
+    def _turned_to(self, cursor: str | None, min_sequence: int | None, version: str | None) -> Snapshot:
+        """What answers a page: the version that gave the page before. Raises ``CursorGone``, and as ``_snapshot``."""
+        if cursor is not None:
+            page = Cursor.read(cursor)
+            min_sequence = max(min_sequence or 0, page.sequence)
+            version = version or self._others.of_cursor(page)
+        return self._snapshot(min_sequence, version)
 
     def _inputs(self, snapshot: Snapshot, source: Source, clock: Clock) -> tuple[dict[str, np.ndarray], set[int]]:
         """The embeddings of what a question is about, by name (each float32 [n, D]), and the pids it is about."""

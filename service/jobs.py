@@ -109,12 +109,32 @@ class JobRunner:
     def get(self, job_id: str) -> dict[str, Any]:
         """Raises ``UnknownJob``."""
         self.look()
-        return self._answer(self._snapshot(), Clock(), **shown(self._jobs.get(job_id)))
+        return self._answer(self._snapshot(), Clock(), **self.shown(self._jobs.get(job_id)))
 
     def list(self) -> dict[str, Any]:
         """``jobs``: all that are remembered, the newest first."""
         self.look()
-        return self._answer(self._snapshot(), Clock(), jobs=[shown(job) for job in self._jobs.list()])
+        return self._answer(self._snapshot(), Clock(), jobs=[self.shown(job) for job in self._jobs.list()])
+
+    def shown(self, job: Job) -> dict[str, Any]:
+        """A job as clients see it: no path of this machine."""
+        fields = asdict(job)
+        fields["options"] = {k: v for k, v in job.options.items() if k not in ("path", "root", "device", "most_bytes")}
+        if job.problem is not None:
+            fields["problem"] = {**job.problem, "detail": self._told(job, job.problem)}
+        return fields
+
+    def _told(self, job: Job, problem: Mapping[str, str]) -> str:
+        if problem["code"] == "internal":
+            return "an unexpected failure; the service's log says why"
+        detail = problem["detail"]
+        places = {self._jobs.folder / job.job_id / "unpacked": "the archive", self._home.path: "the home"}
+        if job.options.get("root") is not None:
+            places = {Path(job.options["root"]): "the folder that imports may read from", **places}
+        for place, name in sorted(places.items(), key=lambda pair: -len(str(pair[0]))):
+            for path in {str(place), str(place.resolve())}:
+                detail = detail.replace(f"{path}{os.sep}", "").replace(path, name)
+        return detail
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """End a job: batches that an import committed stay, a build leaves no version. Raises ``JobEnded``."""
@@ -208,6 +228,7 @@ class JobRunner:
             process = subprocess.Popen(command, stdin=silent, stdout=silent, stderr=silent, env=env)
         except OSError as error:
             self._finished(job.job_id, state="failed", problem={"code": "internal", "detail": str(error)})
+            self._log.error("job cannot be started", job_id=job.job_id, kind=job.kind, error=str(error))
             return
         self._running[job.job_id] = process
         self._log.info("job started", job_id=job.job_id, kind=job.kind)
@@ -265,12 +286,3 @@ class JobRunner:
         if found is None or not found.is_relative_to(self._root):
             raise BadRequest(f"path: nothing at {path[:200]!r} below the folder that imports may read from")
         return found
-
-
-def shown(job: Job) -> dict[str, Any]:
-    """A job as clients see it: no path of this machine."""
-    fields = asdict(job)
-    fields["options"] = {
-        k: v for k, v in fields["options"].items() if k not in ("path", "root", "device", "most_bytes")
-    }
-    return fields

@@ -13,6 +13,14 @@ from indexer.index.version import Versions
 from service.paging import Cursor
 from service.serving import Serving, Snapshot
 
+_LONGEST = 64  # of a version's name
+
+
+def check_name(version: str) -> None:
+    """Raise ``UnknownVersion`` for a name too long for any version: no number and no path can be made of it."""
+    if len(version) > _LONGEST:
+        raise UnknownVersion(f"no index version {version[:_LONGEST]!r}...: its name is too long")
+
 
 class OtherVersions:
     """The versions that requests named last; the one longest unused is closed when there are too many."""
@@ -30,6 +38,7 @@ class OtherVersions:
         Raises ``UnknownVersion``, ``DamagedIndex`` and ``BadModel`` naming the file, ``OutdatedVersion``,
         ``NewerFormat``, ``IndexMismatch``, ``UnknownModel``.
         """
+        check_name(version)
         now = self._serving.current
         if now is not None and now.index_version == version:
             return now
@@ -52,8 +61,9 @@ class OtherVersions:
         try:
             return self.get(cursor.version).index_version
         except (UnknownVersion, OutdatedVersion, UnknownModel) as error:
+            name = cursor.version[:_LONGEST]
             raise CursorGone(
-                f"cursor is of index version {cursor.version}, which is gone: begin again with the first page ({error})"
+                f"cursor is of index version {name}, which is gone: begin again with the first page ({error})"
             ) from error
 
     def refresh(self, catch_up: Callable[[Snapshot], None]) -> None:

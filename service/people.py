@@ -17,6 +17,7 @@ from service.answers import Clock, image_url
 from service.serving import Serving
 
 _REMEMBERED = 4096  # answers that feedback may name
+_MOST_NAMES = 4_096_000  # tags and products in them, which batches of long searches fill earlier
 _NAMING = frozenset({"product_id", "title", "photo", "image_url"})  # what tells which product is meant
 
 
@@ -28,6 +29,10 @@ class Asked:
     products: tuple[str, ...]
     model_version: str | None
     index_version: str | None
+
+    @property
+    def names(self) -> int:
+        return len(self.tags) + len(self.products)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class People:
         self._opened: Reviews | None = None
         self._opening = threading.Lock()
         self._asked: OrderedDict[str, Asked] = OrderedDict()
+        self._names = 0  # in all of them
         self._asking = threading.Lock()
 
     def close(self) -> None:
@@ -107,20 +113,21 @@ class People:
 
     def remember(self, request_id: str, content: Mapping[str, Any]) -> None:
         """Note an answer that suggests tags, categories or products, so that feedback can name it."""
-        tags, results = content.get("tags"), content.get("results")
-        if not (isinstance(tags, list) or isinstance(results, list) or "categories" in content):
+        tags: dict[str, None] = {}
+        products: dict[str, None] = {}
+        if not _suggests(content, tags, products):
             return
-        asked = Asked(
-            tuple(sys.intern(entry["tag"]) for entry in tags or () if "confidence" in entry),
-            tuple(entry["product_id"] for entry in results or () if "product_id" in entry),
-            content.get("model_version"),
-            content.get("index_version"),
-        )
+        asked = Asked(tuple(tags), tuple(products), content.get("model_version"), content.get("index_version"))
         with self._asking:
+            self._forget(request_id)
             self._asked[request_id] = asked
-            self._asked.move_to_end(request_id)
-            while len(self._asked) > _REMEMBERED:
-                self._asked.popitem(last=False)
+            self._names += asked.names
+            while len(self._asked) > _REMEMBERED or self._names > _MOST_NAMES:
+                self._forget(next(iter(self._asked)))
+
+    def _forget(self, request_id: str) -> None:
+        known = self._asked.pop(request_id, None)
+        self._names -= known.names if known else 0
 
     def feedback(self, said: Said) -> dict[str, Any]:
         """Log what people made of an answer; ``stored`` entries.
@@ -132,7 +139,7 @@ class People:
             asked = self._asked.get(said.request_id)
         if asked is None:
             raise UnknownRequest(
-                f"no answer {said.request_id!a} is remembered: the last {_REMEMBERED} since the service started are"
+                f"no answer {said.request_id!a} is remembered: the last {_REMEMBERED} suggestions since the start are"
             )
         both = set(said.accepted) & set(said.rejected)
         if both:
@@ -140,7 +147,7 @@ class People:
         for name, given, offered in (
             ("accepted", said.accepted, asked.tags),
             ("rejected", said.rejected, asked.tags),
-            ("clicked", said.clicked, asked.products),
+            ("clicked", said.clicked, frozenset(asked.products)),  # a batch may have offered 64,000
         ):
             for value in given:
                 if value not in offered:
@@ -157,7 +164,7 @@ class People:
             "accepted": list(said.accepted),
             "rejected": list(said.rejected),
             "added": list(said.added),
-            "clicked": [pid for value in said.clicked if (pid := self._catalog.pid(value)) is not None],
+            "clicked": [known for value in said.clicked if (known := self._catalog.pid(value)) is not None],
             "category": None if said.category is None else list(said.category),
             "pid": pid,
             "model_version": asked.model_version,
@@ -202,7 +209,7 @@ class People:
             "review_id": review.name,
             "state": review.state,
             "opened": review.opened,
-            "previews": [f"/v1/reviews/{review.name}/photos/{place}" for place in range(len(review.photos))],
+            "previews": [f"/v1/reviews/{review.name}/photos/{place}" for place in review.photos],
             "review": body,
             "decided": review.decided,
         }
@@ -245,6 +252,25 @@ class People:
             return {"product_id": None if product is None else product.product_id, **rest}
 
         return dict(_walk(body, change))
+
+
+def _suggests(part: Mapping[str, Any], tags: dict[str, None], products: dict[str, None]) -> bool:
+    """Whether an answer, or an object's or a photo's part of one, is one that suggests; what it does goes into both."""
+    if "sequence" in part:  # stored or written
+        return False
+    found = "categories" in part or "tags" in part
+    for entry in part.get("tags") or ():
+        tags[sys.intern(entry["tag"])] = None
+    for entry in part.get("results") or ():
+        if "score" in entry:
+            products[sys.intern(entry["product_id"])] = None
+            found = True
+        else:  # of a batch
+            found = _suggests(entry, tags, products) or found
+    for entry in part.get("objects") or ():
+        _suggests(entry, tags, products)
+        found = True
+    return found
 
 
 def _walk(node: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:

@@ -120,8 +120,9 @@ def item_problem(error: Invalid | CatalensError, request_id: str, log: Any) -> d
 
 def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
     """A problem response for the current request."""
-    body = json.dumps(document(status, code, detail, g.get("request_id", ""), **more), ensure_ascii=False)
-    response = Response(body + "\n", status=status, content_type=MEDIA_TYPE)
+    body = json.dumps(document(status, code, detail, g.get("request_id", ""), **more), ensure_ascii=False) + "\n"
+    # A client may have sent half of a surrogate pair, which is JSON as an escape alone.
+    response = Response(body.encode("utf-8", "backslashreplace"), status=status, content_type=MEDIA_TYPE)
     response.headers.update(headers or {})
     if status == 503:
         response.headers.setdefault("Retry-After", "1")
@@ -131,7 +132,7 @@ def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | No
 def of_error(error: CatalensError, log: Any) -> tuple[int, str, str]:
     """(status, code, detail) of a failure. What names files of this machine goes to the log instead."""
     status = status_of(error)
-    if status == 500 or isinstance(error, (errors.StorageFailed, errors.ReadOnly)):
+    if status == 500 or isinstance(error, (errors.StorageFailed, errors.ReadOnly, errors.Busy)):
         log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
         hidden = "the service cannot answer; its log says why"
         return status, error.code, (type(error).__doc__ or "").strip() if status != 500 else hidden

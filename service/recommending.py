@@ -29,7 +29,7 @@ from service.serving import Snapshot
 
 Mode = Literal["similar", "complete"]
 MODES = ("similar", "complete")
-MOST_EVENTS = 1000  # in one history; the heaviest 200 products of it count
+MOST_EVENTS = 1000  # in one history; the heaviest 200 products of it count, none of them all comes back
 _COUNTED = 200
 _CANDIDATES = 150  # scored in all, shared by the interests; more found nothing better
 _COMPARED = 3  # times as many as asked for are compared with each other
@@ -48,12 +48,13 @@ class Event:
 
 @dataclass(frozen=True)
 class _History:
-    """The products of a history that can be used, each once."""
+    """The heaviest products of a history that can be used, each once."""
 
     pids: list[int]
     vectors: np.ndarray  # float32 [n, D], unit
     weights: np.ndarray  # float [n]
     facts: list[Facts]
+    known: set[int]  # all products of the history that are stored, those too that count for nothing
     unknown: list[str]
 
 
@@ -111,7 +112,7 @@ class Recommending:
                 values = [decide.values_of(facts, types) for facts in read.facts]
                 where = self._where(now, filter, types)
                 interests = decide.find_interests(read.vectors, read.weights, values, self._frequency(now, types))
-            hidden = set(read.pids)
+            hidden = set(read.known)
             while True:
                 with clock.stage("search"):
                     if mode == "complete":
@@ -180,6 +181,7 @@ class Recommending:
             np.stack([mean[pid] for pid in pids]),
             np.maximum([weight_of[one] for one in used], 1e-9),
             [facts.get(pid, Facts(pid, None, (), {})) for pid in pids],
+            set(pid_of.values()),
             unknown,
         )
 

@@ -32,7 +32,9 @@ class ClassifyAnswer(Answer):
 class Result(BaseModel):
     product_id: str
     score: float
-    signals: dict[str, float]
+    signals: dict[str, float] = Field(
+        description="What the score is made of, by input; with `weights` or `explain` each block's cosine too."
+    )
     title: str | None
     category: str | None
     category_path: list[str] | None
@@ -361,7 +363,7 @@ class Queued(BaseModel):
     review_id: str
     state: Literal["open", "approved", "rejected"]
     opened: str
-    previews: list[str]
+    previews: list[str] = Field(description="Of the photos that are still kept; the last part is the photo's number.")
     review: dict[str, Any]
     decided: dict[str, Any] | None
 

@@ -69,7 +69,7 @@ class Reviewing:
         answer: Callable[..., dict[str, Any]],
         log: Any,
     ) -> None:
-        self._catalog, self._photos, self._seeing = catalog, photos, seeing
+        self._catalog, self._seeing = catalog, seeing
         self._classifying, self._tagging, self._people, self._answer = classifying, tagging, people, answer
         self.quality = QualityJudge(home, settings.quality_profile, settings.quality_floors, log)
         self.policies = PolicyJudge(home, catalog, queue, settings.policy_file, log)
@@ -86,7 +86,7 @@ class Reviewing:
         """A stored product's photos, whose stored embeddings are not computed again. Raises ``UnknownPhoto``."""
         rows = self._catalog.photos_by_id(product.photo_ids)
         held = [photo_id for photo_id in product.photo_ids if photo_id in rows]
-        photos = [self._photos.read(rows[photo_id]) for photo_id in held]
+        photos = [self._seeing.stored(rows[photo_id]) for photo_id in held]
         vectors, there = snapshot.live.vectors_at([product.pid] * len(held), held)
         for data, vector, known in zip(photos, vectors, there.tolist(), strict=True):
             if known:

@@ -9,17 +9,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from indexer.errors import BadRequest
 from indexer.text.words import MOST_CHARACTERS
-
-# Parameters of the HTTP contract that later versions answer; naming them beats "unknown field".
-LATER = frozenset({"explain", "images"})
-
-
-def refuse_later(names: Any, *, but: frozenset[str] = frozenset()) -> None:
-    """Raise ``BadRequest`` for a parameter that is planned but not answered yet."""
-    for name in sorted(LATER.intersection(names) - but):
-        raise BadRequest(f"{name} is not supported yet by this version")
 
 
 class Strict(BaseModel):
@@ -112,8 +102,12 @@ _TEXT = (
     "like; words it does not know come back in `unknown_words`. Beside a photo or a product, words that name a colour "
     "replace its colour."
 )
+_EXPLAIN = (
+    "Whether each result's `signals` also hold the cosine of each block of the embedding with the question, under the "
+    "block's name (`a` article and style, `c` colour, `g` general), as they do where `weights` are given."
+)
 _COLLAPSE = "Of results with the same photo, or nearly the same, only the best is given."
-_CURSOR = "The `next_cursor` of the page before; all else but `k` as it was asked there."
+_CURSOR = "The `next_cursor` of the page before; all else but `k` and `explain` as it was asked there."
 Collapse = Literal["none", "same_photo", "near_duplicate"]
 CursorText = Annotated[str, Field(max_length=1024, description=_CURSOR)]
 
@@ -127,6 +121,7 @@ class Looking(Strict):
     filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
     weights: dict[str, Weight] | None = Field(default=None, description=_WEIGHTS)
     collapse: Collapse = Field(default="none", description=_COLLAPSE)
+    explain: Annotated[bool, Field(strict=True)] = Field(default=False, description=_EXPLAIN)
 
 
 class SearchAsk(Looking, Ask):
@@ -191,6 +186,16 @@ def _json_text(raw: object) -> object:
         raise ValueError("not JSON text") from None
 
 
+def _list_text(raw: object) -> object:
+    # A form field holds a list as JSON text; a label may begin with a bracket too.
+    if not isinstance(raw, str) or not raw.startswith("["):
+        return raw
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return raw
+
+
 JsonText = BeforeValidator(_json_text)
 
 
@@ -205,7 +210,9 @@ class ExplainAsk(Ask):
     """A question for heat maps: why a category (by default the most probable), or why it is similar to another."""
 
     # Under aliases, since the forms' reader takes a field of a model's own name for JSON text.
-    category_: str | list[str] | None = Field(default=None, alias="category", description="A path or a label.")
+    category_: Annotated[str | list[str] | None, BeforeValidator(_list_text)] = Field(
+        default=None, alias="category", description="A path or a label."
+    )
     with_: Annotated[OtherPhoto, JsonText] | None = Field(default=None, alias="with")
 
 
@@ -219,6 +226,7 @@ class SimilarQuery(Strict):
     weights: Annotated[dict[str, Weight], JsonText] | None = None
     mix: Annotated[dict[str, Weight], JsonText] | None = None
     collapse: Collapse = "none"
+    explain: bool = False
     cursor: CursorText | None = None
     min_sequence: Annotated[int, Field(ge=0)] | None = None
     version: VersionName | None = None
@@ -362,7 +370,7 @@ class ReviewPath(BaseModel):
 
 
 class PreviewPath(ReviewPath):
-    position: Annotated[int, Field(ge=0)]
+    position: Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Decide(Strict):

@@ -61,6 +61,7 @@ class Wanted:
     mix: Mapping[str, float] | None = None
     collapse: str = "none"
     cursor: str | None = None
+    explain: bool = False
 
 
 class Searching:
@@ -96,7 +97,8 @@ class Searching:
         with clock.stage("describe"):
             results = []
             alone = sought is not None and len(sought.inputs) == 1 and sought.weights is None and keywords is None
-            shown = [] if alone else page.hits
+            explained = _by_block(sought) if wanted.explain and sought is not None else None
+            shown = [] if alone and explained is None else page.hits
             vectors, there = snapshot.live.vectors_at([pid for pid, _, _ in shown], [photo for _, photo, _ in shown])
             for place, (pid, photo_id, score) in enumerate(page.hits):
                 product = page.products[pid]
@@ -105,6 +107,8 @@ class Searching:
                 if sought is not None:
                     plain = alone or not there[place]
                     signals = {name: score for name in sought.inputs} if plain else sought.signals(vectors[place])
+                    if explained is not None and there[place]:
+                        signals = {**explained.signals(vectors[place]), **signals}
                 if keywords is not None:
                     signals["keywords"] = keywords.of(pid)
                 results.append(answers.result(product, photo, score, signals))
@@ -209,6 +213,12 @@ class _Page:
     products: dict[int, Product]
     more: bool  # whether there is another page
     depth: int  # products ranked down to the last hit, collapsed ones among them
+
+
+def _by_block(sought: Question) -> Question:
+    """The same question, whose ``signals`` hold each block's cosine too."""
+    stored = {block.name: block.weight for block in sought.blocks if block.weight > 0}
+    return sought if sought.weights is not None else replace(sought, weights=stored)
 
 
 def _kind(snapshot: Snapshot, vectors: np.ndarray) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from indexer import images
 from indexer.catalog.photos import PhotoStore
-from indexer.catalog.records import Written
+from indexer.catalog.records import PhotoRow, Written
 from indexer.catalog.store import Catalog
 from indexer.decisions.objects import propose, squared
 from indexer.errors import BadRequest, CatalensError, UnknownPhoto
@@ -145,11 +145,14 @@ class Seeing:
             return self._decode(snapshot, source.image, source.crop, clock)
         product = self._catalog.get(source.product_id or "")
         row = self._catalog.photo(product.photos[0])
+        return self._decode(snapshot, self.stored(row) if row else b"", source.crop, clock)
+
+    def stored(self, row: PhotoRow) -> bytes:
+        """The bytes of a stored photo. Raises ``UnknownPhoto`` that names no file of this machine."""
         try:
-            data = self._photos.read(row) if row else b""
-        except CatalensError as error:  # its message may name a file of this machine
-            raise UnknownPhoto(f"the file of photo {product.photos[0]} is gone or was changed") from error
-        return self._decode(snapshot, data, source.crop, clock)
+            return self._photos.read(row)
+        except CatalensError as error:
+            raise UnknownPhoto(f"the file of photo {row.content_hash} is gone or was changed") from error
 
     def forget(self, written: Iterable[Written]) -> None:
         """No embedding of a photo that no product has any more is remembered."""

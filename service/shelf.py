@@ -17,6 +17,7 @@ from indexer.index.version import Versions
 from indexer.traces import ticket as make_ticket
 from service import answers
 from service.answers import Clock
+from service.others import check_name
 from service.seeing import Seeing
 from service.serving import Serving, Snapshot
 from service.writes import Draft, Order, Upsert, Writer
@@ -45,13 +46,13 @@ class Shelf:
         return self._answer(self._serving.current, clock, **self._shown([self._catalog.get(product_id)])[0])
 
     def sample(self, limit: int = 24) -> dict[str, Any]:
-        """``products`` spread evenly over the index, and ``total``: something to begin browsing with."""
+        """``products`` spread evenly over those that can be found, and ``total``: something to begin browsing with."""
         clock = Clock()
         snapshot = self.ready()
-        rows = snapshot.live.base.rows
-        places = np.linspace(0, max(len(rows) - 1, 0), num=min(3 * limit, len(rows)), dtype=np.int64)
-        pids = list(dict.fromkeys(int(pid) for pid in rows[places, 0]))
-        products = list(self._catalog.by_pids(pids).values())
+        pids = snapshot.live.pids()
+        # More than are shown: some may have been deleted by another process a moment ago.
+        places = np.linspace(0, max(len(pids) - 1, 0), num=min(3 * limit, len(pids)), dtype=np.int64)
+        products = list(self._catalog.by_pids(pids[places].tolist()).values())
         return self._answer(
             snapshot, clock, products=self._shown(_spread(products, limit)), total=snapshot.live.product_count
         )
@@ -125,6 +126,7 @@ class Shelf:
     def activate(self, version: str) -> dict[str, Any]:
         """Switch to ``version`` and its model. Raises ``UnknownVersion``, ``DamagedIndex``, ``IndexMismatch``."""
         clock = Clock()
+        check_name(version)
         Versions(self.home).activate(version)
         self._serving.refresh()
         return self._answer(self._serving.current, clock, activated=version)

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 AnyPath = click.Path(path_type=Path)
+DEVICE = click.Choice(["auto", "cpu", "cuda"])
 
 
 class JsonObject(click.ParamType):
@@ -85,4 +86,9 @@ def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def device_option(source: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``--device``: where the network runs."""
-    return click.option("--device", cls=FromSignature, source=source, help="auto, cpu, cuda or cuda:N.")
+    return click.option("--device", type=DEVICE, cls=FromSignature, source=source, help="Where the network runs.")
+
+
+def seed_option(source: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--seed``: a number that every generator of random numbers takes."""
+    return click.option("--seed", type=click.IntRange(0, 2**32 - 1), cls=FromSignature, source=source, help=help)

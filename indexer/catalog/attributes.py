@@ -55,11 +55,18 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value)) or value == []
 
 
+def is_odd(value: object) -> bool:
+    """Whether no type can hold this present value of a feed: an object, a list of lists, infinity."""
+    value = _plain(value)
+    parts = value if isinstance(value, list) else [value]
+    return not all(is_missing(part) or isinstance(part, str | int) or _is_number(part) for part in parts)
+
+
 def infer(values: Iterable[object], *, text: bool) -> AttributeType | None:
-    """The narrowest type that all present values have; None where there are none.
+    """The narrowest type that all present values but odd ones have; None where there are none.
 
     ``text``: the values were cells of a CSV file, so numbers, bools and ``|``-joined lists are read from text too.
-    Digits with a leading zero, or too many for 64 bits, are codes and stay strings.
+    Digits with a leading zero are codes and stay strings, and so are whole numbers too long for 64 bits.
     """
     present = [value for value in values if not is_missing(value)]
     if not present:
@@ -72,13 +79,16 @@ def infer(values: Iterable[object], *, text: bool) -> AttributeType | None:
         if numbers and all(_looks_number(cell) for cell in numbers):
             return "number"
     else:
+        present = [_plain(value) for value in present if not is_odd(value)]
+        if not present:
+            return None
         if all(isinstance(value, bool) for value in present):
             return "bool"
-        if all(isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in present):
+        if all(_is_number(value) for value in present):
             return "number"
         if any(isinstance(value, list) for value in present):
             return "list"
-        cells = [value.isoformat() if isinstance(value, date) else value for value in present]  # type: ignore[misc]
+        cells = present  # type: ignore[assignment]
     if all(isinstance(cell, str) and _is_datetime(cell) for cell in cells):
         return "datetime"
     if text and any("|" in cell for cell in cells) and all(_looks_joined(cell) for cell in cells):
@@ -106,6 +116,15 @@ def _is_datetime(cell: str) -> bool:
     return True
 
 
+def _plain(value: object) -> object:
+    """What Parquet has as a decimal or a date as a number or text, also in a list."""
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
 def read(value: object, wanted: AttributeType) -> AttributeValue:
     """A feed's value as ``wanted``: text is parsed, anything may become a string. None where it is missing.
 
@@ -113,12 +132,10 @@ def read(value: object, wanted: AttributeType) -> AttributeValue:
     """
     if is_missing(value):
         return None
-    if isinstance(value, Decimal):
-        value = int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, date):
-        value = value.isoformat()
+    value = _plain(value)
     if wanted == "list":
         parts = value.split("|") if isinstance(value, str) else value if isinstance(value, list) else [value]
+        parts = [str(part) if isinstance(part, int) and not -_INT64 <= part < _INT64 else part for part in parts]
         return check([part for part in parts if not is_missing(part)], wanted) or None
     if wanted == "string" and not isinstance(value, str):
         if isinstance(value, int | float | list):

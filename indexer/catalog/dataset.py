@@ -49,8 +49,9 @@ class Dataset:
     skipped: list[Skipped]
     types: dict[str, AttributeType]
     warnings: list[Skipped] = field(default_factory=list)  # rows kept, but not all they say
-    given_types: frozenset[str] = frozenset()  # of ``types``, those the caller fixed; the others are inferred
+    given_types: frozenset[str] = frozenset()  # of ``types``, those the caller fixed; the others are stored or inferred
     mentioned: frozenset[str] = frozenset()  # every product id read, also of skipped rows: the feed does not lack them
+    unnamed: tuple[str, ...] = ()  # where skipped rows stand of which it cannot be told what product they name
     torn: dict[str, tuple[str, ...]] = field(default_factory=dict)  # product -> its splits, where its rows name several
 
     def by_product(self) -> dict[str, list[Row]]:
@@ -87,18 +88,23 @@ def bad_product_id(product_id: str) -> str | None:
     return None
 
 
-def read_dataset(data: Path, *, types: Mapping[str, str] | None = None) -> Dataset:
+def read_dataset(
+    data: Path, *, types: Mapping[str, str] | None = None, stored: Mapping[str, AttributeType] | None = None
+) -> Dataset:
     """Read DATA without opening a photo; rows whose photo is missing are skipped with a reason.
 
-    ``types`` fixes attribute types by column, the others are inferred. A row whose value does not fit a fixed type is
-    skipped. Raises ``BadData`` where DATA is missing or unusable as a whole, or a type has an unknown name.
+    ``types`` fixes attribute types by column; for the other columns those hold that a catalog has ``stored``, the rest
+    are inferred. A row whose value does not fit such a type is skipped. A value that no type can hold is left out with
+    a warning, unless its type was fixed by ``types``. Raises ``BadData`` where DATA is missing or unusable as a whole,
+    or a type has an unknown name.
     """
     data = Path(data)
     fixed = attr.checked_types(types or {})
+    known = dict(stored or {})
     if not data.exists():
         raise BadData(f"{data} does not exist")
     if data.is_file():
-        return _from_manifest(data, fixed)
+        return _from_manifest(data, fixed, known)
     if not data.is_dir():
         raise BadData(f"{data} is neither a folder nor a manifest")
     try:
@@ -110,7 +116,7 @@ def read_dataset(data: Path, *, types: Mapping[str, str] | None = None) -> Datas
         names = ", ".join(entry.name for entry in manifests)
         raise BadData(f"{data} holds several manifests ({names}): name the one to read")
     if manifests:
-        return _from_manifest(manifests[0], fixed)
+        return _from_manifest(manifests[0], fixed, known)
     return _from_folder(data, fixed)
 
 
@@ -217,55 +223,97 @@ def _default_ids(paths: list[tuple[str, str]]) -> list[str]:
 # --- manifests -------------------------------------------------------------------------------------------------------
 
 
-def _from_manifest(path: Path, fixed: dict[str, AttributeType]) -> Dataset:
+def _from_manifest(path: Path, fixed: dict[str, AttributeType], known: dict[str, AttributeType]) -> Dataset:
     table = read_manifest(path)
     root = path.parent
     skipped, warnings = list(table.skipped), list[Skipped]()
-    types = _column_types(table, fixed)
-    defaults = _manifest_default_ids(table, root)
-    rows, mentioned = [], set(table.lost_ids)
+    types = _column_types(table, {**known, **fixed}, warnings)
+    defaults, lost = _manifest_default_ids(table, root)
+    rows, mentioned, unnamed = [], {*table.lost_ids, *lost}, list(table.unnamed)
     for record, default in zip(table.records, defaults, strict=True):
+        product_id = None
         try:
             given = record.values.get("product_id")
             product_id = default if attr.is_missing(given) else _text(given, "product_id")
-            if product_id is not None:
-                mentioned.add(product_id)
-            rows.append(_manifest_row(record.where, record.values, product_id, root, types))
+            row = _manifest_row(record.where, record.values, product_id, root)
+            held, odd = _attributes(record.values, types, fixed, known)
+            rows.append(replace(row, attributes=held))
+            warnings += [Skipped(record.where, reason) for reason in odd]
         except ValueError as error:
             skipped.append(Skipped(record.where, _printable(str(error))))
+        if product_id is not None:
+            mentioned.add(product_id)
+        elif not all(map(attr.is_missing, record.values.values())):
+            unnamed.append(record.where)
     torn = _torn(rows)
     rows = _merge_products(rows, warnings)
-    return Dataset(root, rows, skipped, types, warnings, frozenset(fixed), frozenset(mentioned), torn)
+    given_types = frozenset(fixed)
+    return Dataset(root, rows, skipped, types, warnings, given_types, frozenset(mentioned), tuple(unnamed), torn)
 
 
-def _column_types(table: Table, fixed: dict[str, AttributeType]) -> dict[str, AttributeType]:
+def _column_types(
+    table: Table, settled: Mapping[str, AttributeType], warnings: list[Skipped]
+) -> dict[str, AttributeType]:
     types: dict[str, AttributeType] = {}
     for column in table.columns:
         if column in attr.RESERVED or not column.strip():
             continue
-        found = fixed.get(column) or attr.infer((r.values.get(column) for r in table.records), text=table.text)
+        found = settled.get(column) or attr.infer((r.values.get(column) for r in table.records), text=table.text)
         if found:
             types[column] = found
+        else:  # of a column without values there is nothing to say
+            for record in table.records:
+                if not attr.is_missing(record.values.get(column)):
+                    warnings.append(Skipped(record.where, f"column {column!r} is left out: no attribute can hold it"))
+                    break
     return types
 
 
-def _manifest_default_ids(table: Table, root: Path) -> list[str | None]:
-    """The id each row has if it names none, or None where its image is unusable."""
+def _attributes(
+    values: Mapping[str, Any],
+    types: Mapping[str, AttributeType],
+    fixed: Mapping[str, AttributeType],
+    known: Mapping[str, AttributeType],
+) -> tuple[dict[str, AttributeValue], list[str]]:
+    """The present values as ``types`` ask, and what was left out. Raises ``ValueError`` where that skips the row."""
+    held: dict[str, AttributeValue] = {}
+    odd = []
+    for name, wanted in types.items():
+        try:
+            value = attr.read(values.get(name), wanted)
+        except ValueError as error:
+            reason = f"column {name!r}: {error}"
+            if name in fixed:
+                raise ValueError(reason) from error
+            if name in known and not attr.is_odd(values[name]):
+                raise ValueError(f"{reason} (the type is stored in the catalog)") from error
+            odd.append(f"{reason}; the value is left out")
+            continue
+        if value is not None:
+            held[name] = value
+    return held, odd
+
+
+def _manifest_default_ids(table: Table, root: Path) -> tuple[list[str | None], list[str]]:
+    """The id each row has if it names none, or None where its image is unusable; and those of lost lines' images."""
+
+    def relative(image: str) -> str:
+        inside = os.path.isabs(image) and Path(image).is_relative_to(root.absolute())
+        return Path(os.path.relpath(image, root) if inside else os.path.normpath(image)).as_posix()
+
     paths: dict[int, str] = {}
     for number, record in enumerate(table.records):
         image = record.values.get("image")
         if attr.is_missing(record.values.get("product_id")) and isinstance(image, str) and image.strip():
-            inside = os.path.isabs(image) and Path(image).is_relative_to(root.absolute())
-            path = os.path.relpath(image, root) if inside else os.path.normpath(image)
-            paths[number] = Path(path).as_posix()
-    ids = dict(zip(paths, _default_ids([(path, path) for path in paths.values()]), strict=True))
-    return [ids.get(number) for number in range(len(table.records))]
+            paths[number] = relative(image)
+    every = [*paths.values(), *map(relative, table.lost_images)]
+    found = _default_ids([(path, path) for path in every])
+    ids = dict(zip(paths, found, strict=False))
+    return [ids.get(number) for number in range(len(table.records))], found[len(paths) :]
 
 
-def _manifest_row(
-    where: str, values: Mapping[str, Any], product_id: str | None, root: Path, types: Mapping[str, AttributeType]
-) -> Row:
-    """Raises ``ValueError`` with the reason why this row cannot be used."""
+def _manifest_row(where: str, values: Mapping[str, Any], product_id: str | None, root: Path) -> Row:
+    """The row but for attributes. Raises ``ValueError`` with the reason why it cannot be used."""
     image = values.get("image")
     if attr.is_missing(image):
         raise ValueError("names no image")
@@ -278,17 +326,8 @@ def _manifest_row(
     split = _text(values.get("split"), "split")
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    held: dict[str, AttributeValue] = {}
-    for name, wanted in types.items():
-        try:
-            value = attr.read(values.get(name), wanted)
-        except ValueError as error:
-            raise ValueError(f"column {name!r}: {error}") from error
-        if value is not None:
-            held[name] = value
     title, category = _text(values.get("title"), "title"), _text(values.get("category"), "category")
-    tags = _tags(values.get("tags"))
-    return Row(where, product_id or "", file, title, _category(category), tags, split, held)
+    return Row(where, product_id or "", file, title, _category(category), _tags(values.get("tags")), split, {})
 
 
 def _text(value: object, column: str) -> str | None:

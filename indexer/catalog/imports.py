@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
@@ -14,7 +14,7 @@ from typing import Literal
 
 from indexer.catalog import attributes as attr
 from indexer.catalog.attributes import AttributeType, AttributeValue
-from indexer.catalog.dataset import Dataset, Row, Skipped
+from indexer.catalog.dataset import Dataset, Row, Skipped, read_dataset
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Delete, NewPhoto, PhotoRow, ProductInput, Put, Tag, Write, Written
 from indexer.catalog.store import Catalog, open_catalog
@@ -29,6 +29,15 @@ _FREE_DELETES = 0.10  # share of the catalog that --sync may delete unasked
 _TRIES = 3
 
 Storage = Literal["copy", "reference"]
+
+
+def read_feed(home: Path, data: Path, *, types: Mapping[str, str] | None = None) -> Dataset:
+    """``read_dataset`` with the attribute types that the catalog of ``home`` has, if there is one yet."""
+    stored: dict[str, AttributeType] = {}
+    if (home / "home.json").exists() and Home(home).catalog_file.exists():
+        with open_catalog(Home(home)) as catalog:
+            stored = catalog.types()
+    return read_dataset(data, types=types, stored=stored)
 
 
 @dataclass
@@ -58,11 +67,12 @@ def import_dataset(
     """Bring the catalog to what ``dataset`` says. Run again, it changes nothing; killed, it goes on where it was.
 
     ``photos``: keep copies, or refer to the files where they are. ``sync`` deletes products that the dataset does not
-    mention. A photo that is no readable image is skipped, and a product without any good photo is left as it was.
+    mention: unasked up to a tenth of the catalog, none where it cannot be told what some of its lines mention. A photo
+    that is no readable image is skipped, and a product without any good photo is left as it was.
     ``progress(done, total)`` counts products; batches are committed before they are counted.
 
-    Raises ``RefusedSync`` (before anything is written) where ``sync`` would delete more than a tenth of the catalog
-    and more than ``allow_deletes``; ``BadData`` where a fixed type contradicts stored values; ``Busy`` while another
+    Raises ``RefusedSync`` (before anything is written) where ``sync`` would delete more than that and more than
+    ``allow_deletes``; ``BadData`` where a fixed type contradicts stored values; ``Busy`` while another
     import runs; ``StorageFailed``.
     """
     with ExitStack() as stack:
@@ -120,10 +130,15 @@ class _Import:
         """The products that ``sync`` deletes. Raises ``RefusedSync``."""
         stored = self.catalog.product_ids() if self.catalog is not None else set()
         doomed = sorted(stored - dataset.mentioned)
-        allowed = max(int(len(stored) * _FREE_DELETES), allow_deletes or 0)
+        lost = len(dataset.unnamed)
+        allowed = max(0 if lost else int(len(stored) * _FREE_DELETES), allow_deletes or 0)
         if len(doomed) > allowed:
+            why = f"more than the {allowed} allowed"
+            if lost:
+                lines = f"{lost} lines" if lost > 1 else "1 line"
+                why = f"but {lines} of the feed may name some of them and cannot be read (first: {dataset.unnamed[0]})"
             raise RefusedSync(
-                f"sync would delete {len(doomed)} of {len(stored)} products, more than the {allowed} allowed; "
+                f"sync would delete {len(doomed)} of {len(stored)} products, {why}; "
                 f"if that is meant, allow {len(doomed)} deletes (--allow-deletes {len(doomed)})"
             )
         return doomed

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,18 @@ class Table:
     records: list[Record]
     text: bool
     skipped: list[Skipped] = field(default_factory=list)
-    lost_ids: list[str] = field(default_factory=list)  # product ids of skipped lines, as far as they can be told
+    # What can be told of skipped lines: product ids, images of those that name none, where the others stand.
+    lost_ids: list[str] = field(default_factory=list)
+    lost_images: list[str] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
+
+    def lose(self, where: str, reason: str, ids: Sequence[str] = (), images: Sequence[str] = ()) -> None:
+        """Skip a line that names one of ``ids``, or where there are none one of ``images``, as far as can be told."""
+        self.skipped.append(Skipped(where, reason))
+        self.lost_ids.extend(ids)
+        self.lost_images.extend(images)
+        if not ids and not images:
+            self.unnamed.append(where)
 
 
 def read_manifest(path: Path) -> Table:
@@ -68,29 +80,26 @@ def _read_csv(path: Path) -> Table:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadData(f"{path}:{line} is not UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8") from error
-    skipped: list[Skipped] = []
-    lines = _csv_lines(path, text, skipped)
+    table = Table([], [], text=True)
+    lines = _csv_lines(path, text, table)
     _, header = next(lines, (0, []))
     columns = [name.strip() for name in header]
-    named = [name for name in columns if name]  # a column without a name is a spreadsheet's row number
-    twice = sorted({name for name in named if named.count(name) > 1})
+    table.columns.extend(name for name in columns if name)  # one without a name is a spreadsheet's row number
+    twice = sorted({name for name in table.columns if table.columns.count(name) > 1})
     if twice:
         raise BadData(f"{path} has the column {twice[0]!r} more than once")
-    table = Table(named, [], text=True, skipped=skipped)
     for line, cells in lines:
         where = f"{path.name}:{line}"
         if len(cells) != len(columns):
-            skipped.append(Skipped(where, f"has {len(cells)} fields, the header has {len(columns)}"))
-            lost = dict(zip(columns, cells, strict=False)).get("product_id")
-            if lost:
-                table.lost_ids.append(lost)
+            ids, images = _named_by(cells, columns, path.parent)
+            table.lose(where, f"has {len(cells)} fields, the header has {len(columns)}", ids, images)
             continue
         values = {name: cell for name, cell in zip(columns, cells, strict=True) if name}
         table.records.append(Record(where, values))
     return table
 
 
-def _csv_lines(path: Path, text: str, skipped: list[Skipped]) -> Iterator[tuple[int, list[str]]]:
+def _csv_lines(path: Path, text: str, table: Table) -> Iterator[tuple[int, list[str]]]:
     """(line where the record starts, cells); blank lines left out."""
     reader = csv.reader(io.StringIO(text, newline=""))
     while True:
@@ -100,10 +109,30 @@ def _csv_lines(path: Path, text: str, skipped: list[Skipped]) -> Iterator[tuple[
         except StopIteration:
             return
         except csv.Error as error:
-            skipped.append(Skipped(f"{path.name}:{line}", f"is not readable as CSV: {error}"))
+            table.lose(f"{path.name}:{line}", f"is not readable as CSV: {error}")
             continue
         if cells:
             yield line, cells
+
+
+def _named_by(cells: list[str], columns: list[str], root: Path) -> tuple[list[str], list[str]]:
+    """What may be the product id of a record with too many or too few cells, and where that may be blank its image.
+
+    Neither where it cannot be told: of an open quote that took in other lines, of a line that may end within its id.
+    """
+    if any("\n" in cell or "\r" in cell for cell in cells):
+        return [], []
+    spare = len(cells) - len(columns)
+
+    def places(column: str) -> list[str]:  # a comma too many or too few may stand on either side of the column
+        at = columns.index(column) if column in columns else len(cells)
+        return cells[max(at + min(spare, 0), 0) : at + max(spare, 0) + 1]
+
+    ids = places("product_id")
+    if "product_id" in columns and columns.index("product_id") + 1 < len(cells) and all(map(str.strip, ids)):
+        return ids, []
+    images = [cell for cell in places("image") if cell.strip() and os.path.isfile(root / cell)]
+    return ([cell for cell in ids if cell.strip()] if images else []), images
 
 
 def _read_jsonl(path: Path) -> Table:
@@ -115,12 +144,16 @@ def _read_jsonl(path: Path) -> Table:
         where = f"{path.name}:{number}"
         try:
             values = json.loads(line)
-            json.dumps(values, ensure_ascii=False).encode()  # lone surrogates cannot be stored
+            json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:  # a lone surrogate, which cannot be stored
+            named = values.get("product_id") if isinstance(values, dict) else None
+            table.lose(where, f"is not readable as JSON: {error}", [named] if isinstance(named, str) and named else [])
+            continue
         except (ValueError, RecursionError) as error:
-            table.skipped.append(Skipped(where, f"is not readable as JSON: {error}"))
+            table.lose(where, f"is not readable as JSON: {error}")
             continue
         if not isinstance(values, dict):
-            table.skipped.append(Skipped(where, f"is not a JSON object but {type(values).__name__}"))
+            table.lose(where, f"is not a JSON object but {type(values).__name__}")
             continue
         columns.update(dict.fromkeys(values))
         table.records.append(Record(where, values))

@@ -306,6 +306,12 @@ class Catalog(Connections):
         with self._reading() as connection:
             return stored_types(connection)
 
+    def categories(self) -> set[tuple[str, ...]]:
+        """The different categories that products have."""
+        with self._reading() as connection:
+            query = "SELECT DISTINCT category FROM products WHERE category IS NOT NULL"
+            return {tuple(orjson.loads(row[0])) for row in connection.execute(query)}
+
     def given_tags(self) -> dict[int, list[str]]:
         """pid -> tags that a merchant or a curator gave, of all products that have any."""
         found: dict[int, list[str]] = {}

@@ -119,12 +119,15 @@ def _discriminant(examples: np.ndarray, behind: Background) -> tuple[np.ndarray,
 
 
 def _scales(blocks: tuple[Block, ...], shares: Mapping[str, float]) -> np.ndarray:
-    """float [D]: turns an embedding into one whose blocks weigh by ``shares``; one block alone keeps its weight."""
-    wanted = [shares.get(block.name, 0.0) for block in blocks]
+    """float [D]: turns an embedding into one whose blocks weigh by ``shares``; one block alone keeps its weight.
+
+    One without weight holds nothing and gets no share.
+    """
+    wanted = [shares.get(block.name, 0.0) if block.weight else 0.0 for block in blocks]
     if not sum(wanted) or len(blocks) == 1:
         wanted = [block.weight for block in blocks]
     parts = [
-        np.full(block.dim, (share / sum(wanted) / block.weight) ** 0.5)
+        np.full(block.dim, (share / sum(wanted) / (block.weight or 1.0)) ** 0.5)
         for block, share in zip(blocks, wanted, strict=True)
     ]
     return np.concatenate(parts)

@@ -49,21 +49,22 @@ class Bounds:
         return "review" if score >= self.review else "allow"
 
 
-def fit_bounds(catalog: np.ndarray, held_out: np.ndarray, *, false_alarms: float = FALSE_ALARMS) -> Bounds:
+def fit_bounds(catalog: np.ndarray, held_out: np.ndarray, *, false_alarms: float = FALSE_ALARMS) -> Bounds | None:
     """Bounds from the scores of the catalog's photos [N] and of examples that took no part in the match [P].
 
     ``review`` is what a share of ``false_alarms`` of the catalog reaches. ``block`` lies beyond the catalog's highest
     score by as much as that lies beyond ``review``, since a sample's highest is not the highest there is. It holds
-    only where at least half of ``held_out`` reach it, with a precision of ``PRECISION`` over both. Without a catalog
-    nothing is known: everything above the lowest held-out score is for a person.
+    only where at least half of ``held_out`` reach it, with a precision of ``PRECISION`` over both, and the catalog is
+    large enough for one false alarm: the highest of few scores says nothing. Without a catalog nothing is blocked, and
+    everything above the lowest held-out score is for a person. None of nothing at all.
     """
     if not len(catalog):
-        return Bounds(float(held_out.min()) if len(held_out) else 0.0, None)
+        return Bounds(float(held_out.min()), None) if len(held_out) else None
     review, highest = float(np.quantile(catalog, 1 - false_alarms)), float(catalog.max())
     block = float(np.nextafter(highest + (highest - review), np.inf))
     right, wrong = int((held_out >= block).sum()), int((catalog >= block).sum())
     sure = right >= max(1, _REACHED * len(held_out)) and right / (right + wrong) >= PRECISION
-    return Bounds(review, block if sure else None)
+    return Bounds(review, block if sure and len(catalog) * false_alarms >= 1 else None)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ _SAME, _INSIDE = 0.3, 0.5  # IoU, and share of the smaller box, from which on tw
 _LARGE = 0.2  # worth of a box by the root of its share of the photo: a part is as alike as the whole
 _FIRST, _OTHERS = 0.11, 0.025  # how far below the usual cosine the best box, and each other one, may be
 _USUAL = 0.02  # quantile of the catalog's own cosines that counts as usual
+_LARGE_SQUARE, _FAR_LARGER = 4096**2, 4  # px, and times the picture's own: a larger square is not made
+_SHRUNK = 1024  # px, side of the one that is made instead: far more than a network looks at
 
 Box = tuple[int, int, int, int]  # x, y, width, height in px
 
@@ -101,11 +103,16 @@ def usual_closeness(cosines: np.ndarray) -> float:
 def squared(image: Image.Image) -> Image.Image:
     """The RGB picture in the middle of a square in the median colour of its edge, so that the network sees all of it.
 
-    A network looks at the middle square; of a tall dress's box that is the waist.
+    A network looks at the middle square; of a tall dress's box that is the waist. What is long and thin is made smaller
+    first where its square would be far larger than itself.
     """
     width, height = image.size
     if width == height:
         return image
+    if max(width, height) ** 2 > max(_LARGE_SQUARE, _FAR_LARGER * width * height):
+        factor = _SHRUNK / max(width, height)
+        width, height = max(1, round(width * factor)), max(1, round(height * factor))
+        image = image.resize((width, height), Image.Resampling.BOX)
     pixels = np.asarray(image)
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     red, green, blue = (round(float(value)) for value in np.median(edge, axis=0))

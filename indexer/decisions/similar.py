@@ -53,9 +53,7 @@ def reweigh(
     for block in blocks:
         if block.weight <= 0 and wanted[block.name] > 0:
             raise BadRequest(f"weights: block {block.name} weighs nothing in this embedding and cannot be asked for")
-    # Columns of a block without weight hold zeros, which any scale leaves as they are.
-    scaled = [Block(block.name, block.dim, block.weight or 1.0) for block in blocks]
-    queries = view_queries(np.asarray(vectors, dtype=np.float32), scaled, wanted)
+    queries = view_queries(np.asarray(vectors, dtype=np.float32), blocks, wanted)
     lengths = np.linalg.norm(queries, axis=1)
     if not lengths.all():
         raise BadRequest("weights: an embedding holds nothing in the blocks that are asked for")

@@ -54,10 +54,11 @@ def view_queries(vectors: np.ndarray, blocks: Sequence[Block], view: View) -> np
     """Embeddings [N, D] -> queries [N, D] whose product with an embedding is the cosine re-weighted by ``view``.
 
     With e = [sqrt(w_b) u_b] the query is [view_b / sqrt(w_b) u_b], so no index is built anew. It is not of unit length.
+    A block without weight holds zeros, which any scale leaves as they are.
     """
     if not view:
         return np.asarray(vectors, np.float32)
-    scale = np.concatenate([np.full(block.dim, view.get(block.name, 0.0) / block.weight) for block in blocks])
+    scale = np.concatenate([np.full(block.dim, view.get(block.name, 0.0) / (block.weight or 1.0)) for block in blocks])
     return np.asarray(vectors * scale, np.float32)
 
 

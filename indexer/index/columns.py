@@ -129,13 +129,16 @@ class Columns:
         return cls(pids, {}, facts)
 
     @classmethod
-    def open(cls, path: Path, pids: np.ndarray) -> Columns:
-        """Memory-mapped from ``write``'s file; ``pids`` as it was built for. Raises ``DamagedIndex``."""
+    def open(cls, file: np.memmap, pids: np.ndarray) -> Columns:
+        """From ``write``'s file, mapped as bytes, without a copy; ``pids`` as it was built for.
+
+        Raises ``DamagedIndex``.
+        """
         import pyarrow as pa
 
+        path = Path(str(file.filename))
         try:
-            with pa.memory_map(str(path)) as source:
-                table = pa.ipc.open_file(source).read_all().combine_chunks()
+            table = pa.ipc.open_file(pa.py_buffer(file)).read_all().combine_chunks()
             meta = table.schema.metadata or {}
             if meta.get(b"format") != FORMAT or int(meta[b"products"]) != len(pids):
                 raise ValueError(f"format {meta.get(b'format')!a} of {meta.get(b'products')!a} products")

@@ -175,7 +175,8 @@ class FaissIndex(VectorIndex):
         effort, rerank = self._plan(k, params, available / len(self))
         fetch = k + _FEW_SPARE + k // 5
         wanted = min(max(int(k * rerank), fetch), available)
-        if not effort or (self._gpu is not None and self._gpu.exact and allowed is None):
+        form = self._gpu  # once: another thread may find that it fails
+        if not effort or (form is not None and form.exact and allowed is None):
             return self._search_flat(queries, k, allowed)
         hits = self._rescored(queries, self._candidates(queries, fetch, wanted, effort, allowed), k)
         # A few lists can hold fewer than k: look further, and at last everywhere.
@@ -230,8 +231,9 @@ class FaissIndex(VectorIndex):
 
     def _scanned(self, queries: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
         """Rows int64 [Q, count] of the exact half-precision scan."""
-        if self._gpu is not None and self._gpu.exact and allowed is None and count <= gpu.MAX_K:
-            found = self._on_gpu(queries, count, 0)
+        form = self._gpu
+        if form is not None and form.exact and allowed is None and count <= gpu.MAX_K:
+            found = self._on_gpu(form, queries, count, 0)
             if found is not None:
                 return found
         chosen = _selector(allowed, len(self))
@@ -246,8 +248,9 @@ class FaissIndex(VectorIndex):
 
         Parameters travel with the call.
         """
-        if self._gpu is not None and allowed is None and wanted <= gpu.MAX_K:
-            found = self._on_gpu(queries, wanted, effort)
+        form = self._gpu
+        if form is not None and allowed is None and wanted <= gpu.MAX_K and effort <= gpu.MAX_EFFORT:
+            found = self._on_gpu(form, queries, wanted, effort)
             if found is not None:
                 return found
         chosen = _selector(allowed, len(self))
@@ -265,11 +268,8 @@ class FaissIndex(VectorIndex):
         with _threads(len(queries)):
             return np.asarray(self._part.search(queries, count, params=params)[1])
 
-    def _on_gpu(self, queries: np.ndarray, count: int, effort: int) -> np.ndarray | None:
+    def _on_gpu(self, form: gpu.GpuForm, queries: np.ndarray, count: int, effort: int) -> np.ndarray | None:
         """None where the GPU failed (out of memory or worse): the CPU form answers, now and from here on."""
-        form = self._gpu
-        if form is None:
-            return None
         try:
             return form.search(queries, count, effort)
         except Exception as error:

@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 TEMP_MEMORY = 256 * 2**20  # bytes of scratch on each GPU; FAISS would take up to 1.5 GiB by default
 MAX_K = 2048  # the most hits FAISS's GPU selection returns
+MAX_EFFORT = 2048  # the most lists of each query that it can look into
 _CHUNK = 65536
 _OWNER = threading.RLock()
 _shared: list[Any] = []  # the process's one StandardGpuResources, made when first wanted

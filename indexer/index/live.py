@@ -89,6 +89,12 @@ class LiveIndex:
     def product_count(self) -> int:
         return self._state.products
 
+    def pids(self) -> np.ndarray:
+        """All products that a search can find now, int64 [n]: those of the base ascending, then those written since."""
+        state = self._state
+        newer = state.table[: state.used, 0][state.died[: state.used] > state.tick]
+        return np.concatenate([self.products[self._died > state.tick], np.unique(newer)])
+
     def _base_place(self, pid: int) -> int | None:
         """The place of a product among those of the base."""
         place = int(np.searchsorted(self.products, pid))

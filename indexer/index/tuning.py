@@ -110,20 +110,18 @@ def held_out_queries(
 def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0) -> tuple[Queries, list[str]]:
     """Some of ``queries`` as they are when somebody asks for one block alone, or for weights of their own (random).
 
-    With the ``SearchParams.widen`` of each group.
+    With the ``SearchParams.widen`` of each group. Blocks without weight cannot be asked for.
     """
     from indexer.decisions.similar import reweigh  # decisions stand above the index; only this measurement looks up
 
     rng = np.random.default_rng(seed)
-    chosen = [{block.name: 1.0} for block in blocks]
-    chosen += [
-        dict(zip((block.name for block in blocks), rng.dirichlet(np.ones(len(blocks))).tolist(), strict=True))
-        for _ in range(2)
-    ]
+    names = [block.name for block in blocks if block.weight > 0]
+    chosen = [{name: 1.0} for name in names]
+    chosen += [dict(zip(names, rng.dirichlet(np.ones(len(names))).tolist(), strict=True)) for _ in range(2)]
     asked = [rng.permutation(len(queries.vectors))[:_WEIGHTED] for _ in chosen]
     vectors = [reweigh(queries.vectors[rows], blocks, weights)[0] for rows, weights in zip(asked, chosen, strict=True)]
     group = np.repeat(np.arange(len(chosen)), [len(rows) for rows in asked])
-    labels = [*(block.name for block in blocks), MIXED, MIXED]
+    labels = [*names, MIXED, MIXED]
     return Queries(np.concatenate(vectors), queries.own[np.concatenate(asked)], group), labels
 
 

@@ -54,7 +54,7 @@ class IndexVersion:
     rows: np.ndarray  # int64 [N, 2] (pid, photo_id), sorted by pid, memory-mapped
     stored: np.ndarray  # float16 [N, D], memory-mapped
     tag_rule: TagRule | None = None  # None: the model's own holds
-    columns_file: Path | None = None  # for `Columns.open`; None: built before there were any
+    columns_file: np.memmap | None = None  # for `Columns.open`, held from the start; None: built before there were any
     tower: TextTower | None = None  # None: text is looked for by keywords alone
 
 
@@ -237,6 +237,8 @@ class Versions:
         try:
             stored = np.load(folder / VECTORS, mmap_mode="r")
             rows = np.load(folder / ROWS, mmap_mode="r")
+            # Mapped now: an erasure may remove the folder of a version that still serves.
+            columns = np.memmap(folder / COLUMNS, np.uint8, "r") if COLUMNS in manifest.files else None
         except (OSError, ValueError) as error:
             raise DamagedIndex(f"index version {version}: {error}") from error
         entries = manifest.counts["entries"]
@@ -247,7 +249,6 @@ class Versions:
             index = FaissIndex.load(manifest.recipe, stored, file, params=manifest.params, device=device)
         except (RuntimeError, ValueError) as error:
             raise DamagedIndex(f"index version {version}: {INDEX} cannot be read: {error}") from error
-        columns = folder / COLUMNS if COLUMNS in manifest.files else None
         tower = TextTower.open(folder / TEXT) if TEXT in manifest.files else None
         return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns, tower)
 

@@ -115,7 +115,12 @@ class Checker:
             raise DetectorFailed("gallery has no thresholds yet: it was not fitted to this catalog and model")
         found = []
         for match in gallery.match:
-            bounds = fitted.bounds[match]
+            bounds = fitted.bounds.get(match)
+            if bounds is None:
+                found.append(
+                    _failure("gallery", f"gallery has no threshold for {match} yet: the catalog has no photos")
+                )
+                continue
             box: Box | None = None
             if match == "symbol":
                 place = find(self._symbols[policy.name], look.glance.ask("symbol"))

@@ -37,7 +37,8 @@ def fit_galleries(
     *,
     general: np.ndarray | None = None,
 ) -> dict[str, Fitted]:
-    """Rows and bounds of each gallery. Each of its ways to match gets an equal part of the false alarms allowed.
+    """Rows and bounds of each gallery. Each of its ways to match gets an equal part of the false alarms allowed; one
+    that nothing is known about, for want of catalog photos and of examples to hold out, gets no bounds.
 
     Near misses are looked for in all of ``sample.vectors`` as a whole, in ``sample.photos`` in parts. Held out are the
     examples: each is scored by a row made of the others; as a symbol it is laid on catalog photos and looked for by
@@ -63,7 +64,7 @@ def fit_galleries(
             match: fit_bounds(np.array(near[name, match]), np.array(held_out[match]), false_alarms=each)
             for match in gallery.match
         }
-        fitted[name] = replace(row, bounds=bounds)
+        fitted[name] = replace(row, bounds={match: found for match, found in bounds.items() if found is not None})
     return fitted
 
 

@@ -24,7 +24,8 @@ _APART = 24.0  # difference from the ground, of 255, that makes a pixel part of 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What fitting found for one gallery. ``bounds`` by match; of ``whole`` and ``crops`` in nats, as ``scores``.
+    """What fitting found for one gallery. ``bounds`` by match; of ``whole`` and ``crops`` in nats, as ``scores``; of a
+    match without any nothing could be learned.
 
     A gallery that is matched as symbols alone needs no vectors: then ``examples`` is [0, D] and ``weight`` all zeros.
     """

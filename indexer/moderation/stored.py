@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.store import Catalog
@@ -23,6 +24,8 @@ from indexer.model.bundle import Bundle
 from indexer.moderation.fit import CatalogSample, fit_galleries
 from indexer.moderation.gallery import Embed, Fitted
 from indexer.moderation.policy import PolicySet
+
+log = structlog.get_logger(__name__)
 
 FORMAT = 1
 _VECTORS, _PHOTOS = 20_000, 1_000  # of the catalog, evenly spread, that near misses are looked for in
@@ -39,36 +42,44 @@ def fit_home(
 ) -> dict[str, Fitted]:
     """What is stored for this policy version and ``embedding_id``, else fitted to the catalog and stored.
 
-    ``again``: fit even so, because the catalog has changed much. Takes some 30 ms per gallery and catalog photo (at
-    most 1,000 photos), with ``crops`` five passes of the network for each. Raises ``StorageFailed`` and its kind.
+    Fitted again where the catalog has twice the photos by now, until they fill the sample; ``again``: fit in any case.
+    Takes some 30 ms per gallery and catalog photo (at most 1,000 photos), with ``crops`` five passes of the network for
+    each. What cannot be written is logged and holds all the same.
     """
     galleries = {policy.name: policy.gallery for policy in policies.policies if policy.gallery}
     if not galleries:
         return {}
-    stored = None if again else read_fitted(home, policies, bundle)
-    if stored is not None:
-        return stored
-    sample = _sample(home, catalog, bundle)
+    stored = None if again else _read(fitted_file(home), _key(policies, bundle))
+    if stored is not None and stored[1] >= _VECTORS:
+        return stored[0]
+    with closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store:
+        _, rows = catalog.entries()
+        rows = rows[~np.isin(rows[:, 1], store.missing(rows[:, 1]))]
+        if stored is not None and len(rows) < max(2 * stored[1], 1):
+            return stored[0]
+        sample = _sample(home, catalog, store, rows)
     fitted = fit_galleries(galleries, embed, bundle.spec.blocks, sample, general=bundle.general_spread())
-    write_json(fitted_file(home), {**_key(policies, bundle), **_to_json(fitted)})
+    try:
+        write_json(fitted_file(home), {**_key(policies, bundle), "photos": len(rows), **_to_json(fitted)})
+    except OSError as error:
+        log.warning("fitted galleries cannot be stored, the next start fits them again", error=str(error))
     return fitted
 
 
 def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> dict[str, Fitted] | None:
     """What is stored for this policy version and ``embedding_id``, None where nothing is."""
-    return _read(fitted_file(home), _key(policies, bundle))
+    stored = _read(fitted_file(home), _key(policies, bundle))
+    return None if stored is None else stored[0]
 
 
 def _key(policies: PolicySet, bundle: Bundle) -> dict[str, Any]:
     return {"format": FORMAT, "policy_version": policies.policy_version, "embedding_id": bundle.embedding_id}
 
 
-def _sample(home: Home, catalog: Catalog, bundle: Bundle) -> CatalogSample:
-    _, rows = catalog.entries()
-    with closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store:
-        rows = rows[~np.isin(rows[:, 1], store.missing(rows[:, 1]))]
-        rows = rows[_spread(len(rows), _VECTORS)]
-        vectors = store.get(rows[:, 1]).astype(np.float32)
+def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarray) -> CatalogSample:
+    """Of the products' embedded photos ``rows`` int64 [N, 2], pid and photo_id."""
+    rows = rows[_spread(len(rows), _VECTORS)]
+    vectors = store.get(rows[:, 1]).astype(np.float32)
     kinds: dict[Any, int] = {}
     products = catalog.by_pids(np.unique(rows[:, 0]).tolist())
     groups = np.full(len(rows), -1, np.int64)
@@ -121,14 +132,15 @@ def _unpacked(stored: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(stored["float32"], validate=True), "<f4").reshape(stored["shape"])
 
 
-def _read(file: Path, key: dict[str, Any]) -> dict[str, Fitted] | None:
-    """What is stored under ``key``; None where it is another's, absent or damaged: it is fitted again."""
+def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, Fitted], int] | None:
+    """What is stored under ``key``, and how many photos the catalog had; None where it is another's, absent, damaged or
+    does not say how many: it is fitted again."""
     try:
         stored = json.loads(file.read_text())
         if any(stored[name] != value for name, value in key.items()):
             return None
         rivals = Rivals(_unpacked(stored["rivals"]["weight"]), _unpacked(stored["rivals"]["bias"]))
-        return {
+        fitted = {
             name: Fitted(
                 _unpacked(one["weight"]),
                 float(one["bias"]),
@@ -138,5 +150,6 @@ def _read(file: Path, key: dict[str, Any]) -> dict[str, Fitted] | None:
             )
             for name, one in stored["galleries"].items()
         }
+        return fitted, int(stored["photos"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

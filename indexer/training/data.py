@@ -135,8 +135,8 @@ def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Lea
             others = f"; {differ} of them carry another label there" if differ else ""
             before = " or ".join(SPLITS[: SPLITS.index(name)])
             notes.append(
-                f"{len(copies)} of {len(here)} {name} photos are exact copies of a {before} photo and are left out of "
-                f"what {name} photos judge{others}"
+                f"{len(copies)} of {len(here)} {name} photos are exact copies of a {before} photo and are left out "
+                f"where categories are judged{others}"
             )
         for number in here:
             earlier.setdefault(pixels[number], set()).add(labels[number])
@@ -144,9 +144,14 @@ def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Lea
 
 
 def require_rows(rows: Sequence[Row], split: str, data: Path) -> None:
-    """Raises ``BadData`` where a split is empty."""
-    if not rows:
+    """Raises ``BadData`` where a split is empty; it says what reading ``data`` skipped, which may be why."""
+    if rows:
+        return
+    skipped = read_dataset(data).skipped  # again, since whoever has no rows may not know
+    if not skipped:
         raise BadData(f"{data} has no {split} photos")
+    first = f"{skipped[0].where}: {skipped[0].reason}"
+    raise BadData(f"{data} has no {split} photos; rows skipped: {len(skipped)}, the first: {first}")
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

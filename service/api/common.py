@@ -49,7 +49,7 @@ def body(model: type[BaseModel], *, files: str, json_field: str | None = None) -
     if json_field is not None:
         form = {json_field: {"$ref": _ref(model)}, files: several}
     else:
-        names = [name for name in model.model_fields if name != files]
+        names = [field.alias or name for name, field in model.model_fields.items() if name != files]
         form = {
             files: several if files == "images" else binary,
             **{name: {"description": "As in JSON; lists and objects as JSON text."} for name in names},

@@ -26,7 +26,7 @@ def list_indexes() -> dict[str, Any]:
     "/indexes",
     operation_id="build_index",
     request_body=json_body(BuildPost),
-    responses={202: JobAnswer, **failures(400, 415, 503)},
+    responses={202: JobAnswer, **failures(400, 415, 503, 507)},
 )
 def build_index() -> Any:
     """Build an index version of the whole catalog, and activate it unless `activate` is false; 202 and a job."""

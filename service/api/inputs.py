@@ -27,7 +27,6 @@ from service.schemas import (
     ProductPut,
     ReviewAsk,
     SearchAsk,
-    refuse_later,
 )
 from service.writes import Draft
 
@@ -39,6 +38,9 @@ _PLAIN = (
     "collapse",
     "version",
     "text",
+    "profile",
+    "photos",
+    "path",
 )  # form fields that are texts as they stand; all others are JSON text
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -65,13 +67,11 @@ def read_image(request: Request, model: type[Model]) -> tuple[Model, bytes | Non
     image: bytes | None = None
     if _kind(request, JSON, MULTIPART) == JSON:
         fields = read_object(request)
-        refuse_later(fields)
         ask = check(model, fields)
         ref = getattr(ask, "image", None)
         if isinstance(ref, ImageRef):
             image = bytes_of(ref, "image")
     else:
-        refuse_later([*request.form, *request.files])
         _only_files(request, "image")
         if "image" in request.form:
             raise BadRequest("image must be a file part of the multipart body (give it a filename)")
@@ -102,7 +102,6 @@ def read_photos(request: Request, model: type[Asked]) -> tuple[Asked, list[bytes
             raise BadRequest("images must be file parts of the multipart body (give each a filename)")
         fields = _form_fields(request, model)
         photos += [upload.read() for upload in request.files.getlist("images")]
-    refuse_later(fields, but=frozenset({"images"}))
     if not 1 <= len(photos) <= MOST_PHOTOS:
         raise BadRequest(f"images: {len(photos)} photos in one question, 1 to {MOST_PHOTOS} are taken")
     return check(model, {**fields, "images": [{}]}), photos
@@ -120,7 +119,7 @@ def read_review(request: Request) -> tuple[ReviewAsk, list[bytes]]:
         for name in ("image", "images"):
             if name in request.form:
                 raise BadRequest(f"{name} must be a file part of the multipart body (give it a filename)")
-        ask = check(ReviewAsk, {name: request.form[name] for name in request.form})
+        ask = check(ReviewAsk, _form_fields(request, ReviewAsk))
         photos = [upload.read() for name in ("image", "images") for upload in request.files.getlist(name)]
     if not photos and ask.product_id is None:
         raise BadRequest("nothing to look at: send an image, images or a product_id")
@@ -190,14 +189,14 @@ def read_class(request: Request) -> tuple[ClassPost, list[bytes]]:
 
 
 def read_import(request: Request, model: type[Model]) -> tuple[Model, FileStorage | None]:
-    """What an import is asked to do, and the archive of a multipart body."""
+    """What an import is asked to do, and the archive of a multipart body, if it has one."""
     if _kind(request, JSON, MULTIPART) == JSON:
         return read_json(request, model), None
     _only_files(request, "archive")
     uploads = request.files.getlist("archive")
-    if len(uploads) != 1:
+    if len(uploads) > 1:
         raise BadRequest(f"archive: send one zip file, not {len(uploads)}")
-    return check(model, _form_fields(request, model)), uploads[0]
+    return check(model, _form_fields(request, model)), uploads[0] if uploads else None
 
 
 def read_json(request: Request, model: type[Model]) -> Model:

@@ -12,7 +12,6 @@ from flask_openapi import APIBlueprint
 from indexer.errors import BadRequest
 from service.api.common import SECURITY, answer, body, engine, failures
 from service.api.inputs import read_import
-from service.jobs import shown
 from service.replies import JobAnswer, JobsAnswer
 from service.schemas import ImportPost, JobPath
 
@@ -35,7 +34,7 @@ def import_products() -> Any:
     wanted, upload = read_import(request, ImportPost)
     options = {name: getattr(wanted, name) for name in ("sync", "allow_deletes", "dry_run", "types")}
     if (upload is None) == (wanted.path is None):
-        raise BadRequest("give an archive (multipart file) or a path (JSON), one of them")
+        raise BadRequest("give an archive (multipart file) or a path, one of them")
     if upload is not None:
         if wanted.photos != "copy":
             raise BadRequest("photos of an archive are copied: reference needs a path")
@@ -72,7 +71,8 @@ def follow_job(path: JobPath) -> Response:
     A stream lasts ten minutes at most, and a few at a time are served (503 beyond); `GET /v1/jobs/{id}` says the same.
     A client that goes away changes nothing for the job.
     """
-    changes, release = engine().jobs.watch(path.job_id)
+    jobs = engine().jobs  # the lines are made when this request is over
+    changes, release = jobs.watch(path.job_id)
 
     def lines() -> Iterator[str]:
         for job in changes:
@@ -80,7 +80,7 @@ def follow_job(path: JobPath) -> Response:
                 yield ": still there\n\n"
                 continue
             name = "progress" if job.state in ("queued", "running") else job.state
-            yield f"event: {name}\ndata: {json.dumps(shown(job), ensure_ascii=False)}\n\n"
+            yield f"event: {name}\ndata: {json.dumps(jobs.shown(job), ensure_ascii=False)}\n\n"
 
     response = Response(lines(), content_type="text/event-stream; charset=utf-8")
     response.headers["X-Accel-Buffering"] = "no"  # proxies would keep the events back

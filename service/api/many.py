@@ -74,8 +74,8 @@ def classify_batch() -> dict[str, Any]:
 def search_batch() -> dict[str, Any]:
     """Products that look like each of 1 to 64 photos, in their order; a photo that cannot be read never fails the rest.
 
-    `k`, `filter`, `weights`, `exclude`, `min_score` and `collapse` hold for all. The next page of one photo is asked
-    for by `/v1/search` with its `next_cursor`.
+    `k`, `filter`, `weights`, `exclude`, `min_score`, `collapse` and `explain` hold for all. The next page of one photo
+    is asked for by `/v1/search` with its `next_cursor`.
     """
     return _answered("search", SearchPhotosAsk)
 

@@ -20,7 +20,6 @@ from service.schemas import (
     SearchAsk,
     SimilarQuery,
     TagsAsk,
-    refuse_later,
 )
 
 api = APIBlueprint("questions", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY)
@@ -123,7 +122,7 @@ def similar(path: ProductPath) -> dict[str, Any]:
     """Products that look like a stored one, itself left out.
 
     Query: as in the body of a search: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `filter`, `weights`,
-    `mix` (objects as JSON text), `collapse`, `cursor`, `min_sequence`, `version`.
+    `mix` (objects as JSON text), `collapse`, `explain`, `cursor`, `min_sequence`, `version`.
     """
     query = _query(SimilarQuery, repeatable="exclude")
     return answer(engine().similar(path.product_id, **_wanted(query)))
@@ -144,7 +143,6 @@ def facets() -> dict[str, Any]:
 
 def _query(model: type[Model], *, repeatable: str) -> Model:
     # Read here: the document's query model cannot take repeated fields and refuse unknown ones at once.
-    refuse_later(request.args)
     given: dict[str, Any] = {}
     for name in request.args:
         values = request.args.getlist(name)

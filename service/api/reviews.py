@@ -50,7 +50,7 @@ def get_review(path: ReviewPath) -> dict[str, Any]:
 
 
 @api.get(
-    "/reviews/<string:name>/photos/<int:position>",
+    "/reviews/<string:name>/photos/<string:position>",
     operation_id="review_photo",
     responses={200: {"content": {"image/jpeg": {}}, "description": "A JPEG."}, **failures(404)},
 )

@@ -69,7 +69,7 @@ export function mount(root) {
       place.replaceChildren(photoReview(review.photos[number], image, review.duplicates_complete));
       try {
         // By fetch: an <img> sends no key, and one that is gone shall say so.
-        const url = URL.createObjectURL(await (await ask(queued.previews[number], { signal: stop.signal })).blob());
+        const url = URL.createObjectURL(await (await ask(`/v1/reviews/${queued.review_id}/photos/${number}`, { signal: stop.signal })).blob());
         image.onload = () => URL.revokeObjectURL(url);
         image.src = url;
       } catch (error) {

@@ -22,7 +22,6 @@ export function mount(root, { go, foot }) {
   let seen = new Map();
   let box = null; // the crop box while there is one
   let things = null; // the objects in the photo while they are shown
-  let answered = null; // the request that clicks are about
 
   // ---- what the view is made of
   const start = element("section", { className: "start", "aria-labelledby": "start-title" },
@@ -215,7 +214,7 @@ export function mount(root, { go, foot }) {
         k: SHOWN, filter: narrowed.filter(), text: words || undefined, cursor: cursor || undefined, ...counts.chosen(first),
       }, { signal });
       cursor = found.next_cursor;
-      answered = found.request_id;
+      const opened = (product) => feedback(found.request_id, { clicked: [product.product_id] }).catch(() => {});
       if (!next) seen = new Map();
       for (const result of found.results) seen.set(result.product_id, result);
       const cards = found.results.map((result) => card(result, { why: words && !both ? null : (product) => showWhy(asking, product), opened }));
@@ -269,10 +268,6 @@ export function mount(root, { go, foot }) {
     } catch {
       offered = false; // sliders are an extra: asked for again with the next search
     }
-  }
-
-  function opened(product) {
-    if (answered) feedback(answered, { clicked: [product.product_id] }).catch(() => {});
   }
 
   // ---- a part of the photo

@@ -13,10 +13,11 @@ from pathlib import Path
 import click
 import pytest
 
-from indexer.errors import BadData
+from indexer.errors import BadData, BadRequest
 from indexer.home import Home
+from indexer.model import runtime
 from tools import cli
-from tools.options import FromSignature, given, signature_default
+from tools.options import DEVICE, FromSignature, given, signature_default
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +65,58 @@ def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Usage: catalens" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("train x --out y --seed -1", "--seed"),
+        ("train x --out y --seed 4294967296", "--seed"),
+        ("train x --out y --lr -1", "--lr"),
+        ("train x --out y --lr 0", "--lr"),
+        ("train x --out y --device foo", "--device"),
+        ("train x --out y --device cuda:1", "--device"),
+        ("evaluate x y --split foo", "--split"),
+        ("advise x --seed -1", "--seed"),
+        ("advise x --minutes 0", "--minutes"),
+        ("index build --device foo", "--device"),
+        ("serve --device cuda:1", "--device"),
+        ("serve --engine foo", "--engine"),
+        ("serve --quality-profile foo", "--quality-profile"),
+        ("import x --types price=integer", "integer"),
+        ("import x --types title=string", "title"),
+    ],
+)
+def test_values_no_command_takes_exit_2_before_any_work(
+    capfd: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    """A value outside its choice or range is wrong usage, told by its option before DATA or a model is looked for."""
+    assert cli.run(line.split()) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert said in err.splitlines()[-1]
+
+
+def test_refusing_a_value_loads_nothing_heavy() -> None:
+    """Wrong usage is told without torch, faiss or pyarrow."""
+    code = (
+        "from tools import cli; import sys; found = cli.run(['train', 'x', '--out', 'y', '--seed', '-1']); "
+        "print(found, sorted({'torch', 'faiss', 'pyarrow', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2 []"
+
+
+def test_devices_that_help_offers_are_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each choice of ``--device`` is understood where the network is run, and nothing else is."""
+    monkeypatch.setattr(runtime.torch.cuda, "is_available", lambda: True)
+    assert {device: runtime.choose_device(device) for device in DEVICE.choices} == {
+        "auto": "cuda",
+        "cpu": "cpu",
+        "cuda": "cuda",
+    }
+    with pytest.raises(BadRequest, match="use auto, cpu or cuda"):
+        runtime.choose_device("cuda:0")
 
 
 def test_missing_home_is_one_line(tmp_path: Path) -> None:

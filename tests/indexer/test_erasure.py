@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from indexer import erasure, housekeeping
+from indexer.build import publish_rows
+from indexer.catalog.filters import parse_filter
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
@@ -367,3 +369,36 @@ def test_ticket_says_what_the_product_was(home: Home) -> None:
     )
     assert set(found["vectors"]) == {"e1", "e2"}
     assert all(set(of) == {str(i) for i in product.photo_ids} for of in found["vectors"].values())
+
+
+def test_a_version_that_serves_filters_after_its_folder_is_gone(home: Home) -> None:
+    """A service that never filtered answers from what it opened, as it would have before the erasure."""
+    serving = LiveIndex(Versions(home).open("v000002"))
+    other = LiveIndex(Versions(home).open("v000002"))
+    with open_catalog(home) as catalog:
+        where = parse_filter({"must": [{"field": "size", "eq": 3}]}, catalog.types(), pid_of=int)
+    expected = other.search(vector_of(colour(7))[None], 10, where=where)[0]
+    delete(home)
+    erasure.erase(home)
+    assert "v000002" not in Versions(home).names()
+    found = serving.search(vector_of(colour(7))[None], 10, where=where)[0]
+    assert len(found) == 10
+    assert found.pids.tolist() == expected.pids.tolist()
+
+
+def test_too_few_rows_for_the_lists_of_a_recipe_are_rewritten_in_another(home: Home) -> None:
+    """170 lists of 203 rows; 160 rows are left: the rewrite is there, exact, and nothing failed."""
+    opened = Versions(home).open("v000002")
+    rows, vectors = np.array(opened.rows), np.array(opened.stored)
+    with open_catalog(home) as catalog:
+        publish_rows(
+            home, catalog, None, rows, vectors, last_sequence=202, recall=0.1, recipe="IVF170,SQ8", source={},
+            embedding_id="e1", model_version="m1",
+        )  # fmt: skip
+        assert Versions(home).manifest("v000004").recipe == "IVF170,SQ8"
+        for number in range(100, 143):
+            PhotoStore(home).collect(catalog, catalog.delete(f"shirt-1{number}").orphaned)
+    done = erasure.erase(home)
+    assert done.failed == {}
+    manifest = Versions(home).manifest(done.rewritten["v000004"])
+    assert (manifest.recipe, manifest.counts["entries"]) == ("Flat", 160)

@@ -19,7 +19,7 @@ from indexer.home import Home
 from indexer.images import decode
 from indexer.model.decision import Category, Decision, FewShot
 from indexer.model.spec import Block
-from indexer.taxonomy import Map, apply_taxonomy, read_map, relabel
+from indexer.taxonomy import Map, apply_taxonomy, known_paths, read_map, relabel
 from tests.service.conftest import encode
 
 TREE = Decision(
@@ -107,6 +107,33 @@ def rows(tmp_path: Path, text: str) -> Path:
 def test_bad_maps_are_refused_by_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(BadData, match=said):
         read_map(rows(tmp_path, text))
+
+
+def test_a_map_names_every_category_as_it_is_written(tmp_path: Path) -> None:
+    """Spaces around and a bare ">" are part of a name; a place to move to that is new loses stray spaces."""
+    text = 'from,to\n"Tshirts ",Tshirts\nSize >40,Large\nTop > Tee, Wear >  Tees \n"Hats","Caps "\n'
+    expected = {
+        ("Tshirts ",): ("Tshirts",),
+        ("Size >40",): ("Large",),
+        ("Top", "Tee"): ("Wear", "Tees"),
+        ("Hats",): ("Caps",),
+    }
+    assert read_map(rows(tmp_path, text)).moves == expected
+    known = {("Tshirts ",), ("Tshirts",), ("Caps ",)}
+    assert read_map(rows(tmp_path, text), known).moves == {**expected, ("Hats",): ("Caps ",)}
+
+
+def test_applied_again_a_map_with_spaces_moves_no_other_category(home: Home, tmp_path: Path) -> None:
+    """Once "Shoe " is moved away, the same map does not take "Shoe" for it."""
+    with open_catalog(home) as catalog:
+        catalog.patch("p0", {"category": ("Shoe ",)})
+        catalog.patch("p1", {"category": ("Size >40", "Shirt")})
+        known = known_paths(home, catalog)
+        assert known == {("Shoe ",), ("Shoe",), ("Size >40",), ("Size >40", "Shirt")}
+        file = rows(tmp_path, 'from,to\n"Shoe ",Boot\nSize >40,Large\n')
+        for expected in (2, 0):
+            assert apply_taxonomy(home, catalog, read_map(file, known_paths(home, catalog))).products == expected
+            assert stored(catalog) == [("Boot",), ("Large", "Shirt"), None, ("Shoe",)]
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from indexer.catalog.records import Written
 from indexer.images import content_hash
+from service.app import create_app
 from service.batching import InferenceQueue
 from service.engine import Engine
 from tests.service.conftest import photo
@@ -46,6 +47,24 @@ def put(product_id: str, data: bytes, **fields: Any) -> dict[str, Any]:
 
 def files(own: Engine) -> set[str]:
     return {path.name for path in own.home.photos.rglob("*") if path.is_file()}
+
+
+def test_an_item_that_is_no_text_never_fails_the_rest(own: Engine) -> None:
+    """Half of a surrogate pair as an id, a field, an op, a title or a value: 422 for it, the others are committed."""
+    web = create_app(own, own.settings).test_client()  # no check of the answer: its schema cannot hold such an id
+    results = send(
+        web,
+        {"op": "delete", "product_id": "cross-red"},
+        {"op": "put", "product_id": "\ud800"},
+        {"op": "put", "product_id": "x", "\ud800": 1},
+        {"op": "\ud800", "product_id": "x"},
+        {"op": "put", "product_id": "x", "title": "\ud800"},
+        {"op": "patch", "product_id": "ring-blue", "attributes": {"price": "\ud800"}},
+        {"op": "delete", "product_id": "dots-blue"},
+    )
+    assert [row["status"] for row in results] == [200, 422, 422, 422, 422, 422, 200]
+    assert [row["product_id"] for row in results[:3]] == ["cross-red", "\ud800", "x"]
+    assert own._catalog.last_sequence() == 22
 
 
 def test_a_batch_is_done_in_order_and_found_at_once(web: FlaskClient, own: Engine) -> None:

@@ -14,6 +14,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.build import build_index
+from indexer.catalog.store import open_catalog
+from indexer.classes import class_path
 from indexer.errors import BadRequest, Busy, IndexMismatch, NoCategories, UnknownClass
 from indexer.home import Active, Home
 from indexer.index.version import Versions
@@ -201,6 +203,16 @@ def test_over_http(own: Engine, open_web: Callable[..., FlaskClient]) -> None:
     assert "/v1/classes" in web.get("/openapi.json").get_json()["paths"]
 
 
+def test_labels_are_parted_at_their_separator_only(own: Engine) -> None:
+    """A bare ">" is part of a level; text loses spaces around, a list of levels keeps them and is found as it is."""
+    assert class_path("Size >40", "category") == ("Size >40",)
+    assert class_path(" A > B>C ", "category") == ("A", "B>C")
+    plain = own.classes.add("Bars", [bars("red", 0)])["id"]
+    spaced = own.classes.add(["Bars "], [bars("blue", 0)])["id"]
+    assert own.classes.remove(label="Bars ")["id"] == spaced
+    assert own.classes.remove(label=" Bars")["id"] == plain
+
+
 def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> dict:
     code = cli.run([*map(str, arguments), "--json"])
     out, err = capfd.readouterr()
@@ -222,3 +234,11 @@ def test_on_the_command_line(own_home: Path, tmp_path: Path, capfd: pytest.Captu
     assert (done["products"], done["unknown"]) == (5, ["No > Where"])
     assert run(capfd, "classify", shot, "--home", own_home)["categories"][0]["path"] == ["Lines", "Bars"]
     assert cli.run(["class", "remove", "--id", str(made["id"]), "--home", str(own_home)]) == 0
+    capfd.readouterr()
+    with open_catalog(Home(own_home)) as catalog:
+        catalog.patch("shop:7", {"category": ("Rings ",)})
+    changes.write_text('from,to\n"Rings ",Lines > Rings\n"No ",Lines\n')
+    done = run(capfd, "taxonomy", "apply", changes, "--home", own_home)
+    assert (done["products"], done["unknown"]) == (1, ["No "])
+    assert cli.run(["taxonomy", "apply", str(changes), "--home", str(own_home)]) == 0
+    assert "unknown: 'No '" in capfd.readouterr().err

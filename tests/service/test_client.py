@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import json
 import re
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -204,6 +209,57 @@ def test_a_key_is_sent(own: Engine) -> None:
             stranger.list_indexes()
         with Client(address, key="a-key-of-this-shop-1") as known:
             assert known.list_indexes().indexes
+
+
+@pytest.fixture
+def streaming() -> Iterator[str]:
+    """A service whose stream cuts each job's ``é`` in two, and goes on in a while; all else is a list of jobs."""
+    job = {"job_id": "j", "kind": "import", "state": "running", "created": 0, "started": None, "ended": None, "done": 0}
+    job |= {"stage": "é", "total": 0, "options": {}, "result": None, "problem": None}
+    event = f"event: progress\ndata: {json.dumps(job, ensure_ascii=False)}\n\n".encode()
+    cut = event.index("é".encode()) + 1
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if not self.path.endswith("/events"):
+                around = {"request_id": "r", "model_version": None, "index_version": None, "timings_ms": {}}
+                body = json.dumps({**around, "jobs": []}).encode()
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                return
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for number in range(9):
+                    time.sleep(0.5 if number == 3 else 0)
+                    for part in (event[:cut], event[cut:]):
+                        self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+                        self.wfile.flush()
+                        time.sleep(0.005)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_job_s_stream_may_be_cut_anywhere_and_left_early(streaming: str) -> None:
+    """A character in two pieces is read; what is left of a stream is never taken for the answer to the next call."""
+    with Client(streaming, timeout_s=5) as made:
+        for _ in range(2):
+            follow = made.follow_job("j")
+            assert [next(follow).stage for _ in range(3)] == ["é"] * 3
+            follow.close()
+            assert made.list_jobs().jobs == []
 
 
 def test_long_work_is_started_followed_and_listed(writer: Client, tmp_path: Path) -> None:

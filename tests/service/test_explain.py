@@ -71,6 +71,16 @@ def test_a_pair_has_a_map_of_each_photo_for_every_block(web: FlaskClient, shop: 
         assert -1 <= body["maps"][0]["score"] <= near + 1e-2  # the product's best photo may be its other one
 
 
+def test_a_form_names_a_category_by_its_path_too(web: FlaskClient) -> None:
+    """As JSON text, as every list in a form; a text that only begins like one is a label."""
+    answer = web.post("/v1/explain", data=upload(photo("cross", "red"), category='["Shapes", "dots"]')).get_json()
+    assert answer["category"]["path"] == ["Shapes", "dots"]
+    response = web.post("/v1/explain", data=upload(photo("cross", "red"), category="[dots"))
+    assert "[dots" in assert_problem(response, 422, "bad-request")["detail"]
+    schema = web.get("/openapi.json").get_json()["paths"]["/v1/explain"]["post"]["requestBody"]["content"]
+    assert {"category", "with"} <= set(schema["multipart/form-data"]["schema"]["properties"])
+
+
 @pytest.mark.parametrize(
     ("fields", "word"),
     [

@@ -251,6 +251,50 @@ def test_paths_stay_below_the_import_root(own_home: Path, tmp_path: Path) -> Non
         assert web.post("/v1/imports", json={}).status_code == 422
 
 
+def test_an_import_s_form_takes_every_parameter(own: Engine, lasting: list[Any], tmp_path: Path) -> None:
+    """``photos`` and ``path`` are texts as they stand; a form without an archive and without a path is refused."""
+    from service.app import create_app
+
+    own.jobs._root = tmp_path.resolve()
+    web = create_app(own, own.settings, check_answers=True).test_client()
+    uploaded = send(web, feed(), photos="copy", dry_run="true")
+    assert (uploaded.status_code, uploaded.get_json()["options"]["dry_run"]) == (202, True)
+    form = {"path": ".", "photos": "reference"}
+    read = web.post("/v1/imports", data=form, content_type="multipart/form-data")
+    assert (read.status_code, read.get_json()["options"]["photos"]) == (202, "reference")
+    both = send(web, feed(), path=".")
+    neither = web.post("/v1/imports", data={"photos": "copy"}, content_type="multipart/form-data")
+    for refused in (both, neither):
+        assert refused.status_code == 422
+        assert "an archive (multipart file) or a path" in refused.get_json()["detail"]
+
+
+def test_no_path_of_the_machine_is_told(own: Engine, open_web: Callable[..., Any], tmp_path: Path) -> None:
+    """What a failed job says names neither home nor import root; what nobody foresaw is for the log alone."""
+    web, jobs, root = open_web(), Jobs(own.home), tmp_path / "feeds"
+    (root / "empty").mkdir(parents=True)
+    empty = jobs.add("import", {"path": str(root / "empty"), "root": str(root)})
+    whole = jobs.add("import", {"path": str(root), "root": str(root)})
+    archived = jobs.add(
+        "import", {"most_bytes": 10**6}, upload=lambda path: path.write_bytes(archive(("a.txt", b"x"))) and None
+    )
+    lost = jobs.add("import", {"most_bytes": 10**6})  # without its upload
+    for job in (empty, whole, archived, lost):
+        work.run(own.home, job.job_id)
+        assert str(tmp_path) in jobs.get(job.job_id).problem["detail"], "the operator's own files say where"  # type: ignore[index]
+        for answer in (
+            web.get(f"/v1/jobs/{job.job_id}"),
+            web.get("/v1/jobs"),
+            web.get(f"/v1/jobs/{job.job_id}/events"),
+        ):
+            assert str(tmp_path) not in answer.get_data(as_text=True)
+    told = {job.job_id: own.jobs.get(job.job_id)["problem"] for job in (empty, whole, archived, lost)}
+    assert told[empty.job_id]["detail"].startswith("empty holds no photos")
+    assert told[whole.job_id]["detail"].startswith("the folder that imports may read from holds no photos")
+    assert told[archived.job_id]["detail"].startswith("the archive holds no photos")
+    assert told[lost.job_id] == {"code": "internal", "detail": "an unexpected failure; the service's log says why"}
+
+
 def test_a_manifest_cannot_read_elsewhere(own: Engine, tmp_path: Path) -> None:
     """Absolute, upward and linked photos of a feed are skipped with the reason; only what lies inside comes in."""
     root, other = tmp_path / "feeds", tmp_path / "private.png"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from indexer.errors import AlreadyDecided, BadData, BadRequest, UnknownProduct, 
 from indexer.feedback import export_feedback
 from indexer.home import Home
 from indexer.reviews import Preview, open_reviews
+from service import people
 from service.engine import Engine, Source
 from service.people import Said
 from service.settings import Settings
@@ -59,12 +62,65 @@ def test_a_decision_is_made_once_and_keeps_its_reason_and_versions(own: Engine) 
 
 
 def test_a_category_can_be_put_right_after_classify(own: Engine) -> None:
-    """An answer with categories alone can be named too; tags of a stored product are no suggestions."""
+    """An answer with categories alone can be named too."""
     own.people.remember("c1", own.classify(Source(image=photo("ring", "red", turn=30))))
     assert own.people.feedback(Said("c1", category=("Shapes", "cross")))["stored"] == 1
-    own.people.remember("p1", own.product("ring-blue"))
-    with pytest.raises(BadRequest, match="'ring' was not in answer p1"):
+
+
+def test_what_suggests_nothing_is_not_remembered(own: Engine, open_web, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Stored products, writes and empty searches take no place of an answer that people may judge."""
+    monkeypatch.setattr(people, "_REMEMBERED", 1)
+    web = open_web()
+    web.post("/v1/search", json={"product_id": "ring-blue", "k": 1}, headers={"X-Request-Id": "s1"})
+    web.get("/v1/products/ring-blue", headers={"X-Request-Id": "p1"})
+    web.get("/v1/products", headers={"X-Request-Id": "p2"})
+    items = [{"op": "patch", "product_id": "ring-blue", "title": "x"}, {"op": "delete", "product_id": "nobody"}]
+    web.post("/v1/products:batch", json={"items": items}, headers={"X-Request-Id": "p3"})
+    web.post("/v1/search", json={"product_id": "ring-blue", "min_score": 1}, headers={"X-Request-Id": "p4"})
+    assert list(own.people._asked) == ["s1"]
+    with pytest.raises(UnknownRequest, match="'p1'"):
         own.people.feedback(Said("p1", accepted=["ring"]))
+    tags_of(own, "t1")
+    assert list(own.people._asked) == ["t1"]
+
+
+def test_answers_about_many_things_can_be_judged(own: Engine, open_web) -> None:  # type: ignore[no-untyped-def]
+    """Products of an object, and tags, categories and products of a batch, by the request's id; nothing else of it."""
+    web = open_web()
+
+    def say(request_id: str, status: int = 200, **said: object) -> None:
+        response = web.post("/v1/feedback", json={"request_id": request_id, **said})
+        assert response.status_code == status, response.get_data(as_text=True)
+
+    def ask(path: str, request_id: str, **fields: object) -> dict[str, Any]:
+        response = web.post(f"/v1/{path}", data=fields, headers={"X-Request-Id": request_id})
+        assert response.status_code == 200, response.get_data(as_text=True)
+        return response.get_json()  # type: ignore[no-any-return]
+
+    shots = [photo("ring", "red", turn=30), photo("dots", "red", turn=30)]
+    objects = ask("objects", "o1", image=(io.BytesIO(shots[0]), "a.png"), k="3")["objects"]
+    say("o1", clicked=[objects[0]["results"][2]["product_id"]], category=objects[0]["category"]["path"])
+    say("o1", 422, clicked=["nobody"])
+    for path in ("search", "tags", "classify"):
+        files = [(io.BytesIO(data), "a.png") for data in (shots[0], b"no photo", shots[1])]
+        found = ask(f"{path}:batch", path, images=files)["results"]
+        assert [row["status"] for row in found] == [200, 422, 200]
+        if path == "search":
+            say(path, clicked=[found[0]["results"][0]["product_id"], found[2]["results"][3]["product_id"]])
+        elif path == "tags":
+            say(path, accepted=[found[0]["tags"][0]["tag"]], rejected=[found[2]["tags"][0]["tag"]])
+        else:
+            say(path, category=found[2]["categories"][0]["path"])
+    assert own.people.precision()["tags"]["accepted"] == 1
+
+
+def test_remembered_names_are_bounded(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest answers go where the tags and products of all are too many; asked again an id counts once."""
+    monkeypatch.setattr(people, "_MOST_NAMES", 25)
+    answer = {"results": [{"score": 1.0, "product_id": str(number)} for number in range(10)]}
+    for request_id in ("a", "b", "b", "c"):
+        own.people.remember(request_id, answer)
+    assert (list(own.people._asked), own.people._names) == (["b", "c"], 20)
 
 
 def test_the_log_cannot_be_changed(own: Engine) -> None:
@@ -101,6 +157,17 @@ def test_feedback_must_be_about_what_was_answered(own: Engine) -> None:
     with pytest.raises(UnknownProduct, match="'gone'"):
         own.people.feedback(Said("r1", accepted=tags[:1], product_id="gone"))
     assert own.people.precision()["tags"]["precision"] is None, "nothing refused was stored"
+
+
+@pytest.mark.parametrize("became", ["ring-blue", None])
+def test_a_click_never_says_what_the_listing_became(own: Engine, became: str | None) -> None:
+    """Feedback is logged under ``product_id``, or under no product without one, whatever was clicked beside it."""
+    own.people.remember("s1", own.search(Source(image=photo("ring", "red", turn=30)), k=20))
+    own.people.feedback(Said("s1", clicked=["cross-red"], product_id=became))
+    with open_reviews(own.home) as reviews:
+        ((_, entry),) = reviews.feedback()
+    assert entry["pid"] == (None if became is None else own._catalog.pid("ring-blue"))
+    assert entry["clicked"] == [own._catalog.pid("cross-red")]
 
 
 def test_an_export_is_a_manifest_with_the_tags_people_left(own: Engine, tmp_path: Path) -> None:
@@ -164,6 +231,18 @@ def test_previews_of_decided_reviews_go_with_time(own: Engine) -> None:
         assert [len(reviews.get(name).photos) for name in (waiting, kept)] == [1, 0]
 
 
+def test_a_preview_keeps_its_photo_s_number(own: Engine) -> None:
+    """Once one of a listing's photos was erased, the others are shown under the numbers they had."""
+    previews = [Preview(letter * 64, letter.encode()) for letter in "abc"]
+    name = own.people.submit(BODY, previews, product_id=None)
+    with open_reviews(own.home) as reviews:
+        assert reviews.forget(["b" * 64]) == 1
+        assert reviews.get(name).photos == {0: "a" * 64, 2: "c" * 64}
+    shown = own.people.review(name)["previews"]
+    assert shown == [f"/v1/reviews/{name}/photos/{place}" for place in (0, 2)]
+    assert own.people.preview(name, 2) == b"c"
+
+
 def test_feedback_and_decisions_over_http(open_web) -> None:  # type: ignore[no-untyped-def]
     """The whole way: tags, feedback by request id, the queue, a decision, a second one refused, numbers in /metrics."""
     web = open_web()
@@ -177,6 +256,8 @@ def test_feedback_and_decisions_over_http(open_web) -> None:  # type: ignore[no-
     queue = web.get("/v1/reviews?state=open").get_json()
     assert [entry["review_id"] for entry in queue["reviews"]] == [name]
     assert web.get(queue["reviews"][0]["previews"][0]).data == b"jpeg"
+    for place, status in (("1", 404), (str(2**63), 422), ("9" * 5000, 422), ("-1", 422), ("x", 422)):
+        assert web.get(f"/v1/reviews/{name}/photos/{place}").status_code == status
     decided = web.post(f"/v1/reviews/{name}:decide", json={"decision": "reject", "reason": "logo"})
     assert decided.get_json()["state"] == "rejected"
     again = web.post(f"/v1/reviews/{name}:decide", json={"decision": "approve"})

@@ -13,10 +13,13 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
+from indexer.erasure import erase
+from indexer.home import Home
 from indexer.images import content_hash
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
+from service.writes import Draft
 from tests.service.conftest import photo
 from tests.service.test_questions import assert_problem, upload
 
@@ -32,6 +35,38 @@ def first(web: FlaskClient, data: bytes) -> dict[str, Any]:
     """The best result for a photo."""
     best: dict[str, Any] = web.post("/v1/search", data=upload(data, k="1")).get_json()["results"][0]
     return best
+
+
+def test_browsing_shows_what_was_written_since(own_home: Path) -> None:
+    """Over a version of an empty catalog and over a full one: new products stand in the sample, deleted ones do not."""
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        for product in engine.sample(limit=24)["products"]:
+            engine.delete(product["product_id"])
+        erase(Home(own_home))  # the version is rewritten without them
+        engine.refresh()
+        assert len(engine.ready().live.base.rows) == 0
+        for number in range(8):
+            engine.put(f"new-{number}", Draft(photos=(photo("ring", "red", turn=number),)))
+        found = engine.sample(limit=24)
+        assert [product["product_id"] for product in found["products"]] == [f"new-{number}" for number in range(8)]
+        assert found["total"] == 8
+        engine.delete("new-3")
+        engine.put("new-5", Draft(photos=(photo("dots", "red"), photo("dots", "blue"))))
+        seen = {product["product_id"] for product in engine.sample(limit=24)["products"]}
+        assert seen == {f"new-{number}" for number in range(8)} - {"new-3"}
+        assert len(engine.sample(limit=3)["products"]) == 3
+
+
+def test_browsing_mixes_the_version_and_what_is_newer(own: Engine) -> None:
+    """A replaced product stands there once, an erased one not at all."""
+    own.put("cross-red", Draft(photos=(photo("cross", "red", turn=44),)))
+    own.put("new", Draft(photos=(photo("cross", "red", turn=55),)))
+    own.delete("ring-blue")
+    found = own.sample(limit=100)
+    names = [product["product_id"] for product in found["products"]]
+    assert (len(names), len(set(names)), found["total"]) == (20, 20, 20)
+    assert {"cross-red", "new"} <= set(names)
+    assert "ring-blue" not in names
 
 
 @pytest.fixture

@@ -224,7 +224,8 @@ def test_a_bad_photo_is_refused(web: FlaskClient, path: str, data: bytes, status
         ({"product_id": "cross-red", "k": True}, 422, "invalid-request", "k"),
         ({"product_id": "cross-red", "min_score": 2}, 422, "invalid-request", "min_score"),
         ({"product_id": "cross-red", "colour": "red"}, 422, "invalid-request", "colour: unknown field"),
-        ({"product_id": "cross-red", "explain": True}, 422, "bad-request", "explain is not supported yet"),
+        ({"product_id": "cross-red", "explain": "yes"}, 422, "invalid-request", "explain"),
+        ({"product_id": "cross-red", "images": []}, 422, "invalid-request", "images: unknown field"),
         ({"product_id": 7}, 422, "invalid-request", "product_id"),
         ({"product_id": "x" * 257}, 422, "invalid-request", "product_id"),
         ({"product_id": "cross-red", "exclude": "a"}, 422, "invalid-request", "exclude"),
@@ -244,6 +245,28 @@ def test_a_bad_question_names_its_field(
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"k": NaN}', b"\xff", b"[" * 100_000])
 def test_malformed_json_is_400(web: FlaskClient, text: bytes) -> None:
     assert_problem(web.post("/v1/search", data=text, content_type="application/json"), 400, "bad-json")
+
+
+def test_text_that_is_no_text_is_refused_like_any_other(web: FlaskClient) -> None:
+    """Half of a surrogate pair in a field's name, a filter or a cursor: a problem that repeats it as it was sent."""
+    answer = web.post("/v1/products:batch", json={"items": [], "\ud800": 1})
+    assert assert_problem(answer, 422, "invalid-request")["errors"] == [{"field": "\ud800", "message": "unknown field"}]
+    body = {"product_id": "cross-red", "filter": {"must": [{"field": "\ud800", "eq": 1}]}}
+    assert "no field" in assert_problem(web.post("/v1/search", json=body), 422, "bad-filter")["detail"]
+    cursor = base64.urlsafe_b64encode(json.dumps(["\ud800", 0, 0.5, 1, 1, ""]).encode()).decode().rstrip("=")
+    answer = web.post("/v1/search", json={"product_id": "cross-red", "cursor": cursor})
+    assert_problem(answer, 410, "cursor-gone")
+
+
+@pytest.mark.parametrize("digits", [300, 700])
+def test_a_version_name_of_any_length_is_only_unknown(web: FlaskClient, digits: int) -> None:
+    """In a path 404, in a forged cursor 410; neither is made a number or a file's name."""
+    name = "v" + "1" * digits
+    assert len(assert_problem(web.post(f"/v1/indexes/{name}:activate"), 404, "unknown-version")["detail"]) < 200
+    assert_problem(web.post(f"/v1/indexes/v{'1' * 5000}:activate"), 404, "unknown-version")
+    cursor = base64.urlsafe_b64encode(json.dumps([name, 0, 0.5, 1, 1, ""]).encode()).decode().rstrip("=")
+    answer = web.post("/v1/search", json={"product_id": "cross-red", "cursor": cursor})
+    assert len(assert_problem(answer, 410, "cursor-gone")["detail"]) < 300
 
 
 def test_a_bad_form_names_its_field(web: FlaskClient) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from indexer.catalog.orders import import_orders
 from indexer.catalog.store import open_catalog
+from service import recommending
 from service.engine import Engine
 
 URL = "/v1/recommendations"
@@ -55,6 +56,16 @@ def test_two_interests_both_stand_in_the_list(web: Any) -> None:
     assert [one["share"] for one in found["interests"]] == [0.5, 0.5]
     kinds = {row["category"] for row in found["results"]}
     assert kinds == {"Shapes > ring", "Shapes > dots"}
+
+
+def test_what_counts_for_nothing_does_not_come_back_either(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the heaviest of a long history say what the shopper likes; all of it is left out."""
+    monkeypatch.setattr(recommending, "_COUNTED", 2)
+    light = ["a/similar", "shop:7", "ring-tan"]
+    found = ask(web, history=[*events(*RINGS, weight=5), *events(*light)], k=20)
+    assert len(found["results"]) == 15
+    assert not set(ids(found)) & {*RINGS, *light}
+    assert sorted(name for one in found["interests"] for name in one["products"]) == sorted(RINGS)
 
 
 def test_always_min_k_of_what_is_left(web: Any) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from indexer.build import build_index
+from indexer.catalog.dataset import read_dataset
+from indexer.catalog.imports import import_dataset
 from indexer.decisions.quality.findings import CODES
 from indexer.errors import BadImage, BadPolicy, BadRequest, UnknownProduct
+from indexer.home import Home
 from indexer.images import Photo
+from indexer.model.registry import pretrained
+from indexer.moderation.stored import fit_home
 from service.app import create_app
 from service.engine import Engine, Source
 from service.settings import Settings
@@ -224,6 +232,33 @@ def test_reviews_over_http(strict: Engine) -> None:
     assert "at most 16" in web.post("/v1/review", data={"images": many}).get_json()["detail"]
 
 
+def test_a_review_s_form_takes_every_parameter(strict: Engine) -> None:
+    """``min_sequence`` is a number in a form too; a field given twice, or unknown, is named."""
+    web = create_app(strict, strict.settings, check_answers=True).test_client()
+
+    def ask(**fields: object) -> tuple[int, str]:
+        response = web.post("/v1/review", data={"image": (io.BytesIO(photo("dots", "red")), "a.png"), **fields})
+        return response.status_code, response.get_json(force=True).get("detail", "")
+
+    assert ask(min_sequence="5", version="v000001", profile="studio") == (200, "")
+    assert ask(min_sequence="many") == (422, "min_sequence: not JSON text")
+    assert ask(profile=["studio", "marketplace"]) == (422, "profile: given 2 times (send a list as JSON text)")
+    assert ask(colour="red") == (422, "colour: unknown field")
+
+
+def test_a_stored_photo_that_is_gone_is_named_without_its_file(strict: Engine) -> None:
+    """404 with the photo's hash; where the service keeps its files is nobody's business."""
+    web = create_app(strict, strict.settings, check_answers=True).test_client()
+    shot = web.get("/v1/products/ring-blue").get_json()["images"][0]["hash"]
+    (file,) = strict.home.photos.rglob(shot)
+    for change in (lambda: file.write_bytes(b"changed"), file.unlink):
+        change()
+        response = web.post("/v1/review", json={"product_id": "ring-blue"})
+        problem = response.get_json(force=True)
+        assert (response.status_code, problem["code"]) == (404, "unknown-photo")
+        assert problem["detail"] == f"the file of photo {shot} is gone or was changed"
+
+
 def test_a_banned_gallery_asks_for_a_person_until_it_is_fitted_then_finds_its_examples(
     own_home: Path, tmp_path: Path
 ) -> None:
@@ -242,3 +277,59 @@ def test_a_banned_gallery_asks_for_a_person_until_it_is_fitted_then_finds_its_ex
     assert found["evidence"][0]["example"] == "banned/1.png"
     assert other["decision"] == "allow"
     assert found["score"] > other["score"]
+
+
+def test_a_ban_asks_for_a_person_where_nothing_tells_categories_or_tags(tmp_path: Path) -> None:
+    """No model of categories, no tagged product: review with the reason. Tagged since: the tags are judged."""
+    (tmp_path / "data").mkdir()
+    for kind in ("ring", "dots", "stripes"):
+        (tmp_path / "data" / f"{kind}.png").write_bytes(photo(kind, "red"))
+    home = Home.create(tmp_path / "home")
+    import_dataset(home, read_dataset(tmp_path / "data"))
+    build_index(home, bundle=pretrained(home), activate=True)
+    file = tmp_path / "policy.yaml"
+    file.write_text("version: 1\npolicies:\n  kinds:\n    categories: [ring]\n  words:\n    tags: [replica]\n")
+    with Engine(Settings(home=home.path, policy_file=file), watch=False) as engine:
+
+        def asked() -> dict[str, tuple[str, list[str | None]]]:
+            found = engine.review([photo("ring", "red", turn=5)])["prohibited"]
+            return {
+                one["policy"]: (one["decision"], [piece.get("reason") for piece in one["evidence"]]) for one in found
+            }
+
+        unknown = "categories need a model that tells categories, and there is none here"
+        untold = "tags need a model or an index that suggests tags, and there is none here"
+        assert asked() == {"kinds": ("review", [unknown]), "words": ("review", [untold])}
+        web = create_app(engine, engine.settings).test_client()
+        web.put("/v1/products/new", json={"images": [{"base64": base64.b64encode(photo("cross", "tan")).decode()}]})
+        assert asked()["words"] == ("review", [untold])
+        web.patch("/v1/products/new", json={"tags": ["plain"]})
+        assert asked() == {"kinds": ("review", [unknown]), "words": ("allow", [])}
+
+
+def test_galleries_are_looked_at_again_when_the_catalog_has_grown_by_a_quarter(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 products: at 25, not at 24, and behind the review; meanwhile what was fitted goes on judging."""
+    (tmp_path / "banned.png").write_bytes(photo("cross", "green"))
+    file = tmp_path / "policy.yaml"
+    file.write_text("version: 1\npolicies:\n  crosses:\n    gallery: {photos: [banned.png], match: [whole]}\n")
+    fits: list[int] = []
+    with Engine(Settings(home=own_home, policy_file=file), watch=False) as engine:
+
+        def counting(*given: Any) -> Any:
+            fits.append(engine.ready().live.product_count)
+            return fit_home(*given)
+
+        monkeypatch.setattr("service.judging.fit_home", counting)
+        engine.prepare_reviews()
+        web = create_app(engine, engine.settings).test_client()
+        for number in range(6):
+            web.put(
+                f"/v1/products/new{number}",
+                json={"images": [{"base64": base64.b64encode(photo("dots", "tan", turn=number)).decode()}]},
+            )
+            (found,) = engine.review([photo("dots", "red", turn=5)])["prohibited"]
+            assert "score" in found["evidence"][0]
+            engine._reviewing.policies.close()
+    assert fits == [20, 25]

@@ -218,6 +218,8 @@ def test_pages_go_on_with_the_version_that_began_them(own: Engine, own_web: Flas
     own.refresh()
     page = search(own_web, product_id="cross-red", k=3, cursor=cursor)
     assert (page["index_version"], page["results"]) == ("v000001", whole[3:])
+    told = own_web.post("/v1/describe", json={"product_id": "cross-red", "k": 3, "cursor": cursor}).get_json()
+    assert (told["index_version"], told["results"]) == ("v000001", whole[3:])
     assert search(own_web, product_id="cross-red", k=3)["index_version"] == "v000002"
     body = {"product_id": "cross-red", "cursor": cursor, "version": "v000002"}
     assert "v000001" in assert_problem(own_web.post("/v1/search", json=body), 422, "bad-request")["detail"]
@@ -228,6 +230,7 @@ def test_pages_go_on_with_the_version_that_began_them(own: Engine, own_web: Flas
     assert "v000001" in assert_problem(response, 410, "cursor-gone")["detail"]
     query = urlencode({"k": 3, "cursor": cursor})
     assert_problem(own_web.get(f"/v1/products/cross-red/similar?{query}"), 410, "cursor-gone")
+    assert_problem(own_web.post("/v1/describe", json={"product_id": "cross-red", "cursor": cursor}), 410, "cursor-gone")
 
 
 # -- collapse

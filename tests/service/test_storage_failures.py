@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from indexer import jobs
+from indexer.errors import Busy
 from service.engine import Engine
 from tests.service.conftest import photo
 from tests.service.test_batch_writes import files
@@ -44,6 +48,42 @@ def read_only(own: Engine) -> Iterator[None]:
     sql.execute("PRAGMA query_only = ON")
     yield
     sql.execute("PRAGMA query_only = OFF")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [(errno.ENOSPC, 507, "disk-full"), (errno.EROFS, 503, "read-only"), (errno.EIO, 503, "storage-failed")],
+)
+def test_a_job_that_cannot_be_stored_is_refused(
+    web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch, number: int, status: int, code: str
+) -> None:
+    """Imports and builds: a clear problem without a path, and nothing of the job stays."""
+
+    def broken(path: object, *_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(jobs, "write_json", broken)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("mugs/a.png", SHOT)
+    archive.seek(0)
+    for response in (
+        web.post("/v1/indexes", json={}),
+        web.post("/v1/imports", data={"archive": (archive, "feed.zip")}),
+    ):
+        assert str(own.home.path) not in assert_problem(response, status, code)["detail"]
+    assert list((own.home.path / "jobs").iterdir()) == []
+
+
+def test_a_locked_file_is_not_named(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 busy says what it means; the file that another process holds is for the log."""
+
+    def held(*_: object) -> None:
+        raise Busy("/srv/home/catalog.sqlite3 stayed locked by another process for 30 s")
+
+    monkeypatch.setattr(Engine, "activate", held)
+    problem = assert_problem(web.post("/v1/indexes/v000001:activate"), 503, "busy")
+    assert problem["detail"] == "Another process holds the lock this work needs."
 
 
 @pytest.mark.parametrize(("broken", "status", "code"), [(full_disk, 507, "disk-full"), (read_only, 503, "read-only")])

@@ -120,6 +120,31 @@ def test_a_refused_listing_says_why(open_page: Callable[..., Any], files: dict[s
     assert page.is_visible("#notice-actions button:has-text('Try again')")
 
 
+def test_a_queued_photo_is_shown_by_its_number(open_page: Callable[..., Any]) -> None:
+    """The preview of each photo is its own, even where that of an earlier one is gone."""
+    asked: list[str] = []
+    names: list[str] = []
+
+    def two(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        queued = body["reviews"][0]
+        names.append(queued["review_id"])
+        queued["review"]["photos"] *= 2
+        queued["previews"] = [f"/v1/reviews/{queued['review_id']}/photos/1"]
+        route.fulfill(response=answer, json=body)
+
+    def prepare(page: Any) -> None:
+        page.route("**/v1/reviews?*", two)
+        page.on("request", lambda request: asked.append(request.url.rpartition("/reviews/")[2]))
+
+    page = open_page("#/queue", before=prepare)
+    page.wait_for_selector(".queued >> nth=0 >> button:has-text('Photo 2')")
+    with page.expect_request(f"**/v1/reviews/{names[0]}/photos/1"):
+        page.click(".queued >> nth=0 >> button:has-text('Photo 2')")
+    assert f"{names[0]}/photos/0" in asked
+
+
 def test_the_queue_is_worked_through(open_page: Callable[..., Any], engine: Engine) -> None:
     """Open reviews with previews and evidence; one is approved with its reason; a late decision is told."""
     page = open_page("#/queue")

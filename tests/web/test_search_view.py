@@ -178,14 +178,20 @@ def test_more_like_this_and_why(open_page: Callable[..., Any], files: dict[str, 
 
 
 def test_more_are_loaded_by_the_cursor(open_page: Callable[..., Any]) -> None:
-    """The next page stands behind the first, nothing twice; the focus goes to what is new."""
+    """The next page stands behind the first, nothing twice; the focus goes to what is new; clicks name their page."""
     page = open_page("#/check")
+    pages: list[str] = []
+
+    def keep(response: Any) -> None:
+        if response.url.endswith("/v1/search"):
+            pages.append(response.headers["x-request-id"])
 
     def few(route: Any) -> None:
         body = {**route.request.post_data_json, "k": 8}
         route.continue_(post_data=json.dumps(body))
 
     page.route("**/v1/search", few)
+    page.on("response", keep)
     page.evaluate("location.hash = '#/product/cross-red'")
     page.wait_for_selector(".load-more:visible")
     for count in (16, 19):
@@ -195,6 +201,9 @@ def test_more_are_loaded_by_the_cursor(open_page: Callable[..., Any]) -> None:
     ids = page.eval_on_selector_all(RESULTS, "cards => cards.map(card => card.dataset.id)")
     assert len(set(ids)) == 19
     assert page.evaluate("document.activeElement.dataset.id") == ids[16]
+    with page.expect_request("**/v1/feedback") as told:
+        page.locator(RESULTS).nth(9).click()
+    assert told.value.post_data_json == {"request_id": pages[1], "clicked": [ids[9]]}
 
 
 def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None:

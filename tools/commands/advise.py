@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.console import answer, cell, show_labels, stages, table
-from tools.options import AnyPath, FromSignature, device_option, given, json_option
+from tools.options import AnyPath, FromSignature, device_option, given, json_option, seed_option
 
 ADVISE = "indexer.training.advise:advise"
 
@@ -17,8 +17,14 @@ ADVISE = "indexer.training.advise:advise"
 @click.argument("data", type=AnyPath)
 @click.option("--backbone", cls=FromSignature, source=ADVISE, help="Name of the pretrained network to probe.")
 @click.option("--weights", type=AnyPath, help="A local file with the backbone's weights.")
-@click.option("--minutes", type=float, cls=FromSignature, source=ADVISE, help="What a training may take.")
-@click.option("--seed", type=int, cls=FromSignature, source=ADVISE, help="Fixes the split where DATA has none.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    cls=FromSignature,
+    source=ADVISE,
+    help="What a training may take.",
+)
+@seed_option(ADVISE, help="Fixes the split where DATA has none.")
 @click.option(
     "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
 )

@@ -18,12 +18,19 @@ SHOWN = 20  # left-out rows that a person is shown
 
 def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
     """``("size=number", ...)`` as a mapping; several may stand in one option, parted by commas."""
+    from indexer.catalog.attributes import checked_types
+    from indexer.errors import BadData
+
     found = {}
     for pair in (part for text in pairs for part in text.split(",") if part.strip()):
         name, equals, kind = pair.partition("=")
         if not equals or not name.strip():
             raise click.BadParameter(f"{pair!r} is not NAME=TYPE")
         found[name.strip()] = kind.strip()
+    try:
+        checked_types(found)
+    except BadData as error:
+        raise click.BadParameter(str(error)) from error
     return found or None
 
 
@@ -53,11 +60,10 @@ def import_(data: Path, home: Path, as_json: bool, types: dict[str, str] | None,
 
     The home is made where there is none. Rows that cannot be used are skipped, each with its reason.
     """
-    from indexer.catalog.dataset import read_dataset
-    from indexer.catalog.imports import import_dataset
+    from indexer.catalog.imports import import_dataset, read_feed
     from indexer.home import Home
 
-    dataset = read_dataset(data, types=types)
+    dataset = read_feed(home, data, types=types)
     with ExitStack() as stack:
         if options["dry_run"] and not home.exists():  # a dry run leaves nothing behind, not even an empty home
             opened = Home.create(stack.enter_context(TemporaryDirectory()))

@@ -83,15 +83,16 @@ def taxonomy() -> None:
 def apply(file: Path, dry_run: bool, home: Path, as_json: bool) -> None:
     """Apply MAP.csv (columns from,to: full paths) to the model's categories and to the products' own.
 
-    What lies below a path moves with it. Nothing is trained or embedded again.
+    Paths are written as they stand there, spaces included, levels parted by " > ". What lies below a path moves with
+    it. Nothing is trained or embedded again.
     """
     from indexer.catalog.store import open_catalog
     from indexer.home import Home
-    from indexer.taxonomy import apply_taxonomy, read_map
+    from indexer.taxonomy import apply_taxonomy, known_paths, read_map
 
-    moves = read_map(file)
     opened = Home(home)
     with open_catalog(opened) as catalog:
+        moves = read_map(file, known_paths(opened, catalog))
         answer(apply_taxonomy(opened, catalog, moves, dry_run=dry_run), as_json, _show_taxonomy)
 
 
@@ -100,4 +101,4 @@ def _show_taxonomy(found: dict[str, Any]) -> None:
     table(("id", "from", "to", "merged into"), rows)
     say(f"{found['products']} products {'would change' if found['dry_run'] else 'changed'}")
     for path in found["unknown"]:
-        say(f"unknown: {path} (no category of the model or of a product)")
+        say(f"unknown: {path!r} (no category of the model or of a product)")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tools.console import answer, cell, say, show_labels, stages, table
-from tools.options import AnyPath, FromSignature, device_option, given, json_option
+from tools.options import AnyPath, FromSignature, device_option, given, json_option, seed_option
 
 TRAIN = "indexer.training.run:train"
 EVALUATE = "indexer.training.evaluate:evaluate"
@@ -74,11 +74,11 @@ class Stages(click.ParamType):
     help="linear: seconds, the backbone stays frozen. finetune: minutes, the backbone learns too.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the train photos.  [default: the recipe's]")
-@click.option("--lr", type=float, help="Peak learning rate.  [default: the recipe's]")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate.  [default: the recipe's]")
 @click.option("--batch-size", type=click.IntRange(2), help="Photos per step.  [default: the recipe's]")
 @click.option("--unfreeze", type=Stages(), help="finetune: stages of the backbone trained, from the top; or all.")
 @click.option("--resume", is_flag=True, default=None, help="finetune: go on after the last epoch of a killed run.")
-@click.option("--seed", type=int, cls=FromSignature, source=TRAIN, help="Fixes the split and the training.")
+@seed_option(TRAIN, help="Fixes the split and the training.")
 @click.option(
     "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
 )
@@ -111,7 +111,13 @@ def _show_training(report: dict[str, Any], out: Path) -> None:
 @click.command()
 @click.argument("model", type=AnyPath)
 @click.argument("data", type=AnyPath)
-@click.option("--split", cls=FromSignature, source=EVALUATE, help="The split whose photos are the queries.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    cls=FromSignature,
+    source=EVALUATE,
+    help="The split whose photos are the queries.",
+)
 @click.option("--report", type=AnyPath, help="Write report.html, with photos, and evaluation.json here.")
 @click.option(
     "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, JsonObject, given, home_option
+from tools.options import AnyPath, FromSignature, JsonObject, device_option, given, home_option
 
 SETTINGS = "service.settings:Settings"
 
@@ -20,11 +20,21 @@ SETTINGS = "service.settings:Settings"
 @click.option(
     "--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="Accept this name in Host too; repeatable."
 )
-@click.option("--device", cls=FromSignature, source=SETTINGS, help="Where the network runs: auto, cpu or cuda.")
-@click.option("--engine", cls=FromSignature, source=SETTINGS, help="What runs it: torch, compiled, openvino or auto.")
+@device_option(SETTINGS)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "torch", "compiled", "openvino"]),
+    cls=FromSignature,
+    source=SETTINGS,
+    help="What runs it.",
+)
 @click.option("--policy", "policy_file", type=AnyPath, help="YAML file of what is prohibited (docs/listing.md).")
 @click.option(
-    "--quality-profile", cls=FromSignature, source=SETTINGS, help="How strict photos are judged: studio, marketplace."
+    "--quality-profile",
+    type=click.Choice(["studio", "marketplace"]),
+    cls=FromSignature,
+    source=SETTINGS,
+    help="How strict photos are judged.",
 )
 @click.option(
     "--quality-floors", type=JsonObject(), metavar="JSON", help="""Changes to it, e.g. '{"blurred": {"fail": 0.9}}'."""

@@ -13,6 +13,7 @@ from PIL import Image
 from indexer.decisions.quality.findings import Box
 
 SHORT = 512  # px: what a shopper's screen shows of a photo; larger ones are reduced by a whole number
+_LONG = 8192  # px of a view at most: a photo far longer than wide is reduced below ``SHORT``
 _SMALL_AREA = 150 * 150  # px of the small copy, about
 _LINES = 96  # lines sampled across the photo when looking for straight seams
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
@@ -22,14 +23,15 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 class View:
     """``pixels`` uint8 [H, W, 3]; ``small`` float32 [H / step, W / step, 3] is its average over ``step`` px squares.
 
-    ``scale`` is how many px of the original one px of ``pixels`` is; ``left`` and ``top`` say where the original's
-    corner lies, in px of ``pixels``, when a frame was cut off.
+    ``scale`` is how many px of the original one px of ``pixels`` is, ``size`` the original's (width, height); ``left``
+    and ``top`` say where the original's corner lies, in px of ``pixels``, when a frame was cut off.
     """
 
     pixels: np.ndarray
     small: np.ndarray
     step: int
     scale: float
+    size: tuple[int, int]
     left: int = 0
     top: int = 0
 
@@ -60,29 +62,31 @@ class View:
         return slope
 
     def original(self, x: float, y: float, width: float, height: float) -> Box:
-        """A rectangle of this view, in px of the original."""
+        """A rectangle of this view, in px of the original and inside it; at least 1 px a side."""
         left, top = (x + self.left) * self.scale, (y + self.top) * self.scale
-        right, bottom = left + width * self.scale, top + height * self.scale
+        # The last px of a view may stand for less than ``scale`` px of the original.
+        right, bottom = min(left + width * self.scale, self.size[0]), min(top + height * self.scale, self.size[1])
+        left, top = min(left, self.size[0] - 1), min(top, self.size[1] - 1)
         return round(left), round(top), max(1, round(right) - round(left)), max(1, round(bottom) - round(top))
 
     def inside(self, left: int, top: int, right: int, bottom: int) -> View:
         """The part of the view from (left, top) to (right, bottom), px of ``pixels``."""
         part = np.ascontiguousarray(self.pixels[top:bottom, left:right])
-        return _with_small(part, self.scale, self.left + left, self.top + top)
+        return _with_small(part, self.scale, self.size, self.left + left, self.top + top)
 
 
 def look_at(pixels: np.ndarray, size: tuple[int, int]) -> View:
     """The view of an upright sRGB photo uint8 [H, W, 3]; ``size`` = (width, height) of the original in px."""
-    factor = max(1, min(pixels.shape[:2]) // SHORT)
+    factor = max(1, min(pixels.shape[:2]) // SHORT, -(-max(pixels.shape[:2]) // _LONG))
     reduced = pixels if factor == 1 else _reduced(pixels, factor)
-    return _with_small(np.ascontiguousarray(reduced), max(size) / max(pixels.shape[:2]) * factor, 0, 0)
+    return _with_small(np.ascontiguousarray(reduced), max(size) / max(pixels.shape[:2]) * factor, size)
 
 
-def _with_small(pixels: np.ndarray, scale: float, left: int, top: int) -> View:
+def _with_small(pixels: np.ndarray, scale: float, size: tuple[int, int], left: int = 0, top: int = 0) -> View:
     height, width = pixels.shape[:2]
     step = max(1, min(int(np.ceil((height * width / _SMALL_AREA) ** 0.5)), min(height, width) // 4))
     small = pixels if step == 1 else _reduced(pixels, step)
-    return View(pixels, small.astype(np.float32), step, scale, left, top)
+    return View(pixels, small.astype(np.float32), step, scale, size, left, top)
 
 
 def _reduced(pixels: np.ndarray, factor: int) -> np.ndarray:

@@ -52,11 +52,50 @@ def test_types_are_inferred_from_text(cells: list[str], expected: str | None) ->
         (["2024-01-31"], "datetime"),
         ([Decimal("1.5")], "number"),
         ([1, "a"], "string"),
+        ([2**63], "string"),
+        ([1, 2**63], "string"),
+        ([Decimal(2**63)], "string"),
+        ([1.5, float("inf")], "number"),
+        ([{"a": 1}, True], "bool"),
+        ([{"a": 1}, float("inf"), [["nested"]]], None),
+        ([["a"], [["nested"]]], "list"),
     ],
 )
 def test_types_are_inferred_from_values(values: list[object], expected: str | None) -> None:
-    """Typed sources keep their types: digits in quotes are no number."""
+    """Typed sources keep their types: digits in quotes are no number. What no type can hold does not count."""
     assert attr.infer(values, text=False) == expected
+
+
+@given(
+    st.lists(
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers(-(2**70), 2**70)
+            | st.floats()
+            | st.dates()
+            | st.text("ab|1", max_size=3)
+            | st.decimals(allow_nan=False, allow_infinity=False, places=2),
+            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.just("a"), inner, max_size=1),
+            max_leaves=3,
+        ),
+        max_size=4,
+    )
+)
+def test_every_value_fits_the_inferred_type_or_none(values: list[object]) -> None:
+    """Inference never picks a type that one of the values does not have, unless no type has it."""
+    wanted = attr.infer(values, text=False)
+    for value in values:
+        if attr.is_missing(value):
+            continue
+        if attr.is_odd(value):
+            for any_type in ("number", "bool", "datetime", "list"):
+                with pytest.raises(ValueError, match="expected"):
+                    attr.read(value, any_type)  # type: ignore[arg-type]
+        else:
+            assert wanted is not None
+            found = attr.read(value, wanted)
+            assert found is None or attr.check(found, wanted) == found
 
 
 @pytest.mark.parametrize(
@@ -74,6 +113,9 @@ def test_types_are_inferred_from_values(values: list[object], expected: str | No
         ("  ", "string", None),
         (Decimal("2"), "number", 2),
         (date(2024, 1, 31), "datetime", "2024-01-31"),
+        (2**63, "string", "9223372036854775808"),
+        ([Decimal("2"), Decimal("1.5"), date(2024, 1, 31), None], "list", [2, 1.5, "2024-01-31"]),
+        ([2**63, 1], "list", ["9223372036854775808", 1]),
     ],
 )
 def test_a_feed_value_is_read_as_its_type(value: object, wanted: attr.AttributeType, expected: object) -> None:

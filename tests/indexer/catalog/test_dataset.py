@@ -254,7 +254,7 @@ def test_manifest_default_ids(tmp_path: Path) -> None:
 
 
 def test_jsonl_line_by_line(tmp_path: Path) -> None:
-    """Native types hold; one bad line is skipped with its number."""
+    """Native types hold; one bad line is skipped with its number, one bad attribute is left out with a warning."""
     photos(tmp_path, "a.jpg", "b.jpg")
     lines = [
         json.dumps({"image": "a.jpg", "product_id": 7, "tags": ["x|y", "z"], "sizes": ["S"], "n": 1, "s": "1"}),
@@ -271,8 +271,12 @@ def test_jsonl_line_by_line(tmp_path: Path) -> None:
     assert [(row.product_id, row.tags, row.attributes) for row in data.rows] == [
         ("7", ("x|y", "z"), {"sizes": ["S"], "n": 1, "s": "1"}),
         ("8", (), {"ok": True, "when": "2024-01-31"}),
+        ("11", (), {}),
     ]
-    assert [skip.where for skip in data.skipped] == [f"feed.jsonl:{line}" for line in (2, 4, 7, 6, 8, 9)]
+    assert [skip.where for skip in data.skipped] == [f"feed.jsonl:{line}" for line in (2, 4, 7, 6, 8)]
+    assert [(note.where, note.reason) for note in data.warnings] == [
+        ("feed.jsonl:9", "column 's': expected string, got {'a': 1}; the value is left out")
+    ]
     assert data.types == {"sizes": "list", "n": "number", "s": "string", "ok": "bool", "when": "datetime"}
 
 
@@ -299,6 +303,58 @@ def test_parquet_columns_keep_their_types(tmp_path: Path) -> None:
         {"colour": "NA"},
     ]
     assert data.types == {"price": "number", "when": "datetime", "colour": "string"}
+
+
+def test_no_row_is_lost_for_an_attribute_that_nothing_can_hold(tmp_path: Path) -> None:
+    """Long codes become text; infinity and objects are left out; a column of nothing else is one warning."""
+    photos(tmp_path, "a.jpg", "b.jpg")
+    columns = {
+        "image": ["a.jpg", "b.jpg"],
+        "ean": pa.array([7, 2**64 - 1], pa.uint64()),
+        "ratio": [1.5, float("inf")],
+        "sizes": pa.array([["38.50"], ["40"]], pa.list_(pa.string())).cast(pa.list_(pa.decimal128(6, 2))),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "feed.parquet")
+    data = read_dataset(tmp_path / "feed.parquet")
+    assert [row.attributes for row in data.rows] == [
+        {"ean": "7", "ratio": 1.5, "sizes": [38.5]},
+        {"ean": "18446744073709551615", "sizes": [40]},
+    ]
+    assert data.types == {"ean": "string", "ratio": "number", "sizes": "list"}
+    assert [(note.where, note.reason) for note in data.warnings] == [
+        ("feed.parquet row 2", "column 'ratio': expected number, got inf; the value is left out")
+    ]
+    rows = [
+        {"image": "a.jpg", "ean": 2**63, "dims": {"w": 1}, "grid": [[1], [2]]},
+        {"image": "b.jpg", "ean": 5, "dims": {"w": 2}, "grid": None},
+    ]
+    data = read_dataset(manifest(tmp_path, "\n".join(map(json.dumps, rows)), "feed.jsonl"))
+    assert [row.attributes for row in data.rows] == [{"ean": "9223372036854775808"}, {"ean": "5"}]
+    assert (data.skipped, data.types) == ([], {"ean": "string"})
+    assert [(note.where, note.reason) for note in data.warnings] == [
+        ("feed.jsonl:1", "column 'dims' is left out: no attribute can hold it"),
+        ("feed.jsonl:1", "column 'grid' is left out: no attribute can hold it"),
+    ]
+    data = read_dataset(tmp_path / "feed.jsonl", types={"ean": "number"})
+    assert [(skip.where, skip.reason) for skip in data.skipped] == [
+        ("feed.jsonl:1", "column 'ean': expected number, got 9223372036854775808")
+    ]
+
+
+def test_stored_types_are_used_where_none_is_given(tmp_path: Path) -> None:
+    """Given before stored before inferred; what does not fit a stored type skips its row, what fits none goes."""
+    photos(tmp_path, "a.jpg")
+    path = manifest(tmp_path, "image,x,y,z\na.jpg,1.50,1.50,1.50\n")
+    data = read_dataset(path, types={"x": "list"}, stored={"x": "bool", "y": "string", "gone": "bool"})
+    assert (data.types, data.given_types) == ({"x": "list", "y": "string", "z": "number"}, {"x"})
+    assert data.rows[0].attributes == {"x": ["1.50"], "y": "1.50", "z": 1.5}
+    rows = [{"image": "a.jpg", "x": "soon"}, {"image": "a.jpg", "x": {"a": 1}, "y": 2}]
+    data = read_dataset(manifest(tmp_path, "\n".join(map(json.dumps, rows)), "feed.jsonl"), stored={"x": "number"})
+    assert [row.attributes for row in data.rows] == [{"y": 2}]
+    assert [(skip.where, skip.reason) for skip in data.skipped] == [
+        ("feed.jsonl:1", "column 'x': expected number, got 'soon' (the type is stored in the catalog)")
+    ]
+    assert [note.where for note in data.warnings] == ["feed.jsonl:2"]
 
 
 def test_parquet_that_cannot_be_used(tmp_path: Path) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from indexer import jobs
 from indexer.catalog.dataset import Skipped, read_dataset
-from indexer.catalog.imports import ImportReport, import_dataset
+from indexer.catalog.imports import ImportReport, import_dataset, read_feed
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import Tag
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.errors import BadData, Busy, RefusedSync
 from indexer.home import Home
+from tools import cli
 
 
 def draw(path: Path, number: int, size: tuple[int, int] = (24, 16)) -> None:
@@ -163,6 +168,29 @@ def test_sync_refuses_to_empty_the_catalog(home: Home, source: Path) -> None:
     assert counts(import_dataset(home, read_dataset(path), sync=True, allow_deletes=2)) == (1, 0, 8, 2)
 
 
+def test_sync_deletes_nothing_that_a_broken_line_may_name(home: Home, source: Path) -> None:
+    """A broken line's own product stays; where it cannot be told which that is, deletes must be allowed by number."""
+    header, rows = "image,title", [f"i/{number}.jpg,T" for number in range(11)]
+    path = feed(source, *rows, header=header)
+    import_dataset(home, read_dataset(path))
+    feed(source, *rows[:9], "i/9.jpg,Shirt, red", header=header)
+    report = import_dataset(home, read_dataset(path), sync=True)
+    assert (counts(report), [skip.where for skip in report.skipped]) == ((0, 0, 9, 1), ["feed.csv:11"])
+    with open_catalog(home) as catalog:
+        assert catalog.product_ids() == {f"i/{number}" for number in range(10)}
+    feed(source, "i/0.j", *rows[1:9], "i/9", header=header)
+    for allowed in (None, 1):
+        with pytest.raises(RefusedSync, match=r"2 of 10 products.* 2 lines .*first: feed\.csv:2\).*-deletes 2\)$"):
+            import_dataset(home, read_dataset(path), sync=True, allow_deletes=allowed)
+    feed(source, *rows[:9], "i/9", header=header)
+    with pytest.raises(RefusedSync, match=r"1 of 10 products, but 1 line of"):
+        import_dataset(home, read_dataset(path), sync=True)
+    assert counts(import_dataset(home, read_dataset(path))) == (0, 0, 9, 0)
+    assert counts(import_dataset(home, read_dataset(path), sync=True, allow_deletes=1)) == (0, 0, 9, 1)
+    feed(source, *rows[:9], "x", header=header)
+    assert counts(import_dataset(home, read_dataset(path), sync=True)) == (0, 0, 9, 0)  # there is nothing to delete
+
+
 def test_references_are_not_copied(home: Home, source: Path) -> None:
     """The home holds no photo; a moved file is found again by its content; a later copy run copies."""
     path = feed(source, *lines(0, 1))
@@ -207,6 +235,58 @@ def test_stored_types_hold_for_later_feeds(home: Home, source: Path) -> None:
     assert counts(import_dataset(home, read_dataset(path, types={"price": "string"}))) == (1, 0, 1, 0)
     with open_catalog(home) as catalog:
         assert [catalog.get(id_).attributes["price"] for id_ in ("p0", "p1", "p3")] == ["0", "1", "soon"]
+
+
+WIDE = "product_id,image,flag,price,phone,code,sizes"
+
+
+def by_command(home: Home, path: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capfd.readouterr()
+    assert cli.run(["import", str(path), "--home", str(home.path), "--json"]) == 0
+    found: dict[str, Any] = json.loads(capfd.readouterr().out)
+    return found
+
+
+def by_job(home: Home, path: Path, _: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    work = jobs.Jobs(home)
+    job = work.add("import", {"path": str(path), "root": str(path.parent)})
+    jobs.run(home, job.job_id)
+    return dict(work.get(job.job_id).result or {})
+
+
+@pytest.mark.parametrize("run", [by_command, by_job])
+def test_a_later_feed_that_looks_narrower_changes_no_value(
+    home: Home, source: Path, capfd: pytest.CaptureFixture[str], run: Callable[..., dict[str, Any]]
+) -> None:
+    """Cells are read by the types of the catalog, by command and by job: the same cells are the same values."""
+    same = "p0,i/0.jpg,True,38.50,+4912,a|b,38"
+    run(home, feed(source, same, "p1,i/1.jpg,maybe,on request,none,a | b,38|39", header=WIDE), capfd)
+    with open_catalog(home) as catalog:
+        before = catalog.get("p0").attributes
+        types = catalog.types()
+    assert before == {"flag": "True", "price": "38.50", "phone": "+4912", "code": "a|b", "sizes": ["38"]}
+    found = run(home, feed(source, same, "p2,i/2.jpg,False,7.0,+4913,b|c,40", header=WIDE), capfd)
+    assert (found["added"], found["replaced"], found["unchanged"], found["skipped"]) == (1, 0, 1, [])
+    with open_catalog(home) as catalog:
+        assert catalog.get("p0").attributes == before
+        assert catalog.get("p2").attributes == {
+            "flag": "False", "price": "7.0", "phone": "+4913", "code": "b|c", "sizes": ["40"],
+        }  # fmt: skip
+        assert catalog.types() == types
+
+
+def test_importing_odd_values_again_changes_nothing(home: Home, source: Path) -> None:
+    """What no attribute can hold is left out each time, and its product is kept each time."""
+    rows = [{"product_id": "p0", "image": "i/0.jpg", "n": 1}, {"product_id": "p1", "image": "i/1.jpg", "n": {"a": 1}}]
+    path = source / "feed.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    for expected in ((2, 0, 0, 0), (0, 0, 2, 0)):
+        report = import_dataset(home, read_feed(home.path, path))
+        assert (counts(report), report.skipped, [note.where for note in report.warnings]) == (
+            expected,
+            [],
+            ["feed.jsonl:2"],
+        )
 
 
 def test_mixed_columns_do_not_depend_on_their_first_row(home: Home, source: Path) -> None:

@@ -40,6 +40,7 @@ def test_review_is_reached_by_the_share_of_false_alarms() -> None:
     """Of 1,000 near misses 0.5% reach review; block lies beyond the highest by its distance from review."""
     catalog = np.linspace(0, 1, 1001)
     bounds = fit_bounds(catalog, np.full(5, 2.0))
+    assert bounds is not None
     assert (catalog >= bounds.review).sum() == 6
     assert bounds.block == pytest.approx(1.0 + (1.0 - bounds.review))
 
@@ -47,14 +48,30 @@ def test_review_is_reached_by_the_share_of_false_alarms() -> None:
 def test_block_needs_most_held_out_examples() -> None:
     """Where fewer than half of the held-out examples reach beyond the near misses, nothing is blocked."""
     catalog = np.linspace(0, 1, 1001)
-    assert fit_bounds(catalog, np.array([2.0, 2.0, 0.3, 0.4])).block is not None
-    assert fit_bounds(catalog, np.array([2.0, 0.5, 0.3, 0.4])).block is None
-    assert fit_bounds(catalog, np.zeros(0)).block is None
+    for held_out, blocks in (([2.0, 2.0, 0.3, 0.4], True), ([2.0, 0.5, 0.3, 0.4], False), ([], False)):
+        bounds = fit_bounds(catalog, np.array(held_out))
+        assert bounds is not None
+        assert (bounds.block is not None) is blocks
 
 
 def test_without_a_catalog_nothing_is_blocked() -> None:
     """No near misses: review from the lowest held-out score on."""
     assert fit_bounds(np.zeros(0), np.array([0.4, 0.7])) == Bounds(0.4, None)
+
+
+def test_nothing_gives_no_bounds() -> None:
+    """Neither near misses nor held-out examples: no bound is known, not even one of 0."""
+    assert fit_bounds(np.zeros(0), np.zeros(0)) is None
+
+
+def test_a_catalog_too_small_for_one_false_alarm_blocks_nothing() -> None:
+    """At 0.5% of false alarms 200 near misses may give a bound to block, 199 do not."""
+    near, held_out = np.linspace(0, 1, 200), np.full(5, 2.0)
+    enough, few = fit_bounds(near, held_out), fit_bounds(near[:-1], held_out)
+    assert enough is not None
+    assert enough.block == pytest.approx(1.0 + (1.0 - enough.review))
+    assert few == Bounds(float(np.quantile(near[:-1], 0.995)), None)
+    assert fit_bounds(near, held_out, false_alarms=0.0025) == Bounds(float(np.quantile(near, 0.9975)), None)
 
 
 def test_logistic_is_half_at_the_bound() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from indexer.decisions.quality.examine import examine
 from indexer.decisions.quality.findings import CODES, Finding
 from indexer.decisions.quality.profiles import STUDIO
+from indexer.decisions.quality.view import look_at
 
 GREY, WHITE = (225, 225, 225), (255, 255, 255)
 
@@ -285,3 +287,37 @@ def test_other_arrays_are_refused() -> None:
     with pytest.raises(ValueError, match="uint8"):
         examine(np.zeros((4, 4), np.uint8))
     assert STUDIO.name == "studio"
+
+
+@pytest.mark.parametrize("side", [1031, 1535, 2047])
+def test_no_box_reaches_beyond_the_photo(side: int) -> None:
+    """Sides that the reduction does not divide: a product cut by the right and lower edge ends with the photo."""
+    found = by_code(studio((side // 3, side // 3, side, side), size=(side, side)))
+    boxes = [finding.box for finding in found.values() if finding.box is not None]
+    x, y, width, height = found["product-cut"].box or (0, 0, 0, 0)
+    assert (x + width, y + height) == (side, side)
+    assert all(x + width <= side and y + height <= side for x, y, width, height in boxes)
+    view = look_at(studio(size=(side, side)), (side, side))
+    assert view.original(0, 0, view.width, view.height) == (0, 0, side, side)
+    assert view.original(view.width - 1, view.height - 1, 1, 1)[2:] == (1, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 900_000), (900_000, 1), (7, 200_000)])
+def test_a_thread_of_a_photo_takes_little_memory(shape: tuple[int, int]) -> None:
+    """It is measured on at most 8192 px; boxes are in px of the original all the same."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    tracemalloc.start()
+    found = examine(pixels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 2**20
+    assert [finding.code for finding in found] == list(CODES)
+    view = look_at(pixels, (shape[1], shape[0]))
+    assert max(view.width, view.height) <= 8192
+    assert view.original(0, 0, view.width, view.height) == (0, 0, shape[1], shape[0])
+
+
+def test_a_long_photo_of_eight_to_one_is_not_reduced_further() -> None:
+    """8184 x 1023 px, the longest that a short side below 1024 px allows, is looked at as it is."""
+    view = look_at(np.zeros((1023, 8184, 3), np.uint8), (8184, 1023))
+    assert (view.width, view.height, view.scale) == (8184, 1023, 1.0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
+from indexer.decisions.fewshot import CATEGORY_SHARES, background, fit_tag
 from indexer.decisions.tagging import (
     TagSuggestion,
     Voters,
@@ -165,3 +166,29 @@ def test_head_chances_are_the_softmax_of_the_class_that_stands_for_the_tag() -> 
         "red": pytest.approx(0.75),
         "mug": pytest.approx(0.5),
     }
+
+
+def test_a_block_without_weight_says_nothing_in_any_view() -> None:
+    """It holds zeros: the score is that of the other blocks, and there is a score."""
+    blocks = [Block("a", 3, 1.0), Block("c", 2, 0.0)]
+    asked, stored = np.array([[0.6, 0.8, 0, 0, 0]]), np.array([0.8, 0.6, 0, 0, 0])
+    for view, expected in (({"a": 0.25, "c": 0.75}, 0.24), ({"c": 1.0}, 0.0), ({"a": 1.0}, 0.96)):
+        found = view_queries(asked, blocks, view) @ stored
+        assert found[0] == pytest.approx(expected)
+
+
+def test_a_row_from_photos_needs_no_weight_of_every_block() -> None:
+    """Of blocks g and a the second weighs nothing: g gets all of the share, and the row tells its kind from others."""
+    rng = np.random.default_rng(0)
+    blocks = (Block("a", 4, 0.0), Block("g", 16, 1.0))
+
+    def of(centre: int, count: int) -> np.ndarray:
+        part = np.eye(16)[centre] + 0.1 * rng.normal(size=(count, 16))
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+        return np.concatenate([np.zeros((count, 4)), part], axis=1)
+
+    catalog = np.concatenate([of(0, 50), of(1, 50)])
+    behind = background(catalog, np.repeat([0, 1], 50), blocks, CATEGORY_SHARES)
+    np.testing.assert_array_equal(behind.scale[4:], 1.0)
+    row = fit_tag(of(2, 5), behind, catalog)
+    assert (of(2, 40) @ row.weight + row.bias).min() > (catalog @ row.weight + row.bias).max()

@@ -102,6 +102,10 @@ QUESTIONS: list[tuple[dict[str, Any], list[int]]] = [
 ]
 
 
+def mapped(path: Path) -> np.memmap:
+    return np.memmap(path, np.uint8, "r")
+
+
 def selected(columns: Columns, condition: dict[str, Any]) -> list[int]:
     mask = columns.select(parse_filter({"must": [condition]}, TYPES, pid_of=int))
     return [int(pid) for pid in columns.pids[mask]]
@@ -111,7 +115,7 @@ def test_the_file_answers_as_memory_does(tmp_path: Path) -> None:
     """Written and mapped again: every kind of condition gives the products it gave, and the known right ones."""
     built = Columns.build(SHOP, PIDS, TYPES)
     built.write(tmp_path / "columns.arrow")
-    opened = Columns.open(tmp_path / "columns.arrow", PIDS)
+    opened = Columns.open(mapped(tmp_path / "columns.arrow"), PIDS)
     for condition, expected in QUESTIONS:
         assert selected(built, condition) == expected
         assert selected(opened, condition) == expected
@@ -130,7 +134,7 @@ def test_an_empty_shop_has_columns_too(tmp_path: Path) -> None:
     """No products, no attributes: nothing matches, and the file can be opened."""
     nobody = np.empty(0, dtype=np.int64)
     Columns.build([], nobody, {}).write(tmp_path / "columns.arrow")
-    opened = Columns.open(tmp_path / "columns.arrow", nobody)
+    opened = Columns.open(mapped(tmp_path / "columns.arrow"), nobody)
     assert selected(opened, {"field": "category", "eq": "A"}) == []
 
 
@@ -139,13 +143,13 @@ def test_columns_of_other_products_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "columns.arrow"
     Columns.build(SHOP, PIDS, TYPES).write(path)
     with pytest.raises(DamagedIndex, match=r"columns\.arrow"):
-        Columns.open(path, PIDS[:2])
+        Columns.open(mapped(path), PIDS[:2])
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DamagedIndex, match=r"columns\.arrow"):
-        Columns.open(path, PIDS)
+        Columns.open(mapped(path), PIDS)
     path.write_bytes(b"no columns at all")
     with pytest.raises(DamagedIndex, match=r"columns\.arrow"):
-        Columns.open(path, PIDS)
+        Columns.open(mapped(path), PIDS)
 
 
 def test_columns_know_when_a_type_changed() -> None:

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from indexer.index import gpu
+from indexer.index.base import SearchParams
 from indexer.index.faiss_index import FaissIndex
 from tests.indexer.index.conftest import clustered, queries_near
 
@@ -112,3 +113,54 @@ def test_training_falls_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
         "the index does not go on the GPU, searching on the CPU",
     ]
     assert answers(index) == answers(FaissIndex.build("IVF8,SQ8", VECTORS))
+
+
+class LimitedForm(FailingForm):
+    """Fails as FAISS's GPU index does where a query is to look into more lists than it can."""
+
+    def __init__(self, part: Any) -> None:
+        super().__init__(part, exact=False)
+        self.efforts: list[int] = []
+
+    def search(self, queries: np.ndarray, k: int, effort: int) -> np.ndarray:
+        self.efforts.append(effort)
+        self.calls = 1 if effort > 2048 else 0
+        return super().search(queries, k, effort)
+
+
+def test_an_effort_beyond_what_a_gpu_can_is_the_cpu_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than 2,048 lists: the CPU looks, says nothing in the log, and the next query is the GPU's again."""
+    vectors = clustered(9000, 16)
+    plain = FaissIndex.build("IVF2100,SQ8", vectors)
+    form = LimitedForm(plain._part)
+    monkeypatch.setattr(gpu, "clone", lambda *_, **__: form)
+    index = FaissIndex(plain.recipe, plain._part, plain._stored, {}, "cuda")
+    with capture_logs() as logs:
+        for effort in (2049, 2048, 2100, 16):
+            found = index.search(QUERIES, 10, params=SearchParams(effort=effort))
+            expected = plain.search(QUERIES, 10, params=SearchParams(effort=effort))
+            assert [hits.rows.tolist() for hits in found] == [hits.rows.tolist() for hits in expected]
+    assert form.efforts == [2048, 16]
+    assert logs == []
+
+
+@pytest.mark.parametrize("recipe", ["Flat", "HNSW8,SQ8"])
+def test_a_gpu_given_up_by_another_thread_meanwhile_fails_no_search(recipe: str) -> None:
+    """The form is gone between two looks at it, as where another thread's search failed: the answers are exact."""
+
+    class Leaving(FaissIndex):
+        looks = 0
+
+        @property
+        def _gpu(self) -> Any:
+            self.looks += 1
+            return FailingForm(self._half, exact=True) if self.looks == 1 else None
+
+        @_gpu.setter
+        def _gpu(self, form: Any) -> None:
+            pass
+
+    made = FaissIndex.build(recipe, VECTORS)
+    index = Leaving(recipe, made._part, made._stored, {}, "cpu")
+    assert answers(index) == answers(FaissIndex.build("Flat", VECTORS))
+    assert index.looks > 0

@@ -295,3 +295,13 @@ def test_a_selector_is_taken_only_where_it_is_cheaper(filtered: tuple[FaissIndex
     assert index._plan(10, SearchParams(), 1.0) == (index.effort(10), index.rerank(10))
     effort, _ = index._plan(10, SearchParams(), 0.97)
     assert effort == 0 or effort >= index.effort(10)
+
+
+def test_a_block_without_weight_is_not_asked_for() -> None:
+    """It holds zeros: the recall of other weights is measured with the blocks that weigh something."""
+    weightless = (Block("a", 16, 0.6), Block("c", 8, 0.0), Block("g", 24, 0.4))
+    vectors = of_blocks(4000).astype(np.float32)
+    vectors[:, 16:24] = 0
+    tuned = build_tuned(unit(vectors).astype(np.float16), recipe="IVF64,SQ8", blocks=weightless)
+    assert set(tuned.index.params["widen"]) <= {"a", "g", "mixed"}
+    assert tuned.recall["weighted"]["at_10"] >= 0.98

@@ -40,7 +40,8 @@ def checker(file: Path, *, catalog: int = 30) -> Checker:
     policies = load_policies(file)
     galleries = {policy.name: policy.gallery for policy in policies.policies if policy.gallery}
     photos = [drawn.photo(drawn.product(seed)) for seed in range(catalog)]
-    sample = CatalogSample(redness(photos), np.arange(catalog) % 3, photos)
+    vectors = redness(photos) if photos else np.zeros((0, 8), np.float32)
+    sample = CatalogSample(vectors, np.arange(catalog) % 3, photos)
     return Checker(policies, fit_galleries(galleries, redness, BLOCKS, sample))
 
 
@@ -53,7 +54,7 @@ def check(made: Checker, image: Image.Image, **more: Any) -> dict[str, PolicyRes
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory: pytest.TempPathFactory) -> Checker:
-    return checker(drawn.write(tmp_path_factory.mktemp("flags"), SYMBOL, photos=4))
+    return checker(drawn.write(tmp_path_factory.mktemp("flags"), SYMBOL, photos=4), catalog=200)
 
 
 @pytest.mark.parametrize(("at", "side"), [((10, 20), 60), ((120, 150), 70), ((60, 90), 110)])
@@ -289,3 +290,14 @@ def test_rivals_take_what_is_theirs() -> None:
     row = Fitted(np.ones(2, np.float32), 1.0, rivals, np.eye(2, dtype=np.float32), {})
     vectors = np.array([[1.0, 0.0]], np.float32)
     assert row.scores(vectors)[0] == pytest.approx(2 - np.log(np.exp(5) + 1))
+
+
+def test_a_gallery_that_nothing_is_known_about_asks_for_a_person(tmp_path: Path) -> None:
+    """Fitted to an empty catalog: review for each match, with the reason and without a score; nothing is allowed."""
+    rule = "  flags:\n    gallery: {photos: banned, match: [symbol, whole]}\n"
+    made = checker(drawn.write(tmp_path, rule, photos=1), catalog=0)
+    result = check(made, drawn.product(1))["flags"]
+    assert result.decision == "review"
+    assert [(piece["verdict"], piece.get("score")) for piece in result.evidence] == [("review", None)] * 2
+    reasons = [piece["reason"].partition(" yet: ")[0] for piece in result.evidence]
+    assert reasons == [f"gallery has no threshold for {match}" for match in ("symbol", "whole")]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.errors import BadModel, StorageFailed
+from indexer.errors import BadData, BadModel, StorageFailed
 from indexer.images import content_hash
 from indexer.model.bundle import load_bundle
 from indexer.training.advise import frozen_runtime
@@ -99,6 +99,18 @@ def test_attributes_that_are_missing_or_not_numbers_teach_nothing(tmp_path: Path
     assert found["accuracy"] > 0.9
     assert found["attributes"]["finish"]["head"] > 0.9
     assert "price" not in found["attributes"]
+
+
+@pytest.mark.parametrize("fault", ["i/0.jpg,a,train", "0.jpg,a,val"])
+def test_data_of_which_nothing_is_usable_says_why(trained: TrainReport, tmp_path: Path, fault: str) -> None:
+    """A wrong folder of photos, a split of another name: the refusal counts the rows skipped and shows the first."""
+    (tmp_path / "0.jpg").write_bytes(b"stand-in")
+    data = feed(tmp_path, "image,category,split", [fault] * 3)
+    said = "rows skipped: 3, the first: feed.csv:2: " + ("there is no file" if "i/" in fault else "split 'val' is none")
+    with pytest.raises(BadData, match=f"has no labelled train photos; {said}"):
+        train(data, tmp_path / "m", device="cpu", cache=tmp_path / "cache")
+    with pytest.raises(BadData, match=f"has no test photos; {said}"):
+        evaluate(Path(trained.model), data, device="cpu", cache=tmp_path / "cache")
 
 
 def test_copies_and_products_of_training_judge_no_test_photo(tmp_path: Path, features_id: tuple[str, int]) -> None:
