@@ -18,7 +18,7 @@ from PIL import Image
 from indexer import export as exporting
 from indexer.catalog.store import open_catalog
 from indexer.errors import BadModel, BadRequest, WeightsUnavailable
-from indexer.export import NotAlike, export
+from indexer.export import MOST_LOST, NotAlike, _most_lost, export
 from indexer.files import sha256_file
 from indexer.images import Photo, decode
 from indexer.model import compiled
@@ -206,6 +206,18 @@ def test_what_is_not_near_enough_is_not_written(
     with pytest.raises(NotAlike, match=r"fp32: mean cosine .* \(at least 1\.1\), nearest of the same category"):
         export(model.path, data, tmp_path / "out", numeric="fp32")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_counts_beyond_what_chance_moves_only() -> None:
+    """Of 400 photos nine lost and five won are noise; fourteen lost and none won are a loss; none moved: half a point."""
+    before = np.ones(400, bool)
+    before[:5] = False
+    mixed, worse = ~before, before.copy()
+    mixed[5:], mixed[5:14] = True, False
+    worse[5:19] = False
+    assert before.mean() - mixed.mean() <= _most_lost(before, mixed)
+    assert before.mean() - worse.mean() > _most_lost(before, worse)
+    assert _most_lost(before, before) == MOST_LOST
 
 
 def test_wrong_questions_are_refused(model: Bundle, data: Path, tmp_path: Path) -> None:
