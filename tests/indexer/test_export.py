@@ -209,7 +209,7 @@ def test_what_is_not_near_enough_is_not_written(
 
 
 def test_a_loss_counts_beyond_what_chance_moves_only() -> None:
-    """Of 400 photos nine lost and five won are noise; fourteen lost and none won are a loss; none moved: half a point."""
+    """Of 400 photos nine lost and five won are noise; fourteen lost and none won are a loss."""
     before = np.ones(400, bool)
     before[:5] = False
     mixed, worse = ~before, before.copy()
