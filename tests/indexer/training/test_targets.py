@@ -13,6 +13,7 @@ from indexer.model.network import Heads, Neck
 from indexer.native import torch
 from indexer.training import linear
 from indexer.training.blocks import Again, choose_weights, instance_rate
+from indexer.training.draws import drawn
 from indexer.training.targets import Target, attribute_targets, colour_target
 
 
@@ -128,7 +129,15 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(monkeypatch: p
     assert first[0] >= first[1]
     for name, most in (("_ASKED", 60), ("_SEARCHED", 150)):  # of many photos a draw decides much the same
         monkeypatch.setattr(f"indexer.training.blocks.{name}", most)
+    taken: list[int] = []
+
+    def noted(chosen: np.ndarray, most: int) -> np.ndarray:
+        taken.append(len(found := drawn(chosen, most)))
+        return found
+
+    monkeypatch.setattr("indexer.training.blocks.drawn", noted)
     some = choose_weights(blocks, targets, train, ~train, pixels)
+    assert sorted(taken) == [60, 150]
     assert some == pytest.approx(weights, abs=0.2)
     two = choose_weights({"a": blocks["a"], "g": blocks["g"]}, targets[:1], train, ~train, pixels)
     assert two is not None
