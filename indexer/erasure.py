@@ -18,7 +18,7 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.embeddings import stored_embeddings
 from indexer.errors import CatalensError, DamagedIndex, NewerFormat, UnknownModel
 from indexer.home import Home
-from indexer.housekeeping import collect_photos, sweep, tidy
+from indexer.housekeeping import collect_photos, stray_photos, sweep, tidy
 from indexer.index.manifest import Manifest
 from indexer.index.recipes import lists_of
 from indexer.index.version import ROWS, Versions
@@ -32,14 +32,14 @@ from indexer.text.keywords import Keywords
 log = structlog.get_logger(__name__)
 
 Stages = Callable[[str, int, int], None]  # stage, done, total
-WAITING, INCOMPLETE = 3, 4  # exit codes of ``main``
+INCOMPLETE = 4  # exit code of ``main``
 _SMALLER = 0.5  # a version that loses more than half of its rows chooses its recipe anew
 _PER_LIST = 1.25  # and one that keeps fewer rows for each list of its recipe: a tenth of them may train nothing
 
 
 @dataclass
 class Erased:
-    """What ``erase`` did. ``failed`` and ``waiting`` ask for another run; both empty: nothing is left."""
+    """What ``erase`` did. ``failed`` asks for another run; empty: nothing is left of what was deleted."""
 
     rewritten: dict[str, str] = field(default_factory=dict)  # version -> the one that stands for it now
     removed: list[str] = field(default_factory=list)  # versions nobody would go back to: not worth a rewrite
@@ -48,7 +48,7 @@ class Erased:
     signatures: int = 0  # of photos, for duplicates: deleted
     photos: int = 0  # photos whose files or thumbnails were deleted
     failed: dict[str, str] = field(default_factory=dict)  # version -> why it could not be rewritten
-    waiting: int = 0  # photo files too young to be told from those of a write that goes on
+    strays: int = 0  # photos that no product has though no deletion of them was recorded: left alone
     seconds: float = 0.0
 
 
@@ -56,15 +56,20 @@ def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: St
     """Republish every version that still holds a deleted product or photo without it, and remove the old ones.
 
     A version is never edited: its rewrite has a number of its own and takes its place in what serves and in the history
-    of activations. Versions that ``index gc`` would remove are removed instead. Then embeddings and photo files that no
-    product has are deleted, and the databases are written anew, so that no deleted byte stays in them.
+    of activations. Versions that ``index gc`` would remove are removed instead. Then embeddings and files of deleted
+    photos are deleted, and the databases are written anew, so that no deleted byte stays in them.
 
-    Safe to repeat and to interrupt: a run that was killed is finished by the next. Raises ``Busy`` while an index is
-    being built for longer than ``wait_s``, ``StorageFailed``.
+    Only what the catalog recorded as deleted goes. What it merely does not name stays: a catalog that was lost, or is
+    not this home's, names nothing. Safe to repeat and to interrupt: a run that was killed is finished by the next.
+    Raises ``Busy`` while an index is being built for longer than ``wait_s``, ``StorageFailed``, ``MissingCatalog``,
+    ``CatalogBehind``.
     """
     started = time.monotonic()
     hear = progress or (lambda stage, done, total: None)
-    done = Erased(removed=tidy(home).removed)
+    done = Erased()
+    with open_catalog(home) as catalog:
+        done.strays = stray_photos(home, catalog)  # first of all: it may say that this is the wrong catalog
+    done.removed = tidy(home).removed
     with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
         versions, begun_at = Versions(home), catalog.last_sequence()
         names = versions.names()
@@ -83,7 +88,7 @@ def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: St
         versions.remove(done.rewritten)
         done.vectors = _forget_vectors(home, catalog)
         done.signatures = _forget_signatures(home, catalog)
-        done.photos, done.waiting = collect_photos(home, catalog)
+        done.photos = collect_photos(home, catalog)
         clean_reviews(home, catalog)
         _scrub(home, catalog, begun_at, hear)
     sweep(home)
@@ -92,10 +97,16 @@ def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: St
     return done
 
 
+def strays_said(count: int) -> str:
+    """``Erased.strays`` in words."""
+    photos = "photo" if count == 1 else "photos"
+    return f"{count} {photos} that no product has and no deletion was recorded of: left alone (of a killed write?)"
+
+
 def needs_erasing(home: Home, catalog: Catalog) -> bool:
     """Whether a deletion may have left something; cheap, and True at times where nothing is left after all."""
     history, versions = History(catalog), Versions(home)
-    if history.must_scrub():
+    if history.must_scrub() or history.orphans():
         return True
     for manifest in versions.list():
         rows = np.load(versions.folder / manifest.version / ROWS, mmap_mode="r")
@@ -105,19 +116,14 @@ def needs_erasing(home: Home, catalog: Catalog) -> bool:
     return False
 
 
-def dead_rows(rows: np.ndarray, pids: np.ndarray, photo_ids: np.ndarray) -> np.ndarray:
-    """bool [N]: which of ``rows`` (pid, photo_id) belong to a product or a photo that is no more."""
-    return ~(np.isin(rows[:, 0], pids) & np.isin(rows[:, 1], photo_ids))
-
-
 def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str, int]:
     """The version that holds what ``name`` holds but nothing deleted, and how many rows that left out; or itself."""
     versions = Versions(home)
     opened = versions.open(name)
     manifest = opened.manifest
     rows = np.array(opened.rows)
-    sequence, pids, photo_ids = History(catalog).living()  # looked up after the rows: what is newer is not theirs
-    dead = dead_rows(rows, pids, photo_ids)
+    living = History(catalog).living()
+    sequence, dead = living.sequence, living.dead_rows(rows)
     if not dead.any():
         return name, 0
     done_before = _finished(versions, manifest, sequence)
@@ -162,7 +168,7 @@ def _forget_vectors(home: Home, catalog: Catalog) -> int:
     count = 0
     for store in stored_embeddings(home.embeddings):
         stored = store.ids()  # before the catalog is asked: what is newer is not looked at
-        dead = np.setdiff1d(stored, History(catalog).living()[2], assume_unique=True)
+        dead = History(catalog).living().deleted(stored)
         store.delete(dead)
         count += len(dead)
     return count
@@ -173,7 +179,7 @@ def _forget_signatures(home: Home, catalog: Catalog) -> int:
         if store is None:
             return 0
         stored = store.ids()
-        dead = np.setdiff1d(stored, History(catalog).living()[2], assume_unique=True)
+        dead = History(catalog).living().deleted(stored)
         store.delete(dead)
         return len(dead)
 
@@ -198,7 +204,7 @@ def _scrub(home: Home, catalog: Catalog, through: int, hear: Stages) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """A run in a process of its own, behind all others: ``python -m indexer.erasure HOME``.
 
-    Exits 0 done, 1 failed with a line on stderr, ``WAITING`` or ``INCOMPLETE`` where another run is needed.
+    Exits 0 done, 1 failed with a line on stderr, ``INCOMPLETE`` where another run is needed.
     """
     path = (arguments or sys.argv[1:])[0]
     if hasattr(os, "nice"):
@@ -208,7 +214,9 @@ def main(arguments: list[str] | None = None) -> int:
     except CatalensError as error:
         print(f"catalens: {error}", file=sys.stderr)
         return 1
-    return INCOMPLETE if done.failed else WAITING if done.waiting else 0
+    if done.strays:
+        print(f"catalens: {strays_said(done.strays)}", file=sys.stderr)
+    return INCOMPLETE if done.failed else 0
 
 
 if __name__ == "__main__":

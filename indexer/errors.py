@@ -72,6 +72,18 @@ class BadHome(CatalensError):
     code = "bad-home"
 
 
+class MissingCatalog(BadHome):
+    """The home holds photos, embeddings or index versions, but the catalog that they belong to is not there."""
+
+    code = "missing-catalog"
+
+
+class CatalogBehind(BadHome):
+    """The catalog is not the one that the home's photos and versions are of: an older state of it, or another one."""
+
+    code = "catalog-behind"
+
+
 class NewerFormat(CatalensError):
     """A stored thing (home, model, index version) was written by a newer Catalens."""
 

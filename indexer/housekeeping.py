@@ -13,8 +13,9 @@ from pathlib import Path
 
 from indexer.catalog.history import History
 from indexer.catalog.photos import PhotoStore
+from indexer.catalog.presence import has_catalog
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.errors import Busy, CatalensError
+from indexer.errors import Busy, CatalensError, CatalogBehind
 from indexer.files import remove_folder
 from indexer.home import Home
 from indexer.index.manifest import MANIFEST
@@ -28,6 +29,7 @@ _INCOMING = re.compile(r"\.incoming-\w+")  # of a pull that can still be taken u
 _REMOVED = re.compile(r"\..+\.[0-9a-f]{8}\.removed")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PORTION = 5000  # files looked up at a time
+_FEW_STRAYS, _MOST_STRAYS = 20, 0.5  # photos, share of all: more than both and the catalog cannot be theirs
 
 
 @dataclass
@@ -45,12 +47,15 @@ def tidy(home: Home) -> Tidied:
     """Remove the versions that nobody would go back or forward to, and what only they needed.
 
     The change log is compacted below the oldest version left, embeddings older than it that no version uses are
-    deleted, and so are superseded decision layers. Models that training wrote stay. Raises ``Busy``.
+    deleted, and so are superseded decision layers. Models that training wrote stay. Raises ``Busy``, and what
+    ``open_catalog`` raises where the home's catalog is not there.
     """
+    if has_catalog(home):
+        open_catalog(home).close()
     versions = Versions(home)
     done = Tidied(removed=versions.gc(), leftovers=sweep(home))
     kept = versions.list()
-    if not kept or len(kept) < len(versions.names()):
+    if not versions.settled() or len(kept) < len(versions.names()):
         return done  # nothing serves yet, or one cannot be read: what it needs is not known
     with open_catalog(home) as catalog:
         history = History(catalog)
@@ -141,33 +146,55 @@ def _runs(process: int) -> bool:
     return True
 
 
-def collect_photos(home: Home, catalog: Catalog) -> tuple[int, int]:
-    """Delete photo files and thumbnails that no product has: (files deleted, files too young to tell).
+def collect_photos(home: Home, catalog: Catalog) -> int:
+    """Delete photos that lost their last product by a write, and thumbnails that nothing needs; how many photos.
 
-    A photo's file is written before the product that names it is committed, so young ones are left for another time.
+    A file that the catalog merely does not name stays: see ``stray_photos``.
     """
-    store, unused, young = PhotoStore(home), set(), 0
-    files = photo_files(home)
-    while part := list(islice(files, _PORTION)):
-        known = catalog.photos_by_hash({path.name[:64] for path in part})
-        for path in part:
-            if path.name[:64] in known:
-                continue
-            try:
-                fresh = path.is_relative_to(home.photos) and time.time() - path.stat().st_mtime < IN_FLIGHT_S
-            except FileNotFoundError:
-                continue
-            young += fresh
-            if not fresh:
-                unused.add(path.name[:64])
+    store = PhotoStore(home)
     try:
-        return len(store.collect(catalog, sorted(unused))), young
+        gone = set(store.collect(catalog, sorted(History(catalog).orphans())))
+        files = _named_by_hash(home.thumbnails)
+        while part := list(islice(files, _PORTION)):
+            hashes = {path.name[:64] for path in part}
+            gone.update(store.collect_thumbnails(catalog, sorted(hashes - set(catalog.photos_by_hash(hashes)))))
     except OSError as error:
         raise CatalensError(f"photos of erased products cannot be deleted: {error}") from error
+    return len(gone)
+
+
+def stray_photos(home: Home, catalog: Catalog) -> int:
+    """How many originals no product has though no deletion of them was recorded; young ones are not counted.
+
+    A write that was killed leaves some (the file comes before the product), and so does a catalog that is not the one
+    these photos belong to. Raises ``CatalogBehind`` where they are so many that it must be that.
+    """
+    strays = total = 0
+    orphans, files = History(catalog).orphans(), _named_by_hash(home.photos)
+    while part := list(islice(files, _PORTION)):
+        total += len(part)
+        known = catalog.photos_by_hash({path.name for path in part})
+        for path in part:
+            if path.name not in known and path.name not in orphans:
+                try:
+                    strays += time.time() - path.stat().st_mtime >= IN_FLIGHT_S
+                except FileNotFoundError:
+                    continue
+    if strays > max(_FEW_STRAYS, _MOST_STRAYS * total):
+        raise CatalogBehind(
+            f"of {total:,} photos in {home.photos} {catalog.path} names {total - strays:,}, and no deletion of the "
+            "others was recorded: it is not the catalog of these photos, so nothing is erased; put theirs back, or "
+            "move the photos that no product is to have out of the home"
+        )
+    return strays
 
 
 def photo_files(home: Home) -> Iterator[Path]:
     """Every file below ``photos`` and ``thumbnails`` that is named by a content hash."""
     for top in (home.photos, home.thumbnails):
-        for folder, _, names in os.walk(top):
-            yield from (Path(folder, name) for name in names if _HASH.match(name))
+        yield from _named_by_hash(top)
+
+
+def _named_by_hash(top: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(top):
+        yield from (Path(folder, name) for name in names if _HASH.match(name))

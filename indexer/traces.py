@@ -20,7 +20,6 @@ import numpy as np
 from indexer.catalog.history import History
 from indexer.catalog.store import Catalog
 from indexer.embeddings import stored_embeddings
-from indexer.erasure import dead_rows
 from indexer.errors import BadData, CatalensError, UnknownModel
 from indexer.home import Home
 from indexer.housekeeping import photo_files
@@ -155,19 +154,26 @@ def ownerless(home: Home, catalog: Catalog, traces: Traces) -> None:
     worded = keywords.pids() if keywords.path.exists() else np.empty(0, np.int64)
     keywords.close()
     files = list(photo_files(home))
-    _, pids, photo_ids = History(catalog).living()
+    living, orphans = History(catalog).living(), History(catalog).orphans()
     for name, rows in read:
-        if dead := int(dead_rows(np.array(rows), pids, photo_ids).sum()):
+        if dead := int(living.dead_rows(np.array(rows)).sum()):
             traces.add(Path("indexes", name), f"{dead} rows of deleted products or photos")
     for path, ids, what in stores:
-        if dead := len(np.setdiff1d(ids, photo_ids, assume_unique=True)):
+        if dead := len(living.deleted(ids)):
             traces.add(path.relative_to(home.path), f"{dead} {what} of deleted photos")
-    if dead := len(np.setdiff1d(worded, pids, assume_unique=True)):
+    if dead := len(np.setdiff1d(worded, living.pids, assume_unique=True)):
         traces.add(keywords.path.relative_to(home.path), f"words of {dead} deleted products")
-    hashes = {row.content_hash for row in catalog.photos_by_id(photo_ids.tolist()).values()}
+    hashes = {row.content_hash for row in catalog.photos_by_id(living.photo_ids.tolist()).values()}
+    originals = {path.name for path in files if path.is_relative_to(home.photos)}
+    strays = originals - hashes - orphans
     for path in files:
-        if path.name[:64] not in hashes and path.exists():
+        if path.name[:64] not in hashes | strays and path.exists():
             traces.add(path.relative_to(home.path), "a photo that no product has")
+    if strays:
+        traces.notes.append(
+            f"{len(strays)} photos have no product, and no deletion of them was recorded (first: {min(strays)}): they "
+            "were left alone, so only a ticket or a photo can tell whether they were the product's"
+        )
 
 
 # -- what to look for

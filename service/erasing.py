@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from indexer.catalog.store import Catalog
-from indexer.erasure import INCOMPLETE, WAITING, needs_erasing
+from indexer.erasure import INCOMPLETE, needs_erasing
 from indexer.home import Home
 from indexer.housekeeping import IN_FLIGHT_S
 
@@ -66,8 +66,8 @@ class Eraser:
             said = (process.communicate()[1] or "").strip().splitlines()
         if self._stop.is_set():
             return 0.0
-        if process.returncode in (0, WAITING):
-            self._log.info("erased", complete=process.returncode == 0)
+        if process.returncode == 0:
+            self._log.info("erased", complete=True, **({"note": said[-1]} if said else {}))
             return IN_FLIGHT_S
         self._log.error("erasure is not complete", code=process.returncode, reason=said[-1] if said else "")
         return self._within_s / 2 if process.returncode == INCOMPLETE else min(300.0, self._within_s / 10)

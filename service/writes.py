@@ -54,6 +54,7 @@ class _Shots:
     fresh: set[str] = field(default_factory=set)  # embedded now
     bad: dict[str, CatalensError] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)  # hashes, sent or named, that the catalog had before
+    made: set[str] = field(default_factory=set)  # whose files were written for this call
 
 
 class Writer:
@@ -72,7 +73,10 @@ class Writer:
         self._catalog, self._photos, self._serving, self._queue = catalog, photos, serving, queue
         self._limits, self._decoding, self._log = limits, decoding, log
         self._writing = threading.Lock()
-        self._unused: set[str] = set()  # photos whose files are to be removed; needs ``_writing``
+        # Photos whose files are to be removed: of deleted products, and made here for writes that were refused. Both
+        # need ``_writing``.
+        self._unused: set[str] = set()
+        self._refused: set[str] = set()
 
     def one(self, order: Order, clock: Clock) -> Written:
         """As ``write`` for a single order, whose failure is raised."""
@@ -166,12 +170,13 @@ class Writer:
         added = dict.fromkeys(
             photo.content_hash for write in writes if isinstance(write, Put) for photo in write.photos
         )
+        shots.made = {content_hash for content_hash in added if not self._photos.has_copy(content_hash)}
         try:
             for content_hash in added:
                 self._photos.add(shots.data[content_hash], shots.facts[content_hash])
             return self._catalog.apply(writes) if writes else []
         except CatalensError:
-            self._collect(added)
+            self._collect((), shots.made)
             raise
 
     def _after(
@@ -184,19 +189,19 @@ class Writer:
         """Make committed writes searchable and clear what nothing uses any more. Never fails: the writes are safe."""
         written = [found for found in results if isinstance(found, Written)]
         mended: set[int] = set()  # unchanged for the catalog, but its photo's file or vector was lost and sent again
-        refused: list[str] = []
+        refused: set[str] = set()
         for write, result in zip(writes, results, strict=True):
             if isinstance(write, Put) and isinstance(result, Written):
                 mended.update(result.pid for photo in write.photos if photo.content_hash in shots.fresh)
             elif isinstance(write, Put):
-                refused += [photo.content_hash for photo in write.photos]
+                refused |= shots.made.intersection(photo.content_hash for photo in write.photos)
         try:
             if snapshot is not None and shots.vectors:
                 self._keep_vectors(snapshot, shots.vectors)
             self._serving.apply({found.pid for found in written if found.photos_changed} | mended, written)
         except Exception as error:
             self._log.error("written, but not searchable yet", pids=[w.pid for w in written], exc_info=error)
-        self._collect([*refused, *(content_hash for found in written for content_hash in found.orphaned)])
+        self._collect([content_hash for found in written for content_hash in found.orphaned], refused)
         gone = [photo_id for found in written for photo_id in found.orphaned_ids]
         if gone and (serving := self._serving.current) is not None:
             try:
@@ -210,14 +215,17 @@ class Writer:
         if len(missing):
             snapshot.store.put(missing, np.stack([vectors[ids[int(photo_id)]] for photo_id in missing]))
 
-    def _collect(self, hashes: Iterable[str]) -> None:
-        """Remove the files of those of ``hashes`` that no product uses. Never fails: the next write tries again."""
-        self._unused.update(hashes)
+    def _collect(self, orphaned: Iterable[str], refused: Iterable[str]) -> None:
+        """Remove the files of those photos that no product uses. Never fails: the next write tries again."""
+        self._unused.update(orphaned)
+        self._refused.update(refused)
         try:
-            self._photos.collect(self._catalog, self._unused)
+            self._photos.collect(self._catalog, self._unused, own=self._refused)
             self._unused.clear()
+            self._refused.clear()
         except Exception as error:
-            self._log.error("photos that no product uses are still on disk", hashes=[*self._unused], exc_info=error)
+            hashes = [*self._unused, *self._refused]
+            self._log.error("photos that no product uses are still on disk", hashes=hashes, exc_info=error)
 
 
 def _write(order: Upsert, hashes: Sequence[str], shots: _Shots, known: set[str]) -> Put | CatalensError:

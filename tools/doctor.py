@@ -183,6 +183,7 @@ def _check_threads(document: dict[str, Any], problems: list[str]) -> None:
 
 def _home(path: Path, problems: list[str]) -> dict[str, Any]:
     """What stands in a home, read through the same code that serves it."""
+    from indexer.catalog.presence import has_catalog
     from indexer.catalog.store import open_catalog
     from indexer.home import Home
     from indexer.index.version import Versions
@@ -196,9 +197,9 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
         found["models"] = [bundle.model_version for bundle in registered(home)]
         versions = Versions(home)
         found["versions"] = [manifest.version for manifest in versions.list()]
-        if home.catalog_file.exists():
-            catalog = open_catalog(home)
-            found["products"], found["photos"] = len(catalog), catalog.photo_count()
+        if has_catalog(home):
+            with open_catalog(home) as catalog:
+                found["products"], found["photos"] = len(catalog), catalog.photo_count()
         if active is None:
             problems.append(f"home {path} has no active index: catalens index build --home {path} --activate")
         else:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from indexer.catalog.writes import last_sequence
+from indexer.catalog.writes import chunks, last_sequence
 from indexer.errors import Busy, OutdatedVersion
 
 if TYPE_CHECKING:
@@ -22,7 +22,36 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     # One random number for each commit: two copies of a catalog share a state as far back as they share its stamp.
     "CREATE TABLE IF NOT EXISTS stamps (sequence INTEGER PRIMARY KEY, stamp TEXT NOT NULL)",
+    # Photos that a commit took from their last product, until their files are deleted: what allows that.
+    "CREATE TABLE IF NOT EXISTS orphans (content_hash TEXT PRIMARY KEY) WITHOUT ROWID",
 )
+
+
+class Living(NamedTuple):
+    """What a catalog holds, and up to where it ever gave numbers: one consistent snapshot, int64 sorted.
+
+    A number is given once. One that was given and is not held was deleted; one that was never given belongs to a state
+    that this catalog does not know, and says nothing.
+    """
+
+    sequence: int  # of the last change
+    pids: np.ndarray  # of all products
+    photo_ids: np.ndarray  # of all photos
+    last_pid: int  # the highest ever given
+    last_photo_id: int
+
+    def deleted(self, photo_ids: np.ndarray) -> np.ndarray:
+        """Those of ``photo_ids`` that were deleted."""
+        return photo_ids[self._gone(photo_ids, self.photo_ids, self.last_photo_id)]
+
+    def dead_rows(self, rows: np.ndarray) -> np.ndarray:
+        """bool [N]: which of ``rows`` [N, 2] (pid, photo_id) are of a product or a photo that was deleted."""
+        pids, photo_ids = rows[:, 0], rows[:, 1]
+        return self._gone(pids, self.pids, self.last_pid) | self._gone(photo_ids, self.photo_ids, self.last_photo_id)
+
+    @staticmethod
+    def _gone(numbers: np.ndarray, living: np.ndarray, last: int) -> np.ndarray:
+        return (numbers <= last) & ~np.isin(numbers, living)
 
 
 def prepare(sql: sqlite3.Connection) -> None:
@@ -40,6 +69,14 @@ def mark(sql: sqlite3.Connection, sequence: int) -> None:
     except sqlite3.OperationalError:  # an old catalog; anything else is raised again
         prepare(sql)
         sql.execute("INSERT OR REPLACE INTO stamps VALUES (?, ?)", row)
+
+
+def note_orphans(sql: sqlite3.Connection, hashes: Iterable[str]) -> None:
+    """Record photos that the open transaction took from their last product."""
+    rows = [(content_hash,) for content_hash in hashes]
+    if rows:
+        prepare(sql)
+        sql.executemany("INSERT OR IGNORE INTO orphans VALUES (?)", rows)
 
 
 def check_reach(sql: sqlite3.Connection, after: int) -> None:
@@ -119,12 +156,31 @@ class History:
                 sql.execute("INSERT OR REPLACE INTO meta VALUES ('compacted', ?)", (str(through),))
             return int(removed)
 
-    def living(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """(last sequence, pids of all products, ids of all photos), int64 sorted: one consistent snapshot."""
+    def living(self) -> Living:
+        """All numbers that products and photos have, and how far numbers were given."""
         with self._reading() as sql:
             pids = [row[0] for row in sql.execute("SELECT pid FROM products ORDER BY pid")]
             photos = [row[0] for row in sql.execute("SELECT photo_id FROM photos ORDER BY photo_id")]
-            return last_sequence(sql), np.array(pids, dtype=np.int64), np.array(photos, dtype=np.int64)
+            given = dict(sql.execute("SELECT name, seq FROM sqlite_sequence"))
+            return Living(
+                last_sequence(sql),
+                np.array(pids, dtype=np.int64),
+                np.array(photos, dtype=np.int64),
+                int(given.get("products", 0)),
+                int(given.get("photos", 0)),
+            )
+
+    def orphans(self) -> set[str]:
+        """Photos that lost their last product and whose files are still to be deleted."""
+        with self._reading() as sql:
+            if not sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'orphans'").fetchone():
+                return set()
+            return {row[0] for row in sql.execute("SELECT content_hash FROM orphans")}
+
+    def settle(self, hashes: Iterable[str]) -> None:
+        """Forget orphans whose files are deleted, or used again; inside ``Catalog.exclusive``."""
+        for part, marks in chunks(list(hashes)):
+            self._catalog._connection().execute(f"DELETE FROM orphans WHERE content_hash IN ({marks})", part)
 
     def erased_since(self, sequence: int, newest_pid: int) -> bool:
         """Whether a change above ``sequence`` deleted a product, or photos of one numbered up to ``newest_pid``.

@@ -16,6 +16,7 @@ from indexer.catalog import attributes as attr
 from indexer.catalog.attributes import AttributeType, AttributeValue
 from indexer.catalog.dataset import Dataset, Row, Skipped, read_dataset
 from indexer.catalog.photos import PhotoStore
+from indexer.catalog.presence import has_catalog
 from indexer.catalog.records import Delete, NewPhoto, PhotoRow, ProductInput, Put, Tag, Write, Written
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.errors import BadData, BadProduct, CatalensError, ImageTooLarge, RefusedSync, UnknownPhoto
@@ -34,7 +35,7 @@ Storage = Literal["copy", "reference"]
 def read_feed(home: Path, data: Path, *, types: Mapping[str, str] | None = None) -> Dataset:
     """``read_dataset`` with the attribute types that the catalog of ``home`` has, if there is one yet."""
     stored: dict[str, AttributeType] = {}
-    if (home / "home.json").exists() and Home(home).catalog_file.exists():
+    if (home / "home.json").exists() and has_catalog(Home(home)):
         with open_catalog(Home(home)) as catalog:
             stored = catalog.types()
     return read_dataset(data, types=types, stored=stored)
@@ -80,7 +81,7 @@ def import_dataset(
         if not dry_run:
             stack.enter_context(home.lock("import"))
             catalog = stack.enter_context(open_catalog(home))
-        elif home.catalog_file.exists():
+        elif has_catalog(home):
             catalog = stack.enter_context(open_catalog(home))
         pool = stack.enter_context(ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)))
         run = _Import(home, catalog, pool, photos, limits or ImageLimits(), dry_run)
@@ -125,6 +126,7 @@ class _Import:
         self.dry_run = dry_run
         self.types: dict[str, AttributeType] = catalog.types() if catalog is not None else {}
         self.report = ImportReport(dry_run=dry_run)
+        self.made: set[str] = set()  # photos whose files this batch wrote
 
     def doomed(self, dataset: Dataset, allow_deletes: int | None) -> list[str]:
         """The products that ``sync`` deletes. Raises ``RefusedSync``."""
@@ -158,6 +160,8 @@ class _Import:
     def put_batch(self, batch: dict[str, list[Row]]) -> None:
         """Check, keep and commit a batch of products."""
         batch = {product_id: fitted for product_id, rows in batch.items() if (fitted := self._fit_types(rows))}
+        refused: set[str] = set()
+        self.made.clear()
         for tries_left in reversed(range(_TRIES)):
             puts, skipped = self._prepare(batch)
             results = self._apply(puts)
@@ -172,12 +176,15 @@ class _Import:
                     setattr(self.report, result.outcome, getattr(self.report, result.outcome) + 1)
                 elif put.product_id not in again:
                     self.report.skipped += [Skipped(row.where, str(result)) for row in batch[put.product_id]]
+                    refused.update(photo.content_hash for photo in put.photos)
             for product_id, reasons in skipped.items():
                 if product_id not in again:
                     self.report.skipped += reasons
             batch = {product_id: batch[product_id] for product_id in again}
             if not batch:
-                return
+                break
+        if self.catalog is not None:
+            self.store.collect(self.catalog, (), own=refused & self.made)
 
     def _apply(self, writes: Sequence[Write]) -> list[Written | CatalensError]:
         if self.catalog is None:  # a dry run into an empty home
@@ -252,6 +259,8 @@ class _Import:
             storage: Storage = "reference" if reference else "copy"
             size = (len(data), photo.width, photo.height)
             return NewPhoto(photo.content_hash, photo.format, *size, storage, path if reference else None)
+        if not self.store.has_copy(photo.content_hash):
+            self.made.add(photo.content_hash)
         return self.store.add(data, photo)
 
     def _must_copy(self, stored: PhotoRow) -> bool:

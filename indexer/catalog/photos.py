@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from indexer.catalog.history import History
 from indexer.catalog.records import NewPhoto, PhotoRow, photo_file
 from indexer.catalog.store import Catalog
 from indexer.errors import BadRequest, UnknownPhoto
@@ -89,23 +90,44 @@ class PhotoStore:
     def remove(self, content_hash: str) -> None:
         """Delete the copy and the thumbnails. Only ``collect`` knows that nobody uses them."""
         photo_file(self._photos, content_hash).unlink(missing_ok=True)
+        self._remove_thumbnails(content_hash)
+
+    def _remove_thumbnails(self, content_hash: str) -> None:
         for width in THUMBNAIL_WIDTHS:
             self._thumbnail_file(content_hash, width).unlink(missing_ok=True)
 
-    def collect(self, catalog: Catalog, hashes: Iterable[str]) -> list[str]:
-        """Remove those of ``hashes`` that no product uses (any more, or again), in reviews too; returns them."""
-        hashes = list(hashes)
+    def collect(self, catalog: Catalog, hashes: Iterable[str], *, own: Iterable[str] = ()) -> list[str]:
+        """Remove those of ``hashes`` that lost their last product by a write, in reviews too; returns them.
+
+        The catalog must have recorded that: that it does not name a photo is no reason, since it may be the wrong
+        catalog. ``own``: files that the caller made itself for a write that was refused need no record.
+        """
+        own = set(own)
+        hashes = list(dict.fromkeys([*hashes, *own]))
         if not hashes:
             return []
         # No put can come between the look and the removal.
         with catalog.exclusive():
-            used = catalog.photos_by_hash(hashes)
-            unused = [content_hash for content_hash in hashes if content_hash not in used]
+            used, recorded = catalog.photos_by_hash(hashes), History(catalog).orphans()
+            free = recorded | own
+            unused = [content_hash for content_hash in hashes if content_hash not in used and content_hash in free]
             for content_hash in unused:
                 self.remove(content_hash)
+            if settled := recorded.intersection(hashes):
+                History(catalog).settle(settled)
         if unused and self._home.reviews_file.exists():
             with open_reviews(self._home) as reviews:
                 reviews.forget(unused)
+        return unused
+
+    def collect_thumbnails(self, catalog: Catalog, hashes: Iterable[str]) -> list[str]:
+        """Remove the thumbnails of those of ``hashes`` that no product uses and that no original here can make anew."""
+        hashes = list(hashes)
+        with catalog.exclusive():
+            used = catalog.photos_by_hash(hashes)
+            unused = [found for found in hashes if found not in used and not self.has_copy(found)]
+            for content_hash in unused:
+                self._remove_thumbnails(content_hash)
         return unused
 
     def _thumbnail_file(self, content_hash: str, width: int) -> Path:

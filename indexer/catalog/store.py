@@ -18,6 +18,7 @@ from indexer.catalog import history
 from indexer.catalog.attributes import AttributeType
 from indexer.catalog.connections import Connections
 from indexer.catalog.filters import Facts
+from indexer.catalog.presence import check_lineage, has_catalog
 from indexer.catalog.records import (
     Change,
     Delete,
@@ -37,7 +38,6 @@ from indexer.errors import BadHome, CatalensError, NewerFormat, UnknownProduct
 from indexer.home import Home
 
 _PORTION = 900
-_PAGE = 4096  # bytes; SQLite's pages
 
 _TAGS = "SELECT pid, tag, source FROM tags WHERE pid IN ({}) ORDER BY pid, position"
 _PHOTOS = (
@@ -50,22 +50,20 @@ _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, pho
 
 
 def open_catalog(home: Home) -> Catalog:
-    """The catalog of ``home``, made if it has none yet. Raises as ``Catalog.open``."""
-    if not _is_made(home.catalog_file):
+    """The catalog of ``home``, made if nothing was ever stored there.
+
+    Raises ``MissingCatalog`` where something was, ``CatalogBehind``, and as ``Catalog.open``.
+    """
+    if not has_catalog(home):
         with home.lock("catalog", wait_s=30):
             Catalog.create(home.catalog_file).close()
-    return Catalog.open(home.catalog_file, photos=home.photos)
-
-
-def _is_made(path: Path) -> bool:
-    """Whether there is a file with content; a process killed while it made one leaves an empty file or page.
-
-    Never by reading the file: closing it would let go of the locks that SQLite holds in this process.
-    """
+    catalog = Catalog.open(home.catalog_file, photos=home.photos)
     try:
-        return path.stat().st_size > _PAGE
-    except FileNotFoundError:
-        return False
+        check_lineage(home, catalog)
+    except BaseException:
+        catalog.close()
+        raise
+    return catalog
 
 
 class Catalog(Connections):
@@ -164,10 +162,13 @@ class Catalog(Connections):
             connection = self._connection()
             before = last_sequence(connection)
             # A dry run has written no photo's file either.
-            yield Session(connection, None if dry_run else self._photos)
+            session = Session(connection, None if dry_run else self._photos)
+            yield session
             if dry_run:
                 connection.execute("ROLLBACK")
-            elif (sequence := last_sequence(connection)) != before:
+                return
+            history.note_orphans(connection, session.orphaned)
+            if (sequence := last_sequence(connection)) != before:
                 history.mark(connection, sequence)
 
     # --- reading -----------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ class Session:
         self._photos = photos
         self._types = stored_types(connection)
         self._rows: dict[str, Sequence[Any]] = {}  # by product id: rows read ahead, as they are now
+        self.orphaned: list[str] = []  # photos that lost their last product
 
     def expect(self, product_ids: Sequence[str]) -> None:
         """Read the rows of products that are about to be patched, many at a time."""
@@ -179,6 +180,7 @@ class Session:
             )
             orphaned += self._sql.execute(query, (photo_id,)).fetchall()
         orphaned.sort()
+        self.orphaned += [content_hash for content_hash, _ in orphaned]
         return tuple(content_hash for content_hash, _ in orphaned), tuple(photo_id for _, photo_id in orphaned)
 
     # --- patch -------------------------------------------------------------------------------------------------------

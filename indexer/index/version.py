@@ -385,11 +385,16 @@ class Versions:
         self.activate(previous.index_version, model_embedding_id=model_embedding_id)
         return previous.index_version
 
+    def settled(self) -> bool:
+        """Whether it is known what serves and what served before; else nothing may be called superseded."""
+        active = self.home.active()
+        return active is not None and active.index_version in self.names() and bool(self._activations())
+
     def gc(self) -> Names:
         """Remove versions that neither serve, nor served before, nor are newer than the serving one; returns them."""
         with self.home.lock("activate", wait_s=60.0), self.home.lock("publish", wait_s=60.0):
             active, previous = self.home.active(), self.previous()
-            if active is None:
+            if active is None or not self.settled():
                 return []
             kept = {active.index_version, previous.index_version if previous else ""}
             newest = self._place(active.index_version)

@@ -15,6 +15,7 @@ import pytest
 from indexer import erasure, housekeeping
 from indexer.build import publish_rows
 from indexer.catalog.filters import parse_filter
+from indexer.catalog.history import History
 from indexer.catalog.photos import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
@@ -98,7 +99,7 @@ def test_nothing_of_an_erased_product_is_left(home: Home) -> None:
     assert any(where.startswith("catalog.sqlite3") and what == "id" for where, what in before)
     done = erasure.erase(home)
     assert done.rewritten == {"v000001": "v000004", "v000002": "v000005", "v000003": "v000006"}
-    assert (done.rows, done.vectors, done.failed, done.waiting) == (6, 2, {}, 0)
+    assert (done.rows, done.vectors, done.failed, done.strays) == (6, 2, {}, 0)
     assert traces(home, known) == []
     assert traces(home, known, photos=[photo]) == []
     assert traces(home) == []
@@ -276,15 +277,41 @@ def test_leftovers_of_killed_processes_are_swept(home: Home) -> None:
     assert [path.exists() for path in (*doomed, folder, *kept)] == [False, False, False, True, True]
 
 
-def test_photos_no_product_has_are_deleted_once_old(home: Home) -> None:
-    """A photo whose product was never committed goes, but not while its write may still be going on."""
+def test_photos_no_product_has_are_told_and_left_alone(home: Home) -> None:
+    """No deletion of it was recorded, so a photo without a product stays; it is told once no write can be at it.
+
+    What says that nothing is left of an erased product notes it, and does not take it for one.
+    """
     stray = add_photo(home, 230)
     path = next(home.photos.rglob(stray.content_hash))
     with open_catalog(home) as catalog:
-        assert housekeeping.collect_photos(home, catalog) == (0, 1)
+        assert housekeeping.stray_photos(home, catalog) == 0
         os.utime(path, (1, 1))
-        assert housekeeping.collect_photos(home, catalog) == (1, 0)
-    assert not path.exists()
+        assert housekeeping.stray_photos(home, catalog) == 1
+        assert housekeeping.collect_photos(home, catalog) == 0
+    known = delete(home)
+    assert erasure.erase(home).strays == 1
+    assert path.exists()
+    with open_catalog(home) as catalog:
+        found = find_traces(home, catalog, GONE, ticket=known)
+    assert found.found == []
+    assert any(stray.content_hash in note for note in found.notes)
+
+
+def test_a_photo_whose_removal_was_killed_goes_with_the_next_erasure(home: Home) -> None:
+    """The commit that takes a photo from its last product records it, so that any later process may delete it."""
+    with open_catalog(home) as catalog:
+        known = ticket(home, catalog, GONE)
+        (own,) = catalog.delete(GONE).orphaned  # and no process comes to delete its file
+        assert History(catalog).orphans() == {own}
+        catalog.apply([Patch("shirt-12", {"title": "newer"})])
+        History(catalog).compact(catalog.last_sequence())
+    assert list(home.photos.rglob(own))
+    assert erasure.erase(home).photos == 1
+    assert traces(home, known) == []
+    with open_catalog(home) as catalog:
+        assert History(catalog).orphans() == set()
+        assert not erasure.needs_erasing(home, catalog)
 
 
 @pytest.mark.parametrize(("product_id", "needs"), [("7", "short"), ("Wearable", "also a text of other products")])

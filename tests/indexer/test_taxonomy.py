@@ -157,9 +157,8 @@ def home(tmp_path: Path) -> Home:
     from PIL import Image
 
     data = encode(Image.new("RGB", (40, 40), "red"))
-    store = PhotoStore(home)
-    new = store.add(data, decode(data))
     with open_catalog(home) as catalog:
+        new = PhotoStore(home).add(data, decode(data))
         for number, category in enumerate([("Top", "Tee"), ("Top", "Shirt"), None, ("Shoe",)]):
             catalog.put(ProductInput(f"p{number}", None, category, (), {}, (new.content_hash,)), photos=[new])
     return home

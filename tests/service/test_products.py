@@ -14,8 +14,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.erasure import erase
+from indexer.errors import StaleVersion
 from indexer.home import Home
-from indexer.images import content_hash
+from indexer.images import content_hash, decode
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
@@ -160,6 +161,18 @@ def test_patch_changes_fields_and_never_photos(web: FlaskClient) -> None:
     assert_problem(web.patch("/v1/products/nobody", json={"title": "x"}), 404, "unknown-product")
     assert_problem(web.patch(target, json={"images": []}), 422, "invalid-request")
     assert_problem(web.patch(target, json={"attributes": None}), 422, "invalid-request")
+
+
+def test_a_refused_put_takes_no_original_that_lay_there_before(own: Engine) -> None:
+    """A stale PUT removes the photo that it wrote itself, and leaves one that the catalog merely does not name."""
+    own.put("x", Draft(photos=(photo("ring", "red", turn=3),)), external_version=5)
+    before, sent = photo("dots", "red", turn=4), photo("dots", "red", turn=5)
+    own._photos.add(before, decode(before))
+    for data in (before, sent):
+        with pytest.raises(StaleVersion):
+            own.put("x", Draft(photos=(data,)), external_version=4)
+    assert own._photos.has_copy(content_hash(before))
+    assert not own._photos.has_copy(content_hash(sent))
 
 
 def test_an_older_version_is_refused(web: FlaskClient) -> None:

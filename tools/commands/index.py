@@ -240,11 +240,15 @@ def erase(products: tuple[str, ...], home: Path, ticket: Path | None, as_json: b
 
 
 def _show_erased(found: dict[str, Any]) -> None:
+    from indexer.erasure import strays_said
+
     for old, new in found["rewritten"].items():
         click.echo(f"{old} is now {new}")
     for name, reason in found["failed"].items():
         say(f"not rewritten: {name}: {reason}")
-    rest = {name: found[name] for name in ("removed", "rows", "vectors", "photos", "waiting") if found[name]}
+    if found["strays"]:
+        say(strays_said(found["strays"]))
+    rest = {name: found[name] for name in ("removed", "rows", "vectors", "photos") if found[name]}
     table(("", "erased"), [*rest.items(), ("seconds", found["seconds"])])
 
 

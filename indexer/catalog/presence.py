@@ -1,0 +1,92 @@
+"""Whether a home's catalog is there, and is the one that all else in the home was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexer.catalog.history import History
+from indexer.errors import CatalogBehind, DamagedIndex, MissingCatalog, NewerFormat
+from indexer.home import Home
+from indexer.index.manifest import read_manifest, version_number
+
+if TYPE_CHECKING:
+    from indexer.catalog.store import Catalog
+
+_PAGE = 4096  # bytes; SQLite's pages
+_HASH_DIGITS = 64  # of a stored photo's name
+
+
+def has_catalog(home: Home) -> bool:
+    """Whether ``home`` has a catalog; False only where nothing that comes from one is there either.
+
+    Raises ``MissingCatalog``: an empty one must not stand in for it, since what it does not name would be erased.
+    """
+    path = home.catalog_file
+    if _is_made(path):
+        return True
+    log = path.with_name(path.name + "-wal")
+    if path.exists() and path.stat().st_size and log.exists() and log.stat().st_size:
+        return False  # all of it may still be in the log; making it again finds that and changes nothing
+    # Looked for before the catalog is asked for again: whoever makes one does so before all else.
+    if (held := _derived(home)) and not _is_made(path):
+        what = "holds nothing" if path.exists() else "is missing"
+        raise MissingCatalog(
+            f"{path} {what}, but the home holds {', '.join(held)}: put the catalog back from a backup (to find no "
+            f"mounted disk here looks the same); without one, leave {home.path} as it is and import into another home "
+            "(catalens import DATA --home NEW)"
+        )
+    return False
+
+
+def _derived(home: Home) -> list[str]:
+    """What is there that only a home with a catalog can have, in words."""
+    kinds = {
+        "index versions": any(version_number(path.name) is not None for path in home.indexes.glob("v*")),
+        "a record of what was activated": home.current_file.exists() or (home.indexes / "ACTIVATIONS").exists(),
+        "photos": any(len(path.name) == _HASH_DIGITS for path in home.photos.glob("??/??/*")),
+        "embeddings": any(home.embeddings.glob("*.sqlite3")),
+        "signatures of photos": home.signatures_file.exists(),
+        "reviews": home.reviews_file.exists(),
+    }
+    return [name for name, there in kinds.items() if there]
+
+
+def check_lineage(home: Home, catalog: Catalog) -> None:
+    """Raises ``CatalogBehind`` where an index version knows of changes that this catalog never saw."""
+    known = []
+    for path in sorted(home.indexes.glob("v*")):
+        try:
+            known += [read_manifest(path)] if version_number(path.name) is not None else []
+        except (DamagedIndex, NewerFormat):
+            continue  # told by whoever opens it
+    if not known:
+        return
+    last, identity = catalog.last_sequence(), History(catalog).identity()
+    mend = (
+        "put the newest catalog back from a backup; without one, move CURRENT, indexes, embeddings and "
+        "signatures.sqlite3 out of the home and build the index again (catalens index build --activate)"
+    )
+    for manifest in known:
+        named = (manifest.source or {}).get("catalog")
+        if named and named != identity:
+            raise CatalogBehind(
+                f"{catalog.path} is not the catalog that index version {manifest.version} was built from (it is "
+                f"{identity or 'one without a name'}, not {named}), so its numbers mean other products: {mend}"
+            )
+        if manifest.last_sequence > last:
+            raise CatalogBehind(
+                f"{catalog.path} ends with change {last}, but index version {manifest.version} holds changes up to "
+                f"{manifest.last_sequence}: it is an older state, or another catalog; {mend}"
+            )
+
+
+def _is_made(path: Path) -> bool:
+    """Whether there is a file with content; a process killed while it made one leaves an empty file or page.
+
+    Never by reading the file: closing it would let go of the locks that SQLite holds in this process.
+    """
+    try:
+        return path.stat().st_size > _PAGE
+    except FileNotFoundError:
+        return False
