@@ -21,25 +21,20 @@ from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
-from indexer.native import settle
-from service import metrics, problems, replies, schemas, security
-from service.api import (
-    batch,
-    classes,
-    images,
-    indexes,
-    jobs,
-    many,
-    maps,
-    objects,
-    products,
-    questions,
-    recommendations,
-    reviews,
-)
-from service.api.common import PROBLEM
+from indexer.core.native import settle
+from service.api import auth as security
+from service.api import errors as problems
+from service.api import metrics
+from service.api import requests as schemas
+from service.api import responses as replies
+from service.api.errors import Invalid, Refused
+from service.api.openapi import PROBLEM
+from service.api.routes import classes, images, indexes, jobs, objects, products, recommendations, reviews
+from service.api.routes import map as maps
+from service.api.routes import products_batch as batch
+from service.api.routes import queries as questions
+from service.api.routes import search_batch as many
 from service.engine import Engine
-from service.problems import Invalid, Refused
 from service.server import run_server
 from service.settings import Settings
 

@@ -1,4 +1,4 @@
-"""A typed client of the service: a method for each call of ``/v1``, answers as the models of ``service.replies``."""
+"""A typed client of the service: a method for each call of ``/v1``, answers as the models of ``service.api.responses``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
-from service import replies
-from service.schemas import ProductPut
+from service.api import responses as replies
+from service.api.requests import ProductPut
 
 Photo = bytes | str | Path  # the bytes of a photo, or where its file is
 Reply = TypeVar("Reply", bound=replies.BaseModel)

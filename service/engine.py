@@ -10,40 +10,42 @@ from typing import Any
 
 import numpy as np
 
-from indexer import images
-from indexer.catalog.photos import PhotoStore
+from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
-from indexer.databases import is_read_only
-from indexer.errors import BadRequest, CatalensError, NoIndex, UnknownProduct
-from indexer.home import Home
-from indexer.native import THREADS
-from service.answers import Clock
-from service.batching import InferenceQueue, Overloaded, Turns
-from service.classes import Classes
-from service.classifying import Classifying
-from service.erasing import Eraser
-from service.explaining import Explaining
-from service.filtering import Filtering
-from service.folding import Folding
-from service.jobs import JobRunner
-from service.logs import make_log
-from service.many import Many, Question
-from service.mapping import CatalogMap
-from service.near import Near
-from service.objects import Objects
-from service.others import OtherVersions
-from service.paging import Cursor
-from service.people import People
-from service.recommending import Recommending
-from service.reviewing import Reviewing
-from service.searching import Searching, Source, Wanted
-from service.seeing import Seeing
-from service.serving import Serving, Snapshot
+from indexer.core.errors import BadRequest, CatalensError, NoIndex, UnknownProduct
+from indexer.core.home import Home
+from indexer.core.native import THREADS
+from indexer.core.sqlite import is_read_only
+from indexer.imaging import decode as images
+from service.background.compaction import Folding
+from service.background.erasure import Eraser
+from service.background.jobs import JobRunner
+from service.inference.admission import Overloaded, Turns
+from service.inference.queue import InferenceQueue
+from service.logging import make_log
+from service.products.catalog import Shelf
+from service.products.classes import Classes
+from service.products.writer import Writer
+from service.query.batch import Many, Question
+from service.query.catalog_map import CatalogMap
+from service.query.classify import Classifying
+from service.query.cursors import Cursor
+from service.query.explain import Explaining
+from service.query.filters import Filtering
+from service.query.objects import Objects
+from service.query.photo_embedder import Seeing
+from service.query.query import Source, Wanted
+from service.query.recommend import Recommending
+from service.query.response import Clock
+from service.query.search import Searching
+from service.query.search_cache import Near
+from service.query.tags import Tagging
+from service.query.text import Texting
+from service.review.queue import People
+from service.review.review import Reviewing
 from service.settings import Settings
-from service.shelf import Shelf
-from service.tagging import Tagging
-from service.texting import Texting
-from service.writes import Writer
+from service.state.pinned_versions import OtherVersions
+from service.state.snapshots import Serving, Snapshot
 
 _PATIENCE_S = 2.0  # how long a question with `min_sequence` waits for a write of another process
 

@@ -13,8 +13,8 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
-from indexer.errors import BadSettings, Busy
-from service.problems import MEDIA_TYPE, document
+from indexer.core.errors import BadSettings, Busy
+from service.api.errors import MEDIA_TYPE, document
 from service.settings import Settings
 
 # Bodies up to this many times the limit are read and answered in order; beyond, the connection is cut with the answer.

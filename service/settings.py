@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from indexer.decisions.quality.profiles import profile
-from indexer.errors import BadSettings
+from indexer.core.errors import BadSettings
+from indexer.quality.profiles import profile
 
 _SHORTEST_KEY = 16
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")

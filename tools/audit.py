@@ -13,22 +13,22 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader
 
-from indexer.catalog.photos import PhotoStore
+from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.decisions.quality.findings import Finding
-from indexer.decisions.quality.profiles import profile as quality_profile
-from indexer.decisions.quality.shop import ShopQuality
-from indexer.decoding import in_order
-from indexer.errors import CatalensError
-from indexer.files import write_atomic, write_json
-from indexer.home import Home
-from indexer.model.embedder import open_embedder
-from indexer.native import THREADS
-from indexer.progress import Stages
-from indexer.repeat_groups import find_groups
+from indexer.core.atomic_files import write_atomic, write_json
+from indexer.core.errors import CatalensError
+from indexer.core.home import Home
+from indexer.core.native import THREADS
+from indexer.core.progress import Stages
+from indexer.duplicates.groups import find_groups
+from indexer.imaging.parallel import in_order
+from indexer.model.open_runtime import open_embedder
+from indexer.quality.findings import Finding
+from indexer.quality.profiles import profile as quality_profile
+from indexer.quality.shop_percentiles import ShopQuality
 from service.engine import Engine
-from service.judging import SHOP_QUALITY
+from service.review.quality_check import SHOP_QUALITY
 
 KINDS = ("prohibited", "category", "tag-missing", "tag-doubtful", "photo", "duplicate", "unreadable")
 _NEIGHBOURS, _OF_KIND = 10, 5  # most similar products that tags and categories are compared with

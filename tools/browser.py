@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from indexer.errors import BadRequest
+from indexer.core.errors import BadRequest
 
 VIEWS = ("#/", "#/check", "#/queue", "#/studio")
 _WORST = ("serious", "critical")

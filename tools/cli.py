@@ -12,7 +12,7 @@ from importlib import import_module, metadata
 import click
 import structlog
 
-from indexer.errors import CatalensError
+from indexer.core.errors import CatalensError
 
 # command -> the module under tools.commands that defines it. Modules are loaded when their command is asked for.
 COMMANDS = {
@@ -33,7 +33,7 @@ COMMANDS = {
     "similar": "ask",
     "objects": "ask",
     "facets": "ask",
-    "glossary": "words",
+    "glossary": "glossary",
     "tags": "ask",
     "explain": "explain",
     "review": "listing",

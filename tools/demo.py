@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.errors import BadModel, BadSettings
-from indexer.progress import Progress, Stages
-from tools.console import cell, plain, progress, say, stages, table
+from indexer.core.errors import BadModel, BadSettings
+from indexer.core.progress import Progress, Stages
+from tools.output import cell, plain, progress, say, stages, table
 
 if TYPE_CHECKING:
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.index.version import Manifest
     from indexer.model.bundle import Bundle
 
@@ -29,10 +29,10 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
     product that the model never saw, and the seconds of each step.
     """
     from indexer.catalog.dataset import read_dataset
-    from indexer.catalog.imports import import_dataset
-    from indexer.home import Home
+    from indexer.catalog.importer import import_dataset
+    from indexer.core.home import Home
+    from indexer.evaluation.evaluate import evaluate
     from indexer.model.registry import register
-    from indexer.training.evaluate import evaluate
 
     folder = folder.absolute()
     catalog, model = folder / "catalog", folder / "model"
@@ -93,7 +93,7 @@ def _draw_once(folder: Path, counter: Progress) -> Path:
 def _train_once(manifest: Path, model: Path) -> None:
     """Train, unless an earlier run left a whole model."""
     from indexer.model.bundle import load_bundle
-    from indexer.training.run import train
+    from indexer.training.train import train
 
     if model.exists():
         try:
@@ -109,9 +109,9 @@ def _train_once(manifest: Path, model: Path) -> None:
 
 def _index_once(home: Home, bundle: Bundle, reporter: Stages) -> Manifest:
     """The active version, built first unless it is this model's and covers the whole catalog."""
-    from indexer.build import build_index
     from indexer.catalog.store import open_catalog
     from indexer.index.version import Versions
+    from indexer.index_build.pipeline import build_index
 
     versions = Versions(home)
     active = home.active()

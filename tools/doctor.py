@@ -10,12 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.cores import usable_cores
-from indexer.errors import CatalensError
-from tools.console import table
+from indexer.core.errors import CatalensError
+from indexer.core.native import usable_cores
+from tools.output import table
 
 if TYPE_CHECKING:
-    from indexer.home import Home
+    from indexer.core.home import Home
 
 THREAD_SETTINGS = ("CATALENS_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
@@ -50,7 +50,7 @@ def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str
         problems.append("torch sees a GPU and FAISS does not: the index is searched on the processor")
     _check_threads(document, problems)
     if selftest_gpu and "version" in document["faiss"]:
-        from tools.gpu_proof import prove
+        from tools.gpu_selftest import prove
 
         document["gpu_selftest"] = prove()
         failed = [check for check in document["gpu_selftest"]["checks"] if not check["ok"]]
@@ -98,7 +98,7 @@ def installed(package: str) -> str | None:
 
 def _torch(problems: list[str]) -> dict[str, Any]:
     try:
-        from indexer.native import torch
+        from indexer.core.native import torch
     except (ImportError, OSError) as error:
         problems.append(f"torch cannot be loaded: {error}")
         return {"version": installed("torch"), "cuda": False}
@@ -121,7 +121,7 @@ def _faiss(problems: list[str]) -> dict[str, Any]:
             "pip uninstall faiss-cpu faiss-gpu, then install Catalens again"
         )
     try:
-        from indexer.native import faiss
+        from indexer.core.native import faiss
     except (ImportError, OSError) as error:
         problems.append(f"faiss cannot be loaded: {error}")
         return {"packages": packages, "gpu_part": False, "gpus": 0}
@@ -138,7 +138,7 @@ def _faiss(problems: list[str]) -> dict[str, Any]:
 def _openvino() -> dict[str, Any]:
     """What runs exported models on a processor; ``capabilities`` holds BF16 and INT8 where it computes in them."""
     try:
-        from indexer.model.compiled import capabilities
+        from indexer.model.openvino_runtime import capabilities
     except (ImportError, OSError):
         return {"version": None, "capabilities": []}  # torch is missing, which is reported already
     return {"version": installed("openvino"), "nncf": installed("nncf"), "capabilities": sorted(capabilities())}
@@ -185,7 +185,7 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
     """What stands in a home, read through the same code that serves it."""
     from indexer.catalog.presence import has_catalog
     from indexer.catalog.store import open_catalog
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.index.version import Versions
     from indexer.model.registry import registered
 
@@ -217,7 +217,7 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _network(home: Home, model_version: str) -> str:
     """How the active model runs here; raises where its graph gives other features than where it was exported."""
-    from indexer.model.embedder import open_embedder
+    from indexer.model.open_runtime import open_embedder
     from indexer.model.registry import by_version
 
     bundle = by_version(home, model_version)

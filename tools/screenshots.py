@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from indexer.errors import CatalensError
+from indexer.core.errors import CatalensError
 from tools.browser import browser, serving
-from tools.console import say
+from tools.output import say
 
 _DESKTOP = {"width": 1240, "height": 860}
 _PHONE = {"width": 360, "height": 740}

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from indexer.errors import BadData
+from indexer.core.errors import BadData
 
 AttributeType = Literal["string", "number", "bool", "datetime", "list"]
 AttributeValue = str | float | int | bool | list[Any] | None
@@ -192,3 +192,7 @@ def _check_unicode(value: object) -> None:
 def _mismatch(wanted: str, value: object) -> str:
     shown = ascii(value) if len(ascii(value)) <= 60 else ascii(value)[:57] + "..."
     return f"expected {wanted}, got {shown}"
+
+
+COLOUR_COLUMNS = ("colour", "color", "base_colour", "base_color")
+MAX_VALUES = 200  # a text column with more is a name or a description, not an attribute

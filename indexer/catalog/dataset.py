@@ -13,8 +13,9 @@ from typing import Any
 
 from indexer.catalog import attributes as attr
 from indexer.catalog.attributes import AttributeType, AttributeValue
-from indexer.catalog.manifests import SUFFIXES, Skipped, Table, read_manifest
-from indexer.errors import BadData
+from indexer.catalog.feed_reader import SUFFIXES, Skipped, Table, read_manifest
+from indexer.catalog.records import bad_product_id
+from indexer.core.errors import BadData
 
 __all__ = ["SPLITS", "AttributeType", "AttributeValue", "Dataset", "Row", "Skipped", "assign_splits", "read_dataset"]
 
@@ -23,7 +24,6 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".avif", ".avifs", ".heic", ".heif"),
 )
-MAX_ID = 256
 
 
 @dataclass(frozen=True)
@@ -72,22 +72,6 @@ def assign_splits(product_ids: Iterable[str], seed: int) -> dict[str, str]:
     return splits
 
 
-def bad_product_id(product_id: str) -> str | None:
-    """Why this text cannot be a product id, or None if it can: printable, 1 to 256 characters, not ``.`` or ``..``."""
-    if not product_id.strip():
-        return "the product id is empty"
-    if product_id in (".", ".."):
-        return f"the product id cannot be {product_id!r}"
-    if len(product_id) > MAX_ID:
-        return f"the product id has {len(product_id)} characters, more than {MAX_ID}"
-    # A wide or no-break space counts as printable, unlike for Python.
-    if not all(
-        char.isprintable() or (char.isspace() and char > "\x9f" and char not in "\u2028\u2029") for char in product_id
-    ):
-        return f"the product id {product_id!a} is not printable text"
-    return None
-
-
 def read_dataset(
     data: Path, *, types: Mapping[str, str] | None = None, stored: Mapping[str, AttributeType] | None = None
 ) -> Dataset:
@@ -118,9 +102,6 @@ def read_dataset(
     if manifests:
         return _from_manifest(manifests[0], fixed, known)
     return _from_folder(data, fixed)
-
-
-# --- folders ---------------------------------------------------------------------------------------------------------
 
 
 def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
@@ -218,9 +199,6 @@ def _default_ids(paths: list[tuple[str, str]]) -> list[str]:
                     level[i] += level[i] == lowest
         if not changed:
             return [form[at] for form, at in zip(forms, level, strict=True)]
-
-
-# --- manifests -------------------------------------------------------------------------------------------------------
 
 
 def _from_manifest(path: Path, fixed: dict[str, AttributeType], known: dict[str, AttributeType]) -> Dataset:
@@ -405,9 +383,6 @@ def _conflict(row: Row, name: str, old: object, new: object) -> Skipped:
     return Skipped(
         row.where, f"{name} {new!r} of product {row.product_id!r} differs from its first, {old!r}, which stays"
     )
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
 
 
 def _bad_file(path: Path) -> str | None:

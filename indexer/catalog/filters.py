@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from indexer.catalog import attributes as attr
 from indexer.catalog.records import Product
-from indexer.errors import BadFilter
+from indexer.core.errors import BadFilter
 
 SEPARATOR = " > "  # between the levels of a category
 MAX_DEPTH, MAX_CONDITIONS, MAX_VALUES = 8, 256, 10_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.catalog.history import History
-from indexer.errors import CatalogBehind, DamagedIndex, MissingCatalog, NewerFormat
-from indexer.home import Home
+from indexer.catalog.change_log import History
+from indexer.core.errors import CatalogBehind, DamagedIndex, MissingCatalog, NewerFormat
+from indexer.core.home import Home
 from indexer.index.manifest import read_manifest, version_number
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from indexer.catalog import attributes as attr
 from indexer.catalog.attributes import AttributeType
-from indexer.catalog.dataset import bad_product_id
-from indexer.errors import BadProduct
+from indexer.core.errors import BadProduct
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 TAG_SOURCES = ("merchant", "curated", "machine")
@@ -216,3 +215,31 @@ def dump(value: object) -> str:
 def photo_file(photos: Path, content_hash: str) -> Path:
     """Where the copy of a photo lies below the home's folder of photos."""
     return photos / content_hash[:2] / content_hash[2:4] / content_hash
+
+
+@dataclass(frozen=True)
+class SkippedPhoto:
+    """A photo that could not be read; its entries are left out, the rest goes on."""
+
+    photo_id: int
+    content_hash: str | None  # None: the photo left the catalog meanwhile
+    reason: str
+
+
+MAX_ID = 256
+
+
+def bad_product_id(product_id: str) -> str | None:
+    """Why this text cannot be a product id, or None if it can: printable, 1 to 256 characters, not ``.`` or ``..``."""
+    if not product_id.strip():
+        return "the product id is empty"
+    if product_id in (".", ".."):
+        return f"the product id cannot be {product_id!r}"
+    if len(product_id) > MAX_ID:
+        return f"the product id has {len(product_id)} characters, more than {MAX_ID}"
+    # A wide or no-break space counts as printable, unlike for Python.
+    if not all(
+        char.isprintable() or (char.isspace() and char > "\x9f" and char not in "\u2028\u2029") for char in product_id
+    ):
+        return f"the product id {product_id!a} is not printable text"
+    return None

@@ -14,9 +14,8 @@ import numpy as np
 import orjson
 
 from indexer.catalog import attributes as attr
-from indexer.catalog import history
+from indexer.catalog import change_log as history
 from indexer.catalog.attributes import AttributeType
-from indexer.catalog.connections import Connections
 from indexer.catalog.filters import Facts
 from indexer.catalog.presence import check_lineage, has_catalog
 from indexer.catalog.records import (
@@ -33,9 +32,10 @@ from indexer.catalog.records import (
     Written,
 )
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
-from indexer.catalog.writes import Session, chunks, last_sequence, stored_types
-from indexer.errors import BadHome, CatalensError, NewerFormat, UnknownProduct
-from indexer.home import Home
+from indexer.catalog.transaction import Session, chunks, last_sequence, stored_types
+from indexer.core.errors import BadHome, CatalensError, NewerFormat, UnknownProduct
+from indexer.core.home import Home
+from indexer.core.sqlite import Connections
 
 _PORTION = 900
 

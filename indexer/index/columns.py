@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 
 from indexer.catalog.filters import NUMERIC, Condition, Element, Facts, Filter, Kind, category_paths, elements
-from indexer.errors import DamagedIndex
+from indexer.core.errors import DamagedIndex
 
 FORMAT = b"1"
 _FEW = 32  # values up to which each is looked up by halving; more are looked up together

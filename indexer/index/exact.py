@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, check_unit, ranked, rescore, to_float32
+from indexer.core.vectors import check_unit, to_float32
+from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, ranked, rescore
 
 _CHUNK = 32768  # rows in float32 at a time, so that a memory-mapped million needs no million in memory
 

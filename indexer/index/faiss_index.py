@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer import native
-from indexer.errors import BadRequest
-from indexer.index import codes, gpu
-from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, check_unit, rescore, to_float32
+from indexer.core import native
+from indexer.core.errors import BadRequest
+from indexer.core.vectors import check_unit, to_float32
+from indexer.index import gpu
+from indexer.index import pq_encoding as codes
+from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, rescore
 from indexer.index.exact import ExactIndex
-from indexer.index.mapped import Rows, half_scan, read_index
+from indexer.index.memory_map import Rows, half_scan, read_index
 from indexer.index.recipes import lists_of
 
 faiss: Any = native.faiss  # its own type stubs lack half of it

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer import native
-from indexer.index.base import to_float32
+from indexer.core import native
+from indexer.core.vectors import to_float32
 
 faiss: Any = native.faiss  # its own type stubs lack half of it
 log = structlog.get_logger(__name__)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from indexer.catalog.filters import Facts, Filter
-from indexer.errors import BadRequest, BadVectors, UnknownProduct
-from indexer.index.base import Hits, SearchParams, check_unit, rescore
+from indexer.core.errors import BadRequest, BadVectors, UnknownProduct
+from indexer.core.vectors import check_unit
+from indexer.index.base import Hits, SearchParams, rescore
 from indexer.index.columns import Columns
-from indexer.index.delta import ALIVE, ROOM, State, compacted, empty, with_room
-from indexer.index.overlay import ChangeLog
+from indexer.index.facts_log import ChangeLog
+from indexer.index.live_state import ALIVE, ROOM, State, compacted, empty, with_room
 from indexer.index.version import IndexVersion
 
 _FEW = 8  # products that a search leaves out, each looked for by itself

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from indexer.errors import DamagedIndex, NewerFormat
-from indexer.files import canonical_json
+from indexer.core.atomic_files import canonical_json
+from indexer.core.errors import DamagedIndex, NewerFormat
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from indexer.errors import BadRequest
+from indexer.core.errors import BadRequest
 
 FLAT_BELOW = 20_000  # entries; below, the exact scan takes about a millisecond and there is nothing to lose
 GPU_FLAT_BELOW = 1_000_000  # a GPU scans so many halves in a few milliseconds, and a batch for the same price

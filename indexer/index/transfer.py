@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from indexer.catalog.history import History
+from indexer.catalog.change_log import History
 from indexer.catalog.store import open_catalog
-from indexer.embeddings import EmbeddingStore
-from indexer.errors import (
+from indexer.core.atomic_files import publish_folder, sha256_file, write_atomic
+from indexer.core.errors import (
     BadHome,
     BadModel,
     Busy,
@@ -27,8 +27,8 @@ from indexer.errors import (
     OutdatedVersion,
     UnknownVersion,
 )
-from indexer.files import publish_folder, sha256_file, write_atomic
-from indexer.home import Home
+from indexer.core.home import Home
+from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.manifest import MANIFEST, Manifest, read_manifest, version_number
 from indexer.index.version import IndexVersion, Versions
 from indexer.model.bundle import MANIFEST as MODEL_MANIFEST

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.errors import BadRequest
-from indexer.index.base import MIXED, TIE, Hits, SearchParams, VectorIndex, check_unit, rescore
+from indexer.core.errors import BadRequest
+from indexer.core.vectors import check_unit
+from indexer.index.base import MIXED, TIE, Hits, SearchParams, VectorIndex, rescore
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex, knob
 from indexer.index.recipes import candidates, choose_recipe
@@ -112,7 +113,7 @@ def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0)
 
     With the ``SearchParams.widen`` of each group. Blocks without weight cannot be asked for.
     """
-    from indexer.decisions.similar import reweigh  # decisions stand above the index; only this measurement looks up
+    from indexer.index.query import reweigh
 
     rng = np.random.default_rng(seed)
     names = [block.name for block in blocks if block.weight > 0]

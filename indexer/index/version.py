@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.errors import (
+from indexer.core.atomic_files import publish_folder, remove_folder, sha256_file, write_atomic, write_json
+from indexer.core.errors import (
     BadHome,
     BadVectors,
     Busy,
@@ -24,14 +25,14 @@ from indexer.errors import (
     StorageFailed,
     UnknownVersion,
 )
-from indexer.files import publish_folder, remove_folder, sha256_file, write_atomic, write_json
-from indexer.home import Active, Home
-from indexer.index.base import VectorIndex, check_unit
+from indexer.core.home import Active, Home
+from indexer.core.vectors import check_unit
+from indexer.index.base import VectorIndex
 from indexer.index.columns import Columns
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.manifest import FORMAT, MANIFEST, Manifest, read_manifest, version_number
 from indexer.model.tag_rule import TagRule
-from indexer.text.tower import TextTower
+from indexer.text.text_tower import TextTower
 
 VECTORS, ROWS, INDEX, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "VERIFIED"
 TAGS = "tags.json"  # how tags are told in this catalog; versions of catalogs without tags, and old ones, have none

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.errors import BadModel, BadRequest, WeightsUnavailable
+from indexer.core.errors import BadModel, BadRequest, WeightsUnavailable
+from indexer.core.native import torch
 from indexer.model.spec import Preprocess
-from indexer.native import torch
 
 nn = torch.nn
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.errors import BadModel, NewerFormat, StorageFailed
-from indexer.files import canonical_json, publish_folder, remove_folder, sha256_file, write_json
-from indexer.model.decision import Decision
-from indexer.model.plain import Plain
+from indexer.core.atomic_files import canonical_json, publish_folder, remove_folder, sha256_file, write_json
+from indexer.core.errors import BadModel, NewerFormat, StorageFailed
+from indexer.model.decision_layer import Decision
+from indexer.model.numpy_network import Plain
 from indexer.model.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Bundle:
 
     def network(self) -> Network:
         """The network with its weights, in eval mode. Raises ``BadModel``."""
+        from indexer.core.native import torch
         from indexer.model.network import Network
-        from indexer.native import torch
 
         network = Network.empty(self.spec)
         stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
@@ -73,7 +73,7 @@ class Bundle:
 
     @property
     def exported(self) -> bool:
-        """Whether it holds the backbone as a graph too (``indexer.export``)."""
+        """Whether it holds the backbone as a graph too (``indexer.training.export``)."""
         return GRAPH in self.checksums
 
     @property

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from indexer.model import backbones, colour
-from indexer.model.plain import HEAD_SCALE
+from indexer.core.native import torch
+from indexer.model import backbones
+from indexer.model import color_features as colour
+from indexer.model.numpy_network import HEAD_SCALE
 from indexer.model.spec import FORMAT, Block, ModelSpec
-from indexer.native import torch
 
 nn = torch.nn
 functional = torch.nn.functional

@@ -7,11 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
-from indexer.errors import UnknownModel
-from indexer.files import publish_folder
-from indexer.home import Home
+from indexer.core.atomic_files import publish_folder
+from indexer.core.errors import UnknownModel
+from indexer.core.home import Home
 from indexer.model.bundle import DECISION, MANIFEST, Bundle, load_bundle, write_bundle
-from indexer.model.decision import Decision
+from indexer.model.decision_layer import Decision
 
 
 def register(home: Home, path: Path | str) -> Bundle:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from indexer.errors import BadModel, NewerFormat
+from indexer.core.errors import BadModel, NewerFormat
 
 FORMAT = 1
 NUMERICS = ("fp32", "bf16", "int8")

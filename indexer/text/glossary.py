@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from indexer.errors import BadData
-from indexer.files import write_atomic
-from indexer.home import Home
+from indexer.core.atomic_files import write_atomic
+from indexer.core.errors import BadData
+from indexer.core.home import Home
 
 FILE = "glossary.csv"  # in the home; its rows come before the shipped ones
 HEADER = ("term", "words")

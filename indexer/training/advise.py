@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.dataset import SPLITS, Row
-from indexer.decoding import decode_all
-from indexer.errors import BadData, CatalensError, TrainingFailed
-from indexer.images import Photo
+from indexer.core.errors import BadData, CatalensError, TrainingFailed
+from indexer.core.native import torch
+from indexer.imaging.decode import Photo
+from indexer.imaging.parallel import decode_all
 from indexer.model import backbones
-from indexer.model.decision import PATH_SEPARATOR
+from indexer.model.decision_layer import PATH_SEPARATOR
 from indexer.model.network import Network
-from indexer.model.preprocess import photos_to_pixels, to_batch
-from indexer.model.runtime import TorchRuntime
-from indexer.native import torch
-from indexer.training.data import Problem, categories_of, category_columns, find_leaks, label_notes, read_problem
-from indexer.training.features import Features, Progress, photo_features
+from indexer.model.preprocessing import photos_to_pixels, to_batch
+from indexer.model.torch_runtime import TorchRuntime
+from indexer.training.cpu_kernels import kept_memory
+from indexer.training.feature_cache import Features, Progress, photo_features
 from indexer.training.finetune import lower_precision
-from indexer.training.labels import issue_notes, judged, label_issues
-from indexer.training.processor import kept_memory
-from indexer.training.run import RECIPES
+from indexer.training.label_errors import issue_notes, judged, label_issues
+from indexer.training.problem import Problem, categories_of, category_columns, find_leaks, label_notes, read_problem
+from indexer.training.train import RECIPES
 
 PROBED = 4000  # photos at most that go through the backbone, chosen by product
 _LINEAR_S = 1e-4  # of neck and heads, per photo and epoch of the linear recipe (measured on two Zen 4 cores)

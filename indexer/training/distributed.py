@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from indexer.errors import BadRequest
-from indexer.native import torch
+from indexer.core.errors import BadRequest
+from indexer.core.native import torch
 
 _PATIENCE = timedelta(hours=2)  # the first process reads all photos while the others wait
 

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.dataset import Row
-from indexer.errors import BadRequest, TrainingFailed
+from indexer.core.errors import BadRequest, TrainingFailed
+from indexer.core.native import torch
 from indexer.model.network import Network
-from indexer.model.preprocess import to_batch
-from indexer.native import torch
+from indexer.model.preprocessing import to_batch
+from indexer.training.augmentation import BACKGROUNDS, augment, decode_squares, draw_changes, training_square
+from indexer.training.cpu_kernels import kept_memory, quick_depthwise
 from indexer.training.distributed import ALONE, Team
-from indexer.training.features import Progress
+from indexer.training.feature_cache import Progress
 from indexer.training.linear import Fitted, category_temperature, heads_loss, judge, one_hot
-from indexer.training.pixels import BACKGROUNDS, augment, decode_squares, draw_changes, training_square
-from indexer.training.processor import kept_memory, quick_depthwise
 from indexer.training.targets import Target
 
 WEIGHT_DECAY = 1e-2

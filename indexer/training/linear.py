@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from indexer.decisions.calibration import fit_temperature, negative_log_likelihood, unsmoothed
-from indexer.errors import TrainingFailed
+from indexer.core.errors import TrainingFailed
+from indexer.core.native import torch
+from indexer.model.calibration import fit_temperature, negative_log_likelihood, unsmoothed
 from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
-from indexer.native import torch
-from indexer.training.alike import Alike
+from indexer.training.contrastive_loss import Alike
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 functional = torch.nn.functional

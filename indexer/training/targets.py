@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
 from indexer.catalog.dataset import AttributeType, Row
-from indexer.model.decision import Category
-from indexer.training.data import category_columns
-from indexer.training.draws import drawn
+from indexer.model.decision_layer import Category
+from indexer.training.problem import category_columns
+from indexer.training.sampling import drawn
 
 CATEGORY = "category"
-COLOUR_COLUMNS = ("colour", "color", "base_colour", "base_color")
-MAX_VALUES = 200  # a text column with more is a name or a description, not an attribute
+
 _GAIN = 0.05  # what a head must be better by than always saying the commonest value
 _RIDGE = 10.0
 _PROBED = 20_000  # photos that the probe learns from; a draw of more

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from indexer.errors import BadData, BadRequest
-from indexer.home import Home
-from indexer.model import runtime
+from indexer.core.errors import BadData, BadRequest
+from indexer.core.home import Home
+from indexer.model import torch_runtime as runtime
 from tools import cli
 from tools.options import DEVICE, FromSignature, given, signature_default
 

@@ -67,7 +67,7 @@ def test_flask_stays_in_the_service() -> None:
     wrong = [
         f"{name} imports {target}"
         for name, path in SOURCES.items()
-        if not name.startswith("service") and name != "tools.bench.plain_service"
+        if not name.startswith("service") and name != "tools.bench.peers.plain_service"
         for target in imported(parse(path))
         if target.partition(".")[0] in {"flask", "flask_openapi", "werkzeug", "waitress"}
     ]
@@ -75,11 +75,11 @@ def test_flask_stays_in_the_service() -> None:
 
 
 def test_native_libraries_have_one_door() -> None:
-    """torch and faiss are imported by ``indexer.native`` only, which sets threads and order first."""
+    """torch and faiss are imported by ``indexer.core.native`` only, which sets threads and order first."""
     wrong = [
         f"{name} imports {target}"
         for name, path in SOURCES.items()
-        if name != "indexer.native"
+        if name != "indexer.core.native"
         for target in imported(parse(path))
         if target == "faiss" or target == "torch"
     ]
@@ -155,7 +155,9 @@ def test_importing_does_no_work() -> None:
     assert json.loads(done.stdout) == {"deeds": [], "threads": [], "handlers": 0}
 
 
-@pytest.mark.parametrize("module", ["tools.cli", "tools.doctor", "tools.console", "indexer.errors", "indexer.home"])
+@pytest.mark.parametrize(
+    "module", ["tools.cli", "tools.doctor", "tools.output", "indexer.core.errors", "indexer.core.home"]
+)
 def test_light_modules_stay_light(module: str) -> None:
     """The command line answers ``--help`` without loading torch, faiss, Flask or pyarrow."""
     code = (
@@ -166,5 +168,5 @@ def test_light_modules_stay_light(module: str) -> None:
 
 
 def test_errors_imports_nothing() -> None:
-    """``indexer.errors`` can be imported from anywhere, because it imports nothing itself."""
-    assert set(imported(parse(SOURCES["indexer.errors"]))) <= {"__future__", "__future__.annotations"}
+    """``indexer.core.errors`` can be imported from anywhere, because it imports nothing itself."""
+    assert set(imported(parse(SOURCES["indexer.core.errors"]))) <= {"__future__", "__future__.annotations"}

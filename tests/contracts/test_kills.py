@@ -16,19 +16,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.build import build_index
-from indexer.catalog.photos import PhotoStore
+from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
-from indexer.erasure import erase
-from indexer.home import Home
+from indexer.core.home import Home
 from indexer.index.transfer import pull, push
 from indexer.index.version import Versions
+from indexer.index_build.pipeline import build_index
 from indexer.model.bundle import load_bundle, write_bundle
-from indexer.model.decision import Decision
+from indexer.model.decision_layer import Decision
 from indexer.model.registry import register
-from indexer.traces import find_traces, ticket
+from indexer.operations.erasure import erase
+from indexer.operations.erasure_audit import find_traces, ticket
+from tests.indexer.index_build.test_pipeline import add_photo, put
 from tests.indexer.model.test_bundle import make_network
-from tests.indexer.test_build import add_photo, put
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -41,8 +41,8 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from indexer import files
-from indexer.embeddings import EmbeddingStore
-from indexer.home import Home
+from indexer.index.embedding_store import EmbeddingStore
+from indexer.core.home import Home
 from tests.contracts import test_kills as own
 
 def slowed(holder, name):

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalog.history import History
+from indexer.catalog.change_log import History
 from indexer.catalog.records import Patch, Tag
 from indexer.catalog.store import open_catalog
-from indexer.embeddings import EmbeddingStore
-from indexer.erasure import erase
-from indexer.errors import NewerFormat
-from indexer.home import Active, Home
+from indexer.core.errors import NewerFormat
+from indexer.core.home import Active, Home
+from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
-from indexer.migrate import migrate
-from tests.indexer.test_build import build, vector_of
+from indexer.operations.erasure import erase
+from indexer.operations.migrate import migrate
+from tests.indexer.index_build.test_pipeline import build, vector_of
 from tools import cli
 
 STORED = Path(__file__).parents[1] / "homes"
@@ -76,7 +76,7 @@ def test_it_takes_writes_builds_and_erasure(old: Home, monkeypatch: pytest.Monke
         catalog.apply([Patch("late", {"title": "Later"})])
         assert History(catalog).identity() is not None
         assert History(catalog).stamp(10) is not None
-    monkeypatch.setattr("indexer.build.refit_tags", lambda *_: None)  # its model is not stored
+    monkeypatch.setattr("indexer.index_build.pipeline.refit_tags", lambda *_: None)  # its model is not stored
     report = build(old)
     assert (report.version, report.products) == ("v000003", 5)
     assert (report.embedded, report.reused) == (1, 3)

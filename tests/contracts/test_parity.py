@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.build import build_index
 from indexer.catalog.dataset import Row, read_dataset
-from indexer.catalog.imports import import_dataset
-from indexer.home import Home
-from indexer.model.embedder import open_embedder
+from indexer.catalog.importer import import_dataset
+from indexer.core.home import Home
+from indexer.evaluation.evaluate import Photos, evaluation_photos
+from indexer.index_build.pipeline import build_index
+from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register
-from indexer.training.evaluate import Photos, evaluation_photos
-from indexer.training.features import photo_features
-from indexer.training.run import train
+from indexer.training.feature_cache import photo_features
+from indexer.training.train import train
 from service.engine import Engine, Source
 from service.settings import Settings
 from tests.indexer.training.conftest import KINDS, draw
@@ -75,7 +75,7 @@ def test_training_and_serving_give_the_same_embedding(home: Home, folder: Path, 
 
 
 def test_training_and_serving_give_the_same_probabilities(home: Home, folder: Path, tmp_path: Path) -> None:
-    from indexer.decisions.calibration import probabilities
+    from indexer.model.calibration import probabilities
 
     rows = [row for row in read_dataset(folder).rows if row.image.suffix != ".png"]
     photos = evaluated(home, rows, tmp_path)

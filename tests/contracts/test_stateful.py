@@ -22,20 +22,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from PIL import Image
 
-from indexer.build import build_index
 from indexer.catalog.records import Delete, Patch, Written
 from indexer.catalog.store import open_catalog
-from indexer.decisions.tagging import Voters, suggest_tags
-from indexer.errors import CatalensError, StaleVersion, UnknownProduct, UnknownVersion
-from indexer.fold import fold
-from indexer.home import Home
-from indexer.images import Photo, content_hash
+from indexer.core.errors import CatalensError, StaleVersion, UnknownProduct, UnknownVersion
+from indexer.core.home import Home
+from indexer.imaging.decode import Photo, content_hash
 from indexer.index.version import Versions
+from indexer.index_build.pipeline import build_index
 from indexer.model.registry import by_version
+from indexer.operations.compaction import fold
+from indexer.tagging.voting import Voters, suggest_tags
 from service.engine import Engine, Source
+from service.products.writer import Draft, Order, Upsert
 from service.settings import Settings
-from service.writes import Draft, Order, Upsert
-from tools.bench.bighome import projected
+from tools.bench.data.bighome import projected
 
 DIM = 16
 RUNS = int(os.environ.get("CATALENS_LIVE_RUNS", "3"))
@@ -135,8 +135,8 @@ class Live(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.patched = pytest.MonkeyPatch()
-        self.patched.setattr("service.serving.open_embedder", Network)
-        self.patched.setattr("indexer.model.embedder.open_embedder", Network)
+        self.patched.setattr("service.state.snapshots.open_embedder", Network)
+        self.patched.setattr("indexer.model.open_runtime.open_embedder", Network)
         path, self.models = template()
         self.folder = Path(tempfile.mkdtemp(prefix="catalens-stateful-"))
         shutil.copytree(path, self.folder / "home")

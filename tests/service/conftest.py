@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from indexer.build import build_index
 from indexer.catalog.dataset import read_dataset
-from indexer.catalog.imports import import_dataset
-from indexer.home import Home
-from indexer.images import decode
+from indexer.catalog.importer import import_dataset
+from indexer.core.home import Home
+from indexer.core.native import torch
+from indexer.imaging.decode import decode
+from indexer.index_build.pipeline import build_index
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, write_bundle
-from indexer.model.decision import Category, Decision, TagParams
-from indexer.model.embedder import open_embedder
+from indexer.model.decision_layer import Category, Decision, TagParams
 from indexer.model.network import Network
+from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import pretrained, register
 from indexer.model.spec import Head
-from indexer.native import torch
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings

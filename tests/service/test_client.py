@@ -173,7 +173,7 @@ def test_feedback_and_the_queue(writer: Client, own: Engine) -> None:
     """Accepted tags are stored; a review of the queue is read, seen and decided once."""
     answer = writer.tags(photo("ring", "red"))
     assert writer.feedback(answer.request_id, accepted=[answer.tags[0].tag]).stored == 1
-    from indexer.reviews import Preview
+    from indexer.reviews.store import Preview
 
     body = {"verdict": "review", "prohibited": [], "duplicates": []}
     name = own.people.submit(body, [Preview("0" * 64, b"\xff\xd8jpeg")], product_id=None)

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
-from indexer.errors import BadSettings, Busy
+from indexer.core.errors import BadSettings, Busy
 from service.app import create_app
 from service.engine import Engine
 from service.server import make_server

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.errors import BadSettings
-from indexer.home import Home
+from indexer.core.errors import BadSettings
+from indexer.core.home import Home
 from service.engine import Engine
 from service.settings import Settings
 from tests.service.conftest import own_home, photo, template  # noqa: F401
@@ -20,7 +20,7 @@ from tools.audit import audit, write_page
 @pytest.fixture
 def wrong(own_home: Path) -> Path:  # noqa: F811
     """The drawn shop with one product of a wrong category and title with markup, one copy, one photo that is gone."""
-    from service.writes import Draft
+    from service.products.writer import Draft
 
     with Engine(Settings(home=own_home), watch=False) as engine:
         engine.patch("ring-blue", {"category": ("Shapes", "cross"), "title": "<b>ring</b>"})

@@ -13,23 +13,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from indexer.core.native import torch
+from indexer.evaluation.evaluate import evaluate
+from indexer.evaluation.retrieval_metrics import JOINT, retrieval_figures
 from indexer.model import backbones
 from indexer.model.network import Network
-from indexer.model.runtime import TorchRuntime
-from indexer.native import torch
-from indexer.training.alike import Alike
-from indexer.training.blocks import choose_weights, instance_rate
-from indexer.training.data import read_problem
+from indexer.model.torch_runtime import TorchRuntime
+from indexer.training.block_weights import choose_weights, instance_rate
+from indexer.training.contrastive_loss import Alike
+from indexer.training.cpu_kernels import kept_memory, quick_depthwise
 from indexer.training.distributed import ALONE
-from indexer.training.evaluate import evaluate
 from indexer.training.finetune import Parts
 from indexer.training.linear import fit, linear_spec, reweigh
-from indexer.training.material import Material, gather
-from indexer.training.processor import kept_memory, quick_depthwise
-from indexer.training.retrieval import JOINT, retrieval_figures
-from indexer.training.run import RECIPES, assembled, for_heads, train
+from indexer.training.problem import read_problem
+from indexer.training.train import RECIPES, assembled, for_heads, train
+from indexer.training.training_set import Material, gather
 from tools.bench.framework import Goal, Row, real_data
-from tools.console import say
+from tools.output import say
 
 PARTS = ("step", "linear-clothing", "linear-fashion", "finetune-clothing", "finetune-fashion")
 GOALS: tuple[Goal, ...] = ()

@@ -6,10 +6,10 @@ import statistics
 import time
 from pathlib import Path
 
-from indexer.build import build_index
 from indexer.catalog.dataset import read_dataset
-from indexer.catalog.imports import import_dataset
-from indexer.home import Home
+from indexer.catalog.importer import import_dataset
+from indexer.core.home import Home
+from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
 from service.engine import Engine
 from service.settings import Settings

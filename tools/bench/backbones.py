@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from indexer.core.native import torch
 from indexer.model import backbones
-from indexer.model.runtime import TorchRuntime
-from indexer.native import torch
+from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.advise import frozen_runtime
 from tools.bench.framework import Goal, Row, percentile, real_data
 from tools.bench.spine import catalens
-from tools.console import say
+from tools.output import say
 
 PARTS = tuple(backbones.BACKBONES)
 GOALS: tuple[Goal, ...] = ()  # a table to choose by; nothing is asked of it

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from indexer.decisions.similar import reweigh
+from indexer.index.query import reweigh
 from service.engine import Source
+from tools.bench.data.wording import TEN, Shop, asking, found, gallery, pairs, precision, shop
 from tools.bench.framework import Goal, Row, figure
-from tools.bench.wording import TEN, Shop, asking, found, gallery, pairs, precision, shop
-from tools.console import say
+from tools.output import say
 
 PARTS = ("colour",)
 _LINEAR = {"a": 0.5, "c": 0.45, "g": 0.05}

@@ -15,14 +15,14 @@ import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from indexer.images import decode
+from indexer.core.native import torch
+from indexer.imaging.decode import decode
 from indexer.model.backbones import DEFAULT_BACKBONE, find
-from indexer.model.preprocess import QUICK, shrink_to, to_pixels
-from indexer.native import torch
+from indexer.model.preprocessing import QUICK, shrink_to, to_pixels
+from tools.bench.data.photofiles import SIZES, enlarged_all, real_photos
 from tools.bench.framework import Goal, Row, figure
-from tools.bench.photofiles import SIZES, enlarged_all, real_photos
-from tools.console import say
 from tools.doctor import installed
+from tools.output import say
 
 PARTS = ("as they are", *SIZES)
 _PHOTOS = {"as they are": 48, "1200 px": 24, "12 MP": 12}

@@ -15,28 +15,28 @@ from typing import Any
 
 import numpy as np
 
-from indexer.build import build_index
 from indexer.catalog.dataset import read_dataset
-from indexer.catalog.imports import import_dataset
-from indexer.catalog.photos import PhotoStore
+from indexer.catalog.importer import import_dataset
+from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
-from indexer.decisions.duplicates import near_pairs, thumbnail
-from indexer.decoding import in_order
-from indexer.errors import BadData
-from indexer.home import Home
-from indexer.images import Photo, decode
+from indexer.core.errors import BadData
+from indexer.core.home import Home
+from indexer.core.native import THREADS
+from indexer.duplicates.detect import find_repeats, nearest
+from indexer.duplicates.groups import find_groups
+from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
+from indexer.duplicates.perceptual_hash import near_pairs, thumbnail
+from indexer.imaging.decode import Photo, decode
+from indexer.imaging.parallel import in_order
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
-from indexer.model.embedder import open_embedder
+from indexer.index_build.pipeline import build_index
+from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import pretrained
-from indexer.native import THREADS
-from indexer.repeat_groups import find_groups
-from indexer.repeats import find_repeats, nearest
-from indexer.signatures import SignatureIndex, Signatures, SignatureStore
-from tools.bench.copies import KINDS, RECIPE, made
+from tools.bench.data.copies import KINDS, RECIPE, made
 from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
-from tools.console import say
 from tools.doctor import installed
+from tools.output import say
 
 PARTS = ("search", "copies of fashion", "copies of clothing", "identical")
 _RADIUS = 10  # imagededup's default, of 64 bits

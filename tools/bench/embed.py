@@ -17,18 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from indexer.export import export
+from indexer.core.native import torch
 from indexer.model.bundle import write_bundle
-from indexer.model.compiled import cosines
-from indexer.model.decision import Decision
+from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
-from indexer.native import torch
-from indexer.training.run import train
+from indexer.model.openvino_runtime import cosines
+from indexer.training.export import export
+from indexer.training.train import train
 from tools.bench.framework import Goal, Row, figure, real_data
-from tools.bench.own_loop import reference
+from tools.bench.peers.own_loop import reference
 from tools.bench.spine import ROOT
-from tools.console import say
 from tools.doctor import installed
+from tools.output import say
 
 PARTS = ("lite0", "resnet50", "classes", "roofline")
 _ROUNDS = 3
@@ -91,9 +91,9 @@ def _compared(model: Path, fast: Path, files: Sequence[str], work: Path) -> Row:
     own: dict[str, list[float]] = {"whole": [], "decode": [], "network": []}
     vectors_file, last = work / "vectors.npy", {}
     for _ in range(_ROUNDS):
-        found = _run("tools.bench.plain_loop", [str(model)], files[::_PLAIN_STEP])
+        found = _run("tools.bench.peers.plain_loop", [str(model)], files[::_PLAIN_STEP])
         plain.append(found["photos"] / found["seconds"])
-        last = _run("tools.bench.own_loop", [str(fast), "1", str(vectors_file)], files)
+        last = _run("tools.bench.peers.own_loop", [str(fast), "1", str(vectors_file)], files)
         for name, rates in last["rates"].items():
             own[name] += rates
         say(f"plain {plain[-1]:.1f}/s, ours {own['whole'][-1]:.1f}/s")
@@ -150,12 +150,12 @@ def _classes(work: Path, data: Path, files: Sequence[str]) -> Row:
     for numeric in ("fp32", "bf16", "int8"):
         fast = work / f"class-{numeric}"
         report = export(model, data, fast, numeric=numeric, replace_out=True)
-        found = _run("tools.bench.own_loop", [str(fast), str(_ROUNDS), str(work / "vectors.npy")], some)
+        found = _run("tools.bench.peers.own_loop", [str(fast), str(_ROUNDS), str(work / "vectors.npy")], some)
         rates = {f"{name}_per_s": median(values) for name, values in found["rates"].items()}
         samples.append({"numeric": numeric, **rates, **_alike(own, np.load(work / "vectors.npy"), some)})
         samples[-1]["embedding_id"] = report["embedding_id"]
         say(f"{samples[-1]}")
-    torch_rates = _run("tools.bench.own_loop", [str(model), "1"], some[:600])["rates"]
+    torch_rates = _run("tools.bench.peers.own_loop", [str(model), "1"], some[:600])["rates"]
     return {
         "recipe": "recipe linear on clothing, every third photo",
         "torch_fp32_per_s": median(torch_rates["whole"]),

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from indexer.decisions.calibration import unsmoothed
-from indexer.decisions.classify import category_logits
-from indexer.decisions.fewshot import Background, background, fit_category
+from indexer.classification.ranking import category_logits
 from indexer.model.bundle import Bundle, load_bundle
-from indexer.model.decision import Category, FewShot
-from indexer.model.runtime import TorchRuntime
-from indexer.training.data import Problem, read_problem
-from indexer.training.features import Features, photo_features
-from indexer.training.run import train
+from indexer.model.calibration import unsmoothed
+from indexer.model.decision_layer import Category, FewShot
+from indexer.model.few_shot import Background, background, fit_category
+from indexer.model.torch_runtime import TorchRuntime
+from indexer.training.feature_cache import Features, photo_features
+from indexer.training.problem import Problem, read_problem
+from indexer.training.train import train
 from tools.bench.adding import adding
 from tools.bench.framework import Goal, Row, figure, real_data
-from tools.console import say
+from tools.output import say
 
 PARTS = ("clothing", "adding")
 SHOTS = (1, 5, 10)

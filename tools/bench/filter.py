@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from indexer import native
 from indexer.catalog.filters import Facts, Filter, parse_filter
-from indexer.decisions.fusion import question
-from indexer.home import Home
+from indexer.core import native
+from indexer.core.home import Home
 from indexer.index.base import MIXED, Hits, SearchParams, rescore
 from indexer.index.columns import Columns
 from indexer.index.exact import ExactIndex
 from indexer.index.live import LiveIndex
+from indexer.index.query import question
 from indexer.index.tuning import ann_recall_at_k, build_tuned
 from indexer.index.version import Versions
 from indexer.model.spec import Block
+from tools.bench.data.vectors import vectors
 from tools.bench.framework import Goal, Row, figure, percentile
-from tools.bench.vectors import vectors
-from tools.console import say
 from tools.doctor import installed
+from tools.output import say
 
 faiss: Any = native.faiss  # its own type stubs lack half of it
 

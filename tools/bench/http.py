@@ -22,15 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from indexer.errors import CatalensError
+from indexer.core.errors import CatalensError
 from indexer.index.version import Versions
-from tools.bench.bighome import product_id
+from tools.bench.data.bighome import product_id
+from tools.bench.data.photofiles import SIZES, enlarged_all, real_photos
+from tools.bench.data.shop import Shop, shop
 from tools.bench.framework import Goal, Row, figure, knob, percentile
-from tools.bench.photofiles import SIZES, enlarged_all, real_photos
-from tools.bench.shop import Shop, shop
 from tools.bench.upload import ROOT, _free_port, _multipart, _wait_until_ready
-from tools.console import say
 from tools.doctor import installed
+from tools.output import say
 
 PARTS = ("one", "many", "by-id")
 K = 10
@@ -88,7 +88,9 @@ def own_server(made: Shop) -> Iterator[Server]:
 def plain_server(made: Shop) -> Iterator[Server]:
     """The plain service over the same products."""
     port = _free_port()
-    with _server(["-m", "tools.bench.plain_service", str(made.trained), str(made.facts), str(port)], port) as server:
+    with _server(
+        ["-m", "tools.bench.peers.plain_service", str(made.trained), str(made.facts), str(port)], port
+    ) as server:
         yield server
 
 

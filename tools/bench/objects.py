@@ -11,20 +11,20 @@ import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from indexer.decisions import objects
-from indexer.decisions.quality.product import find_product
-from indexer.decisions.quality.view import look_at
-from indexer.export import export
-from indexer.images import Photo
-from indexer.model.base import Runtime
+from indexer.imaging import object_proposals as objects
+from indexer.imaging.analysis_view import look_at
+from indexer.imaging.decode import Photo
+from indexer.imaging.foreground import find_product
 from indexer.model.bundle import load_bundle
-from indexer.model.embedder import open_embedder
-from indexer.training.data import read_problem
-from indexer.training.features import photo_features
+from indexer.model.open_runtime import open_embedder
+from indexer.model.runtime_base import Runtime
+from indexer.training.export import export
+from indexer.training.feature_cache import photo_features
+from indexer.training.problem import read_problem
+from tools.bench.data.scenes import GROUNDS, Cutout, Scene, cut_out, ground, scene
 from tools.bench.framework import Goal, Row, knob, percentile, real_data
-from tools.bench.scenes import GROUNDS, Cutout, Scene, cut_out, ground, scene
 from tools.bench.tags import ready_model
-from tools.console import say
+from tools.output import say
 
 PARTS = ("trained", "exported")
 GOALS: tuple[Goal, ...] = ()  # the issue names none
@@ -32,7 +32,7 @@ MOST = 5
 _RIGHT = 0.5  # IoU from which on a box is right
 _CUTOUTS, _GROUNDS = 400, 100
 _RECIPE = (
-    "scenes of fashion {split} products on clothing {split} photos (tools/bench/scenes.py), scene n of seed n; recall: "
+    "scenes of fashion {split} products on clothing {split} photos (tools/bench/data/scenes.py), scene n of seed n; recall: "
     "products with a box of IoU .5 among at most 5; precision: boxes that are right; category@1: the nearest of the "
     "train photos has the product's category; product@1: the nearest of train photos and the products' own studio "
     "photos is its own; box of a product: the proposed one that covers it best, none is a miss; what is usual and what "

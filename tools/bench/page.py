@@ -9,8 +9,8 @@ from typing import Any
 
 from tools.bench.framework import Goal, Row, figure, knob
 from tools.browser import VIEWS, browser, faults, serving
-from tools.console import say
 from tools.doctor import installed
+from tools.output import say
 
 PARTS = ("bytes", "interactive", "axe")
 _RECIPE = "sample catalog, 120 products, the shipped network; headless Chromium, empty cache each time"
@@ -31,10 +31,10 @@ def measure(part: str, work: Path) -> Row:
 
 
 def _home(work: Path) -> Path:
-    from indexer.build import build_index
     from indexer.catalog.dataset import read_dataset
-    from indexer.catalog.imports import import_dataset
-    from indexer.home import Home
+    from indexer.catalog.importer import import_dataset
+    from indexer.core.home import Home
+    from indexer.index_build.pipeline import build_index
     from indexer.model.registry import pretrained
     from tools.sample_catalog import make_sample_catalog
 

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from indexer.decisions.moderation import find
-from indexer.images import Photo, decode
-from indexer.model.runtime import TorchRuntime
+from indexer.imaging.decode import Photo, decode
 from indexer.model.spec import Block
+from indexer.model.torch_runtime import TorchRuntime
 from indexer.moderation import detectors
-from indexer.moderation.fit import CatalogSample, fit_galleries
+from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
 from indexer.moderation.gallery import see, symbols_of
 from indexer.moderation.policy import Example, Gallery
-from indexer.training.data import read_problem
-from indexer.training.features import photo_features
+from indexer.moderation.template_matching import find
+from indexer.training.feature_cache import photo_features
+from indexer.training.problem import read_problem
+from tools.bench.data.logos import KINDS, RECIPE, draw_logo, examples, pasted
 from tools.bench.fewshot import Photos, all_photos, fit_classes
 from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
-from tools.bench.logos import KINDS, RECIPE, draw_logo, examples, pasted
-from tools.console import say
 from tools.doctor import installed
+from tools.output import say
 
 PARTS = ("gallery", "logos", "nudity", "codes", "cost")
 GOALS = (

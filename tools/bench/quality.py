@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from indexer.decisions.quality.examine import examine
-from indexer.decisions.quality.findings import CODES, Finding
-from indexer.decisions.quality.profiles import MARKETPLACE, STUDIO
-from indexer.decisions.unknown import auroc
-from indexer.errors import BadImage
-from indexer.images import Photo, decode
-from tools.bench.degrade import BESIDE, DEGRADATIONS, MODERATE, Box, Degradation, degrade
+from indexer.classification.open_set import auroc
+from indexer.core.errors import BadImage
+from indexer.imaging.decode import Photo, decode
+from indexer.quality.assess import examine
+from indexer.quality.findings import CODES, Finding
+from indexer.quality.profiles import MARKETPLACE, STUDIO
+from tools.bench.data.degrade import BESIDE, DEGRADATIONS, MODERATE, Box, Degradation, degrade
 from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
 from tools.bench.review import review
-from tools.console import say
+from tools.output import say
 
 PARTS = ("fashion", "clothing", "alarms", "speed", "review")
 _SET_ASIDE = "low-resolution"  # all fashion photos have 224 px
@@ -80,7 +80,7 @@ def _degraded(data: str) -> Row:
     found = [_by_code(examine(pixels)) for pixels in originals]
     row: Row = {
         "recipe": f"{len(originals)} photos of {data} test (CATALENS_BENCH_QUALITY_PHOTOS), five strengths each "
-        "(tools/bench/degrade.py; one seed per photo; the product's box as found in the original); AUROC at strength "
+        "(tools/bench/data/degrade.py; one seed per photo; the product's box as found in the original); AUROC at strength "
         f"{MODERATE}; rank correlation: Spearman of score and strength 1 to 5, mean over photos, and pooled",
         "photos": len(originals),
     }

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from tools.bench.data.vectors import vectors
 from tools.bench.framework import Goal, Row, figure, real_data
-from tools.bench.vectors import vectors
-from tools.console import say
+from tools.output import say
 
 PARTS = ("generated", "photos")
 ASKED = 0.99
@@ -77,9 +77,9 @@ def judged(rows: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
 
 def _photos(work: Path) -> Row:
     """Fashion photos by the frozen network, repeated with noise to 30,000 entries: below, the index is exact anyway."""
-    from indexer import images
-    from indexer.home import Home
-    from indexer.model.embedder import open_embedder
+    from indexer.core.home import Home
+    from indexer.imaging import decode as images
+    from indexer.model.open_runtime import open_embedder
     from indexer.model.registry import pretrained
 
     folder = real_data("fashion") / "images"

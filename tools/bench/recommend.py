@@ -15,27 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from indexer.build import build_index
 from indexer.catalog.dataset import read_dataset
-from indexer.catalog.imports import import_dataset
+from indexer.catalog.importer import import_dataset
 from indexer.catalog.records import Product
 from indexer.catalog.store import open_catalog
-from indexer.embeddings import EmbeddingStore
-from indexer.home import Home
-from indexer.model.embedder import open_embedder
+from indexer.core.home import Home
+from indexer.evaluation.evaluate import evaluation_photos
+from indexer.index.embedding_store import EmbeddingStore
+from indexer.index_build.pipeline import build_index
+from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register
-from indexer.training.data import read_problem
-from indexer.training.evaluate import evaluation_photos
-from indexer.training.features import photo_features
+from indexer.training.feature_cache import photo_features
+from indexer.training.problem import read_problem
 from service.engine import Engine
-from service.recommending import Event
+from service.query.recommend import Event
 from service.settings import Settings
-from tools.bench.bighome import big_home, product_id
+from tools.bench.data.bighome import big_home, product_id
+from tools.bench.data.sessions import RECIPE, sessions
 from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
-from tools.bench.sessions import RECIPE, sessions
 from tools.bench.tags import ready_model
-from tools.console import say
-from tools.recommendation_figures import K, average_embedding, figures, gains
+from tools.output import say
+from tools.recommendation_metrics import K, average_embedding, figures, gains
 
 PARTS = ("sessions", "latency")
 GOALS = (

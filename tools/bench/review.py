@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from indexer.build import build_index
 from indexer.catalog.dataset import read_dataset
-from indexer.catalog.imports import import_dataset
-from indexer.export import export
-from indexer.home import Home
+from indexer.catalog.importer import import_dataset
+from indexer.core.home import Home
+from indexer.core.native import settle
+from indexer.index_build.pipeline import build_index
 from indexer.model.registry import register
-from indexer.native import settle
+from indexer.training.export import export
 from service.engine import Engine, Source
 from service.settings import Settings
 from tools.bench.framework import Row, knob, percentile, real_data

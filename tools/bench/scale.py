@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench import engines
+from tools.bench.data.vectors import vectors
 from tools.bench.framework import Goal, Row, percentile
-from tools.bench.vectors import vectors
-from tools.console import say
+from tools.bench.peers import engines
+from tools.output import say
 
 PARTS = ("sizes",)
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ def _data(n: int) -> tuple[Any, np.ndarray]:
 
 
 def _build(folder: Path, n: int) -> dict[str, Any]:
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.index.tuning import build_tuned
     from indexer.index.version import Versions
 
@@ -134,7 +134,7 @@ def _build(folder: Path, n: int) -> dict[str, Any]:
 
 
 def _serve(folder: Path, n: int) -> dict[str, Any]:
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.index.live import LiveIndex
     from indexer.index.version import Versions
 

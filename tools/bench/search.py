@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench import curves, engines
+from tools.bench.data.vectors import vectors
 from tools.bench.framework import Goal, Row, percentile
-from tools.bench.vectors import vectors
-from tools.console import say
+from tools.bench.peers import engines
+from tools.bench.plots import curves
+from tools.output import say
 
 PARTS = ("engines", "curves")
 RECALL = 0.99

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from indexer.errors import CatalensError
+from indexer.core.errors import CatalensError
 from tools.bench import upload
 from tools.bench.framework import Goal, Row, figure, real_data
-from tools.console import say
+from tools.output import say
 
 PARTS = ("demo", "train", "tags", "upload", "tests")
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import mean, median
 
+from tools.bench.data.photofiles import SIZES, enlarged_all, real_photos
+from tools.bench.data.shop import Shop, shop
 from tools.bench.framework import Goal, Row, figure, knob
 from tools.bench.http import Client, Server, own_server, plain_server
-from tools.bench.photofiles import SIZES, enlarged_all, real_photos
-from tools.bench.shop import Shop, shop
-from tools.console import say
+from tools.output import say
 
 PARTS = ("start", "soak")
 _STARTS, _ASKED, _CLIENTS, _EVERY_S = 5, 100, 4, 5.0

@@ -21,18 +21,18 @@ from urllib.parse import quote
 
 import numpy as np
 
-from indexer.build import build_index
 from indexer.catalog.dataset import read_dataset
-from indexer.catalog.imports import import_dataset
-from indexer.catalog.photos import PhotoStore
+from indexer.catalog.importer import import_dataset
+from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
-from indexer.errors import CatalensError
-from indexer.home import Home
+from indexer.core.errors import CatalensError
+from indexer.core.home import Home
 from indexer.index.version import Versions
+from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
 from tools.bench.framework import Goal, Row, figure, knob, percentile
 from tools.bench.upload import ROOT, _free_port, _multipart, _wait_until_ready
-from tools.console import say
+from tools.output import say
 from tools.sample_catalog import make_sample_catalog
 
 PARTS = ("swaps", "model-change")

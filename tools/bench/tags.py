@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from indexer.decisions.calibration import pair_calibration_error
-from indexer.decisions.tag_fit import best_threshold, f1_scores, fit_rule, fit_thresholds
-from indexer.decisions.tag_sample import Near, TagSample
+from indexer.evaluation.evaluate import evaluation_photos, frozen_photos
+from indexer.evaluation.tag_metrics import heads_only, sample_by, tag_figures, votes_only
 from indexer.model.bundle import load_bundle
-from indexer.model.embedder import open_embedder
+from indexer.model.calibration import pair_calibration_error
+from indexer.model.open_runtime import open_embedder
 from indexer.model.tag_rule import TagRule, View
-from indexer.training.data import read_problem
-from indexer.training.evaluate import evaluation_photos, frozen_photos
-from indexer.training.features import photo_features
-from indexer.training.tag_figures import heads_only, sample_by, tag_figures, votes_only
-from indexer.training.tags import Photos, fit_tags, tag_columns
+from indexer.tagging.fit import best_threshold, f1_scores, fit_rule, fit_thresholds
+from indexer.tagging.samples import Near, TagSample
+from indexer.training.feature_cache import photo_features
+from indexer.training.problem import read_problem
+from indexer.training.tag_samples import Photos, fit_tags, tag_columns
 from tools.bench.framework import Goal, Row, figure, real_data
 from tools.bench.spine import catalens
-from tools.console import say
+from tools.output import say
 
 PARTS = ("finetune", "linear")
 DATA, SEED = "fashion", 0

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.store import open_catalog
-from indexer.text.keywords import Keywords
-from indexer.text.words import tokens, words
+from indexer.text.keyword_index import Keywords
+from indexer.text.tokenizer import tokens, words
 from indexer.training.advise import frozen_features
 from service.engine import Source
+from tools.bench.data.wording import TEN, Shop, asking, found, gallery, hidden, pairs, precision, shop, without
 from tools.bench.framework import Goal, Row, figure, installed
-from tools.bench.wording import TEN, Shop, asking, found, gallery, hidden, pairs, precision, shop, without
-from tools.console import say
+from tools.output import say
 
 PARTS = ("photos", "fused", "joint")
 _RIDGE = 1.0

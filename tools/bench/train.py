@@ -18,20 +18,21 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.dataset import Row as Photo
+from indexer.evaluation.evaluate import evaluation_photos
+from indexer.evaluation.retrieval_metrics import retrieval_figures
 from indexer.model import backbones
 from indexer.model.bundle import write_bundle
-from indexer.model.decision import Decision
+from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
-from indexer.model.runtime import TorchRuntime
+from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.advise import frozen_features, frozen_runtime
-from indexer.training.data import find_leaks, read_problem
-from indexer.training.evaluate import evaluation_photos
 from indexer.training.metrics import class_counts
-from indexer.training.retrieval import retrieval_figures
-from tools.bench import fewshot, seed_loop
+from indexer.training.problem import find_leaks, read_problem
+from tools.bench import fewshot
 from tools.bench.framework import Goal, Row, figure, real_data
+from tools.bench.peers import seed_loop
 from tools.bench.spine import catalens, run_json
-from tools.console import say
+from tools.output import say
 
 PARTS = ("seed", "clothing", "fashion", "unseen")
 TIMED_EPOCHS = 2  # of the seed's loop; its time is scaled to all

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.decisions.unknown import auroc, closeness, fit_unknown, rule_logits, unknown_score
+from indexer.classification.open_set import auroc, closeness, fit_unknown, rule_logits, unknown_score
 from indexer.training.advise import frozen_features, frozen_runtime
-from indexer.training.data import Problem, read_problem
-from indexer.training.features import Reshots, reshot_features
+from indexer.training.feature_cache import Reshots, reshot_features
 from indexer.training.linear import Pairs, general_projection
-from indexer.training.material import PAIRS
+from indexer.training.problem import Problem, read_problem
+from indexer.training.training_set import PAIRS
 from tools.bench.framework import Goal, Row, figure, real_data
-from tools.console import say
+from tools.output import say
 
 PARTS = ("near", "far")
 GOALS = (

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from indexer.cores import usable_cores
-from indexer.errors import CatalensError
+from indexer.core.errors import CatalensError
+from indexer.core.native import usable_cores
 from tools.bench.framework import Row, percentile
 
 ROOT = Path(__file__).parents[2]

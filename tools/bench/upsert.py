@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from indexer.errors import CatalensError
-from indexer.home import Home
+from indexer.core.errors import CatalensError
+from indexer.core.home import Home
 from indexer.index.version import Versions
 from service.engine import Engine
+from service.products.writer import Draft
 from service.settings import Settings
-from service.writes import Draft
-from tools.bench import peer_store
-from tools.bench.bighome import big_home, photo_hash, product_id
+from tools.bench.data.bighome import big_home, photo_hash, product_id
 from tools.bench.framework import Goal, Row, figure, percentile
+from tools.bench.peers import peer_store
 from tools.bench.upload import one_core_server
 
 PARTS = ("commit", "delete", "patch")

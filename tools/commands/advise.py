@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tools.console import answer, cell, show_labels, stages, table
 from tools.options import AnyPath, FromSignature, device_option, given, json_option, seed_option
+from tools.output import answer, cell, show_labels, stages, table
 
 ADVISE = "indexer.training.advise:advise"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.console import answer, say, table
 from tools.options import AnyPath, JsonObject, given, home_option, json_option
+from tools.output import answer, say, table
 
 if TYPE_CHECKING:
     from service.engine import Engine, Source
@@ -42,7 +42,7 @@ class Warnings:
 
 def engine(home: Path, **settings: Any) -> Engine:
     """The service's engine on ``home`` with ``settings``, without the service; close it with ``with``."""
-    from indexer.native import settle
+    from indexer.core.native import settle
     from service.engine import Engine
     from service.settings import Settings
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import click
 
-from tools.console import answer, progress, say, table
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
+from tools.output import answer, progress, say, table
 
-IMPORT = "indexer.catalog.imports:import_dataset"
+IMPORT = "indexer.catalog.importer:import_dataset"
 SHOWN = 20  # left-out rows that a person is shown
 
 
 def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
     """``("size=number", ...)`` as a mapping; several may stand in one option, parted by commas."""
     from indexer.catalog.attributes import checked_types
-    from indexer.errors import BadData
+    from indexer.core.errors import BadData
 
     found = {}
     for pair in (part for text in pairs for part in text.split(",") if part.strip()):
@@ -60,8 +60,8 @@ def import_(data: Path, home: Path, as_json: bool, types: dict[str, str] | None,
 
     The home is made where there is none. Rows that cannot be used are skipped, each with its reason.
     """
-    from indexer.catalog.imports import import_dataset, read_feed
-    from indexer.home import Home
+    from indexer.catalog.importer import import_dataset, read_feed
+    from indexer.core.home import Home
 
     dataset = read_feed(home, data, types=types)
     with ExitStack() as stack:
@@ -91,7 +91,7 @@ def _show_import(report: dict[str, Any], home: Path) -> None:
 def schema(home: Path, as_json: bool) -> None:
     """List the attributes of the catalog and their types."""
     from indexer.catalog.store import open_catalog
-    from indexer.home import Home
+    from indexer.core.home import Home
 
     types = open_catalog(Home(home)).types()
     answer({"attributes": types}, as_json, lambda found: table(("attribute", "type"), found["attributes"].items()))

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from tools.commands.ask import engine
-from tools.console import answer, say, table
 from tools.options import AnyPath, home_option, json_option
+from tools.output import answer, say, table
 
 
 @click.group("class")
@@ -35,8 +35,9 @@ def add(label: str, photos: tuple[Path, ...], tag: bool, home: Path, as_json: bo
 @json_option
 def list_(home: Path, as_json: bool) -> None:
     """List the active model's categories, and the categories and tags made from photos."""
-    from indexer.classes import active_model, listing
-    from indexer.home import Home
+    from indexer.classification.class_editing import listing
+    from indexer.core.home import Home
+    from indexer.index.activation import active_model
 
     _, bundle = active_model(Home(home))
     answer({"model_version": bundle.model_version, "classes": listing(bundle.decision)}, as_json, _show_classes)
@@ -50,8 +51,9 @@ def list_(home: Path, as_json: bool) -> None:
 @json_option
 def remove(label: str | None, number: int | None, tag: bool, home: Path, as_json: bool) -> None:
     """Remove the class LABEL, which was made from photos."""
-    from indexer.classes import active_model, remove_class
-    from indexer.home import Home
+    from indexer.classification.class_editing import remove_class
+    from indexer.core.home import Home
+    from indexer.index.activation import active_model
 
     if (label is None) == (number is None):
         raise click.UsageError("give a label, or --id")
@@ -87,8 +89,8 @@ def apply(file: Path, dry_run: bool, home: Path, as_json: bool) -> None:
     it. Nothing is trained or embedded again.
     """
     from indexer.catalog.store import open_catalog
-    from indexer.home import Home
-    from indexer.taxonomy import apply_taxonomy, known_paths, read_map
+    from indexer.classification.taxonomy import apply_taxonomy, known_paths, read_map
+    from indexer.core.home import Home
 
     opened = Home(home)
     with open_catalog(opened) as catalog:

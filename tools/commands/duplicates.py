@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from tools.console import answer, say, stages, table
 from tools.options import AnyPath, home_option, json_option
+from tools.output import answer, say, stages, table
 
 KINDS = ("same_photo", "near_same_photo", "same_product")
 _SHOWN = 20  # groups that a person is shown
@@ -28,14 +28,14 @@ def duplicates(home: Path, kinds: tuple[str, ...], csv_file: Path | None, as_jso
     The same photo, nearly the same photo (resized, recompressed, cropped, mirrored, with text), and the same product
     photographed differently. Photos are looked at once; a run that was interrupted goes on.
     """
-    from indexer.home import Home
-    from indexer.model.embedder import open_embedder
-    from indexer.repeat_groups import find_groups
+    from indexer.core.home import Home
+    from indexer.duplicates.groups import find_groups
+    from indexer.model.open_runtime import open_embedder
 
     with stages() as callback:
         found = find_groups(Home(home), kinds=kinds or KINDS, embedder=open_embedder, progress=callback)
     if csv_file is not None:
-        from indexer.files import write_atomic
+        from indexer.core.atomic_files import write_atomic
 
         write_atomic(csv_file, _csv(found.groups).encode())
     answer(found, as_json, _show)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from tools.commands.ask import engine
-from tools.console import answer, say, table
 from tools.options import AnyPath, home_option, json_option
+from tools.output import answer, say, table
 
 _SIDE = 360  # px of one photo in the picture
 
@@ -27,7 +27,7 @@ def explain(image: Path, category: str | None, other: Path | None, out: Path, ho
 
     With a second photo: what makes the two similar, one row for each block of the embedding.
     """
-    from indexer.files import write_atomic
+    from indexer.core.atomic_files import write_atomic
     from service.engine import Source
 
     if category is not None and other is not None:
@@ -56,8 +56,8 @@ def _picture(maps: list[dict[str, Any]], photos: dict[str, bytes]) -> bytes:
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-    from indexer.decisions.explain import overlay
-    from indexer.images import decode
+    from indexer.imaging.decode import decode
+    from indexer.model.gradcam import overlay
 
     upright = {name: decode(data).pixels for name, data in photos.items()}
     rows = list(dict.fromkeys(entry["block"] for entry in maps))

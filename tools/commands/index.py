@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from tools.console import answer, say, stages, table
 from tools.options import AnyPath, FromSignature, device_option, given, home_option, json_option
+from tools.output import answer, say, stages, table
 
-BUILD = "indexer.build:build_index"
+BUILD = "indexer.index_build.pipeline:build_index"
 
 
 @click.group("index")
@@ -38,9 +38,9 @@ def build(home: Path, model: str | None, memory: str | None, as_json: bool, **op
 
     A build that was interrupted goes on where it stopped. Progress, with rate and time left, goes to stderr.
     """
-    from indexer.build import build_index
-    from indexer.estimates import parse_size
-    from indexer.home import Home
+    from indexer.core.home import Home
+    from indexer.index_build.cost_estimate import parse_size
+    from indexer.index_build.pipeline import build_index
     from indexer.model.registry import resolve
 
     opened, budget = Home(home), None if memory is None else parse_size(memory)
@@ -68,7 +68,7 @@ def _show_report(report: dict[str, Any]) -> None:
 @json_option
 def list_(home: Path, as_json: bool) -> None:
     """List the published versions."""
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.index.version import Versions
 
     opened = Home(home)
@@ -81,7 +81,7 @@ def list_(home: Path, as_json: bool) -> None:
 
 
 def _document(manifest: Any) -> dict[str, Any]:
-    from tools.console import plain
+    from tools.output import plain
 
     document: dict[str, Any] = plain(manifest)
     return document
@@ -108,8 +108,8 @@ def verify(
     With --erased ID: search every byte of the home for a deleted product's id and, given its ticket or photos, for its
     content hashes and vectors; exit 1 where something is found.
     """
-    from indexer.errors import DamagedIndex, NewerFormat
-    from indexer.home import Home
+    from indexer.core.errors import DamagedIndex, NewerFormat
+    from indexer.core.home import Home
     from indexer.index.version import Versions
 
     if erased is not None:
@@ -134,8 +134,8 @@ def verify(
 
 def _verify_erased(home: Any, product_id: str, ticket: Path | None, photos: tuple[Path, ...], as_json: bool) -> None:
     from indexer.catalog.store import open_catalog
-    from indexer.errors import NotErased
-    from indexer.traces import find_traces, read_ticket
+    from indexer.core.errors import NotErased
+    from indexer.operations.erasure_audit import find_traces, read_ticket
 
     with open_catalog(home) as catalog:
         known = None if ticket is None else read_ticket(ticket, product_id)
@@ -164,7 +164,7 @@ def _show_traces(found: dict[str, Any]) -> None:
 @json_option
 def activate(version: str, home: Path, as_json: bool) -> None:
     """Serve VERSION, its model and its decision layer from now on."""
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.index.version import Versions
 
     opened = Home(home)
@@ -177,7 +177,7 @@ def activate(version: str, home: Path, as_json: bool) -> None:
 @json_option
 def rollback(home: Path, as_json: bool) -> None:
     """Serve the version before the active one again."""
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.index.version import Versions
 
     opened = Home(home)
@@ -194,8 +194,8 @@ def gc(home: Path, as_json: bool) -> None:
     The change log is compacted below the oldest version left; embeddings and decision layers that no version needs are
     deleted, and so is what killed processes left half-written.
     """
-    from indexer.home import Home
-    from indexer.housekeeping import tidy
+    from indexer.core.home import Home
+    from indexer.operations.garbage_collection import tidy
 
     answer(tidy(Home(home)), as_json, _show_tidied)
 
@@ -211,7 +211,7 @@ def _show_tidied(found: dict[str, Any]) -> None:
 @click.argument("products", nargs=-1, metavar="[ID]...")
 @home_option
 @click.option("--ticket", type=AnyPath, metavar="FILE", help="Write what `verify --erased` can look for; one ID only.")
-@device_option("indexer.erasure:erase")
+@device_option("indexer.operations.erasure:erase")
 @json_option
 def erase(products: tuple[str, ...], home: Path, ticket: Path | None, as_json: bool, **options: Any) -> None:
     """Rewrite every version without deleted products now; delete the products ID first, if any are given.
@@ -219,12 +219,12 @@ def erase(products: tuple[str, ...], home: Path, ticket: Path | None, as_json: b
     A running service does so by itself within the setting erase_within_s. A rewrite is a new version that takes the old
     one's place; photos that another product has stay.
     """
-    from indexer.catalog.photos import PhotoStore
+    from indexer.catalog.photo_store import PhotoStore
     from indexer.catalog.store import open_catalog
-    from indexer.erasure import erase as rewrite
-    from indexer.files import write_json
-    from indexer.home import Home
-    from indexer.traces import ticket as make_ticket
+    from indexer.core.atomic_files import write_json
+    from indexer.core.home import Home
+    from indexer.operations.erasure import erase as rewrite
+    from indexer.operations.erasure_audit import ticket as make_ticket
 
     if ticket is not None and len(products) != 1:
         raise click.UsageError("--ticket is of one product: give one ID")
@@ -240,7 +240,7 @@ def erase(products: tuple[str, ...], home: Path, ticket: Path | None, as_json: b
 
 
 def _show_erased(found: dict[str, Any]) -> None:
-    from indexer.erasure import strays_said
+    from indexer.operations.erasure import strays_said
 
     for old, new in found["rewritten"].items():
         click.echo(f"{old} is now {new}")
@@ -262,7 +262,7 @@ def push(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
 
     Only what DIR lacks is copied, and all of it is verified on both sides; an interrupted push goes on.
     """
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.index.transfer import push as move
 
     with stages() as callback:
@@ -281,7 +281,7 @@ def pull(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
     The home must hold the catalog that the version was built from, or a copy of it. A number that is taken is not used
     again: the version then gets the home's next one.
     """
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.index.transfer import pull as move
 
     with stages() as callback:

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from tools.console import answer, cell, say, show_labels, stages, table
 from tools.options import AnyPath, FromSignature, device_option, given, json_option, seed_option
+from tools.output import answer, cell, say, show_labels, stages, table
 
-TRAIN = "indexer.training.run:train"
-EVALUATE = "indexer.training.evaluate:evaluate"
+TRAIN = "indexer.training.train:train"
+EVALUATE = "indexer.evaluation.evaluate:evaluate"
 DEMO = "tools.demo:demo"
 
 # The figures people ask for first; the rest of an evaluation is in its JSON document and report.
@@ -91,7 +91,7 @@ def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
     by torchrun, the processes share the fine-tuning.
     """
     from indexer.training.distributed import team
-    from indexer.training.run import train as job
+    from indexer.training.train import train as job
 
     with team(options["device"] or "auto") as members:
         with stages() if members.rank == 0 else nullcontext() as callback:
@@ -129,8 +129,8 @@ def evaluate(model: Path, data: Path, report: Path | None, as_json: bool, **opti
 
     Classification, retrieval and tags, each proportion with its 95% interval.
     """
-    from indexer.training.evaluate import measure
-    from indexer.training.report import write_report
+    from indexer.evaluation.evaluate import measure
+    from indexer.evaluation.report import write_report
 
     with stages() as callback:
         found = measure(model, data, progress=callback, **given(**options))

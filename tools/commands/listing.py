@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from tools.commands.ask import engine
-from tools.console import answer, say, table
 from tools.options import AnyPath, given, home_option, json_option
+from tools.output import answer, say, table
 
 
 @click.command()
@@ -69,8 +69,8 @@ def feedback() -> None:
 @json_option
 def export(out: Path, home: Path, as_json: bool) -> None:
     """Write a training manifest of the products that people gave feedback on."""
-    from indexer.feedback import export_feedback
-    from indexer.home import Home
+    from indexer.core.home import Home
+    from indexer.reviews.feedback_export import export_feedback
 
     answer(asdict(export_feedback(Home(home), out)), as_json, lambda done: show_export(done, out))
 
@@ -91,7 +91,7 @@ def show_export(done: dict[str, Any], out: Path) -> None:
 def audit(out: Path, profile: str | None, policy: Path | None, home: Path, as_json: bool) -> None:
     """Look over the whole catalog: wrong categories and tags, poor photos, duplicates, prohibited content."""
     from tools import audit as auditing
-    from tools.console import stages
+    from tools.output import stages
 
     with engine(home, **given(policy_file=policy)) as opened, stages() as hear:
         opened.prepare_reviews()

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tools.console import answer, cell, say, table
 from tools.options import AnyPath, json_option
+from tools.output import answer, cell, say, table
 
 
 @click.command()
@@ -45,7 +45,7 @@ def bench(name: str, only: tuple[str, ...], work: Path | None, picture: Path | N
         return
     result = framework.run(name, only=only, work=work)
     if picture is not None:
-        from tools.bench.bars import drawn
+        from tools.bench.plots.bars import drawn
 
         picture.write_text(drawn(result["goals"], f"catalens bench {name}"), encoding="utf-8")
     answer(result, as_json, _show_result)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tools.console import answer, table
 from tools.options import home_option, json_option
+from tools.output import answer, table
 
 
 @click.command()
@@ -19,8 +19,8 @@ def migrate(home: Path, as_json: bool) -> None:
 
     What an older Catalens stored stays readable; what a newer one stored is refused by name.
     """
-    from indexer.home import Home
-    from indexer.migrate import migrate as job
+    from indexer.core.home import Home
+    from indexer.operations.migrate import migrate as job
 
     answer(job(Home(home)), as_json, _show)
 

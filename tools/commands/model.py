@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.console import answer, say, stages, table
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
+from tools.output import answer, say, stages, table
 
 if TYPE_CHECKING:
     from indexer.model.bundle import Bundle
 
-EXPORT = "indexer.export:export"
+EXPORT = "indexer.training.export:export"
 
 
 @click.group("model")
@@ -27,7 +27,7 @@ def model() -> None:
 @json_option
 def add(path: Path, home: Path, as_json: bool) -> None:
     """Register the model folder MODEL; nothing is activated."""
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.model.registry import register
 
     bundle = register(Home.create(home), path)
@@ -39,7 +39,7 @@ def add(path: Path, home: Path, as_json: bool) -> None:
 @json_option
 def list_(home: Path, as_json: bool) -> None:
     """List the registered models."""
-    from indexer.home import Home
+    from indexer.core.home import Home
     from indexer.model.registry import registered
 
     opened = Home(home)
@@ -69,7 +69,7 @@ def export(path: Path, data: Path, out: Path, as_json: bool, **options: Any) -> 
     Its network becomes a graph for OpenVINO. DATA, what it was trained on, calibrates int8 and judges whether the
     vectors come near enough to the model's own. The new model has an embedding of its own: build an index with it.
     """
-    from indexer.export import export as job
+    from indexer.training.export import export as job
 
     with stages() as callback:
         report = job(path, data, out, progress=callback, **given(**options))

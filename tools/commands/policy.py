@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.console import answer, say, table
 from tools.options import AnyPath, json_option
+from tools.output import answer, say, table
 
 if TYPE_CHECKING:
     from indexer.moderation.policy import Policy
@@ -36,9 +36,9 @@ def check(file: Path, home: Path | None, as_json: bool) -> None:
         "missing": {name: reason for name in NEEDS if (reason := missing(name))},
     }
     if home is not None:
-        from indexer.home import Home
+        from indexer.core.home import Home
         from indexer.model.registry import by_version
-        from indexer.moderation.stored import read_fitted
+        from indexer.moderation.gallery_store import read_fitted
 
         opened = Home(home)
         active = opened.active()

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from tools.commands.ask import FILTER, engine
-from tools.console import answer, progress, say, table
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
+from tools.output import answer, progress, say, table
 
-ORDERS = "indexer.catalog.orders:import_orders"
+ORDERS = "indexer.recommendation.orders:import_orders"
 
 
 @click.command()
@@ -27,7 +27,7 @@ ORDERS = "indexer.catalog.orders:import_orders"
 @json_option
 def recommend(history: str, home: Path, as_json: bool, **options: Any) -> None:
     """Recommend products to somebody with this history, each with a reason."""
-    from service.recommending import Event
+    from service.query.recommend import Event
 
     events = [Event(part.strip()) for part in history.split(",") if part.strip()]
     with engine(home) as opened:
@@ -65,9 +65,9 @@ def import_(file: Path, home: Path, as_json: bool, **options: Any) -> None:
 
     Importing a file again changes nothing.
     """
-    from indexer.catalog.orders import import_orders
     from indexer.catalog.store import open_catalog
-    from indexer.home import Home
+    from indexer.core.home import Home
+    from indexer.recommendation.orders import import_orders
 
     with open_catalog(Home(home)) as catalog:
         answer(import_orders(catalog, file, **given(**options)), as_json, _show_orders)
@@ -92,7 +92,7 @@ def evaluate(file: Path, home: Path, as_json: bool, limit: int | None) -> None:
 
     NDCG@10, hit rate@10, coverage and diversity, beside the mean of the history's vectors.
     """
-    from tools.recommendation_figures import evaluate_file
+    from tools.recommendation_metrics import evaluate_file
 
     with engine(home) as opened, progress("users") as callback:
         answer(evaluate_file(opened, file, limit=limit, progress=callback), as_json, _show_figures)

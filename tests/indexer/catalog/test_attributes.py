@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.catalog import attributes as attr
-from indexer.errors import BadData
+from indexer.core.errors import BadData
 
 
 @pytest.mark.parametrize(

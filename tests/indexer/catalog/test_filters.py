@@ -8,7 +8,7 @@ import pytest
 
 from indexer.catalog.filters import MAX_CONDITIONS, MAX_DEPTH, Filter, parse_filter
 from indexer.catalog.records import Product, Tag
-from indexer.errors import BadFilter
+from indexer.core.errors import BadFilter
 
 TYPES = {
     "colour": "string",

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.catalog.photos import PhotoStore
+from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, PhotoRow, ProductInput
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.errors import BadRequest, UnknownPhoto
-from indexer.home import Home
-from indexer.images import decode
+from indexer.core.errors import BadRequest, UnknownPhoto
+from indexer.core.home import Home
+from indexer.imaging.decode import decode
 
 
 def jpeg(width: int = 900, height: int = 600, colour: tuple[int, int, int] = (200, 30, 30), **options: object) -> bytes:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from indexer.catalog.records import Delete, NewPhoto, Patch, ProductInput, Put, Tag, Written
 from indexer.catalog.store import Catalog
-from indexer.errors import (
+from indexer.core.errors import (
     BadHome,
     BadProduct,
     CatalensError,
@@ -451,7 +451,7 @@ def test_a_catalog_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
     import sqlite3
 
     from indexer.catalog.store import open_catalog
-    from indexer.home import Home
+    from indexer.core.home import Home
 
     for number, begin in enumerate(("", "PRAGMA journal_mode = WAL")):
         home = Home.create(tmp_path / f"home{number}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.home import Home
+from indexer.core.home import Home
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

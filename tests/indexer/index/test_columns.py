@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.catalog.filters import Facts, parse_filter
-from indexer.errors import DamagedIndex
+from indexer.core.errors import DamagedIndex
 from indexer.index.columns import Columns
 
 TYPES = {"colour": "string", "price": "number", "sale": "bool", "since": "datetime", "sizes": "list"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.errors import BadRequest, BadVectors
+from indexer.core.errors import BadRequest, BadVectors
 from indexer.index.base import Hits, SearchParams, VectorIndex
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex

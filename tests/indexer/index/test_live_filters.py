@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from indexer.catalog.filters import Facts, Filter, facts_of, parse_filter
 from indexer.catalog.records import NewPhoto, ProductInput, Tag
 from indexer.catalog.store import Catalog
-from indexer.errors import BadRequest, DamagedIndex
-from indexer.home import Home
+from indexer.core.errors import BadRequest, DamagedIndex
+from indexer.core.home import Home
 from indexer.index import live as module
 from indexer.index.columns import Columns
-from indexer.index.delta import ROOM
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.live import LiveIndex
+from indexer.index.live_state import ROOM
 from indexer.index.version import COLUMNS, Versions
 from tests.indexer.index.conftest import clustered, queries_near, unit
 from tests.indexer.index.test_columns import filters
@@ -138,7 +138,7 @@ patches = st.tuples(st.just("patch"), numbers, st.sampled_from([{"price": 2}, {"
 deletes = st.tuples(st.just("delete"), numbers)
 
 
-@patch("indexer.index.overlay._SEGMENT", 3)  # so that a few writes are judged by columns
+@patch("indexer.index.facts_log._SEGMENT", 3)  # so that a few writes are judged by columns
 @settings(max_examples=60, deadline=None)
 @given(
     first=st.lists(puts, max_size=6),

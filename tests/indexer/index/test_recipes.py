@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.errors import BadRequest
+from indexer.core.errors import BadRequest
 from indexer.index.recipes import FLAT_BELOW, candidates, choose_recipe, resident_bytes
 
 

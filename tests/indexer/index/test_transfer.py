@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.build import build_index
 from indexer.catalog.store import open_catalog
-from indexer.embeddings import EmbeddingStore
-from indexer.errors import (
+from indexer.core.errors import (
     BadHome,
     BadModel,
     Busy,
@@ -22,17 +20,19 @@ from indexer.errors import (
     OutdatedVersion,
     UnknownVersion,
 )
-from indexer.home import Home
-from indexer.housekeeping import tidy
+from indexer.core.home import Home
 from indexer.index import transfer
+from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
 from indexer.index.transfer import pull, push
 from indexer.index.version import Versions
+from indexer.index_build.pipeline import build_index
 from indexer.model.bundle import Bundle, write_bundle
-from indexer.model.decision import Decision
+from indexer.model.decision_layer import Decision
 from indexer.model.registry import register
+from indexer.operations.garbage_collection import tidy
+from tests.indexer.index_build.test_pipeline import add_photo, colour, put
 from tests.indexer.model.test_bundle import make_network
-from tests.indexer.test_build import add_photo, colour, put
 
 
 class Embedder:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.decisions.similar import reweigh, search_params
-from indexer.errors import BadRequest, BadVectors
-from indexer.home import Home
+from indexer.core.errors import BadRequest, BadVectors
+from indexer.core.home import Home
 from indexer.index import tuning
 from indexer.index.base import Hits, SearchParams
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex
+from indexer.index.query import reweigh, search_params
 from indexer.index.tuning import ann_recall_at_k, build_tuned, held_out_queries
 from indexer.index.version import Versions
 from indexer.model.spec import Block

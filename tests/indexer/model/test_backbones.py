@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.errors import BadModel, BadRequest, WeightsUnavailable
+from indexer.core.errors import BadModel, BadRequest, WeightsUnavailable
+from indexer.core.native import torch
 from indexer.model import backbones
-from indexer.native import torch
 
 
 def test_packaged_weights_give_the_published_network() -> None:

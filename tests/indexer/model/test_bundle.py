@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.errors import BadModel, NewerFormat
-from indexer.images import Photo, decode
+from indexer.core.errors import BadModel, NewerFormat
+from indexer.core.native import torch
+from indexer.imaging.decode import Photo, decode
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle, write_bundle
-from indexer.model.decision import Category, Decision, TagParams
-from indexer.model.embedder import open_embedder
+from indexer.model.decision_layer import Category, Decision, TagParams
 from indexer.model.network import Network
+from indexer.model.open_runtime import open_embedder
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.model.tag_rule import TagColumn, TagRule
-from indexer.native import torch
 
 DECISION = Decision(
     categories=(Category(0, ("Home", "Mug")), Category(1, ("Home", "杯子"))),
@@ -75,7 +75,7 @@ def photo() -> Photo:
 
 def test_round_trip_gives_the_same_vectors_logits_and_decisions(stored: Bundle, photo: Photo) -> None:
     """Training and serving run the same network: what was written is what is loaded."""
-    from indexer.model.runtime import TorchRuntime
+    from indexer.model.torch_runtime import TorchRuntime
 
     before, after = TorchRuntime(make_network(), device="cpu"), open_embedder(stored, device="cpu")
     vectors = after.embed([photo])
@@ -154,7 +154,7 @@ def test_a_newer_model_says_upgrade(copy: Path) -> None:
 
 def test_a_pickle_is_never_loaded(copy: Path) -> None:
     """Even with a checksum that fits, weights are read as safetensors only."""
-    from indexer.files import canonical_json, sha256_file
+    from indexer.core.atomic_files import canonical_json, sha256_file
 
     file = copy / "embedding.safetensors"
     file.write_bytes(pickle.dumps({"weights": [1, 2, 3]}))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexer.core.native import torch
 from indexer.model import backbones
 from indexer.model.bundle import load_bundle, write_bundle
-from indexer.model.decision import Category, Decision
+from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
-from indexer.native import torch
 
 DECISION = Decision(categories=(Category(0, ("cup",)), Category(1, ("mug",))))
 TORCHVISION = [name for name, found in backbones.BACKBONES.items() if found.torchvision_weights]

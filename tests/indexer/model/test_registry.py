@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from indexer.errors import UnknownModel
-from indexer.home import Active, Home
+from indexer.core.errors import UnknownModel
+from indexer.core.home import Active, Home
 from indexer.model import registry
 from indexer.model.bundle import Bundle, write_bundle
-from indexer.model.decision import Decision
+from indexer.model.decision_layer import Decision
 from tests.indexer.model.test_bundle import make_network
 
 

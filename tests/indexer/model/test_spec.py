@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from indexer.errors import BadModel, NewerFormat
+from indexer.core.errors import BadModel, NewerFormat
 from indexer.model.spec import Block, Head, ModelSpec, Preprocess
 
 SPEC = ModelSpec(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from indexer.images import Photo
+from indexer.imaging.decode import Photo
 
 EMBLEM = (200, 20, 30)
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.decisions.moderation import Rivals
-from indexer.images import Photo
+from indexer.imaging.decode import Photo
 from indexer.model.spec import Block
 from indexer.moderation import detectors
 from indexer.moderation.checker import Checker, PolicyResult
-from indexer.moderation.fit import CatalogSample, fit_galleries
+from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
 from indexer.moderation.gallery import Fitted
 from indexer.moderation.policy import PolicySet, load_policies
+from indexer.moderation.thresholds import Rivals
 from tests.indexer.moderation import drawn
 from tools.bench.prohibited import overlap
 

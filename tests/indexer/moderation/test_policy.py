@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.decisions.moderation import Bounds
-from indexer.errors import BadPolicy
+from indexer.core.errors import BadPolicy
 from indexer.moderation.policy import load_policies
+from indexer.moderation.thresholds import Bounds
 from tests.indexer.moderation import drawn
 
 WHOLE = """\

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from indexer.training.run import TrainReport, train
+from indexer.training.train import TrainReport, train
 
 KINDS = ("disc", "square", "stripes")
 

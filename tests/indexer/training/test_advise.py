@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.errors import BadData
+from indexer.core.errors import BadData
 from indexer.training.advise import advise, costs, probe, recommend, sampled
-from indexer.training.run import RECIPES
+from indexer.training.train import RECIPES
 from tests.indexer.training.conftest import KINDS, draw
-from tests.indexer.training.test_labels import row
+from tests.indexer.training.test_label_errors import row
 
 
 def found(**changes: Any) -> dict[str, Any]:

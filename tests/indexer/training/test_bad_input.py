@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.errors import BadData, BadModel, StorageFailed
-from indexer.images import content_hash
+from indexer.core.errors import BadData, BadModel, StorageFailed
+from indexer.evaluation.evaluate import evaluate
+from indexer.imaging.decode import content_hash
 from indexer.model.bundle import load_bundle
 from indexer.training.advise import frozen_runtime
-from indexer.training.evaluate import evaluate
-from indexer.training.features import FeatureCache, _features_id
-from indexer.training.run import TrainReport, train
+from indexer.training.feature_cache import FeatureCache, _features_id
+from indexer.training.train import TrainReport, train
 from tests.indexer.training.conftest import KINDS, draw
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.errors import BadRequest
+from indexer.core.errors import BadRequest
 from indexer.model.bundle import load_bundle
 from indexer.training.distributed import ALONE, Team, team
 
@@ -20,7 +20,7 @@ import json, os, sys
 from pathlib import Path
 from indexer.training.distributed import team
 from indexer.training.finetune import Parts
-from indexer.training.run import train
+from indexer.training.train import train
 
 data, out, cache = map(Path, sys.argv[1:])
 with team("cpu") as members:

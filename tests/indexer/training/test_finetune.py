@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from indexer.catalog.dataset import Row
-from indexer.errors import TrainingFailed
-from indexer.images import decode
+from indexer.core.errors import TrainingFailed
+from indexer.core.native import torch
+from indexer.imaging.decode import decode
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle
-from indexer.model.preprocess import photos_to_pixels, shrink_to
-from indexer.native import torch
+from indexer.model.preprocessing import photos_to_pixels, shrink_to
 from indexer.training import finetune
-from indexer.training.pixels import augment, decode_squares, draw_changes, training_square
-from indexer.training.run import train
+from indexer.training.augmentation import augment, decode_squares, draw_changes, training_square
+from indexer.training.train import train
 
 PREPROCESS = backbones.find("efficientnet_lite0").preprocess
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.training.data import find_leaks, read_problem
-from indexer.training.evaluate import evaluate
-from indexer.training.run import train
+from indexer.evaluation.evaluate import evaluate
+from indexer.training.problem import find_leaks, read_problem
+from indexer.training.train import train
 from tests.indexer.training.conftest import KINDS, draw
 
 

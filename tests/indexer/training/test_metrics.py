@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
-from indexer.decisions.tag_fit import best_threshold
+from indexer.tagging.fit import best_threshold
 from indexer.training import metrics
 
 

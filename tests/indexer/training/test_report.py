@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.decisions.calibration import brier_score, perfect_calibration_error, reliability_bins
-from indexer.training import charts
-from indexer.training.evaluate import measure
-from indexer.training.evidence import Evidence
-from indexer.training.pictures import photo_sheet, small_photos
-from indexer.training.report import headlines, percent, render, write_report
-from indexer.training.run import train
+from indexer.evaluation import plots as charts
+from indexer.evaluation.evaluate import measure
+from indexer.evaluation.report import headlines, percent, render, write_report
+from indexer.evaluation.results import Evidence
+from indexer.evaluation.thumbnails import photo_sheet, small_photos
+from indexer.model.calibration import brier_score, perfect_calibration_error, reliability_bins
+from indexer.training.train import train
 from tests.indexer.training.conftest import draw
 
 HOSTILE = "<script>alert(1)</script> & {{ 7*7 }}"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from indexer.catalog.dataset import Row
+from indexer.core.native import torch
 from indexer.model import backbones
 from indexer.model.network import Heads, Neck
-from indexer.native import torch
 from indexer.training import linear
-from indexer.training.blocks import Again, choose_weights, instance_rate
-from indexer.training.draws import drawn
+from indexer.training.block_weights import Again, choose_weights, instance_rate
+from indexer.training.sampling import drawn
 from indexer.training.targets import Target, attribute_targets, colour_target
 
 
@@ -128,14 +128,14 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(monkeypatch: p
     first = [(kind[train][s.argmax(1)] == kind[~train]).mean() for s in (scores, alone)]
     assert first[0] >= first[1]
     for name, most in (("_ASKED", 60), ("_SEARCHED", 150)):  # of many photos a draw decides much the same
-        monkeypatch.setattr(f"indexer.training.blocks.{name}", most)
+        monkeypatch.setattr(f"indexer.training.block_weights.{name}", most)
     taken: list[int] = []
 
     def noted(chosen: np.ndarray, most: int) -> np.ndarray:
         taken.append(len(found := drawn(chosen, most)))
         return found
 
-    monkeypatch.setattr("indexer.training.blocks.drawn", noted)
+    monkeypatch.setattr("indexer.training.block_weights.drawn", noted)
     some = choose_weights(blocks, targets, train, ~train, pixels)
     assert sorted(taken) == [60, 150]
     assert some == pytest.approx(weights, abs=0.2)
@@ -176,7 +176,7 @@ def test_weights_keep_finding_the_same_photo_again() -> None:
 def test_a_tag_is_told_by_the_head_that_marks_the_same_photos() -> None:
     from dataclasses import replace
 
-    from indexer.training.tags import tags_by_head
+    from indexer.training.tag_samples import tags_by_head
 
     rows = rows_with(colour=["red", "red", "blue", "blue", "red"])
     tags = (("Red", "new"), ("Red",), ("Blue",), ("Blue", "new"), ("Red",))

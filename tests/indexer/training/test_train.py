@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.errors import BadData, BadModel, BadRequest, TrainingFailed, WeightsUnavailable
+from indexer.core.errors import BadData, BadModel, BadRequest, TrainingFailed, WeightsUnavailable
+from indexer.evaluation.evaluate import evaluate, frozen_photos
 from indexer.model.bundle import load_bundle
-from indexer.model.runtime import TorchRuntime
+from indexer.model.torch_runtime import TorchRuntime
 from indexer.training import linear
 from indexer.training.advise import frozen_runtime
-from indexer.training.blocks import instance_rate
-from indexer.training.data import read_problem
-from indexer.training.evaluate import evaluate, frozen_photos
-from indexer.training.features import photo_features, reshot_features
-from indexer.training.run import TrainReport, train
+from indexer.training.block_weights import instance_rate
+from indexer.training.feature_cache import photo_features, reshot_features
+from indexer.training.problem import read_problem
+from indexer.training.train import TrainReport, train
 from tests.indexer.training.conftest import KINDS, draw
 
 
@@ -223,9 +223,9 @@ def test_a_baseline_from_weights_that_are_not_kept_is_none(trained: TrainReport)
 
 def test_general_axes_are_the_principal_ones() -> None:
     """The g block keeps the directions of most spread, centred: checked against numpy's SVD."""
+    from indexer.core.native import torch
     from indexer.model import backbones
     from indexer.model.network import Neck
-    from indexer.native import torch
 
     spec = linear.linear_spec(backbones.find("resnet18"), (), 41)
     rng = np.random.default_rng(0)

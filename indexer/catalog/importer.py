@@ -1,0 +1,287 @@
+"""A dataset into the catalog: photos checked and kept, products written, every left-out row with its reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from indexer.catalog import attributes as attr
+from indexer.catalog.attributes import AttributeType, AttributeValue
+from indexer.catalog.dataset import Dataset, Row, Skipped, read_dataset
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.presence import has_catalog
+from indexer.catalog.records import Delete, NewPhoto, PhotoRow, ProductInput, Put, Tag, Write, Written
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.atomic_files import sha256_file
+from indexer.core.errors import BadData, BadProduct, CatalensError, ImageTooLarge, RefusedSync, UnknownPhoto
+from indexer.core.home import Home
+from indexer.imaging.decode import ImageLimits, decode
+
+_BATCH = 256  # products per commit
+_CHECK_SIZE = 64  # px; the smallest decode that still reads the whole file
+_FREE_DELETES = 0.10  # share of the catalog that --sync may delete unasked
+_TRIES = 3
+
+Storage = Literal["copy", "reference"]
+
+
+def read_feed(home: Path, data: Path, *, types: Mapping[str, str] | None = None) -> Dataset:
+    """``read_dataset`` with the attribute types that the catalog of ``home`` has, if there is one yet."""
+    stored: dict[str, AttributeType] = {}
+    if (home / "home.json").exists() and has_catalog(Home(home)):
+        with open_catalog(Home(home)) as catalog:
+            stored = catalog.types()
+    return read_dataset(data, types=types, stored=stored)
+
+
+@dataclass
+class ImportReport:
+    """What an import did, or with ``dry_run`` would do: numbers of products, and the rows left out."""
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    warnings: list[Skipped] = field(default_factory=list)  # rows kept, but not all they say
+    dry_run: bool = False
+
+
+def import_dataset(
+    home: Home,
+    dataset: Dataset,
+    *,
+    photos: Storage = "copy",
+    sync: bool = False,
+    allow_deletes: int | None = None,
+    dry_run: bool = False,
+    limits: ImageLimits | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImportReport:
+    """Bring the catalog to what ``dataset`` says. Run again, it changes nothing; killed, it goes on where it was.
+
+    ``photos``: keep copies, or refer to the files where they are. ``sync`` deletes products that the dataset does not
+    mention: unasked up to a tenth of the catalog, none where it cannot be told what some of its lines mention. A photo
+    that is no readable image is skipped, and a product without any good photo is left as it was.
+    ``progress(done, total)`` counts products; batches are committed before they are counted.
+
+    Raises ``RefusedSync`` (before anything is written) where ``sync`` would delete more than that and more than
+    ``allow_deletes``; ``BadData`` where a fixed type contradicts stored values; ``Busy`` while another
+    import runs; ``StorageFailed``.
+    """
+    with ExitStack() as stack:
+        catalog = None
+        if not dry_run:
+            stack.enter_context(home.lock("import"))
+            catalog = stack.enter_context(open_catalog(home))
+        elif has_catalog(home):
+            catalog = stack.enter_context(open_catalog(home))
+        pool = stack.enter_context(ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)))
+        run = _Import(home, catalog, pool, photos, limits or ImageLimits(), dry_run)
+        run.report.skipped += dataset.skipped
+        run.report.warnings += dataset.warnings
+        doomed = run.doomed(dataset, allow_deletes) if sync else []
+        run.fix_types(dataset)
+        products = dataset.by_product()
+        done = 0
+        for batch in _batches(products):
+            run.put_batch(batch)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(products))
+        run.delete(doomed)
+        return run.report
+
+
+def _batches(products: dict[str, list[Row]]) -> Iterator[dict[str, list[Row]]]:
+    items = iter(products.items())
+    while batch := dict(islice(items, _BATCH)):
+        yield batch
+
+
+class _Import:
+    """One run. Without a catalog (a dry run into an empty home) every product is new."""
+
+    def __init__(
+        self,
+        home: Home,
+        catalog: Catalog | None,
+        pool: ThreadPoolExecutor,
+        storage: Storage,
+        limits: ImageLimits,
+        dry_run: bool,
+    ) -> None:
+        self.catalog = catalog
+        self.store = PhotoStore(home)
+        self.pool = pool
+        self.storage = storage
+        self.limits = limits
+        self.dry_run = dry_run
+        self.types: dict[str, AttributeType] = catalog.types() if catalog is not None else {}
+        self.report = ImportReport(dry_run=dry_run)
+        self.made: set[str] = set()  # photos whose files this batch wrote
+
+    def doomed(self, dataset: Dataset, allow_deletes: int | None) -> list[str]:
+        """The products that ``sync`` deletes. Raises ``RefusedSync``."""
+        stored = self.catalog.product_ids() if self.catalog is not None else set()
+        doomed = sorted(stored - dataset.mentioned)
+        lost = len(dataset.unnamed)
+        allowed = max(0 if lost else int(len(stored) * _FREE_DELETES), allow_deletes or 0)
+        if len(doomed) > allowed:
+            why = f"more than the {allowed} allowed"
+            if lost:
+                lines = f"{lost} lines" if lost > 1 else "1 line"
+                why = f"but {lines} of the feed may name some of them and cannot be read (first: {dataset.unnamed[0]})"
+            raise RefusedSync(
+                f"sync would delete {len(doomed)} of {len(stored)} products, {why}; "
+                f"if that is meant, allow {len(doomed)} deletes (--allow-deletes {len(doomed)})"
+            )
+        return doomed
+
+    def fix_types(self, dataset: Dataset) -> None:
+        """Types given by the caller win over stored ones, stored ones over inferred ones."""
+        given = {name: type_ for name, type_ in dataset.types.items() if name in dataset.given_types}
+        self.types = {**dataset.types, **self.types, **given}
+        if self.catalog is not None:
+            try:
+                self.catalog.set_types(self.types, dry_run=self.dry_run)
+            except BadProduct as error:
+                raise BadData(f"the types given do not fit what is stored: {error}") from error
+
+    # --- one batch ---------------------------------------------------------------------------------------------------
+
+    def put_batch(self, batch: dict[str, list[Row]]) -> None:
+        """Check, keep and commit a batch of products."""
+        batch = {product_id: fitted for product_id, rows in batch.items() if (fitted := self._fit_types(rows))}
+        refused: set[str] = set()
+        self.made.clear()
+        for tries_left in reversed(range(_TRIES)):
+            puts, skipped = self._prepare(batch)
+            results = self._apply(puts)
+            # A delete elsewhere may have removed a photo's row or file between our look and our write: look again.
+            again = {
+                put.product_id
+                for put, result in zip(puts, results, strict=True)
+                if isinstance(result, UnknownPhoto) and tries_left
+            }
+            for put, result in zip(puts, results, strict=True):
+                if isinstance(result, Written):
+                    setattr(self.report, result.outcome, getattr(self.report, result.outcome) + 1)
+                elif put.product_id not in again:
+                    self.report.skipped += [Skipped(row.where, str(result)) for row in batch[put.product_id]]
+                    refused.update(photo.content_hash for photo in put.photos)
+            for product_id, reasons in skipped.items():
+                if product_id not in again:
+                    self.report.skipped += reasons
+            batch = {product_id: batch[product_id] for product_id in again}
+            if not batch:
+                break
+        if self.catalog is not None:
+            self.store.collect(self.catalog, (), own=refused & self.made)
+
+    def _apply(self, writes: Sequence[Write]) -> list[Written | CatalensError]:
+        if self.catalog is None:  # a dry run into an empty home
+            return [Written(0, 0, "added") for _ in writes]
+        # Types were fixed at the start; only a dry run has given them up again.
+        results = self.catalog.apply(writes, dry_run=self.dry_run, types=self.types if self.dry_run else None)
+        if not self.dry_run:
+            orphaned = [found for result in results if isinstance(result, Written) for found in result.orphaned]
+            self.store.collect(self.catalog, orphaned)
+        return results
+
+    def _fit_types(self, rows: list[Row]) -> list[Row]:
+        """The rows with attribute values as the catalog's types ask, or none and a reason."""
+        values: dict[str, AttributeValue] = {}
+        for name, value in rows[0].attributes.items():
+            try:
+                values[name] = attr.read(value, self.types[name]) if name in self.types else value
+            except ValueError as error:
+                reason = f"column {name!r}: {error} (the type is stored in the catalog)"
+                self.report.skipped += [Skipped(row.where, reason) for row in rows]
+                return []
+        held: dict[str, AttributeValue] = {name: value for name, value in values.items() if value is not None}
+        return [replace(row, attributes=held) for row in rows]
+
+    def _prepare(self, batch: dict[str, list[Row]]) -> tuple[list[Put], dict[str, list[Skipped]]]:
+        """Products with at least one good photo as writes; the rows left out, by product."""
+        rows = [row for product in batch.values() for row in product]
+        hashes = list(self.pool.map(self._hash, rows))
+        known: dict[str, PhotoRow] = {}
+        if self.catalog is not None:
+            known = self.catalog.photos_by_hash({found for found in hashes if isinstance(found, str)})
+        good: dict[str, dict[str, NewPhoto]] = {}
+        skipped: dict[str, list[Skipped]] = {}
+        for row, found in zip(rows, self.pool.map(partial(self._check, known), rows, hashes), strict=True):
+            if isinstance(found, Skipped):
+                skipped.setdefault(row.product_id, []).append(found)
+            else:
+                good.setdefault(row.product_id, {}).setdefault(found.content_hash, found)
+        puts = []
+        for product_id, found_photos in good.items():
+            first = batch[product_id][0]
+            tags = tuple(Tag(tag, "merchant") for tag in first.tags)
+            content = (first.title, first.category, tags, first.attributes)
+            puts.append(Put(ProductInput(product_id, *content, tuple(found_photos)), tuple(found_photos.values())))
+        return puts, skipped
+
+    def _hash(self, row: Row) -> str | Skipped:
+        try:
+            size = row.image.stat().st_size
+            if size > self.limits.max_bytes:
+                raise ImageTooLarge(f"the file has {size} bytes, more than {self.limits.max_bytes}")
+            return sha256_file(row.image)
+        except (OSError, ImageTooLarge) as error:
+            return Skipped(row.where, _reason(row.image, error))
+
+    def _check(self, known: dict[str, PhotoRow], row: Row, found: str | Skipped) -> NewPhoto | Skipped:
+        """Decode what is new, and keep its bytes. Never holds more than one photo per thread."""
+        if isinstance(found, Skipped):
+            return found
+        path = str(row.image.absolute())
+        stored = known.get(found)
+        if stored is not None and (self.dry_run or not self._must_copy(stored)):
+            kept = stored.storage == "copy"
+            return replace(_as_new(stored), path=None if kept else path)
+        try:
+            data = row.image.read_bytes()
+            photo = decode(data, limits=self.limits, shrink_to=_CHECK_SIZE)
+        except (OSError, CatalensError) as error:
+            return Skipped(row.where, _reason(row.image, error))
+        reference = self.storage == "reference" and (stored is None or stored.storage == "reference")
+        if self.dry_run or reference:
+            storage: Storage = "reference" if reference else "copy"
+            size = (len(data), photo.width, photo.height)
+            return NewPhoto(photo.content_hash, photo.format, *size, storage, path if reference else None)
+        if not self.store.has_copy(photo.content_hash):
+            self.made.add(photo.content_hash)
+        return self.store.add(data, photo)
+
+    def _must_copy(self, stored: PhotoRow) -> bool:
+        """A reference that is to become a copy, or a copy whose file is gone."""
+        if stored.storage == "copy":
+            return not self.store.has_copy(stored.content_hash)
+        return self.storage == "copy"
+
+    def delete(self, doomed: list[str]) -> None:
+        """Erase products, photos that nobody else uses included."""
+        for start in range(0, len(doomed), _BATCH):
+            results = self._apply([Delete(product_id) for product_id in doomed[start : start + _BATCH]])
+            self.report.deleted += sum(isinstance(result, Written) for result in results)
+        if doomed and self.catalog is not None and not self.dry_run:
+            self.catalog.checkpoint()
+
+
+def _as_new(row: PhotoRow) -> NewPhoto:
+    return NewPhoto(**{column.name: getattr(row, column.name) for column in fields(NewPhoto)})
+
+
+def _reason(path: Path, error: Exception) -> str:
+    why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return f"{path}: {why}".encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,145 @@
+"""Originals, copied or referenced, and their thumbnails."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from indexer.catalog.change_log import History
+from indexer.catalog.records import NewPhoto, PhotoRow, photo_file
+from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import fsync_path, storage_failure, write_atomic
+from indexer.core.errors import BadRequest, UnknownPhoto
+from indexer.core.home import Home
+from indexer.imaging.decode import Photo, content_hash, decode
+from indexer.reviews.store import open_reviews
+
+THUMBNAIL_WIDTHS = (160, 320, 640)  # px
+_TALLEST = 4  # a thumbnail is at most this many times higher than its width class
+_QUALITY = 85
+
+
+class PhotoStore:
+    """The photos of one home. Copies are content-addressed and written atomically; safe from threads and processes."""
+
+    def __init__(self, home: Home) -> None:
+        self._photos = home.photos
+        self._thumbnails = home.thumbnails
+        self._home = home
+
+    def add(self, data: bytes, photo: Photo | NewPhoto) -> NewPhoto:
+        """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by ``put``.
+
+        Raises ``StorageFailed`` where it cannot be written.
+        """
+        path = photo_file(self._photos, photo.content_hash)
+        try:
+            if not path.is_file():
+                _make_folder(path.parent)
+                write_atomic(path, data)
+        except OSError as error:
+            raise storage_failure(path, error) from error
+        return NewPhoto(photo.content_hash, photo.format, len(data), photo.width, photo.height, "copy", None)
+
+    def has_copy(self, content_hash: str) -> bool:
+        """Whether a copy of this photo lies here."""
+        return photo_file(self._photos, content_hash).is_file()
+
+    def read(self, row: PhotoRow) -> bytes:
+        """The photo's bytes. Raises ``UnknownPhoto`` that names the file if it is gone or was changed."""
+        path = photo_file(self._photos, row.content_hash) if row.storage == "copy" else Path(row.path or "")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UnknownPhoto(f"photo {row.content_hash}: {path} cannot be read: {error.strerror or error}") from error
+        if content_hash(data) != row.content_hash:
+            raise UnknownPhoto(f"photo {row.content_hash}: {path} was changed since it was imported")
+        return data
+
+    def thumbnail(self, row: PhotoRow, width: int) -> bytes:
+        """A JPEG at most ``width`` px wide (160, 320 or 640), never enlarged; kept on disk.
+
+        Raises ``BadRequest`` for another width, ``UnknownPhoto`` as ``read``.
+        """
+        if width not in THUMBNAIL_WIDTHS:
+            raise BadRequest(f"thumbnail width {width!r} is none of {', '.join(map(str, THUMBNAIL_WIDTHS))}")
+        path = self._thumbnail_file(row.content_hash, width)
+        try:
+            return path.read_bytes()
+        except OSError:
+            pass
+        pixels = decode(self.read(row), shrink_to=width).pixels
+        scale = min(1.0, width / row.width, _TALLEST * width / row.height)
+        size = max(1, round(row.width * scale)), max(1, round(row.height * scale))
+        if pixels.size != size:
+            pixels = pixels.resize(size, Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        pixels.save(stream, "JPEG", quality=_QUALITY)
+        data = stream.getvalue()
+        try:
+            write_atomic(path, data)
+        except OSError:
+            return data  # derived: a full disk must not keep an answer back
+        if row.storage == "copy" and not self.has_copy(row.content_hash):
+            path.unlink(missing_ok=True)  # erased meanwhile
+        return data
+
+    def remove(self, content_hash: str) -> None:
+        """Delete the copy and the thumbnails. Only ``collect`` knows that nobody uses them."""
+        photo_file(self._photos, content_hash).unlink(missing_ok=True)
+        self._remove_thumbnails(content_hash)
+
+    def _remove_thumbnails(self, content_hash: str) -> None:
+        for width in THUMBNAIL_WIDTHS:
+            self._thumbnail_file(content_hash, width).unlink(missing_ok=True)
+
+    def collect(self, catalog: Catalog, hashes: Iterable[str], *, own: Iterable[str] = ()) -> list[str]:
+        """Remove those of ``hashes`` that lost their last product by a write, in reviews too; returns them.
+
+        The catalog must have recorded that: that it does not name a photo is no reason, since it may be the wrong
+        catalog. ``own``: files that the caller made itself for a write that was refused need no record.
+        """
+        own = set(own)
+        hashes = list(dict.fromkeys([*hashes, *own]))
+        if not hashes:
+            return []
+        # No put can come between the look and the removal.
+        with catalog.exclusive():
+            used, recorded = catalog.photos_by_hash(hashes), History(catalog).orphans()
+            free = recorded | own
+            unused = [content_hash for content_hash in hashes if content_hash not in used and content_hash in free]
+            for content_hash in unused:
+                self.remove(content_hash)
+            if settled := recorded.intersection(hashes):
+                History(catalog).settle(settled)
+        if unused and self._home.reviews_file.exists():
+            with open_reviews(self._home) as reviews:
+                reviews.forget(unused)
+        return unused
+
+    def collect_thumbnails(self, catalog: Catalog, hashes: Iterable[str]) -> list[str]:
+        """Remove the thumbnails of those of ``hashes`` that no product uses and that no original here can make anew."""
+        hashes = list(hashes)
+        with catalog.exclusive():
+            used = catalog.photos_by_hash(hashes)
+            unused = [found for found in hashes if found not in used and not self.has_copy(found)]
+            for content_hash in unused:
+                self._remove_thumbnails(content_hash)
+        return unused
+
+    def _thumbnail_file(self, content_hash: str, width: int) -> Path:
+        return self._thumbnails / content_hash[:2] / f"{content_hash}-{width}.jpg"
+
+
+def _make_folder(folder: Path) -> None:
+    """``mkdir -p`` whose new entries survive a power cut."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        fsync_path(new.parent)

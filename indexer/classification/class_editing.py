@@ -1,0 +1,191 @@
+"""Classes made from a few photos, and changes of the taxonomy: a new decision layer served in place of the old one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from indexer.catalog.records import category_path, check_text
+from indexer.catalog.store import Catalog
+from indexer.core.errors import BadProduct, BadRequest, IndexMismatch, UnknownClass
+from indexer.core.home import Home
+from indexer.index.activation import active_model, serve_decision
+from indexer.index.embedding_store import EmbeddingStore
+from indexer.model import few_shot as fewshot
+from indexer.model.bundle import Bundle
+from indexer.model.calibration import unsmoothed
+from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision, FewShot
+
+Kind = Literal["category", "tag"]
+Logits = Callable[[np.ndarray], dict[str, np.ndarray]]  # unit vectors [N, D] -> {head: [N, C]}
+_LOOKED_AT = 4096  # vectors of the catalog that a new class is fitted against
+_SAME = 0.999  # cosine of a photo with itself, stored as halves
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The photos of a new class: unit vectors float32 [n, D] under ``embedding_id``, and their content hashes."""
+
+    vectors: np.ndarray
+    photos: tuple[str, ...]
+    embedding_id: str
+
+
+def listing(decision: Decision) -> list[dict[str, Any]]:
+    """Every category and few-shot tag: ``{id, kind, label, path, source, photos}``; photos only of few-shot ones."""
+    made = {entry.category: entry for entry in decision.few_shot if entry.kind == "category"}
+    rows: list[dict[str, Any]] = []
+    for category in decision.categories:
+        entry = made.get(category.id)
+        rows.append(
+            {
+                "id": category.id,
+                "kind": "category",
+                "label": category.label,
+                "path": list(category.path),
+                "source": "trained" if category.trained else "few-shot",
+                "photos": len(entry.photos) if entry else None,
+            }
+        )
+    for entry in decision.few_shot:
+        if entry.kind == "tag":
+            row = {"id": entry.id, "kind": "tag", "label": entry.tag, "path": [entry.tag], "source": "few-shot"}
+            rows.append({**row, "photos": len(entry.photos)})
+    return rows
+
+
+def class_path(label: str | Sequence[str], kind: Kind) -> tuple[str, ...]:
+    """A new class's label, checked: a category's path, or a tag alone, without spaces around if it is text.
+
+    Raises ``BadRequest``.
+    """
+    try:
+        if kind == "tag":
+            if not isinstance(label, str) or not check_text("a tag", label).strip():
+                raise BadRequest("a tag needs a text")
+            return (label.strip(),)
+        if isinstance(label, str) and not label.strip():
+            raise BadRequest("a category needs a name")
+        path = category_path(label)
+    except BadProduct as error:
+        raise BadRequest(str(error)) from error
+    if path is None:
+        raise BadRequest("a category needs a name")
+    return tuple(level.strip() for level in path) if isinstance(label, str) else path
+
+
+def add_class(
+    home: Home, catalog: Catalog, label: str | Sequence[str], examples: Examples, *, kind: Kind, logits: Logits
+) -> tuple[int, Bundle]:
+    """Make a category or a tag and serve it at once: (its id, the new model). No vector and no weight is touched.
+
+    Raises ``BadRequest`` (bad or taken label, not 1 to 20 different photos), ``NoIndex``, ``IndexMismatch`` where a
+    model of another embedding became active, ``Busy``.
+    """
+    path = class_path(label, kind)
+    if not 1 <= len(examples.vectors) <= fewshot.MAX_PHOTOS:
+        raise BadRequest(
+            f"a class is made from 1 to {fewshot.MAX_PHOTOS} different photos, not {len(examples.vectors)}"
+        )
+    with home.lock("decision", wait_s=30.0):
+        active, bundle = active_model(home)
+        decision = bundle.decision
+        if bundle.embedding_id != examples.embedding_id:
+            raise IndexMismatch(
+                f"the photos were embedded as {examples.embedding_id}, model {bundle.model_version} gives embedding "
+                f"{bundle.embedding_id}: try again"
+            )
+        _check_free(decision, path, kind)
+        blocks = bundle.spec.blocks
+        vectors, groups = _others(home, catalog, bundle, path, kind, examples.vectors)
+        general = bundle.general_spread()
+        if kind == "tag":
+            behind = fewshot.background(vectors, groups, blocks, general=general)
+            row = fewshot.fit_tag(examples.vectors, behind, vectors)
+        else:
+            head = logits(vectors).get("category") if len(vectors) and bundle.spec.head("category") else None
+            behind = fewshot.background(vectors, groups, blocks, fewshot.CATEGORY_SHARES, general=general)
+            if head is not None:
+                head = unsmoothed(head, decision.smoothing)
+            row = fewshot.fit_category(examples.vectors, behind, vectors, logits=head, temperature=decision.temperature)
+        number = decision.next_id
+        entry = FewShot(
+            id=number,
+            kind=kind,
+            category=number if kind == "category" else None,
+            tag=path[0] if kind == "tag" else None,
+            photos=examples.photos,
+            bias=row.bias,
+            threshold=row.threshold,
+            prototype=row.prototype,
+            weight=row.weight,
+        )
+        categories = decision.categories + ((Category(number, path, ()),) if kind == "category" else ())
+        changed = replace(decision, categories=categories, few_shot=(*decision.few_shot, entry))
+        return number, serve_decision(home, active, bundle, changed)
+
+
+def remove_class(home: Home, *, number: int | None = None, label: str | None = None, kind: Kind = "category") -> int:
+    """Take a class that was made from photos away again, by id or by label; returns its id, which is not given again.
+
+    Raises ``UnknownClass``, ``BadRequest`` for one that was trained, ``NoIndex``, ``Busy``.
+    """
+    with home.lock("decision", wait_s=30.0):
+        active, bundle = active_model(home)
+        decision = bundle.decision
+        if number is None:
+            path = class_path(label or "", kind)
+            ids = {PATH_SEPARATOR.join(row["path"]): row["id"] for row in listing(decision) if row["kind"] == kind}
+            number = ids.get(label or "", ids.get(PATH_SEPARATOR.join(path), -1))
+        category = next((entry for entry in decision.categories if entry.id == number), None)
+        if category is not None and category.trained:
+            name = PATH_SEPARATOR.join(category.path)
+            raise BadRequest(f"category {name!r} was trained: only classes made from photos can be removed")
+        doomed = [entry for entry in decision.few_shot if number in (entry.id, entry.category)]
+        if not doomed:
+            raise UnknownClass(
+                f"there is no class {label if label is not None else number!r} ({kind}) made from photos"
+            )
+        changed = replace(
+            decision,
+            categories=tuple(entry for entry in decision.categories if entry.id != number),
+            few_shot=tuple(entry for entry in decision.few_shot if entry not in doomed),
+        )
+        serve_decision(home, active, bundle, changed)
+        return number
+
+
+def _check_free(decision: Decision, path: tuple[str, ...], kind: Kind) -> None:
+    for row in listing(decision):
+        if (row["kind"], tuple(row["path"])) == (kind, path):
+            name = PATH_SEPARATOR.join(path)
+            raise BadRequest(f"there is a {kind} {name!r} already ({row['source']}): remove it first, or rename")
+
+
+def _others(
+    home: Home, catalog: Catalog, bundle: Bundle, path: tuple[str, ...], kind: Kind, examples: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The catalog's vectors [M, D] that are not known to be of the new class, and the kind of each, -1 for none."""
+    _, rows = catalog.entries()
+    rows = rows[np.linspace(0, len(rows) - 1, num=min(len(rows), _LOOKED_AT), dtype=np.int64)] if len(rows) else rows
+    products = catalog.by_pids(np.unique(rows[:, 0]).tolist())
+    kinds: dict[tuple[str, ...] | None, int] = {None: -1}
+    groups = np.full(len(rows), -2, np.int64)
+    for place, pid in enumerate(rows[:, 0].tolist()):
+        product = products.get(pid)
+        belongs = product is not None and (
+            product.category == path if kind == "category" else path[0] in {tag.tag for tag in product.tags}
+        )
+        if product is not None and not belongs:
+            groups[place] = kinds.setdefault(product.category, len(kinds))
+    with closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store:
+        absent = store.missing(rows[:, 1])
+        use = (groups != -2) & ~np.isin(rows[:, 1], absent)
+        vectors = store.get(rows[use, 1]).astype(np.float32)
+    groups = groups[use]
+    other = (vectors @ examples.T).max(axis=1) < _SAME if len(vectors) else np.zeros(0, bool)
+    return vectors[other], groups[other]

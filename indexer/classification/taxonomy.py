@@ -1,0 +1,202 @@
+"""Renames, merges and moves of categories, in the decision layer and the catalog at once; no vector changes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Container, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from indexer.catalog.records import Patch, category_path
+from indexer.catalog.store import Catalog
+from indexer.core.errors import BadData, BadProduct, CatalensError
+from indexer.core.home import Home
+from indexer.index.activation import serve_decision
+from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision
+from indexer.model.registry import by_version
+
+CategoryPath = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A category of the model: its stable id, and its path before and after. ``into``: the id it was merged into."""
+
+    id: int
+    before: CategoryPath
+    after: CategoryPath
+    into: int | None = None
+
+
+@dataclass(frozen=True)
+class TaxonomyReport:
+    """What ``taxonomy apply`` did, or would do."""
+
+    dry_run: bool
+    categories: list[Renamed]
+    products: int  # whose stored category changed
+    unknown: list[CategoryPath]  # ``from`` paths that neither the model nor a product has
+    model_version: str | None  # that serves afterwards
+
+    def to_json(self) -> dict[str, Any]:
+        def text(path: CategoryPath) -> str:
+            return PATH_SEPARATOR.join(path)
+
+        rows = [{**asdict(row), "before": text(row.before), "after": text(row.after)} for row in self.categories]
+        return {**asdict(self), "categories": rows, "unknown": [text(path) for path in self.unknown]}
+
+
+class Map:
+    """Where each path goes: the longest ``from`` that a path is, or begins with, is replaced by its ``to``."""
+
+    def __init__(self, moves: Mapping[CategoryPath, CategoryPath]) -> None:
+        self.moves = dict(moves)
+
+    def source(self, path: CategoryPath) -> CategoryPath | None:
+        """The ``from`` that applies to ``path``."""
+        heads = (path[:length] for length in range(len(path), 0, -1))
+        return next((head for head in heads if head in self.moves), None)
+
+    def __call__(self, path: CategoryPath) -> CategoryPath:
+        source = self.source(path)
+        return path if source is None else self.moves[source] + path[len(source) :]
+
+
+def known_paths(home: Home, catalog: Catalog) -> set[CategoryPath]:
+    """The categories of the active model and of products, and all that lies above them."""
+    active = home.active()
+    categories = by_version(home, active.model_version).decision.categories if active else ()
+    paths = catalog.categories() | {category.path for category in categories}
+    return {path[:length] for path in paths for length in range(1, len(path) + 1)}
+
+
+def read_map(file: Path, known: Container[CategoryPath] = ()) -> Map:
+    """The CSV's rows ``from,to``. Raises ``BadData`` naming the line: empty path, two ways, cycle, chain.
+
+    A path that is moved away cannot be a place to move to: applying a map twice must be applying it once, so that a
+    run that was interrupted can be repeated. Paths are taken as written; only a ``to`` that is not ``known`` loses the
+    spaces around its levels. A ``from`` would mean "Hats" by "Hats " once that is moved away.
+    """
+    moves: dict[CategoryPath, CategoryPath] = {}
+    lines: dict[CategoryPath, int] = {}
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if not {"from", "to"} <= set(reader.fieldnames or ()):
+                raise BadData(f"{file} needs the columns from,to")
+            for row in reader:
+                before, after = (_path(row[name], f"{file}, line {reader.line_num}: {name}") for name in ("from", "to"))
+                after = after if after in known else tuple(level.strip() for level in after)
+                if moves.get(before, after) != after:
+                    raise BadData(
+                        f"{file}, line {reader.line_num}: {_text(before)!r} has another to in line {lines[before]}"
+                    )
+                if before != after:
+                    moves[before] = after
+                    lines[before] = reader.line_num
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadData(f"{file} is not a CSV file in UTF-8: {error}") from error
+    mapped = Map(moves)
+    for before, after in moves.items():
+        if mapped(after) != after:
+            where, met = f"{file}, line {lines[before]}", mapped.source(after) or ()
+            kind = "a cycle" if _returns(mapped, before) else "a chain"
+            raise BadData(
+                f"{where}: {_text(before)!r} goes to {_text(after)!r}, which line {lines[met]} moves on: {kind}; "
+                "use one final place, or two maps one after the other"
+            )
+    return mapped
+
+
+def apply_taxonomy(home: Home, catalog: Catalog, moves: Map, *, dry_run: bool = False) -> TaxonomyReport:
+    """Change the stored categories of products and the active model's labels; ids, vectors and weights stay.
+
+    Categories that come to one path are merged: the one that stood there keeps its id, else the lowest id stays; their
+    probabilities add up. The catalog changes in one transaction, each product with an entry in the change log that
+    touches no vector; then the model. A crash between the two is mended by applying the map again.
+    """
+    with home.lock("decision", wait_s=30.0):
+        active = home.active()
+        bundle = by_version(home, active.model_version) if active else None
+        before = bundle.decision if bundle else Decision()
+        after, renamed = relabel(before, moves)
+        used = {moves.source(category.path) for category in before.categories}
+        writes = []
+        for product in catalog.iterate():
+            if product.category is None:
+                continue
+            used.add(moves.source(product.category))
+            if moves(product.category) != product.category:
+                writes.append(Patch(product.product_id, {"category": moves(product.category)}))
+        if not dry_run:
+            failed = [result for result in catalog.apply(writes) if isinstance(result, CatalensError)]
+            if failed:
+                raise failed[0]
+            if active and bundle and renamed:
+                bundle = serve_decision(home, active, bundle, after)
+        return TaxonomyReport(
+            dry_run=dry_run,
+            categories=renamed,
+            products=len(writes),
+            unknown=[path for path in moves.moves if path not in used],
+            model_version=bundle.model_version if bundle else None,
+        )
+
+
+def relabel(decision: Decision, moves: Map) -> tuple[Decision, list[Renamed]]:
+    """The decision layer after ``moves``, and what changed in it."""
+    homes: dict[CategoryPath, list[Category]] = {}
+    for category in decision.categories:
+        homes.setdefault(moves(category.path), []).append(category)
+    kept: dict[int, Category] = {}
+    into: dict[int, int] = {}
+    for path, members in homes.items():
+        stays = next((member for member in members if member.path == path), min(members, key=lambda one: one.id))
+        columns = sorted(column for member in members for column in member.trained)
+        kept[stays.id] = Category(stays.id, path, tuple(columns))
+        into.update({member.id: stays.id for member in members})
+    renamed = [
+        Renamed(
+            category.id,
+            category.path,
+            moves(category.path),
+            into[category.id] if into[category.id] != category.id else None,
+        )
+        for category in decision.categories
+        if moves(category.path) != category.path
+    ]
+    changed = replace(
+        decision,
+        categories=tuple(kept[category.id] for category in decision.categories if category.id in kept),
+        few_shot=tuple(
+            entry if entry.category is None else replace(entry, category=into[entry.category])
+            for entry in decision.few_shot
+        ),
+    )
+    return changed, renamed
+
+
+def _returns(moves: Map, start: CategoryPath) -> bool:
+    """Whether following ``moves`` from ``start`` never ends."""
+    seen, path = {start}, moves(start)
+    while moves(path) != path:
+        path = moves(path)
+        if path in seen or len(path) > 64:
+            return True
+        seen.add(path)
+    return False
+
+
+def _path(value: str | None, where: str) -> CategoryPath:
+    try:
+        path = category_path(value)
+    except BadProduct as error:
+        raise BadData(f"{where}: {error}") from error
+    if path is None:
+        raise BadData(f"{where} is empty")
+    return path
+
+
+def _text(path: CategoryPath) -> str:
+    return PATH_SEPARATOR.join(path)

@@ -1,0 +1,157 @@
+"""What a new photo repeats of the catalog: the same photo, nearly the same, or the same product."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.store import Catalog
+from indexer.duplicates.alignment import SAME, compare, unmoved
+from indexer.duplicates.hash_store import SignatureIndex, SignatureStore
+from indexer.duplicates.perceptual_hash import KINDS, NEAR_BITS, coarse, flat, roughly_same, thumbnail
+from indexer.duplicates.same_product import NEAR_COSINE, ProductRule, block_cosines
+from indexer.imaging.decode import Photo
+from indexer.index.live import LiveIndex, ProductHits
+from indexer.model.spec import ModelSpec
+
+NEAREST = 8  # photos by embedding that are looked at
+_LOOKED_AT = 32  # photos by code that are laid over the new one
+
+
+@dataclass(frozen=True)
+class Near:
+    """A catalog photo near a new one by embedding."""
+
+    pid: int
+    photo_id: int
+    score: float  # cosine of the whole embedding
+    general: float  # cosine of block g
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A product that a photo repeats. ``score`` in [0, 1] ranks within a kind."""
+
+    kind: str  # one of ``duplicates.KINDS``
+    product_id: str
+    photo: str  # content hash
+    score: float
+    evidence: dict[str, Any] = field(default_factory=dict)  # hamming of 256, cosine, agreement, mirrored, threshold
+
+
+def nearest(
+    live: LiveIndex, vector: np.ndarray, spec: ModelSpec, *, k: int = NEAREST, hits: ProductHits | None = None
+) -> list[Near]:
+    """The photos nearest to ``vector`` float32 [1, D], one of each product, with both cosines that are judged by.
+
+    ``hits``: what a search for them has found already.
+    """
+    if hits is None:
+        hits = live.search(vector, k)[0]
+    stored, there = live.vectors_at(hits.pids, hits.photo_ids)
+    general = block_cosines(np.broadcast_to(vector, stored.shape), stored, spec.columns("g"))
+    return [
+        Near(int(pid), int(photo_id), float(score), float(g))
+        for pid, photo_id, score, g, found in zip(hits.pids, hits.photo_ids, hits.scores, general, there, strict=True)
+        if found
+    ]
+
+
+def find_repeats(
+    catalog: Catalog,
+    index: SignatureIndex,
+    store: SignatureStore,
+    photo: Photo,
+    *,
+    near: Sequence[Near] = (),
+    rule: ProductRule | None = None,
+    exclude: Iterable[int] = (),
+) -> list[Repeat]:
+    """The products that ``photo`` repeats, each once by its strongest kind: surest kind first, then by score.
+
+    ``near``: what ``nearest`` found for the photo's vector; without it crops are not found, nor products photographed
+    differently. ``rule``: as ``repeat_groups.load_rule`` gives it; without a threshold ``same_product`` is not claimed.
+    ``exclude``: pids that do not count (the listing itself). Products deleted since are never named.
+    """
+    judged: dict[int, tuple[str, float, dict[str, Any]]] = {}  # by photo id
+    row = catalog.photo(photo.content_hash)
+    if row is not None:
+        judged[row.photo_id] = ("same_photo", 1.0, {"content_hash": photo.content_hash})
+    for photo_id, score, evidence in _near_same(index, store, photo, near):
+        judged.setdefault(photo_id, ("near_same_photo", score, evidence))
+    if rule is not None and rule.threshold is not None:
+        for found in near:
+            if found.score >= rule.threshold:
+                evidence = {"cosine": found.score, "threshold": rule.threshold, "precision": rule.precision}
+                judged.setdefault(found.photo_id, ("same_product", found.score, evidence))
+    holders, excluded = catalog.holders(judged), set(exclude)
+    best: dict[int, tuple[int, float, int]] = {}  # pid -> rank of kind, -score, photo id
+    for photo_id, (kind, score, _) in judged.items():
+        for pid in holders.get(photo_id, ()):
+            entry = (KINDS.index(kind), -score, photo_id)
+            if pid not in excluded and entry < best.get(pid, (len(KINDS), 0.0, 0)):
+                best[pid] = entry
+    names = catalog.ids_of(best)
+    photos = catalog.photos_by_id({photo_id for _, _, photo_id in best.values()})
+    return [
+        Repeat(KINDS[kind], names[pid], photos[photo_id].content_hash, -score, judged[photo_id][2])
+        for pid, (kind, score, photo_id) in sorted(best.items(), key=lambda item: (*item[1], item[0]))
+        if pid in names and photo_id in photos
+    ]
+
+
+def _near_same(
+    index: SignatureIndex, store: SignatureStore, photo: Photo, near: Sequence[Near]
+) -> list[tuple[int, float, dict[str, Any]]]:
+    """(photo id, agreement, evidence) of the photos that are nearly this one."""
+    thumb = thumbnail(photo.pixels)
+    if flat(thumb[None])[0]:
+        return []
+    places, distances = index.near(thumb, NEAR_BITS)
+    signatures = index.signatures
+    small = signatures.coarse[places]
+    # The photo as it is and mirrored against all of them at once.
+    rough = roughly_same(coarse(np.stack([thumb, thumb[:, ::-1]]))[:, None], small).any(0)
+    by_code = dict(
+        list(zip(signatures.ids[places[rough]].tolist(), distances[rough].tolist(), strict=True))[:_LOOKED_AT]
+    )
+    by_vector = {found.photo_id: found.general for found in near if found.general >= NEAR_COSINE}
+    judged = _overlaps(store, thumb, list(by_code), aligned=False)
+    # What lies on it as it is needs no search for the crop that it may be.
+    judged |= _overlaps(store, thumb, [i for i in by_vector if judged.get(i, (0.0, False))[0] < SAME], aligned=True)
+    return [
+        (
+            photo_id,
+            agreement,
+            {
+                "agreement": agreement,
+                "threshold": SAME,
+                "mirrored": mirrored,
+                "hamming": by_code.get(photo_id),  # None: beyond 64 of 256 bits, found by its embedding
+                "cosine": by_vector.get(photo_id),
+            },
+        )
+        for photo_id, (agreement, mirrored) in judged.items()
+        if agreement >= SAME
+    ]
+
+
+def _overlaps(
+    store: SignatureStore, thumb: np.ndarray, photo_ids: list[int], *, aligned: bool
+) -> dict[int, tuple[float, bool]]:
+    """photo id -> (agreement with ``thumb``, is it mirrored), of those that have a signature."""
+    there, thumbs = store.get(photo_ids)
+    if not there.any():
+        return {}
+    thumbs = thumbs[there]
+    if aligned:
+        found = compare(np.broadcast_to(thumb, thumbs.shape), thumbs)
+        agreement, mirrored = found.agreement, found.mirrored
+    else:
+        plain, turned = unmoved(np.stack([thumb, thumb[:, ::-1]])[:, None], thumbs)
+        agreement, mirrored = np.maximum(plain, turned), turned > plain
+    ids = [photo_id for photo_id, found_it in zip(photo_ids, there, strict=True) if found_it]
+    return dict(zip(ids, zip(agreement.tolist(), mirrored.tolist(), strict=True), strict=True))

@@ -1,0 +1,309 @@
+"""Signatures of photos, by which copies are found: derived, kept in one file of the home, held in memory to search."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.records import PhotoRow, SkippedPhoto
+from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import storage_failure
+from indexer.core.errors import Busy, CatalensError, NewerFormat, ReadOnly, StorageFailed
+from indexer.core.home import Home
+from indexer.core.native import THREADS
+from indexer.core.progress import Progress
+from indexer.core.sqlite import connect, is_read_only
+from indexer.duplicates.alignment import SIDE
+from indexer.duplicates.perceptual_hash import coarse, codes, flat, thumbnail
+from indexer.imaging import decode as images
+from indexer.imaging.parallel import in_order
+
+FORMAT = 1
+_METHOD = f"box-{SIDE}"  # how thumbnails are made; those of another way are forgotten and made again
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS signatures (photo_id INTEGER PRIMARY KEY, thumb BLOB NOT NULL)",
+)
+_BYTES = SIDE * SIDE * 3
+_SHRINK_TO = 2 * SIDE  # a JPEG is decoded at the smallest scale that keeps twice this
+_CHUNK, _PORTION = 256, 4096
+_LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported was let in then
+
+
+class SignatureStore:
+    """``photo_id`` -> thumbnail uint8 [32, 32, 3], from which codes follow. Safe across processes; one call at a time.
+
+    A photo's id stands for its content hash and is never given again, so nothing goes stale. Raises ``NewerFormat``,
+    ``StorageFailed`` naming the file; ``ReadOnly`` where something is to be written and cannot.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.path = home.signatures_file
+        self._read_only = is_read_only(self.path)
+        with self._failures():
+            if self._read_only and not self.path.exists():
+                self._sql = sqlite3.connect(":memory:")
+            else:
+                self._sql = connect(self.path, timeout=30.0, check_same_thread=False)
+            if not self._read_only:
+                self._sql.execute("PRAGMA journal_mode = WAL")
+                self._sql.execute("PRAGMA synchronous = NORMAL")  # they can be made again
+                self._sql.execute("PRAGMA secure_delete = ON")
+            found = self._sql.execute("PRAGMA user_version").fetchone()[0]
+            if found > FORMAT:
+                raise NewerFormat(f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+            if not self._read_only or not self.path.exists():
+                self._prepare()
+
+    def _prepare(self) -> None:
+        with self._sql:
+            for statement in _TABLES:
+                self._sql.execute(statement)
+            known = self._sql.execute("SELECT value FROM meta WHERE key = 'method'").fetchone()
+            if known is not None and known[0] != _METHOD:
+                self._sql.execute("DELETE FROM signatures")
+            self._sql.execute("INSERT OR REPLACE INTO meta VALUES ('method', ?)", (_METHOD,))
+            self._sql.execute(f"PRAGMA user_version = {FORMAT}")
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise storage_failure(self.path, error) from error
+        except sqlite3.DatabaseError as error:
+            raise StorageFailed(f"{self.path} is damaged: {error}; delete it (signatures are made again)") from error
+
+    def close(self) -> None:
+        self._sql.close()
+
+    def ids(self) -> np.ndarray:
+        """The photos that have a signature: int64, sorted."""
+        with self._failures():
+            rows = self._sql.execute("SELECT photo_id FROM signatures ORDER BY photo_id").fetchall()
+        return np.array([row[0] for row in rows], dtype=np.int64)
+
+    def missing(self, photo_ids: np.ndarray) -> np.ndarray:
+        """Those of ``photo_ids`` that have none: int64, sorted, each once."""
+        return np.setdiff1d(np.asarray(photo_ids, np.int64), self.ids())
+
+    def put(self, photo_ids: Sequence[int] | np.ndarray, thumbs: np.ndarray) -> None:
+        """Store thumbnails [N, 32, 32, 3] in one transaction."""
+        if self._read_only:
+            raise ReadOnly(f"{self.path} is read-only: signatures of new photos cannot be kept")
+        rows = [(int(photo_id), thumb.tobytes()) for photo_id, thumb in zip(photo_ids, thumbs, strict=True)]
+        with self._failures(), self._sql:
+            self._sql.executemany("INSERT OR REPLACE INTO signatures VALUES (?, ?)", rows)
+
+    def get(self, photo_ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(bool [N]: is it there, thumbnails uint8 [N, 32, 32, 3]), in the order asked for; absent ones are zero."""
+        wanted = [int(photo_id) for photo_id in photo_ids]
+        found, thumbs = np.zeros(len(wanted), bool), np.zeros((len(wanted), SIDE, SIDE, 3), np.uint8)
+        with self._failures():
+            query = "SELECT thumb FROM signatures WHERE photo_id = ?"
+            for at, photo_id in enumerate(wanted):
+                row = self._sql.execute(query, (photo_id,)).fetchone()
+                if row is not None and len(row[0]) == _BYTES:
+                    found[at], thumbs[at] = True, np.frombuffer(row[0], np.uint8).reshape(SIDE, SIDE, 3)
+        return found, thumbs
+
+    def portions(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All of them by id: (photo ids int64 [n], thumbnails [n, 32, 32, 3])."""
+        after = -1
+        while True:
+            with self._failures():
+                query = "SELECT photo_id, thumb FROM signatures WHERE photo_id > ? ORDER BY photo_id LIMIT ?"
+                rows = self._sql.execute(query, (after, _PORTION)).fetchall()
+            if not rows:
+                return
+            after = rows[-1][0]
+            ids = np.array([row[0] for row in rows], np.int64)
+            yield ids, np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(-1, SIDE, SIDE, 3)
+
+    def delete(self, photo_ids: np.ndarray) -> None:
+        """Forget these photos; unknown ids are ignored."""
+        if len(photo_ids):
+            with self._failures(), self._sql:
+                self._sql.executemany("DELETE FROM signatures WHERE photo_id = ?", ((int(i),) for i in photo_ids))
+
+    def scrub(self) -> None:
+        """Write the file anew without any byte of what was deleted. Raises ``Busy`` where another process reads it."""
+        with self._failures():
+            self._sql.execute("VACUUM")
+            busy = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise Busy(f"{self.path} is being read by another process: its log cannot be emptied yet")
+
+
+@contextmanager
+def stored_signatures(home: Home) -> Iterator[SignatureStore | None]:
+    """The home's store where there is one; None makes none."""
+    if not home.signatures_file.exists():
+        yield None
+        return
+    with closing(SignatureStore(home)) as store:
+        yield store
+
+
+def sign_photos(
+    catalog: Catalog,
+    photos: PhotoStore,
+    store: SignatureStore,
+    photo_ids: np.ndarray,
+    *,
+    progress: Progress | None = None,
+) -> list[SkippedPhoto]:
+    """Give a signature to those of ``photo_ids`` that have none; returns the photos that cannot be read.
+
+    Committed every 256 photos, so a run that was killed goes on where it stopped. Reading and decoding run in threads.
+    """
+    missing, skipped = store.missing(photo_ids), []
+
+    def rows() -> Iterator[PhotoRow]:
+        for start in range(0, len(missing), 1024):
+            part = missing[start : start + 1024].tolist()
+            found = catalog.photos_by_id(part)
+            yield from (found[photo_id] for photo_id in part if photo_id in found)  # the others were deleted meanwhile
+
+    def sign(row: PhotoRow) -> np.ndarray:
+        return thumbnail(images.decode(photos.read(row), limits=_LIMITS, shrink_to=_SHRINK_TO).pixels)
+
+    ids: list[int] = []
+    thumbs: list[np.ndarray] = []
+
+    def flush() -> None:
+        if ids:
+            store.put(ids, np.stack(thumbs))
+        ids.clear()
+        thumbs.clear()
+
+    for done, (row, made) in enumerate(in_order(rows(), sign, workers=min(4, THREADS), ahead=64), 1):
+        if isinstance(made, CatalensError):
+            skipped.append(SkippedPhoto(row.photo_id, row.content_hash, str(made)))
+        else:
+            ids.append(row.photo_id)
+            thumbs.append(made)
+        if len(ids) == _CHUNK:
+            flush()
+            if progress is not None:
+                progress(done, len(missing))
+    flush()
+    if progress is not None:
+        progress(len(missing), len(missing))
+    return skipped
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """What the search needs of each photo, about 260 bytes: one row each, flat photos left out."""
+
+    ids: np.ndarray  # int64 [N], ascending
+    codes: np.ndarray  # uint8 [N, 32]
+    mirrored: np.ndarray  # uint8 [N, 32], of the mirrored photo
+    coarse: np.ndarray  # uint8 [N, 8, 8, 3]
+
+    @classmethod
+    def of(cls, photo_ids: np.ndarray, thumbs: np.ndarray) -> Signatures:
+        kept = ~flat(thumbs)
+        thumbs = thumbs[kept]
+        return cls(np.asarray(photo_ids, np.int64)[kept], codes(thumbs), codes(thumbs[:, :, ::-1]), coarse(thumbs))
+
+    def __add__(self, other: Signatures) -> Signatures:
+        """Both together; ``other`` holds photos that are not in this one."""
+        order = np.argsort(ids := np.concatenate([self.ids, other.ids]), kind="stable")
+        return Signatures(
+            ids[order],
+            np.concatenate([self.codes, other.codes])[order],
+            np.concatenate([self.mirrored, other.mirrored])[order],
+            np.concatenate([self.coarse, other.coarse])[order],
+        )
+
+    def only(self, photo_ids: np.ndarray) -> Signatures:
+        """Those of ``photo_ids``."""
+        kept = np.isin(self.ids, photo_ids)
+        return Signatures(self.ids[kept], self.codes[kept], self.mirrored[kept], self.coarse[kept])
+
+
+def load_signatures(store: SignatureStore) -> Signatures:
+    """All that ``store`` holds, ready to search: 15,000 photos and more a second."""
+    parts = [Signatures.of(ids, thumbs) for ids, thumbs in store.portions()]
+    if not parts:
+        return Signatures.of(np.empty(0, np.int64), np.empty((0, SIDE, SIDE, 3), np.uint8))
+    return Signatures(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "codes", "mirrored", "coarse"))
+    )
+
+
+class SignatureIndex:
+    """The catalog's signatures in memory, kept up with its change log. Searches take no lock, ``follow`` one.
+
+    Photos of deleted products stay in until the next start and do no harm: nobody holds them any more.
+    """
+
+    def __init__(self, signatures: Signatures, sequence: int) -> None:
+        self._state = signatures
+        self._sequence = sequence
+        self._refused: set[int] = set()  # photos that could not be read: not tried with every write
+        self._following = threading.Lock()
+
+    @classmethod
+    def open(
+        cls, catalog: Catalog, photos: PhotoStore, store: SignatureStore, *, progress: Progress | None = None
+    ) -> SignatureIndex:
+        """Of the whole catalog; what has no signature yet is given one first."""
+        sequence, rows = catalog.entries()
+        skipped = sign_photos(catalog, photos, store, rows[:, 1], progress=progress)
+        index = cls(load_signatures(store).only(rows[:, 1]), sequence)
+        index._refused = {photo.photo_id for photo in skipped}
+        return index
+
+    @property
+    def sequence(self) -> int:
+        """The change up to which photos are known."""
+        return self._sequence
+
+    @property
+    def signatures(self) -> Signatures:
+        return self._state
+
+    def follow(self, catalog: Catalog, photos: PhotoStore, store: SignatureStore) -> None:
+        """Take in the photos of all writes since. Raises ``OutdatedVersion`` where the log was compacted past it."""
+        with self._following:
+            changes = catalog.changes(self._sequence)
+            if not changes:
+                return
+            held = catalog.photo_ids({change.pid for change in changes if change.photos_changed})
+            wanted = np.unique(np.array([i for ids in held.values() for i in ids], np.int64))
+            new = np.setdiff1d(np.setdiff1d(wanted, self._state.ids), list(self._refused))
+            if len(new):
+                self._refused |= {photo.photo_id for photo in sign_photos(catalog, photos, store, new)}
+                there, thumbs = store.get(new)
+                self._state = self._state + Signatures.of(new[there], thumbs[there])
+            self._sequence = changes[-1].sequence
+
+    def near(self, thumb: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+        """Photos whose code, or mirrored code, is within ``radius`` of that of ``thumb`` [32, 32, 3].
+
+        (places among ``signatures``, their distances), int64, nearest first.
+        """
+        asked, stored = Signatures.of(np.zeros(1, np.int64), thumb[None]), self._state
+        if not len(asked.ids):  # flat
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        distance = np.minimum(*(_distances(stored.codes, code) for code in (asked.codes, asked.mirrored)))
+        places = np.flatnonzero(distance <= radius)
+        places = places[np.argsort(distance[places], kind="stable")]
+        return places, distance[places]
+
+
+def _distances(codes: np.ndarray, code: np.ndarray) -> np.ndarray:
+    """int64 [N]: Hamming distances of codes uint8 [N, 32] to one [1, 32]. By words, since sums over four are slow."""
+    distance = np.zeros(len(codes), np.int64)
+    for column, word in zip(codes.view(np.uint64).T, code.view(np.uint64)[0], strict=True):
+        distance += np.bitwise_count(column ^ word)
+    return distance

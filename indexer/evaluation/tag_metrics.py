@@ -1,0 +1,111 @@
+"""What ``evaluate`` says of tags: the model's suggestions, votes alone, heads alone, and the plain baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from indexer.evaluation.results import Part, Tagged
+from indexer.model.calibration import pair_calibration_error
+from indexer.model.decision_layer import Decision
+from indexer.model.runtime_base import Runtime
+from indexer.model.spec import Block
+from indexer.tagging.fit import fit_rule
+from indexer.tagging.samples import TagSample, nobody
+from indexer.training.metrics import TagCounts, bootstrap_weights, interval, tag_map
+from indexer.training.tag_samples import Photos, fit_equal_votes, sample_of
+
+
+def tag_figures(
+    runtime: Runtime,
+    decision: Decision,
+    sets: Mapping[str, Photos],
+    split: str,
+    frozen: Callable[[], Mapping[str, Photos] | None],
+) -> tuple[Part, Tagged | None]:
+    """The key ``tags`` of an evaluation of ``split``, and its arrays; None where there are no tags.
+
+    ``sets``: photos by split, ``train`` and ``validation`` among them. ``frozen`` gives the same photos with the
+    backbone's features before training for vectors, for the baseline, or None. Rules of votes alone, of heads alone and
+    of the baseline are fitted on validation.
+    """
+    rule = decision.tagging()
+    tested = sample_by(runtime, decision, sets, split)
+    held = sample_by(runtime, decision, sets, "validation", fitting=True)
+    if tested is None:
+        return Part({"tags": None}), None
+    confidence = tested.confidence(rule)
+    suggested = tested.suggested(confidence, rule)
+    counts = TagCounts(tested.actual, suggested)
+    precision, recall, f1 = (float(value) for value in counts.micro())
+    columns = {column.name: column.tags for column in rule.columns}
+    values: dict[str, Any] = {
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "macro_f1": float(counts.macro_f1()),
+        "map": tag_map(tested.actual, confidence),
+        "ece": pair_calibration_error(confidence, tested.actual),
+        "votes_only_f1": _refitted(votes_only(held), votes_only(tested), columns),
+        "heads_only_f1": _refitted(heads_only(held), heads_only(tested), columns) if decision.tag_heads else None,
+        "baseline_f1": None if (before := frozen()) is None else _baseline(before, split),
+    }
+    weights = bootstrap_weights(np.arange(len(tested.actual)))
+    micro = counts.micro(weights)
+    intervals = {
+        "tags.precision": interval(micro[0]),
+        "tags.recall": interval(micro[1]),
+        "tags.f1": interval(micro[2]),
+        "tags.macro_f1": interval(counts.macro_f1(weights)),
+    }
+    return Part({"tags": values}, intervals), Tagged(tested.tags, tested.actual, confidence, suggested)
+
+
+def sample_by(
+    runtime: Runtime, decision: Decision, sets: Mapping[str, Photos], split: str, *, fitting: bool = False
+) -> TagSample | None:
+    """The tagged products of ``split`` before the train photos' votes and the model's heads; as ``sample_of``."""
+    photos = sets[split]
+    named = [tag for column in decision.tagging().columns for tag in column.tags]
+    logits = runtime.logits(photos.vectors) if decision.tag_heads and len(photos.rows) else None
+    return sample_of(
+        photos,
+        sets["train"],
+        runtime.spec.blocks,
+        logits=logits,
+        tag_heads=decision.tag_heads if logits else None,
+        also=named,
+        fitting=fitting,
+    )
+
+
+def votes_only(sample: TagSample | None) -> TagSample | None:
+    """``sample`` with every head silent."""
+    return None if sample is None else replace(sample, chances=np.full(sample.chances.shape, np.nan))
+
+
+def heads_only(sample: TagSample | None) -> TagSample | None:
+    """``sample`` with no product voting."""
+    return None if sample is None else replace(sample, near=lambda view: nobody(len(sample.actual)))
+
+
+def _refitted(held: TagSample | None, tested: TagSample | None, columns: Mapping[str, Sequence[str]]) -> float | None:
+    """Micro-F1 on ``tested`` of the rule fitted on ``held``."""
+    if held is None or tested is None:
+        return None
+    rule = fit_rule(held, columns)
+    return float(TagCounts(tested.actual, tested.suggested(tested.confidence(rule), rule)).micro()[2])
+
+
+def _baseline(sets: Mapping[str, Photos], split: str) -> float | None:
+    """Micro-F1 of equal votes among the ten nearest; the vectors of ``sets`` are the frozen backbone's features."""
+    block = Block("g", sets["train"].vectors.shape[1], 1.0)
+    held = sample_of(sets["validation"], sets["train"], [block], fitting=True)
+    tested = sample_of(sets[split], sets["train"], [block])
+    if held is None or tested is None:
+        return None
+    rule = fit_equal_votes(held)
+    return float(TagCounts(tested.actual, tested.suggested(tested.confidence(rule), rule)).micro()[2])

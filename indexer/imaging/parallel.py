@@ -1,0 +1,59 @@
+"""Many photos decoded ahead of the network, in order and with bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from indexer.core.errors import BadImage, CatalensError
+from indexer.core.native import THREADS
+from indexer.imaging.decode import ImageLimits, Photo, decode
+
+Source = TypeVar("Source")
+Found = TypeVar("Found")
+_AHEAD = 16  # decoded photos that wait for the network
+
+
+def decode_all(
+    sources: Iterable[Source],
+    read: Callable[[Source], bytes],
+    *,
+    limits: ImageLimits | None = None,
+    shrink_to: int | None = None,
+) -> Iterator[tuple[Source, Photo | CatalensError]]:
+    """Each source with its photo, or with the reason why it has none; in order. Pillow decodes outside the GIL."""
+
+    def one(source: Source) -> Photo:
+        return decode(read(source), limits=limits or ImageLimits(), shrink_to=shrink_to)
+
+    return in_order(sources, one, workers=min(4, THREADS))
+
+
+def in_order(
+    sources: Iterable[Source], work: Callable[[Source], Found], *, workers: int, ahead: int = _AHEAD
+) -> Iterator[tuple[Source, Found | CatalensError]]:
+    """Each source with what ``work`` makes of it in one of ``workers`` threads, or with why it could not; in order.
+
+    At most ``ahead`` results wait. Other failures than ``CatalensError`` and ``OSError`` are raised.
+    """
+
+    def one(source: Source) -> Found | CatalensError:
+        try:
+            return work(source)
+        except CatalensError as error:
+            return error
+        except OSError as error:
+            return BadImage(f"cannot be read: {error.strerror or error}")
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        waiting: deque[tuple[Source, Future[Found | CatalensError]]] = deque()
+        for source in sources:
+            waiting.append((source, pool.submit(one, source)))
+            if len(waiting) > ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()

@@ -1,0 +1,76 @@
+"""The state of a live index: the writes since a version, in buffers that states share and no write copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from indexer.index.facts_log import ChangeLog
+
+ROOM = 256  # rows a new buffer has room for; it doubles
+ALIVE = np.iinfo(np.int64).max  # the tick at which a living row will have died
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a search reads, swapped as one.
+
+    What it refers to is shared with later states and never copied for a write. Buffers and the log grow past ``used``
+    and ``logged``, which no older state looks at; a row that dies is marked with the ``tick`` of the first state in
+    which it is dead, so an older state still sees it. ``places`` alone follows the newest state.
+    """
+
+    sequence: int
+    tick: int
+    vectors: np.ndarray  # float32 [room, D], each value one that float16 can hold
+    table: np.ndarray  # int64 [room, 2] (pid, photo_id)
+    died: np.ndarray  # int64 [room], the tick at which a row of the delta died
+    used: int
+    living: int  # rows of the delta that did not
+    places: dict[int, tuple[int, int]]  # pid -> its rows in the delta
+    products: int
+    log: ChangeLog
+    logged: int
+
+
+def empty(dim: int, sequence: int, products: int) -> State:
+    """Before the first write over a version of ``products`` that holds changes up to ``sequence``."""
+    return State(
+        sequence=sequence,
+        tick=0,
+        vectors=np.empty((ROOM, dim), dtype=np.float32),
+        table=np.empty((ROOM, 2), dtype=np.int64),
+        died=np.full(ROOM, ALIVE, dtype=np.int64),
+        used=0,
+        living=0,
+        places={},
+        products=products,
+        log=ChangeLog(),
+        logged=0,
+    )
+
+
+def with_room(state: State, added: int) -> State:
+    """A state with room for ``added`` more rows in the delta, in larger buffers if need be."""
+    if state.used + added <= len(state.table):
+        return state  # older states read only [:used] of their own
+    return _moved(state, np.arange(state.used), max(2 * len(state.table), state.used + added))
+
+
+def compacted(state: State) -> State:
+    """The same delta without its dead rows, in buffers of its own."""
+    rows = np.flatnonzero(state.died[: state.used] > state.tick)
+    return _moved(state, rows, max(ROOM, 2 * len(rows)))
+
+
+def _moved(state: State, rows: np.ndarray, room: int) -> State:
+    """``rows`` of the delta (ascending; every living one) in new buffers, with places of their own."""
+    vectors = np.empty((room, state.vectors.shape[1]), dtype=np.float32)
+    table = np.empty((room, 2), dtype=np.int64)
+    died = np.full(room, ALIVE, dtype=np.int64)
+    used = len(rows)
+    vectors[:used], table[:used], died[:used] = state.vectors[rows], state.table[rows], state.died[rows]
+    start_of = np.searchsorted(rows, np.arange(state.used + 1))
+    places = {pid: (int(start_of[start]), int(start_of[stop])) for pid, (start, stop) in state.places.items()}
+    return replace(state, vectors=vectors, table=table, died=died, used=used, places=places)

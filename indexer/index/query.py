@@ -1,0 +1,174 @@
+"""Queries that weigh the blocks of the embedding as somebody asks: "like this, but blue" is another query vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexer.core.errors import BadRequest
+from indexer.index.base import MIXED, SearchParams
+from indexer.index.near_duplicates import COPY, electorate
+from indexer.model.spec import Block
+from indexer.model.tag_rule import View
+
+
+def search_params(weights: Mapping[str, float]) -> SearchParams:
+    """How to search with queries that ``reweigh`` made."""
+    heavy = [name for name, weight in weights.items() if weight > 0]
+    return SearchParams(widen=heavy[0] if len(heavy) == 1 else MIXED)
+
+
+def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict[str, float]:
+    """The weights of all ``blocks``, summing to 1; a block that is not named weighs nothing.
+
+    Raises ``BadRequest`` that names the weight: an unknown block, negative, not a finite number, all of them zero.
+    """
+    names = [block.name for block in blocks]
+    for name, weight in weights.items():
+        if name not in names:
+            raise BadRequest(f"weights: the embedding has no block {name!r}; it has: {', '.join(names)}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise BadRequest(f"weights: {name} must be a finite number, not {weight!r}")
+        if weight < 0:
+            raise BadRequest(f"weights: {name} must not be negative, it is {weight:g}")
+    total = float(sum(weights.values()))
+    if total == 0 or math.isinf(total):
+        reason = "at least one block must weigh more than zero" if total == 0 else "their sum is too large"
+        raise BadRequest(f"weights: {reason}")
+    return {name: float(weights.get(name, 0.0)) / total for name in names}
+
+
+def reweigh(
+    vectors: np.ndarray, blocks: Sequence[Block], weights: Mapping[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings [N, D] -> (unit queries float32 [N, D], lengths float32 [N]) that weigh ``blocks`` by ``weights``.
+
+    With e = [sqrt(w_j) u_j] the query is [q_j u_j / sqrt(w_j)], so no index is built anew: its product with an
+    embedding is the mean of the blocks' cosines, weighted by q. An index takes unit queries; its score times the length
+    is that mean. Search with ``search_params``: such queries lie off the data. Raises ``BadRequest``
+    (``check_weights``; also for a block that weighs nothing in the embedding itself, so that nothing of it is stored).
+    """
+    wanted = check_weights(blocks, weights)
+    for block in blocks:
+        if block.weight <= 0 and wanted[block.name] > 0:
+            raise BadRequest(f"weights: block {block.name} weighs nothing in this embedding and cannot be asked for")
+    queries = view_queries(np.asarray(vectors, dtype=np.float32), blocks, wanted)
+    lengths = np.linalg.norm(queries, axis=1)
+    if not lengths.all():
+        raise BadRequest("weights: an embedding holds nothing in the blocks that are asked for")
+    return queries / lengths[:, None], lengths
+
+
+_PORTION = 256  # results compared with those before them at a time
+
+
+def check_mix(mix: Mapping[str, float], inputs: Sequence[str]) -> dict[str, float]:
+    """How much each of ``inputs`` counts, summing to 1; one that is not named does not count.
+
+    Raises ``BadRequest`` for an input that the question does not have, a share that is negative or no number, or
+    nothing but zeros.
+    """
+    for name, share in mix.items():
+        if name not in inputs:
+            raise BadRequest(f"mix: the question has no input {name!r}; it has: {', '.join(inputs)}")
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < math.inf:
+            raise BadRequest(f"mix: {name} must be a finite number from 0, not {share!r}")
+    total = sum(mix.values())
+    if not 0 < total < math.inf:
+        raise BadRequest("mix: at least one input must count more than zero" if not total else "mix: too large")
+    return {name: mix.get(name, 0.0) / total for name in inputs}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is looked for. The score of a stored embedding e is the best of ``lengths[j] * (queries[j] . e)``.
+
+    That is the mean, weighted by ``mix``, of the inputs' cosines with e, which are themselves the means, weighted by
+    ``weights``, of the blocks' cosines; so it lies in [-1, 1].
+    """
+
+    queries: np.ndarray  # float32 [n, D], unit
+    lengths: np.ndarray  # float32 [n]
+    inputs: Mapping[str, np.ndarray]  # name -> float32 [n, D] as given
+    mix: Mapping[str, float]  # sums to 1
+    weights: Mapping[str, float] | None  # by block; None: as the model weighs them
+    blocks: Sequence[Block]
+
+    def signals(self, vector: np.ndarray) -> dict[str, float]:
+        """What the score of an embedding [D] is the weighted mean of: by input, and with weights also by block."""
+        best = int(np.argmax(self.lengths * (self.queries @ vector)))
+        here = {name: given[best : best + 1] for name, given in self.inputs.items()}
+        found = {name: _product(given, self.blocks, self.weights, vector) for name, given in here.items()}
+        if self.weights is not None:
+            mixed = np.sum([self.mix[name] * given for name, given in here.items()], axis=0)
+            stored = [block.name for block in self.blocks if block.weight > 0]
+            found |= {name: _product(mixed, self.blocks, {name: 1.0}, vector) for name in stored}
+        return {name: min(max(value, -1.0), 1.0) for name, value in found.items()}
+
+
+def _product(
+    given: np.ndarray, blocks: Sequence[Block], weights: Mapping[str, float] | None, vector: np.ndarray
+) -> float:
+    """The (re-weighted) cosine of one embedding [1, D] with another [D]."""
+    queries, lengths = (given, np.ones(1)) if weights is None else reweigh(given, blocks, weights)
+    return float(lengths[0] * (queries[0] @ vector))
+
+
+def question(
+    inputs: Mapping[str, np.ndarray],
+    blocks: Sequence[Block],
+    *,
+    mix: Mapping[str, float] | None = None,
+    weights: Mapping[str, float] | None = None,
+) -> Question:
+    """One question about ``inputs``: name -> embeddings [n, D], several where an input is a product with n photos.
+
+    Of several photos the best one counts. ``mix``: how much each input counts (equally); ``weights``: how much each
+    block of the embedding does (as the model says). Raises ``BadRequest`` as ``check_mix`` and ``reweigh`` do, and for
+    inputs that cancel each other out.
+    """
+    names = list(inputs)
+    shares = check_mix(dict.fromkeys(names, 1.0) if mix is None else mix, names)
+    spread = {name: np.asarray(given, np.float32) for name, given in inputs.items()}
+    if len(spread) > 1:  # each with each
+        counts = [len(given) for given in inputs.values()]
+        places = np.unravel_index(np.arange(math.prod(counts)), counts)
+        spread = {name: given[place] for (name, given), place in zip(spread.items(), places, strict=True)}
+    mixed = sum(shares[name] * given for name, given in spread.items())
+    mixed = np.asarray(mixed, np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if weights is None:
+            lengths = np.linalg.norm(mixed, axis=1)
+            queries = mixed / lengths[:, None]
+        else:
+            queries, lengths = reweigh(mixed, blocks, weights)
+    if not float(lengths.min()) > 1e-6:
+        raise BadRequest("the image and the product point in opposite directions: ask for one of them")
+    return Question(queries, lengths, spread, shares, weights, blocks)
+
+
+def distinct(vectors: np.ndarray, threshold: float = COPY) -> np.ndarray:
+    """Places of ranked embeddings [n, D] that are no near-duplicate (cosine of ``threshold``) of a kept one before."""
+    kept = np.empty(0, dtype=np.int64)
+    for start in range(0, len(vectors), _PORTION):
+        part = vectors[start : start + _PORTION]
+        new = np.flatnonzero(~(part @ vectors[kept].T >= threshold).any(axis=1))
+        alike = part[new] @ part[new].T >= threshold
+        leads = electorate(alike[None])[0] == np.arange(len(new))
+        kept = np.concatenate([kept, start + new[leads]])
+    return kept
+
+
+def view_queries(vectors: np.ndarray, blocks: Sequence[Block], view: View) -> np.ndarray:
+    """Embeddings [N, D] -> queries [N, D] whose product with an embedding is the cosine re-weighted by ``view``.
+
+    With e = [sqrt(w_b) u_b] the query is [view_b / sqrt(w_b) u_b], so no index is built anew. It is not of unit length.
+    A block without weight holds zeros, which any scale leaves as they are.
+    """
+    if not view:
+        return np.asarray(vectors, np.float32)
+    scale = np.concatenate([np.full(block.dim, view.get(block.name, 0.0) / (block.weight or 1.0)) for block in blocks])
+    return np.asarray(vectors * scale, np.float32)

@@ -1,0 +1,186 @@
+"""How long an index build takes and what it needs: from what builds in this home took, else from a small trial."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import resource
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from indexer.core.atomic_files import write_json
+from indexer.core.errors import BadRequest
+from indexer.core.home import Home
+from indexer.index.tuning import build_tuned
+
+STAGES = ("embed", "build", "tags", "publish")
+_SMALL = 2000  # entries; below, a build takes as long as its fixed costs
+_FAR = 8.0  # a measured build says nothing about one that is so many times larger or smaller
+_GROWTH = {"Flat": 1.0}  # build time ~ entries ** this; lists and graphs grow a little faster
+_OTHER_GROWTH = 1.15
+_DISK_RATE = 150e6  # bytes per second written, flushed and checksummed, before it was measured
+_TRIAL = 20_000  # vectors of the larger trial build, at most
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a build will take. ``seconds`` by stage, None where nothing is known, with ``total``."""
+
+    seconds: dict[str, float | None]
+    memory_bytes: int  # of the whole process at its peak
+    disk_bytes: int  # of the new version
+    basis: str = "measured"  # in this home; "trial": on a few photos and generated vectors; "unknown"
+
+
+@dataclass
+class Rates:
+    """What builds in this home took, by kind of recipe: ``indexes/RATES``. Lost or damaged, it is measured anew."""
+
+    path: Path
+    builds: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, home: Home) -> Rates:
+        path = home.indexes / "RATES"
+        try:
+            stored = json.loads(path.read_text())["builds"]
+            builds = {str(kind): {k: float(v) for k, v in entry.items()} for kind, entry in stored.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            builds = {}
+        return cls(path, builds)
+
+    def note(self, recipe: str, measured: dict[str, float]) -> None:
+        """Remember what a build took: ``entries``, ``dim``, seconds by stage, ``memory_bytes``, ``disk_bytes``."""
+        self.builds[kind_of(recipe)] = measured
+        with suppress(OSError):  # a full or read-only disk: the next estimate is as good as this one
+            write_json(self.path, {"builds": self.builds})
+
+    def near(self, recipe: str, entries: int, dim: int) -> dict[str, float] | None:
+        """The last build of this kind, if it says something about one of this size."""
+        found = self.builds.get(kind_of(recipe))
+        if found is None or found.get("dim") != dim:
+            return None
+        ratio = max(entries, _SMALL) / max(found["entries"], _SMALL)
+        return found if 1 / _FAR <= ratio <= _FAR else None
+
+
+def kind_of(recipe: str) -> str:
+    """ "IVF" of "IVF894,SQ8"."""
+    match = re.match(r"[A-Za-z]+", recipe)
+    return match.group() if match else recipe
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "2GB", "500 MB", "1.5GiB" or a plain number. Raises ``BadRequest``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
+    if match is None or match.group(2) == "i" or float(match.group(1)) <= 0:
+        raise BadRequest(f"{text!r} is no size: write it like 2GB, 500MB or 1.5GiB")
+    return int(float(match.group(1)) * _UNITS[match.group(2)])
+
+
+def estimate(
+    rates: Rates, *, recipe: str, entries: int, dim: int, to_embed: int, photos_per_s: float | None, base_bytes: int
+) -> Estimate:
+    """From measured builds; ``base_bytes`` is what the process holds before it reads a vector."""
+    found = rates.near(recipe, entries, dim)
+    seconds: dict[str, float | None] = {"embed": None}
+    if not to_embed or photos_per_s:
+        seconds["embed"] = to_embed / photos_per_s if photos_per_s else 0.0
+    memory, disk = vector_bytes(recipe, entries, dim)
+    if found is None:
+        seconds |= {"build": None, "tags": None, "publish": None}
+    else:
+        growth = max(entries, _SMALL) / max(found["entries"], _SMALL)
+        seconds["build"] = found["build"] * growth ** _GROWTH.get(kind_of(recipe), _OTHER_GROWTH)
+        seconds |= {stage: found[stage] * growth for stage in ("tags", "publish")}
+        memory, disk = (int(found[name] * growth) for name in ("memory_bytes", "disk_bytes"))
+    known = [value for value in seconds.values() if value is not None]
+    seconds["total"] = sum(known) if len(known) == len(STAGES) else None
+    return Estimate(seconds, base_bytes + memory, disk, "unknown" if seconds["total"] is None else "measured")
+
+
+def vector_bytes(recipe: str, entries: int, dim: int) -> tuple[int, int]:
+    """(memory beside the process's own, disk) that vectors and index take, by the recipe's arithmetic."""
+    part = 0.0 if recipe == "Flat" else dim * 1.0
+    if kind_of(recipe) == "HNSW":
+        part = dim * (1.0 if "SQ8" in recipe else 4.0) + 2 * 4 * 32
+    elif match := re.search(r"PQ(\d+)x4", recipe):
+        part = int(match.group(1)) / 2
+    disk = int(entries * (2 * dim + 16 + part + (8 if part else 0)))
+    sample = 0 if recipe == "Flat" else 256 * math.isqrt(entries) * dim * 4
+    return int(entries * (2 * dim + part + 24) + min(entries, 65536) * dim * 4 + sample), disk
+
+
+def try_build(rates: Rates, *, recipe: str, entries: int, dim: int, recall: float) -> None:
+    """Build two small indexes of generated vectors and note what one of ``entries`` would take."""
+    sizes = sorted({min(entries, _TRIAL // 4), min(entries, _TRIAL)})
+    took = []
+    for size in sizes:
+        vectors = _generated(size, dim)
+        started = time.monotonic()
+        build_tuned(vectors, recall=recall, recipe=_smaller(recipe, size / entries))
+        took.append(max(time.monotonic() - started, 1e-3))
+    power = _GROWTH.get(kind_of(recipe), _OTHER_GROWTH)
+    if len(sizes) == 2 and sizes[0] >= _SMALL:
+        power = min(max(math.log(took[1] / took[0]) / math.log(sizes[1] / sizes[0]), 0.9), 1.4)
+    seconds = took[-1] * (entries / max(sizes[-1], 1)) ** power
+    memory, disk = vector_bytes(recipe, entries, dim)
+    measured = {"build": seconds, "tags": 0.0, "publish": 0.2 + disk / _DISK_RATE}
+    rates.note(recipe, {"entries": entries, "dim": dim, **measured, "memory_bytes": memory, "disk_bytes": disk})
+
+
+def _smaller(recipe: str, share: float) -> str:
+    """The recipe for a ``share`` of the entries: as many lists as it would have there."""
+    return re.sub(r"IVF(\d+)", lambda lists: f"IVF{max(1, round(int(lists[1]) * math.sqrt(share)))}", recipe)
+
+
+def _generated(count: int, dim: int) -> np.ndarray:
+    """float16 [count, dim]: unit vectors around one centre for each hundred."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((max(count // 100, 10), dim), dtype=np.float32)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    vectors = centres[rng.integers(0, len(centres), count)]
+    noise = rng.standard_normal((count, dim), dtype=np.float32)
+    vectors += 0.6 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+
+
+class Peak:
+    """The most memory that this process held since ``start``, as far as the system tells."""
+
+    def start(self) -> int:
+        """Begin anew; returns what is held now, in bytes."""
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
+        return _status("VmRSS") or self.bytes()
+
+    def bytes(self) -> int:
+        """The peak in bytes."""
+        unit = 1 if sys.platform == "darwin" else 1024
+        return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _status(name: str) -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = next((line.split() for line in lines if line.startswith(f"{name}:")), None)
+    return int(found[1]) * 1024 if found else None
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Room left on the disk of ``folder``, where the system tells."""
+    try:
+        stat = os.statvfs(folder)
+    except (AttributeError, OSError):
+        return None
+    return stat.f_bavail * stat.f_frsize

@@ -1,0 +1,130 @@
+"""Many photos to vectors: reading, decoding and the network overlap, in order and with bounded memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from indexer.core.errors import CatalensError
+from indexer.core.native import THREADS
+from indexer.imaging.decode import ImageLimits, Photo, decode
+from indexer.imaging.parallel import Found, Source, in_order
+
+_BATCH = 16  # photos given at once to a network that has one owner, while the next ones are decoded
+
+
+class PhotoEmbedder(Protocol):
+    """What is needed of ``indexer.model.torch_runtime.TorchRuntime``."""
+
+    @property
+    def shrink_to(self) -> int | None: ...
+
+    @property
+    def workers(self) -> int: ...
+
+    def embed(self, photos: Sequence[Photo]) -> np.ndarray: ...
+
+    def pixels(self, photo: Photo) -> np.ndarray: ...
+
+    def describe_beside(self, pixels: np.ndarray) -> np.ndarray: ...
+
+    def embed_features(self, features: np.ndarray) -> np.ndarray: ...
+
+
+class Tally:
+    """Seconds of work by stage (read, decode, network), summed over all threads."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Whatever is done inside belongs to ``name``."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._seconds[name] += time.perf_counter() - started
+
+    def seconds(self) -> dict[str, float]:
+        with self._lock:
+            return dict(self._seconds)
+
+    def bottleneck(self) -> str:
+        """The stage that takes most of the work, with its share: ``network 71%``; empty before any."""
+        found = self.seconds()
+        if not found:
+            return ""
+        name = max(found, key=lambda stage: found[stage])
+        return f"{name} {found[name] / sum(found.values()):.0%}"
+
+
+def embed_all(
+    sources: Iterable[Source],
+    read: Callable[[Source], bytes],
+    embedder: PhotoEmbedder,
+    *,
+    limits: ImageLimits | None = None,
+    tally: Tally | None = None,
+) -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
+    """Each source with the embedding float32 [D] of its photo, or with the reason why it has none; in order.
+
+    A network with ``workers`` runs in as many threads, each of which reads, decodes and looks at one photo after
+    another: no stage waits for another one. A network with one owner gets batches, while other threads decode ahead.
+    """
+    tally = tally or Tally()
+    allowed = limits or ImageLimits()
+
+    def decoded(source: Source) -> Photo:
+        with tally.stage("read"):
+            data = read(source)
+        with tally.stage("decode"):
+            return decode(data, limits=allowed, shrink_to=embedder.shrink_to)
+
+    def described(source: Source) -> np.ndarray:
+        photo = decoded(source)
+        with tally.stage("decode"):
+            pixels = embedder.pixels(photo)
+        with tally.stage("network"):
+            return embedder.describe_beside(pixels)
+
+    if embedder.workers:
+        seen = in_order(sources, described, workers=embedder.workers)
+        return _unshared(_in_batches(seen, lambda rows: embedder.embed_features(np.stack(rows)), tally))
+    return _in_batches(in_order(sources, decoded, workers=min(4, THREADS)), embedder.embed, tally)
+
+
+def _unshared(found: Iterator[Found]) -> Iterator[Found]:
+    """The same, with one BLAS thread for each caller: small products of several threads wait for a shared team."""
+    with threadpool_limits(1, "blas"):
+        yield from found
+
+
+def _in_batches(
+    pairs: Iterable[tuple[Source, Found | CatalensError]], finish: Callable[[list[Found]], np.ndarray], tally: Tally
+) -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
+    """``finish`` makes vectors of several at once."""
+    held: list[tuple[Source, Found | CatalensError]] = []
+
+    def flush() -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
+        good = [found for _, found in held if not isinstance(found, CatalensError)]
+        with tally.stage("network"):
+            vectors = iter(finish(good) if good else ())
+        for source, found in held:
+            yield source, found if isinstance(found, CatalensError) else next(vectors)
+        held.clear()
+
+    for pair in pairs:
+        held.append(pair)
+        if len(held) == _BATCH:
+            yield from flush()
+    yield from flush()

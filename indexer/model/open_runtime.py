@@ -1,0 +1,98 @@
+"""A bundle ready to embed: photos -> unit vectors, vectors -> logits."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+from PIL import Image
+
+from indexer.core.errors import BadRequest, WeightsUnavailable
+from indexer.imaging.decode import Photo
+from indexer.model import openvino_runtime as compiled
+from indexer.model.bundle import GRAPH, GRAPH_WEIGHTS, Bundle
+from indexer.model.runtime_base import Runtime
+
+if TYPE_CHECKING:
+    from indexer.model.torch_runtime import TorchRuntime
+
+log = structlog.get_logger(__name__)
+
+ENGINES = ("auto", "torch", "compiled", "openvino")
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # Linux: no GPU that torch knows without one of these
+
+
+def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto") -> Runtime:
+    """The network of ``bundle``, run by ``engine``: ``torch``, ``compiled``, ``openvino`` or ``auto``.
+
+    ``compiled`` is ``torch.compile``, which needs a C++ compiler (on a GPU Triton) and a minute at the start. ``auto``
+    runs an exported bundle as its graph on a processor, all else in torch. Where OpenVINO is not installed, or on a
+    GPU, fp32 and bf16 run in torch with the same weights. Int8 is its graph: it keeps to the processor unless a GPU is
+    asked for, and raises ``WeightsUnavailable`` there and without OpenVINO. Raises ``BadModel`` for a graph that gives
+    other features here than where it was exported.
+    """
+    if engine not in ENGINES:
+        raise BadRequest(f"unknown engine {engine!r}: use {', '.join(ENGINES)}")
+    numeric = bundle.spec.numeric
+    if device == "auto" and (numeric == "int8" or (bundle.exported and _without_gpu())):
+        device = "cpu"  # without asking torch, which need not be loaded for an exported model
+    if device != "cpu":
+        from indexer.model.torch_runtime import choose_device
+
+        device = choose_device(device)
+    if engine == "openvino" and not bundle.exported:
+        raise BadRequest(f"model {bundle.path} holds no graph: make one with catalens model export")
+    graph = bundle.exported and engine in ("auto", "openvino") and device == "cpu"
+    if graph and (numeric == "int8" or compiled.openvino() is not None):
+        model = compiled.read_graph(bundle.path / GRAPH)
+        opened = compiled.Graph(model, numeric)
+        if not opened.exact:
+            log.warning("this processor has no bfloat16: the network runs in wider numbers, slower", model=bundle.path)
+        name, digest = f"model {bundle.path}", f"{bundle.checksums[GRAPH]} {bundle.checksums[GRAPH_WEIGHTS]}"
+        return compiled.CompiledRuntime(
+            bundle.plain(),
+            opened,
+            bundle.probe_features(),
+            name=name,
+            digest=digest,
+            whole=bundle.network,
+        )
+    if numeric == "int8":
+        where = "on a GPU" if device == "cuda" else "in torch"
+        raise WeightsUnavailable(f"model {bundle.path} is int8, which does not run {where}: use the model it came from")
+    if graph:
+        log.warning("OpenVINO is not installed: the network runs in torch, slower", model=bundle.path, how=compiled.HOW)
+    from indexer.model.torch_runtime import TorchRuntime
+
+    plain = TorchRuntime(bundle.network(), device=device)
+    return _compiled(bundle, plain) if engine == "compiled" else plain
+
+
+def _without_gpu() -> bool:
+    return sys.platform == "linux" and not any(Path(driver).exists() for driver in _GPU_DRIVERS)
+
+
+def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
+    """The network by ``torch.compile`` where that works and gives what ``plain`` gives, else ``plain``, with a warning.
+
+    Both shapes that it will run are compiled and compared here.
+    """
+    from indexer.model.torch_runtime import TorchRuntime
+
+    pixels = compiled.probes(bundle.spec.preprocess)
+    photos = [Photo(Image.fromarray(rows), "PNG", rows.shape[1], rows.shape[0], "") for rows in pixels]
+    try:
+        quick = TorchRuntime(bundle.network(), device=plain.device, compile=True)
+        found = np.concatenate([quick.embed(photos), quick.embed(photos[:1])])
+        wanted = np.concatenate([plain.embed(photos), plain.embed(photos[:1])])
+        least = float(compiled.cosines(found, wanted).min())
+        if least >= compiled.PROBE_COSINE[bundle.spec.numeric]:
+            return quick
+        reason = f"its vectors differ: cosine {least:.4f}"
+    except Exception as error:  # a missing compiler, an unsupported operation: it raises whatever it likes
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    log.warning("torch.compile cannot be used: the network runs uncompiled", model=bundle.path, reason=reason)
+    return plain

@@ -1,0 +1,232 @@
+"""The backbone as an OpenVINO graph on a processor: several times as fast as torch, in fp32, bf16 or int8.
+
+The graph takes uint8 pixels [1, H, W, 3] and gives pooled features [1, F]; colours, neck and heads are in numpy, where
+they cost little, so that serving needs no torch. OpenVINO is the optional extra ``openvino``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from indexer.core.errors import BadModel, WeightsUnavailable
+from indexer.core.native import THREADS
+from indexer.imaging import lab_color as lab
+from indexer.imaging.decode import Photo
+from indexer.model.numpy_network import Plain
+from indexer.model.preprocessing import photos_to_pixels
+from indexer.model.runtime_base import Runtime
+from indexer.model.spec import Preprocess
+
+if TYPE_CHECKING:
+    from indexer.model.network import Network
+
+HOW = "pip install 'catalens[openvino]'"
+PROBES = 2  # inputs whose features a bundle keeps, to know its graph again on another processor
+PROBE_COSINE = {"fp32": 0.9999, "bf16": 0.99, "int8": 0.99}  # least cosine of a probe's features to the kept ones
+
+
+@cache
+def openvino() -> Any:
+    """The package, or None where it is not installed."""
+    # It and nncf report their use to their makers through this package, and do without where it is absent.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError:
+        return None
+    return openvino
+
+
+@cache
+def capabilities() -> frozenset[str]:
+    """What OpenVINO finds the processor able to do: ``FP32``, ``BF16``, ``INT8`` and others; empty without it."""
+    found = openvino()
+    return frozenset(found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")) if found else frozenset()
+
+
+def probes(preprocess: Preprocess) -> np.ndarray:
+    """uint8 [PROBES, H, W, 3]: smooth random pictures, the same on every machine."""
+    rng = np.random.default_rng(7)
+    side = preprocess.crop
+    coarse = rng.integers(0, 256, (PROBES, 3, 9, 9), dtype=np.uint8)
+    place = np.linspace(0, coarse.shape[2] - 1, side)  # bilinear, corner to corner
+    low = np.minimum(place.astype(np.int64), coarse.shape[2] - 2)
+    share = (place - low).astype(np.float32)
+    across = coarse[..., low] * (1 - share) + coarse[..., low + 1] * share
+    large = across[:, :, low] * (1 - share[:, None]) + across[:, :, low + 1] * share[:, None]
+    return np.ascontiguousarray(np.rint(large).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def convert(network: Network) -> Any:
+    """The backbone of ``network`` with its normalisation as an OpenVINO model, float32."""
+    from indexer.core.native import torch
+
+    preprocess = network.spec.preprocess
+
+    class Seen(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = network.backbone
+            self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1) * 255)
+            self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1) * 255)
+
+        def forward(self, pixels: Any) -> Any:
+            return self.backbone((pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std)
+
+    side = preprocess.crop
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO traces by torch.jit, which torch would rather not have used
+        example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+        return openvino().convert_model(Seen().eval(), example_input=example, input=[1, side, side, 3])
+
+
+class Graph:
+    """A compiled model: uint8 [N, H, W, 3] -> float32 [N, F], from up to ``streams`` threads at once.
+
+    A single photo is computed by all threads together, which is quickest for the one who waits; several go side by
+    side through streams of one thread each, which is most per second. ``numeric`` int8 leaves to bf16 what the graph
+    does not quantise, where the processor has it.
+    """
+
+    def __init__(self, model: Any, numeric: str, *, threads: int = THREADS) -> None:
+        self.streams = max(1, threads)
+        precision = "f32" if numeric == "fp32" or "BF16" not in capabilities() else "bf16"
+        self.exact = precision == "bf16" or numeric == "fp32"  # False: wider numbers stand in for absent bf16
+        common = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": self.streams}
+        core = openvino().Core()
+        self._whole = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1})
+        self._wide = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": self.streams})
+        self.width = int(self._whole.output(0).partial_shape[1].get_length())
+        self._local = threading.local()
+        self._queue = openvino().AsyncInferQueue(self._wide, self.streams)
+        self._queue.set_callback(_keep)
+        self._together = threading.Lock()
+
+    def alone(self, pixels: np.ndarray) -> np.ndarray:
+        """One photo [1, H, W, 3] with all threads."""
+        return self._request("whole", self._whole).infer([pixels])[0].copy()
+
+    def beside(self, pixels: np.ndarray) -> np.ndarray:
+        """One photo [1, H, W, 3] in a stream of its own, beside other callers."""
+        return self._request("wide", self._wide).infer([pixels])[0].copy()
+
+    def many(self, pixels: np.ndarray) -> np.ndarray:
+        """Several photos of one caller, side by side."""
+        out = np.empty((len(pixels), self.width), np.float32)
+        with self._together:
+            for number in range(len(pixels)):
+                self._queue.start_async([pixels[number : number + 1]], (out, number))
+            self._queue.wait_all()
+        return out
+
+    def _request(self, name: str, compiled: Any) -> Any:
+        if not hasattr(self._local, name):
+            setattr(self._local, name, compiled.create_infer_request())
+        return getattr(self._local, name)
+
+
+def _keep(request: Any, place: tuple[np.ndarray, int]) -> None:
+    out, number = place
+    out[number] = request.get_output_tensor(0).data[0]
+
+
+def read_graph(file: Path) -> Any:
+    """An OpenVINO model from ``graph.xml`` (``graph.bin`` beside it). Raises ``WeightsUnavailable``, ``BadModel``."""
+    if openvino() is None:
+        raise WeightsUnavailable(f"the int8 model {file.parent} runs in OpenVINO, which is not installed: {HOW}")
+    try:
+        return openvino().Core().read_model(file)
+    except RuntimeError as error:
+        raise BadModel(f"{file} cannot be read by OpenVINO: {str(error).splitlines()[-1].strip()[:200]}") from error
+
+
+class CompiledRuntime(Runtime):
+    """The backbone as a ``Graph``, the rest in numpy; ``describe_beside`` may be called by many threads at once.
+
+    ``whole`` gives the network with its backbone when that is first asked for: heat maps need it. It, torch, and what
+    they import take 600 MB and some seconds.
+
+    Raises ``BadModel`` where the graph gives other features for the probes than at its export.
+    """
+
+    engine = "openvino"
+
+    def __init__(
+        self, plain: Plain, graph: Graph, kept: np.ndarray, *, name: str, digest: str, whole: Callable[[], Network]
+    ) -> None:
+        super().__init__(plain.spec, "cpu")
+        self._plain, self._graph, self._digest, self._load = plain, graph, digest, whole
+        self._loaded: Network | None = None
+        self._settled = False
+        self.workers = 2 * graph.streams  # while one half is in the network, the other half decodes
+        least = PROBE_COSINE[self.spec.numeric]
+        found = cosines(graph.many(probes(self.spec.preprocess)), kept)
+        if not np.all(found >= least):
+            raise BadModel(
+                f"{name} was exported on another kind of processor: its graph gives other features here (cosine "
+                f"{float(np.min(found)):.4f}, at least {least} is needed): export it again with catalens model export"
+            )
+
+    @property
+    def network(self) -> Any:
+        """As ``Runtime.network``; loaded when first asked for."""
+        if self._loaded is None:
+            self._loaded = self._load().eval()
+            if self._settled:  # torch's team of threads would wait beside OpenVINO's
+                from indexer.core.native import torch
+
+                torch.set_num_threads(1)
+        return self._loaded
+
+    @property
+    def backbone_digest(self) -> str:
+        """Of the graph, which the weights and calibration made."""
+        return hashlib.sha256(f"{self.spec.backbone} {self.spec.numeric} {self._digest}".encode()).hexdigest()
+
+    def settle_threads(self) -> None:
+        """One thread for torch, should it be loaded for a heat map."""
+        self._settled = True
+
+    def embed(self, photos: Sequence[Photo]) -> np.ndarray:
+        if not photos:
+            return np.empty((0, self.spec.dim), np.float32)
+        return self._plain.neck(self._described(photos, self.spec.block("c") is not None))
+
+    def features(self, photos: Sequence[Photo]) -> np.ndarray:
+        return self._described(photos, True) if photos else np.empty((0, self.feature_width), np.float32)
+
+    def describe_beside(self, pixels: np.ndarray) -> np.ndarray:
+        """One photo's pixels uint8 [1, H, W, 3] -> [F] or [F + K], beside other callers: each takes one thread."""
+        found: np.ndarray = _with_colours(self._graph.beside(pixels), pixels, self.spec.block("c") is not None)[0]
+        return found
+
+    def embed_features(self, features: np.ndarray) -> np.ndarray:
+        return self._plain.neck(np.asarray(features, np.float32))
+
+    def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
+        return self._plain.logits(vectors)
+
+    def _described(self, photos: Sequence[Photo], whole: bool) -> np.ndarray:
+        pixels = photos_to_pixels(photos, self.spec.preprocess)
+        pooled = self._graph.many(pixels) if len(pixels) > 1 else self._graph.alone(pixels)
+        return _with_colours(pooled, pixels, whole)
+
+
+def _with_colours(pooled: np.ndarray, pixels: np.ndarray, whole: bool) -> np.ndarray:
+    return np.concatenate([pooled, lab.statistics(pixels)], axis=1) if whole else pooled
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cosine of each row of [N, F] with its counterpart, float64 [N]."""
+    a, b = (np.asarray(rows, np.float64) for rows in (one, other))
+    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / np.maximum(length, 1e-12))

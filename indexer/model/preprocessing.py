@@ -1,0 +1,64 @@
+"""Photo to network input, built from the spec and nothing else: training, building and serving share it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from indexer.imaging.decode import Photo
+from indexer.model.spec import Preprocess
+
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}  # the same filters, boxes at whole px
+_MODES = {quick: plain for plain, quick in QUICK.items()}
+
+
+def shrink_to(preprocess: Preprocess) -> int | None:
+    """What ``images.decode`` is to be told, px: with a draft decoder a large JPEG is decoded at a smaller DCT scale."""
+    return preprocess.resize if preprocess.decoder == "draft2" else None
+
+
+def seen_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom in px: the part of an upright image of that (width, height) the network looks at."""
+    width, height = size
+    if preprocess.keep_aspect:
+        side_x = side_y = preprocess.crop * min(width, height) / preprocess.resize
+    else:
+        side_x, side_y = (preprocess.crop * side / preprocess.resize for side in (width, height))
+    left, top = (width - side_x) / 2, (height - side_y) / 2
+    return max(left, 0.0), max(top, 0.0), min(left + side_x, width), min(top + side_y, height)
+
+
+def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one resampling.
+
+    Exported models (``QUICK``) cut the box at whole px.
+    """
+    box = seen_box(image.size, preprocess)
+    mode = _MODES.get(preprocess.interpolation)
+    if mode is not None:
+        left, top, right, bottom = (round(edge) for edge in box)
+        box = left, top, max(right, left + 1), max(bottom, top + 1)
+    resampling = _RESAMPLING[mode or preprocess.interpolation]
+    return np.asarray(image.resize((preprocess.crop, preprocess.crop), resampling, box=box))
+
+
+def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
+    """uint8 [N, crop, crop, 3] -> normalised float32 [N, 3, crop, crop], channels last in memory."""
+    from indexer.core.native import torch
+
+    raw = torch.from_numpy(pixels)
+    if torch.device(device).type == "cuda":  # from pinned memory the copy runs beside the network
+        raw = raw.pin_memory().to(device, non_blocking=True)
+    batch = raw.permute(0, 3, 1, 2).float()
+    mean = torch.tensor(preprocess.mean, device=device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(preprocess.std, device=device).view(1, 3, 1, 1) * 255
+    return batch.sub_(mean).div_(std)
+
+
+def photos_to_pixels(photos: Sequence[Photo], preprocess: Preprocess) -> np.ndarray:
+    """Decoded photos -> uint8 [N, crop, crop, 3]."""
+    return np.stack([to_pixels(photo.pixels, preprocess) for photo in photos])

@@ -1,0 +1,155 @@
+"""Galleries fitted to one home's catalog and model; kept as ``moderation.json``, derived and made again at need."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import write_json
+from indexer.core.errors import CatalensError
+from indexer.core.home import Home
+from indexer.imaging.decode import Photo, decode
+from indexer.index.embedding_store import EmbeddingStore
+from indexer.model.bundle import Bundle
+from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
+from indexer.moderation.gallery import Embed, Fitted
+from indexer.moderation.policy import PolicySet
+from indexer.moderation.thresholds import Bounds, Rivals
+
+log = structlog.get_logger(__name__)
+
+FORMAT = 1
+_VECTORS, _PHOTOS = 20_000, 1_000  # of the catalog, evenly spread, that near misses are looked for in
+_SHORT_SIDE = 128  # px that a catalog photo keeps at least: its symbols are looked for on fewer
+
+
+def fitted_file(home: Home) -> Path:
+    """Where what was fitted lies."""
+    return home.path / "moderation.json"
+
+
+def fit_home(
+    home: Home, policies: PolicySet, bundle: Bundle, catalog: Catalog, embed: Embed, *, again: bool = False
+) -> dict[str, Fitted]:
+    """What is stored for this policy version and ``embedding_id``, else fitted to the catalog and stored.
+
+    Fitted again where the catalog has twice the photos by now, until they fill the sample; ``again``: fit in any case.
+    Takes some 30 ms per gallery and catalog photo (at most 1,000 photos), with ``crops`` five passes of the network for
+    each. What cannot be written is logged and holds all the same.
+    """
+    galleries = {policy.name: policy.gallery for policy in policies.policies if policy.gallery}
+    if not galleries:
+        return {}
+    stored = None if again else _read(fitted_file(home), _key(policies, bundle))
+    if stored is not None and stored[1] >= _VECTORS:
+        return stored[0]
+    with closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store:
+        _, rows = catalog.entries()
+        rows = rows[~np.isin(rows[:, 1], store.missing(rows[:, 1]))]
+        if stored is not None and len(rows) < max(2 * stored[1], 1):
+            return stored[0]
+        sample = _sample(home, catalog, store, rows)
+    fitted = fit_galleries(galleries, embed, bundle.spec.blocks, sample, general=bundle.general_spread())
+    try:
+        write_json(fitted_file(home), {**_key(policies, bundle), "photos": len(rows), **_to_json(fitted)})
+    except OSError as error:
+        log.warning("fitted galleries cannot be stored, the next start fits them again", error=str(error))
+    return fitted
+
+
+def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> dict[str, Fitted] | None:
+    """What is stored for this policy version and ``embedding_id``, None where nothing is."""
+    stored = _read(fitted_file(home), _key(policies, bundle))
+    return None if stored is None else stored[0]
+
+
+def _key(policies: PolicySet, bundle: Bundle) -> dict[str, Any]:
+    return {"format": FORMAT, "policy_version": policies.policy_version, "embedding_id": bundle.embedding_id}
+
+
+def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarray) -> CatalogSample:
+    """Of the products' embedded photos ``rows`` int64 [N, 2], pid and photo_id."""
+    rows = rows[_spread(len(rows), _VECTORS)]
+    vectors = store.get(rows[:, 1]).astype(np.float32)
+    kinds: dict[Any, int] = {}
+    products = catalog.by_pids(np.unique(rows[:, 0]).tolist())
+    groups = np.full(len(rows), -1, np.int64)
+    for place, pid in enumerate(rows[:, 0].tolist()):
+        category = products[pid].category if pid in products else None
+        if category:
+            groups[place] = kinds.setdefault(category, len(kinds))
+    chosen = rows[_spread(len(rows), _PHOTOS), 1].tolist()
+    return CatalogSample(vectors, groups, _photos(home, catalog, chosen))
+
+
+def _photos(home: Home, catalog: Catalog, photo_ids: list[int]) -> Iterator[Photo]:
+    """Those that can be read; the others are no near misses to learn from."""
+    store, rows = PhotoStore(home), catalog.photos_by_id(photo_ids)
+    for photo_id in photo_ids:
+        try:
+            yield decode(store.read(rows[photo_id]), shrink_to=_SHORT_SIDE)
+        except (CatalensError, KeyError):
+            continue
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    return np.linspace(0, count - 1, num=min(count, most), dtype=np.int64) if count else np.zeros(0, np.int64)
+
+
+def _to_json(fitted: dict[str, Fitted]) -> dict[str, Any]:
+    """All galleries; they share their rivals."""
+    rivals = next(iter(fitted.values())).rivals
+    return {
+        "rivals": {"weight": _packed(rivals.weight), "bias": _packed(rivals.bias)},
+        "galleries": {
+            name: {
+                "weight": _packed(one.weight),
+                "bias": one.bias,
+                "examples": _packed(one.examples),
+                "bounds": {
+                    match: {"review": found.review, "block": found.block} for match, found in one.bounds.items()
+                },
+            }
+            for name, one in fitted.items()
+        },
+    }
+
+
+def _packed(values: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(values.shape), "float32": base64.b64encode(values.astype("<f4").tobytes()).decode()}
+
+
+def _unpacked(stored: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(stored["float32"], validate=True), "<f4").reshape(stored["shape"])
+
+
+def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, Fitted], int] | None:
+    """What is stored under ``key``, and how many photos the catalog had; None where it is another's, absent, damaged or
+    does not say how many: it is fitted again."""
+    try:
+        stored = json.loads(file.read_text())
+        if any(stored[name] != value for name, value in key.items()):
+            return None
+        rivals = Rivals(_unpacked(stored["rivals"]["weight"]), _unpacked(stored["rivals"]["bias"]))
+        fitted = {
+            name: Fitted(
+                _unpacked(one["weight"]),
+                float(one["bias"]),
+                rivals,
+                _unpacked(one["examples"]),
+                {match: Bounds(**bounds) for match, bounds in one["bounds"].items()},
+            )
+            for name, one in stored["galleries"].items()
+        }
+        return fitted, int(stored["photos"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,223 @@
+"""Erasure: what a deleted product left in index versions, embeddings, photos and files is rewritten without it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from indexer.catalog.change_log import History
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.errors import CatalensError, DamagedIndex, NewerFormat, UnknownModel
+from indexer.core.home import Home
+from indexer.duplicates.hash_store import stored_signatures
+from indexer.index.embedding_store import stored_embeddings
+from indexer.index.manifest import Manifest
+from indexer.index.recipes import lists_of
+from indexer.index.version import ROWS, Versions
+from indexer.index_build.pipeline import publish_rows
+from indexer.model.bundle import Bundle
+from indexer.model.registry import by_version
+from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep, tidy
+from indexer.operations.jobs import Jobs
+from indexer.reviews.store import clean as clean_reviews
+from indexer.text.keyword_index import Keywords
+
+log = structlog.get_logger(__name__)
+
+Stages = Callable[[str, int, int], None]  # stage, done, total
+INCOMPLETE = 4  # exit code of ``main``
+_SMALLER = 0.5  # a version that loses more than half of its rows chooses its recipe anew
+_PER_LIST = 1.25  # and one that keeps fewer rows for each list of its recipe: a tenth of them may train nothing
+
+
+@dataclass
+class Erased:
+    """What ``erase`` did. ``failed`` asks for another run; empty: nothing is left of what was deleted."""
+
+    rewritten: dict[str, str] = field(default_factory=dict)  # version -> the one that stands for it now
+    removed: list[str] = field(default_factory=list)  # versions nobody would go back to: not worth a rewrite
+    rows: int = 0  # rows that the rewrites left out
+    vectors: int = 0  # embeddings deleted
+    signatures: int = 0  # of photos, for duplicates: deleted
+    photos: int = 0  # photos whose files or thumbnails were deleted
+    failed: dict[str, str] = field(default_factory=dict)  # version -> why it could not be rewritten
+    strays: int = 0  # photos that no product has though no deletion of them was recorded: left alone
+    seconds: float = 0.0
+
+
+def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: Stages | None = None) -> Erased:
+    """Republish every version that still holds a deleted product or photo without it, and remove the old ones.
+
+    A version is never edited: its rewrite has a number of its own and takes its place in what serves and in the history
+    of activations. Versions that ``index gc`` would remove are removed instead. Then embeddings and files of deleted
+    photos are deleted, and the databases are written anew, so that no deleted byte stays in them.
+
+    Only what the catalog recorded as deleted goes. What it merely does not name stays: a catalog that was lost, or is
+    not this home's, names nothing. Safe to repeat and to interrupt: a run that was killed is finished by the next.
+    Raises ``Busy`` while an index is being built for longer than ``wait_s``, ``StorageFailed``, ``MissingCatalog``,
+    ``CatalogBehind``.
+    """
+    started = time.monotonic()
+    hear = progress or (lambda stage, done, total: None)
+    done = Erased()
+    with open_catalog(home) as catalog:
+        done.strays = stray_photos(home, catalog)  # first of all: it may say that this is the wrong catalog
+    done.removed = tidy(home).removed
+    with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
+        versions, begun_at = Versions(home), catalog.last_sequence()
+        names = versions.names()
+        for number, name in enumerate(names):
+            hear("versions", number, len(names))
+            try:
+                successor, rows = _cleaned(home, catalog, name, device)
+            except (DamagedIndex, NewerFormat) as error:
+                done.failed[name] = str(error)
+                continue
+            if successor != name:
+                done.rewritten[name] = successor
+                done.rows += rows
+        hear("versions", len(names), len(names))
+        versions.replace(done.rewritten)
+        versions.remove(done.rewritten)
+        done.vectors = _forget_vectors(home, catalog)
+        done.signatures = _forget_signatures(home, catalog)
+        done.photos = collect_photos(home, catalog)
+        clean_reviews(home, catalog)
+        _scrub(home, catalog, begun_at, hear)
+    sweep(home)
+    Jobs(home).forget(keep=0)
+    done.seconds = time.monotonic() - started
+    return done
+
+
+def strays_said(count: int) -> str:
+    """``Erased.strays`` in words."""
+    photos = "photo" if count == 1 else "photos"
+    return f"{count} {photos} that no product has and no deletion was recorded of: left alone (of a killed write?)"
+
+
+def needs_erasing(home: Home, catalog: Catalog) -> bool:
+    """Whether a deletion may have left something; cheap, and True at times where nothing is left after all."""
+    history, versions = History(catalog), Versions(home)
+    if history.must_scrub() or history.orphans():
+        return True
+    for manifest in versions.list():
+        rows = np.load(versions.folder / manifest.version / ROWS, mmap_mode="r")
+        newest = int(rows[-1, 0]) if len(rows) else 0
+        if history.erased_since(manifest.erased_through, newest):
+            return True
+    return False
+
+
+def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str, int]:
+    """The version that holds what ``name`` holds but nothing deleted, and how many rows that left out; or itself."""
+    versions = Versions(home)
+    opened = versions.open(name)
+    manifest = opened.manifest
+    rows = np.array(opened.rows)
+    living = History(catalog).living()
+    sequence, dead = living.sequence, living.dead_rows(rows)
+    if not dead.any():
+        return name, 0
+    done_before = _finished(versions, manifest, sequence)
+    if done_before is not None:
+        return done_before, int(dead.sum())
+    vectors = np.array(opened.stored[~dead])
+    shrunk = len(vectors) < max(_SMALLER * len(rows), _PER_LIST * lists_of(manifest.recipe))
+    new, _ = publish_rows(
+        home,
+        catalog,
+        _bundle(home, versions.pair_of(manifest).model_version),
+        rows[~dead],
+        vectors,
+        last_sequence=manifest.last_sequence,
+        recall=float(manifest.recall.get("asked", 0.99)),
+        recipe=None if shrunk or not len(vectors) else manifest.recipe,
+        device=device,
+        embedding_id=manifest.embedding_id,
+        model_version=manifest.model_version,
+        source={**(manifest.source or {}), "rewrite_of": manifest.root, "erased_through": sequence},
+    )
+    log.info("index version rewritten", version=name, rewrite=new, rows=int(dead.sum()))
+    return new, int(dead.sum())
+
+
+def _finished(versions: Versions, manifest: Manifest, sequence: int) -> str | None:
+    """The rewrite that an interrupted run made already."""
+    for other in reversed(versions.list()):
+        if other.version != manifest.version and other.root == manifest.root and other.erased_through == sequence:
+            return other.version
+    return None
+
+
+def _bundle(home: Home, model_version: str) -> Bundle | None:
+    try:
+        return by_version(home, model_version)
+    except UnknownModel:
+        return None
+
+
+def _forget_vectors(home: Home, catalog: Catalog) -> int:
+    count = 0
+    for store in stored_embeddings(home.embeddings):
+        stored = store.ids()  # before the catalog is asked: what is newer is not looked at
+        dead = History(catalog).living().deleted(stored)
+        store.delete(dead)
+        count += len(dead)
+    return count
+
+
+def _forget_signatures(home: Home, catalog: Catalog) -> int:
+    with stored_signatures(home) as store:
+        if store is None:
+            return 0
+        stored = store.ids()
+        dead = History(catalog).living().deleted(stored)
+        store.delete(dead)
+        return len(dead)
+
+
+def _scrub(home: Home, catalog: Catalog, through: int, hear: Stages) -> None:
+    stores = [store.path for store in stored_embeddings(home.embeddings)]
+    hear("databases", 0, len(stores) + 1)
+    for number, store in enumerate(stored_embeddings(home.embeddings)):
+        store.scrub()
+        hear("databases", number + 1, len(stores) + 1)
+    with stored_signatures(home) as signatures:
+        if signatures is not None:
+            signatures.scrub()
+    keywords = Keywords(home, catalog)
+    if keywords.path.exists():
+        with closing(keywords):
+            keywords.scrub()
+    History(catalog).scrub(through)
+    hear("databases", len(stores) + 1, len(stores) + 1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """A run in a process of its own, behind all others: ``python -m indexer.operations.erasure HOME``.
+
+    Exits 0 done, 1 failed with a line on stderr, ``INCOMPLETE`` where another run is needed.
+    """
+    path = (arguments or sys.argv[1:])[0]
+    if hasattr(os, "nice"):
+        os.nice(10)
+    try:
+        done = erase(Home(path))
+    except CatalensError as error:
+        print(f"catalens: {error}", file=sys.stderr)
+        return 1
+    if done.strays:
+        print(f"catalens: {strays_said(done.strays)}", file=sys.stderr)
+    return INCOMPLETE if done.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

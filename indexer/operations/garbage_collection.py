@@ -1,0 +1,200 @@
+"""What a home needs no longer: old versions, the log and the embeddings behind them, what killed processes left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from indexer.catalog.change_log import History
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.presence import has_catalog
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.atomic_files import remove_folder
+from indexer.core.errors import Busy, CatalensError, CatalogBehind
+from indexer.core.home import Home
+from indexer.index.manifest import MANIFEST
+from indexer.index.version import Versions
+
+IN_FLIGHT_S = 900.0  # a photo's file may be this much older than the product that will name it
+_DEAD_S = 60.0  # what a process that is gone left, after this long
+_FORGOTTEN_S = 86_400.0  # what looks as if somebody still wrote it (another machine, a number given again)
+_LEFTOVER = re.compile(r"\..+?\.(?P<owner>\d+)(\.[0-9a-f]{8})?(\.tmp)?")
+_INCOMING = re.compile(r"\.incoming-\w+")  # of a pull that can still be taken up again
+_REMOVED = re.compile(r"\..+\.[0-9a-f]{8}\.removed")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_PORTION = 5000  # files looked up at a time
+_FEW_STRAYS, _MOST_STRAYS = 20, 0.5  # photos, share of all: more than both and the catalog cannot be theirs
+
+
+@dataclass
+class Tidied:
+    """What ``tidy`` took away."""
+
+    removed: list[str] = field(default_factory=list)  # index versions
+    changes: int = 0  # entries of the change log
+    embeddings: list[str] = field(default_factory=list)  # embedding ids of models that no version needs
+    models: list[str] = field(default_factory=list)  # superseded revisions of a decision layer
+    leftovers: int = 0  # half-written files and folders
+
+
+def tidy(home: Home) -> Tidied:
+    """Remove the versions that nobody would go back or forward to, and what only they needed.
+
+    The change log is compacted below the oldest version left, embeddings older than it that no version uses are
+    deleted, and so are superseded decision layers. Models that training wrote stay. Raises ``Busy``, and what
+    ``open_catalog`` raises where the home's catalog is not there.
+    """
+    if has_catalog(home):
+        open_catalog(home).close()
+    versions = Versions(home)
+    done = Tidied(removed=versions.gc(), leftovers=sweep(home))
+    kept = versions.list()
+    if not versions.settled() or len(kept) < len(versions.names()):
+        return done  # nothing serves yet, or one cannot be read: what it needs is not known
+    with open_catalog(home) as catalog:
+        history = History(catalog)
+        through = min(manifest.last_sequence for manifest in kept)
+        if through > history.begins():
+            done.changes = history.compact(through)
+    try:
+        with home.lock("build"):
+            done.embeddings = _old_embeddings(home, {manifest.embedding_id for manifest in kept})
+        with home.lock("decision"):
+            done.models = _superseded(home, versions)
+    except Busy:
+        pass  # somebody is making one right now
+    return done
+
+
+def _old_embeddings(home: Home, used: set[str]) -> list[str]:
+    """Stores of embeddings that no version has and that were last written before the oldest version was published.
+
+    A store that is newer belongs to a build that goes on, or was killed and will.
+    """
+    oldest = min(path.stat().st_mtime for path in home.indexes.glob(f"v*/{MANIFEST}"))
+    doomed = []
+    for path in sorted(home.embeddings.glob("*.sqlite3")):
+        files = [path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))]
+        written = max(file.stat().st_mtime for file in files[:2] if file.exists())
+        if path.name.removesuffix(".sqlite3") not in used and written < oldest:
+            doomed.append(path.name.removesuffix(".sqlite3"))
+            for file in files:
+                file.unlink(missing_ok=True)
+    return doomed
+
+
+def _superseded(home: Home, versions: Versions) -> list[str]:
+    """Revisions that neither serve nor would serve with a version that is left. Holds the lock "decision"."""
+    from indexer.model.registry import origin
+
+    active = home.active()
+    kept = {active.model_version} if active else set()
+    for manifest in versions.list():
+        kept |= {manifest.model_version, versions.pair_of(manifest).model_version}
+    doomed = []
+    for folder in sorted(home.models.glob("[!.]*")) if home.models.is_dir() else ():
+        if folder.name not in kept and origin(home, folder.name) != folder.name:
+            remove_folder(folder)
+            doomed.append(folder.name)
+    return doomed
+
+
+def sweep(home: Home, *, after_s: float = _DEAD_S) -> int:
+    """Delete what killed processes left half-written anywhere in the home: files and folders; returns how many."""
+    count = 0
+    for path in _leftovers(home.path):
+        try:
+            age = time.time() - path.stat().st_mtime
+            match = _LEFTOVER.fullmatch(path.name)
+            kept = _INCOMING.fullmatch(path.name) or (match is not None and _runs(int(match["owner"])))
+            if age < (_FORGOTTEN_S if kept else after_s):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+            count += 1
+        except OSError:
+            continue  # its process has just finished with it
+    return count
+
+
+def _leftovers(top: Path) -> Iterator[Path]:
+    for folder, names, files in os.walk(top):
+        for name in list(names):
+            if any(kind.fullmatch(name) for kind in (_LEFTOVER, _REMOVED, _INCOMING)):
+                names.remove(name)
+                yield Path(folder, name)
+        for name in files:
+            if _LEFTOVER.fullmatch(name) and name.endswith(".tmp"):
+                yield Path(folder, name)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def collect_photos(home: Home, catalog: Catalog) -> int:
+    """Delete photos that lost their last product by a write, and thumbnails that nothing needs; how many photos.
+
+    A file that the catalog merely does not name stays: see ``stray_photos``.
+    """
+    store = PhotoStore(home)
+    try:
+        gone = set(store.collect(catalog, sorted(History(catalog).orphans())))
+        files = _named_by_hash(home.thumbnails)
+        while part := list(islice(files, _PORTION)):
+            hashes = {path.name[:64] for path in part}
+            gone.update(store.collect_thumbnails(catalog, sorted(hashes - set(catalog.photos_by_hash(hashes)))))
+    except OSError as error:
+        raise CatalensError(f"photos of erased products cannot be deleted: {error}") from error
+    return len(gone)
+
+
+def stray_photos(home: Home, catalog: Catalog) -> int:
+    """How many originals no product has though no deletion of them was recorded; young ones are not counted.
+
+    A write that was killed leaves some (the file comes before the product), and so does a catalog that is not the one
+    these photos belong to. Raises ``CatalogBehind`` where they are so many that it must be that.
+    """
+    strays = total = 0
+    orphans, files = History(catalog).orphans(), _named_by_hash(home.photos)
+    while part := list(islice(files, _PORTION)):
+        total += len(part)
+        known = catalog.photos_by_hash({path.name for path in part})
+        for path in part:
+            if path.name not in known and path.name not in orphans:
+                try:
+                    strays += time.time() - path.stat().st_mtime >= IN_FLIGHT_S
+                except FileNotFoundError:
+                    continue
+    if strays > max(_FEW_STRAYS, _MOST_STRAYS * total):
+        raise CatalogBehind(
+            f"of {total:,} photos in {home.photos} {catalog.path} names {total - strays:,}, and no deletion of the "
+            "others was recorded: it is not the catalog of these photos, so nothing is erased; put theirs back, or "
+            "move the photos that no product is to have out of the home"
+        )
+    return strays
+
+
+def photo_files(home: Home) -> Iterator[Path]:
+    """Every file below ``photos`` and ``thumbnails`` that is named by a content hash."""
+    for top in (home.photos, home.thumbnails):
+        yield from _named_by_hash(top)
+
+
+def _named_by_hash(top: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(top):
+        yield from (Path(folder, name) for name in names if _HASH.match(name))

@@ -1,0 +1,267 @@
+"""Jobs: long work of a home (imports, builds) as folders on disk, each run by a process of low priority.
+
+python -m indexer.operations.jobs HOME JOB_ID  # exit 0 ended (well or not: the folder says), 75 not now (Busy)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from indexer.core.atomic_files import remove_folder, storage_failure, write_json
+from indexer.core.errors import BadData, Busy, CatalensError, UnknownJob
+from indexer.core.home import Home
+from indexer.operations.archives import unpack
+
+Kind = Literal["import", "build"]
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+ENDED = ("done", "failed", "cancelled")
+NOT_NOW = 75  # EX_TEMPFAIL: another process holds the lock
+_KEPT = 100  # ended jobs that are remembered
+_LISTED = 100  # left-out rows that a result names
+_EVERY_S = 0.1  # between two notes of progress
+_ID = re.compile(r"[0-9a-f]{32}")
+_JOB, _PROGRESS, UPLOAD = "job.json", "progress.json", "upload.zip"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as its folder says. Times in seconds since 1970."""
+
+    job_id: str
+    kind: Kind
+    options: Mapping[str, Any]
+    created: float
+    state: State = "queued"
+    started: float | None = None
+    ended: float | None = None
+    result: Mapping[str, Any] | None = None  # of a job that is done
+    problem: Mapping[str, str] | None = None  # code and detail, of one that failed
+    stage: str | None = None
+    done: int = 0
+    total: int = 0
+
+
+class Jobs:
+    """The jobs of one home. Cheap to make; each change is one renamed file, so a reader never sees half of one."""
+
+    def __init__(self, home: Home) -> None:
+        self.folder = home.path / "jobs"
+
+    def add(self, kind: Kind, options: Mapping[str, Any], *, upload: Callable[[Path], None] | None = None) -> Job:
+        """A new job, queued. ``upload`` writes the archive that it reads to the path it is given.
+
+        Raises ``DiskFull``, ``ReadOnly``, ``StorageFailed``; then nothing of it stays.
+        """
+        job = Job(uuid.uuid4().hex, kind, options, time.time())
+        aside = self.folder / f".{job.job_id}.{os.getpid()}.tmp"
+        try:
+            aside.mkdir(parents=True)
+            if upload is not None:
+                upload(aside / UPLOAD)
+            write_json(aside / _JOB, asdict(job))
+            os.rename(aside, self.folder / job.job_id)
+        except BaseException as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise storage_failure(aside.parent, error) from error
+            raise
+        return job
+
+    def path(self, job_id: str) -> Path:
+        """A job's folder. Raises ``UnknownJob``."""
+        folder = self.folder / job_id
+        if not _ID.fullmatch(job_id) or not (folder / _JOB).is_file():
+            raise UnknownJob(f"no job {job_id[:64]!r}")
+        return folder
+
+    def get(self, job_id: str) -> Job:
+        """Raises ``UnknownJob``."""
+        folder = self.path(job_id)
+        try:
+            job = Job(**json.loads((folder / _JOB).read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UnknownJob(f"job {job_id} cannot be read: {error}") from error
+        try:
+            return replace(job, **json.loads((folder / _PROGRESS).read_text()))
+        except (OSError, ValueError, TypeError):
+            return job  # it has not begun
+
+    def list(self) -> list[Job]:
+        """All that are remembered, the newest first."""
+        found = []
+        for folder in self.folder.glob("[0-9a-f]*") if self.folder.is_dir() else ():
+            try:
+                found.append(self.get(folder.name))
+            except UnknownJob:
+                continue  # forgotten meanwhile
+        return sorted(found, key=lambda job: (-job.created, job.job_id))
+
+    def set(self, job_id: str, **changes: Any) -> Job:
+        """Change what ``job.json`` says; one process at a time does so. What a job that ended brought along goes."""
+        folder = self.path(job_id)
+        stored = json.loads((folder / _JOB).read_text())
+        if changes.get("state") in ENDED:
+            changes.setdefault("ended", time.time())
+            (folder / UPLOAD).unlink(missing_ok=True)
+            shutil.rmtree(folder / "unpacked", ignore_errors=True)
+        write_json(folder / _JOB, {**stored, **changes})
+        return self.get(job_id)
+
+    def note(self, job_id: str, stage: str, done: int, total: int) -> None:
+        """Say how far it is. Not flushed: progress is worth nothing after a crash."""
+        folder = self.folder / job_id
+        aside = folder / f".progress.{os.getpid()}.tmp"
+        aside.write_text(json.dumps({"stage": stage, "done": done, "total": total}))
+        os.replace(aside, folder / _PROGRESS)
+
+    def forget(self, *, keep: int = _KEPT) -> int:
+        """Remove ended jobs but the newest ``keep``; how many. Erasure keeps none: results may name rows of a feed."""
+        ended = [job for job in self.list() if job.state in ENDED]
+        for job in ended[keep:]:
+            remove_folder(self.folder / job.job_id)
+        return len(ended[keep:])
+
+
+# -- the process
+
+
+def run(home: Home, job_id: str) -> None:
+    """Do the work of a job and note how it ended. Raises ``Busy`` where the lock is held; the job then stays queued."""
+    jobs = Jobs(home)
+    job = jobs.get(job_id)
+    jobs.set(job_id, state="running", started=time.time())
+    hear = _throttled(lambda stage, done, total: jobs.note(job_id, stage, done, total))
+    try:
+        result = (
+            _import(home, jobs.path(job_id), job.options, hear) if job.kind == "import" else _build(home, job, hear)
+        )
+    except Busy:
+        jobs.set(job_id, state="queued", started=None)
+        raise
+    except CatalensError as error:
+        jobs.set(job_id, state="failed", problem={"code": error.code, "detail": str(error)})
+    except Exception as error:
+        jobs.set(job_id, state="failed", problem={"code": "internal", "detail": f"{type(error).__name__}: {error}"})
+    else:
+        jobs.set(job_id, state="done", result=result)
+
+
+def _import(home: Home, folder: Path, options: Mapping[str, Any], hear: Callable[..., None]) -> dict[str, Any]:
+    from indexer.catalog.dataset import Skipped
+    from indexer.catalog.importer import import_dataset, read_feed
+
+    if options.get("path") is None:
+        root = data = folder / "unpacked"
+        shutil.rmtree(data, ignore_errors=True)
+        unpack(folder / UPLOAD, data, most_bytes=int(options["most_bytes"]), hear=lambda d, t: hear("unpack", d, t))
+    else:
+        root, data = Path(options["root"]), Path(options["path"])
+    hear("read", 0, 1)
+    dataset = read_feed(home.path, data, types=options.get("types"))
+    # A manifest may name any file of this machine, and a link lead anywhere: only what lies below the root is read.
+    inside = [row.image.resolve().is_relative_to(root.resolve()) for row in dataset.rows]
+    outside = [
+        Skipped(row.where, f"its photo {row.image.name!r} lies outside the folder that imports may read from")
+        for row, good in zip(dataset.rows, inside, strict=True)
+        if not good
+    ]
+    rows = [row for row, good in zip(dataset.rows, inside, strict=True) if good]
+    if not rows and outside:
+        raise BadData(f"every photo lies outside the folder that imports may read from ({len(outside)} rows)")
+    hear("read", 1, 1)
+    report = import_dataset(
+        home,
+        replace(dataset, rows=rows, skipped=[*dataset.skipped, *outside]),
+        photos=options.get("photos") or "copy",
+        sync=bool(options.get("sync")),
+        allow_deletes=options.get("allow_deletes"),
+        dry_run=bool(options.get("dry_run")),
+        progress=lambda done, total: hear("import", done, total),
+    )
+    told = asdict(report)
+    for name in ("skipped", "warnings"):
+        entries = [{**entry, "reason": entry["reason"].replace(f"{root}{os.sep}", "")} for entry in told[name]]
+        told[name], told[f"{name}_total"] = entries[:_LISTED], len(entries)
+    return told
+
+
+def _build(home: Home, job: Job, hear: Callable[..., None]) -> dict[str, Any]:
+    from indexer.index_build.pipeline import build_index
+    from indexer.model.registry import resolve
+
+    wanted = {name: job.options[name] for name in ("recall", "activate", "device") if job.options.get(name) is not None}
+    report = build_index(
+        home, bundle=resolve(home, job.options.get("model")), progress=lambda s, d, t, note="": hear(s, d, t), **wanted
+    )
+    told = {name: _plain(value) for name, value in vars(report).items() if name != "estimated"}
+    told["skipped"], told["skipped_total"] = told["skipped"][:_LISTED], len(told["skipped"])
+    return told
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def _throttled(tell: Callable[[str, int, int], None]) -> Callable[..., None]:
+    """``tell`` at most every tenth of a second, but always of a stage's beginning and end."""
+    last: tuple[str, float] = ("", 0.0)
+
+    def hear(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if stage != last[0] or done >= total or now - last[1] >= _EVERY_S:
+            last = (stage, now)
+            tell(stage, done, total)
+
+    return hear
+
+
+def _die_with(parent: int) -> None:
+    """End this process when the service that started it is gone: nobody could cancel it any more."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point of the process that the service starts."""
+    import structlog
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    if hasattr(os, "nice"):
+        os.nice(10)  # as folds have it: behind what answers, but not without any time beside a busy service
+    # Cancelled: what is being made is tidied up on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    home, job_id = arguments
+    try:
+        run(Home(home), job_id)
+    except Busy as error:
+        print(f"{error.code}: {error}", file=sys.stderr)
+        return NOT_NOW
+    return 0
+
+
+def entries(jobs: Jobs, states: tuple[str, ...]) -> Iterator[Job]:
+    """The jobs in one of ``states``, the oldest first."""
+    yield from (job for job in reversed(jobs.list()) if job.state in states)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,58 @@
+"""Bringing an old home to today's format; so far there is one format, and only what was added to it since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexer.catalog.change_log import History
+from indexer.catalog.schema import FORMAT as CATALOG_FORMAT
+from indexer.catalog.store import open_catalog
+from indexer.core.errors import DamagedIndex
+from indexer.core.home import FORMAT, Home
+from indexer.index.embedding_store import stored_embeddings
+from indexer.index.manifest import read_manifest
+from indexer.index.version import Versions
+from indexer.model.registry import registered
+
+
+@dataclass
+class Migrated:
+    """What stands in the home, each readable by this Catalens, and what was changed to make it so."""
+
+    home: Path
+    format: int  # of the home, and the newest that is known
+    catalog_format: int
+    products: int
+    versions: list[str] = field(default_factory=list)
+    embeddings: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    migrated: list[str] = field(default_factory=list)  # empty: nothing had to be
+    damaged: list[str] = field(default_factory=list)  # versions that cannot be read, by name and reason
+
+
+def migrate(home: Home) -> Migrated:
+    """Read everything that a home holds and change what is older than today's format.
+
+    Nothing is, since format 1 is the only one; a catalog from before catalogs had an identity gets one. The catalog's
+    write-ahead log is folded in, so that a copy of the home can be served from a read-only disk. Raises
+    ``NewerFormat`` naming what a newer Catalens wrote, ``BadModel``, ``BadHome``, ``ReadOnly``.
+    """
+    versions = Versions(home)
+    done = Migrated(home.path, FORMAT, CATALOG_FORMAT, 0)
+    with open_catalog(home) as catalog:
+        done.products = len(catalog)
+        history = History(catalog)
+        if history.identity() is None:
+            done.migrated.append(f"the catalog was given the identity {history.identify()}")
+        catalog.checkpoint()
+    for name in versions.names():
+        try:
+            done.versions.append(read_manifest(versions.folder / name).version)
+        except DamagedIndex as error:
+            done.damaged.append(str(error))
+    for store in stored_embeddings(home.embeddings):
+        done.embeddings.append(store.embedding_id)
+        store.checkpoint()
+    done.models = [bundle.model_version for bundle in registered(home)]
+    return done

@@ -1,0 +1,69 @@
+"""What is usual in one shop: how its photos score, per finding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from indexer.core.errors import BadData
+from indexer.quality.findings import CODES, Finding
+
+_POINTS = 101
+
+
+@dataclass(frozen=True)
+class ShopQuality:
+    """Quantiles 0, 1, ... 100% (101 rising numbers) of the shop's scores by code, read on ``photos``."""
+
+    photos: int
+    quantiles: Mapping[str, Sequence[float]]
+
+    @classmethod
+    def measured(cls, photos: Iterable[Iterable[Finding]]) -> ShopQuality:
+        """From the findings of many photos. Raises ``BadData`` if there are none."""
+        scores: dict[str, list[float]] = {code: [] for code in CODES}
+        count = 0
+        for findings in photos:
+            count += 1
+            for finding in findings:
+                scores[finding.code].append(finding.score)
+        if count == 0:
+            raise BadData("no photos: a shop's own percentiles need at least one")
+        points = np.linspace(0, 1, _POINTS)
+        return cls(count, {code: np.quantile(found, points).tolist() for code, found in scores.items() if found})
+
+    def percentile(self, code: str, score: float) -> float | None:
+        """Share in [0, 1] of the shop's photos that score less (ties half); None for a code without numbers."""
+        known = self.quantiles.get(code)
+        if known is None:
+            return None
+        below, upto = np.searchsorted(known, score, "left"), np.searchsorted(known, score, "right")
+        return float(below + upto) / (2 * _POINTS)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; ``from_json`` reads them back the same."""
+        return {"photos": self.photos, "quantiles": {code: list(known) for code, known in self.quantiles.items()}}
+
+    @classmethod
+    def from_json(cls, stored: Any) -> ShopQuality:
+        """Raises ``BadData`` that names what is wrong. Codes of another version are left out."""
+        try:
+            photos, quantiles = int(stored["photos"]), dict(stored["quantiles"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadData(f"a shop's quality needs photos and quantiles: {error!r}") from None
+        kept: dict[str, list[float]] = {}
+        for code in CODES:
+            if code not in quantiles:
+                continue
+            try:
+                known = [float(value) for value in quantiles[code]]
+            except (TypeError, ValueError):
+                raise BadData(f"a shop's quality: {code} must be a list of numbers") from None
+            if len(known) != _POINTS or known != sorted(known) or not all(map(math.isfinite, known)):
+                raise BadData(f"a shop's quality: {code} must be {_POINTS} rising numbers")
+            kept[code] = known
+        return cls(photos, kept)

@@ -1,0 +1,158 @@
+"""Orders in the catalog: which products were bought together, and the complementary categories learned from them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+
+from indexer.catalog import attributes as attr
+from indexer.catalog.filters import SEPARATOR
+from indexer.catalog.schema import has_orders, prepare
+from indexer.catalog.store import Catalog
+from indexer.catalog.transaction import chunks
+from indexer.core.errors import BadData
+from indexer.recommendation.cooccurrence import MIN_SUPPORT, Pair, complementary
+
+_BATCH = 5000
+_LISTED = 100  # unknown products that a report names
+
+
+@dataclass(frozen=True)
+class Bought:
+    """One line of an orders file. ``time``: seconds since 1970, if it was given."""
+
+    where: str
+    order_id: str
+    product_id: str
+    time: float | None
+
+
+@dataclass
+class OrdersReport:
+    """What an import of orders did."""
+
+    rows: int = 0  # read
+    added: int = 0  # products in orders that were not known before
+    known: int = 0  # rows that said what was stored already
+    unknown_rows: int = 0  # rows whose product is not in the catalog
+    unknown_products: list[str] = field(default_factory=list)  # the first of their ids
+    skipped: list[dict[str, str]] = field(default_factory=list)  # rows that cannot be used: where, reason
+    orders: int = 0  # in the catalog now
+    pairs: int = 0  # of complementary categories, learned from all of them
+
+
+def read_table(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[str, str, str, str | None]]:
+    """(where, first, second, time text or None) of each line of a CSV with the columns ``wanted`` and maybe ``time``.
+
+    Raises ``BadData`` naming file, line or columns.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            for name in wanted:
+                if name not in columns:
+                    raise BadData(f"{path} has no column {name!r}; columns found: {', '.join(columns) or 'none'}")
+            reader.fieldnames = columns
+            for row in reader:
+                where = f"{path.name}:{reader.line_num}"
+                yield where, (row[wanted[0]] or "").strip(), row[wanted[1]] or "", row.get("time") or None
+    except OSError as error:
+        raise BadData(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BadData(f"{path} is not UTF-8: save it as UTF-8") from error
+    except csv.Error as error:
+        raise BadData(f"{path} is not readable as CSV: {error}") from error
+
+
+def seconds_of(text: str) -> float:
+    """A time as people write it (a number of seconds since 1970, or a date) in seconds. Raises ``ValueError``."""
+    try:
+        return float(text)
+    except ValueError:
+        return attr.datetime_seconds(text.strip())
+
+
+def import_orders(catalog: Catalog, path: Path, *, min_support: int = MIN_SUPPORT) -> OrdersReport:
+    """Add the orders of a CSV (order_id, product_id, maybe time) and learn anew which categories complement each other.
+
+    A row with an unknown product is reported and left out; importing a file twice changes nothing. Committed in
+    batches. Raises ``BadData``.
+    """
+    report = OrdersReport()
+    unknown: dict[str, None] = {}
+    rows = _bought(path, report)
+    while batch := list(islice(rows, _BATCH)):
+        report.rows += len(batch)
+        with catalog.exclusive():
+            sql = catalog._connection()
+            prepare(sql)
+            pids: dict[str, int] = {}
+            for part, marks in chunks(list({row.product_id for row in batch})):
+                pids.update(sql.execute(f"SELECT product_id, pid FROM products WHERE product_id IN ({marks})", part))
+            for row in batch:
+                pid = pids.get(row.product_id)
+                if pid is None:
+                    report.unknown_rows += 1
+                    unknown[row.product_id] = None
+                elif _add(sql, row, pid):
+                    report.added += 1
+                else:
+                    report.known += 1
+    report.unknown_products = list(unknown)[:_LISTED]
+    report.orders, report.pairs = learn(catalog, min_support=min_support)
+    return report
+
+
+def _bought(path: Path, report: OrdersReport) -> Iterator[Bought]:
+    for where, order_id, product_id, text in read_table(path, ("order_id", "product_id")):
+        try:
+            if not order_id or not product_id:
+                raise ValueError("order_id or product_id is empty")
+            yield Bought(where, order_id, product_id, None if text is None else seconds_of(text))
+        except ValueError as error:
+            report.rows += 1
+            report.skipped.append({"where": where, "reason": str(error)})
+
+
+def _add(sql: sqlite3.Connection, row: Bought, pid: int) -> bool:
+    digest = hashlib.sha256(row.order_id.encode()).digest()[:16]
+    sql.execute("INSERT OR IGNORE INTO orders (digest) VALUES (?)", (digest,))
+    query = "INSERT OR IGNORE INTO order_items (order_no, pid, time) SELECT order_no, ?, ? FROM orders WHERE digest = ?"
+    return sql.execute(query, (pid, row.time, digest)).rowcount > 0
+
+
+def learn(catalog: Catalog, *, min_support: int = MIN_SUPPORT) -> tuple[int, int]:
+    """Find the complementary categories of all orders stored; (orders, pairs). Products count by their present one."""
+    with catalog.exclusive():
+        sql = catalog._connection()
+        prepare(sql)
+        query = "SELECT order_no, category FROM order_items JOIN products USING (pid) ORDER BY order_no"
+        baskets = (
+            [SEPARATOR.join(json.loads(category)) for _, category in rows if category]
+            for _, rows in groupby(sql.execute(query), key=lambda row: row[0])
+        )
+        pairs = complementary(baskets, min_support=min_support)
+        sql.execute("DELETE FROM complements")
+        rows = [(pair.one, pair.other, pair.together, pair.lift) for pair in pairs]
+        sql.executemany("INSERT INTO complements VALUES (?, ?, ?, ?)", rows)
+        orders = int(sql.execute("SELECT count(*) FROM orders").fetchone()[0])
+    return orders, len(pairs)
+
+
+def complements_of(catalog: Catalog, categories: Iterable[str]) -> dict[str, list[Pair]]:
+    """category path ("A > B") -> its complementary pairs, the highest lift first; empty where no orders are known."""
+    found: dict[str, list[Pair]] = {}
+    with catalog._reading() as sql:
+        if not has_orders(sql):
+            return {}
+        for category in dict.fromkeys(categories):
+            query = "SELECT one, other, together, lift FROM complements WHERE one = ?1 OR other = ?1 ORDER BY lift DESC"
+            found[category] = [Pair(*row) for row in sql.execute(query, (category,))]
+    return found

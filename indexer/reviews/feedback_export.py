@@ -1,0 +1,86 @@
+"""What people made of our answers, as a manifest to train from."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from indexer.catalog.records import Product, photo_file
+from indexer.catalog.store import open_catalog
+from indexer.core.errors import BadData
+from indexer.core.home import Home
+from indexer.reviews.store import open_reviews
+
+_COLUMNS = ("product_id", "image", "title", "category", "tags")
+
+
+@dataclass
+class Exported:
+    """What an export wrote, and why feedback was left out."""
+
+    products: int = 0
+    rows: int = 0
+    feedback: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)  # reason -> entries
+
+
+def export_feedback(home: Home, out: Path) -> Exported:
+    """Write a manifest (CSV) of the products that feedback names, their tags and categories as people left them.
+
+    Tags are those of the merchant and curator, with what was accepted or added and without what was rejected; the last
+    word on a tag counts. Feedback without a stored product has no photo to learn from and is counted as skipped.
+    Raises ``BadData`` where there is nothing to write.
+    """
+    report = Exported()
+    said: dict[int, list[dict[str, Any]]] = {}
+    skipped: Counter[str] = Counter()
+    with open_reviews(home) as reviews:
+        for _, entry in reviews.feedback():
+            report.feedback += 1
+            if entry["pid"] is None:
+                skipped["no product_id was given with it"] += 1
+            elif not (entry["accepted"] or entry["rejected"] or entry["added"] or entry["category"]):
+                skipped["clicks only"] += 1
+            else:
+                said.setdefault(entry["pid"], []).append(entry)
+    with open_catalog(home) as catalog:
+        products = catalog.by_pids(said)
+        rows = catalog.photos_by_id([photo_id for product in products.values() for photo_id in product.photo_ids])
+    skipped["its product was deleted since"] = sum(len(entries) for pid, entries in said.items() if pid not in products)
+    report.skipped = {reason: count for reason, count in skipped.items() if count}
+    report.products = len(products)
+    if not products:
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in report.skipped.items())
+        raise BadData(
+            f"there is no feedback to train from ({report.feedback} entries{f': {reasons}' if reasons else ''})"
+        )
+    with Path(out).open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(_COLUMNS)
+        for pid, product in products.items():
+            category, tags = _settled(product, said[pid])
+            for photo_id in product.photo_ids:
+                row = rows.get(photo_id)
+                if row is None:
+                    continue
+                path = Path(row.path) if row.path else photo_file(home.photos, row.content_hash)
+                values = (product.product_id, path, product.title or "", " > ".join(category or ()), "|".join(tags))
+                writer.writerow(values)
+                report.rows += 1
+    return report
+
+
+def _settled(product: Product, entries: list[dict[str, Any]]) -> tuple[tuple[str, ...] | None, list[str]]:
+    """Category and tags of a product after all that was said of it, in order."""
+    tags = dict.fromkeys(tag.tag for tag in product.tags if tag.source != "machine")
+    category = product.category
+    for entry in entries:
+        for tag in (*entry["accepted"], *entry["added"]):
+            tags[tag] = None
+        for tag in entry["rejected"]:
+            tags.pop(tag, None)
+        category = tuple(entry["category"]) if entry["category"] else category
+    return category, list(tags)

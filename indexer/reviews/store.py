@@ -1,0 +1,291 @@
+"""Reviews that wait for a person, and what people said: an append-only log beside the catalog."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from indexer.catalog.transaction import chunks
+from indexer.core.errors import AlreadyDecided, NewerFormat, UnknownReview
+from indexer.core.home import Home
+from indexer.core.sqlite import Connections
+
+if TYPE_CHECKING:
+    from indexer.catalog.store import Catalog
+
+FORMAT = 1
+KEPT_DAYS = 30  # how long the photos of a decided review can still be looked at
+_APPLICATION_ID = 0x43415456  # "CATV"
+# Products are named by pid and photos by rows of their own, so that the log need not change when a product is erased.
+_SCHEMA = (
+    """CREATE TABLE reviews (
+        review_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        opened TEXT NOT NULL,
+        state TEXT NOT NULL,              -- open, approved, rejected
+        pid INTEGER                       -- of the stored product that was looked at
+    )""",
+    "CREATE INDEX reviews_by_state ON reviews (state, review_id)",
+    """CREATE TABLE previews (
+        review_id INTEGER NOT NULL, position INTEGER NOT NULL, content_hash TEXT NOT NULL, jpeg BLOB NOT NULL,
+        PRIMARY KEY (review_id, position)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX previews_by_hash ON previews (content_hash)",
+    """CREATE TABLE log (
+        entry INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        kind TEXT NOT NULL,               -- opened, decided, feedback
+        review_id INTEGER,
+        body TEXT NOT NULL
+    )""",
+    "CREATE INDEX log_by_review ON log (review_id)",
+    "CREATE TRIGGER log_keeps BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
+    "CREATE TRIGGER log_stays BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
+)
+
+State = Literal["open", "approved", "rejected"]
+STATES: tuple[State, ...] = ("open", "approved", "rejected")
+OUTCOMES: dict[str, State] = {"approve": "approved", "reject": "rejected"}
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A photo as a person who decides sees it: small, and gone once the review is."""
+
+    content_hash: str
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class Review:
+    """One review of the queue. ``body`` is what was answered; products in it stand as ``pid``."""
+
+    name: str
+    opened: str  # ISO 8601, UTC
+    state: State
+    pid: int | None
+    body: dict[str, Any]
+    decided: dict[str, Any] | None  # {"at", "decision", "reason", ...}
+    photos: dict[int, str]  # content hashes of the previews there still are, by the photo's place in the listing
+
+
+class Reviews(Connections):
+    """Safe from several threads and processes; a call returns after its commit."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+
+    # -- writing
+
+    def open_review(
+        self, body: dict[str, Any], previews: Sequence[Preview], *, name: str | None = None, pid: int | None = None
+    ) -> str:
+        """Put a review into the queue; its name. ``body`` is kept in the log as it stands."""
+        name = name or uuid.uuid4().hex
+        with self.exclusive():
+            connection = self._connection()
+            cursor = connection.execute(
+                "INSERT INTO reviews (name, opened, state, pid) VALUES (?, ?, 'open', ?)", (name, _now(), pid)
+            )
+            review_id = cursor.lastrowid
+            connection.executemany(
+                "INSERT INTO previews VALUES (?, ?, ?, ?)",
+                [(review_id, place, preview.content_hash, preview.jpeg) for place, preview in enumerate(previews)],
+            )
+            self._append("opened", body, review_id)
+        return name
+
+    def decide(self, name: str, decision: str, *, reason: str, more: dict[str, Any] | None = None) -> Review:
+        """Close a review by a person's ``decision`` (``approve`` or ``reject``).
+
+        Raises ``UnknownReview``, ``AlreadyDecided`` that says how.
+        """
+        with self.exclusive():
+            review_id, state = self._found(name)
+            if state != "open":
+                raise AlreadyDecided(f"review {name} was {state} already: a decision is made once")
+            self._connection().execute(
+                "UPDATE reviews SET state = ? WHERE review_id = ?", (OUTCOMES[decision], review_id)
+            )
+            self._append("decided", {"decision": decision, "reason": reason, **(more or {})}, review_id)
+        return self.get(name)
+
+    def add_feedback(self, entries: Iterable[dict[str, Any]]) -> int:
+        """Append what people accepted, rejected or clicked; how many entries."""
+        count = 0
+        with self.exclusive():
+            for entry in entries:
+                self._append("feedback", entry, None)
+                count += 1
+        return count
+
+    def forget(self, hashes: Iterable[str]) -> int:
+        """Delete the previews of these photos, of whatever review; how many."""
+        count = 0
+        with self.exclusive():
+            for part, marks in chunks(list(hashes)):
+                query = f"DELETE FROM previews WHERE content_hash IN ({marks})"
+                count += self._connection().execute(query, part).rowcount
+        return count
+
+    def tidy(self, *, decided_before: str, living: Callable[[set[str]], set[str]]) -> int:
+        """Delete the previews of decided reviews that no one needs; how many.
+
+        Those decided before that time (ISO 8601), and those of photos that no product has: ``living`` says which of
+        the content hashes it gets belong to one.
+        """
+        with self.exclusive():
+            connection = self._connection()
+            decided = "SELECT review_id FROM reviews JOIN log USING (review_id) WHERE kind = 'decided'"
+            query = f"DELETE FROM previews WHERE review_id IN ({decided} AND at < ?)"
+            count = connection.execute(query, (decided_before,)).rowcount
+            query = f"SELECT DISTINCT content_hash FROM previews WHERE review_id IN ({decided})"
+            held = {row[0] for row in connection.execute(query)}
+            for part, marks in chunks(sorted(held - living(held))):
+                query = f"DELETE FROM previews WHERE review_id IN ({decided}) AND content_hash IN ({marks})"
+                count += connection.execute(query, part).rowcount
+        return count
+
+    def scrub(self) -> None:
+        """Write the file anew, so that no deleted byte stays in it."""
+        with self._failures():
+            self._connection().execute("VACUUM")
+        self.checkpoint()
+
+    # -- reading
+
+    def get(self, name: str) -> Review:
+        """Raises ``UnknownReview``."""
+        with self._reading():
+            review_id, _ = self._found(name)
+            return self._reviews([review_id])[0]
+
+    def waiting(self, state: State, *, limit: int, after: str | None = None) -> tuple[list[Review], int]:
+        """Up to ``limit`` reviews of a state, the oldest first, behind the one named ``after``; and how many of it."""
+        with self._reading() as connection:
+            begin = self._found(after)[0] if after is not None else 0
+            query = "SELECT review_id FROM reviews WHERE state = ? AND review_id > ? ORDER BY review_id LIMIT ?"
+            ids = [row[0] for row in connection.execute(query, (state, begin, limit))]
+            total = connection.execute("SELECT count(*) FROM reviews WHERE state = ?", (state,)).fetchone()[0]
+            return self._reviews(ids), int(total)
+
+    def preview(self, name: str, position: int) -> bytes:
+        """The JPEG of one photo of a review. Raises ``UnknownReview`` where there is none (any more)."""
+        with self._reading() as connection:
+            review_id, _ = self._found(name)
+            query = "SELECT jpeg FROM previews WHERE review_id = ? AND position = ?"
+            row = connection.execute(query, (review_id, position)).fetchone()
+        if row is None:
+            raise UnknownReview(f"review {name} has no photo {position} (any more)")
+        return bytes(row[0])
+
+    def feedback(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(time, body) of all feedback, in order."""
+        with self._reading() as connection:
+            query = "SELECT at, body FROM log WHERE kind = 'feedback' ORDER BY entry"
+            for at, body in connection.execute(query):
+                yield at, json.loads(body)
+
+    def judged_tags(self) -> tuple[int, int]:
+        """How many suggested tags people accepted, and how many they rejected."""
+        lengths = ", ".join(f"sum(json_array_length(body, '$.{name}'))" for name in ("accepted", "rejected"))
+        with self._reading() as connection:
+            row = connection.execute(f"SELECT {lengths} FROM log WHERE kind = 'feedback'").fetchone()
+        return int(row[0] or 0), int(row[1] or 0)
+
+    def counts(self) -> dict[State, int]:
+        """How many reviews are in each state."""
+        with self._reading() as connection:
+            found = dict(connection.execute("SELECT state, count(*) FROM reviews GROUP BY state"))
+        return {state: int(found.get(state, 0)) for state in STATES}
+
+    def decided_alarms(self) -> list[tuple[State, str, int]]:
+        """(state, policy, how many): of the reviews that a person decided, those a policy had asked for."""
+        query = (
+            "SELECT state, json_extract(found.value, '$.policy') AS policy, count(*) "
+            "FROM reviews JOIN log USING (review_id), json_each(log.body, '$.prohibited') AS found "
+            "WHERE kind = 'opened' AND state <> 'open' AND json_extract(found.value, '$.decision') <> 'allow' "
+            "GROUP BY state, policy"
+        )
+        with self._reading() as connection:
+            return [(state, policy, int(count)) for state, policy, count in connection.execute(query)]
+
+    # -- inside
+
+    def _append(self, kind: str, body: dict[str, Any], review_id: int | None) -> None:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        self._connection().execute(
+            "INSERT INTO log (at, kind, review_id, body) VALUES (?, ?, ?, ?)", (_now(), kind, review_id, text)
+        )
+
+    def _found(self, name: str) -> tuple[int, str]:
+        query = "SELECT review_id, state FROM reviews WHERE name = ?"
+        row = self._connection().execute(query, (name,)).fetchone()
+        if row is None:
+            raise UnknownReview(f"there is no review {name!a}")
+        return int(row[0]), str(row[1])
+
+    def _reviews(self, ids: Sequence[int]) -> list[Review]:
+        connection = self._connection()
+        found = []
+        for review_id in ids:
+            query = "SELECT name, opened, state, pid FROM reviews WHERE review_id = ?"
+            name, opened, state, pid = connection.execute(query, (review_id,)).fetchone()
+            bodies: dict[str, dict[str, Any]] = {}
+            query = "SELECT kind, at, body FROM log WHERE review_id = ? ORDER BY entry"
+            for kind, at, body in connection.execute(query, (review_id,)):
+                bodies[kind] = {"at": at, **json.loads(body)} if kind == "decided" else json.loads(body)
+            query = "SELECT position, content_hash FROM previews WHERE review_id = ? ORDER BY position"
+            hashes = dict(connection.execute(query, (review_id,)).fetchall())
+            found.append(Review(name, opened, state, pid, bodies["opened"], bodies.get("decided"), hashes))
+        return found
+
+
+def open_reviews(home: Home) -> Reviews:
+    """The reviews of ``home``; the file is made at the first use. Raises ``NewerFormat``, ``BadHome``."""
+    path = home.reviews_file
+    if not path.exists() or path.stat().st_size == 0:
+        with home.lock("reviews", wait_s=30):
+            if not path.exists() or path.stat().st_size == 0:
+                _create(path)
+    reviews = Reviews(path)
+    with reviews._reading() as connection:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > FORMAT:
+        reviews.close()
+        raise NewerFormat(f"{path} has format {version}, this Catalens knows up to {FORMAT}: upgrade it")
+    return reviews
+
+
+def clean(home: Home, catalog: Catalog) -> int:
+    """Delete previews that nobody needs any more and write the file anew; how many. For erasure and housekeeping."""
+    if not home.reviews_file.exists():
+        return 0
+    before = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).isoformat(timespec="milliseconds")
+    with open_reviews(home) as reviews:
+        count = reviews.tidy(decided_before=before, living=lambda hashes: set(catalog.photos_by_hash(hashes)))
+        reviews.scrub()
+    return count
+
+
+def _create(path: Path) -> None:
+    reviews = Reviews(path)
+    with reviews._failures():
+        connection = reviews._connection()
+        connection.execute("PRAGMA journal_mode = WAL")
+        with reviews._transaction("IMMEDIATE"):
+            if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+    reviews.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,206 @@
+"""Keyword search over title, tags, category and attributes: SQLite's FTS5 in a derived file beside the catalog."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.change_log import History
+from indexer.catalog.records import Product
+from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import storage_failure
+from indexer.core.errors import Busy, NewerFormat, OutdatedVersion, StorageFailed
+from indexer.core.home import Home
+from indexer.core.sqlite import connect, is_read_only
+from indexer.text.tokenizer import tokens, words
+
+FORMAT = 1
+MOST_HITS = 2000  # of one question; of products that rank lower the words do not count
+_PORTION = 900
+_WEIGHTS = "2.0, 1.0, 2.0, 1.0"  # of the columns below
+# Words are prepared by `words`; what is stored is what is looked for. unicode61 takes them as they are.
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE VIRTUAL TABLE IF NOT EXISTS products USING fts5"
+    "(title, tags, category, attributes, tokenize = 'unicode61 remove_diacritics 0')",
+    "CREATE VIRTUAL TABLE IF NOT EXISTS terms USING fts5vocab (products, row)",
+)
+_INSERT = "INSERT INTO products (rowid, title, tags, category, attributes) VALUES (?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True)
+class KeywordHits:
+    """Products that hold at least one of the words, best first."""
+
+    pids: np.ndarray  # int64 [n]
+    scores: np.ndarray  # float32 [n], in (0, 1]: BM25 as a share of the best product's
+    unknown: tuple[str, ...]  # tokens that no product holds
+
+
+class Keywords:
+    """The index of one home's words, brought up to the catalog's log before each question. Safe from several threads.
+
+    A file of its own, not tables of the catalog: the catalog's writes stay as quick as they are (prices are patched by
+    the thousand), an older Catalens that writes to the home cannot leave it wrong, and it can be deleted at any time.
+    It names the catalog's state that it covers by sequence number and stamp, so a catalog that was put back from a
+    backup is read anew. On a read-only disk it is held in memory. Raises ``StorageFailed`` naming the file.
+    """
+
+    def __init__(self, home: Home, catalog: Catalog) -> None:
+        self.path = home.path / "keywords.sqlite3"
+        self._catalog, self._history = catalog, History(catalog)
+        self._lock = threading.Lock()
+        self._open: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Close the file; a later call opens it again."""
+        with self._lock:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+
+    def search(self, asked: Sequence[str]) -> KeywordHits:
+        """The products that hold any of the tokens ``asked``, ranked by BM25 (k1 1.2, b 0.75), ties by pid.
+
+        Tokens are data: none of them can be read as FTS5's query language.
+        """
+        distinct = list(dict.fromkeys(asked))
+        with self._session() as sql:
+            self._follow(sql)
+            found = [token for token in distinct if _held(sql, token)]
+            if not found:
+                return KeywordHits(np.empty(0, np.int64), np.empty(0, np.float32), tuple(distinct))
+            phrase = " OR ".join('"' + token.replace('"', '""') + '"' for token in found)
+            query = (
+                f"SELECT rowid, -bm25(products, {_WEIGHTS}) AS score FROM products WHERE products MATCH ? "
+                "ORDER BY score DESC, rowid LIMIT ?"
+            )
+            hits = np.array(sql.execute(query, (phrase, MOST_HITS)).fetchall(), dtype=np.float64).reshape(-1, 2)
+        best = hits[0, 1] if len(hits) else 1.0
+        unknown = tuple(token for token in distinct if token not in found)
+        return KeywordHits(hits[:, 0].astype(np.int64), (hits[:, 1] / best).astype(np.float32), unknown)
+
+    def follow(self) -> int:
+        """Take in what was written to the catalog since; returns the sequence number that is covered now."""
+        with self._session() as sql:
+            return self._follow(sql)
+
+    def pids(self) -> np.ndarray:
+        """The products whose words are held, int64 sorted, without looking at the catalog."""
+        with self._session() as sql:
+            rows = sql.execute("SELECT id FROM products_content ORDER BY id").fetchall()
+        return np.array([row[0] for row in rows], dtype=np.int64)
+
+    def scrub(self) -> None:
+        """Follow the catalog, then write the file anew without a word of what was deleted.
+
+        FTS5 keeps the words of a deleted row, marked, until their segment is merged (its option secure-delete is newer
+        than many a SQLite); ``optimize`` merges all segments, VACUUM drops the pages they stood in. Raises ``Busy``.
+        """
+        with self._session() as sql:
+            self._follow(sql)
+            sql.execute("INSERT INTO products (products) VALUES ('optimize')")
+            sql.execute("VACUUM")
+            busy = sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise Busy(f"{self.path} is being read by another process: its log cannot be emptied yet")
+
+    @contextmanager
+    def _session(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._connection()
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error) or "busy" in str(error):
+                    raise Busy(f"{self.path} stayed locked by another process") from error
+                raise storage_failure(self.path, error) from error
+            except sqlite3.DatabaseError as error:
+                raise StorageFailed(f"{self.path} is damaged: {error}; delete it (it is made again)") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._open is None:
+            options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
+            if is_read_only(self.path):
+                sql = sqlite3.connect(":memory:", **options)
+            else:
+                sql = connect(self.path, timeout=30.0, **options)
+            found = sql.execute("PRAGMA user_version").fetchone()[0]
+            if found > FORMAT:
+                sql.close()
+                raise NewerFormat(f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+            sql.execute("PRAGMA journal_mode = WAL")
+            sql.execute("PRAGMA synchronous = NORMAL")  # derived: what a power cut takes is read again
+            sql.execute("PRAGMA secure_delete = ON")
+            for statement in _TABLES:
+                sql.execute(statement)
+            sql.execute(f"PRAGMA user_version = {FORMAT}")
+            self._open = sql
+        return self._open
+
+    def _follow(self, sql: sqlite3.Connection) -> int:
+        reached = self._catalog.last_sequence()
+        if self._covered(sql) == (reached, self._history.stamp(reached)):
+            return reached
+        sql.execute("BEGIN IMMEDIATE")
+        try:
+            since, stamp = self._covered(sql)  # another process may have followed meanwhile
+            # Read before the changes: what is written in between is taken in twice, not missed.
+            reached = self._catalog.last_sequence()
+            changed = self._changed(since, stamp)
+            if changed is None:
+                sql.execute("DELETE FROM products")
+                self._insert(sql, list(self._catalog.iterate()))
+            for start in range(0, len(changed or ()), _PORTION):
+                part = (changed or [])[start : start + _PORTION]
+                sql.executemany("DELETE FROM products WHERE rowid = ?", [(pid,) for pid in part])
+                self._insert(sql, list(self._catalog.by_pids(part).values()))
+            covered = (("sequence", str(reached)), ("stamp", self._history.stamp(reached) or ""))
+            sql.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", covered)
+            sql.execute("COMMIT")
+        except BaseException:
+            if sql.in_transaction:
+                sql.execute("ROLLBACK")
+            raise
+        return reached
+
+    def _covered(self, sql: sqlite3.Connection) -> tuple[int, str | None]:
+        stored = dict(sql.execute("SELECT key, value FROM meta").fetchall())
+        return int(stored.get("sequence", -1)), stored.get("stamp") or None
+
+    def _changed(self, since: int, stamp: str | None) -> list[int] | None:
+        """The products that changed; None where all must be read, because the file covers no state of this catalog."""
+        if since < 0 or (since > 0 and self._history.stamp(since) != stamp):
+            return None
+        try:
+            return list(dict.fromkeys(change.pid for change in self._catalog.changes(since)))
+        except OutdatedVersion:
+            return None
+
+    @staticmethod
+    def _insert(sql: sqlite3.Connection, products: Sequence[Product]) -> None:
+        sql.executemany(_INSERT, [(product.pid, *_columns(product)) for product in products])
+
+
+def _held(sql: sqlite3.Connection, token: str) -> bool:
+    return sql.execute("SELECT 1 FROM terms WHERE term = ?", (token,)).fetchone() is not None
+
+
+def _columns(product: Product) -> tuple[str, str, str, str]:
+    tags = [tag.tag for tag in product.tags if tag.source != "machine"]
+    values = [
+        str(element)
+        for value in product.attributes.values()
+        for element in (value if isinstance(value, list) else [value])
+        if isinstance(element, str | int | float) and not isinstance(element, bool)
+    ]
+    return (_prepared([product.title or ""]), _prepared(tags), _prepared(product.category or ()), _prepared(values))
+
+
+def _prepared(texts: Sequence[str]) -> str:
+    return " ".join(token for text in texts for word in words(text) for token in tokens(word, stored=True))

@@ -1,0 +1,96 @@
+"""The text tower: words of the catalog, projected into the space of its photos; a closed vocabulary."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from indexer.core.errors import DamagedIndex, NewerFormat
+from indexer.text.tokenizer import features, tokens, words
+
+FORMAT = 1
+
+
+class TextEncoder(Protocol):
+    """Text to the space of the photos. The tower is one; a model of the CLIP kind, where its weights exist, another."""
+
+    def encode(self, text: str) -> np.ndarray | None:
+        """A unit vector float32 [D] that can be compared with embeddings; None where it knows nothing of the text."""
+
+    def knows(self, word: str) -> bool:
+        """Whether a word (as ``words`` gives it) has a meaning here. An open vocabulary knows all."""
+
+    def colour(self, text: str) -> str | None:
+        """The value of the colour attribute that ``text`` (folded words, joined by a space) is; None if it is none."""
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """TF-IDF of words and pairs of words times a matrix, plus a bias, scaled to unit length."""
+
+    vocabulary: dict[str, int]  # word, or pair of words -> row of the weights
+    idf: np.ndarray  # float32 [V]
+    weights: np.ndarray  # float16 [V, D]
+    bias: np.ndarray  # float32 [D]: what any product looks like
+    colours: dict[str, str]  # folded words -> the attribute's value, "navy blue" -> "Navy Blue"
+
+    def knows(self, word: str) -> bool:
+        """As ``TextEncoder.knows``."""
+        return any(token in self.vocabulary for token in tokens(word))
+
+    def colour(self, text: str) -> str | None:
+        """As ``TextEncoder.colour``."""
+        return self.colours.get(text)
+
+    def encode(self, text: str) -> np.ndarray | None:
+        """As ``TextEncoder.encode``."""
+        places, values = weigh(features(words(text)), self.vocabulary, self.idf)
+        if not len(places):
+            return None
+        vector = values @ self.weights[places].astype(np.float32) + self.bias
+        length = float(np.linalg.norm(vector))
+        return None if length < 1e-6 else (vector / length).astype(np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file."""
+        from safetensors.numpy import save_file
+
+        arrays = {"idf": self.idf, "weights": self.weights, "bias": self.bias}
+        listed = sorted(self.vocabulary, key=lambda word: self.vocabulary[word])
+        about = {"format": FORMAT, "vocabulary": listed, "colours": self.colours}
+        save_file(arrays, path, metadata={"tower": json.dumps(about, ensure_ascii=False)})
+
+    @classmethod
+    def open(cls, path: Path) -> TextTower:
+        """Raises ``DamagedIndex`` naming the file, ``NewerFormat``."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as stored:
+                about: dict[str, Any] = json.loads(stored.metadata()["tower"])
+                if about["format"] > FORMAT:
+                    raise NewerFormat(f"{path} has format {about['format']}, this Catalens knows up to {FORMAT}")
+                idf, weights, bias = (stored.get_tensor(name) for name in ("idf", "weights", "bias"))
+            vocabulary = {str(word): place for place, word in enumerate(about["vocabulary"])}
+            colours = {str(text): str(value) for text, value in about["colours"].items()}
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise DamagedIndex(f"{path} cannot be read: {error!r}") from error
+        if weights.shape != (len(vocabulary), len(bias)) or idf.shape != (len(vocabulary),):
+            raise DamagedIndex(
+                f"{path}: {len(vocabulary)} words, weights {list(weights.shape)}, bias {list(bias.shape)}"
+            )
+        return cls(vocabulary, idf, weights, bias, colours)
+
+
+def weigh(found: Sequence[str], vocabulary: dict[str, int], idf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a text's features the places in the vocabulary and their TF-IDF (1 + ln tf) * idf, of unit length."""
+    counts = Counter(vocabulary[feature] for feature in found if feature in vocabulary)
+    places = np.fromiter(counts, np.int64, len(counts))
+    values = ((1 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))) * idf[places]).astype(np.float32)
+    return places, values / max(float(np.linalg.norm(values)), 1e-9)

@@ -1,0 +1,248 @@
+"""A trained model as a quick one: its backbone as a graph of numeric class fp32, bf16 or int8, checked against it.
+
+The exported model is a bundle of its own, with its own ``embedding_id``: vectors of one index come from one numeric
+class. It keeps heads and decision layer. Its preprocessing is the quick form of the same (``preprocess.QUICK``), so
+what is checked is the whole way from a photo's bytes to its vector.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.dataset import Row
+from indexer.core.atomic_files import write_json
+from indexer.core.errors import BadData, BadModel, BadRequest, WeightsUnavailable
+from indexer.imaging.decode import Photo
+from indexer.imaging.parallel import decode_all
+from indexer.model import openvino_runtime as compiled
+from indexer.model.bundle import GRAPH, PARITY, PROBES, check_out, load_bundle, write_bundle
+from indexer.model.network import Network
+from indexer.model.numpy_network import Plain
+from indexer.model.open_runtime import open_embedder
+from indexer.model.openvino_runtime import Graph, convert, cosines, openvino, probes
+from indexer.model.preprocessing import QUICK, photos_to_pixels
+from indexer.model.spec import NUMERICS
+from indexer.training.feature_cache import Progress
+from indexer.training.problem import read_problem
+
+# Least mean cosine to the model's own vectors, and most that the share of photos whose nearest neighbour has their
+# category may fall, beyond chance. The pixels alone, cut at whole px, cost .002 of a model whose features stayed
+# frozen.
+TOLERANCE = {"fp32": 0.997, "bf16": 0.996, "int8": 0.995}
+MOST_LOST = 0.005
+_CALIBRATION, _CHECKED, _TIMED = 300, 400, 64  # photos
+# int8: how many convolutions from the first on stay in bf16. The first ones cost little time, and their few channels
+# of wide range most of the cosine (EfficientNet-Lite0, clothing: .9944 with none left out, .9973 with three).
+_LEFT_OUT = (3, 8)
+
+
+class NotAlike(BadModel):
+    """An exported network whose vectors are too far from the model's own; the message has the figures."""
+
+    code = "not-alike"
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Photos that judge an export: the model's own vectors of them, and which category each is."""
+
+    photos: list[Photo]
+    vectors: np.ndarray  # float32 [N, D]
+    categories: list[Any]
+
+
+def export(
+    model: Path,
+    data: Path,
+    out: Path,
+    *,
+    numeric: str = "auto",
+    replace_out: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write ``model`` exported in ``numeric`` to ``out``; ``auto``: the fastest here of those that come near enough.
+
+    DATA's train photos (or, without splits, those that training would draw) calibrate int8, its validation photos
+    judge. Returns model_version, embedding_id, numeric, and ``tried``: the parity of each class. Raises ``NotAlike``
+    where none comes near enough, ``BadRequest`` for an unknown class or a model that is exported already,
+    ``WeightsUnavailable`` without OpenVINO, ``BadData`` without photos to judge by.
+    """
+    if numeric != "auto" and numeric not in NUMERICS:
+        raise BadRequest(f"unknown numeric class {numeric!r}: use auto, {', '.join(NUMERICS)}")
+    if openvino() is None:
+        raise WeightsUnavailable(f"a model is exported with OpenVINO, which is not installed: {compiled.HOW}")
+    check_out(out.absolute(), replace=replace_out)
+    bundle = load_bundle(model)
+    if bundle.exported:
+        raise BadRequest(f"{model} is an exported model already: export the one it came from")
+    hear = progress or (lambda stage, done, total: None)
+    problem = read_problem(data, int(bundle.training.get("seed", 0)))
+    reference = open_embedder(bundle, device="cpu")
+    hear("reference", 0, 1)
+    shown = [photo for photo, _ in _drawn(problem.of("train"), _CALIBRATION, reference.shrink_to)]
+    judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, reference.shrink_to)
+    if not shown or len(judged) < 2:
+        raise BadData(f"{data} has no readable train and validation photos to calibrate and judge an export by")
+    photos = [photo for photo, _ in judged]
+    checked = _Checked(photos, reference.embed(photos), [row.category for _, row in judged])
+    hear("reference", 1, 1)
+
+    network = bundle.network()
+    preprocess = replace(bundle.spec.preprocess, interpolation=QUICK[bundle.spec.preprocess.interpolation])
+    tried: list[tuple[dict[str, Any], Any]] = []
+    classes = list(NUMERICS) if numeric == "auto" else [numeric]
+    for done, name in enumerate(classes):
+        hear("export", done, len(classes))
+        network.spec = replace(bundle.spec, numeric=name, preprocess=preprocess)
+        tried.append(_best(network, name, shown, checked))
+    hear("export", len(classes), len(classes))
+    good = [(parity, graph) for parity, graph in tried if parity["alike"]]
+    if not good:
+        worst = "; ".join(_said(parity) for parity, _ in tried)
+        raise NotAlike(f"no export of {model} comes near enough to its vectors: {worst}")
+    parity, graph = max(good, key=lambda found: found[0]["photos_per_s"])
+    network.spec = replace(bundle.spec, numeric=parity["numeric"], preprocess=preprocess)
+    written = write_bundle(
+        out,
+        network,
+        replace(bundle.decision, origin=None),
+        metrics=bundle.metrics,
+        training={**bundle.training, "exported_from": bundle.model_version},
+        replace=replace_out,
+        export=lambda folder: _write(folder, network, graph, parity),
+    )
+    return {
+        "model": str(out),
+        "model_version": written.model_version,
+        "embedding_id": written.embedding_id,
+        "numeric": parity["numeric"],
+        "tried": [parity for parity, _ in tried],
+    }
+
+
+def _drawn(rows: Sequence[Row], most: int, shrink_to: int | None) -> list[tuple[Photo, Row]]:
+    """Up to ``most`` readable photos spread evenly over ``rows``."""
+    places = np.unique(np.linspace(0, max(len(rows) - 1, 0), num=min(most, len(rows)), dtype=np.int64))
+    picked = [rows[place] for place in places]
+    found = decode_all(picked, lambda row: row.image.read_bytes(), shrink_to=shrink_to)
+    return [(photo, row) for row, photo in found if isinstance(photo, Photo)]
+
+
+def _best(network: Network, numeric: str, shown: Sequence[Photo], checked: _Checked) -> tuple[dict[str, Any], Any]:
+    """The first graph of this class that is near enough, else the last tried; with its parity."""
+    plain = convert(network)
+    if numeric != "int8":
+        return _judge(network, plain, numeric, checked), plain
+    found: tuple[dict[str, Any], Any] | None = None
+    for left_out in _LEFT_OUT:
+        graph = _quantised(plain, photos_to_pixels(shown, network.spec.preprocess), left_out)
+        parity = {**_judge(network, graph, numeric, checked), "convolutions_left_out": left_out}
+        found = parity, graph
+        if parity["alike"]:
+            break
+    assert found is not None
+    return found
+
+
+def _quantised(model: Any, pixels: np.ndarray, left_out: int) -> Any:
+    """``model`` in int8 by NNCF's post-training quantisation, symmetric, calibrated on ``pixels`` [N, H, W, 3]."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nncf loads it, and it misses a GPU
+    with redirect_stdout(io.StringIO()):  # nncf draws bars of its own
+        return _quantised_by_nncf(model, pixels, left_out)
+
+
+def _quantised_by_nncf(model: Any, pixels: np.ndarray, left_out: int) -> Any:
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    kinds = ("Convolution", "GroupConvolution")
+    names = [node.get_friendly_name() for node in model.get_ordered_ops() if node.get_type_name() in kinds]
+    return nncf.quantize(
+        model,
+        nncf.Dataset([pixels[number : number + 1] for number in range(len(pixels))]),
+        subset_size=len(pixels),
+        preset=nncf.QuantizationPreset.PERFORMANCE,
+        ignored_scope=nncf.IgnoredScope(names=names[:left_out]),
+    )
+
+
+def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dict[str, Any]:
+    """How near the graph's vectors come to the model's own, and how fast it is here."""
+    graph = Graph(model, numeric)
+    kept = graph.many(probes(network.spec.preprocess))
+    plain = Plain(network.spec, {key: tensor.numpy() for key, tensor in network.state_dict().items()})
+    runtime = compiled.CompiledRuntime(plain, graph, kept, name="the export", digest="", whole=lambda: network)
+    vectors = runtime.embed(checked.photos)
+    cosine = cosines(vectors, checked.vectors)
+    hits = [_hits(found, checked.categories) for found in (checked.vectors, vectors)]
+    rates = [float(found.mean()) if len(found) else None for found in hits]
+    lost = float(hits[0].mean() - hits[1].mean()) if len(hits[0]) else 0.0
+    most_lost = _most_lost(*hits)
+    pixels = photos_to_pixels(checked.photos[:_TIMED], network.spec.preprocess)
+    return {
+        "numeric": numeric,
+        "alike": bool(cosine.mean() >= TOLERANCE[numeric] and lost <= most_lost),
+        "photos": len(checked.photos),
+        "cosine": {"mean": float(cosine.mean()), "p01": float(np.quantile(cosine, 0.01)), "min": float(cosine.min())},
+        "tolerance": {"cosine_mean": TOLERANCE[numeric], "hit_rate_at_1_lost": most_lost},
+        "hit_rate_at_1": {"model": rates[0], "exported": rates[1]},
+        "photos_per_s": _speed(lambda: graph.many(pixels), len(pixels)),
+        "engine": f"openvino {openvino().__version__}",
+        "made_on": sorted(compiled.capabilities()),
+    }
+
+
+def _said(parity: dict[str, Any]) -> str:
+    hits, tolerance = parity["hit_rate_at_1"], parity["tolerance"]
+    lost = f", nearest of the same category {hits['exported']:.3f} for {hits['model']:.3f}" if hits["model"] else ""
+    mean = parity["cosine"]["mean"]
+    return f"{parity['numeric']}: mean cosine {mean:.4f} (at least {tolerance['cosine_mean']}){lost}"
+
+
+def _hits(vectors: np.ndarray, categories: Sequence[Any]) -> np.ndarray:
+    """Bool [n]: has the nearest other photo the category of each that has one; empty where fewer than two have."""
+    known = [number for number, category in enumerate(categories) if category]
+    if len(known) < 2:
+        return np.zeros(0, bool)
+    scores = vectors[known] @ vectors[known].T
+    np.fill_diagonal(scores, -np.inf)
+    nearest = scores.argmax(axis=1)
+    return np.array([categories[known[mine]] == categories[known[other]] for mine, other in enumerate(nearest)])
+
+
+def _most_lost(before: np.ndarray, after: np.ndarray) -> float:
+    """How far the share of hits may fall, from ``_hits`` of the same photos.
+
+    Of few photos some are lost and others won by chance: what lies within one standard error proves nothing.
+    """
+    return float(MOST_LOST + np.sqrt(np.count_nonzero(before != after)) / max(len(before), 1))
+
+
+def _speed(work: Callable[[], object], photos: int) -> float:
+    """Photos per second of the backbone, the median of five runs after one."""
+    work()
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return photos / median(seconds)
+
+
+def _write(folder: Path, network: Network, graph: Any, parity: dict[str, Any]) -> None:
+    from safetensors.numpy import save_file
+
+    openvino().save_model(graph, folder / GRAPH, compress_to_fp16=False)
+    features = Graph(graph, network.spec.numeric).many(probes(network.spec.preprocess))
+    save_file({"features": features}, folder / PROBES)
+    write_json(folder / PARITY, parity)

@@ -1,0 +1,155 @@
+"""Likely label errors: photos whose category the others' labels speak against, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from indexer.catalog.dataset import Row
+from indexer.model.calibration import fit_temperature, probabilities
+from indexer.model.decision_layer import PATH_SEPARATOR, Category
+from indexer.training.sampling import drawn
+
+_RIDGE = 0.3  # of the mean eigenvalue
+_SHOWN = 10
+_SCORES = 2**26  # probabilities held at once: of 5,000 classes 13,000 photos, of 100 more than there are
+
+
+@dataclass(frozen=True)
+class LabelIssue:
+    """One photo that probably shows something else than its category says."""
+
+    where: str
+    product_id: str
+    given: str
+    suggested: str
+    confidence: float  # out-of-fold probability of the suggestion
+    given_probability: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def label_issues(
+    rows: Sequence[Row], features: np.ndarray, columns: np.ndarray, pixels: np.ndarray, categories: Sequence[Category]
+) -> list[LabelIssue]:
+    """Likely label errors among labelled photos (``columns`` int [N], none negative), the worst first.
+
+    ``features`` [N, F] of a frozen backbone. Photos of one product, and exact copies, are judged without one another.
+    Of many photos of many classes a draw is judged (``judged``).
+    """
+    if (count := judged(len(rows), len(categories))) < len(rows):
+        some = drawn(np.ones(len(rows), bool), count)
+        rows, features, columns, pixels = [rows[n] for n in some], features[some], columns[some], pixels[some]
+    groups = linked_groups([row.product_id for row in rows], pixels)
+    chances = out_of_fold(features, columns, groups, len(categories))
+    found = []
+    for number in confident_errors(chances, columns):
+        suggested = int(chances[number].argmax())
+        found.append(
+            LabelIssue(
+                where=rows[number].where,
+                product_id=rows[number].product_id,
+                given=PATH_SEPARATOR.join(categories[columns[number]].path),
+                suggested=PATH_SEPARATOR.join(categories[suggested].path),
+                confidence=float(chances[number, suggested]),
+                given_probability=float(chances[number, columns[number]]),
+            )
+        )
+    return found
+
+
+def judged(photos: int, classes: int) -> int:
+    """How many of so many labelled photos ``label_issues`` looks at."""
+    return min(photos, _SCORES // max(classes, 1))
+
+
+def issue_notes(issues: Sequence[LabelIssue], looked_at: int) -> list[str]:
+    """The list in a sentence, then its worst ten."""
+    if not issues:
+        return []
+    lines = [f"{len(issues)} of {looked_at} labelled photos probably carry a wrong category; the worst:"]
+    for issue in issues[:_SHOWN]:
+        lines.append(f"{issue.where}: {issue.given!r}, looks like {issue.suggested!r} ({issue.confidence:.2f})")
+    return lines
+
+
+def linked_groups(products: Sequence[str], pixels: np.ndarray) -> np.ndarray:
+    """int [N]: equal for photos linked by a product or by being exact copies, over any number of steps."""
+    count = len(products)
+    if count == 0:
+        return np.zeros(0, np.int64)
+    _, product = np.unique(np.asarray(products, str), return_inverse=True)
+    _, copy = np.unique(np.asarray(pixels, str), return_inverse=True)
+    start, stop = count, count + int(product.max()) + 1
+    photos = np.arange(count)
+    ends = np.concatenate([product + start, copy + stop])
+    size = stop + int(copy.max()) + 1
+    links = coo_array((np.ones(2 * count), (np.tile(photos, 2), ends)), shape=(size, size))
+    return np.asarray(connected_components(links, directed=False)[1][:count])
+
+
+def out_of_fold(
+    features: np.ndarray, columns: np.ndarray, groups: np.ndarray, classes: int, *, folds: int = 5, seed: int = 0
+) -> np.ndarray:
+    """Probabilities [N, C] of each photo by a probe that saw neither it nor its group; NaN rows where none could judge.
+
+    Ridge regression onto class indicators, one factorisation per fold, and one temperature for all. Groups of one
+    class are dealt out over the folds in turn, so that a class with two groups is always known to the other's fold.
+    """
+    rng = np.random.default_rng(seed)
+    values = np.asarray(features, np.float32)
+    values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    values = values - values.mean(0)
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    dealt = np.lexsort((rng.permutation(len(first)), columns[first]))
+    fold_of_group = np.empty(len(first), np.int64)
+    fold_of_group[dealt] = np.arange(len(first)) % folds
+    fold = fold_of_group[group]
+    scores = np.full((len(values), classes), np.nan)
+    gram = values.T @ values
+    onto = np.zeros((values.shape[1], classes), np.float32)
+    np.add.at(onto.T, columns, values)
+    decay = _RIDGE * float(np.trace(gram)) / len(gram) + 1e-6
+    for number in range(folds):
+        out = fold == number
+        if not out.any() or out.all():
+            continue
+        here = np.zeros_like(onto)
+        np.add.at(here.T, columns[out], values[out])
+        left = gram - values[out].T @ values[out] + decay * np.eye(len(gram), dtype=np.float32)
+        seen = np.bincount(columns[~out], minlength=classes)
+        found = values[out] @ np.linalg.solve(left, onto - here) + seen / seen.sum()
+        found[:, seen == 0] = -10.0  # a class that this fold's probe has not seen is not suggested
+        judged = seen[columns[out]] > 0
+        scores[np.flatnonzero(out)[judged]] = found[judged]
+    known = ~np.isnan(scores[:, 0])
+    if known.any():
+        scores[known] = probabilities(scores[known], fit_temperature(scores[known] * 10, columns[known]) / 10)
+    return scores
+
+
+def confident_errors(chances: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Numbers of photos whose label is probably wrong, by the margin of the suggestion (confident learning).
+
+    A photo counts where another class is its most probable one, and at least as probable as that class is on average
+    for the photos that carry it (Northcutt et al. 2021, "Confident Learning"). ``chances`` [N, C], NaN rows are not
+    judged; a class that no judged photo carries is never suggested.
+    """
+    judged = np.flatnonzero(~np.isnan(chances[:, 0]))
+    if len(judged) == 0:
+        return judged
+    given = columns[judged]
+    own = chances[judged, given]
+    count = np.bincount(given, minlength=chances.shape[1])
+    usual = np.bincount(given, own, minlength=chances.shape[1]) / np.maximum(count, 1)
+    usual[count == 0] = np.inf
+    best = chances[judged].argmax(1)
+    most = chances[judged, best]
+    wrong = (best != given) & (most >= usual[best])
+    return np.asarray(judged[wrong][np.argsort(-(most - own)[wrong], kind="stable")])

@@ -1,0 +1,159 @@
+"""DATA to a learning problem: which photo is in which split, which column is which category."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from indexer.catalog.dataset import SPLITS, Dataset, Row, assign_splits, read_dataset
+from indexer.core.errors import BadData, TrainingFailed
+from indexer.model.decision_layer import PATH_SEPARATOR, Category
+
+VALIDATION_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows with a split each, and what had to be said about them."""
+
+    dataset: Dataset
+    rows: list[Row]
+    split: dict[str, str]  # product_id -> split
+    notes: list[str]
+    set_aside: frozenset[str] = frozenset()  # products of validation that DATA itself gives to train
+
+    def of(self, name: str) -> list[Row]:
+        """Rows of one split."""
+        return [row for row in self.rows if self.split[row.product_id] == name]
+
+
+def read_problem(data: Path, seed: int) -> Problem:
+    """Read DATA and give every product its split: its own, else by SHA-256(seed, product_id). Raises ``BadData``."""
+    dataset = read_dataset(data)
+    notes: list[str] = []
+    given = {row.product_id: row.split for row in dataset.rows if row.split}
+    missing = [row.product_id for row in dataset.rows if row.product_id not in given]
+    split = {**given, **assign_splits(missing, seed)} if not given else dict(given)
+    if given and missing:
+        dropped = set(missing)
+        notes.append(f"{len(dropped)} products without a split are left out, since others name theirs")
+    if dataset.torn:
+        split.update({product: names[0] for product, names in dataset.torn.items()})
+        notes.append(
+            f"products that stand in several splits are used in the first of them only ({' before '.join(SPLITS)}): "
+            f"{len(dataset.torn)}: {_some(sorted(dataset.torn))}"
+        )
+    rows = [row for row in dataset.rows if row.product_id in split]
+    unlike = [entry for entry in dataset.warnings if entry.reason.startswith(("category ", "tags "))]
+    if unlike:
+        first = f"{unlike[0].where}: {unlike[0].reason}"
+        notes.append(f"{len(unlike)} rows are labelled as their product's first row: {first}")
+    held: set[str] = set()
+    if given and "validation" not in given.values():
+        train = [product for product, name in split.items() if name == "train"]
+        held = {product for product, name in assign_splits(train, seed).items() if name == "validation"}
+        split.update(dict.fromkeys(held, "validation"))
+        notes.append(f"no validation split: {len(held)} training products were set aside for it")
+    return Problem(dataset, rows, split, notes, frozenset(held))
+
+
+def categories_of(rows: Sequence[Row]) -> tuple[Category, ...]:
+    """The categories of training rows, ids in the order of their paths; none where no row has one.
+
+    Raises ``TrainingFailed`` for a single one.
+    """
+    paths = sorted({row.category for row in rows if row.category})
+    if len(paths) == 1:
+        raise TrainingFailed(
+            f"all training photos have one category, {PATH_SEPARATOR.join(paths[0])!r}: at least two are needed"
+        )
+    return tuple(Category(number, path) for number, path in enumerate(paths))
+
+
+def category_columns(rows: Sequence[Row], categories: Sequence[Category]) -> np.ndarray:
+    """The column of each row's category, int64 [N]; -1 for none or an unknown one."""
+    column = {category.path: number for number, category in enumerate(categories)}
+    return np.array([column.get(row.category, -1) if row.category else -1 for row in rows], np.int64)
+
+
+def label_notes(problem: Problem, categories: Sequence[Category]) -> list[str]:
+    """What is odd about the labels: classes with hardly a photo, names that differ in case or spaces only, no label."""
+    notes = []
+    counts = Counter(row.category for row in problem.of("train") if row.category)
+    lonely = [PATH_SEPARATOR.join(path) for path, count in counts.items() if count == 1]
+    if lonely:
+        notes.append(f"{len(lonely)} categories have one training photo: {_some(lonely)}")
+    known = {category.path for category in categories}
+    for name in SPLITS[1:]:
+        unseen = sorted(
+            {PATH_SEPARATOR.join(row.category) for row in problem.of(name) if row.category}
+            - {PATH_SEPARATOR.join(path) for path in known}
+        )
+        if unseen:
+            notes.append(f"{len(unseen)} categories of {name} photos have no training photo: {_some(unseen)}")
+    folded: dict[str, list[str]] = {}
+    for path in sorted(known):
+        text = PATH_SEPARATOR.join(path)
+        folded.setdefault(" ".join(text.casefold().split()), []).append(text)
+    for alike in folded.values():
+        if len(alike) > 1:
+            notes.append(f"categories that differ only in case or spaces are kept apart: {_some(alike)}")
+    unlabelled = sum(row.category is None for row in problem.of("train"))
+    if unlabelled:
+        what = "" if known else ": the model learns from the photos and re-shots of them what is the same thing"
+        notes.append(f"{unlabelled} of {len(problem.of('train'))} training photos have no category{what}")
+    return notes
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Photos whose exact copy stands in an earlier split (train before validation before test), and what to say."""
+
+    leaked: np.ndarray  # bool [N]: not to be judged by, the copy in the earlier split stays
+    notes: list[str]
+
+
+def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Leaks:
+    """Photos that an earlier split has already shown, from split names, pixel hashes and label columns, all [N].
+
+    A copy counts whatever its label: a model that saw the photo was told an answer. Where labels differ the notes say
+    so, since then one of the two is wrong.
+    """
+    leaked = np.zeros(len(split), bool)
+    notes = []
+    earlier: dict[object, set[object]] = {}
+    for name in SPLITS:
+        here = np.flatnonzero(split == name)
+        copies = [number for number in here if pixels[number] in earlier]
+        leaked[copies] = True
+        if copies:
+            differ = sum(labels[number] not in earlier[pixels[number]] for number in copies)
+            others = f"; {differ} of them carry another label there" if differ else ""
+            before = " or ".join(SPLITS[: SPLITS.index(name)])
+            notes.append(
+                f"{len(copies)} of {len(here)} {name} photos are exact copies of a {before} photo and are left out "
+                f"where categories are judged{others}"
+            )
+        for number in here:
+            earlier.setdefault(pixels[number], set()).add(labels[number])
+    return Leaks(leaked, notes)
+
+
+def require_rows(rows: Sequence[Row], split: str, data: Path) -> None:
+    """Raises ``BadData`` where a split is empty; it says what reading ``data`` skipped, which may be why."""
+    if rows:
+        return
+    skipped = read_dataset(data).skipped  # again, since whoever has no rows may not know
+    if not skipped:
+        raise BadData(f"{data} has no {split} photos")
+    first = f"{skipped[0].where}: {skipped[0].reason}"
+    raise BadData(f"{data} has no {split} photos; rows skipped: {len(skipped)}, the first: {first}")
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more

@@ -1,0 +1,153 @@
+"""Tags of held-out products, as training and evaluation see them: the samples that a tag rule is fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+from threadpoolctl import threadpool_limits
+
+from indexer.catalog.dataset import Row
+from indexer.model.spec import Block
+from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.tagging.fit import best_threshold, f1_scores, fit_rule
+from indexer.tagging.samples import (
+    MOST_ASKED,
+    MOST_VOTERS,
+    SAME,
+    Side,
+    TagSample,
+    column_values,
+    find_columns,
+    tag_sample,
+    tag_table,
+)
+from indexer.tagging.voting import head_chances
+from indexer.training.metrics import Gallery
+from indexer.training.sampling import drawn
+from indexer.training.targets import Target
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos as retrieval sees them; all of one length N."""
+
+    rows: Sequence[Row]
+    vectors: np.ndarray  # float32 [N, D], unit
+    pixels: np.ndarray  # [N], equal for exact copies
+
+
+def gallery_rules(queries: Photos, gallery: Photos) -> Gallery:
+    """A query's own product and exact copies of its photo are not to be found."""
+    number: dict[str, int] = {}
+    for row in (*gallery.rows, *queries.rows):
+        number.setdefault(row.product_id, len(number))
+    # Numbers compare a hundred times as fast as hashes.
+    _, pixels = np.unique(np.asarray([*queries.pixels, *gallery.pixels], str), return_inverse=True)
+    return Gallery(
+        query_group=np.array([number[row.product_id] for row in queries.rows], np.int64),
+        gallery_group=np.array([number[row.product_id] for row in gallery.rows], np.int64),
+        query_pixels=pixels[: len(queries.rows)],
+        gallery_pixels=pixels[len(queries.rows) :],
+    )
+
+
+def tags_by_head(rows: Sequence[Row], targets: Sequence[Target]) -> dict[str, tuple[str, int]]:
+    """Which tags a head can tell: tag -> (head name, class), where the two mark the same training photos (F1 >= 0.9).
+
+    ``targets`` have one column per row.
+    """
+    tags = sorted({tag for row in rows for tag in row.tags})
+    tagged = tag_table([row.tags for row in rows], {tag: number for number, tag in enumerate(tags)})
+    carried = np.asarray(tagged.sum(0)).ravel()
+    best: dict[str, float] = {}
+    found: dict[str, tuple[str, int]] = {}
+    for target in targets:
+        known = np.flatnonzero(target.columns >= 0)
+        places = target.columns[known]
+        values = csr_array((np.ones(len(known)), (places, known)), shape=(len(target.values), len(rows)))
+        both = coo_array(values @ tagged)
+        f1 = (
+            2
+            * both.data
+            / (np.bincount(places, minlength=len(target.values))[both.coords[0]] + carried[both.coords[1]])
+        )
+        for place, number, value in zip(*(axis.tolist() for axis in (*both.coords, f1)), strict=True):
+            if value >= SAME and value > best.get(tags[number], 0.0):
+                best[tags[number]], found[tags[number]] = value, (target.name, place)
+    return found
+
+
+def tag_columns(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Columns (the category, text and bool attributes) whose values stand among the tags of ``rows``."""
+    return find_columns([row.tags for row in rows], [column_values(row.category, row.attributes) for row in rows])
+
+
+def sample_of(
+    queries: Photos,
+    gallery: Photos,
+    blocks: Sequence[Block],
+    *,
+    logits: Mapping[str, np.ndarray] | None = None,
+    tag_heads: Mapping[str, tuple[str, int]] | None = None,
+    also: Iterable[str] = (),
+    fitting: bool = False,
+) -> TagSample | None:
+    """The tagged products of ``queries`` and those of ``gallery`` that vote on them; None where either has none.
+
+    ``logits`` (head name -> [N, C] of the query photos) and ``tag_heads`` add what the heads say of a product's photos
+    on the average; ``also`` are tags that the rule to be judged names; for ``fitting`` a rule a
+    draw of many products will do.
+    """
+    rules = gallery_rules(queries, gallery)
+    most_asked, most_voters = (MOST_ASKED, MOST_VOTERS) if fitting else (len(queries.rows), len(gallery.rows))
+    asked, asked_rows = _side(queries, rules.query_group, rules.query_pixels, most_asked)
+    voters, voter_rows = _side(gallery, rules.gallery_group, rules.gallery_pixels, most_voters)
+    if not len(asked_rows) or not len(voter_rows):
+        return None
+    chances: list[dict[str, float]] = []
+    for places in np.split(asked_rows, _starts(asked)[1:]):
+        said = {name: values[places].mean(0) for name, values in (logits or {}).items()}
+        chances.append(head_chances(said, tag_heads or {}))
+    return tag_sample(
+        asked,
+        [queries.rows[asked_rows[start]].tags for start in _starts(asked)],
+        voters,
+        [gallery.rows[voter_rows[start]].tags for start in _starts(voters)],
+        blocks,
+        chances=chances,
+        also=also,
+    )
+
+
+def _side(photos: Photos, products: np.ndarray, pixels: np.ndarray, most: int) -> tuple[Side, np.ndarray]:
+    """The tagged photos by product, of ``most`` products, and which they are."""
+    tagged = np.flatnonzero([bool(row.tags) for row in photos.rows])
+    names = np.unique(products[tagged])
+    tagged = tagged[np.isin(products[tagged], names[drawn(np.ones(len(names), bool), most)])]
+    rows = tagged[np.argsort(products[tagged], kind="stable")]
+    return Side(photos.vectors[rows], products[rows], pixels[rows]), rows
+
+
+def _starts(side: Side) -> np.ndarray:
+    """Where each product's photos begin."""
+    return np.unique(side.products, return_index=True)[1]
+
+
+def fit_tags(sample: TagSample | None, columns: Mapping[str, Sequence[str]]) -> tuple[TagRule | None, float | None]:
+    """The rule fitted on validation products and its micro-F1 there; None without tags."""
+    if sample is None:
+        return None, None
+    with threadpool_limits(1, "blas"):
+        rule = fit_rule(sample, columns)
+        said = sample.suggested(sample.confidence(rule), rule)
+    return rule, f1_scores(sample.actual, said)[0]
+
+
+def fit_equal_votes(sample: TagSample, k: int = 10) -> TagRule:
+    """The plain baseline: k nearest products, equal votes, one threshold fixed on validation."""
+    rule = TagRule(rest=TagColumn(k=k, temperature=1e6))
+    bar = best_threshold(sample.actual, sample.confidence(rule))
+    return replace(rule, threshold=0.5 if bar is None else bar)

@@ -1,0 +1,190 @@
+"""Errors as RFC 9457 problem documents: one table from exception to HTTP status."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, g, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException, default_exceptions
+
+from indexer.core import errors
+from indexer.core.errors import CatalensError
+from service.inference.admission import Overloaded
+
+MEDIA_TYPE = "application/problem+json"
+
+# The first entry that the exception is an instance of counts, so subclasses stand before their bases.
+STATUS: tuple[tuple[type[CatalensError], int], ...] = (
+    (errors.UnsupportedFormat, 415),
+    (errors.ImageTooLarge, 413),
+    (errors.BadImage, 422),
+    (errors.BadRequest, 422),
+    (errors.BadProduct, 422),
+    (errors.BadData, 422),
+    (errors.UnknownProduct, 404),
+    (errors.UnknownPhoto, 404),
+    (errors.UnknownVersion, 404),
+    (errors.UnknownModel, 404),
+    (errors.UnknownClass, 404),
+    (errors.UnknownReview, 404),
+    (errors.UnknownRequest, 404),
+    (errors.AlreadyDecided, 409),
+    (errors.UnknownJob, 404),
+    (errors.NoCategories, 409),
+    (errors.NoOrders, 409),
+    (errors.JobEnded, 409),
+    (errors.IndexMismatch, 409),
+    (errors.StaleVersion, 409),
+    (errors.DamagedIndex, 409),
+    (errors.OutdatedVersion, 409),
+    (errors.CatalogMismatch, 409),
+    (errors.NewerFormat, 409),
+    (errors.CursorGone, 410),
+    (errors.NoIndex, 503),
+    (errors.Busy, 503),
+    (errors.ReadOnly, 503),
+    (errors.DiskFull, 507),
+    (errors.StorageFailed, 503),
+    (Overloaded, 503),
+)
+
+# Failures of HTTP itself, by status; any other status is named after its phrase ("gone").
+_HTTP_CODES = {
+    400: "bad-request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "unsupported-media-type",
+    422: "invalid-request",
+    500: "internal",
+}
+
+
+class Refused(Exception):
+    """A request turned away by HTTP rules (status, code and headers of its own), not by an answer that failed."""
+
+    def __init__(self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.headers = status, code, detail, headers or {}
+
+
+class Invalid(Exception):
+    """Fields that do not fit the schema: 422 with one entry per field."""
+
+    def __init__(self, faults: list[dict[str, str]]) -> None:
+        super().__init__("; ".join(f"{fault['field']}: {fault['message']}" for fault in faults))
+        self.faults = faults
+
+    @classmethod
+    def of(cls, error: ValidationError) -> Invalid:
+        return cls(
+            [
+                {
+                    "field": ".".join(str(part) for part in entry["loc"]) or "body",
+                    "message": "unknown field" if entry["type"] == "extra_forbidden" else entry["msg"],
+                }
+                for entry in error.errors(include_url=False, include_context=False, include_input=False)
+            ]
+        )
+
+
+def status_of(error: CatalensError) -> int:
+    """The HTTP status of a failure; 500 for what a client cannot cause."""
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+def document(status: int, code: str, detail: str, request_id: str, **more: Any) -> dict[str, Any]:
+    """The members of a problem document; ``type`` is a relative reference to its explanation."""
+    return {
+        "type": f"/problems/{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+        **more,
+    }
+
+
+def item_problem(error: Invalid | CatalensError, request_id: str, log: Any) -> dict[str, Any]:
+    """The document of one item's failure inside an answer: of a ``CatalensError`` or of ``Invalid``."""
+    if isinstance(error, Invalid):
+        return document(422, "invalid-request", str(error), request_id, errors=error.faults)
+    return document(*of_error(error, log), request_id)
+
+
+def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    """A problem response for the current request."""
+    body = json.dumps(document(status, code, detail, g.get("request_id", ""), **more), ensure_ascii=False) + "\n"
+    # A client may have sent half of a surrogate pair, which is JSON as an escape alone.
+    response = Response(body.encode("utf-8", "backslashreplace"), status=status, content_type=MEDIA_TYPE)
+    response.headers.update(headers or {})
+    if status == 503:
+        response.headers.setdefault("Retry-After", "1")
+    return response
+
+
+def of_error(error: CatalensError, log: Any) -> tuple[int, str, str]:
+    """(status, code, detail) of a failure. What names files of this machine goes to the log instead."""
+    status = status_of(error)
+    if status == 500 or isinstance(error, (errors.StorageFailed, errors.ReadOnly, errors.Busy)):
+        log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
+        hidden = "the service cannot answer; its log says why"
+        return status, error.code, (type(error).__doc__ or "").strip() if status != 500 else hidden
+    return status, error.code, str(error)
+
+
+def explain(code: str) -> str | None:
+    """What a code means, for ``GET /problems/{code}``; None for an unknown one."""
+    known: list[type[CatalensError]] = [CatalensError]
+    for kind in known:
+        if kind.code == code and kind is not CatalensError:
+            return (kind.__doc__ or "").strip()
+        known.extend(kind.__subclasses__())
+    return next((HTTPStatus(status).description for status, name in _HTTP_CODES.items() if name == code), None)
+
+
+def install(app: Flask, log: Any) -> None:
+    """Every failure of ``app`` leaves as a problem document; unexpected ones are logged with their traceback."""
+
+    @app.errorhandler(CatalensError)
+    def expected(error: CatalensError) -> Response:
+        return problem(*of_error(error, log))
+
+    @app.errorhandler(Refused)
+    def refused(error: Refused) -> Response:
+        return problem(error.status, error.code, error.detail, headers=error.headers)
+
+    @app.errorhandler(Invalid)
+    def invalid(error: Invalid) -> Response:
+        return problem(422, "invalid-request", str(error), errors=error.faults)
+
+    def http(error: HTTPException) -> Response:
+        status = error.code or 500
+        headers = {name: value for name, value in error.get_headers() if name.lower() not in ("content-type",)}
+        if status == 404:
+            detail = f"nothing at {request.path}"
+        elif status == 405:
+            detail = f"{request.method} is not offered at {request.path} (offered: {headers.get('Allow', '-')})"
+        elif status == 413:
+            detail = f"the request is larger than the {app.config['MAX_CONTENT_LENGTH']} bytes allowed"
+        elif status == 500:
+            detail = "an unexpected failure; the service's log says why"
+        else:
+            detail = error.description or HTTPStatus(status).description
+        code = _HTTP_CODES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
+        return problem(status, code, detail, headers=headers)
+
+    # One by one and not HTTPException itself: that would also catch the redirects and ready responses of abort().
+    for kind in default_exceptions.values():
+        app.register_error_handler(kind, http)
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        log.error("failed", request_id=g.get("request_id", ""), exc_info=error)
+        return problem(500, "internal", "an unexpected failure; the service's log says why")

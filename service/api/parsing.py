@@ -1,0 +1,289 @@
+"""Request bodies, JSON or multipart, to a checked model and its photos' bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from flask import Request
+from pydantic import BaseModel, ValidationError
+from werkzeug.datastructures import FileStorage
+
+from indexer.core.errors import BadRequest
+from service.api.errors import Invalid, Refused
+from service.api.requests import (
+    MOST_LISTING_PHOTOS,
+    MOST_PHOTOS,
+    Ask,
+    ClassPost,
+    ImageRef,
+    PhotoRef,
+    PhotosAsk,
+    ProductPatch,
+    ProductPut,
+    ReviewAsk,
+    SearchAsk,
+)
+from service.engine import Source
+from service.products.writer import Draft
+
+Model = TypeVar("Model", bound=BaseModel)
+Asked = TypeVar("Asked", bound=PhotosAsk)
+_PLAIN = (
+    "product_id",
+    "cursor",
+    "collapse",
+    "version",
+    "text",
+    "profile",
+    "photos",
+    "path",
+)  # form fields that are texts as they stand; all others are JSON text
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+
+
+def read_ask(request: Request, model: type[Model]) -> tuple[Model, Source]:
+    """A question and what it is about. Raises ``Refused`` (400, 415), ``Invalid`` and ``BadRequest``."""
+    ask, image = read_image(request, model)
+    assert isinstance(ask, Ask)
+    text = ask.text if isinstance(ask, SearchAsk) else None
+    if image is None and ask.product_id is None and text is None:
+        offered = "an image (multipart field or base64) or a product_id"
+        if isinstance(ask, SearchAsk):
+            offered = "an image (multipart field or base64), a product_id or a text"
+        raise BadRequest(f"nothing to look at: send {offered}")
+    if ask.crop is not None and image is None:
+        raise BadRequest("crop needs an image")
+    crop = None if ask.crop is None else (ask.crop[0], ask.crop[1], ask.crop[2], ask.crop[3])
+    return ask, Source(image=image, product_id=ask.product_id, crop=crop, text=text)
+
+
+def read_image(request: Request, model: type[Model]) -> tuple[Model, bytes | None]:
+    """A question and the bytes of its photo, if it has one. Raises as ``read_ask``."""
+    image: bytes | None = None
+    if _kind(request, JSON, MULTIPART) == JSON:
+        fields = read_object(request)
+        ask = check(model, fields)
+        ref = getattr(ask, "image", None)
+        if isinstance(ref, ImageRef):
+            image = bytes_of(ref, "image")
+    else:
+        _only_files(request, "image")
+        if "image" in request.form:
+            raise BadRequest("image must be a file part of the multipart body (give it a filename)")
+        uploads = request.files.getlist("image")
+        if len(uploads) > 1:
+            raise BadRequest(f"{len(uploads)} files named image: send one")
+        ask = check(model, _form_fields(request, model))
+        image = uploads[0].read() if uploads else None
+    return ask, image
+
+
+def read_photos(request: Request, model: type[Asked]) -> tuple[Asked, list[bytes | Invalid | BadRequest]]:
+    """A question about many photos and the bytes of each, or what is wrong with it. Raises as ``read_ask``."""
+    photos: list[bytes | Invalid | BadRequest] = []
+    if _kind(request, JSON, MULTIPART) == JSON:
+        fields = read_object(request)
+        listed = fields.get("images", [])
+        if not isinstance(listed, list):
+            raise Invalid([{"field": "images", "message": "must be a list of photos"}])
+        for place, item in enumerate(listed):
+            try:
+                photos.append(bytes_of(check(ImageRef, item), f"images.{place}"))
+            except (Invalid, BadRequest) as error:
+                photos.append(error)
+    else:
+        _only_files(request, "images")
+        if "images" in request.form:
+            raise BadRequest("images must be file parts of the multipart body (give each a filename)")
+        fields = _form_fields(request, model)
+        photos += [upload.read() for upload in request.files.getlist("images")]
+    if not 1 <= len(photos) <= MOST_PHOTOS:
+        raise BadRequest(f"images: {len(photos)} photos in one question, 1 to {MOST_PHOTOS} are taken")
+    return check(model, {**fields, "images": [{}]}), photos
+
+
+def read_review(request: Request) -> tuple[ReviewAsk, list[bytes]]:
+    """A listing to review and the bytes of its photos; none where a stored product's own are meant."""
+    if _kind(request, JSON, MULTIPART) == JSON:
+        ask = check(ReviewAsk, read_object(request))
+        refs = [("image", ask.image)] if ask.image else []
+        refs += [(f"images.{place}", ref) for place, ref in enumerate(ask.images)]
+        photos = [bytes_of(ref, where) for where, ref in refs]
+    else:
+        _only_files(request, "image", "images")
+        for name in ("image", "images"):
+            if name in request.form:
+                raise BadRequest(f"{name} must be a file part of the multipart body (give it a filename)")
+        ask = check(ReviewAsk, _form_fields(request, ReviewAsk))
+        photos = [upload.read() for name in ("image", "images") for upload in request.files.getlist(name)]
+    if not photos and ask.product_id is None:
+        raise BadRequest("nothing to look at: send an image, images or a product_id")
+    if len(photos) > MOST_LISTING_PHOTOS:
+        raise BadRequest(f"{len(photos)} photos in one listing: at most {MOST_LISTING_PHOTOS} are taken")
+    return ask, photos
+
+
+def read_product(request: Request) -> tuple[ProductPut, list[bytes | str]]:
+    """A whole product and its photos in order: bytes, or the hash of a stored one."""
+    uploads: list[bytes] = []
+    if _kind(request, JSON, MULTIPART) == JSON:
+        fields = read_object(request)
+    else:
+        _only_files(request, "images")
+        for name in request.form:
+            if name != "product":
+                raise Invalid([{"field": name, "message": "unknown field (the form takes product and images)"}])
+        texts = request.form.getlist("product")
+        if len(texts) > 1:
+            raise BadRequest("product is given twice")
+        fields = _object(texts[0] if texts else "{}", "form field product")
+        uploads = [upload.read() for upload in request.files.getlist("images")]
+    product = check(ProductPut, fields)
+    photos = [photo_of(ref, f"images.{position}") for position, ref in enumerate(product.images)]
+    return product, [*photos, *uploads]
+
+
+def draft_of(product: ProductPut, photos: Sequence[bytes | str]) -> Draft:
+    """A checked product with its photos (bytes, or the hash of a stored one) as what the writer takes."""
+    return Draft(
+        title=product.title,
+        category=None if product.category is None else tuple(product.category),
+        tags=tuple((tag.tag, tag.source) for tag in product.tags),
+        attributes=product.attributes,
+        photos=tuple(photos),
+    )
+
+
+def changes_of(patch: ProductPatch) -> dict[str, Any]:
+    """The fields that a patch names. Raises ``Invalid`` for a null that means nothing."""
+    named = [name for name in ProductPatch.model_fields if name in patch.model_fields_set]
+    changes: dict[str, Any] = {name: getattr(patch, name) for name in named if name != "external_version"}
+    if changes.get("category") is not None:
+        changes["category"] = tuple(changes["category"])
+    for name in ("tags", "attributes"):
+        if name in changes and changes[name] is None:
+            raise Invalid([{"field": name, "message": "null is not possible here; send an empty list or object"}])
+    return changes
+
+
+def read_class(request: Request) -> tuple[ClassPost, list[bytes]]:
+    """A new class and its photos: JSON with base64, or multipart with the files ``images``."""
+    uploads: list[bytes] = []
+    if _kind(request, JSON, MULTIPART) == JSON:
+        wanted = check(ClassPost, read_object(request))
+    else:
+        _only_files(request, "images")
+        for name in request.form:
+            if name not in ("label", "kind") or len(request.form.getlist(name)) > 1:
+                raise Invalid(
+                    [{"field": name, "message": "the form takes label and kind, once each, and files images"}]
+                )
+        wanted = check(ClassPost, request.form.to_dict())
+        uploads = [upload.read() for upload in request.files.getlist("images")]
+    return wanted, [*(bytes_of(ref, f"images.{place}") for place, ref in enumerate(wanted.images)), *uploads]
+
+
+def read_import(request: Request, model: type[Model]) -> tuple[Model, FileStorage | None]:
+    """What an import is asked to do, and the archive of a multipart body, if it has one."""
+    if _kind(request, JSON, MULTIPART) == JSON:
+        return read_json(request, model), None
+    _only_files(request, "archive")
+    uploads = request.files.getlist("archive")
+    if len(uploads) > 1:
+        raise BadRequest(f"archive: send one zip file, not {len(uploads)}")
+    return check(model, _form_fields(request, model)), uploads[0] if uploads else None
+
+
+def read_json(request: Request, model: type[Model]) -> Model:
+    """A JSON body as ``model``."""
+    require_json(request)
+    return check(model, read_object(request))
+
+
+def require_json(request: Request) -> None:
+    """Raise ``Refused`` 415 for a body of another type."""
+    _kind(request, JSON)
+
+
+def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object in the body. Raises ``Refused`` 400 for anything else."""
+    try:
+        text = request.get_data().decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(400, "bad-json", "the body is not UTF-8") from None
+    return _object(text, "body")
+
+
+def check(model: type[Model], fields: Any) -> Model:
+    """``fields`` as ``model``; raises ``Invalid`` with one entry per wrong field."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise Invalid.of(error) from None
+
+
+def _kind(request: Request, *offered: str) -> str:
+    if request.mimetype not in offered:
+        given = request.mimetype or "none"
+        raise Refused(415, "unsupported-media-type", f"content type {given}: send {' or '.join(offered)}")
+    return request.mimetype
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    def no_constant(name: str) -> NoReturn:
+        raise ValueError(f"{name} is no JSON")
+
+    try:
+        fields = json.loads(text, parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise Refused(400, "bad-json", f"{where} is not JSON: {reason}") from None
+    if not isinstance(fields, dict):
+        raise Refused(400, "bad-json", f"{where} must be a JSON object")
+    return fields
+
+
+def _only_files(request: Request, *names: str) -> None:
+    for other in request.files:
+        if other not in names:
+            raise Invalid([{"field": other, "message": f"unknown file field (files go into {' or '.join(names)})"}])
+
+
+def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
+    """Form texts as values: names as they stand, everything else as JSON."""
+    fields: dict[str, Any] = {}
+    for name in request.form:
+        values = request.form.getlist(name)
+        if len(values) > 1:
+            raise Invalid([{"field": name, "message": f"given {len(values)} times (send a list as JSON text)"}])
+        fields[name] = values[0]
+        if name not in _PLAIN and name in model.model_fields:
+            try:
+                fields[name] = json.loads(values[0])
+            except (ValueError, RecursionError):
+                raise Invalid([{"field": name, "message": "not JSON text"}]) from None
+    return fields
+
+
+def photo_of(ref: PhotoRef, where: str) -> bytes | str:
+    """The bytes of a photo in JSON, or the hash it names. Raises ``Invalid`` or ``BadRequest`` naming ``where``."""
+    if sum(value is not None for value in (ref.base64, ref.url, ref.hash)) != 1:
+        raise Invalid([{"field": where, "message": "give exactly one of base64 and hash"}])
+    return ref.hash if ref.hash is not None else bytes_of(ref, where)
+
+
+def bytes_of(ref: ImageRef | PhotoRef, where: str) -> bytes:
+    """The bytes of a photo in JSON. Raises ``Invalid`` or ``BadRequest`` naming ``where``."""
+    if ref.url is not None:
+        raise BadRequest(f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64")
+    if ref.base64 is None:
+        raise Invalid([{"field": f"{where}.base64", "message": "missing"}])
+    try:
+        return base64.b64decode(ref.base64, validate=True)
+    except (binascii.Error, ValueError):
+        raise Invalid([{"field": f"{where}.base64", "message": "not base64"}]) from None

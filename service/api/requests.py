@@ -1,0 +1,421 @@
+"""What requests look like: pydantic models, used to check them and to write the OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from indexer.text.tokenizer import MOST_CHARACTERS
+
+
+class Strict(BaseModel):
+    """Base of everything a client sends: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _path_text(raw: object) -> object:
+    # The router hands over the raw path segment, so that an id may hold a slash (see app.RawPath).
+    if not isinstance(raw, str):
+        return raw
+    try:
+        return unquote(raw, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("must be UTF-8, URL-encoded") from None
+
+
+def _category(raw: object) -> object:
+    return [part.strip() for part in raw.split(" > ")] if isinstance(raw, str) else raw
+
+
+def _tag(raw: object) -> object:
+    return {"tag": raw} if isinstance(raw, str) else raw
+
+
+MOST_PHOTOS = 64  # in one question
+MOST_LISTING_PHOTOS = 16  # of one listing
+Whole = Annotated[int, Field(strict=True)]
+Label = Annotated[str, Field(min_length=1, max_length=256)]
+ProductId = Annotated[str, Field(min_length=1, max_length=256)]
+K = Annotated[int, Field(ge=1, le=1000, description="How many products.")]
+Score = Annotated[float, Field(ge=-1, le=1)]
+VersionName = Annotated[str, Field(min_length=1, max_length=64)]
+Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
+
+
+class ImageRef(Strict):
+    """A photo inside JSON: its bytes in base64. (URLs need a setting this version does not offer.)"""
+
+    base64: str | None = None
+    url: str | None = None
+
+
+class State(Strict):
+    """What a question is answered from."""
+
+    min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
+        default=None, description="Answer only from a state that holds this change (a write's `sequence`)."
+    )
+    version: VersionName | None = Field(
+        default=None, description="Answer from this index version and its model instead of the serving one."
+    )
+
+
+class Ask(State):
+    """What every question takes: a photo or a stored product."""
+
+    image: ImageRef | None = None
+    product_id: ProductId | None = None
+    crop: Annotated[list[Whole], Field(min_length=4, max_length=4)] | None = Field(
+        default=None, description="[x, y, width, height] in px of the upright image."
+    )
+
+
+class PhotosAsk(State):
+    """A question about many photos, each of which is answered by itself."""
+
+    images: list[ImageRef] = Field(min_length=1, max_length=MOST_PHOTOS)
+
+
+class ClassifyAsk(Ask):
+    """A question for categories."""
+
+
+class TagsAsk(Ask):
+    """A question for tags."""
+
+
+Weight = Annotated[float, Field(strict=True, ge=0)]
+_FILTER = (
+    '`{"must": [...], "should": [...], "must_not": [...]}` of `{"field", "eq"}`, `{"field", "in"}`, `{"field", "gte", '
+    '"gt", "lte", "lt"}`, `{"field", "exists"}`, or of such objects again. Fields: category (a label, or a path from '
+    "the top that products below it match too), tags, product_id and the attributes."
+)
+_WEIGHTS = "How much each block of the embedding counts, by name; a block left out does not."
+_MIX = "How much each input counts: image, product_id, text; equally if not given."
+_TEXT = (
+    "Words that the products' titles, tags, categories and attributes hold, or that the catalog knows what they look "
+    "like; words it does not know come back in `unknown_words`. Beside a photo or a product, words that name a colour "
+    "replace its colour."
+)
+_EXPLAIN = (
+    "Whether each result's `signals` also hold the cosine of each block of the embedding with the question, under the "
+    "block's name (`a` article and style, `c` colour, `g` general), as they do where `weights` are given."
+)
+_COLLAPSE = "Of results with the same photo, or nearly the same, only the best is given."
+_CURSOR = "The `next_cursor` of the page before; all else but `k` and `explain` as it was asked there."
+Collapse = Literal["none", "same_photo", "near_duplicate"]
+CursorText = Annotated[str, Field(max_length=1024, description=_CURSOR)]
+
+
+class Looking(Strict):
+    """What is wanted of the products that are found."""
+
+    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
+    exclude: list[ProductId] = Field(default=[], max_length=10_000, description="Ids of products to leave out.")
+    min_score: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
+    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
+    weights: dict[str, Weight] | None = Field(default=None, description=_WEIGHTS)
+    collapse: Collapse = Field(default="none", description=_COLLAPSE)
+    explain: Annotated[bool, Field(strict=True)] = Field(default=False, description=_EXPLAIN)
+
+
+class SearchAsk(Looking, Ask):
+    """A question for products that are similar, or that a text tells of, or both.
+
+    The score is the mean, weighted by `mix` and `weights`, of cosines; of a text half is its keywords' score.
+    """
+
+    text: Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)] | None = Field(
+        default=None, description=_TEXT
+    )
+    mix: dict[str, Weight] | None = Field(default=None, description=_MIX)
+    cursor: CursorText | None = None
+
+
+class EventIn(Strict):
+    """One thing that a shopper viewed, saved or bought."""
+
+    product_id: ProductId
+    weight: Annotated[float, Field(gt=0, le=1e6, strict=True)] = Field(
+        default=1.0, description="How much it counts: a purchase more than a view."
+    )
+    time: Annotated[float, Field(strict=True)] | Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Seconds since 1970, or an ISO 8601 date or date-time: older events count less."
+    )
+
+
+class RecommendAsk(State):
+    """A question for products that suit what a shopper did so far."""
+
+    history: list[EventIn] = Field(min_length=1, max_length=1000, description="Not empty; in any order.")
+    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
+    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
+    mode: Literal["similar", "complete"] = Field(
+        default="similar", description="complete: from categories that are bought together with those of the history."
+    )
+    diversity: Annotated[float, Field(ge=0, le=100, strict=True)] | None = Field(
+        default=None, description="0: by relevance alone; 1 unless given; higher: fewer alike."
+    )
+
+
+class ObjectsAsk(State):
+    """A question for the products in a photo, each with what looks like it."""
+
+    image: ImageRef | None = None
+    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products for each object.")
+    most: Annotated[Whole, Field(ge=1, le=10)] = Field(default=3, description="How many objects at most.")
+    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
+
+
+class SearchPhotosAsk(Looking, PhotosAsk):
+    """A question for products similar to each of many photos."""
+
+
+def _json_text(raw: object) -> object:
+    # A form field holds its object as JSON text.
+    if not isinstance(raw, str):
+        return raw
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON text") from None
+
+
+def _list_text(raw: object) -> object:
+    # A form field holds a list as JSON text; a label may begin with a bracket too.
+    if not isinstance(raw, str) or not raw.startswith("["):
+        return raw
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return raw
+
+
+JsonText = BeforeValidator(_json_text)
+
+
+class OtherPhoto(Strict):
+    """The other one of a pair: a photo or a stored product."""
+
+    image: ImageRef | None = None
+    product_id: ProductId | None = None
+
+
+class ExplainAsk(Ask):
+    """A question for heat maps: why a category (by default the most probable), or why it is similar to another."""
+
+    # Under aliases, since the forms' reader takes a field of a model's own name for JSON text.
+    category_: Annotated[str | list[str] | None, BeforeValidator(_list_text)] = Field(
+        default=None, alias="category", description="A path or a label."
+    )
+    with_: Annotated[OtherPhoto, JsonText] | None = Field(default=None, alias="with")
+
+
+class SimilarQuery(Strict):
+    """Query parameters of ``/similar``: those of a search, objects as JSON text."""
+
+    k: K = 20
+    exclude: list[ProductId] = []
+    min_score: Score | None = None
+    filter: Annotated[dict[str, Any], JsonText] | None = None
+    weights: Annotated[dict[str, Weight], JsonText] | None = None
+    mix: Annotated[dict[str, Weight], JsonText] | None = None
+    collapse: Collapse = "none"
+    explain: bool = False
+    cursor: CursorText | None = None
+    min_sequence: Annotated[int, Field(ge=0)] | None = None
+    version: VersionName | None = None
+
+
+class FacetsQuery(Strict):
+    """Query parameters of ``/facets``."""
+
+    filter: Annotated[dict[str, Any], JsonText] | None = None
+    fields: list[Label] = []
+    limit: Annotated[int, Field(ge=1, le=1000)] = 20
+    min_sequence: Annotated[int, Field(ge=0)] | None = None
+
+
+class ProductPath(BaseModel):
+    """A product id in a path, URL-encoded."""
+
+    product_id: Annotated[str, BeforeValidator(_path_text), Field(min_length=1, max_length=256)]
+
+
+class ImagePath(BaseModel):
+    hash: str
+
+
+class ImageQuery(Strict):
+    w: Literal["160", "320", "640"] = "320"
+
+
+class ListQuery(Strict):
+    limit: Annotated[int, Field(ge=1, le=100)] = 24
+
+
+class MapQuery(Strict):
+    limit: Annotated[int, Field(ge=1, le=2000)] = 2000
+
+
+class VersionPath(BaseModel):
+    version: str
+
+
+class ProblemPath(BaseModel):
+    code: str
+
+
+class Tag(Strict):
+    """A tag and who gave it; a plain text counts as the merchant's."""
+
+    tag: Label
+    source: Literal["merchant", "curated", "machine"] = "merchant"
+
+
+class PhotoRef(Strict):
+    """A product's photo: new bytes, or the hash of one that is stored already."""
+
+    base64: str | None = None
+    url: str | None = None
+    hash: Hash | None = None
+
+
+Tags = Annotated[list[Annotated[Tag, BeforeValidator(_tag)]], Field(max_length=1000)]
+CategoryPath = Annotated[list[Label], BeforeValidator(_category), Field(min_length=1, max_length=32)]
+
+
+class ProductPut(Strict):
+    """A whole product: replaces what was stored under its id."""
+
+    title: Annotated[str, Field(max_length=2000)] | None = None
+    category: CategoryPath | None = Field(default=None, description='A path: "A > B > C" or ["A", "B", "C"].')
+    tags: Tags = []
+    attributes: dict[Label, Any] = {}
+    images: Annotated[list[PhotoRef], Field(max_length=64)] = []
+    external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
+
+
+class ProductPatch(Strict):
+    """Fields to change; what is not named stays, an attribute that is null goes. Photos are never touched."""
+
+    title: Annotated[str, Field(max_length=2000)] | None = None
+    category: CategoryPath | None = None
+    tags: Annotated[list[Label], Field(max_length=1000)] | None = Field(
+        default=None, description="Replaces the merchant's tags."
+    )
+    attributes: dict[Label, Any] | None = None
+    external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
+
+
+class ClassPost(Strict):
+    """A new category or tag and the photos that show it."""
+
+    label: Annotated[str, Field(min_length=1, max_length=2000)] = Field(
+        description='A tag, or a category\'s path: "A > B > C".'
+    )
+    kind: Literal["category", "tag"] = "category"
+    images: Annotated[list[ImageRef], Field(max_length=64)] = []
+
+
+class ClassQuery(Strict):
+    """Which class: its id, or its label and kind."""
+
+    id: Annotated[int, Field(ge=0)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
+    kind: Literal["category", "tag"] = "category"
+
+
+class DeleteQuery(Strict):
+    external_version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    ticket: bool = Field(default=False, description="Answer with what `catalens index verify --erased` can look for.")
+
+
+class FilePath(BaseModel):
+    name: str
+
+
+Texts = Annotated[list[Label], Field(max_length=1000)]
+
+
+class ReviewAsk(State):
+    """A listing to look at: one photo, several, or a stored product with all of its photos."""
+
+    image: ImageRef | None = None
+    images: Annotated[list[ImageRef], Field(max_length=MOST_LISTING_PHOTOS)] = []
+    product_id: ProductId | None = Field(
+        default=None,
+        description="A stored product: without photos its own are looked at; it is never named as its own duplicate.",
+    )
+    profile: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="How strict quality is judged: `studio` or `marketplace`."
+    )
+
+
+class ReviewsQuery(Strict):
+    """Which reviews."""
+
+    state: Literal["open", "approved", "rejected"] = "open"
+    limit: Annotated[int, Field(ge=1, le=100)] = 24
+    after: Annotated[str, Field(max_length=64)] | None = Field(default=None, description="The last one seen.")
+
+
+class ReviewPath(BaseModel):
+    name: str
+
+
+class PreviewPath(ReviewPath):
+    position: Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Decide(Strict):
+    """A person's decision, made once."""
+
+    decision: Literal["approve", "reject"]
+    reason: Annotated[str, Field(max_length=2000)] = ""
+
+
+class FeedbackPost(Strict):
+    """What people made of an answer, named by its `request_id`."""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=64)]
+    accepted: Texts = Field(default=[], description="Suggested tags that were taken.")
+    rejected: Texts = Field(default=[], description="Suggested tags that were refused.")
+    added: Texts = Field(default=[], description="Tags that a person added.")
+    clicked: Annotated[list[ProductId], Field(max_length=1000)] = Field(
+        default=[], description="Products among the results that were opened."
+    )
+    category: CategoryPath | None = Field(default=None, description="The category a person settled on.")
+    product_id: ProductId | None = Field(default=None, description="The stored product that the listing became.")
+
+
+class ImportPost(Strict):
+    """A feed to import; the archive itself is a file of the multipart body."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None, description="A folder or manifest below `import_root`, instead of an archive."
+    )
+    photos: Literal["copy", "reference"] = "copy"
+    sync: bool = Field(default=False, description="Delete the products that the feed lacks; refused above 10%.")
+    allow_deletes: Annotated[int, Field(ge=0)] | None = None
+    dry_run: bool = False
+    types: dict[Label, Literal["string", "number", "bool", "datetime", "list"]] | None = None
+
+
+class BuildPost(Strict):
+    """An index version to build."""
+
+    model: Annotated[str, Field(pattern=re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"))] | None = Field(
+        default=None, description="A registered model version; the active one unless given."
+    )
+    recall: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
+    activate: bool = True
+
+
+class JobPath(BaseModel):
+    job_id: str

@@ -1,0 +1,39 @@
+"""Classes made from a few photos: list, add, remove."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask_openapi import APIBlueprint
+
+from service.api.openapi import SECURITY, answer, body, engine, failures
+from service.api.parsing import read_class
+from service.api.requests import ClassPost, ClassQuery
+from service.api.responses import ClassAnswer, ClassesAnswer
+
+api = APIBlueprint("classes", __name__, url_prefix="/v1", abp_tags=[{"name": "classes"}], abp_security=SECURITY)
+
+
+@api.get("/classes", operation_id="list_classes", responses={200: ClassesAnswer, **failures(503)})
+def list_classes() -> dict[str, Any]:
+    """The categories of the active model, and the categories and tags made from photos."""
+    return answer(engine().classes.list())
+
+
+@api.post(
+    "/classes",
+    operation_id="add_class",
+    request_body=body(ClassPost, files="images"),
+    responses={200: ClassAnswer, **failures(400, 409, 413, 415, 503)},
+)
+def add_class() -> dict[str, Any]:
+    """Make a category or a tag from 1 to 20 photos, without training; the next answer knows it."""
+    wanted, photos = read_class(request)
+    return answer(engine().classes.add(wanted.label, photos, kind=wanted.kind))
+
+
+@api.delete("/classes", operation_id="remove_class", responses={200: ClassAnswer, **failures(404, 503)})
+def remove_class(query: ClassQuery) -> dict[str, Any]:
+    """Take a class made from photos away again, by `id`, or by `label` and `kind`."""
+    return answer(engine().classes.remove(number=query.id, label=query.label, kind=query.kind))

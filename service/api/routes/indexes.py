@@ -1,0 +1,43 @@
+"""Index versions: list, build, activate. One blueprint holds a path: the OpenAPI document keeps the last one's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask_openapi import APIBlueprint
+
+from service.api.openapi import SECURITY, answer, engine, failures, json_body
+from service.api.parsing import read_json
+from service.api.requests import BuildPost, VersionPath
+from service.api.responses import ActivateAnswer, IndexesAnswer, JobAnswer
+from service.api.routes.jobs import taken
+
+api = APIBlueprint("indexes", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY)
+
+
+@api.get("/indexes", operation_id="list_indexes", responses={200: IndexesAnswer, **failures()})
+def list_indexes() -> dict[str, Any]:
+    """The published index versions."""
+    return answer(engine().indexes())
+
+
+@api.post(
+    "/indexes",
+    operation_id="build_index",
+    request_body=json_body(BuildPost),
+    responses={202: JobAnswer, **failures(400, 415, 503, 507)},
+)
+def build_index() -> Any:
+    """Build an index version of the whole catalog, and activate it unless `activate` is false; 202 and a job."""
+    return taken(engine().jobs.add_build(**read_json(request, BuildPost).model_dump()))
+
+
+@api.post(
+    "/indexes/<string:version>:activate",
+    operation_id="activate_index",
+    responses={200: ActivateAnswer, **failures(404, 409)},
+)
+def activate_index(path: VersionPath) -> dict[str, Any]:
+    """Switch to a version with the model it was built for, as one; checked in full first."""
+    return answer(engine().activate(path.version))

@@ -1,0 +1,94 @@
+"""Long work: imports and rebuilds as jobs that can be followed and cancelled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Response, request, url_for
+from flask_openapi import APIBlueprint
+
+from indexer.core.errors import BadRequest
+from service.api.openapi import SECURITY, answer, body, engine, failures
+from service.api.parsing import read_import
+from service.api.requests import ImportPost, JobPath
+from service.api.responses import JobAnswer, JobsAnswer
+
+api = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"}], abp_security=SECURITY)
+
+
+@api.post(
+    "/imports",
+    operation_id="import_products",
+    request_body=body(ImportPost, files="archive"),
+    responses={202: JobAnswer, **failures(400, 413, 415, 503, 507)},
+)
+def import_products() -> Any:
+    """Add or replace the products of a feed; 202 and a job, which `Location` names.
+
+    Multipart: `archive`, a zip of photos in class folders or beside one manifest (CSV, JSON lines, Parquet), as
+    `catalens import` takes it. JSON: `path`, a folder or manifest below the setting `import_root` of the machine that
+    serves. Imported products are found as soon as they are embedded; no rebuild is needed.
+    """
+    wanted, upload = read_import(request, ImportPost)
+    options = {name: getattr(wanted, name) for name in ("sync", "allow_deletes", "dry_run", "types")}
+    if (upload is None) == (wanted.path is None):
+        raise BadRequest("give an archive (multipart file) or a path, one of them")
+    if upload is not None:
+        if wanted.photos != "copy":
+            raise BadRequest("photos of an archive are copied: reference needs a path")
+        return taken(engine().jobs.add_import(archive=upload.save, **options))
+    return taken(engine().jobs.add_import(path=wanted.path, photos=wanted.photos, **options))
+
+
+@api.get("/jobs", operation_id="list_jobs", responses={200: JobsAnswer, **failures()})
+def list_jobs() -> dict[str, Any]:
+    """Jobs, the newest first; the last 100 that ended are remembered."""
+    return answer(engine().jobs.list())
+
+
+@api.get("/jobs/<string:job_id>", operation_id="get_job", responses={200: JobAnswer, **failures(404)})
+def get_job(path: JobPath) -> dict[str, Any]:
+    """State and progress of a job; `result` where it is done, `problem` where it failed."""
+    return answer(engine().jobs.get(path.job_id))
+
+
+@api.delete("/jobs/<string:job_id>", operation_id="cancel_job", responses={200: JobAnswer, **failures(404, 409)})
+def cancel_job(path: JobPath) -> dict[str, Any]:
+    """Cancel a job: batches that an import committed stay, a build leaves no version. 409 for one that ended."""
+    return answer(engine().jobs.cancel(path.job_id))
+
+
+@api.get(
+    "/jobs/<string:job_id>/events",
+    operation_id="follow_job",
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **failures(404, 503)},
+)
+def follow_job(path: JobPath) -> Response:
+    """Server-sent events: `progress` with the job at each change; last `done`, `failed` or `cancelled`; then the end.
+
+    A stream lasts ten minutes at most, and a few at a time are served (503 beyond); `GET /v1/jobs/{id}` says the same.
+    A client that goes away changes nothing for the job.
+    """
+    jobs = engine().jobs  # the lines are made when this request is over
+    changes, release = jobs.watch(path.job_id)
+
+    def lines() -> Iterator[str]:
+        for job in changes:
+            if job is None:
+                yield ": still there\n\n"
+                continue
+            name = "progress" if job.state in ("queued", "running") else job.state
+            yield f"event: {name}\ndata: {json.dumps(jobs.shown(job), ensure_ascii=False)}\n\n"
+
+    response = Response(lines(), content_type="text/event-stream; charset=utf-8")
+    response.headers["X-Accel-Buffering"] = "no"  # proxies would keep the events back
+    response.call_on_close(release)
+    return response
+
+
+def taken(found: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """202 with a job that was started, and where to ask for it."""
+    where = url_for("jobs.get_job", job_id=found["job_id"])
+    return answer(found), 202, {"Location": where}

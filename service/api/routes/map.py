@@ -1,0 +1,23 @@
+"""The catalog as a map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi import APIBlueprint
+
+from service.api.openapi import SECURITY, answer, engine, failures
+from service.api.requests import MapQuery
+from service.api.responses import MapAnswer
+
+api = APIBlueprint("maps", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY)
+
+
+@api.get("/map", operation_id="map", responses={200: MapAnswer, **failures(503)})
+def catalog_map(query: MapQuery) -> dict[str, Any]:
+    """Products as points, alike ones near each other: the two directions in which their embeddings differ most.
+
+    At most 2,000 products, spread evenly over the serving index version; `x` and `y` in [-1, 1]. `explained` is the
+    share of the variance that these two directions show.
+    """
+    return answer(engine().mapping.map(limit=query.limit))

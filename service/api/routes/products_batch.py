@@ -1,0 +1,134 @@
+"""``POST /v1/products:batch``: many writes in one commit, each with a status of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from flask import g, request
+from flask_openapi import APIBlueprint
+from pydantic import Field
+
+from indexer.catalog.records import Delete, Patch, Written
+from indexer.core.errors import BadRequest, CatalensError
+from service.api.errors import Invalid, item_problem
+from service.api.openapi import SECURITY, answer, engine, failures, json_body, settings
+from service.api.parsing import changes_of, check, draft_of, photo_of, read_object, require_json
+from service.api.requests import ProductId, ProductPatch, ProductPut, Strict, Whole
+from service.api.responses import Answer, Outcome, Problem
+from service.products.writer import Order, Upsert
+
+api = APIBlueprint("batch", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
+
+
+class BatchPut(ProductPut):
+    """Add or replace a product."""
+
+    op: Literal["put"]
+    product_id: ProductId
+
+
+class BatchPatch(ProductPatch):
+    """Change fields of a product without touching its photos."""
+
+    op: Literal["patch"]
+    product_id: ProductId
+
+
+class BatchDelete(Strict):
+    """Erase a product."""
+
+    op: Literal["delete"]
+    product_id: ProductId
+    external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
+
+
+class ProductBatch(Strict):
+    """Writes, done in this order; the same product may stand in it several times."""
+
+    items: list[Annotated[BatchPut | BatchPatch | BatchDelete, Field(discriminator="op")]]
+
+
+class BatchResult(Strict):
+    """What became of one item: `outcome` and `sequence`, or the `problem`."""
+
+    index: int
+    product_id: str | None
+    status: int
+    outcome: Outcome | None = None
+    sequence: int | None = None
+    problem: Problem | None = None
+
+
+class BatchAnswer(Answer):
+    results: list[BatchResult]
+
+
+_ITEMS: dict[Any, type[BatchPut] | type[BatchPatch] | type[BatchDelete]] = {
+    "put": BatchPut,
+    "patch": BatchPatch,
+    "delete": BatchDelete,
+}
+
+
+@api.post(
+    "/products:batch",
+    operation_id="batch_products",
+    request_body=json_body(ProductBatch),
+    responses={200: BatchAnswer, **failures(400, 413, 415, 503, 507)},
+)
+def batch_products() -> dict[str, Any]:
+    """Put, patch and delete many products: one status per item, in their order, and a bad one never fails the rest.
+
+    All good items are committed in one transaction and found by the next question. JSON only: photos in base64 or by
+    the hash of a stored one. At most `max_batch_items` items (1,000 unless set otherwise).
+    """
+    items = _items(settings().max_batch_items)
+    orders: dict[int, Order] = {}
+    failed: dict[int, Invalid | CatalensError] = {}
+    for index, item in enumerate(items):
+        try:
+            orders[index] = _order(item)
+        except (Invalid, CatalensError) as error:
+            failed[index] = error
+    written, around = engine().batch(list(orders.values()))
+    done = dict(zip(orders, written, strict=True))
+    results = []
+    for index, item in enumerate(items):
+        found = failed.get(index) or done[index]
+        product_id = item.get("product_id") if isinstance(item, dict) else None
+        row: dict[str, Any] = {"index": index, "product_id": product_id if isinstance(product_id, str) else None}
+        if isinstance(found, Written):
+            row.update(status=200, outcome=found.outcome, sequence=found.sequence)
+        else:
+            problem = item_problem(found, g.request_id, engine().log)
+            row.update(status=problem["status"], problem=problem)
+        results.append(row)
+    return answer({**around, "results": results})
+
+
+def _items(most: int) -> list[Any]:
+    require_json(request)
+    body = read_object(request)
+    for name in body:
+        if name != "items":
+            raise Invalid([{"field": name, "message": "unknown field"}])
+    items = body.get("items")
+    if not isinstance(items, list):
+        raise Invalid([{"field": "items", "message": "must be a list of writes"}])
+    if len(items) > most:
+        raise BadRequest(f"items: {len(items)} writes in one batch, at most {most} are taken: send several batches")
+    return items
+
+
+def _order(item: Any) -> Order:
+    """One item as what the writer takes. Raises ``Invalid`` or ``CatalensError`` that names the field."""
+    kind = item.get("op") if isinstance(item, dict) else None
+    if not isinstance(kind, str) or kind not in _ITEMS:
+        raise Invalid([{"field": "op", "message": f"must be one of {', '.join(_ITEMS)}"}])
+    asked = check(_ITEMS[kind], item)
+    if isinstance(asked, BatchPut):
+        photos = [photo_of(ref, f"images.{position}") for position, ref in enumerate(asked.images)]
+        return Upsert(asked.product_id, draft_of(asked, photos), asked.external_version)
+    if isinstance(asked, BatchPatch):
+        return Patch(asked.product_id, changes_of(asked), asked.external_version)
+    return Delete(asked.product_id, asked.external_version)

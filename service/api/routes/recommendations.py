@@ -1,0 +1,42 @@
+"""``POST /v1/recommendations``: products that suit what a shopper viewed, saved or bought."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask_openapi import APIBlueprint
+
+from service.api.openapi import SECURITY, answer, engine, failures, json_body
+from service.api.parsing import read_json
+from service.api.requests import RecommendAsk
+from service.api.responses import RecommendAnswer
+from service.query.recommend import Event
+
+api = APIBlueprint(
+    "recommendations", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY
+)
+
+
+@api.post(
+    "/recommendations",
+    operation_id="recommend",
+    request_body=json_body(RecommendAsk),
+    responses={200: RecommendAnswer, **failures(400, 404, 409, 415, 503)},
+)
+def recommend() -> dict[str, Any]:
+    """Products for a shopper: several interests found in the history, the best of each, diverse, with a reason each.
+
+    Nothing of the history and nothing out of stock is recommended. Products of the history that are not known come
+    back in `unknown_products` and the rest is used; 404 where none is known, 422 for an empty history. With `mode`
+    "complete" 409 `no-orders` where no imported order says what goes with the history. `score` falls from 1.
+    """
+    ask = read_json(request, RecommendAsk)
+    history = [Event(event.product_id, event.weight, event.time) for event in ask.history]
+    wanted: dict[str, Any] = {} if ask.diversity is None else {"diversity": ask.diversity}
+    return answer(
+        engine().recommending.recommend(
+            history, k=ask.k, filter=ask.filter, mode=ask.mode,
+            min_sequence=ask.min_sequence, version=ask.version, **wanted,
+        )
+    )  # fmt: skip

@@ -1,0 +1,175 @@
+"""One owner of the network: requests queue to it and are answered in micro-batches."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from indexer.imaging.decode import Photo
+from indexer.model.runtime_base import Runtime
+from service.inference.admission import Overloaded, TooLate
+
+
+@dataclass(frozen=True)
+class _Job:
+    embedder: Runtime
+    photos: Sequence[Photo]
+    work: Callable[[], Any] | None = None  # where given, anything else that uses the network; photos are none
+    answer: Future[Any] = field(default_factory=Future)
+
+    @property
+    def alone(self) -> bool:
+        """Not to be batched with others."""
+        return self.work is not None
+
+
+class InferenceQueue:
+    """Photos in, embeddings out, computed by one thread in the order of arrival.
+
+    The thread takes what is queued already, up to ``max_batch`` photos of one embedder. Only while further photos are
+    on their way (``coming``) does it wait for them, ``max_delay_s`` at most: an idle service adds no delay.
+    """
+
+    def __init__(self, *, max_batch: int, max_waiting: int, max_delay_s: float = 0.0, timeout_s: float = 60.0) -> None:
+        self._max_batch = max_batch
+        self._max_delay_s = max_delay_s
+        self._timeout_s = timeout_s
+        self._coming = 0
+        self._counting = threading.Lock()
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=max_waiting)
+        self._held: _Job | None = None  # taken from the queue, but belongs to the next batch
+        self._closed = False  # no new jobs
+        self._ending = False  # the thread has seen the end mark
+        self._batches: Counter[int] = Counter()
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and not self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Requests that the thread has not taken yet."""
+        return self._jobs.qsize() + (self._held is not None)
+
+    def batches(self) -> dict[int, int]:
+        """Photos in one pass of the network -> how many passes had so many."""
+        return dict(self._batches)
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Inside, a photo is made ready that will be given to ``embed`` afterwards."""
+        with self._counting:
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._coming -= 1
+
+    def embed(
+        self,
+        embedder: Runtime,
+        photos: Sequence[Photo],
+        *,
+        patient: bool = False,
+        within_s: float | None = None,
+    ) -> np.ndarray:
+        """float32 [N, D] unit rows of N photos. Raises ``Overloaded`` when the queue is full.
+
+        ``patient``: background work, which waits for a place instead. ``within_s``: where they are not done by
+        then ``TooLate`` is raised, and what is not begun is not computed at all.
+        """
+        answer: np.ndarray = self._ask(_Job(embedder, photos), patient, within_s)
+        return answer
+
+    def work(self, embedder: Runtime, work: Callable[[], Any]) -> Any:
+        """What ``work`` returns, run by the network's one owner; raises ``Overloaded`` as ``embed`` does."""
+        return self._ask(_Job(embedder, (), work=work), False, None)
+
+    def _ask(self, job: _Job, patient: bool, within_s: float | None) -> Any:
+        if not self.alive:
+            raise Overloaded("the service is shutting down")
+        try:
+            self._jobs.put(job, block=patient, timeout=self._timeout_s if patient else None)
+        except queue.Full:
+            raise Overloaded(f"{self._jobs.maxsize} requests are waiting already: try again shortly") from None
+        try:
+            return job.answer.result(timeout=self._timeout_s if within_s is None else max(within_s, 0.0))
+        except TimeoutError:
+            job.answer.cancel()
+            raise TooLate("the network has no time for this before its deadline: try again shortly") from None
+
+    def close(self) -> None:
+        """Finish what is queued, then stop the thread."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+            self._thread.join(timeout=self._timeout_s)
+
+    def _run(self) -> None:
+        while (first := self._next()) is not None:
+            batch, size = [first], len(first.photos)
+            until = time.monotonic() + self._max_delay_s
+            while not first.alone and size < self._max_batch:
+                try:
+                    # Looked at again each millisecond: what was on its way may have failed.
+                    job = self._jobs.get(self._coming > 0 and time.monotonic() < until, timeout=0.001)
+                except queue.Empty:
+                    if self._coming and time.monotonic() < until:
+                        continue
+                    break
+                if job is None:
+                    self._ending = True
+                    break
+                fits = job.embedder is first.embedder and size + len(job.photos) <= self._max_batch
+                if job.alone or not fits:
+                    self._held = job
+                    break
+                batch.append(job)
+                size += len(job.photos)
+            batch = [job for job in batch if job.answer.set_running_or_notify_cancel()]
+            if batch:
+                if not first.alone:
+                    self._batches[sum(len(job.photos) for job in batch)] += 1
+                _answer(batch)
+        while not self._jobs.empty():  # came between the last look and the end
+            if (late := self._jobs.get_nowait()) is not None:
+                late.answer.set_exception(Overloaded("the service is shutting down"))
+
+    def _next(self) -> _Job | None:
+        held, self._held = self._held, None
+        if held is not None:
+            return held
+        return None if self._ending else self._jobs.get()
+
+
+def _answer(batch: list[_Job]) -> None:
+    """One pass for all; where it fails, one by one, so that a bad photo fails only its own request."""
+    first = batch[0]
+    try:
+        if first.work is not None:
+            first.answer.set_result(first.work())
+            return
+        vectors = first.embedder.embed([photo for job in batch for photo in job.photos])
+    except Exception as error:
+        if len(batch) == 1:
+            first.answer.set_exception(error)
+        else:
+            for job in batch:
+                _answer([job])
+        return
+    start = 0
+    for job in batch:
+        job.answer.set_result(vectors[start : start + len(job.photos)])
+        start += len(job.photos)

@@ -1,0 +1,174 @@
+"""Text in a question: translated, told apart into colours and the rest, looked up among keywords, projected."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.store import Catalog
+from indexer.core.errors import BadRequest, BadSettings
+from indexer.core.home import Home
+from indexer.index.hybrid_ranking import KEYWORDS, KeywordShare, has_block, recoloured
+from indexer.model.spec import Block
+from indexer.text.glossary import Glossary, glossary_file, open_glossary
+from indexer.text.keyword_index import Keywords
+from indexer.text.text_tower import TextEncoder
+from indexer.text.tokenizer import MOST_CHARACTERS, MOST_WORDS, spelled, tokens, words
+from service.state.snapshots import Snapshot
+
+_LONGEST_COLOUR = 3  # words
+Inputs = dict[str, np.ndarray]  # name -> embeddings float32 [n, D]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a text asks for."""
+
+    unknown: list[str]  # words that neither keywords nor tower nor glossary know
+    whole: np.ndarray | None  # float32 [D], unit: all of its words
+    rest: np.ndarray | None  # those that name no colour
+    colour: np.ndarray | None  # those that do
+    keywords: KeywordShare | None  # with the share of a text that is asked alone
+    coloured: Callable[[str], np.ndarray | None] = lambda kind: None  # a kind of product in that colour, float32 [D]
+
+
+class Texting:
+    """Part of the engine; safe to call from many threads.
+
+    ``encoder``: "package.module:function", which is called with a bundle and gives its ``TextEncoder``, or None for a
+    model that it does not fit; without, the version's own tower is taken.
+    """
+
+    def __init__(self, home: Home, catalog: Catalog, *, encoder: str = "") -> None:
+        self._home = home
+        self._keywords = Keywords(home, catalog)
+        self._make = _imported(encoder) if encoder else None
+        self._made: tuple[str, TextEncoder | None] | None = None
+        self._glossary: tuple[object, Glossary] | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the keywords' file."""
+        self._keywords.close()
+
+    def read(self, snapshot: Snapshot, text: str) -> Asked:
+        """What ``text`` asks of a snapshot. Raises ``BadRequest`` for one that holds nothing to look for."""
+        if len(text) > MOST_CHARACTERS:
+            raise BadRequest(f"text has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read")
+        translated = self._terms().translate(text)
+        found, shown = words(translated)[:MOST_WORDS], spelled(translated)[:MOST_WORDS]
+        if not found:
+            raise BadRequest("text holds nothing that can be looked for: no letter and no digit")
+        asked = [token for word in [*found, *words(text)] for token in tokens(word)]
+        hits = self._keywords.search(list(dict.fromkeys(asked))[:MOST_WORDS])
+        encoder, absent = self._encoder(snapshot), set(hits.unknown)
+        unknown = [
+            surface
+            for word, surface in zip(found, shown, strict=True)
+            if absent.issuperset(tokens(word)) and not (encoder is not None and encoder.knows(word))
+        ]
+        keywords = KeywordShare(hits.pids, hits.scores, 1.0) if len(hits.pids) else None
+        asked_for = Asked(list(dict.fromkeys(unknown)), None, None, None, keywords)
+        if encoder is None:
+            return asked_for
+        colours, rest = _colours(found, encoder)
+        return replace(
+            asked_for,
+            whole=_encoded(encoder, " ".join(found)),
+            rest=_encoded(encoder, " ".join(rest)),
+            colour=_encoded(encoder, " ".join(colours)),
+            coloured=lambda kind: encoder.encode(" ".join([*colours, kind])),
+        )
+
+    def _encoder(self, snapshot: Snapshot) -> TextEncoder | None:
+        if self._make is not None:
+            with self._lock:
+                if self._made is None or self._made[0] != snapshot.bundle.embedding_id:
+                    self._made = (snapshot.bundle.embedding_id, self._make(snapshot.bundle))
+                if self._made[1] is not None:
+                    return self._made[1]
+        return snapshot.live.base.tower
+
+    def _terms(self) -> Glossary:
+        """The glossary as its file stands now."""
+        try:
+            found = glossary_file(self._home).stat()
+            stamp: object = (found.st_mtime_ns, found.st_ino, found.st_size)
+        except FileNotFoundError:
+            stamp = None
+        with self._lock:
+            if self._glossary is None or self._glossary[0] != stamp:
+                self._glossary = (stamp, open_glossary(self._home))
+            return self._glossary[1]
+
+
+def mixed(
+    asked: Asked,
+    inputs: Inputs,
+    shares: dict[str, float],
+    blocks: Sequence[Block],
+    kind_of: Callable[[np.ndarray], str | None],
+) -> tuple[Inputs, dict[str, float], KeywordShare | None, bool]:
+    """The embeddings of a question with a text, their shares, its keywords, and whether a colour was replaced.
+
+    ``shares`` sum to 1 over ``inputs`` and "text". Words that name a colour replace that of every other input ("like
+    this, but blue"), whose kind of product ``kind_of`` reads from its vectors; the other words are one more input. What
+    a text cannot use of its share goes to the others.
+    """
+    replaces = bool(inputs) and asked.colour is not None and has_block(blocks, "c")
+    vector = asked.rest if replaces else asked.whole
+    out = dict(inputs)
+    if vector is not None:
+        out["text"] = vector[np.newaxis]
+    if replaces:
+        assert asked.colour is not None
+        for name, given in inputs.items():
+            label = kind_of(given)
+            kind = asked.coloured(label) if label else None
+            out[name] = recoloured(given, asked.colour, blocks, kind=kind)
+        if vector is not None:  # the words beside the colour keep what they say of all but the colour
+            out["text"] = recoloured(out["text"], asked.colour, blocks, only_colour=True)
+    keywords = asked.keywords
+    if keywords is not None:
+        share = shares["text"] * (KEYWORDS if out else 1.0)
+        keywords = replace(keywords, share=share) if share > 0 else None
+    left = {name: shares[name] for name in out}
+    if "text" in left and keywords is not None:
+        left["text"] -= keywords.share
+    if not sum(left.values()) > 0:  # "like this" counts nothing, and the text is all keywords
+        out = {}
+    return out, left, keywords, replaces
+
+
+def _colours(found: list[str], encoder: TextEncoder) -> tuple[list[str], list[str]]:
+    """The words that name values of the colour attribute, the longest names first, and the other words."""
+    colours: list[str] = []
+    rest: list[str] = []
+    place = 0
+    while place < len(found):
+        for length in range(min(_LONGEST_COLOUR, len(found) - place), 0, -1):
+            if encoder.colour(" ".join(found[place : place + length])) is not None:
+                colours += found[place : place + length]
+                place += length
+                break
+        else:
+            rest.append(found[place])
+            place += 1
+    return colours, rest
+
+
+def _encoded(encoder: TextEncoder, text: str) -> np.ndarray | None:
+    return encoder.encode(text) if text else None
+
+
+def _imported(name: str) -> Any:
+    module, _, function = name.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadSettings(f"text_encoder {name!r} cannot be loaded: {error}") from error

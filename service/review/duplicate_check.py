@@ -1,0 +1,81 @@
+"""Products that a listing's photo repeats."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.store import Catalog
+from indexer.core.errors import CatalensError, OutdatedVersion
+from indexer.core.home import Home
+from indexer.duplicates.detect import NEAREST, find_repeats, nearest
+from indexer.duplicates.groups import load_rule
+from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
+from indexer.imaging.decode import Photo
+from service.query.response import image_url
+from service.query.search_cache import Near
+from service.state.snapshots import Snapshot
+
+
+class RepeatJudge:
+    """Finds the products that a photo repeats.
+
+    The signatures of the whole catalog are read, and made where they are missing, by a thread of their own; until they
+    are there only identical photos and near embeddings are found, and ``complete`` says so.
+    """
+
+    def __init__(self, home: Home, catalog: Catalog, photos: PhotoStore, log: Any) -> None:
+        self._home, self._catalog, self._photos, self._log = home, catalog, photos, log
+        self._store: SignatureStore | None = None  # takes one call at a time
+        self._using = threading.Lock()
+        self._index = SignatureIndex(Signatures.of(np.zeros(0, np.int64), np.zeros((0, 32, 32, 3), np.uint8)), 0)
+        self._thread: threading.Thread | None = None
+        self.complete = False
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+        if self._store is not None:
+            self._store.close()
+
+    def find(
+        self, photo: Photo, vector: np.ndarray, snapshot: Snapshot, *, but: set[int], near: Near
+    ) -> list[dict[str, Any]]:
+        """The products repeated, the surest kind first; ``but``: pids that do not count; ``near``: the request's
+        searches."""
+        hits = near.search(snapshot.live, vector, NEAREST, but, None)
+        close = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec, hits=hits)
+        rule = load_rule(self._home, snapshot.bundle.embedding_id)
+        with self._using:
+            if self._store is None:
+                self._store = SignatureStore(self._home)
+            if self._thread is None and not self.complete:
+                self._thread = threading.Thread(target=self._read, name="signatures", daemon=True)
+                self._thread.start()
+            if self.complete:
+                self._follow(self._store)
+            found = find_repeats(self._catalog, self._index, self._store, photo, near=close, rule=rule, exclude=but)
+        return [{**asdict(repeat), "image_url": image_url(repeat.photo)} for repeat in found]
+
+    def _follow(self, store: SignatureStore) -> None:
+        try:
+            self._index.follow(self._catalog, self._photos, store)
+        except OutdatedVersion:  # the log was compacted past what the index had seen
+            self._index = SignatureIndex.open(self._catalog, self._photos, store)
+
+    def read(self) -> None:
+        """Read and make all signatures now, in this thread."""
+        with closing(SignatureStore(self._home)) as store:
+            self._index = SignatureIndex.open(self._catalog, self._photos, store)
+        self.complete = True
+
+    def _read(self) -> None:
+        try:
+            self.read()
+        except CatalensError as error:
+            self._log.error("signatures cannot be read: repeated photos are found by embedding only", error=str(error))

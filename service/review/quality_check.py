@@ -1,0 +1,62 @@
+"""What a review judges by: quality profiles, the shop's policies, and the signatures that find repeated photos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from indexer.core.errors import BadData, BadRequest, BadSettings
+from indexer.core.home import Home
+from indexer.imaging.decode import Photo
+from indexer.quality.assess import examine
+from indexer.quality.profiles import Profile, overall, profile
+from indexer.quality.shop_percentiles import ShopQuality
+
+SHOP_QUALITY = "quality.json"  # in the home: how the shop's own photos score, written by an audit
+
+
+class QualityJudge:
+    """Examines photos by a profile, beside the shop's own percentiles where an audit has measured them."""
+
+    def __init__(self, home: Home, name: str, changes: Mapping[str, Mapping[str, float]], log: Any) -> None:
+        self._changes = dict(changes)
+        self._default = profile(name, self._changes)
+        self._file, self._log = home.path / SHOP_QUALITY, log
+        self._stamp: float | None = None
+        self._shop: ShopQuality | None = None
+
+    def examine(self, photo: Photo, name: str | None) -> dict[str, Any]:
+        """{"profile", "score" in [0, 1], 1 = nothing to mend, "findings"}. Raises ``BadRequest``: no such profile."""
+        asked = self._profile(name)
+        pixels = np.asarray(photo.pixels, np.uint8)
+        findings = examine(pixels, size=(photo.width, photo.height), profile=asked, shop=self._measured())
+        return {
+            "profile": asked.name,
+            "score": round(overall(findings, asked), 6),
+            "findings": [finding.as_json() for finding in findings],
+        }
+
+    def _profile(self, name: str | None) -> Profile:
+        if name is None or name == self._default.name:
+            return self._default
+        try:
+            return profile(name)
+        except BadSettings as error:
+            raise BadRequest(str(error)) from error
+
+    def _measured(self) -> ShopQuality | None:
+        try:
+            stamp = self._file.stat().st_mtime
+        except OSError:
+            return None
+        if stamp != self._stamp:
+            try:
+                self._shop = ShopQuality.from_json(json.loads(self._file.read_text()))
+            except (OSError, ValueError, BadData) as error:
+                self._log.warning("the shop's own quality cannot be read", error=str(error))
+                self._shop = None
+            self._stamp = stamp
+        return self._shop

@@ -1,0 +1,374 @@
+"""An import brings the catalog to what the data says: repeatable, restartable, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from indexer.catalog.dataset import Skipped, read_dataset
+from indexer.catalog.importer import ImportReport, import_dataset, read_feed
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.records import Tag
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.errors import BadData, Busy, RefusedSync
+from indexer.core.home import Home
+from indexer.operations import jobs
+from tools import cli
+
+
+def draw(path: Path, number: int, size: tuple[int, int] = (24, 16)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = random.Random(number).randbytes(size[0] * size[1] * 3)
+    Image.frombytes("RGB", size, pixels).save(path, "PNG" if path.suffix == ".png" else "JPEG")
+
+
+def feed(root: Path, *lines: str, header: str = "product_id,image,title,category,tags,price") -> Path:
+    path = root / "feed.csv"
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def counts(report: ImportReport) -> tuple[int, int, int, int]:
+    return report.added, report.replaced, report.unchanged, report.deleted
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Twelve photos i/0.jpg to i/11.jpg."""
+    for number in range(12):
+        draw(tmp_path / f"data/i/{number}.jpg", number)
+    return tmp_path / "data"
+
+
+def lines(*numbers: int, title: str = "T") -> list[str]:
+    return [f"p{number},i/{number}.jpg,{title},A > B,x|y,{number}" for number in numbers]
+
+
+def test_products_arrive_whole(home: Home, source: Path) -> None:
+    """Fields, types, tags' source and photos are what the feed says; the photo's copy is exact."""
+    report = import_dataset(home, read_dataset(feed(source, *lines(0), "p0,i/1.jpg,,,,", *lines(2))))
+    assert (counts(report), report.skipped) == ((2, 0, 0, 0), [])
+    with open_catalog(home) as catalog:
+        stored = catalog.get("p0")
+        assert (stored.title, stored.category, stored.attributes) == ("T", ("A", "B"), {"price": 0})
+        assert stored.tags == (Tag("x", "merchant"), Tag("y", "merchant"))
+        rows = catalog.photos_by_id(stored.photo_ids)
+        first, second = (rows[photo_id] for photo_id in stored.photo_ids)
+        assert PhotoStore(home).read(first) == (source / "i/0.jpg").read_bytes()
+        assert PhotoStore(home).read(second) == (source / "i/1.jpg").read_bytes()
+        assert (first.format, first.width, first.height, first.storage) == ("JPEG", 24, 16, "copy")
+        assert catalog.types() == {"price": "number"}
+
+
+def test_importing_again_changes_nothing(home: Home, source: Path) -> None:
+    """The second run is all unchanged and takes no sequence number; one edited row is one replaced product."""
+    path = feed(source, *lines(0, 1, 2))
+    import_dataset(home, read_dataset(path))
+    assert counts(import_dataset(home, read_dataset(path))) == (0, 0, 3, 0)
+    with open_catalog(home) as catalog:
+        assert catalog.last_sequence() == 3
+    feed(source, *lines(0, 1), *lines(2, title="New"), *lines(3))
+    assert counts(import_dataset(home, read_dataset(path))) == (1, 1, 2, 0)
+    draw(source / "i/1.jpg", 200)  # same name, other content
+    assert counts(import_dataset(home, read_dataset(path))) == (0, 1, 3, 0)
+
+
+def test_a_dry_run_reports_the_same_and_writes_nothing(home: Home, source: Path) -> None:
+    """Whatever the run would do is told before, also into an empty home; no file appears."""
+    path = feed(source, *lines(0, 1, 2, 3), "bad,i/none.jpg,,,,")
+    (source / "i/3.jpg").write_bytes(b"no picture")
+
+    def both(**options: object) -> tuple[int, int, int, int]:
+        before = sorted(str(found) for found in home.path.rglob("*"))
+        foretold = import_dataset(home, read_dataset(path), dry_run=True, **options)  # type: ignore[arg-type]
+        assert sorted(str(found) for found in home.path.rglob("*")) == before
+        report = import_dataset(home, read_dataset(path), **options)  # type: ignore[arg-type]
+        assert (counts(foretold), foretold.skipped) == (counts(report), report.skipped)
+        return counts(report)
+
+    assert both() == (3, 0, 0, 0)
+    feed(source, *lines(0), *lines(1, title="New"), *lines(4))
+    assert both(sync=True, allow_deletes=1) == (1, 1, 1, 1)
+    with open_catalog(home) as catalog:
+        assert catalog.product_ids() == {"p0", "p1", "p4"}
+
+
+def test_bad_photos_are_skipped_with_their_reason(home: Home, source: Path) -> None:
+    """Truncated, text, empty, huge: each row named with its file; a product lives on its good photos."""
+    whole = (source / "i/0.jpg").read_bytes()
+    (source / "i/1.jpg").write_bytes(whole[: len(whole) // 2])
+    (source / "i/2.jpg").write_text("I am no photo")
+    (source / "i/3.jpg").write_bytes(b"")
+    Image.new("1", (12_000, 9_000)).save(source / "i/4.png")
+    images = ("0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.png")
+    report = import_dataset(
+        home, read_dataset(feed(source, *[f"good,i/{image},,,," for image in images], "bad,i/2.jpg,,,,", *lines(5)))
+    )
+    assert counts(report) == (2, 0, 0, 0)
+    assert [skip.where for skip in report.skipped] == [f"feed.csv:{line}" for line in (3, 4, 5, 6, 7)]
+    assert all(f"i/{image}" in skip.reason for image, skip in zip(images[1:], report.skipped, strict=False))
+    assert "empty" in report.skipped[2].reason
+    assert "12000 x 9000" in report.skipped[3].reason
+    with open_catalog(home) as catalog:
+        assert catalog.product_ids() == {"good", "p5"}
+        assert (len(catalog.get("good").photos), catalog.photo_count()) == (1, 2)
+
+
+def test_two_products_may_share_a_photo(home: Home, source: Path) -> None:
+    """Both are kept; the photo is stored once."""
+    draw(source / "i/copy.jpg", 0)
+    report = import_dataset(home, read_dataset(feed(source, *lines(0), "twin,i/0.jpg,,,,", "third,i/copy.jpg,,,,")))
+    assert counts(report) == (3, 0, 0, 0)
+    with open_catalog(home) as catalog:
+        assert (len(catalog), catalog.photo_count()) == (3, 1)
+        assert catalog.entries()[1].tolist() == [[1, 1], [2, 1], [3, 1]]
+
+
+def test_sync_deletes_what_the_feed_lacks(home: Home, source: Path) -> None:
+    """A tenth may go unasked; a product whose photo is broken today is not lacking."""
+    path = feed(source, *lines(*range(11)))
+    import_dataset(home, read_dataset(path))
+    (source / "i/1.jpg").unlink()
+    (source / "i/2.jpg").write_bytes(b"broken today")
+    feed(source, *lines(*range(10)))
+    report = import_dataset(home, read_dataset(path), sync=True)
+    assert (counts(report), len(report.skipped)) == ((0, 0, 8, 1), 2)
+    with open_catalog(home) as catalog:
+        assert catalog.product_ids() == {f"p{number}" for number in range(10)}
+        assert catalog.photo_count() == 10
+    assert len([path for path in home.photos.rglob("*") if path.is_file()]) == 10
+
+
+def test_sync_refuses_to_empty_the_catalog(home: Home, source: Path) -> None:
+    """Above a tenth nothing at all is written, and the refusal names the numbers."""
+    path = feed(source, *lines(*range(10)))
+    import_dataset(home, read_dataset(path))
+    feed(source, *lines(*range(2, 10)), *lines(11))
+    for allowed in (None, 1):
+        with pytest.raises(RefusedSync, match=r"2 of 10 products.*--allow-deletes 2"):
+            import_dataset(home, read_dataset(path), sync=True, allow_deletes=allowed)
+    with open_catalog(home) as catalog:
+        assert catalog.last_sequence() == 10
+    assert counts(import_dataset(home, read_dataset(path), sync=True, allow_deletes=2)) == (1, 0, 8, 2)
+
+
+def test_sync_deletes_nothing_that_a_broken_line_may_name(home: Home, source: Path) -> None:
+    """A broken line's own product stays; where it cannot be told which that is, deletes must be allowed by number."""
+    header, rows = "image,title", [f"i/{number}.jpg,T" for number in range(11)]
+    path = feed(source, *rows, header=header)
+    import_dataset(home, read_dataset(path))
+    feed(source, *rows[:9], "i/9.jpg,Shirt, red", header=header)
+    report = import_dataset(home, read_dataset(path), sync=True)
+    assert (counts(report), [skip.where for skip in report.skipped]) == ((0, 0, 9, 1), ["feed.csv:11"])
+    with open_catalog(home) as catalog:
+        assert catalog.product_ids() == {f"i/{number}" for number in range(10)}
+    feed(source, "i/0.j", *rows[1:9], "i/9", header=header)
+    for allowed in (None, 1):
+        with pytest.raises(RefusedSync, match=r"2 of 10 products.* 2 lines .*first: feed\.csv:2\).*-deletes 2\)$"):
+            import_dataset(home, read_dataset(path), sync=True, allow_deletes=allowed)
+    feed(source, *rows[:9], "i/9", header=header)
+    with pytest.raises(RefusedSync, match=r"1 of 10 products, but 1 line of"):
+        import_dataset(home, read_dataset(path), sync=True)
+    assert counts(import_dataset(home, read_dataset(path))) == (0, 0, 9, 0)
+    assert counts(import_dataset(home, read_dataset(path), sync=True, allow_deletes=1)) == (0, 0, 9, 1)
+    feed(source, *rows[:9], "x", header=header)
+    assert counts(import_dataset(home, read_dataset(path), sync=True)) == (0, 0, 9, 0)  # there is nothing to delete
+
+
+def test_references_are_not_copied(home: Home, source: Path) -> None:
+    """The home holds no photo; a moved file is found again by its content; a later copy run copies."""
+    path = feed(source, *lines(0, 1))
+    import_dataset(home, read_dataset(path), photos="reference")
+    assert not home.photos.exists()
+    store = PhotoStore(home)
+    with open_catalog(home) as catalog:
+        row = catalog.photos_by_id([1])[1]
+        assert (row.storage, row.path) == ("reference", str(source / "i/0.jpg"))
+        (source / "i/0.jpg").rename(source / "i/moved.jpg")
+        feed(source, "p0,i/moved.jpg,T,A > B,x|y,0", *lines(1))
+        assert counts(import_dataset(home, read_dataset(path), photos="reference")) == (0, 0, 2, 0)
+        assert store.read(catalog.photos_by_id([1])[1]) == (source / "i/moved.jpg").read_bytes()
+        assert counts(import_dataset(home, read_dataset(path))) == (0, 0, 2, 0)
+        row = catalog.photos_by_id([1])[1]
+        assert (row.storage, row.path, store.has_copy(row.content_hash)) == ("copy", None, True)
+
+
+def test_a_lost_copy_is_mended(home: Home, source: Path) -> None:
+    """Importing again puts back a copy that somebody deleted."""
+    path = feed(source, *lines(0))
+    import_dataset(home, read_dataset(path))
+    (copy,) = [found for found in home.photos.rglob("*") if found.is_file()]
+    copy.unlink()
+    assert counts(import_dataset(home, read_dataset(path))) == (0, 0, 1, 0)
+    assert copy.read_bytes() == (source / "i/0.jpg").read_bytes()
+
+
+def test_stored_types_hold_for_later_feeds(home: Home, source: Path) -> None:
+    """A later feed is read by the first one's types; what cannot be is skipped; a fixed type converts or is refused."""
+    path = feed(source, *lines(0, 1))
+    import_dataset(home, read_dataset(path))
+    feed(source, *lines(0), "p2,i/2.jpg,,,,7", "p3,i/3.jpg,,,,soon")
+    report = import_dataset(home, read_dataset(path))
+    assert (counts(report), [skip.where for skip in report.skipped]) == ((1, 0, 1, 0), ["feed.csv:4"])
+    assert "'price': expected number, got 'soon'" in report.skipped[0].reason
+    with open_catalog(home) as catalog:
+        assert catalog.get("p2").attributes == {"price": 7}
+    with pytest.raises(BadData, match=r"product 'p0', attribute 'price': expected bool, got 0"):
+        import_dataset(home, read_dataset(feed(source, "p0,i/0.jpg,,,,true"), types={"price": "bool"}), dry_run=True)
+    feed(source, *lines(0), "p3,i/3.jpg,,,,soon")
+    assert counts(import_dataset(home, read_dataset(path, types={"price": "string"}))) == (1, 0, 1, 0)
+    with open_catalog(home) as catalog:
+        assert [catalog.get(id_).attributes["price"] for id_ in ("p0", "p1", "p3")] == ["0", "1", "soon"]
+
+
+WIDE = "product_id,image,flag,price,phone,code,sizes"
+
+
+def by_command(home: Home, path: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capfd.readouterr()
+    assert cli.run(["import", str(path), "--home", str(home.path), "--json"]) == 0
+    found: dict[str, Any] = json.loads(capfd.readouterr().out)
+    return found
+
+
+def by_job(home: Home, path: Path, _: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    work = jobs.Jobs(home)
+    job = work.add("import", {"path": str(path), "root": str(path.parent)})
+    jobs.run(home, job.job_id)
+    return dict(work.get(job.job_id).result or {})
+
+
+@pytest.mark.parametrize("run", [by_command, by_job])
+def test_a_later_feed_that_looks_narrower_changes_no_value(
+    home: Home, source: Path, capfd: pytest.CaptureFixture[str], run: Callable[..., dict[str, Any]]
+) -> None:
+    """Cells are read by the types of the catalog, by command and by job: the same cells are the same values."""
+    same = "p0,i/0.jpg,True,38.50,+4912,a|b,38"
+    run(home, feed(source, same, "p1,i/1.jpg,maybe,on request,none,a | b,38|39", header=WIDE), capfd)
+    with open_catalog(home) as catalog:
+        before = catalog.get("p0").attributes
+        types = catalog.types()
+    assert before == {"flag": "True", "price": "38.50", "phone": "+4912", "code": "a|b", "sizes": ["38"]}
+    found = run(home, feed(source, same, "p2,i/2.jpg,False,7.0,+4913,b|c,40", header=WIDE), capfd)
+    assert (found["added"], found["replaced"], found["unchanged"], found["skipped"]) == (1, 0, 1, [])
+    with open_catalog(home) as catalog:
+        assert catalog.get("p0").attributes == before
+        assert catalog.get("p2").attributes == {
+            "flag": "False", "price": "7.0", "phone": "+4913", "code": "b|c", "sizes": ["40"],
+        }  # fmt: skip
+        assert catalog.types() == types
+
+
+def test_importing_odd_values_again_changes_nothing(home: Home, source: Path) -> None:
+    """What no attribute can hold is left out each time, and its product is kept each time."""
+    rows = [{"product_id": "p0", "image": "i/0.jpg", "n": 1}, {"product_id": "p1", "image": "i/1.jpg", "n": {"a": 1}}]
+    path = source / "feed.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    for expected in ((2, 0, 0, 0), (0, 0, 2, 0)):
+        report = import_dataset(home, read_feed(home.path, path))
+        assert (counts(report), report.skipped, [note.where for note in report.warnings]) == (
+            expected,
+            [],
+            ["feed.jsonl:2"],
+        )
+
+
+def test_mixed_columns_do_not_depend_on_their_first_row(home: Home, source: Path) -> None:
+    """A text column whose first value looks like a date is text for every row."""
+    rows = ("a,i/0.jpg,,,,2024-01-31", "b,i/1.jpg,,,,soon")
+    report = import_dataset(home, read_dataset(feed(source, *rows)))
+    assert (counts(report), report.skipped) == ((2, 0, 0, 0), [])
+
+
+def test_reports_carry_what_reading_found(home: Home, source: Path) -> None:
+    """Rows lost while reading and fields lost while merging are in the report."""
+    report = import_dataset(home, read_dataset(feed(source, *lines(0), "p0,i/1.jpg,Other,,,", "x")))
+    assert [skip.where for skip in report.skipped] == ["feed.csv:4"]
+    assert [type(warning) for warning in report.warnings] == [Skipped]
+    assert "'Other'" in report.warnings[0].reason
+
+
+def test_two_imports_at_once_are_refused(home: Home, source: Path) -> None:
+    """The second one says that the first is running; a dry run may."""
+    data = read_dataset(feed(source, *lines(0)))
+    with home.lock("import"):
+        with pytest.raises(Busy, match="import"):
+            import_dataset(home, data)
+        assert import_dataset(home, data, dry_run=True).added == 1
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from indexer.catalog import importer as imports
+from indexer.catalog.dataset import read_dataset
+from indexer.core.home import Home
+imports._BATCH = 5
+print("ready", flush=True)
+def tell(done, total):
+    print(done, flush=True)
+imports.import_dataset(Home(sys.argv[1]), read_dataset(Path(sys.argv[2])), progress=tell)
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_killed_import_loses_nothing_it_reported(home: Home, tmp_path: Path, seed: int) -> None:
+    """SIGKILL at any moment: the catalog opens whole, every reported product is there, the next run completes."""
+    products = 150
+    for number in range(products):
+        draw(tmp_path / f"data/c{number % 3}/{number:03}.jpg", number)
+    data = tmp_path / "data"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", KILLED, str(home.path), str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(random.Random(seed).uniform(0.02, 0.15))
+        process.send_signal(signal.SIGKILL)
+        reported = max([int(line) for line in process.stdout.read().split()], default=0)
+    expected = [row.product_id for row in read_dataset(data).rows]
+    if home.catalog_file.exists() and home.catalog_file.stat().st_size:
+        with Catalog.create(home.catalog_file) as catalog:
+            assert catalog._connection().execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            there = catalog.product_ids()
+            assert there >= set(expected[:reported])
+            store = PhotoStore(home)
+            for product in catalog.iterate():
+                for row in catalog.photos_by_id(product.photo_ids).values():
+                    assert len(store.read(row)) == row.bytes
+    else:
+        assert reported == 0
+        there = set()
+    report = import_dataset(home, read_dataset(data))
+    assert counts(report) == (products - len(there), 0, len(there), 0)
+    with open_catalog(home) as catalog:
+        assert catalog.product_ids() == set(expected)
+        assert catalog.last_sequence() == products
+
+
+@pytest.mark.realdata
+def test_real_feed_keeps_duplicates(home: Home, fashion: Path) -> None:
+    """The real feed's exact duplicates are products of their own over one photo."""
+    data = read_dataset(fashion)
+    rows = [row for row in data.rows if int(row.product_id) < 5000][:300]
+    part = type(data)(data.root, rows, [], data.types)
+    assert counts(import_dataset(home, part)) == (len(rows), 0, 0, 0)
+    with open_catalog(home) as catalog:
+        assert len(catalog) == len(rows)
+        assert catalog.photo_count() == len({row.image.read_bytes() for row in rows})

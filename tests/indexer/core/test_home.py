@@ -1,0 +1,45 @@
+"""Homes: made where nothing else lies, whatever a killed or a simultaneous start left there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexer.core import atomic_files as files
+from indexer.core.errors import BadHome
+from indexer.core.home import Home
+
+
+def test_a_start_killed_before_its_marker_stood_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between writing the marker aside and renaming it, or seen then by another process: made all the same."""
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(files.os, "replace", killed)
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # a kill cleans up nothing
+    with pytest.raises(SystemExit):
+        Home.create(tmp_path / "home")
+    monkeypatch.undo()
+    assert [entry.suffix for entry in (tmp_path / "home").iterdir()] == [".tmp"]
+    assert Home.create(tmp_path / "home").active() is None
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", ".git", "home.json.bak"])
+def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
+    """A home is never made among somebody's files."""
+    (tmp_path / name).touch()
+    with pytest.raises(BadHome, match="is not a catalens home"):
+        Home.create(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"format": "1"}', '{"format": 0}', "no JSON"])
+def test_a_damaged_marker_is_named(tmp_path: Path, content: str) -> None:
+    """Whatever ``home.json`` holds, the reason names the file in plain words."""
+    (tmp_path / "home.json").write_text(content)
+    with pytest.raises(BadHome, match=r"home\.json (has no usable format number|is not readable: Expecting)"):
+        Home(tmp_path)

@@ -1,0 +1,156 @@
+"""Repeats as plain functions: exact pairs, groups that are no chains, copies told from other pictures, thresholds."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from indexer.duplicates.alignment import SAME, compare, unmoved
+from indexer.duplicates.groups import stars
+from indexer.duplicates.perceptual_hash import NEAR_BITS, coarse, codes, flat, near_pairs, roughly_same, thumbnail
+from indexer.duplicates.same_product import product_rule
+
+
+def drawn(seed: int, side: int = 240) -> Image.Image:
+    """A product on a plain ground: one of a kind by its seed, with patches of colour large and small."""
+    rng = np.random.default_rng(seed)
+    picture = Image.new("RGB", (side, side), "white")
+    pen = ImageDraw.Draw(picture)
+    for size in (110, 90, 70, 60, 50, 40, 40, 30, 30, 20, 20, 20):
+        x, y = rng.integers(10, side - size - 10, 2).tolist()
+        shape = pen.ellipse if rng.random() < 0.5 else pen.rectangle
+        shape((x, y, x + size, y + int(size * rng.uniform(0.5, 1))), fill=tuple(rng.integers(0, 256, 3).tolist()))
+    return picture
+
+
+def again(picture: Image.Image, quality: int) -> Image.Image:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=quality)
+    return Image.open(io.BytesIO(stream.getvalue())).convert("RGB")
+
+
+def banded(picture: Image.Image) -> Image.Image:
+    copy = picture.copy()
+    pen = ImageDraw.Draw(copy)
+    pen.rectangle((0, 100, 240, 130), fill=(200, 20, 20))
+    pen.text((20, 104), "SALE 50% OFF", fill="white", font_size=24)
+    return copy
+
+
+COPIES = {
+    "resized": lambda picture: picture.resize((90, 90)),
+    "recompressed": lambda picture: again(picture, 30),
+    "mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "text": banded,
+    "cropped": lambda picture: picture.crop((30, 12, 236, 216)),
+    "crop of the mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).crop((10, 20, 220, 235)),
+}
+
+
+def thumbs(*pictures: Image.Image) -> np.ndarray:
+    return np.stack([thumbnail(picture) for picture in pictures])
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_copies_agree_both_ways(kind: str) -> None:
+    """A copy agrees with its picture whichever comes first, whether mirrored is told, and others do not agree."""
+    pictures = [drawn(seed) for seed in range(12)]
+    originals, copied = thumbs(*pictures), thumbs(*map(COPIES[kind], pictures))
+    for found in (compare(copied, originals), compare(originals, copied)):
+        assert found.agreement.min() >= SAME
+        assert found.mirrored.tolist() == ["mirrored" in kind] * 12
+    others = compare(copied, np.roll(originals, 1, axis=0))
+    assert others.agreement.max() < SAME - 0.1
+
+
+@pytest.mark.parametrize("kind", ["resized", "recompressed", "text", "mirrored"])
+def test_codes_of_uncropped_copies_are_near(kind: str) -> None:
+    """But for crops a copy's code is within the radius, so that the search finds it; other pictures' are not."""
+    pictures = [drawn(seed) for seed in range(12)]
+    originals, copied = thumbs(*pictures), thumbs(*map(COPIES[kind], pictures))
+    turned = copied[:, :, ::-1] if kind == "mirrored" else copied
+    far = np.bitwise_count(codes(turned)[:, None] ^ codes(originals)[None]).sum(2)
+    assert np.diag(far).max() <= NEAR_BITS
+    assert far[~np.eye(12, dtype=bool)].min() > NEAR_BITS
+    assert roughly_same(coarse(turned), coarse(originals)).all()
+    assert unmoved(turned, originals).min() >= SAME
+
+
+def test_one_photo_against_many_agrees_as_pair_by_pair() -> None:
+    """Two thumbnails over five, in one call, have the agreements of the ten pairs."""
+    first, second = thumbs(drawn(1), COPIES["mirrored"](drawn(1))), thumbs(*map(drawn, range(5)))
+    together = unmoved(first[:, None], second)
+    assert together.shape == (2, 5)
+    for row, thumb in zip(together, first, strict=True):
+        assert row == pytest.approx([unmoved(thumb[None], other[None])[0] for other in second], abs=1e-6)
+    assert together[0, 1] == pytest.approx(1.0, abs=1e-6)
+    rough = roughly_same(coarse(first)[:, None], coarse(second))
+    assert rough.tolist() == [[bool(roughly_same(a[None], b[None])[0]) for b in coarse(second)] for a in coarse(first)]
+
+
+def test_all_pairs_are_those_of_brute_force() -> None:
+    """On random bits, at several radii and widths, each pair is found once with its distance, and no other."""
+    rng = np.random.default_rng(0)
+    for width, radius in ((8, 0), (8, 22), (32, 100), (32, 64)):
+        rows = rng.integers(0, 256, (300, width), dtype=np.uint8)
+        rows[150:170] = rows[:20]
+        rows[170:190] = rows[:20]
+        rows[170:190, 0] ^= 7  # three bits
+        far = np.bitwise_count(rows[:, None] ^ rows[None]).sum(2, dtype=np.int64)
+        expected = {(a, b, int(far[a, b])) for a in range(300) for b in range(a + 1, 300) if far[a, b] <= radius}
+        parts = [np.stack(part, 1) for part in near_pairs(rows, radius, portion=64)]
+        found = [tuple(row) for row in np.concatenate(parts).tolist()]
+        assert len(found) == len(set(found))
+        assert set(found) == expected
+        assert len(expected) >= 20
+        asked = np.concatenate([np.stack(part, 1) for part in near_pairs(rows, radius, queries=rows[:30])])
+        assert len(asked) == (far[:30] <= radius).sum()
+
+
+def test_a_chain_is_no_group() -> None:
+    """a-b, b-c, c-d: nobody is put together with what he does not repeat; every pair stands in one group."""
+    found = stars(np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0.9, 0.8, 0.7]))
+    assert [(star.centre, star.members, star.pairs) for star in found] == [(1, (0, 2), (0, 1)), (2, (3,), (2,))]
+
+
+def test_groups_come_largest_first_with_the_nearest_first() -> None:
+    """Five copies of one photo are one group about the photo that all repeat; its members are ordered by score."""
+    first, second = np.array([7, 7, 7, 7, 1]), np.array([3, 5, 8, 9, 2])
+    found = stars(first, second, np.array([0.7, 0.9, 0.8, 0.9, 1.0]))
+    assert [(star.centre, star.members) for star in found] == [(7, (5, 9, 8, 3)), (1, (2,))]
+    assert stars(np.empty(0, int), np.empty(0, int), np.empty(0)) == []
+
+
+def test_pictures_of_one_colour_are_flat() -> None:
+    """White, black and a soft shade are flat; a small product on white is not."""
+    small = Image.new("RGB", (200, 200), "white")
+    small.paste(drawn(1).resize((40, 40)), (80, 80))
+    pictures = [Image.new("RGB", (50, 80), colour) for colour in ("white", "black", (200, 180, 20))]
+    assert flat(thumbs(*pictures, small, drawn(2))).tolist() == [True, True, True, False, False]
+
+
+def test_a_threshold_keeps_its_precision() -> None:
+    """The least cosine with 90% right from it on; its figures are those of the samples."""
+    own = np.concatenate([np.linspace(0.7, 0.99, 90), np.full(10, 0.3)])
+    other = np.concatenate([np.linspace(0.2, 0.68, 95), [0.75, 0.8, 0.85, 0.9, 0.95]])
+    rule = product_rule(own, other, positives="drawn")
+    hits, alarms = (own >= rule.threshold).sum(), (other >= rule.threshold).sum()
+    assert rule.precision == pytest.approx(hits / (hits + alarms))
+    assert rule.precision >= 0.9
+    assert rule.recall == hits / 100
+    lower = own[own < rule.threshold].max()
+    assert (own >= lower).sum() < 0.9 * ((own >= lower).sum() + (other >= lower).sum())
+
+
+def test_what_cannot_be_told_is_not_claimed() -> None:
+    """Too few photos, or others that look as alike: no threshold, and the reason."""
+    rng = np.random.default_rng(0)
+    few = product_rule(np.ones(29), np.zeros(29), positives="drawn")
+    assert (few.threshold, few.photos) == (None, 29)
+    assert "29 photos" in few.reason
+    alike = product_rule(rng.uniform(0.5, 1, 200), rng.uniform(0.5, 1, 200), positives="drawn")
+    assert alike.threshold is None
+    assert "alike" in alike.reason

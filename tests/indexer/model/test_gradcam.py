@@ -1,0 +1,143 @@
+"""Heat maps lie where the thing is: drawn photos with one shape in a corner."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from indexer.core.native import torch
+from indexer.imaging.decode import Photo
+from indexer.model import backbones
+from indexer.model.bundle import load_bundle
+from indexer.model.decision_layer import Category, Decision
+from indexer.model.gradcam import category_direction, category_map, overlay, pair_maps
+from indexer.model.network import Network
+from indexer.model.open_runtime import open_embedder
+from indexer.model.spec import FORMAT, Block, Head, ModelSpec
+from indexer.model.torch_runtime import TorchRuntime
+from indexer.training.train import TrainReport
+from tests.indexer.training.conftest import feature_cache, shapes, trained
+
+__all__ = ["feature_cache", "shapes", "trained"]  # fixtures
+
+PLACES = ("top left", "top right", "bottom left", "bottom right")
+
+
+def corner(kind: str, place: str, colour: tuple[int, int, int] = (170, 40, 40)) -> Photo:
+    """A small shape in one corner of a plain photo."""
+    image = Image.new("RGB", (224, 224), (235, 235, 235))
+    pen = ImageDraw.Draw(image)
+    left, top = (24 if "left" in place else 124), (24 if "top" in place else 124)
+    if kind == "disc":
+        pen.ellipse((left, top, left + 76, top + 76), fill=colour)
+    else:
+        for step in range(0, 76, 14):
+            pen.rectangle((left, top + step, left + 76, top + step + 6), fill=colour)
+    return Photo(image, "PNG", 224, 224, f"{kind} {place} {colour}")
+
+
+def mass(heat: np.ndarray, place: str) -> float:
+    """Share of the heat in the quarter of the photo that ``place`` names."""
+    fine = np.asarray(Image.fromarray(heat).resize((224, 224), Image.Resampling.BILINEAR))
+    rows = slice(0, 112) if "top" in place else slice(112, 224)
+    columns = slice(0, 112) if "left" in place else slice(112, 224)
+    return float(fine[rows, columns].sum() / fine.sum())
+
+
+@pytest.fixture(scope="module")
+def embedder(trained: TrainReport) -> TorchRuntime:
+    return open_embedder(load_bundle(Path(trained.model)), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def by_means() -> TorchRuntime:
+    """The frozen network with a head made by hand: the mean of a kind's photos less the empty photo.
+
+    A head trained on a few drawings may as well say "disc" for what has no edges, and no place shows that.
+    """
+    network = Network.frozen("efficientnet_lite0")
+    spec = replace(network.spec, heads=(Head("category", (0, 1)),))
+    network = Network(spec, network.backbone)
+    runtime = TorchRuntime(network, device="cpu")
+    empty = Photo(Image.new("RGB", (224, 224), (235, 235, 235)), "PNG", 224, 224, "empty")
+    means = [
+        runtime.embed([corner(kind, place, (40, 90, 60)) for place in PLACES]).mean(0) - runtime.embed([empty])[0]
+        for kind in ("disc", "stripes")
+    ]
+    with torch.no_grad():
+        network.heads.linear[0].weight.copy_(torch.from_numpy(np.stack(means)))
+    return runtime
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", ["disc", "stripes"])
+def test_a_category_is_seen_where_its_shape_is(by_means: TorchRuntime, kind: str, place: str) -> None:
+    """Most of the heat for the shape's category lies in the corner that holds the shape."""
+    decision = Decision(categories=(Category(0, ("disc",)), Category(1, ("stripes",))))
+    [category] = [category for category in decision.categories if category.label == kind]
+    direction = category_direction(by_means.network, decision, category)
+    heat = category_map(by_means.network, by_means.inputs([corner(kind, place)]), direction)
+    assert heat.shape == (7, 7)
+    assert (heat.min(), heat.max()) == (0.0, 1.0)
+    assert mass(heat, place) > 0.5  # a quarter by chance
+    assert max(mass(heat, other) for other in PLACES if other != place) < 0.3
+
+
+def test_a_pair_is_similar_where_the_same_thing_is(embedder: TorchRuntime) -> None:
+    """One shape in two corners: in every block, each photo's heat lies in its own corner."""
+    photos = [embedder.inputs([corner("stripes", place)]) for place in ("top left", "bottom right")]
+    found = pair_maps(embedder.network, *photos)
+    assert [entry.block for entry in found] == [block.name for block in embedder.spec.blocks]
+    for entry in found:
+        assert mass(entry.first, "top left") > 0.5, entry.block
+        assert mass(entry.second, "bottom right") > 0.5, entry.block
+    vectors = embedder.embed([corner("stripes", "top left"), corner("stripes", "bottom right")])
+    weighted = sum(block.weight * entry.cosine for block, entry in zip(embedder.spec.blocks, found, strict=True))
+    assert weighted == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-4)
+
+
+def test_a_photo_paired_with_itself_still_shows_what_it_has(embedder: TorchRuntime) -> None:
+    """The cosine's own gradient is zero there; the map is not."""
+    photo = embedder.inputs([corner("disc", "top right")])
+    for entry in pair_maps(embedder.network, photo, photo):
+        assert entry.cosine == pytest.approx(1.0, abs=1e-5)
+        assert mass(entry.first, "top right") > 0.5, entry.block
+        np.testing.assert_allclose(entry.first, entry.second, atol=1e-5)
+
+
+def test_explaining_changes_nothing(embedder: TorchRuntime) -> None:
+    """Embeddings before and after are equal, no hook stays, no gradient is kept."""
+    photo = corner("disc", "top left")
+    before = embedder.embed([photo])
+    batch = embedder.inputs([photo])
+    pair_maps(embedder.network, batch, batch)
+    np.testing.assert_array_equal(embedder.embed([photo]), before)
+    assert all(parameter.grad is None for parameter in embedder.network.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in embedder.network.modules())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "convnext_tiny"])
+def test_the_last_feature_map_is_found_in_other_families(name: str) -> None:
+    """Random weights: only that there is a map of the network's own grid, finite and in [0, 1]."""
+    found = backbones.find(name)
+    blocks, heads = (Block("g", found.feature_dim, 1.0),), (Head("category", (0, 1)),)
+    spec = ModelSpec(FORMAT, name, found.feature_dim, "fp32", found.preprocess, blocks, heads)
+    torch.manual_seed(0)
+    network = Network.empty(spec).eval()
+    direction = np.ones(spec.dim, np.float32)
+    heat = category_map(network, torch.rand(1, 3, 224, 224), direction)
+    assert heat.shape == (7, 7)
+    assert np.isfinite(heat).all()
+    assert 0 <= heat.min() <= heat.max() <= 1
+
+
+def test_the_overlay_glows_where_the_heat_is() -> None:
+    heat = np.zeros((7, 7), np.float32)
+    heat[1, 1] = 1
+    shown = overlay(np.full((70, 70, 3), 128, np.uint8), heat)
+    assert shown.shape == (70, 70, 3)
+    assert shown[15, 15].astype(int).sum() > shown[60, 60].astype(int).sum() + 100

@@ -1,0 +1,100 @@
+"""The ways torch runs the network: memory that runs out halves the batch, heads need no owner, compiled is alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.core.native import torch
+from indexer.imaging.decode import Photo
+from indexer.model.bundle import write_bundle
+from indexer.model.decision_layer import Decision
+from indexer.model.open_runtime import open_embedder
+from indexer.model.openvino_runtime import cosines
+from indexer.model.torch_runtime import OutOfMemory, TorchRuntime
+from tests.indexer.model.test_bundle import make_network
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Photo]:
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 256, (240, 230, 3), np.uint8)) for _ in range(7)]
+    return [Photo(picture, "PNG", 230, 240, str(number)) for number, picture in enumerate(pictures)]
+
+
+def starved(runtime: TorchRuntime, fits: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make batches of more than ``fits`` photos fail as a full GPU does; the sizes that were tried."""
+    whole, tried = runtime._described, []
+
+    def described(pixels: np.ndarray, whole_: bool) -> Any:
+        tried.append(len(pixels))
+        if len(pixels) > fits:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return whole(pixels, whole_)
+
+    monkeypatch.setattr(runtime, "_described", described)
+    return tried
+
+
+def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(
+    photos: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every photo gets its own vector all the same, and the next call begins with the size that fitted."""
+    runtime = TorchRuntime(make_network(), device="cpu")
+    wanted = runtime.embed(photos)
+    tried = starved(runtime, 1, monkeypatch)
+    np.testing.assert_allclose(runtime.embed(photos), wanted, atol=1e-5)
+    assert tried == [4, 2, *[1] * 7]
+    tried.clear()
+    runtime.embed(photos[:3])
+    assert tried == [1, 1, 1]
+
+
+def test_memory_for_not_even_one_photo_is_a_clear_failure(photos: list[Photo], monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = TorchRuntime(make_network(), device="cpu")
+    starved(runtime, 0, monkeypatch)
+    with pytest.raises(OutOfMemory, match="no memory for one photo"):
+        runtime.embed(photos)
+
+
+def test_heads_give_what_the_network_gives(photos: list[Photo]) -> None:
+    network = make_network()
+    runtime = TorchRuntime(network, device="cpu")
+    vectors = runtime.embed(photos)
+    with torch.inference_mode():
+        wanted = network.heads(torch.from_numpy(vectors))["category"].numpy()
+    np.testing.assert_allclose(runtime.logits(vectors)["category"], wanted, atol=1e-4)
+
+
+def test_where_compiling_fails_the_plain_network_answers_and_it_is_said(
+    tmp_path: Path, photos: list[Photo], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no C++ compiler\nand more")
+
+    bundle = write_bundle(tmp_path / "m", make_network(), Decision(), metrics={}, training={})
+    monkeypatch.setattr(torch, "compile", broken)
+    runtime = open_embedder(bundle, device="cpu", engine="compiled")
+    assert runtime.engine == "torch"
+    printed = capsys.readouterr()
+    assert "cannot be used" in printed.out + printed.err
+    assert "no C++ compiler" in printed.out + printed.err
+
+
+def test_a_compiled_network_gives_the_plain_ones_vectors(
+    tmp_path: Path, photos: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced by torch.compile's front end; what the back end does with it depends on the machine's compiler."""
+    bundle = write_bundle(tmp_path / "m", make_network(), Decision(), metrics={}, training={})
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module, **_: compile_(module, backend="eager", dynamic=False))
+    runtime = open_embedder(bundle, device="cpu", engine="compiled")
+    assert runtime.engine == "compiled"
+    plain = open_embedder(bundle, device="cpu", engine="torch")
+    for count in (1, 3, 7):
+        assert cosines(runtime.embed(photos[:count]), plain.embed(photos[:count])).min() > 0.99999
+    np.testing.assert_allclose(runtime.features(photos[:3]), plain.features(photos[:3]), atol=1e-3)

@@ -1,0 +1,432 @@
+"""Erasure: a deleted product leaves no byte behind, in whatever version, database or folder; everything else stays."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.catalog.change_log import History
+from indexer.catalog.filters import parse_filter
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.errors import BadData
+from indexer.core.home import Active, Home
+from indexer.index.live import LiveIndex
+from indexer.index.version import Versions
+from indexer.index_build.pipeline import publish_rows
+from indexer.operations import erasure
+from indexer.operations import garbage_collection as housekeeping
+from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
+from tests.indexer.index_build.test_pipeline import add_photo, build, colour, vector_of
+
+GONE = "shirt-1"
+
+
+def put(catalog: Catalog, product_id: str, *photos: NewPhoto) -> None:
+    hashes = tuple(photo.content_hash for photo in photos)
+    product = ProductInput(product_id, f"title of {product_id}", ("Wearable",), (), {"size": 3}, hashes)
+    catalog.apply([Put(product, photos)])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """200 products; three versions, the second serving, the first kept for rollback, the third not yet activated.
+
+    ``shirt-1`` has a photo of its own and one that it shares with ``shared``; ``shirt-10`` begins with its id.
+    """
+    home = Home.create(tmp_path / "home")
+    with open_catalog(home) as catalog:
+        own, common = add_photo(home, 210), add_photo(home, 211)
+        for i in range(200):
+            put(catalog, f"shirt-1{i}" if i else "shirt-10", add_photo(home, i))
+            if i == 150:
+                put(catalog, GONE, own, common)
+                put(catalog, "shared", common)
+    for bundle in ({}, {}, {"embedding_id": "e2", "model_version": "m2"}):
+        build(home, bundle=bundle)
+        if not bundle:
+            activate(home, Versions(home).names()[-1])
+    with open_catalog(home) as catalog:
+        PhotoStore(home).thumbnail(catalog.photo(own.content_hash), 160)  # type: ignore[arg-type]
+        catalog.apply([Patch("shirt-12", {"title": "new"})])
+    return home
+
+
+def activate(home: Home, version: str) -> None:
+    Versions(home).activate(version, model_embedding_id=lambda model: model.replace("m", "e"))
+
+
+def delete(home: Home, product_id: str = GONE) -> dict[str, object]:
+    """Delete as any process may; returns the ticket."""
+    with open_catalog(home) as catalog:
+        found = ticket(home, catalog, product_id)
+        PhotoStore(home).collect(catalog, catalog.delete(product_id).orphaned)
+    return found
+
+
+def traces(home: Home, known: dict[str, object] | None = None, **more: object) -> list[tuple[str, str]]:
+    with open_catalog(home) as catalog:
+        found = find_traces(home, catalog, GONE, ticket=known, **more)  # type: ignore[arg-type]
+    return [(entry["where"], entry["what"]) for entry in found.found]
+
+
+def test_nothing_of_an_erased_product_is_left(home: Home) -> None:
+    """Before: id, hash and vectors are found where they lie. After: nothing, by ticket, by photo and by id alone."""
+    photo = home.path.parent / "photo.png"
+    with open_catalog(home) as catalog:
+        row = catalog.photo(catalog.get(GONE).photos[0])
+        assert row is not None
+        photo.write_bytes(PhotoStore(home).read(row))
+    server = open_catalog(home)  # as a service has it open all the time, so that the log is not folded in
+    assert len(server) == 202
+    known = delete(home)
+    before = traces(home, known)
+    assert {what for _, what in before} >= {
+        "vector",
+        "2 rows of deleted products or photos",
+        "1 vectors of deleted photos",
+    }
+    assert {where for where, what in before if what == "vector"} >= {
+        "indexes/v000001/vectors.npy", "indexes/v000003/vectors.npy", "embeddings/e1.sqlite3", "embeddings/e2.sqlite3"
+    }  # fmt: skip
+    assert any(where.startswith("catalog.sqlite3") and what == "id" for where, what in before)
+    done = erasure.erase(home)
+    assert done.rewritten == {"v000001": "v000004", "v000002": "v000005", "v000003": "v000006"}
+    assert (done.rows, done.vectors, done.failed, done.strays) == (6, 2, {}, 0)
+    assert traces(home, known) == []
+    assert traces(home, known, photos=[photo]) == []
+    assert traces(home) == []
+    server.close()
+
+
+def test_what_stays_is_found_as_before(home: Home) -> None:
+    """Every other product and the shared photo are found with the same scores, in every rewritten version."""
+    delete(home)
+    query = vector_of(colour(211))[None]
+    before = {name: LiveIndex(Versions(home).open(name)).search(query, 202)[0] for name in Versions(home).names()}
+    done = erasure.erase(home)
+    with open_catalog(home) as catalog:
+        gone, shared = 152, catalog.pid("shared")
+        assert catalog.get("shared").photos
+    for old, new in done.rewritten.items():
+        opened = Versions(home).open(new)
+        after = LiveIndex(opened).search(query, 202)[0]
+        kept = before[old].pids != gone
+        assert after.pids.tolist() == before[old].pids[kept].tolist()
+        np.testing.assert_array_equal(after.scores, before[old].scores[kept])
+        assert after.pids[0] == shared
+        assert opened.manifest.counts == {"entries": 201, "products": 201}
+        assert opened.manifest.last_sequence == 202
+        assert opened.manifest.root == old
+
+
+def test_what_serves_and_the_way_back_follow(home: Home) -> None:
+    """The active pair and the one before it are the rewrites; rolling back and forth works; no old version is left."""
+    delete(home)
+    erasure.erase(home)
+    versions = Versions(home)
+    assert home.active() == Active("v000005", "m1")
+    assert versions.previous() == Active("v000004", "m1")
+    assert versions.names() == ["v000004", "v000005", "v000006"]
+    assert versions.rollback(model_embedding_id=lambda model: "e1") == "v000004"
+    assert versions.rollback(model_embedding_id=lambda model: "e1") == "v000005"
+    assert versions.gc() == []  # the third is still newer than what serves, though its number is no later build
+
+
+def test_without_deletions_nothing_is_rewritten(home: Home) -> None:
+    """Versions keep their names and bytes, and the service is told that there is nothing to do."""
+    with open_catalog(home) as catalog:
+        assert not erasure.needs_erasing(home, catalog)
+        done = erasure.erase(home)
+        assert (done.rewritten, done.rows, done.vectors, done.photos) == ({}, 0, 0, 0)
+        assert not erasure.needs_erasing(home, catalog)
+        delete(home)
+        assert erasure.needs_erasing(home, catalog)
+        erasure.erase(home)
+        assert not erasure.needs_erasing(home, catalog)
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+@pytest.mark.parametrize("step", ["publish_rows", "replace", "remove", "_forget_vectors", "collect_photos", "_scrub"])
+def test_a_killed_erasure_is_finished_by_the_next(home: Home, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Stopped at any step a whole pair serves; the next run ends with one rewrite for each version and nothing left."""
+    known = delete(home)
+    calls = 0
+
+    def killed(original: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*arguments: object, **options: object) -> object:
+            nonlocal calls
+            calls += 1
+            if step == "publish_rows" and calls < 3:
+                return original(*arguments, **options)
+            raise Killed
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        of = Versions if step in ("replace", "remove") else erasure
+        patch.setattr(of, step, killed(getattr(of, step)))
+        with pytest.raises(Killed):
+            erasure.erase(home)
+    serving = home.active()
+    assert serving is not None
+    Versions(home).verify(serving.index_version)
+    assert Versions(home).previous() is not None
+    erasure.erase(home)
+    assert traces(home, known) == []
+    roots = {name: Versions(home).manifest(name).root for name in Versions(home).names()}
+    serving, previous = home.active(), Versions(home).previous()
+    assert sorted(roots.values()) == ["v000001", "v000002", "v000003"]
+    assert serving is not None
+    assert previous is not None
+    assert (roots[serving.index_version], roots[previous.index_version]) == ("v000002", "v000001")
+
+
+def test_between_the_renames_of_a_replacement_the_pair_and_the_past_are_whole(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before or after the flip of CURRENT: what serves exists, and so does what served before it."""
+    delete(home)
+    for name in ("v000001", "v000002"):
+        with open_catalog(home) as catalog:
+            erasure._cleaned(home, catalog, name, "cpu")
+    successors = {"v000001": "v000004", "v000002": "v000005"}
+    original, left = Versions._note, 0
+    for stop, serving in ((1, "v000002"), (2, "v000002"), (3, "v000005")):
+        left = stop
+
+        def step() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+
+        def note(self: Versions, entries: object) -> None:
+            step()
+            original(self, entries)  # type: ignore[arg-type]
+            step()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Versions, "_note", note)
+            with pytest.raises(Killed):
+                Versions(home).replace(successors)
+        assert home.active() == Active(serving, "m1")
+        previous = Versions(home).previous()
+        assert previous is not None
+        assert (home.indexes / previous.index_version).is_dir()
+    Versions(home).replace(successors)
+    assert (home.active(), Versions(home).previous()) == (Active("v000005", "m1"), Active("v000004", "m1"))
+
+
+def test_a_replaced_photo_is_erased_too(home: Home) -> None:
+    """A photo that its product gave up is no part of any version afterwards; the product stays."""
+    with open_catalog(home) as catalog:
+        before = catalog.get("shirt-15").photo_ids[0]
+        put(catalog, "shirt-15", add_photo(home, 220))
+        assert erasure.needs_erasing(home, catalog)
+    done = erasure.erase(home)
+    assert done.rows == 3
+    for name in Versions(home).names():
+        assert before not in Versions(home).open(name).rows[:, 1]
+    build(home)
+    with open_catalog(home) as catalog:
+        pid = catalog.pid("shirt-15")
+    hits = LiveIndex(Versions(home).open("v000007")).search(vector_of(colour(220))[None], 1)[0]
+    assert hits.pids.tolist() == [pid]
+
+
+def test_a_damaged_version_is_named_and_the_rest_goes_on(home: Home) -> None:
+    """One version that cannot be read keeps no other from being rewritten; it is reported."""
+    delete(home)
+    with (home.indexes / "v000003" / "vectors.npy").open("r+b") as stream:
+        stream.seek(200)
+        stream.write(b"\xff")
+    done = erasure.erase(home)
+    assert list(done.rewritten) == ["v000001", "v000002"]
+    assert "vectors.npy" in done.failed["v000003"]
+
+
+def test_leftovers_of_killed_processes_are_swept(home: Home) -> None:
+    """Half-written files and folders go once their process is gone; those of a living one, and young ones, stay."""
+    dead = 2**22 + 17  # above the system's highest process number
+    old = time.time() - 3600
+    doomed = [
+        home.photos / "ab" / "cd" / f".{'a' * 64}.{dead}.0123abcd.tmp",
+        home.path / f".CURRENT.{dead}.0123abcd.tmp",
+    ]
+    kept = [home.path / f".CURRENT.{os.getpid()}.0123abcd.tmp", home.path / f".home.json.{dead}.aaaaaaaa.tmp"]
+    for path in (*doomed, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    folder = home.models / f".m123.{dead}.tmp"
+    folder.mkdir(parents=True)
+    (folder / "part").write_text("x")
+    for path in (*doomed, kept[0], folder):
+        os.utime(path, (old, old))
+    assert housekeeping.sweep(home) == 3
+    assert [path.exists() for path in (*doomed, folder, *kept)] == [False, False, False, True, True]
+
+
+def test_photos_no_product_has_are_told_and_left_alone(home: Home) -> None:
+    """No deletion of it was recorded, so a photo without a product stays; it is told once no write can be at it.
+
+    What says that nothing is left of an erased product notes it, and does not take it for one.
+    """
+    stray = add_photo(home, 230)
+    path = next(home.photos.rglob(stray.content_hash))
+    with open_catalog(home) as catalog:
+        assert housekeeping.stray_photos(home, catalog) == 0
+        os.utime(path, (1, 1))
+        assert housekeeping.stray_photos(home, catalog) == 1
+        assert housekeeping.collect_photos(home, catalog) == 0
+    known = delete(home)
+    assert erasure.erase(home).strays == 1
+    assert path.exists()
+    with open_catalog(home) as catalog:
+        found = find_traces(home, catalog, GONE, ticket=known)
+    assert found.found == []
+    assert any(stray.content_hash in note for note in found.notes)
+
+
+def test_a_photo_whose_removal_was_killed_goes_with_the_next_erasure(home: Home) -> None:
+    """The commit that takes a photo from its last product records it, so that any later process may delete it."""
+    with open_catalog(home) as catalog:
+        known = ticket(home, catalog, GONE)
+        (own,) = catalog.delete(GONE).orphaned  # and no process comes to delete its file
+        assert History(catalog).orphans() == {own}
+        catalog.apply([Patch("shirt-12", {"title": "newer"})])
+        History(catalog).compact(catalog.last_sequence())
+    assert list(home.photos.rglob(own))
+    assert erasure.erase(home).photos == 1
+    assert traces(home, known) == []
+    with open_catalog(home) as catalog:
+        assert History(catalog).orphans() == set()
+        assert not erasure.needs_erasing(home, catalog)
+
+
+@pytest.mark.parametrize(("product_id", "needs"), [("7", "short"), ("Wearable", "also a text of other products")])
+def test_an_id_that_proves_nothing_is_said(home: Home, product_id: str, needs: str) -> None:
+    """A short id is looked for as a whole value; one that others' texts hold is not looked for; both are said."""
+    server = open_catalog(home)
+    with open_catalog(home) as catalog:
+        assert len(server) == 202
+        put(catalog, product_id, add_photo(home, 240))
+        assert ("catalog.sqlite3", "the product itself: it was not deleted") in [
+            (e["where"], e["what"]) for e in find_traces(home, catalog, product_id).found
+        ]
+    known = delete(home, product_id)
+    with open_catalog(home) as catalog:
+        found = find_traces(home, catalog, product_id, ticket=known)
+    assert any(needs in note for note in found.notes)
+    assert any(entry["what"] == "vector" for entry in found.found) is False  # it was never embedded
+    if needs == "short":
+        assert {"where": "catalog.sqlite3-wal", "what": "id"} in found.found
+    erasure.erase(home)
+    with open_catalog(home) as catalog:
+        assert find_traces(home, catalog, product_id, ticket=known).found == []
+    server.close()
+
+
+def test_a_trace_anywhere_is_found(home: Home) -> None:
+    """The id in a log, a URL or a file's name, the hash in hex or raw, a vector as floats, the photo under any name."""
+    known = delete(home)
+    erasure.erase(home)
+    with open_catalog(home) as catalog:
+        own = next(p for p in known["photos"] if catalog.photo(p["content_hash"]) is None)  # type: ignore[attr-defined]
+    digest, half = (
+        own["content_hash"],
+        np.frombuffer(
+            base64.b64decode(known["vectors"]["e1"][str(own["photo_id"])]),
+            np.float16,  # type: ignore[index]
+        ),
+    )
+    planted = {
+        "service.log": b"DELETE /v1/products/shirt-1 200",
+        "cache.bin": bytes.fromhex(digest),
+        "note.txt": digest.encode(),
+        "dump.f32": b"xxx" + half.astype(np.float32).tobytes(),
+        "shirt-1.json": b"{}",
+    }
+    for name, data in planted.items():
+        (home.path / name).write_bytes(data)
+    assert dict(traces(home, known)) == {
+        "service.log": "id",
+        "cache.bin": "content hash",
+        "note.txt": "content hash",
+        "dump.f32": "vector",
+        "shirt-1.json": "id, in the file's name",
+    }
+
+
+def test_tickets_are_checked(home: Home, tmp_path: Path) -> None:
+    """A ticket of another product, a newer one and no ticket at all are refused, the file named."""
+    with open_catalog(home) as catalog:
+        good = ticket(home, catalog, GONE)
+    path = tmp_path / "ticket.json"
+    path.write_text(json.dumps(good))
+    assert read_ticket(path, GONE) == good
+    for text, said in (
+        (json.dumps(good), "not of 'other'"),
+        (json.dumps({**good, "product_id": "other", "format": 2}), "format 2"),
+        ("{}", "no erasure ticket"),
+        ("[1", "no erasure ticket"),
+    ):
+        path.write_text(text)
+        with pytest.raises(BadData, match=said):
+            read_ticket(path, "other")
+
+
+def test_ticket_says_what_the_product_was(home: Home) -> None:
+    """Both photos, with their vectors under both embeddings as float16."""
+    with open_catalog(home) as catalog:
+        found = ticket(home, catalog, GONE)
+        product = catalog.get(GONE)
+    assert [photo["content_hash"] for photo in found["photos"]] == sorted(
+        product.photos, key=[p["content_hash"] for p in found["photos"]].index
+    )
+    assert set(found["vectors"]) == {"e1", "e2"}
+    assert all(set(of) == {str(i) for i in product.photo_ids} for of in found["vectors"].values())
+
+
+def test_a_version_that_serves_filters_after_its_folder_is_gone(home: Home) -> None:
+    """A service that never filtered answers from what it opened, as it would have before the erasure."""
+    serving = LiveIndex(Versions(home).open("v000002"))
+    other = LiveIndex(Versions(home).open("v000002"))
+    with open_catalog(home) as catalog:
+        where = parse_filter({"must": [{"field": "size", "eq": 3}]}, catalog.types(), pid_of=int)
+    expected = other.search(vector_of(colour(7))[None], 10, where=where)[0]
+    delete(home)
+    erasure.erase(home)
+    assert "v000002" not in Versions(home).names()
+    found = serving.search(vector_of(colour(7))[None], 10, where=where)[0]
+    assert len(found) == 10
+    assert found.pids.tolist() == expected.pids.tolist()
+
+
+def test_too_few_rows_for_the_lists_of_a_recipe_are_rewritten_in_another(home: Home) -> None:
+    """170 lists of 203 rows; 160 rows are left: the rewrite is there, exact, and nothing failed."""
+    opened = Versions(home).open("v000002")
+    rows, vectors = np.array(opened.rows), np.array(opened.stored)
+    with open_catalog(home) as catalog:
+        publish_rows(
+            home, catalog, None, rows, vectors, last_sequence=202, recall=0.1, recipe="IVF170,SQ8", source={},
+            embedding_id="e1", model_version="m1",
+        )  # fmt: skip
+        assert Versions(home).manifest("v000004").recipe == "IVF170,SQ8"
+        for number in range(100, 143):
+            PhotoStore(home).collect(catalog, catalog.delete(f"shirt-1{number}").orphaned)
+    done = erasure.erase(home)
+    assert done.failed == {}
+    manifest = Versions(home).manifest(done.rewritten["v000004"])
+    assert (manifest.recipe, manifest.counts["entries"]) == ("Flat", 160)

@@ -1,0 +1,83 @@
+"""Orders: what an import reports, that it can be repeated, and that a deleted product goes from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexer.catalog.records import NewPhoto, ProductInput, Put
+from indexer.catalog.store import Catalog
+from indexer.core.errors import BadData
+from indexer.recommendation.orders import complements_of, import_orders
+
+KINDS = {"s1": "Shirt", "s2": "Shirt", "t1": "Tie", "h1": "Hat"}
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    made = Catalog.create(tmp_path / "catalog.sqlite3")
+    puts = []
+    for number, (name, kind) in enumerate(KINDS.items()):
+        photo = NewPhoto(f"{number:064x}", "JPEG", 1, 1, 1, "reference", "/nowhere")
+        puts.append(Put(ProductInput(name, None, ("Apparel", kind), (), {}, (photo.content_hash,)), [photo]))
+    made.apply(puts)
+    return made
+
+
+def write(tmp_path: Path, *lines: str, header: str = "order_id,product_id,time") -> Path:
+    path = tmp_path / "orders.csv"
+    path.write_text("\n".join([header, *lines]), encoding="utf-8")
+    return path
+
+
+def orders(*pairs: tuple[str, str]) -> list[str]:
+    return [f"{number},{one}" + ",2026-01-01" for number, pair in enumerate(pairs) for one in pair]
+
+
+def test_complements_are_learned_and_a_second_import_changes_nothing(catalog: Catalog, tmp_path: Path) -> None:
+    """3 orders with shirt and tie, 3 with hat: lift 3 * 6 / (3 * 3) = 2; unknown products and bad rows are reported."""
+    lines = orders(("s1", "t1"), ("s2", "t1"), ("s1", "t1"), ("h1", "h1"), ("h1", "h1"), ("h1", "h1"))
+    path = write(tmp_path, *lines, "9,nobody,", "10,s1,someday", ",s1,", "8")
+    first = import_orders(catalog, path, min_support=3)
+    assert (first.rows, first.added, first.unknown_rows, first.unknown_products) == (16, 9, 1, ["nobody"])
+    assert [row["where"] for row in first.skipped] == ["orders.csv:15", "orders.csv:16", "orders.csv:17"]
+    assert (first.orders, first.pairs) == (6, 1)
+    (pair,) = complements_of(catalog, ["Apparel > Tie"])["Apparel > Tie"]
+    assert (pair.one, pair.other, pair.together, pair.lift) == ("Apparel > Shirt", "Apparel > Tie", 3, 2.0)
+    second = import_orders(catalog, path, min_support=3)
+    assert (second.added, second.orders, second.pairs) == (0, 6, 1)
+
+
+def test_a_deleted_product_goes_from_all_orders(catalog: Catalog, tmp_path: Path) -> None:
+    """No row has its number any more, and the order that held nothing else is gone."""
+    import_orders(catalog, write(tmp_path, "1,t1,", "1,s1,", "2,t1,"))
+    pid = catalog.pid("t1")
+    catalog.delete("t1")
+    with catalog._reading() as sql:
+        assert sql.execute("SELECT count(*) FROM order_items WHERE pid = ?", (pid,)).fetchone() == (0,)
+        assert sql.execute("SELECT count(*) FROM orders").fetchone() == (1,)
+
+
+def test_no_order_id_is_stored(catalog: Catalog, tmp_path: Path) -> None:
+    """Customers' order numbers are kept as digests only."""
+    import_orders(catalog, write(tmp_path, "ORDER-OF-JANE-DOE,s1,"))
+    catalog.checkpoint()
+    assert b"JANE" not in catalog.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("header", "said"), [("order,product_id", "no column 'order_id'"), ("order_id", "no column 'product_id'")]
+)
+def test_a_file_without_its_columns_is_refused(catalog: Catalog, tmp_path: Path, header: str, said: str) -> None:
+    """The missing column is named; so is a file that cannot be read."""
+    with pytest.raises(BadData, match=said):
+        import_orders(catalog, write(tmp_path, header=header))
+    with pytest.raises(BadData, match="cannot be read"):
+        import_orders(catalog, tmp_path / "absent.csv")
+
+
+def test_without_orders_nothing_is_complementary(catalog: Catalog) -> None:
+    """A catalog that never had orders: no tables, no answer, and deleting works."""
+    assert complements_of(catalog, ["Apparel > Tie"]) == {}
+    catalog.delete("t1")

@@ -1,0 +1,159 @@
+"""Who may ask: keys, Host and Origin, headers, and where the service listens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from indexer.core.errors import BadSettings
+from service.settings import Settings, read_api_keys
+from tests.service.api.routes.test_queries import assert_problem
+
+KEY = "correct-horse-battery"
+PATCHED = "/v1/products/cross-red"
+
+
+def test_every_v1_path_needs_a_key_where_keys_are_set(open_web: Callable[..., FlaskClient]) -> None:
+    """401 with WWW-Authenticate without one, with a wrong one and on unknown paths; page and health stay open."""
+    web = open_web(api_keys=("another-key-of-this-shop", KEY))
+    for headers in ({}, {"Authorization": f"Bearer {KEY}x"}, {"Authorization": f"Basic {KEY}"}, {"Authorization": KEY}):
+        for path in ("/v1/products", "/v1/nothing", "/v1/indexes", f"/v1/images/{'0' * 64}"):
+            response = web.get(path, headers=headers)
+            assert_problem(response, 401, "unauthorized")
+            assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert web.get("/v1/products", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+    for path in ("/", "/web/app.js", "/livez", "/readyz", "/openapi.json", "/docs"):
+        assert web.get(path).status_code == 200, path
+    shot = web.get(PATCHED, headers={"Authorization": f"Bearer {KEY}"}).get_json()["images"][0]["image_url"]
+    assert "private" in web.get(shot, headers={"Authorization": f"Bearer {KEY}"}).headers["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:9999"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_writes_from_pages_of_others_are_refused(open_web: Callable[..., FlaskClient], headers: dict[str, str]) -> None:
+    """A foreign page's form or script can change nothing, and asks nothing either."""
+    web = open_web()
+    assert_problem(web.patch(PATCHED, json={"title": "owned"}, headers=headers), 403, "forbidden-origin")
+    assert_problem(web.delete(PATCHED, headers=headers), 403, "forbidden-origin")
+    assert_problem(web.post("/v1/search", json={"product_id": "cross-red"}, headers=headers), 403, "forbidden-origin")
+    assert web.get(PATCHED).get_json()["title"] == "red cross"
+
+
+def test_the_page_itself_may_write(open_web: Callable[..., FlaskClient]) -> None:
+    headers = {"Origin": "http://127.0.0.1:8000", "Host": "127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"}
+    assert open_web().patch(PATCHED, json={"title": "mine"}, headers=headers).status_code == 200
+
+
+def test_a_rebound_name_is_refused(open_web: Callable[..., FlaskClient]) -> None:
+    """A foreign name that resolves to this machine (DNS rebinding) reads and writes nothing, until it is allowed."""
+    web, foreign = open_web(), {"Host": "evil.example:8000"}
+    assert_problem(web.patch(PATCHED, json={"title": "owned"}, headers=foreign), 403, "forbidden-host")
+    assert_problem(web.get(PATCHED, headers=foreign), 403, "forbidden-host")
+    assert web.get("/livez", headers=foreign).status_code == 200, "probes name the machine as they like"
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        assert web.get(PATCHED, headers={"Host": host}).status_code == 200, host
+    allowing = open_web(allowed_hosts=("shop.example",))
+    assert allowing.get(PATCHED, headers={"Host": "Shop.Example:8000"}).status_code == 200
+    assert_problem(allowing.get(PATCHED, headers=foreign), 403, "forbidden-host")
+    keyed = open_web(api_keys=(KEY,))
+    bearer = {**foreign, "Authorization": f"Bearer {KEY}"}
+    assert_problem(keyed.patch(PATCHED, json={"title": "x"}, headers=bearer), 403, "forbidden-host")
+
+
+def test_beyond_loopback_needs_keys(tmp_path: Path) -> None:
+    """0.0.0.0 or a public address without keys is refused with what to do; loopback and keys are fine."""
+    for host in ("0.0.0.0", "::", "192.168.1.7", "shop.example", ""):
+        with pytest.raises(BadSettings, match="--api-key-file"):
+            Settings(home=tmp_path, host=host)
+        assert Settings(home=tmp_path, host=host, api_keys=(KEY,)).host == host
+    for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
+        assert Settings(home=tmp_path, host=host).host == host
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"prot": 1}, "'prot'"),
+        ({"port": 70_000}, "port"),
+        ({"port": "8000"}, "port"),
+        ({"threads": 0}, "threads"),
+        ({"max_waiting": True}, "max_waiting"),
+        ({"device": "tpu"}, "device"),
+        ({"poll_s": 0}, "poll_s"),
+        ({"allow_urls": True}, "allow_urls"),
+        ({"api_keys": ("short",)}, "api_keys"),
+        ({"api_keys": KEY}, "api_keys"),
+        ({"allowed_hosts": "one.example"}, "allowed_hosts"),
+    ],
+)
+def test_a_bad_setting_is_named(tmp_path: Path, values: dict[str, object], named: str) -> None:
+    with pytest.raises(BadSettings, match=re.escape(named)):
+        Settings.make(home=tmp_path, **values)
+
+
+def test_keys_come_from_a_file(tmp_path: Path) -> None:
+    """One a line, comments and empty lines skipped; an empty or missing file is an error; no key is ever printed."""
+    file = tmp_path / "keys"
+    file.write_text(f"# ours\n\n{KEY}\n  another-key-of-this-shop  \n")
+    keys = read_api_keys(file)
+    assert keys == (KEY, "another-key-of-this-shop")
+    assert KEY not in repr(Settings(home=tmp_path, api_keys=keys))
+    file.write_text("# none\n")
+    with pytest.raises(BadSettings, match="holds no key"):
+        read_api_keys(file)
+    with pytest.raises(BadSettings, match="cannot be read"):
+        read_api_keys(tmp_path / "absent")
+
+
+def test_the_page_loads_nothing_from_elsewhere(web: FlaskClient) -> None:
+    """A strict policy, no inline script or style, no address of another host in any file of the page."""
+    policy = web.get("/").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    for path in ("/", "/docs", "/web/app.js", "/web/app.css", "/web/docs.js", "/web/icon.svg"):
+        text = web.get(path).get_data(as_text=True)
+        assert text
+        found = [url for url in re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text) if "www.w3.org" not in url]
+        assert found == [], path
+        assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=\"|innerHTML", text), path
+    named = set(re.findall(r'(?:src|href)="(/[\w./-]+)"', web.get("/").text + web.get("/docs").text))
+    assert "/web/app.js" in named
+    for path in named:
+        assert web.get(path).status_code == 200, path
+    assert_problem(web.get("/web/..%2Fsettings.py"), 404, "not-found")
+
+
+def test_the_first_view_is_small(web: FlaskClient) -> None:
+    """The page without photos stays under 200 kB."""
+    assert sum(len(web.get(path).data) for path in ("/", "/web/app.js", "/web/app.css", "/web/icon.svg")) < 200_000
+
+
+def test_the_openapi_document_names_every_route(web: FlaskClient) -> None:
+    """Each call of the service stands in the document with its bodies and problem answers; references resolve."""
+    document = web.get("/openapi.json").get_json()
+    calls = {(method, path) for path, item in document["paths"].items() for method in item}
+    served = {
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in web.application.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith("/v1") or rule.rule in ("/livez", "/readyz", "/metrics")
+    }
+    assert calls == served
+    search = document["paths"]["/v1/search"]["post"]
+    assert set(search["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
+    assert "application/problem+json" in search["responses"]["422"]["content"]
+    references = set(re.findall(r'"#/components/schemas/([^"]+)"', web.get("/openapi.json").text))
+    assert references <= set(document["components"]["schemas"])

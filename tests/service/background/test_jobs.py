@@ -1,0 +1,356 @@
+"""Jobs: progress to the end, cancel and kill leave a consistent catalog, uploads that lead elsewhere are refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexer.core.errors import BadData
+from indexer.core.home import Home
+from indexer.index.version import Versions
+from indexer.operations import erasure
+from indexer.operations import jobs as work
+from indexer.operations.archives import unpack
+from indexer.operations.jobs import Jobs
+from service.background import jobs as runner
+from service.engine import Engine
+from service.settings import Settings
+from tests.service.conftest import photo
+from tests.service.state.test_snapshots import wait_for
+
+FEED = [("new-1", "ring", "red", 30), ("new-2", "dots", "blue", 40), ("new-3", "cross", "tan", 50)]
+
+
+def archive(*files: tuple[str, bytes], rows: list[dict[str, Any]] | None = None) -> bytes:
+    """A zip of ``files``, and of a manifest where ``rows`` are given."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        for name, data in files:
+            packed.writestr(name, data)
+        if rows is not None:
+            packed.writestr("products.jsonl", "\n".join(json.dumps(row) for row in rows))
+    return stream.getvalue()
+
+
+def feed() -> bytes:
+    """Three new products and a row whose photo is missing."""
+    rows = [{"product_id": one, "image": f"{one}.png", "title": f"new {kind}"} for one, kind, *_ in FEED]
+    files = [(f"{one}.png", photo(kind, colour, turn=turn)) for one, kind, colour, turn in FEED]
+    return archive(*files, rows=[*rows, {"product_id": "lost", "image": "lost.png"}])
+
+
+def send(web: Any, data: bytes, **fields: Any) -> Any:
+    return web.post("/v1/imports", data={"archive": (io.BytesIO(data), "feed.zip"), **fields})
+
+
+@pytest.fixture
+def lasting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Jobs' processes that note that they run, and then do nothing until they are ended."""
+    started: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        home, job_id = command[-2:]
+        Jobs(Home(home)).set(job_id, state="running")
+        started.append(real([sys.executable, "-c", "import time; time.sleep(120)"], **options))
+        return started[-1]
+
+    monkeypatch.setattr(runner.subprocess, "Popen", start)
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_an_uploaded_feed_becomes_products(own_home: Path) -> None:
+    """202 with Location; progress reaches its total; the result counts; the upload is gone; the products are found."""
+    from service.app import create_app
+
+    with Engine(Settings(home=own_home, poll_s=0.05)) as engine:
+        web = create_app(engine, engine.settings, check_answers=True).test_client()
+        response = send(web, feed())
+        assert response.status_code == 202, response.get_json()
+        where = response.headers["Location"]
+        assert where == f"/v1/jobs/{response.get_json()['job_id']}"
+        events = web.get(f"{where}/events").get_data(as_text=True)  # ends with the job
+        told = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: ")]
+        assert events.rstrip().split("\n\n")[-1].startswith("event: done\n")
+        assert all(job["done"] <= job["total"] for job in told)
+        job = web.get(where).get_json()
+        assert (job["state"], job["stage"], job["done"], job["total"]) == ("done", "import", 3, 3)
+        assert (job["result"]["added"], job["result"]["skipped_total"]) == (3, 1)
+        assert "lost.png" in job["result"]["skipped"][0]["reason"]
+        assert str(own_home) not in json.dumps(job)
+        assert sorted(p.name for p in (own_home / "jobs" / job["job_id"]).iterdir()) == [
+            "job.json", "owner.lock", "progress.json",
+        ]  # fmt: skip
+        assert [row["job_id"] for row in web.get("/v1/jobs").get_json()["jobs"]] == [job["job_id"]]
+        wait_for(lambda: engine.ready().live.product_count == 23, seconds=30)
+        assert web.delete(where).status_code == 409
+
+
+@pytest.mark.slow
+def test_a_rebuild_is_a_job(own_home: Path) -> None:
+    """The version is built by a process and activated; the answer names it."""
+    with Engine(Settings(home=own_home, poll_s=0.05)) as engine:
+        job_id = engine.jobs.add_build(model=None, recall=None, activate=True)["job_id"]
+        wait_for(lambda: engine.jobs.get(job_id)["state"] == "done", seconds=120)
+        assert engine.jobs.get(job_id)["result"]["version"] == "v000002"
+        wait_for(lambda: engine.ready().index_version == "v000002")
+
+
+@pytest.mark.slow
+def test_a_cancelled_import_keeps_whole_batches(own_home: Path, tmp_path: Path) -> None:
+    """Cancelled after its first batch: whole batches of 256 stay, the catalog is sound, and importing again ends it."""
+    root = tmp_path / "feeds"
+    root.mkdir()
+    with (root / "products.jsonl").open("w") as manifest:
+        for number in range(1500):
+            name = f"{number}.png"
+            (root / name).write_bytes(photo("ring", "red", turn=number / 20))
+            manifest.write(json.dumps({"product_id": f"many-{number}", "image": name}) + "\n")
+    with Engine(Settings(home=own_home, import_root=root), watch=False) as engine:
+        job_id = engine.jobs.add_import(path=".", photos="reference")["job_id"]
+        wait_for(lambda: engine.jobs.get(job_id)["done"] >= 256, seconds=60)
+        assert engine.jobs.cancel(job_id)["state"] == "cancelled"
+        there = len(engine._catalog) - 20
+        assert 256 <= there < 1500
+        assert there % 256 == 0
+        assert engine.home.lock("import") is not None  # let go
+
+
+def test_jobs_of_a_kind_wait_for_each_other(own: Engine, lasting: list[Any]) -> None:
+    """Two imports and a build: one import and the build run; cancelled, the second import begins."""
+    first, second = (own.jobs.add_import(archive=lambda path: path.write_bytes(feed()) and None) for _ in range(2))
+    build = own.jobs.add_build()
+    states = [own.jobs.get(job["job_id"])["state"] for job in (first, second, build)]
+    assert states == ["running", "queued", "running"]
+    assert own.jobs.cancel(first["job_id"])["state"] == "cancelled"
+    assert lasting[0].poll() is not None
+    assert own.jobs.get(second["job_id"])["state"] == "running"
+
+
+def test_a_killed_worker_is_a_failed_job(own: Engine, lasting: list[Any]) -> None:
+    """SIGKILL from outside: failed, and the reason names the signal."""
+    job_id = own.jobs.add_build()["job_id"]
+    lasting[0].kill()
+    lasting[0].wait()
+    job = own.jobs.get(job_id)
+    assert (job["state"], job["problem"]["code"]) == ("failed", "worker-died")
+    assert "signal 9" in job["problem"]["detail"]
+
+
+def test_a_restart_fails_what_nobody_owns_any_more(own: Engine) -> None:
+    """Running and queued jobs of a service that died are failed with the reason; one of a living service is not."""
+    jobs = Jobs(own.home)
+    dead = jobs.add("build", {}).job_id
+    jobs.set(dead, state="running")
+    living = jobs.add("import", {}).job_id
+    lock = own.jobs._lock(living)
+    lock.acquire()
+    own.jobs.start()
+    assert jobs.get(dead).state == "failed"
+    assert jobs.get(dead).problem["code"] == "interrupted"  # type: ignore[index]
+    assert jobs.get(living).state == "queued"
+    lock.release()
+
+
+def test_a_stopped_service_ends_its_jobs(own_home: Path, lasting: list[Any]) -> None:
+    """Closing the engine stops the process, and the job says why."""
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        job_id = engine.jobs.add_build()["job_id"]
+    assert lasting[0].poll() is not None
+    assert Jobs(Home(own_home)).get(job_id).problem["code"] == "interrupted"  # type: ignore[index]
+
+
+def test_streams_are_bounded_and_given_back(own: Engine, open_web: Callable[..., Any], lasting: list[Any]) -> None:
+    """Beyond the bound 503; a client that goes away frees its place and changes nothing for the job."""
+    web = open_web()
+    job_id = own.jobs.add_build()["job_id"]
+    own.jobs._streams = runner.threading.BoundedSemaphore(1)
+    first = web.get(f"/v1/jobs/{job_id}/events")
+    assert next(iter(first.response)).startswith((b"event: progress", "event: progress"))
+    assert web.get(f"/v1/jobs/{job_id}/events").status_code == 503
+    first.close()
+    again = web.get(f"/v1/jobs/{job_id}/events")
+    assert again.status_code == 200
+    again.close()
+    assert own.jobs.get(job_id)["state"] == "running"
+    assert web.get("/v1/jobs/unknown/events").status_code == 404
+
+
+# -- what may be read
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../evil.png", "leads out"),
+        ("/etc/evil.png", "leads out"),
+        ("a/../../evil.png", "leads out"),
+        ("..\\evil.png", "leads out"),
+        ("C:/evil.png", "drive"),
+    ],
+)
+def test_an_archive_cannot_write_elsewhere(open_web: Callable[..., Any], own: Engine, name: str, said: str) -> None:
+    """422 that names the entry, before a job exists."""
+    response = send(open_web(), archive((name, b"x"), ("good.png", photo("ring", "red"))))
+    assert (response.status_code, response.get_json()["code"]) == (422, "bad-data")
+    assert said in response.get_json()["detail"]
+    assert Jobs(own.home).list() == []
+    assert list(own.home.path.glob("jobs/*")) == list(own.home.path.glob("jobs/.*")) == []
+
+
+def test_links_and_bombs_are_refused(open_web: Callable[..., Any], tmp_path: Path) -> None:
+    """A symbolic link, no zip at all, and more bytes than allowed, declared or not."""
+    link = zipfile.ZipInfo("link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        packed.writestr(link, "/etc/passwd")
+    web = open_web()
+    assert "no plain file" in send(web, stream.getvalue()).get_json()["detail"]
+    assert "no readable zip" in send(web, b"PK nothing").get_json()["detail"]
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("zeros.png", bytes(1_000_000))
+    with pytest.raises(BadData, match="1000000 bytes, more than the 1000 allowed"):
+        unpack(bomb, tmp_path / "out", most_bytes=1000)
+    lying = bomb.read_bytes().replace((1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    bomb.write_bytes(lying)
+    with pytest.raises(BadData):
+        unpack(bomb, tmp_path / "out2", most_bytes=1000)
+    assert sum(path.stat().st_size for path in (tmp_path / "out2").iterdir()) <= 1000
+
+
+def test_paths_stay_below_the_import_root(own_home: Path, tmp_path: Path) -> None:
+    """Off without the setting; above it, absolute elsewhere and through a link: the same 422 for all."""
+    root = tmp_path / "feeds"
+    (root / "inner").mkdir(parents=True)
+    (root / "link").symlink_to("/")
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        from service.app import create_app
+
+        web = create_app(engine, engine.settings).test_client()
+        assert "import_root" in web.post("/v1/imports", json={"path": "."}).get_json()["detail"]
+        engine.jobs._root = root.resolve()
+        for path in ("..", "/etc", "link/etc", "nowhere", "inner/../../x", "a\0b"):
+            response = web.post("/v1/imports", json={"path": path})
+            assert response.status_code == 422, path
+            assert "nothing at" in response.get_json()["detail"]
+        assert web.post("/v1/imports", json={}).status_code == 422
+
+
+def test_an_import_s_form_takes_every_parameter(own: Engine, lasting: list[Any], tmp_path: Path) -> None:
+    """``photos`` and ``path`` are texts as they stand; a form without an archive and without a path is refused."""
+    from service.app import create_app
+
+    own.jobs._root = tmp_path.resolve()
+    web = create_app(own, own.settings, check_answers=True).test_client()
+    uploaded = send(web, feed(), photos="copy", dry_run="true")
+    assert (uploaded.status_code, uploaded.get_json()["options"]["dry_run"]) == (202, True)
+    form = {"path": ".", "photos": "reference"}
+    read = web.post("/v1/imports", data=form, content_type="multipart/form-data")
+    assert (read.status_code, read.get_json()["options"]["photos"]) == (202, "reference")
+    both = send(web, feed(), path=".")
+    neither = web.post("/v1/imports", data={"photos": "copy"}, content_type="multipart/form-data")
+    for refused in (both, neither):
+        assert refused.status_code == 422
+        assert "an archive (multipart file) or a path" in refused.get_json()["detail"]
+
+
+def test_no_path_of_the_machine_is_told(own: Engine, open_web: Callable[..., Any], tmp_path: Path) -> None:
+    """What a failed job says names neither home nor import root; what nobody foresaw is for the log alone."""
+    web, jobs, root = open_web(), Jobs(own.home), tmp_path / "feeds"
+    (root / "empty").mkdir(parents=True)
+    empty = jobs.add("import", {"path": str(root / "empty"), "root": str(root)})
+    whole = jobs.add("import", {"path": str(root), "root": str(root)})
+    archived = jobs.add(
+        "import", {"most_bytes": 10**6}, upload=lambda path: path.write_bytes(archive(("a.txt", b"x"))) and None
+    )
+    lost = jobs.add("import", {"most_bytes": 10**6})  # without its upload
+    for job in (empty, whole, archived, lost):
+        work.run(own.home, job.job_id)
+        assert str(tmp_path) in jobs.get(job.job_id).problem["detail"], "the operator's own files say where"  # type: ignore[index]
+        for answer in (
+            web.get(f"/v1/jobs/{job.job_id}"),
+            web.get("/v1/jobs"),
+            web.get(f"/v1/jobs/{job.job_id}/events"),
+        ):
+            assert str(tmp_path) not in answer.get_data(as_text=True)
+    told = {job.job_id: own.jobs.get(job.job_id)["problem"] for job in (empty, whole, archived, lost)}
+    assert told[empty.job_id]["detail"].startswith("empty holds no photos")
+    assert told[whole.job_id]["detail"].startswith("the folder that imports may read from holds no photos")
+    assert told[archived.job_id]["detail"].startswith("the archive holds no photos")
+    assert told[lost.job_id] == {"code": "internal", "detail": "an unexpected failure; the service's log says why"}
+
+
+def test_a_manifest_cannot_read_elsewhere(own: Engine, tmp_path: Path) -> None:
+    """Absolute, upward and linked photos of a feed are skipped with the reason; only what lies inside comes in."""
+    root, other = tmp_path / "feeds", tmp_path / "private.png"
+    root.mkdir()
+    other.write_bytes(photo("dots", "red", turn=77))
+    (root / "good.png").write_bytes(photo("ring", "tan", turn=33))
+    (root / "linked.png").symlink_to(other)
+    images = ["good.png", str(other), "../private.png", "linked.png"]
+    rows = [json.dumps({"product_id": f"n{i}", "image": image}) for i, image in enumerate(images)]
+    (root / "products.jsonl").write_text("\n".join(rows))
+    jobs = Jobs(own.home)
+    job_id = jobs.add("import", {"path": str(root), "root": str(root)}).job_id
+    work.run(own.home, job_id)
+    job = jobs.get(job_id)
+    assert (job.state, job.result["added"], job.result["skipped_total"]) == ("done", 1, 3)  # type: ignore[index]
+    assert all("lies outside the folder" in row["reason"] for row in job.result["skipped"])  # type: ignore[index]
+    assert own._catalog.pid("n0") is not None
+    assert own._catalog.pid("n1") is None
+
+
+def test_a_bad_feed_is_a_failed_job(own: Engine) -> None:
+    """No photo in the archive: failed with the reason, nothing changed."""
+    jobs = Jobs(own.home)
+    data = archive(("readme.txt", b"hello"))
+    job_id = jobs.add("import", {"most_bytes": 10**6}, upload=lambda path: path.write_bytes(data) and None).job_id
+    work.run(own.home, job_id)
+    assert jobs.get(job_id).state == "failed"
+    assert jobs.get(job_id).problem["code"] == "bad-data"  # type: ignore[index]
+    assert len(own._catalog) == 20
+
+
+def test_a_build_that_fails_leaves_no_version(own: Engine) -> None:
+    """Its model is gone: failed with the model's name; the versions are what they were."""
+    jobs = Jobs(own.home)
+    job_id = jobs.add("build", {"model": "nowhere"}).job_id
+    work.run(own.home, job_id)
+    assert jobs.get(job_id).problem["code"] == "unknown-model"  # type: ignore[index]
+    assert Versions(own.home).names() == ["v000001"]
+
+
+def test_erasure_forgets_what_jobs_said(own: Engine) -> None:
+    """A result may name an erased product's row, so the next erasure removes the ended jobs."""
+    jobs = Jobs(own.home)
+    ended = jobs.add("import", {}).job_id
+    jobs.set(ended, state="done", result={"skipped": [{"where": "products.csv:3", "reason": "cross-red"}]})
+    waiting = jobs.add("import", {}).job_id
+    erasure.erase(own.home)
+    assert [job.job_id for job in jobs.list()] == [waiting]
+
+
+def test_old_jobs_are_forgotten(own: Engine) -> None:
+    """Of ended jobs the newest are kept."""
+    jobs = Jobs(own.home)
+    made = [jobs.add("build", {}).job_id for _ in range(5)]
+    for number, job_id in enumerate(made):
+        path = jobs.path(job_id) / "job.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "created": number, "state": "done"}))
+    assert jobs.forget(keep=2) == 3
+    assert [job.job_id for job in jobs.list()] == [made[4], made[3]]

@@ -1,0 +1,153 @@
+"""A disk that is full or read-only: a clear problem, nothing half-written, and questions are answered on."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from indexer.core.errors import Busy
+from indexer.operations import jobs
+from service.engine import Engine
+from tests.service.api.routes.test_products_batch import files
+from tests.service.api.routes.test_queries import assert_problem
+from tests.service.conftest import photo
+from tests.service.products.test_writer import base64_of, first
+
+SHOT = photo("ring", "black", turn=35)
+BODY = {"title": "x" * 2000, "attributes": {f"a{n}": "y" * 500 for n in range(100)}, "images": [base64_of(SHOT)]}
+
+
+@pytest.fixture
+def web(open_web: Callable[..., FlaskClient]) -> FlaskClient:
+    return open_web()
+
+
+@contextmanager
+def full_disk(own: Engine) -> Iterator[None]:
+    """SQLite may not grow the catalog, which it reports as a full disk."""
+    with own._catalog.exclusive():
+        sql = own._catalog._connection()  # the one that writes
+    sql.execute(f"PRAGMA max_page_count = {sql.execute('PRAGMA page_count').fetchone()[0]}")
+    yield
+    sql.execute("PRAGMA max_page_count = 4294967294")
+
+
+@contextmanager
+def read_only(own: Engine) -> Iterator[None]:
+    """SQLite refuses every write of the catalog as one to a read-only file."""
+    with own._catalog.exclusive():
+        sql = own._catalog._connection()  # the one that writes
+    sql.execute("PRAGMA query_only = ON")
+    yield
+    sql.execute("PRAGMA query_only = OFF")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [(errno.ENOSPC, 507, "disk-full"), (errno.EROFS, 503, "read-only"), (errno.EIO, 503, "storage-failed")],
+)
+def test_a_job_that_cannot_be_stored_is_refused(
+    web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch, number: int, status: int, code: str
+) -> None:
+    """Imports and builds: a clear problem without a path, and nothing of the job stays."""
+
+    def broken(path: object, *_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(jobs, "write_json", broken)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("mugs/a.png", SHOT)
+    archive.seek(0)
+    for response in (
+        web.post("/v1/indexes", json={}),
+        web.post("/v1/imports", data={"archive": (archive, "feed.zip")}),
+    ):
+        assert str(own.home.path) not in assert_problem(response, status, code)["detail"]
+    assert list((own.home.path / "jobs").iterdir()) == []
+
+
+def test_a_locked_file_is_not_named(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 busy says what it means; the file that another process holds is for the log."""
+
+    def held(*_: object) -> None:
+        raise Busy("/srv/home/catalog.sqlite3 stayed locked by another process for 30 s")
+
+    monkeypatch.setattr(Engine, "activate", held)
+    problem = assert_problem(web.post("/v1/indexes/v000001:activate"), 503, "busy")
+    assert problem["detail"] == "Another process holds the lock this work needs."
+
+
+@pytest.mark.parametrize(("broken", "status", "code"), [(full_disk, 507, "disk-full"), (read_only, 503, "read-only")])
+def test_a_write_that_cannot_be_stored_changes_nothing(
+    web: FlaskClient, own: Engine, broken: Callable[[Engine], Any], status: int, code: str
+) -> None:
+    """Single or in a batch, whole: no row, no file, no path in the detail; questions go on; later it works."""
+    before = files(own)
+    with broken(own):
+        for response in (
+            web.put("/v1/products/new", json=BODY),
+            web.post(
+                "/v1/products:batch",
+                json={
+                    "items": [
+                        {"op": "patch", "product_id": "cross-red", "title": "changed"},
+                        {"op": "put", "product_id": "new", **BODY},
+                    ]
+                },
+            ),
+        ):
+            problem = assert_problem(response, status, code)
+            assert str(own.home.path) not in problem["detail"]
+            assert ".sqlite3" not in problem["detail"]
+        assert first(web, photo("cross", "red"))["title"] == "red cross"
+        assert_problem(web.get("/v1/products/new"), 404, "unknown-product")
+        assert web.get("/readyz").status_code == 200
+        assert own._catalog.last_sequence() == 20
+    assert web.patch("/v1/products/cross-tan", json={"title": "room again"}).get_json()["sequence"] == 21
+    assert files(own) == before
+    assert web.put("/v1/products/new", json=BODY).get_json()["sequence"] == 22
+    assert first(web, SHOT)["product_id"] == "new"
+
+
+def test_a_photo_that_cannot_be_written_is_no_product(
+    web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills while the photo's file is written: 507, no file, no row."""
+    before = files(own)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("indexer.core.atomic_files.os.fsync", full)
+        assert_problem(web.put("/v1/products/new", json=BODY), 507, "disk-full")
+    assert files(own) == before
+    assert own._catalog.last_sequence() == 20
+
+
+def test_a_vector_that_cannot_be_kept_loses_no_write(
+    web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalog is flushed, the embeddings' disk is full: acknowledged, and searchable once there is room."""
+    from indexer.core.errors import DiskFull
+    from indexer.index.embedding_store import EmbeddingStore
+
+    def full(*_: Any) -> None:
+        raise DiskFull("embeddings: no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EmbeddingStore, "put", full)
+        assert web.put("/v1/products/new", json=BODY).get_json()["outcome"] == "added"
+        own.refresh()
+        assert first(web, SHOT)["product_id"] != "new"
+    own.refresh()
+    assert first(web, SHOT)["product_id"] == "new"

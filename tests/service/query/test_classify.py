@@ -1,0 +1,87 @@
+"""The service judges a photo by the very rule that training fitted, with the catalog's own neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer.classification.open_set import closeness, fit_unknown, is_unknown, rule_logits
+from indexer.index.live import ProductHits
+from indexer.model.decision_layer import Category, Decision
+from indexer.model.network import Network
+from indexer.model.spec import Block
+from service.query.classify import is_stranger
+from service.query.search_cache import Near
+
+DIM, GENERAL = 24, (8, 24)
+
+
+def vectors_of(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Unit rows with two blocks of weight .4 and .6; each class is a direction of the second."""
+    block = np.eye(16, dtype=np.float32)[labels] + 0.15 * rng.normal(size=(len(labels), 16)).astype(np.float32)
+    other = rng.normal(size=(len(labels), 8)).astype(np.float32)
+    parts = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (other, block)]
+    return np.concatenate([0.4**0.5 * parts[0], 0.6**0.5 * parts[1]], axis=1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def world() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    labels, held = rng.integers(0, 5, 300), rng.integers(0, 5, 80)
+    train, checked = vectors_of(labels, rng), vectors_of(held, rng)
+    logits = 10 * checked[:, 8:13]
+    rule = fit_unknown(train, labels, checked, logits, general=GENERAL)
+    assert rule is not None
+    strange = vectors_of(np.full(40, 11), rng)
+    return {"train": train, "rule": rule, "known": checked, "strange": strange}
+
+
+def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
+    def search(queries: np.ndarray, k: int, *, exclude: Any = (), params: object = None) -> list[Any]:
+        scores = -np.sort(-(queries @ world["train"].T), axis=1)[:, :k]
+        return [ProductHits(np.arange(len(row)), np.arange(len(row)), row) for row in scores]
+
+    live = SimpleNamespace(search=search, product_count=len(world["train"]))
+    decision = Decision(categories=(Category(0, ("a",)), Category(1, ("b",))), unknown=rule)
+    start, stop = rule["columns"] if rule else (0, 8)
+    blocks = [Block("a", start, 0.5)] * bool(start) + [Block("g", stop - start, 0.5)]
+    spec = replace(Network.frozen_spec("resnet18"), blocks=tuple(blocks))
+    return SimpleNamespace(live=live, bundle=SimpleNamespace(decision=decision, spec=spec))
+
+
+def test_strangers_are_called_unknown_and_known_kinds_are_not(world: dict[str, Any]) -> None:
+    snapshot = snapshot_of(world, world["rule"])
+    trained = Category(0, ("a",))
+
+    def share(vectors: np.ndarray) -> float:
+        return float(
+            np.mean([is_stranger(snapshot, v[None], 10 * v[None, 8:13], trained, set(), Near()) for v in vectors])
+        )
+
+    assert share(world["strange"]) > 0.9
+    assert share(world["known"]) < 0.12
+
+
+def test_the_service_s_neighbours_are_those_of_the_fit(world: dict[str, Any]) -> None:
+    """Searching with one block alone gives the block's own cosines, so threshold and signal have one unit."""
+    rule = {**world["rule"], "mix": [0.0, 0.0, 1.0]}
+    snapshot = snapshot_of(world, rule)
+    near = closeness(world["known"], world["train"], GENERAL)
+    for vector, wanted in zip(world["known"][:20], near, strict=False):
+        read = rule_logits(vector[None], np.zeros((1, 5)), rule)
+        rule_at = {**rule, "threshold": float((rule["mean"][2] - wanted) / rule["spread"][2])}
+        above, below = ({**rule_at, "threshold": rule_at["threshold"] + step} for step in (-1e-3, 1e-3))
+        assert is_unknown(read[0], float(wanted), above)
+        for bar, said in ((above, True), (below, False)):
+            snapshot.bundle.decision = Decision(categories=snapshot.bundle.decision.categories, unknown=bar)
+            assert is_stranger(snapshot, vector[None], np.zeros((1, 5)), Category(0, ("a",)), set(), Near()) is said
+
+
+def test_without_a_rule_and_for_a_class_of_a_few_photos_nothing_is_unknown(world: dict[str, Any]) -> None:
+    strange, trained, fewshot = world["strange"][:1], Category(0, ("a",)), Category(7, ("new",), ())
+    assert not is_stranger(snapshot_of(world, None), strange, strange[:, 8:13], trained, set(), Near())
+    assert not is_stranger(snapshot_of(world, world["rule"]), strange, strange[:, 8:13], fewshot, set(), Near())

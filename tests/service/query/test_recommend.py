@@ -1,0 +1,165 @@
+"""Recommendations over HTTP: what is left out, what is reported, what each result carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer.catalog.store import open_catalog
+from indexer.recommendation.orders import import_orders
+from service.engine import Engine
+from service.query import recommend as recommending
+
+URL = "/v1/recommendations"
+RINGS = ["ring-blue", "ring-black"]
+
+
+def ask(web: Any, status: int = 200, **body: Any) -> dict[str, Any]:
+    response = web.post(URL, json=body)
+    assert response.status_code == status, response.get_json()
+    return response.get_json()  # type: ignore[no-any-return]
+
+
+def events(*ids: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"product_id": one, **more} for one in ids]
+
+
+def ids(found: dict[str, Any]) -> list[str]:
+    return [row["product_id"] for row in found["results"]]
+
+
+def test_a_history_finds_its_kind_with_a_reason_each(web: Any) -> None:
+    """Rings find the other rings first; nothing seen comes back; scores fall from 1; each reason names a ring."""
+    found = ask(web, history=events(*RINGS), k=5)
+    assert set(ids(found)[:3]) == {"a/similar", "shop:7", "ring-tan"}
+    assert not set(ids(found)) & set(RINGS)
+    scores = [row["score"] for row in found["results"]]
+    assert scores[0] == 1.0
+    assert scores == sorted(scores, reverse=True)
+    for row in found["results"]:
+        assert row["reason"]["product_id"] in RINGS
+        assert row["reason"]["text"]["en"] == f"Because you viewed {row['reason']['title']}"
+        assert row["reason"]["text"]["zh"] == f"因为您看过“{row['reason']['title']}”"
+    assert found["unknown_products"] == []
+
+
+def test_two_interests_both_stand_in_the_list(web: Any) -> None:
+    """Rings and dots: two interests of equal share, and each has its products among the first six."""
+    found = ask(web, history=events(*RINGS, "dots-red", "dots-blue"), k=6)
+    assert [sorted(one["products"]) for one in found["interests"]] == [
+        sorted(part) for part in ((RINGS, ["dots-red", "dots-blue"]))
+    ]
+    assert [one["share"] for one in found["interests"]] == [0.5, 0.5]
+    kinds = {row["category"] for row in found["results"]}
+    assert kinds == {"Shapes > ring", "Shapes > dots"}
+
+
+def test_what_counts_for_nothing_does_not_come_back_either(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the heaviest of a long history say what the shopper likes; all of it is left out."""
+    monkeypatch.setattr(recommending, "_COUNTED", 2)
+    light = ["a/similar", "shop:7", "ring-tan"]
+    found = ask(web, history=[*events(*RINGS, weight=5), *events(*light)], k=20)
+    assert len(found["results"]) == 15
+    assert not set(ids(found)) & {*RINGS, *light}
+    assert sorted(name for one in found["interests"] for name in one["products"]) == sorted(RINGS)
+
+
+def test_always_min_k_of_what_is_left(web: Any) -> None:
+    """All 18 other products at k = 1000, each once."""
+    found = ask(web, history=events(*RINGS), k=1000)
+    assert len(ids(found)) == len(set(ids(found))) == 18
+
+
+def test_a_filter_holds(web: Any) -> None:
+    """Only red: four kinds, none of them seen, so four results; a fault in it is named where it stands."""
+    red = {"must": [{"field": "colour", "eq": "red"}]}
+    found = ask(web, history=events(*RINGS), k=50, filter=red)
+    assert {row["attributes"]["colour"] for row in found["results"]} == {"red"}
+    assert len(found["results"]) == 4
+    wrong = ask(web, 422, history=events(*RINGS), filter={"must": [{"field": "color", "eq": "red"}]})
+    assert wrong["code"] == "bad-filter"
+    assert wrong["detail"].startswith("filter.must[0]")
+
+
+def test_unknown_products_are_reported_and_the_rest_is_used(web: Any) -> None:
+    """One unknown of three: the answer is that of the two others; all unknown is 404, none at all 422."""
+    mixed = ask(web, history=events(RINGS[0], "nobody", RINGS[1]), k=5)
+    assert mixed["unknown_products"] == ["nobody"]
+    assert ids(mixed) == ids(ask(web, history=events(*RINGS), k=5))
+    assert ask(web, 404, history=events("nobody", "none"))["code"] == "unknown-product"
+    empty = ask(web, 422, history=[])
+    assert empty["errors"][0]["field"] == "history"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [{"weight": 0}, {"weight": -1}, {"weight": "2"}, {"time": "yesterday"}, {"time": True}, {"views": 3}],
+)
+def test_a_bad_event_is_422(web: Any, event: dict[str, Any]) -> None:
+    """Weights above zero, times as numbers or ISO dates, no unknown field."""
+    ask(web, 422, history=[{"product_id": RINGS[0], **event}])
+
+
+def test_weights_and_times_shift_the_shares(web: Any) -> None:
+    """A purchase of weight 3 counts thrice; an event 30 days older counts half."""
+    found = ask(web, history=[*events("ring-blue", weight=3), *events("dots-red")])
+    assert [(one["product_id"], one["share"]) for one in found["interests"]] == [
+        ("ring-blue", 0.75),
+        ("dots-red", 0.25),
+    ]
+    found = ask(
+        web, history=[*events("ring-blue", time="2026-01-01"), *events("dots-red", time="2026-01-31T00:00:00Z")]
+    )
+    shares = {one["product_id"]: one["share"] for one in found["interests"]}
+    assert shares == pytest.approx({"dots-red": 2 / 3, "ring-blue": 1 / 3}, abs=1e-5)
+
+
+def test_out_of_stock_is_never_recommended(own: Engine, open_web: Callable[..., Any]) -> None:
+    """in_stock false or stock 0 by default, from the next question on; other conditions where the settings say so."""
+    web = open_web()
+    assert {"a/similar", "shop:7"} <= set(ids(ask(web, history=events(*RINGS), k=50)))
+    own.patch("a/similar", {"attributes": {"in_stock": False}})
+    own.patch("shop:7", {"attributes": {"stock": 0}})
+    own.patch("ring-tan", {"attributes": {"stock": 2}})
+    left = ids(ask(web, history=events(*RINGS), k=50))
+    assert not {"a/similar", "shop:7"} & set(left)
+    assert "ring-tan" in left
+    assert len(left) == 16
+    own.recommending._out_of_stock = ({"field": "colour", "eq": "tan"},)
+    assert "ring-tan" not in ids(ask(web, history=events(*RINGS), k=50))
+
+
+def test_complete_takes_categories_that_were_bought_together(
+    own: Engine, open_web: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Rings sold with crosses: crosses alone are recommended to a ring's viewer; without orders it is 409."""
+    web = open_web()
+    assert ask(web, 409, history=events(*RINGS), mode="complete")["code"] == "no-orders"
+    lines = ["order_id,product_id"]
+    for number in range(6):
+        lines += [f"o{number},ring-blue", f"o{number},cross-red", f"p{number},dots-red"]
+    file = tmp_path / "orders.csv"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    with open_catalog(own.home) as catalog:
+        assert import_orders(catalog, file).pairs == 1
+    found = ask(web, history=events(*RINGS), mode="complete")
+    assert {row["category"] for row in found["results"]} == {"Shapes > cross"}
+    assert len(found["results"]) == 5
+    assert found["results"][0]["reason"]["text"]["en"].startswith("Goes with ")
+    assert ask(web, 409, history=events("dots-red"), mode="complete")["code"] == "no-orders"
+
+
+def test_the_mean_of_photos_stands_for_a_product(shop: Engine) -> None:
+    """A history of one product: its query is the unit mean of its two photos' vectors."""
+    now = shop.ready()
+    pid = int(now.live.base.rows[0][0])
+    vectors = now.live.vectors_of(pid)[1]
+    assert len(vectors) == 2
+    mean = vectors.mean(axis=0)
+    found = shop.recommending._means(now, [pid, 10**9])
+    assert list(found) == [pid]
+    assert np.allclose(found[pid], mean / np.linalg.norm(mean), atol=1e-6)

@@ -1,0 +1,69 @@
+"""``explain``: the signals of a result, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from flask.testing import FlaskClient
+
+from indexer.model.spec import Block
+from service.engine import Engine, Source
+from service.query.query import Wanted
+from service.query.response import Clock
+from tests.service.api.routes.test_queries import assert_problem, upload
+from tests.service.conftest import photo
+from tests.service.products.test_writer import base64_of
+from tests.service.query.test_search import search
+
+
+def test_explain_adds_each_block_s_cosine(web: FlaskClient) -> None:
+    """By body, form and query, for photo, product, text and several; scores, order and pages are as without it."""
+    shot = photo("ring", "blue", turn=4)
+    for body in (
+        {"image": base64_of(shot)},
+        {"product_id": "cross-red"},
+        {"image": base64_of(shot), "product_id": "cross-red"},
+        {"image": base64_of(shot), "weights": {"g": 1}},
+    ):
+        plain, told = (search(web, **body, k=5, **more) for more in ({}, {"explain": True}))
+        assert told["next_cursor"] == plain["next_cursor"]
+        for one, other in zip(told["results"], plain["results"], strict=True):
+            assert one == {**other, "signals": one["signals"]}
+            assert one["signals"] == {**other["signals"], "g": one["signals"]["g"]}
+            assert len(body) > 1 or one["signals"]["g"] == pytest.approx(one["score"], abs=2e-3)
+    form = web.post("/v1/search", data=upload(shot, explain="true", k="5")).get_json()["results"]
+    assert [set(one["signals"]) for one in form] == [{"image", "g"}] * 5
+    similar = web.get("/v1/products/cross-red/similar?explain=true&k=3").get_json()
+    assert [set(one["signals"]) for one in similar["results"]] == [{"product_id", "g"}] * 3
+    words = search(web, text="red ring", explain=True, k=3)
+    assert {"keywords"} <= set(words["results"][0]["signals"]) <= {"keywords", "text", "g"}
+    second = search(
+        web, product_id="cross-red", k=5, cursor=search(web, product_id="cross-red", k=5)["next_cursor"], explain=True
+    )
+    assert len(second["results"]) == 5
+    assert (
+        "explain"
+        in assert_problem(web.get("/v1/products/cross-red/similar?explain=7"), 422, "invalid-request")["detail"]
+    )
+
+
+def test_blocks_explain_the_score_between_them(shop: Engine) -> None:
+    """The cosine with an input is the mean of its blocks' cosines, weighted as the model weighs them."""
+    now = shop.ready()
+    vector, _ = shop._vectors(now, Source(image=photo("ring", "blue", turn=4)), Clock())
+    width = vector.shape[1] // 3
+    share = float((vector[0, :width] ** 2).sum())
+    blocks = (Block("c", width, share), Block("g", vector.shape[1] - width, 1 - share))
+    split = replace(now, bundle=replace(now.bundle, spec=replace(now.bundle.spec, blocks=blocks)))
+    found = shop._searching.search(
+        split, Source(image=photo("ring", "blue", turn=4)), Wanted(k=20, explain=True), Clock()
+    )
+    for result in found["results"]:
+        pid = shop._catalog.pid(result["product_id"])
+        best = max(now.live.vectors_of(pid)[1], key=lambda stored: float(vector[0] @ stored))  # type: ignore[arg-type]
+        expected = float(vector[0, :width] @ best[:width]) / share
+        assert result["signals"]["c"] == pytest.approx(min(max(expected, -1), 1), abs=1e-3)
+        if abs(result["signals"]["c"]) < 1 and abs(result["signals"]["g"]) < 1:
+            mean = share * result["signals"]["c"] + (1 - share) * result["signals"]["g"]
+            assert result["signals"]["image"] == result["score"] == pytest.approx(mean, abs=1e-3)

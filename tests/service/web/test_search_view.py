@@ -1,0 +1,286 @@
+"""The search view in a real browser: ways in, a part of the photo, filters, weights, why, pages, failures."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from service.query.query import Source
+from tests.service.web.conftest import EVIL
+
+RESULTS = "#grid .card"
+
+
+def search(page: Any, act: Callable[[], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the next search was asked, and what it was answered."""
+    with page.expect_response(lambda response: response.url.endswith("/v1/search")) as found:
+        act()
+    sent = page.evaluate("window.sent.filter(([address]) => address === '/v1/search').at(-1)[1]")
+    return sent, found.value.json()
+
+
+def shows(page: Any, answer: dict[str, Any]) -> bool:
+    """Whether the grid holds exactly these results, in order."""
+    wanted = [row["product_id"] for row in answer["results"]]
+    page.wait_for_function(
+        "wanted => JSON.stringify([...document.querySelectorAll('#grid .card')].map(c => c.dataset.id)) === wanted",
+        arg=json.dumps(wanted, ensure_ascii=False, separators=(",", ":")),
+    )
+    return True
+
+
+def test_a_photo_is_searched_and_described(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
+    """A chosen photo: similar products in the service's order, category and tags; a tag shows who speaks for it."""
+    page = open_page()
+    page.wait_for_selector(RESULTS)
+    sent, answer = search(page, lambda: page.set_input_files("#file", files["ring"]))
+    assert sent["image"] == "file"
+    assert shows(page, answer)
+    assert answer["results"][0]["product_id"] == "a/similar"
+    page.wait_for_selector("#categories li:has-text('ring')")
+    assert page.inner_text("h1:visible") == "ring"
+    page.click("#tags .tag >> nth=0")
+    assert page.locator("#supporters a").count() >= 1
+    assert page.locator(".card.supports").count() >= 1
+
+
+def test_a_photo_is_dropped_and_pasted(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
+    """Dropping and pasting do what choosing does."""
+    page = open_page()
+    page.wait_for_selector(RESULTS)
+    data = base64.b64encode(files["cross"].read_bytes()).decode()
+    carry = """([kind, data]) => {
+        const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+        const held = new DataTransfer();
+        held.items.add(new File([bytes], "cross.png", { type: "image/png" }));
+        const options = { bubbles: true, cancelable: true };
+        document.body.dispatchEvent(kind === "drop" ? new DragEvent("drop", { ...options, dataTransfer: held })
+          : new ClipboardEvent("paste", { ...options, clipboardData: held }));
+    }"""
+    for kind in ("drop", "paste"):
+        _, answer = search(page, lambda kind=kind: page.evaluate(carry, [kind, data]))
+        assert answer["results"][0]["product_id"] == "红色 连衣裙/1", kind
+        assert shows(page, answer)
+
+
+def test_a_part_of_the_photo_is_chosen_by_mouse_and_keyboard(
+    open_page: Callable[..., Any], files: dict[str, Path]
+) -> None:
+    """The box sends px of the upright photo; dragging draws, arrows move, Shift and arrows size; it never leaves it."""
+    page = open_page()
+    search(page, lambda: page.set_input_files("#file", files["large"]))
+    button = page.locator("button:has-text('Choose a part')")
+    sent, answer = search(page, button.click)
+    assert sent["crop"] == [160, 160, 480, 480]
+    assert shows(page, answer)
+    page.wait_for_selector("#categories li:not(.waiting)")
+    sent, _ = search(page, lambda: page.keyboard.press("ArrowRight"))
+    assert sent["crop"] == [176, 160, 480, 480]
+    sent, _ = search(page, lambda: page.keyboard.press("Shift+ArrowDown"))
+    assert sent["crop"] == [176, 160, 480, 496]
+    area = page.locator(".crop").bounding_box()
+    scale = area["width"] / 800
+    assert scale < 0.6, "the photo is shown smaller than it is"
+
+    def draw() -> None:
+        page.mouse.move(area["x"] + 20 * scale, area["y"] + 40 * scale)
+        page.mouse.down()
+        page.mouse.move(area["x"] + 320 * scale, area["y"] + 900 * scale, steps=4)
+        page.mouse.up()
+
+    sent, _ = search(page, draw)
+    x, y, w, h = sent["crop"]
+    assert abs(x - 20) <= 4
+    assert abs(y - 40) <= 4
+    assert abs(w - 300) <= 4
+    assert y + h == 800, "drawn beyond the edge, it ends there"
+    sent, _ = search(page, page.locator("button:has-text('Whole photo')").click)
+    assert "crop" not in sent
+
+
+def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[..., Any]) -> None:
+    """A ticked colour filters; other fields count what passes, its own field all values; clearing undoes it."""
+    page = open_page("#/product/dots-red")
+    page.wait_for_selector(".facets .value")
+    colours = page.locator("fieldset:has(legend:text-is('colour'))")
+    sent, answer = search(page, lambda: colours.locator("label:has-text('blue') input").check())
+    assert sent["filter"] == {"must": [{"field": "colour", "in": ["blue"]}]}
+    assert {row["attributes"]["colour"] for row in answer["results"]} == {"blue"}
+    assert shows(page, answer)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.facets legend')].some(l => l.textContent === 'Category')"
+    )
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('fieldset')].find(f => f.innerText.startsWith('Tags'))
+          .innerText.match(/^Tags\\s+blue\\s+4\\s+cross\\s+1/)"""
+    )
+    assert colours.locator(".value").count() == 5
+    sent, _ = search(page, lambda: page.click("text=Clear filters"))
+    assert "filter" not in sent
+    sent, answer = search(
+        page,
+        lambda: (
+            page.locator("fieldset:has(legend:text-is('price')) input").last.fill("20") or page.keyboard.press("Tab")
+        ),
+    )
+    assert sent["filter"] == {"must": [{"field": "price", "lte": 20}]}
+    assert [row["product_id"] for row in answer["results"]] == ["cross-black"]
+
+
+def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: Any) -> None:
+    """A slider for each block of the serving model, at its own weight; moving one sends all; none for one block."""
+    assert len(engine.indexes()["blocks"]) == 1
+    page = open_page("#/product/dots-red")
+    page.wait_for_selector(RESULTS)
+    assert not page.is_visible("summary:has-text('What counts')")
+    found = engine.search(Source(product_id="dots-red"), k=5)
+    fresh = open_page("#/check")
+    fresh.route(
+        "**/v1/indexes", lambda route: route.fulfill(json={"indexes": [], "blocks": {"a": 0.5, "c": 0.3, "g": 0.2}})
+    )
+    fresh.route("**/v1/search", lambda route: route.fulfill(json={"request_id": "r", **found}))
+    fresh.evaluate("location.hash = '#/product/dots-red'")
+    fresh.click("summary:has-text('What counts')")
+    sliders = fresh.locator(".slider:visible input")
+    assert [one.input_value() for one in sliders.all()] == ["50", "30", "20"]
+    sent, _ = search(fresh, lambda: sliders.nth(1).press("Home"))
+    assert sent["weights"] == {"a": 0.5, "c": 0, "g": 0.2}
+    sent, _ = search(fresh, lambda: fresh.click("text=As usual"))
+    assert "weights" not in sent
+
+
+def test_more_like_this_and_why(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
+    """Why shows a map over each photo; a result leads on to what looks like it, and the click is told."""
+    page = open_page()
+    _, first = search(page, lambda: page.set_input_files("#file", files["ring"]))
+    assert shows(page, first)
+    page.locator("#grid .why").nth(1).click()
+    page.wait_for_selector(".pair canvas")
+    assert page.locator(".pair canvas").count() == 2
+    painted = (
+        "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return new Set(d).size; }"
+    )
+    assert all(shot.evaluate(painted) > 20 for shot in page.locator(".pair canvas").all())
+    assert page.locator("dialog input[type=radio]").count() == 1, "the drawn shop's network has one block"
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").count() == 0
+    with page.expect_request("**/v1/feedback") as told:
+        _, answer = search(page, lambda: page.locator(RESULTS).nth(1).click())
+    assert told.value.post_data_json == {
+        "request_id": first["request_id"],
+        "clicked": [first["results"][1]["product_id"]],
+    }
+    assert shows(page, answer)
+    assert first["results"][1]["product_id"] not in [row["product_id"] for row in answer["results"]]
+
+
+def test_more_are_loaded_by_the_cursor(open_page: Callable[..., Any]) -> None:
+    """The next page stands behind the first, nothing twice; the focus goes to what is new; clicks name their page."""
+    page = open_page("#/check")
+    pages: list[str] = []
+
+    def keep(response: Any) -> None:
+        if response.url.endswith("/v1/search"):
+            pages.append(response.headers["x-request-id"])
+
+    def few(route: Any) -> None:
+        body = {**route.request.post_data_json, "k": 8}
+        route.continue_(post_data=json.dumps(body))
+
+    page.route("**/v1/search", few)
+    page.on("response", keep)
+    page.evaluate("location.hash = '#/product/cross-red'")
+    page.wait_for_selector(".load-more:visible")
+    for count in (16, 19):
+        page.click(".load-more")
+        page.wait_for_function("n => document.querySelectorAll('#grid .card').length === n", arg=count)
+    assert not page.is_visible(".load-more")
+    ids = page.eval_on_selector_all(RESULTS, "cards => cards.map(card => card.dataset.id)")
+    assert len(set(ids)) == 19
+    assert page.evaluate("document.activeElement.dataset.id") == ids[16]
+    with page.expect_request("**/v1/feedback") as told:
+        page.locator(RESULTS).nth(9).click()
+    assert told.value.post_data_json == {"request_id": pages[1], "clicked": [ids[9]]}
+
+
+def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None:
+    """Words go as `text`; unknown ones are named; beside a product a slider sends `mix`; a refusal offers a way."""
+    page = open_page()
+    page.wait_for_selector(RESULTS)
+    answer = {
+        "request_id": "w", "model_version": "m", "index_version": "v", "timings_ms": {"total": 1.0}, "results": [],
+        "next_cursor": None, "unknown_words": ["zorb"],
+    }  # fmt: skip
+    page.route("**/v1/search", lambda route: route.fulfill(json=answer))
+    page.fill("#words", "red zorb")
+    sent, _ = search(page, lambda: page.press("#words", "Enter"))
+    assert sent == {"k": 24, "text": "red zorb"}
+    page.wait_for_selector("text=Not known to this catalog: zorb")
+    page.evaluate("location.hash = '#/product/cross-red'")
+    page.wait_for_selector("h1:has-text('red cross')")
+    page.fill("#words", "blue")
+    sent, _ = search(page, lambda: page.press("#words", "Enter"))
+    assert (sent["product_id"], sent["text"]) == ("cross-red", "blue")
+    assert "mix" not in sent
+    page.click("summary:has-text('What counts')")
+    sent, _ = search(page, lambda: page.locator(".slider:has-text('Words') input").press("End"))
+    assert sent["mix"] == {"product_id": 0, "text": 1}
+    page.unroute("**/v1/search")
+    refusal = {
+        "type": "/problems/bad-request",
+        "title": "x",
+        "status": 422,
+        "detail": "no word is known",
+        "code": "bad-request",
+        "request_id": "r",
+    }
+    page.route("**/v1/search", lambda route: route.fulfill(status=422, json=refusal))
+    page.press("#words", "Enter")
+    page.wait_for_selector("#notice:has-text('no word is known')")
+    page.unroute("**/v1/search")
+    sent, found = search(page, lambda: page.click("text=Search without the words"))
+    assert "text" not in sent
+    assert shows(page, found)
+
+
+def test_the_service_itself_answers_words(open_page: Callable[..., Any]) -> None:
+    """Without any stand-in: words alone find what they say, unknown ones are named; a colour beside a product."""
+    page = open_page("#/words/red%20cross%20zorb")
+    page.wait_for_selector("#grid .card")
+    assert page.locator(RESULTS).first.get_attribute("data-id") == "cross-red"
+    page.wait_for_selector("text=Not known to this catalog: zorb")
+    page.evaluate("location.hash = '#/product/cross-red'")
+    page.wait_for_selector("h1:has-text('red cross')")
+    page.fill("#words", "blue")
+    _, answer = search(page, lambda: page.press("#words", "Enter"))
+    assert shows(page, answer)
+
+
+def test_a_bad_photo_says_so_and_offers_another(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
+    """The problem's detail is shown, with a way on; a reload of a photo's address comes back to the start."""
+    page = open_page()
+    page.wait_for_selector(RESULTS)
+    page.set_input_files("#file", files["broken"])
+    page.wait_for_selector("#notice:has-text('cannot be read as a photo')")
+    with page.expect_file_chooser() as chooser:
+        page.click("text=Choose another photo")
+    _, answer = search(page, lambda: chooser.value.set_files(files["ring"]))
+    assert shows(page, answer)
+    assert not page.is_visible("#notice")
+    page.reload()
+    page.wait_for_selector("h1:has-text('Find it by its looks')")
+
+
+def test_markup_in_a_title_is_text(open_page: Callable[..., Any]) -> None:
+    """A title full of markup is shown as it was written and runs nothing."""
+    page = open_page("#/product/cross-black")
+    page.wait_for_function("title => [...document.querySelectorAll('h1')].some(h => h.textContent === title)", arg=EVIL)
+    page.evaluate("location.hash = '#/product/cross-red'")
+    page.wait_for_function(
+        "title => [...document.querySelectorAll('#grid .title')].some(p => p.textContent === title)", arg=EVIL
+    )
+    assert page.locator("#grid b, h1 b, #grid img[src='x']").count() == 0
+    assert page.title() != "owned"

@@ -1,0 +1,94 @@
+"""What commands print: JSON's own types, tables without markup, progress lines that tell rate and time left."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools import output as console
+
+
+@dataclass(frozen=True)
+class Inner:
+    path: Path
+    share: np.float32
+
+
+@dataclass(frozen=True)
+class Named:
+    def to_json(self) -> dict[str, object]:
+        return {"own": Inner(Path("x"), np.float32(0.5))}
+
+
+def test_answers_are_plain_json() -> None:
+    """Dataclasses, paths, tuples, numpy arrays and a type's own form all become JSON's types."""
+    found = console.plain({"a": Inner(Path("p/q"), np.float32(0.25)), "b": (1, {2}), "c": np.arange(2), "d": Named()})
+    expected = {
+        "a": {"path": "p/q", "share": 0.25},
+        "b": [1, [2]],
+        "c": [0, 1],
+        "d": {"own": {"path": "x", "share": 0.5}},
+    }
+    assert found == expected
+    assert json.loads(json.dumps(found)) == expected
+
+
+def test_answer_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """With ``as_json`` the document alone is printed, in readable Unicode; otherwise the human form alone."""
+    console.answer({"id": "鞋/1"}, True, lambda _: pytest.fail("human form printed"))
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"id": "鞋/1"}
+    assert "鞋" in out
+    console.answer({"id": "1"}, False, lambda found: print(found["id"]))
+    assert capsys.readouterr().out == "1\n"
+
+
+def test_not_a_number_is_never_printed_as_json() -> None:
+    """NaN is no JSON: it fails loudly instead of breaking whoever reads."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        console.answer({"x": float("nan")}, True, print)
+
+
+def test_table_shows_ids_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """An id that looks like markup is printed as it is; None is a dash; numbers stand right."""
+    console.table(("id", "count"), [("[red]x[/red]", 1), ("b", 1234), ("c", None)], title="Things")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Things"
+    assert lines[2].split() == ["[red]x[/red]", "1"]
+    assert lines[3].split() == ["b", "1,234"]
+    assert lines[4].split() == ["c", "-"]
+    assert lines[2].index("1") == lines[3].index("4")  # the last digits stand below each other
+
+
+def test_progress_lines_tell_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Off a terminal: nothing for ten seconds, then a line with rate and time left, one at the end, none after it."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with console.stages() as report:
+        report("photos", 0, 100)
+        now = 105.0
+        report("photos", 10, 100)
+        assert capsys.readouterr().err == ""
+        now = 110.0
+        report("photos", 20, 100)
+        assert capsys.readouterr().err == "photos: 20 of 100, 2.0/s, 40 s left\n"
+        now = 150.0
+        report("photos", 100, 100)
+        report("photos", 100, 100)
+        assert capsys.readouterr().err == "photos: 100 of 100, 2.0/s\n"
+        report("epochs", 3, 3)
+        assert capsys.readouterr().err == "epochs: 3 of 3\n"
+
+
+def test_progress_says_what_takes_most_of_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.stages() as callback:
+        callback("embed", 64, 64, "network 71%")
+    assert "embed: 64 of 64" in (said := capsys.readouterr().err)
+    assert said.rstrip().endswith("most of it network 71%")
