@@ -21,19 +21,46 @@ from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
-from indexer.core.native import settle
-from service.api import auth as security
-from service.api import errors as problems
+from indexer.core.native import configure_serving_threads
 from service.api import metrics
-from service.api import requests as schemas
-from service.api import responses as replies
-from service.api.errors import Invalid, Refused
+from service.api.auth import check
+from service.api.errors import InvalidRequestError, RequestRefusedError, explain, install
 from service.api.openapi import PROBLEM
-from service.api.routes import classes, images, indexes, jobs, objects, products, recommendations, reviews
-from service.api.routes import map as maps
-from service.api.routes import products_batch as batch
-from service.api.routes import queries as questions
-from service.api.routes import search_batch as many
+from service.api.requests import (
+    BuildRequest,
+    ClassifyRequest,
+    ClassRequest,
+    DecisionRequest,
+    ExplainRequest,
+    FeedbackRequest,
+    FilePath,
+    ImportRequest,
+    ObjectsRequest,
+    PhotosRequest,
+    ProblemPath,
+    ProductPatchRequest,
+    ProductPutRequest,
+    RecommendRequest,
+    ReviewRequest,
+    SearchPhotosRequest,
+    SearchRequest,
+    TagsRequest,
+)
+from service.api.responses import Health, Problem
+from service.api.routes import (
+    classes,
+    images,
+    indexes,
+    jobs,
+    map,
+    objects,
+    products,
+    products_batch,
+    queries,
+    recommendations,
+    reviews,
+    search_batch,
+)
 from service.engine import Engine
 from service.server import run_server
 from service.settings import Settings
@@ -99,7 +126,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
         ),
         security_schemes={"key": {"type": "http", "scheme": "bearer"}},
         responses={422: {"content": PROBLEM}, 500: {"content": PROBLEM}},
-        validation_error_model=replies.Problem,
+        validation_error_model=Problem,
         validation_error_callback=_invalid,
         validate_response=check_answers or None,
         doc_ui=False,
@@ -111,20 +138,20 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.url_map.converters["product"] = _ProductSegment
     app.url_map.merge_slashes = False
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
-    problems.install(app, engine.log)
+    install(app, engine.log)
     _install_request_rules(app, engine, settings)
     for module in (
-        questions,
+        queries,
         objects,
         reviews,
         recommendations,
-        many,
+        search_batch,
         products,
-        batch,
+        products_batch,
         classes,
         images,
         indexes,
-        maps,
+        map,
         jobs,
     ):
         app.register_api(module.api)
@@ -136,13 +163,13 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
 
 def serve(settings: Settings) -> None:
     """Open the home and answer until SIGTERM or SIGINT. Raises ``CatalensError`` where it cannot start."""
-    settle()
+    configure_serving_threads()
     with Engine(settings) as engine:
         run_server(create_app(engine, settings), settings, engine.log)
 
 
 def _invalid(error: ValidationError) -> NoReturn:
-    raise Invalid.of(error)
+    raise InvalidRequestError.of(error)
 
 
 def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> None:
@@ -151,9 +178,9 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
         g.started = time.perf_counter()
-        security.check(request, settings)
+        check(request, settings)
         if request.method == "TRACE":
-            raise Refused(405, "method-not-allowed", "TRACE is not offered")
+            raise RequestRefusedError(405, "method-not-allowed", "TRACE is not offered")
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -177,7 +204,7 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
 def _install_health(app: OpenAPI, engine: Engine) -> None:
     health: list[Any] = [{"name": "health"}]
 
-    @app.get("/livez", tags=health, operation_id="livez", responses={200: replies.Health})
+    @app.get("/livez", tags=health, operation_id="livez", responses={200: Health})
     def livez() -> dict[str, Any]:
         """The process answers."""
         return {"status": "alive"}
@@ -186,7 +213,7 @@ def _install_health(app: OpenAPI, engine: Engine) -> None:
         "/readyz",
         tags=health,
         operation_id="readyz",
-        responses={200: replies.Health, 503: {"content": PROBLEM}},
+        responses={200: Health, 503: {"content": PROBLEM}},
     )
     def readyz() -> dict[str, Any]:
         """An index is active and questions can be answered."""
@@ -196,24 +223,24 @@ def _install_health(app: OpenAPI, engine: Engine) -> None:
 
 def _install_documents(app: OpenAPI) -> None:
     for model in (
-        schemas.ClassifyAsk,
-        schemas.ExplainAsk,
-        schemas.ObjectsAsk,
-        schemas.SearchAsk,
-        schemas.TagsAsk,
-        schemas.RecommendAsk,
-        schemas.ProductPut,
-        schemas.ProductPatch,
-        schemas.PhotosAsk,
-        schemas.SearchPhotosAsk,
-        batch.ProductBatch,
-        schemas.ClassPost,
-        schemas.ReviewAsk,
-        schemas.Decide,
-        schemas.FeedbackPost,
-        schemas.ImportPost,
-        schemas.BuildPost,
-        replies.Problem,
+        ClassifyRequest,
+        ExplainRequest,
+        ObjectsRequest,
+        SearchRequest,
+        TagsRequest,
+        RecommendRequest,
+        ProductPutRequest,
+        ProductPatchRequest,
+        PhotosRequest,
+        SearchPhotosRequest,
+        products_batch.ProductBatch,
+        ClassRequest,
+        ReviewRequest,
+        DecisionRequest,
+        FeedbackRequest,
+        ImportRequest,
+        BuildRequest,
+        Problem,
     ):
         schema = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE)
         for name, definition in {**schema.pop("$defs", {}), model.__name__: schema}.items():
@@ -224,10 +251,10 @@ def _install_documents(app: OpenAPI) -> None:
         return _tidy(app.api_doc)
 
     @app.get("/problems/<code>", doc_ui=False)
-    def explanation(path: schemas.ProblemPath) -> Response:
-        text = problems.explain(path.code)
+    def explanation(path: ProblemPath) -> Response:
+        text = explain(path.code)
         if text is None:
-            raise Refused(404, "not-found", f"no problem is called {path.code[:64]!r}")
+            raise RequestRefusedError(404, "not-found", f"no problem is called {path.code[:64]!r}")
         return Response(f"{path.code}\n\n{text}\n", content_type="text/plain; charset=utf-8")
 
     def page(folder: Path, name: str, csp: str) -> Response:
@@ -241,7 +268,7 @@ def _install_documents(app: OpenAPI) -> None:
         return page(_WEB, "index.html", _PAGE_CSP)
 
     @app.get("/web/<name>", doc_ui=False)
-    def web(path: schemas.FilePath) -> Response:
+    def web(path: FilePath) -> Response:
         return page(_WEB, path.name, _PAGE_CSP)
 
     @app.get("/docs", doc_ui=False)
@@ -249,7 +276,7 @@ def _install_documents(app: OpenAPI) -> None:
         return page(_WEB, "docs.html", _DOCS_CSP)
 
     @app.get("/docs/<path:name>", doc_ui=False)
-    def swagger(path: schemas.FilePath) -> Response:
+    def swagger(path: FilePath) -> Response:
         return page(_SWAGGER, path.name, _DOCS_CSP)
 
 

@@ -11,18 +11,44 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
-from service.api import responses as replies
-from service.api.requests import ProductPut
+from service.api.requests import ProductPutRequest
+from service.api.responses import (
+    ActivateResponse,
+    BaseModel,
+    ClassesResponse,
+    ClassifyResponse,
+    ClassResponse,
+    DescribeResponse,
+    ExplainResponse,
+    FacetsResponse,
+    FeedbackResponse,
+    IndexesResponse,
+    JobModel,
+    JobResponse,
+    JobsResponse,
+    MapResponse,
+    ObjectsResponse,
+    ProductResponse,
+    ProductsResponse,
+    QueuedResponse,
+    QueueResponse,
+    RecommendResponse,
+    Result,
+    ReviewResponse,
+    SearchResponse,
+    TagsResponse,
+    WriteResponse,
+)
 
-Photo = bytes | str | Path  # the bytes of a photo, or where its file is
-Reply = TypeVar("Reply", bound=replies.BaseModel)
+PhotoInput = bytes | str | Path  # the bytes of a photo, or where its file is
+Reply = TypeVar("Reply", bound=BaseModel)
 
 _PLAIN = frozenset({"text", "product_id", "cursor", "collapse", "version", "profile", "label", "kind", "category"})
 _AGAIN = urllib3.Retry(total=3, connect=3, read=0, status=3, status_forcelist=(503,), backoff_factor=0.2,
                        allowed_methods=None, raise_on_status=False)  # fmt: skip
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """What the service answered instead: its problem document (RFC 9457) as fields; ``status`` 0 where nothing came.
 
     ``code`` is stable; ``detail`` says what is wrong and where; ``errors`` lists wrong fields.
@@ -47,7 +73,7 @@ class Client:
 
     ``key``: where the service wants one. What was not sent (no connection, 503) is tried again three times; what may
     have been read is not. Options of a call are the names of the HTTP contract, None and what is not given is not sent.
-    Every method raises ``Problem``.
+    Every method raises ``ProblemError``.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout_s: float = 30.0) -> None:
@@ -66,16 +92,16 @@ class Client:
 
     # -- questions: about a photo, a stored product, or both
 
-    def classify(self, image: Photo | None = None, **options: Any) -> replies.ClassifyAnswer:
+    def classify(self, image: PhotoInput | None = None, **options: Any) -> ClassifyResponse:
         """Categories. Options: ``product_id``, ``crop`` [x, y, width, height] in px, ``min_sequence``, ``version``."""
-        return self._ask("/v1/classify", replies.ClassifyAnswer, image, options)
+        return self._ask("/v1/classify", ClassifyResponse, image, options)
 
-    def search(self, image: Photo | None = None, **options: Any) -> replies.SearchAnswer:
+    def search(self, image: PhotoInput | None = None, **options: Any) -> SearchResponse:
         """Similar products. Options beside those of ``classify``: ``text``, ``k``, ``filter``, ``weights``, ``mix``,
         ``min_score``, ``collapse``, ``exclude``, ``explain``, ``cursor``."""
-        return self._ask("/v1/search", replies.SearchAnswer, image, options)
+        return self._ask("/v1/search", SearchResponse, image, options)
 
-    def results(self, image: Photo | None = None, **options: Any) -> Iterator[replies.Result]:
+    def results(self, image: PhotoInput | None = None, **options: Any) -> Iterator[Result]:
         """All results of a search, page after page of ``k``, for as long as they are taken."""
         while True:
             found = self.search(image, **options)
@@ -84,96 +110,96 @@ class Client:
                 return
             options["cursor"] = found.next_cursor
 
-    def tags(self, image: Photo | None = None, **options: Any) -> replies.TagsAnswer:
+    def tags(self, image: PhotoInput | None = None, **options: Any) -> TagsResponse:
         """Suggested tags. Options as of ``classify``."""
-        return self._ask("/v1/tags", replies.TagsAnswer, image, options)
+        return self._ask("/v1/tags", TagsResponse, image, options)
 
-    def describe(self, image: Photo | None = None, **options: Any) -> replies.DescribeAnswer:
+    def describe(self, image: PhotoInput | None = None, **options: Any) -> DescribeResponse:
         """Categories, similar products and tags at once. Options as of ``search``."""
-        return self._ask("/v1/describe", replies.DescribeAnswer, image, options)
+        return self._ask("/v1/describe", DescribeResponse, image, options)
 
-    def objects(self, image: Photo, **options: Any) -> replies.ObjectsAnswer:
+    def objects(self, image: PhotoInput, **options: Any) -> ObjectsResponse:
         """The products in a busy photo. Options: ``k``, ``most``, ``filter``, ``min_sequence``, ``version``."""
-        return self._ask("/v1/objects", replies.ObjectsAnswer, image, options)
+        return self._ask("/v1/objects", ObjectsResponse, image, options)
 
-    def explain(self, image: Photo | None = None, **options: Any) -> replies.ExplainAnswer:
+    def explain(self, image: PhotoInput | None = None, **options: Any) -> ExplainResponse:
         """Heat maps. Options beside those of ``classify``: ``category``, or ``other``, the id of a product."""
         other, category = options.pop("other", None), options.get("category")
         if category is not None and not isinstance(category, str):
             options["category"] = " > ".join(category)
         if other is not None:
             options["with"] = {"product_id": other}
-        return self._ask("/v1/explain", replies.ExplainAnswer, image, options)
+        return self._ask("/v1/explain", ExplainResponse, image, options)
 
-    def similar(self, product_id: str, **options: Any) -> replies.SearchAnswer:
+    def similar(self, product_id: str, **options: Any) -> SearchResponse:
         """Products similar to a stored one. Options as of ``search``, but ``text`` and ``crop``."""
-        return self._get(f"/v1/products/{_segment(product_id)}/similar", replies.SearchAnswer, options)
+        return self._get(f"/v1/products/{_segment(product_id)}/similar", SearchResponse, options)
 
-    def facets(self, **options: Any) -> replies.FacetsAnswer:
+    def facets(self, **options: Any) -> FacetsResponse:
         """Counts of values. Options: ``filter``, ``fields``, ``limit``, ``min_sequence``."""
-        return self._get("/v1/facets", replies.FacetsAnswer, options)
+        return self._get("/v1/facets", FacetsResponse, options)
 
     # -- new listings, and what people say
 
-    def review(self, images: Sequence[Photo] = (), **options: Any) -> replies.ReviewAnswer:
+    def review(self, images: Sequence[PhotoInput] = (), **options: Any) -> ReviewResponse:
         """Is a listing fit to publish. Options: ``product_id``, ``profile``, ``min_sequence``, ``version``."""
         if not images:
-            return self._post("/v1/review", replies.ReviewAnswer, options)
-        return self._form("/v1/review", replies.ReviewAnswer, [("images", image) for image in images], options)
+            return self._post("/v1/review", ReviewResponse, options)
+        return self._form("/v1/review", ReviewResponse, [("images", image) for image in images], options)
 
-    def list_reviews(self, **options: Any) -> replies.QueueAnswer:
+    def list_reviews(self, **options: Any) -> QueueResponse:
         """The queue for people. Options: ``state`` (open, approved, rejected), ``limit``, ``after``."""
-        return self._get("/v1/reviews", replies.QueueAnswer, options)
+        return self._get("/v1/reviews", QueueResponse, options)
 
-    def get_review(self, review_id: str) -> replies.QueuedAnswer:
-        return self._get(f"/v1/reviews/{_segment(review_id)}", replies.QueuedAnswer, {})
+    def get_review(self, review_id: str) -> QueuedResponse:
+        return self._get(f"/v1/reviews/{_segment(review_id)}", QueuedResponse, {})
 
     def review_photo(self, review_id: str, position: int) -> bytes:
         """The JPEG of a review's photo."""
         return self._send("GET", f"/v1/reviews/{_segment(review_id)}/photos/{position}")
 
-    def decide_review(self, review_id: str, decision: str, reason: str = "") -> replies.QueuedAnswer:
+    def decide_review(self, review_id: str, decision: str, reason: str = "") -> QueuedResponse:
         """``approve`` or ``reject``, once."""
         wanted = {"decision": decision, "reason": reason}
-        return self._post(f"/v1/reviews/{_segment(review_id)}:decide", replies.QueuedAnswer, wanted)
+        return self._post(f"/v1/reviews/{_segment(review_id)}:decide", QueuedResponse, wanted)
 
-    def feedback(self, request_id: str, **said: Any) -> replies.FeedbackAnswer:
+    def feedback(self, request_id: str, **said: Any) -> FeedbackResponse:
         """What people made of an answer: ``accepted``, ``rejected``, ``added``, ``clicked``, ``category``."""
-        return self._post("/v1/feedback", replies.FeedbackAnswer, {"request_id": request_id, **said})
+        return self._post("/v1/feedback", FeedbackResponse, {"request_id": request_id, **said})
 
     # -- many photos in one call: answers in their order, each a dict with the answer's fields or a ``problem``
 
-    def classify_batch(self, images: Sequence[Photo], **options: Any) -> list[dict[str, Any]]:
+    def classify_batch(self, images: Sequence[PhotoInput], **options: Any) -> list[dict[str, Any]]:
         return self._batch("classify", images, options)
 
-    def search_batch(self, images: Sequence[Photo], **options: Any) -> list[dict[str, Any]]:
+    def search_batch(self, images: Sequence[PhotoInput], **options: Any) -> list[dict[str, Any]]:
         return self._batch("search", images, options)
 
-    def tags_batch(self, images: Sequence[Photo], **options: Any) -> list[dict[str, Any]]:
+    def tags_batch(self, images: Sequence[PhotoInput], **options: Any) -> list[dict[str, Any]]:
         return self._batch("tags", images, options)
 
     # -- products
 
-    def list_products(self, limit: int = 24) -> replies.ProductsAnswer:
+    def list_products(self, limit: int = 24) -> ProductsResponse:
         """A few products spread over the catalog."""
-        return self._get("/v1/products", replies.ProductsAnswer, {"limit": limit})
+        return self._get("/v1/products", ProductsResponse, {"limit": limit})
 
-    def get_product(self, product_id: str) -> replies.ProductAnswer:
-        return self._get(_product(product_id), replies.ProductAnswer, {})
+    def get_product(self, product_id: str) -> ProductResponse:
+        return self._get(_product(product_id), ProductResponse, {})
 
-    def put_product(self, product_id: str, images: Sequence[Photo] = (), **fields: Any) -> replies.WriteAnswer:
+    def put_product(self, product_id: str, images: Sequence[PhotoInput] = (), **fields: Any) -> WriteResponse:
         """Add or replace. Fields: ``title``, ``category``, ``tags``, ``attributes``, ``external_version``."""
-        ProductPut.model_validate({name: value for name, value in fields.items() if value is not None})
+        ProductPutRequest.model_validate({name: value for name, value in fields.items() if value is not None})
         files = [("images", image) for image in images]
-        return self._form(_product(product_id), replies.WriteAnswer, files, {"product": fields}, method="PUT")
+        return self._form(_product(product_id), WriteResponse, files, {"product": fields}, method="PUT")
 
-    def patch_product(self, product_id: str, **fields: Any) -> replies.WriteAnswer:
+    def patch_product(self, product_id: str, **fields: Any) -> WriteResponse:
         """Change fields; photos stay. ``attributes={"name": None}`` removes one."""
-        return self._send_json("PATCH", _product(product_id), replies.WriteAnswer, fields)
+        return self._send_json("PATCH", _product(product_id), WriteResponse, fields)
 
-    def delete_product(self, product_id: str, **options: Any) -> replies.WriteAnswer:
+    def delete_product(self, product_id: str, **options: Any) -> WriteResponse:
         """Erase. Options: ``external_version``, ``ticket``."""
-        return self._answer(self._send("DELETE", _product(product_id), query=options), replies.WriteAnswer)
+        return self._answer(self._send("DELETE", _product(product_id), query=options), WriteResponse)
 
     def batch_products(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Many writes, each ``{"op": "put" | "patch" | "delete", "product_id": ..., ...}``; one status for each."""
@@ -185,55 +211,55 @@ class Client:
 
     # -- classes from photos, versions
 
-    def list_classes(self) -> replies.ClassesAnswer:
-        return self._get("/v1/classes", replies.ClassesAnswer, {})
+    def list_classes(self) -> ClassesResponse:
+        return self._get("/v1/classes", ClassesResponse, {})
 
-    def add_class(self, label: str, images: Sequence[Photo], kind: str = "category") -> replies.ClassAnswer:
+    def add_class(self, label: str, images: Sequence[PhotoInput], kind: str = "category") -> ClassResponse:
         files = [("images", image) for image in images]
-        return self._form("/v1/classes", replies.ClassAnswer, files, {"label": label, "kind": kind})
+        return self._form("/v1/classes", ClassResponse, files, {"label": label, "kind": kind})
 
-    def remove_class(self, **which: Any) -> replies.ClassAnswer:
+    def remove_class(self, **which: Any) -> ClassResponse:
         """By ``id``, or by ``label`` and ``kind``."""
-        return self._answer(self._send("DELETE", "/v1/classes", query=which), replies.ClassAnswer)
+        return self._answer(self._send("DELETE", "/v1/classes", query=which), ClassResponse)
 
-    def list_indexes(self) -> replies.IndexesAnswer:
-        return self._get("/v1/indexes", replies.IndexesAnswer, {})
+    def list_indexes(self) -> IndexesResponse:
+        return self._get("/v1/indexes", IndexesResponse, {})
 
-    def activate_index(self, version: str) -> replies.ActivateAnswer:
-        return self._answer(self._send("POST", f"/v1/indexes/{_segment(version)}:activate"), replies.ActivateAnswer)
+    def activate_index(self, version: str) -> ActivateResponse:
+        return self._answer(self._send("POST", f"/v1/indexes/{_segment(version)}:activate"), ActivateResponse)
 
-    def map(self, limit: int = 2000) -> replies.MapAnswer:
+    def map(self, limit: int = 2000) -> MapResponse:
         """Products as points, alike ones near each other."""
-        return self._get("/v1/map", replies.MapAnswer, {"limit": limit})
+        return self._get("/v1/map", MapResponse, {"limit": limit})
 
     # -- recommendations and long work
 
-    def recommend(self, history: Sequence[Mapping[str, Any] | str], **options: Any) -> replies.RecommendAnswer:
+    def recommend(self, history: Sequence[Mapping[str, Any] | str], **options: Any) -> RecommendResponse:
         """For a shopper, by ids or by {"product_id", "weight", "time"}. Options: ``k``, ``filter``, ``mode``."""
         events = [{"product_id": event} if isinstance(event, str) else dict(event) for event in history]
-        return self._post("/v1/recommendations", replies.RecommendAnswer, {"history": events, **options})
+        return self._post("/v1/recommendations", RecommendResponse, {"history": events, **options})
 
-    def import_products(self, archive: Path | str | None = None, **options: Any) -> replies.JobAnswer:
+    def import_products(self, archive: Path | str | None = None, **options: Any) -> JobResponse:
         """Start an import, of a zip here or of ``path``, a folder of the service's machine; its job."""
         if archive is None:
-            return self._post("/v1/imports", replies.JobAnswer, options)
-        return self._form("/v1/imports", replies.JobAnswer, [("archive", archive)], options)
+            return self._post("/v1/imports", JobResponse, options)
+        return self._form("/v1/imports", JobResponse, [("archive", archive)], options)
 
-    def build_index(self, **options: Any) -> replies.JobAnswer:
+    def build_index(self, **options: Any) -> JobResponse:
         """Start a rebuild; its job. Options: ``model``, ``recall``, ``activate``."""
-        return self._post("/v1/indexes", replies.JobAnswer, options)
+        return self._post("/v1/indexes", JobResponse, options)
 
-    def list_jobs(self) -> replies.JobsAnswer:
+    def list_jobs(self) -> JobsResponse:
         """Jobs, the newest first."""
-        return self._get("/v1/jobs", replies.JobsAnswer, {})
+        return self._get("/v1/jobs", JobsResponse, {})
 
-    def get_job(self, job_id: str) -> replies.JobAnswer:
-        return self._get(f"/v1/jobs/{_segment(job_id)}", replies.JobAnswer, {})
+    def get_job(self, job_id: str) -> JobResponse:
+        return self._get(f"/v1/jobs/{_segment(job_id)}", JobResponse, {})
 
-    def cancel_job(self, job_id: str) -> replies.JobAnswer:
-        return self._answer(self._send("DELETE", f"/v1/jobs/{_segment(job_id)}"), replies.JobAnswer)
+    def cancel_job(self, job_id: str) -> JobResponse:
+        return self._answer(self._send("DELETE", f"/v1/jobs/{_segment(job_id)}"), JobResponse)
 
-    def follow_job(self, job_id: str) -> Iterator[replies.JobOut]:
+    def follow_job(self, job_id: str) -> Iterator[JobModel]:
         """The job at each change, until it ends; ends early where the service ends the stream."""
         response = self._request("GET", f"/v1/jobs/{_segment(job_id)}/events", preload_content=False)
         decoder, text = codecs.getincrementaldecoder("utf-8")(), ""  # a piece may end inside a character
@@ -243,7 +269,7 @@ class Client:
                 for block in blocks:
                     data = [line[5:].strip() for line in block.splitlines() if line.startswith("data:")]
                     if data:
-                        yield replies.JobOut.model_validate_json("\n".join(data))
+                        yield JobModel.model_validate_json("\n".join(data))
         finally:
             response.close()  # first: a stream that goes on must not be what the next call reads
             response.release_conn()
@@ -254,7 +280,7 @@ class Client:
 
     # -- inside
 
-    def _ask(self, path: str, reply: type[Reply], image: Photo | None, options: Mapping[str, Any]) -> Reply:
+    def _ask(self, path: str, reply: type[Reply], image: PhotoInput | None, options: Mapping[str, Any]) -> Reply:
         return (
             self._post(path, reply, options) if image is None else self._form(path, reply, [("image", image)], options)
         )
@@ -272,13 +298,13 @@ class Client:
         self,
         path: str,
         reply: type[Reply],
-        files: Sequence[tuple[str, Photo]],
+        files: Sequence[tuple[str, PhotoInput]],
         fields: Mapping[str, Any],
         method: str = "POST",
     ) -> Reply:
         return self._answer(self._send(method, path, form=_parts(files, fields)), reply)
 
-    def _batch(self, question: str, images: Sequence[Photo], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _batch(self, question: str, images: Sequence[PhotoInput], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         parts = _parts([("images", image) for image in images], options)
         return list(self.call("POST", f"/v1/{question}:batch", form=parts)["results"])
 
@@ -306,7 +332,7 @@ class Client:
         try:
             response = self._pool.request(method, address, headers={**self._pool.headers}, **options)
         except urllib3.exceptions.HTTPError as error:
-            raise Problem(0, "offline", f"{self._url} does not answer: {error}") from error
+            raise ProblemError(0, "offline", f"{self._url} does not answer: {error}") from error
         if response.status >= 400:
             raise _problem(response)
         return response
@@ -327,7 +353,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _parts(files: Sequence[tuple[str, Photo]], fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _parts(files: Sequence[tuple[str, PhotoInput]], fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """A form: files with a name, texts as they stand, all else as JSON text."""
     parts: list[tuple[str, Any]] = []
     for name, photo in files:
@@ -344,10 +370,10 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _problem(response: urllib3.BaseHTTPResponse) -> Problem:
+def _problem(response: urllib3.BaseHTTPResponse) -> ProblemError:
     try:
         found = json.loads(response.data)
-        return Problem(
+        return ProblemError(
             response.status,
             found["code"],
             found["detail"],
@@ -355,7 +381,7 @@ def _problem(response: urllib3.BaseHTTPResponse) -> Problem:
             errors=found.get("errors") or (),
         )
     except (ValueError, KeyError, TypeError):
-        return Problem(response.status, "unknown", f"{response.reason}: the answer is not the service's own")
+        return ProblemError(response.status, "unknown", f"{response.reason}: the answer is not the service's own")
 
 
 def _segment(text: str) -> str:

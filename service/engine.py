@@ -12,49 +12,49 @@ import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import BadRequest, CatalensError, NoIndex, UnknownProduct
+from indexer.core.errors import BadRequestError, CatalensError, NoIndexError, UnknownProductError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.sqlite import is_read_only
-from indexer.imaging import decode as images
-from service.background.compaction import Folding
+from indexer.imaging.decode import ImageLimits
+from service.background.compaction import Compactor
 from service.background.erasure import Eraser
 from service.background.jobs import JobRunner
-from service.inference.admission import Overloaded, Turns
+from service.inference.admission import AdmissionGate, OverloadedError
 from service.inference.queue import InferenceQueue
 from service.logging import make_log
-from service.products.catalog import Shelf
-from service.products.classes import Classes
+from service.products.catalog import ProductCatalog
+from service.products.classes import ClassManager
 from service.products.writer import Writer
-from service.query.batch import Many, Question
+from service.query.batch import BatchRunner, Task
 from service.query.catalog_map import CatalogMap
-from service.query.classify import Classifying
+from service.query.classify import Classifier
 from service.query.cursors import Cursor
-from service.query.explain import Explaining
-from service.query.filters import Filtering
-from service.query.objects import Objects
-from service.query.photo_embedder import Seeing
-from service.query.query import Source, Wanted
-from service.query.recommend import Recommending
-from service.query.response import Clock
-from service.query.search import Searching
-from service.query.search_cache import Near
-from service.query.tags import Tagging
-from service.query.text import Texting
-from service.review.queue import People
-from service.review.review import Reviewing
+from service.query.explain import Explainer
+from service.query.filters import FilterParser
+from service.query.objects import ObjectFinder
+from service.query.photo_embedder import PhotoEmbedder
+from service.query.query import Query, SearchOptions
+from service.query.recommend import Recommender
+from service.query.response import StageTimer
+from service.query.search import Searcher
+from service.query.search_cache import SearchCache
+from service.query.tags import TagSuggester
+from service.query.text import TextQueryParser
+from service.review.queue import ReviewQueue
+from service.review.review import ListingReviewer
 from service.settings import Settings
-from service.state.pinned_versions import OtherVersions
-from service.state.snapshots import Serving, Snapshot
+from service.state.pinned_versions import PinnedVersions
+from service.state.snapshots import Snapshot, SnapshotManager
 
 _PATIENCE_S = 2.0  # how long a question with `min_sequence` waits for a write of another process
 
 
-class Engine(Shelf):
+class Engine(ProductCatalog):
     """Answers over one home. Safe to call from many threads; ``close`` it, or use it in ``with``.
 
     Every answer is a plain dict that carries ``model_version``, ``index_version`` and ``timings_ms``, all from one
-    snapshot. Failures are ``CatalensError``; with no active index, questions raise ``NoIndex`` until one is activated.
+    snapshot. Failures are ``CatalensError``; with no active index, questions raise ``NoIndexError`` until one is activated.
     ``watch=False`` (one question, then gone): other processes' later writes are not followed.
     """
 
@@ -64,9 +64,9 @@ class Engine(Shelf):
         self.home = Home(settings.home)
         self._catalog = open_catalog(self.home)
         self._photos = PhotoStore(self.home)
-        self._limits = images.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+        self._limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         # More threads at work than cores only wait for each other's locks: with 40 of them half as much is answered.
-        self._turns = Turns(settings.working or THREADS + 1, settings.max_waiting, settings.deadline_s)
+        self._turns = AdmissionGate(settings.working or THREADS + 1, settings.max_waiting, settings.deadline_s)
         self._stop = threading.Event()
         self.queue = InferenceQueue(
             max_batch=settings.max_batch, max_waiting=settings.max_waiting, max_delay_s=settings.max_delay_ms / 1000
@@ -75,14 +75,14 @@ class Engine(Shelf):
         def crowded() -> bool:
             return self._turns.crowded
 
-        self._seeing = Seeing(
+        self._seeing = PhotoEmbedder(
             self.queue, self._catalog, self._photos, limits=self._limits, deadline_s=settings.deadline_s,
             crowded=crowded,
         )  # fmt: skip
         self._watcher: threading.Thread | None = None
         self._eraser: Eraser | None = None
         try:
-            self._serving = Serving(
+            self._serving = SnapshotManager(
                 self.home,
                 self._catalog,
                 self._photos,
@@ -94,12 +94,12 @@ class Engine(Shelf):
             self._writer = Writer(
                 self._catalog, self._photos, self._serving, self.queue, self._limits, self._seeing.decoding, self.log
             )
-            self.classes = Classes(
+            self.classes = ClassManager(
                 self.home, self._catalog, self._serving, self.queue, embed=self._seeing.vector, answer=self._answer
             )
-            self._others = OtherVersions(self.home, self._serving, most=settings.other_versions, log=self.log)
+            self._others = PinnedVersions(self.home, self._serving, most=settings.other_versions, log=self.log)
             self._serving.others = self._others
-            self.folding = Folding(
+            self.folding = Compactor(
                 self.home, self._serving, max_delta=settings.max_delta, device=settings.device, log=self.log
             )
             self.jobs = JobRunner(
@@ -107,28 +107,26 @@ class Engine(Shelf):
                 device=settings.device, streams=max(1, settings.threads // 4),
                 snapshot=lambda: self._serving.current, answer=self._answer, log=self.log,
             )  # fmt: skip
-            self.explain = Explaining(
-                self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer
-            )
-            self._filtering = Filtering(self._catalog, answer=self._answer, log=self.log)
-            self.recommending = Recommending(
+            self.explain = Explainer(self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer)
+            self._filtering = FilterParser(self._catalog, answer=self._answer, log=self.log)
+            self.recommending = Recommender(
                 self._catalog, self._filtering, out_of_stock=settings.out_of_stock,
                 snapshot=self._snapshot, turn=self._turn, answer=self._answer,
             )  # fmt: skip
-            self._texting = Texting(self.home, self._catalog, encoder=settings.text_encoder)
-            self._searching = Searching(
+            self._texting = TextQueryParser(self.home, self._catalog, encoder=settings.text_encoder)
+            self._searching = Searcher(
                 self._catalog, self._filtering, self._texting, inputs=self._inputs, answer=self._answer
             )
-            self.objects = Objects(
+            self.objects = ObjectFinder(
                 self._seeing, self._searching, snapshot=self._snapshot, turn=self._turn, answer=self._answer
             )
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
-            self._classifying = Classifying(**shared)
-            self._tagging = Tagging(self._catalog, **shared, crowded=crowded)
-            self._many = Many(self._classifying, self._searching, self._tagging)
+            self._classifying = Classifier(**shared)
+            self._tagging = TagSuggester(self._catalog, **shared, crowded=crowded)
+            self._many = BatchRunner(self._classifying, self._searching, self._tagging)
             self.mapping = CatalogMap(self._catalog, snapshot=self._snapshot, answer=self._answer)
-            self.people = People(self.home, self._catalog, self._serving, answer=self._answer)
-            self._reviewing = Reviewing(
+            self.people = ReviewQueue(self.home, self._catalog, self._serving, answer=self._answer)
+            self._reviewing = ListingReviewer(
                 self.home,
                 self._catalog,
                 self._photos,
@@ -199,9 +197,9 @@ class Engine(Shelf):
         return self._catalog.last_sequence()
 
     def ready(self) -> Snapshot:
-        """The snapshot that would answer now. Raises ``NoIndex`` or ``Overloaded``."""
+        """The snapshot that would answer now. Raises ``NoIndexError`` or ``OverloadedError``."""
         if not self.queue.alive:
-            raise Overloaded("the service is shutting down")
+            raise OverloadedError("the service is shutting down")
         return self._snapshot()
 
     # -- questions
@@ -209,16 +207,16 @@ class Engine(Shelf):
     # Each may name another ``version`` than the serving one; model, decision layer and index are then that version's.
 
     def classify(
-        self, source: Source, *, top: int = 5, min_sequence: int | None = None, version: str | None = None
+        self, source: Query, *, top: int = 5, min_sequence: int | None = None, version: str | None = None
     ) -> dict[str, Any]:
-        """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategories``."""
+        """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategoriesError``."""
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:
             return self._classifying.classify(snapshot, source, clock, top=top)
 
     def search(
         self,
-        source: Source,
+        source: Query,
         *,
         k: int = 20,
         exclude: Sequence[str] = (),
@@ -240,25 +238,25 @@ class Engine(Shelf):
         where it has no vector (a version without a tower, words that the tower lacks) what holds one of its words.
         ``unknown_words``: of a text, those that nothing is known of. ``collapse``: of results with the same photo, or
         nearly the same, only the best. ``cursor``: the ``next_cursor`` of the page before. ``explain``: ``signals``
-        hold each block's cosine too. Raises ``BadFilter``, ``BadRequest``, ``CursorGone``.
+        hold each block's cosine too. Raises ``BadFilterError``, ``BadRequestError``, ``CursorGoneError``.
         """
-        wanted = Wanted(k, exclude, min_score, filter, weights, mix, collapse, cursor, explain)
+        wanted = SearchOptions(k, exclude, min_score, filter, weights, mix, collapse, cursor, explain)
         snapshot = self._turned_to(cursor, min_sequence, version)
         with self._turn() as clock:
             return self._searching.search(snapshot, source, wanted, clock)
 
     def similar(self, product_id: str, **wanted: Any) -> dict[str, Any]:
-        """``search`` for a stored product, with the same parameters: the best over its photos. ``UnknownProduct``."""
-        return self.search(Source(product_id=product_id), **wanted)
+        """``search`` for a stored product, with the same parameters: the best over its photos. ``UnknownProductError``."""
+        return self.search(Query(product_id=product_id), **wanted)
 
     def facets(
         self, *, filter: object = None, fields: Sequence[str] = (), limit: int = 20, min_sequence: int | None = None
     ) -> dict[str, Any]:
-        """Counts of values among the products that pass ``filter``; see ``Filtering.facets``."""
-        clock = Clock()
+        """Counts of values among the products that pass ``filter``; see ``FilterParser.facets``."""
+        clock = StageTimer()
         return self._filtering.facets(self._snapshot(min_sequence), clock, filter=filter, fields=fields, limit=limit)
 
-    def tags(self, source: Source, *, min_sequence: int | None = None, version: str | None = None) -> dict[str, Any]:
+    def tags(self, source: Query, *, min_sequence: int | None = None, version: str | None = None) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:
@@ -266,7 +264,7 @@ class Engine(Shelf):
 
     def describe(
         self,
-        source: Source,
+        source: Query,
         *,
         min_sequence: int | None = None,
         version: str | None = None,
@@ -279,8 +277,8 @@ class Engine(Shelf):
         """
         snapshot = self._turned_to(wanted.get("cursor"), min_sequence, version)
         with self._turn() as clock:
-            near = Near(self._tagging.depths(snapshot.tag_rule))
-            found = self._searching.search(snapshot, source, Wanted(**wanted), clock, near)
+            near = SearchCache(self._tagging.depths(snapshot.tag_rule))
+            found = self._searching.search(snapshot, source, SearchOptions(**wanted), clock, near)
             parts = [self._tagging.tags(snapshot, source, clock, near)]
             if snapshot.bundle.decision.categories:
                 parts.append(self._classifying.classify(snapshot, source, clock, near=near))
@@ -291,7 +289,7 @@ class Engine(Shelf):
 
     def many(
         self,
-        question: Question,
+        question: Task,
         photos: Sequence[bytes],
         *,
         min_sequence: int | None = None,
@@ -303,9 +301,9 @@ class Engine(Shelf):
         ``wanted``: the parameters of ``search``. A photo that cannot be used, or that the network has no time for, has
         its failure in its place; what is wrong with the question itself is raised.
         """
-        clock = Clock()
+        clock = StageTimer()
         snapshot = self._snapshot(min_sequence, version)
-        found = self._many.ask(question, snapshot, [Source(image=data) for data in photos], Wanted(**wanted))
+        found = self._many.ask(question, snapshot, [Query(image=data) for data in photos], SearchOptions(**wanted))
         return found, self._answer(snapshot, clock)
 
     def review(
@@ -321,7 +319,7 @@ class Engine(Shelf):
         """Whether a listing with these ``photos`` is fit to publish; see ``replies.ReviewAnswer``.
 
         ``product_id``: a stored product, never its own duplicate, whose photos are taken where none are given.
-        ``queue``: put it where people look, if it asks for one. Raises ``BadImage``, ``UnknownProduct``.
+        ``queue``: put it where people look, if it asks for one. Raises ``BadImageError``, ``UnknownProductError``.
         """
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:
@@ -340,9 +338,9 @@ class Engine(Shelf):
     # -- inside
 
     @contextmanager
-    def _turn(self) -> Iterator[Clock]:
-        """A place at work, and the request's clock. Raises ``Overloaded``, ``TooLate``."""
-        clock = Clock()
+    def _turn(self) -> Iterator[StageTimer]:
+        """A place at work, and the request's clock. Raises ``OverloadedError``, ``DeadlineExceededError``."""
+        clock = StageTimer()
         with ExitStack() as stack:
             with clock.stage("wait"):
                 stack.enter_context(self._turns.turn())
@@ -351,46 +349,46 @@ class Engine(Shelf):
     def _snapshot(self, min_sequence: int | None = None, version: str | None = None) -> Snapshot:
         snapshot = self._serving.current if version is None else self._others.get(version)
         if snapshot is None:
-            raise NoIndex("no index version is active: run catalens index build --activate")
+            raise NoIndexError("no index version is active: run catalens index build --activate")
         if min_sequence is not None:
             until = time.monotonic() + _PATIENCE_S
             while snapshot.live.sequence < min_sequence:
                 if min_sequence > self._catalog.last_sequence():
-                    raise BadRequest(f"min_sequence {min_sequence} is beyond the catalog's last change")
+                    raise BadRequestError(f"min_sequence {min_sequence} is beyond the catalog's last change")
                 if time.monotonic() > until:
-                    raise Overloaded(f"sequence {min_sequence} is not searchable yet: try again shortly")
+                    raise OverloadedError(f"sequence {min_sequence} is not searchable yet: try again shortly")
                 time.sleep(0.02)
                 snapshot = self._snapshot(version=version)
         return snapshot
 
     def _turned_to(self, cursor: str | None, min_sequence: int | None, version: str | None) -> Snapshot:
-        """What answers a page: the version that gave the page before. Raises ``CursorGone``, and as ``_snapshot``."""
+        """What answers a page: the version that gave the page before. Raises ``CursorGoneError``, and as ``_snapshot``."""
         if cursor is not None:
             page = Cursor.read(cursor)
             min_sequence = max(min_sequence or 0, page.sequence)
             version = version or self._others.of_cursor(page)
         return self._snapshot(min_sequence, version)
 
-    def _inputs(self, snapshot: Snapshot, source: Source, clock: Clock) -> tuple[dict[str, np.ndarray], set[int]]:
+    def _inputs(self, snapshot: Snapshot, source: Query, clock: StageTimer) -> tuple[dict[str, np.ndarray], set[int]]:
         """The embeddings of what a question is about, by name (each float32 [n, D]), and the pids it is about."""
         inputs: dict[str, np.ndarray] = {}
         own: set[int] = set()
         if source.product_id is not None:
             pid = self._catalog.pid(source.product_id)
             if pid is None:
-                raise UnknownProduct(f"no product {source.product_id!r}")
+                raise UnknownProductError(f"no product {source.product_id!r}")
             try:
                 inputs["product_id"] = snapshot.live.vectors_of(pid)[1]
-            except UnknownProduct:
-                raise NoIndex(f"product {source.product_id!r} is stored but not searchable yet") from None
+            except UnknownProductError:
+                raise NoIndexError(f"product {source.product_id!r} is stored but not searchable yet") from None
             own = {pid}
         if source.image is not None:
             inputs["image"] = self._seeing.vector(snapshot, source, clock)[np.newaxis]
         if not inputs:
-            raise BadRequest("nothing to look at: give an image or a product")
+            raise BadRequestError("nothing to look at: give an image or a product")
         return inputs, own
 
-    def _vectors(self, snapshot: Snapshot, source: Source, clock: Clock) -> tuple[np.ndarray, set[int]]:
+    def _vectors(self, snapshot: Snapshot, source: Query, clock: StageTimer) -> tuple[np.ndarray, set[int]]:
         """Query vectors float32 [n, D], of several inputs their mean direction, and the pids the question is about."""
         inputs, own = self._inputs(snapshot, source, clock)
         if len(inputs) == 1:
@@ -402,5 +400,5 @@ class Engine(Shelf):
 def _unit(vector: np.ndarray) -> np.ndarray:
     length = float(np.linalg.norm(vector))
     if length < 1e-6:
-        raise BadRequest("the image and the product point in opposite directions: ask for one of them")
+        raise BadRequestError("the image and the product point in opposite directions: ask for one of them")
     return vector / length

@@ -13,7 +13,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
-from indexer.core.errors import BadSettings, Busy
+from indexer.core.errors import BadSettingsError, BusyError
 from service.api.errors import MEDIA_TYPE, document
 from service.settings import Settings
 
@@ -45,7 +45,7 @@ class _Channel(HTTPChannel):
 def make_server(app: Callable[..., Any], settings: Settings) -> Any:
     """A listening waitress server; ``effective_port`` is its port, ``run()`` serves, ``close()`` ends.
 
-    Raises ``Busy`` for a port in use, ``BadSettings`` for an address that is not this machine's.
+    Raises ``BusyError`` for a port in use, ``BadSettingsError`` for an address that is not this machine's.
     """
     try:
         server = create_server(
@@ -64,10 +64,10 @@ def make_server(app: Callable[..., Any], settings: Settings) -> Any:
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
         if error.errno == errno.EADDRINUSE:
-            raise Busy(f"{where} is in use: stop what listens there, or choose another --port") from error
-        raise BadSettings(f"cannot listen on {where}: {error.strerror or error}") from error
+            raise BusyError(f"{where} is in use: stop what listens there, or choose another --port") from error
+        raise BadSettingsError(f"cannot listen on {where}: {error.strerror or error}") from error
     except ValueError as error:
-        raise BadSettings(f"cannot listen on {settings.host} port {settings.port}: {error}") from error
+        raise BadSettingsError(f"cannot listen on {settings.host} port {settings.port}: {error}") from error
     server.channel_class = _Channel
     return server
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from indexer.core.errors import BadSettings
+from indexer.core.errors import BadSettingsError
 from indexer.quality.profiles import profile
 
 _SHORTEST_KEY = 16
@@ -27,7 +27,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the service can be told. Checked when made; raises ``BadSettings`` naming the setting."""
+    """Everything the service can be told. Checked when made; raises ``BadSettingsError`` naming the setting."""
 
     home: Path
     host: str = "127.0.0.1"
@@ -68,16 +68,16 @@ class Settings:
         for name in ("api_keys", "allowed_hosts"):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(item, str) and item for item in value):
-                raise BadSettings(f"{name} must be a list of non-empty texts")
+                raise BadSettingsError(f"{name} must be a list of non-empty texts")
             object.__setattr__(self, name, tuple(value))
         conditions = tuple(self.out_of_stock) if isinstance(self.out_of_stock, tuple | list) else (None,)
         if not all(isinstance(one, Mapping) and isinstance(one.get("field"), str) for one in conditions):
-            raise BadSettings("out_of_stock must be a list of conditions on fields, as filters have them")
+            raise BadSettingsError("out_of_stock must be a list of conditions on fields, as filters have them")
         object.__setattr__(self, "out_of_stock", conditions)
         if self.import_root is not None:
             object.__setattr__(self, "import_root", Path(self.import_root).resolve())
             if not Path(self.import_root).is_dir():
-                raise BadSettings(f"import_root {self.import_root} is no folder")
+                raise BadSettingsError(f"import_root {self.import_root} is no folder")
         for name, low, high in (
             ("port", 0, 65535),
             ("max_image_bytes", 1, 2**31),
@@ -94,7 +94,7 @@ class Settings:
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise BadSettings(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+                raise BadSettingsError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
         for name, least, most, what in (
             ("poll_s", 0.01, 60, "from 0.01 to 60 seconds"),
             ("erase_within_s", 1, 365 * 86_400, "from 1 second to a year"),
@@ -103,32 +103,32 @@ class Settings:
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-                raise BadSettings(f"{name} must be {what}, not {value!r}")
+                raise BadSettingsError(f"{name} must be {what}, not {value!r}")
         if self.engine not in ("auto", "torch", "compiled", "openvino"):
-            raise BadSettings(f"engine must be auto, torch, compiled or openvino, not {self.engine!r}")
+            raise BadSettingsError(f"engine must be auto, torch, compiled or openvino, not {self.engine!r}")
         if self.device not in ("auto", "cpu", "cuda"):
-            raise BadSettings(f"device must be auto, cpu or cuda, not {self.device!r}")
+            raise BadSettingsError(f"device must be auto, cpu or cuda, not {self.device!r}")
         if not isinstance(self.text_encoder, str) or (self.text_encoder and ":" not in self.text_encoder):
-            raise BadSettings(f"text_encoder must be package.module:function, not {self.text_encoder!r}")
+            raise BadSettingsError(f"text_encoder must be package.module:function, not {self.text_encoder!r}")
         if self.allow_urls:
-            raise BadSettings("allow_urls: fetching photos from URLs is not offered by this version")
+            raise BadSettingsError("allow_urls: fetching photos from URLs is not offered by this version")
         for key in self.api_keys:
             if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
-                raise BadSettings(
+                raise BadSettingsError(
                     f"api_keys: a key needs at least {_SHORTEST_KEY} printable ASCII characters, no spaces"
                 )
         if not is_loopback(self.host) and not self.api_keys:
-            raise BadSettings(
+            raise BadSettingsError(
                 f"host {self.host} is reachable from other machines: give --api-key-file, or listen on 127.0.0.1"
             )
 
     @classmethod
     def make(cls, **values: Any) -> Settings:
-        """Settings by name; an unknown name is ``BadSettings``."""
+        """Settings by name; an unknown name is ``BadSettingsError``."""
         known = {entry.name for entry in fields(cls)}
         for name in values:
             if name not in known:
-                raise BadSettings(f"unknown setting {name!r} (known: {', '.join(sorted(known))})")
+                raise BadSettingsError(f"unknown setting {name!r} (known: {', '.join(sorted(known))})")
         return cls(**values)
 
     @property
@@ -140,12 +140,12 @@ class Settings:
 
 
 def read_api_keys(path: Path) -> tuple[str, ...]:
-    """Keys of a file, one per line; empty lines and lines from ``#`` on are skipped. Raises ``BadSettings``."""
+    """Keys of a file, one per line; empty lines and lines from ``#`` on are skipped. Raises ``BadSettingsError``."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadSettings(f"api key file {path} cannot be read: {error}") from error
+        raise BadSettingsError(f"api key file {path} cannot be read: {error}") from error
     keys = tuple(line.strip() for line in lines if line.strip() and not line.strip().startswith("#"))
     if not keys:
-        raise BadSettings(f"api key file {path} holds no key")
+        raise BadSettingsError(f"api key file {path} holds no key")
     return keys

@@ -20,7 +20,7 @@ from indexer.core.atomic_files import write_atomic, write_json
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
-from indexer.core.progress import Stages
+from indexer.core.progress import OnStage
 from indexer.duplicates.groups import find_groups
 from indexer.imaging.parallel import in_order
 from indexer.model.open_runtime import open_embedder
@@ -63,19 +63,19 @@ class Audit:
         return {kind: found[kind] for kind in KINDS}
 
 
-class Seen(NamedTuple):
+class AuditedProduct(NamedTuple):
     """What one product showed."""
 
     entries: list[Entry]
     photos: list[list[tuple[str, float]]]
 
 
-def audit(engine: Engine, *, progress: Stages | None = None, profile: str | None = None) -> Audit:
+def audit(engine: Engine, *, progress: OnStage | None = None, profile: str | None = None) -> Audit:
     """Look at every product with a photo in the index, and at its duplicates.
 
     What was found is kept in the home by product, its last change, model, index and policies: a run that was
     interrupted goes on, and one after few changes looks at these only. How the shop's own photos score is written into
-    the home, for later reviews to stand beside. Raises as ``Engine.review`` for what concerns all products; a product
+    the home, for later reviews to stand beside. Raises as ``SearchEngine.review`` for what concerns all products; a product
     whose photo cannot be read is an entry.
     """
     if profile is not None:
@@ -89,7 +89,7 @@ def audit(engine: Engine, *, progress: Stages | None = None, profile: str | None
         total = len(catalog)
         versions = f"{snapshot.model_version} {snapshot.index_version} {engine.policy_version}"
 
-        def look(product: Product) -> tuple[Seen, bool]:
+        def look(product: Product) -> tuple[AuditedProduct, bool]:
             """What the product showed, and whether an earlier run had found it."""
             seen = kept.find(product.pid, f"{product.sequence} {versions}")
             return (seen, True) if seen else (_look(engine, catalog, product, given, common, profile), False)
@@ -119,7 +119,7 @@ def _findings(scores: list[list[tuple[str, float]]]) -> Iterator[list[Finding]]:
         yield [Finding(code, score, "ok", {}, None, {}) for code, score in photo]
 
 
-def _duplicates(home: Home, catalog: Catalog, report: Audit, progress: Stages | None) -> Iterator[Entry]:
+def _duplicates(home: Home, catalog: Catalog, report: Audit, progress: OnStage | None) -> Iterator[Entry]:
     found = find_groups(home, embedder=open_embedder, progress=progress)
     report.notes += found.notes
     for group in found.groups:
@@ -140,17 +140,17 @@ def _look(
     given: dict[int, list[str]],
     common: Counter[str],
     profile: str | None,
-) -> Seen:
+) -> AuditedProduct:
     """Everything but duplicates, which are looked for in the whole catalog at once."""
     try:
         seen = engine.review([], product_id=product.product_id, profile=profile, queue=False)
         near = engine.similar(product.product_id, k=_NEIGHBOURS)["results"]
     except CatalensError as error:
-        return Seen([Entry("unreadable", product.pid, error.code, 1.0, str(error))], [])
+        return AuditedProduct([Entry("unreadable", product.pid, error.code, 1.0, str(error))], [])
     photos = [
         [(finding["code"], finding["score"]) for finding in photo["quality"]["findings"]] for photo in seen["photos"]
     ]
-    return Seen(list(_entries(catalog, product, seen, near, given, common)), photos)
+    return AuditedProduct(list(_entries(catalog, product, seen, near, given, common)), photos)
 
 
 def _entries(
@@ -194,7 +194,7 @@ class _Kept:
 
     def __init__(self, home: Home, profile: str | None) -> None:
         self._path = home.path / "audit" / f"{profile or 'default'}.jsonl"
-        self._known: dict[int, tuple[str, Seen]] = {}
+        self._known: dict[int, tuple[str, AuditedProduct]] = {}
 
     def __enter__(self) -> _Kept:
         self._path.parent.mkdir(exist_ok=True)
@@ -203,7 +203,7 @@ class _Kept:
                 try:
                     pid, key, rows, photos = json.loads(line)
                     scores = [[(code, score) for code, score in photo] for photo in photos]
-                    self._known[pid] = (key, Seen([Entry(*row) for row in rows], scores))
+                    self._known[pid] = (key, AuditedProduct([Entry(*row) for row in rows], scores))
                 except (ValueError, TypeError):
                     continue  # the end of a run that was killed
         self._file = self._path.open("a", encoding="utf-8")
@@ -213,11 +213,11 @@ class _Kept:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def find(self, pid: int, key: str) -> Seen | None:
+    def find(self, pid: int, key: str) -> AuditedProduct | None:
         known = self._known.get(pid)
         return known[1] if known is not None and known[0] == key else None
 
-    def add(self, pid: int, key: str, seen: Seen) -> None:
+    def add(self, pid: int, key: str, seen: AuditedProduct) -> None:
         rows = [[entry.kind, entry.pid, entry.code, entry.score, entry.detail] for entry in seen.entries]
         self._file.write(json.dumps([pid, key, rows, seen.photos], ensure_ascii=False) + "\n")
         self._file.flush()

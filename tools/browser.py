@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 
 VIEWS = ("#/", "#/check", "#/queue", "#/studio")
 _WORST = ("serious", "critical")
@@ -36,9 +36,9 @@ def chromium() -> str | None:
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A headless Chromium (``playwright.sync_api.Browser``). Raises ``BadRequest`` that says what is missing."""
+    """A headless Chromium (``playwright.sync_api.Browser``). Raises ``BadRequestError`` that says what is missing."""
     if (lacking := missing()) is not None:
-        raise BadRequest(lacking)
+        raise BadRequestError(lacking)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

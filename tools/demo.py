@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.core.errors import BadModel, BadSettings
-from indexer.core.progress import Progress, Stages
+from indexer.core.errors import BadModelError, BadSettingsError
+from indexer.core.progress import OnProgress, OnStage
 from tools.output import cell, plain, progress, say, stages, table
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _step(what: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
     seconds[name] = round(time.monotonic() - started, 2)
 
 
-def _draw_once(folder: Path, counter: Progress) -> Path:
+def _draw_once(folder: Path, counter: OnProgress) -> Path:
     """The sample catalog's manifest. Drawn aside, so that a folder that is there is whole."""
     from tools.sample_catalog import make_sample_catalog
 
@@ -100,14 +100,14 @@ def _train_once(manifest: Path, model: Path) -> None:
             load_bundle(model)
             say("used again: the model of an earlier run")
             return
-        except BadModel as error:
+        except BadModelError as error:
             say(f"made anew: {error}")
             shutil.rmtree(model)
     with stages() as reporter:
         train(manifest, model, progress=reporter)
 
 
-def _index_once(home: Home, bundle: Bundle, reporter: Stages) -> Manifest:
+def _index_once(home: Home, bundle: Bundle, reporter: OnStage) -> Manifest:
     """The active version, built first unless it is this model's and covers the whole catalog."""
     from indexer.catalog.store import open_catalog
     from indexer.index.version import Versions
@@ -128,12 +128,12 @@ def _index_once(home: Home, bundle: Bundle, reporter: Stages) -> Manifest:
 def _ask(home: Path, manifest: Path) -> tuple[Path, dict[str, Any]]:
     """The three questions about the first test product: (its photo, the answers as the service gives them)."""
     from indexer.catalog.dataset import read_dataset
-    from service.engine import Engine, Source
+    from service.engine import Engine, Query
     from service.settings import Settings
     from tools.commands.ask import Warnings
 
     row = next(row for row in read_dataset(manifest).rows if row.split == "test")
-    photo, stored = Source(image=row.image.read_bytes()), Source(product_id=row.product_id)
+    photo, stored = Query(image=row.image.read_bytes()), Query(product_id=row.product_id)
     with Engine(Settings.make(home=home), watch=False, log=Warnings()) as engine:
         answers = {
             "classify": engine.classify(photo),
@@ -165,7 +165,7 @@ def show(document: dict[str, Any]) -> None:
 
 
 def free_port(wanted: int | None) -> int:
-    """``wanted`` (raises ``BadSettings`` where it is taken), else the usual port, else any free one."""
+    """``wanted`` (raises ``BadSettingsError`` where it is taken), else the usual port, else any free one."""
     from service.settings import Settings
 
     for port in (wanted,) if wanted is not None else (Settings.port, 0):
@@ -177,7 +177,7 @@ def free_port(wanted: int | None) -> int:
                 return found
             except OSError:
                 continue
-    raise BadSettings(f"port {wanted} is in use: choose another one with --port")
+    raise BadSettingsError(f"port {wanted} is in use: choose another one with --port")
 
 
 def serve(home: Path, *, port: int | None = None) -> None:

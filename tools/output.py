@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from indexer.core.progress import Progress, Stages
+from indexer.core.progress import OnProgress, OnStage
 
 
 def plain(value: Any) -> Any:
@@ -90,7 +90,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def stages() -> Iterator[Stages]:
+def stages() -> Iterator[OnStage]:
     """A progress callback ``(stage, done, total)`` with rate and time left on stderr.
 
     On a terminal a bar for each stage; elsewhere a line at its end and every ten seconds, so that a log stays readable.
@@ -103,14 +103,14 @@ def stages() -> Iterator[Stages]:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Progress]:
+def progress(label: str) -> Iterator[OnProgress]:
     """``stages`` for work that has one stage only: a callback ``(done, total)``."""
     with stages() as callback:
         yield partial(callback, label)
 
 
 @contextmanager
-def _bars() -> Iterator[Stages]:
+def _bars() -> Iterator[OnStage]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -136,7 +136,7 @@ def _bars() -> Iterator[Stages]:
         yield callback
 
 
-def _lines(every_s: float = 10.0) -> Stages:
+def _lines(every_s: float = 10.0) -> OnStage:
     started: dict[str, float] = {}
     said: dict[str, float] = {}
 

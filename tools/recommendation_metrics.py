@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import BadData, CatalensError
-from indexer.core.progress import Progress
+from indexer.core.errors import BadDataError, CatalensError
+from indexer.core.progress import OnProgress
 from indexer.index.live import LiveIndex
 from indexer.recommendation.orders import read_table, seconds_of
 from service.engine import Engine
@@ -61,12 +61,12 @@ def figures(live: LiveIndex, lists: Sequence[Sequence[int]], held_out: Sequence[
 
 
 def evaluate_file(
-    engine: Engine, path: Path, *, limit: int | None = None, progress: Progress | None = None
+    engine: Engine, path: Path, *, limit: int | None = None, progress: OnProgress | None = None
 ) -> dict[str, Any]:
     """Leave-last-out over a CSV (user, product, maybe time; without times the file's order counts).
 
     Rows with unknown products are counted and left out, so are users with fewer than two known products. A product that
-    the user had before is never recommended, so of each user it counts at its last time only. Raises ``BadData``.
+    the user had before is never recommended, so of each user it counts at its last time only. Raises ``BadDataError``.
     """
     pids = {name: pid for pid, name in _ids(engine).items()}
     users: dict[str, dict[int, float]] = {}
@@ -87,7 +87,7 @@ def evaluate_file(
             own[pid] = max(when, own.get(pid, -math.inf))
     timed = [sorted(seen.items(), key=lambda entry: entry[1]) for seen in users.values() if len(seen) > 1]
     if not timed:
-        raise BadData(f"{path}: no user has two products of this catalog")
+        raise BadDataError(f"{path}: no user has two products of this catalog")
     if limit is not None and len(timed) > limit:
         timed = [timed[int(place)] for place in np.linspace(0, len(timed) - 1, limit)]
     names, live = {pid: name for name, pid in pids.items()}, engine.ready().live

@@ -113,7 +113,7 @@ PICTURES: tuple[tuple[str, str, Step, str, dict[str, int]], ...] = (
 def screenshots(folder: Path, out: Path, *, only: tuple[str, ...] = ()) -> list[Path]:
     """Draw ``PICTURES`` (or ``only`` some) into ``out`` from the demonstration in ``folder``, which is made if missing.
 
-    A picture whose view does not come about is left as it is, and named. Raises ``BadRequest`` without a browser.
+    A picture whose view does not come about is left as it is, and named. Raises ``BadRequestError`` without a browser.
     """
     from tools.demo import demo
 

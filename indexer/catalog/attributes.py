@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 
 AttributeType = Literal["string", "number", "bool", "datetime", "list"]
 AttributeValue = str | float | int | bool | list[Any] | None
@@ -26,9 +26,9 @@ _INT64 = 2**63
 
 
 def type_name(column: str, given: str) -> AttributeType:
-    """``given`` as a type. Raises ``BadData`` that names the column and the unknown type."""
+    """``given`` as a type. Raises ``BadDataError`` that names the column and the unknown type."""
     if given not in TYPES:
-        raise BadData(f"column {column!r}: unknown type {given!r} (use one of {', '.join(TYPES)})")
+        raise BadDataError(f"column {column!r}: unknown type {given!r} (use one of {', '.join(TYPES)})")
     return given  # type: ignore[return-value]
 
 
@@ -36,7 +36,7 @@ def checked_types(given: Mapping[str, str]) -> dict[str, AttributeType]:
     """All of ``given`` through ``type_name``; a column that is never an attribute is refused too."""
     for column in given:
         if column in RESERVED:
-            raise BadData(f"column {column!r} is no attribute, so it takes no type")
+            raise BadDataError(f"column {column!r} is no attribute, so it takes no type")
     return {column: type_name(column, given_type) for column, given_type in given.items()}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from indexer.catalog.transaction import chunks, last_sequence
-from indexer.core.errors import Busy, OutdatedVersion
+from indexer.core.errors import BusyError, OutdatedVersionError
 
 if TYPE_CHECKING:
     from indexer.catalog.store import Catalog
@@ -54,20 +54,20 @@ class Living(NamedTuple):
         return (numbers <= last) & ~np.isin(numbers, living)
 
 
-def prepare(sql: sqlite3.Connection) -> None:
+def ensure_tables(sql: sqlite3.Connection) -> None:
     """Make the tables and the identity of a catalog that has none; inside a write transaction."""
     for statement in _SCHEMA:
         sql.execute(statement)
     sql.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (uuid.uuid4().hex,))
 
 
-def mark(sql: sqlite3.Connection, sequence: int) -> None:
+def stamp(sql: sqlite3.Connection, sequence: int) -> None:
     """Stamp the state that the open transaction is about to commit."""
     row = (sequence, os.urandom(8).hex())
     try:
         sql.execute("INSERT OR REPLACE INTO stamps VALUES (?, ?)", row)
     except sqlite3.OperationalError:  # an old catalog; anything else is raised again
-        prepare(sql)
+        ensure_tables(sql)
         sql.execute("INSERT OR REPLACE INTO stamps VALUES (?, ?)", row)
 
 
@@ -75,15 +75,15 @@ def note_orphans(sql: sqlite3.Connection, hashes: Iterable[str]) -> None:
     """Record photos that the open transaction took from their last product."""
     rows = [(content_hash,) for content_hash in hashes]
     if rows:
-        prepare(sql)
+        ensure_tables(sql)
         sql.executemany("INSERT OR IGNORE INTO orphans VALUES (?)", rows)
 
 
-def check_reach(sql: sqlite3.Connection, after: int) -> None:
-    """Raises ``OutdatedVersion`` where changes above ``after`` were compacted away."""
+def require_log_coverage(sql: sqlite3.Connection, after: int) -> None:
+    """Raises ``OutdatedVersionError`` where changes above ``after`` were compacted away."""
     begins = int(_meta(sql, "compacted") or 0)
     if after < begins:
-        raise OutdatedVersion(
+        raise OutdatedVersionError(
             f"changes up to {begins} were compacted and this version has only those up to {after}: "
             "it cannot be brought up to date; build a new one"
         )
@@ -101,7 +101,7 @@ def _deleted_since(sql: sqlite3.Connection, sequence: int, through: int = 2**62)
     return bool(sql.execute(query, (sequence, through)).fetchone())
 
 
-class History:
+class ChangeLog:
     """What versions and erasure ask of a catalog. Cheap to make; failures are those of ``Catalog``."""
 
     def __init__(self, catalog: Catalog) -> None:
@@ -127,7 +127,7 @@ class History:
         found = self.identity()
         if found is None:
             with self._writing() as sql:
-                prepare(sql)
+                ensure_tables(sql)
                 found = _meta(sql, "identity")
         return str(found)
 
@@ -147,7 +147,7 @@ class History:
     def compact(self, through: int) -> int:
         """Forget the changes up to sequence number ``through``; returns how many. Products stay as they are."""
         with self._writing() as sql:
-            prepare(sql)
+            ensure_tables(sql)
             if _deleted_since(sql, int(_meta(sql, "scrubbed") or 0), through):
                 sql.execute("INSERT OR REPLACE INTO meta VALUES ('must_scrub', '1')")
             removed = sql.execute("DELETE FROM changes WHERE sequence <= ?", (through,)).rowcount
@@ -202,15 +202,15 @@ class History:
         """Write the file anew without anything deleted, and empty the write-ahead log.
 
         ``secure_delete`` overwrites deleted rows, but not the copies of them that moving rows between pages left.
-        ``through`` is remembered for ``must_scrub``. Raises ``Busy`` where another process keeps the log in use.
+        ``through`` is remembered for ``must_scrub``. Raises ``BusyError`` where another process keeps the log in use.
         """
         with self._catalog._failures():
             sql = self._catalog._connection()
             sql.execute("VACUUM")
             busy = sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
-            raise Busy(f"{self._catalog.path} is being read by another process: its log cannot be emptied yet")
+            raise BusyError(f"{self._catalog.path} is being read by another process: its log cannot be emptied yet")
         with self._writing() as sql:
-            prepare(sql)
+            ensure_tables(sql)
             sql.execute("INSERT OR REPLACE INTO meta VALUES ('scrubbed', ?)", (str(through),))
             sql.execute("DELETE FROM meta WHERE key = 'must_scrub'")

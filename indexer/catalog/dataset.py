@@ -11,13 +11,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from indexer.catalog import attributes as attr
-from indexer.catalog.attributes import AttributeType, AttributeValue
+from indexer.catalog.attributes import (
+    RESERVED,
+    AttributeType,
+    AttributeValue,
+    checked_types,
+    infer,
+    is_missing,
+    is_odd,
+    read,
+)
 from indexer.catalog.feed_reader import SUFFIXES, Skipped, Table, read_manifest
 from indexer.catalog.records import bad_product_id
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 
-__all__ = ["SPLITS", "AttributeType", "AttributeValue", "Dataset", "Row", "Skipped", "assign_splits", "read_dataset"]
+__all__ = [
+    "SPLITS",
+    "AttributeType",
+    "AttributeValue",
+    "Dataset",
+    "DatasetRow",
+    "Skipped",
+    "assign_splits",
+    "read_dataset",
+]
 
 SPLITS = ("train", "validation", "test")
 IMAGE_SUFFIXES = (
@@ -27,7 +44,7 @@ IMAGE_SUFFIXES = (
 
 
 @dataclass(frozen=True)
-class Row:
+class DatasetRow:
     """One photo of one product. All rows of a product carry the same title, category, tags, split and attributes."""
 
     where: str
@@ -45,7 +62,7 @@ class Dataset:
     """What DATA holds: the usable rows, what was left out and why, the attributes' types."""
 
     root: Path
-    rows: list[Row]
+    rows: list[DatasetRow]
     skipped: list[Skipped]
     types: dict[str, AttributeType]
     warnings: list[Skipped] = field(default_factory=list)  # rows kept, but not all they say
@@ -54,9 +71,9 @@ class Dataset:
     unnamed: tuple[str, ...] = ()  # where skipped rows stand of which it cannot be told what product they name
     torn: dict[str, tuple[str, ...]] = field(default_factory=dict)  # product -> its splits, where its rows name several
 
-    def by_product(self) -> dict[str, list[Row]]:
+    def by_product(self) -> dict[str, list[DatasetRow]]:
         """Rows of each product, products and rows in the order of first appearance."""
-        products: dict[str, list[Row]] = {}
+        products: dict[str, list[DatasetRow]] = {}
         for row in self.rows:
             products.setdefault(row.product_id, []).append(row)
         return products
@@ -79,26 +96,26 @@ def read_dataset(
 
     ``types`` fixes attribute types by column; for the other columns those hold that a catalog has ``stored``, the rest
     are inferred. A row whose value does not fit such a type is skipped. A value that no type can hold is left out with
-    a warning, unless its type was fixed by ``types``. Raises ``BadData`` where DATA is missing or unusable as a whole,
+    a warning, unless its type was fixed by ``types``. Raises ``BadDataError`` where DATA is missing or unusable as a whole,
     or a type has an unknown name.
     """
     data = Path(data)
-    fixed = attr.checked_types(types or {})
+    fixed = checked_types(types or {})
     known = dict(stored or {})
     if not data.exists():
-        raise BadData(f"{data} does not exist")
+        raise BadDataError(f"{data} does not exist")
     if data.is_file():
         return _from_manifest(data, fixed, known)
     if not data.is_dir():
-        raise BadData(f"{data} is neither a folder nor a manifest")
+        raise BadDataError(f"{data} is neither a folder nor a manifest")
     try:
         top = sorted(entry for entry in data.iterdir() if not entry.name.startswith("."))
     except OSError as error:
-        raise BadData(f"{data} cannot be read: {error.strerror}") from error
+        raise BadDataError(f"{data} cannot be read: {error.strerror}") from error
     manifests = [entry for entry in top if entry.suffix.lower() in SUFFIXES and entry.is_file()]
     if len(manifests) > 1:
         names = ", ".join(entry.name for entry in manifests)
-        raise BadData(f"{data} holds several manifests ({names}): name the one to read")
+        raise BadDataError(f"{data} holds several manifests ({names}): name the one to read")
     if manifests:
         return _from_manifest(manifests[0], fixed, known)
     return _from_folder(data, fixed)
@@ -107,7 +124,7 @@ def read_dataset(
 def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
     photos = sorted(_photos_below(root))
     if not photos:
-        raise BadData(f"{root} holds no photos")
+        raise BadDataError(f"{root} holds no photos")
     skipped: list[Skipped] = []
     photos = _drop_beside_splits(photos, skipped)
     tops = {parts[0] for parts in photos if len(parts) > 1}
@@ -135,7 +152,7 @@ def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
         if reason:
             skipped.append(Skipped(where, reason))
         else:
-            rows.append(Row(where, product_id, image, None, path, (), split, {}))
+            rows.append(DatasetRow(where, product_id, image, None, path, (), split, {}))
     return Dataset(root, rows, skipped, {}, [], frozenset(fixed), frozenset(ids))
 
 
@@ -150,7 +167,7 @@ def _photos_below(root: Path) -> Iterator[tuple[str, ...]]:
             found = folder.stat()
             entries = list(os.scandir(folder))
         except OSError as error:
-            raise BadData(f"{folder} cannot be read: {error.strerror}") from error
+            raise BadDataError(f"{folder} cannot be read: {error.strerror}") from error
         here = (found.st_dev, found.st_ino)
         if here in above:
             return
@@ -212,7 +229,7 @@ def _from_manifest(path: Path, fixed: dict[str, AttributeType], known: dict[str,
         product_id = None
         try:
             given = record.values.get("product_id")
-            product_id = default if attr.is_missing(given) else _text(given, "product_id")
+            product_id = default if is_missing(given) else _text(given, "product_id")
             row = _manifest_row(record.where, record.values, product_id, root)
             held, odd = _attributes(record.values, types, fixed, known)
             rows.append(replace(row, attributes=held))
@@ -221,7 +238,7 @@ def _from_manifest(path: Path, fixed: dict[str, AttributeType], known: dict[str,
             skipped.append(Skipped(record.where, _printable(str(error))))
         if product_id is not None:
             mentioned.add(product_id)
-        elif not all(map(attr.is_missing, record.values.values())):
+        elif not all(map(is_missing, record.values.values())):
             unnamed.append(record.where)
     torn = _torn(rows)
     rows = _merge_products(rows, warnings)
@@ -234,14 +251,14 @@ def _column_types(
 ) -> dict[str, AttributeType]:
     types: dict[str, AttributeType] = {}
     for column in table.columns:
-        if column in attr.RESERVED or not column.strip():
+        if column in RESERVED or not column.strip():
             continue
-        found = settled.get(column) or attr.infer((r.values.get(column) for r in table.records), text=table.text)
+        found = settled.get(column) or infer((r.values.get(column) for r in table.records), text=table.text)
         if found:
             types[column] = found
         else:  # of a column without values there is nothing to say
             for record in table.records:
-                if not attr.is_missing(record.values.get(column)):
+                if not is_missing(record.values.get(column)):
                     warnings.append(Skipped(record.where, f"column {column!r} is left out: no attribute can hold it"))
                     break
     return types
@@ -258,12 +275,12 @@ def _attributes(
     odd = []
     for name, wanted in types.items():
         try:
-            value = attr.read(values.get(name), wanted)
+            value = read(values.get(name), wanted)
         except ValueError as error:
             reason = f"column {name!r}: {error}"
             if name in fixed:
                 raise ValueError(reason) from error
-            if name in known and not attr.is_odd(values[name]):
+            if name in known and not is_odd(values[name]):
                 raise ValueError(f"{reason} (the type is stored in the catalog)") from error
             odd.append(f"{reason}; the value is left out")
             continue
@@ -282,7 +299,7 @@ def _manifest_default_ids(table: Table, root: Path) -> tuple[list[str | None], l
     paths: dict[int, str] = {}
     for number, record in enumerate(table.records):
         image = record.values.get("image")
-        if attr.is_missing(record.values.get("product_id")) and isinstance(image, str) and image.strip():
+        if is_missing(record.values.get("product_id")) and isinstance(image, str) and image.strip():
             paths[number] = relative(image)
     every = [*paths.values(), *map(relative, table.lost_images)]
     found = _default_ids([(path, path) for path in every])
@@ -290,10 +307,10 @@ def _manifest_default_ids(table: Table, root: Path) -> tuple[list[str | None], l
     return [ids.get(number) for number in range(len(table.records))], found[len(paths) :]
 
 
-def _manifest_row(where: str, values: Mapping[str, Any], product_id: str | None, root: Path) -> Row:
+def _manifest_row(where: str, values: Mapping[str, Any], product_id: str | None, root: Path) -> DatasetRow:
     """The row but for attributes. Raises ``ValueError`` with the reason why it cannot be used."""
     image = values.get("image")
-    if attr.is_missing(image):
+    if is_missing(image):
         raise ValueError("names no image")
     if not isinstance(image, str):
         raise ValueError(f"image is {type(image).__name__}, not a path")
@@ -305,12 +322,12 @@ def _manifest_row(where: str, values: Mapping[str, Any], product_id: str | None,
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
     title, category = _text(values.get("title"), "title"), _text(values.get("category"), "category")
-    return Row(where, product_id or "", file, title, _category(category), _tags(values.get("tags")), split, {})
+    return DatasetRow(where, product_id or "", file, title, _category(category), _tags(values.get("tags")), split, {})
 
 
 def _text(value: object, column: str) -> str | None:
     """A cell as text, None if missing. A whole float is an integer that had a missing neighbour in its column."""
-    if attr.is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -330,7 +347,7 @@ def _category(text: str | None) -> tuple[str, ...] | None:
 
 def _tags(value: object) -> tuple[str, ...]:
     """Tags as written (spaces and case kept), blanks and repetitions dropped."""
-    if attr.is_missing(value):
+    if is_missing(value):
         return ()
     parts = value.split("|") if isinstance(value, str) else value
     if not isinstance(parts, list) or not all(part is None or isinstance(part, str) for part in parts):
@@ -338,7 +355,7 @@ def _tags(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part and part.strip()))
 
 
-def _torn(rows: list[Row]) -> dict[str, tuple[str, ...]]:
+def _torn(rows: list[DatasetRow]) -> dict[str, tuple[str, ...]]:
     named: dict[str, set[str]] = {}
     for row in rows:
         if row.split:
@@ -346,9 +363,9 @@ def _torn(rows: list[Row]) -> dict[str, tuple[str, ...]]:
     return {product: tuple(sorted(splits, key=SPLITS.index)) for product, splits in named.items() if len(splits) > 1}
 
 
-def _merge_products(rows: list[Row], warnings: list[Skipped]) -> list[Row]:
+def _merge_products(rows: list[DatasetRow], warnings: list[Skipped]) -> list[DatasetRow]:
     """Give all rows of a product the first present value of each field; one that differs is a warning."""
-    first: dict[str, Row] = {}
+    first: dict[str, DatasetRow] = {}
     several: set[str] = set()
     for row in rows:
         kept = first.get(row.product_id)
@@ -379,7 +396,7 @@ def _merge_products(rows: list[Row], warnings: list[Skipped]) -> list[Row]:
     ]
 
 
-def _conflict(row: Row, name: str, old: object, new: object) -> Skipped:
+def _conflict(row: DatasetRow, name: str, old: object, new: object) -> Skipped:
     return Skipped(
         row.where, f"{name} {new!r} of product {row.product_id!r} differs from its first, {old!r}, which stays"
     )

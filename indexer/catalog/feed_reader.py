@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -55,21 +55,21 @@ class Table:
 
 
 def read_manifest(path: Path) -> Table:
-    """Read one manifest. Raises ``BadData`` where it cannot be read at all or has no ``image`` column."""
+    """Read one manifest. Raises ``BadDataError`` where it cannot be read at all or has no ``image`` column."""
     try:
         reader = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[path.suffix.lower()]
     except KeyError:
-        raise BadData(f"{path} is no manifest: expected one of {', '.join(SUFFIXES)}") from None
+        raise BadDataError(f"{path} is no manifest: expected one of {', '.join(SUFFIXES)}") from None
     try:
         table = reader(path)
     except OSError as error:
-        raise BadData(f"{path} cannot be read: {error.strerror or error}") from error
+        raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
     if not table.records and not table.skipped:
-        raise BadData(f"{path} has no rows")
+        raise BadDataError(f"{path} has no rows")
     if "image" not in table.columns and (table.records or table.columns):
         found = ", ".join(repr(column) for column in table.columns) or "none"
         hint = " (is it separated by something else than commas?)" if len(table.columns) == 1 and table.text else ""
-        raise BadData(f"{path} has no column 'image'; columns found: {found}{hint}")
+        raise BadDataError(f"{path} has no column 'image'; columns found: {found}{hint}")
     return table
 
 
@@ -79,7 +79,7 @@ def _read_csv(path: Path) -> Table:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise BadData(f"{path}:{line} is not UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8") from error
+        raise BadDataError(f"{path}:{line} is not UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8") from error
     table = Table([], [], text=True)
     lines = _csv_lines(path, text, table)
     _, header = next(lines, (0, []))
@@ -87,7 +87,7 @@ def _read_csv(path: Path) -> Table:
     table.columns.extend(name for name in columns if name)  # one without a name is a spreadsheet's row number
     twice = sorted({name for name in table.columns if table.columns.count(name) > 1})
     if twice:
-        raise BadData(f"{path} has the column {twice[0]!r} more than once")
+        raise BadDataError(f"{path} has the column {twice[0]!r} more than once")
     for line, cells in lines:
         where = f"{path.name}:{line}"
         if len(cells) != len(columns):
@@ -171,19 +171,21 @@ def _read_parquet(path: Path) -> Table:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise BadData(f"{path} is not a readable Parquet file: {error}") from error
+        raise BadDataError(f"{path} is not a readable Parquet file: {error}") from error
     names = stored.column_names
     keep = [name for name in names if not name.startswith("__index_level_")]  # pandas' own row labels
     twice = sorted({name for name in keep if keep.count(name) > 1})
     if twice:
-        raise BadData(f"{path} has the column {twice[0]!r} more than once")
+        raise BadDataError(f"{path} has the column {twice[0]!r} more than once")
     columns: dict[str, list[Any]] = {}
     for name in keep:
         column = stored.column(name)
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
         if not _holds_attributes(inner):
-            raise BadData(f"{path}: column {name!r} has the Parquet type {column.type}, which no attribute can hold")
+            raise BadDataError(
+                f"{path}: column {name!r} has the Parquet type {column.type}, which no attribute can hold"
+            )
         if pa.types.is_timestamp(kind):  # nanoseconds do not fit Python's datetime
             column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
         columns[name] = column.to_pylist()

@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
-from indexer.catalog import attributes as attr
+from indexer.catalog.attributes import check, datetime_seconds, is_missing
 from indexer.catalog.records import Product
-from indexer.core.errors import BadFilter
+from indexer.core.errors import BadFilterError
 
 SEPARATOR = " > "  # between the levels of a category
 MAX_DEPTH, MAX_CONDITIONS, MAX_VALUES = 8, 256, 10_000
 
-Kind = Literal["category", "tags", "product_id", "string", "number", "bool", "datetime", "list"]
+FieldKind = Literal["category", "tags", "product_id", "string", "number", "bool", "datetime", "list"]
 Element = str | float  # what conditions compare: a text key, or a number; see `elements`
 Types = Mapping[str, str]
 
-_BUILT_IN: tuple[Kind, ...] = ("category", "tags", "product_id")
+_BUILT_IN: tuple[FieldKind, ...] = ("category", "tags", "product_id")
 _RANGE = ("gt", "gte", "lt", "lte")
 _OPERATORS = ("eq", "in", "exists", *_RANGE)
 _GROUPS = ("must", "should", "must_not")
-NUMERIC: tuple[Kind, ...] = ("number", "datetime")
+NUMERIC: tuple[FieldKind, ...] = ("number", "datetime")
 
 
-class Facts(NamedTuple):
+class FilterableProduct(NamedTuple):
     """What filters ask of a product, and nothing else of it: small enough to keep for every product that changed."""
 
     pid: int
@@ -35,13 +35,13 @@ class Facts(NamedTuple):
     attributes: Mapping[str, Any]
 
 
-def facts_of(product: Product) -> Facts:
+def facts_of(product: Product) -> FilterableProduct:
     """A stored product as filters see it."""
     tags = tuple(dict.fromkeys(tag.tag for tag in product.tags))
-    return Facts(product.pid, product.category, tags, product.attributes)
+    return FilterableProduct(product.pid, product.category, tags, product.attributes)
 
 
-def elements(facts: Facts, name: str, kind: Kind) -> tuple[Element, ...]:
+def elements(facts: FilterableProduct, name: str, kind: FieldKind) -> tuple[Element, ...]:
     """The values of a field as conditions compare them; () where it is missing (nothing, blank text, empty list).
 
     Numbers and datetimes are floats (seconds since 1970), so integers beyond 2**53 compare as their nearest float. All
@@ -55,7 +55,7 @@ def elements(facts: Facts, name: str, kind: Kind) -> tuple[Element, ...]:
     if kind == "product_id":
         return (float(facts.pid),)
     value = facts.attributes.get(name)
-    if attr.is_missing(value):
+    if is_missing(value):
         return ()
     if kind == "list":
         return tuple(dict.fromkeys(list_key(part) for part in value or ()))
@@ -73,12 +73,12 @@ def list_key(value: str | float | bool) -> str:
     return json.dumps(plain, ensure_ascii=False)
 
 
-def _element(value: Any, kind: Kind) -> Element:
+def _element(value: Any, kind: FieldKind) -> Element:
     """A checked value of a single-valued field as conditions compare it."""
     if kind == "number":
         return float(value) + 0.0
     if kind == "datetime":
-        return attr.datetime_seconds(value.strip())
+        return datetime_seconds(value.strip())
     if kind == "bool":
         return "true" if value else "false"
     return str(value)
@@ -89,7 +89,7 @@ class Condition:
     """One statement about one field; ``wanted``, a range (with ``low`` or ``high``) or ``exists``, exactly one."""
 
     field: str
-    kind: Kind
+    kind: FieldKind
     wanted: frozenset[Element] | None = None
     low: float | None = None
     high: float | None = None
@@ -97,7 +97,7 @@ class Condition:
     open_high: bool = False
     exists: bool | None = None
 
-    def holds(self, facts: Facts) -> bool:
+    def holds(self, facts: FilterableProduct) -> bool:
         found = elements(facts, self.field, self.kind)
         if self.exists is not None:
             return bool(found) == self.exists
@@ -130,7 +130,7 @@ class Filter:
         """The definition of the filter, on a product as stored."""
         return self.holds(facts_of(product))
 
-    def holds(self, facts: Facts) -> bool:
+    def holds(self, facts: FilterableProduct) -> bool:
         return (
             all(clause.holds(facts) for clause in self.must)
             and not any(clause.holds(facts) for clause in self.must_not)
@@ -141,7 +141,7 @@ class Filter:
 def parse_filter(raw: object, types: Types, *, pid_of: Callable[[str], int | None]) -> Filter:
     """A filter as sent (decoded JSON), checked against the catalog's attribute ``types``.
 
-    ``pid_of`` looks up the internal number of a product id. Raises ``BadFilter`` that names the place and what is
+    ``pid_of`` looks up the internal number of a product id. Raises ``BadFilterError`` that names the place and what is
     wrong there: an unknown field or operator, a value of the wrong type, too much nesting or too many conditions.
     """
     reader = _Reader(types, pid_of)
@@ -169,17 +169,17 @@ class _Reader:
 
     def group(self, raw: object, where: str, depth: int) -> Filter:
         if not isinstance(raw, dict):
-            raise BadFilter(f"{where} must be an object with {', '.join(_GROUPS)}, not {_shown(raw)}")
+            raise BadFilterError(f"{where} must be an object with {', '.join(_GROUPS)}, not {_shown(raw)}")
         if depth > MAX_DEPTH:
-            raise BadFilter(f"{where} is nested deeper than {MAX_DEPTH} levels")
+            raise BadFilterError(f"{where} is nested deeper than {MAX_DEPTH} levels")
         for name in raw:
             if name not in _GROUPS:
                 hint = " (a condition stands in a list: must, should or must_not)" if name == "field" else ""
-                raise BadFilter(f"{where} has an unknown part {name!r}: it takes {', '.join(_GROUPS)}{hint}")
+                raise BadFilterError(f"{where} has an unknown part {name!r}: it takes {', '.join(_GROUPS)}{hint}")
         parts: dict[str, tuple[Condition | Filter, ...]] = {}
         for name, clauses in raw.items():
             if not isinstance(clauses, list):
-                raise BadFilter(f"{where}.{name} must be a list of conditions, not {_shown(clauses)}")
+                raise BadFilterError(f"{where}.{name} must be a list of conditions, not {_shown(clauses)}")
             places = [(clause, f"{where}.{name}[{place}]") for place, clause in enumerate(clauses)]
             parts[name] = tuple(self._clause(clause, at, depth) for clause, at in places)
         return Filter(parts.get("must", ()), parts.get("should", ()), parts.get("must_not", ()))
@@ -187,13 +187,13 @@ class _Reader:
     def _clause(self, raw: object, where: str, depth: int) -> Condition | Filter:
         self._left -= 1
         if self._left < 0:
-            raise BadFilter(f"{where}: a filter has at most {MAX_CONDITIONS} conditions")
+            raise BadFilterError(f"{where}: a filter has at most {MAX_CONDITIONS} conditions")
         if isinstance(raw, dict) and "field" in raw:
             return self._condition(raw, where)
         if isinstance(raw, dict) and raw and set(raw) <= set(_GROUPS):
             return self.group(raw, where, depth + 1)
         what = f"an object with the keys {', '.join(map(repr, raw))}" if isinstance(raw, dict) else _shown(raw)
-        raise BadFilter(f"{where} must be a condition on a field, or must, should, must_not again; it is {what}")
+        raise BadFilterError(f"{where} must be a condition on a field, or must, should, must_not again; it is {what}")
 
     def _condition(self, raw: dict[str, Any], where: str) -> Condition:
         name = raw["field"]
@@ -202,73 +202,75 @@ class _Reader:
         given = [operator for operator in raw if operator != "field"]
         for operator in given:
             if operator not in _OPERATORS:
-                raise BadFilter(f"{where}: unknown operator {operator!r}, there are {', '.join(_OPERATORS)}")
+                raise BadFilterError(f"{where}: unknown operator {operator!r}, there are {', '.join(_OPERATORS)}")
         if not given or (len(given) > 1 and not set(given) <= set(_RANGE)):
-            raise BadFilter(f"{where}: give one of eq, in, exists, or a range; it has {', '.join(given) or 'none'}")
+            raise BadFilterError(
+                f"{where}: give one of eq, in, exists, or a range; it has {', '.join(given) or 'none'}"
+            )
         if "exists" in raw:
             if not isinstance(raw["exists"], bool):
-                raise BadFilter(f"{where}.exists must be true or false, not {_shown(raw['exists'])}")
+                raise BadFilterError(f"{where}.exists must be true or false, not {_shown(raw['exists'])}")
             return Condition(name, kind, exists=raw["exists"])
         if "eq" in raw:
             return Condition(name, kind, self._wanted([raw["eq"]], kind, f"{where}.eq"))
         if "in" in raw:
             if not isinstance(raw["in"], list):
-                raise BadFilter(f"{where}.in must be a list, not {_shown(raw['in'])}")
+                raise BadFilterError(f"{where}.in must be a list, not {_shown(raw['in'])}")
             return Condition(name, kind, self._wanted(raw["in"], kind, f"{where}.in"))
         return self._range(name, kind, {operator: raw[operator] for operator in given}, where)
 
-    def _kind(self, name: object, where: str) -> Kind:
+    def _kind(self, name: object, where: str) -> FieldKind:
         if not isinstance(name, str):
-            raise BadFilter(f"{where}.field must be text, not {_shown(name)}")
+            raise BadFilterError(f"{where}.field must be text, not {_shown(name)}")
         if name in _BUILT_IN:
             return name
         if name in self._types:
             kind = self._types[name]
-            assert kind in get_args(Kind)
+            assert kind in get_args(FieldKind)
             return kind  # type: ignore[return-value]
         known = [*_BUILT_IN, *self._types]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known[:20])}"
-        raise BadFilter(f"{where}: no field {name!r} to filter by; {hint}")
+        raise BadFilterError(f"{where}: no field {name!r} to filter by; {hint}")
 
-    def _wanted(self, values: list[Any], kind: Kind, where: str) -> frozenset[Element]:
+    def _wanted(self, values: list[Any], kind: FieldKind, where: str) -> frozenset[Element]:
         self._values_left -= len(values)
         if self._values_left < 0:
-            raise BadFilter(f"{where}: a filter names at most {MAX_VALUES} values")
+            raise BadFilterError(f"{where}: a filter names at most {MAX_VALUES} values")
         found = (self._value(value, kind, where) for value in values)
         return frozenset(element for element in found if element is not None)
 
-    def _value(self, value: Any, kind: Kind, where: str) -> Element | None:
+    def _value(self, value: Any, kind: FieldKind, where: str) -> Element | None:
         """A value to compare with; None for the id of a product that does not exist, which nothing equals."""
         if kind == "category" and isinstance(value, list) and value and all(isinstance(level, str) for level in value):
             value = SEPARATOR.join(value)
         if isinstance(value, list | dict):
-            raise BadFilter(f"{where}: expected a single value, got {_shown(value)}")
+            raise BadFilterError(f"{where}: expected a single value, got {_shown(value)}")
         try:
             if kind == "list":  # compared entry by entry, so what it is compared with is an entry
-                attr.check([value], "list")
+                check([value], "list")
                 return list_key(value)
             if kind in ("category", "tags", "product_id"):
-                text = str(attr.check(value, "string"))
+                text = str(check(value, "string"))
                 return text if kind != "product_id" else self._pid_of(text)
-            return _element(attr.check(value, kind), kind)  # type: ignore[arg-type]
+            return _element(check(value, kind), kind)  # type: ignore[arg-type]
         except ValueError as error:
-            raise BadFilter(f"{where}: {error}") from None
+            raise BadFilterError(f"{where}: {error}") from None
 
-    def _range(self, name: str, kind: Kind, given: dict[str, Any], where: str) -> Condition:
+    def _range(self, name: str, kind: FieldKind, given: dict[str, Any], where: str) -> Condition:
         if kind not in (*NUMERIC, "list"):
-            raise BadFilter(f"{where}: {', '.join(given)} compare numbers and datetimes; the field is a {kind}")
+            raise BadFilterError(f"{where}: {', '.join(given)} compare numbers and datetimes; the field is a {kind}")
         if {"gt", "gte"} <= set(given) or {"lt", "lte"} <= set(given):
-            raise BadFilter(f"{where}: two bounds on one side: {', '.join(given)}")
+            raise BadFilterError(f"{where}: two bounds on one side: {', '.join(given)}")
         bounds: dict[str, float] = {}
         bound: Literal["number", "datetime"] = "datetime" if kind == "datetime" else "number"
         for operator, value in given.items():
             try:
                 if isinstance(value, list | dict):
                     raise ValueError(f"expected {bound}, got {_shown(value)}")
-                bounds[operator] = float(_element(attr.check(value, bound), bound))
+                bounds[operator] = float(_element(check(value, bound), bound))
             except ValueError as error:
-                raise BadFilter(f"{where}.{operator}: {error}") from None
+                raise BadFilterError(f"{where}.{operator}: {error}") from None
         return Condition(
             name,
             kind,

@@ -12,17 +12,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from indexer.catalog import attributes as attr
-from indexer.catalog.attributes import AttributeType, AttributeValue
-from indexer.catalog.dataset import Dataset, Row, Skipped, read_dataset
+from indexer.catalog.attributes import AttributeType, AttributeValue, read
+from indexer.catalog.dataset import Dataset, DatasetRow, Skipped, read_dataset
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.records import Delete, NewPhoto, PhotoRow, ProductInput, Put, Tag, Write, Written
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import sha256_file
-from indexer.core.errors import BadData, BadProduct, CatalensError, ImageTooLarge, RefusedSync, UnknownPhoto
+from indexer.core.errors import (
+    BadDataError,
+    BadProductError,
+    CatalensError,
+    ImageTooLargeError,
+    SyncRefusedError,
+    UnknownPhotoError,
+)
 from indexer.core.home import Home
-from indexer.imaging.decode import ImageLimits, decode
+from indexer.imaging.decode import ImageLimits, decode_photo
 
 _BATCH = 256  # products per commit
 _CHECK_SIZE = 64  # px; the smallest decode that still reads the whole file
@@ -72,9 +78,9 @@ def import_dataset(
     that is no readable image is skipped, and a product without any good photo is left as it was.
     ``progress(done, total)`` counts products; batches are committed before they are counted.
 
-    Raises ``RefusedSync`` (before anything is written) where ``sync`` would delete more than that and more than
-    ``allow_deletes``; ``BadData`` where a fixed type contradicts stored values; ``Busy`` while another
-    import runs; ``StorageFailed``.
+    Raises ``SyncRefusedError`` (before anything is written) where ``sync`` would delete more than that and more than
+    ``allow_deletes``; ``BadDataError`` where a fixed type contradicts stored values; ``BusyError`` while another
+    import runs; ``StorageError``.
     """
     with ExitStack() as stack:
         catalog = None
@@ -100,7 +106,7 @@ def import_dataset(
         return run.report
 
 
-def _batches(products: dict[str, list[Row]]) -> Iterator[dict[str, list[Row]]]:
+def _batches(products: dict[str, list[DatasetRow]]) -> Iterator[dict[str, list[DatasetRow]]]:
     items = iter(products.items())
     while batch := dict(islice(items, _BATCH)):
         yield batch
@@ -129,7 +135,7 @@ class _Import:
         self.made: set[str] = set()  # photos whose files this batch wrote
 
     def doomed(self, dataset: Dataset, allow_deletes: int | None) -> list[str]:
-        """The products that ``sync`` deletes. Raises ``RefusedSync``."""
+        """The products that ``sync`` deletes. Raises ``SyncRefusedError``."""
         stored = self.catalog.product_ids() if self.catalog is not None else set()
         doomed = sorted(stored - dataset.mentioned)
         lost = len(dataset.unnamed)
@@ -139,7 +145,7 @@ class _Import:
             if lost:
                 lines = f"{lost} lines" if lost > 1 else "1 line"
                 why = f"but {lines} of the feed may name some of them and cannot be read (first: {dataset.unnamed[0]})"
-            raise RefusedSync(
+            raise SyncRefusedError(
                 f"sync would delete {len(doomed)} of {len(stored)} products, {why}; "
                 f"if that is meant, allow {len(doomed)} deletes (--allow-deletes {len(doomed)})"
             )
@@ -152,12 +158,12 @@ class _Import:
         if self.catalog is not None:
             try:
                 self.catalog.set_types(self.types, dry_run=self.dry_run)
-            except BadProduct as error:
-                raise BadData(f"the types given do not fit what is stored: {error}") from error
+            except BadProductError as error:
+                raise BadDataError(f"the types given do not fit what is stored: {error}") from error
 
     # --- one batch ---------------------------------------------------------------------------------------------------
 
-    def put_batch(self, batch: dict[str, list[Row]]) -> None:
+    def put_batch(self, batch: dict[str, list[DatasetRow]]) -> None:
         """Check, keep and commit a batch of products."""
         batch = {product_id: fitted for product_id, rows in batch.items() if (fitted := self._fit_types(rows))}
         refused: set[str] = set()
@@ -169,7 +175,7 @@ class _Import:
             again = {
                 put.product_id
                 for put, result in zip(puts, results, strict=True)
-                if isinstance(result, UnknownPhoto) and tries_left
+                if isinstance(result, UnknownPhotoError) and tries_left
             }
             for put, result in zip(puts, results, strict=True):
                 if isinstance(result, Written):
@@ -196,12 +202,12 @@ class _Import:
             self.store.collect(self.catalog, orphaned)
         return results
 
-    def _fit_types(self, rows: list[Row]) -> list[Row]:
+    def _fit_types(self, rows: list[DatasetRow]) -> list[DatasetRow]:
         """The rows with attribute values as the catalog's types ask, or none and a reason."""
         values: dict[str, AttributeValue] = {}
         for name, value in rows[0].attributes.items():
             try:
-                values[name] = attr.read(value, self.types[name]) if name in self.types else value
+                values[name] = read(value, self.types[name]) if name in self.types else value
             except ValueError as error:
                 reason = f"column {name!r}: {error} (the type is stored in the catalog)"
                 self.report.skipped += [Skipped(row.where, reason) for row in rows]
@@ -209,7 +215,7 @@ class _Import:
         held: dict[str, AttributeValue] = {name: value for name, value in values.items() if value is not None}
         return [replace(row, attributes=held) for row in rows]
 
-    def _prepare(self, batch: dict[str, list[Row]]) -> tuple[list[Put], dict[str, list[Skipped]]]:
+    def _prepare(self, batch: dict[str, list[DatasetRow]]) -> tuple[list[Put], dict[str, list[Skipped]]]:
         """Products with at least one good photo as writes; the rows left out, by product."""
         rows = [row for product in batch.values() for row in product]
         hashes = list(self.pool.map(self._hash, rows))
@@ -231,16 +237,16 @@ class _Import:
             puts.append(Put(ProductInput(product_id, *content, tuple(found_photos)), tuple(found_photos.values())))
         return puts, skipped
 
-    def _hash(self, row: Row) -> str | Skipped:
+    def _hash(self, row: DatasetRow) -> str | Skipped:
         try:
             size = row.image.stat().st_size
             if size > self.limits.max_bytes:
-                raise ImageTooLarge(f"the file has {size} bytes, more than {self.limits.max_bytes}")
+                raise ImageTooLargeError(f"the file has {size} bytes, more than {self.limits.max_bytes}")
             return sha256_file(row.image)
-        except (OSError, ImageTooLarge) as error:
+        except (OSError, ImageTooLargeError) as error:
             return Skipped(row.where, _reason(row.image, error))
 
-    def _check(self, known: dict[str, PhotoRow], row: Row, found: str | Skipped) -> NewPhoto | Skipped:
+    def _check(self, known: dict[str, PhotoRow], row: DatasetRow, found: str | Skipped) -> NewPhoto | Skipped:
         """Decode what is new, and keep its bytes. Never holds more than one photo per thread."""
         if isinstance(found, Skipped):
             return found
@@ -251,7 +257,7 @@ class _Import:
             return replace(_as_new(stored), path=None if kept else path)
         try:
             data = row.image.read_bytes()
-            photo = decode(data, limits=self.limits, shrink_to=_CHECK_SIZE)
+            photo = decode_photo(data, limits=self.limits, shrink_to=_CHECK_SIZE)
         except (OSError, CatalensError) as error:
             return Skipped(row.where, _reason(row.image, error))
         reference = self.storage == "reference" and (stored is None or stored.storage == "reference")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.records import NewPhoto, PhotoRow, photo_file
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import fsync_path, storage_failure, write_atomic
-from indexer.core.errors import BadRequest, UnknownPhoto
+from indexer.core.errors import BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
-from indexer.imaging.decode import Photo, content_hash, decode
+from indexer.imaging.decode import Photo, decode_photo, hash_content
 from indexer.reviews.store import open_reviews
 
 THUMBNAIL_WIDTHS = (160, 320, 640)  # px
@@ -33,7 +33,7 @@ class PhotoStore:
     def add(self, data: bytes, photo: Photo | NewPhoto) -> NewPhoto:
         """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by ``put``.
 
-        Raises ``StorageFailed`` where it cannot be written.
+        Raises ``StorageError`` where it cannot be written.
         """
         path = photo_file(self._photos, photo.content_hash)
         try:
@@ -49,29 +49,31 @@ class PhotoStore:
         return photo_file(self._photos, content_hash).is_file()
 
     def read(self, row: PhotoRow) -> bytes:
-        """The photo's bytes. Raises ``UnknownPhoto`` that names the file if it is gone or was changed."""
+        """The photo's bytes. Raises ``UnknownPhotoError`` that names the file if it is gone or was changed."""
         path = photo_file(self._photos, row.content_hash) if row.storage == "copy" else Path(row.path or "")
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise UnknownPhoto(f"photo {row.content_hash}: {path} cannot be read: {error.strerror or error}") from error
-        if content_hash(data) != row.content_hash:
-            raise UnknownPhoto(f"photo {row.content_hash}: {path} was changed since it was imported")
+            raise UnknownPhotoError(
+                f"photo {row.content_hash}: {path} cannot be read: {error.strerror or error}"
+            ) from error
+        if hash_content(data) != row.content_hash:
+            raise UnknownPhotoError(f"photo {row.content_hash}: {path} was changed since it was imported")
         return data
 
     def thumbnail(self, row: PhotoRow, width: int) -> bytes:
         """A JPEG at most ``width`` px wide (160, 320 or 640), never enlarged; kept on disk.
 
-        Raises ``BadRequest`` for another width, ``UnknownPhoto`` as ``read``.
+        Raises ``BadRequestError`` for another width, ``UnknownPhotoError`` as ``read``.
         """
         if width not in THUMBNAIL_WIDTHS:
-            raise BadRequest(f"thumbnail width {width!r} is none of {', '.join(map(str, THUMBNAIL_WIDTHS))}")
+            raise BadRequestError(f"thumbnail width {width!r} is none of {', '.join(map(str, THUMBNAIL_WIDTHS))}")
         path = self._thumbnail_file(row.content_hash, width)
         try:
             return path.read_bytes()
         except OSError:
             pass
-        pixels = decode(self.read(row), shrink_to=width).pixels
+        pixels = decode_photo(self.read(row), shrink_to=width).pixels
         scale = min(1.0, width / row.width, _TALLEST * width / row.height)
         size = max(1, round(row.width * scale)), max(1, round(row.height * scale))
         if pixels.size != size:
@@ -108,13 +110,13 @@ class PhotoStore:
             return []
         # No put can come between the look and the removal.
         with catalog.exclusive():
-            used, recorded = catalog.photos_by_hash(hashes), History(catalog).orphans()
+            used, recorded = catalog.photos_by_hash(hashes), ChangeLog(catalog).orphans()
             free = recorded | own
             unused = [content_hash for content_hash in hashes if content_hash not in used and content_hash in free]
             for content_hash in unused:
                 self.remove(content_hash)
             if settled := recorded.intersection(hashes):
-                History(catalog).settle(settled)
+                ChangeLog(catalog).settle(settled)
         if unused and self._home.reviews_file.exists():
             with open_reviews(self._home) as reviews:
                 reviews.forget(unused)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.catalog.change_log import History
-from indexer.core.errors import CatalogBehind, DamagedIndex, MissingCatalog, NewerFormat
+from indexer.catalog.change_log import ChangeLog
+from indexer.core.errors import CatalogBehindError, DamagedIndexError, MissingCatalogError, NewerFormatError
 from indexer.core.home import Home
 from indexer.index.manifest import read_manifest, version_number
 
@@ -20,7 +20,7 @@ _HASH_DIGITS = 64  # of a stored photo's name
 def has_catalog(home: Home) -> bool:
     """Whether ``home`` has a catalog; False only where nothing that comes from one is there either.
 
-    Raises ``MissingCatalog``: an empty one must not stand in for it, since what it does not name would be erased.
+    Raises ``MissingCatalogError``: an empty one must not stand in for it, since what it does not name would be erased.
     """
     path = home.catalog_file
     if _is_made(path):
@@ -31,7 +31,7 @@ def has_catalog(home: Home) -> bool:
     # Looked for before the catalog is asked for again: whoever makes one does so before all else.
     if (held := _derived(home)) and not _is_made(path):
         what = "holds nothing" if path.exists() else "is missing"
-        raise MissingCatalog(
+        raise MissingCatalogError(
             f"{path} {what}, but the home holds {', '.join(held)}: put the catalog back from a backup (to find no "
             f"mounted disk here looks the same); without one, leave {home.path} as it is and import into another home "
             "(catalens import DATA --home NEW)"
@@ -53,16 +53,16 @@ def _derived(home: Home) -> list[str]:
 
 
 def check_lineage(home: Home, catalog: Catalog) -> None:
-    """Raises ``CatalogBehind`` where an index version knows of changes that this catalog never saw."""
+    """Raises ``CatalogBehindError`` where an index version knows of changes that this catalog never saw."""
     known = []
     for path in sorted(home.indexes.glob("v*")):
         try:
             known += [read_manifest(path)] if version_number(path.name) is not None else []
-        except (DamagedIndex, NewerFormat):
+        except (DamagedIndexError, NewerFormatError):
             continue  # told by whoever opens it
     if not known:
         return
-    last, identity = catalog.last_sequence(), History(catalog).identity()
+    last, identity = catalog.last_sequence(), ChangeLog(catalog).identity()
     mend = (
         "put the newest catalog back from a backup; without one, move CURRENT, indexes, embeddings and "
         "signatures.sqlite3 out of the home and build the index again (catalens index build --activate)"
@@ -70,12 +70,12 @@ def check_lineage(home: Home, catalog: Catalog) -> None:
     for manifest in known:
         named = (manifest.source or {}).get("catalog")
         if named and named != identity:
-            raise CatalogBehind(
+            raise CatalogBehindError(
                 f"{catalog.path} is not the catalog that index version {manifest.version} was built from (it is "
                 f"{identity or 'one without a name'}, not {named}), so its numbers mean other products: {mend}"
             )
         if manifest.last_sequence > last:
-            raise CatalogBehind(
+            raise CatalogBehindError(
                 f"{catalog.path} ends with change {last}, but index version {manifest.version} holds changes up to "
                 f"{manifest.last_sequence}: it is an older state, or another catalog; {mend}"
             )

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from indexer.catalog import attributes as attr
-from indexer.catalog.attributes import AttributeType
-from indexer.core.errors import BadProduct
+from indexer.catalog.attributes import RESERVED, AttributeType, check, infer
+from indexer.core.errors import BadProductError
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 TAG_SOURCES = ("merchant", "curated", "machine")
@@ -131,39 +130,39 @@ Write = Put | Patch | Delete
 
 
 def category_path(value: object) -> tuple[str, ...] | None:
-    """``"A > B"`` or a sequence of levels as a path; nothing or blank text is None. Raises ``BadProduct``."""
+    """``"A > B"`` or a sequence of levels as a path; nothing or blank text is None. Raises ``BadProductError``."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     levels = value.split(" > ") if isinstance(value, str) else value
     if not isinstance(levels, Sequence) or not levels or not all(isinstance(level, str) for level in levels):
-        raise BadProduct(f"category must be text like 'A > B' or a list of levels, got {value!a}")
+        raise BadProductError(f"category must be text like 'A > B' or a list of levels, got {value!a}")
     if not all(level.strip() for level in levels):
-        raise BadProduct(f"category {value!a} has an empty level")
+        raise BadProductError(f"category {value!a} has an empty level")
     return tuple(check_text("category", level) for level in levels)
 
 
 def check_text(what: str, value: object) -> str:
-    """``value`` if it is text that can be stored. Raises ``BadProduct``."""
+    """``value`` if it is text that can be stored. Raises ``BadProductError``."""
     if not isinstance(value, str):
-        raise BadProduct(f"{what} must be text, got {value!a}")
+        raise BadProductError(f"{what} must be text, got {value!a}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise BadProduct(f"{what} is not valid Unicode: {value!a}") from error
+        raise BadProductError(f"{what} is not valid Unicode: {value!a}") from error
     return value
 
 
 def checked_tags(tags: Sequence[Tag | str]) -> list[tuple[str, str]]:
-    """(tag, source) pairs without repetitions, in order; plain texts are the merchant's. Raises ``BadProduct``."""
+    """(tag, source) pairs without repetitions, in order; plain texts are the merchant's. Raises ``BadProductError``."""
     if isinstance(tags, str) or not isinstance(tags, Sequence):
-        raise BadProduct(f"tags must be a list of texts, got {tags!a}")
+        raise BadProductError(f"tags must be a list of texts, got {tags!a}")
     pairs: dict[tuple[str, str], None] = {}
     for given in tags:
         tag, source = (given.tag, given.source) if isinstance(given, Tag) else (given, "merchant")
         if source not in TAG_SOURCES:
-            raise BadProduct(f"tag source {source!a} is none of {', '.join(TAG_SOURCES)}")
+            raise BadProductError(f"tag source {source!a} is none of {', '.join(TAG_SOURCES)}")
         if not check_text("a tag", tag).strip():
-            raise BadProduct("a tag is empty")
+            raise BadProductError("a tag is empty")
         pairs[tag, source] = None
     return list(pairs)
 
@@ -173,38 +172,38 @@ def checked_attributes(
 ) -> tuple[dict[str, Any], dict[str, AttributeType]]:
     """The present values, and the types of names seen for the first time (inferred).
 
-    Raises ``BadProduct`` that names the attribute, the expected type and the value.
+    Raises ``BadProductError`` that names the attribute, the expected type and the value.
     """
     if not isinstance(given, Mapping):
-        raise BadProduct(f"attributes must be an object, got {given!a}")
+        raise BadProductError(f"attributes must be an object, got {given!a}")
     values: dict[str, Any] = {}
     new: dict[str, AttributeType] = {}
     for name, value in given.items():
-        if name in attr.RESERVED or not check_text("an attribute's name", name).strip():
-            raise BadProduct(f"{name!a} cannot be an attribute's name")
+        if name in RESERVED or not check_text("an attribute's name", name).strip():
+            raise BadProductError(f"{name!a} cannot be an attribute's name")
         if value is None:
             continue
         wanted = types.get(name)
         if wanted is None:
-            wanted = new[name] = attr.infer([value], text=False) or ("list" if isinstance(value, list) else "string")
+            wanted = new[name] = infer([value], text=False) or ("list" if isinstance(value, list) else "string")
         try:
-            values[name] = attr.check(value, wanted)
+            values[name] = check(value, wanted)
         except ValueError as error:
-            raise BadProduct(f"attribute {name!a}: {error}") from error
+            raise BadProductError(f"attribute {name!a}: {error}") from error
     return values, new
 
 
 def check_product(product: ProductInput) -> None:
-    """Everything about a product that can be checked without the catalog, but attributes. Raises ``BadProduct``."""
+    """Everything about a product that can be checked without the catalog, but attributes. Raises ``BadProductError``."""
     reason = bad_product_id(check_text("product_id", product.product_id))
     if reason:
-        raise BadProduct(reason)
+        raise BadProductError(reason)
     if product.title is not None:
         check_text("title", product.title)
     category_path(product.category)
     checked_tags(product.tags)
     if not product.photos:
-        raise BadProduct(f"product {product.product_id!r} has no photo")
+        raise BadProductError(f"product {product.product_id!r} has no photo")
 
 
 def dump(value: object) -> str:

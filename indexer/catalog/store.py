@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from indexer.catalog import attributes as attr
-from indexer.catalog import change_log as history
-from indexer.catalog.attributes import AttributeType
-from indexer.catalog.filters import Facts
+from indexer.catalog.attributes import AttributeType, checked_types
+from indexer.catalog.change_log import ensure_tables, note_orphans, require_log_coverage, stamp
+from indexer.catalog.filters import FilterableProduct
 from indexer.catalog.presence import check_lineage, has_catalog
 from indexer.catalog.records import (
     Change,
@@ -32,8 +31,8 @@ from indexer.catalog.records import (
     Written,
 )
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
-from indexer.catalog.transaction import Session, chunks, last_sequence, stored_types
-from indexer.core.errors import BadHome, CatalensError, NewerFormat, UnknownProduct
+from indexer.catalog.transaction import Transaction, chunks, last_sequence, stored_types
+from indexer.core.errors import BadHomeError, CatalensError, NewerFormatError, UnknownProductError
 from indexer.core.home import Home
 from indexer.core.sqlite import Connections
 
@@ -52,7 +51,7 @@ _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, pho
 def open_catalog(home: Home) -> Catalog:
     """The catalog of ``home``, made if nothing was ever stored there.
 
-    Raises ``MissingCatalog`` where something was, ``CatalogBehind``, and as ``Catalog.open``.
+    Raises ``MissingCatalogError`` where something was, ``CatalogBehindError``, and as ``Catalog.open``.
     """
     if not has_catalog(home):
         with home.lock("catalog", wait_s=30):
@@ -88,7 +87,7 @@ class Catalog(Connections):
                 if catalog._format() == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
                     for statement in SCHEMA.split(";\n"):
                         connection.execute(statement)
-                    history.prepare(connection)
+                    ensure_tables(connection)
                     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     connection.execute(f"PRAGMA user_version = {FORMAT}")
         catalog._check_format()
@@ -96,10 +95,10 @@ class Catalog(Connections):
 
     @classmethod
     def open(cls, path: Path, *, photos: Path | None = None) -> Catalog:
-        """Raises ``BadHome`` where there is no catalog or it is damaged, ``NewerFormat`` for a newer one."""
+        """Raises ``BadHomeError`` where there is no catalog or it is damaged, ``NewerFormatError`` for a newer one."""
         path = Path(path)
         if not path.is_file():
-            raise BadHome(f"there is no catalog at {path}")
+            raise BadHomeError(f"there is no catalog at {path}")
         catalog = cls(path, photos=photos)
         catalog._check_format()
         return catalog
@@ -112,18 +111,18 @@ class Catalog(Connections):
         """Add or replace a product; identical content is ``unchanged`` and takes no new sequence number.
 
         ``photos`` describes those of its photos that may be new. The merchant's tags are replaced; stored tags of other
-        sources stay. Raises ``BadProduct``, ``UnknownPhoto``, ``StaleVersion``.
+        sources stay. Raises ``BadProductError``, ``UnknownPhotoError``, ``StaleVersionError``.
         """
         return self._one(Put(product, photos, external_version))
 
     def patch(self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None) -> Written:
-        """Change fields as ``records.Patch`` says. Raises ``UnknownProduct``, ``BadProduct``, ``StaleVersion``."""
+        """Change fields as ``records.Patch`` says. Raises ``UnknownProductError``, ``BadProductError``, ``StaleVersionError``."""
         return self._one(Patch(product_id, changes, external_version))
 
     def delete(self, product_id: str, *, external_version: int | None = None) -> Written:
         """Erase a product with its id, tags and the photo rows no other product uses (``Written.orphaned``).
 
-        Raises ``UnknownProduct``, ``StaleVersion``.
+        Raises ``UnknownProductError``, ``StaleVersionError``.
         """
         return self._one(Delete(product_id, external_version))
 
@@ -137,7 +136,7 @@ class Catalog(Connections):
         results: list[Written | CatalensError] = []
         writes = list(writes)
         with self._writing(dry_run) as session:
-            session.set_types(attr.checked_types(types or {}))
+            session.set_types(checked_types(types or {}))
             session.expect([write.product_id for write in writes if isinstance(write, Patch)])
             for write in writes:
                 try:
@@ -147,8 +146,8 @@ class Catalog(Connections):
         return results
 
     def set_types(self, types: Mapping[str, str], *, dry_run: bool = False) -> None:
-        """Fix attribute types; stored values are converted. Raises ``BadProduct`` for a value that does not fit."""
-        wanted = attr.checked_types(types)
+        """Fix attribute types; stored values are converted. Raises ``BadProductError`` for a value that does not fit."""
+        wanted = checked_types(types)
         with self._writing(dry_run) as session:
             session.set_types(wanted)
 
@@ -157,29 +156,29 @@ class Catalog(Connections):
             return session.write(write)
 
     @contextmanager
-    def _writing(self, dry_run: bool = False) -> Iterator[Session]:
+    def _writing(self, dry_run: bool = False) -> Iterator[Transaction]:
         with self.exclusive():
             connection = self._connection()
             before = last_sequence(connection)
             # A dry run has written no photo's file either.
-            session = Session(connection, None if dry_run else self._photos)
+            session = Transaction(connection, None if dry_run else self._photos)
             yield session
             if dry_run:
                 connection.execute("ROLLBACK")
                 return
-            history.note_orphans(connection, session.orphaned)
+            note_orphans(connection, session.orphaned)
             if (sequence := last_sequence(connection)) != before:
-                history.mark(connection, sequence)
+                stamp(connection, sequence)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def get(self, product_id: str) -> Product:
-        """Raises ``UnknownProduct``."""
+        """Raises ``UnknownProductError``."""
         with self._reading():
             pid = self._pid(product_id)
             found = self._products([pid]) if pid is not None else {}
         if pid is None or pid not in found:
-            raise UnknownProduct(f"there is no product {product_id!r}")
+            raise UnknownProductError(f"there is no product {product_id!r}")
         return found[pid]
 
     def pid(self, product_id: str) -> int | None:
@@ -241,9 +240,9 @@ class Catalog(Connections):
             return last_sequence(connection)
 
     def changes(self, after: int) -> list[Change]:
-        """The log's entries above sequence number ``after``, in order. Raises ``OutdatedVersion``: compacted away."""
+        """The log's entries above sequence number ``after``, in order. Raises ``OutdatedVersionError``: compacted away."""
         with self._reading() as connection:
-            history.check_reach(connection, after)
+            require_log_coverage(connection, after)
             query = "SELECT sequence, pid, kind, photos_changed FROM changes WHERE sequence > ? ORDER BY sequence"
             return [
                 Change(seq, pid, kind, bool(changed)) for seq, pid, kind, changed in connection.execute(query, (after,))
@@ -275,9 +274,9 @@ class Catalog(Connections):
                     held.setdefault(photo_id, []).append(pid)
         return held
 
-    def facts(self, pids: Iterable[int]) -> dict[int, Facts]:
+    def facts(self, pids: Iterable[int]) -> dict[int, FilterableProduct]:
         """What filters ask of those of ``pids`` that exist: one snapshot, quicker than whole products."""
-        found: dict[int, Facts] = {}
+        found: dict[int, FilterableProduct] = {}
         with self._reading() as connection:
             for part, marks in chunks(list(pids)):
                 tags: dict[int, dict[str, None]] = {}
@@ -287,7 +286,7 @@ class Catalog(Connections):
                 query = f"SELECT pid, category, attributes FROM products WHERE pid IN ({marks})"
                 for pid, category, attributes in connection.execute(query, part):
                     path = None if category is None else tuple(json.loads(category))
-                    found[pid] = Facts(pid, path, tuple(tags.get(pid, ())), json.loads(attributes))
+                    found[pid] = FilterableProduct(pid, path, tuple(tags.get(pid, ())), json.loads(attributes))
         return found
 
     def photo(self, content_hash: str) -> PhotoRow | None:
@@ -372,9 +371,11 @@ class Catalog(Connections):
             found = self._format()
             owner = self._connection().execute("PRAGMA application_id").fetchone()[0]
         if found > FORMAT:
-            raise NewerFormat(f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+            raise NewerFormatError(
+                f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+            )
         if found < 1 or owner != APPLICATION_ID:
-            raise BadHome(f"{self.path} is no catalog")
+            raise BadHomeError(f"{self.path} is no catalog")
 
 
 _tag = lru_cache(4096)(Tag)  # the same few are told of most products

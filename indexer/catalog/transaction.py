@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from indexer.catalog import attributes as attr
-from indexer.catalog.attributes import AttributeType
+from indexer.catalog.attributes import AttributeType, read
 from indexer.catalog.records import (
     PATCHABLE,
     NewPhoto,
@@ -26,7 +25,7 @@ from indexer.catalog.records import (
     photo_file,
 )
 from indexer.catalog.schema import forget
-from indexer.core.errors import BadProduct, StaleVersion, UnknownPhoto, UnknownProduct
+from indexer.core.errors import BadProductError, StaleVersionError, UnknownPhotoError, UnknownProductError
 
 _CHUNK = 900  # bound variables per statement, below SQLite's oldest limit
 _INT64 = 2**63
@@ -56,7 +55,7 @@ def stored_types(connection: sqlite3.Connection) -> dict[str, AttributeType]:
     return dict(connection.execute("SELECT name, type FROM attribute_types ORDER BY name"))
 
 
-class Session:
+class Transaction:
     """Writes inside one open IMMEDIATE transaction. A write that raises has changed nothing."""
 
     def __init__(self, connection: sqlite3.Connection, photos: Path | None) -> None:
@@ -74,10 +73,10 @@ class Session:
             self._rows.update((row[0], row[1:]) for row in self._sql.execute(query, part))
 
     def write(self, write: Write) -> Written:
-        """Raises ``BadProduct``, ``UnknownProduct``, ``UnknownPhoto``, ``StaleVersion``."""
+        """Raises ``BadProductError``, ``UnknownProductError``, ``UnknownPhotoError``, ``StaleVersionError``."""
         version = write.external_version
         if version is not None and (type(version) is not int or not -_INT64 <= version < _INT64):
-            raise BadProduct(f"external_version must be an integer of 64 bits, got {version!a}")
+            raise BadProductError(f"external_version must be an integer of 64 bits, got {version!a}")
         if isinstance(write, Put):
             self._rows.pop(write.product.product_id, None)
             return self._put(write)
@@ -140,11 +139,13 @@ class Session:
         for content_hash in hashes:
             new = offered.get(content_hash)
             if new is None and content_hash not in known:
-                raise UnknownPhoto(f"product {product_id!r}: there is no stored photo {content_hash!a}")
+                raise UnknownPhotoError(f"product {product_id!r}: there is no stored photo {content_hash!a}")
             # The file was written before this transaction and a delete may have removed it since.
             becomes_copy = new is not None and new.storage == "copy" and known.get(content_hash) != "copy"
             if becomes_copy and self._photos is not None and not photo_file(self._photos, content_hash).is_file():
-                raise UnknownPhoto(f"product {product_id!r}: the file of photo {content_hash} is gone, send it again")
+                raise UnknownPhotoError(
+                    f"product {product_id!r}: the file of photo {content_hash} is gone, send it again"
+                )
 
     def _photo_id(self, content_hash: str, new: NewPhoto | None) -> int:
         query = "SELECT photo_id, storage, path FROM photos WHERE content_hash = ?"
@@ -189,7 +190,7 @@ class Session:
         changes = patch.changes
         unknown = sorted(set(changes) - set(PATCHABLE))
         if unknown:
-            raise BadProduct(f"{unknown[0]!a} cannot be patched (only {', '.join(PATCHABLE)})")
+            raise BadProductError(f"{unknown[0]!a} cannot be patched (only {', '.join(PATCHABLE)})")
         pid, stored = self._known(patch.product_id, patch.external_version)
         title, category, attributes = old = (stored[1], stored[2], stored[3])
         if "title" in changes:
@@ -225,7 +226,7 @@ class Session:
         return Written(sequence, pid, "patched")
 
     def set_types(self, wanted: dict[str, AttributeType]) -> None:
-        """Convert stored values of attributes whose type changes. Raises ``BadProduct`` naming product and value."""
+        """Convert stored values of attributes whose type changes. Raises ``BadProductError`` naming product and value."""
         changed = {name: type_ for name, type_ in wanted.items() if self._types.get(name, type_) != type_}
         converted: list[tuple[int, str]] = []
         if changed:
@@ -233,9 +234,9 @@ class Session:
                 values = json.loads(text)
                 for name in changed.keys() & values.keys():
                     try:
-                        values[name] = attr.read(values[name], changed[name])
+                        values[name] = read(values[name], changed[name])
                     except ValueError as error:
-                        raise BadProduct(f"product {product_id!r}, attribute {name!a}: {error}") from error
+                        raise BadProductError(f"product {product_id!r}, attribute {name!a}: {error}") from error
                 kept = dump({name: value for name, value in values.items() if value is not None})
                 if kept != text:
                     converted.append((pid, kept))
@@ -249,7 +250,7 @@ class Session:
     def _known(self, product_id: str, version: int | None) -> tuple[int, Sequence[Any]]:
         stored = self._rows.get(product_id) or self._row(product_id)
         if stored is None:
-            raise UnknownProduct(f"there is no product {product_id!r}")
+            raise UnknownProductError(f"there is no product {product_id!r}")
         _refuse_stale(product_id, stored[4], version)
         return int(stored[0]), stored
 
@@ -288,4 +289,4 @@ class Session:
 
 def _refuse_stale(product_id: str, stored: int | None, given: int | None) -> None:
     if stored is not None and given is not None and given < stored:
-        raise StaleVersion(f"product {product_id!r} has external_version {stored}, {given} is older")
+        raise StaleVersionError(f"product {product_id!r} has external_version {stored}, {given} is older")

@@ -11,16 +11,16 @@ import numpy as np
 
 from indexer.catalog.records import category_path, check_text
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadProduct, BadRequest, IndexMismatch, UnknownClass
+from indexer.core.errors import BadProductError, BadRequestError, IndexMismatchError, UnknownClassError
 from indexer.core.home import Home
 from indexer.index.activation import active_model, serve_decision
 from indexer.index.embedding_store import EmbeddingStore
-from indexer.model import few_shot as fewshot
 from indexer.model.bundle import Bundle
-from indexer.model.calibration import unsmoothed
+from indexer.model.calibration import remove_label_smoothing
 from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision, FewShot
+from indexer.model.few_shot import CATEGORY_SHARES, MAX_PHOTOS, background, fit_category, fit_tag
 
-Kind = Literal["category", "tag"]
+ClassKind = Literal["category", "tag"]
 Logits = Callable[[np.ndarray], dict[str, np.ndarray]]  # unit vectors [N, D] -> {head: [N, C]}
 _LOOKED_AT = 4096  # vectors of the catalog that a new class is fitted against
 _SAME = 0.999  # cosine of a photo with itself, stored as halves
@@ -35,7 +35,7 @@ class Examples:
     embedding_id: str
 
 
-def listing(decision: Decision) -> list[dict[str, Any]]:
+def list_classes(decision: Decision) -> list[dict[str, Any]]:
     """Every category and few-shot tag: ``{id, kind, label, path, source, photos}``; photos only of few-shot ones."""
     made = {entry.category: entry for entry in decision.few_shot if entry.kind == "category"}
     rows: list[dict[str, Any]] = []
@@ -58,44 +58,42 @@ def listing(decision: Decision) -> list[dict[str, Any]]:
     return rows
 
 
-def class_path(label: str | Sequence[str], kind: Kind) -> tuple[str, ...]:
+def class_path(label: str | Sequence[str], kind: ClassKind) -> tuple[str, ...]:
     """A new class's label, checked: a category's path, or a tag alone, without spaces around if it is text.
 
-    Raises ``BadRequest``.
+    Raises ``BadRequestError``.
     """
     try:
         if kind == "tag":
             if not isinstance(label, str) or not check_text("a tag", label).strip():
-                raise BadRequest("a tag needs a text")
+                raise BadRequestError("a tag needs a text")
             return (label.strip(),)
         if isinstance(label, str) and not label.strip():
-            raise BadRequest("a category needs a name")
+            raise BadRequestError("a category needs a name")
         path = category_path(label)
-    except BadProduct as error:
-        raise BadRequest(str(error)) from error
+    except BadProductError as error:
+        raise BadRequestError(str(error)) from error
     if path is None:
-        raise BadRequest("a category needs a name")
+        raise BadRequestError("a category needs a name")
     return tuple(level.strip() for level in path) if isinstance(label, str) else path
 
 
 def add_class(
-    home: Home, catalog: Catalog, label: str | Sequence[str], examples: Examples, *, kind: Kind, logits: Logits
+    home: Home, catalog: Catalog, label: str | Sequence[str], examples: Examples, *, kind: ClassKind, logits: Logits
 ) -> tuple[int, Bundle]:
     """Make a category or a tag and serve it at once: (its id, the new model). No vector and no weight is touched.
 
-    Raises ``BadRequest`` (bad or taken label, not 1 to 20 different photos), ``NoIndex``, ``IndexMismatch`` where a
-    model of another embedding became active, ``Busy``.
+    Raises ``BadRequestError`` (bad or taken label, not 1 to 20 different photos), ``NoIndexError``, ``IndexMismatchError`` where a
+    model of another embedding became active, ``BusyError``.
     """
     path = class_path(label, kind)
-    if not 1 <= len(examples.vectors) <= fewshot.MAX_PHOTOS:
-        raise BadRequest(
-            f"a class is made from 1 to {fewshot.MAX_PHOTOS} different photos, not {len(examples.vectors)}"
-        )
+    if not 1 <= len(examples.vectors) <= MAX_PHOTOS:
+        raise BadRequestError(f"a class is made from 1 to {MAX_PHOTOS} different photos, not {len(examples.vectors)}")
     with home.lock("decision", wait_s=30.0):
         active, bundle = active_model(home)
         decision = bundle.decision
         if bundle.embedding_id != examples.embedding_id:
-            raise IndexMismatch(
+            raise IndexMismatchError(
                 f"the photos were embedded as {examples.embedding_id}, model {bundle.model_version} gives embedding "
                 f"{bundle.embedding_id}: try again"
             )
@@ -104,14 +102,14 @@ def add_class(
         vectors, groups = _others(home, catalog, bundle, path, kind, examples.vectors)
         general = bundle.general_spread()
         if kind == "tag":
-            behind = fewshot.background(vectors, groups, blocks, general=general)
-            row = fewshot.fit_tag(examples.vectors, behind, vectors)
+            behind = background(vectors, groups, blocks, general=general)
+            row = fit_tag(examples.vectors, behind, vectors)
         else:
             head = logits(vectors).get("category") if len(vectors) and bundle.spec.head("category") else None
-            behind = fewshot.background(vectors, groups, blocks, fewshot.CATEGORY_SHARES, general=general)
+            behind = background(vectors, groups, blocks, CATEGORY_SHARES, general=general)
             if head is not None:
-                head = unsmoothed(head, decision.smoothing)
-            row = fewshot.fit_category(examples.vectors, behind, vectors, logits=head, temperature=decision.temperature)
+                head = remove_label_smoothing(head, decision.smoothing)
+            row = fit_category(examples.vectors, behind, vectors, logits=head, temperature=decision.temperature)
         number = decision.next_id
         entry = FewShot(
             id=number,
@@ -129,25 +127,27 @@ def add_class(
         return number, serve_decision(home, active, bundle, changed)
 
 
-def remove_class(home: Home, *, number: int | None = None, label: str | None = None, kind: Kind = "category") -> int:
+def remove_class(
+    home: Home, *, number: int | None = None, label: str | None = None, kind: ClassKind = "category"
+) -> int:
     """Take a class that was made from photos away again, by id or by label; returns its id, which is not given again.
 
-    Raises ``UnknownClass``, ``BadRequest`` for one that was trained, ``NoIndex``, ``Busy``.
+    Raises ``UnknownClassError``, ``BadRequestError`` for one that was trained, ``NoIndexError``, ``BusyError``.
     """
     with home.lock("decision", wait_s=30.0):
         active, bundle = active_model(home)
         decision = bundle.decision
         if number is None:
             path = class_path(label or "", kind)
-            ids = {PATH_SEPARATOR.join(row["path"]): row["id"] for row in listing(decision) if row["kind"] == kind}
+            ids = {PATH_SEPARATOR.join(row["path"]): row["id"] for row in list_classes(decision) if row["kind"] == kind}
             number = ids.get(label or "", ids.get(PATH_SEPARATOR.join(path), -1))
         category = next((entry for entry in decision.categories if entry.id == number), None)
         if category is not None and category.trained:
             name = PATH_SEPARATOR.join(category.path)
-            raise BadRequest(f"category {name!r} was trained: only classes made from photos can be removed")
+            raise BadRequestError(f"category {name!r} was trained: only classes made from photos can be removed")
         doomed = [entry for entry in decision.few_shot if number in (entry.id, entry.category)]
         if not doomed:
-            raise UnknownClass(
+            raise UnknownClassError(
                 f"there is no class {label if label is not None else number!r} ({kind}) made from photos"
             )
         changed = replace(
@@ -159,15 +159,15 @@ def remove_class(home: Home, *, number: int | None = None, label: str | None = N
         return number
 
 
-def _check_free(decision: Decision, path: tuple[str, ...], kind: Kind) -> None:
-    for row in listing(decision):
+def _check_free(decision: Decision, path: tuple[str, ...], kind: ClassKind) -> None:
+    for row in list_classes(decision):
         if (row["kind"], tuple(row["path"])) == (kind, path):
             name = PATH_SEPARATOR.join(path)
-            raise BadRequest(f"there is a {kind} {name!r} already ({row['source']}): remove it first, or rename")
+            raise BadRequestError(f"there is a {kind} {name!r} already ({row['source']}): remove it first, or rename")
 
 
 def _others(
-    home: Home, catalog: Catalog, bundle: Bundle, path: tuple[str, ...], kind: Kind, examples: np.ndarray
+    home: Home, catalog: Catalog, bundle: Bundle, path: tuple[str, ...], kind: ClassKind, examples: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The catalog's vectors [M, D] that are not known to be of the new class, and the kind of each, -1 for none."""
     _, rows = catalog.entries()

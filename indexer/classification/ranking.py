@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from indexer.model.calibration import probabilities, unsmoothed
+from indexer.model.calibration import probabilities, remove_label_smoothing
 from indexer.model.decision_layer import Category, Decision
-from indexer.model.few_shot import _scores
+from indexer.model.few_shot import few_shot_scores
 
 
 def category_logits(logits: np.ndarray | None, vectors: np.ndarray, decision: Decision) -> np.ndarray:
@@ -18,7 +18,7 @@ def category_logits(logits: np.ndarray | None, vectors: np.ndarray, decision: De
     """
     entries = [entry for entry in decision.few_shot if entry.kind == "category"]
     if logits is not None:
-        logits = unsmoothed(logits, decision.smoothing)
+        logits = remove_label_smoothing(logits, decision.smoothing)
     if logits is not None and not entries and _as_trained(decision, logits.shape[1]):
         return logits
     parts: dict[int, list[np.ndarray]] = {category.id: [] for category in decision.categories}
@@ -27,7 +27,7 @@ def category_logits(logits: np.ndarray | None, vectors: np.ndarray, decision: De
             parts[category.id] += [logits[:, column] for column in category.trained]
     if entries:
         threshold = float(np.mean([entry.threshold for entry in entries])) if logits is not None else 0.0
-        scores = _scores(vectors, entries) - threshold
+        scores = few_shot_scores(vectors, entries) - threshold
         for number, entry in enumerate(entries):
             parts[int(entry.category or 0)].append(scores[:, number])
     t = decision.temperature

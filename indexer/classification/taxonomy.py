@@ -10,7 +10,7 @@ from typing import Any
 
 from indexer.catalog.records import Patch, category_path
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadData, BadProduct, CatalensError
+from indexer.core.errors import BadDataError, BadProductError, CatalensError
 from indexer.core.home import Home
 from indexer.index.activation import serve_decision
 from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision
@@ -47,7 +47,7 @@ class TaxonomyReport:
         return {**asdict(self), "categories": rows, "unknown": [text(path) for path in self.unknown]}
 
 
-class Map:
+class TaxonomyMap:
     """Where each path goes: the longest ``from`` that a path is, or begins with, is replaced by its ``to``."""
 
     def __init__(self, moves: Mapping[CategoryPath, CategoryPath]) -> None:
@@ -71,8 +71,8 @@ def known_paths(home: Home, catalog: Catalog) -> set[CategoryPath]:
     return {path[:length] for path in paths for length in range(1, len(path) + 1)}
 
 
-def read_map(file: Path, known: Container[CategoryPath] = ()) -> Map:
-    """The CSV's rows ``from,to``. Raises ``BadData`` naming the line: empty path, two ways, cycle, chain.
+def read_map(file: Path, known: Container[CategoryPath] = ()) -> TaxonomyMap:
+    """The CSV's rows ``from,to``. Raises ``BadDataError`` naming the line: empty path, two ways, cycle, chain.
 
     A path that is moved away cannot be a place to move to: applying a map twice must be applying it once, so that a
     run that was interrupted can be repeated. Paths are taken as written; only a ``to`` that is not ``known`` loses the
@@ -84,32 +84,32 @@ def read_map(file: Path, known: Container[CategoryPath] = ()) -> Map:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             if not {"from", "to"} <= set(reader.fieldnames or ()):
-                raise BadData(f"{file} needs the columns from,to")
+                raise BadDataError(f"{file} needs the columns from,to")
             for row in reader:
                 before, after = (_path(row[name], f"{file}, line {reader.line_num}: {name}") for name in ("from", "to"))
                 after = after if after in known else tuple(level.strip() for level in after)
                 if moves.get(before, after) != after:
-                    raise BadData(
+                    raise BadDataError(
                         f"{file}, line {reader.line_num}: {_text(before)!r} has another to in line {lines[before]}"
                     )
                 if before != after:
                     moves[before] = after
                     lines[before] = reader.line_num
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadData(f"{file} is not a CSV file in UTF-8: {error}") from error
-    mapped = Map(moves)
+        raise BadDataError(f"{file} is not a CSV file in UTF-8: {error}") from error
+    mapped = TaxonomyMap(moves)
     for before, after in moves.items():
         if mapped(after) != after:
             where, met = f"{file}, line {lines[before]}", mapped.source(after) or ()
             kind = "a cycle" if _returns(mapped, before) else "a chain"
-            raise BadData(
+            raise BadDataError(
                 f"{where}: {_text(before)!r} goes to {_text(after)!r}, which line {lines[met]} moves on: {kind}; "
                 "use one final place, or two maps one after the other"
             )
     return mapped
 
 
-def apply_taxonomy(home: Home, catalog: Catalog, moves: Map, *, dry_run: bool = False) -> TaxonomyReport:
+def apply_taxonomy(home: Home, catalog: Catalog, moves: TaxonomyMap, *, dry_run: bool = False) -> TaxonomyReport:
     """Change the stored categories of products and the active model's labels; ids, vectors and weights stay.
 
     Categories that come to one path are merged: the one that stood there keeps its id, else the lowest id stays; their
@@ -144,7 +144,7 @@ def apply_taxonomy(home: Home, catalog: Catalog, moves: Map, *, dry_run: bool = 
         )
 
 
-def relabel(decision: Decision, moves: Map) -> tuple[Decision, list[Renamed]]:
+def relabel(decision: Decision, moves: TaxonomyMap) -> tuple[Decision, list[Renamed]]:
     """The decision layer after ``moves``, and what changed in it."""
     homes: dict[CategoryPath, list[Category]] = {}
     for category in decision.categories:
@@ -177,7 +177,7 @@ def relabel(decision: Decision, moves: Map) -> tuple[Decision, list[Renamed]]:
     return changed, renamed
 
 
-def _returns(moves: Map, start: CategoryPath) -> bool:
+def _returns(moves: TaxonomyMap, start: CategoryPath) -> bool:
     """Whether following ``moves`` from ``start`` never ends."""
     seen, path = {start}, moves(start)
     while moves(path) != path:
@@ -191,10 +191,10 @@ def _returns(moves: Map, start: CategoryPath) -> bool:
 def _path(value: str | None, where: str) -> CategoryPath:
     try:
         path = category_path(value)
-    except BadProduct as error:
-        raise BadData(f"{where}: {error}") from error
+    except BadProductError as error:
+        raise BadDataError(f"{where}: {error}") from error
     if path is None:
-        raise BadData(f"{where} is empty")
+        raise BadDataError(f"{where} is empty")
     return path
 
 

@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from indexer.core.errors import CatalensError, DiskFull, ReadOnly, StorageFailed
+from indexer.core.errors import CatalensError, DiskFullError, ReadOnlyError, StorageError
 
 _CHUNK = 1 << 20
 
@@ -26,7 +26,7 @@ def sha256_file(path: Path) -> str:
 
 
 def storage_failure(path: Path, error: OSError | sqlite3.Error) -> CatalensError:
-    """What the system or SQLite says about ``path``: ``DiskFull``, ``ReadOnly`` or ``StorageFailed``, naming it."""
+    """What the system or SQLite says about ``path``: ``DiskFullError``, ``ReadOnlyError`` or ``StorageError``, naming it."""
     if isinstance(error, OSError):
         code, reason = error.errno or 0, error.strerror or str(error)
         full, read_only = code in (errno.ENOSPC, errno.EDQUOT), code in (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -34,8 +34,8 @@ def storage_failure(path: Path, error: OSError | sqlite3.Error) -> CatalensError
         code, reason = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)  # the primary code of extended ones
         full, read_only = code == sqlite3.SQLITE_FULL, code == sqlite3.SQLITE_READONLY
     if read_only:
-        return ReadOnly(f"{path} is read-only: nothing can be written to this home")
-    return (DiskFull if full else StorageFailed)(f"{path}: {reason}")
+        return ReadOnlyError(f"{path} is read-only: nothing can be written to this home")
+    return (DiskFullError if full else StorageError)(f"{path}: {reason}")
 
 
 def canonical_json(value: Any) -> bytes:

@@ -12,253 +12,253 @@ class CatalensError(Exception):
     code = "error"
 
 
-class BadImage(CatalensError):
+class BadImageError(CatalensError):
     """The bytes are empty, truncated, damaged or no image at all."""
 
     code = "bad-image"
 
 
-class UnsupportedFormat(BadImage):
+class UnsupportedFormatError(BadImageError):
     """A real image, but of a format that is not on the allow-list (or whose optional decoder is not installed)."""
 
     code = "unsupported-format"
 
 
-class ImageTooLarge(BadImage):
+class ImageTooLargeError(BadImageError):
     """Over the byte or the pixel limit; raised before the pixels are decoded."""
 
     code = "image-too-large"
 
 
-class BadData(CatalensError):
+class BadDataError(CatalensError):
     """DATA (folder or manifest) cannot be used at all: missing, no photos, no ``image`` column, unknown column type."""
 
     code = "bad-data"
 
 
-class BadProduct(CatalensError):
+class BadProductError(CatalensError):
     """A product that cannot be stored: bad id, wrong attribute type, no photo."""
 
     code = "bad-product"
 
 
-class UnknownProduct(CatalensError):
+class UnknownProductError(CatalensError):
     """No product has this id."""
 
     code = "unknown-product"
 
 
-class UnknownPhoto(CatalensError):
+class UnknownPhotoError(CatalensError):
     """No stored photo has this content hash, or its file is gone or was changed."""
 
     code = "unknown-photo"
 
 
-class StaleVersion(CatalensError):
+class StaleVersionError(CatalensError):
     """``external_version`` is older than the stored one."""
 
     code = "stale-version"
 
 
-class RefusedSync(CatalensError):
+class SyncRefusedError(CatalensError):
     """``import --sync`` would delete more than the allowed share of the catalog."""
 
     code = "refused-sync"
 
 
-class BadHome(CatalensError):
+class BadHomeError(CatalensError):
     """The home folder does not exist or is not a home."""
 
     code = "bad-home"
 
 
-class MissingCatalog(BadHome):
+class MissingCatalogError(BadHomeError):
     """The home holds photos, embeddings or index versions, but the catalog that they belong to is not there."""
 
     code = "missing-catalog"
 
 
-class CatalogBehind(BadHome):
+class CatalogBehindError(BadHomeError):
     """The catalog is not the one that the home's photos and versions are of: an older state of it, or another one."""
 
     code = "catalog-behind"
 
 
-class NewerFormat(CatalensError):
+class NewerFormatError(CatalensError):
     """A stored thing (home, model, index version) was written by a newer Catalens."""
 
     code = "newer-format"
 
 
-class Busy(CatalensError):
+class BusyError(CatalensError):
     """Another process holds the lock this work needs."""
 
     code = "busy"
 
 
-class BadModel(CatalensError):
+class BadModelError(CatalensError):
     """A model folder that is incomplete, damaged or edited by hand; the file is named."""
 
     code = "bad-model"
 
 
-class UnknownModel(CatalensError):
+class UnknownModelError(CatalensError):
     """No such model, or several and none chosen."""
 
     code = "unknown-model"
 
 
-class WeightsUnavailable(CatalensError):
+class WeightsUnavailableError(CatalensError):
     """Pretrained weights cannot be had here; the message says exactly what to do."""
 
     code = "weights-unavailable"
 
 
-class NoCategories(CatalensError):
+class NoCategoriesError(CatalensError):
     """The active model has no categories (nothing was trained)."""
 
     code = "no-categories"
 
 
-class BadVectors(CatalensError):
+class BadVectorsError(CatalensError):
     """Vectors of the wrong shape, not finite or not of unit length."""
 
     code = "bad-vectors"
 
 
-class DamagedIndex(CatalensError):
+class DamagedIndexError(CatalensError):
     """An index version whose files do not match their checksums; the file is named."""
 
     code = "damaged-index"
 
 
-class CatalogMismatch(CatalensError):
+class CatalogMismatchError(CatalensError):
     """An index version of another catalog, or of a copy that went its own way: its numbers mean other products here."""
 
     code = "catalog-mismatch"
 
 
-class OutdatedVersion(CatalensError):
+class OutdatedVersionError(CatalensError):
     """An index version older than the change log reaches back: newer writes cannot be laid over it any more."""
 
     code = "outdated-version"
 
 
-class NotErased(CatalensError):
+class NotErasedError(CatalensError):
     """Something of an erased product is still in the home; where is named."""
 
     code = "not-erased"
 
 
-class ReadOnly(CatalensError):
+class ReadOnlyError(CatalensError):
     """The home's disk or folder is read-only: questions are answered, nothing can be written."""
 
     code = "read-only"
 
 
-class IndexMismatch(CatalensError):
+class IndexMismatchError(CatalensError):
     """Model and index do not belong together; both embedding ids are named."""
 
     code = "index-mismatch"
 
 
-class UnknownVersion(CatalensError):
+class UnknownVersionError(CatalensError):
     """No such index version."""
 
     code = "unknown-version"
 
 
-class NoIndex(CatalensError):
+class NoIndexError(CatalensError):
     """The home has no active index version yet."""
 
     code = "no-index"
 
 
-class BadRequest(CatalensError):
+class BadRequestError(CatalensError):
     """An argument out of range or not understood; the message names it."""
 
     code = "bad-request"
 
 
-class BadFilter(BadRequest):
+class BadFilterError(BadRequestError):
     """A filter on an unknown field, with a value of the wrong type or not understood; the place in it is named."""
 
     code = "bad-filter"
 
 
-class CursorGone(CatalensError):
+class CursorGoneError(CatalensError):
     """The next page was asked for, but the index version that gave the page before is gone: begin again."""
 
     code = "cursor-gone"
 
 
-class TrainingFailed(CatalensError):
+class TrainingError(CatalensError):
     """Training cannot start or go on (no labels, one class, loss not finite)."""
 
     code = "training-failed"
 
 
-class BadSettings(CatalensError):
+class BadSettingsError(CatalensError):
     """An unknown setting or a bad value; the message names it."""
 
     code = "bad-settings"
 
 
-class StorageFailed(CatalensError):
+class StorageError(CatalensError):
     """The disk is full, read-only or failing; nothing was acknowledged that is not stored."""
 
     code = "storage-failed"
 
 
-class DiskFull(StorageFailed):
+class DiskFullError(StorageError):
     """The disk is full: nothing of this write was stored. Reading goes on; write again when there is room."""
 
     code = "disk-full"
 
 
-class UnknownClass(CatalensError):
+class UnknownClassError(CatalensError):
     """No class made from photos has this id or label."""
 
     code = "unknown-class"
 
 
-class UnknownReview(CatalensError):
+class UnknownReviewError(CatalensError):
     """No review has this name, or what was asked of it is gone."""
 
     code = "unknown-review"
 
 
-class AlreadyDecided(CatalensError):
+class AlreadyDecidedError(CatalensError):
     """A person decided this review before; a decision is made once."""
 
     code = "already-decided"
 
 
-class UnknownRequest(CatalensError):
+class UnknownRequestError(CatalensError):
     """No answer with this ``request_id`` is remembered: feedback names an answer of this service since its start."""
 
     code = "unknown-request"
 
 
-class BadPolicy(CatalensError):
+class BadPolicyError(CatalensError):
     """A policy file that cannot be used; file, line, policy and key are named."""
 
     code = "bad-policy"
 
 
-class NoOrders(CatalensError):
+class NoOrdersError(CatalensError):
     """What goes together is not known: no orders were imported, or too few hold the categories that are asked about."""
 
     code = "no-orders"
 
 
-class UnknownJob(CatalensError):
+class UnknownJobError(CatalensError):
     """No job has this id; jobs that ended long ago are forgotten."""
 
     code = "unknown-job"
 
 
-class JobEnded(CatalensError):
+class JobEndedError(CatalensError):
     """The job ended already, so it cannot be cancelled."""
 
     code = "job-ended"

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from indexer.core.atomic_files import write_json
-from indexer.core.errors import BadHome, Busy, NewerFormat, ReadOnly
+from indexer.core.errors import BadHomeError, BusyError, NewerFormatError, ReadOnlyError
 
 FORMAT = 1
 _REPAIR = "activate a version to write it anew (catalens index activate VERSION)"
@@ -27,34 +27,36 @@ class Active:
 class Home:
     """Paths and the active pair of one home. Holds no open file; cheap to make.
 
-    Raises ``BadHome`` where there is none, ``NewerFormat`` where a newer Catalens wrote it.
+    Raises ``BadHomeError`` where there is none, ``NewerFormatError`` where a newer Catalens wrote it.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()
         marker = self.path / "home.json"
         if not marker.is_file():
-            raise BadHome(f"no catalens home at {self.path} (make one with: catalens import DATA --home {path})")
+            raise BadHomeError(f"no catalens home at {self.path} (make one with: catalens import DATA --home {path})")
         try:
             stored = json.loads(marker.read_text())
         except (OSError, ValueError) as error:
-            raise BadHome(f"{marker} is not readable: {error}") from error
+            raise BadHomeError(f"{marker} is not readable: {error}") from error
         found = stored.get("format") if isinstance(stored, dict) else None
         if not isinstance(found, int) or found < 1:
-            raise BadHome(f"{marker} has no usable format number: {found!r}")
+            raise BadHomeError(f"{marker} has no usable format number: {found!r}")
         if found > FORMAT:
-            raise NewerFormat(f"home {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+            raise NewerFormatError(
+                f"home {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+            )
 
     @classmethod
     def create(cls, path: Path | str) -> Home:
-        """Open the home at ``path``, made first if the folder is absent or empty. Raises ``BadHome``."""
+        """Open the home at ``path``, made first if the folder is absent or empty. Raises ``BadHomeError``."""
         folder = Path(path).absolute()
         if not (folder / "home.json").exists():
             # A marker being written, or left half-written by a kill, is no content.
             if folder.exists() and not (
                 folder.is_dir() and all(entry.name.startswith(".home.json.") for entry in folder.iterdir())
             ):
-                raise BadHome(f"{folder} exists and is not a catalens home: choose an empty or a new folder")
+                raise BadHomeError(f"{folder} exists and is not a catalens home: choose an empty or a new folder")
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "home.json", {"format": FORMAT})
         return cls(folder)
@@ -102,11 +104,11 @@ class Home:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise BadHome(f"{self.current_file} is not readable: {error}; {_REPAIR}") from error
+            raise BadHomeError(f"{self.current_file} is not readable: {error}; {_REPAIR}") from error
         stored = stored if isinstance(stored, dict) else {}
         index_version, model_version = stored.get("index_version"), stored.get("model_version")
         if not isinstance(index_version, str) or not isinstance(model_version, str):
-            raise BadHome(f"{self.current_file} does not name an index version and a model; {_REPAIR}")
+            raise BadHomeError(f"{self.current_file} does not name an index version and a model; {_REPAIR}")
         return Active(index_version, model_version)
 
     def activate(self, active: Active) -> None:
@@ -114,16 +116,16 @@ class Home:
         write_json(self.current_file, asdict(active))
 
     def lock(self, name: str, *, wait_s: float = 0.0) -> FileLock:
-        """An inter-process lock, already held; release it with ``with``. Raises ``Busy``, ``ReadOnly``."""
+        """An inter-process lock, already held; release it with ``with``. Raises ``BusyError``, ``ReadOnlyError``."""
         folder = self.path / "locks"
         lock = FileLock(folder / f"{name}.lock")
         try:
             folder.mkdir(exist_ok=True)
             lock.acquire(timeout=wait_s)
         except Timeout as error:
-            raise Busy(f"another process is doing '{name}' in this home; try again when it is done") from error
+            raise BusyError(f"another process is doing '{name}' in this home; try again when it is done") from error
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise ReadOnly(f"home {self.path} is read-only: {name} needs to write there") from error
+                raise ReadOnlyError(f"home {self.path} is read-only: {name} needs to write there") from error
             raise
         return lock

@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
     return import_module(name)
 
 
-def settle() -> None:
+def configure_serving_threads() -> None:
     """For a process whose many threads answer small questions, before it has them.
 
     numpy's BLAS keeps to the calling thread: its second one would spin for tens of milliseconds after each product and
@@ -61,4 +61,4 @@ def threads() -> int:
 # Threads for what OpenMP's own settings do not reach.
 THREADS = threads()
 
-__all__ = ["THREADS", "faiss", "settle", "threads", "torch", "usable_cores"]
+__all__ = ["THREADS", "configure_serving_threads", "faiss", "threads", "torch", "usable_cores"]

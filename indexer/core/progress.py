@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Progress(Protocol):
+class OnProgress(Protocol):
     """How far one stage is."""
 
     def __call__(self, done: int, total: int, note: str = "", /) -> None: ...
 
 
-class Stages(Protocol):
+class OnStage(Protocol):
     """How far each of several stages is."""
 
     def __call__(self, stage: str, done: int, total: int, note: str = "", /) -> None: ...

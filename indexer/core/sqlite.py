@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from indexer.core.atomic_files import storage_failure
-from indexer.core.errors import BadHome, Busy, ReadOnly
+from indexer.core.errors import BadHomeError, BusyError, ReadOnlyError
 
 
 def is_read_only(path: Path) -> bool:
@@ -25,14 +25,14 @@ def is_read_only(path: Path) -> bool:
 def connect(path: Path, **options: Any) -> sqlite3.Connection:
     """A connection to the file at ``path``; where that cannot be written, to its state as it lies there.
 
-    A read-only file is taken for one that nobody changes. Raises ``ReadOnly`` where writes wait in a log beside it that
+    A read-only file is taken for one that nobody changes. Raises ``ReadOnlyError`` where writes wait in a log beside it that
     only a writer could fold in.
     """
     if not is_read_only(path):
         return sqlite3.connect(path, **options)
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
-        raise ReadOnly(
+        raise ReadOnlyError(
             f"{path} is read-only and has writes in {log.name} that were not folded in: open the home once where it "
             "can be written (catalens migrate --home HOME), then copy or mount it again"
         )
@@ -150,7 +150,7 @@ class Connections:
             yield
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "busy" in str(error):
-                raise Busy(f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s") from error
+                raise BusyError(f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s") from error
             raise storage_failure(self.path, error) from error
         except sqlite3.DatabaseError as error:
-            raise BadHome(f"{self.path} is damaged or no catalog: {error}") from error
+            raise BadHomeError(f"{self.path} is damaged or no catalog: {error}") from error

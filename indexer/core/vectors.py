@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.core.errors import BadVectors
+from indexer.core.errors import BadVectorsError
 
 UNIT_TOLERANCE = 1e-3
 _NOT_HALF = 65536.0  # no finite float16 is so large
@@ -31,13 +31,13 @@ def to_float32(vectors: np.ndarray) -> np.ndarray:
 
 
 def check_unit(vectors: np.ndarray, dim: int) -> None:
-    """Raise ``BadVectors``, naming the first bad row, unless ``vectors`` is [N, dim], finite and unit within 1e-3."""
+    """Raise ``BadVectorsError``, naming the first bad row, unless ``vectors`` is [N, dim], finite and unit within 1e-3."""
     if vectors.ndim != 2:
-        raise BadVectors(f"vectors must be two-dimensional [N, {dim}], not {list(vectors.shape)}")
+        raise BadVectorsError(f"vectors must be two-dimensional [N, {dim}], not {list(vectors.shape)}")
     if vectors.shape[1] != dim:
-        raise BadVectors(f"index has D={dim}, vectors have D={vectors.shape[1]}")
+        raise BadVectorsError(f"index has D={dim}, vectors have D={vectors.shape[1]}")
     if vectors.dtype not in (np.float16, np.float32, np.float64):
-        raise BadVectors(f"vectors must be floating point, not {vectors.dtype}")
+        raise BadVectorsError(f"vectors must be floating point, not {vectors.dtype}")
     for start in range(0, len(vectors), 65536):
         chunk = to_float32(vectors[start : start + 65536])
         with np.errstate(over="ignore", invalid="ignore"):
@@ -46,4 +46,4 @@ def check_unit(vectors: np.ndarray, dim: int) -> None:
         if bad.any():
             row = int(np.argmax(bad))
             what = f"length {lengths[row]:.4g}, not 1" if np.isfinite(lengths[row]) else "values that are not finite"
-            raise BadVectors(f"vector {start + row} has {what}: an index takes unit vectors and mends none")
+            raise BadVectorsError(f"vector {start + row} has {what}: an index takes unit vectors and mends none")

@@ -47,7 +47,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> Overlap:
 def _compared(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mirrored, swapped, starts = _placed(first, second)
     first = np.where(mirrored[:, None, None, None], first[:, :, ::-1], first)
-    found = unmoved(first, second)
+    found = aligned_similarity(first, second)
     places = np.flatnonzero(found < SAME)
     if len(places):
         turned = swapped[places, None, None, None]
@@ -58,7 +58,7 @@ def _compared(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
     return found, mirrored
 
 
-def unmoved(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def aligned_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The agreement float32 [...] of thumbnails [..., 32, 32, 3] that lie on each other as they are: all that copies
     with near codes need, and several times as quick as ``compare``. Leading axes broadcast, and what one thumbnail
     needs is then computed once."""

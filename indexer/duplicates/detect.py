@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.store import Catalog
-from indexer.duplicates.alignment import SAME, compare, unmoved
+from indexer.duplicates.alignment import SAME, aligned_similarity, compare
 from indexer.duplicates.hash_store import SignatureIndex, SignatureStore
-from indexer.duplicates.perceptual_hash import KINDS, NEAR_BITS, coarse, flat, roughly_same, thumbnail
+from indexer.duplicates.perceptual_hash import KINDS, NEAR_BITS, coarse_match, coarse_thumbnails, is_uniform, thumbnail
 from indexer.duplicates.same_product import NEAR_COSINE, ProductRule, block_cosines
 from indexer.imaging.decode import Photo
 from indexer.index.live import LiveIndex, ProductHits
@@ -22,7 +22,7 @@ _LOOKED_AT = 32  # photos by code that are laid over the new one
 
 
 @dataclass(frozen=True)
-class Near:
+class NeighbourPhoto:
     """A catalog photo near a new one by embedding."""
 
     pid: int
@@ -44,7 +44,7 @@ class Repeat:
 
 def nearest(
     live: LiveIndex, vector: np.ndarray, spec: ModelSpec, *, k: int = NEAREST, hits: ProductHits | None = None
-) -> list[Near]:
+) -> list[NeighbourPhoto]:
     """The photos nearest to ``vector`` float32 [1, D], one of each product, with both cosines that are judged by.
 
     ``hits``: what a search for them has found already.
@@ -54,7 +54,7 @@ def nearest(
     stored, there = live.vectors_at(hits.pids, hits.photo_ids)
     general = block_cosines(np.broadcast_to(vector, stored.shape), stored, spec.columns("g"))
     return [
-        Near(int(pid), int(photo_id), float(score), float(g))
+        NeighbourPhoto(int(pid), int(photo_id), float(score), float(g))
         for pid, photo_id, score, g, found in zip(hits.pids, hits.photo_ids, hits.scores, general, there, strict=True)
         if found
     ]
@@ -66,7 +66,7 @@ def find_repeats(
     store: SignatureStore,
     photo: Photo,
     *,
-    near: Sequence[Near] = (),
+    near: Sequence[NeighbourPhoto] = (),
     rule: ProductRule | None = None,
     exclude: Iterable[int] = (),
 ) -> list[Repeat]:
@@ -104,17 +104,17 @@ def find_repeats(
 
 
 def _near_same(
-    index: SignatureIndex, store: SignatureStore, photo: Photo, near: Sequence[Near]
+    index: SignatureIndex, store: SignatureStore, photo: Photo, near: Sequence[NeighbourPhoto]
 ) -> list[tuple[int, float, dict[str, Any]]]:
     """(photo id, agreement, evidence) of the photos that are nearly this one."""
     thumb = thumbnail(photo.pixels)
-    if flat(thumb[None])[0]:
+    if is_uniform(thumb[None])[0]:
         return []
     places, distances = index.near(thumb, NEAR_BITS)
     signatures = index.signatures
     small = signatures.coarse[places]
     # The photo as it is and mirrored against all of them at once.
-    rough = roughly_same(coarse(np.stack([thumb, thumb[:, ::-1]]))[:, None], small).any(0)
+    rough = coarse_match(coarse_thumbnails(np.stack([thumb, thumb[:, ::-1]]))[:, None], small).any(0)
     by_code = dict(
         list(zip(signatures.ids[places[rough]].tolist(), distances[rough].tolist(), strict=True))[:_LOOKED_AT]
     )
@@ -151,7 +151,7 @@ def _overlaps(
         found = compare(np.broadcast_to(thumb, thumbs.shape), thumbs)
         agreement, mirrored = found.agreement, found.mirrored
     else:
-        plain, turned = unmoved(np.stack([thumb, thumb[:, ::-1]])[:, None], thumbs)
+        plain, turned = aligned_similarity(np.stack([thumb, thumb[:, ::-1]])[:, None], thumbs)
         agreement, mirrored = np.maximum(plain, turned), turned > plain
     ids = [photo_id for photo_id, found_it in zip(photo_ids, there, strict=True) if found_it]
     return dict(zip(ids, zip(agreement.tolist(), mirrored.tolist(), strict=True), strict=True))

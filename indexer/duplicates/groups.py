@@ -17,13 +17,13 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import SkippedPhoto
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import storage_failure, write_json
-from indexer.core.errors import BadRequest, NoIndex, ReadOnly, StorageFailed
+from indexer.core.errors import BadRequestError, NoIndexError, ReadOnlyError, StorageError
 from indexer.core.home import Home
-from indexer.core.progress import Stages
-from indexer.duplicates.alignment import SAME, compare, unmoved
+from indexer.core.progress import OnStage
+from indexer.duplicates.alignment import SAME, aligned_similarity, compare
 from indexer.duplicates.detect import NEAREST
 from indexer.duplicates.hash_store import Signatures, SignatureStore, load_signatures, sign_photos
-from indexer.duplicates.perceptual_hash import KINDS, NEAR_BITS, near_pairs, roughly_same
+from indexer.duplicates.perceptual_hash import KINDS, NEAR_BITS, coarse_match, near_pairs
 from indexer.duplicates.same_product import LEAST_PHOTOS, NEAR_COSINE, ProductRule, block_cosines, product_rule
 from indexer.index.recapture_queries import Embeds, reshots
 from indexer.index.version import IndexVersion, Versions
@@ -73,18 +73,18 @@ def find_groups(
     *,
     kinds: Sequence[str] = KINDS,
     embedder: Callable[[Bundle], Embeds] | None = None,
-    progress: Stages | None = None,
+    progress: OnStage | None = None,
 ) -> Repeats:
     """Every repeat in the catalog.
 
     Signatures are made once for each photo and kept. ``same_product``, and crops among ``near_same_photo``, need the
     active index; what was written since it was built is compared by signature alone, and ``notes`` say so. ``embedder``
     opens the network where the threshold has to be fitted on re-shot photos; without it that is left out. Raises
-    ``BadRequest`` for an unknown kind, ``NoIndex`` where ``same_product`` alone is asked for and there is none.
+    ``BadRequestError`` for an unknown kind, ``NoIndexError`` where ``same_product`` alone is asked for and there is none.
     """
     for kind in kinds:
         if kind not in KINDS:
-            raise BadRequest(f"unknown kind {kind!r}: use {', '.join(KINDS)}")
+            raise BadRequestError(f"unknown kind {kind!r}: use {', '.join(KINDS)}")
     hear = progress or (lambda stage, done, total, note="": None)
     found = Repeats()
     with open_catalog(home) as catalog:
@@ -93,7 +93,7 @@ def find_groups(
         found.photos = len(holders)
         version, bundle = _active(home) if set(kinds) - {"same_photo"} else (None, None)
         if version is None and set(kinds) == {"same_product"}:
-            raise NoIndex("same_product needs an index: catalens index build --activate")
+            raise NoIndexError("same_product needs an index: catalens index build --activate")
         if "same_photo" in kinds:
             found.groups += _named(
                 catalog, "same_photo", [([i], [{}]) for i in holders if len(holders[i]) > 1], holders
@@ -219,7 +219,7 @@ def _near_same(
         first, second = _thumbs(store, ids)
         if mirrored:
             first = first[:, :, ::-1]
-        note(ids, unmoved(first, second), np.full(len(ids), mirrored), hamming=distance)
+        note(ids, aligned_similarity(first, second), np.full(len(ids), mirrored), hamming=distance)
     if neighbours is not None:
         close = np.flatnonzero(
             (neighbours.general >= NEAR_COSINE) & np.isin(neighbours.ids, signatures.ids).all(axis=1)
@@ -246,7 +246,7 @@ def _by_code(signatures: Signatures, hear: Callable[..., None]) -> Iterator[tupl
         for first, second, distance in near_pairs(signatures.codes, NEAR_BITS, queries=queries, portion=1024):
             for start in range(0, len(first), _PAIRS):
                 a, b, far = (side[start : start + _PAIRS] for side in (first, second, distance))
-                kept = roughly_same(coarse[a], signatures.coarse[b]) & (a < b)
+                kept = coarse_match(coarse[a], signatures.coarse[b]) & (a < b)
                 if kept.any():
                     yield np.stack([a[kept], b[kept]], 1), far[kept], mirrored
             done += 1024
@@ -307,8 +307,8 @@ def _rule(
         write_json(home.path / _RULES, {"format": _RULES_FORMAT, "rules": stored})
     except OSError as error:
         failure = storage_failure(home.path / _RULES, error)
-        if not isinstance(failure, ReadOnly):
-            raise StorageFailed(str(failure)) from error
+        if not isinstance(failure, ReadOnlyError):
+            raise StorageError(str(failure)) from error
     return rule
 
 
@@ -358,7 +358,7 @@ def _groups(catalog: Catalog, kind: str, pairs: _Pairs, holders: dict[int, list[
     ]
     ids = pairs.ids[between]
     grouped = []
-    for star in stars(ids[:, 0], ids[:, 1], pairs.scores[between]):
+    for star in star_cluster(ids[:, 0], ids[:, 1], pairs.scores[between]):
         facts = [
             {"score": float(pairs.scores[between[pair]]), "evidence": pairs.evidence[between[pair]]}
             for pair in star.pairs
@@ -395,7 +395,7 @@ def _named(
 
 
 @dataclass(frozen=True)
-class Star:
+class StarCluster:
     """A photo and all that directly repeat it: places among the pairs' nodes."""
 
     centre: int
@@ -403,7 +403,7 @@ class Star:
     pairs: tuple[int, ...]  # of each member its pair with the centre
 
 
-def stars(first: np.ndarray, second: np.ndarray, scores: np.ndarray) -> list[Star]:
+def star_cluster(first: np.ndarray, second: np.ndarray, scores: np.ndarray) -> list[StarCluster]:
     """Pairs as groups, so that each pair's two are together in one and no chain makes a group.
 
     In a connected component a repeats b and b repeats c, but a may be nothing like c. So the photo with most pairs left
@@ -423,7 +423,7 @@ def stars(first: np.ndarray, second: np.ndarray, scores: np.ndarray) -> list[Sta
                 heapq.heappush(waiting, (-len(left), centre))
             continue
         members = sorted(left, key=lambda other: (-float(scores[left[other]]), other))
-        found.append(Star(centre, tuple(members), tuple(left[other] for other in members)))
+        found.append(StarCluster(centre, tuple(members), tuple(left[other] for other in members)))
         for one in (centre, *members):  # pairs within the group stand in it, whoever they are between
             for other in around[one].keys() & {centre, *members}:
                 del around[one][other], around[other][one]

@@ -14,14 +14,14 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, SkippedPhoto
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import storage_failure
-from indexer.core.errors import Busy, CatalensError, NewerFormat, ReadOnly, StorageFailed
+from indexer.core.errors import BusyError, CatalensError, NewerFormatError, ReadOnlyError, StorageError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
-from indexer.core.progress import Progress
+from indexer.core.progress import OnProgress
 from indexer.core.sqlite import connect, is_read_only
 from indexer.duplicates.alignment import SIDE
-from indexer.duplicates.perceptual_hash import coarse, codes, flat, thumbnail
-from indexer.imaging import decode as images
+from indexer.duplicates.perceptual_hash import coarse_thumbnails, is_uniform, perceptual_codes, thumbnail
+from indexer.imaging.decode import ImageLimits, decode_photo
 from indexer.imaging.parallel import in_order
 
 FORMAT = 1
@@ -33,14 +33,14 @@ _TABLES = (
 _BYTES = SIDE * SIDE * 3
 _SHRINK_TO = 2 * SIDE  # a JPEG is decoded at the smallest scale that keeps twice this
 _CHUNK, _PORTION = 256, 4096
-_LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported was let in then
+_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported was let in then
 
 
 class SignatureStore:
     """``photo_id`` -> thumbnail uint8 [32, 32, 3], from which codes follow. Safe across processes; one call at a time.
 
-    A photo's id stands for its content hash and is never given again, so nothing goes stale. Raises ``NewerFormat``,
-    ``StorageFailed`` naming the file; ``ReadOnly`` where something is to be written and cannot.
+    A photo's id stands for its content hash and is never given again, so nothing goes stale. Raises ``NewerFormatError``,
+    ``StorageError`` naming the file; ``ReadOnlyError`` where something is to be written and cannot.
     """
 
     def __init__(self, home: Home) -> None:
@@ -57,7 +57,9 @@ class SignatureStore:
                 self._sql.execute("PRAGMA secure_delete = ON")
             found = self._sql.execute("PRAGMA user_version").fetchone()[0]
             if found > FORMAT:
-                raise NewerFormat(f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+                raise NewerFormatError(
+                    f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+                )
             if not self._read_only or not self.path.exists():
                 self._prepare()
 
@@ -78,7 +80,7 @@ class SignatureStore:
         except sqlite3.OperationalError as error:
             raise storage_failure(self.path, error) from error
         except sqlite3.DatabaseError as error:
-            raise StorageFailed(f"{self.path} is damaged: {error}; delete it (signatures are made again)") from error
+            raise StorageError(f"{self.path} is damaged: {error}; delete it (signatures are made again)") from error
 
     def close(self) -> None:
         self._sql.close()
@@ -96,7 +98,7 @@ class SignatureStore:
     def put(self, photo_ids: Sequence[int] | np.ndarray, thumbs: np.ndarray) -> None:
         """Store thumbnails [N, 32, 32, 3] in one transaction."""
         if self._read_only:
-            raise ReadOnly(f"{self.path} is read-only: signatures of new photos cannot be kept")
+            raise ReadOnlyError(f"{self.path} is read-only: signatures of new photos cannot be kept")
         rows = [(int(photo_id), thumb.tobytes()) for photo_id, thumb in zip(photo_ids, thumbs, strict=True)]
         with self._failures(), self._sql:
             self._sql.executemany("INSERT OR REPLACE INTO signatures VALUES (?, ?)", rows)
@@ -133,12 +135,12 @@ class SignatureStore:
                 self._sql.executemany("DELETE FROM signatures WHERE photo_id = ?", ((int(i),) for i in photo_ids))
 
     def scrub(self) -> None:
-        """Write the file anew without any byte of what was deleted. Raises ``Busy`` where another process reads it."""
+        """Write the file anew without any byte of what was deleted. Raises ``BusyError`` where another process reads it."""
         with self._failures():
             self._sql.execute("VACUUM")
             busy = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
-            raise Busy(f"{self.path} is being read by another process: its log cannot be emptied yet")
+            raise BusyError(f"{self.path} is being read by another process: its log cannot be emptied yet")
 
 
 @contextmanager
@@ -157,7 +159,7 @@ def sign_photos(
     store: SignatureStore,
     photo_ids: np.ndarray,
     *,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> list[SkippedPhoto]:
     """Give a signature to those of ``photo_ids`` that have none; returns the photos that cannot be read.
 
@@ -172,7 +174,7 @@ def sign_photos(
             yield from (found[photo_id] for photo_id in part if photo_id in found)  # the others were deleted meanwhile
 
     def sign(row: PhotoRow) -> np.ndarray:
-        return thumbnail(images.decode(photos.read(row), limits=_LIMITS, shrink_to=_SHRINK_TO).pixels)
+        return thumbnail(decode_photo(photos.read(row), limits=_LIMITS, shrink_to=_SHRINK_TO).pixels)
 
     ids: list[int] = []
     thumbs: list[np.ndarray] = []
@@ -210,9 +212,14 @@ class Signatures:
 
     @classmethod
     def of(cls, photo_ids: np.ndarray, thumbs: np.ndarray) -> Signatures:
-        kept = ~flat(thumbs)
+        kept = ~is_uniform(thumbs)
         thumbs = thumbs[kept]
-        return cls(np.asarray(photo_ids, np.int64)[kept], codes(thumbs), codes(thumbs[:, :, ::-1]), coarse(thumbs))
+        return cls(
+            np.asarray(photo_ids, np.int64)[kept],
+            perceptual_codes(thumbs),
+            perceptual_codes(thumbs[:, :, ::-1]),
+            coarse_thumbnails(thumbs),
+        )
 
     def __add__(self, other: Signatures) -> Signatures:
         """Both together; ``other`` holds photos that are not in this one."""
@@ -254,7 +261,7 @@ class SignatureIndex:
 
     @classmethod
     def open(
-        cls, catalog: Catalog, photos: PhotoStore, store: SignatureStore, *, progress: Progress | None = None
+        cls, catalog: Catalog, photos: PhotoStore, store: SignatureStore, *, progress: OnProgress | None = None
     ) -> SignatureIndex:
         """Of the whole catalog; what has no signature yet is given one first."""
         sequence, rows = catalog.entries()
@@ -273,7 +280,7 @@ class SignatureIndex:
         return self._state
 
     def follow(self, catalog: Catalog, photos: PhotoStore, store: SignatureStore) -> None:
-        """Take in the photos of all writes since. Raises ``OutdatedVersion`` where the log was compacted past it."""
+        """Take in the photos of all writes since. Raises ``OutdatedVersionError`` where the log was compacted past it."""
         with self._following:
             changes = catalog.changes(self._sequence)
             if not changes:

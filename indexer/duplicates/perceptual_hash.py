@@ -29,11 +29,11 @@ def thumbnail(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.resize((SIDE, SIDE), way))
 
 
-def codes(thumbs: np.ndarray) -> np.ndarray:
+def perceptual_codes(thumbs: np.ndarray) -> np.ndarray:
     """uint8 [N, 32]: the perceptual code of thumbnails uint8 [N, 32, 32, 3], 256 bits.
 
     Each bit says whether one of the 16 x 16 lowest frequencies of the grey picture's DCT is above their median (pHash,
-    Zauner 2010). Of a mirrored photo: ``codes(thumbs[:, :, ::-1])``.
+    Zauner 2010). Of a mirrored photo: ``perceptual_codes(thumbs[:, :, ::-1])``.
     """
     out = np.empty((len(thumbs), CODE_BYTES), np.uint8)
     for start in range(0, len(thumbs), _PORTION):
@@ -43,7 +43,7 @@ def codes(thumbs: np.ndarray) -> np.ndarray:
     return out
 
 
-def flat(thumbs: np.ndarray) -> np.ndarray:
+def is_uniform(thumbs: np.ndarray) -> np.ndarray:
     """bool [N]: photos of one colour all over. Their codes are noise, so they repeat others by their bytes only."""
     return np.concatenate(
         [detail(thumbs[start : start + _PORTION]) < FLAT for start in range(0, len(thumbs), _PORTION)]
@@ -51,14 +51,14 @@ def flat(thumbs: np.ndarray) -> np.ndarray:
     )
 
 
-def coarse(thumbs: np.ndarray) -> np.ndarray:
+def coarse_thumbnails(thumbs: np.ndarray) -> np.ndarray:
     """uint8 [N, 8, 8, 3]: thumbnails small enough to be held in memory for a whole catalog."""
     step = SIDE // _COARSE
     return thumbs.reshape(-1, _COARSE, step, _COARSE, step, 3).mean((2, 4)).round().astype(np.uint8)
 
 
-def roughly_same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """bool [...]: which pairs of ``coarse`` thumbnails [..., 8, 8, 3] are worth a closer look; leading axes broadcast.
+def coarse_match(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """bool [...]: which pairs of ``coarse_thumbnails`` thumbnails [..., 8, 8, 3] are worth a closer look; leading axes broadcast.
 
     Cheap, and wrong on the safe side.
     """

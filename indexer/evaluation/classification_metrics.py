@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import Row
-from indexer.evaluation.results import Classified, Part
+from indexer.catalog.dataset import DatasetRow
+from indexer.evaluation.results import Classified, FigureGroup
 from indexer.model.bundle import Bundle
 from indexer.model.calibration import (
     brier_score,
@@ -19,19 +19,19 @@ from indexer.model.calibration import (
 from indexer.model.decision_layer import PATH_SEPARATOR
 from indexer.training.metrics import bootstrap_weights, class_counts, interval, mean_intervals
 from indexer.training.problem import category_columns
-from indexer.training.tag_samples import Photos
+from indexer.training.tag_samples import TaggedPhotos
 
 _MACRO = ("macro_precision", "macro_recall", "macro_f1")
 _KEYS = ("accuracy", "top5_accuracy", *_MACRO, "ece", "nll", "brier", "calibration", "accuracy_by_level", "per_class")
 
 
-def product_weights(rows: list[Row]) -> np.ndarray:
+def product_weights(rows: list[DatasetRow]) -> np.ndarray:
     """Bootstrap weights [B, N] of photos, resampled by product."""
     return bootstrap_weights([row.product_id for row in rows])
 
 
 def classify(
-    bundle: Bundle, logits: np.ndarray | None, queries: Photos, *, leaked: np.ndarray | None = None
+    bundle: Bundle, logits: np.ndarray | None, queries: TaggedPhotos, *, leaked: np.ndarray | None = None
 ) -> Classified | None:
     """``logits`` [Q, C] of the category head over the queries that have a category; None without either.
 
@@ -50,10 +50,10 @@ def classify(
     return Classified(numbers, names, truth, logits[numbers], bundle.decision.temperature)
 
 
-def category_figures(found: Classified | None, queries: Photos) -> Part:
+def category_figures(found: Classified | None, queries: TaggedPhotos) -> FigureGroup:
     """Over the query photos that have a category; one the model does not know counts as wrong."""
     if found is None:
-        return Part({"n": sum(row.category is not None for row in queries.rows), **dict.fromkeys(_KEYS)})
+        return FigureGroup({"n": sum(row.category is not None for row in queries.rows), **dict.fromkeys(_KEYS)})
     rows = [queries.rows[number] for number in found.numbers]
     predicted, right = found.predicted, found.predicted == found.truth
     order = np.argsort(-found.logits, axis=1, kind="stable")
@@ -90,7 +90,7 @@ def category_figures(found: Classified | None, queries: Photos) -> Part:
     proportions = {"accuracy": right, "top5_accuracy": top5}
     proportions |= {f"accuracy_by_level.{number}": level for number, level in enumerate(levels or [])}
     intervals = mean_intervals(weights, proportions) | {name: interval(drawn) for name, drawn in spread.items()}
-    return Part(values, intervals)
+    return FigureGroup(values, intervals)
 
 
 def calibration_figures(found: Classified) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def calibration_figures(found: Classified) -> dict[str, Any]:
     }
 
 
-def attribute_head_figures(bundle: Bundle, logits: dict[str, np.ndarray], queries: Photos) -> Part:
+def attribute_head_figures(bundle: Bundle, logits: dict[str, np.ndarray], queries: TaggedPhotos) -> FigureGroup:
     """Accuracy of every attribute head over the query photos that have a value: {name: accuracy}.
 
     A value the head does not know counts as wrong.
@@ -144,10 +144,10 @@ def attribute_head_figures(bundle: Bundle, logits: dict[str, np.ndarray], querie
         )
         values[head.name] = float(right.mean())
         intervals |= mean_intervals(product_weights(rows), {f"attributes.{head.name}.head": right})
-    return Part(values, intervals)
+    return FigureGroup(values, intervals)
 
 
-def _levels(rows: list[Row], predicted: list[tuple[str, ...]]) -> list[np.ndarray] | None:
+def _levels(rows: list[DatasetRow], predicted: list[tuple[str, ...]]) -> list[np.ndarray] | None:
     """Per level of the category paths, top first: is the prediction right down to it? None where there is one level."""
     actual = [row.category or () for row in rows]
     depth = max(len(path) for path in actual)

@@ -10,9 +10,9 @@ import numpy as np
 
 from indexer.catalog.dataset import SPLITS
 from indexer.classification.ranking import category_logits
-from indexer.core.errors import BadRequest, WeightsUnavailable
+from indexer.core.errors import BadRequestError, WeightsUnavailableError
 from indexer.evaluation.classification_metrics import attribute_head_figures, category_figures, classify
-from indexer.evaluation.results import Evidence, Part
+from indexer.evaluation.results import EvaluationResults, FigureGroup
 from indexer.evaluation.retrieval_metrics import instance_figures, retrieval_figures
 from indexer.evaluation.tag_metrics import tag_figures
 from indexer.model.backbones import build
@@ -21,9 +21,9 @@ from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
 from indexer.model.runtime_base import Runtime
 from indexer.model.torch_runtime import TorchRuntime
-from indexer.training.feature_cache import Features, Progress, photo_features
+from indexer.training.feature_cache import Features, OnCached, photo_features
 from indexer.training.problem import find_leaks, read_problem, require_rows
-from indexer.training.tag_samples import Photos
+from indexer.training.tag_samples import TaggedPhotos
 
 
 def evaluate(
@@ -33,12 +33,12 @@ def evaluate(
     split: str = "test",
     device: str = "auto",
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: OnCached | None = None,
 ) -> dict[str, Any]:
     """All figures of ``model`` on one split of ``data``; what the data or the model cannot give is None.
 
     Queries are the photos of ``split``, the gallery is the train photos, those that training set aside among them.
-    Raises ``BadModel``, ``BadData``.
+    Raises ``BadModelError``, ``BadDataError``.
     """
     return measure(model, data, split=split, device=device, cache=cache, progress=progress).figures
 
@@ -50,11 +50,11 @@ def measure(
     split: str = "test",
     device: str = "auto",
     cache: Path | None = None,
-    progress: Progress | None = None,
-) -> Evidence:
+    progress: OnCached | None = None,
+) -> EvaluationResults:
     """``evaluate`` with all that its figures come from, for a report."""
     if split not in SPLITS:
-        raise BadRequest(f"unknown split {split!r}: use {', '.join(SPLITS)}")
+        raise BadRequestError(f"unknown split {split!r}: use {', '.join(SPLITS)}")
     bundle = load_bundle(model)
     embedder = open_embedder(bundle, device=device)
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
@@ -82,10 +82,10 @@ def measure(
         retrieval.values["attributes"].setdefault(name, {"nn1": None})["head"] = accuracy
     searched = [gallery] if split == "train" else [gallery, queries]
 
-    def frozen() -> dict[str, Photos] | None:
+    def frozen() -> dict[str, TaggedPhotos] | None:
         try:
             return frozen_photos(bundle, features, {name: split_of == name for name in names}, device, cache)
-        except WeightsUnavailable as error:
+        except WeightsUnavailableError as error:
             notes.append(f"no baseline of tags: {error}")
             return None
 
@@ -93,7 +93,7 @@ def measure(
     parts = [
         category_figures(classified, queries),
         retrieval,
-        Part({}, heads.intervals),
+        FigureGroup({}, heads.intervals),
         instance_figures(embedder, queries, searched, progress),
         tags,
     ]
@@ -112,26 +112,28 @@ def measure(
         **{key: value for part in parts for key, value in part.values.items()},
         "intervals": {key: value for part in parts for key, value in part.intervals.items()},
     }
-    return Evidence(figures, queries, gallery, classified, nearest, tagged)
+    return EvaluationResults(figures, queries, gallery, classified, nearest, tagged)
 
 
-def evaluation_photos(features: Features, runtime: Runtime, chosen: np.ndarray) -> Photos:
+def evaluation_photos(features: Features, runtime: Runtime, chosen: np.ndarray) -> TaggedPhotos:
     """The ``chosen`` (bool [N]) photos, embedded as search has them: stored as float16."""
     numbers = np.flatnonzero(chosen)
     vectors = runtime.embed_features(features.values[numbers]).astype(np.float16).astype(np.float32)
-    return Photos([features.rows[number] for number in numbers], vectors, features.pixels[numbers])
+    return TaggedPhotos([features.rows[number] for number in numbers], vectors, features.pixels[numbers])
 
 
 def frozen_photos(
     bundle: Bundle, features: Features, chosen: dict[str, np.ndarray], device: str, cache: Path | None
-) -> dict[str, Photos]:
+) -> dict[str, TaggedPhotos]:
     """Photos by split (``chosen``: bool [N] each) with the backbone's features before any training for vectors.
 
-    Raises ``WeightsUnavailable`` where the weights that a fine-tuning began with are not at hand.
+    Raises ``WeightsUnavailableError`` where the weights that a fine-tuning began with are not at hand.
     """
     if bundle.training.get("recipe") not in ("linear", "pretrained"):
         if bundle.training.get("weights"):
-            raise WeightsUnavailable(f"the model was fine-tuned from {bundle.training['weights']}, which is not kept")
+            raise WeightsUnavailableError(
+                f"the model was fine-tuned from {bundle.training['weights']}, which is not kept"
+            )
         network = Network(bundle.spec, build(bundle.spec.backbone))
         features = photo_features(features.rows, TorchRuntime(network, device=device), cache=cache)
     values = features.values[:, : bundle.spec.feature_dim].astype(np.float32)
@@ -139,5 +141,5 @@ def frozen_photos(
     found = {}
     for name, mine in chosen.items():
         numbers = np.flatnonzero(mine)
-        found[name] = Photos([features.rows[i] for i in numbers], values[numbers], features.pixels[numbers])
+        found[name] = TaggedPhotos([features.rows[i] for i in numbers], values[numbers], features.pixels[numbers])
     return found

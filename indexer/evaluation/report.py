@@ -11,12 +11,12 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from indexer.core.atomic_files import write_atomic, write_json
-from indexer.evaluation import plots as charts
-from indexer.evaluation.results import Classified, Evidence, Nearest
+from indexer.evaluation.plots import confusion, flat_map, reliability, short_labels, tag_rows
+from indexer.evaluation.results import Classified, EvaluationResults, Nearest
 from indexer.evaluation.thumbnails import photo_sheet, small_photos
 from indexer.model.calibration import probabilities
 from indexer.model.decision_layer import PATH_SEPARATOR
-from indexer.training.tag_samples import Photos
+from indexer.training.tag_samples import TaggedPhotos
 
 PAGE = "report.html"
 _PAIRS, _PAIR_PHOTOS = 12, 4
@@ -30,7 +30,7 @@ _SERIES = 10  # colours that can be told apart on the map
 _TAG_ROWS = 400
 
 
-def write_report(evidence: Evidence, folder: Path, *, model: str, data: str) -> Path:
+def write_report(evidence: EvaluationResults, folder: Path, *, model: str, data: str) -> Path:
     """Write ``report.html`` and ``evaluation.json`` into ``folder``; ``model`` and ``data`` are names for the title."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "evaluation.json", evidence.figures)
@@ -39,7 +39,7 @@ def write_report(evidence: Evidence, folder: Path, *, model: str, data: str) -> 
     return page
 
 
-def render(evidence: Evidence, *, model: str, data: str) -> str:
+def render(evidence: EvaluationResults, *, model: str, data: str) -> str:
     """The page. Labels and ids are shown as text whatever they hold; the same evidence gives the same page."""
     found = evidence.classified
     pairs = _confused_pairs(found, evidence.queries) if found else []
@@ -64,12 +64,12 @@ def render(evidence: Evidence, *, model: str, data: str) -> str:
         levels=_levels(evidence.figures),
         attributes=_attributes(evidence.figures),
         classes=_classes(evidence.figures, found),
-        matrix=charts.confusion(found.truth, found.predicted, found.names) if found else None,
+        matrix=confusion(found.truth, found.predicted, found.names) if found else None,
         pairs=pairs,
         mistakes=mistakes,
         wrong=int((found.truth != found.predicted).sum()) if found else 0,
         reliability=_reliability(found) if found else None,
-        tag_rows=charts.tag_rows(evidence.tagged.tags, evidence.tagged.actual, evidence.tagged.suggested)[:_TAG_ROWS]
+        tag_rows=tag_rows(evidence.tagged.tags, evidence.tagged.actual, evidence.tagged.suggested)[:_TAG_ROWS]
         if evidence.tagged
         else [],
         tag_count=len(evidence.tagged.tags) if evidence.tagged else 0,
@@ -156,7 +156,7 @@ def _classes(figures: dict[str, Any], found: Classified | None) -> list[dict[str
     for true, guess in zip(found.truth.tolist(), found.predicted.tolist(), strict=True):
         if true != guess:
             taken.setdefault(true, Counter())[guess] += 1
-    labels = charts.short_labels(found.names)
+    labels = short_labels(found.names)
     number_of = {PATH_SEPARATOR.join(path): number for number, path in enumerate(found.names)}
     rows: list[dict[str, Any]] = []
     for path, row in figures["per_class"].items():
@@ -176,14 +176,14 @@ def _classes(figures: dict[str, Any], found: Classified | None) -> list[dict[str
     return sorted(rows, key=lambda row: (row["f1"], -row["n"], row["path"]))
 
 
-def _photo(photos: Photos, number: int) -> dict[str, Any]:
+def _photo(photos: TaggedPhotos, number: int) -> dict[str, Any]:
     row = photos.rows[number]
     return {"file": row.image, "product": row.product_id, "title": row.title or row.product_id}
 
 
-def _confused_pairs(found: Classified, queries: Photos) -> list[dict[str, Any]]:
+def _confused_pairs(found: Classified, queries: TaggedPhotos) -> list[dict[str, Any]]:
     """Pairs of classes taken for one another most often, with photos of both ways, the surest mistakes first."""
-    labels = charts.short_labels(found.names)
+    labels = short_labels(found.names)
     sure = found.chances.max(1)
     wrong = np.flatnonzero(found.truth != found.predicted)
     cases: dict[tuple[int, int], list[int]] = {}
@@ -209,9 +209,9 @@ def _confused_pairs(found: Classified, queries: Photos) -> list[dict[str, Any]]:
     return pairs
 
 
-def _mistakes(found: Classified, queries: Photos) -> list[dict[str, Any]]:
+def _mistakes(found: Classified, queries: TaggedPhotos) -> list[dict[str, Any]]:
     """Wrong answers, the most confident first."""
-    labels = charts.short_labels(found.names)
+    labels = short_labels(found.names)
     chances = found.chances
     sure = chances.max(1)
     wrong = np.flatnonzero(found.truth != found.predicted)
@@ -233,13 +233,13 @@ def _reliability(found: Classified) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "points": charts.reliability(probabilities(found.logits, temperature).max(1), right),
+            "points": reliability(probabilities(found.logits, temperature).max(1), right),
         }
         for name, temperature in (("before", 1.0), ("after", found.temperature))
     ]
 
 
-def _neighbours(evidence: Evidence, seed: int = 0) -> list[dict[str, Any]]:
+def _neighbours(evidence: EvaluationResults, seed: int = 0) -> list[dict[str, Any]]:
     """The nearest gallery products of random query products; ``right`` is None where a category is missing."""
     queries, gallery, nearest = evidence.queries, evidence.gallery, evidence.nearest
     first: dict[str, int] = {}
@@ -248,7 +248,7 @@ def _neighbours(evidence: Evidence, seed: int = 0) -> list[dict[str, Any]]:
     numbers = np.array(list(first.values()))
     drawn = np.random.default_rng(seed).permutation(numbers)[:_RANDOM_PRODUCTS]
     paths = sorted({row.category for photos in (queries, gallery) for row in photos.rows if row.category})
-    label = dict(zip(paths, charts.short_labels(paths), strict=True))
+    label = dict(zip(paths, short_labels(paths), strict=True))
     shown = []
     for number in drawn.tolist():
         row = queries.rows[number]
@@ -269,7 +269,7 @@ def _neighbours(evidence: Evidence, seed: int = 0) -> list[dict[str, Any]]:
     return shown
 
 
-def _products(nearest: Nearest, gallery: Photos, number: int) -> list[tuple[int, float]]:
+def _products(nearest: Nearest, gallery: TaggedPhotos, number: int) -> list[tuple[int, float]]:
     """(gallery number, score) of one query, one entry per product."""
     best: dict[str, tuple[int, float]] = {}
     for entry, score in zip(nearest.numbers[number].tolist(), nearest.scores[number].tolist(), strict=True):
@@ -278,12 +278,12 @@ def _products(nearest: Nearest, gallery: Photos, number: int) -> list[tuple[int,
     return list(best.values())
 
 
-def _map(evidence: Evidence, seed: int = 0) -> dict[str, Any]:
+def _map(evidence: EvaluationResults, seed: int = 0) -> dict[str, Any]:
     """Query photos laid out flat, coloured by the commonest top levels of their category."""
     queries = evidence.queries
     count = len(queries.rows)
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:_MAP_PHOTOS])
-    places, way = charts.flat_map(queries.vectors[chosen])
+    places, way = flat_map(queries.vectors[chosen])
     groups = _groups([queries.rows[number].category for number in chosen.tolist()])
     ranked = [name for name, _ in Counter(name for name in groups if name).most_common()]
     series = {name: number for number, name in enumerate(ranked[:_SERIES])}
@@ -293,7 +293,7 @@ def _map(evidence: Evidence, seed: int = 0) -> dict[str, Any]:
     guess: dict[int, str] = {}
     if evidence.classified:
         found = evidence.classified
-        labels = charts.short_labels(found.names)
+        labels = short_labels(found.names)
         wrong = set(found.numbers[found.truth != found.predicted].tolist())
         guess = {int(n): labels[p] for n, p in zip(found.numbers, found.predicted, strict=True)}
     points = []

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from indexer.model.calibration import probabilities
-from indexer.training.tag_samples import Photos
+from indexer.training.tag_samples import TaggedPhotos
 
 
 @dataclass(frozen=True)
-class Part:
+class FigureGroup:
     """Some keys of the evaluation's JSON document, with the intervals that belong to them."""
 
     values: dict[str, Any]
@@ -64,12 +64,12 @@ class Tagged:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvaluationResults:
     """Everything about one model on one split."""
 
     figures: dict[str, Any]  # the JSON document
-    queries: Photos
-    gallery: Photos
+    queries: TaggedPhotos
+    gallery: TaggedPhotos
     classified: Classified | None
     nearest: Nearest
     tagged: Tagged | None

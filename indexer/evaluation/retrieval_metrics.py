@@ -8,24 +8,26 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
-from indexer.catalog.dataset import Row
+from indexer.catalog.dataset import DatasetRow
 from indexer.core.errors import CatalensError
 from indexer.evaluation.classification_metrics import product_weights
-from indexer.evaluation.results import Nearest, Part
+from indexer.evaluation.results import FigureGroup, Nearest
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import reshoot
 from indexer.model.runtime_base import Runtime
-from indexer.training.feature_cache import Progress
+from indexer.training.feature_cache import OnCached
 from indexer.training.metrics import average_precision, hit_at_k, mean_intervals, ranked_neighbours
-from indexer.training.tag_samples import Photos, gallery_rules
+from indexer.training.tag_samples import TaggedPhotos, gallery_rules
 
 JOINT = "category+colour"
 _NEAREST = 10
 _BATCH = 64
 
 
-def retrieval_figures(queries: Photos, gallery: Photos, types: Mapping[str, Any]) -> tuple[Part, Nearest]:
+def retrieval_figures(
+    queries: TaggedPhotos, gallery: TaggedPhotos, types: Mapping[str, Any]
+) -> tuple[FigureGroup, Nearest]:
     """Same-category search, the agreement of attributes among the ten nearest, and the ten nearest themselves."""
     attributes = _attributes(queries, gallery, types)
     columns = {name: (values(queries), values(gallery)) for name, values in attributes.items()}
@@ -76,19 +78,21 @@ def retrieval_figures(queries: Photos, gallery: Photos, types: Mapping[str, Any]
             if name in values["attributes"]:
                 measured[f"attributes.{name}.nn1"] = np.array(first[name])
             intervals |= mean_intervals(product_weights([queries.rows[number] for number in numbers]), measured)
-    return Part(values, intervals), nearest
+    return FigureGroup(values, intervals), nearest
 
 
-def _attributes(queries: Photos, gallery: Photos, types: Mapping[str, Any]) -> dict[str, Callable[[Photos], list[Any]]]:
+def _attributes(
+    queries: TaggedPhotos, gallery: TaggedPhotos, types: Mapping[str, Any]
+) -> dict[str, Callable[[TaggedPhotos], list[Any]]]:
     """Name -> the column of its values: text and bool attributes with few values, the category, both with colour."""
 
-    def column(name: str) -> Callable[[Photos], list[Any]]:
+    def column(name: str) -> Callable[[TaggedPhotos], list[Any]]:
         return lambda photos: [row.attributes.get(name) for row in photos.rows]
 
-    def category(photos: Photos) -> list[Any]:
+    def category(photos: TaggedPhotos) -> list[Any]:
         return [row.category for row in photos.rows]
 
-    found: dict[str, Callable[[Photos], list[Any]]] = {}
+    found: dict[str, Callable[[TaggedPhotos], list[Any]]] = {}
     for name, kind in types.items():
         if kind not in ("string", "bool"):
             continue
@@ -101,7 +105,7 @@ def _attributes(queries: Photos, gallery: Photos, types: Mapping[str, Any]) -> d
         if colour is not None:
             paint = column(colour)
 
-            def both(photos: Photos) -> list[Any]:
+            def both(photos: TaggedPhotos) -> list[Any]:
                 pairs = zip(category(photos), paint(photos), strict=True)
                 return [None if kind is None or shade is None else (kind, shade) for kind, shade in pairs]
 
@@ -109,12 +113,14 @@ def _attributes(queries: Photos, gallery: Photos, types: Mapping[str, Any]) -> d
     return found
 
 
-def instance_figures(embedder: Runtime, queries: Photos, searched: list[Photos], progress: Progress | None) -> Part:
+def instance_figures(
+    embedder: Runtime, queries: TaggedPhotos, searched: list[TaggedPhotos], progress: OnCached | None
+) -> FigureGroup:
     """Does a re-shot photo find its original (or an exact copy of it) among train and test photos?"""
     vectors = np.concatenate([photos.vectors for photos in searched])
     pixels = np.concatenate([photos.pixels for photos in searched])
     right: list[float] = []
-    rows: list[Row] = []
+    rows: list[DatasetRow] = []
     batch: list[tuple[int, Photo]] = []
 
     def flush() -> None:
@@ -137,6 +143,6 @@ def instance_figures(embedder: Runtime, queries: Photos, searched: list[Photos],
     if batch:
         flush()
     if not right:
-        return Part({"instance_hit_rate_at_1": None})
+        return FigureGroup({"instance_hit_rate_at_1": None})
     intervals = mean_intervals(product_weights(rows), {"instance_hit_rate_at_1": np.array(right)})
-    return Part({"instance_hit_rate_at_1": float(np.mean(right))}, intervals)
+    return FigureGroup({"instance_hit_rate_at_1": float(np.mean(right))}, intervals)

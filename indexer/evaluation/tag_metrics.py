@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.evaluation.results import Part, Tagged
+from indexer.evaluation.results import FigureGroup, Tagged
 from indexer.model.calibration import pair_calibration_error
 from indexer.model.decision_layer import Decision
 from indexer.model.runtime_base import Runtime
@@ -16,16 +16,16 @@ from indexer.model.spec import Block
 from indexer.tagging.fit import fit_rule
 from indexer.tagging.samples import TagSample, nobody
 from indexer.training.metrics import TagCounts, bootstrap_weights, interval, tag_map
-from indexer.training.tag_samples import Photos, fit_equal_votes, sample_of
+from indexer.training.tag_samples import TaggedPhotos, fit_equal_votes, sample_of
 
 
 def tag_figures(
     runtime: Runtime,
     decision: Decision,
-    sets: Mapping[str, Photos],
+    sets: Mapping[str, TaggedPhotos],
     split: str,
-    frozen: Callable[[], Mapping[str, Photos] | None],
-) -> tuple[Part, Tagged | None]:
+    frozen: Callable[[], Mapping[str, TaggedPhotos] | None],
+) -> tuple[FigureGroup, Tagged | None]:
     """The key ``tags`` of an evaluation of ``split``, and its arrays; None where there are no tags.
 
     ``sets``: photos by split, ``train`` and ``validation`` among them. ``frozen`` gives the same photos with the
@@ -36,7 +36,7 @@ def tag_figures(
     tested = sample_by(runtime, decision, sets, split)
     held = sample_by(runtime, decision, sets, "validation", fitting=True)
     if tested is None:
-        return Part({"tags": None}), None
+        return FigureGroup({"tags": None}), None
     confidence = tested.confidence(rule)
     suggested = tested.suggested(confidence, rule)
     counts = TagCounts(tested.actual, suggested)
@@ -61,11 +61,11 @@ def tag_figures(
         "tags.f1": interval(micro[2]),
         "tags.macro_f1": interval(counts.macro_f1(weights)),
     }
-    return Part({"tags": values}, intervals), Tagged(tested.tags, tested.actual, confidence, suggested)
+    return FigureGroup({"tags": values}, intervals), Tagged(tested.tags, tested.actual, confidence, suggested)
 
 
 def sample_by(
-    runtime: Runtime, decision: Decision, sets: Mapping[str, Photos], split: str, *, fitting: bool = False
+    runtime: Runtime, decision: Decision, sets: Mapping[str, TaggedPhotos], split: str, *, fitting: bool = False
 ) -> TagSample | None:
     """The tagged products of ``split`` before the train photos' votes and the model's heads; as ``sample_of``."""
     photos = sets[split]
@@ -100,7 +100,7 @@ def _refitted(held: TagSample | None, tested: TagSample | None, columns: Mapping
     return float(TagCounts(tested.actual, tested.suggested(tested.confidence(rule), rule)).micro()[2])
 
 
-def _baseline(sets: Mapping[str, Photos], split: str) -> float | None:
+def _baseline(sets: Mapping[str, TaggedPhotos], split: str) -> float | None:
     """Micro-F1 of equal votes among the ten nearest; the vectors of ``sets`` are the frozen backbone's features."""
     block = Block("g", sets["train"].vectors.shape[1], 1.0)
     held = sample_of(sets["validation"], sets["train"], [block], fitting=True)

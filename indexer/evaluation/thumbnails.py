@@ -18,7 +18,7 @@ _QUALITY = 70
 
 
 @dataclass(frozen=True)
-class Sheet:
+class PhotoSheet:
     """Square thumbnails side by side in one picture, row by row."""
 
     uri: str
@@ -45,7 +45,7 @@ def small_photos(files: Sequence[Path], side: int) -> dict[Path, str]:
     return found
 
 
-def photo_sheet(files: Sequence[Path], side: int) -> Sheet:
+def photo_sheet(files: Sequence[Path], side: int) -> PhotoSheet:
     """All ``files`` in order as squares of ``side`` px; an unreadable one stays grey."""
     columns = max(1, int(np.ceil(len(files) ** 0.5)))
     rows = max(1, -(-len(files) // columns))
@@ -54,4 +54,4 @@ def photo_sheet(files: Sequence[Path], side: int) -> Sheet:
         if isinstance(photo, Photo):
             square = ImageOps.pad(photo.pixels, (side, side), Image.Resampling.LANCZOS, color=(255, 255, 255))
             sheet.paste(square, (number % columns * side, number // columns * side))
-    return Sheet(data_uri(sheet, 62), columns, rows, side)
+    return PhotoSheet(data_uri(sheet, 62), columns, rows, side)

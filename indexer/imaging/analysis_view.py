@@ -20,7 +20,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 
 
 @dataclass(frozen=True)
-class View:
+class AnalysisView:
     """``pixels`` uint8 [H, W, 3]; ``small`` float32 [H / step, W / step, 3] is its average over ``step`` px squares.
 
     ``scale`` is how many px of the original one px of ``pixels`` is, ``size`` the original's (width, height); ``left``
@@ -69,24 +69,24 @@ class View:
         left, top = min(left, self.size[0] - 1), min(top, self.size[1] - 1)
         return round(left), round(top), max(1, round(right) - round(left)), max(1, round(bottom) - round(top))
 
-    def inside(self, left: int, top: int, right: int, bottom: int) -> View:
+    def inside(self, left: int, top: int, right: int, bottom: int) -> AnalysisView:
         """The part of the view from (left, top) to (right, bottom), px of ``pixels``."""
         part = np.ascontiguousarray(self.pixels[top:bottom, left:right])
         return _with_small(part, self.scale, self.size, self.left + left, self.top + top)
 
 
-def look_at(pixels: np.ndarray, size: tuple[int, int]) -> View:
+def look_at(pixels: np.ndarray, size: tuple[int, int]) -> AnalysisView:
     """The view of an upright sRGB photo uint8 [H, W, 3]; ``size`` = (width, height) of the original in px."""
     factor = max(1, min(pixels.shape[:2]) // SHORT, -(-max(pixels.shape[:2]) // _LONG))
     reduced = pixels if factor == 1 else _reduced(pixels, factor)
     return _with_small(np.ascontiguousarray(reduced), max(size) / max(pixels.shape[:2]) * factor, size)
 
 
-def _with_small(pixels: np.ndarray, scale: float, size: tuple[int, int], left: int = 0, top: int = 0) -> View:
+def _with_small(pixels: np.ndarray, scale: float, size: tuple[int, int], left: int = 0, top: int = 0) -> AnalysisView:
     height, width = pixels.shape[:2]
     step = max(1, min(int(np.ceil((height * width / _SMALL_AREA) ** 0.5)), min(height, width) // 4))
     small = pixels if step == 1 else _reduced(pixels, step)
-    return View(pixels, small.astype(np.float32), step, scale, size, left, top)
+    return AnalysisView(pixels, small.astype(np.float32), step, scale, size, left, top)
 
 
 def _reduced(pixels: np.ndarray, factor: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from indexer.core.errors import BadImage, ImageTooLarge, UnsupportedFormat
+from indexer.core.errors import BadImageError, ImageTooLargeError, UnsupportedFormatError
 
 MIME: dict[str, str] = {
     "JPEG": "image/jpeg",
@@ -82,7 +82,7 @@ class Photo:
     """A checked photo.
 
     ``pixels`` is mode RGB, sRGB, upright, and carries no metadata. ``width`` and ``height`` are those of the upright
-    original in px; ``pixels`` may be smaller, never larger, after a reduced decode. ``content_hash`` is the SHA-256
+    original in px; ``pixels`` may be smaller, never larger, after a reduced decode. ``hash_content`` is the SHA-256
     (hex) of the file's bytes.
     """
 
@@ -93,12 +93,12 @@ class Photo:
     content_hash: str
 
 
-def content_hash(data: bytes) -> str:
+def hash_content(data: bytes) -> str:
     """SHA-256 (hex) of the bytes: the identity of a photo."""
     return hashlib.sha256(data).hexdigest()
 
 
-def decode(
+def decode_photo(
     data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shrink_to: int | None = None, hashed: str | None = None
 ) -> Photo:
     """Decode the first frame of an image of any allowed format.
@@ -108,21 +108,21 @@ def decode(
     ``shrink_to``, a JPEG may be decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that leaves the short side at least
     ``2 * shrink_to`` px. ``hashed``: the bytes' content hash where it is known. Safe to call from several threads.
 
-    Raises ``UnsupportedFormat`` for a real image of a format that is not allowed, ``ImageTooLarge`` over a limit
-    (known from the header, before pixels are allocated), ``BadImage`` for everything else that is not a whole image.
+    Raises ``UnsupportedFormatError`` for a real image of a format that is not allowed, ``ImageTooLargeError`` over a limit
+    (known from the header, before pixels are allocated), ``BadImageError`` for everything else that is not a whole image.
     """
     if not data:
-        raise BadImage("the image is empty (0 bytes)")
+        raise BadImageError("the image is empty (0 bytes)")
     if len(data) > limits.max_bytes:
-        raise ImageTooLarge(f"the image has {len(data):,} bytes, more than the limit of {limits.max_bytes:,}")
+        raise ImageTooLargeError(f"the image has {len(data):,} bytes, more than the limit of {limits.max_bytes:,}")
     name = _sniff(data)
     try:
         image: Any = _open_heic(data) if name == "HEIC" else _open(data, name)
         width, height = image.size
         if width < 1 or height < 1:
-            raise BadImage(f"damaged {name}: its size is {width} x {height} px")
+            raise BadImageError(f"damaged {name}: its size is {width} x {height} px")
         if width * height > limits.max_pixels:
-            raise ImageTooLarge(
+            raise ImageTooLargeError(
                 f"the image has {width} x {height} px = {width * height:,}, "
                 f"more than the limit of {limits.max_pixels:,}"
             )
@@ -136,18 +136,18 @@ def decode(
         pixels = _to_srgb(image)
         if orientation in _UPRIGHT:
             pixels = pixels.transpose(_UPRIGHT[orientation])
-    except BadImage:
+    except BadImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # A GIF whose first frame is larger than its screen: Pillow looks again where it grows the picture.
-        raise ImageTooLarge(f"the image is too large: {error}") from error
+        raise ImageTooLargeError(f"the image is too large: {error}") from error
     except MemoryError as error:
-        raise BadImage(f"damaged {name}: decoding needs more memory than there is") from error
+        raise BadImageError(f"damaged {name}: decoding needs more memory than there is") from error
     except Exception as error:  # decoders raise whatever they like on hostile bytes: OSError, struct.error, KeyError...
-        raise BadImage(_reason(name, error)) from error
+        raise BadImageError(_reason(name, error)) from error
     if orientation >= 5:
         width, height = height, width
-    return Photo(pixels, format_, width, height, hashed or content_hash(data))
+    return Photo(pixels, format_, width, height, hashed or hash_content(data))
 
 
 def _sniff(data: bytes) -> str:
@@ -165,12 +165,12 @@ def _sniff(data: bytes) -> str:
             return "AVIF"
         if brands & _HEIC_BRANDS:
             return "HEIC"
-        raise UnsupportedFormat(f"this is a video or other media file, not one of {_SUPPORTED}")
+        raise UnsupportedFormatError(f"this is a video or other media file, not one of {_SUPPORTED}")
     head = data[:256].lstrip().lower()
     for magic, foreign in _FOREIGN:
         if data.startswith(magic) or (foreign == "SVG" and (b"<svg" in head)):
-            raise UnsupportedFormat(f"{foreign} images are not supported; use one of {_SUPPORTED}")
-    raise BadImage("this is not an image (its first bytes belong to no image format)")
+            raise UnsupportedFormatError(f"{foreign} images are not supported; use one of {_SUPPORTED}")
+    raise BadImageError("this is not an image (its first bytes belong to no image format)")
 
 
 def _open(data: bytes, name: str) -> Any:
@@ -192,7 +192,7 @@ def _open_heic(data: bytes) -> Any:
     try:
         import pillow_heif
     except ImportError:
-        raise UnsupportedFormat("HEIC images need the optional extra: pip install 'catalens[heic]'") from None
+        raise UnsupportedFormatError("HEIC images need the optional extra: pip install 'catalens[heic]'") from None
     return pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from indexer.imaging.analysis_view import View, largest
+from indexer.imaging.analysis_view import AnalysisView, largest
 
 _SAME = 24.0  # of 255, largest channel: a border pixel this near the background's colour belongs to it
 _LEAST, _MOST = 8.0, 30.0  # of 255: from this far off the background's colour a pixel is product; by its spread
@@ -19,8 +19,8 @@ _COLOURS = 10  # border colours remembered on busy photos
 
 
 @dataclass(frozen=True)
-class Product:
-    """``mask`` bool [h, w] over ``View.small``; ``box`` x, y, width, height in px of ``View.pixels``, None: no product.
+class ForegroundProduct:
+    """``mask`` bool [h, w] over ``AnalysisView.small``; ``box`` x, y, width, height in px of ``AnalysisView.pixels``, None: no product.
 
     ``plain``: the background is of one colour, so mask and box are reliable. ``sure`` in [0, 1]: how far to trust them.
     ``background`` float32 [3] is the border's main colour, ``spread`` how much the border strays from it, of 255.
@@ -34,7 +34,7 @@ class Product:
     spread: float
 
 
-def find_product(view: View, without: list[tuple[int, int]] | None = None) -> Product:
+def find_product(view: AnalysisView, without: list[tuple[int, int]] | None = None) -> ForegroundProduct:
     """The product in ``view``; ``without``: row ranges of ``view.pixels`` that an overlaid band covers.
 
     On a plain background the mask is what differs from it: a plane through the border's main colour, so that a
@@ -67,7 +67,7 @@ def find_product(view: View, without: list[tuple[int, int]] | None = None) -> Pr
         mask = np.zeros_like(mask)
     if not plain:
         colour = small[ring].mean(0)
-    return Product(mask, box, plain, float(sure), colour, strays)
+    return ForegroundProduct(mask, box, plain, float(sure), colour, strays)
 
 
 def _ring(shape: tuple[int, ...]) -> np.ndarray:
@@ -145,7 +145,7 @@ def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
     height, width = ring.shape
     down, across = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
     salience = distance * np.exp(-(down**2 + across**2) / (2 * _CENTRE**2))
-    threshold, clear = otsu(salience)
+    threshold, clear = otsu_threshold(salience)
     mask = ndimage.binary_closing(salience > threshold, iterations=2)
     # Holes are what cannot be reached from the edge; labels tell that quicker than ``binary_fill_holes``.
     outside, count = ndimage.label(~mask)
@@ -156,7 +156,7 @@ def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
     return ~reached[outside], 0.5 * clear
 
 
-def otsu(values: np.ndarray) -> tuple[float, float]:
+def otsu_threshold(values: np.ndarray) -> tuple[float, float]:
     """The threshold that parts values best in two (Otsu 1979), and the share of the variance that it explains."""
     counts, edges = np.histogram(values, 64)
     middles = (edges[:-1] + edges[1:]) / 2
@@ -180,7 +180,7 @@ def _without_specks(mask: np.ndarray, *, one: bool) -> np.ndarray:
     return np.asarray(keep[labels])
 
 
-def _box(mask: np.ndarray, step: int, view: View) -> tuple[int, int, int, int]:
+def _box(mask: np.ndarray, step: int, view: AnalysisView) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     left, top = int(columns[0]) * step, int(rows[0]) * step
     right, bottom = min((int(columns[-1]) + 1) * step, view.width), min((int(rows[-1]) + 1) * step, view.height)
@@ -188,7 +188,7 @@ def _box(mask: np.ndarray, step: int, view: View) -> tuple[int, int, int, int]:
 
 
 def _refined(
-    view: View, box: tuple[int, int, int, int], ground: _Ground, threshold: float
+    view: AnalysisView, box: tuple[int, int, int, int], ground: _Ground, threshold: float
 ) -> tuple[int, int, int, int]:
     """The box to the px: in strips at each side, lines that hold pixels unlike the background."""
     x, y, w, h = box

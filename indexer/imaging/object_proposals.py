@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from indexer.imaging.foreground import otsu
+from indexer.imaging.foreground import otsu_threshold
 from indexer.imaging.lab_color import to_lab
 
 MOST = 16  # boxes that are worth a look by the network
@@ -49,7 +49,7 @@ class Chosen:
     score: float
 
 
-def propose(image: Image.Image) -> list[Box]:
+def propose_regions(image: Image.Image) -> list[Box]:
     """At most ``MOST`` boxes of things in an upright RGB photo, and last the whole photo; in px of ``image``."""
     width, height = image.size
     factor = min(1.0, (_AREA / (width * height)) ** 0.5)
@@ -69,10 +69,10 @@ def propose(image: Image.Image) -> list[Box]:
     return [*boxes, (0, 0, width, height)]
 
 
-def choose(boxes: Sequence[Box], closeness: np.ndarray, usual: float, *, most: int) -> list[Chosen]:
-    """Which of the boxes of ``propose`` show products, best first; no two show the same.
+def select_objects(boxes: Sequence[Box], closeness: np.ndarray, usual: float, *, most: int) -> list[Chosen]:
+    """Which of the boxes of ``propose_regions`` show products, best first; no two show the same.
 
-    ``closeness`` [N]: mean cosine of each box to its ``NEAREST`` products, ``usual``: see ``usual_closeness``. The
+    ``closeness`` [N]: mean cosine of each box to its ``NEAREST`` products, ``usual``: see ``in_catalog_similarity``. The
     whole photo is chosen only where no part of it is.
     """
     whole = len(boxes) - 1
@@ -92,7 +92,7 @@ def choose(boxes: Sequence[Box], closeness: np.ndarray, usual: float, *, most: i
     return found
 
 
-def usual_closeness(cosines: np.ndarray) -> float:
+def in_catalog_similarity(cosines: np.ndarray) -> float:
     """How alike the catalog's products are to each other: ``cosines`` [N, up to NEAREST] of some to their nearest ones.
 
     -1 where there are none to compare.
@@ -100,7 +100,7 @@ def usual_closeness(cosines: np.ndarray) -> float:
     return float(np.quantile(cosines.mean(axis=1), _USUAL)) if cosines.size else -1.0
 
 
-def squared(image: Image.Image) -> Image.Image:
+def pad_to_square(image: Image.Image) -> Image.Image:
     """The RGB picture in the middle of a square in the median colour of its edge, so that the network sees all of it.
 
     A network looks at the middle square; of a tall dress's box that is the waist. What is long and thin is made smaller
@@ -174,7 +174,7 @@ def _unlike_border(lab: np.ndarray) -> np.ndarray:
 def _cut(salience: np.ndarray) -> list[tuple[int, int, int, int]]:
     """Boxes of the connected parts above several thresholds, the lowest threshold first, the largest part first."""
     boxes: list[tuple[int, int, int, int]] = []
-    middle, _ = otsu(salience)
+    middle, _ = otsu_threshold(salience)
     for share in _CUTS:
         mask = ndimage.binary_opening(ndimage.binary_closing(salience > max(middle * share, _CLEAR)))
         labels, _ = ndimage.label(mask)

@@ -7,48 +7,48 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from indexer.core.errors import BadImage, CatalensError
+from indexer.core.errors import BadImageError, CatalensError
 from indexer.core.native import THREADS
-from indexer.imaging.decode import ImageLimits, Photo, decode
+from indexer.imaging.decode import ImageLimits, Photo, decode_photo
 
-Source = TypeVar("Source")
-Found = TypeVar("Found")
+SourceT = TypeVar("SourceT")
+DecodedT = TypeVar("DecodedT")
 _AHEAD = 16  # decoded photos that wait for the network
 
 
 def decode_all(
-    sources: Iterable[Source],
-    read: Callable[[Source], bytes],
+    sources: Iterable[SourceT],
+    read: Callable[[SourceT], bytes],
     *,
     limits: ImageLimits | None = None,
     shrink_to: int | None = None,
-) -> Iterator[tuple[Source, Photo | CatalensError]]:
+) -> Iterator[tuple[SourceT, Photo | CatalensError]]:
     """Each source with its photo, or with the reason why it has none; in order. Pillow decodes outside the GIL."""
 
-    def one(source: Source) -> Photo:
-        return decode(read(source), limits=limits or ImageLimits(), shrink_to=shrink_to)
+    def one(source: SourceT) -> Photo:
+        return decode_photo(read(source), limits=limits or ImageLimits(), shrink_to=shrink_to)
 
     return in_order(sources, one, workers=min(4, THREADS))
 
 
 def in_order(
-    sources: Iterable[Source], work: Callable[[Source], Found], *, workers: int, ahead: int = _AHEAD
-) -> Iterator[tuple[Source, Found | CatalensError]]:
+    sources: Iterable[SourceT], work: Callable[[SourceT], DecodedT], *, workers: int, ahead: int = _AHEAD
+) -> Iterator[tuple[SourceT, DecodedT | CatalensError]]:
     """Each source with what ``work`` makes of it in one of ``workers`` threads, or with why it could not; in order.
 
     At most ``ahead`` results wait. Other failures than ``CatalensError`` and ``OSError`` are raised.
     """
 
-    def one(source: Source) -> Found | CatalensError:
+    def one(source: SourceT) -> DecodedT | CatalensError:
         try:
             return work(source)
         except CatalensError as error:
             return error
         except OSError as error:
-            return BadImage(f"cannot be read: {error.strerror or error}")
+            return BadImageError(f"cannot be read: {error.strerror or error}")
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        waiting: deque[tuple[Source, Future[Found | CatalensError]]] = deque()
+        waiting: deque[tuple[SourceT, Future[DecodedT | CatalensError]]] = deque()
         for source in sources:
             waiting.append((source, pool.submit(one, source)))
             if len(waiting) > ahead:

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from indexer.imaging.decode import Photo, content_hash
+from indexer.imaging.decode import Photo, hash_content
 
 PLAIN_SPREAD = 12.0  # standard deviation of the border's grey values, of 255, below which a background is plain
 
@@ -40,7 +40,7 @@ def reshoot(photo: Photo, *, seed: int = 0) -> Photo:
     data = stream.getvalue()
     with Image.open(io.BytesIO(data)) as shot:
         pixels = shot.convert("RGB")
-    return Photo(pixels, "JPEG", pixels.width, pixels.height, content_hash(data))
+    return Photo(pixels, "JPEG", pixels.width, pixels.height, hash_content(data))
 
 
 def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:

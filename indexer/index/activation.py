@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from indexer.core.errors import NoIndex
+from indexer.core.errors import NoIndexError
 from indexer.core.home import Active, Home
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle, write_revision
@@ -23,5 +23,5 @@ def serve_decision(home: Home, active: Active, bundle: Bundle, decision: Decisio
 def active_model(home: Home) -> tuple[Active, Bundle]:
     active = home.active()
     if active is None:
-        raise NoIndex("no index version is active: run catalens index build --activate")
+        raise NoIndexError("no index version is active: run catalens index build --activate")
     return active, by_version(home, active.model_version)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.core.vectors import check_unit, to_float32
 
 TIE = 1e-6  # two float32 scores of one pair of vectors differ by less, whatever the order of summation
@@ -58,16 +58,16 @@ def ranked(rows: np.ndarray, scores: np.ndarray, k: int) -> Hits:
 
 
 def rows_of(allowed: np.ndarray | None, total: int) -> np.ndarray | None:
-    """``allowed`` (bool mask [N] or row numbers) as sorted unique int64 rows, None as None. Raises ``BadRequest``."""
+    """``allowed`` (bool mask [N] or row numbers) as sorted unique int64 rows, None as None. Raises ``BadRequestError``."""
     if allowed is None:
         return None
     if allowed.dtype == np.bool_:
         if len(allowed) != total:
-            raise BadRequest(f"the mask of allowed rows has {len(allowed)} entries, the index has {total}")
+            raise BadRequestError(f"the mask of allowed rows has {len(allowed)} entries, the index has {total}")
         return np.flatnonzero(allowed).astype(np.int64)
     rows = np.unique(allowed.astype(np.int64))
     if len(rows) and (rows[0] < 0 or rows[-1] >= total):
-        raise BadRequest(f"allowed rows must lie in 0..{total - 1}, found {rows[0]}..{rows[-1]}")
+        raise BadRequestError(f"allowed rows must lie in 0..{total - 1}, found {rows[0]}..{rows[-1]}")
     return rows
 
 
@@ -98,10 +98,10 @@ class VectorIndex(ABC):
     ) -> list[Hits]:
         """The ``k`` best rows for each of ``queries`` (float [Q, D], unit): always min(k, rows allowed) of them.
 
-        ``allowed`` limits the rows that count: a bool mask [N], or row numbers. Raises ``BadVectors``, ``BadRequest``.
+        ``allowed`` limits the rows that count: a bool mask [N], or row numbers. Raises ``BadVectorsError``, ``BadRequestError``.
         """
         if k < 1:
-            raise BadRequest(f"k must be at least 1, not {k}")
+            raise BadRequestError(f"k must be at least 1, not {k}")
         check_unit(queries, self.dim)
         rows = rows_of(allowed, len(self))
         available = len(self) if rows is None else len(rows)

@@ -12,8 +12,17 @@ from typing import Any, get_args
 
 import numpy as np
 
-from indexer.catalog.filters import NUMERIC, Condition, Element, Facts, Filter, Kind, category_paths, elements
-from indexer.core.errors import DamagedIndex
+from indexer.catalog.filters import (
+    NUMERIC,
+    Condition,
+    Element,
+    FieldKind,
+    Filter,
+    FilterableProduct,
+    category_paths,
+    elements,
+)
+from indexer.core.errors import DamagedIndexError
 
 FORMAT = b"1"
 _FEW = 32  # values up to which each is looked up by halving; more are looked up together
@@ -32,7 +41,7 @@ class Column:
     """
 
     field: str
-    kind: Kind
+    kind: FieldKind
     places: np.ndarray  # int32 [M]
     keys: Any = None  # pyarrow.LargeStringArray [V]
     starts: np.ndarray | None = None  # int64 [V + 1]
@@ -99,13 +108,15 @@ class Column:
 class Columns:
     """The columns of the products of one version, whose numbers are ``pids`` (int64 [P], ascending)."""
 
-    def __init__(self, pids: np.ndarray, columns: Mapping[_Name, Column], facts: Sequence[Facts] | None = None) -> None:
+    def __init__(
+        self, pids: np.ndarray, columns: Mapping[_Name, Column], facts: Sequence[FilterableProduct] | None = None
+    ) -> None:
         self.pids = pids
         self._columns = dict(columns)
         self._facts = facts
 
     @classmethod
-    def build(cls, facts: Iterable[Facts], pids: np.ndarray, types: Mapping[str, str]) -> Columns:
+    def build(cls, facts: Iterable[FilterableProduct], pids: np.ndarray, types: Mapping[str, str]) -> Columns:
         """From the catalog's products; those not among ``pids`` are passed over. ``types``: of the attributes."""
         gathered: dict[_Name, _Gatherer] = {name: _Gatherer("category") for name in (_PATHS, _LEAF)}
         gathered[_TAGS] = _Gatherer("tags")
@@ -124,7 +135,7 @@ class Columns:
         return cls(pids, {column: gatherer.finish(column[1]) for column, gatherer in gathered.items()})
 
     @classmethod
-    def over(cls, pids: np.ndarray, facts: Sequence[Facts]) -> Columns:
+    def over(cls, pids: np.ndarray, facts: Sequence[FilterableProduct]) -> Columns:
         """Of a few products in memory: a column is made when a filter first asks for it, of whatever type it takes."""
         return cls(pids, {}, facts)
 
@@ -132,7 +143,7 @@ class Columns:
     def open(cls, file: np.memmap, pids: np.ndarray) -> Columns:
         """From ``write``'s file, mapped as bytes, without a copy; ``pids`` as it was built for.
 
-        Raises ``DamagedIndex``.
+        Raises ``DamagedIndexError``.
         """
         import pyarrow as pa
 
@@ -144,7 +155,7 @@ class Columns:
                 raise ValueError(f"format {meta.get(b'format')!a} of {meta.get(b'products')!a} products")
             return cls(pids, {(row.pop("column"), row["field"]): _column(**row) for row in _rows(table)})
         except (OSError, ValueError, KeyError) as error:
-            raise DamagedIndex(f"{path.parent.name}: {path.name} cannot be read: {error}") from error
+            raise DamagedIndexError(f"{path.parent.name}: {path.name} cannot be read: {error}") from error
 
     def write(self, path: Path) -> None:
         """One Arrow file: a row per column, its arrays as lists, so that they can be mapped without a copy."""
@@ -225,7 +236,7 @@ class Columns:
                 self._columns[name] = self._made(name, condition.kind)
         return [self._columns[name] for name in names if name in self._columns]
 
-    def _made(self, name: _Name, kind: Kind) -> Column:
+    def _made(self, name: _Name, kind: FieldKind) -> Column:
         gatherer = _Gatherer(kind)
         for product in self._facts or ():
             gatherer.add(_column_elements(product, name, kind), int(np.searchsorted(self.pids, product.pid)))
@@ -242,12 +253,12 @@ class Columns:
         )
 
 
-def facet_elements(product: Facts, column: Column) -> tuple[Element, ...]:
+def facet_elements(product: FilterableProduct, column: Column) -> tuple[Element, ...]:
     """What a facet counts of one product: of a category its paths, otherwise the values that filters compare."""
     return _column_elements(product, _PATHS if column.kind == "category" else ("", column.field), column.kind)
 
 
-def _column_elements(product: Facts, column: _Name, kind: Kind) -> tuple[Element, ...]:
+def _column_elements(product: FilterableProduct, column: _Name, kind: FieldKind) -> tuple[Element, ...]:
     if column == _PATHS:
         return category_paths(product.category)
     if column == _LEAF:
@@ -258,7 +269,7 @@ def _column_elements(product: Facts, column: _Name, kind: Kind) -> tuple[Element
 class _Gatherer:
     """Gathers (value, place) pairs of one field."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: FieldKind) -> None:
         self.kind = kind
         self._codes: dict[str, int] = {}  # of texts, in order of appearance
         self._values: array[Any] = array("d" if kind in NUMERIC else "i")
@@ -314,7 +325,7 @@ def _rows(table: Any) -> Iterator[dict[str, Any]]:
 
 
 def _column(*, field: str, kind: str, places: Any, keys: Any, starts: Any, numbers: Any) -> Column:
-    if kind not in get_args(Kind):
+    if kind not in get_args(FieldKind):
         raise ValueError(f"column {field!r} of an unknown kind {kind!r}")
     of_numbers = kind in NUMERIC
     return Column(
@@ -327,6 +338,6 @@ def _column(*, field: str, kind: str, places: Any, keys: Any, starts: Any, numbe
     )
 
 
-def shown(element: Element, kind: Kind) -> Any:
+def shown(element: Element, kind: FieldKind) -> Any:
     """A value as a person or a filter would write it: entries of lists and bools are read back from their text."""
     return json.loads(element) if kind in ("list", "bool") and isinstance(element, str) else element

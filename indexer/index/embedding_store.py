@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from indexer.core.atomic_files import storage_failure
-from indexer.core.errors import BadVectors, Busy, CatalensError, NewerFormat, StorageFailed
+from indexer.core.errors import BadVectorsError, BusyError, CatalensError, NewerFormatError, StorageError
 from indexer.core.sqlite import connect, is_read_only
 from indexer.core.vectors import check_unit
 
@@ -25,17 +25,17 @@ CREATE TABLE IF NOT EXISTS vectors (photo_id INTEGER PRIMARY KEY, vector BLOB NO
 _MANY = 5000  # above this a scan of the whole table is cheaper than one look-up for each id
 
 
-class MissingEmbeddings(CatalensError):
+class MissingEmbeddingsError(CatalensError):
     """Photos without a stored embedding; the first of them are named."""
 
     code = "missing-embeddings"
 
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+ReadMethod = TypeVar("ReadMethod", bound=Callable[..., Any])
 
 
-def _names_the_file(method: Method) -> Method:
-    """SQLite's failures inside ``method`` as ``StorageFailed`` that names the file and what to do."""
+def _names_the_file(method: ReadMethod) -> ReadMethod:
+    """SQLite's failures inside ``method`` as ``StorageError`` that names the file and what to do."""
 
     @functools.wraps(method)
     def guarded(self: EmbeddingStore, *args: Any, **options: Any) -> Any:
@@ -44,7 +44,7 @@ def _names_the_file(method: Method) -> Method:
         except sqlite3.OperationalError as error:
             raise storage_failure(self.path, error) from error
         except sqlite3.DatabaseError as error:
-            raise StorageFailed(
+            raise StorageError(
                 f"{self.path} is damaged: {error}; delete it and build the index again (embeddings are re-created)"
             ) from error
 
@@ -54,8 +54,8 @@ def _names_the_file(method: Method) -> Method:
 class EmbeddingStore:
     """``photo_id`` -> unit vector, stored as float16 [D] (a SQLite row). Safe across threads and processes.
 
-    On a read-only disk new vectors are held in memory only. Raises ``BadVectors`` where the file holds another
-    dimension, ``NewerFormat`` for a newer file, ``StorageFailed`` naming the file where it is damaged or the disk full.
+    On a read-only disk new vectors are held in memory only. Raises ``BadVectorsError`` where the file holds another
+    dimension, ``NewerFormatError`` for a newer file, ``StorageError`` naming the file where it is damaged or the disk full.
     """
 
     @_names_the_file
@@ -83,14 +83,14 @@ class EmbeddingStore:
     def _refuse_newer(self, connection: sqlite3.Connection) -> None:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > FORMAT:
-            raise NewerFormat(f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+            raise NewerFormatError(f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
 
     def _refuse_other(self) -> None:
         connection = self._connection()
         self._refuse_newer(connection)
         row = connection.execute("SELECT value FROM meta WHERE key = 'dim'").fetchone()
         if row is not None and int(row[0]) != self.dim:
-            raise BadVectors(f"{self.path} holds vectors of D={row[0]}, the model has D={self.dim}")
+            raise BadVectorsError(f"{self.path} holds vectors of D={row[0]}, the model has D={self.dim}")
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -139,10 +139,10 @@ class EmbeddingStore:
 
     @_names_the_file
     def put(self, photo_ids: np.ndarray, vectors: np.ndarray) -> None:
-        """Store unit ``vectors`` [N, D] in one transaction, replacing older ones. Raises ``BadVectors``."""
+        """Store unit ``vectors`` [N, D] in one transaction, replacing older ones. Raises ``BadVectorsError``."""
         check_unit(vectors, self.dim)
         if len(photo_ids) != len(vectors):
-            raise BadVectors(f"{len(photo_ids)} photo ids for {len(vectors)} vectors")
+            raise BadVectorsError(f"{len(photo_ids)} photo ids for {len(vectors)} vectors")
         halves = vectors.astype(np.float16)
         if self._held is not None:
             self._held.update({int(i): half.tobytes() for i, half in zip(photo_ids, halves, strict=True)})
@@ -156,7 +156,7 @@ class EmbeddingStore:
 
     @_names_the_file
     def get(self, photo_ids: np.ndarray) -> np.ndarray:
-        """float16 [N, D] in the order asked for; ids may repeat. Raises ``MissingEmbeddings`` naming the absent ids."""
+        """float16 [N, D] in the order asked for; ids may repeat. Raises ``MissingEmbeddingsError`` naming the absent ids."""
         unique, place = np.unique(np.asarray(photo_ids, dtype=np.int64), return_inverse=True)
         vectors = np.empty((len(unique), self.dim), dtype=np.float16)
         seen = np.zeros(len(unique), dtype=bool)
@@ -179,7 +179,7 @@ class EmbeddingStore:
         if not seen.all():
             absent = unique[~seen]
             named = ", ".join(str(i) for i in absent[:5].tolist()) + (", ..." if len(absent) > 5 else "")
-            raise MissingEmbeddings(f"{len(absent)} photos have no embedding under {self.embedding_id}: {named}")
+            raise MissingEmbeddingsError(f"{len(absent)} photos have no embedding under {self.embedding_id}: {named}")
         return vectors if np.array_equal(place, np.arange(len(unique))) else vectors[place]
 
     @_names_the_file
@@ -216,11 +216,11 @@ class EmbeddingStore:
 
     @_names_the_file
     def checkpoint(self) -> None:
-        """Fold the write-ahead log in and empty it. Raises ``Busy`` where another process reads it."""
+        """Fold the write-ahead log in and empty it. Raises ``BusyError`` where another process reads it."""
         connection = self._connection()
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
-            raise Busy(f"{self.path} is being read by another process: its log cannot be emptied yet")
+            raise BusyError(f"{self.path} is being read by another process: its log cannot be emptied yet")
 
 
 def stored_embeddings(folder: Path) -> Iterator[EmbeddingStore]:
@@ -230,7 +230,7 @@ def stored_embeddings(folder: Path) -> Iterator[EmbeddingStore]:
             with closing(sqlite3.connect(path)) as connection:
                 row = connection.execute("SELECT value FROM meta WHERE key = 'dim'").fetchone()
         except sqlite3.DatabaseError as error:
-            raise StorageFailed(f"{path} is damaged: {error}; delete it (embeddings are re-created)") from error
+            raise StorageError(f"{path} is damaged: {error}; delete it (embeddings are re-created)") from error
         if row is not None:
             with closing(EmbeddingStore(folder, path.name.removesuffix(".sqlite3"), int(row[0]))) as store:
                 yield store

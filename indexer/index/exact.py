@@ -16,7 +16,7 @@ _CHUNK = 32768  # rows in float32 at a time, so that a memory-mapped million nee
 class ExactIndex(VectorIndex):
     """Brute force over ``vectors`` (float16 or float32 [N, D], may be memory-mapped). Slow and always right.
 
-    Raises ``BadVectors`` for rows that are not unit vectors, unless ``checked`` says that they were looked at before.
+    Raises ``BadVectorsError`` for rows that are not unit vectors, unless ``checked`` says that they were looked at before.
     """
 
     kind = "exact"

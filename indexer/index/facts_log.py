@@ -7,31 +7,31 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from indexer.catalog.filters import Facts, Filter
+from indexer.catalog.filters import Filter, FilterableProduct
 from indexer.index.columns import Columns
 
 _SEGMENT = 512  # entries that get columns of their own as soon as there are so many
 
 
-class ChangeLog:
+class FactsLog:
     """The present state of every product written since a version, in order; the last entry of a product counts.
 
     It only grows: a reader that knows how many entries its state has looks at those and at no later one. One writer.
     """
 
-    def __init__(self, entries: Iterable[tuple[int, Facts | None]] = ()) -> None:
-        self._entries: list[tuple[int, Facts | None]] = list(entries)
+    def __init__(self, entries: Iterable[tuple[int, FilterableProduct | None]] = ()) -> None:
+        self._entries: list[tuple[int, FilterableProduct | None]] = list(entries)
         self._segments: dict[int, tuple[Columns, np.ndarray]] = {}
         self._building = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def extend(self, entries: Iterable[tuple[int, Facts | None]]) -> None:
+    def extend(self, entries: Iterable[tuple[int, FilterableProduct | None]]) -> None:
         """Add entries; None: the product is gone, or nothing is known of it."""
         self._entries.extend(entries)
 
-    def latest(self, stop: int) -> dict[int, Facts | None]:
+    def latest(self, stop: int) -> dict[int, FilterableProduct | None]:
         """pid -> its last entry among the first ``stop``."""
         return dict(self._entries[:stop])
 

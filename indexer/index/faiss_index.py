@@ -12,13 +12,12 @@ import numpy as np
 import structlog
 
 from indexer.core import native
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.core.vectors import check_unit, to_float32
-from indexer.index import gpu
-from indexer.index import pq_encoding as codes
+from indexer.index import gpu, pq_encoding
 from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, rescore
 from indexer.index.exact import ExactIndex
-from indexer.index.memory_map import Rows, half_scan, read_index
+from indexer.index.memory_map import Rows, fp16_flat_index, read_index
 from indexer.index.recipes import lists_of
 
 faiss: Any = native.faiss  # its own type stubs lack half of it
@@ -63,7 +62,7 @@ class FaissIndex(VectorIndex):
         self.dim = int(stored.shape[1])
         self.params = params
         self._stored = stored if stored.flags.c_contiguous else np.ascontiguousarray(stored)
-        self._half = half_scan(self._stored)
+        self._half = fp16_flat_index(self._stored)
         self._part = self._half if part is None else part
         self._refined = "Refine" in recipe
         self._rows = None if self.kind == "flat" else Rows(self._stored)  # an exact scan wants all of it
@@ -80,7 +79,7 @@ class FaissIndex(VectorIndex):
         block_dims: Sequence[int] = (),
         unseen: np.ndarray | None = None,
     ) -> FaissIndex:
-        """Train (on a sample) and fill an index of ``vectors`` (float16/32 [N, D], unit). Raises ``BadVectors``.
+        """Train (on a sample) and fill an index of ``vectors`` (float16/32 [N, D], unit). Raises ``BadVectorsError``.
 
         ``block_dims``: lengths of the embedding's blocks, for codes whose errors must cancel in each of them.
         ``unseen``: rows that are stored as all are, but train nothing.
@@ -199,7 +198,7 @@ class FaissIndex(VectorIndex):
         wider, because matches of a filter lie together. A graph's ways lead through what is not allowed: it is scanned.
         """
         if params.effort is not None and params.effort < 1:
-            raise BadRequest(f"search effort must be at least 1, not {params.effort}")
+            raise BadRequestError(f"search effort must be at least 1, not {params.effort}")
         effort = min(params.effort or self.effort(k / share), self.max_effort)
         rerank = params.rerank or self.rerank(k)
         if params.widen:
@@ -328,14 +327,14 @@ def _kind(recipe: str) -> str:
     for kind in ("ivf", "hnsw"):
         if recipe.upper().startswith(kind.upper()):
             return kind
-    raise BadRequest(f"unknown index recipe {recipe!r}: Flat, or a FAISS factory string starting with IVF or HNSW")
+    raise BadRequestError(f"unknown index recipe {recipe!r}: Flat, or a FAISS factory string starting with IVF or HNSW")
 
 
 def _factory(dim: int, recipe: str) -> Any:
     try:
         return faiss.index_factory(dim, recipe, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise BadRequest(f"FAISS makes no index {recipe!r} of {dim} dimensions: {error}") from error
+        raise BadRequestError(f"FAISS makes no index {recipe!r} of {dim} dimensions: {error}") from error
 
 
 def _lists(part: Any) -> Any:
@@ -351,7 +350,7 @@ def _filled(part: Any, training: np.ndarray, stored: np.ndarray, recipe: str, bl
         for start in range(0, len(stored), _CHUNK):
             part.add(to_float32(stored[start : start + _CHUNK]))
         return part
-    lists = codes.filled(_lists(part), stored, block_dims)
+    lists = pq_encoding.filled(_lists(part), stored, block_dims)
     if not isinstance(part, faiss.IndexRefine):
         return faiss.clone_index(lists)  # a copy that owns its quantiser
     again = part.refine_index

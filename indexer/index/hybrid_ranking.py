@@ -10,7 +10,7 @@ import numpy as np
 
 from indexer.catalog.filters import Filter
 from indexer.index.live import LiveIndex, ProductHits, by_product
-from indexer.index.query import Question
+from indexer.index.query import VectorQuery
 from indexer.model.spec import Block
 
 # Of a text's share: what its keywords get where any product holds one. From .3 on it matters little (validation titles
@@ -39,7 +39,7 @@ class KeywordShare:
 
 def ranked(
     live: LiveIndex,
-    sought: Question | None,
+    sought: VectorQuery | None,
     keywords: KeywordShare | None,
     k: int,
     *,

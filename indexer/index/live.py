@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.catalog.filters import Facts, Filter
-from indexer.core.errors import BadRequest, BadVectors, UnknownProduct
+from indexer.catalog.filters import Filter, FilterableProduct
+from indexer.core.errors import BadRequestError, BadVectorsError, UnknownProductError
 from indexer.core.vectors import check_unit
 from indexer.index.base import Hits, SearchParams, rescore
 from indexer.index.columns import Columns
-from indexer.index.facts_log import ChangeLog
-from indexer.index.live_state import ALIVE, ROOM, State, compacted, empty, with_room
+from indexer.index.facts_log import FactsLog
+from indexer.index.live_state import ALIVE, ROOM, LiveState, compacted, empty, with_room
 from indexer.index.version import IndexVersion
 
 _FEW = 8  # products that a search leaves out, each looked for by itself
@@ -42,7 +42,7 @@ class Selection:
     allowed: np.ndarray  # bool [N], rows of the base
     count: int  # of them
     newer: np.ndarray  # int64, ascending: pids of the log that match
-    log: ChangeLog
+    log: FactsLog
     logged: int
 
 
@@ -65,7 +65,7 @@ class LiveIndex:
         self._photos_per_product = len(self._pids) / max(len(first), 1)
         self._died = np.full(len(first), ALIVE, dtype=np.int64)  # by product: all its rows die together
         self._writing = threading.Lock()
-        self._now: dict[int, Facts | None] = {}  # the newest entry of the log by pid
+        self._now: dict[int, FilterableProduct | None] = {}  # the newest entry of the log by pid
         self._columns: Columns | None = None
         self._selections: OrderedDict[str, Selection] = OrderedDict()
         self._selecting = threading.Lock()
@@ -135,7 +135,7 @@ class LiveIndex:
         sequence: int,
         upserts: Mapping[int, tuple[Sequence[int] | np.ndarray, np.ndarray]],
         deletes: Iterable[int] = (),
-        facts: Mapping[int, Facts] | None = None,
+        facts: Mapping[int, FilterableProduct] | None = None,
     ) -> None:
         """Lay writes up to ``sequence`` over the base: ``upserts`` pid -> (photo ids [n], unit vectors [n, D]).
 
@@ -143,7 +143,7 @@ class LiveIndex:
         deleted. ``facts``: what filters ask of every product that changed in any way, photos or not; of a product that
         is not named there no filter holds any more. All of it is seen by searches at once, or none. Vectors are rounded
         to float16 as in a published version, so a rebuild changes no score. A ``sequence`` below the one already seen
-        is refused (``BadRequest``). Raises ``BadVectors`` (naming the product), and then nothing is changed.
+        is refused (``BadRequestError``). Raises ``BadVectorsError`` (naming the product), and then nothing is changed.
         """
         dim = self.base.manifest.dim
         rounded: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -151,26 +151,28 @@ class LiveIndex:
             ids = np.asarray(photo_ids, dtype=np.int64)
             try:
                 check_unit(vectors, dim)
-            except BadVectors as error:
-                raise BadVectors(f"product {pid}: {error}") from error
+            except BadVectorsError as error:
+                raise BadVectorsError(f"product {pid}: {error}") from error
             if len(ids) != len(vectors):
-                raise BadVectors(f"product {pid}: {len(ids)} photo ids for {len(vectors)} vectors")
+                raise BadVectorsError(f"product {pid}: {len(ids)} photo ids for {len(vectors)} vectors")
             rounded[int(pid)] = (ids, vectors.astype(np.float16).astype(np.float32))
         gone = {int(pid) for pid in deletes} - set(rounded)
         with self._writing:
             state = self._state
             if sequence < state.sequence:
-                raise BadRequest(f"the live index has seen sequence {state.sequence}, not taking back to {sequence}")
+                raise BadRequestError(
+                    f"the live index has seen sequence {state.sequence}, not taking back to {sequence}"
+                )
             self._state = self._next(state, sequence, rounded, gone, facts or {})
 
     def _next(
         self,
-        state: State,
+        state: LiveState,
         sequence: int,
         upserts: dict[int, tuple[np.ndarray, np.ndarray]],
         deletes: set[int],
-        facts: Mapping[int, Facts],
-    ) -> State:
+        facts: Mapping[int, FilterableProduct],
+    ) -> LiveState:
         state = with_room(state, sum(len(ids) for ids, _ in upserts.values()))
         tick, places = state.tick + 1, state.places
         products, at, living = state.products, state.used, state.living
@@ -200,7 +202,7 @@ class LiveIndex:
             state, sequence=sequence, tick=tick, used=at, living=living, products=products, logged=len(state.log)
         )
         if state.logged > ROOM and state.logged > 2 * len(self._now):
-            log = ChangeLog(self._now.items())
+            log = FactsLog(self._now.items())
             state = replace(state, log=log, logged=len(log))
         return compacted(state) if at > ROOM and 2 * living < at else state
 
@@ -210,7 +212,7 @@ class LiveIndex:
     def columns(self) -> Columns | None:
         """What filters are answered from for products that did not change since the version.
 
-        Opened with their first use. None where the version was built without; then set them. Raises ``DamagedIndex``.
+        Opened with their first use. None where the version was built without; then set them. Raises ``DamagedIndexError``.
         """
         if self._columns is None and self.base.columns_file is not None:
             self.columns = Columns.open(self.base.columns_file, self.products)
@@ -219,7 +221,7 @@ class LiveIndex:
     @columns.setter
     def columns(self, columns: Columns) -> None:
         if len(columns.pids) != len(self.products):
-            raise BadRequest(f"columns of {len(columns.pids)} products for an index of {len(self.products)}")
+            raise BadRequestError(f"columns of {len(columns.pids)} products for an index of {len(self.products)}")
         with self._selecting:
             self._columns = columns
             self._selections.clear()
@@ -228,11 +230,11 @@ class LiveIndex:
         """The products that pass ``where`` now. Masks of recent filters are kept and follow writes."""
         return self._select(where)[0]
 
-    def _select(self, where: Filter) -> tuple[Selection, State]:
+    def _select(self, where: Filter) -> tuple[Selection, LiveState]:
         """A selection and a state that hold each other: the log's first entries in both are the same."""
         columns = self.columns
         if columns is None:
-            raise BadRequest(f"index version {self.base.manifest.version} was built without columns to filter by")
+            raise BadRequestError(f"index version {self.base.manifest.version} was built without columns to filter by")
         with self._selecting:
             known = self._selections.get(where.key)
         state = self._state  # read after the selection, so never older
@@ -249,7 +251,7 @@ class LiveIndex:
                     self._selections.popitem(last=False)
         return known, state
 
-    def _followed(self, known: Selection, state: State, where: Filter) -> Selection:
+    def _followed(self, known: Selection, state: LiveState, where: Filter) -> Selection:
         """``known`` brought up to ``state``: each product written since is judged by what it is now."""
         pids, passes = state.log.judge(where, known.logged, state.logged)
         places, found = self._base_places(pids)
@@ -259,7 +261,7 @@ class LiveIndex:
         newer = np.union1d(np.setdiff1d(known.newer, pids, assume_unique=True), pids[passes])
         return Selection(allowed, int(np.count_nonzero(allowed)), newer, state.log, state.logged)
 
-    def tally(self, where: Filter) -> tuple[np.ndarray, list[Facts]]:
+    def tally(self, where: Filter) -> tuple[np.ndarray, list[FilterableProduct]]:
         """What facets count: bool [P], the unchanged products of the base that pass, and all that changed and pass.
 
         Products that no search can find (their photos are not embedded yet) are in neither.
@@ -272,7 +274,7 @@ class LiveIndex:
         changed = [facts for pid in chosen.newer.tolist() if (facts := latest[pid]) and self._findable(pid, state)]
         return mask, changed
 
-    def _findable(self, pid: int, state: State) -> bool:
+    def _findable(self, pid: int, state: LiveState) -> bool:
         base = self._base_place(pid)
         return pid in state.places or (base is not None and bool(self._died[base] > state.tick))
 
@@ -294,10 +296,10 @@ class LiveIndex:
 
         Always min(k, products that pass ``where``, not excluded and not below ``min_score``) entries. ``together``: the
         queries are one question, whose score of a photo is the best of theirs, and one list is given. ``scale``
-        float [Q]: what each query's scores are multiplied by. Raises ``BadVectors``, ``BadRequest``.
+        float [Q]: what each query's scores are multiplied by. Raises ``BadVectorsError``, ``BadRequestError``.
         """
         if k < 1:
-            raise BadRequest(f"k must be at least 1, not {k}")
+            raise BadRequestError(f"k must be at least 1, not {k}")
         check_unit(queries, self.base.manifest.dim)
         chosen, state = (None, self._state) if where is None else self._select(where)
         asked = np.ascontiguousarray(queries, dtype=np.float32)
@@ -338,7 +340,7 @@ class LiveIndex:
 
     def _merged(
         self,
-        state: State,
+        state: LiveState,
         found: Sequence[Hits],
         delta: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
         scales: np.ndarray,
@@ -358,7 +360,7 @@ class LiveIndex:
 
     @staticmethod
     def _search_delta(
-        state: State, chosen: Selection | None, queries: np.ndarray
+        state: LiveState, chosen: Selection | None, queries: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Every living row of the delta that passes, with its score, for each query: (pids, photo ids, scores)."""
         if not state.used:
@@ -391,7 +393,7 @@ class LiveIndex:
         )
 
     def vectors_of(self, pid: int) -> tuple[np.ndarray, np.ndarray]:
-        """A product's photo ids int64 [n] and vectors float32 [n, D]. Raises ``UnknownProduct``."""
+        """A product's photo ids int64 [n] and vectors float32 [n, D]. Raises ``UnknownProductError``."""
         state = self._state
         place = state.places.get(pid)
         if place is not None:
@@ -399,7 +401,7 @@ class LiveIndex:
             return state.table[start:stop, 1].copy(), state.vectors[start:stop].copy()
         base = self._base_place(pid)
         if base is None or self._died[base] <= state.tick:
-            raise UnknownProduct(f"product number {pid} is not in the index")
+            raise UnknownProductError(f"product number {pid} is not in the index")
         rows = self._base_rows(base)
         return self._photos[rows].copy(), self.base.index.vectors(np.arange(rows.start, rows.stop))
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.index.facts_log import ChangeLog
+from indexer.index.facts_log import FactsLog
 
 ROOM = 256  # rows a new buffer has room for; it doubles
 ALIVE = np.iinfo(np.int64).max  # the tick at which a living row will have died
 
 
 @dataclass(frozen=True)
-class State:
+class LiveState:
     """All that a search reads, swapped as one.
 
     What it refers to is shared with later states and never copied for a write. Buffers and the log grow past ``used``
@@ -30,13 +30,13 @@ class State:
     living: int  # rows of the delta that did not
     places: dict[int, tuple[int, int]]  # pid -> its rows in the delta
     products: int
-    log: ChangeLog
+    log: FactsLog
     logged: int
 
 
-def empty(dim: int, sequence: int, products: int) -> State:
+def empty(dim: int, sequence: int, products: int) -> LiveState:
     """Before the first write over a version of ``products`` that holds changes up to ``sequence``."""
-    return State(
+    return LiveState(
         sequence=sequence,
         tick=0,
         vectors=np.empty((ROOM, dim), dtype=np.float32),
@@ -46,25 +46,25 @@ def empty(dim: int, sequence: int, products: int) -> State:
         living=0,
         places={},
         products=products,
-        log=ChangeLog(),
+        log=FactsLog(),
         logged=0,
     )
 
 
-def with_room(state: State, added: int) -> State:
+def with_room(state: LiveState, added: int) -> LiveState:
     """A state with room for ``added`` more rows in the delta, in larger buffers if need be."""
     if state.used + added <= len(state.table):
         return state  # older states read only [:used] of their own
     return _moved(state, np.arange(state.used), max(2 * len(state.table), state.used + added))
 
 
-def compacted(state: State) -> State:
+def compacted(state: LiveState) -> LiveState:
     """The same delta without its dead rows, in buffers of its own."""
     rows = np.flatnonzero(state.died[: state.used] > state.tick)
     return _moved(state, rows, max(ROOM, 2 * len(rows)))
 
 
-def _moved(state: State, rows: np.ndarray, room: int) -> State:
+def _moved(state: LiveState, rows: np.ndarray, room: int) -> LiveState:
     """``rows`` of the delta (ascending; every living one) in new buffers, with places of their own."""
     vectors = np.empty((room, state.vectors.shape[1]), dtype=np.float32)
     table = np.empty((room, 2), dtype=np.int64)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.atomic_files import canonical_json
-from indexer.core.errors import DamagedIndex, NewerFormat
+from indexer.core.errors import DamagedIndexError, NewerFormatError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -65,18 +65,18 @@ _LATER = frozenset(field.name for field in fields(Manifest) if field.default is 
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises ``DamagedIndex`` naming file and version, ``NewerFormat``."""
+    """Raises ``DamagedIndexError`` naming file and version, ``NewerFormatError``."""
     path = folder / MANIFEST
     try:
         data = path.read_bytes()
         stored = json.loads(data)
         found = stored["format"]
     except FileNotFoundError as error:
-        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is missing") from error
+        raise DamagedIndexError(f"index version {folder.name}: {MANIFEST} is missing") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
+        raise DamagedIndexError(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
     if isinstance(found, int) and found > FORMAT:
-        raise NewerFormat(
+        raise NewerFormatError(
             f"index version {folder.name} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
         )
     try:
@@ -84,9 +84,9 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**{name: stored[name] for name in names if name in stored or name not in _LATER})
         sound = manifest.to_bytes() == data
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
+        raise DamagedIndexError(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
     if not sound or manifest.version != folder.name:
-        raise DamagedIndex(f"index version {folder.name}: {MANIFEST} does not match its own checksum")
+        raise DamagedIndexError(f"index version {folder.name}: {MANIFEST} does not match its own checksum")
     return manifest
 
 

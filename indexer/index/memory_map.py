@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 
 from indexer.core import native
-from indexer.core.errors import DamagedIndex
+from indexer.core.errors import DamagedIndexError
 
 faiss: Any = native.faiss  # its own type stubs lack half of it
 log = structlog.get_logger(__name__)
@@ -23,7 +23,7 @@ _NEVER_BELOW = 16 * 2**20  # bytes; so small a file may stay mapped whole
 _MANY = 4096  # rows; of more, and in a scan, reading through the map is quicker
 
 
-def half_scan(stored: np.ndarray) -> Any:
+def fp16_flat_index(stored: np.ndarray) -> Any:
     """FAISS's scan over float16 codes, which are the ``stored`` vectors [N, D] byte for byte: no copy is made.
 
     The caller keeps ``stored`` alive as long as the scan. Half the memory of IndexFlatIP, and quicker: 0.5 against
@@ -98,7 +98,7 @@ class Rows:
         places, descriptor = out.reshape(-1).view(np.uint8).data, self._file.fileno()
         for at, row in zip(range(0, out.nbytes, width), rows.ravel().tolist(), strict=True):
             if os.preadv(descriptor, (places[at : at + width],), start + row * width) != width:
-                raise DamagedIndex(f"{self._stored.filename} ends before row {row}")  # type: ignore[attr-defined]
+                raise DamagedIndexError(f"{self._stored.filename} ends before row {row}")  # type: ignore[attr-defined]
         return out.reshape(*rows.shape, *self._stored.shape[1:])
 
     def give_back(self) -> None:

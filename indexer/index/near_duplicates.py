@@ -7,7 +7,7 @@ import numpy as np
 COPY = 0.995  # cosine from which two products show the same picture: together they have one vote
 
 
-def electorate(copies: np.ndarray) -> np.ndarray:
+def group_near_duplicates(copies: np.ndarray) -> np.ndarray:
     """Near-duplicates bool [P, n, n] among n ranked products -> int [P, n], the first product of each one's group."""
     count = copies.shape[1]
     first = np.tile(np.arange(count), (len(copies), 1))

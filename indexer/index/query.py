@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.index.base import MIXED, SearchParams
-from indexer.index.near_duplicates import COPY, electorate
+from indexer.index.near_duplicates import COPY, group_near_duplicates
 from indexer.model.spec import Block
 from indexer.model.tag_rule import View
 
@@ -24,20 +24,20 @@ def search_params(weights: Mapping[str, float]) -> SearchParams:
 def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict[str, float]:
     """The weights of all ``blocks``, summing to 1; a block that is not named weighs nothing.
 
-    Raises ``BadRequest`` that names the weight: an unknown block, negative, not a finite number, all of them zero.
+    Raises ``BadRequestError`` that names the weight: an unknown block, negative, not a finite number, all of them zero.
     """
     names = [block.name for block in blocks]
     for name, weight in weights.items():
         if name not in names:
-            raise BadRequest(f"weights: the embedding has no block {name!r}; it has: {', '.join(names)}")
+            raise BadRequestError(f"weights: the embedding has no block {name!r}; it has: {', '.join(names)}")
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-            raise BadRequest(f"weights: {name} must be a finite number, not {weight!r}")
+            raise BadRequestError(f"weights: {name} must be a finite number, not {weight!r}")
         if weight < 0:
-            raise BadRequest(f"weights: {name} must not be negative, it is {weight:g}")
+            raise BadRequestError(f"weights: {name} must not be negative, it is {weight:g}")
     total = float(sum(weights.values()))
     if total == 0 or math.isinf(total):
         reason = "at least one block must weigh more than zero" if total == 0 else "their sum is too large"
-        raise BadRequest(f"weights: {reason}")
+        raise BadRequestError(f"weights: {reason}")
     return {name: float(weights.get(name, 0.0)) / total for name in names}
 
 
@@ -48,17 +48,19 @@ def reweigh(
 
     With e = [sqrt(w_j) u_j] the query is [q_j u_j / sqrt(w_j)], so no index is built anew: its product with an
     embedding is the mean of the blocks' cosines, weighted by q. An index takes unit queries; its score times the length
-    is that mean. Search with ``search_params``: such queries lie off the data. Raises ``BadRequest``
+    is that mean. Search with ``search_params``: such queries lie off the data. Raises ``BadRequestError``
     (``check_weights``; also for a block that weighs nothing in the embedding itself, so that nothing of it is stored).
     """
     wanted = check_weights(blocks, weights)
     for block in blocks:
         if block.weight <= 0 and wanted[block.name] > 0:
-            raise BadRequest(f"weights: block {block.name} weighs nothing in this embedding and cannot be asked for")
+            raise BadRequestError(
+                f"weights: block {block.name} weighs nothing in this embedding and cannot be asked for"
+            )
     queries = view_queries(np.asarray(vectors, dtype=np.float32), blocks, wanted)
     lengths = np.linalg.norm(queries, axis=1)
     if not lengths.all():
-        raise BadRequest("weights: an embedding holds nothing in the blocks that are asked for")
+        raise BadRequestError("weights: an embedding holds nothing in the blocks that are asked for")
     return queries / lengths[:, None], lengths
 
 
@@ -68,22 +70,22 @@ _PORTION = 256  # results compared with those before them at a time
 def check_mix(mix: Mapping[str, float], inputs: Sequence[str]) -> dict[str, float]:
     """How much each of ``inputs`` counts, summing to 1; one that is not named does not count.
 
-    Raises ``BadRequest`` for an input that the question does not have, a share that is negative or no number, or
+    Raises ``BadRequestError`` for an input that the question does not have, a share that is negative or no number, or
     nothing but zeros.
     """
     for name, share in mix.items():
         if name not in inputs:
-            raise BadRequest(f"mix: the question has no input {name!r}; it has: {', '.join(inputs)}")
+            raise BadRequestError(f"mix: the question has no input {name!r}; it has: {', '.join(inputs)}")
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < math.inf:
-            raise BadRequest(f"mix: {name} must be a finite number from 0, not {share!r}")
+            raise BadRequestError(f"mix: {name} must be a finite number from 0, not {share!r}")
     total = sum(mix.values())
     if not 0 < total < math.inf:
-        raise BadRequest("mix: at least one input must count more than zero" if not total else "mix: too large")
+        raise BadRequestError("mix: at least one input must count more than zero" if not total else "mix: too large")
     return {name: mix.get(name, 0.0) / total for name in inputs}
 
 
 @dataclass(frozen=True)
-class Question:
+class VectorQuery:
     """What is looked for. The score of a stored embedding e is the best of ``lengths[j] * (queries[j] . e)``.
 
     That is the mean, weighted by ``mix``, of the inputs' cosines with e, which are themselves the means, weighted by
@@ -117,17 +119,17 @@ def _product(
     return float(lengths[0] * (queries[0] @ vector))
 
 
-def question(
+def vector_query(
     inputs: Mapping[str, np.ndarray],
     blocks: Sequence[Block],
     *,
     mix: Mapping[str, float] | None = None,
     weights: Mapping[str, float] | None = None,
-) -> Question:
+) -> VectorQuery:
     """One question about ``inputs``: name -> embeddings [n, D], several where an input is a product with n photos.
 
     Of several photos the best one counts. ``mix``: how much each input counts (equally); ``weights``: how much each
-    block of the embedding does (as the model says). Raises ``BadRequest`` as ``check_mix`` and ``reweigh`` do, and for
+    block of the embedding does (as the model says). Raises ``BadRequestError`` as ``check_mix`` and ``reweigh`` do, and for
     inputs that cancel each other out.
     """
     names = list(inputs)
@@ -146,18 +148,18 @@ def question(
         else:
             queries, lengths = reweigh(mixed, blocks, weights)
     if not float(lengths.min()) > 1e-6:
-        raise BadRequest("the image and the product point in opposite directions: ask for one of them")
-    return Question(queries, lengths, spread, shares, weights, blocks)
+        raise BadRequestError("the image and the product point in opposite directions: ask for one of them")
+    return VectorQuery(queries, lengths, spread, shares, weights, blocks)
 
 
-def distinct(vectors: np.ndarray, threshold: float = COPY) -> np.ndarray:
+def drop_near_duplicates(vectors: np.ndarray, threshold: float = COPY) -> np.ndarray:
     """Places of ranked embeddings [n, D] that are no near-duplicate (cosine of ``threshold``) of a kept one before."""
     kept = np.empty(0, dtype=np.int64)
     for start in range(0, len(vectors), _PORTION):
         part = vectors[start : start + _PORTION]
         new = np.flatnonzero(~(part @ vectors[kept].T >= threshold).any(axis=1))
         alike = part[new] @ part[new].T >= threshold
-        leads = electorate(alike[None])[0] == np.arange(len(new))
+        leads = group_near_duplicates(alike[None])[0] == np.arange(len(new))
         kept = np.concatenate([kept, start + new[leads]])
     return kept
 

@@ -9,14 +9,13 @@ import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
-from indexer.imaging import decode as images
-from indexer.imaging.decode import Photo
+from indexer.imaging.decode import ImageLimits, Photo
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import reshoot
 
 MOST = 64
 _BATCH = 16
-_LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported was let in then
+_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported was let in then
 
 
 class Embeds(Protocol):

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 
 FLAT_BELOW = 20_000  # entries; below, the exact scan takes about a millisecond and there is nothing to lose
 GPU_FLAT_BELOW = 1_000_000  # a GPU scans so many halves in a few milliseconds, and a batch for the same price
@@ -28,11 +28,11 @@ def candidates(
 
     ``block_dims`` are the lengths of the embedding's blocks: no part of a product quantiser straddles two of them.
     ``device`` "cuda" asks for recipes that have a GPU form. ``memory`` in bytes is what the opened index may keep
-    resident; recipes above it are left out. Raises ``BadRequest`` where nothing but a scan of the stored file is left
+    resident; recipes above it are left out. Raises ``BadRequestError`` where nothing but a scan of the stored file is left
     and that does not fit either.
     """
     if memory is not None and memory <= 0:
-        raise BadRequest(f"the memory budget must be above 0 bytes, not {memory}")
+        raise BadRequestError(f"the memory budget must be above 0 bytes, not {memory}")
     possible = _gpu(entries, dim, block_dims) if device == "cuda" else _cpu(entries, dim, block_dims)
     if memory is None:
         return possible
@@ -41,7 +41,7 @@ def candidates(
     fitting = [recipe for recipe in [*possible, *spare] if resident_bytes(recipe, entries, dim) <= memory]
     if not fitting:
         least = min(possible + spare, key=lambda recipe: resident_bytes(recipe, entries, dim))
-        raise BadRequest(
+        raise BadRequestError(
             f"{entries} vectors of {dim} need {resident_bytes(least, entries, dim) / 2**20:.0f} MiB ({least}), "
             f"the budget is {memory / 2**20:.0f} MiB"
         )

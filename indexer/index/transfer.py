@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import publish_folder, sha256_file, write_atomic
 from indexer.core.errors import (
-    BadHome,
-    BadModel,
-    Busy,
-    CatalogMismatch,
-    DamagedIndex,
-    NewerFormat,
-    OutdatedVersion,
-    UnknownVersion,
+    BadHomeError,
+    BadModelError,
+    BusyError,
+    CatalogMismatchError,
+    DamagedIndexError,
+    NewerFormatError,
+    OutdatedVersionError,
+    UnknownVersionError,
 )
 from indexer.core.home import Home
 from indexer.index.embedding_store import EmbeddingStore
@@ -40,7 +40,7 @@ _PORTION = 8192  # vectors stored in one transaction
 _INCOMING = ".incoming-"
 
 Files = Mapping[str, Mapping[str, Any]]  # name -> {"sha256", "size"}
-Progress = Callable[[str, int, int], None]  # file, bytes done, bytes in all
+OnTransfer = Callable[[str, int, int], None]  # file, bytes done, bytes in all
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,21 @@ class Moved:
     already_there: bool  # the whole version was
 
 
-def push(home: Home, folder: Path, version: str | None = None, *, progress: Progress | None = None) -> Moved:
+def push(home: Home, folder: Path, version: str | None = None, *, progress: OnTransfer | None = None) -> Moved:
     """Bring a version (the active one) and its model into ``folder``, which another machine can pull from.
 
     The folder holds ``indexes/`` and ``models/`` like a home, but no catalog. Everything is verified here before and
     there after it is copied, published by one rename; a push that was killed goes on where it stopped, and what lies
-    there already is not copied again. Raises ``UnknownVersion``, ``DamagedIndex``, ``BadModel``, ``NewerFormat``,
-    ``Busy``; ``BadHome`` where ``folder`` is a home or has another version of that number.
+    there already is not copied again. Raises ``UnknownVersionError``, ``DamagedIndexError``, ``BadModelError``, ``NewerFormatError``,
+    ``BusyError``; ``BadHomeError`` where ``folder`` is a home or has another version of that number.
     """
     if (folder / "home.json").exists():
-        raise BadHome(f"{folder} is a home: push to a folder, and pull from it there (catalens index pull FOLDER)")
+        raise BadHomeError(f"{folder} is a home: push to a folder, and pull from it there (catalens index pull FOLDER)")
     versions = Versions(home)
     if version is None:
         active = home.active()
         if active is None:
-            raise UnknownVersion("no index version is active: name the one to push")
+            raise UnknownVersionError("no index version is active: name the one to push")
         version = active.index_version
     manifest = versions.verify(version)
     bundle = by_version(home, manifest.model_version)  # verifies its files
@@ -79,7 +79,7 @@ def push(home: Home, folder: Path, version: str | None = None, *, progress: Prog
         there = folder / "indexes" / version
         if there.exists():
             if read_manifest(there).content != manifest.content:
-                raise BadHome(
+                raise BadHomeError(
                     f"{folder} has another index version {version}, of {read_manifest(there).created}: "
                     "push to a folder of its own, since numbers are never used twice"
                 )
@@ -89,27 +89,29 @@ def push(home: Home, folder: Path, version: str | None = None, *, progress: Prog
     return copy.moved(manifest, manifest)
 
 
-def pull(folder: Path, home: Home, version: str | None = None, *, progress: Progress | None = None) -> Moved:
+def pull(folder: Path, home: Home, version: str | None = None, *, progress: OnTransfer | None = None) -> Moved:
     """Bring a version (the newest) and its model from ``folder`` into ``home``; activates nothing.
 
     A version's rows are numbers of its catalog, so it is taken only into a home that has that catalog, or a copy of it
     with the same history up to the version's last change; later changes are laid over it as ever. Where the home has
-    another version of its number, it gets the home's next one. Raises as ``push``; ``CatalogMismatch`` and
-    ``OutdatedVersion`` where the catalog is another one or its log begins too late.
+    another version of its number, it gets the home's next one. Raises as ``push``; ``CatalogMismatchError`` and
+    ``OutdatedVersionError`` where the catalog is another one or its log begins too late.
     """
     if not (folder / "indexes").is_dir():
-        raise UnknownVersion(f"{folder} holds no index versions: push one there (catalens index push {folder})")
+        raise UnknownVersionError(f"{folder} holds no index versions: push one there (catalens index push {folder})")
     known = sorted((n for p in (folder / "indexes").iterdir() if (n := version_number(p.name))), reverse=True)
     names = [f"v{number:06d}" for number in known]
     version = version or next(iter(names), None)
     if version is None or version not in names:
-        raise UnknownVersion(f"{folder} holds no index version {version!r}; there are: {', '.join(names) or 'none'}")
+        raise UnknownVersionError(
+            f"{folder} holds no index version {version!r}; there are: {', '.join(names) or 'none'}"
+        )
     source = folder / "indexes" / version
     with _naming(folder):
         manifest = read_manifest(source)
         model = folder / "models" / manifest.model_version
         if not (model / MODEL_MANIFEST).is_file():
-            raise BadModel(f"{folder} lacks model {manifest.model_version}, which {version} needs: push again")
+            raise BadModelError(f"{folder} lacks model {manifest.model_version}, which {version} needs: push again")
     _check_catalog(home, manifest)
     versions, copy = Versions(home), _Copy(progress)
     home.indexes.mkdir(exist_ok=True)
@@ -142,7 +144,7 @@ def _keep_embeddings(home: Home, opened: IndexVersion) -> None:
         closing(EmbeddingStore(home.embeddings, manifest.embedding_id, manifest.dim)) as store,
     ):
         photo_ids, places = np.unique(opened.rows[:, 1], return_index=True)
-        living = np.isin(photo_ids, History(catalog).living()[2]) & np.isin(photo_ids, store.missing(photo_ids))
+        living = np.isin(photo_ids, ChangeLog(catalog).living()[2]) & np.isin(photo_ids, store.missing(photo_ids))
         for start in range(0, int(living.sum()), _PORTION):
             part = places[living][start : start + _PORTION]
             store.put(opened.rows[part, 1], opened.stored[part])
@@ -151,7 +153,7 @@ def _keep_embeddings(home: Home, opened: IndexVersion) -> None:
 class _Copy:
     """Files by checksum, counting what was copied."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: OnTransfer | None) -> None:
         self._progress = progress or (lambda name, done, total: None)
         self.copied = 0
         self.files: list[str] = []
@@ -224,7 +226,7 @@ class _Copy:
                 return
         part.unlink()
         side = "its source" if not _is(source, known) else "the copy"
-        raise DamagedIndex(f"{source}: {side} does not match its checksum; nothing was published")
+        raise DamagedIndexError(f"{source}: {side} does not match its checksum; nothing was published")
 
 
 def _is(path: Path, known: Mapping[str, Any]) -> bool:
@@ -251,29 +253,29 @@ def _check_catalog(home: Home, manifest: Manifest) -> None:
     """Whether the version's numbers mean the same products here."""
     name, source = manifest.version, manifest.source or {}
     if not home.catalog_file.exists():
-        raise CatalogMismatch(
+        raise CatalogMismatchError(
             f"{home.path} has no catalog, and an index version holds numbers of one: copy the home it was built in"
         )
     if not source.get("catalog"):
-        raise CatalogMismatch(
+        raise CatalogMismatchError(
             f"index version {name} does not say which catalog it is of (built by an older Catalens): build it again"
         )
     with open_catalog(home) as catalog:
-        history, last = History(catalog), catalog.last_sequence()
+        history, last = ChangeLog(catalog), catalog.last_sequence()
         if history.identity() != source["catalog"]:
-            raise CatalogMismatch(
+            raise CatalogMismatchError(
                 f"index version {name} is of catalog {source['catalog']}, {home.path} has catalog "
                 f"{history.identity() or 'of no name'}: its numbers mean other products here"
             )
         begins = history.begins()
         if manifest.last_sequence < begins:
-            raise OutdatedVersion(
+            raise OutdatedVersionError(
                 f"index version {name} ends with change {manifest.last_sequence}, the log of {home.path} begins after "
                 f"{begins}: build a new one"
             )
         same = history.stamp(manifest.last_sequence) == source.get("stamp")
         if manifest.last_sequence > last or not same:
-            raise CatalogMismatch(
+            raise CatalogMismatchError(
                 f"index version {name} was built after writes that {home.path} never saw (change "
                 f"{manifest.last_sequence} there is not that of here, which ends with {last}): build from a fresh copy "
                 "of the home, and write in one place only"
@@ -298,7 +300,7 @@ def _naming(folder: Path) -> Iterator[None]:
     """Failures that name a version or a model say in which folder it lies."""
     try:
         yield
-    except (DamagedIndex, NewerFormat, BadModel) as error:
+    except (DamagedIndexError, NewerFormatError, BadModelError) as error:
         raise error if str(folder) in str(error) else type(error)(f"{folder}: {error}") from error
 
 
@@ -309,7 +311,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise Busy(f"another push or pull goes on in {folder}; try again when it is done") from error
+        raise BusyError(f"another push or pull goes on in {folder}; try again when it is done") from error
     try:
         yield
     finally:

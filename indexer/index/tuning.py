@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.core.vectors import check_unit
 from indexer.index.base import MIXED, TIE, Hits, SearchParams, VectorIndex, rescore
 from indexer.index.exact import ExactIndex
@@ -57,9 +57,9 @@ def ann_recall_at_k(found: Sequence[np.ndarray], exact: Sequence[Hits], k: int) 
 
 
 def check_recall(recall: float) -> None:
-    """Raises ``BadRequest`` for a recall outside (0, 1]."""
+    """Raises ``BadRequestError`` for a recall outside (0, 1]."""
     if not 0.0 < recall <= 1.0:
-        raise BadRequest(f"recall must be above 0 and at most 1, not {recall}")
+        raise BadRequestError(f"recall must be above 0 and at most 1, not {recall}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def held_out_queries(
     """Questions an index of ``vectors`` may be asked, four kinds: rows, each blind to itself; rows with noise of norm
     0.3, as another photo of the same thing would have; ``asked`` [A, D], vectors the caller knows of (re-shot photos),
     which are no rows; and rows blind to all that may show the same thing, as the photo of a new product is. Raises
-    ``BadVectors`` for ``asked``."""
+    ``BadVectorsError`` for ``asked``."""
     rng = np.random.default_rng(seed)
     picked = np.sort(rng.permutation(len(vectors))[:count])
     found = np.array(vectors[picked], dtype=np.float32)
@@ -140,7 +140,7 @@ class Tuned:
     recall: dict[str, Any]  # asked, at_10, at_100, queries, curve [{k, effort, rerank, at, cost, holds}], weighted
 
 
-class Judge:
+class RecallMeter:
     """The oracle's answers to some queries, and how much of them an index finds."""
 
     def __init__(self, oracle: VectorIndex, queries: Queries) -> None:
@@ -206,7 +206,7 @@ def _lower(shares: np.ndarray) -> float:
     return float(shares.mean() - 0.5 * shares.std() / math.sqrt(len(shares)))
 
 
-def tune(index: FaissIndex, judge: Judge, deep_judge: Judge, recall: float) -> Tuned | None:
+def tune(index: FaissIndex, judge: RecallMeter, deep_judge: RecallMeter, recall: float) -> Tuned | None:
     """The cheapest effort and number of re-ranked candidates that reach ``recall``; None where none is worth it.
 
     With the most candidates the least effort is sought, 1.5 times as much at each step, until recall@10 holds in every
@@ -243,14 +243,14 @@ class _Search:
         self.curve: list[dict[str, Any]] = []
         self._index, self._recall = index, recall
 
-    def _point(self, judge: Judge, k: int, effort: int, rerank: int) -> dict[str, Any]:
+    def _point(self, judge: RecallMeter, k: int, effort: int, rerank: int) -> dict[str, Any]:
         shares = judge.shares(self._index, k, SearchParams(effort=effort, rerank=rerank), self._recall)
         cost = round(self._index.relative_cost(effort, k * rerank))
         point = {"k": k, "effort": effort, "rerank": rerank, "at": _mean(shares), "cost": cost, "queries": len(shares)}
         self.curve.append({**point, "holds": judge.holds(shares, self._recall)})
         return self.curve[-1]
 
-    def cheapest(self, judge: Judge, k: int, start: int, reranks: Sequence[int]) -> dict[str, Any] | None:
+    def cheapest(self, judge: RecallMeter, k: int, start: int, reranks: Sequence[int]) -> dict[str, Any] | None:
         """``reranks`` from few to many; None where no point within half the cost of an exact scan holds."""
         index, limit, effort, most = self._index, len(self._index) / 2, start, reranks[-1]
         tried: list[dict[str, Any]] = []
@@ -296,7 +296,7 @@ def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, labels: Sequence[
     shares: list[np.ndarray] = []
     for label in dict.fromkeys(labels):
         chosen = np.isin(queries.group, [number for number, name in enumerate(labels) if name == label])
-        judge = Judge(oracle, Queries(queries.vectors[chosen], queries.own[chosen], queries.group[chosen]))
+        judge = RecallMeter(oracle, Queries(queries.vectors[chosen], queries.own[chosen], queries.group[chosen]))
         found = _factors(tuned.index, judge, recall)
         shares.append(np.ones(int(chosen.sum())) if found is None else found[1])
         if found is not None:
@@ -308,7 +308,7 @@ def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, labels: Sequence[
     return replace(tuned, params=params, recall={**tuned.recall, "weighted": weighted})
 
 
-def _factors(index: FaissIndex, judge: Judge, recall: float) -> tuple[dict[str, int], np.ndarray] | None:
+def _factors(index: FaissIndex, judge: RecallMeter, recall: float) -> tuple[dict[str, int], np.ndarray] | None:
     """The cheapest factors of effort and candidates that hold ``recall``, and the shares found; None: none does."""
     everywhere = math.ceil(index.max_effort / index.effort(10))
     for effort, rerank in (*((factor, factor) for factor in _WIDER), *((everywhere, factor) for factor in _DEEPER)):
@@ -336,20 +336,20 @@ def build_tuned(
 
     ``recipe`` overrides the choice by size, ``device`` and ``memory`` (bytes; see ``recipes.candidates``). ``asked``
     float [A, D] are queries known to the caller, re-shot photos say, in which the recall must hold too. ``blocks`` are
-    those of the embedding, in order: with them queries of other weights are measured as well. Raises ``BadRequest`` for
-    a recall outside (0, 1] or a budget that nothing fits, ``BadVectors``.
+    those of the embedding, in order: with them queries of other weights are measured as well. Raises ``BadRequestError`` for
+    a recall outside (0, 1] or a budget that nothing fits, ``BadVectorsError``.
     """
     check_recall(recall)
     block_dims = [block.dim for block in blocks]
     if blocks and sum(block_dims) != vectors.shape[1]:
-        raise BadRequest(f"the blocks have {sum(block_dims)} dimensions together, the vectors {vectors.shape[1]}")
+        raise BadRequestError(f"the blocks have {sum(block_dims)} dimensions together, the vectors {vectors.shape[1]}")
     chosen = [recipe, "Flat"] if recipe else _possible(vectors, block_dims, device, memory)
     if not len(vectors):
         index = FaissIndex.build("Flat", vectors, device=device)
         return Tuned(index, {}, {"asked": recall, "at_10": 1.0, "at_100": 1.0, "queries": 0, "curve": []})
     oracle = ExactIndex(vectors, checked=True)
     queries = held_out_queries(vectors, seed=seed, asked=asked)
-    judge, deep_judge = Judge(oracle, queries), Judge(oracle, queries.some(4))
+    judge, deep_judge = RecallMeter(oracle, queries), RecallMeter(oracle, queries.some(4))
     refused: list[str] = []
     for name in chosen:
         index = FaissIndex.build(name, vectors, device=device, seed=seed, block_dims=block_dims, unseen=judge.unseen)

@@ -16,14 +16,14 @@ import structlog
 
 from indexer.core.atomic_files import publish_folder, remove_folder, sha256_file, write_atomic, write_json
 from indexer.core.errors import (
-    BadHome,
-    BadVectors,
-    Busy,
-    DamagedIndex,
-    IndexMismatch,
-    NewerFormat,
-    StorageFailed,
-    UnknownVersion,
+    BadHomeError,
+    BadVectorsError,
+    BusyError,
+    DamagedIndexError,
+    IndexMismatchError,
+    NewerFormatError,
+    StorageError,
+    UnknownVersionError,
 )
 from indexer.core.home import Active, Home
 from indexer.core.vectors import check_unit
@@ -82,15 +82,15 @@ class Versions:
         for name in self.names():
             try:
                 found.append(read_manifest(self.folder / name))
-            except (DamagedIndex, NewerFormat) as error:
+            except (DamagedIndexError, NewerFormatError) as error:
                 log.warning("index version left out", version=name, reason=str(error))
         return found
 
     def manifest(self, version: str) -> Manifest:
-        """Raises ``UnknownVersion``, ``DamagedIndex``, ``NewerFormat``."""
+        """Raises ``UnknownVersionError``, ``DamagedIndexError``, ``NewerFormatError``."""
         if version_number(version) is None or not (self.folder / version).is_dir():
             have = ", ".join(self.names()) or "none"
-            raise UnknownVersion(f"no index version {version!r}; there are: {have}")
+            raise UnknownVersionError(f"no index version {version!r}; there are: {have}")
         return read_manifest(self.folder / version)
 
     def next_name(self) -> str:
@@ -130,16 +130,16 @@ class Versions:
 
         ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
         ``index`` was built from; ``tag_rule``, ``columns`` (of the rows' products) and ``tower`` go with them,
-        ``source`` as in the manifest. A crash leaves the earlier versions as they were. Raises ``BadVectors``,
-        ``Busy``, ``StorageFailed`` naming the file.
+        ``source`` as in the manifest. A crash leaves the earlier versions as they were. Raises ``BadVectorsError``,
+        ``BusyError``, ``StorageError`` naming the file.
         """
         check_unit(vectors, index.dim)
         if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
-            raise BadVectors(f"{len(vectors)} vectors, a row table {list(rows.shape)}, an index of {len(index)}")
+            raise BadVectorsError(f"{len(vectors)} vectors, a row table {list(rows.shape)}, an index of {len(index)}")
         if np.any(np.diff(rows[:, 0]) < 0):
-            raise BadVectors("the row table must be sorted by pid")
+            raise BadVectorsError("the row table must be sorted by pid")
         if columns is not None and not np.array_equal(columns.pids, np.unique(rows[:, 0])):
-            raise BadVectors("the columns are not those of the row table's products")
+            raise BadVectorsError("the columns are not those of the row table's products")
         self.folder.mkdir(exist_ok=True)
         with self.home.lock("publish", wait_s=60.0):
             self._clear_leftovers()
@@ -152,7 +152,7 @@ class Versions:
                 try:
                     index.save(aside / INDEX)
                 except RuntimeError as error:  # FAISS's own form of an OSError
-                    raise StorageFailed(f"{aside / INDEX} cannot be written: {error}") from error
+                    raise StorageError(f"{aside / INDEX} cannot be written: {error}") from error
                 if tag_rule is not None:
                     write_json(aside / TAGS, tag_rule.to_json())
                 if columns is not None:
@@ -190,18 +190,18 @@ class Versions:
                 shutil.rmtree(path, ignore_errors=True)
 
     def verify(self, version: str) -> Manifest:
-        """Check every file of a version against its checksum. Raises ``DamagedIndex`` naming the file and version."""
+        """Check every file of a version against its checksum. Raises ``DamagedIndexError`` naming the file and version."""
         manifest = self.manifest(version)
         for name, expected in manifest.files.items():
             path = self.folder / version / name
             try:
                 size = path.stat().st_size
             except FileNotFoundError as error:
-                raise DamagedIndex(f"index version {version}: {name} is missing") from error
+                raise DamagedIndexError(f"index version {version}: {name} is missing") from error
             if size != expected["size"]:
-                raise DamagedIndex(f"index version {version}: {name} has {size} bytes, not {expected['size']}")
+                raise DamagedIndexError(f"index version {version}: {name} has {size} bytes, not {expected['size']}")
             if sha256_file(path) != expected["sha256"]:
-                raise DamagedIndex(f"index version {version}: {name} does not match its checksum")
+                raise DamagedIndexError(f"index version {version}: {name} does not match its checksum")
         self.stamp(manifest)
         return manifest
 
@@ -228,8 +228,8 @@ class Versions:
     def open(self, version: str, *, device: str = "cpu") -> IndexVersion:
         """Open for searching; checksums are read in full unless every file's stamp is the verified one.
 
-        ``device``: "cpu", "cuda", or "auto" (the GPU where FAISS sees one). Raises ``UnknownVersion``,
-        ``DamagedIndex`` naming file and version, ``NewerFormat``.
+        ``device``: "cpu", "cuda", or "auto" (the GPU where FAISS sees one). Raises ``UnknownVersionError``,
+        ``DamagedIndexError`` naming file and version, ``NewerFormatError``.
         """
         manifest = self.manifest(version)
         if not self._is_verified(manifest):
@@ -241,15 +241,15 @@ class Versions:
             # Mapped now: an erasure may remove the folder of a version that still serves.
             columns = np.memmap(folder / COLUMNS, np.uint8, "r") if COLUMNS in manifest.files else None
         except (OSError, ValueError) as error:
-            raise DamagedIndex(f"index version {version}: {error}") from error
+            raise DamagedIndexError(f"index version {version}: {error}") from error
         entries = manifest.counts["entries"]
         if stored.shape != (entries, manifest.dim) or rows.shape != (entries, 2):
-            raise DamagedIndex(f"index version {version}: {VECTORS} or {ROWS} does not have {entries} entries")
+            raise DamagedIndexError(f"index version {version}: {VECTORS} or {ROWS} does not have {entries} entries")
         file = folder / INDEX if INDEX in manifest.files else None
         try:
             index = FaissIndex.load(manifest.recipe, stored, file, params=manifest.params, device=device)
         except (RuntimeError, ValueError) as error:
-            raise DamagedIndex(f"index version {version}: {INDEX} cannot be read: {error}") from error
+            raise DamagedIndexError(f"index version {version}: {INDEX} cannot be read: {error}") from error
         tower = TextTower.open(folder / TEXT) if TEXT in manifest.files else None
         return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns, tower)
 
@@ -270,7 +270,7 @@ class Versions:
         noted = self._activations()
         try:
             current = self.home.active()
-        except BadHome:
+        except BadHomeError:
             return noted
         if current is None:
             return []
@@ -296,15 +296,15 @@ class Versions:
 
         Where that model's decision layer was changed since, its latest revision is taken: classes that were added stay.
         Verified in full first. ``instead_of``: the index version whose place in the history this one takes, since it is
-        the same state in another form; where another is active by now, it is ``Busy``. ``model_embedding_id`` looks up
-        a registered model's embedding id by model version (default: the home's registry). Raises ``DamagedIndex``,
-        ``UnknownVersion``, ``UnknownModel``, and ``IndexMismatch`` naming both ids; then what was active stays so.
+        the same state in another form; where another is active by now, it is ``BusyError``. ``model_embedding_id`` looks up
+        a registered model's embedding id by model version (default: the home's registry). Raises ``DamagedIndexError``,
+        ``UnknownVersionError``, ``UnknownModelError``, and ``IndexMismatchError`` naming both ids; then what was active stays so.
         """
         with self.home.lock("activate", wait_s=60.0):
             manifest = self.verify(version)
             past = self._past()
             if instead_of is not None and (not past or past[-1].index_version != instead_of):
-                raise Busy(f"another index was activated in {self.home.path} instead of {instead_of} meanwhile")
+                raise BusyError(f"another index was activated in {self.home.path} instead of {instead_of} meanwhile")
             pair = self.pair_of(manifest)
             self._check_pair(pair, manifest, model_embedding_id)
             again = bool(past) and past[-1].index_version in (version, instead_of)
@@ -316,12 +316,12 @@ class Versions:
     ) -> Active:
         """Serve the active index version with another decision layer, in one rename; history keeps one entry for both.
 
-        ``instead_of`` is the pair that the change was made from: where another is active by now, it is ``Busy`` and
-        nothing happens. Raises ``IndexMismatch`` for a model of another embedding, ``UnknownModel``.
+        ``instead_of`` is the pair that the change was made from: where another is active by now, it is ``BusyError`` and
+        nothing happens. Raises ``IndexMismatchError`` for a model of another embedding, ``UnknownModelError``.
         """
         with self.home.lock("activate", wait_s=60.0):
             if self.home.active() != instead_of:
-                raise Busy(f"another model or index was activated in {self.home.path} meanwhile: try again")
+                raise BusyError(f"another model or index was activated in {self.home.path} meanwhile: try again")
             pair = Active(instead_of.index_version, model_version)
             self._check_pair(pair, self.manifest(pair.index_version), model_embedding_id)
             self._flip(pair, self._past()[:-1])
@@ -330,7 +330,7 @@ class Versions:
     def _check_pair(self, pair: Active, manifest: Manifest, look_up: Callable[[str], str] | None) -> None:
         of_model = (look_up or self._registered)(pair.model_version)
         if of_model != manifest.embedding_id:
-            raise IndexMismatch(
+            raise IndexMismatchError(
                 f"index version {pair.index_version} was built with embedding {manifest.embedding_id}, "
                 f"model {pair.model_version} gives embedding {of_model}"
             )
@@ -379,10 +379,10 @@ class Versions:
         return by_version(self.home, model_version).embedding_id
 
     def rollback(self, *, model_embedding_id: Callable[[str], str] | None = None) -> str:
-        """Activate what was active before; a second call returns. Raises ``UnknownVersion`` where there is nothing."""
+        """Activate what was active before; a second call returns. Raises ``UnknownVersionError`` where there is nothing."""
         previous = self.previous()
         if previous is None:
-            raise UnknownVersion("nothing to roll back to: no other version was active before")
+            raise UnknownVersionError("nothing to roll back to: no other version was active before")
         self.activate(previous.index_version, model_embedding_id=model_embedding_id)
         return previous.index_version
 
@@ -405,19 +405,19 @@ class Versions:
             return doomed
 
     def remove(self, versions: Iterable[str]) -> None:
-        """Delete versions that nothing refers to any more. Raises ``Busy`` for one that serves or served before."""
+        """Delete versions that nothing refers to any more. Raises ``BusyError`` for one that serves or served before."""
         with self.home.lock("activate", wait_s=60.0), self.home.lock("publish", wait_s=60.0):
             used = {pair.index_version for pair in self._past()[-2:]}
             for name in versions:
                 if name in used:
-                    raise Busy(f"index version {name} serves, or is kept for rollback: activate another one first")
+                    raise BusyError(f"index version {name} serves, or is kept for rollback: activate another one first")
                 remove_folder(self.folder / name)
 
     def _place(self, version: str) -> int:
         """A version's place in the order of builds; a rewrite has the place of what it was rewritten from."""
         try:
             root = read_manifest(self.folder / version).root
-        except (DamagedIndex, NewerFormat):
+        except (DamagedIndexError, NewerFormatError):
             root = version
         return version_number(root) or version_number(version) or 0
 
@@ -428,7 +428,7 @@ def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
     try:
         return TagRule.from_json(json.loads((folder / TAGS).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedIndex(f"index version {manifest.version}: {TAGS} cannot be read: {error!r}") from error
+        raise DamagedIndexError(f"index version {manifest.version}: {TAGS} cannot be read: {error!r}") from error
 
 
 def _checksum(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from indexer.core.atomic_files import write_json
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
 from indexer.index.tuning import build_tuned
 
@@ -41,14 +41,14 @@ class Estimate:
 
 
 @dataclass
-class Rates:
+class CostRates:
     """What builds in this home took, by kind of recipe: ``indexes/RATES``. Lost or damaged, it is measured anew."""
 
     path: Path
     builds: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, home: Home) -> Rates:
+    def of(cls, home: Home) -> CostRates:
         path = home.indexes / "RATES"
         try:
             stored = json.loads(path.read_text())["builds"]
@@ -79,15 +79,15 @@ def kind_of(recipe: str) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "2GB", "500 MB", "1.5GiB" or a plain number. Raises ``BadRequest``."""
+    """Bytes of "2GB", "500 MB", "1.5GiB" or a plain number. Raises ``BadRequestError``."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
     if match is None or match.group(2) == "i" or float(match.group(1)) <= 0:
-        raise BadRequest(f"{text!r} is no size: write it like 2GB, 500MB or 1.5GiB")
+        raise BadRequestError(f"{text!r} is no size: write it like 2GB, 500MB or 1.5GiB")
     return int(float(match.group(1)) * _UNITS[match.group(2)])
 
 
 def estimate(
-    rates: Rates, *, recipe: str, entries: int, dim: int, to_embed: int, photos_per_s: float | None, base_bytes: int
+    rates: CostRates, *, recipe: str, entries: int, dim: int, to_embed: int, photos_per_s: float | None, base_bytes: int
 ) -> Estimate:
     """From measured builds; ``base_bytes`` is what the process holds before it reads a vector."""
     found = rates.near(recipe, entries, dim)
@@ -119,7 +119,7 @@ def vector_bytes(recipe: str, entries: int, dim: int) -> tuple[int, int]:
     return int(entries * (2 * dim + part + 24) + min(entries, 65536) * dim * 4 + sample), disk
 
 
-def try_build(rates: Rates, *, recipe: str, entries: int, dim: int, recall: float) -> None:
+def try_build(rates: CostRates, *, recipe: str, entries: int, dim: int, recall: float) -> None:
     """Build two small indexes of generated vectors and note what one of ``entries`` would take."""
     sizes = sorted({min(entries, _TRIAL // 4), min(entries, _TRIAL)})
     took = []

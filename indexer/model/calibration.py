@@ -16,7 +16,7 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return exponent / exponent.sum(axis=-1, keepdims=True)
 
 
-def unsmoothed(logits: np.ndarray, smoothing: float) -> np.ndarray:
+def remove_label_smoothing(logits: np.ndarray, smoothing: float) -> np.ndarray:
     """Logits [..., C] without the doubt that label smoothing (Szegedy et al. 2016) taught; order and log-sum-exp stay.
 
     Trained towards (1 - s) p + s / C a softmax lies s / C too high everywhere: it is never sure, and one temperature

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from indexer.core.errors import BadModel, NewerFormat
+from indexer.core.errors import BadModelError, NewerFormatError
 from indexer.model.tag_rule import TagColumn, TagRule
 
 FORMAT = 1
@@ -149,11 +149,11 @@ class Decision:
 
     @classmethod
     def from_json(cls, stored: Any, *, where: str, tensors: Mapping[str, np.ndarray] | None = None) -> Decision:
-        """Strict; raises ``BadModel`` or ``NewerFormat``."""
+        """Strict; raises ``BadModelError`` or ``NewerFormatError``."""
         try:
             if stored["format"] > FORMAT:
                 found = stored["format"]
-                raise NewerFormat(f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+                raise NewerFormatError(f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
             return cls(
                 categories=tuple(
                     Category(int(entry["id"]), tuple(entry["path"]), tuple(entry["columns"]))
@@ -174,7 +174,7 @@ class Decision:
                 revision=int(stored["revision"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadModel(f"{where}: {error!r}") from error
+            raise BadModelError(f"{where}: {error!r}") from error
 
 
 def _few_shot(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> FewShot:

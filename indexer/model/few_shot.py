@@ -24,7 +24,7 @@ _TAG_BAR = 0.5
 
 
 @dataclass(frozen=True)
-class Row:
+class LinearRow:
     """``weight @ embedding + bias`` scores a photo; ``threshold`` is the score that only 1% of the others reach."""
 
     prototype: np.ndarray  # float32 [D], the mean of the examples
@@ -80,7 +80,7 @@ def fit_category(
     *,
     logits: np.ndarray | None = None,
     temperature: float = 1.0,
-) -> Row:
+) -> LinearRow:
     """A row that stands among the category head's logits, in their units.
 
     ``examples`` [n, D]; ``catalog`` [M, D], vectors of other kinds; ``logits`` [M, C], what the head gives them. The
@@ -93,10 +93,10 @@ def fit_category(
     if logits is not None and len(catalog):
         own = temperature * logsumexp(logits / temperature, axis=1)
         threshold = float(np.quantile(catalog @ weight + bias - own, _RARE))
-    return Row(examples.mean(0).astype(np.float32), weight.astype(np.float32), bias, threshold)
+    return LinearRow(examples.mean(0).astype(np.float32), weight.astype(np.float32), bias, threshold)
 
 
-def fit_tag(examples: np.ndarray, behind: Background, catalog: np.ndarray) -> Row:
+def fit_tag(examples: np.ndarray, behind: Background, catalog: np.ndarray) -> LinearRow:
     """A row whose sigmoid is a tag's confidence; the bar of a suggestion is 0.5, which 1% of the others reach.
 
     Arguments as ``fit_category``. Without a catalog the bar stands where the discriminant puts it, half-way to the
@@ -104,7 +104,7 @@ def fit_tag(examples: np.ndarray, behind: Background, catalog: np.ndarray) -> Ro
     """
     weight, bias = _discriminant(examples, behind)
     bar = float(np.quantile(catalog @ weight + bias, _RARE)) if len(catalog) else 0.0
-    return Row(examples.mean(0).astype(np.float32), weight.astype(np.float32), bias - bar, _TAG_BAR)
+    return LinearRow(examples.mean(0).astype(np.float32), weight.astype(np.float32), bias - bar, _TAG_BAR)
 
 
 def _discriminant(examples: np.ndarray, behind: Background) -> tuple[np.ndarray, float]:
@@ -141,7 +141,7 @@ def _ball(block: Block, general: np.ndarray | None) -> np.ndarray:
     return general * (block.dim / np.trace(general))
 
 
-def _scores(vectors: np.ndarray, entries: list[FewShot]) -> np.ndarray:
+def few_shot_scores(vectors: np.ndarray, entries: list[FewShot]) -> np.ndarray:
     """float64 [N, K]: weight @ vector + bias of each entry."""
     weights = np.stack([entry.weight for entry in entries]).astype(np.float64)
     return np.asarray(vectors, np.float64) @ weights.T + np.array([entry.bias for entry in entries])

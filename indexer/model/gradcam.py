@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.core.native import torch
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Heads
@@ -35,7 +35,7 @@ class PairHeat:
 def category_direction(network: Any, decision: Decision, category: Category) -> np.ndarray:
     """float32 [D]: the direction of the embedding that speaks for ``category``, by the head and by few-shot rows.
 
-    Raises ``BadRequest`` where nothing does.
+    Raises ``BadRequestError`` where nothing does.
     """
     rows = [entry.weight for entry in decision.few_shot if entry.category == category.id and entry.kind == "category"]
     if network.spec.head("category"):
@@ -43,7 +43,7 @@ def category_direction(network: Any, decision: Decision, category: Category) -> 
         weights = head.weight.detach().cpu().numpy() * Heads.SCALE
         rows += [weights[column] for column in category.trained]
     if not rows:
-        raise BadRequest(f"nothing in this model speaks for {category.label!r}")
+        raise BadRequestError(f"nothing in this model speaks for {category.label!r}")
     return np.asarray(np.mean(rows, axis=0), np.float32)
 
 

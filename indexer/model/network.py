@@ -7,7 +7,7 @@ from typing import Any
 
 from indexer.core.native import torch
 from indexer.model import backbones
-from indexer.model import color_features as colour
+from indexer.model.color_features import WIDTH, ColourStatistics
 from indexer.model.numpy_network import HEAD_SCALE
 from indexer.model.spec import FORMAT, Block, ModelSpec
 
@@ -50,9 +50,9 @@ class Neck(nn.Module):
         if "a" in width:
             self.article = _mlp(spec.feature_dim, 512, width["a"], dropout)
         if "c" in width:
-            self.register_buffer("colour_mean", torch.zeros(colour.WIDTH))
-            self.register_buffer("colour_spread", torch.ones(colour.WIDTH))
-            self.colour = _mlp(spec.feature_dim + colour.WIDTH, 256, width["c"], dropout)
+            self.register_buffer("colour_mean", torch.zeros(WIDTH))
+            self.register_buffer("colour_spread", torch.ones(WIDTH))
+            self.colour = _mlp(spec.feature_dim + WIDTH, 256, width["c"], dropout)
 
     def parts(self, described: Any) -> dict[str, Any]:
         """Block name -> [N, dim] of length sqrt(weight), in the order of the embedding."""
@@ -113,7 +113,7 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.backbone = backbone
-        self.colour = colour.ColourStatistics(spec.preprocess)
+        self.colour = ColourStatistics(spec.preprocess)
         self.neck = Neck(spec)
         self.heads = Heads(spec)
 

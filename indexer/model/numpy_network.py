@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import erf
 
-from indexer.core.errors import BadModel
+from indexer.core.errors import BadModelError
 from indexer.imaging.lab_color import WIDTH
 from indexer.model.spec import ModelSpec
 
@@ -15,10 +15,10 @@ HEAD_SCALE = 16.0  # a unit vector's coordinates are tiny; scaled up, the usual 
 _HIDDEN = {"article": 512, "colour": 256}  # widths of the two small MLPs
 
 
-class Plain:
+class NumpyNetwork:
     """What ``network.Neck`` and ``network.Heads`` compute, from the same tensors by the same names.
 
-    ``tensors``: ``neck....`` and ``heads....``, float32; others are passed over. Raises ``BadModel`` where one is
+    ``tensors``: ``neck....`` and ``heads....``, float32; others are passed over. Raises ``BadModelError`` where one is
     missing or does not fit ``spec``. Any thread may call it at any time.
     """
 
@@ -27,14 +27,14 @@ class Plain:
         wanted = _shapes(spec)
         for name, shape in wanted.items():
             if name not in tensors:
-                raise BadModel(f"{where}: weights do not fit the spec: {name} is missing")
+                raise BadModelError(f"{where}: weights do not fit the spec: {name} is missing")
             if tuple(tensors[name].shape) != shape:
-                raise BadModel(
+                raise BadModelError(
                     f"{where}: weights do not fit the spec: {name} is {list(tensors[name].shape)}, not {list(shape)}"
                 )
         more = [name for name in tensors if name.startswith(("neck.", "heads.")) and name not in wanted]
         if more:
-            raise BadModel(f"{where}: weights do not fit the spec: {more[0]} is not known")
+            raise BadModelError(f"{where}: weights do not fit the spec: {more[0]} is not known")
         self._of = {name: np.asarray(tensors[name], np.float32) for name in wanted}
         self._heads = {
             head.name: (self._of[f"heads.linear.{place}.weight"].T, self._of[f"heads.linear.{place}.bias"])

@@ -10,10 +10,19 @@ import numpy as np
 import structlog
 from PIL import Image
 
-from indexer.core.errors import BadRequest, WeightsUnavailable
+from indexer.core.errors import BadRequestError, WeightsUnavailableError
 from indexer.imaging.decode import Photo
-from indexer.model import openvino_runtime as compiled
 from indexer.model.bundle import GRAPH, GRAPH_WEIGHTS, Bundle
+from indexer.model.openvino_runtime import (
+    HOW,
+    PROBE_COSINE,
+    CompiledRuntime,
+    Graph,
+    cosines,
+    openvino,
+    probes,
+    read_graph,
+)
 from indexer.model.runtime_base import Runtime
 
 if TYPE_CHECKING:
@@ -31,11 +40,11 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
     ``compiled`` is ``torch.compile``, which needs a C++ compiler (on a GPU Triton) and a minute at the start. ``auto``
     runs an exported bundle as its graph on a processor, all else in torch. Where OpenVINO is not installed, or on a
     GPU, fp32 and bf16 run in torch with the same weights. Int8 is its graph: it keeps to the processor unless a GPU is
-    asked for, and raises ``WeightsUnavailable`` there and without OpenVINO. Raises ``BadModel`` for a graph that gives
+    asked for, and raises ``WeightsUnavailableError`` there and without OpenVINO. Raises ``BadModelError`` for a graph that gives
     other features here than where it was exported.
     """
     if engine not in ENGINES:
-        raise BadRequest(f"unknown engine {engine!r}: use {', '.join(ENGINES)}")
+        raise BadRequestError(f"unknown engine {engine!r}: use {', '.join(ENGINES)}")
     numeric = bundle.spec.numeric
     if device == "auto" and (numeric == "int8" or (bundle.exported and _without_gpu())):
         device = "cpu"  # without asking torch, which need not be loaded for an exported model
@@ -44,15 +53,15 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
 
         device = choose_device(device)
     if engine == "openvino" and not bundle.exported:
-        raise BadRequest(f"model {bundle.path} holds no graph: make one with catalens model export")
+        raise BadRequestError(f"model {bundle.path} holds no graph: make one with catalens model export")
     graph = bundle.exported and engine in ("auto", "openvino") and device == "cpu"
-    if graph and (numeric == "int8" or compiled.openvino() is not None):
-        model = compiled.read_graph(bundle.path / GRAPH)
-        opened = compiled.Graph(model, numeric)
+    if graph and (numeric == "int8" or openvino() is not None):
+        model = read_graph(bundle.path / GRAPH)
+        opened = Graph(model, numeric)
         if not opened.exact:
             log.warning("this processor has no bfloat16: the network runs in wider numbers, slower", model=bundle.path)
         name, digest = f"model {bundle.path}", f"{bundle.checksums[GRAPH]} {bundle.checksums[GRAPH_WEIGHTS]}"
-        return compiled.CompiledRuntime(
+        return CompiledRuntime(
             bundle.plain(),
             opened,
             bundle.probe_features(),
@@ -62,9 +71,11 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
         )
     if numeric == "int8":
         where = "on a GPU" if device == "cuda" else "in torch"
-        raise WeightsUnavailable(f"model {bundle.path} is int8, which does not run {where}: use the model it came from")
+        raise WeightsUnavailableError(
+            f"model {bundle.path} is int8, which does not run {where}: use the model it came from"
+        )
     if graph:
-        log.warning("OpenVINO is not installed: the network runs in torch, slower", model=bundle.path, how=compiled.HOW)
+        log.warning("OpenVINO is not installed: the network runs in torch, slower", model=bundle.path, how=HOW)
     from indexer.model.torch_runtime import TorchRuntime
 
     plain = TorchRuntime(bundle.network(), device=device)
@@ -82,14 +93,14 @@ def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
     """
     from indexer.model.torch_runtime import TorchRuntime
 
-    pixels = compiled.probes(bundle.spec.preprocess)
+    pixels = probes(bundle.spec.preprocess)
     photos = [Photo(Image.fromarray(rows), "PNG", rows.shape[1], rows.shape[0], "") for rows in pixels]
     try:
         quick = TorchRuntime(bundle.network(), device=plain.device, compile=True)
         found = np.concatenate([quick.embed(photos), quick.embed(photos[:1])])
         wanted = np.concatenate([plain.embed(photos), plain.embed(photos[:1])])
-        least = float(compiled.cosines(found, wanted).min())
-        if least >= compiled.PROBE_COSINE[bundle.spec.numeric]:
+        least = float(cosines(found, wanted).min())
+        if least >= PROBE_COSINE[bundle.spec.numeric]:
             return quick
         reason = f"its vectors differ: cosine {least:.4f}"
     except Exception as error:  # a missing compiler, an unsupported operation: it raises whatever it likes

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.core.errors import BadModel, WeightsUnavailable
+from indexer.core.errors import BadModelError, WeightsUnavailableError
 from indexer.core.native import THREADS
-from indexer.imaging import lab_color as lab
 from indexer.imaging.decode import Photo
-from indexer.model.numpy_network import Plain
+from indexer.imaging.lab_color import statistics
+from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.preprocessing import photos_to_pixels
 from indexer.model.runtime_base import Runtime
 from indexer.model.spec import Preprocess
@@ -72,7 +72,7 @@ def convert(network: Network) -> Any:
 
     preprocess = network.spec.preprocess
 
-    class Seen(torch.nn.Module):
+    class ProbedNetwork(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.backbone = network.backbone
@@ -86,7 +86,7 @@ def convert(network: Network) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # OpenVINO traces by torch.jit, which torch would rather not have used
         example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-        return openvino().convert_model(Seen().eval(), example_input=example, input=[1, side, side, 3])
+        return openvino().convert_model(ProbedNetwork().eval(), example_input=example, input=[1, side, side, 3])
 
 
 class Graph:
@@ -140,13 +140,15 @@ def _keep(request: Any, place: tuple[np.ndarray, int]) -> None:
 
 
 def read_graph(file: Path) -> Any:
-    """An OpenVINO model from ``graph.xml`` (``graph.bin`` beside it). Raises ``WeightsUnavailable``, ``BadModel``."""
+    """An OpenVINO model from ``graph.xml`` (``graph.bin`` beside it). Raises ``WeightsUnavailableError``, ``BadModelError``."""
     if openvino() is None:
-        raise WeightsUnavailable(f"the int8 model {file.parent} runs in OpenVINO, which is not installed: {HOW}")
+        raise WeightsUnavailableError(f"the int8 model {file.parent} runs in OpenVINO, which is not installed: {HOW}")
     try:
         return openvino().Core().read_model(file)
     except RuntimeError as error:
-        raise BadModel(f"{file} cannot be read by OpenVINO: {str(error).splitlines()[-1].strip()[:200]}") from error
+        raise BadModelError(
+            f"{file} cannot be read by OpenVINO: {str(error).splitlines()[-1].strip()[:200]}"
+        ) from error
 
 
 class CompiledRuntime(Runtime):
@@ -155,13 +157,20 @@ class CompiledRuntime(Runtime):
     ``whole`` gives the network with its backbone when that is first asked for: heat maps need it. It, torch, and what
     they import take 600 MB and some seconds.
 
-    Raises ``BadModel`` where the graph gives other features for the probes than at its export.
+    Raises ``BadModelError`` where the graph gives other features for the probes than at its export.
     """
 
     engine = "openvino"
 
     def __init__(
-        self, plain: Plain, graph: Graph, kept: np.ndarray, *, name: str, digest: str, whole: Callable[[], Network]
+        self,
+        plain: NumpyNetwork,
+        graph: Graph,
+        kept: np.ndarray,
+        *,
+        name: str,
+        digest: str,
+        whole: Callable[[], Network],
     ) -> None:
         super().__init__(plain.spec, "cpu")
         self._plain, self._graph, self._digest, self._load = plain, graph, digest, whole
@@ -171,7 +180,7 @@ class CompiledRuntime(Runtime):
         least = PROBE_COSINE[self.spec.numeric]
         found = cosines(graph.many(probes(self.spec.preprocess)), kept)
         if not np.all(found >= least):
-            raise BadModel(
+            raise BadModelError(
                 f"{name} was exported on another kind of processor: its graph gives other features here (cosine "
                 f"{float(np.min(found)):.4f}, at least {least} is needed): export it again with catalens model export"
             )
@@ -222,7 +231,7 @@ class CompiledRuntime(Runtime):
 
 
 def _with_colours(pooled: np.ndarray, pixels: np.ndarray, whole: bool) -> np.ndarray:
-    return np.concatenate([pooled, lab.statistics(pixels)], axis=1) if whole else pooled
+    return np.concatenate([pooled, statistics(pixels)], axis=1) if whole else pooled
 
 
 def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:

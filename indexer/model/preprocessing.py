@@ -21,7 +21,7 @@ def shrink_to(preprocess: Preprocess) -> int | None:
     return preprocess.resize if preprocess.decoder == "draft2" else None
 
 
-def seen_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float, float, float]:
+def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float, float, float]:
     """Left, top, right, bottom in px: the part of an upright image of that (width, height) the network looks at."""
     width, height = size
     if preprocess.keep_aspect:
@@ -37,7 +37,7 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
 
     Exported models (``QUICK``) cut the box at whole px.
     """
-    box = seen_box(image.size, preprocess)
+    box = visible_box(image.size, preprocess)
     mode = _MODES.get(preprocess.interpolation)
     if mode is not None:
         left, top, right, bottom = (round(edge) for edge in box)

@@ -8,14 +8,14 @@ import shutil
 from pathlib import Path
 
 from indexer.core.atomic_files import publish_folder
-from indexer.core.errors import UnknownModel
+from indexer.core.errors import UnknownModelError
 from indexer.core.home import Home
 from indexer.model.bundle import DECISION, MANIFEST, Bundle, load_bundle, write_bundle
 from indexer.model.decision_layer import Decision
 
 
 def register(home: Home, path: Path | str) -> Bundle:
-    """Copy a model folder into the home, activating nothing; the same model twice is one. Raises ``BadModel``."""
+    """Copy a model folder into the home, activating nothing; the same model twice is one. Raises ``BadModelError``."""
     bundle = load_bundle(path)
     final = home.models / bundle.model_version
     if not final.exists():
@@ -29,19 +29,19 @@ def register(home: Home, path: Path | str) -> Bundle:
 
 
 def registered(home: Home) -> list[Bundle]:
-    """All models of the home, by version. Raises ``BadModel`` for a damaged one."""
+    """All models of the home, by version. Raises ``BadModelError`` for a damaged one."""
     if not home.models.is_dir():
         return []
     return [load_bundle(folder) for folder in sorted(home.models.iterdir()) if not folder.name.startswith(".")]
 
 
 def by_version(home: Home, model_version: str) -> Bundle:
-    """One registered model. Raises ``UnknownModel``, ``BadModel``."""
+    """One registered model. Raises ``UnknownModelError``, ``BadModelError``."""
     folder = home.models / model_version
     plain = Path(model_version).name == model_version and not model_version.startswith(".")
     if not model_version or not plain or not folder.is_dir():
         known = [entry.name for entry in sorted(home.models.glob("[!.]*"))] if home.models.is_dir() else []
-        raise UnknownModel(f"no model {model_version!r}; registered: {', '.join(known) or 'none'}")
+        raise UnknownModelError(f"no model {model_version!r}; registered: {', '.join(known) or 'none'}")
     return load_bundle(folder)
 
 
@@ -58,7 +58,7 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
     """The model that ``index build --model`` means.
 
     ``ref``: a model folder (registered on the way) or a registered version. Without it: the active model, else the
-    only registered one, else the shipped pretrained network; several and none active is ``UnknownModel``.
+    only registered one, else the shipped pretrained network; several and none active is ``UnknownModelError``.
     """
     if ref is not None:
         if (Path(ref) / MANIFEST).is_file() or os.sep in str(ref):
@@ -70,7 +70,7 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
     known = registered(home)
     if len(known) > 1:
         names = ", ".join(bundle.model_version for bundle in known)
-        raise UnknownModel(f"several models are registered and none is active: name one with --model ({names})")
+        raise UnknownModelError(f"several models are registered and none is active: name one with --model ({names})")
     return known[0] if known else pretrained(home)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from indexer.core.errors import BadModel, NewerFormat
+from indexer.core.errors import BadModelError, NewerFormatError
 
 FORMAT = 1
 NUMERICS = ("fp32", "bf16", "int8")
@@ -84,12 +84,12 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, stored: Any, *, where: str) -> ModelSpec:
-        """Strict: a missing or an unknown field is ``BadModel``, a newer format ``NewerFormat``."""
+        """Strict: a missing or an unknown field is ``BadModelError``, a newer format ``NewerFormatError``."""
         if not isinstance(stored, dict):
-            raise BadModel(f"{where}: not an object")
+            raise BadModelError(f"{where}: not an object")
         found = stored.get("format")
         if isinstance(found, int) and found > FORMAT:
-            raise NewerFormat(f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+            raise NewerFormatError(f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
         try:
             fields = dict(stored)
             pre = dict(fields.pop("preprocess"))
@@ -100,9 +100,9 @@ class ModelSpec:
             heads = tuple(Head(head["name"], tuple(head["classes"])) for head in fields.pop("heads"))
             spec = cls(preprocess=Preprocess(**pre), blocks=blocks, heads=heads, **fields)
         except (TypeError, KeyError, ValueError) as error:
-            raise BadModel(f"{where}: {error}") from error
+            raise BadModelError(f"{where}: {error}") from error
         if spec.numeric not in NUMERICS:
-            raise BadModel(f"{where}: numeric class {spec.numeric!r} is none of {', '.join(NUMERICS)}")
+            raise BadModelError(f"{where}: numeric class {spec.numeric!r} is none of {', '.join(NUMERICS)}")
         if not blocks or abs(sum(block.weight for block in blocks) - 1.0) > 1e-6:
-            raise BadModel(f"{where}: block weights must sum to 1")
+            raise BadModelError(f"{where}: block weights must sum to 1")
         return spec

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import BadRequest, CatalensError
+from indexer.core.errors import BadRequestError, CatalensError
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo
 from indexer.model.bundle import tensors_digest
@@ -21,19 +21,19 @@ from indexer.model.runtime_base import Runtime
 _CHUNK = {"cpu": 4, "cuda": 128}
 
 
-class OutOfMemory(CatalensError):
+class OutOfMemoryError(CatalensError):
     """The device cannot hold even one photo's pass through the network."""
 
     code = "out-of-memory"
 
 
 def choose_device(device: str) -> str:
-    """``auto`` -> ``cuda`` where torch sees a GPU, else ``cpu``. Raises ``BadRequest`` for a GPU that is not there."""
+    """``auto`` -> ``cuda`` where torch sees a GPU, else ``cpu``. Raises ``BadRequestError`` for a GPU that is not there."""
     if device not in ("auto", "cpu", "cuda"):
-        raise BadRequest(f"unknown device {device!r}: use auto, cpu or cuda")
+        raise BadRequestError(f"unknown device {device!r}: use auto, cpu or cuda")
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
-        raise BadRequest("device cuda asked for, but torch sees no GPU here")
+        raise BadRequestError("device cuda asked for, but torch sees no GPU here")
     return "cuda" if available and device != "cpu" else "cpu"
 
 
@@ -45,7 +45,7 @@ class TorchRuntime(Runtime):
     """A network on its device, by torch. CUDA has not been run on a GPU yet.
 
     Of the numeric class bf16 the backbone runs under bfloat16 autocast (where a processor has none the same values,
-    slowly); the rest is float32. On a GPU a batch that does not fit its memory is halved until it does; ``OutOfMemory``
+    slowly); the rest is float32. On a GPU a batch that does not fit its memory is halved until it does; ``OutOfMemoryError``
     where none does. ``compile``: the backbone by ``torch.compile`` (on a GPU as CUDA graphs); raises what that raises.
     """
 
@@ -113,7 +113,7 @@ class TorchRuntime(Runtime):
                 except torch.cuda.OutOfMemoryError:
                     torch.cuda.empty_cache()
                     if self._chunk == 1:
-                        raise OutOfMemory(
+                        raise OutOfMemoryError(
                             f"{self.device} has no memory for one photo in {self.spec.backbone}"
                         ) from None
                     self._chunk = max(1, self._chunk // 2)  # kept: the next batch would not fit either

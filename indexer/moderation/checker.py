@@ -10,13 +10,13 @@ import numpy as np
 
 from indexer.imaging.decode import Photo
 from indexer.moderation import detectors
-from indexer.moderation.detectors import Code, DetectorFailed, Line
-from indexer.moderation.gallery import Box, Embed, Fitted, crops_of, see, symbols_of
+from indexer.moderation.detectors import DetectorFailedError, ScannedCode, TextLine
+from indexer.moderation.gallery import Box, Embed, FittedGallery, crops_of, see, symbols_of
 from indexer.moderation.policy import Policy, PolicySet
-from indexer.moderation.template_matching import Seen, find
+from indexer.moderation.template_matching import PreparedPhoto, find_match
 from indexer.moderation.thresholds import Bounds, Verdict, logistic, worst
 
-Evidence = dict[str, Any]
+PolicyEvidence = dict[str, Any]
 _CODE_BOUNDS = Bounds(0.5, 0.9)
 _SURE_CODE, _DOUBTFUL_CODE = 1.0, 0.6  # scores of formats that protect themselves against misreading, and of others
 _UNIT = 4.0  # nats of a row's score to a step of the logit: rows speak in nats of a sharp discriminant
@@ -35,7 +35,7 @@ class PolicyResult:
     policy: str
     decision: Verdict
     score: float
-    evidence: list[Evidence]
+    evidence: list[PolicyEvidence]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -44,7 +44,7 @@ class PolicyResult:
 class Checker:
     """Checks photos; safe to share between threads. ``fitted``: by policy, what fitting found for its gallery."""
 
-    def __init__(self, policies: PolicySet, fitted: Mapping[str, Fitted] | None = None) -> None:
+    def __init__(self, policies: PolicySet, fitted: Mapping[str, FittedGallery] | None = None) -> None:
         self.policies = policies
         self._fitted = dict(fitted or {})
         self._symbols = {
@@ -53,9 +53,9 @@ class Checker:
             if policy.gallery and "symbol" in policy.gallery.match
         }
 
-    def glance(self, photo: Photo) -> Glance:
+    def glance(self, photo: Photo) -> DetectorResults:
         """What the policies' detectors that need a photo's pixels alone see in it: most of the work of ``check``."""
-        glance = Glance(photo)
+        glance = DetectorResults(photo)
         needed = {name for policy in self.policies.policies for name in policy.detectors}
         glance.ahead([name for name in ("codes", "nudity", "text") if name in needed])
         if self._symbols:
@@ -70,7 +70,7 @@ class Checker:
         categories: Sequence[tuple[str, float]] | None,
         tags: Sequence[tuple[str, float]] | None,
         *,
-        glance: Glance | None = None,
+        glance: DetectorResults | None = None,
     ) -> list[PolicyResult]:
         """One result for each policy, in the file's order.
 
@@ -78,17 +78,17 @@ class Checker:
         by `` > ``, probability) and ``tags`` (tag, confidence). None where it cannot be had: what needs it answers
         ``review``. A detector that several policies use runs once; one that ``glance`` has asked does not run again.
         """
-        look = _Look(glance or Glance(photo), vectors, embed)
+        look = _PhotoContext(glance or DetectorResults(photo), vectors, embed)
         return [self._check(policy, look, categories, tags) for policy in self.policies.policies]
 
     def _check(
         self,
         policy: Policy,
-        look: _Look,
+        look: _PhotoContext,
         categories: Sequence[tuple[str, float]] | None,
         tags: Sequence[tuple[str, float]] | None,
     ) -> PolicyResult:
-        ways: dict[str, Callable[[], list[Evidence]]] = {
+        ways: dict[str, Callable[[], list[PolicyEvidence]]] = {
             "nudity": lambda: _nudity(policy, look),
             "gallery": lambda: self._gallery(policy, look),
             "categories": lambda: _categories(policy, categories),
@@ -96,11 +96,11 @@ class Checker:
             "codes": lambda: _codes(policy, look),
             "text": lambda: _text(policy, look),
         }
-        evidence: list[Evidence] = []
+        evidence: list[PolicyEvidence] = []
         for name in policy.detectors:
             try:
                 evidence += ways[name]()
-            except DetectorFailed as error:
+            except DetectorFailedError as error:
                 evidence.append(_failure(name, str(error)))
             except Exception as error:  # a detector's own fault must not pass as "nothing found"
                 evidence.append(_failure(name, f"{name} failed: {type(error).__name__}: {error}"[:300]))
@@ -108,12 +108,12 @@ class Checker:
         deciding = [piece.get("score", 0.0) for piece in evidence if piece["verdict"] == decision]
         return PolicyResult(policy.name, decision, max(deciding, default=0.0), evidence)
 
-    def _gallery(self, policy: Policy, look: _Look) -> list[Evidence]:
+    def _gallery(self, policy: Policy, look: _PhotoContext) -> list[PolicyEvidence]:
         gallery, fitted = policy.gallery, self._fitted.get(policy.name)
         if gallery is None:
             return []
         if fitted is None:
-            raise DetectorFailed("gallery has no thresholds yet: it was not fitted to this catalog and model")
+            raise DetectorFailedError("gallery has no thresholds yet: it was not fitted to this catalog and model")
         found = []
         for match in gallery.match:
             bounds = fitted.bounds.get(match)
@@ -124,7 +124,7 @@ class Checker:
                 continue
             box: Box | None = None
             if match == "symbol":
-                place = find(self._symbols[policy.name], look.glance.ask("symbol"))
+                place = find_match(self._symbols[policy.name], look.glance.ask("symbol"))
                 score, example = (max(place.score, 0.0), place.example) if place else (0.0, None)
                 box = place.box if place else None
             else:
@@ -141,7 +141,7 @@ class Checker:
         return found
 
 
-class Glance:
+class DetectorResults:
     """One photo, with what detectors see in its pixels alone; for one thread at a time."""
 
     def __init__(self, photo: Photo) -> None:
@@ -160,7 +160,7 @@ class Glance:
     def ask(self, name: str) -> Any:
         """What a detector sees; it looks once, when first asked or ``ahead``. Raises what it raised.
 
-        ``nudity``: float, ``codes``: list of ``Code``, ``text``: list of ``Line``, ``symbol``: ``Seen``.
+        ``nudity``: float, ``codes``: list of ``ScannedCode``, ``text``: list of ``TextLine``, ``symbol``: ``PreparedPhoto``.
         """
         self.ahead([name])
         found = self._found[name]
@@ -168,7 +168,7 @@ class Glance:
             raise found
         return found
 
-    def _look(self, name: str) -> float | list[Code] | list[Line] | Seen:
+    def _look(self, name: str) -> float | list[ScannedCode] | list[TextLine] | PreparedPhoto:
         if name == "nudity":
             return detectors.nudity_score(self.photo)
         if name == "codes":
@@ -176,22 +176,22 @@ class Glance:
         return detectors.read_text(self.photo) if name == "text" else see(self.photo)
 
 
-class _Look:
+class _PhotoContext:
     """A glance at a photo, and its vectors: of the whole, and of crops once they are asked for."""
 
-    def __init__(self, glance: Glance, vectors: np.ndarray | None, embed: Embed | None) -> None:
+    def __init__(self, glance: DetectorResults, vectors: np.ndarray | None, embed: Embed | None) -> None:
         self.glance, self.photo = glance, glance.photo
         self._vectors, self._embed = vectors, embed
         self._cropped: tuple[np.ndarray, list[Box]] | None = None
 
     def whole(self) -> tuple[np.ndarray, list[Box]]:
         if self._vectors is None:
-            raise DetectorFailed("gallery needs the photo's embedding, and there is none here")
+            raise DetectorFailedError("gallery needs the photo's embedding, and there is none here")
         return self._vectors, [(0, 0, *self.photo.pixels.size)] * len(self._vectors)
 
     def crops(self) -> tuple[np.ndarray, list[Box]]:
         if self._embed is None:
-            raise DetectorFailed("gallery needs the network for crops, and there is none here")
+            raise DetectorFailedError("gallery needs the network for crops, and there is none here")
         if self._cropped is None:
             parts = crops_of(self.photo)
             self._cropped = self._embed([part for _, part in parts]), [box for box, _ in parts]
@@ -206,7 +206,7 @@ class _Look:
         return [left, top, right - left, bottom - top]
 
 
-def _piece(detector: str, score: float, bounds: Bounds, policy: Policy, **more: Any) -> Evidence:
+def _piece(detector: str, score: float, bounds: Bounds, policy: Policy, **more: Any) -> PolicyEvidence:
     # The verdict is of the exact score; what is shown is rounded.
     verdict = bounds.verdict(score, policy.action)
     block = None if bounds.block is None or policy.action == "review" else round(bounds.block, 6)
@@ -214,20 +214,20 @@ def _piece(detector: str, score: float, bounds: Bounds, policy: Policy, **more: 
     return {"detector": detector, "verdict": verdict, **shown, **more}
 
 
-def _failure(detector: str, reason: str) -> Evidence:
+def _failure(detector: str, reason: str) -> PolicyEvidence:
     return {"detector": detector, "verdict": "review", "reason": " ".join(reason.split())}
 
 
-def _nudity(policy: Policy, look: _Look) -> list[Evidence]:
+def _nudity(policy: Policy, look: _PhotoContext) -> list[PolicyEvidence]:
     return [_piece("nudity", look.glance.ask("nudity"), policy.nudity, policy)] if policy.nudity else []
 
 
-def _categories(policy: Policy, categories: Sequence[tuple[str, float]] | None) -> list[Evidence]:
+def _categories(policy: Policy, categories: Sequence[tuple[str, float]] | None) -> list[PolicyEvidence]:
     banned = policy.categories
     if banned is None:
         return []
     if categories is None:
-        raise DetectorFailed("categories need a model that tells categories, and there is none here")
+        raise DetectorFailedError("categories need a model that tells categories, and there is none here")
     found = []
     for name in banned.names:
         within = [float(probability) for label, probability in categories if _is_in(label, name)]
@@ -244,12 +244,12 @@ def _is_in(label: str, banned: str) -> bool:
     return path[: len(wanted)] == wanted
 
 
-def _tags(policy: Policy, tags: Sequence[tuple[str, float]] | None) -> list[Evidence]:
+def _tags(policy: Policy, tags: Sequence[tuple[str, float]] | None) -> list[PolicyEvidence]:
     banned = policy.tags
     if banned is None:
         return []
     if tags is None:
-        raise DetectorFailed("tags need a model or an index that suggests tags, and there is none here")
+        raise DetectorFailedError("tags need a model or an index that suggests tags, and there is none here")
     names = {name.strip().casefold(): name for name in banned.names}
     return [
         _piece("tags", float(confidence), banned.bounds, policy, name=names[tag.strip().casefold()])
@@ -258,7 +258,7 @@ def _tags(policy: Policy, tags: Sequence[tuple[str, float]] | None) -> list[Evid
     ]
 
 
-def _codes(policy: Policy, look: _Look) -> list[Evidence]:
+def _codes(policy: Policy, look: _PhotoContext) -> list[PolicyEvidence]:
     rule, found = policy.codes, []
     for code in look.glance.ask("codes") if rule else ():
         if rule is None or code.format in rule.allow_formats:
@@ -271,7 +271,7 @@ def _codes(policy: Policy, look: _Look) -> list[Evidence]:
     return found
 
 
-def _text(policy: Policy, look: _Look) -> list[Evidence]:
+def _text(policy: Policy, look: _PhotoContext) -> list[PolicyEvidence]:
     rule, found = policy.text, []
     for line in look.glance.ask("text") if rule else ():
         if rule is None:

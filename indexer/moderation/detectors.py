@@ -27,12 +27,12 @@ _SURE = frozenset(
 _loading = threading.RLock()
 
 
-class DetectorFailed(Exception):
+class DetectorFailedError(Exception):
     """A detector cannot run here; the reason is one line."""
 
 
 @dataclass(frozen=True)
-class Code:
+class ScannedCode:
     """A QR or bar code; ``box`` is x, y, width, height in px of ``photo.pixels``."""
 
     format: str
@@ -42,8 +42,8 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of text as read; ``confidence`` in [0, 1], ``box`` as of ``Code``."""
+class TextLine:
+    """A line of text as read; ``confidence`` in [0, 1], ``box`` as of ``ScannedCode``."""
 
     text: str
     confidence: float
@@ -61,29 +61,29 @@ def missing(detector: str) -> str | None:
 
 
 def nudity_score(photo: Photo) -> float:
-    """Probability of nudity in [0, 1] by open_nsfw (Yahoo 2016). Raises ``DetectorFailed``."""
+    """Probability of nudity in [0, 1] by open_nsfw (Yahoo 2016). Raises ``DetectorFailedError``."""
     return _run("nudity", lambda: _nudity()(photo.pixels))
 
 
-def read_codes(photo: Photo) -> list[Code]:
+def read_codes(photo: Photo) -> list[ScannedCode]:
     """All QR and bar codes of a photo: on a reduced grey copy, then where it finds none on a larger one."""
     return _run("codes", lambda: _read_codes(photo))
 
 
-def read_text(photo: Photo) -> list[Line]:
-    """Lines of Chinese and Latin text, upright or upside down. Raises ``DetectorFailed``."""
+def read_text(photo: Photo) -> list[TextLine]:
+    """Lines of Chinese and Latin text, upright or upside down. Raises ``DetectorFailedError``."""
     return _run("text", lambda: _read_text(photo))
 
 
 def _run(detector: str, work: Callable[[], Any]) -> Any:
     reason = missing(detector)
     if reason:
-        raise DetectorFailed(reason)
+        raise DetectorFailedError(reason)
     try:
         return work()
     except Exception as error:  # whatever a package raises, its photo has not been looked at
         line = (str(error).strip().splitlines() or [""])[0]
-        raise DetectorFailed(f"{detector} failed: {type(error).__name__}: {line[:200]}") from error
+        raise DetectorFailedError(f"{detector} failed: {type(error).__name__}: {line[:200]}") from error
 
 
 def _nudity() -> Callable[[Image.Image], float]:
@@ -125,7 +125,7 @@ def _load_nudity() -> Callable[[Image.Image], float]:
     return score
 
 
-def _read_codes(photo: Photo) -> list[Code]:
+def _read_codes(photo: Photo) -> list[ScannedCode]:
     import zxingcpp
 
     grey = photo.pixels.convert("L")
@@ -141,13 +141,13 @@ def _read_codes(photo: Photo) -> list[Code]:
     return found
 
 
-def _code(code: Any, scale: float) -> Code:
+def _code(code: Any, scale: float) -> ScannedCode:
     corners = [getattr(code.position, name) for name in ("top_left", "top_right", "bottom_right", "bottom_left")]
     box = _box([(corner.x, corner.y) for corner in corners], scale)
-    return Code(code.format.name, code.text, box, code.format.name in _SURE)
+    return ScannedCode(code.format.name, code.text, box, code.format.name in _SURE)
 
 
-def _read_text(photo: Photo) -> list[Line]:
+def _read_text(photo: Photo) -> list[TextLine]:
     if min(photo.pixels.size) < _LEAST:
         return []
     scale = min(1.0, _TEXT_SIDE / max(photo.pixels.size))
@@ -160,7 +160,7 @@ def _read_text(photo: Photo) -> list[Line]:
     if read.txts is None:
         return []
     return [
-        Line(str(text), float(confidence), _box(corners.tolist(), scale))
+        TextLine(str(text), float(confidence), _box(corners.tolist(), scale))
         for text, confidence, corners in zip(read.txts, read.scores, read.boxes, strict=True)
     ]
 

@@ -12,9 +12,9 @@ from PIL import Image
 from indexer.imaging.decode import Photo
 from indexer.model.few_shot import CATEGORY_SHARES, Background, background, fit_tag
 from indexer.model.spec import Block
-from indexer.moderation.gallery import Embed, Fitted, crops_of, cut_out, see, symbols_of
-from indexer.moderation.policy import Example, Gallery
-from indexer.moderation.template_matching import Seen, Symbols, find
+from indexer.moderation.gallery import Embed, FittedGallery, crops_of, cut_out, see, symbols_of
+from indexer.moderation.policy import BannedGallery, Example
+from indexer.moderation.template_matching import PreparedPhoto, TemplateBank, find_match
 from indexer.moderation.thresholds import FALSE_ALARMS, Rivals, fit_bounds, fit_rivals
 
 _COPY = 0.98  # cosine from which a catalog photo is one of the examples itself, not a near miss of them
@@ -31,13 +31,13 @@ class CatalogSample:
 
 
 def fit_galleries(
-    galleries: Mapping[str, Gallery],
+    galleries: Mapping[str, BannedGallery],
     embed: Embed,
     blocks: tuple[Block, ...],
     sample: CatalogSample,
     *,
     general: np.ndarray | None = None,
-) -> dict[str, Fitted]:
+) -> dict[str, FittedGallery]:
     """Rows and bounds of each gallery. Each of its ways to match gets an equal part of the false alarms allowed; one
     that nothing is known about, for want of catalog photos and of examples to hold out, gets no bounds.
 
@@ -69,17 +69,17 @@ def fit_galleries(
     return fitted
 
 
-def _vectors(gallery: Gallery, embed: Embed, behind: Background) -> np.ndarray:
+def _vectors(gallery: BannedGallery, embed: Embed, behind: Background) -> np.ndarray:
     if not {"whole", "crops"} & set(gallery.match):
         return np.zeros((0, len(behind.scale)), np.float32)
     return embed([example.photo for example in gallery.examples])
 
 
-def _row(examples: np.ndarray, behind: Background, rivals: Rivals) -> Fitted:
+def _row(examples: np.ndarray, behind: Background, rivals: Rivals) -> FittedGallery:
     if not len(examples):
-        return Fitted(np.zeros(len(behind.scale), np.float32), 0.0, rivals, examples, {})
+        return FittedGallery(np.zeros(len(behind.scale), np.float32), 0.0, rivals, examples, {})
     row = fit_tag(examples, behind, examples[:0])
-    return Fitted(row.weight, row.bias, rivals, examples, {})
+    return FittedGallery(row.weight, row.bias, rivals, examples, {})
 
 
 def _others(catalog: np.ndarray, examples: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ def _others(catalog: np.ndarray, examples: np.ndarray) -> np.ndarray:
     return catalog[(catalog @ examples.T).max(axis=1) < _COPY] if len(catalog) else catalog
 
 
-def _left_out(row: Fitted, behind: Background) -> list[float]:
+def _left_out(row: FittedGallery, behind: Background) -> list[float]:
     """The score of each example by a row made of the others; of a single one there is none."""
     places = np.arange(len(row.examples))
     if len(places) < 2:
@@ -97,7 +97,7 @@ def _left_out(row: Fitted, behind: Background) -> list[float]:
 
 
 def _near_misses(
-    galleries: Mapping[str, Gallery], rows: Mapping[str, Fitted], embed: Embed, photos: Iterable[Photo]
+    galleries: Mapping[str, BannedGallery], rows: Mapping[str, FittedGallery], embed: Embed, photos: Iterable[Photo]
 ) -> tuple[dict[tuple[str, str], list[float]], list[Photo]]:
     """Scores of the catalog's photos by (gallery, match in parts), and some of the photos."""
     symbols = {name: symbols_of(one.examples) for name, one in galleries.items() if "symbol" in one.match}
@@ -117,8 +117,8 @@ def _near_misses(
     return scores, grounds
 
 
-def _score(symbols: Symbols, seen: Seen) -> float:
-    found = find(symbols, seen)
+def _score(symbols: TemplateBank, seen: PreparedPhoto) -> float:
+    found = find_match(symbols, seen)
     return max(found.score, 0.0) if found else 0.0
 
 

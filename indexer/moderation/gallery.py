@@ -10,13 +10,20 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes, binary_opening
 
 from indexer.imaging.decode import Photo
-from indexer.moderation import template_matching as moderation
 from indexer.moderation.policy import Example
-from indexer.moderation.template_matching import Seen, Symbols
+from indexer.moderation.template_matching import (
+    AREAS,
+    PreparedPhoto,
+    TemplateBank,
+    canvas_scale,
+    prepare_photo,
+    prepare_templates,
+    side_of,
+)
 from indexer.moderation.thresholds import Bounds, Rivals
 
 Embed = Callable[[Sequence[Photo]], np.ndarray]  # photos -> float32 [N, D]
-Box = tuple[int, int, int, int]  # x, y, width, height in px of ``Photo.pixels``
+Box = tuple[int, int, int, int]  # x, y, width, height in px of ``PhotoInput.pixels``
 
 _CROP = 0.6  # of each side: the four corners and the middle
 _PLAIN = 12.0  # standard deviation of an example's border, of 255, below which it is a ground to be cut away
@@ -24,7 +31,7 @@ _APART = 24.0  # difference from the ground, of 255, that makes a pixel part of 
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedGallery:
     """What fitting found for one gallery. ``bounds`` by match; of ``whole`` and ``crops`` in nats, as ``scores``; of a
     match without any nothing could be learned.
 
@@ -55,22 +62,22 @@ def crops_of(photo: Photo) -> list[tuple[Box, Photo]]:
     return found
 
 
-def see(photo: Photo) -> Seen:
+def see(photo: Photo) -> PreparedPhoto:
     """A photo ready for ``find``."""
     pixels = photo.pixels
-    scale = moderation.canvas_scale(*pixels.size)
+    scale = canvas_scale(*pixels.size)
     size = (max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale)))
     small = pixels.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
-    return moderation.see(np.asarray(small), scale)
+    return prepare_photo(np.asarray(small), scale)
 
 
-def symbols_of(examples: Sequence[Example]) -> Symbols:
+def symbols_of(examples: Sequence[Example]) -> TemplateBank:
     """A gallery's examples, their ground cut away, at every size they are looked for."""
     templates = []
     for example in examples:
         pixels, mask = cut_out(example.photo.pixels)
-        templates.append([_sized(pixels, mask, share) for share in moderation.AREAS])
-    return moderation.prepare_symbols(templates)
+        templates.append([_sized(pixels, mask, share) for share in AREAS])
+    return prepare_templates(templates)
 
 
 def cut_out(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +101,7 @@ def cut_out(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
 
 def _sized(pixels: np.ndarray, mask: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """A cut-out at the size at which it covers ``share`` of a photo on the canvas."""
-    scale = moderation.side_of(share) / mask.size**0.5
+    scale = side_of(share) / mask.size**0.5
     size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
     how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
     small = Image.fromarray(pixels.astype(np.uint8)).resize(size, how)

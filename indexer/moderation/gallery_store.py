@@ -17,11 +17,11 @@ from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
-from indexer.imaging.decode import Photo, decode
+from indexer.imaging.decode import Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
 from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
-from indexer.moderation.gallery import Embed, Fitted
+from indexer.moderation.gallery import Embed, FittedGallery
 from indexer.moderation.policy import PolicySet
 from indexer.moderation.thresholds import Bounds, Rivals
 
@@ -39,7 +39,7 @@ def fitted_file(home: Home) -> Path:
 
 def fit_home(
     home: Home, policies: PolicySet, bundle: Bundle, catalog: Catalog, embed: Embed, *, again: bool = False
-) -> dict[str, Fitted]:
+) -> dict[str, FittedGallery]:
     """What is stored for this policy version and ``embedding_id``, else fitted to the catalog and stored.
 
     Fitted again where the catalog has twice the photos by now, until they fill the sample; ``again``: fit in any case.
@@ -66,7 +66,7 @@ def fit_home(
     return fitted
 
 
-def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> dict[str, Fitted] | None:
+def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> dict[str, FittedGallery] | None:
     """What is stored for this policy version and ``embedding_id``, None where nothing is."""
     stored = _read(fitted_file(home), _key(policies, bundle))
     return None if stored is None else stored[0]
@@ -96,7 +96,7 @@ def _photos(home: Home, catalog: Catalog, photo_ids: list[int]) -> Iterator[Phot
     store, rows = PhotoStore(home), catalog.photos_by_id(photo_ids)
     for photo_id in photo_ids:
         try:
-            yield decode(store.read(rows[photo_id]), shrink_to=_SHORT_SIDE)
+            yield decode_photo(store.read(rows[photo_id]), shrink_to=_SHORT_SIDE)
         except (CatalensError, KeyError):
             continue
 
@@ -105,7 +105,7 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.linspace(0, count - 1, num=min(count, most), dtype=np.int64) if count else np.zeros(0, np.int64)
 
 
-def _to_json(fitted: dict[str, Fitted]) -> dict[str, Any]:
+def _to_json(fitted: dict[str, FittedGallery]) -> dict[str, Any]:
     """All galleries; they share their rivals."""
     rivals = next(iter(fitted.values())).rivals
     return {
@@ -132,7 +132,7 @@ def _unpacked(stored: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(stored["float32"], validate=True), "<f4").reshape(stored["shape"])
 
 
-def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, Fitted], int] | None:
+def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, FittedGallery], int] | None:
     """What is stored under ``key``, and how many photos the catalog had; None where it is another's, absent, damaged or
     does not say how many: it is fitted again."""
     try:
@@ -141,7 +141,7 @@ def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, Fitted], int] | No
             return None
         rivals = Rivals(_unpacked(stored["rivals"]["weight"]), _unpacked(stored["rivals"]["bias"]))
         fitted = {
-            name: Fitted(
+            name: FittedGallery(
                 _unpacked(one["weight"]),
                 float(one["bias"]),
                 rivals,

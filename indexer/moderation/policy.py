@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import yaml
 
-from indexer.core.errors import BadImage, BadPolicy
-from indexer.imaging.decode import MIME, Photo, decode
+from indexer.core.errors import BadImageError, BadPolicyError
+from indexer.imaging.decode import MIME, Photo, decode_photo
 from indexer.moderation.thresholds import Bounds
 
 FORMAT = 1
@@ -58,7 +58,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class BannedGallery:
     examples: tuple[Example, ...]
     match: tuple[str, ...]  # of MATCHES
 
@@ -91,7 +91,7 @@ class Policy:
     name: str
     action: Literal["review", "block"]  # the strictest answer it may give
     nudity: Bounds | None = None
-    gallery: Gallery | None = None
+    gallery: BannedGallery | None = None
     categories: Listed | None = None
     tags: Listed | None = None
     codes: Codes | None = None
@@ -113,24 +113,24 @@ class PolicySet:
 
 
 def load_policies(path: Path | str) -> PolicySet:
-    """Read and check a policy file with its galleries. Raises ``BadPolicy`` naming the file, the line and the key."""
+    """Read and check a policy file with its galleries. Raises ``BadPolicyError`` naming the file, the line and the key."""
     path = Path(path)
     try:
         data = path.read_bytes()
         root = yaml.compose(data.decode("utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
-        raise BadPolicy(f"policy file {path} cannot be read: {error.strerror or error}") from error
+        raise BadPolicyError(f"policy file {path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise BadPolicy(f"policy file {path} is not UTF-8 text") from error
+        raise BadPolicyError(f"policy file {path} is not UTF-8 text") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise BadPolicy(f"policy file {path}{line}: {getattr(error, 'problem', None) or 'not YAML'}") from error
+        raise BadPolicyError(f"policy file {path}{line}: {getattr(error, 'problem', None) or 'not YAML'}") from error
     if root is None:
-        raise BadPolicy(f"policy file {path} is empty")
+        raise BadPolicyError(f"policy file {path} is empty")
     top = _Part(root, path, "").fields("version", "policies")
     if "version" not in top or "policies" not in top:
-        raise BadPolicy(f"policy file {path}: it needs the keys version and policies")
+        raise BadPolicyError(f"policy file {path}: it needs the keys version and policies")
     if top["version"].scalar() != FORMAT:
         raise top["version"].bad(f"must be {FORMAT}")
     digest = hashlib.sha256(data)
@@ -149,9 +149,9 @@ class _Part:
     def __init__(self, node: Any, path: Path, where: str) -> None:
         self.node, self.path, self.where = node, path, where
 
-    def bad(self, reason: str) -> BadPolicy:
+    def bad(self, reason: str) -> BadPolicyError:
         where = f" {self.where}" if self.where else ""
-        return BadPolicy(f"policy file {self.path}, line {self.node.start_mark.line + 1}:{where} {reason}")
+        return BadPolicyError(f"policy file {self.path}, line {self.node.start_mark.line + 1}:{where} {reason}")
 
     def fields(self, *known: str) -> dict[str, _Part]:
         """The values by key; with ``known`` another key is an error."""
@@ -267,7 +267,7 @@ def _text(part: _Part) -> Text:
     return Text(words, given["patterns"].patterns() if "patterns" in given else (), _bounds(part, given))
 
 
-def _gallery(part: _Part) -> Gallery:
+def _gallery(part: _Part) -> BannedGallery:
     given = part.fields("photos", "match")
     if "photos" not in given:
         raise part.bad("needs photos: a folder, or a list of files")
@@ -288,12 +288,12 @@ def _gallery(part: _Part) -> Gallery:
     examples = []
     for entry, file in files:
         try:
-            photo = decode(file.read_bytes())
+            photo = decode_photo(file.read_bytes())
         except OSError as error:
             raise entry.bad(f"photo {file} cannot be read: {error.strerror or error}") from error
-        except BadImage as error:
+        except BadImageError as error:
             raise entry.bad(f"photo {file}: {error}") from error
         name = file.relative_to(beside).as_posix() if file.is_relative_to(beside) else file.name
         examples.append(Example(name, photo))
     match = given["match"].choices(MATCHES) if "match" in given else DEFAULT_MATCH
-    return Gallery(tuple(examples), tuple(dict.fromkeys(match)))
+    return BannedGallery(tuple(examples), tuple(dict.fromkeys(match)))

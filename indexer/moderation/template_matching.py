@@ -18,7 +18,7 @@ _LARGEST = 0.9  # of the canvas: what a template may cover
 
 
 @dataclass(frozen=True)
-class Symbols:
+class TemplateBank:
     """Examples ready to be looked for in photos, each at all of ``AREAS``. T templates."""
 
     spectra: np.ndarray  # complex64 [T, 4, CANVAS, CANVAS // 2 + 1]: of the zero-mean unit template and of its mask
@@ -28,7 +28,7 @@ class Symbols:
 
 
 @dataclass(frozen=True)
-class Seen:
+class PreparedPhoto:
     """A photo ready to be looked through."""
 
     spectrum: np.ndarray  # complex64 [4, CANVAS, CANVAS // 2 + 1]: three channels and their summed squares
@@ -37,7 +37,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Found:
+class TemplateMatch:
     """Where an example matches best. ``score`` is the correlation of its colours with the place's, in [-1, 1]."""
 
     score: float
@@ -55,18 +55,18 @@ def side_of(share: float) -> float:
     return float(_PHOTO * np.sqrt(share))
 
 
-def see(small: np.ndarray, scale: float) -> Seen:
-    """A photo for ``find``: ``small`` uint8 [h, w, 3], already scaled by ``canvas_scale``."""
+def prepare_photo(small: np.ndarray, scale: float) -> PreparedPhoto:
+    """A photo for ``find_match``: ``small`` uint8 [h, w, 3], already scaled by ``canvas_scale``."""
     height, width = small.shape[:2]
     values = small.astype(np.float32)
     values -= values.mean((0, 1))  # smaller numbers, smaller errors; a correlation does not feel it
     laid = np.zeros((4, CANVAS, CANVAS), np.float32)
     laid[:3, :height, :width] = values.transpose(2, 0, 1)
     laid[3, :height, :width] = (values * values).sum(2)
-    return Seen(rfft2(laid), (height, width), scale)
+    return PreparedPhoto(rfft2(laid), (height, width), scale)
 
 
-def prepare_symbols(templates: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> Symbols:
+def prepare_templates(templates: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> TemplateBank:
     """``templates``: for each example its (pixels float [h, w, 3], mask float [h, w]) at some of ``AREAS``.
 
     One that is flat, or larger than the canvas, is left out.
@@ -91,7 +91,7 @@ def prepare_symbols(templates: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]
             size.append((height, width))
             inside.append(count)
     shape = (0, 4, CANVAS, CANVAS // 2 + 1)
-    return Symbols(
+    return TemplateBank(
         np.stack(spectra) if spectra else np.zeros(shape, np.complex64),
         np.array(example, np.int64),
         np.array(size, np.int64).reshape(-1, 2),
@@ -99,7 +99,7 @@ def prepare_symbols(templates: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]
     )
 
 
-def find(symbols: Symbols, photo: Seen) -> Found | None:
+def find_match(symbols: TemplateBank, photo: PreparedPhoto) -> TemplateMatch | None:
     """The best match of all examples at all sizes and places; None where no template fits into the photo.
 
     Normalised cross-correlation over three colour channels under the template's mask (Lewis 1995, "Fast normalized
@@ -128,4 +128,4 @@ def find(symbols: Symbols, photo: Seen) -> Found | None:
     template = fits[place]
     sides = (left, top, int(symbols.size[template, 1]), int(symbols.size[template, 0]))
     x, y, w, h = (round(side / photo.scale) for side in sides)
-    return Found(min(score, 1.0), int(symbols.example[template]), (x, y, w, h))
+    return TemplateMatch(min(score, 1.0), int(symbols.example[template]), (x, y, w, h))

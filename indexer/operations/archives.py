@@ -8,14 +8,14 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 
 MOST_FILES = 200_000
 _CHUNK = 1 << 20
 
 
 def check_archive(path: Path, *, most_bytes: int) -> int:
-    """How many files a zip holds, after its directory was checked. Raises ``BadData`` naming the entry.
+    """How many files a zip holds, after its directory was checked. Raises ``BadDataError`` naming the entry.
 
     Refused: names that lead out of the folder (absolute, ``..``, a drive, a backslash), links and devices, encrypted
     entries, the same name twice, and more than ``most_bytes`` as the directory declares them.
@@ -24,13 +24,13 @@ def check_archive(path: Path, *, most_bytes: int) -> int:
         with zipfile.ZipFile(path) as archive:
             return len(_files(archive, most_bytes))
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise BadData(f"the archive is no readable zip file: {error}") from error
+        raise BadDataError(f"the archive is no readable zip file: {error}") from error
 
 
 def unpack(
     path: Path, folder: Path, *, most_bytes: int, hear: Callable[[int, int], None] = lambda done, total: None
 ) -> int:
-    """Unpack a checked zip below ``folder``, which must not exist; how many files. Raises ``BadData``.
+    """Unpack a checked zip below ``folder``, which must not exist; how many files. Raises ``BadDataError``.
 
     Bytes are counted as they come out, so an archive that lies about its sizes stops at the limit.
     """
@@ -46,7 +46,7 @@ def unpack(
                     while chunk := source.read(min(_CHUNK, left + 1)):
                         left -= len(chunk)
                         if left < 0:
-                            raise BadData(f"the archive unpacks to more than the {most_bytes} bytes allowed")
+                            raise BadDataError(f"the archive unpacks to more than the {most_bytes} bytes allowed")
                         out.write(chunk)
                 hear(number + 1, len(files))
     except (
@@ -57,34 +57,34 @@ def unpack(
         FileExistsError,
         NotADirectoryError,
     ) as error:
-        raise BadData(f"the archive is damaged: {error}") from error
+        raise BadDataError(f"the archive is damaged: {error}") from error
     return len(files)
 
 
 def _files(archive: zipfile.ZipFile, most_bytes: int) -> list[zipfile.ZipInfo]:
     files = [info for info in archive.infolist() if not info.is_dir()]
     if not files:
-        raise BadData("the archive is empty")
+        raise BadDataError("the archive is empty")
     if len(files) > MOST_FILES:
-        raise BadData(f"the archive holds {len(files)} files, more than {MOST_FILES}")
+        raise BadDataError(f"the archive holds {len(files)} files, more than {MOST_FILES}")
     seen: set[str] = set()
     for info in files:
         name = info.filename
         parts = PurePosixPath(name).parts
         # The name as it was stored: ZipInfo has cut it at a null byte and made backslashes of some systems slashes.
         if name.startswith("/") or "\\" in info.orig_filename or "\0" in info.orig_filename or ".." in parts:
-            raise BadData(f"archive entry {info.orig_filename[:200]!a} leads out of the archive's folder")
+            raise BadDataError(f"archive entry {info.orig_filename[:200]!a} leads out of the archive's folder")
         if ":" in parts[0]:
-            raise BadData(f"archive entry {name[:200]!a} names a drive")
+            raise BadDataError(f"archive entry {name[:200]!a} names a drive")
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind and not stat.S_ISREG(kind):
-            raise BadData(f"archive entry {name[:200]!a} is no plain file (links are refused)")
+            raise BadDataError(f"archive entry {name[:200]!a} is no plain file (links are refused)")
         if info.flag_bits & 1:
-            raise BadData(f"archive entry {name[:200]!a} is encrypted")
+            raise BadDataError(f"archive entry {name[:200]!a} is encrypted")
         if name in seen:
-            raise BadData(f"archive entry {name[:200]!a} stands in it twice")
+            raise BadDataError(f"archive entry {name[:200]!a} stands in it twice")
         seen.add(name)
     total = sum(info.file_size for info in files)
     if total > most_bytes:
-        raise BadData(f"the archive unpacks to {total} bytes, more than the {most_bytes} allowed")
+        raise BadDataError(f"the archive unpacks to {total} bytes, more than the {most_bytes} allowed")
     return files

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.atomic_files import remove_folder, write_json
-from indexer.core.errors import Busy, CatalensError
+from indexer.core.errors import BusyError, CatalensError
 from indexer.core.home import Home
 
 NOT_NOW = 75  # EX_TEMPFAIL: another build holds the lock, or another version was activated
@@ -38,7 +38,7 @@ def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
 
     Vectors come from the embedding store: the network runs only for photos that were never embedded. The new version
     is the same state in another form, so it takes the old one's place in the history of activations and a rollback
-    still undoes the last decision, not a fold. Of the versions that folds made the newest two are kept. Raises ``Busy``
+    still undoes the last decision, not a fold. Of the versions that folds made the newest two are kept. Raises ``BusyError``
     where ``index_version`` is not (or no longer) active or another build runs; then nothing is left behind.
     """
     from indexer.index.version import Versions
@@ -48,7 +48,7 @@ def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
     versions = Versions(home)
     active = home.active()
     if active is None or active.index_version != index_version:
-        raise Busy(f"index version {index_version} is not active, so it is not folded")
+        raise BusyError(f"index version {index_version} is not active, so it is not folded")
     asked = versions.manifest(index_version).recall.get("asked")
     options: dict[str, Any] = {} if asked is None else {"recall": float(asked)}
     report = build_index(home, bundle=by_version(home, active.model_version), device=device, reshots=False, **options)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
         done = fold(Home(home), version, device=device[0] if device else "auto")
     except CatalensError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
-        return NOT_NOW if isinstance(error, Busy) else 1
+        return NOT_NOW if isinstance(error, BusyError) else 1
     print(json.dumps(asdict(done)))
     return 0
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import structlog
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import CatalensError, DamagedIndex, NewerFormat, UnknownModel
+from indexer.core.errors import CatalensError, DamagedIndexError, NewerFormatError, UnknownModelError
 from indexer.core.home import Home
 from indexer.duplicates.hash_store import stored_signatures
 from indexer.index.embedding_store import stored_embeddings
@@ -31,7 +31,7 @@ from indexer.text.keyword_index import Keywords
 
 log = structlog.get_logger(__name__)
 
-Stages = Callable[[str, int, int], None]  # stage, done, total
+OnErasureStage = Callable[[str, int, int], None]  # stage, done, total
 INCOMPLETE = 4  # exit code of ``main``
 _SMALLER = 0.5  # a version that loses more than half of its rows chooses its recipe anew
 _PER_LIST = 1.25  # and one that keeps fewer rows for each list of its recipe: a tenth of them may train nothing
@@ -52,7 +52,7 @@ class Erased:
     seconds: float = 0.0
 
 
-def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: Stages | None = None) -> Erased:
+def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: OnErasureStage | None = None) -> Erased:
     """Republish every version that still holds a deleted product or photo without it, and remove the old ones.
 
     A version is never edited: its rewrite has a number of its own and takes its place in what serves and in the history
@@ -61,8 +61,8 @@ def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: St
 
     Only what the catalog recorded as deleted goes. What it merely does not name stays: a catalog that was lost, or is
     not this home's, names nothing. Safe to repeat and to interrupt: a run that was killed is finished by the next.
-    Raises ``Busy`` while an index is being built for longer than ``wait_s``, ``StorageFailed``, ``MissingCatalog``,
-    ``CatalogBehind``.
+    Raises ``BusyError`` while an index is being built for longer than ``wait_s``, ``StorageError``, ``MissingCatalogError``,
+    ``CatalogBehindError``.
     """
     started = time.monotonic()
     hear = progress or (lambda stage, done, total: None)
@@ -77,7 +77,7 @@ def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: St
             hear("versions", number, len(names))
             try:
                 successor, rows = _cleaned(home, catalog, name, device)
-            except (DamagedIndex, NewerFormat) as error:
+            except (DamagedIndexError, NewerFormatError) as error:
                 done.failed[name] = str(error)
                 continue
             if successor != name:
@@ -105,7 +105,7 @@ def strays_said(count: int) -> str:
 
 def needs_erasing(home: Home, catalog: Catalog) -> bool:
     """Whether a deletion may have left something; cheap, and True at times where nothing is left after all."""
-    history, versions = History(catalog), Versions(home)
+    history, versions = ChangeLog(catalog), Versions(home)
     if history.must_scrub() or history.orphans():
         return True
     for manifest in versions.list():
@@ -122,7 +122,7 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
     opened = versions.open(name)
     manifest = opened.manifest
     rows = np.array(opened.rows)
-    living = History(catalog).living()
+    living = ChangeLog(catalog).living()
     sequence, dead = living.sequence, living.dead_rows(rows)
     if not dead.any():
         return name, 0
@@ -160,7 +160,7 @@ def _finished(versions: Versions, manifest: Manifest, sequence: int) -> str | No
 def _bundle(home: Home, model_version: str) -> Bundle | None:
     try:
         return by_version(home, model_version)
-    except UnknownModel:
+    except UnknownModelError:
         return None
 
 
@@ -168,7 +168,7 @@ def _forget_vectors(home: Home, catalog: Catalog) -> int:
     count = 0
     for store in stored_embeddings(home.embeddings):
         stored = store.ids()  # before the catalog is asked: what is newer is not looked at
-        dead = History(catalog).living().deleted(stored)
+        dead = ChangeLog(catalog).living().deleted(stored)
         store.delete(dead)
         count += len(dead)
     return count
@@ -179,12 +179,12 @@ def _forget_signatures(home: Home, catalog: Catalog) -> int:
         if store is None:
             return 0
         stored = store.ids()
-        dead = History(catalog).living().deleted(stored)
+        dead = ChangeLog(catalog).living().deleted(stored)
         store.delete(dead)
         return len(dead)
 
 
-def _scrub(home: Home, catalog: Catalog, through: int, hear: Stages) -> None:
+def _scrub(home: Home, catalog: Catalog, through: int, hear: OnErasureStage) -> None:
     stores = [store.path for store in stored_embeddings(home.embeddings)]
     hear("databases", 0, len(stores) + 1)
     for number, store in enumerate(stored_embeddings(home.embeddings)):
@@ -197,7 +197,7 @@ def _scrub(home: Home, catalog: Catalog, through: int, hear: Stages) -> None:
     if keywords.path.exists():
         with closing(keywords):
             keywords.scrub()
-    History(catalog).scrub(through)
+    ChangeLog(catalog).scrub(through)
     hear("databases", len(stores) + 1, len(stores) + 1)
 
 

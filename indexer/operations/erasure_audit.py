@@ -17,12 +17,12 @@ from urllib.parse import quote
 
 import numpy as np
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadData, CatalensError, UnknownModel
+from indexer.core.errors import BadDataError, CatalensError, UnknownModelError
 from indexer.core.home import Home
 from indexer.duplicates.hash_store import stored_signatures
-from indexer.imaging.decode import content_hash
+from indexer.imaging.decode import hash_content
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.version import Versions
 from indexer.model.bundle import DECISION
@@ -38,7 +38,7 @@ _SAME = 0.9999  # cosine of a vector with itself, stored as halves
 
 
 @dataclass
-class Traces:
+class ErasureReport:
     """What is left of a product. ``found`` [{where, what}]: empty where nothing is."""
 
     product_id: str
@@ -62,7 +62,7 @@ class _Pattern:
 def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
     """What to look for once a product is gone: its hashes and vectors. To be kept outside the home.
 
-    Raises ``UnknownProduct``.
+    Raises ``UnknownProductError``.
     """
     product = catalog.get(product_id)
     rows = catalog.photos_by_id(product.photo_ids)
@@ -86,17 +86,19 @@ def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
 
 
 def read_ticket(path: Path, product_id: str) -> dict[str, Any]:
-    """A ticket of ``product_id`` back from its file. Raises ``BadData`` naming the file."""
+    """A ticket of ``product_id`` back from its file. Raises ``BadDataError`` naming the file."""
     try:
         found = json.loads(path.read_text())
         if found["format"] > TICKET_FORMAT:
-            raise BadData(f"{path} has format {found['format']}, this Catalens knows up to {TICKET_FORMAT}: upgrade it")
+            raise BadDataError(
+                f"{path} has format {found['format']}, this Catalens knows up to {TICKET_FORMAT}: upgrade it"
+            )
         if found["product_id"] != product_id:
-            raise BadData(f"{path} is the ticket of product {found['product_id']!r}, not of {product_id!r}")
+            raise BadDataError(f"{path} is the ticket of product {found['product_id']!r}, not of {product_id!r}")
         [(bytes.fromhex(photo["content_hash"]), int(photo["photo_id"])) for photo in found["photos"]]
         [base64.b64decode(half, validate=True) for of in found["vectors"].values() for half in of.values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise BadData(f"{path} is no erasure ticket: {error}") from error
+        raise BadDataError(f"{path} is no erasure ticket: {error}") from error
     return dict(found)
 
 
@@ -107,17 +109,17 @@ def find_traces(
     *,
     ticket: dict[str, Any] | None = None,
     photos: Sequence[Path] = (),
-) -> Traces:
+) -> ErasureReport:
     """Search the whole home for a product that was deleted.
 
     Every file is searched for the id in its spellings, and with a ``ticket`` or the ``photos`` themselves for content
     hashes, photo bytes and vectors (float16 and float32), leaving out photos that another product has. Without either,
     index rows, vectors, photo files and thumbnails that belong to no product at all are found all the same. Raises
-    ``BadData`` for a photo that cannot be read.
+    ``BadDataError`` for a photo that cannot be read.
 
     Not for a process that serves the home: reading a database's bytes lets go of the locks that SQLite holds on it.
     """
-    traces = Traces(product_id, outside=_outside(ticket))
+    traces = ErasureReport(product_id, outside=_outside(ticket))
     if catalog.pid(product_id) is not None:
         traces.add("catalog.sqlite3", "the product itself: it was not deleted")
     ownerless(home, catalog, traces)
@@ -137,7 +139,7 @@ def find_traces(
     return traces
 
 
-def ownerless(home: Home, catalog: Catalog, traces: Traces) -> None:
+def ownerless(home: Home, catalog: Catalog, traces: ErasureReport) -> None:
     """Add index rows, vectors, photos and thumbnails that no product has; of which product cannot be told."""
     versions = Versions(home)
     read = []
@@ -154,7 +156,7 @@ def ownerless(home: Home, catalog: Catalog, traces: Traces) -> None:
     worded = keywords.pids() if keywords.path.exists() else np.empty(0, np.int64)
     keywords.close()
     files = list(photo_files(home))
-    living, orphans = History(catalog).living(), History(catalog).orphans()
+    living, orphans = ChangeLog(catalog).living(), ChangeLog(catalog).orphans()
     for name, rows in read:
         if dead := int(living.dead_rows(np.array(rows)).sum()):
             traces.add(Path("indexes", name), f"{dead} rows of deleted products or photos")
@@ -187,7 +189,7 @@ def _spellings(text: str) -> Iterator[bytes]:
     yield quote(text, safe="").encode()
 
 
-def _id_patterns(home: Home, catalog: Catalog, product_id: str, traces: Traces) -> list[_Pattern]:
+def _id_patterns(home: Home, catalog: Catalog, product_id: str, traces: ErasureReport) -> list[_Pattern]:
     plain = product_id.encode()
     texts = {text for text in _texts_with(home, catalog, product_id) if product_id in text}
     if product_id in texts:
@@ -241,7 +243,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _photo_patterns(
-    catalog: Catalog, ticket: dict[str, Any] | None, photos: Sequence[Path], traces: Traces
+    catalog: Catalog, ticket: dict[str, Any] | None, photos: Sequence[Path], traces: ErasureReport
 ) -> list[_Pattern]:
     hashes: dict[str, set[str]] = {photo["content_hash"]: {str(photo["photo_id"])} for photo in _photos(ticket)}
     patterns = []
@@ -249,8 +251,8 @@ def _photo_patterns(
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise BadData(f"photo {path} cannot be read: {error.strerror or error}") from error
-        digest = content_hash(data)
+            raise BadDataError(f"photo {path} cannot be read: {error.strerror or error}") from error
+        digest = hash_content(data)
         hashes.setdefault(digest, set())
         if catalog.photo(digest) is None:
             middle = max(0, len(data) // 2 - _PHOTO_BYTES // 2)
@@ -279,14 +281,14 @@ def _vectors(ticket: dict[str, Any] | None, photo_ids: set[str], embedding_id: s
     ]
 
 
-def _look_in_classes(home: Home, ticket: dict[str, Any] | None, traces: Traces) -> None:
+def _look_in_classes(home: Home, ticket: dict[str, Any] | None, traces: ErasureReport) -> None:
     """Classes made from one photo keep its vector, in float32 that no ticket has byte for byte."""
     shared = set(traces.shared)
     gone = {str(photo["photo_id"]) for photo in _photos(ticket) if photo["content_hash"] not in shared}
     for path in sorted(home.models.glob("[!.]*")) if gone else ():
         try:
             bundle = by_version(home, path.name)
-        except (CatalensError, UnknownModel) as error:
+        except (CatalensError, UnknownModelError) as error:
             traces.notes.append(f"model {path.name} cannot be read ({error})")
             continue
         known = _vectors(ticket, gone, bundle.embedding_id)
@@ -306,7 +308,7 @@ def _files(top: Path) -> Iterator[Path]:
         yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file() and not path.is_symlink())
 
 
-def _search(path: Path, where: Path, patterns: Sequence[_Pattern], traces: Traces) -> int:
+def _search(path: Path, where: Path, patterns: Sequence[_Pattern], traces: ErasureReport) -> int:
     """Search one file; returns its size."""
     try:
         size = path.stat().st_size

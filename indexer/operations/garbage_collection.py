@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import remove_folder
-from indexer.core.errors import Busy, CatalensError, CatalogBehind
+from indexer.core.errors import BusyError, CatalensError, CatalogBehindError
 from indexer.core.home import Home
 from indexer.index.manifest import MANIFEST
 from indexer.index.version import Versions
@@ -47,7 +47,7 @@ def tidy(home: Home) -> Tidied:
     """Remove the versions that nobody would go back or forward to, and what only they needed.
 
     The change log is compacted below the oldest version left, embeddings older than it that no version uses are
-    deleted, and so are superseded decision layers. Models that training wrote stay. Raises ``Busy``, and what
+    deleted, and so are superseded decision layers. Models that training wrote stay. Raises ``BusyError``, and what
     ``open_catalog`` raises where the home's catalog is not there.
     """
     if has_catalog(home):
@@ -58,7 +58,7 @@ def tidy(home: Home) -> Tidied:
     if not versions.settled() or len(kept) < len(versions.names()):
         return done  # nothing serves yet, or one cannot be read: what it needs is not known
     with open_catalog(home) as catalog:
-        history = History(catalog)
+        history = ChangeLog(catalog)
         through = min(manifest.last_sequence for manifest in kept)
         if through > history.begins():
             done.changes = history.compact(through)
@@ -67,7 +67,7 @@ def tidy(home: Home) -> Tidied:
             done.embeddings = _old_embeddings(home, {manifest.embedding_id for manifest in kept})
         with home.lock("decision"):
             done.models = _superseded(home, versions)
-    except Busy:
+    except BusyError:
         pass  # somebody is making one right now
     return done
 
@@ -153,7 +153,7 @@ def collect_photos(home: Home, catalog: Catalog) -> int:
     """
     store = PhotoStore(home)
     try:
-        gone = set(store.collect(catalog, sorted(History(catalog).orphans())))
+        gone = set(store.collect(catalog, sorted(ChangeLog(catalog).orphans())))
         files = _named_by_hash(home.thumbnails)
         while part := list(islice(files, _PORTION)):
             hashes = {path.name[:64] for path in part}
@@ -167,10 +167,10 @@ def stray_photos(home: Home, catalog: Catalog) -> int:
     """How many originals no product has though no deletion of them was recorded; young ones are not counted.
 
     A write that was killed leaves some (the file comes before the product), and so does a catalog that is not the one
-    these photos belong to. Raises ``CatalogBehind`` where they are so many that it must be that.
+    these photos belong to. Raises ``CatalogBehindError`` where they are so many that it must be that.
     """
     strays = total = 0
-    orphans, files = History(catalog).orphans(), _named_by_hash(home.photos)
+    orphans, files = ChangeLog(catalog).orphans(), _named_by_hash(home.photos)
     while part := list(islice(files, _PORTION)):
         total += len(part)
         known = catalog.photos_by_hash({path.name for path in part})
@@ -181,7 +181,7 @@ def stray_photos(home: Home, catalog: Catalog) -> int:
                 except FileNotFoundError:
                     continue
     if strays > max(_FEW_STRAYS, _MOST_STRAYS * total):
-        raise CatalogBehind(
+        raise CatalogBehindError(
             f"of {total:,} photos in {home.photos} {catalog.path} names {total - strays:,}, and no deletion of the "
             "others was recorded: it is not the catalog of these photos, so nothing is erased; put theirs back, or "
             "move the photos that no product is to have out of the home"

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from indexer.core.atomic_files import remove_folder, storage_failure, write_json
-from indexer.core.errors import BadData, Busy, CatalensError, UnknownJob
+from indexer.core.errors import BadDataError, BusyError, CatalensError, UnknownJobError
 from indexer.core.home import Home
 from indexer.operations.archives import unpack
 
-Kind = Literal["import", "build"]
-State = Literal["queued", "running", "done", "failed", "cancelled"]
+JobKind = Literal["import", "build"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
 NOT_NOW = 75  # EX_TEMPFAIL: another process holds the lock
 _KEPT = 100  # ended jobs that are remembered
@@ -40,10 +40,10 @@ class Job:
     """One job as its folder says. Times in seconds since 1970."""
 
     job_id: str
-    kind: Kind
+    kind: JobKind
     options: Mapping[str, Any]
     created: float
-    state: State = "queued"
+    state: JobState = "queued"
     started: float | None = None
     ended: float | None = None
     result: Mapping[str, Any] | None = None  # of a job that is done
@@ -59,10 +59,10 @@ class Jobs:
     def __init__(self, home: Home) -> None:
         self.folder = home.path / "jobs"
 
-    def add(self, kind: Kind, options: Mapping[str, Any], *, upload: Callable[[Path], None] | None = None) -> Job:
+    def add(self, kind: JobKind, options: Mapping[str, Any], *, upload: Callable[[Path], None] | None = None) -> Job:
         """A new job, queued. ``upload`` writes the archive that it reads to the path it is given.
 
-        Raises ``DiskFull``, ``ReadOnly``, ``StorageFailed``; then nothing of it stays.
+        Raises ``DiskFullError``, ``ReadOnlyError``, ``StorageError``; then nothing of it stays.
         """
         job = Job(uuid.uuid4().hex, kind, options, time.time())
         aside = self.folder / f".{job.job_id}.{os.getpid()}.tmp"
@@ -80,19 +80,19 @@ class Jobs:
         return job
 
     def path(self, job_id: str) -> Path:
-        """A job's folder. Raises ``UnknownJob``."""
+        """A job's folder. Raises ``UnknownJobError``."""
         folder = self.folder / job_id
         if not _ID.fullmatch(job_id) or not (folder / _JOB).is_file():
-            raise UnknownJob(f"no job {job_id[:64]!r}")
+            raise UnknownJobError(f"no job {job_id[:64]!r}")
         return folder
 
     def get(self, job_id: str) -> Job:
-        """Raises ``UnknownJob``."""
+        """Raises ``UnknownJobError``."""
         folder = self.path(job_id)
         try:
             job = Job(**json.loads((folder / _JOB).read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise UnknownJob(f"job {job_id} cannot be read: {error}") from error
+            raise UnknownJobError(f"job {job_id} cannot be read: {error}") from error
         try:
             return replace(job, **json.loads((folder / _PROGRESS).read_text()))
         except (OSError, ValueError, TypeError):
@@ -104,7 +104,7 @@ class Jobs:
         for folder in self.folder.glob("[0-9a-f]*") if self.folder.is_dir() else ():
             try:
                 found.append(self.get(folder.name))
-            except UnknownJob:
+            except UnknownJobError:
                 continue  # forgotten meanwhile
         return sorted(found, key=lambda job: (-job.created, job.job_id))
 
@@ -138,7 +138,7 @@ class Jobs:
 
 
 def run(home: Home, job_id: str) -> None:
-    """Do the work of a job and note how it ended. Raises ``Busy`` where the lock is held; the job then stays queued."""
+    """Do the work of a job and note how it ended. Raises ``BusyError`` where the lock is held; the job then stays queued."""
     jobs = Jobs(home)
     job = jobs.get(job_id)
     jobs.set(job_id, state="running", started=time.time())
@@ -147,7 +147,7 @@ def run(home: Home, job_id: str) -> None:
         result = (
             _import(home, jobs.path(job_id), job.options, hear) if job.kind == "import" else _build(home, job, hear)
         )
-    except Busy:
+    except BusyError:
         jobs.set(job_id, state="queued", started=None)
         raise
     except CatalensError as error:
@@ -179,7 +179,7 @@ def _import(home: Home, folder: Path, options: Mapping[str, Any], hear: Callable
     ]
     rows = [row for row, good in zip(dataset.rows, inside, strict=True) if good]
     if not rows and outside:
-        raise BadData(f"every photo lies outside the folder that imports may read from ({len(outside)} rows)")
+        raise BadDataError(f"every photo lies outside the folder that imports may read from ({len(outside)} rows)")
     hear("read", 1, 1)
     report = import_dataset(
         home,
@@ -252,7 +252,7 @@ def main(arguments: list[str]) -> int:
     home, job_id = arguments
     try:
         run(Home(home), job_id)
-    except Busy as error:
+    except BusyError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
         return NOT_NOW
     return 0

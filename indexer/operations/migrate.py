@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.schema import FORMAT as CATALOG_FORMAT
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import DamagedIndex
+from indexer.core.errors import DamagedIndexError
 from indexer.core.home import FORMAT, Home
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.manifest import read_manifest
@@ -36,20 +36,20 @@ def migrate(home: Home) -> Migrated:
 
     Nothing is, since format 1 is the only one; a catalog from before catalogs had an identity gets one. The catalog's
     write-ahead log is folded in, so that a copy of the home can be served from a read-only disk. Raises
-    ``NewerFormat`` naming what a newer Catalens wrote, ``BadModel``, ``BadHome``, ``ReadOnly``.
+    ``NewerFormatError`` naming what a newer Catalens wrote, ``BadModelError``, ``BadHomeError``, ``ReadOnlyError``.
     """
     versions = Versions(home)
     done = Migrated(home.path, FORMAT, CATALOG_FORMAT, 0)
     with open_catalog(home) as catalog:
         done.products = len(catalog)
-        history = History(catalog)
+        history = ChangeLog(catalog)
         if history.identity() is None:
             done.migrated.append(f"the catalog was given the identity {history.identify()}")
         catalog.checkpoint()
     for name in versions.names():
         try:
             done.versions.append(read_manifest(versions.folder / name).version)
-        except DamagedIndex as error:
+        except DamagedIndexError as error:
             done.damaged.append(str(error))
     for store in stored_embeddings(home.embeddings):
         done.embeddings.append(store.embedding_id)

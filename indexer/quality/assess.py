@@ -6,17 +6,17 @@ import numpy as np
 
 from indexer.imaging.analysis_view import look_at
 from indexer.imaging.foreground import find_product
-from indexer.quality import exposure as light
 from indexer.quality import framing
-from indexer.quality import noise_and_blur as grain
-from indexer.quality import overlays as lines
 from indexer.quality.advice import advice
+from indexer.quality.exposure import colour_cast, low_contrast, overexposed, underexposed
 from indexer.quality.findings import CODES, Finding, Measure
+from indexer.quality.noise_and_blur import blurred, jpeg_blocking, noise_sigma, noisy
+from indexer.quality.overlays import border, collage, find_band, find_border, find_text, steps, text_overlay
 from indexer.quality.profiles import STUDIO, Profile
 from indexer.quality.shop_percentiles import ShopQuality
 
 
-def examine(
+def assess_quality(
     pixels: np.ndarray,
     *,
     size: tuple[int, int] | None = None,
@@ -37,33 +37,33 @@ def examine(
 
 def _measure(pixels: np.ndarray, size: tuple[int, int]) -> dict[str, Measure]:
     whole = look_at(pixels, size)
-    down, across = lines.steps(whole, 0), lines.steps(whole, 1)
-    sides = lines.find_border(whole, down, across)
+    down, across = steps(whole, 0), steps(whole, 1)
+    sides = find_border(whole, down, across)
     view = whole
     if any(sides):
         left, top, right, bottom = sides
         view = whole.inside(left, top, whole.width - right, whole.height - bottom)
-        down, across = lines.steps(view, 0), lines.steps(view, 1)
-    band = lines.find_band(down)
+        down, across = steps(view, 0), steps(view, 1)
+    band = find_band(down)
     product = find_product(view, [(band.top, band.bottom)] if band is not None else None)
-    noise = grain.noise_sigma(view)
+    noise = noise_sigma(view)
     measures = {
         "no-product": framing.no_product(product),
         "low-resolution": framing.low_resolution(view, product),
-        "blurred": grain.blurred(view, noise),
-        "underexposed": light.underexposed(view, product),
-        "overexposed": light.overexposed(view, product),
-        "low-contrast": light.low_contrast(view),
-        "noisy": grain.noisy(view, noise),
-        "jpeg-blocking": grain.jpeg_blocking(pixels, max(size) / max(pixels.shape[:2])),
-        "colour-cast": light.colour_cast(view, product),
+        "blurred": blurred(view, noise),
+        "underexposed": underexposed(view, product),
+        "overexposed": overexposed(view, product),
+        "low-contrast": low_contrast(view),
+        "noisy": noisy(view, noise),
+        "jpeg-blocking": jpeg_blocking(pixels, max(size) / max(pixels.shape[:2])),
+        "colour-cast": colour_cast(view, product),
         "busy-background": framing.busy_background(view, product),
         "product-cut": framing.product_cut(view, product),
         "product-too-small": framing.product_too_small(view, product),
         "off-centre": framing.off_centre(view, product),
-        "border": lines.border(whole, sides),
-        "text-overlay": lines.text_overlay(view, band, lines.find_text(view, noise)),
-        "collage": lines.collage(view, down, across, band),
+        "border": border(whole, sides),
+        "text-overlay": text_overlay(view, band, find_text(view, noise)),
+        "collage": collage(view, down, across, band),
     }
     return measures
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.imaging.analysis_view import View, luminance, quantiles
-from indexer.imaging.foreground import Product
+from indexer.imaging.analysis_view import AnalysisView, luminance, quantiles
+from indexer.imaging.foreground import ForegroundProduct
 from indexer.quality.findings import Measure, rising
 
 _WASHED = 245.0  # luma of 255 from which nothing is told apart
@@ -13,7 +13,7 @@ _BRIGHT = 140.0  # luma from which a plain background tells the colour of the li
 _NORM = 6  # of shades of grey: 1 is grey world, infinity is white patch
 
 
-def underexposed(view: View, product: Product) -> Measure:
+def underexposed(view: AnalysisView, product: ForegroundProduct) -> Measure:
     """How far down the product's shadows go, in stops' natural logarithms, and a little of how dark all of it is.
 
     Read on the product, since a studio's white background stays white. In a well exposed photo even a black product
@@ -26,7 +26,7 @@ def underexposed(view: View, product: Product) -> Measure:
     return Measure(rising(dark**2, 30.0), evidence, _where(view, product))
 
 
-def overexposed(view: View, product: Product) -> Measure:
+def overexposed(view: AnalysisView, product: ForegroundProduct) -> Measure:
     """How light the product's own darkest parts are, and a little of how light all of it is."""
     light = _subject(view, product)
     levels = quantiles(light, (0.01, 0.03, 0.05, 0.5))
@@ -36,14 +36,14 @@ def overexposed(view: View, product: Product) -> Measure:
     return Measure(rising(bright**2, 0.3), evidence, _where(view, product))
 
 
-def low_contrast(view: View) -> Measure:
+def low_contrast(view: AnalysisView) -> Measure:
     """Span of luma between the darkest and lightest fiftieth of the whole photo, of 255."""
     low, high = quantiles(view.light, (0.02, 0.98))
     span = float(high - low)
     return Measure(rising((255 - span) / 255, 0.6), {"span": span})
 
 
-def colour_cast(view: View, product: Product) -> Measure:
+def colour_cast(view: AnalysisView, product: ForegroundProduct) -> Measure:
     """Chroma of the light, in units of CIELAB: of a plain light background, else estimated (``sure`` 0.3).
 
     The estimate is shades of grey (Finlayson and Trezzi 2004): the mean of order 6 of each channel. A plain background
@@ -71,7 +71,7 @@ def _linear(colour: np.ndarray) -> np.ndarray:
     return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
 
 
-def _subject(view: View, product: Product) -> np.ndarray:
+def _subject(view: AnalysisView, product: ForegroundProduct) -> np.ndarray:
     """Luma of the product's pixels, or of the middle of the photo where there is none."""
     light = view.light
     if product.box is not None:
@@ -80,5 +80,5 @@ def _subject(view: View, product: Product) -> np.ndarray:
     return light[height // 4 : height - height // 4, width // 4 : width - width // 4].ravel()
 
 
-def _where(view: View, product: Product) -> tuple[int, int, int, int] | None:
+def _where(view: AnalysisView, product: ForegroundProduct) -> tuple[int, int, int, int] | None:
     return None if product.box is None else view.original(*product.box)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scipy import ndimage
 
-from indexer.imaging.analysis_view import View
-from indexer.imaging.foreground import Product
+from indexer.imaging.analysis_view import AnalysisView
+from indexer.imaging.foreground import ForegroundProduct
 from indexer.quality.findings import Measure, rising
 
 SIDES = ("left", "top", "right", "bottom")
@@ -15,7 +15,7 @@ _TOUCH = 0.012  # of the photo's longer side: nearer to the edge than this is to
 _UNSURE = 0.35  # weight of what is only guessed on busy photos
 
 
-def no_product(product: Product) -> Measure:
+def no_product(product: ForegroundProduct) -> Measure:
     """1 where nothing differs from the background; on busy photos, how little stands out, at most 0.6."""
     share = float(product.mask.mean())
     if product.box is None:
@@ -25,7 +25,7 @@ def no_product(product: Product) -> Measure:
     return Measure(max(small, vague), {"share": share, "sure": product.sure})
 
 
-def low_resolution(view: View, product: Product) -> Measure:
+def low_resolution(view: AnalysisView, product: ForegroundProduct) -> Measure:
     """The product's longer side in px of the original (the photo's where no product is found); 0.5 at 500 px."""
     box = product.box if product.box is not None else (0, 0, view.width, view.height)
     where = view.original(*box)
@@ -34,7 +34,7 @@ def low_resolution(view: View, product: Product) -> Measure:
     return Measure(500.0 / (500.0 + longer), evidence, where)
 
 
-def product_cut(view: View, product: Product) -> Measure:
+def product_cut(view: AnalysisView, product: ForegroundProduct) -> Measure:
     """How much of the product meets the edges of the photo.
 
     Per side: the length of the mask's contact with the edge as a share of the product's extent along it. A cut that
@@ -60,7 +60,7 @@ def product_cut(view: View, product: Product) -> Measure:
     return Measure(rising(total, 0.6), {**evidence, "sides": cut}, view.original(*product.box))
 
 
-def product_too_small(view: View, product: Product) -> Measure:
+def product_too_small(view: AnalysisView, product: ForegroundProduct) -> Measure:
     """The product's longer side as a share of the photo's side there; 0.5 at 40%."""
     if product.box is None:
         return Measure(1.0, {"share": 0.0})
@@ -70,7 +70,7 @@ def product_too_small(view: View, product: Product) -> Measure:
     return Measure(score, {"share": share}, view.original(*product.box))
 
 
-def off_centre(view: View, product: Product) -> Measure:
+def off_centre(view: AnalysisView, product: ForegroundProduct) -> Measure:
     """How far the middle of the product's box is from the photo's, in shares of the width and height."""
     if product.box is None:
         return Measure(0.0, {"x": 0.0, "y": 0.0})
@@ -80,7 +80,7 @@ def off_centre(view: View, product: Product) -> Measure:
     return Measure(rising(far, 0.15), {"x": x, "y": y}, view.original(*product.box))
 
 
-def busy_background(view: View, product: Product) -> Measure:
+def busy_background(view: AnalysisView, product: ForegroundProduct) -> Measure:
     """How much changes behind the product: strays from one colour at the border, and edges outside the product."""
     outside = ~ndimage.binary_dilation(product.mask, iterations=3)
     edges = float(view.slope[outside].mean()) if outside.sum() > 0.02 * outside.size else 0.0

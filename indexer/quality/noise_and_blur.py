@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from scipy.fft import dct
 
-from indexer.imaging.analysis_view import SHORT, View, grid, luma_tiles, quantiles, tiles
+from indexer.imaging.analysis_view import SHORT, AnalysisView, grid, luma_tiles, quantiles, tiles
 from indexer.quality.findings import Measure, rising
 
 _NOISE_TILE, _NOISE_TILES = 14, 240
@@ -26,7 +26,7 @@ _MULTIPLES = 0.4  # mean cosine of the frequencies' turns from which they count 
 _STEP = 20.0  # grey levels: larger steps between neighbours are edges of the subject, not of JPEG blocks
 
 
-def noise_sigma(view: View) -> float:
+def noise_sigma(view: AnalysisView) -> float:
     """Standard deviation of the noise, grey levels of 255 (Immerkaer 1996, on the least textured tiles).
 
     The median over tiles would read fabric as noise, so it is a low quantile; tiles that are near black or white count
@@ -47,11 +47,11 @@ def noise_sigma(view: View) -> float:
     return float(low)
 
 
-def noisy(view: View, sigma: float) -> Measure:
+def noisy(view: AnalysisView, sigma: float) -> Measure:
     return Measure(rising(sigma, 10.0), {"sigma": sigma})
 
 
-def blurred(view: View, noise: float) -> Measure:
+def blurred(view: AnalysisView, noise: float) -> Measure:
     """How wide the sharpest edges are, as the sigma of a Gaussian blur in px at short side 512.
 
     At an edge of blur s, the energy of the gradient after smoothing by t is proportional to 1 / sqrt(s^2 + t^2), so
@@ -156,7 +156,7 @@ def _spread(corners: np.ndarray, most: int) -> np.ndarray:
     return corners[np.linspace(0, len(corners) - 1, most).round().astype(int)]
 
 
-def _edge_tiles(view: View, side: int) -> np.ndarray:
+def _edge_tiles(view: AnalysisView, side: int) -> np.ndarray:
     """Corners of the tiles that hold most of the small copy's gradient."""
     gradient = view.slope
     margin = _COARSE + 1

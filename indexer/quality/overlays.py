@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from indexer.imaging.analysis_view import View, largest, luminance, quantiles, sampled_lines
+from indexer.imaging.analysis_view import AnalysisView, largest, luminance, quantiles, sampled_lines
 from indexer.quality.findings import Measure, rising
 
 _STEP = 5.0  # of 255: a change between neighbouring lines that is seen
@@ -31,7 +31,7 @@ class Steps:
     lines: np.ndarray
 
 
-def steps(view: View, axis: int) -> Steps:
+def steps(view: AnalysisView, axis: int) -> Steps:
     """Steps down (``axis`` 0) or across (1) the view."""
     lines = sampled_lines(view.pixels, axis)
     after, before = lines[1:], lines[:-1]
@@ -49,7 +49,7 @@ def _median(levels: np.ndarray) -> float:
     return float(np.searchsorted(below, [(levels.size - 1) // 2, levels.size // 2], side="right").mean())
 
 
-def find_border(view: View, down: Steps, across: Steps) -> tuple[int, int, int, int]:
+def find_border(view: AnalysisView, down: Steps, across: Steps) -> tuple[int, int, int, int]:
     """Width in px of a frame or of letterbox bars at left, top, right and bottom; 0 where there is none.
 
     Lines of one colour at the edge, ending in a step along nearly the whole length, on both opposite sides.
@@ -73,7 +73,7 @@ def _bars(along: Steps) -> tuple[int, int]:
     return (begin, end) if flat else (0, 0)
 
 
-def border(view: View, sides: tuple[int, int, int, int]) -> Measure:
+def border(view: AnalysisView, sides: tuple[int, int, int, int]) -> Measure:
     """The frame's area as a share of the photo's; 0.5 at 2%."""
     left, top, right, bottom = sides
     inner = (view.width - left - right) * (view.height - top - bottom)
@@ -132,7 +132,7 @@ class TextRow:
     contrast: float
 
 
-def find_text(view: View, noise: float) -> TextRow | None:
+def find_text(view: AnalysisView, noise: float) -> TextRow | None:
     """The row range where strokes fill the photo's width, but not above and below it: a line of text laid over it.
 
     What is printed on a product is no wider than the product, and fabric goes on above and below.
@@ -171,7 +171,7 @@ def find_text(view: View, noise: float) -> TextRow | None:
     return TextRow(2 * top, 2 * (top + tall), full_most, contrast)
 
 
-def text_overlay(view: View, band: Band | None, text: TextRow | None) -> Measure:
+def text_overlay(view: AnalysisView, band: Band | None, text: TextRow | None) -> Measure:
     """An overlaid band or line of text; grows with how strongly it covers what is under it."""
     seen, cover, where = 0.0, 0.0, None
     evidence = {"band": 0.0, "text": 0.0, "cover": 0.0}
@@ -190,7 +190,7 @@ def text_overlay(view: View, band: Band | None, text: TextRow | None) -> Measure
     return Measure(0.3 * seen + 0.7 * rising(seen * cover, 0.4), evidence, where)
 
 
-def collage(view: View, down: Steps, across: Steps, band: Band | None) -> Measure:
+def collage(view: AnalysisView, down: Steps, across: Steps, band: Band | None) -> Measure:
     """Straight seams right through the photo, away from its edges: pictures side by side."""
     found: dict[str, float] = {}
     seams: list[tuple[float, bool, int]] = []

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from indexer.core.errors import BadSettings
+from indexer.core.errors import BadSettingsError
 from indexer.quality.findings import CODES, Finding, Level
 
 NEVER = 2.0  # a floor that no score reaches
@@ -89,16 +89,16 @@ def profile(name: str, changes: Mapping[str, Mapping[str, float]] | None = None)
     >>> profile("studio", {"blurred": {"warning": 0.6}}).demands["blurred"].warning
     0.6
 
-    Raises ``BadSettings`` that names an unknown profile, code or key, a value that is no number, floors out of order.
+    Raises ``BadSettingsError`` that names an unknown profile, code or key, a value that is no number, floors out of order.
     """
     if name not in PROFILES:
-        raise BadSettings(f"no quality profile {name!r}; there are: {', '.join(PROFILES)}")
+        raise BadSettingsError(f"no quality profile {name!r}; there are: {', '.join(PROFILES)}")
     demands = dict(PROFILES[name].demands)
     for code, given in (changes or {}).items():
         if code not in demands:
-            raise BadSettings(f"quality profile {name}: unknown finding {code!r} (known: {', '.join(CODES)})")
+            raise BadSettingsError(f"quality profile {name}: unknown finding {code!r} (known: {', '.join(CODES)})")
         if not isinstance(given, Mapping):
-            raise BadSettings(f"quality profile {name}: {code} must be a mapping of floors, not {given!r}")
+            raise BadSettingsError(f"quality profile {name}: {code} must be a mapping of floors, not {given!r}")
         demands[code] = _changed(f"quality profile {name}: {code}", demands[code], given)
     return Profile(name, demands)
 
@@ -107,16 +107,16 @@ def _changed(where: str, demand: Demand, given: Mapping[str, Any]) -> Demand:
     known = [field.name for field in fields(Demand)]
     for key, value in given.items():
         if key not in known:
-            raise BadSettings(f"{where}: unknown key {key!r} (known: {', '.join(known)})")
+            raise BadSettingsError(f"{where}: unknown key {key!r} (known: {', '.join(known)})")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise BadSettings(f"{where}: {key} must be a number of at least 0, not {value!r}")
+            raise BadSettingsError(f"{where}: {key} must be a number of at least 0, not {value!r}")
     changed = replace(demand, **{key: float(value) for key, value in given.items()})
     if not changed.note <= changed.warning <= changed.fail:
-        raise BadSettings(
+        raise BadSettingsError(
             f"{where}: floors must rise: note {changed.note:g}, warning {changed.warning:g}, fail {changed.fail:g}"
         )
     if changed.weight > 1:
-        raise BadSettings(f"{where}: weight must be at most 1, not {changed.weight:g}")
+        raise BadSettingsError(f"{where}: weight must be at most 1, not {changed.weight:g}")
     return changed
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.quality.findings import CODES, Finding
 
 _POINTS = 101
@@ -24,7 +24,7 @@ class ShopQuality:
 
     @classmethod
     def measured(cls, photos: Iterable[Iterable[Finding]]) -> ShopQuality:
-        """From the findings of many photos. Raises ``BadData`` if there are none."""
+        """From the findings of many photos. Raises ``BadDataError`` if there are none."""
         scores: dict[str, list[float]] = {code: [] for code in CODES}
         count = 0
         for findings in photos:
@@ -32,7 +32,7 @@ class ShopQuality:
             for finding in findings:
                 scores[finding.code].append(finding.score)
         if count == 0:
-            raise BadData("no photos: a shop's own percentiles need at least one")
+            raise BadDataError("no photos: a shop's own percentiles need at least one")
         points = np.linspace(0, 1, _POINTS)
         return cls(count, {code: np.quantile(found, points).tolist() for code, found in scores.items() if found})
 
@@ -50,11 +50,11 @@ class ShopQuality:
 
     @classmethod
     def from_json(cls, stored: Any) -> ShopQuality:
-        """Raises ``BadData`` that names what is wrong. Codes of another version are left out."""
+        """Raises ``BadDataError`` that names what is wrong. Codes of another version are left out."""
         try:
             photos, quantiles = int(stored["photos"]), dict(stored["quantiles"])
         except (KeyError, TypeError, ValueError) as error:
-            raise BadData(f"a shop's quality needs photos and quantiles: {error!r}") from None
+            raise BadDataError(f"a shop's quality needs photos and quantiles: {error!r}") from None
         kept: dict[str, list[float]] = {}
         for code in CODES:
             if code not in quantiles:
@@ -62,8 +62,8 @@ class ShopQuality:
             try:
                 known = [float(value) for value in quantiles[code]]
             except (TypeError, ValueError):
-                raise BadData(f"a shop's quality: {code} must be a list of numbers") from None
+                raise BadDataError(f"a shop's quality: {code} must be a list of numbers") from None
             if len(known) != _POINTS or known != sorted(known) or not all(map(math.isfinite, known)):
-                raise BadData(f"a shop's quality: {code} must be {_POINTS} rising numbers")
+                raise BadDataError(f"a shop's quality: {code} must be {_POINTS} rising numbers")
             kept[code] = known
         return cls(photos, kept)

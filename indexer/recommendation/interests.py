@@ -9,7 +9,7 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from indexer.catalog.filters import Facts, category_paths, elements
+from indexer.catalog.filters import FilterableProduct, category_paths, elements
 
 Value = tuple[str, str]  # field, value: what products may have in common
 # Chosen on shoppers of validation seeds (docs/discovery.md).
@@ -82,7 +82,7 @@ def groups_of(vectors: np.ndarray, values: Sequence[Sequence[Value]], *, apart: 
     return sorted(found, key=lambda places: (-len(places), int(places[0])))
 
 
-def find_interests(
+def cluster_interests(
     vectors: np.ndarray,
     weights: np.ndarray,
     values: Sequence[Sequence[Value]],
@@ -127,7 +127,7 @@ def attribute_odds(
     return {value: float(np.log1p(count / (_PRIOR * frequency(value)))) for value, count in counts.items()}
 
 
-def affinities(
+def score_candidates(
     interests: Sequence[Interest], cosines: np.ndarray, values: Sequence[Value], holds: np.ndarray
 ) -> np.ndarray:
     """How well each of n candidates fits each interest: log weights float64 [J, n].
@@ -141,12 +141,12 @@ def affinities(
     return np.asarray(shares + _LIKENESS * cosines + _ATTRIBUTES * (odds.reshape(len(interests), -1) @ holds))
 
 
-def merged(table: np.ndarray) -> np.ndarray:
+def logsumexp_interests(table: np.ndarray) -> np.ndarray:
     """Log weights by interest [J, n] as one score each, float64 [n]: a product may suit several interests."""
     return np.asarray(np.logaddexp.reduce(table, axis=0))
 
 
-def diverse(
+def mmr(
     scores: np.ndarray, vectors: np.ndarray, k: int, *, diversity: float = DIVERSITY
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places of the ``k`` best, one after another by score less ``diversity`` times the highest cosine to those before.
@@ -175,7 +175,7 @@ def reasons(vectors: np.ndarray, history: np.ndarray) -> tuple[np.ndarray, np.nd
     return best, np.clip(cosine[np.arange(len(best)), best], -1.0, 1.0)
 
 
-def values_of(facts: Facts, types: Mapping[str, str]) -> list[Value]:
+def values_of(facts: FilterableProduct, types: Mapping[str, str]) -> list[Value]:
     """What a product can share with others: its category, level by level, and its texts, lists and yes-or-no values.
 
     Tags are left out, since they mostly repeat attributes; numbers and dates, since few products share one.

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 
-from indexer.catalog import attributes as attr
+from indexer.catalog.attributes import datetime_seconds
 from indexer.catalog.filters import SEPARATOR
 from indexer.catalog.schema import has_orders, prepare
 from indexer.catalog.store import Catalog
 from indexer.catalog.transaction import chunks
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.recommendation.cooccurrence import MIN_SUPPORT, Pair, complementary
 
 _BATCH = 5000
@@ -50,7 +50,7 @@ class OrdersReport:
 def read_table(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[str, str, str, str | None]]:
     """(where, first, second, time text or None) of each line of a CSV with the columns ``wanted`` and maybe ``time``.
 
-    Raises ``BadData`` naming file, line or columns.
+    Raises ``BadDataError`` naming file, line or columns.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -58,17 +58,17 @@ def read_table(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[str, str, 
             columns = [name.strip() for name in reader.fieldnames or ()]
             for name in wanted:
                 if name not in columns:
-                    raise BadData(f"{path} has no column {name!r}; columns found: {', '.join(columns) or 'none'}")
+                    raise BadDataError(f"{path} has no column {name!r}; columns found: {', '.join(columns) or 'none'}")
             reader.fieldnames = columns
             for row in reader:
                 where = f"{path.name}:{reader.line_num}"
                 yield where, (row[wanted[0]] or "").strip(), row[wanted[1]] or "", row.get("time") or None
     except OSError as error:
-        raise BadData(f"{path} cannot be read: {error.strerror or error}") from error
+        raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise BadData(f"{path} is not UTF-8: save it as UTF-8") from error
+        raise BadDataError(f"{path} is not UTF-8: save it as UTF-8") from error
     except csv.Error as error:
-        raise BadData(f"{path} is not readable as CSV: {error}") from error
+        raise BadDataError(f"{path} is not readable as CSV: {error}") from error
 
 
 def seconds_of(text: str) -> float:
@@ -76,14 +76,14 @@ def seconds_of(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return attr.datetime_seconds(text.strip())
+        return datetime_seconds(text.strip())
 
 
 def import_orders(catalog: Catalog, path: Path, *, min_support: int = MIN_SUPPORT) -> OrdersReport:
     """Add the orders of a CSV (order_id, product_id, maybe time) and learn anew which categories complement each other.
 
     A row with an unknown product is reported and left out; importing a file twice changes nothing. Committed in
-    batches. Raises ``BadData``.
+    batches. Raises ``BadDataError``.
     """
     report = OrdersReport()
     unknown: dict[str, None] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from indexer.catalog.records import Product, photo_file
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.reviews.store import open_reviews
 
@@ -32,7 +32,7 @@ def export_feedback(home: Home, out: Path) -> Exported:
 
     Tags are those of the merchant and curator, with what was accepted or added and without what was rejected; the last
     word on a tag counts. Feedback without a stored product has no photo to learn from and is counted as skipped.
-    Raises ``BadData`` where there is nothing to write.
+    Raises ``BadDataError`` where there is nothing to write.
     """
     report = Exported()
     said: dict[int, list[dict[str, Any]]] = {}
@@ -54,7 +54,7 @@ def export_feedback(home: Home, out: Path) -> Exported:
     report.products = len(products)
     if not products:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in report.skipped.items())
-        raise BadData(
+        raise BadDataError(
             f"there is no feedback to train from ({report.feedback} entries{f': {reasons}' if reasons else ''})"
         )
     with Path(out).open("w", newline="", encoding="utf-8") as stream:

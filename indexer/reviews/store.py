@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from indexer.catalog.transaction import chunks
-from indexer.core.errors import AlreadyDecided, NewerFormat, UnknownReview
+from indexer.core.errors import AlreadyDecidedError, NewerFormatError, UnknownReviewError
 from indexer.core.home import Home
 from indexer.core.sqlite import Connections
 
@@ -48,9 +48,9 @@ _SCHEMA = (
     "CREATE TRIGGER log_stays BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
 )
 
-State = Literal["open", "approved", "rejected"]
-STATES: tuple[State, ...] = ("open", "approved", "rejected")
-OUTCOMES: dict[str, State] = {"approve": "approved", "reject": "rejected"}
+ReviewState = Literal["open", "approved", "rejected"]
+STATES: tuple[ReviewState, ...] = ("open", "approved", "rejected")
+OUTCOMES: dict[str, ReviewState] = {"approve": "approved", "reject": "rejected"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Review:
 
     name: str
     opened: str  # ISO 8601, UTC
-    state: State
+    state: ReviewState
     pid: int | None
     body: dict[str, Any]
     decided: dict[str, Any] | None  # {"at", "decision", "reason", ...}
@@ -103,12 +103,12 @@ class Reviews(Connections):
     def decide(self, name: str, decision: str, *, reason: str, more: dict[str, Any] | None = None) -> Review:
         """Close a review by a person's ``decision`` (``approve`` or ``reject``).
 
-        Raises ``UnknownReview``, ``AlreadyDecided`` that says how.
+        Raises ``UnknownReviewError``, ``AlreadyDecidedError`` that says how.
         """
         with self.exclusive():
             review_id, state = self._found(name)
             if state != "open":
-                raise AlreadyDecided(f"review {name} was {state} already: a decision is made once")
+                raise AlreadyDecidedError(f"review {name} was {state} already: a decision is made once")
             self._connection().execute(
                 "UPDATE reviews SET state = ? WHERE review_id = ?", (OUTCOMES[decision], review_id)
             )
@@ -160,12 +160,12 @@ class Reviews(Connections):
     # -- reading
 
     def get(self, name: str) -> Review:
-        """Raises ``UnknownReview``."""
+        """Raises ``UnknownReviewError``."""
         with self._reading():
             review_id, _ = self._found(name)
             return self._reviews([review_id])[0]
 
-    def waiting(self, state: State, *, limit: int, after: str | None = None) -> tuple[list[Review], int]:
+    def waiting(self, state: ReviewState, *, limit: int, after: str | None = None) -> tuple[list[Review], int]:
         """Up to ``limit`` reviews of a state, the oldest first, behind the one named ``after``; and how many of it."""
         with self._reading() as connection:
             begin = self._found(after)[0] if after is not None else 0
@@ -175,13 +175,13 @@ class Reviews(Connections):
             return self._reviews(ids), int(total)
 
     def preview(self, name: str, position: int) -> bytes:
-        """The JPEG of one photo of a review. Raises ``UnknownReview`` where there is none (any more)."""
+        """The JPEG of one photo of a review. Raises ``UnknownReviewError`` where there is none (any more)."""
         with self._reading() as connection:
             review_id, _ = self._found(name)
             query = "SELECT jpeg FROM previews WHERE review_id = ? AND position = ?"
             row = connection.execute(query, (review_id, position)).fetchone()
         if row is None:
-            raise UnknownReview(f"review {name} has no photo {position} (any more)")
+            raise UnknownReviewError(f"review {name} has no photo {position} (any more)")
         return bytes(row[0])
 
     def feedback(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -198,13 +198,13 @@ class Reviews(Connections):
             row = connection.execute(f"SELECT {lengths} FROM log WHERE kind = 'feedback'").fetchone()
         return int(row[0] or 0), int(row[1] or 0)
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[ReviewState, int]:
         """How many reviews are in each state."""
         with self._reading() as connection:
             found = dict(connection.execute("SELECT state, count(*) FROM reviews GROUP BY state"))
         return {state: int(found.get(state, 0)) for state in STATES}
 
-    def decided_alarms(self) -> list[tuple[State, str, int]]:
+    def decided_alarms(self) -> list[tuple[ReviewState, str, int]]:
         """(state, policy, how many): of the reviews that a person decided, those a policy had asked for."""
         query = (
             "SELECT state, json_extract(found.value, '$.policy') AS policy, count(*) "
@@ -227,7 +227,7 @@ class Reviews(Connections):
         query = "SELECT review_id, state FROM reviews WHERE name = ?"
         row = self._connection().execute(query, (name,)).fetchone()
         if row is None:
-            raise UnknownReview(f"there is no review {name!a}")
+            raise UnknownReviewError(f"there is no review {name!a}")
         return int(row[0]), str(row[1])
 
     def _reviews(self, ids: Sequence[int]) -> list[Review]:
@@ -247,7 +247,7 @@ class Reviews(Connections):
 
 
 def open_reviews(home: Home) -> Reviews:
-    """The reviews of ``home``; the file is made at the first use. Raises ``NewerFormat``, ``BadHome``."""
+    """The reviews of ``home``; the file is made at the first use. Raises ``NewerFormatError``, ``BadHomeError``."""
     path = home.reviews_file
     if not path.exists() or path.stat().st_size == 0:
         with home.lock("reviews", wait_s=30):
@@ -258,7 +258,7 @@ def open_reviews(home: Home) -> Reviews:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > FORMAT:
         reviews.close()
-        raise NewerFormat(f"{path} has format {version}, this Catalens knows up to {FORMAT}: upgrade it")
+        raise NewerFormatError(f"{path} has format {version}, this Catalens knows up to {FORMAT}: upgrade it")
     return reviews
 
 

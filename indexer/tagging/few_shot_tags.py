@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 
 from indexer.model.decision_layer import Decision
-from indexer.model.few_shot import _scores
+from indexer.model.few_shot import few_shot_scores
 from indexer.tagging.voting import TagSuggestion
 
 
@@ -16,7 +16,7 @@ def with_few_shot_tags(suggested: list[TagSuggestion], vectors: np.ndarray, deci
     if not entries:
         return suggested
     best = {entry.tag: entry for entry in suggested}
-    for entry, confidence in zip(entries, expit(_scores(vectors, entries).mean(axis=0)), strict=True):
+    for entry, confidence in zip(entries, expit(few_shot_scores(vectors, entries).mean(axis=0)), strict=True):
         tag = str(entry.tag)
         if confidence < entry.threshold or (tag in best and best[tag].confidence >= confidence):
             continue

@@ -13,7 +13,7 @@ from indexer.model.calibration import probabilities
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagColumn, TagRule, View
 from indexer.tagging.samples import TagSample, allowed
-from indexer.tagging.voting import Said, column_evidence, rest_evidence
+from indexer.tagging.voting import TagEvidence, column_evidence, rest_evidence
 
 _RIDGE = 0.003  # holds strengths to the start where there is little to fit on
 _SHRINK = (10.0, 30.0, 100.0, 300.0)  # products at which a tag's own threshold counts half
@@ -113,7 +113,7 @@ def _views(blocks: Sequence[Block]) -> list[View]:
     return [{}, *({name: 1 / len(chosen) for name in chosen} for chosen in sets)]
 
 
-_Fit = Callable[[Said, np.ndarray, TagColumn], tuple[float, TagColumn]]
+_Fit = Callable[[TagEvidence, np.ndarray, TagColumn], tuple[float, TagColumn]]
 
 
 def _fit_part(sample: TagSample, part: TagColumn, places: np.ndarray, fit: _Fit) -> TagColumn:
@@ -131,7 +131,7 @@ def _fit_part(sample: TagSample, part: TagColumn, places: np.ndarray, fit: _Fit)
     return tried([replace(seen_by, k=k, temperature=t, crowding=crowding) for k, t, crowding in grid])
 
 
-def _fit_column(said: Said, truth: np.ndarray, column: TagColumn) -> tuple[float, TagColumn]:
+def _fit_column(said: TagEvidence, truth: np.ndarray, column: TagColumn) -> tuple[float, TagColumn]:
     """Log-loss per product, and ``column`` with the strengths of least loss over products that have one value."""
     from scipy.optimize import minimize  # slow to load, and serving does without
 
@@ -157,7 +157,7 @@ def _fit_column(said: Said, truth: np.ndarray, column: TagColumn) -> tuple[float
     return float(found.fun), replace(column, head=head, vote=vote, prior=prior)
 
 
-def _fit_rest(said: Said, truth: np.ndarray, rest: TagColumn) -> tuple[float, TagColumn]:
+def _fit_rest(said: TagEvidence, truth: np.ndarray, rest: TagColumn) -> tuple[float, TagColumn]:
     """The same for tags that exclude nothing: logistic regression over all pairs that anything is said of (Platt)."""
     from scipy.optimize import minimize  # slow to load, and serving does without
 

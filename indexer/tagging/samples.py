@@ -13,7 +13,15 @@ from indexer.index.near_duplicates import COPY
 from indexer.index.query import view_queries
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagColumn, TagRule, View
-from indexer.tagging.voting import Ballot, Said, ballot, column_confidence, only_best, rest_confidence, vote_weights
+from indexer.tagging.voting import (
+    KnnVote,
+    TagEvidence,
+    column_confidence,
+    knn_vote,
+    only_best,
+    rest_confidence,
+    vote_weights,
+)
 
 MOST_ASKED, MOST_VOTERS = 2000, 100_000  # products a rule is fitted on; a draw of more, so that it stays quick
 NEAREST = 60  # products kept per question: above the largest k, with room for near-duplicates
@@ -34,7 +42,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Near:
+class Neighbours:
     """The tagged products nearest to P products in one view, best first, n of them."""
 
     products: np.ndarray  # int [P, n], rows of ``TagSample.voters``
@@ -51,10 +59,10 @@ class TagSample:
     actual: np.ndarray  # bool [P, T]
     chances: np.ndarray  # float [P, T], by a head; nan where none knows the tag
     voters: csr_matrix  # bool [G, T]
-    near: Callable[[View], Near]
+    near: Callable[[View], Neighbours]
     blocks: Sequence[Block]
-    _near: dict[Any, Near] = field(default_factory=dict, init=False, repr=False)
-    _ballots: dict[Any, Ballot] = field(default_factory=dict, init=False, repr=False)
+    _near: dict[Any, Neighbours] = field(default_factory=dict, init=False, repr=False)
+    _ballots: dict[Any, KnnVote] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def seen(self) -> np.ndarray:
@@ -71,20 +79,20 @@ class TagSample:
         votes = csr_matrix((weights.ravel()[used], (rows[used], found.products.ravel()[used])), shape=size)
         return (votes @ self.voters[:, places]).toarray(), weights.sum(1) > 0
 
-    def _cast(self, part: TagColumn) -> tuple[Near, Ballot]:
+    def _cast(self, part: TagColumn) -> tuple[Neighbours, KnnVote]:
         """Neighbours and voters of a part's view and k; kept, since most parts of a grid share them."""
         view = tuple(sorted(part.view.items()))
         if view not in self._near:
             self._near[view] = self.near(part.view)
         found = self._near[view]
         if (view, part.k) not in self._ballots:
-            self._ballots[view, part.k] = ballot(found.scores, found.alike, found.copies, part.k)
+            self._ballots[view, part.k] = knn_vote(found.scores, found.alike, found.copies, part.k)
         return found, self._ballots[view, part.k]
 
-    def said(self, part: TagColumn, places: np.ndarray) -> Said:
+    def said(self, part: TagColumn, places: np.ndarray) -> TagEvidence:
         """Votes and heads on the tags at ``places``."""
         shares, voted = self.shares(part, places)
-        return Said(shares, voted, self.chances[:, places], self.seen[places], self.voters.shape[0])
+        return TagEvidence(shares, voted, self.chances[:, places], self.seen[places], self.voters.shape[0])
 
     def places(self, rule: TagRule) -> list[np.ndarray]:
         """For each part of the rule the numbers of its tags in ``tags``."""
@@ -109,10 +117,10 @@ class TagSample:
         return (allowed(confidence, self.places(rule)[:-1]) >= bars) & (confidence > 0)
 
 
-def nobody(count: int) -> Near:
+def nobody(count: int) -> Neighbours:
     """``count`` products on which nobody votes."""
     none = np.zeros((count, 0, 0))
-    return Near(np.zeros((count, 0), np.int64), np.zeros((count, 0)), none, none.astype(bool))
+    return Neighbours(np.zeros((count, 0), np.int64), np.zeros((count, 0)), none, none.astype(bool))
 
 
 def tag_sample(
@@ -153,11 +161,11 @@ def allowed(confidence: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray
     return out
 
 
-def nearest(questions: Side, voters: Side, blocks: Sequence[Block], view: View, most: int = NEAREST) -> Near:
+def nearest(questions: Side, voters: Side, blocks: Sequence[Block], view: View, most: int = NEAREST) -> Neighbours:
     """The ``most`` products of ``voters`` nearest to each product of ``questions``, exactly, by place among them.
 
     A score is the best over both products' photos. Product numbers of both sides are of one count: a product never
-    votes on itself, nor does an exact copy of its photo. ``Near.products`` counts the products of ``voters`` from 0.
+    votes on itself, nor does an exact copy of its photo. ``Neighbours.products`` counts the products of ``voters`` from 0.
     """
     asked, starts = np.unique(questions.products, return_index=True)
     _, ends = np.unique(voters.products, return_index=True)
@@ -194,7 +202,7 @@ def nearest(questions: Side, voters: Side, blocks: Sequence[Block], view: View, 
         matched = voters.vectors[photos[one]]
         alike[one] = view_queries(matched, blocks, view) @ matched.T
         copies[one] = matched @ matched.T >= COPY
-    return Near(best, scores, alike, copies)
+    return Neighbours(best, scores, alike, copies)
 
 
 def find_columns(

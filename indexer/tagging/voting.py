@@ -10,7 +10,7 @@ from itertools import chain, count
 import numpy as np
 from scipy.special import expit, logit
 
-from indexer.index.near_duplicates import COPY, electorate
+from indexer.index.near_duplicates import COPY, group_near_duplicates
 from indexer.index.query import view_queries
 from indexer.model.calibration import probabilities
 from indexer.model.spec import Block
@@ -47,7 +47,7 @@ class Voters:
 
     def groups(self) -> int:
         """How many groups of near-duplicates they make: so many votes there are."""
-        first = electorate(self.copies[None])[0]
+        first = group_near_duplicates(self.copies[None])[0]
         return int((first == np.arange(len(first))).sum())
 
 
@@ -61,7 +61,7 @@ def head_chances(logits: Mapping[str, np.ndarray], tag_heads: Mapping[str, tuple
 
 
 @dataclass(frozen=True)
-class Ballot:
+class KnnVote:
     """Who votes on each of P photos, among n ranked products."""
 
     scores: np.ndarray  # float64 [P, n], best first
@@ -75,7 +75,7 @@ class Ballot:
         return self.heard & (self.first == np.arange(self.first.shape[1]))
 
 
-def ballot(scores: np.ndarray, alike: np.ndarray, copies: np.ndarray, k: int) -> Ballot:
+def knn_vote(scores: np.ndarray, alike: np.ndarray, copies: np.ndarray, k: int) -> KnnVote:
     """The first ``k`` groups of near-duplicates among ranked products.
 
     ``scores`` [P, n] best first, -inf behind the last; ``alike`` [P, n, n] cosines among those products in the same
@@ -83,7 +83,7 @@ def ballot(scores: np.ndarray, alike: np.ndarray, copies: np.ndarray, k: int) ->
     """
     count = scores.shape[1]
     here = np.isfinite(scores)
-    first = electorate(copies & here[:, None, :] & here[:, :, None])
+    first = group_near_duplicates(copies & here[:, None, :] & here[:, :, None])
     leads = here & (first == np.arange(count))
     heard = here & (np.cumsum(leads, 1) <= k)
     others = (leads & heard)[:, None, :] & ~np.eye(count, dtype=bool)
@@ -91,10 +91,10 @@ def ballot(scores: np.ndarray, alike: np.ndarray, copies: np.ndarray, k: int) ->
     near = -(np.partition(near, _CROWD, axis=2) if count > _CROWD else near)[:, :, :_CROWD]
     known = np.isfinite(near)
     density = np.where(known, near, 0.0).sum(2) / np.maximum(known.sum(2), 1)
-    return Ballot(np.asarray(scores, np.float64), first, heard, density)
+    return KnnVote(np.asarray(scores, np.float64), first, heard, density)
 
 
-def vote_weights(cast: Ballot, column: TagColumn) -> np.ndarray:
+def vote_weights(cast: KnnVote, column: TagColumn) -> np.ndarray:
     """Weights [P, n] that sum to 1 (to 0 where nobody votes): softmax((score - crowding * density) / temperature).
 
     A group of near-duplicates has one vote, shared by its members. Hubs, products near to everything, count less: a
@@ -114,7 +114,7 @@ def vote_weights(cast: Ballot, column: TagColumn) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Said:
+class TagEvidence:
     """What was said of m tags about P photos."""
 
     shares: np.ndarray  # float [P, m], of the vote
@@ -134,7 +134,7 @@ class Said:
         return np.where(self.known, self.seen / (self.seen + _TRUST) if self.size else 1.0, 0.0)
 
 
-def column_evidence(said: Said) -> np.ndarray:
+def column_evidence(said: TagEvidence) -> np.ndarray:
     """Logs of head, vote and frequency, float64 [3, P, m], for the m values of one column.
 
     Where no head knows a value, and as far as it saw few, the vote speaks for it; where nobody votes, its frequency.
@@ -147,7 +147,7 @@ def column_evidence(said: Said) -> np.ndarray:
     return np.stack([trust * head + (1 - trust) * vote, vote, np.broadcast_to(np.log(frequency), vote.shape)])
 
 
-def column_confidence(said: Said, column: TagColumn) -> np.ndarray:
+def column_confidence(said: TagEvidence, column: TagColumn) -> np.ndarray:
     """Confidences [P, m] of the values of one column, of which a product has one: rows sum to 1 at most.
 
     A softmax over the values, times the share of the vote that names any value.
@@ -160,7 +160,7 @@ def column_confidence(said: Said, column: TagColumn) -> np.ndarray:
     return np.asarray(chance * named[:, None])
 
 
-def rest_evidence(said: Said) -> np.ndarray:
+def rest_evidence(said: TagEvidence) -> np.ndarray:
     """Log-odds of head and vote, float64 [2, P, m], for tags that exclude nothing."""
     vote = logit(np.clip(said.shares, 1 - _SURE, _SURE))
     head = logit(np.clip(np.where(said.known, said.chances, 0.5), 1 - _SURE, _SURE))
@@ -168,7 +168,7 @@ def rest_evidence(said: Said) -> np.ndarray:
     return np.stack([np.where(voted, trust * head + (1 - trust) * vote, head), np.where(voted, vote, head)])
 
 
-def rest_confidence(said: Said, rest: TagColumn) -> np.ndarray:
+def rest_confidence(said: TagEvidence, rest: TagColumn) -> np.ndarray:
     """Confidences [P, m], each tag for itself; 0 for what neither a neighbour nor a head says."""
     if not rest.head:
         said = replace(said, chances=np.full_like(said.shares, np.nan))
@@ -229,18 +229,18 @@ def suggest_tags(
     kept: list[TagSuggestion] = []
     # Columns that look alike have the same voters.
     carried = {key: _Carried.by(near.pids, tags_of) for key, near in {id(near): near for near in voters}.items()}
-    ballots: dict[tuple[int, int], Ballot] = {}
+    ballots: dict[tuple[int, int], KnnVote] = {}
     for part, near in zip(rule.parts, voters, strict=True):
         if (id(near), part.k) not in ballots:
             alike = view_queries(near.vectors, blocks, part.view) @ near.vectors.T
-            ballots[id(near), part.k] = ballot(np.asarray(near.scores)[None], alike[None], near.copies[None], part.k)
+            ballots[id(near), part.k] = knn_vote(np.asarray(near.scores)[None], alike[None], near.copies[None], part.k)
         weights, tags_near = vote_weights(ballots[id(near), part.k], part)[0], carried[id(near)]
         shares = tags_near.shares(weights)
         exclusive = part is not rule.rest
         tags = list(part.tags) if exclusive else sorted({*shares, *chances} - in_column)
         if not tags:
             continue
-        said = Said(
+        said = TagEvidence(
             shares=np.array([[shares.get(tag, 0.0) for tag in tags]]),
             voted=np.array([len(near.pids) > 0]),
             chances=np.array([[chances.get(tag, np.nan) for tag in tags]]),

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from indexer.core.atomic_files import write_atomic
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 
 FILE = "glossary.csv"  # in the home; its rows come before the shipped ones
@@ -44,23 +44,23 @@ def shipped() -> dict[str, str]:
 
 
 def open_glossary(home: Home) -> Glossary:
-    """The shipped terms and over them the home's own; an empty ``words`` takes a term out. Raises ``BadData``."""
+    """The shipped terms and over them the home's own; an empty ``words`` takes a term out. Raises ``BadDataError``."""
     path = glossary_file(home)
     own = read_glossary(path) if path.is_file() else {}
     return Glossary({term: meaning for term, meaning in {**shipped(), **own}.items() if meaning})
 
 
 def read_glossary(path: Path) -> dict[str, str]:
-    """A CSV file with the columns ``term`` and ``words``, UTF-8. Raises ``BadData`` naming file and line."""
+    """A CSV file with the columns ``term`` and ``words``, UTF-8. Raises ``BadDataError`` naming file and line."""
     try:
         data = path.read_bytes()
         if len(data) > _MOST_BYTES:
-            raise BadData(f"{path} has {len(data):,} bytes, a glossary may have {_MOST_BYTES:,}")
+            raise BadDataError(f"{path} has {len(data):,} bytes, a glossary may have {_MOST_BYTES:,}")
         return _read(data.decode("utf-8-sig"), str(path))
     except OSError as error:
-        raise BadData(f"{path} cannot be read: {error.strerror or error}") from error
+        raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise BadData(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
+        raise BadDataError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def set_glossary(home: Home, path: Path) -> int:
@@ -76,16 +76,18 @@ def _read(text: str, where: str) -> dict[str, str]:
     rows = csv.reader(io.StringIO(text))
     try:
         if tuple(name.strip() for name in next(rows, ())) != HEADER:
-            raise BadData(f"{where}: the first line must be {','.join(HEADER)}")
+            raise BadDataError(f"{where}: the first line must be {','.join(HEADER)}")
         entries: dict[str, str] = {}
         for row in rows:
             if not row:
                 continue
             if len(row) != 2 or not row[0].strip() or max(map(len, row)) > _LONGEST:
-                raise BadData(f"{where}, line {rows.line_num}: give a term and its words, up to {_LONGEST} characters")
+                raise BadDataError(
+                    f"{where}, line {rows.line_num}: give a term and its words, up to {_LONGEST} characters"
+                )
             entries[row[0].strip()] = row[1].strip()
     except csv.Error as error:
-        raise BadData(f"{where}, line {rows.line_num}: {error}") from error
+        raise BadDataError(f"{where}, line {rows.line_num}: {error}") from error
     return entries
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import storage_failure
-from indexer.core.errors import Busy, NewerFormat, OutdatedVersion, StorageFailed
+from indexer.core.errors import BusyError, NewerFormatError, OutdatedVersionError, StorageError
 from indexer.core.home import Home
 from indexer.core.sqlite import connect, is_read_only
 from indexer.text.tokenizer import tokens, words
@@ -49,12 +49,12 @@ class Keywords:
     A file of its own, not tables of the catalog: the catalog's writes stay as quick as they are (prices are patched by
     the thousand), an older Catalens that writes to the home cannot leave it wrong, and it can be deleted at any time.
     It names the catalog's state that it covers by sequence number and stamp, so a catalog that was put back from a
-    backup is read anew. On a read-only disk it is held in memory. Raises ``StorageFailed`` naming the file.
+    backup is read anew. On a read-only disk it is held in memory. Raises ``StorageError`` naming the file.
     """
 
     def __init__(self, home: Home, catalog: Catalog) -> None:
         self.path = home.path / "keywords.sqlite3"
-        self._catalog, self._history = catalog, History(catalog)
+        self._catalog, self._history = catalog, ChangeLog(catalog)
         self._lock = threading.Lock()
         self._open: sqlite3.Connection | None = None
 
@@ -101,7 +101,7 @@ class Keywords:
         """Follow the catalog, then write the file anew without a word of what was deleted.
 
         FTS5 keeps the words of a deleted row, marked, until their segment is merged (its option secure-delete is newer
-        than many a SQLite); ``optimize`` merges all segments, VACUUM drops the pages they stood in. Raises ``Busy``.
+        than many a SQLite); ``optimize`` merges all segments, VACUUM drops the pages they stood in. Raises ``BusyError``.
         """
         with self._session() as sql:
             self._follow(sql)
@@ -109,7 +109,7 @@ class Keywords:
             sql.execute("VACUUM")
             busy = sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
-            raise Busy(f"{self.path} is being read by another process: its log cannot be emptied yet")
+            raise BusyError(f"{self.path} is being read by another process: its log cannot be emptied yet")
 
     @contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
@@ -118,10 +118,10 @@ class Keywords:
                 yield self._connection()
             except sqlite3.OperationalError as error:
                 if "locked" in str(error) or "busy" in str(error):
-                    raise Busy(f"{self.path} stayed locked by another process") from error
+                    raise BusyError(f"{self.path} stayed locked by another process") from error
                 raise storage_failure(self.path, error) from error
             except sqlite3.DatabaseError as error:
-                raise StorageFailed(f"{self.path} is damaged: {error}; delete it (it is made again)") from error
+                raise StorageError(f"{self.path} is damaged: {error}; delete it (it is made again)") from error
 
     def _connection(self) -> sqlite3.Connection:
         if self._open is None:
@@ -133,7 +133,9 @@ class Keywords:
             found = sql.execute("PRAGMA user_version").fetchone()[0]
             if found > FORMAT:
                 sql.close()
-                raise NewerFormat(f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+                raise NewerFormatError(
+                    f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+                )
             sql.execute("PRAGMA journal_mode = WAL")
             sql.execute("PRAGMA synchronous = NORMAL")  # derived: what a power cut takes is read again
             sql.execute("PRAGMA secure_delete = ON")
@@ -179,7 +181,7 @@ class Keywords:
             return None
         try:
             return list(dict.fromkeys(change.pid for change in self._catalog.changes(since)))
-        except OutdatedVersion:
+        except OutdatedVersionError:
             return None
 
     @staticmethod

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from indexer.core.errors import DamagedIndex, NewerFormat
+from indexer.core.errors import DamagedIndexError, NewerFormatError
 from indexer.text.tokenizer import features, tokens, words
 
 FORMAT = 1
@@ -68,21 +68,21 @@ class TextTower:
 
     @classmethod
     def open(cls, path: Path) -> TextTower:
-        """Raises ``DamagedIndex`` naming the file, ``NewerFormat``."""
+        """Raises ``DamagedIndexError`` naming the file, ``NewerFormatError``."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(path, framework="numpy") as stored:
                 about: dict[str, Any] = json.loads(stored.metadata()["tower"])
                 if about["format"] > FORMAT:
-                    raise NewerFormat(f"{path} has format {about['format']}, this Catalens knows up to {FORMAT}")
+                    raise NewerFormatError(f"{path} has format {about['format']}, this Catalens knows up to {FORMAT}")
                 idf, weights, bias = (stored.get_tensor(name) for name in ("idf", "weights", "bias"))
             vocabulary = {str(word): place for place, word in enumerate(about["vocabulary"])}
             colours = {str(text): str(value) for text, value in about["colours"].items()}
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise DamagedIndex(f"{path} cannot be read: {error!r}") from error
+            raise DamagedIndexError(f"{path} cannot be read: {error!r}") from error
         if weights.shape != (len(vocabulary), len(bias)) or idf.shape != (len(vocabulary),):
-            raise DamagedIndex(
+            raise DamagedIndexError(
                 f"{path}: {len(vocabulary)} words, weights {list(weights.shape)}, bias {list(bias.shape)}"
             )
         return cls(vocabulary, idf, weights, bias, colours)

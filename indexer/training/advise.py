@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import SPLITS, Row
-from indexer.core.errors import BadData, CatalensError, TrainingFailed
+from indexer.catalog.dataset import SPLITS, DatasetRow
+from indexer.core.errors import BadDataError, CatalensError, TrainingError
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
@@ -22,10 +22,17 @@ from indexer.model.network import Network
 from indexer.model.preprocessing import photos_to_pixels, to_batch
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.cpu_kernels import kept_memory
-from indexer.training.feature_cache import Features, Progress, photo_features
+from indexer.training.feature_cache import Features, OnCached, photo_features
 from indexer.training.finetune import lower_precision
 from indexer.training.label_errors import issue_notes, judged, label_issues
-from indexer.training.problem import Problem, categories_of, category_columns, find_leaks, label_notes, read_problem
+from indexer.training.problem import (
+    TrainingProblem,
+    categories_of,
+    category_columns,
+    find_leaks,
+    label_notes,
+    read_problem,
+)
 from indexer.training.train import RECIPES
 
 PROBED = 4000  # photos at most that go through the backbone, chosen by product
@@ -44,16 +51,16 @@ def advise(
     seed: int = 0,
     device: str = "auto",
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: OnCached | None = None,
 ) -> dict[str, Any]:
     """What DATA holds, what is odd about it, what a linear probe on the frozen ``backbone`` reaches, what to run.
 
     ``minutes``: what a training may take. Nothing is written but cached features; test photos are looked at for
-    copies only. Raises ``BadData``, ``WeightsUnavailable``.
+    copies only. Raises ``BadDataError``, ``WeightsUnavailableError``.
     """
     problem = read_problem(data, seed)
     if not problem.rows:
-        raise BadData(f"{data} has no usable photos")
+        raise BadDataError(f"{data} has no usable photos")
     rows = sampled(problem.rows, PROBED)
     runtime = frozen_runtime(backbone, weights=weights, device=device)
     speed = _speed(runtime, rows)
@@ -77,7 +84,7 @@ def advise(
     }
     try:
         categories = categories_of(problem.of("train"))
-    except TrainingFailed as error:
+    except TrainingError as error:
         document["recommendation"] = {"backbone": backbone, "recipe": None, "command": None, "reasons": [str(error)]}
         return document
     if not categories:
@@ -192,15 +199,15 @@ def probe(
     }
 
 
-def sampled(rows: Sequence[Row], most: int) -> list[Row]:
+def sampled(rows: Sequence[DatasetRow], most: int) -> list[DatasetRow]:
     """At most ``most`` rows, whole products, spread evenly over all."""
     if len(rows) <= most:
         return list(rows)
-    products: dict[str, list[Row]] = {}
+    products: dict[str, list[DatasetRow]] = {}
     for row in rows:
         products.setdefault(row.product_id, []).append(row)
     groups = list(products.values())
-    kept: list[Row] = []
+    kept: list[DatasetRow] = []
     for number in np.random.default_rng(0).permutation(len(groups)):
         if len(kept) + len(groups[number]) <= most:
             kept += groups[number]
@@ -214,7 +221,7 @@ def frozen_runtime(
     return TorchRuntime(Network.frozen(backbone, weights=weights), device=device)
 
 
-def frozen_features(rows: Sequence[Row], *, progress: Progress | None = None) -> Features:
+def frozen_features(rows: Sequence[DatasetRow], *, progress: OnCached | None = None) -> Features:
     """Features [N, F] of the default backbone, float32, without the statistics that the cache keeps behind them."""
     runtime = frozen_runtime()
     found = photo_features(rows, runtime, progress=progress)
@@ -222,7 +229,7 @@ def frozen_features(rows: Sequence[Row], *, progress: Progress | None = None) ->
     return Features(found.rows, values, found.content, found.pixels, found.skipped)
 
 
-def _speed(runtime: TorchRuntime, rows: Sequence[Row]) -> dict[str, Any]:
+def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
     """Photos/s here: decoded and seen, and in a training step (whole network, full size); sizes on the way."""
     spec = runtime.spec.preprocess
     sides, decoded = [], []
@@ -232,9 +239,9 @@ def _speed(runtime: TorchRuntime, rows: Sequence[Row]) -> dict[str, Any]:
             sides.append(min(photo.width, photo.height))
             decoded.append(photo)
         elif not isinstance(photo, CatalensError):
-            raise BadData(f"{row.image} cannot be read")
+            raise BadDataError(f"{row.image} cannot be read")
     if not decoded:
-        raise BadData(f"{rows[0].image} and others cannot be read: no photo to measure with")
+        raise BadDataError(f"{rows[0].image} and others cannot be read: no photo to measure with")
     decoding = time.perf_counter() - started
     runtime.features(decoded[:2])  # the first pass sets things up
     passes = []
@@ -262,7 +269,7 @@ def _speed(runtime: TorchRuntime, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _read(row: Row) -> bytes:
+def _read(row: DatasetRow) -> bytes:
     return row.image.read_bytes()
 
 
@@ -278,7 +285,7 @@ def _duplicates(features: Features) -> dict[str, int]:
     return {"photos": copies, "between_products": products}
 
 
-def _categories(problem: Problem) -> dict[str, Any]:
+def _categories(problem: TrainingProblem) -> dict[str, Any]:
     counts = Counter(row.category for row in problem.of("train") if row.category)
     sizes = list(counts.values())
     path, most = counts.most_common(1)[0]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import Row
-from indexer.core.errors import BadData, CatalensError
+from indexer.catalog.dataset import DatasetRow
+from indexer.core.errors import BadDataError, CatalensError
 from indexer.core.native import torch
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import PLAIN_SPREAD
@@ -22,7 +22,7 @@ BACKGROUNDS = 0.5  # share of plain backgrounds that are replaced
 _ROOM = 8 / 7  # training squares are kept this much larger than the network's input: it is given parts of them
 
 
-def whole_square(preprocess: Preprocess) -> Preprocess:
+def without_margin(preprocess: Preprocess) -> Preprocess:
     """The same, but the network sees all of a photo's middle square, not the middle of that.
 
     The usual margin cuts off what a catalog photo is about. A network trained on parts of photos has seen things larger
@@ -37,10 +37,10 @@ def training_square(preprocess: Preprocess) -> Preprocess:
     return replace(preprocess, resize=side, crop=side)
 
 
-def decode_squares(rows: Sequence[Row], preprocess: Preprocess, file: Path) -> np.ndarray:
+def decode_squares(rows: Sequence[DatasetRow], preprocess: Preprocess, file: Path) -> np.ndarray:
     """Every photo as ``preprocess`` has it: uint8 [N, S, S, 3], mapped from ``file``, which is made.
 
-    A file of 256 px squares costs 200 kB a photo, so memory stays bounded. Raises ``BadData`` for a photo that became
+    A file of 256 px squares costs 200 kB a photo, so memory stays bounded. Raises ``BadDataError`` for a photo that became
     unreadable.
     """
     side = preprocess.crop
@@ -48,7 +48,7 @@ def decode_squares(rows: Sequence[Row], preprocess: Preprocess, file: Path) -> n
     decoded = decode_all(rows, lambda row: row.image.read_bytes(), shrink_to=preprocess.resize)
     for number, (row, photo) in enumerate(decoded):
         if isinstance(photo, CatalensError):
-            raise BadData(f"{row.where}: {row.image} can no longer be read: {photo}")
+            raise BadDataError(f"{row.where}: {row.image} can no longer be read: {photo}")
         out[number] = to_pixels(photo.pixels, preprocess)
     out.flush()
     return out

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.training.sampling import drawn
+from indexer.training.sampling import sample_indices
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 _STEP = 0.05
@@ -18,7 +18,7 @@ _ENOUGH = 0.9  # of re-shots that find their photo: what is above does not buy l
 
 
 @dataclass(frozen=True)
-class Again:
+class ReshotQueries:
     """Re-shots of validation photos, which must find their photo among all."""
 
     places: np.ndarray  # int [R], the photo of each
@@ -37,7 +37,7 @@ def choose_weights(
     train: np.ndarray,
     held: np.ndarray,
     pixels: np.ndarray,
-    again: Again | None = None,
+    again: ReshotQueries | None = None,
 ) -> dict[str, float] | None:
     """Block weights (sum 1) by validation photos; None: nothing to choose, keep the spec's own.
 
@@ -55,7 +55,7 @@ def choose_weights(
         return None
     alike = [category] if colour is None else [category, colour]
     labelled = np.logical_and.reduce([target.columns >= 0 for target in alike])
-    gallery, queries = drawn(train & labelled, _SEARCHED), drawn(held & labelled, _ASKED)
+    gallery, queries = sample_indices(train & labelled, _SEARCHED), sample_indices(held & labelled, _ASKED)
     if not len(gallery) or not len(queries):
         return None
     cosine = {name: vectors[queries] @ vectors[gallery].T for name, vectors in blocks.items()}

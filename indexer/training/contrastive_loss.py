@@ -12,7 +12,7 @@ from indexer.training.targets import CATEGORY, Target, colour_target
 
 
 @dataclass(frozen=True)
-class Alike:
+class ContrastiveLosses:
     """Weights of the losses beside the heads' cross-entropy; 0 leaves one out."""
 
     category: float = 0.5  # in block a

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.core.native import torch
 
 _PATIENCE = timedelta(hours=2)  # the first process reads all photos while the others wait
@@ -66,7 +66,7 @@ ALONE = Team()
 def team(device: str = "auto") -> Iterator[Team]:
     """The team that ``torchrun``'s environment names (NCCL with a GPU for each, else Gloo), or this process alone.
 
-    GPUs have not been tried. Raises ``BadRequest`` for an environment that is not complete.
+    GPUs have not been tried. Raises ``BadRequestError`` for an environment that is not complete.
     """
     size = os.environ.get("WORLD_SIZE", "1")
     if size == "1":
@@ -76,7 +76,9 @@ def team(device: str = "auto") -> Iterator[Team]:
         rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
         count = int(size)
     except (KeyError, ValueError) as error:
-        raise BadRequest(f"WORLD_SIZE is {size}, but RANK or LOCAL_RANK is missing or no number: {error}") from None
+        raise BadRequestError(
+            f"WORLD_SIZE is {size}, but RANK or LOCAL_RANK is missing or no number: {error}"
+        ) from None
     on_gpu = device != "cpu" and torch.cuda.is_available() and torch.cuda.device_count() > local
     if on_gpu:
         torch.cuda.set_device(local)

@@ -19,20 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import Row
+from indexer.catalog.dataset import DatasetRow
 from indexer.core.atomic_files import write_json
-from indexer.core.errors import BadData, BadModel, BadRequest, WeightsUnavailable
+from indexer.core.errors import BadDataError, BadModelError, BadRequestError, WeightsUnavailableError
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
-from indexer.model import openvino_runtime as compiled
 from indexer.model.bundle import GRAPH, PARITY, PROBES, check_out, load_bundle, write_bundle
 from indexer.model.network import Network
-from indexer.model.numpy_network import Plain
+from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.open_runtime import open_embedder
-from indexer.model.openvino_runtime import Graph, convert, cosines, openvino, probes
+from indexer.model.openvino_runtime import HOW, CompiledRuntime, Graph, capabilities, convert, cosines, openvino, probes
 from indexer.model.preprocessing import QUICK, photos_to_pixels
 from indexer.model.spec import NUMERICS
-from indexer.training.feature_cache import Progress
+from indexer.training.feature_cache import OnCached
 from indexer.training.problem import read_problem
 
 # Least mean cosine to the model's own vectors, and most that the share of photos whose nearest neighbour has their
@@ -46,7 +45,7 @@ _CALIBRATION, _CHECKED, _TIMED = 300, 400, 64  # photos
 _LEFT_OUT = (3, 8)
 
 
-class NotAlike(BadModel):
+class NotAlike(BadModelError):
     """An exported network whose vectors are too far from the model's own; the message has the figures."""
 
     code = "not-alike"
@@ -68,23 +67,23 @@ def export(
     *,
     numeric: str = "auto",
     replace_out: bool = False,
-    progress: Progress | None = None,
+    progress: OnCached | None = None,
 ) -> dict[str, Any]:
     """Write ``model`` exported in ``numeric`` to ``out``; ``auto``: the fastest here of those that come near enough.
 
     DATA's train photos (or, without splits, those that training would draw) calibrate int8, its validation photos
     judge. Returns model_version, embedding_id, numeric, and ``tried``: the parity of each class. Raises ``NotAlike``
-    where none comes near enough, ``BadRequest`` for an unknown class or a model that is exported already,
-    ``WeightsUnavailable`` without OpenVINO, ``BadData`` without photos to judge by.
+    where none comes near enough, ``BadRequestError`` for an unknown class or a model that is exported already,
+    ``WeightsUnavailableError`` without OpenVINO, ``BadDataError`` without photos to judge by.
     """
     if numeric != "auto" and numeric not in NUMERICS:
-        raise BadRequest(f"unknown numeric class {numeric!r}: use auto, {', '.join(NUMERICS)}")
+        raise BadRequestError(f"unknown numeric class {numeric!r}: use auto, {', '.join(NUMERICS)}")
     if openvino() is None:
-        raise WeightsUnavailable(f"a model is exported with OpenVINO, which is not installed: {compiled.HOW}")
+        raise WeightsUnavailableError(f"a model is exported with OpenVINO, which is not installed: {HOW}")
     check_out(out.absolute(), replace=replace_out)
     bundle = load_bundle(model)
     if bundle.exported:
-        raise BadRequest(f"{model} is an exported model already: export the one it came from")
+        raise BadRequestError(f"{model} is an exported model already: export the one it came from")
     hear = progress or (lambda stage, done, total: None)
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
     reference = open_embedder(bundle, device="cpu")
@@ -92,7 +91,7 @@ def export(
     shown = [photo for photo, _ in _drawn(problem.of("train"), _CALIBRATION, reference.shrink_to)]
     judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, reference.shrink_to)
     if not shown or len(judged) < 2:
-        raise BadData(f"{data} has no readable train and validation photos to calibrate and judge an export by")
+        raise BadDataError(f"{data} has no readable train and validation photos to calibrate and judge an export by")
     photos = [photo for photo, _ in judged]
     checked = _Checked(photos, reference.embed(photos), [row.category for _, row in judged])
     hear("reference", 1, 1)
@@ -130,7 +129,7 @@ def export(
     }
 
 
-def _drawn(rows: Sequence[Row], most: int, shrink_to: int | None) -> list[tuple[Photo, Row]]:
+def _drawn(rows: Sequence[DatasetRow], most: int, shrink_to: int | None) -> list[tuple[Photo, DatasetRow]]:
     """Up to ``most`` readable photos spread evenly over ``rows``."""
     places = np.unique(np.linspace(0, max(len(rows) - 1, 0), num=min(most, len(rows)), dtype=np.int64))
     picked = [rows[place] for place in places]
@@ -180,8 +179,8 @@ def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dic
     """How near the graph's vectors come to the model's own, and how fast it is here."""
     graph = Graph(model, numeric)
     kept = graph.many(probes(network.spec.preprocess))
-    plain = Plain(network.spec, {key: tensor.numpy() for key, tensor in network.state_dict().items()})
-    runtime = compiled.CompiledRuntime(plain, graph, kept, name="the export", digest="", whole=lambda: network)
+    plain = NumpyNetwork(network.spec, {key: tensor.numpy() for key, tensor in network.state_dict().items()})
+    runtime = CompiledRuntime(plain, graph, kept, name="the export", digest="", whole=lambda: network)
     vectors = runtime.embed(checked.photos)
     cosine = cosines(vectors, checked.vectors)
     hits = [_hits(found, checked.categories) for found in (checked.vectors, vectors)]
@@ -198,7 +197,7 @@ def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dic
         "hit_rate_at_1": {"model": rates[0], "exported": rates[1]},
         "photos_per_s": _speed(lambda: graph.many(pixels), len(pixels)),
         "engine": f"openvino {openvino().__version__}",
-        "made_on": sorted(compiled.capabilities()),
+        "made_on": sorted(capabilities()),
     }
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.catalog.dataset import Row, Skipped
+from indexer.catalog.dataset import DatasetRow, Skipped
 from indexer.core.atomic_files import canonical_json
-from indexer.core.errors import CatalensError, StorageFailed
-from indexer.imaging.decode import Photo, content_hash
+from indexer.core.errors import CatalensError, StorageError
+from indexer.imaging.decode import Photo, hash_content
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import reshoot
 from indexer.model.runtime_base import Runtime
 
-Progress = Callable[[str, int, int], None]  # stage, done, total
+OnCached = Callable[[str, int, int], None]  # stage, done, total
 _BATCH = 64
 RESHOT = "reshot 1"  # names what ``reshoot`` does: another number where that changes
 
@@ -29,7 +29,7 @@ RESHOT = "reshot 1"  # names what ``reshoot`` does: another number where that ch
 class Features:
     """Rows that could be read, their features and the hashes that tell copies apart; all of one length N."""
 
-    rows: list[Row]
+    rows: list[DatasetRow]
     values: np.ndarray  # float16 [N, F]
     content: np.ndarray  # str [N], SHA-256 of the file's bytes; of a re-shot, of that and how it was made
     pixels: np.ndarray  # str [N], SHA-256 of the network's input: equal for exact duplicates in other files
@@ -86,26 +86,24 @@ class FeatureCache:
 
 
 def photo_features(
-    rows: Sequence[Row],
+    rows: Sequence[DatasetRow],
     runtime: Runtime,
     *,
     cache: Path | None = None,
     reshot: bool = False,
-    progress: Progress | None = None,
+    progress: OnCached | None = None,
 ) -> Features:
     """Features of every row's photo; a photo that cannot be read is a skipped row with its reason.
 
     With ``reshot`` those of the photo as if taken again (``reshot.reshoot``), cached under a key of their own.
-    Raises ``StorageFailed`` where the cache cannot be written or is damaged.
+    Raises ``StorageError`` where the cache cannot be written or is damaged.
     """
     folder, name = cache or default_cache(), _features_id(runtime)
     try:
         with closing(FeatureCache(folder, name)) as store:
             return _photo_features(rows, runtime, store, reshot, progress)
     except sqlite3.DatabaseError as error:
-        raise StorageFailed(
-            f"feature cache {folder / name}.sqlite3: {error} (it can be deleted at any time)"
-        ) from error
+        raise StorageError(f"feature cache {folder / name}.sqlite3: {error} (it can be deleted at any time)") from error
 
 
 def reshot_features(
@@ -115,7 +113,7 @@ def reshot_features(
     *,
     seed: int = 0,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: OnCached | None = None,
 ) -> Reshots:
     """Re-shots of photos drawn by ``seed`` from each group: (bool [N], how many at most)."""
     rng = np.random.default_rng(seed)
@@ -129,15 +127,15 @@ def reshot_features(
 
 
 def _photo_features(
-    rows: Sequence[Row], runtime: Runtime, store: FeatureCache, reshot: bool, progress: Progress | None
+    rows: Sequence[DatasetRow], runtime: Runtime, store: FeatureCache, reshot: bool, progress: OnCached | None
 ) -> Features:
     skipped: list[Skipped] = []
     known: dict[str, tuple[str, np.ndarray]] = {}
     hashes: dict[int, str] = {}
-    missing: list[tuple[str, Row]] = []
+    missing: list[tuple[str, DatasetRow]] = []
     for number, row in enumerate(rows):
         try:
-            key = content_hash(row.image.read_bytes())
+            key = hash_content(row.image.read_bytes())
         except OSError as error:
             skipped.append(Skipped(row.where, f"{row.image} cannot be read: {error.strerror or error}"))
             continue

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import Row
-from indexer.core.errors import BadRequest, TrainingFailed
+from indexer.catalog.dataset import DatasetRow
+from indexer.core.errors import BadRequestError, TrainingError
 from indexer.core.native import torch
 from indexer.model.network import Network
 from indexer.model.preprocessing import to_batch
 from indexer.training.augmentation import BACKGROUNDS, augment, decode_squares, draw_changes, training_square
 from indexer.training.cpu_kernels import kept_memory, quick_depthwise
 from indexer.training.distributed import ALONE, Team
-from indexer.training.feature_cache import Progress
-from indexer.training.linear import Fitted, category_temperature, heads_loss, judge, one_hot
+from indexer.training.feature_cache import OnCached
+from indexer.training.linear import FittedModel, category_temperature, heads_loss, judge, one_hot
 from indexer.training.targets import Target
 
 WEIGHT_DECAY = 1e-2
@@ -35,7 +35,7 @@ PATIENCE = 4  # judged epochs without a better validation before it stops
 
 
 @dataclass(frozen=True)
-class Parts:
+class FinetuneOptions:
     """What the recipe is made of, each of which an ablation can leave out."""
 
     general: float = 0.3  # weight of the loss that holds g to the frozen network; 0: g follows the labels' trunk
@@ -49,8 +49,8 @@ class Parts:
 
 def finetune(
     network: Network,
-    fitted: Fitted,
-    rows: Sequence[Row],
+    fitted: FittedModel,
+    rows: Sequence[DatasetRow],
     described: np.ndarray,
     targets: Sequence[Target],
     train: np.ndarray,
@@ -63,10 +63,10 @@ def finetune(
     unfreeze: int | None = None,
     device: str = "cpu",
     checkpoint: Path | None = None,
-    progress: Progress | None = None,
-    parts: Parts | None = None,
+    progress: OnCached | None = None,
+    parts: FinetuneOptions | None = None,
     team: Team = ALONE,
-) -> Fitted:
+) -> FittedModel:
     """Train ``network`` (its neck and heads are ``fitted``) in place on the photos of ``rows``; the best epoch stays.
 
     ``described`` [N, F + K] are the frozen network's features of the same photos: block ``g`` learns to find, for a
@@ -76,9 +76,9 @@ def finetune(
     ones while training (a part of a photo shows things larger), and validation sees them as they are served. With
     ``checkpoint`` a killed run goes on after its last epoch with the result of an unbroken one. A ``team`` of processes
     shares each batch; the result is that of one process but for rounding, dropout and what is mixed. On a GPU the
-    backbone is compiled (not run on one yet). Raises ``TrainingFailed`` for a loss that is not finite.
+    backbone is compiled (not run on one yet). Raises ``TrainingError`` for a loss that is not finite.
     """
-    parts = parts or Parts()
+    parts = parts or FinetuneOptions()
     preprocess = network.spec.preprocess
     torch.manual_seed(seed)
     network = network.to(device)
@@ -138,9 +138,7 @@ def finetune(
                 mix = bool(targets) and float(torch.rand((), generator=generator)) < parts.mixed
                 loss = shared(photos, chosen, mine, float(torch.rand((), generator=generator)) if mix else 1.0)
                 if not torch.isfinite(loss):
-                    raise TrainingFailed(
-                        f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}"
-                    )
+                    raise TrainingError(f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}")
                 optimiser.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -180,7 +178,13 @@ class _Bank:
     """Block g of the training photos as the frozen network saw them: what changed photos must find themselves in."""
 
     def __init__(
-        self, fitted: Fitted, described: np.ndarray, rows: Sequence[Row], pool: np.ndarray, seed: int, device: str
+        self,
+        fitted: FittedModel,
+        described: np.ndarray,
+        rows: Sequence[DatasetRow],
+        pool: np.ndarray,
+        seed: int,
+        device: str,
     ) -> None:
         chosen = pool
         if len(pool) > BANK:
@@ -207,7 +211,9 @@ class _Bank:
 class Objective(torch.nn.Module):
     """The whole loss of a batch of changed photos: the heads' cross-entropy, and what keeps block g general."""
 
-    def __init__(self, network: Network, targets: Sequence[Target], bank: _Bank, parts: Parts, size: int = 1) -> None:
+    def __init__(
+        self, network: Network, targets: Sequence[Target], bank: _Bank, parts: FinetuneOptions, size: int = 1
+    ) -> None:
         super().__init__()
         self.network, self._size = network, size  # of the team
         self._targets, self._bank, self._parts = targets, bank, parts
@@ -251,7 +257,7 @@ def _groups(network: Network, lr: float, unfreeze: int | None) -> list[dict[str,
     stages = _stages(network.backbone)
     count = len(stages) - round(FROZEN_SHARE * len(stages)) if unfreeze is None else unfreeze
     if not count >= 0:
-        raise BadRequest(f"unfreeze must not be negative: {count}")
+        raise BadRequestError(f"unfreeze must not be negative: {count}")
     frozen = max(len(stages) - count, 0)
     for parameter in network.backbone.parameters():
         parameter.requires_grad_(False)

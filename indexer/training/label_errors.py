@@ -10,10 +10,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from indexer.catalog.dataset import Row
+from indexer.catalog.dataset import DatasetRow
 from indexer.model.calibration import fit_temperature, probabilities
 from indexer.model.decision_layer import PATH_SEPARATOR, Category
-from indexer.training.sampling import drawn
+from indexer.training.sampling import sample_indices
 
 _RIDGE = 0.3  # of the mean eigenvalue
 _SHOWN = 10
@@ -36,7 +36,11 @@ class LabelIssue:
 
 
 def label_issues(
-    rows: Sequence[Row], features: np.ndarray, columns: np.ndarray, pixels: np.ndarray, categories: Sequence[Category]
+    rows: Sequence[DatasetRow],
+    features: np.ndarray,
+    columns: np.ndarray,
+    pixels: np.ndarray,
+    categories: Sequence[Category],
 ) -> list[LabelIssue]:
     """Likely label errors among labelled photos (``columns`` int [N], none negative), the worst first.
 
@@ -44,7 +48,7 @@ def label_issues(
     Of many photos of many classes a draw is judged (``judged``).
     """
     if (count := judged(len(rows), len(categories))) < len(rows):
-        some = drawn(np.ones(len(rows), bool), count)
+        some = sample_indices(np.ones(len(rows), bool), count)
         rows, features, columns, pixels = [rows[n] for n in some], features[some], columns[some], pixels[some]
     groups = linked_groups([row.product_id for row in rows], pixels)
     chances = out_of_fold(features, columns, groups, len(categories))

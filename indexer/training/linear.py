@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import TrainingFailed
+from indexer.core.errors import TrainingError
 from indexer.core.native import torch
-from indexer.model.calibration import fit_temperature, negative_log_likelihood, unsmoothed
+from indexer.model.calibration import fit_temperature, negative_log_likelihood, remove_label_smoothing
 from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
-from indexer.training.contrastive_loss import Alike
+from indexer.training.contrastive_loss import ContrastiveLosses
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 functional = torch.nn.functional
@@ -37,7 +37,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """What a recipe found; ``neck`` and ``heads`` fit ``spec``."""
 
     spec: ModelSpec
@@ -98,10 +98,10 @@ def fit(
     seed: int,
     pairs: Pairs | None = None,
     general: Neck | None = None,
-    alike: Alike | None = None,
+    alike: ContrastiveLosses | None = None,
     mixed: float = MIXED,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Fitted:
+) -> FittedModel:
     """Described photos [N, F (+ K)] and targets -> neck and heads; the epoch of best mean validation accuracy is kept.
 
     ``train`` and ``held`` are bool [N]; ``targets`` are in the order of ``spec.heads``. ``g`` is fitted without labels
@@ -109,7 +109,7 @@ def fit(
     embedding, but only its own block learns from it (colour shapes c, all else a). Half of the steps, drawn by chance,
     mix features (mixup, Zhang et al. 2018; alpha 1); the others take photos as they are and add the losses of ``alike``
     (None: the usual ones). Against overfitting also dropout, label smoothing and a moving average of the weights, which
-    is what validation judges. With ``general`` block g is that neck's. Raises ``TrainingFailed`` for a loss that is not
+    is what validation judges. With ``general`` block g is that neck's. Raises ``TrainingError`` for a loss that is not
     finite.
     """
     torch.manual_seed(seed)
@@ -119,8 +119,8 @@ def fit(
     neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
     fit_statistics(neck, photos[train], pairs, general)
     if not targets:
-        return Fitted(spec, neck.eval(), heads.eval(), 1.0, 1, [judge({}, (), held)[0]])
-    alike = alike or Alike()
+        return FittedModel(spec, neck.eval(), heads.eval(), 1.0, 1, [judge({}, (), held)[0]])
+    alike = alike or ContrastiveLosses()
     columns = [torch.from_numpy(target.columns) for target in targets]
     both = torch.nn.ModuleList([neck, heads])
     average: Any = torch.optim.swa_utils.AveragedModel(
@@ -147,7 +147,7 @@ def fit(
                 loss = heads_loss(heads, parts, [one_hot(target, chosen) for target in targets], targets)
                 loss = loss + alike.loss(parts, targets, [column[chosen] for column in columns])
             if not torch.isfinite(loss):
-                raise TrainingFailed(f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}")
+                raise TrainingError(f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}")
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -164,7 +164,7 @@ def fit(
     assert best is not None
     both.load_state_dict(best[2])
     temperature = category_temperature(_logits(neck, heads, photos[held]), targets, held)
-    return Fitted(spec, neck.eval(), heads.eval(), temperature, best[1] + 1, history)
+    return FittedModel(spec, neck.eval(), heads.eval(), temperature, best[1] + 1, history)
 
 
 def category_temperature(logits: Mapping[str, np.ndarray], targets: Sequence[Target], held: np.ndarray) -> float:
@@ -172,7 +172,7 @@ def category_temperature(logits: Mapping[str, np.ndarray], targets: Sequence[Tar
     found = next((target.columns[held] for target in targets if target.name == CATEGORY), None)
     if found is None:
         return 1.0
-    return fit_temperature(unsmoothed(logits[CATEGORY][found >= 0], LABEL_SMOOTHING), found[found >= 0])
+    return fit_temperature(remove_label_smoothing(logits[CATEGORY][found >= 0], LABEL_SMOOTHING), found[found >= 0])
 
 
 def fit_statistics(neck: Neck, photos: Any, pairs: Pairs | None = None, general: Neck | None = None) -> None:
@@ -267,7 +267,7 @@ def judge(
     return entry, rank
 
 
-def reweigh(fitted: Fitted, weights: dict[str, float]) -> Fitted:
+def reweigh(fitted: FittedModel, weights: dict[str, float]) -> FittedModel:
     """The same model with other block weights; the heads' columns are rescaled, so no logit changes."""
     blocks = tuple(replace(block, weight=weights[block.name]) for block in fitted.spec.blocks)
     spec = replace(fitted.spec, blocks=blocks)

@@ -58,7 +58,7 @@ def class_counts(
 
 
 @dataclass(frozen=True)
-class Gallery:
+class RankedGallery:
     """Who must not be found for whom: labels and groups of queries and gallery entries."""
 
     query_group: np.ndarray  # int [Q], product of the query
@@ -68,7 +68,7 @@ class Gallery:
 
 
 def ranked_neighbours(
-    queries: np.ndarray, gallery: np.ndarray, rules: Gallery
+    queries: np.ndarray, gallery: np.ndarray, rules: RankedGallery
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """For every query: (its number, gallery numbers best first, their scores).
 

@@ -9,30 +9,30 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.catalog.dataset import SPLITS, Dataset, Row, assign_splits, read_dataset
-from indexer.core.errors import BadData, TrainingFailed
+from indexer.catalog.dataset import SPLITS, Dataset, DatasetRow, assign_splits, read_dataset
+from indexer.core.errors import BadDataError, TrainingError
 from indexer.model.decision_layer import PATH_SEPARATOR, Category
 
 VALIDATION_SHARE = 0.15
 
 
 @dataclass(frozen=True)
-class Problem:
+class TrainingProblem:
     """Rows with a split each, and what had to be said about them."""
 
     dataset: Dataset
-    rows: list[Row]
+    rows: list[DatasetRow]
     split: dict[str, str]  # product_id -> split
     notes: list[str]
     set_aside: frozenset[str] = frozenset()  # products of validation that DATA itself gives to train
 
-    def of(self, name: str) -> list[Row]:
+    def of(self, name: str) -> list[DatasetRow]:
         """Rows of one split."""
         return [row for row in self.rows if self.split[row.product_id] == name]
 
 
-def read_problem(data: Path, seed: int) -> Problem:
-    """Read DATA and give every product its split: its own, else by SHA-256(seed, product_id). Raises ``BadData``."""
+def read_problem(data: Path, seed: int) -> TrainingProblem:
+    """Read DATA and give every product its split: its own, else by SHA-256(seed, product_id). Raises ``BadDataError``."""
     dataset = read_dataset(data)
     notes: list[str] = []
     given = {row.product_id: row.split for row in dataset.rows if row.split}
@@ -58,29 +58,29 @@ def read_problem(data: Path, seed: int) -> Problem:
         held = {product for product, name in assign_splits(train, seed).items() if name == "validation"}
         split.update(dict.fromkeys(held, "validation"))
         notes.append(f"no validation split: {len(held)} training products were set aside for it")
-    return Problem(dataset, rows, split, notes, frozenset(held))
+    return TrainingProblem(dataset, rows, split, notes, frozenset(held))
 
 
-def categories_of(rows: Sequence[Row]) -> tuple[Category, ...]:
+def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
     """The categories of training rows, ids in the order of their paths; none where no row has one.
 
-    Raises ``TrainingFailed`` for a single one.
+    Raises ``TrainingError`` for a single one.
     """
     paths = sorted({row.category for row in rows if row.category})
     if len(paths) == 1:
-        raise TrainingFailed(
+        raise TrainingError(
             f"all training photos have one category, {PATH_SEPARATOR.join(paths[0])!r}: at least two are needed"
         )
     return tuple(Category(number, path) for number, path in enumerate(paths))
 
 
-def category_columns(rows: Sequence[Row], categories: Sequence[Category]) -> np.ndarray:
+def category_columns(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> np.ndarray:
     """The column of each row's category, int64 [N]; -1 for none or an unknown one."""
     column = {category.path: number for number, category in enumerate(categories)}
     return np.array([column.get(row.category, -1) if row.category else -1 for row in rows], np.int64)
 
 
-def label_notes(problem: Problem, categories: Sequence[Category]) -> list[str]:
+def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> list[str]:
     """What is odd about the labels: classes with hardly a photo, names that differ in case or spaces only, no label."""
     notes = []
     counts = Counter(row.category for row in problem.of("train") if row.category)
@@ -143,15 +143,15 @@ def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Lea
     return Leaks(leaked, notes)
 
 
-def require_rows(rows: Sequence[Row], split: str, data: Path) -> None:
-    """Raises ``BadData`` where a split is empty; it says what reading ``data`` skipped, which may be why."""
+def require_rows(rows: Sequence[DatasetRow], split: str, data: Path) -> None:
+    """Raises ``BadDataError`` where a split is empty; it says what reading ``data`` skipped, which may be why."""
     if rows:
         return
     skipped = read_dataset(data).skipped  # again, since whoever has no rows may not know
     if not skipped:
-        raise BadData(f"{data} has no {split} photos")
+        raise BadDataError(f"{data} has no {split} photos")
     first = f"{skipped[0].where}: {skipped[0].reason}"
-    raise BadData(f"{data} has no {split} photos; rows skipped: {len(skipped)}, the first: {first}")
+    raise BadDataError(f"{data} has no {split} photos; rows skipped: {len(skipped)}, the first: {first}")
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def drawn(chosen: np.ndarray, most: int) -> np.ndarray:
+def sample_indices(chosen: np.ndarray, most: int) -> np.ndarray:
     """Places of the entries ``chosen`` (bool [N]), ascending; of more than ``most`` a draw of so many, always the same.
 
     >>> drawn(np.array([True, False, True]), 5).tolist(), len(drawn(np.ones(100, bool), 7))

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from threadpoolctl import threadpool_limits
 
-from indexer.catalog.dataset import Row
+from indexer.catalog.dataset import DatasetRow
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagColumn, TagRule
 from indexer.tagging.fit import best_threshold, f1_scores, fit_rule
@@ -25,28 +25,28 @@ from indexer.tagging.samples import (
     tag_table,
 )
 from indexer.tagging.voting import head_chances
-from indexer.training.metrics import Gallery
-from indexer.training.sampling import drawn
+from indexer.training.metrics import RankedGallery
+from indexer.training.sampling import sample_indices
 from indexer.training.targets import Target
 
 
 @dataclass(frozen=True)
-class Photos:
+class TaggedPhotos:
     """Photos as retrieval sees them; all of one length N."""
 
-    rows: Sequence[Row]
+    rows: Sequence[DatasetRow]
     vectors: np.ndarray  # float32 [N, D], unit
     pixels: np.ndarray  # [N], equal for exact copies
 
 
-def gallery_rules(queries: Photos, gallery: Photos) -> Gallery:
+def gallery_rules(queries: TaggedPhotos, gallery: TaggedPhotos) -> RankedGallery:
     """A query's own product and exact copies of its photo are not to be found."""
     number: dict[str, int] = {}
     for row in (*gallery.rows, *queries.rows):
         number.setdefault(row.product_id, len(number))
     # Numbers compare a hundred times as fast as hashes.
     _, pixels = np.unique(np.asarray([*queries.pixels, *gallery.pixels], str), return_inverse=True)
-    return Gallery(
+    return RankedGallery(
         query_group=np.array([number[row.product_id] for row in queries.rows], np.int64),
         gallery_group=np.array([number[row.product_id] for row in gallery.rows], np.int64),
         query_pixels=pixels[: len(queries.rows)],
@@ -54,7 +54,7 @@ def gallery_rules(queries: Photos, gallery: Photos) -> Gallery:
     )
 
 
-def tags_by_head(rows: Sequence[Row], targets: Sequence[Target]) -> dict[str, tuple[str, int]]:
+def tags_by_head(rows: Sequence[DatasetRow], targets: Sequence[Target]) -> dict[str, tuple[str, int]]:
     """Which tags a head can tell: tag -> (head name, class), where the two mark the same training photos (F1 >= 0.9).
 
     ``targets`` have one column per row.
@@ -80,14 +80,14 @@ def tags_by_head(rows: Sequence[Row], targets: Sequence[Target]) -> dict[str, tu
     return found
 
 
-def tag_columns(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+def tag_columns(rows: Sequence[DatasetRow]) -> dict[str, tuple[str, ...]]:
     """Columns (the category, text and bool attributes) whose values stand among the tags of ``rows``."""
     return find_columns([row.tags for row in rows], [column_values(row.category, row.attributes) for row in rows])
 
 
 def sample_of(
-    queries: Photos,
-    gallery: Photos,
+    queries: TaggedPhotos,
+    gallery: TaggedPhotos,
     blocks: Sequence[Block],
     *,
     logits: Mapping[str, np.ndarray] | None = None,
@@ -122,11 +122,11 @@ def sample_of(
     )
 
 
-def _side(photos: Photos, products: np.ndarray, pixels: np.ndarray, most: int) -> tuple[Side, np.ndarray]:
+def _side(photos: TaggedPhotos, products: np.ndarray, pixels: np.ndarray, most: int) -> tuple[Side, np.ndarray]:
     """The tagged photos by product, of ``most`` products, and which they are."""
     tagged = np.flatnonzero([bool(row.tags) for row in photos.rows])
     names = np.unique(products[tagged])
-    tagged = tagged[np.isin(products[tagged], names[drawn(np.ones(len(names), bool), most)])]
+    tagged = tagged[np.isin(products[tagged], names[sample_indices(np.ones(len(names), bool), most)])]
     rows = tagged[np.argsort(products[tagged], kind="stable")]
     return Side(photos.vectors[rows], products[rows], pixels[rows]), rows
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
-from indexer.catalog.dataset import AttributeType, Row
+from indexer.catalog.dataset import AttributeType, DatasetRow
 from indexer.model.decision_layer import Category
 from indexer.training.problem import category_columns
-from indexer.training.sampling import drawn
+from indexer.training.sampling import sample_indices
 
 CATEGORY = "category"
 
@@ -29,13 +29,17 @@ class Target:
     columns: np.ndarray  # int64 [N]
 
 
-def category_target(rows: Sequence[Row], categories: Sequence[Category]) -> Target:
+def category_target(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> Target:
     """The category as a target over ``rows``."""
     return Target(CATEGORY, tuple(category.label for category in categories), category_columns(rows, categories))
 
 
 def attribute_targets(
-    rows: Sequence[Row], features: np.ndarray, train: np.ndarray, held: np.ndarray, types: Mapping[str, AttributeType]
+    rows: Sequence[DatasetRow],
+    features: np.ndarray,
+    train: np.ndarray,
+    held: np.ndarray,
+    types: Mapping[str, AttributeType],
 ) -> tuple[list[Target], list[str]]:
     """Targets of the text and bool attributes that a quick probe reads from validation photos; and notes on the rest.
 
@@ -54,7 +58,7 @@ def attribute_targets(
             candidates.append(Target(name, values, columns))
     kept, notes = [], []
     for target in candidates:
-        learn, check = drawn(train & (target.columns >= 0), _PROBED), held & (target.columns >= 0)
+        learn, check = sample_indices(train & (target.columns >= 0), _PROBED), held & (target.columns >= 0)
         if not check.any():
             notes.append(f"attribute {target.name!r} has no validation photo: no head for it")
             continue

@@ -9,24 +9,24 @@ from typing import Any
 
 from indexer.catalog.dataset import Skipped
 from indexer.classification.open_set import fit_unknown
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.model import backbones
 from indexer.model.bundle import check_out, load_bundle, write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.network import Neck, Network
 from indexer.model.spec import ModelSpec
 from indexer.model.torch_runtime import TorchRuntime, choose_device
-from indexer.training.augmentation import whole_square
+from indexer.training.augmentation import without_margin
 from indexer.training.block_weights import choose_weights
 from indexer.training.distributed import ALONE, Team
-from indexer.training.feature_cache import Progress
-from indexer.training.finetune import Parts, finetune
+from indexer.training.feature_cache import OnCached
+from indexer.training.finetune import FinetuneOptions, finetune
 from indexer.training.label_errors import LabelIssue
-from indexer.training.linear import LABEL_SMOOTHING, Fitted, fit, linear_spec, reweigh
+from indexer.training.linear import LABEL_SMOOTHING, FittedModel, fit, linear_spec, reweigh
 from indexer.training.problem import read_problem
 from indexer.training.tag_samples import fit_tags, sample_of, tag_columns, tags_by_head
 from indexer.training.targets import CATEGORY
-from indexer.training.training_set import Material, gather
+from indexer.training.training_set import TrainingSet, load_training_set
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def train(
     seed: int = 0,
     device: str = "auto",
     cache: Path | None = None,
-    progress: Progress | None = None,
-    parts: Parts | None = None,
+    progress: OnCached | None = None,
+    parts: FinetuneOptions | None = None,
     team: Team = ALONE,
 ) -> TrainReport:
     """Train on the train photos of ``data``, choose on its validation photos, write the model folder ``out``.
@@ -86,16 +86,16 @@ def train(
     ``epochs``, ``lr`` and ``batch_size`` are those of the recipe (``RECIPES``) unless given. ``unfreeze`` (stages from
     the top) and ``resume`` (after the last epoch of a killed run to the same ``out``) are for ``finetune``, which
     starts from a ``linear`` fit; ``parts`` (for ablations) are what it is made of. Of a ``team`` of processes all call
-    this alike and share the fine-tuning; the first one writes. Test photos are not read. Raises ``BadData``,
-    ``TrainingFailed``, ``WeightsUnavailable``, ``BadModel`` (``out`` exists and is no model).
+    this alike and share the fine-tuning; the first one writes. Test photos are not read. Raises ``BadDataError``,
+    ``TrainingError``, ``WeightsUnavailableError``, ``BadModelError`` (``out`` exists and is no model).
     """
     started = time.perf_counter()
     if recipe not in RECIPES:
-        raise BadRequest(f"unknown recipe {recipe!r}; offered: {', '.join(RECIPES)}")
+        raise BadRequestError(f"unknown recipe {recipe!r}; offered: {', '.join(RECIPES)}")
     given: dict[str, Any] = {"epochs": epochs, "lr": lr, "batch_size": batch_size}
     for name, value in given.items():
         if value is not None and not value > 0:
-            raise BadRequest(f"{name} must be above 0, not {value}")
+            raise BadRequestError(f"{name} must be above 0, not {value}")
     budget = replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})
     device = choose_device(team.device or device)
     check_out(out, replace=True)
@@ -103,21 +103,21 @@ def train(
     found = backbones.find(backbone)
     network = Network(linear_spec(found, (), 1), backbones.build(backbone, weights=weights))
     common: dict[str, Any] = {"seed": seed, "cache": cache, "progress": progress, "team": team}
-    material = gather(problem, data, TorchRuntime(network, device=device), **common)
+    material = load_training_set(problem, data, TorchRuntime(network, device=device), **common)
     features_at = time.perf_counter()
     spec = linear_spec(found, material.targets, int((material.split == "train").sum()))
     first = budget if recipe == "linear" else RECIPES["linear"]
     if recipe == "finetune" or epochs is None:
-        first = for_heads(first, spec)
+        first = scale_epochs(first, spec)
     if recipe == "linear":
         budget = first
     fitted = _fit(spec, material, first, seed, progress)
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if recipe == "finetune":
         if material.targets:  # labels bend the network to the other scale; block g alone stays as it was fitted
-            spec = replace(spec, preprocess=whole_square(spec.preprocess))
+            spec = replace(spec, preprocess=without_margin(spec.preprocess))
             fitted = replace(fitted, spec=spec)
-        network = assembled(fitted, network.backbone)
+        network = assemble_network(fitted, network.backbone)
         if not resume:
             checkpoint.unlink(missing_ok=True)
         fitted = finetune(
@@ -137,7 +137,7 @@ def train(
             parts=parts,
             team=team,
         )
-        network = assembled(fitted, network.backbone)
+        network = assemble_network(fitted, network.backbone)
         material = material.seen_by(TorchRuntime(network, device=device), **common)
         fitted = _fitted_again(fitted, _fit(spec, material, first, seed, progress, general=fitted.neck))
     blocks, pixels = fitted.blocks(material.described), material.features.pixels
@@ -146,7 +146,7 @@ def train(
     )
     if weights_found is not None:
         fitted = reweigh(fitted, weights_found)
-    network = assembled(fitted, network.backbone)
+    network = assemble_network(fitted, network.backbone)
     decision, tags_f1 = _decide(material, fitted, TorchRuntime(network, device=device), seed)
     best = fitted.history[fitted.best_epoch - 1]
     validation = {
@@ -191,7 +191,7 @@ def train(
     )
 
 
-def for_heads(budget: Budget, spec: ModelSpec) -> Budget:
+def scale_epochs(budget: Budget, spec: ModelSpec) -> Budget:
     """More heads learn more: each after the first adds a quarter of the epochs, up to ``_MOST`` times as many."""
     times = min(1 + (max(len(spec.heads), 1) - 1) / 4, _MOST)
     return replace(budget, epochs=round(budget.epochs * times))
@@ -199,13 +199,13 @@ def for_heads(budget: Budget, spec: ModelSpec) -> Budget:
 
 def _fit(
     spec: ModelSpec,
-    material: Material,
+    material: TrainingSet,
     budget: Budget,
     seed: int,
-    progress: Progress | None,
+    progress: OnCached | None,
     *,
     general: Neck | None = None,
-) -> Fitted:
+) -> FittedModel:
     return fit(
         spec,
         material.described,
@@ -220,14 +220,16 @@ def _fit(
     )
 
 
-def _fitted_again(tuned: Fitted, again: Fitted) -> Fitted:
+def _fitted_again(tuned: FittedModel, again: FittedModel) -> FittedModel:
     """Neck and heads fine-tuned with the backbone, or fitted once more on what it then saw: what validation prefers."""
     if tuned.judged is None or again.judged is None or again.judged <= tuned.judged:
         return tuned
     return replace(again, history=[*tuned.history, *again.history], best_epoch=len(tuned.history) + again.best_epoch)
 
 
-def _decide(material: Material, fitted: Fitted, runtime: TorchRuntime, seed: int) -> tuple[Decision, float | None]:
+def _decide(
+    material: TrainingSet, fitted: FittedModel, runtime: TorchRuntime, seed: int
+) -> tuple[Decision, float | None]:
     """The decision layer, chosen on validation photos, and its tags' micro-F1 there."""
     checked, learned = (material.photos(name, runtime.embed_features) for name in ("validation", "train"))
     of_train, of_held = (material.split == name for name in ("train", "validation"))
@@ -262,7 +264,7 @@ def _decide(material: Material, fitted: Fitted, runtime: TorchRuntime, seed: int
     return decision, tags_f1
 
 
-def assembled(fitted: Fitted, backbone: Any) -> Network:
+def assemble_network(fitted: FittedModel, backbone: Any) -> Network:
     """The whole network of what was fitted."""
     network = Network(fitted.spec, backbone)
     network.neck.load_state_dict(fitted.neck.state_dict())

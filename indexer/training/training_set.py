@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.model.decision_layer import Category
 from indexer.model.runtime_base import Runtime
-from indexer.training.block_weights import Again, instance_rate
+from indexer.training.block_weights import ReshotQueries, instance_rate
 from indexer.training.distributed import Team
-from indexer.training.feature_cache import Features, Progress, Reshots, photo_features, reshot_features
+from indexer.training.feature_cache import Features, OnCached, Reshots, photo_features, reshot_features
 from indexer.training.label_errors import LabelIssue, issue_notes, judged, label_issues
-from indexer.training.linear import Fitted, Pairs
-from indexer.training.problem import Problem, categories_of, find_leaks, label_notes, require_rows
-from indexer.training.tag_samples import Photos
+from indexer.training.linear import FittedModel, Pairs
+from indexer.training.problem import TrainingProblem, categories_of, find_leaks, label_notes, require_rows
+from indexer.training.tag_samples import TaggedPhotos
 from indexer.training.targets import CATEGORY, Target, attribute_targets, category_target
 
 PAIRS = 400  # training photos whose re-shots say what block g should not see
@@ -26,7 +26,7 @@ HELD_RESHOTS = 200  # validation photos that are looked for by a re-shot, to cho
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingSet:
     """The photos of the splits train and validation; arrays are of their number N."""
 
     features: Features
@@ -56,40 +56,40 @@ class Material:
         shots = self.reshots.of(self.split == "train")
         return Pairs(self.described[shots.places], shots.values)
 
-    def again(self, fitted: Fitted) -> Again | None:
+    def again(self, fitted: FittedModel) -> ReshotQueries | None:
         """Re-shots of validation photos in the blocks of ``fitted``; None where there are none."""
         shots = self.reshots.of(self.held)
-        return Again(shots.places, fitted.blocks(shots.values), self.frozen) if len(shots.places) else None
+        return ReshotQueries(shots.places, fitted.blocks(shots.values), self.frozen) if len(shots.places) else None
 
-    def photos(self, split: str, embed: Callable[[np.ndarray], np.ndarray]) -> Photos:
+    def photos(self, split: str, embed: Callable[[np.ndarray], np.ndarray]) -> TaggedPhotos:
         """The photos of one split as search has them, by ``embed`` [n, F + K] -> [n, D]."""
         chosen = np.flatnonzero(self.split == split)
         rows = [self.features.rows[number] for number in chosen]
-        return Photos(rows, embed(self.described[chosen]), self.features.pixels[chosen])
+        return TaggedPhotos(rows, embed(self.described[chosen]), self.features.pixels[chosen])
 
     def seen_by(
-        self, runtime: Runtime, *, seed: int, cache: Path | None, progress: Progress | None, team: Team
-    ) -> Material:
-        """The same photos with the features of another backbone. Raises ``BadData`` where one can no longer be read."""
+        self, runtime: Runtime, *, seed: int, cache: Path | None, progress: OnCached | None, team: Team
+    ) -> TrainingSet:
+        """The same photos with the features of another backbone. Raises ``BadDataError`` where one can no longer be read."""
         with team.first():
             features = photo_features(self.features.rows, runtime, cache=cache, progress=progress)
             if len(features.rows) != len(self.split):
-                raise BadData(f"photos became unreadable while training: {features.skipped[0].reason}")
+                raise BadDataError(f"photos became unreadable while training: {features.skipped[0].reason}")
             reshots = _reshots(features, self.split == "train", self.held, runtime, seed, cache, progress)
         return replace(self, features=features, reshots=reshots)
 
 
-def gather(
-    problem: Problem,
+def load_training_set(
+    problem: TrainingProblem,
     data: Path,
     runtime: Runtime,
     *,
     seed: int,
     cache: Path | None,
-    progress: Progress | None,
+    progress: OnCached | None,
     team: Team,
-) -> Material:
-    """Everything that ``problem`` (read from ``data``) gives a training. Raises ``BadData``, ``TrainingFailed``."""
+) -> TrainingSet:
+    """Everything that ``problem`` (read from ``data``) gives a training. Raises ``BadDataError``, ``TrainingError``."""
     categories = categories_of(problem.of("train"))
     notes = [*problem.notes, *label_notes(problem, categories)]
     wanted = problem.of("train") + problem.of("validation")
@@ -126,7 +126,7 @@ def gather(
     frozen = 0.0
     if len(shots.places):
         frozen = instance_rate(shots.values[:, :width], described[:, :width], shots.places, features.pixels)
-    return Material(features, reshots, split, categories, targets, train, held, frozen, notes, issues)
+    return TrainingSet(features, reshots, split, categories, targets, train, held, frozen, notes, issues)
 
 
 def _reshots(
@@ -136,7 +136,7 @@ def _reshots(
     runtime: Runtime,
     seed: int,
     cache: Path | None,
-    progress: Progress | None,
+    progress: OnCached | None,
 ) -> Reshots:
     drawn = [(train, PAIRS), (held, HELD_RESHOTS)]
     return reshot_features(features, runtime, drawn, seed=seed, cache=cache, progress=progress)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from flask import Request
 
-from service.api.errors import Refused
+from service.api.errors import RequestRefusedError
 from service.settings import Settings
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -15,7 +15,7 @@ _HEALTH = frozenset({"/livez", "/readyz"})  # probes name the machine as they li
 
 
 def check(request: Request, settings: Settings) -> None:
-    """Raise ``Refused``: 403 for a foreign Host or Origin, 401 without a valid key on ``/v1`` and ``/metrics``."""
+    """Raise ``RequestRefusedError``: 403 for a foreign Host or Origin, 401 without a valid key on ``/v1`` and ``/metrics``."""
     if request.path not in _HEALTH:
         _check_host(request, settings)
     if request.method not in _SAFE:
@@ -32,15 +32,15 @@ def _check_host(request: Request, settings: Settings) -> None:
         return
     name = _host_name(request.headers.get("Host", ""))
     if name not in settings.hosts:
-        raise Refused(403, "forbidden-host", f"host {name!r} is not served here (setting allowed_hosts)")
+        raise RequestRefusedError(403, "forbidden-host", f"host {name!r} is not served here (setting allowed_hosts)")
 
 
 def _check_origin(request: Request) -> None:
     origin = request.headers.get("Origin")
     if origin is not None and _netloc(origin) != request.headers.get("Host", "").lower():
-        raise Refused(403, "forbidden-origin", f"requests from pages of {origin} are not taken")
+        raise RequestRefusedError(403, "forbidden-origin", f"requests from pages of {origin} are not taken")
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise Refused(403, "forbidden-origin", "requests from pages of other sites are not taken")
+        raise RequestRefusedError(403, "forbidden-origin", "requests from pages of other sites are not taken")
 
 
 def _check_key(request: Request, keys: tuple[str, ...]) -> None:
@@ -50,7 +50,7 @@ def _check_key(request: Request, keys: tuple[str, ...]) -> None:
     matches = [hmac.compare_digest(offered, key.encode()) for key in keys]
     if scheme.lower() != "bearer" or not any(matches):
         detail = "an API key is needed: Authorization: Bearer KEY" if not given else "this API key is not known"
-        raise Refused(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="catalens"'})
+        raise RequestRefusedError(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="catalens"'})
 
 
 def _host_name(host: str) -> str:

@@ -12,43 +12,43 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from indexer.core import errors
 from indexer.core.errors import CatalensError
-from service.inference.admission import Overloaded
+from service.inference.admission import OverloadedError
 
 MEDIA_TYPE = "application/problem+json"
 
 # The first entry that the exception is an instance of counts, so subclasses stand before their bases.
 STATUS: tuple[tuple[type[CatalensError], int], ...] = (
-    (errors.UnsupportedFormat, 415),
-    (errors.ImageTooLarge, 413),
-    (errors.BadImage, 422),
-    (errors.BadRequest, 422),
-    (errors.BadProduct, 422),
-    (errors.BadData, 422),
-    (errors.UnknownProduct, 404),
-    (errors.UnknownPhoto, 404),
-    (errors.UnknownVersion, 404),
-    (errors.UnknownModel, 404),
-    (errors.UnknownClass, 404),
-    (errors.UnknownReview, 404),
-    (errors.UnknownRequest, 404),
-    (errors.AlreadyDecided, 409),
-    (errors.UnknownJob, 404),
-    (errors.NoCategories, 409),
-    (errors.NoOrders, 409),
-    (errors.JobEnded, 409),
-    (errors.IndexMismatch, 409),
-    (errors.StaleVersion, 409),
-    (errors.DamagedIndex, 409),
-    (errors.OutdatedVersion, 409),
-    (errors.CatalogMismatch, 409),
-    (errors.NewerFormat, 409),
-    (errors.CursorGone, 410),
-    (errors.NoIndex, 503),
-    (errors.Busy, 503),
-    (errors.ReadOnly, 503),
-    (errors.DiskFull, 507),
-    (errors.StorageFailed, 503),
-    (Overloaded, 503),
+    (errors.UnsupportedFormatError, 415),
+    (errors.ImageTooLargeError, 413),
+    (errors.BadImageError, 422),
+    (errors.BadRequestError, 422),
+    (errors.BadProductError, 422),
+    (errors.BadDataError, 422),
+    (errors.UnknownProductError, 404),
+    (errors.UnknownPhotoError, 404),
+    (errors.UnknownVersionError, 404),
+    (errors.UnknownModelError, 404),
+    (errors.UnknownClassError, 404),
+    (errors.UnknownReviewError, 404),
+    (errors.UnknownRequestError, 404),
+    (errors.AlreadyDecidedError, 409),
+    (errors.UnknownJobError, 404),
+    (errors.NoCategoriesError, 409),
+    (errors.NoOrdersError, 409),
+    (errors.JobEndedError, 409),
+    (errors.IndexMismatchError, 409),
+    (errors.StaleVersionError, 409),
+    (errors.DamagedIndexError, 409),
+    (errors.OutdatedVersionError, 409),
+    (errors.CatalogMismatchError, 409),
+    (errors.NewerFormatError, 409),
+    (errors.CursorGoneError, 410),
+    (errors.NoIndexError, 503),
+    (errors.BusyError, 503),
+    (errors.ReadOnlyError, 503),
+    (errors.DiskFullError, 507),
+    (errors.StorageError, 503),
+    (OverloadedError, 503),
 )
 
 # Failures of HTTP itself, by status; any other status is named after its phrase ("gone").
@@ -65,7 +65,7 @@ _HTTP_CODES = {
 }
 
 
-class Refused(Exception):
+class RequestRefusedError(Exception):
     """A request turned away by HTTP rules (status, code and headers of its own), not by an answer that failed."""
 
     def __init__(self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None) -> None:
@@ -73,7 +73,7 @@ class Refused(Exception):
         self.status, self.code, self.detail, self.headers = status, code, detail, headers or {}
 
 
-class Invalid(Exception):
+class InvalidRequestError(Exception):
     """Fields that do not fit the schema: 422 with one entry per field."""
 
     def __init__(self, faults: list[dict[str, str]]) -> None:
@@ -81,7 +81,7 @@ class Invalid(Exception):
         self.faults = faults
 
     @classmethod
-    def of(cls, error: ValidationError) -> Invalid:
+    def of(cls, error: ValidationError) -> InvalidRequestError:
         return cls(
             [
                 {
@@ -111,9 +111,9 @@ def document(status: int, code: str, detail: str, request_id: str, **more: Any) 
     }
 
 
-def item_problem(error: Invalid | CatalensError, request_id: str, log: Any) -> dict[str, Any]:
-    """The document of one item's failure inside an answer: of a ``CatalensError`` or of ``Invalid``."""
-    if isinstance(error, Invalid):
+def item_problem(error: InvalidRequestError | CatalensError, request_id: str, log: Any) -> dict[str, Any]:
+    """The document of one item's failure inside an answer: of a ``CatalensError`` or of ``InvalidRequestError``."""
+    if isinstance(error, InvalidRequestError):
         return document(422, "invalid-request", str(error), request_id, errors=error.faults)
     return document(*of_error(error, log), request_id)
 
@@ -132,7 +132,7 @@ def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | No
 def of_error(error: CatalensError, log: Any) -> tuple[int, str, str]:
     """(status, code, detail) of a failure. What names files of this machine goes to the log instead."""
     status = status_of(error)
-    if status == 500 or isinstance(error, (errors.StorageFailed, errors.ReadOnly, errors.Busy)):
+    if status == 500 or isinstance(error, (errors.StorageError, errors.ReadOnlyError, errors.BusyError)):
         log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
         hidden = "the service cannot answer; its log says why"
         return status, error.code, (type(error).__doc__ or "").strip() if status != 500 else hidden
@@ -156,12 +156,12 @@ def install(app: Flask, log: Any) -> None:
     def expected(error: CatalensError) -> Response:
         return problem(*of_error(error, log))
 
-    @app.errorhandler(Refused)
-    def refused(error: Refused) -> Response:
+    @app.errorhandler(RequestRefusedError)
+    def refused(error: RequestRefusedError) -> Response:
         return problem(error.status, error.code, error.detail, headers=error.headers)
 
-    @app.errorhandler(Invalid)
-    def invalid(error: Invalid) -> Response:
+    @app.errorhandler(InvalidRequestError)
+    def invalid(error: InvalidRequestError) -> Response:
         return problem(422, "invalid-request", str(error), errors=error.faults)
 
     def http(error: HTTPException) -> Response:

@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from indexer.core.errors import CatalensError
-from service.api.openapi import SECURITY, failures
+from service.api.openapi import SECURITY, problem_responses
 from service.engine import Engine
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -147,7 +147,7 @@ def install(app: OpenAPI, engine: Engine, version: str) -> None:
         tags=[{"name": "health"}],
         operation_id="metrics",
         security=SECURITY,
-        responses={200: {"content": text}, **failures()},
+        responses={200: {"content": text}, **problem_responses()},
     )
     def metrics() -> Response:
         """Requests, queue, delta, folds, versions and memory, as Prometheus text. Takes a key where `/v1` does."""

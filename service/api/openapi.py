@@ -33,12 +33,12 @@ def answer(content: dict[str, Any]) -> dict[str, Any]:
     return {"request_id": g.request_id, **content}
 
 
-def failures(*statuses: int) -> dict[Any, Any]:
+def problem_responses(*statuses: int) -> dict[Any, Any]:
     """Documentation of problem answers; those that any call can get are added."""
     return {status: {"content": PROBLEM} for status in sorted({*statuses, 401, 403, 422, 500})}
 
 
-def body(model: type[BaseModel], *, files: str, json_field: str | None = None) -> dict[str, Any]:
+def multipart_or_json(model: type[BaseModel], *, files: str, json_field: str | None = None) -> dict[str, Any]:
     """Documentation of a body that may be JSON or multipart; flask-openapi cannot take both for one route.
 
     ``files`` is the name of the file field; ``json_field`` the form field that holds the whole JSON object, otherwise
@@ -74,4 +74,14 @@ def _ref(model: type[BaseModel]) -> str:
     return f"#/components/schemas/{model.__name__}"
 
 
-__all__ = ["PROBLEM", "SECURITY", "Problem", "answer", "body", "engine", "failures", "json_body", "settings"]
+__all__ = [
+    "PROBLEM",
+    "SECURITY",
+    "Problem",
+    "answer",
+    "engine",
+    "json_body",
+    "multipart_or_json",
+    "problem_responses",
+    "settings",
+]

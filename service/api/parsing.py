@@ -12,26 +12,26 @@ from flask import Request
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import FileStorage
 
-from indexer.core.errors import BadRequest
-from service.api.errors import Invalid, Refused
+from indexer.core.errors import BadRequestError
+from service.api.errors import InvalidRequestError, RequestRefusedError
 from service.api.requests import (
     MOST_LISTING_PHOTOS,
     MOST_PHOTOS,
-    Ask,
-    ClassPost,
+    ClassRequest,
     ImageRef,
     PhotoRef,
-    PhotosAsk,
-    ProductPatch,
-    ProductPut,
-    ReviewAsk,
-    SearchAsk,
+    PhotosRequest,
+    ProductPatchRequest,
+    ProductPutRequest,
+    QueryRequest,
+    ReviewRequest,
+    SearchRequest,
 )
-from service.engine import Source
+from service.engine import Query
 from service.products.writer import Draft
 
 Model = TypeVar("Model", bound=BaseModel)
-Asked = TypeVar("Asked", bound=PhotosAsk)
+PhotosRequestT = TypeVar("PhotosRequestT", bound=PhotosRequest)
 _PLAIN = (
     "product_id",
     "cursor",
@@ -46,20 +46,20 @@ JSON = "application/json"
 MULTIPART = "multipart/form-data"
 
 
-def read_ask(request: Request, model: type[Model]) -> tuple[Model, Source]:
-    """A question and what it is about. Raises ``Refused`` (400, 415), ``Invalid`` and ``BadRequest``."""
+def read_ask(request: Request, model: type[Model]) -> tuple[Model, Query]:
+    """A question and what it is about. Raises ``RequestRefusedError`` (400, 415), ``InvalidRequestError`` and ``BadRequestError``."""
     ask, image = read_image(request, model)
-    assert isinstance(ask, Ask)
-    text = ask.text if isinstance(ask, SearchAsk) else None
+    assert isinstance(ask, QueryRequest)
+    text = ask.text if isinstance(ask, SearchRequest) else None
     if image is None and ask.product_id is None and text is None:
         offered = "an image (multipart field or base64) or a product_id"
-        if isinstance(ask, SearchAsk):
+        if isinstance(ask, SearchRequest):
             offered = "an image (multipart field or base64), a product_id or a text"
-        raise BadRequest(f"nothing to look at: send {offered}")
+        raise BadRequestError(f"nothing to look at: send {offered}")
     if ask.crop is not None and image is None:
-        raise BadRequest("crop needs an image")
+        raise BadRequestError("crop needs an image")
     crop = None if ask.crop is None else (ask.crop[0], ask.crop[1], ask.crop[2], ask.crop[3])
-    return ask, Source(image=image, product_id=ask.product_id, crop=crop, text=text)
+    return ask, Query(image=image, product_id=ask.product_id, crop=crop, text=text)
 
 
 def read_image(request: Request, model: type[Model]) -> tuple[Model, bytes | None]:
@@ -67,68 +67,70 @@ def read_image(request: Request, model: type[Model]) -> tuple[Model, bytes | Non
     image: bytes | None = None
     if _kind(request, JSON, MULTIPART) == JSON:
         fields = read_object(request)
-        ask = check(model, fields)
+        ask = validate(model, fields)
         ref = getattr(ask, "image", None)
         if isinstance(ref, ImageRef):
-            image = bytes_of(ref, "image")
+            image = decode_base64(ref, "image")
     else:
         _only_files(request, "image")
         if "image" in request.form:
-            raise BadRequest("image must be a file part of the multipart body (give it a filename)")
+            raise BadRequestError("image must be a file part of the multipart body (give it a filename)")
         uploads = request.files.getlist("image")
         if len(uploads) > 1:
-            raise BadRequest(f"{len(uploads)} files named image: send one")
-        ask = check(model, _form_fields(request, model))
+            raise BadRequestError(f"{len(uploads)} files named image: send one")
+        ask = validate(model, _form_fields(request, model))
         image = uploads[0].read() if uploads else None
     return ask, image
 
 
-def read_photos(request: Request, model: type[Asked]) -> tuple[Asked, list[bytes | Invalid | BadRequest]]:
+def read_photos(
+    request: Request, model: type[PhotosRequestT]
+) -> tuple[PhotosRequestT, list[bytes | InvalidRequestError | BadRequestError]]:
     """A question about many photos and the bytes of each, or what is wrong with it. Raises as ``read_ask``."""
-    photos: list[bytes | Invalid | BadRequest] = []
+    photos: list[bytes | InvalidRequestError | BadRequestError] = []
     if _kind(request, JSON, MULTIPART) == JSON:
         fields = read_object(request)
         listed = fields.get("images", [])
         if not isinstance(listed, list):
-            raise Invalid([{"field": "images", "message": "must be a list of photos"}])
+            raise InvalidRequestError([{"field": "images", "message": "must be a list of photos"}])
         for place, item in enumerate(listed):
             try:
-                photos.append(bytes_of(check(ImageRef, item), f"images.{place}"))
-            except (Invalid, BadRequest) as error:
+                photos.append(decode_base64(validate(ImageRef, item), f"images.{place}"))
+            except (InvalidRequestError, BadRequestError) as error:
                 photos.append(error)
     else:
         _only_files(request, "images")
         if "images" in request.form:
-            raise BadRequest("images must be file parts of the multipart body (give each a filename)")
+            raise BadRequestError("images must be file parts of the multipart body (give each a filename)")
         fields = _form_fields(request, model)
         photos += [upload.read() for upload in request.files.getlist("images")]
     if not 1 <= len(photos) <= MOST_PHOTOS:
-        raise BadRequest(f"images: {len(photos)} photos in one question, 1 to {MOST_PHOTOS} are taken")
-    return check(model, {**fields, "images": [{}]}), photos
+        raise BadRequestError(f"images: {len(photos)} photos in one question, 1 to {MOST_PHOTOS} are taken")
+    return validate(model, {**fields, "images": [{}]}), photos
 
 
-def read_review(request: Request) -> tuple[ReviewAsk, list[bytes]]:
+def read_review(request: Request) -> tuple[ReviewRequest, list[bytes]]:
     """A listing to review and the bytes of its photos; none where a stored product's own are meant."""
     if _kind(request, JSON, MULTIPART) == JSON:
-        ask = check(ReviewAsk, read_object(request))
+        ask = validate(ReviewRequest, read_object(request))
         refs = [("image", ask.image)] if ask.image else []
         refs += [(f"images.{place}", ref) for place, ref in enumerate(ask.images)]
-        photos = [bytes_of(ref, where) for where, ref in refs]
+        photos = [decode_base64(ref, where) for where, ref in refs]
     else:
         _only_files(request, "image", "images")
         for name in ("image", "images"):
             if name in request.form:
-                raise BadRequest(f"{name} must be a file part of the multipart body (give it a filename)")
-        ask = check(ReviewAsk, _form_fields(request, ReviewAsk))
+                raise BadRequestError(f"{name} must be a file part of the multipart body (give it a filename)")
+        ask = validate(ReviewRequest, _form_fields(request, ReviewRequest))
         photos = [upload.read() for name in ("image", "images") for upload in request.files.getlist(name)]
     if not photos and ask.product_id is None:
-        raise BadRequest("nothing to look at: send an image, images or a product_id")
+        raise BadRequestError("nothing to look at: send an image, images or a product_id")
     if len(photos) > MOST_LISTING_PHOTOS:
-        raise BadRequest(f"{len(photos)} photos in one listing: at most {MOST_LISTING_PHOTOS} are taken")
+        raise BadRequestError(f"{len(photos)} photos in one listing: at most {MOST_LISTING_PHOTOS} are taken")
     return ask, photos
 
 
-def read_product(request: Request) -> tuple[ProductPut, list[bytes | str]]:
+def read_product(request: Request) -> tuple[ProductPutRequest, list[bytes | str]]:
     """A whole product and its photos in order: bytes, or the hash of a stored one."""
     uploads: list[bytes] = []
     if _kind(request, JSON, MULTIPART) == JSON:
@@ -137,18 +139,20 @@ def read_product(request: Request) -> tuple[ProductPut, list[bytes | str]]:
         _only_files(request, "images")
         for name in request.form:
             if name != "product":
-                raise Invalid([{"field": name, "message": "unknown field (the form takes product and images)"}])
+                raise InvalidRequestError(
+                    [{"field": name, "message": "unknown field (the form takes product and images)"}]
+                )
         texts = request.form.getlist("product")
         if len(texts) > 1:
-            raise BadRequest("product is given twice")
+            raise BadRequestError("product is given twice")
         fields = _object(texts[0] if texts else "{}", "form field product")
         uploads = [upload.read() for upload in request.files.getlist("images")]
-    product = check(ProductPut, fields)
-    photos = [photo_of(ref, f"images.{position}") for position, ref in enumerate(product.images)]
+    product = validate(ProductPutRequest, fields)
+    photos = [parse_photo(ref, f"images.{position}") for position, ref in enumerate(product.images)]
     return product, [*photos, *uploads]
 
 
-def draft_of(product: ProductPut, photos: Sequence[bytes | str]) -> Draft:
+def to_draft(product: ProductPutRequest, photos: Sequence[bytes | str]) -> Draft:
     """A checked product with its photos (bytes, or the hash of a stored one) as what the writer takes."""
     return Draft(
         title=product.title,
@@ -159,33 +163,35 @@ def draft_of(product: ProductPut, photos: Sequence[bytes | str]) -> Draft:
     )
 
 
-def changes_of(patch: ProductPatch) -> dict[str, Any]:
-    """The fields that a patch names. Raises ``Invalid`` for a null that means nothing."""
-    named = [name for name in ProductPatch.model_fields if name in patch.model_fields_set]
+def to_changes(patch: ProductPatchRequest) -> dict[str, Any]:
+    """The fields that a patch names. Raises ``InvalidRequestError`` for a null that means nothing."""
+    named = [name for name in ProductPatchRequest.model_fields if name in patch.model_fields_set]
     changes: dict[str, Any] = {name: getattr(patch, name) for name in named if name != "external_version"}
     if changes.get("category") is not None:
         changes["category"] = tuple(changes["category"])
     for name in ("tags", "attributes"):
         if name in changes and changes[name] is None:
-            raise Invalid([{"field": name, "message": "null is not possible here; send an empty list or object"}])
+            raise InvalidRequestError(
+                [{"field": name, "message": "null is not possible here; send an empty list or object"}]
+            )
     return changes
 
 
-def read_class(request: Request) -> tuple[ClassPost, list[bytes]]:
+def read_class(request: Request) -> tuple[ClassRequest, list[bytes]]:
     """A new class and its photos: JSON with base64, or multipart with the files ``images``."""
     uploads: list[bytes] = []
     if _kind(request, JSON, MULTIPART) == JSON:
-        wanted = check(ClassPost, read_object(request))
+        wanted = validate(ClassRequest, read_object(request))
     else:
         _only_files(request, "images")
         for name in request.form:
             if name not in ("label", "kind") or len(request.form.getlist(name)) > 1:
-                raise Invalid(
+                raise InvalidRequestError(
                     [{"field": name, "message": "the form takes label and kind, once each, and files images"}]
                 )
-        wanted = check(ClassPost, request.form.to_dict())
+        wanted = validate(ClassRequest, request.form.to_dict())
         uploads = [upload.read() for upload in request.files.getlist("images")]
-    return wanted, [*(bytes_of(ref, f"images.{place}") for place, ref in enumerate(wanted.images)), *uploads]
+    return wanted, [*(decode_base64(ref, f"images.{place}") for place, ref in enumerate(wanted.images)), *uploads]
 
 
 def read_import(request: Request, model: type[Model]) -> tuple[Model, FileStorage | None]:
@@ -195,42 +201,42 @@ def read_import(request: Request, model: type[Model]) -> tuple[Model, FileStorag
     _only_files(request, "archive")
     uploads = request.files.getlist("archive")
     if len(uploads) > 1:
-        raise BadRequest(f"archive: send one zip file, not {len(uploads)}")
-    return check(model, _form_fields(request, model)), uploads[0] if uploads else None
+        raise BadRequestError(f"archive: send one zip file, not {len(uploads)}")
+    return validate(model, _form_fields(request, model)), uploads[0] if uploads else None
 
 
 def read_json(request: Request, model: type[Model]) -> Model:
     """A JSON body as ``model``."""
     require_json(request)
-    return check(model, read_object(request))
+    return validate(model, read_object(request))
 
 
 def require_json(request: Request) -> None:
-    """Raise ``Refused`` 415 for a body of another type."""
+    """Raise ``RequestRefusedError`` 415 for a body of another type."""
     _kind(request, JSON)
 
 
 def read_object(request: Request) -> dict[str, Any]:
-    """The JSON object in the body. Raises ``Refused`` 400 for anything else."""
+    """The JSON object in the body. Raises ``RequestRefusedError`` 400 for anything else."""
     try:
         text = request.get_data().decode("utf-8")
     except UnicodeDecodeError:
-        raise Refused(400, "bad-json", "the body is not UTF-8") from None
+        raise RequestRefusedError(400, "bad-json", "the body is not UTF-8") from None
     return _object(text, "body")
 
 
-def check(model: type[Model], fields: Any) -> Model:
-    """``fields`` as ``model``; raises ``Invalid`` with one entry per wrong field."""
+def validate(model: type[Model], fields: Any) -> Model:
+    """``fields`` as ``model``; raises ``InvalidRequestError`` with one entry per wrong field."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise Invalid.of(error) from None
+        raise InvalidRequestError.of(error) from None
 
 
 def _kind(request: Request, *offered: str) -> str:
     if request.mimetype not in offered:
         given = request.mimetype or "none"
-        raise Refused(415, "unsupported-media-type", f"content type {given}: send {' or '.join(offered)}")
+        raise RequestRefusedError(415, "unsupported-media-type", f"content type {given}: send {' or '.join(offered)}")
     return request.mimetype
 
 
@@ -242,16 +248,18 @@ def _object(text: str, where: str) -> dict[str, Any]:
         fields = json.loads(text, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Refused(400, "bad-json", f"{where} is not JSON: {reason}") from None
+        raise RequestRefusedError(400, "bad-json", f"{where} is not JSON: {reason}") from None
     if not isinstance(fields, dict):
-        raise Refused(400, "bad-json", f"{where} must be a JSON object")
+        raise RequestRefusedError(400, "bad-json", f"{where} must be a JSON object")
     return fields
 
 
 def _only_files(request: Request, *names: str) -> None:
     for other in request.files:
         if other not in names:
-            raise Invalid([{"field": other, "message": f"unknown file field (files go into {' or '.join(names)})"}])
+            raise InvalidRequestError(
+                [{"field": other, "message": f"unknown file field (files go into {' or '.join(names)})"}]
+            )
 
 
 def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
@@ -260,30 +268,32 @@ def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
     for name in request.form:
         values = request.form.getlist(name)
         if len(values) > 1:
-            raise Invalid([{"field": name, "message": f"given {len(values)} times (send a list as JSON text)"}])
+            raise InvalidRequestError(
+                [{"field": name, "message": f"given {len(values)} times (send a list as JSON text)"}]
+            )
         fields[name] = values[0]
         if name not in _PLAIN and name in model.model_fields:
             try:
                 fields[name] = json.loads(values[0])
             except (ValueError, RecursionError):
-                raise Invalid([{"field": name, "message": "not JSON text"}]) from None
+                raise InvalidRequestError([{"field": name, "message": "not JSON text"}]) from None
     return fields
 
 
-def photo_of(ref: PhotoRef, where: str) -> bytes | str:
-    """The bytes of a photo in JSON, or the hash it names. Raises ``Invalid`` or ``BadRequest`` naming ``where``."""
+def parse_photo(ref: PhotoRef, where: str) -> bytes | str:
+    """The bytes of a photo in JSON, or the hash it names. Raises ``InvalidRequestError`` or ``BadRequestError`` naming ``where``."""
     if sum(value is not None for value in (ref.base64, ref.url, ref.hash)) != 1:
-        raise Invalid([{"field": where, "message": "give exactly one of base64 and hash"}])
-    return ref.hash if ref.hash is not None else bytes_of(ref, where)
+        raise InvalidRequestError([{"field": where, "message": "give exactly one of base64 and hash"}])
+    return ref.hash if ref.hash is not None else decode_base64(ref, where)
 
 
-def bytes_of(ref: ImageRef | PhotoRef, where: str) -> bytes:
-    """The bytes of a photo in JSON. Raises ``Invalid`` or ``BadRequest`` naming ``where``."""
+def decode_base64(ref: ImageRef | PhotoRef, where: str) -> bytes:
+    """The bytes of a photo in JSON. Raises ``InvalidRequestError`` or ``BadRequestError`` naming ``where``."""
     if ref.url is not None:
-        raise BadRequest(f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64")
+        raise BadRequestError(f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64")
     if ref.base64 is None:
-        raise Invalid([{"field": f"{where}.base64", "message": "missing"}])
+        raise InvalidRequestError([{"field": f"{where}.base64", "message": "missing"}])
     try:
         return base64.b64decode(ref.base64, validate=True)
     except (binascii.Error, ValueError):
-        raise Invalid([{"field": f"{where}.base64", "message": "not base64"}]) from None
+        raise InvalidRequestError([{"field": f"{where}.base64", "message": "not base64"}]) from None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from indexer.text.tokenizer import MOST_CHARACTERS
 
 
-class Strict(BaseModel):
+class RequestModel(BaseModel):
     """Base of everything a client sends: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -47,14 +47,14 @@ VersionName = Annotated[str, Field(min_length=1, max_length=64)]
 Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
 
 
-class ImageRef(Strict):
+class ImageRef(RequestModel):
     """A photo inside JSON: its bytes in base64. (URLs need a setting this version does not offer.)"""
 
     base64: str | None = None
     url: str | None = None
 
 
-class State(Strict):
+class SnapshotSelector(RequestModel):
     """What a question is answered from."""
 
     min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
@@ -65,7 +65,7 @@ class State(Strict):
     )
 
 
-class Ask(State):
+class QueryRequest(SnapshotSelector):
     """What every question takes: a photo or a stored product."""
 
     image: ImageRef | None = None
@@ -75,17 +75,17 @@ class Ask(State):
     )
 
 
-class PhotosAsk(State):
+class PhotosRequest(SnapshotSelector):
     """A question about many photos, each of which is answered by itself."""
 
     images: list[ImageRef] = Field(min_length=1, max_length=MOST_PHOTOS)
 
 
-class ClassifyAsk(Ask):
+class ClassifyRequest(QueryRequest):
     """A question for categories."""
 
 
-class TagsAsk(Ask):
+class TagsRequest(QueryRequest):
     """A question for tags."""
 
 
@@ -112,7 +112,7 @@ Collapse = Literal["none", "same_photo", "near_duplicate"]
 CursorText = Annotated[str, Field(max_length=1024, description=_CURSOR)]
 
 
-class Looking(Strict):
+class SearchFields(RequestModel):
     """What is wanted of the products that are found."""
 
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
@@ -124,7 +124,7 @@ class Looking(Strict):
     explain: Annotated[bool, Field(strict=True)] = Field(default=False, description=_EXPLAIN)
 
 
-class SearchAsk(Looking, Ask):
+class SearchRequest(SearchFields, QueryRequest):
     """A question for products that are similar, or that a text tells of, or both.
 
     The score is the mean, weighted by `mix` and `weights`, of cosines; of a text half is its keywords' score.
@@ -137,7 +137,7 @@ class SearchAsk(Looking, Ask):
     cursor: CursorText | None = None
 
 
-class EventIn(Strict):
+class HistoryEvent(RequestModel):
     """One thing that a shopper viewed, saved or bought."""
 
     product_id: ProductId
@@ -149,10 +149,10 @@ class EventIn(Strict):
     )
 
 
-class RecommendAsk(State):
+class RecommendRequest(SnapshotSelector):
     """A question for products that suit what a shopper did so far."""
 
-    history: list[EventIn] = Field(min_length=1, max_length=1000, description="Not empty; in any order.")
+    history: list[HistoryEvent] = Field(min_length=1, max_length=1000, description="Not empty; in any order.")
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
     filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
     mode: Literal["similar", "complete"] = Field(
@@ -163,7 +163,7 @@ class RecommendAsk(State):
     )
 
 
-class ObjectsAsk(State):
+class ObjectsRequest(SnapshotSelector):
     """A question for the products in a photo, each with what looks like it."""
 
     image: ImageRef | None = None
@@ -172,7 +172,7 @@ class ObjectsAsk(State):
     filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
 
 
-class SearchPhotosAsk(Looking, PhotosAsk):
+class SearchPhotosRequest(SearchFields, PhotosRequest):
     """A question for products similar to each of many photos."""
 
 
@@ -199,14 +199,14 @@ def _list_text(raw: object) -> object:
 JsonText = BeforeValidator(_json_text)
 
 
-class OtherPhoto(Strict):
+class OtherPhoto(RequestModel):
     """The other one of a pair: a photo or a stored product."""
 
     image: ImageRef | None = None
     product_id: ProductId | None = None
 
 
-class ExplainAsk(Ask):
+class ExplainRequest(QueryRequest):
     """A question for heat maps: why a category (by default the most probable), or why it is similar to another."""
 
     # Under aliases, since the forms' reader takes a field of a model's own name for JSON text.
@@ -216,7 +216,7 @@ class ExplainAsk(Ask):
     with_: Annotated[OtherPhoto, JsonText] | None = Field(default=None, alias="with")
 
 
-class SimilarQuery(Strict):
+class SimilarQuery(RequestModel):
     """Query parameters of ``/similar``: those of a search, objects as JSON text."""
 
     k: K = 20
@@ -232,7 +232,7 @@ class SimilarQuery(Strict):
     version: VersionName | None = None
 
 
-class FacetsQuery(Strict):
+class FacetsQuery(RequestModel):
     """Query parameters of ``/facets``."""
 
     filter: Annotated[dict[str, Any], JsonText] | None = None
@@ -251,15 +251,15 @@ class ImagePath(BaseModel):
     hash: str
 
 
-class ImageQuery(Strict):
+class ImageQuery(RequestModel):
     w: Literal["160", "320", "640"] = "320"
 
 
-class ListQuery(Strict):
+class ListQuery(RequestModel):
     limit: Annotated[int, Field(ge=1, le=100)] = 24
 
 
-class MapQuery(Strict):
+class MapQuery(RequestModel):
     limit: Annotated[int, Field(ge=1, le=2000)] = 2000
 
 
@@ -271,14 +271,14 @@ class ProblemPath(BaseModel):
     code: str
 
 
-class Tag(Strict):
+class TagModel(RequestModel):
     """A tag and who gave it; a plain text counts as the merchant's."""
 
     tag: Label
     source: Literal["merchant", "curated", "machine"] = "merchant"
 
 
-class PhotoRef(Strict):
+class PhotoRef(RequestModel):
     """A product's photo: new bytes, or the hash of one that is stored already."""
 
     base64: str | None = None
@@ -286,26 +286,26 @@ class PhotoRef(Strict):
     hash: Hash | None = None
 
 
-Tags = Annotated[list[Annotated[Tag, BeforeValidator(_tag)]], Field(max_length=1000)]
-CategoryPath = Annotated[list[Label], BeforeValidator(_category), Field(min_length=1, max_length=32)]
+Tags = Annotated[list[Annotated[TagModel, BeforeValidator(_tag)]], Field(max_length=1000)]
+CategoryField = Annotated[list[Label], BeforeValidator(_category), Field(min_length=1, max_length=32)]
 
 
-class ProductPut(Strict):
+class ProductPutRequest(RequestModel):
     """A whole product: replaces what was stored under its id."""
 
     title: Annotated[str, Field(max_length=2000)] | None = None
-    category: CategoryPath | None = Field(default=None, description='A path: "A > B > C" or ["A", "B", "C"].')
+    category: CategoryField | None = Field(default=None, description='A path: "A > B > C" or ["A", "B", "C"].')
     tags: Tags = []
     attributes: dict[Label, Any] = {}
     images: Annotated[list[PhotoRef], Field(max_length=64)] = []
     external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
 
 
-class ProductPatch(Strict):
+class ProductPatchRequest(RequestModel):
     """Fields to change; what is not named stays, an attribute that is null goes. Photos are never touched."""
 
     title: Annotated[str, Field(max_length=2000)] | None = None
-    category: CategoryPath | None = None
+    category: CategoryField | None = None
     tags: Annotated[list[Label], Field(max_length=1000)] | None = Field(
         default=None, description="Replaces the merchant's tags."
     )
@@ -313,7 +313,7 @@ class ProductPatch(Strict):
     external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
 
 
-class ClassPost(Strict):
+class ClassRequest(RequestModel):
     """A new category or tag and the photos that show it."""
 
     label: Annotated[str, Field(min_length=1, max_length=2000)] = Field(
@@ -323,7 +323,7 @@ class ClassPost(Strict):
     images: Annotated[list[ImageRef], Field(max_length=64)] = []
 
 
-class ClassQuery(Strict):
+class ClassQuery(RequestModel):
     """Which class: its id, or its label and kind."""
 
     id: Annotated[int, Field(ge=0)] | None = None
@@ -331,7 +331,7 @@ class ClassQuery(Strict):
     kind: Literal["category", "tag"] = "category"
 
 
-class DeleteQuery(Strict):
+class DeleteQuery(RequestModel):
     external_version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     ticket: bool = Field(default=False, description="Answer with what `catalens index verify --erased` can look for.")
 
@@ -343,7 +343,7 @@ class FilePath(BaseModel):
 Texts = Annotated[list[Label], Field(max_length=1000)]
 
 
-class ReviewAsk(State):
+class ReviewRequest(SnapshotSelector):
     """A listing to look at: one photo, several, or a stored product with all of its photos."""
 
     image: ImageRef | None = None
@@ -357,7 +357,7 @@ class ReviewAsk(State):
     )
 
 
-class ReviewsQuery(Strict):
+class ReviewsQuery(RequestModel):
     """Which reviews."""
 
     state: Literal["open", "approved", "rejected"] = "open"
@@ -373,14 +373,14 @@ class PreviewPath(ReviewPath):
     position: Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class Decide(Strict):
+class DecisionRequest(RequestModel):
     """A person's decision, made once."""
 
     decision: Literal["approve", "reject"]
     reason: Annotated[str, Field(max_length=2000)] = ""
 
 
-class FeedbackPost(Strict):
+class FeedbackRequest(RequestModel):
     """What people made of an answer, named by its `request_id`."""
 
     request_id: Annotated[str, Field(min_length=1, max_length=64)]
@@ -390,11 +390,11 @@ class FeedbackPost(Strict):
     clicked: Annotated[list[ProductId], Field(max_length=1000)] = Field(
         default=[], description="Products among the results that were opened."
     )
-    category: CategoryPath | None = Field(default=None, description="The category a person settled on.")
+    category: CategoryField | None = Field(default=None, description="The category a person settled on.")
     product_id: ProductId | None = Field(default=None, description="The stored product that the listing became.")
 
 
-class ImportPost(Strict):
+class ImportRequest(RequestModel):
     """A feed to import; the archive itself is a file of the multipart body."""
 
     path: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
@@ -407,7 +407,7 @@ class ImportPost(Strict):
     types: dict[Label, Literal["string", "number", "bool", "datetime", "list"]] | None = None
 
 
-class BuildPost(Strict):
+class BuildRequest(RequestModel):
     """An index version to build."""
 
     model: Annotated[str, Field(pattern=re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"))] | None = Field(

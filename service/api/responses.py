@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from service.api.requests import Tag
+from service.api.requests import TagModel
 
 
-class Answer(BaseModel):
+class Response(BaseModel):
     """What every answer carries."""
 
     request_id: str
@@ -18,14 +18,14 @@ class Answer(BaseModel):
     timings_ms: dict[str, float]
 
 
-class CategoryOut(BaseModel):
+class CategoryModel(BaseModel):
     label: str
     path: list[str]
     probability: float
 
 
-class ClassifyAnswer(Answer):
-    categories: list[CategoryOut]
+class ClassifyResponse(Response):
+    categories: list[CategoryModel]
     unknown: bool
 
 
@@ -43,25 +43,25 @@ class Result(BaseModel):
     image_url: str
 
 
-class SearchAnswer(Answer):
+class SearchResponse(Response):
     results: list[Result]
     next_cursor: str | None
     unknown_words: list[str] | None = Field(default=None, description="Of a text: words that nothing is known of.")
 
 
-class ObjectOut(BaseModel):
+class ObjectModel(BaseModel):
     """One object in a photo. `box`: [x, y, width, height] in px of the upright photo, as `crop` takes it."""
 
     box: list[int]
     score: float = Field(description="Mean cosine to the three most similar products.")
-    category: CategoryOut | None
+    category: CategoryModel | None
     results: list[Result]
 
 
-class ObjectsAnswer(Answer):
+class ObjectsResponse(Response):
     width: int
     height: int
-    objects: list[ObjectOut]
+    objects: list[ObjectModel]
     reason: Literal["nothing-stands-out", "nothing-alike", "no-products"] | None = Field(
         description="Why there are no objects: one ground alone, nothing like the catalog's products, an empty catalog."
     )
@@ -84,7 +84,7 @@ class Recommended(Result):
     reason: Reason | None
 
 
-class InterestOut(BaseModel):
+class InterestModel(BaseModel):
     """One interest found in a history: its central product, its share of the weight, all its products."""
 
     product_id: str | None
@@ -93,9 +93,9 @@ class InterestOut(BaseModel):
     products: list[str]
 
 
-class RecommendAnswer(Answer):
+class RecommendResponse(Response):
     results: list[Recommended]
-    interests: list[InterestOut]
+    interests: list[InterestModel]
     unknown_products: list[str]
 
 
@@ -115,7 +115,7 @@ class Facet(BaseModel):
     max: float | str | None = None
 
 
-class FacetsAnswer(Answer):
+class FacetsResponse(Response):
     total: int
     facets: list[Facet]
 
@@ -128,8 +128,8 @@ class HeatMap(BaseModel):
     heat: list[list[float]]
 
 
-class ExplainAnswer(Answer):
-    category: CategoryOut | None
+class ExplainResponse(Response):
+    category: CategoryModel | None
     maps: list[HeatMap]
 
 
@@ -138,23 +138,23 @@ class Neighbour(BaseModel):
     score: float
 
 
-class TagOut(BaseModel):
+class SuggestedTagModel(BaseModel):
     tag: str
     confidence: float
     neighbours: list[Neighbour]
 
 
-class TagsAnswer(Answer):
-    tags: list[TagOut]
+class TagsResponse(Response):
+    tags: list[SuggestedTagModel]
 
 
-class DescribeAnswer(SearchAnswer):
-    categories: list[CategoryOut]
+class DescribeResponse(SearchResponse):
+    categories: list[CategoryModel]
     unknown: bool | None
-    tags: list[TagOut]
+    tags: list[SuggestedTagModel]
 
 
-class PhotoOut(BaseModel):
+class PhotoModel(BaseModel):
     hash: str
     format: str
     width: int
@@ -162,38 +162,38 @@ class PhotoOut(BaseModel):
     image_url: str
 
 
-class ProductOut(BaseModel):
+class ProductModel(BaseModel):
     product_id: str
     title: str | None
     category: str | None
     category_path: list[str] | None
-    tags: list[Tag]
+    tags: list[TagModel]
     attributes: dict[str, Any]
-    images: list[PhotoOut]
+    images: list[PhotoModel]
     sequence: int
     external_version: int | None
 
 
-class ProductAnswer(Answer, ProductOut):
+class ProductResponse(Response, ProductModel):
     """A stored product."""
 
 
-class ProductsAnswer(Answer):
-    products: list[ProductOut]
+class ProductsResponse(Response):
+    products: list[ProductModel]
     total: int
 
 
 Outcome = Literal["added", "replaced", "unchanged", "patched", "deleted"]
 
 
-class WriteAnswer(Answer):
+class WriteResponse(Response):
     product_id: str
     outcome: Outcome
     sequence: int
     ticket: dict[str, Any] | None = Field(default=None, description="Of a DELETE that asked for one.")
 
 
-class IndexOut(BaseModel):
+class IndexModel(BaseModel):
     version: str
     active: bool
     model_version: str
@@ -205,12 +205,12 @@ class IndexOut(BaseModel):
     created: Any
 
 
-class IndexesAnswer(Answer):
-    indexes: list[IndexOut]
+class IndexesResponse(Response):
+    indexes: list[IndexModel]
     blocks: dict[str, float] = Field(description="The blocks of the serving model's embedding and their weights.")
 
 
-class ClassOut(BaseModel):
+class ClassModel(BaseModel):
     id: int
     kind: Literal["category", "tag"]
     label: str
@@ -219,11 +219,11 @@ class ClassOut(BaseModel):
     photos: int | None
 
 
-class ClassesAnswer(Answer):
-    classes: list[ClassOut]
+class ClassesResponse(Response):
+    classes: list[ClassModel]
 
 
-class ClassAnswer(Answer):
+class ClassResponse(Response):
     id: int
     photos: int | None = None
 
@@ -237,13 +237,13 @@ class MapPoint(BaseModel):
     image_url: str
 
 
-class MapAnswer(Answer):
+class MapResponse(Response):
     points: list[MapPoint]
     total: int
     explained: float
 
 
-class ActivateAnswer(Answer):
+class ActivateResponse(Response):
     activated: str
 
 
@@ -252,7 +252,7 @@ class JobProblem(BaseModel):
     detail: str
 
 
-class JobOut(BaseModel):
+class JobModel(BaseModel):
     """Long work. Times in seconds since 1970; `done` of `total` is about the present `stage`."""
 
     job_id: str
@@ -269,12 +269,12 @@ class JobOut(BaseModel):
     problem: JobProblem | None
 
 
-class JobAnswer(Answer, JobOut):
+class JobResponse(Response, JobModel):
     """One job."""
 
 
-class JobsAnswer(Answer):
-    jobs: list[JobOut]
+class JobsResponse(Response):
+    jobs: list[JobModel]
 
 
 class Health(BaseModel):
@@ -293,7 +293,7 @@ class Problem(BaseModel):
     errors: list[dict[str, str]] | None = None
 
 
-class FindingOut(BaseModel):
+class FindingModel(BaseModel):
     code: str
     score: float
     level: Literal["ok", "note", "warning", "fail"]
@@ -303,20 +303,20 @@ class FindingOut(BaseModel):
     advice: dict[str, str]
 
 
-class QualityOut(BaseModel):
+class QualityModel(BaseModel):
     profile: str
     score: float
-    findings: list[FindingOut]
+    findings: list[FindingModel]
 
 
-class PolicyOut(BaseModel):
+class PolicyModel(BaseModel):
     policy: str
     decision: Literal["allow", "review", "block"]
     score: float
     evidence: list[dict[str, Any]]
 
 
-class RepeatOut(BaseModel):
+class RepeatModel(BaseModel):
     product_id: str | None
     kind: Literal["same_photo", "near_same_photo", "same_product"]
     score: float
@@ -328,24 +328,24 @@ class RepeatOut(BaseModel):
 class ReviewedPhoto(BaseModel):
     width: int
     height: int
-    categories: list[CategoryOut]
+    categories: list[CategoryModel]
     unknown: bool | None
-    tags: list[TagOut]
-    quality: QualityOut
-    prohibited: list[PolicyOut]
-    duplicates: list[RepeatOut]
+    tags: list[SuggestedTagModel]
+    quality: QualityModel
+    prohibited: list[PolicyModel]
+    duplicates: list[RepeatModel]
 
 
-class Reviewed(BaseModel):
+class ReviewedModel(BaseModel):
     verdict: Literal["publish", "improve", "review", "block"]
     reasons: list[str]
-    category: CategoryOut | None
-    categories: list[CategoryOut]
+    category: CategoryModel | None
+    categories: list[CategoryModel]
     unknown: bool | None
-    tags: list[TagOut]
-    quality: QualityOut
-    prohibited: list[PolicyOut]
-    duplicates: list[RepeatOut]
+    tags: list[SuggestedTagModel]
+    quality: QualityModel
+    prohibited: list[PolicyModel]
+    duplicates: list[RepeatModel]
     same_product: bool | None = Field(description="Whether all photos show one product; null for a single photo.")
     products: list[list[int]] = Field(description="The photos by the product they show, as numbers from 0.")
     photos: list[ReviewedPhoto]
@@ -355,11 +355,11 @@ class Reviewed(BaseModel):
     )
 
 
-class ReviewAnswer(Answer, Reviewed):
+class ReviewResponse(Response, ReviewedModel):
     review_id: str | None = Field(description="Its place in the queue, where a person is asked for.")
 
 
-class Queued(BaseModel):
+class QueuedModel(BaseModel):
     review_id: str
     state: Literal["open", "approved", "rejected"]
     opened: str
@@ -368,17 +368,17 @@ class Queued(BaseModel):
     decided: dict[str, Any] | None
 
 
-class QueuedAnswer(Answer, Queued):
+class QueuedResponse(Response, QueuedModel):
     """One review of the queue."""
 
 
-class QueueAnswer(Answer):
-    reviews: list[Queued]
+class QueueResponse(Response):
+    reviews: list[QueuedModel]
     total: int
     next_after: str | None
     counts: dict[str, int]
     precision: dict[str, Any]
 
 
-class FeedbackAnswer(Answer):
+class FeedbackResponse(Response):
     stored: int

@@ -13,8 +13,8 @@ from typing import IO, Any
 
 import indexer
 from indexer.core.home import Home
-from indexer.operations import compaction as fold
-from service.state.snapshots import Serving, Snapshot
+from indexer.operations import compaction
+from service.state.snapshots import Snapshot, SnapshotManager
 
 # A change without photos (a price) is carried in a few bytes and costs no search anything; too many only make the next
 # start slow, which reads them all from the log.
@@ -24,7 +24,7 @@ _NOT_NOW_S = 5.0
 _AFTER_FAILURE_S, _LONGEST_S = 60.0, 3600.0
 
 
-class Folding:
+class Compactor:
     """One fold at a time, in a process of its own with low priority; nothing here waits for it.
 
     A process, and not a thread: building holds Python's lock for seconds and FAISS's threads take the cores. Between
@@ -32,7 +32,7 @@ class Folding:
     build lock lets one of them work.
     """
 
-    def __init__(self, home: Home, serving: Serving, *, max_delta: int, device: str, log: Any) -> None:
+    def __init__(self, home: Home, serving: SnapshotManager, *, max_delta: int, device: str, log: Any) -> None:
         self._home, self._serving, self._log = home, serving, log
         self._max_delta, self._device = max_delta, device
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,7 +98,14 @@ class Folding:
     def _start(self, snapshot: Snapshot, why: str) -> None:
         root = str(Path(indexer.__file__).parents[1])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", fold.__name__, str(self._home.path), snapshot.index_version, self._device]
+        command = [
+            sys.executable,
+            "-m",
+            compaction.__name__,
+            str(self._home.path),
+            snapshot.index_version,
+            self._device,
+        ]
         self._output = (tempfile.TemporaryFile(), tempfile.TemporaryFile())  # noqa: SIM115 - read when it ended
         try:
             self._process = subprocess.Popen(
@@ -123,7 +130,7 @@ class Folding:
             self.done, self.last_s = self.done + 1, took
             self._next = time.monotonic() + took
             self._log.info("fold done", seconds=round(took, 2), **json.loads(out))
-        elif code == fold.NOT_NOW:
+        elif code == compaction.NOT_NOW:
             self._next = time.monotonic() + _NOT_NOW_S
         else:
             self._failure(err.strip().rpartition("\n")[2] or f"exit code {code}")

@@ -15,14 +15,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import indexer
-from indexer.core.errors import BadRequest, CatalensError, JobEnded, UnknownJob
+from indexer.core.errors import BadRequestError, CatalensError, JobEndedError, UnknownJobError
 from indexer.core.home import Home
-from indexer.operations import jobs as work
+from indexer.operations import jobs
 from indexer.operations.archives import check_archive
 from indexer.operations.garbage_collection import sweep
-from indexer.operations.jobs import ENDED, Job, Kind
-from service.inference.admission import Overloaded
-from service.query.response import Clock
+from indexer.operations.jobs import ENDED, Job, JobKind
+from service.inference.admission import OverloadedError
+from service.query.response import StageTimer
 from service.state.snapshots import Snapshot
 
 _MOST_WAITING = 20  # queued jobs; the next one is refused
@@ -52,7 +52,7 @@ class JobRunner:
         answer: Callable[..., dict[str, Any]],
         log: Any,
     ) -> None:
-        self._home, self._jobs, self._root = home, work.Jobs(home), import_root
+        self._home, self._jobs, self._root = home, jobs.Jobs(home), import_root
         self._most_bytes, self._device, self._log = max_upload_bytes, device, log
         self._snapshot, self._answer = snapshot, answer
         self._looking = threading.RLock()
@@ -63,7 +63,7 @@ class JobRunner:
 
     def start(self) -> None:
         """Mark the jobs that a service left when it died as failed."""
-        for job in list(work.entries(self._jobs, ("queued", "running"))):
+        for job in list(jobs.entries(self._jobs, ("queued", "running"))):
             lock = self._lock(job.job_id)
             try:
                 lock.acquire(timeout=0)
@@ -90,7 +90,7 @@ class JobRunner:
     ) -> dict[str, Any]:
         """A new import: of an uploaded zip (``archive`` writes it to a path), or of ``path`` below ``import_root``.
 
-        Raises ``BadRequest``, ``BadData``, ``Overloaded``.
+        Raises ``BadRequestError``, ``BadDataError``, ``OverloadedError``.
         """
         if archive is None:
             options.update(path=str(self._allowed(path or "")), root=str(self._root))
@@ -103,18 +103,18 @@ class JobRunner:
         return self._add("import", {**options, "most_bytes": self._most_bytes}, checked)
 
     def add_build(self, **options: Any) -> dict[str, Any]:
-        """A new index version of the catalog as it is when its turn comes. Raises ``Overloaded``."""
+        """A new index version of the catalog as it is when its turn comes. Raises ``OverloadedError``."""
         return self._add("build", {**options, "device": self._device})
 
     def get(self, job_id: str) -> dict[str, Any]:
-        """Raises ``UnknownJob``."""
+        """Raises ``UnknownJobError``."""
         self.look()
-        return self._answer(self._snapshot(), Clock(), **self.shown(self._jobs.get(job_id)))
+        return self._answer(self._snapshot(), StageTimer(), **self.shown(self._jobs.get(job_id)))
 
     def list(self) -> dict[str, Any]:
         """``jobs``: all that are remembered, the newest first."""
         self.look()
-        return self._answer(self._snapshot(), Clock(), jobs=[self.shown(job) for job in self._jobs.list()])
+        return self._answer(self._snapshot(), StageTimer(), jobs=[self.shown(job) for job in self._jobs.list()])
 
     def shown(self, job: Job) -> dict[str, Any]:
         """A job as clients see it: no path of this machine."""
@@ -137,14 +137,14 @@ class JobRunner:
         return detail
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """End a job: batches that an import committed stay, a build leaves no version. Raises ``JobEnded``."""
+        """End a job: batches that an import committed stay, a build leaves no version. Raises ``JobEndedError``."""
         with self._looking:
             self.look()
             job = self._jobs.get(job_id)
             if job.state in ENDED:
-                raise JobEnded(f"job {job_id} is {job.state} already")
+                raise JobEndedError(f"job {job_id} is {job.state} already")
             if job_id not in self._owned:
-                raise BadRequest(f"job {job_id} belongs to another service of this home: cancel it there")
+                raise BadRequestError(f"job {job_id} belongs to another service of this home: cancel it there")
             running = self._running.pop(job_id, None)
             if running is not None:
                 self._end(running)
@@ -158,12 +158,12 @@ class JobRunner:
     def watch(self, job_id: str) -> tuple[Iterator[Job | None], Callable[[], None]]:
         """What becomes of a job: each change, None now and then without one; ends with it, or after ten minutes.
 
-        Call the second when nobody listens any more. Raises ``UnknownJob``, and ``Overloaded`` where too many listen:
+        Call the second when nobody listens any more. Raises ``UnknownJobError``, and ``OverloadedError`` where too many listen:
         each takes a thread of the server.
         """
         self._jobs.get(job_id)
         if not self._streams.acquire(blocking=False):
-            raise Overloaded("as many clients follow jobs as may: ask GET /v1/jobs/{id} now and then instead")
+            raise OverloadedError("as many clients follow jobs as may: ask GET /v1/jobs/{id} now and then instead")
         return self._changes(job_id), self._streams.release
 
     def _changes(self, job_id: str) -> Iterator[Job | None]:
@@ -173,7 +173,7 @@ class JobRunner:
             self.look()
             try:
                 job = self._jobs.get(job_id)
-            except UnknownJob:
+            except UnknownJobError:
                 return  # forgotten
             if job != last:
                 last, beat = job, time.monotonic()
@@ -197,18 +197,18 @@ class JobRunner:
                     del self._running[job_id]
                     self._ended(job_id, code)
             busy = {self._jobs.get(job_id).kind for job_id in self._running}
-            for job in list(work.entries(self._jobs, ("queued",))):
+            for job in list(jobs.entries(self._jobs, ("queued",))):
                 waits = self._not_before.get(job.job_id, 0.0) > time.monotonic()
                 if job.job_id in self._owned and job.job_id not in self._running and not waits and job.kind not in busy:
                     busy.add(job.kind)
                     self._begin(job)
 
     def _add(
-        self, kind: Kind, options: Mapping[str, Any], upload: Callable[[Path], None] | None = None
+        self, kind: JobKind, options: Mapping[str, Any], upload: Callable[[Path], None] | None = None
     ) -> dict[str, Any]:
         self.look()
         if len(self._owned) >= _MOST_WAITING:
-            raise Overloaded(f"{len(self._owned)} jobs wait or run already: try again later")
+            raise OverloadedError(f"{len(self._owned)} jobs wait or run already: try again later")
         job = self._jobs.add(kind, options, upload=upload)
         lock = self._lock(job.job_id)
         lock.acquire(timeout=0)
@@ -220,7 +220,7 @@ class JobRunner:
     def _begin(self, job: Job) -> None:
         root = str(Path(indexer.__file__).parents[1])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", work.__name__, str(self._home.path), job.job_id]
+        command = [sys.executable, "-m", jobs.__name__, str(self._home.path), job.job_id]
         # One thread, as a fold has: what answers has the other cores.
         env = {**os.environ, "PYTHONPATH": path, "CATALENS_THREADS": "1", "OMP_NUM_THREADS": "1"}
         silent = subprocess.DEVNULL
@@ -235,7 +235,7 @@ class JobRunner:
 
     def _ended(self, job_id: str, code: int) -> None:
         job = self._jobs.get(job_id)
-        if code == work.NOT_NOW:
+        if code == jobs.NOT_NOW:
             self._not_before[job_id] = time.monotonic() + _AGAIN_S
         elif job.state in ENDED:
             self._release(job_id)
@@ -275,7 +275,7 @@ class JobRunner:
     def _allowed(self, path: str) -> Path:
         """``path`` (relative to the root, or absolute) if it lies below ``import_root``, links resolved."""
         if self._root is None:
-            raise BadRequest(
+            raise BadRequestError(
                 "path: imports from folders of this machine are off (setting import_root); upload an archive"
             )
         try:
@@ -284,5 +284,5 @@ class JobRunner:
             found = None
         # One message for both, so that nobody learns what lies elsewhere on this machine.
         if found is None or not found.is_relative_to(self._root):
-            raise BadRequest(f"path: nothing at {path[:200]!r} below the folder that imports may read from")
+            raise BadRequestError(f"path: nothing at {path[:200]!r} below the folder that imports may read from")
         return found

@@ -16,7 +16,7 @@ import numpy as np
 
 from indexer.imaging.decode import Photo
 from indexer.model.runtime_base import Runtime
-from service.inference.admission import Overloaded, TooLate
+from service.inference.admission import DeadlineExceededError, OverloadedError
 
 
 @dataclass(frozen=True)
@@ -85,30 +85,32 @@ class InferenceQueue:
         patient: bool = False,
         within_s: float | None = None,
     ) -> np.ndarray:
-        """float32 [N, D] unit rows of N photos. Raises ``Overloaded`` when the queue is full.
+        """float32 [N, D] unit rows of N photos. Raises ``OverloadedError`` when the queue is full.
 
         ``patient``: background work, which waits for a place instead. ``within_s``: where they are not done by
-        then ``TooLate`` is raised, and what is not begun is not computed at all.
+        then ``DeadlineExceededError`` is raised, and what is not begun is not computed at all.
         """
         answer: np.ndarray = self._ask(_Job(embedder, photos), patient, within_s)
         return answer
 
     def work(self, embedder: Runtime, work: Callable[[], Any]) -> Any:
-        """What ``work`` returns, run by the network's one owner; raises ``Overloaded`` as ``embed`` does."""
+        """What ``work`` returns, run by the network's one owner; raises ``OverloadedError`` as ``embed`` does."""
         return self._ask(_Job(embedder, (), work=work), False, None)
 
     def _ask(self, job: _Job, patient: bool, within_s: float | None) -> Any:
         if not self.alive:
-            raise Overloaded("the service is shutting down")
+            raise OverloadedError("the service is shutting down")
         try:
             self._jobs.put(job, block=patient, timeout=self._timeout_s if patient else None)
         except queue.Full:
-            raise Overloaded(f"{self._jobs.maxsize} requests are waiting already: try again shortly") from None
+            raise OverloadedError(f"{self._jobs.maxsize} requests are waiting already: try again shortly") from None
         try:
             return job.answer.result(timeout=self._timeout_s if within_s is None else max(within_s, 0.0))
         except TimeoutError:
             job.answer.cancel()
-            raise TooLate("the network has no time for this before its deadline: try again shortly") from None
+            raise DeadlineExceededError(
+                "the network has no time for this before its deadline: try again shortly"
+            ) from None
 
     def close(self) -> None:
         """Finish what is queued, then stop the thread."""
@@ -145,7 +147,7 @@ class InferenceQueue:
                 _answer(batch)
         while not self._jobs.empty():  # came between the last look and the end
             if (late := self._jobs.get_nowait()) is not None:
-                late.answer.set_exception(Overloaded("the service is shutting down"))
+                late.answer.set_exception(OverloadedError("the service is shutting down"))
 
     def _next(self) -> _Job | None:
         held, self._held = self._held, None

@@ -12,11 +12,11 @@ import numpy as np
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Delete, NewPhoto, Patch, ProductInput, Put, Tag, Write, Written, check_product
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadProduct, CatalensError
-from indexer.imaging import decode as images
+from indexer.core.errors import BadProductError, CatalensError
+from indexer.imaging.decode import BadImageError, ImageLimits, Photo, decode_photo, hash_content
 from service.inference.queue import InferenceQueue
-from service.query.response import Clock
-from service.state.snapshots import Serving, Snapshot
+from service.query.response import StageTimer
+from service.state.snapshots import Snapshot, SnapshotManager
 
 _PORTION = 8  # photos held decoded at once; a phone's photo takes 200 MB
 
@@ -41,11 +41,11 @@ class Upsert:
     external_version: int | None = None
 
 
-Order = Upsert | Patch | Delete
+WriteRequest = Upsert | Patch | Delete
 
 
 @dataclass
-class _Shots:
+class _UploadedPhotos:
     """The photos that came as bytes with one call, by content hash."""
 
     data: dict[str, bytes] = field(default_factory=dict)
@@ -64,9 +64,9 @@ class Writer:
         self,
         catalog: Catalog,
         photos: PhotoStore,
-        serving: Serving,
+        serving: SnapshotManager,
         queue: InferenceQueue,
-        limits: images.ImageLimits,
+        limits: ImageLimits,
         decoding: threading.Semaphore,
         log: Any,
     ) -> None:
@@ -78,18 +78,18 @@ class Writer:
         self._unused: set[str] = set()
         self._refused: set[str] = set()
 
-    def one(self, order: Order, clock: Clock) -> Written:
+    def one(self, order: WriteRequest, clock: StageTimer) -> Written:
         """As ``write`` for a single order, whose failure is raised."""
         (done,) = self.write([order], clock)
         if isinstance(done, CatalensError):
             raise done
         return done
 
-    def write(self, orders: Sequence[Order], clock: Clock) -> list[Written | CatalensError]:
+    def write(self, orders: Sequence[WriteRequest], clock: StageTimer) -> list[Written | CatalensError]:
         """All orders in one transaction and in their order; a bad one becomes its error and changes nothing.
 
-        Photos are decoded and embedded before the commit. Raises what concerns them all (``Overloaded``, ``Busy``,
-        ``StorageFailed``), and then nothing was changed.
+        Photos are decoded and embedded before the commit. Raises what concerns them all (``OverloadedError``, ``BusyError``,
+        ``StorageError``), and then nothing was changed.
         """
         snapshot = self._serving.current
         drafts, shots = self._read(orders, snapshot, clock)
@@ -107,16 +107,16 @@ class Writer:
     # -- photos
 
     def _read(
-        self, orders: Sequence[Order], snapshot: Snapshot | None, clock: Clock
-    ) -> tuple[dict[int, list[str]], _Shots]:
+        self, orders: Sequence[WriteRequest], snapshot: Snapshot | None, clock: StageTimer
+    ) -> tuple[dict[int, list[str]], _UploadedPhotos]:
         """The hashes of each upsert's photos by its place, and every photo sent, looked up or decoded and embedded."""
-        shots = _Shots()
+        shots = _UploadedPhotos()
         hashes: dict[int, list[str]] = {}
         for number, order in enumerate(orders):
             if isinstance(order, Upsert):
                 hashes[number] = []
                 for photo in order.draft.photos:
-                    content_hash = photo if isinstance(photo, str) else images.content_hash(photo)
+                    content_hash = photo if isinstance(photo, str) else hash_content(photo)
                     hashes[number].append(content_hash)
                     if not isinstance(photo, str):
                         shots.data[content_hash] = photo
@@ -141,17 +141,23 @@ class Writer:
         return dict(zip([hash_of[int(i)] for i in ids], snapshot.store.get(ids).astype(np.float32), strict=True))
 
     def _embed(
-        self, hashes: Sequence[str], shots: _Shots, snapshot: Snapshot | None, clock: Clock, *, patient: bool
+        self,
+        hashes: Sequence[str],
+        shots: _UploadedPhotos,
+        snapshot: Snapshot | None,
+        clock: StageTimer,
+        *,
+        patient: bool,
     ) -> None:
         shrink_to = snapshot.embedder.shrink_to if snapshot else None
-        photos: dict[str, images.Photo] = {}
+        photos: dict[str, Photo] = {}
         with clock.stage("decode"):
             for content_hash in hashes:
                 data = shots.data[content_hash]
                 try:
                     with self._decoding:
-                        photo = images.decode(data, limits=self._limits, shrink_to=shrink_to)
-                except images.BadImage as error:
+                        photo = decode_photo(data, limits=self._limits, shrink_to=shrink_to)
+                except BadImageError as error:
                     shots.bad[content_hash] = error
                     continue
                 photos[content_hash] = photo
@@ -166,7 +172,7 @@ class Writer:
 
     # -- the commit
 
-    def _commit(self, writes: Sequence[Write], shots: _Shots) -> list[Written | CatalensError]:
+    def _commit(self, writes: Sequence[Write], shots: _UploadedPhotos) -> list[Written | CatalensError]:
         added = dict.fromkeys(
             photo.content_hash for write in writes if isinstance(write, Put) for photo in write.photos
         )
@@ -184,7 +190,7 @@ class Writer:
         writes: Sequence[Write],
         results: Sequence[Written | CatalensError],
         snapshot: Snapshot | None,
-        shots: _Shots,
+        shots: _UploadedPhotos,
     ) -> None:
         """Make committed writes searchable and clear what nothing uses any more. Never fails: the writes are safe."""
         written = [found for found in results if isinstance(found, Written)]
@@ -228,12 +234,12 @@ class Writer:
             self._log.error("photos that no product uses are still on disk", hashes=hashes, exc_info=error)
 
 
-def _write(order: Upsert, hashes: Sequence[str], shots: _Shots, known: set[str]) -> Put | CatalensError:
+def _write(order: Upsert, hashes: Sequence[str], shots: _UploadedPhotos, known: set[str]) -> Put | CatalensError:
     """What the catalog is told. ``known``: hashes that may be named; those that this order sends are added."""
     draft = order.draft
     for position, (photo, content_hash) in enumerate(zip(draft.photos, hashes, strict=True)):
         if isinstance(photo, str) and photo not in known:
-            return BadProduct(f"image {position}: no stored photo has hash {photo}")
+            return BadProductError(f"image {position}: no stored photo has hash {photo}")
         if content_hash in shots.bad and not isinstance(photo, str):
             error = shots.bad[content_hash]
             return type(error)(f"image {position}: {error}")

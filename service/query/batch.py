@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
-from indexer.core.errors import BadImage, CatalensError
-from service.inference.admission import Overloaded
-from service.query.classify import Classifying
-from service.query.query import Source, Wanted
-from service.query.response import Clock
-from service.query.search import Searching
-from service.query.tags import Tagging
+from indexer.core.errors import BadImageError, CatalensError
+from service.inference.admission import OverloadedError
+from service.query.classify import Classifier
+from service.query.query import Query, SearchOptions
+from service.query.response import StageTimer
+from service.query.search import Searcher
+from service.query.tags import TagSuggester
 from service.state.snapshots import Snapshot
 
-Question = Literal["classify", "search", "tags"]
-_OF_A_PHOTO = (BadImage, Overloaded)  # failures that say nothing about the other photos
+Task = Literal["classify", "search", "tags"]
+_OF_A_PHOTO = (BadImageError, OverloadedError)  # failures that say nothing about the other photos
 
 
-class Many:
+class BatchRunner:
     """Part of the engine. All calls share its threads, so a large batch leaves the network room for single questions.
 
     Photos that are decoded at the same time reach the network together: it batches by itself what waits for it.
     """
 
-    def __init__(self, classifying: Classifying, searching: Searching, tagging: Tagging) -> None:
+    def __init__(self, classifying: Classifier, searching: Searcher, tagging: TagSuggester) -> None:
         self._classifying, self._searching, self._tagging = classifying, searching, tagging
         self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 4), thread_name_prefix="many")
 
@@ -35,15 +35,15 @@ class Many:
         self._threads.shutdown()
 
     def ask(
-        self, question: Question, snapshot: Snapshot, sources: Sequence[Source], wanted: Wanted
+        self, question: Task, snapshot: Snapshot, sources: Sequence[Query], wanted: SearchOptions
     ) -> list[dict[str, Any] | CatalensError]:
         """The answer to each source, or what kept it from one. ``wanted`` is for searches.
 
-        Raises what is wrong with the question itself, and ``Overloaded`` once closed.
+        Raises what is wrong with the question itself, and ``OverloadedError`` once closed.
         """
 
-        def one(source: Source) -> dict[str, Any] | CatalensError:
-            clock = Clock()
+        def one(source: Query) -> dict[str, Any] | CatalensError:
+            clock = StageTimer()
             try:
                 if question == "search":
                     return self._searching.search(snapshot, source, wanted, clock)
@@ -56,5 +56,5 @@ class Many:
         try:
             answers = self._threads.map(one, sources)
         except RuntimeError:  # the pool takes no more
-            raise Overloaded("the service is shutting down") from None
+            raise OverloadedError("the service is shutting down") from None
         return list(answers)

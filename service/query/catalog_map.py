@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.store import Catalog
-from service.query.response import Clock, image_url
+from service.query.response import StageTimer, image_url
 from service.state.snapshots import Snapshot
 
 MOST = 2000  # products on one map
@@ -39,7 +39,7 @@ class CatalogMap:
 
     def map(self, *, limit: int = MOST) -> dict[str, Any]:
         """``points`` of at most ``limit`` products spread over the index version, ``total``, ``explained``."""
-        clock = Clock()
+        clock = StageTimer()
         snapshot = self._snapshot()
         with clock.stage("project"):
             found = self._projection(snapshot)

@@ -9,30 +9,30 @@ import numpy as np
 
 from indexer.classification.open_set import is_unknown, rule_logits
 from indexer.classification.ranking import category_logits, rank_categories
-from indexer.core.errors import NoCategories
+from indexer.core.errors import NoCategoriesError
 from indexer.index.query import search_params
 from indexer.model.decision_layer import Category
-from service.query.query import Source
-from service.query.response import Clock
-from service.query.search_cache import Near
+from service.query.query import Query
+from service.query.response import StageTimer
+from service.query.search_cache import SearchCache
 from service.state.snapshots import Snapshot
 
-Vectors = Callable[[Snapshot, Source, Clock], tuple[np.ndarray, set[int]]]
+Vectors = Callable[[Snapshot, Query, StageTimer], tuple[np.ndarray, set[int]]]
 
 
-class Classifying:
+class Classifier:
     """Part of the engine. ``vectors`` gives a source's query vectors and pids, ``answer`` frames what is answered."""
 
     def __init__(self, *, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
         self._vectors, self._answer = vectors, answer
 
     def classify(
-        self, snapshot: Snapshot, source: Source, clock: Clock, *, top: int = 5, near: Near | None = None
+        self, snapshot: Snapshot, source: Query, clock: StageTimer, *, top: int = 5, near: SearchCache | None = None
     ) -> dict[str, Any]:
-        """As ``Engine.classify``."""
+        """As ``SearchEngine.classify``."""
         decision = snapshot.bundle.decision
         if not decision.categories:
-            raise NoCategories(
+            raise NoCategoriesError(
                 f"model {snapshot.model_version} has no categories: train one on labelled photos, "
                 "or make some from a few photos each (catalens class add)"
             )
@@ -41,7 +41,9 @@ class Classifying:
             heads = snapshot.embedder.logits(vectors)
             logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
             ranked = rank_categories(logits, decision, top=top)
-            unknown = is_stranger(snapshot, vectors, heads.get("category"), ranked[0][0], own, near or Near())
+            unknown = is_unknown_kind(
+                snapshot, vectors, heads.get("category"), ranked[0][0], own, near or SearchCache()
+            )
         categories = [
             {"label": category.path[-1], "path": list(category.path), "probability": round(float(probability), 6)}
             for category, probability in ranked
@@ -49,8 +51,8 @@ class Classifying:
         return self._answer(snapshot, clock, categories=categories, unknown=unknown)
 
 
-def is_stranger(
-    snapshot: Snapshot, vectors: np.ndarray, logits: np.ndarray | None, best: Category, own: set[int], near: Near
+def is_unknown_kind(
+    snapshot: Snapshot, vectors: np.ndarray, logits: np.ndarray | None, best: Category, own: set[int], near: SearchCache
 ) -> bool:
     """By the decision layer's rule, over all of a question's vectors [n, D] (``logits`` [n, C] of the category head).
 

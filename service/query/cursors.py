@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.index.live import ProductHits
 
 _SAME = 1e-4  # a photo that is embedded again may get a score that differs in its last digits
@@ -36,16 +36,16 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> Cursor:
-        """Raises ``BadRequest`` for anything that ``text`` did not give."""
+        """Raises ``BadRequestError`` for anything that ``text`` did not give."""
         try:
             packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             version, sequence, score, pid, depth, question = json.loads(packed)
         except (binascii.Error, ValueError, TypeError, RecursionError):
-            raise BadRequest("cursor is not one that this service gave") from None
+            raise BadRequestError("cursor is not one that this service gave") from None
         whole = all(type(number) is int and 0 <= number < 2**63 for number in (sequence, pid, depth))
         texts = isinstance(version, str) and isinstance(question, str)
         if not (whole and texts and isinstance(score, float) and abs(score) <= 1):
-            raise BadRequest("cursor is not one that this service gave")
+            raise BadRequestError("cursor is not one that this service gave")
         return cls(version, sequence, score, pid, depth, question)
 
     def passed(self, hits: ProductHits) -> int:

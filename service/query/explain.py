@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.classification.ranking import category_logits, rank_categories
-from indexer.core.errors import BadRequest, NoCategories
-from indexer.imaging import decode as images
+from indexer.core.errors import BadRequestError, NoCategoriesError
+from indexer.imaging.decode import Photo
 from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision
-from indexer.model.preprocessing import seen_box
+from indexer.model.preprocessing import visible_box
 from service.inference.queue import InferenceQueue
-from service.query.response import Clock
+from service.query.response import StageTimer
 from service.state.snapshots import Snapshot
 
 if TYPE_CHECKING:
-    from service.query.query import Source
+    from service.query.query import Query
 
-DecodePhoto = Callable[[Snapshot, "Source", Clock], images.Photo]
+DecodePhoto = Callable[[Snapshot, "Query", StageTimer], Photo]
 
 
-class Explaining:
+class Explainer:
     """Answers ``explain``; one per engine."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Explaining:
 
     def category(
         self,
-        source: Source,
+        source: Query,
         category: str | Sequence[str] | None = None,
         *,
         min_sequence: int | None = None,
@@ -45,15 +45,15 @@ class Explaining:
     ) -> dict[str, Any]:
         """What in a photo speaks for ``category`` (a path or an unambiguous label; None: the most probable one).
 
-        Raises ``NoCategories``, ``BadRequest`` for a category the model does not know.
+        Raises ``NoCategoriesError``, ``BadRequestError`` for a category the model does not know.
         """
         from indexer.model.gradcam import category_direction, category_map
 
-        clock = Clock()
+        clock = StageTimer()
         snapshot = self._snapshot(min_sequence, version)
         decision = snapshot.bundle.decision
         if not decision.categories:
-            raise NoCategories(f"model {snapshot.model_version} has no categories to explain")
+            raise NoCategoriesError(f"model {snapshot.model_version} has no categories to explain")
         wanted = None if category is None else _named(decision, category)
         photo = self._photo(snapshot, source, clock)
         embedder = snapshot.embedder
@@ -74,12 +74,12 @@ class Explaining:
         return self._answer(snapshot, clock, category=found, maps=maps)
 
     def pair(
-        self, source: Source, other: Source, *, min_sequence: int | None = None, version: str | None = None
+        self, source: Query, other: Query, *, min_sequence: int | None = None, version: str | None = None
     ) -> dict[str, Any]:
         """What in two photos makes them similar, per block of the embedding."""
         from indexer.model.gradcam import pair_maps
 
-        clock = Clock()
+        clock = StageTimer()
         snapshot = self._snapshot(min_sequence, version)
         photos = [self._photo(snapshot, asked, clock) for asked in (source, other)]
         embedder = snapshot.embedder
@@ -102,18 +102,18 @@ class Explaining:
 
 def _shown(
     name: str,
-    asked: Source,
+    asked: Query,
     block: str | None,
     score: float,
     heat: np.ndarray,
-    photo: images.Photo,
+    photo: Photo,
     snapshot: Snapshot,
 ) -> dict[str, Any]:
     """One map: of which photo, by which block, over which part of the upright photo, or of the ``crop`` of it.
 
     A part that is no square is shown to the network with margins, so its map may reach beyond it.
     """
-    left, top, right, bottom = seen_box((photo.width, photo.height), snapshot.embedder.spec.preprocess)
+    left, top, right, bottom = visible_box((photo.width, photo.height), snapshot.embedder.spec.preprocess)
     width, height = asked.crop[2:] if asked.crop else (photo.width, photo.height)
     across, down = (photo.width - width) // 2, (photo.height - height) // 2
     return {
@@ -132,5 +132,5 @@ def _named(decision: Decision, name: str | Sequence[str]) -> Category:
         found = [category for category in decision.categories if category.label == path[0]]
     if len(found) != 1:
         what = "several categories are" if found else "no category is"
-        raise BadRequest(f"{what} called {PATH_SEPARATOR.join(path)!r}: give the full path of a known one")
+        raise BadRequestError(f"{what} called {PATH_SEPARATOR.join(path)!r}: give the full path of a known one")
     return found[0]

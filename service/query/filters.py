@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.filters import Facts, Filter, facts_of, parse_filter
+from indexer.catalog.filters import Filter, FilterableProduct, facts_of, parse_filter
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadFilter
+from indexer.core.errors import BadFilterError
 from indexer.index.columns import Column, Columns, facet_elements, shown
-from service.query.response import Clock
+from service.query.response import StageTimer
 from service.state.snapshots import Snapshot
 
 
-class Filtering:
+class FilterParser:
     """Part of the engine. ``answer`` frames what is answered."""
 
     def __init__(self, catalog: Catalog, *, answer: Callable[..., dict[str, Any]], log: Any) -> None:
@@ -26,7 +26,7 @@ class Filtering:
         self._preparing = threading.Lock()
 
     def read(self, snapshot: Snapshot, raw: object) -> Filter:
-        """A filter as sent, ready to be asked of ``snapshot``. Raises ``BadFilter``."""
+        """A filter as sent, ready to be asked of ``snapshot``. Raises ``BadFilterError``."""
         types = self._catalog.types()
         found = parse_filter(raw, types, pid_of=self._catalog.pid)
         live = snapshot.live
@@ -42,12 +42,18 @@ class Filtering:
         return found
 
     def facets(
-        self, snapshot: Snapshot, clock: Clock, *, filter: object = None, fields: Sequence[str] = (), limit: int = 20
+        self,
+        snapshot: Snapshot,
+        clock: StageTimer,
+        *,
+        filter: object = None,
+        fields: Sequence[str] = (),
+        limit: int = 20,
     ) -> dict[str, Any]:
         """``total`` and ``facets`` of the searchable products that pass ``filter``; ``fields``: of these alone.
 
         Of numbers and datetimes min and max are given, of all else the ``limit`` commonest values with their counts.
-        Raises ``BadFilter`` naming an unknown field.
+        Raises ``BadFilterError`` naming an unknown field.
         """
         where = self.read(snapshot, {} if filter is None else filter)
         columns = snapshot.live.columns
@@ -58,14 +64,14 @@ class Filtering:
             known.setdefault(name, Column(name, kind, np.empty(0, np.int32)))
         for name in fields:
             if name not in known:
-                raise BadFilter(f"fields: no field {name!r} to count; there are: {', '.join(list(known)[:20])}")
+                raise BadFilterError(f"fields: no field {name!r} to count; there are: {', '.join(list(known)[:20])}")
         with clock.stage("count"):
             mask, changed = snapshot.live.tally(where)
             found = [_facet(known[name], mask, changed, limit) for name in dict.fromkeys(fields or known)]
         return self._answer(snapshot, clock, total=int(np.count_nonzero(mask)) + len(changed), facets=found)
 
 
-def _facet(column: Column, mask: np.ndarray, changed: Sequence[Facts], limit: int) -> dict[str, Any]:
+def _facet(column: Column, mask: np.ndarray, changed: Sequence[FilterableProduct], limit: int) -> dict[str, Any]:
     """One field over the masked products of the base and those that changed since."""
     newer = [elements for facts in changed if (elements := facet_elements(facts, column))]
     present = np.zeros(len(mask), dtype=bool)

@@ -11,28 +11,28 @@ from typing import Any
 import numpy as np
 
 from indexer.classification.ranking import category_logits, rank_categories
-from indexer.core.errors import BadRequest
-from indexer.imaging.object_proposals import NEAREST, SAMPLE, choose, usual_closeness
-from service.query.photo_embedder import Seeing
-from service.query.query import Source, Wanted
-from service.query.response import Clock
-from service.query.search import Searching
+from indexer.core.errors import BadRequestError
+from indexer.imaging.object_proposals import NEAREST, SAMPLE, in_catalog_similarity, select_objects
+from service.query.photo_embedder import PhotoEmbedder
+from service.query.query import Query, SearchOptions
+from service.query.response import StageTimer
+from service.query.search import Searcher
 from service.state.snapshots import Snapshot
 
 LARGEST = 10  # objects in one answer
 _KEPT = 4  # index versions of which it is remembered what is usual
 
 
-class Objects:
+class ObjectFinder:
     """Part of the engine; safe to call from many threads. ``turn`` is a place at work, ``answer`` frames answers."""
 
     def __init__(
         self,
-        seeing: Seeing,
-        searching: Searching,
+        seeing: PhotoEmbedder,
+        searching: Searcher,
         *,
         snapshot: Callable[[int | None, str | None], Snapshot],
-        turn: Callable[[], AbstractContextManager[Clock]],
+        turn: Callable[[], AbstractContextManager[StageTimer]],
         answer: Callable[..., dict[str, Any]],
     ) -> None:
         self._seeing, self._searching = seeing, searching
@@ -54,10 +54,10 @@ class Objects:
 
         ``box`` [x, y, width, height] in px of the upright photo, as ``crop`` takes it: a search with it gives the same
         ``results``, which are the ``k`` best that pass ``filter``. ``score``: mean cosine to the nearest products.
-        Raises ``BadRequest``, ``BadFilter``, ``BadImage``, ``TooLate``, ``Overloaded``.
+        Raises ``BadRequestError``, ``BadFilterError``, ``BadImageError``, ``DeadlineExceededError``, ``OverloadedError``.
         """
         if not 1 <= most <= LARGEST:
-            raise BadRequest(f"most must be from 1 to {LARGEST}, not {most}")
+            raise BadRequestError(f"most must be from 1 to {LARGEST}, not {most}")
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:
             size, boxes, vectors = self._seeing.parts(snapshot, data, clock)
@@ -67,13 +67,13 @@ class Objects:
             with clock.stage("choose"):
                 hits = snapshot.live.search(vectors, NEAREST)
                 closeness = np.array([float(found.scores.mean()) for found in hits])
-                chosen = choose(boxes, closeness, self._usual_of(snapshot), most=most)
+                chosen = select_objects(boxes, closeness, self._usual_of(snapshot), most=most)
             objects = []
             for found in chosen:
                 box, vector = boxes[found.place], vectors[found.place]
                 self._seeing.remember(snapshot, data, box, vector)
-                asked = Source(image=data, crop=box)
-                listed = self._searching.search(snapshot, asked, Wanted(k=k, filter=filter), clock)
+                asked = Query(image=data, crop=box)
+                listed = self._searching.search(snapshot, asked, SearchOptions(k=k, filter=filter), clock)
                 objects.append(
                     {
                         "box": list(box),
@@ -105,7 +105,7 @@ class Objects:
 def _measured(snapshot: Snapshot, pids: np.ndarray, vectors: np.ndarray) -> float:
     found = snapshot.live.search(vectors, NEAREST + 1) if len(vectors) else []
     others = [hits.scores[hits.pids != pid][:NEAREST] for pid, hits in zip(pids.tolist(), found, strict=True)]
-    return usual_closeness(np.array([[float(scores.mean())] for scores in others if len(scores)]))
+    return in_catalog_similarity(np.array([[float(scores.mean())] for scores in others if len(scores)]))
 
 
 def _category(snapshot: Snapshot, vector: np.ndarray) -> dict[str, Any] | None:

@@ -14,22 +14,22 @@ import numpy as np
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, Written
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadRequest, CatalensError, UnknownPhoto
-from indexer.imaging import decode as images
-from indexer.imaging.object_proposals import propose, squared
-from service.inference.admission import TooLate
+from indexer.core.errors import BadRequestError, CatalensError, UnknownPhotoError
+from indexer.imaging.decode import ImageLimits, Photo, decode_photo, hash_content
+from indexer.imaging.object_proposals import pad_to_square, propose_regions
+from service.inference.admission import DeadlineExceededError
 from service.inference.queue import InferenceQueue
-from service.query.query import Source
-from service.query.response import Clock
+from service.query.query import Query
+from service.query.response import StageTimer
 from service.state.snapshots import Snapshot
 
 _REMEMBERED = 256  # embeddings of recently uploaded photos; the page asks three questions about one photo
 
 Crop = tuple[int, int, int, int]
-_Key = tuple[str, str, Crop | None]
+_EmbeddingKey = tuple[str, str, Crop | None]
 
 
-class Seeing:
+class PhotoEmbedder:
     """Part of the engine; safe to call from many threads."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Seeing:
         catalog: Catalog,
         photos: PhotoStore,
         *,
-        limits: images.ImageLimits,
+        limits: ImageLimits,
         deadline_s: float,
         crowded: Callable[[], bool],
     ) -> None:
@@ -47,13 +47,13 @@ class Seeing:
         self._deadline_s, self._crowded = deadline_s, crowded
         # A decoded photo may take 200 MB, so as many at once as can work, not as many as there are requests.
         self.decoding = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
-        self._recent: OrderedDict[_Key, np.ndarray] = OrderedDict()
+        self._recent: OrderedDict[_EmbeddingKey, np.ndarray] = OrderedDict()
         self._recent_lock = threading.Lock()
 
-    def vector(self, snapshot: Snapshot, source: Source, clock: Clock) -> np.ndarray:
+    def vector(self, snapshot: Snapshot, source: Query, clock: StageTimer) -> np.ndarray:
         """The embedding [D] of a question's photo; a photo seen a moment ago is not computed again.
 
-        Raises ``TooLate`` where the deadline comes first, ``Overloaded``, and what decoding raises.
+        Raises ``DeadlineExceededError`` where the deadline comes first, ``OverloadedError``, and what decoding raises.
         """
         assert source.image is not None
         key = (snapshot.bundle.embedding_id, source.image_hash, source.crop)
@@ -61,21 +61,23 @@ class Seeing:
         return known if known is not None else self._new(snapshot, key, source.image, source.crop, clock)
 
     def look(
-        self, snapshot: Snapshot, data: bytes, clock: Clock, *, opened: Callable[[images.Photo], None]
+        self, snapshot: Snapshot, data: bytes, clock: StageTimer, *, opened: Callable[[Photo], None]
     ) -> np.ndarray:
         """The embedding [D] of a photo that is looked at otherwise too. Raises as ``vector``.
 
         ``opened`` gets the photo, decoded as the network takes it, before the network does, and may have other threads
         work on it. Questions about the same bytes that follow find the embedding here.
         """
-        key = (snapshot.bundle.embedding_id, images.content_hash(data), None)
+        key = (snapshot.bundle.embedding_id, hash_content(data), None)
         known = self._known(key)
         if known is None:
             return self._new(snapshot, key, data, None, clock, opened)
         opened(self._decode(snapshot, data, None, clock, hashed=key[1]))
         return known
 
-    def parts(self, snapshot: Snapshot, data: bytes, clock: Clock) -> tuple[tuple[int, int], list[Crop], np.ndarray]:
+    def parts(
+        self, snapshot: Snapshot, data: bytes, clock: StageTimer
+    ) -> tuple[tuple[int, int], list[Crop], np.ndarray]:
         """Size (width, height) of a photo, the boxes in it that may show products, and their embeddings [N, D].
 
         Boxes are in px of the upright photo, the last one is all of it. All go through the network as one batch.
@@ -84,8 +86,8 @@ class Seeing:
         with self._queue.coming():
             photo = self._decode(snapshot, data, None, clock)
             with clock.stage("propose"):
-                boxes = propose(photo.pixels)
-                seen = [squared(photo.pixels.crop((x, y, x + w, y + h))) for x, y, w, h in boxes]
+                boxes = propose_regions(photo.pixels)
+                seen = [pad_to_square(photo.pixels.crop((x, y, x + w, y + h))) for x, y, w, h in boxes]
         crops = [replace(photo, pixels=part, width=part.width, height=part.height) for part in seen]
         vectors = self.embed(snapshot, crops, clock)
         size = photo.width, photo.height
@@ -93,20 +95,20 @@ class Seeing:
 
     def remember(self, snapshot: Snapshot, data: bytes, crop: Crop | None, vector: np.ndarray) -> None:
         """Questions about this photo, or this part of it, that follow find its embedding here."""
-        self._keep((snapshot.bundle.embedding_id, images.content_hash(data), crop), vector)
+        self._keep((snapshot.bundle.embedding_id, hash_content(data), crop), vector)
 
-    def _known(self, key: _Key) -> np.ndarray | None:
+    def _known(self, key: _EmbeddingKey) -> np.ndarray | None:
         with self._recent_lock:
             return self._recent.get(key)
 
     def _new(
         self,
         snapshot: Snapshot,
-        key: _Key,
+        key: _EmbeddingKey,
         data: bytes,
         crop: Crop | None,
-        clock: Clock,
-        opened: Callable[[images.Photo], None] | None = None,
+        clock: StageTimer,
+        opened: Callable[[Photo], None] | None = None,
     ) -> np.ndarray:
         # A pass on all cores would wait, layer by layer, for one that somebody else is busy on.
         beside = snapshot.embedder.workers > 0 and (opened is not None or self._crowded())
@@ -118,29 +120,29 @@ class Seeing:
         self._keep(key, vector)
         return vector
 
-    def _keep(self, key: _Key, vector: np.ndarray) -> None:
+    def _keep(self, key: _EmbeddingKey, vector: np.ndarray) -> None:
         with self._recent_lock:
             self._recent[key] = vector
             while len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
 
-    def embed(self, snapshot: Snapshot, photos: Sequence[images.Photo], clock: Clock) -> np.ndarray:
-        """The embeddings [N, D] of decoded photos, or parts of them. Raises ``TooLate``, ``Overloaded``."""
+    def embed(self, snapshot: Snapshot, photos: Sequence[Photo], clock: StageTimer) -> np.ndarray:
+        """The embeddings [N, D] of decoded photos, or parts of them. Raises ``DeadlineExceededError``, ``OverloadedError``."""
         with clock.stage("embed"):
             left_s = self._deadline_s - clock.seconds()
             return self._queue.embed(snapshot.embedder, photos, within_s=left_s)
 
-    def _beside(self, snapshot: Snapshot, photo: images.Photo, clock: Clock) -> np.ndarray:
-        """The embedding [D] by this thread alone (``Runtime.workers``). Raises ``TooLate``."""
+    def _beside(self, snapshot: Snapshot, photo: Photo, clock: StageTimer) -> np.ndarray:
+        """The embedding [D] by this thread alone (``Runtime.workers``). Raises ``DeadlineExceededError``."""
         with clock.stage("embed"):
             if clock.seconds() >= self._deadline_s:
-                raise TooLate("no time to embed the photo before its deadline: try again shortly")
+                raise DeadlineExceededError("no time to embed the photo before its deadline: try again shortly")
             embedder = snapshot.embedder
             described = embedder.describe_beside(embedder.pixels(photo))
             vector: np.ndarray = embedder.embed_features(described[np.newaxis])[0]
             return vector
 
-    def photo(self, snapshot: Snapshot, source: Source, clock: Clock) -> images.Photo:
+    def photo(self, snapshot: Snapshot, source: Query, clock: StageTimer) -> Photo:
         """The photo a question is about, or the part of it that the network is shown; of a stored product its first."""
         if source.image is not None:
             return self._decode(snapshot, source.image, source.crop, clock)
@@ -149,11 +151,11 @@ class Seeing:
         return self._decode(snapshot, self.stored(row) if row else b"", source.crop, clock)
 
     def stored(self, row: PhotoRow) -> bytes:
-        """The bytes of a stored photo. Raises ``UnknownPhoto`` that names no file of this machine."""
+        """The bytes of a stored photo. Raises ``UnknownPhotoError`` that names no file of this machine."""
         try:
             return self._photos.read(row)
         except CatalensError as error:
-            raise UnknownPhoto(f"the file of photo {row.content_hash} is gone or was changed") from error
+            raise UnknownPhotoError(f"the file of photo {row.content_hash} is gone or was changed") from error
 
     def forget(self, written: Iterable[Written]) -> None:
         """No embedding of a photo that no product has any more is remembered."""
@@ -163,19 +165,19 @@ class Seeing:
                 del self._recent[key]
 
     def _decode(
-        self, snapshot: Snapshot, data: bytes, crop: Crop | None, clock: Clock, *, hashed: str | None = None
-    ) -> images.Photo:
+        self, snapshot: Snapshot, data: bytes, crop: Crop | None, clock: StageTimer, *, hashed: str | None = None
+    ) -> Photo:
         with clock.stage("decode"), self._turn(clock):
             # A crop is taken from all the pixels there are: half of a shrunk photo may be too small.
             shrink_to = None if crop else snapshot.embedder.shrink_to
-            photo = images.decode(data, limits=self._limits, shrink_to=shrink_to, hashed=hashed)
+            photo = decode_photo(data, limits=self._limits, shrink_to=shrink_to, hashed=hashed)
             return photo if crop is None else _cropped(photo, crop)
 
     @contextmanager
-    def _turn(self, clock: Clock) -> Iterator[None]:
-        """One of the places for decoding; ``TooLate`` where none is free before the deadline."""
+    def _turn(self, clock: StageTimer) -> Iterator[None]:
+        """One of the places for decoding; ``DeadlineExceededError`` where none is free before the deadline."""
         if not self.decoding.acquire(timeout=max(self._deadline_s - clock.seconds(), 0.0)):
-            raise TooLate("no time to decode the photo before its deadline: try again shortly")
+            raise DeadlineExceededError("no time to decode the photo before its deadline: try again shortly")
         try:
             yield
         finally:
@@ -190,10 +192,10 @@ def _scaled(box: Crop, of: tuple[int, int], to: tuple[int, int]) -> Crop:
     return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def _cropped(photo: images.Photo, crop: Crop) -> images.Photo:
+def _cropped(photo: Photo, crop: Crop) -> Photo:
     """The part of a whole photo in the middle of a square (``objects.squared``)."""
     x, y, width, height = crop
     if x < 0 or y < 0 or width < 1 or height < 1 or x + width > photo.width or y + height > photo.height:
-        raise BadRequest(f"crop {list(crop)} does not lie inside the photo of {photo.width} x {photo.height} px")
-    part = squared(photo.pixels.crop((x, y, x + width, y + height)))
+        raise BadRequestError(f"crop {list(crop)} does not lie inside the photo of {photo.width} x {photo.height} px")
+    part = pad_to_square(photo.pixels.crop((x, y, x + width, y + height)))
     return replace(photo, pixels=part, width=part.width, height=part.height)

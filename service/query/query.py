@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from indexer.imaging import decode as images
+from indexer.imaging.decode import hash_content
 
 
 @dataclass(frozen=True)
-class Source:
+class Query:
     """What a question is about: a photo's bytes, a stored product, a text, or several of them."""
 
     image: bytes | None = None
@@ -21,11 +21,11 @@ class Source:
     @cached_property
     def image_hash(self) -> str:
         """The photo's content hash; "" without one."""
-        return "" if self.image is None else images.content_hash(self.image)
+        return "" if self.image is None else hash_content(self.image)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchOptions:
     """What is wanted of a search, beside what it is about."""
 
     k: int = 20

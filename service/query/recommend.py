@@ -12,18 +12,27 @@ from typing import Any, Literal
 import numpy as np
 
 from indexer.catalog.attributes import datetime_seconds
-from indexer.catalog.filters import SEPARATOR, Facts, Filter
+from indexer.catalog.filters import SEPARATOR, Filter, FilterableProduct
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadFilter, BadRequest, NoOrders, UnknownProduct
+from indexer.core.errors import BadFilterError, BadRequestError, NoOrdersError, UnknownProductError
 from indexer.index.columns import Column
 from indexer.index.live import ProductHits
 from indexer.index.query import reweigh
-from indexer.recommendation import interests as decide
-from indexer.recommendation.interests import Interest, Value
+from indexer.recommendation.interests import (
+    DIVERSITY,
+    Interest,
+    Value,
+    cluster_interests,
+    event_weights,
+    logsumexp_interests,
+    mmr,
+    reasons,
+    score_candidates,
+    values_of,
+)
 from indexer.recommendation.orders import complements_of
-from service.query import response as answers
-from service.query.filters import Filtering
-from service.query.response import Clock
+from service.query.filters import FilterParser
+from service.query.response import StageTimer, result
 from service.query.search import LONGEST
 from service.state.snapshots import Snapshot
 
@@ -53,7 +62,7 @@ class _History:
     pids: list[int]
     vectors: np.ndarray  # float32 [n, D], unit
     weights: np.ndarray  # float [n]
-    facts: list[Facts]
+    facts: list[FilterableProduct]
     known: set[int]  # all products of the history that are stored, those too that count for nothing
     unknown: list[str]
 
@@ -67,17 +76,17 @@ class _Candidates:
     table: np.ndarray  # float [J, n]
 
 
-class Recommending:
+class Recommender:
     """Part of the engine. ``snapshot`` and ``turn`` give what a question is answered from and a place at work."""
 
     def __init__(
         self,
         catalog: Catalog,
-        filtering: Filtering,
+        filtering: FilterParser,
         *,
         out_of_stock: Sequence[Mapping[str, Any]],
         snapshot: Callable[..., Snapshot],
-        turn: Callable[[], AbstractContextManager[Clock]],
+        turn: Callable[[], AbstractContextManager[StageTimer]],
         answer: Callable[..., dict[str, Any]],
     ) -> None:
         self._catalog, self._filtering, self._out_of_stock = catalog, filtering, out_of_stock
@@ -91,7 +100,7 @@ class Recommending:
         k: int = 20,
         filter: object = None,
         mode: Mode = "similar",
-        diversity: float = decide.DIVERSITY,
+        diversity: float = DIVERSITY,
         min_sequence: int | None = None,
         version: str | None = None,
     ) -> dict[str, Any]:
@@ -99,8 +108,8 @@ class Recommending:
 
         Nothing of the history, and nothing that is out of stock, is recommended; always min(k, what is left) results.
         ``mode`` "complete": from categories that are bought together with those of the history, learned from imported
-        orders. Raises ``BadRequest`` for an empty history, ``UnknownProduct`` where none of its products is known,
-        ``NoOrders``, ``BadFilter``.
+        orders. Raises ``BadRequestError`` for an empty history, ``UnknownProductError`` where none of its products is known,
+        ``NoOrdersError``, ``BadFilterError``.
         """
         _check(history, k, mode, diversity)
         now = self._snapshot(min_sequence, version)
@@ -109,9 +118,9 @@ class Recommending:
             with clock.stage("history"), self._catalog._reading():
                 read = self._read(now, history)
                 types = self._catalog.types()
-                values = [decide.values_of(facts, types) for facts in read.facts]
+                values = [values_of(facts, types) for facts in read.facts]
                 where = self._where(now, filter, types)
-                interests = decide.find_interests(read.vectors, read.weights, values, self._frequency(now, types))
+                interests = cluster_interests(read.vectors, read.weights, values, self._frequency(now, types))
             hidden = set(read.known)
             while True:
                 with clock.stage("search"):
@@ -120,7 +129,7 @@ class Recommending:
                     else:
                         found = self._similar(now, interests, k, where, hidden, types)
                     found, vectors = _foremost(now, found, max(_COMPARED * k, k + 20))
-                    chosen, value = decide.diverse(decide.merged(found.table), vectors, k, diversity=diversity)
+                    chosen, value = mmr(logsumexp_interests(found.table), vectors, k, diversity=diversity)
                 with clock.stage("describe"):
                     products = self._catalog.by_pids(found.pids[chosen].tolist())
                     # Written by another process a moment ago, not yet seen by the index: look further.
@@ -136,7 +145,7 @@ class Recommending:
                 hidden |= gone
             with clock.stage("describe"):
                 named = self._catalog.by_pids(read.pids)
-                nearest, likeness = decide.reasons(vectors[chosen], read.vectors)
+                nearest, likeness = reasons(vectors[chosen], read.vectors)
                 results = []
                 for rank, place in enumerate(chosen.tolist()):
                     product = products[int(found.pids[place])]
@@ -149,7 +158,7 @@ class Recommending:
                     score = math.exp(min(float(value[rank] - value[0]), 0.0))
                     because = named.get(read.pids[int(nearest[rank])])
                     reason = _reason(because.product_id, because.title, mode) if because else None
-                    results.append({**answers.result(product, photo, score, signals), "reason": reason})
+                    results.append({**result(product, photo, score, signals), "reason": reason})
                 shown = [_interest(interest, [named.get(pid) for pid in read.pids]) for interest in interests]
         return self._answer(now, clock, results=results, interests=shown, unknown_products=read.unknown)
 
@@ -162,7 +171,7 @@ class Recommending:
             weights[event.product_id] = weights.get(event.product_id, 0.0) + event.weight
             newest[event.product_id] = max(when, newest.get(event.product_id, -math.inf), key=_or_never)
         ids = list(weights)
-        counted = decide.event_weights(
+        counted = event_weights(
             np.array([weights[one] for one in ids]), np.array([newest[one] for one in ids]), now=_latest(newest)
         )
         order = [ids[place] for place in np.argsort(-counted, kind="stable").tolist()]
@@ -174,13 +183,13 @@ class Recommending:
         weight_of = dict(zip(ids, counted.tolist(), strict=True))
         if not pids:
             listed = ", ".join(repr(one) for one in ids[:5])
-            raise UnknownProduct(f"history: none of its products is known and searchable ({listed})")
+            raise UnknownProductError(f"history: none of its products is known and searchable ({listed})")
         facts = self._catalog.facts(pids)
         return _History(
             pids,
             np.stack([mean[pid] for pid in pids]),
             np.maximum([weight_of[one] for one in used], 1e-9),
-            [facts.get(pid, Facts(pid, None, (), {})) for pid in pids],
+            [facts.get(pid, FilterableProduct(pid, None, (), {})) for pid in pids],
             set(pid_of.values()),
             unknown,
         )
@@ -219,7 +228,7 @@ class Recommending:
     def _where(
         self, now: Snapshot, filter: object, types: Mapping[str, str], *more: Mapping[str, Any]
     ) -> Filter | None:
-        """The filter as asked, without what is out of stock. Raises ``BadFilter``."""
+        """The filter as asked, without what is out of stock. Raises ``BadFilterError``."""
         if filter is not None:
             self._filtering.read(now, filter)  # so that a fault is named where the client put it
         hidden = []
@@ -227,7 +236,7 @@ class Recommending:
             try:
                 self._filtering.read(now, {"must": [condition]})
                 hidden.append(condition)
-            except BadFilter:
+            except BadFilterError:
                 continue  # this catalog has no such attribute, or of another type: nothing is out of stock by it
         must = [*([filter] if filter else []), *more]
         return self._filtering.read(now, {"must": must, "must_not": hidden}) if must or hidden else None
@@ -278,7 +287,7 @@ class Recommending:
                 table[number] = scored.table[0]
                 parts.append(replace(scored, table=table))
         if not any(len(part.pids) for part in parts):
-            raise NoOrders(
+            raise NoOrdersError(
                 "the imported orders name no category that is bought together with those of the history "
                 f"({', '.join(sorted({str(path) for path in paths if path})) or 'they have none'}): import more orders"
             )
@@ -297,7 +306,7 @@ class Recommending:
         cosines[whose, place] = np.concatenate([hits.scores for hits in found])
         values = list(dict.fromkeys(value for interest in interests for value in interest.odds))
         return _Candidates(
-            pids, photo_ids, decide.affinities(interests, cosines, values, self._holding(now, pids, values, types))
+            pids, photo_ids, score_candidates(interests, cosines, values, self._holding(now, pids, values, types))
         )
 
     def _holding(
@@ -319,7 +328,7 @@ class Recommending:
         newer = self._catalog.facts(pids[~settled].tolist()) if not settled.all() else {}
         for place in np.flatnonzero(~settled).tolist():
             facts = newer.get(int(pids[place]))
-            own = set(decide.values_of(facts, types)) if facts else set()
+            own = set(values_of(facts, types)) if facts else set()
             holds[:, place] = [value in own for value in values]
         return holds
 
@@ -334,21 +343,21 @@ class Recommending:
 
 def _check(history: Sequence[Event], k: int, mode: str, diversity: float) -> None:
     if not history:
-        raise BadRequest(
+        raise BadRequestError(
             "history is empty: name at least one product that the shopper viewed, saved or bought; for a new shopper "
             "show GET /v1/products or your best sellers"
         )
     if len(history) > MOST_EVENTS:
-        raise BadRequest(f"history: {len(history)} events, at most {MOST_EVENTS} are taken: send the newest")
+        raise BadRequestError(f"history: {len(history)} events, at most {MOST_EVENTS} are taken: send the newest")
     if not 1 <= k <= LONGEST:
-        raise BadRequest(f"k must be from 1 to {LONGEST}, not {k}")
+        raise BadRequestError(f"k must be from 1 to {LONGEST}, not {k}")
     if mode not in MODES:
-        raise BadRequest(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        raise BadRequestError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
     if not 0 <= diversity <= 100:
-        raise BadRequest(f"diversity must be from 0 to 100, not {diversity!r}")
+        raise BadRequestError(f"diversity must be from 0 to 100, not {diversity!r}")
     for place, event in enumerate(history):
         if not 0 < event.weight <= 1e6:
-            raise BadRequest(f"history[{place}].weight must be above 0 and at most 1000000, not {event.weight!r}")
+            raise BadRequestError(f"history[{place}].weight must be above 0 and at most 1000000, not {event.weight!r}")
 
 
 def _seconds(event: Event) -> float:
@@ -359,7 +368,7 @@ def _seconds(event: Event) -> float:
     try:
         return datetime_seconds(event.time.strip())
     except ValueError as error:
-        raise BadRequest(f"history: time of {event.product_id!r}: {error}") from None
+        raise BadRequestError(f"history: time of {event.product_id!r}: {error}") from None
 
 
 def _or_never(moment: float) -> float:
@@ -387,7 +396,7 @@ def _coloured(now: Snapshot, query: np.ndarray) -> np.ndarray:
 
 def _foremost(now: Snapshot, found: _Candidates, most: int) -> tuple[_Candidates, np.ndarray]:
     """The ``most`` candidates that suit best, of those that are still there, and their vectors float32 [n, D]."""
-    best = np.argsort(-decide.merged(found.table), kind="stable")[:most]
+    best = np.argsort(-logsumexp_interests(found.table), kind="stable")[:most]
     vectors, there = now.live.vectors_at(found.pids[best], found.photo_ids[best])
     best = best[there]
     return _Candidates(found.pids[best], found.photo_ids[best], found.table[:, best]), vectors[there]

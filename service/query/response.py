@@ -11,7 +11,7 @@ from typing import Any
 from indexer.catalog.records import PhotoRow, Product
 
 
-class Clock:
+class StageTimer:
     """Milliseconds by stage."""
 
     def __init__(self) -> None:

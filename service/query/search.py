@@ -12,34 +12,33 @@ from indexer.catalog.filters import Filter
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.classification.ranking import category_logits, rank_categories
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.index.hybrid_ranking import KeywordShare, ranked, recolour_weights
 from indexer.index.live import ProductHits
-from indexer.index.query import Question, check_mix, distinct, question, search_params
-from service.query import response as answers
+from indexer.index.query import VectorQuery, check_mix, drop_near_duplicates, search_params, vector_query
 from service.query.cursors import Cursor, fingerprint
-from service.query.filters import Filtering
-from service.query.query import Source, Wanted
-from service.query.response import Clock
-from service.query.search_cache import Near
-from service.query.text import Texting, mixed
+from service.query.filters import FilterParser
+from service.query.query import Query, SearchOptions
+from service.query.response import StageTimer, result
+from service.query.search_cache import SearchCache
+from service.query.text import TextQueryParser, mixed
 from service.state.snapshots import Snapshot
 
 LONGEST = 1000  # products in one answer
 COLLAPSE = ("none", "same_photo", "near_duplicate")
 
 Hit = tuple[int, int, float]  # pid, photo_id, score
-Inputs = Callable[[Snapshot, "Source", Clock], tuple[dict[str, np.ndarray], set[int]]]
+Inputs = Callable[[Snapshot, "Query", StageTimer], tuple[dict[str, np.ndarray], set[int]]]
 
 
-class Searching:
+class Searcher:
     """Part of the engine. ``inputs`` gives a source's embeddings by name, ``answer`` frames what is answered."""
 
     def __init__(
         self,
         catalog: Catalog,
-        filtering: Filtering,
-        texting: Texting,
+        filtering: FilterParser,
+        texting: TextQueryParser,
         *,
         inputs: Inputs,
         answer: Callable[..., dict[str, Any]],
@@ -48,13 +47,18 @@ class Searching:
         self._inputs, self._answer = inputs, answer
 
     def search(
-        self, snapshot: Snapshot, source: Source, wanted: Wanted, clock: Clock, near: Near | None = None
+        self,
+        snapshot: Snapshot,
+        source: Query,
+        wanted: SearchOptions,
+        clock: StageTimer,
+        near: SearchCache | None = None,
     ) -> dict[str, Any]:
-        """As ``Engine.search``; ``near`` as for all questions of one request."""
+        """As ``SearchEngine.search``; ``near`` as for all questions of one request."""
         if not 1 <= wanted.k <= LONGEST:
-            raise BadRequest(f"k must be from 1 to {LONGEST}, not {wanted.k}")
+            raise BadRequestError(f"k must be from 1 to {LONGEST}, not {wanted.k}")
         if wanted.collapse not in COLLAPSE:
-            raise BadRequest(f"collapse must be one of {', '.join(COLLAPSE)}, not {wanted.collapse!r}")
+            raise BadRequestError(f"collapse must be one of {', '.join(COLLAPSE)}, not {wanted.collapse!r}")
         asked = _fingerprint(source, wanted)
         cursor = self._cursor(snapshot, wanted.cursor, asked)
         where = None if wanted.filter is None else self._filtering.read(snapshot, wanted.filter)
@@ -79,7 +83,7 @@ class Searching:
                         signals = {**explained.signals(vectors[place]), **signals}
                 if keywords is not None:
                     signals["keywords"] = keywords.of(pid)
-                results.append(answers.result(product, photo, score, signals))
+                results.append(result(product, photo, score, signals))
         after = None
         if page.more:
             pid, _, score = page.hits[-1]
@@ -88,13 +92,13 @@ class Searching:
         return self._answer(snapshot, clock, results=results, next_cursor=after, **told)
 
     def _sought(
-        self, snapshot: Snapshot, source: Source, wanted: Wanted, clock: Clock
-    ) -> tuple[Question | None, KeywordShare | None, set[int], list[str]]:
+        self, snapshot: Snapshot, source: Query, wanted: SearchOptions, clock: StageTimer
+    ) -> tuple[VectorQuery | None, KeywordShare | None, set[int], list[str]]:
         """The question to the index, the one to the keywords, the pids it is about, and words nobody knows."""
         blocks = snapshot.bundle.spec.blocks
         if source.text is None:
             inputs, own = self._inputs(snapshot, source, clock)
-            return question(inputs, blocks, mix=wanted.mix, weights=wanted.weights), None, own, []
+            return vector_query(inputs, blocks, mix=wanted.mix, weights=wanted.weights), None, own, []
         inputs, own = {}, set()
         if source.image is not None or source.product_id is not None:
             inputs, own = self._inputs(snapshot, source, clock)
@@ -110,16 +114,16 @@ class Searching:
         weights = wanted.weights
         if recoloured and weights is None:
             weights = recolour_weights(blocks)
-        return question(inputs, blocks, mix=mix, weights=weights), keywords, own, asked.unknown
+        return vector_query(inputs, blocks, mix=mix, weights=weights), keywords, own, asked.unknown
 
     def _cursor(self, snapshot: Snapshot, text: str | None, asked: str) -> Cursor | None:
         if text is None:
             return None
         cursor = Cursor.read(text)
         if cursor.question != asked:
-            raise BadRequest("cursor belongs to another question: repeat all that was asked but k, or begin anew")
+            raise BadRequestError("cursor belongs to another question: repeat all that was asked but k, or begin anew")
         if cursor.version != snapshot.index_version:
-            raise BadRequest(
+            raise BadRequestError(
                 f"cursor is of index version {cursor.version}, version asks for {snapshot.index_version}: leave it out"
             )
         return cursor
@@ -127,13 +131,13 @@ class Searching:
     def _page(
         self,
         snapshot: Snapshot,
-        sought: Question | None,
+        sought: VectorQuery | None,
         keywords: KeywordShare | None,
-        wanted: Wanted,
+        wanted: SearchOptions,
         hidden: set[int],
         where: Filter | None,
         cursor: Cursor | None,
-        near: Near | None,
+        near: SearchCache | None,
     ) -> _Page:
         """One page; always min(k, what is left after it, counted after collapse) hits."""
         # One more than asked for tells whether there is another page.
@@ -183,7 +187,7 @@ class _Page:
     depth: int  # products ranked down to the last hit, collapsed ones among them
 
 
-def _by_block(sought: Question) -> Question:
+def _by_block(sought: VectorQuery) -> VectorQuery:
     """The same question, whose ``signals`` hold each block's cosine too."""
     stored = {block.name: block.weight for block in sought.blocks if block.weight > 0}
     return sought if sought.weights is not None else replace(sought, weights=stored)
@@ -209,10 +213,10 @@ def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:
         return kept
     # What was deleted a moment ago is zero, so nobody's duplicate.
     vectors, _ = snapshot.live.vectors_at(hits.pids[kept], hits.photo_ids[kept])
-    return np.asarray(kept[distinct(vectors)])
+    return np.asarray(kept[drop_near_duplicates(vectors)])
 
 
-def _fingerprint(source: Source, wanted: Wanted) -> str:
+def _fingerprint(source: Query, wanted: SearchOptions) -> str:
     """Of all that says which products come in which order."""
     return fingerprint(
         {

@@ -14,7 +14,7 @@ _SAME = 1e-6  # two queries that differ by less in every coordinate rank alike
 
 
 @dataclass(frozen=True)
-class _Found:
+class _CachedSearch:
     query: np.ndarray  # float32 [D]
     params: SearchParams | None
     hidden: frozenset[int]
@@ -22,7 +22,7 @@ class _Found:
     hits: ProductHits
 
 
-class Near:
+class SearchCache:
     """Remembers what was found during one request; several threads may ask at once, each something else.
 
     ``least``: for each ``SearchParams.widen`` how many products will be wanted before the request is done, so that the
@@ -31,7 +31,7 @@ class Near:
 
     def __init__(self, least: Mapping[str, int] | None = None) -> None:
         self._least = least or {}
-        self._known: list[_Found] = []
+        self._known: list[_CachedSearch] = []
 
     def search(
         self, live: LiveIndex, query: np.ndarray, k: int, hidden: set[int], params: SearchParams | None
@@ -43,7 +43,7 @@ class Near:
                 return _first(found.hits, k)
         asked = max(k, self._least.get(params.widen if params else "", 0))
         (hits,) = live.search(query[np.newaxis], asked, exclude=hidden, params=params)
-        self._known.append(_Found(query, params, frozenset(hidden), asked, hits))
+        self._known.append(_CachedSearch(query, params, frozenset(hidden), asked, hits))
         return _first(hits, k)
 
 

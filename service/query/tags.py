@@ -16,9 +16,9 @@ from indexer.model.tag_rule import TagColumn, TagRule
 from indexer.tagging.few_shot_tags import with_few_shot_tags
 from indexer.tagging.voting import Voters, head_chances, suggest_tags
 from service.query.classify import Vectors
-from service.query.query import Source
-from service.query.response import Clock
-from service.query.search_cache import Near
+from service.query.query import Query
+from service.query.response import StageTimer
+from service.query.search_cache import SearchCache
 from service.state.snapshots import Snapshot
 
 _View = tuple[tuple[str, float], ...]
@@ -26,8 +26,8 @@ _LONGEST = 1000  # products looked at for one answer
 _ROOM = 1.5  # more than k, for products without tags and near-duplicates
 
 
-class Tagging:
-    """Part of the engine; ``vectors`` and ``answer`` as for ``Classifying``."""
+class TagSuggester:
+    """Part of the engine; ``vectors`` and ``answer`` as for ``Classifier``."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Tagging:
 
     @staticmethod
     def depths(rule: TagRule) -> dict[str, int]:
-        """For each ``SearchParams.widen`` how many products ``tags`` will look for: see ``Near``."""
+        """For each ``SearchParams.widen`` how many products ``tags`` will look for: see ``SearchCache``."""
         depths: dict[str, int] = {}
         for part in rule.parts:
             widen = search_params(part.view).widen if part.view else ""
@@ -58,9 +58,9 @@ class Tagging:
     def tags(
         self,
         snapshot: Snapshot,
-        source: Source,
-        clock: Clock,
-        near: Near | None = None,
+        source: Query,
+        clock: StageTimer,
+        near: SearchCache | None = None,
         *,
         own: Collection[int] = (),
     ) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Tagging:
         decision, rule = snapshot.bundle.decision, snapshot.tag_rule
         with clock.stage("search"):
             tags_of: dict[int, list[str]] = {}
-            voters = self._voters(snapshot, rule, vectors, own, tags_of, near or Near())
+            voters = self._voters(snapshot, rule, vectors, own, tags_of, near or SearchCache())
         with clock.stage("vote"):
             chances: dict[str, float] = {}
             if decision.tag_heads and any(part.head for part in rule.parts):
@@ -100,7 +100,7 @@ class Tagging:
         vectors: np.ndarray,
         own: set[int],
         tags_of: dict[int, list[str]],
-        near: Near,
+        near: SearchCache,
     ) -> list[Voters]:
         """For each part of the rule the products that may vote; ``tags_of`` gets their tags. One search per view."""
         deepest: dict[_View, TagColumn] = {}
@@ -138,7 +138,7 @@ class Tagging:
 
     @staticmethod
     def _nearest(
-        snapshot: Snapshot, vectors: np.ndarray, part: TagColumn, depth: int, own: set[int], near: Near
+        snapshot: Snapshot, vectors: np.ndarray, part: TagColumn, depth: int, own: set[int], near: SearchCache
     ) -> tuple[ProductHits, float]:
         """The nearest products over all query vectors in the part's view, and what their scores are multiplied by."""
         queries = view_queries(vectors, snapshot.bundle.spec.blocks, part.view)

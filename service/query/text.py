@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadRequest, BadSettings
+from indexer.core.errors import BadRequestError, BadSettingsError
 from indexer.core.home import Home
 from indexer.index.hybrid_ranking import KEYWORDS, KeywordShare, has_block, recoloured
 from indexer.model.spec import Block
@@ -22,11 +22,11 @@ from indexer.text.tokenizer import MOST_CHARACTERS, MOST_WORDS, spelled, tokens,
 from service.state.snapshots import Snapshot
 
 _LONGEST_COLOUR = 3  # words
-Inputs = dict[str, np.ndarray]  # name -> embeddings float32 [n, D]
+QueryVectors = dict[str, np.ndarray]  # name -> embeddings float32 [n, D]
 
 
 @dataclass(frozen=True)
-class Asked:
+class TextQuery:
     """What a text asks for."""
 
     unknown: list[str]  # words that neither keywords nor tower nor glossary know
@@ -37,7 +37,7 @@ class Asked:
     coloured: Callable[[str], np.ndarray | None] = lambda kind: None  # a kind of product in that colour, float32 [D]
 
 
-class Texting:
+class TextQueryParser:
     """Part of the engine; safe to call from many threads.
 
     ``encoder``: "package.module:function", which is called with a bundle and gives its ``TextEncoder``, or None for a
@@ -56,14 +56,14 @@ class Texting:
         """Close the keywords' file."""
         self._keywords.close()
 
-    def read(self, snapshot: Snapshot, text: str) -> Asked:
-        """What ``text`` asks of a snapshot. Raises ``BadRequest`` for one that holds nothing to look for."""
+    def read(self, snapshot: Snapshot, text: str) -> TextQuery:
+        """What ``text`` asks of a snapshot. Raises ``BadRequestError`` for one that holds nothing to look for."""
         if len(text) > MOST_CHARACTERS:
-            raise BadRequest(f"text has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read")
+            raise BadRequestError(f"text has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read")
         translated = self._terms().translate(text)
         found, shown = words(translated)[:MOST_WORDS], spelled(translated)[:MOST_WORDS]
         if not found:
-            raise BadRequest("text holds nothing that can be looked for: no letter and no digit")
+            raise BadRequestError("text holds nothing that can be looked for: no letter and no digit")
         asked = [token for word in [*found, *words(text)] for token in tokens(word)]
         hits = self._keywords.search(list(dict.fromkeys(asked))[:MOST_WORDS])
         encoder, absent = self._encoder(snapshot), set(hits.unknown)
@@ -73,7 +73,7 @@ class Texting:
             if absent.issuperset(tokens(word)) and not (encoder is not None and encoder.knows(word))
         ]
         keywords = KeywordShare(hits.pids, hits.scores, 1.0) if len(hits.pids) else None
-        asked_for = Asked(list(dict.fromkeys(unknown)), None, None, None, keywords)
+        asked_for = TextQuery(list(dict.fromkeys(unknown)), None, None, None, keywords)
         if encoder is None:
             return asked_for
         colours, rest = _colours(found, encoder)
@@ -108,12 +108,12 @@ class Texting:
 
 
 def mixed(
-    asked: Asked,
-    inputs: Inputs,
+    asked: TextQuery,
+    inputs: QueryVectors,
     shares: dict[str, float],
     blocks: Sequence[Block],
     kind_of: Callable[[np.ndarray], str | None],
-) -> tuple[Inputs, dict[str, float], KeywordShare | None, bool]:
+) -> tuple[QueryVectors, dict[str, float], KeywordShare | None, bool]:
     """The embeddings of a question with a text, their shares, its keywords, and whether a colour was replaced.
 
     ``shares`` sum to 1 over ``inputs`` and "text". Words that name a colour replace that of every other input ("like
@@ -171,4 +171,4 @@ def _imported(name: str) -> Any:
     try:
         return getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise BadSettings(f"text_encoder {name!r} cannot be loaded: {error}") from error
+        raise BadSettingsError(f"text_encoder {name!r} cannot be loaded: {error}") from error

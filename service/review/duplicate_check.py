@@ -11,18 +11,18 @@ import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
-from indexer.core.errors import CatalensError, OutdatedVersion
+from indexer.core.errors import CatalensError, OutdatedVersionError
 from indexer.core.home import Home
 from indexer.duplicates.detect import NEAREST, find_repeats, nearest
 from indexer.duplicates.groups import load_rule
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
 from indexer.imaging.decode import Photo
 from service.query.response import image_url
-from service.query.search_cache import Near
+from service.query.search_cache import SearchCache
 from service.state.snapshots import Snapshot
 
 
-class RepeatJudge:
+class DuplicateCheck:
     """Finds the products that a photo repeats.
 
     The signatures of the whole catalog are read, and made where they are missing, by a thread of their own; until they
@@ -44,7 +44,7 @@ class RepeatJudge:
             self._store.close()
 
     def find(
-        self, photo: Photo, vector: np.ndarray, snapshot: Snapshot, *, but: set[int], near: Near
+        self, photo: Photo, vector: np.ndarray, snapshot: Snapshot, *, but: set[int], near: SearchCache
     ) -> list[dict[str, Any]]:
         """The products repeated, the surest kind first; ``but``: pids that do not count; ``near``: the request's
         searches."""
@@ -65,7 +65,7 @@ class RepeatJudge:
     def _follow(self, store: SignatureStore) -> None:
         try:
             self._index.follow(self._catalog, self._photos, store)
-        except OutdatedVersion:  # the log was compacted past what the index had seen
+        except OutdatedVersionError:  # the log was compacted past what the index had seen
             self._index = SignatureIndex.open(self._catalog, self._photos, store)
 
     def read(self) -> None:

@@ -13,7 +13,7 @@ _MOST_NAMES = 4_096_000  # tags and products in them, which batches of long sear
 
 
 @dataclass(frozen=True)
-class Asked:
+class SuggestionRecord:
     """What feedback on an answer can be about."""
 
     tags: tuple[str, ...]
@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
+class Feedback:
     """Feedback on one answer. ``category``: the path a person settled on. ``product_id``: what the listing became."""
 
     request_id: str

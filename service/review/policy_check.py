@@ -14,7 +14,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.imaging.decode import Photo
-from indexer.moderation.checker import Checker, Glance
+from indexer.moderation.checker import Checker, DetectorResults
 from indexer.moderation.gallery_store import fit_home
 from indexer.moderation.policy import PolicySet, load_policies
 from service.inference.queue import InferenceQueue
@@ -23,7 +23,7 @@ from service.state.snapshots import Snapshot
 _PORTION = 8  # photos embedded between two looks at the queue of requests
 
 
-class PolicyJudge:
+class PolicyCheck:
     """Checks photos against the shop's policy file.
 
     Galleries are fitted to the catalog and the model that serves, by a thread of its own and through the one owner of
@@ -57,7 +57,7 @@ class PolicyJudge:
         categories: Sequence[tuple[str, float]],
         tags: Sequence[tuple[str, float]],
         snapshot: Snapshot,
-        glance: Glance | None,
+        glance: DetectorResults | None,
     ) -> list[dict[str, Any]]:
         """One result for each policy, [] where the shop has none; ``glance``: what ``glance`` gave.
 
@@ -83,7 +83,7 @@ class PolicyJudge:
             self._tagged = (sequence, bool(self._catalog.given_tags()))
         return self._tagged[1]
 
-    def glance(self, photo: Photo, snapshot: Snapshot) -> Glance | None:
+    def glance(self, photo: Photo, snapshot: Snapshot) -> DetectorResults | None:
         """What detectors see in the pixels of ``photo``, for ``check``; None where the shop has no policies."""
         return None if self._policies is None else self._checker(self._policies, snapshot).glance(photo)
 

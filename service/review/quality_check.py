@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import BadData, BadRequest, BadSettings
+from indexer.core.errors import BadDataError, BadRequestError, BadSettingsError
 from indexer.core.home import Home
 from indexer.imaging.decode import Photo
-from indexer.quality.assess import examine
+from indexer.quality.assess import assess_quality
 from indexer.quality.profiles import Profile, overall, profile
 from indexer.quality.shop_percentiles import ShopQuality
 
 SHOP_QUALITY = "quality.json"  # in the home: how the shop's own photos score, written by an audit
 
 
-class QualityJudge:
+class QualityCheck:
     """Examines photos by a profile, beside the shop's own percentiles where an audit has measured them."""
 
     def __init__(self, home: Home, name: str, changes: Mapping[str, Mapping[str, float]], log: Any) -> None:
@@ -29,10 +29,10 @@ class QualityJudge:
         self._shop: ShopQuality | None = None
 
     def examine(self, photo: Photo, name: str | None) -> dict[str, Any]:
-        """{"profile", "score" in [0, 1], 1 = nothing to mend, "findings"}. Raises ``BadRequest``: no such profile."""
+        """{"profile", "score" in [0, 1], 1 = nothing to mend, "findings"}. Raises ``BadRequestError``: no such profile."""
         asked = self._profile(name)
         pixels = np.asarray(photo.pixels, np.uint8)
-        findings = examine(pixels, size=(photo.width, photo.height), profile=asked, shop=self._measured())
+        findings = assess_quality(pixels, size=(photo.width, photo.height), profile=asked, shop=self._measured())
         return {
             "profile": asked.name,
             "score": round(overall(findings, asked), 6),
@@ -44,8 +44,8 @@ class QualityJudge:
             return self._default
         try:
             return profile(name)
-        except BadSettings as error:
-            raise BadRequest(str(error)) from error
+        except BadSettingsError as error:
+            raise BadRequestError(str(error)) from error
 
     def _measured(self) -> ShopQuality | None:
         try:
@@ -55,7 +55,7 @@ class QualityJudge:
         if stamp != self._stamp:
             try:
                 self._shop = ShopQuality.from_json(json.loads(self._file.read_text()))
-            except (OSError, ValueError, BadData) as error:
+            except (OSError, ValueError, BadDataError) as error:
                 self._log.warning("the shop's own quality cannot be read", error=str(error))
                 self._shop = None
             self._stamp = stamp

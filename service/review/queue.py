@@ -8,26 +8,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadRequest, UnknownProduct, UnknownRequest
+from indexer.core.errors import BadRequestError, UnknownProductError, UnknownRequestError
 from indexer.core.home import Home
-from indexer.reviews.store import OUTCOMES, Preview, Review, Reviews, State, open_reviews
-from service.query.response import Clock, image_url
-from service.review.feedback import _MOST_NAMES, _REMEMBERED, Asked, Said, _share, _suggests
-from service.state.snapshots import Serving
+from indexer.reviews.store import OUTCOMES, Preview, Review, Reviews, ReviewState, open_reviews
+from service.query.response import StageTimer, image_url
+from service.review.feedback import _MOST_NAMES, _REMEMBERED, Feedback, SuggestionRecord, _share, _suggests
+from service.state.snapshots import SnapshotManager
 
 _NAMING = frozenset({"product_id", "title", "photo", "image_url"})  # what tells which product is meant
 
 
-class People:
+class ReviewQueue:
     """Part of the engine; safe to call from many threads. The file of reviews is opened at the first use."""
 
     def __init__(
-        self, home: Home, catalog: Catalog, serving: Serving, *, answer: Callable[..., dict[str, Any]]
+        self, home: Home, catalog: Catalog, serving: SnapshotManager, *, answer: Callable[..., dict[str, Any]]
     ) -> None:
         self._home, self._catalog, self._serving, self._answer = home, catalog, serving, answer
         self._opened: Reviews | None = None
         self._opening = threading.Lock()
-        self._asked: OrderedDict[str, Asked] = OrderedDict()
+        self._asked: OrderedDict[str, SuggestionRecord] = OrderedDict()
         self._names = 0  # in all of them
         self._asking = threading.Lock()
 
@@ -42,9 +42,9 @@ class People:
         pid = None if product_id is None else self._catalog.pid(product_id)
         return self._reviews.open_review(self._without_ids(body), previews, pid=pid)
 
-    def queue(self, state: State, *, limit: int, after: str | None) -> dict[str, Any]:
+    def queue(self, state: ReviewState, *, limit: int, after: str | None) -> dict[str, Any]:
         """``reviews`` of a state, the oldest first, ``total`` of it, ``counts`` by state, and ``precision``."""
-        clock = Clock()
+        clock = StageTimer()
         found, total = self._reviews.waiting(state, limit=limit, after=after)
         return self._answer(
             self._serving.current,
@@ -57,19 +57,19 @@ class People:
         )
 
     def review(self, name: str) -> dict[str, Any]:
-        """One review with its decision. Raises ``UnknownReview``."""
-        clock = Clock()
+        """One review with its decision. Raises ``UnknownReviewError``."""
+        clock = StageTimer()
         return self._answer(self._serving.current, clock, **self._shown(self._reviews.get(name)))
 
     def preview(self, name: str, position: int) -> bytes:
-        """The JPEG of a review's photo. Raises ``UnknownReview``."""
+        """The JPEG of a review's photo. Raises ``UnknownReviewError``."""
         return self._reviews.preview(name, position)
 
     def decide(self, name: str, decision: str, reason: str) -> dict[str, Any]:
-        """Approve or reject. Raises ``UnknownReview``, ``AlreadyDecided``, ``BadRequest``."""
-        clock = Clock()
+        """Approve or reject. Raises ``UnknownReviewError``, ``AlreadyDecidedError``, ``BadRequestError``."""
+        clock = StageTimer()
         if decision not in OUTCOMES:
-            raise BadRequest(f"decision {decision!a} is none of {', '.join(OUTCOMES)}")
+            raise BadRequestError(f"decision {decision!a} is none of {', '.join(OUTCOMES)}")
         snapshot = self._serving.current
         versions = {
             "model_version": snapshot.model_version if snapshot else None,
@@ -87,7 +87,9 @@ class People:
         products: dict[str, None] = {}
         if not _suggests(content, tags, products):
             return
-        asked = Asked(tuple(tags), tuple(products), content.get("model_version"), content.get("index_version"))
+        asked = SuggestionRecord(
+            tuple(tags), tuple(products), content.get("model_version"), content.get("index_version")
+        )
         with self._asking:
             self._forget(request_id)
             self._asked[request_id] = asked
@@ -99,21 +101,21 @@ class People:
         known = self._asked.pop(request_id, None)
         self._names -= known.names if known else 0
 
-    def feedback(self, said: Said) -> dict[str, Any]:
+    def feedback(self, said: Feedback) -> dict[str, Any]:
         """Log what people made of an answer; ``stored`` entries.
 
-        Raises ``UnknownRequest``, ``UnknownProduct``, and ``BadRequest`` for a tag or product that the answer lacked.
+        Raises ``UnknownRequestError``, ``UnknownProductError``, and ``BadRequestError`` for a tag or product that the answer lacked.
         """
-        clock = Clock()
+        clock = StageTimer()
         with self._asking:
             asked = self._asked.get(said.request_id)
         if asked is None:
-            raise UnknownRequest(
+            raise UnknownRequestError(
                 f"no answer {said.request_id!a} is remembered: the last {_REMEMBERED} suggestions since the start are"
             )
         both = set(said.accepted) & set(said.rejected)
         if both:
-            raise BadRequest(f"tag {min(both)!a} is accepted and rejected at once")
+            raise BadRequestError(f"tag {min(both)!a} is accepted and rejected at once")
         for name, given, offered in (
             ("accepted", said.accepted, asked.tags),
             ("rejected", said.rejected, asked.tags),
@@ -121,14 +123,14 @@ class People:
         ):
             for value in given:
                 if value not in offered:
-                    raise BadRequest(f"{name}: {value!a} was not in answer {said.request_id}")
+                    raise BadRequestError(f"{name}: {value!a} was not in answer {said.request_id}")
         pid = None
         if said.product_id is not None:
             pid = self._catalog.pid(said.product_id)
             if pid is None:
-                raise UnknownProduct(f"there is no product {said.product_id!r}")
+                raise UnknownProductError(f"there is no product {said.product_id!r}")
         if not (said.accepted or said.rejected or said.added or said.clicked or said.category):
-            raise BadRequest("nothing said: give accepted, rejected, added, clicked or category")
+            raise BadRequestError("nothing said: give accepted, rejected, added, clicked or category")
         entry = {
             "request_id": said.request_id,
             "accepted": list(said.accepted),
@@ -160,7 +162,7 @@ class People:
             "policies": {name: _share(counts, "rejected", "approved") for name, counts in sorted(policies.items())},
         }
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[ReviewState, int]:
         """How many reviews are in each state; nothing is opened for it."""
         return self._reviews.counts() if self._home.reviews_file.exists() else {"open": 0, "approved": 0, "rejected": 0}
 

@@ -14,24 +14,24 @@ from PIL import Image
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadImage
+from indexer.core.errors import BadImageError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.duplicates.perceptual_hash import KINDS
 from indexer.imaging.decode import Photo
-from indexer.moderation.checker import Glance
+from indexer.moderation.checker import DetectorResults
 from indexer.reviews.store import Preview
 from service.inference.queue import InferenceQueue
-from service.query.classify import Classifying
-from service.query.photo_embedder import Seeing
-from service.query.query import Source
-from service.query.response import Clock
-from service.query.search_cache import Near
-from service.query.tags import Tagging
-from service.review.duplicate_check import RepeatJudge
-from service.review.policy_check import PolicyJudge
-from service.review.quality_check import QualityJudge
-from service.review.queue import People
+from service.query.classify import Classifier
+from service.query.photo_embedder import PhotoEmbedder
+from service.query.query import Query
+from service.query.response import StageTimer
+from service.query.search_cache import SearchCache
+from service.query.tags import TagSuggester
+from service.review.duplicate_check import DuplicateCheck
+from service.review.policy_check import PolicyCheck
+from service.review.quality_check import QualityCheck
+from service.review.queue import ReviewQueue
 from service.settings import Settings
 from service.state.snapshots import Snapshot
 
@@ -43,17 +43,17 @@ _ORDER = {"allow": 0, "review": 1, "block": 2}
 
 
 @dataclass(frozen=True)
-class Seen:
+class _EmbeddedPhoto:
     """One photo of a listing: its bytes, its pixels, its embedding [D]; ``shown``: its quality and what policies'
     detectors see in it, found meanwhile."""
 
     data: bytes
     photo: Photo
     vector: np.ndarray
-    shown: Future[tuple[dict[str, Any], Glance | None]]
+    shown: Future[tuple[dict[str, Any], DetectorResults | None]]
 
 
-class Reviewing:
+class ListingReviewer:
     """Part of the engine."""
 
     def __init__(
@@ -62,10 +62,10 @@ class Reviewing:
         catalog: Catalog,
         photos: PhotoStore,
         queue: InferenceQueue,
-        seeing: Seeing,
-        classifying: Classifying,
-        tagging: Tagging,
-        people: People,
+        seeing: PhotoEmbedder,
+        classifying: Classifier,
+        tagging: TagSuggester,
+        people: ReviewQueue,
         *,
         settings: Settings,
         answer: Callable[..., dict[str, Any]],
@@ -73,9 +73,9 @@ class Reviewing:
     ) -> None:
         self._catalog, self._seeing = catalog, seeing
         self._classifying, self._tagging, self._people, self._answer = classifying, tagging, people, answer
-        self.quality = QualityJudge(home, settings.quality_profile, settings.quality_floors, log)
-        self.policies = PolicyJudge(home, catalog, queue, settings.policy_file, log)
-        self.repeats = RepeatJudge(home, catalog, photos, log)
+        self.quality = QualityCheck(home, settings.quality_profile, settings.quality_floors, log)
+        self.policies = PolicyCheck(home, catalog, queue, settings.policy_file, log)
+        self.repeats = DuplicateCheck(home, catalog, photos, log)
         self._examining = ThreadPoolExecutor(THREADS, thread_name_prefix="examining")
         self._chance: tuple[str, float] | None = None  # index version, cosine
 
@@ -85,7 +85,7 @@ class Reviewing:
         self.repeats.close()
 
     def _photos_of(self, snapshot: Snapshot, product: Product) -> list[bytes]:
-        """A stored product's photos, whose stored embeddings are not computed again. Raises ``UnknownPhoto``."""
+        """A stored product's photos, whose stored embeddings are not computed again. Raises ``UnknownPhotoError``."""
         rows = self._catalog.photos_by_id(product.photo_ids)
         held = [photo_id for photo_id in product.photo_ids if photo_id in rows]
         photos = [self._seeing.stored(rows[photo_id]) for photo_id in held]
@@ -99,13 +99,13 @@ class Reviewing:
         self,
         snapshot: Snapshot,
         photos: Sequence[bytes],
-        clock: Clock,
+        clock: StageTimer,
         *,
         product_id: str | None,
         profile: str | None,
         queue: bool = True,
     ) -> dict[str, Any]:
-        """As ``Engine.review``."""
+        """As ``SearchEngine.review``."""
         own: set[int] = set()
         if product_id is not None:
             product = self._catalog.get(product_id)
@@ -115,7 +115,7 @@ class Reviewing:
         for place, data in enumerate(photos):
             try:
                 seen.append(self._see(snapshot, data, profile, clock))
-            except BadImage as error:
+            except BadImageError as error:
                 raise type(error)(f"photo {place}: {error}") from error
         parts = [self._one(snapshot, photo, own, clock) for photo in seen]
         groups = self._products(snapshot, [photo.vector for photo in seen])
@@ -131,11 +131,11 @@ class Reviewing:
                 review_id = self._people.submit(kept, previews, product_id=product_id)
         return self._answer(snapshot, clock, review_id=review_id, **body)
 
-    def _see(self, snapshot: Snapshot, data: bytes, profile: str | None, clock: Clock) -> Seen:
+    def _see(self, snapshot: Snapshot, data: bytes, profile: str | None, clock: StageTimer) -> _EmbeddedPhoto:
         """What needs the pixels alone is done on another core, beside the network and the searches."""
-        begun: list[tuple[Photo, Future[tuple[dict[str, Any], Glance | None]]]] = []
+        begun: list[tuple[Photo, Future[tuple[dict[str, Any], DetectorResults | None]]]] = []
 
-        def examine(photo: Photo) -> tuple[dict[str, Any], Glance | None]:
+        def examine(photo: Photo) -> tuple[dict[str, Any], DetectorResults | None]:
             # In this order: quality wants the interpreter, which waits for the network now; detectors do without it.
             return self.quality.examine(photo, profile), self.policies.glance(photo, snapshot)
 
@@ -144,10 +144,10 @@ class Reviewing:
 
         vector = self._seeing.look(snapshot, data, clock, opened=opened)
         photo, shown = begun[0]
-        return Seen(data, photo, vector, shown)
+        return _EmbeddedPhoto(data, photo, vector, shown)
 
-    def _one(self, snapshot: Snapshot, seen: Seen, own: set[int], clock: Clock) -> dict[str, Any]:
-        source, near = Source(image=seen.data), Near(self._tagging.depths(snapshot.tag_rule))
+    def _one(self, snapshot: Snapshot, seen: _EmbeddedPhoto, own: set[int], clock: StageTimer) -> dict[str, Any]:
+        source, near = Query(image=seen.data), SearchCache(self._tagging.depths(snapshot.tag_rule))
         categories: list[dict[str, Any]] = []
         unknown = None
         if snapshot.bundle.decision.categories:

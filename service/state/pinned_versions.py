@@ -7,25 +7,32 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from indexer.core.errors import CatalensError, CursorGone, IndexMismatch, OutdatedVersion, UnknownModel, UnknownVersion
+from indexer.core.errors import (
+    CatalensError,
+    CursorGoneError,
+    IndexMismatchError,
+    OutdatedVersionError,
+    UnknownModelError,
+    UnknownVersionError,
+)
 from indexer.core.home import Home
 from indexer.index.version import Versions
 from service.query.cursors import Cursor
-from service.state.snapshots import Serving, Snapshot
+from service.state.snapshots import Snapshot, SnapshotManager
 
 _LONGEST = 64  # of a version's name
 
 
-def check_name(version: str) -> None:
-    """Raise ``UnknownVersion`` for a name too long for any version: no number and no path can be made of it."""
+def check_version_name(version: str) -> None:
+    """Raise ``UnknownVersionError`` for a name too long for any version: no number and no path can be made of it."""
     if len(version) > _LONGEST:
-        raise UnknownVersion(f"no index version {version[:_LONGEST]!r}...: its name is too long")
+        raise UnknownVersionError(f"no index version {version[:_LONGEST]!r}...: its name is too long")
 
 
-class OtherVersions:
+class PinnedVersions:
     """The versions that requests named last; the one longest unused is closed when there are too many."""
 
-    def __init__(self, home: Home, serving: Serving, *, most: int, log: Any) -> None:
+    def __init__(self, home: Home, serving: SnapshotManager, *, most: int, log: Any) -> None:
         self._versions = Versions(home)
         self._serving, self._most, self._log = serving, most, log
         self._opened: OrderedDict[str, Snapshot] = OrderedDict()
@@ -35,10 +42,10 @@ class OtherVersions:
     def get(self, version: str) -> Snapshot:
         """The snapshot that answers for ``version``: model, decision layer and index as one.
 
-        Raises ``UnknownVersion``, ``DamagedIndex`` and ``BadModel`` naming the file, ``OutdatedVersion``,
-        ``NewerFormat``, ``IndexMismatch``, ``UnknownModel``.
+        Raises ``UnknownVersionError``, ``DamagedIndexError`` and ``BadModelError`` naming the file, ``OutdatedVersionError``,
+        ``NewerFormatError``, ``IndexMismatchError``, ``UnknownModelError``.
         """
-        check_name(version)
+        check_version_name(version)
         now = self._serving.current
         if now is not None and now.index_version == version:
             return now
@@ -57,12 +64,12 @@ class OtherVersions:
             return found
 
     def of_cursor(self, cursor: Cursor) -> str:
-        """The version that gave a page and gives the next one, as long as it is kept. Raises ``CursorGone``."""
+        """The version that gave a page and gives the next one, as long as it is kept. Raises ``CursorGoneError``."""
         try:
             return self.get(cursor.version).index_version
-        except (UnknownVersion, OutdatedVersion, UnknownModel) as error:
+        except (UnknownVersionError, OutdatedVersionError, UnknownModelError) as error:
             name = cursor.version[:_LONGEST]
-            raise CursorGone(
+            raise CursorGoneError(
                 f"cursor is of index version {name}, which is gone: begin again with the first page ({error})"
             ) from error
 
@@ -73,7 +80,7 @@ class OtherVersions:
         for version, snapshot in opened:
             try:
                 if not (self._versions.folder / version).is_dir():
-                    raise IndexMismatch(f"index version {version} was removed")
+                    raise IndexMismatchError(f"index version {version} was removed")
                 catch_up(snapshot)
             except CatalensError as error:
                 self._log.warning("version closed", index_version=version, code=error.code, reason=str(error))

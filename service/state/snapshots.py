@@ -12,9 +12,9 @@ import numpy as np
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, Written
 from indexer.catalog.store import Catalog
-from indexer.core.errors import CatalensError, IndexMismatch
+from indexer.core.errors import CatalensError, IndexMismatchError
 from indexer.core.home import Active, Home
-from indexer.imaging import decode as images
+from indexer.imaging.decode import ImageLimits, Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
@@ -23,14 +23,14 @@ from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import by_version
 from indexer.model.runtime_base import Runtime
 from indexer.model.tag_rule import TagRule
-from service.inference.admission import Overloaded
+from service.inference.admission import OverloadedError
 from service.inference.queue import InferenceQueue
 
 if TYPE_CHECKING:
-    from service.state.pinned_versions import OtherVersions
+    from service.state.pinned_versions import PinnedVersions
 
 # What a photo is refused for was settled when it was stored.
-_LIMITS = images.ImageLimits(max_bytes=2**40, max_pixels=2**40)
+_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)
 _CHUNK = 8  # photos embedded between two looks at the queue of requests
 
 
@@ -54,7 +54,7 @@ class Snapshot:
         return self.live.base.tag_rule or self.bundle.decision.tagging()
 
 
-class Serving:
+class SnapshotManager:
     """Holds the current snapshot; ``refresh`` follows activations and the change log.
 
     A switch replaces the whole snapshot at once. A version that cannot be opened is logged and the old one serves on.
@@ -79,7 +79,7 @@ class Serving:
         self._refreshing = threading.Lock()
         self._applying = threading.Lock()  # catalog state read and laid over the index as one step
         self._unreadable: set[int] = set()  # photo ids already reported
-        self.others: OtherVersions | None = None  # set by the engine; told of each refresh
+        self.others: PinnedVersions | None = None  # set by the engine; told of each refresh
 
     def start(self) -> None:
         """Open the active pair, if there is one; raises what is wrong with it."""
@@ -98,7 +98,7 @@ class Serving:
                     self._catch_up(self.current)
                 if self.others is not None:
                     self.others.refresh(self._catch_up)
-            except Overloaded:
+            except OverloadedError:
                 pass  # requests go first; the next round tries again
             except Exception as error:
                 self._log.error("refresh failed", error=str(error), exc_info=error)
@@ -167,7 +167,7 @@ class Serving:
             return replace(now, bundle=bundle)
         base = self._versions.open(active.index_version, device=self._device)
         if base.manifest.embedding_id != bundle.embedding_id:
-            raise IndexMismatch(
+            raise IndexMismatchError(
                 f"index {active.index_version} was built for embedding {base.manifest.embedding_id}, "
                 f"model {active.model_version} has embedding {bundle.embedding_id}: rebuild or activate a fitting pair"
             )
@@ -256,8 +256,8 @@ class Serving:
         snapshot.live.apply(sequence=reached, upserts=upserts, deletes=deletes, facts=facts)
         return pending
 
-    def _decode(self, snapshot: Snapshot, row: PhotoRow) -> images.Photo:
-        return images.decode(self._photos.read(row), limits=_LIMITS, shrink_to=snapshot.embedder.shrink_to)
+    def _decode(self, snapshot: Snapshot, row: PhotoRow) -> Photo:
+        return decode_photo(self._photos.read(row), limits=_LIMITS, shrink_to=snapshot.embedder.shrink_to)
 
     def _embed_and_apply(self, snapshot: Snapshot, pids: list[int], pending: dict[int, list[int]]) -> None:
         if not pids:
@@ -265,7 +265,7 @@ class Serving:
         photo_ids = [photo_id for pid in pids for photo_id in pending[pid]]
         rows = self._catalog.photos_by_id(photo_ids)
         done: list[int] = []
-        photos: list[images.Photo] = []
+        photos: list[Photo] = []
         for photo_id in dict.fromkeys(photo_ids):
             try:
                 if photo_id in rows:  # else its product was deleted meanwhile

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from indexer.core.errors import BadData, BadRequest
+from indexer.core.errors import BadDataError, BadRequestError
 from indexer.core.home import Home
-from indexer.model import torch_runtime as runtime
+from indexer.model.torch_runtime import choose_device, torch
 from tools import cli
 from tools.options import DEVICE, FromSignature, given, signature_default
 
@@ -109,14 +109,14 @@ def test_refusing_a_value_loads_nothing_heavy() -> None:
 
 def test_devices_that_help_offers_are_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each choice of ``--device`` is understood where the network is run, and nothing else is."""
-    monkeypatch.setattr(runtime.torch.cuda, "is_available", lambda: True)
-    assert {device: runtime.choose_device(device) for device in DEVICE.choices} == {
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert {device: choose_device(device) for device in DEVICE.choices} == {
         "auto": "cuda",
         "cpu": "cpu",
         "cuda": "cuda",
     }
-    with pytest.raises(BadRequest, match="use auto, cpu or cuda"):
-        runtime.choose_device("cuda:0")
+    with pytest.raises(BadRequestError, match="use auto, cpu or cuda"):
+        choose_device("cuda:0")
 
 
 def test_missing_home_is_one_line(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_doctor_reports(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (BadData("shop.csv has no column\nimage"), 1, "catalens: shop.csv has no column image\n"),
+        (BadDataError("shop.csv has no column\nimage"), 1, "catalens: shop.csv has no column image\n"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/tmp/x"),
             1,
@@ -202,7 +202,7 @@ def test_every_failure_is_one_line(
 
         return command
 
-    monkeypatch.setattr(cli.Lazy, "get_command", lambda self, ctx, name: fail(ctx, name))
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: fail(ctx, name))
     assert cli.run(["doctor"]) == code
     out, err = capfd.readouterr()
     assert out == ""
@@ -214,9 +214,9 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytes
 
     @click.command("doctor")
     def command() -> None:
-        raise BadData("no photos")
+        raise BadDataError("no photos")
 
-    monkeypatch.setattr(cli.Lazy, "get_command", lambda self, ctx, name: command)
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: command)
     monkeypatch.setenv("CATALENS_DEBUG", "1")
     assert cli.run(["doctor"]) == 1
     err = capfd.readouterr().err

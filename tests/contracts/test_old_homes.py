@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.records import Patch, Tag
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import NewerFormat
+from indexer.core.errors import NewerFormatError
 from indexer.core.home import Active, Home
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
@@ -47,7 +47,7 @@ def test_every_stored_value_is_read(old: Home) -> None:
         assert [(change.pid, change.kind) for change in catalog.changes(5)] == [
             (2, "patch"), (5, "delete"), (2, "put"), (6, "put"),
         ]  # fmt: skip
-        assert History(catalog).identity() is None
+        assert ChangeLog(catalog).identity() is None
     versions = Versions(old)
     assert (old.active(), versions.previous()) == (Active("v000002", "m1"), Active("v000001", "m1"))
     assert [(m.version, m.counts["entries"], m.last_sequence, m.source) for m in versions.list()] == [
@@ -74,8 +74,8 @@ def test_it_takes_writes_builds_and_erasure(old: Home, monkeypatch: pytest.Monke
     """From the first write on it has an identity; a new version follows on the old numbers; erasing works."""
     with open_catalog(old) as catalog:
         catalog.apply([Patch("late", {"title": "Later"})])
-        assert History(catalog).identity() is not None
-        assert History(catalog).stamp(10) is not None
+        assert ChangeLog(catalog).identity() is not None
+        assert ChangeLog(catalog).stamp(10) is not None
     monkeypatch.setattr("indexer.index_build.pipeline.refit_tags", lambda *_: None)  # its model is not stored
     report = build(old)
     assert (report.version, report.products) == ("v000003", 5)
@@ -96,7 +96,7 @@ def test_migrate_finds_nothing_to_change_but_the_identity(old: Home, capsys: pyt
     with sqlite3.connect(old.embeddings / "e1.sqlite3") as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(NewerFormat, match=r"e1\.sqlite3 has format 7"):
+    with pytest.raises(NewerFormatError, match=r"e1\.sqlite3 has format 7"):
         migrate(old)
     (old.path / "home.json").write_text('{"format": 2}')
     assert cli.run(["migrate", "--home", str(old.path)]) == 1

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.catalog.dataset import Row, read_dataset
+from indexer.catalog.dataset import DatasetRow, read_dataset
 from indexer.catalog.importer import import_dataset
 from indexer.core.home import Home
-from indexer.evaluation.evaluate import Photos, evaluation_photos
+from indexer.evaluation.evaluate import TaggedPhotos, evaluation_photos
 from indexer.index_build.pipeline import build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register
 from indexer.training.feature_cache import photo_features
 from indexer.training.train import train
-from service.engine import Engine, Source
+from service.engine import Engine, Query
 from service.settings import Settings
 from tests.indexer.training.conftest import KINDS, draw
 
@@ -51,7 +51,7 @@ def home(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home
 
 
-def evaluated(home: Home, rows: list[Row], cache: Path) -> Photos:
+def evaluated(home: Home, rows: list[DatasetRow], cache: Path) -> TaggedPhotos:
     active = home.active()
     assert active is not None
     embedder = open_embedder(register(home, home.models / active.model_version), device="cpu")
@@ -70,7 +70,7 @@ def test_training_and_serving_give_the_same_embedding(home: Home, folder: Path, 
             stored = snapshot.live.vectors_of(pid)[1][0]
             assert float(stored @ vector) == pytest.approx(1.0, abs=2e-3), row.image
             np.testing.assert_allclose(stored, vector, atol=2e-3, err_msg=str(row.image))
-            answer = engine.search(Source(image=row.image.read_bytes()), k=1)["results"][0]
+            answer = engine.search(Query(image=row.image.read_bytes()), k=1)["results"][0]
             assert answer["score"] == pytest.approx(1.0, abs=2e-3)
 
 
@@ -86,7 +86,7 @@ def test_training_and_serving_give_the_same_probabilities(home: Home, folder: Pa
     chances = probabilities(logits, bundle.decision.temperature)
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
         for row, chance in zip(rows, chances, strict=True):
-            found = engine.classify(Source(image=row.image.read_bytes()), top=len(KINDS))["categories"]
+            found = engine.classify(Query(image=row.image.read_bytes()), top=len(KINDS))["categories"]
             served = {tuple(entry["path"]): entry["probability"] for entry in found}
             wanted = {category.path: float(p) for category, p in zip(bundle.decision.categories, chance, strict=True)}
             assert served == pytest.approx(wanted, abs=0.01), row.image
@@ -97,5 +97,5 @@ def test_an_upload_and_the_stored_original_have_a_cosine_of_one(home: Home) -> N
     stream = io.BytesIO()
     draw("disc", 0).save(stream, "BMP")
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
-        best = engine.search(Source(image=stream.getvalue()), k=1)["results"][0]
+        best = engine.search(Query(image=stream.getvalue()), k=1)["results"][0]
     assert (best["product_id"], best["score"]) == ("disc/0", pytest.approx(1.0, abs=2e-3))

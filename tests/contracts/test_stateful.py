@@ -24,16 +24,16 @@ from PIL import Image
 
 from indexer.catalog.records import Delete, Patch, Written
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import CatalensError, StaleVersion, UnknownProduct, UnknownVersion
+from indexer.core.errors import CatalensError, StaleVersionError, UnknownProductError, UnknownVersionError
 from indexer.core.home import Home
-from indexer.imaging.decode import Photo, content_hash
+from indexer.imaging.decode import Photo, hash_content
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import by_version
 from indexer.operations.compaction import fold
 from indexer.tagging.voting import Voters, suggest_tags
-from service.engine import Engine, Source
-from service.products.writer import Draft, Order, Upsert
+from service.engine import Engine, Query
+from service.products.writer import Draft, Upsert, WriteRequest
 from service.settings import Settings
 from tools.bench.data.bighome import projected
 
@@ -49,7 +49,7 @@ def _photo(number: int) -> bytes:
 
 
 PHOTOS = [_photo(number) for number in range(10)]
-NUMBER = {content_hash(data): number for number, data in enumerate(PHOTOS)}
+NUMBER = {hash_content(data): number for number, data in enumerate(PHOTOS)}
 
 
 @functools.cache
@@ -156,14 +156,14 @@ class Live(RuleBasedStateMachine):
 
     # -- writes
 
-    def _expected(self, order: Order) -> str:
+    def _expected(self, order: WriteRequest) -> str:
         """Do ``order`` to the model; the outcome, or the error's code."""
         known = self.shop.get(order.product_id)
         if known is None and not isinstance(order, Upsert):
-            return UnknownProduct.code
+            return UnknownProductError.code
         new = order.external_version
         if known is not None and new is not None and known.version is not None and new < known.version:
-            return StaleVersion.code
+            return StaleVersionError.code
         if isinstance(order, Delete):
             del self.shop[order.product_id]
             self.pids.pop(order.product_id)
@@ -172,7 +172,7 @@ class Live(RuleBasedStateMachine):
         version = new if new is not None else known.version if known else None
         if isinstance(order, Upsert):
             draft = order.draft
-            numbers = [NUMBER[photo if isinstance(photo, str) else content_hash(photo)] for photo in draft.photos]
+            numbers = [NUMBER[photo if isinstance(photo, str) else hash_content(photo)] for photo in draft.photos]
             given = {name: value for name, value in (draft.attributes or {}).items() if value is not None}
             thing = Thing(tuple(numbers), draft.title, tuple(tag for tag, _ in draft.tags), given, version)
             outcome = "added" if known is None else "replaced"
@@ -193,7 +193,7 @@ class Live(RuleBasedStateMachine):
         self.sequence += 1
         return outcome
 
-    def _agree(self, orders: Sequence[Order], results: Sequence[Written | CatalensError]) -> None:
+    def _agree(self, orders: Sequence[WriteRequest], results: Sequence[Written | CatalensError]) -> None:
         for order, result in zip(orders, results, strict=True):
             expected = self._expected(order)
             assert (result.outcome if isinstance(result, Written) else result.code) == expected
@@ -202,7 +202,7 @@ class Live(RuleBasedStateMachine):
                 self.pids[order.product_id] = result.pid
 
     @rule(orders=st.lists(ORDERS, min_size=1, max_size=4))
-    def batch(self, orders: list[Order]) -> None:
+    def batch(self, orders: list[WriteRequest]) -> None:
         self._agree(orders, self.engine.batch(orders)[0])
 
     @rule(put=PUTS, by_hash=st.booleans())
@@ -210,7 +210,7 @@ class Live(RuleBasedStateMachine):
         """Photos that the catalog has may be named instead of sent."""
         if by_hash:
             photos = tuple(
-                name if self.engine.has_photo(name := content_hash(photo)) else photo
+                name if self.engine.has_photo(name := hash_content(photo)) else photo
                 for photo in put.draft.photos
                 if isinstance(photo, bytes)
             )
@@ -218,7 +218,7 @@ class Live(RuleBasedStateMachine):
         self._agree([put], self.engine.batch([put])[0])
 
     @rule(orders=st.lists(st.one_of(PATCHES, DELETES), min_size=1, max_size=3))
-    def elsewhere(self, orders: list[Order]) -> None:
+    def elsewhere(self, orders: list[WriteRequest]) -> None:
         """Another process writes to the catalog; this one is asked with ``min_sequence`` after its next look."""
         with open_catalog(self.home) as other:
             self._agree(orders, other.apply([order for order in orders if not isinstance(order, Upsert)]))
@@ -261,7 +261,7 @@ class Live(RuleBasedStateMachine):
     @rule()
     def roll_back(self) -> None:
         if len(self.past) < 2 or self.past[-2][0] not in Versions(self.home).names():
-            with pytest.raises(UnknownVersion):
+            with pytest.raises(UnknownVersionError):
                 Versions(self.home).rollback()
             return
         before = self.past[-2]
@@ -313,7 +313,7 @@ class Live(RuleBasedStateMachine):
             query = vectors(snapshot.bundle.embedding_id)[number]
             if where is not None and where["must"][0]["field"] not in self.engine._catalog.types():
                 continue  # no product ever had it
-            found = self.engine.search(Source(image=PHOTOS[number]), k=50, filter=where, min_sequence=self.sequence)[
+            found = self.engine.search(Query(image=PHOTOS[number]), k=50, filter=where, min_sequence=self.sequence)[
                 "results"
             ]
             expected = self._ranked(query, names)
@@ -328,7 +328,7 @@ class Live(RuleBasedStateMachine):
         for name in ("a", "b/c", "d e", "f", "g%2F", "é"):
             thing = self.shop.get(name)
             if thing is None:
-                with pytest.raises(UnknownProduct):
+                with pytest.raises(UnknownProductError):
                     self.engine.product(name)
                 continue
             stored = self.engine.product(name)
@@ -353,7 +353,7 @@ class Live(RuleBasedStateMachine):
         tags_of = {self.pids[name]: self.shop[name].tags for name, _, _ in ranked}
         rule_ = snapshot.tag_rule
         expected = suggest_tags([near] * len(rule_.parts), tags_of, rule_, snapshot.bundle.spec.blocks)
-        found = self.engine.tags(Source(image=PHOTOS[5]))["tags"]
+        found = self.engine.tags(Query(image=PHOTOS[5]))["tags"]
         assert {row["tag"] for row in found} == {entry.tag for entry in expected}
         by_tag = {entry.tag: entry for entry in expected}
         names = {pid: name for name, pid in self.pids.items()}

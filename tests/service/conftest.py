@@ -17,7 +17,7 @@ from indexer.catalog.dataset import read_dataset
 from indexer.catalog.importer import import_dataset
 from indexer.core.home import Home
 from indexer.core.native import torch
-from indexer.imaging.decode import decode
+from indexer.imaging.decode import decode_photo
 from indexer.index_build.pipeline import build_index
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, write_bundle
@@ -89,7 +89,7 @@ def _labelled(home: Home) -> Bundle:
     embedder = open_embedder(bare)
     means = []
     for kind in KINDS:
-        photos = [decode(photo(kind, colour, turn=turn)) for colour in COLOURS for turn in (0, 12)]
+        photos = [decode_photo(photo(kind, colour, turn=turn)) for colour in COLOURS for turn in (0, 12)]
         mean = embedder.embed(photos).mean(axis=0)
         means.append(mean / np.linalg.norm(mean))
     spec = dataclasses.replace(bare.spec, heads=(Head("category", tuple(range(len(KINDS)))),))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from service.client import Client, Problem
+from service.client import Client, ProblemError
 from service.engine import Engine
 from tests.service.conftest import ODD_IDS, photo
 from tools.browser import serving_engine
@@ -133,7 +133,7 @@ def test_odd_ids_are_read_and_written(writer: Client, chosen: str) -> None:
     now = writer.get_product(chosen)
     assert (now.title, now.attributes) == ("new", {})
     assert writer.delete_product(chosen).outcome == "deleted"
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ProblemError) as caught:
         writer.get_product(chosen)
     assert (caught.value.status, caught.value.code) == (404, "unknown-product")
 
@@ -181,20 +181,20 @@ def test_feedback_and_the_queue(writer: Client, own: Engine) -> None:
     assert writer.get_review(name).state == "open"
     assert writer.review_photo(name, 0) == b"\xff\xd8jpeg"
     assert writer.decide_review(name, "approve", "fine").state == "approved"
-    with pytest.raises(Problem, match="already-decided"):
+    with pytest.raises(ProblemError, match="already-decided"):
         writer.decide_review(name, "reject")
 
 
 def test_what_goes_wrong_is_a_problem_that_says_what(client: Client) -> None:
     """The service's code, detail and wrong fields are at hand; nothing listening is status 0."""
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ProblemError) as caught:
         client.classify(b"no photo")
     assert (caught.value.status, caught.value.code) == (422, "bad-image")
     assert caught.value.request_id
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ProblemError) as caught:
         client.search(product_id="cross-red", k=0)
     assert [error["field"] for error in caught.value.errors] == ["k"]
-    with Client("http://127.0.0.1:9", timeout_s=1) as nobody, pytest.raises(Problem) as caught:
+    with Client("http://127.0.0.1:9", timeout_s=1) as nobody, pytest.raises(ProblemError) as caught:
         nobody.list_indexes()
     assert (caught.value.status, caught.value.code) == (0, "offline")
 
@@ -205,7 +205,7 @@ def test_a_key_is_sent(own: Engine) -> None:
 
     object.__setattr__(own, "settings", dataclasses.replace(own.settings, api_keys=("a-key-of-this-shop-1",)))
     with serving_engine(own) as address:
-        with Client(address) as stranger, pytest.raises(Problem, match="401"):
+        with Client(address) as stranger, pytest.raises(ProblemError, match="401"):
             stranger.list_indexes()
         with Client(address, key="a-key-of-this-shop-1") as known:
             assert known.list_indexes().indexes
@@ -273,5 +273,5 @@ def test_long_work_is_started_followed_and_listed(writer: Client, tmp_path: Path
     assert [entry.job_id for entry in writer.list_jobs().jobs] == [job.job_id]
     assert writer.get_job(job.job_id).result == last.result
     assert writer.get_product("mugs/new-mug").category == "mugs"
-    with pytest.raises(Problem, match="409"):
+    with pytest.raises(ProblemError, match="409"):
         writer.cancel_job(job.job_id)

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
-from indexer.core.errors import BadSettings, Busy
+from indexer.core.errors import BadSettingsError, BusyError
 from service.app import create_app
 from service.engine import Engine
 from service.server import make_server
@@ -111,10 +111,10 @@ def test_what_is_no_http_is_a_problem_document(port: int) -> None:
 
 def test_a_port_in_use_is_one_line(port: int, shop: Engine) -> None:
     taken = dataclasses.replace(shop.settings, port=port)
-    with pytest.raises(Busy, match=rf"127\.0\.0\.1 port {port} is in use"):
+    with pytest.raises(BusyError, match=rf"127\.0\.0\.1 port {port} is in use"):
         make_server(create_app(shop, taken), taken)
     elsewhere = dataclasses.replace(shop.settings, host="192.0.2.1", port=0, api_keys=("k" * 20,))
-    with pytest.raises(BadSettings, match=r"192\.0\.2\.1"):
+    with pytest.raises(BadSettingsError, match=r"192\.0\.2\.1"):
         make_server(create_app(shop, elsewhere), elsewhere)
 
 

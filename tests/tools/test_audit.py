@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.core.errors import BadSettings
+from indexer.core.errors import BadSettingsError
 from indexer.core.home import Home
 from service.engine import Engine
 from service.settings import Settings
@@ -69,7 +69,7 @@ def test_half_a_line_of_a_killed_run_is_looked_at_again(wrong: Path) -> None:
 def test_an_unknown_profile_is_refused_before_anything_is_looked_at(wrong: Path) -> None:
     with (
         Engine(Settings(home=wrong), watch=False) as engine,
-        pytest.raises(BadSettings, match="no quality profile"),
+        pytest.raises(BadSettingsError, match="no quality profile"),
     ):
         audit(engine, profile="../x")
     assert not (wrong / "audit").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools import output as console
+from tools.output import answer, plain, stages, table
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Named:
 
 def test_answers_are_plain_json() -> None:
     """Dataclasses, paths, tuples, numpy arrays and a type's own form all become JSON's types."""
-    found = console.plain({"a": Inner(Path("p/q"), np.float32(0.25)), "b": (1, {2}), "c": np.arange(2), "d": Named()})
+    found = plain({"a": Inner(Path("p/q"), np.float32(0.25)), "b": (1, {2}), "c": np.arange(2), "d": Named()})
     expected = {
         "a": {"path": "p/q", "share": 0.25},
         "b": [1, [2]],
@@ -40,23 +40,23 @@ def test_answers_are_plain_json() -> None:
 
 def test_answer_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     """With ``as_json`` the document alone is printed, in readable Unicode; otherwise the human form alone."""
-    console.answer({"id": "鞋/1"}, True, lambda _: pytest.fail("human form printed"))
+    answer({"id": "鞋/1"}, True, lambda _: pytest.fail("human form printed"))
     out = capsys.readouterr().out
     assert json.loads(out) == {"id": "鞋/1"}
     assert "鞋" in out
-    console.answer({"id": "1"}, False, lambda found: print(found["id"]))
+    answer({"id": "1"}, False, lambda found: print(found["id"]))
     assert capsys.readouterr().out == "1\n"
 
 
 def test_not_a_number_is_never_printed_as_json() -> None:
     """NaN is no JSON: it fails loudly instead of breaking whoever reads."""
     with pytest.raises(ValueError, match="not JSON compliant"):
-        console.answer({"x": float("nan")}, True, print)
+        answer({"x": float("nan")}, True, print)
 
 
 def test_table_shows_ids_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     """An id that looks like markup is printed as it is; None is a dash; numbers stand right."""
-    console.table(("id", "count"), [("[red]x[/red]", 1), ("b", 1234), ("c", None)], title="Things")
+    table(("id", "count"), [("[red]x[/red]", 1), ("b", 1234), ("c", None)], title="Things")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Things"
     assert lines[2].split() == ["[red]x[/red]", "1"]
@@ -71,7 +71,7 @@ def test_progress_lines_tell_rate_and_time_left(
     """Off a terminal: nothing for ten seconds, then a line with rate and time left, one at the end, none after it."""
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    with console.stages() as report:
+    with stages() as report:
         report("photos", 0, 100)
         now = 105.0
         report("photos", 10, 100)
@@ -88,7 +88,7 @@ def test_progress_lines_tell_rate_and_time_left(
 
 
 def test_progress_says_what_takes_most_of_the_time(capsys: pytest.CaptureFixture[str]) -> None:
-    with console.stages() as callback:
+    with stages() as callback:
         callback("embed", 64, 64, "network 71%")
     assert "embed: 64 of 64" in (said := capsys.readouterr().err)
     assert said.rstrip().endswith("most of it network 71%")

@@ -20,27 +20,27 @@ from indexer.model import backbones
 from indexer.model.network import Network
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.block_weights import choose_weights, instance_rate
-from indexer.training.contrastive_loss import Alike
+from indexer.training.contrastive_loss import ContrastiveLosses
 from indexer.training.cpu_kernels import kept_memory, quick_depthwise
 from indexer.training.distributed import ALONE
-from indexer.training.finetune import Parts
+from indexer.training.finetune import FinetuneOptions
 from indexer.training.linear import fit, linear_spec, reweigh
 from indexer.training.problem import read_problem
-from indexer.training.train import RECIPES, assembled, for_heads, train
-from indexer.training.training_set import Material, gather
-from tools.bench.framework import Goal, Row, real_data
+from indexer.training.train import RECIPES, assemble_network, scale_epochs, train
+from indexer.training.training_set import TrainingSet, load_training_set
+from tools.bench.framework import BenchRow, Goal, real_data
 from tools.output import say
 
 PARTS = ("step", "linear-clothing", "linear-fashion", "finetune-clothing", "finetune-fashion")
 GOALS: tuple[Goal, ...] = ()
-_NONE = Alike(0.0, 0.0, 0.0, 0.0)
+_NONE = ContrastiveLosses(0.0, 0.0, 0.0, 0.0)
 # What is left out or changed, by name; arguments of ``linear.fit`` and of ``finetune.Parts``.
 LINEAR: dict[str, dict[str, Any]] = {
     "as it is": {},
     "no mixed features": {"mixed": 0.0},
     "no contrastive losses": {"alike": _NONE},
     "contrastive: category and attributes only": {"alike": replace(_NONE, category=0.5, attributes=0.3)},
-    "contrastive: not on both at once": {"alike": Alike(both=0.0)},
+    "contrastive: not on both at once": {"alike": ContrastiveLosses(both=0.0)},
     "block g without re-shots": {"pairs": None},
 }
 FINETUNE: dict[str, dict[str, Any]] = {
@@ -54,7 +54,7 @@ FINETUNE: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """The row of one part: validation figures of every variant."""
     if part == "step":
         return _step()
@@ -70,13 +70,13 @@ def measure(part: str, work: Path) -> Row:
     return {"recipe": f"{recipe} on {name}: {about}", "samples": samples}
 
 
-def _step() -> Row:
+def _step() -> BenchRow:
     """Photos/s of a training step of the whole backbone, 32 random photos, bfloat16, without and with processor.py.
 
     ``kept_memory`` acts at once on the whole process, so both go together; interleaved, medians of five.
     """
     network = backbones.build(backbones.DEFAULT_BACKBONE).to(memory_format=torch.channels_last)
-    samples: list[Row] = [{"side_px": side, "plain": [], "quick": []} for side in (160, 224)]
+    samples: list[BenchRow] = [{"side_px": side, "plain": [], "quick": []} for side in (160, 224)]
     for sample in samples:
         batch = torch.randn(32, 3, sample["side_px"], sample["side_px"]).to(memory_format=torch.channels_last)
         for repeat in range(6):
@@ -103,11 +103,11 @@ def _stepped(network: Any, batch: Any, quick: bool) -> float:
     return time.perf_counter() - started
 
 
-def _linear(data: Path) -> list[Row]:
+def _linear(data: Path) -> list[BenchRow]:
     problem = read_problem(data, 0)
     backbone = backbones.find(backbones.DEFAULT_BACKBONE)
     network = Network(linear_spec(backbone, (), 1), backbones.build(backbone.name))
-    material = gather(problem, data, TorchRuntime(network), seed=0, cache=None, progress=None, team=ALONE)
+    material = load_training_set(problem, data, TorchRuntime(network), seed=0, cache=None, progress=None, team=ALONE)
     samples = []
     for variant, options in LINEAR.items():
         samples.append({"variant": variant, **_fitted(material, network, problem.dataset.types, options)})
@@ -115,9 +115,9 @@ def _linear(data: Path) -> list[Row]:
     return samples
 
 
-def _fitted(material: Material, network: Network, types: Any, options: dict[str, Any]) -> Row:
+def _fitted(material: TrainingSet, network: Network, types: Any, options: dict[str, Any]) -> BenchRow:
     spec = linear_spec(backbones.find(network.spec.backbone), material.targets, int(material.train.sum()))
-    budget = for_heads(RECIPES["linear"], spec)
+    budget = scale_epochs(RECIPES["linear"], spec)
     fitted = fit(
         spec,
         material.described,
@@ -135,7 +135,7 @@ def _fitted(material: Material, network: Network, types: Any, options: dict[str,
     weights = choose_weights(blocks, material.targets, material.train, material.held, pixels, again)
     if weights is not None:
         fitted = reweigh(fitted, weights)
-    runtime = TorchRuntime(assembled(fitted, network.backbone))
+    runtime = TorchRuntime(assemble_network(fitted, network.backbone))
     checked, learned = (material.photos(name, runtime.embed_features) for name in ("validation", "train"))
     found, _ = retrieval_figures(checked, learned, types)
     shots = material.reshots.of(material.held)
@@ -149,8 +149,8 @@ def _fitted(material: Material, network: Network, types: Any, options: dict[str,
     }
 
 
-def _finetuned(data: Path, model: Path, variant: str, epochs: int) -> Row:
-    train(data, model, recipe="finetune", epochs=epochs, parts=Parts(**FINETUNE[variant]))
+def _finetuned(data: Path, model: Path, variant: str, epochs: int) -> BenchRow:
+    train(data, model, recipe="finetune", epochs=epochs, parts=FinetuneOptions(**FINETUNE[variant]))
     figures = evaluate(model, data, split="validation")
     heads = {name: found["head"] for name, found in figures["attributes"].items()}
     sample = {
@@ -165,7 +165,7 @@ def _finetuned(data: Path, model: Path, variant: str, epochs: int) -> Row:
     return sample
 
 
-def _retrieval(values: dict[str, Any]) -> Row:
+def _retrieval(values: dict[str, Any]) -> BenchRow:
     agreed = values["attribute_agreement_at_10"] or {}
     return {
         "hit_rate_at_1": values["hit_rate_at_1"],

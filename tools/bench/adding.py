@@ -13,13 +13,13 @@ from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
 from service.engine import Engine
 from service.settings import Settings
-from tools.bench.framework import Row, real_data
+from tools.bench.framework import BenchRow, real_data
 
 PHOTOS = (1, 5, 20)
 _REPEATED = 5
 
 
-def adding(work: Path) -> Row:
+def adding(work: Path) -> BenchRow:
     """Seconds from a request's photos to a class that the next answer knows: the pretrained network, clothing's photos.
 
     Each time with photos that the service has not seen, of the test split; the class is removed again.

@@ -10,7 +10,7 @@ from indexer.core.native import torch
 from indexer.model import backbones
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.advise import frozen_runtime
-from tools.bench.framework import Goal, Row, percentile, real_data
+from tools.bench.framework import BenchRow, Goal, percentile, real_data
 from tools.bench.spine import catalens
 from tools.output import say
 
@@ -20,7 +20,7 @@ BATCHES = (1, 16)
 SECONDS, WARM = 5.0, 2  # of timing per batch size, after so many passes
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One backbone: ``train --recipe linear`` on clothing, evaluated on validation and test; the network alone timed.
 
     ``photos_per_s_N``: float32 batches of N random photos at the backbone's own size through the backbone, the median
@@ -28,7 +28,7 @@ def measure(part: str, work: Path) -> Row:
     """
     say(f"bench backbones: {part}")
     found = backbones.find(part)
-    row: Row = {"recipe": measure.__doc__, "crop_px": found.preprocess.crop, "feature_dim": found.feature_dim}
+    row: BenchRow = {"recipe": measure.__doc__, "crop_px": found.preprocess.crop, "feature_dim": found.feature_dim}
     source = backbones.weights_source(found)
     if source is None:
         origin = found.package or found.torchvision_weights

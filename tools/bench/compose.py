@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from indexer.index.query import reweigh
-from service.engine import Source
-from tools.bench.data.wording import TEN, Shop, asking, found, gallery, pairs, precision, shop
-from tools.bench.framework import Goal, Row, figure
+from service.engine import Query
+from tools.bench.data.wording import TEN, TextShop, asking, found, gallery, pairs, precision, shop
+from tools.bench.framework import BenchRow, Goal, figure
 from tools.output import say
 
 PARTS = ("colour",)
@@ -22,7 +22,7 @@ _LINEAR = {"a": 0.5, "c": 0.45, "g": 0.05}
 GOALS = (Goal("like this, but another colour: article and colour, precision@10", ">=", 0.74, figure("colour", "both")),)
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """Each test and validation photo, asked for in each other colour that ten or more photos of its article have.
 
     The gallery holds the test and validation photos without title, tags, category or attributes; tower and colours are
@@ -41,7 +41,7 @@ def measure(part: str, work: Path) -> Row:
     ]
     home = gallery(made, work / "compose", places)
     with asking(home, made.tower(made.told(made.places("train")))) as engine:
-        lists = [found(engine.search(Source(product_id=str(place), text=colour), k=TEN)) for place, colour, _ in wanted]
+        lists = [found(engine.search(Query(product_id=str(place), text=colour), k=TEN)) for place, colour, _ in wanted]
     answered = list(zip(lists, wanted, strict=True))
     both = [precision(made, listed, colour, article) for listed, (_, colour, article) in answered]
     samples: dict[str, list[float]] = {}
@@ -62,7 +62,7 @@ def measure(part: str, work: Path) -> Row:
     }
 
 
-def _peers(made: Shop, places: np.ndarray, wanted: list[tuple[int, str, str]]) -> dict[str, Any]:
+def _peers(made: TextShop, places: np.ndarray, wanted: list[tuple[int, str, str]]) -> dict[str, Any]:
     blocks, train = made.bundle.spec.blocks, made.places("train")
     start, stop = made.bundle.spec.columns("c")
     weight = next(block.weight for block in blocks if block.name == "c")
@@ -86,7 +86,7 @@ def _peers(made: Shop, places: np.ndarray, wanted: list[tuple[int, str, str]]) -
     return {name: _precision(made, places, wanted, asked) for name, asked in queries.items()}
 
 
-def _precision(made: Shop, places: np.ndarray, wanted: list[tuple[int, str, str]], queries: np.ndarray) -> float:
+def _precision(made: TextShop, places: np.ndarray, wanted: list[tuple[int, str, str]], queries: np.ndarray) -> float:
     values = []
     for query, (place, colour, article) in zip(queries, wanted, strict=True):
         scores = made.vectors[places] @ query

@@ -1,4 +1,4 @@
-"""The benchmark ``decode``: a photo's bytes to the network's pixels, beside Pillow's plain path."""
+"""The benchmark ``decode_photo``: a photo's bytes to the network's pixels, beside Pillow's plain path."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from indexer.core.native import torch
-from indexer.imaging.decode import decode
+from indexer.imaging.decode import decode_photo
 from indexer.model.backbones import DEFAULT_BACKBONE, find
 from indexer.model.preprocessing import QUICK, shrink_to, to_pixels
 from tools.bench.data.photofiles import SIZES, enlarged_all, real_photos
-from tools.bench.framework import Goal, Row, figure
+from tools.bench.framework import BenchRow, Goal, figure
 from tools.doctor import installed
 from tools.output import say
 
@@ -34,7 +34,7 @@ GOALS = (
 )
 
 
-def measure(part: str, _: Path) -> Row:
+def measure(part: str, _: Path) -> BenchRow:
     """Milliseconds per photo of each way on one thread, interleaved photo by photo; medians over photos and rounds."""
     say(f"bench decode: {part}")
     photos = real_photos(_PHOTOS[part])
@@ -84,9 +84,11 @@ def _ways() -> dict[str, Callable[[bytes], Any]]:
 
     ways: dict[str, Callable[[bytes], Any]] = {
         "plain": plain,
-        "ours, models as trained": lambda data: to_pixels(decode(data, shrink_to=shrink_to(trained)).pixels, trained),
-        "ours, exported models": lambda data: to_pixels(decode(data, shrink_to=shrink_to(quick)).pixels, quick),
-        "ours, decoding alone": lambda data: decode(data, shrink_to=shrink_to(quick)),
+        "ours, models as trained": lambda data: to_pixels(
+            decode_photo(data, shrink_to=shrink_to(trained)).pixels, trained
+        ),
+        "ours, exported models": lambda data: to_pixels(decode_photo(data, shrink_to=shrink_to(quick)).pixels, quick),
+        "ours, decoding alone": lambda data: decode_photo(data, shrink_to=shrink_to(quick)),
     }
     try:
         library: Any = importlib.import_module("simplejpeg")

@@ -19,14 +19,14 @@ from indexer.catalog.dataset import read_dataset
 from indexer.catalog.importer import import_dataset
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.duplicates.detect import find_repeats, nearest
 from indexer.duplicates.groups import find_groups
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
 from indexer.duplicates.perceptual_hash import near_pairs, thumbnail
-from indexer.imaging.decode import Photo, decode
+from indexer.imaging.decode import Photo, decode_photo
 from indexer.imaging.parallel import in_order
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
@@ -34,7 +34,7 @@ from indexer.index_build.pipeline import build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import pretrained
 from tools.bench.data.copies import KINDS, RECIPE, made
-from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
+from tools.bench.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.doctor import installed
 from tools.output import say
 
@@ -54,7 +54,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One part. Sizes: ``CATALENS_BENCH_FILES`` (search), ``CATALENS_BENCH_PHOTOS`` (photos copied of each set)."""
     say(f"bench duplicates: {part}")
     if part == "search":
@@ -67,14 +67,14 @@ def measure(part: str, work: Path) -> Row:
 # -- search
 
 
-def _search(work: Path) -> Row:
+def _search(work: Path) -> BenchRow:
     """Near pairs of one list of 64-bit hashes by both; then the time from files to signatures."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from imagededup.methods import PHash
     except ImportError:
-        raise BadData("this part needs imagededup: pip install 'catalens[bench]'") from None
+        raise BadDataError("this part needs imagededup: pip install 'catalens[bench]'") from None
     files = _files(work / "files", knob("FILES", 20_000))
     started = time.perf_counter()
     read = in_order(files, _thumb, workers=min(4, THREADS), ahead=64)
@@ -125,7 +125,7 @@ def _search(work: Path) -> Row:
 
 
 def _thumb(file: Path) -> np.ndarray:
-    return thumbnail(decode(file.read_bytes(), shrink_to=64).pixels)
+    return thumbnail(decode_photo(file.read_bytes(), shrink_to=64).pixels)
 
 
 def _files(folder: Path, count: int) -> list[Path]:
@@ -137,7 +137,9 @@ def _files(folder: Path, count: int) -> list[Path]:
         place, kind = number % len(fashion), KINDS[(number // len(fashion) + number) % len(KINDS)]
         file = folder / f"{number:06d}-{kind}.jpg"
         if not file.exists():
-            file.write_bytes(made(decode(fashion[place].read_bytes()).pixels, kind, [1, place, KINDS.index(kind)]))
+            file.write_bytes(
+                made(decode_photo(fashion[place].read_bytes()).pixels, kind, [1, place, KINDS.index(kind)])
+            )
         found.append(file)
     return found
 
@@ -145,7 +147,7 @@ def _files(folder: Path, count: int) -> list[Path]:
 # -- copies
 
 
-def _copies(work: Path, name: str) -> Row:
+def _copies(work: Path, name: str) -> BenchRow:
     """Each copy asked as an upload is, against a home of the set's test photos; and these among themselves."""
     work.mkdir(parents=True, exist_ok=True)
     files = _test_files(name)
@@ -223,9 +225,9 @@ def _same_bytes(files: Sequence[Path]) -> list[set[int]]:
 
 def _made(files: Sequence[Path], picked: np.ndarray, name: str) -> Iterator[tuple[int, str, Photo]]:
     for place in picked.tolist():
-        picture = decode(files[place].read_bytes()).pixels
+        picture = decode_photo(files[place].read_bytes()).pixels
         for number, kind in enumerate(KINDS):
-            yield place, kind, decode(made(picture, kind, [len(name), place, number]), shrink_to=256)
+            yield place, kind, decode_photo(made(picture, kind, [len(name), place, number]), shrink_to=256)
 
 
 def _among_originals(home: Home, same: Sequence[set[int]]) -> list[tuple[int, int]]:
@@ -242,7 +244,7 @@ def _among_originals(home: Home, same: Sequence[set[int]]) -> list[tuple[int, in
 # -- identical
 
 
-def _identical(work: Path) -> Row:
+def _identical(work: Path) -> BenchRow:
     """All of fashion imported; its pairs of equal files beside the pairs that the command's function names."""
     rows = read_dataset(real_data("fashion") / "products.csv").rows
     files = [row.image for row in rows]

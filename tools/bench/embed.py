@@ -24,7 +24,7 @@ from indexer.model.network import Network
 from indexer.model.openvino_runtime import cosines
 from indexer.training.export import export
 from indexer.training.train import train
-from tools.bench.framework import Goal, Row, figure, real_data
+from tools.bench.framework import BenchRow, Goal, figure, real_data
 from tools.bench.peers.own_loop import reference
 from tools.bench.spine import ROOT
 from tools.doctor import installed
@@ -46,7 +46,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One backbone: rates of both sides interleaved in processes of their own, then how alike the vectors are."""
     say(f"bench embed: {part}")
     if part == "roofline":
@@ -86,7 +86,7 @@ def _resnet50(work: Path) -> Path:
     return work / "resnet50"
 
 
-def _compared(model: Path, fast: Path, files: Sequence[str], work: Path) -> Row:
+def _compared(model: Path, fast: Path, files: Sequence[str], work: Path) -> BenchRow:
     plain: list[float] = []
     own: dict[str, list[float]] = {"whole": [], "decode": [], "network": []}
     vectors_file, last = work / "vectors.npy", {}
@@ -121,7 +121,7 @@ def _run(module: str, arguments: list[str], files: Sequence[str]) -> Any:
     return json.loads(done.stdout)
 
 
-def _alike(own: np.ndarray, other: np.ndarray, files: Sequence[str]) -> Row:
+def _alike(own: np.ndarray, other: np.ndarray, files: Sequence[str]) -> BenchRow:
     """Cosine of counterparts, and leave-one-out hit rate@1 by class folder of both."""
     cosine = cosines(own, other)
     classes = np.array([Path(name).parent.name for name in files])
@@ -142,7 +142,7 @@ def _leave_one_out(vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.asarray(classes[scores.argmax(axis=1)] == classes)
 
 
-def _classes(work: Path, data: Path, files: Sequence[str]) -> Row:
+def _classes(work: Path, data: Path, files: Sequence[str]) -> BenchRow:
     """Each numeric class of lite0: rate and likeness, every third photo."""
     model, some = _lite0(work, data), list(files)[::3]
     own = reference(str(model), some)
@@ -163,7 +163,7 @@ def _classes(work: Path, data: Path, files: Sequence[str]) -> Row:
     }
 
 
-def _roofline() -> Row:
+def _roofline() -> BenchRow:
     """What the processor gives: matrix product in fp32 and bf16, copying; medians of seven."""
     size = 2048
     rates: dict[str, list[float]] = {"fp32": [], "bf16": [], "copy": []}

@@ -13,15 +13,15 @@ import numpy as np
 
 from indexer.classification.ranking import category_logits
 from indexer.model.bundle import Bundle, load_bundle
-from indexer.model.calibration import unsmoothed
+from indexer.model.calibration import remove_label_smoothing
 from indexer.model.decision_layer import Category, FewShot
 from indexer.model.few_shot import Background, background, fit_category
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.feature_cache import Features, photo_features
-from indexer.training.problem import Problem, read_problem
+from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.train import train
 from tools.bench.adding import adding
-from tools.bench.framework import Goal, Row, figure, real_data
+from tools.bench.framework import BenchRow, Goal, figure, real_data
 from tools.output import say
 
 PARTS = ("clothing", "adding")
@@ -41,7 +41,7 @@ GOALS = (
 
 
 @dataclass(frozen=True)
-class Photos:
+class PhotoVectors:
     """All photos of the data: their features, split and class."""
 
     features: Features
@@ -64,7 +64,7 @@ class Trained:
     behind: dict[float, Background]  # by the share of block a
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """5 classes trained (recipe linear), 5-way on the other 5: splits x draws, photos from train, questions from test.
 
     Nothing is chosen on the test classes: of each split's trained classes, 3 are trained alone and 2 play the new ones,
@@ -75,7 +75,7 @@ def measure(part: str, work: Path) -> Row:
     if part == "adding":
         return adding(work)
     problem = read_problem(real_data(part), seed=0)
-    photos: Photos | None = None
+    photos: PhotoVectors | None = None
     samples: list[dict[str, Any]] = []
     for number in range(SPLITS):
         started = time.perf_counter()
@@ -109,7 +109,7 @@ def _means(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def fit_classes(folder: Path, problem: Problem, classes: Sequence[str], *, epochs: int | None = None) -> Bundle:
+def fit_classes(folder: Path, problem: TrainingProblem, classes: Sequence[str], *, epochs: int | None = None) -> Bundle:
     """Train (recipe linear) on the train and validation photos of ``classes`` alone."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "photos.csv"
@@ -124,17 +124,17 @@ def fit_classes(folder: Path, problem: Problem, classes: Sequence[str], *, epoch
     return load_bundle(folder / "model")
 
 
-def all_photos(problem: Problem, bundle: Bundle) -> Photos:
+def all_photos(problem: TrainingProblem, bundle: Bundle) -> PhotoVectors:
     """Every photo of the data as the bundle's backbone sees it."""
     features = photo_features(problem.rows, TorchRuntime(bundle.network()))
-    return Photos(
+    return PhotoVectors(
         features,
         np.array([problem.split[row.product_id] for row in features.rows]),
         np.array([row.category[-1] if row.category else "" for row in features.rows]),
     )
 
 
-def _trained(bundle: Bundle, photos: Photos, classes: Sequence[str]) -> Trained:
+def _trained(bundle: Bundle, photos: PhotoVectors, classes: Sequence[str]) -> Trained:
     runtime = TorchRuntime(bundle.network())
     vectors = runtime.embed_features(photos.features.values)
     known = photos.of("train", classes)
@@ -147,7 +147,9 @@ def _trained(bundle: Bundle, photos: Photos, classes: Sequence[str]) -> Trained:
     return Trained(bundle, vectors, runtime.logits(vectors)["category"], known, behind)
 
 
-def _choose(photos: Photos, trained: Trained, new: Sequence[str], share: float, rng: np.random.Generator) -> float:
+def _choose(
+    photos: PhotoVectors, trained: Trained, new: Sequence[str], share: float, rng: np.random.Generator
+) -> float:
     """Mean accuracy over shots and draws on the classes set aside."""
     results = [
         _draw(photos, trained, new, shots, share, rng, "validation")["accuracy"]
@@ -158,7 +160,13 @@ def _choose(photos: Photos, trained: Trained, new: Sequence[str], share: float, 
 
 
 def _draw(
-    photos: Photos, trained: Trained, new: Sequence[str], shots: int, share: float, rng: np.random.Generator, split: str
+    photos: PhotoVectors,
+    trained: Trained,
+    new: Sequence[str],
+    shots: int,
+    share: float,
+    rng: np.random.Generator,
+    split: str,
 ) -> dict[str, float]:
     """One draw: accuracies among the new classes, and of new and known ones together."""
     decision, catalog = trained.bundle.decision, trained.known
@@ -169,7 +177,7 @@ def _draw(
             trained.vectors[places],
             trained.behind[share],
             trained.vectors[catalog],
-            logits=unsmoothed(trained.logits[catalog], decision.smoothing),
+            logits=remove_label_smoothing(trained.logits[catalog], decision.smoothing),
             temperature=decision.temperature,
         )
         number = len(categories)

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from indexer.catalog.filters import Facts, Filter, parse_filter
+from indexer.catalog.filters import Filter, FilterableProduct, parse_filter
 from indexer.core import native
 from indexer.core.home import Home
 from indexer.index.base import MIXED, Hits, SearchParams, rescore
 from indexer.index.columns import Columns
 from indexer.index.exact import ExactIndex
 from indexer.index.live import LiveIndex
-from indexer.index.query import question
+from indexer.index.query import vector_query
 from indexer.index.tuning import ann_recall_at_k, build_tuned
 from indexer.index.version import Versions
 from indexer.model.spec import Block
 from tools.bench.data.vectors import vectors
-from tools.bench.framework import Goal, Row, figure, percentile
+from tools.bench.framework import BenchRow, Goal, figure, percentile
 from tools.doctor import installed
 from tools.output import say
 
@@ -39,7 +39,7 @@ BLOCKS = (Block("a", 256, 0.4), Block("c", 64, 0.3), Block("g", 192, 0.3))
 EF = 128  # of the peer: its recall without a filter stands in the row
 
 
-def _worst(rows: Sequence[Row]) -> float | None:
+def _worst(rows: Sequence[BenchRow]) -> float | None:
     return next((min(row["recall_at_10"].values()) for row in rows if row["part"] == "weights"), None)
 
 
@@ -66,7 +66,7 @@ def asked() -> int:
     return int(os.environ.get("CATALENS_BENCH_QUERIES", "200"))
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One selectivity, or the weights. All of it one question at a time, on one thread, each with a filter of its own.
 
     Every product has a price that says nothing of its looks, and a style that does: its rank along one direction of the
@@ -102,11 +102,11 @@ class _Shop:
         )
         self.exact = ExactIndex(self.rows, checked=True)
 
-    def facts(self, pids: Iterable[int]) -> Iterator[Facts]:
+    def facts(self, pids: Iterable[int]) -> Iterator[FilterableProduct]:
         for pid in pids:
             place = int(pid) - 1
             values = {"price": float(self.price[place]), "style": float(self.style[place])}
-            yield Facts(int(pid), ("All", f"{place % 20}"), (), {**values, "colour": f"{place % COLOURS}"})
+            yield FilterableProduct(int(pid), ("All", f"{place % 20}"), (), {**values, "colour": f"{place % COLOURS}"})
 
     def patch(self, count: int) -> float:
         """Change the prices of ``count`` products, in batches of 500; patches per second that the index took."""
@@ -144,7 +144,7 @@ def _shop(work: Path) -> _Shop:
     return _shops[key]
 
 
-def _filtered(part: str, share: float, work: Path, *, patched: bool) -> Row:
+def _filtered(part: str, share: float, work: Path, *, patched: bool) -> BenchRow:
     shop = _shop(work)
     live, queries = shop.live, shop.queries
     patches = shop.patch(PATCHES) if patched else None
@@ -165,7 +165,7 @@ def _filtered(part: str, share: float, work: Path, *, patched: bool) -> Row:
         for name, one in (("unfiltered", unfiltered), ("ours", filtered), ("exact", scan))
     }
     short = sum(len(hits) != min(K, len(passing)) for hits, (_, passing) in zip(filtered["hits"], chosen, strict=True))
-    row: Row = {
+    row: BenchRow = {
         "recipe": f"{shop.recipe}; index {live.base.manifest.recipe}, k={K}, one question at a time",
         "selectivity": share,
         "matches": float(np.mean([len(passing) for _, passing in chosen])),
@@ -184,7 +184,7 @@ def _filtered(part: str, share: float, work: Path, *, patched: bool) -> Row:
     return {**row, "peers": _peers(shop, chosen, truth)}
 
 
-def _peers(shop: _Shop, chosen: Sequence[tuple[Filter, np.ndarray]], truth: Sequence[Hits]) -> list[Row]:
+def _peers(shop: _Shop, chosen: Sequence[tuple[Filter, np.ndarray]], truth: Sequence[Hits]) -> list[BenchRow]:
     """FAISS HNSW32 told which rows are allowed, and the same index searched for 10 k, the matches among them kept."""
     graph = _graph(shop)
     selectors = [_selector(passing, len(shop.rows)) for _, passing in chosen]
@@ -238,7 +238,7 @@ def _selector(passing: np.ndarray, total: int) -> Any:
 # -- weights
 
 
-def _weights(work: Path) -> Row:
+def _weights(work: Path) -> BenchRow:
     """Three independent blocks under one index; each question asks with weights of its own."""
     count, number = products(), asked()
     made = [vectors(count, block.dim, SEED + place, queries=number) for place, block in enumerate(BLOCKS)]
@@ -262,7 +262,7 @@ def _weights(work: Path) -> Row:
     }
     recall, p50, samples = {}, {}, {}
     for way, draw in ways.items():
-        sought = [question({"image": query[None]}, BLOCKS, weights=draw()).queries for query in queries]
+        sought = [vector_query({"image": query[None]}, BLOCKS, weights=draw()).queries for query in queries]
         label = "" if way == "default" else MIXED if way == "random" else way.split()[-1]
         wide = SearchParams(widen=label)
 

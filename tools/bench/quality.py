@@ -13,13 +13,13 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from indexer.classification.open_set import auroc
-from indexer.core.errors import BadImage
-from indexer.imaging.decode import Photo, decode
-from indexer.quality.assess import examine
+from indexer.core.errors import BadImageError
+from indexer.imaging.decode import Photo, decode_photo
+from indexer.quality.assess import assess_quality
 from indexer.quality.findings import CODES, Finding
 from indexer.quality.profiles import MARKETPLACE, STUDIO
-from tools.bench.data.degrade import BESIDE, DEGRADATIONS, MODERATE, Box, Degradation, degrade
-from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
+from tools.bench.data.degrade import BESIDE, DEGRADATIONS, MODERATE, Degradation, FloatBox, degrade
+from tools.bench.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.bench.review import review
 from tools.output import say
 
@@ -44,7 +44,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """The row of one part."""
     say(f"bench quality: {part}")
     if part == "alarms":
@@ -68,17 +68,17 @@ def photos(data: str, split: str, most: int, seed: int = 0) -> list[Photo]:
     read = []
     for number in chosen:
         try:
-            read.append(decode(files[number].read_bytes()))
-        except BadImage as error:
+            read.append(decode_photo(files[number].read_bytes()))
+        except BadImageError as error:
             say(f"{files[number].name}: {error}")
     return read
 
 
-def _degraded(data: str) -> Row:
+def _degraded(data: str) -> BenchRow:
     """AUROC and rank correlations of each degradation, on test photos."""
     originals = [np.asarray(photo.pixels) for photo in photos(data, "test", knob("QUALITY_PHOTOS", 200))]
-    found = [_by_code(examine(pixels)) for pixels in originals]
-    row: Row = {
+    found = [_by_code(assess_quality(pixels)) for pixels in originals]
+    row: BenchRow = {
         "recipe": f"{len(originals)} photos of {data} test (CATALENS_BENCH_QUALITY_PHOTOS), five strengths each "
         "(tools/bench/data/degrade.py; one seed per photo; the product's box as found in the original); AUROC at strength "
         f"{MODERATE}; rank correlation: Spearman of score and strength 1 to 5, mean over photos, and pooled",
@@ -119,11 +119,11 @@ def figures(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _scores(pixels: np.ndarray, what: Degradation, box: Box, seed: int) -> list[float]:
-    return [_by_code(examine(degrade(pixels, what, k, box, seed)))[what.code].score for k in range(1, 6)]
+def _scores(pixels: np.ndarray, what: Degradation, box: FloatBox, seed: int) -> list[float]:
+    return [_by_code(assess_quality(degrade(pixels, what, k, box, seed)))[what.code].score for k in range(1, 6)]
 
 
-def _box(pixels: np.ndarray, findings: dict[str, Finding]) -> Box:
+def _box(pixels: np.ndarray, findings: dict[str, Finding]) -> FloatBox:
     return findings["product-too-small"].box or (0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0]))
 
 
@@ -131,13 +131,13 @@ def _by_code(findings: Sequence[Finding]) -> dict[str, Finding]:
     return {finding.code: finding for finding in findings}
 
 
-def _alarms() -> Row:
+def _alarms() -> BenchRow:
     """Shares of untouched test photos with a warning: both sets, both profiles."""
-    row: Row = {"recipe": "all untouched test photos; a warning or a failure of any finding but low-resolution"}
+    row: BenchRow = {"recipe": "all untouched test photos; a warning or a failure of any finding but low-resolution"}
     most = knob("QUALITY_ALARMS", 100_000)
     for data in ("fashion", "clothing"):
         taken = photos(data, "test", most)
-        found = [examine(np.asarray(photo.pixels), size=(photo.width, photo.height)) for photo in taken]
+        found = [assess_quality(np.asarray(photo.pixels), size=(photo.width, photo.height)) for photo in taken]
         for asked in (STUDIO, MARKETPLACE):
             levels = [{f.code: asked.demands[f.code].level(f.score) for f in findings} for findings in found]
             alarms = [[code for code, level in of.items() if level in _ALARMED] for of in levels]
@@ -151,7 +151,7 @@ def _alarms() -> Row:
     return row
 
 
-def _speed() -> Row:
+def _speed() -> BenchRow:
     """Processor time of one photo of short side 512 (clothing, resized)."""
     taken = [photo.pixels for photo in photos("clothing", "validation", knob("QUALITY_SPEED", 60))]
     sized = []
@@ -161,7 +161,7 @@ def _speed() -> Row:
     samples = []
     for pixels in (*sized[:3], *sized):
         started = time.process_time()
-        examine(pixels)
+        assess_quality(pixels)
         samples.append((time.process_time() - started) * 1000)
     return {
         "recipe": f"{len(sized)} clothing photos at short side 512, one at a time; 3 to warm up",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tools.bench.data.vectors import vectors
-from tools.bench.framework import Goal, Row, figure, real_data
+from tools.bench.framework import BenchRow, Goal, figure, real_data
 from tools.output import say
 
 PARTS = ("generated", "photos")
@@ -30,7 +30,7 @@ SETS = (
 )  # fmt: skip
 
 
-def _kept(rows: Sequence[Row]) -> float | None:
+def _kept(rows: Sequence[BenchRow]) -> float | None:
     sets = [found for row in rows if row["part"] == "generated" for found in row["sets"]]
     return float(sum(found["recall_at_10"] >= ASKED - 0.01 for found in sets)) if len(sets) == len(SETS) else None
 
@@ -41,12 +41,12 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """The row of one part; recall on fresh queries that the builder never saw."""
     return _generated() if part == "generated" else _photos(work)
 
 
-def _generated() -> Row:
+def _generated() -> BenchRow:
     scale = float(os.environ.get("CATALENS_BENCH_SCALE", 1.0))
     found = []
     for number, (n, dim, shape) in enumerate(SETS):
@@ -75,10 +75,10 @@ def judged(rows: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
     return out
 
 
-def _photos(work: Path) -> Row:
+def _photos(work: Path) -> BenchRow:
     """Fashion photos by the frozen network, repeated with noise to 30,000 entries: below, the index is exact anyway."""
     from indexer.core.home import Home
-    from indexer.imaging import decode as images
+    from indexer.imaging.decode import decode_photo
     from indexer.model.open_runtime import open_embedder
     from indexer.model.registry import pretrained
 
@@ -87,7 +87,7 @@ def _photos(work: Path) -> Row:
     files = sorted(folder.iterdir())[: int(os.environ.get("CATALENS_BENCH_PHOTOS", 4000))]
     vectors_found = []
     for start in range(0, len(files), 16):
-        photos = [images.decode(file.read_bytes(), shrink_to=embedder.shrink_to) for file in files[start : start + 16]]
+        photos = [decode_photo(file.read_bytes(), shrink_to=embedder.shrink_to) for file in files[start : start + 16]]
         vectors_found.append(embedder.embed(photos))
     real = np.concatenate(vectors_found)
     rng = np.random.default_rng(0)

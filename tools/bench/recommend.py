@@ -32,7 +32,7 @@ from service.query.recommend import Event
 from service.settings import Settings
 from tools.bench.data.bighome import big_home, product_id
 from tools.bench.data.sessions import RECIPE, sessions
-from tools.bench.framework import Goal, Row, figure, knob, percentile, real_data
+from tools.bench.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.bench.tags import ready_model
 from tools.output import say
 from tools.recommendation_metrics import K, average_embedding, figures, gains
@@ -47,12 +47,12 @@ FIRST_SEED = 0  # of the sessions reported; tuned on 1000 and 1001
 _RESAMPLES = 2000
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One part's row."""
     return _sessions(work) if part == "sessions" else _latency(work)
 
 
-def _sessions(work: Path) -> Row:
+def _sessions(work: Path) -> BenchRow:
     """Through the service's engine over all of fashion; the peer searches the same index with the mean vector."""
     home, products = _fashion(work)
     shoppers, draws = knob("SHOPPERS", 5000), knob("DRAWS", 3)
@@ -156,7 +156,7 @@ def _fashion(work: Path) -> tuple[Home, list[Product]]:
         return home, list(catalog.iterate())
 
 
-def _latency(work: Path) -> Row:
+def _latency(work: Path) -> BenchRow:
     """One question at a time, as the service's engine answers it: histories of 10 products, k = 20."""
     products = knob("PRODUCTS", 100_000)
     home = big_home(work / f"home-{products}", products)

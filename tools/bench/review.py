@@ -12,13 +12,13 @@ from typing import Any
 from indexer.catalog.dataset import read_dataset
 from indexer.catalog.importer import import_dataset
 from indexer.core.home import Home
-from indexer.core.native import settle
+from indexer.core.native import configure_serving_threads
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import register
 from indexer.training.export import export
-from service.engine import Engine, Source
+from service.engine import Engine, Query
 from service.settings import Settings
-from tools.bench.framework import Row, knob, percentile, real_data
+from tools.bench.framework import BenchRow, knob, percentile, real_data
 from tools.bench.tags import ready_model
 
 _POLICY = """
@@ -35,7 +35,7 @@ _RECIPE = (
 )
 
 
-def review(work: Path) -> Row:
+def review(work: Path) -> BenchRow:
     """Milliseconds of both for each of ``CATALENS_BENCH_REVIEWS`` (200) photos, and of processor time, all threads'."""
     home = _home(work)
     policy = work / "review-policy.yaml"
@@ -43,11 +43,11 @@ def review(work: Path) -> Row:
     taken: dict[str, list[float]] = {"classify": [], "review": []}
     worked: dict[str, list[float]] = {"classify": [], "review": []}
     stages: dict[str, list[float]] = {}
-    settle()  # as the service does
+    configure_serving_threads()  # as the service does
     with Engine(Settings(home=home, policy_file=policy), watch=False) as engine:
         engine.prepare_reviews()
         ask: dict[str, Callable[[bytes], dict[str, Any]]] = {
-            "classify": lambda data: engine.classify(Source(image=data)),
+            "classify": lambda data: engine.classify(Query(image=data)),
             "review": lambda data: engine.review([data], queue=False),
         }
         for number, data in enumerate(_photos(knob("REVIEWS", 200) + 10)):

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tools.bench.data.vectors import vectors
-from tools.bench.framework import Goal, Row, percentile
+from tools.bench.framework import BenchRow, Goal, percentile
 from tools.bench.peers import engines
 from tools.output import say
 
@@ -31,15 +31,15 @@ ROOT = Path(__file__).parents[2]
 _BATCH = 200
 
 
-def _sizes(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _sizes(rows: Sequence[BenchRow]) -> list[dict[str, Any]]:
     return [size for row in rows for size in row.get("sizes", [])]
 
 
-def _worst_open(rows: Sequence[Row]) -> float | None:
+def _worst_open(rows: Sequence[BenchRow]) -> float | None:
     return max((size["cold_open_s"] for size in _sizes(rows)), default=None)
 
 
-def growth(rows: Sequence[Row], field: str = "p50_ms") -> float | None:
+def growth(rows: Sequence[BenchRow], field: str = "p50_ms") -> float | None:
     """The power of n that ``field`` grows with from the smallest size to the largest; 1 is linear."""
     sizes = _sizes(rows)
     if len(sizes) < 2:
@@ -54,7 +54,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One row with all sizes, each measured in processes of its own, and how every figure grows."""
     sizes = [int(size) for size in os.environ.get("CATALENS_BENCH_SIZES", "100000,300000,1000000").split(",")]
     found = []
@@ -65,7 +65,7 @@ def measure(part: str, work: Path) -> Row:
         built = _process("build", folder, n)
         _drop_cache(folder)
         found.append({"n": n, **built, **_process("serve", folder, n)})
-    rows: list[Row] = [{"part": part, "sizes": found}]
+    rows: list[BenchRow] = [{"part": part, "sizes": found}]
     fields = (
         "build_s",
         "disk_mib",

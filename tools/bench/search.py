@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tools.bench.data.vectors import vectors
-from tools.bench.framework import Goal, Row, percentile
+from tools.bench.framework import BenchRow, Goal, percentile
 from tools.bench.peers import engines
 from tools.bench.plots import curves
 from tools.output import say
@@ -28,18 +28,18 @@ ASKED = 0.9925  # of our builder, whose held-out queries are others than the one
 _SLICE = 100  # single queries in turn
 
 
-def _ours(rows: Sequence[Row]) -> dict[str, Any]:
+def _ours(rows: Sequence[BenchRow]) -> dict[str, Any]:
     return next((engine for row in rows for engine in row.get("engines", []) if engine["name"] == "catalens"), {})
 
 
-def _peer(rows: Sequence[Row], name: str) -> dict[str, Any]:
+def _peer(rows: Sequence[BenchRow], name: str) -> dict[str, Any]:
     return next((engine for row in rows for engine in row.get("engines", []) if engine["name"] == name), {})
 
 
-def _ratio(field: str, peer: str) -> Callable[[Sequence[Row]], float | None]:
+def _ratio(field: str, peer: str) -> Callable[[Sequence[BenchRow]], float | None]:
     """Our figure over the peer's."""
 
-    def read(rows: Sequence[Row]) -> float | None:
+    def read(rows: Sequence[BenchRow]) -> float | None:
         mine, theirs = _ours(rows).get(field), _peer(rows, peer).get(field)
         return mine / theirs if mine and theirs else None
 
@@ -63,7 +63,7 @@ GOALS = (
 )  # fmt: skip
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """All engines over the same vectors, one row with the raw samples of each; or the recipes' curves."""
     n, dim = int(os.environ.get("CATALENS_BENCH_N", 100_000)), int(os.environ.get("CATALENS_BENCH_DIM", 512))
     rounds = int(os.environ.get("CATALENS_BENCH_ROUNDS", 5))

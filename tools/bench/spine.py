@@ -14,7 +14,7 @@ from typing import Any
 
 from indexer.core.errors import CatalensError
 from tools.bench import upload
-from tools.bench.framework import Goal, Row, figure, real_data
+from tools.bench.framework import BenchRow, Goal, figure, real_data
 from tools.output import say
 
 PARTS = ("demo", "train", "tags", "upload", "tests")
@@ -31,7 +31,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """The row of one part; every second is wall time of a process of its own, as a user would wait for it."""
     say(f"bench spine: {part}")
     return {"demo": _demo, "train": _train, "tags": _tags, "upload": _upload, "tests": _tests}[part](work)
@@ -53,7 +53,7 @@ def run_json(command: list[str], name: str, *, env: dict[str, str] | None = None
     return json.loads(done.stdout)
 
 
-def _demo(work: Path) -> Row:
+def _demo(work: Path) -> BenchRow:
     """The sample catalog from nothing: a fresh folder and a fresh feature cache."""
     with tempfile.TemporaryDirectory(dir=work) as fresh:
         cache = {"CATALENS_CACHE": str(Path(fresh, "cache"))}
@@ -61,7 +61,7 @@ def _demo(work: Path) -> Row:
     return {"recipe": "catalens demo --no-serve, nothing there before", "seconds": seconds, "answer": answer}
 
 
-def _train(work: Path) -> Row:
+def _train(work: Path) -> BenchRow:
     """Training on clothing twice: the first time nothing is cached."""
     data = real_data("clothing")
     with tempfile.TemporaryDirectory(dir=work) as fresh:
@@ -80,7 +80,7 @@ def _train(work: Path) -> Row:
     }
 
 
-def _tags(work: Path) -> Row:
+def _tags(work: Path) -> BenchRow:
     """Tags of fashion's test photos, beside votes of the ten nearest on the frozen backbone."""
     data = real_data("fashion") / "products.csv"
     model = _fashion_model(work)
@@ -96,7 +96,7 @@ def _tags(work: Path) -> Row:
     }
 
 
-def _upload(work: Path) -> Row:
+def _upload(work: Path) -> BenchRow:
     """200 photos uploaded one after another to a server on one core, with 5,000 products in its index."""
     fashion, clothing = real_data("fashion"), real_data("clothing")
     home = work / "home-5000"
@@ -108,7 +108,7 @@ def _upload(work: Path) -> Row:
     return upload.measure(home, photos, products=5000)
 
 
-def _tests(_: Path) -> Row:
+def _tests(_: Path) -> BenchRow:
     """The tests, as ``make test`` runs them."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "pytest"], cwd=ROOT, stdout=sys.stderr)

@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import mean, median
 
 from tools.bench.data.photofiles import SIZES, enlarged_all, real_photos
-from tools.bench.data.shop import Shop, shop
-from tools.bench.framework import Goal, Row, figure, knob
-from tools.bench.http import Client, Server, own_server, plain_server
+from tools.bench.data.shop import GeneratedShop, shop
+from tools.bench.framework import BenchRow, Goal, figure, knob
+from tools.bench.http import LoadClient, Server, own_server, plain_server
 from tools.output import say
 
 PARTS = ("start", "soak")
@@ -28,7 +28,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """Starts of both in turn, medians; or memory while four clients ask for ten minutes."""
     say(f"bench startup: {part}")
     made = shop(work, knob("PRODUCTS", 100_000))
@@ -36,8 +36,11 @@ def measure(part: str, work: Path) -> Row:
     return {**about, **(_start(made) if part == "start" else _soak(made))}
 
 
-def _start(made: Shop) -> Row:
-    ways: dict[str, Callable[[Shop], AbstractContextManager[Server]]] = {"own": own_server, "plain": plain_server}
+def _start(made: GeneratedShop) -> BenchRow:
+    ways: dict[str, Callable[[GeneratedShop], AbstractContextManager[Server]]] = {
+        "own": own_server,
+        "plain": plain_server,
+    }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     memory: dict[str, list[float]] = {name: [] for name in ways}
     photos = enlarged_all(real_photos(10), SIZES["1200 px"])
@@ -45,7 +48,7 @@ def _start(made: Shop) -> Row:
         for name, way in ways.items():
             with way(made) as server:
                 seconds[name].append(server.seconds)
-                client = Client(server)
+                client = LoadClient(server)
                 for number in range(_ASKED):
                     client.describe(photos[number % len(photos)])
                 client.close()
@@ -60,7 +63,7 @@ def _start(made: Shop) -> Row:
     }
 
 
-def _soak(made: Shop) -> Row:
+def _soak(made: GeneratedShop) -> BenchRow:
     lasts = float(knob("SOAK_S", 600))
     photos = enlarged_all(real_photos(30), SIZES["1200 px"])
     samples: list[tuple[float, float]] = []
@@ -68,7 +71,7 @@ def _soak(made: Shop) -> Row:
         started = time.perf_counter()
 
         def ask(first: int) -> None:
-            client, number = Client(server), first
+            client, number = LoadClient(server), first
             while time.perf_counter() - started < lasts:
                 client.describe(photos[number % len(photos)])
                 client.latencies_ms.clear()

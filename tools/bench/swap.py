@@ -30,7 +30,7 @@ from indexer.core.home import Home
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
-from tools.bench.framework import Goal, Row, figure, knob, percentile
+from tools.bench.framework import BenchRow, Goal, figure, knob, percentile
 from tools.bench.upload import ROOT, _free_port, _multipart, _wait_until_ready
 from tools.output import say
 from tools.sample_catalog import make_sample_catalog
@@ -51,7 +51,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One part; ``CATALENS_BENCH_SWAPS``, ``_CLIENTS`` and ``_PRODUCTS`` make it smaller."""
     template = _shop(work, knob("PRODUCTS", 500))
     home = Home(shutil.copytree(template, work / f"home-{part}-{time.time_ns()}"))
@@ -179,7 +179,7 @@ class Load:
                 self.faults.append(fault)
         connection.close()
 
-    def row(self, quiet: tuple[float, float] | None = None) -> Row:
+    def row(self, quiet: tuple[float, float] | None = None) -> BenchRow:
         """The figures; failures of requests that were under way between the two times of ``quiet`` do not count."""
         failed = [why for began, ended, why in self.failures if not (quiet and began < quiet[1] and ended > quiet[0])]
         return {
@@ -214,7 +214,7 @@ def _process(home: Home, *words: str, stdout: Any = None) -> subprocess.Popen[by
     return subprocess.Popen(command, cwd=ROOT, stdout=stdout or log, stderr=log, env={**os.environ})
 
 
-def _swaps(home: Home) -> Row:
+def _swaps(home: Home) -> BenchRow:
     """One activation after another, as soon as the last one answers, over three versions and two models."""
     build_index(home, bundle=pretrained(home, MODELS[1]))
     truth, port, swaps = Truth(home), _free_port(), knob("SWAPS", 200)
@@ -236,7 +236,7 @@ def _swaps(home: Home) -> Row:
     return {"clients": knob("CLIENTS", 16), **swap, **load.row()}
 
 
-def _model_change(home: Home) -> Row:
+def _model_change(home: Home) -> BenchRow:
     """A new model embeds and builds beside the live one; server and builder are killed midway and started again.
 
     Clients pause between questions, so that the build has something left of the processor.

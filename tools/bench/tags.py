@@ -22,11 +22,11 @@ from indexer.model.calibration import pair_calibration_error
 from indexer.model.open_runtime import open_embedder
 from indexer.model.tag_rule import TagRule, View
 from indexer.tagging.fit import best_threshold, f1_scores, fit_rule, fit_thresholds
-from indexer.tagging.samples import Near, TagSample
+from indexer.tagging.samples import Neighbours, TagSample
 from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
-from indexer.training.tag_samples import Photos, fit_tags, tag_columns
-from tools.bench.framework import Goal, Row, figure, real_data
+from indexer.training.tag_samples import TaggedPhotos, fit_tags, tag_columns
+from tools.bench.framework import BenchRow, Goal, figure, real_data
 from tools.bench.spine import catalens
 from tools.output import say
 
@@ -40,7 +40,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """Tags of test photos by the recipe's model; the rule is fitted on validation photos, the train photos vote.
 
     ``parts``: micro- and macro-F1 and ECE on validation with one part of the rule taken away; fitted on one half of the
@@ -64,7 +64,7 @@ def measure(part: str, work: Path) -> Row:
         raise RuntimeError(f"{data} has no tags")
     decision = replace(bundle.decision, tag_rule=rule)
 
-    def frozen() -> dict[str, Photos]:
+    def frozen() -> dict[str, TaggedPhotos]:
         return frozen_photos(bundle, features, chosen, "auto", None)
 
     values = tag_figures(embedder, decision, sets, "test", frozen)[0].values["tags"]
@@ -104,7 +104,7 @@ def _judged(sample: TagSample, rule: TagRule) -> dict[str, float]:
 def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
     """name -> figures over both halves of the rule without that part."""
 
-    def plain_near(change: Callable[[Near], Near]) -> Callable[[TagSample], TagSample]:
+    def plain_near(change: Callable[[Neighbours], Neighbours]) -> Callable[[TagSample], TagSample]:
         return lambda sample: replace(sample, near=lambda view: change(sample.near(view)))
 
     def fitted(sample: TagSample) -> TagRule:
@@ -136,9 +136,9 @@ def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
         "no votes": (heads_only, fitted),
         "plain votes": (votes_only, lambda sample: fit_thresholds(sample, TagRule())),
     }
-    kept: dict[tuple[tuple[str, float], ...], Near] = {}
+    kept: dict[tuple[tuple[str, float], ...], Neighbours] = {}
 
-    def near(view: View) -> Near:
+    def near(view: View) -> Neighbours:
         key = tuple(sorted(view.items()))
         if key not in kept:
             kept[key] = held.near(view)
@@ -164,11 +164,11 @@ def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
     return found
 
 
-def _some(sample: TagSample, near: Callable[[View], Near], rows: np.ndarray) -> TagSample:
+def _some(sample: TagSample, near: Callable[[View], Neighbours], rows: np.ndarray) -> TagSample:
     """The products ``rows`` (bool [P]) of ``sample``."""
 
-    def mine(view: View) -> Near:
+    def mine(view: View) -> Neighbours:
         found = near(view)
-        return Near(found.products[rows], found.scores[rows], found.alike[rows], found.copies[rows])
+        return Neighbours(found.products[rows], found.scores[rows], found.alike[rows], found.copies[rows])
 
     return replace(sample, actual=sample.actual[rows], chances=sample.chances[rows], near=mine)

@@ -16,9 +16,9 @@ from indexer.catalog.store import open_catalog
 from indexer.text.keyword_index import Keywords
 from indexer.text.tokenizer import tokens, words
 from indexer.training.advise import frozen_features
-from service.engine import Source
-from tools.bench.data.wording import TEN, Shop, asking, found, gallery, hidden, pairs, precision, shop, without
-from tools.bench.framework import Goal, Row, figure, installed
+from service.engine import Query
+from tools.bench.data.wording import TEN, TextShop, asking, found, gallery, hidden, pairs, precision, shop, without
+from tools.bench.framework import BenchRow, Goal, figure, installed
 from tools.output import say
 
 PARTS = ("photos", "fused", "joint")
@@ -32,7 +32,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """Titles (photos, fused) or "colour article" (joint) as questions to the engine; the tower knows train texts alone.
 
     ``photos``, ``joint``: a gallery of the test photos with no stored text. A hit is a photo whose own title equals the
@@ -47,7 +47,7 @@ def measure(part: str, work: Path) -> Row:
     return {"recipe": measure.__doc__, "model": made.bundle.model_version, **_MEASURES[part](made, work)}
 
 
-def _photos(made: Shop, work: Path) -> Row:
+def _photos(made: TextShop, work: Path) -> BenchRow:
     train, test = made.places("train"), made.places("test")
     told = made.told(train)
     home = gallery(made, work / "photos", test)
@@ -55,7 +55,7 @@ def _photos(made: Shop, work: Path) -> Row:
     lists = {}
     for name, learned in (("tower", told), ("shuffled", hidden(told, order))):
         with asking(home, made.tower(learned)) as engine:
-            lists[name] = [found(engine.search(Source(text=made.title(place)), k=TEN)) for place in test.tolist()]
+            lists[name] = [found(engine.search(Query(text=made.title(place)), k=TEN)) for place in test.tolist()]
     mine, shuffled = (_judged(made, test, lists[name], test) for name in ("tower", "shuffled"))
     return {
         **mine,
@@ -65,11 +65,11 @@ def _photos(made: Shop, work: Path) -> Row:
     }
 
 
-def _fused(made: Shop, work: Path) -> Row:
+def _fused(made: TextShop, work: Path) -> BenchRow:
     every = np.arange(len(made.rows))
     home = gallery(made, work / "fused", every, [without(made, place) for place in every.tolist()])
     with asking(home, made.tower(made.told(made.places("train")))) as engine:
-        lists = [found(engine.search(Source(text=made.title(place)), k=TEN)) for place in every.tolist()]
+        lists = [found(engine.search(Query(text=made.title(place)), k=TEN)) for place in every.tolist()]
     with open_catalog(home) as catalog, closing(Keywords(home, catalog)) as keywords:
         ids = catalog.ids_of(range(1, len(every) + 1))
         asked = [[token for word in words(made.title(place)) for token in tokens(word)] for place in every.tolist()]
@@ -83,28 +83,28 @@ def _fused(made: Shop, work: Path) -> Row:
     return {**_judged(made, every, lists, every), "by_split": by_split, "peers": peers, "samples": samples}
 
 
-def _joint(made: Shop, work: Path) -> Row:
+def _joint(made: TextShop, work: Path) -> BenchRow:
     test = made.places("test")
     home = gallery(made, work / "joint", test)
     samples = []
     with asking(home, made.tower(made.told(made.places("train")))) as engine:
         for colour, article in pairs(made, test):
-            listed = found(engine.search(Source(text=f"{colour} {article}"), k=TEN))
+            listed = found(engine.search(Query(text=f"{colour} {article}"), k=TEN))
             samples.append({"text": f"{colour} {article}", "precision": precision(made, listed, colour, article)})
     return {"precision_10": float(np.mean([sample["precision"] for sample in samples])), "samples": samples}
 
 
-_MEASURES: dict[str, Callable[[Shop, Path], Row]] = {"photos": _photos, "fused": _fused, "joint": _joint}
+_MEASURES: dict[str, Callable[[TextShop, Path], BenchRow]] = {"photos": _photos, "fused": _fused, "joint": _joint}
 
 
-def _hits(made: Shop, asked: np.ndarray, lists: Sequence[Sequence[int]]) -> list[bool]:
+def _hits(made: TextShop, asked: np.ndarray, lists: Sequence[Sequence[int]]) -> list[bool]:
     return [
         any(made.title(one) == made.title(place) for one in listed)
         for place, listed in zip(asked.tolist(), lists, strict=True)
     ]
 
 
-def _judged(made: Shop, asked: np.ndarray, lists: Sequence[Sequence[int]], stored: np.ndarray) -> dict[str, float]:
+def _judged(made: TextShop, asked: np.ndarray, lists: Sequence[Sequence[int]], stored: np.ndarray) -> dict[str, float]:
     """hit@10 and NDCG@10; right is every stored photo with the same title."""
     titles = np.array([made.title(place) for place in stored.tolist()])
     gains = []
@@ -116,7 +116,7 @@ def _judged(made: Shop, asked: np.ndarray, lists: Sequence[Sequence[int]], store
     return {"hit_10": float(np.mean(_hits(made, asked, lists))), "ndcg_10": float(np.mean(gains))}
 
 
-def _ridges(made: Shop, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+def _ridges(made: TextShop, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import Ridge
 

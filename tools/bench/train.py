@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import Row as Photo
+from indexer.catalog.dataset import DatasetRow as Photo
 from indexer.evaluation.evaluate import evaluation_photos
 from indexer.evaluation.retrieval_metrics import retrieval_figures
 from indexer.model import backbones
@@ -29,7 +29,7 @@ from indexer.training.advise import frozen_features, frozen_runtime
 from indexer.training.metrics import class_counts
 from indexer.training.problem import find_leaks, read_problem
 from tools.bench import fewshot
-from tools.bench.framework import Goal, Row, figure, real_data
+from tools.bench.framework import BenchRow, Goal, figure, real_data
 from tools.bench.peers import seed_loop
 from tools.bench.spine import catalens, run_json
 from tools.output import say
@@ -39,7 +39,7 @@ TIMED_EPOCHS = 2  # of the seed's loop; its time is scaled to all
 DRAWS = 10  # of classes to train and classes to leave unseen
 COLUMNS = {"clothing": (), "fashion": ("base_colour", "gender")}  # attributes with a floor of their own
 
-Reader = Callable[[Sequence[Row]], float | None]
+Reader = Callable[[Sequence[BenchRow]], float | None]
 
 
 def at(document: Any, path: Sequence[str]) -> Any:
@@ -52,7 +52,7 @@ def at(document: Any, path: Sequence[str]) -> Any:
 def mean_of(part: str, *path: str) -> Reader:
     """A goal's value: the mean over the seeds of one figure; None where a seed lacks it."""
 
-    def read(rows: Sequence[Row]) -> float | None:
+    def read(rows: Sequence[BenchRow]) -> float | None:
         return _mean([at(sample, path) for row in rows if row["part"] == part for sample in row["samples"]])
 
     return read
@@ -61,7 +61,7 @@ def mean_of(part: str, *path: str) -> Reader:
 def over_frozen(part: str, *path: str) -> Reader:
     """The mean over the seeds less the frozen network's figure."""
 
-    def read(rows: Sequence[Row]) -> float | None:
+    def read(rows: Sequence[BenchRow]) -> float | None:
         reached = mean_of(part, *path)(rows)
         floor = next((at(row["frozen"], path) for row in rows if row["part"] == part), None)
         return None if reached is None or floor is None else reached - floor
@@ -72,7 +72,7 @@ def over_frozen(part: str, *path: str) -> Reader:
 def less(part: str, above: Sequence[str], below: Sequence[str]) -> Reader:
     """The mean over the seeds of one figure less another of the same model."""
 
-    def read(rows: Sequence[Row]) -> float | None:
+    def read(rows: Sequence[BenchRow]) -> float | None:
         first, second = mean_of(part, *above)(rows), mean_of(part, *below)(rows)
         return None if first is None or second is None else first - second
 
@@ -127,7 +127,7 @@ GOALS = (
 )
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """The row of one part."""
     say(f"bench train: {part}")
     if part == "seed":
@@ -144,7 +144,7 @@ def _seeds() -> range:
     return range(int(os.environ.get("CATALENS_BENCH_SEEDS", "3")))
 
 
-def _seed(work: Path) -> Row:
+def _seed(work: Path) -> BenchRow:
     """``linear`` with nothing cached against the seed's loop on the same backbone and photos.
 
     The seed's loop: frozen backbone in the graph, Adam 1e-3 on a new head, batch 32, 20 epochs over the photos. Two
@@ -183,7 +183,7 @@ def _seed(work: Path) -> Row:
     }
 
 
-def _recipe(name: str, work: Path) -> Row:
+def _recipe(name: str, work: Path) -> BenchRow:
     """``finetune`` on every seed, evaluated on test; ``linear`` and the frozen network beside it.
 
     ``frozen``: retrieval by the pooled features as they are; ``accuracy``, ``macro_f1`` and ``head`` by the seed's
@@ -265,7 +265,7 @@ def _heads(data: Path, columns: Sequence[str]) -> list[dict[str, float]]:
     return results
 
 
-def _unseen(work: Path) -> Row:
+def _unseen(work: Path) -> BenchRow:
     """Clothing: 5 classes trained (recipe linear), the other 5 searched; 10 seeded draws.
 
     Hit rate@1 and mAP of the served embedding, test photos of the unseen classes against their train photos, beside
@@ -274,7 +274,7 @@ def _unseen(work: Path) -> Row:
     problem = read_problem(_data("clothing"), seed=0)
     names = sorted({row.category[-1] for row in problem.rows if row.category})
     frozen = frozen_runtime()
-    photos: fewshot.Photos | None = None
+    photos: fewshot.PhotoVectors | None = None
     samples: list[dict[str, Any]] = []
     for draw in range(DRAWS):
         order = [names[place] for place in np.random.default_rng(draw).permutation(len(names))]
@@ -293,7 +293,7 @@ def _unseen(work: Path) -> Row:
             sample[name] = {key: part.values[key] for key in ("hit_rate_at_1", "map")}
         samples.append(sample)
         say(f"draw {draw + 1} of {DRAWS}: {sample['trained']}, frozen {sample['frozen']}")
-    row: Row = {"recipe": _unseen.__doc__}
+    row: BenchRow = {"recipe": _unseen.__doc__}
     for key in ("hit_rate_at_1", "map"):
         reached, floor = (float(np.mean([sample[who][key] for sample in samples])) for who in ("trained", "frozen"))
         row |= {key: reached, f"{key}_frozen": floor, f"{key}_gain": reached - floor}

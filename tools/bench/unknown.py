@@ -11,9 +11,9 @@ from indexer.classification.open_set import auroc, closeness, fit_unknown, rule_
 from indexer.training.advise import frozen_features, frozen_runtime
 from indexer.training.feature_cache import Reshots, reshot_features
 from indexer.training.linear import Pairs, general_projection
-from indexer.training.problem import Problem, read_problem
+from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.training_set import PAIRS
-from tools.bench.framework import Goal, Row, figure, real_data
+from tools.bench.framework import BenchRow, Goal, figure, real_data
 from tools.output import say
 
 PARTS = ("near", "far")
@@ -25,7 +25,7 @@ _DIM = 256  # of the general block
 _DRAWS, _OUT, _FEWEST = 10, 3, 10  # sub-categories held out together; test photos that one must have
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """The row of one part: every draw's AUROC, share caught and share of false alarms."""
     say(f"bench unknown: {part}")
     near = part == "near"
@@ -58,7 +58,7 @@ def measure(part: str, work: Path) -> Row:
 
 def hold_out(
     out: Sequence[str], values: np.ndarray, kind: np.ndarray, family: np.ndarray, split: np.ndarray, reshots: Reshots
-) -> Row:
+) -> BenchRow:
     """One draw: everything is fitted without the families ``out``, then asked about all test photos."""
     strange = np.isin(family, out)
     train = (split == "train") & ~strange
@@ -100,5 +100,5 @@ def _held(near: bool) -> str:
     return "each category held out once" if near else f"{_OUT} sub-categories held out, {_DRAWS} seeded draws"
 
 
-def _counts(problem: Problem) -> dict[str, int]:
+def _counts(problem: TrainingProblem) -> dict[str, int]:
     return {name: len(problem.of(name)) for name in ("train", "validation", "test")}

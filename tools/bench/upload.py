@@ -15,14 +15,14 @@ from pathlib import Path
 
 from indexer.core.errors import CatalensError
 from indexer.core.native import usable_cores
-from tools.bench.framework import Row, percentile
+from tools.bench.framework import BenchRow, percentile
 
 ROOT = Path(__file__).parents[2]
 WARM_UP = 20
 STARTS_WITHIN_S = 120.0
 
 
-def measure(home: Path, photos: Sequence[Path], *, products: int, requests: int = 200, k: int = 10) -> Row:
+def measure(home: Path, photos: Sequence[Path], *, products: int, requests: int = 200, k: int = 10) -> BenchRow:
     """Upload ``requests`` photos, one after another; latencies in ms as the client sees them.
 
     The first ``WARM_UP`` more are not counted, and no photo is sent twice, since the service remembers embeddings.

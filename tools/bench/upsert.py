@@ -22,7 +22,7 @@ from service.engine import Engine
 from service.products.writer import Draft
 from service.settings import Settings
 from tools.bench.data.bighome import big_home, photo_hash, product_id
-from tools.bench.framework import Goal, Row, figure, percentile
+from tools.bench.framework import BenchRow, Goal, figure, percentile
 from tools.bench.peers import peer_store
 from tools.bench.upload import one_core_server
 
@@ -40,11 +40,11 @@ _BATCH, _BATCHES = 1000, 30
 _PATIENCE_S = 10.0
 
 
-def measure(part: str, work: Path) -> Row:
+def measure(part: str, work: Path) -> BenchRow:
     """One part's row."""
     products = int(os.environ.get(PRODUCTS, "100000"))
     home = big_home(work / f"home-{products}", products)
-    parts: dict[str, Callable[[Home, Path, int], Row]] = {"commit": _commit, "delete": _delete, "patch": _patch}
+    parts: dict[str, Callable[[Home, Path, int], BenchRow]] = {"commit": _commit, "delete": _delete, "patch": _patch}
     return {
         "products": products,
         "recipe": f"big_home(products={products}, dim=256)",
@@ -56,7 +56,7 @@ def _engine(home: Home) -> Engine:
     return Engine(Settings(home=home.path, max_delta=0), watch=False)
 
 
-def _commit(home: Home, work: Path, products: int) -> Row:
+def _commit(home: Home, work: Path, products: int) -> BenchRow:
     """PUTs of new products with stored photos and bare commits, in turn, on one disk; each PUT is asked for at once."""
     commits = min(_COMMITS, products // 2)
     chosen = random.Random(0).sample(range(products), commits)
@@ -99,7 +99,7 @@ def _commit(home: Home, work: Path, products: int) -> Row:
     }
 
 
-def _delete(home: Home, work: Path, products: int) -> Row:
+def _delete(home: Home, work: Path, products: int) -> BenchRow:
     """Single deletes, each flushed and gone from the next answer; the peer's from a store of the same vectors."""
     samples, still = [], 0
     with _engine(home) as engine:
@@ -134,7 +134,7 @@ def _delete(home: Home, work: Path, products: int) -> Row:
     return {**row, "compared": "hnsw", "times_faster": row.get("times_faster_hnsw")}
 
 
-def _patch(home: Home, work: Path, products: int) -> Row:
+def _patch(home: Home, work: Path, products: int) -> BenchRow:
     """Batches of price and stock over HTTP, the server on one core; after each, when answers and filters show it."""
     rng = np.random.default_rng(2)
     took, shown, filtered = [], [], []

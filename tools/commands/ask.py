@@ -12,7 +12,7 @@ from tools.options import AnyPath, JsonObject, given, home_option, json_option
 from tools.output import answer, say, table
 
 if TYPE_CHECKING:
-    from service.engine import Engine, Source
+    from service.engine import Engine, Query
 
 
 def about(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,21 +42,21 @@ class Warnings:
 
 def engine(home: Path, **settings: Any) -> Engine:
     """The service's engine on ``home`` with ``settings``, without the service; close it with ``with``."""
-    from indexer.core.native import settle
+    from indexer.core.native import configure_serving_threads
     from service.engine import Engine
     from service.settings import Settings
 
-    settle()
+    configure_serving_threads()
     return Engine(Settings.make(home=home, **settings), watch=False, log=Warnings())
 
 
-def source(image: Path | None, product: str | None, text: str | None = None) -> Source:
+def source(image: Path | None, product: str | None, text: str | None = None) -> Query:
     """What the question is about. Raises ``UsageError`` unless it is one photo or product, or a text, ``OSError``."""
-    from service.engine import Source
+    from service.engine import Query
 
     if (image is not None and product is not None) or (image is None and product is None and text is None):
         raise click.UsageError("give a photo, or --product ID")
-    return Source(image=image.read_bytes() if image else None, product_id=product, text=text)
+    return Query(image=image.read_bytes() if image else None, product_id=product, text=text)
 
 
 @click.command()

@@ -19,7 +19,7 @@ SHOWN = 20  # left-out rows that a person is shown
 def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
     """``("size=number", ...)`` as a mapping; several may stand in one option, parted by commas."""
     from indexer.catalog.attributes import checked_types
-    from indexer.core.errors import BadData
+    from indexer.core.errors import BadDataError
 
     found = {}
     for pair in (part for text in pairs for part in text.split(",") if part.strip()):
@@ -29,7 +29,7 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
         found[name.strip()] = kind.strip()
     try:
         checked_types(found)
-    except BadData as error:
+    except BadDataError as error:
         raise click.BadParameter(str(error)) from error
     return found or None
 

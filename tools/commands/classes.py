@@ -35,12 +35,12 @@ def add(label: str, photos: tuple[Path, ...], tag: bool, home: Path, as_json: bo
 @json_option
 def list_(home: Path, as_json: bool) -> None:
     """List the active model's categories, and the categories and tags made from photos."""
-    from indexer.classification.class_editing import listing
+    from indexer.classification.class_editing import list_classes
     from indexer.core.home import Home
     from indexer.index.activation import active_model
 
     _, bundle = active_model(Home(home))
-    answer({"model_version": bundle.model_version, "classes": listing(bundle.decision)}, as_json, _show_classes)
+    answer({"model_version": bundle.model_version, "classes": list_classes(bundle.decision)}, as_json, _show_classes)
 
 
 @class_.command("remove")

@@ -28,16 +28,16 @@ def explain(image: Path, category: str | None, other: Path | None, out: Path, ho
     With a second photo: what makes the two similar, one row for each block of the embedding.
     """
     from indexer.core.atomic_files import write_atomic
-    from service.engine import Source
+    from service.engine import Query
 
     if category is not None and other is not None:
         raise click.UsageError("give --category or --with, not both")
     photos = {"image": image.read_bytes()} | ({"with": other.read_bytes()} if other else {})
     with engine(home) as opened:
         if other is None:
-            found = opened.explain.category(Source(image=photos["image"]), category)
+            found = opened.explain.category(Query(image=photos["image"]), category)
         else:
-            found = opened.explain.pair(Source(image=photos["image"]), Source(image=photos["with"]))
+            found = opened.explain.pair(Query(image=photos["image"]), Query(image=photos["with"]))
     write_atomic(out, _picture(found["maps"], photos))
     answer(found, as_json, _show)
     say(f"picture: {out}")
@@ -56,10 +56,10 @@ def _picture(maps: list[dict[str, Any]], photos: dict[str, bytes]) -> bytes:
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-    from indexer.imaging.decode import decode
+    from indexer.imaging.decode import decode_photo
     from indexer.model.gradcam import overlay
 
-    upright = {name: decode(data).pixels for name, data in photos.items()}
+    upright = {name: decode_photo(data).pixels for name, data in photos.items()}
     rows = list(dict.fromkeys(entry["block"] for entry in maps))
     gap, caption = 12, 30
     size = (gap + len(upright) * (_SIDE + gap), gap + len(rows) * (_SIDE + caption + gap))

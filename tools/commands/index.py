@@ -108,7 +108,7 @@ def verify(
     With --erased ID: search every byte of the home for a deleted product's id and, given its ticket or photos, for its
     content hashes and vectors; exit 1 where something is found.
     """
-    from indexer.core.errors import DamagedIndex, NewerFormat
+    from indexer.core.errors import DamagedIndexError, NewerFormatError
     from indexer.core.home import Home
     from indexer.index.version import Versions
 
@@ -125,16 +125,16 @@ def verify(
     for name in names:
         try:
             versions.verify(name)
-        except (DamagedIndex, NewerFormat) as error:
+        except (DamagedIndexError, NewerFormatError) as error:
             damaged.append(str(error))
     if damaged:
-        raise DamagedIndex("; ".join(damaged))
+        raise DamagedIndexError("; ".join(damaged))
     answer({"verified": names}, as_json, lambda found: click.echo(f"intact: {', '.join(names) or 'no versions'}"))
 
 
 def _verify_erased(home: Any, product_id: str, ticket: Path | None, photos: tuple[Path, ...], as_json: bool) -> None:
     from indexer.catalog.store import open_catalog
-    from indexer.core.errors import NotErased
+    from indexer.core.errors import NotErasedError
     from indexer.operations.erasure_audit import find_traces, read_ticket
 
     with open_catalog(home) as catalog:
@@ -144,7 +144,7 @@ def _verify_erased(home: Any, product_id: str, ticket: Path | None, photos: tupl
     if traces.found:
         first = ", ".join(f"{entry['where']} ({entry['what']})" for entry in traces.found[:3])
         more = f" and {len(traces.found) - 3} more" if len(traces.found) > 3 else ""
-        raise NotErased(f"product {product_id!r} is not erased: {first}{more}; run catalens index erase")
+        raise NotErasedError(f"product {product_id!r} is not erased: {first}{more}; run catalens index erase")
 
 
 def _show_traces(found: dict[str, Any]) -> None:

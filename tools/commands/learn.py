@@ -52,7 +52,7 @@ def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> N
             job.serve(result["home"], port=port)
 
 
-class Stages(click.ParamType):
+class StageOutput(click.ParamType):
     """A number of stages, or ``all``, which is more than any backbone has."""
 
     name = "N|all"
@@ -76,7 +76,7 @@ class Stages(click.ParamType):
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the train photos.  [default: the recipe's]")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate.  [default: the recipe's]")
 @click.option("--batch-size", type=click.IntRange(2), help="Photos per step.  [default: the recipe's]")
-@click.option("--unfreeze", type=Stages(), help="finetune: stages of the backbone trained, from the top; or all.")
+@click.option("--unfreeze", type=StageOutput(), help="finetune: stages of the backbone trained, from the top; or all.")
 @click.option("--resume", is_flag=True, default=None, help="finetune: go on after the last epoch of a killed run.")
 @seed_option(TRAIN, help="Fixes the split and the training.")
 @click.option(

@@ -20,9 +20,9 @@ def doctor(home: Path | None, selftest_gpu: bool, as_json: bool) -> None:
 
     GPU, FAISS build, threads, where weights come from; with --home also the state of that home.
     """
-    from tools import doctor as job
+    from tools.doctor import examine, show
 
-    answer(job.examine(home, selftest_gpu=selftest_gpu), as_json, job.show)
+    answer(examine(home, selftest_gpu=selftest_gpu), as_json, show)
 
 
 @click.command()

@@ -63,7 +63,7 @@ _DENIM_COLOURS = ("blue", "blue", "black", "grey", "white")
 
 
 @dataclass(frozen=True)
-class Kind:
+class ArticleKind:
     """One kind of product: where it stands in the shop, what it may be made of, how it is drawn."""
 
     label: str
@@ -77,15 +77,17 @@ class Kind:
     scale: float = 0.16  # one repeat of a print, in half widths of the drawing
 
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, ArticleKind] = {
     kind.label.lower().replace(" ", "-"): kind
     for kind in (
-        Kind("T-shirt", ("Apparel", "Tops"), ("cotton", "linen"), _PRINTED, apparel.tshirt, (12, 45)),
-        Kind("Shirt", ("Apparel", "Tops"), ("cotton", "linen", "denim"), _PRINTED, apparel.shirt, (29, 95), scale=0.11),
-        Kind(
+        ArticleKind("T-shirt", ("Apparel", "Tops"), ("cotton", "linen"), _PRINTED, apparel.tshirt, (12, 45)),
+        ArticleKind(
+            "Shirt", ("Apparel", "Tops"), ("cotton", "linen", "denim"), _PRINTED, apparel.shirt, (29, 95), scale=0.11
+        ),
+        ArticleKind(
             "Dress", ("Apparel", "Dresses"), ("cotton", "silk", "linen"), _PRINTED, apparel.dress, (39, 160), scale=0.13
         ),
-        Kind(
+        ArticleKind(
             "Trousers",
             ("Apparel", "Bottoms"),
             ("denim", "cotton", "wool", "linen"),
@@ -94,7 +96,7 @@ KINDS: dict[str, Kind] = {
             (35, 130),
             scale=0.10,
         ),
-        Kind(
+        ArticleKind(
             "Skirt",
             ("Apparel", "Bottoms"),
             ("cotton", "denim", "silk", "suede"),
@@ -103,7 +105,7 @@ KINDS: dict[str, Kind] = {
             (25, 110),
             scale=0.13,
         ),
-        Kind(
+        ArticleKind(
             "Hat",
             ("Apparel", "Headwear"),
             ("cotton", "wool", "canvas"),
@@ -112,7 +114,7 @@ KINDS: dict[str, Kind] = {
             (15, 55),
             scale=0.14,
         ),
-        Kind(
+        ArticleKind(
             "Sneaker",
             ("Shoes", "Casual"),
             ("canvas", "leather", "suede"),
@@ -122,8 +124,10 @@ KINDS: dict[str, Kind] = {
             True,
             scale=0.12,
         ),
-        Kind("Boot", ("Shoes", "Boots"), ("leather", "suede", "rubber"), ("solid",), shoes.boot, (70, 260), True),
-        Kind(
+        ArticleKind(
+            "Boot", ("Shoes", "Boots"), ("leather", "suede", "rubber"), ("solid",), shoes.boot, (70, 260), True
+        ),
+        ArticleKind(
             "Handbag",
             ("Accessories", "Bags"),
             ("leather", "canvas", "suede"),
@@ -133,7 +137,7 @@ KINDS: dict[str, Kind] = {
             True,
             scale=0.15,
         ),
-        Kind(
+        ArticleKind(
             "Backpack",
             ("Accessories", "Bags"),
             ("nylon", "canvas", "leather"),
@@ -143,7 +147,7 @@ KINDS: dict[str, Kind] = {
             True,
             scale=0.15,
         ),
-        Kind(
+        ArticleKind(
             "Watch",
             ("Accessories", "Jewellery"),
             ("leather", "metal", "rubber", "canvas"),
@@ -153,7 +157,7 @@ KINDS: dict[str, Kind] = {
             scale=0.12,
             give=0.03,
         ),
-        Kind(
+        ArticleKind(
             "Sunglasses",
             ("Accessories", "Eyewear"),
             ("plastic", "metal"),
@@ -162,8 +166,8 @@ KINDS: dict[str, Kind] = {
             (18, 210),
             give=0.03,
         ),
-        Kind("Mug", ("Home", "Kitchen"), ("ceramic", "enamel"), _PRINTED, home.mug, (8, 32), True, scale=0.17),
-        Kind(
+        ArticleKind("Mug", ("Home", "Kitchen"), ("ceramic", "enamel"), _PRINTED, home.mug, (8, 32), True, scale=0.17),
+        ArticleKind(
             "Bottle",
             ("Home", "Kitchen"),
             ("metal", "glass", "plastic"),
@@ -173,7 +177,7 @@ KINDS: dict[str, Kind] = {
             True,
             scale=0.13,
         ),
-        Kind(
+        ArticleKind(
             "Chair",
             ("Home", "Furniture"),
             ("wood", "plastic", "wool", "leather"),
@@ -183,7 +187,7 @@ KINDS: dict[str, Kind] = {
             True,
             scale=0.12,
         ),
-        Kind(
+        ArticleKind(
             "Lamp",
             ("Home", "Lighting"),
             ("ceramic", "wood", "metal"),
@@ -210,7 +214,7 @@ class Plan:
     seed: tuple[int, int]
 
 
-def _surface(kind: Kind, colour: str, pattern: str, material: str, rng: np.random.Generator) -> Surface:
+def _surface(kind: ArticleKind, colour: str, pattern: str, material: str, rng: np.random.Generator) -> Surface:
     second = partner_of(colour, rng)
     ground = shade_of(colour, rng)
     if material == "denim":  # indigo is never as bright as other dyes

@@ -7,15 +7,15 @@ from typing import Any
 from flask import request
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, body, engine, failures
+from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
 from service.api.parsing import read_class
-from service.api.requests import ClassPost, ClassQuery
-from service.api.responses import ClassAnswer, ClassesAnswer
+from service.api.requests import ClassQuery, ClassRequest
+from service.api.responses import ClassesResponse, ClassResponse
 
 api = APIBlueprint("classes", __name__, url_prefix="/v1", abp_tags=[{"name": "classes"}], abp_security=SECURITY)
 
 
-@api.get("/classes", operation_id="list_classes", responses={200: ClassesAnswer, **failures(503)})
+@api.get("/classes", operation_id="list_classes", responses={200: ClassesResponse, **problem_responses(503)})
 def list_classes() -> dict[str, Any]:
     """The categories of the active model, and the categories and tags made from photos."""
     return answer(engine().classes.list())
@@ -24,8 +24,8 @@ def list_classes() -> dict[str, Any]:
 @api.post(
     "/classes",
     operation_id="add_class",
-    request_body=body(ClassPost, files="images"),
-    responses={200: ClassAnswer, **failures(400, 409, 413, 415, 503)},
+    request_body=multipart_or_json(ClassRequest, files="images"),
+    responses={200: ClassResponse, **problem_responses(400, 409, 413, 415, 503)},
 )
 def add_class() -> dict[str, Any]:
     """Make a category or a tag from 1 to 20 photos, without training; the next answer knows it."""
@@ -33,7 +33,7 @@ def add_class() -> dict[str, Any]:
     return answer(engine().classes.add(wanted.label, photos, kind=wanted.kind))
 
 
-@api.delete("/classes", operation_id="remove_class", responses={200: ClassAnswer, **failures(404, 503)})
+@api.delete("/classes", operation_id="remove_class", responses={200: ClassResponse, **problem_responses(404, 503)})
 def remove_class(query: ClassQuery) -> dict[str, Any]:
     """Take a class made from photos away again, by `id`, or by `label` and `kind`."""
     return answer(engine().classes.remove(number=query.id, label=query.label, kind=query.kind))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Response, request
 from flask_openapi import APIBlueprint
 
-from indexer.core.errors import UnknownPhoto
-from service.api.openapi import SECURITY, engine, failures, settings
+from indexer.core.errors import UnknownPhotoError
+from service.api.openapi import SECURITY, engine, problem_responses, settings
 from service.api.requests import ImagePath, ImageQuery
 
 api = APIBlueprint("images", __name__, url_prefix="/v1", abp_tags=[{"name": "images"}], abp_security=SECURITY)
@@ -17,14 +17,14 @@ _FOREVER = "public, max-age=31536000, immutable"
 @api.get(
     "/images/<hash>",
     operation_id="image",
-    responses={200: {"content": {"image/jpeg": {}}, "description": "A JPEG."}, 304: None, **failures(404)},
+    responses={200: {"content": {"image/jpeg": {}}, "description": "A JPEG."}, 304: None, **problem_responses(404)},
 )
 def image(path: ImagePath, query: ImageQuery) -> Response:
     """A thumbnail, `w` px wide at most. What a hash and a width name never changes, so it may be cached for ever."""
     width = int(query.w)
     digest = path.hash
     if len(digest) != 64 or not all(char in "0123456789abcdef" for char in digest):
-        raise UnknownPhoto(f"no photo {digest[:80]!r}")
+        raise UnknownPhotoError(f"no photo {digest[:80]!r}")
     etag = f"{digest}-{width}"
     if request.if_none_match.contains(etag) and engine().has_photo(digest):
         response = Response(status=304)

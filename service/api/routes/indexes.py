@@ -7,16 +7,16 @@ from typing import Any
 from flask import request
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, engine, failures, json_body
+from service.api.openapi import SECURITY, answer, engine, json_body, problem_responses
 from service.api.parsing import read_json
-from service.api.requests import BuildPost, VersionPath
-from service.api.responses import ActivateAnswer, IndexesAnswer, JobAnswer
-from service.api.routes.jobs import taken
+from service.api.requests import BuildRequest, VersionPath
+from service.api.responses import ActivateResponse, IndexesResponse, JobResponse
+from service.api.routes.jobs import accepted
 
 api = APIBlueprint("indexes", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY)
 
 
-@api.get("/indexes", operation_id="list_indexes", responses={200: IndexesAnswer, **failures()})
+@api.get("/indexes", operation_id="list_indexes", responses={200: IndexesResponse, **problem_responses()})
 def list_indexes() -> dict[str, Any]:
     """The published index versions."""
     return answer(engine().indexes())
@@ -25,18 +25,18 @@ def list_indexes() -> dict[str, Any]:
 @api.post(
     "/indexes",
     operation_id="build_index",
-    request_body=json_body(BuildPost),
-    responses={202: JobAnswer, **failures(400, 415, 503, 507)},
+    request_body=json_body(BuildRequest),
+    responses={202: JobResponse, **problem_responses(400, 415, 503, 507)},
 )
 def build_index() -> Any:
     """Build an index version of the whole catalog, and activate it unless `activate` is false; 202 and a job."""
-    return taken(engine().jobs.add_build(**read_json(request, BuildPost).model_dump()))
+    return accepted(engine().jobs.add_build(**read_json(request, BuildRequest).model_dump()))
 
 
 @api.post(
     "/indexes/<string:version>:activate",
     operation_id="activate_index",
-    responses={200: ActivateAnswer, **failures(404, 409)},
+    responses={200: ActivateResponse, **problem_responses(404, 409)},
 )
 def activate_index(path: VersionPath) -> dict[str, Any]:
     """Switch to a version with the model it was built for, as one; checked in full first."""

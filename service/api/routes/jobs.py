@@ -9,11 +9,11 @@ from typing import Any
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
-from indexer.core.errors import BadRequest
-from service.api.openapi import SECURITY, answer, body, engine, failures
+from indexer.core.errors import BadRequestError
+from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
 from service.api.parsing import read_import
-from service.api.requests import ImportPost, JobPath
-from service.api.responses import JobAnswer, JobsAnswer
+from service.api.requests import ImportRequest, JobPath
+from service.api.responses import JobResponse, JobsResponse
 
 api = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"}], abp_security=SECURITY)
 
@@ -21,8 +21,8 @@ api = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"
 @api.post(
     "/imports",
     operation_id="import_products",
-    request_body=body(ImportPost, files="archive"),
-    responses={202: JobAnswer, **failures(400, 413, 415, 503, 507)},
+    request_body=multipart_or_json(ImportRequest, files="archive"),
+    responses={202: JobResponse, **problem_responses(400, 413, 415, 503, 507)},
 )
 def import_products() -> Any:
     """Add or replace the products of a feed; 202 and a job, which `Location` names.
@@ -31,30 +31,32 @@ def import_products() -> Any:
     `catalens import` takes it. JSON: `path`, a folder or manifest below the setting `import_root` of the machine that
     serves. Imported products are found as soon as they are embedded; no rebuild is needed.
     """
-    wanted, upload = read_import(request, ImportPost)
+    wanted, upload = read_import(request, ImportRequest)
     options = {name: getattr(wanted, name) for name in ("sync", "allow_deletes", "dry_run", "types")}
     if (upload is None) == (wanted.path is None):
-        raise BadRequest("give an archive (multipart file) or a path, one of them")
+        raise BadRequestError("give an archive (multipart file) or a path, one of them")
     if upload is not None:
         if wanted.photos != "copy":
-            raise BadRequest("photos of an archive are copied: reference needs a path")
-        return taken(engine().jobs.add_import(archive=upload.save, **options))
-    return taken(engine().jobs.add_import(path=wanted.path, photos=wanted.photos, **options))
+            raise BadRequestError("photos of an archive are copied: reference needs a path")
+        return accepted(engine().jobs.add_import(archive=upload.save, **options))
+    return accepted(engine().jobs.add_import(path=wanted.path, photos=wanted.photos, **options))
 
 
-@api.get("/jobs", operation_id="list_jobs", responses={200: JobsAnswer, **failures()})
+@api.get("/jobs", operation_id="list_jobs", responses={200: JobsResponse, **problem_responses()})
 def list_jobs() -> dict[str, Any]:
     """Jobs, the newest first; the last 100 that ended are remembered."""
     return answer(engine().jobs.list())
 
 
-@api.get("/jobs/<string:job_id>", operation_id="get_job", responses={200: JobAnswer, **failures(404)})
+@api.get("/jobs/<string:job_id>", operation_id="get_job", responses={200: JobResponse, **problem_responses(404)})
 def get_job(path: JobPath) -> dict[str, Any]:
     """State and progress of a job; `result` where it is done, `problem` where it failed."""
     return answer(engine().jobs.get(path.job_id))
 
 
-@api.delete("/jobs/<string:job_id>", operation_id="cancel_job", responses={200: JobAnswer, **failures(404, 409)})
+@api.delete(
+    "/jobs/<string:job_id>", operation_id="cancel_job", responses={200: JobResponse, **problem_responses(404, 409)}
+)
 def cancel_job(path: JobPath) -> dict[str, Any]:
     """Cancel a job: batches that an import committed stay, a build leaves no version. 409 for one that ended."""
     return answer(engine().jobs.cancel(path.job_id))
@@ -63,7 +65,7 @@ def cancel_job(path: JobPath) -> dict[str, Any]:
 @api.get(
     "/jobs/<string:job_id>/events",
     operation_id="follow_job",
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **failures(404, 503)},
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **problem_responses(404, 503)},
 )
 def follow_job(path: JobPath) -> Response:
     """Server-sent events: `progress` with the job at each change; last `done`, `failed` or `cancelled`; then the end.
@@ -88,7 +90,7 @@ def follow_job(path: JobPath) -> Response:
     return response
 
 
-def taken(found: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+def accepted(found: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
     """202 with a job that was started, and where to ask for it."""
     where = url_for("jobs.get_job", job_id=found["job_id"])
     return answer(found), 202, {"Location": where}

@@ -6,14 +6,14 @@ from typing import Any
 
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, engine, failures
+from service.api.openapi import SECURITY, answer, engine, problem_responses
 from service.api.requests import MapQuery
-from service.api.responses import MapAnswer
+from service.api.responses import MapResponse
 
 api = APIBlueprint("maps", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY)
 
 
-@api.get("/map", operation_id="map", responses={200: MapAnswer, **failures(503)})
+@api.get("/map", operation_id="map", responses={200: MapResponse, **problem_responses(503)})
 def catalog_map(query: MapQuery) -> dict[str, Any]:
     """Products as points, alike ones near each other: the two directions in which their embeddings differ most.
 

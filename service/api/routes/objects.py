@@ -7,11 +7,11 @@ from typing import Any
 from flask import request
 from flask_openapi import APIBlueprint
 
-from indexer.core.errors import BadRequest
-from service.api.openapi import SECURITY, answer, body, engine, failures
+from indexer.core.errors import BadRequestError
+from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
 from service.api.parsing import read_image
-from service.api.requests import ObjectsAsk
-from service.api.responses import ObjectsAnswer
+from service.api.requests import ObjectsRequest
+from service.api.responses import ObjectsResponse
 
 api = APIBlueprint("objects", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY)
 
@@ -19,8 +19,8 @@ api = APIBlueprint("objects", __name__, url_prefix="/v1", abp_tags=[{"name": "qu
 @api.post(
     "/objects",
     operation_id="objects",
-    request_body=body(ObjectsAsk, files="image"),
-    responses={200: ObjectsAnswer, **failures(400, 413, 415, 503)},
+    request_body=multipart_or_json(ObjectsRequest, files="image"),
+    responses={200: ObjectsResponse, **problem_responses(400, 413, 415, 503)},
 )
 def objects() -> dict[str, Any]:
     """The products that a photo shows, best first: a box for each, its category, and what in the catalog looks like it.
@@ -28,8 +28,8 @@ def objects() -> dict[str, Any]:
     A search with `crop` set to an object's `box` gives the same results. Where nothing is found `objects` is empty and
     `reason` says why.
     """
-    ask, image = read_image(request, ObjectsAsk)
+    ask, image = read_image(request, ObjectsRequest)
     if image is None:
-        raise BadRequest("nothing to look at: send an image (multipart field or base64)")
+        raise BadRequestError("nothing to look at: send an image (multipart field or base64)")
     wanted = {name: getattr(ask, name) for name in ("k", "most", "filter", "min_sequence", "version")}
     return answer(engine().objects.find(image, **wanted))

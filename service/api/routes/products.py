@@ -7,21 +7,25 @@ from typing import Any
 from flask import request
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, body, engine, failures, json_body
-from service.api.parsing import changes_of, draft_of, read_json, read_product
-from service.api.requests import DeleteQuery, ListQuery, ProductPatch, ProductPath, ProductPut
-from service.api.responses import ProductAnswer, ProductsAnswer, WriteAnswer
+from service.api.openapi import SECURITY, answer, engine, json_body, multipart_or_json, problem_responses
+from service.api.parsing import read_json, read_product, to_changes, to_draft
+from service.api.requests import DeleteQuery, ListQuery, ProductPatchRequest, ProductPath, ProductPutRequest
+from service.api.responses import ProductResponse, ProductsResponse, WriteResponse
 
 api = APIBlueprint("products", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
 
 
-@api.get("/products", operation_id="list_products", responses={200: ProductsAnswer, **failures(503)})
+@api.get("/products", operation_id="list_products", responses={200: ProductsResponse, **problem_responses(503)})
 def list_products(query: ListQuery) -> dict[str, Any]:
     """A few products spread over the catalog, to begin browsing with. Not a full listing."""
     return answer(engine().sample(query.limit))
 
 
-@api.get("/products/<product:product_id>", operation_id="get_product", responses={200: ProductAnswer, **failures(404)})
+@api.get(
+    "/products/<product:product_id>",
+    operation_id="get_product",
+    responses={200: ProductResponse, **problem_responses(404)},
+)
 def get_product(path: ProductPath) -> dict[str, Any]:
     """One product as stored."""
     return answer(engine().product(path.product_id))
@@ -30,31 +34,31 @@ def get_product(path: ProductPath) -> dict[str, Any]:
 @api.put(
     "/products/<product:product_id>",
     operation_id="put_product",
-    request_body=body(ProductPut, files="images", json_field="product"),
-    responses={200: WriteAnswer, **failures(400, 409, 413, 415, 503, 507)},
+    request_body=multipart_or_json(ProductPutRequest, files="images", json_field="product"),
+    responses={200: WriteResponse, **problem_responses(400, 409, 413, 415, 503, 507)},
 )
 def put_product(path: ProductPath) -> dict[str, Any]:
     """Add or replace a product; idempotent. It is found by the next question."""
     product, photos = read_product(request)
-    return answer(engine().put(path.product_id, draft_of(product, photos), external_version=product.external_version))
+    return answer(engine().put(path.product_id, to_draft(product, photos), external_version=product.external_version))
 
 
 @api.patch(
     "/products/<product:product_id>",
     operation_id="patch_product",
-    request_body=json_body(ProductPatch),
-    responses={200: WriteAnswer, **failures(400, 404, 409, 415, 503, 507)},
+    request_body=json_body(ProductPatchRequest),
+    responses={200: WriteResponse, **problem_responses(400, 404, 409, 415, 503, 507)},
 )
 def patch_product(path: ProductPath) -> dict[str, Any]:
     """Change fields without touching photos; an attribute set to null is removed."""
-    patch = read_json(request, ProductPatch)
-    return answer(engine().patch(path.product_id, changes_of(patch), external_version=patch.external_version))
+    patch = read_json(request, ProductPatchRequest)
+    return answer(engine().patch(path.product_id, to_changes(patch), external_version=patch.external_version))
 
 
 @api.delete(
     "/products/<product:product_id>",
     operation_id="delete_product",
-    responses={200: WriteAnswer, **failures(404, 409, 503, 507)},
+    responses={200: WriteResponse, **problem_responses(404, 409, 503, 507)},
 )
 def delete_product(path: ProductPath, query: DeleteQuery) -> dict[str, Any]:
     """Erase a product with its tags, and the photos that no other product uses."""

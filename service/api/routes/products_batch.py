@@ -9,32 +9,32 @@ from flask_openapi import APIBlueprint
 from pydantic import Field
 
 from indexer.catalog.records import Delete, Patch, Written
-from indexer.core.errors import BadRequest, CatalensError
-from service.api.errors import Invalid, item_problem
-from service.api.openapi import SECURITY, answer, engine, failures, json_body, settings
-from service.api.parsing import changes_of, check, draft_of, photo_of, read_object, require_json
-from service.api.requests import ProductId, ProductPatch, ProductPut, Strict, Whole
-from service.api.responses import Answer, Outcome, Problem
-from service.products.writer import Order, Upsert
+from indexer.core.errors import BadRequestError, CatalensError
+from service.api.errors import InvalidRequestError, item_problem
+from service.api.openapi import SECURITY, answer, engine, json_body, problem_responses, settings
+from service.api.parsing import parse_photo, read_object, require_json, to_changes, to_draft, validate
+from service.api.requests import ProductId, ProductPatchRequest, ProductPutRequest, RequestModel, Whole
+from service.api.responses import Outcome, Problem, Response
+from service.products.writer import Upsert, WriteRequest
 
 api = APIBlueprint("batch", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
 
 
-class BatchPut(ProductPut):
+class BatchPut(ProductPutRequest):
     """Add or replace a product."""
 
     op: Literal["put"]
     product_id: ProductId
 
 
-class BatchPatch(ProductPatch):
+class BatchPatch(ProductPatchRequest):
     """Change fields of a product without touching its photos."""
 
     op: Literal["patch"]
     product_id: ProductId
 
 
-class BatchDelete(Strict):
+class BatchDelete(RequestModel):
     """Erase a product."""
 
     op: Literal["delete"]
@@ -42,13 +42,13 @@ class BatchDelete(Strict):
     external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
 
 
-class ProductBatch(Strict):
+class ProductBatch(RequestModel):
     """Writes, done in this order; the same product may stand in it several times."""
 
     items: list[Annotated[BatchPut | BatchPatch | BatchDelete, Field(discriminator="op")]]
 
 
-class BatchResult(Strict):
+class BatchResult(RequestModel):
     """What became of one item: `outcome` and `sequence`, or the `problem`."""
 
     index: int
@@ -59,7 +59,7 @@ class BatchResult(Strict):
     problem: Problem | None = None
 
 
-class BatchAnswer(Answer):
+class BatchResponse(Response):
     results: list[BatchResult]
 
 
@@ -74,7 +74,7 @@ _ITEMS: dict[Any, type[BatchPut] | type[BatchPatch] | type[BatchDelete]] = {
     "/products:batch",
     operation_id="batch_products",
     request_body=json_body(ProductBatch),
-    responses={200: BatchAnswer, **failures(400, 413, 415, 503, 507)},
+    responses={200: BatchResponse, **problem_responses(400, 413, 415, 503, 507)},
 )
 def batch_products() -> dict[str, Any]:
     """Put, patch and delete many products: one status per item, in their order, and a bad one never fails the rest.
@@ -83,12 +83,12 @@ def batch_products() -> dict[str, Any]:
     the hash of a stored one. At most `max_batch_items` items (1,000 unless set otherwise).
     """
     items = _items(settings().max_batch_items)
-    orders: dict[int, Order] = {}
-    failed: dict[int, Invalid | CatalensError] = {}
+    orders: dict[int, WriteRequest] = {}
+    failed: dict[int, InvalidRequestError | CatalensError] = {}
     for index, item in enumerate(items):
         try:
             orders[index] = _order(item)
-        except (Invalid, CatalensError) as error:
+        except (InvalidRequestError, CatalensError) as error:
             failed[index] = error
     written, around = engine().batch(list(orders.values()))
     done = dict(zip(orders, written, strict=True))
@@ -111,24 +111,26 @@ def _items(most: int) -> list[Any]:
     body = read_object(request)
     for name in body:
         if name != "items":
-            raise Invalid([{"field": name, "message": "unknown field"}])
+            raise InvalidRequestError([{"field": name, "message": "unknown field"}])
     items = body.get("items")
     if not isinstance(items, list):
-        raise Invalid([{"field": "items", "message": "must be a list of writes"}])
+        raise InvalidRequestError([{"field": "items", "message": "must be a list of writes"}])
     if len(items) > most:
-        raise BadRequest(f"items: {len(items)} writes in one batch, at most {most} are taken: send several batches")
+        raise BadRequestError(
+            f"items: {len(items)} writes in one batch, at most {most} are taken: send several batches"
+        )
     return items
 
 
-def _order(item: Any) -> Order:
-    """One item as what the writer takes. Raises ``Invalid`` or ``CatalensError`` that names the field."""
+def _order(item: Any) -> WriteRequest:
+    """One item as what the writer takes. Raises ``InvalidRequestError`` or ``CatalensError`` that names the field."""
     kind = item.get("op") if isinstance(item, dict) else None
     if not isinstance(kind, str) or kind not in _ITEMS:
-        raise Invalid([{"field": "op", "message": f"must be one of {', '.join(_ITEMS)}"}])
-    asked = check(_ITEMS[kind], item)
+        raise InvalidRequestError([{"field": "op", "message": f"must be one of {', '.join(_ITEMS)}"}])
+    asked = validate(_ITEMS[kind], item)
     if isinstance(asked, BatchPut):
-        photos = [photo_of(ref, f"images.{position}") for position, ref in enumerate(asked.images)]
-        return Upsert(asked.product_id, draft_of(asked, photos), asked.external_version)
+        photos = [parse_photo(ref, f"images.{position}") for position, ref in enumerate(asked.images)]
+        return Upsert(asked.product_id, to_draft(asked, photos), asked.external_version)
     if isinstance(asked, BatchPatch):
-        return Patch(asked.product_id, changes_of(asked), asked.external_version)
+        return Patch(asked.product_id, to_changes(asked), asked.external_version)
     return Delete(asked.product_id, asked.external_version)

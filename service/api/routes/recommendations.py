@@ -7,10 +7,10 @@ from typing import Any
 from flask import request
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, engine, failures, json_body
+from service.api.openapi import SECURITY, answer, engine, json_body, problem_responses
 from service.api.parsing import read_json
-from service.api.requests import RecommendAsk
-from service.api.responses import RecommendAnswer
+from service.api.requests import RecommendRequest
+from service.api.responses import RecommendResponse
 from service.query.recommend import Event
 
 api = APIBlueprint(
@@ -21,8 +21,8 @@ api = APIBlueprint(
 @api.post(
     "/recommendations",
     operation_id="recommend",
-    request_body=json_body(RecommendAsk),
-    responses={200: RecommendAnswer, **failures(400, 404, 409, 415, 503)},
+    request_body=json_body(RecommendRequest),
+    responses={200: RecommendResponse, **problem_responses(400, 404, 409, 415, 503)},
 )
 def recommend() -> dict[str, Any]:
     """Products for a shopper: several interests found in the history, the best of each, diverse, with a reason each.
@@ -31,7 +31,7 @@ def recommend() -> dict[str, Any]:
     back in `unknown_products` and the rest is used; 404 where none is known, 422 for an empty history. With `mode`
     "complete" 409 `no-orders` where no imported order says what goes with the history. `score` falls from 1.
     """
-    ask = read_json(request, RecommendAsk)
+    ask = read_json(request, RecommendRequest)
     history = [Event(event.product_id, event.weight, event.time) for event in ask.history]
     wanted: dict[str, Any] = {} if ask.diversity is None else {"diversity": ask.diversity}
     return answer(

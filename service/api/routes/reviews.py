@@ -7,11 +7,11 @@ from typing import Any
 from flask import Response, request
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, body, engine, failures, json_body
+from service.api.openapi import SECURITY, answer, engine, json_body, multipart_or_json, problem_responses
 from service.api.parsing import read_json, read_review
-from service.api.requests import Decide, FeedbackPost, PreviewPath, ReviewAsk, ReviewPath, ReviewsQuery
-from service.api.responses import FeedbackAnswer, QueueAnswer, QueuedAnswer, ReviewAnswer
-from service.review.feedback import Said
+from service.api.requests import DecisionRequest, FeedbackRequest, PreviewPath, ReviewPath, ReviewRequest, ReviewsQuery
+from service.api.responses import FeedbackResponse, QueuedResponse, QueueResponse, ReviewResponse
+from service.review.feedback import Feedback
 
 api = APIBlueprint("reviews", __name__, url_prefix="/v1", abp_tags=[{"name": "reviews"}], abp_security=SECURITY)
 
@@ -19,8 +19,8 @@ api = APIBlueprint("reviews", __name__, url_prefix="/v1", abp_tags=[{"name": "re
 @api.post(
     "/review",
     operation_id="review",
-    request_body=body(ReviewAsk, files="images"),
-    responses={200: ReviewAnswer, **failures(400, 404, 409, 413, 415, 503)},
+    request_body=multipart_or_json(ReviewRequest, files="images"),
+    responses={200: ReviewResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
 )
 def review() -> dict[str, Any]:
     """Is this listing fit to publish: category, tags, quality with advice, prohibited content and duplicates.
@@ -37,13 +37,13 @@ def review() -> dict[str, Any]:
     )
 
 
-@api.get("/reviews", operation_id="list_reviews", responses={200: QueueAnswer, **failures(404, 503)})
+@api.get("/reviews", operation_id="list_reviews", responses={200: QueueResponse, **problem_responses(404, 503)})
 def list_reviews(query: ReviewsQuery) -> dict[str, Any]:
     """The reviews that wait for a person (`state=open`), the oldest first, or those decided; our precision."""
     return answer(engine().people.queue(query.state, limit=query.limit, after=query.after))
 
 
-@api.get("/reviews/<string:name>", operation_id="get_review", responses={200: QueuedAnswer, **failures(404)})
+@api.get("/reviews/<string:name>", operation_id="get_review", responses={200: QueuedResponse, **problem_responses(404)})
 def get_review(path: ReviewPath) -> dict[str, Any]:
     """One review, its evidence and its decision."""
     return answer(engine().people.review(path.name))
@@ -52,7 +52,7 @@ def get_review(path: ReviewPath) -> dict[str, Any]:
 @api.get(
     "/reviews/<string:name>/photos/<string:position>",
     operation_id="review_photo",
-    responses={200: {"content": {"image/jpeg": {}}, "description": "A JPEG."}, **failures(404)},
+    responses={200: {"content": {"image/jpeg": {}}, "description": "A JPEG."}, **problem_responses(404)},
 )
 def review_photo(path: PreviewPath) -> Response:
     """A photo of a review, small; 404 once it is no longer kept."""
@@ -62,25 +62,25 @@ def review_photo(path: PreviewPath) -> Response:
 @api.post(
     "/reviews/<string:name>:decide",
     operation_id="decide_review",
-    request_body=json_body(Decide),
-    responses={200: QueuedAnswer, **failures(400, 404, 409, 415)},
+    request_body=json_body(DecisionRequest),
+    responses={200: QueuedResponse, **problem_responses(400, 404, 409, 415)},
 )
 def decide_review(path: ReviewPath) -> dict[str, Any]:
     """Approve or reject a listing, with a reason. Made once (409 `already-decided`), logged for good."""
-    wanted = read_json(request, Decide)
+    wanted = read_json(request, DecisionRequest)
     return answer(engine().people.decide(path.name, wanted.decision, wanted.reason))
 
 
 @api.post(
     "/feedback",
     operation_id="feedback",
-    request_body=json_body(FeedbackPost),
-    responses={200: FeedbackAnswer, **failures(400, 404, 415)},
+    request_body=json_body(FeedbackRequest),
+    responses={200: FeedbackResponse, **problem_responses(400, 404, 415)},
 )
 def feedback() -> dict[str, Any]:
     """What people accepted, rejected, added or clicked of an answer. 404 `unknown-request` for one not remembered."""
-    given = read_json(request, FeedbackPost)
-    said = Said(
+    given = read_json(request, FeedbackRequest)
+    said = Feedback(
         given.request_id,
         given.accepted,
         given.rejected,

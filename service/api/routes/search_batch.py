@@ -9,17 +9,17 @@ from flask import g, request
 from flask_openapi import APIBlueprint
 
 from indexer.core.errors import CatalensError
-from service.api.errors import Invalid, item_problem
-from service.api.openapi import SECURITY, answer, body, engine, failures
+from service.api.errors import InvalidRequestError, item_problem
+from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
 from service.api.parsing import read_photos
-from service.api.requests import Looking, PhotosAsk, SearchPhotosAsk, Strict
-from service.api.responses import Answer, CategoryOut, Problem, Result, TagOut
-from service.engine import Question
+from service.api.requests import PhotosRequest, RequestModel, SearchFields, SearchPhotosRequest
+from service.api.responses import CategoryModel, Problem, Response, Result, SuggestedTagModel
+from service.engine import Task
 
 api = APIBlueprint("many", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY)
 
 
-class PhotoResult(Strict):
+class PhotoResult(RequestModel):
     """What became of one photo: the fields of its answer, or the `problem`."""
 
     index: int
@@ -29,7 +29,7 @@ class PhotoResult(Strict):
 
 
 class PhotoCategories(PhotoResult):
-    categories: list[CategoryOut] | None = None
+    categories: list[CategoryModel] | None = None
     unknown: bool | None = None
 
 
@@ -39,37 +39,37 @@ class PhotoProducts(PhotoResult):
 
 
 class PhotoTags(PhotoResult):
-    tags: list[TagOut] | None = None
+    tags: list[SuggestedTagModel] | None = None
 
 
-class CategoriesAnswer(Answer):
+class ClassifyBatchResponse(Response):
     results: list[PhotoCategories]
 
 
-class ProductsFoundAnswer(Answer):
+class SearchBatchResponse(Response):
     results: list[PhotoProducts]
 
 
-class PhotosTagsAnswer(Answer):
+class TagsBatchResponse(Response):
     results: list[PhotoTags]
 
 
 @api.post(
     "/classify:batch",
     operation_id="classify_batch",
-    request_body=body(PhotosAsk, files="images"),
-    responses={200: CategoriesAnswer, **failures(400, 404, 409, 413, 415, 503)},
+    request_body=multipart_or_json(PhotosRequest, files="images"),
+    responses={200: ClassifyBatchResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
 )
 def classify_batch() -> dict[str, Any]:
     """Categories of each of 1 to 64 photos, in their order; a photo that cannot be read never fails the rest."""
-    return _answered("classify", PhotosAsk)
+    return _answered("classify", PhotosRequest)
 
 
 @api.post(
     "/search:batch",
     operation_id="search_batch",
-    request_body=body(SearchPhotosAsk, files="images"),
-    responses={200: ProductsFoundAnswer, **failures(400, 404, 413, 415, 503)},
+    request_body=multipart_or_json(SearchPhotosRequest, files="images"),
+    responses={200: SearchBatchResponse, **problem_responses(400, 404, 413, 415, 503)},
 )
 def search_batch() -> dict[str, Any]:
     """Products that look like each of 1 to 64 photos, in their order; a photo that cannot be read never fails the rest.
@@ -77,30 +77,30 @@ def search_batch() -> dict[str, Any]:
     `k`, `filter`, `weights`, `exclude`, `min_score`, `collapse` and `explain` hold for all. The next page of one photo
     is asked for by `/v1/search` with its `next_cursor`.
     """
-    return _answered("search", SearchPhotosAsk)
+    return _answered("search", SearchPhotosRequest)
 
 
 @api.post(
     "/tags:batch",
     operation_id="tags_batch",
-    request_body=body(PhotosAsk, files="images"),
-    responses={200: PhotosTagsAnswer, **failures(400, 404, 413, 415, 503)},
+    request_body=multipart_or_json(PhotosRequest, files="images"),
+    responses={200: TagsBatchResponse, **problem_responses(400, 404, 413, 415, 503)},
 )
 def tags_batch() -> dict[str, Any]:
     """Tags of each of 1 to 64 photos, in their order; a photo that cannot be read never fails the rest."""
-    return _answered("tags", PhotosAsk)
+    return _answered("tags", PhotosRequest)
 
 
-def _answered(question: Question, model: type[PhotosAsk]) -> dict[str, Any]:
+def _answered(question: Task, model: type[PhotosRequest]) -> dict[str, Any]:
     ask, photos = read_photos(request, model)
     good = [photo for photo in photos if isinstance(photo, bytes)]
-    wanted = {name: getattr(ask, name) for name in Looking.model_fields if isinstance(ask, Looking)}
+    wanted = {name: getattr(ask, name) for name in SearchFields.model_fields if isinstance(ask, SearchFields)}
     found, around = engine().many(question, good, min_sequence=ask.min_sequence, version=ask.version, **wanted)
     return answer({**around, "results": _rows(photos, found)})
 
 
 def _rows(
-    photos: Sequence[bytes | Invalid | CatalensError], found: Sequence[dict[str, Any] | CatalensError]
+    photos: Sequence[bytes | InvalidRequestError | CatalensError], found: Sequence[dict[str, Any] | CatalensError]
 ) -> list[dict[str, Any]]:
     """One row for each photo; ``found`` are the answers to those that could be read from the request."""
     answers = iter(found)
@@ -108,7 +108,7 @@ def _rows(
     for index, photo in enumerate(photos):
         outcome = next(answers) if isinstance(photo, bytes) else photo
         if isinstance(outcome, dict):
-            told = {name: value for name, value in outcome.items() if name not in Answer.model_fields}
+            told = {name: value for name, value in outcome.items() if name not in Response.model_fields}
             rows.append({"index": index, "status": 200, **told, "timings_ms": outcome["timings_ms"]})
         else:
             problem = item_problem(outcome, g.request_id, engine().log)

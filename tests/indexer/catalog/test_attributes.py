@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.catalog import attributes as attr
-from indexer.core.errors import BadData
+from indexer.catalog.attributes import (
+    AttributeType,
+    check,
+    checked_types,
+    datetime_seconds,
+    infer,
+    is_missing,
+    is_odd,
+    read,
+)
+from indexer.core.errors import BadDataError
 
 
 @pytest.mark.parametrize(
@@ -35,7 +44,7 @@ from indexer.core.errors import BadData
 )
 def test_types_are_inferred_from_text(cells: list[str], expected: str | None) -> None:
     """A column has the narrowest type all its cells share; codes with leading zeros stay text."""
-    assert attr.infer(cells, text=True) == expected
+    assert infer(cells, text=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -63,7 +72,7 @@ def test_types_are_inferred_from_text(cells: list[str], expected: str | None) ->
 )
 def test_types_are_inferred_from_values(values: list[object], expected: str | None) -> None:
     """Typed sources keep their types: digits in quotes are no number. What no type can hold does not count."""
-    assert attr.infer(values, text=False) == expected
+    assert infer(values, text=False) == expected
 
 
 @given(
@@ -84,18 +93,18 @@ def test_types_are_inferred_from_values(values: list[object], expected: str | No
 )
 def test_every_value_fits_the_inferred_type_or_none(values: list[object]) -> None:
     """Inference never picks a type that one of the values does not have, unless no type has it."""
-    wanted = attr.infer(values, text=False)
+    wanted = infer(values, text=False)
     for value in values:
-        if attr.is_missing(value):
+        if is_missing(value):
             continue
-        if attr.is_odd(value):
+        if is_odd(value):
             for any_type in ("number", "bool", "datetime", "list"):
                 with pytest.raises(ValueError, match="expected"):
-                    attr.read(value, any_type)  # type: ignore[arg-type]
+                    read(value, any_type)  # type: ignore[arg-type]
         else:
             assert wanted is not None
-            found = attr.read(value, wanted)
-            assert found is None or attr.check(found, wanted) == found
+            found = read(value, wanted)
+            assert found is None or check(found, wanted) == found
 
 
 @pytest.mark.parametrize(
@@ -118,9 +127,9 @@ def test_every_value_fits_the_inferred_type_or_none(values: list[object]) -> Non
         ([2**63, 1], "list", ["9223372036854775808", 1]),
     ],
 )
-def test_a_feed_value_is_read_as_its_type(value: object, wanted: attr.AttributeType, expected: object) -> None:
+def test_a_feed_value_is_read_as_its_type(value: object, wanted: AttributeType, expected: object) -> None:
     """Text is parsed, anything simple may become text, blanks are missing."""
-    found = attr.read(value, wanted)
+    found = read(value, wanted)
     assert found == expected
     assert type(found) is type(expected)
 
@@ -139,40 +148,40 @@ def test_a_feed_value_is_read_as_its_type(value: object, wanted: attr.AttributeT
         (10**30, "number"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused(value: object, wanted: attr.AttributeType) -> None:
+def test_a_value_that_does_not_fit_is_refused(value: object, wanted: AttributeType) -> None:
     """The reason is one line of plain text."""
     with pytest.raises(ValueError, match=r"expected|Unicode") as caught:
-        attr.read(value, wanted)
+        read(value, wanted)
     assert str(caught.value).isascii()
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("1", "number"), ("true", "bool"), (1, "string"), ("a", "list")])
-def test_checking_converts_nothing(value: object, wanted: attr.AttributeType) -> None:
+def test_checking_converts_nothing(value: object, wanted: AttributeType) -> None:
     """Over HTTP a number in quotes is not a number."""
     with pytest.raises(ValueError, match=f"expected {wanted}"):
-        attr.check(value, wanted)
+        check(value, wanted)
 
 
 def test_datetimes_order_across_forms() -> None:
     """Dates, times and zones compare as moments; no zone means UTC."""
-    assert attr.datetime_seconds("1970-01-02") == 86400.0
-    assert attr.datetime_seconds("1970-01-01T01:00:00+01:00") == 0.0
-    assert attr.datetime_seconds("1970-01-01T00:00:01") == 1.0
+    assert datetime_seconds("1970-01-02") == 86400.0
+    assert datetime_seconds("1970-01-01T01:00:00+01:00") == 0.0
+    assert datetime_seconds("1970-01-01T00:00:01") == 1.0
 
 
 def test_unknown_type_names_column_and_type() -> None:
     """A misspelled type is told with its column and the choice."""
-    with pytest.raises(BadData, match=r"column 'year': unknown type 'integer' .*number"):
-        attr.checked_types({"year": "integer"})
-    with pytest.raises(BadData, match="'title'"):
-        attr.checked_types({"title": "string"})
+    with pytest.raises(BadDataError, match=r"column 'year': unknown type 'integer' .*number"):
+        checked_types({"year": "integer"})
+    with pytest.raises(BadDataError, match="'title'"):
+        checked_types({"title": "string"})
 
 
 @given(st.lists(st.one_of(st.text(max_size=8), st.from_regex(r"-?\d{1,4}(\.\d{1,3})?", fullmatch=True)), max_size=6))
 def test_every_cell_fits_the_inferred_type(cells: list[str]) -> None:
     """Inference never picks a type that one of the cells does not have."""
     cells = [cell for cell in cells if not any("\ud800" <= char <= "\udfff" for char in cell)]
-    wanted = attr.infer(cells, text=True)
+    wanted = infer(cells, text=True)
     for cell in cells if wanted else []:
-        value = attr.read(cell, wanted)
+        value = read(cell, wanted)
         assert (value is None) == (not cell.strip() or (wanted == "number" and cell.strip().lower() == "nan"))

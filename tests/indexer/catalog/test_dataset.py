@@ -13,7 +13,7 @@ import pytest
 
 from indexer.catalog.dataset import assign_splits, read_dataset
 from indexer.catalog.records import bad_product_id
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 
 
 def photos(root: Path, *names: str) -> Path:
@@ -134,7 +134,7 @@ def test_unusable_data_is_one_clear_error(tmp_path: Path, make: str) -> None:
     if make == "two manifests":
         photos(data, "a.csv", "b.jsonl")
         message = r"a\.csv, b\.jsonl"
-    with pytest.raises(BadData, match=message):
+    with pytest.raises(BadDataError, match=message):
         read_dataset(data)
 
 
@@ -182,13 +182,13 @@ def test_csv_row_by_row(tmp_path: Path) -> None:
 
 def test_csv_without_image_names_its_columns(tmp_path: Path) -> None:
     """The error shows the columns there are."""
-    with pytest.raises(BadData, match=r"no column 'image'.*'sku', 'photo'"):
+    with pytest.raises(BadDataError, match=r"no column 'image'.*'sku', 'photo'"):
         read_dataset(manifest(tmp_path, "sku,photo\n1,a.jpg\n"))
-    with pytest.raises(BadData, match="something else than commas"):
+    with pytest.raises(BadDataError, match="something else than commas"):
         read_dataset(manifest(tmp_path, "sku;image\n1;a.jpg\n"))
-    with pytest.raises(BadData, match="no rows"):
+    with pytest.raises(BadDataError, match="no rows"):
         read_dataset(manifest(tmp_path, "sku,image\n"))
-    with pytest.raises(BadData, match="'a' more than once"):
+    with pytest.raises(BadDataError, match="'a' more than once"):
         read_dataset(manifest(tmp_path, "image,a,a\nx.jpg,1,2\n"))
 
 
@@ -196,7 +196,7 @@ def test_wrong_encoding_names_the_line(tmp_path: Path) -> None:
     """Latin-1 is not guessed at."""
     path = tmp_path / "feed.csv"
     path.write_bytes("image,title\na.jpg,x\nb.jpg,caf\xe9\n".encode("latin-1"))
-    with pytest.raises(BadData, match=r"feed\.csv:3 is not UTF-8 \(byte 0xe9\)"):
+    with pytest.raises(BadDataError, match=r"feed\.csv:3 is not UTF-8 \(byte 0xe9\)"):
         read_dataset(path)
 
 
@@ -235,7 +235,7 @@ def test_types_can_be_fixed(tmp_path: Path) -> None:
     assert [(skip.where, skip.reason) for skip in data.skipped] == [
         ("feed.csv:3", "column 'year': expected number, got 'soon'")
     ]
-    with pytest.raises(BadData, match="'year': unknown type 'integer'"):
+    with pytest.raises(BadDataError, match="'year': unknown type 'integer'"):
         read_dataset(path, types={"year": "integer"})
 
 
@@ -362,10 +362,10 @@ def test_parquet_that_cannot_be_used(tmp_path: Path) -> None:
     """A damaged file and a column of raw bytes are each named."""
     path = tmp_path / "feed.parquet"
     path.write_bytes(b"PAR1 no")
-    with pytest.raises(BadData, match="not a readable Parquet file"):
+    with pytest.raises(BadDataError, match="not a readable Parquet file"):
         read_dataset(path)
     pq.write_table(pa.table({"image": ["a.jpg"], "thumb": [b"x"]}), path)
-    with pytest.raises(BadData, match="'thumb' has the Parquet type binary"):
+    with pytest.raises(BadDataError, match="'thumb' has the Parquet type binary"):
         read_dataset(path)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from indexer.catalog.filters import MAX_CONDITIONS, MAX_DEPTH, Filter, parse_filter
 from indexer.catalog.records import Product, Tag
-from indexer.core.errors import BadFilter
+from indexer.core.errors import BadFilterError
 
 TYPES = {
     "colour": "string",
@@ -193,7 +193,7 @@ def test_numbers_compare_as_doubles() -> None:
     ],
 )
 def test_a_bad_filter_names_what_is_wrong_and_where(raw: object, words: str) -> None:
-    with pytest.raises(BadFilter) as refused:
+    with pytest.raises(BadFilterError) as refused:
         parsed(raw)
     assert words in str(refused.value)
 
@@ -209,7 +209,7 @@ def test_nesting_ends_somewhere() -> None:
 
     assert parsed(nested(MAX_DEPTH)).matches(SHIRT)
     for depth in (MAX_DEPTH + 1, 900):
-        with pytest.raises(BadFilter, match=f"deeper than {MAX_DEPTH} levels"):
+        with pytest.raises(BadFilterError, match=f"deeper than {MAX_DEPTH} levels"):
             parsed(nested(depth))
 
 

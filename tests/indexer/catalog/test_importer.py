@@ -21,7 +21,7 @@ from indexer.catalog.importer import ImportReport, import_dataset, read_feed
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Tag
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadData, Busy, RefusedSync
+from indexer.core.errors import BadDataError, BusyError, SyncRefusedError
 from indexer.core.home import Home
 from indexer.operations import jobs
 from tools import cli
@@ -161,7 +161,7 @@ def test_sync_refuses_to_empty_the_catalog(home: Home, source: Path) -> None:
     import_dataset(home, read_dataset(path))
     feed(source, *lines(*range(2, 10)), *lines(11))
     for allowed in (None, 1):
-        with pytest.raises(RefusedSync, match=r"2 of 10 products.*--allow-deletes 2"):
+        with pytest.raises(SyncRefusedError, match=r"2 of 10 products.*--allow-deletes 2"):
             import_dataset(home, read_dataset(path), sync=True, allow_deletes=allowed)
     with open_catalog(home) as catalog:
         assert catalog.last_sequence() == 10
@@ -180,10 +180,10 @@ def test_sync_deletes_nothing_that_a_broken_line_may_name(home: Home, source: Pa
         assert catalog.product_ids() == {f"i/{number}" for number in range(10)}
     feed(source, "i/0.j", *rows[1:9], "i/9", header=header)
     for allowed in (None, 1):
-        with pytest.raises(RefusedSync, match=r"2 of 10 products.* 2 lines .*first: feed\.csv:2\).*-deletes 2\)$"):
+        with pytest.raises(SyncRefusedError, match=r"2 of 10 products.* 2 lines .*first: feed\.csv:2\).*-deletes 2\)$"):
             import_dataset(home, read_dataset(path), sync=True, allow_deletes=allowed)
     feed(source, *rows[:9], "i/9", header=header)
-    with pytest.raises(RefusedSync, match=r"1 of 10 products, but 1 line of"):
+    with pytest.raises(SyncRefusedError, match=r"1 of 10 products, but 1 line of"):
         import_dataset(home, read_dataset(path), sync=True)
     assert counts(import_dataset(home, read_dataset(path))) == (0, 0, 9, 0)
     assert counts(import_dataset(home, read_dataset(path), sync=True, allow_deletes=1)) == (0, 0, 9, 1)
@@ -229,7 +229,7 @@ def test_stored_types_hold_for_later_feeds(home: Home, source: Path) -> None:
     assert "'price': expected number, got 'soon'" in report.skipped[0].reason
     with open_catalog(home) as catalog:
         assert catalog.get("p2").attributes == {"price": 7}
-    with pytest.raises(BadData, match=r"product 'p0', attribute 'price': expected bool, got 0"):
+    with pytest.raises(BadDataError, match=r"product 'p0', attribute 'price': expected bool, got 0"):
         import_dataset(home, read_dataset(feed(source, "p0,i/0.jpg,,,,true"), types={"price": "bool"}), dry_run=True)
     feed(source, *lines(0), "p3,i/3.jpg,,,,soon")
     assert counts(import_dataset(home, read_dataset(path, types={"price": "string"}))) == (1, 0, 1, 0)
@@ -308,7 +308,7 @@ def test_two_imports_at_once_are_refused(home: Home, source: Path) -> None:
     """The second one says that the first is running; a dry run may."""
     data = read_dataset(feed(source, *lines(0)))
     with home.lock("import"):
-        with pytest.raises(Busy, match="import"):
+        with pytest.raises(BusyError, match="import"):
             import_dataset(home, data)
         assert import_dataset(home, data, dry_run=True).added == 1
 

@@ -19,13 +19,12 @@ from indexer.catalog.importer import import_dataset, read_feed
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadProduct, CatalogBehind, MissingCatalog
+from indexer.core.errors import BadProductError, CatalogBehindError, MissingCatalogError
 from indexer.core.home import Home
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
-from indexer.operations import erasure
-from indexer.operations import garbage_collection as housekeeping
+from indexer.operations import erasure, garbage_collection
 from indexer.operations.migrate import migrate
 from service.engine import Engine
 from service.settings import Settings
@@ -45,7 +44,7 @@ def home(tmp_path: Path) -> Home:
             put(catalog, f"p{i}", add_photo(home, i))
     for _ in range(2):
         Versions(home).activate(str(build(home).version), model_embedding_id=lambda model: "e1")
-    for path in housekeeping.photo_files(home):
+    for path in garbage_collection.photo_files(home):
         os.utime(path, (1, 1))
     return home
 
@@ -75,7 +74,7 @@ def held(home: Home) -> tuple[int, int, list[int]]:
     vectors = EmbeddingStore(home.embeddings, "e1", 6)
     versions = Versions(home)
     counts = [len(np.unique(versions.open(name).rows[:, 0])) for name in versions.names()]
-    return len(list(housekeeping.photo_files(home))), len(vectors), counts
+    return len(list(garbage_collection.photo_files(home))), len(vectors), counts
 
 
 WHOLE = (PRODUCTS, PRODUCTS, [PRODUCTS, PRODUCTS])
@@ -85,7 +84,7 @@ def feed(home: Home) -> Path:
     """A folder to import."""
     folder = home.path.parent / "feed"
     folder.mkdir()
-    shutil.copy(next(housekeeping.photo_files(home)), folder / "1.png")
+    shutil.copy(next(garbage_collection.photo_files(home)), folder / "1.png")
     return folder
 
 
@@ -107,10 +106,12 @@ def test_each_way_in_refuses_a_home_whose_catalog_is_missing(home: Home, left: b
         lambda: import_dataset(home, dataset, dry_run=True),
         lambda: build_index(home, bundle=FakeBundle(), embedder=FakeEmbedder()),  # type: ignore[arg-type]
         lambda: erasure.erase(home),
-        lambda: housekeeping.tidy(home),
+        lambda: garbage_collection.tidy(home),
         lambda: migrate(home),
     ):
-        with pytest.raises(MissingCatalog, match=r"catalog\.sqlite3 (is missing|holds nothing), but the home holds"):
+        with pytest.raises(
+            MissingCatalogError, match=r"catalog\.sqlite3 (is missing|holds nothing), but the home holds"
+        ):
             work()
     assert (home.catalog_file.read_bytes() if home.catalog_file.exists() else None) == left
     assert held(home) == WHOLE
@@ -139,7 +140,7 @@ def test_any_one_thing_that_comes_from_a_catalog_is_enough(home: Home, kept: str
     for path in home.path.iterdir():
         if path.name not in (kept, "home.json"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(MissingCatalog):
+    with pytest.raises(MissingCatalogError):
         open_catalog(home)
 
 
@@ -183,9 +184,9 @@ def test_a_catalog_behind_its_versions_is_refused(home: Home, tmp_path: Path) ->
     shutil.copy(home.catalog_file, tmp_path / "newest")
     lose(home)
     shutil.copy(tmp_path / "old", home.catalog_file)
-    with pytest.raises(CatalogBehind, match=r"ends with change 60, but index version v000003 .* up to 61"):
+    with pytest.raises(CatalogBehindError, match=r"ends with change 60, but index version v000003 .* up to 61"):
         open_catalog(home)
-    with pytest.raises(CatalogBehind):
+    with pytest.raises(CatalogBehindError):
         erasure.erase(home)
     assert held(home) == (PRODUCTS + 1, PRODUCTS + 1, [PRODUCTS, PRODUCTS, PRODUCTS + 1])
     shutil.copy(tmp_path / "newest", home.catalog_file)
@@ -199,7 +200,9 @@ def test_another_catalog_is_refused_however_far_it_went(home: Home) -> None:
     with Catalog.create(home.catalog_file, photos=home.photos) as catalog:
         for i in range(PRODUCTS + 5):
             put(catalog, f"other{i}", add_photo(home, i))
-    with pytest.raises(CatalogBehind, match="is not the catalog that index version v000001 was built from") as refused:
+    with pytest.raises(
+        CatalogBehindError, match="is not the catalog that index version v000001 was built from"
+    ) as refused:
         open_catalog(home)
     for name in ("CURRENT", "indexes", "embeddings"):
         assert name in str(refused.value)
@@ -210,7 +213,7 @@ def test_another_catalog_is_refused_however_far_it_went(home: Home) -> None:
 def test_an_empty_catalog_in_its_place_erases_nothing(home: Home) -> None:
     """PUT, DELETE and erase over a fresh catalog: refused by identity, and nothing is lost."""
     empty(home)
-    with pytest.raises(CatalogBehind):
+    with pytest.raises(CatalogBehindError):
         erasure.erase(home)
     assert held(home) == WHOLE
 
@@ -220,12 +223,14 @@ def test_too_many_photos_without_a_product_stop_an_erasure(home: Home, monkeypat
     empty(home)
     shutil.rmtree(home.indexes)
     home.current_file.unlink()
-    with pytest.raises(CatalogBehind, match=r"of 60 photos in .* names 0, and no deletion of the others was recorded"):
+    with pytest.raises(
+        CatalogBehindError, match=r"of 60 photos in .* names 0, and no deletion of the others was recorded"
+    ):
         erasure.erase(home)
-    assert len(list(housekeeping.photo_files(home))) == PRODUCTS
-    monkeypatch.setattr(housekeeping, "_MOST_STRAYS", 1.0)
+    assert len(list(garbage_collection.photo_files(home))) == PRODUCTS
+    monkeypatch.setattr(garbage_collection, "_MOST_STRAYS", 1.0)
     assert erasure.erase(home).strays == PRODUCTS
-    assert len(list(housekeeping.photo_files(home))) == PRODUCTS
+    assert len(list(garbage_collection.photo_files(home))) == PRODUCTS
 
 
 def test_what_was_never_given_a_number_is_not_deleted(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +238,7 @@ def test_what_was_never_given_a_number_is_not_deleted(home: Home, monkeypatch: p
     lose(home)
     monkeypatch.setattr(store, "check_lineage", lambda home, catalog: None)
     monkeypatch.setattr(presence, "_derived", lambda home: [])
-    monkeypatch.setattr(housekeeping, "_MOST_STRAYS", 1.0)
+    monkeypatch.setattr(garbage_collection, "_MOST_STRAYS", 1.0)
     done = erasure.erase(home)
     assert (done.rewritten, done.rows, done.vectors, done.photos, done.strays) == ({}, 0, 0, 0, PRODUCTS)
     assert held(home) == WHOLE
@@ -246,10 +251,10 @@ def test_a_refused_import_takes_no_photo_that_was_there_before(home: Home, monke
     data.mkdir()
     for number in (150, 151):
         (data / f"{number}.png").write_bytes(photo_bytes(number))
-    refuse = BadProduct("no")
+    refuse = BadProductError("no")
     monkeypatch.setattr(Catalog, "apply", lambda self, writes, **options: [refuse for _ in writes])
     assert len(import_dataset(home, read_dataset(data)).skipped) == 2
-    assert len(list(housekeeping.photo_files(home))) == PRODUCTS + 1
+    assert len(list(garbage_collection.photo_files(home))) == PRODUCTS + 1
     assert PhotoStore(home).has_copy(kept.content_hash)
 
 
@@ -260,6 +265,6 @@ def test_nothing_is_superseded_while_it_is_not_known_what_serves(home: Home) -> 
     record, current = home.indexes / "ACTIVATIONS", home.current_file
     for path in (record, current, home.indexes / "v000002"):
         path.rename(home.path.parent / "away")
-        assert housekeeping.tidy(home).removed == []
+        assert garbage_collection.tidy(home).removed == []
         (home.path.parent / "away").rename(path)
     assert Versions(home).names() == names

@@ -12,9 +12,9 @@ from PIL import Image
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, PhotoRow, ProductInput
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadRequest, UnknownPhoto
+from indexer.core.errors import BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
-from indexer.imaging.decode import decode
+from indexer.imaging.decode import decode_photo
 
 
 def jpeg(width: int = 900, height: int = 600, colour: tuple[int, int, int] = (200, 30, 30), **options: object) -> bytes:
@@ -40,12 +40,12 @@ def store(home: Home) -> PhotoStore:
 def test_a_copy_is_byte_for_byte(store: PhotoStore, home: Home) -> None:
     """The original lies under its hash and comes back unchanged; adding it again writes nothing."""
     data = jpeg()
-    new = store.add(data, decode(data))
+    new = store.add(data, decode_photo(data))
     path = home.photos / new.content_hash[:2] / new.content_hash[2:4] / new.content_hash
     assert path.read_bytes() == data == store.read(stored(new))
     assert (new.format, new.bytes, new.width, new.height, new.storage) == ("JPEG", len(data), 900, 600, "copy")
     before = path.stat().st_mtime_ns
-    store.add(data, decode(data))
+    store.add(data, decode_photo(data))
     assert path.stat().st_mtime_ns == before
     assert [found for found in home.photos.rglob("*") if found.is_file()] == [path]
 
@@ -54,7 +54,7 @@ def test_a_copy_is_byte_for_byte(store: PhotoStore, home: Home) -> None:
 def test_a_changed_or_vanished_file_is_named(store: PhotoStore, home: Home, tmp_path: Path, storage: str) -> None:
     """No other picture is ever served under a hash."""
     data = jpeg()
-    new = store.add(data, decode(data))
+    new = store.add(data, decode_photo(data))
     path = next(found for found in home.photos.rglob("*") if found.is_file())
     if storage == "reference":
         path = tmp_path / "own.jpg"
@@ -62,10 +62,10 @@ def test_a_changed_or_vanished_file_is_named(store: PhotoStore, home: Home, tmp_
         new = NewPhoto(**{**vars(new), "storage": "reference", "path": str(path)})
     assert store.read(stored(new)) == data
     path.write_bytes(data[:-1])
-    with pytest.raises(UnknownPhoto, match=f"{path.name} was changed"):
+    with pytest.raises(UnknownPhotoError, match=f"{path.name} was changed"):
         store.read(stored(new))
     path.unlink()
-    with pytest.raises(UnknownPhoto, match=f"{path.name} cannot be read: No such file"):
+    with pytest.raises(UnknownPhotoError, match=f"{path.name} cannot be read: No such file"):
         store.thumbnail(stored(new), 160)
 
 
@@ -82,7 +82,7 @@ def test_a_changed_or_vanished_file_is_named(store: PhotoStore, home: Home, tmp_
 def test_thumbnail_sizes(store: PhotoStore, size: tuple[int, int], width: int, expected: tuple[int, int]) -> None:
     """At most the asked width, in proportion, never enlarged; very tall photos are bounded too."""
     data = jpeg(*size)
-    thumbnail = Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode(data))), width)))
+    thumbnail = Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode_photo(data))), width)))
     assert (thumbnail.format, thumbnail.size) == ("JPEG", expected)
     assert np.abs(np.asarray(thumbnail, float).mean((0, 1)) - (200, 30, 30)).max() < 4
 
@@ -94,7 +94,9 @@ def test_thumbnails_are_sharp(store: PhotoStore) -> None:
     stream = io.BytesIO()
     Image.fromarray(stripes).save(stream, "JPEG", quality=95)
     data = stream.getvalue()
-    thumbnail = np.asarray(Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode(data))), 640))), float)
+    thumbnail = np.asarray(
+        Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode_photo(data))), 640))), float
+    )
     whole = np.asarray(Image.fromarray(stripes).resize((640, 427), Image.Resampling.LANCZOS), float)
     assert np.abs(thumbnail - whole).mean() < 6
 
@@ -104,20 +106,20 @@ def test_thumbnails_are_upright(store: PhotoStore) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = jpeg(900, 600, exif=exif)
-    thumbnail = Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode(data))), 320)))
+    thumbnail = Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode_photo(data))), 320)))
     assert thumbnail.size == (320, 480)
 
 
 def test_thumbnails_are_kept(store: PhotoStore, home: Home) -> None:
     """The second call is answered from disk; another width is refused."""
     data = jpeg()
-    row = stored(store.add(data, decode(data)))
+    row = stored(store.add(data, decode_photo(data)))
     first = store.thumbnail(row, 160)
     (kept,) = [path for path in home.thumbnails.rglob("*") if path.is_file()]
     assert kept.read_bytes() == first
     kept.write_bytes(b"kept")
     assert store.thumbnail(row, 160) == b"kept"
-    with pytest.raises(BadRequest, match="161 is none of 160, 320, 640"):
+    with pytest.raises(BadRequestError, match="161 is none of 160, 320, 640"):
         store.thumbnail(row, 161)
 
 
@@ -127,7 +129,7 @@ def test_only_unused_photos_are_collected(store: PhotoStore, home: Home) -> None
     with open_catalog(home) as catalog:
         _two_products(catalog, store, kept, gone)
         orphaned = [found for id_ in ("a", "b") for found in catalog.delete(id_).orphaned]
-        rows = [stored(store.add(data, decode(data))) for data in (kept, gone)]
+        rows = [stored(store.add(data, decode_photo(data))) for data in (kept, gone)]
         for row in rows:
             store.thumbnail(row, 320)
         catalog.put(ProductInput("c", None, None, (), {}, (rows[0].content_hash,)), photos=[rows[0]])
@@ -139,5 +141,5 @@ def test_only_unused_photos_are_collected(store: PhotoStore, home: Home) -> None
 
 def _two_products(catalog: Catalog, store: PhotoStore, *photos: bytes) -> None:
     for product_id, data in zip(("a", "b"), photos, strict=True):
-        new = store.add(data, decode(data))
+        new = store.add(data, decode_photo(data))
         catalog.put(ProductInput(product_id, None, None, (), {}, (new.content_hash,)), photos=[new])

@@ -17,14 +17,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from indexer.catalog.records import Delete, NewPhoto, Patch, ProductInput, Put, Tag, Written
 from indexer.catalog.store import Catalog
 from indexer.core.errors import (
-    BadHome,
-    BadProduct,
+    BadHomeError,
+    BadProductError,
     CatalensError,
-    NewerFormat,
-    StaleVersion,
-    StorageFailed,
-    UnknownPhoto,
-    UnknownProduct,
+    NewerFormatError,
+    StaleVersionError,
+    StorageError,
+    UnknownPhotoError,
+    UnknownProductError,
 )
 
 MERCHANT = (Tag("red", "merchant"), Tag("new", "merchant"))
@@ -165,7 +165,7 @@ def test_tags_of_other_sources_survive_the_feed(catalog: Catalog) -> None:
 def test_a_bad_product_is_refused_whole(catalog: Catalog, changes: dict[str, Any], message: str) -> None:
     """The message names the field and the value; nothing of it is stored."""
     put(catalog, product())
-    with pytest.raises(BadProduct, match=message):
+    with pytest.raises(BadProductError, match=message):
         put(catalog, product(**{"product_id": "q", "photos": (9,), **changes}))
     assert (len(catalog), catalog.photo_count(), catalog.last_sequence()) == (1, 1, 1)
     assert catalog.types() == {"price": "number"}
@@ -174,12 +174,12 @@ def test_a_bad_product_is_refused_whole(catalog: Catalog, changes: dict[str, Any
 def test_unknown_things_are_named(catalog: Catalog) -> None:
     """Unknown ids, photos and fields are errors of their own kind."""
     put(catalog, product())
-    with pytest.raises(UnknownPhoto, match=photo(9).content_hash):
+    with pytest.raises(UnknownPhotoError, match=photo(9).content_hash):
         catalog.put(product("q", (9,)))
     for call in (lambda: catalog.get("q"), lambda: catalog.patch("q", {}), lambda: catalog.delete("q")):
-        with pytest.raises(UnknownProduct, match="'q'"):
+        with pytest.raises(UnknownProductError, match="'q'"):
             call()
-    with pytest.raises(BadProduct, match="'photos' cannot be patched"):
+    with pytest.raises(BadProductError, match="'photos' cannot be patched"):
         catalog.patch("p", {"photos": []})
     assert catalog.pid("q") is None
     assert catalog.pid("\ud800") is None
@@ -189,7 +189,7 @@ def test_unknown_things_are_named(catalog: Catalog) -> None:
 def test_a_copy_whose_file_is_gone_is_not_referred_to(tmp_path: Path) -> None:
     """A row never outlives its file: a put whose photo was removed meanwhile is refused and can be sent again."""
     with Catalog.create(tmp_path / "c.sqlite3", photos=tmp_path / "photos") as catalog:
-        with pytest.raises(UnknownPhoto, match="send it again"):
+        with pytest.raises(UnknownPhotoError, match="send it again"):
             put(catalog, product())
         assert catalog.photo_count() == 0
 
@@ -197,17 +197,17 @@ def test_a_copy_whose_file_is_gone_is_not_referred_to(tmp_path: Path) -> None:
 def test_an_older_external_version_is_stale(catalog: Catalog) -> None:
     """Writes that overtook each other are settled by the sender's version; an equal one is a repetition."""
     put(catalog, product(), external_version=5)
-    with pytest.raises(StaleVersion, match=r"'p' has external_version 5, 4 is older"):
+    with pytest.raises(StaleVersionError, match=r"'p' has external_version 5, 4 is older"):
         put(catalog, product(title="old"), external_version=4)
-    with pytest.raises(StaleVersion):
+    with pytest.raises(StaleVersionError):
         catalog.patch("p", {"title": "old"}, external_version=4)
-    with pytest.raises(StaleVersion):
+    with pytest.raises(StaleVersionError):
         catalog.delete("p", external_version=4)
     assert put(catalog, product(), external_version=5).outcome == "unchanged"
     assert put(catalog, product(), external_version=6).outcome == "unchanged"
     assert catalog.patch("p", {"title": "Shirt"}).outcome == "unchanged"
     assert (catalog.get("p").external_version, catalog.last_sequence()) == (6, 1)
-    with pytest.raises(BadProduct, match="64 bits"):
+    with pytest.raises(BadProductError, match="64 bits"):
         put(catalog, product(), external_version=2**63)
 
 
@@ -243,7 +243,7 @@ def test_types_are_fixed_at_first_sight_and_can_be_converted(catalog: Catalog) -
     """Changing a type converts what is stored, through the log, or is refused and names the product."""
     put(catalog, product("a", attributes={"size": "42", "year": 2011}))
     put(catalog, product("b", attributes={"size": "XL"}))
-    with pytest.raises(BadProduct, match="product 'b', attribute 'size': expected number, got 'XL'"):
+    with pytest.raises(BadProductError, match="product 'b', attribute 'size': expected number, got 'XL'"):
         catalog.set_types({"year": "string", "size": "number"})
     assert catalog.types() == {"size": "string", "year": "number"}
     catalog.set_types({"year": "string", "later": "bool"})
@@ -310,22 +310,22 @@ def test_threads_and_connections_write_at_once(tmp_path: Path) -> None:
 def test_formats_and_damage_are_told_apart(tmp_path: Path) -> None:
     """Absent, foreign, damaged, newer: each its own error; an unfinished creation is finished."""
     path = tmp_path / "catalog.sqlite3"
-    with pytest.raises(BadHome, match="there is no catalog"):
+    with pytest.raises(BadHomeError, match="there is no catalog"):
         Catalog.open(path)
     path.write_bytes(b"")  # killed while it was made
     Catalog.create(path).close()
     with sqlite3.connect(path) as raw:
         raw.execute("PRAGMA user_version = 99")
     raw.close()
-    with pytest.raises(NewerFormat, match=r"catalog\.sqlite3 has format 99"):
+    with pytest.raises(NewerFormatError, match=r"catalog\.sqlite3 has format 99"):
         Catalog.open(path)
     path.write_bytes(b"no database " * 500)
-    with pytest.raises(BadHome, match="damaged or no catalog"):
+    with pytest.raises(BadHomeError, match="damaged or no catalog"):
         Catalog.open(path)
     with sqlite3.connect(tmp_path / "foreign.sqlite3") as raw:
         raw.execute("CREATE TABLE t (a)")
     raw.close()
-    with pytest.raises(BadHome, match="is no catalog"):
+    with pytest.raises(BadHomeError, match="is no catalog"):
         Catalog.create(tmp_path / "foreign.sqlite3")
 
 
@@ -336,7 +336,7 @@ def test_a_full_disk_loses_nothing(catalog: Catalog) -> None:
         connection = catalog._connection()  # the one that writes
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StorageFailed, match="full"):
+    with pytest.raises(StorageError, match="full"):
         put(catalog, product("b", title="x" * 1_000_000))
     connection.execute("PRAGMA max_page_count = 1000000")
     assert catalog.product_ids() == {"a"}
@@ -389,7 +389,7 @@ class AgainstPlainPython(RuleBasedStateMachine):
     @rule(product_id=ids, stock=st.one_of(st.none(), prices))
     def patch(self, product_id: str, stock: int | None) -> None:
         if product_id not in self.model:
-            with pytest.raises(UnknownProduct):
+            with pytest.raises(UnknownProductError):
                 self.catalog.patch(product_id, {"attributes": {"stock": stock}})
             return
         pid, photos, attributes = self.model[product_id]

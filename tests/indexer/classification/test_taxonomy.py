@@ -13,10 +13,10 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import ProductInput
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.classification.ranking import category_logits, rank_categories
-from indexer.classification.taxonomy import Map, apply_taxonomy, known_paths, read_map, relabel
-from indexer.core.errors import BadData
+from indexer.classification.taxonomy import TaxonomyMap, apply_taxonomy, known_paths, read_map, relabel
+from indexer.core.errors import BadDataError
 from indexer.core.home import Home
-from indexer.imaging.decode import decode
+from indexer.imaging.decode import decode_photo
 from indexer.model.decision_layer import Category, Decision, FewShot
 from indexer.model.few_shot import CATEGORY_SHARES, background, fit_category, fit_tag
 from indexer.model.spec import Block
@@ -42,7 +42,7 @@ def test_a_merge_adds_probabilities_up_and_leaves_the_others() -> None:
     """Two classes renamed to one: its probability is their sum to six digits; the third class keeps its own."""
     logits = np.array([[1.0, 2.0, 1.5, 0.1]])
     before = chances(TREE, logits)
-    after, renamed = relabel(TREE, Map({("Top", "Tee"): ("Top", "Shirt")}))
+    after, renamed = relabel(TREE, TaxonomyMap({("Top", "Tee"): ("Top", "Shirt")}))
     found = chances(after, logits)
     assert found["Top > Shirt"] == pytest.approx(before["Top > Shirt"] + before["Top > Tee"], abs=1e-6)
     assert found["Shoe"] == pytest.approx(before["Shoe"], abs=1e-6)
@@ -53,15 +53,15 @@ def test_a_merge_adds_probabilities_up_and_leaves_the_others() -> None:
 
 def test_the_category_that_stands_at_the_place_keeps_its_id() -> None:
     """Merged into an existing one, its id stays; into a new path, the lowest stays. A lost id is not given again."""
-    after, _ = relabel(TREE, Map({("Top", "Shirt"): ("Hat",)}))
+    after, _ = relabel(TREE, TaxonomyMap({("Top", "Shirt"): ("Hat",)}))
     assert {c.id: c.path for c in after.categories} == {3: ("Hat",), 1: ("Top", "Tee"), 2: ("Shoe",)}
-    after, _ = relabel(TREE, Map({("Shoe",): ("All",), ("Hat",): ("All",)}))
+    after, _ = relabel(TREE, TaxonomyMap({("Shoe",): ("All",), ("Hat",): ("All",)}))
     assert {c.id: c.columns for c in after.categories} == {0: (0,), 1: (1,), 2: (2, 3)}
     assert after.next_id == 4
 
 
 def test_what_lies_below_moves_with_its_parent_and_the_longest_path_decides() -> None:
-    moves = Map({("Top",): ("Wear", "Upper"), ("Top", "Tee"): ("Tees",)})
+    moves = TaxonomyMap({("Top",): ("Wear", "Upper"), ("Top", "Tee"): ("Tees",)})
     after, _ = relabel(TREE, moves)
     assert [c.path for c in after.categories] == [("Wear", "Upper", "Shirt"), ("Tees",), ("Shoe",), ("Hat",)]
 
@@ -82,7 +82,7 @@ def test_few_shot_rows_share_one_threshold_and_merge_with_trained_classes() -> N
     np.testing.assert_allclose(category_logits(logits, vectors, decision), [[0.7, 3 - 1.5, -1.5]], atol=1e-6)
     np.testing.assert_allclose(category_logits(None, vectors, decision), [[-1e9, 3, 0]], atol=1e-6)
     before = chances(decision, logits, vectors)
-    after, _ = relabel(decision, Map({("B",): ("A",)}))
+    after, _ = relabel(decision, TaxonomyMap({("B",): ("A",)}))
     assert chances(after, logits, vectors)["A"] == pytest.approx(before["A"] + before["B"], abs=1e-6)
 
 
@@ -105,7 +105,7 @@ def rows(tmp_path: Path, text: str) -> Path:
     ],
 )
 def test_bad_maps_are_refused_by_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(BadData, match=said):
+    with pytest.raises(BadDataError, match=said):
         read_map(rows(tmp_path, text))
 
 
@@ -145,7 +145,7 @@ def test_an_accepted_map_applied_twice_is_applied_once(tmp_path_factory: pytest.
     text = "from,to\n" + "".join(f"{before},{after}\n" for before, after in moves.items())
     try:
         found = read_map(rows(tmp_path_factory.mktemp("map"), text))
-    except BadData:
+    except BadDataError:
         return
     for path in [("a",), ("b",), ("c", "d"), ("x", "a"), ("a", "x", "y"), ("d",)]:
         assert found(found(path)) == found(path)
@@ -158,7 +158,7 @@ def home(tmp_path: Path) -> Home:
 
     data = encode(Image.new("RGB", (40, 40), "red"))
     with open_catalog(home) as catalog:
-        new = PhotoStore(home).add(data, decode(data))
+        new = PhotoStore(home).add(data, decode_photo(data))
         for number, category in enumerate([("Top", "Tee"), ("Top", "Shirt"), None, ("Shoe",)]):
             catalog.put(ProductInput(f"p{number}", None, category, (), {}, (new.content_hash,)), photos=[new])
     return home
@@ -170,7 +170,7 @@ def stored(catalog: Catalog) -> list[tuple[str, ...] | None]:
 
 def test_products_follow_without_touching_a_vector(home: Home) -> None:
     """Log entries are patches whose photos are as they were; a dry run writes none; a repeat changes nothing."""
-    moves = Map({("Top",): ("Wear",), ("Gone",): ("Wear",)})
+    moves = TaxonomyMap({("Top",): ("Wear",), ("Gone",): ("Wear",)})
     with open_catalog(home) as catalog:
         start = catalog.last_sequence()
         planned = apply_taxonomy(home, catalog, moves, dry_run=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.core import atomic_files as files
-from indexer.core.errors import BadHome
+from indexer.core.atomic_files import os
+from indexer.core.errors import BadHomeError
 from indexer.core.home import Home
 
 
@@ -19,7 +19,7 @@ def test_a_start_killed_before_its_marker_stood_can_be_repeated(
     def killed(*_: object) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(files.os, "replace", killed)
+    monkeypatch.setattr(os, "replace", killed)
     monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # a kill cleans up nothing
     with pytest.raises(SystemExit):
         Home.create(tmp_path / "home")
@@ -32,7 +32,7 @@ def test_a_start_killed_before_its_marker_stood_can_be_repeated(
 def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
     """A home is never made among somebody's files."""
     (tmp_path / name).touch()
-    with pytest.raises(BadHome, match="is not a catalens home"):
+    with pytest.raises(BadHomeError, match="is not a catalens home"):
         Home.create(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
@@ -41,5 +41,5 @@ def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path, name: str)
 def test_a_damaged_marker_is_named(tmp_path: Path, content: str) -> None:
     """Whatever ``home.json`` holds, the reason names the file in plain words."""
     (tmp_path / "home.json").write_text(content)
-    with pytest.raises(BadHome, match=r"home\.json (has no usable format number|is not readable: Expecting)"):
+    with pytest.raises(BadHomeError, match=r"home\.json (has no usable format number|is not readable: Expecting)"):
         Home(tmp_path)

@@ -15,10 +15,10 @@ from PIL import Image
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, ProductInput
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadRequest, NewerFormat, NoIndex
+from indexer.core.errors import BadRequestError, NewerFormatError, NoIndexError
 from indexer.core.home import Home
 from indexer.duplicates import groups as repeat_groups
-from indexer.duplicates import hash_store as signatures
+from indexer.duplicates import hash_store
 from indexer.duplicates.detect import find_repeats, nearest
 from indexer.duplicates.groups import find_groups, load_rule
 from indexer.duplicates.hash_store import SignatureIndex, SignatureStore
@@ -43,7 +43,7 @@ def png(picture: Image.Image) -> bytes:
 
 
 def add(home: Home, catalog: Catalog, product_id: str, *pictures: Image.Image) -> None:
-    photos = [PhotoStore(home).add(data, images.decode(data)) for data in map(png, pictures)]
+    photos = [PhotoStore(home).add(data, images.decode_photo(data)) for data in map(png, pictures)]
     put(catalog, product_id, *photos)
 
 
@@ -141,9 +141,9 @@ def test_evidence_says_what_was_seen(home: Home) -> None:
 
 def test_nothing_is_computed_twice(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was stopped goes on where it was; a second one decodes nothing."""
-    monkeypatch.setattr(signatures, "_CHUNK", 4)
+    monkeypatch.setattr(hash_store, "_CHUNK", 4)
     seen: list[str] = []
-    decode = images.decode
+    decode = images.decode_photo
 
     def watched(data: bytes, **options: object) -> Photo:
         photo = decode(data, **options)  # type: ignore[arg-type]
@@ -153,7 +153,7 @@ def test_nothing_is_computed_twice(home: Home, monkeypatch: pytest.MonkeyPatch) 
         return photo
 
     monkeypatch.setattr(images, "decode", watched)
-    monkeypatch.setattr(signatures, "THREADS", 1)
+    monkeypatch.setattr(hash_store, "THREADS", 1)
     with pytest.raises(KeyboardInterrupt):
         find_groups(home)
     with closing(SignatureStore(home)) as store:
@@ -207,7 +207,7 @@ def test_an_upload_is_told_what_it_repeats(home: Home, monkeypatch: pytest.Monke
         signed = SignatureIndex.open(catalog, PhotoStore(home), store)
 
         def ask(picture: Image.Image, *, near: bool = False, **options: object) -> list[tuple[str, str]]:
-            photo = images.decode(png(picture))
+            photo = images.decode_photo(png(picture))
             close = nearest(live, Embedder().embed([photo]), Spec()) if near else ()  # type: ignore[arg-type]
             repeats = find_repeats(catalog, signed, store, photo, near=close, **options)  # type: ignore[arg-type]
             return [(repeat.kind, repeat.product_id) for repeat in repeats]
@@ -275,11 +275,11 @@ def test_few_photos_claim_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -
 
 def test_bad_asking_is_refused(home: Home) -> None:
     """An unknown kind, a kind that needs an index where there is none, a store of a newer Catalens."""
-    with pytest.raises(BadRequest, match="twins"):
+    with pytest.raises(BadRequestError, match="twins"):
         find_groups(home, kinds=["twins"])
-    with pytest.raises(NoIndex, match="same_product"):
+    with pytest.raises(NoIndexError, match="same_product"):
         find_groups(home, kinds=["same_product"])
     with closing(SignatureStore(home)) as store:
         store._sql.execute("PRAGMA user_version = 9")
-    with pytest.raises(NewerFormat, match=r"signatures\.sqlite3 has format 9"):
+    with pytest.raises(NewerFormatError, match=r"signatures\.sqlite3 has format 9"):
         find_groups(home)

@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from indexer.duplicates.alignment import SAME, compare, unmoved
-from indexer.duplicates.groups import stars
-from indexer.duplicates.perceptual_hash import NEAR_BITS, coarse, codes, flat, near_pairs, roughly_same, thumbnail
+from indexer.duplicates.alignment import SAME, aligned_similarity, compare
+from indexer.duplicates.groups import star_cluster
+from indexer.duplicates.perceptual_hash import (
+    NEAR_BITS,
+    coarse_match,
+    coarse_thumbnails,
+    is_uniform,
+    near_pairs,
+    perceptual_codes,
+    thumbnail,
+)
 from indexer.duplicates.same_product import product_rule
 
 
@@ -72,23 +80,25 @@ def test_codes_of_uncropped_copies_are_near(kind: str) -> None:
     pictures = [drawn(seed) for seed in range(12)]
     originals, copied = thumbs(*pictures), thumbs(*map(COPIES[kind], pictures))
     turned = copied[:, :, ::-1] if kind == "mirrored" else copied
-    far = np.bitwise_count(codes(turned)[:, None] ^ codes(originals)[None]).sum(2)
+    far = np.bitwise_count(perceptual_codes(turned)[:, None] ^ perceptual_codes(originals)[None]).sum(2)
     assert np.diag(far).max() <= NEAR_BITS
     assert far[~np.eye(12, dtype=bool)].min() > NEAR_BITS
-    assert roughly_same(coarse(turned), coarse(originals)).all()
-    assert unmoved(turned, originals).min() >= SAME
+    assert coarse_match(coarse_thumbnails(turned), coarse_thumbnails(originals)).all()
+    assert aligned_similarity(turned, originals).min() >= SAME
 
 
 def test_one_photo_against_many_agrees_as_pair_by_pair() -> None:
     """Two thumbnails over five, in one call, have the agreements of the ten pairs."""
     first, second = thumbs(drawn(1), COPIES["mirrored"](drawn(1))), thumbs(*map(drawn, range(5)))
-    together = unmoved(first[:, None], second)
+    together = aligned_similarity(first[:, None], second)
     assert together.shape == (2, 5)
     for row, thumb in zip(together, first, strict=True):
-        assert row == pytest.approx([unmoved(thumb[None], other[None])[0] for other in second], abs=1e-6)
+        assert row == pytest.approx([aligned_similarity(thumb[None], other[None])[0] for other in second], abs=1e-6)
     assert together[0, 1] == pytest.approx(1.0, abs=1e-6)
-    rough = roughly_same(coarse(first)[:, None], coarse(second))
-    assert rough.tolist() == [[bool(roughly_same(a[None], b[None])[0]) for b in coarse(second)] for a in coarse(first)]
+    rough = coarse_match(coarse_thumbnails(first)[:, None], coarse_thumbnails(second))
+    assert rough.tolist() == [
+        [bool(coarse_match(a[None], b[None])[0]) for b in coarse_thumbnails(second)] for a in coarse_thumbnails(first)
+    ]
 
 
 def test_all_pairs_are_those_of_brute_force() -> None:
@@ -112,16 +122,16 @@ def test_all_pairs_are_those_of_brute_force() -> None:
 
 def test_a_chain_is_no_group() -> None:
     """a-b, b-c, c-d: nobody is put together with what he does not repeat; every pair stands in one group."""
-    found = stars(np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0.9, 0.8, 0.7]))
+    found = star_cluster(np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0.9, 0.8, 0.7]))
     assert [(star.centre, star.members, star.pairs) for star in found] == [(1, (0, 2), (0, 1)), (2, (3,), (2,))]
 
 
 def test_groups_come_largest_first_with_the_nearest_first() -> None:
     """Five copies of one photo are one group about the photo that all repeat; its members are ordered by score."""
     first, second = np.array([7, 7, 7, 7, 1]), np.array([3, 5, 8, 9, 2])
-    found = stars(first, second, np.array([0.7, 0.9, 0.8, 0.9, 1.0]))
+    found = star_cluster(first, second, np.array([0.7, 0.9, 0.8, 0.9, 1.0]))
     assert [(star.centre, star.members) for star in found] == [(7, (5, 9, 8, 3)), (1, (2,))]
-    assert stars(np.empty(0, int), np.empty(0, int), np.empty(0)) == []
+    assert star_cluster(np.empty(0, int), np.empty(0, int), np.empty(0)) == []
 
 
 def test_pictures_of_one_colour_are_flat() -> None:
@@ -129,7 +139,7 @@ def test_pictures_of_one_colour_are_flat() -> None:
     small = Image.new("RGB", (200, 200), "white")
     small.paste(drawn(1).resize((40, 40)), (80, 80))
     pictures = [Image.new("RGB", (50, 80), colour) for colour in ("white", "black", (200, 180, 20))]
-    assert flat(thumbs(*pictures, small, drawn(2))).tolist() == [True, True, True, False, False]
+    assert is_uniform(thumbs(*pictures, small, drawn(2))).tolist() == [True, True, True, False, False]
 
 
 def test_a_threshold_keeps_its_precision() -> None:

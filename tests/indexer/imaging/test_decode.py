@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from indexer.core.errors import BadImage, ImageTooLarge, UnsupportedFormat
-from indexer.imaging.decode import MIME, ImageLimits, content_hash, decode
+from indexer.core.errors import BadImageError, ImageTooLargeError, UnsupportedFormatError
+from indexer.imaging.decode import MIME, ImageLimits, decode_photo, hash_content
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
 ALL = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -41,7 +41,7 @@ def quadrants(width: int = 48, height: int = 32) -> Image.Image:
 
 
 def array(data: bytes, **options: Any) -> np.ndarray:
-    return np.asarray(decode(data, **options).pixels).astype(int)
+    return np.asarray(decode_photo(data, **options).pixels).astype(int)
 
 
 def saved(format_: str) -> bytes:
@@ -54,11 +54,11 @@ def saved(format_: str) -> bytes:
 def test_every_allowed_format_gives_the_same_picture(format_: str) -> None:
     """Colours survive any allowed format (within its own loss), and the facts of the photo are right."""
     data = saved(format_)
-    photo = decode(data)
+    photo = decode_photo(data)
     assert (photo.format, photo.width, photo.height) == (format_, 48, 32)
     assert photo.pixels.mode == "RGB"
     assert photo.pixels.size == (48, 32)
-    assert photo.content_hash == hashlib.sha256(data).hexdigest() == content_hash(data)
+    assert photo.content_hash == hashlib.sha256(data).hexdigest() == hash_content(data)
     assert format_ in MIME
     got, want = np.asarray(photo.pixels).astype(int), np.asarray(quadrants()).astype(int)
     if format_ in LOSSLESS:
@@ -85,17 +85,17 @@ def test_heic_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     heif = pytest.importorskip("pillow_heif")
     out = io.BytesIO()
     heif.from_pillow(quadrants(64, 64)).save(out, quality=90)
-    photo = decode(out.getvalue())
+    photo = decode_photo(out.getvalue())
     assert (photo.format, photo.width, photo.height) == ("HEIC", 64, 64)
     assert np.abs(np.asarray(photo.pixels).astype(int)[10, 10] - (220, 30, 40)).max() < 15
     assert "HEIF" not in Image.OPEN
-    with pytest.raises(ImageTooLarge):
-        decode(out.getvalue(), limits=ImageLimits(max_pixels=64 * 63))
-    with pytest.raises(BadImage, match="HEIC"):
-        decode(out.getvalue()[:200])
+    with pytest.raises(ImageTooLargeError):
+        decode_photo(out.getvalue(), limits=ImageLimits(max_pixels=64 * 63))
+    with pytest.raises(BadImageError, match="HEIC"):
+        decode_photo(out.getvalue()[:200])
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(UnsupportedFormat, match=r"catalens\[heic\]"):
-        decode(out.getvalue())
+    with pytest.raises(UnsupportedFormatError, match=r"catalens\[heic\]"):
+        decode_photo(out.getvalue())
 
 
 # --- orientation and metadata ---------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_all_eight_orientations_come_out_upright(format_: str, orientation: int)
     options: dict[str, Any] = {"quality": 95} if format_ in ("JPEG", "AVIF") else {}
     if format_ == "WEBP":
         options = {"lossless": True}
-    photo = decode(encode(stored, format_, exif=exif, **options))
+    photo = decode_photo(encode(stored, format_, exif=exif, **options))
     assert (photo.width, photo.height) == photo.pixels.size == (48, 32)
     assert photo.pixels.info == {}
     assert len(photo.pixels.getexif()) == 0
@@ -142,7 +142,7 @@ def test_all_eight_orientations_come_out_upright(format_: str, orientation: int)
 def test_broken_exif_is_no_reason_to_refuse(exif: bytes) -> None:
     """A damaged EXIF block leaves the picture as it is stored."""
     for format_ in ("JPEG", "PNG", "WEBP"):
-        assert decode(encode(quadrants(), format_, exif=exif)).pixels.size == (48, 32)
+        assert decode_photo(encode(quadrants(), format_, exif=exif)).pixels.size == (48, 32)
 
 
 # --- shrink_to ------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_broken_exif_is_no_reason_to_refuse(exif: bytes) -> None:
 )
 def test_shrink_to_keeps_twice_the_short_side(shrink_to: int | None, size: tuple[int, int]) -> None:
     """A reduced JPEG never falls below 2 x shrink_to on the short side; the reported size stays the original's."""
-    photo = decode(encode(quadrants(1600, 1000), "JPEG"), shrink_to=shrink_to)
+    photo = decode_photo(encode(quadrants(1600, 1000), "JPEG"), shrink_to=shrink_to)
     assert photo.pixels.size == size
     assert (photo.width, photo.height) == (1600, 1000)
     assert shrink_to is None or min(size) >= min(2 * shrink_to, 1000)
@@ -164,14 +164,14 @@ def test_shrink_to_with_a_turned_photo() -> None:
     """The reported size is upright, and so are the reduced pixels."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    photo = decode(encode(quadrants(1600, 1000), "JPEG", exif=exif), shrink_to=224)
+    photo = decode_photo(encode(quadrants(1600, 1000), "JPEG", exif=exif), shrink_to=224)
     assert (photo.width, photo.height) == (1000, 1600)
     assert photo.pixels.size == (500, 800)
 
 
 def test_shrink_to_leaves_other_formats_alone() -> None:
     """Only JPEG can be decoded smaller without a second resampling."""
-    assert decode(encode(quadrants(800, 600), "PNG"), shrink_to=10).pixels.size == (800, 600)
+    assert decode_photo(encode(quadrants(800, 600), "PNG"), shrink_to=10).pixels.size == (800, 600)
 
 
 # --- colour ---------------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def swapped_profile() -> bytes:
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 def test_an_embedded_profile_is_converted(format_: str) -> None:
     """What the profile calls red is shown as what it means (here: blue), and the profile is gone afterwards."""
-    photo = decode(encode(Image.new("RGB", (16, 16), (250, 10, 10)), format_, icc_profile=swapped_profile()))
+    photo = decode_photo(encode(Image.new("RGB", (16, 16), (250, 10, 10)), format_, icc_profile=swapped_profile()))
     red, green, blue = np.asarray(photo.pixels).astype(int)[8, 8]
     assert blue > 235
     assert max(red, green) < 30
@@ -337,8 +337,8 @@ def test_a_huge_image_is_refused_from_its_header(width: int, height: int) -> Non
     """Below, inside and above Pillow's limits: refused by ours without a warning, and nothing so large is allocated."""
     tracemalloc.start()
     try:
-        with pytest.raises(ImageTooLarge, match=rf"{width} x {height} px .* more than the limit of 64,000,000"):
-            decode(png_header(width, height))
+        with pytest.raises(ImageTooLargeError, match=rf"{width} x {height} px .* more than the limit of 64,000,000"):
+            decode_photo(png_header(width, height))
         assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
     finally:
         tracemalloc.stop()
@@ -347,17 +347,17 @@ def test_a_huge_image_is_refused_from_its_header(width: int, height: int) -> Non
 def test_limits_are_inclusive() -> None:
     """Exactly at a limit passes, one over does not; the message names both numbers."""
     data = saved("PNG")
-    decode(data, limits=ImageLimits(max_bytes=len(data), max_pixels=48 * 32))
-    with pytest.raises(ImageTooLarge, match=rf"{len(data):,} bytes.*{len(data) - 1:,}"):
-        decode(data, limits=ImageLimits(max_bytes=len(data) - 1))
-    with pytest.raises(ImageTooLarge, match=r"48 x 32 px = 1,536.*1,535"):
-        decode(data, limits=ImageLimits(max_pixels=48 * 32 - 1))
+    decode_photo(data, limits=ImageLimits(max_bytes=len(data), max_pixels=48 * 32))
+    with pytest.raises(ImageTooLargeError, match=rf"{len(data):,} bytes.*{len(data) - 1:,}"):
+        decode_photo(data, limits=ImageLimits(max_bytes=len(data) - 1))
+    with pytest.raises(ImageTooLargeError, match=r"48 x 32 px = 1,536.*1,535"):
+        decode_photo(data, limits=ImageLimits(max_pixels=48 * 32 - 1))
 
 
 def test_zero_bytes() -> None:
     """An empty upload says so."""
-    with pytest.raises(BadImage, match="empty"):
-        decode(b"")
+    with pytest.raises(BadImageError, match="empty"):
+        decode_photo(b"")
 
 
 @pytest.mark.parametrize(
@@ -365,9 +365,9 @@ def test_zero_bytes() -> None:
 )
 def test_what_is_no_image(data: bytes) -> None:
     """Text renamed .jpg and the like: BadImage, and not the 'format not allowed' kind."""
-    with pytest.raises(BadImage, match="not an image") as caught:
-        decode(data)
-    assert not isinstance(caught.value, UnsupportedFormat)
+    with pytest.raises(BadImageError, match="not an image") as caught:
+        decode_photo(data)
+    assert not isinstance(caught.value, UnsupportedFormatError)
 
 
 @pytest.mark.parametrize(
@@ -384,8 +384,8 @@ def test_what_is_no_image(data: bytes) -> None:
 )
 def test_a_format_off_the_list_is_named(data: bytes, named: str) -> None:
     """Another kind of file is refused as such, and the allowed formats are listed."""
-    with pytest.raises(UnsupportedFormat, match=named):
-        decode(data)
+    with pytest.raises(UnsupportedFormatError, match=named):
+        decode_photo(data)
 
 
 @pytest.mark.parametrize("format_", ALL)
@@ -394,8 +394,8 @@ def test_half_a_file_is_refused(format_: str) -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8))
     data = encode(noise, "JPEG" if format_ == "MPO" else format_)
     for part in (0.1, 0.5, 0.9):
-        with pytest.raises(BadImage, match=r"(truncated|damaged) [A-Z]+: "):
-            decode(data[: int(len(data) * part)])
+        with pytest.raises(BadImageError, match=r"(truncated|damaged) [A-Z]+: "):
+            decode_photo(data[: int(len(data) * part)])
 
 
 DAMAGE_LIMITS = ImageLimits(max_bytes=2**20, max_pixels=2**18)
@@ -431,8 +431,8 @@ def test_damage_decodes_or_is_a_bad_image(
             data[int(min(len(data), 120 if in_header else len(data)) * where)] = value
     reason = None
     try:
-        photo = decode(bytes(data), limits=DAMAGE_LIMITS, shrink_to=shrink_to)
-    except BadImage as error:
+        photo = decode_photo(bytes(data), limits=DAMAGE_LIMITS, shrink_to=shrink_to)
+    except BadImageError as error:
         reason = str(error)
     if reason is None:
         assert photo.pixels.mode == "RGB"
@@ -445,12 +445,12 @@ def test_damage_decodes_or_is_a_bad_image(
 def test_threads_get_what_one_thread_gets() -> None:
     """Decoding the same files from eight threads at once changes no pixel (the profile's transform is shared)."""
     files = [*SAMPLES.values(), encode(quadrants(640, 480), "PNG", icc_profile=swapped_profile())]
-    want = [decode(data).pixels.tobytes() for data in files]
+    want = [decode_photo(data).pixels.tobytes() for data in files]
     wrong: list[int] = []
 
     def work() -> None:
         for _ in range(4):
-            wrong.extend(n for n, data in enumerate(files) if decode(data).pixels.tobytes() != want[n])
+            wrong.extend(n for n, data in enumerate(files) if decode_photo(data).pixels.tobytes() != want[n])
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from indexer.imaging.object_proposals import MOST, choose, iou, propose, squared, usual_closeness
+from indexer.imaging.object_proposals import (
+    MOST,
+    in_catalog_similarity,
+    iou,
+    pad_to_square,
+    propose_regions,
+    select_objects,
+)
 
 THINGS = {"disc": (60, 50, 140, 140), "bar": (330, 80, 90, 260), "tile": (120, 300, 120, 110)}  # x, y, width, height
 INK = {"disc": (170, 30, 40), "bar": (30, 60, 150), "tile": (20, 20, 20)}
@@ -31,7 +38,7 @@ def scene(ground: str) -> Image.Image:
 @pytest.mark.parametrize("ground", ["plain", "graded", "grainy"])
 def test_each_thing_gets_a_box(ground: str) -> None:
     """Every drawn thing is covered by one of the boxes; the last box is the whole photo."""
-    boxes = propose(scene(ground))
+    boxes = propose_regions(scene(ground))
     assert len(boxes) <= MOST + 1
     assert boxes[-1] == (0, 0, 480, 440)
     for name, box in THINGS.items():
@@ -41,56 +48,56 @@ def test_each_thing_gets_a_box(ground: str) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (5, 900), (40, 40), (640, 480)])
 def test_a_photo_of_nothing_has_no_things(size: tuple[int, int]) -> None:
     """Of a plain picture of any size the whole is the only box, and nothing fails."""
-    assert propose(Image.new("RGB", size, (120, 130, 90))) == [(0, 0, *size)]
+    assert propose_regions(Image.new("RGB", size, (120, 130, 90))) == [(0, 0, *size)]
 
 
 def test_faint_noise_is_nothing() -> None:
     """Grain alone is no thing."""
     rng = np.random.default_rng(0)
     grain = np.clip(150 + rng.normal(0, 3, (300, 300, 3)), 0, 255).astype(np.uint8)
-    assert len(propose(Image.fromarray(grain))) == 1
+    assert len(propose_regions(Image.fromarray(grain))) == 1
 
 
 def test_boxes_like_the_catalog_are_chosen_best_first() -> None:
     """Of boxes of one thing the best is kept; what is too far from the catalog is left out; ``most`` is the most."""
     boxes = [(0, 0, 100, 100), (5, 5, 95, 95), (200, 0, 100, 100), (0, 200, 100, 100), (0, 0, 400, 400)]
     closeness = np.array([0.80, 0.70, 0.90, 0.55, 0.95])
-    chosen = choose(boxes, closeness, 0.7, most=5)
+    chosen = select_objects(boxes, closeness, 0.7, most=5)
     assert [(one.place, one.score) for one in chosen] == [(2, 0.9), (0, 0.8)]
-    assert [one.place for one in choose(boxes, closeness, 0.7, most=1)] == [2]
+    assert [one.place for one in select_objects(boxes, closeness, 0.7, most=1)] == [2]
 
 
 def test_a_part_is_not_chosen_beside_its_whole() -> None:
     """A print on a shirt is as alike as the shirt; the larger box is worth more, and the part is the same object."""
     boxes = [(40, 40, 60, 60), (0, 0, 200, 200), (0, 0, 400, 400)]
-    assert [one.place for one in choose(boxes, np.array([0.82, 0.80, 0.1]), 0.7, most=3)] == [1]
+    assert [one.place for one in select_objects(boxes, np.array([0.82, 0.80, 0.1]), 0.7, most=3)] == [1]
 
 
 @pytest.mark.parametrize(("whole", "places"), [(0.69, [1]), (0.6, [])])
 def test_the_whole_photo_stands_in_where_no_part_is_alike(whole: float, places: list[int]) -> None:
     """A thing that fills the frame has no box of its own."""
     boxes = [(0, 0, 50, 50), (0, 0, 200, 200)]
-    assert [one.place for one in choose(boxes, np.array([0.2, whole]), 0.7, most=3)] == places
+    assert [one.place for one in select_objects(boxes, np.array([0.2, whole]), 0.7, most=3)] == places
 
 
 def test_usual_is_what_nearly_all_products_reach() -> None:
     """The 2% quantile of mean cosines; nothing to compare is below everything."""
     cosines = np.linspace(0.5, 1.0, 101)[:, None].repeat(3, axis=1)
-    assert usual_closeness(cosines) == pytest.approx(0.51)
-    assert usual_closeness(np.empty((0, 3))) == -1.0
+    assert in_catalog_similarity(cosines) == pytest.approx(0.51)
+    assert in_catalog_similarity(np.empty((0, 3))) == -1.0
 
 
 def test_squared_keeps_all_of_a_tall_box() -> None:
     """A tall part stands in the middle of a square in its edge's colour; a square one is left as it is."""
     tall = Image.new("RGB", (40, 100), (10, 200, 30))
     tall.paste((255, 0, 0), (10, 20, 30, 80))
-    padded = np.asarray(squared(tall))
+    padded = np.asarray(pad_to_square(tall))
     assert padded.shape == (100, 100, 3)
     np.testing.assert_array_equal(padded[:, 30:70], np.asarray(tall))
     assert (padded[:, :30] == (10, 200, 30)).all()
     assert (padded[:, 70:] == (10, 200, 30)).all()
     square = Image.new("RGB", (30, 30))
-    assert squared(square) is square
+    assert pad_to_square(square) is square
 
 
 @pytest.mark.parametrize(("size", "shrunk"), [((9000, 400), (1024, 46)), ((1, 60000), (1, 1024))])
@@ -98,7 +105,7 @@ def test_a_long_thin_picture_makes_no_huge_square(size: tuple[int, int], shrunk:
     """Its square has 1024 px a side, with all of the picture in the middle."""
     picture = Image.new("RGB", size, (200, 30, 30))
     picture.paste((30, 30, 200), (0, 0, max(1, size[0] // 2), max(1, size[1] // 2)))  # half of it, along its length
-    padded = squared(picture)
+    padded = pad_to_square(picture)
     assert padded.size == (1024, 1024)
     left, top = (1024 - shrunk[0]) // 2, (1024 - shrunk[1]) // 2
     part = padded.crop((left, top, left + shrunk[0], top + shrunk[1]))
@@ -109,7 +116,7 @@ def test_a_long_thin_picture_makes_no_huge_square(size: tuple[int, int], shrunk:
 def test_an_ordinary_picture_keeps_its_pixels_in_the_square(size: tuple[int, int]) -> None:
     """Up to four times as long as wide, or of 4096 px, no pixel is changed."""
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    padded = np.asarray(squared(Image.fromarray(noise)))
+    padded = np.asarray(pad_to_square(Image.fromarray(noise)))
     side = max(size)
     assert padded.shape == (side, side, 3)
     top, left = (side - size[1]) // 2, (side - size[0]) // 2

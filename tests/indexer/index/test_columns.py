@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.catalog.filters import Facts, parse_filter
-from indexer.core.errors import DamagedIndex
+from indexer.catalog.filters import FilterableProduct, parse_filter
+from indexer.core.errors import DamagedIndexError
 from indexer.index.columns import Columns
 
 TYPES = {"colour": "string", "price": "number", "sale": "bool", "since": "datetime", "sizes": "list"}
@@ -73,7 +73,7 @@ filters = groups(st.one_of(conditions(), groups(conditions())))
 @given(products=st.dictionaries(st.integers(1, 15), facts, max_size=12), raw=filters)
 def test_columns_select_what_the_filter_matches(products: dict[int, tuple[Any, ...]], raw: dict[str, Any]) -> None:
     """Any filter over any products: the mask is, product by product, what ``Filter.holds`` says."""
-    known = [Facts(pid, *rest) for pid, rest in products.items()]
+    known = [FilterableProduct(pid, *rest) for pid, rest in products.items()]
     pids = np.array(sorted(products), dtype=np.int64)
     where = parse_filter(raw, TYPES, pid_of=int)
     mask = Columns.build(known, pids, TYPES).select(where)
@@ -82,9 +82,9 @@ def test_columns_select_what_the_filter_matches(products: dict[int, tuple[Any, .
 
 
 SHOP = [
-    Facts(3, ("A", "B"), ("x",), {"colour": "red", "price": 5, "sizes": [38, "XL"]}),
-    Facts(5, ("A",), (), {"colour": "blue", "sale": True, "since": "2024-01-01"}),
-    Facts(9, None, ("x", "y"), {"colour": "red", "price": 7.5}),
+    FilterableProduct(3, ("A", "B"), ("x",), {"colour": "red", "price": 5, "sizes": [38, "XL"]}),
+    FilterableProduct(5, ("A",), (), {"colour": "blue", "sale": True, "since": "2024-01-01"}),
+    FilterableProduct(9, None, ("x", "y"), {"colour": "red", "price": 7.5}),
 ]
 PIDS = np.array([3, 5, 9], dtype=np.int64)
 QUESTIONS: list[tuple[dict[str, Any], list[int]]] = [
@@ -142,13 +142,13 @@ def test_columns_of_other_products_are_refused(tmp_path: Path) -> None:
     """A file for another number of products, a cut and a foreign one: an error that names it, never wrong answers."""
     path = tmp_path / "columns.arrow"
     Columns.build(SHOP, PIDS, TYPES).write(path)
-    with pytest.raises(DamagedIndex, match=r"columns\.arrow"):
+    with pytest.raises(DamagedIndexError, match=r"columns\.arrow"):
         Columns.open(mapped(path), PIDS[:2])
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DamagedIndex, match=r"columns\.arrow"):
+    with pytest.raises(DamagedIndexError, match=r"columns\.arrow"):
         Columns.open(mapped(path), PIDS)
     path.write_bytes(b"no columns at all")
-    with pytest.raises(DamagedIndex, match=r"columns\.arrow"):
+    with pytest.raises(DamagedIndexError, match=r"columns\.arrow"):
         Columns.open(mapped(path), PIDS)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadVectors, NewerFormat, StorageFailed
-from indexer.index import embedding_store as module
-from indexer.index.embedding_store import EmbeddingStore, MissingEmbeddings
+from indexer.core.errors import BadVectorsError, NewerFormatError, StorageError
+from indexer.index import embedding_store
+from indexer.index.embedding_store import EmbeddingStore, MissingEmbeddingsError
 
 DIM = 16
 
@@ -25,7 +25,7 @@ def unit(n: int, seed: int = 0) -> np.ndarray:
 def store(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> EmbeddingStore:
     """Both ways of reading: id by id, and the whole table at once."""
     if request.param == "scans":
-        monkeypatch.setattr(module, "_MANY", 0)
+        monkeypatch.setattr(embedding_store, "_MANY", 0)
     return EmbeddingStore(tmp_path / "embeddings", "e1", DIM)
 
 
@@ -52,7 +52,7 @@ def test_missing_is_sorted_and_unique(store: EmbeddingStore) -> None:
 def test_absent_ids_are_named(store: EmbeddingStore) -> None:
     """Asking for what is not there is an error that says which."""
     store.put(np.array([2]), unit(1))
-    with pytest.raises(MissingEmbeddings, match=r"2 photos .* e1: 3, 8"):
+    with pytest.raises(MissingEmbeddingsError, match=r"2 photos .* e1: 3, 8"):
         store.get(np.array([8, 2, 3]))
 
 
@@ -73,16 +73,16 @@ def test_bad_vectors_are_refused_whole(store: EmbeddingStore) -> None:
     """One bad row and nothing of the batch is stored."""
     vectors = unit(3)
     vectors[1] *= 2
-    with pytest.raises(BadVectors, match="vector 1"):
+    with pytest.raises(BadVectorsError, match="vector 1"):
         store.put(np.arange(3), vectors)
-    with pytest.raises(BadVectors, match="2 photo ids for 3 vectors"):
+    with pytest.raises(BadVectorsError, match="2 photo ids for 3 vectors"):
         store.put(np.arange(2), unit(3))
     assert len(store) == 0
 
 
 def test_other_dimension_is_refused(store: EmbeddingStore) -> None:
     """A file of another model's vectors is not read as this one's."""
-    with pytest.raises(BadVectors, match="D=16, the model has D=8"):
+    with pytest.raises(BadVectorsError, match="D=16, the model has D=8"):
         EmbeddingStore(store.path.parent, "e1", 8)
     EmbeddingStore(store.path.parent, "e2", 8)
 
@@ -91,7 +91,7 @@ def test_newer_format_is_refused(store: EmbeddingStore) -> None:
     """A file written by a newer Catalens is left alone."""
     with sqlite3.connect(store.path) as connection:
         connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(NewerFormat, match="format 2"):
+    with pytest.raises(NewerFormatError, match="format 2"):
         EmbeddingStore(store.path.parent, "e1", DIM)
 
 
@@ -130,7 +130,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
     whole.put(np.arange(500), unit(500))
     whole.close()
     whole.path.write_bytes(whole.path.read_bytes()[:6000])
-    with pytest.raises(StorageFailed, match=r"e1\.sqlite3 is damaged.*delete it"):
+    with pytest.raises(StorageError, match=r"e1\.sqlite3 is damaged.*delete it"):
         EmbeddingStore(tmp_path, "e1", DIM).get(np.arange(500))
 
 
@@ -138,6 +138,6 @@ def test_a_full_disk_names_the_file(store: EmbeddingStore, monkeypatch: pytest.M
     """Where SQLite cannot write any more, the failure names the file, and what was stored is still there."""
     store.put(np.arange(4), unit(4))
     store._connection().execute("PRAGMA max_page_count = 1")
-    with pytest.raises(StorageFailed, match=r"e1\.sqlite3: database or disk is full"):
+    with pytest.raises(StorageError, match=r"e1\.sqlite3: database or disk is full"):
         store.put(np.arange(4, 4000), unit(3996))
     assert store.missing(np.arange(6)).tolist() == [4, 5]

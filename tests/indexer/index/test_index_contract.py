@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.core.errors import BadRequest, BadVectors
+from indexer.core.errors import BadRequestError, BadVectorsError
 from indexer.index.base import Hits, SearchParams, VectorIndex
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex
@@ -213,7 +213,7 @@ def broken(row: int, value: float) -> np.ndarray:
 )
 def test_bad_queries_are_refused_and_named(index: VectorIndex, vectors: np.ndarray, reason: str) -> None:
     """An index mends nothing: wrong length, NaN, infinity, dimension and type are refused, the first bad row named."""
-    with pytest.raises(BadVectors, match=reason):
+    with pytest.raises(BadVectorsError, match=reason):
         index.search(vectors, 3)
 
 
@@ -222,7 +222,7 @@ def test_bad_stored_vectors_are_refused(kind: str, value: float) -> None:
     """Nor does it take bad vectors in."""
     vectors = clustered(400, DIM)
     vectors[321] = value
-    with pytest.raises(BadVectors, match="vector 321"):
+    with pytest.raises(BadVectorsError, match="vector 321"):
         KINDS[kind](vectors)
 
 
@@ -230,7 +230,7 @@ def test_halves_within_tolerance_are_taken() -> None:
     """float16 rounding (1e-3) is no fault; 1% is."""
     vectors = unit(np.random.default_rng(0).standard_normal((5, DIM)))
     assert len(FaissIndex.build("Flat", vectors * np.float32(1.0008))) == 5
-    with pytest.raises(BadVectors):
+    with pytest.raises(BadVectorsError):
         FaissIndex.build("Flat", vectors * np.float32(1.01))
 
 
@@ -242,7 +242,7 @@ def test_bad_arguments_are_refused(index: VectorIndex) -> None:
         (3, np.array([0, N]), "allowed rows must lie in"),
         (3, np.array([-1]), "allowed rows must lie in"),
     ):
-        with pytest.raises(BadRequest, match=reason):
+        with pytest.raises(BadRequestError, match=reason):
             index.search(QUERIES, k, allowed=allowed)
     assert len(index.search(QUERIES[:1], 3, allowed=np.array([], dtype=np.int64))[0]) == 0
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.core.errors import BadRequest, BadVectors, UnknownProduct
+from indexer.core.errors import BadRequestError, BadVectorsError, UnknownProductError
 from indexer.core.home import Home
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.live import LiveIndex, ProductHits
@@ -120,7 +120,7 @@ def check(live: LiveIndex, shop: Shop, data: st.DataObject) -> None:
             assert photo_ids.tolist() == [photo for photo, _ in shop[pid]]
             np.testing.assert_array_equal(vectors, np.array([v for _, v in shop[pid]], dtype=np.float32))
         else:
-            with pytest.raises(UnknownProduct):
+            with pytest.raises(UnknownProductError):
                 live.vectors_of(pid)
 
 
@@ -213,9 +213,9 @@ def test_bad_vectors_change_nothing(tmp_path: Path) -> None:
     live = LiveIndex(base_of(tmp_path, many(5, 1)))
     before = live.search(QUERIES, 5)
     for wrong in (QUERIES[:1] * 2, np.full((1, DIM), np.nan, np.float32), np.ones((1, DIM + 1), np.float32)):
-        with pytest.raises(BadVectors, match="product 77"):
+        with pytest.raises(BadVectorsError, match="product 77"):
             live.apply(sequence=1, upserts={76: ([1], QUERIES[:1]), 77: ([2], wrong)})
-    with pytest.raises(BadVectors, match="2 photo ids for 1 vectors"):
+    with pytest.raises(BadVectorsError, match="2 photo ids for 1 vectors"):
         live.apply(sequence=1, upserts={77: ([1, 2], QUERIES[:1])})
     assert live.sequence == 0
     assert [hits.pids.tolist() for hits in live.search(QUERIES, 5)] == [hits.pids.tolist() for hits in before]
@@ -226,7 +226,7 @@ def test_sequence_never_goes_back(tmp_path: Path) -> None:
     live = LiveIndex(base_of(tmp_path, many(5, 1), sequence=10))
     assert live.sequence == 10
     live.apply(sequence=12, upserts={})
-    with pytest.raises(BadRequest, match="12"):
+    with pytest.raises(BadRequestError, match="12"):
         live.apply(sequence=11, upserts={}, deletes=[1])
     assert live.product_count == 5
 
@@ -234,9 +234,9 @@ def test_sequence_never_goes_back(tmp_path: Path) -> None:
 def test_bad_questions_are_refused(tmp_path: Path) -> None:
     """k below 1 and vectors of another length."""
     live = LiveIndex(base_of(tmp_path, many(5, 1)))
-    with pytest.raises(BadRequest, match="k must be at least 1"):
+    with pytest.raises(BadRequestError, match="k must be at least 1"):
         live.search(QUERIES, 0)
-    with pytest.raises(BadVectors, match="D=8"):
+    with pytest.raises(BadVectorsError, match="D=8"):
         live.search(np.ones((1, 9), np.float32), 1)
 
 

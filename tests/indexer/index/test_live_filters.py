@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.catalog.filters import Facts, Filter, facts_of, parse_filter
+from indexer.catalog.filters import Filter, FilterableProduct, facts_of, parse_filter
 from indexer.catalog.records import NewPhoto, ProductInput, Tag
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadRequest, DamagedIndex
+from indexer.core.errors import BadRequestError, DamagedIndexError
 from indexer.core.home import Home
 from indexer.index import live as module
 from indexer.index.columns import Columns
@@ -180,7 +180,7 @@ def test_always_min_k_matches_at_every_selectivity(tmp_path: Path, recipe: str, 
     marked = set((np.random.default_rng(1).permutation(count)[:matching] + 1).tolist())
     pids = np.arange(1, count + 1)
     columns = Columns.build(
-        (Facts(pid, None, ("marked",) if pid in marked else (), {}) for pid in pids.tolist()), pids, {}
+        (FilterableProduct(pid, None, ("marked",) if pid in marked else (), {}) for pid in pids.tolist()), pids, {}
     )
     home = Home.create(tmp_path / "home")
     version = Versions(home).publish(
@@ -229,7 +229,7 @@ def test_a_version_without_columns_still_opens(tmp_path: Path) -> None:
     old = LiveIndex(shop.live.base)
     where = shop.filter({"must": [{"field": "price", "lt": 5}]})
     assert len(old.search(QUERIES[:1], 3)[0]) == 1
-    with pytest.raises(BadRequest, match="without columns"):
+    with pytest.raises(BadRequestError, match="without columns"):
         old.search(QUERIES[:1], 3, where=where)
     shop.check({"must": [{"field": "price", "lt": 5}]}, 3)
 
@@ -244,7 +244,7 @@ def test_damaged_columns_are_named(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     for ask in (Versions(shop.home).verify, Versions(shop.home).open):
-        with pytest.raises(DamagedIndex, match=COLUMNS):
+        with pytest.raises(DamagedIndexError, match=COLUMNS):
             ask("v000001")
 
 
@@ -270,7 +270,7 @@ def test_patching_the_same_products_does_not_grow_the_log(tmp_path: Path) -> Non
     assert pid is not None
     where = shop.filter({"must": [{"field": "price", "gte": 500}]})
     for price in range(1000):
-        shop.live.apply(sequence=1, upserts={}, facts={pid: Facts(pid, None, (), {"price": price})})
+        shop.live.apply(sequence=1, upserts={}, facts={pid: FilterableProduct(pid, None, (), {"price": price})})
         if price % 97 == 0:
             assert len(shop.live.search(QUERIES[:1], 1, where=where)[0]) == (price >= 500)
     assert len(shop.live._state.log) <= ROOM + 1

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from indexer.core.errors import DamagedIndex
-from indexer.index import memory_map as mapped
+from indexer.core.errors import DamagedIndexError
 from indexer.index.faiss_index import FaissIndex
+from indexer.index.memory_map import Rows, faiss, read_index
 from tests.indexer.index.conftest import brute_force, clustered, queries_near
 
 RECIPES = ("Flat", "IVF16,SQ8", "IVF16,Flat", "IVF16,PQ12x4fsr,Refine(SQ8)", "IVF16,PQ12x4fsr", "HNSW16,SQ8")
@@ -78,16 +78,16 @@ def test_what_cannot_be_mapped_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     """Where FAISS refuses to map a kind, it is read into memory instead, and the log says so."""
     vectors = clustered(400, 16)
     FaissIndex.build("IVF4,SQ8", vectors).save(tmp_path / "index.faiss")
-    real = mapped.faiss.read_index
+    real = faiss.read_index
 
     def no_maps(path: str, *flags: Any) -> Any:
         if flags:
             raise RuntimeError("not supported for this kind")
         return real(path)
 
-    monkeypatch.setattr(mapped.faiss, "read_index", no_maps)
+    monkeypatch.setattr(faiss, "read_index", no_maps)
     with capture_logs() as logs:
-        assert mapped.read_index(tmp_path / "index.faiss").ntotal == 400
+        assert read_index(tmp_path / "index.faiss").ntotal == 400
     assert [entry["reason"] for entry in logs] == ["not supported for this kind"]
 
 
@@ -107,7 +107,7 @@ def test_single_rows_are_read_right_and_map_nothing(tmp_path: Path) -> None:
     vectors = rng.standard_normal((20_000, 512)).astype(np.float16)  # 20 MB
     file = tmp_path / "v.npy"
     np.save(file, vectors)
-    rows = mapped.Rows(np.load(file, mmap_mode="r"))
+    rows = Rows(np.load(file, mmap_mode="r"))
     for asked in (np.array([19_999, 0, 0, 7]), rng.integers(0, 20_000, (3, 40)), np.empty(0, np.int64)):
         found = rows.take(asked)
         assert found.dtype == np.float16
@@ -116,17 +116,17 @@ def test_single_rows_are_read_right_and_map_nothing(tmp_path: Path) -> None:
     many = rng.integers(0, 20_000, 5000)
     assert rows.take(many).tolist() == vectors[many].tolist()
     assert mapped_bytes(file) == 0
-    assert mapped.Rows(vectors).take(many).tolist() == vectors[many].tolist()
+    assert Rows(vectors).take(many).tolist() == vectors[many].tolist()
 
 
 def test_a_row_that_the_file_lost_is_an_error(tmp_path: Path) -> None:
     """A version's file that somebody cuts under the service: an error that names it, never a made-up vector."""
     np.save(tmp_path / "v.npy", np.ones((20_000, 512), np.float16))
-    rows = mapped.Rows(np.load(tmp_path / "v.npy", mmap_mode="r"))
+    rows = Rows(np.load(tmp_path / "v.npy", mmap_mode="r"))
     with (tmp_path / "v.npy").open("r+b") as file:
         file.truncate(128 + 1024 * 19_999 + 10)
     assert rows.take(np.array([19_998])).min() == 1
-    with pytest.raises(DamagedIndex, match=r"v\.npy ends before row 19999"):
+    with pytest.raises(DamagedIndexError, match=r"v\.npy ends before row 19999"):
         rows.take(np.array([0, 19_999]))
 
 

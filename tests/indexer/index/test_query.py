@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.index.query import check_weights, reweigh
 from indexer.model.spec import Block
 
@@ -48,7 +48,7 @@ def test_block_without_weight_cannot_be_asked_for() -> None:
     """Nothing of such a block is stored; the others still work beside it."""
     blocks = (Block("a", 4, 1.0), Block("c", 2, 0.0))
     vector = np.array([[1, 0, 0, 0, 0, 0]], np.float32)
-    with pytest.raises(BadRequest, match="block c weighs nothing"):
+    with pytest.raises(BadRequestError, match="block c weighs nothing"):
         reweigh(vector, blocks, {"c": 1})
     queries, lengths = reweigh(vector, blocks, {"a": 3})
     np.testing.assert_array_equal(queries, vector)
@@ -58,7 +58,7 @@ def test_block_without_weight_cannot_be_asked_for() -> None:
 def test_a_vector_that_is_nothing_in_the_asked_block_is_refused() -> None:
     """There is no direction to ask for; a query of no numbers would be an answer in place of a failure."""
     vector = np.array([[1, 0, 0, 0, 0, 0]], np.float32)
-    with pytest.raises(BadRequest, match="holds nothing in the blocks"):
+    with pytest.raises(BadRequestError, match="holds nothing in the blocks"):
         reweigh(vector, (Block("a", 4, 0.5), Block("c", 2, 0.5)), {"c": 1})
 
 
@@ -77,5 +77,5 @@ def test_a_vector_that_is_nothing_in_the_asked_block_is_refused() -> None:
 )
 def test_bad_weights_are_named(weights: dict[str, float], reason: str) -> None:
     """Each fault is a bad request that says which weight and why."""
-    with pytest.raises(BadRequest, match=reason):
+    with pytest.raises(BadRequestError, match=reason):
         check_weights(BLOCKS, weights)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadRequest
-from indexer.index.query import distinct, question
+from indexer.core.errors import BadRequestError
+from indexer.index.query import drop_near_duplicates, vector_query
 from indexer.model.spec import Block
 
 BLOCKS = (Block("a", 6, 0.5), Block("c", 4, 0.3), Block("g", 5, 0.2))
@@ -39,7 +39,7 @@ IMAGE, PRODUCT = embeddings(1), embeddings(3)
 @pytest.mark.parametrize("weights", [{"c": 1}, {"a": 2, "c": 1, "g": 1}, {"g": 0.1, "a": 0}])
 def test_a_weighted_score_is_the_mean_of_the_blocks_cosines(weights: dict[str, float]) -> None:
     """Whatever the weights sum to; nothing is stored anew for it. Signals give each block, weighted or not."""
-    asked = question({"image": IMAGE}, BLOCKS, weights=weights)
+    asked = vector_query({"image": IMAGE}, BLOCKS, weights=weights)
     total = sum(weights.values())
     for stored in STORED:
         cosines = [block_cosine(IMAGE[0], stored, number) for number in range(3)]
@@ -54,15 +54,15 @@ def test_a_weighted_score_is_the_mean_of_the_blocks_cosines(weights: dict[str, f
 
 def test_the_models_own_weights_are_the_plain_cosine() -> None:
     """Asking with the model's weights is asking without."""
-    own = question({"image": IMAGE}, BLOCKS, weights={block.name: block.weight for block in BLOCKS})
-    plain = question({"image": IMAGE}, BLOCKS)
+    own = vector_query({"image": IMAGE}, BLOCKS, weights={block.name: block.weight for block in BLOCKS})
+    plain = vector_query({"image": IMAGE}, BLOCKS)
     for asked in (own, plain):
         np.testing.assert_allclose((asked.queries * asked.lengths[:, None]) @ STORED.T, IMAGE @ STORED.T, atol=1e-5)
 
 
 def test_a_mixed_score_is_the_mean_of_the_inputs_cosines() -> None:
     """Of a product with several photos the best one counts, photo by photo of the catalog."""
-    asked = question({"image": IMAGE, "product_id": PRODUCT}, BLOCKS, mix={"image": 1, "product_id": 3})
+    asked = vector_query({"image": IMAGE, "product_id": PRODUCT}, BLOCKS, mix={"image": 1, "product_id": 3})
     for stored in STORED:
         image, product = float(IMAGE[0] @ stored), float((PRODUCT @ stored).max())
         best = float((asked.lengths * (asked.queries @ stored)).max())
@@ -72,7 +72,7 @@ def test_a_mixed_score_is_the_mean_of_the_inputs_cosines() -> None:
 
 def test_a_mix_can_be_weighted_too() -> None:
     """Then the score is both: the mean over inputs and the mean over blocks."""
-    asked = question({"image": IMAGE, "product_id": PRODUCT}, BLOCKS, weights={"a": 1, "c": 3})
+    asked = vector_query({"image": IMAGE, "product_id": PRODUCT}, BLOCKS, weights={"a": 1, "c": 3})
     for stored in STORED:
         score = float((asked.lengths * (asked.queries @ stored)).max())
         signals = asked.signals(stored)
@@ -83,7 +83,7 @@ def test_a_mix_can_be_weighted_too() -> None:
 
 def test_an_equal_product_scores_one_under_any_weights() -> None:
     for weights in ({"c": 1}, {"a": 1, "g": 5}, None):
-        asked = question({"image": STORED[:1]}, BLOCKS, weights=weights)
+        asked = vector_query({"image": STORED[:1]}, BLOCKS, weights=weights)
         assert asked.lengths[0] * (asked.queries[0] @ STORED[0]) == pytest.approx(1, abs=1e-5)
 
 
@@ -102,14 +102,14 @@ def test_an_equal_product_scores_one_under_any_weights() -> None:
     ],
 )
 def test_a_bad_mix_is_named(mix: Any, words: str) -> None:
-    with pytest.raises(BadRequest) as refused:
-        question({"image": IMAGE, "product_id": PRODUCT}, BLOCKS, mix=mix)
+    with pytest.raises(BadRequestError) as refused:
+        vector_query({"image": IMAGE, "product_id": PRODUCT}, BLOCKS, mix=mix)
     assert words in str(refused.value)
 
 
 def test_inputs_that_cancel_out_are_refused() -> None:
-    with pytest.raises(BadRequest, match="opposite directions"):
-        question({"image": IMAGE, "product_id": -IMAGE}, BLOCKS)
+    with pytest.raises(BadRequestError, match="opposite directions"):
+        vector_query({"image": IMAGE, "product_id": -IMAGE}, BLOCKS)
 
 
 def test_distinct_keeps_the_first_of_each_group() -> None:
@@ -121,6 +121,6 @@ def test_distinct_keeps_the_first_of_each_group() -> None:
     for place, vector in enumerate(vectors):
         if all(float(vector @ vectors[other]) < 0.995 for other in kept):
             kept.append(place)
-    assert distinct(vectors).tolist() == kept
+    assert drop_near_duplicates(vectors).tolist() == kept
     assert 30 < len(kept) < 200
-    assert distinct(np.empty((0, 16), np.float32)).tolist() == []
+    assert drop_near_duplicates(np.empty((0, 16), np.float32)).tolist() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.index.recipes import FLAT_BELOW, candidates, choose_recipe, resident_bytes
 
 
@@ -38,9 +38,9 @@ def test_budget_leaves_out_what_does_not_fit() -> None:
         assert last is None or set(found) <= last
         last = {*found, "IVF1000,PQ256x4fsr"}
     assert found == ["IVF1000,PQ256x4fsr"]
-    with pytest.raises(BadRequest, match=r"1000000 vectors of 512 need \d+ MiB .*the budget is 100 MiB"):
+    with pytest.raises(BadRequestError, match=r"1000000 vectors of 512 need \d+ MiB .*the budget is 100 MiB"):
         candidates(n, d, memory=100 * 2**20)
-    with pytest.raises(BadRequest, match="above 0"):
+    with pytest.raises(BadRequestError, match="above 0"):
         candidates(n, d, memory=0)
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import (
-    BadHome,
-    BadModel,
-    Busy,
-    CatalogMismatch,
-    DamagedIndex,
-    NewerFormat,
-    OutdatedVersion,
-    UnknownVersion,
+    BadHomeError,
+    BadModelError,
+    BusyError,
+    CatalogMismatchError,
+    DamagedIndexError,
+    NewerFormatError,
+    OutdatedVersionError,
+    UnknownVersionError,
 )
 from indexer.core.home import Home
 from indexer.index import transfer
@@ -172,11 +172,11 @@ def test_a_damaged_source_is_refused_and_named(home: Home, bundle: Bundle, tmp_p
     shutil.rmtree(other.indexes), shutil.rmtree(other.models)
     push(home, depot)
     flip(next(depot.glob(name)))
-    with pytest.raises((DamagedIndex, BadModel), match=rf"{depot}.*{Path(name).name}"):
+    with pytest.raises((DamagedIndexError, BadModelError), match=rf"{depot}.*{Path(name).name}"):
         pull(depot, other)
     assert Versions(other).names() == []
     flip(next(home.path.glob(name)))
-    with pytest.raises((DamagedIndex, BadModel), match=Path(name).name):
+    with pytest.raises((DamagedIndexError, BadModelError), match=Path(name).name):
         push(home, tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere" / "indexes").exists() or not list((tmp_path / "elsewhere/indexes").glob("v*"))
 
@@ -188,7 +188,7 @@ def test_a_newer_format_is_refused_and_named(home: Home, tmp_path: Path) -> None
     for path in (depot / "indexes/v000001/manifest.json", next(depot.glob("models/*/manifest.json"))):
         kept = path.read_text()
         path.write_text(json.dumps({**json.loads(kept), "format": 9}))
-        with pytest.raises(NewerFormat, match=rf"{depot}.*format 9"):
+        with pytest.raises(NewerFormatError, match=rf"{depot}.*format 9"):
             pull(depot, home)
         path.write_text(kept)
     assert pull(depot, home).version == "v000001"
@@ -216,7 +216,7 @@ def test_a_taken_number_is_not_used_again(home: Home, bundle: Bundle, tmp_path: 
     assert (moved.version, moved.source_version) == ("v000003", "v000002")
     assert pull(depot, home).version == "v000003"
     assert Versions(home).names() == ["v000001", "v000002", "v000003"]
-    with pytest.raises(BadHome, match="another index version v000002"):
+    with pytest.raises(BadHomeError, match="another index version v000002"):
         push(home, depot, "v000002")
     shutil.rmtree(home.indexes / "v000003")
     assert pull(depot, home).version == "v000004"
@@ -234,17 +234,17 @@ def _age(home: Home, version: str) -> None:
 def test_a_version_of_another_catalog_is_refused(home: Home, bundle: Bundle, tmp_path: Path) -> None:
     """Another catalog, none at all, one that went its own way, one that is behind: each is said."""
     depot, shop = tmp_path / "depot", Home.create(tmp_path / "shop")
-    with pytest.raises(CatalogMismatch, match="has no catalog"):
+    with pytest.raises(CatalogMismatchError, match="has no catalog"):
         push(home, depot), pull(depot, shop)
     write(shop, 1)
-    with pytest.raises(CatalogMismatch, match="other products here"):
+    with pytest.raises(CatalogMismatchError, match="other products here"):
         pull(depot, shop)
     fork, behind = copy_of(home, "fork"), copy_of(home, "behind")
     write(fork, 50), write(home, 51)
     build(home, bundle)
     push(home, depot)
     for other in (fork, behind):
-        with pytest.raises(CatalogMismatch, match="was built after writes"):
+        with pytest.raises(CatalogMismatchError, match="was built after writes"):
             pull(depot, other)
         assert Versions(other).names() == ["v000001"]
 
@@ -257,7 +257,7 @@ def test_a_version_below_the_compacted_log_is_refused(home: Home, bundle: Bundle
         write(home, i)
         build(home, bundle)
     assert tidy(home).changes == 32
-    with pytest.raises(OutdatedVersion, match="begins after 32"):
+    with pytest.raises(OutdatedVersionError, match="begins after 32"):
         pull(depot, home)
 
 
@@ -278,13 +278,13 @@ def test_pulled_vectors_need_no_embedding(home: Home, bundle: Bundle, tmp_path: 
 
 def test_wrong_places_are_named(home: Home, tmp_path: Path) -> None:
     """A push into a home, a pull from an empty folder, an unknown version, two at once."""
-    with pytest.raises(BadHome, match="is a home"):
+    with pytest.raises(BadHomeError, match="is a home"):
         push(home, copy_of(home, "other").path)
-    with pytest.raises(UnknownVersion, match="holds no index versions"):
+    with pytest.raises(UnknownVersionError, match="holds no index versions"):
         pull(tmp_path, home)
     depot = tmp_path / "depot"
     push(home, depot)
-    with pytest.raises(UnknownVersion, match=r"v000009.*there are: v000001"):
+    with pytest.raises(UnknownVersionError, match=r"v000009.*there are: v000001"):
         pull(depot, home, "v000009")
-    with transfer._locked(depot), pytest.raises(Busy, match="another push or pull"):
+    with transfer._locked(depot), pytest.raises(BusyError, match="another push or pull"):
         push(home, depot)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadRequest, BadVectors
+from indexer.core.errors import BadRequestError, BadVectorsError
 from indexer.core.home import Home
 from indexer.index import tuning
 from indexer.index.base import Hits, SearchParams
@@ -80,7 +80,7 @@ def test_the_tuner_can_tell_a_bad_index_from_a_good_one() -> None:
     """An index of other vectors never reaches the recall, however hard it searches."""
     vectors = clustered(3000, 32)
     index = FaissIndex.build("IVF16,SQ8", clustered(3000, 32, seed=99))
-    judge = tuning.Judge(ExactIndex(vectors), held_out_queries(vectors))
+    judge = tuning.RecallMeter(ExactIndex(vectors), held_out_queries(vectors))
     assert tuning.tune(index, judge, judge, 0.5) is None
 
 
@@ -154,7 +154,7 @@ def test_rows_that_judge_new_photos_train_nothing() -> None:
     things = clustered(300, 48)
     photos = np.repeat(things, 10, axis=0)
     queries = held_out_queries(photos)
-    judge = tuning.Judge(ExactIndex(photos), queries)
+    judge = tuning.RecallMeter(ExactIndex(photos), queries)
     assert 0 < len(judge.unseen) <= 300
     rows = set(judge.unseen.tolist())
     assert all({10 * (row // 10) + other for other in range(10)} <= rows for row in rows)
@@ -184,7 +184,7 @@ def test_the_callers_queries_must_be_found_too() -> None:
 
     assert share(asked.index) >= 0.98
     assert share(plain.index) < share(asked.index)
-    with pytest.raises(BadVectors, match="D=32"):
+    with pytest.raises(BadVectorsError, match="D=32"):
         build_tuned(vectors, asked=strangers[:, :16])
 
 
@@ -231,7 +231,7 @@ def test_other_weights_are_scanned_where_nobody_measured() -> None:
 
 def test_blocks_must_be_those_of_the_vectors() -> None:
     """Blocks of another embedding are refused, both lengths named."""
-    with pytest.raises(BadRequest, match="48 dimensions together, the vectors 32"):
+    with pytest.raises(BadRequestError, match="48 dimensions together, the vectors 32"):
         build_tuned(clustered(100, 32), blocks=BLOCKS)
 
 
@@ -245,21 +245,21 @@ def test_tiny_catalogs_are_measured_too(n: int) -> None:
 @pytest.mark.parametrize("recall", [0.0, -0.5, 1.01])
 def test_recall_out_of_range_is_refused(recall: float) -> None:
     """A share is above 0 and at most 1."""
-    with pytest.raises(BadRequest, match="recall"):
+    with pytest.raises(BadRequestError, match="recall"):
         build_tuned(clustered(20, 16), recall=recall)
 
 
 @pytest.mark.parametrize("recipe", ["PQ16", "flat", "", "IDMap,Flat"])
 def test_unknown_recipes_are_named(recipe: str) -> None:
     """A recipe this index cannot steer is refused, not tried."""
-    with pytest.raises(BadRequest, match="recipe"):
+    with pytest.raises(BadRequestError, match="recipe"):
         FaissIndex.build(recipe, clustered(20, 16))
 
 
 def test_effort_below_one_is_refused() -> None:
     """A search that looks nowhere is a mistake of the caller's."""
     index = FaissIndex.build("IVF4,SQ8", clustered(400, 16))
-    with pytest.raises(BadRequest, match="effort"):
+    with pytest.raises(BadRequestError, match="effort"):
         index.search(queries_near(clustered(400, 16), 1), 3, params=SearchParams(effort=-1))
 
 

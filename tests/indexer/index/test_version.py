@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core import atomic_files as files
+from indexer.core import atomic_files
 from indexer.core.errors import (
-    BadHome,
-    BadVectors,
-    Busy,
-    DamagedIndex,
-    IndexMismatch,
-    NewerFormat,
-    UnknownModel,
-    UnknownVersion,
+    BadHomeError,
+    BadVectorsError,
+    BusyError,
+    DamagedIndexError,
+    IndexMismatchError,
+    NewerFormatError,
+    UnknownModelError,
+    UnknownVersionError,
 )
 from indexer.core.home import Active, Home
 from indexer.index import version as module
@@ -35,7 +35,7 @@ FLAT, IVF = "Flat", "IVF8,SQ8"
 def embedding_of(model_version: str) -> str:
     """A registry of two models: m1 and m2 give embeddings e1 and e2."""
     if model_version not in ("m1", "m2"):
-        raise UnknownModel(f"no model {model_version!r}")
+        raise UnknownModelError(f"no model {model_version!r}")
     return model_version.replace("m", "e")
 
 
@@ -106,7 +106,7 @@ def test_one_flipped_byte_is_refused_and_named(home: Home, name: str, where: flo
     flip(path, int(where * (path.stat().st_size - 1)))
     versions = Versions(home)
     for refused in (versions.open, versions.verify, lambda version: activate(home, version)):
-        with pytest.raises(DamagedIndex, match=rf"{bad}.*{name}"):
+        with pytest.raises(DamagedIndexError, match=rf"{bad}.*{name}"):
             refused(bad)
     assert home.active() == Active(good, "m1")
     assert len(versions.open(good).index) == 400
@@ -120,7 +120,7 @@ def test_missing_and_shortened_files_are_named(home: Home, name: str) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     (home.indexes / gone / name).unlink()
     for version in (cut, gone):
-        with pytest.raises(DamagedIndex, match=rf"{version}.*{name}"):
+        with pytest.raises(DamagedIndexError, match=rf"{version}.*{name}"):
             Versions(home).open(version)
 
 
@@ -148,7 +148,7 @@ def test_newer_format_is_refused(home: Home) -> None:
     version = publish(home)
     path = home.indexes / version / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
-    with pytest.raises(NewerFormat, match=f"{version} has format 2"):
+    with pytest.raises(NewerFormatError, match=f"{version} has format 2"):
         Versions(home).open(version)
     assert Versions(home).list() == []
     assert Versions(home).names() == [version]
@@ -158,7 +158,7 @@ def test_manifest_of_another_version_is_refused(home: Home) -> None:
     """A folder renamed by hand does not pass for another version."""
     version = publish(home)
     shutil.copytree(home.indexes / version, home.indexes / "v000007")
-    with pytest.raises(DamagedIndex, match="v000007"):
+    with pytest.raises(DamagedIndexError, match="v000007"):
         Versions(home).open("v000007")
 
 
@@ -205,7 +205,7 @@ def crash_at_step(home: Home, monkeypatch: pytest.MonkeyPatch, step: int) -> boo
     with monkeypatch.context() as patch:
         patch.setattr(module.shutil, "rmtree", lambda *a, **k: None)  # a killed process does not tidy up
         for name in ("rename", "replace", "fsync"):
-            patch.setattr(files.os, name, counted(getattr(os, name)))
+            patch.setattr(atomic_files.os, name, counted(getattr(os, name)))
         try:
             activate(home, publish(home, 600))
         except Crash:
@@ -243,10 +243,10 @@ def test_rollback_returns_and_returns_again(home: Home) -> None:
     """Rollback switches index and model as one pair; twice is where one began."""
     first, second = publish(home), publish(home, model="m2", embedding="e2")
     versions = Versions(home)
-    with pytest.raises(UnknownVersion, match="nothing to roll back to"):
+    with pytest.raises(UnknownVersionError, match="nothing to roll back to"):
         versions.rollback(model_embedding_id=embedding_of)
     activate(home, first)
-    with pytest.raises(UnknownVersion, match="nothing to roll back to"):
+    with pytest.raises(UnknownVersionError, match="nothing to roll back to"):
         versions.rollback(model_embedding_id=embedding_of)
     activate(home, second)
     activate(home, second)  # again: no new past
@@ -276,7 +276,7 @@ def test_a_damaged_current_file_is_mended_by_activating(home: Home, content: str
     publish(home), publish(home)
     activate(home, "v000001"), activate(home, "v000002")
     home.current_file.write_text(content)
-    with pytest.raises(BadHome, match=r"CURRENT.*catalens index activate"):
+    with pytest.raises(BadHomeError, match=r"CURRENT.*catalens index activate"):
         home.active()
     assert Versions(home).rollback(model_embedding_id=embedding_of) == "v000001"
     home.current_file.write_text(content)
@@ -287,9 +287,9 @@ def test_mismatched_model_is_refused_with_both_ids(home: Home) -> None:
     """An index goes live only with a model that gives its embedding; both ids are in the message."""
     good, foreign = publish(home), publish(home, model="m1", embedding="e9")
     activate(home, good)
-    with pytest.raises(IndexMismatch, match=r"e9.*e1"):
+    with pytest.raises(IndexMismatchError, match=r"e9.*e1"):
         activate(home, foreign)
-    with pytest.raises(UnknownModel):
+    with pytest.raises(UnknownModelError):
         activate(home, publish(home, model="m7", embedding="e7"))
     assert home.active() == Active(good, "m1")
 
@@ -298,7 +298,7 @@ def test_unknown_versions_are_named(home: Home) -> None:
     """A version that is not there, or no version's name at all."""
     publish(home)
     for name in ("v000009", "../v000001", "", "latest"):
-        with pytest.raises(UnknownVersion, match=r"there are: v000001"):
+        with pytest.raises(UnknownVersionError, match=r"there are: v000001"):
             Versions(home).open(name)
 
 
@@ -326,7 +326,7 @@ def test_publish_checks_what_it_is_given(home: Home) -> None:
         (vectors * 2, rows),
         (vectors[:9], rows),
     ):
-        with pytest.raises(BadVectors):
+        with pytest.raises(BadVectorsError):
             Versions(home).publish(vectors=wrong_vectors, rows=wrong_rows, **given)  # type: ignore[arg-type]
     assert Versions(home).names() == []
 
@@ -335,7 +335,7 @@ def test_two_publishers_take_turns(home: Home, monkeypatch: pytest.MonkeyPatch) 
     """A publisher that cannot get the lock is refused in plain words, not raced."""
     original = Home.lock
     monkeypatch.setattr(Home, "lock", lambda self, name, *, wait_s=0.0: original(self, name, wait_s=0.01))
-    with home.lock("publish"), pytest.raises(Busy, match="publish"):
+    with home.lock("publish"), pytest.raises(BusyError, match="publish"):
         publish(home)
 
 
@@ -345,5 +345,5 @@ def test_read_manifest_names_the_folder(tmp_path: Path) -> None:
     folder.mkdir()
     for text in ("[]", "null", "{}", "\x00"):
         (folder / "manifest.json").write_text(text)
-        with pytest.raises(DamagedIndex, match=r"v000001.*manifest\.json"):
+        with pytest.raises(DamagedIndexError, match=r"v000001.*manifest\.json"):
             read_manifest(folder)

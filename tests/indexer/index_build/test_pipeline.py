@@ -14,10 +14,9 @@ from PIL import Image
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadRequest, Busy, UnknownModel
+from indexer.core.errors import BadRequestError, BusyError, UnknownModelError
 from indexer.core.home import Home
-from indexer.imaging import decode as images
-from indexer.imaging.decode import Photo
+from indexer.imaging.decode import Photo, decode_photo
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildReport, build_index
@@ -72,7 +71,7 @@ def add_photo(home: Home, i: int) -> NewPhoto:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), colour(i)).save(buffer, "PNG")
     data = buffer.getvalue()
-    return PhotoStore(home).add(data, images.decode(data))
+    return PhotoStore(home).add(data, decode_photo(data))
 
 
 def put(catalog: Catalog, product_id: str, *photos: NewPhoto) -> int:
@@ -208,7 +207,7 @@ def test_a_build_says_what_it_took_beside_what_was_expected(home: Home) -> None:
 def test_a_budget_that_cannot_hold_the_vectors_is_refused(home: Home) -> None:
     """Before anything is embedded, with the least that would do; one that can hold them is kept to."""
     embedder = FakeEmbedder()
-    with pytest.raises(BadRequest, match=r"a budget of 1,000 bytes is too small.*give at least"):
+    with pytest.raises(BadRequestError, match=r"a budget of 1,000 bytes is too small.*give at least"):
         build(home, embedder, memory=1000)
     assert embedder.seen == []
 
@@ -237,13 +236,13 @@ def test_empty_catalog_gives_an_empty_version(tmp_path: Path) -> None:
 
 def test_two_builds_at_once_are_refused(home: Home) -> None:
     """The second builder is told, in plain words, and nothing is mixed."""
-    with home.lock("build"), pytest.raises(Busy, match="build"):
+    with home.lock("build"), pytest.raises(BusyError, match="build"):
         build(home)
 
 
 def test_activation_needs_the_registered_model(home: Home) -> None:
     """A version of a model that the home does not have is published but not activated."""
-    with pytest.raises(UnknownModel):
+    with pytest.raises(UnknownModelError):
         build(home, activate=True)
     assert Versions(home).names() == ["v000001"]
     assert home.active() is None
@@ -253,6 +252,6 @@ def test_activation_needs_the_registered_model(home: Home) -> None:
 def test_impossible_recall_is_refused(home: Home, recall: float) -> None:
     """Before anything is embedded."""
     embedder = FakeEmbedder()
-    with pytest.raises(BadRequest, match="recall"):
+    with pytest.raises(BadRequestError, match="recall"):
         build(home, embedder, recall=recall)
     assert embedder.seen == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadModel, BadRequest, WeightsUnavailable
+from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailableError
 from indexer.core.native import torch
 from indexer.model import backbones
 
@@ -40,7 +40,7 @@ def test_weights_may_be_a_safetensors_file(tmp_path: Path) -> None:
     for name, tensor in loaded.items():
         np.testing.assert_array_equal(tensor.numpy(), whole.state_dict()[name].numpy())
     torch.save(whole.state_dict(), file)
-    with pytest.raises(BadModel, match=r"resnet18\.safetensors is not a state dict that can be loaded safely"):
+    with pytest.raises(BadModelError, match=r"resnet18\.safetensors is not a state dict that can be loaded safely"):
         backbones.build("resnet18", weights=file)
 
 
@@ -48,7 +48,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torchvision = pytest.importorskip("torchvision")
     file = tmp_path / "r18.pth"
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
-    with pytest.raises(BadModel, match="not the weights of mobilenet_v3_small"):
+    with pytest.raises(BadModelError, match="not the weights of mobilenet_v3_small"):
         backbones.build("mobilenet_v3_small", weights=file)
 
 
@@ -61,7 +61,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
 
     file = tmp_path / "evil.pth"
     file.write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(BadModel, match="state dict"):
+    with pytest.raises(BadModelError, match="state dict"):
         backbones.build("resnet18", weights=file)
 
 
@@ -77,11 +77,11 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch, caps
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    with pytest.raises(WeightsUnavailable, match=r"https://.*resnet50.*--weights FILE.*efficientnet_lite0"):
+    with pytest.raises(WeightsUnavailableError, match=r"https://.*resnet50.*--weights FILE.*efficientnet_lite0"):
         backbones.build("resnet50")
     assert capsys.readouterr().out == ""
 
 
 def test_an_unknown_backbone_lists_the_offered_ones() -> None:
-    with pytest.raises(BadRequest, match=r"'resnet5000'.*resnet50"):
+    with pytest.raises(BadRequestError, match=r"'resnet5000'.*resnet50"):
         backbones.build("resnet5000")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadImage, CatalensError
+from indexer.core.errors import BadImageError, CatalensError
 from indexer.imaging.decode import Photo
 from indexer.model.bulk_embedding import Tally, embed_all
 from tests.service.conftest import COLOURS, KINDS, photo
@@ -55,11 +55,11 @@ def test_each_photo_gets_its_own_vector_in_order_and_a_broken_one_fails_alone(wo
     assert [source for source, _ in found] == files
     failed = [place for place, (_, got) in enumerate(found) if isinstance(got, CatalensError)]
     assert failed == [5, len(files) - 1]
-    from indexer.imaging.decode import decode
+    from indexer.imaging.decode import decode_photo
 
     for source, got in found:
         if not isinstance(got, CatalensError):
-            np.testing.assert_array_equal(got, vector(decode(source)))
+            np.testing.assert_array_equal(got, vector(decode_photo(source)))
     if workers:
         assert len(embedder.threads) == 2
     else:
@@ -75,7 +75,7 @@ def test_a_file_that_cannot_be_read_is_named_and_other_failures_are_not_hidden(w
         raise RuntimeError("bug")
 
     (pair,) = embed_all(FILES[:1], gone, Hashes(workers))
-    assert isinstance(pair[1], BadImage)
+    assert isinstance(pair[1], BadImageError)
     assert "No such file" in str(pair[1])
     with pytest.raises(RuntimeError, match="bug"):
         list(embed_all(FILES[:1], bug, Hashes(workers)))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadModel, NewerFormat
+from indexer.core.errors import BadModelError, NewerFormatError
 from indexer.core.native import torch
-from indexer.imaging.decode import Photo, decode
+from indexer.imaging.decode import Photo, decode_photo
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle, write_bundle
 from indexer.model.decision_layer import Category, Decision, TagParams
@@ -70,7 +70,7 @@ def photo() -> Photo:
     rng = np.random.default_rng(0)
     stream = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (300, 260, 3), np.uint8)).save(stream, "PNG")
-    return decode(stream.getvalue())
+    return decode_photo(stream.getvalue())
 
 
 def test_round_trip_gives_the_same_vectors_logits_and_decisions(stored: Bundle, photo: Photo) -> None:
@@ -130,25 +130,25 @@ def test_a_flipped_byte_is_refused_and_the_file_named(copy: Path, name: str) -> 
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(bytes(data))
-    with pytest.raises(BadModel, match=name):
+    with pytest.raises(BadModelError, match=name):
         load_bundle(copy)
 
 
 def test_a_missing_file_is_named(copy: Path) -> None:
     (copy / "decision.json").unlink()
-    with pytest.raises(BadModel, match=r"decision\.json is missing"):
+    with pytest.raises(BadModelError, match=r"decision\.json is missing"):
         load_bundle(copy)
 
 
 def test_no_folder_no_model(tmp_path: Path) -> None:
-    with pytest.raises(BadModel, match="not a model folder"):
+    with pytest.raises(BadModelError, match="not a model folder"):
         load_bundle(tmp_path / "nothing")
 
 
 def test_a_newer_model_says_upgrade(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
-    with pytest.raises(NewerFormat, match="format 2"):
+    with pytest.raises(NewerFormatError, match="format 2"):
         load_bundle(copy)
 
 
@@ -166,14 +166,14 @@ def test_a_pickle_is_never_loaded(copy: Path) -> None:
     manifest["model_version"] = "m" + hashlib.sha256(canonical_json(sums)).hexdigest()[:16]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     bundle = load_bundle(copy)
-    with pytest.raises(BadModel, match="not a safetensors file"):
+    with pytest.raises(BadModelError, match="not a safetensors file"):
         bundle.network()
 
 
 def test_a_model_is_not_written_over_something_else(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(BadModel, match="not a model folder"):
+    with pytest.raises(BadModelError, match="not a model folder"):
         write_bundle(tmp_path / "photos", make_network(), DECISION, metrics={}, training={}, replace=True)
     assert (tmp_path / "photos" / "holiday.jpg").read_bytes() == b"precious"
 

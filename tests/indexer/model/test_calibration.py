@@ -12,7 +12,7 @@ from indexer.model.calibration import (
     fit_temperature,
     pair_calibration_error,
     probabilities,
-    unsmoothed,
+    remove_label_smoothing,
 )
 from indexer.model.decision_layer import Category, Decision
 
@@ -63,8 +63,8 @@ def test_unsmoothing_gives_back_what_smoothing_hid() -> None:
     true = np.array([[0.97, 0.02, 0.01, 0.0], [0.4, 0.3, 0.2, 0.1]])
     smooth = 0.9 * true + 0.1 / 4
     logits = np.log(smooth) + np.array([[2.0], [-1.0]])
-    found = unsmoothed(logits, 0.1)
+    found = remove_label_smoothing(logits, 0.1)
     np.testing.assert_allclose(probabilities(found), true, atol=0.003)
     np.testing.assert_allclose(logsumexp(found, axis=1), logsumexp(logits, axis=1), atol=1e-5)
     assert (np.argsort(found, axis=1) == np.argsort(logits, axis=1)).all()
-    assert unsmoothed(logits, 0.0) is logits
+    assert remove_label_smoothing(logits, 0.0) is logits

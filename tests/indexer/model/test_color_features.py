@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from indexer.core.native import torch
-from indexer.imaging import lab_color as lab
+from indexer.imaging import lab_color
 from indexer.model import backbones
-from indexer.model import color_features as colour
+from indexer.model.color_features import WIDTH, ColourStatistics
 from indexer.model.preprocessing import to_batch
 
 PREPROCESS = backbones.find("efficientnet_lite0").preprocess
@@ -20,7 +20,7 @@ def described(product: tuple[int, int, int], ground: tuple[int, int, int], share
     half = int(112 * share**0.5)
     pixels[:, 112 - half : 112 + half, 112 - half : 112 + half] = product
     with torch.inference_mode():
-        statistics = colour.ColourStatistics(PREPROCESS)(to_batch(pixels, PREPROCESS, "cpu"))
+        statistics = ColourStatistics(PREPROCESS)(to_batch(pixels, PREPROCESS, "cpu"))
     return np.asarray(statistics.numpy()[0])
 
 
@@ -30,7 +30,9 @@ def described(product: tuple[int, int, int], ground: tuple[int, int, int], share
 )
 def test_the_mean_is_the_product_s_lab_colour(rgb: tuple[int, int, int], lab: tuple[float, float, float]) -> None:
     """Against published Lab values of pure red, navy and yellow (D65)."""
-    np.testing.assert_allclose(described(rgb, (255, 255, 255))[-6:-3] * 50, lab, atol=2.5)  # the soft edge takes part
+    np.testing.assert_allclose(
+        described(rgb, (255, 255, 255))[-6:-3] * 50, lab_color, atol=2.5
+    )  # the soft edge takes part
 
 
 def test_the_background_hardly_counts() -> None:
@@ -45,7 +47,7 @@ def test_shares_sum_to_one_also_where_nothing_stands_out() -> None:
     flat = described((90, 160, 90), (90, 160, 90))
     assert np.isfinite(flat).all()
     assert float((flat[:-6] ** 2).sum()) == pytest.approx(1.0, abs=1e-4)
-    assert len(flat) == colour.WIDTH
+    assert len(flat) == WIDTH
 
 
 @pytest.mark.parametrize("side", [224, 240, 260])
@@ -53,6 +55,6 @@ def test_from_pixels_as_from_the_network_s_input(side: int) -> None:
     """The quick way of exported models gives the statistics that training saw, at every backbone's size."""
     coarse = np.random.default_rng(0).integers(0, 256, (2, side // 4, side // 4, 3), np.uint8)
     pixels = coarse.repeat(4, axis=1).repeat(4, axis=2)
-    of = colour.ColourStatistics(PREPROCESS)
+    of = ColourStatistics(PREPROCESS)
     with torch.inference_mode():
-        np.testing.assert_allclose(lab.statistics(pixels), of(to_batch(pixels, PREPROCESS, "cpu")), atol=1e-4)
+        np.testing.assert_allclose(lab_color.statistics(pixels), of(to_batch(pixels, PREPROCESS, "cpu")), atol=1e-4)

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadModel
+from indexer.core.errors import BadModelError
 from indexer.core.native import torch
 from indexer.core.vectors import to_float32
 from indexer.imaging.lab_color import WIDTH
 from indexer.model.network import Network, unit
-from indexer.model.numpy_network import Plain
+from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.spec import Block, ModelSpec
 from tests.indexer.model.test_bundle import make_network
 
@@ -40,7 +40,7 @@ def described(spec: ModelSpec, count: int = 3) -> np.ndarray:
 
 def test_neck_and_heads_give_what_torch_gives(network: Network) -> None:
     rows = described(network.spec)
-    plain = Plain(network.spec, arrays(network))
+    plain = NumpyNetwork(network.spec, arrays(network))
     with torch.inference_mode():
         embedding = network.neck(torch.from_numpy(rows))
         logits = network.heads(embedding)
@@ -53,7 +53,7 @@ def test_a_photo_without_features_gets_the_first_axis_as_in_torch(network: Netwo
     rows = np.zeros_like(described(network.spec, 1))
     with torch.inference_mode():
         wanted = network.neck(torch.from_numpy(rows)).numpy()
-    np.testing.assert_allclose(Plain(network.spec, arrays(network)).neck(rows), wanted, atol=2e-6)
+    np.testing.assert_allclose(NumpyNetwork(network.spec, arrays(network)).neck(rows), wanted, atol=2e-6)
     assert float(unit(torch.zeros(1, 4))[0, 0]) == 1.0
 
 
@@ -69,9 +69,9 @@ def test_weights_that_do_not_fit_are_named(network: Network, change: str, said: 
         name = "neck.extra"
         held[name] = np.zeros(1, np.float32)
     with pytest.raises(
-        BadModel, match=f"shop: weights do not fit the spec: {name} {'is .*' if change == 'cut' else ''}{said}"
+        BadModelError, match=f"shop: weights do not fit the spec: {name} {'is .*' if change == 'cut' else ''}{said}"
     ):
-        Plain(network.spec, held, where="shop")
+        NumpyNetwork(network.spec, held, where="shop")
 
 
 def test_halves_become_the_same_floats_as_numpy_makes() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.core.errors import UnknownModel
+from indexer.core.errors import UnknownModelError
 from indexer.core.home import Active, Home
 from indexer.model import registry
 from indexer.model.bundle import Bundle, write_bundle
@@ -45,7 +45,7 @@ def test_the_only_registered_model_is_meant(home: Home, tmp_path: Path) -> None:
 
 def test_several_and_none_active_is_an_error_that_lists_them(home: Home, tmp_path: Path) -> None:
     names = [registry.register(home, model(tmp_path, seed).path).model_version for seed in (0, 1)]
-    with pytest.raises(UnknownModel) as caught:
+    with pytest.raises(UnknownModelError) as caught:
         registry.resolve(home, None)
     assert all(name in str(caught.value) for name in names)
     home.activate(Active("v000001", names[1]))
@@ -61,5 +61,5 @@ def test_a_folder_is_registered_on_the_way_and_a_version_is_found(home: Home, tm
 @pytest.mark.parametrize("ref", ["m0000", "..", ""])
 def test_an_unknown_version_lists_the_known_ones(home: Home, tmp_path: Path, ref: str) -> None:
     known = registry.register(home, model(tmp_path, 0).path).model_version
-    with pytest.raises(UnknownModel, match=known):
+    with pytest.raises(UnknownModelError, match=known):
         registry.by_version(home, ref)

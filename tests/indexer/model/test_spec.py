@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from indexer.core.errors import BadModel, NewerFormat
+from indexer.core.errors import BadModelError, NewerFormatError
 from indexer.model.spec import Block, Head, ModelSpec, Preprocess
 
 SPEC = ModelSpec(
@@ -46,16 +46,16 @@ def test_a_missing_or_unknown_field_is_refused(change: dict[str, object]) -> Non
     stored = {**SPEC.to_json(), **change}
     if change.get("backbone", "") is None:
         del stored["backbone"]
-    with pytest.raises(BadModel, match=r"spec\.json"):
+    with pytest.raises(BadModelError, match=r"spec\.json"):
         ModelSpec.from_json(stored, where="spec.json")
 
 
 def test_a_newer_format_says_upgrade() -> None:
-    with pytest.raises(NewerFormat, match="format 2"):
+    with pytest.raises(NewerFormatError, match="format 2"):
         ModelSpec.from_json({**SPEC.to_json(), "format": 2}, where="spec.json")
 
 
 def test_block_weights_must_sum_to_one() -> None:
     stored = dataclasses.replace(SPEC, blocks=(Block("g", 32, 0.5),)).to_json()
-    with pytest.raises(BadModel, match="weights"):
+    with pytest.raises(BadModelError, match="weights"):
         ModelSpec.from_json(stored, where="spec.json")

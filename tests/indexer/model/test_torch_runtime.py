@@ -15,7 +15,7 @@ from indexer.model.bundle import write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.open_runtime import open_embedder
 from indexer.model.openvino_runtime import cosines
-from indexer.model.torch_runtime import OutOfMemory, TorchRuntime
+from indexer.model.torch_runtime import OutOfMemoryError, TorchRuntime
 from tests.indexer.model.test_bundle import make_network
 
 
@@ -57,7 +57,7 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(
 def test_memory_for_not_even_one_photo_is_a_clear_failure(photos: list[Photo], monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = TorchRuntime(make_network(), device="cpu")
     starved(runtime, 0, monkeypatch)
-    with pytest.raises(OutOfMemory, match="no memory for one photo"):
+    with pytest.raises(OutOfMemoryError, match="no memory for one photo"):
         runtime.embed(photos)
 
 

@@ -14,7 +14,7 @@ from indexer.model.spec import Block
 from indexer.moderation import detectors
 from indexer.moderation.checker import Checker, PolicyResult
 from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
-from indexer.moderation.gallery import Fitted
+from indexer.moderation.gallery import FittedGallery
 from indexer.moderation.policy import PolicySet, load_policies
 from indexer.moderation.thresholds import Rivals
 from tests.indexer.moderation import drawn
@@ -213,11 +213,11 @@ def test_a_glance_is_what_check_sees_and_its_failure_is_kept(tmp_path: Path, mon
 
     def failing(_: Photo) -> float:
         asked.append("nudity")
-        raise detectors.DetectorFailed("no eyes")
+        raise detectors.DetectorFailedError("no eyes")
 
-    def reading(_: Photo) -> list[detectors.Line]:
+    def reading(_: Photo) -> list[detectors.TextLine]:
         asked.append("text")
-        return [detectors.Line("x", 0.95, (0, 0, 5, 5))]
+        return [detectors.TextLine("x", 0.95, (0, 0, 5, 5))]
 
     monkeypatch.setattr(detectors, "nudity_score", failing)
     monkeypatch.setattr(detectors, "read_text", reading)
@@ -237,9 +237,9 @@ def test_text_is_matched_by_words_and_patterns(tmp_path: Path, monkeypatch: pyte
         load_policies(drawn.write(tmp_path, "  contact:\n    text: {words: [微信], patterns: ['\\d{11}']}\n"))
     )
     lines = [
-        detectors.Line("加 微 信 了解", 0.95, (5, 6, 70, 8)),
-        detectors.Line("call 138 0013 8000", 0.7, (5, 30, 90, 8)),
-        detectors.Line("pure cotton", 0.99, (5, 50, 90, 8)),
+        detectors.TextLine("加 微 信 了解", 0.95, (5, 6, 70, 8)),
+        detectors.TextLine("call 138 0013 8000", 0.7, (5, 30, 90, 8)),
+        detectors.TextLine("pure cotton", 0.99, (5, 50, 90, 8)),
     ]
     monkeypatch.setattr(detectors, "read_text", lambda _: lines)
     result = check(made, drawn.product(1))["contact"]
@@ -287,7 +287,7 @@ def test_empty_policy_set_has_no_results() -> None:
 def test_rivals_take_what_is_theirs() -> None:
     """A gallery's score falls by what the catalog's own kinds make of a photo."""
     rivals = Rivals(np.eye(2, dtype=np.float32) * 5, np.zeros(2, np.float32))
-    row = Fitted(np.ones(2, np.float32), 1.0, rivals, np.eye(2, dtype=np.float32), {})
+    row = FittedGallery(np.ones(2, np.float32), 1.0, rivals, np.eye(2, dtype=np.float32), {})
     vectors = np.array([[1.0, 0.0]], np.float32)
     assert row.scores(vectors)[0] == pytest.approx(2 - np.log(np.exp(5) + 1))
 

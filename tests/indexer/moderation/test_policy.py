@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.core.errors import BadPolicy
+from indexer.core.errors import BadPolicyError
 from indexer.moderation.policy import load_policies
 from indexer.moderation.thresholds import Bounds
 from tests.indexer.moderation import drawn
@@ -88,7 +88,7 @@ def test_version_follows_the_content(tmp_path: Path) -> None:
 def test_mistake_is_named(tmp_path: Path, policies: str, wanted: str) -> None:
     """File, line, policy and key of a mistake stand in the error."""
     file = drawn.write(tmp_path, policies)
-    with pytest.raises(BadPolicy, match=wanted) as caught:
+    with pytest.raises(BadPolicyError, match=wanted) as caught:
         load_policies(file)
     assert str(file) in str(caught.value)
 
@@ -97,7 +97,7 @@ def test_unreadable_gallery_photo_is_named(tmp_path: Path) -> None:
     """A gallery photo that is no image is an error that names it, its policy and the line."""
     file = drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=2)
     (tmp_path / "banned" / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
-    with pytest.raises(BadPolicy, match=r"line 4: policies\.flags\.gallery\.photos photo .*broken\.jpg: .*JPEG"):
+    with pytest.raises(BadPolicyError, match=r"line 4: policies\.flags\.gallery\.photos photo .*broken\.jpg: .*JPEG"):
         load_policies(file)
 
 
@@ -106,5 +106,5 @@ def test_file_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     """An empty, binary or newer file, and one without a version, are refused by name."""
     file = tmp_path / "policy.yaml"
     file.write_bytes(content)
-    with pytest.raises(BadPolicy, match=r"policy\.yaml"):
+    with pytest.raises(BadPolicyError, match=r"policy\.yaml"):
         load_policies(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.moderation.template_matching import canvas_scale, find, prepare_symbols, see
+from indexer.moderation.template_matching import canvas_scale, find_match, prepare_photo, prepare_templates
 from indexer.moderation.thresholds import Bounds, fit_bounds, logistic, worst
 
 
@@ -89,7 +89,7 @@ def test_search_equals_plain_correlation() -> None:
 
     scores = {(top, left): plain(top, left) for top in range(32) for left in range(39)}
     best = max(scores, key=lambda place: scores[place])
-    found = find(prepare_symbols([[(template, mask)]]), see(photo, 1.0))
+    found = find_match(prepare_templates([[(template, mask)]]), prepare_photo(photo, 1.0))
     assert found is not None
     assert best == (20, 31)
     assert found.box == (31, 20, 12, 9)
@@ -101,12 +101,12 @@ def test_plain_places_match_nothing() -> None:
     template = np.zeros((8, 8, 3), np.float32)
     template[:, 4:] = 200
     ones = np.ones((8, 8), np.float32)
-    found = find(prepare_symbols([[(template, ones)]]), see(np.full((30, 30, 3), 90, np.uint8), 1.0))
+    found = find_match(prepare_templates([[(template, ones)]]), prepare_photo(np.full((30, 30, 3), 90, np.uint8), 1.0))
     assert found is not None
     assert found.score == pytest.approx(0, abs=1e-3)
     flat, large = np.full((8, 8, 3), 7.0, np.float32), np.zeros((79, 79, 3), np.float32)
     large[:40] = 200
-    assert len(prepare_symbols([[(flat, ones), (large, np.ones((79, 79), np.float32))]]).spectra) == 0
+    assert len(prepare_templates([[(flat, ones), (large, np.ones((79, 79), np.float32))]]).spectra) == 0
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (640, 640), (100, 400), (1, 1), (5000, 2)])

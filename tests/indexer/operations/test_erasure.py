@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.filters import parse_filter
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.core.home import Active, Home
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import publish_rows
 from indexer.operations import erasure
-from indexer.operations import garbage_collection as housekeeping
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
+from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
 from tests.indexer.index_build.test_pipeline import add_photo, build, colour, vector_of
 
 GONE = "shirt-1"
@@ -274,7 +274,7 @@ def test_leftovers_of_killed_processes_are_swept(home: Home) -> None:
     (folder / "part").write_text("x")
     for path in (*doomed, kept[0], folder):
         os.utime(path, (old, old))
-    assert housekeeping.sweep(home) == 3
+    assert sweep(home) == 3
     assert [path.exists() for path in (*doomed, folder, *kept)] == [False, False, False, True, True]
 
 
@@ -286,10 +286,10 @@ def test_photos_no_product_has_are_told_and_left_alone(home: Home) -> None:
     stray = add_photo(home, 230)
     path = next(home.photos.rglob(stray.content_hash))
     with open_catalog(home) as catalog:
-        assert housekeeping.stray_photos(home, catalog) == 0
+        assert stray_photos(home, catalog) == 0
         os.utime(path, (1, 1))
-        assert housekeeping.stray_photos(home, catalog) == 1
-        assert housekeeping.collect_photos(home, catalog) == 0
+        assert stray_photos(home, catalog) == 1
+        assert collect_photos(home, catalog) == 0
     known = delete(home)
     assert erasure.erase(home).strays == 1
     assert path.exists()
@@ -304,14 +304,14 @@ def test_a_photo_whose_removal_was_killed_goes_with_the_next_erasure(home: Home)
     with open_catalog(home) as catalog:
         known = ticket(home, catalog, GONE)
         (own,) = catalog.delete(GONE).orphaned  # and no process comes to delete its file
-        assert History(catalog).orphans() == {own}
+        assert ChangeLog(catalog).orphans() == {own}
         catalog.apply([Patch("shirt-12", {"title": "newer"})])
-        History(catalog).compact(catalog.last_sequence())
+        ChangeLog(catalog).compact(catalog.last_sequence())
     assert list(home.photos.rglob(own))
     assert erasure.erase(home).photos == 1
     assert traces(home, known) == []
     with open_catalog(home) as catalog:
-        assert History(catalog).orphans() == set()
+        assert ChangeLog(catalog).orphans() == set()
         assert not erasure.needs_erasing(home, catalog)
 
 
@@ -383,7 +383,7 @@ def test_tickets_are_checked(home: Home, tmp_path: Path) -> None:
         ("[1", "no erasure ticket"),
     ):
         path.write_text(text)
-        with pytest.raises(BadData, match=said):
+        with pytest.raises(BadDataError, match=said):
             read_ticket(path, "other")
 
 

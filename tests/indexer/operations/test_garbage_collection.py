@@ -11,11 +11,11 @@ import pytest
 
 from indexer.catalog.records import Patch
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import Busy, OutdatedVersion, ReadOnly
+from indexer.core.errors import BusyError, OutdatedVersionError, ReadOnlyError
 from indexer.core.home import Home
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
-from indexer.index_build.cost_estimate import Rates, estimate, parse_size
+from indexer.index_build.cost_estimate import CostRates, estimate, parse_size
 from indexer.model.bundle import write_bundle, write_revision
 from indexer.model.decision_layer import Decision
 from indexer.model.registry import register
@@ -52,7 +52,7 @@ def test_log_and_embeddings_are_compacted_below_the_oldest_version(home: Home) -
     assert len(EmbeddingStore(home.embeddings, "e2", 6)) == 10
     with open_catalog(home) as catalog:
         assert [change.sequence for change in catalog.changes(13)] == [14]
-        with pytest.raises(OutdatedVersion, match="changes up to 13 were compacted"):
+        with pytest.raises(OutdatedVersionError, match="changes up to 13 were compacted"):
             catalog.changes(12)
         assert catalog.get("p1").title == "title 3"
         assert (len(catalog), catalog.last_sequence()) == (10, 14)
@@ -110,31 +110,31 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "two", "0", "1ib", "5 apples"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    from indexer.core.errors import BadRequest
+    from indexer.core.errors import BadRequestError
 
-    with pytest.raises(BadRequest, match="is no size"):
+    with pytest.raises(BadRequestError, match="is no size"):
         parse_size(text)
 
 
 def test_estimates_scale_what_was_measured(home: Home) -> None:
     """Twice the entries take twice as long, far more are not guessed at, and another dimension is another thing."""
-    rates = Rates.of(home)
+    rates = CostRates.of(home)
     measured = {"build": 4.0, "tags": 1.0, "publish": 2.0, "memory_bytes": 1e6, "disk_bytes": 1e6}
     rates.note("Flat", {"entries": 10_000, "dim": 64, **measured})
     asked = {"recipe": "Flat", "dim": 64, "to_embed": 100, "photos_per_s": 50.0, "base_bytes": 7}
-    found = estimate(Rates.of(home), entries=20_000, **asked)  # type: ignore[arg-type]
+    found = estimate(CostRates.of(home), entries=20_000, **asked)  # type: ignore[arg-type]
     assert found.seconds == {"embed": 2.0, "build": 8.0, "tags": 2.0, "publish": 4.0, "total": 16.0}
     assert (found.memory_bytes, found.disk_bytes, found.basis) == (2_000_007, 2_000_000, "measured")
     for other in ({"entries": 200_000}, {"entries": 20_000, "dim": 128}, {"entries": 20_000, "photos_per_s": None}):
-        unknown = estimate(Rates.of(home), **{**asked, **other})  # type: ignore[arg-type]
+        unknown = estimate(CostRates.of(home), **{**asked, **other})  # type: ignore[arg-type]
         assert (unknown.basis, unknown.seconds["total"]) == ("unknown", None)
     (home.indexes / "RATES").write_text("nonsense")
-    assert Rates.of(home).builds == {}
+    assert CostRates.of(home).builds == {}
 
 
 READ_ONLY = """
 import sys
-from indexer.core.errors import Busy, ReadOnly
+from indexer.core.errors import BusyError, ReadOnlyError
 from indexer.core.home import Home
 from indexer.index_build.pipeline import build_index
 from indexer.catalog.store import open_catalog
@@ -152,7 +152,7 @@ with open_catalog(home) as catalog:
         try:
             work()
             raise AssertionError("written to a read-only home")
-        except ReadOnly as error:
+        except ReadOnlyError as error:
             assert "read-only" in str(error)
 store = EmbeddingStore(home.embeddings, "e2", 6)
 assert len(store) == 10
@@ -187,7 +187,7 @@ def test_writes_waiting_in_a_log_are_not_left_out_silently(home: Home, monkeypat
     """A read-only copy of a home that was in use says what to do instead of showing an old state."""
     (home.path / "catalog.sqlite3-wal").write_bytes(b"x" * 64)
     monkeypatch.setattr("indexer.core.sqlite.is_read_only", lambda path: True)
-    with pytest.raises(ReadOnly, match="catalens migrate"), open_catalog(home) as catalog:
+    with pytest.raises(ReadOnlyError, match="catalens migrate"), open_catalog(home) as catalog:
         len(catalog)
 
 
@@ -221,5 +221,5 @@ def test_a_full_disk_leaves_the_earlier_versions(home: Home) -> None:
 
 
 def test_a_second_builder_is_refused_while_the_first_works(home: Home) -> None:
-    with home.lock("build"), pytest.raises(Busy, match="another process is doing 'build'"):
+    with home.lock("build"), pytest.raises(BusyError, match="another process is doing 'build'"):
         build(home)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
 from indexer.imaging.analysis_view import look_at
-from indexer.quality.assess import examine
+from indexer.quality.assess import assess_quality
 from indexer.quality.findings import CODES, Finding
 from indexer.quality.profiles import STUDIO
 
@@ -21,7 +21,7 @@ GREY, WHITE = (225, 225, 225), (255, 255, 255)
 
 
 def by_code(pixels: np.ndarray, **options: object) -> dict[str, Finding]:
-    return {finding.code: finding for finding in examine(pixels, **options)}  # type: ignore[arg-type]
+    return {finding.code: finding for finding in assess_quality(pixels, **options)}  # type: ignore[arg-type]
 
 
 def studio(box: tuple[int, int, int, int] = (120, 100, 280, 320), size: tuple[int, int] = (512, 512)) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_a_clean_studio_photo_raises_nothing() -> None:
 
 def test_every_code_is_answered_once_in_order() -> None:
     """All findings are given always, with finite numbers and one sentence in each language, JSON-ready."""
-    findings = examine(studio())
+    findings = assess_quality(studio())
     assert [finding.code for finding in findings] == list(CODES)
     for finding in findings:
         assert 0 <= finding.score <= 1
@@ -285,7 +285,7 @@ def test_a_large_photo_is_measured_as_shoppers_see_it() -> None:
 def test_other_arrays_are_refused() -> None:
     """A grey or float array is a programmer's error, named."""
     with pytest.raises(ValueError, match="uint8"):
-        examine(np.zeros((4, 4), np.uint8))
+        assess_quality(np.zeros((4, 4), np.uint8))
     assert STUDIO.name == "studio"
 
 
@@ -307,7 +307,7 @@ def test_a_thread_of_a_photo_takes_little_memory(shape: tuple[int, int]) -> None
     """It is measured on at most 8192 px; boxes are in px of the original all the same."""
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     tracemalloc.start()
-    found = examine(pixels)
+    found = assess_quality(pixels)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * 2**20

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadData, BadSettings
+from indexer.core.errors import BadDataError, BadSettingsError
 from indexer.quality.advice import advice
-from indexer.quality.assess import examine
+from indexer.quality.assess import assess_quality
 from indexer.quality.findings import CODES
 from indexer.quality.profiles import MARKETPLACE, PROFILES, STUDIO, overall, profile
 from indexer.quality.shop_percentiles import ShopQuality
@@ -34,9 +34,9 @@ def test_marketplace_catches_every_photo_of_224_px() -> None:
     filled = np.full((224, 224, 3), 255, np.uint8)
     filled[1:-1, 1:-1] = (60, 60, 90)
     for pixels in (filled, photo(), np.full((224, 224, 3), 255, np.uint8)):
-        found = {f.code: f for f in examine(pixels, profile=MARKETPLACE)}
+        found = {f.code: f for f in assess_quality(pixels, profile=MARKETPLACE)}
         assert found["low-resolution"].level == "fail"
-    fine = {f.code: f for f in examine(photo(side=512), size=(2400, 2400), profile=MARKETPLACE)}
+    fine = {f.code: f for f in assess_quality(photo(side=512), size=(2400, 2400), profile=MARKETPLACE)}
     assert fine["low-resolution"].level == "ok"
 
 
@@ -44,7 +44,7 @@ def test_floors_can_be_set_and_leave_the_scores() -> None:
     """A changed floor changes the level of its own code and no score."""
     strict = profile("studio", {"low-resolution": {"note": 0.0, "warning": 0.0, "fail": 0.0}})
     usual = profile("studio")
-    before, after = examine(photo(), profile=usual), examine(photo(), profile=strict)
+    before, after = assess_quality(photo(), profile=usual), assess_quality(photo(), profile=strict)
     assert [f.score for f in before] == [f.score for f in after]
     assert {f.code for f, g in zip(before, after, strict=True) if f.level != g.level} <= {"low-resolution"}
     assert profile("studio", {"blurred": {"warning": 0.6}}).demands["blurred"].warning == 0.6
@@ -65,13 +65,13 @@ def test_floors_can_be_set_and_leave_the_scores() -> None:
     ],
 )
 def test_bad_floors_are_refused_by_name(name: str, changes: dict, named: str) -> None:
-    with pytest.raises(BadSettings, match=named):
+    with pytest.raises(BadSettingsError, match=named):
         profile(name, changes)
 
 
 def test_overall_falls_with_what_is_found() -> None:
     """Nothing above a note is 1; a failure of full weight is 0; a weight of 0 makes a finding count for nothing."""
-    findings = examine(photo(), profile=STUDIO)
+    findings = assess_quality(photo(), profile=STUDIO)
     lenient = profile("studio", {code: {"note": 2, "warning": 2, "fail": 2} for code in CODES})
     assert overall(findings, lenient) == 1.0
     assert overall(findings, STUDIO) == 0.0  # 149 px of product
@@ -81,7 +81,7 @@ def test_overall_falls_with_what_is_found() -> None:
 
 def test_percentiles_are_of_the_shops_own_photos() -> None:
     """A score above all is 1, below all 0, in the middle 0.5; stored and read back they are the same."""
-    photos = [examine(photo(side=side)) for side in range(100, 300, 4)]
+    photos = [assess_quality(photo(side=side)) for side in range(100, 300, 4)]
     shop = ShopQuality.measured(photos)
     assert shop.photos == 50
     assert all(len(known) == 101 for known in shop.quantiles.values())
@@ -91,9 +91,9 @@ def test_percentiles_are_of_the_shops_own_photos() -> None:
     assert shop.percentile("low-resolution", 1.0) == 1.0
     assert shop.percentile("low-resolution", 0.0) == 0.0
     assert shop.percentile("low-resolution", middle) == pytest.approx(0.5, abs=0.01)
-    small = {f.code: f for f in examine(photo(side=100), shop=shop)}
+    small = {f.code: f for f in assess_quality(photo(side=100), shop=shop)}
     assert small["low-resolution"].percentile == pytest.approx(1.0, abs=0.02)
-    assert all(f.percentile is None for f in examine(photo()))
+    assert all(f.percentile is None for f in assess_quality(photo()))
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ def test_percentiles_are_of_the_shops_own_photos() -> None:
     ],
 )
 def test_damaged_percentiles_are_refused(stored: object) -> None:
-    with pytest.raises(BadData):
+    with pytest.raises(BadDataError):
         ShopQuality.from_json(stored)
-    with pytest.raises(BadData):
+    with pytest.raises(BadDataError):
         ShopQuality.measured([])
 
 
 def test_advice_stands_in_both_languages_for_every_code() -> None:
     """One sentence each, no number left unfilled, Chinese in Chinese characters."""
-    for finding in examine(photo()):
+    for finding in assess_quality(photo()):
         english, chinese = finding.advice["en"], finding.advice["zh"]
         assert english.endswith(".")
         assert chinese.endswith("。")

@@ -8,7 +8,7 @@ import pytest
 
 from indexer.catalog.records import NewPhoto, ProductInput, Put
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.recommendation.orders import complements_of, import_orders
 
 KINDS = {"s1": "Shirt", "s2": "Shirt", "t1": "Tie", "h1": "Hat"}
@@ -71,9 +71,9 @@ def test_no_order_id_is_stored(catalog: Catalog, tmp_path: Path) -> None:
 )
 def test_a_file_without_its_columns_is_refused(catalog: Catalog, tmp_path: Path, header: str, said: str) -> None:
     """The missing column is named; so is a file that cannot be read."""
-    with pytest.raises(BadData, match=said):
+    with pytest.raises(BadDataError, match=said):
         import_orders(catalog, write(tmp_path, header=header))
-    with pytest.raises(BadData, match="cannot be read"):
+    with pytest.raises(BadDataError, match="cannot be read"):
         import_orders(catalog, tmp_path / "absent.csv")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from indexer.catalog.records import NewPhoto, ProductInput, Put, Tag
 from indexer.catalog.store import Catalog
-from indexer.core.errors import DamagedIndex
+from indexer.core.errors import DamagedIndexError
 from indexer.core.home import Home
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.version import TAGS, Versions
@@ -137,5 +137,5 @@ def test_a_version_keeps_its_rule_under_a_checksum(tmp_path: Path) -> None:
     assert versions.open(publish(home, None)).tag_rule is None
     path = versions.folder / version / TAGS
     path.write_bytes(path.read_bytes().replace(b"blue", b"bleu"))
-    with pytest.raises(DamagedIndex, match=TAGS):
+    with pytest.raises(DamagedIndexError, match=TAGS):
         versions.open(version)

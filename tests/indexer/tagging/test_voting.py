@@ -11,7 +11,7 @@ from indexer.index.query import view_queries
 from indexer.model.few_shot import CATEGORY_SHARES, background, fit_tag
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagColumn, TagRule
-from indexer.tagging.voting import TagSuggestion, Voters, ballot, head_chances, suggest_tags, vote_weights
+from indexer.tagging.voting import TagSuggestion, Voters, head_chances, knn_vote, suggest_tags, vote_weights
 
 BLOCK = [Block("g", 8, 1.0)]
 APART = np.eye(8, dtype=np.float32)  # vectors of products that are no copies of each other
@@ -34,7 +34,7 @@ def suggest(
 
 def weights(scores: Sequence[float], vectors: np.ndarray, column: TagColumn) -> list[float]:
     alike = vectors @ vectors.T
-    return vote_weights(ballot(np.array([scores]), alike[None], (alike >= 0.995)[None], column.k), column)[0].tolist()
+    return vote_weights(knn_vote(np.array([scores]), alike[None], (alike >= 0.995)[None], column.k), column)[0].tolist()
 
 
 def test_weights_are_a_softmax_of_scores() -> None:

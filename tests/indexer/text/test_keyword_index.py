@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.catalog.change_log import History
+from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.records import Delete, NewPhoto, Patch, ProductInput, Put, Tag
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import NewerFormat, StorageFailed
+from indexer.core.errors import NewerFormatError, StorageError
 from indexer.core.home import Home
 from indexer.operations.erasure import erase
-from indexer.operations.erasure_audit import Traces, ownerless
+from indexer.operations.erasure_audit import ErasureReport, ownerless
 from indexer.text.keyword_index import Keywords
 from indexer.text.tokenizer import tokens, words
 
@@ -126,7 +126,7 @@ def test_a_compacted_log_or_a_catalog_from_a_backup_is_read_anew(home: Home, tmp
         assert found(keywords, catalog, "second") == []
         put(catalog, "last", "fourth")
         put(catalog, "end", "fifth")
-        History(catalog).compact(catalog.last_sequence() - 1)
+        ChangeLog(catalog).compact(catalog.last_sequence() - 1)
         assert found(keywords, catalog, "fourth") == ["last"]
         keywords.close()
 
@@ -138,7 +138,7 @@ def test_erasing_leaves_no_word_of_a_product(home: Home, keywords: Keywords, cat
     put(catalog, "secret", "unicorn gown")
     assert found(keywords, catalog, "unicorn") == ["secret"]
     catalog.apply([Delete("secret")])
-    traces = Traces("secret")
+    traces = ErasureReport("secret")
     ownerless(home, catalog, traces)
     assert {"where": "keywords.sqlite3", "what": "words of 1 deleted products"} in traces.found
     assert found(keywords, catalog, "unicorn") == []
@@ -157,10 +157,10 @@ def test_a_read_only_home_is_searched_in_memory(home: Home, keywords: Keywords, 
 
 def test_a_damaged_or_newer_file_is_named(keywords: Keywords) -> None:
     keywords.path.write_bytes(b"no database at all" * 100)
-    with pytest.raises(StorageFailed, match=r"keywords\.sqlite3 is damaged.*delete it"):
+    with pytest.raises(StorageError, match=r"keywords\.sqlite3 is damaged.*delete it"):
         keywords.search(["blue"])
     keywords.path.unlink()
     with sqlite3.connect(keywords.path) as sql:
         sql.execute("PRAGMA user_version = 2")
-    with pytest.raises(NewerFormat, match="format 2"):
+    with pytest.raises(NewerFormatError, match="format 2"):
         keywords.search(["blue"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core.errors import DamagedIndex, NewerFormat
+from indexer.core.errors import DamagedIndexError, NewerFormatError
 from indexer.index.hybrid_ranking import recolour_weights, recoloured
 from indexer.model.spec import Block
 from indexer.text.fit_text_tower import Described, fit
@@ -94,12 +94,12 @@ def test_a_saved_tower_says_the_same(tower: TextTower, tmp_path: Path) -> None:
 def test_a_damaged_or_newer_tower_is_named(tower: TextTower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "text.safetensors"
     path.write_bytes(b"nothing")
-    with pytest.raises(DamagedIndex, match=r"text\.safetensors cannot be read"):
+    with pytest.raises(DamagedIndexError, match=r"text\.safetensors cannot be read"):
         TextTower.open(path)
     monkeypatch.setattr("indexer.text.text_tower.FORMAT", FORMAT + 1)
     tower.save(path)
     monkeypatch.undo()
-    with pytest.raises(NewerFormat, match="format 2"):
+    with pytest.raises(NewerFormatError, match="format 2"):
         TextTower.open(path)
 
 

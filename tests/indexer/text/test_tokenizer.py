@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.text.glossary import Glossary, open_glossary, set_glossary, shipped
 from indexer.text.tokenizer import features, tokens, words
@@ -68,6 +68,6 @@ def test_a_bad_glossary_is_refused_and_changes_nothing(tmp_path: Path, content: 
     home = Home.create(tmp_path / "home")
     file = tmp_path / "own.csv"
     file.write_bytes(content)
-    with pytest.raises(BadData, match=reason):
+    with pytest.raises(BadDataError, match=reason):
         set_glossary(home, file)
     assert not (home.path / "glossary.csv").exists()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.training.advise import advise, costs, probe, recommend, sampled
 from indexer.training.train import RECIPES
 from tests.indexer.training.conftest import KINDS, draw
@@ -109,5 +109,5 @@ def test_photos_without_labels_can_be_trained_on_as_they_are(tmp_path: Path, fea
 def test_no_readable_photo_is_an_error(tmp_path: Path, feature_cache: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.jpg").write_text("no photo")
-    with pytest.raises(BadData, match=r"x\.jpg"):
+    with pytest.raises(BadDataError, match=r"x\.jpg"):
         advise(tmp_path, device="cpu", cache=feature_cache)

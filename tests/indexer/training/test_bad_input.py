@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadData, BadModel, StorageFailed
+from indexer.core.errors import BadDataError, BadModelError, StorageError
 from indexer.evaluation.evaluate import evaluate
-from indexer.imaging.decode import content_hash
+from indexer.imaging.decode import hash_content
 from indexer.model.bundle import load_bundle
 from indexer.training.advise import frozen_runtime
 from indexer.training.feature_cache import FeatureCache, _features_id
@@ -43,7 +43,7 @@ def stored(folder: Path, cache: Path, known: tuple[str, int], features: np.ndarr
         (folder / f"{number}.jpg").write_bytes(data)
         value = np.zeros(width, np.float16)
         value[: len(row)] = row
-        entries.append((content_hash(data), hashlib.sha256(data).hexdigest(), value))
+        entries.append((hash_content(data), hashlib.sha256(data).hexdigest(), value))
     store.put(entries)
     store.close()
 
@@ -107,9 +107,9 @@ def test_data_of_which_nothing_is_usable_says_why(trained: TrainReport, tmp_path
     (tmp_path / "0.jpg").write_bytes(b"stand-in")
     data = feed(tmp_path, "image,category,split", [fault] * 3)
     said = "rows skipped: 3, the first: feed.csv:2: " + ("there is no file" if "i/" in fault else "split 'val' is none")
-    with pytest.raises(BadData, match=f"has no labelled train photos; {said}"):
+    with pytest.raises(BadDataError, match=f"has no labelled train photos; {said}"):
         train(data, tmp_path / "m", device="cpu", cache=tmp_path / "cache")
-    with pytest.raises(BadData, match=f"has no test photos; {said}"):
+    with pytest.raises(BadDataError, match=f"has no test photos; {said}"):
         evaluate(Path(trained.model), data, device="cpu", cache=tmp_path / "cache")
 
 
@@ -139,7 +139,7 @@ def test_a_disk_that_is_full_while_saving_keeps_the_previous_model(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        with pytest.raises(StorageFailed, match=named):
+        with pytest.raises(StorageError, match=named):
             train(shapes, old, epochs=1, seed=3, device="cpu", cache=cache)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -153,7 +153,7 @@ def test_a_model_edited_by_hand_is_refused_and_the_file_named(trained: TrainRepo
     model = Path(shutil.copytree(trained.model, tmp_path / "m"))
     file = model / "decision.json"
     file.write_text(file.read_text().replace("disc", "DISC"))
-    with pytest.raises(BadModel, match=r"decision\.json was changed or damaged .*checksum"):
+    with pytest.raises(BadModelError, match=r"decision\.json was changed or damaged .*checksum"):
         load_bundle(model)
 
 

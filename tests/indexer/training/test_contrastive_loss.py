@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from indexer.core.native import torch
-from indexer.training.contrastive_loss import Alike
+from indexer.training.contrastive_loss import ContrastiveLosses
 from indexer.training.targets import Target
 
 CATEGORY = Target("category", ("hat", "shoe"), np.array([0, 0, 1, 1]))
@@ -28,13 +28,13 @@ MIXED = blocks(a=[[1, 0], [0, 1], [1, 0], [0, 1]], c=[[1, 0], [1, 0], [0, 1], [0
 def loss(parts: dict[str, torch.Tensor], *targets: Target, **weights: float) -> float:
     columns = [torch.from_numpy(target.columns) for target in targets]
     chosen = {"category": 0.0, "attributes": 0.0, "colour": 0.0, "both": 0.0, **weights}
-    return float(Alike(**chosen).loss(parts, targets, columns))
+    return float(ContrastiveLosses(**chosen).loss(parts, targets, columns))
 
 
 @pytest.mark.parametrize("name", ["category", "colour"])
 def test_each_loss_is_lower_where_the_alike_lie_together(name: str) -> None:
     """Khosla's loss by hand: with cosines of 1 within and 0 between, t the temperature, log(1 + 2 exp(-1/t))."""
-    temperature = Alike().temperature if name == "category" else Alike().colour_temperature
+    temperature = ContrastiveLosses().temperature if name == "category" else ContrastiveLosses().colour_temperature
     low, high = (loss(parts, CATEGORY, COLOUR, **{name: 1.0}) for parts in (APART, MIXED))
     assert low == pytest.approx(np.log1p(2 * np.exp(-1 / temperature)), abs=1e-5)
     assert high > low + 1
@@ -58,7 +58,7 @@ def test_unknown_values_teach_nothing() -> None:
 def test_block_g_is_not_moved() -> None:
     parts = {name: part.clone().requires_grad_() for name, part in MIXED.items()}
     columns = [torch.from_numpy(target.columns) for target in (CATEGORY, COLOUR)]
-    Alike().loss(parts, (CATEGORY, COLOUR), [columns[0], columns[0]]).backward()
+    ContrastiveLosses().loss(parts, (CATEGORY, COLOUR), [columns[0], columns[0]]).backward()
     assert parts["a"].grad is not None
     assert float(parts["a"].grad.abs().sum()) > 0
     assert parts["g"].grad is None or float(parts["g"].grad.abs().sum()) == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadRequest
+from indexer.core.errors import BadRequestError
 from indexer.model.bundle import load_bundle
 from indexer.training.distributed import ALONE, Team, team
 
@@ -19,14 +19,14 @@ JOB = """
 import json, os, sys
 from pathlib import Path
 from indexer.training.distributed import team
-from indexer.training.finetune import Parts
+from indexer.training.finetune import FinetuneOptions
 from indexer.training.train import train
 
 data, out, cache = map(Path, sys.argv[1:])
 with team("cpu") as members:
     report = train(
         data, out, recipe="finetune", epochs=1, batch_size=8, unfreeze=2, seed=1, device="cpu", cache=cache,
-        parts=Parts(dropout=0.0, mixed=0.0), team=members,
+        parts=FinetuneOptions(dropout=0.0, mixed=0.0), team=members,
     )
     line = json.dumps({"rank": members.rank, "size": members.size, "version": report.model_version})
     os.write(1, f"{line}\\n".encode())  # in one piece: print lets the other process's line in before the end of this
@@ -73,7 +73,7 @@ def test_a_batch_is_shared_out_whole() -> None:
 def test_an_incomplete_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(BadRequest, match="RANK"), team("cpu"):
+    with pytest.raises(BadRequestError, match="RANK"), team("cpu"):
         pass
     monkeypatch.setenv("WORLD_SIZE", "1")
     with team() as members:

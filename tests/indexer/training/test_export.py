@@ -17,10 +17,10 @@ from PIL import Image
 
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import sha256_file
-from indexer.core.errors import BadModel, BadRequest, WeightsUnavailable
+from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailableError
 from indexer.core.native import torch
-from indexer.imaging.decode import Photo, decode
-from indexer.model import openvino_runtime as compiled
+from indexer.imaging.decode import Photo, decode_photo
+from indexer.model import openvino_runtime
 from indexer.model.bundle import MANIFEST, PARITY, PROBES, Bundle, _model_version, load_bundle, write_bundle
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
@@ -31,7 +31,9 @@ from indexer.training import export as exporting
 from indexer.training.export import MOST_LOST, NotAlike, _most_lost, export
 from tests.service.conftest import COLOURS, KINDS, photo
 
-pytestmark = pytest.mark.skipif(compiled.openvino() is None, reason="OpenVINO is not installed (the extra openvino)")
+pytestmark = pytest.mark.skipif(
+    openvino_runtime.openvino() is None, reason="OpenVINO is not installed (the extra openvino)"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +78,7 @@ def photos(data: Path) -> list[Photo]:
     """The validation photos, which judge an export and calibrate nothing."""
     with data.open(newline="", encoding="utf-8") as stream:
         names = [row["image"] for row in csv.DictReader(stream) if row["split"] == "validation"]
-    return [decode((data.parent / name).read_bytes()) for name in names]
+    return [decode_photo((data.parent / name).read_bytes()) for name in names]
 
 
 @pytest.mark.parametrize("numeric", ["fp32", "bf16", "int8"])
@@ -114,7 +116,7 @@ def test_int8_keeps_to_the_processor_unless_a_gpu_is_asked_for(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     bundle = load_bundle(exported["int8"]["model"])
     assert open_embedder(bundle).engine == "openvino"
-    with pytest.raises(WeightsUnavailable, match="does not run on a GPU"):
+    with pytest.raises(WeightsUnavailableError, match="does not run on a GPU"):
         open_embedder(bundle, device="cuda")
 
 
@@ -156,19 +158,19 @@ def test_a_graph_that_computes_otherwise_here_is_refused(copy: Path) -> None:
 
     kept = load_file(copy / PROBES)["features"]
     save_file({"features": np.ascontiguousarray(kept[:, ::-1])}, copy / PROBES)
-    with pytest.raises(BadModel, match=r"exported on another kind of processor.*catalens model export"):
+    with pytest.raises(BadModelError, match=r"exported on another kind of processor.*catalens model export"):
         open_embedder(load_bundle(signed(copy)), device="cpu")
 
 
 @pytest.mark.slow
 def test_a_damaged_graph_is_named(copy: Path) -> None:
     (copy / "graph.xml").write_text("<net>")
-    with pytest.raises(BadModel, match=r"graph\.xml was changed or damaged"):
+    with pytest.raises(BadModelError, match=r"graph\.xml was changed or damaged"):
         load_bundle(copy)
-    with pytest.raises(BadModel, match=r"graph\.xml cannot be read by OpenVINO"):
+    with pytest.raises(BadModelError, match=r"graph\.xml cannot be read by OpenVINO"):
         open_embedder(load_bundle(signed(copy)), device="cpu")
     (copy / PARITY).unlink()
-    with pytest.raises(BadModel, match=r"parity\.json is missing"):
+    with pytest.raises(BadModelError, match=r"parity\.json is missing"):
         load_bundle(copy)
 
 
@@ -176,12 +178,12 @@ def test_a_damaged_graph_is_named(copy: Path) -> None:
 def test_without_openvino_bf16_runs_in_torch_and_int8_says_what_to_install(
     exported: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, data: Path, model: Bundle, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(compiled, "openvino", lambda: None)
+    monkeypatch.setattr(openvino_runtime, "openvino", lambda: None)
     monkeypatch.setattr(exporting, "openvino", lambda: None)
     assert open_embedder(load_bundle(exported["bf16"]["model"]), device="cpu").engine == "torch"
-    with pytest.raises(WeightsUnavailable, match=r"int8.*pip install 'catalens\[openvino\]'"):
+    with pytest.raises(WeightsUnavailableError, match=r"int8.*pip install 'catalens\[openvino\]'"):
         open_embedder(load_bundle(exported["int8"]["model"]), device="cpu")
-    with pytest.raises(WeightsUnavailable, match=r"not installed: pip install 'catalens\[openvino\]'"):
+    with pytest.raises(WeightsUnavailableError, match=r"not installed: pip install 'catalens\[openvino\]'"):
         export(model.path, data, tmp_path / "out")
 
 
@@ -191,7 +193,7 @@ def test_a_processor_without_bf16_runs_wider_and_says_so(
 ) -> None:
     bundle = load_bundle(exported["bf16"]["model"])
     narrow = open_embedder(bundle, device="cpu").embed(photos)
-    monkeypatch.setattr(compiled, "capabilities", lambda: frozenset({"FP32"}))
+    monkeypatch.setattr(openvino_runtime, "capabilities", lambda: frozenset({"FP32"}))
     wide = open_embedder(bundle, device="cpu")
     printed = capsys.readouterr()
     assert "has no bfloat16" in printed.out + printed.err
@@ -221,15 +223,15 @@ def test_a_loss_counts_beyond_what_chance_moves_only() -> None:
 
 
 def test_wrong_questions_are_refused(model: Bundle, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match=r"unknown numeric class 'int4': use auto, fp32, bf16, int8"):
+    with pytest.raises(BadRequestError, match=r"unknown numeric class 'int4': use auto, fp32, bf16, int8"):
         export(model.path, data, tmp_path / "out", numeric="int4")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
-    with pytest.raises(BadModel, match="exists and is not a model folder"):
+    with pytest.raises(BadModelError, match="exists and is not a model folder"):
         export(model.path, data, tmp_path / "full")
-    with pytest.raises(BadRequest, match="holds no graph"):
+    with pytest.raises(BadRequestError, match="holds no graph"):
         open_embedder(model, device="cpu", engine="openvino")
-    with pytest.raises(BadRequest, match="unknown engine"):
+    with pytest.raises(BadRequestError, match="unknown engine"):
         open_embedder(model, device="cpu", engine="onnx")
 
 
@@ -237,7 +239,7 @@ def test_wrong_questions_are_refused(model: Bundle, data: Path, tmp_path: Path) 
 def test_an_exported_model_is_not_exported_again(
     exported: dict[str, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(BadRequest, match="is an exported model already"):
+    with pytest.raises(BadRequestError, match="is an exported model already"):
         export(Path(exported["fp32"]["model"]), data, tmp_path / "out")
 
 
@@ -257,7 +259,7 @@ def test_quick_pixels_are_the_plain_ones_but_for_rounding(size: tuple[int, int],
 
 def test_nothing_is_reported_to_the_makers_of_openvino() -> None:
     """Its package for that is kept from being loaded."""
-    compiled.openvino()
+    openvino_runtime.openvino()
     assert sys.modules["openvino_telemetry"] is None
 
 
@@ -269,7 +271,7 @@ def test_an_index_of_an_exported_model_answers(exported: dict[str, dict[str, Any
     from indexer.core.home import Home
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import register
-    from service.engine import Engine, Source
+    from service.engine import Engine, Query
     from service.settings import Settings
 
     home = Home.create(tmp_path / "home")
@@ -292,7 +294,7 @@ def test_an_index_of_an_exported_model_answers(exported: dict[str, dict[str, Any
     assert [skipped.content_hash for skipped in report.skipped] == [broken.content_hash]
     assert any(note.startswith(("network", "decode")) for note in notes)
     with Engine(Settings(home=home.path), watch=False) as engine:
-        found = engine.search(Source(image=photo(KINDS[0], next(iter(COLOURS)), turn=8)), k=1)
+        found = engine.search(Query(image=photo(KINDS[0], next(iter(COLOURS)), turn=8)), k=1)
     assert found["results"][0]["product_id"] == "0-8"
     assert found["results"][0]["score"] > 0.999
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalog.dataset import Row
-from indexer.core.errors import TrainingFailed
+from indexer.catalog.dataset import DatasetRow
+from indexer.core.errors import TrainingError
 from indexer.core.native import torch
-from indexer.imaging.decode import decode
+from indexer.imaging.decode import decode_photo
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.preprocessing import photos_to_pixels, shrink_to
@@ -63,7 +63,7 @@ def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
 
 
 def test_a_loss_that_is_not_finite_stops_and_writes_nothing(shapes: Path, feature_cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match=r"the loss is .* in epoch"):
+    with pytest.raises(TrainingError, match=r"the loss is .* in epoch"):
         tuned(shapes, feature_cache, tmp_path / "m", lr=1e30)
     assert not (tmp_path / "m").exists()
 
@@ -83,14 +83,14 @@ def test_a_finetuned_model_sees_the_whole_square_in_validation_and_in_service(
     assert (preprocess.resize, preprocess.crop) == (224, 224)
     assert training_square(preprocess).crop == training_square(preprocess).resize == 256
     files = sorted(shapes.rglob("*.png"))[:3]
-    rows = [Row(file.name, file.stem, file, None, None, (), None, {}) for file in files]
+    rows = [DatasetRow(file.name, file.stem, file, None, None, (), None, {}) for file in files]
     shown = decode_squares(rows, preprocess, tmp_path / "shown.npy")
-    photos = [decode(file.read_bytes(), shrink_to=shrink_to(preprocess)) for file in files]
+    photos = [decode_photo(file.read_bytes(), shrink_to=shrink_to(preprocess)) for file in files]
     assert np.array_equal(shown, photos_to_pixels(photos, preprocess))
 
 
 def test_photos_grow_and_stay_below_the_served_size() -> None:
-    sizes = finetune.Parts().sizes
+    sizes = finetune.FinetuneOptions().sizes
     assert [finetune._size(224, epoch, 10, sizes) for epoch in (0, 5, 6, 9)] == [160, 160, 192, 192]
     assert [finetune._size(224, epoch, 1, ((1.0, 1.0),)) for epoch in (0,)] == [224]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.catalog.dataset import Row
+from indexer.catalog.dataset import DatasetRow
 from indexer.model.decision_layer import Category
 from indexer.training.label_errors import (
     confident_errors,
@@ -27,8 +27,8 @@ def clusters(classes: int, each: int, *, seed: int = 0, width: int = 24) -> tupl
     return rng.normal(size=(classes, width))[columns] + 0.3 * rng.normal(size=(len(columns), width)), columns
 
 
-def row(number: int) -> Row:
-    return Row(f"feed.csv:{number}", str(number), Path("x.jpg"), None, None, (), None, {})
+def row(number: int) -> DatasetRow:
+    return DatasetRow(f"feed.csv:{number}", str(number), Path("x.jpg"), None, None, (), None, {})
 
 
 def test_planted_errors_are_found_and_come_first() -> None:

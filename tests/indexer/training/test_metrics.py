@@ -34,7 +34,9 @@ def test_average_precision_and_hits_by_hand() -> None:
 
 def test_a_query_never_finds_itself_its_copies_or_its_own_product() -> None:
     gallery = np.eye(4, dtype=np.float32)
-    rules = metrics.Gallery(np.array([7]), np.array([7, 1, 2, 3]), np.array(["p"]), np.array(["a", "p", "b", "c"]))
+    rules = metrics.RankedGallery(
+        np.array([7]), np.array([7, 1, 2, 3]), np.array(["p"]), np.array(["a", "p", "b", "c"])
+    )
     query = np.array([[0.9, 0.3, 0.2, 0.1]], np.float32)
     [(number, order, scores)] = metrics.ranked_neighbours(query, gallery, rules)
     assert (number, order.tolist()) == (0, [2, 3])

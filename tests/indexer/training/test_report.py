@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.evaluation import plots as charts
 from indexer.evaluation.evaluate import measure
+from indexer.evaluation.plots import confusion, short_labels, tag_rows, wilson
 from indexer.evaluation.report import headlines, percent, render, write_report
-from indexer.evaluation.results import Evidence
+from indexer.evaluation.results import EvaluationResults
 from indexer.evaluation.thumbnails import photo_sheet, small_photos
 from indexer.model.calibration import brier_score, perfect_calibration_error, reliability_bins
 from indexer.training.train import train
@@ -22,7 +22,7 @@ HOSTILE = "<script>alert(1)</script> & {{ 7*7 }}"
 
 
 @pytest.fixture(scope="module")
-def evidence(tmp_path_factory: pytest.TempPathFactory, feature_cache: Path) -> Evidence:
+def evidence(tmp_path_factory: pytest.TempPathFactory, feature_cache: Path) -> EvaluationResults:
     """A model of drawn shapes under hostile names, with tags and an attribute, measured on its test split."""
     folder = tmp_path_factory.mktemp("report")
     lines = []
@@ -38,7 +38,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory, feature_cache: Path) -> E
 
 
 @pytest.fixture(scope="module")
-def page(evidence: Evidence) -> str:
+def page(evidence: EvaluationResults) -> str:
     return render(evidence, model=HOSTILE, data="<b>shop</b>")
 
 
@@ -58,7 +58,7 @@ def test_labels_with_markup_are_shown_as_text(page: str) -> None:
     assert "<b>shop</b>" not in page
 
 
-def test_the_page_holds_what_it_promises(page: str, evidence: Evidence) -> None:
+def test_the_page_holds_what_it_promises(page: str, evidence: EvaluationResults) -> None:
     """Every section stands there, with a photo for each of the test products on the map."""
     for section in ("figures", "classes", "confusion", "calibration", "attributes", "tags", "map", "neighbours"):
         assert f'id="{section}"' in page, section
@@ -68,14 +68,14 @@ def test_the_page_holds_what_it_promises(page: str, evidence: Evidence) -> None:
     assert len(json.loads(data)["points"]) == 12
 
 
-def test_the_same_evidence_gives_the_same_page(page: str, evidence: Evidence, tmp_path: Path) -> None:
+def test_the_same_evidence_gives_the_same_page(page: str, evidence: EvaluationResults, tmp_path: Path) -> None:
     """Two writes are equal byte for byte, and the figures stand beside the page."""
     written = write_report(evidence, tmp_path / "r", model=HOSTILE, data="<b>shop</b>")
     assert written.read_text(encoding="utf-8") == page
     assert json.loads((tmp_path / "r" / "evaluation.json").read_text())["n"] == evidence.figures["n"] == 12
 
 
-def test_evaluate_names_calibration_before_and_after(evidence: Evidence) -> None:
+def test_evaluate_names_calibration_before_and_after(evidence: EvaluationResults) -> None:
     """The figures at the top are those after temperature; all are computed from the very same logits."""
     figures, found = evidence.figures, evidence.classified
     assert found is not None
@@ -93,7 +93,7 @@ def test_confusion_keeps_the_classes_with_most_mistakes() -> None:
     """Three classes, room for two: the one never mistaken is left out, and rows keep their full totals."""
     names = [("a",), ("b",), ("c",)]
     truth, predicted = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 0, 2, 2])
-    matrix = charts.confusion(truth, predicted, names, most=2)
+    matrix = confusion(truth, predicted, names, most=2)
     assert (matrix.labels, matrix.left_out, matrix.totals) == (["a", "b"], 1, [2, 1])
     assert [(cell.row, cell.column, cell.count, cell.share) for cell in matrix.cells] == [
         (0, 0, 1, 0.5),
@@ -104,13 +104,13 @@ def test_confusion_keeps_the_classes_with_most_mistakes() -> None:
 
 def test_labels_are_as_short_as_they_can_be_and_no_shorter() -> None:
     paths = [("Men", "Shoes"), ("Women", "Shoes"), ("Women", "Bags")]
-    assert charts.short_labels(paths) == ["Men › Shoes", "Women › Shoes", "Bags"]
+    assert short_labels(paths) == ["Men › Shoes", "Women › Shoes", "Bags"]
 
 
 def test_tag_rows_in_values() -> None:
     actual = np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0]], bool)
     suggested = np.array([[1, 1, 0], [0, 0, 0], [0, 0, 0]], bool)
-    assert charts.tag_rows(["x", "y", "z"], actual, suggested) == [
+    assert tag_rows(["x", "y", "z"], actual, suggested) == [
         {"tag": "x", "n": 2, "suggested": 1, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)},
         {"tag": "y", "n": 0, "suggested": 1, "precision": 0.0, "recall": None, "f1": 0.0},
     ]
@@ -124,7 +124,7 @@ def test_calibration_helpers_in_values() -> None:
     assert perfect_calibration_error(np.ones(50)) == 0.0
     few, many = perfect_calibration_error(np.full(50, 0.7)), perfect_calibration_error(np.full(5000, 0.7))
     assert 0 < many < few / 5
-    low, high = charts.wilson(0.9, 100)
+    low, high = wilson(0.9, 100)
     assert (low, high) == (pytest.approx(0.8256, abs=1e-3), pytest.approx(0.9448, abs=1e-3))
 
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalog.dataset import Row
+from indexer.catalog.dataset import DatasetRow
 from indexer.core.native import torch
 from indexer.model import backbones
 from indexer.model.network import Heads, Neck
 from indexer.training import linear
-from indexer.training.block_weights import Again, choose_weights, instance_rate
-from indexer.training.sampling import drawn
+from indexer.training.block_weights import ReshotQueries, choose_weights, instance_rate
+from indexer.training.sampling import sample_indices
 from indexer.training.targets import Target, attribute_targets, colour_target
 
 
-def rows_with(**columns: list[object]) -> list[Row]:
+def rows_with(**columns: list[object]) -> list[DatasetRow]:
     count = len(next(iter(columns.values())))
     return [
-        Row(
+        DatasetRow(
             f"row {n}",
             f"p{n}",
             Path(f"{n}.jpg"),
@@ -93,7 +93,7 @@ def test_reweighing_changes_the_vectors_and_no_logit() -> None:
     spec = linear.linear_spec(backbones.find("resnet18"), targets, 100)
     torch.manual_seed(0)
     neck, heads = Neck(spec).eval(), Heads(spec)
-    fitted = linear.Fitted(spec, neck, heads, 1.0, 1, [])
+    fitted = linear.FittedModel(spec, neck, heads, 1.0, 1, [])
     changed = linear.reweigh(fitted, {"a": 0.6, "c": 0.15, "g": 0.25})
     described = torch.rand(5, 512 + 326)
     with torch.inference_mode():
@@ -132,7 +132,7 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(monkeypatch: p
     taken: list[int] = []
 
     def noted(chosen: np.ndarray, most: int) -> np.ndarray:
-        taken.append(len(found := drawn(chosen, most)))
+        taken.append(len(found := sample_indices(chosen, most)))
         return found
 
     monkeypatch.setattr("indexer.training.block_weights.drawn", noted)
@@ -165,7 +165,7 @@ def test_weights_keep_finding_the_same_photo_again() -> None:
     asked = {"a": unit(shot_a)[places], "g": unit(shot)[places]}
     frozen = instance_rate(asked["g"], blocks["g"], places, pixels) - 0.05
     free = choose_weights(blocks, [target], train, ~train, pixels)
-    bound = choose_weights(blocks, [target], train, ~train, pixels, Again(places, asked, frozen))
+    bound = choose_weights(blocks, [target], train, ~train, pixels, ReshotQueries(places, asked, frozen))
     assert free is not None
     assert bound is not None
     whole = {weights["a"]: sum(w * asked[n] @ blocks[n].T for n, w in weights.items()) for weights in (free, bound)}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.core.errors import BadData, BadModel, BadRequest, TrainingFailed, WeightsUnavailable
+from indexer.core.errors import BadDataError, BadModelError, BadRequestError, TrainingError, WeightsUnavailableError
 from indexer.evaluation.evaluate import evaluate, frozen_photos
 from indexer.model.bundle import load_bundle
 from indexer.model.torch_runtime import TorchRuntime
@@ -113,7 +113,7 @@ def test_one_class_only_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "d" / "disc").mkdir(parents=True)
     for number in range(4):
         draw("disc", number).save(tmp_path / "d" / "disc" / f"{number}.png")
-    with pytest.raises(TrainingFailed, match="'disc'"):
+    with pytest.raises(TrainingError, match="'disc'"):
         train(tmp_path / "d", tmp_path / "m", device="cpu")
 
 
@@ -142,20 +142,20 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_old_model(
     import shutil
 
     old = Path(shutil.copytree(trained.model, tmp_path / "m"))
-    with pytest.raises(TrainingFailed, match=r"loss is .* in epoch"):
+    with pytest.raises(TrainingError, match=r"loss is .* in epoch"):
         train(shapes, old, epochs=3, lr=1e30, seed=1, device="cpu", cache=feature_cache)
     assert load_bundle(old).model_version == trained.model_version
 
 
 @pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("lr", -1.0), ("batch_size", 0)])
 def test_bad_numbers_are_named(shapes: Path, tmp_path: Path, name: str, value: Any) -> None:
-    with pytest.raises(BadRequest, match=name):
+    with pytest.raises(BadRequestError, match=name):
         train(shapes, tmp_path / "m", **{name: value})
 
 
 def test_an_out_folder_with_other_things_is_refused_before_any_work(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "keep.txt").write_text("mine")
-    with pytest.raises(BadModel, match="not a model folder"):
+    with pytest.raises(BadModelError, match="not a model folder"):
         train(shapes, tmp_path, device="cpu")
     assert (tmp_path / "keep.txt").read_text() == "mine"
 
@@ -165,7 +165,7 @@ def test_evaluate_repeats_the_model_s_own_split_and_names_an_empty_one(
 ) -> None:
     (tmp_path / "d" / "disc").mkdir(parents=True)
     draw("disc", 0).save(tmp_path / "d" / "disc" / "0.png")
-    with pytest.raises(BadData, match=r"no (test|train) photos"):
+    with pytest.raises(BadDataError, match=r"no (test|train) photos"):
         evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
     assert json.loads((Path(trained.model) / "training.json").read_text())["seed"] == 1
 
@@ -217,7 +217,7 @@ def test_a_baseline_from_weights_that_are_not_kept_is_none(trained: TrainReport)
     """A network fine-tuned from a file has no features before training to compare with: it says so, and builds none."""
     bundle = load_bundle(Path(trained.model))
     tuned = dataclasses.replace(bundle, training={**bundle.training, "recipe": "finetune", "weights": "mine.pth"})
-    with pytest.raises(WeightsUnavailable, match=r"mine\.pth"):
+    with pytest.raises(WeightsUnavailableError, match=r"mine\.pth"):
         frozen_photos(tuned, None, {}, "cpu", None)  # type: ignore[arg-type]
 
 

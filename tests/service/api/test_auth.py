@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from indexer.core.errors import BadSettings
+from indexer.core.errors import BadSettingsError
 from service.settings import Settings, read_api_keys
 from tests.service.api.routes.test_queries import assert_problem
 
@@ -75,7 +75,7 @@ def test_a_rebound_name_is_refused(open_web: Callable[..., FlaskClient]) -> None
 def test_beyond_loopback_needs_keys(tmp_path: Path) -> None:
     """0.0.0.0 or a public address without keys is refused with what to do; loopback and keys are fine."""
     for host in ("0.0.0.0", "::", "192.168.1.7", "shop.example", ""):
-        with pytest.raises(BadSettings, match="--api-key-file"):
+        with pytest.raises(BadSettingsError, match="--api-key-file"):
             Settings(home=tmp_path, host=host)
         assert Settings(home=tmp_path, host=host, api_keys=(KEY,)).host == host
     for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
@@ -99,7 +99,7 @@ def test_beyond_loopback_needs_keys(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_setting_is_named(tmp_path: Path, values: dict[str, object], named: str) -> None:
-    with pytest.raises(BadSettings, match=re.escape(named)):
+    with pytest.raises(BadSettingsError, match=re.escape(named)):
         Settings.make(home=tmp_path, **values)
 
 
@@ -111,9 +111,9 @@ def test_keys_come_from_a_file(tmp_path: Path) -> None:
     assert keys == (KEY, "another-key-of-this-shop")
     assert KEY not in repr(Settings(home=tmp_path, api_keys=keys))
     file.write_text("# none\n")
-    with pytest.raises(BadSettings, match="holds no key"):
+    with pytest.raises(BadSettingsError, match="holds no key"):
         read_api_keys(file)
-    with pytest.raises(BadSettings, match="cannot be read"):
+    with pytest.raises(BadSettingsError, match="cannot be read"):
         read_api_keys(tmp_path / "absent")
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import Busy
+from indexer.core.errors import BusyError
 from indexer.core.home import Home
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
-from indexer.operations import compaction as job
+from indexer.operations import compaction
 from indexer.operations.compaction import fold
-from service.engine import Engine, Source
+from service.engine import Engine, Query
 from service.products.writer import Draft
 from service.settings import Settings
 from tests.service.conftest import photo
@@ -30,7 +30,7 @@ SHOTS = [photo("dots", "green", turn=20 + turn) for turn in range(5)]
 
 def answers(engine: Engine) -> list[Any]:
     """What searches find: ids and scores, over everything."""
-    found = [engine.search(Source(image=shot), k=1000)["results"] for shot in (SHOTS[0], photo("cross", "red"))]
+    found = [engine.search(Query(image=shot), k=1000)["results"] for shot in (SHOTS[0], photo("cross", "red"))]
     return [[(row["product_id"], row["score"], row["photo"]) for row in results] for results in found]
 
 
@@ -105,13 +105,13 @@ def test_a_fold_takes_the_place_of_what_it_folds(own: Engine) -> None:
     assert versions.names() == ["v000001", "v000002", "v000004", "v000005"]
     assert versions.rollback() == "v000001"
     own.refresh()
-    assert len(own.search(Source(image=SHOTS[0]), k=1000)["results"]) == 23
+    assert len(own.search(Query(image=SHOTS[0]), k=1000)["results"]) == 23
 
 
 def test_a_fold_of_what_no_longer_serves_leaves_nothing(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Activated in between: the decision stands, and the fold's version is gone."""
     home, versions = own.home, Versions(own.home)
-    with pytest.raises(Busy, match="v000009"):
+    with pytest.raises(BusyError, match="v000009"):
         fold(home, "v000009")
     build_index(home, bundle=resolve(home, None))
     activate = Versions.activate
@@ -122,7 +122,7 @@ def test_a_fold_of_what_no_longer_serves_leaves_nothing(own: Engine, monkeypatch
 
     with monkeypatch.context() as patched:
         patched.setattr(Versions, "activate", late)
-        with pytest.raises(Busy, match="v000001"):
+        with pytest.raises(BusyError, match="v000001"):
             fold(home, "v000001")
     assert home.active().index_version == "v000002"  # type: ignore[union-attr]
     assert versions.names() == ["v000001", "v000002"]
@@ -133,10 +133,10 @@ def test_a_fold_waits_for_another_build(own: Engine) -> None:
     """The process says "not now" with its exit code while the build lock is held; the service tries again later."""
     with own.home.lock("build"):
         done = subprocess.run(
-            [sys.executable, "-m", job.__name__, str(own.home.path), "v000001", "cpu"],
-            cwd=Path(job.__file__).parents[2], capture_output=True, text=True,
+            [sys.executable, "-m", compaction.__name__, str(own.home.path), "v000001", "cpu"],
+            cwd=Path(compaction.__file__).parents[2], capture_output=True, text=True,
         )  # fmt: skip
-    assert done.returncode == job.NOT_NOW, done.stderr
+    assert done.returncode == compaction.NOT_NOW, done.stderr
     assert done.stderr.startswith("busy: ")
     assert Versions(own.home).names() == ["v000001"]
 

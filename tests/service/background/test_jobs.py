@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
-from indexer.core.errors import BadData
+from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.index.version import Versions
 from indexer.operations import erasure
-from indexer.operations import jobs as work
 from indexer.operations.archives import unpack
-from indexer.operations.jobs import Jobs
+from indexer.operations.jobs import Jobs, run
 from service.background import jobs as runner
 from service.engine import Engine
 from service.settings import Settings
@@ -224,11 +223,11 @@ def test_links_and_bombs_are_refused(open_web: Callable[..., Any], tmp_path: Pat
     bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("zeros.png", bytes(1_000_000))
-    with pytest.raises(BadData, match="1000000 bytes, more than the 1000 allowed"):
+    with pytest.raises(BadDataError, match="1000000 bytes, more than the 1000 allowed"):
         unpack(bomb, tmp_path / "out", most_bytes=1000)
     lying = bomb.read_bytes().replace((1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
     bomb.write_bytes(lying)
-    with pytest.raises(BadData):
+    with pytest.raises(BadDataError):
         unpack(bomb, tmp_path / "out2", most_bytes=1000)
     assert sum(path.stat().st_size for path in (tmp_path / "out2").iterdir()) <= 1000
 
@@ -280,7 +279,7 @@ def test_no_path_of_the_machine_is_told(own: Engine, open_web: Callable[..., Any
     )
     lost = jobs.add("import", {"most_bytes": 10**6})  # without its upload
     for job in (empty, whole, archived, lost):
-        work.run(own.home, job.job_id)
+        run(own.home, job.job_id)
         assert str(tmp_path) in jobs.get(job.job_id).problem["detail"], "the operator's own files say where"  # type: ignore[index]
         for answer in (
             web.get(f"/v1/jobs/{job.job_id}"),
@@ -307,7 +306,7 @@ def test_a_manifest_cannot_read_elsewhere(own: Engine, tmp_path: Path) -> None:
     (root / "products.jsonl").write_text("\n".join(rows))
     jobs = Jobs(own.home)
     job_id = jobs.add("import", {"path": str(root), "root": str(root)}).job_id
-    work.run(own.home, job_id)
+    run(own.home, job_id)
     job = jobs.get(job_id)
     assert (job.state, job.result["added"], job.result["skipped_total"]) == ("done", 1, 3)  # type: ignore[index]
     assert all("lies outside the folder" in row["reason"] for row in job.result["skipped"])  # type: ignore[index]
@@ -320,7 +319,7 @@ def test_a_bad_feed_is_a_failed_job(own: Engine) -> None:
     jobs = Jobs(own.home)
     data = archive(("readme.txt", b"hello"))
     job_id = jobs.add("import", {"most_bytes": 10**6}, upload=lambda path: path.write_bytes(data) and None).job_id
-    work.run(own.home, job_id)
+    run(own.home, job_id)
     assert jobs.get(job_id).state == "failed"
     assert jobs.get(job_id).problem["code"] == "bad-data"  # type: ignore[index]
     assert len(own._catalog) == 20
@@ -330,7 +329,7 @@ def test_a_build_that_fails_leaves_no_version(own: Engine) -> None:
     """Its model is gone: failed with the model's name; the versions are what they were."""
     jobs = Jobs(own.home)
     job_id = jobs.add("build", {"model": "nowhere"}).job_id
-    work.run(own.home, job_id)
+    run(own.home, job_id)
     assert jobs.get(job_id).problem["code"] == "unknown-model"  # type: ignore[index]
     assert Versions(own.home).names() == ["v000001"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.inference.admission import Overloaded, TooLate, Turns
+from service.inference.admission import AdmissionGate, DeadlineExceededError, OverloadedError
 from service.inference.queue import InferenceQueue
 
 
@@ -78,7 +78,7 @@ def test_a_full_queue_refuses_at_once(queue: InferenceQueue) -> None:
     """One is computed and five wait; the seventh hears so immediately, and the six are answered."""
     slow: Any = Slow()
     threads, out = together([lambda n=n: queue.embed(slow, [n]) for n in range(7)])
-    assert isinstance(out[6], Overloaded)
+    assert isinstance(out[6], OverloadedError)
     slow.gate.set()
     for thread in threads:
         thread.join()
@@ -108,7 +108,7 @@ def test_closing_answers_what_waits(queue: InferenceQueue) -> None:
     for thread in threads:
         thread.join()
     assert [answer.tolist() for answer in out] == [[[n, n]] for n in range(3)]
-    with pytest.raises(Overloaded):
+    with pytest.raises(OverloadedError):
         queue.embed(slow, [9])
     assert not queue.alive
 
@@ -118,7 +118,7 @@ def test_what_comes_too_late_is_never_computed(queue: InferenceQueue) -> None:
     slow: Any = Slow()
     threads, out = together([lambda: queue.embed(slow, [0]), lambda: queue.embed(slow, [1], within_s=0.2)])
     threads[1].join(5)
-    assert isinstance(out[1], TooLate)
+    assert isinstance(out[1], DeadlineExceededError)
     slow.gate.set()
     threads[0].join()
     queue.close()
@@ -145,7 +145,7 @@ def test_a_pass_waits_for_photos_on_their_way_and_for_nothing_else() -> None:
 
 def test_questions_beyond_those_that_may_wait_are_refused_at_once_and_late_ones_in_time() -> None:
     """One works and one waits; the third hears so immediately, the second at its deadline; then all are free."""
-    turns = Turns(working=1, max_waiting=1, deadline_s=0.5)
+    turns = AdmissionGate(working=1, max_waiting=1, deadline_s=0.5)
 
     def ask() -> str:
         with turns.turn():
@@ -154,9 +154,9 @@ def test_questions_beyond_those_that_may_wait_are_refused_at_once_and_late_ones_
     with turns.turn():
         threads, out = together([ask, ask])
         threads[1].join(0.3)
-        assert type(out[1]) is Overloaded
+        assert type(out[1]) is OverloadedError
         threads[0].join(5)
-        assert isinstance(out[0], TooLate)
+        assert isinstance(out[0], DeadlineExceededError)
     assert ask() == "answered"
     with pytest.raises(ValueError, match="mine"), turns.turn():
         raise ValueError("mine")

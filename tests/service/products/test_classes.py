@@ -15,13 +15,13 @@ from flask.testing import FlaskClient
 
 from indexer.catalog.store import open_catalog
 from indexer.classification.class_editing import class_path
-from indexer.core.errors import BadRequest, Busy, IndexMismatch, NoCategories, UnknownClass
+from indexer.core.errors import BadRequestError, BusyError, IndexMismatchError, NoCategoriesError, UnknownClassError
 from indexer.core.home import Active, Home
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import by_version, origin, pretrained, resolve
-from service.engine import Engine, Source
-from service.query.response import Clock
+from service.engine import Engine, Query
+from service.query.response import StageTimer
 from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import COLOURS, draw, encode, photo
@@ -35,7 +35,7 @@ def bars(colour: str, turn: float) -> bytes:
 
 
 def top(engine: Engine, data: bytes) -> tuple[list[str], float]:
-    first = engine.classify(Source(image=data))["categories"][0]
+    first = engine.classify(Query(image=data))["categories"][0]
     return first["path"], first["probability"]
 
 
@@ -54,7 +54,7 @@ def test_a_category_from_photos_is_known_at_once(own: Engine) -> None:
         assert path == ["Shapes", "Bars"]
         assert probability > 0.5
     assert {kind: top(own, photo(kind, "blue", turn=5))[0] for kind in kept} == kept
-    chances = own.classify(Source(image=bars("tan", 0)), top=100)["categories"]
+    chances = own.classify(Query(image=bars("tan", 0)), top=100)["categories"]
     assert len(chances) == 5
     assert sum(row["probability"] for row in chances) == pytest.approx(1, abs=1e-4)
 
@@ -69,7 +69,9 @@ def test_weights_are_shared_and_the_vectors_stand_apart(own: Engine) -> None:
     for name in ("embedding.safetensors", "heads.safetensors"):
         assert os.stat(old.path / name).st_ino == os.stat(new.path / name).st_ino
     (entry,) = new.decision.few_shot
-    vectors = np.stack([own._seeing.vector(own.ready(), Source(image=bars(c, 0)), Clock()) for c in ("red", "blue")])
+    vectors = np.stack(
+        [own._seeing.vector(own.ready(), Query(image=bars(c, 0)), StageTimer()) for c in ("red", "blue")]
+    )
     np.testing.assert_allclose(entry.prototype, vectors.mean(0), atol=1e-6)
     assert (new.path / "decision.safetensors").is_file()
     assert (new.decision.origin, new.decision.revision) == (old.model_version, 1)
@@ -77,35 +79,35 @@ def test_weights_are_shared_and_the_vectors_stand_apart(own: Engine) -> None:
 
 def test_removing_gives_back_the_old_answers_and_never_the_id(own: Engine) -> None:
     asked = bars("tan", 0)
-    before = own.classify(Source(image=asked))["categories"]
+    before = own.classify(Query(image=asked))["categories"]
     first = own.classes.add("Bars", [bars("red", 0)])["id"]
     assert own.classes.remove(label="Bars")["id"] == first
-    assert own.classify(Source(image=asked))["categories"] == before
+    assert own.classify(Query(image=asked))["categories"] == before
     assert own.classes.add("Bars", [bars("red", 0)])["id"] == first + 1
     assert own.classes.remove(number=first + 1)["id"] == first + 1
-    with pytest.raises(UnknownClass, match="Bars"):
+    with pytest.raises(UnknownClassError, match="Bars"):
         own.classes.remove(label="Bars")
 
 
 def test_a_tag_from_photos_is_suggested_for_its_kind_only(own: Engine) -> None:
     """A tag nobody ever gave: suggested with a confidence in [0.5, 1] on its kind, and not on others."""
     own.classes.add("barred", [bars(colour, 0) for colour in ("red", "green", "black")], kind="tag")
-    tags = {row["tag"]: row for row in own.tags(Source(image=bars("blue", 4)))["tags"]}
+    tags = {row["tag"]: row for row in own.tags(Query(image=bars("blue", 4)))["tags"]}
     assert 0.5 <= tags["barred"]["confidence"] <= 1
     for kind in ("ring", "cross", "dots"):
-        found = [row["tag"] for row in own.tags(Source(image=photo(kind, "blue", turn=5)))["tags"]]
+        found = [row["tag"] for row in own.tags(Query(image=photo(kind, "blue", turn=5)))["tags"]]
         assert "barred" not in found
         assert kind in found  # the neighbours' votes go on
     own.classes.remove(label="barred", kind="tag")
-    assert "barred" not in {row["tag"] for row in own.tags(Source(image=bars("blue", 4)))["tags"]}
+    assert "barred" not in {row["tag"] for row in own.tags(Query(image=bars("blue", 4)))["tags"]}
 
 
 def test_a_model_without_categories_classifies_by_prototypes(own: Engine) -> None:
     """On the shipped network, two classes of two photos each are enough to tell their kinds apart."""
     build_index(own.home, bundle=pretrained(own.home), activate=True)
     own.refresh()
-    with pytest.raises(NoCategories, match="class add"):
-        own.classify(Source(image=bars("tan", 0)))
+    with pytest.raises(NoCategoriesError, match="class add"):
+        own.classify(Query(image=bars("tan", 0)))
     for kind in ("ring", "dots"):
         own.classes.add(kind, [photo(kind, colour) for colour in ("red", "black")])
     for kind in ("ring", "dots"):
@@ -128,13 +130,13 @@ def test_a_model_without_categories_classifies_by_prototypes(own: Engine) -> Non
 def test_what_cannot_be_made_changes_nothing(shop: Engine, label: str, kind: str, count: int, said: str) -> None:
     before = shop.home.active()
     shots = [encode(draw("ring", (number, 9, 9), size=32)) for number in range(count)]
-    with pytest.raises(BadRequest, match=said):
+    with pytest.raises(BadRequestError, match=said):
         shop.classes.add(label, shots, kind=kind)  # type: ignore[arg-type]
     assert shop.home.active() == before
 
 
 def test_a_trained_category_cannot_be_removed(shop: Engine) -> None:
-    with pytest.raises(BadRequest, match="trained"):
+    with pytest.raises(BadRequestError, match="trained"):
         shop.classes.remove(label="Shapes > ring")
 
 
@@ -169,11 +171,11 @@ def test_classes_outlive_builds_activations_and_rollbacks(own: Engine) -> None:
 def test_a_model_of_another_embedding_is_still_refused(own: Engine) -> None:
     active, foreign = own.home.active(), "e" + "0" * 32
     assert active is not None
-    with pytest.raises(IndexMismatch) as refused:
+    with pytest.raises(IndexMismatchError) as refused:
         Versions(own.home).switch_model("m1", instead_of=active, model_embedding_id=lambda _: foreign)
     assert foreign in str(refused.value)
     assert own.ready().bundle.embedding_id in str(refused.value)
-    with pytest.raises(Busy, match="meanwhile"):
+    with pytest.raises(BusyError, match="meanwhile"):
         Versions(own.home).switch_model(active.model_version, instead_of=Active("v000001", "m0"))
     assert own.home.active() == active
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from indexer.core.errors import Busy
+from indexer.core.errors import BusyError
 from indexer.operations import jobs
 from service.engine import Engine
 from tests.service.api.routes.test_products_batch import files
@@ -79,7 +79,7 @@ def test_a_locked_file_is_not_named(web: FlaskClient, monkeypatch: pytest.Monkey
     """503 busy says what it means; the file that another process holds is for the log."""
 
     def held(*_: object) -> None:
-        raise Busy("/srv/home/catalog.sqlite3 stayed locked by another process for 30 s")
+        raise BusyError("/srv/home/catalog.sqlite3 stayed locked by another process for 30 s")
 
     monkeypatch.setattr(Engine, "activate", held)
     problem = assert_problem(web.post("/v1/indexes/v000001:activate"), 503, "busy")
@@ -138,11 +138,11 @@ def test_a_vector_that_cannot_be_kept_loses_no_write(
     web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The catalog is flushed, the embeddings' disk is full: acknowledged, and searchable once there is room."""
-    from indexer.core.errors import DiskFull
+    from indexer.core.errors import DiskFullError
     from indexer.index.embedding_store import EmbeddingStore
 
     def full(*_: Any) -> None:
-        raise DiskFull("embeddings: no space left")
+        raise DiskFullError("embeddings: no space left")
 
     with monkeypatch.context() as patched:
         patched.setattr(EmbeddingStore, "put", full)

@@ -13,9 +13,9 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from indexer.core.errors import StaleVersion
+from indexer.core.errors import StaleVersionError
 from indexer.core.home import Home
-from indexer.imaging.decode import content_hash, decode
+from indexer.imaging.decode import decode_photo, hash_content
 from indexer.operations.erasure import erase
 from service.app import create_app
 from service.engine import Engine
@@ -94,7 +94,7 @@ def test_a_written_product_is_found_by_the_next_question(web: FlaskClient, own: 
     assert (stored["title"], stored["category"]) == ("Night <b>ring</b>", "Shapes > ring")
     assert stored["tags"] == [{"tag": "new", "source": "merchant"}, {"tag": "night", "source": "curated"}]
     assert stored["attributes"] == {"price": 9.5, "sizes": ["S", "M"]}
-    assert stored["images"][0]["hash"] == content_hash(shot)
+    assert stored["images"][0]["hash"] == hash_content(shot)
     assert web.get(stored["images"][0]["image_url"]).status_code == 200
     assert web.get(f"{PATH}/similar?k=1").get_json()["results"][0]["category"] == "Shapes > ring"
     with Engine(Settings(home=own.home.path), watch=False) as restarted:
@@ -112,7 +112,7 @@ def test_put_is_idempotent_and_replaces(web: FlaskClient) -> None:
     assert (replaced["outcome"], replaced["sequence"]) == ("replaced", 22)
     assert first(web, new)["product_id"] == NEW
     assert first(web, old)["product_id"] != NEW
-    assert_problem(web.get(f"/v1/images/{content_hash(old)}"), 404, "unknown-photo")
+    assert_problem(web.get(f"/v1/images/{hash_content(old)}"), 404, "unknown-photo")
 
 
 def test_photos_come_as_files_or_hashes(web: FlaskClient) -> None:
@@ -121,10 +121,10 @@ def test_photos_come_as_files_or_hashes(web: FlaskClient) -> None:
     shot = photo("ring", "black", turn=32)
     form = {"product": json.dumps({"title": "two", "images": [{"hash": known}]}), "images": (io.BytesIO(shot), "a.png")}
     assert web.put(PATH, data=form, content_type="multipart/form-data").status_code == 200
-    assert [row["hash"] for row in web.get(PATH).get_json()["images"]] == [known, content_hash(shot)]
+    assert [row["hash"] for row in web.get(PATH).get_json()["images"]] == [known, hash_content(shot)]
     assert web.delete(PATH).get_json()["outcome"] == "deleted"
     assert web.get(f"/v1/images/{known}").status_code == 200, "the other product still has it"
-    assert_problem(web.get(f"/v1/images/{content_hash(shot)}"), 404, "unknown-photo")
+    assert_problem(web.get(f"/v1/images/{hash_content(shot)}"), 404, "unknown-photo")
 
 
 def test_deleted_is_gone_everywhere(web: FlaskClient, own: Engine) -> None:
@@ -167,12 +167,12 @@ def test_a_refused_put_takes_no_original_that_lay_there_before(own: Engine) -> N
     """A stale PUT removes the photo that it wrote itself, and leaves one that the catalog merely does not name."""
     own.put("x", Draft(photos=(photo("ring", "red", turn=3),)), external_version=5)
     before, sent = photo("dots", "red", turn=4), photo("dots", "red", turn=5)
-    own._photos.add(before, decode(before))
+    own._photos.add(before, decode_photo(before))
     for data in (before, sent):
-        with pytest.raises(StaleVersion):
+        with pytest.raises(StaleVersionError):
             own.put("x", Draft(photos=(data,)), external_version=4)
-    assert own._photos.has_copy(content_hash(before))
-    assert not own._photos.has_copy(content_hash(sent))
+    assert own._photos.has_copy(hash_content(before))
+    assert not own._photos.has_copy(hash_content(sent))
 
 
 def test_an_older_version_is_refused(web: FlaskClient) -> None:
@@ -222,7 +222,7 @@ def test_a_write_survives_an_index_that_fails(web: FlaskClient, own: Engine, mon
     """The commit is what counts: acknowledged though the index failed, and searchable after the next look."""
     shot = photo("ring", "black", turn=33)
     with monkeypatch.context() as broken:
-        broken.setattr("service.state.snapshots.Serving.apply", lambda *_: 1 / 0)
+        broken.setattr("service.state.snapshots.SnapshotManager.apply", lambda *_: 1 / 0)
         assert web.put(PATH, json={"images": [base64_of(shot)]}).status_code == 200
     assert first(web, shot)["product_id"] != NEW
     own.refresh()

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.engine import Engine
-from service.inference.admission import Overloaded
+from service.inference.admission import OverloadedError
 from service.inference.queue import InferenceQueue
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import COLOURS, KINDS, photo
@@ -67,7 +67,7 @@ def test_a_busy_network_fails_photos_and_not_the_request(web: FlaskClient, monke
     """A photo for which the network has no room is 503 in its place."""
 
     def full(*_: object, **__: object) -> None:
-        raise Overloaded("32 requests are waiting already: try again shortly")
+        raise OverloadedError("32 requests are waiting already: try again shortly")
 
     monkeypatch.setattr(InferenceQueue, "embed", full)
     rows = web.post("/v1/search:batch", data=files([photo("ring", "red", turn=11)])).get_json()["results"]
@@ -77,7 +77,7 @@ def test_a_busy_network_fails_photos_and_not_the_request(web: FlaskClient, monke
 def test_a_closed_engine_says_so(own: Engine) -> None:
     """While the service shuts down a batch is refused as a single question is, with nothing unexpected."""
     own.close()
-    with pytest.raises(Overloaded, match="shutting down"):
+    with pytest.raises(OverloadedError, match="shutting down"):
         own.many("classify", SHOTS[:2])
 
 

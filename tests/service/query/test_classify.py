@@ -14,8 +14,8 @@ from indexer.index.live import ProductHits
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
 from indexer.model.spec import Block
-from service.query.classify import is_stranger
-from service.query.search_cache import Near
+from service.query.classify import is_unknown_kind
+from service.query.search_cache import SearchCache
 
 DIM, GENERAL = 24, (8, 24)
 
@@ -59,7 +59,9 @@ def test_strangers_are_called_unknown_and_known_kinds_are_not(world: dict[str, A
 
     def share(vectors: np.ndarray) -> float:
         return float(
-            np.mean([is_stranger(snapshot, v[None], 10 * v[None, 8:13], trained, set(), Near()) for v in vectors])
+            np.mean(
+                [is_unknown_kind(snapshot, v[None], 10 * v[None, 8:13], trained, set(), SearchCache()) for v in vectors]
+            )
         )
 
     assert share(world["strange"]) > 0.9
@@ -78,10 +80,15 @@ def test_the_service_s_neighbours_are_those_of_the_fit(world: dict[str, Any]) ->
         assert is_unknown(read[0], float(wanted), above)
         for bar, said in ((above, True), (below, False)):
             snapshot.bundle.decision = Decision(categories=snapshot.bundle.decision.categories, unknown=bar)
-            assert is_stranger(snapshot, vector[None], np.zeros((1, 5)), Category(0, ("a",)), set(), Near()) is said
+            assert (
+                is_unknown_kind(snapshot, vector[None], np.zeros((1, 5)), Category(0, ("a",)), set(), SearchCache())
+                is said
+            )
 
 
 def test_without_a_rule_and_for_a_class_of_a_few_photos_nothing_is_unknown(world: dict[str, Any]) -> None:
     strange, trained, fewshot = world["strange"][:1], Category(0, ("a",)), Category(7, ("new",), ())
-    assert not is_stranger(snapshot_of(world, None), strange, strange[:, 8:13], trained, set(), Near())
-    assert not is_stranger(snapshot_of(world, world["rule"]), strange, strange[:, 8:13], fewshot, set(), Near())
+    assert not is_unknown_kind(snapshot_of(world, None), strange, strange[:, 8:13], trained, set(), SearchCache())
+    assert not is_unknown_kind(
+        snapshot_of(world, world["rule"]), strange, strange[:, 8:13], fewshot, set(), SearchCache()
+    )

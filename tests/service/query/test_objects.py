@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from indexer.imaging.object_proposals import iou
-from service.engine import Engine, Source
+from service.engine import Engine, Query
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import COLOURS, draw, encode, photo, product_id
 
@@ -73,7 +73,7 @@ def test_the_box_and_its_pixels_give_the_same_embedding(own: Engine) -> None:
     data = laid_out((("cross", "red"),))
     (one,) = own.objects.find(data, k=5, most=1)["objects"]
     own._seeing._recent.clear()
-    again = own.search(Source(image=data, crop=tuple(one["box"])), k=5)["results"]
+    again = own.search(Query(image=data, crop=tuple(one["box"])), k=5)["results"]
     assert [row["score"] for row in again] == pytest.approx([row["score"] for row in one["results"]], abs=1e-4)
 
 

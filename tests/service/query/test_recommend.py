@@ -12,7 +12,7 @@ import pytest
 from indexer.catalog.store import open_catalog
 from indexer.recommendation.orders import import_orders
 from service.engine import Engine
-from service.query import recommend as recommending
+from service.query import recommend
 
 URL = "/v1/recommendations"
 RINGS = ["ring-blue", "ring-black"]
@@ -60,7 +60,7 @@ def test_two_interests_both_stand_in_the_list(web: Any) -> None:
 
 def test_what_counts_for_nothing_does_not_come_back_either(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the heaviest of a long history say what the shopper likes; all of it is left out."""
-    monkeypatch.setattr(recommending, "_COUNTED", 2)
+    monkeypatch.setattr(recommend, "_COUNTED", 2)
     light = ["a/similar", "shop:7", "ring-tan"]
     found = ask(web, history=[*events(*RINGS, weight=5), *events(*light)], k=20)
     assert len(found["results"]) == 15

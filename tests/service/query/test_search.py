@@ -19,7 +19,7 @@ from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
 from service.app import create_app
-from service.engine import Engine, Source
+from service.engine import Engine, Query
 from service.query.cursors import Cursor
 from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem, upload
@@ -169,10 +169,10 @@ def test_pages_of_a_photo_go_on_after_a_restart(own_home: Path) -> None:
     """The cursor needs nothing that the server remembers; a photo is asked about anew with each page."""
     shot = photo("ring", "blue", turn=3)
     with Engine(Settings(home=own_home), watch=False) as engine:
-        whole = [result["product_id"] for result in engine.search(Source(image=shot), k=20)["results"]]
-        first = engine.search(Source(image=shot), k=6)
+        whole = [result["product_id"] for result in engine.search(Query(image=shot), k=20)["results"]]
+        first = engine.search(Query(image=shot), k=6)
     with Engine(Settings(home=own_home), watch=False) as engine:
-        rest = engine.search(Source(image=shot), k=20, cursor=first["next_cursor"])
+        rest = engine.search(Query(image=shot), k=20, cursor=first["next_cursor"])
     assert [result["product_id"] for result in [*first["results"], *rest["results"]]] == whole
     assert rest["next_cursor"] is None
 

@@ -10,7 +10,7 @@ import pytest
 
 from indexer.index.base import SearchParams
 from indexer.index.live import ProductHits
-from service.query.search_cache import Near
+from service.query.search_cache import SearchCache
 
 G = SearchParams(widen="g")
 
@@ -32,7 +32,7 @@ def query(place: int = 0) -> np.ndarray:
 
 
 def test_a_shorter_list_is_the_beginning_of_a_longer_one() -> None:
-    live, near = Live(), Near({"g": 6})
+    live, near = Live(), SearchCache({"g": 6})
     first = near.search(live, query(), 2, set(), G)  # type: ignore[arg-type]
     second = near.search(live, query() + np.float32(1e-8), 6, set(), G)  # type: ignore[arg-type]
     assert (first.pids.tolist(), second.pids.tolist()) == ([0, 1], [0, 1, 2, 3, 4, 5])
@@ -41,7 +41,7 @@ def test_a_shorter_list_is_the_beginning_of_a_longer_one() -> None:
 
 
 def test_a_list_that_holds_all_there_is_is_long_enough() -> None:
-    live, near = Live(), Near()
+    live, near = Live(), SearchCache()
     assert len(near.search(live, query(), 20, set(), None)) == 10  # type: ignore[arg-type]
     assert len(near.search(live, query(), 80, set(), None)) == 10  # type: ignore[arg-type]
     assert live.asked == [20]
@@ -53,7 +53,7 @@ def test_a_list_that_holds_all_there_is_is_long_enough() -> None:
     ids=["another query", "more", "others hidden", "another view"],
 )
 def test_what_differs_is_searched(asked: np.ndarray, k: int, hidden: set[int], params: SearchParams | None) -> None:
-    live, near = Live(), Near()
+    live, near = Live(), SearchCache()
     near.search(live, query(), 3, set(), G)  # type: ignore[arg-type]
     found = near.search(live, asked, k, hidden, params)  # type: ignore[arg-type]
     assert live.asked == [3, k]

@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.model.spec import Block
-from service.engine import Engine, Source
-from service.query.query import Wanted
-from service.query.response import Clock
+from service.engine import Engine, Query
+from service.query.query import SearchOptions
+from service.query.response import StageTimer
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import photo
 from tests.service.products.test_writer import base64_of
@@ -51,13 +51,13 @@ def test_explain_adds_each_block_s_cosine(web: FlaskClient) -> None:
 def test_blocks_explain_the_score_between_them(shop: Engine) -> None:
     """The cosine with an input is the mean of its blocks' cosines, weighted as the model weighs them."""
     now = shop.ready()
-    vector, _ = shop._vectors(now, Source(image=photo("ring", "blue", turn=4)), Clock())
+    vector, _ = shop._vectors(now, Query(image=photo("ring", "blue", turn=4)), StageTimer())
     width = vector.shape[1] // 3
     share = float((vector[0, :width] ** 2).sum())
     blocks = (Block("c", width, share), Block("g", vector.shape[1] - width, 1 - share))
     split = replace(now, bundle=replace(now.bundle, spec=replace(now.bundle.spec, blocks=blocks)))
     found = shop._searching.search(
-        split, Source(image=photo("ring", "blue", turn=4)), Wanted(k=20, explain=True), Clock()
+        split, Query(image=photo("ring", "blue", turn=4)), SearchOptions(k=20, explain=True), StageTimer()
     )
     for result in found["results"]:
         pid = shop._catalog.pid(result["product_id"])

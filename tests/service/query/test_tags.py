@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from indexer.core.errors import UnknownProduct
+from indexer.core.errors import UnknownProductError
 from indexer.core.home import Home
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import by_version
 from indexer.model.tag_rule import TagColumn, TagRule
-from service.engine import Engine, Source
+from service.engine import Engine, Query
 from service.products.writer import Draft
-from service.query.tags import Tagging
+from service.query.tags import TagSuggester
 from service.settings import Settings
 from tests.service.conftest import COLOURS, KINDS, photo, product_id
 
@@ -44,7 +44,7 @@ def rebuilt(home: Path) -> str:
     return version
 
 
-def votes(engine: Engine, source: Source) -> list[Any]:
+def votes(engine: Engine, source: Query) -> list[Any]:
     """Each tag with its confidence and voters."""
     return [
         (row["tag"], round(row["confidence"], 4), [(n["product_id"], round(n["score"], 4)) for n in row["neighbours"]])
@@ -68,7 +68,7 @@ def test_votes_after_random_writes_equal_those_of_a_fresh_build(
             if what == "add":
                 name = f"new-{number}"
                 names.append(name)
-            with suppress(UnknownProduct):  # deleted before
+            with suppress(UnknownProductError):  # deleted before
                 if what == "delete":
                     engine.delete(name)
                 elif what == "patch":
@@ -76,7 +76,7 @@ def test_votes_after_random_writes_equal_those_of_a_fresh_build(
                 else:
                     data = photo(kind, colour, turn=draw.choice([0, 3, 8]))
                     engine.put(name, Draft(tags=tags, photos=(data,)))
-        questions = [Source(image=photo(kind, colour, turn=5)) for kind in KINDS for colour in ("red", "tan")]
+        questions = [Query(image=photo(kind, colour, turn=5)) for kind in KINDS for colour in ("red", "tan")]
         live = [votes(engine, question) for question in questions]
         assert engine.ready().live.delta_size > 10
     shutil.copytree(own_home, tmp_path / "fresh")
@@ -89,7 +89,7 @@ def test_votes_after_random_writes_equal_those_of_a_fresh_build(
 
 def test_the_versions_rule_decides_not_the_models(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One kind and one colour at most, by the columns stored with the version; without any the model's rule holds."""
-    ask = Source(image=photo("cross", "blue", turn=4))
+    ask = Query(image=photo("cross", "blue", turn=4))
     use(monkeypatch, RULE)
     version = rebuilt(own_home)
     with Engine(Settings(home=own_home), watch=False) as engine:
@@ -112,7 +112,7 @@ def test_what_a_machine_said_never_votes(own: Engine) -> None:
     """A tag nobody accepted stays out of the vote, however near its product is."""
     data = photo("ring", "tan", turn=2)
     own.put("echo", Draft(tags=(("robot", "machine"), ("checked", "curated")), photos=(data,)))
-    found = votes(own, Source(image=photo("ring", "tan", turn=3)))
+    found = votes(own, Query(image=photo("ring", "tan", turn=3)))
     assert "robot" not in [tag for tag, _, _ in found]
     assert "checked" in [tag for tag, _, _ in found]
 
@@ -125,16 +125,16 @@ def test_views_searched_side_by_side_vote_as_one_by_one(own_home: Path, monkeypa
     use(monkeypatch, dataclasses.replace(RULE, columns=(kind, colour)))
     rebuilt(own_home)
     searched: list[str] = []
-    nearest = Tagging._nearest
+    nearest = TagSuggester._nearest
 
     def noted(*given: Any) -> Any:
         searched.append(threading.current_thread().name)
         return nearest(*given)
 
-    monkeypatch.setattr(Tagging, "_nearest", staticmethod(noted))
+    monkeypatch.setattr(TagSuggester, "_nearest", staticmethod(noted))
     with Engine(Settings(home=own_home), watch=False) as engine:
         engine._tagging._beside = ThreadPoolExecutor(2, "views")
-        ask = Source(image=photo("cross", "blue", turn=4))
+        ask = Query(image=photo("cross", "blue", turn=4))
         alone = votes(engine, ask)
         assert len(searched) == 3
         assert all(name.startswith("views") for name in searched)

@@ -13,15 +13,15 @@ import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from indexer.core.errors import BadRequest, BadSettings
+from indexer.core.errors import BadRequestError, BadSettingsError
 from indexer.core.home import Home
 from indexer.index.hybrid_ranking import KeywordShare
 from indexer.index.version import TEXT, Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
 from indexer.model.spec import Block
-from service.engine import Engine, Source
-from service.query.text import Asked, mixed
+from service.engine import Engine, Query
+from service.query.text import TextQuery, mixed
 from service.settings import Settings
 from tests.service.conftest import COLOURS, KINDS, draw, encode, photo, product_id
 from tools.cli import cli
@@ -139,22 +139,22 @@ def test_a_version_without_a_tower_answers_by_keywords(own_home: Path, monkeypat
     with Engine(Settings(home=own_home), watch=False) as engine:
         assert engine.snapshot is not None
         assert engine.snapshot.live.base.tower is None
-        answer = engine.search(Source(text="rings zebra"))
+        answer = engine.search(Query(text="rings zebra"))
         assert {row["product_id"] for row in answer["results"]} == {product_id("ring", colour) for colour in COLOURS}
         assert all(row["signals"] == {"keywords": row["score"]} for row in answer["results"])
         assert answer["unknown_words"] == ["zebra"]
         red = {"must": [{"field": "colour", "eq": "red"}]}
-        (only,) = engine.search(Source(text="ring"), filter=red)["results"]
+        (only,) = engine.search(Query(text="ring"), filter=red)["results"]
         assert only["product_id"] == product_id("ring", "red")
 
 
 def test_text_that_cannot_be_asked_is_refused(shop: Engine) -> None:
     """Below HTTP too; 2,000 characters are read, and of them 64 words."""
     for text, reason in (("🎉🎉", "no letter and no digit"), ("a" * 10_000, "10,000 characters, at most 2,000")):
-        with pytest.raises(BadRequest, match=reason):
-            shop.search(Source(text=text))
+        with pytest.raises(BadRequestError, match=reason):
+            shop.search(Query(text=text))
     many = " ".join(f"w{number}" for number in range(300))
-    assert len(shop.search(Source(text=many))["unknown_words"]) == 64
+    assert len(shop.search(Query(text=many))["unknown_words"]) == 64
 
 
 BLOCKS = (Block("a", 2, 0.5), Block("c", 2, 0.2), Block("g", 2, 0.3))
@@ -174,23 +174,25 @@ def test_a_colour_word_beside_a_photo_replaces_its_colour_and_other_words_are_mi
     photo, blue, dress = vector(0, 0, 0)[None], vector(1, 1.5, 0), vector(2, 3, 1)
     words = KeywordShare(np.array([4]), np.ones(1, np.float32), 1.0)
     half = {"image": 0.5, "text": 0.5}
-    inputs, mix, keywords, replaced = mixed(Asked([], blue, None, blue, words), {"image": photo}, half, BLOCKS, kind_of)
+    inputs, mix, keywords, replaced = mixed(
+        TextQuery([], blue, None, blue, words), {"image": photo}, half, BLOCKS, kind_of
+    )
     assert replaced
     assert set(inputs) == {"image"}
     assert keywords is not None
     assert keywords.share == 0.25
     np.testing.assert_allclose(inputs["image"][0, 2:4], blue[2:4], atol=1e-6)
     np.testing.assert_allclose(inputs["image"][0, :2], photo[0, :2], atol=1e-6)
-    asked = Asked([], blue, None, blue, None, lambda kind: dress if kind == "dress" else None)
+    asked = TextQuery([], blue, None, blue, None, lambda kind: dress if kind == "dress" else None)
     inputs, _, _, _ = mixed(asked, {"image": photo}, half, BLOCKS, lambda vectors: "dress")
     turned = 0.6 * photo[0, :2] + 0.4 * dress[:2]
     expected = np.sqrt(0.5) * turned / np.linalg.norm(turned)
     np.testing.assert_allclose(inputs["image"][0, :2], expected, atol=1e-6)
-    inputs, mix, _, _ = mixed(Asked([], blue, dress, blue, None), {"image": photo}, half, BLOCKS, kind_of)
+    inputs, mix, _, _ = mixed(TextQuery([], blue, dress, blue, None), {"image": photo}, half, BLOCKS, kind_of)
     assert mix == {"image": 0.5, "text": 0.5}
     np.testing.assert_allclose(inputs["text"][0, [0, 1, 4, 5]], dress[[0, 1, 4, 5]], atol=1e-6)
     np.testing.assert_allclose(inputs["text"][0, 2:4], blue[2:4], atol=1e-6)
-    inputs, _, _, replaced = mixed(Asked([], blue, None, blue, None), {}, {"text": 1.0}, BLOCKS, kind_of)
+    inputs, _, _, replaced = mixed(TextQuery([], blue, None, blue, None), {}, {"text": 1.0}, BLOCKS, kind_of)
     assert not replaced
     assert np.array_equal(inputs["text"][0], blue)
 
@@ -215,14 +217,14 @@ def test_another_text_encoder_can_be_plugged_in(own_home: Path) -> None:
     """By a setting; its vectors are what the index is asked for, and it says what is known."""
     settings = Settings(home=own_home, text_encoder="tests.service.query.test_text:Oracle")
     with Engine(settings, watch=False) as engine:
-        answer = engine.search(Source(text="zebra"), k=20)
+        answer = engine.search(Query(text="zebra"), k=20)
         assert answer["unknown_words"] == []
         assert len(answer["results"]) == 20
         live = engine.snapshot.live  # type: ignore[union-attr]
         first = max(float(row[0]) for row in live.base.index.vectors(np.arange(len(live.base.rows))))
         assert answer["results"][0]["score"] == pytest.approx(first, abs=1e-5)
     for name in ("nowhere:thing", "service.query.text:absent"):
-        with pytest.raises(BadSettings, match="text_encoder"):
+        with pytest.raises(BadSettingsError, match="text_encoder"):
             Engine(Settings(home=own_home, text_encoder=name), watch=False)
 
 

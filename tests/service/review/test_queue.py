@@ -10,14 +10,21 @@ from typing import Any
 
 import pytest
 
-from indexer.core.errors import AlreadyDecided, BadData, BadRequest, UnknownProduct, UnknownRequest, UnknownReview
+from indexer.core.errors import (
+    AlreadyDecidedError,
+    BadDataError,
+    BadRequestError,
+    UnknownProductError,
+    UnknownRequestError,
+    UnknownReviewError,
+)
 from indexer.core.home import Home
 from indexer.operations.erasure import erase
 from indexer.reviews.feedback_export import export_feedback
 from indexer.reviews.store import Preview, open_reviews
-from service.engine import Engine, Source
+from service.engine import Engine, Query
 from service.review import queue as people
-from service.review.feedback import Said
+from service.review.feedback import Feedback
 from service.settings import Settings
 from tests.service.conftest import photo, product_id
 
@@ -34,7 +41,7 @@ def submit(engine: Engine, *, content_hash: str = "ab" * 32) -> str:
 
 
 def tags_of(engine: Engine, request_id: str = "r1") -> list[str]:
-    found = engine.tags(Source(image=photo("ring", "red", turn=30)))
+    found = engine.tags(Query(image=photo("ring", "red", turn=30)))
     engine.people.remember(request_id, found)
     return [entry["tag"] for entry in found["tags"]]
 
@@ -54,17 +61,17 @@ def test_a_decision_is_made_once_and_keeps_its_reason_and_versions(own: Engine) 
     decided = own.people.decide(name, "reject", "a banned logo")["decided"]
     assert (decided["decision"], decided["reason"]) == ("reject", "a banned logo")
     assert decided["index_version"] == "v000001"
-    with pytest.raises(AlreadyDecided, match="rejected already"):
+    with pytest.raises(AlreadyDecidedError, match="rejected already"):
         own.people.decide(name, "approve", "")
     assert own.people.review(name)["state"] == "rejected"
-    with pytest.raises(UnknownReview, match="'nope'"):
+    with pytest.raises(UnknownReviewError, match="'nope'"):
         own.people.decide("nope", "reject", "")
 
 
 def test_a_category_can_be_put_right_after_classify(own: Engine) -> None:
     """An answer with categories alone can be named too."""
-    own.people.remember("c1", own.classify(Source(image=photo("ring", "red", turn=30))))
-    assert own.people.feedback(Said("c1", category=("Shapes", "cross")))["stored"] == 1
+    own.people.remember("c1", own.classify(Query(image=photo("ring", "red", turn=30))))
+    assert own.people.feedback(Feedback("c1", category=("Shapes", "cross")))["stored"] == 1
 
 
 def test_what_suggests_nothing_is_not_remembered(own: Engine, open_web, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -78,8 +85,8 @@ def test_what_suggests_nothing_is_not_remembered(own: Engine, open_web, monkeypa
     web.post("/v1/products:batch", json={"items": items}, headers={"X-Request-Id": "p3"})
     web.post("/v1/search", json={"product_id": "ring-blue", "min_score": 1}, headers={"X-Request-Id": "p4"})
     assert list(own.people._asked) == ["s1"]
-    with pytest.raises(UnknownRequest, match="'p1'"):
-        own.people.feedback(Said("p1", accepted=["ring"]))
+    with pytest.raises(UnknownRequestError, match="'p1'"):
+        own.people.feedback(Feedback("p1", accepted=["ring"]))
     tags_of(own, "t1")
     assert list(own.people._asked) == ["t1"]
 
@@ -136,7 +143,7 @@ def test_precision_counts_what_people_confirmed(own: Engine) -> None:
     for decision in ("reject", "reject", "approve"):
         own.people.decide(submit(own), decision, "")
     accepted, rejected, *_ = tags_of(own)
-    own.people.feedback(Said("r1", accepted=[accepted], rejected=[rejected]))
+    own.people.feedback(Feedback("r1", accepted=[accepted], rejected=[rejected]))
     found = own.people.precision()
     assert found["policies"]["logos"] == {"rejected": 2, "approved": 1, "precision": 2 / 3}
     assert found["tags"] == {"accepted": 1, "rejected": 1, "precision": 0.5}
@@ -144,26 +151,26 @@ def test_precision_counts_what_people_confirmed(own: Engine) -> None:
 
 def test_feedback_must_be_about_what_was_answered(own: Engine) -> None:
     tags = tags_of(own)
-    with pytest.raises(UnknownRequest, match="'never'"):
-        own.people.feedback(Said("never", accepted=tags))
-    with pytest.raises(BadRequest, match="accepted: 'velvet' was not in answer r1"):
-        own.people.feedback(Said("r1", accepted=["velvet"]))
-    with pytest.raises(BadRequest, match="clicked: 'ring-blue' was not in answer"):
-        own.people.feedback(Said("r1", clicked=["ring-blue"]))
-    with pytest.raises(BadRequest, match="accepted and rejected at once"):
-        own.people.feedback(Said("r1", accepted=tags[:1], rejected=tags[:1]))
-    with pytest.raises(BadRequest, match="nothing said"):
-        own.people.feedback(Said("r1"))
-    with pytest.raises(UnknownProduct, match="'gone'"):
-        own.people.feedback(Said("r1", accepted=tags[:1], product_id="gone"))
+    with pytest.raises(UnknownRequestError, match="'never'"):
+        own.people.feedback(Feedback("never", accepted=tags))
+    with pytest.raises(BadRequestError, match="accepted: 'velvet' was not in answer r1"):
+        own.people.feedback(Feedback("r1", accepted=["velvet"]))
+    with pytest.raises(BadRequestError, match="clicked: 'ring-blue' was not in answer"):
+        own.people.feedback(Feedback("r1", clicked=["ring-blue"]))
+    with pytest.raises(BadRequestError, match="accepted and rejected at once"):
+        own.people.feedback(Feedback("r1", accepted=tags[:1], rejected=tags[:1]))
+    with pytest.raises(BadRequestError, match="nothing said"):
+        own.people.feedback(Feedback("r1"))
+    with pytest.raises(UnknownProductError, match="'gone'"):
+        own.people.feedback(Feedback("r1", accepted=tags[:1], product_id="gone"))
     assert own.people.precision()["tags"]["precision"] is None, "nothing refused was stored"
 
 
 @pytest.mark.parametrize("became", ["ring-blue", None])
 def test_a_click_never_says_what_the_listing_became(own: Engine, became: str | None) -> None:
     """Feedback is logged under ``product_id``, or under no product without one, whatever was clicked beside it."""
-    own.people.remember("s1", own.search(Source(image=photo("ring", "red", turn=30)), k=20))
-    own.people.feedback(Said("s1", clicked=["cross-red"], product_id=became))
+    own.people.remember("s1", own.search(Query(image=photo("ring", "red", turn=30)), k=20))
+    own.people.feedback(Feedback("s1", clicked=["cross-red"], product_id=became))
     with open_reviews(own.home) as reviews:
         ((_, entry),) = reviews.feedback()
     assert entry["pid"] == (None if became is None else own._catalog.pid("ring-blue"))
@@ -173,8 +180,10 @@ def test_a_click_never_says_what_the_listing_became(own: Engine, became: str | N
 def test_an_export_is_a_manifest_with_the_tags_people_left(own: Engine, tmp_path: Path) -> None:
     wanted = product_id("stripes", "red")
     accepted = tags_of(own)[0]
-    own.people.feedback(Said("r1", accepted=[accepted], added=["new"], category=("Shapes", "bars"), product_id=wanted))
-    own.people.feedback(Said("r1", rejected=[tag for tag in tags_of(own) if tag == "red"], added=["x"]))
+    own.people.feedback(
+        Feedback("r1", accepted=[accepted], added=["new"], category=("Shapes", "bars"), product_id=wanted)
+    )
+    own.people.feedback(Feedback("r1", rejected=[tag for tag in tags_of(own) if tag == "red"], added=["x"]))
     report = export_feedback(own.home, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -187,7 +196,7 @@ def test_an_export_is_a_manifest_with_the_tags_people_left(own: Engine, tmp_path
 
 
 def test_an_export_of_nothing_says_so(own: Engine, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="no feedback to train from"):
+    with pytest.raises(BadDataError, match="no feedback to train from"):
         export_feedback(own.home, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
@@ -210,7 +219,7 @@ def test_an_erased_product_is_in_no_review(own_home: Path) -> None:
         first = found["review"]["duplicates"][0]
         assert (first["product_id"], first["kind"], "photo" in first) == (None, "same_photo", False)
         assert found["review"]["tags"][0]["neighbours"][0]["product_id"] == "a/similar"
-        with pytest.raises(UnknownReview, match="no photo 0"):
+        with pytest.raises(UnknownReviewError, match="no photo 0"):
             engine.people.preview(name, 0)
     erase(Home(own_home))
     held = b"".join(path.read_bytes() for path in own_home.glob("reviews.sqlite3*"))

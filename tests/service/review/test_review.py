@@ -15,7 +15,7 @@ from PIL import Image
 
 from indexer.catalog.dataset import read_dataset
 from indexer.catalog.importer import import_dataset
-from indexer.core.errors import BadImage, BadPolicy, BadRequest, UnknownProduct
+from indexer.core.errors import BadImageError, BadPolicyError, BadRequestError, UnknownProductError
 from indexer.core.home import Home
 from indexer.imaging.decode import Photo
 from indexer.index_build.pipeline import build_index
@@ -23,7 +23,7 @@ from indexer.model.registry import pretrained
 from indexer.moderation.gallery_store import fit_home
 from indexer.quality.findings import CODES
 from service.app import create_app
-from service.engine import Engine, Source
+from service.engine import Engine, Query
 from service.settings import Settings
 from tests.service.conftest import COLOURS, draw, encode, photo
 
@@ -57,8 +57,8 @@ def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
     own.prepare_reviews()
     data = photo("ring", "red", turn=30)
     found = own.review([data])
-    assert found["category"] == own.classify(Source(image=data))["categories"][0]
-    assert found["tags"] == own.tags(Source(image=data))["tags"]
+    assert found["category"] == own.classify(Query(image=data))["categories"][0]
+    assert found["tags"] == own.tags(Query(image=data))["tags"]
     assert [entry["code"] for entry in found["quality"]["findings"]] == list(CODES)
     assert all(entry["advice"]["en"] and entry["advice"]["zh"] for entry in found["quality"]["findings"])
     assert (found["prohibited"], found["policy_version"], found["review_id"]) == ([], None, None)
@@ -72,7 +72,7 @@ def test_a_review_or_a_crowd_embeds_in_its_own_thread_where_the_network_allows_i
 ) -> None:
     """Its answer is the same, the queue to the network's owner sees none of it, and later questions know the photo."""
     data, again = photo("ring", "red", turn=30), photo("ring", "red", turn=30) + b" "
-    expected = own.classify(Source(image=data))["categories"]
+    expected = own.classify(Query(image=data))["categories"]
     embedder = own.ready().embedder
     threads: list[int] = []
 
@@ -87,14 +87,14 @@ def test_a_review_or_a_crowd_embeds_in_its_own_thread_where_the_network_allows_i
     passes = own.queue.batches()
     if crowded:
         with own._turns.turn():  # somebody else's question
-            found = own.classify(Source(image=again))
+            found = own.classify(Query(image=again))
     else:
         found = own.review([again])
     assert threads == [threading.get_ident()]
     assert found["categories"] == expected
-    assert own.classify(Source(image=again))["categories"] == expected
+    assert own.classify(Query(image=again))["categories"] == expected
     assert own.queue.batches() == passes
-    own.classify(Source(image=again + b" "))
+    own.classify(Query(image=again + b" "))
     assert len(threads) == 1, "alone, a question leaves its photo to the owner, who has all cores"
 
 
@@ -107,7 +107,7 @@ def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_neve
     again = own.review([], product_id="ring-blue")
     assert "ring-blue" not in [entry["product_id"] for entry in again["duplicates"]]
     assert len(again["photos"]) == 2, "a stored product is judged by all of its photos"
-    with pytest.raises(UnknownProduct):
+    with pytest.raises(UnknownProductError):
         own.review([], product_id="nothing")
 
 
@@ -176,7 +176,7 @@ def test_a_stricter_profile_and_floors_change_levels_not_scores(own_home: Path) 
             {entry["code"]: entry for entry in engine.review([data], profile=name)["quality"]["findings"]}
             for name in ("marketplace", None)
         )
-        with pytest.raises(BadRequest, match="no quality profile 'gallery'"):
+        with pytest.raises(BadRequestError, match="no quality profile 'gallery'"):
             engine.review([data], profile="gallery")
     assert strict["low-resolution"]["level"] == "fail"
     assert strict["low-resolution"]["score"] == lenient["low-resolution"]["score"]
@@ -204,13 +204,13 @@ def test_strange_photos_are_answered(shop: Engine, name: str) -> None:
 
 
 def test_a_photo_that_cannot_be_read_is_named(shop: Engine) -> None:
-    with pytest.raises(BadImage, match="photo 1: "):
+    with pytest.raises(BadImageError, match="photo 1: "):
         shop.review([photo("ring", "red"), b"no photo"])
 
 
 def test_a_bad_policy_file_stops_the_start(own_home: Path, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(POLICY.replace("names", "naems"))
-    with pytest.raises(BadPolicy, match="naems"):
+    with pytest.raises(BadPolicyError, match="naems"):
         Engine(Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False)
 
 

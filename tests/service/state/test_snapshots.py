@@ -16,13 +16,13 @@ from flask.testing import FlaskClient
 
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import write_json
-from indexer.core.errors import DamagedIndex, IndexMismatch, UnknownVersion
+from indexer.core.errors import DamagedIndexError, IndexMismatchError, UnknownVersionError
 from indexer.core.home import Active, Home
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained, resolve
 from service.app import create_app
-from service.engine import Engine, Source
+from service.engine import Engine, Query
 from service.products.writer import Draft
 from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem
@@ -64,14 +64,14 @@ def test_a_new_version_is_picked_up_without_a_restart(own_home: Path) -> None:
 
 def test_model_and_index_switch_as_one(own: Engine) -> None:
     """A model without categories takes over with its index: classify then says so, search still works."""
-    assert own.classify(Source(product_id="cross-red"))["categories"][0]["label"] == "cross"
+    assert own.classify(Query(product_id="cross-red"))["categories"][0]["label"] == "cross"
     bare = pretrained(own.home)
     build_index(own.home, bundle=bare, activate=True)
     own.refresh()
     answer = own.similar("cross-red", k=1)
     assert (answer["model_version"], answer["index_version"]) == (bare.model_version, "v000002")
     with pytest.raises(Exception, match="no categories"):
-        own.classify(Source(product_id="cross-red"))
+        own.classify(Query(product_id="cross-red"))
 
 
 def test_other_processes_writes_are_followed(own_home: Path) -> None:
@@ -81,11 +81,11 @@ def test_other_processes_writes_are_followed(own_home: Path) -> None:
         row = other.get("cross-red")
         writer = Engine(Settings(home=own_home), watch=False)
         sequence = writer.put("elsewhere", Draft(photos=(shot,)))["sequence"]
-        found = engine.search(Source(image=shot), k=1, min_sequence=sequence)["results"][0]
+        found = engine.search(Query(image=shot), k=1, min_sequence=sequence)["results"][0]
         assert found["product_id"] == "elsewhere"
         other.delete(row.product_id)
         sequence = other.last_sequence()
-        left = engine.search(Source(image=shot), k=1000, min_sequence=sequence)["results"]
+        left = engine.search(Query(image=shot), k=1000, min_sequence=sequence)["results"]
         assert len(left) == 20
         writer.close()
 
@@ -94,20 +94,20 @@ def test_photos_never_embedded_are_embedded_on_the_way(own: Engine) -> None:
     """An import beside a running service needs no rebuild to be found."""
     from indexer.catalog.photo_store import PhotoStore
     from indexer.catalog.records import ProductInput
-    from indexer.imaging.decode import decode
+    from indexer.imaging.decode import decode_photo
 
     shots = [photo("dots", "green", turn=turn) for turn in range(21, 32)]
     store = PhotoStore(own.home)
     with open_catalog(own.home) as other:
         for number, shot in enumerate(shots):
-            new = store.add(shot, decode(shot))
+            new = store.add(shot, decode_photo(shot))
             product = ProductInput(f"import-{number}", None, None, (), {}, (new.content_hash,))
             other.put(product, photos=[new])
         sequence = other.last_sequence()
     own.refresh()
     assert own.ready().live.sequence == sequence == 31
     for number, shot in enumerate(shots):
-        assert own.search(Source(image=shot), k=1)["results"][0]["product_id"] == f"import-{number}"
+        assert own.search(Query(image=shot), k=1)["results"][0]["product_id"] == f"import-{number}"
 
 
 def test_a_damaged_version_is_refused_and_the_old_one_serves_on(
@@ -125,7 +125,7 @@ def test_a_damaged_version_is_refused_and_the_old_one_serves_on(
     own.home.activate(Active("v000002", own.ready().model_version))
     own.refresh()
     assert own.similar("cross-red", k=1)["index_version"] == "v000001"
-    with pytest.raises(DamagedIndex, match=r"vectors\.npy"):
+    with pytest.raises(DamagedIndexError, match=r"vectors\.npy"):
         Engine(Settings(home=own.home.path), watch=False)
 
 
@@ -142,7 +142,7 @@ def test_a_foreign_model_is_refused_naming_both(own: Engine) -> None:
     from indexer.index.version import Manifest
 
     manifest.write_bytes(Manifest(**changed).to_bytes())
-    with pytest.raises(IndexMismatch) as refused:
+    with pytest.raises(IndexMismatchError) as refused:
         Engine(Settings(home=own.home.path), watch=False)
     assert "e" + "0" * 32 in str(refused.value)
     assert built.embedding_id in str(refused.value)
@@ -265,7 +265,7 @@ def test_few_versions_are_kept_open(own: Engine) -> None:
     Versions(own.home).remove(["v000004"])
     own.refresh()
     assert list(own._others._opened) == ["v000002"]
-    with pytest.raises(UnknownVersion, match="v000004"):
+    with pytest.raises(UnknownVersionError, match="v000004"):
         own.similar("cross-red", version="v000004")
 
 

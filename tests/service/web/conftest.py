@@ -123,7 +123,7 @@ _SERIAL = itertools.count(1)
 
 def listing(photos: int) -> dict[str, Any]:
     """An answer to ``POST /v1/review`` of the shape of ``replies.ReviewAnswer``, with evidence of every sort."""
-    from service.api.responses import ReviewAnswer
+    from service.api.responses import ReviewResponse
 
     tags = [
         {"tag": "ring", "confidence": 0.97, "neighbours": [{"product_id": "cross-red", "score": 0.9}]},
@@ -170,7 +170,7 @@ def listing(photos: int) -> dict[str, Any]:
         "products": [[place] for place in range(photos)], "photos": [one] * photos, "policy_version": "p1",
         "review_id": "r000001", "duplicates_complete": True,
     }  # fmt: skip
-    return json.loads(ReviewAnswer.model_validate(body).model_dump_json())
+    return json.loads(ReviewResponse.model_validate(body).model_dump_json())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from service.query.query import Source
+from service.query.query import Query
 from tests.service.web.conftest import EVIL
 
 RESULTS = "#grid .card"
@@ -136,7 +136,7 @@ def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: A
     page = open_page("#/product/dots-red")
     page.wait_for_selector(RESULTS)
     assert not page.is_visible("summary:has-text('What counts')")
-    found = engine.search(Source(product_id="dots-red"), k=5)
+    found = engine.search(Query(product_id="dots-red"), k=5)
     fresh = open_page("#/check")
     fresh.route(
         "**/v1/indexes", lambda route: route.fulfill(json={"indexes": [], "blocks": {"a": 0.5, "c": 0.3, "g": 0.2}})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench import filter as bench
+from tools.bench.filter import GOALS, measure
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("part", ["1%", "patched"])
 def test_a_selectivity_gives_what_its_goals_read(tmp_path: Path, part: str) -> None:
     """On a small exact index every answer is complete and right, also after patches; figures come from the samples."""
-    row = {"part": part, **bench.measure(part, tmp_path)}
+    row = {"part": part, **measure(part, tmp_path)}
     assert row["recall_at_10"] == 1.0
     assert row["answers_not_min_k_matches"] == 0
     assert row["matches"] == pytest.approx(15, abs=1)
@@ -31,19 +31,19 @@ def test_a_selectivity_gives_what_its_goals_read(tmp_path: Path, part: str) -> N
     else:
         names = [peer["peer"] for peer in row["peers"]]
         assert ["IDSelector" in name for name in names] == [True, False]
-        read = [goal for goal in bench.GOALS if goal.read([row]) is not None]
+        read = [goal for goal in GOALS if goal.read([row]) is not None]
         assert [goal.goal for goal in read] == [0.99, 1.0]
 
 
 def test_weights_are_judged_by_the_worst_way(tmp_path: Path) -> None:
     """Default, each block alone and random weights are measured; the goal takes the least recall of them."""
-    row = {"part": "weights", **bench.measure("weights", tmp_path)}
+    row = {"part": "weights", **measure("weights", tmp_path)}
     assert list(row["recall_at_10"]) == ["default", "only a", "only c", "only g", "random"]
     assert set(row["recall_at_10"].values()) == {1.0}
     row["recall_at_10"]["only c"] = 0.5
-    assert [goal.read([row]) for goal in bench.GOALS if goal.read([row]) is not None] == [0.5]
+    assert [goal.read([row]) for goal in GOALS if goal.read([row]) is not None] == [0.5]
 
 
 def test_each_goal_of_the_issue_is_there_once() -> None:
     """Recall and time at five selectivities, and the weights."""
-    assert [(goal.op, goal.goal) for goal in bench.GOALS] == [(">=", 0.99)] * 5 + [("<=", 1.0)] * 5 + [(">=", 0.98)]
+    assert [(goal.op, goal.goal) for goal in GOALS] == [(">=", 0.99)] * 5 + [("<=", 1.0)] * 5 + [(">=", 0.98)]

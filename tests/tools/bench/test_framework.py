@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.core.errors import BadData, BadRequest
+from indexer.core.errors import BadDataError, BadRequestError
 from tools.bench import framework, spine
 
 
@@ -45,19 +45,19 @@ def test_run_gives_the_document(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_unknown_names_are_refused() -> None:
     """An unknown benchmark and an unknown part are named, with those there are."""
-    with pytest.raises(BadRequest, match=r"'nope'.*spine"):
+    with pytest.raises(BadRequestError, match=r"'nope'.*spine"):
         framework.run("nope")
-    with pytest.raises(BadRequest, match=r"'nope'.*train"):
+    with pytest.raises(BadRequestError, match=r"'nope'.*train"):
         framework.run("spine", only=("nope",))
 
 
 def test_missing_photos_say_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without the real photos the error names the variable and the folder."""
     monkeypatch.delenv("CATALENS_DATA", raising=False)
-    with pytest.raises(BadData, match="CATALENS_DATA"):
+    with pytest.raises(BadDataError, match="CATALENS_DATA"):
         framework.run("spine", only=("train",))
     monkeypatch.setenv("CATALENS_DATA", str(tmp_path))
-    with pytest.raises(BadData, match="clothing"):
+    with pytest.raises(BadDataError, match="clothing"):
         framework.run("spine", only=("train",))
 
 

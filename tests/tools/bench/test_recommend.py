@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.service.conftest import own, own_home, template  # noqa: F401
-from tools.bench import recommend as bench
 from tools.bench.data.sessions import sessions
+from tools.bench.recommend import GOALS, measure
 from tools.cli import cli
 from tools.recommendation_metrics import gains
 
@@ -53,11 +53,11 @@ def test_latency_gives_what_its_goal_reads(tmp_path: Path, monkeypatch: pytest.M
     """On a small shop: the percentile is that of the samples, and each goal of the issue is there once."""
     monkeypatch.setenv("CATALENS_BENCH_PRODUCTS", "600")
     monkeypatch.setenv("CATALENS_BENCH_QUERIES", "5")
-    row = {"part": "latency", **bench.measure("latency", tmp_path)}
+    row = {"part": "latency", **measure("latency", tmp_path)}
     assert len(row["samples_ms"]) == 5
     assert row["p50_ms"] == sorted(row["samples_ms"])[2]
-    assert [goal.read([row]) for goal in bench.GOALS] == [None, None, row["p50_ms"]]
-    assert [(goal.op, goal.goal) for goal in bench.GOALS] == [(">=", 1.3), (">=", 1.0), ("<=", 10)]
+    assert [goal.read([row]) for goal in GOALS] == [None, None, row["p50_ms"]]
+    assert [(goal.op, goal.goal) for goal in GOALS] == [(">=", 1.3), (">=", 1.0), ("<=", 10)]
 
 
 def test_interactions_are_evaluated(own_home: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
-Box = tuple[float, float, float, float]  # x, y, width, height of the product in px
+FloatBox = tuple[float, float, float, float]  # x, y, width, height of the product in px
 SIDES = ("left", "top", "right", "bottom")
 MODERATE = 3  # of the strengths 1 to 5
 _SHORT = 512  # px: blur is given for photos of this short side
@@ -25,21 +25,21 @@ class Degradation:
     name: str
     code: str
     amounts: tuple[float, float, float, float, float]
-    apply: Callable[[np.ndarray, float, Box, np.random.Generator], np.ndarray]
+    apply: Callable[[np.ndarray, float, FloatBox, np.random.Generator], np.ndarray]
 
 
-def degrade(pixels: np.ndarray, what: Degradation, strength: int, box: Box, seed: int) -> np.ndarray:
+def degrade(pixels: np.ndarray, what: Degradation, strength: int, box: FloatBox, seed: int) -> np.ndarray:
     """``pixels`` (uint8 [H, W, 3]) at ``strength`` 1 to 5; all strengths of one seed draw the same chances."""
     return what.apply(pixels, what.amounts[strength - 1], box, np.random.default_rng(seed))
 
 
-def blur(pixels: np.ndarray, sigma: float, box: Box, rng: np.random.Generator) -> np.ndarray:
+def blur(pixels: np.ndarray, sigma: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
     """Gaussian blur of ``sigma`` px at short side 512."""
     own = sigma * min(pixels.shape[:2]) / _SHORT
     return _bytes(gaussian_filter(pixels.astype(np.float32), (own, own, 0)))
 
 
-def jpeg(pixels: np.ndarray, quality: float, box: Box, rng: np.random.Generator) -> np.ndarray:
+def jpeg(pixels: np.ndarray, quality: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
     """Encoded as JPEG of ``quality`` and decoded again."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=int(quality))
@@ -47,17 +47,17 @@ def jpeg(pixels: np.ndarray, quality: float, box: Box, rng: np.random.Generator)
         return np.asarray(image.convert("RGB"))
 
 
-def noise(pixels: np.ndarray, sigma: float, box: Box, rng: np.random.Generator) -> np.ndarray:
+def noise(pixels: np.ndarray, sigma: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise of ``sigma`` (of 255), each channel its own."""
     return _bytes(pixels + rng.normal(0, sigma, pixels.shape))
 
 
-def gamma(pixels: np.ndarray, power: float, box: Box, rng: np.random.Generator) -> np.ndarray:
+def gamma(pixels: np.ndarray, power: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
     """Values in [0, 1] to ``power``: above 1 dark, below 1 bright."""
     return _bytes(255 * (np.arange(256) / 255) ** power)[pixels]
 
 
-def crop_side(pixels: np.ndarray, share: float, box: Box, rng: np.random.Generator) -> np.ndarray:
+def crop_side(pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
     """The photo without ``share`` of the product's box, and all beyond it, at one side.
 
     The side is drawn among those where the box does not reach the frame already (all four, if it reaches all): what
@@ -70,12 +70,12 @@ def crop_side(pixels: np.ndarray, share: float, box: Box, rng: np.random.Generat
     return crop_at(pixels, share, box, free[int(rng.integers(len(free)))])
 
 
-def crop_any_side(pixels: np.ndarray, share: float, box: Box, rng: np.random.Generator) -> np.ndarray:
+def crop_any_side(pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
     """As ``crop_side``, the side drawn among all four, also where the product was cut before."""
     return crop_at(pixels, share, box, SIDES[int(rng.integers(4))])
 
 
-def crop_at(pixels: np.ndarray, share: float, box: Box, side: str) -> np.ndarray:
+def crop_at(pixels: np.ndarray, share: float, box: FloatBox, side: str) -> np.ndarray:
     """The photo cropped so that ``share`` of the box at ``side`` is gone."""
     height, width = pixels.shape[:2]
     x, y, w, h = box
@@ -92,7 +92,7 @@ def crop_at(pixels: np.ndarray, share: float, box: Box, side: str) -> np.ndarray
     return pixels[top : max(top + 2, round(bottom)), left : max(left + 2, round(right))].copy()
 
 
-def smaller(pixels: np.ndarray, share: float, box: Box, rng: np.random.Generator) -> np.ndarray:
+def smaller(pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
     """The whole photo shrunk in its frame until the product's longer side is ``share`` of the frame's side there.
 
     What is round it is its own margin, mirrored again and again, so that the background goes on as it was; where the
@@ -114,12 +114,12 @@ def smaller(pixels: np.ndarray, share: float, box: Box, rng: np.random.Generator
     return _mirrored(wide, top, height - size[1] - top, strips[2], strips[3], colour, axis=0)
 
 
-def text_band(pixels: np.ndarray, opacity: float, box: Box, rng: np.random.Generator) -> np.ndarray:
+def text_band(pixels: np.ndarray, opacity: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
     """A filled band with a line of text across the whole photo, laid over it with ``opacity``."""
     return _overlaid(pixels, opacity, rng, filled=True)
 
 
-def text_only(pixels: np.ndarray, opacity: float, box: Box, rng: np.random.Generator) -> np.ndarray:
+def text_only(pixels: np.ndarray, opacity: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
     """The line of text alone, without the band: a watermark."""
     return _overlaid(pixels, opacity, rng, filled=False)
 

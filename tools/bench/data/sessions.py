@@ -20,7 +20,7 @@ _FEWEST, _MOST = 5, 20  # views
 
 
 @dataclass(frozen=True)
-class Session:
+class ShopperSession:
     """One shopper: places of the products viewed, oldest first, and how many interests they come from."""
 
     views: tuple[int, ...]
@@ -35,7 +35,7 @@ class Session:
         return self.views[-1]
 
 
-def sessions(products: Sequence[Mapping[str, str]], *, shoppers: int = 5000, seed: int = 0) -> list[Session]:
+def sessions(products: Sequence[Mapping[str, str]], *, shoppers: int = 5000, seed: int = 0) -> list[ShopperSession]:
     """Sessions over ``products``, each with the texts ``gender``, ``usage``, ``article`` and ``colour``.
 
     The same for the same products in the same order, ``shoppers`` and ``seed``.
@@ -73,7 +73,7 @@ def sessions(products: Sequence[Mapping[str, str]], *, shoppers: int = 5000, see
                 pool, share = order, np.ones(len(order))
             new = ~np.isin(pool, views)
             views.append(int(rng.choice(pool[new], p=share[new] / share[new].sum())))
-        found.append(Session(tuple(views), count))
+        found.append(ShopperSession(tuple(views), count))
     return found
 
 

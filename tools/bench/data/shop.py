@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.catalog.dataset import Row, read_dataset
+from indexer.catalog.dataset import DatasetRow, read_dataset
 from indexer.catalog.records import NewPhoto, ProductInput, Put, Tag
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import write_json
@@ -38,7 +38,7 @@ _PORTION = 5000
 
 
 @dataclass(frozen=True)
-class Shop:
+class GeneratedShop:
     """``trained``: the model in float32; the home serves its export. ``facts``: what the plain service reads."""
 
     home: Home
@@ -46,9 +46,9 @@ class Shop:
     facts: Path
 
 
-def shop(work: Path, products: int) -> Shop:
+def shop(work: Path, products: int) -> GeneratedShop:
     """Made once below ``work`` and used again: fashion's model, fashion's photos, ``products`` products."""
-    made = Shop(Home.create(work / f"shop-{products}"), work / "fashion", work / f"facts-{products}")
+    made = GeneratedShop(Home.create(work / f"shop-{products}"), work / "fashion", work / f"facts-{products}")
     if (made.facts / "ready.json").is_file():
         return made
     data = real_data("fashion") / "products.csv"
@@ -76,7 +76,7 @@ def shop(work: Path, products: int) -> Shop:
     return made
 
 
-def _embedded(model: Path, rows: Sequence[Row]) -> tuple[list[Row], np.ndarray]:
+def _embedded(model: Path, rows: Sequence[DatasetRow]) -> tuple[list[DatasetRow], np.ndarray]:
     embedder = open_embedder(load_bundle(model), device="cpu")
     pairs = [
         (row, found)
@@ -102,7 +102,7 @@ def _varied(vectors: np.ndarray, spec: ModelSpec, products: int) -> tuple[np.nda
     return places, out
 
 
-def _put(number: int, row: Row) -> Put:
+def _put(number: int, row: DatasetRow) -> Put:
     photo = NewPhoto(photo_hash(number), "JPEG", 1, 1, 1, "reference", "/nowhere")
     tags = tuple(Tag(tag, "merchant") for tag in row.tags)
     product = ProductInput(
@@ -111,7 +111,7 @@ def _put(number: int, row: Row) -> Put:
     return Put(product, [photo])
 
 
-def _write_facts(made: Shop, rows: Sequence[Row]) -> None:
+def _write_facts(made: GeneratedShop, rows: Sequence[DatasetRow]) -> None:
     """For the plain service: vectors float32 by number, and each product's title and tags."""
     made.facts.mkdir(parents=True, exist_ok=True)
     active = made.home.active()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import Row as Photo
+from indexer.catalog.dataset import DatasetRow as Photo
 from indexer.catalog.records import NewPhoto, ProductInput, Put, Tag
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
@@ -39,7 +39,7 @@ _given: TextTower | None = None
 
 
 @dataclass(frozen=True)
-class Shop:
+class TextShop:
     """All photos of the data with what is known of them; arrays of one length N."""
 
     bundle: Bundle
@@ -78,7 +78,7 @@ class Shop:
         return found
 
 
-def shop(work: Path) -> Shop:
+def shop(work: Path) -> TextShop:
     """The data as the recipe ``finetune``'s model sees it; trained here where no ready one is named."""
     data, name = real_data(DATA), f"{DATA}-finetune-{SEED}"
     ready = Path(os.environ.get("CATALENS_BENCH_MODELS") or work).absolute() / name
@@ -89,7 +89,7 @@ def shop(work: Path) -> Shop:
     embedder = open_embedder(bundle)
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
     features = photo_features(problem.rows, embedder)
-    return Shop(
+    return TextShop(
         bundle,
         features.rows,
         features.content,
@@ -100,7 +100,7 @@ def shop(work: Path) -> Shop:
     )
 
 
-def gallery(made: Shop, home: Path, places: np.ndarray, titles: Sequence[str] | None = None) -> Home:
+def gallery(made: TextShop, home: Path, places: np.ndarray, titles: Sequence[str] | None = None) -> Home:
     """A home of these photos with an active index: no tags, categories or attributes, and no titles but ``titles``."""
     opened = Home.create(home)
     bundle = register(opened, made.bundle.path)
@@ -142,19 +142,19 @@ def found(answer: dict[str, Any]) -> list[int]:
     return [int(row["product_id"]) for row in answer["results"]]
 
 
-def pairs(made: Shop, places: np.ndarray) -> list[tuple[str, str]]:
+def pairs(made: TextShop, places: np.ndarray) -> list[tuple[str, str]]:
     """(colour, article) that at least ten of the photos have."""
     counted = Counter(zip(made.colour[places].tolist(), made.article[places].tolist(), strict=True))
     return sorted(pair for pair, count in counted.items() if count >= LEAST and pair[0])
 
 
-def precision(made: Shop, listed: Sequence[int], colour: str, article: str) -> float:
+def precision(made: TextShop, listed: Sequence[int], colour: str, article: str) -> float:
     """Share of the listed photos that have both."""
     chosen = np.array(listed, dtype=np.int64)
     return float(np.mean((made.colour[chosen] == colour) & (made.article[chosen] == article)))
 
 
-def without(made: Shop, place: int) -> str:
+def without(made: TextShop, place: int) -> str:
     """A title without the words of any article or colour, in the singular or the plural."""
     named = {word for text in {*made.article, *made.colour} for word in words(text)}
     return " ".join(word for word in words(made.title(place)) if word not in named)

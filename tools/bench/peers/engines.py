@@ -24,7 +24,7 @@ K = 10
 _SMALLEST, _LARGEST = 16, 16384  # effort of a graph
 
 
-class Engine:
+class SearchEngine:
     """Exact k nearest by inner product of unit vectors; ``effort`` is what it is tuned by, 0 for none."""
 
     package = ""
@@ -40,7 +40,7 @@ class Engine:
         raise NotImplementedError
 
 
-class FaissHnsw(Engine):
+class FaissHnsw(SearchEngine):
     package, parameters, effort = "faiss", "IndexHNSWFlat(d, 32), inner product, efConstruction 40", _SMALLEST
 
     def build(self, rows: np.ndarray) -> None:
@@ -57,7 +57,7 @@ class FaissHnsw(Engine):
         return np.asarray(self._index.search(queries, K, params=params)[1])
 
 
-class Hnswlib(Engine):
+class Hnswlib(SearchEngine):
     package, parameters, effort = "hnswlib", "space ip, M 16, ef_construction 200", _SMALLEST
 
     def build(self, rows: np.ndarray) -> None:
@@ -72,7 +72,7 @@ class Hnswlib(Engine):
         return self._index.knn_query(queries, K, num_threads=threads or usable_cores())[0].astype(np.int64)
 
 
-class Usearch(Engine):
+class Usearch(SearchEngine):
     package, parameters, effort = "usearch", "metric ip, f16 (bf16 stays below .99 here), connectivity 16", _SMALLEST
 
     def build(self, rows: np.ndarray) -> None:
@@ -87,7 +87,7 @@ class Usearch(Engine):
         return np.asarray(found.keys).reshape(len(queries), -1).astype(np.int64)
 
 
-class Sklearn(Engine):
+class Sklearn(SearchEngine):
     package = "scikit-learn"
     parameters = "NearestNeighbors, brute, euclidean (the same ranking on unit vectors, and its quickest way)"
 
@@ -100,7 +100,7 @@ class Sklearn(Engine):
         return np.asarray(self._index.kneighbors(queries, return_distance=False))
 
 
-class Catalens(Engine):
+class Catalens(SearchEngine):
     """The served index: built and tuned, written to files, and opened from them memory-mapped, as a server does."""
 
     package = "catalens"
@@ -113,12 +113,12 @@ class Catalens(Engine):
         from indexer.index.exact import ExactIndex
         from indexer.index.faiss_index import FaissIndex
         from indexer.index.recipes import candidates
-        from indexer.index.tuning import Judge, held_out_queries, tune
+        from indexer.index.tuning import RecallMeter, held_out_queries, tune
 
         rows = np.load(self._folder / ROWS, mmap_mode="r")
         started = time.perf_counter()
         queries, oracle = held_out_queries(rows), ExactIndex(rows, checked=True)
-        judges = Judge(oracle, queries), Judge(oracle, queries.some(4))
+        judges = RecallMeter(oracle, queries), RecallMeter(oracle, queries.some(4))
         judging = time.perf_counter() - started
         refused = []
         for recipe in candidates(*rows.shape):
@@ -150,7 +150,7 @@ class Catalens(Engine):
         return np.stack([hits.rows for hits in self._index.search(queries, K)])
 
 
-PEERS: dict[str, Callable[[], Engine]] = {
+PEERS: dict[str, Callable[[], SearchEngine]] = {
     "faiss HNSW32": FaissHnsw,
     "hnswlib": Hnswlib,
     "usearch": Usearch,
@@ -221,7 +221,7 @@ class Remote:
 class _Served:
     """The process's side: one engine and the data it is asked about."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: SearchEngine, folder: Path) -> None:
         self._engine, self._folder = engine, folder
         self._queries = np.load(folder / QUERIES)
         self._truth = np.load(folder / TRUTH)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from indexer.core.errors import CatalensError
-from indexer.imaging.decode import Photo, decode
+from indexer.imaging.decode import Photo, decode_photo
 from indexer.imaging.parallel import in_order
 from indexer.model.bulk_embedding import Tally, embed_all
 from indexer.model.bundle import load_bundle
@@ -33,10 +33,10 @@ def main(model: str, rounds: int, vectors_file: str, files: list[str]) -> dict[s
     workers = embedder.workers or 2
 
     def pixels(path: Path) -> np.ndarray:
-        found: np.ndarray = embedder.pixels(decode(path.read_bytes(), shrink_to=embedder.shrink_to))
+        found: np.ndarray = embedder.pixels(decode_photo(path.read_bytes(), shrink_to=embedder.shrink_to))
         return found
 
-    held = [decode(path.read_bytes(), shrink_to=embedder.shrink_to) for path in paths[:_NETWORK_PHOTOS]]
+    held = [decode_photo(path.read_bytes(), shrink_to=embedder.shrink_to) for path in paths[:_NETWORK_PHOTOS]]
     ready = [embedder.pixels(photo) for photo in held]
     tally = Tally()
     found: dict[str, list[float]] = {"whole": [], "decode": [], "network": []}
@@ -85,7 +85,7 @@ def reference(model: str, files: list[str]) -> np.ndarray:
     held: list[Photo] = []
     parts: list[np.ndarray] = []
     for name in files:
-        held.append(decode(Path(name).read_bytes(), shrink_to=embedder.shrink_to))
+        held.append(decode_photo(Path(name).read_bytes(), shrink_to=embedder.shrink_to))
         if len(held) == 64:
             parts.append(embedder.embed(held))
             held.clear()

@@ -18,7 +18,7 @@ from indexer.core.native import torch
 from indexer.model.bundle import load_bundle
 
 
-class Photos(torch.utils.data.Dataset):
+class PhotoDataset(torch.utils.data.Dataset):
     """Files, transformed as ImageNet's are: short side, centre crop, tensor, normalise."""
 
     def __init__(self, files: list[str], preprocess: Any) -> None:
@@ -45,7 +45,7 @@ class Photos(torch.utils.data.Dataset):
 def main(model: str, files: list[str]) -> dict[str, float]:
     bundle = load_bundle(Path(model))
     network = bundle.network()
-    loader = torch.utils.data.DataLoader(Photos(files, bundle.spec.preprocess), batch_size=32, num_workers=2)
+    loader = torch.utils.data.DataLoader(PhotoDataset(files, bundle.spec.preprocess), batch_size=32, num_workers=2)
     photos, started = 0, 0.0
     with torch.no_grad():
         for number, batch in enumerate(loader):

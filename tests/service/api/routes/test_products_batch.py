@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.catalog.records import Written
-from indexer.imaging.decode import content_hash
+from indexer.imaging.decode import hash_content
 from service.app import create_app
 from service.engine import Engine
 from service.inference.queue import InferenceQueue
@@ -76,7 +76,7 @@ def test_a_batch_is_done_in_order_and_found_at_once(web: FlaskClient, own: Engin
         {"op": "patch", "product_id": "new/1", "title": "second", "attributes": {"price": 5}},
         {"op": "delete", "product_id": "cross-red"},
         put("new/2", other),
-        {"op": "put", "product_id": "new/3", "images": [{"hash": content_hash(shot)}]},
+        {"op": "put", "product_id": "new/3", "images": [{"hash": hash_content(shot)}]},
         {"op": "delete", "product_id": "new/2"},
         put("new/2", other, title="again"),
         {"op": "patch", "product_id": "new/1", "attributes": {"price": 6, "stock": 1}},
@@ -134,7 +134,7 @@ def test_a_bad_item_never_fails_the_rest(web: FlaskClient, own: Engine) -> None:
     assert len({row["problem"]["request_id"] for row in results if "problem" in row}) == 1
     assert first(web, shot)["product_id"] == "good"
     assert web.get("/v1/products/cross-red").get_json()["title"] == "good too"
-    assert files(own) == before | {content_hash(shot)}, "photos of refused items are cleared"
+    assert files(own) == before | {hash_content(shot)}, "photos of refused items are cleared"
 
 
 def test_a_batch_is_one_commit(web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

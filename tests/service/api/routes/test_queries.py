@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from service.inference.admission import Overloaded, Turns
+from service.inference.admission import AdmissionGate, OverloadedError
 from tests.service.conftest import COLOURS, KINDS, draw, encode, photo, product_id
 
 CROSSES = {product_id("cross", colour) for colour in COLOURS}
@@ -312,9 +312,9 @@ def test_a_service_with_no_turn_left_says_when_to_come_back(web: FlaskClient, mo
     """503 with Retry-After for every question, while health is still answered."""
 
     def full(_: object) -> None:
-        raise Overloaded("32 questions are waiting already: try again shortly")
+        raise OverloadedError("32 questions are waiting already: try again shortly")
 
-    monkeypatch.setattr(Turns, "turn", lambda self: full(self))
+    monkeypatch.setattr(AdmissionGate, "turn", lambda self: full(self))
     for call in ("classify", "search", "tags", "describe"):
         response = web.post(f"/v1/{call}", data=upload(photo("cross", "red")))
         assert_problem(response, 503, "overloaded")
