@@ -1,4 +1,5 @@
-"""The Flask application: routes, documents and the page put together, each request with its id, checks and log line."""
+"""The Flask application: routes, documents and the page put together, each request with its id,
+checks and log line."""
 
 from __future__ import annotations
 
@@ -69,28 +70,39 @@ _WEB = Path(__file__).parent / "web"
 _SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _CLOSED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-_PAGE_CSP = f"{_CLOSED}; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
-_DOCS_CSP = _PAGE_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")  # Swagger UI styles itself
+_PAGE_CSP = (
+    f"{_CLOSED}; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src "
+    "'self'"
+)
+_DOCS_CSP = _PAGE_CSP.replace(
+    "style-src 'self'", "style-src 'self' 'unsafe-inline'"
+)  # Swagger UI styles itself
 
 
 class RawPath:
-    """WSGI middleware: routing sees the path as it was sent, so that an encoded slash stays inside its segment.
+    """WSGI middleware: routing sees the path as it was sent, so that an encoded slash stays inside
+    its segment.
 
-    Servers decode ``PATH_INFO``, after which ``a%2Fsimilar`` and ``a/similar`` are one. The raw target stands in
-    ``REQUEST_URI``; each segment is decoded and encoded again, so that there is one spelling of each character.
+    Servers decode ``PATH_INFO``, after which ``a%2Fsimilar`` and ``a/similar`` are one. The raw
+    target stands in ``REQUEST_URI``; each segment is decoded and encoded again, so that there is
+    one spelling of each character.
     """
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         raw = environ.get("REQUEST_URI")
         if raw:
             if not raw.startswith("/"):  # absolute form, as proxies send it
                 raw = urlsplit(raw).path or "/"
             path = raw.partition("?")[0].partition("#")[0]
             segments = path.encode("latin-1", "replace").split(b"/")
-            environ["PATH_INFO"] = "/".join(quote(unquote_to_bytes(part), safe=":@!$&'()*+,;=~") for part in segments)
+            environ["PATH_INFO"] = "/".join(
+                quote(unquote_to_bytes(part), safe=":@!$&'()*+,;=~") for part in segments
+            )
         return self._app(environ, start_response)
 
 
@@ -99,9 +111,11 @@ class _ProductSegment(BaseConverter):
 
 
 class _Json(DefaultJSONProvider):
-    """Answers as JSON by orjson, ten times as quick as Python's own: tags with their neighbours are long.
+    """Answers as JSON by orjson, ten times as quick as Python's own: tags with their neighbours are
+    long.
 
-    What UTF-8 cannot hold (half of a surrogate pair, which JSON can send as an escape) is answered as an escape.
+    What UTF-8 cannot hold (half of a surrogate pair, which JSON can send as an escape) is answered
+    as an escape.
     """
 
     def dumps(self, obj: Any, **_: Any) -> str:
@@ -111,11 +125,14 @@ class _Json(DefaultJSONProvider):
             return json.dumps(obj, default=self.default, ensure_ascii=True)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        return Response(self.dumps(self._prepare_response_obj(args, kwargs)) + "\n", mimetype=self.mimetype)
+        return Response(
+            self.dumps(self._prepare_response_obj(args, kwargs)) + "\n", mimetype=self.mimetype
+        )
 
 
 def create_app(engine: Engine, settings: Settings, *, check_answers: bool = False) -> OpenAPI:
-    """The WSGI application over ``engine``. ``check_answers``: compare each answer with its schema (tests)."""
+    """The WSGI application over ``engine``. ``check_answers``: compare each answer with its schema
+    (tests)."""
     version = metadata.version("catalens")
     app = OpenAPI(
         "service",
@@ -133,7 +150,11 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
         static_folder=None,
     )
     app.extensions.update({"catalens": engine, "catalens-settings": settings})
-    app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_FORM_MEMORY_SIZE=2 * 2**20, MAX_FORM_PARTS=1000)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_body_bytes,
+        MAX_FORM_MEMORY_SIZE=2 * 2**20,
+        MAX_FORM_PARTS=1000,
+    )
     app.json = _Json(app)
     app.url_map.converters["product"] = _ProductSegment
     app.url_map.merge_slashes = False
@@ -162,7 +183,8 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
 
 
 def serve(settings: Settings) -> None:
-    """Open the home and answer until SIGTERM or SIGINT. Raises ``CatalensError`` where it cannot start."""
+    """Open the home and answer until SIGTERM or SIGINT. Raises ``CatalensError`` where it cannot
+    start."""
     configure_serving_threads()
     with Engine(settings) as engine:
         run_server(create_app(engine, settings), settings, engine.log)
@@ -196,7 +218,9 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
             method=request.method,
             path=request.path,
             status=response.status_code,
-            latency_ms=round((time.perf_counter() - g.get("started", time.perf_counter())) * 1000, 2),
+            latency_ms=round(
+                (time.perf_counter() - g.get("started", time.perf_counter())) * 1000, 2
+            ),
         )
         return response
 
@@ -218,7 +242,11 @@ def _install_health(app: OpenAPI, engine: Engine) -> None:
     def readyz() -> dict[str, Any]:
         """An index is active and questions can be answered."""
         snapshot = engine.ready()
-        return {"status": "ready", "index_version": snapshot.index_version, "model_version": snapshot.model_version}
+        return {
+            "status": "ready",
+            "index_version": snapshot.index_version,
+            "model_version": snapshot.model_version,
+        }
 
 
 def _install_documents(app: OpenAPI) -> None:
@@ -284,7 +312,9 @@ def _tidy(document: dict[str, Any]) -> dict[str, Any]:
     """flask-openapi joins a docstring's lines with ``<br/>``; Markdown readers want plain lines."""
     for item in document["paths"].values():
         for operation in item.values():
-            lines = [line for line in operation.pop("description", "").split("<br/>") if line.strip()]
+            lines = [
+                line for line in operation.pop("description", "").split("<br/>") if line.strip()
+            ]
             if lines:
                 operation["description"] = "\n".join(lines)
     return document

@@ -1,4 +1,5 @@
-"""A typed client of the service: a method for each call of ``/v1``, answers as the models of ``service.api.responses``."""
+"""A typed client of the service: a method for each call of ``/v1``, answers as the models of
+``service.api.responses``."""
 
 from __future__ import annotations
 
@@ -43,13 +44,24 @@ from service.api.responses import (
 PhotoInput = bytes | str | Path  # the bytes of a photo, or where its file is
 Reply = TypeVar("Reply", bound=BaseModel)
 
-_PLAIN = frozenset({"text", "product_id", "cursor", "collapse", "version", "profile", "label", "kind", "category"})
-_AGAIN = urllib3.Retry(total=3, connect=3, read=0, status=3, status_forcelist=(503,), backoff_factor=0.2,
-                       allowed_methods=None, raise_on_status=False)  # fmt: skip
+_PLAIN = frozenset(
+    {"text", "product_id", "cursor", "collapse", "version", "profile", "label", "kind", "category"}
+)
+_AGAIN = urllib3.Retry(
+    total=3,
+    connect=3,
+    read=0,
+    status=3,
+    status_forcelist=(503,),
+    backoff_factor=0.2,
+    allowed_methods=None,
+    raise_on_status=False,
+)
 
 
 class ProblemError(Exception):
-    """What the service answered instead: its problem document (RFC 9457) as fields; ``status`` 0 where nothing came.
+    """What the service answered instead: its problem document (RFC 9457) as fields; ``status`` 0
+    where nothing came.
 
     ``code`` is stable; ``detail`` says what is wrong and where; ``errors`` lists wrong fields.
     """
@@ -71,15 +83,19 @@ class ProblemError(Exception):
 class Client:
     """Asks one service. Safe to use from several threads; ``close`` it, or use it in ``with``.
 
-    ``key``: where the service wants one. What was not sent (no connection, 503) is tried again three times; what may
-    have been read is not. Options of a call are the names of the HTTP contract, None and what is not given is not sent.
-    Every method raises ``ProblemError``.
+    ``key``: where the service wants one. What was not sent (no connection, 503) is tried again
+    three times; what may have been read is not. Options of a call are the names of the HTTP
+    contract, None and what is not given is not sent. Every method raises ``ProblemError``.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout_s: float = 30.0
+    ) -> None:
         self._url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._pool = urllib3.PoolManager(headers=headers, timeout=timeout_s, retries=_AGAIN, maxsize=8)
+        self._pool = urllib3.PoolManager(
+            headers=headers, timeout=timeout_s, retries=_AGAIN, maxsize=8
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -93,12 +109,13 @@ class Client:
     # -- questions: about a photo, a stored product, or both
 
     def classify(self, image: PhotoInput | None = None, **options: Any) -> ClassifyResponse:
-        """Categories. Options: ``product_id``, ``crop`` [x, y, width, height] in px, ``min_sequence``, ``version``."""
+        """Categories. Options: ``product_id``, ``crop`` [x, y, width, height] in px,
+        ``min_sequence``, ``version``."""
         return self._ask("/v1/classify", ClassifyResponse, image, options)
 
     def search(self, image: PhotoInput | None = None, **options: Any) -> SearchResponse:
-        """Similar products. Options beside those of ``classify``: ``text``, ``k``, ``filter``, ``weights``, ``mix``,
-        ``min_score``, ``collapse``, ``exclude``, ``explain``, ``cursor``."""
+        """Similar products. Options beside those of ``classify``: ``text``, ``k``, ``filter``,
+        ``weights``, ``mix``, ``min_score``, ``collapse``, ``exclude``, ``explain``, ``cursor``."""
         return self._ask("/v1/search", SearchResponse, image, options)
 
     def results(self, image: PhotoInput | None = None, **options: Any) -> Iterator[Result]:
@@ -119,11 +136,13 @@ class Client:
         return self._ask("/v1/describe", DescribeResponse, image, options)
 
     def objects(self, image: PhotoInput, **options: Any) -> ObjectsResponse:
-        """The products in a busy photo. Options: ``k``, ``most``, ``filter``, ``min_sequence``, ``version``."""
+        """The products in a busy photo. Options: ``k``, ``most``, ``filter``, ``min_sequence``,
+        ``version``."""
         return self._ask("/v1/objects", ObjectsResponse, image, options)
 
     def explain(self, image: PhotoInput | None = None, **options: Any) -> ExplainResponse:
-        """Heat maps. Options beside those of ``classify``: ``category``, or ``other``, the id of a product."""
+        """Heat maps. Options beside those of ``classify``: ``category``, or ``other``, the id of a
+        product."""
         other, category = options.pop("other", None), options.get("category")
         if category is not None and not isinstance(category, str):
             options["category"] = " > ".join(category)
@@ -142,13 +161,17 @@ class Client:
     # -- new listings, and what people say
 
     def review(self, images: Sequence[PhotoInput] = (), **options: Any) -> ReviewResponse:
-        """Is a listing fit to publish. Options: ``product_id``, ``profile``, ``min_sequence``, ``version``."""
+        """Is a listing fit to publish. Options: ``product_id``, ``profile``, ``min_sequence``,
+        ``version``."""
         if not images:
             return self._post("/v1/review", ReviewResponse, options)
-        return self._form("/v1/review", ReviewResponse, [("images", image) for image in images], options)
+        return self._form(
+            "/v1/review", ReviewResponse, [("images", image) for image in images], options
+        )
 
     def list_reviews(self, **options: Any) -> QueueResponse:
-        """The queue for people. Options: ``state`` (open, approved, rejected), ``limit``, ``after``."""
+        """The queue for people. Options: ``state`` (open, approved, rejected), ``limit``,
+        ``after``."""
         return self._get("/v1/reviews", QueueResponse, options)
 
     def get_review(self, review_id: str) -> QueuedResponse:
@@ -164,10 +187,12 @@ class Client:
         return self._post(f"/v1/reviews/{_segment(review_id)}:decide", QueuedResponse, wanted)
 
     def feedback(self, request_id: str, **said: Any) -> FeedbackResponse:
-        """What people made of an answer: ``accepted``, ``rejected``, ``added``, ``clicked``, ``category``."""
+        """What people made of an answer: ``accepted``, ``rejected``, ``added``, ``clicked``,
+        ``category``."""
         return self._post("/v1/feedback", FeedbackResponse, {"request_id": request_id, **said})
 
-    # -- many photos in one call: answers in their order, each a dict with the answer's fields or a ``problem``
+    # -- many photos in one call: answers in their order, each a dict with the answer's fields or a
+    # ``problem``
 
     def classify_batch(self, images: Sequence[PhotoInput], **options: Any) -> list[dict[str, Any]]:
         return self._batch("classify", images, options)
@@ -187,11 +212,18 @@ class Client:
     def get_product(self, product_id: str) -> ProductResponse:
         return self._get(_product(product_id), ProductResponse, {})
 
-    def put_product(self, product_id: str, images: Sequence[PhotoInput] = (), **fields: Any) -> WriteResponse:
-        """Add or replace. Fields: ``title``, ``category``, ``tags``, ``attributes``, ``external_version``."""
-        ProductPutRequest.model_validate({name: value for name, value in fields.items() if value is not None})
+    def put_product(
+        self, product_id: str, images: Sequence[PhotoInput] = (), **fields: Any
+    ) -> WriteResponse:
+        """Add or replace. Fields: ``title``, ``category``, ``tags``, ``attributes``,
+        ``external_version``."""
+        ProductPutRequest.model_validate(
+            {name: value for name, value in fields.items() if value is not None}
+        )
         files = [("images", image) for image in images]
-        return self._form(_product(product_id), WriteResponse, files, {"product": fields}, method="PUT")
+        return self._form(
+            _product(product_id), WriteResponse, files, {"product": fields}, method="PUT"
+        )
 
     def patch_product(self, product_id: str, **fields: Any) -> WriteResponse:
         """Change fields; photos stay. ``attributes={"name": None}`` removes one."""
@@ -199,10 +231,13 @@ class Client:
 
     def delete_product(self, product_id: str, **options: Any) -> WriteResponse:
         """Erase. Options: ``external_version``, ``ticket``."""
-        return self._answer(self._send("DELETE", _product(product_id), query=options), WriteResponse)
+        return self._answer(
+            self._send("DELETE", _product(product_id), query=options), WriteResponse
+        )
 
     def batch_products(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Many writes, each ``{"op": "put" | "patch" | "delete", "product_id": ..., ...}``; one status for each."""
+        """Many writes, each ``{"op": "put" | "patch" | "delete", "product_id": ..., ...}``; one
+        status for each."""
         return list(self.call("POST", "/v1/products:batch", body={"items": list(items)})["results"])
 
     def image(self, content_hash: str, width: int = 320) -> bytes:
@@ -214,7 +249,9 @@ class Client:
     def list_classes(self) -> ClassesResponse:
         return self._get("/v1/classes", ClassesResponse, {})
 
-    def add_class(self, label: str, images: Sequence[PhotoInput], kind: str = "category") -> ClassResponse:
+    def add_class(
+        self, label: str, images: Sequence[PhotoInput], kind: str = "category"
+    ) -> ClassResponse:
         files = [("images", image) for image in images]
         return self._form("/v1/classes", ClassResponse, files, {"label": label, "kind": kind})
 
@@ -226,7 +263,9 @@ class Client:
         return self._get("/v1/indexes", IndexesResponse, {})
 
     def activate_index(self, version: str) -> ActivateResponse:
-        return self._answer(self._send("POST", f"/v1/indexes/{_segment(version)}:activate"), ActivateResponse)
+        return self._answer(
+            self._send("POST", f"/v1/indexes/{_segment(version)}:activate"), ActivateResponse
+        )
 
     def map(self, limit: int = 2000) -> MapResponse:
         """Products as points, alike ones near each other."""
@@ -234,13 +273,19 @@ class Client:
 
     # -- recommendations and long work
 
-    def recommend(self, history: Sequence[Mapping[str, Any] | str], **options: Any) -> RecommendResponse:
-        """For a shopper, by ids or by {"product_id", "weight", "time"}. Options: ``k``, ``filter``, ``mode``."""
-        events = [{"product_id": event} if isinstance(event, str) else dict(event) for event in history]
+    def recommend(
+        self, history: Sequence[Mapping[str, Any] | str], **options: Any
+    ) -> RecommendResponse:
+        """For a shopper, by ids or by {"product_id", "weight", "time"}. Options: ``k``, ``filter``,
+        ``mode``."""
+        events = [
+            {"product_id": event} if isinstance(event, str) else dict(event) for event in history
+        ]
         return self._post("/v1/recommendations", RecommendResponse, {"history": events, **options})
 
     def import_products(self, archive: Path | str | None = None, **options: Any) -> JobResponse:
-        """Start an import, of a zip here or of ``path``, a folder of the service's machine; its job."""
+        """Start an import, of a zip here or of ``path``, a folder of the service's machine; its
+        job."""
         if archive is None:
             return self._post("/v1/imports", JobResponse, options)
         return self._form("/v1/imports", JobResponse, [("archive", archive)], options)
@@ -261,13 +306,20 @@ class Client:
 
     def follow_job(self, job_id: str) -> Iterator[JobModel]:
         """The job at each change, until it ends; ends early where the service ends the stream."""
-        response = self._request("GET", f"/v1/jobs/{_segment(job_id)}/events", preload_content=False)
-        decoder, text = codecs.getincrementaldecoder("utf-8")(), ""  # a piece may end inside a character
+        response = self._request(
+            "GET", f"/v1/jobs/{_segment(job_id)}/events", preload_content=False
+        )
+        decoder, text = (
+            codecs.getincrementaldecoder("utf-8")(),
+            "",
+        )  # a piece may end inside a character
         try:
             for chunk in response.stream(1024, decode_content=True):
                 *blocks, text = (text + decoder.decode(chunk)).split("\n\n")
                 for block in blocks:
-                    data = [line[5:].strip() for line in block.splitlines() if line.startswith("data:")]
+                    data = [
+                        line[5:].strip() for line in block.splitlines() if line.startswith("data:")
+                    ]
                     if data:
                         yield JobModel.model_validate_json("\n".join(data))
         finally:
@@ -275,14 +327,19 @@ class Client:
             response.release_conn()
 
     def call(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
-        """Any call, its answer as it stands. ``query``, ``body`` (JSON) or ``form`` (name, value or file tuple)."""
+        """Any call, its answer as it stands. ``query``, ``body`` (JSON) or ``form`` (name, value or
+        file tuple)."""
         return dict(json.loads(self._send(method, path, **parts)))
 
     # -- inside
 
-    def _ask(self, path: str, reply: type[Reply], image: PhotoInput | None, options: Mapping[str, Any]) -> Reply:
+    def _ask(
+        self, path: str, reply: type[Reply], image: PhotoInput | None, options: Mapping[str, Any]
+    ) -> Reply:
         return (
-            self._post(path, reply, options) if image is None else self._form(path, reply, [("image", image)], options)
+            self._post(path, reply, options)
+            if image is None
+            else self._form(path, reply, [("image", image)], options)
         )
 
     def _get(self, path: str, reply: type[Reply], query: Mapping[str, Any]) -> Reply:
@@ -291,7 +348,9 @@ class Client:
     def _post(self, path: str, reply: type[Reply], fields: Mapping[str, Any]) -> Reply:
         return self._send_json("POST", path, reply, _given(fields))
 
-    def _send_json(self, method: str, path: str, reply: type[Reply], fields: Mapping[str, Any]) -> Reply:
+    def _send_json(
+        self, method: str, path: str, reply: type[Reply], fields: Mapping[str, Any]
+    ) -> Reply:
         return self._answer(self._send(method, path, body=fields), reply)
 
     def _form(
@@ -304,7 +363,9 @@ class Client:
     ) -> Reply:
         return self._answer(self._send(method, path, form=_parts(files, fields)), reply)
 
-    def _batch(self, question: str, images: Sequence[PhotoInput], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _batch(
+        self, question: str, images: Sequence[PhotoInput], options: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
         parts = _parts([("images", image) for image in images], options)
         return list(self.call("POST", f"/v1/{question}:batch", form=parts)["results"])
 
@@ -325,12 +386,16 @@ class Client:
         options: dict[str, Any] = {} if body is None else {"json": body}
         if form is not None:
             options["fields"] = form
-        return self._request(method, f"{path}{'?' + urlencode(texts) if texts else ''}", **options).data
+        return self._request(
+            method, f"{path}{'?' + urlencode(texts) if texts else ''}", **options
+        ).data
 
     def _request(self, method: str, target: str, **options: Any) -> urllib3.BaseHTTPResponse:
         address = f"{self._url}{target}"
         try:
-            response = self._pool.request(method, address, headers={**self._pool.headers}, **options)
+            response = self._pool.request(
+                method, address, headers={**self._pool.headers}, **options
+            )
         except urllib3.exceptions.HTTPError as error:
             raise ProblemError(0, "offline", f"{self._url} does not answer: {error}") from error
         if response.status >= 400:
@@ -353,13 +418,22 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _parts(files: Sequence[tuple[str, PhotoInput]], fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _parts(
+    files: Sequence[tuple[str, PhotoInput]], fields: Mapping[str, Any]
+) -> list[tuple[str, Any]]:
     """A form: files with a name, texts as they stand, all else as JSON text."""
     parts: list[tuple[str, Any]] = []
     for name, photo in files:
         data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
         parts.append(
-            (name, ("photo" if isinstance(photo, bytes) else Path(photo).name, data, "application/octet-stream"))
+            (
+                name,
+                (
+                    "photo" if isinstance(photo, bytes) else Path(photo).name,
+                    data,
+                    "application/octet-stream",
+                ),
+            )
         )
     for name, value in _given(fields).items():
         parts.append((name, value if name in _PLAIN else json.dumps(value, ensure_ascii=False)))
@@ -381,7 +455,9 @@ def _problem(response: urllib3.BaseHTTPResponse) -> ProblemError:
             errors=found.get("errors") or (),
         )
     except (ValueError, KeyError, TypeError):
-        return ProblemError(response.status, "unknown", f"{response.reason}: the answer is not the service's own")
+        return ProblemError(
+            response.status, "unknown", f"{response.reason}: the answer is not the service's own"
+        )
 
 
 def _segment(text: str) -> str:

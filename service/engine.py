@@ -1,4 +1,5 @@
-"""Holds model, index and catalog, answers the questions, takes the writes; knows nothing of HTTP."""
+"""Holds model, index and catalog, answers the questions, takes the writes; knows
+nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -53,9 +54,10 @@ _PATIENCE_S = 2.0  # how long a question with `min_sequence` waits for a write o
 class Engine(ProductCatalog):
     """Answers over one home. Safe to call from many threads; ``close`` it, or use it in ``with``.
 
-    Every answer is a plain dict that carries ``model_version``, ``index_version`` and ``timings_ms``, all from one
-    snapshot. Failures are ``CatalensError``; with no active index, questions raise ``NoIndexError`` until one is activated.
-    ``watch=False`` (one question, then gone): other processes' later writes are not followed.
+    Every answer is a plain dict that carries ``model_version``, ``index_version`` and
+    ``timings_ms``, all from one snapshot. Failures are ``CatalensError``; with no active index,
+    questions raise ``NoIndexError`` until one is activated. ``watch=False`` (one question, then
+    gone): other processes' later writes are not followed.
     """
 
     def __init__(self, settings: Settings, *, watch: bool = True, log: Any = None) -> None:
@@ -65,20 +67,29 @@ class Engine(ProductCatalog):
         self._catalog = open_catalog(self.home)
         self._photos = PhotoStore(self.home)
         self._limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
-        # More threads at work than cores only wait for each other's locks: with 40 of them half as much is answered.
-        self._turns = AdmissionGate(settings.working or THREADS + 1, settings.max_waiting, settings.deadline_s)
+        # More threads at work than cores only wait for each other's locks: with 40 of them half as
+        # much is answered.
+        self._turns = AdmissionGate(
+            settings.working or THREADS + 1, settings.max_waiting, settings.deadline_s
+        )
         self._stop = threading.Event()
         self.queue = InferenceQueue(
-            max_batch=settings.max_batch, max_waiting=settings.max_waiting, max_delay_s=settings.max_delay_ms / 1000
+            max_batch=settings.max_batch,
+            max_waiting=settings.max_waiting,
+            max_delay_s=settings.max_delay_ms / 1000,
         )
 
         def crowded() -> bool:
             return self._turns.crowded
 
         self._seeing = PhotoEmbedder(
-            self.queue, self._catalog, self._photos, limits=self._limits, deadline_s=settings.deadline_s,
+            self.queue,
+            self._catalog,
+            self._photos,
+            limits=self._limits,
+            deadline_s=settings.deadline_s,
             crowded=crowded,
-        )  # fmt: skip
+        )
         self._watcher: threading.Thread | None = None
         self._eraser: Eraser | None = None
         try:
@@ -92,22 +103,46 @@ class Engine(ProductCatalog):
                 log=self.log,
             )
             self._writer = Writer(
-                self._catalog, self._photos, self._serving, self.queue, self._limits, self._seeing.decoding, self.log
+                self._catalog,
+                self._photos,
+                self._serving,
+                self.queue,
+                self._limits,
+                self._seeing.decoding,
+                self.log,
             )
             self.classes = ClassManager(
-                self.home, self._catalog, self._serving, self.queue, embed=self._seeing.vector, answer=self._answer
+                self.home,
+                self._catalog,
+                self._serving,
+                self.queue,
+                embed=self._seeing.vector,
+                answer=self._answer,
             )
-            self._others = PinnedVersions(self.home, self._serving, most=settings.other_versions, log=self.log)
+            self._others = PinnedVersions(
+                self.home, self._serving, most=settings.other_versions, log=self.log
+            )
             self._serving.others = self._others
             self.folding = Compactor(
-                self.home, self._serving, max_delta=settings.max_delta, device=settings.device, log=self.log
+                self.home,
+                self._serving,
+                max_delta=settings.max_delta,
+                device=settings.device,
+                log=self.log,
             )
             self.jobs = JobRunner(
-                self.home, import_root=settings.import_root, max_upload_bytes=settings.max_upload_bytes,
-                device=settings.device, streams=max(1, settings.threads // 4),
-                snapshot=lambda: self._serving.current, answer=self._answer, log=self.log,
-            )  # fmt: skip
-            self.explain = Explainer(self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer)
+                self.home,
+                import_root=settings.import_root,
+                max_upload_bytes=settings.max_upload_bytes,
+                device=settings.device,
+                streams=max(1, settings.threads // 4),
+                snapshot=lambda: self._serving.current,
+                answer=self._answer,
+                log=self.log,
+            )
+            self.explain = Explainer(
+                self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer
+            )
             self._filtering = FilterParser(self._catalog, answer=self._answer, log=self.log)
             self.recommending = Recommender(
                 self._catalog, self._filtering, out_of_stock=settings.out_of_stock,
@@ -115,10 +150,18 @@ class Engine(ProductCatalog):
             )  # fmt: skip
             self._texting = TextQueryParser(self.home, self._catalog, encoder=settings.text_encoder)
             self._searching = Searcher(
-                self._catalog, self._filtering, self._texting, inputs=self._inputs, answer=self._answer
+                self._catalog,
+                self._filtering,
+                self._texting,
+                inputs=self._inputs,
+                answer=self._answer,
             )
             self.objects = ObjectFinder(
-                self._seeing, self._searching, snapshot=self._snapshot, turn=self._turn, answer=self._answer
+                self._seeing,
+                self._searching,
+                snapshot=self._snapshot,
+                turn=self._turn,
+                answer=self._answer,
             )
             shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
             self._classifying = Classifier(**shared)
@@ -184,7 +227,8 @@ class Engine(ProductCatalog):
                 self.log.error("folding or jobs cannot be looked after", exc_info=error)
 
     def refresh(self) -> None:
-        """Look now for other processes' writes and activations (the watcher does so every ``poll_s``)."""
+        """Look now for other processes' writes and activations (the watcher does so every
+        ``poll_s``)."""
         self._serving.refresh()
 
     @property
@@ -204,12 +248,19 @@ class Engine(ProductCatalog):
 
     # -- questions
 
-    # Each may name another ``version`` than the serving one; model, decision layer and index are then that version's.
+    # Each may name another ``version`` than the serving one; model, decision layer and index are
+    # then that version's.
 
     def classify(
-        self, source: Query, *, top: int = 5, min_sequence: int | None = None, version: str | None = None
+        self,
+        source: Query,
+        *,
+        top: int = 5,
+        min_sequence: int | None = None,
+        version: str | None = None,
     ) -> dict[str, Any]:
-        """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises ``NoCategoriesError``."""
+        """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises
+        ``NoCategoriesError``."""
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:
             return self._classifying.classify(snapshot, source, clock, top=top)
@@ -230,33 +281,48 @@ class Engine(ProductCatalog):
         min_sequence: int | None = None,
         version: str | None = None,
     ) -> dict[str, Any]:
-        """``results``, one per product with its best photo, score descending; min(k, matches) of them. ``next_cursor``.
+        """``results``, one per product with its best photo, score descending; min(k, matches) of
+        them. ``next_cursor``.
 
-        A product asked about is itself left out, and so are the ids in ``exclude``. ``filter``: as sent, see
-        ``parse_filter``. ``weights`` over the embedding's blocks and ``mix`` over image, product_id and text: the score
-        is the weighted mean of their cosines and, of a text, of its keywords. What matches a text is all that passes;
-        where it has no vector (a version without a tower, words that the tower lacks) what holds one of its words.
-        ``unknown_words``: of a text, those that nothing is known of. ``collapse``: of results with the same photo, or
-        nearly the same, only the best. ``cursor``: the ``next_cursor`` of the page before. ``explain``: ``signals``
-        hold each block's cosine too. Raises ``BadFilterError``, ``BadRequestError``, ``CursorGoneError``.
+        A product asked about is itself left out, and so are the ids in ``exclude``. ``filter``: as
+        sent, see ``parse_filter``. ``weights`` over the embedding's blocks and ``mix`` over image,
+        product_id and text: the score is the weighted mean of their cosines and, of a text, of its
+        keywords. What matches a text is all that passes; where it has no vector (a version without
+        a tower, words that the tower lacks) what holds one of its words. ``unknown_words``: of a
+        text, those that nothing is known of. ``collapse``: of results with the same photo, or
+        nearly the same, only the best. ``cursor``: the ``next_cursor`` of the page before.
+        ``explain``: ``signals`` hold each block's cosine too. Raises ``BadFilterError``,
+        ``BadRequestError``, ``CursorGoneError``.
         """
-        wanted = SearchOptions(k, exclude, min_score, filter, weights, mix, collapse, cursor, explain)
+        wanted = SearchOptions(
+            k, exclude, min_score, filter, weights, mix, collapse, cursor, explain
+        )
         snapshot = self._turned_to(cursor, min_sequence, version)
         with self._turn() as clock:
             return self._searching.search(snapshot, source, wanted, clock)
 
     def similar(self, product_id: str, **wanted: Any) -> dict[str, Any]:
-        """``search`` for a stored product, with the same parameters: the best over its photos. ``UnknownProductError``."""
+        """``search`` for a stored product, with the same parameters: the best over its photos.
+        ``UnknownProductError``."""
         return self.search(Query(product_id=product_id), **wanted)
 
     def facets(
-        self, *, filter: object = None, fields: Sequence[str] = (), limit: int = 20, min_sequence: int | None = None
+        self,
+        *,
+        filter: object = None,
+        fields: Sequence[str] = (),
+        limit: int = 20,
+        min_sequence: int | None = None,
     ) -> dict[str, Any]:
         """Counts of values among the products that pass ``filter``; see ``FilterParser.facets``."""
         clock = StageTimer()
-        return self._filtering.facets(self._snapshot(min_sequence), clock, filter=filter, fields=fields, limit=limit)
+        return self._filtering.facets(
+            self._snapshot(min_sequence), clock, filter=filter, fields=fields, limit=limit
+        )
 
-    def tags(self, source: Query, *, min_sequence: int | None = None, version: str | None = None) -> dict[str, Any]:
+    def tags(
+        self, source: Query, *, min_sequence: int | None = None, version: str | None = None
+    ) -> dict[str, Any]:
         """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:
@@ -270,10 +336,11 @@ class Engine(ProductCatalog):
         version: str | None = None,
         **wanted: Any,
     ) -> dict[str, Any]:
-        """What ``classify``, ``search`` (whose parameters are ``wanted``) and ``tags`` answer, from one snapshot.
+        """What ``classify``, ``search`` (whose parameters are ``wanted``) and ``tags`` answer, from
+        one snapshot.
 
-        The photo is decoded and embedded once, and a search that two of them need is made once. A model without
-        categories has none and ``unknown`` is None.
+        The photo is decoded and embedded once, and a search that two of them need is made once. A
+        model without categories has none and ``unknown`` is None.
         """
         snapshot = self._turned_to(wanted.get("cursor"), min_sequence, version)
         with self._turn() as clock:
@@ -296,14 +363,18 @@ class Engine(ProductCatalog):
         version: str | None = None,
         **wanted: Any,
     ) -> tuple[list[dict[str, Any] | CatalensError], dict[str, Any]]:
-        """What ``question`` answers about each photo, all from one snapshot, and the answer around them.
+        """What ``question`` answers about each photo, all from one snapshot, and the answer around
+        them.
 
-        ``wanted``: the parameters of ``search``. A photo that cannot be used, or that the network has no time for, has
-        its failure in its place; what is wrong with the question itself is raised.
+        ``wanted``: the parameters of ``search``. A photo that cannot be used, or that the network
+        has no time for, has its failure in its place; what is wrong with the question itself is
+        raised.
         """
         clock = StageTimer()
         snapshot = self._snapshot(min_sequence, version)
-        found = self._many.ask(question, snapshot, [Query(image=data) for data in photos], SearchOptions(**wanted))
+        found = self._many.ask(
+            question, snapshot, [Query(image=data) for data in photos], SearchOptions(**wanted)
+        )
         return found, self._answer(snapshot, clock)
 
     def review(
@@ -318,12 +389,15 @@ class Engine(ProductCatalog):
     ) -> dict[str, Any]:
         """Whether a listing with these ``photos`` is fit to publish; see ``replies.ReviewAnswer``.
 
-        ``product_id``: a stored product, never its own duplicate, whose photos are taken where none are given.
-        ``queue``: put it where people look, if it asks for one. Raises ``BadImageError``, ``UnknownProductError``.
+        ``product_id``: a stored product, never its own duplicate, whose photos are taken where none
+        are given. ``queue``: put it where people look, if it asks for one. Raises
+        ``BadImageError``, ``UnknownProductError``.
         """
         snapshot = self._snapshot(min_sequence, version)
         with self._turn() as clock:
-            return self._reviewing.review(snapshot, photos, clock, product_id=product_id, profile=profile, queue=queue)
+            return self._reviewing.review(
+                snapshot, photos, clock, product_id=product_id, profile=profile, queue=queue
+            )
 
     @property
     def policy_version(self) -> str | None:
@@ -331,7 +405,8 @@ class Engine(ProductCatalog):
         return self._reviewing.policies.version
 
     def prepare_reviews(self) -> None:
-        """Do now what a service does behind its first review: read all signatures, fit galleries. May take minutes."""
+        """Do now what a service does behind its first review: read all signatures, fit galleries.
+        May take minutes."""
         self._reviewing.policies.fit(self._snapshot())
         self._reviewing.repeats.read()
 
@@ -339,7 +414,8 @@ class Engine(ProductCatalog):
 
     @contextmanager
     def _turn(self) -> Iterator[StageTimer]:
-        """A place at work, and the request's clock. Raises ``OverloadedError``, ``DeadlineExceededError``."""
+        """A place at work, and the request's clock. Raises ``OverloadedError``,
+        ``DeadlineExceededError``."""
         clock = StageTimer()
         with ExitStack() as stack:
             with clock.stage("wait"):
@@ -354,23 +430,33 @@ class Engine(ProductCatalog):
             until = time.monotonic() + _PATIENCE_S
             while snapshot.live.sequence < min_sequence:
                 if min_sequence > self._catalog.last_sequence():
-                    raise BadRequestError(f"min_sequence {min_sequence} is beyond the catalog's last change")
+                    raise BadRequestError(
+                        f"min_sequence {min_sequence} is beyond the catalog's last change"
+                    )
                 if time.monotonic() > until:
-                    raise OverloadedError(f"sequence {min_sequence} is not searchable yet: try again shortly")
+                    raise OverloadedError(
+                        f"sequence {min_sequence} is not searchable yet: try again shortly"
+                    )
                 time.sleep(0.02)
                 snapshot = self._snapshot(version=version)
         return snapshot
 
-    def _turned_to(self, cursor: str | None, min_sequence: int | None, version: str | None) -> Snapshot:
-        """What answers a page: the version that gave the page before. Raises ``CursorGoneError``, and as ``_snapshot``."""
+    def _turned_to(
+        self, cursor: str | None, min_sequence: int | None, version: str | None
+    ) -> Snapshot:
+        """What answers a page: the version that gave the page before. Raises ``CursorGoneError``,
+        and as ``_snapshot``."""
         if cursor is not None:
             page = Cursor.read(cursor)
             min_sequence = max(min_sequence or 0, page.sequence)
             version = version or self._others.of_cursor(page)
         return self._snapshot(min_sequence, version)
 
-    def _inputs(self, snapshot: Snapshot, source: Query, clock: StageTimer) -> tuple[dict[str, np.ndarray], set[int]]:
-        """The embeddings of what a question is about, by name (each float32 [n, D]), and the pids it is about."""
+    def _inputs(
+        self, snapshot: Snapshot, source: Query, clock: StageTimer
+    ) -> tuple[dict[str, np.ndarray], set[int]]:
+        """The embeddings of what a question is about, by name (each float32 [n, D]), and the pids
+        it is about."""
         inputs: dict[str, np.ndarray] = {}
         own: set[int] = set()
         if source.product_id is not None:
@@ -380,7 +466,9 @@ class Engine(ProductCatalog):
             try:
                 inputs["product_id"] = snapshot.live.vectors_of(pid)[1]
             except UnknownProductError:
-                raise NoIndexError(f"product {source.product_id!r} is stored but not searchable yet") from None
+                raise NoIndexError(
+                    f"product {source.product_id!r} is stored but not searchable yet"
+                ) from None
             own = {pid}
         if source.image is not None:
             inputs["image"] = self._seeing.vector(snapshot, source, clock)[np.newaxis]
@@ -388,8 +476,11 @@ class Engine(ProductCatalog):
             raise BadRequestError("nothing to look at: give an image or a product")
         return inputs, own
 
-    def _vectors(self, snapshot: Snapshot, source: Query, clock: StageTimer) -> tuple[np.ndarray, set[int]]:
-        """Query vectors float32 [n, D], of several inputs their mean direction, and the pids the question is about."""
+    def _vectors(
+        self, snapshot: Snapshot, source: Query, clock: StageTimer
+    ) -> tuple[np.ndarray, set[int]]:
+        """Query vectors float32 [n, D], of several inputs their mean direction, and the pids the
+        question is about."""
         inputs, own = self._inputs(snapshot, source, clock)
         if len(inputs) == 1:
             return next(iter(inputs.values())), own
@@ -400,5 +491,7 @@ class Engine(ProductCatalog):
 def _unit(vector: np.ndarray) -> np.ndarray:
     length = float(np.linalg.norm(vector))
     if length < 1e-6:
-        raise BadRequestError("the image and the product point in opposite directions: ask for one of them")
+        raise BadRequestError(
+            "the image and the product point in opposite directions: ask for one of them"
+        )
     return vector / length

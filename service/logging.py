@@ -9,7 +9,8 @@ import structlog
 
 
 def make_log() -> Any:
-    """A logger of its own, so that stdout stays free for answers and nobody else's logging is changed."""
+    """A logger of its own, so that stdout stays free for answers and nobody else's logging is
+    changed."""
     return structlog.wrap_logger(
         structlog.WriteLogger(sys.stderr),
         processors=[

@@ -17,10 +17,18 @@ from indexer.core.errors import BadSettingsError, BusyError
 from service.api.errors import MEDIA_TYPE, document
 from service.settings import Settings
 
-# Bodies up to this many times the limit are read and answered in order; beyond, the connection is cut with the answer.
+# Bodies up to this many times the limit are read and answered in order; beyond, the connection is
+# cut with the answer.
 _PATIENCE = 4
-_AT_ONCE = 256 * 1024  # bytes read from a connection at a time: a photo in one or two steps instead of thirty
-_CODES = {400: "bad-request", 413: "body-too-large", 431: "headers-too-large", 501: "not-implemented"}
+_AT_ONCE = (
+    256 * 1024
+)  # bytes read from a connection at a time: a photo in one or two steps instead of thirty
+_CODES = {
+    400: "bad-request",
+    413: "body-too-large",
+    431: "headers-too-large",
+    501: "not-implemented",
+}
 
 
 class _ProblemTask(ErrorTask):
@@ -43,9 +51,11 @@ class _Channel(HTTPChannel):
 
 
 def make_server(app: Callable[..., Any], settings: Settings) -> Any:
-    """A listening waitress server; ``effective_port`` is its port, ``run()`` serves, ``close()`` ends.
+    """A listening waitress server; ``effective_port`` is its port, ``run()`` serves, ``close()``
+    ends.
 
-    Raises ``BusyError`` for a port in use, ``BadSettingsError`` for an address that is not this machine's.
+    Raises ``BusyError`` for a port in use, ``BadSettingsError`` for an address that is not this
+    machine's.
     """
     try:
         server = create_server(
@@ -64,10 +74,14 @@ def make_server(app: Callable[..., Any], settings: Settings) -> Any:
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
         if error.errno == errno.EADDRINUSE:
-            raise BusyError(f"{where} is in use: stop what listens there, or choose another --port") from error
+            raise BusyError(
+                f"{where} is in use: stop what listens there, or choose another --port"
+            ) from error
         raise BadSettingsError(f"cannot listen on {where}: {error.strerror or error}") from error
     except ValueError as error:
-        raise BadSettingsError(f"cannot listen on {settings.host} port {settings.port}: {error}") from error
+        raise BadSettingsError(
+            f"cannot listen on {settings.host} port {settings.port}: {error}"
+        ) from error
     server.channel_class = _Channel
     return server
 

@@ -30,7 +30,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def clothing() -> Path:
-    """The real photos in class folders under train, validation and test; use with the marker ``realdata``."""
+    """The real photos in class folders under train, validation and test; use with the marker
+    ``realdata``."""
     return REAL_DATA / "clothing"
 
 

@@ -30,9 +30,20 @@ from indexer.quality.shop_percentiles import ShopQuality
 from service.engine import Engine
 from service.review.quality_check import SHOP_QUALITY
 
-KINDS = ("prohibited", "category", "tag-missing", "tag-doubtful", "photo", "duplicate", "unreadable")
+KINDS = (
+    "prohibited",
+    "category",
+    "tag-missing",
+    "tag-doubtful",
+    "photo",
+    "duplicate",
+    "unreadable",
+)
 _NEIGHBOURS, _OF_KIND = 10, 5  # most similar products that tags and categories are compared with
-_ELSEWHERE, _HERE = 4, 1  # a category is doubtful where that many of 5 have another one, at most so many its own
+_ELSEWHERE, _HERE = (
+    4,
+    1,
+)  # a category is doubtful where that many of 5 have another one, at most so many its own
 _SURE = 0.8  # a tag is missing where this confident, doubtful where no neighbour has it
 _COMMON = 20  # products with a tag from which on a neighbour would be expected to have it
 _SHOWN = 200  # entries of one kind on the page; the CSV has them all
@@ -73,10 +84,11 @@ class AuditedProduct(NamedTuple):
 def audit(engine: Engine, *, progress: OnStage | None = None, profile: str | None = None) -> Audit:
     """Look at every product with a photo in the index, and at its duplicates.
 
-    What was found is kept in the home by product, its last change, model, index and policies: a run that was
-    interrupted goes on, and one after few changes looks at these only. How the shop's own photos score is written into
-    the home, for later reviews to stand beside. Raises as ``SearchEngine.review`` for what concerns all products; a product
-    whose photo cannot be read is an entry.
+    What was found is kept in the home by product, its last change, model, index and policies: a run
+    that was interrupted goes on, and one after few changes looks at these only. How the shop's own
+    photos score is written into the home, for later reviews to stand beside. Raises as
+    ``SearchEngine.review`` for what concerns all products; a product whose photo cannot be read is
+    an entry.
     """
     if profile is not None:
         quality_profile(profile)  # else each product would fail for it
@@ -92,7 +104,11 @@ def audit(engine: Engine, *, progress: OnStage | None = None, profile: str | Non
         def look(product: Product) -> tuple[AuditedProduct, bool]:
             """What the product showed, and whether an earlier run had found it."""
             seen = kept.find(product.pid, f"{product.sequence} {versions}")
-            return (seen, True) if seen else (_look(engine, catalog, product, given, common, profile), False)
+            return (
+                (seen, True)
+                if seen
+                else (_look(engine, catalog, product, given, common, profile), False)
+            )
 
         for product, found in in_order(catalog.iterate(), look, workers=THREADS):
             if isinstance(found, CatalensError):
@@ -119,7 +135,9 @@ def _findings(scores: list[list[tuple[str, float]]]) -> Iterator[list[Finding]]:
         yield [Finding(code, score, "ok", {}, None, {}) for code, score in photo]
 
 
-def _duplicates(home: Home, catalog: Catalog, report: Audit, progress: OnStage | None) -> Iterator[Entry]:
+def _duplicates(
+    home: Home, catalog: Catalog, report: Audit, progress: OnStage | None
+) -> Iterator[Entry]:
     found = find_groups(home, embedder=open_embedder, progress=progress)
     report.notes += found.notes
     for group in found.groups:
@@ -148,7 +166,8 @@ def _look(
     except CatalensError as error:
         return AuditedProduct([Entry("unreadable", product.pid, error.code, 1.0, str(error))], [])
     photos = [
-        [(finding["code"], finding["score"]) for finding in photo["quality"]["findings"]] for photo in seen["photos"]
+        [(finding["code"], finding["score"]) for finding in photo["quality"]["findings"]]
+        for photo in seen["photos"]
     ]
     return AuditedProduct(list(_entries(catalog, product, seen, near, given, common)), photos)
 
@@ -169,20 +188,27 @@ def _entries(
     if product.category:
         kinds = [" > ".join(row["category_path"] or ()) for row in near[:_OF_KIND]]
         votes, own = Counter(kinds), " > ".join(product.category)
-        other, count = next(((path, n) for path, n in votes.most_common() if path and path != own), ("", 0))
+        other, count = next(
+            ((path, n) for path, n in votes.most_common() if path and path != own), ("", 0)
+        )
         if count >= _ELSEWHERE and votes[own] <= _HERE:
             detail = f"{own}, but {count} of the {len(kinds)} most similar products are {other}"
             yield Entry("category", pid, other, count / len(kinds), detail)
     tags = set(given.get(pid, ()))
     neighbours = {catalog.pid(row["product_id"]) for row in near}
-    around = {tag for other_pid in neighbours if other_pid is not None for tag in given.get(other_pid, ())}
+    around = {
+        tag for other_pid in neighbours if other_pid is not None for tag in given.get(other_pid, ())
+    }
     for tag in seen["tags"]:
         if tag["tag"] not in tags and tag["confidence"] >= _SURE:
             detail = f"{tag['tag']} is missing (confidence {tag['confidence']:.2f})"
             yield Entry("tag-missing", pid, tag["tag"], tag["confidence"], detail)
     for name in sorted(tags - around) if near else ():
         if common[name] >= _COMMON:
-            detail = f"{name}: none of the {len(near)} most similar products has it, of the catalog {common[name]} do"
+            detail = (
+                f"{name}: none of the {len(near)} most similar products has it, of the catalog "
+                f"{common[name]} do"
+            )
             yield Entry("tag-doubtful", pid, name, min(1.0, common[name] / (10 * _COMMON)), detail)
     for finding in seen["quality"]["findings"]:
         if finding["level"] in ("warning", "fail"):
@@ -190,7 +216,8 @@ def _entries(
 
 
 class _Kept:
-    """What earlier runs found, in ``audit/NAME.jsonl`` of the home; products stand in it as pids."""
+    """What earlier runs found, in ``audit/NAME.jsonl`` of the home; products stand in
+    it as pids."""
 
     def __init__(self, home: Home, profile: str | None) -> None:
         self._path = home.path / "audit" / f"{profile or 'default'}.jsonl"
@@ -218,16 +245,21 @@ class _Kept:
         return known[1] if known is not None and known[0] == key else None
 
     def add(self, pid: int, key: str, seen: AuditedProduct) -> None:
-        rows = [[entry.kind, entry.pid, entry.code, entry.score, entry.detail] for entry in seen.entries]
+        rows = [
+            [entry.kind, entry.pid, entry.code, entry.score, entry.detail] for entry in seen.entries
+        ]
         self._file.write(json.dumps([pid, key, rows, seen.photos], ensure_ascii=False) + "\n")
         self._file.flush()
 
 
 def write_page(report: Audit, home: Home, folder: Path) -> tuple[Path, Path]:
-    """``audit.html`` (one file, no outside request) and ``audit.csv`` in ``folder``; their paths."""
+    """``audit.html`` (one file, no outside request) and ``audit.csv`` in
+    ``folder``; their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     with open_catalog(home) as catalog:
-        ranked = sorted(report.entries, key=lambda entry: (KINDS.index(entry.kind), -entry.score, entry.pid))
+        ranked = sorted(
+            report.entries, key=lambda entry: (KINDS.index(entry.kind), -entry.score, entry.pid)
+        )
         names = catalog.ids_of({entry.pid for entry in ranked})
         table = folder / "audit.csv"
         with table.open("w", newline="", encoding="utf-8") as stream:
@@ -235,7 +267,15 @@ def write_page(report: Audit, home: Home, folder: Path) -> tuple[Path, Path]:
             writer.writerow(("kind", "product_id", "code", "score", "detail"))
             for entry in ranked:
                 if entry.pid in names:
-                    writer.writerow((entry.kind, names[entry.pid], entry.code, round(entry.score, 4), entry.detail))
+                    writer.writerow(
+                        (
+                            entry.kind,
+                            names[entry.pid],
+                            entry.code,
+                            round(entry.score, 4),
+                            entry.detail,
+                        )
+                    )
         sections = []
         photos = PhotoStore(home)
         for kind in KINDS:
@@ -254,8 +294,12 @@ def write_page(report: Audit, home: Home, folder: Path) -> tuple[Path, Path]:
                 if entry.pid in products
             ]
             sections.append({"kind": kind, "total": len(found), "rows": rows})
-    environment = Environment(loader=PackageLoader("tools"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    html = environment.get_template("audit.html").render(report=report, sections=sections, counts=report.counts())
+    environment = Environment(
+        loader=PackageLoader("tools"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    html = environment.get_template("audit.html").render(
+        report=report, sections=sections, counts=report.counts()
+    )
     page = folder / "audit.html"
     write_atomic(page, html.encode())
     return page, table

@@ -1,4 +1,5 @@
-"""A headless browser on a served home, for pictures and measurements of the page: Debian's Chromium by Playwright."""
+"""A headless browser on a served home, for pictures and measurements of the page: Debian's Chromium
+by Playwright."""
 
 from __future__ import annotations
 
@@ -30,19 +31,27 @@ def missing() -> str | None:
 def chromium() -> str | None:
     """Chromium's path."""
     return next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+        (
+            found
+            for name in ("chromium", "chromium-browser", "google-chrome")
+            if (found := shutil.which(name))
+        ),
+        None,
     )
 
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A headless Chromium (``playwright.sync_api.Browser``). Raises ``BadRequestError`` that says what is missing."""
+    """A headless Chromium (``playwright.sync_api.Browser``). Raises ``BadRequestError`` that says
+    what is missing."""
     if (lacking := missing()) is not None:
         raise BadRequestError(lacking)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        opened = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
         try:
             yield opened
         finally:
@@ -51,7 +60,8 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def serving(home: Path, **settings: Any) -> Iterator[str]:
-    """Serve a home on a free port of the loopback, in a thread of this process, for as long as the block lasts.
+    """Serve a home on a free port of the loopback, in a thread of this process, for as long as the
+    block lasts.
 
     Yields the address without a slash at its end.
     """
@@ -59,7 +69,10 @@ def serving(home: Path, **settings: Any) -> Iterator[str]:
     from service.settings import Settings
 
     quiet = structlog.wrap_logger(structlog.ReturnLogger())
-    with Engine(Settings(home=home, port=0, **settings), log=quiet) as engine, serving_engine(engine) as address:
+    with (
+        Engine(Settings(home=home, port=0, **settings), log=quiet) as engine,
+        serving_engine(engine) as address,
+    ):
         yield address
 
 
@@ -86,11 +99,14 @@ def serving_engine(engine: Any) -> Iterator[str]:
 
 
 def faults(page: Any) -> list[dict[str, Any]]:
-    """What axe-core finds wrong with the page as it stands, serious and critical only: rule, impact, places."""
+    """What axe-core finds wrong with the page as it stands, serious and critical only: rule,
+    impact, places."""
     import axe_core_python
 
     script = Path(axe_core_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-    page.evaluate(script)  # by the debugger: the page's own content policy lets nobody else's script in
+    page.evaluate(
+        script
+    )  # by the debugger: the page's own content policy lets nobody else's script in
     found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
     return [
         {

@@ -14,7 +14,8 @@ import structlog
 
 from indexer.core.errors import CatalensError
 
-# command -> the module under tools.commands that defines it. Modules are loaded when their command is asked for.
+# command -> the module under tools.commands that defines it. Modules are loaded when their command
+# is asked for.
 COMMANDS = {
     "demo": "learn",
     "advise": "advise",
@@ -58,7 +59,9 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"tools.commands.{COMMANDS[cmd_name]}")
-        return next(c for c in vars(module).values() if isinstance(c, click.Command) and c.name == cmd_name)
+        return next(
+            c for c in vars(module).values() if isinstance(c, click.Command) and c.name == cmd_name
+        )
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -67,20 +70,31 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.option(
-    "--version", is_flag=True, callback=_version, expose_value=False, is_eager=True, help="Print the version."
+    "--version",
+    is_flag=True,
+    callback=_version,
+    expose_value=False,
+    is_eager=True,
+    help="Print the version.",
 )
 def cli() -> None:
-    """Visual search and tagging for shop catalogs: product photos in; categories, similar products and tags out."""
+    """Visual search and tagging for shop catalogs: product photos in; categories, similar products
+    and tags out."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (default: the process's own) and return its exit code: 0 done, 1 failed, 2 wrong usage.
+    """Run one command line (default: the process's own) and return its exit code: 0 done, 1 failed,
+    2 wrong usage.
 
     A failure is one line on stderr; ``CATALENS_DEBUG=1`` adds the traceback.
     """
-    # Stdout holds the answer and nothing else. Looked up at each event: whoever replaces sys.stderr is heard.
+    # Stdout holds the answer and nothing else. Looked up at each event: whoever replaces sys.stderr
+    # is heard.
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         code = cli.main(args=arguments, prog_name="catalens", standalone_mode=False)
@@ -95,7 +109,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except CatalensError as error:
         return _failed(str(error))
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is left to say, nor must the interpreter try at exit.
+        # The reader of our output has gone (`| head`): nothing is left to say, nor must the
+        # interpreter try at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

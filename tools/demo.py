@@ -1,4 +1,5 @@
-"""The demonstration: sample catalog, training, evaluation, import, index, the three questions, the page."""
+"""The demonstration: sample catalog, training, evaluation, import, index, the three questions, the
+page."""
 
 from __future__ import annotations
 
@@ -23,10 +24,11 @@ FIGURES = ("n", "accuracy", "hit_rate_at_1", "hit_rate_at_10", "map", "instance_
 
 
 def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
-    """Everything but the serving, in ``folder``: ``catalog/``, ``model/``, ``home/``; what is there is used again.
+    """Everything but the serving, in ``folder``: ``catalog/``, ``model/``, ``home/``; what is there
+    is used again.
 
-    Returns one document: where things are, the figures on the test split, the answers to the three questions about a
-    product that the model never saw, and the seconds of each step.
+    Returns one document: where things are, the figures on the test split, the answers to the three
+    questions about a product that the model never saw, and the seconds of each step.
     """
     from indexer.catalog.dataset import read_dataset
     from indexer.catalog.importer import import_dataset
@@ -126,7 +128,8 @@ def _index_once(home: Home, bundle: Bundle, reporter: OnStage) -> Manifest:
 
 
 def _ask(home: Path, manifest: Path) -> tuple[Path, dict[str, Any]]:
-    """The three questions about the first test product: (its photo, the answers as the service gives them)."""
+    """The three questions about the first test product: (its photo, the answers as the service
+    gives them)."""
     from indexer.catalog.dataset import read_dataset
     from service.engine import Engine, Query
     from service.settings import Settings
@@ -149,10 +152,15 @@ def show(document: dict[str, Any]) -> None:
     from tools.commands.ask import show_categories, show_products, show_tags
 
     figures = document["figures"]
-    intervals = [(name, cell(value)) for name, value in figures.items() if not isinstance(value, dict)]
+    intervals = [
+        (name, cell(value)) for name, value in figures.items() if not isinstance(value, dict)
+    ]
     if figures.get("tags"):
         intervals.append(("tags, micro-F1", cell(figures["tags"]["f1"])))
-    print(f"\n{document['products']:,} products with {document['photos']:,} photos, in {document['folder']}\n")
+    print(
+        f"\n{document['products']:,} products with {document['photos']:,} photos, in "
+        f"{document['folder']}\n"
+    )
     table(("on the test split", "value"), intervals)
     print(f"\nAsked about {document['photo']}\n\nWhat is it?")
     show_categories(document["answers"]["classify"])
@@ -165,7 +173,8 @@ def show(document: dict[str, Any]) -> None:
 
 
 def free_port(wanted: int | None) -> int:
-    """``wanted`` (raises ``BadSettingsError`` where it is taken), else the usual port, else any free one."""
+    """``wanted`` (raises ``BadSettingsError`` where it is taken), else the usual port, else any
+    free one."""
     from service.settings import Settings
 
     for port in (wanted,) if wanted is not None else (Settings.port, 0):

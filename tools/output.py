@@ -1,4 +1,5 @@
-"""What commands share when they speak: one JSON document or a table on stdout, progress on stderr."""
+"""What commands share when they speak: one JSON document or a table on stdout,
+progress on stderr."""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ def answer(document: Any, as_json: bool, human: Callable[[Any], None]) -> None:
         human(document)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None
+) -> None:
     """A table on stdout; columns of numbers stand right, ``None`` is a dash."""
     from rich.console import Console
     from rich.table import Table
@@ -60,7 +63,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str |
         numeric = bool(values) and all(isinstance(value, (int, float)) for value in values)
         shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell(value)) for value in row))  # Text: an id such as "[red]" is no markup
+        shown.add_row(
+            *(Text(cell(value)) for value in row)
+        )  # Text: an id such as "[red]" is no markup
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     with console.capture() as captured:
         console.print(shown)
@@ -93,7 +98,8 @@ def say(text: str) -> None:
 def stages() -> Iterator[OnStage]:
     """A progress callback ``(stage, done, total)`` with rate and time left on stderr.
 
-    On a terminal a bar for each stage; elsewhere a line at its end and every ten seconds, so that a log stays readable.
+    On a terminal a bar for each stage; elsewhere a line at its end and every ten seconds, so that a
+    log stays readable.
     """
     if sys.stderr.isatty():
         with _bars() as callback:
@@ -159,12 +165,17 @@ _SHOWN = 10  # label issues in the table; --json has all
 
 
 def show_labels(report: dict[str, Any]) -> None:
-    """What was found about the labels of DATA: the worst ``label_issues`` as a table, then ``notes`` on all else."""
+    """What was found about the labels of DATA: the worst ``label_issues`` as a table, then
+    ``notes`` on all else."""
     issues = report["label_issues"]
     if issues:
         columns = ("where", "given", "suggested", "confidence")
         worst = [[cell(issue[name]) for name in columns] for issue in issues[:_SHOWN]]
-        table(columns, worst, title=f"Labels to look at first, {len(worst)} of {len(issues)} (all with --json)")
+        table(
+            columns,
+            worst,
+            title=f"Labels to look at first, {len(worst)} of {len(issues)} (all with --json)",
+        )
     listed = {issue["where"] for issue in issues}
     for note in report["notes"]:
         if note.partition(": ")[0] not in listed:

@@ -1,6 +1,8 @@
-"""The offline rebuild as a job of its own: the same as ``catalens index build``, with the same options.
+"""The offline rebuild as a job of its own: the same as ``catalens index build``, with the same
+options.
 
-python -m tools.rebuild_index --home H [--model M] [--recall R] [--memory SIZE] [--device D] [--dry-run]
+python -m tools.rebuild_index --home H [--model M] [--recall R] [--memory SIZE] [--device D]
+    [--dry-run]
     [--activate] [--json]
 """
 

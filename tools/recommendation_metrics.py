@@ -1,4 +1,5 @@
-"""How good recommendations are: of each shopper the last product is held out and looked for among the ten first."""
+"""How good recommendations are: of each shopper the last product is held out and looked for among
+the ten first."""
 
 from __future__ import annotations
 
@@ -20,24 +21,31 @@ K = 10
 
 
 def average_embedding(live: LiveIndex, pids: Sequence[int], k: int = K) -> list[int]:
-    """The peer: the pids nearest to the mean of the history's vectors, from the same index, what was seen left out."""
+    """The peer: the pids nearest to the mean of the history's vectors, from the same index, what
+    was seen left out."""
     mean = np.mean([live.vectors_of(pid)[1].mean(axis=0) for pid in pids], axis=0)
     query = np.asarray(mean / np.linalg.norm(mean), np.float32)
     return [int(pid) for pid in live.search(query[None], k, exclude=pids)[0].pids]
 
 
 def gains(lists: Sequence[Sequence[Any]], held_out: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """NDCG@10 and hit@10 of each list float64 [n]; with one right product at rank r NDCG is 1 / log2(r + 1)."""
+    """NDCG@10 and hit@10 of each list float64 [n]; with one right product at rank r NDCG is 1 /
+    log2(r + 1)."""
     tens = [list(found)[:K] for found in lists]
-    ranks = np.array([
-        found.index(right) + 1 if right in found else 0 for found, right in zip(tens, held_out, strict=True)
-    ])  # fmt: skip
-    return np.where(ranks > 0, 1 / np.log2(np.maximum(ranks, 1) + 1), 0.0), (ranks > 0).astype(np.float64)
+    ranks = np.array(
+        [
+            found.index(right) + 1 if right in found else 0
+            for found, right in zip(tens, held_out, strict=True)
+        ]
+    )
+    return np.where(ranks > 0, 1 / np.log2(np.maximum(ranks, 1) + 1), 0.0), (ranks > 0).astype(
+        np.float64
+    )
 
 
 def spread(live: LiveIndex, lists: Sequence[Sequence[int]]) -> tuple[float, float]:
-    """(coverage, diversity) of lists of pids: the share of the catalog's products that stands in any of them, and the
-    mean over lists of the mean of 1 - cosine over the pairs of a list."""
+    """(coverage, diversity) of lists of pids: the share of the catalog's products that stands in
+    any of them, and the mean over lists of the mean of 1 - cosine over the pairs of a list."""
     shown = {pid for found in lists for pid in found}
     apart = []
     for found in lists:
@@ -48,7 +56,9 @@ def spread(live: LiveIndex, lists: Sequence[Sequence[int]]) -> tuple[float, floa
     return len(shown) / max(live.product_count, 1), float(np.mean(apart)) if apart else 0.0
 
 
-def figures(live: LiveIndex, lists: Sequence[Sequence[int]], held_out: Sequence[int]) -> dict[str, float]:
+def figures(
+    live: LiveIndex, lists: Sequence[Sequence[int]], held_out: Sequence[int]
+) -> dict[str, float]:
     """``ndcg_at_10``, ``hit_at_10``, ``coverage`` and ``diversity`` of lists of pids."""
     ndcg, hits = gains(lists, held_out)
     coverage, diversity = spread(live, lists)
@@ -65,8 +75,9 @@ def evaluate_file(
 ) -> dict[str, Any]:
     """Leave-last-out over a CSV (user, product, maybe time; without times the file's order counts).
 
-    Rows with unknown products are counted and left out, so are users with fewer than two known products. A product that
-    the user had before is never recommended, so of each user it counts at its last time only. Raises ``BadDataError``.
+    Rows with unknown products are counted and left out, so are users with fewer than two known
+    products. A product that the user had before is never recommended, so of each user it counts at
+    its last time only. Raises ``BadDataError``.
     """
     pids = {name: pid for pid, name in _ids(engine).items()}
     users: dict[str, dict[int, float]] = {}
@@ -85,7 +96,9 @@ def evaluate_file(
         else:
             own = users.setdefault(user, {})
             own[pid] = max(when, own.get(pid, -math.inf))
-    timed = [sorted(seen.items(), key=lambda entry: entry[1]) for seen in users.values() if len(seen) > 1]
+    timed = [
+        sorted(seen.items(), key=lambda entry: entry[1]) for seen in users.values() if len(seen) > 1
+    ]
     if not timed:
         raise BadDataError(f"{path}: no user has two products of this catalog")
     if limit is not None and len(timed) > limit:

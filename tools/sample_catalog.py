@@ -1,4 +1,5 @@
-"""The sample catalog, drawn by the project itself: ``python -m tools.sample_catalog OUT`` prints the manifest."""
+"""The sample catalog, drawn by the project itself: ``python -m tools.sample_catalog OUT`` prints
+the manifest."""
 
 from __future__ import annotations
 
@@ -18,7 +19,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--products", type=int, default=600)
     parser.add_argument("--size", type=int, default=288, help="side of a photo in px")
     options = parser.parse_args(arguments)
-    print(make_sample_catalog(options.out, seed=options.seed, products=options.products, size=options.size))
+    print(
+        make_sample_catalog(
+            options.out, seed=options.seed, products=options.products, size=options.size
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def objects(page: Any, photos: Path) -> None:
             together.paste(one.resize((300, 300)), (10 + 320 * place, 60))
     stream = io.BytesIO()
     together.save(stream, "JPEG", quality=90)
-    page.set_input_files("#file", {"name": "shelf.jpg", "mimeType": "image/jpeg", "buffer": stream.getvalue()})
+    page.set_input_files(
+        "#file", {"name": "shelf.jpg", "mimeType": "image/jpeg", "buffer": stream.getvalue()}
+    )
     page.locator("button:has-text('Find objects')").click()
     page.wait_for_selector(".objects .object")
 
@@ -111,9 +113,11 @@ PICTURES: tuple[tuple[str, str, Step, str, dict[str, int]], ...] = (
 
 
 def screenshots(folder: Path, out: Path, *, only: tuple[str, ...] = ()) -> list[Path]:
-    """Draw ``PICTURES`` (or ``only`` some) into ``out`` from the demonstration in ``folder``, which is made if missing.
+    """Draw ``PICTURES`` (or ``only`` some) into ``out`` from the demonstration in ``folder``, which
+    is made if missing.
 
-    A picture whose view does not come about is left as it is, and named. Raises ``BadRequestError`` without a browser.
+    A picture whose view does not come about is left as it is, and named. Raises ``BadRequestError``
+    without a browser.
     """
     from tools.demo import demo
 
@@ -142,7 +146,9 @@ def screenshots(folder: Path, out: Path, *, only: tuple[str, ...] = ()) -> list[
                     _small(out / f"{name}.png")
                     made.append(out / f"{name}.png")
                     say(f"drew {name}.png")
-                except Exception as error:  # of Playwright, which is imported only where it is there
+                except (
+                    Exception
+                ) as error:  # of Playwright, which is imported only where it is there
                     say(f"left {name}.png as it is: {str(error).splitlines()[0]}")
                 finally:
                     context.close()
@@ -161,7 +167,9 @@ def _small(path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Draw the pictures of the documents."""
     parser = argparse.ArgumentParser(prog="python -m tools.screenshots", description=__doc__)
-    parser.add_argument("--demo", type=Path, default=Path("catalens-demo"), help="the demonstration's folder")
+    parser.add_argument(
+        "--demo", type=Path, default=Path("catalens-demo"), help="the demonstration's folder"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("only", nargs="*", help="names of pictures; all unless given")
     options = parser.parse_args(arguments)

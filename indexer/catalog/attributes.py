@@ -28,12 +28,15 @@ _INT64 = 2**63
 def type_name(column: str, given: str) -> AttributeType:
     """``given`` as a type. Raises ``BadDataError`` that names the column and the unknown type."""
     if given not in TYPES:
-        raise BadDataError(f"column {column!r}: unknown type {given!r} (use one of {', '.join(TYPES)})")
+        raise BadDataError(
+            f"column {column!r}: unknown type {given!r} (use one of {', '.join(TYPES)})"
+        )
     return given  # type: ignore[return-value]
 
 
 def checked_types(given: Mapping[str, str]) -> dict[str, AttributeType]:
-    """All of ``given`` through ``type_name``; a column that is never an attribute is refused too."""
+    """All of ``given`` through ``type_name``; a column that is never an attribute
+    is refused too."""
     for column in given:
         if column in RESERVED:
             raise BadDataError(f"column {column!r} is no attribute, so it takes no type")
@@ -41,7 +44,8 @@ def checked_types(given: Mapping[str, str]) -> dict[str, AttributeType]:
 
 
 def datetime_seconds(text: str) -> float:
-    """Seconds since 1970 of an ISO 8601 date or date-time; without a zone it is read as UTC. Raises ``ValueError``."""
+    """Seconds since 1970 of an ISO 8601 date or date-time; without a zone it is read as UTC. Raises
+    ``ValueError``."""
     if not _DATE.fullmatch(text):
         raise ValueError(f"{text!r} is not like 2024-05-31 or 2024-05-31T12:00:00Z")
     moment = datetime.fromisoformat(text)
@@ -56,17 +60,21 @@ def is_missing(value: object) -> bool:
 
 
 def is_odd(value: object) -> bool:
-    """Whether no type can hold this present value of a feed: an object, a list of lists, infinity."""
+    """Whether no type can hold this present value of a feed: an object, a list
+    of lists, infinity."""
     value = _plain(value)
     parts = value if isinstance(value, list) else [value]
-    return not all(is_missing(part) or isinstance(part, str | int) or _is_number(part) for part in parts)
+    return not all(
+        is_missing(part) or isinstance(part, str | int) or _is_number(part) for part in parts
+    )
 
 
 def infer(values: Iterable[object], *, text: bool) -> AttributeType | None:
     """The narrowest type that all present values but odd ones have; None where there are none.
 
-    ``text``: the values were cells of a CSV file, so numbers, bools and ``|``-joined lists are read from text too.
-    Digits with a leading zero are codes and stay strings, and so are whole numbers too long for 64 bits.
+    ``text``: the values were cells of a CSV file, so numbers, bools and ``|``-joined lists are read
+    from text too. Digits with a leading zero are codes and stay strings, and so are whole numbers
+    too long for 64 bits.
     """
     present = [value for value in values if not is_missing(value)]
     if not present:
@@ -126,7 +134,8 @@ def _plain(value: object) -> object:
 
 
 def read(value: object, wanted: AttributeType) -> AttributeValue:
-    """A feed's value as ``wanted``: text is parsed, anything may become a string. None where it is missing.
+    """A feed's value as ``wanted``: text is parsed, anything may become a string. None where it is
+    missing.
 
     Raises ``ValueError`` that says what was expected and what stands there.
     """
@@ -134,8 +143,17 @@ def read(value: object, wanted: AttributeType) -> AttributeValue:
         return None
     value = _plain(value)
     if wanted == "list":
-        parts = value.split("|") if isinstance(value, str) else value if isinstance(value, list) else [value]
-        parts = [str(part) if isinstance(part, int) and not -_INT64 <= part < _INT64 else part for part in parts]
+        parts = (
+            value.split("|")
+            if isinstance(value, str)
+            else value
+            if isinstance(value, list)
+            else [value]
+        )
+        parts = [
+            str(part) if isinstance(part, int) and not -_INT64 <= part < _INT64 else part
+            for part in parts
+        ]
         return check([part for part in parts if not is_missing(part)], wanted) or None
     if wanted == "string" and not isinstance(value, str):
         if isinstance(value, int | float | list):
@@ -156,7 +174,8 @@ def read(value: object, wanted: AttributeType) -> AttributeValue:
 
 
 def check(value: object, wanted: AttributeType) -> AttributeValue:
-    """``value`` itself if it already has the type ``wanted``. Raises ``ValueError`` with a plain reason."""
+    """``value`` itself if it already has the type ``wanted``. Raises ``ValueError`` with a plain
+    reason."""
     fits = False
     if wanted == "string":
         fits = isinstance(value, str)

@@ -1,4 +1,5 @@
-"""DATA (class folders, split folders, a plain folder of photos, a manifest) to rows, for training and import alike."""
+"""DATA (class folders, split folders, a plain folder of photos, a manifest) to rows, for training
+and import alike."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ IMAGE_SUFFIXES = (
 
 @dataclass(frozen=True)
 class DatasetRow:
-    """One photo of one product. All rows of a product carry the same title, category, tags, split and attributes."""
+    """One photo of one product. All rows of a product carry the same title, category, tags, split
+    and attributes."""
 
     where: str
     product_id: str
@@ -66,10 +68,18 @@ class Dataset:
     skipped: list[Skipped]
     types: dict[str, AttributeType]
     warnings: list[Skipped] = field(default_factory=list)  # rows kept, but not all they say
-    given_types: frozenset[str] = frozenset()  # of ``types``, those the caller fixed; the others are stored or inferred
-    mentioned: frozenset[str] = frozenset()  # every product id read, also of skipped rows: the feed does not lack them
-    unnamed: tuple[str, ...] = ()  # where skipped rows stand of which it cannot be told what product they name
-    torn: dict[str, tuple[str, ...]] = field(default_factory=dict)  # product -> its splits, where its rows name several
+    given_types: frozenset[str] = (
+        frozenset()
+    )  # of ``types``, those the caller fixed; the others are stored or inferred
+    mentioned: frozenset[str] = (
+        frozenset()
+    )  # every product id read, also of skipped rows: the feed does not lack them
+    unnamed: tuple[
+        str, ...
+    ] = ()  # where skipped rows stand of which it cannot be told what product they name
+    torn: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # product -> its splits, where its rows name several
 
     def by_product(self) -> dict[str, list[DatasetRow]]:
         """Rows of each product, products and rows in the order of first appearance."""
@@ -80,7 +90,8 @@ class Dataset:
 
 
 def assign_splits(product_ids: Iterable[str], seed: int) -> dict[str, str]:
-    """70% train, 15% validation, 15% test by SHA-256(seed, product_id): stable whatever else the data holds."""
+    """70% train, 15% validation, 15% test by SHA-256(seed, product_id): stable whatever else the
+    data holds."""
     splits = {}
     for product_id in product_ids:
         digest = hashlib.sha256(f"{seed}\0{product_id}".encode()).digest()
@@ -90,14 +101,18 @@ def assign_splits(product_ids: Iterable[str], seed: int) -> dict[str, str]:
 
 
 def read_dataset(
-    data: Path, *, types: Mapping[str, str] | None = None, stored: Mapping[str, AttributeType] | None = None
+    data: Path,
+    *,
+    types: Mapping[str, str] | None = None,
+    stored: Mapping[str, AttributeType] | None = None,
 ) -> Dataset:
     """Read DATA without opening a photo; rows whose photo is missing are skipped with a reason.
 
-    ``types`` fixes attribute types by column; for the other columns those hold that a catalog has ``stored``, the rest
-    are inferred. A row whose value does not fit such a type is skipped. A value that no type can hold is left out with
-    a warning, unless its type was fixed by ``types``. Raises ``BadDataError`` where DATA is missing or unusable as a whole,
-    or a type has an unknown name.
+    ``types`` fixes attribute types by column; for the other columns those hold that a catalog has
+    ``stored``, the rest are inferred. A row whose value does not fit such a type is skipped. A
+    value that no type can hold is left out with a warning, unless its type was fixed by ``types``.
+    Raises ``BadDataError`` where DATA is missing or unusable as a whole, or a type has an unknown
+    name.
     """
     data = Path(data)
     fixed = checked_types(types or {})
@@ -135,10 +150,16 @@ def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
             located.append((parts[0], parts[1:]))
         else:
             located.append((None, parts))
-    # Order of the three splits, then of paths, so that positions do not depend on the alphabet of split names.
+    # Order of the three splits, then of paths, so that positions do not depend on the alphabet of
+    # split names.
     order = {split: rank for rank, split in enumerate((*SPLITS, None))}
     located.sort(key=lambda item: (order[item[0]], item[1]))
-    ids = _default_ids([("/".join(parts), "/".join((split, *parts) if split else parts)) for split, parts in located])
+    ids = _default_ids(
+        [
+            ("/".join(parts), "/".join((split, *parts) if split else parts))
+            for split, parts in located
+        ]
+    )
     rows = []
     for (split, parts), product_id in zip(located, ids, strict=True):
         image = root.joinpath(*((split,) if split else ()), *parts)
@@ -162,7 +183,9 @@ def _photos_below(root: Path) -> Iterator[tuple[str, ...]]:
     Links to folders are followed, but not in circles.
     """
 
-    def walk(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, ...]]:
+    def walk(
+        folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]
+    ) -> Iterator[tuple[str, ...]]:
         try:
             found = folder.stat()
             entries = list(os.scandir(folder))
@@ -182,16 +205,23 @@ def _photos_below(root: Path) -> Iterator[tuple[str, ...]]:
     return walk(root, (), frozenset())
 
 
-def _drop_beside_splits(photos: list[tuple[str, ...]], skipped: list[Skipped]) -> list[tuple[str, ...]]:
-    """Where split folders hold class folders, other folders beside them (``val``, ``raw``) are left out and reported.
+def _drop_beside_splits(
+    photos: list[tuple[str, ...]], skipped: list[Skipped]
+) -> list[tuple[str, ...]]:
+    """Where split folders hold class folders, other folders beside them (``val``, ``raw``) are left
+    out and reported.
 
-    Where they hold photos directly, ``train`` may well be a class of toy trains: then all are classes.
+    Where they hold photos directly, ``train`` may well be a class of toy trains: then all are
+    classes.
     """
     beside = Counter(parts[0] for parts in photos if len(parts) > 1 and parts[0] not in SPLITS)
     if not beside or not any(parts[0] in SPLITS and len(parts) > 2 for parts in photos):
         return photos
     for folder, count in sorted(beside.items()):
-        reason = f"stands beside split folders but is none of {', '.join(SPLITS)}; photos not read: {count}"
+        reason = (
+            f"stands beside split folders but is none of {', '.join(SPLITS)}; photos not read: "
+            f"{count}"
+        )
         skipped.append(Skipped(_printable(folder + "/"), reason))
     return [parts for parts in photos if len(parts) == 1 or parts[0] in SPLITS]
 
@@ -199,7 +229,8 @@ def _drop_beside_splits(photos: list[tuple[str, ...]], skipped: list[Skipped]) -
 def _default_ids(paths: list[tuple[str, str]]) -> list[str]:
     """(path, path with its split) to ids: the path without its extension.
 
-    Those that would be the same keep their extension; if even that is the same, only the split tells them apart.
+    Those that would be the same keep their extension; if even that is the same, only the split
+    tells them apart.
     """
     forms = [(os.path.splitext(path)[0], path, full) for path, full in paths]
     level = [0] * len(forms)
@@ -218,7 +249,9 @@ def _default_ids(paths: list[tuple[str, str]]) -> list[str]:
             return [form[at] for form, at in zip(forms, level, strict=True)]
 
 
-def _from_manifest(path: Path, fixed: dict[str, AttributeType], known: dict[str, AttributeType]) -> Dataset:
+def _from_manifest(
+    path: Path, fixed: dict[str, AttributeType], known: dict[str, AttributeType]
+) -> Dataset:
     table = read_manifest(path)
     root = path.parent
     skipped, warnings = list(table.skipped), list[Skipped]()
@@ -243,7 +276,17 @@ def _from_manifest(path: Path, fixed: dict[str, AttributeType], known: dict[str,
     torn = _torn(rows)
     rows = _merge_products(rows, warnings)
     given_types = frozenset(fixed)
-    return Dataset(root, rows, skipped, types, warnings, given_types, frozenset(mentioned), tuple(unnamed), torn)
+    return Dataset(
+        root,
+        rows,
+        skipped,
+        types,
+        warnings,
+        given_types,
+        frozenset(mentioned),
+        tuple(unnamed),
+        torn,
+    )
 
 
 def _column_types(
@@ -253,13 +296,19 @@ def _column_types(
     for column in table.columns:
         if column in RESERVED or not column.strip():
             continue
-        found = settled.get(column) or infer((r.values.get(column) for r in table.records), text=table.text)
+        found = settled.get(column) or infer(
+            (r.values.get(column) for r in table.records), text=table.text
+        )
         if found:
             types[column] = found
         else:  # of a column without values there is nothing to say
             for record in table.records:
                 if not is_missing(record.values.get(column)):
-                    warnings.append(Skipped(record.where, f"column {column!r} is left out: no attribute can hold it"))
+                    warnings.append(
+                        Skipped(
+                            record.where, f"column {column!r} is left out: no attribute can hold it"
+                        )
+                    )
                     break
     return types
 
@@ -270,7 +319,8 @@ def _attributes(
     fixed: Mapping[str, AttributeType],
     known: Mapping[str, AttributeType],
 ) -> tuple[dict[str, AttributeValue], list[str]]:
-    """The present values as ``types`` ask, and what was left out. Raises ``ValueError`` where that skips the row."""
+    """The present values as ``types`` ask, and what was left out. Raises ``ValueError`` where that
+    skips the row."""
     held: dict[str, AttributeValue] = {}
     odd = []
     for name, wanted in types.items():
@@ -290,7 +340,8 @@ def _attributes(
 
 
 def _manifest_default_ids(table: Table, root: Path) -> tuple[list[str | None], list[str]]:
-    """The id each row has if it names none, or None where its image is unusable; and those of lost lines' images."""
+    """The id each row has if it names none, or None where its image is unusable; and those of lost
+    lines' images."""
 
     def relative(image: str) -> str:
         inside = os.path.isabs(image) and Path(image).is_relative_to(root.absolute())
@@ -307,7 +358,9 @@ def _manifest_default_ids(table: Table, root: Path) -> tuple[list[str | None], l
     return [ids.get(number) for number in range(len(table.records))], found[len(paths) :]
 
 
-def _manifest_row(where: str, values: Mapping[str, Any], product_id: str | None, root: Path) -> DatasetRow:
+def _manifest_row(
+    where: str, values: Mapping[str, Any], product_id: str | None, root: Path
+) -> DatasetRow:
     """The row but for attributes. Raises ``ValueError`` with the reason why it cannot be used."""
     image = values.get("image")
     if is_missing(image):
@@ -322,11 +375,21 @@ def _manifest_row(where: str, values: Mapping[str, Any], product_id: str | None,
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
     title, category = _text(values.get("title"), "title"), _text(values.get("category"), "category")
-    return DatasetRow(where, product_id or "", file, title, _category(category), _tags(values.get("tags")), split, {})
+    return DatasetRow(
+        where,
+        product_id or "",
+        file,
+        title,
+        _category(category),
+        _tags(values.get("tags")),
+        split,
+        {},
+    )
 
 
 def _text(value: object, column: str) -> str | None:
-    """A cell as text, None if missing. A whole float is an integer that had a missing neighbour in its column."""
+    """A cell as text, None if missing. A whole float is an integer that had a missing neighbour in
+    its column."""
     if is_missing(value):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -350,7 +413,9 @@ def _tags(value: object) -> tuple[str, ...]:
     if is_missing(value):
         return ()
     parts = value.split("|") if isinstance(value, str) else value
-    if not isinstance(parts, list) or not all(part is None or isinstance(part, str) for part in parts):
+    if not isinstance(parts, list) or not all(
+        part is None or isinstance(part, str) for part in parts
+    ):
         raise ValueError("tags are neither a list of texts nor text joined by |")
     return tuple(dict.fromkeys(part for part in parts if part and part.strip()))
 
@@ -360,11 +425,16 @@ def _torn(rows: list[DatasetRow]) -> dict[str, tuple[str, ...]]:
     for row in rows:
         if row.split:
             named.setdefault(row.product_id, set()).add(row.split)
-    return {product: tuple(sorted(splits, key=SPLITS.index)) for product, splits in named.items() if len(splits) > 1}
+    return {
+        product: tuple(sorted(splits, key=SPLITS.index))
+        for product, splits in named.items()
+        if len(splits) > 1
+    }
 
 
 def _merge_products(rows: list[DatasetRow], warnings: list[Skipped]) -> list[DatasetRow]:
-    """Give all rows of a product the first present value of each field; one that differs is a warning."""
+    """Give all rows of a product the first present value of each field; one that differs is a
+    warning."""
     first: dict[str, DatasetRow] = {}
     several: set[str] = set()
     for row in rows:
@@ -398,7 +468,9 @@ def _merge_products(rows: list[DatasetRow], warnings: list[Skipped]) -> list[Dat
 
 def _conflict(row: DatasetRow, name: str, old: object, new: object) -> Skipped:
     return Skipped(
-        row.where, f"{name} {new!r} of product {row.product_id!r} differs from its first, {old!r}, which stays"
+        row.where,
+        f"{name} {new!r} of product {row.product_id!r} differs from its first, {old!r}, which "
+        "stays",
     )
 
 
@@ -409,7 +481,9 @@ def _bad_file(path: Path) -> str | None:
     except FileNotFoundError:
         return f"there is no file {_printable(str(path))}"
     except (OSError, ValueError) as error:
-        return f"{_printable(str(path))} cannot be read: {getattr(error, 'strerror', None) or error}"
+        return (
+            f"{_printable(str(path))} cannot be read: {getattr(error, 'strerror', None) or error}"
+        )
     if stat.S_ISDIR(mode):
         return f"{_printable(str(path))} is a folder, not a photo"
     if not stat.S_ISREG(mode):

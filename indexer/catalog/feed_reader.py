@@ -20,7 +20,8 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 class Skipped:
     """A row or photo that was left out (or, among warnings, a value that was), and why."""
 
-    where: str  # "products.csv:17" as an editor counts lines, "products.parquet row 3", or a photo's path
+    # "products.csv:17" as an editor counts lines, "products.parquet row 3", or a photo's path
+    where: str
     reason: str
 
 
@@ -40,13 +41,17 @@ class Table:
     records: list[Record]
     text: bool
     skipped: list[Skipped] = field(default_factory=list)
-    # What can be told of skipped lines: product ids, images of those that name none, where the others stand.
+    # What can be told of skipped lines: product ids, images of those that name none, where the
+    # others stand.
     lost_ids: list[str] = field(default_factory=list)
     lost_images: list[str] = field(default_factory=list)
     unnamed: list[str] = field(default_factory=list)
 
-    def lose(self, where: str, reason: str, ids: Sequence[str] = (), images: Sequence[str] = ()) -> None:
-        """Skip a line that names one of ``ids``, or where there are none one of ``images``, as far as can be told."""
+    def lose(
+        self, where: str, reason: str, ids: Sequence[str] = (), images: Sequence[str] = ()
+    ) -> None:
+        """Skip a line that names one of ``ids``, or where there are none one of ``images``, as far
+        as can be told."""
         self.skipped.append(Skipped(where, reason))
         self.lost_ids.extend(ids)
         self.lost_images.extend(images)
@@ -55,11 +60,16 @@ class Table:
 
 
 def read_manifest(path: Path) -> Table:
-    """Read one manifest. Raises ``BadDataError`` where it cannot be read at all or has no ``image`` column."""
+    """Read one manifest. Raises ``BadDataError`` where it cannot be read at all or has no ``image``
+    column."""
     try:
-        reader = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[path.suffix.lower()]
+        reader = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[
+            path.suffix.lower()
+        ]
     except KeyError:
-        raise BadDataError(f"{path} is no manifest: expected one of {', '.join(SUFFIXES)}") from None
+        raise BadDataError(
+            f"{path} is no manifest: expected one of {', '.join(SUFFIXES)}"
+        ) from None
     try:
         table = reader(path)
     except OSError as error:
@@ -68,7 +78,11 @@ def read_manifest(path: Path) -> Table:
         raise BadDataError(f"{path} has no rows")
     if "image" not in table.columns and (table.records or table.columns):
         found = ", ".join(repr(column) for column in table.columns) or "none"
-        hint = " (is it separated by something else than commas?)" if len(table.columns) == 1 and table.text else ""
+        hint = (
+            " (is it separated by something else than commas?)"
+            if len(table.columns) == 1 and table.text
+            else ""
+        )
         raise BadDataError(f"{path} has no column 'image'; columns found: {found}{hint}")
     return table
 
@@ -79,12 +93,16 @@ def _read_csv(path: Path) -> Table:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise BadDataError(f"{path}:{line} is not UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8") from error
+        raise BadDataError(
+            f"{path}:{line} is not UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8"
+        ) from error
     table = Table([], [], text=True)
     lines = _csv_lines(path, text, table)
     _, header = next(lines, (0, []))
     columns = [name.strip() for name in header]
-    table.columns.extend(name for name in columns if name)  # one without a name is a spreadsheet's row number
+    table.columns.extend(
+        name for name in columns if name
+    )  # one without a name is a spreadsheet's row number
     twice = sorted({name for name in table.columns if table.columns.count(name) > 1})
     if twice:
         raise BadDataError(f"{path} has the column {twice[0]!r} more than once")
@@ -92,7 +110,9 @@ def _read_csv(path: Path) -> Table:
         where = f"{path.name}:{line}"
         if len(cells) != len(columns):
             ids, images = _named_by(cells, columns, path.parent)
-            table.lose(where, f"has {len(cells)} fields, the header has {len(columns)}", ids, images)
+            table.lose(
+                where, f"has {len(cells)} fields, the header has {len(columns)}", ids, images
+            )
             continue
         values = {name: cell for name, cell in zip(columns, cells, strict=True) if name}
         table.records.append(Record(where, values))
@@ -116,20 +136,28 @@ def _csv_lines(path: Path, text: str, table: Table) -> Iterator[tuple[int, list[
 
 
 def _named_by(cells: list[str], columns: list[str], root: Path) -> tuple[list[str], list[str]]:
-    """What may be the product id of a record with too many or too few cells, and where that may be blank its image.
+    """What may be the product id of a record with too many or too few cells, and where that may be
+    blank its image.
 
-    Neither where it cannot be told: of an open quote that took in other lines, of a line that may end within its id.
+    Neither where it cannot be told: of an open quote that took in other lines, of a line that may
+    end within its id.
     """
     if any("\n" in cell or "\r" in cell for cell in cells):
         return [], []
     spare = len(cells) - len(columns)
 
-    def places(column: str) -> list[str]:  # a comma too many or too few may stand on either side of the column
+    def places(
+        column: str,
+    ) -> list[str]:  # a comma too many or too few may stand on either side of the column
         at = columns.index(column) if column in columns else len(cells)
         return cells[max(at + min(spare, 0), 0) : at + max(spare, 0) + 1]
 
     ids = places("product_id")
-    if "product_id" in columns and columns.index("product_id") + 1 < len(cells) and all(map(str.strip, ids)):
+    if (
+        "product_id" in columns
+        and columns.index("product_id") + 1 < len(cells)
+        and all(map(str.strip, ids))
+    ):
         return ids, []
     images = [cell for cell in places("image") if cell.strip() and os.path.isfile(root / cell)]
     return ([cell for cell in ids if cell.strip()] if images else []), images
@@ -147,7 +175,11 @@ def _read_jsonl(path: Path) -> Table:
             json.dumps(values, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:  # a lone surrogate, which cannot be stored
             named = values.get("product_id") if isinstance(values, dict) else None
-            table.lose(where, f"is not readable as JSON: {error}", [named] if isinstance(named, str) and named else [])
+            table.lose(
+                where,
+                f"is not readable as JSON: {error}",
+                [named] if isinstance(named, str) and named else [],
+            )
             continue
         except (ValueError, RecursionError) as error:
             table.lose(where, f"is not readable as JSON: {error}")
@@ -173,7 +205,9 @@ def _read_parquet(path: Path) -> Table:
             raise
         raise BadDataError(f"{path} is not a readable Parquet file: {error}") from error
     names = stored.column_names
-    keep = [name for name in names if not name.startswith("__index_level_")]  # pandas' own row labels
+    keep = [
+        name for name in names if not name.startswith("__index_level_")
+    ]  # pandas' own row labels
     twice = sorted({name for name in keep if keep.count(name) > 1})
     if twice:
         raise BadDataError(f"{path} has the column {twice[0]!r} more than once")
@@ -184,13 +218,17 @@ def _read_parquet(path: Path) -> Table:
         inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
         if not _holds_attributes(inner):
             raise BadDataError(
-                f"{path}: column {name!r} has the Parquet type {column.type}, which no attribute can hold"
+                f"{path}: column {name!r} has the Parquet type {column.type}, which no attribute "
+                "can hold"
             )
         if pa.types.is_timestamp(kind):  # nanoseconds do not fit Python's datetime
             column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
         columns[name] = column.to_pylist()
     records = [
-        Record(f"{path.name} row {number + 1}", {name: values[number] for name, values in columns.items()})
+        Record(
+            f"{path.name} row {number + 1}",
+            {name: values[number] for name, values in columns.items()},
+        )
         for number in range(stored.num_rows)
     ]
     return Table(keep, records, text=False)
@@ -200,7 +238,14 @@ def _holds_attributes(kind: Any) -> bool:
     import pyarrow as pa
 
     tests = (
-        pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating,
-        pa.types.is_decimal, pa.types.is_date, pa.types.is_timestamp, pa.types.is_null,
-    )  # fmt: skip
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_boolean,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_decimal,
+        pa.types.is_date,
+        pa.types.is_timestamp,
+        pa.types.is_null,
+    )
     return any(test(kind) for test in tests)

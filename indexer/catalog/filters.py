@@ -15,7 +15,9 @@ from indexer.core.errors import BadFilterError
 SEPARATOR = " > "  # between the levels of a category
 MAX_DEPTH, MAX_CONDITIONS, MAX_VALUES = 8, 256, 10_000
 
-FieldKind = Literal["category", "tags", "product_id", "string", "number", "bool", "datetime", "list"]
+FieldKind = Literal[
+    "category", "tags", "product_id", "string", "number", "bool", "datetime", "list"
+]
 Element = str | float  # what conditions compare: a text key, or a number; see `elements`
 Types = Mapping[str, str]
 
@@ -27,7 +29,8 @@ NUMERIC: tuple[FieldKind, ...] = ("number", "datetime")
 
 
 class FilterableProduct(NamedTuple):
-    """What filters ask of a product, and nothing else of it: small enough to keep for every product that changed."""
+    """What filters ask of a product, and nothing else of it: small enough to keep for every product
+    that changed."""
 
     pid: int
     category: tuple[str, ...] | None
@@ -42,11 +45,13 @@ def facts_of(product: Product) -> FilterableProduct:
 
 
 def elements(facts: FilterableProduct, name: str, kind: FieldKind) -> tuple[Element, ...]:
-    """The values of a field as conditions compare them; () where it is missing (nothing, blank text, empty list).
+    """The values of a field as conditions compare them; () where it is missing (nothing, blank
+    text, empty list).
 
-    Numbers and datetimes are floats (seconds since 1970), so integers beyond 2**53 compare as their nearest float. All
-    else is text: a string or tag as it stands, ``true`` and ``false``, the entries of a list as JSON, and for a
-    category each path from the top ("A", "A > B") and the leaf's label.
+    Numbers and datetimes are floats (seconds since 1970), so integers beyond 2**53 compare as their
+    nearest float. All else is text: a string or tag as it stands, ``true`` and ``false``, the
+    entries of a list as JSON, and for a category each path from the top ("A", "A > B") and the
+    leaf's label.
     """
     if kind == "category":
         return category_paths(facts.category) + (facts.category[-1:] if facts.category else ())
@@ -64,11 +69,16 @@ def elements(facts: FilterableProduct, name: str, kind: FieldKind) -> tuple[Elem
 
 def category_paths(category: tuple[str, ...] | None) -> tuple[str, ...]:
     """Each path from the top of a category down to itself: ("A", "A > B")."""
-    return tuple(SEPARATOR.join(category[:depth]) for depth in range(1, len(category) + 1)) if category else ()
+    return (
+        tuple(SEPARATOR.join(category[:depth]) for depth in range(1, len(category) + 1))
+        if category
+        else ()
+    )
 
 
 def list_key(value: str | float | bool) -> str:
-    """An entry of a list as text: ``"38"`` (a string), ``38.0`` and ``true`` stay apart; `json.loads` reads it back."""
+    """An entry of a list as text: ``"38"`` (a string), ``38.0`` and ``true`` stay apart;
+    `json.loads` reads it back."""
     plain = value if isinstance(value, str | bool) else float(value) + 0.0  # -0.0 is 0.0
     return json.dumps(plain, ensure_ascii=False)
 
@@ -86,7 +96,8 @@ def _element(value: Any, kind: FieldKind) -> Element:
 
 @dataclass(frozen=True)
 class Condition:
-    """One statement about one field; ``wanted``, a range (with ``low`` or ``high``) or ``exists``, exactly one."""
+    """One statement about one field; ``wanted``, a range (with ``low`` or ``high``) or ``exists``,
+    exactly one."""
 
     field: str
     kind: FieldKind
@@ -106,25 +117,32 @@ class Condition:
         return any(self.within(element) for element in found)
 
     def within(self, element: Element) -> bool:
-        """Whether a number lies in the range; an entry of a list is read first, one that is no number lies outside."""
+        """Whether a number lies in the range; an entry of a list is read first, one that is no
+        number lies outside."""
         value = json.loads(element) if isinstance(element, str) else element
         if isinstance(value, str | bool):
             return False
         above = self.low is None or value > self.low or (value == self.low and not self.open_low)
-        return above and (self.high is None or value < self.high or (value == self.high and not self.open_high))
+        return above and (
+            self.high is None or value < self.high or (value == self.high and not self.open_high)
+        )
 
 
 @dataclass(frozen=True)
 class Filter:
-    """All of ``must``, none of ``must_not``, and at least one ``should`` where any is given; nothing given: everything.
+    """All of ``must``, none of ``must_not``, and at least one ``should`` where any is given;
+    nothing given: everything.
 
-    A list matches if any entry does; a missing value matches ``exists: false`` and ``must_not`` alone.
+    A list matches if any entry does; a missing value matches ``exists: false`` and ``must_not``
+    alone.
     """
 
     must: tuple[Condition | Filter, ...] = ()
     should: tuple[Condition | Filter, ...] = ()
     must_not: tuple[Condition | Filter, ...] = ()
-    key: str = field(default="", compare=False)  # of the outermost filter: equal keys select the same products
+    key: str = field(
+        default="", compare=False
+    )  # of the outermost filter: equal keys select the same products
 
     def matches(self, product: Product) -> bool:
         """The definition of the filter, on a product as stored."""
@@ -141,13 +159,16 @@ class Filter:
 def parse_filter(raw: object, types: Types, *, pid_of: Callable[[str], int | None]) -> Filter:
     """A filter as sent (decoded JSON), checked against the catalog's attribute ``types``.
 
-    ``pid_of`` looks up the internal number of a product id. Raises ``BadFilterError`` that names the place and what is
-    wrong there: an unknown field or operator, a value of the wrong type, too much nesting or too many conditions.
+    ``pid_of`` looks up the internal number of a product id. Raises ``BadFilterError`` that names
+    the place and what is wrong there: an unknown field or operator, a value of the wrong type, too
+    much nesting or too many conditions.
     """
     reader = _Reader(types, pid_of)
     found = reader.group(raw, "filter", 1)
     conditions = sorted({(one.field, one.kind) for one in _conditions(found)})
-    pids = sorted(pid for one in _conditions(found) if one.kind == "product_id" for pid in one.wanted or ())
+    pids = sorted(
+        pid for one in _conditions(found) if one.kind == "product_id" for pid in one.wanted or ()
+    )
     key = json.dumps([raw, conditions, pids], sort_keys=True, ensure_ascii=False)
     return Filter(found.must, found.should, found.must_not, key)
 
@@ -169,17 +190,27 @@ class _Reader:
 
     def group(self, raw: object, where: str, depth: int) -> Filter:
         if not isinstance(raw, dict):
-            raise BadFilterError(f"{where} must be an object with {', '.join(_GROUPS)}, not {_shown(raw)}")
+            raise BadFilterError(
+                f"{where} must be an object with {', '.join(_GROUPS)}, not {_shown(raw)}"
+            )
         if depth > MAX_DEPTH:
             raise BadFilterError(f"{where} is nested deeper than {MAX_DEPTH} levels")
         for name in raw:
             if name not in _GROUPS:
-                hint = " (a condition stands in a list: must, should or must_not)" if name == "field" else ""
-                raise BadFilterError(f"{where} has an unknown part {name!r}: it takes {', '.join(_GROUPS)}{hint}")
+                hint = (
+                    " (a condition stands in a list: must, should or must_not)"
+                    if name == "field"
+                    else ""
+                )
+                raise BadFilterError(
+                    f"{where} has an unknown part {name!r}: it takes {', '.join(_GROUPS)}{hint}"
+                )
         parts: dict[str, tuple[Condition | Filter, ...]] = {}
         for name, clauses in raw.items():
             if not isinstance(clauses, list):
-                raise BadFilterError(f"{where}.{name} must be a list of conditions, not {_shown(clauses)}")
+                raise BadFilterError(
+                    f"{where}.{name} must be a list of conditions, not {_shown(clauses)}"
+                )
             places = [(clause, f"{where}.{name}[{place}]") for place, clause in enumerate(clauses)]
             parts[name] = tuple(self._clause(clause, at, depth) for clause, at in places)
         return Filter(parts.get("must", ()), parts.get("should", ()), parts.get("must_not", ()))
@@ -192,8 +223,14 @@ class _Reader:
             return self._condition(raw, where)
         if isinstance(raw, dict) and raw and set(raw) <= set(_GROUPS):
             return self.group(raw, where, depth + 1)
-        what = f"an object with the keys {', '.join(map(repr, raw))}" if isinstance(raw, dict) else _shown(raw)
-        raise BadFilterError(f"{where} must be a condition on a field, or must, should, must_not again; it is {what}")
+        what = (
+            f"an object with the keys {', '.join(map(repr, raw))}"
+            if isinstance(raw, dict)
+            else _shown(raw)
+        )
+        raise BadFilterError(
+            f"{where} must be a condition on a field, or must, should, must_not again; it is {what}"
+        )
 
     def _condition(self, raw: dict[str, Any], where: str) -> Condition:
         name = raw["field"]
@@ -202,14 +239,19 @@ class _Reader:
         given = [operator for operator in raw if operator != "field"]
         for operator in given:
             if operator not in _OPERATORS:
-                raise BadFilterError(f"{where}: unknown operator {operator!r}, there are {', '.join(_OPERATORS)}")
+                raise BadFilterError(
+                    f"{where}: unknown operator {operator!r}, there are {', '.join(_OPERATORS)}"
+                )
         if not given or (len(given) > 1 and not set(given) <= set(_RANGE)):
             raise BadFilterError(
-                f"{where}: give one of eq, in, exists, or a range; it has {', '.join(given) or 'none'}"
+                f"{where}: give one of eq, in, exists, or a range; it has "
+                f"{', '.join(given) or 'none'}"
             )
         if "exists" in raw:
             if not isinstance(raw["exists"], bool):
-                raise BadFilterError(f"{where}.exists must be true or false, not {_shown(raw['exists'])}")
+                raise BadFilterError(
+                    f"{where}.exists must be true or false, not {_shown(raw['exists'])}"
+                )
             return Condition(name, kind, exists=raw["exists"])
         if "eq" in raw:
             return Condition(name, kind, self._wanted([raw["eq"]], kind, f"{where}.eq"))
@@ -241,8 +283,14 @@ class _Reader:
         return frozenset(element for element in found if element is not None)
 
     def _value(self, value: Any, kind: FieldKind, where: str) -> Element | None:
-        """A value to compare with; None for the id of a product that does not exist, which nothing equals."""
-        if kind == "category" and isinstance(value, list) and value and all(isinstance(level, str) for level in value):
+        """A value to compare with; None for the id of a product that does not exist, which nothing
+        equals."""
+        if (
+            kind == "category"
+            and isinstance(value, list)
+            and value
+            and all(isinstance(level, str) for level in value)
+        ):
             value = SEPARATOR.join(value)
         if isinstance(value, list | dict):
             raise BadFilterError(f"{where}: expected a single value, got {_shown(value)}")
@@ -259,7 +307,9 @@ class _Reader:
 
     def _range(self, name: str, kind: FieldKind, given: dict[str, Any], where: str) -> Condition:
         if kind not in (*NUMERIC, "list"):
-            raise BadFilterError(f"{where}: {', '.join(given)} compare numbers and datetimes; the field is a {kind}")
+            raise BadFilterError(
+                f"{where}: {', '.join(given)} compare numbers and datetimes; the field is a {kind}"
+            )
         if {"gt", "gte"} <= set(given) or {"lt", "lte"} <= set(given):
             raise BadFilterError(f"{where}: two bounds on one side: {', '.join(given)}")
         bounds: dict[str, float] = {}

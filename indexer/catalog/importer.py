@@ -1,4 +1,5 @@
-"""A dataset into the catalog: photos checked and kept, products written, every left-out row with its reason."""
+"""A dataset into the catalog: photos checked and kept, products written, every left-out row with
+its reason."""
 
 from __future__ import annotations
 
@@ -16,7 +17,16 @@ from indexer.catalog.attributes import AttributeType, AttributeValue, read
 from indexer.catalog.dataset import Dataset, DatasetRow, Skipped, read_dataset
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog
-from indexer.catalog.records import Delete, NewPhoto, PhotoRow, ProductInput, Put, Tag, Write, Written
+from indexer.catalog.records import (
+    Delete,
+    NewPhoto,
+    PhotoRow,
+    ProductInput,
+    Put,
+    Tag,
+    Write,
+    Written,
+)
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import sha256_file
 from indexer.core.errors import (
@@ -39,7 +49,8 @@ Storage = Literal["copy", "reference"]
 
 
 def read_feed(home: Path, data: Path, *, types: Mapping[str, str] | None = None) -> Dataset:
-    """``read_dataset`` with the attribute types that the catalog of ``home`` has, if there is one yet."""
+    """``read_dataset`` with the attribute types that the catalog of ``home`` has, if there is one
+    yet."""
     stored: dict[str, AttributeType] = {}
     if (home / "home.json").exists() and has_catalog(Home(home)):
         with open_catalog(Home(home)) as catalog:
@@ -49,7 +60,8 @@ def read_feed(home: Path, data: Path, *, types: Mapping[str, str] | None = None)
 
 @dataclass
 class ImportReport:
-    """What an import did, or with ``dry_run`` would do: numbers of products, and the rows left out."""
+    """What an import did, or with ``dry_run`` would do: numbers of products, and the
+    rows left out."""
 
     added: int = 0
     replaced: int = 0
@@ -71,16 +83,18 @@ def import_dataset(
     limits: ImageLimits | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
-    """Bring the catalog to what ``dataset`` says. Run again, it changes nothing; killed, it goes on where it was.
+    """Bring the catalog to what ``dataset`` says. Run again, it changes nothing; killed, it goes on
+    where it was.
 
-    ``photos``: keep copies, or refer to the files where they are. ``sync`` deletes products that the dataset does not
-    mention: unasked up to a tenth of the catalog, none where it cannot be told what some of its lines mention. A photo
-    that is no readable image is skipped, and a product without any good photo is left as it was.
-    ``progress(done, total)`` counts products; batches are committed before they are counted.
+    ``photos``: keep copies, or refer to the files where they are. ``sync`` deletes products that
+    the dataset does not mention: unasked up to a tenth of the catalog, none where it cannot be told
+    what some of its lines mention. A photo that is no readable image is skipped, and a product
+    without any good photo is left as it was. ``progress(done, total)`` counts products; batches are
+    committed before they are counted.
 
-    Raises ``SyncRefusedError`` (before anything is written) where ``sync`` would delete more than that and more than
-    ``allow_deletes``; ``BadDataError`` where a fixed type contradicts stored values; ``BusyError`` while another
-    import runs; ``StorageError``.
+    Raises ``SyncRefusedError`` (before anything is written) where ``sync`` would delete more than
+    that and more than ``allow_deletes``; ``BadDataError`` where a fixed type contradicts stored
+    values; ``BusyError`` while another import runs; ``StorageError``.
     """
     with ExitStack() as stack:
         catalog = None
@@ -144,7 +158,10 @@ class _Import:
             why = f"more than the {allowed} allowed"
             if lost:
                 lines = f"{lost} lines" if lost > 1 else "1 line"
-                why = f"but {lines} of the feed may name some of them and cannot be read (first: {dataset.unnamed[0]})"
+                why = (
+                    f"but {lines} of the feed may name some of them and cannot be read (first: "
+                    f"{dataset.unnamed[0]})"
+                )
             raise SyncRefusedError(
                 f"sync would delete {len(doomed)} of {len(stored)} products, {why}; "
                 f"if that is meant, allow {len(doomed)} deletes (--allow-deletes {len(doomed)})"
@@ -153,7 +170,9 @@ class _Import:
 
     def fix_types(self, dataset: Dataset) -> None:
         """Types given by the caller win over stored ones, stored ones over inferred ones."""
-        given = {name: type_ for name, type_ in dataset.types.items() if name in dataset.given_types}
+        given = {
+            name: type_ for name, type_ in dataset.types.items() if name in dataset.given_types
+        }
         self.types = {**dataset.types, **self.types, **given}
         if self.catalog is not None:
             try:
@@ -161,17 +180,23 @@ class _Import:
             except BadProductError as error:
                 raise BadDataError(f"the types given do not fit what is stored: {error}") from error
 
-    # --- one batch ---------------------------------------------------------------------------------------------------
+    # --- one batch
+    # ----------------------------------------------------------------------------------------------
 
     def put_batch(self, batch: dict[str, list[DatasetRow]]) -> None:
         """Check, keep and commit a batch of products."""
-        batch = {product_id: fitted for product_id, rows in batch.items() if (fitted := self._fit_types(rows))}
+        batch = {
+            product_id: fitted
+            for product_id, rows in batch.items()
+            if (fitted := self._fit_types(rows))
+        }
         refused: set[str] = set()
         self.made.clear()
         for tries_left in reversed(range(_TRIES)):
             puts, skipped = self._prepare(batch)
             results = self._apply(puts)
-            # A delete elsewhere may have removed a photo's row or file between our look and our write: look again.
+            # A delete elsewhere may have removed a photo's row or file between our look and our
+            # write: look again.
             again = {
                 put.product_id
                 for put, result in zip(puts, results, strict=True)
@@ -181,7 +206,9 @@ class _Import:
                 if isinstance(result, Written):
                     setattr(self.report, result.outcome, getattr(self.report, result.outcome) + 1)
                 elif put.product_id not in again:
-                    self.report.skipped += [Skipped(row.where, str(result)) for row in batch[put.product_id]]
+                    self.report.skipped += [
+                        Skipped(row.where, str(result)) for row in batch[put.product_id]
+                    ]
                     refused.update(photo.content_hash for photo in put.photos)
             for product_id, reasons in skipped.items():
                 if product_id not in again:
@@ -196,9 +223,16 @@ class _Import:
         if self.catalog is None:  # a dry run into an empty home
             return [Written(0, 0, "added") for _ in writes]
         # Types were fixed at the start; only a dry run has given them up again.
-        results = self.catalog.apply(writes, dry_run=self.dry_run, types=self.types if self.dry_run else None)
+        results = self.catalog.apply(
+            writes, dry_run=self.dry_run, types=self.types if self.dry_run else None
+        )
         if not self.dry_run:
-            orphaned = [found for result in results if isinstance(result, Written) for found in result.orphaned]
+            orphaned = [
+                found
+                for result in results
+                if isinstance(result, Written)
+                for found in result.orphaned
+            ]
             self.store.collect(self.catalog, orphaned)
         return results
 
@@ -212,19 +246,27 @@ class _Import:
                 reason = f"column {name!r}: {error} (the type is stored in the catalog)"
                 self.report.skipped += [Skipped(row.where, reason) for row in rows]
                 return []
-        held: dict[str, AttributeValue] = {name: value for name, value in values.items() if value is not None}
+        held: dict[str, AttributeValue] = {
+            name: value for name, value in values.items() if value is not None
+        }
         return [replace(row, attributes=held) for row in rows]
 
-    def _prepare(self, batch: dict[str, list[DatasetRow]]) -> tuple[list[Put], dict[str, list[Skipped]]]:
+    def _prepare(
+        self, batch: dict[str, list[DatasetRow]]
+    ) -> tuple[list[Put], dict[str, list[Skipped]]]:
         """Products with at least one good photo as writes; the rows left out, by product."""
         rows = [row for product in batch.values() for row in product]
         hashes = list(self.pool.map(self._hash, rows))
         known: dict[str, PhotoRow] = {}
         if self.catalog is not None:
-            known = self.catalog.photos_by_hash({found for found in hashes if isinstance(found, str)})
+            known = self.catalog.photos_by_hash(
+                {found for found in hashes if isinstance(found, str)}
+            )
         good: dict[str, dict[str, NewPhoto]] = {}
         skipped: dict[str, list[Skipped]] = {}
-        for row, found in zip(rows, self.pool.map(partial(self._check, known), rows, hashes), strict=True):
+        for row, found in zip(
+            rows, self.pool.map(partial(self._check, known), rows, hashes), strict=True
+        ):
             if isinstance(found, Skipped):
                 skipped.setdefault(row.product_id, []).append(found)
             else:
@@ -234,19 +276,28 @@ class _Import:
             first = batch[product_id][0]
             tags = tuple(Tag(tag, "merchant") for tag in first.tags)
             content = (first.title, first.category, tags, first.attributes)
-            puts.append(Put(ProductInput(product_id, *content, tuple(found_photos)), tuple(found_photos.values())))
+            puts.append(
+                Put(
+                    ProductInput(product_id, *content, tuple(found_photos)),
+                    tuple(found_photos.values()),
+                )
+            )
         return puts, skipped
 
     def _hash(self, row: DatasetRow) -> str | Skipped:
         try:
             size = row.image.stat().st_size
             if size > self.limits.max_bytes:
-                raise ImageTooLargeError(f"the file has {size} bytes, more than {self.limits.max_bytes}")
+                raise ImageTooLargeError(
+                    f"the file has {size} bytes, more than {self.limits.max_bytes}"
+                )
             return sha256_file(row.image)
         except (OSError, ImageTooLargeError) as error:
             return Skipped(row.where, _reason(row.image, error))
 
-    def _check(self, known: dict[str, PhotoRow], row: DatasetRow, found: str | Skipped) -> NewPhoto | Skipped:
+    def _check(
+        self, known: dict[str, PhotoRow], row: DatasetRow, found: str | Skipped
+    ) -> NewPhoto | Skipped:
         """Decode what is new, and keep its bytes. Never holds more than one photo per thread."""
         if isinstance(found, Skipped):
             return found
@@ -260,11 +311,15 @@ class _Import:
             photo = decode_photo(data, limits=self.limits, shrink_to=_CHECK_SIZE)
         except (OSError, CatalensError) as error:
             return Skipped(row.where, _reason(row.image, error))
-        reference = self.storage == "reference" and (stored is None or stored.storage == "reference")
+        reference = self.storage == "reference" and (
+            stored is None or stored.storage == "reference"
+        )
         if self.dry_run or reference:
             storage: Storage = "reference" if reference else "copy"
             size = (len(data), photo.width, photo.height)
-            return NewPhoto(photo.content_hash, photo.format, *size, storage, path if reference else None)
+            return NewPhoto(
+                photo.content_hash, photo.format, *size, storage, path if reference else None
+            )
         if not self.store.has_copy(photo.content_hash):
             self.made.add(photo.content_hash)
         return self.store.add(data, photo)
@@ -278,7 +333,9 @@ class _Import:
     def delete(self, doomed: list[str]) -> None:
         """Erase products, photos that nobody else uses included."""
         for start in range(0, len(doomed), _BATCH):
-            results = self._apply([Delete(product_id) for product_id in doomed[start : start + _BATCH]])
+            results = self._apply(
+                [Delete(product_id) for product_id in doomed[start : start + _BATCH]]
+            )
             self.report.deleted += sum(isinstance(result, Written) for result in results)
         if doomed and self.catalog is not None and not self.dry_run:
             self.catalog.checkpoint()

@@ -23,7 +23,8 @@ _QUALITY = 85
 
 
 class PhotoStore:
-    """The photos of one home. Copies are content-addressed and written atomically; safe from threads and processes."""
+    """The photos of one home. Copies are content-addressed and written atomically; safe from
+    threads and processes."""
 
     def __init__(self, home: Home) -> None:
         self._photos = home.photos
@@ -31,7 +32,8 @@ class PhotoStore:
         self._home = home
 
     def add(self, data: bytes, photo: Photo | NewPhoto) -> NewPhoto:
-        """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by ``put``.
+        """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by
+        ``put``.
 
         Raises ``StorageError`` where it cannot be written.
         """
@@ -42,15 +44,22 @@ class PhotoStore:
                 write_atomic(path, data)
         except OSError as error:
             raise storage_failure(path, error) from error
-        return NewPhoto(photo.content_hash, photo.format, len(data), photo.width, photo.height, "copy", None)
+        return NewPhoto(
+            photo.content_hash, photo.format, len(data), photo.width, photo.height, "copy", None
+        )
 
     def has_copy(self, content_hash: str) -> bool:
         """Whether a copy of this photo lies here."""
         return photo_file(self._photos, content_hash).is_file()
 
     def read(self, row: PhotoRow) -> bytes:
-        """The photo's bytes. Raises ``UnknownPhotoError`` that names the file if it is gone or was changed."""
-        path = photo_file(self._photos, row.content_hash) if row.storage == "copy" else Path(row.path or "")
+        """The photo's bytes. Raises ``UnknownPhotoError`` that names the file if it is gone or was
+        changed."""
+        path = (
+            photo_file(self._photos, row.content_hash)
+            if row.storage == "copy"
+            else Path(row.path or "")
+        )
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -58,7 +67,9 @@ class PhotoStore:
                 f"photo {row.content_hash}: {path} cannot be read: {error.strerror or error}"
             ) from error
         if hash_content(data) != row.content_hash:
-            raise UnknownPhotoError(f"photo {row.content_hash}: {path} was changed since it was imported")
+            raise UnknownPhotoError(
+                f"photo {row.content_hash}: {path} was changed since it was imported"
+            )
         return data
 
     def thumbnail(self, row: PhotoRow, width: int) -> bytes:
@@ -67,7 +78,9 @@ class PhotoStore:
         Raises ``BadRequestError`` for another width, ``UnknownPhotoError`` as ``read``.
         """
         if width not in THUMBNAIL_WIDTHS:
-            raise BadRequestError(f"thumbnail width {width!r} is none of {', '.join(map(str, THUMBNAIL_WIDTHS))}")
+            raise BadRequestError(
+                f"thumbnail width {width!r} is none of {', '.join(map(str, THUMBNAIL_WIDTHS))}"
+            )
         path = self._thumbnail_file(row.content_hash, width)
         try:
             return path.read_bytes()
@@ -98,11 +111,15 @@ class PhotoStore:
         for width in THUMBNAIL_WIDTHS:
             self._thumbnail_file(content_hash, width).unlink(missing_ok=True)
 
-    def collect(self, catalog: Catalog, hashes: Iterable[str], *, own: Iterable[str] = ()) -> list[str]:
-        """Remove those of ``hashes`` that lost their last product by a write, in reviews too; returns them.
+    def collect(
+        self, catalog: Catalog, hashes: Iterable[str], *, own: Iterable[str] = ()
+    ) -> list[str]:
+        """Remove those of ``hashes`` that lost their last product by a write, in reviews too;
+        returns them.
 
-        The catalog must have recorded that: that it does not name a photo is no reason, since it may be the wrong
-        catalog. ``own``: files that the caller made itself for a write that was refused need no record.
+        The catalog must have recorded that: that it does not name a photo is no reason, since it
+        may be the wrong catalog. ``own``: files that the caller made itself for a write that was
+        refused need no record.
         """
         own = set(own)
         hashes = list(dict.fromkeys([*hashes, *own]))
@@ -112,7 +129,11 @@ class PhotoStore:
         with catalog.exclusive():
             used, recorded = catalog.photos_by_hash(hashes), ChangeLog(catalog).orphans()
             free = recorded | own
-            unused = [content_hash for content_hash in hashes if content_hash not in used and content_hash in free]
+            unused = [
+                content_hash
+                for content_hash in hashes
+                if content_hash not in used and content_hash in free
+            ]
             for content_hash in unused:
                 self.remove(content_hash)
             if settled := recorded.intersection(hashes):
@@ -123,7 +144,8 @@ class PhotoStore:
         return unused
 
     def collect_thumbnails(self, catalog: Catalog, hashes: Iterable[str]) -> list[str]:
-        """Remove the thumbnails of those of ``hashes`` that no product uses and that no original here can make anew."""
+        """Remove the thumbnails of those of ``hashes`` that no product uses and that no original
+        here can make anew."""
         hashes = list(hashes)
         with catalog.exclusive():
             used = catalog.photos_by_hash(hashes)

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.catalog.change_log import ChangeLog
-from indexer.core.errors import CatalogBehindError, DamagedIndexError, MissingCatalogError, NewerFormatError
+from indexer.core.errors import (
+    CatalogBehindError,
+    DamagedIndexError,
+    MissingCatalogError,
+    NewerFormatError,
+)
 from indexer.core.home import Home
 from indexer.index.manifest import read_manifest, version_number
 
@@ -20,20 +25,24 @@ _HASH_DIGITS = 64  # of a stored photo's name
 def has_catalog(home: Home) -> bool:
     """Whether ``home`` has a catalog; False only where nothing that comes from one is there either.
 
-    Raises ``MissingCatalogError``: an empty one must not stand in for it, since what it does not name would be erased.
+    Raises ``MissingCatalogError``: an empty one must not stand in for it, since what it does not
+    name would be erased.
     """
     path = home.catalog_file
     if _is_made(path):
         return True
     log = path.with_name(path.name + "-wal")
     if path.exists() and path.stat().st_size and log.exists() and log.stat().st_size:
-        return False  # all of it may still be in the log; making it again finds that and changes nothing
+        # all of it may still be in the log; making it again finds that and changes nothing
+        return False
     # Looked for before the catalog is asked for again: whoever makes one does so before all else.
     if (held := _derived(home)) and not _is_made(path):
         what = "holds nothing" if path.exists() else "is missing"
         raise MissingCatalogError(
-            f"{path} {what}, but the home holds {', '.join(held)}: put the catalog back from a backup (to find no "
-            f"mounted disk here looks the same); without one, leave {home.path} as it is and import into another home "
+            f"{path} {what}, but the home holds {', '.join(held)}: put the catalog back from a "
+            "backup (to find no "
+            f"mounted disk here looks the same); without one, leave {home.path} as it is and "
+            "import into another home "
             "(catalens import DATA --home NEW)"
         )
     return False
@@ -42,8 +51,11 @@ def has_catalog(home: Home) -> bool:
 def _derived(home: Home) -> list[str]:
     """What is there that only a home with a catalog can have, in words."""
     kinds = {
-        "index versions": any(version_number(path.name) is not None for path in home.indexes.glob("v*")),
-        "a record of what was activated": home.current_file.exists() or (home.indexes / "ACTIVATIONS").exists(),
+        "index versions": any(
+            version_number(path.name) is not None for path in home.indexes.glob("v*")
+        ),
+        "a record of what was activated": home.current_file.exists()
+        or (home.indexes / "ACTIVATIONS").exists(),
         "photos": any(len(path.name) == _HASH_DIGITS for path in home.photos.glob("??/??/*")),
         "embeddings": any(home.embeddings.glob("*.sqlite3")),
         "signatures of photos": home.signatures_file.exists(),
@@ -53,7 +65,8 @@ def _derived(home: Home) -> list[str]:
 
 
 def check_lineage(home: Home, catalog: Catalog) -> None:
-    """Raises ``CatalogBehindError`` where an index version knows of changes that this catalog never saw."""
+    """Raises ``CatalogBehindError`` where an index version knows of changes that this catalog never
+    saw."""
     known = []
     for path in sorted(home.indexes.glob("v*")):
         try:
@@ -64,27 +77,34 @@ def check_lineage(home: Home, catalog: Catalog) -> None:
         return
     last, identity = catalog.last_sequence(), ChangeLog(catalog).identity()
     mend = (
-        "put the newest catalog back from a backup; without one, move CURRENT, indexes, embeddings and "
-        "signatures.sqlite3 out of the home and build the index again (catalens index build --activate)"
+        "put the newest catalog back from a backup; without one, move CURRENT, indexes, embeddings "
+        "and "
+        "signatures.sqlite3 out of the home and build the index again (catalens index build "
+        "--activate)"
     )
     for manifest in known:
         named = (manifest.source or {}).get("catalog")
         if named and named != identity:
             raise CatalogBehindError(
-                f"{catalog.path} is not the catalog that index version {manifest.version} was built from (it is "
-                f"{identity or 'one without a name'}, not {named}), so its numbers mean other products: {mend}"
+                f"{catalog.path} is not the catalog that index version {manifest.version} was "
+                "built from (it is "
+                f"{identity or 'one without a name'}, not {named}), so its numbers mean other "
+                f"products: {mend}"
             )
         if manifest.last_sequence > last:
             raise CatalogBehindError(
-                f"{catalog.path} ends with change {last}, but index version {manifest.version} holds changes up to "
+                f"{catalog.path} ends with change {last}, but index version {manifest.version} "
+                "holds changes up to "
                 f"{manifest.last_sequence}: it is an older state, or another catalog; {mend}"
             )
 
 
 def _is_made(path: Path) -> bool:
-    """Whether there is a file with content; a process killed while it made one leaves an empty file or page.
+    """Whether there is a file with content; a process killed while it made one leaves an empty file
+    or page.
 
-    Never by reading the file: closing it would let go of the locks that SQLite holds in this process.
+    Never by reading the file: closing it would let go of the locks that SQLite holds in this
+    process.
     """
     try:
         return path.stat().st_size > _PAGE

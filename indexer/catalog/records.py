@@ -1,4 +1,5 @@
-"""What the catalog stores and answers: products, tags, photos, changes, and the writes that make them."""
+"""What the catalog stores and answers: products, tags, photos, changes, and the writes that make
+them."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from typing import Any, Literal
 from indexer.catalog.attributes import RESERVED, AttributeType, check, infer
 from indexer.core.errors import BadProductError
 
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 TAG_SOURCES = ("merchant", "curated", "machine")
 PATCHABLE = ("title", "category", "tags", "attributes")
 
@@ -28,8 +31,8 @@ class Tag:
 class ProductInput:
     """A product as written.
 
-    ``category``: from the top level to the leaf. ``photos``: content hashes, at least one, the first leads.
-    ``attributes``: values as their types ask; None is as good as absent.
+    ``category``: from the top level to the leaf. ``photos``: content hashes, at least one, the
+    first leads. ``attributes``: values as their types ask; None is as good as absent.
     """
 
     product_id: str
@@ -42,7 +45,8 @@ class ProductInput:
 
 @dataclass(frozen=True)
 class Product(ProductInput):
-    """A product as stored. ``pid`` and ``photo_ids`` are never reused; ``sequence`` is that of its last change."""
+    """A product as stored. ``pid`` and ``photo_ids`` are never reused; ``sequence`` is that of its
+    last change."""
 
     pid: int
     sequence: int
@@ -52,7 +56,8 @@ class Product(ProductInput):
 
 @dataclass(frozen=True)
 class NewPhoto:
-    """A checked photo that a product may refer to. ``width`` and ``height`` in px, upright; ``bytes`` is its size."""
+    """A checked photo that a product may refer to. ``width`` and ``height`` in px, upright;
+    ``bytes`` is its size."""
 
     content_hash: str
     format: str
@@ -82,7 +87,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Written:
-    """What a write did. ``orphaned``: hashes no product uses any more, for ``PhotoStore.collect``."""
+    """What a write did. ``orphaned``: hashes no product uses any
+    more, for ``PhotoStore.collect``."""
 
     sequence: int  # of this change; of the product's last one where nothing changed
     pid: int
@@ -109,8 +115,8 @@ class Put:
 class Patch:
     """Change fields, never photos.
 
-    ``title`` and ``category``: None clears. ``tags``: texts, which replace the merchant's. ``attributes``: merged by
-    name, None removes one.
+    ``title`` and ``category``: None clears. ``tags``: texts, which replace the merchant's.
+    ``attributes``: merged by name, None removes one.
     """
 
     product_id: str
@@ -130,12 +136,19 @@ Write = Put | Patch | Delete
 
 
 def category_path(value: object) -> tuple[str, ...] | None:
-    """``"A > B"`` or a sequence of levels as a path; nothing or blank text is None. Raises ``BadProductError``."""
+    """``"A > B"`` or a sequence of levels as a path; nothing or blank text is None. Raises
+    ``BadProductError``."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     levels = value.split(" > ") if isinstance(value, str) else value
-    if not isinstance(levels, Sequence) or not levels or not all(isinstance(level, str) for level in levels):
-        raise BadProductError(f"category must be text like 'A > B' or a list of levels, got {value!a}")
+    if (
+        not isinstance(levels, Sequence)
+        or not levels
+        or not all(isinstance(level, str) for level in levels)
+    ):
+        raise BadProductError(
+            f"category must be text like 'A > B' or a list of levels, got {value!a}"
+        )
     if not all(level.strip() for level in levels):
         raise BadProductError(f"category {value!a} has an empty level")
     return tuple(check_text("category", level) for level in levels)
@@ -153,7 +166,8 @@ def check_text(what: str, value: object) -> str:
 
 
 def checked_tags(tags: Sequence[Tag | str]) -> list[tuple[str, str]]:
-    """(tag, source) pairs without repetitions, in order; plain texts are the merchant's. Raises ``BadProductError``."""
+    """(tag, source) pairs without repetitions, in order; plain texts are the merchant's. Raises
+    ``BadProductError``."""
     if isinstance(tags, str) or not isinstance(tags, Sequence):
         raise BadProductError(f"tags must be a list of texts, got {tags!a}")
     pairs: dict[tuple[str, str], None] = {}
@@ -185,7 +199,9 @@ def checked_attributes(
             continue
         wanted = types.get(name)
         if wanted is None:
-            wanted = new[name] = infer([value], text=False) or ("list" if isinstance(value, list) else "string")
+            wanted = new[name] = infer([value], text=False) or (
+                "list" if isinstance(value, list) else "string"
+            )
         try:
             values[name] = check(value, wanted)
         except ValueError as error:
@@ -194,7 +210,8 @@ def checked_attributes(
 
 
 def check_product(product: ProductInput) -> None:
-    """Everything about a product that can be checked without the catalog, but attributes. Raises ``BadProductError``."""
+    """Everything about a product that can be checked without the catalog, but attributes. Raises
+    ``BadProductError``."""
     reason = bad_product_id(check_text("product_id", product.product_id))
     if reason:
         raise BadProductError(reason)
@@ -229,7 +246,8 @@ MAX_ID = 256
 
 
 def bad_product_id(product_id: str) -> str | None:
-    """Why this text cannot be a product id, or None if it can: printable, 1 to 256 characters, not ``.`` or ``..``."""
+    """Why this text cannot be a product id, or None if it can: printable, 1 to 256 characters, not
+    ``.`` or ``..``."""
     if not product_id.strip():
         return "the product id is empty"
     if product_id in (".", ".."):
@@ -238,7 +256,8 @@ def bad_product_id(product_id: str) -> str | None:
         return f"the product id has {len(product_id)} characters, more than {MAX_ID}"
     # A wide or no-break space counts as printable, unlike for Python.
     if not all(
-        char.isprintable() or (char.isspace() and char > "\x9f" and char not in "\u2028\u2029") for char in product_id
+        char.isprintable() or (char.isspace() and char > "\x9f" and char not in "\u2028\u2029")
+        for char in product_id
     ):
         return f"the product id {product_id!a} is not printable text"
     return None

@@ -1,4 +1,5 @@
-"""The catalog: products, tags, attributes, photo rows and the change log, in one SQLite file. The truth."""
+"""The catalog: products, tags, attributes, photo rows and the change log, in one SQLite file. The
+truth."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, pho
 def open_catalog(home: Home) -> Catalog:
     """The catalog of ``home``, made if nothing was ever stored there.
 
-    Raises ``MissingCatalogError`` where something was, ``CatalogBehindError``, and as ``Catalog.open``.
+    Raises ``MissingCatalogError`` where something was, ``CatalogBehindError``, and as
+    ``Catalog.open``.
     """
     if not has_catalog(home):
         with home.lock("catalog", wait_s=30):
@@ -66,13 +68,16 @@ def open_catalog(home: Home) -> Catalog:
 
 
 class Catalog(Connections):
-    """Safe from several threads (a connection each) and several processes. A write returns after its commit.
+    """Safe from several threads (a connection each) and several processes. A write returns after
+    its commit.
 
-    Order is that of sequence numbers, never of clocks. Every failure of the disk or the file is a ``CatalensError``.
+    Order is that of sequence numbers, never of clocks. Every failure of the disk or the file is a
+    ``CatalensError``.
     """
 
     def __init__(self, path: Path, *, photos: Path | None = None) -> None:
-        """Use ``open`` or ``create``. ``photos``: where copied photos lie; new rows are checked against it."""
+        """Use ``open`` or ``create``. ``photos``: where copied photos lie; new rows are checked
+        against it."""
         super().__init__(path)
         self._photos = photos
 
@@ -84,7 +89,10 @@ class Catalog(Connections):
             connection = catalog._connection()
             connection.execute("PRAGMA journal_mode = WAL")
             with catalog._transaction("IMMEDIATE"):
-                if catalog._format() == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                if (
+                    catalog._format() == 0
+                    and not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+                ):
                     for statement in SCHEMA.split(";\n"):
                         connection.execute(statement)
                     ensure_tables(connection)
@@ -95,7 +103,8 @@ class Catalog(Connections):
 
     @classmethod
     def open(cls, path: Path, *, photos: Path | None = None) -> Catalog:
-        """Raises ``BadHomeError`` where there is no catalog or it is damaged, ``NewerFormatError`` for a newer one."""
+        """Raises ``BadHomeError`` where there is no catalog or it is damaged, ``NewerFormatError``
+        for a newer one."""
         path = Path(path)
         if not path.is_file():
             raise BadHomeError(f"there is no catalog at {path}")
@@ -103,35 +112,51 @@ class Catalog(Connections):
         catalog._check_format()
         return catalog
 
-    # --- writing -----------------------------------------------------------------------------------------------------
+    # --- writing
+    # ----------------------------------------------------------------------------------------------
 
     def put(
-        self, product: ProductInput, *, photos: Sequence[NewPhoto] = (), external_version: int | None = None
+        self,
+        product: ProductInput,
+        *,
+        photos: Sequence[NewPhoto] = (),
+        external_version: int | None = None,
     ) -> Written:
-        """Add or replace a product; identical content is ``unchanged`` and takes no new sequence number.
+        """Add or replace a product; identical content is ``unchanged`` and takes no new sequence
+        number.
 
-        ``photos`` describes those of its photos that may be new. The merchant's tags are replaced; stored tags of other
-        sources stay. Raises ``BadProductError``, ``UnknownPhotoError``, ``StaleVersionError``.
+        ``photos`` describes those of its photos that may be new. The merchant's tags are replaced;
+        stored tags of other sources stay. Raises ``BadProductError``, ``UnknownPhotoError``,
+        ``StaleVersionError``.
         """
         return self._one(Put(product, photos, external_version))
 
-    def patch(self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None) -> Written:
-        """Change fields as ``records.Patch`` says. Raises ``UnknownProductError``, ``BadProductError``, ``StaleVersionError``."""
+    def patch(
+        self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
+    ) -> Written:
+        """Change fields as ``records.Patch`` says. Raises ``UnknownProductError``,
+        ``BadProductError``, ``StaleVersionError``."""
         return self._one(Patch(product_id, changes, external_version))
 
     def delete(self, product_id: str, *, external_version: int | None = None) -> Written:
-        """Erase a product with its id, tags and the photo rows no other product uses (``Written.orphaned``).
+        """Erase a product with its id, tags and the photo rows no other product uses
+        (``Written.orphaned``).
 
         Raises ``UnknownProductError``, ``StaleVersionError``.
         """
         return self._one(Delete(product_id, external_version))
 
     def apply(
-        self, writes: Iterable[Write], *, dry_run: bool = False, types: Mapping[str, str] | None = None
+        self,
+        writes: Iterable[Write],
+        *,
+        dry_run: bool = False,
+        types: Mapping[str, str] | None = None,
     ) -> list[Written | CatalensError]:
         """All writes in one transaction; a bad one becomes its error and never fails the rest.
 
-        ``dry_run``: say what would happen (as with attribute ``types``, if given) and give the transaction up.
+        ``dry_run``: say what would happen (as with attribute ``types``, if given) and give the
+        transaction up.
         """
         results: list[Written | CatalensError] = []
         writes = list(writes)
@@ -146,7 +171,8 @@ class Catalog(Connections):
         return results
 
     def set_types(self, types: Mapping[str, str], *, dry_run: bool = False) -> None:
-        """Fix attribute types; stored values are converted. Raises ``BadProductError`` for a value that does not fit."""
+        """Fix attribute types; stored values are converted. Raises ``BadProductError`` for a value
+        that does not fit."""
         wanted = checked_types(types)
         with self._writing(dry_run) as session:
             session.set_types(wanted)
@@ -170,7 +196,8 @@ class Catalog(Connections):
             if (sequence := last_sequence(connection)) != before:
                 stamp(connection, sequence)
 
-    # --- reading -----------------------------------------------------------------------------------------------------
+    # --- reading
+    # ----------------------------------------------------------------------------------------------
 
     def get(self, product_id: str) -> Product:
         """Raises ``UnknownProductError``."""
@@ -192,9 +219,13 @@ class Catalog(Connections):
             return self._products(pids, tags=tags)
 
     def voting_tags(self, pids: Iterable[int]) -> dict[int, list[str]]:
-        """Of those of ``pids`` that have any: their tags but for the machine's, which would confirm themselves."""
+        """Of those of ``pids`` that have any: their tags but for the machine's, which would confirm
+        themselves."""
         tags: dict[int, list[str]] = {}
-        query = "SELECT pid, tag FROM tags WHERE pid IN ({}) AND source <> 'machine' ORDER BY pid, position"
+        query = (
+            "SELECT pid, tag FROM tags WHERE pid IN ({}) AND source <> 'machine' ORDER BY pid, "
+            "position"
+        )
         with self._glance() as connection:
             for pid, tag in _at_once(connection, "pid, tag", query, pids):
                 tags.setdefault(pid, []).append(tag)
@@ -204,7 +235,10 @@ class Catalog(Connections):
         """The product ids of those of ``pids`` that exist."""
         query = "SELECT pid, product_id FROM products WHERE pid IN ({})"
         with self._glance() as connection:
-            return {pid: product_id for pid, product_id in _at_once(connection, "pid, product_id", query, pids)}
+            return {
+                pid: product_id
+                for pid, product_id in _at_once(connection, "pid, product_id", query, pids)
+            }
 
     def product_ids(self) -> set[str]:
         """The ids of all products."""
@@ -240,42 +274,59 @@ class Catalog(Connections):
             return last_sequence(connection)
 
     def changes(self, after: int) -> list[Change]:
-        """The log's entries above sequence number ``after``, in order. Raises ``OutdatedVersionError``: compacted away."""
+        """The log's entries above sequence number ``after``, in order. Raises
+        ``OutdatedVersionError``: compacted away."""
         with self._reading() as connection:
             require_log_coverage(connection, after)
-            query = "SELECT sequence, pid, kind, photos_changed FROM changes WHERE sequence > ? ORDER BY sequence"
+            query = (
+                "SELECT sequence, pid, kind, photos_changed FROM changes WHERE sequence > ? ORDER "
+                "BY sequence"
+            )
             return [
-                Change(seq, pid, kind, bool(changed)) for seq, pid, kind, changed in connection.execute(query, (after,))
+                Change(seq, pid, kind, bool(changed))
+                for seq, pid, kind, changed in connection.execute(query, (after,))
             ]
 
     def entries(self) -> tuple[int, np.ndarray]:
-        """(last sequence, int64 [N, 2] of (pid, photo_id) by pid and position): one consistent snapshot."""
+        """(last sequence, int64 [N, 2] of (pid, photo_id) by pid and position): one consistent
+        snapshot."""
         with self._reading() as connection:
-            rows = connection.execute("SELECT pid, photo_id FROM product_photos ORDER BY pid, position").fetchall()
+            rows = connection.execute(
+                "SELECT pid, photo_id FROM product_photos ORDER BY pid, position"
+            ).fetchall()
             return last_sequence(connection), np.array(rows, dtype=np.int64).reshape(-1, 2)
 
     def photo_ids(self, pids: Iterable[int]) -> dict[int, list[int]]:
-        """pid -> the ids of its photos in order, of those of ``pids`` that exist: one consistent snapshot."""
+        """pid -> the ids of its photos in order, of those of ``pids`` that exist: one consistent
+        snapshot."""
         held: dict[int, list[int]] = {}
         with self._reading() as connection:
             for part, marks in chunks(list(pids)):
-                query = f"SELECT pid, photo_id FROM product_photos WHERE pid IN ({marks}) ORDER BY pid, position"
+                query = (
+                    f"SELECT pid, photo_id FROM product_photos WHERE pid IN ({marks}) ORDER BY "
+                    "pid, position"
+                )
                 for pid, photo_id in connection.execute(query, part):
                     held.setdefault(pid, []).append(photo_id)
         return held
 
     def holders(self, photo_ids: Iterable[int]) -> dict[int, list[int]]:
-        """photo_id -> the pids of the products that have it, ascending, of those of ``photo_ids`` that any has."""
+        """photo_id -> the pids of the products that have it, ascending, of those of ``photo_ids``
+        that any has."""
         held: dict[int, list[int]] = {}
         with self._reading() as connection:
             for part, marks in chunks([int(photo_id) for photo_id in photo_ids]):
-                query = f"SELECT DISTINCT photo_id, pid FROM product_photos WHERE photo_id IN ({marks}) ORDER BY pid"
+                query = (
+                    "SELECT DISTINCT photo_id, pid FROM product_photos WHERE photo_id IN "
+                    f"({marks}) ORDER BY pid"
+                )
                 for photo_id, pid in connection.execute(query, part):
                     held.setdefault(photo_id, []).append(pid)
         return held
 
     def facts(self, pids: Iterable[int]) -> dict[int, FilterableProduct]:
-        """What filters ask of those of ``pids`` that exist: one snapshot, quicker than whole products."""
+        """What filters ask of those of ``pids`` that exist: one snapshot, quicker than whole
+        products."""
         found: dict[int, FilterableProduct] = {}
         with self._reading() as connection:
             for part, marks in chunks(list(pids)):
@@ -286,7 +337,9 @@ class Catalog(Connections):
                 query = f"SELECT pid, category, attributes FROM products WHERE pid IN ({marks})"
                 for pid, category, attributes in connection.execute(query, part):
                     path = None if category is None else tuple(json.loads(category))
-                    found[pid] = FilterableProduct(pid, path, tuple(tags.get(pid, ())), json.loads(attributes))
+                    found[pid] = FilterableProduct(
+                        pid, path, tuple(tags.get(pid, ())), json.loads(attributes)
+                    )
         return found
 
     def photo(self, content_hash: str) -> PhotoRow | None:
@@ -299,7 +352,9 @@ class Catalog(Connections):
 
     def photos_by_id(self, ids: Iterable[int]) -> dict[int, PhotoRow]:
         """Those of ``ids`` that are stored."""
-        return {row.photo_id: row for row in self._photo_rows("photo_id", [int(id_) for id_ in ids])}
+        return {
+            row.photo_id: row for row in self._photo_rows("photo_id", [int(id_) for id_ in ids])
+        }
 
     def types(self) -> dict[str, AttributeType]:
         """Attribute names and their types, by name."""
@@ -326,7 +381,9 @@ class Catalog(Connections):
             return [
                 PhotoRow(*row)
                 for part, marks in chunks(keys)
-                for row in connection.execute(f"SELECT {_PHOTO_COLUMNS} FROM photos WHERE {column} IN ({marks})", part)
+                for row in connection.execute(
+                    f"SELECT {_PHOTO_COLUMNS} FROM photos WHERE {column} IN ({marks})", part
+                )
             ]
 
     def _pid(self, product_id: str) -> int | None:
@@ -334,16 +391,24 @@ class Catalog(Connections):
             product_id.encode()
         except UnicodeEncodeError:
             return None
-        row = self._connection().execute("SELECT pid FROM products WHERE product_id = ?", (product_id,)).fetchone()
+        row = (
+            self._connection()
+            .execute("SELECT pid FROM products WHERE product_id = ?", (product_id,))
+            .fetchone()
+        )
         return None if row is None else int(row[0])
 
     def _products(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
         connection, wanted = self._connection(), list(pids)
         carried: dict[int, list[Tag]] = {}
-        for pid, tag, source in _at_once(connection, "pid, tag, source", _TAGS, wanted if tags else ()):
+        for pid, tag, source in _at_once(
+            connection, "pid, tag, source", _TAGS, wanted if tags else ()
+        ):
             carried.setdefault(pid, []).append(_tag(tag, source))
         photos: dict[int, list[tuple[int, str]]] = {}
-        for pid, photo_id, content_hash in _at_once(connection, "pid, photo_id, content_hash", _PHOTOS, wanted):
+        for pid, photo_id, content_hash in _at_once(
+            connection, "pid, photo_id, content_hash", _PHOTOS, wanted
+        ):
             photos.setdefault(pid, []).append((photo_id, content_hash))
         products: dict[int, Product] = {}
         for row in _at_once(connection, _PRODUCT_COLUMNS, _PRODUCTS, wanted):
@@ -372,7 +437,8 @@ class Catalog(Connections):
             owner = self._connection().execute("PRAGMA application_id").fetchone()[0]
         if found > FORMAT:
             raise NewerFormatError(
-                f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+                f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: "
+                "upgrade it"
             )
         if found < 1 or owner != APPLICATION_ID:
             raise BadHomeError(f"{self.path} is no catalog")
@@ -381,11 +447,13 @@ class Catalog(Connections):
 _tag = lru_cache(4096)(Tag)  # the same few are told of most products
 
 
-def _at_once(connection: sqlite3.Connection, columns: str, query: str, pids: Iterable[int]) -> Iterator[list[Any]]:
+def _at_once(
+    connection: sqlite3.Connection, columns: str, query: str, pids: Iterable[int]
+) -> Iterator[list[Any]]:
     """Rows of ``query`` about ``pids`` (in place of its ``{}``), each a list of its ``columns``.
 
-    SQLite makes one text of them: taken row by row, each row gives up Python's lock and waits for it again, which among
-    several busy threads takes longer than all the rest.
+    SQLite makes one text of them: taken row by row, each row gives up Python's lock and waits for
+    it again, which among several busy threads takes longer than all the rest.
     """
     for part, marks in chunks([int(pid) for pid in pids]):
         together = f"SELECT json_group_array(json_array({columns})) FROM ({query.format(marks)})"

@@ -25,7 +25,12 @@ from indexer.catalog.records import (
     photo_file,
 )
 from indexer.catalog.schema import forget
-from indexer.core.errors import BadProductError, StaleVersionError, UnknownPhotoError, UnknownProductError
+from indexer.core.errors import (
+    BadProductError,
+    StaleVersionError,
+    UnknownPhotoError,
+    UnknownProductError,
+)
 
 _CHUNK = 900  # bound variables per statement, below SQLite's oldest limit
 _INT64 = 2**63
@@ -73,10 +78,13 @@ class Transaction:
             self._rows.update((row[0], row[1:]) for row in self._sql.execute(query, part))
 
     def write(self, write: Write) -> Written:
-        """Raises ``BadProductError``, ``UnknownProductError``, ``UnknownPhotoError``, ``StaleVersionError``."""
+        """Raises ``BadProductError``, ``UnknownProductError``, ``UnknownPhotoError``,
+        ``StaleVersionError``."""
         version = write.external_version
         if version is not None and (type(version) is not int or not -_INT64 <= version < _INT64):
-            raise BadProductError(f"external_version must be an integer of 64 bits, got {version!a}")
+            raise BadProductError(
+                f"external_version must be an integer of 64 bits, got {version!a}"
+            )
         if isinstance(write, Put):
             self._rows.pop(write.product.product_id, None)
             return self._put(write)
@@ -91,7 +99,8 @@ class Transaction:
         forget(self._sql, pid)
         return Written(sequence, pid, "deleted", *self._set_photos(pid, []), photos_changed=True)
 
-    # --- put ---------------------------------------------------------------------------------------------------------
+    # --- put
+    # ----------------------------------------------------------------------------------------------
 
     def _put(self, put: Put) -> Written:
         product = put.product
@@ -106,12 +115,15 @@ class Transaction:
         offered = {photo.content_hash: photo for photo in put.photos}
         self._check_photos(product.product_id, hashes, offered)
         # All checks are done; from here on rows change.
-        photo_ids = [self._photo_id(content_hash, offered.get(content_hash)) for content_hash in hashes]
+        photo_ids = [
+            self._photo_id(content_hash, offered.get(content_hash)) for content_hash in hashes
+        ]
         self._add_types(new_types)
         row = (product.title, None if category is None else dump(category), dump(attributes))
         if stored is None:
             query = (
-                "INSERT INTO products (product_id, title, category, attributes, external_version, sequence) "
+                "INSERT INTO products (product_id, title, category, attributes, external_version, "
+                "sequence) "
                 "VALUES (?, ?, ?, ?, ?, 0)"
             )
             pid = self._insert(query, (product.product_id, *row, put.external_version))
@@ -119,7 +131,9 @@ class Transaction:
         else:
             pid = int(stored[0])
             old_tags = self._tags(pid)
-            tags = merchant + [pair for pair in old_tags if pair[1] != "merchant" and pair not in merchant]
+            tags = merchant + [
+                pair for pair in old_tags if pair[1] != "merchant" and pair not in merchant
+            ]
             photos_changed = self._photo_ids(pid) != photo_ids
             if tuple(stored[1:4]) == row and old_tags == tags and not photos_changed:
                 self._keep_version(pid, put.external_version)
@@ -131,7 +145,9 @@ class Transaction:
         outcome: Literal["added", "replaced"] = "added" if stored is None else "replaced"
         return Written(sequence, pid, outcome, *orphaned, photos_changed=photos_changed)
 
-    def _check_photos(self, product_id: str, hashes: list[str], offered: dict[str, NewPhoto]) -> None:
+    def _check_photos(
+        self, product_id: str, hashes: list[str], offered: dict[str, NewPhoto]
+    ) -> None:
         known: dict[str, str] = {}
         for part, marks in chunks(hashes):
             query = f"SELECT content_hash, storage FROM photos WHERE content_hash IN ({marks})"
@@ -139,12 +155,21 @@ class Transaction:
         for content_hash in hashes:
             new = offered.get(content_hash)
             if new is None and content_hash not in known:
-                raise UnknownPhotoError(f"product {product_id!r}: there is no stored photo {content_hash!a}")
-            # The file was written before this transaction and a delete may have removed it since.
-            becomes_copy = new is not None and new.storage == "copy" and known.get(content_hash) != "copy"
-            if becomes_copy and self._photos is not None and not photo_file(self._photos, content_hash).is_file():
                 raise UnknownPhotoError(
-                    f"product {product_id!r}: the file of photo {content_hash} is gone, send it again"
+                    f"product {product_id!r}: there is no stored photo {content_hash!a}"
+                )
+            # The file was written before this transaction and a delete may have removed it since.
+            becomes_copy = (
+                new is not None and new.storage == "copy" and known.get(content_hash) != "copy"
+            )
+            if (
+                becomes_copy
+                and self._photos is not None
+                and not photo_file(self._photos, content_hash).is_file()
+            ):
+                raise UnknownPhotoError(
+                    f"product {product_id!r}: the file of photo {content_hash} is gone, send it "
+                    "again"
                 )
 
     def _photo_id(self, content_hash: str, new: NewPhoto | None) -> int:
@@ -155,10 +180,22 @@ class Transaction:
                 "INSERT INTO photos (content_hash, format, bytes, width, height, storage, path) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)"
             )
-            values = (content_hash, new.format, new.bytes, new.width, new.height, new.storage, new.path)
+            values = (
+                content_hash,
+                new.format,
+                new.bytes,
+                new.width,
+                new.height,
+                new.storage,
+                new.path,
+            )
             return self._insert(query, values)
         # A copy replaces a reference, never the other way; a reference follows its file.
-        if new is not None and found[1] == "reference" and (new.storage, new.path) != (found[1], found[2]):
+        if (
+            new is not None
+            and found[1] == "reference"
+            and (new.storage, new.path) != (found[1], found[2])
+        ):
             query = "UPDATE photos SET storage = ?, path = ? WHERE photo_id = ?"
             self._sql.execute(query, (new.storage, new.path, found[0]))
         return int(found[0])
@@ -167,24 +204,33 @@ class Transaction:
         query = "SELECT photo_id FROM product_photos WHERE pid = ? ORDER BY position"
         return [row[0] for row in self._sql.execute(query, (pid,))]
 
-    def _set_photos(self, pid: int, photo_ids: list[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """Replace a product's photos; rows nobody uses any more are removed, their hashes and ids returned."""
+    def _set_photos(
+        self, pid: int, photo_ids: list[int]
+    ) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Replace a product's photos; rows nobody uses any more are removed, their hashes and ids
+        returned."""
         old = self._photo_ids(pid)
         self._sql.execute("DELETE FROM product_photos WHERE pid = ?", (pid,))
         rows = [(pid, position, photo_id) for position, photo_id in enumerate(photo_ids)]
-        self._sql.executemany("INSERT INTO product_photos (pid, position, photo_id) VALUES (?, ?, ?)", rows)
+        self._sql.executemany(
+            "INSERT INTO product_photos (pid, position, photo_id) VALUES (?, ?, ?)", rows
+        )
         orphaned: list[tuple[str, int]] = []
         for photo_id in set(old) - set(photo_ids):
             query = (
                 "DELETE FROM photos WHERE photo_id = ?1 "
-                "AND NOT EXISTS (SELECT 1 FROM product_photos WHERE photo_id = ?1) RETURNING content_hash, photo_id"
+                "AND NOT EXISTS (SELECT 1 FROM product_photos WHERE photo_id = ?1) RETURNING "
+                "content_hash, photo_id"
             )
             orphaned += self._sql.execute(query, (photo_id,)).fetchall()
         orphaned.sort()
         self.orphaned += [content_hash for content_hash, _ in orphaned]
-        return tuple(content_hash for content_hash, _ in orphaned), tuple(photo_id for _, photo_id in orphaned)
+        return tuple(content_hash for content_hash, _ in orphaned), tuple(
+            photo_id for _, photo_id in orphaned
+        )
 
-    # --- patch -------------------------------------------------------------------------------------------------------
+    # --- patch
+    # ----------------------------------------------------------------------------------------------
 
     def _patch(self, patch: Patch) -> Written:
         changes = patch.changes
@@ -210,7 +256,9 @@ class Transaction:
         if "tags" in changes:
             merchant = checked_tags(() if changes["tags"] is None else changes["tags"])
             old_tags = self._tags(pid)
-            tags = merchant + [pair for pair in old_tags if pair[1] != "merchant" and pair not in merchant]
+            tags = merchant + [
+                pair for pair in old_tags if pair[1] != "merchant" and pair not in merchant
+            ]
         if (title, category, attributes) == old and tags == old_tags:
             self._keep_version(pid, patch.external_version)
             self._rows.pop(patch.product_id, None)
@@ -219,24 +267,33 @@ class Transaction:
         if tags is not None:
             self._set_tags(pid, tags)
         sequence = self._log(pid, "patch", False)
-        self._sql.execute(_CHANGE, (title, category, attributes, patch.external_version, sequence, pid))
+        self._sql.execute(
+            _CHANGE, (title, category, attributes, patch.external_version, sequence, pid)
+        )
         if patch.product_id in self._rows:
             version = stored[4] if patch.external_version is None else patch.external_version
             self._rows[patch.product_id] = (pid, title, category, attributes, version, sequence)
         return Written(sequence, pid, "patched")
 
     def set_types(self, wanted: dict[str, AttributeType]) -> None:
-        """Convert stored values of attributes whose type changes. Raises ``BadProductError`` naming product and value."""
-        changed = {name: type_ for name, type_ in wanted.items() if self._types.get(name, type_) != type_}
+        """Convert stored values of attributes whose type changes. Raises ``BadProductError`` naming
+        product and value."""
+        changed = {
+            name: type_ for name, type_ in wanted.items() if self._types.get(name, type_) != type_
+        }
         converted: list[tuple[int, str]] = []
         if changed:
-            for pid, product_id, text in self._sql.execute("SELECT pid, product_id, attributes FROM products"):
+            for pid, product_id, text in self._sql.execute(
+                "SELECT pid, product_id, attributes FROM products"
+            ):
                 values = json.loads(text)
                 for name in changed.keys() & values.keys():
                     try:
                         values[name] = read(values[name], changed[name])
                     except ValueError as error:
-                        raise BadProductError(f"product {product_id!r}, attribute {name!a}: {error}") from error
+                        raise BadProductError(
+                            f"product {product_id!r}, attribute {name!a}: {error}"
+                        ) from error
                 kept = dump({name: value for name, value in values.items() if value is not None})
                 if kept != text:
                     converted.append((pid, kept))
@@ -245,7 +302,8 @@ class Transaction:
             self._sql.execute(query, (text, self._log(pid, "patch", False), pid))
         self._add_types(wanted)
 
-    # --- parts -------------------------------------------------------------------------------------------------------
+    # --- parts
+    # ----------------------------------------------------------------------------------------------
 
     def _known(self, product_id: str, version: int | None) -> tuple[int, Sequence[Any]]:
         stored = self._rows.get(product_id) or self._row(product_id)
@@ -269,24 +327,35 @@ class Transaction:
 
     def _keep_version(self, pid: int, version: int | None) -> None:
         if version is not None:
-            query = "UPDATE products SET external_version = ?1 WHERE pid = ?2 AND external_version IS NOT ?1"
+            query = (
+                "UPDATE products SET external_version = ?1 WHERE pid = ?2 AND external_version IS "
+                "NOT ?1"
+            )
             self._sql.execute(query, (version, pid))
 
     def _tags(self, pid: int) -> list[tuple[str, str]]:
-        return self._sql.execute("SELECT tag, source FROM tags WHERE pid = ? ORDER BY position", (pid,)).fetchall()
+        return self._sql.execute(
+            "SELECT tag, source FROM tags WHERE pid = ? ORDER BY position", (pid,)
+        ).fetchall()
 
     def _set_tags(self, pid: int, tags: list[tuple[str, str]]) -> None:
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
         rows = [(pid, tag, source, position) for position, (tag, source) in enumerate(tags)]
-        self._sql.executemany("INSERT INTO tags (pid, tag, source, position) VALUES (?, ?, ?, ?)", rows)
+        self._sql.executemany(
+            "INSERT INTO tags (pid, tag, source, position) VALUES (?, ?, ?, ?)", rows
+        )
 
     def _add_types(self, types: dict[str, AttributeType]) -> None:
         fresh = {name: type_ for name, type_ in types.items() if self._types.get(name) != type_}
         if fresh:
-            self._sql.executemany("INSERT OR REPLACE INTO attribute_types (name, type) VALUES (?, ?)", fresh.items())
+            self._sql.executemany(
+                "INSERT OR REPLACE INTO attribute_types (name, type) VALUES (?, ?)", fresh.items()
+            )
             self._types.update(fresh)
 
 
 def _refuse_stale(product_id: str, stored: int | None, given: int | None) -> None:
     if stored is not None and given is not None and given < stored:
-        raise StaleVersionError(f"product {product_id!r} has external_version {stored}, {given} is older")
+        raise StaleVersionError(
+            f"product {product_id!r} has external_version {stored}, {given} is older"
+        )

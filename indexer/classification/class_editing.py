@@ -1,4 +1,5 @@
-"""Classes made from a few photos, and changes of the taxonomy: a new decision layer served in place of the old one."""
+"""Classes made from a few photos, and changes of the taxonomy: a new decision layer served in place
+of the old one."""
 
 from __future__ import annotations
 
@@ -11,7 +12,12 @@ import numpy as np
 
 from indexer.catalog.records import category_path, check_text
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadProductError, BadRequestError, IndexMismatchError, UnknownClassError
+from indexer.core.errors import (
+    BadProductError,
+    BadRequestError,
+    IndexMismatchError,
+    UnknownClassError,
+)
 from indexer.core.home import Home
 from indexer.index.activation import active_model, serve_decision
 from indexer.index.embedding_store import EmbeddingStore
@@ -28,7 +34,8 @@ _SAME = 0.999  # cosine of a photo with itself, stored as halves
 
 @dataclass(frozen=True)
 class Examples:
-    """The photos of a new class: unit vectors float32 [n, D] under ``embedding_id``, and their content hashes."""
+    """The photos of a new class: unit vectors float32 [n, D] under ``embedding_id``, and their
+    content hashes."""
 
     vectors: np.ndarray
     photos: tuple[str, ...]
@@ -36,7 +43,8 @@ class Examples:
 
 
 def list_classes(decision: Decision) -> list[dict[str, Any]]:
-    """Every category and few-shot tag: ``{id, kind, label, path, source, photos}``; photos only of few-shot ones."""
+    """Every category and few-shot tag: ``{id, kind, label, path, source, photos}``; photos only of
+    few-shot ones."""
     made = {entry.category: entry for entry in decision.few_shot if entry.kind == "category"}
     rows: list[dict[str, Any]] = []
     for category in decision.categories:
@@ -53,13 +61,20 @@ def list_classes(decision: Decision) -> list[dict[str, Any]]:
         )
     for entry in decision.few_shot:
         if entry.kind == "tag":
-            row = {"id": entry.id, "kind": "tag", "label": entry.tag, "path": [entry.tag], "source": "few-shot"}
+            row = {
+                "id": entry.id,
+                "kind": "tag",
+                "label": entry.tag,
+                "path": [entry.tag],
+                "source": "few-shot",
+            }
             rows.append({**row, "photos": len(entry.photos)})
     return rows
 
 
 def class_path(label: str | Sequence[str], kind: ClassKind) -> tuple[str, ...]:
-    """A new class's label, checked: a category's path, or a tag alone, without spaces around if it is text.
+    """A new class's label, checked: a category's path, or a tag alone, without spaces around if it
+    is text.
 
     Raises ``BadRequestError``.
     """
@@ -79,22 +94,32 @@ def class_path(label: str | Sequence[str], kind: ClassKind) -> tuple[str, ...]:
 
 
 def add_class(
-    home: Home, catalog: Catalog, label: str | Sequence[str], examples: Examples, *, kind: ClassKind, logits: Logits
+    home: Home,
+    catalog: Catalog,
+    label: str | Sequence[str],
+    examples: Examples,
+    *,
+    kind: ClassKind,
+    logits: Logits,
 ) -> tuple[int, Bundle]:
-    """Make a category or a tag and serve it at once: (its id, the new model). No vector and no weight is touched.
+    """Make a category or a tag and serve it at once: (its id, the new model). No vector and no
+    weight is touched.
 
-    Raises ``BadRequestError`` (bad or taken label, not 1 to 20 different photos), ``NoIndexError``, ``IndexMismatchError`` where a
-    model of another embedding became active, ``BusyError``.
+    Raises ``BadRequestError`` (bad or taken label, not 1 to 20 different photos), ``NoIndexError``,
+    ``IndexMismatchError`` where a model of another embedding became active, ``BusyError``.
     """
     path = class_path(label, kind)
     if not 1 <= len(examples.vectors) <= MAX_PHOTOS:
-        raise BadRequestError(f"a class is made from 1 to {MAX_PHOTOS} different photos, not {len(examples.vectors)}")
+        raise BadRequestError(
+            f"a class is made from 1 to {MAX_PHOTOS} different photos, not {len(examples.vectors)}"
+        )
     with home.lock("decision", wait_s=30.0):
         active, bundle = active_model(home)
         decision = bundle.decision
         if bundle.embedding_id != examples.embedding_id:
             raise IndexMismatchError(
-                f"the photos were embedded as {examples.embedding_id}, model {bundle.model_version} gives embedding "
+                f"the photos were embedded as {examples.embedding_id}, model "
+                f"{bundle.model_version} gives embedding "
                 f"{bundle.embedding_id}: try again"
             )
         _check_free(decision, path, kind)
@@ -105,11 +130,17 @@ def add_class(
             behind = background(vectors, groups, blocks, general=general)
             row = fit_tag(examples.vectors, behind, vectors)
         else:
-            head = logits(vectors).get("category") if len(vectors) and bundle.spec.head("category") else None
+            head = (
+                logits(vectors).get("category")
+                if len(vectors) and bundle.spec.head("category")
+                else None
+            )
             behind = background(vectors, groups, blocks, CATEGORY_SHARES, general=general)
             if head is not None:
                 head = remove_label_smoothing(head, decision.smoothing)
-            row = fit_category(examples.vectors, behind, vectors, logits=head, temperature=decision.temperature)
+            row = fit_category(
+                examples.vectors, behind, vectors, logits=head, temperature=decision.temperature
+            )
         number = decision.next_id
         entry = FewShot(
             id=number,
@@ -122,7 +153,9 @@ def add_class(
             prototype=row.prototype,
             weight=row.weight,
         )
-        categories = decision.categories + ((Category(number, path, ()),) if kind == "category" else ())
+        categories = decision.categories + (
+            (Category(number, path, ()),) if kind == "category" else ()
+        )
         changed = replace(decision, categories=categories, few_shot=(*decision.few_shot, entry))
         return number, serve_decision(home, active, bundle, changed)
 
@@ -130,25 +163,34 @@ def add_class(
 def remove_class(
     home: Home, *, number: int | None = None, label: str | None = None, kind: ClassKind = "category"
 ) -> int:
-    """Take a class that was made from photos away again, by id or by label; returns its id, which is not given again.
+    """Take a class that was made from photos away again, by id or by label; returns its id, which
+    is not given again.
 
-    Raises ``UnknownClassError``, ``BadRequestError`` for one that was trained, ``NoIndexError``, ``BusyError``.
+    Raises ``UnknownClassError``, ``BadRequestError`` for one that was trained, ``NoIndexError``,
+    ``BusyError``.
     """
     with home.lock("decision", wait_s=30.0):
         active, bundle = active_model(home)
         decision = bundle.decision
         if number is None:
             path = class_path(label or "", kind)
-            ids = {PATH_SEPARATOR.join(row["path"]): row["id"] for row in list_classes(decision) if row["kind"] == kind}
+            ids = {
+                PATH_SEPARATOR.join(row["path"]): row["id"]
+                for row in list_classes(decision)
+                if row["kind"] == kind
+            }
             number = ids.get(label or "", ids.get(PATH_SEPARATOR.join(path), -1))
         category = next((entry for entry in decision.categories if entry.id == number), None)
         if category is not None and category.trained:
             name = PATH_SEPARATOR.join(category.path)
-            raise BadRequestError(f"category {name!r} was trained: only classes made from photos can be removed")
+            raise BadRequestError(
+                f"category {name!r} was trained: only classes made from photos can be removed"
+            )
         doomed = [entry for entry in decision.few_shot if number in (entry.id, entry.category)]
         if not doomed:
             raise UnknownClassError(
-                f"there is no class {label if label is not None else number!r} ({kind}) made from photos"
+                f"there is no class {label if label is not None else number!r} ({kind}) made from "
+                "photos"
             )
         changed = replace(
             decision,
@@ -163,22 +205,36 @@ def _check_free(decision: Decision, path: tuple[str, ...], kind: ClassKind) -> N
     for row in list_classes(decision):
         if (row["kind"], tuple(row["path"])) == (kind, path):
             name = PATH_SEPARATOR.join(path)
-            raise BadRequestError(f"there is a {kind} {name!r} already ({row['source']}): remove it first, or rename")
+            raise BadRequestError(
+                f"there is a {kind} {name!r} already ({row['source']}): remove it first, or rename"
+            )
 
 
 def _others(
-    home: Home, catalog: Catalog, bundle: Bundle, path: tuple[str, ...], kind: ClassKind, examples: np.ndarray
+    home: Home,
+    catalog: Catalog,
+    bundle: Bundle,
+    path: tuple[str, ...],
+    kind: ClassKind,
+    examples: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The catalog's vectors [M, D] that are not known to be of the new class, and the kind of each, -1 for none."""
+    """The catalog's vectors [M, D] that are not known to be of the new class, and the kind of each,
+    -1 for none."""
     _, rows = catalog.entries()
-    rows = rows[np.linspace(0, len(rows) - 1, num=min(len(rows), _LOOKED_AT), dtype=np.int64)] if len(rows) else rows
+    rows = (
+        rows[np.linspace(0, len(rows) - 1, num=min(len(rows), _LOOKED_AT), dtype=np.int64)]
+        if len(rows)
+        else rows
+    )
     products = catalog.by_pids(np.unique(rows[:, 0]).tolist())
     kinds: dict[tuple[str, ...] | None, int] = {None: -1}
     groups = np.full(len(rows), -2, np.int64)
     for place, pid in enumerate(rows[:, 0].tolist()):
         product = products.get(pid)
         belongs = product is not None and (
-            product.category == path if kind == "category" else path[0] in {tag.tag for tag in product.tags}
+            product.category == path
+            if kind == "category"
+            else path[0] in {tag.tag for tag in product.tags}
         )
         if product is not None and not belongs:
             groups[place] = kinds.setdefault(product.category, len(kinds))

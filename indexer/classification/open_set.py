@@ -1,8 +1,10 @@
-"""Does a photo show a kind of product that the model was never taught: a score, a rule, and how the rule is fitted.
+"""Does a photo show a kind of product that the model was never taught: a score, a rule, and how the
+rule is fitted.
 
-Three signals, each lower for what is unknown. Energy: log-sum-exp of class logits (Liu et al. 2020). Direction: the
-cosine of the centred logits to those of the training photos most like it, so that a photo that resembles two classes
-in a way no known one does stands out. Closeness: the mean cosine to the k nearest photos, in the general block.
+Three signals, each lower for what is unknown. Energy: log-sum-exp of class logits (Liu et al.
+2020). Direction: the cosine of the centred logits to those of the training photos most like it, so
+that a photo that resembles two classes in a way no known one does stands out. Closeness: the mean
+cosine to the k nearest photos, in the general block.
 """
 
 from __future__ import annotations
@@ -34,42 +36,62 @@ def energy(logits: np.ndarray) -> np.ndarray:
 
 
 def rule_logits(vectors: np.ndarray, logits: np.ndarray, rule: Rule) -> np.ndarray:
-    """The logits [..., C] that the rule reads: its own probe's on embeddings [..., D], else the category head's."""
+    """The logits [..., C] that the rule reads: its own probe's on embeddings [..., D], else the
+    category head's."""
     if "weights" not in rule:
         return logits
     start, stop = rule["columns"]
-    return np.asarray(np.asarray(vectors)[..., start:stop] @ np.asarray(rule["weights"]).T + np.asarray(rule["bias"]))
+    return np.asarray(
+        np.asarray(vectors)[..., start:stop] @ np.asarray(rule["weights"]).T
+        + np.asarray(rule["bias"])
+    )
 
 
 def unknown_score(logits: np.ndarray, nearest: np.ndarray | float, rule: Rule) -> np.ndarray:
     """How unlike all known classes; a photo above ``rule["threshold"]`` is unknown.
 
-    ``logits`` [..., C]: see ``rule_logits``. ``nearest`` [...]: mean cosine to the ``rule["k"]`` nearest photos within
-    ``rule["columns"]`` (see ``closeness``); it is not read where ``rule["mix"][2]`` is 0.
+    ``logits`` [..., C]: see ``rule_logits``. ``nearest`` [...]: mean cosine to the ``rule["k"]``
+    nearest photos within ``rule["columns"]`` (see ``closeness``); it is not read where
+    ``rule["mix"][2]`` is 0.
     """
-    signals = (energy(logits), _direction(logits, np.asarray(rule["directions"])), np.asarray(nearest, np.float64))
+    signals = (
+        energy(logits),
+        _direction(logits, np.asarray(rule["directions"])),
+        np.asarray(nearest, np.float64),
+    )
     parts = zip(signals, rule["mean"], rule["spread"], rule["mix"], strict=True)
-    return np.asarray(sum(share * (mean - signal) / spread for signal, mean, spread, share in parts if share))
+    return np.asarray(
+        sum(share * (mean - signal) / spread for signal, mean, spread, share in parts if share)
+    )
 
 
 def is_unknown(logits: np.ndarray, nearest_score: float, rule: Rule | None) -> bool:
-    """Whether one photo is of no known class (``unknown_score`` above the threshold); never without a rule."""
-    return bool(rule) and bool(unknown_score(logits, nearest_score, rule or {}) > (rule or {})["threshold"])
+    """Whether one photo is of no known class (``unknown_score`` above the threshold); never without
+    a rule."""
+    return bool(rule) and bool(
+        unknown_score(logits, nearest_score, rule or {}) > (rule or {})["threshold"]
+    )
 
 
-def closeness(queries: np.ndarray, gallery: np.ndarray, columns: tuple[int, int], k: int = NEIGHBOURS) -> np.ndarray:
-    """Mean cosine [Q] of embeddings [Q, D] to the k nearest of [G, D], within the columns from start to stop alone."""
+def closeness(
+    queries: np.ndarray, gallery: np.ndarray, columns: tuple[int, int], k: int = NEIGHBOURS
+) -> np.ndarray:
+    """Mean cosine [Q] of embeddings [Q, D] to the k nearest of [G, D], within the columns from
+    start to stop alone."""
     start, stop = columns
     asked, known = _unit(queries[:, start:stop]), _unit(gallery[:, start:stop])
     k = min(k, len(known))
     out = np.zeros(len(asked))
     for at in range(0, len(asked), _CHUNK):
-        out[at : at + _CHUNK] = np.partition(asked[at : at + _CHUNK] @ known.T, -k, axis=1)[:, -k:].mean(1)
+        out[at : at + _CHUNK] = np.partition(asked[at : at + _CHUNK] @ known.T, -k, axis=1)[
+            :, -k:
+        ].mean(1)
     return out
 
 
 def auroc(above: np.ndarray, below: np.ndarray) -> float:
-    """Chance that a score of ``above`` exceeds one of ``below``, ties half (the area under the ROC curve).
+    """Chance that a score of ``above`` exceeds one of ``below``, ties half (the area under the ROC
+    curve).
 
     >>> auroc(np.array([3.0, 1.0]), np.array([2.0, 0.0]))
     0.75
@@ -90,13 +112,15 @@ def fit_unknown(
     seed: int = 0,
     false_alarms: float = FALSE_ALARMS,
 ) -> dict[str, Any] | None:
-    """The rule for a model, plain numbers that JSON holds. None without validation photos or below three classes.
+    """The rule for a model, plain numbers that JSON holds. None without validation photos or below
+    three classes.
 
-    ``train`` float32 [N, D] unit vectors as search has them, ``labels`` int [N] class columns; ``held`` [M, D] and
-    ``logits`` [M, C] (category head): validation photos of known classes. ``general``: start and stop of the columns
-    of the block that no label shaped. Which signals count, and how much, is decided by rehearsal: training classes are
-    held out in turn and all that learns from labels is fitted again without them. The threshold gives
-    ``false_alarms`` on ``held``.
+    ``train`` float32 [N, D] unit vectors as search has them, ``labels`` int [N] class columns;
+    ``held`` [M, D] and ``logits`` [M, C] (category head): validation photos of known classes.
+    ``general``: start and stop of the columns of the block that no label shaped. Which signals
+    count, and how much, is decided by rehearsal: training classes are held out in turn and all that
+    learns from labels is fitted again without them. The threshold gives ``false_alarms`` on
+    ``held``.
     """
     if len(held) == 0 or len(np.unique(labels)) < 3:
         return None
@@ -104,12 +128,18 @@ def fit_unknown(
     classes = logits.shape[1]
     start, stop = general
     block = _unit(train[:, start:stop])
-    rule: dict[str, Any] = {"columns": [int(start), int(stop)], "k": NEIGHBOURS, "false_alarms": false_alarms}
+    rule: dict[str, Any] = {
+        "columns": [int(start), int(stop)],
+        "k": NEIGHBOURS,
+        "false_alarms": false_alarms,
+    }
     rule.update(_rehearse(block, labels, rng))
     learned = np.zeros((0, classes))
     if classes * (stop - start) <= _MAX_NUMBERS:
         weights, bias = _probe(block, labels, classes)
-        length = float(np.linalg.norm(train[0, start:stop]))  # of a block: the root of its weight, the same in all rows
+        length = float(
+            np.linalg.norm(train[0, start:stop])
+        )  # of a block: the root of its weight, the same in all rows
         rule.update(weights=_short(weights / length), bias=_short(bias))
         chosen = rng.permutation(len(train))[: min(_DIRECTIONS, _MAX_NUMBERS // classes)]
         learned = _centred(rule_logits(train[chosen], logits[:0], rule))
@@ -126,11 +156,13 @@ def fit_unknown(
 
 
 def _rehearse(block: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
-    """Which ``mix`` of the signals tells training classes that are held out in turn, and how well (``auroc``).
+    """Which ``mix`` of the signals tells training classes that are held out in turn, and how well
+    (``auroc``).
 
     All signals alike, unless another mix is better by more than its standard error over the rounds.
 
-    ``block`` [N, G]: unit rows that no label shaped, so that a class held out has left no trace in them.
+    ``block`` [N, G]: unit rows that no label shaped, so that a class held out has left no trace in
+    them.
     """
     scored: dict[tuple[float, ...], list[float]] = {mix: [] for mix in _MIXES}
     for fit, known, strange in _rounds(labels, rng):
@@ -140,7 +172,10 @@ def _rehearse(block: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -
         logits = block[asked] @ weights.T + bias
         learned = _centred(block[fit] @ weights.T + bias)[:_DIRECTIONS]
         near = closeness(block[asked], block[fit], (0, block.shape[1]))
-        signals = [_standard(signal, len(known)) for signal in (energy(logits), _direction(logits, learned), near)]
+        signals = [
+            _standard(signal, len(known))
+            for signal in (energy(logits), _direction(logits, learned), near)
+        ]
         for mix in _MIXES:
             score = -(np.array(mix) @ np.stack(signals))
             scored[mix].append(auroc(score[len(known) :], score[: len(known)]))
@@ -155,8 +190,11 @@ def _rehearse(block: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -
     return {"mix": list(chosen), "auroc": float(np.mean(scored[chosen]))}
 
 
-def _rounds(labels: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(fit, known, strange) photo numbers: strange ones of classes held out, a fifth of all others known, unseen."""
+def _rounds(
+    labels: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(fit, known, strange) photo numbers: strange ones of classes held out, a fifth of all others
+    known, unseen."""
     names, counts = np.unique(labels, return_counts=True)
     usable = names[counts >= 2] if (counts >= 2).sum() >= 3 else names
     usable = rng.permutation(usable)[:_MAX_CLASSES]
@@ -172,7 +210,8 @@ def _rounds(labels: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[np.n
 
 
 def _probe(block: np.ndarray, columns: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Softmax regression on unit rows [N, G], its weights held small: weights [C, G] and bias [C] for those rows."""
+    """Softmax regression on unit rows [N, G], its weights held small: weights [C, G] and bias [C]
+    for those rows."""
     from scipy.optimize import minimize  # slow to load, and serving does without
 
     inputs = np.ascontiguousarray(block, np.float32) * np.float32(_SCALE)
@@ -185,7 +224,10 @@ def _probe(block: np.ndarray, columns: np.ndarray, classes: int) -> tuple[np.nda
         logits -= logits.max(1, keepdims=True)
         chances = np.exp(logits)
         total = chances.sum(1, keepdims=True)
-        value = float((np.log(total[:, 0]) - (logits * wanted).sum(1)).mean() + _DECAY / 2 * (weights**2).sum())
+        value = float(
+            (np.log(total[:, 0]) - (logits * wanted).sum(1)).mean()
+            + _DECAY / 2 * (weights**2).sum()
+        )
         slope = (chances / total - wanted) / len(inputs)
         gradient = np.concatenate([(slope.T @ inputs + _DECAY * weights).ravel(), slope.sum(0)])
         return value, gradient.astype(np.float64)
@@ -198,7 +240,8 @@ def _probe(block: np.ndarray, columns: np.ndarray, classes: int) -> tuple[np.nda
 
 
 def _direction(logits: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Mean cosine [...] of centred logits [..., C] to the nearest few of the unit rows ``known`` [P, C]; 0 if none."""
+    """Mean cosine [...] of centred logits [..., C] to the nearest few of the unit rows ``known``
+    [P, C]; 0 if none."""
     if known.size == 0:
         return np.zeros(np.shape(logits)[:-1])
     few = min(_NEAR_DIRECTIONS, len(known))
@@ -216,7 +259,9 @@ def _standard(signal: np.ndarray, known: int) -> np.ndarray:
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12), np.float32)
+    return np.asarray(
+        rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12), np.float32
+    )
 
 
 def _short(values: np.ndarray) -> list[Any]:

@@ -1,4 +1,5 @@
-"""Which category a photo shows: logits and vectors to ranked categories, few-shot tags to suggestions."""
+"""Which category a photo shows: logits and vectors to ranked categories, few-shot tags to
+suggestions."""
 
 from __future__ import annotations
 
@@ -10,11 +11,15 @@ from indexer.model.decision_layer import Category, Decision
 from indexer.model.few_shot import few_shot_scores
 
 
-def category_logits(logits: np.ndarray | None, vectors: np.ndarray, decision: Decision) -> np.ndarray:
-    """The category head's logits [N, C] (None: no head) and vectors [N, D] -> logits [N, K] of decision.categories.
+def category_logits(
+    logits: np.ndarray | None, vectors: np.ndarray, decision: Decision
+) -> np.ndarray:
+    """The category head's logits [N, C] (None: no head) and vectors [N, D] -> logits [N, K] of
+    decision.categories.
 
-    A category of several columns or rows gets the log-sum-exp of theirs, so its probability is their sum. Few-shot rows
-    share one threshold, the mean of theirs: apart from it they compete with each other by score alone.
+    A category of several columns or rows gets the log-sum-exp of theirs, so its probability is
+    their sum. Few-shot rows share one threshold, the mean of theirs: apart from it they compete
+    with each other by score alone.
     """
     entries = [entry for entry in decision.few_shot if entry.kind == "category"]
     if logits is not None:
@@ -26,20 +31,27 @@ def category_logits(logits: np.ndarray | None, vectors: np.ndarray, decision: De
         for category in decision.categories:
             parts[category.id] += [logits[:, column] for column in category.trained]
     if entries:
-        threshold = float(np.mean([entry.threshold for entry in entries])) if logits is not None else 0.0
+        threshold = (
+            float(np.mean([entry.threshold for entry in entries])) if logits is not None else 0.0
+        )
         scores = few_shot_scores(vectors, entries) - threshold
         for number, entry in enumerate(entries):
             parts[int(entry.category or 0)].append(scores[:, number])
     t = decision.temperature
     together = [
-        t * logsumexp(np.stack(parts[category.id]) / t, axis=0) if parts[category.id] else np.full(len(vectors), -1e9)
+        t * logsumexp(np.stack(parts[category.id]) / t, axis=0)
+        if parts[category.id]
+        else np.full(len(vectors), -1e9)
         for category in decision.categories
     ]
     return np.stack(together, axis=1).astype(np.float32)
 
 
-def rank_categories(logits: np.ndarray, decision: Decision, *, top: int = 5) -> list[tuple[Category, float]]:
-    """Logits [K] in the order of ``decision.categories`` -> the ``top`` most probable, best first; in [0, 1]."""
+def rank_categories(
+    logits: np.ndarray, decision: Decision, *, top: int = 5
+) -> list[tuple[Category, float]]:
+    """Logits [K] in the order of ``decision.categories`` -> the ``top`` most probable, best first;
+    in [0, 1]."""
     chances = probabilities(logits, decision.temperature)
     order = np.argsort(-chances, kind="stable")[:top]
     return [(decision.categories[column], float(chances[column])) for column in order]
@@ -47,4 +59,6 @@ def rank_categories(logits: np.ndarray, decision: Decision, *, top: int = 5) -> 
 
 def _as_trained(decision: Decision, columns: int) -> bool:
     """One category for each column, in order."""
-    return [category.columns for category in decision.categories] == [(column,) for column in range(columns)]
+    return [category.columns for category in decision.categories] == [
+        (column,) for column in range(columns)
+    ]

@@ -1,4 +1,5 @@
-"""Renames, merges and moves of categories, in the decision layer and the catalog at once; no vector changes."""
+"""Renames, merges and moves of categories, in the decision layer and the catalog at once; no vector
+changes."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ CategoryPath = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Renamed:
-    """A category of the model: its stable id, and its path before and after. ``into``: the id it was merged into."""
+    """A category of the model: its stable id, and its path before and after. ``into``: the id it
+    was merged into."""
 
     id: int
     before: CategoryPath
@@ -43,12 +45,20 @@ class TaxonomyReport:
         def text(path: CategoryPath) -> str:
             return PATH_SEPARATOR.join(path)
 
-        rows = [{**asdict(row), "before": text(row.before), "after": text(row.after)} for row in self.categories]
-        return {**asdict(self), "categories": rows, "unknown": [text(path) for path in self.unknown]}
+        rows = [
+            {**asdict(row), "before": text(row.before), "after": text(row.after)}
+            for row in self.categories
+        ]
+        return {
+            **asdict(self),
+            "categories": rows,
+            "unknown": [text(path) for path in self.unknown],
+        }
 
 
 class TaxonomyMap:
-    """Where each path goes: the longest ``from`` that a path is, or begins with, is replaced by its ``to``."""
+    """Where each path goes: the longest ``from`` that a path is, or begins with, is replaced by its
+    ``to``."""
 
     def __init__(self, moves: Mapping[CategoryPath, CategoryPath]) -> None:
         self.moves = dict(moves)
@@ -72,11 +82,13 @@ def known_paths(home: Home, catalog: Catalog) -> set[CategoryPath]:
 
 
 def read_map(file: Path, known: Container[CategoryPath] = ()) -> TaxonomyMap:
-    """The CSV's rows ``from,to``. Raises ``BadDataError`` naming the line: empty path, two ways, cycle, chain.
+    """The CSV's rows ``from,to``. Raises ``BadDataError`` naming the line: empty path, two ways,
+    cycle, chain.
 
-    A path that is moved away cannot be a place to move to: applying a map twice must be applying it once, so that a
-    run that was interrupted can be repeated. Paths are taken as written; only a ``to`` that is not ``known`` loses the
-    spaces around its levels. A ``from`` would mean "Hats" by "Hats " once that is moved away.
+    A path that is moved away cannot be a place to move to: applying a map twice must be applying it
+    once, so that a run that was interrupted can be repeated. Paths are taken as written; only a
+    ``to`` that is not ``known`` loses the spaces around its levels. A ``from`` would mean "Hats" by
+    "Hats " once that is moved away.
     """
     moves: dict[CategoryPath, CategoryPath] = {}
     lines: dict[CategoryPath, int] = {}
@@ -86,11 +98,15 @@ def read_map(file: Path, known: Container[CategoryPath] = ()) -> TaxonomyMap:
             if not {"from", "to"} <= set(reader.fieldnames or ()):
                 raise BadDataError(f"{file} needs the columns from,to")
             for row in reader:
-                before, after = (_path(row[name], f"{file}, line {reader.line_num}: {name}") for name in ("from", "to"))
+                before, after = (
+                    _path(row[name], f"{file}, line {reader.line_num}: {name}")
+                    for name in ("from", "to")
+                )
                 after = after if after in known else tuple(level.strip() for level in after)
                 if moves.get(before, after) != after:
                     raise BadDataError(
-                        f"{file}, line {reader.line_num}: {_text(before)!r} has another to in line {lines[before]}"
+                        f"{file}, line {reader.line_num}: {_text(before)!r} has another to in line "
+                        f"{lines[before]}"
                     )
                 if before != after:
                     moves[before] = after
@@ -103,18 +119,23 @@ def read_map(file: Path, known: Container[CategoryPath] = ()) -> TaxonomyMap:
             where, met = f"{file}, line {lines[before]}", mapped.source(after) or ()
             kind = "a cycle" if _returns(mapped, before) else "a chain"
             raise BadDataError(
-                f"{where}: {_text(before)!r} goes to {_text(after)!r}, which line {lines[met]} moves on: {kind}; "
+                f"{where}: {_text(before)!r} goes to {_text(after)!r}, which line {lines[met]} "
+                f"moves on: {kind}; "
                 "use one final place, or two maps one after the other"
             )
     return mapped
 
 
-def apply_taxonomy(home: Home, catalog: Catalog, moves: TaxonomyMap, *, dry_run: bool = False) -> TaxonomyReport:
-    """Change the stored categories of products and the active model's labels; ids, vectors and weights stay.
+def apply_taxonomy(
+    home: Home, catalog: Catalog, moves: TaxonomyMap, *, dry_run: bool = False
+) -> TaxonomyReport:
+    """Change the stored categories of products and the active model's labels; ids, vectors and
+    weights stay.
 
-    Categories that come to one path are merged: the one that stood there keeps its id, else the lowest id stays; their
-    probabilities add up. The catalog changes in one transaction, each product with an entry in the change log that
-    touches no vector; then the model. A crash between the two is mended by applying the map again.
+    Categories that come to one path are merged: the one that stood there keeps its id, else the
+    lowest id stays; their probabilities add up. The catalog changes in one transaction, each
+    product with an entry in the change log that touches no vector; then the model. A crash between
+    the two is mended by applying the map again.
     """
     with home.lock("decision", wait_s=30.0):
         active = home.active()
@@ -130,7 +151,9 @@ def apply_taxonomy(home: Home, catalog: Catalog, moves: TaxonomyMap, *, dry_run:
             if moves(product.category) != product.category:
                 writes.append(Patch(product.product_id, {"category": moves(product.category)}))
         if not dry_run:
-            failed = [result for result in catalog.apply(writes) if isinstance(result, CatalensError)]
+            failed = [
+                result for result in catalog.apply(writes) if isinstance(result, CatalensError)
+            ]
             if failed:
                 raise failed[0]
             if active and bundle and renamed:
@@ -152,7 +175,10 @@ def relabel(decision: Decision, moves: TaxonomyMap) -> tuple[Decision, list[Rena
     kept: dict[int, Category] = {}
     into: dict[int, int] = {}
     for path, members in homes.items():
-        stays = next((member for member in members if member.path == path), min(members, key=lambda one: one.id))
+        stays = next(
+            (member for member in members if member.path == path),
+            min(members, key=lambda one: one.id),
+        )
         columns = sorted(column for member in members for column in member.trained)
         kept[stays.id] = Category(stays.id, path, tuple(columns))
         into.update({member.id: stays.id for member in members})
@@ -168,7 +194,9 @@ def relabel(decision: Decision, moves: TaxonomyMap) -> tuple[Decision, list[Rena
     ]
     changed = replace(
         decision,
-        categories=tuple(kept[category.id] for category in decision.categories if category.id in kept),
+        categories=tuple(
+            kept[category.id] for category in decision.categories if category.id in kept
+        ),
         few_shot=tuple(
             entry if entry.category is None else replace(entry, category=into[entry.category])
             for entry in decision.few_shot

@@ -26,12 +26,19 @@ def sha256_file(path: Path) -> str:
 
 
 def storage_failure(path: Path, error: OSError | sqlite3.Error) -> CatalensError:
-    """What the system or SQLite says about ``path``: ``DiskFullError``, ``ReadOnlyError`` or ``StorageError``, naming it."""
+    """What the system or SQLite says about ``path``: ``DiskFullError``, ``ReadOnlyError`` or
+    ``StorageError``, naming it."""
     if isinstance(error, OSError):
         code, reason = error.errno or 0, error.strerror or str(error)
-        full, read_only = code in (errno.ENOSPC, errno.EDQUOT), code in (errno.EROFS, errno.EACCES, errno.EPERM)
+        full, read_only = (
+            code in (errno.ENOSPC, errno.EDQUOT),
+            code in (errno.EROFS, errno.EACCES, errno.EPERM),
+        )
     else:
-        code, reason = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)  # the primary code of extended ones
+        code, reason = (
+            getattr(error, "sqlite_errorcode", 0) & 0xFF,
+            str(error),
+        )  # the primary code of extended ones
         full, read_only = code == sqlite3.SQLITE_FULL, code == sqlite3.SQLITE_READONLY
     if read_only:
         return ReadOnlyError(f"{path} is read-only: nothing can be written to this home")
@@ -40,7 +47,9 @@ def storage_failure(path: Path, error: OSError | sqlite3.Error) -> CatalensError
 
 def canonical_json(value: Any) -> bytes:
     """One byte form per value (sorted keys, no spaces), so that it can be hashed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def fsync_path(path: Path) -> None:
@@ -70,11 +79,14 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """``write_atomic`` of readable JSON."""
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_atomic(
+        path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    )
 
 
 def publish_folder(aside: Path, final: Path) -> None:
-    """Flush every file of ``aside`` and rename it to ``final``, which must not exist; same file system."""
+    """Flush every file of ``aside`` and rename it to ``final``, which must not exist; same file
+    system."""
     for entry in sorted(aside.rglob("*")):
         fsync_path(entry)
     fsync_path(aside)

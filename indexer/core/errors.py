@@ -6,7 +6,8 @@ from __future__ import annotations
 class CatalensError(Exception):
     """Base of all expected failures. ``str(error)`` is one line that names what is wrong and where.
 
-    ``code`` is stable and machine-readable; the service puts it into problem documents, the command line exits 1.
+    ``code`` is stable and machine-readable; the service puts it into problem documents, the command
+    line exits 1.
     """
 
     code = "error"
@@ -19,7 +20,8 @@ class BadImageError(CatalensError):
 
 
 class UnsupportedFormatError(BadImageError):
-    """A real image, but of a format that is not on the allow-list (or whose optional decoder is not installed)."""
+    """A real image, but of a format that is not on the allow-list (or whose optional decoder is not
+    installed)."""
 
     code = "unsupported-format"
 
@@ -31,7 +33,8 @@ class ImageTooLargeError(BadImageError):
 
 
 class BadDataError(CatalensError):
-    """DATA (folder or manifest) cannot be used at all: missing, no photos, no ``image`` column, unknown column type."""
+    """DATA (folder or manifest) cannot be used at all: missing, no photos, no ``image`` column,
+    unknown column type."""
 
     code = "bad-data"
 
@@ -73,13 +76,15 @@ class BadHomeError(CatalensError):
 
 
 class MissingCatalogError(BadHomeError):
-    """The home holds photos, embeddings or index versions, but the catalog that they belong to is not there."""
+    """The home holds photos, embeddings or index versions, but the catalog that they belong to is
+    not there."""
 
     code = "missing-catalog"
 
 
 class CatalogBehindError(BadHomeError):
-    """The catalog is not the one that the home's photos and versions are of: an older state of it, or another one."""
+    """The catalog is not the one that the home's photos and versions are of: an older state of it,
+    or another one."""
 
     code = "catalog-behind"
 
@@ -133,13 +138,15 @@ class DamagedIndexError(CatalensError):
 
 
 class CatalogMismatchError(CatalensError):
-    """An index version of another catalog, or of a copy that went its own way: its numbers mean other products here."""
+    """An index version of another catalog, or of a copy that went its own way: its numbers mean
+    other products here."""
 
     code = "catalog-mismatch"
 
 
 class OutdatedVersionError(CatalensError):
-    """An index version older than the change log reaches back: newer writes cannot be laid over it any more."""
+    """An index version older than the change log reaches back: newer writes cannot be laid over it
+    any more."""
 
     code = "outdated-version"
 
@@ -181,13 +188,15 @@ class BadRequestError(CatalensError):
 
 
 class BadFilterError(BadRequestError):
-    """A filter on an unknown field, with a value of the wrong type or not understood; the place in it is named."""
+    """A filter on an unknown field, with a value of the wrong type or not understood; the place in
+    it is named."""
 
     code = "bad-filter"
 
 
 class CursorGoneError(CatalensError):
-    """The next page was asked for, but the index version that gave the page before is gone: begin again."""
+    """The next page was asked for, but the index version that gave the page before is gone: begin
+    again."""
 
     code = "cursor-gone"
 
@@ -211,7 +220,8 @@ class StorageError(CatalensError):
 
 
 class DiskFullError(StorageError):
-    """The disk is full: nothing of this write was stored. Reading goes on; write again when there is room."""
+    """The disk is full: nothing of this write was stored. Reading goes on; write again when there
+    is room."""
 
     code = "disk-full"
 
@@ -235,7 +245,8 @@ class AlreadyDecidedError(CatalensError):
 
 
 class UnknownRequestError(CatalensError):
-    """No answer with this ``request_id`` is remembered: feedback names an answer of this service since its start."""
+    """No answer with this ``request_id`` is remembered: feedback names an answer of this service
+    since its start."""
 
     code = "unknown-request"
 
@@ -247,7 +258,8 @@ class BadPolicyError(CatalensError):
 
 
 class NoOrdersError(CatalensError):
-    """What goes together is not known: no orders were imported, or too few hold the categories that are asked about."""
+    """What goes together is not known: no orders were imported, or too few hold the categories that
+    are asked about."""
 
     code = "no-orders"
 

@@ -27,14 +27,18 @@ class Active:
 class Home:
     """Paths and the active pair of one home. Holds no open file; cheap to make.
 
-    Raises ``BadHomeError`` where there is none, ``NewerFormatError`` where a newer Catalens wrote it.
+    Raises ``BadHomeError`` where there is none, ``NewerFormatError`` where a newer Catalens wrote
+    it.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()
         marker = self.path / "home.json"
         if not marker.is_file():
-            raise BadHomeError(f"no catalens home at {self.path} (make one with: catalens import DATA --home {path})")
+            raise BadHomeError(
+                f"no catalens home at {self.path} (make one with: catalens import DATA --home "
+                f"{path})"
+            )
         try:
             stored = json.loads(marker.read_text())
         except (OSError, ValueError) as error:
@@ -44,19 +48,24 @@ class Home:
             raise BadHomeError(f"{marker} has no usable format number: {found!r}")
         if found > FORMAT:
             raise NewerFormatError(
-                f"home {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+                f"home {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade "
+                "it"
             )
 
     @classmethod
     def create(cls, path: Path | str) -> Home:
-        """Open the home at ``path``, made first if the folder is absent or empty. Raises ``BadHomeError``."""
+        """Open the home at ``path``, made first if the folder is absent or empty. Raises
+        ``BadHomeError``."""
         folder = Path(path).absolute()
         if not (folder / "home.json").exists():
             # A marker being written, or left half-written by a kill, is no content.
             if folder.exists() and not (
-                folder.is_dir() and all(entry.name.startswith(".home.json.") for entry in folder.iterdir())
+                folder.is_dir()
+                and all(entry.name.startswith(".home.json.") for entry in folder.iterdir())
             ):
-                raise BadHomeError(f"{folder} exists and is not a catalens home: choose an empty or a new folder")
+                raise BadHomeError(
+                    f"{folder} exists and is not a catalens home: choose an empty or a new folder"
+                )
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "home.json", {"format": FORMAT})
         return cls(folder)
@@ -104,11 +113,15 @@ class Home:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise BadHomeError(f"{self.current_file} is not readable: {error}; {_REPAIR}") from error
+            raise BadHomeError(
+                f"{self.current_file} is not readable: {error}; {_REPAIR}"
+            ) from error
         stored = stored if isinstance(stored, dict) else {}
         index_version, model_version = stored.get("index_version"), stored.get("model_version")
         if not isinstance(index_version, str) or not isinstance(model_version, str):
-            raise BadHomeError(f"{self.current_file} does not name an index version and a model; {_REPAIR}")
+            raise BadHomeError(
+                f"{self.current_file} does not name an index version and a model; {_REPAIR}"
+            )
         return Active(index_version, model_version)
 
     def activate(self, active: Active) -> None:
@@ -116,16 +129,21 @@ class Home:
         write_json(self.current_file, asdict(active))
 
     def lock(self, name: str, *, wait_s: float = 0.0) -> FileLock:
-        """An inter-process lock, already held; release it with ``with``. Raises ``BusyError``, ``ReadOnlyError``."""
+        """An inter-process lock, already held; release it with ``with``. Raises ``BusyError``,
+        ``ReadOnlyError``."""
         folder = self.path / "locks"
         lock = FileLock(folder / f"{name}.lock")
         try:
             folder.mkdir(exist_ok=True)
             lock.acquire(timeout=wait_s)
         except Timeout as error:
-            raise BusyError(f"another process is doing '{name}' in this home; try again when it is done") from error
+            raise BusyError(
+                f"another process is doing '{name}' in this home; try again when it is done"
+            ) from error
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise ReadOnlyError(f"home {self.path} is read-only: {name} needs to write there") from error
+                raise ReadOnlyError(
+                    f"home {self.path} is read-only: {name} needs to write there"
+                ) from error
             raise
         return lock

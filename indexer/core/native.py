@@ -1,4 +1,5 @@
-"""The one door to torch and faiss: each is loaded when first asked for, thread counts are set before either is."""
+"""The one door to torch and faiss: each is loaded when first asked for, thread counts are set
+before either is."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# OpenMP reads these once, when the first library that uses it is loaded. CATALENS_THREADS is for people who share a
-# machine; without it OpenMP takes every core, which is right for one process that owns one model.
+# OpenMP reads these once, when the first library that uses it is loaded. CATALENS_THREADS is for
+# people who share a machine; without it OpenMP takes every core, which is right for one process
+# that owns one model.
 if "CATALENS_THREADS" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", os.environ["CATALENS_THREADS"])
 
@@ -21,19 +23,23 @@ _ARENA_MAX = -8  # of glibc's mallopt(3)
 
 
 def __getattr__(name: str) -> Any:
-    """``torch`` and ``faiss``: a process that serves an exported model never asks for torch, half a gigabyte."""
+    """``torch`` and ``faiss``: a process that serves an exported model never asks for torch, half a
+    gigabyte."""
     if name not in ("torch", "faiss"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "faiss" and sys.platform != "linux":
-        import_module("torch")  # elsewhere both bring an OpenMP of one name, and torch's must be the first
+        import_module(
+            "torch"
+        )  # elsewhere both bring an OpenMP of one name, and torch's must be the first
     return import_module(name)
 
 
 def configure_serving_threads() -> None:
     """For a process whose many threads answer small questions, before it has them.
 
-    numpy's BLAS keeps to the calling thread: its second one would spin for tens of milliseconds after each product and
-    take a core from everyone else. glibc keeps two heaps instead of eight for each core: 100 MB less.
+    numpy's BLAS keeps to the calling thread: its second one would spin for tens of milliseconds
+    after each product and take a core from everyone else. glibc keeps two heaps instead of eight
+    for each core: 100 MB less.
     """
     from threadpoolctl import threadpool_limits
 
@@ -53,7 +59,8 @@ def usable_cores() -> int:
 
 
 def threads() -> int:
-    """What ``OMP_NUM_THREADS`` says (of a list, "4,2", the first), else one for each usable core."""
+    """What ``OMP_NUM_THREADS`` says (of a list, "4,2", the first), else one for
+    each usable core."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(first) if first.isdigit() and int(first) > 0 else usable_cores()
 

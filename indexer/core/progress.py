@@ -1,4 +1,5 @@
-"""Who hears how far long work is: ``note`` is what there is to say beside, such as which part takes most of it."""
+"""Who hears how far long work is: ``note`` is what there is to say beside, such as which part takes
+most of it."""
 
 from __future__ import annotations
 

@@ -16,37 +16,42 @@ from indexer.core.errors import BadHomeError, BusyError, ReadOnlyError
 
 
 def is_read_only(path: Path) -> bool:
-    """Whether a database at ``path`` cannot be written: SQLite needs its file and the folder beside it."""
+    """Whether a database at ``path`` cannot be written: SQLite needs its file and the folder beside
+    it."""
     if path.exists() and not os.access(path, os.W_OK):
         return True
     return not os.access(path.parent, os.W_OK)
 
 
 def connect(path: Path, **options: Any) -> sqlite3.Connection:
-    """A connection to the file at ``path``; where that cannot be written, to its state as it lies there.
+    """A connection to the file at ``path``; where that cannot be written, to its state as it lies
+    there.
 
-    A read-only file is taken for one that nobody changes. Raises ``ReadOnlyError`` where writes wait in a log beside it that
-    only a writer could fold in.
+    A read-only file is taken for one that nobody changes. Raises ``ReadOnlyError`` where writes
+    wait in a log beside it that only a writer could fold in.
     """
     if not is_read_only(path):
         return sqlite3.connect(path, **options)
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
         raise ReadOnlyError(
-            f"{path} is read-only and has writes in {log.name} that were not folded in: open the home once where it "
+            f"{path} is read-only and has writes in {log.name} that were not folded in: open the "
+            "home once where it "
             "can be written (catalens migrate --home HOME), then copy or mount it again"
         )
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, **options)
 
 
 _BUSY_MS = 30_000
-# Of the one connection that writes. SQLite's own 2 MB would send the pages that a large batch touches to the disk and
-# back within it, and fold the log into the file during every batch and every hundredth single write.
+# Of the one connection that writes. SQLite's own 2 MB would send the pages that a large batch
+# touches to the disk and back within it, and fold the log into the file during every batch and
+# every hundredth single write.
 _WRITER_CACHE_KIB, _WRITER_LOG_PAGES = 32 * 1024, 4000
 
 
 class Connections:
-    """Each thread has a connection of its own; all share the one that writes, under a lock, for its cache's sake."""
+    """Each thread has a connection of its own; all share the one that writes, under a lock, for its
+    cache's sake."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,7 +95,8 @@ class Connections:
                 self._local.connection = own
 
     def checkpoint(self) -> None:
-        """Fold the write-ahead log into the file and empty it, so that erased text is in neither."""
+        """Fold the write-ahead log into the file and empty it, so that erased text
+        is in neither."""
         with self._failures():
             self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -108,8 +114,11 @@ class Connections:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        # Closed by another thread in close(), and one writes for all threads, hence check_same_thread.
-        connection = connect(self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+        # Closed by another thread in close(), and one writes for all threads, hence
+        # check_same_thread.
+        connection = connect(
+            self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+        )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
         return connection
@@ -150,7 +159,9 @@ class Connections:
             yield
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "busy" in str(error):
-                raise BusyError(f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s") from error
+                raise BusyError(
+                    f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s"
+                ) from error
             raise storage_failure(self.path, error) from error
         except sqlite3.DatabaseError as error:
             raise BadHomeError(f"{self.path} is damaged or no catalog: {error}") from error

@@ -1,4 +1,5 @@
-"""Whether two thumbnails show one picture: laid over each other, cropped or mirrored, and how much detail agrees."""
+"""Whether two thumbnails show one picture: laid over each other, cropped or mirrored, and how much
+detail agrees."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from functools import cache
 import numpy as np
 
 SIDE = 32  # px of a thumbnail, whatever the photo's aspect: a crop changes it
-SAME = 0.74  # agreement from which two photos are one picture, between the classes with room on both sides
+# agreement from which two photos are one picture, between the classes with room on both sides
+SAME = 0.74
 _TOLERANCE, _BAND_TOLERANCE = 10.0, 8.0  # of 255: a cell agrees within this in its worst channel
 _BAND = 5  # rows of the thumbnail that added text may cover, 16% of the height
 _BAND_COSTS = 0.06  # leaving out a band makes any two pictures more alike
@@ -17,7 +19,8 @@ _MIRRORED = 0.8  # a mirrored fit must be this much better: many products are sy
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 # Where a crop of 10% of both sides may lie, and the whole: (top, height, left, width) as shares.
 _STARTS = np.array(
-    [(0, 1, 0, 1)] + [(top, 0.9, left, 0.9) for top in (0, 0.05, 0.1) for left in (0, 0.05, 0.1)], np.float32
+    [(0, 1, 0, 1)] + [(top, 0.9, left, 0.9) for top in (0, 0.05, 0.1) for left in (0, 0.05, 0.1)],
+    np.float32,
 )
 
 
@@ -32,15 +35,18 @@ class Overlap:
 def compare(first: np.ndarray, second: np.ndarray) -> Overlap:
     """Thumbnails uint8 [B, 32, 32, 3] pair by pair.
 
-    The agreement is the share of detail (the local contrast, so that a plain background counts for next to nothing)
-    that has the same colour in both, after one was laid over the other, mirrored where that fits better: as it
-    is, or as a crop of it, found by Gauss-Newton steps (Lucas and Kanade 1981) over scale and place from the best of
-    ten starts. A horizontal band of a sixth of the height may be left out, at a price, because text covers it.
+    The agreement is the share of detail (the local contrast, so that a plain background counts for
+    next to nothing) that has the same colour in both, after one was laid over the other, mirrored
+    where that fits better: as it is, or as a crop of it, found by Gauss-Newton steps (Lucas and
+    Kanade 1981) over scale and place from the best of ten starts. A horizontal band of a sixth of
+    the height may be left out, at a price, because text covers it.
     """
     agreement, mirrored = np.zeros(len(first), np.float32), np.zeros(len(first), bool)
     for start in range(0, len(first), _CHUNK):
         part = slice(start, start + _CHUNK)
-        agreement[part], mirrored[part] = _compared(first[part].astype(np.float32), second[part].astype(np.float32))
+        agreement[part], mirrored[part] = _compared(
+            first[part].astype(np.float32), second[part].astype(np.float32)
+        )
     return Overlap(agreement, mirrored)
 
 
@@ -59,38 +65,45 @@ def _compared(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def aligned_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The agreement float32 [...] of thumbnails [..., 32, 32, 3] that lie on each other as they are: all that copies
-    with near codes need, and several times as quick as ``compare``. Leading axes broadcast, and what one thumbnail
-    needs is then computed once."""
+    """The agreement float32 [...] of thumbnails [..., 32, 32, 3] that lie on each other as they
+    are: all that copies with near codes need, and several times as quick as ``compare``. Leading
+    axes broadcast, and what one thumbnail needs is then computed once."""
     first, second = first.astype(np.float32), second.astype(np.float32)
     with_band = share(first, second, _BAND_TOLERANCE, band=_BAND) - _BAND_COSTS
     return np.maximum(share(first, second, _TOLERANCE, blur=True), with_band)
 
 
-def share(first: np.ndarray, second: np.ndarray, tolerance: float, *, blur: bool = False, band: int = 0) -> np.ndarray:
-    """float32 [...]: share of the detail of pictures [..., n, n, 3] within ``tolerance``; leading axes broadcast.
+def share(
+    first: np.ndarray, second: np.ndarray, tolerance: float, *, blur: bool = False, band: int = 0
+) -> np.ndarray:
+    """float32 [...]: share of the detail of pictures [..., n, n, 3] within ``tolerance``; leading
+    axes broadcast.
 
-    The ``band`` adjoining rows that agree least are left out. ``blur``: both by (1 2 1)/4 first, since thumbnails of a
-    crop and of its original sample the scene at other places.
+    The ``band`` adjoining rows that agree least are left out. ``blur``: both by (1 2 1)/4 first,
+    since thumbnails of a crop and of its original sample the scene at other places.
     """
     if blur:
         first, second = _blurred(first), _blurred(second)
     weight = np.minimum(np.maximum(_contrast(first @ _GREY), _contrast(second @ _GREY)), 20.0) + 0.2
     apart = np.abs(first - second)
-    most = np.maximum(np.maximum(apart[..., 0], apart[..., 1]), apart[..., 2])  # quicker than ``max`` over three
+    most = np.maximum(
+        np.maximum(apart[..., 0], apart[..., 1]), apart[..., 2]
+    )  # quicker than ``max`` over three
     agree = (weight * (most < tolerance)).sum(-1)  # by row
     weight = weight.sum(-1)
     if not band:
         return np.asarray(agree.sum(-1) / weight.sum(-1))
     kept, total = (
-        rows.sum(-1, keepdims=True) - np.lib.stride_tricks.sliding_window_view(rows, band, axis=-1).sum(-1)
+        rows.sum(-1, keepdims=True)
+        - np.lib.stride_tricks.sliding_window_view(rows, band, axis=-1).sum(-1)
         for rows in (agree, weight)
     )
     return np.asarray((kept / total).max(-1))
 
 
 def detail(thumbs: np.ndarray) -> np.ndarray:
-    """float32 [N]: mean local contrast of thumbnails [N, n, n, 3], of 255; that of a flat picture is 0."""
+    """float32 [N]: mean local contrast of thumbnails [N, n, n, 3], of 255; that of a flat picture
+    is 0."""
     return np.asarray(_contrast(thumbs.astype(np.float32) @ _GREY).mean((1, 2)))
 
 
@@ -117,14 +130,17 @@ def _blurred(pictures: np.ndarray) -> np.ndarray:
 
 
 def _placed(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best rough placement of each pair: is ``first`` mirrored, is it the outer one, which part of the outer."""
+    """The best rough placement of each pair: is ``first`` mirrored, is it the outer one, which part
+    of the outer."""
     half = (len(first), SIDE // 2, 2, SIDE // 2, 2)
     one, two = ((side @ _GREY).reshape(half).mean((2, 4)) for side in (first, second))
     flipped = one[:, :, ::-1]
     rows, columns = _starts()
 
     def parts(picture: np.ndarray) -> np.ndarray:
-        return np.asarray(rows[:, None] @ picture @ columns[:, None].transpose(0, 1, 3, 2))  # [starts, B, n, n]
+        return np.asarray(
+            rows[:, None] @ picture @ columns[:, None].transpose(0, 1, 3, 2)
+        )  # [starts, B, n, n]
 
     of_two = parts(two)
     plain, mirror = (
@@ -143,7 +159,8 @@ def _starts() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sampling(spans: np.ndarray, side: int) -> np.ndarray:
-    """float32 [B, side, side]: each matrix takes ``side`` linear samples of the span (start, length) of a line."""
+    """float32 [B, side, side]: each matrix takes ``side`` linear samples of the span (start,
+    length) of a line."""
     cells = np.arange(side, dtype=np.float32)
     places = np.clip(spans[:, :1] * side + spans[:, 1:] * (cells + 0.5) - 0.5, 0, side - 1)
     return np.maximum(1 - np.abs(places[:, :, None] - cells), 0)
@@ -157,11 +174,13 @@ def _warped(pictures: np.ndarray, spans: np.ndarray) -> np.ndarray:
 
 
 def _aligned(inner: np.ndarray, outer: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """Spans [B, 4] of ``outer`` [B, n, n] most like ``inner``: derivatives by differences, Huber's weights."""
+    """Spans [B, 4] of ``outer`` [B, n, n] most like ``inner``: derivatives by differences, Huber's
+    weights."""
     spans, pairs, step = spans.copy(), len(inner), 0.01
     moves = np.array([(0, 0), (step, 0), (-step, 0), (0, step), (0, -step)], np.float32)
     for _ in range(_STEPS):
-        # [pairs, rows or columns, as it is and four ways moved, n, n], in one call: there are few pairs at a time.
+        # [pairs, rows or columns, as it is and four ways moved, n, n], in one call: there are few
+        # pairs at a time.
         tried = spans.reshape(pairs, 2, 1, 2) + moves
         sampled = _sampling(tried.reshape(-1, 2), SIDE).reshape(pairs, 2, 5, SIDE, SIDE)
         rows, columns = sampled[:, 0, 0], sampled[:, 1, 0].transpose(0, 2, 1)
@@ -169,7 +188,8 @@ def _aligned(inner: np.ndarray, outer: np.ndarray, spans: np.ndarray) -> np.ndar
         rest = (inner - down @ columns).reshape(pairs, -1)
         change = (sampled[:, :, 1::2] - sampled[:, :, 2::2]) / (2 * step)  # by start and by length
         slope = np.concatenate(
-            [change[:, 0] @ across[:, None], down[:, None] @ change[:, 1].transpose(0, 1, 3, 2)], axis=1
+            [change[:, 0] @ across[:, None], down[:, None] @ change[:, 1].transpose(0, 1, 3, 2)],
+            axis=1,
         ).reshape(pairs, 4, -1)
         scale = np.maximum(2.5 * np.median(np.abs(rest), 1, keepdims=True), 4.0)
         weighted = slope * np.minimum(1, scale / np.maximum(np.abs(rest), 1e-6))[:, None]

@@ -11,7 +11,14 @@ import numpy as np
 from indexer.catalog.store import Catalog
 from indexer.duplicates.alignment import SAME, aligned_similarity, compare
 from indexer.duplicates.hash_store import SignatureIndex, SignatureStore
-from indexer.duplicates.perceptual_hash import KINDS, NEAR_BITS, coarse_match, coarse_thumbnails, is_uniform, thumbnail
+from indexer.duplicates.perceptual_hash import (
+    KINDS,
+    NEAR_BITS,
+    coarse_match,
+    coarse_thumbnails,
+    is_uniform,
+    thumbnail,
+)
 from indexer.duplicates.same_product import NEAR_COSINE, ProductRule, block_cosines
 from indexer.imaging.decode import Photo
 from indexer.index.live import LiveIndex, ProductHits
@@ -39,13 +46,21 @@ class Repeat:
     product_id: str
     photo: str  # content hash
     score: float
-    evidence: dict[str, Any] = field(default_factory=dict)  # hamming of 256, cosine, agreement, mirrored, threshold
+    evidence: dict[str, Any] = field(
+        default_factory=dict
+    )  # hamming of 256, cosine, agreement, mirrored, threshold
 
 
 def nearest(
-    live: LiveIndex, vector: np.ndarray, spec: ModelSpec, *, k: int = NEAREST, hits: ProductHits | None = None
+    live: LiveIndex,
+    vector: np.ndarray,
+    spec: ModelSpec,
+    *,
+    k: int = NEAREST,
+    hits: ProductHits | None = None,
 ) -> list[NeighbourPhoto]:
-    """The photos nearest to ``vector`` float32 [1, D], one of each product, with both cosines that are judged by.
+    """The photos nearest to ``vector`` float32 [1, D], one of each product, with both cosines that
+    are judged by.
 
     ``hits``: what a search for them has found already.
     """
@@ -55,7 +70,9 @@ def nearest(
     general = block_cosines(np.broadcast_to(vector, stored.shape), stored, spec.columns("g"))
     return [
         NeighbourPhoto(int(pid), int(photo_id), float(score), float(g))
-        for pid, photo_id, score, g, found in zip(hits.pids, hits.photo_ids, hits.scores, general, there, strict=True)
+        for pid, photo_id, score, g, found in zip(
+            hits.pids, hits.photo_ids, hits.scores, general, there, strict=True
+        )
         if found
     ]
 
@@ -70,11 +87,13 @@ def find_repeats(
     rule: ProductRule | None = None,
     exclude: Iterable[int] = (),
 ) -> list[Repeat]:
-    """The products that ``photo`` repeats, each once by its strongest kind: surest kind first, then by score.
+    """The products that ``photo`` repeats, each once by its strongest kind: surest kind first, then
+    by score.
 
-    ``near``: what ``nearest`` found for the photo's vector; without it crops are not found, nor products photographed
-    differently. ``rule``: as ``repeat_groups.load_rule`` gives it; without a threshold ``same_product`` is not claimed.
-    ``exclude``: pids that do not count (the listing itself). Products deleted since are never named.
+    ``near``: what ``nearest`` found for the photo's vector; without it crops are not found, nor
+    products photographed differently. ``rule``: as ``repeat_groups.load_rule`` gives it; without a
+    threshold ``same_product`` is not claimed. ``exclude``: pids that do not count (the listing
+    itself). Products deleted since are never named.
     """
     judged: dict[int, tuple[str, float, dict[str, Any]]] = {}  # by photo id
     row = catalog.photo(photo.content_hash)
@@ -85,7 +104,11 @@ def find_repeats(
     if rule is not None and rule.threshold is not None:
         for found in near:
             if found.score >= rule.threshold:
-                evidence = {"cosine": found.score, "threshold": rule.threshold, "precision": rule.precision}
+                evidence = {
+                    "cosine": found.score,
+                    "threshold": rule.threshold,
+                    "precision": rule.precision,
+                }
                 judged.setdefault(found.photo_id, ("same_product", found.score, evidence))
     holders, excluded = catalog.holders(judged), set(exclude)
     best: dict[int, tuple[int, float, int]] = {}  # pid -> rank of kind, -score, photo id
@@ -98,7 +121,9 @@ def find_repeats(
     photos = catalog.photos_by_id({photo_id for _, _, photo_id in best.values()})
     return [
         Repeat(KINDS[kind], names[pid], photos[photo_id].content_hash, -score, judged[photo_id][2])
-        for pid, (kind, score, photo_id) in sorted(best.items(), key=lambda item: (*item[1], item[0]))
+        for pid, (kind, score, photo_id) in sorted(
+            best.items(), key=lambda item: (*item[1], item[0])
+        )
         if pid in names and photo_id in photos
     ]
 
@@ -114,14 +139,20 @@ def _near_same(
     signatures = index.signatures
     small = signatures.coarse[places]
     # The photo as it is and mirrored against all of them at once.
-    rough = coarse_match(coarse_thumbnails(np.stack([thumb, thumb[:, ::-1]]))[:, None], small).any(0)
+    rough = coarse_match(coarse_thumbnails(np.stack([thumb, thumb[:, ::-1]]))[:, None], small).any(
+        0
+    )
     by_code = dict(
-        list(zip(signatures.ids[places[rough]].tolist(), distances[rough].tolist(), strict=True))[:_LOOKED_AT]
+        list(zip(signatures.ids[places[rough]].tolist(), distances[rough].tolist(), strict=True))[
+            :_LOOKED_AT
+        ]
     )
     by_vector = {found.photo_id: found.general for found in near if found.general >= NEAR_COSINE}
     judged = _overlaps(store, thumb, list(by_code), aligned=False)
     # What lies on it as it is needs no search for the crop that it may be.
-    judged |= _overlaps(store, thumb, [i for i in by_vector if judged.get(i, (0.0, False))[0] < SAME], aligned=True)
+    judged |= _overlaps(
+        store, thumb, [i for i in by_vector if judged.get(i, (0.0, False))[0] < SAME], aligned=True
+    )
     return [
         (
             photo_id,
@@ -130,7 +161,9 @@ def _near_same(
                 "agreement": agreement,
                 "threshold": SAME,
                 "mirrored": mirrored,
-                "hamming": by_code.get(photo_id),  # None: beyond 64 of 256 bits, found by its embedding
+                "hamming": by_code.get(
+                    photo_id
+                ),  # None: beyond 64 of 256 bits, found by its embedding
                 "cosine": by_vector.get(photo_id),
             },
         )

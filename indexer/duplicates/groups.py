@@ -1,4 +1,5 @@
-"""The whole catalog's repeats in groups, and the threshold of ``same_product`` fitted on the catalog itself."""
+"""The whole catalog's repeats in groups, and the threshold of ``same_product`` fitted on the
+catalog itself."""
 
 from __future__ import annotations
 
@@ -24,7 +25,13 @@ from indexer.duplicates.alignment import SAME, aligned_similarity, compare
 from indexer.duplicates.detect import NEAREST
 from indexer.duplicates.hash_store import Signatures, SignatureStore, load_signatures, sign_photos
 from indexer.duplicates.perceptual_hash import KINDS, NEAR_BITS, coarse_match, near_pairs
-from indexer.duplicates.same_product import LEAST_PHOTOS, NEAR_COSINE, ProductRule, block_cosines, product_rule
+from indexer.duplicates.same_product import (
+    LEAST_PHOTOS,
+    NEAR_COSINE,
+    ProductRule,
+    block_cosines,
+    product_rule,
+)
 from indexer.index.recapture_queries import Embeds, reshots
 from indexer.index.version import IndexVersion, Versions
 from indexer.model.bundle import Bundle
@@ -39,16 +46,20 @@ _QUERIES, _PAIRS = 256, 8192
 
 @dataclass(frozen=True)
 class RepeatGroup:
-    """Products that show the same. ``photos[0]`` is what all others repeat; of ``same_photo`` there is one."""
+    """Products that show the same. ``photos[0]`` is what all others repeat; of ``same_photo`` there
+    is one."""
 
     kind: str
     products: list[str]
-    photos: list[dict[str, Any]]  # photo (content hash), products, score, evidence; no score of the first
+    photos: list[
+        dict[str, Any]
+    ]  # photo (content hash), products, score, evidence; no score of the first
 
 
 @dataclass
 class Repeats:
-    """What ``find_groups`` found: ``groups`` by kind, then largest first; ``notes`` say what could not be told."""
+    """What ``find_groups`` found: ``groups`` by kind, then largest first; ``notes`` say what could
+    not be told."""
 
     groups: list[RepeatGroup] = field(default_factory=list)
     photos: int = 0  # of the catalog
@@ -61,7 +72,8 @@ class Repeats:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs of photos, the smaller id first, and what speaks for them; NaN and -1 where it was not measured."""
+    """Pairs of photos, the smaller id first, and what speaks for them; NaN and -1 where it was not
+    measured."""
 
     ids: np.ndarray  # int64 [n, 2]
     scores: np.ndarray  # float [n], what the pair is ranked by
@@ -77,10 +89,11 @@ def find_groups(
 ) -> Repeats:
     """Every repeat in the catalog.
 
-    Signatures are made once for each photo and kept. ``same_product``, and crops among ``near_same_photo``, need the
-    active index; what was written since it was built is compared by signature alone, and ``notes`` say so. ``embedder``
-    opens the network where the threshold has to be fitted on re-shot photos; without it that is left out. Raises
-    ``BadRequestError`` for an unknown kind, ``NoIndexError`` where ``same_product`` alone is asked for and there is none.
+    Signatures are made once for each photo and kept. ``same_product``, and crops among
+    ``near_same_photo``, need the active index; what was written since it was built is compared by
+    signature alone, and ``notes`` say so. ``embedder`` opens the network where the threshold has to
+    be fitted on re-shot photos; without it that is left out. Raises ``BadRequestError`` for an
+    unknown kind, ``NoIndexError`` where ``same_product`` alone is asked for and there is none.
     """
     for kind in kinds:
         if kind not in KINDS:
@@ -96,16 +109,25 @@ def find_groups(
             raise NoIndexError("same_product needs an index: catalens index build --activate")
         if "same_photo" in kinds:
             found.groups += _named(
-                catalog, "same_photo", [([i], [{}]) for i in holders if len(holders[i]) > 1], holders
+                catalog,
+                "same_photo",
+                [([i], [{}]) for i in holders if len(holders[i]) > 1],
+                holders,
             )
         if set(kinds) == {"same_photo"}:
             return found
-        neighbours = _neighbours(version, bundle, partial(hear, "neighbours")) if version and bundle else None
+        neighbours = (
+            _neighbours(version, bundle, partial(hear, "neighbours"))
+            if version and bundle
+            else None
+        )
         _note_missing(found, version, rows, kinds)
         with closing(SignatureStore(home)) as store:
             before = len(store.ids())
             photos = PhotoStore(home)
-            found.skipped = sign_photos(catalog, photos, store, rows[:, 1], progress=partial(hear, "signatures"))
+            found.skipped = sign_photos(
+                catalog, photos, store, rows[:, 1], progress=partial(hear, "signatures")
+            )
             found.signed = len(store.ids()) - before
             known = np.intersect1d(store.ids(), rows[:, 1])
             signatures = load_signatures(store).only(rows[:, 1])
@@ -121,13 +143,18 @@ def find_groups(
             if rule.threshold is None:
                 found.notes.append(f"same_product is not claimed: {rule.reason}")
             else:
-                found.groups += _groups(catalog, "same_product", _alike(neighbours, rule, taken), holders)
-    found.groups.sort(key=lambda group: (KINDS.index(group.kind), -len(group.products), group.products))
+                found.groups += _groups(
+                    catalog, "same_product", _alike(neighbours, rule, taken), holders
+                )
+    found.groups.sort(
+        key=lambda group: (KINDS.index(group.kind), -len(group.products), group.products)
+    )
     return found
 
 
 def load_rule(home: Home, embedding_id: str) -> ProductRule | None:
-    """The threshold of ``same_product`` that ``find_groups`` fitted last for this embedding; None before."""
+    """The threshold of ``same_product`` that ``find_groups`` fitted last for this embedding; None
+    before."""
     stored = _stored_rules(home).get(embedding_id)
     return None if stored is None else ProductRule(**stored)
 
@@ -151,17 +178,29 @@ def _active(home: Home) -> tuple[IndexVersion | None, Bundle | None]:
     active = home.active()
     if active is None:
         return None, None
-    return Versions(home).open(active.index_version, device="cpu"), by_version(home, active.model_version)
+    return Versions(home).open(active.index_version, device="cpu"), by_version(
+        home, active.model_version
+    )
 
 
-def _note_missing(found: Repeats, version: IndexVersion | None, rows: np.ndarray, kinds: Sequence[str]) -> None:
+def _note_missing(
+    found: Repeats, version: IndexVersion | None, rows: np.ndarray, kinds: Sequence[str]
+) -> None:
     if version is None:
-        what = "crops are" if "same_product" not in kinds else "crops and products photographed differently are"
-        found.notes.append(f"there is no active index: {what} not found (catalens index build --activate)")
+        what = (
+            "crops are"
+            if "same_product" not in kinds
+            else "crops and products photographed differently are"
+        )
+        found.notes.append(
+            f"there is no active index: {what} not found (catalens index build --activate)"
+        )
         return
     newer = len(np.setdiff1d(rows[:, 1], version.rows[:, 1]))
     if newer:
-        found.notes.append(f"{newer} photos are newer than the index and were compared by signature alone")
+        found.notes.append(
+            f"{newer} photos are newer than the index and were compared by signature alone"
+        )
 
 
 # -- pairs
@@ -191,7 +230,9 @@ def _neighbours(version: IndexVersion, bundle: Bundle, hear: Callable[..., None]
         general.append(block_cosines(vectors[at], version.index.vectors(there), columns))
         hear(min(start + _QUERIES, len(first)), len(first))
     if not ids:
-        return _Neighbours(np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
+        return _Neighbours(
+            np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, np.float32)
+        )
     pairs = np.sort(np.concatenate(ids), axis=1)
     kept, place = np.unique(pairs, axis=0, return_index=True)
     place = place[kept[:, 0] != kept[:, 1]]
@@ -199,12 +240,17 @@ def _neighbours(version: IndexVersion, bundle: Bundle, hear: Callable[..., None]
 
 
 def _near_same(
-    signatures: Signatures, store: SignatureStore, neighbours: _Neighbours | None, hear: Callable[..., None]
+    signatures: Signatures,
+    store: SignatureStore,
+    neighbours: _Neighbours | None,
+    hear: Callable[..., None],
 ) -> _Pairs:
     """Pairs that are nearly one photo: by their codes, and crops by their embeddings."""
     judged: dict[tuple[int, int], tuple[float, dict[str, Any]]] = {}
 
-    def note(ids: np.ndarray, agreement: np.ndarray, mirrored: np.ndarray, **more: np.ndarray) -> None:
+    def note(
+        ids: np.ndarray, agreement: np.ndarray, mirrored: np.ndarray, **more: np.ndarray
+    ) -> None:
         for at in np.flatnonzero(agreement >= SAME).tolist():
             a, b = sorted(ids[at].tolist())
             score, evidence = judged.get((a, b), (0.0, {"hamming": None, "cosine": None}))
@@ -222,12 +268,18 @@ def _near_same(
         note(ids, aligned_similarity(first, second), np.full(len(ids), mirrored), hamming=distance)
     if neighbours is not None:
         close = np.flatnonzero(
-            (neighbours.general >= NEAR_COSINE) & np.isin(neighbours.ids, signatures.ids).all(axis=1)
+            (neighbours.general >= NEAR_COSINE)
+            & np.isin(neighbours.ids, signatures.ids).all(axis=1)
         )
         for start in range(0, len(close), _PAIRS):
             part = close[start : start + _PAIRS]
             overlap = compare(*_thumbs(store, neighbours.ids[part]))
-            note(neighbours.ids[part], overlap.agreement, overlap.mirrored, cosine=neighbours.general[part])
+            note(
+                neighbours.ids[part],
+                overlap.agreement,
+                overlap.mirrored,
+                cosine=neighbours.general[part],
+            )
             hear(len(signatures.ids), len(signatures.ids))
     ordered = sorted(judged)
     return _Pairs(
@@ -237,13 +289,18 @@ def _near_same(
     )
 
 
-def _by_code(signatures: Signatures, hear: Callable[..., None]) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
-    """Pairs with near codes that are roughly the same: (places int64 [n, 2], distances [n], is the first mirrored)."""
+def _by_code(
+    signatures: Signatures, hear: Callable[..., None]
+) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
+    """Pairs with near codes that are roughly the same: (places int64 [n, 2], distances [n], is the
+    first mirrored)."""
     total, done = len(signatures.ids), 0
     for mirrored in (False, True):
         queries = signatures.mirrored if mirrored else None
         coarse = signatures.coarse[:, :, ::-1] if mirrored else signatures.coarse
-        for first, second, distance in near_pairs(signatures.codes, NEAR_BITS, queries=queries, portion=1024):
+        for first, second, distance in near_pairs(
+            signatures.codes, NEAR_BITS, queries=queries, portion=1024
+        ):
             for start in range(0, len(first), _PAIRS):
                 a, b, far = (side[start : start + _PAIRS] for side in (first, second, distance))
                 kept = coarse_match(coarse[a], signatures.coarse[b]) & (a < b)
@@ -268,7 +325,10 @@ def _alike(neighbours: _Neighbours, rule: ProductRule, taken: set[tuple[int, int
         if tuple(neighbours.ids[at].tolist()) not in taken
     ]
     cosine = neighbours.cosine[kept]
-    evidence = [{"cosine": float(one), "threshold": rule.threshold, "precision": rule.precision} for one in cosine]
+    evidence = [
+        {"cosine": float(one), "threshold": rule.threshold, "precision": rule.precision}
+        for one in cosine
+    ]
     return _Pairs(neighbours.ids[kept], cosine, evidence)
 
 
@@ -293,7 +353,9 @@ def _rule(
     asked, vectors, own, where = _several_photos(version)
     if len(asked) < LEAST_PHOTOS:
         if network is None:
-            return ProductRule(None, f"only {len(asked)} products have several photos", photos=len(asked))
+            return ProductRule(
+                None, f"only {len(asked)} products have several photos", photos=len(asked)
+            )
         of_index = np.unique(version.rows[:, 1])
         asked, vectors = reshots(catalog, photos, network(), of_index, most=_RESHOT)
         place = {photo_id: row for row, photo_id in enumerate(version.rows[:, 1].tolist())}
@@ -313,7 +375,8 @@ def _rule(
 
 
 def _several_photos(version: IndexVersion) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """(photo ids, their vectors, cosine to the nearest other photo of the same product, what was used)."""
+    """(photo ids, their vectors, cosine to the nearest other photo of the same product, what was
+    used)."""
     pids, counts = np.unique(version.rows[:, 0], return_counts=True)
     chosen = np.random.default_rng(0).permutation(pids[counts > 1])[:_ASKED]
     ids, vectors, own = [], [], []
@@ -328,8 +391,11 @@ def _several_photos(version: IndexVersion) -> tuple[np.ndarray, np.ndarray, np.n
     return np.array(ids, np.int64), stacked, np.array(own), "photos of one product"
 
 
-def _others(version: IndexVersion, asked: np.ndarray, vectors: np.ndarray, taken: set[tuple[int, int]]) -> np.ndarray:
-    """Cosine of each question to the nearest photo of other products that is not nearly its own photo."""
+def _others(
+    version: IndexVersion, asked: np.ndarray, vectors: np.ndarray, taken: set[tuple[int, int]]
+) -> np.ndarray:
+    """Cosine of each question to the nearest photo of other products that is not nearly its own
+    photo."""
     if not len(asked):
         return np.empty(0)
     holders = _holders(np.asarray(version.rows))
@@ -349,8 +415,11 @@ def _others(version: IndexVersion, asked: np.ndarray, vectors: np.ndarray, taken
 # -- groups with names
 
 
-def _groups(catalog: Catalog, kind: str, pairs: _Pairs, holders: dict[int, list[int]]) -> list[RepeatGroup]:
-    """Pairs between different products as groups; a product's own photos are no repeats of each other."""
+def _groups(
+    catalog: Catalog, kind: str, pairs: _Pairs, holders: dict[int, list[int]]
+) -> list[RepeatGroup]:
+    """Pairs between different products as groups; a product's own photos are no repeats of each
+    other."""
     between = [
         at
         for at, (a, b) in enumerate(pairs.ids.tolist())
@@ -406,8 +475,9 @@ class StarCluster:
 def star_cluster(first: np.ndarray, second: np.ndarray, scores: np.ndarray) -> list[StarCluster]:
     """Pairs as groups, so that each pair's two are together in one and no chain makes a group.
 
-    In a connected component a repeats b and b repeats c, but a may be nothing like c. So the photo with most pairs left
-    takes these and makes a group, until none is left; a photo may stand in several groups.
+    In a connected component a repeats b and b repeats c, but a may be nothing like c. So the photo
+    with most pairs left takes these and makes a group, until none is left; a photo may stand in
+    several groups.
     """
     around: dict[int, dict[int, int]] = {}
     for pair, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
@@ -424,7 +494,10 @@ def star_cluster(first: np.ndarray, second: np.ndarray, scores: np.ndarray) -> l
             continue
         members = sorted(left, key=lambda other: (-float(scores[left[other]]), other))
         found.append(StarCluster(centre, tuple(members), tuple(left[other] for other in members)))
-        for one in (centre, *members):  # pairs within the group stand in it, whoever they are between
+        for one in (
+            centre,
+            *members,
+        ):  # pairs within the group stand in it, whoever they are between
             for other in around[one].keys() & {centre, *members}:
                 del around[one][other], around[other][one]
     return found

@@ -1,4 +1,5 @@
-"""Signatures of photos, by which copies are found: derived, kept in one file of the home, held in memory to search."""
+"""Signatures of photos, by which copies are found: derived, kept in one file of the home, held in
+memory to search."""
 
 from __future__ import annotations
 
@@ -14,18 +15,31 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, SkippedPhoto
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import storage_failure
-from indexer.core.errors import BusyError, CatalensError, NewerFormatError, ReadOnlyError, StorageError
+from indexer.core.errors import (
+    BusyError,
+    CatalensError,
+    NewerFormatError,
+    ReadOnlyError,
+    StorageError,
+)
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.progress import OnProgress
 from indexer.core.sqlite import connect, is_read_only
 from indexer.duplicates.alignment import SIDE
-from indexer.duplicates.perceptual_hash import coarse_thumbnails, is_uniform, perceptual_codes, thumbnail
+from indexer.duplicates.perceptual_hash import (
+    coarse_thumbnails,
+    is_uniform,
+    perceptual_codes,
+    thumbnail,
+)
 from indexer.imaging.decode import ImageLimits, decode_photo
 from indexer.imaging.parallel import in_order
 
 FORMAT = 1
-_METHOD = f"box-{SIDE}"  # how thumbnails are made; those of another way are forgotten and made again
+_METHOD = (
+    f"box-{SIDE}"  # how thumbnails are made; those of another way are forgotten and made again
+)
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS signatures (photo_id INTEGER PRIMARY KEY, thumb BLOB NOT NULL)",
@@ -37,10 +51,12 @@ _LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported wa
 
 
 class SignatureStore:
-    """``photo_id`` -> thumbnail uint8 [32, 32, 3], from which codes follow. Safe across processes; one call at a time.
+    """``photo_id`` -> thumbnail uint8 [32, 32, 3], from which codes follow. Safe across processes;
+    one call at a time.
 
-    A photo's id stands for its content hash and is never given again, so nothing goes stale. Raises ``NewerFormatError``,
-    ``StorageError`` naming the file; ``ReadOnlyError`` where something is to be written and cannot.
+    A photo's id stands for its content hash and is never given again, so nothing goes stale. Raises
+    ``NewerFormatError``, ``StorageError`` naming the file; ``ReadOnlyError`` where something is to
+    be written and cannot.
     """
 
     def __init__(self, home: Home) -> None:
@@ -58,7 +74,8 @@ class SignatureStore:
             found = self._sql.execute("PRAGMA user_version").fetchone()[0]
             if found > FORMAT:
                 raise NewerFormatError(
-                    f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+                    f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade "
+                    "it"
                 )
             if not self._read_only or not self.path.exists():
                 self._prepare()
@@ -80,7 +97,9 @@ class SignatureStore:
         except sqlite3.OperationalError as error:
             raise storage_failure(self.path, error) from error
         except sqlite3.DatabaseError as error:
-            raise StorageError(f"{self.path} is damaged: {error}; delete it (signatures are made again)") from error
+            raise StorageError(
+                f"{self.path} is damaged: {error}; delete it (signatures are made again)"
+            ) from error
 
     def close(self) -> None:
         self._sql.close()
@@ -98,21 +117,33 @@ class SignatureStore:
     def put(self, photo_ids: Sequence[int] | np.ndarray, thumbs: np.ndarray) -> None:
         """Store thumbnails [N, 32, 32, 3] in one transaction."""
         if self._read_only:
-            raise ReadOnlyError(f"{self.path} is read-only: signatures of new photos cannot be kept")
-        rows = [(int(photo_id), thumb.tobytes()) for photo_id, thumb in zip(photo_ids, thumbs, strict=True)]
+            raise ReadOnlyError(
+                f"{self.path} is read-only: signatures of new photos cannot be kept"
+            )
+        rows = [
+            (int(photo_id), thumb.tobytes())
+            for photo_id, thumb in zip(photo_ids, thumbs, strict=True)
+        ]
         with self._failures(), self._sql:
             self._sql.executemany("INSERT OR REPLACE INTO signatures VALUES (?, ?)", rows)
 
     def get(self, photo_ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(bool [N]: is it there, thumbnails uint8 [N, 32, 32, 3]), in the order asked for; absent ones are zero."""
+        """(bool [N]: is it there, thumbnails uint8 [N, 32, 32, 3]), in the order asked for; absent
+        ones are zero."""
         wanted = [int(photo_id) for photo_id in photo_ids]
-        found, thumbs = np.zeros(len(wanted), bool), np.zeros((len(wanted), SIDE, SIDE, 3), np.uint8)
+        found, thumbs = (
+            np.zeros(len(wanted), bool),
+            np.zeros((len(wanted), SIDE, SIDE, 3), np.uint8),
+        )
         with self._failures():
             query = "SELECT thumb FROM signatures WHERE photo_id = ?"
             for at, photo_id in enumerate(wanted):
                 row = self._sql.execute(query, (photo_id,)).fetchone()
                 if row is not None and len(row[0]) == _BYTES:
-                    found[at], thumbs[at] = True, np.frombuffer(row[0], np.uint8).reshape(SIDE, SIDE, 3)
+                    found[at], thumbs[at] = (
+                        True,
+                        np.frombuffer(row[0], np.uint8).reshape(SIDE, SIDE, 3),
+                    )
         return found, thumbs
 
     def portions(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -120,27 +151,40 @@ class SignatureStore:
         after = -1
         while True:
             with self._failures():
-                query = "SELECT photo_id, thumb FROM signatures WHERE photo_id > ? ORDER BY photo_id LIMIT ?"
+                query = (
+                    "SELECT photo_id, thumb FROM signatures WHERE photo_id > ? ORDER BY photo_id "
+                    "LIMIT ?"
+                )
                 rows = self._sql.execute(query, (after, _PORTION)).fetchall()
             if not rows:
                 return
             after = rows[-1][0]
             ids = np.array([row[0] for row in rows], np.int64)
-            yield ids, np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(-1, SIDE, SIDE, 3)
+            yield (
+                ids,
+                np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(
+                    -1, SIDE, SIDE, 3
+                ),
+            )
 
     def delete(self, photo_ids: np.ndarray) -> None:
         """Forget these photos; unknown ids are ignored."""
         if len(photo_ids):
             with self._failures(), self._sql:
-                self._sql.executemany("DELETE FROM signatures WHERE photo_id = ?", ((int(i),) for i in photo_ids))
+                self._sql.executemany(
+                    "DELETE FROM signatures WHERE photo_id = ?", ((int(i),) for i in photo_ids)
+                )
 
     def scrub(self) -> None:
-        """Write the file anew without any byte of what was deleted. Raises ``BusyError`` where another process reads it."""
+        """Write the file anew without any byte of what was deleted. Raises ``BusyError`` where
+        another process reads it."""
         with self._failures():
             self._sql.execute("VACUUM")
             busy = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
-            raise BusyError(f"{self.path} is being read by another process: its log cannot be emptied yet")
+            raise BusyError(
+                f"{self.path} is being read by another process: its log cannot be emptied yet"
+            )
 
 
 @contextmanager
@@ -161,9 +205,11 @@ def sign_photos(
     *,
     progress: OnProgress | None = None,
 ) -> list[SkippedPhoto]:
-    """Give a signature to those of ``photo_ids`` that have none; returns the photos that cannot be read.
+    """Give a signature to those of ``photo_ids`` that have none; returns the photos that cannot be
+    read.
 
-    Committed every 256 photos, so a run that was killed goes on where it stopped. Reading and decoding run in threads.
+    Committed every 256 photos, so a run that was killed goes on where it stopped. Reading and
+    decoding run in threads.
     """
     missing, skipped = store.missing(photo_ids), []
 
@@ -171,10 +217,14 @@ def sign_photos(
         for start in range(0, len(missing), 1024):
             part = missing[start : start + 1024].tolist()
             found = catalog.photos_by_id(part)
-            yield from (found[photo_id] for photo_id in part if photo_id in found)  # the others were deleted meanwhile
+            yield from (
+                found[photo_id] for photo_id in part if photo_id in found
+            )  # the others were deleted meanwhile
 
     def sign(row: PhotoRow) -> np.ndarray:
-        return thumbnail(decode_photo(photos.read(row), limits=_LIMITS, shrink_to=_SHRINK_TO).pixels)
+        return thumbnail(
+            decode_photo(photos.read(row), limits=_LIMITS, shrink_to=_SHRINK_TO).pixels
+        )
 
     ids: list[int] = []
     thumbs: list[np.ndarray] = []
@@ -185,7 +235,9 @@ def sign_photos(
         ids.clear()
         thumbs.clear()
 
-    for done, (row, made) in enumerate(in_order(rows(), sign, workers=min(4, THREADS), ahead=64), 1):
+    for done, (row, made) in enumerate(
+        in_order(rows(), sign, workers=min(4, THREADS), ahead=64), 1
+    ):
         if isinstance(made, CatalensError):
             skipped.append(SkippedPhoto(row.photo_id, row.content_hash, str(made)))
         else:
@@ -243,14 +295,19 @@ def load_signatures(store: SignatureStore) -> Signatures:
     if not parts:
         return Signatures.of(np.empty(0, np.int64), np.empty((0, SIDE, SIDE, 3), np.uint8))
     return Signatures(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "codes", "mirrored", "coarse"))
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("ids", "codes", "mirrored", "coarse")
+        )
     )
 
 
 class SignatureIndex:
-    """The catalog's signatures in memory, kept up with its change log. Searches take no lock, ``follow`` one.
+    """The catalog's signatures in memory, kept up with its change log. Searches take no lock,
+    ``follow`` one.
 
-    Photos of deleted products stay in until the next start and do no harm: nobody holds them any more.
+    Photos of deleted products stay in until the next start and do no harm: nobody holds them any
+    more.
     """
 
     def __init__(self, signatures: Signatures, sequence: int) -> None:
@@ -261,7 +318,12 @@ class SignatureIndex:
 
     @classmethod
     def open(
-        cls, catalog: Catalog, photos: PhotoStore, store: SignatureStore, *, progress: OnProgress | None = None
+        cls,
+        catalog: Catalog,
+        photos: PhotoStore,
+        store: SignatureStore,
+        *,
+        progress: OnProgress | None = None,
     ) -> SignatureIndex:
         """Of the whole catalog; what has no signature yet is given one first."""
         sequence, rows = catalog.entries()
@@ -280,7 +342,8 @@ class SignatureIndex:
         return self._state
 
     def follow(self, catalog: Catalog, photos: PhotoStore, store: SignatureStore) -> None:
-        """Take in the photos of all writes since. Raises ``OutdatedVersionError`` where the log was compacted past it."""
+        """Take in the photos of all writes since. Raises ``OutdatedVersionError`` where the log was
+        compacted past it."""
         with self._following:
             changes = catalog.changes(self._sequence)
             if not changes:
@@ -289,27 +352,33 @@ class SignatureIndex:
             wanted = np.unique(np.array([i for ids in held.values() for i in ids], np.int64))
             new = np.setdiff1d(np.setdiff1d(wanted, self._state.ids), list(self._refused))
             if len(new):
-                self._refused |= {photo.photo_id for photo in sign_photos(catalog, photos, store, new)}
+                self._refused |= {
+                    photo.photo_id for photo in sign_photos(catalog, photos, store, new)
+                }
                 there, thumbs = store.get(new)
                 self._state = self._state + Signatures.of(new[there], thumbs[there])
             self._sequence = changes[-1].sequence
 
     def near(self, thumb: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
-        """Photos whose code, or mirrored code, is within ``radius`` of that of ``thumb`` [32, 32, 3].
+        """Photos whose code, or mirrored code, is within ``radius`` of that of ``thumb`` [32, 32,
+        3].
 
         (places among ``signatures``, their distances), int64, nearest first.
         """
         asked, stored = Signatures.of(np.zeros(1, np.int64), thumb[None]), self._state
         if not len(asked.ids):  # flat
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        distance = np.minimum(*(_distances(stored.codes, code) for code in (asked.codes, asked.mirrored)))
+        distance = np.minimum(
+            *(_distances(stored.codes, code) for code in (asked.codes, asked.mirrored))
+        )
         places = np.flatnonzero(distance <= radius)
         places = places[np.argsort(distance[places], kind="stable")]
         return places, distance[places]
 
 
 def _distances(codes: np.ndarray, code: np.ndarray) -> np.ndarray:
-    """int64 [N]: Hamming distances of codes uint8 [N, 32] to one [1, 32]. By words, since sums over four are slow."""
+    """int64 [N]: Hamming distances of codes uint8 [N, 32] to one [1, 32]. By words, since sums over
+    four are slow."""
     distance = np.zeros(len(codes), np.int64)
     for column, word in zip(codes.view(np.uint64).T, code.view(np.uint64)[0], strict=True):
         distance += np.bitwise_count(column ^ word)

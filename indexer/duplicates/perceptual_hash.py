@@ -1,4 +1,5 @@
-"""Which photos repeat others: perceptual codes, pairs that are near, groups of pairs, a threshold for one product."""
+"""Which photos repeat others: perceptual codes, pairs that are near, groups of pairs, a threshold
+for one product."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from indexer.duplicates.alignment import SIDE, detail, share
 
 KINDS = ("same_photo", "near_same_photo", "same_product")
 CODE_BYTES = 32
-NEAR_BITS = 64  # of 256: what a photo's copy with added text may differ by; resizing and mirroring stay below 24
+# of 256: what a photo's copy with added text may differ by; resizing and mirroring stay below 24
+NEAR_BITS = 64
 
 FLAT = 0.5  # mean local contrast of 255, below which a photo has nothing to be known by
 _COARSE, _COARSE_TOLERANCE, _COARSE_BAND, _COARSE_SHARE = 8, 16.0, 3, 0.6
@@ -23,8 +25,8 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def thumbnail(picture: Image.Image) -> np.ndarray:
-    """uint8 [32, 32, 3] of an upright RGB picture of any size, each cell the mean of what it covers: all else of a
-    photo's signature follows from it."""
+    """uint8 [32, 32, 3] of an upright RGB picture of any size, each cell the mean of what it
+    covers: all else of a photo's signature follows from it."""
     way = Image.Resampling.BOX if min(picture.size) >= SIDE else Image.Resampling.BICUBIC
     return np.asarray(picture.resize((SIDE, SIDE), way))
 
@@ -32,21 +34,28 @@ def thumbnail(picture: Image.Image) -> np.ndarray:
 def perceptual_codes(thumbs: np.ndarray) -> np.ndarray:
     """uint8 [N, 32]: the perceptual code of thumbnails uint8 [N, 32, 32, 3], 256 bits.
 
-    Each bit says whether one of the 16 x 16 lowest frequencies of the grey picture's DCT is above their median (pHash,
-    Zauner 2010). Of a mirrored photo: ``perceptual_codes(thumbs[:, :, ::-1])``.
+    Each bit says whether one of the 16 x 16 lowest frequencies of the grey picture's DCT is above
+    their median (pHash, Zauner 2010). Of a mirrored photo: ``perceptual_codes(thumbs[:, :,
+    ::-1])``.
     """
     out = np.empty((len(thumbs), CODE_BYTES), np.uint8)
     for start in range(0, len(thumbs), _PORTION):
         grey = thumbs[start : start + _PORTION].astype(np.float32) @ _GREY
         low = dctn(grey, axes=(1, 2))[:, :_FREQUENCIES, :_FREQUENCIES].reshape(len(grey), -1)
-        out[start : start + _PORTION] = np.packbits(low >= np.median(low[:, 1:], axis=1, keepdims=True), axis=1)
+        out[start : start + _PORTION] = np.packbits(
+            low >= np.median(low[:, 1:], axis=1, keepdims=True), axis=1
+        )
     return out
 
 
 def is_uniform(thumbs: np.ndarray) -> np.ndarray:
-    """bool [N]: photos of one colour all over. Their codes are noise, so they repeat others by their bytes only."""
+    """bool [N]: photos of one colour all over. Their codes are noise, so they repeat others by
+    their bytes only."""
     return np.concatenate(
-        [detail(thumbs[start : start + _PORTION]) < FLAT for start in range(0, len(thumbs), _PORTION)]
+        [
+            detail(thumbs[start : start + _PORTION]) < FLAT
+            for start in range(0, len(thumbs), _PORTION)
+        ]
         or [np.empty(0, bool)]
     )
 
@@ -58,12 +67,18 @@ def coarse_thumbnails(thumbs: np.ndarray) -> np.ndarray:
 
 
 def coarse_match(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """bool [...]: which pairs of ``coarse_thumbnails`` thumbnails [..., 8, 8, 3] are worth a closer look; leading axes broadcast.
+    """bool [...]: which pairs of ``coarse_thumbnails`` thumbnails [..., 8, 8, 3] are worth a closer
+    look; leading axes broadcast.
 
     Cheap, and wrong on the safe side.
     """
     return (
-        share(first.astype(np.float32), second.astype(np.float32), _COARSE_TOLERANCE, band=_COARSE_BAND)
+        share(
+            first.astype(np.float32),
+            second.astype(np.float32),
+            _COARSE_TOLERANCE,
+            band=_COARSE_BAND,
+        )
         >= _COARSE_SHARE
     )
 
@@ -71,11 +86,12 @@ def coarse_match(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def near_pairs(
     gallery: np.ndarray, radius: int, *, queries: np.ndarray | None = None, portion: int = _PORTION
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """All pairs at Hamming distance <= ``radius``: portions of (query, entry, distance), int64, none left out.
+    """All pairs at Hamming distance <= ``radius``: portions of (query, entry, distance), int64,
+    none left out.
 
-    ``gallery`` and ``queries`` uint8 [N, bytes]. Without ``queries`` each unordered pair of the gallery comes once
-    (query < entry) and no photo with itself. An exhaustive scan: at 256 bits and the distances that text asks for no
-    hash table is quicker.
+    ``gallery`` and ``queries`` uint8 [N, bytes]. Without ``queries`` each unordered pair of the
+    gallery comes once (query < entry) and no photo with itself. An exhaustive scan: at 256 bits and
+    the distances that text asks for no hash table is quicker.
     """
     index = faiss.IndexBinaryFlat(8 * gallery.shape[1])
     index.add(np.ascontiguousarray(gallery))
@@ -84,6 +100,8 @@ def near_pairs(
         limits, distances, entries = index.range_search(
             np.ascontiguousarray(asked[start : start + portion]), radius + 1
         )
-        rows = np.repeat(np.arange(start, start + len(limits) - 1), np.diff(limits).astype(np.int64))
+        rows = np.repeat(
+            np.arange(start, start + len(limits) - 1), np.diff(limits).astype(np.int64)
+        )
         kept = slice(None) if queries is not None else rows < entries
         yield rows[kept], entries[kept], distances[kept].astype(np.int64)

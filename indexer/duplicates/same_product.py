@@ -27,32 +27,41 @@ class ProductRule:
     version: str = ""  # of the index it was fitted on
 
 
-def product_rule(own: np.ndarray, other: np.ndarray, *, positives: str, precision: float = PRECISION) -> ProductRule:
+def product_rule(
+    own: np.ndarray, other: np.ndarray, *, positives: str, precision: float = PRECISION
+) -> ProductRule:
     """The least cosine from which on at least ``precision`` of all that is found is right.
 
-    ``own`` float [n]: each question's cosine to a photo of its own product, ``other`` [n]: to the nearest photo of
-    another one. From a threshold t on there are hits (own >= t) and false alarms (other >= t), counted alike. A
-    product that is listed twice counts as an alarm, so the truth is rather better.
+    ``own`` float [n]: each question's cosine to a photo of its own product, ``other`` [n]: to the
+    nearest photo of another one. From a threshold t on there are hits (own >= t) and false alarms
+    (other >= t), counted alike. A product that is listed twice counts as an alarm, so the truth is
+    rather better.
     """
     count = len(own)
     if count < LEAST_PHOTOS:
-        return ProductRule(None, f"{count} photos to measure with, {LEAST_PHOTOS} are needed", photos=count)
+        return ProductRule(
+            None, f"{count} photos to measure with, {LEAST_PHOTOS} are needed", photos=count
+        )
     values = np.sort(np.unique(np.concatenate([own, other])))
     hits = count - np.searchsorted(np.sort(own), values, side="left")
     alarms = count - np.searchsorted(np.sort(other), values, side="left")
     good = np.flatnonzero((hits >= precision * (hits + alarms)) & (hits >= LEAST_RECALL * count))
     if not len(good):
         reason = (
-            f"no threshold finds {LEAST_RECALL:.0%} of repeats at a precision of {precision:.0%}: others look as alike"
+            f"no threshold finds {LEAST_RECALL:.0%} of repeats at a precision of {precision:.0%}: "
+            "others look as alike"
         )
         return ProductRule(None, reason, photos=count, positives=positives)
     least = int(good[0])
     found = hits[least] / (hits[least] + alarms[least])
-    return ProductRule(float(values[least]), "", float(found), float(hits[least] / count), count, positives)
+    return ProductRule(
+        float(values[least]), "", float(found), float(hits[least] / count), count, positives
+    )
 
 
 def block_cosines(first: np.ndarray, second: np.ndarray, columns: tuple[int, int]) -> np.ndarray:
-    """float32 [N]: the cosines of one block, ``columns`` (start, stop) of it, of embeddings [N, D] row by row."""
+    """float32 [N]: the cosines of one block, ``columns`` (start, stop) of it, of embeddings [N, D]
+    row by row."""
     a, b = (np.asarray(side[:, slice(*columns)], np.float32) for side in (first, second))
     length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.asarray((a * b).sum(1) / np.maximum(length, 1e-9))

@@ -22,7 +22,17 @@ from indexer.training.problem import category_columns
 from indexer.training.tag_samples import TaggedPhotos
 
 _MACRO = ("macro_precision", "macro_recall", "macro_f1")
-_KEYS = ("accuracy", "top5_accuracy", *_MACRO, "ece", "nll", "brier", "calibration", "accuracy_by_level", "per_class")
+_KEYS = (
+    "accuracy",
+    "top5_accuracy",
+    *_MACRO,
+    "ece",
+    "nll",
+    "brier",
+    "calibration",
+    "accuracy_by_level",
+    "per_class",
+)
 
 
 def product_weights(rows: list[DatasetRow]) -> np.ndarray:
@@ -31,14 +41,21 @@ def product_weights(rows: list[DatasetRow]) -> np.ndarray:
 
 
 def classify(
-    bundle: Bundle, logits: np.ndarray | None, queries: TaggedPhotos, *, leaked: np.ndarray | None = None
+    bundle: Bundle,
+    logits: np.ndarray | None,
+    queries: TaggedPhotos,
+    *,
+    leaked: np.ndarray | None = None,
 ) -> Classified | None:
-    """``logits`` [Q, C] of the category head over the queries that have a category; None without either.
+    """``logits`` [Q, C] of the category head over the queries that have a category; None without
+    either.
 
     ``leaked`` bool [Q]: queries that an earlier split has already shown judge nothing.
     """
     barred = np.zeros(len(queries.rows), bool) if leaked is None else leaked
-    numbers = np.array([n for n, row in enumerate(queries.rows) if row.category and not barred[n]], np.int64)
+    numbers = np.array(
+        [n for n, row in enumerate(queries.rows) if row.category and not barred[n]], np.int64
+    )
     if logits is None or len(numbers) == 0:
         return None
     known = [category.path for category in bundle.decision.categories]
@@ -53,7 +70,9 @@ def classify(
 def category_figures(found: Classified | None, queries: TaggedPhotos) -> FigureGroup:
     """Over the query photos that have a category; one the model does not know counts as wrong."""
     if found is None:
-        return FigureGroup({"n": sum(row.category is not None for row in queries.rows), **dict.fromkeys(_KEYS)})
+        return FigureGroup(
+            {"n": sum(row.category is not None for row in queries.rows), **dict.fromkeys(_KEYS)}
+        )
     rows = [queries.rows[number] for number in found.numbers]
     predicted, right = found.predicted, found.predicted == found.truth
     order = np.argsort(-found.logits, axis=1, kind="stable")
@@ -88,17 +107,21 @@ def category_figures(found: Classified | None, queries: TaggedPhotos) -> FigureG
         },
     }
     proportions = {"accuracy": right, "top5_accuracy": top5}
-    proportions |= {f"accuracy_by_level.{number}": level for number, level in enumerate(levels or [])}
-    intervals = mean_intervals(weights, proportions) | {name: interval(drawn) for name, drawn in spread.items()}
+    proportions |= {
+        f"accuracy_by_level.{number}": level for number, level in enumerate(levels or [])
+    }
+    intervals = mean_intervals(weights, proportions) | {
+        name: interval(drawn) for name, drawn in spread.items()
+    }
     return FigureGroup(values, intervals)
 
 
 def calibration_figures(found: Classified) -> dict[str, Any]:
     """ECE, NLL and Brier score before and after temperature.
 
-    ECE counts photos of a category the model does not know as wrong; NLL and Brier, which need the true column's
-    probability, leave them out. ``perfect_ece_p90``: what a perfectly calibrated model with these confidences stays
-    under in 9 of 10 draws of that many photos.
+    ECE counts photos of a category the model does not know as wrong; NLL and Brier, which need the
+    true column's probability, leave them out. ``perfect_ece_p90``: what a perfectly calibrated
+    model with these confidences stays under in 9 of 10 draws of that many photos.
     """
     right = (found.predicted == found.truth).astype(float)
     known = found.known
@@ -120,7 +143,9 @@ def calibration_figures(found: Classified) -> dict[str, Any]:
     }
 
 
-def attribute_head_figures(bundle: Bundle, logits: dict[str, np.ndarray], queries: TaggedPhotos) -> FigureGroup:
+def attribute_head_figures(
+    bundle: Bundle, logits: dict[str, np.ndarray], queries: TaggedPhotos
+) -> FigureGroup:
     """Accuracy of every attribute head over the query photos that have a value: {name: accuracy}.
 
     A value the head does not know counts as wrong.
@@ -131,7 +156,9 @@ def attribute_head_figures(bundle: Bundle, logits: dict[str, np.ndarray], querie
         if head.name not in bundle.decision.attributes:
             continue
         names = bundle.decision.attributes[head.name]
-        numbers = [n for n, row in enumerate(queries.rows) if row.attributes.get(head.name) is not None]
+        numbers = [
+            n for n, row in enumerate(queries.rows) if row.attributes.get(head.name) is not None
+        ]
         if not numbers:
             continue
         rows = [queries.rows[number] for number in numbers]
@@ -148,12 +175,18 @@ def attribute_head_figures(bundle: Bundle, logits: dict[str, np.ndarray], querie
 
 
 def _levels(rows: list[DatasetRow], predicted: list[tuple[str, ...]]) -> list[np.ndarray] | None:
-    """Per level of the category paths, top first: is the prediction right down to it? None where there is one level."""
+    """Per level of the category paths, top first: is the prediction right down to it? None where
+    there is one level."""
     actual = [row.category or () for row in rows]
     depth = max(len(path) for path in actual)
     if depth == 1:
         return None
     return [
-        np.array([guess[: level + 1] == path[: level + 1] for guess, path in zip(predicted, actual, strict=True)])
+        np.array(
+            [
+                guess[: level + 1] == path[: level + 1]
+                for guess, path in zip(predicted, actual, strict=True)
+            ]
+        )
         for level in range(depth)
     ]

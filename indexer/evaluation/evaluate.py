@@ -1,4 +1,5 @@
-"""``evaluate``: a model against held-out photos; every figure of the contract, with 95% intervals."""
+"""``evaluate``: a model against held-out photos; every figure of the contract,
+with 95% intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +12,11 @@ import numpy as np
 from indexer.catalog.dataset import SPLITS
 from indexer.classification.ranking import category_logits
 from indexer.core.errors import BadRequestError, WeightsUnavailableError
-from indexer.evaluation.classification_metrics import attribute_head_figures, category_figures, classify
+from indexer.evaluation.classification_metrics import (
+    attribute_head_figures,
+    category_figures,
+    classify,
+)
 from indexer.evaluation.results import EvaluationResults, FigureGroup
 from indexer.evaluation.retrieval_metrics import instance_figures, retrieval_figures
 from indexer.evaluation.tag_metrics import tag_figures
@@ -35,10 +40,11 @@ def evaluate(
     cache: Path | None = None,
     progress: OnCached | None = None,
 ) -> dict[str, Any]:
-    """All figures of ``model`` on one split of ``data``; what the data or the model cannot give is None.
+    """All figures of ``model`` on one split of ``data``; what the data or the model cannot give is
+    None.
 
-    Queries are the photos of ``split``, the gallery is the train photos, those that training set aside among them.
-    Raises ``BadModelError``, ``BadDataError``.
+    Queries are the photos of ``split``, the gallery is the train photos, those that training set
+    aside among them. Raises ``BadModelError``, ``BadDataError``.
     """
     return measure(model, data, split=split, device=device, cache=cache, progress=progress).figures
 
@@ -65,7 +71,11 @@ def measure(
     split_of = np.array([problem.split[row.product_id] for row in features.rows])
     sets = {name: evaluation_photos(features, embedder, split_of == name) for name in names}
     notes = list(problem.notes)
-    leaks = find_leaks(split_of, features.pixels, np.array([" > ".join(row.category or ()) for row in features.rows]))
+    leaks = find_leaks(
+        split_of,
+        features.pixels,
+        np.array([" > ".join(row.category or ()) for row in features.rows]),
+    )
     require_rows(sets[split].rows, f"readable {split}", data)
     queries, gallery = sets[split], sets["train"]
     if problem.set_aside and split != "validation":
@@ -74,7 +84,11 @@ def measure(
 
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
     decision = bundle.decision
-    known = category_logits(logits.get("category"), queries.vectors, decision) if decision.categories else None
+    known = (
+        category_logits(logits.get("category"), queries.vectors, decision)
+        if decision.categories
+        else None
+    )
     classified = classify(bundle, known, queries, leaked=leaks.leaked[split_of == split])
     retrieval, nearest = retrieval_figures(queries, gallery, problem.dataset.types)
     heads = attribute_head_figures(bundle, logits, queries)
@@ -84,7 +98,9 @@ def measure(
 
     def frozen() -> dict[str, TaggedPhotos] | None:
         try:
-            return frozen_photos(bundle, features, {name: split_of == name for name in names}, device, cache)
+            return frozen_photos(
+                bundle, features, {name: split_of == name for name in names}, device, cache
+            )
         except WeightsUnavailableError as error:
             notes.append(f"no baseline of tags: {error}")
             return None
@@ -102,7 +118,9 @@ def measure(
         "embedding_id": bundle.embedding_id,
         "backbone": bundle.spec.backbone,
         "recipe": bundle.training.get("recipe"),
-        "blocks": {block.name: {"dim": block.dim, "weight": block.weight} for block in bundle.spec.blocks},
+        "blocks": {
+            block.name: {"dim": block.dim, "weight": block.weight} for block in bundle.spec.blocks
+        },
         "split": split,
         "photos": len(queries.rows),
         "products": len({row.product_id for row in queries.rows}),
@@ -119,15 +137,23 @@ def evaluation_photos(features: Features, runtime: Runtime, chosen: np.ndarray) 
     """The ``chosen`` (bool [N]) photos, embedded as search has them: stored as float16."""
     numbers = np.flatnonzero(chosen)
     vectors = runtime.embed_features(features.values[numbers]).astype(np.float16).astype(np.float32)
-    return TaggedPhotos([features.rows[number] for number in numbers], vectors, features.pixels[numbers])
+    return TaggedPhotos(
+        [features.rows[number] for number in numbers], vectors, features.pixels[numbers]
+    )
 
 
 def frozen_photos(
-    bundle: Bundle, features: Features, chosen: dict[str, np.ndarray], device: str, cache: Path | None
+    bundle: Bundle,
+    features: Features,
+    chosen: dict[str, np.ndarray],
+    device: str,
+    cache: Path | None,
 ) -> dict[str, TaggedPhotos]:
-    """Photos by split (``chosen``: bool [N] each) with the backbone's features before any training for vectors.
+    """Photos by split (``chosen``: bool [N] each) with the backbone's features before any training
+    for vectors.
 
-    Raises ``WeightsUnavailableError`` where the weights that a fine-tuning began with are not at hand.
+    Raises ``WeightsUnavailableError`` where the weights that a fine-tuning began with are not at
+    hand.
     """
     if bundle.training.get("recipe") not in ("linear", "pretrained"):
         if bundle.training.get("weights"):
@@ -141,5 +167,7 @@ def frozen_photos(
     found = {}
     for name, mine in chosen.items():
         numbers = np.flatnonzero(mine)
-        found[name] = TaggedPhotos([features.rows[i] for i in numbers], values[numbers], features.pixels[numbers])
+        found[name] = TaggedPhotos(
+            [features.rows[i] for i in numbers], values[numbers], features.pixels[numbers]
+        )
     return found

@@ -38,8 +38,11 @@ class Matrix:
         return self.side * len(self.labels)
 
 
-def confusion(truth: np.ndarray, predicted: np.ndarray, names: Sequence[tuple[str, ...]], most: int = 80) -> Matrix:
-    """The classes that occur, in the order of their paths; beyond ``most`` those with the most mistakes."""
+def confusion(
+    truth: np.ndarray, predicted: np.ndarray, names: Sequence[tuple[str, ...]], most: int = 80
+) -> Matrix:
+    """The classes that occur, in the order of their paths; beyond ``most`` those with the most
+    mistakes."""
     counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (truth, predicted), 1)
     mistakes = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
@@ -51,7 +54,15 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, names: Sequence[tuple[st
     cells = []
     for row, column in np.argwhere(part):
         share = part[row, column] / max(totals[row], 1)
-        cells.append(Cell(int(row), int(column), int(part[row, column]), float(share), float(0.15 + 0.85 * share**0.6)))
+        cells.append(
+            Cell(
+                int(row),
+                int(column),
+                int(part[row, column]),
+                float(share),
+                float(0.15 + 0.85 * share**0.6),
+            )
+        )
     longest = max((len(label) for label in labels), default=0)
     side = float(np.clip(760 / max(len(chosen), 1), 9.5, 52))
     margin = min(longest, 26) * (5.2 if len(chosen) > 30 else 7.0) + 12
@@ -96,9 +107,11 @@ def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def flat_map(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
-    """Unit vectors [N, D] -> places [N, 2] in [0, 1], and how they were found: t-SNE, or PCA where photos are few.
+    """Unit vectors [N, D] -> places [N, 2] in [0, 1], and how they were found: t-SNE, or PCA where
+    photos are few.
 
-    Near in the embedding is near on the map; distances between far groups, and the axes, mean nothing.
+    Near in the embedding is near on the map; distances between far groups, and the axes, mean
+    nothing.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -110,14 +123,19 @@ def flat_map(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
     else:
         compact = PCA(min(50, *vectors.shape), random_state=seed).fit_transform(vectors)
         perplexity = min(30.0, len(vectors) / 4)
-        places = TSNE(2, init="pca", perplexity=perplexity, max_iter=600, random_state=seed).fit_transform(compact)
+        places = TSNE(
+            2, init="pca", perplexity=perplexity, max_iter=600, random_state=seed
+        ).fit_transform(compact)
         way = "t-SNE"
     low, high = places.min(0), places.max(0)
     return (places - low) / np.maximum(high - low, 1e-9), way
 
 
-def tag_rows(tags: Sequence[str], actual: np.ndarray, suggested: np.ndarray) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each tag that some product carries or was given, most frequent first."""
+def tag_rows(
+    tags: Sequence[str], actual: np.ndarray, suggested: np.ndarray
+) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each tag that some product carries or was given, most frequent
+    first."""
     hit = (actual & suggested).sum(0)
     given, true = suggested.sum(0), actual.sum(0)
     rows = [

@@ -1,4 +1,5 @@
-"""The evaluation as one HTML page that needs nothing else: figures, drawings and photos all inside."""
+"""The evaluation as one HTML page that needs nothing else: figures, drawings and
+photos all inside."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ _TAG_ROWS = 400
 
 
 def write_report(evidence: EvaluationResults, folder: Path, *, model: str, data: str) -> Path:
-    """Write ``report.html`` and ``evaluation.json`` into ``folder``; ``model`` and ``data`` are names for the title."""
+    """Write ``report.html`` and ``evaluation.json`` into ``folder``; ``model`` and ``data`` are
+    names for the title."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "evaluation.json", evidence.figures)
     page = folder / PAGE
@@ -40,7 +42,8 @@ def write_report(evidence: EvaluationResults, folder: Path, *, model: str, data:
 
 
 def render(evidence: EvaluationResults, *, model: str, data: str) -> str:
-    """The page. Labels and ids are shown as text whatever they hold; the same evidence gives the same page."""
+    """The page. Labels and ids are shown as text whatever they hold; the same evidence gives the
+    same page."""
     found = evidence.classified
     pairs = _confused_pairs(found, evidence.queries) if found else []
     mistakes = _mistakes(found, evidence.queries) if found else []
@@ -69,7 +72,9 @@ def render(evidence: EvaluationResults, *, model: str, data: str) -> str:
         mistakes=mistakes,
         wrong=int((found.truth != found.predicted).sum()) if found else 0,
         reliability=_reliability(found) if found else None,
-        tag_rows=tag_rows(evidence.tagged.tags, evidence.tagged.actual, evidence.tagged.suggested)[:_TAG_ROWS]
+        tag_rows=tag_rows(evidence.tagged.tags, evidence.tagged.actual, evidence.tagged.suggested)[
+            :_TAG_ROWS
+        ]
         if evidence.tagged
         else [],
         tag_count=len(evidence.tagged.tags) if evidence.tagged else 0,
@@ -92,13 +97,29 @@ def percent(value: float | None) -> str:
 
 
 def headlines(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """The figures to read first, each with its interval and what it says; those that are null are left out."""
+    """The figures to read first, each with its interval and what it says; those that are null are
+    left out."""
     tags = figures.get("tags") or {}
     wanted = [
         ("accuracy", figures.get("accuracy"), "Accuracy", "photos whose category is named right"),
-        ("macro_f1", figures.get("macro_f1"), "Macro F1", "precision and recall, every class counting the same"),
-        ("top5_accuracy", figures.get("top5_accuracy"), "Top 5", "right category among the five most probable"),
-        ("hit_rate_at_1", figures.get("hit_rate_at_1"), "Hit rate @1", "nearest product is of the same category"),
+        (
+            "macro_f1",
+            figures.get("macro_f1"),
+            "Macro F1",
+            "precision and recall, every class counting the same",
+        ),
+        (
+            "top5_accuracy",
+            figures.get("top5_accuracy"),
+            "Top 5",
+            "right category among the five most probable",
+        ),
+        (
+            "hit_rate_at_1",
+            figures.get("hit_rate_at_1"),
+            "Hit rate @1",
+            "nearest product is of the same category",
+        ),
         ("map", figures.get("map"), "mAP", "same-category products ranked before all others"),
         (
             "instance_hit_rate_at_1",
@@ -112,8 +133,18 @@ def headlines(figures: dict[str, Any]) -> list[dict[str, Any]]:
             "Kind and colour",
             "of the ten nearest share both",
         ),
-        ("tags.f1", tags.get("f1"), "Tags F1", f"suggested tags; plain votes reach {figure(tags.get('baseline_f1'))}"),
-        ("ece", figures.get("ece"), "Calibration error", "gap between confidence and accuracy; lower is better"),
+        (
+            "tags.f1",
+            tags.get("f1"),
+            "Tags F1",
+            f"suggested tags; plain votes reach {figure(tags.get('baseline_f1'))}",
+        ),
+        (
+            "ece",
+            figures.get("ece"),
+            "Calibration error",
+            "gap between confidence and accuracy; lower is better",
+        ),
     ]
     return [
         {"value": value, "name": name, "says": says, "interval": figures["intervals"].get(key)}
@@ -125,7 +156,11 @@ def headlines(figures: dict[str, Any]) -> list[dict[str, Any]]:
 def _levels(figures: dict[str, Any]) -> list[dict[str, Any]]:
     levels = figures.get("accuracy_by_level") or []
     return [
-        {"level": number + 1, "accuracy": value, "interval": figures["intervals"].get(f"accuracy_by_level.{number}")}
+        {
+            "level": number + 1,
+            "accuracy": value,
+            "interval": figures["intervals"].get(f"accuracy_by_level.{number}"),
+        }
         for number, value in enumerate(levels)
     ]
 
@@ -182,7 +217,8 @@ def _photo(photos: TaggedPhotos, number: int) -> dict[str, Any]:
 
 
 def _confused_pairs(found: Classified, queries: TaggedPhotos) -> list[dict[str, Any]]:
-    """Pairs of classes taken for one another most often, with photos of both ways, the surest mistakes first."""
+    """Pairs of classes taken for one another most often, with photos of both ways, the surest
+    mistakes first."""
     labels = short_labels(found.names)
     sure = found.chances.max(1)
     wrong = np.flatnonzero(found.truth != found.predicted)
@@ -193,7 +229,9 @@ def _confused_pairs(found: Classified, queries: TaggedPhotos) -> list[dict[str, 
     for (true, guess), numbers in cases.items():
         totals[min(true, guess), max(true, guess)] += len(numbers)
     pairs = []
-    for (first, second), total in sorted(totals.items(), key=lambda entry: (-entry[1], entry[0]))[:_PAIRS]:
+    for (first, second), total in sorted(totals.items(), key=lambda entry: (-entry[1], entry[0]))[
+        :_PAIRS
+    ]:
         ways: list[dict[str, Any]] = []
         for true, guess in ((first, second), (second, first)):
             numbers = cases.get((true, guess), [])
@@ -203,7 +241,13 @@ def _confused_pairs(found: Classified, queries: TaggedPhotos) -> list[dict[str, 
             ]
             of = int((found.truth == true).sum())
             ways.append(
-                {"true": labels[true], "guess": labels[guess], "times": len(numbers), "of": of, "photos": photos}
+                {
+                    "true": labels[true],
+                    "guess": labels[guess],
+                    "times": len(numbers),
+                    "of": of,
+                    "photos": photos,
+                }
             )
         pairs.append({"total": total, "ways": sorted(ways, key=lambda way: -way["times"])})
     return pairs
@@ -240,14 +284,17 @@ def _reliability(found: Classified) -> list[dict[str, Any]]:
 
 
 def _neighbours(evidence: EvaluationResults, seed: int = 0) -> list[dict[str, Any]]:
-    """The nearest gallery products of random query products; ``right`` is None where a category is missing."""
+    """The nearest gallery products of random query products; ``right`` is None where a category is
+    missing."""
     queries, gallery, nearest = evidence.queries, evidence.gallery, evidence.nearest
     first: dict[str, int] = {}
     for number, row in enumerate(queries.rows):
         first.setdefault(row.product_id, number)
     numbers = np.array(list(first.values()))
     drawn = np.random.default_rng(seed).permutation(numbers)[:_RANDOM_PRODUCTS]
-    paths = sorted({row.category for photos in (queries, gallery) for row in photos.rows if row.category})
+    paths = sorted(
+        {row.category for photos in (queries, gallery) for row in photos.rows if row.category}
+    )
     label = dict(zip(paths, short_labels(paths), strict=True))
     shown = []
     for number in drawn.tolist():
@@ -272,7 +319,9 @@ def _neighbours(evidence: EvaluationResults, seed: int = 0) -> list[dict[str, An
 def _products(nearest: Nearest, gallery: TaggedPhotos, number: int) -> list[tuple[int, float]]:
     """(gallery number, score) of one query, one entry per product."""
     best: dict[str, tuple[int, float]] = {}
-    for entry, score in zip(nearest.numbers[number].tolist(), nearest.scores[number].tolist(), strict=True):
+    for entry, score in zip(
+        nearest.numbers[number].tolist(), nearest.scores[number].tolist(), strict=True
+    ):
         if entry >= 0:
             best.setdefault(gallery.rows[entry].product_id, (entry, score))
     return list(best.values())
@@ -321,7 +370,8 @@ def _map(evidence: EvaluationResults, seed: int = 0) -> dict[str, Any]:
 
 
 def _groups(paths: Sequence[tuple[str, ...] | None]) -> list[str | None]:
-    """What colours the map: the deepest level that has at most as many names as there are colours, else the leaf."""
+    """What colours the map: the deepest level that has at most as many names as there are colours,
+    else the leaf."""
     known = [path for path in paths if path]
     depth = max((len(path) for path in known), default=0)
     fits = [n for n in range(1, depth + 1) if 1 < len({path[:n] for path in known}) <= _SERIES]

@@ -1,4 +1,5 @@
-"""What an evaluation found, as arrays: computed once, summed up as figures and drawn by the report."""
+"""What an evaluation found, as arrays: computed once, summed up as figures and drawn
+by the report."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ class Classified:
     """The category head on the N query photos that have a category."""
 
     numbers: np.ndarray  # int [N], which query each is
-    names: list[tuple[str, ...]]  # category paths: the model's columns first, then those it does not know
+    names: list[
+        tuple[str, ...]
+    ]  # category paths: the model's columns first, then those it does not know
     truth: np.ndarray  # int [N], into names
     logits: np.ndarray  # float32 [N, C], C model columns
     temperature: float

@@ -1,4 +1,5 @@
-"""Figures of search: same-category retrieval, agreement of attributes, and finding a re-shot photo's original."""
+"""Figures of search: same-category retrieval, agreement of attributes, and finding a re-shot
+photo's original."""
 
 from __future__ import annotations
 
@@ -28,20 +29,26 @@ _BATCH = 64
 def retrieval_figures(
     queries: TaggedPhotos, gallery: TaggedPhotos, types: Mapping[str, Any]
 ) -> tuple[FigureGroup, Nearest]:
-    """Same-category search, the agreement of attributes among the ten nearest, and the ten nearest themselves."""
+    """Same-category search, the agreement of attributes among the ten nearest, and the ten nearest
+    themselves."""
     attributes = _attributes(queries, gallery, types)
     columns = {name: (values(queries), values(gallery)) for name, values in attributes.items()}
     number_of: dict[Any, int] = {}
-    labels = np.array([number_of.setdefault(row.category, len(number_of)) for row in gallery.rows], np.int64)
+    labels = np.array(
+        [number_of.setdefault(row.category, len(number_of)) for row in gallery.rows], np.int64
+    )
     hits: dict[str, list[float]] = {"hit_rate_at_1": [], "hit_rate_at_10": [], "map": []}
     labelled: list[int] = []
     asked: dict[str, list[int]] = {name: [] for name in columns}  # queries that have the attribute
     agreement: dict[str, list[float]] = {name: [] for name in columns}
     first: dict[str, list[float]] = {name: [] for name in columns}
     nearest = Nearest(
-        np.full((len(queries.rows), _NEAREST), -1, np.int64), np.zeros((len(queries.rows), _NEAREST), np.float32)
+        np.full((len(queries.rows), _NEAREST), -1, np.int64),
+        np.zeros((len(queries.rows), _NEAREST), np.float32),
     )
-    for number, order, scores in ranked_neighbours(queries.vectors, gallery.vectors, gallery_rules(queries, gallery)):
+    for number, order, scores in ranked_neighbours(
+        queries.vectors, gallery.vectors, gallery_rules(queries, gallery)
+    ):
         top = order[:_NEAREST]
         nearest.numbers[number, : len(top)] = top
         nearest.scores[number, : len(top)] = scores[:_NEAREST]
@@ -60,7 +67,9 @@ def retrieval_figures(
                 asked[name].append(number)
                 agreement[name].append(float(np.mean(same)))
                 first[name].append(float(same[0]))
-    values: dict[str, Any] = {name: float(np.mean(found)) if found else None for name, found in hits.items()}
+    values: dict[str, Any] = {
+        name: float(np.mean(found)) if found else None for name, found in hits.items()
+    }
     agreed = {name: float(np.mean(found)) for name, found in agreement.items() if found}
     values["attribute_agreement_at_10"] = agreed or None
     values["attributes"] = {
@@ -71,20 +80,25 @@ def retrieval_figures(
     intervals: dict[str, list[float]] = {}
     if labelled:
         weights = product_weights([queries.rows[number] for number in labelled])
-        intervals |= mean_intervals(weights, {name: np.array(found) for name, found in hits.items()})
+        intervals |= mean_intervals(
+            weights, {name: np.array(found) for name, found in hits.items()}
+        )
     for name, numbers in asked.items():
         if numbers:
             measured = {f"attribute_agreement_at_10.{name}": np.array(agreement[name])}
             if name in values["attributes"]:
                 measured[f"attributes.{name}.nn1"] = np.array(first[name])
-            intervals |= mean_intervals(product_weights([queries.rows[number] for number in numbers]), measured)
+            intervals |= mean_intervals(
+                product_weights([queries.rows[number] for number in numbers]), measured
+            )
     return FigureGroup(values, intervals), nearest
 
 
 def _attributes(
     queries: TaggedPhotos, gallery: TaggedPhotos, types: Mapping[str, Any]
 ) -> dict[str, Callable[[TaggedPhotos], list[Any]]]:
-    """Name -> the column of its values: text and bool attributes with few values, the category, both with colour."""
+    """Name -> the column of its values: text and bool attributes with few values, the category,
+    both with colour."""
 
     def column(name: str) -> Callable[[TaggedPhotos], list[Any]]:
         return lambda photos: [row.attributes.get(name) for row in photos.rows]
@@ -107,16 +121,23 @@ def _attributes(
 
             def both(photos: TaggedPhotos) -> list[Any]:
                 pairs = zip(category(photos), paint(photos), strict=True)
-                return [None if kind is None or shade is None else (kind, shade) for kind, shade in pairs]
+                return [
+                    None if kind is None or shade is None else (kind, shade)
+                    for kind, shade in pairs
+                ]
 
             found[JOINT] = both
     return found
 
 
 def instance_figures(
-    embedder: Runtime, queries: TaggedPhotos, searched: list[TaggedPhotos], progress: OnCached | None
+    embedder: Runtime,
+    queries: TaggedPhotos,
+    searched: list[TaggedPhotos],
+    progress: OnCached | None,
 ) -> FigureGroup:
-    """Does a re-shot photo find its original (or an exact copy of it) among train and test photos?"""
+    """Does a re-shot photo find its original (or an exact copy of it) among train
+    and test photos?"""
     vectors = np.concatenate([photos.vectors for photos in searched])
     pixels = np.concatenate([photos.pixels for photos in searched])
     right: list[float] = []
@@ -133,7 +154,9 @@ def instance_figures(
         if progress:
             progress("re-shot photos", len(right), len(queries.rows))
 
-    originals = decode_all(range(len(queries.rows)), lambda number: queries.rows[number].image.read_bytes())
+    originals = decode_all(
+        range(len(queries.rows)), lambda number: queries.rows[number].image.read_bytes()
+    )
     for number, photo in originals:
         if isinstance(photo, CatalensError):
             continue

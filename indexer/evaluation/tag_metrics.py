@@ -1,4 +1,5 @@
-"""What ``evaluate`` says of tags: the model's suggestions, votes alone, heads alone, and the plain baseline."""
+"""What ``evaluate`` says of tags: the model's suggestions, votes alone, heads alone, and the plain
+baseline."""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ def tag_figures(
 ) -> tuple[FigureGroup, Tagged | None]:
     """The key ``tags`` of an evaluation of ``split``, and its arrays; None where there are no tags.
 
-    ``sets``: photos by split, ``train`` and ``validation`` among them. ``frozen`` gives the same photos with the
-    backbone's features before training for vectors, for the baseline, or None. Rules of votes alone, of heads alone and
-    of the baseline are fitted on validation.
+    ``sets``: photos by split, ``train`` and ``validation`` among them. ``frozen`` gives the same
+    photos with the backbone's features before training for vectors, for the baseline, or None.
+    Rules of votes alone, of heads alone and of the baseline are fitted on validation.
     """
     rule = decision.tagging()
     tested = sample_by(runtime, decision, sets, split)
@@ -50,7 +51,9 @@ def tag_figures(
         "map": tag_map(tested.actual, confidence),
         "ece": pair_calibration_error(confidence, tested.actual),
         "votes_only_f1": _refitted(votes_only(held), votes_only(tested), columns),
-        "heads_only_f1": _refitted(heads_only(held), heads_only(tested), columns) if decision.tag_heads else None,
+        "heads_only_f1": _refitted(heads_only(held), heads_only(tested), columns)
+        if decision.tag_heads
+        else None,
         "baseline_f1": None if (before := frozen()) is None else _baseline(before, split),
     }
     weights = bootstrap_weights(np.arange(len(tested.actual)))
@@ -61,13 +64,21 @@ def tag_figures(
         "tags.f1": interval(micro[2]),
         "tags.macro_f1": interval(counts.macro_f1(weights)),
     }
-    return FigureGroup({"tags": values}, intervals), Tagged(tested.tags, tested.actual, confidence, suggested)
+    return FigureGroup({"tags": values}, intervals), Tagged(
+        tested.tags, tested.actual, confidence, suggested
+    )
 
 
 def sample_by(
-    runtime: Runtime, decision: Decision, sets: Mapping[str, TaggedPhotos], split: str, *, fitting: bool = False
+    runtime: Runtime,
+    decision: Decision,
+    sets: Mapping[str, TaggedPhotos],
+    split: str,
+    *,
+    fitting: bool = False,
 ) -> TagSample | None:
-    """The tagged products of ``split`` before the train photos' votes and the model's heads; as ``sample_of``."""
+    """The tagged products of ``split`` before the train photos' votes and the model's heads; as
+    ``sample_of``."""
     photos = sets[split]
     named = [tag for column in decision.tagging().columns for tag in column.tags]
     logits = runtime.logits(photos.vectors) if decision.tag_heads and len(photos.rows) else None
@@ -84,7 +95,9 @@ def sample_by(
 
 def votes_only(sample: TagSample | None) -> TagSample | None:
     """``sample`` with every head silent."""
-    return None if sample is None else replace(sample, chances=np.full(sample.chances.shape, np.nan))
+    return (
+        None if sample is None else replace(sample, chances=np.full(sample.chances.shape, np.nan))
+    )
 
 
 def heads_only(sample: TagSample | None) -> TagSample | None:
@@ -92,20 +105,27 @@ def heads_only(sample: TagSample | None) -> TagSample | None:
     return None if sample is None else replace(sample, near=lambda view: nobody(len(sample.actual)))
 
 
-def _refitted(held: TagSample | None, tested: TagSample | None, columns: Mapping[str, Sequence[str]]) -> float | None:
+def _refitted(
+    held: TagSample | None, tested: TagSample | None, columns: Mapping[str, Sequence[str]]
+) -> float | None:
     """Micro-F1 on ``tested`` of the rule fitted on ``held``."""
     if held is None or tested is None:
         return None
     rule = fit_rule(held, columns)
-    return float(TagCounts(tested.actual, tested.suggested(tested.confidence(rule), rule)).micro()[2])
+    return float(
+        TagCounts(tested.actual, tested.suggested(tested.confidence(rule), rule)).micro()[2]
+    )
 
 
 def _baseline(sets: Mapping[str, TaggedPhotos], split: str) -> float | None:
-    """Micro-F1 of equal votes among the ten nearest; the vectors of ``sets`` are the frozen backbone's features."""
+    """Micro-F1 of equal votes among the ten nearest; the vectors of ``sets`` are the frozen
+    backbone's features."""
     block = Block("g", sets["train"].vectors.shape[1], 1.0)
     held = sample_of(sets["validation"], sets["train"], [block], fitting=True)
     tested = sample_of(sets[split], sets["train"], [block])
     if held is None or tested is None:
         return None
     rule = fit_equal_votes(held)
-    return float(TagCounts(tested.actual, tested.suggested(tested.confidence(rule), rule)).micro()[2])
+    return float(
+        TagCounts(tested.actual, tested.suggested(tested.confidence(rule), rule)).micro()[2]
+    )

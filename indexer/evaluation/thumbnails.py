@@ -35,7 +35,8 @@ def data_uri(image: Image.Image, quality: int = _QUALITY) -> str:
 
 
 def small_photos(files: Sequence[Path], side: int) -> dict[Path, str]:
-    """File -> data URI of at most ``side`` px; a photo that is gone or unreadable by now is left out."""
+    """File -> data URI of at most ``side`` px; a photo that is gone or unreadable by now is left
+    out."""
     found: dict[Path, str] = {}
     for file, photo in decode_all(list(dict.fromkeys(files)), Path.read_bytes, shrink_to=side // 2):
         if isinstance(photo, Photo):
@@ -50,8 +51,12 @@ def photo_sheet(files: Sequence[Path], side: int) -> PhotoSheet:
     columns = max(1, int(np.ceil(len(files) ** 0.5)))
     rows = max(1, -(-len(files) // columns))
     sheet = Image.new("RGB", (columns * side, rows * side), (200, 200, 200))
-    for number, photo in decode_all(range(len(files)), lambda n: files[n].read_bytes(), shrink_to=side // 2):
+    for number, photo in decode_all(
+        range(len(files)), lambda n: files[n].read_bytes(), shrink_to=side // 2
+    ):
         if isinstance(photo, Photo):
-            square = ImageOps.pad(photo.pixels, (side, side), Image.Resampling.LANCZOS, color=(255, 255, 255))
+            square = ImageOps.pad(
+                photo.pixels, (side, side), Image.Resampling.LANCZOS, color=(255, 255, 255)
+            )
             sheet.paste(square, (number % columns * side, number // columns * side))
     return PhotoSheet(data_uri(sheet, 62), columns, rows, side)

@@ -1,4 +1,5 @@
-"""A photo as it is measured: a copy of bounded size, a small one, and sampled tiles and lines of the pixels."""
+"""A photo as it is measured: a copy of bounded size, a small one, and sampled tiles and lines of
+the pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from PIL import Image
 
 from indexer.imaging.geometry import Box
 
-SHORT = 512  # px: what a shopper's screen shows of a photo; larger ones are reduced by a whole number
+SHORT = (
+    512  # px: what a shopper's screen shows of a photo; larger ones are reduced by a whole number
+)
 _LONG = 8192  # px of a view at most: a photo far longer than wide is reduced below ``SHORT``
 _SMALL_AREA = 150 * 150  # px of the small copy, about
 _LINES = 96  # lines sampled across the photo when looking for straight seams
@@ -21,10 +24,12 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 
 @dataclass(frozen=True)
 class AnalysisView:
-    """``pixels`` uint8 [H, W, 3]; ``small`` float32 [H / step, W / step, 3] is its average over ``step`` px squares.
+    """``pixels`` uint8 [H, W, 3]; ``small`` float32 [H / step, W / step, 3] is its average over
+    ``step`` px squares.
 
-    ``scale`` is how many px of the original one px of ``pixels`` is, ``size`` the original's (width, height); ``left``
-    and ``top`` say where the original's corner lies, in px of ``pixels``, when a frame was cut off.
+    ``scale`` is how many px of the original one px of ``pixels`` is, ``size`` the original's
+    (width, height); ``left`` and ``top`` say where the original's corner lies, in px of ``pixels``,
+    when a frame was cut off.
     """
 
     pixels: np.ndarray
@@ -45,7 +50,8 @@ class AnalysisView:
 
     @cached_property
     def green(self) -> np.ndarray:
-        """uint8 [H, W]. Green carries seven tenths of the luminance, and is what cameras sample best."""
+        """uint8 [H, W]. Green carries seven tenths of the luminance, and is what cameras sample
+        best."""
         return np.ascontiguousarray(self.pixels[..., 1])
 
     @cached_property
@@ -55,7 +61,8 @@ class AnalysisView:
 
     @cached_property
     def slope(self) -> np.ndarray:
-        """float32 [h, w]: how much ``light`` differs from the px to the left and from the px above, summed."""
+        """float32 [h, w]: how much ``light`` differs from the px to the left and from the px above,
+        summed."""
         slope = np.zeros_like(self.light)
         slope[:, 1:] += np.abs(np.diff(self.light, axis=1))
         slope[1:] += np.abs(np.diff(self.light, axis=0))
@@ -65,9 +72,17 @@ class AnalysisView:
         """A rectangle of this view, in px of the original and inside it; at least 1 px a side."""
         left, top = (x + self.left) * self.scale, (y + self.top) * self.scale
         # The last px of a view may stand for less than ``scale`` px of the original.
-        right, bottom = min(left + width * self.scale, self.size[0]), min(top + height * self.scale, self.size[1])
+        right, bottom = (
+            min(left + width * self.scale, self.size[0]),
+            min(top + height * self.scale, self.size[1]),
+        )
         left, top = min(left, self.size[0] - 1), min(top, self.size[1] - 1)
-        return round(left), round(top), max(1, round(right) - round(left)), max(1, round(bottom) - round(top))
+        return (
+            round(left),
+            round(top),
+            max(1, round(right) - round(left)),
+            max(1, round(bottom) - round(top)),
+        )
 
     def inside(self, left: int, top: int, right: int, bottom: int) -> AnalysisView:
         """The part of the view from (left, top) to (right, bottom), px of ``pixels``."""
@@ -76,13 +91,18 @@ class AnalysisView:
 
 
 def look_at(pixels: np.ndarray, size: tuple[int, int]) -> AnalysisView:
-    """The view of an upright sRGB photo uint8 [H, W, 3]; ``size`` = (width, height) of the original in px."""
+    """The view of an upright sRGB photo uint8 [H, W, 3]; ``size`` = (width, height) of the original
+    in px."""
     factor = max(1, min(pixels.shape[:2]) // SHORT, -(-max(pixels.shape[:2]) // _LONG))
     reduced = pixels if factor == 1 else _reduced(pixels, factor)
-    return _with_small(np.ascontiguousarray(reduced), max(size) / max(pixels.shape[:2]) * factor, size)
+    return _with_small(
+        np.ascontiguousarray(reduced), max(size) / max(pixels.shape[:2]) * factor, size
+    )
 
 
-def _with_small(pixels: np.ndarray, scale: float, size: tuple[int, int], left: int = 0, top: int = 0) -> AnalysisView:
+def _with_small(
+    pixels: np.ndarray, scale: float, size: tuple[int, int], left: int = 0, top: int = 0
+) -> AnalysisView:
     height, width = pixels.shape[:2]
     step = max(1, min(int(np.ceil((height * width / _SMALL_AREA) ** 0.5)), min(height, width) // 4))
     small = pixels if step == 1 else _reduced(pixels, step)
@@ -94,7 +114,8 @@ def _reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 def tiles(plane: np.ndarray, corners: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Tiles [N, height, width] of ``plane`` [H, W]; ``corners`` int [N, 2] rows and columns that fit."""
+    """Tiles [N, height, width] of ``plane`` [H, W]; ``corners`` int [N, 2] rows and columns that
+    fit."""
     return sliding_window_view(plane, (height, width))[corners[:, 0], corners[:, 1]]
 
 
@@ -114,7 +135,8 @@ def grid(height: int, width: int, side: int, multiple: int = 1) -> np.ndarray:
 
 
 def sampled_lines(pixels: np.ndarray, axis: int) -> np.ndarray:
-    """uint8 [length, lines, 3]: along ``axis`` every px, across it a sample of lines spread evenly."""
+    """uint8 [length, lines, 3]: along ``axis`` every px, across it a sample of
+    lines spread evenly."""
     lines = np.take(pixels, _spread_lines(pixels.shape[1 - axis]), axis=1 - axis)
     return lines if axis == 0 else lines.swapaxes(0, 1)
 
@@ -130,7 +152,8 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
 
 
 def quantiles(values: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """As ``np.quantile``, several times as quick for some thousands of values and more than one share."""
+    """As ``np.quantile``, several times as quick for some thousands of values and more than one
+    share."""
     ranked = np.sort(values, axis=None)
     places = np.asarray(shares) * (len(ranked) - 1)
     low = places.astype(np.int64)
@@ -139,5 +162,6 @@ def quantiles(values: np.ndarray, shares: Sequence[float]) -> np.ndarray:
 
 
 def largest(channels: np.ndarray) -> np.ndarray:
-    """The largest of the three channels, [..., 3] -> [...]; far quicker than ``max`` over so short an axis."""
+    """The largest of the three channels, [..., 3] -> [...]; far quicker than ``max`` over so short
+    an axis."""
     return np.asarray(np.maximum(np.maximum(channels[..., 0], channels[..., 1]), channels[..., 2]))

@@ -1,4 +1,5 @@
-"""Image bytes to one checked, upright, 8-bit sRGB picture: every oddity of a format is dealt with here only."""
+"""Image bytes to one checked, upright, 8-bit sRGB picture: every oddity of a format is dealt with
+here only."""
 
 from __future__ import annotations
 
@@ -52,7 +53,18 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"qoif", "QOI"),
     (b"<svg", "SVG"),
 )
-_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_HEIC_BRANDS = {
+    b"heic",
+    b"heix",
+    b"heim",
+    b"heis",
+    b"hevc",
+    b"hevx",
+    b"hevm",
+    b"hevs",
+    b"mif1",
+    b"msf1",
+}
 # EXIF orientation -> the turn that makes the picture upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,7 +80,8 @@ _MAX_PROFILE_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is refused before a pixel is decoded: bytes of the file, pixels (width x height) of the picture."""
+    """What is refused before a pixel is decoded: bytes of the file, pixels (width x height) of the
+    picture."""
 
     max_bytes: int = 32 * 2**20
     max_pixels: int = 64_000_000
@@ -81,9 +94,9 @@ DEFAULT_LIMITS = ImageLimits()
 class Photo:
     """A checked photo.
 
-    ``pixels`` is mode RGB, sRGB, upright, and carries no metadata. ``width`` and ``height`` are those of the upright
-    original in px; ``pixels`` may be smaller, never larger, after a reduced decode. ``hash_content`` is the SHA-256
-    (hex) of the file's bytes.
+    ``pixels`` is mode RGB, sRGB, upright, and carries no metadata. ``width`` and ``height`` are
+    those of the upright original in px; ``pixels`` may be smaller, never larger, after a reduced
+    decode. ``hash_content`` is the SHA-256 (hex) of the file's bytes.
     """
 
     pixels: Image.Image
@@ -99,22 +112,30 @@ def hash_content(data: bytes) -> str:
 
 
 def decode_photo(
-    data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, shrink_to: int | None = None, hashed: str | None = None
+    data: bytes,
+    *,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    shrink_to: int | None = None,
+    hashed: str | None = None,
 ) -> Photo:
     """Decode the first frame of an image of any allowed format.
 
-    The format is read from the bytes, never from a name. EXIF orientation is applied, an embedded ICC profile is
-    converted to sRGB (a broken one is ignored), transparency is laid on white, and all metadata is dropped. With
-    ``shrink_to``, a JPEG may be decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that leaves the short side at least
-    ``2 * shrink_to`` px. ``hashed``: the bytes' content hash where it is known. Safe to call from several threads.
+    The format is read from the bytes, never from a name. EXIF orientation is applied, an embedded
+    ICC profile is converted to sRGB (a broken one is ignored), transparency is laid on white, and
+    all metadata is dropped. With ``shrink_to``, a JPEG may be decoded at the smallest of 1/1, 1/2,
+    1/4, 1/8 that leaves the short side at least ``2 * shrink_to`` px. ``hashed``: the bytes'
+    content hash where it is known. Safe to call from several threads.
 
-    Raises ``UnsupportedFormatError`` for a real image of a format that is not allowed, ``ImageTooLargeError`` over a limit
-    (known from the header, before pixels are allocated), ``BadImageError`` for everything else that is not a whole image.
+    Raises ``UnsupportedFormatError`` for a real image of a format that is not allowed,
+    ``ImageTooLargeError`` over a limit (known from the header, before pixels are allocated),
+    ``BadImageError`` for everything else that is not a whole image.
     """
     if not data:
         raise BadImageError("the image is empty (0 bytes)")
     if len(data) > limits.max_bytes:
-        raise ImageTooLargeError(f"the image has {len(data):,} bytes, more than the limit of {limits.max_bytes:,}")
+        raise ImageTooLargeError(
+            f"the image has {len(data):,} bytes, more than the limit of {limits.max_bytes:,}"
+        )
     name = _sniff(data)
     try:
         image: Any = _open_heic(data) if name == "HEIC" else _open(data, name)
@@ -139,11 +160,13 @@ def decode_photo(
     except BadImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # A GIF whose first frame is larger than its screen: Pillow looks again where it grows the picture.
+        # A GIF whose first frame is larger than its screen: Pillow looks again where it grows the
+        # picture.
         raise ImageTooLargeError(f"the image is too large: {error}") from error
     except MemoryError as error:
         raise BadImageError(f"damaged {name}: decoding needs more memory than there is") from error
-    except Exception as error:  # decoders raise whatever they like on hostile bytes: OSError, struct.error, KeyError...
+    # decoders raise whatever they like on hostile bytes: OSError, struct.error, KeyError...
+    except Exception as error:
         raise BadImageError(_reason(name, error)) from error
     if orientation >= 5:
         width, height = height, width
@@ -151,7 +174,8 @@ def decode_photo(
 
 
 def _sniff(data: bytes) -> str:
-    """Name of the format on the allow-list that the first bytes announce; raises for everything else."""
+    """Name of the format on the allow-list that the first bytes announce; raises for everything
+    else."""
     for magic, name in _MAGIC:
         if data.startswith(magic):
             return name
@@ -165,18 +189,24 @@ def _sniff(data: bytes) -> str:
             return "AVIF"
         if brands & _HEIC_BRANDS:
             return "HEIC"
-        raise UnsupportedFormatError(f"this is a video or other media file, not one of {_SUPPORTED}")
+        raise UnsupportedFormatError(
+            f"this is a video or other media file, not one of {_SUPPORTED}"
+        )
     head = data[:256].lstrip().lower()
     for magic, foreign in _FOREIGN:
         if data.startswith(magic) or (foreign == "SVG" and (b"<svg" in head)):
-            raise UnsupportedFormatError(f"{foreign} images are not supported; use one of {_SUPPORTED}")
+            raise UnsupportedFormatError(
+                f"{foreign} images are not supported; use one of {_SUPPORTED}"
+            )
     raise BadImageError("this is not an image (its first bytes belong to no image format)")
 
 
 def _open(data: bytes, name: str) -> Any:
-    """``Image.open`` for a format already known, short of Pillow's own pixel limit: ours is checked right after.
+    """``Image.open`` for a format already known, short of Pillow's own pixel limit: ours is checked
+    right after.
 
-    Pillow's limit differs from ours and answers with a Python warning in between, which threads cannot silence.
+    Pillow's limit differs from ours and answers with a Python warning in between, which threads
+    cannot silence.
     """
     if name not in Image.OPEN:
         Image.init()
@@ -188,11 +218,14 @@ def _open(data: bytes, name: str) -> Any:
 
 
 def _open_heic(data: bytes) -> Any:
-    """A lazily decoded HEIF file; used without registering its plugin, which would change Pillow for everyone."""
+    """A lazily decoded HEIF file; used without registering its plugin, which would change Pillow
+    for everyone."""
     try:
         import pillow_heif
     except ImportError:
-        raise UnsupportedFormatError("HEIC images need the optional extra: pip install 'catalens[heic]'") from None
+        raise UnsupportedFormatError(
+            "HEIC images need the optional extra: pip install 'catalens[heic]'"
+        ) from None
     return pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
 
 
@@ -206,7 +239,8 @@ def _reason(name: str, error: Exception) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 where there is none or the EXIF block is broken. (Pillow itself turns TIFFs.)"""
+    """EXIF orientation 1 to 8; 1 where there is none or the EXIF block is broken. (Pillow itself
+    turns TIFFs.)"""
     try:
         value = image.getexif().get(0x0112, 1)
     except Exception:  # a broken EXIF block is no reason to refuse a good picture
@@ -235,7 +269,9 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         on_white = Image.new("RGB", rgb.size, "white")
         on_white.paste(rgb, mask=alpha)
         rgb = on_white
-    if type(rgb) is not Image.Image:  # the file object itself: keep no hold on its bytes, only on its pixels
+    if (
+        type(rgb) is not Image.Image
+    ):  # the file object itself: keep no hold on its bytes, only on its pixels
         rgb = Image.Image()._new(rgb.im)
     rgb.info.clear()
     return rgb
@@ -244,8 +280,9 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Grey of 12, 16 or 32 bits or of floats as 8-bit grey; other modes as they are.
 
-    Sixteen bits are scaled by their full range. Wider files do not say their range: it is taken as 0..1 (floats),
-    0..255, 0..65535, or else the values' own span, whichever is the first to hold them all.
+    Sixteen bits are scaled by their full range. Wider files do not say their range: it is taken as
+    0..1 (floats), 0..255, 0..65535, or else the values' own span, whichever is the first to hold
+    them all.
     """
     if not (image.mode.startswith("I") or image.mode == "F"):
         return image
@@ -261,14 +298,19 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
     if image.mode.startswith("I;16") and tags.get(258) == (12,):
         high = 4095.0
-    scaled = np.clip((values - low) * (255.0 / max(high - low, 1e-12)) + 0.5, 0, 255).astype(np.uint8)
-    if image.mode.startswith("I;16") and tags.get(262) == 0:  # TIFF "white is zero", which Pillow minds in 8 bits only
+    scaled = np.clip((values - low) * (255.0 / max(high - low, 1e-12)) + 0.5, 0, 255).astype(
+        np.uint8
+    )
+    if (
+        image.mode.startswith("I;16") and tags.get(262) == 0
+    ):  # TIFF "white is zero", which Pillow minds in 8 bits only
         scaled = 255 - scaled
     return Image.fromarray(scaled)
 
 
 def _through_profile(image: Image.Image, profile: object) -> Image.Image:
-    """L, RGB, CMYK or LAB as sRGB; by the embedded profile where it is usable, else by Pillow's plain conversion."""
+    """L, RGB, CMYK or LAB as sRGB; by the embedded profile where it is usable, else by Pillow's
+    plain conversion."""
     if image.mode == "LAB":
         transform = _transform(b"", "LAB")
     elif isinstance(profile, bytes) and 128 <= len(profile) <= _MAX_PROFILE_BYTES:
@@ -282,23 +324,31 @@ def _through_profile(image: Image.Image, profile: object) -> Image.Image:
 
 @functools.lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Profile to sRGB (perceptual intent, as browsers do); ``None`` where it is broken, unfit, or changes nothing.
+    """Profile to sRGB (perceptual intent, as browsers do); ``None`` where it is broken, unfit, or
+    changes nothing.
 
     Little CMS transforms are read-only while applied, so threads may share one.
     """
     try:
         transform = ImageCms.ImageCmsTransform(
-            ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB") if mode == "LAB" else io.BytesIO(profile)),
+            ImageCms.ImageCmsProfile(
+                ImageCms.createProfile("LAB") if mode == "LAB" else io.BytesIO(profile)
+            ),
             ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
             mode,
             "RGB",
             ImageCms.Intent.PERCEPTUAL,
         )
-        if mode in ("L", "RGB"):  # most embedded profiles are sRGB itself: do not pay for moving nothing
+        if mode in (
+            "L",
+            "RGB",
+        ):  # most embedded profiles are sRGB itself: do not pay for moving nothing
             ramp = np.arange(0, 256, 15, dtype=np.uint8)
             cube = np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(-1, 18, 3)
             probe = Image.fromarray(cube if mode == "RGB" else cube[..., 0].copy())
-            moved = np.asarray(transform.apply(probe), np.int16) - np.asarray(probe.convert("RGB"), np.int16)
+            moved = np.asarray(transform.apply(probe), np.int16) - np.asarray(
+                probe.convert("RGB"), np.int16
+            )
             if np.abs(moved).max() <= 2:
                 return None
         return transform

@@ -9,9 +9,16 @@ from scipy import ndimage
 
 from indexer.imaging.analysis_view import AnalysisView, largest
 
-_SAME = 24.0  # of 255, largest channel: a border pixel this near the background's colour belongs to it
-_LEAST, _MOST = 8.0, 30.0  # of 255: from this far off the background's colour a pixel is product; by its spread
-_PLAIN = 0.55  # share of the border that is of one (slowly changing) colour where a background is plain
+_SAME = (
+    24.0  # of 255, largest channel: a border pixel this near the background's colour belongs to it
+)
+_LEAST, _MOST = (
+    8.0,
+    30.0,
+)  # of 255: from this far off the background's colour a pixel is product; by its spread
+_PLAIN = (
+    0.55  # share of the border that is of one (slowly changing) colour where a background is plain
+)
 _SPECK = 0.015  # parts smaller than this share of the largest are no part of the product
 _FEWEST = 0.002  # share of the photo below which nothing is a product
 _CENTRE = 0.55  # spread of the centre's advantage on busy photos, in half sides
@@ -20,10 +27,12 @@ _COLOURS = 10  # border colours remembered on busy photos
 
 @dataclass(frozen=True)
 class ForegroundProduct:
-    """``mask`` bool [h, w] over ``AnalysisView.small``; ``box`` x, y, width, height in px of ``AnalysisView.pixels``, None: no product.
+    """``mask`` bool [h, w] over ``AnalysisView.small``; ``box`` x, y, width, height in px of
+    ``AnalysisView.pixels``, None: no product.
 
-    ``plain``: the background is of one colour, so mask and box are reliable. ``sure`` in [0, 1]: how far to trust them.
-    ``background`` float32 [3] is the border's main colour, ``spread`` how much the border strays from it, of 255.
+    ``plain``: the background is of one colour, so mask and box are reliable. ``sure`` in [0, 1]:
+    how far to trust them. ``background`` float32 [3] is the border's main colour, ``spread`` how
+    much the border strays from it, of 255.
     """
 
     mask: np.ndarray
@@ -34,12 +43,16 @@ class ForegroundProduct:
     spread: float
 
 
-def find_product(view: AnalysisView, without: list[tuple[int, int]] | None = None) -> ForegroundProduct:
-    """The product in ``view``; ``without``: row ranges of ``view.pixels`` that an overlaid band covers.
+def find_product(
+    view: AnalysisView, without: list[tuple[int, int]] | None = None
+) -> ForegroundProduct:
+    """The product in ``view``; ``without``: row ranges of ``view.pixels`` that an overlaid band
+    covers.
 
-    On a plain background the mask is what differs from it: a plane through the border's main colour, so that a
-    gradient of light is background too. On a busy one it is a guess: far from the border's commonest colours, towards
-    the centre, one piece (threshold: Otsu 1979). ``sure`` is small there.
+    On a plain background the mask is what differs from it: a plane through the border's main
+    colour, so that a gradient of light is background too. On a busy one it is a guess: far from the
+    border's commonest colours, towards the centre, one piece (threshold: Otsu 1979). ``sure`` is
+    small there.
     """
     small, step = view.small, view.step
     ring = _ring(small.shape[:2])
@@ -80,7 +93,8 @@ def _ring(shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Ground:
-    """A background whose colour changes slowly: ``plane`` float64 [3, 3], at the middle, and by row and by column."""
+    """A background whose colour changes slowly: ``plane`` float64 [3, 3], at the middle, and by row
+    and by column."""
 
     plane: np.ndarray
     height: int
@@ -98,14 +112,19 @@ class _Ground:
         most = np.zeros(small.shape[:2], np.float32)
         for channel in range(3):  # one by one: numpy is slow over rows of three
             middle, by_row, by_column = self.plane[:, channel]
-            rows, columns = (middle + down * by_row).astype(np.float32), (across * by_column).astype(np.float32)
+            rows, columns = (
+                (middle + down * by_row).astype(np.float32),
+                (across * by_column).astype(np.float32),
+            )
             np.maximum(most, np.abs(small[..., channel] - (rows[:, None] + columns)), out=most)
         return most
 
 
-def _background(small: np.ndarray, ring: np.ndarray) -> tuple[_Ground, np.ndarray, float, float, float]:
-    """The background, its mean colour [3] along the border, the share of the border on it, how that share strays from
-    it, and how all of the border does."""
+def _background(
+    small: np.ndarray, ring: np.ndarray
+) -> tuple[_Ground, np.ndarray, float, float, float]:
+    """The background, its mean colour [3] along the border, the share of the border on it, how that
+    share strays from it, and how all of the border does."""
     pixels = small[ring]
     mode = _common_colours(pixels, 1)[0]
     rows, columns = np.nonzero(ring)
@@ -128,7 +147,8 @@ def _background(small: np.ndarray, ring: np.ndarray) -> tuple[_Ground, np.ndarra
 
 
 def _common_colours(pixels: np.ndarray, most: int) -> np.ndarray:
-    """The commonest colours [K, 3] among pixels [N, 3]: means of the fullest cells of 32 levels a side."""
+    """The commonest colours [K, 3] among pixels [N, 3]: means of the fullest cells of 32 levels a
+    side."""
     cell = (pixels / 32).round().astype(int) @ np.array([1, 9, 81])
     counts = np.bincount(cell)
     fullest = np.argsort(counts)[::-1][:most]
@@ -136,18 +156,22 @@ def _common_colours(pixels: np.ndarray, most: int) -> np.ndarray:
 
 
 def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
-    """Mask bool [h, w] of what is unlike the border and near the centre, and how clearly it stands out, up to 0.5."""
+    """Mask bool [h, w] of what is unlike the border and near the centre, and how clearly it stands
+    out, up to 0.5."""
     smooth = ndimage.uniform_filter(np.ascontiguousarray(small.transpose(2, 0, 1)), (1, 3, 3))
     distance = np.full(ring.shape, np.inf, np.float32)
     for colour in _common_colours(smooth[:, ring].T, _COLOURS).astype(np.float32):
-        red, green, blue = (np.abs(channel - level) for channel, level in zip(smooth, colour, strict=True))
+        red, green, blue = (
+            np.abs(channel - level) for channel, level in zip(smooth, colour, strict=True)
+        )
         np.minimum(distance, red + green + blue, out=distance)
     height, width = ring.shape
     down, across = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
     salience = distance * np.exp(-(down**2 + across**2) / (2 * _CENTRE**2))
     threshold, clear = otsu_threshold(salience)
     mask = ndimage.binary_closing(salience > threshold, iterations=2)
-    # Holes are what cannot be reached from the edge; labels tell that quicker than ``binary_fill_holes``.
+    # Holes are what cannot be reached from the edge; labels tell that quicker than
+    # ``binary_fill_holes``.
     outside, count = ndimage.label(~mask)
     reached = np.zeros(count + 1, bool)
     for edge in (outside[0], outside[-1], outside[:, 0], outside[:, -1]):
@@ -157,7 +181,8 @@ def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def otsu_threshold(values: np.ndarray) -> tuple[float, float]:
-    """The threshold that parts values best in two (Otsu 1979), and the share of the variance that it explains."""
+    """The threshold that parts values best in two (Otsu 1979), and the share of the variance that
+    it explains."""
     counts, edges = np.histogram(values, 64)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]
@@ -183,7 +208,10 @@ def _without_specks(mask: np.ndarray, *, one: bool) -> np.ndarray:
 def _box(mask: np.ndarray, step: int, view: AnalysisView) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     left, top = int(columns[0]) * step, int(rows[0]) * step
-    right, bottom = min((int(columns[-1]) + 1) * step, view.width), min((int(rows[-1]) + 1) * step, view.height)
+    right, bottom = (
+        min((int(columns[-1]) + 1) * step, view.width),
+        min((int(rows[-1]) + 1) * step, view.height),
+    )
     return left, top, right - left, bottom - top
 
 

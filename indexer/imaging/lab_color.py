@@ -1,4 +1,5 @@
-"""What colours a photo has, in numpy: ``colour.ColourStatistics`` of pixels, for processes that do not load torch."""
+"""What colours a photo has, in numpy: ``colour.ColourStatistics`` of pixels, for processes that do
+not load torch."""
 
 from __future__ import annotations
 
@@ -21,23 +22,35 @@ XYZ = (
 _HALF = SIDE // 2
 _XYZ = np.array(XYZ, np.float32).T
 _ACROSS = np.linspace(-1, 1, _HALF, dtype=np.float32)
-_CENTRE = np.exp(-(_ACROSS[:, None] ** 2 + _ACROSS[None] ** 2) / (2 * 0.6**2)).astype(np.float32).reshape(1, -1)
+_CENTRE = (
+    np.exp(-(_ACROSS[:, None] ** 2 + _ACROSS[None] ** 2) / (2 * 0.6**2))
+    .astype(np.float32)
+    .reshape(1, -1)
+)
 _EDGE = np.zeros((_HALF, _HALF), bool)
 _EDGE[[0, -1]] = _EDGE[:, [0, -1]] = True
-_CORNERS = [0, _HALF - 1, _HALF * (_HALF - 1), _HALF * _HALF - 1]  # each is counted with both of its sides
+_CORNERS = [
+    0,
+    _HALF - 1,
+    _HALF * (_HALF - 1),
+    _HALF * _HALF - 1,
+]  # each is counted with both of its sides
 _BORDER = np.concatenate([np.flatnonzero(_EDGE.ravel()), _CORNERS])
 _MIDDLE = (len(_BORDER) - 1) // 2
 
 
 def statistics(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, WIDTH]; what the numbers are: ``colour.ColourStatistics``."""
+    """uint8 [N, H, W, 3] -> float32 [N, WIDTH]; what the
+    numbers are: ``colour.ColourStatistics``."""
     lab = to_lab(_shrunk(pixels)).reshape(len(pixels), _HALF * _HALF, 3)
     ground = np.partition(lab[:, _BORDER], _MIDDLE, axis=1)[:, _MIDDLE : _MIDDLE + 1]
     away = lab - ground
     distance = np.sqrt(np.einsum("npc,npc->np", away, away))
     weight = _CENTRE * (expit((distance - 8.0) / 2.0) + np.float32(1e-4))
     weight /= weight.sum(axis=1, keepdims=True)
-    light, red, blue = (_soft(lab[:, :, axis], bins) for axis, bins in enumerate((LIGHTNESS, CHROMA, CHROMA)))
+    light, red, blue = (
+        _soft(lab[:, :, axis], bins) for axis, bins in enumerate((LIGHTNESS, CHROMA, CHROMA))
+    )
     light *= weight[:, :, None]
     both = (light[:, :, :, None] * red[:, :, None, :]).reshape(len(lab), lab.shape[1], -1)
     shares = (both.transpose(0, 2, 1) @ blue).reshape(len(lab), -1)
@@ -58,7 +71,8 @@ def _soft(values: np.ndarray, bins: tuple[float, ...]) -> np.ndarray:
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    """RGB in [0, 1], float32 [N, SIDE / 2, SIDE / 2, 3]: every other cell's mean; the others are never touched."""
+    """RGB in [0, 1], float32 [N, SIDE / 2, SIDE / 2, 3]: every other cell's mean; the others are
+    never touched."""
     count, height, width, _ = pixels.shape
     side = height // SIDE
     if (height, width) != (side * SIDE, side * SIDE):
@@ -69,21 +83,31 @@ def _shrunk(pixels: np.ndarray) -> np.ndarray:
 
 
 def _averaged(pixels: np.ndarray) -> np.ndarray:
-    """The same where cells are not all of one size: a cell takes part in every pixel that it touches."""
+    """The same where cells are not all of one size: a cell takes part in every pixel that it
+    touches."""
     means = pixels.astype(np.float32) / np.float32(255)
     for axis in (1, 2):
         length = means.shape[axis]
         starts = np.arange(0, SIDE, 2) * length // SIDE
         stops = -(-(np.arange(0, SIDE, 2) + 1) * length // SIDE)
-        parts = [means.take(range(a, b), axis=axis).mean(axis=axis) for a, b in zip(starts, stops, strict=True)]
+        parts = [
+            means.take(range(a, b), axis=axis).mean(axis=axis)
+            for a, b in zip(starts, stops, strict=True)
+        ]
         means = np.stack(parts, axis=axis)
     return means
 
 
 def to_lab(rgb: np.ndarray) -> np.ndarray:
     """sRGB in [0, 1] -> CIE Lab (D65), over the last axis."""
-    linear = np.where(rgb > 0.04045, ((rgb + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4), rgb / 12.92)
+    linear = np.where(
+        rgb > 0.04045,
+        ((rgb + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4),
+        rgb / 12.92,
+    )
     xyz = linear.astype(np.float32) @ _XYZ
-    root = np.where(xyz > 216 / 24389, np.cbrt(xyz), xyz * np.float32(24389 / 27 / 116) + np.float32(16 / 116))
+    root = np.where(
+        xyz > 216 / 24389, np.cbrt(xyz), xyz * np.float32(24389 / 27 / 116) + np.float32(16 / 116)
+    )
     x, y, z = root[..., 0], root[..., 1], root[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

@@ -1,8 +1,9 @@
-"""Where in a busy photo things lie that may be products, and which of them are: boxes without a detector.
+"""Where in a busy photo things lie that may be products, and which of them are: boxes without a
+detector.
 
-Boxes come from pixels alone: what no path of small colour steps joins to the border (geodesic saliency, Wei et al.
-2012), and what is unlike the border's commonest colours, each cut at several thresholds. How alike a box's embedding is
-to the catalog's products then says which boxes show one.
+Boxes come from pixels alone: what no path of small colour steps joins to the border (geodesic
+saliency, Wei et al. 2012), and what is unlike the border's commonest colours, each cut at several
+thresholds. How alike a box's embedding is to the catalog's products then says which boxes show one.
 """
 
 from __future__ import annotations
@@ -26,16 +27,28 @@ SAMPLE = 200  # products whose own nearest ones say what is usual
 _AREA = 110 * 110  # px of the copy in which boxes are looked for, about
 _CUTS = (0.5, 0.75, 1.0, 1.4, 2.0)  # thresholds, of Otsu's
 _BORDER_COLOURS = 12
-_QUIET = 0.5  # quantile of the border's own colour steps: smaller ones are texture and cost a path nothing
+# quantile of the border's own colour steps: smaller ones are texture and cost a path nothing
+_QUIET = 0.5
 _STEP = 0.02  # what a step costs a path at least, in Lab units
 _LEAST, _MOST = 0.004, 0.95  # share of the photo that a thing covers
 _LONGEST = 5.0  # times as long as wide
 _CLEAR = 5.0  # in Lab units: what stands out less is noise
-_SAME, _INSIDE = 0.3, 0.5  # IoU, and share of the smaller box, from which on two boxes are one object
-_LARGE = 0.2  # worth of a box by the root of its share of the photo: a part is as alike as the whole
-_FIRST, _OTHERS = 0.11, 0.025  # how far below the usual cosine the best box, and each other one, may be
+_SAME, _INSIDE = (
+    0.3,
+    0.5,
+)  # IoU, and share of the smaller box, from which on two boxes are one object
+_LARGE = (
+    0.2  # worth of a box by the root of its share of the photo: a part is as alike as the whole
+)
+_FIRST, _OTHERS = (
+    0.11,
+    0.025,
+)  # how far below the usual cosine the best box, and each other one, may be
 _USUAL = 0.02  # quantile of the catalog's own cosines that counts as usual
-_LARGE_SQUARE, _FAR_LARGER = 4096**2, 4  # px, and times the picture's own: a larger square is not made
+_LARGE_SQUARE, _FAR_LARGER = (
+    4096**2,
+    4,
+)  # px, and times the picture's own: a larger square is not made
 _SHRUNK = 1024  # px, side of the one that is made instead: far more than a network looks at
 
 Box = tuple[int, int, int, int]  # x, y, width, height in px
@@ -43,14 +56,16 @@ Box = tuple[int, int, int, int]  # x, y, width, height in px
 
 @dataclass(frozen=True)
 class Chosen:
-    """The box at ``place`` among those given shows an object; ``score`` is its mean cosine to the nearest products."""
+    """The box at ``place`` among those given shows an object; ``score`` is its mean cosine to the
+    nearest products."""
 
     place: int
     score: float
 
 
 def propose_regions(image: Image.Image) -> list[Box]:
-    """At most ``MOST`` boxes of things in an upright RGB photo, and last the whole photo; in px of ``image``."""
+    """At most ``MOST`` boxes of things in an upright RGB photo, and last the whole photo; in px of
+    ``image``."""
     width, height = image.size
     factor = min(1.0, (_AREA / (width * height)) ** 0.5)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -60,20 +75,26 @@ def propose_regions(image: Image.Image) -> list[Box]:
         lab = to_lab(small)
         maps = (_apart(lab), _unlike_border(to_lab(ndimage.uniform_filter(small, (3, 3, 1)))))
         for salience in maps:
-            found += [box for box in _cut(salience) if all(iou(box, other) < 0.8 for other in found)]
+            found += [
+                box for box in _cut(salience) if all(iou(box, other) < 0.8 for other in found)
+            ]
     across, down = width / size[0], height / size[1]
     boxes: list[Box] = []
     for x, y, w, h in found[:MOST]:
         left, top = round(x * across), round(y * down)
-        boxes.append((left, top, max(1, round((x + w) * across) - left), max(1, round((y + h) * down) - top)))
+        boxes.append(
+            (left, top, max(1, round((x + w) * across) - left), max(1, round((y + h) * down) - top))
+        )
     return [*boxes, (0, 0, width, height)]
 
 
-def select_objects(boxes: Sequence[Box], closeness: np.ndarray, usual: float, *, most: int) -> list[Chosen]:
+def select_objects(
+    boxes: Sequence[Box], closeness: np.ndarray, usual: float, *, most: int
+) -> list[Chosen]:
     """Which of the boxes of ``propose_regions`` show products, best first; no two show the same.
 
-    ``closeness`` [N]: mean cosine of each box to its ``NEAREST`` products, ``usual``: see ``in_catalog_similarity``. The
-    whole photo is chosen only where no part of it is.
+    ``closeness`` [N]: mean cosine of each box to its ``NEAREST`` products, ``usual``: see
+    ``in_catalog_similarity``. The whole photo is chosen only where no part of it is.
     """
     whole = len(boxes) - 1
     area = boxes[whole][2] * boxes[whole][3]
@@ -93,7 +114,8 @@ def select_objects(boxes: Sequence[Box], closeness: np.ndarray, usual: float, *,
 
 
 def in_catalog_similarity(cosines: np.ndarray) -> float:
-    """How alike the catalog's products are to each other: ``cosines`` [N, up to NEAREST] of some to their nearest ones.
+    """How alike the catalog's products are to each other: ``cosines`` [N, up to NEAREST] of some to
+    their nearest ones.
 
     -1 where there are none to compare.
     """
@@ -101,10 +123,11 @@ def in_catalog_similarity(cosines: np.ndarray) -> float:
 
 
 def pad_to_square(image: Image.Image) -> Image.Image:
-    """The RGB picture in the middle of a square in the median colour of its edge, so that the network sees all of it.
+    """The RGB picture in the middle of a square in the median colour of its edge, so that the
+    network sees all of it.
 
-    A network looks at the middle square; of a tall dress's box that is the waist. What is long and thin is made smaller
-    first where its square would be far larger than itself.
+    A network looks at the middle square; of a tall dress's box that is the waist. What is long and
+    thin is made smaller first where its square would be far larger than itself.
     """
     width, height = image.size
     if width == height:
@@ -141,7 +164,8 @@ def _one(box: Box, other: Box) -> bool:
 
 
 def _apart(lab: np.ndarray) -> np.ndarray:
-    """Length [h, w] of the cheapest path from the border to each px of ``lab`` [h, w, 3], through colour steps."""
+    """Length [h, w] of the cheapest path from the border to each px of ``lab`` [h, w, 3], through
+    colour steps."""
     height, width = lab.shape[:2]
     place = np.arange(height * width).reshape(height, width)
     across = np.sqrt(np.square(lab[:, 1:] - lab[:, :-1]).sum(axis=2))
@@ -161,22 +185,30 @@ def _apart(lab: np.ndarray) -> np.ndarray:
 
 
 def _unlike_border(lab: np.ndarray) -> np.ndarray:
-    """Distance [h, w] of each px of ``lab`` [h, w, 3] to the nearest of the border's commonest colours."""
+    """Distance [h, w] of each px of ``lab`` [h, w, 3] to the nearest of the border's commonest
+    colours."""
     border = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
-    cells, cell, counts = np.unique((border / 12).round(), axis=0, return_inverse=True, return_counts=True)
+    cells, cell, counts = np.unique(
+        (border / 12).round(), axis=0, return_inverse=True, return_counts=True
+    )
     cell = cell.ravel()
     distance = np.full(lab.shape[:2], np.inf, np.float32)
     for number in np.argsort(-counts, kind="stable")[: min(_BORDER_COLOURS, len(cells))]:
-        distance = np.minimum(distance, np.square(lab - border[cell == number].mean(axis=0)).sum(axis=2))
+        distance = np.minimum(
+            distance, np.square(lab - border[cell == number].mean(axis=0)).sum(axis=2)
+        )
     return np.sqrt(distance)
 
 
 def _cut(salience: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Boxes of the connected parts above several thresholds, the lowest threshold first, the largest part first."""
+    """Boxes of the connected parts above several thresholds, the lowest threshold first, the
+    largest part first."""
     boxes: list[tuple[int, int, int, int]] = []
     middle, _ = otsu_threshold(salience)
     for share in _CUTS:
-        mask = ndimage.binary_opening(ndimage.binary_closing(salience > max(middle * share, _CLEAR)))
+        mask = ndimage.binary_opening(
+            ndimage.binary_closing(salience > max(middle * share, _CLEAR))
+        )
         labels, _ = ndimage.label(mask)
         sizes = np.bincount(labels.ravel(), minlength=2)[1:]
         parts = ndimage.find_objects(labels)
@@ -185,6 +217,8 @@ def _cut(salience: np.ndarray) -> list[tuple[int, int, int, int]]:
                 continue
             rows, columns = parts[number]
             box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-            if max(box[2:]) <= _LONGEST * min(box[2:]) and all(iou(box, other) < 0.8 for other in boxes):
+            if max(box[2:]) <= _LONGEST * min(box[2:]) and all(
+                iou(box, other) < 0.8 for other in boxes
+            ):
                 boxes.append(box)
     return boxes

@@ -23,7 +23,8 @@ def decode_all(
     limits: ImageLimits | None = None,
     shrink_to: int | None = None,
 ) -> Iterator[tuple[SourceT, Photo | CatalensError]]:
-    """Each source with its photo, or with the reason why it has none; in order. Pillow decodes outside the GIL."""
+    """Each source with its photo, or with the reason why it has none; in order. Pillow decodes
+    outside the GIL."""
 
     def one(source: SourceT) -> Photo:
         return decode_photo(read(source), limits=limits or ImageLimits(), shrink_to=shrink_to)
@@ -32,11 +33,17 @@ def decode_all(
 
 
 def in_order(
-    sources: Iterable[SourceT], work: Callable[[SourceT], DecodedT], *, workers: int, ahead: int = _AHEAD
+    sources: Iterable[SourceT],
+    work: Callable[[SourceT], DecodedT],
+    *,
+    workers: int,
+    ahead: int = _AHEAD,
 ) -> Iterator[tuple[SourceT, DecodedT | CatalensError]]:
-    """Each source with what ``work`` makes of it in one of ``workers`` threads, or with why it could not; in order.
+    """Each source with what ``work`` makes of it in one of ``workers`` threads, or with why it
+    could not; in order.
 
-    At most ``ahead`` results wait. Other failures than ``CatalensError`` and ``OSError`` are raised.
+    At most ``ahead`` results wait. Other failures than ``CatalensError`` and ``OSError`` are
+    raised.
     """
 
     def one(source: SourceT) -> DecodedT | CatalensError:

@@ -1,4 +1,5 @@
-"""A photo as if taken again: the seeded change that ``instance_hit_rate_at_1`` and index tuning search with."""
+"""A photo as if taken again: the seeded change that ``instance_hit_rate_at_1`` and index tuning
+search with."""
 
 from __future__ import annotations
 
@@ -10,14 +11,16 @@ from PIL import Image, ImageEnhance
 
 from indexer.imaging.decode import Photo, hash_content
 
-PLAIN_SPREAD = 12.0  # standard deviation of the border's grey values, of 255, below which a background is plain
+# standard deviation of the border's grey values, of 255, below which a background is plain
+PLAIN_SPREAD = 12.0
 
 
 def reshoot(photo: Photo, *, seed: int = 0) -> Photo:
     """The same thing photographed again, deterministic by the photo's bytes and ``seed``.
 
-    Crop 60 to 90% of the area, rotate within 15 degrees, brightness, contrast and colour temperature within 25%, a new
-    plain or busy background where the photo's own is plain, JPEG quality 40.
+    Crop 60 to 90% of the area, rotate within 15 degrees, brightness, contrast and colour
+    temperature within 25%, a new plain or busy background where the photo's own is plain, JPEG
+    quality 40.
     """
     digest = hashlib.sha256(f"{seed} {photo.content_hash}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
@@ -61,13 +64,18 @@ def _plain_background(image: Image.Image) -> np.ndarray | None:
     return colour if spread < PLAIN_SPREAD else None
 
 
-def _new_background(image: Image.Image, colour: np.ndarray, rng: np.random.Generator) -> Image.Image:
+def _new_background(
+    image: Image.Image, colour: np.ndarray, rng: np.random.Generator
+) -> Image.Image:
     pixels = np.asarray(image, np.float32)
-    # How far a pixel is from the old background's colour says how much of the product it is; the edge stays soft.
+    # How far a pixel is from the old background's colour says how much of the product it is; the
+    # edge stays soft.
     product = np.clip((np.abs(pixels - colour).max(2) - 10) / 20, 0, 1)[..., None]
     if rng.random() < 0.5:
         fresh = np.broadcast_to(rng.uniform(90, 245, 3), pixels.shape)
     else:
         coarse = rng.uniform(60, 230, (rng.integers(4, 9), rng.integers(4, 9), 3)).astype(np.uint8)
-        fresh = np.asarray(Image.fromarray(coarse).resize(image.size, Image.Resampling.BICUBIC), np.float32)
+        fresh = np.asarray(
+            Image.fromarray(coarse).resize(image.size, Image.Resampling.BICUBIC), np.float32
+        )
     return Image.fromarray((product * pixels + (1 - product) * fresh).astype(np.uint8))

@@ -13,9 +13,12 @@ from indexer.model.registry import by_version
 
 
 def serve_decision(home: Home, active: Active, bundle: Bundle, decision: Decision) -> Bundle:
-    """Store ``bundle`` with ``decision`` and serve it with the active index. Call it under the lock "decision"."""
+    """Store ``bundle`` with ``decision`` and serve it with the active index. Call it under the lock
+    "decision"."""
     origin = bundle.decision.origin or bundle.model_version
-    new = write_revision(bundle, replace(decision, origin=origin, revision=decision.revision + 1), home.models)
+    new = write_revision(
+        bundle, replace(decision, origin=origin, revision=decision.revision + 1), home.models
+    )
     Versions(home).switch_model(new.model_version, instead_of=active)
     return new
 

@@ -1,4 +1,5 @@
-"""What filters and facets ask of a version's products, by field: a file of columns beside the index, memory-mapped."""
+"""What filters and facets ask of a version's products, by field: a file of columns beside the
+index, memory-mapped."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ from indexer.core.errors import DamagedIndexError
 
 FORMAT = b"1"
 _FEW = 32  # values up to which each is looked up by halving; more are looked up together
-# What is kept per product: (column, field, kind). A category has two, its paths and its leaf; facets count paths only.
+# What is kept per product: (column, field, kind). A category has two, its paths and its leaf;
+# facets count paths only.
 _Name = tuple[str, str]
 _PATHS, _LEAF, _TAGS = ("paths", "category"), ("leaf", "category"), ("tags", "tags")
 
@@ -35,9 +37,10 @@ _PATHS, _LEAF, _TAGS = ("paths", "category"), ("leaf", "category"), ("tags", "ta
 class Column:
     """One field: which products have which value. Products are numbered 0..P-1 in order of pid.
 
-    Text fields: ``keys`` (Arrow, sorted, each held by a product), ``places[starts[i]:starts[i + 1]]`` are the products
-    with ``keys[i]``, ascending. Number fields: ``numbers`` sorted, ``places`` the product of each. A product that has
-    no value stands nowhere; one with several stands at each.
+    Text fields: ``keys`` (Arrow, sorted, each held by a product), ``places[starts[i]:starts[i +
+    1]]`` are the products with ``keys[i]``, ascending. Number fields: ``numbers`` sorted,
+    ``places`` the product of each. A product that has no value stands nowhere; one with several
+    stands at each.
     """
 
     field: str
@@ -53,24 +56,41 @@ class Column:
             for start, stop in self._spans(condition, self.numbers):
                 yield self.places[start:stop]
         elif self.starts is not None:
-            found = self._entries(condition) if condition.wanted is None else self.positions(condition.wanted)
+            found = (
+                self._entries(condition)
+                if condition.wanted is None
+                else self.positions(condition.wanted)
+            )
             for position in found:
                 yield self.places[self.starts[position] : self.starts[position + 1]]
 
     @staticmethod
     def _spans(condition: Condition, numbers: np.ndarray) -> Iterator[tuple[int, int]]:
         if condition.wanted is not None:
-            wanted = np.array([value for value in condition.wanted if not isinstance(value, str)], dtype=np.float64)
+            wanted = np.array(
+                [value for value in condition.wanted if not isinstance(value, str)],
+                dtype=np.float64,
+            )
             for start, stop in zip(
-                np.searchsorted(numbers, wanted), np.searchsorted(numbers, wanted, side="right"), strict=True
+                np.searchsorted(numbers, wanted),
+                np.searchsorted(numbers, wanted, side="right"),
+                strict=True,
             ):
                 yield int(start), int(stop)
             return
         start, stop = 0, len(numbers)
         if condition.low is not None:
-            start = int(np.searchsorted(numbers, condition.low, side="right" if condition.open_low else "left"))
+            start = int(
+                np.searchsorted(
+                    numbers, condition.low, side="right" if condition.open_low else "left"
+                )
+            )
         if condition.high is not None:
-            stop = int(np.searchsorted(numbers, condition.high, side="left" if condition.open_high else "right"))
+            stop = int(
+                np.searchsorted(
+                    numbers, condition.high, side="left" if condition.open_high else "right"
+                )
+            )
         yield start, max(start, stop)
 
     def positions(self, wanted: Iterable[Element]) -> Sequence[int]:
@@ -81,7 +101,9 @@ class Column:
             import pyarrow.compute as pc
 
             together = pc.index_in(pa.array(texts, pa.large_string()), value_set=self.keys)
-            return [int(position) for position in together.drop_null().to_numpy(zero_copy_only=False)]
+            return [
+                int(position) for position in together.drop_null().to_numpy(zero_copy_only=False)
+            ]
         places = [self._first_not_below(text) for text in texts]
         return [
             place
@@ -91,10 +113,13 @@ class Column:
 
     def _first_not_below(self, text: str) -> int:
         # Keys are sorted by their UTF-8 bytes, which is the order of Python's texts too.
-        return bisect.bisect_left(range(len(self.keys)), text, key=lambda place: self.keys[place].as_py())
+        return bisect.bisect_left(
+            range(len(self.keys)), text, key=lambda place: self.keys[place].as_py()
+        )
 
     def _entries(self, condition: Condition) -> Sequence[int]:
-        """Of a list's entries (JSON) those in a range: the numbers among them stand together, from "-" to "9"."""
+        """Of a list's entries (JSON) those in a range: the numbers among them stand together, from
+        "-" to "9"."""
         span = range(self._first_not_below("-"), self._first_not_below(":"))
         return [place for place in span if condition.within(self.keys[place].as_py())]
 
@@ -106,18 +131,25 @@ class Column:
 
 
 class Columns:
-    """The columns of the products of one version, whose numbers are ``pids`` (int64 [P], ascending)."""
+    """The columns of the products of one version, whose numbers are ``pids`` (int64 [P],
+    ascending)."""
 
     def __init__(
-        self, pids: np.ndarray, columns: Mapping[_Name, Column], facts: Sequence[FilterableProduct] | None = None
+        self,
+        pids: np.ndarray,
+        columns: Mapping[_Name, Column],
+        facts: Sequence[FilterableProduct] | None = None,
     ) -> None:
         self.pids = pids
         self._columns = dict(columns)
         self._facts = facts
 
     @classmethod
-    def build(cls, facts: Iterable[FilterableProduct], pids: np.ndarray, types: Mapping[str, str]) -> Columns:
-        """From the catalog's products; those not among ``pids`` are passed over. ``types``: of the attributes."""
+    def build(
+        cls, facts: Iterable[FilterableProduct], pids: np.ndarray, types: Mapping[str, str]
+    ) -> Columns:
+        """From the catalog's products; those not among ``pids`` are passed over. ``types``: of the
+        attributes."""
         gathered: dict[_Name, _Gatherer] = {name: _Gatherer("category") for name in (_PATHS, _LEAF)}
         gathered[_TAGS] = _Gatherer("tags")
         attributes = {name: _Gatherer(kind) for name, kind in types.items()}  # type: ignore[arg-type]
@@ -132,11 +164,14 @@ class Columns:
                 if name in attributes:
                     attributes[name].add(elements(product, name, attributes[name].kind), place)
         gathered |= {(gatherer.kind, name): gatherer for name, gatherer in attributes.items()}
-        return cls(pids, {column: gatherer.finish(column[1]) for column, gatherer in gathered.items()})
+        return cls(
+            pids, {column: gatherer.finish(column[1]) for column, gatherer in gathered.items()}
+        )
 
     @classmethod
     def over(cls, pids: np.ndarray, facts: Sequence[FilterableProduct]) -> Columns:
-        """Of a few products in memory: a column is made when a filter first asks for it, of whatever type it takes."""
+        """Of a few products in memory: a column is made when a filter first asks for it, of
+        whatever type it takes."""
         return cls(pids, {}, facts)
 
     @classmethod
@@ -152,13 +187,20 @@ class Columns:
             table = pa.ipc.open_file(pa.py_buffer(file)).read_all().combine_chunks()
             meta = table.schema.metadata or {}
             if meta.get(b"format") != FORMAT or int(meta[b"products"]) != len(pids):
-                raise ValueError(f"format {meta.get(b'format')!a} of {meta.get(b'products')!a} products")
-            return cls(pids, {(row.pop("column"), row["field"]): _column(**row) for row in _rows(table)})
+                raise ValueError(
+                    f"format {meta.get(b'format')!a} of {meta.get(b'products')!a} products"
+                )
+            return cls(
+                pids, {(row.pop("column"), row["field"]): _column(**row) for row in _rows(table)}
+            )
         except (OSError, ValueError, KeyError) as error:
-            raise DamagedIndexError(f"{path.parent.name}: {path.name} cannot be read: {error}") from error
+            raise DamagedIndexError(
+                f"{path.parent.name}: {path.name} cannot be read: {error}"
+            ) from error
 
     def write(self, path: Path) -> None:
-        """One Arrow file: a row per column, its arrays as lists, so that they can be mapped without a copy."""
+        """One Arrow file: a row per column, its arrays as lists, so that they can be mapped without
+        a copy."""
         import pyarrow as pa
 
         rows = [
@@ -239,11 +281,14 @@ class Columns:
     def _made(self, name: _Name, kind: FieldKind) -> Column:
         gatherer = _Gatherer(kind)
         for product in self._facts or ():
-            gatherer.add(_column_elements(product, name, kind), int(np.searchsorted(self.pids, product.pid)))
+            gatherer.add(
+                _column_elements(product, name, kind), int(np.searchsorted(self.pids, product.pid))
+            )
         return gatherer.finish(name[1])
 
     def facets(self) -> Iterator[Column]:
-        """The columns that values are counted of, in order of field: category (by path), tags, attributes."""
+        """The columns that values are counted of, in order of field: category (by path), tags,
+        attributes."""
         for name in (_PATHS, _TAGS):
             yield self._columns[name]
         yield from (
@@ -254,11 +299,16 @@ class Columns:
 
 
 def facet_elements(product: FilterableProduct, column: Column) -> tuple[Element, ...]:
-    """What a facet counts of one product: of a category its paths, otherwise the values that filters compare."""
-    return _column_elements(product, _PATHS if column.kind == "category" else ("", column.field), column.kind)
+    """What a facet counts of one product: of a category its paths, otherwise the values that
+    filters compare."""
+    return _column_elements(
+        product, _PATHS if column.kind == "category" else ("", column.field), column.kind
+    )
 
 
-def _column_elements(product: FilterableProduct, column: _Name, kind: FieldKind) -> tuple[Element, ...]:
+def _column_elements(
+    product: FilterableProduct, column: _Name, kind: FieldKind
+) -> tuple[Element, ...]:
     if column == _PATHS:
         return category_paths(product.category)
     if column == _LEAF:
@@ -278,7 +328,9 @@ class _Gatherer:
     def add(self, found: Iterable[Element], place: int) -> None:
         for element in found:
             self._values.append(
-                self._codes.setdefault(element, len(self._codes)) if isinstance(element, str) else element
+                self._codes.setdefault(element, len(self._codes))
+                if isinstance(element, str)
+                else element
             )
             self._places.append(place)
 
@@ -303,7 +355,8 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 
 def _lists(entry: Any, values: list[Any]) -> Any:
-    """One Arrow array of the rows' texts, or of their lists without a detour through Python objects."""
+    """One Arrow array of the rows' texts, or of their lists without a detour through Python
+    objects."""
     import pyarrow as pa
 
     if not pa.types.is_large_list(entry.type):
@@ -339,5 +392,6 @@ def _column(*, field: str, kind: str, places: Any, keys: Any, starts: Any, numbe
 
 
 def shown(element: Element, kind: FieldKind) -> Any:
-    """A value as a person or a filter would write it: entries of lists and bools are read back from their text."""
+    """A value as a person or a filter would write it: entries of lists and bools are read back from
+    their text."""
     return json.loads(element) if kind in ("list", "bool") and isinstance(element, str) else element

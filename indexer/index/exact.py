@@ -10,13 +10,17 @@ import numpy as np
 from indexer.core.vectors import check_unit, to_float32
 from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, ranked, rescore
 
-_CHUNK = 32768  # rows in float32 at a time, so that a memory-mapped million needs no million in memory
+_CHUNK = (
+    32768  # rows in float32 at a time, so that a memory-mapped million needs no million in memory
+)
 
 
 class ExactIndex(VectorIndex):
-    """Brute force over ``vectors`` (float16 or float32 [N, D], may be memory-mapped). Slow and always right.
+    """Brute force over ``vectors`` (float16 or float32 [N, D], may be memory-mapped). Slow and
+    always right.
 
-    Raises ``BadVectorsError`` for rows that are not unit vectors, unless ``checked`` says that they were looked at before.
+    Raises ``BadVectorsError`` for rows that are not unit vectors, unless ``checked`` says that they
+    were looked at before.
     """
 
     kind = "exact"
@@ -42,13 +46,19 @@ class ExactIndex(VectorIndex):
             else:
                 yield allowed[start:stop], self._vectors[allowed[start:stop]]
 
-    def _search(self, queries: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> list[Hits]:
-        found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+    def _search(
+        self, queries: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None
+    ) -> list[Hits]:
+        found: list[tuple[np.ndarray, np.ndarray]] = [
+            (np.empty(0, np.int64), np.empty(0, np.float32))
+        ] * len(queries)
         for rows, stored in self._chunks(allowed):
             scores = to_float32(stored) @ queries.T  # [n, Q]
             for q in range(len(queries)):
                 best, kept = found[q]
-                found[q] = nearly_best(np.concatenate([best, rows]), np.concatenate([kept, scores[:, q]]), k)
+                found[q] = nearly_best(
+                    np.concatenate([best, rows]), np.concatenate([kept, scores[:, q]]), k
+                )
         return [
             ranked(rows, rescore(query, self._vectors[rows]), k)
             for query, (rows, _) in zip(queries, found, strict=True)

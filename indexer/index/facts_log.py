@@ -1,4 +1,5 @@
-"""What changed since a version, as filters see it: a log, judged by columns but for its newest entries."""
+"""What changed since a version, as filters see it: a log, judged by columns but for its newest
+entries."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ _SEGMENT = 512  # entries that get columns of their own as soon as there are so 
 
 
 class FactsLog:
-    """The present state of every product written since a version, in order; the last entry of a product counts.
+    """The present state of every product written since a version, in order; the last entry of a
+    product counts.
 
-    It only grows: a reader that knows how many entries its state has looks at those and at no later one. One writer.
+    It only grows: a reader that knows how many entries its state has looks at those and at no later
+    one. One writer.
     """
 
     def __init__(self, entries: Iterable[tuple[int, FilterableProduct | None]] = ()) -> None:
@@ -36,7 +39,8 @@ class FactsLog:
         return dict(self._entries[:stop])
 
     def judge(self, where: Filter, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """(pids int64, ascending, bool): whether the last entry of each product in ``start:stop`` passes."""
+        """(pids int64, ascending, bool): whether the last entry of each product in ``start:stop``
+        passes."""
         pids, passes = [np.empty(0, np.int64)], [np.empty(0, bool)]
         while start < stop:
             number, end = start // _SEGMENT, min(start - start % _SEGMENT + _SEGMENT, stop)
@@ -47,18 +51,28 @@ class FactsLog:
             else:
                 part = dict(self._entries[start:end])
                 pids.append(np.fromiter(part, np.int64, len(part)))
-                passes.append(np.array([facts is not None and where.holds(facts) for facts in part.values()], bool))
+                passes.append(
+                    np.array(
+                        [facts is not None and where.holds(facts) for facts in part.values()], bool
+                    )
+                )
             start = end
         every, verdicts = np.concatenate(pids)[::-1], np.concatenate(passes)[::-1]
         found, last = np.unique(every, return_index=True)  # the first from behind
         return found, verdicts[last]
 
     def _segment(self, number: int) -> tuple[Columns, np.ndarray]:
-        """Columns of a full segment's products, made when first asked for, and which of them have facts."""
+        """Columns of a full segment's products, made when first asked for, and which of them have
+        facts."""
         with self._building:
             if number not in self._segments:
-                part = dict(sorted(dict(self._entries[number * _SEGMENT : (number + 1) * _SEGMENT]).items()))
+                part = dict(
+                    sorted(dict(self._entries[number * _SEGMENT : (number + 1) * _SEGMENT]).items())
+                )
                 pids = np.fromiter(part, np.int64, len(part))
                 known = np.array([facts is not None for facts in part.values()], bool)
-                self._segments[number] = (Columns.over(pids, [f for f in part.values() if f is not None]), known)
+                self._segments[number] = (
+                    Columns.over(pids, [f for f in part.values() if f is not None]),
+                    known,
+                )
             return self._segments[number]

@@ -1,4 +1,5 @@
-"""FAISS behind the index interface: an exact half-precision scan, or an approximate recipe with exact scores."""
+"""FAISS behind the index interface: an exact half-precision scan, or an approximate recipe with
+exact scores."""
 
 from __future__ import annotations
 
@@ -25,13 +26,21 @@ log = structlog.get_logger(__name__)
 
 _CHUNK = 65536
 _SPARE = 16  # hits fetched beyond k, to see whether a tie crosses the end of the list
-_FEW_SPARE = 6  # and a fifth of k where the search is approximate: 8-bit codes rank nearly as the vectors do
-_SMALL = 1024  # an allowed set of this size is gathered and scanned: quicker than any selector, and exact
-_BATCH = 8  # from so many queries on, more threads pay; one query is slower on two threads (measured: 6.0 to 1.9 ms)
+_FEW_SPARE = (
+    6  # and a fifth of k where the search is approximate: 8-bit codes rank nearly as the vectors do
+)
+# an allowed set of this size is gathered and scanned: quicker than any selector, and exact
+_SMALL = 1024
+# from so many queries on, more threads pay; one query is slower on two threads (measured: 6.0 to
+# 1.9 ms)
+_BATCH = 8
 _RESCORED = 2_000_000  # values gathered at a time when candidates are scored again
-# What looking at one entry costs, in scans of one stored half: estimates, one thread at 100,000 x 512 in mind.
+# What looking at one entry costs, in scans of one stored half: estimates, one thread at 100,000 x
+# 512 in mind.
 _SKIPPED, _FAST, _CODE, _HOP = 0.02, 0.12, 0.6, 4.0
-_UNEVEN = 4  # times the effort that would do if matches lay evenly, and the candidates: far rows are told apart worse
+# times the effort that would do if matches lay evenly, and the candidates: far rows are told apart
+# worse
+_UNEVEN = 4
 _SURE = 3.0  # an exact scan may cost so much more than a search by selector: it is sure
 
 
@@ -48,15 +57,19 @@ def _threads(queries: int) -> Iterator[None]:
 
 
 class FaissIndex(VectorIndex):
-    """``recipe`` "Flat" (exact, scans float16) or a FAISS factory string starting with IVF or HNSW (approximate).
+    """``recipe`` "Flat" (exact, scans float16) or a FAISS factory string starting with IVF or HNSW
+    (approximate).
 
-    The stored vectors (float16 [N, D], may be memory-mapped) stay beside the FAISS part: every hit's score comes from
-    them, so scores are those of the exact oracle whatever the recipe quantises. ``params`` is what ``tuning.tune``
-    found: ``{"nprobe" or "efSearch": {"10": e, "100": e}, "rerank": {"10": r, "100": r},
-    "widen": {block or MIXED: {"effort": factor, "rerank": factor}}}``.
+    The stored vectors (float16 [N, D], may be memory-mapped) stay beside the FAISS part: every
+    hit's score comes from them, so scores are those of the exact oracle whatever the recipe
+    quantises. ``params`` is what ``tuning.tune`` found: ``{"nprobe" or "efSearch": {"10": e, "100":
+    e}, "rerank": {"10": r, "100": r}, "widen": {block or MIXED: {"effort": factor, "rerank":
+    factor}}}``.
     """
 
-    def __init__(self, recipe: str, part: Any, stored: np.ndarray, params: dict[str, Any], device: str) -> None:
+    def __init__(
+        self, recipe: str, part: Any, stored: np.ndarray, params: dict[str, Any], device: str
+    ) -> None:
         self.kind = _kind(recipe)
         self.recipe = recipe
         self.dim = int(stored.shape[1])
@@ -65,8 +78,14 @@ class FaissIndex(VectorIndex):
         self._half = fp16_flat_index(self._stored)
         self._part = self._half if part is None else part
         self._refined = "Refine" in recipe
-        self._rows = None if self.kind == "flat" else Rows(self._stored)  # an exact scan wants all of it
-        self._gpu = gpu.clone(self._part, self._stored, recipe=recipe, device=device) if len(stored) else None
+        self._rows = (
+            None if self.kind == "flat" else Rows(self._stored)
+        )  # an exact scan wants all of it
+        self._gpu = (
+            gpu.clone(self._part, self._stored, recipe=recipe, device=device)
+            if len(stored)
+            else None
+        )
 
     @classmethod
     def build(
@@ -79,10 +98,11 @@ class FaissIndex(VectorIndex):
         block_dims: Sequence[int] = (),
         unseen: np.ndarray | None = None,
     ) -> FaissIndex:
-        """Train (on a sample) and fill an index of ``vectors`` (float16/32 [N, D], unit). Raises ``BadVectorsError``.
+        """Train (on a sample) and fill an index of ``vectors`` (float16/32 [N, D], unit). Raises
+        ``BadVectorsError``.
 
-        ``block_dims``: lengths of the embedding's blocks, for codes whose errors must cancel in each of them.
-        ``unseen``: rows that are stored as all are, but train nothing.
+        ``block_dims``: lengths of the embedding's blocks, for codes whose errors must cancel in
+        each of them. ``unseen``: rows that are stored as all are, but train nothing.
         """
         dim = int(vectors.shape[1]) if vectors.ndim == 2 else 0
         check_unit(vectors, dim)
@@ -103,13 +123,23 @@ class FaissIndex(VectorIndex):
             picked = picked[~np.isin(picked, unseen)]
         picked = picked[:sample]
         training = to_float32(stored[np.sort(picked)])
-        filled = None if lists is None else gpu.built(part, training, stored, recipe=recipe, device=device)
+        filled = (
+            None
+            if lists is None
+            else gpu.built(part, training, stored, recipe=recipe, device=device)
+        )
         part = filled if filled is not None else _filled(part, training, stored, recipe, block_dims)
         return cls(recipe, part, stored, {}, device)
 
     @classmethod
     def load(
-        cls, recipe: str, stored: np.ndarray, path: Path | None, *, params: dict[str, Any], device: str = "cpu"
+        cls,
+        recipe: str,
+        stored: np.ndarray,
+        path: Path | None,
+        *,
+        params: dict[str, Any],
+        device: str = "cpu",
     ) -> FaissIndex:
         """Back from disk, memory-mapped where it can be.
 
@@ -119,11 +149,15 @@ class FaissIndex(VectorIndex):
             return cls(recipe, None, stored, params, device)
         if path is None:
             raise ValueError(f"recipe {recipe} has no index file")
-        # Four-bit lists lie in registers' order, which FAISS cannot map; the finer codes behind them it can.
+        # Four-bit lists lie in registers' order, which FAISS cannot map; the finer codes behind
+        # them it can.
         finer = stored.size if recipe.endswith("Refine(SQ8)") else 0
         part = read_index(path, path.stat().st_size - finer if "fs" in recipe else 0)
         if part.ntotal != len(stored) or part.d != stored.shape[1]:
-            raise ValueError(f"{part.ntotal} x {part.d} in the index, {len(stored)} x {stored.shape[1]} stored vectors")
+            raise ValueError(
+                f"{part.ntotal} x {part.d} in the index, {len(stored)} x {stored.shape[1]} stored "
+                "vectors"
+            )
         return cls(recipe, part, stored, params, device)
 
     def save(self, path: Path) -> bool:
@@ -140,12 +174,17 @@ class FaissIndex(VectorIndex):
 
     @property
     def max_effort(self) -> int:
-        """The effort at which the search looks everywhere (IVF) or as widely as makes sense (HNSW)."""
+        """The effort at which the search looks everywhere (IVF) or as widely as
+        makes sense (HNSW)."""
         return lists_of(self.recipe) or len(self)
 
     def effort(self, k: float) -> int:
-        """``nprobe`` or ``efSearch`` for ``k`` hits: between the tuned points by powers, beyond them likewise."""
-        return min(math.ceil(_between(self.params.get(_KNOBS[self.kind]) or {"10": 16, "100": 32}, k)), self.max_effort)
+        """``nprobe`` or ``efSearch`` for ``k`` hits: between the tuned points by powers, beyond
+        them likewise."""
+        return min(
+            math.ceil(_between(self.params.get(_KNOBS[self.kind]) or {"10": 16, "100": 32}, k)),
+            self.max_effort,
+        )
 
     def rerank(self, k: float) -> float:
         """Candidates per hit that are scored again, for ``k`` hits; tuned like ``effort``."""
@@ -153,21 +192,33 @@ class FaissIndex(VectorIndex):
         if not isinstance(tuned, dict):  # versions before 0.2 hold one number
             return float(tuned)
         few, many = float(tuned["10"]), float(tuned["100"])
-        return few if k <= 10 else max(many, 1.0) if k >= 100 else few * (many / few) ** math.log10(k / 10)
+        return (
+            few
+            if k <= 10
+            else max(many, 1.0)
+            if k >= 100
+            else few * (many / few) ** math.log10(k / 10)
+        )
 
     def relative_cost(self, effort: int, wanted: float, share: float = 1.0) -> float:
-        """What a search costs, in scans of one stored half: entries looked at, then ``wanted`` candidates again.
+        """What a search costs, in scans of one stored half: entries looked at, then ``wanted``
+        candidates again.
 
-        ``share`` of the entries is allowed. Exact: N times the share, and a look at the selector for each entry.
+        ``share`` of the entries is allowed. Exact: N times the share, and a look at the selector
+        for each entry.
         """
         if self.kind == "flat":
             return len(self) * (share + _SKIPPED * (share < 1.0))
         if self.kind == "hnsw":
-            return _HOP * max(effort, wanted) + wanted  # the graph's list is as long as what it gives back
+            return (
+                _HOP * max(effort, wanted) + wanted
+            )  # the graph's list is as long as what it gives back
         per_entry = (_FAST if "fs" in self.recipe else _CODE) * share + _SKIPPED * (share < 1.0)
         return len(self) * per_entry * effort / self.max_effort + wanted
 
-    def _search(self, queries: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> list[Hits]:
+    def _search(
+        self, queries: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None
+    ) -> list[Hits]:
         available = len(self) if allowed is None else len(allowed)
         if allowed is not None and available <= max(_SMALL, k):
             return self._scan(queries, k, allowed)
@@ -194,8 +245,9 @@ class FaissIndex(VectorIndex):
     def _plan(self, k: int, params: SearchParams, share: float) -> tuple[int, float]:
         """(effort, candidates per hit); effort 0 asks for an exact scan.
 
-        Where matches lie evenly, the k best of a share s are among the k/s best of all: so wide it must look, and
-        wider, because matches of a filter lie together. A graph's ways lead through what is not allowed: it is scanned.
+        Where matches lie evenly, the k best of a share s are among the k/s best of all: so wide it
+        must look, and wider, because matches of a filter lie together. A graph's ways lead through
+        what is not allowed: it is scanned.
         """
         if params.effort is not None and params.effort < 1:
             raise BadRequestError(f"search effort must be at least 1, not {params.effort}")
@@ -203,17 +255,21 @@ class FaissIndex(VectorIndex):
         rerank = params.rerank or self.rerank(k)
         if params.widen:
             measured = self.params.get("widen") or {}
-            # Versions before 0.2 hold one pair for all; what was not measured, or not found, is scanned.
+            # Versions before 0.2 hold one pair for all; what was not measured, or not found, is
+            # scanned.
             wider = measured if "effort" in measured else measured.get(params.widen)
             if not wider:
                 return 0, rerank
             effort = min(effort * int(wider["effort"]), self.max_effort)
-            # As many candidates more as ten hits were found to need: the further ones lie among them.
+            # As many candidates more as ten hits were found to need: the further ones lie among
+            # them.
             rerank += 10 * self.rerank(10) * (int(wider["rerank"]) - 1) / max(k, 10)
         if share < 1.0 and params.effort is None:
             effort, rerank = min(effort * _UNEVEN, self.max_effort), rerank * _UNEVEN
             exact = len(self) * (share + _SKIPPED)
-            if self.kind == "hnsw" or exact <= _SURE * self.relative_cost(effort, k * rerank, share):
+            if self.kind == "hnsw" or exact <= _SURE * self.relative_cost(
+                effort, k * rerank, share
+            ):
                 return 0, rerank
         return effort, rerank
 
@@ -223,7 +279,9 @@ class FaissIndex(VectorIndex):
         hits = self._rescored(queries, self._scanned(queries, fetch, allowed), fetch)
         for q, found in enumerate(hits):
             width, cut, query = fetch, found, queries[q : q + 1]
-            while width < available and cut.scores[k - 1] <= cut.scores[-1] + TIE:  # a tie crosses the end
+            while (
+                width < available and cut.scores[k - 1] <= cut.scores[-1] + TIE
+            ):  # a tie crosses the end
                 width = min(width * 8, available)
                 cut = self._rescored(query, self._scanned(query, width, allowed), width)[0]
             hits[q] = Hits(cut.rows[:k], cut.scores[:k])
@@ -245,12 +303,18 @@ class FaissIndex(VectorIndex):
     def _candidates(
         self, queries: np.ndarray, fetch: int, wanted: int, effort: int, allowed: np.ndarray | None
     ) -> np.ndarray:
-        """Rows int64 [Q, at least ``fetch``], -1 where fewer were found: the best of ``wanted`` candidates, or all.
+        """Rows int64 [Q, at least ``fetch``], -1 where fewer were found: the best of ``wanted``
+        candidates, or all.
 
         Parameters travel with the call.
         """
         form = self._gpu
-        if form is not None and allowed is None and wanted <= gpu.MAX_K and effort <= gpu.MAX_EFFORT:
+        if (
+            form is not None
+            and allowed is None
+            and wanted <= gpu.MAX_K
+            and effort <= gpu.MAX_EFFORT
+        ):
             found = self._on_gpu(form, queries, wanted, effort)
             if found is not None:
                 return found
@@ -269,8 +333,11 @@ class FaissIndex(VectorIndex):
         with _threads(len(queries)):
             return np.asarray(self._part.search(queries, count, params=params)[1])
 
-    def _on_gpu(self, form: gpu.GpuForm, queries: np.ndarray, count: int, effort: int) -> np.ndarray | None:
-        """None where the GPU failed (out of memory or worse): the CPU form answers, now and from here on."""
+    def _on_gpu(
+        self, form: gpu.GpuForm, queries: np.ndarray, count: int, effort: int
+    ) -> np.ndarray | None:
+        """None where the GPU failed (out of memory or worse): the CPU form answers, now and from
+        here on."""
         try:
             return form.search(queries, count, effort)
         except Exception as error:
@@ -327,14 +394,19 @@ def _kind(recipe: str) -> str:
     for kind in ("ivf", "hnsw"):
         if recipe.upper().startswith(kind.upper()):
             return kind
-    raise BadRequestError(f"unknown index recipe {recipe!r}: Flat, or a FAISS factory string starting with IVF or HNSW")
+    raise BadRequestError(
+        f"unknown index recipe {recipe!r}: Flat, or a FAISS factory string starting with IVF or "
+        "HNSW"
+    )
 
 
 def _factory(dim: int, recipe: str) -> Any:
     try:
         return faiss.index_factory(dim, recipe, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise BadRequestError(f"FAISS makes no index {recipe!r} of {dim} dimensions: {error}") from error
+        raise BadRequestError(
+            f"FAISS makes no index {recipe!r} of {dim} dimensions: {error}"
+        ) from error
 
 
 def _lists(part: Any) -> Any:
@@ -343,7 +415,9 @@ def _lists(part: Any) -> Any:
     return inner if isinstance(inner, faiss.IndexIVF) else None
 
 
-def _filled(part: Any, training: np.ndarray, stored: np.ndarray, recipe: str, block_dims: Sequence[int]) -> Any:
+def _filled(
+    part: Any, training: np.ndarray, stored: np.ndarray, recipe: str, block_dims: Sequence[int]
+) -> Any:
     """``part`` trained and filled; four-bit lists get codes of their own choice (``codes``)."""
     part.train(training)
     if "x4fsr" not in recipe:

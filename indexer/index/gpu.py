@@ -1,8 +1,10 @@
-"""The GPU form of an index, where FAISS sees a GPU: built there, saved as the CPU form, served on either.
+"""The GPU form of an index, where FAISS sees a GPU: built there, saved as the CPU form, served on
+either.
 
-Never run on a GPU by its authors: FAISS's GPU build was at hand, a GPU was not. ``make prove-gpu`` is what would show
-it; what is tested without one is that every failure falls back to the CPU. One owner: GPU indexes are not safe to read
-from two threads and share one scratch memory, so one lock goes round every search of this process.
+Never run on a GPU by its authors: FAISS's GPU build was at hand, a GPU was not. ``make prove-gpu``
+is what would show it; what is tested without one is that every failure falls back to the CPU. One
+owner: GPU indexes are not safe to read from two threads and share one scratch memory, so one lock
+goes round every search of this process.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _shared: list[Any] = []  # the process's one StandardGpuResources, made when fir
 
 
 def wanted(device: str) -> bool:
-    """Whether to try the GPU; says so in the log where it was asked for by name and is not there."""
+    """Whether to try the GPU; says so in the log where it was asked for by name and
+    is not there."""
     if device == "cpu":
         return False
     count = gpus()
@@ -43,7 +46,8 @@ def gpus() -> int:
 
 
 def has_lists(recipe: str) -> bool:
-    """Whether FAISS has a GPU form of these inverted lists; four-bit fast-scan ones and graphs have none."""
+    """Whether FAISS has a GPU form of these inverted lists; four-bit fast-scan ones and graphs have
+    none."""
     return recipe.startswith("IVF") and "fs" not in recipe and "Refine" not in recipe
 
 
@@ -64,7 +68,9 @@ def _on_all(index: Any, *, float16: bool = True) -> Any:
     if count == 1:
         return faiss.index_cpu_to_gpu(resources, 0, index, options)
     options.shard = True
-    return faiss.index_cpu_to_gpu_multiple_py([resources] * count, index, options, list(range(count)))
+    return faiss.index_cpu_to_gpu_multiple_py(
+        [resources] * count, index, options, list(range(count))
+    )
 
 
 def _flat(stored: np.ndarray, *, float16: bool = True) -> Any:
@@ -78,25 +84,37 @@ def _flat(stored: np.ndarray, *, float16: bool = True) -> Any:
             parts[-1].add(to_float32(stored[rows[start : start + _CHUNK]]))
     if len(parts) == 1:
         return parts[0]
-    shards = faiss.IndexShards(int(stored.shape[1]), True, True)  # threaded, rows numbered on from part to part
+    shards = faiss.IndexShards(
+        int(stored.shape[1]), True, True
+    )  # threaded, rows numbered on from part to part
     for part in parts:
         shards.add_shard(part)
     return shards
 
 
 class GpuForm:
-    """A copy of a CPU index on the GPU. ``exact``: a scan of the stored halves, else the recipe's inverted lists."""
+    """A copy of a CPU index on the GPU. ``exact``: a scan of the stored halves, else the recipe's
+    inverted lists."""
 
-    def __init__(self, index: Any, stored: np.ndarray, *, exact: bool, float16: bool = True) -> None:
+    def __init__(
+        self, index: Any, stored: np.ndarray, *, exact: bool, float16: bool = True
+    ) -> None:
         self.exact = exact
         with _OWNER:
-            self._index = _flat(stored, float16=float16) if exact else _on_all(index, float16=float16)
+            self._index = (
+                _flat(stored, float16=float16) if exact else _on_all(index, float16=float16)
+            )
 
     def search(self, queries: np.ndarray, k: int, effort: int) -> np.ndarray:
-        """Candidate rows int64 [Q, k], -1 where there are fewer. Raises ``RuntimeError`` (out of memory, say)."""
+        """Candidate rows int64 [Q, k], -1 where there are fewer. Raises ``RuntimeError`` (out of
+        memory, say)."""
         params = None if self.exact else faiss.SearchParametersIVF(nprobe=effort)
         with _OWNER:
-            _, found = self._index.search(queries, k, params=params) if params else self._index.search(queries, k)
+            _, found = (
+                self._index.search(queries, k, params=params)
+                if params
+                else self._index.search(queries, k)
+            )
         return np.asarray(found)
 
 
@@ -112,9 +130,11 @@ def clustering(dim: int, device: str) -> Any:
 
 
 def built(part: Any, training: np.ndarray, stored: np.ndarray, *, recipe: str, device: str) -> Any:
-    """The empty CPU index ``part`` trained and filled on the GPU, as a CPU index again; None where the CPU must do it.
+    """The empty CPU index ``part`` trained and filled on the GPU, as a CPU index again; None where
+    the CPU must do it.
 
-    ``part`` itself stays empty. One GPU builds: a shard could not be put together again in order of row.
+    ``part`` itself stays empty. One GPU builds: a shard could not be put together again in order of
+    row.
     """
     if not has_lists(recipe) or not wanted(device):
         return None
@@ -128,21 +148,30 @@ def built(part: Any, training: np.ndarray, stored: np.ndarray, *, recipe: str, d
                 there.add(to_float32(stored[start : start + _CHUNK]))
             return faiss.index_gpu_to_cpu(there)
     except Exception as error:  # out of memory, or a kind its kernels do not know
-        log.warning("the index is not built on the GPU, building on the CPU", recipe=recipe, reason=str(error))
+        log.warning(
+            "the index is not built on the GPU, building on the CPU",
+            recipe=recipe,
+            reason=str(error),
+        )
         return None
 
 
 def clone(index: Any, stored: np.ndarray, *, recipe: str, device: str) -> GpuForm | None:
     """The GPU form, or None with a log line saying why the CPU serves.
 
-    Inverted lists that FAISS has on the GPU are copied; of other recipes the stored halves are scanned there, exactly.
+    Inverted lists that FAISS has on the GPU are copied; of other recipes the stored halves are
+    scanned there, exactly.
     """
     if not wanted(device):
         return None
     try:
         form = GpuForm(index, stored, exact=not has_lists(recipe))
     except Exception as error:  # whatever FAISS or the driver raises, the CPU can serve
-        log.warning("the index does not go on the GPU, searching on the CPU", recipe=recipe, reason=str(error))
+        log.warning(
+            "the index does not go on the GPU, searching on the CPU",
+            recipe=recipe,
+            reason=str(error),
+        )
         return None
     log.info("index on the GPU", recipe=recipe, entries=len(stored))
     return form

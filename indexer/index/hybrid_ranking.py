@@ -1,4 +1,5 @@
-"""Words and photos as one ranking: a product's score is a share of its cosines and a share of its keywords."""
+"""Words and photos as one ranking: a product's score is a share of its cosines and a share of its
+keywords."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ from indexer.index.live import LiveIndex, ProductHits, by_product
 from indexer.index.query import VectorQuery
 from indexer.model.spec import Block
 
-# Of a text's share: what its keywords get where any product holds one. From .3 on it matters little (validation titles
-# whose article and colour words were removed: .968 at .3, .975 at .5, .976 at .7; rank fusion .949).
+# Of a text's share: what its keywords get where any product holds one. From .3 on it matters little
+# (validation titles whose article and colour words were removed: .968 at .3, .975 at .5, .976 at
+# .7; rank fusion .949).
 KEYWORDS = 0.5
-# Once a colour was asked for beside a photo: what the blocks weigh, how much of block g stays the photo's own (g
-# remembers colour too; article and style stand in a), and how far a turns to what the tower says of the kind of product
-# in that colour. Chosen on fashion's validation photos (docs/discovery.md).
+# Once a colour was asked for beside a photo: what the blocks weigh, how much of block g stays the
+# photo's own (g remembers colour too; article and style stand in a), and how far a turns to what
+# the tower says of the kind of product in that colour. Chosen on fashion's validation photos
+# (docs/discovery.md).
 RECOLOURED = {"a": 0.45, "c": 0.45, "g": 0.1}
 _OWN, _TURNED = 0.1, 0.4
 
@@ -48,15 +51,24 @@ def ranked(
     where: Filter | None = None,
     params: Any = None,
 ) -> ProductHits:
-    """The ``k`` best products by (1 - share) * score of ``sought`` + share * keyword score, 0 without such words.
+    """The ``k`` best products by (1 - share) * score of ``sought`` + share * keyword score, 0
+    without such words.
 
-    Exact where the index is: products with words are scored one by one, the others searched for. Always min(k, those
-    that pass ``where``, not excluded, not below ``min_score``) products; without ``sought`` only those with words.
+    Exact where the index is: products with words are scored one by one, the others searched for.
+    Always min(k, those that pass ``where``, not excluded, not below ``min_score``) products;
+    without ``sought`` only those with words.
     """
     if keywords is None:
         if sought is None:
-            return ProductHits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-        options: dict[str, Any] = {"params": params, "where": where, "together": True, "scale": sought.lengths}
+            return ProductHits(
+                np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+            )
+        options: dict[str, Any] = {
+            "params": params,
+            "where": where,
+            "together": True,
+            "scale": sought.lengths,
+        }
         return live.search(sought.queries, k, exclude=exclude, min_score=min_score, **options)[0]
     hidden = np.unique(np.fromiter(exclude, np.int64))
     pids, photos, vectors = live.photos_of(keywords.pids, where)
@@ -65,16 +77,25 @@ def ranked(
     if sought is not None:
         scale = (1 - keywords.share) * sought.lengths
         scores = scores + (scale[:, None] * (sought.queries @ vectors.T)).max(axis=0)
-        # A product without words that is among the best k is among the best k by the question alone: words only add.
+        # A product without words that is among the best k is among the best k by the question
+        # alone: words only add.
         (others,) = live.search(
-            sought.queries, k, exclude=hidden.tolist(), min_score=min_score, params=params, where=where, together=True,
+            sought.queries,
+            k,
+            exclude=hidden.tolist(),
+            min_score=min_score,
+            params=params,
+            where=where,
+            together=True,
             scale=scale,
-        )  # fmt: skip
+        )
         new = ~np.isin(others.pids, pids)
         pids = np.concatenate([pids, others.pids[new]])
         photos = np.concatenate([photos, others.photo_ids[new]])
         scores = np.concatenate([scores, others.scores[new]])
-    return by_product(pids, photos, np.clip(scores, -1.0, 1.0).astype(np.float32), k, hidden, min_score)
+    return by_product(
+        pids, photos, np.clip(scores, -1.0, 1.0).astype(np.float32), k, hidden, min_score
+    )
 
 
 def recoloured(
@@ -85,12 +106,13 @@ def recoloured(
     kind: np.ndarray | None = None,
     only_colour: bool = False,
 ) -> np.ndarray:
-    """Embeddings [n, D] with the colour of ``colour`` [D], a text's vector, in the place of their own.
+    """Embeddings [n, D] with the colour of ``colour`` [D], a text's vector, in the place of their
+    own.
 
-    Block c becomes the text's; where there is a block a, block g keeps a tenth of its own and takes nine from the text.
-    Block a stays, or with ``kind`` [D], a text's vector too, turns to it by four tenths: a photo's own article is
-    easily misread for its neighbour's, and the words "blue shirts" are not. ``only_colour``: nothing but block c
-    changes. Unit length stays.
+    Block c becomes the text's; where there is a block a, block g keeps a tenth of its own and takes
+    nine from the text. Block a stays, or with ``kind`` [D], a text's vector too, turns to it by
+    four tenths: a photo's own article is easily misread for its neighbour's, and the words "blue
+    shirts" are not. ``only_colour``: nothing but block c changes. Unit length stays.
     """
     out, start = np.array(vectors, np.float32), 0
     turns = {"c": (0.0, colour)}

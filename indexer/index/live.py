@@ -1,4 +1,5 @@
-"""The served index: a published version, an exact delta of newer writes, and the set of products they replace."""
+"""The served index: a published version, an exact delta of newer writes, and the set of products
+they replace."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _SELECTIONS_BYTES = 64 * 2**20  # masks of recent filters that are kept
 
 @dataclass(frozen=True)
 class ProductHits:
-    """The answer to one query, one entry per product with its best photo; score descending, then pid ascending."""
+    """The answer to one query, one entry per product with its best photo; score descending, then
+    pid ascending."""
 
     pids: np.ndarray  # int64 [n]
     photo_ids: np.ndarray  # int64 [n]
@@ -49,21 +51,24 @@ class Selection:
 class LiveIndex:
     """A base version with the writes since laid over it.
 
-    Searches take no lock: they read one immutable state and never see half of a write. Writers are serialised. A write
-    costs what it changes, however large base and delta are.
+    Searches take no lock: they read one immutable state and never see half of a write. Writers are
+    serialised. A write costs what it changes, however large base and delta are.
     """
 
     def __init__(self, base: IndexVersion) -> None:
         self.base = base
         self._pids = np.asarray(base.rows[:, 0])  # sorted: publish checks it
         self._photos = np.asarray(base.rows[:, 1])
-        # Of each product of the base its pid and its first row, contiguous: searching a column of rows would copy it.
+        # Of each product of the base its pid and its first row, contiguous: searching a column of
+        # rows would copy it.
         first = np.flatnonzero(np.diff(self._pids, prepend=np.int64(-1)))
         self.products = np.ascontiguousarray(self._pids[first])  # int64 [P], ascending
         self._starts = np.append(first, len(self._pids)).astype(np.int64)
         self._counts = np.diff(self._starts)  # rows of each product
         self._photos_per_product = len(self._pids) / max(len(first), 1)
-        self._died = np.full(len(first), ALIVE, dtype=np.int64)  # by product: all its rows die together
+        self._died = np.full(
+            len(first), ALIVE, dtype=np.int64
+        )  # by product: all its rows die together
         self._writing = threading.Lock()
         self._now: dict[int, FilterableProduct | None] = {}  # the newest entry of the log by pid
         self._columns: Columns | None = None
@@ -83,7 +88,8 @@ class LiveIndex:
 
     @property
     def overlay_size(self) -> int:
-        """Products that filters judge by the log, not by the version's columns: written since, photos or not."""
+        """Products that filters judge by the log, not by the version's columns: written since,
+        photos or not."""
         return len(self._now)
 
     @property
@@ -91,7 +97,8 @@ class LiveIndex:
         return self._state.products
 
     def pids(self) -> np.ndarray:
-        """All products that a search can find now, int64 [n]: those of the base ascending, then those written since."""
+        """All products that a search can find now, int64 [n]: those of the base ascending, then
+        those written since."""
         state = self._state
         newer = state.table[: state.used, 0][state.died[: state.used] > state.tick]
         return np.concatenate([self.products[self._died > state.tick], np.unique(newer)])
@@ -102,14 +109,16 @@ class LiveIndex:
         return place if place < len(self.products) and self.products[place] == pid else None
 
     def _base_places(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The places of products among those of the base, and which of ``pids`` are there at all (bool)."""
+        """The places of products among those of the base, and which of ``pids`` are there at all
+        (bool)."""
         places = np.searchsorted(self.products, pids)
         inside = places < len(self.products)
         inside[inside] = self.products[places[inside]] == pids[inside]
         return places, inside
 
     def settled(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of products the places among those of the base, and bool: it is one, and unchanged since, photos or not.
+        """Of products the places among those of the base, and bool: it is one, and unchanged since,
+        photos or not.
 
         Of these alone the columns say what holds now.
         """
@@ -120,7 +129,9 @@ class LiveIndex:
     def _rows_of(self, places: np.ndarray) -> np.ndarray:
         """The rows of the base of the products at these places, in their order."""
         counts = self._counts[places]
-        return np.repeat(self._starts[places] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        return np.repeat(self._starts[places] - np.cumsum(counts) + counts, counts) + np.arange(
+            counts.sum()
+        )
 
     def _base_rows(self, place: int) -> slice:
         return slice(int(self._starts[place]), int(self._starts[place + 1]))
@@ -137,13 +148,16 @@ class LiveIndex:
         deletes: Iterable[int] = (),
         facts: Mapping[int, FilterableProduct] | None = None,
     ) -> None:
-        """Lay writes up to ``sequence`` over the base: ``upserts`` pid -> (photo ids [n], unit vectors [n, D]).
+        """Lay writes up to ``sequence`` over the base: ``upserts`` pid -> (photo ids [n], unit
+        vectors [n, D]).
 
-        An upsert replaces all photos of the product, one without photos (and a delete) removes it; unknown pids may be
-        deleted. ``facts``: what filters ask of every product that changed in any way, photos or not; of a product that
-        is not named there no filter holds any more. All of it is seen by searches at once, or none. Vectors are rounded
-        to float16 as in a published version, so a rebuild changes no score. A ``sequence`` below the one already seen
-        is refused (``BadRequestError``). Raises ``BadVectorsError`` (naming the product), and then nothing is changed.
+        An upsert replaces all photos of the product, one without photos (and a delete) removes it;
+        unknown pids may be deleted. ``facts``: what filters ask of every product that changed in
+        any way, photos or not; of a product that is not named there no filter holds any more. All
+        of it is seen by searches at once, or none. Vectors are rounded to float16 as in a published
+        version, so a rebuild changes no score. A ``sequence`` below the one already seen is refused
+        (``BadRequestError``). Raises ``BadVectorsError`` (naming the product), and then nothing is
+        changed.
         """
         dim = self.base.manifest.dim
         rounded: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -154,14 +168,17 @@ class LiveIndex:
             except BadVectorsError as error:
                 raise BadVectorsError(f"product {pid}: {error}") from error
             if len(ids) != len(vectors):
-                raise BadVectorsError(f"product {pid}: {len(ids)} photo ids for {len(vectors)} vectors")
+                raise BadVectorsError(
+                    f"product {pid}: {len(ids)} photo ids for {len(vectors)} vectors"
+                )
             rounded[int(pid)] = (ids, vectors.astype(np.float16).astype(np.float32))
         gone = {int(pid) for pid in deletes} - set(rounded)
         with self._writing:
             state = self._state
             if sequence < state.sequence:
                 raise BadRequestError(
-                    f"the live index has seen sequence {state.sequence}, not taking back to {sequence}"
+                    f"the live index has seen sequence {state.sequence}, not taking back to "
+                    f"{sequence}"
                 )
             self._state = self._next(state, sequence, rounded, gone, facts or {})
 
@@ -189,9 +206,16 @@ class LiveIndex:
             ids, vectors = upserts.get(pid, (np.empty(0, np.int64), None))
             if vectors is not None and len(ids):
                 stop = at + len(ids)
-                state.vectors[at:stop], state.table[at:stop, 0], state.table[at:stop, 1] = vectors, pid, ids
+                state.vectors[at:stop], state.table[at:stop, 0], state.table[at:stop, 1] = (
+                    vectors,
+                    pid,
+                    ids,
+                )
                 state.died[at:stop] = ALIVE
-                places[pid] = (at, stop)  # in one step, so that `vectors_of` finds the old place or the new one
+                places[pid] = (
+                    at,
+                    stop,
+                )  # in one step, so that `vectors_of` finds the old place or the new one
                 at, living, products = stop, living + len(ids), products + 1
             else:
                 places.pop(pid, None)
@@ -199,7 +223,13 @@ class LiveIndex:
         self._now.update(entries)
         state.log.extend(entries)
         state = replace(
-            state, sequence=sequence, tick=tick, used=at, living=living, products=products, logged=len(state.log)
+            state,
+            sequence=sequence,
+            tick=tick,
+            used=at,
+            living=living,
+            products=products,
+            logged=len(state.log),
         )
         if state.logged > ROOM and state.logged > 2 * len(self._now):
             log = FactsLog(self._now.items())
@@ -212,7 +242,8 @@ class LiveIndex:
     def columns(self) -> Columns | None:
         """What filters are answered from for products that did not change since the version.
 
-        Opened with their first use. None where the version was built without; then set them. Raises ``DamagedIndexError``.
+        Opened with their first use. None where the version was built without; then set them. Raises
+        ``DamagedIndexError``.
         """
         if self._columns is None and self.base.columns_file is not None:
             self.columns = Columns.open(self.base.columns_file, self.products)
@@ -221,26 +252,34 @@ class LiveIndex:
     @columns.setter
     def columns(self, columns: Columns) -> None:
         if len(columns.pids) != len(self.products):
-            raise BadRequestError(f"columns of {len(columns.pids)} products for an index of {len(self.products)}")
+            raise BadRequestError(
+                f"columns of {len(columns.pids)} products for an index of {len(self.products)}"
+            )
         with self._selecting:
             self._columns = columns
             self._selections.clear()
 
     def select(self, where: Filter) -> Selection:
-        """The products that pass ``where`` now. Masks of recent filters are kept and follow writes."""
+        """The products that pass ``where`` now. Masks of recent filters are kept
+        and follow writes."""
         return self._select(where)[0]
 
     def _select(self, where: Filter) -> tuple[Selection, LiveState]:
-        """A selection and a state that hold each other: the log's first entries in both are the same."""
+        """A selection and a state that hold each other: the log's first entries in both are the
+        same."""
         columns = self.columns
         if columns is None:
-            raise BadRequestError(f"index version {self.base.manifest.version} was built without columns to filter by")
+            raise BadRequestError(
+                f"index version {self.base.manifest.version} was built without columns to filter by"
+            )
         with self._selecting:
             known = self._selections.get(where.key)
         state = self._state  # read after the selection, so never older
         if known is None or known.log is not state.log:
             allowed = self._by_row(columns.select(where))
-            known = Selection(allowed, int(np.count_nonzero(allowed)), np.empty(0, np.int64), state.log, 0)
+            known = Selection(
+                allowed, int(np.count_nonzero(allowed)), np.empty(0, np.int64), state.log, 0
+            )
         if known.logged < state.logged:
             known = self._followed(known, state, where)
         with self._selecting:
@@ -252,17 +291,21 @@ class LiveIndex:
         return known, state
 
     def _followed(self, known: Selection, state: LiveState, where: Filter) -> Selection:
-        """``known`` brought up to ``state``: each product written since is judged by what it is now."""
+        """``known`` brought up to ``state``: each product written since is judged by what it is
+        now."""
         pids, passes = state.log.judge(where, known.logged, state.logged)
         places, found = self._base_places(pids)
         allowed = known.allowed.copy()
         living = self._died[places[found]] > state.tick
-        allowed[self._rows_of(places[found])] = np.repeat(passes[found] & living, self._counts[places[found]])
+        allowed[self._rows_of(places[found])] = np.repeat(
+            passes[found] & living, self._counts[places[found]]
+        )
         newer = np.union1d(np.setdiff1d(known.newer, pids, assume_unique=True), pids[passes])
         return Selection(allowed, int(np.count_nonzero(allowed)), newer, state.log, state.logged)
 
     def tally(self, where: Filter) -> tuple[np.ndarray, list[FilterableProduct]]:
-        """What facets count: bool [P], the unchanged products of the base that pass, and all that changed and pass.
+        """What facets count: bool [P], the unchanged products of the base that pass, and all that
+        changed and pass.
 
         Products that no search can find (their photos are not embedded yet) are in neither.
         """
@@ -271,7 +314,11 @@ class LiveIndex:
         latest = state.log.latest(state.logged)
         places, found = self._base_places(np.fromiter(latest, np.int64, len(latest)))
         mask[places[found]] = False
-        changed = [facts for pid in chosen.newer.tolist() if (facts := latest[pid]) and self._findable(pid, state)]
+        changed = [
+            facts
+            for pid in chosen.newer.tolist()
+            if (facts := latest[pid]) and self._findable(pid, state)
+        ]
         return mask, changed
 
     def _findable(self, pid: int, state: LiveState) -> bool:
@@ -292,11 +339,13 @@ class LiveIndex:
         together: bool = False,
         scale: np.ndarray | None = None,
     ) -> list[ProductHits]:
-        """The ``k`` best products for each of ``queries`` (float [Q, D], unit), each with its best photo.
+        """The ``k`` best products for each of ``queries`` (float [Q, D], unit), each with its best
+        photo.
 
-        Always min(k, products that pass ``where``, not excluded and not below ``min_score``) entries. ``together``: the
-        queries are one question, whose score of a photo is the best of theirs, and one list is given. ``scale``
-        float [Q]: what each query's scores are multiplied by. Raises ``BadVectorsError``, ``BadRequestError``.
+        Always min(k, products that pass ``where``, not excluded and not below ``min_score``)
+        entries. ``together``: the queries are one question, whose score of a photo is the best of
+        theirs, and one list is given. ``scale`` float [Q]: what each query's scores are multiplied
+        by. Raises ``BadVectorsError``, ``BadRequestError``.
         """
         if k < 1:
             raise BadRequestError(f"k must be at least 1, not {k}")
@@ -308,10 +357,15 @@ class LiveIndex:
         delta = self._search_delta(state, chosen, asked)
         available = len(self._pids) if chosen is None else chosen.count
         allowed = None if chosen is None else chosen.allowed
-        questions = [list(range(len(asked)))] if together and len(asked) else [[q] for q in range(len(asked))]
+        questions = (
+            [list(range(len(asked)))]
+            if together and len(asked)
+            else [[q] for q in range(len(asked))]
+        )
         out: list[ProductHits | None] = [None] * len(questions)
         still_open = list(range(len(questions)))
-        # Several photos of one product, replaced rows and ties across the end of the list all ask for a longer list.
+        # Several photos of one product, replaced rows and ties across the end of the list all ask
+        # for a longer list.
         fetch = int(k * self._photos_per_product) + 8
         while still_open:
             rows_asked = [q for question in still_open for q in questions[question]]
@@ -321,11 +375,17 @@ class LiveIndex:
             for question in open_now:
                 group = questions[question]
                 found = [by_query[q] for q in group]
-                answer = self._merged(state, found, [delta[q] for q in group], scales[group], k, excluded, min_score)
+                answer = self._merged(
+                    state, found, [delta[q] for q in group], scales[group], k, excluded, min_score
+                )
                 complete = all(len(one) == available for one in found)
                 # What no list holds scores no more than this.
                 floor = max(
-                    (float(one.scores[-1] * scales[q]) for q, one in zip(group, found, strict=True) if len(one)),
+                    (
+                        float(one.scores[-1] * scales[q])
+                        for q, one in zip(group, found, strict=True)
+                        if len(one)
+                    ),
                     default=-np.inf,
                 )
                 full = len(answer) == k and answer.scores[-1] > floor
@@ -335,8 +395,13 @@ class LiveIndex:
                 else:
                     still_open.append(question)
             fetch *= 4
-        # Ranked by what was measured; a stored half may be a little longer than 1, a cosine may not.
-        return [replace(answer, scores=np.clip(answer.scores, -1.0, 1.0)) for answer in out if answer is not None]
+        # Ranked by what was measured; a stored half may be a little longer than 1, a cosine may
+        # not.
+        return [
+            replace(answer, scores=np.clip(answer.scores, -1.0, 1.0))
+            for answer in out
+            if answer is not None
+        ]
 
     def _merged(
         self,
@@ -348,21 +413,32 @@ class LiveIndex:
         excluded: np.ndarray,
         min_score: float | None,
     ) -> ProductHits:
-        """One question's products out of what each of its queries found in the base and in the delta."""
+        """One question's products out of what each of its queries found in the base and in the
+        delta."""
         pids, photos, scores = [], [], []
-        for hits, (new_pids, new_photos, new_scores), scale in zip(found, delta, scales, strict=True):
+        for hits, (new_pids, new_photos, new_scores), scale in zip(
+            found, delta, scales, strict=True
+        ):
             of_rows = self._pids[hits.rows]
             kept = self._died[np.searchsorted(self.products, of_rows)] > state.tick
             pids += [of_rows[kept], new_pids]
             photos += [self._photos[hits.rows[kept]], new_photos]
             scores += [hits.scores[kept] * scale, new_scores * scale]
-        return by_product(np.concatenate(pids), np.concatenate(photos), np.concatenate(scores), k, excluded, min_score)
+        return by_product(
+            np.concatenate(pids),
+            np.concatenate(photos),
+            np.concatenate(scores),
+            k,
+            excluded,
+            min_score,
+        )
 
     @staticmethod
     def _search_delta(
         state: LiveState, chosen: Selection | None, queries: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Every living row of the delta that passes, with its score, for each query: (pids, photo ids, scores)."""
+        """Every living row of the delta that passes, with its score, for each query: (pids, photo
+        ids, scores)."""
         if not state.used:
             nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
             return [nothing] * len(queries)
@@ -373,7 +449,9 @@ class LiveIndex:
         stored = state.vectors[: state.used]
         return [(table[:, 0], table[:, 1], rescore(query, stored)[passing]) for query in queries]
 
-    def photos_of(self, pids: np.ndarray, where: Filter | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def photos_of(
+        self, pids: np.ndarray, where: Filter | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All photos of those of ``pids`` that a search can find and that pass ``where``.
 
         (pids int64 [n], photo ids int64 [n], vectors float32 [n, D]), in no order.
@@ -384,7 +462,9 @@ class LiveIndex:
         rows = self._rows_of(places[self._died[places] > state.tick])
         if chosen is not None:
             rows, pids = rows[chosen.allowed[rows]], np.intersect1d(pids, chosen.newer)
-        newer = (state.died[: state.used] > state.tick) & np.isin(state.table[: state.used, 0], pids)
+        newer = (state.died[: state.used] > state.tick) & np.isin(
+            state.table[: state.used, 0], pids
+        )
         table, vectors = state.table[: state.used][newer], state.vectors[: state.used][newer]
         return (
             np.concatenate([self._pids[rows], table[:, 0]]),
@@ -393,7 +473,8 @@ class LiveIndex:
         )
 
     def vectors_of(self, pid: int) -> tuple[np.ndarray, np.ndarray]:
-        """A product's photo ids int64 [n] and vectors float32 [n, D]. Raises ``UnknownProductError``."""
+        """A product's photo ids int64 [n] and vectors float32 [n, D]. Raises
+        ``UnknownProductError``."""
         state = self._state
         place = state.places.get(pid)
         if place is not None:
@@ -405,8 +486,11 @@ class LiveIndex:
         rows = self._base_rows(base)
         return self._photos[rows].copy(), self.base.index.vectors(np.arange(rows.start, rows.stop))
 
-    def vectors_at(self, pids: Sequence[int] | np.ndarray, photo_ids: Sequence[int] | np.ndarray) -> _At:
-        """The vectors float32 [n, D] of these photos of these products, and bool [n]: is it there; else a zero row."""
+    def vectors_at(
+        self, pids: Sequence[int] | np.ndarray, photo_ids: Sequence[int] | np.ndarray
+    ) -> _At:
+        """The vectors float32 [n, D] of these photos of these products, and bool [n]: is it there;
+        else a zero row."""
         state = self._state
         asked, photos = np.asarray(pids, np.int64), np.asarray(photo_ids, np.int64)
         out = np.zeros((len(asked), self.base.manifest.dim), np.float32)
@@ -436,7 +520,8 @@ def by_product(
     excluded: np.ndarray,
     min_score: float | None,
 ) -> ProductHits:
-    """The best photo of each product, the ``k`` best products; ties by pid, within a product by photo id."""
+    """The best photo of each product, the ``k`` best products; ties by pid, within a product by
+    photo id."""
     if len(excluded) <= _FEW:  # many times as quick as isin
         keep = np.ones(len(pids), dtype=bool)
         for pid in excluded.tolist():
@@ -447,6 +532,10 @@ def by_product(
         keep &= scores >= min_score
     pids, photo_ids, scores = pids[keep], photo_ids[keep], scores[keep]
     order = np.lexsort((photo_ids, pids, -scores))
-    _, first = np.unique(pids[order], return_index=True)  # of each product its best place in the order
+    _, first = np.unique(
+        pids[order], return_index=True
+    )  # of each product its best place in the order
     chosen = order[np.sort(first)[:k]]
-    return ProductHits(pids[chosen], photo_ids[chosen], scores[chosen].astype(np.float32, copy=False))
+    return ProductHits(
+        pids[chosen], photo_ids[chosen], scores[chosen].astype(np.float32, copy=False)
+    )

@@ -1,4 +1,5 @@
-"""The state of a live index: the writes since a version, in buffers that states share and no write copies."""
+"""The state of a live index: the writes since a version, in buffers that states share and no write
+copies."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ ALIVE = np.iinfo(np.int64).max  # the tick at which a living row will have died
 class LiveState:
     """All that a search reads, swapped as one.
 
-    What it refers to is shared with later states and never copied for a write. Buffers and the log grow past ``used``
-    and ``logged``, which no older state looks at; a row that dies is marked with the ``tick`` of the first state in
-    which it is dead, so an older state still sees it. ``places`` alone follows the newest state.
+    What it refers to is shared with later states and never copied for a write. Buffers and the log
+    grow past ``used`` and ``logged``, which no older state looks at; a row that dies is marked with
+    the ``tick`` of the first state in which it is dead, so an older state still sees it. ``places``
+    alone follows the newest state.
     """
 
     sequence: int
@@ -35,7 +37,8 @@ class LiveState:
 
 
 def empty(dim: int, sequence: int, products: int) -> LiveState:
-    """Before the first write over a version of ``products`` that holds changes up to ``sequence``."""
+    """Before the first write over a version of ``products`` that holds changes
+    up to ``sequence``."""
     return LiveState(
         sequence=sequence,
         tick=0,
@@ -65,12 +68,20 @@ def compacted(state: LiveState) -> LiveState:
 
 
 def _moved(state: LiveState, rows: np.ndarray, room: int) -> LiveState:
-    """``rows`` of the delta (ascending; every living one) in new buffers, with places of their own."""
+    """``rows`` of the delta (ascending; every living one) in new buffers, with places
+    of their own."""
     vectors = np.empty((room, state.vectors.shape[1]), dtype=np.float32)
     table = np.empty((room, 2), dtype=np.int64)
     died = np.full(room, ALIVE, dtype=np.int64)
     used = len(rows)
-    vectors[:used], table[:used], died[:used] = state.vectors[rows], state.table[rows], state.died[rows]
+    vectors[:used], table[:used], died[:used] = (
+        state.vectors[rows],
+        state.table[rows],
+        state.died[rows],
+    )
     start_of = np.searchsorted(rows, np.arange(state.used + 1))
-    places = {pid: (int(start_of[start]), int(start_of[stop])) for pid, (start, stop) in state.places.items()}
+    places = {
+        pid: (int(start_of[start]), int(start_of[stop]))
+        for pid, (start, stop) in state.places.items()
+    }
     return replace(state, vectors=vectors, table=table, died=died, used=used, places=places)

@@ -32,27 +32,40 @@ class Manifest:
     recall: dict[str, Any]  # measured against the exact oracle; see tuning.py
     files: dict[str, dict[str, Any]]  # name -> {"sha256", "size"}
     created: str  # ISO 8601, UTC; never used for order
-    # "catalog": its identity; "stamp": of its state at last_sequence; "erased_through", "rewrite_of": as below.
+    # "catalog": its identity; "stamp": of its state at last_sequence; "erased_through",
+    # "rewrite_of": as below.
     source: dict[str, Any] | None = None  # versions from before it have none
 
     def to_bytes(self) -> bytes:
-        """The one byte form: readable JSON with its own SHA-256, so that a changed byte anywhere is seen.
+        """The one byte form: readable JSON with its own SHA-256, so that a changed byte anywhere is
+        seen.
 
-        Fields that were added later are left out where they hold nothing, so old manifests keep their bytes.
+        Fields that were added later are left out where they hold nothing, so old manifests keep
+        their bytes.
         """
-        body = {name: value for name, value in asdict(self).items() if value is not None or name not in _LATER}
+        body = {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None or name not in _LATER
+        }
         seal = hashlib.sha256(canonical_json(body)).hexdigest()
         return (json.dumps({**body, "seal": seal}, indent=2, sort_keys=True) + "\n").encode()
 
     @property
     def content(self) -> str:
-        """SHA-256 of all that this version is but its place among others: equal in every home that holds it."""
-        body = {**asdict(self), "version": None, "source": {**(self.source or {}), "rewrite_of": None}}
+        """SHA-256 of all that this version is but its place among others: equal in every home that
+        holds it."""
+        body = {
+            **asdict(self),
+            "version": None,
+            "source": {**(self.source or {}), "rewrite_of": None},
+        }
         return hashlib.sha256(canonical_json(body)).hexdigest()
 
     @property
     def root(self) -> str:
-        """The version that a build made and this one is a rewrite of, itself if it is none: its place in the order."""
+        """The version that a build made and this one is a rewrite of, itself if it is none: its
+        place in the order."""
         return str((self.source or {}).get("rewrite_of") or self.version)
 
     @property
@@ -74,22 +87,35 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError as error:
         raise DamagedIndexError(f"index version {folder.name}: {MANIFEST} is missing") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedIndexError(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
+        raise DamagedIndexError(
+            f"index version {folder.name}: {MANIFEST} is damaged: {error}"
+        ) from error
     if isinstance(found, int) and found > FORMAT:
         raise NewerFormatError(
-            f"index version {folder.name} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+            f"index version {folder.name} has format {found}, this Catalens knows up to {FORMAT}: "
+            "upgrade it"
         )
     try:
         names = [field.name for field in fields(Manifest)]
-        manifest = Manifest(**{name: stored[name] for name in names if name in stored or name not in _LATER})
+        manifest = Manifest(
+            **{name: stored[name] for name in names if name in stored or name not in _LATER}
+        )
         sound = manifest.to_bytes() == data
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedIndexError(f"index version {folder.name}: {MANIFEST} is damaged: {error}") from error
+        raise DamagedIndexError(
+            f"index version {folder.name}: {MANIFEST} is damaged: {error}"
+        ) from error
     if not sound or manifest.version != folder.name:
-        raise DamagedIndexError(f"index version {folder.name}: {MANIFEST} does not match its own checksum")
+        raise DamagedIndexError(
+            f"index version {folder.name}: {MANIFEST} does not match its own checksum"
+        )
     return manifest
 
 
 def version_number(name: str) -> int | None:
     """3 of "v000003"; None for what is no version's name."""
-    return int(name[1:]) if name.startswith("v") and name[1:].isascii() and name[1:].isdigit() else None
+    return (
+        int(name[1:])
+        if name.startswith("v") and name[1:].isascii() and name[1:].isdigit()
+        else None
+    )

@@ -1,4 +1,5 @@
-"""Stored vectors and index files as memory maps: opened at once, shared between processes; single rows without them."""
+"""Stored vectors and index files as memory maps: opened at once, shared between processes; single
+rows without them."""
 
 from __future__ import annotations
 
@@ -24,12 +25,16 @@ _MANY = 4096  # rows; of more, and in a scan, reading through the map is quicker
 
 
 def fp16_flat_index(stored: np.ndarray) -> Any:
-    """FAISS's scan over float16 codes, which are the ``stored`` vectors [N, D] byte for byte: no copy is made.
+    """FAISS's scan over float16 codes, which are the ``stored`` vectors [N, D] byte for byte: no
+    copy is made.
 
-    The caller keeps ``stored`` alive as long as the scan. Half the memory of IndexFlatIP, and quicker: 0.5 against
-    1.5 ms a query at 20,000 x 512 on one thread, 1.0 against 1.9 ms at 10,000 x 1280 (2 cores, AVX-512).
+    The caller keeps ``stored`` alive as long as the scan. Half the memory of IndexFlatIP, and
+    quicker: 0.5 against 1.5 ms a query at 20,000 x 512 on one thread, 1.0 against 1.9 ms at 10,000
+    x 1280 (2 cores, AVX-512).
     """
-    part = faiss.IndexScalarQuantizer(int(stored.shape[1]), faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    part = faiss.IndexScalarQuantizer(
+        int(stored.shape[1]), faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
     part.is_trained = True
     if not len(stored):
         return part
@@ -44,9 +49,9 @@ def fp16_flat_index(stored: np.ndarray) -> Any:
 def read_index(path: Path, copied: int = 0) -> Any:
     """A FAISS file, mapped read-only, so that a start reads nothing and replicas share its pages.
 
-    ``copied``: so many bytes from the start FAISS copies all the same; they are read ahead in one go (80 MB from a cold
-    disk took 0.1 s, by the map's page faults 1.9 s). A kind that cannot be mapped is read into memory, with a log line.
-    Raises ``RuntimeError`` for no FAISS file.
+    ``copied``: so many bytes from the start FAISS copies all the same; they are read ahead in one
+    go (80 MB from a cold disk took 0.1 s, by the map's page faults 1.9 s). A kind that cannot be
+    mapped is read into memory, with a log line. Raises ``RuntimeError`` for no FAISS file.
     """
     _read_ahead(path, copied)
     if not hasattr(faiss, "IO_FLAG_MMAP_IFC"):  # before 1.11
@@ -55,7 +60,11 @@ def read_index(path: Path, copied: int = 0) -> Any:
         part = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         part = faiss.read_index(str(path))
-        log.info("this index cannot be mapped, it was read into memory", path=str(path), reason=str(error))
+        log.info(
+            "this index cannot be mapped, it was read into memory",
+            path=str(path),
+            reason=str(error),
+        )
         return part
     if copied:
         _give_back(path)
@@ -63,7 +72,10 @@ def read_index(path: Path, copied: int = 0) -> Any:
 
 
 def _read_ahead(path: Path, count: int) -> None:
-    with suppress(OSError), path.open("rb", buffering=0) as file:  # where it cannot be read FAISS says so
+    with (
+        suppress(OSError),
+        path.open("rb", buffering=0) as file,
+    ):  # where it cannot be read FAISS says so
         room = bytearray(_AT_ONCE)
         while count > 0 and (read := file.readinto(room)):
             count -= read
@@ -72,9 +84,9 @@ def _read_ahead(path: Path, count: int) -> None:
 class Rows:
     """Single rows of ``stored`` [N, D], read at their places in its file where it is mapped.
 
-    Read through the map they would bring 64 KiB of it each into this process, so that some hundreds of searches would
-    map all of it; giving such pages back and mapping them again took three times as long as these reads (80 rows of
-    100,000 x 512: 0.26 and 0.08 ms).
+    Read through the map they would bring 64 KiB of it each into this process, so that some hundreds
+    of searches would map all of it; giving such pages back and mapping them again took three times
+    as long as these reads (80 rows of 100,000 x 512: 0.26 and 0.08 ms).
     """
 
     def __init__(self, stored: np.ndarray) -> None:
@@ -108,7 +120,8 @@ class Rows:
 
 
 def _give_back(path: Path) -> None:
-    """Give the pages of a mapped file that this process touched back to the system's cache (Linux)."""
+    """Give the pages of a mapped file that this process touched back to the
+    system's cache (Linux)."""
     wanted = str(path.resolve())
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()

@@ -8,10 +8,13 @@ COPY = 0.995  # cosine from which two products show the same picture: together t
 
 
 def group_near_duplicates(copies: np.ndarray) -> np.ndarray:
-    """Near-duplicates bool [P, n, n] among n ranked products -> int [P, n], the first product of each one's group."""
+    """Near-duplicates bool [P, n, n] among n ranked products -> int [P, n], the first product of
+    each one's group."""
     count = copies.shape[1]
     first = np.tile(np.arange(count), (len(copies), 1))
-    if np.count_nonzero(copies) == np.count_nonzero(np.diagonal(copies, axis1=1, axis2=2)):  # as most often
+    if np.count_nonzero(copies) == np.count_nonzero(
+        np.diagonal(copies, axis1=1, axis2=2)
+    ):  # as most often
         return first
     for place in range(1, count):
         earlier = copies[:, :place, place] & (first[:, :place] == np.arange(place))

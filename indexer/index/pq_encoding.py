@@ -1,11 +1,13 @@
-"""Four-bit codes whose error does not point along the list's centre: quick lists that still rank well.
+"""Four-bit codes whose error does not point along the list's centre: quick lists that still rank
+well.
 
-A query's inner product with a coded vector is off by query . error. Queries of a list point along its centre, so the
-error's share in that direction weighs most (Guo et al., "Accelerating large-scale inference with anisotropic vector
-quantization", ICML 2020). FAISS takes the nearest code in each part; here a few parts take another one, so that the
-errors along the centre cancel, in every block of the embedding by itself (a query may re-weight them). Measured at
-100,000 x 512 (clustered, 256 lists, 24 of them searched): the ten nearest are among the best 160 codes in 98.5%, with
-FAISS's own choice in 89.0%; search costs the same.
+A query's inner product with a coded vector is off by query . error. Queries of a list point along
+its centre, so the error's share in that direction weighs most (Guo et al., "Accelerating
+large-scale inference with anisotropic vector quantization", ICML 2020). FAISS takes the nearest
+code in each part; here a few parts take another one, so that the errors along the centre cancel, in
+every block of the embedding by itself (a query may re-weight them). Measured at 100,000 x 512
+(clustered, 256 lists, 24 of them searched): the ten nearest are among the best 160 codes in 98.5%,
+with FAISS's own choice in 89.0%; search costs the same.
 """
 
 from __future__ import annotations
@@ -26,14 +28,19 @@ _LEVELS = 16
 
 
 def filled(part: Any, vectors: np.ndarray, block_dims: Sequence[int]) -> Any:
-    """A trained ``IndexIVFPQFastScan`` (inner product, by residual) again, holding ``vectors`` [N, D].
+    """A trained ``IndexIVFPQFastScan`` (inner product, by residual) again, holding ``vectors`` [N,
+    D].
 
     The result borrows ``part``'s quantiser: keep both.
     """
     torch: Any = native.torch  # building alone needs it
-    coded = faiss.IndexIVFPQ(part.quantizer, part.d, part.nlist, part.pq.M, 4, faiss.METRIC_INNER_PRODUCT)
+    coded = faiss.IndexIVFPQ(
+        part.quantizer, part.d, part.nlist, part.pq.M, 4, faiss.METRIC_INNER_PRODUCT
+    )
     coded.pq, coded.by_residual, coded.is_trained, coded.own_fields = part.pq, True, True, False
-    books = torch.from_numpy(faiss.vector_to_array(part.pq.centroids).reshape(part.pq.M, _LEVELS, -1).copy())
+    books = torch.from_numpy(
+        faiss.vector_to_array(part.pq.centroids).reshape(part.pq.M, _LEVELS, -1).copy()
+    )
     centres = torch.from_numpy(part.quantizer.reconstruct_n(0, part.nlist))
     width = coded.sa_code_size() - coded.code_size  # bytes of the list's number
     groups = _groups(part.d, part.pq.M, block_dims)
@@ -54,7 +61,9 @@ def _groups(dim: int, parts: int, block_dims: Sequence[int]) -> list[tuple[int, 
     return list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
 
 
-def _encode(vectors: Any, centres: Any, books: Any, groups: Sequence[tuple[int, int]]) -> np.ndarray:
+def _encode(
+    vectors: Any, centres: Any, books: Any, groups: Sequence[tuple[int, int]]
+) -> np.ndarray:
     """uint8 [n, M]; ``vectors`` and their lists' ``centres`` [n, D], ``books`` [M, 16, D/M]."""
     torch: Any = native.torch
     parts = len(books)
@@ -64,13 +73,17 @@ def _encode(vectors: Any, centres: Any, books: Any, groups: Sequence[tuple[int, 
     weight = vectors.shape[1] * cosine**2 / (1 - cosine**2)
     left = (vectors - centres).view(shape).permute(1, 0, 2).contiguous()  # [M, n, D/M]
     along = along.view(shape).permute(1, 0, 2).contiguous()
-    cost = torch.baddbmm((books * books).sum(-1)[:, None, :], left, books.transpose(1, 2), alpha=-2.0)  # [M, n, 16]
+    cost = torch.baddbmm(
+        (books * books).sum(-1)[:, None, :], left, books.transpose(1, 2), alpha=-2.0
+    )  # [M, n, 16]
     pull = torch.bmm(along, books.transpose(1, 2))  # what each code says along the centre
     codes = cost.argmin(-1)  # [M, n]
     said = pull.gather(2, codes[:, :, None])[:, :, 0]
     for first, last in groups:
         error = (left[first:last] * along[first:last]).sum((0, 2)) - said[first:last].sum(0)
-        for m in np.unique(np.linspace(first, last - 1, min(last - first, _STEPS)).astype(int)).tolist():
+        for m in np.unique(
+            np.linspace(first, last - 1, min(last - first, _STEPS)).astype(int)
+        ).tolist():
             without = error + said[m]
             codes[m] = (cost[m] + weight * (without[:, None] - pull[m]) ** 2).argmin(1)
             error = without - pull[m].gather(1, codes[m][:, None])[:, 0]

@@ -1,4 +1,5 @@
-"""Queries that weigh the blocks of the embedding as somebody asks: "like this, but blue" is another query vector."""
+"""Queries that weigh the blocks of the embedding as somebody asks: "like this, but blue" is another
+query vector."""
 
 from __future__ import annotations
 
@@ -24,19 +25,30 @@ def search_params(weights: Mapping[str, float]) -> SearchParams:
 def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict[str, float]:
     """The weights of all ``blocks``, summing to 1; a block that is not named weighs nothing.
 
-    Raises ``BadRequestError`` that names the weight: an unknown block, negative, not a finite number, all of them zero.
+    Raises ``BadRequestError`` that names the weight: an unknown block, negative, not a finite
+    number, all of them zero.
     """
     names = [block.name for block in blocks]
     for name, weight in weights.items():
         if name not in names:
-            raise BadRequestError(f"weights: the embedding has no block {name!r}; it has: {', '.join(names)}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise BadRequestError(
+                f"weights: the embedding has no block {name!r}; it has: {', '.join(names)}"
+            )
+        if (
+            isinstance(weight, bool)
+            or not isinstance(weight, int | float)
+            or not math.isfinite(weight)
+        ):
             raise BadRequestError(f"weights: {name} must be a finite number, not {weight!r}")
         if weight < 0:
             raise BadRequestError(f"weights: {name} must not be negative, it is {weight:g}")
     total = float(sum(weights.values()))
     if total == 0 or math.isinf(total):
-        reason = "at least one block must weigh more than zero" if total == 0 else "their sum is too large"
+        reason = (
+            "at least one block must weigh more than zero"
+            if total == 0
+            else "their sum is too large"
+        )
         raise BadRequestError(f"weights: {reason}")
     return {name: float(weights.get(name, 0.0)) / total for name in names}
 
@@ -44,23 +56,28 @@ def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict
 def reweigh(
     vectors: np.ndarray, blocks: Sequence[Block], weights: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings [N, D] -> (unit queries float32 [N, D], lengths float32 [N]) that weigh ``blocks`` by ``weights``.
+    """Embeddings [N, D] -> (unit queries float32 [N, D], lengths float32 [N]) that weigh ``blocks``
+    by ``weights``.
 
-    With e = [sqrt(w_j) u_j] the query is [q_j u_j / sqrt(w_j)], so no index is built anew: its product with an
-    embedding is the mean of the blocks' cosines, weighted by q. An index takes unit queries; its score times the length
-    is that mean. Search with ``search_params``: such queries lie off the data. Raises ``BadRequestError``
-    (``check_weights``; also for a block that weighs nothing in the embedding itself, so that nothing of it is stored).
+    With e = [sqrt(w_j) u_j] the query is [q_j u_j / sqrt(w_j)], so no index is built anew: its
+    product with an embedding is the mean of the blocks' cosines, weighted by q. An index takes unit
+    queries; its score times the length is that mean. Search with ``search_params``: such queries
+    lie off the data. Raises ``BadRequestError`` (``check_weights``; also for a block that weighs
+    nothing in the embedding itself, so that nothing of it is stored).
     """
     wanted = check_weights(blocks, weights)
     for block in blocks:
         if block.weight <= 0 and wanted[block.name] > 0:
             raise BadRequestError(
-                f"weights: block {block.name} weighs nothing in this embedding and cannot be asked for"
+                f"weights: block {block.name} weighs nothing in this embedding and cannot be asked "
+                "for"
             )
     queries = view_queries(np.asarray(vectors, dtype=np.float32), blocks, wanted)
     lengths = np.linalg.norm(queries, axis=1)
     if not lengths.all():
-        raise BadRequestError("weights: an embedding holds nothing in the blocks that are asked for")
+        raise BadRequestError(
+            "weights: an embedding holds nothing in the blocks that are asked for"
+        )
     return queries / lengths[:, None], lengths
 
 
@@ -70,26 +87,35 @@ _PORTION = 256  # results compared with those before them at a time
 def check_mix(mix: Mapping[str, float], inputs: Sequence[str]) -> dict[str, float]:
     """How much each of ``inputs`` counts, summing to 1; one that is not named does not count.
 
-    Raises ``BadRequestError`` for an input that the question does not have, a share that is negative or no number, or
-    nothing but zeros.
+    Raises ``BadRequestError`` for an input that the question does not have, a share that is
+    negative or no number, or nothing but zeros.
     """
     for name, share in mix.items():
         if name not in inputs:
-            raise BadRequestError(f"mix: the question has no input {name!r}; it has: {', '.join(inputs)}")
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < math.inf:
+            raise BadRequestError(
+                f"mix: the question has no input {name!r}; it has: {', '.join(inputs)}"
+            )
+        if (
+            isinstance(share, bool)
+            or not isinstance(share, int | float)
+            or not 0 <= share < math.inf
+        ):
             raise BadRequestError(f"mix: {name} must be a finite number from 0, not {share!r}")
     total = sum(mix.values())
     if not 0 < total < math.inf:
-        raise BadRequestError("mix: at least one input must count more than zero" if not total else "mix: too large")
+        raise BadRequestError(
+            "mix: at least one input must count more than zero" if not total else "mix: too large"
+        )
     return {name: mix.get(name, 0.0) / total for name in inputs}
 
 
 @dataclass(frozen=True)
 class VectorQuery:
-    """What is looked for. The score of a stored embedding e is the best of ``lengths[j] * (queries[j] . e)``.
+    """What is looked for. The score of a stored embedding e is the best of ``lengths[j] *
+    (queries[j] . e)``.
 
-    That is the mean, weighted by ``mix``, of the inputs' cosines with e, which are themselves the means, weighted by
-    ``weights``, of the blocks' cosines; so it lies in [-1, 1].
+    That is the mean, weighted by ``mix``, of the inputs' cosines with e, which are themselves the
+    means, weighted by ``weights``, of the blocks' cosines; so it lies in [-1, 1].
     """
 
     queries: np.ndarray  # float32 [n, D], unit
@@ -100,10 +126,13 @@ class VectorQuery:
     blocks: Sequence[Block]
 
     def signals(self, vector: np.ndarray) -> dict[str, float]:
-        """What the score of an embedding [D] is the weighted mean of: by input, and with weights also by block."""
+        """What the score of an embedding [D] is the weighted mean of: by input, and with weights
+        also by block."""
         best = int(np.argmax(self.lengths * (self.queries @ vector)))
         here = {name: given[best : best + 1] for name, given in self.inputs.items()}
-        found = {name: _product(given, self.blocks, self.weights, vector) for name, given in here.items()}
+        found = {
+            name: _product(given, self.blocks, self.weights, vector) for name, given in here.items()
+        }
         if self.weights is not None:
             mixed = np.sum([self.mix[name] * given for name, given in here.items()], axis=0)
             stored = [block.name for block in self.blocks if block.weight > 0]
@@ -112,7 +141,10 @@ class VectorQuery:
 
 
 def _product(
-    given: np.ndarray, blocks: Sequence[Block], weights: Mapping[str, float] | None, vector: np.ndarray
+    given: np.ndarray,
+    blocks: Sequence[Block],
+    weights: Mapping[str, float] | None,
+    vector: np.ndarray,
 ) -> float:
     """The (re-weighted) cosine of one embedding [1, D] with another [D]."""
     queries, lengths = (given, np.ones(1)) if weights is None else reweigh(given, blocks, weights)
@@ -126,11 +158,13 @@ def vector_query(
     mix: Mapping[str, float] | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> VectorQuery:
-    """One question about ``inputs``: name -> embeddings [n, D], several where an input is a product with n photos.
+    """One question about ``inputs``: name -> embeddings [n, D], several where an input is a product
+    with n photos.
 
-    Of several photos the best one counts. ``mix``: how much each input counts (equally); ``weights``: how much each
-    block of the embedding does (as the model says). Raises ``BadRequestError`` as ``check_mix`` and ``reweigh`` do, and for
-    inputs that cancel each other out.
+    Of several photos the best one counts. ``mix``: how much each input counts (equally);
+    ``weights``: how much each block of the embedding does (as the model says). Raises
+    ``BadRequestError`` as ``check_mix`` and ``reweigh`` do, and for inputs that cancel each other
+    out.
     """
     names = list(inputs)
     shares = check_mix(dict.fromkeys(names, 1.0) if mix is None else mix, names)
@@ -138,7 +172,9 @@ def vector_query(
     if len(spread) > 1:  # each with each
         counts = [len(given) for given in inputs.values()]
         places = np.unravel_index(np.arange(math.prod(counts)), counts)
-        spread = {name: given[place] for (name, given), place in zip(spread.items(), places, strict=True)}
+        spread = {
+            name: given[place] for (name, given), place in zip(spread.items(), places, strict=True)
+        }
     mixed = sum(shares[name] * given for name, given in spread.items())
     mixed = np.asarray(mixed, np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -148,12 +184,15 @@ def vector_query(
         else:
             queries, lengths = reweigh(mixed, blocks, weights)
     if not float(lengths.min()) > 1e-6:
-        raise BadRequestError("the image and the product point in opposite directions: ask for one of them")
+        raise BadRequestError(
+            "the image and the product point in opposite directions: ask for one of them"
+        )
     return VectorQuery(queries, lengths, spread, shares, weights, blocks)
 
 
 def drop_near_duplicates(vectors: np.ndarray, threshold: float = COPY) -> np.ndarray:
-    """Places of ranked embeddings [n, D] that are no near-duplicate (cosine of ``threshold``) of a kept one before."""
+    """Places of ranked embeddings [n, D] that are no near-duplicate (cosine of ``threshold``) of a
+    kept one before."""
     kept = np.empty(0, dtype=np.int64)
     for start in range(0, len(vectors), _PORTION):
         part = vectors[start : start + _PORTION]
@@ -165,12 +204,15 @@ def drop_near_duplicates(vectors: np.ndarray, threshold: float = COPY) -> np.nda
 
 
 def view_queries(vectors: np.ndarray, blocks: Sequence[Block], view: View) -> np.ndarray:
-    """Embeddings [N, D] -> queries [N, D] whose product with an embedding is the cosine re-weighted by ``view``.
+    """Embeddings [N, D] -> queries [N, D] whose product with an embedding is the cosine re-weighted
+    by ``view``.
 
-    With e = [sqrt(w_b) u_b] the query is [view_b / sqrt(w_b) u_b], so no index is built anew. It is not of unit length.
-    A block without weight holds zeros, which any scale leaves as they are.
+    With e = [sqrt(w_b) u_b] the query is [view_b / sqrt(w_b) u_b], so no index is built anew. It is
+    not of unit length. A block without weight holds zeros, which any scale leaves as they are.
     """
     if not view:
         return np.asarray(vectors, np.float32)
-    scale = np.concatenate([np.full(block.dim, view.get(block.name, 0.0) / (block.weight or 1.0)) for block in blocks])
+    scale = np.concatenate(
+        [np.full(block.dim, view.get(block.name, 0.0) / (block.weight or 1.0)) for block in blocks]
+    )
     return np.asarray(vectors * scale, np.float32)

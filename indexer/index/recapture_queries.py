@@ -1,4 +1,5 @@
-"""Vectors of some catalog photos as if taken again: questions that an index must answer well, and no rows of it."""
+"""Vectors of some catalog photos as if taken again: questions that an index must answer well, and
+no rows of it."""
 
 from __future__ import annotations
 
@@ -28,16 +29,29 @@ class Embeds(Protocol):
 
 
 def reshot_vectors(
-    catalog: Catalog, photos: PhotoStore, embedder: Embeds, photo_ids: np.ndarray, *, most: int = MOST, seed: int = 0
+    catalog: Catalog,
+    photos: PhotoStore,
+    embedder: Embeds,
+    photo_ids: np.ndarray,
+    *,
+    most: int = MOST,
+    seed: int = 0,
 ) -> np.ndarray:
     """The vectors alone of ``reshots``."""
     return reshots(catalog, photos, embedder, photo_ids, most=most, seed=seed)[1]
 
 
 def reshots(
-    catalog: Catalog, photos: PhotoStore, embedder: Embeds, photo_ids: np.ndarray, *, most: int = MOST, seed: int = 0
+    catalog: Catalog,
+    photos: PhotoStore,
+    embedder: Embeds,
+    photo_ids: np.ndarray,
+    *,
+    most: int = MOST,
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Photos picked among ``photo_ids`` by ``seed``, re-shot and embedded: (their ids int64 [n], float32 [n, D]).
+    """Photos picked among ``photo_ids`` by ``seed``, re-shot and embedded: (their ids int64 [n],
+    float32 [n, D]).
 
     A photo that cannot be read any more is left out: the index is built without its question.
     """
@@ -46,11 +60,14 @@ def reshots(
     rows = [found[photo_id] for photo_id in picked if photo_id in found]
     shots = [
         (row.photo_id, reshoot(photo, seed=seed))
-        for row, photo in decode_all(rows, photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to)
+        for row, photo in decode_all(
+            rows, photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to
+        )
         if isinstance(photo, Photo)
     ]
     parts = [
-        embedder.embed([shot for _, shot in shots[start : start + _BATCH]]) for start in range(0, len(shots), _BATCH)
+        embedder.embed([shot for _, shot in shots[start : start + _BATCH]])
+        for start in range(0, len(shots), _BATCH)
     ]
     ids = np.array([photo_id for photo_id, _ in shots], np.int64)
     return ids, np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)

@@ -1,4 +1,5 @@
-"""Index versions from machine to machine: pushed to a folder and pulled from it, by checksum, with their models."""
+"""Index versions from machine to machine: pushed to a folder and pulled from it, by checksum, with
+their models."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ OnTransfer = Callable[[str, int, int], None]  # file, bytes done, bytes in all
 
 @dataclass(frozen=True)
 class Moved:
-    """What a push or a pull did. ``version`` may differ from ``source_version``: numbers are never used twice."""
+    """What a push or a pull did. ``version`` may differ from ``source_version``: numbers are never
+    used twice."""
 
     version: str  # its name where it is now
     source_version: str
@@ -55,16 +57,24 @@ class Moved:
     already_there: bool  # the whole version was
 
 
-def push(home: Home, folder: Path, version: str | None = None, *, progress: OnTransfer | None = None) -> Moved:
-    """Bring a version (the active one) and its model into ``folder``, which another machine can pull from.
+def push(
+    home: Home, folder: Path, version: str | None = None, *, progress: OnTransfer | None = None
+) -> Moved:
+    """Bring a version (the active one) and its model into ``folder``, which another machine can
+    pull from.
 
-    The folder holds ``indexes/`` and ``models/`` like a home, but no catalog. Everything is verified here before and
-    there after it is copied, published by one rename; a push that was killed goes on where it stopped, and what lies
-    there already is not copied again. Raises ``UnknownVersionError``, ``DamagedIndexError``, ``BadModelError``, ``NewerFormatError``,
-    ``BusyError``; ``BadHomeError`` where ``folder`` is a home or has another version of that number.
+    The folder holds ``indexes/`` and ``models/`` like a home, but no catalog. Everything is
+    verified here before and there after it is copied, published by one rename; a push that was
+    killed goes on where it stopped, and what lies there already is not copied again. Raises
+    ``UnknownVersionError``, ``DamagedIndexError``, ``BadModelError``, ``NewerFormatError``,
+    ``BusyError``; ``BadHomeError`` where ``folder`` is a home or has another version of that
+    number.
     """
     if (folder / "home.json").exists():
-        raise BadHomeError(f"{folder} is a home: push to a folder, and pull from it there (catalens index pull FOLDER)")
+        raise BadHomeError(
+            f"{folder} is a home: push to a folder, and pull from it there (catalens index pull "
+            "FOLDER)"
+        )
     versions = Versions(home)
     if version is None:
         active = home.active()
@@ -80,7 +90,8 @@ def push(home: Home, folder: Path, version: str | None = None, *, progress: OnTr
         if there.exists():
             if read_manifest(there).content != manifest.content:
                 raise BadHomeError(
-                    f"{folder} has another index version {version}, of {read_manifest(there).created}: "
+                    f"{folder} has another index version {version}, of "
+                    f"{read_manifest(there).created}: "
                     "push to a folder of its own, since numbers are never used twice"
                 )
             copy.mend(versions.folder / version, there, manifest.files)
@@ -89,17 +100,24 @@ def push(home: Home, folder: Path, version: str | None = None, *, progress: OnTr
     return copy.moved(manifest, manifest)
 
 
-def pull(folder: Path, home: Home, version: str | None = None, *, progress: OnTransfer | None = None) -> Moved:
+def pull(
+    folder: Path, home: Home, version: str | None = None, *, progress: OnTransfer | None = None
+) -> Moved:
     """Bring a version (the newest) and its model from ``folder`` into ``home``; activates nothing.
 
-    A version's rows are numbers of its catalog, so it is taken only into a home that has that catalog, or a copy of it
-    with the same history up to the version's last change; later changes are laid over it as ever. Where the home has
-    another version of its number, it gets the home's next one. Raises as ``push``; ``CatalogMismatchError`` and
-    ``OutdatedVersionError`` where the catalog is another one or its log begins too late.
+    A version's rows are numbers of its catalog, so it is taken only into a home that has that
+    catalog, or a copy of it with the same history up to the version's last change; later changes
+    are laid over it as ever. Where the home has another version of its number, it gets the home's
+    next one. Raises as ``push``; ``CatalogMismatchError`` and ``OutdatedVersionError`` where the
+    catalog is another one or its log begins too late.
     """
     if not (folder / "indexes").is_dir():
-        raise UnknownVersionError(f"{folder} holds no index versions: push one there (catalens index push {folder})")
-    known = sorted((n for p in (folder / "indexes").iterdir() if (n := version_number(p.name))), reverse=True)
+        raise UnknownVersionError(
+            f"{folder} holds no index versions: push one there (catalens index push {folder})"
+        )
+    known = sorted(
+        (n for p in (folder / "indexes").iterdir() if (n := version_number(p.name))), reverse=True
+    )
     names = [f"v{number:06d}" for number in known]
     version = version or next(iter(names), None)
     if version is None or version not in names:
@@ -111,7 +129,9 @@ def pull(folder: Path, home: Home, version: str | None = None, *, progress: OnTr
         manifest = read_manifest(source)
         model = folder / "models" / manifest.model_version
         if not (model / MODEL_MANIFEST).is_file():
-            raise BadModelError(f"{folder} lacks model {manifest.model_version}, which {version} needs: push again")
+            raise BadModelError(
+                f"{folder} lacks model {manifest.model_version}, which {version} needs: push again"
+            )
     _check_catalog(home, manifest)
     versions, copy = Versions(home), _Copy(progress)
     home.indexes.mkdir(exist_ok=True)
@@ -128,8 +148,14 @@ def pull(folder: Path, home: Home, version: str | None = None, *, progress: OnTr
             free = not (home.indexes / version).exists() and _not_given(home, version)
             if free:
                 _give(home, version)
-            origin = {name: value for name, value in (manifest.source or {}).items() if name != "rewrite_of"}
-            own = replace(manifest, version=version if free else versions.next_name(), source=origin or None)
+            origin = {
+                name: value
+                for name, value in (manifest.source or {}).items()
+                if name != "rewrite_of"
+            }
+            own = replace(
+                manifest, version=version if free else versions.next_name(), source=origin or None
+            )
             copy.finish(aside, home.indexes / own.version, own)
         versions.verify(own.version)
     _keep_embeddings(home, versions.open(own.version))
@@ -144,7 +170,9 @@ def _keep_embeddings(home: Home, opened: IndexVersion) -> None:
         closing(EmbeddingStore(home.embeddings, manifest.embedding_id, manifest.dim)) as store,
     ):
         photo_ids, places = np.unique(opened.rows[:, 1], return_index=True)
-        living = np.isin(photo_ids, ChangeLog(catalog).living()[2]) & np.isin(photo_ids, store.missing(photo_ids))
+        living = np.isin(photo_ids, ChangeLog(catalog).living()[2]) & np.isin(
+            photo_ids, store.missing(photo_ids)
+        )
         for start in range(0, int(living.sum()), _PORTION):
             part = places[living][start : start + _PORTION]
             store.put(opened.rows[part, 1], opened.stored[part])
@@ -160,15 +188,23 @@ class _Copy:
 
     def moved(self, own: Manifest, source: Manifest) -> Moved:
         return Moved(
-            own.version, source.version, source.model_version, self.copied, self.files, already_there=not self.files
+            own.version,
+            source.version,
+            source.model_version,
+            self.copied,
+            self.files,
+            already_there=not self.files,
         )
 
     def model(self, source: Path, models: Path) -> None:
-        """A model folder, verified before and after; files that another model there has are linked, not copied."""
+        """A model folder, verified before and after; files that another model there has are linked,
+        not copied."""
         bundle = load_bundle(source)
         final = models / bundle.model_version
         if final.exists():
-            load_bundle(final)  # a damaged one is named, not replaced: it may be the source of other homes
+            load_bundle(
+                final
+            )  # a damaged one is named, not replaced: it may be the source of other homes
             return
         files = json.loads((source / MODEL_MANIFEST).read_text())["files"]
         aside = models / f"{_INCOMING}{bundle.model_version}"
@@ -181,7 +217,8 @@ class _Copy:
         self.finish(self.gather(source, indexes, manifest), indexes / own.version, own)
 
     def gather(self, source: Path, indexes: Path, manifest: Manifest) -> Path:
-        """All files of a version in a folder aside, verified; named by content, so that a later try goes on there."""
+        """All files of a version in a folder aside, verified; named by content, so that a later try
+        goes on there."""
         aside = indexes / f"{_INCOMING}{manifest.content[:16]}"
         self._files(source, aside, manifest.files, sorted(indexes.glob("v*")))
         return aside
@@ -199,7 +236,9 @@ class _Copy:
 
     def _files(self, source: Path, aside: Path, files: Files, siblings: list[Path]) -> None:
         aside.mkdir(parents=True, exist_ok=True)
-        for name in {path.name for path in aside.iterdir()} - {n for file in files for n in (file, f".{file}.part")}:
+        for name in {path.name for path in aside.iterdir()} - {
+            n for file in files for n in (file, f".{file}.part")
+        }:
             (aside / name).unlink()
         for name, known in files.items():
             if _is(aside / name, known) or _linked(aside / name, known, siblings):
@@ -226,17 +265,25 @@ class _Copy:
                 return
         part.unlink()
         side = "its source" if not _is(source, known) else "the copy"
-        raise DamagedIndexError(f"{source}: {side} does not match its checksum; nothing was published")
+        raise DamagedIndexError(
+            f"{source}: {side} does not match its checksum; nothing was published"
+        )
 
 
 def _is(path: Path, known: Mapping[str, Any]) -> bool:
-    return path.is_file() and path.stat().st_size == known["size"] and sha256_file(path) == known["sha256"]
+    return (
+        path.is_file()
+        and path.stat().st_size == known["size"]
+        and sha256_file(path) == known["sha256"]
+    )
 
 
 def _linked(path: Path, known: Mapping[str, Any], siblings: list[Path]) -> bool:
-    """Whether a folder beside it has the same file, which is then used: by a hard link, or copied where there is none.
+    """Whether a folder beside it has the same file, which is then used: by a hard link, or copied
+    where there is none.
 
-    A version is immutable and a revision of a model shares its weights, so a shared file changes for nobody.
+    A version is immutable and a revision of a model shares its weights, so a shared file changes
+    for nobody.
     """
     for folder in siblings:
         if _is(folder / path.name, known):
@@ -254,11 +301,13 @@ def _check_catalog(home: Home, manifest: Manifest) -> None:
     name, source = manifest.version, manifest.source or {}
     if not home.catalog_file.exists():
         raise CatalogMismatchError(
-            f"{home.path} has no catalog, and an index version holds numbers of one: copy the home it was built in"
+            f"{home.path} has no catalog, and an index version holds numbers of one: copy the home "
+            "it was built in"
         )
     if not source.get("catalog"):
         raise CatalogMismatchError(
-            f"index version {name} does not say which catalog it is of (built by an older Catalens): build it again"
+            f"index version {name} does not say which catalog it is of (built by an older "
+            "Catalens): build it again"
         )
     with open_catalog(home) as catalog:
         history, last = ChangeLog(catalog), catalog.last_sequence()
@@ -270,14 +319,16 @@ def _check_catalog(home: Home, manifest: Manifest) -> None:
         begins = history.begins()
         if manifest.last_sequence < begins:
             raise OutdatedVersionError(
-                f"index version {name} ends with change {manifest.last_sequence}, the log of {home.path} begins after "
+                f"index version {name} ends with change {manifest.last_sequence}, the log of "
+                f"{home.path} begins after "
                 f"{begins}: build a new one"
             )
         same = history.stamp(manifest.last_sequence) == source.get("stamp")
         if manifest.last_sequence > last or not same:
             raise CatalogMismatchError(
                 f"index version {name} was built after writes that {home.path} never saw (change "
-                f"{manifest.last_sequence} there is not that of here, which ends with {last}): build from a fresh copy "
+                f"{manifest.last_sequence} there is not that of here, which ends with {last}): "
+                "build from a fresh copy "
                 "of the home, and write in one place only"
             )
 
@@ -311,7 +362,9 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise BusyError(f"another push or pull goes on in {folder}; try again when it is done") from error
+        raise BusyError(
+            f"another push or pull goes on in {folder}; try again when it is done"
+        ) from error
     try:
         yield
     finally:

@@ -1,4 +1,5 @@
-"""Which recipe an index gets, and how hard it must search: measured against the exact oracle, never assumed."""
+"""Which recipe an index gets, and how hard it must search: measured against the exact oracle, never
+assumed."""
 
 from __future__ import annotations
 
@@ -18,14 +19,27 @@ from indexer.index.faiss_index import FaissIndex, knob
 from indexer.index.recipes import candidates, choose_recipe
 from indexer.model.spec import Block
 
-__all__ = ["ann_recall_at_k", "build_tuned", "check_recall", "choose_recipe", "held_out_queries", "tune"]
+__all__ = [
+    "ann_recall_at_k",
+    "build_tuned",
+    "check_recall",
+    "choose_recipe",
+    "held_out_queries",
+    "tune",
+]
 
 log = structlog.get_logger(__name__)
 
-WEIGHTED_RECALL = 0.98  # recall@10 promised to queries that weigh the blocks otherwise, where 0.99 or more was asked
+# recall@10 promised to queries that weigh the blocks otherwise, where 0.99 or more was asked
+WEIGHTED_RECALL = 0.98
 _RERANKS = (4, 8, 16, 32, 64, 128)  # candidates per hit, for ten hits
 _DEEP_RERANKS = (2, 4, 8, 16)  # for a hundred
-_WIDER = (1, 2, 4, 8)  # for queries with other weights: this many times the effort, and the candidates
+_WIDER = (
+    1,
+    2,
+    4,
+    8,
+)  # for queries with other weights: this many times the effort, and the candidates
 _DEEPER = (8, 16, 32)  # the same where every list is looked at
 _QUERIES = 512
 _NEW = 96  # of them once more, as photos of something that the catalog does not show
@@ -38,9 +52,10 @@ _DEEPEST = 100
 def ann_recall_at_k(found: Sequence[np.ndarray], exact: Sequence[Hits], k: int) -> float:
     """Share of the exact ``k`` nearest that was found, ties counted as found.
 
-    ``found``: per query the exact scores float32 [n] of the rows returned; ``exact``: per query the oracle's hits. A
-    hit is right when its exact score >= the k-th exact score - 1e-6. A query with fewer than ``k`` exact hits counts
-    those it has; no queries at all give 1.0. (Metric-learning papers call another thing Recall@k: ``hit_rate_at_k``.)
+    ``found``: per query the exact scores float32 [n] of the rows returned; ``exact``: per query the
+    oracle's hits. A hit is right when its exact score >= the k-th exact score - 1e-6. A query with
+    fewer than ``k`` exact hits counts those it has; no queries at all give 1.0. (Metric-learning
+    papers call another thing Recall@k: ``hit_rate_at_k``.)
 
     >>> hits = [Hits(np.arange(3), np.array([0.9, 0.8, 0.7], np.float32))]
     >>> ann_recall_at_k([np.array([0.9, 0.6])], hits, 2)
@@ -64,10 +79,11 @@ def check_recall(recall: float) -> None:
 
 @dataclass(frozen=True)
 class Queries:
-    """Held-out queries. ``own`` is the row each was taken from, which counts for neither side; -1 for none.
+    """Held-out queries. ``own`` is the row each was taken from, which counts for neither side; -1
+    for none.
 
-    ``group`` names their kinds 0, 1, ...: the recall must hold in each of them. The last ``new`` of them are blind to
-    all rows that may show the same thing, not to their own alone.
+    ``group`` names their kinds 0, 1, ...: the recall must hold in each of them. The last ``new`` of
+    them are blind to all rows that may show the same thing, not to their own alone.
     """
 
     vectors: np.ndarray  # float32 [Q, D], unit
@@ -78,16 +94,18 @@ class Queries:
     def some(self, one_in: int) -> Queries:
         """Every ``one_in``-th of them, counted from the last one."""
         places = np.arange(len(self.own) - 1, -1, -one_in)[::-1]
-        return Queries(self.vectors[places], self.own[places], self.group[places], -(-self.new // one_in))
+        return Queries(
+            self.vectors[places], self.own[places], self.group[places], -(-self.new // one_in)
+        )
 
 
 def held_out_queries(
     vectors: np.ndarray, count: int = _QUERIES, seed: int = 0, asked: np.ndarray | None = None
 ) -> Queries:
-    """Questions an index of ``vectors`` may be asked, four kinds: rows, each blind to itself; rows with noise of norm
-    0.3, as another photo of the same thing would have; ``asked`` [A, D], vectors the caller knows of (re-shot photos),
-    which are no rows; and rows blind to all that may show the same thing, as the photo of a new product is. Raises
-    ``BadVectorsError`` for ``asked``."""
+    """Questions an index of ``vectors`` may be asked, four kinds: rows, each blind to itself; rows
+    with noise of norm 0.3, as another photo of the same thing would have; ``asked`` [A, D], vectors
+    the caller knows of (re-shot photos), which are no rows; and rows blind to all that may show the
+    same thing, as the photo of a new product is. Raises ``BadVectorsError`` for ``asked``."""
     rng = np.random.default_rng(seed)
     picked = np.sort(rng.permutation(len(vectors))[:count])
     found = np.array(vectors[picked], dtype=np.float32)
@@ -101,15 +119,21 @@ def held_out_queries(
     if asked is not None and len(asked):
         check_unit(asked, vectors.shape[1])
         found = np.concatenate([found, asked.astype(np.float32)])
-        own, group = np.append(own, np.full(len(asked), -1)), np.append(group, np.full(len(asked), 2))
+        own, group = (
+            np.append(own, np.full(len(asked), -1)),
+            np.append(group, np.full(len(asked), 2)),
+        )
     new = rng.permutation(picked)[:_NEW]
     found = np.concatenate([found, np.array(vectors[new], dtype=np.float32)])
     own, group = np.append(own, new), np.append(group, np.full(len(new), 3))
     return Queries(found / np.linalg.norm(found, axis=1, keepdims=True), own, group, len(new))
 
 
-def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0) -> tuple[Queries, list[str]]:
-    """Some of ``queries`` as they are when somebody asks for one block alone, or for weights of their own (random).
+def reweighted_queries(
+    queries: Queries, blocks: Sequence[Block], seed: int = 0
+) -> tuple[Queries, list[str]]:
+    """Some of ``queries`` as they are when somebody asks for one block alone, or for weights of
+    their own (random).
 
     With the ``SearchParams.widen`` of each group. Blocks without weight cannot be asked for.
     """
@@ -118,9 +142,14 @@ def reweighted_queries(queries: Queries, blocks: Sequence[Block], seed: int = 0)
     rng = np.random.default_rng(seed)
     names = [block.name for block in blocks if block.weight > 0]
     chosen = [{name: 1.0} for name in names]
-    chosen += [dict(zip(names, rng.dirichlet(np.ones(len(names))).tolist(), strict=True)) for _ in range(2)]
+    chosen += [
+        dict(zip(names, rng.dirichlet(np.ones(len(names))).tolist(), strict=True)) for _ in range(2)
+    ]
     asked = [rng.permutation(len(queries.vectors))[:_WEIGHTED] for _ in chosen]
-    vectors = [reweigh(queries.vectors[rows], blocks, weights)[0] for rows, weights in zip(asked, chosen, strict=True)]
+    vectors = [
+        reweigh(queries.vectors[rows], blocks, weights)[0]
+        for rows, weights in zip(asked, chosen, strict=True)
+    ]
     group = np.repeat(np.arange(len(chosen)), [len(rows) for rows in asked])
     labels = [*names, MIXED, MIXED]
     return Queries(np.concatenate(vectors), queries.own[np.concatenate(asked)], group), labels
@@ -137,7 +166,9 @@ class Tuned:
 
     index: FaissIndex
     params: dict[str, Any]
-    recall: dict[str, Any]  # asked, at_10, at_100, queries, curve [{k, effort, rerank, at, cost, holds}], weighted
+    recall: dict[
+        str, Any
+    ]  # asked, at_10, at_100, queries, curve [{k, effort, rerank, at, cost, holds}], weighted
 
 
 class RecallMeter:
@@ -145,7 +176,9 @@ class RecallMeter:
 
     def __init__(self, oracle: VectorIndex, queries: Queries) -> None:
         self.queries, self._oracle = queries, oracle
-        self._first = len(queries.own) - queries.new  # of those that are blind to more than themselves
+        self._first = (
+            len(queries.own) - queries.new
+        )  # of those that are blind to more than themselves
         found = oracle.search(queries.vectors[: self._first], _DEEPEST + 1)
         deep = oracle.search(queries.vectors[self._first :], _DEEP) if queries.new else []
         self._near = [
@@ -153,19 +186,25 @@ class RecallMeter:
             for hits, own in zip(deep, queries.own[self._first :].tolist(), strict=True)
         ]
         hidden = [*queries.own[: self._first].tolist(), *self._near]
-        self._truth = [_without(hits, out, _DEEPEST) for hits, out in zip([*found, *deep], hidden, strict=True)]
+        self._truth = [
+            _without(hits, out, _DEEPEST) for hits, out in zip([*found, *deep], hidden, strict=True)
+        ]
 
     @property
     def unseen(self) -> np.ndarray:
-        """Rows that must not train an index, so that new photos are new to its lists too: a tenth of all at most."""
+        """Rows that must not train an index, so that new photos are new to its lists too: a tenth
+        of all at most."""
         ends = np.cumsum([len(rows) for rows in self._near])
         few = int(np.searchsorted(ends, len(self._oracle) / 10, side="right"))
         return np.unique(np.concatenate([*self._near[:few], np.empty(0, np.int64)]))
 
-    def shares(self, index: VectorIndex, k: int, params: SearchParams, recall: float = 0.0) -> np.ndarray:
+    def shares(
+        self, index: VectorIndex, k: int, params: SearchParams, recall: float = 0.0
+    ) -> np.ndarray:
         """float [Q]: of each query the share of its exact ``k`` nearest that ``index`` finds.
 
-        The last ones, which are asked one by one, are left out where the others do not reach ``recall``.
+        The last ones, which are asked one by one, are left out where the others do not reach
+        ``recall``.
         """
         own, vectors = self.queries.own[: self._first].tolist(), self.queries.vectors
         found = index.search(vectors[: self._first], k + 1, params=params)
@@ -192,7 +231,8 @@ class RecallMeter:
         )
 
     def holds(self, shares: np.ndarray, recall: float) -> bool:
-        """Whether every kind of query in ``shares`` reaches ``recall``, less the error of a mean over so few."""
+        """Whether every kind of query in ``shares`` reaches ``recall``, less the error of a mean
+        over so few."""
         group = self.queries.group[: len(shares)]
         return all(_lower(shares[group == kind]) >= recall for kind in np.unique(group))
 
@@ -206,17 +246,23 @@ def _lower(shares: np.ndarray) -> float:
     return float(shares.mean() - 0.5 * shares.std() / math.sqrt(len(shares)))
 
 
-def tune(index: FaissIndex, judge: RecallMeter, deep_judge: RecallMeter, recall: float) -> Tuned | None:
-    """The cheapest effort and number of re-ranked candidates that reach ``recall``; None where none is worth it.
+def tune(
+    index: FaissIndex, judge: RecallMeter, deep_judge: RecallMeter, recall: float
+) -> Tuned | None:
+    """The cheapest effort and number of re-ranked candidates that reach ``recall``; None where none
+    is worth it.
 
-    With the most candidates the least effort is sought, 1.5 times as much at each step, until recall@10 holds in every
-    kind of query; from there on fewer candidates are tried, at this effort and at the next two. The pair of least
-    cost is taken (``FaissIndex.relative_cost``), none that costs more than half of an exact scan. Recall@100 is sought
-    likewise from there, by ``deep_judge``, which may have fewer queries, and given as it comes. Flat is measured once.
+    With the most candidates the least effort is sought, 1.5 times as much at each step, until
+    recall@10 holds in every kind of query; from there on fewer candidates are tried, at this effort
+    and at the next two. The pair of least cost is taken (``FaissIndex.relative_cost``), none that
+    costs more than half of an exact scan. Recall@100 is sought likewise from there, by
+    ``deep_judge``, which may have fewer queries, and given as it comes. Flat is measured once.
     """
     common = {"asked": recall, "queries": len(judge.queries.vectors)}
     if index.kind == "flat":
-        at_10, at_100 = (_mean(j.shares(index, k, SearchParams())) for j, k in ((judge, 10), (deep_judge, 100)))
+        at_10, at_100 = (
+            _mean(j.shares(index, k, SearchParams())) for j, k in ((judge, 10), (deep_judge, 100))
+        )
         return Tuned(index, {}, {**common, "at_10": at_10, "at_100": at_100, "curve": []})
     search = _Search(index, recall)
     start = max(4, index.max_effort // 256) if index.kind == "ivf" else 32
@@ -230,10 +276,17 @@ def tune(index: FaissIndex, judge: RecallMeter, deep_judge: RecallMeter, recall:
         most = max((point["at"] for point in points), default=0.0)
         deep = next((point for point in points if point["at"] >= most - 0.005), None)
     if deep is None:  # too dear to try
-        deep = {**best, "at": _mean(deep_judge.shares(index, 100, SearchParams(best["effort"], best["rerank"])))}
+        deep = {
+            **best,
+            "at": _mean(
+                deep_judge.shares(index, 100, SearchParams(best["effort"], best["rerank"]))
+            ),
+        }
     params[knob(index.recipe)]["100"], params["rerank"]["100"] = deep["effort"], deep["rerank"]
     index.params = params
-    return Tuned(index, params, {**common, "at_10": best["at"], "at_100": deep["at"], "curve": search.curve})
+    return Tuned(
+        index, params, {**common, "at_10": best["at"], "at_100": deep["at"], "curve": search.curve}
+    )
 
 
 class _Search:
@@ -244,14 +297,26 @@ class _Search:
         self._index, self._recall = index, recall
 
     def _point(self, judge: RecallMeter, k: int, effort: int, rerank: int) -> dict[str, Any]:
-        shares = judge.shares(self._index, k, SearchParams(effort=effort, rerank=rerank), self._recall)
+        shares = judge.shares(
+            self._index, k, SearchParams(effort=effort, rerank=rerank), self._recall
+        )
         cost = round(self._index.relative_cost(effort, k * rerank))
-        point = {"k": k, "effort": effort, "rerank": rerank, "at": _mean(shares), "cost": cost, "queries": len(shares)}
+        point = {
+            "k": k,
+            "effort": effort,
+            "rerank": rerank,
+            "at": _mean(shares),
+            "cost": cost,
+            "queries": len(shares),
+        }
         self.curve.append({**point, "holds": judge.holds(shares, self._recall)})
         return self.curve[-1]
 
-    def cheapest(self, judge: RecallMeter, k: int, start: int, reranks: Sequence[int]) -> dict[str, Any] | None:
-        """``reranks`` from few to many; None where no point within half the cost of an exact scan holds."""
+    def cheapest(
+        self, judge: RecallMeter, k: int, start: int, reranks: Sequence[int]
+    ) -> dict[str, Any] | None:
+        """``reranks`` from few to many; None where no point within half the cost of an exact scan
+        holds."""
         index, limit, effort, most = self._index, len(self._index) / 2, start, reranks[-1]
         tried: list[dict[str, Any]] = []
         while index.relative_cost(effort, k * reranks[0]) <= limit:
@@ -285,18 +350,26 @@ def _next(effort: int, most: int) -> int:
     return min(math.ceil(effort * 1.5), most)
 
 
-def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, labels: Sequence[str], recall: float) -> Tuned:
-    """``tuned`` with how much wider it must look for queries that weigh the blocks otherwise, to reach ``recall``.
+def widen(
+    tuned: Tuned, oracle: VectorIndex, queries: Queries, labels: Sequence[str], recall: float
+) -> Tuned:
+    """``tuned`` with how much wider it must look for queries that weigh the blocks otherwise, to
+    reach ``recall``.
 
-    Such queries are off the data's distribution: the lists were not made for them. ``labels`` name the groups of
-    ``queries`` (``SearchParams.widen``). ``params["widen"]`` holds for each label the least factors that do; where none
-    does at half the cost of an exact scan, such a query is answered by an exact scan.
+    Such queries are off the data's distribution: the lists were not made for them. ``labels`` name
+    the groups of ``queries`` (``SearchParams.widen``). ``params["widen"]`` holds for each label the
+    least factors that do; where none does at half the cost of an exact scan, such a query is
+    answered by an exact scan.
     """
     factors: dict[str, dict[str, int]] = {}
     shares: list[np.ndarray] = []
     for label in dict.fromkeys(labels):
-        chosen = np.isin(queries.group, [number for number, name in enumerate(labels) if name == label])
-        judge = RecallMeter(oracle, Queries(queries.vectors[chosen], queries.own[chosen], queries.group[chosen]))
+        chosen = np.isin(
+            queries.group, [number for number, name in enumerate(labels) if name == label]
+        )
+        judge = RecallMeter(
+            oracle, Queries(queries.vectors[chosen], queries.own[chosen], queries.group[chosen])
+        )
         found = _factors(tuned.index, judge, recall)
         shares.append(np.ones(int(chosen.sum())) if found is None else found[1])
         if found is not None:
@@ -304,15 +377,28 @@ def widen(tuned: Tuned, oracle: VectorIndex, queries: Queries, labels: Sequence[
     params = {**tuned.params, "widen": factors}
     tuned.index.params = params
     exact = [label for label in dict.fromkeys(labels) if label not in factors]
-    weighted = {"at_10": _mean(np.concatenate(shares)), "queries": len(queries.own), "asked": recall, "exact": exact}
+    weighted = {
+        "at_10": _mean(np.concatenate(shares)),
+        "queries": len(queries.own),
+        "asked": recall,
+        "exact": exact,
+    }
     return replace(tuned, params=params, recall={**tuned.recall, "weighted": weighted})
 
 
-def _factors(index: FaissIndex, judge: RecallMeter, recall: float) -> tuple[dict[str, int], np.ndarray] | None:
-    """The cheapest factors of effort and candidates that hold ``recall``, and the shares found; None: none does."""
+def _factors(
+    index: FaissIndex, judge: RecallMeter, recall: float
+) -> tuple[dict[str, int], np.ndarray] | None:
+    """The cheapest factors of effort and candidates that hold ``recall``, and the shares found;
+    None: none does."""
     everywhere = math.ceil(index.max_effort / index.effort(10))
-    for effort, rerank in (*((factor, factor) for factor in _WIDER), *((everywhere, factor) for factor in _DEEPER)):
-        params = SearchParams(min(index.effort(10) * effort, index.max_effort), int(index.rerank(10) * rerank))
+    for effort, rerank in (
+        *((factor, factor) for factor in _WIDER),
+        *((everywhere, factor) for factor in _DEEPER),
+    ):
+        params = SearchParams(
+            min(index.effort(10) * effort, index.max_effort), int(index.rerank(10) * rerank)
+        )
         if index.relative_cost(params.effort or 1, 10 * (params.rerank or 1)) > len(index) / 2:
             continue
         shares = judge.shares(index, 10, params)
@@ -332,30 +418,40 @@ def build_tuned(
     asked: np.ndarray | None = None,
     blocks: Sequence[Block] = (),
 ) -> Tuned:
-    """An index of ``vectors`` (float16 [N, D], unit) that holds ``recall``: the first recipe that does so at a price.
+    """An index of ``vectors`` (float16 [N, D], unit) that holds ``recall``: the first recipe that
+    does so at a price.
 
-    ``recipe`` overrides the choice by size, ``device`` and ``memory`` (bytes; see ``recipes.candidates``). ``asked``
-    float [A, D] are queries known to the caller, re-shot photos say, in which the recall must hold too. ``blocks`` are
-    those of the embedding, in order: with them queries of other weights are measured as well. Raises ``BadRequestError`` for
-    a recall outside (0, 1] or a budget that nothing fits, ``BadVectorsError``.
+    ``recipe`` overrides the choice by size, ``device`` and ``memory`` (bytes; see
+    ``recipes.candidates``). ``asked`` float [A, D] are queries known to the caller, re-shot photos
+    say, in which the recall must hold too. ``blocks`` are those of the embedding, in order: with
+    them queries of other weights are measured as well. Raises ``BadRequestError`` for a recall
+    outside (0, 1] or a budget that nothing fits, ``BadVectorsError``.
     """
     check_recall(recall)
     block_dims = [block.dim for block in blocks]
     if blocks and sum(block_dims) != vectors.shape[1]:
-        raise BadRequestError(f"the blocks have {sum(block_dims)} dimensions together, the vectors {vectors.shape[1]}")
+        raise BadRequestError(
+            f"the blocks have {sum(block_dims)} dimensions together, the vectors {vectors.shape[1]}"
+        )
     chosen = [recipe, "Flat"] if recipe else _possible(vectors, block_dims, device, memory)
     if not len(vectors):
         index = FaissIndex.build("Flat", vectors, device=device)
-        return Tuned(index, {}, {"asked": recall, "at_10": 1.0, "at_100": 1.0, "queries": 0, "curve": []})
+        return Tuned(
+            index, {}, {"asked": recall, "at_10": 1.0, "at_100": 1.0, "queries": 0, "curve": []}
+        )
     oracle = ExactIndex(vectors, checked=True)
     queries = held_out_queries(vectors, seed=seed, asked=asked)
     judge, deep_judge = RecallMeter(oracle, queries), RecallMeter(oracle, queries.some(4))
     refused: list[str] = []
     for name in chosen:
-        index = FaissIndex.build(name, vectors, device=device, seed=seed, block_dims=block_dims, unseen=judge.unseen)
+        index = FaissIndex.build(
+            name, vectors, device=device, seed=seed, block_dims=block_dims, unseen=judge.unseen
+        )
         tuned = tune(index, judge, deep_judge, recall)
         if tuned is None:
-            log.warning("asked recall not reached, taking the next recipe", recipe=name, asked=recall)
+            log.warning(
+                "asked recall not reached, taking the next recipe", recipe=name, asked=recall
+            )
             refused.append(name)
             continue
         if len(blocks) > 1 and index.kind != "flat":
@@ -367,10 +463,15 @@ def build_tuned(
     raise AssertionError("an exact index is always returned")
 
 
-def _possible(vectors: np.ndarray, block_dims: Sequence[int], device: str, memory: int | None) -> list[str]:
-    """The candidates; an exact scan stands last even above the budget: the recall was promised, mapped pages can go."""
+def _possible(
+    vectors: np.ndarray, block_dims: Sequence[int], device: str, memory: int | None
+) -> list[str]:
+    """The candidates; an exact scan stands last even above the budget: the recall was promised,
+    mapped pages can go."""
     from indexer.index import gpu
 
     there = "cuda" if device != "cpu" and gpu.gpus() else "cpu"
-    found = candidates(len(vectors), vectors.shape[1], block_dims=block_dims, device=there, memory=memory)
+    found = candidates(
+        len(vectors), vectors.shape[1], block_dims=block_dims, device=there, memory=memory
+    )
     return found if "Flat" in found else [*found, "Flat"]

@@ -1,4 +1,5 @@
-"""Index versions on disk: built aside, checksummed, published by one rename, switched together with their model."""
+"""Index versions on disk: built aside, checksummed, published by one rename, switched together with
+their model."""
 
 from __future__ import annotations
 
@@ -14,7 +15,13 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.core.atomic_files import publish_folder, remove_folder, sha256_file, write_atomic, write_json
+from indexer.core.atomic_files import (
+    publish_folder,
+    remove_folder,
+    sha256_file,
+    write_atomic,
+    write_json,
+)
 from indexer.core.errors import (
     BadHomeError,
     BadVectorsError,
@@ -35,9 +42,13 @@ from indexer.model.tag_rule import TagRule
 from indexer.text.text_tower import TextTower
 
 VECTORS, ROWS, INDEX, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "VERIFIED"
-TAGS = "tags.json"  # how tags are told in this catalog; versions of catalogs without tags, and old ones, have none
-TEXT = "text.safetensors"  # the text tower; versions of catalogs without words, and old ones, have none
-COLUMNS = "columns.arrow"  # what filters ask; of versions that have none it is read from the catalog
+# how tags are told in this catalog; versions of catalogs without tags, and old ones, have none
+TAGS = "tags.json"
+# the text tower; versions of catalogs without words, and old ones, have none
+TEXT = "text.safetensors"
+COLUMNS = (
+    "columns.arrow"  # what filters ask; of versions that have none it is read from the catalog
+)
 _CHUNK = 65536
 _KEPT_ACTIVATIONS = 8
 Names = list[str]
@@ -55,7 +66,9 @@ class IndexVersion:
     rows: np.ndarray  # int64 [N, 2] (pid, photo_id), sorted by pid, memory-mapped
     stored: np.ndarray  # float16 [N, D], memory-mapped
     tag_rule: TagRule | None = None  # None: the model's own holds
-    columns_file: np.memmap | None = None  # for `Columns.open`, held from the start; None: built before there were any
+    columns_file: np.memmap | None = (
+        None  # for `Columns.open`, held from the start; None: built before there were any
+    )
     tower: TextTower | None = None  # None: text is looked for by keywords alone
 
 
@@ -73,7 +86,9 @@ class Versions:
         """Published versions, oldest first, sound or not."""
         if not self.folder.is_dir():
             return []
-        found = [path.name for path in self.folder.iterdir() if version_number(path.name) is not None]
+        found = [
+            path.name for path in self.folder.iterdir() if version_number(path.name) is not None
+        ]
         return sorted(found, key=lambda name: version_number(name) or 0)
 
     def list(self) -> Sequence[Manifest]:
@@ -104,7 +119,10 @@ class Versions:
         except (FileNotFoundError, ValueError):
             given = 0
         active = self.home.active()
-        known = [version_number(name) or 0 for name in [*self.names(), active.index_version if active else ""]]
+        known = [
+            version_number(name) or 0
+            for name in [*self.names(), active.index_version if active else ""]
+        ]
         number = max([given, *known]) + 1
         write_atomic(counter, f"{number}\n".encode())
         return f"v{number:06d}"
@@ -126,16 +144,20 @@ class Versions:
         columns: Columns | None = None,
         tower: TextTower | None = None,
     ) -> str:
-        """Write a new version aside, flush it and rename it into place; returns its name. Activates nothing.
+        """Write a new version aside, flush it and rename it into place; returns its name. Activates
+        nothing.
 
-        ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row by row what
-        ``index`` was built from; ``tag_rule``, ``columns`` (of the rows' products) and ``tower`` go with them,
-        ``source`` as in the manifest. A crash leaves the earlier versions as they were. Raises ``BadVectorsError``,
-        ``BusyError``, ``StorageError`` naming the file.
+        ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are
+        row by row what ``index`` was built from; ``tag_rule``, ``columns`` (of the rows' products)
+        and ``tower`` go with them, ``source`` as in the manifest. A crash leaves the earlier
+        versions as they were. Raises ``BadVectorsError``, ``BusyError``, ``StorageError`` naming
+        the file.
         """
         check_unit(vectors, index.dim)
         if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
-            raise BadVectorsError(f"{len(vectors)} vectors, a row table {list(rows.shape)}, an index of {len(index)}")
+            raise BadVectorsError(
+                f"{len(vectors)} vectors, a row table {list(rows.shape)}, an index of {len(index)}"
+            )
         if np.any(np.diff(rows[:, 0]) < 0):
             raise BadVectorsError("the row table must be sorted by pid")
         if columns is not None and not np.array_equal(columns.pids, np.unique(rows[:, 0])):
@@ -190,7 +212,8 @@ class Versions:
                 shutil.rmtree(path, ignore_errors=True)
 
     def verify(self, version: str) -> Manifest:
-        """Check every file of a version against its checksum. Raises ``DamagedIndexError`` naming the file and version."""
+        """Check every file of a version against its checksum. Raises ``DamagedIndexError`` naming
+        the file and version."""
         manifest = self.manifest(version)
         for name, expected in manifest.files.items():
             path = self.folder / version / name
@@ -199,9 +222,13 @@ class Versions:
             except FileNotFoundError as error:
                 raise DamagedIndexError(f"index version {version}: {name} is missing") from error
             if size != expected["size"]:
-                raise DamagedIndexError(f"index version {version}: {name} has {size} bytes, not {expected['size']}")
+                raise DamagedIndexError(
+                    f"index version {version}: {name} has {size} bytes, not {expected['size']}"
+                )
             if sha256_file(path) != expected["sha256"]:
-                raise DamagedIndexError(f"index version {version}: {name} does not match its checksum")
+                raise DamagedIndexError(
+                    f"index version {version}: {name} does not match its checksum"
+                )
         self.stamp(manifest)
         return manifest
 
@@ -216,20 +243,27 @@ class Versions:
         """Remember that the files as they lie are the verified ones."""
         try:
             write_json(self.folder / manifest.version / VERIFIED, self._stamps(manifest))
-        except OSError as error:  # a read-only home still serves; it just checks again at the next open
+        except (
+            OSError
+        ) as error:  # a read-only home still serves; it just checks again at the next open
             log.warning("verification not remembered", version=manifest.version, reason=str(error))
 
     def _is_verified(self, manifest: Manifest) -> bool:
         try:
-            return bool(json.loads((self.folder / manifest.version / VERIFIED).read_text()) == self._stamps(manifest))
+            return bool(
+                json.loads((self.folder / manifest.version / VERIFIED).read_text())
+                == self._stamps(manifest)
+            )
         except (OSError, ValueError):
             return False
 
     def open(self, version: str, *, device: str = "cpu") -> IndexVersion:
-        """Open for searching; checksums are read in full unless every file's stamp is the verified one.
+        """Open for searching; checksums are read in full unless every file's stamp is the verified
+        one.
 
-        ``device``: "cpu", "cuda", or "auto" (the GPU where FAISS sees one). Raises ``UnknownVersionError``,
-        ``DamagedIndexError`` naming file and version, ``NewerFormatError``.
+        ``device``: "cpu", "cuda", or "auto" (the GPU where FAISS sees one). Raises
+        ``UnknownVersionError``, ``DamagedIndexError`` naming file and version,
+        ``NewerFormatError``.
         """
         manifest = self.manifest(version)
         if not self._is_verified(manifest):
@@ -239,19 +273,29 @@ class Versions:
             stored = np.load(folder / VECTORS, mmap_mode="r")
             rows = np.load(folder / ROWS, mmap_mode="r")
             # Mapped now: an erasure may remove the folder of a version that still serves.
-            columns = np.memmap(folder / COLUMNS, np.uint8, "r") if COLUMNS in manifest.files else None
+            columns = (
+                np.memmap(folder / COLUMNS, np.uint8, "r") if COLUMNS in manifest.files else None
+            )
         except (OSError, ValueError) as error:
             raise DamagedIndexError(f"index version {version}: {error}") from error
         entries = manifest.counts["entries"]
         if stored.shape != (entries, manifest.dim) or rows.shape != (entries, 2):
-            raise DamagedIndexError(f"index version {version}: {VECTORS} or {ROWS} does not have {entries} entries")
+            raise DamagedIndexError(
+                f"index version {version}: {VECTORS} or {ROWS} does not have {entries} entries"
+            )
         file = folder / INDEX if INDEX in manifest.files else None
         try:
-            index = FaissIndex.load(manifest.recipe, stored, file, params=manifest.params, device=device)
+            index = FaissIndex.load(
+                manifest.recipe, stored, file, params=manifest.params, device=device
+            )
         except (RuntimeError, ValueError) as error:
-            raise DamagedIndexError(f"index version {version}: {INDEX} cannot be read: {error}") from error
+            raise DamagedIndexError(
+                f"index version {version}: {INDEX} cannot be read: {error}"
+            ) from error
         tower = TextTower.open(folder / TEXT) if TEXT in manifest.files else None
-        return IndexVersion(manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns, tower)
+        return IndexVersion(
+            manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns, tower
+        )
 
     # -- which version serves
 
@@ -263,9 +307,11 @@ class Versions:
             return []
 
     def _past(self) -> Sequence[Active]:
-        """Activations up to and with the current one; what a crash noted but did not make current is cut off.
+        """Activations up to and with the current one; what a crash noted but did not make current
+        is cut off.
 
-        Where the current pair cannot be read, the last one noted stands for it: activating must mend that.
+        Where the current pair cannot be read, the last one noted stands for it: activating must
+        mend that.
         """
         noted = self._activations()
         try:
@@ -274,9 +320,11 @@ class Versions:
             return noted
         if current is None:
             return []
-        # By the version alone: a changed decision layer is another model of the same entry, not an entry of its own.
+        # By the version alone: a changed decision layer is another model of the same entry, not an
+        # entry of its own.
         last = max(
-            (i for i, pair in enumerate(noted) if pair.index_version == current.index_version), default=len(noted)
+            (i for i, pair in enumerate(noted) if pair.index_version == current.index_version),
+            default=len(noted),
         )
         return [*noted[:last], current]
 
@@ -294,17 +342,22 @@ class Versions:
     ) -> Active:
         """Make ``version`` and the model it was built for the active pair, in one rename.
 
-        Where that model's decision layer was changed since, its latest revision is taken: classes that were added stay.
-        Verified in full first. ``instead_of``: the index version whose place in the history this one takes, since it is
-        the same state in another form; where another is active by now, it is ``BusyError``. ``model_embedding_id`` looks up
-        a registered model's embedding id by model version (default: the home's registry). Raises ``DamagedIndexError``,
-        ``UnknownVersionError``, ``UnknownModelError``, and ``IndexMismatchError`` naming both ids; then what was active stays so.
+        Where that model's decision layer was changed since, its latest revision is taken: classes
+        that were added stay. Verified in full first. ``instead_of``: the index version whose place
+        in the history this one takes, since it is the same state in another form; where another is
+        active by now, it is ``BusyError``. ``model_embedding_id`` looks up a registered model's
+        embedding id by model version (default: the home's registry). Raises ``DamagedIndexError``,
+        ``UnknownVersionError``, ``UnknownModelError``, and ``IndexMismatchError`` naming both ids;
+        then what was active stays so.
         """
         with self.home.lock("activate", wait_s=60.0):
             manifest = self.verify(version)
             past = self._past()
             if instead_of is not None and (not past or past[-1].index_version != instead_of):
-                raise BusyError(f"another index was activated in {self.home.path} instead of {instead_of} meanwhile")
+                raise BusyError(
+                    f"another index was activated in {self.home.path} instead of {instead_of} "
+                    "meanwhile"
+                )
             pair = self.pair_of(manifest)
             self._check_pair(pair, manifest, model_embedding_id)
             again = bool(past) and past[-1].index_version in (version, instead_of)
@@ -312,38 +365,52 @@ class Versions:
         return pair
 
     def switch_model(
-        self, model_version: str, *, instead_of: Active, model_embedding_id: Callable[[str], str] | None = None
+        self,
+        model_version: str,
+        *,
+        instead_of: Active,
+        model_embedding_id: Callable[[str], str] | None = None,
     ) -> Active:
-        """Serve the active index version with another decision layer, in one rename; history keeps one entry for both.
+        """Serve the active index version with another decision layer, in one rename; history keeps
+        one entry for both.
 
-        ``instead_of`` is the pair that the change was made from: where another is active by now, it is ``BusyError`` and
-        nothing happens. Raises ``IndexMismatchError`` for a model of another embedding, ``UnknownModelError``.
+        ``instead_of`` is the pair that the change was made from: where another is active by now, it
+        is ``BusyError`` and nothing happens. Raises ``IndexMismatchError`` for a model of another
+        embedding, ``UnknownModelError``.
         """
         with self.home.lock("activate", wait_s=60.0):
             if self.home.active() != instead_of:
-                raise BusyError(f"another model or index was activated in {self.home.path} meanwhile: try again")
+                raise BusyError(
+                    f"another model or index was activated in {self.home.path} meanwhile: try again"
+                )
             pair = Active(instead_of.index_version, model_version)
             self._check_pair(pair, self.manifest(pair.index_version), model_embedding_id)
             self._flip(pair, self._past()[:-1])
         return pair
 
-    def _check_pair(self, pair: Active, manifest: Manifest, look_up: Callable[[str], str] | None) -> None:
+    def _check_pair(
+        self, pair: Active, manifest: Manifest, look_up: Callable[[str], str] | None
+    ) -> None:
         of_model = (look_up or self._registered)(pair.model_version)
         if of_model != manifest.embedding_id:
             raise IndexMismatchError(
-                f"index version {pair.index_version} was built with embedding {manifest.embedding_id}, "
+                f"index version {pair.index_version} was built with embedding "
+                f"{manifest.embedding_id}, "
                 f"model {pair.model_version} gives embedding {of_model}"
             )
 
     def _flip(self, pair: Active, past: Sequence[Active]) -> None:
-        """Note ``pair`` after ``past``, then make it current: a crash in between is cut off by ``_past``."""
+        """Note ``pair`` after ``past``, then make it current: a crash in between is cut off by
+        ``_past``."""
         self._note([*past, pair])
         self.home.activate(pair)
 
     def pair_of(self, manifest: Manifest) -> Active:
-        """A version with the model that it would serve with: the latest revision of the one it was built for.
+        """A version with the model that it would serve with: the latest revision of the one it was
+        built for.
 
-        That is the one last active among those with its origin; the manifest's own where there was none.
+        That is the one last active among those with its origin; the manifest's own where there was
+        none.
         """
         from indexer.model.registry import origin
 
@@ -353,25 +420,32 @@ class Versions:
         return Active(manifest.version, next(latest, manifest.model_version))
 
     def replace(self, successors: Mapping[str, str]) -> None:
-        """Versions that are about to go (name -> rewrite) give their place to their rewrites: serving, and in history.
+        """Versions that are about to go (name -> rewrite) give their place to their rewrites:
+        serving, and in history.
 
-        In an order that a crash cannot hurt: at each step what serves and what served before are whole. Models stay.
+        In an order that a crash cannot hurt: at each step what serves and what served before are
+        whole. Models stay.
         """
         with self.home.lock("activate", wait_s=60.0):
             past = self._past()
             if not past:
                 return
             moved = [
-                Active(successors.get(pair.index_version, pair.index_version), pair.model_version) for pair in past
+                Active(successors.get(pair.index_version, pair.index_version), pair.model_version)
+                for pair in past
             ]
             if moved[-1] != past[-1]:
                 self._note([*moved[:-1], past[-1], moved[-1]])
                 self.home.activate(moved[-1])
-            unrepeated = [pair for pair, before in zip(moved, [None, *moved], strict=False) if pair != before]
+            unrepeated = [
+                pair for pair, before in zip(moved, [None, *moved], strict=False) if pair != before
+            ]
             self._note(unrepeated)
 
     def _note(self, entries: Sequence[Active]) -> None:
-        write_json(self.folder / "ACTIVATIONS", [asdict(entry) for entry in entries[-_KEPT_ACTIVATIONS:]])
+        write_json(
+            self.folder / "ACTIVATIONS", [asdict(entry) for entry in entries[-_KEPT_ACTIVATIONS:]]
+        )
 
     def _registered(self, model_version: str) -> str:
         from indexer.model.registry import by_version
@@ -379,7 +453,8 @@ class Versions:
         return by_version(self.home, model_version).embedding_id
 
     def rollback(self, *, model_embedding_id: Callable[[str], str] | None = None) -> str:
-        """Activate what was active before; a second call returns. Raises ``UnknownVersionError`` where there is nothing."""
+        """Activate what was active before; a second call returns. Raises ``UnknownVersionError``
+        where there is nothing."""
         previous = self.previous()
         if previous is None:
             raise UnknownVersionError("nothing to roll back to: no other version was active before")
@@ -387,34 +462,47 @@ class Versions:
         return previous.index_version
 
     def settled(self) -> bool:
-        """Whether it is known what serves and what served before; else nothing may be called superseded."""
+        """Whether it is known what serves and what served before; else nothing may be called
+        superseded."""
         active = self.home.active()
-        return active is not None and active.index_version in self.names() and bool(self._activations())
+        return (
+            active is not None
+            and active.index_version in self.names()
+            and bool(self._activations())
+        )
 
     def gc(self) -> Names:
-        """Remove versions that neither serve, nor served before, nor are newer than the serving one; returns them."""
+        """Remove versions that neither serve, nor served before, nor are newer than the serving
+        one; returns them."""
         with self.home.lock("activate", wait_s=60.0), self.home.lock("publish", wait_s=60.0):
             active, previous = self.home.active(), self.previous()
             if active is None or not self.settled():
                 return []
             kept = {active.index_version, previous.index_version if previous else ""}
             newest = self._place(active.index_version)
-            doomed = [name for name in self.names() if name not in kept and self._place(name) < newest]
+            doomed = [
+                name for name in self.names() if name not in kept and self._place(name) < newest
+            ]
             for name in doomed:
                 remove_folder(self.folder / name)
             return doomed
 
     def remove(self, versions: Iterable[str]) -> None:
-        """Delete versions that nothing refers to any more. Raises ``BusyError`` for one that serves or served before."""
+        """Delete versions that nothing refers to any more. Raises ``BusyError`` for one that serves
+        or served before."""
         with self.home.lock("activate", wait_s=60.0), self.home.lock("publish", wait_s=60.0):
             used = {pair.index_version for pair in self._past()[-2:]}
             for name in versions:
                 if name in used:
-                    raise BusyError(f"index version {name} serves, or is kept for rollback: activate another one first")
+                    raise BusyError(
+                        f"index version {name} serves, or is kept for rollback: activate another "
+                        "one first"
+                    )
                 remove_folder(self.folder / name)
 
     def _place(self, version: str) -> int:
-        """A version's place in the order of builds; a rewrite has the place of what it was rewritten from."""
+        """A version's place in the order of builds; a rewrite has the place of what it was
+        rewritten from."""
         try:
             root = read_manifest(self.folder / version).root
         except (DamagedIndexError, NewerFormatError):
@@ -428,7 +516,9 @@ def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
     try:
         return TagRule.from_json(json.loads((folder / TAGS).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedIndexError(f"index version {manifest.version}: {TAGS} cannot be read: {error!r}") from error
+        raise DamagedIndexError(
+            f"index version {manifest.version}: {TAGS} cannot be read: {error!r}"
+        ) from error
 
 
 def _checksum(path: Path) -> dict[str, Any]:
@@ -436,7 +526,8 @@ def _checksum(path: Path) -> dict[str, Any]:
 
 
 def _write_vectors(path: Path, vectors: np.ndarray) -> None:
-    """float16 [N, D], in pieces. Written, not mapped: a disk that fills up under a mapping kills the process."""
+    """float16 [N, D], in pieces. Written, not mapped: a disk that fills up under a mapping kills
+    the process."""
     header = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
         "fortran_order": False,

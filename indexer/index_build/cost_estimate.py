@@ -1,4 +1,5 @@
-"""How long an index build takes and what it needs: from what builds in this home took, else from a small trial."""
+"""How long an index build takes and what it needs: from what builds in this home took, else from a
+small trial."""
 
 from __future__ import annotations
 
@@ -27,7 +28,17 @@ _GROWTH = {"Flat": 1.0}  # build time ~ entries ** this; lists and graphs grow a
 _OTHER_GROWTH = 1.15
 _DISK_RATE = 150e6  # bytes per second written, flushed and checksummed, before it was measured
 _TRIAL = 20_000  # vectors of the larger trial build, at most
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_UNITS = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
 
 
 @dataclass(frozen=True)
@@ -37,12 +48,15 @@ class Estimate:
     seconds: dict[str, float | None]
     memory_bytes: int  # of the whole process at its peak
     disk_bytes: int  # of the new version
-    basis: str = "measured"  # in this home; "trial": on a few photos and generated vectors; "unknown"
+    basis: str = (
+        "measured"  # in this home; "trial": on a few photos and generated vectors; "unknown"
+    )
 
 
 @dataclass
 class CostRates:
-    """What builds in this home took, by kind of recipe: ``indexes/RATES``. Lost or damaged, it is measured anew."""
+    """What builds in this home took, by kind of recipe: ``indexes/RATES``. Lost or damaged, it is
+    measured anew."""
 
     path: Path
     builds: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -52,15 +66,20 @@ class CostRates:
         path = home.indexes / "RATES"
         try:
             stored = json.loads(path.read_text())["builds"]
-            builds = {str(kind): {k: float(v) for k, v in entry.items()} for kind, entry in stored.items()}
+            builds = {
+                str(kind): {k: float(v) for k, v in entry.items()} for kind, entry in stored.items()
+            }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             builds = {}
         return cls(path, builds)
 
     def note(self, recipe: str, measured: dict[str, float]) -> None:
-        """Remember what a build took: ``entries``, ``dim``, seconds by stage, ``memory_bytes``, ``disk_bytes``."""
+        """Remember what a build took: ``entries``, ``dim``, seconds by stage, ``memory_bytes``,
+        ``disk_bytes``."""
         self.builds[kind_of(recipe)] = measured
-        with suppress(OSError):  # a full or read-only disk: the next estimate is as good as this one
+        with suppress(
+            OSError
+        ):  # a full or read-only disk: the next estimate is as good as this one
             write_json(self.path, {"builds": self.builds})
 
     def near(self, recipe: str, entries: int, dim: int) -> dict[str, float] | None:
@@ -87,7 +106,14 @@ def parse_size(text: str) -> int:
 
 
 def estimate(
-    rates: CostRates, *, recipe: str, entries: int, dim: int, to_embed: int, photos_per_s: float | None, base_bytes: int
+    rates: CostRates,
+    *,
+    recipe: str,
+    entries: int,
+    dim: int,
+    to_embed: int,
+    photos_per_s: float | None,
+    base_bytes: int,
 ) -> Estimate:
     """From measured builds; ``base_bytes`` is what the process holds before it reads a vector."""
     found = rates.near(recipe, entries, dim)
@@ -104,11 +130,14 @@ def estimate(
         memory, disk = (int(found[name] * growth) for name in ("memory_bytes", "disk_bytes"))
     known = [value for value in seconds.values() if value is not None]
     seconds["total"] = sum(known) if len(known) == len(STAGES) else None
-    return Estimate(seconds, base_bytes + memory, disk, "unknown" if seconds["total"] is None else "measured")
+    return Estimate(
+        seconds, base_bytes + memory, disk, "unknown" if seconds["total"] is None else "measured"
+    )
 
 
 def vector_bytes(recipe: str, entries: int, dim: int) -> tuple[int, int]:
-    """(memory beside the process's own, disk) that vectors and index take, by the recipe's arithmetic."""
+    """(memory beside the process's own, disk) that vectors and index take, by the recipe's
+    arithmetic."""
     part = 0.0 if recipe == "Flat" else dim * 1.0
     if kind_of(recipe) == "HNSW":
         part = dim * (1.0 if "SQ8" in recipe else 4.0) + 2 * 4 * 32
@@ -134,12 +163,17 @@ def try_build(rates: CostRates, *, recipe: str, entries: int, dim: int, recall: 
     seconds = took[-1] * (entries / max(sizes[-1], 1)) ** power
     memory, disk = vector_bytes(recipe, entries, dim)
     measured = {"build": seconds, "tags": 0.0, "publish": 0.2 + disk / _DISK_RATE}
-    rates.note(recipe, {"entries": entries, "dim": dim, **measured, "memory_bytes": memory, "disk_bytes": disk})
+    rates.note(
+        recipe,
+        {"entries": entries, "dim": dim, **measured, "memory_bytes": memory, "disk_bytes": disk},
+    )
 
 
 def _smaller(recipe: str, share: float) -> str:
     """The recipe for a ``share`` of the entries: as many lists as it would have there."""
-    return re.sub(r"IVF(\d+)", lambda lists: f"IVF{max(1, round(int(lists[1]) * math.sqrt(share)))}", recipe)
+    return re.sub(
+        r"IVF(\d+)", lambda lists: f"IVF{max(1, round(int(lists[1]) * math.sqrt(share)))}", recipe
+    )
 
 
 def _generated(count: int, dim: int) -> np.ndarray:

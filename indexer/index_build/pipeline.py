@@ -1,4 +1,5 @@
-"""Catalog to a published index version: embed what is new, build, measure against the oracle, fit tags, publish."""
+"""Catalog to a published index version: embed what is new, build, measure against the oracle, fit
+tags, publish."""
 
 from __future__ import annotations
 
@@ -39,13 +40,15 @@ log = structlog.get_logger(__name__)
 
 _CHUNK = 64  # photos a kill can lose
 _TRIED, _WARM_UP = 80, 16  # photos of a dry run that has no rate yet; the first ones do not count
-# What a photo is refused for was settled when it was imported; limits of today must not drop it from the index.
+# What a photo is refused for was settled when it was imported; limits of today must not drop it
+# from the index.
 _LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did, or with ``dry_run`` would do (then ``version`` is None and ``to_embed`` may be above zero)."""
+    """What a build did, or with ``dry_run`` would do (then ``version`` is None and ``to_embed`` may
+    be above zero)."""
 
     version: str | None
     activated: bool
@@ -61,7 +64,9 @@ class BuildReport:
     recipe: str
     recall: dict[str, Any] = field(default_factory=dict)
     estimated: Estimate | None = None  # as it was before the work began
-    seconds: dict[str, float] = field(default_factory=dict)  # embed, build, tags, publish, total; empty of a dry run
+    seconds: dict[str, float] = field(
+        default_factory=dict
+    )  # embed, build, tags, publish, total; empty of a dry run
     memory_bytes: int | None = None  # of the whole process at its peak
     disk_bytes: int | None = None  # of the version
 
@@ -75,10 +80,11 @@ def embed_photos(
     *,
     progress: OnProgress | None = None,
 ) -> list[SkippedPhoto]:
-    """Embed ``photo_ids`` into ``store``, committed every 64 photos; returns those that could not be read.
+    """Embed ``photo_ids`` into ``store``, committed every 64 photos; returns those that could not
+    be read.
 
-    Reading, decoding and the network overlap (``bulk.embed_all``); ``progress`` hears which takes most of it. Ask
-    ``store.missing`` first: nothing is looked up here.
+    Reading, decoding and the network overlap (``bulk.embed_all``); ``progress`` hears which takes
+    most of it. Ask ``store.missing`` first: nothing is looked up here.
     """
     skipped: list[SkippedPhoto] = []
     done = 0
@@ -140,17 +146,19 @@ def build_index(
 ) -> BuildReport:
     """Publish an index version of the catalog as it is now, embedded by ``bundle``.
 
-    Only photos without an embedding under ``bundle.embedding_id`` are embedded, in chunks committed one by one: a
-    build that was killed goes on where it stopped. Photos that cannot be read are reported and left out. An empty
-    catalog gives an empty version, to which products can be added. ``recall`` is the share of the exact ten nearest an
-    approximate index must find; ``memory`` the bytes that the build may hold; ``embedder`` replaces the bundle's own
-    (tests). ``reshots``: the recall must hold for a few photos shot again too, for which the network runs; without, it
-    runs for what has no embedding only. ``progress(stage, done, total)`` hears of the stages embed, build, tags and
-    publish.
+    Only photos without an embedding under ``bundle.embedding_id`` are embedded, in chunks committed
+    one by one: a build that was killed goes on where it stopped. Photos that cannot be read are
+    reported and left out. An empty catalog gives an empty version, to which products can be added.
+    ``recall`` is the share of the exact ten nearest an approximate index must find; ``memory`` the
+    bytes that the build may hold; ``embedder`` replaces the bundle's own (tests). ``reshots``: the
+    recall must hold for a few photos shot again too, for which the network runs; without, it runs
+    for what has no embedding only. ``progress(stage, done, total)`` hears of the stages embed,
+    build, tags and publish.
 
-    ``dry_run`` publishes nothing and embeds nothing, but may try a few photos and a small index to know how long it
-    would take. Raises ``BusyError`` while another build runs, ``BadRequestError`` for a budget that cannot hold the vectors, and
-    what ``Versions.publish`` and ``Versions.activate`` raise.
+    ``dry_run`` publishes nothing and embeds nothing, but may try a few photos and a small index to
+    know how long it would take. Raises ``BusyError`` while another build runs, ``BadRequestError``
+    for a budget that cannot hold the vectors, and what ``Versions.publish`` and
+    ``Versions.activate`` raise.
     """
     check_recall(recall)
     hear = progress or (lambda stage, done, total, note="": None)
@@ -169,7 +177,8 @@ def build_index(
         least = base + 2 * dim * len(rows)
         if memory is not None and memory < least:
             raise BadRequestError(
-                f"a budget of {memory:,} bytes is too small: the process holds {base:,} and the vectors of "
+                f"a budget of {memory:,} bytes is too small: the process holds {base:,} and the "
+                "vectors of "
                 f"{len(rows):,} photos take {2 * dim * len(rows):,}; give at least {least:,}"
             )
         block_dims = [block.dim for block in bundle.spec.blocks]
@@ -178,9 +187,14 @@ def build_index(
 
         def estimated() -> Estimate:
             return estimate(
-                rates, recipe=planned, entries=len(rows), dim=dim, to_embed=len(missing), photos_per_s=store.rate(),
+                rates,
+                recipe=planned,
+                entries=len(rows),
+                dim=dim,
+                to_embed=len(missing),
+                photos_per_s=store.rate(),
                 base_bytes=base,
-            )  # fmt: skip
+            )
 
         def report(version: str | None, rows: np.ndarray, **found: Any) -> BuildReport:
             common: dict[str, Any] = {
@@ -203,9 +217,15 @@ def build_index(
             first = replace(estimated(), basis="trial")
         if dry_run:
             return report(
-                None, rows, activated=False, embedded=0, to_embed=len(missing), skipped=[], recipe=planned,
+                None,
+                rows,
+                activated=False,
+                embedded=0,
+                to_embed=len(missing),
+                skipped=[],
+                recipe=planned,
                 estimated=first,
-            )  # fmt: skip
+            )
 
         skipped: list[SkippedPhoto] = []
         if len(missing):
@@ -227,9 +247,20 @@ def build_index(
             embedder = embedder or _embedder(bundle, device)
             asked = reshot_vectors(catalog, PhotoStore(home), embedder, rows[:, 1])
         version, tuned = publish_rows(
-            home, catalog, bundle, rows, vectors, last_sequence=sequence, recall=recall, device=device, memory=memory,
-            source=source, asked=asked, hear=hear, clock=clock,
-        )  # fmt: skip
+            home,
+            catalog,
+            bundle,
+            rows,
+            vectors,
+            last_sequence=sequence,
+            recall=recall,
+            device=device,
+            memory=memory,
+            source=source,
+            asked=asked,
+            hear=hear,
+            clock=clock,
+        )
         with closing(Keywords(home, catalog)) as keywords:
             keywords.follow()  # so that the first question by text does not wait for it
         if activate:
@@ -238,12 +269,30 @@ def build_index(
         disk = sum(entry["size"] for entry in Versions(home).manifest(version).files.values())
         measured = {name: clock.seconds[name] for name in ("build", "tags", "publish")}
         held = max(peak.bytes() - before, 0)
-        rates.note(planned, {"entries": len(rows), "dim": dim, **measured, "memory_bytes": held, "disk_bytes": disk})
+        rates.note(
+            planned,
+            {
+                "entries": len(rows),
+                "dim": dim,
+                **measured,
+                "memory_bytes": held,
+                "disk_bytes": disk,
+            },
+        )
         return report(
-            version, rows, activated=activate, embedded=len(missing) - len(skipped), to_embed=0, skipped=skipped,
-            recipe=tuned.index.recipe, recall=tuned.recall, estimated=first, seconds=clock.done(),
-            memory_bytes=peak.bytes(), disk_bytes=disk,
-        )  # fmt: skip
+            version,
+            rows,
+            activated=activate,
+            embedded=len(missing) - len(skipped),
+            to_embed=0,
+            skipped=skipped,
+            recipe=tuned.index.recipe,
+            recall=tuned.recall,
+            estimated=first,
+            seconds=clock.done(),
+            memory_bytes=peak.bytes(),
+            disk_bytes=disk,
+        )
 
 
 def publish_rows(
@@ -265,16 +314,26 @@ def publish_rows(
     hear: OnStage = lambda stage, done, total, note="": None,
     clock: _StageClock | None = None,
 ) -> tuple[str, Tuned]:
-    """Build an index of ``vectors`` float16 [N, D] for ``rows`` int64 [N, 2] (pid, photo_id) and publish it.
+    """Build an index of ``vectors`` float16 [N, D] for ``rows`` int64 [N, 2] (pid, photo_id) and
+    publish it.
 
-    Everything that a version holds beside them is made here, from the catalog as it is now, so a build and a rewrite
-    make the same. ``asked``: queries as ``build_tuned`` takes them. Without a ``bundle`` (its model is gone) the names
-    are given, tags are left to the model and text to keywords.
+    Everything that a version holds beside them is made here, from the catalog as it is now, so a
+    build and a rewrite make the same. ``asked``: queries as ``build_tuned`` takes them. Without a
+    ``bundle`` (its model is gone) the names are given, tags are left to the model and text to
+    keywords.
     """
     clock = clock or _StageClock()
     blocks = bundle.spec.blocks if bundle is not None else ()
     hear("build", 0, len(rows))
-    tuned = build_tuned(vectors, recall=recall, recipe=recipe, device=device, memory=memory, asked=asked, blocks=blocks)
+    tuned = build_tuned(
+        vectors,
+        recall=recall,
+        recipe=recipe,
+        device=device,
+        memory=memory,
+        asked=asked,
+        blocks=blocks,
+    )
     hear("build", len(rows), len(rows))
     clock.next("build")
     hear("tags", 0, 1)
@@ -283,8 +342,11 @@ def publish_rows(
     hear("tags", 1, 1)
     clock.next("tags")
     hear("publish", 0, 1)
-    # Read now, not with the rows: a product that changed since `last_sequence` is judged by the log anyway.
-    columns = Columns.build(map(facts_of, catalog.iterate()), np.unique(rows[:, 0]), catalog.types())
+    # Read now, not with the rows: a product that changed since `last_sequence` is judged by the log
+    # anyway.
+    columns = Columns.build(
+        map(facts_of, catalog.iterate()), np.unique(rows[:, 0]), catalog.types()
+    )
     stamp = ChangeLog(catalog).stamp(last_sequence)
     version = Versions(home).publish(
         index=tuned.index,
@@ -331,15 +393,22 @@ def _embedder(bundle: Bundle, device: str) -> PhotoEmbedder:
 
 
 def _try_embedding(
-    home: Home, catalog: Catalog, store: EmbeddingStore, embedder: PhotoEmbedder, missing: np.ndarray
+    home: Home,
+    catalog: Catalog,
+    store: EmbeddingStore,
+    embedder: PhotoEmbedder,
+    missing: np.ndarray,
 ) -> None:
-    """Measure the rate on a few photos; a first batch, which pays for warming up, does not count. Stores no vector."""
+    """Measure the rate on a few photos; a first batch, which pays for warming up, does not count.
+    Stores no vector."""
     photos = PhotoStore(home)
 
     def embed(rows: Sequence[PhotoRow]) -> int:
         return sum(1 for _ in embed_all(rows, photos.read, embedder, limits=_LIMITS))
 
-    picked = missing[np.linspace(0, len(missing) - 1, num=min(len(missing), _TRIED), dtype=np.int64)]
+    picked = missing[
+        np.linspace(0, len(missing) - 1, num=min(len(missing), _TRIED), dtype=np.int64)
+    ]
     rows = list(catalog.photos_by_id(picked.tolist()).values())
     embed(rows[:_WARM_UP])
     began = time.monotonic()

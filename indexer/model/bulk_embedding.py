@@ -1,4 +1,5 @@
-"""Many photos to vectors: reading, decoding and the network overlap, in order and with bounded memory."""
+"""Many photos to vectors: reading, decoding and the network overlap, in order and with bounded
+memory."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class Tally:
             return dict(self._seconds)
 
     def bottleneck(self) -> str:
-        """The stage that takes most of the work, with its share: ``network 71%``; empty before any."""
+        """The stage that takes most of the work, with its share: ``network 71%``;
+        empty before any."""
         found = self.seconds()
         if not found:
             return ""
@@ -76,10 +78,12 @@ def embed_all(
     limits: ImageLimits | None = None,
     tally: Tally | None = None,
 ) -> Iterator[tuple[SourceT, np.ndarray | CatalensError]]:
-    """Each source with the embedding float32 [D] of its photo, or with the reason why it has none; in order.
+    """Each source with the embedding float32 [D] of its photo, or with the reason why it has none;
+    in order.
 
-    A network with ``workers`` runs in as many threads, each of which reads, decodes and looks at one photo after
-    another: no stage waits for another one. A network with one owner gets batches, while other threads decode ahead.
+    A network with ``workers`` runs in as many threads, each of which reads, decodes and looks at
+    one photo after another: no stage waits for another one. A network with one owner gets batches,
+    while other threads decode ahead.
     """
     tally = tally or Tally()
     allowed = limits or ImageLimits()
@@ -99,12 +103,15 @@ def embed_all(
 
     if embedder.workers:
         seen = in_order(sources, described, workers=embedder.workers)
-        return _unshared(_in_batches(seen, lambda rows: embedder.embed_features(np.stack(rows)), tally))
+        return _unshared(
+            _in_batches(seen, lambda rows: embedder.embed_features(np.stack(rows)), tally)
+        )
     return _in_batches(in_order(sources, decoded, workers=min(4, THREADS)), embedder.embed, tally)
 
 
 def _unshared(found: Iterator[DecodedT]) -> Iterator[DecodedT]:
-    """The same, with one BLAS thread for each caller: small products of several threads wait for a shared team."""
+    """The same, with one BLAS thread for each caller: small products of several threads wait for a
+    shared team."""
     with threadpool_limits(1, "blas"):
         yield from found
 

@@ -1,4 +1,5 @@
-"""A model as one folder: safetensors weights, spec, decision layer, metrics, and the checksum of every file."""
+"""A model as one folder: safetensors weights, spec, decision layer, metrics, and the checksum of
+every file."""
 
 from __future__ import annotations
 
@@ -13,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.core.atomic_files import canonical_json, publish_folder, remove_folder, sha256_file, write_json
+from indexer.core.atomic_files import (
+    canonical_json,
+    publish_folder,
+    remove_folder,
+    sha256_file,
+    write_json,
+)
 from indexer.core.errors import BadModelError, NewerFormatError, StorageError
 from indexer.model.decision_layer import Decision
 from indexer.model.numpy_network import NumpyNetwork
@@ -27,7 +34,8 @@ MANIFEST = "manifest.json"
 EMBEDDING, HEADS = "embedding.safetensors", "heads.safetensors"
 SPEC, DECISION, METRICS, TRAINING = "spec.json", "decision.json", "metrics.json", "training.json"
 DECISION_VECTORS = "decision.safetensors"  # only where the decision layer has few-shot entries
-# Only of an exported model: the backbone as a graph, its features of the probe pictures, and how near it comes.
+# Only of an exported model: the backbone as a graph, its features of the probe pictures, and how
+# near it comes.
 GRAPH, GRAPH_WEIGHTS, PROBES, PARITY = "graph.xml", "graph.bin", "probes.safetensors", "parity.json"
 _BACKBONE = "backbone."
 _FILES = (EMBEDDING, HEADS, SPEC, DECISION, METRICS, TRAINING)
@@ -54,22 +62,31 @@ class Bundle:
         network = Network.empty(self.spec)
         stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
         state = {name: torch.from_numpy(tensor) for name, tensor in stored.items()}
-        counters = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
+        counters = {
+            name: value
+            for name, value in network.state_dict().items()
+            if name.endswith("num_batches_tracked")
+        }
         _fill(network, {**counters, **state}, self.path)
         self._check(embedding_id(self.spec, network, self.checksums))
         return network.eval()
 
     def plain(self) -> NumpyNetwork:
-        """Neck and heads alone, without torch: what an exported model needs beside its graph. Raises ``BadModelError``."""
+        """Neck and heads alone, without torch: what an exported model needs beside its graph.
+        Raises ``BadModelError``."""
         stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
         plain = NumpyNetwork(self.spec, stored, where=str(self.path))
         described = canonical_json(self.spec.embedding_part()).decode()
-        self._check(_embedding_id(self.spec, _part(described, stored, "backbone."), stored, self.checksums))
+        self._check(
+            _embedding_id(self.spec, _part(described, stored, "backbone."), stored, self.checksums)
+        )
         return plain
 
     def _check(self, found: str) -> None:
         if found != self.embedding_id:
-            raise BadModelError(f"{self.path}: its manifest says {self.embedding_id}, its weights give {found}")
+            raise BadModelError(
+                f"{self.path}: its manifest says {self.embedding_id}, its weights give {found}"
+            )
 
     @property
     def exported(self) -> bool:
@@ -86,7 +103,8 @@ class Bundle:
         return _load_tensors(self.path / PROBES)["features"]
 
     def general_spread(self) -> np.ndarray | None:
-        """Covariance float64 [dim, dim] of block g for features spread alike in all directions; None: its sphere."""
+        """Covariance float64 [dim, dim] of block g for features spread alike in all directions;
+        None: its sphere."""
         projection = _load_tensors(self.path / EMBEDDING).get("neck.general")
         if projection is None:
             return None
@@ -95,7 +113,8 @@ class Bundle:
 
 
 def embedding_id(spec: ModelSpec, network: Network, checksums: Mapping[str, str]) -> str:
-    """SHA-256 over the spec without heads, and every tensor of backbone and neck; of int8 over the graph too."""
+    """SHA-256 over the spec without heads, and every tensor of backbone and neck; of int8 over the
+    graph too."""
     described = canonical_json(spec.embedding_part()).decode()
     neck = {f"neck.{name}": array for name, array in _arrays(network.neck).items()}
     return _embedding_id(spec, tensors_digest(described, network.backbone), neck, checksums)
@@ -118,13 +137,18 @@ def tensors_digest(name: str, module: Any) -> str:
 
 def _part(name: str, tensors: Mapping[str, np.ndarray], prefix: str) -> str:
     """``_digest`` of the tensors whose names begin with ``prefix``, without it."""
-    return _digest(name, {key.removeprefix(prefix): part for key, part in tensors.items() if key.startswith(prefix)})
+    return _digest(
+        name,
+        {key.removeprefix(prefix): part for key, part in tensors.items() if key.startswith(prefix)},
+    )
 
 
 def _digest(name: str, tensors: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(name.encode())
     for key, tensor in sorted(tensors.items()):
-        digest.update(f"\n{key} torch.{tensor.dtype} {tuple(tensor.shape)}\n".encode())  # as torch names its types
+        digest.update(
+            f"\n{key} torch.{tensor.dtype} {tuple(tensor.shape)}\n".encode()
+        )  # as torch names its types
         digest.update(tensor.tobytes())
     return digest.hexdigest()
 
@@ -147,10 +171,11 @@ def write_bundle(
     replace: bool = False,
     export: Callable[[Path], None] | None = None,
 ) -> Bundle:
-    """Write the folder aside and rename it to ``out``, so that a full disk leaves the previous model as it was.
+    """Write the folder aside and rename it to ``out``, so that a full disk leaves the previous
+    model as it was.
 
-    ``export`` adds the files of an exported model to the folder it is given. Raises ``BadModelError`` where ``check_out``
-    does, ``StorageError`` for weights that cannot be written.
+    ``export`` adds the files of an exported model to the folder it is given. Raises
+    ``BadModelError`` where ``check_out`` does, ``StorageError`` for weights that cannot be written.
     """
     from safetensors.torch import save_file
 
@@ -171,7 +196,10 @@ def write_bundle(
         write_json(aside / TRAINING, dict(training))
         if export is not None:
             export(aside)
-        files = {path.name: {"sha256": sha256_file(path), "size": path.stat().st_size} for path in _contents(aside)}
+        files = {
+            path.name: {"sha256": sha256_file(path), "size": path.stat().st_size}
+            for path in _contents(aside)
+        }
         checksums = {name: str(known["sha256"]) for name, known in files.items()}
         _write_manifest(aside, files, embedding_id(network.spec, network, checksums))
         if out.exists():
@@ -183,10 +211,12 @@ def write_bundle(
 
 
 def write_revision(bundle: Bundle, decision: Decision, models: Path) -> Bundle:
-    """``bundle`` with another decision layer, as a folder of its own below ``models``, named by its model version.
+    """``bundle`` with another decision layer, as a folder of its own below ``models``, named by its
+    model version.
 
-    The vectors' files are hard links (copies where the file system has none), so the embedding id stays. A crash leaves
-    nothing or the whole. Weights were verified when ``bundle`` was opened and are not read again.
+    The vectors' files are hard links (copies where the file system has none), so the embedding id
+    stays. A crash leaves nothing or the whole. Weights were verified when ``bundle`` was opened and
+    are not read again.
     """
     models.mkdir(parents=True, exist_ok=True)
     aside = models / f".revision.{os.getpid()}.{os.urandom(4).hex()}.tmp"
@@ -243,24 +273,29 @@ def _write_manifest(folder: Path, files: Mapping[str, Mapping[str, Any]], embedd
 
 
 def check_out(out: Path, *, replace: bool) -> None:
-    """Raises ``BadModelError`` where a model must not be written to ``out``: it holds something else, or a model to keep."""
+    """Raises ``BadModelError`` where a model must not be written to ``out``: it holds something
+    else, or a model to keep."""
     if not out.exists():
         return
     if not out.is_dir():
         raise BadModelError(f"{out} is a file: choose another name for the model folder")
     if any(out.iterdir()) and not (replace and (out / MANIFEST).is_file()):
-        raise BadModelError(f"{out} exists and is not a model folder to replace: choose another name")
+        raise BadModelError(
+            f"{out} exists and is not a model folder to replace: choose another name"
+        )
 
 
 def load_bundle(path: Path | str) -> Bundle:
-    """Open a model folder and verify every checksum. Raises ``BadModelError`` (the file named) or ``NewerFormatError``."""
+    """Open a model folder and verify every checksum. Raises ``BadModelError`` (the file named) or
+    ``NewerFormatError``."""
     path = Path(path).absolute()
     manifest = _read_json(path / MANIFEST, f"{path} is not a model folder: it has no {MANIFEST}")
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
         raise BadModelError(f"{path / MANIFEST} has no format number")
     if manifest["format"] > FORMAT:
         raise NewerFormatError(
-            f"model {path} has format {manifest['format']}, this Catalens knows up to {FORMAT}: upgrade"
+            f"model {path} has format {manifest['format']}, this Catalens knows up to {FORMAT}: "
+            "upgrade"
         )
     files = manifest.get("files")
     if not isinstance(files, dict) or set(_FILES) - set(files):
@@ -272,9 +307,13 @@ def load_bundle(path: Path | str) -> Bundle:
         if Path(name).name != name or not file.is_file():
             raise BadModelError(f"model {path}: {name} is missing")
         if sha256_file(file) != known.get("sha256"):
-            raise BadModelError(f"model {path}: {name} was changed or damaged (its checksum is not the manifest's)")
+            raise BadModelError(
+                f"model {path}: {name} was changed or damaged (its checksum is not the manifest's)"
+            )
     if manifest.get("model_version") != _model_version(files):
-        raise BadModelError(f"model {path}: {MANIFEST} was edited: model_version does not follow from its files")
+        raise BadModelError(
+            f"model {path}: {MANIFEST} was edited: model_version does not follow from its files"
+        )
     return Bundle(
         path=path,
         model_version=manifest["model_version"],
@@ -291,7 +330,9 @@ def _read_decision(path: Path, files: Mapping[str, Any]) -> Decision:
     tensors = {}
     if DECISION_VECTORS in files:
         tensors = _load_tensors(path / DECISION_VECTORS)
-    return Decision.from_json(_read_json(path / DECISION), where=str(path / DECISION), tensors=tensors)
+    return Decision.from_json(
+        _read_json(path / DECISION), where=str(path / DECISION), tensors=tensors
+    )
 
 
 def _model_version(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -312,7 +353,9 @@ def _arrays(module: Any) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in _state(module).items()}
 
 
-def _save_tensors(save_file: Callable[[Any, Path], None], tensors: Mapping[str, Any], file: Path) -> None:
+def _save_tensors(
+    save_file: Callable[[Any, Path], None], tensors: Mapping[str, Any], file: Path
+) -> None:
     from safetensors import SafetensorError
 
     try:

@@ -17,10 +17,12 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 def remove_label_smoothing(logits: np.ndarray, smoothing: float) -> np.ndarray:
-    """Logits [..., C] without the doubt that label smoothing (Szegedy et al. 2016) taught; order and log-sum-exp stay.
+    """Logits [..., C] without the doubt that label smoothing (Szegedy et al. 2016) taught; order
+    and log-sum-exp stay.
 
-    Trained towards (1 - s) p + s / C a softmax lies s / C too high everywhere: it is never sure, and one temperature
-    that mends that makes doubtful photos too sure. What it would fall below 0 keeps a tenth of its probability.
+    Trained towards (1 - s) p + s / C a softmax lies s / C too high everywhere: it is never sure,
+    and one temperature that mends that makes doubtful photos too sure. What it would fall below 0
+    keeps a tenth of its probability.
     """
     if not smoothing:
         return logits
@@ -28,17 +30,22 @@ def remove_label_smoothing(logits: np.ndarray, smoothing: float) -> np.ndarray:
     chances = probabilities(given)
     mended = np.maximum(chances - smoothing / given.shape[-1], _KEPT * chances)
     mended /= mended.sum(axis=-1, keepdims=True)
-    return np.asarray(logsumexp(given, axis=-1, keepdims=True) + np.log(np.maximum(mended, 1e-30)), np.float32)
+    return np.asarray(
+        logsumexp(given, axis=-1, keepdims=True) + np.log(np.maximum(mended, 1e-30)), np.float32
+    )
 
 
-def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
+def negative_log_likelihood(
+    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
+) -> float:
     """Mean -log p(label) in nats of logits [N, C] and label columns [N]."""
     chosen = probabilities(logits, temperature)[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in [0.05, 20] of least NLL (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+    """The temperature in [0.05, 20] of least NLL (Guo et al. 2017, "On Calibration of Modern Neural
+    Networks").
 
     1.0 where there is nothing to fit on.
     """
@@ -54,26 +61,38 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> float:
+def expected_calibration_error(
+    confidences: np.ndarray, correct: np.ndarray, bins: int = 10
+) -> float:
     """Mean |accuracy - confidence| over bins of equal mass, weighted by their size; in [0, 1]."""
-    gaps = [count * abs(right - sure) for sure, right, count in reliability_bins(confidences, correct, bins)]
+    gaps = [
+        count * abs(right - sure)
+        for sure, right, count in reliability_bins(confidences, correct, bins)
+    ]
     return float(sum(gaps) / max(len(confidences), 1))
 
 
-def pair_calibration_error(confidence: np.ndarray, actual: np.ndarray, *, least: float = 0.01) -> float:
-    """ECE over product-tag pairs [P, T] that are given at least ``least``: the many clear negatives would hide it."""
+def pair_calibration_error(
+    confidence: np.ndarray, actual: np.ndarray, *, least: float = 0.01
+) -> float:
+    """ECE over product-tag pairs [P, T] that are given at least ``least``: the many clear negatives
+    would hide it."""
     about = confidence >= least
     return expected_calibration_error(confidence[about], actual[about].astype(np.float64))
 
 
 def brier_score(chances: np.ndarray, labels: np.ndarray) -> float:
-    """Mean squared distance in [0, 2] between probabilities [N, C] and the one-hot labels [N] (Brier 1950)."""
+    """Mean squared distance in [0, 2] between probabilities [N, C] and the one-hot labels [N]
+    (Brier 1950)."""
     chosen = chances[np.arange(len(labels)), labels]
     return float(((chances**2).sum(1) - 2 * chosen + 1).mean())
 
 
-def reliability_bins(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[tuple[float, float, int]]:
-    """(mean confidence, accuracy, photos) of each of the bins of equal mass that the calibration error is over."""
+def reliability_bins(
+    confidences: np.ndarray, correct: np.ndarray, bins: int = 10
+) -> list[tuple[float, float, int]]:
+    """(mean confidence, accuracy, photos) of each of the bins of equal mass that the calibration
+    error is over."""
     order = np.argsort(confidences, kind="stable")
     return [
         (float(confidences[part].mean()), float(correct[part].mean()), len(part))
@@ -87,12 +106,15 @@ def perfect_calibration_error(
 ) -> float:
     """The ``quantile`` of the ECE of a perfectly calibrated model that has these confidences.
 
-    Even such a model has an ECE above 0, since so few photos are drawn; a measured ECE below this is no evidence of
-    miscalibration. Answers are drawn right with exactly the confidence's probability; seeded.
+    Even such a model has an ECE above 0, since so few photos are drawn; a measured ECE below this
+    is no evidence of miscalibration. Answers are drawn right with exactly the confidence's
+    probability; seeded.
     """
     rng = np.random.default_rng(0)
     found = [
-        expected_calibration_error(confidences, (rng.random(len(confidences)) < confidences).astype(float), bins)
+        expected_calibration_error(
+            confidences, (rng.random(len(confidences)) < confidences).astype(float), bins
+        )
         for _ in range(draws)
     ]
     return float(np.quantile(found, quantile))

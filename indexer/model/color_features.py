@@ -15,10 +15,12 @@ __all__ = ["WIDTH", "ColourStatistics"]
 
 
 class ColourStatistics(nn.Module):
-    """Network input [N, 3, H, W] -> [N, WIDTH]: square roots of the histogram's shares, then mean and spread in Lab.
+    """Network input [N, 3, H, W] -> [N, WIDTH]: square roots of the histogram's shares, then mean
+    and spread in Lab.
 
-    Nothing is trained. Pixels count by how far they are from the border's median colour, a studio's background, and by
-    how near the middle they lie; where nothing differs, the middle of the photo counts. ``lab.statistics``: the same.
+    Nothing is trained. Pixels count by how far they are from the border's median colour, a studio's
+    background, and by how near the middle they lie; where nothing differs, the middle of the photo
+    counts. ``lab.statistics``: the same.
     """
 
     def __init__(self, preprocess: Preprocess) -> None:
@@ -43,7 +45,8 @@ class ColourStatistics(nn.Module):
         constant("centre", torch.exp(-(across[:, None] ** 2 + across[None] ** 2) / (2 * 0.6**2)))
 
     def forward(self, photos: Any) -> Any:
-        # In float32 whatever the rest runs in: the cube root of a half is too coarse for dark colours.
+        # In float32 whatever the rest runs in: the cube root of a half is too coarse for dark
+        # colours.
         with torch.autocast(photos.device.type, enabled=False):
             rgb = (photos.float() * self.std + self.mean).clamp(0, 1)
             return self._statistics(functional.adaptive_avg_pool2d(rgb, SIDE)[:, :, ::2, ::2])
@@ -52,18 +55,25 @@ class ColourStatistics(nn.Module):
         """RGB in [0, 1], [N, 3, SIDE / 2, SIDE / 2] -> [N, WIDTH]."""
         with torch.autocast(small.device.type, enabled=False):
             lab = self._lab(small)
-            border = torch.cat([lab[:, :, 0], lab[:, :, -1], lab[:, :, :, 0], lab[:, :, :, -1]], dim=2)
+            border = torch.cat(
+                [lab[:, :, 0], lab[:, :, -1], lab[:, :, :, 0], lab[:, :, :, -1]], dim=2
+            )
             ground = border.median(dim=2).values[:, :, None, None]
-            product = torch.sigmoid(((lab - ground).norm(dim=1) - 8.0) / 2.0)  # 8 Lab units: plainly another colour
+            product = torch.sigmoid(
+                ((lab - ground).norm(dim=1) - 8.0) / 2.0
+            )  # 8 Lab units: plainly another colour
             weight = (self.centre * (product + 1e-4)).flatten(1)
             weight = (weight / weight.sum(1, keepdim=True)).unsqueeze(2)  # [N, P, 1]
             pixels = lab.flatten(2).transpose(1, 2)  # [N, P, 3]
-            # A pixel's softmax over bins by squared distance is the product of one along each axis: [N, P, bins of it].
+            # A pixel's softmax over bins by squared distance is the product of one along each axis:
+            # [N, P, bins of it].
             light, red, blue = (
                 torch.softmax(-((pixels[:, :, axis, None] - bins) ** 2) / (2 * SOFTNESS**2), dim=2)
                 for axis, bins in enumerate((self.light, self.chroma, self.chroma))
             )
-            both = ((light * weight).unsqueeze(3) * red.unsqueeze(2)).flatten(2)  # [N, P, lightness x a*]
+            both = ((light * weight).unsqueeze(3) * red.unsqueeze(2)).flatten(
+                2
+            )  # [N, P, lightness x a*]
             shares = (both.transpose(1, 2) @ blue).flatten(1)
             mean = (pixels * weight).sum(1)
             spread = ((pixels - mean.unsqueeze(1)).square() * weight).sum(1).sqrt()
@@ -73,6 +83,8 @@ class ColourStatistics(nn.Module):
         """sRGB in [0, 1] -> CIE Lab (D65)."""
         linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
         xyz = torch.einsum("ij,njhw->nihw", self.xyz, linear)
-        root = torch.where(xyz > 216 / 24389, xyz.clamp_min(1e-6) ** (1 / 3), xyz * (24389 / 27 / 116) + 16 / 116)
+        root = torch.where(
+            xyz > 216 / 24389, xyz.clamp_min(1e-6) ** (1 / 3), xyz * (24389 / 27 / 116) + 16 / 116
+        )
         x, y, z = root.unbind(1)
         return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)

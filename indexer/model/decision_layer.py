@@ -1,4 +1,5 @@
-"""The decision layer: what turns logits, vectors and neighbours into answers, and changes without touching a vector."""
+"""The decision layer: what turns logits, vectors and neighbours into answers, and changes without
+touching a vector."""
 
 from __future__ import annotations
 
@@ -18,10 +19,12 @@ PATH_SEPARATOR = " > "
 
 @dataclass(frozen=True)
 class Category:
-    """A kind of product. The id is stable and never given out again; the path (top level first) is display.
+    """A kind of product. The id is stable and never given out again; the path (top level first) is
+    display.
 
-    ``columns`` of the category head count for it: their probabilities are summed, so merged classes add up. Not given,
-    it is the column of the same number as the id, as training leaves it; a few-shot category has none.
+    ``columns`` of the category head count for it: their probabilities are summed, so merged classes
+    add up. Not given, it is the column of the same number as the id, as training leaves it; a
+    few-shot category has none.
     """
 
     id: int
@@ -44,10 +47,12 @@ class Category:
 
 @dataclass(frozen=True)
 class FewShot:
-    """A category or a tag made from a few photos: one linear row ``weight @ embedding + bias`` beside the heads.
+    """A category or a tag made from a few photos: one linear row ``weight @ embedding + bias``
+    beside the heads.
 
-    A row of a category stands among the logits of the category head, in their units. A row of a tag stands alone: its
-    sigmoid is the confidence, and ``threshold`` the bar that a suggestion must reach.
+    A row of a category stands among the logits of the category head, in their units. A row of a tag
+    stands alone: its sigmoid is the confidence, and ``threshold`` the bar that a suggestion must
+    reach.
     """
 
     id: int  # from the same numbers as categories' ids, never given out again
@@ -57,7 +62,9 @@ class FewShot:
     photos: tuple[str, ...]  # content hashes; the photos themselves are not kept
     bias: float
     threshold: float
-    prototype: np.ndarray = field(compare=False, repr=False)  # float32 [D], mean of the photos' unit embeddings
+    prototype: np.ndarray = field(
+        compare=False, repr=False
+    )  # float32 [D], mean of the photos' unit embeddings
     weight: np.ndarray = field(compare=False, repr=False)  # float32 [D]
 
     def to_json(self) -> dict[str, Any]:
@@ -68,33 +75,45 @@ class FewShot:
 
 @dataclass(frozen=True)
 class TagParams:
-    """How tags are voted where no ``TagRule`` was fitted: ``k`` nearest, softmax(score / temperature), one bar."""
+    """How tags are voted where no ``TagRule`` was fitted: ``k`` nearest, softmax(score /
+    temperature), one bar."""
 
     k: int = 20
     temperature: float = 0.05
     threshold: float = 0.35
-    heads: float = 0.0  # share of a tag's confidence that its head has, where a head knows the tag; votes have the rest
+    # share of a tag's confidence that its head has, where a head knows the tag; votes have the rest
+    heads: float = 0.0
 
 
 @dataclass(frozen=True)
 class Decision:
     """Labels, temperatures, thresholds and few-shot rows of one model.
 
-    ``origin`` is the model version that training wrote; each later change of the layer keeps it and counts ``revision``
-    up. ``next_id`` is the first number no category or few-shot entry ever had.
+    ``origin`` is the model version that training wrote; each later change of the layer keeps it and
+    counts ``revision`` up. ``next_id`` is the first number no category or few-shot entry ever had.
     """
 
     categories: tuple[Category, ...] = ()
     temperature: float = 1.0  # of the category softmax
     smoothing: float = 0.0  # of the labels that the category head was trained on
     tags: TagParams = field(default_factory=TagParams)
-    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # head name -> value of class id 0, 1, ...
+    attributes: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # head name -> value of class id 0, 1, ...
     few_shot: tuple[FewShot, ...] = ()
     next_id: int = 0
-    tag_heads: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # tag -> head and class that say it
-    tag_thresholds: Mapping[str, float] = field(default_factory=dict)  # tag -> its own bar; else ``tags.threshold``
-    tag_rule: TagRule | None = None  # fitted on validation photos; stands for ``tags`` and ``tag_thresholds``
-    unknown: Mapping[str, Any] | None = None  # the rule that calls a photo unknown; None: there is none
+    tag_heads: Mapping[str, tuple[str, int]] = field(
+        default_factory=dict
+    )  # tag -> head and class that say it
+    tag_thresholds: Mapping[str, float] = field(
+        default_factory=dict
+    )  # tag -> its own bar; else ``tags.threshold``
+    tag_rule: TagRule | None = (
+        None  # fitted on validation photos; stands for ``tags`` and ``tag_thresholds``
+    )
+    unknown: Mapping[str, Any] | None = (
+        None  # the rule that calls a photo unknown; None: there is none
+    )
     origin: str | None = None
     revision: int = 0
 
@@ -104,7 +123,8 @@ class Decision:
 
     @cached_property
     def unknown_rule(self) -> Mapping[str, Any] | None:
-        """``unknown`` to be asked: its tables as arrays, which thousands of numbers are not made into each time."""
+        """``unknown`` to be asked: its tables as arrays, which thousands of numbers are not made
+        into each time."""
         if self.unknown is None:
             return None
         return {
@@ -113,11 +133,14 @@ class Decision:
         }
 
     def tagging(self) -> TagRule:
-        """The fitted rule; where there is none, plain votes by ``tags``, blended with heads on a log scale."""
+        """The fitted rule; where there is none, plain votes by ``tags``, blended with heads on a
+        log scale."""
         if self.tag_rule is not None:
             return self.tag_rule
         plain = self.tags
-        rest = TagColumn(k=plain.k, temperature=plain.temperature, head=plain.heads, vote=1 - plain.heads)
+        rest = TagColumn(
+            k=plain.k, temperature=plain.temperature, head=plain.heads, vote=1 - plain.heads
+        )
         return TagRule(rest=rest, threshold=plain.threshold, thresholds=self.tag_thresholds)
 
     def to_json(self) -> dict[str, Any]:
@@ -148,12 +171,16 @@ class Decision:
         }
 
     @classmethod
-    def from_json(cls, stored: Any, *, where: str, tensors: Mapping[str, np.ndarray] | None = None) -> Decision:
+    def from_json(
+        cls, stored: Any, *, where: str, tensors: Mapping[str, np.ndarray] | None = None
+    ) -> Decision:
         """Strict; raises ``BadModelError`` or ``NewerFormatError``."""
         try:
             if stored["format"] > FORMAT:
                 found = stored["format"]
-                raise NewerFormatError(f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+                raise NewerFormatError(
+                    f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+                )
             return cls(
                 categories=tuple(
                     Category(int(entry["id"]), tuple(entry["path"]), tuple(entry["columns"]))
@@ -165,10 +192,15 @@ class Decision:
                 attributes={name: tuple(values) for name, values in stored["attributes"].items()},
                 few_shot=tuple(_few_shot(entry, tensors or {}) for entry in stored["few_shot"]),
                 next_id=int(stored["next_id"]),
-                tag_heads={tag: (str(head), int(number)) for tag, (head, number) in stored["tag_heads"].items()},
+                tag_heads={
+                    tag: (str(head), int(number))
+                    for tag, (head, number) in stored["tag_heads"].items()
+                },
                 tag_thresholds={tag: float(bar) for tag, bar in stored["tag_thresholds"].items()},
                 # Models from before the rule have none.
-                tag_rule=None if stored.get("tag_rule") is None else TagRule.from_json(stored["tag_rule"]),
+                tag_rule=None
+                if stored.get("tag_rule") is None
+                else TagRule.from_json(stored["tag_rule"]),
                 unknown=None if stored["unknown"] is None else dict(stored["unknown"]),
                 origin=stored["origin"],
                 revision=int(stored["revision"]),

@@ -1,4 +1,5 @@
-"""A class from a few photos: one linear row on the embedding, fitted against what the catalog already holds."""
+"""A class from a few photos: one linear row on the embedding, fitted against what the catalog
+already holds."""
 
 from __future__ import annotations
 
@@ -13,11 +14,14 @@ from indexer.model.decision_layer import FewShot
 from indexer.model.spec import Block
 
 MAX_PHOTOS = 20
-# Article and style (a) was bent towards the trained classes and says little about others; the general block says what a
-# kind is. Colour (c) is no part of what a category is, but may be all of what a tag is.
+# Article and style (a) was bent towards the trained classes and says little about others; the
+# general block says what a kind is. Colour (c) is no part of what a category is, but may be all of
+# what a tag is.
 CATEGORY_SHARES = {"a": 0.2, "g": 0.8}
 _SHRINKAGE = 0.9  # of the covariance towards a sphere
-_SHARPNESS = 16.0  # nats of score per unit of within-class spread, found by likelihood on held-out classes
+_SHARPNESS = (
+    16.0  # nats of score per unit of within-class spread, found by likelihood on held-out classes
+)
 _RARE = 0.99  # share of the catalog's other photos that a new class must leave alone
 _ALONE = 0.5  # spread of unit vectors within a kind where no catalog shows it
 _TAG_BAR = 0.5
@@ -25,7 +29,8 @@ _TAG_BAR = 0.5
 
 @dataclass(frozen=True)
 class LinearRow:
-    """``weight @ embedding + bias`` scores a photo; ``threshold`` is the score that only 1% of the others reach."""
+    """``weight @ embedding + bias`` scores a photo; ``threshold`` is the score that only 1% of the
+    others reach."""
 
     prototype: np.ndarray  # float32 [D], the mean of the examples
     weight: np.ndarray  # float32 [D]
@@ -35,11 +40,14 @@ class LinearRow:
 
 @dataclass(frozen=True)
 class Background:
-    """What the catalog shows of how kinds lie in the embedding; rows of several classes are fitted against one."""
+    """What the catalog shows of how kinds lie in the embedding; rows of several classes are fitted
+    against one."""
 
     scale: np.ndarray  # float64 [D], what the embedding is multiplied by first
     mean: np.ndarray  # float64 [D], of the scaled catalog
-    precision: np.ndarray  # float64 [D, D], inverse covariance within a kind, so that its photos' mean square is 1
+    precision: (
+        np.ndarray
+    )  # float64 [D, D], inverse covariance within a kind, so that its photos' mean square is 1
 
 
 def background(
@@ -50,12 +58,13 @@ def background(
     *,
     general: np.ndarray | None = None,
 ) -> Background:
-    """Of ``catalog`` [M, D]; ``groups`` int [M] is the kind of each (-1: not known). ``shares``: weights of the blocks.
+    """Of ``catalog`` [M, D]; ``groups`` int [M] is the kind of each (-1: not known). ``shares``:
+    weights of the blocks.
 
-    The covariance is that within the known kinds, shrunk to a sphere. M may be 0: then the sphere is all there is.
-    ``general`` [dim, dim] (``Bundle.general_spread``) is what the projection of block g makes of a sphere of features:
-    with it the sphere is one of features, so that what the block presses, because a camera changes it, still tells
-    kinds apart.
+    The covariance is that within the known kinds, shrunk to a sphere. M may be 0: then the sphere
+    is all there is. ``general`` [dim, dim] (``Bundle.general_spread``) is what the projection of
+    block g makes of a sphere of features: with it the sphere is one of features, so that what the
+    block presses, because a camera changes it, still tells kinds apart.
     """
     scale = _scales(blocks, shares or {})
     width = len(scale)
@@ -83,9 +92,9 @@ def fit_category(
 ) -> LinearRow:
     """A row that stands among the category head's logits, in their units.
 
-    ``examples`` [n, D]; ``catalog`` [M, D], vectors of other kinds; ``logits`` [M, C], what the head gives them. The
-    threshold is how far the row's score over the head's own (its log-sum-exp) reaches in 1% of the catalog; 0 without
-    a head, where rows compete among themselves alone.
+    ``examples`` [n, D]; ``catalog`` [M, D], vectors of other kinds; ``logits`` [M, C], what the
+    head gives them. The threshold is how far the row's score over the head's own (its log-sum-exp)
+    reaches in 1% of the catalog; 0 without a head, where rows compete among themselves alone.
     """
     weight, bias = _discriminant(examples, behind)
     weight, bias = weight * temperature, bias * temperature
@@ -93,34 +102,43 @@ def fit_category(
     if logits is not None and len(catalog):
         own = temperature * logsumexp(logits / temperature, axis=1)
         threshold = float(np.quantile(catalog @ weight + bias - own, _RARE))
-    return LinearRow(examples.mean(0).astype(np.float32), weight.astype(np.float32), bias, threshold)
+    return LinearRow(
+        examples.mean(0).astype(np.float32), weight.astype(np.float32), bias, threshold
+    )
 
 
 def fit_tag(examples: np.ndarray, behind: Background, catalog: np.ndarray) -> LinearRow:
-    """A row whose sigmoid is a tag's confidence; the bar of a suggestion is 0.5, which 1% of the others reach.
+    """A row whose sigmoid is a tag's confidence; the bar of a suggestion is 0.5, which 1% of the
+    others reach.
 
-    Arguments as ``fit_category``. Without a catalog the bar stands where the discriminant puts it, half-way to the
-    examples.
+    Arguments as ``fit_category``. Without a catalog the bar stands where the discriminant puts it,
+    half-way to the examples.
     """
     weight, bias = _discriminant(examples, behind)
     bar = float(np.quantile(catalog @ weight + bias, _RARE)) if len(catalog) else 0.0
-    return LinearRow(examples.mean(0).astype(np.float32), weight.astype(np.float32), bias - bar, _TAG_BAR)
+    return LinearRow(
+        examples.mean(0).astype(np.float32), weight.astype(np.float32), bias - bar, _TAG_BAR
+    )
 
 
 def _discriminant(examples: np.ndarray, behind: Background) -> tuple[np.ndarray, float]:
-    """Linear discriminant (Fisher 1936) of the examples' mean against the catalog's: weight [D] and bias.
+    """Linear discriminant (Fisher 1936) of the examples' mean against the catalog's: weight [D] and
+    bias.
 
-    A mean of n photos is itself uncertain by 1/n of the spread, which the factor n / (n + 1) of scale and bias allows
-    for.
+    A mean of n photos is itself uncertain by 1/n of the spread, which the factor n / (n + 1) of
+    scale and bias allows for.
     """
     certainty = len(examples) / (len(examples) + 1)
     direction = (examples * behind.scale).mean(0) - behind.mean
     weight = behind.precision @ direction * (_SHARPNESS * certainty)
-    return weight * behind.scale, float(-0.5 * certainty * weight @ direction - weight @ behind.mean)
+    return weight * behind.scale, float(
+        -0.5 * certainty * weight @ direction - weight @ behind.mean
+    )
 
 
 def _scales(blocks: tuple[Block, ...], shares: Mapping[str, float]) -> np.ndarray:
-    """float [D]: turns an embedding into one whose blocks weigh by ``shares``; one block alone keeps its weight.
+    """float [D]: turns an embedding into one whose blocks weigh by ``shares``; one block alone
+    keeps its weight.
 
     One without weight holds nothing and gets no share.
     """

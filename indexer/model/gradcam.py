@@ -1,4 +1,5 @@
-"""Where a network looks: heat maps for a category, and for what makes two photos similar, block by block.
+"""Where a network looks: heat maps for a category, and for what makes two photos similar, block by
+block.
 
 A ``network`` is a ``model.network.Network`` in eval mode; none of this changes it.
 """
@@ -24,7 +25,8 @@ _RAMP = np.array([(20, 16, 66), (122, 32, 128), (240, 110, 60), (252, 236, 150)]
 
 @dataclass(frozen=True)
 class PairHeat:
-    """One block of the embedding: how similar two photos are by it, and what in each makes them so."""
+    """One block of the embedding: how similar two photos are by it, and what in each
+    makes them so."""
 
     block: str
     cosine: float
@@ -33,11 +35,16 @@ class PairHeat:
 
 
 def category_direction(network: Any, decision: Decision, category: Category) -> np.ndarray:
-    """float32 [D]: the direction of the embedding that speaks for ``category``, by the head and by few-shot rows.
+    """float32 [D]: the direction of the embedding that speaks for ``category``, by the head and by
+    few-shot rows.
 
     Raises ``BadRequestError`` where nothing does.
     """
-    rows = [entry.weight for entry in decision.few_shot if entry.category == category.id and entry.kind == "category"]
+    rows = [
+        entry.weight
+        for entry in decision.few_shot
+        if entry.category == category.id and entry.kind == "category"
+    ]
     if network.spec.head("category"):
         head = network.heads.linear[network.heads.names.index("category")]
         weights = head.weight.detach().cpu().numpy() * Heads.SCALE
@@ -50,27 +57,33 @@ def category_direction(network: Any, decision: Decision, category: Category) -> 
 def category_map(network: Any, photo: Any, direction: np.ndarray) -> np.ndarray:
     """Grad-CAM (Selvaraju et al. 2017) of one photo, float32 [1, 3, H, W] as the network takes it.
 
-    ``direction`` [D] is what speaks for the category. Activations are counted from those of an empty photo of the same
-    ground: a class that stands for "no texture" would otherwise light up all the background. Returns float32 [h, w] in
-    [0, 1], h and w those of the last feature map, over the whole input; all 0 where no part of the photo speaks for it.
+    ``direction`` [D] is what speaks for the category. Activations are counted from those of an
+    empty photo of the same ground: a class that stands for "no texture" would otherwise light up
+    all the background. Returns float32 [h, w] in [0, 1], h and w those of the last feature map,
+    over the whole input; all 0 where no part of the photo speaks for it.
     """
     with _watched(network, photo, beyond_empty=True) as (embedding, seen):
         return seen.heat(embedding[0] @ torch.from_numpy(direction).to(embedding))
 
 
 def pair_maps(network: Any, first: Any, second: Any) -> list[PairHeat]:
-    """What makes two photos similar, one entry per block of the embedding, from the gradient of the block's cosine.
+    """What makes two photos similar, one entry per block of the embedding, from the gradient of the
+    block's cosine.
 
-    The gradient is of cos(photo, other) - cos(photo, empty ground): of the cosine alone it vanishes where the photos
-    are the same, which have most to show.
+    The gradient is of cos(photo, other) - cos(photo, empty ground): of the cosine alone it vanishes
+    where the photos are the same, which have most to show.
     """
-    parts = {name: _unit_parts(network, photo) for name, photo in (("first", first), ("second", second))}
+    parts = {
+        name: _unit_parts(network, photo) for name, photo in (("first", first), ("second", second))
+    }
     heats: dict[tuple[str, str], np.ndarray] = {}
     for mine, other, photo in (("first", "second", first), ("second", "first", second)):
         empty = _unit_parts(network, _empty(photo))
         with _watched(network, photo) as (embedding, seen):
             for name, part in _split(network, embedding[0]).items():
-                heats[mine, name] = seen.heat(part / part.norm().clamp_min(1e-6) @ (parts[other][name] - empty[name]))
+                heats[mine, name] = seen.heat(
+                    part / part.norm().clamp_min(1e-6) @ (parts[other][name] - empty[name])
+                )
     return [
         PairHeat(
             block=block.name,
@@ -86,16 +99,20 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] with ``heat`` [h, w] over it: cold parts are dimmed, warm ones glow."""
     height, width = pixels.shape[:2]
     smooth = np.asarray(
-        Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC), np.float32
+        Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC),
+        np.float32,
     ).clip(0, 1)
     stops = np.linspace(0, 1, len(_RAMP))
-    colour = np.stack([np.interp(smooth, stops, _RAMP[:, channel]) for channel in range(3)], axis=-1)
+    colour = np.stack(
+        [np.interp(smooth, stops, _RAMP[:, channel]) for channel in range(3)], axis=-1
+    )
     cover = (0.35 + 0.3 * smooth)[..., None]
     return (pixels * (1 - cover) + colour * cover).round().clip(0, 255).astype(np.uint8)
 
 
 class _Seen:
-    """What a pass went through: the last feature map, and the pixels that colour statistics were taken of."""
+    """What a pass went through: the last feature map, and the pixels that colour statistics were
+    taken of."""
 
     def __init__(self) -> None:
         self.features: Any = None  # [1, C, h, w]
@@ -111,10 +128,16 @@ class _Seen:
         heat: Any = torch.zeros(grid, device=self.features.device)
         gradient: Any = by_source[id(self.features)]
         if gradient is not None:
-            heat = heat + (gradient.mean((2, 3), keepdim=True) * (self.features - self.base)).sum(1)[0]
+            heat = (
+                heat + (gradient.mean((2, 3), keepdim=True) * (self.features - self.base)).sum(1)[0]
+            )
         gradient = by_source.get(id(self.pixels))
-        if gradient is not None:  # a block that reads colours directly: what differs from the ground, to first order
-            share = (gradient.nan_to_num() * (self.pixels - _ground(self.pixels))).sum(1, keepdim=True)
+        if (
+            gradient is not None
+        ):  # a block that reads colours directly: what differs from the ground, to first order
+            share = (gradient.nan_to_num() * (self.pixels - _ground(self.pixels))).sum(
+                1, keepdim=True
+            )
             cells = torch.nn.functional.adaptive_avg_pool2d(share, grid)[0, 0]
             heat = heat + cells * (share.numel() / cells.numel())
         warm = heat.detach().clamp_min(0)
@@ -122,13 +145,15 @@ class _Seen:
 
 
 @contextmanager
-def _watched(network: Any, photo: Any, *, beyond_empty: bool = False) -> Iterator[tuple[Any, _Seen]]:
+def _watched(
+    network: Any, photo: Any, *, beyond_empty: bool = False
+) -> Iterator[tuple[Any, _Seen]]:
     """One pass with gradients: (embedding [1, D], what it went through).
 
     ``beyond_empty``: features count as far as they differ from those of an empty photo.
 
-    The last feature map is whatever module of the backbone gives the last output with a height and a width; so it is
-    found in every family of networks without a table of names.
+    The last feature map is whatever module of the backbone gives the last output with a height and
+    a width; so it is found in every family of networks without a table of names.
     """
     seen = _Seen()
 
@@ -157,7 +182,9 @@ def _watched(network: Any, photo: Any, *, beyond_empty: bool = False) -> Iterato
 
 def _ground(photo: Any) -> Any:
     """The median colour of the border, [1, 3, 1, 1]."""
-    border = torch.cat([photo[:, :, 0], photo[:, :, -1], photo[:, :, :, 0], photo[:, :, :, -1]], dim=2)
+    border = torch.cat(
+        [photo[:, :, 0], photo[:, :, -1], photo[:, :, :, 0], photo[:, :, :, -1]], dim=2
+    )
     return border.detach().median(dim=2).values[:, :, None, None]
 
 
@@ -169,7 +196,10 @@ def _empty(photo: Any) -> Any:
 def _split(network: Any, embedding: Any) -> dict[str, Any]:
     """Block name -> its part of an embedding [D]."""
     sizes = [block.dim for block in network.spec.blocks]
-    return {block.name: part for block, part in zip(network.spec.blocks, embedding.split(sizes), strict=True)}
+    return {
+        block.name: part
+        for block, part in zip(network.spec.blocks, embedding.split(sizes), strict=True)
+    }
 
 
 def _unit_parts(network: Any, photo: Any) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Backbone + neck + heads: one pass gives the embedding (concatenated unit blocks) and the logits."""
+"""Backbone + neck + heads: one pass gives the embedding (concatenated unit blocks)
+and the logits."""
 
 from __future__ import annotations
 
@@ -16,18 +17,23 @@ functional = torch.nn.functional
 
 
 def unit(vectors: Any) -> Any:
-    """Rows of [N, F] scaled to length 1; a zero row, which has no direction, becomes the first axis."""
+    """Rows of [N, F] scaled to length 1; a zero row, which has no direction, becomes the first
+    axis."""
     length = vectors.norm(dim=1, keepdim=True)
-    axis = functional.one_hot(torch.zeros(len(vectors), dtype=torch.long, device=vectors.device), vectors.shape[1])
+    axis = functional.one_hot(
+        torch.zeros(len(vectors), dtype=torch.long, device=vectors.device), vectors.shape[1]
+    )
     return torch.where(length > 1e-6, vectors / length.clamp_min(1e-6), axis.to(vectors.dtype))
 
 
 class Neck(nn.Module):
-    """Described photos [N, F (+ K)] -> embedding [N, D], e.g. [sqrt(w_a) a ; sqrt(w_c) c ; sqrt(w_g) g], unit blocks.
+    """Described photos [N, F (+ K)] -> embedding [N, D], e.g. [sqrt(w_a) a ; sqrt(w_c) c ;
+    sqrt(w_g) g], unit blocks.
 
-    ``g`` (general): centred unit features, linearly projected when the model was trained, else the features as they
-    are; no label shapes it. ``a`` (article and style): a small MLP on the same features, trained with labels.
-    ``c`` (colour): a small MLP on the colour statistics [N, K] beside them, trained with the colour attribute.
+    ``g`` (general): centred unit features, linearly projected when the model was trained, else the
+    features as they are; no label shapes it. ``a`` (article and style): a small MLP on the same
+    features, trained with labels. ``c`` (colour): a small MLP on the colour statistics [N, K]
+    beside them, trained with the colour attribute.
     """
 
     def __init__(self, spec: ModelSpec, *, dropout: float = 0.0) -> None:
@@ -85,29 +91,40 @@ class Neck(nn.Module):
 
 def _mlp(width: int, hidden: int, out: int, dropout: float) -> Any:
     return nn.Sequential(
-        nn.Dropout(dropout), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, out)
+        nn.Dropout(dropout),
+        nn.Linear(width, hidden),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, out),
     )
 
 
 class Heads(nn.Module):
-    """Embedding [N, D] -> {head: logits [N, C]}: one Linear each, so that stored vectors classify without a photo."""
+    """Embedding [N, D] -> {head: logits [N, C]}: one Linear each, so that stored vectors classify
+    without a photo."""
 
     SCALE = HEAD_SCALE
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.names = tuple(head.name for head in spec.heads)  # free text, so not fit for module names
+        self.names = tuple(
+            head.name for head in spec.heads
+        )  # free text, so not fit for module names
         self.linear = nn.ModuleList([nn.Linear(spec.dim, len(head.classes)) for head in spec.heads])
 
     def forward(self, embedding: Any, only: str | None = None) -> Any:
         """Logits of every head by name; with ``only`` the logits of that one."""
         if only is not None:
             return self.linear[self.names.index(only)](embedding * self.SCALE)
-        return {name: linear(embedding * self.SCALE) for name, linear in zip(self.names, self.linear, strict=True)}
+        return {
+            name: linear(embedding * self.SCALE)
+            for name, linear in zip(self.names, self.linear, strict=True)
+        }
 
 
 class Network(nn.Module):
-    """The whole model. ``forward``: float32 [N, 3, H, W] -> (embedding [N, D], {head: logits [N, C]})."""
+    """The whole model. ``forward``: float32 [N, 3, H, W] -> (embedding [N, D], {head: logits [N,
+    C]})."""
 
     def __init__(self, spec: ModelSpec, backbone: Any) -> None:
         super().__init__()
@@ -124,7 +141,8 @@ class Network(nn.Module):
 
     @classmethod
     def frozen(cls, backbone: str, *, weights: Path | None = None) -> Network:
-        """The pretrained backbone as it is: its pooled features are the embedding, there is no head."""
+        """The pretrained backbone as it is: its pooled features are the embedding, there is no
+        head."""
         return cls(cls.frozen_spec(backbone), backbones.build(backbone, weights=weights))
 
     @staticmethod
@@ -142,7 +160,8 @@ class Network(nn.Module):
         )
 
     def describe(self, photos: Any) -> Any:
-        """Network input -> [N, F], pooled features; with a colour block [N, F + K], colour statistics behind them."""
+        """Network input -> [N, F], pooled features; with a colour block [N, F + K], colour
+        statistics behind them."""
         pooled = self.backbone(photos)
         if self.spec.block("c") is None:
             return pooled

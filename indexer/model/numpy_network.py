@@ -1,4 +1,5 @@
-"""Neck and heads in numpy: all of a network but its backbone, for processes that do not load torch."""
+"""Neck and heads in numpy: all of a network but its backbone, for processes that do
+not load torch."""
 
 from __future__ import annotations
 
@@ -11,18 +12,22 @@ from indexer.core.errors import BadModelError
 from indexer.imaging.lab_color import WIDTH
 from indexer.model.spec import ModelSpec
 
-HEAD_SCALE = 16.0  # a unit vector's coordinates are tiny; scaled up, the usual learning rates and initialisation fit
+# a unit vector's coordinates are tiny; scaled up, the usual learning rates and initialisation fit
+HEAD_SCALE = 16.0
 _HIDDEN = {"article": 512, "colour": 256}  # widths of the two small MLPs
 
 
 class NumpyNetwork:
     """What ``network.Neck`` and ``network.Heads`` compute, from the same tensors by the same names.
 
-    ``tensors``: ``neck....`` and ``heads....``, float32; others are passed over. Raises ``BadModelError`` where one is
-    missing or does not fit ``spec``. Any thread may call it at any time.
+    ``tensors``: ``neck....`` and ``heads....``, float32; others are passed over. Raises
+    ``BadModelError`` where one is missing or does not fit ``spec``. Any thread may call it at any
+    time.
     """
 
-    def __init__(self, spec: ModelSpec, tensors: Mapping[str, np.ndarray], *, where: str = "the model") -> None:
+    def __init__(
+        self, spec: ModelSpec, tensors: Mapping[str, np.ndarray], *, where: str = "the model"
+    ) -> None:
         self.spec = spec
         wanted = _shapes(spec)
         for name, shape in wanted.items():
@@ -30,14 +35,20 @@ class NumpyNetwork:
                 raise BadModelError(f"{where}: weights do not fit the spec: {name} is missing")
             if tuple(tensors[name].shape) != shape:
                 raise BadModelError(
-                    f"{where}: weights do not fit the spec: {name} is {list(tensors[name].shape)}, not {list(shape)}"
+                    f"{where}: weights do not fit the spec: {name} is {list(tensors[name].shape)}, "
+                    f"not {list(shape)}"
                 )
-        more = [name for name in tensors if name.startswith(("neck.", "heads.")) and name not in wanted]
+        more = [
+            name for name in tensors if name.startswith(("neck.", "heads.")) and name not in wanted
+        ]
         if more:
             raise BadModelError(f"{where}: weights do not fit the spec: {more[0]} is not known")
         self._of = {name: np.asarray(tensors[name], np.float32) for name in wanted}
         self._heads = {
-            head.name: (self._of[f"heads.linear.{place}.weight"].T, self._of[f"heads.linear.{place}.bias"])
+            head.name: (
+                self._of[f"heads.linear.{place}.weight"].T,
+                self._of[f"heads.linear.{place}.bias"],
+            )
             for place, head in enumerate(spec.heads)
         }
 
@@ -52,7 +63,10 @@ class NumpyNetwork:
                 raw = self._mlp("article", inputs)
             elif block.name == "c":
                 statistics = described[:, self.spec.feature_dim :] - self._of["neck.colour_mean"]
-                raw = self._mlp("colour", np.concatenate([statistics / self._of["neck.colour_spread"], inputs], axis=1))
+                raw = self._mlp(
+                    "colour",
+                    np.concatenate([statistics / self._of["neck.colour_spread"], inputs], axis=1),
+                )
             else:
                 raw = inputs @ self._of["neck.general"].T if "neck.general" in self._of else inputs
             parts.append(_unit(raw) * np.float32(block.weight**0.5))
@@ -65,7 +79,8 @@ class NumpyNetwork:
 
     def _mlp(self, name: str, inputs: np.ndarray) -> np.ndarray:
         first, last = (
-            (self._of[f"neck.{name}.{layer}.weight"].T, self._of[f"neck.{name}.{layer}.bias"]) for layer in (1, 4)
+            (self._of[f"neck.{name}.{layer}.weight"].T, self._of[f"neck.{name}.{layer}.bias"])
+            for layer in (1, 4)
         )
         hidden = inputs @ first[0] + first[1]
         hidden *= 0.5 * (1 + erf(hidden * np.float32(0.5**0.5)))  # GELU
@@ -88,7 +103,11 @@ def _shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for block in spec.blocks:
         if block.name == "g" and block.dim != features:
-            shapes |= {"neck.mean": (features,), "neck.spread": (), "neck.general": (block.dim, features)}
+            shapes |= {
+                "neck.mean": (features,),
+                "neck.spread": (),
+                "neck.general": (block.dim, features),
+            }
         if block.name == "c":
             shapes |= {"neck.colour_mean": (WIDTH,), "neck.colour_spread": (WIDTH,)}
             shapes |= _mlp_shapes("colour", features + WIDTH, block.dim)

@@ -31,17 +31,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ENGINES = ("auto", "torch", "compiled", "openvino")
-_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # Linux: no GPU that torch knows without one of these
+_GPU_DRIVERS = (
+    "/dev/nvidiactl",
+    "/dev/dxg",
+    "/dev/kfd",
+)  # Linux: no GPU that torch knows without one of these
 
 
 def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto") -> Runtime:
-    """The network of ``bundle``, run by ``engine``: ``torch``, ``compiled``, ``openvino`` or ``auto``.
+    """The network of ``bundle``, run by ``engine``: ``torch``, ``compiled``, ``openvino`` or
+    ``auto``.
 
-    ``compiled`` is ``torch.compile``, which needs a C++ compiler (on a GPU Triton) and a minute at the start. ``auto``
-    runs an exported bundle as its graph on a processor, all else in torch. Where OpenVINO is not installed, or on a
-    GPU, fp32 and bf16 run in torch with the same weights. Int8 is its graph: it keeps to the processor unless a GPU is
-    asked for, and raises ``WeightsUnavailableError`` there and without OpenVINO. Raises ``BadModelError`` for a graph that gives
-    other features here than where it was exported.
+    ``compiled`` is ``torch.compile``, which needs a C++ compiler (on a GPU Triton) and a minute at
+    the start. ``auto`` runs an exported bundle as its graph on a processor, all else in torch.
+    Where OpenVINO is not installed, or on a GPU, fp32 and bf16 run in torch with the same weights.
+    Int8 is its graph: it keeps to the processor unless a GPU is asked for, and raises
+    ``WeightsUnavailableError`` there and without OpenVINO. Raises ``BadModelError`` for a graph
+    that gives other features here than where it was exported.
     """
     if engine not in ENGINES:
         raise BadRequestError(f"unknown engine {engine!r}: use {', '.join(ENGINES)}")
@@ -53,14 +59,22 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
 
         device = choose_device(device)
     if engine == "openvino" and not bundle.exported:
-        raise BadRequestError(f"model {bundle.path} holds no graph: make one with catalens model export")
+        raise BadRequestError(
+            f"model {bundle.path} holds no graph: make one with catalens model export"
+        )
     graph = bundle.exported and engine in ("auto", "openvino") and device == "cpu"
     if graph and (numeric == "int8" or openvino() is not None):
         model = read_graph(bundle.path / GRAPH)
         opened = Graph(model, numeric)
         if not opened.exact:
-            log.warning("this processor has no bfloat16: the network runs in wider numbers, slower", model=bundle.path)
-        name, digest = f"model {bundle.path}", f"{bundle.checksums[GRAPH]} {bundle.checksums[GRAPH_WEIGHTS]}"
+            log.warning(
+                "this processor has no bfloat16: the network runs in wider numbers, slower",
+                model=bundle.path,
+            )
+        name, digest = (
+            f"model {bundle.path}",
+            f"{bundle.checksums[GRAPH]} {bundle.checksums[GRAPH_WEIGHTS]}",
+        )
         return CompiledRuntime(
             bundle.plain(),
             opened,
@@ -75,7 +89,11 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
             f"model {bundle.path} is int8, which does not run {where}: use the model it came from"
         )
     if graph:
-        log.warning("OpenVINO is not installed: the network runs in torch, slower", model=bundle.path, how=HOW)
+        log.warning(
+            "OpenVINO is not installed: the network runs in torch, slower",
+            model=bundle.path,
+            how=HOW,
+        )
     from indexer.model.torch_runtime import TorchRuntime
 
     plain = TorchRuntime(bundle.network(), device=device)
@@ -87,14 +105,17 @@ def _without_gpu() -> bool:
 
 
 def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
-    """The network by ``torch.compile`` where that works and gives what ``plain`` gives, else ``plain``, with a warning.
+    """The network by ``torch.compile`` where that works and gives what ``plain`` gives, else
+    ``plain``, with a warning.
 
     Both shapes that it will run are compiled and compared here.
     """
     from indexer.model.torch_runtime import TorchRuntime
 
     pixels = probes(bundle.spec.preprocess)
-    photos = [Photo(Image.fromarray(rows), "PNG", rows.shape[1], rows.shape[0], "") for rows in pixels]
+    photos = [
+        Photo(Image.fromarray(rows), "PNG", rows.shape[1], rows.shape[0], "") for rows in pixels
+    ]
     try:
         quick = TorchRuntime(bundle.network(), device=plain.device, compile=True)
         found = np.concatenate([quick.embed(photos), quick.embed(photos[:1])])
@@ -103,7 +124,13 @@ def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
         if least >= PROBE_COSINE[bundle.spec.numeric]:
             return quick
         reason = f"its vectors differ: cosine {least:.4f}"
-    except Exception as error:  # a missing compiler, an unsupported operation: it raises whatever it likes
+    except (
+        Exception
+    ) as error:  # a missing compiler, an unsupported operation: it raises whatever it likes
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    log.warning("torch.compile cannot be used: the network runs uncompiled", model=bundle.path, reason=reason)
+    log.warning(
+        "torch.compile cannot be used: the network runs uncompiled",
+        model=bundle.path,
+        reason=reason,
+    )
     return plain

@@ -1,7 +1,9 @@
-"""The backbone as an OpenVINO graph on a processor: several times as fast as torch, in fp32, bf16 or int8.
+"""The backbone as an OpenVINO graph on a processor: several times as fast as torch, in fp32, bf16
+or int8.
 
-The graph takes uint8 pixels [1, H, W, 3] and gives pooled features [1, F]; colours, neck and heads are in numpy, where
-they cost little, so that serving needs no torch. OpenVINO is the optional extra ``openvino``.
+The graph takes uint8 pixels [1, H, W, 3] and gives pooled features [1, F]; colours, neck and heads
+are in numpy, where they cost little, so that serving needs no torch. OpenVINO is the optional extra
+``openvino``.
 """
 
 from __future__ import annotations
@@ -31,13 +33,18 @@ if TYPE_CHECKING:
 
 HOW = "pip install 'catalens[openvino]'"
 PROBES = 2  # inputs whose features a bundle keeps, to know its graph again on another processor
-PROBE_COSINE = {"fp32": 0.9999, "bf16": 0.99, "int8": 0.99}  # least cosine of a probe's features to the kept ones
+PROBE_COSINE = {
+    "fp32": 0.9999,
+    "bf16": 0.99,
+    "int8": 0.99,
+}  # least cosine of a probe's features to the kept ones
 
 
 @cache
 def openvino() -> Any:
     """The package, or None where it is not installed."""
-    # It and nncf report their use to their makers through this package, and do without where it is absent.
+    # It and nncf report their use to their makers through this package, and do without where it is
+    # absent.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
@@ -48,9 +55,14 @@ def openvino() -> Any:
 
 @cache
 def capabilities() -> frozenset[str]:
-    """What OpenVINO finds the processor able to do: ``FP32``, ``BF16``, ``INT8`` and others; empty without it."""
+    """What OpenVINO finds the processor able to do: ``FP32``, ``BF16``, ``INT8`` and others; empty
+    without it."""
     found = openvino()
-    return frozenset(found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")) if found else frozenset()
+    return (
+        frozenset(found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        if found
+        else frozenset()
+    )
 
 
 def probes(preprocess: Preprocess) -> np.ndarray:
@@ -84,23 +96,30 @@ def convert(network: Network) -> Any:
 
     side = preprocess.crop
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # OpenVINO traces by torch.jit, which torch would rather not have used
+        warnings.simplefilter(
+            "ignore"
+        )  # OpenVINO traces by torch.jit, which torch would rather not have used
         example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-        return openvino().convert_model(ProbedNetwork().eval(), example_input=example, input=[1, side, side, 3])
+        return openvino().convert_model(
+            ProbedNetwork().eval(), example_input=example, input=[1, side, side, 3]
+        )
 
 
 class Graph:
-    """A compiled model: uint8 [N, H, W, 3] -> float32 [N, F], from up to ``streams`` threads at once.
+    """A compiled model: uint8 [N, H, W, 3] -> float32 [N, F], from up to ``streams`` threads at
+    once.
 
-    A single photo is computed by all threads together, which is quickest for the one who waits; several go side by
-    side through streams of one thread each, which is most per second. ``numeric`` int8 leaves to bf16 what the graph
-    does not quantise, where the processor has it.
+    A single photo is computed by all threads together, which is quickest for the one who waits;
+    several go side by side through streams of one thread each, which is most per second.
+    ``numeric`` int8 leaves to bf16 what the graph does not quantise, where the processor has it.
     """
 
     def __init__(self, model: Any, numeric: str, *, threads: int = THREADS) -> None:
         self.streams = max(1, threads)
         precision = "f32" if numeric == "fp32" or "BF16" not in capabilities() else "bf16"
-        self.exact = precision == "bf16" or numeric == "fp32"  # False: wider numbers stand in for absent bf16
+        self.exact = (
+            precision == "bf16" or numeric == "fp32"
+        )  # False: wider numbers stand in for absent bf16
         common = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": self.streams}
         core = openvino().Core()
         self._whole = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1})
@@ -140,9 +159,12 @@ def _keep(request: Any, place: tuple[np.ndarray, int]) -> None:
 
 
 def read_graph(file: Path) -> Any:
-    """An OpenVINO model from ``graph.xml`` (``graph.bin`` beside it). Raises ``WeightsUnavailableError``, ``BadModelError``."""
+    """An OpenVINO model from ``graph.xml`` (``graph.bin`` beside it). Raises
+    ``WeightsUnavailableError``, ``BadModelError``."""
     if openvino() is None:
-        raise WeightsUnavailableError(f"the int8 model {file.parent} runs in OpenVINO, which is not installed: {HOW}")
+        raise WeightsUnavailableError(
+            f"the int8 model {file.parent} runs in OpenVINO, which is not installed: {HOW}"
+        )
     try:
         return openvino().Core().read_model(file)
     except RuntimeError as error:
@@ -152,10 +174,11 @@ def read_graph(file: Path) -> Any:
 
 
 class CompiledRuntime(Runtime):
-    """The backbone as a ``Graph``, the rest in numpy; ``describe_beside`` may be called by many threads at once.
+    """The backbone as a ``Graph``, the rest in numpy; ``describe_beside`` may be called by many
+    threads at once.
 
-    ``whole`` gives the network with its backbone when that is first asked for: heat maps need it. It, torch, and what
-    they import take 600 MB and some seconds.
+    ``whole`` gives the network with its backbone when that is first asked for: heat maps need it.
+    It, torch, and what they import take 600 MB and some seconds.
 
     Raises ``BadModelError`` where the graph gives other features for the probes than at its export.
     """
@@ -181,8 +204,10 @@ class CompiledRuntime(Runtime):
         found = cosines(graph.many(probes(self.spec.preprocess)), kept)
         if not np.all(found >= least):
             raise BadModelError(
-                f"{name} was exported on another kind of processor: its graph gives other features here (cosine "
-                f"{float(np.min(found)):.4f}, at least {least} is needed): export it again with catalens model export"
+                f"{name} was exported on another kind of processor: its graph gives other features "
+                "here (cosine "
+                f"{float(np.min(found)):.4f}, at least {least} is needed): export it again with "
+                "catalens model export"
             )
 
     @property
@@ -199,7 +224,9 @@ class CompiledRuntime(Runtime):
     @property
     def backbone_digest(self) -> str:
         """Of the graph, which the weights and calibration made."""
-        return hashlib.sha256(f"{self.spec.backbone} {self.spec.numeric} {self._digest}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.spec.backbone} {self.spec.numeric} {self._digest}".encode()
+        ).hexdigest()
 
     def settle_threads(self) -> None:
         """One thread for torch, should it be loaded for a heat map."""
@@ -211,11 +238,18 @@ class CompiledRuntime(Runtime):
         return self._plain.neck(self._described(photos, self.spec.block("c") is not None))
 
     def features(self, photos: Sequence[Photo]) -> np.ndarray:
-        return self._described(photos, True) if photos else np.empty((0, self.feature_width), np.float32)
+        return (
+            self._described(photos, True)
+            if photos
+            else np.empty((0, self.feature_width), np.float32)
+        )
 
     def describe_beside(self, pixels: np.ndarray) -> np.ndarray:
-        """One photo's pixels uint8 [1, H, W, 3] -> [F] or [F + K], beside other callers: each takes one thread."""
-        found: np.ndarray = _with_colours(self._graph.beside(pixels), pixels, self.spec.block("c") is not None)[0]
+        """One photo's pixels uint8 [1, H, W, 3] -> [F] or [F + K], beside other callers: each takes
+        one thread."""
+        found: np.ndarray = _with_colours(
+            self._graph.beside(pixels), pixels, self.spec.block("c") is not None
+        )[0]
         return found
 
     def embed_features(self, features: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Photo to network input, built from the spec and nothing else: training, building and serving share it."""
+"""Photo to network input, built from the spec and nothing else: training, building and serving
+share it."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ _MODES = {quick: plain for plain, quick in QUICK.items()}
 
 
 def shrink_to(preprocess: Preprocess) -> int | None:
-    """What ``images.decode`` is to be told, px: with a draft decoder a large JPEG is decoded at a smaller DCT scale."""
+    """What ``images.decode`` is to be told, px: with a draft decoder a large JPEG is decoded at a
+    smaller DCT scale."""
     return preprocess.resize if preprocess.decoder == "draft2" else None
 
 
 def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom in px: the part of an upright image of that (width, height) the network looks at."""
+    """Left, top, right, bottom in px: the part of an upright image of that (width, height) the
+    network looks at."""
     width, height = size
     if preprocess.keep_aspect:
         side_x = side_y = preprocess.crop * min(width, height) / preprocess.resize
@@ -33,7 +36,8 @@ def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, f
 
 
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
-    """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one resampling.
+    """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one
+    resampling.
 
     Exported models (``QUICK``) cut the box at whole px.
     """
@@ -47,7 +51,8 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
 
 
 def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
-    """uint8 [N, crop, crop, 3] -> normalised float32 [N, 3, crop, crop], channels last in memory."""
+    """uint8 [N, crop, crop, 3] -> normalised float32 [N, 3, crop, crop], channels
+    last in memory."""
     from indexer.core.native import torch
 
     raw = torch.from_numpy(pixels)

@@ -15,7 +15,8 @@ from indexer.model.decision_layer import Decision
 
 
 def register(home: Home, path: Path | str) -> Bundle:
-    """Copy a model folder into the home, activating nothing; the same model twice is one. Raises ``BadModelError``."""
+    """Copy a model folder into the home, activating nothing; the same model twice is one. Raises
+    ``BadModelError``."""
     bundle = load_bundle(path)
     final = home.models / bundle.model_version
     if not final.exists():
@@ -32,7 +33,11 @@ def registered(home: Home) -> list[Bundle]:
     """All models of the home, by version. Raises ``BadModelError`` for a damaged one."""
     if not home.models.is_dir():
         return []
-    return [load_bundle(folder) for folder in sorted(home.models.iterdir()) if not folder.name.startswith(".")]
+    return [
+        load_bundle(folder)
+        for folder in sorted(home.models.iterdir())
+        if not folder.name.startswith(".")
+    ]
 
 
 def by_version(home: Home, model_version: str) -> Bundle:
@@ -40,13 +45,20 @@ def by_version(home: Home, model_version: str) -> Bundle:
     folder = home.models / model_version
     plain = Path(model_version).name == model_version and not model_version.startswith(".")
     if not model_version or not plain or not folder.is_dir():
-        known = [entry.name for entry in sorted(home.models.glob("[!.]*"))] if home.models.is_dir() else []
-        raise UnknownModelError(f"no model {model_version!r}; registered: {', '.join(known) or 'none'}")
+        known = (
+            [entry.name for entry in sorted(home.models.glob("[!.]*"))]
+            if home.models.is_dir()
+            else []
+        )
+        raise UnknownModelError(
+            f"no model {model_version!r}; registered: {', '.join(known) or 'none'}"
+        )
     return load_bundle(folder)
 
 
 def origin(home: Home, model_version: str) -> str:
-    """The model version that training wrote and ``model_version`` is a revision of (itself if it is none, or gone)."""
+    """The model version that training wrote and ``model_version`` is a revision of (itself if it is
+    none, or gone)."""
     try:
         found = json.loads((home.models / model_version / DECISION).read_text())["origin"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -57,8 +69,9 @@ def origin(home: Home, model_version: str) -> str:
 def resolve(home: Home, ref: str | Path | None) -> Bundle:
     """The model that ``index build --model`` means.
 
-    ``ref``: a model folder (registered on the way) or a registered version. Without it: the active model, else the
-    only registered one, else the shipped pretrained network; several and none active is ``UnknownModelError``.
+    ``ref``: a model folder (registered on the way) or a registered version. Without it: the active
+    model, else the only registered one, else the shipped pretrained network; several and none
+    active is ``UnknownModelError``.
     """
     if ref is not None:
         if (Path(ref) / MANIFEST).is_file() or os.sep in str(ref):
@@ -70,19 +83,24 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
     known = registered(home)
     if len(known) > 1:
         names = ", ".join(bundle.model_version for bundle in known)
-        raise UnknownModelError(f"several models are registered and none is active: name one with --model ({names})")
+        raise UnknownModelError(
+            f"several models are registered and none is active: name one with --model ({names})"
+        )
     return known[0] if known else pretrained(home)
 
 
 def pretrained(home: Home, backbone: str | None = None) -> Bundle:
-    """Register the shipped network (or another) as it is: no labels, its pooled features are the embedding."""
+    """Register the shipped network (or another) as it is: no labels, its pooled features are the
+    embedding."""
     from indexer.model.backbones import DEFAULT_BACKBONE
     from indexer.model.network import Network
 
     network = Network.frozen(backbone or DEFAULT_BACKBONE)
     aside = home.models / f".pretrained.{os.getpid()}"
     try:
-        write_bundle(aside, network, Decision(), metrics={}, training={"recipe": "pretrained"}, replace=True)
+        write_bundle(
+            aside, network, Decision(), metrics={}, training={"recipe": "pretrained"}, replace=True
+        )
         return register(home, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

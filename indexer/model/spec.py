@@ -24,10 +24,14 @@ class Block:
 class Preprocess:
     """Bytes to network input. Every number is in px or for RGB in [0, 1]."""
 
-    decoder: str  # "full", or "draft2": JPEGs are decoded at the smallest DCT scale that keeps twice the resize side
+    # "full", or "draft2": JPEGs are decoded at the smallest DCT scale that keeps twice the resize
+    # side
+    decoder: str
     resize: int  # short side (keep_aspect) or both sides, px
     crop: int  # centre crop, px
-    interpolation: str  # "bicubic" or "bilinear"; with "-u8" by the quick way of ``preprocess.to_pixels``
+    interpolation: (
+        str  # "bicubic" or "bilinear"; with "-u8" by the quick way of ``preprocess.to_pixels``
+    )
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     keep_aspect: bool
@@ -35,7 +39,8 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Head:
-    """A classifier on the embedding: one logit per class id, in this order. Names stand in the decision layer."""
+    """A classifier on the embedding: one logit per class id, in this order. Names stand in the
+    decision layer."""
 
     name: str  # "category", or an attribute's name
     classes: tuple[int, ...]
@@ -43,7 +48,8 @@ class Head:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model is. No field has a default, so nothing can fall back silently to ImageNet's numbers."""
+    """What a model is. No field has a default, so nothing can fall back silently to ImageNet's
+    numbers."""
 
     format: int
     backbone: str
@@ -84,12 +90,15 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, stored: Any, *, where: str) -> ModelSpec:
-        """Strict: a missing or an unknown field is ``BadModelError``, a newer format ``NewerFormatError``."""
+        """Strict: a missing or an unknown field is ``BadModelError``, a newer format
+        ``NewerFormatError``."""
         if not isinstance(stored, dict):
             raise BadModelError(f"{where}: not an object")
         found = stored.get("format")
         if isinstance(found, int) and found > FORMAT:
-            raise NewerFormatError(f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it")
+            raise NewerFormatError(
+                f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+            )
         try:
             fields = dict(stored)
             pre = dict(fields.pop("preprocess"))
@@ -97,12 +106,16 @@ class ModelSpec:
                 r, g, b = pre[triple]
                 pre[triple] = (float(r), float(g), float(b))
             blocks = tuple(Block(**block) for block in fields.pop("blocks"))
-            heads = tuple(Head(head["name"], tuple(head["classes"])) for head in fields.pop("heads"))
+            heads = tuple(
+                Head(head["name"], tuple(head["classes"])) for head in fields.pop("heads")
+            )
             spec = cls(preprocess=Preprocess(**pre), blocks=blocks, heads=heads, **fields)
         except (TypeError, KeyError, ValueError) as error:
             raise BadModelError(f"{where}: {error}") from error
         if spec.numeric not in NUMERICS:
-            raise BadModelError(f"{where}: numeric class {spec.numeric!r} is none of {', '.join(NUMERICS)}")
+            raise BadModelError(
+                f"{where}: numeric class {spec.numeric!r} is none of {', '.join(NUMERICS)}"
+            )
         if not blocks or abs(sum(block.weight for block in blocks) - 1.0) > 1e-6:
             raise BadModelError(f"{where}: block weights must sum to 1")
         return spec

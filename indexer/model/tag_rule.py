@@ -1,4 +1,5 @@
-"""How votes and heads become suggested tags: plain numbers, kept in a model and, refitted, in an index version."""
+"""How votes and heads become suggested tags: plain numbers, kept in a model and, refitted, in an
+index version."""
 
 from __future__ import annotations
 
@@ -6,16 +7,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-View = Mapping[str, float]  # block name -> weight of its cosine in a score, summing to 1; empty: as search has it
+View = Mapping[
+    str, float
+]  # block name -> weight of its cosine in a score, summing to 1; empty: as search has it
 
 
 @dataclass(frozen=True)
 class TagColumn:
-    """Tags that are told alike: the values of one column, of which a product has one, or all that are no such values.
+    """Tags that are told alike: the values of one column, of which a product has one, or all that
+    are no such values.
 
-    The ``k`` nearest products in ``view`` vote with softmax((score - crowding * local density) / temperature). Evidence
-    is added up on a log scale: ``head`` times what a head says, ``vote`` times the share of the vote, ``prior`` times
-    the tag's frequency, and ``bias``.
+    The ``k`` nearest products in ``view`` vote with softmax((score - crowding * local density) /
+    temperature). Evidence is added up on a log scale: ``head`` times what a head says, ``vote``
+    times the share of the vote, ``prior`` times the tag's frequency, and ``bias``.
     """
 
     name: str = ""  # "category" or an attribute; "": tags that exclude nothing
@@ -36,7 +40,9 @@ class TagRule:
 
     columns: tuple[TagColumn, ...] = ()
     rest: TagColumn = field(default_factory=TagColumn)
-    seen: Mapping[str, int] = field(default_factory=dict)  # tag -> products that carried it where the rule was fitted
+    seen: Mapping[str, int] = field(
+        default_factory=dict
+    )  # tag -> products that carried it where the rule was fitted
     size: int = 0  # of how many products
     threshold: float = 0.35
     thresholds: Mapping[str, float] = field(default_factory=dict)  # tag -> its own bar
@@ -55,7 +61,8 @@ class TagRule:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TagRule:
-        """Strict; raises ``KeyError``, ``TypeError`` or ``ValueError`` for what ``to_json`` cannot have written."""
+        """Strict; raises ``KeyError``, ``TypeError`` or ``ValueError`` for what ``to_json`` cannot
+        have written."""
         return cls(
             columns=tuple(_column(entry) for entry in stored["columns"]),
             rest=_column(stored["rest"]),

@@ -1,4 +1,5 @@
-"""The ways to run the network behind one call: torch here, on a CPU or a GPU; ``compiled`` runs an exported graph."""
+"""The ways to run the network behind one call: torch here, on a CPU or a GPU; ``compiled`` runs an
+exported graph."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from indexer.model.numpy_network import HEAD_SCALE
 from indexer.model.preprocessing import photos_to_pixels, to_batch
 from indexer.model.runtime_base import Runtime
 
-# On a CPU the network's activations should stay in the cache: small batches are faster (measured on two Zen 4 cores,
-# EfficientNet-Lite0: 67 photos/s in batches of 16, 100 photos/s one by one).
+# On a CPU the network's activations should stay in the cache: small batches are faster (measured on
+# two Zen 4 cores, EfficientNet-Lite0: 67 photos/s in batches of 16, 100 photos/s one by one).
 _CHUNK = {"cpu": 4, "cuda": 128}
 
 
@@ -28,7 +29,8 @@ class OutOfMemoryError(CatalensError):
 
 
 def choose_device(device: str) -> str:
-    """``auto`` -> ``cuda`` where torch sees a GPU, else ``cpu``. Raises ``BadRequestError`` for a GPU that is not there."""
+    """``auto`` -> ``cuda`` where torch sees a GPU, else ``cpu``. Raises ``BadRequestError`` for a
+    GPU that is not there."""
     if device not in ("auto", "cpu", "cuda"):
         raise BadRequestError(f"unknown device {device!r}: use auto, cpu or cuda")
     available = torch.cuda.is_available()
@@ -44,9 +46,10 @@ def _array(tensor: Any) -> np.ndarray:
 class TorchRuntime(Runtime):
     """A network on its device, by torch. CUDA has not been run on a GPU yet.
 
-    Of the numeric class bf16 the backbone runs under bfloat16 autocast (where a processor has none the same values,
-    slowly); the rest is float32. On a GPU a batch that does not fit its memory is halved until it does; ``OutOfMemoryError``
-    where none does. ``compile``: the backbone by ``torch.compile`` (on a GPU as CUDA graphs); raises what that raises.
+    Of the numeric class bf16 the backbone runs under bfloat16 autocast (where a processor has none
+    the same values, slowly); the rest is float32. On a GPU a batch that does not fit its memory is
+    halved until it does; ``OutOfMemoryError`` where none does. ``compile``: the backbone by
+    ``torch.compile`` (on a GPU as CUDA graphs); raises what that raises.
     """
 
     engine = "torch"
@@ -63,7 +66,9 @@ class TorchRuntime(Runtime):
             self._backbone = torch.compile(self._network.backbone, dynamic=False, mode=mode)
             self.engine = "compiled"
         heads = zip(network.heads.names, network.heads.linear, strict=True)
-        self._heads = {name: (_array(linear.weight).T, _array(linear.bias)) for name, linear in heads}
+        self._heads = {
+            name: (_array(linear.weight).T, _array(linear.bias)) for name, linear in heads
+        }
 
     @property
     def backbone_digest(self) -> str:
@@ -75,7 +80,9 @@ class TorchRuntime(Runtime):
 
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:
         whole = self.spec.block("c") is not None
-        return self._run(photos, lambda pixels: self._network.neck(self._described(pixels, whole)), self.spec.dim)
+        return self._run(
+            photos, lambda pixels: self._network.neck(self._described(pixels, whole)), self.spec.dim
+        )
 
     def features(self, photos: Sequence[Photo]) -> np.ndarray:
         return self._run(photos, lambda pixels: self._described(pixels, True), self.feature_width)
@@ -90,10 +97,13 @@ class TorchRuntime(Runtime):
         return {name: rows @ weight + bias for name, (weight, bias) in self._heads.items()}
 
     def _described(self, pixels: np.ndarray, whole: bool) -> Any:
-        """uint8 [N, H, W, 3] -> float32 [N, F], the backbone's pooled features; ``whole``: [N, F + K], with colours."""
+        """uint8 [N, H, W, 3] -> float32 [N, F], the backbone's pooled features; ``whole``: [N, F +
+        K], with colours."""
         photos = len(pixels)
         if self._fixed and 1 < photos < self._chunk:
-            pixels = np.concatenate([pixels, np.zeros((self._chunk - photos, *pixels.shape[1:]), np.uint8)])
+            pixels = np.concatenate(
+                [pixels, np.zeros((self._chunk - photos, *pixels.shape[1:]), np.uint8)]
+            )
         batch = to_batch(pixels, self.spec.preprocess, self.device)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.spec.numeric == "bf16"):
             found = self._backbone(batch)[:photos].float()
@@ -101,8 +111,11 @@ class TorchRuntime(Runtime):
             found = found.clone()  # a graph's output is overwritten by its next run
         return torch.cat([found, self._network.colour(batch[:photos])], dim=1) if whole else found
 
-    def _run(self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int) -> np.ndarray:
-        """``network`` over chunks of photos. On a GPU the next chunk is prepared while this one is computed."""
+    def _run(
+        self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int
+    ) -> np.ndarray:
+        """``network`` over chunks of photos. On a GPU the next chunk is prepared while this one is
+        computed."""
         found: list[Any] = []
         start = 0
         with torch.inference_mode():
@@ -116,7 +129,9 @@ class TorchRuntime(Runtime):
                         raise OutOfMemoryError(
                             f"{self.device} has no memory for one photo in {self.spec.backbone}"
                         ) from None
-                    self._chunk = max(1, self._chunk // 2)  # kept: the next batch would not fit either
+                    self._chunk = max(
+                        1, self._chunk // 2
+                    )  # kept: the next batch would not fit either
                     continue
                 start += len(part)
             return torch.cat(found).cpu().numpy() if found else np.empty((0, width), np.float32)

@@ -18,18 +18,24 @@ from indexer.moderation.thresholds import Bounds, Verdict, logistic, worst
 
 PolicyEvidence = dict[str, Any]
 _CODE_BOUNDS = Bounds(0.5, 0.9)
-_SURE_CODE, _DOUBTFUL_CODE = 1.0, 0.6  # scores of formats that protect themselves against misreading, and of others
-_UNIT = 4.0  # nats of a row's score to a step of the logit: rows speak in nats of a sharp discriminant
+_SURE_CODE, _DOUBTFUL_CODE = (
+    1.0,
+    0.6,
+)  # scores of formats that protect themselves against misreading, and of others
+_UNIT = (
+    4.0  # nats of a row's score to a step of the logit: rows speak in nats of a sharp discriminant
+)
 
 
 @dataclass(frozen=True)
 class PolicyResult:
     """What one policy says of a photo. ``score`` in [0, 1] is that of the evidence that decided.
 
-    Each piece of ``evidence`` holds ``detector``, ``verdict`` and, where the detector ran, ``score``, ``review`` and
-    ``block`` (the thresholds in the score's unit; ``block`` null: it only asks for review). By detector there are
-    ``example`` (file), ``box`` ([x, y, width, height] in px of the upright photo), ``name``, ``format``, ``text``,
-    ``match``. One that could not run has ``reason`` instead, and the verdict ``review``.
+    Each piece of ``evidence`` holds ``detector``, ``verdict`` and, where the detector ran,
+    ``score``, ``review`` and ``block`` (the thresholds in the score's unit; ``block`` null: it only
+    asks for review). By detector there are ``example`` (file), ``box`` ([x, y, width, height] in px
+    of the upright photo), ``name``, ``format``, ``text``, ``match``. One that could not run has
+    ``reason`` instead, and the verdict ``review``.
     """
 
     policy: str
@@ -42,9 +48,12 @@ class PolicyResult:
 
 
 class Checker:
-    """Checks photos; safe to share between threads. ``fitted``: by policy, what fitting found for its gallery."""
+    """Checks photos; safe to share between threads. ``fitted``: by policy, what fitting found for
+    its gallery."""
 
-    def __init__(self, policies: PolicySet, fitted: Mapping[str, FittedGallery] | None = None) -> None:
+    def __init__(
+        self, policies: PolicySet, fitted: Mapping[str, FittedGallery] | None = None
+    ) -> None:
         self.policies = policies
         self._fitted = dict(fitted or {})
         self._symbols = {
@@ -54,7 +63,8 @@ class Checker:
         }
 
     def glance(self, photo: Photo) -> DetectorResults:
-        """What the policies' detectors that need a photo's pixels alone see in it: most of the work of ``check``."""
+        """What the policies' detectors that need a photo's pixels alone see in it: most of the work
+        of ``check``."""
         glance = DetectorResults(photo)
         needed = {name for policy in self.policies.policies for name in policy.detectors}
         glance.ahead([name for name in ("codes", "nudity", "text") if name in needed])
@@ -74,9 +84,10 @@ class Checker:
     ) -> list[PolicyResult]:
         """One result for each policy, in the file's order.
 
-        ``vectors`` float32 [1, D] of the whole photo; ``embed`` for crops of it; ``categories`` (label or path joined
-        by `` > ``, probability) and ``tags`` (tag, confidence). None where it cannot be had: what needs it answers
-        ``review``. A detector that several policies use runs once; one that ``glance`` has asked does not run again.
+        ``vectors`` float32 [1, D] of the whole photo; ``embed`` for crops of it; ``categories``
+        (label or path joined by `` > ``, probability) and ``tags`` (tag, confidence). None where it
+        cannot be had: what needs it answers ``review``. A detector that several policies use runs
+        once; one that ``glance`` has asked does not run again.
         """
         look = _PhotoContext(glance or DetectorResults(photo), vectors, embed)
         return [self._check(policy, look, categories, tags) for policy in self.policies.policies]
@@ -103,7 +114,9 @@ class Checker:
             except DetectorFailedError as error:
                 evidence.append(_failure(name, str(error)))
             except Exception as error:  # a detector's own fault must not pass as "nothing found"
-                evidence.append(_failure(name, f"{name} failed: {type(error).__name__}: {error}"[:300]))
+                evidence.append(
+                    _failure(name, f"{name} failed: {type(error).__name__}: {error}"[:300])
+                )
         decision = worst(piece["verdict"] for piece in evidence)
         deciding = [piece.get("score", 0.0) for piece in evidence if piece["verdict"] == decision]
         return PolicyResult(policy.name, decision, max(deciding, default=0.0), evidence)
@@ -113,13 +126,18 @@ class Checker:
         if gallery is None:
             return []
         if fitted is None:
-            raise DetectorFailedError("gallery has no thresholds yet: it was not fitted to this catalog and model")
+            raise DetectorFailedError(
+                "gallery has no thresholds yet: it was not fitted to this catalog and model"
+            )
         found = []
         for match in gallery.match:
             bounds = fitted.bounds.get(match)
             if bounds is None:
                 found.append(
-                    _failure("gallery", f"gallery has no threshold for {match} yet: the catalog has no photos")
+                    _failure(
+                        "gallery",
+                        f"gallery has no threshold for {match} yet: the catalog has no photos",
+                    )
                 )
                 continue
             box: Box | None = None
@@ -132,12 +150,16 @@ class Checker:
                 raw = fitted.scores(vectors)
                 best = int(raw.argmax())
                 unit = bounds
-                bounds = Bounds(0.5, None if unit.block is None else logistic(unit.block, unit.review, _UNIT))
+                bounds = Bounds(
+                    0.5, None if unit.block is None else logistic(unit.block, unit.review, _UNIT)
+                )
                 score, box = logistic(float(raw[best]), unit.review, _UNIT), boxes[best]
                 example = int((fitted.examples @ vectors[best]).argmax())
             name = None if example is None else gallery.examples[example].name
             where = None if box is None else look.upright(box)
-            found.append(_piece("gallery", score, bounds, policy, match=match, example=name, box=where))
+            found.append(
+                _piece("gallery", score, bounds, policy, match=match, example=name, box=where)
+            )
         return found
 
 
@@ -158,9 +180,11 @@ class DetectorResults:
                     self._found[name] = error
 
     def ask(self, name: str) -> Any:
-        """What a detector sees; it looks once, when first asked or ``ahead``. Raises what it raised.
+        """What a detector sees; it looks once, when first asked or ``ahead``. Raises what it
+        raised.
 
-        ``nudity``: float, ``codes``: list of ``ScannedCode``, ``text``: list of ``TextLine``, ``symbol``: ``PreparedPhoto``.
+        ``nudity``: float, ``codes``: list of ``ScannedCode``, ``text``: list of ``TextLine``,
+        ``symbol``: ``PreparedPhoto``.
         """
         self.ahead([name])
         found = self._found[name]
@@ -179,7 +203,9 @@ class DetectorResults:
 class _PhotoContext:
     """A glance at a photo, and its vectors: of the whole, and of crops once they are asked for."""
 
-    def __init__(self, glance: DetectorResults, vectors: np.ndarray | None, embed: Embed | None) -> None:
+    def __init__(
+        self, glance: DetectorResults, vectors: np.ndarray | None, embed: Embed | None
+    ) -> None:
         self.glance, self.photo = glance, glance.photo
         self._vectors, self._embed = vectors, embed
         self._cropped: tuple[np.ndarray, list[Box]] | None = None
@@ -199,14 +225,23 @@ class _PhotoContext:
 
     def upright(self, box: Box) -> list[int]:
         """A box on the decoded pixels as one on the upright original, cut to it."""
-        across, down = self.photo.width / self.photo.pixels.width, self.photo.height / self.photo.pixels.height
+        across, down = (
+            self.photo.width / self.photo.pixels.width,
+            self.photo.height / self.photo.pixels.height,
+        )
         x, y, width, height = box
-        left, right = (min(max(round(side * across), 0), self.photo.width) for side in (x, x + width))
-        top, bottom = (min(max(round(side * down), 0), self.photo.height) for side in (y, y + height))
+        left, right = (
+            min(max(round(side * across), 0), self.photo.width) for side in (x, x + width)
+        )
+        top, bottom = (
+            min(max(round(side * down), 0), self.photo.height) for side in (y, y + height)
+        )
         return [left, top, right - left, bottom - top]
 
 
-def _piece(detector: str, score: float, bounds: Bounds, policy: Policy, **more: Any) -> PolicyEvidence:
+def _piece(
+    detector: str, score: float, bounds: Bounds, policy: Policy, **more: Any
+) -> PolicyEvidence:
     # The verdict is of the exact score; what is shown is rounded.
     verdict = bounds.verdict(score, policy.action)
     block = None if bounds.block is None or policy.action == "review" else round(bounds.block, 6)
@@ -219,26 +254,39 @@ def _failure(detector: str, reason: str) -> PolicyEvidence:
 
 
 def _nudity(policy: Policy, look: _PhotoContext) -> list[PolicyEvidence]:
-    return [_piece("nudity", look.glance.ask("nudity"), policy.nudity, policy)] if policy.nudity else []
+    return (
+        [_piece("nudity", look.glance.ask("nudity"), policy.nudity, policy)]
+        if policy.nudity
+        else []
+    )
 
 
-def _categories(policy: Policy, categories: Sequence[tuple[str, float]] | None) -> list[PolicyEvidence]:
+def _categories(
+    policy: Policy, categories: Sequence[tuple[str, float]] | None
+) -> list[PolicyEvidence]:
     banned = policy.categories
     if banned is None:
         return []
     if categories is None:
-        raise DetectorFailedError("categories need a model that tells categories, and there is none here")
+        raise DetectorFailedError(
+            "categories need a model that tells categories, and there is none here"
+        )
     found = []
     for name in banned.names:
         within = [float(probability) for label, probability in categories if _is_in(label, name)]
         if within:
-            found.append(_piece("categories", min(sum(within), 1.0), banned.bounds, policy, name=name))
+            found.append(
+                _piece("categories", min(sum(within), 1.0), banned.bounds, policy, name=name)
+            )
     return found
 
 
 def _is_in(label: str, banned: str) -> bool:
-    """Whether a label or path is the banned one or lies below it; case and spaces at the ends do not count."""
-    path, wanted = ([part.strip().casefold() for part in name.split(">")] for name in (label, banned))
+    """Whether a label or path is the banned one or lies below it; case and spaces at the ends do
+    not count."""
+    path, wanted = (
+        [part.strip().casefold() for part in name.split(">")] for name in (label, banned)
+    )
     if len(wanted) == 1:
         return wanted[0] in path
     return path[: len(wanted)] == wanted
@@ -249,7 +297,9 @@ def _tags(policy: Policy, tags: Sequence[tuple[str, float]] | None) -> list[Poli
     if banned is None:
         return []
     if tags is None:
-        raise DetectorFailedError("tags need a model or an index that suggests tags, and there is none here")
+        raise DetectorFailedError(
+            "tags need a model or an index that suggests tags, and there is none here"
+        )
     names = {name.strip().casefold(): name for name in banned.names}
     return [
         _piece("tags", float(confidence), banned.bounds, policy, name=names[tag.strip().casefold()])
@@ -278,7 +328,9 @@ def _text(policy: Policy, look: _PhotoContext) -> list[PolicyEvidence]:
             continue
         bare = "".join(line.text.split()).casefold()
         words = [word for word in rule.words if "".join(word.split()).casefold() in bare]
-        matched = words or [one.pattern for one in rule.patterns if one.search(line.text) or one.search(bare)]
+        matched = words or [
+            one.pattern for one in rule.patterns if one.search(line.text) or one.search(bare)
+        ]
         if matched:
             more = {"name": matched[0], "text": line.text, "box": look.upright(line.box)}
             found.append(_piece("text", line.confidence, rule.bounds, policy, **more))

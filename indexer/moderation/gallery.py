@@ -1,4 +1,5 @@
-"""A banned gallery ready to be matched: its examples cut out, a photo's crops, and what fitting found for it."""
+"""A banned gallery ready to be matched: its examples cut out, a photo's crops, and what fitting
+found for it."""
 
 from __future__ import annotations
 
@@ -26,16 +27,18 @@ Embed = Callable[[Sequence[Photo]], np.ndarray]  # photos -> float32 [N, D]
 Box = tuple[int, int, int, int]  # x, y, width, height in px of ``PhotoInput.pixels``
 
 _CROP = 0.6  # of each side: the four corners and the middle
-_PLAIN = 12.0  # standard deviation of an example's border, of 255, below which it is a ground to be cut away
+# standard deviation of an example's border, of 255, below which it is a ground to be cut away
+_PLAIN = 12.0
 _APART = 24.0  # difference from the ground, of 255, that makes a pixel part of the example
 
 
 @dataclass(frozen=True)
 class FittedGallery:
-    """What fitting found for one gallery. ``bounds`` by match; of ``whole`` and ``crops`` in nats, as ``scores``; of a
-    match without any nothing could be learned.
+    """What fitting found for one gallery. ``bounds`` by match; of ``whole`` and ``crops`` in nats,
+    as ``scores``; of a match without any nothing could be learned.
 
-    A gallery that is matched as symbols alone needs no vectors: then ``examples`` is [0, D] and ``weight`` all zeros.
+    A gallery that is matched as symbols alone needs no vectors: then ``examples`` is [0, D] and
+    ``weight`` all zeros.
     """
 
     weight: np.ndarray  # float32 [D]
@@ -45,12 +48,14 @@ class FittedGallery:
     bounds: dict[str, Bounds]
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
-        """float [N]: log odds of the gallery's kind against the catalog's kinds, for embeddings [N, D]."""
+        """float [N]: log odds of the gallery's kind against the catalog's kinds, for embeddings [N,
+        D]."""
         return np.asarray(vectors @ self.weight + self.bias - self.rivals.of(vectors))
 
 
 def crops_of(photo: Photo) -> list[tuple[Box, Photo]]:
-    """The four corners and the middle, 0.6 of each side; a photo of fewer than 2 px a side has none but itself."""
+    """The four corners and the middle, 0.6 of each side; a photo of fewer than 2 px a side has none
+    but itself."""
     width, height = photo.pixels.size
     wide, tall = max(1, round(_CROP * width)), max(1, round(_CROP * height))
     right, low = width - wide, height - tall
@@ -58,7 +63,9 @@ def crops_of(photo: Photo) -> list[tuple[Box, Photo]]:
     found = []
     for left, top in places:
         part = photo.pixels.crop((left, top, left + wide, top + tall))
-        found.append(((left, top, wide, tall), Photo(part, photo.format, wide, tall, photo.content_hash)))
+        found.append(
+            ((left, top, wide, tall), Photo(part, photo.format, wide, tall, photo.content_hash))
+        )
     return found
 
 
@@ -81,7 +88,8 @@ def symbols_of(examples: Sequence[Example]) -> TemplateBank:
 
 
 def cut_out(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-    """What stands on an example's plain ground: (float32 [h, w, 3], mask float32 [h, w]); without one, all of it."""
+    """What stands on an example's plain ground: (float32 [h, w, 3], mask float32 [h, w]); without
+    one, all of it."""
     pixels = np.asarray(image, np.float32)
     whole = np.ones(pixels.shape[:2], np.float32)
     edge = max(1, min(image.size) // 50)

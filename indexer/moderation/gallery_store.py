@@ -1,4 +1,5 @@
-"""Galleries fitted to one home's catalog and model; kept as ``moderation.json``, derived and made again at need."""
+"""Galleries fitted to one home's catalog and model; kept as ``moderation.json``, derived and made
+again at need."""
 
 from __future__ import annotations
 
@@ -28,7 +29,10 @@ from indexer.moderation.thresholds import Bounds, Rivals
 log = structlog.get_logger(__name__)
 
 FORMAT = 1
-_VECTORS, _PHOTOS = 20_000, 1_000  # of the catalog, evenly spread, that near misses are looked for in
+_VECTORS, _PHOTOS = (
+    20_000,
+    1_000,
+)  # of the catalog, evenly spread, that near misses are looked for in
 _SHORT_SIDE = 128  # px that a catalog photo keeps at least: its symbols are looked for on fewer
 
 
@@ -38,13 +42,21 @@ def fitted_file(home: Home) -> Path:
 
 
 def fit_home(
-    home: Home, policies: PolicySet, bundle: Bundle, catalog: Catalog, embed: Embed, *, again: bool = False
+    home: Home,
+    policies: PolicySet,
+    bundle: Bundle,
+    catalog: Catalog,
+    embed: Embed,
+    *,
+    again: bool = False,
 ) -> dict[str, FittedGallery]:
-    """What is stored for this policy version and ``embedding_id``, else fitted to the catalog and stored.
+    """What is stored for this policy version and ``embedding_id``, else fitted to the catalog and
+    stored.
 
-    Fitted again where the catalog has twice the photos by now, until they fill the sample; ``again``: fit in any case.
-    Takes some 30 ms per gallery and catalog photo (at most 1,000 photos), with ``crops`` five passes of the network for
-    each. What cannot be written is logged and holds all the same.
+    Fitted again where the catalog has twice the photos by now, until they fill the sample;
+    ``again``: fit in any case. Takes some 30 ms per gallery and catalog photo (at most 1,000
+    photos), with ``crops`` five passes of the network for each. What cannot be written is logged
+    and holds all the same.
     """
     galleries = {policy.name: policy.gallery for policy in policies.policies if policy.gallery}
     if not galleries:
@@ -58,11 +70,17 @@ def fit_home(
         if stored is not None and len(rows) < max(2 * stored[1], 1):
             return stored[0]
         sample = _sample(home, catalog, store, rows)
-    fitted = fit_galleries(galleries, embed, bundle.spec.blocks, sample, general=bundle.general_spread())
+    fitted = fit_galleries(
+        galleries, embed, bundle.spec.blocks, sample, general=bundle.general_spread()
+    )
     try:
-        write_json(fitted_file(home), {**_key(policies, bundle), "photos": len(rows), **_to_json(fitted)})
+        write_json(
+            fitted_file(home), {**_key(policies, bundle), "photos": len(rows), **_to_json(fitted)}
+        )
     except OSError as error:
-        log.warning("fitted galleries cannot be stored, the next start fits them again", error=str(error))
+        log.warning(
+            "fitted galleries cannot be stored, the next start fits them again", error=str(error)
+        )
     return fitted
 
 
@@ -73,7 +91,11 @@ def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> dict[str, Fi
 
 
 def _key(policies: PolicySet, bundle: Bundle) -> dict[str, Any]:
-    return {"format": FORMAT, "policy_version": policies.policy_version, "embedding_id": bundle.embedding_id}
+    return {
+        "format": FORMAT,
+        "policy_version": policies.policy_version,
+        "embedding_id": bundle.embedding_id,
+    }
 
 
 def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarray) -> CatalogSample:
@@ -102,7 +124,11 @@ def _photos(home: Home, catalog: Catalog, photo_ids: list[int]) -> Iterator[Phot
 
 
 def _spread(count: int, most: int) -> np.ndarray:
-    return np.linspace(0, count - 1, num=min(count, most), dtype=np.int64) if count else np.zeros(0, np.int64)
+    return (
+        np.linspace(0, count - 1, num=min(count, most), dtype=np.int64)
+        if count
+        else np.zeros(0, np.int64)
+    )
 
 
 def _to_json(fitted: dict[str, FittedGallery]) -> dict[str, Any]:
@@ -116,7 +142,8 @@ def _to_json(fitted: dict[str, FittedGallery]) -> dict[str, Any]:
                 "bias": one.bias,
                 "examples": _packed(one.examples),
                 "bounds": {
-                    match: {"review": found.review, "block": found.block} for match, found in one.bounds.items()
+                    match: {"review": found.review, "block": found.block}
+                    for match, found in one.bounds.items()
                 },
             }
             for name, one in fitted.items()
@@ -125,16 +152,21 @@ def _to_json(fitted: dict[str, FittedGallery]) -> dict[str, Any]:
 
 
 def _packed(values: np.ndarray) -> dict[str, Any]:
-    return {"shape": list(values.shape), "float32": base64.b64encode(values.astype("<f4").tobytes()).decode()}
+    return {
+        "shape": list(values.shape),
+        "float32": base64.b64encode(values.astype("<f4").tobytes()).decode(),
+    }
 
 
 def _unpacked(stored: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(stored["float32"], validate=True), "<f4").reshape(stored["shape"])
+    return np.frombuffer(base64.b64decode(stored["float32"], validate=True), "<f4").reshape(
+        stored["shape"]
+    )
 
 
 def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, FittedGallery], int] | None:
-    """What is stored under ``key``, and how many photos the catalog had; None where it is another's, absent, damaged or
-    does not say how many: it is fitted again."""
+    """What is stored under ``key``, and how many photos the catalog had; None where it is
+    another's, absent, damaged or does not say how many: it is fitted again."""
     try:
         stored = json.loads(file.read_text())
         if any(stored[name] != value for name, value in key.items()):

@@ -1,4 +1,5 @@
-"""The policy file: what a shop prohibits, and by which detectors it is found; checked whole when it is loaded."""
+"""The policy file: what a shop prohibits, and by which detectors it is found; checked whole when it
+is loaded."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ class BannedGallery:
 
 @dataclass(frozen=True)
 class Listed:
-    """Banned categories (labels, or paths with all below them) or tags, and the probabilities that count."""
+    """Banned categories (labels, or paths with all below them) or tags, and the probabilities that
+    count."""
 
     names: tuple[str, ...]
     bounds: Bounds
@@ -73,7 +75,8 @@ class Listed:
 
 @dataclass(frozen=True)
 class Codes:
-    """All QR and bar codes but those of an allowed format or whose text an allowed pattern matches whole."""
+    """All QR and bar codes but those of an allowed format or whose text an allowed pattern matches
+    whole."""
 
     allow_formats: frozenset[str]
     allow_text: tuple[re.Pattern[str], ...]
@@ -113,19 +116,24 @@ class PolicySet:
 
 
 def load_policies(path: Path | str) -> PolicySet:
-    """Read and check a policy file with its galleries. Raises ``BadPolicyError`` naming the file, the line and the key."""
+    """Read and check a policy file with its galleries. Raises ``BadPolicyError`` naming the file,
+    the line and the key."""
     path = Path(path)
     try:
         data = path.read_bytes()
         root = yaml.compose(data.decode("utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
-        raise BadPolicyError(f"policy file {path} cannot be read: {error.strerror or error}") from error
+        raise BadPolicyError(
+            f"policy file {path} cannot be read: {error.strerror or error}"
+        ) from error
     except UnicodeDecodeError as error:
         raise BadPolicyError(f"policy file {path} is not UTF-8 text") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise BadPolicyError(f"policy file {path}{line}: {getattr(error, 'problem', None) or 'not YAML'}") from error
+        raise BadPolicyError(
+            f"policy file {path}{line}: {getattr(error, 'problem', None) or 'not YAML'}"
+        ) from error
     if root is None:
         raise BadPolicyError(f"policy file {path} is empty")
     top = _Part(root, path, "").fields("version", "policies")
@@ -151,7 +159,9 @@ class _Part:
 
     def bad(self, reason: str) -> BadPolicyError:
         where = f" {self.where}" if self.where else ""
-        return BadPolicyError(f"policy file {self.path}, line {self.node.start_mark.line + 1}:{where} {reason}")
+        return BadPolicyError(
+            f"policy file {self.path}, line {self.node.start_mark.line + 1}:{where} {reason}"
+        )
 
     def fields(self, *known: str) -> dict[str, _Part]:
         """The values by key; with ``known`` another key is an error."""
@@ -162,9 +172,13 @@ class _Part:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
             part = _Part(value, self.path, f"{self.where}.{name}" if self.where else name)
             if not name or name in found:
-                raise _Part(key, self.path, part.where).bad("stands there twice" if name else "is no name")
+                raise _Part(key, self.path, part.where).bad(
+                    "stands there twice" if name else "is no name"
+                )
             if known and name not in known:
-                raise _Part(key, self.path, part.where).bad(f"unknown key (known: {', '.join(known)})")
+                raise _Part(key, self.path, part.where).bad(
+                    f"unknown key (known: {', '.join(known)})"
+                )
             found[name] = part
         return found
 
@@ -240,7 +254,9 @@ def _bounds(part: _Part, given: dict[str, _Part]) -> Bounds:
     review = given["review"].share() if "review" in given else DEFAULT_BOUNDS.review
     block = given["block"].share() if "block" in given else max(DEFAULT_BOUNDS.block or 1.0, review)
     if not 0 < review <= block:
-        raise part.bad(f"review must be above 0 and at most block: they are {review:g} and {block:g}")
+        raise part.bad(
+            f"review must be above 0 and at most block: they are {review:g} and {block:g}"
+        )
     return Bounds(review, block)
 
 
@@ -256,7 +272,9 @@ def _listed(part: _Part) -> Listed:
 def _codes(part: _Part) -> Codes:
     given = part.fields("allow_formats", "allow_text")
     formats = given["allow_formats"].choices(_CODE_FORMATS) if "allow_formats" in given else ()
-    return Codes(frozenset(formats), given["allow_text"].patterns() if "allow_text" in given else ())
+    return Codes(
+        frozenset(formats), given["allow_text"].patterns() if "allow_text" in given else ()
+    )
 
 
 def _text(part: _Part) -> Text:
@@ -264,7 +282,9 @@ def _text(part: _Part) -> Text:
     if not {"words", "patterns"} & set(given):
         raise part.bad("needs words or patterns")
     words = given["words"].texts() if "words" in given else ()
-    return Text(words, given["patterns"].patterns() if "patterns" in given else (), _bounds(part, given))
+    return Text(
+        words, given["patterns"].patterns() if "patterns" in given else (), _bounds(part, given)
+    )
 
 
 def _gallery(part: _Part) -> BannedGallery:
@@ -279,12 +299,18 @@ def _gallery(part: _Part) -> BannedGallery:
         folder = beside / photos.text()
         if not folder.is_dir():
             raise photos.bad(f"{folder} is not a folder")
-        kept = sorted(file for file in folder.iterdir() if file.suffix.lower() in _EXTENSIONS and file.is_file())
+        kept = sorted(
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in _EXTENSIONS and file.is_file()
+        )
         if not kept:
             raise photos.bad(f"{folder} holds no photo")
         files = [(photos, file) for file in kept]
     if len(files) > _MOST_EXAMPLES:
-        raise photos.bad(f"has {len(files)} photos, more than {_MOST_EXAMPLES}: keep the most typical ones")
+        raise photos.bad(
+            f"has {len(files)} photos, more than {_MOST_EXAMPLES}: keep the most typical ones"
+        )
     examples = []
     for entry, file in files:
         try:

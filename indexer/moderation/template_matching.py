@@ -1,4 +1,5 @@
-"""What is prohibited, as plain functions on arrays: bounds from a catalog's near misses, verdicts, symbols found."""
+"""What is prohibited, as plain functions on arrays: bounds from a catalog's near misses, verdicts,
+symbols found."""
 
 from __future__ import annotations
 
@@ -8,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.fft import irfft2, rfft2
 
-CANVAS = 80  # px of the square that photos are laid on for the search; the area of a photo is _PHOTO squared
+# px of the square that photos are laid on for the search; the area of a photo is _PHOTO squared
+CANVAS = 80
 _PHOTO = 64.0
-# Shares of the photo's area at which an example is looked for. What a match tolerates is a shift of a pixel or two, so
-# large examples, which have more pixels, stand closer together.
+# Shares of the photo's area at which an example is looked for. What a match tolerates is a shift of
+# a pixel or two, so large examples, which have more pixels, stand closer together.
 AREAS = (0.05, 0.068, 0.092, 0.125, 0.165, 0.21, 0.26, 0.32)
-_FLAT = 60.0  # variance (of 255 squared, summed over three channels) below which a place is plain and matches nothing
+# variance (of 255 squared, summed over three channels) below which a place is plain and matches
+# nothing
+_FLAT = 60.0
 _LARGEST = 0.9  # of the canvas: what a template may cover
 
 
@@ -21,7 +25,9 @@ _LARGEST = 0.9  # of the canvas: what a template may cover
 class TemplateBank:
     """Examples ready to be looked for in photos, each at all of ``AREAS``. T templates."""
 
-    spectra: np.ndarray  # complex64 [T, 4, CANVAS, CANVAS // 2 + 1]: of the zero-mean unit template and of its mask
+    spectra: (
+        np.ndarray
+    )  # complex64 [T, 4, CANVAS, CANVAS // 2 + 1]: of the zero-mean unit template and of its mask
     example: np.ndarray  # int [T]
     size: np.ndarray  # int [T, 2], height and width on the canvas
     inside: np.ndarray  # float32 [T], canvas pixels under the mask
@@ -31,14 +37,17 @@ class TemplateBank:
 class PreparedPhoto:
     """A photo ready to be looked through."""
 
-    spectrum: np.ndarray  # complex64 [4, CANVAS, CANVAS // 2 + 1]: three channels and their summed squares
+    spectrum: (
+        np.ndarray
+    )  # complex64 [4, CANVAS, CANVAS // 2 + 1]: three channels and their summed squares
     size: tuple[int, int]  # height and width on the canvas
     scale: float  # canvas px per px of the photo
 
 
 @dataclass(frozen=True)
 class TemplateMatch:
-    """Where an example matches best. ``score`` is the correlation of its colours with the place's, in [-1, 1]."""
+    """Where an example matches best. ``score`` is the correlation of its colours with the place's,
+    in [-1, 1]."""
 
     score: float
     example: int
@@ -46,7 +55,8 @@ class TemplateMatch:
 
 
 def canvas_scale(width: int, height: int) -> float:
-    """Canvas px per px of a photo: its area becomes that of a square of 64 px, its long side at most the canvas."""
+    """Canvas px per px of a photo: its area becomes that of a square of 64 px, its long side at
+    most the canvas."""
     return float(min(_PHOTO / np.sqrt(width * height), CANVAS / max(width, height)))
 
 
@@ -67,7 +77,8 @@ def prepare_photo(small: np.ndarray, scale: float) -> PreparedPhoto:
 
 
 def prepare_templates(templates: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> TemplateBank:
-    """``templates``: for each example its (pixels float [h, w, 3], mask float [h, w]) at some of ``AREAS``.
+    """``templates``: for each example its (pixels float [h, w, 3], mask float [h, w]) at some of
+    ``AREAS``.
 
     One that is flat, or larger than the canvas, is left out.
     """
@@ -100,10 +111,11 @@ def prepare_templates(templates: Sequence[Sequence[tuple[np.ndarray, np.ndarray]
 
 
 def find_match(symbols: TemplateBank, photo: PreparedPhoto) -> TemplateMatch | None:
-    """The best match of all examples at all sizes and places; None where no template fits into the photo.
+    """The best match of all examples at all sizes and places; None where no template fits into the
+    photo.
 
-    Normalised cross-correlation over three colour channels under the template's mask (Lewis 1995, "Fast normalized
-    cross-correlation"), by FFT: the photo's transform is shared by all templates.
+    Normalised cross-correlation over three colour channels under the template's mask (Lewis 1995,
+    "Fast normalized cross-correlation"), by FFT: the photo's transform is shared by all templates.
     """
     height, width = photo.size
     fits = np.flatnonzero((symbols.size[:, 0] <= height) & (symbols.size[:, 1] <= width))

@@ -15,10 +15,12 @@ _CHUNK = 1 << 20
 
 
 def check_archive(path: Path, *, most_bytes: int) -> int:
-    """How many files a zip holds, after its directory was checked. Raises ``BadDataError`` naming the entry.
+    """How many files a zip holds, after its directory was checked. Raises ``BadDataError`` naming
+    the entry.
 
-    Refused: names that lead out of the folder (absolute, ``..``, a drive, a backslash), links and devices, encrypted
-    entries, the same name twice, and more than ``most_bytes`` as the directory declares them.
+    Refused: names that lead out of the folder (absolute, ``..``, a drive, a backslash), links and
+    devices, encrypted entries, the same name twice, and more than ``most_bytes`` as the directory
+    declares them.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -28,9 +30,14 @@ def check_archive(path: Path, *, most_bytes: int) -> int:
 
 
 def unpack(
-    path: Path, folder: Path, *, most_bytes: int, hear: Callable[[int, int], None] = lambda done, total: None
+    path: Path,
+    folder: Path,
+    *,
+    most_bytes: int,
+    hear: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Unpack a checked zip below ``folder``, which must not exist; how many files. Raises ``BadDataError``.
+    """Unpack a checked zip below ``folder``, which must not exist; how many files. Raises
+    ``BadDataError``.
 
     Bytes are counted as they come out, so an archive that lies about its sizes stops at the limit.
     """
@@ -46,7 +53,9 @@ def unpack(
                     while chunk := source.read(min(_CHUNK, left + 1)):
                         left -= len(chunk)
                         if left < 0:
-                            raise BadDataError(f"the archive unpacks to more than the {most_bytes} bytes allowed")
+                            raise BadDataError(
+                                f"the archive unpacks to more than the {most_bytes} bytes allowed"
+                            )
                         out.write(chunk)
                 hear(number + 1, len(files))
     except (
@@ -71,9 +80,17 @@ def _files(archive: zipfile.ZipFile, most_bytes: int) -> list[zipfile.ZipInfo]:
     for info in files:
         name = info.filename
         parts = PurePosixPath(name).parts
-        # The name as it was stored: ZipInfo has cut it at a null byte and made backslashes of some systems slashes.
-        if name.startswith("/") or "\\" in info.orig_filename or "\0" in info.orig_filename or ".." in parts:
-            raise BadDataError(f"archive entry {info.orig_filename[:200]!a} leads out of the archive's folder")
+        # The name as it was stored: ZipInfo has cut it at a null byte and made backslashes of some
+        # systems slashes.
+        if (
+            name.startswith("/")
+            or "\\" in info.orig_filename
+            or "\0" in info.orig_filename
+            or ".." in parts
+        ):
+            raise BadDataError(
+                f"archive entry {info.orig_filename[:200]!a} leads out of the archive's folder"
+            )
         if ":" in parts[0]:
             raise BadDataError(f"archive entry {name[:200]!a} names a drive")
         kind = stat.S_IFMT(info.external_attr >> 16)
@@ -86,5 +103,7 @@ def _files(archive: zipfile.ZipFile, most_bytes: int) -> list[zipfile.ZipInfo]:
         seen.add(name)
     total = sum(info.file_size for info in files)
     if total > most_bytes:
-        raise BadDataError(f"the archive unpacks to {total} bytes, more than the {most_bytes} allowed")
+        raise BadDataError(
+            f"the archive unpacks to {total} bytes, more than the {most_bytes} allowed"
+        )
     return files

@@ -1,6 +1,8 @@
-"""Folding: the writes that lie over the active version become part of a new one, in a process of low priority.
+"""Folding: the writes that lie over the active version become part of a new one, in a process of
+low priority.
 
-python -m indexer.operations.compaction HOME VERSION [DEVICE]  # one JSON line; exit 0 done, 75 not now (Busy), 1 failed
+python -m indexer.operations.compaction HOME VERSION [DEVICE]  # one JSON line; exit 0 done, 75 not
+now (Busy), 1 failed
 """
 
 from __future__ import annotations
@@ -34,12 +36,14 @@ class Folded:
 
 
 def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
-    """Build the catalog as it is now into a version and activate it in the place of ``index_version``.
+    """Build the catalog as it is now into a version and activate it in the place of
+    ``index_version``.
 
-    Vectors come from the embedding store: the network runs only for photos that were never embedded. The new version
-    is the same state in another form, so it takes the old one's place in the history of activations and a rollback
-    still undoes the last decision, not a fold. Of the versions that folds made the newest two are kept. Raises ``BusyError``
-    where ``index_version`` is not (or no longer) active or another build runs; then nothing is left behind.
+    Vectors come from the embedding store: the network runs only for photos that were never
+    embedded. The new version is the same state in another form, so it takes the old one's place in
+    the history of activations and a rollback still undoes the last decision, not a fold. Of the
+    versions that folds made the newest two are kept. Raises ``BusyError`` where ``index_version``
+    is not (or no longer) active or another build runs; then nothing is left behind.
     """
     from indexer.index.version import Versions
     from indexer.index_build.pipeline import build_index
@@ -51,7 +55,9 @@ def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
         raise BusyError(f"index version {index_version} is not active, so it is not folded")
     asked = versions.manifest(index_version).recall.get("asked")
     options: dict[str, Any] = {} if asked is None else {"recall": float(asked)}
-    report = build_index(home, bundle=by_version(home, active.model_version), device=device, reshots=False, **options)
+    report = build_index(
+        home, bundle=by_version(home, active.model_version), device=device, reshots=False, **options
+    )
     if report.version is None:
         raise RuntimeError("a build that was no dry run made no version")
     try:
@@ -61,12 +67,17 @@ def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
         raise
     _clear(home, report.version)
     return Folded(
-        report.version, report.last_sequence, report.entries, report.embedded, round(report.seconds["total"], 3)
+        report.version,
+        report.last_sequence,
+        report.entries,
+        report.embedded,
+        round(report.seconds["total"], 3),
     )
 
 
 def _clear(home: Home, newest: str) -> None:
-    """Remove older folds, unless they serve or would be rolled back to. What people built is theirs to collect."""
+    """Remove older folds, unless they serve or would be rolled back to. What people built is theirs
+    to collect."""
     from indexer.index.version import Versions
 
     versions = Versions(home)
@@ -92,7 +103,9 @@ def main(arguments: Sequence[str]) -> int:
     """Entry point of the process that the service starts."""
     import structlog
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for the answer
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )  # stdout is for the answer
     if hasattr(os, "nice"):
         os.nice(10)  # a tenth of a busy core: at 19 a fold beside a busy service would never end
     home, version, *device = arguments

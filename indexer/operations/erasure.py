@@ -1,4 +1,5 @@
-"""Erasure: what a deleted product left in index versions, embeddings, photos and files is rewritten without it."""
+"""Erasure: what a deleted product left in index versions, embeddings, photos and files is rewritten
+without it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,12 @@ import structlog
 
 from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import CatalensError, DamagedIndexError, NewerFormatError, UnknownModelError
+from indexer.core.errors import (
+    CatalensError,
+    DamagedIndexError,
+    NewerFormatError,
+    UnknownModelError,
+)
 from indexer.core.home import Home
 from indexer.duplicates.hash_store import stored_signatures
 from indexer.index.embedding_store import stored_embeddings
@@ -34,41 +40,55 @@ log = structlog.get_logger(__name__)
 OnErasureStage = Callable[[str, int, int], None]  # stage, done, total
 INCOMPLETE = 4  # exit code of ``main``
 _SMALLER = 0.5  # a version that loses more than half of its rows chooses its recipe anew
-_PER_LIST = 1.25  # and one that keeps fewer rows for each list of its recipe: a tenth of them may train nothing
+# and one that keeps fewer rows for each list of its recipe: a tenth of them may train nothing
+_PER_LIST = 1.25
 
 
 @dataclass
 class Erased:
-    """What ``erase`` did. ``failed`` asks for another run; empty: nothing is left of what was deleted."""
+    """What ``erase`` did. ``failed`` asks for another run; empty: nothing is left of what was
+    deleted."""
 
-    rewritten: dict[str, str] = field(default_factory=dict)  # version -> the one that stands for it now
-    removed: list[str] = field(default_factory=list)  # versions nobody would go back to: not worth a rewrite
+    rewritten: dict[str, str] = field(
+        default_factory=dict
+    )  # version -> the one that stands for it now
+    removed: list[str] = field(
+        default_factory=list
+    )  # versions nobody would go back to: not worth a rewrite
     rows: int = 0  # rows that the rewrites left out
     vectors: int = 0  # embeddings deleted
     signatures: int = 0  # of photos, for duplicates: deleted
     photos: int = 0  # photos whose files or thumbnails were deleted
     failed: dict[str, str] = field(default_factory=dict)  # version -> why it could not be rewritten
-    strays: int = 0  # photos that no product has though no deletion of them was recorded: left alone
+    strays: int = (
+        0  # photos that no product has though no deletion of them was recorded: left alone
+    )
     seconds: float = 0.0
 
 
-def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: OnErasureStage | None = None) -> Erased:
-    """Republish every version that still holds a deleted product or photo without it, and remove the old ones.
+def erase(
+    home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: OnErasureStage | None = None
+) -> Erased:
+    """Republish every version that still holds a deleted product or photo without it, and remove
+    the old ones.
 
-    A version is never edited: its rewrite has a number of its own and takes its place in what serves and in the history
-    of activations. Versions that ``index gc`` would remove are removed instead. Then embeddings and files of deleted
-    photos are deleted, and the databases are written anew, so that no deleted byte stays in them.
+    A version is never edited: its rewrite has a number of its own and takes its place in what
+    serves and in the history of activations. Versions that ``index gc`` would remove are removed
+    instead. Then embeddings and files of deleted photos are deleted, and the databases are written
+    anew, so that no deleted byte stays in them.
 
-    Only what the catalog recorded as deleted goes. What it merely does not name stays: a catalog that was lost, or is
-    not this home's, names nothing. Safe to repeat and to interrupt: a run that was killed is finished by the next.
-    Raises ``BusyError`` while an index is being built for longer than ``wait_s``, ``StorageError``, ``MissingCatalogError``,
-    ``CatalogBehindError``.
+    Only what the catalog recorded as deleted goes. What it merely does not name stays: a catalog
+    that was lost, or is not this home's, names nothing. Safe to repeat and to interrupt: a run that
+    was killed is finished by the next. Raises ``BusyError`` while an index is being built for
+    longer than ``wait_s``, ``StorageError``, ``MissingCatalogError``, ``CatalogBehindError``.
     """
     started = time.monotonic()
     hear = progress or (lambda stage, done, total: None)
     done = Erased()
     with open_catalog(home) as catalog:
-        done.strays = stray_photos(home, catalog)  # first of all: it may say that this is the wrong catalog
+        done.strays = stray_photos(
+            home, catalog
+        )  # first of all: it may say that this is the wrong catalog
     done.removed = tidy(home).removed
     with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
         versions, begun_at = Versions(home), catalog.last_sequence()
@@ -100,11 +120,15 @@ def erase(home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: On
 def strays_said(count: int) -> str:
     """``Erased.strays`` in words."""
     photos = "photo" if count == 1 else "photos"
-    return f"{count} {photos} that no product has and no deletion was recorded of: left alone (of a killed write?)"
+    return (
+        f"{count} {photos} that no product has and no deletion was recorded of: left alone (of a "
+        "killed write?)"
+    )
 
 
 def needs_erasing(home: Home, catalog: Catalog) -> bool:
-    """Whether a deletion may have left something; cheap, and True at times where nothing is left after all."""
+    """Whether a deletion may have left something; cheap, and True at times where nothing is left
+    after all."""
     history, versions = ChangeLog(catalog), Versions(home)
     if history.must_scrub() or history.orphans():
         return True
@@ -117,7 +141,8 @@ def needs_erasing(home: Home, catalog: Catalog) -> bool:
 
 
 def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str, int]:
-    """The version that holds what ``name`` holds but nothing deleted, and how many rows that left out; or itself."""
+    """The version that holds what ``name`` holds but nothing deleted, and how many rows that left
+    out; or itself."""
     versions = Versions(home)
     opened = versions.open(name)
     manifest = opened.manifest
@@ -152,7 +177,11 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
 def _finished(versions: Versions, manifest: Manifest, sequence: int) -> str | None:
     """The rewrite that an interrupted run made already."""
     for other in reversed(versions.list()):
-        if other.version != manifest.version and other.root == manifest.root and other.erased_through == sequence:
+        if (
+            other.version != manifest.version
+            and other.root == manifest.root
+            and other.erased_through == sequence
+        ):
             return other.version
     return None
 
@@ -202,7 +231,8 @@ def _scrub(home: Home, catalog: Catalog, through: int, hear: OnErasureStage) -> 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """A run in a process of its own, behind all others: ``python -m indexer.operations.erasure HOME``.
+    """A run in a process of its own, behind all others: ``python -m indexer.operations.erasure
+    HOME``.
 
     Exits 0 done, 1 failed with a line on stderr, ``INCOMPLETE`` where another run is needed.
     """

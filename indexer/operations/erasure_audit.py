@@ -1,4 +1,5 @@
-"""Proof of erasure: a search of every byte of a home for what a product was, and for what belongs to no product."""
+"""Proof of erasure: a search of every byte of a home for what a product was, and for what belongs
+to no product."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ from indexer.operations.garbage_collection import photo_files
 from indexer.text.keyword_index import Keywords
 
 TICKET_FORMAT = 1
-_SHORT = 6  # bytes; a shorter id stands in any file by chance, so it is looked for as a whole value only
+_SHORT = (
+    6  # bytes; a shorter id stands in any file by chance, so it is looked for as a whole value only
+)
 _VECTOR_BYTES = 1024  # enough of a vector; a longer one may lie in several pages of a database
 _PHOTO_BYTES = 64  # from a photo's middle, where no header is
 _SAME = 0.9999  # cosine of a vector with itself, stored as halves
@@ -43,10 +46,14 @@ class ErasureReport:
 
     product_id: str
     found: list[dict[str, str]] = field(default_factory=list)
-    shared: list[str] = field(default_factory=list)  # photos that stay, because another product has them
+    shared: list[str] = field(
+        default_factory=list
+    )  # photos that stay, because another product has them
     searched: dict[str, Any] = field(default_factory=dict)  # files, bytes, and what was looked for
     notes: list[str] = field(default_factory=list)  # what the search cannot tell
-    outside: list[str] = field(default_factory=list)  # what lies outside the home, which nobody looked at
+    outside: list[str] = field(
+        default_factory=list
+    )  # what lies outside the home, which nobody looked at
 
     def add(self, where: Path | str, what: str) -> None:
         self.found.append({"where": str(where), "what": what})
@@ -56,7 +63,9 @@ class ErasureReport:
 class _Pattern:
     what: str
     data: bytes
-    others: tuple[tuple[bytes, int], ...] = ()  # longer texts of other products, and where the id stands in each
+    others: tuple[
+        tuple[bytes, int], ...
+    ] = ()  # longer texts of other products, and where the id stands in each
 
 
 def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
@@ -68,7 +77,9 @@ def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
     rows = catalog.photos_by_id(product.photo_ids)
     vectors: dict[str, dict[str, str]] = {}
     for store in stored_embeddings(home.embeddings):
-        ids = np.setdiff1d(np.array(product.photo_ids, dtype=np.int64), store.missing(np.array(product.photo_ids)))
+        ids = np.setdiff1d(
+            np.array(product.photo_ids, dtype=np.int64), store.missing(np.array(product.photo_ids))
+        )
         halves = store.get(ids)
         vectors[store.embedding_id] = {
             str(photo_id): base64.b64encode(half.tobytes()).decode()
@@ -79,7 +90,8 @@ def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
         "product_id": product_id,
         "pid": product.pid,
         "photos": [
-            {"photo_id": row.photo_id, "content_hash": row.content_hash, "path": row.path} for row in rows.values()
+            {"photo_id": row.photo_id, "content_hash": row.content_hash, "path": row.path}
+            for row in rows.values()
         ],
         "vectors": vectors,
     }
@@ -91,12 +103,22 @@ def read_ticket(path: Path, product_id: str) -> dict[str, Any]:
         found = json.loads(path.read_text())
         if found["format"] > TICKET_FORMAT:
             raise BadDataError(
-                f"{path} has format {found['format']}, this Catalens knows up to {TICKET_FORMAT}: upgrade it"
+                f"{path} has format {found['format']}, this Catalens knows up to {TICKET_FORMAT}: "
+                "upgrade it"
             )
         if found["product_id"] != product_id:
-            raise BadDataError(f"{path} is the ticket of product {found['product_id']!r}, not of {product_id!r}")
-        [(bytes.fromhex(photo["content_hash"]), int(photo["photo_id"])) for photo in found["photos"]]
-        [base64.b64decode(half, validate=True) for of in found["vectors"].values() for half in of.values()]
+            raise BadDataError(
+                f"{path} is the ticket of product {found['product_id']!r}, not of {product_id!r}"
+            )
+        [
+            (bytes.fromhex(photo["content_hash"]), int(photo["photo_id"]))
+            for photo in found["photos"]
+        ]
+        [
+            base64.b64decode(half, validate=True)
+            for of in found["vectors"].values()
+            for half in of.values()
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise BadDataError(f"{path} is no erasure ticket: {error}") from error
     return dict(found)
@@ -112,12 +134,14 @@ def find_traces(
 ) -> ErasureReport:
     """Search the whole home for a product that was deleted.
 
-    Every file is searched for the id in its spellings, and with a ``ticket`` or the ``photos`` themselves for content
-    hashes, photo bytes and vectors (float16 and float32), leaving out photos that another product has. Without either,
-    index rows, vectors, photo files and thumbnails that belong to no product at all are found all the same. Raises
-    ``BadDataError`` for a photo that cannot be read.
+    Every file is searched for the id in its spellings, and with a ``ticket`` or the ``photos``
+    themselves for content hashes, photo bytes and vectors (float16 and float32), leaving out photos
+    that another product has. Without either, index rows, vectors, photo files and thumbnails that
+    belong to no product at all are found all the same. Raises ``BadDataError`` for a photo that
+    cannot be read.
 
-    Not for a process that serves the home: reading a database's bytes lets go of the locks that SQLite holds on it.
+    Not for a process that serves the home: reading a database's bytes lets go of the locks that
+    SQLite holds on it.
     """
     traces = ErasureReport(product_id, outside=_outside(ticket))
     if catalog.pid(product_id) is not None:
@@ -140,7 +164,8 @@ def find_traces(
 
 
 def ownerless(home: Home, catalog: Catalog, traces: ErasureReport) -> None:
-    """Add index rows, vectors, photos and thumbnails that no product has; of which product cannot be told."""
+    """Add index rows, vectors, photos and thumbnails that no product has; of which product cannot
+    be told."""
     versions = Versions(home)
     read = []
     for name in versions.names():
@@ -173,7 +198,8 @@ def ownerless(home: Home, catalog: Catalog, traces: ErasureReport) -> None:
             traces.add(path.relative_to(home.path), "a photo that no product has")
     if strays:
         traces.notes.append(
-            f"{len(strays)} photos have no product, and no deletion of them was recorded (first: {min(strays)}): they "
+            f"{len(strays)} photos have no product, and no deletion of them was recorded (first: "
+            f"{min(strays)}): they "
             "were left alone, so only a ticket or a photo can tell whether they were the product's"
         )
 
@@ -189,24 +215,37 @@ def _spellings(text: str) -> Iterator[bytes]:
     yield quote(text, safe="").encode()
 
 
-def _id_patterns(home: Home, catalog: Catalog, product_id: str, traces: ErasureReport) -> list[_Pattern]:
+def _id_patterns(
+    home: Home, catalog: Catalog, product_id: str, traces: ErasureReport
+) -> list[_Pattern]:
     plain = product_id.encode()
     texts = {text for text in _texts_with(home, catalog, product_id) if product_id in text}
     if product_id in texts:
         traces.notes.append(
-            f"{product_id!r} is also a text of other products or of a model (a tag, say): finding it proves nothing, "
+            f"{product_id!r} is also a text of other products or of a model (a tag, say): finding "
+            "it proves nothing, "
             "so only a ticket or a photo can"
         )
         return []
     if len(plain) < _SHORT:
-        traces.notes.append(f"the id {product_id!r} is short: it was looked for as a whole value, not inside of others")
-        serial = 13 + 2 * len(plain)  # SQLite's record of the unique index over ids: header, id, number
+        traces.notes.append(
+            f"the id {product_id!r} is short: it was looked for as a whole value, not inside of "
+            "others"
+        )
+        serial = 13 + 2 * len(
+            plain
+        )  # SQLite's record of the unique index over ids: header, id, number
         found = [_Pattern("id", bytes([3, serial, kind]) + plain) for kind in (1, 2, 3, 4, 5, 6, 9)]
-        return found + [_Pattern("id", b'"' + spelling + b'"') for spelling in dict.fromkeys(_spellings(product_id))]
+        return found + [
+            _Pattern("id", b'"' + spelling + b'"')
+            for spelling in dict.fromkeys(_spellings(product_id))
+        ]
     patterns: dict[bytes, _Pattern] = {}
     for place, spelling in enumerate(_spellings(product_id)):
         longer = [list(_spellings(text))[place] for text in sorted(texts)]
-        others = tuple((text, at.start()) for text in longer for at in re.finditer(re.escape(spelling), text))
+        others = tuple(
+            (text, at.start()) for text in longer for at in re.finditer(re.escape(spelling), text)
+        )
         patterns.setdefault(spelling, _Pattern("id", spelling, others))
     return list(patterns.values())
 
@@ -215,9 +254,14 @@ def _texts_with(home: Home, catalog: Catalog, part: str) -> Iterator[str]:
     """Texts of living products, and labels of models, that hold ``part``."""
     with catalog._reading() as sql:
         for table, column in (
-            ("products", "product_id"), ("products", "title"), ("products", "category"), ("products", "attributes"),
-            ("tags", "tag"), ("photos", "path"), ("attribute_types", "name"),
-        ):  # fmt: skip
+            ("products", "product_id"),
+            ("products", "title"),
+            ("products", "category"),
+            ("products", "attributes"),
+            ("tags", "tag"),
+            ("photos", "path"),
+            ("attribute_types", "name"),
+        ):
             query = f"SELECT DISTINCT {column} FROM {table} WHERE instr({column}, ?)"
             for (text,) in sql.execute(query, (part,)):
                 yield text
@@ -245,7 +289,9 @@ def _strings(value: Any) -> Iterator[str]:
 def _photo_patterns(
     catalog: Catalog, ticket: dict[str, Any] | None, photos: Sequence[Path], traces: ErasureReport
 ) -> list[_Pattern]:
-    hashes: dict[str, set[str]] = {photo["content_hash"]: {str(photo["photo_id"])} for photo in _photos(ticket)}
+    hashes: dict[str, set[str]] = {
+        photo["content_hash"]: {str(photo["photo_id"])} for photo in _photos(ticket)
+    }
     patterns = []
     for path in photos:
         try:
@@ -260,10 +306,16 @@ def _photo_patterns(
     kept = {digest for digest in hashes if catalog.photo(digest) is not None}
     traces.shared = sorted(kept)
     for digest in set(hashes) - kept:
-        patterns += [_Pattern("content hash", digest.encode()), _Pattern("content hash", bytes.fromhex(digest))]
+        patterns += [
+            _Pattern("content hash", digest.encode()),
+            _Pattern("content hash", bytes.fromhex(digest)),
+        ]
     gone = {photo_id for digest, ids in hashes.items() if digest not in kept for photo_id in ids}
     for half in _vectors(ticket, gone):
-        patterns += [_Pattern("vector", half.astype(kind).tobytes()[:_VECTOR_BYTES]) for kind in ("<f2", "<f4")]
+        patterns += [
+            _Pattern("vector", half.astype(kind).tobytes()[:_VECTOR_BYTES])
+            for kind in ("<f2", "<f4")
+        ]
     return patterns
 
 
@@ -271,7 +323,9 @@ def _photos(ticket: dict[str, Any] | None) -> list[dict[str, Any]]:
     return list(ticket["photos"]) if ticket else []
 
 
-def _vectors(ticket: dict[str, Any] | None, photo_ids: set[str], embedding_id: str | None = None) -> list[np.ndarray]:
+def _vectors(
+    ticket: dict[str, Any] | None, photo_ids: set[str], embedding_id: str | None = None
+) -> list[np.ndarray]:
     stored = ticket["vectors"] if ticket else {}
     return [
         np.frombuffer(base64.b64decode(half), dtype="<f2")
@@ -284,7 +338,9 @@ def _vectors(ticket: dict[str, Any] | None, photo_ids: set[str], embedding_id: s
 def _look_in_classes(home: Home, ticket: dict[str, Any] | None, traces: ErasureReport) -> None:
     """Classes made from one photo keep its vector, in float32 that no ticket has byte for byte."""
     shared = set(traces.shared)
-    gone = {str(photo["photo_id"]) for photo in _photos(ticket) if photo["content_hash"] not in shared}
+    gone = {
+        str(photo["photo_id"]) for photo in _photos(ticket) if photo["content_hash"] not in shared
+    }
     for path in sorted(home.models.glob("[!.]*")) if gone else ():
         try:
             bundle = by_version(home, path.name)
@@ -294,9 +350,12 @@ def _look_in_classes(home: Home, ticket: dict[str, Any] | None, traces: ErasureR
         known = _vectors(ticket, gone, bundle.embedding_id)
         for entry in bundle.decision.few_shot:
             if any(float(entry.prototype @ half.astype(np.float32)) > _SAME for half in known):
-                name = entry.tag or next(c.label for c in bundle.decision.categories if c.id == entry.category)
+                name = entry.tag or next(
+                    c.label for c in bundle.decision.categories if c.id == entry.category
+                )
                 traces.add(
-                    Path("models", path.name), f"class {name!r} was made from its photo: catalens class remove {name!r}"
+                    Path("models", path.name),
+                    f"class {name!r} was made from its photo: catalens class remove {name!r}",
                 )
 
 
@@ -305,7 +364,11 @@ def _look_in_classes(home: Home, ticket: dict[str, Any] | None, traces: ErasureR
 
 def _files(top: Path) -> Iterator[Path]:
     for folder, _, names in os.walk(top):
-        yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file() and not path.is_symlink())
+        yield from (
+            path
+            for name in sorted(names)
+            if (path := Path(folder, name)).is_file() and not path.is_symlink()
+        )
 
 
 def _search(path: Path, where: Path, patterns: Sequence[_Pattern], traces: ErasureReport) -> int:
@@ -314,7 +377,10 @@ def _search(path: Path, where: Path, patterns: Sequence[_Pattern], traces: Erasu
         size = path.stat().st_size
         if not size:
             return 0
-        with path.open("rb") as stream, closing(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+        with (
+            path.open("rb") as stream,
+            closing(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)) as data,
+        ):
             told: set[str] = set()
             for pattern in patterns:
                 if pattern.what not in told and _holds(data.find, data, pattern):
@@ -329,7 +395,10 @@ def _holds(find: Callable[[bytes, int], int], data: mmap.mmap, pattern: _Pattern
     """Whether the pattern stands anywhere but inside a longer text of another product."""
     at = find(pattern.data, 0)
     while at >= 0:
-        if not any(data[max(at - before, 0) : at - before + len(text)] == text for text, before in pattern.others):
+        if not any(
+            data[max(at - before, 0) : at - before + len(text)] == text
+            for text, before in pattern.others
+        ):
             return True
         at = find(pattern.data, at + 1)
     return False
@@ -339,10 +408,14 @@ def _outside(ticket: dict[str, Any] | None) -> list[str]:
     cache = os.environ.get("CATALENS_CACHE") or str(Path.home() / ".cache" / "catalens")
     listed = [
         "backups and copies of the home, and folders that index versions were pushed to",
-        "weights of models that were trained on its photos, here and elsewhere (they hold no photo)",
+        "weights of models that were trained on its photos, here and elsewhere (they hold no "
+        "photo)",
         f"features cached by trainings, named by content hash: {cache}",
         "logs of the service, which name products in request paths, and of proxies before it",
         "shared caches of browsers and proxies that were given its thumbnails",
     ]
     originals = [photo["path"] for photo in _photos(ticket) if photo.get("path")]
-    return [*listed, *(f"the original photo, which was imported by reference: {path}" for path in originals)]
+    return [
+        *listed,
+        *(f"the original photo, which was imported by reference: {path}" for path in originals),
+    ]

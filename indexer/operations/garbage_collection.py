@@ -1,4 +1,5 @@
-"""What a home needs no longer: old versions, the log and the embeddings behind them, what killed processes left."""
+"""What a home needs no longer: old versions, the log and the embeddings behind them, what killed
+processes left."""
 
 from __future__ import annotations
 
@@ -23,13 +24,18 @@ from indexer.index.version import Versions
 
 IN_FLIGHT_S = 900.0  # a photo's file may be this much older than the product that will name it
 _DEAD_S = 60.0  # what a process that is gone left, after this long
-_FORGOTTEN_S = 86_400.0  # what looks as if somebody still wrote it (another machine, a number given again)
+_FORGOTTEN_S = (
+    86_400.0  # what looks as if somebody still wrote it (another machine, a number given again)
+)
 _LEFTOVER = re.compile(r"\..+?\.(?P<owner>\d+)(\.[0-9a-f]{8})?(\.tmp)?")
 _INCOMING = re.compile(r"\.incoming-\w+")  # of a pull that can still be taken up again
 _REMOVED = re.compile(r"\..+\.[0-9a-f]{8}\.removed")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PORTION = 5000  # files looked up at a time
-_FEW_STRAYS, _MOST_STRAYS = 20, 0.5  # photos, share of all: more than both and the catalog cannot be theirs
+_FEW_STRAYS, _MOST_STRAYS = (
+    20,
+    0.5,
+)  # photos, share of all: more than both and the catalog cannot be theirs
 
 
 @dataclass
@@ -38,7 +44,9 @@ class Tidied:
 
     removed: list[str] = field(default_factory=list)  # index versions
     changes: int = 0  # entries of the change log
-    embeddings: list[str] = field(default_factory=list)  # embedding ids of models that no version needs
+    embeddings: list[str] = field(
+        default_factory=list
+    )  # embedding ids of models that no version needs
     models: list[str] = field(default_factory=list)  # superseded revisions of a decision layer
     leftovers: int = 0  # half-written files and folders
 
@@ -46,9 +54,10 @@ class Tidied:
 def tidy(home: Home) -> Tidied:
     """Remove the versions that nobody would go back or forward to, and what only they needed.
 
-    The change log is compacted below the oldest version left, embeddings older than it that no version uses are
-    deleted, and so are superseded decision layers. Models that training wrote stay. Raises ``BusyError``, and what
-    ``open_catalog`` raises where the home's catalog is not there.
+    The change log is compacted below the oldest version left, embeddings older than it that no
+    version uses are deleted, and so are superseded decision layers. Models that training wrote
+    stay. Raises ``BusyError``, and what ``open_catalog`` raises where the home's catalog is not
+    there.
     """
     if has_catalog(home):
         open_catalog(home).close()
@@ -73,7 +82,8 @@ def tidy(home: Home) -> Tidied:
 
 
 def _old_embeddings(home: Home, used: set[str]) -> list[str]:
-    """Stores of embeddings that no version has and that were last written before the oldest version was published.
+    """Stores of embeddings that no version has and that were last written before the oldest version
+    was published.
 
     A store that is newer belongs to a build that goes on, or was killed and will.
     """
@@ -90,7 +100,8 @@ def _old_embeddings(home: Home, used: set[str]) -> list[str]:
 
 
 def _superseded(home: Home, versions: Versions) -> list[str]:
-    """Revisions that neither serve nor would serve with a version that is left. Holds the lock "decision"."""
+    """Revisions that neither serve nor would serve with a version that is left. Holds the lock
+    "decision"."""
     from indexer.model.registry import origin
 
     active = home.active()
@@ -106,13 +117,16 @@ def _superseded(home: Home, versions: Versions) -> list[str]:
 
 
 def sweep(home: Home, *, after_s: float = _DEAD_S) -> int:
-    """Delete what killed processes left half-written anywhere in the home: files and folders; returns how many."""
+    """Delete what killed processes left half-written anywhere in the home: files and folders;
+    returns how many."""
     count = 0
     for path in _leftovers(home.path):
         try:
             age = time.time() - path.stat().st_mtime
             match = _LEFTOVER.fullmatch(path.name)
-            kept = _INCOMING.fullmatch(path.name) or (match is not None and _runs(int(match["owner"])))
+            kept = _INCOMING.fullmatch(path.name) or (
+                match is not None and _runs(int(match["owner"]))
+            )
             if age < (_FORGOTTEN_S if kept else after_s):
                 continue
             if path.is_dir():
@@ -147,7 +161,8 @@ def _runs(process: int) -> bool:
 
 
 def collect_photos(home: Home, catalog: Catalog) -> int:
-    """Delete photos that lost their last product by a write, and thumbnails that nothing needs; how many photos.
+    """Delete photos that lost their last product by a write, and thumbnails that nothing needs; how
+    many photos.
 
     A file that the catalog merely does not name stays: see ``stray_photos``.
     """
@@ -157,17 +172,23 @@ def collect_photos(home: Home, catalog: Catalog) -> int:
         files = _named_by_hash(home.thumbnails)
         while part := list(islice(files, _PORTION)):
             hashes = {path.name[:64] for path in part}
-            gone.update(store.collect_thumbnails(catalog, sorted(hashes - set(catalog.photos_by_hash(hashes)))))
+            gone.update(
+                store.collect_thumbnails(
+                    catalog, sorted(hashes - set(catalog.photos_by_hash(hashes)))
+                )
+            )
     except OSError as error:
         raise CatalensError(f"photos of erased products cannot be deleted: {error}") from error
     return len(gone)
 
 
 def stray_photos(home: Home, catalog: Catalog) -> int:
-    """How many originals no product has though no deletion of them was recorded; young ones are not counted.
+    """How many originals no product has though no deletion of them was recorded; young ones are not
+    counted.
 
-    A write that was killed leaves some (the file comes before the product), and so does a catalog that is not the one
-    these photos belong to. Raises ``CatalogBehindError`` where they are so many that it must be that.
+    A write that was killed leaves some (the file comes before the product), and so does a catalog
+    that is not the one these photos belong to. Raises ``CatalogBehindError`` where they are so many
+    that it must be that.
     """
     strays = total = 0
     orphans, files = ChangeLog(catalog).orphans(), _named_by_hash(home.photos)
@@ -182,8 +203,10 @@ def stray_photos(home: Home, catalog: Catalog) -> int:
                     continue
     if strays > max(_FEW_STRAYS, _MOST_STRAYS * total):
         raise CatalogBehindError(
-            f"of {total:,} photos in {home.photos} {catalog.path} names {total - strays:,}, and no deletion of the "
-            "others was recorded: it is not the catalog of these photos, so nothing is erased; put theirs back, or "
+            f"of {total:,} photos in {home.photos} {catalog.path} names {total - strays:,}, and no "
+            "deletion of the "
+            "others was recorded: it is not the catalog of these photos, so nothing is erased; put "
+            "theirs back, or "
             "move the photos that no product is to have out of the home"
         )
     return strays

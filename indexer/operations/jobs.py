@@ -1,6 +1,8 @@
-"""Jobs: long work of a home (imports, builds) as folders on disk, each run by a process of low priority.
+"""Jobs: long work of a home (imports, builds) as folders on disk, each run by a process of low
+priority.
 
-python -m indexer.operations.jobs HOME JOB_ID  # exit 0 ended (well or not: the folder says), 75 not now (Busy)
+python -m indexer.operations.jobs HOME JOB_ID  # exit 0 ended (well or not: the folder says), 75 not
+now (Busy)
 """
 
 from __future__ import annotations
@@ -54,12 +56,19 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one home. Cheap to make; each change is one renamed file, so a reader never sees half of one."""
+    """The jobs of one home. Cheap to make; each change is one renamed file, so a reader never sees
+    half of one."""
 
     def __init__(self, home: Home) -> None:
         self.folder = home.path / "jobs"
 
-    def add(self, kind: JobKind, options: Mapping[str, Any], *, upload: Callable[[Path], None] | None = None) -> Job:
+    def add(
+        self,
+        kind: JobKind,
+        options: Mapping[str, Any],
+        *,
+        upload: Callable[[Path], None] | None = None,
+    ) -> Job:
         """A new job, queued. ``upload`` writes the archive that it reads to the path it is given.
 
         Raises ``DiskFullError``, ``ReadOnlyError``, ``StorageError``; then nothing of it stays.
@@ -109,7 +118,8 @@ class Jobs:
         return sorted(found, key=lambda job: (-job.created, job.job_id))
 
     def set(self, job_id: str, **changes: Any) -> Job:
-        """Change what ``job.json`` says; one process at a time does so. What a job that ended brought along goes."""
+        """Change what ``job.json`` says; one process at a time does so. What a job that ended
+        brought along goes."""
         folder = self.path(job_id)
         stored = json.loads((folder / _JOB).read_text())
         if changes.get("state") in ENDED:
@@ -127,7 +137,8 @@ class Jobs:
         os.replace(aside, folder / _PROGRESS)
 
     def forget(self, *, keep: int = _KEPT) -> int:
-        """Remove ended jobs but the newest ``keep``; how many. Erasure keeps none: results may name rows of a feed."""
+        """Remove ended jobs but the newest ``keep``; how many. Erasure keeps none: results may name
+        rows of a feed."""
         ended = [job for job in self.list() if job.state in ENDED]
         for job in ended[keep:]:
             remove_folder(self.folder / job.job_id)
@@ -138,14 +149,17 @@ class Jobs:
 
 
 def run(home: Home, job_id: str) -> None:
-    """Do the work of a job and note how it ended. Raises ``BusyError`` where the lock is held; the job then stays queued."""
+    """Do the work of a job and note how it ended. Raises ``BusyError`` where the lock is held; the
+    job then stays queued."""
     jobs = Jobs(home)
     job = jobs.get(job_id)
     jobs.set(job_id, state="running", started=time.time())
     hear = _throttled(lambda stage, done, total: jobs.note(job_id, stage, done, total))
     try:
         result = (
-            _import(home, jobs.path(job_id), job.options, hear) if job.kind == "import" else _build(home, job, hear)
+            _import(home, jobs.path(job_id), job.options, hear)
+            if job.kind == "import"
+            else _build(home, job, hear)
         )
     except BusyError:
         jobs.set(job_id, state="queued", started=None)
@@ -153,33 +167,50 @@ def run(home: Home, job_id: str) -> None:
     except CatalensError as error:
         jobs.set(job_id, state="failed", problem={"code": error.code, "detail": str(error)})
     except Exception as error:
-        jobs.set(job_id, state="failed", problem={"code": "internal", "detail": f"{type(error).__name__}: {error}"})
+        jobs.set(
+            job_id,
+            state="failed",
+            problem={"code": "internal", "detail": f"{type(error).__name__}: {error}"},
+        )
     else:
         jobs.set(job_id, state="done", result=result)
 
 
-def _import(home: Home, folder: Path, options: Mapping[str, Any], hear: Callable[..., None]) -> dict[str, Any]:
+def _import(
+    home: Home, folder: Path, options: Mapping[str, Any], hear: Callable[..., None]
+) -> dict[str, Any]:
     from indexer.catalog.dataset import Skipped
     from indexer.catalog.importer import import_dataset, read_feed
 
     if options.get("path") is None:
         root = data = folder / "unpacked"
         shutil.rmtree(data, ignore_errors=True)
-        unpack(folder / UPLOAD, data, most_bytes=int(options["most_bytes"]), hear=lambda d, t: hear("unpack", d, t))
+        unpack(
+            folder / UPLOAD,
+            data,
+            most_bytes=int(options["most_bytes"]),
+            hear=lambda d, t: hear("unpack", d, t),
+        )
     else:
         root, data = Path(options["root"]), Path(options["path"])
     hear("read", 0, 1)
     dataset = read_feed(home.path, data, types=options.get("types"))
-    # A manifest may name any file of this machine, and a link lead anywhere: only what lies below the root is read.
+    # A manifest may name any file of this machine, and a link lead anywhere: only what lies below
+    # the root is read.
     inside = [row.image.resolve().is_relative_to(root.resolve()) for row in dataset.rows]
     outside = [
-        Skipped(row.where, f"its photo {row.image.name!r} lies outside the folder that imports may read from")
+        Skipped(
+            row.where,
+            f"its photo {row.image.name!r} lies outside the folder that imports may read from",
+        )
         for row, good in zip(dataset.rows, inside, strict=True)
         if not good
     ]
     rows = [row for row, good in zip(dataset.rows, inside, strict=True) if good]
     if not rows and outside:
-        raise BadDataError(f"every photo lies outside the folder that imports may read from ({len(outside)} rows)")
+        raise BadDataError(
+            f"every photo lies outside the folder that imports may read from ({len(outside)} rows)"
+        )
     hear("read", 1, 1)
     report = import_dataset(
         home,
@@ -192,7 +223,10 @@ def _import(home: Home, folder: Path, options: Mapping[str, Any], hear: Callable
     )
     told = asdict(report)
     for name in ("skipped", "warnings"):
-        entries = [{**entry, "reason": entry["reason"].replace(f"{root}{os.sep}", "")} for entry in told[name]]
+        entries = [
+            {**entry, "reason": entry["reason"].replace(f"{root}{os.sep}", "")}
+            for entry in told[name]
+        ]
         told[name], told[f"{name}_total"] = entries[:_LISTED], len(entries)
     return told
 
@@ -201,9 +235,16 @@ def _build(home: Home, job: Job, hear: Callable[..., None]) -> dict[str, Any]:
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import resolve
 
-    wanted = {name: job.options[name] for name in ("recall", "activate", "device") if job.options.get(name) is not None}
+    wanted = {
+        name: job.options[name]
+        for name in ("recall", "activate", "device")
+        if job.options.get(name) is not None
+    }
     report = build_index(
-        home, bundle=resolve(home, job.options.get("model")), progress=lambda s, d, t, note="": hear(s, d, t), **wanted
+        home,
+        bundle=resolve(home, job.options.get("model")),
+        progress=lambda s, d, t, note="": hear(s, d, t),
+        **wanted,
     )
     told = {name: _plain(value) for name, value in vars(report).items() if name != "estimated"}
     told["skipped"], told["skipped_total"] = told["skipped"][:_LISTED], len(told["skipped"])
@@ -233,7 +274,8 @@ def _throttled(tell: Callable[[str, int, int], None]) -> Callable[..., None]:
 
 
 def _die_with(parent: int) -> None:
-    """End this process when the service that started it is gone: nobody could cancel it any more."""
+    """End this process when the service that started it is gone: nobody could cancel
+    it any more."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
@@ -245,7 +287,9 @@ def main(arguments: list[str]) -> int:
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     if hasattr(os, "nice"):
-        os.nice(10)  # as folds have it: behind what answers, but not without any time beside a busy service
+        os.nice(
+            10
+        )  # as folds have it: behind what answers, but not without any time beside a busy service
     # Cancelled: what is being made is tidied up on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()

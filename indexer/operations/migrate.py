@@ -1,4 +1,5 @@
-"""Bringing an old home to today's format; so far there is one format, and only what was added to it since."""
+"""Bringing an old home to today's format; so far there is one format, and only what was added to it
+since."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from indexer.model.registry import registered
 
 @dataclass
 class Migrated:
-    """What stands in the home, each readable by this Catalens, and what was changed to make it so."""
+    """What stands in the home, each readable by this Catalens, and what was changed to
+    make it so."""
 
     home: Path
     format: int  # of the home, and the newest that is known
@@ -28,15 +30,18 @@ class Migrated:
     embeddings: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     migrated: list[str] = field(default_factory=list)  # empty: nothing had to be
-    damaged: list[str] = field(default_factory=list)  # versions that cannot be read, by name and reason
+    damaged: list[str] = field(
+        default_factory=list
+    )  # versions that cannot be read, by name and reason
 
 
 def migrate(home: Home) -> Migrated:
     """Read everything that a home holds and change what is older than today's format.
 
-    Nothing is, since format 1 is the only one; a catalog from before catalogs had an identity gets one. The catalog's
-    write-ahead log is folded in, so that a copy of the home can be served from a read-only disk. Raises
-    ``NewerFormatError`` naming what a newer Catalens wrote, ``BadModelError``, ``BadHomeError``, ``ReadOnlyError``.
+    Nothing is, since format 1 is the only one; a catalog from before catalogs had an identity gets
+    one. The catalog's write-ahead log is folded in, so that a copy of the home can be served from a
+    read-only disk. Raises ``NewerFormatError`` naming what a newer Catalens wrote,
+    ``BadModelError``, ``BadHomeError``, ``ReadOnlyError``.
     """
     versions = Versions(home)
     done = Migrated(home.path, FORMAT, CATALOG_FORMAT, 0)

@@ -1,4 +1,5 @@
-"""What to do about each finding: one sentence in English, one in Chinese, with the numbers that help."""
+"""What to do about each finding: one sentence in English, one in Chinese, with the numbers that
+help."""
 
 from __future__ import annotations
 
@@ -11,23 +12,28 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "照片中看不出商品：请在纯色背景前清晰地展示商品。",
     ),
     "low-resolution": (
-        "The product is {longer_side} px on its longer side; 1000 px or more let shoppers zoom, 500 px is the least.",
+        "The product is {longer_side} px on its longer side; 1000 px or more let shoppers zoom, "
+        "500 px is the least.",
         "商品长边为 {longer_side} 像素；至少需要 500 像素，1000 像素以上买家才能放大查看。",
     ),
     "blurred": (
-        "The photo is blurred by about {sigma:.1f} px (at 512 px): hold the camera still and focus on the product.",
+        "The photo is blurred by about {sigma:.1f} px (at 512 px): hold the camera still and focus "
+        "on the product.",
         "照片模糊约 {sigma:.1f} 像素（按短边 512 像素计）：请拿稳相机并对焦在商品上。",
     ),
     "underexposed": (
-        "The product is too dark (its shadows are at {shadows} of 255, half of it below {median}): add light.",
+        "The product is too dark (its shadows are at {shadows} of 255, half of it below {median}): "
+        "add light.",
         "商品过暗（暗部亮度 {shadows}/255，一半像素低于 {median}）：请补光或提高曝光。",
     ),
     "overexposed": (
-        "The product is washed out (its darkest parts are at {shadows} of 255): use less or softer light.",
+        "The product is washed out (its darkest parts are at {shadows} of 255): use less or softer "
+        "light.",
         "商品过曝（最暗处亮度也有 {shadows}/255）：请降低曝光或使用柔光。",
     ),
     "low-contrast": (
-        "The photo is flat: its tones span only {span} of 255; use stronger light or a background unlike the product.",
+        "The photo is flat: its tones span only {span} of 255; use stronger light or a background "
+        "unlike the product.",
         "照片对比度低：明暗跨度只有 {span}/255；请加强光线，或换用与商品有反差的背景。",
     ),
     "noisy": (
@@ -35,11 +41,13 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "照片噪点多（噪声 {sigma:.1f}/255）：请增加光线并降低 ISO。",
     ),
     "jpeg-blocking": (
-        "The photo was compressed too much (like JPEG quality {quality}): upload the original file.",
+        "The photo was compressed too much (like JPEG quality {quality}): upload the original "
+        "file.",
         "照片压缩过度（约相当于 JPEG 质量 {quality}）：请上传原始文件。",
     ),
     "colour-cast": (
-        "The colours have a cast (chroma {chroma:.0f} where white has 0): set the white balance on something white.",
+        "The colours have a cast (chroma {chroma:.0f} where white has 0): set the white balance on "
+        "something white.",
         "照片偏色（彩度 {chroma:.0f}，白色应为 0）：请对准白色物体设置白平衡。",
     ),
     "busy-background": (
@@ -47,7 +55,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "背景杂乱：请把商品放在纯色浅色背景前。",
     ),
     "product-cut": (
-        "The product is cut by the edge at {sides} of 4 sides: step back so that all of it is in the photo.",
+        "The product is cut by the edge at {sides} of 4 sides: step back so that all of it is in "
+        "the photo.",
         "商品在 4 条边中的 {sides} 条被画面切断：请后退，把商品拍完整。",
     ),
     "product-too-small": (

@@ -11,7 +11,15 @@ from indexer.quality.advice import advice
 from indexer.quality.exposure import colour_cast, low_contrast, overexposed, underexposed
 from indexer.quality.findings import CODES, Finding, Measure
 from indexer.quality.noise_and_blur import blurred, jpeg_blocking, noise_sigma, noisy
-from indexer.quality.overlays import border, collage, find_band, find_border, find_text, steps, text_overlay
+from indexer.quality.overlays import (
+    border,
+    collage,
+    find_band,
+    find_border,
+    find_text,
+    steps,
+    text_overlay,
+)
 from indexer.quality.profiles import STUDIO, Profile
 from indexer.quality.shop_percentiles import ShopQuality
 
@@ -23,11 +31,13 @@ def assess_quality(
     profile: Profile = STUDIO,
     shop: ShopQuality | None = None,
 ) -> list[Finding]:
-    """All findings of a photo, in the order of ``CODES``; never raises for the sake of what the photo shows.
+    """All findings of a photo, in the order of ``CODES``; never raises for the sake of what the
+    photo shows.
 
-    ``pixels``: upright sRGB, uint8 [H, W, 3], as ``images.decode`` gives. ``size``: (width, height) in px of the
-    original where ``pixels`` are a reduced copy of it; boxes are in its px. Scores do not depend on ``profile``, levels
-    do. Raises ``ValueError`` for an array of another shape or type.
+    ``pixels``: upright sRGB, uint8 [H, W, 3], as ``images.decode`` gives. ``size``: (width, height)
+    in px of the original where ``pixels`` are a reduced copy of it; boxes are in its px. Scores do
+    not depend on ``profile``, levels do. Raises ``ValueError`` for an array of another shape or
+    type.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise ValueError(f"pixels must be uint8 [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")

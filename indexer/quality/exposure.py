@@ -14,10 +14,12 @@ _NORM = 6  # of shades of grey: 1 is grey world, infinity is white patch
 
 
 def underexposed(view: AnalysisView, product: ForegroundProduct) -> Measure:
-    """How far down the product's shadows go, in stops' natural logarithms, and a little of how dark all of it is.
+    """How far down the product's shadows go, in stops' natural logarithms, and a little of how dark
+    all of it is.
 
-    Read on the product, since a studio's white background stays white. In a well exposed photo even a black product
-    has shadows that are not black; too little light, or a steep curve, takes them there first.
+    Read on the product, since a studio's white background stays white. In a well exposed photo even
+    a black product has shadows that are not black; too little light, or a steep curve, takes them
+    there first.
     """
     levels = quantiles(_subject(view, product), (0.01, 0.03, 0.05, 0.1, 0.5, 0.95))
     depth = -np.log((levels + 0.2) / 256)
@@ -44,10 +46,11 @@ def low_contrast(view: AnalysisView) -> Measure:
 
 
 def colour_cast(view: AnalysisView, product: ForegroundProduct) -> Measure:
-    """Chroma of the light, in units of CIELAB: of a plain light background, else estimated (``sure`` 0.3).
+    """Chroma of the light, in units of CIELAB: of a plain light background, else estimated
+    (``sure`` 0.3).
 
-    The estimate is shades of grey (Finlayson and Trezzi 2004): the mean of order 6 of each channel. A plain background
-    may be coloured on purpose, a guess may be wrong: the floors mind both.
+    The estimate is shades of grey (Finlayson and Trezzi 2004): the mean of order 6 of each channel.
+    A plain background may be coloured on purpose, a guess may be wrong: the floors mind both.
     """
     luma = float(luminance(product.background))
     if product.plain and luma > _BRIGHT:
@@ -60,10 +63,15 @@ def colour_cast(view: AnalysisView, product: ForegroundProduct) -> Measure:
     x = (0.4124564 * red + 0.3575761 * green + 0.1804375 * blue) / 0.95047
     y = 0.2126729 * red + 0.7151522 * green + 0.0721750 * blue
     z = (0.0193339 * red + 0.1191920 * green + 0.9503041 * blue) / 1.08883
-    fx, fy, fz = (value ** (1 / 3) if value > 216 / 24389 else (24389 / 27 * value + 16) / 116 for value in (x, y, z))
+    fx, fy, fz = (
+        value ** (1 / 3) if value > 216 / 24389 else (24389 / 27 * value + 16) / 116
+        for value in (x, y, z)
+    )
     a, b = 500 * (fx - fy), 200 * (fy - fz)
     chroma = float(np.hypot(a, b))
-    return Measure(rising(chroma * (0.3 + 0.7 * sure), 20.0), {"chroma": chroma, "a": a, "b": b, "sure": sure})
+    return Measure(
+        rising(chroma * (0.3 + 0.7 * sure), 20.0), {"chroma": chroma, "a": a, "b": b, "sure": sure}
+    )
 
 
 def _linear(colour: np.ndarray) -> np.ndarray:

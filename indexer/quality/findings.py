@@ -33,7 +33,8 @@ CODES: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing measured: ``score`` in [0, 1], 1 = worst, the numbers behind it, and where (``None``: everywhere).
+    """One thing measured: ``score`` in [0, 1], 1 = worst, the numbers behind it, and where
+    (``None``: everywhere).
 
     ``box`` is in px of the upright original photo.
     """
@@ -47,10 +48,10 @@ class Measure:
 class Finding:
     """One thing looked for in a photo, whether it is there or not.
 
-    ``score`` in [0, 1], 1 = worst; ``level`` by the profile's floors. ``evidence``: finite numbers by name. ``box``:
-    ``(x, y, width, height)`` in px of the upright original photo, or ``None``. ``advice``: one sentence each in "en"
-    and "zh". ``percentile``: share in [0, 1] of the shop's photos that score less, where the shop's own scores are
-    known.
+    ``score`` in [0, 1], 1 = worst; ``level`` by the profile's floors. ``evidence``: finite numbers
+    by name. ``box``: ``(x, y, width, height)`` in px of the upright original photo, or ``None``.
+    ``advice``: one sentence each in "en" and "zh". ``percentile``: share in [0, 1] of the shop's
+    photos that score less, where the shop's own scores are known.
     """
 
     code: str
@@ -75,6 +76,7 @@ class Finding:
 
 
 def rising(value: float, half: float) -> float:
-    """A measure >= 0 as a score: 0 at 0, 0.5 at ``half``, 1 never reached, so that worse is always a higher score."""
+    """A measure >= 0 as a score: 0 at 0, 0.5 at ``half``, 1 never reached, so that worse is always
+    a higher score."""
     value = max(float(value), 0.0)
     return value / (value + half)

@@ -9,14 +9,16 @@ from indexer.imaging.foreground import ForegroundProduct
 from indexer.quality.findings import Measure, rising
 
 SIDES = ("left", "top", "right", "bottom")
-# Models are cut at the waist or knee below, trousers at the waist above: less bad than at the sides.
+# Models are cut at the waist or knee below, trousers at the waist above: less bad than at the
+# sides.
 _SIDE_WEIGHT = {"left": 1.0, "top": 0.6, "right": 1.0, "bottom": 0.25}
 _TOUCH = 0.012  # of the photo's longer side: nearer to the edge than this is touching it
 _UNSURE = 0.35  # weight of what is only guessed on busy photos
 
 
 def no_product(product: ForegroundProduct) -> Measure:
-    """1 where nothing differs from the background; on busy photos, how little stands out, at most 0.6."""
+    """1 where nothing differs from the background; on busy photos, how little stands out, at most
+    0.6."""
     share = float(product.mask.mean())
     if product.box is None:
         return Measure(1.0, {"share": 0.0, "sure": product.sure})
@@ -26,7 +28,8 @@ def no_product(product: ForegroundProduct) -> Measure:
 
 
 def low_resolution(view: AnalysisView, product: ForegroundProduct) -> Measure:
-    """The product's longer side in px of the original (the photo's where no product is found); 0.5 at 500 px."""
+    """The product's longer side in px of the original (the photo's where no product is found); 0.5
+    at 500 px."""
     box = product.box if product.box is not None else (0, 0, view.width, view.height)
     where = view.original(*box)
     longer = float(max(where[2:]))
@@ -37,8 +40,9 @@ def low_resolution(view: AnalysisView, product: ForegroundProduct) -> Measure:
 def product_cut(view: AnalysisView, product: ForegroundProduct) -> Measure:
     """How much of the product meets the edges of the photo.
 
-    Per side: the length of the mask's contact with the edge as a share of the product's extent along it. A cut that
-    goes deep is wide, a sleeve that just touches is narrow. The sides' roots are summed, top and bottom counting less.
+    Per side: the length of the mask's contact with the edge as a share of the product's extent
+    along it. A cut that goes deep is wide, a sleeve that just touches is narrow. The sides' roots
+    are summed, top and bottom counting less.
     """
     evidence = {side: 0.0 for side in SIDES}
     if product.box is None:
@@ -71,7 +75,8 @@ def product_too_small(view: AnalysisView, product: ForegroundProduct) -> Measure
 
 
 def off_centre(view: AnalysisView, product: ForegroundProduct) -> Measure:
-    """How far the middle of the product's box is from the photo's, in shares of the width and height."""
+    """How far the middle of the product's box is from the photo's, in shares of the width and
+    height."""
     if product.box is None:
         return Measure(0.0, {"x": 0.0, "y": 0.0})
     left, top, width, height = product.box
@@ -81,7 +86,8 @@ def off_centre(view: AnalysisView, product: ForegroundProduct) -> Measure:
 
 
 def busy_background(view: AnalysisView, product: ForegroundProduct) -> Measure:
-    """How much changes behind the product: strays from one colour at the border, and edges outside the product."""
+    """How much changes behind the product: strays from one colour at the border, and edges outside
+    the product."""
     outside = ~ndimage.binary_dilation(product.mask, iterations=3)
     edges = float(view.slope[outside].mean()) if outside.sum() > 0.02 * outside.size else 0.0
     score = rising(product.spread + 2 * edges, 30.0)

@@ -16,21 +16,28 @@ _BLOCK_TILES = 120
 _FINE, _COARSE = 1, 6  # passes of [1 2 1] / 4: variances 0.5 and 3 px^2
 _EDGE = 4.0  # mean squared gradient (grey levels per px) below which a tile has no edge to judge by
 _CLIPPED = (4, 251)  # grey levels beyond which noise is cut off by black or white
-# Of JPEG's example luminance table (ITU-T T.81, K.1) the six lowest frequencies, as rows and columns of the block.
+# Of JPEG's example luminance table (ITU-T T.81, K.1) the six lowest frequencies, as rows and
+# columns of the block.
 _ROWS, _COLUMNS = (0, 1, 1, 0, 2, 1), (1, 0, 1, 2, 0, 2)
 _TABLE = np.array([11.0, 12.0, 12.0, 10.0, 14.0, 14.0], np.float32)
 _FACTORS = 0.2 * 1.1 ** np.arange(36)  # up to 5.6
-_ROUNDED_TO = np.maximum(np.floor(_TABLE * _FACTORS[:, None] + 0.5), 1.0).astype(np.float32)  # [factors, 6]
+_ROUNDED_TO = np.maximum(np.floor(_TABLE * _FACTORS[:, None] + 0.5), 1.0).astype(
+    np.float32
+)  # [factors, 6]
 _BLOCKS, _FEWEST_BLOCKS, _FEWEST_VALUES = 200, 12, 10
-_MULTIPLES = 0.4  # mean cosine of the frequencies' turns from which they count as multiples (1: all exactly)
-_STEP = 20.0  # grey levels: larger steps between neighbours are edges of the subject, not of JPEG blocks
+_MULTIPLES = (
+    0.4  # mean cosine of the frequencies' turns from which they count as multiples (1: all exactly)
+)
+# grey levels: larger steps between neighbours are edges of the subject, not of JPEG blocks
+_STEP = 20.0
 
 
 def noise_sigma(view: AnalysisView) -> float:
-    """Standard deviation of the noise, grey levels of 255 (Immerkaer 1996, on the least textured tiles).
+    """Standard deviation of the noise, grey levels of 255 (Immerkaer 1996, on the least textured
+    tiles).
 
-    The median over tiles would read fabric as noise, so it is a low quantile; tiles that are near black or white count
-    only where there is nothing else, since noise is cut off there.
+    The median over tiles would read fabric as noise, so it is a low quantile; tiles that are near
+    black or white count only where there is nothing else, since noise is cut off there.
     """
     side = min(_NOISE_TILE, view.height, view.width)
     if side < 3:
@@ -41,7 +48,9 @@ def noise_sigma(view: AnalysisView) -> float:
     twice = part[:, :-2] - 2 * part[:, 1:-1] + part[:, 2:]
     response = twice[..., :-2] - 2 * twice[..., 1:-1] + twice[..., 2:]
     sigma = np.sqrt(np.pi / 2) / 6 * np.abs(response).reshape(len(part), -1).mean(1)
-    clipped = ((levels < _CLIPPED[0]) | (levels > _CLIPPED[1])).reshape(len(part), -1).sum(1) / side**2
+    clipped = ((levels < _CLIPPED[0]) | (levels > _CLIPPED[1])).reshape(len(part), -1).sum(
+        1
+    ) / side**2
     (few,) = quantiles(clipped, [0.1])
     (low,) = quantiles(sigma[clipped <= max(0.02, float(few))], [0.2])
     return float(low)
@@ -54,10 +63,11 @@ def noisy(view: AnalysisView, sigma: float) -> Measure:
 def blurred(view: AnalysisView, noise: float) -> Measure:
     """How wide the sharpest edges are, as the sigma of a Gaussian blur in px at short side 512.
 
-    At an edge of blur s, the energy of the gradient after smoothing by t is proportional to 1 / sqrt(s^2 + t^2), so
-    the ratio of two smoothings gives s (the re-blur idea of Zhuo and Sim 2011, with energies in place of values at
-    single px). What white noise adds to either energy is known and taken off, so noise does not look sharp; tiles
-    without an edge say nothing, so a flat subject does not look blurred.
+    At an edge of blur s, the energy of the gradient after smoothing by t is proportional to 1 /
+    sqrt(s^2 + t^2), so the ratio of two smoothings gives s (the re-blur idea of Zhuo and Sim 2011,
+    with energies in place of values at single px). What white noise adds to either energy is known
+    and taken off, so noise does not look sharp; tiles without an edge say nothing, so a flat
+    subject does not look blurred.
     """
     side = min(_EDGE_TILE, view.height, view.width)
     unknown = Measure(0.0, {"edges": 0.0, "sigma": 0.0})
@@ -65,13 +75,17 @@ def blurred(view: AnalysisView, noise: float) -> Measure:
         return unknown
     part = tiles(view.green, _edge_tiles(view, side), side, side).astype(np.float32)
     fine, coarse = _energies(part)
-    fine_noise, coarse_noise = (_noise_energy(side, passes) * noise**2 for passes in (_FINE, _COARSE))
+    fine_noise, coarse_noise = (
+        _noise_energy(side, passes) * noise**2 for passes in (_FINE, _COARSE)
+    )
     fine, coarse = fine - fine_noise, coarse - coarse_noise
-    # Where the coarse energy is larger, the edge lies outside the tile and only its smoothed foot within.
+    # Where the coarse energy is larger, the edge lies outside the tile and only its smoothed foot
+    # within.
     edged = (coarse > _EDGE) & (fine > 0.5 * fine_noise) & (fine > coarse)
     if not edged.any():
         return unknown
-    # Of sums: sharper edges have more energy, so they decide, and the noise of single tiles averages out.
+    # Of sums: sharper edges have more energy, so they decide, and the noise of single tiles
+    # averages out.
     ratio = max(float(fine[edged].sum() / coarse[edged].sum()), 1.0 + 1e-3) ** 2
     squared = (_COARSE / 2 - ratio * _FINE / 2) / (ratio - 1)
     sigma = max(squared, 0.01) ** 0.5 * SHORT / min(view.height, view.width)
@@ -81,12 +95,13 @@ def blurred(view: AnalysisView, noise: float) -> Measure:
 def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
     """How coarsely JPEG has rounded the photo, and how much its 8 x 8 blocks show.
 
-    ``pixels`` must not be reduced, or have been reduced by the JPEG decoder, to blocks of 8 / ``scale`` px. Where the
-    grid lies is searched for, since photos are cropped after they were compressed. ``excess``: how much larger steps
-    between neighbours are at the blocks' borders than within (large ones, the subject's own edges, are cut to 20
-    levels first). ``coarseness``: the factor on the standard's example table of quantisation (1: quality 50, 2:
-    quality 25) of which the blocks' frequencies are multiples, 0 where they are multiples of nothing; ``quality`` is
-    the same on the usual scale of 1 to 100, 100 where nothing is seen.
+    ``pixels`` must not be reduced, or have been reduced by the JPEG decoder, to blocks of 8 /
+    ``scale`` px. Where the grid lies is searched for, since photos are cropped after they were
+    compressed. ``excess``: how much larger steps between neighbours are at the blocks' borders than
+    within (large ones, the subject's own edges, are cut to 20 levels first). ``coarseness``: the
+    factor on the standard's example table of quantisation (1: quality 50, 2: quality 25) of which
+    the blocks' frequencies are multiples, 0 where they are multiples of nothing; ``quality`` is the
+    same on the usual scale of 1 to 100, 100 where nothing is seen.
     """
     nothing = Measure(0.0, {"excess": 0.0, "coarseness": 0.0, "quality": 100.0})
     height, width = pixels.shape[:2]
@@ -107,19 +122,24 @@ def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
     visible = float(np.mean(excess))
     coarse = _coarseness(part, period, (phases[0] + 1) % period, (phases[1] + 1) % period)
     quality = 100.0 if coarse == 0 else 100 - 50 * coarse if coarse <= 1 else 50 / coarse
-    return Measure(rising(coarse + visible, 3.0), {"excess": visible, "coarseness": coarse, "quality": quality})
+    return Measure(
+        rising(coarse + visible, 3.0), {"excess": visible, "coarseness": coarse, "quality": quality}
+    )
 
 
 def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
-    """The largest factor on JPEG's example table of which the blocks' low frequencies are whole multiples; 0: none.
+    """The largest factor on JPEG's example table of which the blocks' low frequencies are whole
+    multiples; 0: none.
 
-    ``part`` [N, side, side]; blocks begin at ``down``, ``across``. A decoder that halves the photo keeps the low
-    frequencies of each block, scaled by the block's side.
+    ``part`` [N, side, side]; blocks begin at ``down``, ``across``. A decoder that halves the photo
+    keeps the low frequencies of each block, scaled by the block's side.
     """
     rows = (part.shape[1] - down) // period * period
     columns = (part.shape[2] - across) // period * period
     blocks = part[:, down : down + rows, across : across + columns]
-    blocks = blocks.reshape(len(part), rows // period, period, columns // period, period).swapaxes(2, 3)
+    blocks = blocks.reshape(len(part), rows // period, period, columns // period, period).swapaxes(
+        2, 3
+    )
     blocks = blocks.reshape(-1, period * period)
     clipped = np.einsum("np->n", ((blocks < 1) | (blocks > 254)).astype(np.float32)) / period**2
     mean = np.einsum("np->n", blocks) / period**2
@@ -143,11 +163,12 @@ def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
 
 @cache
 def _low_waves(period: int) -> np.ndarray:
-    """float32 [period * period, 6]: from a block's px to its six lowest frequencies, in the unit of blocks of 8 px."""
+    """float32 [period * period, 6]: from a block's px to its six lowest frequencies, in the unit of
+    blocks of 8 px."""
     wave = dct(np.eye(period), axis=0, norm="ortho") * (8 / period) ** 0.5
-    return np.stack([np.outer(wave[r], wave[c]).ravel() for r, c in zip(_ROWS, _COLUMNS, strict=True)], 1).astype(
-        np.float32
-    )
+    return np.stack(
+        [np.outer(wave[r], wave[c]).ravel() for r, c in zip(_ROWS, _COLUMNS, strict=True)], 1
+    ).astype(np.float32)
 
 
 def _spread(corners: np.ndarray, most: int) -> np.ndarray:
@@ -163,7 +184,11 @@ def _edge_tiles(view: AnalysisView, side: int) -> np.ndarray:
     cells = max(1, (side - 2 * margin) // view.step)
     rows, columns = max(1, gradient.shape[0] // cells), max(1, gradient.shape[1] // cells)
     blocks = gradient[: rows * cells, : columns * cells]
-    blocks = blocks.reshape(rows, min(cells, gradient.shape[0]), columns, min(cells, gradient.shape[1])).sum(1).sum(2)
+    blocks = (
+        blocks.reshape(rows, min(cells, gradient.shape[0]), columns, min(cells, gradient.shape[1]))
+        .sum(1)
+        .sum(2)
+    )
     best = np.argsort(blocks.ravel())[::-1][:_EDGE_TILES]
     corners = np.stack(np.unravel_index(best, blocks.shape), 1) * cells * view.step - margin
     return np.clip(corners, 0, [view.height - side, view.width - side])
@@ -171,7 +196,8 @@ def _edge_tiles(view: AnalysisView, side: int) -> np.ndarray:
 
 @cache
 def _kernels(side: int, passes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices [side, inner] that smooth along one axis, and smooth and differentiate; all passes see the same px."""
+    """Matrices [side, inner] that smooth along one axis, and smooth and differentiate; all passes
+    see the same px."""
     kernel = np.ones(1)
     for _ in range(passes):
         kernel = np.convolve(kernel, [0.25, 0.5, 0.25])
@@ -186,16 +212,22 @@ def _kernels(side: int, passes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _energies(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean squared gradients [N] of tiles float32 [N, side, side] after ``_FINE`` and ``_COARSE`` smoothing."""
+    """Mean squared gradients [N] of tiles float32 [N, side, side] after ``_FINE`` and ``_COARSE``
+    smoothing."""
     side = part.shape[1]
     both = [_kernels(side, passes) for passes in (_FINE, _COARSE)]
-    # Along rows all four kernels in one product; along columns each with its counterpart. Tile by tile, since BLAS
-    # would start a second thread for all tiles at once, which then spins beside everything else.
-    along = (part @ np.concatenate([kernel for pair in both for kernel in pair], 1)).reshape(len(part), side, 4, -1)
+    # Along rows all four kernels in one product; along columns each with its counterpart. Tile by
+    # tile, since BLAS would start a second thread for all tiles at once, which then spins beside
+    # everything else.
+    along = (part @ np.concatenate([kernel for pair in both for kernel in pair], 1)).reshape(
+        len(part), side, 4, -1
+    )
     found = []
     for place, (smooth, slope) in enumerate(both):
         gradients = (slope.T @ along[:, :, 2 * place], smooth.T @ along[:, :, 2 * place + 1])
-        found.append(sum(np.einsum("nij,nij->n", one, one) for one in gradients) / gradients[0][0].size)
+        found.append(
+            sum(np.einsum("nij,nij->n", one, one) for one in gradients) / gradients[0][0].size
+        )
     return found[0], found[1]
 
 

@@ -15,7 +15,8 @@ NEVER = 2.0  # a floor that no score reaches
 
 @dataclass(frozen=True)
 class Demand:
-    """Scores from which a finding is a note, a warning, a failure; ``weight`` in [0, 1] is its part in ``overall``."""
+    """Scores from which a finding is a note, a warning, a failure; ``weight`` in [0, 1] is its part
+    in ``overall``."""
 
     note: float
     warning: float
@@ -84,21 +85,27 @@ PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (STUDIO,
 
 
 def profile(name: str, changes: Mapping[str, Mapping[str, float]] | None = None) -> Profile:
-    """The profile ``name`` with ``changes``: code -> some of ``note``, ``warning``, ``fail``, ``weight``.
+    """The profile ``name`` with ``changes``: code -> some of ``note``, ``warning``, ``fail``,
+    ``weight``.
 
     >>> profile("studio", {"blurred": {"warning": 0.6}}).demands["blurred"].warning
     0.6
 
-    Raises ``BadSettingsError`` that names an unknown profile, code or key, a value that is no number, floors out of order.
+    Raises ``BadSettingsError`` that names an unknown profile, code or key, a value that is no
+    number, floors out of order.
     """
     if name not in PROFILES:
         raise BadSettingsError(f"no quality profile {name!r}; there are: {', '.join(PROFILES)}")
     demands = dict(PROFILES[name].demands)
     for code, given in (changes or {}).items():
         if code not in demands:
-            raise BadSettingsError(f"quality profile {name}: unknown finding {code!r} (known: {', '.join(CODES)})")
+            raise BadSettingsError(
+                f"quality profile {name}: unknown finding {code!r} (known: {', '.join(CODES)})"
+            )
         if not isinstance(given, Mapping):
-            raise BadSettingsError(f"quality profile {name}: {code} must be a mapping of floors, not {given!r}")
+            raise BadSettingsError(
+                f"quality profile {name}: {code} must be a mapping of floors, not {given!r}"
+            )
         demands[code] = _changed(f"quality profile {name}: {code}", demands[code], given)
     return Profile(name, demands)
 
@@ -108,12 +115,18 @@ def _changed(where: str, demand: Demand, given: Mapping[str, Any]) -> Demand:
     for key, value in given.items():
         if key not in known:
             raise BadSettingsError(f"{where}: unknown key {key!r} (known: {', '.join(known)})")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+            or value < 0
+        ):
             raise BadSettingsError(f"{where}: {key} must be a number of at least 0, not {value!r}")
     changed = replace(demand, **{key: float(value) for key, value in given.items()})
     if not changed.note <= changed.warning <= changed.fail:
         raise BadSettingsError(
-            f"{where}: floors must rise: note {changed.note:g}, warning {changed.warning:g}, fail {changed.fail:g}"
+            f"{where}: floors must rise: note {changed.note:g}, warning {changed.warning:g}, fail "
+            f"{changed.fail:g}"
         )
     if changed.weight > 1:
         raise BadSettingsError(f"{where}: weight must be at most 1, not {changed.weight:g}")
@@ -123,8 +136,8 @@ def _changed(where: str, demand: Demand, given: Mapping[str, Any]) -> Demand:
 def overall(findings: list[Finding], asked: Profile) -> float:
     """How fit the photo is in [0, 1], 1 = nothing to mend.
 
-    The product over findings of 1 - weight x excess; excess is 0 up to the note floor, 1 from the fail floor on (or
-    from score 1, if that comes first), straight between.
+    The product over findings of 1 - weight x excess; excess is 0 up to the note floor, 1 from the
+    fail floor on (or from score 1, if that comes first), straight between.
     """
     fit = 1.0
     for finding in findings:

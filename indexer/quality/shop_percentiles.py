@@ -17,7 +17,8 @@ _POINTS = 101
 
 @dataclass(frozen=True)
 class ShopQuality:
-    """Quantiles 0, 1, ... 100% (101 rising numbers) of the shop's scores by code, read on ``photos``."""
+    """Quantiles 0, 1, ... 100% (101 rising numbers) of the shop's scores by code, read on
+    ``photos``."""
 
     photos: int
     quantiles: Mapping[str, Sequence[float]]
@@ -34,10 +35,14 @@ class ShopQuality:
         if count == 0:
             raise BadDataError("no photos: a shop's own percentiles need at least one")
         points = np.linspace(0, 1, _POINTS)
-        return cls(count, {code: np.quantile(found, points).tolist() for code, found in scores.items() if found})
+        return cls(
+            count,
+            {code: np.quantile(found, points).tolist() for code, found in scores.items() if found},
+        )
 
     def percentile(self, code: str, score: float) -> float | None:
-        """Share in [0, 1] of the shop's photos that score less (ties half); None for a code without numbers."""
+        """Share in [0, 1] of the shop's photos that score less (ties half); None for a code without
+        numbers."""
         known = self.quantiles.get(code)
         if known is None:
             return None
@@ -46,11 +51,15 @@ class ShopQuality:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; ``from_json`` reads them back the same."""
-        return {"photos": self.photos, "quantiles": {code: list(known) for code, known in self.quantiles.items()}}
+        return {
+            "photos": self.photos,
+            "quantiles": {code: list(known) for code, known in self.quantiles.items()},
+        }
 
     @classmethod
     def from_json(cls, stored: Any) -> ShopQuality:
-        """Raises ``BadDataError`` that names what is wrong. Codes of another version are left out."""
+        """Raises ``BadDataError`` that names what is wrong. Codes of another version
+        are left out."""
         try:
             photos, quantiles = int(stored["photos"]), dict(stored["quantiles"])
         except (KeyError, TypeError, ValueError) as error:
@@ -63,7 +72,11 @@ class ShopQuality:
                 known = [float(value) for value in quantiles[code]]
             except (TypeError, ValueError):
                 raise BadDataError(f"a shop's quality: {code} must be a list of numbers") from None
-            if len(known) != _POINTS or known != sorted(known) or not all(map(math.isfinite, known)):
+            if (
+                len(known) != _POINTS
+                or known != sorted(known)
+                or not all(map(math.isfinite, known))
+            ):
                 raise BadDataError(f"a shop's quality: {code} must be {_POINTS} rising numbers")
             kept[code] = known
         return cls(photos, kept)

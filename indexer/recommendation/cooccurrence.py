@@ -1,4 +1,5 @@
-"""Which categories are bought together more often than by chance: lift of their co-occurrence in orders."""
+"""Which categories are bought together more often than by chance: lift of their co-occurrence in
+orders."""
 
 from __future__ import annotations
 
@@ -21,10 +22,11 @@ class Pair:
 
 
 def complementary(orders: Iterable[Iterable[str]], *, min_support: int = MIN_SUPPORT) -> list[Pair]:
-    """The pairs of categories with a lift above 1 that at least ``min_support`` orders hold, the highest lift first.
+    """The pairs of categories with a lift above 1 that at least ``min_support`` orders hold, the
+    highest lift first.
 
-    ``orders``: the categories of each order's products; how often one stands in an order does not count. All orders
-    count for the shares, also those with one category.
+    ``orders``: the categories of each order's products; how often one stands in an order does not
+    count. All orders count for the shares, also those with one category.
     """
     total = 0
     single: Counter[str] = Counter()
@@ -39,4 +41,7 @@ def complementary(orders: Iterable[Iterable[str]], *, min_support: int = MIN_SUP
         for (one, other), together in both.items()
         if together >= min_support
     ]
-    return sorted((pair for pair in pairs if pair.lift > 1), key=lambda pair: (-pair.lift, pair.one, pair.other))
+    return sorted(
+        (pair for pair in pairs if pair.lift > 1),
+        key=lambda pair: (-pair.lift, pair.one, pair.other),
+    )

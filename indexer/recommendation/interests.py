@@ -1,4 +1,5 @@
-"""Personal recommendations as functions on arrays: a history to interests, candidates to scores, scores to a list."""
+"""Personal recommendations as functions on arrays: a history to interests, candidates to scores,
+scores to a list."""
 
 from __future__ import annotations
 
@@ -35,12 +36,18 @@ class Interest:
 
 
 def event_weights(
-    weights: np.ndarray, times: np.ndarray, *, now: float | None = None, half_life_days: float = HALF_LIFE_DAYS
+    weights: np.ndarray,
+    times: np.ndarray,
+    *,
+    now: float | None = None,
+    half_life_days: float = HALF_LIFE_DAYS,
 ) -> np.ndarray:
-    """What each event counts, float64 [n]: its weight, halved for every ``half_life_days`` that it is older than now.
+    """What each event counts, float64 [n]: its weight, halved for every ``half_life_days`` that it
+    is older than now.
 
-    ``times`` in seconds, nan where it is not known: then the event counts as the newest. ``now`` is by default the
-    newest time, so that a history ages by itself and not by when it is asked about; nothing is newer than now.
+    ``times`` in seconds, nan where it is not known: then the event counts as the newest. ``now`` is
+    by default the newest time, so that a history ages by itself and not by when it is asked about;
+    nothing is newer than now.
     """
     known = np.isfinite(times)
     if not known.any():
@@ -51,11 +58,15 @@ def event_weights(
 
 
 def attribute_agreement(values: Sequence[Sequence[Value]]) -> np.ndarray:
-    """Of each pair of products the share of common values among all that either has (Jaccard), float64 [n, n].
+    """Of each pair of products the share of common values among all that either has (Jaccard),
+    float64 [n, n].
 
     nan where neither has any.
     """
-    known = {value: place for place, value in enumerate(dict.fromkeys(value for own in values for value in own))}
+    known = {
+        value: place
+        for place, value in enumerate(dict.fromkeys(value for own in values for value in own))
+    }
     table = np.zeros((len(values), len(known)))
     for row, own in enumerate(values):
         table[row, [known[value] for value in own]] = 1
@@ -64,17 +75,22 @@ def attribute_agreement(values: Sequence[Sequence[Value]]) -> np.ndarray:
     return np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0)
 
 
-def groups_of(vectors: np.ndarray, values: Sequence[Sequence[Value]], *, apart: float = APART) -> list[np.ndarray]:
-    """The places of a history's products by interest: average linkage, cut where groups lie ``apart`` on average.
+def groups_of(
+    vectors: np.ndarray, values: Sequence[Sequence[Value]], *, apart: float = APART
+) -> list[np.ndarray]:
+    """The places of a history's products by interest: average linkage, cut where groups lie
+    ``apart`` on average.
 
-    The distance of two products is 1 minus the mean of their cosine and of how many attributes they share; so how many
-    interests there are is up to the history. The largest group first.
+    The distance of two products is 1 minus the mean of their cosine and of how many attributes they
+    share; so how many interests there are is up to the history. The largest group first.
     """
     if len(vectors) == 1:
         return [np.array([0])]
     cosine = np.asarray(vectors @ vectors.T, np.float64)
     shared = attribute_agreement(values)
-    alike = np.where(np.isnan(shared), cosine, (1 - _SHARED) * cosine + _SHARED * np.nan_to_num(shared))
+    alike = np.where(
+        np.isnan(shared), cosine, (1 - _SHARED) * cosine + _SHARED * np.nan_to_num(shared)
+    )
     distance = np.clip(1 - (alike + alike.T) / 2, 0, 2)
     np.fill_diagonal(distance, 0)
     label = fcluster(linkage(squareform(distance, checks=False), "average"), apart, "distance")
@@ -93,8 +109,9 @@ def cluster_interests(
 ) -> list[Interest]:
     """Interests of a history, the heaviest first, at most ``most`` of them.
 
-    ``vectors`` float32 [n, D] unit, n >= 1; ``weights`` float [n] above zero; ``values``: what attributes each product
-    has; ``frequency``: the share of the catalog's products that have a value, in (0, 1].
+    ``vectors`` float32 [n, D] unit, n >= 1; ``weights`` float [n] above zero; ``values``: what
+    attributes each product has; ``frequency``: the share of the catalog's products that have a
+    value, in (0, 1].
     """
     found = []
     relative = weights / weights.mean()
@@ -102,7 +119,9 @@ def cluster_interests(
         own, mine = vectors[places], relative[places]
         mean = mine @ own
         length = float(np.linalg.norm(mean))
-        central = int(np.argmax(own @ mean))  # the member with the highest weighted mean cosine to all
+        central = int(
+            np.argmax(own @ mean)
+        )  # the member with the highest weighted mean cosine to all
         query = mean / length if length > 1e-6 else own[central]
         odds = attribute_odds([values[place] for place in places], mine, frequency)
         share = float(mine.sum() / relative.sum())
@@ -115,16 +134,19 @@ def attribute_odds(
 ) -> dict[Value, float]:
     """value -> nats, of the values that an interest's products have.
 
-    The posterior odds of a value in the interest against the catalog, with the catalog's frequency p as prior worth m
-    products, are (c + m p) / ((n + m) p) for c of n; less those of a value that never occurred, log(1 + c / (m p)). So
-    what everything in the shop has says little, and one product says less than five (naive Bayes with a Dirichlet
-    prior).
+    The posterior odds of a value in the interest against the catalog, with the catalog's frequency
+    p as prior worth m products, are (c + m p) / ((n + m) p) for c of n; less those of a value that
+    never occurred, log(1 + c / (m p)). So what everything in the shop has says little, and one
+    product says less than five (naive Bayes with a Dirichlet prior).
     """
     counts: dict[Value, float] = {}
     for own, weight in zip(values, weights.tolist(), strict=True):
         for value in dict.fromkeys(own):
             counts[value] = counts.get(value, 0.0) + weight
-    return {value: float(np.log1p(count / (_PRIOR * frequency(value)))) for value, count in counts.items()}
+    return {
+        value: float(np.log1p(count / (_PRIOR * frequency(value))))
+        for value, count in counts.items()
+    }
 
 
 def score_candidates(
@@ -132,27 +154,31 @@ def score_candidates(
 ) -> np.ndarray:
     """How well each of n candidates fits each interest: log weights float64 [J, n].
 
-    The log of the interest's share, plus likeness to its query, plus the attributes that speak for it. ``cosines``
-    float [J, n] of candidates with the interests' queries, -inf where a candidate is not meant for an interest;
-    ``holds`` bool [V, n]: which candidates have which of ``values``.
+    The log of the interest's share, plus likeness to its query, plus the attributes that speak for
+    it. ``cosines`` float [J, n] of candidates with the interests' queries, -inf where a candidate
+    is not meant for an interest; ``holds`` bool [V, n]: which candidates have which of ``values``.
     """
     odds = np.array([[interest.odds.get(value, 0.0) for value in values] for interest in interests])
     shares = np.log([interest.share for interest in interests])[:, None]
-    return np.asarray(shares + _LIKENESS * cosines + _ATTRIBUTES * (odds.reshape(len(interests), -1) @ holds))
+    return np.asarray(
+        shares + _LIKENESS * cosines + _ATTRIBUTES * (odds.reshape(len(interests), -1) @ holds)
+    )
 
 
 def logsumexp_interests(table: np.ndarray) -> np.ndarray:
-    """Log weights by interest [J, n] as one score each, float64 [n]: a product may suit several interests."""
+    """Log weights by interest [J, n] as one score each, float64 [n]: a product may suit several
+    interests."""
     return np.asarray(np.logaddexp.reduce(table, axis=0))
 
 
 def mmr(
     scores: np.ndarray, vectors: np.ndarray, k: int, *, diversity: float = DIVERSITY
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the ``k`` best, one after another by score less ``diversity`` times the highest cosine to those before.
+    """Places of the ``k`` best, one after another by score less ``diversity`` times the highest
+    cosine to those before.
 
-    Also what each had when it was taken, never more than the one before it. Maximal marginal relevance (Carbonell and
-    Goldstein 1998) with relevance in nats. Ties: the first place.
+    Also what each had when it was taken, never more than the one before it. Maximal marginal
+    relevance (Carbonell and Goldstein 1998) with relevance in nats. Ties: the first place.
     """
     chosen: list[int] = []
     value: list[float] = []
@@ -169,16 +195,19 @@ def mmr(
 
 
 def reasons(vectors: np.ndarray, history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each result [n, D] the place of the product of the ``history`` [h, D] most alike, and the cosine."""
+    """Of each result [n, D] the place of the product of the ``history`` [h, D] most alike, and the
+    cosine."""
     cosine = vectors @ history.T
     best = np.argmax(cosine, axis=1)
     return best, np.clip(cosine[np.arange(len(best)), best], -1.0, 1.0)
 
 
 def values_of(facts: FilterableProduct, types: Mapping[str, str]) -> list[Value]:
-    """What a product can share with others: its category, level by level, and its texts, lists and yes-or-no values.
+    """What a product can share with others: its category, level by level, and its texts, lists and
+    yes-or-no values.
 
-    Tags are left out, since they mostly repeat attributes; numbers and dates, since few products share one.
+    Tags are left out, since they mostly repeat attributes; numbers and dates, since few products
+    share one.
     """
     found: list[Value] = [("category", path) for path in category_paths(facts.category)]
     for name in facts.attributes:

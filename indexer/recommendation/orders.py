@@ -1,4 +1,5 @@
-"""Orders in the catalog: which products were bought together, and the complementary categories learned from them."""
+"""Orders in the catalog: which products were bought together, and the complementary categories
+learned from them."""
 
 from __future__ import annotations
 
@@ -42,13 +43,16 @@ class OrdersReport:
     known: int = 0  # rows that said what was stored already
     unknown_rows: int = 0  # rows whose product is not in the catalog
     unknown_products: list[str] = field(default_factory=list)  # the first of their ids
-    skipped: list[dict[str, str]] = field(default_factory=list)  # rows that cannot be used: where, reason
+    skipped: list[dict[str, str]] = field(
+        default_factory=list
+    )  # rows that cannot be used: where, reason
     orders: int = 0  # in the catalog now
     pairs: int = 0  # of complementary categories, learned from all of them
 
 
 def read_table(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[str, str, str, str | None]]:
-    """(where, first, second, time text or None) of each line of a CSV with the columns ``wanted`` and maybe ``time``.
+    """(where, first, second, time text or None) of each line of a CSV with the columns ``wanted``
+    and maybe ``time``.
 
     Raises ``BadDataError`` naming file, line or columns.
     """
@@ -58,11 +62,19 @@ def read_table(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[str, str, 
             columns = [name.strip() for name in reader.fieldnames or ()]
             for name in wanted:
                 if name not in columns:
-                    raise BadDataError(f"{path} has no column {name!r}; columns found: {', '.join(columns) or 'none'}")
+                    raise BadDataError(
+                        f"{path} has no column {name!r}; columns found: "
+                        f"{', '.join(columns) or 'none'}"
+                    )
             reader.fieldnames = columns
             for row in reader:
                 where = f"{path.name}:{reader.line_num}"
-                yield where, (row[wanted[0]] or "").strip(), row[wanted[1]] or "", row.get("time") or None
+                yield (
+                    where,
+                    (row[wanted[0]] or "").strip(),
+                    row[wanted[1]] or "",
+                    row.get("time") or None,
+                )
     except OSError as error:
         raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -72,7 +84,8 @@ def read_table(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[str, str, 
 
 
 def seconds_of(text: str) -> float:
-    """A time as people write it (a number of seconds since 1970, or a date) in seconds. Raises ``ValueError``."""
+    """A time as people write it (a number of seconds since 1970, or a date) in seconds. Raises
+    ``ValueError``."""
     try:
         return float(text)
     except ValueError:
@@ -80,10 +93,11 @@ def seconds_of(text: str) -> float:
 
 
 def import_orders(catalog: Catalog, path: Path, *, min_support: int = MIN_SUPPORT) -> OrdersReport:
-    """Add the orders of a CSV (order_id, product_id, maybe time) and learn anew which categories complement each other.
+    """Add the orders of a CSV (order_id, product_id, maybe time) and learn anew which categories
+    complement each other.
 
-    A row with an unknown product is reported and left out; importing a file twice changes nothing. Committed in
-    batches. Raises ``BadDataError``.
+    A row with an unknown product is reported and left out; importing a file twice changes nothing.
+    Committed in batches. Raises ``BadDataError``.
     """
     report = OrdersReport()
     unknown: dict[str, None] = {}
@@ -95,7 +109,11 @@ def import_orders(catalog: Catalog, path: Path, *, min_support: int = MIN_SUPPOR
             prepare(sql)
             pids: dict[str, int] = {}
             for part, marks in chunks(list({row.product_id for row in batch})):
-                pids.update(sql.execute(f"SELECT product_id, pid FROM products WHERE product_id IN ({marks})", part))
+                pids.update(
+                    sql.execute(
+                        f"SELECT product_id, pid FROM products WHERE product_id IN ({marks})", part
+                    )
+                )
             for row in batch:
                 pid = pids.get(row.product_id)
                 if pid is None:
@@ -124,16 +142,22 @@ def _bought(path: Path, report: OrdersReport) -> Iterator[Bought]:
 def _add(sql: sqlite3.Connection, row: Bought, pid: int) -> bool:
     digest = hashlib.sha256(row.order_id.encode()).digest()[:16]
     sql.execute("INSERT OR IGNORE INTO orders (digest) VALUES (?)", (digest,))
-    query = "INSERT OR IGNORE INTO order_items (order_no, pid, time) SELECT order_no, ?, ? FROM orders WHERE digest = ?"
+    query = (
+        "INSERT OR IGNORE INTO order_items (order_no, pid, time) SELECT order_no, ?, ? FROM orders "
+        "WHERE digest = ?"
+    )
     return sql.execute(query, (pid, row.time, digest)).rowcount > 0
 
 
 def learn(catalog: Catalog, *, min_support: int = MIN_SUPPORT) -> tuple[int, int]:
-    """Find the complementary categories of all orders stored; (orders, pairs). Products count by their present one."""
+    """Find the complementary categories of all orders stored; (orders, pairs). Products count by
+    their present one."""
     with catalog.exclusive():
         sql = catalog._connection()
         prepare(sql)
-        query = "SELECT order_no, category FROM order_items JOIN products USING (pid) ORDER BY order_no"
+        query = (
+            "SELECT order_no, category FROM order_items JOIN products USING (pid) ORDER BY order_no"
+        )
         baskets = (
             [SEPARATOR.join(json.loads(category)) for _, category in rows if category]
             for _, rows in groupby(sql.execute(query), key=lambda row: row[0])
@@ -147,12 +171,16 @@ def learn(catalog: Catalog, *, min_support: int = MIN_SUPPORT) -> tuple[int, int
 
 
 def complements_of(catalog: Catalog, categories: Iterable[str]) -> dict[str, list[Pair]]:
-    """category path ("A > B") -> its complementary pairs, the highest lift first; empty where no orders are known."""
+    """category path ("A > B") -> its complementary pairs, the highest lift first; empty where no
+    orders are known."""
     found: dict[str, list[Pair]] = {}
     with catalog._reading() as sql:
         if not has_orders(sql):
             return {}
         for category in dict.fromkeys(categories):
-            query = "SELECT one, other, together, lift FROM complements WHERE one = ?1 OR other = ?1 ORDER BY lift DESC"
+            query = (
+                "SELECT one, other, together, lift FROM complements WHERE one = ?1 OR other = ?1 "
+                "ORDER BY lift DESC"
+            )
             found[category] = [Pair(*row) for row in sql.execute(query, (category,))]
     return found

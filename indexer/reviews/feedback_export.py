@@ -28,11 +28,12 @@ class Exported:
 
 
 def export_feedback(home: Home, out: Path) -> Exported:
-    """Write a manifest (CSV) of the products that feedback names, their tags and categories as people left them.
+    """Write a manifest (CSV) of the products that feedback names, their tags and categories as
+    people left them.
 
-    Tags are those of the merchant and curator, with what was accepted or added and without what was rejected; the last
-    word on a tag counts. Feedback without a stored product has no photo to learn from and is counted as skipped.
-    Raises ``BadDataError`` where there is nothing to write.
+    Tags are those of the merchant and curator, with what was accepted or added and without what was
+    rejected; the last word on a tag counts. Feedback without a stored product has no photo to learn
+    from and is counted as skipped. Raises ``BadDataError`` where there is nothing to write.
     """
     report = Exported()
     said: dict[int, list[dict[str, Any]]] = {}
@@ -42,20 +43,27 @@ def export_feedback(home: Home, out: Path) -> Exported:
             report.feedback += 1
             if entry["pid"] is None:
                 skipped["no product_id was given with it"] += 1
-            elif not (entry["accepted"] or entry["rejected"] or entry["added"] or entry["category"]):
+            elif not (
+                entry["accepted"] or entry["rejected"] or entry["added"] or entry["category"]
+            ):
                 skipped["clicks only"] += 1
             else:
                 said.setdefault(entry["pid"], []).append(entry)
     with open_catalog(home) as catalog:
         products = catalog.by_pids(said)
-        rows = catalog.photos_by_id([photo_id for product in products.values() for photo_id in product.photo_ids])
-    skipped["its product was deleted since"] = sum(len(entries) for pid, entries in said.items() if pid not in products)
+        rows = catalog.photos_by_id(
+            [photo_id for product in products.values() for photo_id in product.photo_ids]
+        )
+    skipped["its product was deleted since"] = sum(
+        len(entries) for pid, entries in said.items() if pid not in products
+    )
     report.skipped = {reason: count for reason, count in skipped.items() if count}
     report.products = len(products)
     if not products:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in report.skipped.items())
         raise BadDataError(
-            f"there is no feedback to train from ({report.feedback} entries{f': {reasons}' if reasons else ''})"
+            f"there is no feedback to train from ({report.feedback} "
+            f"entries{f': {reasons}' if reasons else ''})"
         )
     with Path(out).open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
@@ -67,13 +75,21 @@ def export_feedback(home: Home, out: Path) -> Exported:
                 if row is None:
                     continue
                 path = Path(row.path) if row.path else photo_file(home.photos, row.content_hash)
-                values = (product.product_id, path, product.title or "", " > ".join(category or ()), "|".join(tags))
+                values = (
+                    product.product_id,
+                    path,
+                    product.title or "",
+                    " > ".join(category or ()),
+                    "|".join(tags),
+                )
                 writer.writerow(values)
                 report.rows += 1
     return report
 
 
-def _settled(product: Product, entries: list[dict[str, Any]]) -> tuple[tuple[str, ...] | None, list[str]]:
+def _settled(
+    product: Product, entries: list[dict[str, Any]]
+) -> tuple[tuple[str, ...] | None, list[str]]:
     """Category and tags of a product after all that was said of it, in order."""
     tags = dict.fromkeys(tag.tag for tag in product.tags if tag.source != "machine")
     category = product.category

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 KEPT_DAYS = 30  # how long the photos of a decided review can still be looked at
 _APPLICATION_ID = 0x43415456  # "CATV"
-# Products are named by pid and photos by rows of their own, so that the log need not change when a product is erased.
+# Products are named by pid and photos by rows of their own, so that the log need not change when a
+# product is erased.
 _SCHEMA = (
     """CREATE TABLE reviews (
         review_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -32,7 +33,8 @@ _SCHEMA = (
     )""",
     "CREATE INDEX reviews_by_state ON reviews (state, review_id)",
     """CREATE TABLE previews (
-        review_id INTEGER NOT NULL, position INTEGER NOT NULL, content_hash TEXT NOT NULL, jpeg BLOB NOT NULL,
+        review_id INTEGER NOT NULL, position INTEGER NOT NULL, content_hash TEXT NOT NULL,
+        jpeg BLOB NOT NULL,
         PRIMARY KEY (review_id, position)
     ) WITHOUT ROWID""",
     "CREATE INDEX previews_by_hash ON previews (content_hash)",
@@ -44,8 +46,10 @@ _SCHEMA = (
         body TEXT NOT NULL
     )""",
     "CREATE INDEX log_by_review ON log (review_id)",
-    "CREATE TRIGGER log_keeps BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
-    "CREATE TRIGGER log_stays BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
+    "CREATE TRIGGER log_keeps BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log is "
+    "append-only'); END",
+    "CREATE TRIGGER log_stays BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log is "
+    "append-only'); END",
 )
 
 ReviewState = Literal["open", "approved", "rejected"]
@@ -71,7 +75,9 @@ class Review:
     pid: int | None
     body: dict[str, Any]
     decided: dict[str, Any] | None  # {"at", "decision", "reason", ...}
-    photos: dict[int, str]  # content hashes of the previews there still are, by the photo's place in the listing
+    photos: dict[
+        int, str
+    ]  # content hashes of the previews there still are, by the photo's place in the listing
 
 
 class Reviews(Connections):
@@ -83,24 +89,35 @@ class Reviews(Connections):
     # -- writing
 
     def open_review(
-        self, body: dict[str, Any], previews: Sequence[Preview], *, name: str | None = None, pid: int | None = None
+        self,
+        body: dict[str, Any],
+        previews: Sequence[Preview],
+        *,
+        name: str | None = None,
+        pid: int | None = None,
     ) -> str:
         """Put a review into the queue; its name. ``body`` is kept in the log as it stands."""
         name = name or uuid.uuid4().hex
         with self.exclusive():
             connection = self._connection()
             cursor = connection.execute(
-                "INSERT INTO reviews (name, opened, state, pid) VALUES (?, ?, 'open', ?)", (name, _now(), pid)
+                "INSERT INTO reviews (name, opened, state, pid) VALUES (?, ?, 'open', ?)",
+                (name, _now(), pid),
             )
             review_id = cursor.lastrowid
             connection.executemany(
                 "INSERT INTO previews VALUES (?, ?, ?, ?)",
-                [(review_id, place, preview.content_hash, preview.jpeg) for place, preview in enumerate(previews)],
+                [
+                    (review_id, place, preview.content_hash, preview.jpeg)
+                    for place, preview in enumerate(previews)
+                ],
             )
             self._append("opened", body, review_id)
         return name
 
-    def decide(self, name: str, decision: str, *, reason: str, more: dict[str, Any] | None = None) -> Review:
+    def decide(
+        self, name: str, decision: str, *, reason: str, more: dict[str, Any] | None = None
+    ) -> Review:
         """Close a review by a person's ``decision`` (``approve`` or ``reject``).
 
         Raises ``UnknownReviewError``, ``AlreadyDecidedError`` that says how.
@@ -108,11 +125,15 @@ class Reviews(Connections):
         with self.exclusive():
             review_id, state = self._found(name)
             if state != "open":
-                raise AlreadyDecidedError(f"review {name} was {state} already: a decision is made once")
+                raise AlreadyDecidedError(
+                    f"review {name} was {state} already: a decision is made once"
+                )
             self._connection().execute(
                 "UPDATE reviews SET state = ? WHERE review_id = ?", (OUTCOMES[decision], review_id)
             )
-            self._append("decided", {"decision": decision, "reason": reason, **(more or {})}, review_id)
+            self._append(
+                "decided", {"decision": decision, "reason": reason, **(more or {})}, review_id
+            )
         return self.get(name)
 
     def add_feedback(self, entries: Iterable[dict[str, Any]]) -> int:
@@ -136,18 +157,23 @@ class Reviews(Connections):
     def tidy(self, *, decided_before: str, living: Callable[[set[str]], set[str]]) -> int:
         """Delete the previews of decided reviews that no one needs; how many.
 
-        Those decided before that time (ISO 8601), and those of photos that no product has: ``living`` says which of
-        the content hashes it gets belong to one.
+        Those decided before that time (ISO 8601), and those of photos that no product has:
+        ``living`` says which of the content hashes it gets belong to one.
         """
         with self.exclusive():
             connection = self._connection()
-            decided = "SELECT review_id FROM reviews JOIN log USING (review_id) WHERE kind = 'decided'"
+            decided = (
+                "SELECT review_id FROM reviews JOIN log USING (review_id) WHERE kind = 'decided'"
+            )
             query = f"DELETE FROM previews WHERE review_id IN ({decided} AND at < ?)"
             count = connection.execute(query, (decided_before,)).rowcount
             query = f"SELECT DISTINCT content_hash FROM previews WHERE review_id IN ({decided})"
             held = {row[0] for row in connection.execute(query)}
             for part, marks in chunks(sorted(held - living(held))):
-                query = f"DELETE FROM previews WHERE review_id IN ({decided}) AND content_hash IN ({marks})"
+                query = (
+                    f"DELETE FROM previews WHERE review_id IN ({decided}) AND content_hash IN "
+                    f"({marks})"
+                )
                 count += connection.execute(query, part).rowcount
         return count
 
@@ -165,17 +191,26 @@ class Reviews(Connections):
             review_id, _ = self._found(name)
             return self._reviews([review_id])[0]
 
-    def waiting(self, state: ReviewState, *, limit: int, after: str | None = None) -> tuple[list[Review], int]:
-        """Up to ``limit`` reviews of a state, the oldest first, behind the one named ``after``; and how many of it."""
+    def waiting(
+        self, state: ReviewState, *, limit: int, after: str | None = None
+    ) -> tuple[list[Review], int]:
+        """Up to ``limit`` reviews of a state, the oldest first, behind the one named ``after``; and
+        how many of it."""
         with self._reading() as connection:
             begin = self._found(after)[0] if after is not None else 0
-            query = "SELECT review_id FROM reviews WHERE state = ? AND review_id > ? ORDER BY review_id LIMIT ?"
+            query = (
+                "SELECT review_id FROM reviews WHERE state = ? AND review_id > ? ORDER BY "
+                "review_id LIMIT ?"
+            )
             ids = [row[0] for row in connection.execute(query, (state, begin, limit))]
-            total = connection.execute("SELECT count(*) FROM reviews WHERE state = ?", (state,)).fetchone()[0]
+            total = connection.execute(
+                "SELECT count(*) FROM reviews WHERE state = ?", (state,)
+            ).fetchone()[0]
             return self._reviews(ids), int(total)
 
     def preview(self, name: str, position: int) -> bytes:
-        """The JPEG of one photo of a review. Raises ``UnknownReviewError`` where there is none (any more)."""
+        """The JPEG of one photo of a review. Raises ``UnknownReviewError`` where there is none (any
+        more)."""
         with self._reading() as connection:
             review_id, _ = self._found(name)
             query = "SELECT jpeg FROM previews WHERE review_id = ? AND position = ?"
@@ -193,9 +228,13 @@ class Reviews(Connections):
 
     def judged_tags(self) -> tuple[int, int]:
         """How many suggested tags people accepted, and how many they rejected."""
-        lengths = ", ".join(f"sum(json_array_length(body, '$.{name}'))" for name in ("accepted", "rejected"))
+        lengths = ", ".join(
+            f"sum(json_array_length(body, '$.{name}'))" for name in ("accepted", "rejected")
+        )
         with self._reading() as connection:
-            row = connection.execute(f"SELECT {lengths} FROM log WHERE kind = 'feedback'").fetchone()
+            row = connection.execute(
+                f"SELECT {lengths} FROM log WHERE kind = 'feedback'"
+            ).fetchone()
         return int(row[0] or 0), int(row[1] or 0)
 
     def counts(self) -> dict[ReviewState, int]:
@@ -205,22 +244,27 @@ class Reviews(Connections):
         return {state: int(found.get(state, 0)) for state in STATES}
 
     def decided_alarms(self) -> list[tuple[ReviewState, str, int]]:
-        """(state, policy, how many): of the reviews that a person decided, those a policy had asked for."""
+        """(state, policy, how many): of the reviews that a person decided, those a policy had asked
+        for."""
         query = (
             "SELECT state, json_extract(found.value, '$.policy') AS policy, count(*) "
             "FROM reviews JOIN log USING (review_id), json_each(log.body, '$.prohibited') AS found "
-            "WHERE kind = 'opened' AND state <> 'open' AND json_extract(found.value, '$.decision') <> 'allow' "
+            "WHERE kind = 'opened' AND state <> 'open' AND json_extract(found.value, '$.decision') "
+            "<> 'allow' "
             "GROUP BY state, policy"
         )
         with self._reading() as connection:
-            return [(state, policy, int(count)) for state, policy, count in connection.execute(query)]
+            return [
+                (state, policy, int(count)) for state, policy, count in connection.execute(query)
+            ]
 
     # -- inside
 
     def _append(self, kind: str, body: dict[str, Any], review_id: int | None) -> None:
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         self._connection().execute(
-            "INSERT INTO log (at, kind, review_id, body) VALUES (?, ?, ?, ?)", (_now(), kind, review_id, text)
+            "INSERT INTO log (at, kind, review_id, body) VALUES (?, ?, ?, ?)",
+            (_now(), kind, review_id, text),
         )
 
     def _found(self, name: str) -> tuple[int, str]:
@@ -239,15 +283,22 @@ class Reviews(Connections):
             bodies: dict[str, dict[str, Any]] = {}
             query = "SELECT kind, at, body FROM log WHERE review_id = ? ORDER BY entry"
             for kind, at, body in connection.execute(query, (review_id,)):
-                bodies[kind] = {"at": at, **json.loads(body)} if kind == "decided" else json.loads(body)
-            query = "SELECT position, content_hash FROM previews WHERE review_id = ? ORDER BY position"
+                bodies[kind] = (
+                    {"at": at, **json.loads(body)} if kind == "decided" else json.loads(body)
+                )
+            query = (
+                "SELECT position, content_hash FROM previews WHERE review_id = ? ORDER BY position"
+            )
             hashes = dict(connection.execute(query, (review_id,)).fetchall())
-            found.append(Review(name, opened, state, pid, bodies["opened"], bodies.get("decided"), hashes))
+            found.append(
+                Review(name, opened, state, pid, bodies["opened"], bodies.get("decided"), hashes)
+            )
         return found
 
 
 def open_reviews(home: Home) -> Reviews:
-    """The reviews of ``home``; the file is made at the first use. Raises ``NewerFormatError``, ``BadHomeError``."""
+    """The reviews of ``home``; the file is made at the first use. Raises ``NewerFormatError``,
+    ``BadHomeError``."""
     path = home.reviews_file
     if not path.exists() or path.stat().st_size == 0:
         with home.lock("reviews", wait_s=30):
@@ -258,17 +309,22 @@ def open_reviews(home: Home) -> Reviews:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > FORMAT:
         reviews.close()
-        raise NewerFormatError(f"{path} has format {version}, this Catalens knows up to {FORMAT}: upgrade it")
+        raise NewerFormatError(
+            f"{path} has format {version}, this Catalens knows up to {FORMAT}: upgrade it"
+        )
     return reviews
 
 
 def clean(home: Home, catalog: Catalog) -> int:
-    """Delete previews that nobody needs any more and write the file anew; how many. For erasure and housekeeping."""
+    """Delete previews that nobody needs any more and write the file anew; how many. For erasure and
+    housekeeping."""
     if not home.reviews_file.exists():
         return 0
     before = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).isoformat(timespec="milliseconds")
     with open_reviews(home) as reviews:
-        count = reviews.tidy(decided_before=before, living=lambda hashes: set(catalog.photos_by_hash(hashes)))
+        count = reviews.tidy(
+            decided_before=before, living=lambda hashes: set(catalog.photos_by_hash(hashes))
+        )
         reviews.scrub()
     return count
 

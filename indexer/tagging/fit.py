@@ -1,4 +1,5 @@
-"""Fits how tags are told from products whose tags are known: views, strengths of the evidence, thresholds."""
+"""Fits how tags are told from products whose tags are known: views, strengths of the evidence,
+thresholds."""
 
 from __future__ import annotations
 
@@ -21,12 +22,20 @@ _FOLDS = 5
 
 
 def fit_rule(sample: TagSample, columns: Mapping[str, Sequence[str]]) -> TagRule:
-    """The rule of least log-loss on ``sample``, with its thresholds; tags in no column are the rest."""
+    """The rule of least log-loss on ``sample``, with its thresholds; tags in no column are the
+    rest."""
     number = {tag: place for place, tag in enumerate(sample.tags)}
     fitted = []
     for name, tags in columns.items():
         column = TagColumn(name, tuple(tag for tag in tags if tag in number))
-        fitted.append(_fit_part(sample, column, np.array([number[tag] for tag in column.tags], np.int64), _fit_column))
+        fitted.append(
+            _fit_part(
+                sample,
+                column,
+                np.array([number[tag] for tag in column.tags], np.int64),
+                _fit_column,
+            )
+        )
     counts = dict(zip(sample.tags, sample.seen.astype(int).tolist(), strict=True))
     rule = TagRule(tuple(fitted), TagColumn(), counts, sample.voters.shape[0])
     left = sample.places(rule)[-1]
@@ -36,10 +45,12 @@ def fit_rule(sample: TagSample, columns: Mapping[str, Sequence[str]]) -> TagRule
 
 
 def fit_thresholds(sample: TagSample, rule: TagRule) -> TagRule:
-    """``rule`` with the threshold of best micro-F1 on ``sample``, and each tag's own shrunk towards it.
+    """``rule`` with the threshold of best micro-F1 on ``sample``, and each tag's own shrunk towards
+    it.
 
-    A tag with n positives has n / (n + m) of its own. m is taken by cross-validation: of those that give no less
-    micro-F1 than the one threshold for all, the one with the best macro-F1; where there is none, all tags share one.
+    A tag with n positives has n / (n + m) of its own. m is taken by cross-validation: of those that
+    give no less micro-F1 than the one threshold for all, the one with the best macro-F1; where
+    there is none, all tags share one.
     """
     confidence = allowed(sample.confidence(rule), sample.places(rule)[:-1])
     bar = best_threshold(sample.actual, confidence)
@@ -52,12 +63,19 @@ def fit_thresholds(sample: TagSample, rule: TagRule) -> TagRule:
         for number in range(_FOLDS):
             learn, check = fold != number, fold == number
             shared = best_threshold(sample.actual[learn], confidence[learn])
-            bars = _shrunk(sample.actual[learn], confidence[learn], bar if shared is None else shared, strength)
+            bars = _shrunk(
+                sample.actual[learn], confidence[learn], bar if shared is None else shared, strength
+            )
             said[check] = (confidence[check] >= bars) & (confidence[check] > 0)
         return f1_scores(sample.actual, said)
 
     plain = judged(None)
-    tried = [(macro, strength) for strength in _SHRINK for micro, macro in [judged(strength)] if micro >= plain[0]]
+    tried = [
+        (macro, strength)
+        for strength in _SHRINK
+        for micro, macro in [judged(strength)]
+        if micro >= plain[0]
+    ]
     if not tried or max(tried)[0] <= plain[1]:
         return replace(rule, threshold=bar, thresholds={})
     bars = _shrunk(sample.actual, confidence, bar, max(tried)[1])
@@ -66,7 +84,8 @@ def fit_thresholds(sample: TagSample, rule: TagRule) -> TagRule:
 
 
 def best_threshold(actual: np.ndarray, confidence: np.ndarray) -> float | None:
-    """The one threshold of best micro-F1 over [P, T]; the midpoint between two confidences. None where no tag is true.
+    """The one threshold of best micro-F1 over [P, T]; the midpoint between two confidences. None
+    where no tag is true.
 
     Exact: every distinct confidence is tried.
     """
@@ -75,7 +94,9 @@ def best_threshold(actual: np.ndarray, confidence: np.ndarray) -> float | None:
         return None
     order = np.argsort(-confidence, axis=None, kind="stable")
     values, hits = confidence.ravel()[order], np.cumsum(actual.ravel()[order])
-    last = np.flatnonzero(np.append(values[1:] < values[:-1], True))  # the last pair of each distinct confidence
+    last = np.flatnonzero(
+        np.append(values[1:] < values[:-1], True)
+    )  # the last pair of each distinct confidence
     last = last[values[last] > 0]
     if len(last) == 0:
         return None
@@ -90,11 +111,16 @@ def f1_scores(actual: np.ndarray, said: np.ndarray) -> tuple[float, float]:
     hits, total = (actual & said).sum(0), actual.sum(0) + said.sum(0)
     f1 = 2 * hits / np.maximum(total, 1)
     present = actual.any(0)
-    return float(2 * hits.sum() / max(total.sum(), 1)), float(f1[present].mean()) if present.any() else 0.0
+    return float(2 * hits.sum() / max(total.sum(), 1)), float(
+        f1[present].mean()
+    ) if present.any() else 0.0
 
 
-def _shrunk(actual: np.ndarray, confidence: np.ndarray, bar: float, strength: float | None) -> np.ndarray:
-    """Thresholds [T]: ``bar``, moved n / (n + ``strength``) of the way to each tag's own best one; None: not moved."""
+def _shrunk(
+    actual: np.ndarray, confidence: np.ndarray, bar: float, strength: float | None
+) -> np.ndarray:
+    """Thresholds [T]: ``bar``, moved n / (n + ``strength``) of the way to each tag's own best one;
+    None: not moved."""
     bars = np.full(actual.shape[1], bar)
     for place in np.flatnonzero(actual.any(0)) if strength is not None else ():
         own = best_threshold(actual[:, [place]], confidence[:, [place]])
@@ -117,7 +143,8 @@ _Fit = Callable[[TagEvidence, np.ndarray, TagColumn], tuple[float, TagColumn]]
 
 
 def _fit_part(sample: TagSample, part: TagColumn, places: np.ndarray, fit: _Fit) -> TagColumn:
-    """The view first, then k, temperature and crowding: whatever leaves least log-loss with the strengths fitted."""
+    """The view first, then k, temperature and crowding: whatever leaves least log-loss with the
+    strengths fitted."""
     truth = sample.actual[:, places]
 
     def tried(options: Sequence[TagColumn]) -> TagColumn:
@@ -127,12 +154,20 @@ def _fit_part(sample: TagSample, part: TagColumn, places: np.ndarray, fit: _Fit)
     # Crowded as it will mostly end up, so that the view is not chosen by how many hubs it has.
     start = replace(part, k=20, temperature=0.05, crowding=0.25)
     seen_by = tried([replace(start, view=view) for view in _views(sample.blocks)])
-    grid = [(k, t, crowding) for k in (20, 40) for t in (0.03, 0.05, 0.1) for crowding in (0.0, 0.25, 0.5)]
-    return tried([replace(seen_by, k=k, temperature=t, crowding=crowding) for k, t, crowding in grid])
+    grid = [
+        (k, t, crowding)
+        for k in (20, 40)
+        for t in (0.03, 0.05, 0.1)
+        for crowding in (0.0, 0.25, 0.5)
+    ]
+    return tried(
+        [replace(seen_by, k=k, temperature=t, crowding=crowding) for k, t, crowding in grid]
+    )
 
 
 def _fit_column(said: TagEvidence, truth: np.ndarray, column: TagColumn) -> tuple[float, TagColumn]:
-    """Log-loss per product, and ``column`` with the strengths of least loss over products that have one value."""
+    """Log-loss per product, and ``column`` with the strengths of least loss over products that have
+    one value."""
     from scipy.optimize import minimize  # slow to load, and serving does without
 
     one = truth.sum(1) == 1
@@ -152,13 +187,16 @@ def _fit_column(said: TagEvidence, truth: np.ndarray, column: TagColumn) -> tupl
         missed = -np.log(np.maximum(chance[rows, right], 1e-12)).mean()
         return float(missed + _RIDGE * (pull**2).sum()), slope * free
 
-    found = minimize(loss, start, jac=True, bounds=[(0, None), (0, None), (None, None)], method="L-BFGS-B")
+    found = minimize(
+        loss, start, jac=True, bounds=[(0, None), (0, None), (None, None)], method="L-BFGS-B"
+    )
     head, vote, prior = (float(value) for value in found.x)
     return float(found.fun), replace(column, head=head, vote=vote, prior=prior)
 
 
 def _fit_rest(said: TagEvidence, truth: np.ndarray, rest: TagColumn) -> tuple[float, TagColumn]:
-    """The same for tags that exclude nothing: logistic regression over all pairs that anything is said of (Platt)."""
+    """The same for tags that exclude nothing: logistic regression over all pairs that anything is
+    said of (Platt)."""
     from scipy.optimize import minimize  # slow to load, and serving does without
 
     about = (said.shares > 0) | said.known
@@ -177,8 +215,11 @@ def _fit_rest(said: TagEvidence, truth: np.ndarray, rest: TagColumn) -> tuple[fl
         slope = evidence @ (expit(odds) - right) / len(truth) + 2 * _RIDGE * pull
         return float(missed.sum() / len(truth) + _RIDGE * (pull**2).sum()), slope * free
 
-    found = minimize(loss, start, jac=True, bounds=[(0, None), (0, None), (None, None)], method="L-BFGS-B")
+    found = minimize(
+        loss, start, jac=True, bounds=[(0, None), (0, None), (None, None)], method="L-BFGS-B"
+    )
     head, vote, bias = (float(value) for value in found.x)
-    # What nothing was said of cannot be suggested; as many misses of it cost each option alike at this bound.
+    # What nothing was said of cannot be suggested; as many misses of it cost each option alike at
+    # this bound.
     silent = -np.log(0.01) * truth[~about].sum() / len(truth)
     return float(found.fun + silent), replace(rest, head=head, vote=vote, bias=bias)

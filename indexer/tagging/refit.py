@@ -1,4 +1,5 @@
-"""Fits how tags are told to a catalog as it is: leave one product out, let its neighbours vote, compare."""
+"""Fits how tags are told to a catalog as it is: leave one product out, let its neighbours vote,
+compare."""
 
 from __future__ import annotations
 
@@ -13,7 +14,15 @@ from indexer.catalog.store import Catalog
 from indexer.model.bundle import Bundle
 from indexer.model.tag_rule import TagRule
 from indexer.tagging.fit import fit_rule, fit_thresholds
-from indexer.tagging.samples import MOST_ASKED, MOST_VOTERS, Side, TagSample, column_values, find_columns, tag_sample
+from indexer.tagging.samples import (
+    MOST_ASKED,
+    MOST_VOTERS,
+    Side,
+    TagSample,
+    column_values,
+    find_columns,
+    tag_sample,
+)
 from indexer.tagging.voting import head_chances
 
 _LEAST = 50  # tagged products below which only the threshold is fitted
@@ -25,11 +34,13 @@ _SMALL = 20_000  # photos; below, one BLAS thread is quicker than several that w
 def refit_tags(
     catalog: Catalog, bundle: Bundle, rows: np.ndarray, vectors: np.ndarray, *, seed: int = 0
 ) -> TagRule | None:
-    """The rule for a version of these ``rows`` (int64 [N, 2], pid and photo_id, by pid) and ``vectors`` [N, D].
+    """The rule for a version of these ``rows`` (int64 [N, 2], pid and photo_id, by pid) and
+    ``vectors`` [N, D].
 
-    Thresholds are fitted on the tags that merchants and curators gave; a product and exact copies of its photo never
-    vote on it. The rest of the rule is the model's, which was fitted on photos it was not trained on; where the model
-    has no rule for most of the catalog's tags, all of it is fitted here. None below two tagged products.
+    Thresholds are fitted on the tags that merchants and curators gave; a product and exact copies
+    of its photo never vote on it. The rest of the rule is the model's, which was fitted on photos
+    it was not trained on; where the model has no rule for most of the catalog's tags, all of it is
+    fitted here. None below two tagged products.
     """
     tags_of = catalog.given_tags()
     tagged = np.flatnonzero(np.isin(rows[:, 0], np.fromiter(tags_of, np.int64, len(tags_of))))
@@ -43,9 +54,13 @@ def refit_tags(
     given = [tag for pid in asked.tolist() for tag in tags_of[pid]]
     known = sum(tag in rule.seen for tag in given) >= _KNOWN * len(given)
     with threadpool_limits(1 if len(rows) < _SMALL else None, "blas"):
-        sample = _sample(bundle, rule, tags_of, *(_side(rows, vectors, some) for some in (asked, voting)))
+        sample = _sample(
+            bundle, rule, tags_of, *(_side(rows, vectors, some) for some in (asked, voting))
+        )
         if not known and len(asked) >= _LEAST:
-            products = catalog.by_pids(asked.tolist()).values()  # some may have been deleted meanwhile
+            products = catalog.by_pids(
+                asked.tolist()
+            ).values()  # some may have been deleted meanwhile
             columns = find_columns(
                 [tags_of[product.pid] for product in products],
                 [column_values(product.category, product.attributes) for product in products],
@@ -56,7 +71,11 @@ def refit_tags(
     moved = {tag: own * bar + (1 - own) * rule.bar(tag) for tag, bar in fitted.thresholds.items()}
     # A tag that the model had a bar for keeps it where the catalog shows nothing else.
     kept = {tag: bar for tag, bar in rule.thresholds.items() if tag not in set(given)}
-    return replace(fitted, threshold=own * fitted.threshold + (1 - own) * rule.threshold, thresholds={**kept, **moved})
+    return replace(
+        fitted,
+        threshold=own * fitted.threshold + (1 - own) * rule.threshold,
+        thresholds={**kept, **moved},
+    )
 
 
 def _side(rows: np.ndarray, vectors: np.ndarray, pids: np.ndarray) -> Side:
@@ -65,7 +84,9 @@ def _side(rows: np.ndarray, vectors: np.ndarray, pids: np.ndarray) -> Side:
     return Side(np.asarray(vectors[places], np.float32), rows[places, 0], rows[places, 1])
 
 
-def _sample(bundle: Bundle, rule: TagRule, tags_of: Mapping[int, list[str]], asked: Side, voters: Side) -> TagSample:
+def _sample(
+    bundle: Bundle, rule: TagRule, tags_of: Mapping[int, list[str]], asked: Side, voters: Side
+) -> TagSample:
     products, starts = np.unique(asked.products, return_index=True)
     chances: list[dict[str, float]] = [{} for _ in products]
     heads = bundle.decision.tag_heads
@@ -75,7 +96,9 @@ def _sample(bundle: Bundle, rule: TagRule, tags_of: Mapping[int, list[str]], ask
         logits = TorchRuntime(bundle.network(), device="cpu").logits(asked.vectors)
         bounds = np.append(starts, len(asked.products))
         for number, (start, stop) in enumerate(pairwise(bounds)):
-            chances[number] = head_chances({name: rows[start:stop].mean(0) for name, rows in logits.items()}, heads)
+            chances[number] = head_chances(
+                {name: rows[start:stop].mean(0) for name, rows in logits.items()}, heads
+            )
     return tag_sample(
         asked,
         [tags_of[pid] for pid in products.tolist()],

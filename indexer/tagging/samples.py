@@ -1,4 +1,5 @@
-"""Products whose tags are known and the products that vote on them: what tag rules are fitted and judged on."""
+"""Products whose tags are known and the products that vote on them: what tag rules are fitted and
+judged on."""
 
 from __future__ import annotations
 
@@ -23,7 +24,10 @@ from indexer.tagging.voting import (
     vote_weights,
 )
 
-MOST_ASKED, MOST_VOTERS = 2000, 100_000  # products a rule is fitted on; a draw of more, so that it stays quick
+MOST_ASKED, MOST_VOTERS = (
+    2000,
+    100_000,
+)  # products a rule is fitted on; a draw of more, so that it stays quick
 NEAREST = 60  # products kept per question: above the largest k, with room for near-duplicates
 SAME = 0.9  # F1 at which a tag and a value are the same thing
 _SEVERAL = 0.05  # share of products with several values from which they exclude nothing
@@ -34,7 +38,8 @@ _SCORES = 2**25  # scores held at once
 
 @dataclass(frozen=True)
 class Side:
-    """Photos of tagged products, all of one length N; products in one go (photos of one product stand together)."""
+    """Photos of tagged products, all of one length N; products in one go (photos of one product
+    stand together)."""
 
     vectors: np.ndarray  # float32 [N, D], unit
     products: np.ndarray  # int [N], product numbers, ascending
@@ -70,17 +75,21 @@ class TagSample:
         return np.asarray(self.voters.sum(0), np.float64).ravel()
 
     def shares(self, part: TagColumn, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shares of the vote [P, m] of the tags at ``places``, and who got any vote at all, bool [P]."""
+        """Shares of the vote [P, m] of the tags at ``places``, and who got any vote at all, bool
+        [P]."""
         found, cast = self._cast(part)
         weights = vote_weights(cast, part)
         rows = np.repeat(np.arange(len(weights)), weights.shape[1])
         used = weights.ravel() > 0
         size = (len(weights), self.voters.shape[0])
-        votes = csr_matrix((weights.ravel()[used], (rows[used], found.products.ravel()[used])), shape=size)
+        votes = csr_matrix(
+            (weights.ravel()[used], (rows[used], found.products.ravel()[used])), shape=size
+        )
         return (votes @ self.voters[:, places]).toarray(), weights.sum(1) > 0
 
     def _cast(self, part: TagColumn) -> tuple[Neighbours, KnnVote]:
-        """Neighbours and voters of a part's view and k; kept, since most parts of a grid share them."""
+        """Neighbours and voters of a part's view and k; kept, since most parts of a grid share
+        them."""
         view = tuple(sorted(part.view.items()))
         if view not in self._near:
             self._near[view] = self.near(part.view)
@@ -92,12 +101,17 @@ class TagSample:
     def said(self, part: TagColumn, places: np.ndarray) -> TagEvidence:
         """Votes and heads on the tags at ``places``."""
         shares, voted = self.shares(part, places)
-        return TagEvidence(shares, voted, self.chances[:, places], self.seen[places], self.voters.shape[0])
+        return TagEvidence(
+            shares, voted, self.chances[:, places], self.seen[places], self.voters.shape[0]
+        )
 
     def places(self, rule: TagRule) -> list[np.ndarray]:
         """For each part of the rule the numbers of its tags in ``tags``."""
         number = {tag: place for place, tag in enumerate(self.tags)}
-        columns = [np.array([number[tag] for tag in column.tags if tag in number], np.int64) for column in rule.columns]
+        columns = [
+            np.array([number[tag] for tag in column.tags if tag in number], np.int64)
+            for column in rule.columns
+        ]
         taken = np.concatenate([np.empty(0, np.int64), *columns])
         return [*columns, np.setdiff1d(np.arange(len(self.tags)), taken)]
 
@@ -108,11 +122,16 @@ class TagSample:
         for part, places in zip(rule.parts, self.places(rule), strict=True):
             if len(places):
                 said = replace(self.said(part, places), seen=counts[places], size=rule.size)
-                out[:, places] = rest_confidence(said, part) if part is rule.rest else column_confidence(said, part)
+                out[:, places] = (
+                    rest_confidence(said, part)
+                    if part is rule.rest
+                    else column_confidence(said, part)
+                )
         return out
 
     def suggested(self, confidence: np.ndarray, rule: TagRule) -> np.ndarray:
-        """Bool [P, T]: what is suggested at these confidences, of each column the best value only."""
+        """Bool [P, T]: what is suggested at these confidences, of each column the
+        best value only."""
         bars = np.array([rule.bar(tag) for tag in self.tags])
         return (allowed(confidence, self.places(rule)[:-1]) >= bars) & (confidence > 0)
 
@@ -133,7 +152,8 @@ def tag_sample(
     chances: Sequence[Mapping[str, float]],
     also: Iterable[str] = (),
 ) -> TagSample:
-    """The products of ``asked`` before those of ``voters``; tags and ``chances`` (by heads) go product by product.
+    """The products of ``asked`` before those of ``voters``; tags and ``chances`` (by heads) go
+    product by product.
 
     Its tags are all that occur, those that heads know, and ``also``.
     """
@@ -161,11 +181,15 @@ def allowed(confidence: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray
     return out
 
 
-def nearest(questions: Side, voters: Side, blocks: Sequence[Block], view: View, most: int = NEAREST) -> Neighbours:
-    """The ``most`` products of ``voters`` nearest to each product of ``questions``, exactly, by place among them.
+def nearest(
+    questions: Side, voters: Side, blocks: Sequence[Block], view: View, most: int = NEAREST
+) -> Neighbours:
+    """The ``most`` products of ``voters`` nearest to each product of ``questions``, exactly, by
+    place among them.
 
-    A score is the best over both products' photos. Product numbers of both sides are of one count: a product never
-    votes on itself, nor does an exact copy of its photo. ``Neighbours.products`` counts the products of ``voters`` from 0.
+    A score is the best over both products' photos. Product numbers of both sides are of one count:
+    a product never votes on itself, nor does an exact copy of its photo. ``Neighbours.products``
+    counts the products of ``voters`` from 0.
     """
     asked, starts = np.unique(questions.products, return_index=True)
     _, ends = np.unique(voters.products, return_index=True)
@@ -179,7 +203,11 @@ def nearest(questions: Side, voters: Side, blocks: Sequence[Block], view: View, 
     bounds = np.append(starts, len(queries))  # of each product's photos
     stops = np.append(ends[1:], len(voters.products))
     # Products at a time: as many as keep the scores small, however many photos vote.
-    for part in _chunks(len(asked), max(1, min(_CHUNK, _SCORES // max(len(voters.vectors), 1)))) if most else ():
+    for part in (
+        _chunks(len(asked), max(1, min(_CHUNK, _SCORES // max(len(voters.vectors), 1))))
+        if most
+        else ()
+    ):
         rows = slice(bounds[part.start], bounds[part.stop])
         found = queries[rows] @ voters.vectors.T
         banned = questions.pixels[rows, None] == voters.pixels[None]
@@ -193,7 +221,9 @@ def nearest(questions: Side, voters: Side, blocks: Sequence[Block], view: View, 
         best[part] = np.take_along_axis(top, order, 1)
         scores[part] = np.take_along_axis(values, order, 1)
         photos[part] = ends[best[part]]
-        for row, one in enumerate(range(part.start, part.stop)) if len(names) < len(voters.products) else ():
+        for row, one in (
+            enumerate(range(part.start, part.stop)) if len(names) < len(voters.products) else ()
+        ):
             ranges = zip(photos[one], stops[best[one]], strict=True)
             photos[one] = [start + found[row, start:stop].argmax() for start, stop in ranges]
     alike = np.empty((*shape, most), np.float32)
@@ -208,11 +238,13 @@ def nearest(questions: Side, voters: Side, blocks: Sequence[Block], view: View, 
 def find_columns(
     tags: Sequence[Sequence[str]], values: Sequence[Mapping[str, str]], least: int = 2
 ) -> dict[str, tuple[str, ...]]:
-    """Which tags are values of one column: column name -> its tags, where a product carries one of them.
+    """Which tags are values of one column: column name -> its tags, where a product carries one of
+    them.
 
-    ``tags`` and ``values`` (column -> value) of the same products. A tag belongs to the column one of whose values
-    marks the same products (F1 >= 0.9, the best over columns). Columns that 5% of products have several tags of
-    exclude nothing and are left out, and so are those with fewer than ``least`` tags.
+    ``tags`` and ``values`` (column -> value) of the same products. A tag belongs to the column one
+    of whose values marks the same products (F1 >= 0.9, the best over columns). Columns that 5% of
+    products have several tags of exclude nothing and are left out, and so are those with fewer than
+    ``least`` tags.
     """
     names = sorted({tag for held in tags for tag in held})
     number = {tag: place for place, tag in enumerate(names)}
@@ -243,8 +275,11 @@ def find_columns(
 
 
 def column_values(category: Sequence[str] | None, attributes: Mapping[str, Any]) -> dict[str, str]:
-    """What ``find_columns`` compares a product's tags with: its category's label, and text and bool attributes."""
-    values = {name: str(value) for name, value in attributes.items() if isinstance(value, str | bool)}
+    """What ``find_columns`` compares a product's tags with: its category's label, and text and bool
+    attributes."""
+    values = {
+        name: str(value) for name, value in attributes.items() if isinstance(value, str | bool)
+    }
     return {**values, **({"category": category[-1]} if category else {})}
 
 

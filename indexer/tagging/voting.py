@@ -1,4 +1,5 @@
-"""Which tags a photo should carry: votes of its nearest products, what heads say, and one value of each column."""
+"""Which tags a photo should carry: votes of its nearest products, what heads say, and one value of
+each column."""
 
 from __future__ import annotations
 
@@ -18,14 +19,19 @@ from indexer.model.tag_rule import TagColumn, TagRule
 
 _CROWD = 10  # neighbours that local density is the mean over
 _TRUST = 5  # a head's word for a value seen n times counts n / (n + 5), the vote has the rest
-_FLOOR_VOTE, _FLOOR_HEAD = 0.05, 0.02  # share of the tag's frequency in what votes and heads say: no log of 0
-_SURE = 0.99  # votes and heads are never surer than this of a tag that excludes nothing, nor surer of its absence
+_FLOOR_VOTE, _FLOOR_HEAD = (
+    0.05,
+    0.02,
+)  # share of the tag's frequency in what votes and heads say: no log of 0
+# votes and heads are never surer than this of a tag that excludes nothing, nor surer of its absence
+_SURE = 0.99
 _TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class TagSuggestion:
-    """One tag, how likely it is right in [0, 1], and the products that voted for it, nearest first."""
+    """One tag, how likely it is right in [0, 1], and the products that voted for
+    it, nearest first."""
 
     tag: str
     confidence: float
@@ -34,7 +40,8 @@ class TagSuggestion:
 
 @dataclass(frozen=True)
 class Voters:
-    """Tagged products near one photo in one view, best first: pids, scores [n], the vectors [n, D] that matched."""
+    """Tagged products near one photo in one view, best first: pids, scores [n], the vectors [n, D]
+    that matched."""
 
     pids: Sequence[int]
     scores: np.ndarray
@@ -51,12 +58,17 @@ class Voters:
         return int((first == np.arange(len(first))).sum())
 
 
-def head_chances(logits: Mapping[str, np.ndarray], tag_heads: Mapping[str, tuple[str, int]]) -> dict[str, float]:
-    """What the heads say of each tag they know: probability in [0, 1] of the class that stands for it.
+def head_chances(
+    logits: Mapping[str, np.ndarray], tag_heads: Mapping[str, tuple[str, int]]
+) -> dict[str, float]:
+    """What the heads say of each tag they know: probability in [0, 1] of the class that stands for
+    it.
 
     ``logits``: head name -> [C] of one photo; ``tag_heads``: tag -> (head name, class).
     """
-    chances = {name: probabilities(logits[name]) for name in {head for head, _ in tag_heads.values()}}
+    chances = {
+        name: probabilities(logits[name]) for name in {head for head, _ in tag_heads.values()}
+    }
     return {tag: float(chances[head][number]) for tag, (head, number) in tag_heads.items()}
 
 
@@ -65,7 +77,8 @@ class KnnVote:
     """Who votes on each of P photos, among n ranked products."""
 
     scores: np.ndarray  # float64 [P, n], best first
-    first: np.ndarray  # int [P, n], the first product of each one's group of near-duplicates: it votes for the group
+    # int [P, n], the first product of each one's group of near-duplicates: it votes for the group
+    first: np.ndarray
     heard: np.ndarray  # bool [P, n], in one of the first k groups
     density: np.ndarray  # float [P, n], mean cosine of a voter to its nearest among the voters
 
@@ -78,8 +91,8 @@ class KnnVote:
 def knn_vote(scores: np.ndarray, alike: np.ndarray, copies: np.ndarray, k: int) -> KnnVote:
     """The first ``k`` groups of near-duplicates among ranked products.
 
-    ``scores`` [P, n] best first, -inf behind the last; ``alike`` [P, n, n] cosines among those products in the same
-    view; ``copies`` bool [P, n, n]: near-duplicates.
+    ``scores`` [P, n] best first, -inf behind the last; ``alike`` [P, n, n] cosines among those
+    products in the same view; ``copies`` bool [P, n, n]: near-duplicates.
     """
     count = scores.shape[1]
     here = np.isfinite(scores)
@@ -95,11 +108,13 @@ def knn_vote(scores: np.ndarray, alike: np.ndarray, copies: np.ndarray, k: int) 
 
 
 def vote_weights(cast: KnnVote, column: TagColumn) -> np.ndarray:
-    """Weights [P, n] that sum to 1 (to 0 where nobody votes): softmax((score - crowding * density) / temperature).
+    """Weights [P, n] that sum to 1 (to 0 where nobody votes): softmax((score - crowding * density)
+    / temperature).
 
-    A group of near-duplicates has one vote, shared by its members. Hubs, products near to everything, count less: a
-    product's density is taken off its score (after CSLS, Conneau et al. 2018, "Word Translation Without Parallel Data";
-    here the density among the voters, so that it needs no second search and follows every write).
+    A group of near-duplicates has one vote, shared by its members. Hubs, products near to
+    everything, count less: a product's density is taken off its score (after CSLS, Conneau et al.
+    2018, "Word Translation Without Parallel Data"; here the density among the voters, so that it
+    needs no second search and follows every write).
     """
     if not cast.scores.shape[1]:
         return np.zeros(cast.scores.shape)
@@ -130,25 +145,32 @@ class TagEvidence:
 
     @property
     def trust(self) -> np.ndarray:
-        """What a head's word counts, [P, m] in [0, 1]: less for a tag that it saw on few products."""
+        """What a head's word counts, [P, m] in [0, 1]: less for a tag that it saw
+        on few products."""
         return np.where(self.known, self.seen / (self.seen + _TRUST) if self.size else 1.0, 0.0)
 
 
 def column_evidence(said: TagEvidence) -> np.ndarray:
     """Logs of head, vote and frequency, float64 [3, P, m], for the m values of one column.
 
-    Where no head knows a value, and as far as it saw few, the vote speaks for it; where nobody votes, its frequency.
+    Where no head knows a value, and as far as it saw few, the vote speaks for it; where nobody
+    votes, its frequency.
     """
     frequency = (said.seen + 0.5) / (said.size + 1)
     mixed = (1 - _FLOOR_VOTE) * said.shares + _FLOOR_VOTE * frequency
     vote = np.log(np.where(said.voted[:, None], mixed, frequency))
-    head = np.log((1 - _FLOOR_HEAD) * np.where(said.known, said.chances, 1.0) + _FLOOR_HEAD * frequency)
+    head = np.log(
+        (1 - _FLOOR_HEAD) * np.where(said.known, said.chances, 1.0) + _FLOOR_HEAD * frequency
+    )
     trust = said.trust
-    return np.stack([trust * head + (1 - trust) * vote, vote, np.broadcast_to(np.log(frequency), vote.shape)])
+    return np.stack(
+        [trust * head + (1 - trust) * vote, vote, np.broadcast_to(np.log(frequency), vote.shape)]
+    )
 
 
 def column_confidence(said: TagEvidence, column: TagColumn) -> np.ndarray:
-    """Confidences [P, m] of the values of one column, of which a product has one: rows sum to 1 at most.
+    """Confidences [P, m] of the values of one column, of which a product has one: rows sum to 1 at
+    most.
 
     A softmax over the values, times the share of the vote that names any value.
     """
@@ -165,7 +187,9 @@ def rest_evidence(said: TagEvidence) -> np.ndarray:
     vote = logit(np.clip(said.shares, 1 - _SURE, _SURE))
     head = logit(np.clip(np.where(said.known, said.chances, 0.5), 1 - _SURE, _SURE))
     trust, voted = said.trust, said.voted[:, None]
-    return np.stack([np.where(voted, trust * head + (1 - trust) * vote, head), np.where(voted, vote, head)])
+    return np.stack(
+        [np.where(voted, trust * head + (1 - trust) * vote, head), np.where(voted, vote, head)]
+    )
 
 
 def rest_confidence(said: TagEvidence, rest: TagColumn) -> np.ndarray:
@@ -178,7 +202,8 @@ def rest_confidence(said: TagEvidence, rest: TagColumn) -> np.ndarray:
 
 
 def only_best(confidence: np.ndarray) -> np.ndarray:
-    """Bool [P, m]: the one value of each row that a column may suggest, the first where several are equal."""
+    """Bool [P, m]: the one value of each row that a column may suggest, the first where several are
+    equal."""
     chosen = np.zeros(confidence.shape, bool)
     if confidence.shape[1]:
         chosen[np.arange(len(confidence)), confidence.argmax(1)] = True
@@ -187,7 +212,8 @@ def only_best(confidence: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Carried:
-    """The tags of ranked products: ``codes`` numbers them; product ``who[i]`` carries tag ``what[i]``."""
+    """The tags of ranked products: ``codes`` numbers them; product ``who[i]`` carries tag
+    ``what[i]``."""
 
     codes: Mapping[str, int]
     who: np.ndarray  # int [m], ascending
@@ -203,7 +229,13 @@ class _Carried:
 
     def shares(self, weights: np.ndarray) -> dict[str, float]:
         """Of each tag the weight of all who carry it."""
-        return dict(zip(self.codes, np.bincount(self.what, weights[self.who], len(self.codes)).tolist(), strict=True))
+        return dict(
+            zip(
+                self.codes,
+                np.bincount(self.what, weights[self.who], len(self.codes)).tolist(),
+                strict=True,
+            )
+        )
 
     def by_whom(self, tag: str, weights: np.ndarray) -> list[int]:
         """Who carries it and has any weight."""
@@ -221,19 +253,25 @@ def suggest_tags(
 ) -> list[TagSuggestion]:
     """Tags of one photo that reach their threshold, best first; of each column the best value only.
 
-    ``voters``: for each of ``rule.parts`` the products near in its view, all of them tagged (``tags_of``: pid -> tags);
-    more than the part's k are fine. ``chances``: tag -> probability, of ``head_chances``.
+    ``voters``: for each of ``rule.parts`` the products near in its view, all of them tagged
+    (``tags_of``: pid -> tags); more than the part's k are fine. ``chances``: tag -> probability, of
+    ``head_chances``.
     """
     chances = chances or {}
     in_column = {tag for column in rule.columns for tag in column.tags}
     kept: list[TagSuggestion] = []
     # Columns that look alike have the same voters.
-    carried = {key: _Carried.by(near.pids, tags_of) for key, near in {id(near): near for near in voters}.items()}
+    carried = {
+        key: _Carried.by(near.pids, tags_of)
+        for key, near in {id(near): near for near in voters}.items()
+    }
     ballots: dict[tuple[int, int], KnnVote] = {}
     for part, near in zip(rule.parts, voters, strict=True):
         if (id(near), part.k) not in ballots:
             alike = view_queries(near.vectors, blocks, part.view) @ near.vectors.T
-            ballots[id(near), part.k] = knn_vote(np.asarray(near.scores)[None], alike[None], near.copies[None], part.k)
+            ballots[id(near), part.k] = knn_vote(
+                np.asarray(near.scores)[None], alike[None], near.copies[None], part.k
+            )
         weights, tags_near = vote_weights(ballots[id(near), part.k], part)[0], carried[id(near)]
         shares = tags_near.shares(weights)
         exclusive = part is not rule.rest
@@ -251,7 +289,9 @@ def suggest_tags(
         allowed = only_best(confidence)[0] if exclusive else np.ones(len(tags), bool)
         kept += [
             TagSuggestion(
-                tag, min(sure, 1.0), [(near.pids[n], float(near.scores[n])) for n in tags_near.by_whom(tag, weights)]
+                tag,
+                min(sure, 1.0),
+                [(near.pids[n], float(near.scores[n])) for n in tags_near.by_whom(tag, weights)],
             )
             for tag, sure, may in zip(tags, confidence[0].tolist(), allowed, strict=True)
             if may and sure > 0 and sure >= rule.bar(tag)

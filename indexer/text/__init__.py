@@ -1,1 +1,2 @@
-"""Finding products by words: keywords, the tower that projects text into the image space, the glossary."""
+"""Finding products by words: keywords, the tower that projects text into the image space, the
+glossary."""

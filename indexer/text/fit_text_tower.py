@@ -1,4 +1,5 @@
-"""Fits the text tower to a catalog: each product's texts are drawn to its own photos and away from other products'."""
+"""Fits the text tower to a catalog: each product's texts are drawn to its own photos and away from
+other products'."""
 
 from __future__ import annotations
 
@@ -19,7 +20,11 @@ from indexer.text.tokenizer import features, words
 MOST_PRODUCTS = 30_000  # a random choice of more, so that a big catalog stays quick
 MOST_FEATURES = 12_000  # words and pairs, the commonest
 _LEAST = 8  # products with text below which there is nothing to learn from
-_SHARES = (1.0, 0.5, 0.1)  # how often a title, "colour category", and all tags are taken as a product's text
+_SHARES = (
+    1.0,
+    0.5,
+    0.1,
+)  # how often a title, "colour category", and all tags are taken as a product's text
 _PASSES, _STEPS = 10, 500  # over the titles; and steps at most
 _BATCH = 512
 _RATE, _TEMPERATURE, _DROPPED, _SHRINK = 2e-3, 0.05, 0.3, 1.0
@@ -37,18 +42,28 @@ class Described:
 
 
 def fit_tower(
-    catalog: Catalog, blocks: Sequence[Block], rows: np.ndarray, vectors: np.ndarray, *, seed: int = 0
+    catalog: Catalog,
+    blocks: Sequence[Block],
+    rows: np.ndarray,
+    vectors: np.ndarray,
+    *,
+    seed: int = 0,
 ) -> TextTower | None:
-    """The tower for a version of these ``rows`` (int64 [N, 2], pid and photo_id, by pid) and ``vectors`` [N, D].
+    """The tower for a version of these ``rows`` (int64 [N, 2], pid and photo_id, by pid) and
+    ``vectors`` [N, D].
 
-    Only products of these rows are read, as the catalog has them now, so a version that is rewritten after a deletion
-    holds no word of what was deleted. None where fewer than eight products have words.
+    Only products of these rows are read, as the catalog has them now, so a version that is
+    rewritten after a deletion holds no word of what was deleted. None where fewer than eight
+    products have words.
     """
     pids, first = np.unique(rows[:, 0], return_index=True)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(pids))[:MOST_PRODUCTS])
     place = dict(zip(pids[chosen].tolist(), first[chosen].tolist(), strict=True))
     products = catalog.by_pids(place)
-    told = [describe(product, np.asarray(vectors[place[pid]], np.float32)) for pid, product in products.items()]
+    told = [
+        describe(product, np.asarray(vectors[place[pid]], np.float32))
+        for pid, product in products.items()
+    ]
     return fit(told, colours=any(block.name == "c" for block in blocks), seed=seed)
 
 
@@ -57,8 +72,14 @@ def describe(product: Product, vector: np.ndarray) -> Described:
     colour = colour_of(product.attributes)
     label = product.category[-1] if product.category else ""
     texts = [tag.tag for tag in product.tags if tag.source != "machine"]
-    texts += [value for value in product.attributes.values() if isinstance(value, str) and value not in texts]
-    return Described(product.title or "", f"{colour or ''} {label}".strip(), " ".join(texts), colour, vector)
+    texts += [
+        value
+        for value in product.attributes.values()
+        if isinstance(value, str) and value not in texts
+    ]
+    return Described(
+        product.title or "", f"{colour or ''} {label}".strip(), " ".join(texts), colour, vector
+    )
 
 
 def colour_of(attributes: Mapping[str, object]) -> str | None:
@@ -70,9 +91,10 @@ def colour_of(attributes: Mapping[str, object]) -> str | None:
 def fit(products: Sequence[Described], *, colours: bool, seed: int = 0) -> TextTower | None:
     """Learn from ``products``; ``colours``: their colours are words that replace the colour block.
 
-    Begins with what photos whose texts hold a feature have in common, and goes on by a contrastive loss (InfoNCE, van
-    den Oord et al. 2018) among the texts of a batch, with some of the words left out: 3 points of hit rate@10 more
-    than ridge regression on validation titles, where the stored photos have no text.
+    Begins with what photos whose texts hold a feature have in common, and goes on by a contrastive
+    loss (InfoNCE, van den Oord et al. 2018) among the texts of a batch, with some of the words left
+    out: 3 points of hit rate@10 more than ridge regression on validation titles, where the stored
+    photos have no text.
     """
     texts: list[list[str]] = []
     owners: list[int] = []
@@ -88,12 +110,20 @@ def fit(products: Sequence[Described], *, colours: bool, seed: int = 0) -> TextT
     held = Counter(feature for text in texts for feature in set(text))
     kept = sorted(sorted(held, key=lambda feature: (-held[feature], feature))[:MOST_FEATURES])
     vocabulary = {feature: place for place, feature in enumerate(kept)}
-    idf = np.array([1 + math.log((1 + len(texts)) / (1 + held[feature])) for feature in kept], np.float32)
+    idf = np.array(
+        [1 + math.log((1 + len(texts)) / (1 + held[feature])) for feature in kept], np.float32
+    )
     weighed = [weigh(text, vocabulary, idf) for text in texts]
     target = np.stack([product.vector for product in products]).astype(np.float32)
-    weights, bias = _learn(weighed, texts, np.array(owners), np.array(shares), target, len(kept), seed)
-    known = Counter(product.colour for product in products if product.colour) if colours else Counter()
-    named = {" ".join(words(colour)): colour for colour, _ in reversed(known.most_common(MAX_VALUES))}
+    weights, bias = _learn(
+        weighed, texts, np.array(owners), np.array(shares), target, len(kept), seed
+    )
+    known = (
+        Counter(product.colour for product in products if product.colour) if colours else Counter()
+    )
+    named = {
+        " ".join(words(colour)): colour for colour, _ in reversed(known.most_common(MAX_VALUES))
+    }
     named.pop("", None)
     return TextTower(vocabulary, idf, weights.astype(np.float16), bias, named)
 
@@ -107,7 +137,8 @@ def _learn(
     features: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [V, D] and bias [D]. ``owners`` [T] are rows of ``target`` [P, D], ``shares`` [T] how often each is."""
+    """Weights [V, D] and bias [D]. ``owners`` [T] are rows of ``target`` [P, D], ``shares`` [T] how
+    often each is."""
     from indexer.core.native import torch
 
     used, bias = np.full(features, _SHRINK, np.float32), target[owners].mean(axis=0)
@@ -115,7 +146,10 @@ def _learn(
     for (places, values), owner, share in zip(weighed, owners, shares, strict=True):
         start[places] += (share * values)[:, None] * (target[owner] - bias)
         used[places] += share * values
-    weights, middle = torch.tensor(start / used[:, None], requires_grad=True), torch.tensor(bias, requires_grad=True)
+    weights, middle = (
+        torch.tensor(start / used[:, None], requires_grad=True),
+        torch.tensor(bias, requires_grad=True),
+    )
     optimizer = torch.optim.Adam([weights, middle], lr=_RATE)
     photos = torch.from_numpy(target)
     same = {text: number for number, text in enumerate(dict.fromkeys(map(tuple, texts)))}
@@ -133,7 +167,11 @@ def _learn(
             torch.from_numpy(places), weights, torch.from_numpy(begins), mode="sum",
             per_sample_weights=torch.from_numpy(values),
         )  # fmt: skip
-        scores = torch.nn.functional.normalize(told + middle, dim=1) @ photos[owners[drawn]].T / _TEMPERATURE
+        scores = (
+            torch.nn.functional.normalize(told + middle, dim=1)
+            @ photos[owners[drawn]].T
+            / _TEMPERATURE
+        )
         # Texts that are equal, and texts of one product, are right for each other's photo.
         alike = (names[drawn][:, None] == names[drawn]) | (owners[drawn][:, None] == owners[drawn])
         wanted = torch.from_numpy((alike / alike.sum(axis=1, keepdims=True)).astype(np.float32))
@@ -147,7 +185,8 @@ def _learn(
 def _bag(
     chosen: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The texts behind each other, some features left out: places, values, and where each text begins."""
+    """The texts behind each other, some features left out: places, values, and where each text
+    begins."""
     kept = [rng.random(len(places)) >= _DROPPED for places, _ in chosen]
     sizes = np.array([keep.sum() for keep in kept])
     places = np.concatenate([places[keep] for (places, _), keep in zip(chosen, kept, strict=True)])

@@ -1,4 +1,5 @@
-"""The glossary: terms of another language, Chinese above all, to the words that the catalog uses; editable."""
+"""The glossary: terms of another language, Chinese above all, to the words that the catalog uses;
+editable."""
 
 from __future__ import annotations
 
@@ -32,30 +33,38 @@ class Glossary:
         self._pattern = re.compile("|".join(map(_pattern, longest))) if longest else None
 
     def translate(self, text: str) -> str:
-        """``text`` with its terms replaced: "红色连衣裙" is " red  dresses ". What is no term stays."""
+        """``text`` with its terms replaced: "红色连衣裙" is " red  dresses ".
+
+        What is no term stays.
+        """
         if self._pattern is None:
             return text
         return self._pattern.sub(lambda found: f" {self.entries[found.group()]} ", text.casefold())
 
 
 def shipped() -> dict[str, str]:
-    """The terms that come with Catalens: common colours, garments and occasions, Chinese to English."""
+    """The terms that come with Catalens: common colours, garments and occasions, Chinese to
+    English."""
     return _read(files("indexer.text").joinpath(FILE).read_text(encoding="utf-8"), FILE)
 
 
 def open_glossary(home: Home) -> Glossary:
-    """The shipped terms and over them the home's own; an empty ``words`` takes a term out. Raises ``BadDataError``."""
+    """The shipped terms and over them the home's own; an empty ``words`` takes a term out. Raises
+    ``BadDataError``."""
     path = glossary_file(home)
     own = read_glossary(path) if path.is_file() else {}
     return Glossary({term: meaning for term, meaning in {**shipped(), **own}.items() if meaning})
 
 
 def read_glossary(path: Path) -> dict[str, str]:
-    """A CSV file with the columns ``term`` and ``words``, UTF-8. Raises ``BadDataError`` naming file and line."""
+    """A CSV file with the columns ``term`` and ``words``, UTF-8. Raises ``BadDataError`` naming
+    file and line."""
     try:
         data = path.read_bytes()
         if len(data) > _MOST_BYTES:
-            raise BadDataError(f"{path} has {len(data):,} bytes, a glossary may have {_MOST_BYTES:,}")
+            raise BadDataError(
+                f"{path} has {len(data):,} bytes, a glossary may have {_MOST_BYTES:,}"
+            )
         return _read(data.decode("utf-8-sig"), str(path))
     except OSError as error:
         raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -64,7 +73,8 @@ def read_glossary(path: Path) -> dict[str, str]:
 
 
 def set_glossary(home: Home, path: Path) -> int:
-    """Make the file at ``path`` the home's own glossary, replacing an earlier one; returns how many terms it has."""
+    """Make the file at ``path`` the home's own glossary, replacing an earlier one; returns how many
+    terms it has."""
     entries = read_glossary(path)
     stream = io.StringIO()
     csv.writer(stream).writerows([HEADER, *entries.items()])
@@ -83,7 +93,8 @@ def _read(text: str, where: str) -> dict[str, str]:
                 continue
             if len(row) != 2 or not row[0].strip() or max(map(len, row)) > _LONGEST:
                 raise BadDataError(
-                    f"{where}, line {rows.line_num}: give a term and its words, up to {_LONGEST} characters"
+                    f"{where}, line {rows.line_num}: give a term and its words, up to {_LONGEST} "
+                    "characters"
                 )
             entries[row[0].strip()] = row[1].strip()
     except csv.Error as error:
@@ -92,7 +103,8 @@ def _read(text: str, where: str) -> dict[str, str]:
 
 
 def _pattern(term: str) -> str:
-    # A term that ends in a letter of an alphabet is a word of its own, not a part of one: "T" in "top" is none.
+    # A term that ends in a letter of an alphabet is a word of its own, not a part of one: "T" in
+    # "top" is none.
     before = r"(?<![a-z0-9])" if term[0].isascii() and term[0].isalnum() else ""
     after = r"(?![a-z0-9])" if term[-1].isascii() and term[-1].isalnum() else ""
     return before + re.escape(term) + after

@@ -1,4 +1,5 @@
-"""Keyword search over title, tags, category and attributes: SQLite's FTS5 in a derived file beside the catalog."""
+"""Keyword search over title, tags, category and attributes: SQLite's FTS5 in a derived file beside
+the catalog."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ FORMAT = 1
 MOST_HITS = 2000  # of one question; of products that rank lower the words do not count
 _PORTION = 900
 _WEIGHTS = "2.0, 1.0, 2.0, 1.0"  # of the columns below
-# Words are prepared by `words`; what is stored is what is looked for. unicode61 takes them as they are.
+# Words are prepared by `words`; what is stored is what is looked for. unicode61 takes them as they
+# are.
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE VIRTUAL TABLE IF NOT EXISTS products USING fts5"
@@ -44,12 +46,14 @@ class KeywordHits:
 
 
 class Keywords:
-    """The index of one home's words, brought up to the catalog's log before each question. Safe from several threads.
+    """The index of one home's words, brought up to the catalog's log before each question. Safe
+    from several threads.
 
-    A file of its own, not tables of the catalog: the catalog's writes stay as quick as they are (prices are patched by
-    the thousand), an older Catalens that writes to the home cannot leave it wrong, and it can be deleted at any time.
-    It names the catalog's state that it covers by sequence number and stamp, so a catalog that was put back from a
-    backup is read anew. On a read-only disk it is held in memory. Raises ``StorageError`` naming the file.
+    A file of its own, not tables of the catalog: the catalog's writes stay as quick as they are
+    (prices are patched by the thousand), an older Catalens that writes to the home cannot leave it
+    wrong, and it can be deleted at any time. It names the catalog's state that it covers by
+    sequence number and stamp, so a catalog that was put back from a backup is read anew. On a
+    read-only disk it is held in memory. Raises ``StorageError`` naming the file.
     """
 
     def __init__(self, home: Home, catalog: Catalog) -> None:
@@ -66,7 +70,8 @@ class Keywords:
                 self._open = None
 
     def search(self, asked: Sequence[str]) -> KeywordHits:
-        """The products that hold any of the tokens ``asked``, ranked by BM25 (k1 1.2, b 0.75), ties by pid.
+        """The products that hold any of the tokens ``asked``, ranked by BM25 (k1 1.2, b 0.75), ties
+        by pid.
 
         Tokens are data: none of them can be read as FTS5's query language.
         """
@@ -78,16 +83,22 @@ class Keywords:
                 return KeywordHits(np.empty(0, np.int64), np.empty(0, np.float32), tuple(distinct))
             phrase = " OR ".join('"' + token.replace('"', '""') + '"' for token in found)
             query = (
-                f"SELECT rowid, -bm25(products, {_WEIGHTS}) AS score FROM products WHERE products MATCH ? "
+                f"SELECT rowid, -bm25(products, {_WEIGHTS}) AS score FROM products WHERE products "
+                "MATCH ? "
                 "ORDER BY score DESC, rowid LIMIT ?"
             )
-            hits = np.array(sql.execute(query, (phrase, MOST_HITS)).fetchall(), dtype=np.float64).reshape(-1, 2)
+            hits = np.array(
+                sql.execute(query, (phrase, MOST_HITS)).fetchall(), dtype=np.float64
+            ).reshape(-1, 2)
         best = hits[0, 1] if len(hits) else 1.0
         unknown = tuple(token for token in distinct if token not in found)
-        return KeywordHits(hits[:, 0].astype(np.int64), (hits[:, 1] / best).astype(np.float32), unknown)
+        return KeywordHits(
+            hits[:, 0].astype(np.int64), (hits[:, 1] / best).astype(np.float32), unknown
+        )
 
     def follow(self) -> int:
-        """Take in what was written to the catalog since; returns the sequence number that is covered now."""
+        """Take in what was written to the catalog since; returns the sequence number that is
+        covered now."""
         with self._session() as sql:
             return self._follow(sql)
 
@@ -100,8 +111,9 @@ class Keywords:
     def scrub(self) -> None:
         """Follow the catalog, then write the file anew without a word of what was deleted.
 
-        FTS5 keeps the words of a deleted row, marked, until their segment is merged (its option secure-delete is newer
-        than many a SQLite); ``optimize`` merges all segments, VACUUM drops the pages they stood in. Raises ``BusyError``.
+        FTS5 keeps the words of a deleted row, marked, until their segment is merged (its option
+        secure-delete is newer than many a SQLite); ``optimize`` merges all segments, VACUUM drops
+        the pages they stood in. Raises ``BusyError``.
         """
         with self._session() as sql:
             self._follow(sql)
@@ -109,7 +121,9 @@ class Keywords:
             sql.execute("VACUUM")
             busy = sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
-            raise BusyError(f"{self.path} is being read by another process: its log cannot be emptied yet")
+            raise BusyError(
+                f"{self.path} is being read by another process: its log cannot be emptied yet"
+            )
 
     @contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
@@ -121,7 +135,9 @@ class Keywords:
                     raise BusyError(f"{self.path} stayed locked by another process") from error
                 raise storage_failure(self.path, error) from error
             except sqlite3.DatabaseError as error:
-                raise StorageError(f"{self.path} is damaged: {error}; delete it (it is made again)") from error
+                raise StorageError(
+                    f"{self.path} is damaged: {error}; delete it (it is made again)"
+                ) from error
 
     def _connection(self) -> sqlite3.Connection:
         if self._open is None:
@@ -134,10 +150,13 @@ class Keywords:
             if found > FORMAT:
                 sql.close()
                 raise NewerFormatError(
-                    f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+                    f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade "
+                    "it"
                 )
             sql.execute("PRAGMA journal_mode = WAL")
-            sql.execute("PRAGMA synchronous = NORMAL")  # derived: what a power cut takes is read again
+            sql.execute(
+                "PRAGMA synchronous = NORMAL"
+            )  # derived: what a power cut takes is read again
             sql.execute("PRAGMA secure_delete = ON")
             for statement in _TABLES:
                 sql.execute(statement)
@@ -176,7 +195,8 @@ class Keywords:
         return int(stored.get("sequence", -1)), stored.get("stamp") or None
 
     def _changed(self, since: int, stamp: str | None) -> list[int] | None:
-        """The products that changed; None where all must be read, because the file covers no state of this catalog."""
+        """The products that changed; None where all must be read, because the file covers no state
+        of this catalog."""
         if since < 0 or (since > 0 and self._history.stamp(since) != stamp):
             return None
         try:
@@ -201,8 +221,15 @@ def _columns(product: Product) -> tuple[str, str, str, str]:
         for element in (value if isinstance(value, list) else [value])
         if isinstance(element, str | int | float) and not isinstance(element, bool)
     ]
-    return (_prepared([product.title or ""]), _prepared(tags), _prepared(product.category or ()), _prepared(values))
+    return (
+        _prepared([product.title or ""]),
+        _prepared(tags),
+        _prepared(product.category or ()),
+        _prepared(values),
+    )
 
 
 def _prepared(texts: Sequence[str]) -> str:
-    return " ".join(token for text in texts for word in words(text) for token in tokens(word, stored=True))
+    return " ".join(
+        token for text in texts for word in words(text) for token in tokens(word, stored=True)
+    )

@@ -1,4 +1,5 @@
-"""The text tower: words of the catalog, projected into the space of its photos; a closed vocabulary."""
+"""The text tower: words of the catalog, projected into the space of its photos; a closed
+vocabulary."""
 
 from __future__ import annotations
 
@@ -18,16 +19,20 @@ FORMAT = 1
 
 
 class TextEncoder(Protocol):
-    """Text to the space of the photos. The tower is one; a model of the CLIP kind, where its weights exist, another."""
+    """Text to the space of the photos. The tower is one; a model of the CLIP kind, where its
+    weights exist, another."""
 
     def encode(self, text: str) -> np.ndarray | None:
-        """A unit vector float32 [D] that can be compared with embeddings; None where it knows nothing of the text."""
+        """A unit vector float32 [D] that can be compared with embeddings; None where it knows
+        nothing of the text."""
 
     def knows(self, word: str) -> bool:
-        """Whether a word (as ``words`` gives it) has a meaning here. An open vocabulary knows all."""
+        """Whether a word (as ``words`` gives it) has a meaning here. An open
+        vocabulary knows all."""
 
     def colour(self, text: str) -> str | None:
-        """The value of the colour attribute that ``text`` (folded words, joined by a space) is; None if it is none."""
+        """The value of the colour attribute that ``text`` (folded words, joined by a space) is;
+        None if it is none."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +80,32 @@ class TextTower:
             with safe_open(path, framework="numpy") as stored:
                 about: dict[str, Any] = json.loads(stored.metadata()["tower"])
                 if about["format"] > FORMAT:
-                    raise NewerFormatError(f"{path} has format {about['format']}, this Catalens knows up to {FORMAT}")
-                idf, weights, bias = (stored.get_tensor(name) for name in ("idf", "weights", "bias"))
+                    raise NewerFormatError(
+                        f"{path} has format {about['format']}, this Catalens knows up to {FORMAT}"
+                    )
+                idf, weights, bias = (
+                    stored.get_tensor(name) for name in ("idf", "weights", "bias")
+                )
             vocabulary = {str(word): place for place, word in enumerate(about["vocabulary"])}
             colours = {str(text): str(value) for text, value in about["colours"].items()}
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise DamagedIndexError(f"{path} cannot be read: {error!r}") from error
         if weights.shape != (len(vocabulary), len(bias)) or idf.shape != (len(vocabulary),):
             raise DamagedIndexError(
-                f"{path}: {len(vocabulary)} words, weights {list(weights.shape)}, bias {list(bias.shape)}"
+                f"{path}: {len(vocabulary)} words, weights {list(weights.shape)}, bias "
+                f"{list(bias.shape)}"
             )
         return cls(vocabulary, idf, weights, bias, colours)
 
 
-def weigh(found: Sequence[str], vocabulary: dict[str, int], idf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of a text's features the places in the vocabulary and their TF-IDF (1 + ln tf) * idf, of unit length."""
+def weigh(
+    found: Sequence[str], vocabulary: dict[str, int], idf: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of a text's features the places in the vocabulary and their TF-IDF (1 + ln tf) * idf, of unit
+    length."""
     counts = Counter(vocabulary[feature] for feature in found if feature in vocabulary)
     places = np.fromiter(counts, np.int64, len(counts))
-    values = ((1 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))) * idf[places]).astype(np.float32)
+    values = (
+        (1 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))) * idf[places]
+    ).astype(np.float32)
     return places, values / max(float(np.linalg.norm(values)), 1e-9)

@@ -1,4 +1,5 @@
-"""Text to words: Latin ones folded, Chinese ones as pairs of characters; the one rule for storing and for asking."""
+"""Text to words: Latin ones folded, Chinese ones as pairs of characters; the one rule for storing
+and for asking."""
 
 from __future__ import annotations
 
@@ -17,11 +18,12 @@ _HAN = re.compile(rf"[{_RUN}]")
 
 
 def words(text: str) -> list[str]:
-    """The words of ``text`` in order: runs of letters and digits, folded; a run of Chinese characters is one word.
+    """The words of ``text`` in order: runs of letters and digits, folded; a run of Chinese
+    characters is one word.
 
-    Case and accents are folded ("Été" is "ete"), and so is the English plural ("dresses" is "dress"): the same rule
-    holds for what is stored, so a fold that no grammar knows harms nothing. All else separates words: punctuation,
-    markup and emojis are never part of one.
+    Case and accents are folded ("Été" is "ete"), and so is the English plural ("dresses" is
+    "dress"): the same rule holds for what is stored, so a fold that no grammar knows harms nothing.
+    All else separates words: punctuation, markup and emojis are never part of one.
     """
     return [_singular(word) for word in spelled(text)]
 
@@ -29,14 +31,17 @@ def words(text: str) -> list[str]:
 def spelled(text: str) -> list[str]:
     """``words`` with their plurals as they stand: what is shown to people."""
     marked = unicodedata.normalize("NFKD", text.casefold())
-    plain = unicodedata.normalize("NFC", "".join(c for c in marked if unicodedata.category(c) != "Mn"))
+    plain = unicodedata.normalize(
+        "NFC", "".join(c for c in marked if unicodedata.category(c) != "Mn")
+    )
     return _WORD.findall(plain)
 
 
 def tokens(word: str, *, stored: bool = False) -> list[str]:
     """What of a word is looked for: itself; of a Chinese one its pairs of neighbouring characters.
 
-    A lone character is looked for as it is, so with ``stored`` the single characters are added: "裙" finds "红裙子".
+    A lone character is looked for as it is, so with ``stored`` the single characters are added:
+    "裙" finds "红裙子".
     """
     if not is_run(word):
         return [word]
@@ -56,9 +61,21 @@ def features(given: Iterable[str]) -> list[str]:
 
 
 def _singular(word: str) -> str:
-    if len(word) < 4 or not word.endswith("s") or word.endswith("ss") or not word.isascii() or not word.isalpha():
+    if (
+        len(word) < 4
+        or not word.endswith("s")
+        or word.endswith("ss")
+        or not word.isascii()
+        or not word.isalpha()
+    ):
         return word
-    for ending, stem in (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x")):
+    for ending, stem in (
+        ("ies", "y"),
+        ("sses", "ss"),
+        ("shes", "sh"),
+        ("ches", "ch"),
+        ("xes", "x"),
+    ):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             return word.removesuffix(ending) + stem
     return word[:-1]

@@ -36,7 +36,8 @@ from indexer.training.problem import (
 from indexer.training.train import RECIPES
 
 PROBED = 4000  # photos at most that go through the backbone, chosen by product
-_LINEAR_S = 1e-4  # of neck and heads, per photo and epoch of the linear recipe (measured on two Zen 4 cores)
+# of neck and heads, per photo and epoch of the linear recipe (measured on two Zen 4 cores)
+_LINEAR_S = 1e-4
 _TIMED = 8  # photos that speed is measured with
 _FEW = 300  # training photos below which unfreezing a network overfits
 _RIDGE = 0.3  # of the mean eigenvalue
@@ -53,10 +54,11 @@ def advise(
     cache: Path | None = None,
     progress: OnCached | None = None,
 ) -> dict[str, Any]:
-    """What DATA holds, what is odd about it, what a linear probe on the frozen ``backbone`` reaches, what to run.
+    """What DATA holds, what is odd about it, what a linear probe on the frozen ``backbone``
+    reaches, what to run.
 
-    ``minutes``: what a training may take. Nothing is written but cached features; test photos are looked at for
-    copies only. Raises ``BadDataError``, ``WeightsUnavailableError``.
+    ``minutes``: what a training may take. Nothing is written but cached features; test photos are
+    looked at for copies only. Raises ``BadDataError``, ``WeightsUnavailableError``.
     """
     problem = read_problem(data, seed)
     if not problem.rows:
@@ -85,11 +87,17 @@ def advise(
     try:
         categories = categories_of(problem.of("train"))
     except TrainingError as error:
-        document["recommendation"] = {"backbone": backbone, "recipe": None, "command": None, "reasons": [str(error)]}
+        document["recommendation"] = {
+            "backbone": backbone,
+            "recipe": None,
+            "command": None,
+            "reasons": [str(error)],
+        }
         return document
     if not categories:
         reason = (
-            "no training photo has a category: the model learns from the photos and re-shots of them what is the same"
+            "no training photo has a category: the model learns from the photos and re-shots of "
+            "them what is the same"
         )
         command = f"catalens train {data} --out model --backbone {backbone}"
         document["recommendation"] = {
@@ -131,22 +139,31 @@ def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) 
     recipe = "finetune"
     if photos < _FEW:
         recipe = "linear"
-        reasons.append(f"{photos} training photos are too few to unfreeze the network: it would learn them by heart")
+        reasons.append(
+            f"{photos} training photos are too few to unfreeze the network: it would learn them by "
+            "heart"
+        )
     elif categories["median"] < 5:
         recipe = "linear"
-        reasons.append(f"half of the categories have fewer than 5 photos (median {categories['median']:g})")
+        reasons.append(
+            f"half of the categories have fewer than 5 photos (median {categories['median']:g})"
+        )
     elif epochs < 3:
         recipe = "linear"
         reasons.append(
-            f"one epoch of finetune takes about {_time(cost['finetune_epoch'])} on this machine: {minutes:g} minutes "
+            f"one epoch of finetune takes about {_time(cost['finetune_epoch'])} on this machine: "
+            f"{minutes:g} minutes "
             "are not enough for three"
         )
     elif accuracy is not None and accuracy >= 0.99:
         recipe = "linear"
-        reasons.append("the frozen network already tells nearly all validation photos: little is left to gain")
+        reasons.append(
+            "the frozen network already tells nearly all validation photos: little is left to gain"
+        )
     else:
         reasons.append(
-            f"{photos} training photos, {categories['median']:g} in the median category, are enough to unfreeze the "
+            f"{photos} training photos, {categories['median']:g} in the median category, are "
+            "enough to unfreeze the "
             f"network; {epochs} epochs take about {_time(epochs * cost['finetune_epoch'])} here"
         )
     if accuracy is not None:
@@ -156,31 +173,42 @@ def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) 
             f"(always the commonest category: {found['probe']['majority']:.3f})",
         )
     else:
-        reasons.insert(0, "no validation photo can be judged: nothing says how well a model will do")
-    reasons.append(f"the recipe linear takes about {_time(cost['linear'])} here, less once features are cached")
+        reasons.insert(
+            0, "no validation photo can be judged: nothing says how well a model will do"
+        )
+    reasons.append(
+        f"the recipe linear takes about {_time(cost['linear'])} here, less once features are cached"
+    )
     extra = f" --epochs {epochs}" if recipe == "finetune" else ""
     return {
         "backbone": backbone,
         "recipe": recipe,
         "epochs": epochs if recipe == "finetune" else RECIPES["linear"].epochs,
-        "seconds": epochs * cost["finetune_epoch"] + cost["linear"] if recipe == "finetune" else cost["linear"],
-        "command": f"catalens train {data} --out model --backbone {backbone} --recipe {recipe}{extra}",
+        "seconds": epochs * cost["finetune_epoch"] + cost["linear"]
+        if recipe == "finetune"
+        else cost["linear"],
+        "command": f"catalens train {data} --out model --backbone {backbone} --recipe "
+        f"{recipe}{extra}",
         "reasons": reasons,
     }
 
 
 def costs(photos: dict[str, int], speed: dict[str, float]) -> dict[str, float]:
-    """Seconds of ``linear`` with nothing cached and of one epoch of ``finetune``, from photos/s measured here."""
+    """Seconds of ``linear`` with nothing cached and of one epoch of ``finetune``, from photos/s
+    measured here."""
     seen = photos["train"] + photos["validation"]
     linear = seen / speed["forward_per_s"] + photos["train"] * RECIPES["linear"].epochs * _LINEAR_S
-    epoch = photos["train"] / speed["training_per_s"] + photos["validation"] / speed["forward_per_s"]
+    epoch = (
+        photos["train"] / speed["training_per_s"] + photos["validation"] / speed["forward_per_s"]
+    )
     return {"linear": linear, "finetune_epoch": epoch}
 
 
 def probe(
     values: np.ndarray, columns: np.ndarray, train: np.ndarray, held: np.ndarray, classes: int
 ) -> dict[str, float | None]:
-    """Validation accuracy of ridge regression on features [N, F], and of the commonest class; None without photos."""
+    """Validation accuracy of ridge regression on features [N, F], and of the commonest class; None
+    without photos."""
     if not train.any() or not held.any():
         return {"validation_accuracy": None, "majority": None}
     unit = np.asarray(values, np.float32)
@@ -190,7 +218,9 @@ def probe(
     onto = np.zeros((inputs.shape[1], classes), np.float32)
     np.add.at(onto.T, columns[train], inputs)
     gram = inputs.T @ inputs
-    gram += (_RIDGE * float(np.trace(gram)) / len(gram) + 1e-6) * np.eye(len(gram), dtype=np.float32)
+    gram += (_RIDGE * float(np.trace(gram)) / len(gram) + 1e-6) * np.eye(
+        len(gram), dtype=np.float32
+    )
     share = np.bincount(columns[train], minlength=classes) / train.sum()
     answer = ((unit[held] - mean) @ np.linalg.solve(gram, onto) + share).argmax(1)
     return {
@@ -222,7 +252,8 @@ def frozen_runtime(
 
 
 def frozen_features(rows: Sequence[DatasetRow], *, progress: OnCached | None = None) -> Features:
-    """Features [N, F] of the default backbone, float32, without the statistics that the cache keeps behind them."""
+    """Features [N, F] of the default backbone, float32, without the statistics that the cache keeps
+    behind them."""
     runtime = frozen_runtime()
     found = photo_features(rows, runtime, progress=progress)
     values = found.values[:, : runtime.spec.feature_dim].astype(np.float32)
@@ -230,11 +261,14 @@ def frozen_features(rows: Sequence[DatasetRow], *, progress: OnCached | None = N
 
 
 def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
-    """Photos/s here: decoded and seen, and in a training step (whole network, full size); sizes on the way."""
+    """Photos/s here: decoded and seen, and in a training step (whole network, full size); sizes on
+    the way."""
     spec = runtime.spec.preprocess
     sides, decoded = [], []
     started = time.perf_counter()
-    for row, photo in decode_all(rows[:: max(len(rows) // _TIMED, 1)][:_TIMED], _read, shrink_to=runtime.shrink_to):
+    for row, photo in decode_all(
+        rows[:: max(len(rows) // _TIMED, 1)][:_TIMED], _read, shrink_to=runtime.shrink_to
+    ):
         if isinstance(photo, Photo):
             sides.append(min(photo.width, photo.height))
             decoded.append(photo)
@@ -265,7 +299,12 @@ def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
     return {
         "forward_per_s": len(decoded) / forward,
         "training_per_s": len(decoded) / (min(times) + decoding),
-        "short_side_px": {"min": min(sides), "median": float(np.median(sides)), "max": max(sides), "of": len(sides)},
+        "short_side_px": {
+            "min": min(sides),
+            "median": float(np.median(sides)),
+            "max": max(sides),
+            "of": len(sides),
+        },
     }
 
 
@@ -274,7 +313,8 @@ def _read(row: DatasetRow) -> bytes:
 
 
 def _duplicates(features: Features) -> dict[str, int]:
-    """Exact copies among the photos that were looked at: how many are copies, and how many products they link."""
+    """Exact copies among the photos that were looked at: how many are copies, and how many products
+    they link."""
     first: dict[object, int] = {}
     copies = products = 0
     for number, (row, pixels) in enumerate(zip(features.rows, features.pixels, strict=True)):

@@ -1,4 +1,5 @@
-"""Training photos as small squares in one memory-mapped file, and the changes training makes to them."""
+"""Training photos as small squares in one memory-mapped file, and the changes training makes to
+them."""
 
 from __future__ import annotations
 
@@ -19,14 +20,17 @@ from indexer.model.spec import Preprocess
 
 functional = torch.nn.functional
 BACKGROUNDS = 0.5  # share of plain backgrounds that are replaced
-_ROOM = 8 / 7  # training squares are kept this much larger than the network's input: it is given parts of them
+_ROOM = (
+    8 / 7
+)  # training squares are kept this much larger than the network's input: it is given parts of them
 
 
 def without_margin(preprocess: Preprocess) -> Preprocess:
     """The same, but the network sees all of a photo's middle square, not the middle of that.
 
-    The usual margin cuts off what a catalog photo is about. A network trained on parts of photos has seen things larger
-    than they are in a whole, so the smaller scale suits it too (Touvron et al. 2019).
+    The usual margin cuts off what a catalog photo is about. A network trained on parts of photos
+    has seen things larger than they are in a whole, so the smaller scale suits it too (Touvron et
+    al. 2019).
     """
     return replace(preprocess, resize=preprocess.crop)
 
@@ -38,13 +42,16 @@ def training_square(preprocess: Preprocess) -> Preprocess:
 
 
 def decode_squares(rows: Sequence[DatasetRow], preprocess: Preprocess, file: Path) -> np.ndarray:
-    """Every photo as ``preprocess`` has it: uint8 [N, S, S, 3], mapped from ``file``, which is made.
+    """Every photo as ``preprocess`` has it: uint8 [N, S, S, 3], mapped from ``file``, which is
+    made.
 
-    A file of 256 px squares costs 200 kB a photo, so memory stays bounded. Raises ``BadDataError`` for a photo that became
-    unreadable.
+    A file of 256 px squares costs 200 kB a photo, so memory stays bounded. Raises ``BadDataError``
+    for a photo that became unreadable.
     """
     side = preprocess.crop
-    out = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(len(rows), side, side, 3))
+    out = np.lib.format.open_memmap(
+        file, mode="w+", dtype=np.uint8, shape=(len(rows), side, side, 3)
+    )
     decoded = decode_all(rows, lambda row: row.image.read_bytes(), shrink_to=preprocess.resize)
     for number, (row, photo) in enumerate(decoded):
         if isinstance(photo, CatalensError):
@@ -56,7 +63,8 @@ def decode_squares(rows: Sequence[DatasetRow], preprocess: Preprocess, file: Pat
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to each of B photos; drawn for a whole batch, so that processes that share it draw alike."""
+    """What is done to each of B photos; drawn for a whole batch, so that processes that share it
+    draw alike."""
 
     place: Any  # [B, 2, 3], affine: crop, mirror, turn
     gains: Any  # [B, 3], light and warmth, per channel
@@ -71,8 +79,9 @@ class Changes:
 def draw_changes(count: int, generator: Any, *, backgrounds: float = BACKGROUNDS) -> Changes:
     """As if taken again, but never of another hue, since colour is a label.
 
-    Crops keep 45 to 100% of the area within a ratio of 4:5, turns stay within 15 degrees, brightness and contrast
-    within 25%, warmth within 12%. ``backgrounds``: share of the photos whose background, where plain, is replaced.
+    Crops keep 45 to 100% of the area within a ratio of 4:5, turns stay within 15 degrees,
+    brightness and contrast within 25%, warmth within 12%. ``backgrounds``: share of the photos
+    whose background, where plain, is replaced.
     """
 
     def draw(low: float, high: float, *shape: int) -> Any:
@@ -97,31 +106,45 @@ def draw_changes(count: int, generator: Any, *, backgrounds: float = BACKGROUNDS
     return Changes(place, gains, draw(0.75, 1.25), background, draw(0, 1) < backgrounds)
 
 
-def augment(squares: np.ndarray, changes: Changes, size: int, preprocess: Preprocess, device: str) -> Any:
-    """uint8 [B, S, S, 3] and their changes -> normalised float32 [B, 3, size, size] on ``device``."""
+def augment(
+    squares: np.ndarray, changes: Changes, size: int, preprocess: Preprocess, device: str
+) -> Any:
+    """uint8 [B, S, S, 3] and their changes -> normalised float32 [B, 3, size,
+    size] on ``device``."""
     batch = torch.from_numpy(squares)
     if device != "cpu":
         batch = batch.pin_memory().to(device, non_blocking=True)
     batch = batch.permute(0, 3, 1, 2).float()
     ground, plain = _grounds(batch)
-    grid = functional.affine_grid(changes.place.to(device), [len(batch), 3, size, size], align_corners=False)
+    grid = functional.affine_grid(
+        changes.place.to(device), [len(batch), 3, size, size], align_corners=False
+    )
     # Beyond the border its own colour goes on: a turned studio photo shows no black corners.
-    batch = functional.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    batch = functional.grid_sample(
+        batch, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
     where = plain & changes.replaced.to(device)
     if where.any():
-        fresh = functional.interpolate(changes.background.to(device)[where], (size, size), mode="bicubic")
-        product = (((batch[where] - ground[where]).abs().amax(1, keepdim=True) - 10) / 20).clamp(0, 1)
+        fresh = functional.interpolate(
+            changes.background.to(device)[where], (size, size), mode="bicubic"
+        )
+        product = (((batch[where] - ground[where]).abs().amax(1, keepdim=True) - 10) / 20).clamp(
+            0, 1
+        )
         batch[where] = product * batch[where] + (1 - product) * fresh
     contrast = changes.contrast.to(device).view(-1, 1, 1, 1)
     mean = batch.mean(dim=(1, 2, 3), keepdim=True)
-    batch = (((batch - mean) * contrast + mean) * changes.gains.to(device)[:, :, None, None]).clamp_(0, 255)
+    batch = (
+        ((batch - mean) * contrast + mean) * changes.gains.to(device)[:, :, None, None]
+    ).clamp_(0, 255)
     scale = torch.tensor(preprocess.std, device=device).view(1, 3, 1, 1) * 255
     batch = (batch - torch.tensor(preprocess.mean, device=device).view(1, 3, 1, 1) * 255) / scale
     return batch.contiguous(memory_format=torch.channels_last)
 
 
 def _grounds(batch: Any) -> tuple[Any, Any]:
-    """The border's median colour [B, 3, 1, 1] of photos [B, 3, S, S] in 0 to 255, and whether the border is plain."""
+    """The border's median colour [B, 3, 1, 1] of photos [B, 3, S, S] in 0 to 255, and whether the
+    border is plain."""
     edge = max(1, batch.shape[2] // 50)
     strips = (batch[:, :, :edge], batch[:, :, -edge:], batch[..., :edge], batch[..., -edge:])
     border = torch.cat([strip.flatten(2) for strip in strips], dim=2)

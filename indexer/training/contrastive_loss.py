@@ -1,4 +1,5 @@
-"""Metric-learning losses: photos alike in category, colour or another attribute lie near each other in their block."""
+"""Metric-learning losses: photos alike in category, colour or another attribute lie near each other
+in their block."""
 
 from __future__ import annotations
 
@@ -22,11 +23,14 @@ class ContrastiveLosses:
     temperature: float = 0.1
     colour_temperature: float = 0.2  # people disagree on colours: neighbours may be less alike
 
-    def loss(self, parts: Mapping[str, Any], targets: Sequence[Target], columns: Sequence[Any]) -> Any:
-        """Blocks {name: [B, dim]} of photos whose values are ``columns`` (int64 [B] per target, -1 unknown).
+    def loss(
+        self, parts: Mapping[str, Any], targets: Sequence[Target], columns: Sequence[Any]
+    ) -> Any:
+        """Blocks {name: [B, dim]} of photos whose values are ``columns`` (int64 [B] per target, -1
+        unknown).
 
-        Supervised contrastive (Khosla et al. 2020): every other photo of the batch with the same value is to be nearer
-        than those with another one.
+        Supervised contrastive (Khosla et al. 2020): every other photo of the batch with the same
+        value is to be nearer than those with another one.
         """
         colour = colour_target(targets)
         values = {target.name: column for target, column in zip(targets, columns, strict=True)}
@@ -41,11 +45,15 @@ class ContrastiveLosses:
         if colour is not None and "c" in parts:
             shades = values[colour.name]
             if self.colour:
-                total = total + self.colour * _contrast(unit(parts["c"]), shades, self.colour_temperature)
+                total = total + self.colour * _contrast(
+                    unit(parts["c"]), shades, self.colour_temperature
+                )
             if self.both and CATEGORY in values:
                 pairs = values[CATEGORY] * len(colour.values) + shades
                 pairs = torch.where((values[CATEGORY] >= 0) & (shades >= 0), pairs, -1)
-                whole = torch.cat([part.detach() if name == "g" else part for name, part in parts.items()], dim=1)
+                whole = torch.cat(
+                    [part.detach() if name == "g" else part for name, part in parts.items()], dim=1
+                )
                 total = total + self.both * _contrast(whole, pairs, self.colour_temperature)
         return total
 

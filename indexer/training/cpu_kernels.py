@@ -1,4 +1,5 @@
-"""What makes training quick on a processor: gradients of depthwise convolutions, and memory that is kept."""
+"""What makes training quick on a processor: gradients of depthwise convolutions, and memory that is
+kept."""
 
 from __future__ import annotations
 
@@ -19,14 +20,22 @@ _MMAP_MAX_DEFAULT = 65_536
 class _Depthwise(torch.autograd.Function):
     """A depthwise convolution in bfloat16 whose gradients avoid oneDNN's slow cases.
 
-    Its bfloat16 gradients take 20 to 60 times the forward pass where the stride is 2 (input) or the kernel is 5 x 5
-    (weight); half of a training step of EfficientNet-Lite0 went there. The input's gradient of a strided convolution
-    is a plain one of the gradient spread out with zeros; the weight's is computed in float32, which is also exacter.
+    Its bfloat16 gradients take 20 to 60 times the forward pass where the stride is 2 (input) or the
+    kernel is 5 x 5 (weight); half of a training step of EfficientNet-Lite0 went there. The input's
+    gradient of a strided convolution is a plain one of the gradient spread out with zeros; the
+    weight's is computed in float32, which is also exacter.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, photos: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+        ctx: Any,
+        photos: Any,
+        weight: Any,
+        bias: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
     ) -> Any:
         ctx.save_for_backward(photos, weight)
         ctx.places = stride, padding, dilation, groups
@@ -40,18 +49,29 @@ class _Depthwise(torch.autograd.Function):
         stride, padding, dilation, groups = ctx.places
         to_photos = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            reach = [step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=True)]
-            shape = [side + 2 * edge - far for side, edge, far in zip(photos.shape[2:], padding, reach, strict=True)]
+            reach = [
+                step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=True)
+            ]
+            shape = [
+                side + 2 * edge - far
+                for side, edge, far in zip(photos.shape[2:], padding, reach, strict=True)
+            ]
             spread = gradient
             if max(stride) > 1:
-                spread = gradient.new_zeros([*photos.shape[:2], *shape]).contiguous(memory_format=torch.channels_last)
+                spread = gradient.new_zeros([*photos.shape[:2], *shape]).contiguous(
+                    memory_format=torch.channels_last
+                )
                 spread[:, :, :: stride[0], :: stride[1]] = gradient
             outside = [far - edge for far, edge in zip(reach, padding, strict=True)]
-            to_photos = functional.conv2d(spread, weight.flip(2, 3), None, 1, outside, dilation, groups)
+            to_photos = functional.conv2d(
+                spread, weight.flip(2, 3), None, 1, outside, dilation, groups
+            )
         if ctx.needs_input_grad[1]:
             exact = (gradient.float(), photos.float(), weight.float())
             wanted = (False, True, False)
-            found = _gradient(*exact, None, stride, padding, dilation, False, (0, 0), groups, wanted)
+            found = _gradient(
+                *exact, None, stride, padding, dilation, False, (0, 0), groups, wanted
+            )
             to_weight = found[1].to(weight.dtype)
         if ctx.biased and ctx.needs_input_grad[2]:
             to_bias = gradient.sum((0, 2, 3))
@@ -59,7 +79,8 @@ class _Depthwise(torch.autograd.Function):
 
 
 class quick_depthwise(torch.overrides.TorchFunctionMode):
-    """Within it depthwise convolutions under bfloat16 autocast on a processor have quick gradients; else as ever."""
+    """Within it depthwise convolutions under bfloat16 autocast on a processor have quick gradients;
+    else as ever."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (functional.conv2d, torch.conv2d) and torch.is_autocast_enabled("cpu"):
@@ -78,23 +99,29 @@ def _quick(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """The depthwise convolution with quick gradients; None where it is another kind, or nobody asks for gradients."""
+    """The depthwise convolution with quick gradients; None where it is another kind, or nobody asks
+    for gradients."""
     depthwise = groups > 1 and groups == weight.shape[0] == input.shape[1]
     asked = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-    places = [(value, value) if isinstance(value, int) else value for value in (stride, padding, dilation)]
+    places = [
+        (value, value) if isinstance(value, int) else value for value in (stride, padding, dilation)
+    ]
     if not depthwise or not asked or isinstance(padding, str) or input.device.type != "cpu":
         return None
     with torch.autocast("cpu", enabled=False):
-        lower = [None if part is None else part.to(torch.bfloat16) for part in (input, weight, bias)]
+        lower = [
+            None if part is None else part.to(torch.bfloat16) for part in (input, weight, bias)
+        ]
         return _Depthwise.apply(*lower, *places, groups)
 
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Within it glibc keeps freed memory for the next step, instead of getting every large tensor's pages anew.
+    """Within it glibc keeps freed memory for the next step, instead of getting every large tensor's
+    pages anew.
 
-    That is worth a third of a training step. The memory goes back to the system at the end. Elsewhere than on
-    glibc: nothing.
+    That is worth a third of a training step. The memory goes back to the system at the end.
+    Elsewhere than on glibc: nothing.
     """
     if not sys.platform.startswith("linux"):
         yield

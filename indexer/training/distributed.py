@@ -1,4 +1,5 @@
-"""Training shared by processes that ``torchrun`` started: who am I, which part of a batch is mine, who writes."""
+"""Training shared by processes that ``torchrun`` started: who am I, which part of a batch is mine,
+who writes."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ class Team:
 
     rank: int = 0
     size: int = 1
-    device: str | None = None  # of this process, where there is a GPU for each; None: as the caller says
+    device: str | None = (
+        None  # of this process, where there is a GPU for each; None: as the caller says
+    )
 
     def part(self, count: int) -> slice:
         """This process's share of ``count`` rows, nearly equal for all."""
@@ -34,7 +37,8 @@ class Team:
 
     @contextmanager
     def first(self) -> Iterator[bool]:
-        """The first process does what stands inside while the others wait, then they do; True in the first."""
+        """The first process does what stands inside while the others wait, then they do; True in
+        the first."""
         if self.rank > 0:
             self.wait()
         yield self.rank == 0
@@ -50,9 +54,11 @@ class Team:
         return bool(said[0])
 
     def shared(self, module: Any) -> Any:
-        """``module``, its gradients averaged over the processes (DistributedDataParallel); itself where there is one.
+        """``module``, its gradients averaged over the processes (DistributedDataParallel); itself
+        where there is one.
 
-        To be called again when other parameters are trained. BatchNorm statistics are frozen, so no buffer is sent.
+        To be called again when other parameters are trained. BatchNorm statistics are frozen, so no
+        buffer is sent.
         """
         if self.size == 1:
             return module
@@ -64,7 +70,8 @@ ALONE = Team()
 
 @contextmanager
 def team(device: str = "auto") -> Iterator[Team]:
-    """The team that ``torchrun``'s environment names (NCCL with a GPU for each, else Gloo), or this process alone.
+    """The team that ``torchrun``'s environment names (NCCL with a GPU for each, else Gloo), or this
+    process alone.
 
     GPUs have not been tried. Raises ``BadRequestError`` for an environment that is not complete.
     """

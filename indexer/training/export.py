@@ -1,8 +1,10 @@
-"""A trained model as a quick one: its backbone as a graph of numeric class fp32, bf16 or int8, checked against it.
+"""A trained model as a quick one: its backbone as a graph of numeric class fp32, bf16 or int8,
+checked against it.
 
-The exported model is a bundle of its own, with its own ``embedding_id``: vectors of one index come from one numeric
-class. It keeps heads and decision layer. Its preprocessing is the quick form of the same (``preprocess.QUICK``), so
-what is checked is the whole way from a photo's bytes to its vector.
+The exported model is a bundle of its own, with its own ``embedding_id``: vectors of one index come
+from one numeric class. It keeps heads and decision layer. Its preprocessing is the quick form of
+the same (``preprocess.QUICK``), so what is checked is the whole way from a photo's bytes to its
+vector.
 """
 
 from __future__ import annotations
@@ -21,32 +23,48 @@ import numpy as np
 
 from indexer.catalog.dataset import DatasetRow
 from indexer.core.atomic_files import write_json
-from indexer.core.errors import BadDataError, BadModelError, BadRequestError, WeightsUnavailableError
+from indexer.core.errors import (
+    BadDataError,
+    BadModelError,
+    BadRequestError,
+    WeightsUnavailableError,
+)
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.model.bundle import GRAPH, PARITY, PROBES, check_out, load_bundle, write_bundle
 from indexer.model.network import Network
 from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.open_runtime import open_embedder
-from indexer.model.openvino_runtime import HOW, CompiledRuntime, Graph, capabilities, convert, cosines, openvino, probes
+from indexer.model.openvino_runtime import (
+    HOW,
+    CompiledRuntime,
+    Graph,
+    capabilities,
+    convert,
+    cosines,
+    openvino,
+    probes,
+)
 from indexer.model.preprocessing import QUICK, photos_to_pixels
 from indexer.model.spec import NUMERICS
 from indexer.training.feature_cache import OnCached
 from indexer.training.problem import read_problem
 
-# Least mean cosine to the model's own vectors, and most that the share of photos whose nearest neighbour has their
-# category may fall, beyond chance. The pixels alone, cut at whole px, cost .002 of a model whose features stayed
-# frozen.
+# Least mean cosine to the model's own vectors, and most that the share of photos whose nearest
+# neighbour has their category may fall, beyond chance. The pixels alone, cut at whole px, cost .002
+# of a model whose features stayed frozen.
 TOLERANCE = {"fp32": 0.997, "bf16": 0.996, "int8": 0.995}
 MOST_LOST = 0.005
 _CALIBRATION, _CHECKED, _TIMED = 300, 400, 64  # photos
-# int8: how many convolutions from the first on stay in bf16. The first ones cost little time, and their few channels
-# of wide range most of the cosine (EfficientNet-Lite0, clothing: .9944 with none left out, .9973 with three).
+# int8: how many convolutions from the first on stay in bf16. The first ones cost little time, and
+# their few channels of wide range most of the cosine (EfficientNet-Lite0, clothing: .9944 with none
+# left out, .9973 with three).
 _LEFT_OUT = (3, 8)
 
 
 class NotAlike(BadModelError):
-    """An exported network whose vectors are too far from the model's own; the message has the figures."""
+    """An exported network whose vectors are too far from the model's own; the message has the
+    figures."""
 
     code = "not-alike"
 
@@ -69,17 +87,21 @@ def export(
     replace_out: bool = False,
     progress: OnCached | None = None,
 ) -> dict[str, Any]:
-    """Write ``model`` exported in ``numeric`` to ``out``; ``auto``: the fastest here of those that come near enough.
+    """Write ``model`` exported in ``numeric`` to ``out``; ``auto``: the fastest here of those that
+    come near enough.
 
-    DATA's train photos (or, without splits, those that training would draw) calibrate int8, its validation photos
-    judge. Returns model_version, embedding_id, numeric, and ``tried``: the parity of each class. Raises ``NotAlike``
-    where none comes near enough, ``BadRequestError`` for an unknown class or a model that is exported already,
-    ``WeightsUnavailableError`` without OpenVINO, ``BadDataError`` without photos to judge by.
+    DATA's train photos (or, without splits, those that training would draw) calibrate int8, its
+    validation photos judge. Returns model_version, embedding_id, numeric, and ``tried``: the parity
+    of each class. Raises ``NotAlike`` where none comes near enough, ``BadRequestError`` for an
+    unknown class or a model that is exported already, ``WeightsUnavailableError`` without OpenVINO,
+    ``BadDataError`` without photos to judge by.
     """
     if numeric != "auto" and numeric not in NUMERICS:
         raise BadRequestError(f"unknown numeric class {numeric!r}: use auto, {', '.join(NUMERICS)}")
     if openvino() is None:
-        raise WeightsUnavailableError(f"a model is exported with OpenVINO, which is not installed: {HOW}")
+        raise WeightsUnavailableError(
+            f"a model is exported with OpenVINO, which is not installed: {HOW}"
+        )
     check_out(out.absolute(), replace=replace_out)
     bundle = load_bundle(model)
     if bundle.exported:
@@ -91,13 +113,18 @@ def export(
     shown = [photo for photo, _ in _drawn(problem.of("train"), _CALIBRATION, reference.shrink_to)]
     judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, reference.shrink_to)
     if not shown or len(judged) < 2:
-        raise BadDataError(f"{data} has no readable train and validation photos to calibrate and judge an export by")
+        raise BadDataError(
+            f"{data} has no readable train and validation photos to calibrate and judge an export "
+            "by"
+        )
     photos = [photo for photo, _ in judged]
     checked = _Checked(photos, reference.embed(photos), [row.category for _, row in judged])
     hear("reference", 1, 1)
 
     network = bundle.network()
-    preprocess = replace(bundle.spec.preprocess, interpolation=QUICK[bundle.spec.preprocess.interpolation])
+    preprocess = replace(
+        bundle.spec.preprocess, interpolation=QUICK[bundle.spec.preprocess.interpolation]
+    )
     tried: list[tuple[dict[str, Any], Any]] = []
     classes = list(NUMERICS) if numeric == "auto" else [numeric]
     for done, name in enumerate(classes):
@@ -129,15 +156,21 @@ def export(
     }
 
 
-def _drawn(rows: Sequence[DatasetRow], most: int, shrink_to: int | None) -> list[tuple[Photo, DatasetRow]]:
+def _drawn(
+    rows: Sequence[DatasetRow], most: int, shrink_to: int | None
+) -> list[tuple[Photo, DatasetRow]]:
     """Up to ``most`` readable photos spread evenly over ``rows``."""
-    places = np.unique(np.linspace(0, max(len(rows) - 1, 0), num=min(most, len(rows)), dtype=np.int64))
+    places = np.unique(
+        np.linspace(0, max(len(rows) - 1, 0), num=min(most, len(rows)), dtype=np.int64)
+    )
     picked = [rows[place] for place in places]
     found = decode_all(picked, lambda row: row.image.read_bytes(), shrink_to=shrink_to)
     return [(photo, row) for row, photo in found if isinstance(photo, Photo)]
 
 
-def _best(network: Network, numeric: str, shown: Sequence[Photo], checked: _Checked) -> tuple[dict[str, Any], Any]:
+def _best(
+    network: Network, numeric: str, shown: Sequence[Photo], checked: _Checked
+) -> tuple[dict[str, Any], Any]:
     """The first graph of this class that is near enough, else the last tried; with its parity."""
     plain = convert(network)
     if numeric != "int8":
@@ -154,8 +187,11 @@ def _best(network: Network, numeric: str, shown: Sequence[Photo], checked: _Chec
 
 
 def _quantised(model: Any, pixels: np.ndarray, left_out: int) -> Any:
-    """``model`` in int8 by NNCF's post-training quantisation, symmetric, calibrated on ``pixels`` [N, H, W, 3]."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nncf loads it, and it misses a GPU
+    """``model`` in int8 by NNCF's post-training quantisation, symmetric, calibrated on ``pixels``
+    [N, H, W, 3]."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(
+        logging.ERROR
+    )  # nncf loads it, and it misses a GPU
     with redirect_stdout(io.StringIO()):  # nncf draws bars of its own
         return _quantised_by_nncf(model, pixels, left_out)
 
@@ -165,7 +201,11 @@ def _quantised_by_nncf(model: Any, pixels: np.ndarray, left_out: int) -> Any:
 
     nncf.set_log_level(logging.ERROR)
     kinds = ("Convolution", "GroupConvolution")
-    names = [node.get_friendly_name() for node in model.get_ordered_ops() if node.get_type_name() in kinds]
+    names = [
+        node.get_friendly_name()
+        for node in model.get_ordered_ops()
+        if node.get_type_name() in kinds
+    ]
     return nncf.quantize(
         model,
         nncf.Dataset([pixels[number : number + 1] for number in range(len(pixels))]),
@@ -179,8 +219,12 @@ def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dic
     """How near the graph's vectors come to the model's own, and how fast it is here."""
     graph = Graph(model, numeric)
     kept = graph.many(probes(network.spec.preprocess))
-    plain = NumpyNetwork(network.spec, {key: tensor.numpy() for key, tensor in network.state_dict().items()})
-    runtime = CompiledRuntime(plain, graph, kept, name="the export", digest="", whole=lambda: network)
+    plain = NumpyNetwork(
+        network.spec, {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+    )
+    runtime = CompiledRuntime(
+        plain, graph, kept, name="the export", digest="", whole=lambda: network
+    )
     vectors = runtime.embed(checked.photos)
     cosine = cosines(vectors, checked.vectors)
     hits = [_hits(found, checked.categories) for found in (checked.vectors, vectors)]
@@ -192,7 +236,11 @@ def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dic
         "numeric": numeric,
         "alike": bool(cosine.mean() >= TOLERANCE[numeric] and lost <= most_lost),
         "photos": len(checked.photos),
-        "cosine": {"mean": float(cosine.mean()), "p01": float(np.quantile(cosine, 0.01)), "min": float(cosine.min())},
+        "cosine": {
+            "mean": float(cosine.mean()),
+            "p01": float(np.quantile(cosine, 0.01)),
+            "min": float(cosine.min()),
+        },
         "tolerance": {"cosine_mean": TOLERANCE[numeric], "hit_rate_at_1_lost": most_lost},
         "hit_rate_at_1": {"model": rates[0], "exported": rates[1]},
         "photos_per_s": _speed(lambda: graph.many(pixels), len(pixels)),
@@ -203,26 +251,36 @@ def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dic
 
 def _said(parity: dict[str, Any]) -> str:
     hits, tolerance = parity["hit_rate_at_1"], parity["tolerance"]
-    lost = f", nearest of the same category {hits['exported']:.3f} for {hits['model']:.3f}" if hits["model"] else ""
+    lost = (
+        f", nearest of the same category {hits['exported']:.3f} for {hits['model']:.3f}"
+        if hits["model"]
+        else ""
+    )
     mean = parity["cosine"]["mean"]
-    return f"{parity['numeric']}: mean cosine {mean:.4f} (at least {tolerance['cosine_mean']}){lost}"
+    return (
+        f"{parity['numeric']}: mean cosine {mean:.4f} (at least {tolerance['cosine_mean']}){lost}"
+    )
 
 
 def _hits(vectors: np.ndarray, categories: Sequence[Any]) -> np.ndarray:
-    """Bool [n]: has the nearest other photo the category of each that has one; empty where fewer than two have."""
+    """Bool [n]: has the nearest other photo the category of each that has one; empty where fewer
+    than two have."""
     known = [number for number, category in enumerate(categories) if category]
     if len(known) < 2:
         return np.zeros(0, bool)
     scores = vectors[known] @ vectors[known].T
     np.fill_diagonal(scores, -np.inf)
     nearest = scores.argmax(axis=1)
-    return np.array([categories[known[mine]] == categories[known[other]] for mine, other in enumerate(nearest)])
+    return np.array(
+        [categories[known[mine]] == categories[known[other]] for mine, other in enumerate(nearest)]
+    )
 
 
 def _most_lost(before: np.ndarray, after: np.ndarray) -> float:
     """How far the share of hits may fall, from ``_hits`` of the same photos.
 
-    Of few photos some are lost and others won by chance: what lies within one standard error proves nothing.
+    Of few photos some are lost and others won by chance: what lies within one standard error proves
+    nothing.
     """
     return float(MOST_LOST + np.sqrt(np.count_nonzero(before != after)) / max(len(before), 1))
 

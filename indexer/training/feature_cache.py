@@ -27,12 +27,17 @@ RESHOT = "reshot 1"  # names what ``reshoot`` does: another number where that ch
 
 @dataclass(frozen=True)
 class Features:
-    """Rows that could be read, their features and the hashes that tell copies apart; all of one length N."""
+    """Rows that could be read, their features and the hashes that tell copies apart; all of one
+    length N."""
 
     rows: list[DatasetRow]
     values: np.ndarray  # float16 [N, F]
-    content: np.ndarray  # str [N], SHA-256 of the file's bytes; of a re-shot, of that and how it was made
-    pixels: np.ndarray  # str [N], SHA-256 of the network's input: equal for exact duplicates in other files
+    content: (
+        np.ndarray
+    )  # str [N], SHA-256 of the file's bytes; of a re-shot, of that and how it was made
+    pixels: (
+        np.ndarray
+    )  # str [N], SHA-256 of the network's input: equal for exact duplicates in other files
     skipped: list[Skipped]
 
 
@@ -55,7 +60,8 @@ class Reshots:
 
 
 class FeatureCache:
-    """One SQLite file per feature extractor: content hash -> features float16 [F] and the hash of its input pixels."""
+    """One SQLite file per feature extractor: content hash -> features float16 [F] and the hash of
+    its input pixels."""
 
     def __init__(self, folder: Path, features_id: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +69,8 @@ class FeatureCache:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")  # a cache: a lost tail is computed again
         self._db.execute(
-            "CREATE TABLE IF NOT EXISTS features (content BLOB PRIMARY KEY, pixels BLOB NOT NULL, value BLOB NOT NULL)"
+            "CREATE TABLE IF NOT EXISTS features (content BLOB PRIMARY KEY, pixels BLOB NOT NULL, "
+            "value BLOB NOT NULL)"
         )
 
     def get(self, content: str) -> tuple[str, np.ndarray] | None:
@@ -78,7 +85,10 @@ class FeatureCache:
         with self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
-                [(bytes.fromhex(key), bytes.fromhex(pixels), value.tobytes()) for key, pixels, value in entries],
+                [
+                    (bytes.fromhex(key), bytes.fromhex(pixels), value.tobytes())
+                    for key, pixels, value in entries
+                ],
             )
 
     def close(self) -> None:
@@ -95,15 +105,17 @@ def photo_features(
 ) -> Features:
     """Features of every row's photo; a photo that cannot be read is a skipped row with its reason.
 
-    With ``reshot`` those of the photo as if taken again (``reshot.reshoot``), cached under a key of their own.
-    Raises ``StorageError`` where the cache cannot be written or is damaged.
+    With ``reshot`` those of the photo as if taken again (``reshot.reshoot``), cached under a key of
+    their own. Raises ``StorageError`` where the cache cannot be written or is damaged.
     """
     folder, name = cache or default_cache(), _features_id(runtime)
     try:
         with closing(FeatureCache(folder, name)) as store:
             return _photo_features(rows, runtime, store, reshot, progress)
     except sqlite3.DatabaseError as error:
-        raise StorageError(f"feature cache {folder / name}.sqlite3: {error} (it can be deleted at any time)") from error
+        raise StorageError(
+            f"feature cache {folder / name}.sqlite3: {error} (it can be deleted at any time)"
+        ) from error
 
 
 def reshot_features(
@@ -120,14 +132,26 @@ def reshot_features(
     drawn = [rng.permutation(np.flatnonzero(group))[:most] for group, most in groups]
     places = np.concatenate([np.zeros(0, np.int64), *drawn])
     found = photo_features(
-        [features.rows[place] for place in places], runtime, cache=cache, reshot=True, progress=progress
+        [features.rows[place] for place in places],
+        runtime,
+        cache=cache,
+        reshot=True,
+        progress=progress,
     )
-    place = {id(features.rows[number]): number for number in places}  # a photo may have become unreadable
-    return Reshots(np.array([place[id(row)] for row in found.rows], np.int64), found.values.astype(np.float32))
+    place = {
+        id(features.rows[number]): number for number in places
+    }  # a photo may have become unreadable
+    return Reshots(
+        np.array([place[id(row)] for row in found.rows], np.int64), found.values.astype(np.float32)
+    )
 
 
 def _photo_features(
-    rows: Sequence[DatasetRow], runtime: Runtime, store: FeatureCache, reshot: bool, progress: OnCached | None
+    rows: Sequence[DatasetRow],
+    runtime: Runtime,
+    store: FeatureCache,
+    reshot: bool,
+    progress: OnCached | None,
 ) -> Features:
     skipped: list[Skipped] = []
     known: dict[str, tuple[str, np.ndarray]] = {}
@@ -137,7 +161,9 @@ def _photo_features(
         try:
             key = hash_content(row.image.read_bytes())
         except OSError as error:
-            skipped.append(Skipped(row.where, f"{row.image} cannot be read: {error.strerror or error}"))
+            skipped.append(
+                Skipped(row.where, f"{row.image} cannot be read: {error.strerror or error}")
+            )
             continue
         if reshot:
             key = hashlib.sha256(f"{RESHOT} {key}".encode()).hexdigest()
@@ -168,7 +194,9 @@ def _photo_features(
 
     # A re-shot is made of the whole photo, as the figure ``instance_hit_rate_at_1`` makes it.
     shrink_to = None if reshot else runtime.shrink_to
-    for (key, _), photo in decode_all(missing, lambda item: item[1].image.read_bytes(), shrink_to=shrink_to):
+    for (key, _), photo in decode_all(
+        missing, lambda item: item[1].image.read_bytes(), shrink_to=shrink_to
+    ):
         if isinstance(photo, CatalensError):
             broken[key] = str(photo)
             done += 1
@@ -188,7 +216,9 @@ def _photo_features(
     width = runtime.feature_width
     return Features(
         rows=[rows[number] for number in kept],
-        values=np.stack([known[hashes[n]][1] for n in kept]) if kept else np.empty((0, width), np.float16),
+        values=np.stack([known[hashes[n]][1] for n in kept])
+        if kept
+        else np.empty((0, width), np.float16),
         content=np.array([hashes[n] for n in kept], dtype=object),
         pixels=np.array([known[hashes[n]][0] for n in kept], dtype=object),
         skipped=skipped,
@@ -196,7 +226,8 @@ def _photo_features(
 
 
 def _features_id(runtime: Runtime) -> str:
-    """Names the backbone's weights and the preprocessing: two models that share both share the cache."""
+    """Names the backbone's weights and the preprocessing: two models that share both share the
+    cache."""
     digest = hashlib.sha256(canonical_json(runtime.spec.embedding_part()["preprocess"]))
     digest.update(f"{runtime.feature_width} {runtime.backbone_digest}".encode())
     return "f" + digest.hexdigest()[:32]

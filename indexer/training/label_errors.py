@@ -1,4 +1,5 @@
-"""Likely label errors: photos whose category the others' labels speak against, before anything is trained."""
+"""Likely label errors: photos whose category the others' labels speak against, before anything is
+trained."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from indexer.training.sampling import sample_indices
 
 _RIDGE = 0.3  # of the mean eigenvalue
 _SHOWN = 10
-_SCORES = 2**26  # probabilities held at once: of 5,000 classes 13,000 photos, of 100 more than there are
+_SCORES = (
+    2**26
+)  # probabilities held at once: of 5,000 classes 13,000 photos, of 100 more than there are
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,20 @@ def label_issues(
     pixels: np.ndarray,
     categories: Sequence[Category],
 ) -> list[LabelIssue]:
-    """Likely label errors among labelled photos (``columns`` int [N], none negative), the worst first.
+    """Likely label errors among labelled photos (``columns`` int [N], none negative), the worst
+    first.
 
-    ``features`` [N, F] of a frozen backbone. Photos of one product, and exact copies, are judged without one another.
-    Of many photos of many classes a draw is judged (``judged``).
+    ``features`` [N, F] of a frozen backbone. Photos of one product, and exact copies, are judged
+    without one another. Of many photos of many classes a draw is judged (``judged``).
     """
     if (count := judged(len(rows), len(categories))) < len(rows):
         some = sample_indices(np.ones(len(rows), bool), count)
-        rows, features, columns, pixels = [rows[n] for n in some], features[some], columns[some], pixels[some]
+        rows, features, columns, pixels = (
+            [rows[n] for n in some],
+            features[some],
+            columns[some],
+            pixels[some],
+        )
     groups = linked_groups([row.product_id for row in rows], pixels)
     chances = out_of_fold(features, columns, groups, len(categories))
     found = []
@@ -77,14 +86,20 @@ def issue_notes(issues: Sequence[LabelIssue], looked_at: int) -> list[str]:
     """The list in a sentence, then its worst ten."""
     if not issues:
         return []
-    lines = [f"{len(issues)} of {looked_at} labelled photos probably carry a wrong category; the worst:"]
+    lines = [
+        f"{len(issues)} of {looked_at} labelled photos probably carry a wrong category; the worst:"
+    ]
     for issue in issues[:_SHOWN]:
-        lines.append(f"{issue.where}: {issue.given!r}, looks like {issue.suggested!r} ({issue.confidence:.2f})")
+        lines.append(
+            f"{issue.where}: {issue.given!r}, looks like {issue.suggested!r} "
+            f"({issue.confidence:.2f})"
+        )
     return lines
 
 
 def linked_groups(products: Sequence[str], pixels: np.ndarray) -> np.ndarray:
-    """int [N]: equal for photos linked by a product or by being exact copies, over any number of steps."""
+    """int [N]: equal for photos linked by a product or by being exact copies, over any number of
+    steps."""
     count = len(products)
     if count == 0:
         return np.zeros(0, np.int64)
@@ -99,12 +114,20 @@ def linked_groups(products: Sequence[str], pixels: np.ndarray) -> np.ndarray:
 
 
 def out_of_fold(
-    features: np.ndarray, columns: np.ndarray, groups: np.ndarray, classes: int, *, folds: int = 5, seed: int = 0
+    features: np.ndarray,
+    columns: np.ndarray,
+    groups: np.ndarray,
+    classes: int,
+    *,
+    folds: int = 5,
+    seed: int = 0,
 ) -> np.ndarray:
-    """Probabilities [N, C] of each photo by a probe that saw neither it nor its group; NaN rows where none could judge.
+    """Probabilities [N, C] of each photo by a probe that saw neither it nor its group; NaN rows
+    where none could judge.
 
-    Ridge regression onto class indicators, one factorisation per fold, and one temperature for all. Groups of one
-    class are dealt out over the folds in turn, so that a class with two groups is always known to the other's fold.
+    Ridge regression onto class indicators, one factorisation per fold, and one temperature for all.
+    Groups of one class are dealt out over the folds in turn, so that a class with two groups is
+    always known to the other's fold.
     """
     rng = np.random.default_rng(seed)
     values = np.asarray(features, np.float32)
@@ -134,16 +157,20 @@ def out_of_fold(
         scores[np.flatnonzero(out)[judged]] = found[judged]
     known = ~np.isnan(scores[:, 0])
     if known.any():
-        scores[known] = probabilities(scores[known], fit_temperature(scores[known] * 10, columns[known]) / 10)
+        scores[known] = probabilities(
+            scores[known], fit_temperature(scores[known] * 10, columns[known]) / 10
+        )
     return scores
 
 
 def confident_errors(chances: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Numbers of photos whose label is probably wrong, by the margin of the suggestion (confident learning).
+    """Numbers of photos whose label is probably wrong, by the margin of the suggestion (confident
+    learning).
 
-    A photo counts where another class is its most probable one, and at least as probable as that class is on average
-    for the photos that carry it (Northcutt et al. 2021, "Confident Learning"). ``chances`` [N, C], NaN rows are not
-    judged; a class that no judged photo carries is never suggested.
+    A photo counts where another class is its most probable one, and at least as probable as that
+    class is on average for the photos that carry it (Northcutt et al. 2021, "Confident Learning").
+    ``chances`` [N, C], NaN rows are not judged; a class that no judged photo carries is never
+    suggested.
     """
     judged = np.flatnonzero(~np.isnan(chances[:, 0]))
     if len(judged) == 0:

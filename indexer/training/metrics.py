@@ -1,4 +1,5 @@
-"""Metrics as plain functions on arrays: classification, retrieval, tags, and their bootstrap intervals."""
+"""Metrics as plain functions on arrays: classification, retrieval, tags, and their bootstrap
+intervals."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class ClassCounts:
         return _ratio(2 * self.hit, self.predicted + self.actual)
 
     def macro(self, values: np.ndarray) -> np.ndarray:
-        """Mean over the classes that have a test photo (a class only predicted counts in others' precision)."""
+        """Mean over the classes that have a test photo (a class only predicted counts in others'
+        precision)."""
         present = self.actual > 0
         return _ratio(np.where(present, values, 0.0).sum(-1), present.sum(-1))
 
@@ -40,17 +42,22 @@ class ClassCounts:
 def class_counts(
     actual: np.ndarray, predicted: np.ndarray, classes: int, weights: np.ndarray | None = None
 ) -> ClassCounts:
-    """Counts from class numbers [N]; ``weights`` [B, N] gives B weighted countings at once (bootstrap)."""
+    """Counts from class numbers [N]; ``weights`` [B, N] gives B weighted countings at once
+    (bootstrap)."""
     rows = np.ones((1, len(actual))) if weights is None else weights
 
     def count(numbers: np.ndarray, mask: np.ndarray) -> np.ndarray:
         photos = np.flatnonzero(mask)
-        table = csr_array((np.ones(len(photos)), (numbers[photos], photos)), shape=(classes, len(numbers)))
+        table = csr_array(
+            (np.ones(len(photos)), (numbers[photos], photos)), shape=(classes, len(numbers))
+        )
         return np.asarray((table @ rows.T).T)
 
     everywhere = np.ones(len(actual), bool)
     counts = ClassCounts(
-        hit=count(actual, actual == predicted), predicted=count(predicted, everywhere), actual=count(actual, everywhere)
+        hit=count(actual, actual == predicted),
+        predicted=count(predicted, everywhere),
+        actual=count(actual, everywhere),
     )
     if weights is None:
         return ClassCounts(counts.hit[0], counts.predicted[0], counts.actual[0])
@@ -72,20 +79,24 @@ def ranked_neighbours(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """For every query: (its number, gallery numbers best first, their scores).
 
-    Unit vectors [Q, D] and [G, D]. The query's own product and exact copies of its photo (same pixels) are left out.
+    Unit vectors [Q, D] and [G, D]. The query's own product and exact copies of its photo (same
+    pixels) are left out.
     """
     for start in range(0, len(queries), _CHUNK):
         scores = queries[start : start + _CHUNK] @ gallery.T
         for offset, row in enumerate(scores):
             number = start + offset
             other_product = rules.gallery_group != rules.query_group[number]
-            allowed = np.flatnonzero(other_product & (rules.gallery_pixels != rules.query_pixels[number]))
+            allowed = np.flatnonzero(
+                other_product & (rules.gallery_pixels != rules.query_pixels[number])
+            )
             order = allowed[np.argsort(-row[allowed], kind="stable")]
             yield number, order, row[order]
 
 
 def hit_at_k(relevant: np.ndarray, k: int) -> bool:
-    """``hit_rate_at_k`` of one query: is any of the first k relevant (metric-learning papers say Recall@k).
+    """``hit_rate_at_k`` of one query: is any of the first k relevant (metric-learning papers say
+    Recall@k).
 
     >>> hit_at_k(np.array([False, True]), 1), hit_at_k(np.array([False, True]), 2)
     (False, True)
@@ -94,7 +105,8 @@ def hit_at_k(relevant: np.ndarray, k: int) -> bool:
 
 
 def average_precision(relevant: np.ndarray) -> float:
-    """Full-gallery AP of one query: mean over its relevant items of the precision at their rank; 0 where it has none.
+    """Full-gallery AP of one query: mean over its relevant items of the precision at their rank; 0
+    where it has none.
 
     >>> average_precision(np.array([True, False, True]))
     0.8333333333333333
@@ -121,7 +133,8 @@ class TagCounts:
         return found if weights is not None else tuple(part[0] for part in found)
 
     def macro_f1(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """Mean F1 over the tags that some test product carries; with ``weights`` [B, P] an array [B]."""
+        """Mean F1 over the tags that some test product carries; with ``weights`` [B, P] an array
+        [B]."""
         rows = np.ones((1, len(self.actual))) if weights is None else weights
         hit = rows @ (self.actual & self.suggested)
         suggested, actual = rows @ self.suggested, rows @ self.actual
@@ -132,7 +145,8 @@ class TagCounts:
 
 
 def tag_map(actual: np.ndarray, confidence: np.ndarray) -> float | None:
-    """Mean over tags with a test positive of the AP of products ranked by that tag's confidence; [P, T] both."""
+    """Mean over tags with a test positive of the AP of products ranked by that tag's confidence;
+    [P, T] both."""
     tags = np.flatnonzero(actual.any(0))
     if len(tags) == 0:
         return None
@@ -140,8 +154,11 @@ def tag_map(actual: np.ndarray, confidence: np.ndarray) -> float | None:
     return float(np.mean([average_precision(actual[order[:, tag], tag]) for tag in tags]))
 
 
-def bootstrap_weights(groups: Sequence[object] | np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
-    """Resampling of test products with replacement: weights [B, N] of the N photos, photos of one product together."""
+def bootstrap_weights(
+    groups: Sequence[object] | np.ndarray, *, resamples: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """Resampling of test products with replacement: weights [B, N] of the N photos, photos of one
+    product together."""
     _, numbers = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     products = int(numbers.max()) + 1 if len(numbers) else 0
     rng = np.random.default_rng(seed)
@@ -155,10 +172,15 @@ def interval(values: np.ndarray) -> list[float]:
     return [float(low), float(high)]
 
 
-def mean_intervals(weights: np.ndarray, per_photo: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+def mean_intervals(
+    weights: np.ndarray, per_photo: Mapping[str, np.ndarray]
+) -> dict[str, list[float]]:
     """Intervals of weighted means: name -> values [N] (0/1 or AP)."""
     total = np.maximum(weights.sum(1), 1e-12)
-    return {name: interval(weights @ np.asarray(values, np.float64) / total) for name, values in per_photo.items()}
+    return {
+        name: interval(weights @ np.asarray(values, np.float64) / total)
+        for name, values in per_photo.items()
+    }
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

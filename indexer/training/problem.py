@@ -24,7 +24,9 @@ class TrainingProblem:
     rows: list[DatasetRow]
     split: dict[str, str]  # product_id -> split
     notes: list[str]
-    set_aside: frozenset[str] = frozenset()  # products of validation that DATA itself gives to train
+    set_aside: frozenset[str] = (
+        frozenset()
+    )  # products of validation that DATA itself gives to train
 
     def of(self, name: str) -> list[DatasetRow]:
         """Rows of one split."""
@@ -32,7 +34,8 @@ class TrainingProblem:
 
 
 def read_problem(data: Path, seed: int) -> TrainingProblem:
-    """Read DATA and give every product its split: its own, else by SHA-256(seed, product_id). Raises ``BadDataError``."""
+    """Read DATA and give every product its split: its own, else by SHA-256(seed, product_id).
+    Raises ``BadDataError``."""
     dataset = read_dataset(data)
     notes: list[str] = []
     given = {row.product_id: row.split for row in dataset.rows if row.split}
@@ -40,22 +43,29 @@ def read_problem(data: Path, seed: int) -> TrainingProblem:
     split = {**given, **assign_splits(missing, seed)} if not given else dict(given)
     if given and missing:
         dropped = set(missing)
-        notes.append(f"{len(dropped)} products without a split are left out, since others name theirs")
+        notes.append(
+            f"{len(dropped)} products without a split are left out, since others name theirs"
+        )
     if dataset.torn:
         split.update({product: names[0] for product, names in dataset.torn.items()})
         notes.append(
-            f"products that stand in several splits are used in the first of them only ({' before '.join(SPLITS)}): "
+            "products that stand in several splits are used in the first of them only "
+            f"({' before '.join(SPLITS)}): "
             f"{len(dataset.torn)}: {_some(sorted(dataset.torn))}"
         )
     rows = [row for row in dataset.rows if row.product_id in split]
-    unlike = [entry for entry in dataset.warnings if entry.reason.startswith(("category ", "tags "))]
+    unlike = [
+        entry for entry in dataset.warnings if entry.reason.startswith(("category ", "tags "))
+    ]
     if unlike:
         first = f"{unlike[0].where}: {unlike[0].reason}"
         notes.append(f"{len(unlike)} rows are labelled as their product's first row: {first}")
     held: set[str] = set()
     if given and "validation" not in given.values():
         train = [product for product, name in split.items() if name == "train"]
-        held = {product for product, name in assign_splits(train, seed).items() if name == "validation"}
+        held = {
+            product for product, name in assign_splits(train, seed).items() if name == "validation"
+        }
         split.update(dict.fromkeys(held, "validation"))
         notes.append(f"no validation split: {len(held)} training products were set aside for it")
     return TrainingProblem(dataset, rows, split, notes, frozenset(held))
@@ -69,7 +79,8 @@ def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
     paths = sorted({row.category for row in rows if row.category})
     if len(paths) == 1:
         raise TrainingError(
-            f"all training photos have one category, {PATH_SEPARATOR.join(paths[0])!r}: at least two are needed"
+            f"all training photos have one category, {PATH_SEPARATOR.join(paths[0])!r}: at least "
+            "two are needed"
         )
     return tuple(Category(number, path) for number, path in enumerate(paths))
 
@@ -77,11 +88,14 @@ def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
 def category_columns(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> np.ndarray:
     """The column of each row's category, int64 [N]; -1 for none or an unknown one."""
     column = {category.path: number for number, category in enumerate(categories)}
-    return np.array([column.get(row.category, -1) if row.category else -1 for row in rows], np.int64)
+    return np.array(
+        [column.get(row.category, -1) if row.category else -1 for row in rows], np.int64
+    )
 
 
 def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> list[str]:
-    """What is odd about the labels: classes with hardly a photo, names that differ in case or spaces only, no label."""
+    """What is odd about the labels: classes with hardly a photo, names that differ in case or
+    spaces only, no label."""
     notes = []
     counts = Counter(row.category for row in problem.of("train") if row.category)
     lonely = [PATH_SEPARATOR.join(path) for path, count in counts.items() if count == 1]
@@ -94,34 +108,46 @@ def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> lis
             - {PATH_SEPARATOR.join(path) for path in known}
         )
         if unseen:
-            notes.append(f"{len(unseen)} categories of {name} photos have no training photo: {_some(unseen)}")
+            notes.append(
+                f"{len(unseen)} categories of {name} photos have no training photo: {_some(unseen)}"
+            )
     folded: dict[str, list[str]] = {}
     for path in sorted(known):
         text = PATH_SEPARATOR.join(path)
         folded.setdefault(" ".join(text.casefold().split()), []).append(text)
     for alike in folded.values():
         if len(alike) > 1:
-            notes.append(f"categories that differ only in case or spaces are kept apart: {_some(alike)}")
+            notes.append(
+                f"categories that differ only in case or spaces are kept apart: {_some(alike)}"
+            )
     unlabelled = sum(row.category is None for row in problem.of("train"))
     if unlabelled:
-        what = "" if known else ": the model learns from the photos and re-shots of them what is the same thing"
-        notes.append(f"{unlabelled} of {len(problem.of('train'))} training photos have no category{what}")
+        what = (
+            ""
+            if known
+            else ": the model learns from the photos and re-shots of them what is the same thing"
+        )
+        notes.append(
+            f"{unlabelled} of {len(problem.of('train'))} training photos have no category{what}"
+        )
     return notes
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """Photos whose exact copy stands in an earlier split (train before validation before test), and what to say."""
+    """Photos whose exact copy stands in an earlier split (train before validation before test), and
+    what to say."""
 
     leaked: np.ndarray  # bool [N]: not to be judged by, the copy in the earlier split stays
     notes: list[str]
 
 
 def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Leaks:
-    """Photos that an earlier split has already shown, from split names, pixel hashes and label columns, all [N].
+    """Photos that an earlier split has already shown, from split names, pixel hashes and label
+    columns, all [N].
 
-    A copy counts whatever its label: a model that saw the photo was told an answer. Where labels differ the notes say
-    so, since then one of the two is wrong.
+    A copy counts whatever its label: a model that saw the photo was told an answer. Where labels
+    differ the notes say so, since then one of the two is wrong.
     """
     leaked = np.zeros(len(split), bool)
     notes = []
@@ -135,7 +161,8 @@ def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Lea
             others = f"; {differ} of them carry another label there" if differ else ""
             before = " or ".join(SPLITS[: SPLITS.index(name)])
             notes.append(
-                f"{len(copies)} of {len(here)} {name} photos are exact copies of a {before} photo and are left out "
+                f"{len(copies)} of {len(here)} {name} photos are exact copies of a {before} photo "
+                "and are left out "
                 f"where categories are judged{others}"
             )
         for number in here:
@@ -144,14 +171,17 @@ def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Lea
 
 
 def require_rows(rows: Sequence[DatasetRow], split: str, data: Path) -> None:
-    """Raises ``BadDataError`` where a split is empty; it says what reading ``data`` skipped, which may be why."""
+    """Raises ``BadDataError`` where a split is empty; it says what reading ``data`` skipped, which
+    may be why."""
     if rows:
         return
     skipped = read_dataset(data).skipped  # again, since whoever has no rows may not know
     if not skipped:
         raise BadDataError(f"{data} has no {split} photos")
     first = f"{skipped[0].where}: {skipped[0].reason}"
-    raise BadDataError(f"{data} has no {split} photos; rows skipped: {len(skipped)}, the first: {first}")
+    raise BadDataError(
+        f"{data} has no {split} photos; rows skipped: {len(skipped)}, the first: {first}"
+    )
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

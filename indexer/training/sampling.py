@@ -6,7 +6,8 @@ import numpy as np
 
 
 def sample_indices(chosen: np.ndarray, most: int) -> np.ndarray:
-    """Places of the entries ``chosen`` (bool [N]), ascending; of more than ``most`` a draw of so many, always the same.
+    """Places of the entries ``chosen`` (bool [N]), ascending; of more than ``most`` a draw of so
+    many, always the same.
 
     >>> drawn(np.array([True, False, True]), 5).tolist(), len(drawn(np.ones(100, bool), 7))
     ([0, 2], 7)

@@ -1,4 +1,5 @@
-"""Tags of held-out products, as training and evaluation see them: the samples that a tag rule is fitted on."""
+"""Tags of held-out products, as training and evaluation see them: the samples that a tag rule is
+fitted on."""
 
 from __future__ import annotations
 
@@ -54,8 +55,11 @@ def gallery_rules(queries: TaggedPhotos, gallery: TaggedPhotos) -> RankedGallery
     )
 
 
-def tags_by_head(rows: Sequence[DatasetRow], targets: Sequence[Target]) -> dict[str, tuple[str, int]]:
-    """Which tags a head can tell: tag -> (head name, class), where the two mark the same training photos (F1 >= 0.9).
+def tags_by_head(
+    rows: Sequence[DatasetRow], targets: Sequence[Target]
+) -> dict[str, tuple[str, int]]:
+    """Which tags a head can tell: tag -> (head name, class), where the two mark the same training
+    photos (F1 >= 0.9).
 
     ``targets`` have one column per row.
     """
@@ -67,22 +71,32 @@ def tags_by_head(rows: Sequence[DatasetRow], targets: Sequence[Target]) -> dict[
     for target in targets:
         known = np.flatnonzero(target.columns >= 0)
         places = target.columns[known]
-        values = csr_array((np.ones(len(known)), (places, known)), shape=(len(target.values), len(rows)))
+        values = csr_array(
+            (np.ones(len(known)), (places, known)), shape=(len(target.values), len(rows))
+        )
         both = coo_array(values @ tagged)
         f1 = (
             2
             * both.data
-            / (np.bincount(places, minlength=len(target.values))[both.coords[0]] + carried[both.coords[1]])
+            / (
+                np.bincount(places, minlength=len(target.values))[both.coords[0]]
+                + carried[both.coords[1]]
+            )
         )
-        for place, number, value in zip(*(axis.tolist() for axis in (*both.coords, f1)), strict=True):
+        for place, number, value in zip(
+            *(axis.tolist() for axis in (*both.coords, f1)), strict=True
+        ):
             if value >= SAME and value > best.get(tags[number], 0.0):
                 best[tags[number]], found[tags[number]] = value, (target.name, place)
     return found
 
 
 def tag_columns(rows: Sequence[DatasetRow]) -> dict[str, tuple[str, ...]]:
-    """Columns (the category, text and bool attributes) whose values stand among the tags of ``rows``."""
-    return find_columns([row.tags for row in rows], [column_values(row.category, row.attributes) for row in rows])
+    """Columns (the category, text and bool attributes) whose values stand among the tags of
+    ``rows``."""
+    return find_columns(
+        [row.tags for row in rows], [column_values(row.category, row.attributes) for row in rows]
+    )
 
 
 def sample_of(
@@ -95,14 +109,17 @@ def sample_of(
     also: Iterable[str] = (),
     fitting: bool = False,
 ) -> TagSample | None:
-    """The tagged products of ``queries`` and those of ``gallery`` that vote on them; None where either has none.
+    """The tagged products of ``queries`` and those of ``gallery`` that vote on them; None where
+    either has none.
 
-    ``logits`` (head name -> [N, C] of the query photos) and ``tag_heads`` add what the heads say of a product's photos
-    on the average; ``also`` are tags that the rule to be judged names; for ``fitting`` a rule a
-    draw of many products will do.
+    ``logits`` (head name -> [N, C] of the query photos) and ``tag_heads`` add what the heads say of
+    a product's photos on the average; ``also`` are tags that the rule to be judged names; for
+    ``fitting`` a rule a draw of many products will do.
     """
     rules = gallery_rules(queries, gallery)
-    most_asked, most_voters = (MOST_ASKED, MOST_VOTERS) if fitting else (len(queries.rows), len(gallery.rows))
+    most_asked, most_voters = (
+        (MOST_ASKED, MOST_VOTERS) if fitting else (len(queries.rows), len(gallery.rows))
+    )
     asked, asked_rows = _side(queries, rules.query_group, rules.query_pixels, most_asked)
     voters, voter_rows = _side(gallery, rules.gallery_group, rules.gallery_pixels, most_voters)
     if not len(asked_rows) or not len(voter_rows):
@@ -122,11 +139,15 @@ def sample_of(
     )
 
 
-def _side(photos: TaggedPhotos, products: np.ndarray, pixels: np.ndarray, most: int) -> tuple[Side, np.ndarray]:
+def _side(
+    photos: TaggedPhotos, products: np.ndarray, pixels: np.ndarray, most: int
+) -> tuple[Side, np.ndarray]:
     """The tagged photos by product, of ``most`` products, and which they are."""
     tagged = np.flatnonzero([bool(row.tags) for row in photos.rows])
     names = np.unique(products[tagged])
-    tagged = tagged[np.isin(products[tagged], names[sample_indices(np.ones(len(names), bool), most)])]
+    tagged = tagged[
+        np.isin(products[tagged], names[sample_indices(np.ones(len(names), bool), most)])
+    ]
     rows = tagged[np.argsort(products[tagged], kind="stable")]
     return Side(photos.vectors[rows], products[rows], pixels[rows]), rows
 
@@ -136,7 +157,9 @@ def _starts(side: Side) -> np.ndarray:
     return np.unique(side.products, return_index=True)[1]
 
 
-def fit_tags(sample: TagSample | None, columns: Mapping[str, Sequence[str]]) -> tuple[TagRule | None, float | None]:
+def fit_tags(
+    sample: TagSample | None, columns: Mapping[str, Sequence[str]]
+) -> tuple[TagRule | None, float | None]:
     """The rule fitted on validation products and its micro-F1 there; None without tags."""
     if sample is None:
         return None, None

@@ -22,7 +22,8 @@ _PROBED = 20_000  # photos that the probe learns from; a draw of more
 
 @dataclass(frozen=True)
 class Target:
-    """One head's task: its values in the order of its class ids, and the column of each photo (-1: not known)."""
+    """One head's task: its values in the order of its class ids, and the column of each photo (-1:
+    not known)."""
 
     name: str
     values: tuple[str, ...]
@@ -31,7 +32,11 @@ class Target:
 
 def category_target(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> Target:
     """The category as a target over ``rows``."""
-    return Target(CATEGORY, tuple(category.label for category in categories), category_columns(rows, categories))
+    return Target(
+        CATEGORY,
+        tuple(category.label for category in categories),
+        category_columns(rows, categories),
+    )
 
 
 def attribute_targets(
@@ -41,24 +46,35 @@ def attribute_targets(
     held: np.ndarray,
     types: Mapping[str, AttributeType],
 ) -> tuple[list[Target], list[str]]:
-    """Targets of the text and bool attributes that a quick probe reads from validation photos; and notes on the rest.
+    """Targets of the text and bool attributes that a quick probe reads from validation photos; and
+    notes on the rest.
 
-    ``features`` [N, F]; ``train`` and ``held`` are bool [N]. An attribute is kept where ridge regression on the
-    features beats the commonest value by 5 points of validation accuracy (season or year may stand in no photo).
+    ``features`` [N, F]; ``train`` and ``held`` are bool [N]. An attribute is kept where ridge
+    regression on the features beats the commonest value by 5 points of validation accuracy (season
+    or year may stand in no photo).
     """
     candidates = []
     for name, kind in types.items():
         if kind not in ("string", "bool"):
             continue
         texts = [_text(row.attributes.get(name)) for row in rows]
-        values = tuple(sorted({text for text, use in zip(texts, train, strict=True) if use and text is not None}))
+        values = tuple(
+            sorted(
+                {text for text, use in zip(texts, train, strict=True) if use and text is not None}
+            )
+        )
         if 2 <= len(values) <= MAX_VALUES:
             column = {value: number for number, value in enumerate(values)}
-            columns = np.array([-1 if text is None else column.get(text, -1) for text in texts], np.int64)
+            columns = np.array(
+                [-1 if text is None else column.get(text, -1) for text in texts], np.int64
+            )
             candidates.append(Target(name, values, columns))
     kept, notes = [], []
     for target in candidates:
-        learn, check = sample_indices(train & (target.columns >= 0), _PROBED), held & (target.columns >= 0)
+        learn, check = (
+            sample_indices(train & (target.columns >= 0), _PROBED),
+            held & (target.columns >= 0),
+        )
         if not check.any():
             notes.append(f"attribute {target.name!r} has no validation photo: no head for it")
             continue
@@ -78,7 +94,9 @@ def attribute_targets(
 
 def colour_target(targets: Sequence[Target]) -> Target | None:
     """The one among them that names a colour."""
-    return next((target for name in COLOUR_COLUMNS for target in targets if target.name == name), None)
+    return next(
+        (target for name in COLOUR_COLUMNS for target in targets if target.name == name), None
+    )
 
 
 def _probe(train: np.ndarray, labels: np.ndarray, held: np.ndarray) -> np.ndarray:
@@ -86,8 +104,11 @@ def _probe(train: np.ndarray, labels: np.ndarray, held: np.ndarray) -> np.ndarra
     mean = train.mean(0, dtype=np.float64)
     spread = train.std(0, dtype=np.float64) + 1e-6
     x, y = (train - mean) / spread, np.eye(int(labels.max()) + 1)[labels]
-    # lambda grows with the number of photos, so that the same strength holds for small and large catalogs
-    solved = np.linalg.solve(x.T @ x + _RIDGE * len(x) / 100 * np.eye(x.shape[1]), x.T @ (y - y.mean(0)))
+    # lambda grows with the number of photos, so that the same strength holds for small and large
+    # catalogs
+    solved = np.linalg.solve(
+        x.T @ x + _RIDGE * len(x) / 100 * np.eye(x.shape[1]), x.T @ (y - y.mean(0))
+    )
     return np.asarray((((held - mean) / spread) @ solved + y.mean(0)).argmax(1))
 
 

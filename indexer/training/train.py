@@ -56,7 +56,9 @@ class TrainReport:
     seconds: dict[str, float]
     notes: list[str]
     skipped: list[Skipped] = field(default_factory=list)
-    label_issues: list[LabelIssue] = field(default_factory=list)  # photos that probably carry a wrong category
+    label_issues: list[LabelIssue] = field(
+        default_factory=list
+    )  # photos that probably carry a wrong category
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,13 +83,16 @@ def train(
     parts: FinetuneOptions | None = None,
     team: Team = ALONE,
 ) -> TrainReport:
-    """Train on the train photos of ``data``, choose on its validation photos, write the model folder ``out``.
+    """Train on the train photos of ``data``, choose on its validation photos, write the model
+    folder ``out``.
 
-    ``epochs``, ``lr`` and ``batch_size`` are those of the recipe (``RECIPES``) unless given. ``unfreeze`` (stages from
-    the top) and ``resume`` (after the last epoch of a killed run to the same ``out``) are for ``finetune``, which
-    starts from a ``linear`` fit; ``parts`` (for ablations) are what it is made of. Of a ``team`` of processes all call
-    this alike and share the fine-tuning; the first one writes. Test photos are not read. Raises ``BadDataError``,
-    ``TrainingError``, ``WeightsUnavailableError``, ``BadModelError`` (``out`` exists and is no model).
+    ``epochs``, ``lr`` and ``batch_size`` are those of the recipe (``RECIPES``) unless given.
+    ``unfreeze`` (stages from the top) and ``resume`` (after the last epoch of a killed run to the
+    same ``out``) are for ``finetune``, which starts from a ``linear`` fit; ``parts`` (for
+    ablations) are what it is made of. Of a ``team`` of processes all call this alike and share the
+    fine-tuning; the first one writes. Test photos are not read. Raises ``BadDataError``,
+    ``TrainingError``, ``WeightsUnavailableError``, ``BadModelError`` (``out`` exists and is no
+    model).
     """
     started = time.perf_counter()
     if recipe not in RECIPES:
@@ -96,7 +101,9 @@ def train(
     for name, value in given.items():
         if value is not None and not value > 0:
             raise BadRequestError(f"{name} must be above 0, not {value}")
-    budget = replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})
+    budget = replace(
+        RECIPES[recipe], **{name: value for name, value in given.items() if value is not None}
+    )
     device = choose_device(team.device or device)
     check_out(out, replace=True)
     problem = read_problem(data, seed)
@@ -114,7 +121,9 @@ def train(
     fitted = _fit(spec, material, first, seed, progress)
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if recipe == "finetune":
-        if material.targets:  # labels bend the network to the other scale; block g alone stays as it was fitted
+        if (
+            material.targets
+        ):  # labels bend the network to the other scale; block g alone stays as it was fitted
             spec = replace(spec, preprocess=without_margin(spec.preprocess))
             fitted = replace(fitted, spec=spec)
         network = assemble_network(fitted, network.backbone)
@@ -139,7 +148,9 @@ def train(
         )
         network = assemble_network(fitted, network.backbone)
         material = material.seen_by(TorchRuntime(network, device=device), **common)
-        fitted = _fitted_again(fitted, _fit(spec, material, first, seed, progress, general=fitted.neck))
+        fitted = _fitted_again(
+            fitted, _fit(spec, material, first, seed, progress, general=fitted.neck)
+        )
     blocks, pixels = fitted.blocks(material.described), material.features.pixels
     weights_found = choose_weights(
         blocks, material.targets, material.train, material.held, pixels, material.again(fitted)
@@ -162,7 +173,11 @@ def train(
                 out,
                 network,
                 decision,
-                metrics={"validation": validation, "history": fitted.history, "best_epoch": fitted.best_epoch},
+                metrics={
+                    "validation": validation,
+                    "history": fitted.history,
+                    "best_epoch": fitted.best_epoch,
+                },
                 training={
                     "recipe": recipe,
                     "seed": seed,
@@ -184,7 +199,11 @@ def train(
         categories=len(material.categories),
         validation=validation,
         best_epoch=fitted.best_epoch,
-        seconds={"features": features_at - started, "fit": done - features_at, "total": done - started},
+        seconds={
+            "features": features_at - started,
+            "fit": done - features_at,
+            "total": done - started,
+        },
         notes=material.notes,
         skipped=[*problem.dataset.skipped, *material.features.skipped],
         label_issues=material.issues,
@@ -192,7 +211,8 @@ def train(
 
 
 def scale_epochs(budget: Budget, spec: ModelSpec) -> Budget:
-    """More heads learn more: each after the first adds a quarter of the epochs, up to ``_MOST`` times as many."""
+    """More heads learn more: each after the first adds a quarter of the epochs, up to ``_MOST``
+    times as many."""
     times = min(1 + (max(len(spec.heads), 1) - 1) / 4, _MOST)
     return replace(budget, epochs=round(budget.epochs * times))
 
@@ -221,24 +241,34 @@ def _fit(
 
 
 def _fitted_again(tuned: FittedModel, again: FittedModel) -> FittedModel:
-    """Neck and heads fine-tuned with the backbone, or fitted once more on what it then saw: what validation prefers."""
+    """Neck and heads fine-tuned with the backbone, or fitted once more on what it then saw: what
+    validation prefers."""
     if tuned.judged is None or again.judged is None or again.judged <= tuned.judged:
         return tuned
-    return replace(again, history=[*tuned.history, *again.history], best_epoch=len(tuned.history) + again.best_epoch)
+    return replace(
+        again,
+        history=[*tuned.history, *again.history],
+        best_epoch=len(tuned.history) + again.best_epoch,
+    )
 
 
 def _decide(
     material: TrainingSet, fitted: FittedModel, runtime: TorchRuntime, seed: int
 ) -> tuple[Decision, float | None]:
     """The decision layer, chosen on validation photos, and its tags' micro-F1 there."""
-    checked, learned = (material.photos(name, runtime.embed_features) for name in ("validation", "train"))
+    checked, learned = (
+        material.photos(name, runtime.embed_features) for name in ("validation", "train")
+    )
     of_train, of_held = (material.split == name for name in ("train", "validation"))
     tag_heads = tags_by_head(
-        learned.rows, [replace(target, columns=target.columns[of_train]) for target in material.targets]
+        learned.rows,
+        [replace(target, columns=target.columns[of_train]) for target in material.targets],
     )
     logits = runtime.logits(checked.vectors)
     tag_rule, tags_f1 = fit_tags(
-        sample_of(checked, learned, fitted.spec.blocks, logits=logits, tag_heads=tag_heads, fitting=True),
+        sample_of(
+            checked, learned, fitted.spec.blocks, logits=logits, tag_heads=tag_heads, fitting=True
+        ),
         tag_columns(learned.rows),
     )
     unknown = None
@@ -259,7 +289,9 @@ def _decide(
         tag_rule=tag_rule,
         tag_heads=tag_heads,
         unknown=unknown,
-        attributes={target.name: target.values for target in material.targets if target.name != CATEGORY},
+        attributes={
+            target.name: target.values for target in material.targets if target.name != CATEGORY
+        },
     )
     return decision, tags_f1
 

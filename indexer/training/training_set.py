@@ -1,4 +1,5 @@
-"""What a training works with: photos as features, what they teach, which of them judge, and what was odd about them."""
+"""What a training works with: photos as features, what they teach, which of them judge, and what
+was odd about them."""
 
 from __future__ import annotations
 
@@ -14,10 +15,22 @@ from indexer.model.decision_layer import Category
 from indexer.model.runtime_base import Runtime
 from indexer.training.block_weights import ReshotQueries, instance_rate
 from indexer.training.distributed import Team
-from indexer.training.feature_cache import Features, OnCached, Reshots, photo_features, reshot_features
+from indexer.training.feature_cache import (
+    Features,
+    OnCached,
+    Reshots,
+    photo_features,
+    reshot_features,
+)
 from indexer.training.label_errors import LabelIssue, issue_notes, judged, label_issues
 from indexer.training.linear import FittedModel, Pairs
-from indexer.training.problem import TrainingProblem, categories_of, find_leaks, label_notes, require_rows
+from indexer.training.problem import (
+    TrainingProblem,
+    categories_of,
+    find_leaks,
+    label_notes,
+    require_rows,
+)
 from indexer.training.tag_samples import TaggedPhotos
 from indexer.training.targets import CATEGORY, Target, attribute_targets, category_target
 
@@ -48,7 +61,9 @@ class TrainingSet:
     @property
     def category(self) -> np.ndarray:
         """int64 [N], -1 for none."""
-        return next((t.columns for t in self.targets if t.name == CATEGORY), np.full(len(self.split), -1))
+        return next(
+            (t.columns for t in self.targets if t.name == CATEGORY), np.full(len(self.split), -1)
+        )
 
     @property
     def pairs(self) -> Pairs:
@@ -59,7 +74,11 @@ class TrainingSet:
     def again(self, fitted: FittedModel) -> ReshotQueries | None:
         """Re-shots of validation photos in the blocks of ``fitted``; None where there are none."""
         shots = self.reshots.of(self.held)
-        return ReshotQueries(shots.places, fitted.blocks(shots.values), self.frozen) if len(shots.places) else None
+        return (
+            ReshotQueries(shots.places, fitted.blocks(shots.values), self.frozen)
+            if len(shots.places)
+            else None
+        )
 
     def photos(self, split: str, embed: Callable[[np.ndarray], np.ndarray]) -> TaggedPhotos:
         """The photos of one split as search has them, by ``embed`` [n, F + K] -> [n, D]."""
@@ -68,14 +87,25 @@ class TrainingSet:
         return TaggedPhotos(rows, embed(self.described[chosen]), self.features.pixels[chosen])
 
     def seen_by(
-        self, runtime: Runtime, *, seed: int, cache: Path | None, progress: OnCached | None, team: Team
+        self,
+        runtime: Runtime,
+        *,
+        seed: int,
+        cache: Path | None,
+        progress: OnCached | None,
+        team: Team,
     ) -> TrainingSet:
-        """The same photos with the features of another backbone. Raises ``BadDataError`` where one can no longer be read."""
+        """The same photos with the features of another backbone. Raises ``BadDataError`` where one
+        can no longer be read."""
         with team.first():
             features = photo_features(self.features.rows, runtime, cache=cache, progress=progress)
             if len(features.rows) != len(self.split):
-                raise BadDataError(f"photos became unreadable while training: {features.skipped[0].reason}")
-            reshots = _reshots(features, self.split == "train", self.held, runtime, seed, cache, progress)
+                raise BadDataError(
+                    f"photos became unreadable while training: {features.skipped[0].reason}"
+                )
+            reshots = _reshots(
+                features, self.split == "train", self.held, runtime, seed, cache, progress
+            )
         return replace(self, features=features, reshots=reshots)
 
 
@@ -89,7 +119,8 @@ def load_training_set(
     progress: OnCached | None,
     team: Team,
 ) -> TrainingSet:
-    """Everything that ``problem`` (read from ``data``) gives a training. Raises ``BadDataError``, ``TrainingError``."""
+    """Everything that ``problem`` (read from ``data``) gives a training. Raises ``BadDataError``,
+    ``TrainingError``."""
     categories = categories_of(problem.of("train"))
     notes = [*problem.notes, *label_notes(problem, categories)]
     wanted = problem.of("train") + problem.of("validation")
@@ -113,20 +144,30 @@ def load_training_set(
             features.pixels[named],
             categories,
         )
-    attributes, dropped = attribute_targets(features.rows, described, train, held, problem.dataset.types)
+    attributes, dropped = attribute_targets(
+        features.rows, described, train, held, problem.dataset.types
+    )
     notes += [*leaks.notes, *issue_notes(issues, judged(len(named), len(categories))), *dropped]
     targets = [*([category] if categories else []), *attributes]
     if targets:
         labelled = np.logical_or.reduce([target.columns >= 0 for target in targets])
         train, held = train & labelled, held & labelled
-    require_rows([row for row, use in zip(features.rows, train, strict=True) if use], "labelled train", data)
+    require_rows(
+        [row for row, use in zip(features.rows, train, strict=True) if use], "labelled train", data
+    )
     if targets and not (held & (targets[0].columns >= 0)).any():
-        notes.append("no validation photos: the last epoch is kept, probabilities are not calibrated")
+        notes.append(
+            "no validation photos: the last epoch is kept, probabilities are not calibrated"
+        )
     shots = reshots.of(held)
     frozen = 0.0
     if len(shots.places):
-        frozen = instance_rate(shots.values[:, :width], described[:, :width], shots.places, features.pixels)
-    return TrainingSet(features, reshots, split, categories, targets, train, held, frozen, notes, issues)
+        frozen = instance_rate(
+            shots.values[:, :width], described[:, :width], shots.places, features.pixels
+        )
+    return TrainingSet(
+        features, reshots, split, categories, targets, train, held, frozen, notes, issues
+    )
 
 
 def _reshots(

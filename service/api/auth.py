@@ -15,32 +15,43 @@ _HEALTH = frozenset({"/livez", "/readyz"})  # probes name the machine as they li
 
 
 def check(request: Request, settings: Settings) -> None:
-    """Raise ``RequestRefusedError``: 403 for a foreign Host or Origin, 401 without a valid key on ``/v1`` and ``/metrics``."""
+    """Raise ``RequestRefusedError``: 403 for a foreign Host or Origin, 401 without a valid key on
+    ``/v1`` and ``/metrics``."""
     if request.path not in _HEALTH:
         _check_host(request, settings)
     if request.method not in _SAFE:
         _check_origin(request)
-    # What a shop sells how often can be read from the numbers, so they take a key where its products do.
-    if settings.api_keys and (request.path in ("/v1", "/metrics") or request.path.startswith("/v1/")):
+    # What a shop sells how often can be read from the numbers, so they take a key where its
+    # products do.
+    if settings.api_keys and (
+        request.path in ("/v1", "/metrics") or request.path.startswith("/v1/")
+    ):
         _check_key(request, settings.api_keys)
 
 
 def _check_host(request: Request, settings: Settings) -> None:
-    # A page of another site can point its own name at 127.0.0.1 (DNS rebinding); its requests then carry that name.
-    # A key cannot be guessed by such a page, so with keys only what changes something is checked.
+    # A page of another site can point its own name at 127.0.0.1 (DNS rebinding); its requests then
+    # carry that name. A key cannot be guessed by such a page, so with keys only what changes
+    # something is checked.
     if not settings.hosts or (settings.api_keys and request.method in _SAFE):
         return
     name = _host_name(request.headers.get("Host", ""))
     if name not in settings.hosts:
-        raise RequestRefusedError(403, "forbidden-host", f"host {name!r} is not served here (setting allowed_hosts)")
+        raise RequestRefusedError(
+            403, "forbidden-host", f"host {name!r} is not served here (setting allowed_hosts)"
+        )
 
 
 def _check_origin(request: Request) -> None:
     origin = request.headers.get("Origin")
     if origin is not None and _netloc(origin) != request.headers.get("Host", "").lower():
-        raise RequestRefusedError(403, "forbidden-origin", f"requests from pages of {origin} are not taken")
+        raise RequestRefusedError(
+            403, "forbidden-origin", f"requests from pages of {origin} are not taken"
+        )
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise RequestRefusedError(403, "forbidden-origin", "requests from pages of other sites are not taken")
+        raise RequestRefusedError(
+            403, "forbidden-origin", "requests from pages of other sites are not taken"
+        )
 
 
 def _check_key(request: Request, keys: tuple[str, ...]) -> None:
@@ -49,8 +60,14 @@ def _check_key(request: Request, keys: tuple[str, ...]) -> None:
     # Every key is compared, and in constant time, so that the time taken says nothing.
     matches = [hmac.compare_digest(offered, key.encode()) for key in keys]
     if scheme.lower() != "bearer" or not any(matches):
-        detail = "an API key is needed: Authorization: Bearer KEY" if not given else "this API key is not known"
-        raise RequestRefusedError(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="catalens"'})
+        detail = (
+            "an API key is needed: Authorization: Bearer KEY"
+            if not given
+            else "this API key is not known"
+        )
+        raise RequestRefusedError(
+            401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="catalens"'}
+        )
 
 
 def _host_name(host: str) -> str:

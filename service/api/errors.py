@@ -16,7 +16,8 @@ from service.inference.admission import OverloadedError
 
 MEDIA_TYPE = "application/problem+json"
 
-# The first entry that the exception is an instance of counts, so subclasses stand before their bases.
+# The first entry that the exception is an instance of counts, so subclasses stand before their
+# bases.
 STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.UnsupportedFormatError, 415),
     (errors.ImageTooLargeError, 413),
@@ -66,9 +67,12 @@ _HTTP_CODES = {
 
 
 class RequestRefusedError(Exception):
-    """A request turned away by HTTP rules (status, code and headers of its own), not by an answer that failed."""
+    """A request turned away by HTTP rules (status, code and headers of its own), not by an answer
+    that failed."""
 
-    def __init__(self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail, self.headers = status, code, detail, headers or {}
 
@@ -86,9 +90,13 @@ class InvalidRequestError(Exception):
             [
                 {
                     "field": ".".join(str(part) for part in entry["loc"]) or "body",
-                    "message": "unknown field" if entry["type"] == "extra_forbidden" else entry["msg"],
+                    "message": "unknown field"
+                    if entry["type"] == "extra_forbidden"
+                    else entry["msg"],
                 }
-                for entry in error.errors(include_url=False, include_context=False, include_input=False)
+                for entry in error.errors(
+                    include_url=False, include_context=False, include_input=False
+                )
             ]
         )
 
@@ -111,18 +119,30 @@ def document(status: int, code: str, detail: str, request_id: str, **more: Any) 
     }
 
 
-def item_problem(error: InvalidRequestError | CatalensError, request_id: str, log: Any) -> dict[str, Any]:
-    """The document of one item's failure inside an answer: of a ``CatalensError`` or of ``InvalidRequestError``."""
+def item_problem(
+    error: InvalidRequestError | CatalensError, request_id: str, log: Any
+) -> dict[str, Any]:
+    """The document of one item's failure inside an answer: of a ``CatalensError`` or of
+    ``InvalidRequestError``."""
     if isinstance(error, InvalidRequestError):
         return document(422, "invalid-request", str(error), request_id, errors=error.faults)
     return document(*of_error(error, log), request_id)
 
 
-def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+def problem(
+    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
     """A problem response for the current request."""
-    body = json.dumps(document(status, code, detail, g.get("request_id", ""), **more), ensure_ascii=False) + "\n"
+    body = (
+        json.dumps(
+            document(status, code, detail, g.get("request_id", ""), **more), ensure_ascii=False
+        )
+        + "\n"
+    )
     # A client may have sent half of a surrogate pair, which is JSON as an escape alone.
-    response = Response(body.encode("utf-8", "backslashreplace"), status=status, content_type=MEDIA_TYPE)
+    response = Response(
+        body.encode("utf-8", "backslashreplace"), status=status, content_type=MEDIA_TYPE
+    )
     response.headers.update(headers or {})
     if status == 503:
         response.headers.setdefault("Retry-After", "1")
@@ -130,9 +150,12 @@ def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | No
 
 
 def of_error(error: CatalensError, log: Any) -> tuple[int, str, str]:
-    """(status, code, detail) of a failure. What names files of this machine goes to the log instead."""
+    """(status, code, detail) of a failure. What names files of this machine goes to the log
+    instead."""
     status = status_of(error)
-    if status == 500 or isinstance(error, (errors.StorageError, errors.ReadOnlyError, errors.BusyError)):
+    if status == 500 or isinstance(
+        error, (errors.StorageError, errors.ReadOnlyError, errors.BusyError)
+    ):
         log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
         hidden = "the service cannot answer; its log says why"
         return status, error.code, (type(error).__doc__ or "").strip() if status != 500 else hidden
@@ -146,11 +169,15 @@ def explain(code: str) -> str | None:
         if kind.code == code and kind is not CatalensError:
             return (kind.__doc__ or "").strip()
         known.extend(kind.__subclasses__())
-    return next((HTTPStatus(status).description for status, name in _HTTP_CODES.items() if name == code), None)
+    return next(
+        (HTTPStatus(status).description for status, name in _HTTP_CODES.items() if name == code),
+        None,
+    )
 
 
 def install(app: Flask, log: Any) -> None:
-    """Every failure of ``app`` leaves as a problem document; unexpected ones are logged with their traceback."""
+    """Every failure of ``app`` leaves as a problem document; unexpected ones are logged with their
+    traceback."""
 
     @app.errorhandler(CatalensError)
     def expected(error: CatalensError) -> Response:
@@ -166,13 +193,22 @@ def install(app: Flask, log: Any) -> None:
 
     def http(error: HTTPException) -> Response:
         status = error.code or 500
-        headers = {name: value for name, value in error.get_headers() if name.lower() not in ("content-type",)}
+        headers = {
+            name: value
+            for name, value in error.get_headers()
+            if name.lower() not in ("content-type",)
+        }
         if status == 404:
             detail = f"nothing at {request.path}"
         elif status == 405:
-            detail = f"{request.method} is not offered at {request.path} (offered: {headers.get('Allow', '-')})"
+            detail = (
+                f"{request.method} is not offered at {request.path} (offered: "
+                f"{headers.get('Allow', '-')})"
+            )
         elif status == 413:
-            detail = f"the request is larger than the {app.config['MAX_CONTENT_LENGTH']} bytes allowed"
+            detail = (
+                f"the request is larger than the {app.config['MAX_CONTENT_LENGTH']} bytes allowed"
+            )
         elif status == 500:
             detail = "an unexpected failure; the service's log says why"
         else:
@@ -180,7 +216,8 @@ def install(app: Flask, log: Any) -> None:
         code = _HTTP_CODES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
         return problem(status, code, detail, headers=headers)
 
-    # One by one and not HTTPException itself: that would also catch the redirects and ready responses of abort().
+    # One by one and not HTTPException itself: that would also catch the redirects and ready
+    # responses of abort().
     for kind in default_exceptions.values():
         app.register_error_handler(kind, http)
 

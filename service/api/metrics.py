@@ -9,7 +9,13 @@ from typing import Any
 
 from flask import Response, g, request
 from flask_openapi import OpenAPI
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -29,7 +35,8 @@ _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"
 
 
 class _EngineNumbers(Collector):
-    """What the engine knows, read at each scrape: nothing is counted twice and nothing is kept here."""
+    """What the engine knows, read at each scrape: nothing is counted twice and nothing is kept
+    here."""
 
     def __init__(self, engine: Engine, version: str) -> None:
         self._engine, self._version = engine, version
@@ -40,60 +47,95 @@ class _EngineNumbers(Collector):
     def collect(self) -> Iterator[Metric]:
         engine = self._engine
         queue, folding, snapshot = engine.queue, engine.folding, engine.snapshot
-        yield GaugeMetricFamily("catalens_queue_waiting", "Requests that wait for the network.", queue.waiting)
         yield GaugeMetricFamily(
-            "catalens_queue_limit", "Requests that may wait; the next one gets 503.", engine.settings.max_waiting
+            "catalens_queue_waiting", "Requests that wait for the network.", queue.waiting
+        )
+        yield GaugeMetricFamily(
+            "catalens_queue_limit",
+            "Requests that may wait; the next one gets 503.",
+            engine.settings.max_waiting,
         )
         yield _batches(queue.batches())
-        folds = CounterMetricFamily("catalens_folds", "Folds of the delta by this process.", labels=["outcome"])
+        folds = CounterMetricFamily(
+            "catalens_folds", "Folds of the delta by this process.", labels=["outcome"]
+        )
         folds.add_metric(["done"], folding.done)
         folds.add_metric(["failed"], folding.failed)
         yield folds
-        yield GaugeMetricFamily("catalens_fold_running", "Whether this process has a fold at work.", folding.running)
-        if folding.last_s is not None:
-            yield GaugeMetricFamily("catalens_fold_last_seconds", "How long the last fold took.", folding.last_s)
         yield GaugeMetricFamily(
-            "catalens_delta_limit_photos", "Photos in the delta above which it is folded.", engine.settings.max_delta
+            "catalens_fold_running", "Whether this process has a fold at work.", folding.running
+        )
+        if folding.last_s is not None:
+            yield GaugeMetricFamily(
+                "catalens_fold_last_seconds", "How long the last fold took.", folding.last_s
+            )
+        yield GaugeMetricFamily(
+            "catalens_delta_limit_photos",
+            "Photos in the delta above which it is folded.",
+            engine.settings.max_delta,
         )
         with suppress(CatalensError):
             yield from _people(engine)
         versions = {"version": self._version}
         with suppress(CatalensError):  # a catalog that cannot be read: everything else still can
             yield GaugeMetricFamily(
-                "catalens_catalog_sequence", "Sequence number of the catalog's last change.", engine.last_sequence()
+                "catalens_catalog_sequence",
+                "Sequence number of the catalog's last change.",
+                engine.last_sequence(),
             )
         if snapshot is not None:
             live = snapshot.live
-            versions |= {"index_version": snapshot.index_version, "model_version": snapshot.model_version}
+            versions |= {
+                "index_version": snapshot.index_version,
+                "model_version": snapshot.model_version,
+            }
             changes = live.sequence - live.base.manifest.last_sequence
             yield from (
-                GaugeMetricFamily("catalens_products", "Products that searches can find.", live.product_count),
-                GaugeMetricFamily("catalens_delta_photos", "Photos searched beside the version.", live.delta_size),
-                GaugeMetricFamily("catalens_delta_changes", "Changes laid over the version.", changes),
                 GaugeMetricFamily(
-                    "catalens_delta_age_seconds", "Since the first change over this version.", folding.age_s()
+                    "catalens_products", "Products that searches can find.", live.product_count
                 ),
-                GaugeMetricFamily("catalens_index_sequence", "Sequence number searches have seen.", live.sequence),
+                GaugeMetricFamily(
+                    "catalens_delta_photos", "Photos searched beside the version.", live.delta_size
+                ),
+                GaugeMetricFamily(
+                    "catalens_delta_changes", "Changes laid over the version.", changes
+                ),
+                GaugeMetricFamily(
+                    "catalens_delta_age_seconds",
+                    "Since the first change over this version.",
+                    folding.age_s(),
+                ),
+                GaugeMetricFamily(
+                    "catalens_index_sequence", "Sequence number searches have seen.", live.sequence
+                ),
             )
         yield InfoMetricFamily("catalens", "What serves.", versions)
 
 
 def _people(engine: Engine) -> Iterator[Metric]:
     """The queue for people, and how often they agreed."""
-    reviews = GaugeMetricFamily("catalens_reviews", "Reviews that asked for a person.", labels=["state"])
+    reviews = GaugeMetricFamily(
+        "catalens_reviews", "Reviews that asked for a person.", labels=["state"]
+    )
     for state, count in engine.people.counts().items():
         reviews.add_metric([state], count)
     yield reviews
     precision = engine.people.precision()
-    judged = CounterMetricFamily("catalens_tags_judged", "Suggested tags that people judged.", labels=["outcome"])
+    judged = CounterMetricFamily(
+        "catalens_tags_judged", "Suggested tags that people judged.", labels=["outcome"]
+    )
     for outcome in ("accepted", "rejected"):
         judged.add_metric([outcome], precision["tags"][outcome])
     yield judged
     decided = CounterMetricFamily(
-        "catalens_alarms_decided", "Alarms of policies that people decided on.", labels=["policy", "outcome"]
+        "catalens_alarms_decided",
+        "Alarms of policies that people decided on.",
+        labels=["policy", "outcome"],
     )
     right = GaugeMetricFamily(
-        "catalens_alarm_precision", "Share of a policy's alarms that people confirmed.", labels=["policy"]
+        "catalens_alarm_precision",
+        "Share of a policy's alarms that people confirmed.",
+        labels=["policy"],
     )
     for policy, counts in precision["policies"].items():
         decided.add_metric([policy, "confirmed"], counts["rejected"])
@@ -103,7 +145,9 @@ def _people(engine: Engine) -> Iterator[Metric]:
     yield right
     if precision["tags"]["precision"] is not None:
         yield GaugeMetricFamily(
-            "catalens_tag_precision", "Share of judged tags that people accepted.", precision["tags"]["precision"]
+            "catalens_tag_precision",
+            "Share of judged tags that people accepted.",
+            precision["tags"]["precision"],
         )
 
 
@@ -150,5 +194,6 @@ def install(app: OpenAPI, engine: Engine, version: str) -> None:
         responses={200: {"content": text}, **problem_responses()},
     )
     def metrics() -> Response:
-        """Requests, queue, delta, folds, versions and memory, as Prometheus text. Takes a key where `/v1` does."""
+        """Requests, queue, delta, folds, versions and memory, as Prometheus text. Takes a key where
+        `/v1` does."""
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

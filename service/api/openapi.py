@@ -1,4 +1,5 @@
-"""What every route needs: the engine of the app, the standard answer, the standard documentation."""
+"""What every route needs: the engine of the app, the standard answer,
+the standard documentation."""
 
 from __future__ import annotations
 
@@ -38,11 +39,14 @@ def problem_responses(*statuses: int) -> dict[Any, Any]:
     return {status: {"content": PROBLEM} for status in sorted({*statuses, 401, 403, 422, 500})}
 
 
-def multipart_or_json(model: type[BaseModel], *, files: str, json_field: str | None = None) -> dict[str, Any]:
-    """Documentation of a body that may be JSON or multipart; flask-openapi cannot take both for one route.
+def multipart_or_json(
+    model: type[BaseModel], *, files: str, json_field: str | None = None
+) -> dict[str, Any]:
+    """Documentation of a body that may be JSON or multipart; flask-openapi cannot take both for one
+    route.
 
-    ``files`` is the name of the file field; ``json_field`` the form field that holds the whole JSON object, otherwise
-    each field of ``model`` is a form field of the same name.
+    ``files`` is the name of the file field; ``json_field`` the form field that holds the whole JSON
+    object, otherwise each field of ``model`` is a form field of the same name.
     """
     binary: dict[str, Any] = {"type": "string", "format": "binary"}
     several = {"type": "array", "items": binary}
@@ -52,7 +56,10 @@ def multipart_or_json(model: type[BaseModel], *, files: str, json_field: str | N
         names = [field.alias or name for name, field in model.model_fields.items() if name != files]
         form = {
             files: several if files == "images" else binary,
-            **{name: {"description": "As in JSON; lists and objects as JSON text."} for name in names},
+            **{
+                name: {"description": "As in JSON; lists and objects as JSON text."}
+                for name in names
+            },
         }
         if "product_id" in form:
             form["product_id"] = {"type": "string"}
@@ -60,7 +67,9 @@ def multipart_or_json(model: type[BaseModel], *, files: str, json_field: str | N
         "required": True,
         "content": {
             "application/json": {"schema": {"$ref": _ref(model)}},
-            "multipart/form-data": {"schema": {"type": "object", "properties": form, "additionalProperties": False}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": form, "additionalProperties": False}
+            },
         },
     }
 

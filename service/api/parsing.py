@@ -47,7 +47,8 @@ MULTIPART = "multipart/form-data"
 
 
 def read_ask(request: Request, model: type[Model]) -> tuple[Model, Query]:
-    """A question and what it is about. Raises ``RequestRefusedError`` (400, 415), ``InvalidRequestError`` and ``BadRequestError``."""
+    """A question and what it is about. Raises ``RequestRefusedError`` (400, 415),
+    ``InvalidRequestError`` and ``BadRequestError``."""
     ask, image = read_image(request, model)
     assert isinstance(ask, QueryRequest)
     text = ask.text if isinstance(ask, SearchRequest) else None
@@ -74,7 +75,9 @@ def read_image(request: Request, model: type[Model]) -> tuple[Model, bytes | Non
     else:
         _only_files(request, "image")
         if "image" in request.form:
-            raise BadRequestError("image must be a file part of the multipart body (give it a filename)")
+            raise BadRequestError(
+                "image must be a file part of the multipart body (give it a filename)"
+            )
         uploads = request.files.getlist("image")
         if len(uploads) > 1:
             raise BadRequestError(f"{len(uploads)} files named image: send one")
@@ -86,7 +89,8 @@ def read_image(request: Request, model: type[Model]) -> tuple[Model, bytes | Non
 def read_photos(
     request: Request, model: type[PhotosRequestT]
 ) -> tuple[PhotosRequestT, list[bytes | InvalidRequestError | BadRequestError]]:
-    """A question about many photos and the bytes of each, or what is wrong with it. Raises as ``read_ask``."""
+    """A question about many photos and the bytes of each, or what is wrong with it. Raises as
+    ``read_ask``."""
     photos: list[bytes | InvalidRequestError | BadRequestError] = []
     if _kind(request, JSON, MULTIPART) == JSON:
         fields = read_object(request)
@@ -101,16 +105,21 @@ def read_photos(
     else:
         _only_files(request, "images")
         if "images" in request.form:
-            raise BadRequestError("images must be file parts of the multipart body (give each a filename)")
+            raise BadRequestError(
+                "images must be file parts of the multipart body (give each a filename)"
+            )
         fields = _form_fields(request, model)
         photos += [upload.read() for upload in request.files.getlist("images")]
     if not 1 <= len(photos) <= MOST_PHOTOS:
-        raise BadRequestError(f"images: {len(photos)} photos in one question, 1 to {MOST_PHOTOS} are taken")
+        raise BadRequestError(
+            f"images: {len(photos)} photos in one question, 1 to {MOST_PHOTOS} are taken"
+        )
     return validate(model, {**fields, "images": [{}]}), photos
 
 
 def read_review(request: Request) -> tuple[ReviewRequest, list[bytes]]:
-    """A listing to review and the bytes of its photos; none where a stored product's own are meant."""
+    """A listing to review and the bytes of its photos; none where a stored product's
+    own are meant."""
     if _kind(request, JSON, MULTIPART) == JSON:
         ask = validate(ReviewRequest, read_object(request))
         refs = [("image", ask.image)] if ask.image else []
@@ -120,13 +129,19 @@ def read_review(request: Request) -> tuple[ReviewRequest, list[bytes]]:
         _only_files(request, "image", "images")
         for name in ("image", "images"):
             if name in request.form:
-                raise BadRequestError(f"{name} must be a file part of the multipart body (give it a filename)")
+                raise BadRequestError(
+                    f"{name} must be a file part of the multipart body (give it a filename)"
+                )
         ask = validate(ReviewRequest, _form_fields(request, ReviewRequest))
-        photos = [upload.read() for name in ("image", "images") for upload in request.files.getlist(name)]
+        photos = [
+            upload.read() for name in ("image", "images") for upload in request.files.getlist(name)
+        ]
     if not photos and ask.product_id is None:
         raise BadRequestError("nothing to look at: send an image, images or a product_id")
     if len(photos) > MOST_LISTING_PHOTOS:
-        raise BadRequestError(f"{len(photos)} photos in one listing: at most {MOST_LISTING_PHOTOS} are taken")
+        raise BadRequestError(
+            f"{len(photos)} photos in one listing: at most {MOST_LISTING_PHOTOS} are taken"
+        )
     return ask, photos
 
 
@@ -140,7 +155,12 @@ def read_product(request: Request) -> tuple[ProductPutRequest, list[bytes | str]
         for name in request.form:
             if name != "product":
                 raise InvalidRequestError(
-                    [{"field": name, "message": "unknown field (the form takes product and images)"}]
+                    [
+                        {
+                            "field": name,
+                            "message": "unknown field (the form takes product and images)",
+                        }
+                    ]
                 )
         texts = request.form.getlist("product")
         if len(texts) > 1:
@@ -153,7 +173,8 @@ def read_product(request: Request) -> tuple[ProductPutRequest, list[bytes | str]
 
 
 def to_draft(product: ProductPutRequest, photos: Sequence[bytes | str]) -> Draft:
-    """A checked product with its photos (bytes, or the hash of a stored one) as what the writer takes."""
+    """A checked product with its photos (bytes, or the hash of a stored one) as what the writer
+    takes."""
     return Draft(
         title=product.title,
         category=None if product.category is None else tuple(product.category),
@@ -164,15 +185,23 @@ def to_draft(product: ProductPutRequest, photos: Sequence[bytes | str]) -> Draft
 
 
 def to_changes(patch: ProductPatchRequest) -> dict[str, Any]:
-    """The fields that a patch names. Raises ``InvalidRequestError`` for a null that means nothing."""
+    """The fields that a patch names. Raises ``InvalidRequestError`` for a null
+    that means nothing."""
     named = [name for name in ProductPatchRequest.model_fields if name in patch.model_fields_set]
-    changes: dict[str, Any] = {name: getattr(patch, name) for name in named if name != "external_version"}
+    changes: dict[str, Any] = {
+        name: getattr(patch, name) for name in named if name != "external_version"
+    }
     if changes.get("category") is not None:
         changes["category"] = tuple(changes["category"])
     for name in ("tags", "attributes"):
         if name in changes and changes[name] is None:
             raise InvalidRequestError(
-                [{"field": name, "message": "null is not possible here; send an empty list or object"}]
+                [
+                    {
+                        "field": name,
+                        "message": "null is not possible here; send an empty list or object",
+                    }
+                ]
             )
     return changes
 
@@ -187,11 +216,19 @@ def read_class(request: Request) -> tuple[ClassRequest, list[bytes]]:
         for name in request.form:
             if name not in ("label", "kind") or len(request.form.getlist(name)) > 1:
                 raise InvalidRequestError(
-                    [{"field": name, "message": "the form takes label and kind, once each, and files images"}]
+                    [
+                        {
+                            "field": name,
+                            "message": "the form takes label and kind, once each, and files images",
+                        }
+                    ]
                 )
         wanted = validate(ClassRequest, request.form.to_dict())
         uploads = [upload.read() for upload in request.files.getlist("images")]
-    return wanted, [*(decode_base64(ref, f"images.{place}") for place, ref in enumerate(wanted.images)), *uploads]
+    return wanted, [
+        *(decode_base64(ref, f"images.{place}") for place, ref in enumerate(wanted.images)),
+        *uploads,
+    ]
 
 
 def read_import(request: Request, model: type[Model]) -> tuple[Model, FileStorage | None]:
@@ -236,7 +273,9 @@ def validate(model: type[Model], fields: Any) -> Model:
 def _kind(request: Request, *offered: str) -> str:
     if request.mimetype not in offered:
         given = request.mimetype or "none"
-        raise RequestRefusedError(415, "unsupported-media-type", f"content type {given}: send {' or '.join(offered)}")
+        raise RequestRefusedError(
+            415, "unsupported-media-type", f"content type {given}: send {' or '.join(offered)}"
+        )
     return request.mimetype
 
 
@@ -258,7 +297,12 @@ def _only_files(request: Request, *names: str) -> None:
     for other in request.files:
         if other not in names:
             raise InvalidRequestError(
-                [{"field": other, "message": f"unknown file field (files go into {' or '.join(names)})"}]
+                [
+                    {
+                        "field": other,
+                        "message": f"unknown file field (files go into {' or '.join(names)})",
+                    }
+                ]
             )
 
 
@@ -269,7 +313,12 @@ def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
         values = request.form.getlist(name)
         if len(values) > 1:
             raise InvalidRequestError(
-                [{"field": name, "message": f"given {len(values)} times (send a list as JSON text)"}]
+                [
+                    {
+                        "field": name,
+                        "message": f"given {len(values)} times (send a list as JSON text)",
+                    }
+                ]
             )
         fields[name] = values[0]
         if name not in _PLAIN and name in model.model_fields:
@@ -281,16 +330,22 @@ def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
 
 
 def parse_photo(ref: PhotoRef, where: str) -> bytes | str:
-    """The bytes of a photo in JSON, or the hash it names. Raises ``InvalidRequestError`` or ``BadRequestError`` naming ``where``."""
+    """The bytes of a photo in JSON, or the hash it names. Raises ``InvalidRequestError`` or
+    ``BadRequestError`` naming ``where``."""
     if sum(value is not None for value in (ref.base64, ref.url, ref.hash)) != 1:
-        raise InvalidRequestError([{"field": where, "message": "give exactly one of base64 and hash"}])
+        raise InvalidRequestError(
+            [{"field": where, "message": "give exactly one of base64 and hash"}]
+        )
     return ref.hash if ref.hash is not None else decode_base64(ref, where)
 
 
 def decode_base64(ref: ImageRef | PhotoRef, where: str) -> bytes:
-    """The bytes of a photo in JSON. Raises ``InvalidRequestError`` or ``BadRequestError`` naming ``where``."""
+    """The bytes of a photo in JSON. Raises ``InvalidRequestError`` or ``BadRequestError`` naming
+    ``where``."""
     if ref.url is not None:
-        raise BadRequestError(f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64")
+        raise BadRequestError(
+            f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64"
+        )
     if ref.base64 is None:
         raise InvalidRequestError([{"field": f"{where}.base64", "message": "missing"}])
     try:

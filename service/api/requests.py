@@ -1,4 +1,5 @@
-"""What requests look like: pydantic models, used to check them and to write the OpenAPI document."""
+"""What requests look like: pydantic models, used to check them and to write
+the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
 
 
 class ImageRef(RequestModel):
-    """A photo inside JSON: its bytes in base64. (URLs need a setting this version does not offer.)"""
+    """A photo inside JSON: its bytes in base64. (URLs need a setting this version
+    does not offer.)"""
 
     base64: str | None = None
     url: str | None = None
@@ -58,10 +60,12 @@ class SnapshotSelector(RequestModel):
     """What a question is answered from."""
 
     min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
-        default=None, description="Answer only from a state that holds this change (a write's `sequence`)."
+        default=None,
+        description="Answer only from a state that holds this change (a write's `sequence`).",
     )
     version: VersionName | None = Field(
-        default=None, description="Answer from this index version and its model instead of the serving one."
+        default=None,
+        description="Answer from this index version and its model instead of the serving one.",
     )
 
 
@@ -91,23 +95,31 @@ class TagsRequest(QueryRequest):
 
 Weight = Annotated[float, Field(strict=True, ge=0)]
 _FILTER = (
-    '`{"must": [...], "should": [...], "must_not": [...]}` of `{"field", "eq"}`, `{"field", "in"}`, `{"field", "gte", '
-    '"gt", "lte", "lt"}`, `{"field", "exists"}`, or of such objects again. Fields: category (a label, or a path from '
+    '`{"must": [...], "should": [...], "must_not": [...]}` of `{"field", "eq"}`, `{"field", '
+    '"in"}`, `{"field", "gte", '
+    '"gt", "lte", "lt"}`, `{"field", "exists"}`, or of such objects again. Fields: category (a '
+    "label, or a path from "
     "the top that products below it match too), tags, product_id and the attributes."
 )
 _WEIGHTS = "How much each block of the embedding counts, by name; a block left out does not."
 _MIX = "How much each input counts: image, product_id, text; equally if not given."
 _TEXT = (
-    "Words that the products' titles, tags, categories and attributes hold, or that the catalog knows what they look "
-    "like; words it does not know come back in `unknown_words`. Beside a photo or a product, words that name a colour "
+    "Words that the products' titles, tags, categories and attributes hold, or that the catalog "
+    "knows what they look "
+    "like; words it does not know come back in `unknown_words`. Beside a photo or a product, words "
+    "that name a colour "
     "replace its colour."
 )
 _EXPLAIN = (
-    "Whether each result's `signals` also hold the cosine of each block of the embedding with the question, under the "
-    "block's name (`a` article and style, `c` colour, `g` general), as they do where `weights` are given."
+    "Whether each result's `signals` also hold the cosine of each block of the embedding with the "
+    "question, under the "
+    "block's name (`a` article and style, `c` colour, `g` general), as they do where `weights` are "
+    "given."
 )
 _COLLAPSE = "Of results with the same photo, or nearly the same, only the best is given."
-_CURSOR = "The `next_cursor` of the page before; all else but `k` and `explain` as it was asked there."
+_CURSOR = (
+    "The `next_cursor` of the page before; all else but `k` and `explain` as it was asked there."
+)
 Collapse = Literal["none", "same_photo", "near_duplicate"]
 CursorText = Annotated[str, Field(max_length=1024, description=_CURSOR)]
 
@@ -116,7 +128,9 @@ class SearchFields(RequestModel):
     """What is wanted of the products that are found."""
 
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
-    exclude: list[ProductId] = Field(default=[], max_length=10_000, description="Ids of products to leave out.")
+    exclude: list[ProductId] = Field(
+        default=[], max_length=10_000, description="Ids of products to leave out."
+    )
     min_score: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
     filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
     weights: dict[str, Weight] | None = Field(default=None, description=_WEIGHTS)
@@ -127,7 +141,8 @@ class SearchFields(RequestModel):
 class SearchRequest(SearchFields, QueryRequest):
     """A question for products that are similar, or that a text tells of, or both.
 
-    The score is the mean, weighted by `mix` and `weights`, of cosines; of a text half is its keywords' score.
+    The score is the mean, weighted by `mix` and `weights`, of cosines; of a text half is its
+    keywords' score.
     """
 
     text: Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)] | None = Field(
@@ -144,19 +159,26 @@ class HistoryEvent(RequestModel):
     weight: Annotated[float, Field(gt=0, le=1e6, strict=True)] = Field(
         default=1.0, description="How much it counts: a purchase more than a view."
     )
-    time: Annotated[float, Field(strict=True)] | Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="Seconds since 1970, or an ISO 8601 date or date-time: older events count less."
+    time: Annotated[float, Field(strict=True)] | Annotated[str, Field(max_length=64)] | None = (
+        Field(
+            default=None,
+            description="Seconds since 1970, or an ISO 8601 date or date-time: older events count "
+            "less.",
+        )
     )
 
 
 class RecommendRequest(SnapshotSelector):
     """A question for products that suit what a shopper did so far."""
 
-    history: list[HistoryEvent] = Field(min_length=1, max_length=1000, description="Not empty; in any order.")
+    history: list[HistoryEvent] = Field(
+        min_length=1, max_length=1000, description="Not empty; in any order."
+    )
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
     filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
     mode: Literal["similar", "complete"] = Field(
-        default="similar", description="complete: from categories that are bought together with those of the history."
+        default="similar",
+        description="complete: from categories that are bought together with those of the history.",
     )
     diversity: Annotated[float, Field(ge=0, le=100, strict=True)] | None = Field(
         default=None, description="0: by relevance alone; 1 unless given; higher: fewer alike."
@@ -167,8 +189,12 @@ class ObjectsRequest(SnapshotSelector):
     """A question for the products in a photo, each with what looks like it."""
 
     image: ImageRef | None = None
-    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products for each object.")
-    most: Annotated[Whole, Field(ge=1, le=10)] = Field(default=3, description="How many objects at most.")
+    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(
+        default=20, description="How many products for each object."
+    )
+    most: Annotated[Whole, Field(ge=1, le=10)] = Field(
+        default=3, description="How many objects at most."
+    )
     filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
 
 
@@ -207,7 +233,8 @@ class OtherPhoto(RequestModel):
 
 
 class ExplainRequest(QueryRequest):
-    """A question for heat maps: why a category (by default the most probable), or why it is similar to another."""
+    """A question for heat maps: why a category (by default the most probable), or why it is similar
+    to another."""
 
     # Under aliases, since the forms' reader takes a field of a model's own name for JSON text.
     category_: Annotated[str | list[str] | None, BeforeValidator(_list_text)] = Field(
@@ -287,14 +314,18 @@ class PhotoRef(RequestModel):
 
 
 Tags = Annotated[list[Annotated[TagModel, BeforeValidator(_tag)]], Field(max_length=1000)]
-CategoryField = Annotated[list[Label], BeforeValidator(_category), Field(min_length=1, max_length=32)]
+CategoryField = Annotated[
+    list[Label], BeforeValidator(_category), Field(min_length=1, max_length=32)
+]
 
 
 class ProductPutRequest(RequestModel):
     """A whole product: replaces what was stored under its id."""
 
     title: Annotated[str, Field(max_length=2000)] | None = None
-    category: CategoryField | None = Field(default=None, description='A path: "A > B > C" or ["A", "B", "C"].')
+    category: CategoryField | None = Field(
+        default=None, description='A path: "A > B > C" or ["A", "B", "C"].'
+    )
     tags: Tags = []
     attributes: dict[Label, Any] = {}
     images: Annotated[list[PhotoRef], Field(max_length=64)] = []
@@ -302,7 +333,8 @@ class ProductPutRequest(RequestModel):
 
 
 class ProductPatchRequest(RequestModel):
-    """Fields to change; what is not named stays, an attribute that is null goes. Photos are never touched."""
+    """Fields to change; what is not named stays, an attribute that is null goes. Photos are never
+    touched."""
 
     title: Annotated[str, Field(max_length=2000)] | None = None
     category: CategoryField | None = None
@@ -333,7 +365,9 @@ class ClassQuery(RequestModel):
 
 class DeleteQuery(RequestModel):
     external_version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    ticket: bool = Field(default=False, description="Answer with what `catalens index verify --erased` can look for.")
+    ticket: bool = Field(
+        default=False, description="Answer with what `catalens index verify --erased` can look for."
+    )
 
 
 class FilePath(BaseModel):
@@ -350,7 +384,8 @@ class ReviewRequest(SnapshotSelector):
     images: Annotated[list[ImageRef], Field(max_length=MOST_LISTING_PHOTOS)] = []
     product_id: ProductId | None = Field(
         default=None,
-        description="A stored product: without photos its own are looked at; it is never named as its own duplicate.",
+        description="A stored product: without photos its own are looked at; it is never named as "
+        "its own duplicate.",
     )
     profile: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
         default=None, description="How strict quality is judged: `studio` or `marketplace`."
@@ -362,7 +397,9 @@ class ReviewsQuery(RequestModel):
 
     state: Literal["open", "approved", "rejected"] = "open"
     limit: Annotated[int, Field(ge=1, le=100)] = 24
-    after: Annotated[str, Field(max_length=64)] | None = Field(default=None, description="The last one seen.")
+    after: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="The last one seen."
+    )
 
 
 class ReviewPath(BaseModel):
@@ -390,8 +427,12 @@ class FeedbackRequest(RequestModel):
     clicked: Annotated[list[ProductId], Field(max_length=1000)] = Field(
         default=[], description="Products among the results that were opened."
     )
-    category: CategoryField | None = Field(default=None, description="The category a person settled on.")
-    product_id: ProductId | None = Field(default=None, description="The stored product that the listing became.")
+    category: CategoryField | None = Field(
+        default=None, description="The category a person settled on."
+    )
+    product_id: ProductId | None = Field(
+        default=None, description="The stored product that the listing became."
+    )
 
 
 class ImportRequest(RequestModel):
@@ -401,7 +442,9 @@ class ImportRequest(RequestModel):
         default=None, description="A folder or manifest below `import_root`, instead of an archive."
     )
     photos: Literal["copy", "reference"] = "copy"
-    sync: bool = Field(default=False, description="Delete the products that the feed lacks; refused above 10%.")
+    sync: bool = Field(
+        default=False, description="Delete the products that the feed lacks; refused above 10%."
+    )
     allow_deletes: Annotated[int, Field(ge=0)] | None = None
     dry_run: bool = False
     types: dict[Label, Literal["string", "number", "bool", "datetime", "list"]] | None = None
@@ -410,9 +453,9 @@ class ImportRequest(RequestModel):
 class BuildRequest(RequestModel):
     """An index version to build."""
 
-    model: Annotated[str, Field(pattern=re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"))] | None = Field(
-        default=None, description="A registered model version; the active one unless given."
-    )
+    model: (
+        Annotated[str, Field(pattern=re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"))] | None
+    ) = Field(default=None, description="A registered model version; the active one unless given.")
     recall: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     activate: bool = True
 

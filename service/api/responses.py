@@ -1,4 +1,5 @@
-"""What answers look like: the service builds plain dicts; these models write the OpenAPI document and check tests."""
+"""What answers look like: the service builds plain dicts; these models write the OpenAPI document
+and check tests."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Result(BaseModel):
     product_id: str
     score: float
     signals: dict[str, float] = Field(
-        description="What the score is made of, by input; with `weights` or `explain` each block's cosine too."
+        description="What the score is made of, by input; with `weights` or `explain` each block's "
+        "cosine too."
     )
     title: str | None
     category: str | None
@@ -46,11 +48,14 @@ class Result(BaseModel):
 class SearchResponse(Response):
     results: list[Result]
     next_cursor: str | None
-    unknown_words: list[str] | None = Field(default=None, description="Of a text: words that nothing is known of.")
+    unknown_words: list[str] | None = Field(
+        default=None, description="Of a text: words that nothing is known of."
+    )
 
 
 class ObjectModel(BaseModel):
-    """One object in a photo. `box`: [x, y, width, height] in px of the upright photo, as `crop` takes it."""
+    """One object in a photo. `box`: [x, y, width, height] in px of the upright photo, as `crop`
+    takes it."""
 
     box: list[int]
     score: float = Field(description="Mean cosine to the three most similar products.")
@@ -63,7 +68,8 @@ class ObjectsResponse(Response):
     height: int
     objects: list[ObjectModel]
     reason: Literal["nothing-stands-out", "nothing-alike", "no-products"] | None = Field(
-        description="Why there are no objects: one ground alone, nothing like the catalog's products, an empty catalog."
+        description="Why there are no objects: one ground alone, nothing like the catalog's "
+        "products, an empty catalog."
     )
 
 
@@ -85,7 +91,8 @@ class Recommended(Result):
 
 
 class InterestModel(BaseModel):
-    """One interest found in a history: its central product, its share of the weight, all its products."""
+    """One interest found in a history: its central product, its share of the weight, all its
+    products."""
 
     product_id: str | None
     title: str | None
@@ -105,7 +112,8 @@ class FacetValue(BaseModel):
 
 
 class Facet(BaseModel):
-    """One field: of numbers and datetimes the least and the greatest value, of all else the commonest values."""
+    """One field: of numbers and datetimes the least and the greatest value, of all else the
+    commonest values."""
 
     field: str
     type: Literal["category", "tags", "string", "number", "bool", "datetime", "list"]
@@ -190,7 +198,9 @@ class WriteResponse(Response):
     product_id: str
     outcome: Outcome
     sequence: int
-    ticket: dict[str, Any] | None = Field(default=None, description="Of a DELETE that asked for one.")
+    ticket: dict[str, Any] | None = Field(
+        default=None, description="Of a DELETE that asked for one."
+    )
 
 
 class IndexModel(BaseModel):
@@ -207,7 +217,9 @@ class IndexModel(BaseModel):
 
 class IndexesResponse(Response):
     indexes: list[IndexModel]
-    blocks: dict[str, float] = Field(description="The blocks of the serving model's embedding and their weights.")
+    blocks: dict[str, float] = Field(
+        description="The blocks of the serving model's embedding and their weights."
+    )
 
 
 class ClassModel(BaseModel):
@@ -346,24 +358,33 @@ class ReviewedModel(BaseModel):
     quality: QualityModel
     prohibited: list[PolicyModel]
     duplicates: list[RepeatModel]
-    same_product: bool | None = Field(description="Whether all photos show one product; null for a single photo.")
-    products: list[list[int]] = Field(description="The photos by the product they show, as numbers from 0.")
+    same_product: bool | None = Field(
+        description="Whether all photos show one product; null for a single photo."
+    )
+    products: list[list[int]] = Field(
+        description="The photos by the product they show, as numbers from 0."
+    )
     photos: list[ReviewedPhoto]
     policy_version: str | None
     duplicates_complete: bool = Field(
-        description="False while the catalog's signatures are still being read: duplicates may be missing."
+        description="False while the catalog's signatures are still being read: duplicates may be "
+        "missing."
     )
 
 
 class ReviewResponse(Response, ReviewedModel):
-    review_id: str | None = Field(description="Its place in the queue, where a person is asked for.")
+    review_id: str | None = Field(
+        description="Its place in the queue, where a person is asked for."
+    )
 
 
 class QueuedModel(BaseModel):
     review_id: str
     state: Literal["open", "approved", "rejected"]
     opened: str
-    previews: list[str] = Field(description="Of the photos that are still kept; the last part is the photo's number.")
+    previews: list[str] = Field(
+        description="Of the photos that are still kept; the last part is the photo's number."
+    )
     review: dict[str, Any]
     decided: dict[str, Any] | None
 

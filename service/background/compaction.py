@@ -16,10 +16,11 @@ from indexer.core.home import Home
 from indexer.operations import compaction
 from service.state.snapshots import Snapshot, SnapshotManager
 
-# A change without photos (a price) is carried in a few bytes and costs no search anything; too many only make the next
-# start slow, which reads them all from the log.
+# A change without photos (a price) is carried in a few bytes and costs no search anything; too many
+# only make the next start slow, which reads them all from the log.
 _MOST_CHANGES = 1_000_000
-_MOST_DEAD = 0.25  # share of the version's products that were replaced or deleted: each search looks past them
+# share of the version's products that were replaced or deleted: each search looks past them
+_MOST_DEAD = 0.25
 _NOT_NOW_S = 5.0
 _AFTER_FAILURE_S, _LONGEST_S = 60.0, 3600.0
 
@@ -27,18 +28,22 @@ _AFTER_FAILURE_S, _LONGEST_S = 60.0, 3600.0
 class Compactor:
     """One fold at a time, in a process of its own with low priority; nothing here waits for it.
 
-    A process, and not a thread: building holds Python's lock for seconds and FAISS's threads take the cores. Between
-    two folds lies at least as long as the last one took. Several services of one home may start one at once; the home's
-    build lock lets one of them work.
+    A process, and not a thread: building holds Python's lock for seconds and FAISS's threads take
+    the cores. Between two folds lies at least as long as the last one took. Several services of one
+    home may start one at once; the home's build lock lets one of them work.
     """
 
-    def __init__(self, home: Home, serving: SnapshotManager, *, max_delta: int, device: str, log: Any) -> None:
+    def __init__(
+        self, home: Home, serving: SnapshotManager, *, max_delta: int, device: str, log: Any
+    ) -> None:
         self._home, self._serving, self._log = home, serving, log
         self._max_delta, self._device = max_delta, device
         self._process: subprocess.Popen[bytes] | None = None
         self._output: tuple[IO[bytes], IO[bytes]] | None = None
         self._began = self._next = 0.0
-        self._since: tuple[str, float] | None = None  # the version under the delta, and when its first write was seen
+        self._since: tuple[str, float] | None = (
+            None  # the version under the delta, and when its first write was seen
+        )
         self.done = self.failed = 0  # folds of this process
         self.last_s: float | None = None  # how long the last one took
 
@@ -47,7 +52,8 @@ class Compactor:
         return self._process is not None
 
     def age_s(self) -> float:
-        """Seconds since this process first saw a write that the version does not hold; 0 where there is none."""
+        """Seconds since this process first saw a write that the version does not hold; 0 where
+        there is none."""
         snapshot = self._serving.current
         since = self._since
         if snapshot is None or since is None or since[0] != snapshot.index_version:
@@ -55,7 +61,8 @@ class Compactor:
         return time.monotonic() - since[1]
 
     def look(self) -> None:
-        """Start a fold where one is due, or take note of one that ended. Called by the watcher; never blocks."""
+        """Start a fold where one is due, or take note of one that ended. Called by the watcher;
+        never blocks."""
         snapshot = self._serving.current
         if snapshot is None:
             return
@@ -114,7 +121,12 @@ class Compactor:
                 stdout=self._output[0],
                 stderr=self._output[1],
                 # One thread: what answers has the other cores.
-                env={**os.environ, "PYTHONPATH": path, "CATALENS_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    "CATALENS_THREADS": "1",
+                    "OMP_NUM_THREADS": "1",
+                },
             )
         except OSError as error:
             self._failure(str(error))
@@ -137,8 +149,12 @@ class Compactor:
 
     def _failure(self, reason: str) -> None:
         self.failed += 1
-        self._next = time.monotonic() + min(_LONGEST_S, _AFTER_FAILURE_S * 2 ** min(self.failed - 1, 6))
-        self._log.error("fold failed; the delta goes on growing", error=reason, failures=self.failed)
+        self._next = time.monotonic() + min(
+            _LONGEST_S, _AFTER_FAILURE_S * 2 ** min(self.failed - 1, 6)
+        )
+        self._log.error(
+            "fold failed; the delta goes on growing", error=reason, failures=self.failed
+        )
 
     @staticmethod
     def _read(stream: IO[bytes]) -> str:

@@ -1,4 +1,5 @@
-"""Runs the home's jobs beside the answers: one of a kind at a time, each in a process of its own."""
+"""Runs the home's jobs beside the answers: one of a kind at a time, each in a process
+of its own."""
 
 from __future__ import annotations
 
@@ -34,10 +35,11 @@ _LONGEST_S = 600.0  # of one stream; clients of server-sent events come back by 
 
 
 class JobRunner:
-    """Part of the engine. ``look`` starts what waits and notes what ended; the watcher and every question call it.
+    """Part of the engine. ``look`` starts what waits and notes what ended; the watcher and every
+    question call it.
 
-    A job is owned by the service that took it, which holds a lock in the job's folder; the lock of a service that died
-    is free, which is how the next one knows that nobody will end the job.
+    A job is owned by the service that took it, which holds a lock in the job's folder; the lock of
+    a service that died is free, which is how the next one knows that nobody will end the job.
     """
 
     def __init__(
@@ -69,8 +71,13 @@ class JobRunner:
                 lock.acquire(timeout=0)
             except (Timeout, OSError):
                 continue  # another service of this home has it, or nothing can be written here
-            detail = "the service was stopped while the job was queued or ran: what was committed stays, start it again"
-            self._jobs.set(job.job_id, state="failed", problem={"code": "interrupted", "detail": detail})
+            detail = (
+                "the service was stopped while the job was queued or ran: what was committed "
+                "stays, start it again"
+            )
+            self._jobs.set(
+                job.job_id, state="failed", problem={"code": "interrupted", "detail": detail}
+            )
             lock.release()
             self._log.warning("job was interrupted", job_id=job.job_id, kind=job.kind)
 
@@ -80,15 +87,25 @@ class JobRunner:
             for job_id in list(self._owned):
                 if job_id in self._running:
                     self._end(self._running.pop(job_id))
-                detail = "the service was stopped while the job was queued or ran: what was committed stays"
-                self._finished(job_id, state="failed", problem={"code": "interrupted", "detail": detail})
+                detail = (
+                    "the service was stopped while the job was queued or ran: what was committed "
+                    "stays"
+                )
+                self._finished(
+                    job_id, state="failed", problem={"code": "interrupted", "detail": detail}
+                )
 
     # -- what clients ask
 
     def add_import(
-        self, *, archive: Callable[[Path], None] | None = None, path: str | None = None, **options: Any
+        self,
+        *,
+        archive: Callable[[Path], None] | None = None,
+        path: str | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
-        """A new import: of an uploaded zip (``archive`` writes it to a path), or of ``path`` below ``import_root``.
+        """A new import: of an uploaded zip (``archive`` writes it to a path), or of ``path`` below
+        ``import_root``.
 
         Raises ``BadRequestError``, ``BadDataError``, ``OverloadedError``.
         """
@@ -103,7 +120,8 @@ class JobRunner:
         return self._add("import", {**options, "most_bytes": self._most_bytes}, checked)
 
     def add_build(self, **options: Any) -> dict[str, Any]:
-        """A new index version of the catalog as it is when its turn comes. Raises ``OverloadedError``."""
+        """A new index version of the catalog as it is when its turn comes. Raises
+        ``OverloadedError``."""
         return self._add("build", {**options, "device": self._device})
 
     def get(self, job_id: str) -> dict[str, Any]:
@@ -114,12 +132,18 @@ class JobRunner:
     def list(self) -> dict[str, Any]:
         """``jobs``: all that are remembered, the newest first."""
         self.look()
-        return self._answer(self._snapshot(), StageTimer(), jobs=[self.shown(job) for job in self._jobs.list()])
+        return self._answer(
+            self._snapshot(), StageTimer(), jobs=[self.shown(job) for job in self._jobs.list()]
+        )
 
     def shown(self, job: Job) -> dict[str, Any]:
         """A job as clients see it: no path of this machine."""
         fields = asdict(job)
-        fields["options"] = {k: v for k, v in job.options.items() if k not in ("path", "root", "device", "most_bytes")}
+        fields["options"] = {
+            k: v
+            for k, v in job.options.items()
+            if k not in ("path", "root", "device", "most_bytes")
+        }
         if job.problem is not None:
             fields["problem"] = {**job.problem, "detail": self._told(job, job.problem)}
         return fields
@@ -128,7 +152,10 @@ class JobRunner:
         if problem["code"] == "internal":
             return "an unexpected failure; the service's log says why"
         detail = problem["detail"]
-        places = {self._jobs.folder / job.job_id / "unpacked": "the archive", self._home.path: "the home"}
+        places = {
+            self._jobs.folder / job.job_id / "unpacked": "the archive",
+            self._home.path: "the home",
+        }
         if job.options.get("root") is not None:
             places = {Path(job.options["root"]): "the folder that imports may read from", **places}
         for place, name in sorted(places.items(), key=lambda pair: -len(str(pair[0]))):
@@ -137,14 +164,17 @@ class JobRunner:
         return detail
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """End a job: batches that an import committed stay, a build leaves no version. Raises ``JobEndedError``."""
+        """End a job: batches that an import committed stay, a build leaves no version. Raises
+        ``JobEndedError``."""
         with self._looking:
             self.look()
             job = self._jobs.get(job_id)
             if job.state in ENDED:
                 raise JobEndedError(f"job {job_id} is {job.state} already")
             if job_id not in self._owned:
-                raise BadRequestError(f"job {job_id} belongs to another service of this home: cancel it there")
+                raise BadRequestError(
+                    f"job {job_id} belongs to another service of this home: cancel it there"
+                )
             running = self._running.pop(job_id, None)
             if running is not None:
                 self._end(running)
@@ -156,14 +186,17 @@ class JobRunner:
         return self.get(job_id)
 
     def watch(self, job_id: str) -> tuple[Iterator[Job | None], Callable[[], None]]:
-        """What becomes of a job: each change, None now and then without one; ends with it, or after ten minutes.
+        """What becomes of a job: each change, None now and then without one; ends with it, or after
+        ten minutes.
 
-        Call the second when nobody listens any more. Raises ``UnknownJobError``, and ``OverloadedError`` where too many listen:
-        each takes a thread of the server.
+        Call the second when nobody listens any more. Raises ``UnknownJobError``, and
+        ``OverloadedError`` where too many listen: each takes a thread of the server.
         """
         self._jobs.get(job_id)
         if not self._streams.acquire(blocking=False):
-            raise OverloadedError("as many clients follow jobs as may: ask GET /v1/jobs/{id} now and then instead")
+            raise OverloadedError(
+                "as many clients follow jobs as may: ask GET /v1/jobs/{id} now and then instead"
+            )
         return self._changes(job_id), self._streams.release
 
     def _changes(self, job_id: str) -> Iterator[Job | None]:
@@ -188,7 +221,8 @@ class JobRunner:
     # -- running them
 
     def look(self) -> None:
-        """Note what ended and start what waits. Never blocks for long, and never raises for a job's own failure."""
+        """Note what ended and start what waits. Never blocks for long, and never raises for a job's
+        own failure."""
         if not self._owned:
             return
         with self._looking:
@@ -199,12 +233,20 @@ class JobRunner:
             busy = {self._jobs.get(job_id).kind for job_id in self._running}
             for job in list(jobs.entries(self._jobs, ("queued",))):
                 waits = self._not_before.get(job.job_id, 0.0) > time.monotonic()
-                if job.job_id in self._owned and job.job_id not in self._running and not waits and job.kind not in busy:
+                if (
+                    job.job_id in self._owned
+                    and job.job_id not in self._running
+                    and not waits
+                    and job.kind not in busy
+                ):
                     busy.add(job.kind)
                     self._begin(job)
 
     def _add(
-        self, kind: JobKind, options: Mapping[str, Any], upload: Callable[[Path], None] | None = None
+        self,
+        kind: JobKind,
+        options: Mapping[str, Any],
+        upload: Callable[[Path], None] | None = None,
     ) -> dict[str, Any]:
         self.look()
         if len(self._owned) >= _MOST_WAITING:
@@ -227,8 +269,12 @@ class JobRunner:
         try:
             process = subprocess.Popen(command, stdin=silent, stdout=silent, stderr=silent, env=env)
         except OSError as error:
-            self._finished(job.job_id, state="failed", problem={"code": "internal", "detail": str(error)})
-            self._log.error("job cannot be started", job_id=job.job_id, kind=job.kind, error=str(error))
+            self._finished(
+                job.job_id, state="failed", problem={"code": "internal", "detail": str(error)}
+            )
+            self._log.error(
+                "job cannot be started", job_id=job.job_id, kind=job.kind, error=str(error)
+            )
             return
         self._running[job.job_id] = process
         self._log.info("job started", job_id=job.job_id, kind=job.kind)
@@ -239,11 +285,18 @@ class JobRunner:
             self._not_before[job_id] = time.monotonic() + _AGAIN_S
         elif job.state in ENDED:
             self._release(job_id)
-            self._log.info("job ended", job_id=job_id, kind=job.kind, state=job.state, problem=job.problem)
+            self._log.info(
+                "job ended", job_id=job_id, kind=job.kind, state=job.state, problem=job.problem
+            )
         else:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            detail = f"its process ended with {how} before the work was done: what was committed stays, start it again"
-            self._finished(job_id, state="failed", problem={"code": "worker-died", "detail": detail})
+            detail = (
+                f"its process ended with {how} before the work was done: what was committed stays, "
+                "start it again"
+            )
+            self._finished(
+                job_id, state="failed", problem={"code": "worker-died", "detail": detail}
+            )
             self._log.error("job died", job_id=job_id, kind=job.kind, how=how)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
@@ -273,10 +326,12 @@ class JobRunner:
         return FileLock(self._jobs.path(job_id) / "owner.lock", thread_local=False)
 
     def _allowed(self, path: str) -> Path:
-        """``path`` (relative to the root, or absolute) if it lies below ``import_root``, links resolved."""
+        """``path`` (relative to the root, or absolute) if it lies below ``import_root``, links
+        resolved."""
         if self._root is None:
             raise BadRequestError(
-                "path: imports from folders of this machine are off (setting import_root); upload an archive"
+                "path: imports from folders of this machine are off (setting import_root); upload "
+                "an archive"
             )
         try:
             found = (self._root / path).resolve(strict=True)
@@ -284,5 +339,7 @@ class JobRunner:
             found = None
         # One message for both, so that nobody learns what lies elsewhere on this machine.
         if found is None or not found.is_relative_to(self._root):
-            raise BadRequestError(f"path: nothing at {path[:200]!r} below the folder that imports may read from")
+            raise BadRequestError(
+                f"path: nothing at {path[:200]!r} below the folder that imports may read from"
+            )
         return found

@@ -10,19 +10,22 @@ from indexer.core.errors import CatalensError
 
 
 class OverloadedError(CatalensError):
-    """More requests wait for the network than the settings allow, or it is shutting down. Try again shortly."""
+    """More requests wait for the network than the settings allow, or it is shutting down. Try again
+    shortly."""
 
     code = "overloaded"
 
 
 class DeadlineExceededError(OverloadedError):
-    """The answer would come after the request's deadline, so it is not computed any more. Try again shortly."""
+    """The answer would come after the request's deadline, so it is not computed any more. Try again
+    shortly."""
 
     code = "deadline-exceeded"
 
 
 class AdmissionGate:
-    """Lets ``working`` questions be worked on at once; ``max_waiting`` more may wait, each at most ``deadline_s``."""
+    """Lets ``working`` questions be worked on at once; ``max_waiting`` more may wait, each at most
+    ``deadline_s``."""
 
     def __init__(self, working: int, max_waiting: int, deadline_s: float) -> None:
         self._max_waiting, self._deadline_s = max_waiting, deadline_s
@@ -37,7 +40,8 @@ class AdmissionGate:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Inside is a place at work. Raises ``OverloadedError`` where too many wait, ``DeadlineExceededError`` where none came free."""
+        """Inside is a place at work. Raises ``OverloadedError`` where too many wait,
+        ``DeadlineExceededError`` where none came free."""
         if not self._free.acquire(blocking=False):
             self._wait()
         with self._counting:
@@ -52,11 +56,15 @@ class AdmissionGate:
     def _wait(self) -> None:
         with self._counting:
             if self._waiting >= self._max_waiting:
-                raise OverloadedError(f"{self._max_waiting} questions are waiting already: try again shortly")
+                raise OverloadedError(
+                    f"{self._max_waiting} questions are waiting already: try again shortly"
+                )
             self._waiting += 1
         try:
             if not self._free.acquire(timeout=self._deadline_s):
-                raise DeadlineExceededError("no time for this before its deadline: try again shortly")
+                raise DeadlineExceededError(
+                    "no time for this before its deadline: try again shortly"
+                )
         finally:
             with self._counting:
                 self._waiting -= 1

@@ -23,7 +23,9 @@ from service.inference.admission import DeadlineExceededError, OverloadedError
 class _Job:
     embedder: Runtime
     photos: Sequence[Photo]
-    work: Callable[[], Any] | None = None  # where given, anything else that uses the network; photos are none
+    work: Callable[[], Any] | None = (
+        None  # where given, anything else that uses the network; photos are none
+    )
     answer: Future[Any] = field(default_factory=Future)
 
     @property
@@ -35,11 +37,14 @@ class _Job:
 class InferenceQueue:
     """Photos in, embeddings out, computed by one thread in the order of arrival.
 
-    The thread takes what is queued already, up to ``max_batch`` photos of one embedder. Only while further photos are
-    on their way (``coming``) does it wait for them, ``max_delay_s`` at most: an idle service adds no delay.
+    The thread takes what is queued already, up to ``max_batch`` photos of one embedder. Only while
+    further photos are on their way (``coming``) does it wait for them, ``max_delay_s`` at most: an
+    idle service adds no delay.
     """
 
-    def __init__(self, *, max_batch: int, max_waiting: int, max_delay_s: float = 0.0, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, *, max_batch: int, max_waiting: int, max_delay_s: float = 0.0, timeout_s: float = 60.0
+    ) -> None:
         self._max_batch = max_batch
         self._max_delay_s = max_delay_s
         self._timeout_s = timeout_s
@@ -87,14 +92,16 @@ class InferenceQueue:
     ) -> np.ndarray:
         """float32 [N, D] unit rows of N photos. Raises ``OverloadedError`` when the queue is full.
 
-        ``patient``: background work, which waits for a place instead. ``within_s``: where they are not done by
-        then ``DeadlineExceededError`` is raised, and what is not begun is not computed at all.
+        ``patient``: background work, which waits for a place instead. ``within_s``: where they are
+        not done by then ``DeadlineExceededError`` is raised, and what is not begun is not computed
+        at all.
         """
         answer: np.ndarray = self._ask(_Job(embedder, photos), patient, within_s)
         return answer
 
     def work(self, embedder: Runtime, work: Callable[[], Any]) -> Any:
-        """What ``work`` returns, run by the network's one owner; raises ``OverloadedError`` as ``embed`` does."""
+        """What ``work`` returns, run by the network's one owner; raises ``OverloadedError`` as
+        ``embed`` does."""
         return self._ask(_Job(embedder, (), work=work), False, None)
 
     def _ask(self, job: _Job, patient: bool, within_s: float | None) -> Any:
@@ -103,9 +110,13 @@ class InferenceQueue:
         try:
             self._jobs.put(job, block=patient, timeout=self._timeout_s if patient else None)
         except queue.Full:
-            raise OverloadedError(f"{self._jobs.maxsize} requests are waiting already: try again shortly") from None
+            raise OverloadedError(
+                f"{self._jobs.maxsize} requests are waiting already: try again shortly"
+            ) from None
         try:
-            return job.answer.result(timeout=self._timeout_s if within_s is None else max(within_s, 0.0))
+            return job.answer.result(
+                timeout=self._timeout_s if within_s is None else max(within_s, 0.0)
+            )
         except TimeoutError:
             job.answer.cancel()
             raise DeadlineExceededError(
@@ -126,7 +137,9 @@ class InferenceQueue:
             while not first.alone and size < self._max_batch:
                 try:
                     # Looked at again each millisecond: what was on its way may have failed.
-                    job = self._jobs.get(self._coming > 0 and time.monotonic() < until, timeout=0.001)
+                    job = self._jobs.get(
+                        self._coming > 0 and time.monotonic() < until, timeout=0.001
+                    )
                 except queue.Empty:
                     if self._coming and time.monotonic() < until:
                         continue
@@ -157,7 +170,8 @@ class InferenceQueue:
 
 
 def _answer(batch: list[_Job]) -> None:
-    """One pass for all; where it fails, one by one, so that a bad photo fails only its own request."""
+    """One pass for all; where it fails, one by one, so that a bad photo fails only
+    its own request."""
     first = batch[0]
     try:
         if first.work is not None:

@@ -1,4 +1,5 @@
-"""What the engine does beside answering questions: stored products and their photos, index versions."""
+"""What the engine does beside answering questions: stored products and their photos, index
+versions."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from service.state.snapshots import Snapshot, SnapshotManager
 
 
 class ProductCatalog:
-    """The half of ``SearchEngine`` that needs no network; ``SearchEngine`` sets the parts it works with."""
+    """The half of ``SearchEngine`` that needs no network; ``SearchEngine`` sets the parts it works
+    with."""
 
     home: Home
     log: Any
@@ -42,40 +44,58 @@ class ProductCatalog:
     def product(self, product_id: str) -> dict[str, Any]:
         """One product as stored. Raises ``UnknownProductError``."""
         clock = StageTimer()
-        return self._answer(self._serving.current, clock, **self._shown([self._catalog.get(product_id)])[0])
+        return self._answer(
+            self._serving.current, clock, **self._shown([self._catalog.get(product_id)])[0]
+        )
 
     def sample(self, limit: int = 24) -> dict[str, Any]:
-        """``products`` spread evenly over those that can be found, and ``total``: something to begin browsing with."""
+        """``products`` spread evenly over those that can be found, and ``total``: something to
+        begin browsing with."""
         clock = StageTimer()
         snapshot = self.ready()
         pids = snapshot.live.pids()
         # More than are shown: some may have been deleted by another process a moment ago.
-        places = np.linspace(0, max(len(pids) - 1, 0), num=min(3 * limit, len(pids)), dtype=np.int64)
+        places = np.linspace(
+            0, max(len(pids) - 1, 0), num=min(3 * limit, len(pids)), dtype=np.int64
+        )
         products = list(self._catalog.by_pids(pids[places].tolist()).values())
         return self._answer(
-            snapshot, clock, products=self._shown(_spread(products, limit)), total=snapshot.live.product_count
+            snapshot,
+            clock,
+            products=self._shown(_spread(products, limit)),
+            total=snapshot.live.product_count,
         )
 
-    def put(self, product_id: str, draft: Draft, *, external_version: int | None = None) -> dict[str, Any]:
+    def put(
+        self, product_id: str, draft: Draft, *, external_version: int | None = None
+    ) -> dict[str, Any]:
         """Add or replace a product; the next question finds it. ``outcome`` and ``sequence``.
 
-        Acknowledged after the commit. Raises ``BadImageError``, ``BadProductError``, ``StaleVersionError``; then nothing is changed.
+        Acknowledged after the commit. Raises ``BadImageError``, ``BadProductError``,
+        ``StaleVersionError``; then nothing is changed.
         """
         clock = StageTimer()
-        return self._written(product_id, self._writer.one(Upsert(product_id, draft, external_version), clock), clock)
+        return self._written(
+            product_id, self._writer.one(Upsert(product_id, draft, external_version), clock), clock
+        )
 
     def patch(
         self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
     ) -> dict[str, Any]:
-        """Change title, category, tags or attributes; photos stay. Raises ``UnknownProductError``, ``BadProductError``."""
+        """Change title, category, tags or attributes; photos stay. Raises ``UnknownProductError``,
+        ``BadProductError``."""
         clock = StageTimer()
-        return self._written(product_id, self._writer.one(Patch(product_id, changes, external_version), clock), clock)
+        return self._written(
+            product_id, self._writer.one(Patch(product_id, changes, external_version), clock), clock
+        )
 
-    def delete(self, product_id: str, *, external_version: int | None = None, ticket: bool = False) -> dict[str, Any]:
+    def delete(
+        self, product_id: str, *, external_version: int | None = None, ticket: bool = False
+    ) -> dict[str, Any]:
         """Erase a product with the photos no other product uses. Raises ``UnknownProductError``.
 
-        Versions and databases are rewritten without it within ``erase_within_s``. ``ticket``: what to look for then,
-        for ``catalens index verify --erased``.
+        Versions and databases are rewritten without it within ``erase_within_s``. ``ticket``: what
+        to look for then, for ``catalens index verify --erased``.
         """
         clock = StageTimer()
         kept = make_ticket(self.home, self._catalog, product_id) if ticket else None
@@ -84,8 +104,11 @@ class ProductCatalog:
         answer = self._written(product_id, written, clock)
         return answer if kept is None else {**answer, "ticket": kept}
 
-    def batch(self, orders: Sequence[WriteRequest]) -> tuple[list[Written | CatalensError], dict[str, Any]]:
-        """What became of each of ``orders``, committed as one and searchable by now, and the answer around them."""
+    def batch(
+        self, orders: Sequence[WriteRequest]
+    ) -> tuple[list[Written | CatalensError], dict[str, Any]]:
+        """What became of each of ``orders``, committed as one and searchable by now, and the answer
+        around them."""
         clock = StageTimer()
         written = self._writer.write(orders, clock)
         self._seeing.forget([found for found in written if isinstance(found, Written)])
@@ -100,8 +123,12 @@ class ProductCatalog:
             with self._seeing.decoding:
                 return self._photos.thumbnail(row, width)
         except CatalensError as error:  # its message may name a file of this machine
-            self.log.warning("photo cannot be shown", hash=content_hash, code=error.code, error=str(error))
-            raise UnknownPhotoError(f"the file of photo {content_hash} is gone or was changed") from error
+            self.log.warning(
+                "photo cannot be shown", hash=content_hash, code=error.code, error=str(error)
+            )
+            raise UnknownPhotoError(
+                f"the file of photo {content_hash} is gone or was changed"
+            ) from error
 
     def has_photo(self, content_hash: str) -> bool:
         """Whether a stored product has this photo."""
@@ -113,7 +140,16 @@ class ProductCatalog:
         """``indexes``: the published versions, oldest first, and which one serves."""
         clock = StageTimer()
         now = self._serving.current
-        names = ("version", "model_version", "embedding_id", "recipe", "counts", "last_sequence", "recall", "created")
+        names = (
+            "version",
+            "model_version",
+            "embedding_id",
+            "recipe",
+            "counts",
+            "last_sequence",
+            "recall",
+            "created",
+        )
         listed = []
         for manifest in Versions(self.home).list():
             fields = asdict(manifest)
@@ -123,7 +159,8 @@ class ProductCatalog:
         return self._answer(now, clock, indexes=listed, blocks=blocks)
 
     def activate(self, version: str) -> dict[str, Any]:
-        """Switch to ``version`` and its model. Raises ``UnknownVersionError``, ``DamagedIndexError``, ``IndexMismatchError``."""
+        """Switch to ``version`` and its model. Raises ``UnknownVersionError``,
+        ``DamagedIndexError``, ``IndexMismatchError``."""
         clock = StageTimer()
         check_version_name(version)
         Versions(self.home).activate(version)
@@ -133,12 +170,18 @@ class ProductCatalog:
     # -- inside
 
     def _shown(self, products: Sequence[Product]) -> list[dict[str, Any]]:
-        rows = self._catalog.photos_by_id([photo_id for product in products for photo_id in product.photo_ids])
+        rows = self._catalog.photos_by_id(
+            [photo_id for product in products for photo_id in product.photo_ids]
+        )
         return [stored(product, rows) for product in products]
 
     def _written(self, product_id: str, written: Written, clock: StageTimer) -> dict[str, Any]:
         return self._answer(
-            self._serving.current, clock, product_id=product_id, outcome=written.outcome, sequence=written.sequence
+            self._serving.current,
+            clock,
+            product_id=product_id,
+            outcome=written.outcome,
+            sequence=written.sequence,
         )
 
     @staticmethod

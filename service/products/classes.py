@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.store import Catalog
-from indexer.classification.class_editing import ClassKind, Examples, add_class, class_path, list_classes, remove_class
+from indexer.classification.class_editing import (
+    ClassKind,
+    Examples,
+    add_class,
+    class_path,
+    list_classes,
+    remove_class,
+)
 from indexer.core.errors import BadRequestError, NoIndexError
 from indexer.core.home import Home
 from indexer.imaging.decode import BadImageError, hash_content
@@ -20,7 +27,8 @@ from service.state.snapshots import Snapshot, SnapshotManager
 
 
 class ClassManager:
-    """Part of the engine. What it changes is the decision layer alone: the next answer knows it, nothing is rebuilt."""
+    """Part of the engine. What it changes is the decision layer alone: the next answer knows it,
+    nothing is rebuilt."""
 
     def __init__(
         self,
@@ -36,7 +44,8 @@ class ClassManager:
         self._embed, self._answer = embed, answer
 
     def list(self) -> dict[str, Any]:
-        """``classes`` [{id, kind, label, path, source, photos}]: trained ones, and those made from photos."""
+        """``classes`` [{id, kind, label, path, source, photos}]: trained ones, and those made from
+        photos."""
         clock = StageTimer()
         snapshot = self._snapshot()
         return self._answer(snapshot, clock, classes=list_classes(snapshot.bundle.decision))
@@ -44,17 +53,20 @@ class ClassManager:
     def add(
         self, label: str | Sequence[str], photos: Sequence[bytes], *, kind: ClassKind = "category"
     ) -> dict[str, Any]:
-        """Make a category (a path) or a tag from 1 to 20 photos: its ``id``, and how many ``photos`` were different.
+        """Make a category (a path) or a tag from 1 to 20 photos: its ``id``, and how many
+        ``photos`` were different.
 
-        Raises ``BadRequestError`` (label bad or taken, number of photos), ``BadImageError`` naming the photo, ``NoIndexError``,
-        ``BusyError``; then nothing is changed.
+        Raises ``BadRequestError`` (label bad or taken, number of photos), ``BadImageError`` naming
+        the photo, ``NoIndexError``, ``BusyError``; then nothing is changed.
         """
         clock = StageTimer()
         snapshot = self._snapshot()
         class_path(label, kind)
         unique = {hash_content(data): data for data in photos}
         if not 1 <= len(unique) <= MAX_PHOTOS:
-            raise BadRequestError(f"a class is made from 1 to {MAX_PHOTOS} different photos, not {len(unique)}")
+            raise BadRequestError(
+                f"a class is made from 1 to {MAX_PHOTOS} different photos, not {len(unique)}"
+            )
         vectors = []
         for place, data in enumerate(unique.values(), 1):
             try:
@@ -76,11 +88,14 @@ class ClassManager:
     def remove(
         self, *, number: int | None = None, label: str | None = None, kind: ClassKind = "category"
     ) -> dict[str, Any]:
-        """Take a class made from photos away again, by id or label. Raises ``UnknownClassError``, ``BadRequestError``."""
+        """Take a class made from photos away again, by id or label. Raises ``UnknownClassError``,
+        ``BadRequestError``."""
         clock = StageTimer()
         if (number is None) == (label is None):
             raise BadRequestError("name one class: by its id or by its label")
-        return self._changed(clock, id=remove_class(self._home, number=number, label=label, kind=kind))
+        return self._changed(
+            clock, id=remove_class(self._home, number=number, label=label, kind=kind)
+        )
 
     def _changed(self, clock: StageTimer, **content: Any) -> dict[str, Any]:
         self._serving.refresh()

@@ -1,4 +1,5 @@
-"""Writes: photos checked and embedded, one catalog commit for all of them, the served index told before the answer."""
+"""Writes: photos checked and embedded, one catalog commit for all of them, the served index told
+before the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
-from indexer.catalog.records import Delete, NewPhoto, Patch, ProductInput, Put, Tag, Write, Written, check_product
+from indexer.catalog.records import (
+    Delete,
+    NewPhoto,
+    Patch,
+    ProductInput,
+    Put,
+    Tag,
+    Write,
+    Written,
+    check_product,
+)
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadProductError, CatalensError
 from indexer.imaging.decode import BadImageError, ImageLimits, Photo, decode_photo, hash_content
@@ -23,7 +34,8 @@ _PORTION = 8  # photos held decoded at once; a phone's photo takes 200 MB
 
 @dataclass(frozen=True)
 class Draft:
-    """A product as sent. ``tags`` are (tag, source); ``photos`` bytes, or the hash of a stored one; the first leads."""
+    """A product as sent. ``tags`` are (tag, source); ``photos`` bytes, or the hash of a stored one;
+    the first leads."""
 
     title: str | None = None
     category: tuple[str, ...] | None = None
@@ -53,7 +65,9 @@ class _UploadedPhotos:
     vectors: dict[str, np.ndarray] = field(default_factory=dict)  # known before or embedded now
     fresh: set[str] = field(default_factory=set)  # embedded now
     bad: dict[str, CatalensError] = field(default_factory=dict)
-    stored: set[str] = field(default_factory=set)  # hashes, sent or named, that the catalog had before
+    stored: set[str] = field(
+        default_factory=set
+    )  # hashes, sent or named, that the catalog had before
     made: set[str] = field(default_factory=set)  # whose files were written for this call
 
 
@@ -73,8 +87,8 @@ class Writer:
         self._catalog, self._photos, self._serving, self._queue = catalog, photos, serving, queue
         self._limits, self._decoding, self._log = limits, decoding, log
         self._writing = threading.Lock()
-        # Photos whose files are to be removed: of deleted products, and made here for writes that were refused. Both
-        # need ``_writing``.
+        # Photos whose files are to be removed: of deleted products, and made here for writes that
+        # were refused. Both need ``_writing``.
         self._unused: set[str] = set()
         self._refused: set[str] = set()
 
@@ -85,18 +99,23 @@ class Writer:
             raise done
         return done
 
-    def write(self, orders: Sequence[WriteRequest], clock: StageTimer) -> list[Written | CatalensError]:
-        """All orders in one transaction and in their order; a bad one becomes its error and changes nothing.
+    def write(
+        self, orders: Sequence[WriteRequest], clock: StageTimer
+    ) -> list[Written | CatalensError]:
+        """All orders in one transaction and in their order; a bad one becomes its error and changes
+        nothing.
 
-        Photos are decoded and embedded before the commit. Raises what concerns them all (``OverloadedError``, ``BusyError``,
-        ``StorageError``), and then nothing was changed.
+        Photos are decoded and embedded before the commit. Raises what concerns them all
+        (``OverloadedError``, ``BusyError``, ``StorageError``), and then nothing was changed.
         """
         snapshot = self._serving.current
         drafts, shots = self._read(orders, snapshot, clock)
         hashes = set(shots.stored)
         planned: list[Write | CatalensError] = []
         for number, order in enumerate(orders):
-            planned.append(_write(order, drafts[number], shots, hashes) if isinstance(order, Upsert) else order)
+            planned.append(
+                _write(order, drafts[number], shots, hashes) if isinstance(order, Upsert) else order
+            )
         sound = [write for write in planned if not isinstance(write, CatalensError)]
         with clock.stage("write"), self._writing:
             results = self._commit(sound, shots)
@@ -109,7 +128,8 @@ class Writer:
     def _read(
         self, orders: Sequence[WriteRequest], snapshot: Snapshot | None, clock: StageTimer
     ) -> tuple[dict[int, list[str]], _UploadedPhotos]:
-        """The hashes of each upsert's photos by its place, and every photo sent, looked up or decoded and embedded."""
+        """The hashes of each upsert's photos by its place, and every photo sent, looked up or
+        decoded and embedded."""
         shots = _UploadedPhotos()
         hashes: dict[int, list[str]] = {}
         for number, order in enumerate(orders):
@@ -125,20 +145,32 @@ class Writer:
         rows = self._catalog.photos_by_hash({h for found in hashes.values() for h in found})
         shots.stored = set(rows)
         sent = {h: row for h, row in rows.items() if h in shots.data and row.storage == "copy"}
-        known = self._known_vectors(snapshot, {row.photo_id: h for h, row in sent.items() if self._photos.has_copy(h)})
+        known = self._known_vectors(
+            snapshot, {row.photo_id: h for h, row in sent.items() if self._photos.has_copy(h)}
+        )
         fresh = [h for h in shots.data if h not in known]
         shots.vectors, shots.facts = known, {h: sent[h] for h in known}
         for start in range(0, len(fresh), _PORTION):
-            self._embed(fresh[start : start + _PORTION], shots, snapshot, clock, patient=len(orders) > 1)
+            self._embed(
+                fresh[start : start + _PORTION], shots, snapshot, clock, patient=len(orders) > 1
+            )
         return hashes, shots
 
     @staticmethod
-    def _known_vectors(snapshot: Snapshot | None, hash_of: Mapping[int, str]) -> dict[str, np.ndarray]:
+    def _known_vectors(
+        snapshot: Snapshot | None, hash_of: Mapping[int, str]
+    ) -> dict[str, np.ndarray]:
         if snapshot is None or not hash_of:
             return {}
         ids = np.fromiter(hash_of, dtype=np.int64)
         ids = np.setdiff1d(ids, snapshot.store.missing(ids))
-        return dict(zip([hash_of[int(i)] for i in ids], snapshot.store.get(ids).astype(np.float32), strict=True))
+        return dict(
+            zip(
+                [hash_of[int(i)] for i in ids],
+                snapshot.store.get(ids).astype(np.float32),
+                strict=True,
+            )
+        )
 
     def _embed(
         self,
@@ -166,17 +198,26 @@ class Writer:
                 )
         if snapshot is not None and photos:
             with clock.stage("embed"):
-                vectors = self._queue.embed(snapshot.embedder, list(photos.values()), patient=patient)
+                vectors = self._queue.embed(
+                    snapshot.embedder, list(photos.values()), patient=patient
+                )
             shots.vectors.update(zip(photos, vectors, strict=True))
             shots.fresh.update(photos)
 
     # -- the commit
 
-    def _commit(self, writes: Sequence[Write], shots: _UploadedPhotos) -> list[Written | CatalensError]:
+    def _commit(
+        self, writes: Sequence[Write], shots: _UploadedPhotos
+    ) -> list[Written | CatalensError]:
         added = dict.fromkeys(
-            photo.content_hash for write in writes if isinstance(write, Put) for photo in write.photos
+            photo.content_hash
+            for write in writes
+            if isinstance(write, Put)
+            for photo in write.photos
         )
-        shots.made = {content_hash for content_hash in added if not self._photos.has_copy(content_hash)}
+        shots.made = {
+            content_hash for content_hash in added if not self._photos.has_copy(content_hash)
+        }
         try:
             for content_hash in added:
                 self._photos.add(shots.data[content_hash], shots.facts[content_hash])
@@ -192,37 +233,53 @@ class Writer:
         snapshot: Snapshot | None,
         shots: _UploadedPhotos,
     ) -> None:
-        """Make committed writes searchable and clear what nothing uses any more. Never fails: the writes are safe."""
+        """Make committed writes searchable and clear what nothing uses any more. Never fails: the
+        writes are safe."""
         written = [found for found in results if isinstance(found, Written)]
-        mended: set[int] = set()  # unchanged for the catalog, but its photo's file or vector was lost and sent again
+        mended: set[int] = (
+            set()
+        )  # unchanged for the catalog, but its photo's file or vector was lost and sent again
         refused: set[str] = set()
         for write, result in zip(writes, results, strict=True):
             if isinstance(write, Put) and isinstance(result, Written):
-                mended.update(result.pid for photo in write.photos if photo.content_hash in shots.fresh)
+                mended.update(
+                    result.pid for photo in write.photos if photo.content_hash in shots.fresh
+                )
             elif isinstance(write, Put):
                 refused |= shots.made.intersection(photo.content_hash for photo in write.photos)
         try:
             if snapshot is not None and shots.vectors:
                 self._keep_vectors(snapshot, shots.vectors)
-            self._serving.apply({found.pid for found in written if found.photos_changed} | mended, written)
+            self._serving.apply(
+                {found.pid for found in written if found.photos_changed} | mended, written
+            )
         except Exception as error:
-            self._log.error("written, but not searchable yet", pids=[w.pid for w in written], exc_info=error)
-        self._collect([content_hash for found in written for content_hash in found.orphaned], refused)
+            self._log.error(
+                "written, but not searchable yet", pids=[w.pid for w in written], exc_info=error
+            )
+        self._collect(
+            [content_hash for found in written for content_hash in found.orphaned], refused
+        )
         gone = [photo_id for found in written for photo_id in found.orphaned_ids]
         if gone and (serving := self._serving.current) is not None:
             try:
                 serving.store.delete(np.array(gone, dtype=np.int64))
             except Exception as error:
-                self._log.error("vectors of erased photos are still on disk", photo_ids=gone, exc_info=error)
+                self._log.error(
+                    "vectors of erased photos are still on disk", photo_ids=gone, exc_info=error
+                )
 
     def _keep_vectors(self, snapshot: Snapshot, vectors: Mapping[str, np.ndarray]) -> None:
         ids = {row.photo_id: h for h, row in self._catalog.photos_by_hash(vectors).items()}
         missing = snapshot.store.missing(np.fromiter(ids, dtype=np.int64, count=len(ids)))
         if len(missing):
-            snapshot.store.put(missing, np.stack([vectors[ids[int(photo_id)]] for photo_id in missing]))
+            snapshot.store.put(
+                missing, np.stack([vectors[ids[int(photo_id)]] for photo_id in missing])
+            )
 
     def _collect(self, orphaned: Iterable[str], refused: Iterable[str]) -> None:
-        """Remove the files of those photos that no product uses. Never fails: the next write tries again."""
+        """Remove the files of those photos that no product uses. Never fails: the next write tries
+        again."""
         self._unused.update(orphaned)
         self._refused.update(refused)
         try:
@@ -231,11 +288,16 @@ class Writer:
             self._refused.clear()
         except Exception as error:
             hashes = [*self._unused, *self._refused]
-            self._log.error("photos that no product uses are still on disk", hashes=hashes, exc_info=error)
+            self._log.error(
+                "photos that no product uses are still on disk", hashes=hashes, exc_info=error
+            )
 
 
-def _write(order: Upsert, hashes: Sequence[str], shots: _UploadedPhotos, known: set[str]) -> Put | CatalensError:
-    """What the catalog is told. ``known``: hashes that may be named; those that this order sends are added."""
+def _write(
+    order: Upsert, hashes: Sequence[str], shots: _UploadedPhotos, known: set[str]
+) -> Put | CatalensError:
+    """What the catalog is told. ``known``: hashes that may be named; those that this order sends
+    are added."""
     draft = order.draft
     for position, (photo, content_hash) in enumerate(zip(draft.photos, hashes, strict=True)):
         if isinstance(photo, str) and photo not in known:

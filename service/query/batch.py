@@ -1,4 +1,5 @@
-"""One question about many photos: asked by a few threads, so that decoding, the network and searching overlap."""
+"""One question about many photos: asked by a few threads, so that decoding, the network and
+searching overlap."""
 
 from __future__ import annotations
 
@@ -21,9 +22,11 @@ _OF_A_PHOTO = (BadImageError, OverloadedError)  # failures that say nothing abou
 
 
 class BatchRunner:
-    """Part of the engine. All calls share its threads, so a large batch leaves the network room for single questions.
+    """Part of the engine. All calls share its threads, so a large batch leaves the network room for
+    single questions.
 
-    Photos that are decoded at the same time reach the network together: it batches by itself what waits for it.
+    Photos that are decoded at the same time reach the network together: it batches by itself what
+    waits for it.
     """
 
     def __init__(self, classifying: Classifier, searching: Searcher, tagging: TagSuggester) -> None:

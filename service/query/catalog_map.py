@@ -20,7 +20,8 @@ _KEPT = 2  # maps, by index version
 
 @dataclass(frozen=True)
 class Projection:
-    """Products of one index version in the plane. ``explained``: the share of their variance that it shows."""
+    """Products of one index version in the plane. ``explained``: the share of their variance that
+    it shows."""
 
     pids: np.ndarray  # int64 [n]
     points: np.ndarray  # float32 [n, 2] in [-1, 1]
@@ -28,17 +29,23 @@ class Projection:
 
 
 class CatalogMap:
-    """Part of the engine. A version is projected once; what was deleted since is left out of each answer."""
+    """Part of the engine. A version is projected once; what was deleted since is left out of each
+    answer."""
 
     def __init__(
-        self, catalog: Catalog, *, snapshot: Callable[[], Snapshot], answer: Callable[..., dict[str, Any]]
+        self,
+        catalog: Catalog,
+        *,
+        snapshot: Callable[[], Snapshot],
+        answer: Callable[..., dict[str, Any]],
     ) -> None:
         self._catalog, self._snapshot, self._answer = catalog, snapshot, answer
         self._kept: OrderedDict[str, Projection] = OrderedDict()
         self._working = threading.Lock()
 
     def map(self, *, limit: int = MOST) -> dict[str, Any]:
-        """``points`` of at most ``limit`` products spread over the index version, ``total``, ``explained``."""
+        """``points`` of at most ``limit`` products spread over the index version, ``total``,
+        ``explained``."""
         clock = StageTimer()
         snapshot = self._snapshot()
         with clock.stage("project"):
@@ -55,11 +62,17 @@ class CatalogMap:
                     "y": round(float(y), 4),
                     "image_url": image_url(product.photos[0]),
                 }
-                for pid, (x, y) in zip(found.pids[places].tolist(), found.points[places], strict=True)
+                for pid, (x, y) in zip(
+                    found.pids[places].tolist(), found.points[places], strict=True
+                )
                 if (product := products.get(pid)) is not None and product.photos
             ]
         return self._answer(
-            snapshot, clock, points=points, total=snapshot.live.product_count, explained=round(found.explained, 4)
+            snapshot,
+            clock,
+            points=points,
+            total=snapshot.live.product_count,
+            explained=round(found.explained, 4),
         )
 
     def _projection(self, snapshot: Snapshot) -> Projection:
@@ -79,12 +92,18 @@ class CatalogMap:
 
 
 def project(vectors: np.ndarray) -> tuple[np.ndarray, float]:
-    """The first two principal components of ``vectors`` [n, D], float32 [n, 2], and their share of the variance.
+    """The first two principal components of ``vectors`` [n, D], float32 [n, 2], and their share of
+    the variance.
 
-    Each axis is scaled to [-1, 1] about its middle; its sign is such that the farthest point lies on the positive side,
-    so that one set of vectors always gives one map. Fewer than two products lie in the middle.
+    Each axis is scaled to [-1, 1] about its middle; its sign is such that the farthest point lies
+    on the positive side, so that one set of vectors always gives one map. Fewer than two products
+    lie in the middle.
     """
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64) if len(vectors) else vectors
+    centred = (
+        vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+        if len(vectors)
+        else vectors
+    )
     points = np.zeros((len(vectors), 2), np.float64)
     if len(vectors) < 2:
         return points.astype(np.float32), 1.0
@@ -105,4 +124,6 @@ def project(vectors: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _spread(count: int, most: int) -> np.ndarray:
     """At most ``most`` of ``count`` places, at even distances."""
-    return np.unique(np.linspace(0, max(count - 1, 0), num=min(most, count)).round().astype(np.int64))
+    return np.unique(
+        np.linspace(0, max(count - 1, 0), num=min(most, count)).round().astype(np.int64)
+    )

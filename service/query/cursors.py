@@ -1,4 +1,5 @@
-"""Cursors: where a page of results ended, and of which question, as a text that clients hand back."""
+"""Cursors: where a page of results ended, and of which question, as a text that
+clients hand back."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ class Cursor:
     sequence: int  # what the page's state had seen of the catalog; the next page's has seen as much
     score: float
     pid: int
-    depth: int  # products ranked down to here, collapsed ones among them: how far the next page must look at least
+    # products ranked down to here, collapsed ones among them: how far the next page must look at
+    # least
+    depth: int
     question: str  # `fingerprint` of what was asked
 
     def text(self) -> str:
@@ -42,7 +45,9 @@ class Cursor:
             version, sequence, score, pid, depth, question = json.loads(packed)
         except (binascii.Error, ValueError, TypeError, RecursionError):
             raise BadRequestError("cursor is not one that this service gave") from None
-        whole = all(type(number) is int and 0 <= number < 2**63 for number in (sequence, pid, depth))
+        whole = all(
+            type(number) is int and 0 <= number < 2**63 for number in (sequence, pid, depth)
+        )
         texts = isinstance(version, str) and isinstance(question, str)
         if not (whole and texts and isinstance(score, float) and abs(score) <= 1):
             raise BadRequestError("cursor is not one that this service gave")
@@ -51,17 +56,21 @@ class Cursor:
     def passed(self, hits: ProductHits) -> int:
         """How many of ``hits`` (best first) stand on this page or before it.
 
-        By the product itself where it is still there, else by where it would stand: so a page neither repeats nor skips
-        one, and a product written in between is placed by what it is now.
+        By the product itself where it is still there, else by where it would stand: so a page
+        neither repeats nor skips one, and a product written in between is placed by what it is now.
         """
         here = np.flatnonzero(hits.pids == self.pid)
         if len(here) and abs(float(hits.scores[here[0]]) - self.score) <= _SAME:
             return int(here[0]) + 1
-        before = (hits.scores > self.score) | ((hits.scores == self.score) & (hits.pids <= self.pid))
+        before = (hits.scores > self.score) | (
+            (hits.scores == self.score) & (hits.pids <= self.pid)
+        )
         return int(np.flatnonzero(before)[-1]) + 1 if before.any() else 0
 
 
 def fingerprint(question: Mapping[str, Any]) -> str:
     """Short and equal for equal questions (plain JSON values)."""
     plain = json.dumps(question, sort_keys=True, ensure_ascii=True)
-    return base64.urlsafe_b64encode(hashlib.blake2b(plain.encode(), digest_size=12).digest()).decode()
+    return base64.urlsafe_b64encode(
+        hashlib.blake2b(plain.encode(), digest_size=12).digest()
+    ).decode()

@@ -43,7 +43,8 @@ class Explainer:
         min_sequence: int | None = None,
         version: str | None = None,
     ) -> dict[str, Any]:
-        """What in a photo speaks for ``category`` (a path or an unambiguous label; None: the most probable one).
+        """What in a photo speaks for ``category`` (a path or an unambiguous label; None: the most
+        probable one).
 
         Raises ``NoCategoriesError``, ``BadRequestError`` for a category the model does not know.
         """
@@ -63,9 +64,15 @@ class Explainer:
             heads = embedder.logits(vectors) if embedder.spec.heads else {}
             logits = category_logits(heads.get("category"), vectors, decision)[0]
             ranked = rank_categories(logits, decision, top=len(decision.categories))
-            shown, chance = next(entry for entry in ranked if wanted is None or entry[0].id == wanted.id)
+            shown, chance = next(
+                entry for entry in ranked if wanted is None or entry[0].id == wanted.id
+            )
             direction = category_direction(embedder.network, decision, shown)
-            return shown, chance, category_map(embedder.network, embedder.inputs([photo]), direction)
+            return (
+                shown,
+                chance,
+                category_map(embedder.network, embedder.inputs([photo]), direction),
+            )
 
         with clock.stage("explain"):
             shown, chance, heat = self._queue.work(embedder, work)
@@ -74,7 +81,12 @@ class Explainer:
         return self._answer(snapshot, clock, category=found, maps=maps)
 
     def pair(
-        self, source: Query, other: Query, *, min_sequence: int | None = None, version: str | None = None
+        self,
+        source: Query,
+        other: Query,
+        *,
+        min_sequence: int | None = None,
+        version: str | None = None,
     ) -> dict[str, Any]:
         """What in two photos makes them similar, per block of the embedding."""
         from indexer.model.gradcam import pair_maps
@@ -109,28 +121,42 @@ def _shown(
     photo: Photo,
     snapshot: Snapshot,
 ) -> dict[str, Any]:
-    """One map: of which photo, by which block, over which part of the upright photo, or of the ``crop`` of it.
+    """One map: of which photo, by which block, over which part of the upright photo, or of the
+    ``crop`` of it.
 
     A part that is no square is shown to the network with margins, so its map may reach beyond it.
     """
-    left, top, right, bottom = visible_box((photo.width, photo.height), snapshot.embedder.spec.preprocess)
+    left, top, right, bottom = visible_box(
+        (photo.width, photo.height), snapshot.embedder.spec.preprocess
+    )
     width, height = asked.crop[2:] if asked.crop else (photo.width, photo.height)
     across, down = (photo.width - width) // 2, (photo.height - height) // 2
     return {
         "photo": name,
         "block": block,
         "score": round(min(max(score, -1.0), 1.0), 6),
-        "box": [round(left - across, 1), round(top - down, 1), round(right - left, 1), round(bottom - top, 1)],
+        "box": [
+            round(left - across, 1),
+            round(top - down, 1),
+            round(right - left, 1),
+            round(bottom - top, 1),
+        ],
         "heat": [[round(float(value), 4) for value in row] for row in heat],
     }
 
 
 def _named(decision: Decision, name: str | Sequence[str]) -> Category:
-    path = tuple(part.strip() for part in name.split(PATH_SEPARATOR)) if isinstance(name, str) else tuple(name)
+    path = (
+        tuple(part.strip() for part in name.split(PATH_SEPARATOR))
+        if isinstance(name, str)
+        else tuple(name)
+    )
     found = [category for category in decision.categories if category.path == path]
     if not found and len(path) == 1:
         found = [category for category in decision.categories if category.label == path[0]]
     if len(found) != 1:
         what = "several categories are" if found else "no category is"
-        raise BadRequestError(f"{what} called {PATH_SEPARATOR.join(path)!r}: give the full path of a known one")
+        raise BadRequestError(
+            f"{what} called {PATH_SEPARATOR.join(path)!r}: give the full path of a known one"
+        )
     return found[0]

@@ -21,7 +21,9 @@ from service.state.snapshots import Snapshot
 class FilterParser:
     """Part of the engine. ``answer`` frames what is answered."""
 
-    def __init__(self, catalog: Catalog, *, answer: Callable[..., dict[str, Any]], log: Any) -> None:
+    def __init__(
+        self, catalog: Catalog, *, answer: Callable[..., dict[str, Any]], log: Any
+    ) -> None:
         self._catalog, self._answer, self._log = catalog, answer, log
         self._preparing = threading.Lock()
 
@@ -34,11 +36,14 @@ class FilterParser:
             with self._preparing:
                 if live.columns is None or not live.columns.fits(types):
                     self._log.warning(
-                        "filters are read from the catalog: this index version has no columns that fit; build it anew",
+                        "filters are read from the catalog: this index version has no columns that "
+                        "fit; build it anew",
                         index_version=snapshot.index_version,
                     )
                     # What is written meanwhile is judged by the log, not by the columns.
-                    live.columns = Columns.build(map(facts_of, self._catalog.iterate()), live.products, types)
+                    live.columns = Columns.build(
+                        map(facts_of, self._catalog.iterate()), live.products, types
+                    )
         return found
 
     def facets(
@@ -50,28 +55,38 @@ class FilterParser:
         fields: Sequence[str] = (),
         limit: int = 20,
     ) -> dict[str, Any]:
-        """``total`` and ``facets`` of the searchable products that pass ``filter``; ``fields``: of these alone.
+        """``total`` and ``facets`` of the searchable products that pass ``filter``; ``fields``: of
+        these alone.
 
-        Of numbers and datetimes min and max are given, of all else the ``limit`` commonest values with their counts.
-        Raises ``BadFilterError`` naming an unknown field.
+        Of numbers and datetimes min and max are given, of all else the ``limit`` commonest values
+        with their counts. Raises ``BadFilterError`` naming an unknown field.
         """
         where = self.read(snapshot, {} if filter is None else filter)
         columns = snapshot.live.columns
         assert columns is not None
         known = {column.field: column for column in columns.facets()}
-        # A type may be newer than the version: then only products that changed since have such a value.
+        # A type may be newer than the version: then only products that changed since have such a
+        # value.
         for name, kind in self._catalog.types().items():
             known.setdefault(name, Column(name, kind, np.empty(0, np.int32)))
         for name in fields:
             if name not in known:
-                raise BadFilterError(f"fields: no field {name!r} to count; there are: {', '.join(list(known)[:20])}")
+                raise BadFilterError(
+                    f"fields: no field {name!r} to count; there are: {', '.join(list(known)[:20])}"
+                )
         with clock.stage("count"):
             mask, changed = snapshot.live.tally(where)
-            found = [_facet(known[name], mask, changed, limit) for name in dict.fromkeys(fields or known)]
-        return self._answer(snapshot, clock, total=int(np.count_nonzero(mask)) + len(changed), facets=found)
+            found = [
+                _facet(known[name], mask, changed, limit) for name in dict.fromkeys(fields or known)
+            ]
+        return self._answer(
+            snapshot, clock, total=int(np.count_nonzero(mask)) + len(changed), facets=found
+        )
 
 
-def _facet(column: Column, mask: np.ndarray, changed: Sequence[FilterableProduct], limit: int) -> dict[str, Any]:
+def _facet(
+    column: Column, mask: np.ndarray, changed: Sequence[FilterableProduct], limit: int
+) -> dict[str, Any]:
     """One field over the masked products of the base and those that changed since."""
     newer = [elements for facts in changed if (elements := facet_elements(facts, column))]
     present = np.zeros(len(mask), dtype=bool)
@@ -87,13 +102,20 @@ def _facet(column: Column, mask: np.ndarray, changed: Sequence[FilterableProduct
         return {**facet, "min": _number(low, column.kind), "max": _number(high, column.kind)}
     counts = column.counts(mask)
     added = Counter(element for elements in newer for element in elements)
-    tally = {int(place): int(counts[place]) for place in np.argsort(-counts, kind="stable")[: limit + len(added)]}
-    values = Counter({column.keys[place].as_py(): number for place, number in tally.items() if number})
+    tally = {
+        int(place): int(counts[place])
+        for place in np.argsort(-counts, kind="stable")[: limit + len(added)]
+    }
+    values = Counter(
+        {column.keys[place].as_py(): number for place, number in tally.items() if number}
+    )
     for element in set(added) - set(values) if len(counts) else ():
         values[element] = sum(int(counts[place]) for place in column.positions([element]))
     values.update(added)
     ranked = sorted(values.items(), key=lambda entry: (-entry[1], entry[0]))[:limit]
-    shown_values = [{"value": shown(value, column.kind), "count": number} for value, number in ranked if number]
+    shown_values = [
+        {"value": shown(value, column.kind), "count": number} for value, number in ranked if number
+    ]
     return {**facet, "values": shown_values}
 
 

@@ -1,4 +1,5 @@
-"""The products in a busy photo: a box for each, what it is, and what in the catalog looks like it."""
+"""The products in a busy photo: a box for each, what it is, and what in the catalog
+looks like it."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _KEPT = 4  # index versions of which it is remembered what is usual
 
 
 class ObjectFinder:
-    """Part of the engine; safe to call from many threads. ``turn`` is a place at work, ``answer`` frames answers."""
+    """Part of the engine; safe to call from many threads. ``turn`` is a place at work, ``answer``
+    frames answers."""
 
     def __init__(
         self,
@@ -50,11 +52,13 @@ class ObjectFinder:
         min_sequence: int | None = None,
         version: str | None = None,
     ) -> dict[str, Any]:
-        """``objects`` [{box, score, category, results}], best first, all from one snapshot; ``reason`` where none.
+        """``objects`` [{box, score, category, results}], best first, all from one snapshot;
+        ``reason`` where none.
 
-        ``box`` [x, y, width, height] in px of the upright photo, as ``crop`` takes it: a search with it gives the same
-        ``results``, which are the ``k`` best that pass ``filter``. ``score``: mean cosine to the nearest products.
-        Raises ``BadRequestError``, ``BadFilterError``, ``BadImageError``, ``DeadlineExceededError``, ``OverloadedError``.
+        ``box`` [x, y, width, height] in px of the upright photo, as ``crop`` takes it: a search
+        with it gives the same ``results``, which are the ``k`` best that pass ``filter``.
+        ``score``: mean cosine to the nearest products. Raises ``BadRequestError``,
+        ``BadFilterError``, ``BadImageError``, ``DeadlineExceededError``, ``OverloadedError``.
         """
         if not 1 <= most <= LARGEST:
             raise BadRequestError(f"most must be from 1 to {LARGEST}, not {most}")
@@ -73,7 +77,9 @@ class ObjectFinder:
                 box, vector = boxes[found.place], vectors[found.place]
                 self._seeing.remember(snapshot, data, box, vector)
                 asked = Query(image=data, crop=box)
-                listed = self._searching.search(snapshot, asked, SearchOptions(k=k, filter=filter), clock)
+                listed = self._searching.search(
+                    snapshot, asked, SearchOptions(k=k, filter=filter), clock
+                )
                 objects.append(
                     {
                         "box": list(box),
@@ -82,18 +88,23 @@ class ObjectFinder:
                         "results": listed["results"],
                     }
                 )
-            reason = None if objects else "nothing-alike" if len(boxes) > 1 else "nothing-stands-out"
+            reason = (
+                None if objects else "nothing-alike" if len(boxes) > 1 else "nothing-stands-out"
+            )
             return self._answer(snapshot, clock, objects=objects, reason=reason, **framed)
 
     def _usual_of(self, snapshot: Snapshot) -> float:
-        """How alike the products of an index version are to each other, measured once on some of them."""
+        """How alike the products of an index version are to each other, measured once on some of
+        them."""
         name = f"{snapshot.index_version} {snapshot.bundle.embedding_id}"
         with self._measuring:  # one at a time: the second one asking finds it done
             known = self._usual.get(name)
             if known is None:
                 base = snapshot.live.base
                 pids, first = np.unique(np.asarray(base.rows[:, 0]), return_index=True)
-                places = np.unique(np.linspace(0, max(len(pids) - 1, 0), min(SAMPLE, len(pids))).astype(np.int64))
+                places = np.unique(
+                    np.linspace(0, max(len(pids) - 1, 0), min(SAMPLE, len(pids))).astype(np.int64)
+                )
                 vectors = np.asarray(base.stored[first[places]], np.float32)
                 known = self._usual[name] = _measured(snapshot, pids[places], vectors)
             self._usual.move_to_end(name)
@@ -104,8 +115,13 @@ class ObjectFinder:
 
 def _measured(snapshot: Snapshot, pids: np.ndarray, vectors: np.ndarray) -> float:
     found = snapshot.live.search(vectors, NEAREST + 1) if len(vectors) else []
-    others = [hits.scores[hits.pids != pid][:NEAREST] for pid, hits in zip(pids.tolist(), found, strict=True)]
-    return in_catalog_similarity(np.array([[float(scores.mean())] for scores in others if len(scores)]))
+    others = [
+        hits.scores[hits.pids != pid][:NEAREST]
+        for pid, hits in zip(pids.tolist(), found, strict=True)
+    ]
+    return in_catalog_similarity(
+        np.array([[float(scores.mean())] for scores in others if len(scores)])
+    )
 
 
 def _category(snapshot: Snapshot, vector: np.ndarray) -> dict[str, Any] | None:
@@ -116,4 +132,8 @@ def _category(snapshot: Snapshot, vector: np.ndarray) -> dict[str, Any] | None:
     rows = vector[np.newaxis]
     logits = category_logits(snapshot.embedder.logits(rows).get("category"), rows, decision)[0]
     ((category, chance),) = rank_categories(logits, decision, top=1)
-    return {"label": category.path[-1], "path": list(category.path), "probability": round(chance, 6)}
+    return {
+        "label": category.path[-1],
+        "path": list(category.path),
+        "probability": round(chance, 6),
+    }

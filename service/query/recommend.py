@@ -1,4 +1,5 @@
-"""Recommendations: what a shopper did to interests, products that suit them, each with its reason."""
+"""Recommendations: what a shopper did to interests, products that suit them, each
+with its reason."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ from service.state.snapshots import Snapshot
 
 Mode = Literal["similar", "complete"]
 MODES = ("similar", "complete")
-MOST_EVENTS = 1000  # in one history; the heaviest 200 products of it count, none of them all comes back
+MOST_EVENTS = (
+    1000  # in one history; the heaviest 200 products of it count, none of them all comes back
+)
 _COUNTED = 200
 _CANDIDATES = 150  # scored in all, shared by the interests; more found nothing better
 _COMPARED = 3  # times as many as asked for are compared with each other
@@ -69,7 +72,8 @@ class _History:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Products found for interests: the photo that was found, and log weights by interest (-inf: not meant for it)."""
+    """Products found for interests: the photo that was found, and log weights by interest (-inf:
+    not meant for it)."""
 
     pids: np.ndarray
     photo_ids: np.ndarray
@@ -77,7 +81,8 @@ class _Candidates:
 
 
 class Recommender:
-    """Part of the engine. ``snapshot`` and ``turn`` give what a question is answered from and a place at work."""
+    """Part of the engine. ``snapshot`` and ``turn`` give what a question is answered from and a
+    place at work."""
 
     def __init__(
         self,
@@ -91,7 +96,10 @@ class Recommender:
     ) -> None:
         self._catalog, self._filtering, self._out_of_stock = catalog, filtering, out_of_stock
         self._snapshot, self._turn, self._answer = snapshot, turn, answer
-        self._shares: tuple[int, dict[Value, float]] = (0, {})  # of the version's columns with this id
+        self._shares: tuple[int, dict[Value, float]] = (
+            0,
+            {},
+        )  # of the version's columns with this id
 
     def recommend(
         self,
@@ -104,12 +112,14 @@ class Recommender:
         min_sequence: int | None = None,
         version: str | None = None,
     ) -> dict[str, Any]:
-        """``results`` as of a search, each with its ``reason``; ``interests``; ``unknown_products``.
+        """``results`` as of a search, each with its ``reason``; ``interests``;
+        ``unknown_products``.
 
-        Nothing of the history, and nothing that is out of stock, is recommended; always min(k, what is left) results.
-        ``mode`` "complete": from categories that are bought together with those of the history, learned from imported
-        orders. Raises ``BadRequestError`` for an empty history, ``UnknownProductError`` where none of its products is known,
-        ``NoOrdersError``, ``BadFilterError``.
+        Nothing of the history, and nothing that is out of stock, is recommended; always min(k, what
+        is left) results. ``mode`` "complete": from categories that are bought together with those
+        of the history, learned from imported orders. Raises ``BadRequestError`` for an empty
+        history, ``UnknownProductError`` where none of its products is known, ``NoOrdersError``,
+        ``BadFilterError``.
         """
         _check(history, k, mode, diversity)
         now = self._snapshot(min_sequence, version)
@@ -120,7 +130,9 @@ class Recommender:
                 types = self._catalog.types()
                 values = [values_of(facts, types) for facts in read.facts]
                 where = self._where(now, filter, types)
-                interests = cluster_interests(read.vectors, read.weights, values, self._frequency(now, types))
+                interests = cluster_interests(
+                    read.vectors, read.weights, values, self._frequency(now, types)
+                )
             hidden = set(read.known)
             while True:
                 with clock.stage("search"):
@@ -129,14 +141,19 @@ class Recommender:
                     else:
                         found = self._similar(now, interests, k, where, hidden, types)
                     found, vectors = _foremost(now, found, max(_COMPARED * k, k + 20))
-                    chosen, value = mmr(logsumexp_interests(found.table), vectors, k, diversity=diversity)
+                    chosen, value = mmr(
+                        logsumexp_interests(found.table), vectors, k, diversity=diversity
+                    )
                 with clock.stage("describe"):
                     products = self._catalog.by_pids(found.pids[chosen].tolist())
-                    # Written by another process a moment ago, not yet seen by the index: look further.
+                    # Written by another process a moment ago, not yet seen by the index: look
+                    # further.
                     gone = {
                         pid
                         for pid, photo in zip(
-                            found.pids[chosen].tolist(), found.photo_ids[chosen].tolist(), strict=True
+                            found.pids[chosen].tolist(),
+                            found.photo_ids[chosen].tolist(),
+                            strict=True,
                         )
                         if pid not in products or photo not in products[pid].photo_ids
                     }
@@ -159,8 +176,13 @@ class Recommender:
                     because = named.get(read.pids[int(nearest[rank])])
                     reason = _reason(because.product_id, because.title, mode) if because else None
                     results.append({**result(product, photo, score, signals), "reason": reason})
-                shown = [_interest(interest, [named.get(pid) for pid in read.pids]) for interest in interests]
-        return self._answer(now, clock, results=results, interests=shown, unknown_products=read.unknown)
+                shown = [
+                    _interest(interest, [named.get(pid) for pid in read.pids])
+                    for interest in interests
+                ]
+        return self._answer(
+            now, clock, results=results, interests=shown, unknown_products=read.unknown
+        )
 
     # -- the history
 
@@ -169,10 +191,14 @@ class Recommender:
         newest: dict[str, float] = {}
         for event, when in zip(history, map(_seconds, history), strict=True):
             weights[event.product_id] = weights.get(event.product_id, 0.0) + event.weight
-            newest[event.product_id] = max(when, newest.get(event.product_id, -math.inf), key=_or_never)
+            newest[event.product_id] = max(
+                when, newest.get(event.product_id, -math.inf), key=_or_never
+            )
         ids = list(weights)
         counted = event_weights(
-            np.array([weights[one] for one in ids]), np.array([newest[one] for one in ids]), now=_latest(newest)
+            np.array([weights[one] for one in ids]),
+            np.array([newest[one] for one in ids]),
+            now=_latest(newest),
         )
         order = [ids[place] for place in np.argsort(-counted, kind="stable").tolist()]
         pid_of = {one: pid for one in order if (pid := self._catalog.pid(one)) is not None}
@@ -183,7 +209,9 @@ class Recommender:
         weight_of = dict(zip(ids, counted.tolist(), strict=True))
         if not pids:
             listed = ", ".join(repr(one) for one in ids[:5])
-            raise UnknownProductError(f"history: none of its products is known and searchable ({listed})")
+            raise UnknownProductError(
+                f"history: none of its products is known and searchable ({listed})"
+            )
         facts = self._catalog.facts(pids)
         return _History(
             pids,
@@ -195,17 +223,29 @@ class Recommender:
         )
 
     def _means(self, now: Snapshot, pids: Sequence[int]) -> dict[int, np.ndarray]:
-        """The mean direction of each product's photos, float32 [D]; what is not searchable yet is missing."""
-        places = [(pid, photo_id) for pid, own in self._catalog.photo_ids(pids).items() for photo_id in own]
-        vectors, there = now.live.vectors_at([pid for pid, _ in places], [photo_id for _, photo_id in places])
+        """The mean direction of each product's photos, float32 [D]; what is not searchable yet is
+        missing."""
+        places = [
+            (pid, photo_id)
+            for pid, own in self._catalog.photo_ids(pids).items()
+            for photo_id in own
+        ]
+        vectors, there = now.live.vectors_at(
+            [pid for pid, _ in places], [photo_id for _, photo_id in places]
+        )
         sums: dict[int, np.ndarray] = {}
         for (pid, _), vector, here in zip(places, vectors, there.tolist(), strict=True):
             if here:
                 sums[pid] = sums[pid] + vector if pid in sums else vector
-        return {pid: whole / length for pid, whole in sums.items() if (length := float(np.linalg.norm(whole))) > 1e-6}
+        return {
+            pid: whole / length
+            for pid, whole in sums.items()
+            if (length := float(np.linalg.norm(whole))) > 1e-6
+        }
 
     def _frequency(self, now: Snapshot, types: Mapping[str, str]) -> Callable[[Value], float]:
-        """The share of the version's products that have a value; of one that none has, as if one had it."""
+        """The share of the version's products that have a value; of one that none has, as if one
+        had it."""
         fields = self._fields(now)
         columns = now.live.columns
         assert columns is not None
@@ -217,7 +257,10 @@ class Recommender:
             if value not in known:
                 column, count = fields.get(value[0]), 0
                 if column is not None and column.starts is not None:
-                    count = sum(int(column.starts[at + 1] - column.starts[at]) for at in column.positions([value[1]]))
+                    count = sum(
+                        int(column.starts[at + 1] - column.starts[at])
+                        for at in column.positions([value[1]])
+                    )
                 known[value] = min(max(count, 1) / total, 1.0)
             return known[value]
 
@@ -237,9 +280,15 @@ class Recommender:
                 self._filtering.read(now, {"must": [condition]})
                 hidden.append(condition)
             except BadFilterError:
-                continue  # this catalog has no such attribute, or of another type: nothing is out of stock by it
+                # this catalog has no such attribute, or of another type: nothing is out of stock by
+                # it
+                continue
         must = [*([filter] if filter else []), *more]
-        return self._filtering.read(now, {"must": must, "must_not": hidden}) if must or hidden else None
+        return (
+            self._filtering.read(now, {"must": must, "must_not": hidden})
+            if must or hidden
+            else None
+        )
 
     def _similar(
         self,
@@ -253,7 +302,9 @@ class Recommender:
         # Each list alone is long enough for the answer, so together they are too.
         many = max(k, _CANDIDATES // len(interests))
         queries = np.stack([interest.query for interest in interests])
-        return self._scored(now, interests, now.live.search(queries, many, exclude=hidden, where=where), types)
+        return self._scored(
+            now, interests, now.live.search(queries, many, exclude=hidden, where=where), types
+        )
 
     def _complements(
         self,
@@ -265,7 +316,8 @@ class Recommender:
         hidden: set[int],
         types: Mapping[str, str],
     ) -> _Candidates:
-        """For each interest the best of the categories that go with its own, the rest of the history's left out."""
+        """For each interest the best of the categories that go with its own, the rest of the
+        history's left out."""
         paths = [SEPARATOR.join(facts.category) if facts.category else None for facts in read.facts]
         pairs = complements_of(self._catalog, [path for path in paths if path])
         parts: list[_Candidates] = []
@@ -278,25 +330,41 @@ class Recommender:
                     if other not in own:
                         lifts[other] = max(lifts.get(other, 0.0), pair.lift)
             for other, lift in sorted(lifts.items(), key=lambda entry: -entry[1])[:_TOGETHER]:
-                odds = {value: gain for value, gain in interest.odds.items() if value[0] != "category"}
-                wanted = replace(interest, odds=odds, share=interest.share * lift, query=_coloured(now, interest.query))
+                odds = {
+                    value: gain for value, gain in interest.odds.items() if value[0] != "category"
+                }
+                wanted = replace(
+                    interest,
+                    odds=odds,
+                    share=interest.share * lift,
+                    query=_coloured(now, interest.query),
+                )
                 where = self._where(now, filter, types, {"field": "category", "eq": other})
-                (hits,) = now.live.search(wanted.query[None], max(k, 50), exclude=hidden, where=where)
+                (hits,) = now.live.search(
+                    wanted.query[None], max(k, 50), exclude=hidden, where=where
+                )
                 scored = self._scored(now, [wanted], [hits], types)
                 table = np.full((len(interests), len(scored.pids)), -np.inf)
                 table[number] = scored.table[0]
                 parts.append(replace(scored, table=table))
         if not any(len(part.pids) for part in parts):
             raise NoOrdersError(
-                "the imported orders name no category that is bought together with those of the history "
-                f"({', '.join(sorted({str(path) for path in paths if path})) or 'they have none'}): import more orders"
+                "the imported orders name no category that is bought together with those of the "
+                "history "
+                f"({', '.join(sorted({str(path) for path in paths if path})) or 'they have none'}"
+                "): import more orders"
             )
         return _joined(parts)
 
     def _scored(
-        self, now: Snapshot, interests: Sequence[Interest], found: Sequence[ProductHits], types: Mapping[str, str]
+        self,
+        now: Snapshot,
+        interests: Sequence[Interest],
+        found: Sequence[ProductHits],
+        types: Mapping[str, str],
     ) -> _Candidates:
-        """What was found for each interest, scored for those that found it: only their cosines are known."""
+        """What was found for each interest, scored for those that found it: only their cosines are
+        known."""
         pids, first, place = np.unique(
             np.concatenate([hits.pids for hits in found]), return_index=True, return_inverse=True
         )
@@ -306,17 +374,22 @@ class Recommender:
         cosines[whose, place] = np.concatenate([hits.scores for hits in found])
         values = list(dict.fromkeys(value for interest in interests for value in interest.odds))
         return _Candidates(
-            pids, photo_ids, score_candidates(interests, cosines, values, self._holding(now, pids, values, types))
+            pids,
+            photo_ids,
+            score_candidates(interests, cosines, values, self._holding(now, pids, values, types)),
         )
 
     def _holding(
         self, now: Snapshot, pids: np.ndarray, values: Sequence[Value], types: Mapping[str, str]
     ) -> np.ndarray:
-        """Which products have which values, bool [V, n]: from the version's columns, or the catalog's newer rows."""
+        """Which products have which values, bool [V, n]: from the version's columns, or the
+        catalog's newer rows."""
         places, settled = now.live.settled(pids)
         fields = self._fields(now)
         holds = np.zeros((len(values), len(pids)), dtype=bool)
-        asked = places[settled].astype(np.int32)  # as the columns hold them: else each search copies all of one
+        asked = places[settled].astype(
+            np.int32
+        )  # as the columns hold them: else each search copies all of one
         for row, (field, text) in enumerate(values):
             column = fields.get(field)
             if column is None or column.starts is None:
@@ -344,11 +417,14 @@ class Recommender:
 def _check(history: Sequence[Event], k: int, mode: str, diversity: float) -> None:
     if not history:
         raise BadRequestError(
-            "history is empty: name at least one product that the shopper viewed, saved or bought; for a new shopper "
+            "history is empty: name at least one product that the shopper viewed, saved or bought; "
+            "for a new shopper "
             "show GET /v1/products or your best sellers"
         )
     if len(history) > MOST_EVENTS:
-        raise BadRequestError(f"history: {len(history)} events, at most {MOST_EVENTS} are taken: send the newest")
+        raise BadRequestError(
+            f"history: {len(history)} events, at most {MOST_EVENTS} are taken: send the newest"
+        )
     if not 1 <= k <= LONGEST:
         raise BadRequestError(f"k must be from 1 to {LONGEST}, not {k}")
     if mode not in MODES:
@@ -357,7 +433,9 @@ def _check(history: Sequence[Event], k: int, mode: str, diversity: float) -> Non
         raise BadRequestError(f"diversity must be from 0 to 100, not {diversity!r}")
     for place, event in enumerate(history):
         if not 0 < event.weight <= 1e6:
-            raise BadRequestError(f"history[{place}].weight must be above 0 and at most 1000000, not {event.weight!r}")
+            raise BadRequestError(
+                f"history[{place}].weight must be above 0 and at most 1000000, not {event.weight!r}"
+            )
 
 
 def _seconds(event: Event) -> float:
@@ -382,7 +460,8 @@ def _latest(newest: Mapping[str, float]) -> float | None:
 
 
 def _coloured(now: Snapshot, query: np.ndarray) -> np.ndarray:
-    """A unit query in which the colour block counts ``_COLOUR``; as it is where the embedding has none."""
+    """A unit query in which the colour block counts ``_COLOUR``; as it is where the embedding has
+    none."""
     blocks = now.bundle.spec.blocks
     stored = {block.name: block.weight for block in blocks if block.weight > 0}
     if _COLOUR not in stored or len(stored) < 2:
@@ -395,15 +474,19 @@ def _coloured(now: Snapshot, query: np.ndarray) -> np.ndarray:
 
 
 def _foremost(now: Snapshot, found: _Candidates, most: int) -> tuple[_Candidates, np.ndarray]:
-    """The ``most`` candidates that suit best, of those that are still there, and their vectors float32 [n, D]."""
+    """The ``most`` candidates that suit best, of those that are still there, and their vectors
+    float32 [n, D]."""
     best = np.argsort(-logsumexp_interests(found.table), kind="stable")[:most]
     vectors, there = now.live.vectors_at(found.pids[best], found.photo_ids[best])
     best = best[there]
-    return _Candidates(found.pids[best], found.photo_ids[best], found.table[:, best]), vectors[there]
+    return _Candidates(found.pids[best], found.photo_ids[best], found.table[:, best]), vectors[
+        there
+    ]
 
 
 def _joined(parts: Sequence[_Candidates]) -> _Candidates:
-    """Candidates of several categories as one; a product found for several interests stands there once."""
+    """Candidates of several categories as one; a product found for several interests stands there
+    once."""
     pids, first, place = np.unique(
         np.concatenate([part.pids for part in parts]), return_index=True, return_inverse=True
     )

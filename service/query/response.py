@@ -1,4 +1,5 @@
-"""The shape of answers: stored products and results as plain dicts, and the clock for ``timings_ms``."""
+"""The shape of answers: stored products and results as plain dicts, and the clock for
+``timings_ms``."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ class StageTimer:
         try:
             yield
         finally:
-            self.stages[name] = round(self.stages.get(name, 0.0) + (time.perf_counter() - start) * 1000, 2)
+            self.stages[name] = round(
+                self.stages.get(name, 0.0) + (time.perf_counter() - start) * 1000, 2
+            )
 
     def seconds(self) -> float:
         """Since the clock was made."""
@@ -41,7 +44,9 @@ def image_url(content_hash: str) -> str:
     return f"/v1/images/{content_hash}?w=320"
 
 
-def result(product: Product, content_hash: str, score: float, signals: Mapping[str, float]) -> dict[str, Any]:
+def result(
+    product: Product, content_hash: str, score: float, signals: Mapping[str, float]
+) -> dict[str, Any]:
     """One search result: the product with its best photo."""
     return {
         "product_id": product.product_id,
@@ -82,4 +87,7 @@ def stored(product: Product, photos: Mapping[int, PhotoRow]) -> dict[str, Any]:
 def _category(product: Product) -> dict[str, Any]:
     """The category as manifests write it, which a PUT takes back, and as its levels."""
     path = product.category
-    return {"category": " > ".join(path) if path else None, "category_path": list(path) if path else None}
+    return {
+        "category": " > ".join(path) if path else None,
+        "category_path": list(path) if path else None,
+    }

@@ -1,4 +1,5 @@
-"""Search: a question with its filter, weights and pages, to ranked products with what their scores are made of."""
+"""Search: a question with its filter, weights and pages, to ranked products with what their scores
+are made of."""
 
 from __future__ import annotations
 
@@ -15,7 +16,13 @@ from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import BadRequestError
 from indexer.index.hybrid_ranking import KeywordShare, ranked, recolour_weights
 from indexer.index.live import ProductHits
-from indexer.index.query import VectorQuery, check_mix, drop_near_duplicates, search_params, vector_query
+from indexer.index.query import (
+    VectorQuery,
+    check_mix,
+    drop_near_duplicates,
+    search_params,
+    vector_query,
+)
 from service.query.cursors import Cursor, fingerprint
 from service.query.filters import FilterParser
 from service.query.query import Query, SearchOptions
@@ -32,7 +39,8 @@ Inputs = Callable[[Snapshot, "Query", StageTimer], tuple[dict[str, np.ndarray], 
 
 
 class Searcher:
-    """Part of the engine. ``inputs`` gives a source's embeddings by name, ``answer`` frames what is answered."""
+    """Part of the engine. ``inputs`` gives a source's embeddings by name, ``answer`` frames what is
+    answered."""
 
     def __init__(
         self,
@@ -58,7 +66,9 @@ class Searcher:
         if not 1 <= wanted.k <= LONGEST:
             raise BadRequestError(f"k must be from 1 to {LONGEST}, not {wanted.k}")
         if wanted.collapse not in COLLAPSE:
-            raise BadRequestError(f"collapse must be one of {', '.join(COLLAPSE)}, not {wanted.collapse!r}")
+            raise BadRequestError(
+                f"collapse must be one of {', '.join(COLLAPSE)}, not {wanted.collapse!r}"
+            )
         asked = _fingerprint(source, wanted)
         cursor = self._cursor(snapshot, wanted.cursor, asked)
         where = None if wanted.filter is None else self._filtering.read(snapshot, wanted.filter)
@@ -68,17 +78,28 @@ class Searcher:
             page = self._page(snapshot, sought, keywords, wanted, hidden, where, cursor, near)
         with clock.stage("describe"):
             results = []
-            alone = sought is not None and len(sought.inputs) == 1 and sought.weights is None and keywords is None
+            alone = (
+                sought is not None
+                and len(sought.inputs) == 1
+                and sought.weights is None
+                and keywords is None
+            )
             explained = _by_block(sought) if wanted.explain and sought is not None else None
             shown = [] if alone and explained is None else page.hits
-            vectors, there = snapshot.live.vectors_at([pid for pid, _, _ in shown], [photo for _, photo, _ in shown])
+            vectors, there = snapshot.live.vectors_at(
+                [pid for pid, _, _ in shown], [photo for _, photo, _ in shown]
+            )
             for place, (pid, photo_id, score) in enumerate(page.hits):
                 product = page.products[pid]
                 photo = product.photos[product.photo_ids.index(photo_id)]
                 signals: dict[str, float] = {}
                 if sought is not None:
                     plain = alone or not there[place]
-                    signals = {name: score for name in sought.inputs} if plain else sought.signals(vectors[place])
+                    signals = (
+                        {name: score for name in sought.inputs}
+                        if plain
+                        else sought.signals(vectors[place])
+                    )
                     if explained is not None and there[place]:
                         signals = {**explained.signals(vectors[place]), **signals}
                 if keywords is not None:
@@ -87,18 +108,26 @@ class Searcher:
         after = None
         if page.more:
             pid, _, score = page.hits[-1]
-            after = Cursor(snapshot.index_version, snapshot.live.sequence, score, pid, page.depth, asked).text()
+            after = Cursor(
+                snapshot.index_version, snapshot.live.sequence, score, pid, page.depth, asked
+            ).text()
         told = {} if source.text is None else {"unknown_words": unknown}
         return self._answer(snapshot, clock, results=results, next_cursor=after, **told)
 
     def _sought(
         self, snapshot: Snapshot, source: Query, wanted: SearchOptions, clock: StageTimer
     ) -> tuple[VectorQuery | None, KeywordShare | None, set[int], list[str]]:
-        """The question to the index, the one to the keywords, the pids it is about, and words nobody knows."""
+        """The question to the index, the one to the keywords, the pids it is about, and words
+        nobody knows."""
         blocks = snapshot.bundle.spec.blocks
         if source.text is None:
             inputs, own = self._inputs(snapshot, source, clock)
-            return vector_query(inputs, blocks, mix=wanted.mix, weights=wanted.weights), None, own, []
+            return (
+                vector_query(inputs, blocks, mix=wanted.mix, weights=wanted.weights),
+                None,
+                own,
+                [],
+            )
         inputs, own = {}, set()
         if source.image is not None or source.product_id is not None:
             inputs, own = self._inputs(snapshot, source, clock)
@@ -121,10 +150,13 @@ class Searcher:
             return None
         cursor = Cursor.read(text)
         if cursor.question != asked:
-            raise BadRequestError("cursor belongs to another question: repeat all that was asked but k, or begin anew")
+            raise BadRequestError(
+                "cursor belongs to another question: repeat all that was asked but k, or begin anew"
+            )
         if cursor.version != snapshot.index_version:
             raise BadRequestError(
-                f"cursor is of index version {cursor.version}, version asks for {snapshot.index_version}: leave it out"
+                f"cursor is of index version {cursor.version}, version asks for "
+                f"{snapshot.index_version}: leave it out"
             )
         return cursor
 
@@ -150,11 +182,22 @@ class Searcher:
                 found = replace(found, scores=np.minimum(found.scores * sought.lengths[0], 1.0))
             else:
                 found = ranked(
-                    snapshot.live, sought, keywords, depth, exclude=hidden, min_score=wanted.min_score, where=where,
+                    snapshot.live,
+                    sought,
+                    keywords,
+                    depth,
+                    exclude=hidden,
+                    min_score=wanted.min_score,
+                    where=where,
                     params=params,
-                )  # fmt: skip
+                )
             kept = _collapsed(snapshot, found, wanted.collapse)
-            hits = replace(found, pids=found.pids[kept], photo_ids=found.photo_ids[kept], scores=found.scores[kept])
+            hits = replace(
+                found,
+                pids=found.pids[kept],
+                photo_ids=found.photo_ids[kept],
+                scores=found.scores[kept],
+            )
             start = cursor.passed(hits) if cursor else 0
             if len(hits) - start <= wanted.k and len(found) == depth:
                 depth *= 2  # too many were collapsed
@@ -162,7 +205,12 @@ class Searcher:
             shown = slice(start, start + wanted.k)
             products = self._catalog.by_pids(hits.pids[shown].tolist(), tags=where is not None)
             listed = list(
-                zip(hits.pids[shown].tolist(), hits.photo_ids[shown].tolist(), hits.scores[shown].tolist(), strict=True)
+                zip(
+                    hits.pids[shown].tolist(),
+                    hits.photo_ids[shown].tolist(),
+                    hits.scores[shown].tolist(),
+                    strict=True,
+                )
             )
             # Written by another process a moment ago, not yet seen by the index: look further.
             gone = {
@@ -199,12 +247,15 @@ def _kind(snapshot: Snapshot, vectors: np.ndarray) -> str | None:
     if not decision.categories:
         return None
     head = snapshot.embedder.logits(vectors).get("category")
-    ((category, _),) = rank_categories(category_logits(head, vectors, decision).mean(axis=0), decision, top=1)
+    ((category, _),) = rank_categories(
+        category_logits(head, vectors, decision).mean(axis=0), decision, top=1
+    )
     return str(category.path[-1])
 
 
 def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:
-    """Places of the hits that stay: of those that show the same photo, or nearly the same, the first."""
+    """Places of the hits that stay: of those that show the same photo, or nearly the same, the
+    first."""
     if how == "none":
         return np.arange(len(hits))
     _, first = np.unique(hits.photo_ids, return_index=True)

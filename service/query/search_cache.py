@@ -23,10 +23,11 @@ class _CachedSearch:
 
 
 class SearchCache:
-    """Remembers what was found during one request; several threads may ask at once, each something else.
+    """Remembers what was found during one request; several threads may ask at once, each something
+    else.
 
-    ``least``: for each ``SearchParams.widen`` how many products will be wanted before the request is done, so that the
-    first of several searches is deep enough for all.
+    ``least``: for each ``SearchParams.widen`` how many products will be wanted before the request
+    is done, so that the first of several searches is deep enough for all.
     """
 
     def __init__(self, least: Mapping[str, int] | None = None) -> None:
@@ -34,11 +35,19 @@ class SearchCache:
         self._known: list[_CachedSearch] = []
 
     def search(
-        self, live: LiveIndex, query: np.ndarray, k: int, hidden: set[int], params: SearchParams | None
+        self,
+        live: LiveIndex,
+        query: np.ndarray,
+        k: int,
+        hidden: set[int],
+        params: SearchParams | None,
     ) -> ProductHits:
-        """The ``k`` best products for a unit ``query`` float32 [D] but ``hidden`` pids, as ``LiveIndex.search``."""
+        """The ``k`` best products for a unit ``query`` float32 [D] but ``hidden`` pids, as
+        ``LiveIndex.search``."""
         for found in self._known:
-            same = (found.params, found.hidden) == (params, hidden) and np.abs(found.query - query).max() < _SAME
+            same = (found.params, found.hidden) == (params, hidden) and np.abs(
+                found.query - query
+            ).max() < _SAME
             if same and (k <= found.asked or len(found.hits) < found.asked):
                 return _first(found.hits, k)
         asked = max(k, self._least.get(params.widen if params else "", 0))

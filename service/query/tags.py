@@ -1,4 +1,5 @@
-"""Tags of one photo: the nearest tagged products in each view of the rule, and what the heads say."""
+"""Tags of one photo: the nearest tagged products in each view of the rule, and what
+the heads say."""
 
 from __future__ import annotations
 
@@ -37,8 +38,14 @@ class TagSuggester:
         answer: Callable[..., dict[str, Any]],
         crowded: Callable[[], bool],
     ) -> None:
-        """``crowded``: whether other questions are being worked on, so that no core is free for half of this one."""
-        self._catalog, self._vectors, self._answer, self._crowded = catalog, vectors, answer, crowded
+        """``crowded``: whether other questions are being worked on, so that no core is free for
+        half of this one."""
+        self._catalog, self._vectors, self._answer, self._crowded = (
+            catalog,
+            vectors,
+            answer,
+            crowded,
+        )
         self._beside = ThreadPoolExecutor(THREADS, "views") if THREADS > 1 else None
 
     def close(self) -> None:
@@ -48,7 +55,8 @@ class TagSuggester:
 
     @staticmethod
     def depths(rule: TagRule) -> dict[str, int]:
-        """For each ``SearchParams.widen`` how many products ``tags`` will look for: see ``SearchCache``."""
+        """For each ``SearchParams.widen`` how many products ``tags`` will look for: see
+        ``SearchCache``."""
         depths: dict[str, int] = {}
         for part in rule.parts:
             widen = search_params(part.view).widen if part.view else ""
@@ -64,7 +72,8 @@ class TagSuggester:
         *,
         own: Collection[int] = (),
     ) -> dict[str, Any]:
-        """``tags`` [{tag, confidence, neighbours}]; neither a product that is asked about nor ``own`` pids vote."""
+        """``tags`` [{tag, confidence, neighbours}]; neither a product that is asked about nor
+        ``own`` pids vote."""
         vectors, asked = self._vectors(snapshot, source, clock)
         own = asked | set(own)
         decision, rule = snapshot.bundle.decision, snapshot.tag_rule
@@ -75,10 +84,16 @@ class TagSuggester:
             chances: dict[str, float] = {}
             if decision.tag_heads and any(part.head for part in rule.parts):
                 logits = snapshot.embedder.logits(vectors)
-                chances = head_chances({name: rows.mean(axis=0) for name, rows in logits.items()}, decision.tag_heads)
-            voted = suggest_tags(voters, tags_of, rule, snapshot.bundle.spec.blocks, chances=chances)
+                chances = head_chances(
+                    {name: rows.mean(axis=0) for name, rows in logits.items()}, decision.tag_heads
+                )
+            voted = suggest_tags(
+                voters, tags_of, rule, snapshot.bundle.spec.blocks, chances=chances
+            )
             suggested = with_few_shot_tags(voted, vectors, decision)
-            names = self._catalog.ids_of({pid for entry in suggested for pid, _ in entry.neighbours})
+            names = self._catalog.ids_of(
+                {pid for entry in suggested for pid, _ in entry.neighbours}
+            )
         tags = [
             {
                 "tag": entry.tag,
@@ -102,7 +117,8 @@ class TagSuggester:
         tags_of: dict[int, list[str]],
         near: SearchCache,
     ) -> list[Voters]:
-        """For each part of the rule the products that may vote; ``tags_of`` gets their tags. One search per view."""
+        """For each part of the rule the products that may vote; ``tags_of`` gets their tags. One
+        search per view."""
         deepest: dict[_View, TagColumn] = {}
         for part in rule.parts:
             view = _view(part)
@@ -119,7 +135,9 @@ class TagSuggester:
 
             hits = dict(zip(wanted, each(nearest, list(wanted)), strict=True))
             pids = np.concatenate([one.pids for one, _ in hits.values()])
-            stored, votes = snapshot.live.vectors_at(pids, np.concatenate([one.photo_ids for one, _ in hits.values()]))
+            stored, votes = snapshot.live.vectors_at(
+                pids, np.concatenate([one.photo_ids for one, _ in hits.values()])
+            )
             listed = pids.tolist()
             tags_of.update(self._catalog.voting_tags(set(listed) - set(tags_of)))
             votes &= np.array([pid in tags_of for pid in listed], bool)
@@ -128,26 +146,39 @@ class TagSuggester:
                 span = slice(at, at := at + len(one))
                 voting, scores = votes[span], np.asarray(one.scores, np.float32) * length
                 found[view] = Voters(
-                    one.pids[voting].tolist(), np.clip(scores[voting], -1.0, 1.0), stored[span][voting]
+                    one.pids[voting].tolist(),
+                    np.clip(scores[voting], -1.0, 1.0),
+                    stored[span][voting],
                 )
                 depth = wanted.pop(view)
-                # Products without tags and near-duplicates leave too few votes: look further, if there is more.
+                # Products without tags and near-duplicates leave too few votes: look further, if
+                # there is more.
                 if len(one) == depth < _LONGEST and found[view].groups() < deepest[view].k:
                     wanted[view] = min(4 * depth, _LONGEST)
         return [found[_view(part)] for part in rule.parts]
 
     @staticmethod
     def _nearest(
-        snapshot: Snapshot, vectors: np.ndarray, part: TagColumn, depth: int, own: set[int], near: SearchCache
+        snapshot: Snapshot,
+        vectors: np.ndarray,
+        part: TagColumn,
+        depth: int,
+        own: set[int],
+        near: SearchCache,
     ) -> tuple[ProductHits, float]:
-        """The nearest products over all query vectors in the part's view, and what their scores are multiplied by."""
+        """The nearest products over all query vectors in the part's view, and what their scores are
+        multiplied by."""
         queries = view_queries(vectors, snapshot.bundle.spec.blocks, part.view)
-        lengths = np.linalg.norm(queries, axis=1, keepdims=True)  # one length: blocks are unit vectors
+        lengths = np.linalg.norm(
+            queries, axis=1, keepdims=True
+        )  # one length: blocks are unit vectors
         params = search_params(part.view) if part.view else None
         if len(queries) == 1:
             hits = near.search(snapshot.live, (queries / lengths)[0], depth, own, params)
         else:
-            (hits,) = snapshot.live.search(queries / lengths, depth, exclude=own, params=params, together=True)
+            (hits,) = snapshot.live.search(
+                queries / lengths, depth, exclude=own, params=params, together=True
+            )
         return hits, float(lengths.mean())
 
 

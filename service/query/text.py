@@ -1,4 +1,5 @@
-"""Text in a question: translated, told apart into colours and the rest, looked up among keywords, projected."""
+"""Text in a question: translated, told apart into colours and the rest, looked up among keywords,
+projected."""
 
 from __future__ import annotations
 
@@ -34,14 +35,17 @@ class TextQuery:
     rest: np.ndarray | None  # those that name no colour
     colour: np.ndarray | None  # those that do
     keywords: KeywordShare | None  # with the share of a text that is asked alone
-    coloured: Callable[[str], np.ndarray | None] = lambda kind: None  # a kind of product in that colour, float32 [D]
+    coloured: Callable[[str], np.ndarray | None] = lambda kind: (
+        None
+    )  # a kind of product in that colour, float32 [D]
 
 
 class TextQueryParser:
     """Part of the engine; safe to call from many threads.
 
-    ``encoder``: "package.module:function", which is called with a bundle and gives its ``TextEncoder``, or None for a
-    model that it does not fit; without, the version's own tower is taken.
+    ``encoder``: "package.module:function", which is called with a bundle and gives its
+    ``TextEncoder``, or None for a model that it does not fit; without, the version's own tower is
+    taken.
     """
 
     def __init__(self, home: Home, catalog: Catalog, *, encoder: str = "") -> None:
@@ -57,13 +61,18 @@ class TextQueryParser:
         self._keywords.close()
 
     def read(self, snapshot: Snapshot, text: str) -> TextQuery:
-        """What ``text`` asks of a snapshot. Raises ``BadRequestError`` for one that holds nothing to look for."""
+        """What ``text`` asks of a snapshot. Raises ``BadRequestError`` for one that holds nothing
+        to look for."""
         if len(text) > MOST_CHARACTERS:
-            raise BadRequestError(f"text has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read")
+            raise BadRequestError(
+                f"text has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read"
+            )
         translated = self._terms().translate(text)
         found, shown = words(translated)[:MOST_WORDS], spelled(translated)[:MOST_WORDS]
         if not found:
-            raise BadRequestError("text holds nothing that can be looked for: no letter and no digit")
+            raise BadRequestError(
+                "text holds nothing that can be looked for: no letter and no digit"
+            )
         asked = [token for word in [*found, *words(text)] for token in tokens(word)]
         hits = self._keywords.search(list(dict.fromkeys(asked))[:MOST_WORDS])
         encoder, absent = self._encoder(snapshot), set(hits.unknown)
@@ -114,11 +123,12 @@ def mixed(
     blocks: Sequence[Block],
     kind_of: Callable[[np.ndarray], str | None],
 ) -> tuple[QueryVectors, dict[str, float], KeywordShare | None, bool]:
-    """The embeddings of a question with a text, their shares, its keywords, and whether a colour was replaced.
+    """The embeddings of a question with a text, their shares, its keywords, and whether a colour
+    was replaced.
 
-    ``shares`` sum to 1 over ``inputs`` and "text". Words that name a colour replace that of every other input ("like
-    this, but blue"), whose kind of product ``kind_of`` reads from its vectors; the other words are one more input. What
-    a text cannot use of its share goes to the others.
+    ``shares`` sum to 1 over ``inputs`` and "text". Words that name a colour replace that of every
+    other input ("like this, but blue"), whose kind of product ``kind_of`` reads from its vectors;
+    the other words are one more input. What a text cannot use of its share goes to the others.
     """
     replaces = bool(inputs) and asked.colour is not None and has_block(blocks, "c")
     vector = asked.rest if replaces else asked.whole
@@ -131,7 +141,9 @@ def mixed(
             label = kind_of(given)
             kind = asked.coloured(label) if label else None
             out[name] = recoloured(given, asked.colour, blocks, kind=kind)
-        if vector is not None:  # the words beside the colour keep what they say of all but the colour
+        if (
+            vector is not None
+        ):  # the words beside the colour keep what they say of all but the colour
             out["text"] = recoloured(out["text"], asked.colour, blocks, only_colour=True)
     keywords = asked.keywords
     if keywords is not None:
@@ -146,7 +158,8 @@ def mixed(
 
 
 def _colours(found: list[str], encoder: TextEncoder) -> tuple[list[str], list[str]]:
-    """The words that name values of the colour attribute, the longest names first, and the other words."""
+    """The words that name values of the colour attribute, the longest names first, and the other
+    words."""
     colours: list[str] = []
     rest: list[str] = []
     place = 0

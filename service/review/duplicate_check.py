@@ -25,15 +25,18 @@ from service.state.snapshots import Snapshot
 class DuplicateCheck:
     """Finds the products that a photo repeats.
 
-    The signatures of the whole catalog are read, and made where they are missing, by a thread of their own; until they
-    are there only identical photos and near embeddings are found, and ``complete`` says so.
+    The signatures of the whole catalog are read, and made where they are missing, by a thread of
+    their own; until they are there only identical photos and near embeddings are found, and
+    ``complete`` says so.
     """
 
     def __init__(self, home: Home, catalog: Catalog, photos: PhotoStore, log: Any) -> None:
         self._home, self._catalog, self._photos, self._log = home, catalog, photos, log
         self._store: SignatureStore | None = None  # takes one call at a time
         self._using = threading.Lock()
-        self._index = SignatureIndex(Signatures.of(np.zeros(0, np.int64), np.zeros((0, 32, 32, 3), np.uint8)), 0)
+        self._index = SignatureIndex(
+            Signatures.of(np.zeros(0, np.int64), np.zeros((0, 32, 32, 3), np.uint8)), 0
+        )
         self._thread: threading.Thread | None = None
         self.complete = False
 
@@ -44,10 +47,16 @@ class DuplicateCheck:
             self._store.close()
 
     def find(
-        self, photo: Photo, vector: np.ndarray, snapshot: Snapshot, *, but: set[int], near: SearchCache
+        self,
+        photo: Photo,
+        vector: np.ndarray,
+        snapshot: Snapshot,
+        *,
+        but: set[int],
+        near: SearchCache,
     ) -> list[dict[str, Any]]:
-        """The products repeated, the surest kind first; ``but``: pids that do not count; ``near``: the request's
-        searches."""
+        """The products repeated, the surest kind first; ``but``: pids that do not count; ``near``:
+        the request's searches."""
         hits = near.search(snapshot.live, vector, NEAREST, but, None)
         close = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec, hits=hits)
         rule = load_rule(self._home, snapshot.bundle.embedding_id)
@@ -59,7 +68,9 @@ class DuplicateCheck:
                 self._thread.start()
             if self.complete:
                 self._follow(self._store)
-            found = find_repeats(self._catalog, self._index, self._store, photo, near=close, rule=rule, exclude=but)
+            found = find_repeats(
+                self._catalog, self._index, self._store, photo, near=close, rule=rule, exclude=but
+            )
         return [{**asdict(repeat), "image_url": image_url(repeat.photo)} for repeat in found]
 
     def _follow(self, store: SignatureStore) -> None:
@@ -78,4 +89,7 @@ class DuplicateCheck:
         try:
             self.read()
         except CatalensError as error:
-            self._log.error("signatures cannot be read: repeated photos are found by embedding only", error=str(error))
+            self._log.error(
+                "signatures cannot be read: repeated photos are found by embedding only",
+                error=str(error),
+            )

@@ -28,7 +28,8 @@ class SuggestionRecord:
 
 @dataclass(frozen=True)
 class Feedback:
-    """Feedback on one answer. ``category``: the path a person settled on. ``product_id``: what the listing became."""
+    """Feedback on one answer. ``category``: the path a person settled on. ``product_id``: what the
+    listing became."""
 
     request_id: str
     accepted: Sequence[str] = ()
@@ -40,7 +41,8 @@ class Feedback:
 
 
 def _suggests(part: Mapping[str, Any], tags: dict[str, None], products: dict[str, None]) -> bool:
-    """Whether an answer, or an object's or a photo's part of one, is one that suggests; what it does goes into both."""
+    """Whether an answer, or an object's or a photo's part of one, is one that suggests; what it
+    does goes into both."""
     if "sequence" in part:  # stored or written
         return False
     found = "categories" in part or "tags" in part
@@ -60,4 +62,8 @@ def _suggests(part: Mapping[str, Any], tags: dict[str, None], products: dict[str
 
 def _share(counts: Counter[str], right: str, wrong: str) -> dict[str, Any]:
     total = counts[right] + counts[wrong]
-    return {right: counts[right], wrong: counts[wrong], "precision": counts[right] / total if total else None}
+    return {
+        right: counts[right],
+        wrong: counts[wrong],
+        "precision": counts[right] / total if total else None,
+    }

@@ -26,17 +26,25 @@ _PORTION = 8  # photos embedded between two looks at the queue of requests
 class PolicyCheck:
     """Checks photos against the shop's policy file.
 
-    Galleries are fitted to the catalog and the model that serves, by a thread of its own and through the one owner of
-    the network; until that is done policies with a gallery answer ``review``. Each time the catalog has grown by a
-    quarter, it is seen whether they must be fitted again.
+    Galleries are fitted to the catalog and the model that serves, by a thread of its own and
+    through the one owner of the network; until that is done policies with a gallery answer
+    ``review``. Each time the catalog has grown by a quarter, it is seen whether they must be fitted
+    again.
     """
 
-    def __init__(self, home: Home, catalog: Catalog, queue: InferenceQueue, file: Path | None, log: Any) -> None:
+    def __init__(
+        self, home: Home, catalog: Catalog, queue: InferenceQueue, file: Path | None, log: Any
+    ) -> None:
         self._home, self._catalog, self._queue, self._log = home, catalog, queue, log
         self._policies: PolicySet | None = None if file is None else load_policies(file)
         self._checkers: dict[str, Checker] = {}  # by the embedding_id that galleries are fitted to
-        self._due: dict[str, int] = {}  # by embedding_id: from so many products on fitting is looked at again
-        self._tagged: tuple[int, bool] = (-1, False)  # at this sequence: is any product of the catalog
+        self._due: dict[
+            str, int
+        ] = {}  # by embedding_id: from so many products on fitting is looked at again
+        self._tagged: tuple[int, bool] = (
+            -1,
+            False,
+        )  # at this sequence: is any product of the catalog
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
@@ -61,7 +69,8 @@ class PolicyCheck:
     ) -> list[dict[str, Any]]:
         """One result for each policy, [] where the shop has none; ``glance``: what ``glance`` gave.
 
-        No categories, or no tags, where nothing could tell any: policies that ban some answer ``review``.
+        No categories, or no tags, where nothing could tell any: policies that ban some answer
+        ``review``.
         """
         if self._policies is None:
             return []
@@ -72,9 +81,12 @@ class PolicyCheck:
         return [asdict(result) for result in found]
 
     def _tells_tags(self, snapshot: Snapshot) -> bool:
-        """Whether a tag could be suggested at all: by heads, by rows from photos, or by votes of tagged products."""
+        """Whether a tag could be suggested at all: by heads, by rows from photos, or by votes of
+        tagged products."""
         decision = snapshot.bundle.decision
-        if snapshot.live.base.tag_rule is not None or any(entry.kind == "tag" for entry in decision.few_shot):
+        if snapshot.live.base.tag_rule is not None or any(
+            entry.kind == "tag" for entry in decision.few_shot
+        ):
             return True  # only where products were tagged a version has a rule of its own
         if decision.tag_heads and any(part.head for part in snapshot.tag_rule.parts):
             return True
@@ -84,8 +96,13 @@ class PolicyCheck:
         return self._tagged[1]
 
     def glance(self, photo: Photo, snapshot: Snapshot) -> DetectorResults | None:
-        """What detectors see in the pixels of ``photo``, for ``check``; None where the shop has no policies."""
-        return None if self._policies is None else self._checker(self._policies, snapshot).glance(photo)
+        """What detectors see in the pixels of ``photo``, for ``check``; None where the shop has no
+        policies."""
+        return (
+            None
+            if self._policies is None
+            else self._checker(self._policies, snapshot).glance(photo)
+        )
 
     def _checker(self, policies: PolicySet, snapshot: Snapshot) -> Checker:
         name = snapshot.bundle.embedding_id
@@ -95,12 +112,15 @@ class PolicyCheck:
                 checker = self._checkers[name] = Checker(policies)
             fitting = self._thread is not None and self._thread.is_alive()
             if snapshot.live.product_count >= self._due.get(name, 0) and not fitting:
-                self._thread = threading.Thread(target=self._fit, args=(snapshot,), name="policies", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._fit, args=(snapshot,), name="policies", daemon=True
+                )
                 self._thread.start()
             return checker
 
     def fit(self, snapshot: Snapshot) -> None:
-        """Fit the galleries to the catalog now, in this thread; what is stored already is read. Takes up to minutes."""
+        """Fit the galleries to the catalog now, in this thread; what is stored already is read.
+        Takes up to minutes."""
         if self._policies is None:
             return
         products = snapshot.live.product_count
@@ -108,7 +128,9 @@ class PolicyCheck:
 
         def embed(photos: Sequence[Photo]) -> np.ndarray:
             parts = [photos[start : start + _PORTION] for start in range(0, len(photos), _PORTION)]
-            return np.concatenate([self._queue.embed(snapshot.embedder, part, patient=True) for part in parts])
+            return np.concatenate(
+                [self._queue.embed(snapshot.embedder, part, patient=True) for part in parts]
+            )
 
         fitted = fit_home(self._home, self._policies, snapshot.bundle, self._catalog, embed)
         checker = Checker(self._policies, fitted)
@@ -119,4 +141,6 @@ class PolicyCheck:
         try:
             self.fit(snapshot)
         except CatalensError as error:
-            self._log.error("galleries of policies cannot be fitted: they answer review", error=str(error))
+            self._log.error(
+                "galleries of policies cannot be fitted: they answer review", error=str(error)
+            )

@@ -1,4 +1,5 @@
-"""What a review judges by: quality profiles, the shop's policies, and the signatures that find repeated photos."""
+"""What a review judges by: quality profiles, the shop's policies, and the signatures that find
+repeated photos."""
 
 from __future__ import annotations
 
@@ -19,9 +20,12 @@ SHOP_QUALITY = "quality.json"  # in the home: how the shop's own photos score, w
 
 
 class QualityCheck:
-    """Examines photos by a profile, beside the shop's own percentiles where an audit has measured them."""
+    """Examines photos by a profile, beside the shop's own percentiles where an audit has measured
+    them."""
 
-    def __init__(self, home: Home, name: str, changes: Mapping[str, Mapping[str, float]], log: Any) -> None:
+    def __init__(
+        self, home: Home, name: str, changes: Mapping[str, Mapping[str, float]], log: Any
+    ) -> None:
         self._changes = dict(changes)
         self._default = profile(name, self._changes)
         self._file, self._log = home.path / SHOP_QUALITY, log
@@ -29,10 +33,13 @@ class QualityCheck:
         self._shop: ShopQuality | None = None
 
     def examine(self, photo: Photo, name: str | None) -> dict[str, Any]:
-        """{"profile", "score" in [0, 1], 1 = nothing to mend, "findings"}. Raises ``BadRequestError``: no such profile."""
+        """{"profile", "score" in [0, 1], 1 = nothing to mend, "findings"}. Raises
+        ``BadRequestError``: no such profile."""
         asked = self._profile(name)
         pixels = np.asarray(photo.pixels, np.uint8)
-        findings = assess_quality(pixels, size=(photo.width, photo.height), profile=asked, shop=self._measured())
+        findings = assess_quality(
+            pixels, size=(photo.width, photo.height), profile=asked, shop=self._measured()
+        )
         return {
             "profile": asked.name,
             "score": round(overall(findings, asked), 6),

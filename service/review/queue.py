@@ -1,4 +1,5 @@
-"""People in the loop: the queue of reviews, what they decide and accept, and how often we were right."""
+"""People in the loop: the queue of reviews, what they decide and accept, and how often we were
+right."""
 
 from __future__ import annotations
 
@@ -12,17 +13,32 @@ from indexer.core.errors import BadRequestError, UnknownProductError, UnknownReq
 from indexer.core.home import Home
 from indexer.reviews.store import OUTCOMES, Preview, Review, Reviews, ReviewState, open_reviews
 from service.query.response import StageTimer, image_url
-from service.review.feedback import _MOST_NAMES, _REMEMBERED, Feedback, SuggestionRecord, _share, _suggests
+from service.review.feedback import (
+    _MOST_NAMES,
+    _REMEMBERED,
+    Feedback,
+    SuggestionRecord,
+    _share,
+    _suggests,
+)
 from service.state.snapshots import SnapshotManager
 
-_NAMING = frozenset({"product_id", "title", "photo", "image_url"})  # what tells which product is meant
+_NAMING = frozenset(
+    {"product_id", "title", "photo", "image_url"}
+)  # what tells which product is meant
 
 
 class ReviewQueue:
-    """Part of the engine; safe to call from many threads. The file of reviews is opened at the first use."""
+    """Part of the engine; safe to call from many threads. The file of reviews is opened at the
+    first use."""
 
     def __init__(
-        self, home: Home, catalog: Catalog, serving: SnapshotManager, *, answer: Callable[..., dict[str, Any]]
+        self,
+        home: Home,
+        catalog: Catalog,
+        serving: SnapshotManager,
+        *,
+        answer: Callable[..., dict[str, Any]],
     ) -> None:
         self._home, self._catalog, self._serving, self._answer = home, catalog, serving, answer
         self._opened: Reviews | None = None
@@ -37,13 +53,16 @@ class ReviewQueue:
 
     # -- the queue
 
-    def submit(self, body: dict[str, Any], previews: Sequence[Preview], *, product_id: str | None) -> str:
+    def submit(
+        self, body: dict[str, Any], previews: Sequence[Preview], *, product_id: str | None
+    ) -> str:
         """Put a review's answer into the queue; its id."""
         pid = None if product_id is None else self._catalog.pid(product_id)
         return self._reviews.open_review(self._without_ids(body), previews, pid=pid)
 
     def queue(self, state: ReviewState, *, limit: int, after: str | None) -> dict[str, Any]:
-        """``reviews`` of a state, the oldest first, ``total`` of it, ``counts`` by state, and ``precision``."""
+        """``reviews`` of a state, the oldest first, ``total`` of it, ``counts`` by state, and
+        ``precision``."""
         clock = StageTimer()
         found, total = self._reviews.waiting(state, limit=limit, after=after)
         return self._answer(
@@ -66,7 +85,8 @@ class ReviewQueue:
         return self._reviews.preview(name, position)
 
     def decide(self, name: str, decision: str, reason: str) -> dict[str, Any]:
-        """Approve or reject. Raises ``UnknownReviewError``, ``AlreadyDecidedError``, ``BadRequestError``."""
+        """Approve or reject. Raises ``UnknownReviewError``, ``AlreadyDecidedError``,
+        ``BadRequestError``."""
         clock = StageTimer()
         if decision not in OUTCOMES:
             raise BadRequestError(f"decision {decision!a} is none of {', '.join(OUTCOMES)}")
@@ -76,13 +96,16 @@ class ReviewQueue:
             "index_version": snapshot.index_version if snapshot else None,
         }
         return self._answer(
-            snapshot, clock, **self._shown(self._reviews.decide(name, decision, reason=reason, more=versions))
+            snapshot,
+            clock,
+            **self._shown(self._reviews.decide(name, decision, reason=reason, more=versions)),
         )
 
     # -- feedback
 
     def remember(self, request_id: str, content: Mapping[str, Any]) -> None:
-        """Note an answer that suggests tags, categories or products, so that feedback can name it."""
+        """Note an answer that suggests tags, categories or products, so that feedback
+        can name it."""
         tags: dict[str, None] = {}
         products: dict[str, None] = {}
         if not _suggests(content, tags, products):
@@ -104,14 +127,16 @@ class ReviewQueue:
     def feedback(self, said: Feedback) -> dict[str, Any]:
         """Log what people made of an answer; ``stored`` entries.
 
-        Raises ``UnknownRequestError``, ``UnknownProductError``, and ``BadRequestError`` for a tag or product that the answer lacked.
+        Raises ``UnknownRequestError``, ``UnknownProductError``, and ``BadRequestError`` for a tag
+        or product that the answer lacked.
         """
         clock = StageTimer()
         with self._asking:
             asked = self._asked.get(said.request_id)
         if asked is None:
             raise UnknownRequestError(
-                f"no answer {said.request_id!a} is remembered: the last {_REMEMBERED} suggestions since the start are"
+                f"no answer {said.request_id!a} is remembered: the last {_REMEMBERED} suggestions "
+                "since the start are"
             )
         both = set(said.accepted) & set(said.rejected)
         if both:
@@ -130,25 +155,33 @@ class ReviewQueue:
             if pid is None:
                 raise UnknownProductError(f"there is no product {said.product_id!r}")
         if not (said.accepted or said.rejected or said.added or said.clicked or said.category):
-            raise BadRequestError("nothing said: give accepted, rejected, added, clicked or category")
+            raise BadRequestError(
+                "nothing said: give accepted, rejected, added, clicked or category"
+            )
         entry = {
             "request_id": said.request_id,
             "accepted": list(said.accepted),
             "rejected": list(said.rejected),
             "added": list(said.added),
-            "clicked": [known for value in said.clicked if (known := self._catalog.pid(value)) is not None],
+            "clicked": [
+                known for value in said.clicked if (known := self._catalog.pid(value)) is not None
+            ],
             "category": None if said.category is None else list(said.category),
             "pid": pid,
             "model_version": asked.model_version,
             "index_version": asked.index_version,
         }
-        return self._answer(self._serving.current, clock, stored=self._reviews.add_feedback([entry]))
+        return self._answer(
+            self._serving.current, clock, stored=self._reviews.add_feedback([entry])
+        )
 
     def precision(self) -> dict[str, Any]:
-        """How often people agreed: of ``tags`` they judged, and of each policy's alarms that they decided on.
+        """How often people agreed: of ``tags`` they judged, and of each policy's alarms that they
+        decided on.
 
-        {"tags": {"accepted", "rejected", "precision"}, "policies": {name: {"rejected", "approved", "precision"}}}: an
-        alarm was right where the listing was rejected. ``precision`` is None before anything was judged.
+        {"tags": {"accepted", "rejected", "precision"}, "policies": {name: {"rejected", "approved",
+        "precision"}}}: an alarm was right where the listing was rejected. ``precision`` is None
+        before anything was judged.
         """
         if self._opened is None and not self._home.reviews_file.exists():
             return {"tags": _share(Counter(), "accepted", "rejected"), "policies": {}}
@@ -159,12 +192,19 @@ class ReviewQueue:
             policies.setdefault(policy, Counter())[state] = count
         return {
             "tags": _share(tags, "accepted", "rejected"),
-            "policies": {name: _share(counts, "rejected", "approved") for name, counts in sorted(policies.items())},
+            "policies": {
+                name: _share(counts, "rejected", "approved")
+                for name, counts in sorted(policies.items())
+            },
         }
 
     def counts(self) -> dict[ReviewState, int]:
         """How many reviews are in each state; nothing is opened for it."""
-        return self._reviews.counts() if self._home.reviews_file.exists() else {"open": 0, "approved": 0, "rejected": 0}
+        return (
+            self._reviews.counts()
+            if self._home.reviews_file.exists()
+            else {"open": 0, "approved": 0, "rejected": 0}
+        )
 
     # -- inside
 
@@ -187,15 +227,20 @@ class ReviewQueue:
         }
 
     def _without_ids(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Products as their pids, without their photos' hashes: what names them can be erased in the catalog alone."""
+        """Products as their pids, without their photos' hashes: what names them can be erased in
+        the catalog alone."""
 
         def change(node: dict[str, Any]) -> dict[str, Any]:
             if "product_id" not in node:
                 return node
             rest = {name: value for name, value in node.items() if name not in _NAMING}
-            if "photo" in node:  # of a repeat: the product's photo, by its hash; so may its evidence
+            if (
+                "photo" in node
+            ):  # of a repeat: the product's photo, by its hash; so may its evidence
                 rest["evidence"] = {
-                    name: value for name, value in node.get("evidence", {}).items() if name != "content_hash"
+                    name: value
+                    for name, value in node.get("evidence", {}).items()
+                    if name != "content_hash"
                 }
             product_id = node["product_id"]
             return {"pid": None if product_id is None else self._catalog.pid(product_id), **rest}
@@ -203,7 +248,8 @@ class ReviewQueue:
         return dict(_walk(body, change))
 
     def _with_ids(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The ids of the products there still are, with the first photo of each; None for the others."""
+        """The ids of the products there still are, with the first photo of each; None for the
+        others."""
         pids: set[int] = set()
 
         def note(node: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Is this listing fit to publish: what its photos show, how good they are, what they repeat and what forbids them."""
+"""Is this listing fit to publish: what its photos show, how good they are, what they repeat and
+what forbids them."""
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ _ORDER = {"allow": 0, "review": 1, "block": 2}
 
 @dataclass(frozen=True)
 class _EmbeddedPhoto:
-    """One photo of a listing: its bytes, its pixels, its embedding [D]; ``shown``: its quality and what policies'
-    detectors see in it, found meanwhile."""
+    """One photo of a listing: its bytes, its pixels, its embedding [D]; ``shown``: its quality and
+    what policies' detectors see in it, found meanwhile."""
 
     data: bytes
     photo: Photo
@@ -72,7 +73,12 @@ class ListingReviewer:
         log: Any,
     ) -> None:
         self._catalog, self._seeing = catalog, seeing
-        self._classifying, self._tagging, self._people, self._answer = classifying, tagging, people, answer
+        self._classifying, self._tagging, self._people, self._answer = (
+            classifying,
+            tagging,
+            people,
+            answer,
+        )
         self.quality = QualityCheck(home, settings.quality_profile, settings.quality_floors, log)
         self.policies = PolicyCheck(home, catalog, queue, settings.policy_file, log)
         self.repeats = DuplicateCheck(home, catalog, photos, log)
@@ -85,7 +91,8 @@ class ListingReviewer:
         self.repeats.close()
 
     def _photos_of(self, snapshot: Snapshot, product: Product) -> list[bytes]:
-        """A stored product's photos, whose stored embeddings are not computed again. Raises ``UnknownPhotoError``."""
+        """A stored product's photos, whose stored embeddings are not computed again. Raises
+        ``UnknownPhotoError``."""
         rows = self._catalog.photos_by_id(product.photo_ids)
         held = [photo_id for photo_id in product.photo_ids if photo_id in rows]
         photos = [self._seeing.stored(rows[photo_id]) for photo_id in held]
@@ -119,24 +126,39 @@ class ListingReviewer:
                 raise type(error)(f"photo {place}: {error}") from error
         parts = [self._one(snapshot, photo, own, clock) for photo in seen]
         groups = self._products(snapshot, [photo.vector for photo in seen])
-        body = {**_together(parts), "products": groups, "photos": parts, "policy_version": self.policies.version}
+        body = {
+            **_together(parts),
+            "products": groups,
+            "photos": parts,
+            "policy_version": self.policies.version,
+        }
         body["duplicates_complete"] = self.repeats.complete
         body["same_product"] = None if len(parts) < 2 else len(groups) == 1
         body["verdict"], body["reasons"] = _verdict(body)
         review_id = None
         if queue and body["verdict"] in ("review", "block"):
             with clock.stage("queue"):
-                kept = {**body, "model_version": snapshot.model_version, "index_version": snapshot.index_version}
-                previews = [Preview(photo.photo.content_hash, _preview(photo.photo)) for photo in seen]
+                kept = {
+                    **body,
+                    "model_version": snapshot.model_version,
+                    "index_version": snapshot.index_version,
+                }
+                previews = [
+                    Preview(photo.photo.content_hash, _preview(photo.photo)) for photo in seen
+                ]
                 review_id = self._people.submit(kept, previews, product_id=product_id)
         return self._answer(snapshot, clock, review_id=review_id, **body)
 
-    def _see(self, snapshot: Snapshot, data: bytes, profile: str | None, clock: StageTimer) -> _EmbeddedPhoto:
-        """What needs the pixels alone is done on another core, beside the network and the searches."""
+    def _see(
+        self, snapshot: Snapshot, data: bytes, profile: str | None, clock: StageTimer
+    ) -> _EmbeddedPhoto:
+        """What needs the pixels alone is done on another core, beside the network
+        and the searches."""
         begun: list[tuple[Photo, Future[tuple[dict[str, Any], DetectorResults | None]]]] = []
 
         def examine(photo: Photo) -> tuple[dict[str, Any], DetectorResults | None]:
-            # In this order: quality wants the interpreter, which waits for the network now; detectors do without it.
+            # In this order: quality wants the interpreter, which waits for the network now;
+            # detectors do without it.
             return self.quality.examine(photo, profile), self.policies.glance(photo, snapshot)
 
         def opened(photo: Photo) -> None:
@@ -146,7 +168,9 @@ class ListingReviewer:
         photo, shown = begun[0]
         return _EmbeddedPhoto(data, photo, vector, shown)
 
-    def _one(self, snapshot: Snapshot, seen: _EmbeddedPhoto, own: set[int], clock: StageTimer) -> dict[str, Any]:
+    def _one(
+        self, snapshot: Snapshot, seen: _EmbeddedPhoto, own: set[int], clock: StageTimer
+    ) -> dict[str, Any]:
         source, near = Query(image=seen.data), SearchCache(self._tagging.depths(snapshot.tag_rule))
         categories: list[dict[str, Any]] = []
         unknown = None
@@ -165,7 +189,9 @@ class ListingReviewer:
                 seen.photo,
                 seen.vector,
                 embed=lambda crops: self._seeing.embed(snapshot, crops, clock),
-                categories=[(" > ".join(entry["path"]), entry["probability"]) for entry in categories],
+                categories=[
+                    (" > ".join(entry["path"]), entry["probability"]) for entry in categories
+                ],
                 tags=[(entry["tag"], entry["confidence"]) for entry in tags],
                 snapshot=snapshot,
                 glance=glance,
@@ -182,7 +208,8 @@ class ListingReviewer:
         }
 
     def _products(self, snapshot: Snapshot, vectors: Sequence[np.ndarray]) -> list[list[int]]:
-        """The photos, by number, that show one product each: joined where more alike than different products are."""
+        """The photos, by number, that show one product each: joined where more alike than different
+        products are."""
         if len(vectors) < 2:
             return [[place] for place in range(len(vectors))]
         cosines = np.stack(vectors) @ np.stack(vectors).T
@@ -203,7 +230,10 @@ class ListingReviewer:
             if count >= 20:
                 places = np.random.default_rng(0).integers(0, count, size=(2, _PAIRS))
                 left, right = places[:, rows[places[0], 0] != rows[places[1], 0]]
-                pairs = np.einsum("nd,nd->n", *(np.asarray(base.stored[side], np.float32) for side in (left, right)))
+                pairs = np.einsum(
+                    "nd,nd->n",
+                    *(np.asarray(base.stored[side], np.float32) for side in (left, right)),
+                )
                 cosine = float(np.quantile(pairs, _BY_CHANCE)) if len(pairs) else cosine
             self._chance = (snapshot.index_version, cosine)
         return self._chance[1]
@@ -214,7 +244,9 @@ def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     ``photo`` in its evidence is the place of the listing's photo that it was found on.
     """
-    surest = max(parts, key=lambda part: part["categories"][0]["probability"] if part["categories"] else 0.0)
+    surest = max(
+        parts, key=lambda part: part["categories"][0]["probability"] if part["categories"] else 0.0
+    )
     tags: dict[str, dict[str, Any]] = {}
     findings: dict[str, dict[str, Any]] = {}
     policies: dict[str, dict[str, Any]] = {}
@@ -225,19 +257,33 @@ def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 tags[tag["tag"]] = tag
         for finding in part["quality"]["findings"]:
             if finding["score"] > findings.get(finding["code"], {"score": -1.0})["score"]:
-                findings[finding["code"]] = {**finding, "evidence": {"photo": place, **finding["evidence"]}}
+                findings[finding["code"]] = {
+                    **finding,
+                    "evidence": {"photo": place, **finding["evidence"]},
+                }
         for result in part["prohibited"]:
-            result = {**result, "evidence": [{"photo": place, **item} for item in result["evidence"]]}
+            result = {
+                **result,
+                "evidence": [{"photo": place, **item} for item in result["evidence"]],
+            }
             known = policies.get(result["policy"])
             if known is None:
                 policies[result["policy"]] = result
                 continue
-            worse = max(known, result, key=lambda entry: (_ORDER[entry["decision"]], entry["score"]))
-            policies[result["policy"]] = {**worse, "evidence": known["evidence"] + result["evidence"]}
+            worse = max(
+                known, result, key=lambda entry: (_ORDER[entry["decision"]], entry["score"])
+            )
+            policies[result["policy"]] = {
+                **worse,
+                "evidence": known["evidence"] + result["evidence"],
+            }
         for repeat in part["duplicates"]:
             known = repeats.get(repeat["product_id"])
             if known is None or _rank(repeat) < _rank(known):
-                repeats[repeat["product_id"]] = {**repeat, "evidence": {"photo": place, **repeat["evidence"]}}
+                repeats[repeat["product_id"]] = {
+                    **repeat,
+                    "evidence": {"photo": place, **repeat["evidence"]},
+                }
     return {
         "category": surest["categories"][0] if surest["categories"] else None,
         "categories": surest["categories"],
@@ -261,8 +307,14 @@ def _rank(repeat: dict[str, Any]) -> tuple[int, float]:
 def _verdict(body: dict[str, Any]) -> tuple[str, list[str]]:
     """What to do with the listing, and the codes that say why."""
     decisions = {result["policy"]: result["decision"] for result in body["prohibited"]}
-    reasons = [f"prohibited:{policy}" for policy, decision in decisions.items() if decision != "allow"]
-    poor = [entry["code"] for entry in body["quality"]["findings"] if entry["level"] in ("warning", "fail")]
+    reasons = [
+        f"prohibited:{policy}" for policy, decision in decisions.items() if decision != "allow"
+    ]
+    poor = [
+        entry["code"]
+        for entry in body["quality"]["findings"]
+        if entry["level"] in ("warning", "fail")
+    ]
     reasons += [f"quality:{code}" for code in poor]
     reasons += sorted({f"duplicate:{repeat['kind']}" for repeat in body["duplicates"]})
     if body["same_product"] is False:

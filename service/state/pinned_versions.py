@@ -1,4 +1,5 @@
-"""Index versions beside the serving one, opened for requests that name them: a few at a time, kept up like it."""
+"""Index versions beside the serving one, opened for requests that name them: a few at a time, kept
+up like it."""
 
 from __future__ import annotations
 
@@ -24,13 +25,17 @@ _LONGEST = 64  # of a version's name
 
 
 def check_version_name(version: str) -> None:
-    """Raise ``UnknownVersionError`` for a name too long for any version: no number and no path can be made of it."""
+    """Raise ``UnknownVersionError`` for a name too long for any version: no number and no path can
+    be made of it."""
     if len(version) > _LONGEST:
-        raise UnknownVersionError(f"no index version {version[:_LONGEST]!r}...: its name is too long")
+        raise UnknownVersionError(
+            f"no index version {version[:_LONGEST]!r}...: its name is too long"
+        )
 
 
 class PinnedVersions:
-    """The versions that requests named last; the one longest unused is closed when there are too many."""
+    """The versions that requests named last; the one longest unused is closed when there are too
+    many."""
 
     def __init__(self, home: Home, serving: SnapshotManager, *, most: int, log: Any) -> None:
         self._versions = Versions(home)
@@ -42,8 +47,9 @@ class PinnedVersions:
     def get(self, version: str) -> Snapshot:
         """The snapshot that answers for ``version``: model, decision layer and index as one.
 
-        Raises ``UnknownVersionError``, ``DamagedIndexError`` and ``BadModelError`` naming the file, ``OutdatedVersionError``,
-        ``NewerFormatError``, ``IndexMismatchError``, ``UnknownModelError``.
+        Raises ``UnknownVersionError``, ``DamagedIndexError`` and ``BadModelError`` naming the file,
+        ``OutdatedVersionError``, ``NewerFormatError``, ``IndexMismatchError``,
+        ``UnknownModelError``.
         """
         check_version_name(version)
         now = self._serving.current
@@ -64,17 +70,20 @@ class PinnedVersions:
             return found
 
     def of_cursor(self, cursor: Cursor) -> str:
-        """The version that gave a page and gives the next one, as long as it is kept. Raises ``CursorGoneError``."""
+        """The version that gave a page and gives the next one, as long as it is kept. Raises
+        ``CursorGoneError``."""
         try:
             return self.get(cursor.version).index_version
         except (UnknownVersionError, OutdatedVersionError, UnknownModelError) as error:
             name = cursor.version[:_LONGEST]
             raise CursorGoneError(
-                f"cursor is of index version {name}, which is gone: begin again with the first page ({error})"
+                f"cursor is of index version {name}, which is gone: begin again with the first "
+                f"page ({error})"
             ) from error
 
     def refresh(self, catch_up: Callable[[Snapshot], None]) -> None:
-        """Lay newer writes over each opened version; one that was removed, or cannot be kept up, is closed."""
+        """Lay newer writes over each opened version; one that was removed, or cannot be kept up, is
+        closed."""
         with self._changing:
             opened = list(self._opened.items())
         for version, snapshot in opened:
@@ -83,6 +92,8 @@ class PinnedVersions:
                     raise IndexMismatchError(f"index version {version} was removed")
                 catch_up(snapshot)
             except CatalensError as error:
-                self._log.warning("version closed", index_version=version, code=error.code, reason=str(error))
+                self._log.warning(
+                    "version closed", index_version=version, code=error.code, reason=str(error)
+                )
                 with self._changing:
                     self._opened.pop(version, None)

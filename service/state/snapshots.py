@@ -50,14 +50,16 @@ class Snapshot:
 
     @property
     def tag_rule(self) -> TagRule:
-        """As the build of this index version fitted it; versions without one take the model's own."""
+        """As the build of this index version fitted it; versions without one take
+        the model's own."""
         return self.live.base.tag_rule or self.bundle.decision.tagging()
 
 
 class SnapshotManager:
     """Holds the current snapshot; ``refresh`` follows activations and the change log.
 
-    A switch replaces the whole snapshot at once. A version that cannot be opened is logged and the old one serves on.
+    A switch replaces the whole snapshot at once. A version that cannot be opened is logged and the
+    old one serves on.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class SnapshotManager:
         self._device, self._engine, self._log = device, engine, log
         self._versions = Versions(home)
         self.current: Snapshot | None = None
-        self._stamp: tuple[int, ...] | None = None  # of CURRENT when last looked at; a refused pair is not tried twice
+        self._stamp: tuple[int, ...] | None = (
+            None  # of CURRENT when last looked at; a refused pair is not tried twice
+        )
         self._refreshing = threading.Lock()
         self._applying = threading.Lock()  # catalog state read and laid over the index as one step
         self._unreadable: set[int] = set()  # photo ids already reported
@@ -90,7 +94,8 @@ class SnapshotManager:
                 self._switch(self._open(active))
 
     def refresh(self) -> None:
-        """Pick up a newly activated version and what others wrote to the catalog. Logs instead of raising."""
+        """Pick up a newly activated version and what others wrote to the catalog. Logs instead of
+        raising."""
         with self._refreshing:
             try:
                 self._follow_activation()
@@ -104,10 +109,11 @@ class SnapshotManager:
                 self._log.error("refresh failed", error=str(error), exc_info=error)
 
     def apply(self, pids: Iterable[int], written: Sequence[Written]) -> None:
-        """Show this process's own writes to the next search: ``written``, what one commit did, in its order.
+        """Show this process's own writes to the next search: ``written``, what one commit did, in
+        its order.
 
-        ``pids``: the products whose photos it concerns. The sequence is moved up only if nothing else lies between;
-        otherwise ``refresh`` follows.
+        ``pids``: the products whose photos it concerns. The sequence is moved up only if nothing
+        else lies between; otherwise ``refresh`` follows.
         """
         first: dict[int, int] = {}
         for found in written:
@@ -116,16 +122,21 @@ class SnapshotManager:
         # A commit's numbers follow each other.
         sequences = [found.sequence for found in written if found.outcome != "unchanged"]
         with self._applying:
-            snapshot = self.current  # looked at inside: a switch in between has followed the log up to here
+            snapshot = (
+                self.current
+            )  # looked at inside: a switch in between has followed the log up to here
             if snapshot is None:
                 return
             follows = bool(sequences) and sequences[0] <= snapshot.live.sequence + 1
             pending = self._lay_over(snapshot, pids, sequences[-1] if follows else None, first)
         if pending:
-            self._log.warning("written, but not searchable before its photos are embedded", pids=list(pending))
+            self._log.warning(
+                "written, but not searchable before its photos are embedded", pids=list(pending)
+            )
 
     def open(self, pair: Active) -> Snapshot:
-        """A version beside the current one, with what was written since it was built. Raises as opening does."""
+        """A version beside the current one, with what was written since it was built. Raises as
+        opening does."""
         snapshot = self._open(pair)
         with self._applying:
             self._follow_log(snapshot)
@@ -147,7 +158,9 @@ class SnapshotManager:
         try:
             active = self._home.active()
             if active is None or (
-                now and (active.index_version, active.model_version) == (now.index_version, now.model_version)
+                now
+                and (active.index_version, active.model_version)
+                == (now.index_version, now.model_version)
             ):
                 return
             self._switch(self._open(active))
@@ -163,13 +176,19 @@ class SnapshotManager:
     def _open(self, active: Active) -> Snapshot:
         bundle = by_version(self._home, active.model_version)
         now = self.current
-        if now is not None and now.index_version == active.index_version and _revision_of(now.bundle, bundle):
+        if (
+            now is not None
+            and now.index_version == active.index_version
+            and _revision_of(now.bundle, bundle)
+        ):
             return replace(now, bundle=bundle)
         base = self._versions.open(active.index_version, device=self._device)
         if base.manifest.embedding_id != bundle.embedding_id:
             raise IndexMismatchError(
-                f"index {active.index_version} was built for embedding {base.manifest.embedding_id}, "
-                f"model {active.model_version} has embedding {bundle.embedding_id}: rebuild or activate a fitting pair"
+                f"index {active.index_version} was built for embedding "
+                f"{base.manifest.embedding_id}, "
+                f"model {active.model_version} has embedding {bundle.embedding_id}: rebuild or "
+                "activate a fitting pair"
             )
         if now is not None and _revision_of(now.bundle, bundle):
             embedder = now.embedder
@@ -180,8 +199,9 @@ class SnapshotManager:
         return Snapshot(active.index_version, bundle, embedder, LiveIndex(base), store)
 
     def _switch(self, snapshot: Snapshot) -> None:
-        # Everything that needs no network is laid over before the first request sees the version; the rest follows.
-        # Most of it before the lock is taken, so that writes wait for the last bit only.
+        # Everything that needs no network is laid over before the first request sees the version;
+        # the rest follows. Most of it before the lock is taken, so that writes wait for the last
+        # bit only.
         self._follow_log(snapshot)
         with self._applying:
             self._follow_log(snapshot)
@@ -195,7 +215,8 @@ class SnapshotManager:
         )
 
     def _catch_up(self, snapshot: Snapshot) -> None:
-        """Lay over all changes since the snapshot's sequence, embedding photos that were never seen."""
+        """Lay over all changes since the snapshot's sequence, embedding photos that were never
+        seen."""
         if self._catalog.last_sequence() == snapshot.live.sequence:
             return
         with self._applying:
@@ -214,7 +235,8 @@ class SnapshotManager:
                 self._follow_log(snapshot)
 
     def _follow_log(self, snapshot: Snapshot) -> dict[int, list[int]]:
-        """Lay over what needs no embedding. Returns pid -> photo ids still to embed; the sequence stops before them."""
+        """Lay over what needs no embedding. Returns pid -> photo ids still to embed; the sequence
+        stops before them."""
         changes = self._catalog.changes(snapshot.live.sequence)
         if not changes:
             return {}
@@ -229,7 +251,8 @@ class SnapshotManager:
         sequence: int | None,
         first: dict[int, int] | None = None,
     ) -> dict[int, list[int]]:
-        """The catalog's present state of ``pids`` over the index; needs ``_applying``. Returns as ``_follow_log``."""
+        """The catalog's present state of ``pids`` over the index; needs ``_applying``. Returns as
+        ``_follow_log``."""
         pids = list(pids)
         held = self._catalog.photo_ids(pids)
         wanted = np.unique([photo_id for ids in held.values() for photo_id in ids]).astype(np.int64)
@@ -244,7 +267,9 @@ class SnapshotManager:
             if not absent.isdisjoint(ids):
                 pending[pid] = [photo_id for photo_id in ids if photo_id in absent]
                 continue
-            photo_ids = np.array([photo_id for photo_id in ids if photo_id not in self._unreadable], dtype=np.int64)
+            photo_ids = np.array(
+                [photo_id for photo_id in ids if photo_id not in self._unreadable], dtype=np.int64
+            )
             upserts[pid] = (photo_ids, vectors[np.searchsorted(stored, photo_ids)])
         reached = snapshot.live.sequence
         if sequence is not None:
@@ -257,9 +282,13 @@ class SnapshotManager:
         return pending
 
     def _decode(self, snapshot: Snapshot, row: PhotoRow) -> Photo:
-        return decode_photo(self._photos.read(row), limits=_LIMITS, shrink_to=snapshot.embedder.shrink_to)
+        return decode_photo(
+            self._photos.read(row), limits=_LIMITS, shrink_to=snapshot.embedder.shrink_to
+        )
 
-    def _embed_and_apply(self, snapshot: Snapshot, pids: list[int], pending: dict[int, list[int]]) -> None:
+    def _embed_and_apply(
+        self, snapshot: Snapshot, pids: list[int], pending: dict[int, list[int]]
+    ) -> None:
         if not pids:
             return
         photo_ids = [photo_id for pid in pids for photo_id in pending[pid]]
@@ -273,7 +302,12 @@ class SnapshotManager:
                     done.append(photo_id)
             except CatalensError as error:
                 self._unreadable.add(photo_id)
-                self._log.warning("photo left out of the search", photo_id=photo_id, code=error.code, error=str(error))
+                self._log.warning(
+                    "photo left out of the search",
+                    photo_id=photo_id,
+                    code=error.code,
+                    error=str(error),
+                )
         if done:
             vectors = self._queue.embed(snapshot.embedder, photos, patient=True)
             snapshot.store.put(np.array(done, dtype=np.int64), vectors)
@@ -282,6 +316,7 @@ class SnapshotManager:
 
 
 def _revision_of(one: Bundle, other: Bundle) -> bool:
-    """Whether both have the same weights, heads included: their decision layers alone may differ."""
+    """Whether both have the same weights, heads included: their decision layers
+    alone may differ."""
     names = (one.decision.origin or one.model_version, other.decision.origin or other.model_version)
     return one.embedding_id == other.embedding_id and names[0] == names[1]

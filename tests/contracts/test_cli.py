@@ -1,4 +1,5 @@
-"""The command line's promises: exit codes, one JSON document on stdout, one line of reason on stderr."""
+"""The command line's promises: exit codes, one JSON document on stdout, one line of reason on
+stderr."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def catalens(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[
 
 
 def assert_one_line_reason(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Exit 1, nothing on stdout, one ``catalens: ...`` line on stderr that holds ``words``, no traceback."""
+    """Exit 1, nothing on stdout, one ``catalens: ...`` line on stderr that holds ``words``, no
+    traceback."""
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if line.startswith("catalens: ")]
@@ -46,7 +48,8 @@ def assert_one_line_reason(done: subprocess.CompletedProcess[str], *words: str) 
 
 
 def test_help_is_quick() -> None:
-    """``catalens --help`` lists every command, and starts no heavy library: well under a second even here."""
+    """``catalens --help`` lists every command, and starts no heavy library: well under a second
+    even here."""
     took = []
     for _ in range(3):  # the best counts: a machine may be busy with something else
         started = time.perf_counter()
@@ -58,9 +61,12 @@ def test_help_is_quick() -> None:
         assert f"\n  {name} " in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [("nope",), ("train",), ("import", "x", "--photos", "steal"), ("index", "nope")])
+@pytest.mark.parametrize(
+    "arguments", [("nope",), ("train",), ("import", "x", "--photos", "steal"), ("index", "nope")]
+)
 def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
-    """An unknown command, a missing argument and a bad choice exit with 2, and stdout stays empty."""
+    """An unknown command, a missing argument and a bad choice exit with 2, and
+    stdout stays empty."""
     done = catalens(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -90,7 +96,8 @@ def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
 def test_values_no_command_takes_exit_2_before_any_work(
     capfd: pytest.CaptureFixture[str], line: str, said: str
 ) -> None:
-    """A value outside its choice or range is wrong usage, told by its option before DATA or a model is looked for."""
+    """A value outside its choice or range is wrong usage, told by its option before DATA or a model
+    is looked for."""
     assert cli.run(line.split()) == 2
     out, err = capfd.readouterr()
     assert out == ""
@@ -100,10 +107,13 @@ def test_values_no_command_takes_exit_2_before_any_work(
 def test_refusing_a_value_loads_nothing_heavy() -> None:
     """Wrong usage is told without torch, faiss or pyarrow."""
     code = (
-        "from tools import cli; import sys; found = cli.run(['train', 'x', '--out', 'y', '--seed', '-1']); "
+        "from tools import cli; import sys; found = cli.run(['train', 'x', '--out', 'y', '--seed', "
+        "'-1']); "
         "print(found, sorted({'torch', 'faiss', 'pyarrow', 'sklearn'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "2 []"
 
 
@@ -128,7 +138,9 @@ def test_missing_home_is_one_line(tmp_path: Path) -> None:
 def test_newer_home_is_refused(tmp_path: Path) -> None:
     """A home written by a newer Catalens is refused, with both format numbers' sides named."""
     (tmp_path / "home.json").write_text('{"format": 99}')
-    assert_one_line_reason(catalens("index", "list", "--home", tmp_path), "format 99", str(tmp_path))
+    assert_one_line_reason(
+        catalens("index", "list", "--home", tmp_path), "format 99", str(tmp_path)
+    )
 
 
 def test_home_comes_from_the_environment(tmp_path: Path) -> None:
@@ -146,7 +158,8 @@ def test_json_is_one_document() -> None:
 
 
 def test_warnings_stay_off_stdout_and_verify_names_what_is_damaged(tmp_path: Path) -> None:
-    """A version that cannot be read is a warning on stderr beside the one document, and fails ``verify`` by name."""
+    """A version that cannot be read is a warning on stderr beside the one document, and fails
+    ``verify`` by name."""
     home = Home.create(tmp_path / "home")
     for name, manifest in (("v000001", "no JSON"), ("v000002", '{"format": 99}')):
         (home.indexes / name).mkdir(parents=True)
@@ -156,33 +169,52 @@ def test_warnings_stay_off_stdout_and_verify_names_what_is_damaged(tmp_path: Pat
     assert json.loads(listed.stdout) == {"versions": []}
     assert "v000001" in listed.stderr
     assert_one_line_reason(
-        catalens("index", "verify", "--home", home.path), "v000001", "damaged", "v000002", "format 99"
+        catalens("index", "verify", "--home", home.path),
+        "v000001",
+        "damaged",
+        "v000002",
+        "format 99",
     )
 
 
 def test_doctor_reports(tmp_path: Path) -> None:
-    """``doctor --json`` names device, FAISS build, threads and weights; a home that is not there is a problem."""
+    """``doctor --json`` names device, FAISS build, threads and weights; a home that is not there is
+    a problem."""
     done = catalens("doctor", "--json", "--home", tmp_path / "none")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["device"] in {"cpu", "cuda"}
     assert isinstance(found["faiss"]["gpu_part"], bool)
     assert found["torch"]["threads"] >= 1
-    assert {row["backbone"]: row["available"] for row in found["weights"]}["efficientnet_lite0"] is True
+    assert {row["backbone"]: row["available"] for row in found["weights"]}[
+        "efficientnet_lite0"
+    ] is True
     assert any("none" in problem for problem in found["problems"])
 
 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (BadDataError("shop.csv has no column\nimage"), 1, "catalens: shop.csv has no column image\n"),
+        (
+            BadDataError("shop.csv has no column\nimage"),
+            1,
+            "catalens: shop.csv has no column image\n",
+        ),
         (
             OSError(errno.ENOSPC, "No space left on device", "/tmp/x"),
             1,
             "catalens: no space left on the disk: /tmp/x\n",
         ),
-        (PermissionError(errno.EACCES, "Permission denied", "/root"), 1, "catalens: Permission denied: /root\n"),
-        (KeyError("gone"), 1, "catalens: unexpected failure, KeyError: 'gone' (CATALENS_DEBUG=1 shows where)\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/root"),
+            1,
+            "catalens: Permission denied: /root\n",
+        ),
+        (
+            KeyError("gone"),
+            1,
+            "catalens: unexpected failure, KeyError: 'gone' (CATALENS_DEBUG=1 shows where)\n",
+        ),
         (KeyboardInterrupt(), 130, "catalens: interrupted\n"),
     ],
 )
@@ -193,7 +225,8 @@ def test_every_failure_is_one_line(
     code: int,
     said: str,
 ) -> None:
-    """Whatever a command raises becomes an exit code and one line on stderr, without a traceback."""
+    """Whatever a command raises becomes an exit code and one line on stderr,
+    without a traceback."""
 
     def fail(_: click.Context, name: str) -> click.Command:
         @click.command(name)
@@ -209,7 +242,9 @@ def test_every_failure_is_one_line(
     assert err.lstrip("\n") == said
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_debug_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """``CATALENS_DEBUG=1`` adds the traceback, for whoever reports a fault."""
 
     @click.command("doctor")
@@ -224,21 +259,33 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytes
     assert err.endswith("catalens: no photos\n")
 
 
-def walk(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+def walk(
+    command: click.Command, path: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], click.Command]]:
     """All commands with their paths."""
     if isinstance(command, click.Group):
         context = click.Context(command)
         names = command.list_commands(context)
         children = [(name, command.get_command(context, name)) for name in names]
-        return [found for name, child in children if child is not None for found in walk(child, (*path, name))]
+        return [
+            found
+            for name, child in children
+            if child is not None
+            for found in walk(child, (*path, name))
+        ]
     return [(path, command)]
 
 
 @pytest.mark.parametrize(
-    ("path", "command"), walk(cli.cli), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+    ("path", "command"),
+    walk(cli.cli),
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_options_exist_where_their_defaults_come_from(path: tuple[str, ...], command: click.Command) -> None:
-    """Each option that takes its default from a signature names a parameter that is there, and repeats no default."""
+def test_options_exist_where_their_defaults_come_from(
+    path: tuple[str, ...], command: click.Command
+) -> None:
+    """Each option that takes its default from a signature names a parameter that is there, and
+    repeats no default."""
     for parameter in command.params:
         if isinstance(parameter, FromSignature):
             signature_default(parameter.source, parameter.parameter)
@@ -246,11 +293,14 @@ def test_options_exist_where_their_defaults_come_from(path: tuple[str, ...], com
 
 
 def test_given_leaves_out_what_was_not_said() -> None:
-    """Options that were not given are not passed on, so that the called function's default holds; False and 0 are."""
+    """Options that were not given are not passed on, so that the called function's default holds;
+    False and 0 are."""
     assert given(a=None, b=0, c=False, d="x") == {"b": 0, "c": False, "d": "x"}
 
 
 def test_commands_that_answer_take_json() -> None:
     """Every command but ``serve`` takes ``--json``."""
-    without = {path for path, command in walk(cli.cli) if "as_json" not in {p.name for p in command.params}}
+    without = {
+        path for path, command in walk(cli.cli) if "as_json" not in {p.name for p in command.params}
+    }
     assert without == {("serve",)}

@@ -1,4 +1,5 @@
-"""The rooms' contract: imports go tools -> service -> indexer, never in a circle, and importing does no work."""
+"""The rooms' contract: imports go tools -> service -> indexer, never in a circle, and importing
+does no work."""
 
 from __future__ import annotations
 
@@ -12,7 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MAY_IMPORT = {"indexer": {"indexer"}, "service": {"service", "indexer"}, "tools": {"tools", "service", "indexer"}}
+MAY_IMPORT = {
+    "indexer": {"indexer"},
+    "service": {"service", "indexer"},
+    "tools": {"tools", "service", "indexer"},
+}
 ROOMS = set(MAY_IMPORT) | {"tests"}
 
 
@@ -21,7 +26,9 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-SOURCES = {module_name(path): path for room in MAY_IMPORT for path in sorted((ROOT / room).rglob("*.py"))}
+SOURCES = {
+    module_name(path): path for room in MAY_IMPORT for path in sorted((ROOT / room).rglob("*.py"))
+}
 
 
 def imported(tree: ast.AST, *, top_level_only: bool = False) -> Iterator[str]:
@@ -57,13 +64,15 @@ def test_imports_go_one_way() -> None:
         f"{name} imports {target}"
         for name, path in SOURCES.items()
         for target in imported(parse(path))
-        if (room := target.partition(".")[0]) in ROOMS and room not in MAY_IMPORT[name.partition(".")[0]]
+        if (room := target.partition(".")[0]) in ROOMS
+        and room not in MAY_IMPORT[name.partition(".")[0]]
     ]
     assert wrong == []
 
 
 def test_flask_stays_in_the_service() -> None:
-    """No module outside ``service`` imports Flask or one of its extensions; a benchmark's peer is its own process."""
+    """No module outside ``service`` imports Flask or one of its extensions; a benchmark's peer is
+    its own process."""
     wrong = [
         f"{name} imports {target}"
         for name, path in SOURCES.items()
@@ -75,7 +84,8 @@ def test_flask_stays_in_the_service() -> None:
 
 
 def test_native_libraries_have_one_door() -> None:
-    """torch and faiss are imported by ``indexer.core.native`` only, which sets threads and order first."""
+    """torch and faiss are imported by ``indexer.core.native`` only, which sets threads and order
+    first."""
     wrong = [
         f"{name} imports {target}"
         for name, path in SOURCES.items()
@@ -89,7 +99,11 @@ def test_native_libraries_have_one_door() -> None:
 def test_no_import_circles() -> None:
     """The modules' own imports, at top level, form no circle."""
     graph = {
-        name: {target for target in imported(parse(path), top_level_only=True) if target in SOURCES and target != name}
+        name: {
+            target
+            for target in imported(parse(path), top_level_only=True)
+            if target in SOURCES and target != name
+        }
         for name, path in SOURCES.items()
     }
     done: set[str] = set()
@@ -106,7 +120,8 @@ def test_no_import_circles() -> None:
 
 
 def test_every_file_says_what_it_is_for() -> None:
-    """The first statement of every file that holds code is its docstring, one line that says what it is for."""
+    """The first statement of every file that holds code is its docstring, one line that says what
+    it is for."""
     bare = []
     for name, path in SOURCES.items():
         tree = parse(path)
@@ -115,11 +130,13 @@ def test_every_file_says_what_it_is_for() -> None:
     assert bare == []
 
 
-# Imports every module in a fresh interpreter that watches what our own code does meanwhile (not what torch does).
+# Imports every module in a fresh interpreter that watches what our own code does meanwhile (not
+# what torch does).
 IMPORT_ALL = """
 import importlib, json, logging, os, sys, threading
 root, stdlib = sys.argv[1], os.path.dirname(os.__file__)
-watched = {"socket.connect", "socket.bind", "subprocess.Popen", "os.mkdir", "os.rename", "os.remove", "open"}
+watched = {"socket.connect", "socket.bind", "subprocess.Popen", "os.mkdir", "os.rename",
+    "os.remove", "open"}
 deeds = []
 
 def ours():
@@ -141,13 +158,15 @@ sys.addaudithook(hook)
 for name in json.loads(sys.argv[2]):
     importlib.import_module(name)
 threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-print(json.dumps({"deeds": deeds, "threads": threads, "handlers": len(logging.getLogger().handlers) - handlers}))
+added = len(logging.getLogger().handlers) - handlers
+print(json.dumps({"deeds": deeds, "threads": threads, "handlers": added}))
 """
 
 
 @pytest.mark.slow
 def test_importing_does_no_work() -> None:
-    """Importing every module connects nowhere, writes nothing, starts no process or thread, adds no log handler."""
+    """Importing every module connects nowhere, writes nothing, starts no process or thread, adds no
+    log handler."""
     names = [name for name in SOURCES if not name.endswith("__main__")]
     command = [sys.executable, "-B", "-c", IMPORT_ALL, str(ROOT), json.dumps(names)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -156,17 +175,24 @@ def test_importing_does_no_work() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["tools.cli", "tools.doctor", "tools.output", "indexer.core.errors", "indexer.core.home"]
+    "module",
+    ["tools.cli", "tools.doctor", "tools.output", "indexer.core.errors", "indexer.core.home"],
 )
 def test_light_modules_stay_light(module: str) -> None:
     """The command line answers ``--help`` without loading torch, faiss, Flask or pyarrow."""
     code = (
-        f"import {module}, sys; print(sorted({{'torch', 'faiss', 'flask', 'pyarrow', 'sklearn'}} & set(sys.modules)))"
+        f"import {module}, sys; print(sorted({{'torch', 'faiss', 'flask', 'pyarrow', 'sklearn'}} & "
+        "set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_errors_imports_nothing() -> None:
     """``indexer.core.errors`` can be imported from anywhere, because it imports nothing itself."""
-    assert set(imported(parse(SOURCES["indexer.core.errors"]))) <= {"__future__", "__future__.annotations"}
+    assert set(imported(parse(SOURCES["indexer.core.errors"]))) <= {
+        "__future__",
+        "__future__.annotations",
+    }

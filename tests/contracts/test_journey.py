@@ -1,4 +1,5 @@
-"""The whole way on the command line: train, import, index, ask, switch back; and the same without any label."""
+"""The whole way on the command line: train, import, index, ask, switch back; and the same without
+any label."""
 
 from __future__ import annotations
 
@@ -49,8 +50,11 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     return reasons[0]
 
 
-def test_from_photos_to_answers(ask: Any, capsys: pytest.CaptureFixture[str], folder: Path, manifest: Path) -> None:
-    """Each command does its part, and the last ones know the product: its kind first, itself the most similar."""
+def test_from_photos_to_answers(
+    ask: Any, capsys: pytest.CaptureFixture[str], folder: Path, manifest: Path
+) -> None:
+    """Each command does its part, and the last ones know the product: its kind first, itself the
+    most similar."""
     model, home = folder / "model", folder / "home"
     trained = ask("train", manifest, "--out", model)
     assert trained["photos"]["train"] > 0
@@ -94,8 +98,11 @@ def test_from_photos_to_answers(ask: Any, capsys: pytest.CaptureFixture[str], fo
     assert "products.csv" not in refused(capsys, "classify", manifest, "--home", home)
 
 
-def test_without_any_label(ask: Any, capsys: pytest.CaptureFixture[str], folder: Path, manifest: Path) -> None:
-    """A plain folder of photos and no training: similar works, classify says that there are no categories."""
+def test_without_any_label(
+    ask: Any, capsys: pytest.CaptureFixture[str], folder: Path, manifest: Path
+) -> None:
+    """A plain folder of photos and no training: similar works, classify says that there are no
+    categories."""
     plain, home = folder / "plain", folder / "plain-home"
     plain.mkdir()
     for photo in sorted((manifest.parent / "images").glob("*-1.jpg"))[:12]:
@@ -108,4 +115,6 @@ def test_without_any_label(ask: Any, capsys: pytest.CaptureFixture[str], folder:
     found = ask("similar", plain / "backpack-0001-1.jpg", "--home", home)["results"]
     assert found[0]["product_id"] == "backpack-0001-1"
     assert len(found) == 12
-    assert "no categories" in refused(capsys, "classify", plain / "backpack-0001-1.jpg", "--home", home)
+    assert "no categories" in refused(
+        capsys, "classify", plain / "backpack-0001-1.jpg", "--home", home
+    )

@@ -1,4 +1,5 @@
-"""SIGKILL at any moment of a build, an erasure or a transfer: what served still does, and the next run finishes.
+"""SIGKILL at any moment of a build, an erasure or a transfer: what served still does, and the next
+run finishes.
 
 One kill of each by default; ``CATALENS_KILLS`` asks for more (``make prove-kill KILLS=20``).
 """
@@ -35,7 +36,8 @@ ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("CATALENS_KILLS", "1"))
 PRODUCTS, DIM = 200, 40
 
-# Each job slowed down a little at every step that writes, so that a kill at a random time meets any of them.
+# Each job slowed down a little at every step that writes, so that a kill at a random time meets any
+# of them.
 JOBS = """
 import sys, time
 from pathlib import Path
@@ -97,7 +99,9 @@ def pulling(home: Home, depot: Path) -> None:
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("models")
     return [
-        write_bundle(folder / f"m{seed}", make_network(seed), Decision(), metrics={}, training={}).path
+        write_bundle(
+            folder / f"m{seed}", make_network(seed), Decision(), metrics={}, training={}
+        ).path
         for seed in (1, 2)
     ]
 
@@ -126,7 +130,8 @@ def kill(job: str, home: Home, argument: Path, after_s: float) -> bool:
 
 
 def assert_serves(home: Home) -> str:
-    """The active pair is whole: the version verified, its model registered and of the same embedding."""
+    """The active pair is whole: the version verified, its model registered and of the same
+    embedding."""
     active = home.active()
     assert active is not None
     manifest = Versions(home).verify(active.index_version)
@@ -135,8 +140,11 @@ def assert_serves(home: Home) -> str:
 
 
 @pytest.mark.parametrize("seed", range(KILLS))
-def test_a_killed_model_change_ends_on_the_second_try(home: Home, models: list[Path], seed: int) -> None:
-    """Whatever the moment, old or new pair serves; the next build embeds only the rest, and everything is found."""
+def test_a_killed_model_change_ends_on_the_second_try(
+    home: Home, models: list[Path], seed: int
+) -> None:
+    """Whatever the moment, old or new pair serves; the next build embeds only the rest, and
+    everything is found."""
     came_through = kill("build", home, models[1], random.Random(seed).uniform(0.0, 1.5))
     assert assert_serves(home) in ({"v000002"} if came_through else {"v000001", "v000002"})
     build(home, models[1])
@@ -146,7 +154,9 @@ def test_a_killed_model_change_ends_on_the_second_try(home: Home, models: list[P
 
 
 @pytest.mark.parametrize("seed", range(KILLS))
-def test_a_killed_erasure_leaves_nothing_after_the_next(home: Home, models: list[Path], seed: int) -> None:
+def test_a_killed_erasure_leaves_nothing_after_the_next(
+    home: Home, models: list[Path], seed: int
+) -> None:
     """Old or new versions serve, with a way back; the next run leaves no trace of the product."""
     build(home, models[1])
     with open_catalog(home) as catalog:
@@ -164,7 +174,8 @@ def test_a_killed_erasure_leaves_nothing_after_the_next(home: Home, models: list
 
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_killed_transfers_go_on(home: Home, tmp_path: Path, seed: int) -> None:
-    """Of a push and of a pull, nothing is published before it is whole; the next run ends it, verified."""
+    """Of a push and of a pull, nothing is published before it is whole; the next run ends it,
+    verified."""
     import shutil
 
     depot, other = tmp_path / "depot", Home(shutil.copytree(home.path, tmp_path / "other"))

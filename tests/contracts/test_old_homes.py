@@ -1,4 +1,5 @@
-"""Homes that were stored long ago stay readable: opened, asked, written to, rebuilt and migrated."""
+"""Homes that were stored long ago stay readable: opened, asked, written to,
+rebuilt and migrated."""
 
 from __future__ import annotations
 
@@ -24,35 +25,54 @@ from tests.indexer.index_build.test_pipeline import build, vector_of
 from tools import cli
 
 STORED = Path(__file__).parents[1] / "homes"
-COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200), "tan": (200, 160, 110)}
+COLOURS = {
+    "red": (200, 30, 30),
+    "green": (30, 160, 60),
+    "blue": (40, 60, 200),
+    "tan": (200, 160, 110),
+}
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Home:
-    """Format 1 as first written: five products, two versions, the second serving, one write after it; drawn photos."""
+    """Format 1 as first written: five products, two versions, the second serving, one write after
+    it; drawn photos."""
     with tarfile.open(STORED / "format-1.tar.xz") as archive:
         archive.extractall(tmp_path / "old", filter="data")
     return Home(tmp_path / "old")
 
 
 def test_every_stored_value_is_read(old: Home) -> None:
-    """Products with titles, paths, tags, types, versions; the log; the manifests; the embeddings."""
+    """Products with titles, paths, tags, types, versions; the log; the
+    manifests; the embeddings."""
     with open_catalog(old) as catalog:
         ball = catalog.get("ball/1")
-        assert (ball.title, ball.category, ball.external_version) == ("Ball, röd", ("Toys", "Ball"), 3)
+        assert (ball.title, ball.category, ball.external_version) == (
+            "Ball, röd",
+            ("Toys", "Ball"),
+            3,
+        )
         assert ball.tags == (Tag("round", "merchant"), Tag("red", "machine"))
         assert ball.attributes == {"price": 9.5, "sizes": ["S", "M"], "sale": True, "colour": "red"}
         assert catalog.product_ids() == {"ball/1", "cube-2", "杯子", "shared", "late"}
-        assert catalog.types() == {"colour": "string", "price": "number", "sale": "bool", "sizes": "list"}
+        assert catalog.types() == {
+            "colour": "string",
+            "price": "number",
+            "sale": "bool",
+            "sizes": "list",
+        }
         assert [(change.pid, change.kind) for change in catalog.changes(5)] == [
             (2, "patch"), (5, "delete"), (2, "put"), (6, "put"),
         ]  # fmt: skip
         assert ChangeLog(catalog).identity() is None
     versions = Versions(old)
     assert (old.active(), versions.previous()) == (Active("v000002", "m1"), Active("v000001", "m1"))
-    assert [(m.version, m.counts["entries"], m.last_sequence, m.source) for m in versions.list()] == [
-        ("v000001", 6, 5, None), ("v000002", 5, 8, None),
-    ]  # fmt: skip
+    assert [
+        (m.version, m.counts["entries"], m.last_sequence, m.source) for m in versions.list()
+    ] == [
+        ("v000001", 6, 5, None),
+        ("v000002", 5, 8, None),
+    ]
     for name in versions.names():
         versions.verify(name)
     store = EmbeddingStore(old.embeddings, "e1", 6)
@@ -71,12 +91,15 @@ def test_its_versions_answer(old: Home) -> None:
 
 
 def test_it_takes_writes_builds_and_erasure(old: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the first write on it has an identity; a new version follows on the old numbers; erasing works."""
+    """From the first write on it has an identity; a new version follows on the old numbers; erasing
+    works."""
     with open_catalog(old) as catalog:
         catalog.apply([Patch("late", {"title": "Later"})])
         assert ChangeLog(catalog).identity() is not None
         assert ChangeLog(catalog).stamp(10) is not None
-    monkeypatch.setattr("indexer.index_build.pipeline.refit_tags", lambda *_: None)  # its model is not stored
+    monkeypatch.setattr(
+        "indexer.index_build.pipeline.refit_tags", lambda *_: None
+    )  # its model is not stored
     report = build(old)
     assert (report.version, report.products) == ("v000003", 5)
     assert (report.embedded, report.reused) == (1, 3)
@@ -85,8 +108,11 @@ def test_it_takes_writes_builds_and_erasure(old: Home, monkeypatch: pytest.Monke
     assert Versions(old).previous() == Active("v000004", "m1")
 
 
-def test_migrate_finds_nothing_to_change_but_the_identity(old: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command lists what it read; run again it has nothing to do; a newer home is refused by name."""
+def test_migrate_finds_nothing_to_change_but_the_identity(
+    old: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command lists what it read; run again it has nothing to do; a newer home is refused by
+    name."""
     assert cli.run(["migrate", "--home", str(old.path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["format"], found["products"], found["versions"]) == (1, 5, ["v000001", "v000002"])

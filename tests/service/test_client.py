@@ -1,4 +1,5 @@
-"""The Python client, over a real socket: each call, what goes wrong, and that the documents show each call."""
+"""The Python client, over a real socket: each call, what goes wrong, and that the documents show
+each call."""
 
 from __future__ import annotations
 
@@ -80,11 +81,16 @@ def test_there_is_a_curl_example_for_each_call(web: FlaskClient) -> None:
 
 
 def test_questions_are_answered_as_over_plain_http(client: Client, web: FlaskClient) -> None:
-    """A photo's categories, products, tags and description are those that a hand-made request gets."""
+    """A photo's categories, products, tags and description are those that a
+    hand-made request gets."""
     data = photo("ring", "red", turn=5)
     form = {"image": (__import__("io").BytesIO(data), "p.png")}
-    plain = web.post("/v1/describe", data={**form, "k": "6"}, content_type="multipart/form-data").get_json()
-    assert [entry.label for entry in client.classify(data).categories] == [row["label"] for row in plain["categories"]]
+    plain = web.post(
+        "/v1/describe", data={**form, "k": "6"}, content_type="multipart/form-data"
+    ).get_json()
+    assert [entry.label for entry in client.classify(data).categories] == [
+        row["label"] for row in plain["categories"]
+    ]
     assert [row.product_id for row in client.search(data, k=6).results] == [
         row["product_id"] for row in plain["results"]
     ]
@@ -101,9 +107,13 @@ def test_options_arrive(client: Client, tmp_path: Path) -> None:
     assert {row.attributes["colour"] for row in found} == {"red"}
     blocks = client.list_indexes().blocks
     assert sum(blocks.values()) == pytest.approx(1)
-    assert set(client.search(path, weights=dict.fromkeys(blocks, 1.0), k=1).results[0].signals) >= set(blocks)
+    assert set(
+        client.search(path, weights=dict.fromkeys(blocks, 1.0), k=1).results[0].signals
+    ) >= set(blocks)
     assert client.search(path, crop=[10, 10, 100, 100], k=1).results
-    assert "cross-red" not in {row.product_id for row in client.search(path, k=1000, exclude=["cross-red"]).results}
+    assert "cross-red" not in {
+        row.product_id for row in client.search(path, k=1000, exclude=["cross-red"]).results
+    }
     similar = client.similar("cross-red", filter=RED, exclude=["stripes-red"], k=1000).results
     assert {row.product_id for row in similar} == {"a/similar", "dots-red"}
     facets = client.facets(fields=["colour"], filter=RED)
@@ -117,10 +127,14 @@ def test_results_go_on_over_pages(client: Client) -> None:
 
 
 def test_heat_maps_and_many_photos(client: Client) -> None:
-    """A category's map, a pair's maps for each block, and batches with one bad photo among good ones."""
+    """A category's map, a pair's maps for each block, and batches with one bad photo among good
+    ones."""
     data = photo("dots", "blue")
     assert client.explain(data, category="dots").category.label == "dots"  # type: ignore[union-attr]
-    assert {entry.photo for entry in client.explain(data, other="cross-red").maps} == {"image", "with"}
+    assert {entry.photo for entry in client.explain(data, other="cross-red").maps} == {
+        "image",
+        "with",
+    }
     for ask in (client.classify_batch, client.search_batch, client.tags_batch):
         assert [row["status"] for row in ask([data, b"no photo"])] == [200, 422]
 
@@ -129,7 +143,9 @@ def test_heat_maps_and_many_photos(client: Client) -> None:
 def test_odd_ids_are_read_and_written(writer: Client, chosen: str) -> None:
     """Slashes, colons, percent signs and Chinese in an id survive the way there and back."""
     assert writer.get_product(chosen).product_id == chosen
-    assert writer.patch_product(chosen, title="new", attributes={"colour": None}).outcome == "patched"
+    assert (
+        writer.patch_product(chosen, title="new", attributes={"colour": None}).outcome == "patched"
+    )
     now = writer.get_product(chosen)
     assert (now.title, now.attributes) == ("new", {})
     assert writer.delete_product(chosen).outcome == "deleted"
@@ -139,15 +155,23 @@ def test_odd_ids_are_read_and_written(writer: Client, chosen: str) -> None:
 
 
 def test_a_product_comes_and_goes(writer: Client) -> None:
-    """Put with photos, found, seen as a thumbnail, written in a batch, a class from photos, a version activated."""
+    """Put with photos, found, seen as a thumbnail, written in a batch, a class from photos, a
+    version activated."""
     put = writer.put_product(
-        "mug/1", [photo("ring", "tan", turn=40)], title="A mug", category=["Shapes", "ring"], tags=["mug"]
+        "mug/1",
+        [photo("ring", "tan", turn=40)],
+        title="A mug",
+        category=["Shapes", "ring"],
+        tags=["mug"],
     )
     assert put.outcome == "added"
     found = writer.search(photo("ring", "tan", turn=40), k=1, min_sequence=put.sequence).results[0]
     assert (found.product_id, found.title) == ("mug/1", "A mug")
     assert writer.image(found.photo, 160)[:2] == b"\xff\xd8"
-    assert [row["status"] for row in writer.batch_products([{"op": "delete", "product_id": "mug/1"}, {"op": "x"}])] == [
+    assert [
+        row["status"]
+        for row in writer.batch_products([{"op": "delete", "product_id": "mug/1"}, {"op": "x"}])
+    ] == [
         200,
         422,
     ]
@@ -165,7 +189,9 @@ def test_recommendations_and_reviews(client: Client) -> None:
     found = client.recommend(["cross-red", {"product_id": "dots-red", "weight": 3}], k=3)
     assert len(found.results) == 3
     assert not {"cross-red", "dots-red"} & {row.product_id for row in found.results}
-    assert client.review([photo("ring", "red", turn=20)], profile="studio").quality.profile == "studio"
+    assert (
+        client.review([photo("ring", "red", turn=20)], profile="studio").quality.profile == "studio"
+    )
     assert client.search(text="red cross", k=1).results[0].product_id == "cross-red"
 
 
@@ -203,7 +229,9 @@ def test_a_key_is_sent(own: Engine) -> None:
     """Without the key 401, with it an answer."""
     import dataclasses
 
-    object.__setattr__(own, "settings", dataclasses.replace(own.settings, api_keys=("a-key-of-this-shop-1",)))
+    object.__setattr__(
+        own, "settings", dataclasses.replace(own.settings, api_keys=("a-key-of-this-shop-1",))
+    )
     with serving_engine(own) as address:
         with Client(address) as stranger, pytest.raises(ProblemError, match="401"):
             stranger.list_indexes()
@@ -213,8 +241,17 @@ def test_a_key_is_sent(own: Engine) -> None:
 
 @pytest.fixture
 def streaming() -> Iterator[str]:
-    """A service whose stream cuts each job's ``é`` in two, and goes on in a while; all else is a list of jobs."""
-    job = {"job_id": "j", "kind": "import", "state": "running", "created": 0, "started": None, "ended": None, "done": 0}
+    """A service whose stream cuts each job's ``é`` in two, and goes on in a while; all else is a
+    list of jobs."""
+    job = {
+        "job_id": "j",
+        "kind": "import",
+        "state": "running",
+        "created": 0,
+        "started": None,
+        "ended": None,
+        "done": 0,
+    }
     job |= {"stage": "é", "total": 0, "options": {}, "result": None, "problem": None}
     event = f"event: progress\ndata: {json.dumps(job, ensure_ascii=False)}\n\n".encode()
     cut = event.index("é".encode()) + 1
@@ -225,7 +262,12 @@ def streaming() -> Iterator[str]:
         def do_GET(self) -> None:
             self.send_response(200)
             if not self.path.endswith("/events"):
-                around = {"request_id": "r", "model_version": None, "index_version": None, "timings_ms": {}}
+                around = {
+                    "request_id": "r",
+                    "model_version": None,
+                    "index_version": None,
+                    "timings_ms": {},
+                }
                 body = json.dumps({**around, "jobs": []}).encode()
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -253,7 +295,8 @@ def streaming() -> Iterator[str]:
 
 
 def test_a_job_s_stream_may_be_cut_anywhere_and_left_early(streaming: str) -> None:
-    """A character in two pieces is read; what is left of a stream is never taken for the answer to the next call."""
+    """A character in two pieces is read; what is left of a stream is never taken for the answer to
+    the next call."""
     with Client(streaming, timeout_s=5) as made:
         for _ in range(2):
             follow = made.follow_job("j")

@@ -43,7 +43,9 @@ def port(shop: Engine) -> Iterator[int]:
         channel.close()
 
 
-def ask(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str, Any]:
+def ask(
+    port: int, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, str, Any]:
     """Status, content type and JSON body; ``path`` goes out as it stands."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
@@ -70,7 +72,8 @@ def test_ids_survive_the_real_way(port: int, chosen: str) -> None:
 def test_a_photo_is_answered_over_the_socket(port: int) -> None:
     boundary = "x" * 20
     body = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'.encode()
+        f"--{boundary}\r\n".encode()
+        + b'Content-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
         + photo("cross", "red")
         + f"\r\n--{boundary}--\r\n".encode()
     )
@@ -81,7 +84,8 @@ def test_a_photo_is_answered_over_the_socket(port: int) -> None:
 
 @pytest.mark.parametrize("times", [1.2, 6])
 def test_too_large_a_body_is_a_problem_document(port: int, times: float) -> None:
-    """A little over the limit or far over it, announced in Content-Length: 413, and the server goes on."""
+    """A little over the limit or far over it, announced in Content-Length: 413, and the server goes
+    on."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.putrequest("POST", "/v1/search")
     connection.putheader("Content-Type", "application/json")
@@ -119,7 +123,8 @@ def test_a_port_in_use_is_one_line(port: int, shop: Engine) -> None:
 
 
 def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
-    """It prints its address, logs one JSON line per request on stderr, and ends with 0 on SIGTERM."""
+    """It prints its address, logs one JSON line per request on stderr, and ends with
+    0 on SIGTERM."""
     code = (
         "import sys; from service.app import serve; from service.settings import Settings; "
         "serve(Settings.make(home=sys.argv[1], port=0))"

@@ -1,4 +1,5 @@
-"""Two services over one home: each sees what the other wrote within a second, and says so where it does not yet."""
+"""Two services over one home: each sees what the other wrote within a second, and says so where it
+does not yet."""
 
 from __future__ import annotations
 
@@ -86,12 +87,19 @@ def seconds_until(true: Callable[[], bool]) -> float:
 
 @pytest.mark.slow
 def test_two_processes_see_each_others_writes_within_a_second(own_home: Path) -> None:
-    """Puts, patches, deletes and batches, both ways; with ``min_sequence`` the very next answer has them."""
+    """Puts, patches, deletes and batches, both ways; with ``min_sequence`` the very next answer has
+    them."""
     with ExitStack() as stack:
         one, two = (stack.enter_context(service(own_home)) for _ in range(2))
         shot = photo("ring", "black", turn=30)
-        two.found(shot)  # its embedding is remembered: what is timed below is the write, not the network
-        put = {"title": "n", "attributes": {"price": 1}, "images": [{"base64": base64.b64encode(shot).decode()}]}
+        two.found(
+            shot
+        )  # its embedding is remembered: what is timed below is the write, not the network
+        put = {
+            "title": "n",
+            "attributes": {"price": 1},
+            "images": [{"base64": base64.b64encode(shot).decode()}],
+        }
         took = []
 
         status, written = one("PUT", "/v1/products/n", put)
@@ -108,7 +116,12 @@ def test_two_processes_see_each_others_writes_within_a_second(own_home: Path) ->
         _, batch = one(
             "POST",
             "/v1/products:batch",
-            {"items": [{"op": "delete", "product_id": "n"}, {"op": "put", "product_id": "m", **put}]},
+            {
+                "items": [
+                    {"op": "delete", "product_id": "n"},
+                    {"op": "put", "product_id": "m", **put},
+                ]
+            },
         )
         took.append(seconds_until(lambda: two.found(shot)[0] == "m"))
         assert "n" not in two.found(shot)
@@ -119,14 +132,17 @@ def test_two_processes_see_each_others_writes_within_a_second(own_home: Path) ->
         assert "m" not in one.found(shot, min_sequence=written["sequence"])
         assert max(took) < WITHIN_S, took
 
-        status, problem = one("POST", "/v1/search", {"product_id": "cross-tan", "min_sequence": 10_000})
+        status, problem = one(
+            "POST", "/v1/search", {"product_id": "cross-tan", "min_sequence": 10_000}
+        )
         assert (status, problem["code"]) == (422, "bad-request")
         assert "min_sequence 10000 is beyond the catalog's last change" in problem["detail"]
 
 
 @pytest.mark.slow
 def test_versions_order_writes_of_two_processes(own_home: Path) -> None:
-    """Whatever process a write comes through: an older ``external_version`` is 409, the same again idempotent."""
+    """Whatever process a write comes through: an older ``external_version`` is 409, the same again
+    idempotent."""
     with ExitStack() as stack:
         one, two = (stack.enter_context(service(own_home)) for _ in range(2))
         target = "/v1/products/cross-tan"

@@ -1,4 +1,5 @@
-"""Promises of the audit: it finds what is wrong, resumes, and shows it on a page without outside requests."""
+"""Promises of the audit: it finds what is wrong, resumes, and shows it on a page without outside
+requests."""
 
 from __future__ import annotations
 
@@ -19,18 +20,26 @@ from tools.audit import audit, write_page
 
 @pytest.fixture
 def wrong(own_home: Path) -> Path:  # noqa: F811
-    """The drawn shop with one product of a wrong category and title with markup, one copy, one photo that is gone."""
+    """The drawn shop with one product of a wrong category and title with markup, one copy, one
+    photo that is gone."""
     from service.products.writer import Draft
 
     with Engine(Settings(home=own_home), watch=False) as engine:
         engine.patch("ring-blue", {"category": ("Shapes", "cross"), "title": "<b>ring</b>"})
-        engine.put("copy", Draft("copy", ("Shapes", "dots"), (("dots", "merchant"),), {}, (photo("dots", "blue"),)))
+        engine.put(
+            "copy",
+            Draft(
+                "copy", ("Shapes", "dots"), (("dots", "merchant"),), {}, (photo("dots", "blue"),)
+            ),
+        )
         gone = engine.product("stripes-black")["images"][0]["hash"]
     (own_home / "photos" / gone[:2] / gone[2:4] / gone).unlink()
     return own_home
 
 
-def test_an_audit_finds_what_is_wrong_and_goes_on_where_it_stopped(wrong: Path, tmp_path: Path) -> None:
+def test_an_audit_finds_what_is_wrong_and_goes_on_where_it_stopped(
+    wrong: Path, tmp_path: Path
+) -> None:
     with Engine(Settings(home=wrong), watch=False) as engine:
         report = audit(engine)
         again = audit(engine)
@@ -38,11 +47,14 @@ def test_an_audit_finds_what_is_wrong_and_goes_on_where_it_stopped(wrong: Path, 
     page, table = write_page(report, Home(wrong), tmp_path / "out")
     with table.open() as stream:
         rows = list(csv.DictReader(stream))
-    by_kind = {kind: {row["product_id"] for row in rows if row["kind"] == kind} for kind in {r["kind"] for r in rows}}
+    by_kind = {
+        kind: {row["product_id"] for row in rows if row["kind"] == kind}
+        for kind in {r["kind"] for r in rows}
+    }
     assert "ring-blue" in by_kind["category"]
-    assert next(row for row in rows if row["product_id"] == "ring-blue" and row["kind"] == "category")["code"] == (
-        "Shapes > ring"
-    )
+    assert next(
+        row for row in rows if row["product_id"] == "ring-blue" and row["kind"] == "category"
+    )["code"] == ("Shapes > ring")
     assert by_kind["duplicate"] >= {"copy", "dots-blue"}
     assert by_kind["unreadable"] == {"stripes-black"}
     assert (report.products, report.resumed) == (21, 0)

@@ -14,7 +14,8 @@ from tools.gpu_selftest import _at_least, _check, prove
 
 
 def test_without_a_gpu_it_says_that_nothing_ran(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No GPU is no failure and no success: ``ran`` is false, with the reason; the command prints it and exits 0."""
+    """No GPU is no failure and no success: ``ran`` is false, with the reason; the command prints it
+    and exits 0."""
     monkeypatch.setattr(gpu, "gpus", lambda: 0)
     found = prove()
     assert (found["gpus"], found["ran"], found["checks"]) == (0, False, [])
@@ -25,7 +26,8 @@ def test_without_a_gpu_it_says_that_nothing_ran(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_failing_check_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a GPU is announced and does not work, each check fails with what FAISS said, none ends the others."""
+    """Where a GPU is announced and does not work, each check fails with what FAISS said, none ends
+    the others."""
     monkeypatch.setattr(gpu, "gpus", lambda: 1)
 
     def broken(*_: object, **__: object) -> object:
@@ -44,4 +46,8 @@ def test_low_recall_is_a_failure() -> None:
     with pytest.raises(ValueError, match=r"0\.5000, wanted 0\.99"):
         _at_least(0.5, 0.99)
     checked = _check("x", lambda rows, queries: _at_least(0.5, 0.99), np.empty(0), np.empty(0))
-    assert checked == {"name": "x", "ok": False, "detail": "ValueError: recall@10 0.5000, wanted 0.99"}
+    assert checked == {
+        "name": "x",
+        "ok": False,
+        "detail": "ValueError: recall@10 0.5000, wanted 0.99",
+    }

@@ -1,4 +1,5 @@
-"""What commands print: JSON's own types, tables without markup, progress lines that tell rate and time left."""
+"""What commands print: JSON's own types, tables without markup, progress lines that tell rate and
+time left."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ class Named:
 
 def test_answers_are_plain_json() -> None:
     """Dataclasses, paths, tuples, numpy arrays and a type's own form all become JSON's types."""
-    found = plain({"a": Inner(Path("p/q"), np.float32(0.25)), "b": (1, {2}), "c": np.arange(2), "d": Named()})
+    found = plain(
+        {"a": Inner(Path("p/q"), np.float32(0.25)), "b": (1, {2}), "c": np.arange(2), "d": Named()}
+    )
     expected = {
         "a": {"path": "p/q", "share": 0.25},
         "b": [1, [2]],
@@ -39,7 +42,8 @@ def test_answers_are_plain_json() -> None:
 
 
 def test_answer_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
-    """With ``as_json`` the document alone is printed, in readable Unicode; otherwise the human form alone."""
+    """With ``as_json`` the document alone is printed, in readable Unicode; otherwise the human form
+    alone."""
     answer({"id": "鞋/1"}, True, lambda _: pytest.fail("human form printed"))
     out = capsys.readouterr().out
     assert json.loads(out) == {"id": "鞋/1"}
@@ -68,7 +72,8 @@ def test_table_shows_ids_as_they_are(capsys: pytest.CaptureFixture[str]) -> None
 def test_progress_lines_tell_rate_and_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Off a terminal: nothing for ten seconds, then a line with rate and time left, one at the end, none after it."""
+    """Off a terminal: nothing for ten seconds, then a line with rate and time left, one at the end,
+    none after it."""
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with stages() as report:

@@ -1,4 +1,5 @@
-"""The benchmark ``ablation``: what each part of the recipes is worth, on validation photos, one seed.
+"""The benchmark ``ablation``: what each part of the recipes is worth, on validation photos, one
+seed.
 
 ``CATALENS_BENCH_EPOCHS``: epochs of each short fine-tuning (4). Test photos are not read.
 """
@@ -39,7 +40,9 @@ LINEAR: dict[str, dict[str, Any]] = {
     "as it is": {},
     "no mixed features": {"mixed": 0.0},
     "no contrastive losses": {"alike": _NONE},
-    "contrastive: category and attributes only": {"alike": replace(_NONE, category=0.5, attributes=0.3)},
+    "contrastive: category and attributes only": {
+        "alike": replace(_NONE, category=0.5, attributes=0.3)
+    },
     "contrastive: not on both at once": {"alike": ContrastiveLosses(both=0.0)},
     "block g without re-shots": {"pairs": None},
 }
@@ -71,14 +74,18 @@ def measure(part: str, work: Path) -> BenchRow:
 
 
 def _step() -> BenchRow:
-    """Photos/s of a training step of the whole backbone, 32 random photos, bfloat16, without and with processor.py.
+    """Photos/s of a training step of the whole backbone, 32 random photos, bfloat16, without and
+    with processor.py.
 
-    ``kept_memory`` acts at once on the whole process, so both go together; interleaved, medians of five.
+    ``kept_memory`` acts at once on the whole process, so both go together; interleaved, medians of
+    five.
     """
     network = backbones.build(backbones.DEFAULT_BACKBONE).to(memory_format=torch.channels_last)
     samples: list[BenchRow] = [{"side_px": side, "plain": [], "quick": []} for side in (160, 224)]
     for sample in samples:
-        batch = torch.randn(32, 3, sample["side_px"], sample["side_px"]).to(memory_format=torch.channels_last)
+        batch = torch.randn(32, 3, sample["side_px"], sample["side_px"]).to(
+            memory_format=torch.channels_last
+        )
         for repeat in range(6):
             for name in ("plain", "quick"):
                 quick = name == "quick"
@@ -89,7 +96,10 @@ def _step() -> BenchRow:
                 if repeat:
                     sample[name].append(len(batch) / seconds)
         sample["ratio"] = median(sample["quick"]) / median(sample["plain"])
-        say(f"{sample['side_px']} px: {median(sample['plain']):.0f} and {median(sample['quick']):.0f} photos/s")
+        say(
+            f"{sample['side_px']} px: {median(sample['plain']):.0f} and "
+            f"{median(sample['quick']):.0f} photos/s"
+        )
     return {"recipe": _step.__doc__, "samples": samples}
 
 
@@ -107,16 +117,24 @@ def _linear(data: Path) -> list[BenchRow]:
     problem = read_problem(data, 0)
     backbone = backbones.find(backbones.DEFAULT_BACKBONE)
     network = Network(linear_spec(backbone, (), 1), backbones.build(backbone.name))
-    material = load_training_set(problem, data, TorchRuntime(network), seed=0, cache=None, progress=None, team=ALONE)
+    material = load_training_set(
+        problem, data, TorchRuntime(network), seed=0, cache=None, progress=None, team=ALONE
+    )
     samples = []
     for variant, options in LINEAR.items():
-        samples.append({"variant": variant, **_fitted(material, network, problem.dataset.types, options)})
+        samples.append(
+            {"variant": variant, **_fitted(material, network, problem.dataset.types, options)}
+        )
         say(f"{samples[-1]}")
     return samples
 
 
-def _fitted(material: TrainingSet, network: Network, types: Any, options: dict[str, Any]) -> BenchRow:
-    spec = linear_spec(backbones.find(network.spec.backbone), material.targets, int(material.train.sum()))
+def _fitted(
+    material: TrainingSet, network: Network, types: Any, options: dict[str, Any]
+) -> BenchRow:
+    spec = linear_spec(
+        backbones.find(network.spec.backbone), material.targets, int(material.train.sum())
+    )
     budget = scale_epochs(RECIPES["linear"], spec)
     fitted = fit(
         spec,
@@ -136,10 +154,14 @@ def _fitted(material: TrainingSet, network: Network, types: Any, options: dict[s
     if weights is not None:
         fitted = reweigh(fitted, weights)
     runtime = TorchRuntime(assemble_network(fitted, network.backbone))
-    checked, learned = (material.photos(name, runtime.embed_features) for name in ("validation", "train"))
+    checked, learned = (
+        material.photos(name, runtime.embed_features) for name in ("validation", "train")
+    )
     found, _ = retrieval_figures(checked, learned, types)
     shots = material.reshots.of(material.held)
-    asked, vectors = (runtime.embed_features(values) for values in (shots.values, material.described))
+    asked, vectors = (
+        runtime.embed_features(values) for values in (shots.values, material.described)
+    )
     return {
         "weights": weights,
         "heads": fitted.history[fitted.best_epoch - 1]["validation_heads"],

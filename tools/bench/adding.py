@@ -20,9 +20,11 @@ _REPEATED = 5
 
 
 def adding(work: Path) -> BenchRow:
-    """Seconds from a request's photos to a class that the next answer knows: the pretrained network, clothing's photos.
+    """Seconds from a request's photos to a class that the next answer knows: the pretrained
+    network, clothing's photos.
 
-    Each time with photos that the service has not seen, of the test split; the class is removed again.
+    Each time with photos that the service has not seen, of the test split; the class is removed
+    again.
     """
     folder = work / "adding-home"
     if not (folder / "CURRENT").exists():
@@ -41,4 +43,9 @@ def adding(work: Path) -> BenchRow:
                 samples.setdefault(str(count), []).append(time.perf_counter() - began)
                 engine.classes.remove(number=made["id"])
     medians = {count: statistics.median(taken) for count, taken in samples.items()}
-    return {"recipe": adding.__doc__, "samples": samples, "p50_s": medians, "slowest_p50_s": max(medians.values())}
+    return {
+        "recipe": adding.__doc__,
+        "samples": samples,
+        "p50_s": medians,
+        "slowest_p50_s": max(medians.values()),
+    }

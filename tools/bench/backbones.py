@@ -1,4 +1,5 @@
-"""The benchmark ``backbones``: accuracy, speed and size of every offered backbone whose weights are on this machine."""
+"""The benchmark ``backbones``: accuracy, speed and size of every offered backbone whose weights are
+on this machine."""
 
 from __future__ import annotations
 
@@ -21,14 +22,20 @@ SECONDS, WARM = 5.0, 2  # of timing per batch size, after so many passes
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """One backbone: ``train --recipe linear`` on clothing, evaluated on validation and test; the network alone timed.
+    """One backbone: ``train --recipe linear`` on clothing, evaluated on validation and test; the
+    network alone timed.
 
-    ``photos_per_s_N``: float32 batches of N random photos at the backbone's own size through the backbone, the median
-    of all passes; on the CPU unless there is a GPU. A backbone without weights here is listed with the reason.
+    ``photos_per_s_N``: float32 batches of N random photos at the backbone's own size through the
+    backbone, the median of all passes; on the CPU unless there is a GPU. A backbone without weights
+    here is listed with the reason.
     """
     say(f"bench backbones: {part}")
     found = backbones.find(part)
-    row: BenchRow = {"recipe": measure.__doc__, "crop_px": found.preprocess.crop, "feature_dim": found.feature_dim}
+    row: BenchRow = {
+        "recipe": measure.__doc__,
+        "crop_px": found.preprocess.crop,
+        "feature_dim": found.feature_dim,
+    }
     source = backbones.weights_source(found)
     if source is None:
         origin = found.package or found.torchvision_weights
@@ -46,10 +53,16 @@ def measure(part: str, work: Path) -> BenchRow:
         "threads": torch.get_num_threads(),
     }
     passes = {batch: _passes(runtime, batch) for batch in BATCHES}
-    row |= {f"photos_per_s_{batch}": batch / percentile(seconds, 0.5) for batch, seconds in passes.items()}
+    row |= {
+        f"photos_per_s_{batch}": batch / percentile(seconds, 0.5)
+        for batch, seconds in passes.items()
+    }
     data, model = real_data("clothing").absolute(), work.absolute() / f"backbone-{part}"
     seconds, _ = catalens("train", data, "--out", model, "--backbone", part)
-    figures = {split: catalens("evaluate", model, data, "--split", split)[1] for split in ("validation", "test")}
+    figures = {
+        split: catalens("evaluate", model, data, "--split", split)[1]
+        for split in ("validation", "test")
+    }
     row["train_s"] = seconds
     for split, document in figures.items():
         for name in ("accuracy", "hit_rate_at_1"):

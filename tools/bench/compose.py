@@ -19,17 +19,26 @@ from tools.output import say
 PARTS = ("colour",)
 _LINEAR = {"a": 0.5, "c": 0.45, "g": 0.05}
 
-GOALS = (Goal("like this, but another colour: article and colour, precision@10", ">=", 0.74, figure("colour", "both")),)
+GOALS = (
+    Goal(
+        "like this, but another colour: article and colour, precision@10",
+        ">=",
+        0.74,
+        figure("colour", "both"),
+    ),
+)
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """Each test and validation photo, asked for in each other colour that ten or more photos of its article have.
+    """Each test and validation photo, asked for in each other colour that ten or more photos of its
+    article have.
 
-    The gallery holds the test and validation photos without title, tags, category or attributes; tower and colours are
-    learned from the train photos. Right is a photo of the question's article in the colour asked for; the photo itself
-    is left out. ``samples``: the mean over questions by target. Peers: the photo alone; the colour block replaced by
-    the mean of that colour's train photos, weighed as the model does and as does best on validation photos; the photo's
-    vector less the mean vector of its own colour's train photos plus that of the new one.
+    The gallery holds the test and validation photos without title, tags, category or attributes;
+    tower and colours are learned from the train photos. Right is a photo of the question's article
+    in the colour asked for; the photo itself is left out. ``samples``: the mean over questions by
+    target. Peers: the photo alone; the colour block replaced by the mean of that colour's train
+    photos, weighed as the model does and as does best on validation photos; the photo's vector less
+    the mean vector of its own colour's train photos plus that of the new one.
     """
     say(f"bench compose: {part}")
     made = shop(work)
@@ -37,11 +46,16 @@ def measure(part: str, work: Path) -> BenchRow:
     wanted = [
         (place, colour, article)
         for colour, article in pairs(made, places)
-        for place in places[(made.article[places] == article) & (made.colour[places] != colour)].tolist()
+        for place in places[
+            (made.article[places] == article) & (made.colour[places] != colour)
+        ].tolist()
     ]
     home = gallery(made, work / "compose", places)
     with asking(home, made.tower(made.told(made.places("train")))) as engine:
-        lists = [found(engine.search(Query(product_id=str(place), text=colour), k=TEN)) for place, colour, _ in wanted]
+        lists = [
+            found(engine.search(Query(product_id=str(place), text=colour), k=TEN))
+            for place, colour, _ in wanted
+        ]
     answered = list(zip(lists, wanted, strict=True))
     both = [precision(made, listed, colour, article) for listed, (_, colour, article) in answered]
     samples: dict[str, list[float]] = {}
@@ -52,8 +66,12 @@ def measure(part: str, work: Path) -> BenchRow:
         "model": made.bundle.model_version,
         "questions": len(wanted),
         "both": float(np.mean(both)),
-        "article": float(np.mean([made.article[listed] == article for listed, (_, _, article) in answered])),
-        "colour": float(np.mean([made.colour[listed] == colour for listed, (_, colour, _) in answered])),
+        "article": float(
+            np.mean([made.article[listed] == article for listed, (_, _, article) in answered])
+        ),
+        "colour": float(
+            np.mean([made.colour[listed] == colour for listed, (_, colour, _) in answered])
+        ),
         "peers": _peers(made, places, wanted),
         "samples": [
             {"target": name, "questions": len(values), "both": float(np.mean(values))}
@@ -62,7 +80,9 @@ def measure(part: str, work: Path) -> BenchRow:
     }
 
 
-def _peers(made: TextShop, places: np.ndarray, wanted: list[tuple[int, str, str]]) -> dict[str, Any]:
+def _peers(
+    made: TextShop, places: np.ndarray, wanted: list[tuple[int, str, str]]
+) -> dict[str, Any]:
     blocks, train = made.bundle.spec.blocks, made.places("train")
     start, stop = made.bundle.spec.columns("c")
     weight = next(block.weight for block in blocks if block.name == "c")
@@ -86,7 +106,9 @@ def _peers(made: TextShop, places: np.ndarray, wanted: list[tuple[int, str, str]
     return {name: _precision(made, places, wanted, asked) for name, asked in queries.items()}
 
 
-def _precision(made: TextShop, places: np.ndarray, wanted: list[tuple[int, str, str]], queries: np.ndarray) -> float:
+def _precision(
+    made: TextShop, places: np.ndarray, wanted: list[tuple[int, str, str]], queries: np.ndarray
+) -> float:
     values = []
     for query, (place, colour, article) in zip(queries, wanted, strict=True):
         scores = made.vectors[places] @ query

@@ -1,4 +1,5 @@
-"""The benchmark ``decode_photo``: a photo's bytes to the network's pixels, beside Pillow's plain path."""
+"""The benchmark ``decode_photo``: a photo's bytes to the network's pixels, beside Pillow's plain
+path."""
 
 from __future__ import annotations
 
@@ -35,10 +36,15 @@ GOALS = (
 
 
 def measure(part: str, _: Path) -> BenchRow:
-    """Milliseconds per photo of each way on one thread, interleaved photo by photo; medians over photos and rounds."""
+    """Milliseconds per photo of each way on one thread, interleaved photo by photo; medians over
+    photos and rounds."""
     say(f"bench decode: {part}")
     photos = real_photos(_PHOTOS[part])
-    files = enlarged_all(photos, SIZES[part]) if part in SIZES else [photo.read_bytes() for photo in photos]
+    files = (
+        enlarged_all(photos, SIZES[part])
+        if part in SIZES
+        else [photo.read_bytes() for photo in photos]
+    )
     ways = _ways()
     samples: dict[str, list[float]] = {name: [] for name in ways}
     before = torch.get_num_threads()
@@ -58,8 +64,10 @@ def measure(part: str, _: Path) -> BenchRow:
     plain, ours = median(samples["plain"]), median(samples["ours, exported models"])
     say(f"{part}: plain {plain:.2f} ms, ours {ours:.2f} ms, {plain / ours:.2f} times as fast")
     return {
-        "recipe": "real photos as they are, or upscaled with grain, JPEG quality 85; one thread; 256 px, crop 224",
-        "peer": "Pillow's plain path: Image.open, convert RGB, resize to 256 px bicubic, centre crop 224",
+        "recipe": "real photos as they are, or upscaled with grain, JPEG quality 85; one thread; "
+        "256 px, crop 224",
+        "peer": "Pillow's plain path: Image.open, convert RGB, resize to 256 px bicubic, centre "
+        "crop 224",
         "peer_version": installed("pillow"),
         "photos": len(files),
         "bytes_mean": sum(map(len, files)) / len(files),
@@ -78,7 +86,9 @@ def _ways() -> dict[str, Callable[[bytes], Any]]:
     def plain(data: bytes) -> np.ndarray:
         image = Image.open(io.BytesIO(data)).convert("RGB")
         scale = side / min(image.size)
-        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+        image = image.resize(
+            (round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC
+        )
         left, top = (image.width - crop) // 2, (image.height - crop) // 2
         return np.asarray(image.crop((left, top, left + crop, top + crop)))
 
@@ -87,7 +97,9 @@ def _ways() -> dict[str, Callable[[bytes], Any]]:
         "ours, models as trained": lambda data: to_pixels(
             decode_photo(data, shrink_to=shrink_to(trained)).pixels, trained
         ),
-        "ours, exported models": lambda data: to_pixels(decode_photo(data, shrink_to=shrink_to(quick)).pixels, quick),
+        "ours, exported models": lambda data: to_pixels(
+            decode_photo(data, shrink_to=shrink_to(quick)).pixels, quick
+        ),
         "ours, decoding alone": lambda data: decode_photo(data, shrink_to=shrink_to(quick)),
     }
     try:

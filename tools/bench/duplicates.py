@@ -1,4 +1,5 @@
-"""The benchmark ``duplicates``: search beside imagededup's, copies found, identical photos found."""
+"""The benchmark ``duplicates``: search beside imagededup's, copies found,
+identical photos found."""
 
 from __future__ import annotations
 
@@ -43,19 +44,32 @@ _RADIUS = 10  # imagededup's default, of 64 bits
 _ROUNDS = 5
 
 GOALS = (
-    Goal("20k photos: times as fast as imagededup's search", ">=", 150.0, figure("search", "times")),
-    Goal("20k photos: pairs that one finds and the other does not", "<=", 0.0, figure("search", "different_pairs")),
+    Goal(
+        "20k photos: times as fast as imagededup's search", ">=", 150.0, figure("search", "times")
+    ),
+    Goal(
+        "20k photos: pairs that one finds and the other does not",
+        "<=",
+        0.0,
+        figure("search", "different_pairs"),
+    ),
     *(
         Goal(f"transformed copies of {name}: {what}", ">=", goal, figure(f"copies of {name}", what))
         for name in ("fashion", "clothing")
         for what, goal in (("recall", 0.98), ("precision", 0.99))
     ),
-    Goal("fashion: share of the pairs of identical photos found", ">=", 1.0, figure("identical", "recall")),
+    Goal(
+        "fashion: share of the pairs of identical photos found",
+        ">=",
+        1.0,
+        figure("identical", "recall"),
+    ),
 )
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """One part. Sizes: ``CATALENS_BENCH_FILES`` (search), ``CATALENS_BENCH_PHOTOS`` (photos copied of each set)."""
+    """One part. Sizes: ``CATALENS_BENCH_FILES`` (search), ``CATALENS_BENCH_PHOTOS`` (photos copied
+    of each set)."""
     say(f"bench duplicates: {part}")
     if part == "search":
         return _search(work)
@@ -84,7 +98,11 @@ def _search(work: Path) -> BenchRow:
     signed_s = time.perf_counter() - started
     hasher = PHash(verbose=False)
     encodings = {str(i): hasher.encode_image(image_array=thumb) for i, thumb in enumerate(thumbs)}
-    codes = np.array([int(code, 16) for code in encodings.values()], ">u8").view(np.uint8).reshape(-1, 8)
+    codes = (
+        np.array([int(code, 16) for code in encodings.values()], ">u8")
+        .view(np.uint8)
+        .reshape(-1, 8)
+    )
     own_s: list[float] = []
 
     def search() -> np.ndarray:
@@ -93,7 +111,9 @@ def _search(work: Path) -> BenchRow:
         own_s.append(time.perf_counter() - started)
         return np.concatenate(rows)
 
-    for _ in range(_ROUNDS):  # and as often after the peer: the machine may be busier at one time than at another
+    for _ in range(
+        _ROUNDS
+    ):  # and as often after the peer: the machine may be busier at one time than at another
         own = search()
     pairs = {(a, b) for a, b, _ in own.tolist()}
     say(f"own search: {min(own_s):.3f} s, {len(pairs):,} pairs; now imagededup")
@@ -108,9 +128,11 @@ def _search(work: Path) -> BenchRow:
     times = peer_s / float(np.median(own_s))
     say(f"imagededup: {peer_s:.1f} s, {len(theirs):,} pairs: {times:,.0f} times as long")
     return {
-        "recipe": "fashion and clothing photos, then copies of fashion photos until there are enough; hashes: "
+        "recipe": "fashion and clothing photos, then copies of fashion photos until there are "
+        "enough; hashes: "
         "imagededup's PHash of 32 px thumbnails, the same to both; the search alone is timed",
-        "peer": "imagededup PHash.find_duplicates, its default search (brute_force_cython, all cores)",
+        "peer": "imagededup PHash.find_duplicates, its default search (brute_force_cython, all "
+        "cores)",
         "peer_version": installed("imagededup"),
         "photos": len(files),
         "radius": _RADIUS,
@@ -138,7 +160,11 @@ def _files(folder: Path, count: int) -> list[Path]:
         file = folder / f"{number:06d}-{kind}.jpg"
         if not file.exists():
             file.write_bytes(
-                made(decode_photo(fashion[place].read_bytes()).pixels, kind, [1, place, KINDS.index(kind)])
+                made(
+                    decode_photo(fashion[place].read_bytes()).pixels,
+                    kind,
+                    [1, place, KINDS.index(kind)],
+                )
             )
         found.append(file)
     return found
@@ -148,7 +174,8 @@ def _files(folder: Path, count: int) -> list[Path]:
 
 
 def _copies(work: Path, name: str) -> BenchRow:
-    """Each copy asked as an upload is, against a home of the set's test photos; and these among themselves."""
+    """Each copy asked as an upload is, against a home of the set's test photos; and these among
+    themselves."""
     work.mkdir(parents=True, exist_ok=True)
     files = _test_files(name)
     home = _home(work / name, files)
@@ -159,14 +186,18 @@ def _copies(work: Path, name: str) -> BenchRow:
     live = LiveIndex(Versions(home).open(home.active().index_version))  # type: ignore[union-attr]
     same = _same_bytes(files)
     picked = np.random.default_rng(0).permutation(len(files))[: knob("PHOTOS", 1000)]
-    found: dict[str, dict[str, int]] = {kind: {"asked": 0, "right": 0, "wrong": 0} for kind in KINDS}
+    found: dict[str, dict[str, int]] = {
+        kind: {"asked": 0, "right": 0, "wrong": 0} for kind in KINDS
+    }
     samples_ms, wrong_pairs = [], []
     with open_catalog(home) as catalog, closing(SignatureStore(home)) as store:
         signed = SignatureIndex.open(catalog, PhotoStore(home), store)
         for photo_at, kind, photo in _made(files, picked, name):
             vector = embedder.embed([photo])
             started = time.perf_counter()
-            repeats = find_repeats(catalog, signed, store, photo, near=nearest(live, vector, bundle.spec))
+            repeats = find_repeats(
+                catalog, signed, store, photo, near=nearest(live, vector, bundle.spec)
+            )
             samples_ms.append(round(1000 * (time.perf_counter() - started), 3))
             named = {int(repeat.product_id) for repeat in repeats}
             found[kind]["asked"] += 1
@@ -175,10 +206,15 @@ def _copies(work: Path, name: str) -> BenchRow:
             found[kind]["wrong"] += len(others)
             wrong_pairs += [(files[photo_at].stem, files[other].stem, kind) for other in others]
     chosen = set(picked.tolist())
-    among = [pair for pair in _among_originals(home, same) if chosen & set(pair)]  # each photo is asked itself too
+    among = [
+        pair for pair in _among_originals(home, same) if chosen & set(pair)
+    ]  # each photo is asked itself too
     right, asked = (sum(row[key] for row in found.values()) for key in ("right", "asked"))
     wrong = sum(row["wrong"] for row in found.values())
-    say(f"{name}: recall {right / asked:.4f}, precision {right / max(right + wrong + len(among), 1):.4f}, {found}")
+    say(
+        f"{name}: recall {right / asked:.4f}, precision "
+        f"{right / max(right + wrong + len(among), 1):.4f}, {found}"
+    )
     return {
         "recipe": RECIPE,
         "model": "the shipped pretrained network",
@@ -187,7 +223,9 @@ def _copies(work: Path, name: str) -> BenchRow:
         "by_kind": found,
         "recall": right / asked,
         "precision": right / max(right + wrong + len(among), 1),
-        "recall_by_kind": {kind: row["right"] / max(row["asked"], 1) for kind, row in found.items()},
+        "recall_by_kind": {
+            kind: row["right"] / max(row["asked"], 1) for kind, row in found.items()
+        },
         "wrong": wrong_pairs,
         "wrong_among_originals": [(files[a].stem, files[b].stem) for a, b in among],
         "p50_ms": percentile(samples_ms, 0.5),
@@ -227,7 +265,11 @@ def _made(files: Sequence[Path], picked: np.ndarray, name: str) -> Iterator[tupl
     for place in picked.tolist():
         picture = decode_photo(files[place].read_bytes()).pixels
         for number, kind in enumerate(KINDS):
-            yield place, kind, decode_photo(made(picture, kind, [len(name), place, number]), shrink_to=256)
+            yield (
+                place,
+                kind,
+                decode_photo(made(picture, kind, [len(name), place, number]), shrink_to=256),
+            )
 
 
 def _among_originals(home: Home, same: Sequence[set[int]]) -> list[tuple[int, int]]:
@@ -237,7 +279,11 @@ def _among_originals(home: Home, same: Sequence[set[int]]) -> list[tuple[int, in
         centre = [int(product) for product in group.photos[0]["products"]]
         for photo in group.photos[1:]:
             for a in centre:
-                wrong |= {(min(a, int(b)), max(a, int(b))) for b in photo["products"] if int(b) not in same[a]}
+                wrong |= {
+                    (min(a, int(b)), max(a, int(b)))
+                    for b in photo["products"]
+                    if int(b) not in same[a]
+                }
     return sorted(wrong)
 
 
@@ -245,7 +291,8 @@ def _among_originals(home: Home, same: Sequence[set[int]]) -> list[tuple[int, in
 
 
 def _identical(work: Path) -> BenchRow:
-    """All of fashion imported; its pairs of equal files beside the pairs that the command's function names."""
+    """All of fashion imported; its pairs of equal files beside the pairs that the command's
+    function names."""
     rows = read_dataset(real_data("fashion") / "products.csv").rows
     files = [row.image for row in rows]
     home = _home(work / "identical", files)
@@ -253,7 +300,8 @@ def _identical(work: Path) -> BenchRow:
     groups: list[Any] = find_groups(home, kinds=["same_photo"]).groups
     found = {pair for group in groups for pair in combinations(sorted(map(int, group.products)), 2)}
     return {
-        "recipe": "every photo of fashion; equal files by SHA-256 of the files, apart from the catalog",
+        "recipe": "every photo of fashion; equal files by SHA-256 of the files, apart from the "
+        "catalog",
         "photos": len(files),
         "pairs": len(wanted),
         "found": len(found & wanted),

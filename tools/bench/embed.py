@@ -1,6 +1,7 @@
 """The benchmark ``embed``: JPEG files to vectors, beside the plain loop, on all clothing photos.
 
-``CATALENS_BENCH_PHOTOS``: how many of them (all). The plain loop sees every sixth, since it takes minutes otherwise.
+``CATALENS_BENCH_PHOTOS``: how many of them (all). The plain loop sees every sixth, since it takes
+minutes otherwise.
 """
 
 from __future__ import annotations
@@ -40,19 +41,37 @@ GOALS = (
     Goal("lite0: mean cosine to the reference", ">=", 0.995, figure("lite0", "cosine_mean")),
     Goal("ResNet-50: mean cosine to the reference", ">=", 0.995, figure("resnet50", "cosine_mean")),
     Goal("lite0: leave-one-out hit rate@1 lost, points", "<=", 0.5, figure("lite0", "lost_points")),
-    Goal("ResNet-50: leave-one-out hit rate@1 lost, points", "<=", 0.5, figure("resnet50", "lost_points")),
-    Goal("lite0: share of 1 / (1 / decode + 1 / network)", ">=", 0.9, figure("lite0", "share_of_parts")),
-    Goal("ResNet-50: share of 1 / (1 / decode + 1 / network)", ">=", 0.9, figure("resnet50", "share_of_parts")),
+    Goal(
+        "ResNet-50: leave-one-out hit rate@1 lost, points",
+        "<=",
+        0.5,
+        figure("resnet50", "lost_points"),
+    ),
+    Goal(
+        "lite0: share of 1 / (1 / decode + 1 / network)",
+        ">=",
+        0.9,
+        figure("lite0", "share_of_parts"),
+    ),
+    Goal(
+        "ResNet-50: share of 1 / (1 / decode + 1 / network)",
+        ">=",
+        0.9,
+        figure("resnet50", "share_of_parts"),
+    ),
 )
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """One backbone: rates of both sides interleaved in processes of their own, then how alike the vectors are."""
+    """One backbone: rates of both sides interleaved in processes of their own, then how alike the
+    vectors are."""
     say(f"bench embed: {part}")
     if part == "roofline":
         return _roofline()
     data = real_data("clothing")
-    files = sorted(str(path) for path in data.rglob("*.jpg"))[: int(os.environ.get("CATALENS_BENCH_PHOTOS", "10000"))]
+    files = sorted(str(path) for path in data.rglob("*.jpg"))[
+        : int(os.environ.get("CATALENS_BENCH_PHOTOS", "10000"))
+    ]
     if part == "classes":
         return _classes(work, data, files)
     model = _lite0(work, data) if part == "lite0" else _resnet50(work)
@@ -63,7 +82,11 @@ def measure(part: str, work: Path) -> BenchRow:
 
 
 def _weights_of(part: str) -> str:
-    return "ImageNet, recipe linear on clothing" if part == "lite0" else "random: there are none on this machine"
+    return (
+        "ImageNet, recipe linear on clothing"
+        if part == "lite0"
+        else "random: there are none on this machine"
+    )
 
 
 def _lite0(work: Path, data: Path) -> Path:
@@ -74,7 +97,8 @@ def _lite0(work: Path, data: Path) -> Path:
 
 
 def _resnet50(work: Path) -> Path:
-    """Random weights, with batch statistics of one pass over noise so that features keep their spread."""
+    """Random weights, with batch statistics of one pass over noise so that features keep their
+    spread."""
     torch.manual_seed(0)
     network = Network.empty(Network.frozen_spec("resnet50"))
     network.backbone.train()
@@ -82,7 +106,14 @@ def _resnet50(work: Path) -> Path:
         for _ in range(4):
             network.backbone(torch.randn(16, 3, 224, 224))
     network.eval()
-    write_bundle(work / "resnet50", network, Decision(), metrics={}, training={"recipe": "random"}, replace=True)
+    write_bundle(
+        work / "resnet50",
+        network,
+        Decision(),
+        metrics={},
+        training={"recipe": "random"},
+        replace=True,
+    )
     return work / "resnet50"
 
 
@@ -100,8 +131,10 @@ def _compared(model: Path, fast: Path, files: Sequence[str], work: Path) -> Benc
     rates = {name: median(values) for name, values in own.items()}
     alike = _alike(reference(str(model), list(files)), np.load(vectors_file), files)
     return {
-        "recipe": f"{len(files)} clothing photos; the plain loop every {_PLAIN_STEP}th; interleaved, {_ROUNDS} rounds",
-        "peer": "the plain loop: DataLoader(num_workers=2), Pillow, torchvision transforms, torch eager fp32, batch 32",
+        "recipe": f"{len(files)} clothing photos; the plain loop every {_PLAIN_STEP}th; "
+        f"interleaved, {_ROUNDS} rounds",
+        "peer": "the plain loop: DataLoader(num_workers=2), Pillow, torchvision transforms, torch "
+        "eager fp32, batch 32",
         "peer_version": installed("torch"),
         "plain_per_s": median(plain),
         "per_s": rates["whole"],
@@ -111,13 +144,18 @@ def _compared(model: Path, fast: Path, files: Sequence[str], work: Path) -> Benc
         "share_of_parts": rates["whole"] * (1 / rates["decode"] + 1 / rates["network"]),
         "bottleneck": last["bottleneck"],
         **alike,
-        "samples": {"plain_per_s": plain, **{f"{name}_per_s": values for name, values in own.items()}},
+        "samples": {
+            "plain_per_s": plain,
+            **{f"{name}_per_s": values for name, values in own.items()},
+        },
     }
 
 
 def _run(module: str, arguments: list[str], files: Sequence[str]) -> Any:
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, cwd=ROOT, input="\n".join(files), stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, input="\n".join(files), stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 
@@ -132,7 +170,10 @@ def _alike(own: np.ndarray, other: np.ndarray, files: Sequence[str]) -> BenchRow
         "cosine_min": float(cosine.min()),
         "hit_rate_at_1": {"reference": float(hits[0].mean()), "ours": float(hits[1].mean())},
         "lost_points": float(100 * (hits[0].mean() - hits[1].mean())),
-        "hits_changed": {"lost": int((hits[0] & ~hits[1]).sum()), "won": int((~hits[0] & hits[1]).sum())},
+        "hits_changed": {
+            "lost": int((hits[0] & ~hits[1]).sum()),
+            "won": int((~hits[0] & hits[1]).sum()),
+        },
     }
 
 
@@ -150,9 +191,13 @@ def _classes(work: Path, data: Path, files: Sequence[str]) -> BenchRow:
     for numeric in ("fp32", "bf16", "int8"):
         fast = work / f"class-{numeric}"
         report = export(model, data, fast, numeric=numeric, replace_out=True)
-        found = _run("tools.bench.peers.own_loop", [str(fast), str(_ROUNDS), str(work / "vectors.npy")], some)
+        found = _run(
+            "tools.bench.peers.own_loop", [str(fast), str(_ROUNDS), str(work / "vectors.npy")], some
+        )
         rates = {f"{name}_per_s": median(values) for name, values in found["rates"].items()}
-        samples.append({"numeric": numeric, **rates, **_alike(own, np.load(work / "vectors.npy"), some)})
+        samples.append(
+            {"numeric": numeric, **rates, **_alike(own, np.load(work / "vectors.npy"), some)}
+        )
         samples[-1]["embedding_id"] = report["embedding_id"]
         say(f"{samples[-1]}")
     torch_rates = _run("tools.bench.peers.own_loop", [str(model), "1"], some[:600])["rates"]
@@ -181,7 +226,8 @@ def _roofline() -> BenchRow:
         if turn:
             rates["copy"].append(2 * big.nbytes / (time.perf_counter() - started) / 1e9)
     return {
-        "recipe": f"torch, {size} x {size} matrices; copy of 256 MB counts what is read and written",
+        "recipe": f"torch, {size} x {size} matrices; copy of 256 MB counts what is read and "
+        "written",
         "gflop_per_s": {name: median(rates[name]) for name in ("fp32", "bf16")},
         "copy_gb_per_s": median(rates["copy"]),
         "samples": rates,

@@ -1,4 +1,5 @@
-"""The benchmark ``fewshot``: classes made from 1, 5 and 10 photos, on kinds of clothing that training never saw."""
+"""The benchmark ``fewshot``: classes made from 1, 5 and 10 photos, on kinds of clothing that
+training never saw."""
 
 from __future__ import annotations
 
@@ -33,10 +34,30 @@ GOALS = (
     Goal("clothing 5-way, 1 photo, accuracy", ">=", 0.660, figure("clothing", "accuracy_1")),
     Goal("clothing 5-way, 5 photos, accuracy", ">=", 0.809, figure("clothing", "accuracy_5")),
     Goal("clothing 5-way, 10 photos, accuracy", ">=", 0.848, figure("clothing", "accuracy_10")),
-    Goal("clothing 5-way, 1 photo, gain over the frozen backbone", ">=", 0.02, figure("clothing", "gain_1")),
-    Goal("clothing 5-way, 5 photos, gain over the frozen backbone", ">=", 0.0, figure("clothing", "gain_5")),
-    Goal("clothing 5-way, 10 photos, gain over the frozen backbone", ">=", 0.0, figure("clothing", "gain_10")),
-    Goal("a class made from 1 to 20 photos in a home, seconds", "<", 1.0, figure("adding", "slowest_p50_s")),
+    Goal(
+        "clothing 5-way, 1 photo, gain over the frozen backbone",
+        ">=",
+        0.02,
+        figure("clothing", "gain_1"),
+    ),
+    Goal(
+        "clothing 5-way, 5 photos, gain over the frozen backbone",
+        ">=",
+        0.0,
+        figure("clothing", "gain_5"),
+    ),
+    Goal(
+        "clothing 5-way, 10 photos, gain over the frozen backbone",
+        ">=",
+        0.0,
+        figure("clothing", "gain_10"),
+    ),
+    Goal(
+        "a class made from 1 to 20 photos in a home, seconds",
+        "<",
+        1.0,
+        figure("adding", "slowest_p50_s"),
+    ),
 )
 
 
@@ -65,11 +86,13 @@ class Trained:
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """5 classes trained (recipe linear), 5-way on the other 5: splits x draws, photos from train, questions from test.
+    """5 classes trained (recipe linear), 5-way on the other 5: splits x draws, photos from train,
+    questions from test.
 
-    Nothing is chosen on the test classes: of each split's trained classes, 3 are trained alone and 2 play the new ones,
-    and the block weights that do best there, on validation photos, are used. The rival is the nearest mean of the
-    frozen backbone's unit features, on the same draws. The catalog holds the train photos of the trained classes.
+    Nothing is chosen on the test classes: of each split's trained classes, 3 are trained alone and
+    2 play the new ones, and the block weights that do best there, on validation photos, are used.
+    The rival is the nearest mean of the frozen backbone's unit features, on the same draws. The
+    catalog holds the train photos of the trained classes.
     """
     say(f"bench fewshot: {part}")
     if part == "adding":
@@ -90,13 +113,34 @@ def measure(part: str, work: Path) -> BenchRow:
         if photos is None:
             photos = all_photos(problem, outer)
         inside, outside = _trained(inner, photos, seen[:3]), _trained(outer, photos, seen)
-        share = max(SHARES, key=lambda one: _choose(photos, inside, seen[3:], one, np.random.default_rng(number)))
+        share = max(
+            SHARES,
+            key=lambda one: _choose(photos, inside, seen[3:], one, np.random.default_rng(number)),
+        )
         for shots in SHOTS:
             for draw in range(DRAWS):
                 found = _draw(photos, outside, new, shots, share, rng, "test")
-                samples.append({"split": number, "draw": draw, "shots": shots, "new": new, "share_a": share, **found})
-        say(f"split {number + 1} of {SPLITS}: share of a {share}, {time.perf_counter() - started:.0f} s")
-    return {"recipe": measure.__doc__, "way": 5, "epochs": EPOCHS, **_means(samples), "samples": samples}
+                samples.append(
+                    {
+                        "split": number,
+                        "draw": draw,
+                        "shots": shots,
+                        "new": new,
+                        "share_a": share,
+                        **found,
+                    }
+                )
+        say(
+            f"split {number + 1} of {SPLITS}: share of a {share}, "
+            f"{time.perf_counter() - started:.0f} s"
+        )
+    return {
+        "recipe": measure.__doc__,
+        "way": 5,
+        "epochs": EPOCHS,
+        **_means(samples),
+        "samples": samples,
+    }
 
 
 def _means(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -109,7 +153,9 @@ def _means(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def fit_classes(folder: Path, problem: TrainingProblem, classes: Sequence[str], *, epochs: int | None = None) -> Bundle:
+def fit_classes(
+    folder: Path, problem: TrainingProblem, classes: Sequence[str], *, epochs: int | None = None
+) -> Bundle:
     """Train (recipe linear) on the train and validation photos of ``classes`` alone."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "photos.csv"
@@ -141,14 +187,24 @@ def _trained(bundle: Bundle, photos: PhotoVectors, classes: Sequence[str]) -> Tr
     _, groups = np.unique(photos.label[known], return_inverse=True)
     general = bundle.general_spread()
     behind = {
-        share: background(vectors[known], groups, bundle.spec.blocks, {"a": share, "g": 1 - share}, general=general)
+        share: background(
+            vectors[known],
+            groups,
+            bundle.spec.blocks,
+            {"a": share, "g": 1 - share},
+            general=general,
+        )
         for share in SHARES
     }
     return Trained(bundle, vectors, runtime.logits(vectors)["category"], known, behind)
 
 
 def _choose(
-    photos: PhotoVectors, trained: Trained, new: Sequence[str], share: float, rng: np.random.Generator
+    photos: PhotoVectors,
+    trained: Trained,
+    new: Sequence[str],
+    share: float,
+    rng: np.random.Generator,
 ) -> float:
     """Mean accuracy over shots and draws on the classes set aside."""
     results = [
@@ -183,7 +239,17 @@ def _draw(
         number = len(categories)
         categories.append(Category(number, (name,), ()))
         entries.append(
-            FewShot(number, "category", number, None, (), row.bias, row.threshold, row.prototype, row.weight)
+            FewShot(
+                number,
+                "category",
+                number,
+                None,
+                (),
+                row.bias,
+                row.threshold,
+                row.prototype,
+                row.weight,
+            )
         )
     asked = photos.of(split, new)
     truth = np.array([list(new).index(name) for name in photos.label[asked]])
@@ -203,7 +269,9 @@ def _draw(
     }
 
 
-def _frozen(features: np.ndarray, drawn: Sequence[np.ndarray], asked: np.ndarray, truth: np.ndarray) -> float:
+def _frozen(
+    features: np.ndarray, drawn: Sequence[np.ndarray], asked: np.ndarray, truth: np.ndarray
+) -> float:
     """Accuracy of the nearest class mean of unit features."""
 
     def unit(values: np.ndarray) -> np.ndarray:

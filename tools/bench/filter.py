@@ -1,4 +1,5 @@
-"""The benchmark ``filter``: filtered search at five selectivities and weights over blocks, against the exact oracle."""
+"""The benchmark ``filter``: filtered search at five selectivities and weights over blocks, against
+the exact oracle."""
 
 from __future__ import annotations
 
@@ -40,20 +41,30 @@ EF = 128  # of the peer: its recall without a filter stands in the row
 
 
 def _worst(rows: Sequence[BenchRow]) -> float | None:
-    return next((min(row["recall_at_10"].values()) for row in rows if row["part"] == "weights"), None)
+    return next(
+        (min(row["recall_at_10"].values()) for row in rows if row["part"] == "weights"), None
+    )
 
 
 GOALS = (
-    *(Goal(f"recall@10 at selectivity {name}", ">=", 0.99, figure(name, "recall_at_10")) for name in SELECTIVITIES),
+    *(
+        Goal(f"recall@10 at selectivity {name}", ">=", 0.99, figure(name, "recall_at_10"))
+        for name in SELECTIVITIES
+    ),
     *(
         Goal(
-            f"p50 at selectivity {name} / the larger of 3 x unfiltered and an exact scan of the matches",
-            "<=", 1.0, figure(name, "p50_share"),
+            f"p50 at selectivity {name} / the larger of 3 x unfiltered and an exact scan of the "
+            "matches",
+            "<=",
+            1.0,
+            figure(name, "p50_share"),
         )
         for name in SELECTIVITIES
     ),
-    Goal("recall@10 with query weights, the worst of default, one block, random", ">=", 0.98, _worst),
-)  # fmt: skip
+    Goal(
+        "recall@10 with query weights, the worst of default, one block, random", ">=", 0.98, _worst
+    ),
+)
 
 
 def products() -> int:
@@ -67,11 +78,13 @@ def asked() -> int:
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """One selectivity, or the weights. All of it one question at a time, on one thread, each with a filter of its own.
+    """One selectivity, or the weights. All of it one question at a time, on one thread, each with a
+    filter of its own.
 
-    Every product has a price that says nothing of its looks, and a style that does: its rank along one direction of the
-    vectors, so that the matches lie in one part of space, far from most questions. Half of the filters are a range of
-    prices, half a range of styles. ``patched``: 1%, after the prices of 5,000 products were changed.
+    Every product has a price that says nothing of its looks, and a style that does: its rank along
+    one direction of the vectors, so that the matches lie in one part of space, far from most
+    questions. Half of the filters are a range of prices, half a range of styles. ``patched``: 1%,
+    after the prices of 5,000 products were changed.
     """
     say(f"bench filter: {part}")
     if part == "weights":
@@ -94,11 +107,15 @@ class _Shop:
         along = np.empty(count, dtype=np.float32)
         direction = rng.standard_normal(DIM).astype(np.float32)
         for start in range(0, count, 65536):
-            along[start : start + 65536] = self.rows[start : start + 65536].astype(np.float32) @ direction
+            along[start : start + 65536] = (
+                self.rows[start : start + 65536].astype(np.float32) @ direction
+            )
         self.style = np.argsort(np.argsort(along)) / count
         pids = np.arange(1, count + 1)
         self.live = _published(
-            work / f"filter-{count}", self.rows, lambda: Columns.build(self.facts(pids), pids, TYPES)
+            work / f"filter-{count}",
+            self.rows,
+            lambda: Columns.build(self.facts(pids), pids, TYPES),
         )
         self.exact = ExactIndex(self.rows, checked=True)
 
@@ -106,10 +123,13 @@ class _Shop:
         for pid in pids:
             place = int(pid) - 1
             values = {"price": float(self.price[place]), "style": float(self.style[place])}
-            yield FilterableProduct(int(pid), ("All", f"{place % 20}"), (), {**values, "colour": f"{place % COLOURS}"})
+            yield FilterableProduct(
+                int(pid), ("All", f"{place % 20}"), (), {**values, "colour": f"{place % COLOURS}"}
+            )
 
     def patch(self, count: int) -> float:
-        """Change the prices of ``count`` products, in batches of 500; patches per second that the index took."""
+        """Change the prices of ``count`` products, in batches of 500; patches per second that the
+        index took."""
         rng = np.random.default_rng(SEED + 1)
         chosen = rng.permutation(len(self.price))[: min(count, len(self.price))]
         self.price[chosen] = rng.permutation(self.price[chosen])
@@ -122,7 +142,8 @@ class _Shop:
         return len(chosen) / max(seconds, 1e-9)
 
     def filters(self, share: float) -> list[tuple[Filter, np.ndarray]]:
-        """For each query a filter of its own with this selectivity, and the rows that pass, found without columns."""
+        """For each query a filter of its own with this selectivity, and the rows that pass, found
+        without columns."""
         rng = np.random.default_rng(round(share * 1e6))
         chosen = []
         for number in range(len(self.queries)):
@@ -152,21 +173,30 @@ def _filtered(part: str, share: float, work: Path, *, patched: bool) -> BenchRow
     for query in queries[:5]:  # warm
         live.search(query[None], K)
     unfiltered = _timed(queries, lambda number, query: live.search(query, K)[0])
-    filtered = _timed(queries, lambda number, query: live.search(query, K, where=chosen[number][0])[0])
-    scan = _timed(queries, lambda number, query: shop.exact.search(query, K, allowed=chosen[number][1])[0])
+    filtered = _timed(
+        queries, lambda number, query: live.search(query, K, where=chosen[number][0])[0]
+    )
+    scan = _timed(
+        queries, lambda number, query: shop.exact.search(query, K, allowed=chosen[number][1])[0]
+    )
     truth: list[Hits] = scan["hits"]
     found = [shop.exact.vectors(hits.photo_ids) for hits in filtered["hits"]]
     scores = [rescore(query, stored) for query, stored in zip(queries, found, strict=True)]
     by_field = {
-        name: ann_recall_at_k(scores[place::2], truth[place::2], K) for place, name in enumerate(("price", "style"))
+        name: ann_recall_at_k(scores[place::2], truth[place::2], K)
+        for place, name in enumerate(("price", "style"))
     }
     p50 = {
         name: percentile(one["ms"], 0.5)
         for name, one in (("unfiltered", unfiltered), ("ours", filtered), ("exact", scan))
     }
-    short = sum(len(hits) != min(K, len(passing)) for hits, (_, passing) in zip(filtered["hits"], chosen, strict=True))
+    short = sum(
+        len(hits) != min(K, len(passing))
+        for hits, (_, passing) in zip(filtered["hits"], chosen, strict=True)
+    )
     row: BenchRow = {
-        "recipe": f"{shop.recipe}; index {live.base.manifest.recipe}, k={K}, one question at a time",
+        "recipe": f"{shop.recipe}; index {live.base.manifest.recipe}, k={K}, one question at a "
+        "time",
         "selectivity": share,
         "matches": float(np.mean([len(passing) for _, passing in chosen])),
         "recall_at_10": ann_recall_at_k(scores, truth, K),
@@ -177,15 +207,22 @@ def _filtered(part: str, share: float, work: Path, *, patched: bool) -> BenchRow
         "p50_unfiltered_ms": p50["unfiltered"],
         "p50_exact_scan_ms": p50["exact"],
         "p50_share": p50["ours"] / max(3 * p50["unfiltered"], p50["exact"]),
-        "samples_ms": {"ours": filtered["ms"], "unfiltered": unfiltered["ms"], "exact_scan": scan["ms"]},
+        "samples_ms": {
+            "ours": filtered["ms"],
+            "unfiltered": unfiltered["ms"],
+            "exact_scan": scan["ms"],
+        },
     }
     if patches is not None:
         return {**row, "patches_per_s": patches}
     return {**row, "peers": _peers(shop, chosen, truth)}
 
 
-def _peers(shop: _Shop, chosen: Sequence[tuple[Filter, np.ndarray]], truth: Sequence[Hits]) -> list[BenchRow]:
-    """FAISS HNSW32 told which rows are allowed, and the same index searched for 10 k, the matches among them kept."""
+def _peers(
+    shop: _Shop, chosen: Sequence[tuple[Filter, np.ndarray]], truth: Sequence[Hits]
+) -> list[BenchRow]:
+    """FAISS HNSW32 told which rows are allowed, and the same index searched for 10 k, the matches
+    among them kept."""
     graph = _graph(shop)
     selectors = [_selector(passing, len(shop.rows)) for _, passing in chosen]
     version = installed("faiss-gpu") or installed("faiss-cpu")
@@ -200,10 +237,16 @@ def _peers(shop: _Shop, chosen: Sequence[tuple[Filter, np.ndarray]], truth: Sequ
         return found[np.isin(found, chosen[number][1], assume_unique=True)][:K]
 
     rows = []
-    for name, search in (("HNSW32 with IDSelector", selecting), ("HNSW32, filtered after the search", afterwards)):
+    for name, search in (
+        ("HNSW32 with IDSelector", selecting),
+        ("HNSW32, filtered after the search", afterwards),
+    ):
         done = _timed(shop.queries, search)
         found = [rows[rows >= 0] for rows in done["hits"]]
-        scores = [rescore(query, shop.exact.vectors(rows)) for query, rows in zip(shop.queries, found, strict=True)]
+        scores = [
+            rescore(query, shop.exact.vectors(rows))
+            for query, rows in zip(shop.queries, found, strict=True)
+        ]
         rows.append(
             {
                 "peer": f"faiss {version} {name}",
@@ -241,10 +284,16 @@ def _selector(passing: np.ndarray, total: int) -> Any:
 def _weights(work: Path) -> BenchRow:
     """Three independent blocks under one index; each question asks with weights of its own."""
     count, number = products(), asked()
-    made = [vectors(count, block.dim, SEED + place, queries=number) for place, block in enumerate(BLOCKS)]
+    made = [
+        vectors(count, block.dim, SEED + place, queries=number)
+        for place, block in enumerate(BLOCKS)
+    ]
 
     def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-        scaled = [np.sqrt(block.weight) * part.astype(np.float32) for block, part in zip(BLOCKS, parts, strict=True)]
+        scaled = [
+            np.sqrt(block.weight) * part.astype(np.float32)
+            for block, part in zip(BLOCKS, parts, strict=True)
+        ]
         return np.concatenate(scaled, axis=1)
 
     rows = np.empty((count, DIM), dtype=np.float16)
@@ -262,7 +311,10 @@ def _weights(work: Path) -> BenchRow:
     }
     recall, p50, samples = {}, {}, {}
     for way, draw in ways.items():
-        sought = [vector_query({"image": query[None]}, BLOCKS, weights=draw()).queries for query in queries]
+        sought = [
+            vector_query({"image": query[None]}, BLOCKS, weights=draw()).queries
+            for query in queries
+        ]
         label = "" if way == "default" else MIXED if way == "random" else way.split()[-1]
         wide = SearchParams(widen=label)
 
@@ -272,12 +324,14 @@ def _weights(work: Path) -> BenchRow:
         done = _timed(np.concatenate(sought), ask)
         truth = exact.search(np.concatenate(sought), K)
         scores = [
-            rescore(query[0], exact.vectors(hits.photo_ids)) for query, hits in zip(sought, done["hits"], strict=True)
+            rescore(query[0], exact.vectors(hits.photo_ids))
+            for query, hits in zip(sought, done["hits"], strict=True)
         ]
         recall[way] = ann_recall_at_k(scores, truth, K)
         p50[way], samples[way] = percentile(done["ms"], 0.5), done["ms"]
     return {
-        "recipe": f"blocks {[(b.name, b.dim, b.weight) for b in BLOCKS]}, each {made[0].recipe} of its own seed",
+        "recipe": f"blocks {[(b.name, b.dim, b.weight) for b in BLOCKS]}, each {made[0].recipe} of "
+        "its own seed",
         "index": live.base.manifest.recipe,
         "recall_at_10": recall,
         "p50_ms": p50,
@@ -289,16 +343,25 @@ def _weights(work: Path) -> BenchRow:
 
 
 def _published(folder: Path, rows: np.ndarray, columns: Callable[[], Columns]) -> LiveIndex:
-    """The live index over a published version of ``rows``; kept in the work folder, where a second run finds it."""
+    """The live index over a published version of ``rows``; kept in the work folder, where a second
+    run finds it."""
     home = Home(folder) if (folder / "home.json").exists() else Home.create(folder)
     versions = Versions(home)
     if not versions.names():
         tuned = build_tuned(rows)
         table = np.stack([np.arange(1, len(rows) + 1), np.arange(len(rows))], axis=1)
         versions.publish(
-            index=tuned.index, vectors=rows, rows=table, embedding_id="bench", model_version="bench", last_sequence=0,
-            recipe=tuned.index.recipe, params=tuned.params, recall=tuned.recall, columns=columns(),
-        )  # fmt: skip
+            index=tuned.index,
+            vectors=rows,
+            rows=table,
+            embedding_id="bench",
+            model_version="bench",
+            last_sequence=0,
+            recipe=tuned.index.recipe,
+            params=tuned.params,
+            recall=tuned.recall,
+            columns=columns(),
+        )
     return LiveIndex(versions.open(versions.names()[-1]))
 
 

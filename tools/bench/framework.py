@@ -1,4 +1,5 @@
-"""What a benchmark is and what it prints: rows with raw samples, and goals that can be recomputed from them."""
+"""What a benchmark is and what it prints: rows with raw samples, and goals that can be recomputed
+from them."""
 
 from __future__ import annotations
 
@@ -18,33 +19,48 @@ from indexer.core.errors import BadDataError, BadRequestError
 from indexer.core.native import usable_cores
 from tools.doctor import cpu_features, cpu_model, installed, memory_gib
 
-# name -> what it measures; the module tools.bench.<name> holds PARTS, GOALS and a `measure` function
+# name -> what it measures; the module tools.bench.<name> holds PARTS, GOALS and a `measure`
+# function
 BENCHMARKS = {
     "spine": "the whole way: demo, training, tags, an upload answered over HTTP, the tests",
-    "train": "the recipes against their goals, the frozen network and the seed's loop; kinds never seen",
+    "train": "the recipes against their goals, the frozen network and the seed's loop; kinds never "
+    "seen",
     "backbones": "accuracy, speed and size of every backbone whose weights are on this machine",
     "fewshot": "classes made from 1, 5 and 10 photos of kinds that training never saw",
-    "recommend": "the next view of generated shoppers beside the average embedding; the time of an answer at 100,000",
+    "recommend": "the next view of generated shoppers beside the average embedding; the time of an "
+    "answer at 100,000",
     "tags": "suggested tags against known ones, and what each part of the rule is worth",
     "upsert": "what writes cost: commits, deletes beside a peer's store, patches in batches",
     "ablation": "what each part of the recipes is worth, on validation photos",
-    "filter": "filtered search at five selectivities and weights over blocks, against the exact oracle",
-    "search": "one index against HNSW32, hnswlib, USearch and brute force: speed, build, memory at one recall",
-    "recall": "does the tuner keep the recall it was asked for, on 20 generated sets and the real photos",
+    "filter": "filtered search at five selectivities and weights over blocks, against the exact "
+    "oracle",
+    "search": "one index against HNSW32, hnswlib, USearch and brute force: speed, build, memory at "
+    "one recall",
+    "recall": "does the tuner keep the recall it was asked for, on 20 generated sets and the real "
+    "photos",
     "scale": "how build, disk, memory and latency grow from 100,000 to a million entries",
-    "unknown": "are products of kinds never taught told from known ones: near and far, on frozen features",
-    "prohibited": "banned galleries, logos pasted on photos, nudity and codes: what is found, what alarms wrongly",
-    "quality": "findings on photos degraded in known strengths, alarms on untouched ones, time of one photo",
+    "unknown": "are products of kinds never taught told from known ones: near and far, on frozen "
+    "features",
+    "prohibited": "banned galleries, logos pasted on photos, nudity and codes: what is found, what "
+    "alarms wrongly",
+    "quality": "findings on photos degraded in known strengths, alarms on untouched ones, time of "
+    "one photo",
     "decode": "a photo's bytes to the network's pixels, beside Pillow's plain path",
-    "embed": "JPEG files to vectors, beside the plain loop; numeric classes; what the processor gives",
-    "http": "category, similar products and tags of an upload among 100,000, beside the plain service",
-    "startup": "process start to ready and memory at 100,000 products, beside the plain service; a soak",
+    "embed": "JPEG files to vectors, beside the plain loop; numeric classes; what the processor "
+    "gives",
+    "http": "category, similar products and tags of an upload among 100,000, beside the plain "
+    "service",
+    "startup": "process start to ready and memory at 100,000 products, beside the plain service; a "
+    "soak",
     "page": "the page in a headless browser: bytes, time until it can be used, faults by axe-core",
-    "duplicates": "near pairs of 20,000 photos beside imagededup; copies and identical photos found",
-    "text": "products found by words: photos without text, titles without their words, colour and article together",
+    "duplicates": "near pairs of 20,000 photos beside imagededup; copies and identical photos "
+    "found",
+    "text": "products found by words: photos without text, titles without their words, colour and "
+    "article together",
     "objects": "products found in busy photos with known boxes, and their like in the catalog",
     "compose": "like this, but in another colour: photos without attributes",
-    "swap": "versions and models switched under load, one model change with a kill: every answer checked",
+    "swap": "versions and models switched under load, one model change with a kill: every answer "
+    "checked",
 }
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -53,14 +69,26 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-PACKAGES = ("torch", "torchvision", "faiss-gpu", "faiss-cpu", "numpy", "pillow", "timm", "waitress", "openvino", "nncf")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "faiss-gpu",
+    "faiss-cpu",
+    "numpy",
+    "pillow",
+    "timm",
+    "waitress",
+    "openvino",
+    "nncf",
+)
 
 BenchRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One wanted figure: ``value op goal``; ``read`` finds the value in the rows, None where it was not measured."""
+    """One wanted figure: ``value op goal``; ``read`` finds the value in the rows, None where it was
+    not measured."""
 
     name: str
     op: str
@@ -68,7 +96,8 @@ class Goal:
     read: Callable[[Sequence[BenchRow]], float | None]
 
     def judge(self, rows: Sequence[BenchRow]) -> dict[str, Any]:
-        """``{"name", "op", "goal", "value", "met"}``; ``met`` is None where the value was not measured."""
+        """``{"name", "op", "goal", "value", "met"}``; ``met`` is None where the value was not
+        measured."""
         value = self.read(rows)
         met = None if value is None else OPERATORS[self.op](value, self.goal)
         return {"name": self.name, "op": self.op, "goal": self.goal, "value": value, "met": met}
@@ -76,7 +105,9 @@ class Goal:
 
 def figure(part: str, name: str) -> Callable[[Sequence[BenchRow]], float | None]:
     """A reader for ``Goal``: the field ``name`` of the row of ``part``."""
-    return lambda rows: next((row[name] for row in rows if row["part"] == part and name in row), None)
+    return lambda rows: next(
+        (row[name] for row in rows if row["part"] == part and name in row), None
+    )
 
 
 def listing() -> list[dict[str, Any]]:
@@ -88,16 +119,23 @@ def listing() -> list[dict[str, Any]]:
 
 
 def run(name: str, *, only: Sequence[str] = (), work: Path | None = None) -> dict[str, Any]:
-    """Run a benchmark (all its parts, or ``only`` some) and return its document. Raises ``BadRequestError``, ``BadDataError``."""
+    """Run a benchmark (all its parts, or ``only`` some) and return its document. Raises
+    ``BadRequestError``, ``BadDataError``."""
     if name not in BENCHMARKS:
         raise BadRequestError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
     module = import_module(f"tools.bench.{name}")
     for part in only:
         if part not in module.PARTS:
-            raise BadRequestError(f"benchmark {name} has no part {part!r}; it has: {', '.join(module.PARTS)}")
+            raise BadRequestError(
+                f"benchmark {name} has no part {part!r}; it has: {', '.join(module.PARTS)}"
+            )
     started = time.time()
     rows: list[BenchRow] = []
-    with tempfile.TemporaryDirectory(prefix="catalens-bench-") if work is None else nullcontext(work) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="catalens-bench-")
+        if work is None
+        else nullcontext(work) as folder
+    ):
         Path(folder).mkdir(parents=True, exist_ok=True)
         for part in only or module.PARTS:
             rows.append({"part": part, **module.measure(part, Path(folder))})
@@ -125,15 +163,19 @@ def machine(started: float) -> dict[str, Any]:
 
 
 def real_data(name: str) -> Path:
-    """A folder of real photos under ``CATALENS_DATA``. Raises ``BadDataError`` that says what to set."""
+    """A folder of real photos under ``CATALENS_DATA``. Raises ``BadDataError`` that says what to
+    set."""
     root = os.environ.get("CATALENS_DATA")
     if not root:
         raise BadDataError(
-            "this part needs real photos: set CATALENS_DATA to the folder that holds clothing/ and fashion/"
+            "this part needs real photos: set CATALENS_DATA to the folder that holds clothing/ and "
+            "fashion/"
         )
     folder = Path(root) / name
     if not folder.is_dir():
-        raise BadDataError(f"this part needs real photos: {folder} is not there (CATALENS_DATA={root})")
+        raise BadDataError(
+            f"this part needs real photos: {folder} is not there (CATALENS_DATA={root})"
+        )
     return folder
 
 

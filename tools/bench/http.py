@@ -1,6 +1,8 @@
-"""The benchmark ``http``: category, similar products and tags of an uploaded photo, beside the plain service.
+"""The benchmark ``http``: category, similar products and tags of an uploaded photo, beside the
+plain service.
 
-``CATALENS_BENCH_PRODUCTS`` (100,000), ``_REQUESTS`` of one client (200), ``_SECONDS`` of each round of many (12).
+``CATALENS_BENCH_PRODUCTS`` (100,000), ``_REQUESTS`` of one client (200), ``_SECONDS`` of each round
+of many (12).
 """
 
 from __future__ import annotations
@@ -43,8 +45,15 @@ GOALS = (
     Goal("one client: p99 over p50", "<=", 3.0, figure("one", "p99_over_p50")),
     Goal("32 clients: requests/s over the plain service's", ">=", 5.0, figure("many", "ratio")),
     Goal("32 clients: requests/s over our own peak", ">=", 0.9, figure("many", "share_of_peak")),
-    Goal("32 clients: p99 of accepted requests over p50", "<=", 5.0, figure("many", "p99_over_p50")),
-    Goal("search by product id: p50 over raw FAISS search, ms", "<=", 2.0, figure("by-id", "over_raw_ms")),
+    Goal(
+        "32 clients: p99 of accepted requests over p50", "<=", 5.0, figure("many", "p99_over_p50")
+    ),
+    Goal(
+        "search by product id: p50 over raw FAISS search, ms",
+        "<=",
+        2.0,
+        figure("by-id", "over_raw_ms"),
+    ),
 )
 
 
@@ -89,7 +98,8 @@ def plain_server(made: GeneratedShop) -> Iterator[Server]:
     """The plain service over the same products."""
     port = _free_port()
     with _server(
-        ["-m", "tools.bench.peers.plain_service", str(made.trained), str(made.facts), str(port)], port
+        ["-m", "tools.bench.peers.plain_service", str(made.trained), str(made.facts), str(port)],
+        port,
     ) as server:
         yield server
 
@@ -97,7 +107,9 @@ def plain_server(made: GeneratedShop) -> Iterator[Server]:
 @contextmanager
 def _server(arguments: Sequence[str], port: int) -> Iterator[Server]:
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=sys.stderr, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, stdout=sys.stderr, stderr=subprocess.DEVNULL
+    )
     try:
         _wait_until_ready(process, port)
         yield Server(port, process.pid, time.perf_counter() - started)
@@ -112,7 +124,8 @@ def _server(arguments: Sequence[str], port: int) -> Iterator[Server]:
 
 @dataclass
 class LoadClient:
-    """One connection that is kept; every photo is a new one to the service: a few bytes stand behind its end."""
+    """One connection that is kept; every photo is a new one to the service: a few bytes stand
+    behind its end."""
 
     server: Server
     latencies_ms: list[float] = field(default_factory=list)
@@ -147,7 +160,8 @@ class LoadClient:
 
 
 def _one(photos: Sequence[bytes], own: Server, plain: Server) -> BenchRow:
-    """Twenty requests to one, twenty to the other: threads that still spin after an answer disturb their own."""
+    """Twenty requests to one, twenty to the other: threads that still spin after an answer disturb
+    their own."""
     clients = {"own": LoadClient(own), "plain": LoadClient(plain)}
     timings: list[dict[str, float]] = []
     for start in range(0, _WARM_UP + knob("REQUESTS", 200), _WARM_UP):
@@ -156,13 +170,17 @@ def _one(photos: Sequence[bytes], own: Server, plain: Server) -> BenchRow:
                 answer = client.describe(photos[number % len(photos)])
                 if name == "own":
                     timings.append(answer["timings_ms"])
-    found = {name: [round(ms, 3) for ms in client.latencies_ms[_WARM_UP:]] for name, client in clients.items()}
+    found = {
+        name: [round(ms, 3) for ms in client.latencies_ms[_WARM_UP:]]
+        for name, client in clients.items()
+    }
     for client in clients.values():
         client.close()
     p50 = {name: percentile(samples, 0.5) for name, samples in found.items()}
     p99 = {name: percentile(samples, 0.99) for name, samples in found.items()}
     say(
-        f"one client: p50 {p50['own']:.1f} ms, p99 {p99['own']:.1f} ms; plain {p50['plain']:.1f} and {p99['plain']:.1f}"
+        f"one client: p50 {p50['own']:.1f} ms, p99 {p99['own']:.1f} ms; plain {p50['plain']:.1f} "
+        f"and {p99['plain']:.1f}"
     )
     stages = {name: median(t.get(name, 0.0) for t in timings[_WARM_UP:]) for name in timings[-1]}
     return {
@@ -215,13 +233,19 @@ def _load(photos: Sequence[bytes], server: Server, clients: int, *, warm: bool) 
     seconds = float(knob("SECONDS", 12))
     made, took = _drive(photos, server, clients, seconds)
     latencies = [round(ms, 2) for client in made for ms in client.latencies_ms]
-    found = {"clients": clients, "per_s": len(latencies) / took, "refused": sum(client.refused for client in made)}
+    found = {
+        "clients": clients,
+        "per_s": len(latencies) / took,
+        "refused": sum(client.refused for client in made),
+    }
     half = percentile(latencies, 0.5)
     say(f"{clients} clients: {found['per_s']:.1f}/s, p50 {half:.0f} ms, {found['refused']} refused")
     return {**found, "samples_ms": latencies}
 
 
-def _drive(photos: Sequence[bytes], server: Server, clients: int, seconds: float) -> tuple[list[LoadClient], float]:
+def _drive(
+    photos: Sequence[bytes], server: Server, clients: int, seconds: float
+) -> tuple[list[LoadClient], float]:
     started = time.perf_counter()
     made = [LoadClient(server) for _ in range(clients)]
     failures: list[BaseException] = []
@@ -240,7 +264,9 @@ def _drive(photos: Sequence[bytes], server: Server, clients: int, seconds: float
         finally:
             client.close()
 
-    threads = [threading.Thread(target=run, args=(client, place * 7)) for place, client in enumerate(made)]
+    threads = [
+        threading.Thread(target=run, args=(client, place * 7)) for place, client in enumerate(made)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -282,7 +308,9 @@ def _by_id(made: GeneratedShop, own: Server) -> BenchRow:
 
 def _about() -> BenchRow:
     return {
-        "recipe": f"{knob('PRODUCTS', 100_000):,} products, uploads of 1200 px JPEGs no two alike, k = {K}",
-        "peer": "the plain service: Flask, Pillow, torchvision, torch eager fp32, FAISS Flat, waitress with 4 threads",
+        "recipe": f"{knob('PRODUCTS', 100_000):,} products, uploads of 1200 px JPEGs no two alike, "
+        f"k = {K}",
+        "peer": "the plain service: Flask, Pillow, torchvision, torch eager fp32, FAISS Flat, "
+        "waitress with 4 threads",
         "peer_version": installed("torch"),
     }

@@ -1,4 +1,5 @@
-"""The benchmark ``objects``: are the products in busy photos found, and does each find its like in the catalog."""
+"""The benchmark ``objects``: are the products in busy photos found, and does each find its like in
+the catalog."""
 
 from __future__ import annotations
 
@@ -41,21 +42,29 @@ MOST = 5
 _RIGHT = 0.5  # IoU from which on a box is right
 _CUTOUTS, _GROUNDS = 400, 100
 _RECIPE = (
-    "scenes of fashion {split} products on clothing {split} photos (tools/bench/data/scenes.py), scene n of seed n; recall: "
-    "products with a box of IoU .5 among at most 5; precision: boxes that are right; category@1: the nearest of the "
-    "train photos has the product's category; product@1: the nearest of train photos and the products' own studio "
-    "photos is its own; box of a product: the proposed one that covers it best, none is a miss; what is usual and what "
-    "a box is alike is read from the train photos alone; empty: grounds without a product for which anything is "
-    "proposed; real: clothing photos as they are for which anything is proposed; peers of recall: all boxes that "
+    "scenes of fashion {split} products on clothing {split} photos (tools/bench/data/scenes.py), "
+    "scene n of seed n; recall: "
+    "products with a box of IoU .5 among at most 5; precision: boxes that are right; category@1: "
+    "the nearest of the "
+    "train photos has the product's category; product@1: the nearest of train photos and the "
+    "products' own studio "
+    "photos is its own; box of a product: the proposed one that covers it best, none is a miss; "
+    "what is usual and what "
+    "a box is alike is read from the train photos alone; empty: grounds without a product for "
+    "which anything is "
+    "proposed; real: clothing photos as they are for which anything is proposed; peers of recall: "
+    "all boxes that "
     "pixels give (offered), and the one box that photo quality takes for the product (one box)"
 )
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """The figures of the model in float32 (``trained``) or of its export for this processor (``exported``).
+    """The figures of the model in float32 (``trained``) or of its export for this processor
+    (``exported``).
 
-    ``CATALENS_BENCH_MODELS``: a folder with ready ``fashion-linear-0``. ``CATALENS_BENCH_OBJECTS_SCENES`` (150);
-    ``CATALENS_BENCH_OBJECTS_VALIDATION`` (0): 1 for scenes of validation photos, on which constants were chosen.
+    ``CATALENS_BENCH_MODELS``: a folder with ready ``fashion-linear-0``.
+    ``CATALENS_BENCH_OBJECTS_SCENES`` (150); ``CATALENS_BENCH_OBJECTS_VALIDATION`` (0): 1 for scenes
+    of validation photos, on which constants were chosen.
     """
     say(f"bench objects: {part}")
     data, split = real_data("fashion"), "validation" if knob("OBJECTS_VALIDATION", 0) else "test"
@@ -69,7 +78,9 @@ def measure(part: str, work: Path) -> BenchRow:
     embedder = open_embedder(bundle, device="cpu")
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
     drawn = np.random.default_rng(0).permutation(len(problem.of(split)))[:_CUTOUTS]
-    known = photo_features([*problem.of("train"), *(problem.of(split)[place] for place in drawn)], embedder)
+    known = photo_features(
+        [*problem.of("train"), *(problem.of(split)[place] for place in drawn)], embedder
+    )
     vectors = embedder.embed_features(known.values)
     learned = np.array([problem.split[row.product_id] == "train" for row in known.rows])
     shop = SceneShop(embedder, vectors, learned, [row.product_id for row in known.rows])
@@ -79,15 +90,26 @@ def measure(part: str, work: Path) -> BenchRow:
             cutouts.append(found)
             products.append(number)
     floors = sorted((real_data("clothing") / split).rglob("*.jpg"))
-    floors = [floors[place] for place in np.random.default_rng(0).permutation(len(floors))[:_GROUNDS]]
-    measured = figures(shop, cutouts, products, [_pixels(floor) for floor in floors], [r.category for r in known.rows])
+    floors = [
+        floors[place] for place in np.random.default_rng(0).permutation(len(floors))[:_GROUNDS]
+    ]
+    measured = figures(
+        shop,
+        cutouts,
+        products,
+        [_pixels(floor) for floor in floors],
+        [r.category for r in known.rows],
+    )
     return {"recipe": _RECIPE.format(split=split), "model": bundle.model_version, **measured}
 
 
 class SceneShop:
-    """A catalog as arrays: what a box's embedding is compared with. ``learned`` bool [N]: the train photos."""
+    """A catalog as arrays: what a box's embedding is compared with. ``learned`` bool [N]: the train
+    photos."""
 
-    def __init__(self, embedder: Runtime, vectors: np.ndarray, learned: np.ndarray, ids: Sequence[str]) -> None:
+    def __init__(
+        self, embedder: Runtime, vectors: np.ndarray, learned: np.ndarray, ids: Sequence[str]
+    ) -> None:
         self.embedder, self.vectors, self.learned, self.ids = embedder, vectors, learned, ids
         self.train = vectors[learned]
         some = np.random.default_rng(0).permutation(len(self.train))[:SAMPLE]
@@ -99,14 +121,18 @@ class SceneShop:
         """The vectors [N, D] of parts of a photo, as the service sees a ``crop``."""
         image = Image.fromarray(pixels)
         parts = [pad_to_square(image.crop((x, y, x + w, y + h))) for x, y, w, h in boxes]
-        return self.embedder.embed([Photo(part, "PNG", part.width, part.height, "") for part in parts])
+        return self.embedder.embed(
+            [Photo(part, "PNG", part.width, part.height, "") for part in parts]
+        )
 
     def found(self, pixels: np.ndarray) -> tuple[list[Box], np.ndarray]:
         """The boxes that the service would name, best first, and their vectors."""
         boxes = propose_regions(Image.fromarray(pixels))
         vectors = self.embed(pixels, boxes)
         closeness = np.sort(vectors @ self.train.T, axis=1)[:, -NEAREST:].mean(axis=1)
-        places = [chosen.place for chosen in select_objects(boxes, closeness, self.usual, most=MOST)]
+        places = [
+            chosen.place for chosen in select_objects(boxes, closeness, self.usual, most=MOST)
+        ]
         return [boxes[place] for place in places], vectors[places]
 
 
@@ -117,23 +143,36 @@ def figures(
     grounds: Sequence[np.ndarray],
     kinds: Sequence[Any],
 ) -> BenchRow:
-    """All figures. ``products``: each cutout's number in the catalog; ``kinds``: the catalog's categories."""
+    """All figures. ``products``: each cutout's number in the catalog; ``kinds``: the catalog's
+    categories."""
     scenes = [scene(cutouts, grounds, number) for number in range(knob("OBJECTS_SCENES", 150))]
     samples, spent = [], []
     for number, shown in enumerate(scenes):
-        with threadpool_limits(1, user_api="blas"):  # as in a process that serves: threads that wait spin
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # as in a process that serves: threads that wait spin
             started = time.process_time()
             boxes, vectors = shop.found(shown.pixels)
             spent.append((time.process_time() - started) * 1000)
         samples.append(_sample(shop, number, shown, boxes, vectors, products, kinds))
     rng = np.random.default_rng(1)
     empty = [ground(GROUNDS[n % 2], photo, (560, 560), rng) for n, photo in enumerate(grounds)]
-    row: BenchRow = {"scenes": len(scenes), "products": sum(len(sample["iou"]) for sample in samples)}
+    row: BenchRow = {
+        "scenes": len(scenes),
+        "products": sum(len(sample["iou"]) for sample in samples),
+    }
     row |= summary(samples)
     for kind in GROUNDS:
         row |= {f"{kind}: {name}": value for name, value in summary(_of(samples, kind)).items()}
-    for name, photos in (("empty", [np.clip(np.rint(e), 0, 255).astype(np.uint8) for e in empty]), ("real", grounds)):
-        row[name] = float(np.mean([len(shop.found(photo)[0]) > 0 for photo in photos])) if len(photos) else None
+    for name, photos in (
+        ("empty", [np.clip(np.rint(e), 0, 255).astype(np.uint8) for e in empty]),
+        ("real", grounds),
+    ):
+        row[name] = (
+            float(np.mean([len(shop.found(photo)[0]) > 0 for photo in photos]))
+            if len(photos)
+            else None
+        )
     row |= {"cpu_ms_p50": percentile(spent, 0.5), "cpu_ms_p90": percentile(spent, 0.9)}
     return {**row, "samples": samples, "samples_ms": spent}
 
@@ -148,7 +187,9 @@ def summary(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
     named = {"recall": "found", "precision": "right", "mean_iou": "iou"}
     named |= {"recall offered": "offered", "recall one box": "one box"}
     hits = {
-        f"{what}@1 {how}": f"{what} {how}" for what in ("category", "product") for how in ("proposed", "true", "whole")
+        f"{what}@1 {how}": f"{what} {how}"
+        for what in ("category", "product")
+        for how in ("proposed", "true", "whole")
     }
     return {name: mean(field) for name, field in {**named, **hits}.items()}
 
@@ -168,7 +209,9 @@ def _sample(
 ) -> dict[str, Any]:
     truth = [pasted.box for pasted in shown.pasted]
     own = [products[pasted.product] for pasted in shown.pasted]
-    cover = np.array([[iou(box, true) for box in boxes] for true in truth]).reshape(len(truth), len(boxes))
+    cover = np.array([[iou(box, true) for box in boxes] for true in truth]).reshape(
+        len(truth), len(boxes)
+    )
     sample: dict[str, Any] = {
         "scene": number,
         "ground": shown.ground,
@@ -178,9 +221,14 @@ def _sample(
     }
     height, width = shown.pixels.shape[:2]
     single = find_product(look_at(shown.pixels, (width, height))).box
-    peers = {"offered": propose_regions(Image.fromarray(shown.pixels))[:-1], "one box": [single] if single else []}
+    peers = {
+        "offered": propose_regions(Image.fromarray(shown.pixels))[:-1],
+        "one box": [single] if single else [],
+    }
     for peer, others in peers.items():
-        sample[peer] = [max((iou(box, true) for box in others), default=0.0) >= _RIGHT for true in truth]
+        sample[peer] = [
+            max((iou(box, true) for box in others), default=0.0) >= _RIGHT for true in truth
+        ]
     best = [vectors[row.argmax()] if row.max(initial=0.0) > 0 else None for row in cover]
     asked: dict[str, Sequence[np.ndarray | None]] = {
         "proposed": best,
@@ -198,7 +246,9 @@ def _sample(
             )
             for query, mine in zip(queries, own, strict=True)
         ]
-        sample[f"category {how}"], sample[f"product {how}"] = ([hit[place] for hit in hits] for place in (0, 1))
+        sample[f"category {how}"], sample[f"product {how}"] = (
+            [hit[place] for hit in hits] for place in (0, 1)
+        )
     return sample
 
 

@@ -1,4 +1,5 @@
-"""The benchmark ``page``: bytes of the first view, how soon it can be used, what axe-core finds wrong."""
+"""The benchmark ``page``: bytes of the first view, how soon it can be used, what axe-core finds
+wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from tools.doctor import installed
 from tools.output import say
 
 PARTS = ("bytes", "interactive", "axe")
-_RECIPE = "sample catalog, 120 products, the shipped network; headless Chromium, empty cache each time"
+_RECIPE = (
+    "sample catalog, 120 products, the shipped network; headless Chromium, empty cache each time"
+)
 
 GOALS = (
     Goal("first view without photos, bytes", "<", 200_000, figure("bytes", "bytes")),
@@ -26,8 +29,14 @@ def measure(part: str, work: Path) -> BenchRow:
     """One part on a served sample catalog. ``CATALENS_BENCH_LOADS`` (9) loads are timed."""
     say(f"bench page: {part}")
     with browser() as chrome, serving(_home(work)) as address:
-        about = {"recipe": _RECIPE, "browser": f"Chromium {chrome.version} by Playwright {installed('playwright')}"}
-        return {**about, **{"bytes": _bytes, "interactive": _interactive, "axe": _axe}[part](chrome, address)}
+        about = {
+            "recipe": _RECIPE,
+            "browser": f"Chromium {chrome.version} by Playwright {installed('playwright')}",
+        }
+        return {
+            **about,
+            **{"bytes": _bytes, "interactive": _interactive, "axe": _axe}[part](chrome, address),
+        }
 
 
 def _home(work: Path) -> Path:
@@ -48,7 +57,8 @@ def _home(work: Path) -> Path:
 
 
 def _bytes(chrome: Any, address: str) -> BenchRow:
-    """Bodies of all that is loaded until the network is quiet, photos aside; headers are not counted."""
+    """Bodies of all that is loaded until the network is quiet, photos aside; headers are not
+    counted."""
     context = chrome.new_context()
     page = context.new_page()
     answers: list[Any] = []
@@ -56,14 +66,19 @@ def _bytes(chrome: Any, address: str) -> BenchRow:
     page.goto(f"{address}/")
     page.wait_for_selector("#grid .card")
     page.wait_for_load_state("networkidle")
-    files = {answer.url.removeprefix(address): len(answer.body()) for answer in answers if answer.status == 200}
+    files = {
+        answer.url.removeprefix(address): len(answer.body())
+        for answer in answers
+        if answer.status == 200
+    }
     context.close()
     shown = {name: size for name, size in files.items() if not name.startswith("/v1/images/")}
     return {"bytes": sum(shown.values()), "requests": len(shown), "files": shown}
 
 
 def _interactive(chrome: Any, address: str) -> BenchRow:
-    """From the start of a navigation until every control of the first view is there and bound, and until products show.
+    """From the start of a navigation until every control of the first view is there and bound, and
+    until products show.
 
     The page marks both (``performance.mark``). Each load has an empty cache.
     """
@@ -74,7 +89,8 @@ def _interactive(chrome: Any, address: str) -> BenchRow:
         page.goto(f"{address}/", wait_until="commit")
         page.wait_for_selector("#grid .card")
         ends = page.evaluate(
-            "() => Object.fromEntries(performance.getEntriesByType('mark').map((m) => [m.name, m.startTime]))"
+            "() => Object.fromEntries(performance.getEntriesByType('mark').map((m) => [m.name, "
+            "m.startTime]))"
         )
         usable.append(ends["catalens-interactive"] / 1000)
         shown.append(ends["catalens-shown"] / 1000)
@@ -90,7 +106,9 @@ def _interactive(chrome: Any, address: str) -> BenchRow:
 def _axe(chrome: Any, address: str) -> BenchRow:
     """Serious and critical faults of each view and of a product's page, in both schemes."""
     found: dict[str, list[Any]] = {}
-    ready = dict(zip(VIEWS, ("#grid .card", "#file", ".tiles .tile", "canvas[data-points]"), strict=True))
+    ready = dict(
+        zip(VIEWS, ("#grid .card", "#file", ".tiles .tile", "canvas[data-points]"), strict=True)
+    )
     for scheme in ("light", "dark"):
         context = chrome.new_context(color_scheme=scheme, viewport={"width": 1240, "height": 900})
         page = context.new_page()
@@ -105,4 +123,9 @@ def _axe(chrome: Any, address: str) -> BenchRow:
         found[f"{scheme} product"] = faults(page)
         context.close()
     version = installed("axe-core-python")
-    return {"faults": sum(map(len, found.values())), "views": len(found), "axe_core_python": version, "found": found}
+    return {
+        "faults": sum(map(len, found.values())),
+        "views": len(found),
+        "axe_core_python": version,
+        "found": found,
+    }

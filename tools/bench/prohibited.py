@@ -1,4 +1,5 @@
-"""The benchmark ``prohibited``: banned galleries, pasted logos, nudity and codes: found, missed and false alarms."""
+"""The benchmark ``prohibited``: banned galleries, pasted logos, nudity and codes: found, missed and
+false alarms."""
 
 from __future__ import annotations
 
@@ -31,18 +32,33 @@ from tools.output import say
 PARTS = ("gallery", "logos", "nudity", "codes", "cost")
 GOALS = (
     Goal(
-        "gallery of 5 examples of a class not trained on: mean average precision over frozen prototypes",
+        "gallery of 5 examples of a class not trained on: mean average precision over frozen "
+        "prototypes",
         ">=",
         1.3,
         figure("gallery", "ratio"),
     ),
-    Goal("logo at 5% of the area: recall at .5% false alarms", ">=", 0.6, figure("logos", "recall_5")),
-    Goal("logo at 10% of the area: recall at .5% false alarms", ">=", 0.8, figure("logos", "recall_10")),
-    Goal("logo at 25% of the area: recall at .5% false alarms", ">=", 0.95, figure("logos", "recall_25")),
+    Goal(
+        "logo at 5% of the area: recall at .5% false alarms", ">=", 0.6, figure("logos", "recall_5")
+    ),
+    Goal(
+        "logo at 10% of the area: recall at .5% false alarms",
+        ">=",
+        0.8,
+        figure("logos", "recall_10"),
+    ),
+    Goal(
+        "logo at 25% of the area: recall at .5% false alarms",
+        ">=",
+        0.95,
+        figure("logos", "recall_25"),
+    ),
     Goal("gallery: precision where it blocks", ">=", 0.9, figure("gallery", "block_precision")),
     Goal("logos: precision where it blocks", ">=", 0.9, figure("logos", "block_precision")),
     Goal("nudity: false alarms on fashion", "<=", 0.005, figure("nudity", "false_alarms_fashion")),
-    Goal("nudity: false alarms on clothing", "<=", 0.005, figure("nudity", "false_alarms_clothing")),
+    Goal(
+        "nudity: false alarms on clothing", "<=", 0.005, figure("nudity", "false_alarms_clothing")
+    ),
     Goal("QR code at 8% of the area: recall", ">=", 0.95, figure("codes", "recall")),
 )
 _SHOTS, _EPOCHS, _OUT = 5, 15, 2
@@ -53,18 +69,29 @@ _FIRST_LOGO = 204  # seeds from here on were looked at by nobody while the searc
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """The row of one part. Thresholds come from train photos; figures from test photos, and from the other set."""
+    """The row of one part. Thresholds come from train photos; figures from test photos, and from
+    the other set."""
     say(f"bench prohibited: {part}")
-    return {"gallery": _gallery, "logos": _logos, "nudity": _nudity, "codes": _codes, "cost": _cost}[part](work)
+    return {
+        "gallery": _gallery,
+        "logos": _logos,
+        "nudity": _nudity,
+        "codes": _codes,
+        "cost": _cost,
+    }[part](work)
 
 
 def _gallery(work: Path) -> BenchRow:
-    """Each clothing class left out of training once (two at a time, recipe linear); a gallery of 5 of its train photos.
+    """Each clothing class left out of training once (two at a time, recipe linear); a gallery of 5
+    of its train photos.
 
     The rival is the frozen backbone: cosine to the mean of the same 5 photos' unit features.
     """
     draws = knob("PROHIBITED_DRAWS", 5)
-    problem, other = read_problem(real_data("clothing"), 0), read_problem(real_data("fashion") / "products.csv", 0)
+    problem, other = (
+        read_problem(real_data("clothing"), 0),
+        read_problem(real_data("fashion") / "products.csv", 0),
+    )
     names = sorted({row.category[-1] for row in problem.rows if row.category})
     order = [names[place] for place in np.random.default_rng(0).permutation(len(names))]
     photos, fashion, samples = None, None, []
@@ -75,7 +102,9 @@ def _gallery(work: Path) -> BenchRow:
         runtime = TorchRuntime(bundle.network())
         if photos is None or fashion is None:
             photos, fashion = all_photos(problem, bundle), photo_features(other.rows, runtime)
-        vectors, strange = (runtime.embed_features(given.values) for given in (photos.features, fashion))
+        vectors, strange = (
+            runtime.embed_features(given.values) for given in (photos.features, fashion)
+        )
         frozen, frozen_strange = _unit(photos.features.values), _unit(fashion.values)
         place_of = {content: place for place, content in enumerate(photos.features.content)}
         catalog, asked = photos.of("train", known), photos.of("test", names)
@@ -85,10 +114,15 @@ def _gallery(work: Path) -> BenchRow:
             for draw in range(draws):
                 rng = np.random.default_rng([draw, names.index(name)])
                 drawn = rng.choice(photos.of("train", [name]), _SHOTS, replace=False)
-                shown = [Example(row.image.name, decode_photo(row.image.read_bytes())) for row in _rows(photos, drawn)]
+                shown = [
+                    Example(row.image.name, decode_photo(row.image.read_bytes()))
+                    for row in _rows(photos, drawn)
+                ]
                 fitted = fit_galleries(
                     {name: BannedGallery(tuple(shown), ("whole",))},
-                    lambda given, v=vectors, at=place_of: v[[at[one.content_hash] for one in given]],  # type: ignore[misc]
+                    lambda given, v=vectors, at=place_of: v[
+                        [at[one.content_hash] for one in given]
+                    ],  # type: ignore[misc]
                     bundle.spec.blocks,
                     sample,
                     general=bundle.general_spread(),
@@ -96,7 +130,11 @@ def _gallery(work: Path) -> BenchRow:
                 scores, alarms = fitted.scores(vectors[asked]), fitted.scores(strange)
                 middle = _unit(frozen[drawn].mean(0, keepdims=True))[0]
                 truth, bounds = photos.label[asked] == name, fitted.bounds["whole"]
-                blocked = scores >= bounds.block if bounds.block is not None else np.zeros(len(scores), bool)
+                blocked = (
+                    scores >= bounds.block
+                    if bounds.block is not None
+                    else np.zeros(len(scores), bool)
+                )
                 samples.append(
                     {
                         "class": name,
@@ -104,19 +142,29 @@ def _gallery(work: Path) -> BenchRow:
                         "average_precision": average_precision(truth, scores),
                         "frozen": average_precision(truth, frozen[asked] @ middle),
                         "recall_fashion": _recall(scores[truth], alarms),
-                        "frozen_recall_fashion": _recall((frozen[asked] @ middle)[truth], frozen_strange @ middle),
+                        "frozen_recall_fashion": _recall(
+                            (frozen[asked] @ middle)[truth], frozen_strange @ middle
+                        ),
                         "reviewed_of_class": float((scores[truth] >= bounds.review).mean()),
-                        "reviewed_of_known": float((scores[photos.label[asked] != name] >= bounds.review).mean()),
+                        "reviewed_of_known": float(
+                            (scores[photos.label[asked] != name] >= bounds.review).mean()
+                        ),
                         "blocked_right": int((blocked & truth).sum()),
                         "blocked_wrong": int((blocked & ~truth).sum()),
                     }
                 )
-        say(f"without {', '.join(out)}: average precision {_mean(samples, 'average_precision'):.3f} so far")
+        say(
+            f"without {', '.join(out)}: average precision "
+            f"{_mean(samples, 'average_precision'):.3f} so far"
+        )
     ours, rival = _mean(samples, "average_precision"), _mean(samples, "frozen")
     return {
-        "recipe": f"each clothing class left out of training once ({_OUT} at a time, recipe linear, {_EPOCHS} epochs); "
-        f"a gallery of {_SHOTS} of its train photos, {draws} draws; average precision over all clothing test photos; "
-        "recall at the score that .5% of all fashion photos reach (many of which are of the class: shirts, shoes)",
+        "recipe": f"each clothing class left out of training once ({_OUT} at a time, recipe "
+        f"linear, {_EPOCHS} epochs); "
+        f"a gallery of {_SHOTS} of its train photos, {draws} draws; average precision over all "
+        "clothing test photos; "
+        "recall at the score that .5% of all fashion photos reach (many of which are of the class: "
+        "shirts, shoes)",
         "peer": "nearest mean of frozen efficientnet_lite0 features",
         "peer_version": installed("timm"),
         "ratio": ours / rival,
@@ -137,29 +185,43 @@ def _gallery(work: Path) -> BenchRow:
 
 
 def _logos(_: Path) -> BenchRow:
-    """A gallery of 5 examples of each drawn logo, looked for as symbols; bounds from fashion train photos."""
-    train, test, kept = (knob(f"PROHIBITED_{name}", n) for name, n in (("TRAIN", 400), ("TEST", 400), ("PASTES", 40)))
+    """A gallery of 5 examples of each drawn logo, looked for as symbols; bounds from fashion train
+    photos."""
+    train, test, kept = (
+        knob(f"PROHIBITED_{name}", n) for name, n in (("TRAIN", 400), ("TEST", 400), ("PASTES", 40))
+    )
     fashion = _split_photos(_SETS["fashion"])
     rng = np.random.default_rng(0)
     catalog = [_open(file) for file in _some(fashion["train"], train, rng)]
     clean = {
         "fashion": [see(_open(file)) for file in _some(fashion["test"], test, rng)],
-        "clothing": [see(_open(file)) for file in _some(_split_photos(_SETS["clothing"])["test"], test, rng)],
+        "clothing": [
+            see(_open(file)) for file in _some(_split_photos(_SETS["clothing"])["test"], test, rng)
+        ],
     }
     samples: list[dict[str, Any]] = []
     for seed in range(_FIRST_LOGO, _FIRST_LOGO + len(KINDS)):
         logo = draw_logo(seed)
-        shown = tuple(Example(f"{number}.jpg", decode_photo(data)) for number, data in enumerate(examples(logo, seed)))
+        shown = tuple(
+            Example(f"{number}.jpg", decode_photo(data))
+            for number, data in enumerate(examples(logo, seed))
+        )
         gallery = BannedGallery(shown, ("symbol",))
         nothing = CatalogSample(np.zeros((0, 1), np.float32), np.zeros(0, np.int64), catalog)
-        bounds = fit_galleries({"logo": gallery}, _no_network, _ONE_BLOCK, nothing)["logo"].bounds["symbol"]
+        bounds = fit_galleries({"logo": gallery}, _no_network, _ONE_BLOCK, nothing)["logo"].bounds[
+            "symbol"
+        ]
         symbols = symbols_of(shown)
 
         def score(seen: Any, symbols: Any = symbols) -> float:
             found = find_match(symbols, seen)
             return found.score if found else 0.0
 
-        sample: dict[str, Any] = {"logo": KINDS[seed % len(KINDS)], "seed": seed, "review": bounds.review}
+        sample: dict[str, Any] = {
+            "logo": KINDS[seed % len(KINDS)],
+            "seed": seed,
+            "review": bounds.review,
+        }
         blocked_right = blocked_wrong = 0
         for name, seen in clean.items():
             scores = np.array([score(one) for one in seen])
@@ -179,14 +241,23 @@ def _logos(_: Path) -> BenchRow:
             sample[f"recall_{key}"] = float((scores >= bounds.review).mean())
             sample[f"overlap_{key}"] = float(np.median(overlaps))
             blocked_right += int((scores >= bounds.block).sum()) if bounds.block is not None else 0
-        sample |= {"block": bounds.block, "blocked_right": blocked_right, "blocked_wrong": blocked_wrong}
+        sample |= {
+            "block": bounds.block,
+            "blocked_right": blocked_right,
+            "blocked_wrong": blocked_wrong,
+        }
         samples.append(sample)
-        say(f"{sample['logo']}: recall {[sample[f'recall_{round(100 * share)}'] for share in _SHARES]}")
+        say(
+            f"{sample['logo']}: recall "
+            f"{[sample[f'recall_{round(100 * share)}'] for share in _SHARES]}"
+        )
     keys = [f"{what}_{round(100 * share)}" for what in ("recall", "overlap") for share in _SHARES]
     return {
-        "recipe": f"{RECIPE}; {train} fashion train photos give the bounds (.5% of them reach review); recall over "
+        "recipe": f"{RECIPE}; {train} fashion train photos give the bounds (.5% of them reach "
+        "review); recall over "
         f"{kept} fashion test photos per share; alarms over {len(clean['fashion'])} fashion and "
-        f"{len(clean['clothing'])} clothing test photos; overlap: intersection over union of the box",
+        f"{len(clean['clothing'])} clothing test photos; overlap: intersection over union of the "
+        "box",
         **{key: _mean(samples, key) for key in (*keys, "alarms_fashion", "alarms_clothing")},
         **_block_figures(samples),
         "samples": samples,
@@ -201,9 +272,14 @@ def _nudity(_: Path) -> BenchRow:
         photos = [_open(file) for file in _some(files, most, np.random.default_rng(1))]
         scores = [round(detectors.nudity_score(photo), 6) for photo in photos]
         found[f"false_alarms_{name}"] = float(np.mean([score >= 0.5 for score in scores]))
-        found[f"quantiles_{name}"] = {str(q): float(np.quantile(scores, q)) for q in (0.5, 0.9, 0.99, 0.995, 1.0)}
+        found[f"quantiles_{name}"] = {
+            str(q): float(np.quantile(scores, q)) for q in (0.5, 0.9, 0.99, 0.995, 1.0)
+        }
         found[f"samples_{name}"] = scores
-    return {"recipe": f"at most {most} test photos of each set; an alarm is a score of .5 or more", **found}
+    return {
+        "recipe": f"at most {most} test photos of each set; an alarm is a score of .5 or more",
+        **found,
+    }
 
 
 def _codes(_: Path) -> BenchRow:
@@ -219,29 +295,38 @@ def _codes(_: Path) -> BenchRow:
             alarms, photos = alarms + bool(detectors.read_codes(photo)), photos + 1
             text = f"https://shop{number}.example/c/{int(rng.integers(10**6))}"
             code = zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.QRCode)
-            marked = _with_code(photo.pixels, Image.fromarray(np.array(code.to_image(scale=8))), 0.08, rng)
+            marked = _with_code(
+                photo.pixels, Image.fromarray(np.array(code.to_image(scale=8))), 0.08, rng
+            )
             read = detectors.read_codes(decode_photo(marked))
             samples.append({"set": name, "found": [one.text for one in read] == [text]})
     return {
-        "recipe": "a QR code (about 30 letters) with its quiet zone on 8% of the area, random place, turned within 10 "
-        f"degrees, JPEG 75, photos as they are (224 px and 400 px short side); {most} test photos of each set",
+        "recipe": "a QR code (about 30 letters) with its quiet zone on 8% of the area, random "
+        "place, turned within 10 "
+        f"degrees, JPEG 75, photos as they are (224 px and 400 px short side); {most} test photos "
+        "of each set",
         "peer": "zxing-cpp",
         "peer_version": installed("zxing-cpp"),
         "recall": _mean(samples, "found"),
         "false_alarms": alarms / photos,
-        **{f"recall_{name}": _mean([one for one in samples if one["set"] == name], "found") for name in _SETS},
+        **{
+            f"recall_{name}": _mean([one for one in samples if one["set"] == name], "found")
+            for name in _SETS
+        },
         "samples": samples,
     }
 
 
 def _cost(_: Path) -> BenchRow:
-    """Milliseconds per photo of each detector beside the network's, interleaved photo by photo; medians."""
+    """Milliseconds per photo of each detector beside the network's, interleaved photo by photo;
+    medians."""
     from indexer.training.advise import frozen_runtime
 
     rounds = knob("PROHIBITED_COST", 40)
     runtime = frozen_runtime()
     shown = tuple(
-        Example(f"{number}.jpg", decode_photo(data)) for number, data in enumerate(examples(draw_logo(102), 102))
+        Example(f"{number}.jpg", decode_photo(data))
+        for number, data in enumerate(examples(draw_logo(102), 102))
     )
     symbols = symbols_of(shown)
     ways: dict[str, Callable[[Photo], Any]] = {
@@ -338,13 +423,16 @@ def _some(files: Sequence[Path], most: int, rng: np.random.Generator) -> list[Pa
     return [files[place] for place in rng.permutation(len(files))[:most]]
 
 
-def _with_code(photo: Image.Image, code: Image.Image, share: float, rng: np.random.Generator) -> bytes:
+def _with_code(
+    photo: Image.Image, code: Image.Image, share: float, rng: np.random.Generator
+) -> bytes:
     side = min(round((photo.width * photo.height * share) ** 0.5), *photo.size)
     turned = code.convert("L").resize((side, side), Image.Resampling.BOX).convert("RGBA")
     turned = turned.rotate(float(rng.uniform(-10, 10)), Image.Resampling.BICUBIC, expand=True)
     marked = photo.copy()
     left, top = (
-        int(rng.integers(0, max(1, whole - part + 1))) for whole, part in zip(photo.size, turned.size, strict=True)
+        int(rng.integers(0, max(1, whole - part + 1)))
+        for whole, part in zip(photo.size, turned.size, strict=True)
     )
     marked.paste(turned, (left, top), turned)
     stream = io.BytesIO()

@@ -1,4 +1,5 @@
-"""The benchmark ``quality``: does each finding rise with what it looks for, and is it silent on good photos."""
+"""The benchmark ``quality``: does each finding rise with what it looks for, and is it silent on
+good photos."""
 
 from __future__ import annotations
 
@@ -36,11 +37,31 @@ def _of(data: str, name: str, field: str) -> Goal:
 
 
 GOALS = (
-    *(_of("fashion", what.name, field) for what in DEGRADATIONS for field in ("auroc", "rank_correlation")),
-    Goal("fashion: untouched test photos with a warning, studio", "<=", 0.03, figure("alarms", "fashion_studio")),
-    Goal("fashion: caught by marketplace's resolution floor", ">=", 1.0, figure("alarms", "fashion_low_resolution")),
-    Goal("review of one photo without OCR, p50 over classify's", "<=", 1.5, figure("review", "ratio")),
-    *(_of("clothing", what.name, field) for what in DEGRADATIONS for field in ("auroc", "rank_correlation")),
+    *(
+        _of("fashion", what.name, field)
+        for what in DEGRADATIONS
+        for field in ("auroc", "rank_correlation")
+    ),
+    Goal(
+        "fashion: untouched test photos with a warning, studio",
+        "<=",
+        0.03,
+        figure("alarms", "fashion_studio"),
+    ),
+    Goal(
+        "fashion: caught by marketplace's resolution floor",
+        ">=",
+        1.0,
+        figure("alarms", "fashion_low_resolution"),
+    ),
+    Goal(
+        "review of one photo without OCR, p50 over classify's", "<=", 1.5, figure("review", "ratio")
+    ),
+    *(
+        _of("clothing", what.name, field)
+        for what in DEGRADATIONS
+        for field in ("auroc", "rank_correlation")
+    ),
 )
 
 
@@ -61,7 +82,9 @@ def photos(data: str, split: str, most: int, seed: int = 0) -> list[Photo]:
     if data == "fashion":
         folder = real_data("fashion")
         with (folder / "products.csv").open(encoding="utf-8", newline="") as stream:
-            files = sorted(folder / row["image"] for row in csv.DictReader(stream) if row["split"] == split)
+            files = sorted(
+                folder / row["image"] for row in csv.DictReader(stream) if row["split"] == split
+            )
     else:
         files = sorted((real_data(data) / split).rglob("*.jpg"))
     chosen = np.random.default_rng(seed).permutation(len(files))[:most]
@@ -76,12 +99,17 @@ def photos(data: str, split: str, most: int, seed: int = 0) -> list[Photo]:
 
 def _degraded(data: str) -> BenchRow:
     """AUROC and rank correlations of each degradation, on test photos."""
-    originals = [np.asarray(photo.pixels) for photo in photos(data, "test", knob("QUALITY_PHOTOS", 200))]
+    originals = [
+        np.asarray(photo.pixels) for photo in photos(data, "test", knob("QUALITY_PHOTOS", 200))
+    ]
     found = [_by_code(assess_quality(pixels)) for pixels in originals]
     row: BenchRow = {
-        "recipe": f"{len(originals)} photos of {data} test (CATALENS_BENCH_QUALITY_PHOTOS), five strengths each "
-        "(tools/bench/data/degrade.py; one seed per photo; the product's box as found in the original); AUROC at strength "
-        f"{MODERATE}; rank correlation: Spearman of score and strength 1 to 5, mean over photos, and pooled",
+        "recipe": f"{len(originals)} photos of {data} test (CATALENS_BENCH_QUALITY_PHOTOS), five "
+        "strengths each "
+        "(tools/bench/data/degrade.py; one seed per photo; the product's box as found in the "
+        "original); AUROC at strength "
+        f"{MODERATE}; rank correlation: Spearman of score and strength 1 to 5, mean over photos, "
+        "and pooled",
         "photos": len(originals),
     }
     samples: dict[str, Any] = {}
@@ -95,22 +123,32 @@ def _degraded(data: str) -> BenchRow:
             ]
         )
         row |= {f"{what.name}: {name}": value for name, value in figures(before, after).items()}
-        samples[what.name] = {"original": before.round(4).tolist(), "degraded": after.round(4).tolist()}
+        samples[what.name] = {
+            "original": before.round(4).tolist(),
+            "degraded": after.round(4).tolist(),
+        }
     whole = np.array([findings["product-cut"].evidence["sides"] == 0 for findings in found])
     cut = {name: np.array(values)[whole] for name, values in samples["crop"].items()}
-    row["crop: auroc_whole_originals"] = figures(cut["original"], cut["degraded"])["auroc"] if whole.any() else None
+    row["crop: auroc_whole_originals"] = (
+        figures(cut["original"], cut["degraded"])["auroc"] if whole.any() else None
+    )
     return {**row, "samples": samples}
 
 
 def figures(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    """``before`` [N] scores of originals, ``after`` [N, 5] by strength: AUROC at each strength and correlations.
+    """``before`` [N] scores of originals, ``after`` [N, 5] by strength: AUROC at each strength and
+    correlations.
 
     A photo whose score does not move with strength at all has correlation 0.
     """
     strengths = np.arange(1, after.shape[1] + 1)
-    each = [float(spearmanr(scores, strengths)[0]) if np.ptp(scores) > 0 else 0.0 for scores in after]
+    each = [
+        float(spearmanr(scores, strengths)[0]) if np.ptp(scores) > 0 else 0.0 for scores in after
+    ]
     by_strength = [auroc(after[:, place], before) for place in range(after.shape[1])]
-    pooled = spearmanr(after.ravel(), np.tile(strengths, len(after)))[0] if np.ptp(after) > 0 else 0.0
+    pooled = (
+        spearmanr(after.ravel(), np.tile(strengths, len(after)))[0] if np.ptp(after) > 0 else 0.0
+    )
     return {
         "auroc": by_strength[MODERATE - 1],
         "auroc_by_strength": by_strength,
@@ -120,11 +158,19 @@ def figures(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
 
 
 def _scores(pixels: np.ndarray, what: Degradation, box: FloatBox, seed: int) -> list[float]:
-    return [_by_code(assess_quality(degrade(pixels, what, k, box, seed)))[what.code].score for k in range(1, 6)]
+    return [
+        _by_code(assess_quality(degrade(pixels, what, k, box, seed)))[what.code].score
+        for k in range(1, 6)
+    ]
 
 
 def _box(pixels: np.ndarray, findings: dict[str, Finding]) -> FloatBox:
-    return findings["product-too-small"].box or (0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0]))
+    return findings["product-too-small"].box or (
+        0.0,
+        0.0,
+        float(pixels.shape[1]),
+        float(pixels.shape[0]),
+    )
 
 
 def _by_code(findings: Sequence[Finding]) -> dict[str, Finding]:
@@ -133,13 +179,22 @@ def _by_code(findings: Sequence[Finding]) -> dict[str, Finding]:
 
 def _alarms() -> BenchRow:
     """Shares of untouched test photos with a warning: both sets, both profiles."""
-    row: BenchRow = {"recipe": "all untouched test photos; a warning or a failure of any finding but low-resolution"}
+    row: BenchRow = {
+        "recipe": "all untouched test photos; a warning or a failure of any finding but "
+        "low-resolution"
+    }
     most = knob("QUALITY_ALARMS", 100_000)
     for data in ("fashion", "clothing"):
         taken = photos(data, "test", most)
-        found = [assess_quality(np.asarray(photo.pixels), size=(photo.width, photo.height)) for photo in taken]
+        found = [
+            assess_quality(np.asarray(photo.pixels), size=(photo.width, photo.height))
+            for photo in taken
+        ]
         for asked in (STUDIO, MARKETPLACE):
-            levels = [{f.code: asked.demands[f.code].level(f.score) for f in findings} for findings in found]
+            levels = [
+                {f.code: asked.demands[f.code].level(f.score) for f in findings}
+                for findings in found
+            ]
             alarms = [[code for code, level in of.items() if level in _ALARMED] for of in levels]
             any_alarm = [any(code != _SET_ASIDE for code in codes) for codes in alarms]
             key = f"{data}_{asked.name}"
@@ -147,7 +202,9 @@ def _alarms() -> BenchRow:
             row[f"{key}_by_code"] = dict(Counter(code for codes in alarms for code in codes))
             row[f"{key}_photos"] = len(taken)
             if asked is MARKETPLACE:
-                row[f"{data}_low_resolution"] = float(np.mean([_SET_ASIDE in codes for codes in alarms]))
+                row[f"{data}_low_resolution"] = float(
+                    np.mean([_SET_ASIDE in codes for codes in alarms])
+                )
     return row
 
 
@@ -157,7 +214,11 @@ def _speed() -> BenchRow:
     sized = []
     for picture in taken:
         factor = 512 / min(picture.size)
-        sized.append(np.asarray(picture.resize((round(picture.width * factor), round(picture.height * factor)))))
+        sized.append(
+            np.asarray(
+                picture.resize((round(picture.width * factor), round(picture.height * factor)))
+            )
+        )
     samples = []
     for pixels in (*sized[:3], *sized):
         started = time.process_time()

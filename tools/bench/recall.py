@@ -1,7 +1,9 @@
-"""The benchmark ``recall``: the recall that was asked for, on 20 generated sets and on the real photos' embeddings.
+"""The benchmark ``recall``: the recall that was asked for, on 20 generated sets and on the real
+photos' embeddings.
 
-``CATALENS_BENCH_SCALE`` (1.0) multiplies the number of entries of every set, for a quick look. The real photos need
-``CATALENS_DATA``; ``--only generated`` does without them. ``CATALENS_BENCH_PHOTOS`` (4,000) is how many are embedded.
+``CATALENS_BENCH_SCALE`` (1.0) multiplies the number of entries of every set, for a quick look. The
+real photos need ``CATALENS_DATA``; ``--only generated`` does without them.
+``CATALENS_BENCH_PHOTOS`` (4,000) is how many are embedded.
 """
 
 from __future__ import annotations
@@ -22,22 +24,46 @@ PARTS = ("generated", "photos")
 ASKED = 0.99
 # (entries, dimension, shape): from 64 to 1280 dimensions, from a thousand to a million entries
 SETS = (
-    (1_000, 64, "clustered"), (1_000, 512, "flat"), (5_000, 1280, "clustered"), (20_000, 64, "clustered"),
-    (20_000, 64, "flat"), (20_000, 256, "skewed"), (20_000, 512, "clustered"), (20_000, 1280, "skewed"),
-    (50_000, 96, "clustered"), (50_000, 128, "flat"), (50_000, 512, "skewed"), (50_000, 768, "clustered"),
-    (100_000, 64, "skewed"), (100_000, 256, "clustered"), (100_000, 512, "clustered"), (100_000, 512, "flat"),
-    (200_000, 128, "clustered"), (300_000, 256, "skewed"), (1_000_000, 64, "clustered"), (1_000_000, 128, "clustered"),
-)  # fmt: skip
+    (1_000, 64, "clustered"),
+    (1_000, 512, "flat"),
+    (5_000, 1280, "clustered"),
+    (20_000, 64, "clustered"),
+    (20_000, 64, "flat"),
+    (20_000, 256, "skewed"),
+    (20_000, 512, "clustered"),
+    (20_000, 1280, "skewed"),
+    (50_000, 96, "clustered"),
+    (50_000, 128, "flat"),
+    (50_000, 512, "skewed"),
+    (50_000, 768, "clustered"),
+    (100_000, 64, "skewed"),
+    (100_000, 256, "clustered"),
+    (100_000, 512, "clustered"),
+    (100_000, 512, "flat"),
+    (200_000, 128, "clustered"),
+    (300_000, 256, "skewed"),
+    (1_000_000, 64, "clustered"),
+    (1_000_000, 128, "clustered"),
+)
 
 
 def _kept(rows: Sequence[BenchRow]) -> float | None:
     sets = [found for row in rows if row["part"] == "generated" for found in row["sets"]]
-    return float(sum(found["recall_at_10"] >= ASKED - 0.01 for found in sets)) if len(sets) == len(SETS) else None
+    return (
+        float(sum(found["recall_at_10"] >= ASKED - 0.01 for found in sets))
+        if len(sets) == len(SETS)
+        else None
+    )
 
 
 GOALS = (
     Goal("generated sets of 20 with recall@10 >= asked - 0.01", ">=", 20, _kept),
-    Goal("recall@10 of real photos that are not in the index", ">=", ASKED - 0.01, figure("photos", "recall_at_10")),
+    Goal(
+        "recall@10 of real photos that are not in the index",
+        ">=",
+        ASKED - 0.01,
+        figure("photos", "recall_at_10"),
+    ),
 )
 
 
@@ -67,7 +93,11 @@ def judged(rows: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
     tuned = build_tuned(rows, recall=ASKED)
     seconds = time.perf_counter() - started
     exact = FaissIndex.build("Flat", rows)
-    out: dict[str, Any] = {"recipe": tuned.index.recipe, "params": tuned.params, "build_and_tune_s": seconds}
+    out: dict[str, Any] = {
+        "recipe": tuned.index.recipe,
+        "params": tuned.params,
+        "build_and_tune_s": seconds,
+    }
     out["told"] = {name: tuned.recall[name] for name in ("at_10", "at_100")}
     for k in (10, 100):
         found = [hits.scores for hits in tuned.index.search(queries, k)]
@@ -76,7 +106,8 @@ def judged(rows: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
 
 
 def _photos(work: Path) -> BenchRow:
-    """Fashion photos by the frozen network, repeated with noise to 30,000 entries: below, the index is exact anyway."""
+    """Fashion photos by the frozen network, repeated with noise to 30,000 entries: below, the index
+    is exact anyway."""
     from indexer.core.home import Home
     from indexer.imaging.decode import decode_photo
     from indexer.model.open_runtime import open_embedder
@@ -87,13 +118,18 @@ def _photos(work: Path) -> BenchRow:
     files = sorted(folder.iterdir())[: int(os.environ.get("CATALENS_BENCH_PHOTOS", 4000))]
     vectors_found = []
     for start in range(0, len(files), 16):
-        photos = [decode_photo(file.read_bytes(), shrink_to=embedder.shrink_to) for file in files[start : start + 16]]
+        photos = [
+            decode_photo(file.read_bytes(), shrink_to=embedder.shrink_to)
+            for file in files[start : start + 16]
+        ]
         vectors_found.append(embedder.embed(photos))
     real = np.concatenate(vectors_found)
     rng = np.random.default_rng(0)
     asked, kept = real[::8], np.delete(real, np.s_[::8], axis=0)
     times = -(-30_000 // len(kept))
     noise = 0.3 / kept.shape[1] ** 0.5  # of norm 0.3, but none on the photos themselves
-    rows = np.concatenate([kept + noise * rng.standard_normal(kept.shape) * (t > 0) for t in range(times)])
+    rows = np.concatenate(
+        [kept + noise * rng.standard_normal(kept.shape) * (t > 0) for t in range(times)]
+    )
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
     return {"data": f"{len(kept)} photos of fashion, {times} times", **judged(rows, asked)}

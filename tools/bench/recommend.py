@@ -1,7 +1,9 @@
-"""The benchmark ``recommend``: shoppers' next view against the average embedding, and the time of an answer.
+"""The benchmark ``recommend``: shoppers' next view against the average embedding, and the time of
+an answer.
 
-``CATALENS_BENCH_MODELS``: a folder of ready models, named as for ``bench train`` (``fashion-finetune-0``).
-``CATALENS_BENCH_SHOPPERS``, ``CATALENS_BENCH_DRAWS``, ``CATALENS_BENCH_PRODUCTS``: shoppers of a draw, draws, products.
+``CATALENS_BENCH_MODELS``: a folder of ready models, named as for ``bench train``
+(``fashion-finetune-0``). ``CATALENS_BENCH_SHOPPERS``, ``CATALENS_BENCH_DRAWS``,
+``CATALENS_BENCH_PRODUCTS``: shoppers of a draw, draws, products.
 """
 
 from __future__ import annotations
@@ -39,8 +41,18 @@ from tools.recommendation_metrics import K, average_embedding, figures, gains
 
 PARTS = ("sessions", "latency")
 GOALS = (
-    Goal("NDCG@10 over average-embedding, multi-interest sessions", ">=", 1.3, figure("sessions", "multi_ratio")),
-    Goal("NDCG@10 over average-embedding, single-interest sessions", ">=", 1.0, figure("sessions", "single_ratio")),
+    Goal(
+        "NDCG@10 over average-embedding, multi-interest sessions",
+        ">=",
+        1.3,
+        figure("sessions", "multi_ratio"),
+    ),
+    Goal(
+        "NDCG@10 over average-embedding, single-interest sessions",
+        ">=",
+        1.0,
+        figure("sessions", "single_ratio"),
+    ),
     Goal("recommendations at 100k products, p50 ms", "<=", 10, figure("latency", "p50_ms")),
 )
 FIRST_SEED = 0  # of the sessions reported; tuned on 1000 and 1001
@@ -53,7 +65,8 @@ def measure(part: str, work: Path) -> BenchRow:
 
 
 def _sessions(work: Path) -> BenchRow:
-    """Through the service's engine over all of fashion; the peer searches the same index with the mean vector."""
+    """Through the service's engine over all of fashion; the peer searches the same index with the
+    mean vector."""
     home, products = _fashion(work)
     shoppers, draws = knob("SHOPPERS", 5000), knob("DRAWS", 3)
     facts = [_facts(product) for product in products]
@@ -71,7 +84,9 @@ def _sessions(work: Path) -> BenchRow:
                 history = [Event(products[place].product_id) for place in session.history]
                 found = engine.recommending.recommend(history, k=K)["results"]
                 ours.append([pid_of[row["product_id"]] for row in found])
-                mean.append(average_embedding(live, [products[place].pid for place in session.history]))
+                mean.append(
+                    average_embedding(live, [products[place].pid for place in session.history])
+                )
                 held_out.append(products[session.held_out].pid)
                 interests.append(session.interests)
                 draw_of.append(draw)
@@ -80,7 +95,8 @@ def _sessions(work: Path) -> BenchRow:
         many = np.array(interests) > 1
         row: dict[str, Any] = {
             "recipe": f"sessions over all {len(products)} fashion products: {RECIPE}",
-            "peer": "average-embedding: unit mean of the history's vectors, the same index, seen products left out",
+            "peer": "average-embedding: unit mean of the history's vectors, the same index, seen "
+            "products left out",
             "shoppers": shoppers,
             "seeds": [FIRST_SEED + draw for draw in range(draws)],
             "model": engine.ready().model_version,
@@ -90,7 +106,9 @@ def _sessions(work: Path) -> BenchRow:
                 who: figures(live, _some(lists, chosen), _some(held_out, chosen))
                 for who, lists in (("ours", ours), ("average_embedding", mean))
             }
-            own, other = (gains(_some(lists, chosen), _some(held_out, chosen))[0] for lists in (ours, mean))
+            own, other = (
+                gains(_some(lists, chosen), _some(held_out, chosen))[0] for lists in (ours, mean)
+            )
             row[name] = parts
             row[f"{name}_ratio"] = float(own.mean() / other.mean())
             row[f"{name}_ratio_95"] = _interval(own, other)
@@ -134,14 +152,16 @@ def _facts(product: Product) -> dict[str, str]:
 
 
 def _fashion(work: Path) -> tuple[Home, list[Product]]:
-    """A home of all fashion products, embedded by the fine-tuned model; products in the order of their pids."""
+    """A home of all fashion products, embedded by the fine-tuned model; products in the order of
+    their pids."""
     home = Home.create(work / "fashion-home")
     data = real_data("fashion") / "products.csv"
     if home.active() is None:
         import_dataset(home, read_dataset(data), photos="reference")
         bundle = register(home, ready_model("finetune", data, work))
         embedder = open_embedder(bundle, device="cpu")
-        # The features of a training are cached by photo, so a model that was trained here embeds in seconds.
+        # The features of a training are cached by photo, so a model that was trained here embeds in
+        # seconds.
         photos = photo_features(read_problem(data, 0).rows, embedder)
         vectors = evaluation_photos(photos, embedder, np.ones(len(photos.rows), bool)).vectors
         with (
@@ -149,7 +169,11 @@ def _fashion(work: Path) -> tuple[Home, list[Product]]:
             closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store,
         ):
             ids = {product.product_id: product.photo_ids[0] for product in catalog.iterate()}
-            found = {ids[row.product_id]: place for place, row in enumerate(photos.rows) if row.product_id in ids}
+            found = {
+                ids[row.product_id]: place
+                for place, row in enumerate(photos.rows)
+                if row.product_id in ids
+            }
             store.put(np.array(list(found)), vectors[list(found.values())])
         build_index(home, bundle=bundle, reshots=False, activate=True)
     with open_catalog(home) as catalog:
@@ -157,7 +181,8 @@ def _fashion(work: Path) -> tuple[Home, list[Product]]:
 
 
 def _latency(work: Path) -> BenchRow:
-    """One question at a time, as the service's engine answers it: histories of 10 products, k = 20."""
+    """One question at a time, as the service's engine answers it: histories of 10 products,
+    k = 20."""
     products = knob("PRODUCTS", 100_000)
     home = big_home(work / f"home-{products}", products)
     rng = np.random.default_rng(0)
@@ -168,13 +193,16 @@ def _latency(work: Path) -> BenchRow:
     with Engine(Settings(home=home.path, max_delta=0), watch=False) as engine:
         live = engine.ready().live
         for number in range(knob("QUERIES", 300) + 20):
-            # Three products drawn at random and what lies near them: a shopper with three interests.
+            # Three products drawn at random and what lies near them: a shopper with three
+            # interests.
             history: list[str] = []
             with open_catalog(home) as catalog:
                 for place in rng.integers(0, products, 3).tolist():
                     vector = live.vectors_of(catalog.pid(product_id(place)) or 0)[1]
                     near = live.search(vector[:1], 30)[0].pids
-                    chosen = rng.choice(near, min(4 if not history else 3, len(near)), replace=False)
+                    chosen = rng.choice(
+                        near, min(4 if not history else 3, len(near)), replace=False
+                    )
                     history += catalog.ids_of(chosen.tolist()).values()
             began, cpu = time.perf_counter(), time.process_time()
             answer = engine.recommending.recommend([Event(one) for one in history], k=20)
@@ -185,11 +213,14 @@ def _latency(work: Path) -> BenchRow:
                 for name, value in answer["timings_ms"].items():
                     stages.setdefault(name, []).append(value)
     return {
-        "recipe": f"big_home(products={products}, dim=256), ten products of three neighbourhoods, k=20, in process",
+        "recipe": f"big_home(products={products}, dim=256), ten products of three neighbourhoods, "
+        "k=20, in process",
         "products": products,
         "p50_ms": percentile(took, 0.5),
         "p99_ms": percentile(took, 0.99),
-        "cpu_p50_ms": percentile(worked, 0.5),  # of all threads: what it takes of a machine that does other work too
+        "cpu_p50_ms": percentile(
+            worked, 0.5
+        ),  # of all threads: what it takes of a machine that does other work too
         "interests_mean": statistics.mean(found),
         "stages_p50_ms": {name: percentile(values, 0.5) for name, values in stages.items()},
         "samples_ms": took,

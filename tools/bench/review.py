@@ -1,4 +1,5 @@
-"""What a whole review of a listing takes beside ``classify`` alone, in one process, question by question."""
+"""What a whole review of a listing takes beside ``classify`` alone, in one process, question by
+question."""
 
 from __future__ import annotations
 
@@ -29,14 +30,17 @@ policies:
   categories: {action: review, categories: {names: [Innerwear]}}
 """
 _RECIPE = (
-    "fashion in a home, the fine-tuned model exported for this processor; test photos (224 px) asked about one "
-    "after the other, classify and review in turn, each with bytes it has not seen (a comment is appended); policies: "
+    "fashion in a home, the fine-tuned model exported for this processor; test photos (224 px) "
+    "asked about one "
+    "after the other, classify and review in turn, each with bytes it has not seen (a comment is "
+    "appended); policies: "
     "nudity, codes, a banned category; no OCR"
 )
 
 
 def review(work: Path) -> BenchRow:
-    """Milliseconds of both for each of ``CATALENS_BENCH_REVIEWS`` (200) photos, and of processor time, all threads'."""
+    """Milliseconds of both for each of ``CATALENS_BENCH_REVIEWS`` (200) photos, and of processor
+    time, all threads'."""
     home = _home(work)
     policy = work / "review-policy.yaml"
     policy.write_text(_POLICY)

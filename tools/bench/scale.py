@@ -1,9 +1,11 @@
-"""The benchmark ``scale``: how build, disk, memory and latency grow with the number of entries, 256 dimensions each.
+"""The benchmark ``scale``: how build, disk, memory and latency grow with the number of entries, 256
+dimensions each.
 
-A home's index version with three attributes a product is built without a network, from generated vectors. Knobs of the
-environment: ``CATALENS_BENCH_SIZES`` (100000,300000,1000000; 2000000 takes its time), ``CATALENS_BENCH_DIM`` (256),
-``CATALENS_BENCH_QUERIES`` (10,000 before memory is read). ``p50_ms`` and ``p99_ms`` are of 500 single queries after
-those, ``cold_p99_ms`` is of the 500 first ones, whose pages come from disk.
+A home's index version with three attributes a product is built without a network, from generated
+vectors. Knobs of the environment: ``CATALENS_BENCH_SIZES`` (100000,300000,1000000; 2000000 takes
+its time), ``CATALENS_BENCH_DIM`` (256), ``CATALENS_BENCH_QUERIES`` (10,000 before memory is read).
+``p50_ms`` and ``p99_ms`` are of 500 single queries after those, ``cold_p99_ms`` is of the 500 first
+ones, whose pages come from disk.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ def _worst_open(rows: Sequence[BenchRow]) -> float | None:
 
 
 def growth(rows: Sequence[BenchRow], field: str = "p50_ms") -> float | None:
-    """The power of n that ``field`` grows with from the smallest size to the largest; 1 is linear."""
+    """The power of n that ``field`` grows with from the smallest size to the largest;
+    1 is linear."""
     sizes = _sizes(rows)
     if len(sizes) < 2:
         return None
@@ -56,7 +59,10 @@ GOALS = (
 
 def measure(part: str, work: Path) -> BenchRow:
     """One row with all sizes, each measured in processes of its own, and how every figure grows."""
-    sizes = [int(size) for size in os.environ.get("CATALENS_BENCH_SIZES", "100000,300000,1000000").split(",")]
+    sizes = [
+        int(size)
+        for size in os.environ.get("CATALENS_BENCH_SIZES", "100000,300000,1000000").split(",")
+    ]
     found = []
     for n in sizes:
         say(f"bench scale: {n} entries")
@@ -123,14 +129,25 @@ def _build(folder: Path, n: int) -> dict[str, Any]:
     tuned = build_tuned(data.rows)
     built = time.perf_counter()
     Versions(home).publish(
-        index=tuned.index, vectors=data.rows, rows=rows, embedding_id="bench", model_version="bench", last_sequence=0,
-        recipe=tuned.index.recipe, params=tuned.params, recall=tuned.recall,
-    )  # fmt: skip
+        index=tuned.index,
+        vectors=data.rows,
+        rows=rows,
+        embedding_id="bench",
+        model_version="bench",
+        last_sequence=0,
+        recipe=tuned.index.recipe,
+        params=tuned.params,
+        recall=tuned.recall,
+    )
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return {
-        "data": data.recipe, "recipe": tuned.index.recipe, "told_recall": tuned.recall["at_10"],
-        "build_s": built - started, "publish_s": time.perf_counter() - built, "disk_mib": disk / 2**20,
-    }  # fmt: skip
+        "data": data.recipe,
+        "recipe": tuned.index.recipe,
+        "told_recall": tuned.recall["at_10"],
+        "build_s": built - started,
+        "publish_s": time.perf_counter() - built,
+        "disk_mib": disk / 2**20,
+    }
 
 
 def _serve(folder: Path, n: int) -> dict[str, Any]:
@@ -147,20 +164,34 @@ def _serve(folder: Path, n: int) -> dict[str, Any]:
     opened = time.perf_counter() - started
     with np.load(folder / "attributes.npz") as columns:
         price, stock = columns["price"], columns["stock"]
-    rare = (price >= np.quantile(price, 1 - 0.01 / 0.8)) & stock  # 1% of the entries: dear ones that are there
-    cold = [_timed(lambda q=query: live.search(q[None], 10)) for query in queries[:500]]  # files come from disk
+    rare = (
+        price >= np.quantile(price, 1 - 0.01 / 0.8)
+    ) & stock  # 1% of the entries: dear ones that are there
+    cold = [
+        _timed(lambda q=query: live.search(q[None], 10)) for query in queries[:500]
+    ]  # files come from disk
     asked = int(os.environ.get("CATALENS_BENCH_QUERIES", 10_000))
     for start in range(0, asked, _BATCH):
         live.search(queries[np.arange(start, start + _BATCH) % len(queries)], 10)
     used = engines.settled_pss() - before
     ms = [_timed(lambda q=query: live.search(q[None], 10)) for query in queries[500:1000]]
-    filtered = [_timed(lambda q=query: version.index.search(q[None], 10, allowed=rare)) for query in queries[:500]]
+    filtered = [
+        _timed(lambda q=query: version.index.search(q[None], 10, allowed=rare))
+        for query in queries[:500]
+    ]
     return {
-        "cold_open_s": opened, "cold_ms_samples": cold, "ms_samples": ms, "filtered_ms_samples": filtered,
-        "cold_p99_ms": percentile(cold, 0.99), "p50_ms": percentile(ms, 0.5), "p99_ms": percentile(ms, 0.99),
-        "filtered_p50_ms": percentile(filtered, 0.5), "matches": int(rare.sum()), "pss_mib": used / 2**20,
+        "cold_open_s": opened,
+        "cold_ms_samples": cold,
+        "ms_samples": ms,
+        "filtered_ms_samples": filtered,
+        "cold_p99_ms": percentile(cold, 0.99),
+        "p50_ms": percentile(ms, 0.5),
+        "p99_ms": percentile(ms, 0.99),
+        "filtered_p50_ms": percentile(filtered, 0.5),
+        "matches": int(rare.sum()),
+        "pss_mib": used / 2**20,
         **_upserts(live, version.stored, n),
-    }  # fmt: skip
+    }
 
 
 def _timed(work: Any) -> float:
@@ -170,7 +201,8 @@ def _timed(work: Any) -> float:
 
 
 def _upserts(live: Any, stored: np.ndarray, n: int) -> dict[str, Any]:
-    """Products laid over the version one by one, while a build of 20,000 entries runs beside them in a thread."""
+    """Products laid over the version one by one, while a build of 20,000 entries runs beside them
+    in a thread."""
     from indexer.index.tuning import build_tuned
 
     some = np.array(stored[: min(n, 20_000)])
@@ -184,7 +216,11 @@ def _upserts(live: Any, stored: np.ndarray, n: int) -> dict[str, Any]:
         ms.append(_timed(lambda c=change, s=number + 1: live.apply(sequence=s, upserts=c)))
     still = building.is_alive()
     building.join()
-    return {"upsert_p99_ms": percentile(ms, 0.99), "upsert_ms_samples": ms, "build_outlasted_upserts": still}
+    return {
+        "upsert_p99_ms": percentile(ms, 0.99),
+        "upsert_ms_samples": ms,
+        "build_outlasted_upserts": still,
+    }
 
 
 if __name__ == "__main__":

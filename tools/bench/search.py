@@ -1,9 +1,11 @@
-"""The benchmark ``search``: one index against its peers at one recall, batch and single, build and memory.
+"""The benchmark ``search``: one index against its peers at one recall, batch and single, build and
+memory.
 
-Every engine runs in a process of its own, and all are asked in turn, round by round. Knobs of the environment:
-``CATALENS_BENCH_N`` entries (100,000), ``CATALENS_BENCH_DIM`` (512), ``CATALENS_BENCH_ROUNDS`` (5), and
-``CATALENS_BENCH_PEERS`` names separated by commas (all). ``--only curves`` draws recall against speed for every
-recipe to ``CATALENS_BENCH_PICTURE`` (a file in the work folder).
+Every engine runs in a process of its own, and all are asked in turn, round by round. Knobs of the
+environment: ``CATALENS_BENCH_N`` entries (100,000), ``CATALENS_BENCH_DIM`` (512),
+``CATALENS_BENCH_ROUNDS`` (5), and ``CATALENS_BENCH_PEERS`` names separated by commas (all).
+``--only curves`` draws recall against speed for every recipe to ``CATALENS_BENCH_PICTURE`` (a file
+in the work folder).
 """
 
 from __future__ import annotations
@@ -24,16 +26,28 @@ from tools.output import say
 
 PARTS = ("engines", "curves")
 RECALL = 0.99
-ASKED = 0.9925  # of our builder, whose held-out queries are others than the ones that are measured here
+ASKED = (
+    0.9925  # of our builder, whose held-out queries are others than the ones that are measured here
+)
 _SLICE = 100  # single queries in turn
 
 
 def _ours(rows: Sequence[BenchRow]) -> dict[str, Any]:
-    return next((engine for row in rows for engine in row.get("engines", []) if engine["name"] == "catalens"), {})
+    return next(
+        (
+            engine
+            for row in rows
+            for engine in row.get("engines", [])
+            if engine["name"] == "catalens"
+        ),
+        {},
+    )
 
 
 def _peer(rows: Sequence[BenchRow], name: str) -> dict[str, Any]:
-    return next((engine for row in rows for engine in row.get("engines", []) if engine["name"] == name), {})
+    return next(
+        (engine for row in rows for engine in row.get("engines", []) if engine["name"] == name), {}
+    )
 
 
 def _ratio(field: str, peer: str) -> Callable[[Sequence[BenchRow]], float | None]:
@@ -47,30 +61,51 @@ def _ratio(field: str, peer: str) -> Callable[[Sequence[BenchRow]], float | None
 
 
 GOALS = (
-    Goal("recall@10 of the index that is measured", ">=", RECALL, lambda rows: _ours(rows).get("recall")),
+    Goal(
+        "recall@10 of the index that is measured",
+        ">=",
+        RECALL,
+        lambda rows: _ours(rows).get("recall"),
+    ),
     Goal("batch QPS over FAISS HNSW32's", ">=", 2, _ratio("batch_qps", "faiss HNSW32")),
     Goal("batch QPS over hnswlib's", ">=", 3, _ratio("batch_qps", "hnswlib")),
-    Goal("batch QPS over scikit-learn brute force's", ">=", 50, _ratio("batch_qps", "scikit-learn")),
+    Goal(
+        "batch QPS over scikit-learn brute force's", ">=", 50, _ratio("batch_qps", "scikit-learn")
+    ),
     Goal("single-query p50 over USearch's", "<=", 1, _ratio("p50_ms", "usearch")),
     Goal("single-query p50 over hnswlib's", "<=", 1, _ratio("p50_ms", "hnswlib")),
     Goal(
-        "single-query p99 over p50", "<=", 5,
-        lambda rows: _ours(rows)["p99_ms"] / _ours(rows)["p50_ms"] if _ours(rows).get("p50_ms") else None,
+        "single-query p99 over p50",
+        "<=",
+        5,
+        lambda rows: (
+            _ours(rows)["p99_ms"] / _ours(rows)["p50_ms"] if _ours(rows).get("p50_ms") else None
+        ),
     ),
     Goal("build seconds over hnswlib's", "<", 1, _ratio("build_s", "hnswlib")),
     Goal("build seconds over FAISS HNSW32's", "<", 1, _ratio("build_s", "faiss HNSW32")),
     Goal("PSS over float32 vectors", "<=", 0.5, lambda rows: _ours(rows).get("pss_share")),
-)  # fmt: skip
+)
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """All engines over the same vectors, one row with the raw samples of each; or the recipes' curves."""
-    n, dim = int(os.environ.get("CATALENS_BENCH_N", 100_000)), int(os.environ.get("CATALENS_BENCH_DIM", 512))
+    """All engines over the same vectors, one row with the raw samples of each; or the recipes'
+    curves."""
+    n, dim = (
+        int(os.environ.get("CATALENS_BENCH_N", 100_000)),
+        int(os.environ.get("CATALENS_BENCH_DIM", 512)),
+    )
     rounds = int(os.environ.get("CATALENS_BENCH_ROUNDS", 5))
-    chosen = [name for name in os.environ.get("CATALENS_BENCH_PEERS", ",".join(engines.PEERS)).split(",") if name]
+    chosen = [
+        name
+        for name in os.environ.get("CATALENS_BENCH_PEERS", ",".join(engines.PEERS)).split(",")
+        if name
+    ]
     data = vectors(n, dim, 0)
     if part == "curves":
-        return curves.draw(data, Path(os.environ.get("CATALENS_BENCH_PICTURE", work / "curves.svg")))
+        return curves.draw(
+            data, Path(os.environ.get("CATALENS_BENCH_PICTURE", work / "curves.svg"))
+        )
     save(work, data.rows, data.queries)
     found = [{"name": "catalens", **_built_apart(work)}]
     running = {name: engines.Remote(name, work, ASKED) for name in ("catalens", *chosen)}
@@ -79,7 +114,9 @@ def measure(part: str, work: Path) -> BenchRow:
             say(f"bench search: {name} builds")
             built = remote.ask("build")
             if name != "catalens":
-                found.append({"name": name, "build_s": built["seconds"], "version": built["version"]})
+                found.append(
+                    {"name": name, "build_s": built["seconds"], "version": built["version"]}
+                )
                 say(f"bench search: {name} is tuned")
                 found[-1].update(remote.ask("tune", wanted=RECALL))
             else:
@@ -100,7 +137,13 @@ def measure(part: str, work: Path) -> BenchRow:
     finally:
         for remote in running.values():
             remote.close()
-    return {"data": data.recipe, "asked_recall": ASKED, "rounds": rounds, "engines": found, **_flat(found)}
+    return {
+        "data": data.recipe,
+        "asked_recall": ASKED,
+        "rounds": rounds,
+        "engines": found,
+        **_flat(found),
+    }
 
 
 def save(work: Path, rows: np.ndarray, queries: np.ndarray) -> None:
@@ -114,7 +157,8 @@ def save(work: Path, rows: np.ndarray, queries: np.ndarray) -> None:
 
 
 def _built_apart(work: Path) -> dict[str, Any]:
-    """Our index is built in one process and served by another, as a rebuild beside a live server is."""
+    """Our index is built in one process and served by another, as a rebuild beside a live server
+    is."""
     builder = engines.Remote("catalens", work, ASKED)
     try:
         say("bench search: catalens builds")
@@ -124,7 +168,8 @@ def _built_apart(work: Path) -> dict[str, Any]:
 
 
 def _round(remote: engines.Remote, engine: dict[str, Any], number: int, queries: int) -> None:
-    """One batch and one slice of single queries; brute force has fewer of both, it takes long enough."""
+    """One batch and one slice of single queries; brute force has fewer of both, it takes long
+    enough."""
     brute = engine["name"] == "scikit-learn"
     batch = remote.ask("batch", most=queries // 4 if brute else queries)
     engine["qps_samples"].append(batch["qps"])

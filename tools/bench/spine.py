@@ -1,4 +1,5 @@
-"""The benchmark ``spine``: what the whole way costs, and how good its answers are, on the real photos."""
+"""The benchmark ``spine``: what the whole way costs, and how good its answers are, on the real
+photos."""
 
 from __future__ import annotations
 
@@ -27,14 +28,22 @@ GOALS = (
     Goal("train linear on clothing, warm cache, seconds", "<", 15, figure("train", "warm_s")),
     Goal("clothing test accuracy", ">=", 0.895, figure("train", "accuracy")),
     Goal("clothing hit rate@1", ">=", 0.82, figure("train", "hit_rate_at_1")),
-    Goal("upload answered by /v1/search at 5,000 products, one core, p50 ms", "<", 60, figure("upload", "p50_ms")),
+    Goal(
+        "upload answered by /v1/search at 5,000 products, one core, p50 ms",
+        "<",
+        60,
+        figure("upload", "p50_ms"),
+    ),
 )
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """The row of one part; every second is wall time of a process of its own, as a user would wait for it."""
+    """The row of one part; every second is wall time of a process of its own, as a user would wait
+    for it."""
     say(f"bench spine: {part}")
-    return {"demo": _demo, "train": _train, "tags": _tags, "upload": _upload, "tests": _tests}[part](work)
+    return {"demo": _demo, "train": _train, "tags": _tags, "upload": _upload, "tests": _tests}[
+        part
+    ](work)
 
 
 def catalens(*arguments: object, env: dict[str, str] | None = None) -> tuple[float, Any]:
@@ -46,10 +55,15 @@ def catalens(*arguments: object, env: dict[str, str] | None = None) -> tuple[flo
 
 
 def run_json(command: list[str], name: str, *, env: dict[str, str] | None = None) -> Any:
-    """Run a process in the project's folder and read the one JSON document it prints. Raises ``CatalensError``."""
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True)
+    """Run a process in the project's folder and read the one JSON document it prints. Raises
+    ``CatalensError``."""
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True
+    )
     if done.returncode != 0:
-        raise CatalensError(f"{name} failed with exit code {done.returncode}; its reason stands above")
+        raise CatalensError(
+            f"{name} failed with exit code {done.returncode}; its reason stands above"
+        )
     return json.loads(done.stdout)
 
 
@@ -58,7 +72,11 @@ def _demo(work: Path) -> BenchRow:
     with tempfile.TemporaryDirectory(dir=work) as fresh:
         cache = {"CATALENS_CACHE": str(Path(fresh, "cache"))}
         seconds, answer = catalens("demo", "--no-serve", "--dir", Path(fresh, "demo"), env=cache)
-    return {"recipe": "catalens demo --no-serve, nothing there before", "seconds": seconds, "answer": answer}
+    return {
+        "recipe": "catalens demo --no-serve, nothing there before",
+        "seconds": seconds,
+        "answer": answer,
+    }
 
 
 def _train(work: Path) -> BenchRow:
@@ -87,23 +105,32 @@ def _tags(work: Path) -> BenchRow:
     _, figures = catalens("evaluate", model, data, env=_kept_cache(work))
     tags = figures["tags"]
     return {
-        "recipe": "train and evaluate products.csv on its splits; baseline: frozen backbone, k = 10, equal votes",
+        "recipe": "train and evaluate products.csv on its splits; baseline: frozen backbone, k = "
+        "10, equal votes",
         "micro_f1": tags["f1"],
         "baseline_micro_f1": tags["baseline_f1"],
         "macro_f1": tags["macro_f1"],
         "tags": tags,
-        "intervals": {name: bounds for name, bounds in figures["intervals"].items() if name.startswith("tags.")},
+        "intervals": {
+            name: bounds
+            for name, bounds in figures["intervals"].items()
+            if name.startswith("tags.")
+        },
     }
 
 
 def _upload(work: Path) -> BenchRow:
-    """200 photos uploaded one after another to a server on one core, with 5,000 products in its index."""
+    """200 photos uploaded one after another to a server on one core, with 5,000 products in its
+    index."""
     fashion, clothing = real_data("fashion"), real_data("clothing")
     home = work / "home-5000"
     feed = _feed_of_5000(work, fashion / "products.csv", clothing)
     catalens("import", feed, "--home", home, "--photos", "reference")
     catalens("index", "build", "--home", home, "--model", _fashion_model(work), "--activate")
-    shop, street = sorted((fashion / "images").iterdir())[::38], sorted((clothing / "test").rglob("*.jpg"))[::3]
+    shop, street = (
+        sorted((fashion / "images").iterdir())[::38],
+        sorted((clothing / "test").rglob("*.jpg"))[::3],
+    )
     photos = [photo for pair in zip(shop, street, strict=False) for photo in pair]
     return upload.measure(home, photos, products=5000)
 
@@ -125,7 +152,9 @@ def _kept_cache(work: Path) -> dict[str, str]:
 def _fashion_model(work: Path) -> Path:
     model = work / "fashion-model"
     if not model.exists():
-        catalens("train", real_data("fashion") / "products.csv", "--out", model, env=_kept_cache(work))
+        catalens(
+            "train", real_data("fashion") / "products.csv", "--out", model, env=_kept_cache(work)
+        )
     return model
 
 
@@ -141,7 +170,13 @@ def _feed_of_5000(work: Path, products: Path, clothing: Path) -> Path:
         ]
     fill = sorted((clothing / "train").rglob("*.jpg"))[: max(0, 5000 - len(rows))]
     rows += [
-        {"product_id": f"clothing-{photo.stem}", "title": "", "category": photo.parent.name, "tags": "", "image": photo}
+        {
+            "product_id": f"clothing-{photo.stem}",
+            "title": "",
+            "category": photo.parent.name,
+            "tags": "",
+            "image": photo,
+        }
         for photo in fill
     ]
     feed = work / "feed.csv"

@@ -1,4 +1,5 @@
-"""The benchmark ``startup``: process start to ready, and memory, at 100,000 products, beside the plain service.
+"""The benchmark ``startup``: process start to ready, and memory, at 100,000 products, beside the
+plain service.
 
 ``CATALENS_BENCH_PRODUCTS`` (100,000) and ``CATALENS_BENCH_SOAK_S`` (600), seconds of the soak.
 """
@@ -32,7 +33,10 @@ def measure(part: str, work: Path) -> BenchRow:
     """Starts of both in turn, medians; or memory while four clients ask for ten minutes."""
     say(f"bench startup: {part}")
     made = shop(work, knob("PRODUCTS", 100_000))
-    about = {"recipe": f"{knob('PRODUCTS', 100_000):,} products", "peer": "the plain service of bench http"}
+    about = {
+        "recipe": f"{knob('PRODUCTS', 100_000):,} products",
+        "peer": "the plain service of bench http",
+    }
     return {**about, **(_start(made) if part == "start" else _soak(made))}
 
 
@@ -89,7 +93,10 @@ def _soak(made: GeneratedShop) -> BenchRow:
         for thread in threads:
             thread.join()
     third = max(len(samples) // 3, 1)
-    middle, end = (mean(mb for _, mb in part) for part in (samples[third : 2 * third] or samples, samples[-third:]))
+    middle, end = (
+        mean(mb for _, mb in part)
+        for part in (samples[third : 2 * third] or samples, samples[-third:])
+    )
     return {
         "seconds": lasts,
         "requests": sum(asked),

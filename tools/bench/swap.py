@@ -1,4 +1,5 @@
-"""The benchmark ``swap``: versions and models switched under load, a model change with a kill, each answer checked."""
+"""The benchmark ``swap``: versions and models switched under load, a model change with a kill, each
+answer checked."""
 
 from __future__ import annotations
 
@@ -38,7 +39,10 @@ from tools.sample_catalog import make_sample_catalog
 PARTS = ("swaps", "model-change")
 K = 10
 MODELS = ("efficientnet_lite0", "efficientnet_lite1")
-_EXACT, _PHOTO = 1e-4, 5e-3  # how far a score may be from the version's own: of a stored product, of an upload
+_EXACT, _PHOTO = (
+    1e-4,
+    5e-3,
+)  # how far a score may be from the version's own: of a stored product, of an upload
 
 GOALS = (
     Goal("swaps under load", ">=", 200, figure("swaps", "swaps")),
@@ -47,7 +51,12 @@ GOALS = (
     Goal("answers not of one version while swapping", "<=", 0, figure("swaps", "mixed")),
     Goal("failed starts after the kill", "<=", 0, figure("model-change", "failed_starts")),
     Goal("failed requests outside the kill", "<=", 0, figure("model-change", "failed")),
-    Goal("answers not of one version around the model change", "<=", 0, figure("model-change", "mixed")),
+    Goal(
+        "answers not of one version around the model change",
+        "<=",
+        0,
+        figure("model-change", "mixed"),
+    ),
 )
 
 
@@ -59,7 +68,10 @@ def measure(part: str, work: Path) -> BenchRow:
         row = _swaps(home) if part == "swaps" else _model_change(home)
     finally:
         shutil.rmtree(home.path)
-    return {"recipe": "drawn sample catalog; k = 10; similar, and every fifth question an upload", **row}
+    return {
+        "recipe": "drawn sample catalog; k = 10; similar, and every fifth question an upload",
+        **row,
+    }
 
 
 def _shop(work: Path, products: int) -> Path:
@@ -85,7 +97,9 @@ class Truth:
             self.ids = {product.pid: product.product_id for product in catalog.iterate()}
             rows = {p.product_id: catalog.photo(p.photos[0]) for p in catalog.iterate()}
         store = PhotoStore(home)
-        self.photos = {product_id: store.read(row) for product_id, row in list(rows.items())[:40] if row}
+        self.photos = {
+            product_id: store.read(row) for product_id, row in list(rows.items())[:40] if row
+        }
         self.models: dict[str, str] = {}
         self._scores: dict[str, dict[str, dict[str, float]]] = {}
         self._lock = threading.Lock()
@@ -95,10 +109,15 @@ class Truth:
             if version not in self._scores:
                 manifest = Versions(self._home).manifest(version)
                 folder = self._home.indexes / version
-                pids, vectors = np.load(folder / "rows.npy")[:, 0], np.load(folder / "vectors.npy").astype(np.float32)
+                pids, vectors = (
+                    np.load(folder / "rows.npy")[:, 0],
+                    np.load(folder / "vectors.npy").astype(np.float32),
+                )
                 cosines = vectors @ vectors.T
                 starts = np.unique(pids, return_index=True)[1]
-                best = np.maximum.reduceat(np.maximum.reduceat(cosines, starts, axis=0), starts, axis=1)
+                best = np.maximum.reduceat(
+                    np.maximum.reduceat(cosines, starts, axis=0), starts, axis=1
+                )
                 names = [self.ids[int(pid)] for pid in pids[starts]]
                 table = [dict(zip(names, map(float, row), strict=True)) for row in best]
                 self.models[version] = manifest.model_version
@@ -113,10 +132,14 @@ class Truth:
             return f"{version} with model {answer['model_version']}"
         found = {row["product_id"]: row["score"] for row in answer["results"]}
         within = _PHOTO if upload else _EXACT
-        if upload:  # its exact vector is not known here; of the wrong model it would not find itself
+        if (
+            upload
+        ):  # its exact vector is not known here; of the wrong model it would not find itself
             right = next(iter(found)) == asked and found[asked] > 1 - within
         else:
-            others = sorted((score for name, score in expected.items() if name != asked), reverse=True)
+            others = sorted(
+                (score for name, score in expected.items() if name != asked), reverse=True
+            )
             right = all(abs(score - expected[name]) < within for name, score in found.items())
             right = right and min(found.values()) > others[K - 1] - within
         return None if right and len(found) == K else f"{version}: {asked} gives {found}"
@@ -131,7 +154,9 @@ class Load:
     pause_s: float = 0.0  # between a client's questions
     latencies_ms: list[float] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
-    failures: list[tuple[float, float, str]] = field(default_factory=list)  # began, ended (monotonic), why
+    failures: list[tuple[float, float, str]] = field(
+        default_factory=list
+    )  # began, ended (monotonic), why
     faults: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -180,8 +205,13 @@ class Load:
         connection.close()
 
     def row(self, quiet: tuple[float, float] | None = None) -> BenchRow:
-        """The figures; failures of requests that were under way between the two times of ``quiet`` do not count."""
-        failed = [why for began, ended, why in self.failures if not (quiet and began < quiet[1] and ended > quiet[0])]
+        """The figures; failures of requests that were under way between the two times of ``quiet``
+        do not count."""
+        failed = [
+            why
+            for began, ended, why in self.failures
+            if not (quiet and began < quiet[1] and ended > quiet[0])
+        ]
         return {
             "requests": len(self.latencies_ms),
             "failed": len(failed),
@@ -215,7 +245,8 @@ def _process(home: Home, *words: str, stdout: Any = None) -> subprocess.Popen[by
 
 
 def _swaps(home: Home) -> BenchRow:
-    """One activation after another, as soon as the last one answers, over three versions and two models."""
+    """One activation after another, as soon as the last one answers, over three versions and two
+    models."""
     build_index(home, bundle=pretrained(home, MODELS[1]))
     truth, port, swaps = Truth(home), _free_port(), knob("SWAPS", 200)
     load, names, failed, took = Load(truth, port), Versions(home).names(), 0, []
@@ -232,12 +263,18 @@ def _swaps(home: Home) -> BenchRow:
                 failed += 1
                 say(f"swap to {wanted}: {response.status} {str(answer)[:300]}")
         connection.close()
-    swap = {"swaps": swaps, "failed_swaps": failed, "swap_p50_ms": percentile(took, 0.5), "swap_samples_ms": took}
+    swap = {
+        "swaps": swaps,
+        "failed_swaps": failed,
+        "swap_p50_ms": percentile(took, 0.5),
+        "swap_samples_ms": took,
+    }
     return {"clients": knob("CLIENTS", 16), **swap, **load.row()}
 
 
 def _model_change(home: Home) -> BenchRow:
-    """A new model embeds and builds beside the live one; server and builder are killed midway and started again.
+    """A new model embeds and builds beside the live one; server and builder are killed midway and
+    started again.
 
     Clients pause between questions, so that the build has something left of the processor.
     """
@@ -294,7 +331,9 @@ def _model_change(home: Home) -> BenchRow:
     }
 
 
-def _wait_for_embeddings(home: Home, embedding_id: str, count: int, builder: subprocess.Popen[bytes]) -> None:
+def _wait_for_embeddings(
+    home: Home, embedding_id: str, count: int, builder: subprocess.Popen[bytes]
+) -> None:
     path = home.embeddings / f"{embedding_id}.sqlite3"
     until = time.monotonic() + 600
     while time.monotonic() < until and builder.poll() is None:
@@ -306,4 +345,6 @@ def _wait_for_embeddings(home: Home, embedding_id: str, count: int, builder: sub
             except sqlite3.OperationalError:
                 pass  # being made
         time.sleep(0.1)
-    raise CatalensError("the build ended, or took too long, before it could be killed midway: take more products")
+    raise CatalensError(
+        "the build ended, or took too long, before it could be killed midway: take more products"
+    )

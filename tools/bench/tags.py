@@ -1,7 +1,9 @@
-"""The benchmark ``tags``: suggested tags of a catalog whose tags are known, and what each part of the rule is worth.
+"""The benchmark ``tags``: suggested tags of a catalog whose tags are known, and what each part of
+the rule is worth.
 
-``CATALENS_BENCH_MODELS``: a folder of ready models, named as for ``bench train`` (``fashion-finetune-0``); one found
-there is not trained again. Its rule is fitted anew on validation, as training fits it.
+``CATALENS_BENCH_MODELS``: a folder of ready models, named as for ``bench train``
+(``fashion-finetune-0``); one found there is not trained again. Its rule is fitted anew on
+validation, as training fits it.
 """
 
 from __future__ import annotations
@@ -41,11 +43,13 @@ GOALS = (
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """Tags of test photos by the recipe's model; the rule is fitted on validation photos, the train photos vote.
+    """Tags of test photos by the recipe's model; the rule is fitted on validation photos, the train
+    photos vote.
 
-    ``parts``: micro- and macro-F1 and ECE on validation with one part of the rule taken away; fitted on one half of the
-    validation products, judged on the other, both ways. ``at_build``: test figures with thresholds fitted as an index
-    build of the train photos does, leaving one product out. ``ece`` is over product-tag pairs of 1% and more.
+    ``parts``: micro- and macro-F1 and ECE on validation with one part of the rule taken away;
+    fitted on one half of the validation products, judged on the other, both ways. ``at_build``:
+    test figures with thresholds fitted as an index build of the train photos does, leaving one
+    product out. ``ece`` is over product-tag pairs of 1% and more.
     """
     say(f"bench tags: {part}")
     data = real_data(DATA)
@@ -98,7 +102,11 @@ def ready_model(recipe: str, data: Path, work: Path) -> Path:
 def _judged(sample: TagSample, rule: TagRule) -> dict[str, float]:
     confidence = sample.confidence(rule)
     micro, macro = f1_scores(sample.actual, sample.suggested(confidence, rule))
-    return {"f1": micro, "macro_f1": macro, "ece": pair_calibration_error(confidence, sample.actual)}
+    return {
+        "f1": micro,
+        "macro_f1": macro,
+        "ece": pair_calibration_error(confidence, sample.actual),
+    }
 
 
 def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
@@ -112,11 +120,15 @@ def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
 
     def without_frequency(sample: TagSample) -> TagRule:
         rule = fitted(sample)
-        return fit_thresholds(sample, replace(rule, columns=tuple(replace(one, prior=0.0) for one in rule.columns)))
+        return fit_thresholds(
+            sample, replace(rule, columns=tuple(replace(one, prior=0.0) for one in rule.columns))
+        )
 
     def several_values(sample: TagSample) -> TagRule:
         rule = replace(fitted(sample), thresholds={})
-        return replace(rule, threshold=best_threshold(sample.actual, sample.confidence(rule)) or rule.threshold)
+        return replace(
+            rule, threshold=best_threshold(sample.actual, sample.confidence(rule)) or rule.threshold
+        )
 
     def same(sample: TagSample) -> TagSample:
         return sample
@@ -124,7 +136,10 @@ def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
     variants: dict[str, tuple[Callable[[TagSample], Any], Callable[[TagSample], TagRule]]] = {
         "whole rule": (same, fitted),
         "one view for all columns": (lambda sample: replace(sample, blocks=()), fitted),
-        "hubs count in full": (plain_near(lambda near: replace(near, alike=np.zeros_like(near.alike))), fitted),
+        "hubs count in full": (
+            plain_near(lambda near: replace(near, alike=np.zeros_like(near.alike))),
+            fitted,
+        ),
         "near-duplicates vote each": (
             plain_near(lambda near: replace(near, copies=np.zeros_like(near.copies))),
             fitted,
@@ -156,10 +171,16 @@ def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
             confidence[~learn] = asked.confidence(rule)
             several = name == "several values of a column"
             said[~learn] = (
-                confidence[~learn] >= rule.threshold if several else asked.suggested(confidence[~learn], rule)
+                confidence[~learn] >= rule.threshold
+                if several
+                else asked.suggested(confidence[~learn], rule)
             )
         micro, macro = f1_scores(held.actual, said)
-        found[name] = {"f1": micro, "macro_f1": macro, "ece": pair_calibration_error(confidence, held.actual)}
+        found[name] = {
+            "f1": micro,
+            "macro_f1": macro,
+            "ece": pair_calibration_error(confidence, held.actual),
+        }
         say(f"{name}: micro {micro:.4f}, macro {macro:.4f}")
     return found
 
@@ -169,6 +190,8 @@ def _some(sample: TagSample, near: Callable[[View], Neighbours], rows: np.ndarra
 
     def mine(view: View) -> Neighbours:
         found = near(view)
-        return Neighbours(found.products[rows], found.scores[rows], found.alike[rows], found.copies[rows])
+        return Neighbours(
+            found.products[rows], found.scores[rows], found.alike[rows], found.copies[rows]
+        )
 
     return replace(sample, actual=sample.actual[rows], chances=sample.chances[rows], near=mine)

@@ -1,4 +1,5 @@
-"""The benchmark ``text``: products found by words, beside ridge regression, keywords and a tower of shuffled titles.
+"""The benchmark ``text``: products found by words, beside ridge regression, keywords and a tower of
+shuffled titles.
 
 ``CATALENS_BENCH_MODELS`` as in ``wording``.
 """
@@ -17,7 +18,18 @@ from indexer.text.keyword_index import Keywords
 from indexer.text.tokenizer import tokens, words
 from indexer.training.advise import frozen_features
 from service.engine import Query
-from tools.bench.data.wording import TEN, TextShop, asking, found, gallery, hidden, pairs, precision, shop, without
+from tools.bench.data.wording import (
+    TEN,
+    TextShop,
+    asking,
+    found,
+    gallery,
+    hidden,
+    pairs,
+    precision,
+    shop,
+    without,
+)
 from tools.bench.framework import BenchRow, Goal, figure, installed
 from tools.output import say
 
@@ -26,25 +38,46 @@ _RIDGE = 1.0
 
 GOALS = (
     Goal("photos without text, hit@10", ">=", 0.84, figure("photos", "hit_10")),
-    Goal("photos without text, NDCG@10 over that of shuffled titles", ">=", 2.0, figure("photos", "times_shuffled")),
-    Goal("titles without article and colour words, fused, hit@10 of all", ">=", 0.95, figure("fused", "hit_10")),
-    Goal("photos without text, colour and article, precision@10", ">=", 0.70, figure("joint", "precision_10")),
+    Goal(
+        "photos without text, NDCG@10 over that of shuffled titles",
+        ">=",
+        2.0,
+        figure("photos", "times_shuffled"),
+    ),
+    Goal(
+        "titles without article and colour words, fused, hit@10 of all",
+        ">=",
+        0.95,
+        figure("fused", "hit_10"),
+    ),
+    Goal(
+        "photos without text, colour and article, precision@10",
+        ">=",
+        0.70,
+        figure("joint", "precision_10"),
+    ),
 )
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """Titles (photos, fused) or "colour article" (joint) as questions to the engine; the tower knows train texts alone.
+    """Titles (photos, fused) or "colour article" (joint) as questions to the engine; the tower
+    knows train texts alone.
 
-    ``photos``, ``joint``: a gallery of the test photos with no stored text. A hit is a photo whose own title equals the
-    question. ``joint``: of the pairs that ten or more test photos have. ``fused``: all photos, with titles out of which
-    the words of any article and colour were taken, in the singular and the plural; every full title is a question.
-    ``peers``: ridge regression (strength 1, features and target centred) from TF-IDF of words and pairs of words to the
-    frozen network's features, alone and with the model's colour block, and to the embedding; keywords alone; the tower
-    fitted to the same photos with shuffled texts.
+    ``photos``, ``joint``: a gallery of the test photos with no stored text. A hit is a photo whose
+    own title equals the question. ``joint``: of the pairs that ten or more test photos have.
+    ``fused``: all photos, with titles out of which the words of any article and colour were taken,
+    in the singular and the plural; every full title is a question. ``peers``: ridge regression
+    (strength 1, features and target centred) from TF-IDF of words and pairs of words to the frozen
+    network's features, alone and with the model's colour block, and to the embedding; keywords
+    alone; the tower fitted to the same photos with shuffled texts.
     """
     say(f"bench text: {part}")
     made = shop(work)
-    return {"recipe": measure.__doc__, "model": made.bundle.model_version, **_MEASURES[part](made, work)}
+    return {
+        "recipe": measure.__doc__,
+        "model": made.bundle.model_version,
+        **_MEASURES[part](made, work),
+    }
 
 
 def _photos(made: TextShop, work: Path) -> BenchRow:
@@ -55,7 +88,10 @@ def _photos(made: TextShop, work: Path) -> BenchRow:
     lists = {}
     for name, learned in (("tower", told), ("shuffled", hidden(told, order))):
         with asking(home, made.tower(learned)) as engine:
-            lists[name] = [found(engine.search(Query(text=made.title(place)), k=TEN)) for place in test.tolist()]
+            lists[name] = [
+                found(engine.search(Query(text=made.title(place)), k=TEN))
+                for place in test.tolist()
+            ]
     mine, shuffled = (_judged(made, test, lists[name], test) for name in ("tower", "shuffled"))
     return {
         **mine,
@@ -69,18 +105,30 @@ def _fused(made: TextShop, work: Path) -> BenchRow:
     every = np.arange(len(made.rows))
     home = gallery(made, work / "fused", every, [without(made, place) for place in every.tolist()])
     with asking(home, made.tower(made.told(made.places("train")))) as engine:
-        lists = [found(engine.search(Query(text=made.title(place)), k=TEN)) for place in every.tolist()]
+        lists = [
+            found(engine.search(Query(text=made.title(place)), k=TEN)) for place in every.tolist()
+        ]
     with open_catalog(home) as catalog, closing(Keywords(home, catalog)) as keywords:
         ids = catalog.ids_of(range(1, len(every) + 1))
-        asked = [[token for word in words(made.title(place)) for token in tokens(word)] for place in every.tolist()]
-        alone = [[int(ids[pid]) for pid in keywords.search(text).pids[:TEN].tolist()] for text in asked]
+        asked = [
+            [token for word in words(made.title(place)) for token in tokens(word)]
+            for place in every.tolist()
+        ]
+        alone = [
+            [int(ids[pid]) for pid in keywords.search(text).pids[:TEN].tolist()] for text in asked
+        ]
     by_split = {
         name: _judged(made, made.places(name), [lists[place] for place in made.places(name)], every)
         for name in ("train", "validation", "test")
     }
     peers = {"keywords alone": _judged(made, every, alone, every)}
     samples = {"fused": _hits(made, every, lists), "keywords": _hits(made, every, alone)}
-    return {**_judged(made, every, lists, every), "by_split": by_split, "peers": peers, "samples": samples}
+    return {
+        **_judged(made, every, lists, every),
+        "by_split": by_split,
+        "peers": peers,
+        "samples": samples,
+    }
 
 
 def _joint(made: TextShop, work: Path) -> BenchRow:
@@ -90,11 +138,23 @@ def _joint(made: TextShop, work: Path) -> BenchRow:
     with asking(home, made.tower(made.told(made.places("train")))) as engine:
         for colour, article in pairs(made, test):
             listed = found(engine.search(Query(text=f"{colour} {article}"), k=TEN))
-            samples.append({"text": f"{colour} {article}", "precision": precision(made, listed, colour, article)})
-    return {"precision_10": float(np.mean([sample["precision"] for sample in samples])), "samples": samples}
+            samples.append(
+                {
+                    "text": f"{colour} {article}",
+                    "precision": precision(made, listed, colour, article),
+                }
+            )
+    return {
+        "precision_10": float(np.mean([sample["precision"] for sample in samples])),
+        "samples": samples,
+    }
 
 
-_MEASURES: dict[str, Callable[[TextShop, Path], BenchRow]] = {"photos": _photos, "fused": _fused, "joint": _joint}
+_MEASURES: dict[str, Callable[[TextShop, Path], BenchRow]] = {
+    "photos": _photos,
+    "fused": _fused,
+    "joint": _joint,
+}
 
 
 def _hits(made: TextShop, asked: np.ndarray, lists: Sequence[Sequence[int]]) -> list[bool]:
@@ -104,7 +164,9 @@ def _hits(made: TextShop, asked: np.ndarray, lists: Sequence[Sequence[int]]) -> 
     ]
 
 
-def _judged(made: TextShop, asked: np.ndarray, lists: Sequence[Sequence[int]], stored: np.ndarray) -> dict[str, float]:
+def _judged(
+    made: TextShop, asked: np.ndarray, lists: Sequence[Sequence[int]], stored: np.ndarray
+) -> dict[str, float]:
     """hit@10 and NDCG@10; right is every stored photo with the same title."""
     titles = np.array([made.title(place) for place in stored.tolist()])
     gains = []
@@ -123,18 +185,27 @@ def _ridges(made: TextShop, train: np.ndarray, test: np.ndarray) -> dict[str, An
     frozen = _unit(frozen_features(made.rows).values.astype(np.float32))
     start, stop = made.bundle.spec.columns("c")
     colour = _unit(made.vectors[:, start:stop])
-    spaces = {"frozen": frozen, "frozen and colour": np.hstack([frozen, colour]), "embedding": made.vectors}
+    spaces = {
+        "frozen": frozen,
+        "frozen and colour": np.hstack([frozen, colour]),
+        "embedding": made.vectors,
+    }
     reader = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     known = reader.fit_transform([made.title(place) for place in train.tolist()])
     asked = reader.transform([made.title(place) for place in test.tolist()])
     peers: dict[str, Any] = {}
     for name, space in spaces.items():
         middle = space[train].mean(axis=0)
-        told = Ridge(alpha=_RIDGE, solver="sparse_cg").fit(known, space[train] - middle).predict(asked)
+        told = (
+            Ridge(alpha=_RIDGE, solver="sparse_cg").fit(known, space[train] - middle).predict(asked)
+        )
         scores = _unit(told) @ _unit(space[test] - middle).T
         lists = test[np.argsort(-scores, axis=1, kind="stable")[:, :TEN]].tolist()
         parameters = {"alpha": _RIDGE, "ngrams": [1, 2], "scikit-learn": installed("scikit-learn")}
-        peers[f"TF-IDF ridge, {name}"] = {**_judged(made, test, lists, test), "parameters": parameters}
+        peers[f"TF-IDF ridge, {name}"] = {
+            **_judged(made, test, lists, test),
+            "parameters": parameters,
+        }
     return peers
 
 

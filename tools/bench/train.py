@@ -1,8 +1,10 @@
-"""The benchmark ``train``: what the recipes reach on the real photos, beside the frozen network and the seed's loop.
+"""The benchmark ``train``: what the recipes reach on the real photos, beside the frozen network and
+the seed's loop.
 
-``CATALENS_BENCH_SEEDS``: how many seeds (3). ``CATALENS_BENCH_MODELS``: a folder of ready models, named by data, recipe
-and seed (``clothing-finetune-0``): one found there is evaluated and not trained again; its minutes are those of
-``NAME.json`` beside it, the document of ``train --json``, else unknown.
+``CATALENS_BENCH_SEEDS``: how many seeds (3). ``CATALENS_BENCH_MODELS``: a folder of ready models,
+named by data, recipe and seed (``clothing-finetune-0``): one found there is evaluated and not
+trained again; its minutes are those of ``NAME.json`` beside it, the document of ``train --json``,
+else unknown.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ from tools.output import say
 PARTS = ("seed", "clothing", "fashion", "unseen")
 TIMED_EPOCHS = 2  # of the seed's loop; its time is scaled to all
 DRAWS = 10  # of classes to train and classes to leave unseen
-COLUMNS = {"clothing": (), "fashion": ("base_colour", "gender")}  # attributes with a floor of their own
+COLUMNS = {
+    "clothing": (),
+    "fashion": ("base_colour", "gender"),
+}  # attributes with a floor of their own
 
 Reader = Callable[[Sequence[BenchRow]], float | None]
 
@@ -53,7 +58,9 @@ def mean_of(part: str, *path: str) -> Reader:
     """A goal's value: the mean over the seeds of one figure; None where a seed lacks it."""
 
     def read(rows: Sequence[BenchRow]) -> float | None:
-        return _mean([at(sample, path) for row in rows if row["part"] == part for sample in row["samples"]])
+        return _mean(
+            [at(sample, path) for row in rows if row["part"] == part for sample in row["samples"]]
+        )
 
     return read
 
@@ -88,26 +95,64 @@ _INSTANCE, _AGREE = ("instance_hit_rate_at_1",), "attribute_agreement_at_10"
 _AFTER, _BEFORE = ("calibration", "after"), ("calibration", "before")
 
 GOALS = (
-    Goal("clothing: linear's accuracy less the seed's loop's", ">=", 0.0, figure("seed", "accuracy_gain")),
-    Goal("clothing: linear cold, times faster than the seed's loop", ">=", 20, figure("seed", "times_faster")),
+    Goal(
+        "clothing: linear's accuracy less the seed's loop's",
+        ">=",
+        0.0,
+        figure("seed", "accuracy_gain"),
+    ),
+    Goal(
+        "clothing: linear cold, times faster than the seed's loop",
+        ">=",
+        20,
+        figure("seed", "times_faster"),
+    ),
     Goal("clothing: accuracy", ">=", 0.955, mean_of("clothing", "accuracy")),
     Goal("clothing: macro-F1", ">=", 0.945, mean_of("clothing", "macro_f1")),
     Goal("clothing: hit rate@1", ">=", 0.955, mean_of("clothing", "hit_rate_at_1")),
     Goal("clothing: mAP", ">=", 0.94, mean_of("clothing", "map")),
     Goal("clothing: instance hit rate@1", ">=", 0.90, mean_of("clothing", *_INSTANCE)),
-    Goal("clothing: instance hit rate@1 over the frozen network's", ">=", 0.0, over_frozen("clothing", *_INSTANCE)),
+    Goal(
+        "clothing: instance hit rate@1 over the frozen network's",
+        ">=",
+        0.0,
+        over_frozen("clothing", *_INSTANCE),
+    ),
     Goal("clothing: finetune, minutes", "<=", 15, mean_of("clothing", "minutes")),
     Goal("fashion: instance hit rate@1", ">=", 0.90, mean_of("fashion", *_INSTANCE)),
-    Goal("fashion: instance hit rate@1 over the frozen network's", ">=", 0.0, over_frozen("fashion", *_INSTANCE)),
+    Goal(
+        "fashion: instance hit rate@1 over the frozen network's",
+        ">=",
+        0.0,
+        over_frozen("fashion", *_INSTANCE),
+    ),
     Goal("fashion: article by head", ">=", 0.88, mean_of("fashion", "accuracy")),
-    Goal("fashion: colour by head", ">=", 0.70, mean_of("fashion", "attributes", "base_colour", "head")),
+    Goal(
+        "fashion: colour by head",
+        ">=",
+        0.70,
+        mean_of("fashion", "attributes", "base_colour", "head"),
+    ),
     Goal("fashion: gender by head", ">=", 0.94, mean_of("fashion", "attributes", "gender", "head")),
     Goal("fashion: article by 1-NN", ">=", 0.86, mean_of("fashion", "hit_rate_at_1")),
-    Goal("fashion: colour by 1-NN", ">=", 0.64, mean_of("fashion", "attributes", "base_colour", "nn1")),
-    Goal("fashion: gender by 1-NN", ">=", 0.92, mean_of("fashion", "attributes", "gender", "nn1")),
-    Goal("fashion: article and colour agreement@10", ">=", 0.50, mean_of("fashion", _AGREE, "category+colour")),
     Goal(
-        "fashion: article agreement@10 over the frozen network's", ">=", 0.0, over_frozen("fashion", _AGREE, "category")
+        "fashion: colour by 1-NN",
+        ">=",
+        0.64,
+        mean_of("fashion", "attributes", "base_colour", "nn1"),
+    ),
+    Goal("fashion: gender by 1-NN", ">=", 0.92, mean_of("fashion", "attributes", "gender", "nn1")),
+    Goal(
+        "fashion: article and colour agreement@10",
+        ">=",
+        0.50,
+        mean_of("fashion", _AGREE, "category+colour"),
+    ),
+    Goal(
+        "fashion: article agreement@10 over the frozen network's",
+        ">=",
+        0.0,
+        over_frozen("fashion", _AGREE, "category"),
     ),
     Goal(
         "fashion: ECE over the 90th percentile of a perfectly calibrated model",
@@ -115,15 +160,27 @@ GOALS = (
         0.0,
         less("fashion", (*_AFTER, "ece"), ("calibration", "perfect_ece_p90")),
     ),
-    Goal("fashion: NLL over that before temperature", "<=", 0.0, less("fashion", (*_AFTER, "nll"), (*_BEFORE, "nll"))),
+    Goal(
+        "fashion: NLL over that before temperature",
+        "<=",
+        0.0,
+        less("fashion", (*_AFTER, "nll"), (*_BEFORE, "nll")),
+    ),
     Goal(
         "fashion: Brier over that before temperature",
         "<=",
         0.0,
         less("fashion", (*_AFTER, "brier"), (*_BEFORE, "brier")),
     ),
-    Goal("clothing unseen: hit rate@1 over the frozen network's", ">=", -0.01, figure("unseen", "hit_rate_at_1_gain")),
-    Goal("clothing unseen: mAP over the frozen network's", ">=", -0.01, figure("unseen", "map_gain")),
+    Goal(
+        "clothing unseen: hit rate@1 over the frozen network's",
+        ">=",
+        -0.01,
+        figure("unseen", "hit_rate_at_1_gain"),
+    ),
+    Goal(
+        "clothing unseen: mAP over the frozen network's", ">=", -0.01, figure("unseen", "map_gain")
+    ),
 )
 
 
@@ -147,14 +204,22 @@ def _seeds() -> range:
 def _seed(work: Path) -> BenchRow:
     """``linear`` with nothing cached against the seed's loop on the same backbone and photos.
 
-    The seed's loop: frozen backbone in the graph, Adam 1e-3 on a new head, batch 32, 20 epochs over the photos. Two
-    epochs are run in a process of its own and their time is scaled to 20. Its accuracy is that of the same head trained
-    for all 20 epochs on the backbone's features, which are the same in every epoch. ``linear``: wall time of the whole
-    command.
+    The seed's loop: frozen backbone in the graph, Adam 1e-3 on a new head, batch 32, 20 epochs over
+    the photos. Two epochs are run in a process of its own and their time is scaled to 20. Its
+    accuracy is that of the same head trained for all 20 epochs on the backbone's features, which
+    are the same in every epoch. ``linear``: wall time of the whole command.
     """
     data, backbone = _data("clothing"), backbones.DEFAULT_BACKBONE
     peer = run_json(
-        [sys.executable, "-m", seed_loop.__name__, str(data / "train"), backbone, str(TIMED_EPOCHS)], "the seed's loop"
+        [
+            sys.executable,
+            "-m",
+            seed_loop.__name__,
+            str(data / "train"),
+            backbone,
+            str(TIMED_EPOCHS),
+        ],
+        "the seed's loop",
     )
     heads = _heads(data, ())
     samples = []
@@ -162,11 +227,23 @@ def _seed(work: Path) -> BenchRow:
         cache = {"CATALENS_CACHE": str(Path(fresh, "cache"))}
         for seed in _seeds():
             model = Path(fresh, f"model-{seed}")
-            seconds, _ = catalens("train", data, "--out", model, "--seed", seed, "--backbone", backbone, env=cache)
+            seconds, _ = catalens(
+                "train", data, "--out", model, "--seed", seed, "--backbone", backbone, env=cache
+            )
             _, found = catalens("evaluate", model, data, env=cache)
-            samples.append({"seed": seed, "accuracy": found["accuracy"], "loop": heads[seed], "seconds": seconds})
+            samples.append(
+                {
+                    "seed": seed,
+                    "accuracy": found["accuracy"],
+                    "loop": heads[seed],
+                    "seconds": seconds,
+                }
+            )
     cold, loop = samples[0]["seconds"], float(np.mean(peer["epoch_s"])) * seed_loop.EPOCHS
-    accuracy, rival = _mean([one["accuracy"] for one in samples]), _mean([one["loop"]["accuracy"] for one in samples])
+    accuracy, rival = (
+        _mean([one["accuracy"] for one in samples]),
+        _mean([one["loop"]["accuracy"] for one in samples]),
+    )
     assert accuracy is not None
     assert rival is not None
     return {
@@ -178,7 +255,12 @@ def _seed(work: Path) -> BenchRow:
         "linear_cold_s": cold,
         "loop_s": loop,
         "times_faster": loop / cold,
-        "peer": {"name": "the seed's loop", "epochs": seed_loop.EPOCHS, "batch": seed_loop.BATCH, **peer},
+        "peer": {
+            "name": "the seed's loop",
+            "epochs": seed_loop.EPOCHS,
+            "batch": seed_loop.BATCH,
+            **peer,
+        },
         "samples": samples,
     }
 
@@ -186,8 +268,8 @@ def _seed(work: Path) -> BenchRow:
 def _recipe(name: str, work: Path) -> BenchRow:
     """``finetune`` on every seed, evaluated on test; ``linear`` and the frozen network beside it.
 
-    ``frozen``: retrieval by the pooled features as they are; ``accuracy``, ``macro_f1`` and ``head`` by the seed's
-    loop's head on them, mean over the seeds.
+    ``frozen``: retrieval by the pooled features as they are; ``accuracy``, ``macro_f1`` and
+    ``head`` by the seed's loop's head on them, mean over the seeds.
     """
     data = _data(name)
     samples = [_model(name, data, "finetune", seed, work) for seed in _seeds()]
@@ -195,7 +277,10 @@ def _recipe(name: str, work: Path) -> BenchRow:
         "recipe": _recipe.__doc__,
         "data": name,
         "minutes": _mean([sample["minutes"] for sample in samples]),
-        **{key: _mean([sample[key] for sample in samples]) for key in ("accuracy", "macro_f1", "hit_rate_at_1", "map")},
+        **{
+            key: _mean([sample[key] for sample in samples])
+            for key in ("accuracy", "macro_f1", "hit_rate_at_1", "map")
+        },
         "frozen": _frozen(name, data, work),
         "linear": _model(name, data, "linear", 0, work),
         "samples": samples,
@@ -208,10 +293,14 @@ def _model(name: str, data: Path, recipe: str, seed: int, work: Path) -> dict[st
     ready = Path(os.environ.get("CATALENS_BENCH_MODELS") or work).absolute() / known
     report = ready.with_name(f"{known}.json")
     if ready.is_dir():
-        minutes = json.loads(report.read_text())["seconds"]["total"] / 60 if report.is_file() else None
+        minutes = (
+            json.loads(report.read_text())["seconds"]["total"] / 60 if report.is_file() else None
+        )
     else:
         ready = work / known
-        seconds, document = catalens("train", data, "--out", ready, "--recipe", recipe, "--seed", seed)
+        seconds, document = catalens(
+            "train", data, "--out", ready, "--recipe", recipe, "--seed", seed
+        )
         ready.with_name(f"{known}.json").write_text(json.dumps(document))
         minutes = seconds / 60
     say(f"{known}: evaluating {ready}")
@@ -227,7 +316,12 @@ def _frozen(name: str, data: Path, work: Path) -> dict[str, Any]:
     """The floors: the frozen network evaluated as a model, and plain heads on its features."""
     network = Network.frozen(backbones.DEFAULT_BACKBONE)
     model = write_bundle(
-        work / f"{name}-frozen", network, Decision(), metrics={}, training={"recipe": "pretrained"}, replace=True
+        work / f"{name}-frozen",
+        network,
+        Decision(),
+        metrics={},
+        training={"recipe": "pretrained"},
+        replace=True,
     )
     figures = _evaluated(model.path, data)
     heads = _heads(data, COLUMNS[name])
@@ -239,7 +333,8 @@ def _frozen(name: str, data: Path, work: Path) -> dict[str, Any]:
 
 
 def _heads(data: Path, columns: Sequence[str]) -> list[dict[str, float]]:
-    """Per seed: the seed's loop's head on the frozen features; accuracy and macro-F1 of the category, and by column."""
+    """Per seed: the seed's loop's head on the frozen features; accuracy and macro-F1 of the
+    category, and by column."""
     problem = read_problem(data, 0)
     features = frozen_features(problem.rows)
     split = np.array([problem.split[row.product_id] for row in features.rows])
@@ -249,7 +344,9 @@ def _heads(data: Path, columns: Sequence[str]) -> list[dict[str, float]]:
         """(true, found) columns of the test photos, and how many columns there are."""
         names, labels = np.unique([str(read(row)) for row in features.rows], return_inverse=True)
         known = np.array([read(row) is not None for row in features.rows])
-        found = seed_loop.head_on_features(features.values, labels, known & (split == "train"), len(names), seed=seed)
+        found = seed_loop.head_on_features(
+            features.values, labels, known & (split == "train"), len(names), seed=seed
+        )
         test = known & (split == "test") & ~leaked
         return labels[test], found[test], len(names)
 
@@ -257,7 +354,10 @@ def _heads(data: Path, columns: Sequence[str]) -> list[dict[str, float]]:
     for seed in _seeds():
         truth, found, count = judged(lambda row: row.category, seed)
         counts = class_counts(truth, found, count)
-        result = {"accuracy": float((truth == found).mean()), "macro_f1": float(counts.macro(counts.f1()))}
+        result = {
+            "accuracy": float((truth == found).mean()),
+            "macro_f1": float(counts.macro(counts.f1())),
+        }
         for column in columns:
             truth, found, _ = judged(lambda row, column=column: row.attributes.get(column), seed)  # type: ignore[misc]
             result[column] = float((truth == found).mean())
@@ -268,8 +368,8 @@ def _heads(data: Path, columns: Sequence[str]) -> list[dict[str, float]]:
 def _unseen(work: Path) -> BenchRow:
     """Clothing: 5 classes trained (recipe linear), the other 5 searched; 10 seeded draws.
 
-    Hit rate@1 and mAP of the served embedding, test photos of the unseen classes against their train photos, beside
-    the frozen features of the same photos.
+    Hit rate@1 and mAP of the served embedding, test photos of the unseen classes against their
+    train photos, beside the frozen features of the same photos.
     """
     problem = read_problem(_data("clothing"), seed=0)
     names = sorted({row.category[-1] for row in problem.rows if row.category})
@@ -285,7 +385,9 @@ def _unseen(work: Path) -> BenchRow:
         for name, runtime in (("trained", TorchRuntime(bundle.network())), ("frozen", frozen)):
             queries, gallery = (
                 evaluation_photos(
-                    photos.features, runtime, np.isin(np.arange(len(photos.label)), photos.of(split, unseen))
+                    photos.features,
+                    runtime,
+                    np.isin(np.arange(len(photos.label)), photos.of(split, unseen)),
                 )
                 for split in ("test", "train")
             )
@@ -295,6 +397,9 @@ def _unseen(work: Path) -> BenchRow:
         say(f"draw {draw + 1} of {DRAWS}: {sample['trained']}, frozen {sample['frozen']}")
     row: BenchRow = {"recipe": _unseen.__doc__}
     for key in ("hit_rate_at_1", "map"):
-        reached, floor = (float(np.mean([sample[who][key] for sample in samples])) for who in ("trained", "frozen"))
+        reached, floor = (
+            float(np.mean([sample[who][key] for sample in samples]))
+            for who in ("trained", "frozen")
+        )
         row |= {key: reached, f"{key}_frozen": floor, f"{key}_gain": reached - floor}
     return row | {"samples": samples}

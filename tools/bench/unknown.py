@@ -1,4 +1,5 @@
-"""The benchmark ``unknown``: are products of kinds never taught told from those that were, on frozen features."""
+"""The benchmark ``unknown``: are products of kinds never taught told from those that were, on
+frozen features."""
 
 from __future__ import annotations
 
@@ -7,7 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.classification.open_set import auroc, closeness, fit_unknown, rule_logits, unknown_score
+from indexer.classification.open_set import (
+    auroc,
+    closeness,
+    fit_unknown,
+    rule_logits,
+    unknown_score,
+)
 from indexer.training.advise import frozen_features, frozen_runtime
 from indexer.training.feature_cache import Reshots, reshot_features
 from indexer.training.linear import Pairs, general_projection
@@ -18,11 +25,25 @@ from tools.output import say
 
 PARTS = ("near", "far")
 GOALS = (
-    Goal("clothing: unknown AUROC, near (each class held out once)", ">=", 0.87, figure("near", "auroc")),
-    Goal("fashion: unknown AUROC, far (3 sub-categories out, 10 draws)", ">=", 0.94, figure("far", "auroc")),
+    Goal(
+        "clothing: unknown AUROC, near (each class held out once)",
+        ">=",
+        0.87,
+        figure("near", "auroc"),
+    ),
+    Goal(
+        "fashion: unknown AUROC, far (3 sub-categories out, 10 draws)",
+        ">=",
+        0.94,
+        figure("far", "auroc"),
+    ),
 )
 _DIM = 256  # of the general block
-_DRAWS, _OUT, _FEWEST = 10, 3, 10  # sub-categories held out together; test photos that one must have
+_DRAWS, _OUT, _FEWEST = (
+    10,
+    3,
+    10,
+)  # sub-categories held out together; test photos that one must have
 
 
 def measure(part: str, work: Path) -> BenchRow:
@@ -36,7 +57,11 @@ def measure(part: str, work: Path) -> BenchRow:
     drawn = reshot_features(features, frozen_runtime(), [(split == "train", PAIRS)])
     reshots = Reshots(drawn.places, drawn.values[:, : features.values.shape[1]])
     kind = np.array([" > ".join(row.category or ()) for row in features.rows])
-    family = kind if near else np.array([str(row.attributes.get("sub_category")) for row in features.rows])
+    family = (
+        kind
+        if near
+        else np.array([str(row.attributes.get("sub_category")) for row in features.rows])
+    )
     names, counts = np.unique(family[split == "test"], return_counts=True)
     if near:
         draws = [[str(name)] for name in names]
@@ -46,33 +71,48 @@ def measure(part: str, work: Path) -> BenchRow:
         draws = [sorted(map(str, rng.choice(common, _OUT, replace=False))) for _ in range(_DRAWS)]
     rows = [hold_out(out, features.values, kind, family, split, reshots) for out in draws]
     return {
-        "recipe": f"{_held(near)}; efficientnet_lite0 frozen, the block g ({_DIM} numbers) of the train "
-        "photos that are left; signals chosen on train classes held out in turn, threshold at 5% of validation photos; "
+        "recipe": f"{_held(near)}; efficientnet_lite0 frozen, the block g ({_DIM} numbers) of the "
+        "train "
+        "photos that are left; signals chosen on train classes held out in turn, threshold at 5% "
+        "of validation photos; "
         "AUROC of test photos held out against all others, mean over draws",
         "photos": _counts(problem),
-        **{name: float(np.mean([row[name] for row in rows])) for name in ("auroc", "caught", "false_alarms")},
+        **{
+            name: float(np.mean([row[name] for row in rows]))
+            for name in ("auroc", "caught", "false_alarms")
+        },
         "reference_auroc": 0.835 if near else 0.91,
         "draws": rows,
     }
 
 
 def hold_out(
-    out: Sequence[str], values: np.ndarray, kind: np.ndarray, family: np.ndarray, split: np.ndarray, reshots: Reshots
+    out: Sequence[str],
+    values: np.ndarray,
+    kind: np.ndarray,
+    family: np.ndarray,
+    split: np.ndarray,
+    reshots: Reshots,
 ) -> BenchRow:
-    """One draw: everything is fitted without the families ``out``, then asked about all test photos."""
+    """One draw: everything is fitted without the families ``out``, then asked about all test
+    photos."""
     strange = np.isin(family, out)
     train = (split == "train") & ~strange
     names, labels = np.unique(kind[train], return_inverse=True)
     block = general_block(values, train, reshots)
     held = (split == "validation") & ~strange & np.isin(kind, names)
     columns = (0, block.shape[1])
-    rule = fit_unknown(block[train], labels, block[held], np.zeros((held.sum(), len(names))), general=columns)
+    rule = fit_unknown(
+        block[train], labels, block[held], np.zeros((held.sum(), len(names))), general=columns
+    )
     if rule is None or "weights" not in rule:
         raise ValueError(f"nothing can be fitted without {out}")
 
     def score(chosen: np.ndarray) -> np.ndarray:
         asked = block[chosen]
-        return unknown_score(rule_logits(asked, np.empty(0), rule), closeness(asked, block[train], columns), rule)
+        return unknown_score(
+            rule_logits(asked, np.empty(0), rule), closeness(asked, block[train], columns), rule
+        )
 
     above, below = score((split == "test") & strange), score((split == "test") & ~strange)
     return {
@@ -88,16 +128,25 @@ def hold_out(
 
 
 def general_block(values: np.ndarray, train: np.ndarray, reshots: Reshots) -> np.ndarray:
-    """Unit rows [N, 256]: the block ``g`` of a model that was trained on the photos ``train`` (bool [N])."""
+    """Unit rows [N, 256]: the block ``g`` of a model that was trained on the photos ``train`` (bool
+    [N])."""
     again = reshots.of(train)
-    mean, _, axes = general_projection(values[train], _DIM, Pairs(values[again.places], again.values))
+    mean, _, axes = general_projection(
+        values[train], _DIM, Pairs(values[again.places], again.values)
+    )
     unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     block = (unit - mean) @ axes.T
-    return np.asarray(block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12), np.float32)
+    return np.asarray(
+        block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12), np.float32
+    )
 
 
 def _held(near: bool) -> str:
-    return "each category held out once" if near else f"{_OUT} sub-categories held out, {_DRAWS} seeded draws"
+    return (
+        "each category held out once"
+        if near
+        else f"{_OUT} sub-categories held out, {_DRAWS} seeded draws"
+    )
 
 
 def _counts(problem: TrainingProblem) -> dict[str, int]:

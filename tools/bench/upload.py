@@ -22,12 +22,14 @@ WARM_UP = 20
 STARTS_WITHIN_S = 120.0
 
 
-def measure(home: Path, photos: Sequence[Path], *, products: int, requests: int = 200, k: int = 10) -> BenchRow:
+def measure(
+    home: Path, photos: Sequence[Path], *, products: int, requests: int = 200, k: int = 10
+) -> BenchRow:
     """Upload ``requests`` photos, one after another; latencies in ms as the client sees them.
 
-    The first ``WARM_UP`` more are not counted, and no photo is sent twice, since the service remembers embeddings.
-    The server has one core to itself and the client another, where the system lets processes choose
-    (``pinned`` says so). Each answer must hold ``k`` results.
+    The first ``WARM_UP`` more are not counted, and no photo is sent twice, since the service
+    remembers embeddings. The server has one core to itself and the client another, where the system
+    lets processes choose (``pinned`` says so). Each answer must hold ``k`` results.
     """
     different = list(dict.fromkeys(photo.read_bytes() for photo in photos))
     bodies = [_multipart(data, k) for data in different[: WARM_UP + requests]]
@@ -47,7 +49,8 @@ def measure(home: Path, photos: Sequence[Path], *, products: int, requests: int 
                 inside.append(answer["timings_ms"])
         connection.close()
     return {
-        "recipe": f"photos one at a time, multipart to /v1/search with k={k}, {WARM_UP} first ones not counted",
+        "recipe": f"photos one at a time, multipart to /v1/search with k={k}, {WARM_UP} first ones "
+        "not counted",
         "products": products,
         "requests": len(samples),
         "pinned": pinned,
@@ -66,12 +69,16 @@ def _multipart(photo: bytes, k: int) -> tuple[bytes, str]:
     head = f'--{mark}\r\nContent-Disposition: form-data; name="k"\r\n\r\n{k}\r\n'
     head += f'--{mark}\r\nContent-Disposition: form-data; name="image"; filename="photo.jpg"\r\n'
     head += "Content-Type: image/jpeg\r\n\r\n"
-    return head.encode() + photo + f"\r\n--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
+    return (
+        head.encode() + photo + f"\r\n--{mark}--\r\n".encode(),
+        f"multipart/form-data; boundary={mark}",
+    )
 
 
 @contextmanager
 def one_core_server(home: Path) -> Iterator[tuple[int, bool]]:
-    """A ``catalens serve`` process that is ready: (its port, whether it is pinned to a core that we leave)."""
+    """A ``catalens serve`` process that is ready: (its port, whether it is pinned to a core that we
+    leave)."""
     port = _free_port()
     command = [sys.executable, "-m", "tools.cli", "serve", "--home", str(home), "--port", str(port)]
     pin = hasattr(os, "sched_setaffinity") and usable_cores() > 1
@@ -79,7 +86,9 @@ def one_core_server(home: Path) -> Iterator[tuple[int, bool]]:
     try:
         if pin:
             os.sched_setaffinity(0, {cores[0]})  # what we start now inherits it
-        server = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, env={**os.environ, "CATALENS_THREADS": "1"})
+        server = subprocess.Popen(
+            command, cwd=ROOT, stdout=sys.stderr, env={**os.environ, "CATALENS_THREADS": "1"}
+        )
         try:
             if pin:
                 os.sched_setaffinity(0, set(cores[1:]))
@@ -108,7 +117,9 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise CatalensError(f"catalens serve ended with exit code {server.returncode}; its reason stands above")
+            raise CatalensError(
+                f"catalens serve ended with exit code {server.returncode}; its reason stands above"
+            )
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", "/readyz")

@@ -1,4 +1,5 @@
-"""What a write costs: commits against a bare SQLite commit, deletes against a peer's store, patches by the thousand."""
+"""What a write costs: commits against a bare SQLite commit, deletes against a peer's store, patches
+by the thousand."""
 
 from __future__ import annotations
 
@@ -28,9 +29,19 @@ from tools.bench.upload import one_core_server
 
 PARTS = ("commit", "delete", "patch")
 GOALS = (
-    Goal("commit with a cached vector, p99 over a bare fsynced commit's", "<=", 3, figure("commit", "p99_ratio")),
+    Goal(
+        "commit with a cached vector, p99 over a bare fsynced commit's",
+        "<=",
+        3,
+        figure("commit", "p99_ratio"),
+    ),
     Goal("written products visible in the next answer", ">=", 1, figure("commit", "visible_share")),
-    Goal("delete, times faster than DeepImageSearch's store", ">=", 1000, figure("delete", "times_faster")),
+    Goal(
+        "delete, times faster than DeepImageSearch's store",
+        ">=",
+        1000,
+        figure("delete", "times_faster"),
+    ),
     Goal("attribute patches per second in batches", ">=", 5000, figure("patch", "patches_per_s")),
     Goal("patches visible within, s", "<=", 1, figure("patch", "visible_s")),
 )
@@ -44,7 +55,11 @@ def measure(part: str, work: Path) -> BenchRow:
     """One part's row."""
     products = int(os.environ.get(PRODUCTS, "100000"))
     home = big_home(work / f"home-{products}", products)
-    parts: dict[str, Callable[[Home, Path, int], BenchRow]] = {"commit": _commit, "delete": _delete, "patch": _patch}
+    parts: dict[str, Callable[[Home, Path, int], BenchRow]] = {
+        "commit": _commit,
+        "delete": _delete,
+        "patch": _patch,
+    }
     return {
         "products": products,
         "recipe": f"big_home(products={products}, dim=256)",
@@ -57,7 +72,8 @@ def _engine(home: Home) -> Engine:
 
 
 def _commit(home: Home, work: Path, products: int) -> BenchRow:
-    """PUTs of new products with stored photos and bare commits, in turn, on one disk; each PUT is asked for at once."""
+    """PUTs of new products with stored photos and bare commits, in turn, on one disk; each PUT is
+    asked for at once."""
     commits = min(_COMMITS, products // 2)
     chosen = random.Random(0).sample(range(products), commits)
     bare, ours, seen, asked = [], [], 0, []
@@ -85,7 +101,8 @@ def _commit(home: Home, work: Path, products: int) -> BenchRow:
     sql.close()
     return {
         "commits": commits,
-        "against": "BEGIN IMMEDIATE, one INSERT, COMMIT; WAL, synchronous FULL, the same folder, in turn with the PUTs",
+        "against": "BEGIN IMMEDIATE, one INSERT, COMMIT; WAL, synchronous FULL, the same folder, "
+        "in turn with the PUTs",
         "p99_ratio": percentile(ours, 0.99) / percentile(bare, 0.99),
         "p50_ratio": percentile(ours, 0.5) / percentile(bare, 0.5),
         "put_p50_ms": percentile(ours, 0.5) * 1000,
@@ -100,7 +117,8 @@ def _commit(home: Home, work: Path, products: int) -> BenchRow:
 
 
 def _delete(home: Home, work: Path, products: int) -> BenchRow:
-    """Single deletes, each flushed and gone from the next answer; the peer's from a store of the same vectors."""
+    """Single deletes, each flushed and gone from the next answer; the peer's from a store of the
+    same vectors."""
     samples, still = [], 0
     with _engine(home) as engine:
         doomed = []
@@ -122,7 +140,8 @@ def _delete(home: Home, work: Path, products: int) -> BenchRow:
     }
     ours = statistics.median(samples)
     row: dict[str, Any] = {
-        "peer": f"{peer_store.PACKAGE} {peer_store.VERSION}, FAISSStore, one id deleted and the store saved",
+        "peer": f"{peer_store.PACKAGE} {peer_store.VERSION}, FAISSStore, one id deleted and the "
+        "store saved",
         "delete_p50_ms": ours * 1000,
         "delete_p99_ms": percentile(samples, 0.99) * 1000,
         "delete_s": samples,
@@ -130,12 +149,14 @@ def _delete(home: Home, work: Path, products: int) -> BenchRow:
     }
     for kind, found in peers.items():
         row[f"times_faster_{kind}"] = statistics.median(found["delete_saved_s"]) / ours
-    # Like for like: at this size both search approximately. The peer's flat store, which is exact, stands beside it.
+    # Like for like: at this size both search approximately. The peer's flat store, which is exact,
+    # stands beside it.
     return {**row, "compared": "hnsw", "times_faster": row.get("times_faster_hnsw")}
 
 
 def _patch(home: Home, work: Path, products: int) -> BenchRow:
-    """Batches of price and stock over HTTP, the server on one core; after each, when answers and filters show it."""
+    """Batches of price and stock over HTTP, the server on one core; after each, when answers and
+    filters show it."""
     rng = np.random.default_rng(2)
     took, shown, filtered = [], [], []
     with one_core_server(home.path) as (port, pinned):
@@ -170,9 +191,13 @@ def _patch(home: Home, work: Path, products: int) -> BenchRow:
             shown.append(time.perf_counter() - done)
             where = {"must": [{"field": "price", "eq": price}]}
             while True:
-                status, answer = call("POST", "/v1/search", {"product_id": name, "k": 1, "filter": where})
+                status, answer = call(
+                    "POST", "/v1/search", {"product_id": name, "k": 1, "filter": where}
+                )
                 if status != 200:
-                    raise CatalensError(f"/v1/search with a filter answered {status}: {str(answer)[:300]}")
+                    raise CatalensError(
+                        f"/v1/search with a filter answered {status}: {str(answer)[:300]}"
+                    )
                 if answer["results"]:
                     break
                 _no_longer_than(done)

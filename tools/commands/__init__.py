@@ -1,1 +1,2 @@
-"""The commands of ``catalens``, one small file per group; each does its heavy imports when it is run."""
+"""The commands of ``catalens``, one small file per group; each does its heavy imports when it is
+run."""

@@ -15,7 +15,9 @@ ADVISE = "indexer.training.advise:advise"
 
 @click.command()
 @click.argument("data", type=AnyPath)
-@click.option("--backbone", cls=FromSignature, source=ADVISE, help="Name of the pretrained network to probe.")
+@click.option(
+    "--backbone", cls=FromSignature, source=ADVISE, help="Name of the pretrained network to probe."
+)
 @click.option("--weights", type=AnyPath, help="A local file with the backbone's weights.")
 @click.option(
     "--minutes",
@@ -26,15 +28,17 @@ ADVISE = "indexer.training.advise:advise"
 )
 @seed_option(ADVISE, help="Fixes the split where DATA has none.")
 @click.option(
-    "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
+    "--cache",
+    type=AnyPath,
+    help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens).",
 )
 @device_option(ADVISE)
 @json_option
 def advise(data: Path, as_json: bool, **options: Any) -> None:
     """Say what DATA holds, what is wrong with it, and how to train on it.
 
-    Counts, copies, photos that stand in two splits, likely wrong labels, what a linear probe reaches, what training
-    will cost on this machine, and the command line to use.
+    Counts, copies, photos that stand in two splits, likely wrong labels, what a linear probe
+    reaches, what training will cost on this machine, and the command line to use.
     """
     from indexer.training.advise import advise as job
 
@@ -44,7 +48,9 @@ def advise(data: Path, as_json: bool, **options: Any) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    rows: list[tuple[str, Any]] = [(f"{name} photos", count) for name, count in found["photos"].items()]
+    rows: list[tuple[str, Any]] = [
+        (f"{name} photos", count) for name, count in found["photos"].items()
+    ]
     rows += [("products", found["products"]), ("photos looked at", found["probed"])]
     for name, value in (found["categories"] or {}).items():
         rows.append((f"categories, {name.replace('_', ' ')}", value))

@@ -1,4 +1,5 @@
-"""Commands that ask the active index and model: what is this, what looks like it, how should it be tagged."""
+"""Commands that ask the active index and model: what is this, what looks like it, how should it be
+tagged."""
 
 from __future__ import annotations
 
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 
 
 def about(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say what a question is about: a photo's file or a stored product, in a home."""
+    """The options that say what a question is about: a photo's file or a stored product,
+    in a home."""
     for option in (
         json_option,
         home_option,
-        click.option("--product", metavar="ID", help="Ask about this stored product instead of a photo."),
+        click.option(
+            "--product", metavar="ID", help="Ask about this stored product instead of a photo."
+        ),
         click.argument("image", type=AnyPath, required=False),
     ):
         command = option(command)
@@ -28,7 +32,8 @@ def about(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Warnings:
-    """The engine's log for one question: what is in order is not said, the rest is a line on stderr."""
+    """The engine's log for one question: what is in order is not said, the rest is a line on
+    stderr."""
 
     def info(self, event: str, **_: Any) -> None:
         """Nothing."""
@@ -41,7 +46,8 @@ class Warnings:
 
 
 def engine(home: Path, **settings: Any) -> Engine:
-    """The service's engine on ``home`` with ``settings``, without the service; close it with ``with``."""
+    """The service's engine on ``home`` with ``settings``, without the service; close it with
+    ``with``."""
     from indexer.core.native import configure_serving_threads
     from service.engine import Engine
     from service.settings import Settings
@@ -51,10 +57,13 @@ def engine(home: Path, **settings: Any) -> Engine:
 
 
 def source(image: Path | None, product: str | None, text: str | None = None) -> Query:
-    """What the question is about. Raises ``UsageError`` unless it is one photo or product, or a text, ``OSError``."""
+    """What the question is about. Raises ``UsageError`` unless it is one photo or product, or a
+    text, ``OSError``."""
     from service.engine import Query
 
-    if (image is not None and product is not None) or (image is None and product is None and text is None):
+    if (image is not None and product is not None) or (
+        image is None and product is None and text is None
+    ):
         raise click.UsageError("give a photo, or --product ID")
     return Query(image=image.read_bytes() if image else None, product_id=product, text=text)
 
@@ -70,7 +79,10 @@ def classify(image: Path | None, product: str | None, home: Path, as_json: bool)
 
 def show_categories(found: dict[str, Any]) -> None:
     """Print an answer to ``classify``."""
-    table(("category", "probability"), [(" > ".join(row["path"]), row["probability"]) for row in found["categories"]])
+    table(
+        ("category", "probability"),
+        [(" > ".join(row["path"]), row["probability"]) for row in found["categories"]],
+    )
     if found.get("unknown"):
         say("this may be none of the known kinds")
 
@@ -85,7 +97,9 @@ FILTER = click.option(
 
 @click.command()
 @about
-@click.option("--text", metavar="WORDS", help="What it should be; alone, or beside a photo: --text blue.")
+@click.option(
+    "--text", metavar="WORDS", help="What it should be; alone, or beside a photo: --text blue."
+)
 @click.option(
     "--mix",
     type=JsonObject(),
@@ -107,7 +121,11 @@ FILTER = click.option(
     type=click.Choice(["none", "same_photo", "near_duplicate"]),
     help="Of products with the same photo, or nearly the same, only the best.",
 )
-@click.option("--cursor", metavar="TEXT", help="The next_cursor of the page before; all else as it was asked there.")
+@click.option(
+    "--cursor",
+    metavar="TEXT",
+    help="The next_cursor of the page before; all else as it was asked there.",
+)
 def similar(
     image: Path | None,
     product: str | None,
@@ -120,7 +138,11 @@ def similar(
     """Find the products that look like IMAGE, or that a text tells of."""
     asked = source(image, product, text)
     with engine(home) as opened:
-        answer(opened.search(asked, **given(exclude=list(exclude) or None, **options)), as_json, show_products)
+        answer(
+            opened.search(asked, **given(exclude=list(exclude) or None, **options)),
+            as_json,
+            show_products,
+        )
 
 
 def show_products(found: dict[str, Any]) -> None:
@@ -165,7 +187,9 @@ def show_objects(found: dict[str, Any]) -> None:
 @click.command()
 @home_option
 @FILTER
-@click.option("--field", "fields", multiple=True, metavar="NAME", help="Only this field; repeatable.")
+@click.option(
+    "--field", "fields", multiple=True, metavar="NAME", help="Only this field; repeatable."
+)
 @click.option("--limit", type=click.IntRange(1, 1000), help="How many values of each field.")
 @json_option
 def facets(home: Path, as_json: bool, fields: tuple[str, ...], **options: Any) -> None:
@@ -197,6 +221,7 @@ def tags(image: Path | None, product: str | None, home: Path, as_json: bool) -> 
 def show_tags(found: dict[str, Any]) -> None:
     """Print an answer to ``tags``."""
     rows = [
-        (row["tag"], row["confidence"], [near["product_id"] for near in row["neighbours"][:5]]) for row in found["tags"]
+        (row["tag"], row["confidence"], [near["product_id"] for near in row["neighbours"][:5]])
+        for row in found["tags"]
     ]
     table(("tag", "confidence", "as on"), rows)

@@ -44,8 +44,17 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
     source=IMPORT,
     help="Copy the photos into the home, or refer to them where they are.",
 )
-@click.option("--sync", is_flag=True, help="Delete the products that DATA lacks; refused above 10% of the catalog.")
-@click.option("--allow-deletes", type=click.IntRange(0), metavar="N", help="Let --sync delete up to N products.")
+@click.option(
+    "--sync",
+    is_flag=True,
+    help="Delete the products that DATA lacks; refused above 10% of the catalog.",
+)
+@click.option(
+    "--allow-deletes",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Let --sync delete up to N products.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 @click.option(
     "--types",
@@ -55,17 +64,22 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
     help="Fix attribute types: string, number, bool, datetime, list.",
 )
 @json_option
-def import_(data: Path, home: Path, as_json: bool, types: dict[str, str] | None, **options: Any) -> None:
+def import_(
+    data: Path, home: Path, as_json: bool, types: dict[str, str] | None, **options: Any
+) -> None:
     """Add or replace the products of DATA.
 
-    The home is made where there is none. Rows that cannot be used are skipped, each with its reason.
+    The home is made where there is none. Rows that cannot be used are skipped, each with its
+    reason.
     """
     from indexer.catalog.importer import import_dataset, read_feed
     from indexer.core.home import Home
 
     dataset = read_feed(home, data, types=types)
     with ExitStack() as stack:
-        if options["dry_run"] and not home.exists():  # a dry run leaves nothing behind, not even an empty home
+        if (
+            options["dry_run"] and not home.exists()
+        ):  # a dry run leaves nothing behind, not even an empty home
             opened = Home.create(stack.enter_context(TemporaryDirectory()))
         else:
             opened = Home.create(home)
@@ -94,4 +108,8 @@ def schema(home: Path, as_json: bool) -> None:
     from indexer.core.home import Home
 
     types = open_catalog(Home(home)).types()
-    answer({"attributes": types}, as_json, lambda found: table(("attribute", "type"), found["attributes"].items()))
+    answer(
+        {"attributes": types},
+        as_json,
+        lambda found: table(("attribute", "type"), found["attributes"].items()),
+    )

@@ -1,4 +1,5 @@
-"""Commands that change what categories and tags there are, without training: classes from photos, taxonomy maps."""
+"""Commands that change what categories and tags there are, without training: classes from photos,
+taxonomy maps."""
 
 from __future__ import annotations
 
@@ -24,10 +25,15 @@ def class_() -> None:
 @home_option
 @json_option
 def add(label: str, photos: tuple[Path, ...], tag: bool, home: Path, as_json: bool) -> None:
-    """Make the category LABEL ("Name" or "A > B > Name") from 1 to 20 photos; it is known at once."""
+    """Make the category LABEL ("Name" or "A > B > Name") from 1 to 20 photos; it is
+    known at once."""
     data = [photo.read_bytes() for photo in photos]
     with engine(home) as opened:
-        answer(opened.classes.add(label, data, kind="tag" if tag else "category"), as_json, _show_changed)
+        answer(
+            opened.classes.add(label, data, kind="tag" if tag else "category"),
+            as_json,
+            _show_changed,
+        )
 
 
 @class_.command("list")
@@ -40,7 +46,11 @@ def list_(home: Path, as_json: bool) -> None:
     from indexer.index.activation import active_model
 
     _, bundle = active_model(Home(home))
-    answer({"model_version": bundle.model_version, "classes": list_classes(bundle.decision)}, as_json, _show_classes)
+    answer(
+        {"model_version": bundle.model_version, "classes": list_classes(bundle.decision)},
+        as_json,
+        _show_classes,
+    )
 
 
 @class_.command("remove")
@@ -68,7 +78,10 @@ def _show_changed(found: dict[str, Any]) -> None:
 
 
 def _show_classes(found: dict[str, Any]) -> None:
-    rows = [(row["id"], row["kind"], " > ".join(row["path"]), row["source"], row["photos"]) for row in found["classes"]]
+    rows = [
+        (row["id"], row["kind"], " > ".join(row["path"]), row["source"], row["photos"])
+        for row in found["classes"]
+    ]
     table(("id", "kind", "label", "source", "photos"), rows)
 
 
@@ -83,10 +96,11 @@ def taxonomy() -> None:
 @home_option
 @json_option
 def apply(file: Path, dry_run: bool, home: Path, as_json: bool) -> None:
-    """Apply MAP.csv (columns from,to: full paths) to the model's categories and to the products' own.
+    """Apply MAP.csv (columns from,to: full paths) to the model's categories and to the products'
+    own.
 
-    Paths are written as they stand there, spaces included, levels parted by " > ". What lies below a path moves with
-    it. Nothing is trained or embedded again.
+    Paths are written as they stand there, spaces included, levels parted by " > ". What lies below
+    a path moves with it. Nothing is trained or embedded again.
     """
     from indexer.catalog.store import open_catalog
     from indexer.classification.taxonomy import apply_taxonomy, known_paths, read_map

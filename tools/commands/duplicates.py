@@ -19,21 +19,32 @@ _EVIDENCE = ("agreement", "mirrored", "hamming", "cosine", "threshold")
 
 @click.command()
 @home_option
-@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only this kind; repeatable.")
-@click.option("--csv", "csv_file", type=AnyPath, metavar="FILE", help="Also write a row for each photo of each group.")
+@click.option(
+    "--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only this kind; repeatable."
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=AnyPath,
+    metavar="FILE",
+    help="Also write a row for each photo of each group.",
+)
 @json_option
 def duplicates(home: Path, kinds: tuple[str, ...], csv_file: Path | None, as_json: bool) -> None:
     """Find products that repeat others, in groups.
 
-    The same photo, nearly the same photo (resized, recompressed, cropped, mirrored, with text), and the same product
-    photographed differently. Photos are looked at once; a run that was interrupted goes on.
+    The same photo, nearly the same photo (resized, recompressed, cropped, mirrored, with text), and
+    the same product photographed differently. Photos are looked at once; a run that was interrupted
+    goes on.
     """
     from indexer.core.home import Home
     from indexer.duplicates.groups import find_groups
     from indexer.model.open_runtime import open_embedder
 
     with stages() as callback:
-        found = find_groups(Home(home), kinds=kinds or KINDS, embedder=open_embedder, progress=callback)
+        found = find_groups(
+            Home(home), kinds=kinds or KINDS, embedder=open_embedder, progress=callback
+        )
     if csv_file is not None:
         from indexer.core.atomic_files import write_atomic
 
@@ -49,7 +60,9 @@ def _csv(groups: list[Any]) -> str:
         for photo in group.photos:
             evidence = [photo.get("evidence", {}).get(name) for name in _EVIDENCE]
             for product in photo["products"]:
-                writer.writerow((number, group.kind, product, photo["photo"], photo.get("score"), *evidence))
+                writer.writerow(
+                    (number, group.kind, product, photo["photo"], photo.get("score"), *evidence)
+                )
     return stream.getvalue()
 
 
@@ -72,6 +85,9 @@ def _show(found: dict[str, Any]) -> None:
     for photo in found["skipped"][:_SHOWN]:
         say(f"skipped photo {photo['content_hash']}: {photo['reason']}")
     if found["flat"]:
-        say(f"note: {found['flat']} photos are of one colour all over and were compared by their bytes alone")
+        say(
+            f"note: {found['flat']} photos are of one colour all over and were compared by their "
+            "bytes alone"
+        )
     for note in found["notes"]:
         say(f"note: {note}")

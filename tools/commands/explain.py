@@ -17,12 +17,22 @@ _SIDE = 360  # px of one photo in the picture
 
 @click.command()
 @click.argument("image", type=AnyPath)
-@click.option("--category", help="The category to explain, a path or a label (default: the most probable).")
-@click.option("--with", "other", type=AnyPath, metavar="IMAGE2", help="Explain what makes the two photos similar.")
+@click.option(
+    "--category", help="The category to explain, a path or a label (default: the most probable)."
+)
+@click.option(
+    "--with",
+    "other",
+    type=AnyPath,
+    metavar="IMAGE2",
+    help="Explain what makes the two photos similar.",
+)
 @click.option("--out", type=AnyPath, required=True, help="The picture to write (.png).")
 @home_option
 @json_option
-def explain(image: Path, category: str | None, other: Path | None, out: Path, home: Path, as_json: bool) -> None:
+def explain(
+    image: Path, category: str | None, other: Path | None, out: Path, home: Path, as_json: bool
+) -> None:
     """Show what in IMAGE speaks for its category.
 
     With a second photo: what makes the two similar, one row for each block of the embedding.
@@ -45,14 +55,18 @@ def explain(image: Path, category: str | None, other: Path | None, out: Path, ho
 
 def _show(found: dict[str, Any]) -> None:
     if found["category"]:
-        table(("category", "probability"), [(" > ".join(found["category"]["path"]), found["category"]["probability"])])
+        table(
+            ("category", "probability"),
+            [(" > ".join(found["category"]["path"]), found["category"]["probability"])],
+        )
     else:
         rows = {entry["block"]: entry["score"] for entry in found["maps"]}
         table(("block", "cosine"), rows.items())
 
 
 def _picture(maps: list[dict[str, Any]], photos: dict[str, bytes]) -> bytes:
-    """PNG: a row for each block, in it each photo's seen part with its heat; the score stands above."""
+    """PNG: a row for each block, in it each photo's seen part with its heat; the score stands
+    above."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 

@@ -25,7 +25,11 @@ def list_(home: Path, as_json: bool) -> None:
     from indexer.text.glossary import open_glossary
 
     entries = open_glossary(Home(home)).entries
-    answer({"terms": [{"term": term, "words": meaning} for term, meaning in sorted(entries.items())]}, as_json, _show)
+    answer(
+        {"terms": [{"term": term, "words": meaning} for term, meaning in sorted(entries.items())]},
+        as_json,
+        _show,
+    )
 
 
 @glossary.command("import")
@@ -33,9 +37,11 @@ def list_(home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def import_(file: Path, home: Path, as_json: bool) -> None:
-    """Make FILE (CSV, columns term and words) the home's own glossary; a term without words is taken out.
+    """Make FILE (CSV, columns term and words) the home's own glossary; a term without words is
+    taken out.
 
-    A running service reads it with the next question. The file lies in the home as glossary.csv and may be edited.
+    A running service reads it with the next question. The file lies in the home as glossary.csv and
+    may be edited.
     """
     from indexer.core.home import Home
     from indexer.text.glossary import set_glossary

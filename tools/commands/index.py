@@ -20,7 +20,9 @@ def index() -> None:
 
 @index.command("build")
 @home_option
-@click.option("--model", metavar="M", help="A model folder (registered on the way) or a registered version.")
+@click.option(
+    "--model", metavar="M", help="A model folder (registered on the way) or a registered version."
+)
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1, min_open=True),
@@ -30,13 +32,18 @@ def index() -> None:
 )
 @device_option(BUILD)
 @click.option("--memory", metavar="SIZE", help="What the build may hold, such as 2GB or 500MB.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done, how long it takes and what it needs.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say what would be done, how long it takes and what it needs.",
+)
 @click.option("--activate", is_flag=True, help="Serve the new version as soon as it is published.")
 @json_option
 def build(home: Path, model: str | None, memory: str | None, as_json: bool, **options: Any) -> None:
     """Embed what is new in the catalog and publish an index version.
 
-    A build that was interrupted goes on where it stopped. Progress, with rate and time left, goes to stderr.
+    A build that was interrupted goes on where it stopped. Progress, with rate and time left, goes
+    to stderr.
     """
     from indexer.core.home import Home
     from indexer.index_build.cost_estimate import parse_size
@@ -46,18 +53,25 @@ def build(home: Path, model: str | None, memory: str | None, as_json: bool, **op
     opened, budget = Home(home), None if memory is None else parse_size(memory)
     with stages() as callback:
         bundle = resolve(opened, model)
-        report = build_index(opened, bundle=bundle, progress=callback, **given(memory=budget, **options))
+        report = build_index(
+            opened, bundle=bundle, progress=callback, **given(memory=budget, **options)
+        )
     answer(report, as_json, _show_report)
 
 
 def _show_report(report: dict[str, Any]) -> None:
     skipped = report.get("skipped") or []
     single = {name: value for name, value in report.items() if not isinstance(value, (list, dict))}
-    table(("", "value"), single.items(), title=f"Index version {report.get('version') or '(dry run)'}")
+    table(
+        ("", "value"), single.items(), title=f"Index version {report.get('version') or '(dry run)'}"
+    )
     expected, took = report["estimated"], report["seconds"]
     rows = [(stage, value, took.get(stage)) for stage, value in expected["seconds"].items()]
     table(("seconds", "estimated", "took"), rows)
-    rows = [(name, expected[name] / 1e6, (report[name] or 0) / 1e6 or None) for name in ("memory_bytes", "disk_bytes")]
+    rows = [
+        (name, expected[name] / 1e6, (report[name] or 0) / 1e6 or None)
+        for name in ("memory_bytes", "disk_bytes")
+    ]
     table(("megabytes", "estimated", "took"), rows)
     for entry in skipped[:20]:
         say(f"skipped {entry}")
@@ -74,7 +88,10 @@ def list_(home: Path, as_json: bool) -> None:
     opened = Home(home)
     active = opened.active()
     versions = [
-        {**_document(manifest), "active": active is not None and active.index_version == manifest.version}
+        {
+            **_document(manifest),
+            "active": active is not None and active.index_version == manifest.version,
+        }
         for manifest in Versions(opened).list()
     ]
     answer({"versions": versions}, as_json, _show_versions)
@@ -89,24 +106,48 @@ def _document(manifest: Any) -> dict[str, Any]:
 
 def _show_versions(found: dict[str, Any]) -> None:
     columns = ("version", "active", "products", "entries", "recipe", "model_version", "created")
-    rows = [[{**row, **row.get("counts", {})}.get(name) for name in columns] for row in found["versions"]]
+    rows = [
+        [{**row, **row.get("counts", {})}.get(name) for name in columns]
+        for row in found["versions"]
+    ]
     table(columns, rows)
 
 
 @index.command("verify")
 @click.argument("version", required=False)
 @home_option
-@click.option("--erased", metavar="ID", help="Search the whole home for what may be left of this deleted product.")
-@click.option("--ticket", type=AnyPath, metavar="FILE", help="With --erased: what DELETE or `index erase` gave for it.")
-@click.option("--photo", "photos", type=AnyPath, multiple=True, metavar="FILE", help="With --erased: a photo it had.")
+@click.option(
+    "--erased",
+    metavar="ID",
+    help="Search the whole home for what may be left of this deleted product.",
+)
+@click.option(
+    "--ticket",
+    type=AnyPath,
+    metavar="FILE",
+    help="With --erased: what DELETE or `index erase` gave for it.",
+)
+@click.option(
+    "--photo",
+    "photos",
+    type=AnyPath,
+    multiple=True,
+    metavar="FILE",
+    help="With --erased: a photo it had.",
+)
 @json_option
 def verify(
-    version: str | None, home: Path, erased: str | None, ticket: Path | None, photos: tuple[Path, ...], as_json: bool
+    version: str | None,
+    home: Path,
+    erased: str | None,
+    ticket: Path | None,
+    photos: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     """Check every file of VERSION (default: of all versions) against its checksum.
 
-    With --erased ID: search every byte of the home for a deleted product's id and, given its ticket or photos, for its
-    content hashes and vectors; exit 1 where something is found.
+    With --erased ID: search every byte of the home for a deleted product's id and, given its ticket
+    or photos, for its content hashes and vectors; exit 1 where something is found.
     """
     from indexer.core.errors import DamagedIndexError, NewerFormatError
     from indexer.core.home import Home
@@ -129,10 +170,16 @@ def verify(
             damaged.append(str(error))
     if damaged:
         raise DamagedIndexError("; ".join(damaged))
-    answer({"verified": names}, as_json, lambda found: click.echo(f"intact: {', '.join(names) or 'no versions'}"))
+    answer(
+        {"verified": names},
+        as_json,
+        lambda found: click.echo(f"intact: {', '.join(names) or 'no versions'}"),
+    )
 
 
-def _verify_erased(home: Any, product_id: str, ticket: Path | None, photos: tuple[Path, ...], as_json: bool) -> None:
+def _verify_erased(
+    home: Any, product_id: str, ticket: Path | None, photos: tuple[Path, ...], as_json: bool
+) -> None:
     from indexer.catalog.store import open_catalog
     from indexer.core.errors import NotErasedError
     from indexer.operations.erasure_audit import find_traces, read_ticket
@@ -144,16 +191,26 @@ def _verify_erased(home: Any, product_id: str, ticket: Path | None, photos: tupl
     if traces.found:
         first = ", ".join(f"{entry['where']} ({entry['what']})" for entry in traces.found[:3])
         more = f" and {len(traces.found) - 3} more" if len(traces.found) > 3 else ""
-        raise NotErasedError(f"product {product_id!r} is not erased: {first}{more}; run catalens index erase")
+        raise NotErasedError(
+            f"product {product_id!r} is not erased: {first}{more}; run catalens index erase"
+        )
 
 
 def _show_traces(found: dict[str, Any]) -> None:
     if found["found"]:
-        table(("where", "what"), [(entry["where"], entry["what"]) for entry in found["found"]], title="Found")
+        table(
+            ("where", "what"),
+            [(entry["where"], entry["what"]) for entry in found["found"]],
+            title="Found",
+        )
     searched = found["searched"]
     kinds = ", ".join(searched["for"]) or "rows and files that no product has"
     click.echo(f"searched {searched['files']:,} files, {searched['bytes']:,} bytes, for: {kinds}")
-    for name, lines in (("shared, so kept", found["shared"]), ("note", found["notes"]), ("outside", found["outside"])):
+    for name, lines in (
+        ("shared, so kept", found["shared"]),
+        ("note", found["notes"]),
+        ("outside", found["outside"]),
+    ):
         for line in lines:
             click.echo(f"{name}: {line}")
 
@@ -191,8 +248,8 @@ def rollback(home: Path, as_json: bool) -> None:
 def gc(home: Path, as_json: bool) -> None:
     """Delete the versions that are neither active nor kept for rollback, and what only they needed.
 
-    The change log is compacted below the oldest version left; embeddings and decision layers that no version needs are
-    deleted, and so is what killed processes left half-written.
+    The change log is compacted below the oldest version left; embeddings and decision layers that
+    no version needs are deleted, and so is what killed processes left half-written.
     """
     from indexer.core.home import Home
     from indexer.operations.garbage_collection import tidy
@@ -210,14 +267,22 @@ def _show_tidied(found: dict[str, Any]) -> None:
 @index.command("erase")
 @click.argument("products", nargs=-1, metavar="[ID]...")
 @home_option
-@click.option("--ticket", type=AnyPath, metavar="FILE", help="Write what `verify --erased` can look for; one ID only.")
+@click.option(
+    "--ticket",
+    type=AnyPath,
+    metavar="FILE",
+    help="Write what `verify --erased` can look for; one ID only.",
+)
 @device_option("indexer.operations.erasure:erase")
 @json_option
-def erase(products: tuple[str, ...], home: Path, ticket: Path | None, as_json: bool, **options: Any) -> None:
-    """Rewrite every version without deleted products now; delete the products ID first, if any are given.
+def erase(
+    products: tuple[str, ...], home: Path, ticket: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Rewrite every version without deleted products now; delete the products ID first, if any are
+    given.
 
-    A running service does so by itself within the setting erase_within_s. A rewrite is a new version that takes the old
-    one's place; photos that another product has stay.
+    A running service does so by itself within the setting erase_within_s. A rewrite is a new
+    version that takes the old one's place; photos that another product has stay.
     """
     from indexer.catalog.photo_store import PhotoStore
     from indexer.catalog.store import open_catalog
@@ -260,7 +325,8 @@ def _show_erased(found: dict[str, Any]) -> None:
 def push(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
     """Copy VERSION (default: the active one) and its model to DIR, for another machine to pull.
 
-    Only what DIR lacks is copied, and all of it is verified on both sides; an interrupted push goes on.
+    Only what DIR lacks is copied, and all of it is verified on both sides; an interrupted push goes
+    on.
     """
     from indexer.core.home import Home
     from indexer.index.transfer import push as move
@@ -276,10 +342,11 @@ def push(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def pull(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
-    """Bring VERSION (default: the newest) and its model from DIR into the home; nothing is activated.
+    """Bring VERSION (default: the newest) and its model from DIR into the home; nothing is
+    activated.
 
-    The home must hold the catalog that the version was built from, or a copy of it. A number that is taken is not used
-    again: the version then gets the home's next one.
+    The home must hold the catalog that the version was built from, or a copy of it. A number that
+    is taken is not used again: the version then gets the home's next one.
     """
     from indexer.core.home import Home
     from indexer.index.transfer import pull as move
@@ -290,8 +357,12 @@ def pull(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
 
 
 def _show_moved(moved: dict[str, Any]) -> None:
-    as_what = "" if moved["version"] == moved["source_version"] else f" (there {moved['source_version']})"
-    there = "was there already" if moved["already_there"] else f"copied {moved['copied_bytes']:,} bytes"
+    as_what = (
+        "" if moved["version"] == moved["source_version"] else f" (there {moved['source_version']})"
+    )
+    there = (
+        "was there already" if moved["already_there"] else f"copied {moved['copied_bytes']:,} bytes"
+    )
     click.echo(f"{moved['version']}{as_what}, model {moved['model_version']}: {there}")
 
 

@@ -31,15 +31,26 @@ HEADLINES = (
 
 
 @click.command()
-@click.option("--serve/--no-serve", default=True, show_default=True, help="Serve the page at the end, or exit.")
-@click.option("--dir", "folder", type=AnyPath, cls=FromSignature, source=DEMO, help="Where everything is put.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port of the page (default: the usual one if it is free).")
+@click.option(
+    "--serve/--no-serve",
+    default=True,
+    show_default=True,
+    help="Serve the page at the end, or exit.",
+)
+@click.option(
+    "--dir", "folder", type=AnyPath, cls=FromSignature, source=DEMO, help="Where everything is put."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port of the page (default: the usual one if it is free).",
+)
 @json_option
 def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> None:
     """Do the main job on a sample catalog.
 
-    Draw it, train, evaluate, import, index, ask the three questions, serve. What is already there from an earlier run
-    is used again.
+    Draw it, train, evaluate, import, index, ask the three questions, serve. What is already there
+    from an earlier run is used again.
     """
     from tools import demo as job
 
@@ -48,7 +59,9 @@ def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> N
     result = job.demo(**given(folder=folder))
     answer(result, as_json, job.show)
     if serve:
-        with redirect_stdout(sys.stderr) if as_json else nullcontext():  # stdout holds one document and nothing else
+        with (
+            redirect_stdout(sys.stderr) if as_json else nullcontext()
+        ):  # stdout holds one document and nothing else
             job.serve(result["home"], port=port)
 
 
@@ -73,22 +86,43 @@ class StageOutput(click.ParamType):
     source=TRAIN,
     help="linear: seconds, the backbone stays frozen. finetune: minutes, the backbone learns too.",
 )
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the train photos.  [default: the recipe's]")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate.  [default: the recipe's]")
-@click.option("--batch-size", type=click.IntRange(2), help="Photos per step.  [default: the recipe's]")
-@click.option("--unfreeze", type=StageOutput(), help="finetune: stages of the backbone trained, from the top; or all.")
-@click.option("--resume", is_flag=True, default=None, help="finetune: go on after the last epoch of a killed run.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Passes over the train photos.  [default: the recipe's]",
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    help="Peak learning rate.  [default: the recipe's]",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(2), help="Photos per step.  [default: the recipe's]"
+)
+@click.option(
+    "--unfreeze",
+    type=StageOutput(),
+    help="finetune: stages of the backbone trained, from the top; or all.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    default=None,
+    help="finetune: go on after the last epoch of a killed run.",
+)
 @seed_option(TRAIN, help="Fixes the split and the training.")
 @click.option(
-    "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
+    "--cache",
+    type=AnyPath,
+    help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens).",
 )
 @device_option(TRAIN)
 @json_option
 def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Train a model on DATA.
 
-    DATA is a folder of class folders, or a manifest (.csv, .jsonl, .parquet). The model is written as a folder. Started
-    by torchrun, the processes share the fine-tuning.
+    DATA is a folder of class folders, or a manifest (.csv, .jsonl, .parquet). The model is written
+    as a folder. Started by torchrun, the processes share the fine-tuning.
     """
     from indexer.training.distributed import team
     from indexer.training.train import train as job
@@ -102,10 +136,15 @@ def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
 
 
 def _show_training(report: dict[str, Any], out: Path) -> None:
-    flat = {name: value for name, value in report.items() if isinstance(value, (str, int, float, bool))}
+    flat = {
+        name: value for name, value in report.items() if isinstance(value, (str, int, float, bool))
+    }
     table(("", "value"), flat.items(), title=f"Trained {out}")
     show_labels(report)
-    say(f"next: catalens evaluate {out} DATA, or catalens index build --home HOME --model {out} --activate")
+    say(
+        f"next: catalens evaluate {out} DATA, or catalens index build --home HOME --model {out} "
+        "--activate"
+    )
 
 
 @click.command()
@@ -118,9 +157,13 @@ def _show_training(report: dict[str, Any], out: Path) -> None:
     source=EVALUATE,
     help="The split whose photos are the queries.",
 )
-@click.option("--report", type=AnyPath, help="Write report.html, with photos, and evaluation.json here.")
 @click.option(
-    "--cache", type=AnyPath, help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens)."
+    "--report", type=AnyPath, help="Write report.html, with photos, and evaluation.json here."
+)
+@click.option(
+    "--cache",
+    type=AnyPath,
+    help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens).",
 )
 @device_option(EVALUATE)
 @json_option
@@ -135,7 +178,10 @@ def evaluate(model: Path, data: Path, report: Path | None, as_json: bool, **opti
     with stages() as callback:
         found = measure(model, data, progress=callback, **given(**options))
     if report is not None:
-        names = {"model": model.resolve().name, "data": (data if data.is_dir() else data.parent).resolve().name}
+        names = {
+            "model": model.resolve().name,
+            "data": (data if data.is_dir() else data.parent).resolve().name,
+        }
         say(f"report: {write_report(found, report, **names)}")
     answer(found.figures, as_json, _show_figures)
 

@@ -1,4 +1,5 @@
-"""Commands of the listing assistant: review photos of a listing; what people said, as a manifest."""
+"""Commands of the listing assistant: review photos of a listing; what people said,
+as a manifest."""
 
 from __future__ import annotations
 
@@ -15,10 +16,20 @@ from tools.output import answer, say, table
 
 @click.command()
 @click.argument("images", type=AnyPath, nargs=-1)
-@click.option("--product", metavar="ID", help="A stored product: without photos its own; never its own duplicate.")
-@click.option("--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace.")
+@click.option(
+    "--product",
+    metavar="ID",
+    help="A stored product: without photos its own; never its own duplicate.",
+)
+@click.option(
+    "--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace."
+)
 @click.option("--policy", type=AnyPath, help="YAML file of what is prohibited.")
-@click.option("--queue", is_flag=True, help="Put it into the queue where a person is asked for, as the service does.")
+@click.option(
+    "--queue",
+    is_flag=True,
+    help="Put it into the queue where a person is asked for, as the service does.",
+)
 @home_option
 @json_option
 def review(
@@ -50,11 +61,19 @@ def show_review(found: dict[str, Any]) -> None:
     poor = [entry for entry in found["quality"]["findings"] if entry["level"] != "ok"]
     table(
         ("finding", "level", "score", "photo", "advice"),
-        [(e["code"], e["level"], e["score"], e["evidence"]["photo"], e["advice"]["en"]) for e in poor],
+        [
+            (e["code"], e["level"], e["score"], e["evidence"]["photo"], e["advice"]["en"])
+            for e in poor
+        ],
     )
-    policies = [(entry["policy"], entry["decision"], entry["score"]) for entry in found["prohibited"]]
+    policies = [
+        (entry["policy"], entry["decision"], entry["score"]) for entry in found["prohibited"]
+    ]
     table(("policy", "decision", "score"), policies)
-    repeats = [(e["product_id"], e["kind"], e["score"], e["evidence"]["photo"]) for e in found["duplicates"]]
+    repeats = [
+        (e["product_id"], e["kind"], e["score"], e["evidence"]["photo"])
+        for e in found["duplicates"]
+    ]
     table(("repeats", "kind", "score", "photo"), repeats)
 
 
@@ -77,19 +96,31 @@ def export(out: Path, home: Path, as_json: bool) -> None:
 
 def show_export(done: dict[str, Any], out: Path) -> None:
     """Print what an export wrote."""
-    say(f"{done['rows']} photos of {done['products']} products written to {out}, from {done['feedback']} entries")
+    say(
+        f"{done['rows']} photos of {done['products']} products written to {out}, from "
+        f"{done['feedback']} entries"
+    )
     for reason, count in done["skipped"].items():
         say(f"left out {count}: {reason}")
 
 
 @click.command()
-@click.option("--out", type=AnyPath, default=Path("catalens-audit"), show_default=True, help="Folder to write to.")
-@click.option("--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace.")
+@click.option(
+    "--out",
+    type=AnyPath,
+    default=Path("catalens-audit"),
+    show_default=True,
+    help="Folder to write to.",
+)
+@click.option(
+    "--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace."
+)
 @click.option("--policy", type=AnyPath, help="YAML file of what is prohibited.")
 @home_option
 @json_option
 def audit(out: Path, profile: str | None, policy: Path | None, home: Path, as_json: bool) -> None:
-    """Look over the whole catalog: wrong categories and tags, poor photos, duplicates, prohibited content."""
+    """Look over the whole catalog: wrong categories and tags, poor photos, duplicates, prohibited
+    content."""
     from tools import audit as auditing
     from tools.output import stages
 
@@ -109,6 +140,9 @@ def audit(out: Path, profile: str | None, policy: Path | None, home: Path, as_js
 
 def show_audit(found: dict[str, Any]) -> None:
     """Print what an audit found."""
-    say(f"{found['products']} products looked at, {found['resumed']} of them as an earlier run found them")
+    say(
+        f"{found['products']} products looked at, {found['resumed']} of them as an earlier run "
+        "found them"
+    )
     table(("found", "how often"), list(found["counts"].items()))
     say(f"page: {found['page']}\ntable: {found['csv']}")

@@ -12,8 +12,17 @@ from tools.output import answer, cell, say, table
 
 
 @click.command()
-@click.option("--home", type=AnyPath, envvar="CATALENS_HOME", help="Look at this home too (or set CATALENS_HOME).")
-@click.option("--selftest-gpu", is_flag=True, help="Also prove on this GPU that the index answers as on the CPU.")
+@click.option(
+    "--home",
+    type=AnyPath,
+    envvar="CATALENS_HOME",
+    help="Look at this home too (or set CATALENS_HOME).",
+)
+@click.option(
+    "--selftest-gpu",
+    is_flag=True,
+    help="Also prove on this GPU that the index answers as on the CPU.",
+)
 @json_option
 def doctor(home: Path | None, selftest_gpu: bool, as_json: bool) -> None:
     """Say what this machine has and what is wrong.
@@ -27,13 +36,21 @@ def doctor(home: Path | None, selftest_gpu: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", metavar="NAME|list")
-@click.option("--only", multiple=True, metavar="PART", help="Only this part of the benchmark; repeatable.")
 @click.option(
-    "--work", type=AnyPath, help="Keep what the benchmark builds here, and use it again (default: temporary)."
+    "--only", multiple=True, metavar="PART", help="Only this part of the benchmark; repeatable."
 )
-@click.option("--picture", type=AnyPath, help="Draw the goals and what was reached into this SVG file.")
+@click.option(
+    "--work",
+    type=AnyPath,
+    help="Keep what the benchmark builds here, and use it again (default: temporary).",
+)
+@click.option(
+    "--picture", type=AnyPath, help="Draw the goals and what was reached into this SVG file."
+)
 @json_option
-def bench(name: str, only: tuple[str, ...], work: Path | None, picture: Path | None, as_json: bool) -> None:
+def bench(
+    name: str, only: tuple[str, ...], work: Path | None, picture: Path | None, as_json: bool
+) -> None:
     """Run the benchmark NAME, or list them.
 
     Real photos are read from CATALENS_DATA.

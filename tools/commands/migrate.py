@@ -26,7 +26,10 @@ def migrate(home: Path, as_json: bool) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    table(("", "found"), [(name, value) for name, value in found.items() if name not in ("migrated", "damaged")])
+    table(
+        ("", "found"),
+        [(name, value) for name, value in found.items() if name not in ("migrated", "damaged")],
+    )
     for line in found["damaged"]:
         click.echo(f"damaged: {line}")
     for line in found["migrated"] or ["nothing to migrate"]:

@@ -45,7 +45,10 @@ def list_(home: Path, as_json: bool) -> None:
     opened = Home(home)
     active = opened.active()
     models = [
-        {**_document(bundle), "active": active is not None and active.model_version == bundle.model_version}
+        {
+            **_document(bundle),
+            "active": active is not None and active.model_version == bundle.model_version,
+        }
         for bundle in registered(opened)
     ]
     answer({"models": models}, as_json, _show)
@@ -66,8 +69,9 @@ def list_(home: Path, as_json: bool) -> None:
 def export(path: Path, data: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Make MODEL several times as fast on a processor.
 
-    Its network becomes a graph for OpenVINO. DATA, what it was trained on, calibrates int8 and judges whether the
-    vectors come near enough to the model's own. The new model has an embedding of its own: build an index with it.
+    Its network becomes a graph for OpenVINO. DATA, what it was trained on, calibrates int8 and
+    judges whether the vectors come near enough to the model's own. The new model has an embedding
+    of its own: build an index with it.
     """
     from indexer.training.export import export as job
 
@@ -77,11 +81,25 @@ def export(path: Path, data: Path, out: Path, as_json: bool, **options: Any) -> 
 
 
 def _show_export(found: dict[str, Any], out: Path) -> None:
-    columns = ("numeric", "near enough", "mean cosine", "1% below", "hit rate@1", "of the model", "photos/s")
+    columns = (
+        "numeric",
+        "near enough",
+        "mean cosine",
+        "1% below",
+        "hit rate@1",
+        "of the model",
+        "photos/s",
+    )
     rows = []
     for parity in found["tried"]:
         cosine, hits = parity["cosine"], parity["hit_rate_at_1"]
-        figures = (cosine["mean"], cosine["p01"], hits["exported"], hits["model"], parity["photos_per_s"])
+        figures = (
+            cosine["mean"],
+            cosine["p01"],
+            hits["exported"],
+            hits["model"],
+            parity["photos_per_s"],
+        )
         rows.append((parity["numeric"], parity["alike"], *figures))
     table(columns, rows, title=f"Exported {out} as {found['numeric']}")
     say(f"next: catalens index build --home HOME --model {out} --activate")

@@ -21,10 +21,16 @@ def policy() -> None:
 
 @policy.command("check")
 @click.argument("file", type=AnyPath)
-@click.option("--home", type=AnyPath, envvar="CATALENS_HOME", help="Say too whether this home is fitted to the file.")
+@click.option(
+    "--home",
+    type=AnyPath,
+    envvar="CATALENS_HOME",
+    help="Say too whether this home is fitted to the file.",
+)
 @json_option
 def check(file: Path, home: Path | None, as_json: bool) -> None:
-    """Check FILE with its galleries; say what each policy is made of and which detectors can run here."""
+    """Check FILE with its galleries; say what each policy is made of and which detectors can run
+    here."""
     from indexer.moderation.detectors import NEEDS, missing
     from indexer.moderation.policy import load_policies
 
@@ -53,7 +59,11 @@ def _describe(one: Policy) -> dict[str, Any]:
         "policy": one.name,
         "action": one.action,
         "detectors": list(one.detectors),
-        "gallery": gallery and {"photos": [example.name for example in gallery.examples], "match": list(gallery.match)},
+        "gallery": gallery
+        and {
+            "photos": [example.name for example in gallery.examples],
+            "match": list(gallery.match),
+        },
     }
 
 
@@ -70,6 +80,14 @@ def _show(found: dict[str, Any]) -> None:
     table(("policy", "at most", "detectors", "photos"), rows)
     used = {name for one in found["policies"] for name in one["detectors"]}
     for name, reason in found["missing"].items():
-        say(f"{reason} (policies that use it answer review)" if name in used else f"{reason} (no policy uses it)")
+        say(
+            f"{reason} (policies that use it answer review)"
+            if name in used
+            else f"{reason} (no policy uses it)"
+        )
     if "fitted" in found and any(one["gallery"] for one in found["policies"]):
-        say("galleries are fitted to this home" if found["fitted"] else "galleries are not fitted to this home yet")
+        say(
+            "galleries are fitted to this home"
+            if found["fitted"]
+            else "galleries are not fitted to this home yet"
+        )

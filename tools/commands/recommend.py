@@ -1,4 +1,5 @@
-"""Commands that recommend products, learn what goes together from orders, and say how good recommendations are."""
+"""Commands that recommend products, learn what goes together from orders, and say how good
+recommendations are."""
 
 from __future__ import annotations
 
@@ -15,7 +16,12 @@ ORDERS = "indexer.recommendation.orders:import_orders"
 
 
 @click.command()
-@click.option("--history", required=True, metavar="ID,ID,...", help="Products viewed, saved or bought, oldest first.")
+@click.option(
+    "--history",
+    required=True,
+    metavar="ID,ID,...",
+    help="Products viewed, saved or bought, oldest first.",
+)
 @home_option
 @click.option("-k", "--k", type=click.IntRange(1, 1000), help="How many products.")
 @FILTER
@@ -36,7 +42,12 @@ def recommend(history: str, home: Path, as_json: bool, **options: Any) -> None:
 
 def _show(found: dict[str, Any]) -> None:
     rows = [
-        (row["product_id"], row["score"], row["title"], row["reason"] and row["reason"]["text"]["en"])
+        (
+            row["product_id"],
+            row["score"],
+            row["title"],
+            row["reason"] and row["reason"]["text"]["en"],
+        )
         for row in found["results"]
     ]
     table(("product", "score", "title", "reason"), rows)
@@ -61,7 +72,8 @@ def orders() -> None:
 )
 @json_option
 def import_(file: Path, home: Path, as_json: bool, **options: Any) -> None:
-    """Add the orders of FILE, a CSV with order_id, product_id and maybe time; rows with unknown products are reported.
+    """Add the orders of FILE, a CSV with order_id, product_id and maybe time; rows with unknown
+    products are reported.
 
     Importing a file again changes nothing.
     """
@@ -75,7 +87,10 @@ def import_(file: Path, home: Path, as_json: bool, **options: Any) -> None:
 
 def _show_orders(report: dict[str, Any]) -> None:
     names = ("rows", "added", "known", "unknown_rows", "orders", "pairs")
-    table(("orders", "count"), [*((name, report[name]) for name in names), ("skipped", len(report["skipped"]))])
+    table(
+        ("orders", "count"),
+        [*((name, report[name]) for name in names), ("skipped", len(report["skipped"]))],
+    )
     for row in report["skipped"][:20]:
         say(f"skipped {row['where']}: {row['reason']}")
     if report["unknown_products"]:
@@ -85,10 +100,13 @@ def _show_orders(report: dict[str, Any]) -> None:
 @click.command("evaluate-recommendations")
 @click.argument("file", type=AnyPath)
 @home_option
-@click.option("--limit", type=click.IntRange(1), help="Only so many users, evenly spread over the file's.")
+@click.option(
+    "--limit", type=click.IntRange(1), help="Only so many users, evenly spread over the file's."
+)
 @json_option
 def evaluate(file: Path, home: Path, as_json: bool, limit: int | None) -> None:
-    """Say how well recommendations predict the last product of each user of FILE, a CSV with user, product, maybe time.
+    """Say how well recommendations predict the last product of each user of FILE, a CSV with user,
+    product, maybe time.
 
     NDCG@10, hit rate@10, coverage and diversity, beside the mean of the history's vectors.
     """
@@ -100,5 +118,11 @@ def evaluate(file: Path, home: Path, as_json: bool, limit: int | None) -> None:
 
 def _show_figures(found: dict[str, Any]) -> None:
     names = list(found["ours"])
-    table(("", *names), [(who, *(found[who][name] for name in names)) for who in ("ours", "average_embedding")])
-    say(f"{found['users']} users; {found['unknown_rows']} rows of unknown products, {len(found['skipped'])} skipped")
+    table(
+        ("", *names),
+        [(who, *(found[who][name] for name in names)) for who in ("ours", "average_embedding")],
+    )
+    say(
+        f"{found['users']} users; {found['unknown_rows']} rows of unknown products, "
+        f"{len(found['skipped'])} skipped"
+    )

@@ -16,7 +16,15 @@ def hat(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     if style == "baseball-cap":
         high = rng.uniform(-0.03, 0.06)
         brim = smooth(
-            [(0.12, 0.17, 0), (0.55, 0.10), (0.84, 0.25), (0.88, 0.38), (0.60, 0.37), (0.25, 0.36), (0.02, 0.30, 0)]
+            [
+                (0.12, 0.17, 0),
+                (0.55, 0.10),
+                (0.84, 0.25),
+                (0.88, 0.38),
+                (0.60, 0.37),
+                (0.25, 0.36),
+                (0.02, 0.30, 0),
+            ]
         )
         dome = smooth(
             [
@@ -48,7 +56,10 @@ def hat(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
         sheet.part(brim, trim, puff=0.07, depth=0.9, lift=0.03)
         for d in (0.03, 0.06, 0.09):
             sheet.line(
-                smooth([(0.14, 0.175 + d), (0.55, 0.12 + d * 0.9), (0.82, 0.26 + d * 0.55)], closed=False),
+                smooth(
+                    [(0.14, 0.175 + d), (0.55, 0.12 + d * 0.9), (0.82, 0.26 + d * 0.55)],
+                    closed=False,
+                ),
                 0.006,
                 colour,
                 strength * 0.8,
@@ -63,27 +74,46 @@ def hat(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
             ball = np.stack([radius * np.cos(fluff), -0.55 - high + radius * np.sin(fluff)], 1)
             sheet.part(ball, s.plain(s.ink, "wool"), puff=0.09, depth=1.3)
         sheet.part(
-            mirrored([(0, -0.52 - high), (0.26, -0.45 - high), (0.47, -0.15), (0.52, 0.25), (0, 0.33)]),
+            mirrored(
+                [(0, -0.52 - high), (0.26, -0.45 - high), (0.47, -0.15), (0.52, 0.25), (0, 0.33)]
+            ),
             s,
             puff=0.16,
             depth=1.5,
             folds=0.5,
         )
         for at in np.linspace(-0.85, 0.85, 9):
-            rib = smooth([(at * 0.10, -0.50 - high), (at * 0.42, -0.2), (at * 0.52, 0.2)], closed=False)
+            rib = smooth(
+                [(at * 0.10, -0.50 - high), (at * 0.42, -0.2), (at * 0.52, 0.2)], closed=False
+            )
             sheet.shade(ribbon(rib, 0.02), -0.22, 0.008)
-        cuff = mirrored([(0, 0.16), (0.50, 0.10), (0.555, 0.15), (0.55, 0.38), (0.50, 0.42), (0, 0.48)])
+        cuff = mirrored(
+            [(0, 0.16), (0.50, 0.10), (0.555, 0.15), (0.55, 0.38), (0.50, 0.42), (0, 0.48)]
+        )
         sheet.part(cuff, s.plain(), puff=0.06, lift=0.025)
         for x in np.linspace(-0.5, 0.5, 15):
             rib = smooth(
-                [(x, 0.15 + 0.03 * (1 - (x / 0.5) ** 2)), (x, 0.43 + 0.04 * (1 - (x / 0.5) ** 2))], closed=False
+                [(x, 0.15 + 0.03 * (1 - (x / 0.5) ** 2)), (x, 0.43 + 0.04 * (1 - (x / 0.5) ** 2))],
+                closed=False,
             )
             sheet.shade(ribbon(rib, 0.014), -0.25, 0.006)
     else:
         wide = 0.74 + rng.uniform(-0.05, 0.04)
-        brim = mirrored([(0, 0.10), (0.40, 0.06), (wide - 0.03, 0.33), (wide - 0.06, 0.42), (0.42, 0.50), (0, 0.53)])
+        brim = mirrored(
+            [
+                (0, 0.10),
+                (0.40, 0.06),
+                (wide - 0.03, 0.33),
+                (wide - 0.06, 0.42),
+                (0.42, 0.50),
+                (0, 0.53),
+            ]
+        )
         sheet.part(
-            mirrored([(0, 0.2), (0.4, 0.2), (wide - 0.05, 0.40), (0.4, 0.56), (0, 0.585)]), s.plain(), tone=0.45, lift=0
+            mirrored([(0, 0.2), (0.4, 0.2), (wide - 0.05, 0.40), (0.4, 0.56), (0, 0.585)]),
+            s.plain(),
+            tone=0.45,
+            lift=0,
         )
         sheet.part(brim, s, puff=0.07, folds=0.5)
         for t in (0.25, 0.5, 0.75, 0.93):
@@ -94,7 +124,9 @@ def hat(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
             ]
             sheet.line(smooth(row, closed=False), 0.006, colour, strength, dash=0.03)
         sheet.part(
-            mirrored([(0, -0.46), (0.30, -0.43), (0.36, -0.36), (0.43, 0.10), (0.2, 0.17), (0, 0.185)]),
+            mirrored(
+                [(0, -0.46), (0.30, -0.43), (0.36, -0.36), (0.43, 0.10), (0.2, 0.17), (0, 0.185)]
+            ),
             s,
             puff=0.09,
             depth=1.3,
@@ -108,7 +140,9 @@ def hat(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
             lift=0.0,
             tone=1.04,
         )
-        sheet.line(smooth([(-0.415, 0.06), (0, 0.145), (0.415, 0.06)], closed=False), 0.008, (0, 0, 0), 0.3)
+        sheet.line(
+            smooth([(-0.415, 0.06), (0, 0.145), (0.415, 0.06)], closed=False), 0.008, (0, 0, 0), 0.3
+        )
     return (style,)
 
 
@@ -119,7 +153,14 @@ def watch(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
     case = s.plain(BRASS if rng.random() < 0.35 else STEEL, "metal")
     width = size * rng.uniform(0.56, 0.68)
     for y in (-1, 1):
-        strap = np.array([(-width, y * 0.22), (width, y * 0.22), (width * 0.80, y * 0.93), (-width * 0.80, y * 0.93)])
+        strap = np.array(
+            [
+                (-width, y * 0.22),
+                (width, y * 0.22),
+                (width * 0.80, y * 0.93),
+                (-width * 0.80, y * 0.93),
+            ]
+        )
         strap = smooth([(*q, 0) for q in strap], per=5)
         if s.material == "metal":
             links = s.plain(0.55 * s.ground + 0.25 * case.ground)
@@ -127,15 +168,26 @@ def watch(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
             for v in np.linspace(0.30, 0.91, 9):
                 w = width * (1 - 0.2 * (v - 0.22) / 0.7)
                 sheet.line(np.array([(-w, y * v), (w, y * v)]), 0.012, (0, 0, 0), 0.45)
-                sheet.line(np.array([(-w, y * v + 0.012), (w, y * v + 0.012)]), 0.008, (1, 1, 1), 0.4)
+                sheet.line(
+                    np.array([(-w, y * v + 0.012), (w, y * v + 0.012)]), 0.008, (1, 1, 1), 0.4
+                )
             for x in (-0.38, 0.38):
-                sheet.line(np.array([(x * width, y * 0.25), (x * width * 0.8, y * 0.92)]), 0.010, (0, 0, 0), 0.35)
+                sheet.line(
+                    np.array([(x * width, y * 0.25), (x * width * 0.8, y * 0.92)]),
+                    0.010,
+                    (0, 0, 0),
+                    0.35,
+                )
         else:
             sheet.part(strap, s, puff=0.06, lift=0)
             colour, strength = stitch(s)
             for x in (-0.84, 0.84):
                 sheet.line(
-                    np.array([(x * width, y * 0.26), (x * width * 0.8, y * 0.90)]), 0.007, colour, strength, dash=0.035
+                    np.array([(x * width, y * 0.26), (x * width * 0.8, y * 0.90)]),
+                    0.007,
+                    colour,
+                    strength,
+                    dash=0.035,
                 )
             if y > 0:
                 for v in (0.58, 0.68, 0.78):
@@ -154,12 +206,20 @@ def watch(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
                 puff=0.03,
             )
     sheet.part(box(size - 0.01, -0.05, size + 0.075, 0.05, 0.02), case, puff=0.02)
-    dial_rgb = s.ground if rng.random() < 0.5 else (WHITE if s.ground.mean() < 0.6 else np.array([0.14, 0.15, 0.18]))
+    dial_rgb = (
+        s.ground
+        if rng.random() < 0.5
+        else (WHITE if s.ground.mean() < 0.6 else np.array([0.14, 0.15, 0.18]))
+    )
     mark = np.array([0.12, 0.12, 0.14]) if dial_rgb.mean() > 0.5 else WHITE
 
     def outline(scale: float) -> np.ndarray:
         r = size * scale
-        return ellipse(0, 0, r, r) if shape == "round-dial" else box(-r * 0.92, -r, r * 0.92, r, r * 0.28)
+        return (
+            ellipse(0, 0, r, r)
+            if shape == "round-dial"
+            else box(-r * 0.92, -r, r * 0.92, r, r * 0.28)
+        )
 
     sheet.part(outline(1.0), case, puff=0.04, lift=0.03)
     sheet.part(outline(0.87), case, puff=0.03, tone=0.62, lift=0)
@@ -167,7 +227,12 @@ def watch(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
     for hour in range(12):
         a = np.radians(hour * 30)
         d, long = np.array([np.sin(a), -np.cos(a)]), 0.12 if hour % 3 == 0 else 0.07
-        sheet.line(np.array([d * size * 0.74, d * size * (0.74 - long)]), 0.022 if hour % 3 == 0 else 0.012, mark, 0.95)
+        sheet.line(
+            np.array([d * size * 0.74, d * size * (0.74 - long)]),
+            0.022 if hour % 3 == 0 else 0.012,
+            mark,
+            0.95,
+        )
     words = [shape]
     if rng.random() < 0.4:
         words.append("chronograph")
@@ -192,7 +257,12 @@ def watch(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
             [
                 glare,
                 smooth(
-                    [(0.2 * size, -0.5 * size), (-0.3 * size, -0.25 * size), (-0.6 * size, 0.1 * size)], closed=False
+                    [
+                        (0.2 * size, -0.5 * size),
+                        (-0.3 * size, -0.25 * size),
+                        (-0.6 * size, 0.1 * size),
+                    ],
+                    closed=False,
                 ),
             ]
         ),
@@ -242,7 +312,13 @@ def sunglasses(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str,
     right = lens[:, 0].max()
     for mirror in (False, True):
         temple = smooth(
-            [(right - 0.02, -0.12), (right + 0.05, -0.30), (right - 0.02, -0.52), (right - 0.16, -0.60)], closed=False
+            [
+                (right - 0.02, -0.12),
+                (right + 0.05, -0.30),
+                (right - 0.02, -0.52),
+                (right - 0.16, -0.60),
+            ],
+            closed=False,
         )
         path = ribbon(temple, [rim * 1.2, rim * 0.8])
         sheet.part(flip(path) if mirror else path, s.plain(), puff=0.02, tone=0.75)
@@ -250,7 +326,9 @@ def sunglasses(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str,
     sheet.part(ribbon(bridge, rim * 0.95), s.plain(), puff=0.02)
     if style == "aviator":
         sheet.part(
-            ribbon(smooth([(-c + 0.1, -0.27), (0, -0.25), (c - 0.1, -0.27)], closed=False), rim * 0.9),
+            ribbon(
+                smooth([(-c + 0.1, -0.27), (0, -0.25), (c - 0.1, -0.27)], closed=False), rim * 0.9
+            ),
             s.plain(),
             puff=0.02,
         )
@@ -264,13 +342,21 @@ def sunglasses(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str,
         x0, y0 = i.mean(0)
         sheet.shade(shrunk(i, 0.62, (0.0, 0.09)), 0.20, 0.06)
         streak = np.array(
-            [(x0 - 0.20, y0 + 0.08), (x0 - 0.04, y0 - 0.19), (x0 + 0.05, y0 - 0.19), (x0 - 0.13, y0 + 0.13)]
+            [
+                (x0 - 0.20, y0 + 0.08),
+                (x0 - 0.04, y0 - 0.19),
+                (x0 + 0.05, y0 - 0.19),
+                (x0 - 0.13, y0 + 0.13),
+            ]
         )
         sheet.shade(streak, 0.30, 0.008)
         sheet.shade(moved(streak, 0.13, 0.01), 0.18, 0.008)
     if not thin:
         for x in (-1, 1):
             sheet.part(
-                ellipse(x * (right + rim * 0.2), -0.17, 0.018, 0.012), s.plain(STEEL, "metal"), puff=0.01, lift=0
+                ellipse(x * (right + rim * 0.2), -0.17, 0.018, 0.012),
+                s.plain(STEEL, "metal"),
+                puff=0.01,
+                lift=0,
             )
     return (style,)

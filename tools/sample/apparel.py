@@ -1,4 +1,5 @@
-"""Clothes: each function draws one product of its kind on a sheet; words for its style come back."""
+"""Clothes: each function draws one product of its kind on a sheet; words for its
+style come back."""
 
 from __future__ import annotations
 
@@ -21,10 +22,15 @@ def tshirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...
     side, hem, top = 0.44 + wide, 0.80 + long, -0.74
     shoulder = (side + 0.0, top + 0.11)
     # Inside of the back, seen through the neck opening.
-    inside = mirrored([(0, top - 0.01), (nw, top - 0.01), (nw + 0.02, top + 0.08), (0, top + drop + 0.06, 0)])
+    inside = mirrored(
+        [(0, top - 0.01), (nw, top - 0.01), (nw + 0.02, top + 0.08), (0, top + drop + 0.06, 0)]
+    )
     sheet.part(inside, s.plain(), tone=0.58, puff=0.02, lift=0)
     sheet.part(
-        mirrored([(0, top + 0.0), (nw, top - 0.02), (nw, top + 0.05), (0, top + 0.065)]), s.plain(), tone=0.78, lift=0
+        mirrored([(0, top + 0.0), (nw, top - 0.02), (nw, top + 0.05), (0, top + 0.065)]),
+        s.plain(),
+        tone=0.78,
+        lift=0,
     )
     if sleeve == "short-sleeve":
         out, low = 0.80 + wide, rng.uniform(-0.16, -0.02)
@@ -42,12 +48,23 @@ def tshirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...
             (shoulder[0] + 0.05, shoulder[1] + 0.05),
             (out - 0.09, -0.1),
         ]
-        arm += [(out, low, 0), (out - 0.15, low + 0.05, 0), (out - 0.25, 0.05), (side - 0.02, -0.20, 0)]
+        arm += [
+            (out, low, 0),
+            (out - 0.15, low + 0.05, 0),
+            (out - 0.25, 0.05),
+            (side - 0.02, -0.20, 0),
+        ]
         cuff = ((out - 0.015, low - 0.055), (out - 0.165, low - 0.005))
     for mirror in (False, True):
         path = smooth(arm)
         edge = np.array(cuff)
-        sheet.part(flip(path) if mirror else path, s.turned(0.5 if mirror else -0.5), puff=0.05, folds=1.0, lift=0.015)
+        sheet.part(
+            flip(path) if mirror else path,
+            s.turned(0.5 if mirror else -0.5),
+            puff=0.05,
+            folds=1.0,
+            lift=0.015,
+        )
         sheet.line(flip(edge) if mirror else edge, 0.008, (0, 0, 0), 0.25)
     start: list[tuple[float, ...]] = [(0, top + drop), (nw * 0.62, top + drop * 0.78)]
     if neck == "v-neck":
@@ -58,15 +75,29 @@ def tshirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...
         (shoulder[0] - 0.02, shoulder[1] - 0.03),
         (shoulder[0] + 0.02, shoulder[1] + 0.12),
     ]
-    half += [(side - 0.015, -0.22), (side - 0.01, 0.25), (side + 0.01, hem - 0.02, 0), (0, hem + 0.015)]
+    half += [
+        (side - 0.015, -0.22),
+        (side - 0.01, 0.25),
+        (side + 0.01, hem - 0.02, 0),
+        (0, hem + 0.015),
+    ]
     sheet.part(mirrored(half), s, puff=0.07, folds=1.0, lean=rng.uniform(-0.5, 0.5), lift=0.02)
-    neckline = [(-nw, top, 0), *[(-q[0], *q[1:]) for q in reversed(start[1:])], *start, (nw, top, 0)]
+    neckline = [
+        (-nw, top, 0),
+        *[(-q[0], *q[1:]) for q in reversed(start[1:])],
+        *start,
+        (nw, top, 0),
+    ]
     collar = smooth(neckline, closed=False)
     trim = s.plain(s.ink) if s.pattern == "solid" and rng.random() < 0.18 else s.plain()
     sheet.part(ribbon(moved(collar, 0, 0.012), 0.052), trim, puff=0.018, lift=0.01, tone=0.94)
     for x in (-1.0, 1.0):
         seam = smooth(
-            [(x * (shoulder[0] - 0.03), shoulder[1] - 0.03), (x * (side + 0.0), -0.42), (x * (side - 0.02), -0.21)],
+            [
+                (x * (shoulder[0] - 0.03), shoulder[1] - 0.03),
+                (x * (side + 0.0), -0.42),
+                (x * (side - 0.02), -0.21),
+            ],
             False,
         )
         sheet.line(seam, 0.008, (0, 0, 0), 0.22)
@@ -91,7 +122,12 @@ def shirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
     )
     if sleeve == "long-sleeve":
         out, low = 0.76 + wide, 0.50 + long
-        arm = [(side - 0.10, top + 0.06, 0), (side + 0.06, top + 0.15), (out - 0.06, -0.1), (out, low, 0)]
+        arm = [
+            (side - 0.10, top + 0.06, 0),
+            (side + 0.06, top + 0.15),
+            (out - 0.06, -0.1),
+            (out, low, 0),
+        ]
         arm += [(out - 0.16, low + 0.04, 0), (out - 0.25, 0.05), (side - 0.03, -0.20, 0)]
         cuff = [
             (out + 0.012, low - 0.02, 0),
@@ -117,10 +153,18 @@ def shirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
     for mirror in (False, True):
         a, c = smooth(arm), smooth(cuff)
         sheet.part(
-            flip(a) if mirror else a, upright.turned(0.25 if mirror else -0.25), puff=0.05, folds=1.2, lift=0.015
+            flip(a) if mirror else a,
+            upright.turned(0.25 if mirror else -0.25),
+            puff=0.05,
+            folds=1.2,
+            lift=0.015,
         )
         sheet.part(
-            flip(c) if mirror else c, s.plain() if s.pattern == "solid" else upright, puff=0.02, lift=0.012, tone=0.97
+            flip(c) if mirror else c,
+            s.plain() if s.pattern == "solid" else upright,
+            puff=0.02,
+            lift=0.012,
+            tone=0.97,
         )
     half = [
         (0, top + 0.24, 0),
@@ -129,16 +173,28 @@ def shirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
         (side + 0.015, top + 0.2),
         (side - 0.02, -0.2),
     ]
-    half += [(side - 0.02, 0.3), (side + 0.01, hem - 0.16), (side - 0.07, hem - 0.05), (0.16, hem), (0, hem - 0.005)]
-    sheet.part(mirrored(half), upright, puff=0.07, folds=1.0, lean=rng.uniform(-0.4, 0.4), lift=0.02)
+    half += [
+        (side - 0.02, 0.3),
+        (side + 0.01, hem - 0.16),
+        (side - 0.07, hem - 0.05),
+        (0.16, hem),
+        (0, hem - 0.005),
+    ]
+    sheet.part(
+        mirrored(half), upright, puff=0.07, folds=1.0, lean=rng.uniform(-0.4, 0.4), lift=0.02
+    )
     colour, strength = stitch(s)
-    sheet.part(box(-0.045, top + 0.20, 0.045, hem - 0.005), upright, puff=0.012, depth=0.7, lift=0.008)
+    sheet.part(
+        box(-0.045, top + 0.20, 0.045, hem - 0.005), upright, puff=0.012, depth=0.7, lift=0.008
+    )
     for x in (-0.033, 0.033):
         sheet.line(np.array([(x, top + 0.24), (x, hem - 0.03)]), 0.006, colour, strength, dash=0.03)
     button = (0.95, 0.93, 0.88) if s.ground.mean() < 0.72 else (0.42, 0.36, 0.32)
     for y in np.linspace(top + 0.29, hem - 0.16, 6):
         sheet.shade(ellipse(0.005, y + 0.008, 0.023, 0.023), -0.35, 0.008)
-        sheet.part(ellipse(0, y, 0.021, 0.021), s.plain(np.array(button), "plastic"), puff=0.01, lift=0)
+        sheet.part(
+            ellipse(0, y, 0.021, 0.021), s.plain(np.array(button), "plastic"), puff=0.01, lift=0
+        )
     if collar == "point-collar":
         flap = smooth(
             [
@@ -151,23 +207,47 @@ def shirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
             per=4,
         )
         for path in (flap, flip(flap)):
-            sheet.part(path, s.plain() if s.pattern == "solid" else upright.turned(0.5), puff=0.022, lift=0.022)
+            sheet.part(
+                path,
+                s.plain() if s.pattern == "solid" else upright.turned(0.5),
+                puff=0.022,
+                lift=0.022,
+            )
         back = smooth([(-0.135, top - 0.075), (0, top - 0.055), (0.135, top - 0.075)], closed=False)
         sheet.part(ribbon(back, 0.045), s.plain(), puff=0.02, lift=0.0, tone=0.9)
     else:
         band = smooth(
-            [(-0.15, top, 0), (-0.10, top + 0.15), (0, top + 0.23), (0.10, top + 0.15), (0.15, top, 0)], closed=False
+            [
+                (-0.15, top, 0),
+                (-0.10, top + 0.15),
+                (0, top + 0.23),
+                (0.10, top + 0.15),
+                (0.15, top, 0),
+            ],
+            closed=False,
         )
         sheet.part(ribbon(band, 0.06), s.plain(), puff=0.02, lift=0.012)
     if rng.random() < 0.6:
         pocket = smooth(
-            [(0.13, -0.24, 0), (0.31, -0.24, 0), (0.31, -0.06, 0), (0.22, -0.02, 0), (0.13, -0.06, 0)], per=3
+            [
+                (0.13, -0.24, 0),
+                (0.31, -0.24, 0),
+                (0.31, -0.06, 0),
+                (0.22, -0.02, 0),
+                (0.13, -0.06, 0),
+            ],
+            per=3,
         )
         sheet.part(pocket, upright, puff=0.012, depth=0.7, lift=0.01)
         sheet.line(np.array([(0.14, -0.205), (0.30, -0.205)]), 0.006, colour, strength, dash=0.03)
     for x in (-1.0, 1.0):
         seam = smooth(
-            [(x * (side - 0.03), top + 0.07), (x * (side - 0.01), -0.42), (x * (side - 0.03), -0.2)], closed=False
+            [
+                (x * (side - 0.03), top + 0.07),
+                (x * (side - 0.01), -0.42),
+                (x * (side - 0.03), -0.2),
+            ],
+            closed=False,
         )
         sheet.line(seam, 0.008, (0, 0, 0), 0.22)
     return collar, sleeve
@@ -175,8 +255,13 @@ def shirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
 
 def dress(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A dress laid flat or hung."""
-    top_, cut = pick(rng, "strappy", "short-sleeve", "sleeveless"), pick(rng, "a-line", "sheath", "flared")
-    hem = {"mini": 0.55, "midi": 0.84}[length := pick(rng, "mini", "midi", "midi")] + rng.uniform(-0.03, 0.06)
+    top_, cut = (
+        pick(rng, "strappy", "short-sleeve", "sleeveless"),
+        pick(rng, "a-line", "sheath", "flared"),
+    )
+    hem = {"mini": 0.55, "midi": 0.84}[length := pick(rng, "mini", "midi", "midi")] + rng.uniform(
+        -0.03, 0.06
+    )
     chest, waist, top = (
         0.28 + rng.uniform(-0.02, 0.02),
         0.20 + rng.uniform(-0.01, 0.02),
@@ -187,7 +272,10 @@ def dress(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
     drop = 0.20 if top_ != "strappy" else 0.24
     if top_ != "strappy":
         sheet.part(
-            mirrored([(0, top), (0.15, top), (0.15, top + 0.08), (0, top + drop + 0.04)]), s.plain(), tone=0.55, lift=0
+            mirrored([(0, top), (0.15, top), (0.15, top + 0.08), (0, top + drop + 0.04)]),
+            s.plain(),
+            tone=0.55,
+            lift=0,
         )
     if top_ == "short-sleeve":
         arm = smooth(
@@ -206,20 +294,36 @@ def dress(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
     xs = np.linspace(flare, 0, 5)
     hems = [(x, hem + waves * (-1) ** i + 0.03 * (1 - (x / flare) ** 2)) for i, x in enumerate(xs)]
     skirt = mirrored(
-        [(0, belt - 0.02), (waist, belt - 0.02, 0), ((waist + flare) * 0.54, (belt * 0.45 + hem * 0.55)), *hems]
+        [
+            (0, belt - 0.02),
+            (waist, belt - 0.02, 0),
+            ((waist + flare) * 0.54, (belt * 0.45 + hem * 0.55)),
+            *hems,
+        ]
     )
-    sheet.part(skirt, s, puff=0.06, folds={"a-line": 1.6, "sheath": 0.9, "flared": 2.4}[cut], lift=0.012)
+    sheet.part(
+        skirt, s, puff=0.06, folds={"a-line": 1.6, "sheath": 0.9, "flared": 2.4}[cut], lift=0.012
+    )
     if cut != "sheath":
         for at in np.linspace(-0.75, 0.75, 6) + rng.uniform(-0.06, 0.06, 6):
             pleat = smooth(
-                [(at * waist, belt), (at * (waist + flare) * 0.52, (belt + hem) / 2), (at * flare, hem)], closed=False
+                [
+                    (at * waist, belt),
+                    (at * (waist + flare) * 0.52, (belt + hem) / 2),
+                    (at * flare, hem),
+                ],
+                closed=False,
             )
             sheet.shade(ribbon(pleat, [0.004, 0.05]), -0.20, 0.014)
             sheet.shade(ribbon(moved(pleat, 0.03, 0), [0.004, 0.035]), 0.10, 0.012)
     if top_ == "strappy":
         for x in (-1.0, 1.0):
             strap = smooth(
-                [(x * chest * 0.72, top + 0.25), (x * chest * 0.62, top + 0.1), (x * chest * 0.50, top - 0.04)],
+                [
+                    (x * chest * 0.72, top + 0.25),
+                    (x * chest * 0.62, top + 0.1),
+                    (x * chest * 0.50, top - 0.04),
+                ],
                 closed=False,
             )
             sheet.part(ribbon(strap, 0.03), s.plain(), puff=0.012)
@@ -251,7 +355,9 @@ def dress(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
 def trousers(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """Trousers, jeans or shorts laid flat."""
     cut = pick(rng, "slim", "straight", "wide-leg", "shorts")
-    ankle = {"slim": 0.11, "straight": 0.155, "wide-leg": 0.235, "shorts": 0.24}[cut] + rng.uniform(-0.01, 0.01)
+    ankle = {"slim": 0.11, "straight": 0.155, "wide-leg": 0.235, "shorts": 0.24}[cut] + rng.uniform(
+        -0.01, 0.01
+    )
     end = (0.10 if cut == "shorts" else 0.90) + rng.uniform(-0.05, 0.02)
     top, waist, hip = (
         (-0.60 if cut == "shorts" else -0.90),
@@ -265,9 +371,17 @@ def trousers(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, .
     leg = [(-0.03, top + 0.05, 0), (waist, top + 0.05, 0), (hip, top + 0.42)]
     if cut == "shorts":
         crotch, middle = top + 0.48, 0.25
-        leg += [(middle + ankle - 0.03, end, 0), (middle - ankle + 0.03, end + 0.03, 0), (0.0, crotch, 0)]
+        leg += [
+            (middle + ankle - 0.03, end, 0),
+            (middle - ankle + 0.03, end + 0.03, 0),
+            (0.0, crotch, 0),
+        ]
     else:
-        leg += [(middle + ankle * 0.55, (crotch + end) / 2), (middle + ankle, end, 0), (middle - ankle, end + 0.012, 0)]
+        leg += [
+            (middle + ankle * 0.55, (crotch + end) / 2),
+            (middle + ankle, end, 0),
+            (middle - ankle, end + 0.012, 0),
+        ]
         leg += [(0.075, (crotch + end) / 2), (0.0, crotch, 0)]
     leg += [(-0.03, crotch - 0.05, 0)]
     upright = s.turned(np.pi / 2) if s.pattern == "stripes" else s
@@ -276,17 +390,31 @@ def trousers(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, .
     sheet.part(path, upright, puff=0.07, folds=1.5, lean=-0.2, lift=0.018)
     colour, strength = stitch(s)
     for x in (-1.0, 1.0):
-        hem = np.array([(x * (middle + ankle - 0.01), end - 0.045), (x * (middle - ankle + 0.005), end - 0.035)])
+        hem = np.array(
+            [
+                (x * (middle + ankle - 0.01), end - 0.045),
+                (x * (middle - ankle + 0.005), end - 0.035),
+            ]
+        )
         sheet.line(hem, 0.007, colour, strength, dash=0.03)
         pocket = smooth(
-            [(x * waist * 0.62, top + 0.10), (x * (waist - 0.03), top + 0.22), (x * (hip - 0.03), top + 0.27)],
+            [
+                (x * waist * 0.62, top + 0.10),
+                (x * (waist - 0.03), top + 0.22),
+                (x * (hip - 0.03), top + 0.27),
+            ],
             closed=False,
         )
         sheet.line(pocket, 0.010, (0, 0, 0), 0.32)
         sheet.line(moved(pocket, -x * 0.018, -0.004), 0.007, colour, strength, dash=0.03)
         if s.material in ("wool", "cotton", "linen") and cut != "slim":
             crease = smooth(
-                [(x * 0.20, top + 0.2), (x * middle * 0.95, (crotch + end) / 2), (x * middle, end - 0.01)], closed=False
+                [
+                    (x * 0.20, top + 0.2),
+                    (x * middle * 0.95, (crotch + end) / 2),
+                    (x * middle, end - 0.01),
+                ],
+                closed=False,
             )
             sheet.shade(ribbon(crease, 0.012), 0.28, 0.006)
             sheet.shade(ribbon(moved(crease, 0.014, 0), 0.016), -0.25, 0.006)
@@ -299,9 +427,19 @@ def trousers(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, .
         strength,
         dash=0.03,
     )
-    sheet.part(box(-waist - 0.008, top, waist + 0.008, top + 0.085, 0.012), s.plain(), puff=0.02, lift=0.012)
+    sheet.part(
+        box(-waist - 0.008, top, waist + 0.008, top + 0.085, 0.012),
+        s.plain(),
+        puff=0.02,
+        lift=0.012,
+    )
     for x in (-0.2, 0.2, -0.08, 0.08):
-        sheet.part(box(x - 0.014, top - 0.012, x + 0.014, top + 0.1, 0.005), s.plain(), puff=0.01, lift=0.006)
+        sheet.part(
+            box(x - 0.014, top - 0.012, x + 0.014, top + 0.1, 0.005),
+            s.plain(),
+            puff=0.01,
+            lift=0.006,
+        )
     metal = s.plain(
         np.array([0.72, 0.6, 0.38]) if s.material == "denim" else s.ground * 0.6,
         "metal" if s.material == "denim" else "plastic",
@@ -316,7 +454,9 @@ def skirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
     top = -0.62 if length == "mini" else -0.78
     hem = (0.36 if length == "mini" else 0.74) + rng.uniform(-0.04, 0.06)
     waist = 0.27 + rng.uniform(-0.02, 0.02)
-    flare = {"pleated": 0.56, "a-line": 0.52, "pencil": 0.33, "flared": 0.74}[cut] + rng.uniform(-0.02, 0.03)
+    flare = {"pleated": 0.56, "a-line": 0.52, "pencil": 0.33, "flared": 0.74}[cut] + rng.uniform(
+        -0.02, 0.03
+    )
     hip = {"pleated": 0.42, "a-line": 0.42, "pencil": 0.38, "flared": 0.46}[cut]
     count = {"pleated": 11, "a-line": 5, "pencil": 5, "flared": 9}[cut]
     wave = {"pleated": 0.014, "a-line": 0.004, "pencil": 0.0, "flared": 0.017}[cut]
@@ -337,14 +477,22 @@ def skirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
         *hems,
     ]
     sheet.part(
-        mirrored(half), s, puff=0.06, folds={"pleated": 0.5, "a-line": 1.2, "pencil": 0.8, "flared": 2.4}[cut], lift=0.0
+        mirrored(half),
+        s,
+        puff=0.06,
+        folds={"pleated": 0.5, "a-line": 1.2, "pencil": 0.8, "flared": 2.4}[cut],
+        lift=0.0,
     )
     if cut in ("pleated", "flared"):
         for at in np.linspace(-0.86, 0.86, 10 if cut == "pleated" else 6):
             at = at + rng.uniform(-0.02, 0.02)
             bottom = hem + 0.07 * (1 - at * at) - 0.01
             pleat = smooth(
-                [(at * waist, top + 0.08), (at * (hip + flare) / 2, (top + hem) / 2 + 0.06), (at * flare, bottom)],
+                [
+                    (at * waist, top + 0.08),
+                    (at * (hip + flare) / 2, (top + hem) / 2 + 0.06),
+                    (at * flare, bottom),
+                ],
                 closed=False,
             )
             sheet.shade(ribbon(pleat, [0.010, 0.05]), -0.30, 0.008)
@@ -364,9 +512,17 @@ def skirt(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]
         sheet.line(line, 0.007, colour, strength, dash=0.03)
         if s.material in ("denim", "suede", "leather", "cotton"):
             sheet.line(np.array([(0, top + 0.08), (0, hem + 0.03)]), 0.008, (0, 0, 0), 0.3)
-            sheet.line(np.array([(0.02, top + 0.08), (0.02, hem)]), 0.006, colour, strength, dash=0.03)
+            sheet.line(
+                np.array([(0.02, top + 0.08), (0.02, hem)]), 0.006, colour, strength, dash=0.03
+            )
             brass = s.plain(np.array([0.74, 0.62, 0.42]), "metal")
             for y in np.linspace(top + 0.16, hem - 0.14, 5):
                 sheet.part(ellipse(-0.0, y, 0.02, 0.02), brass, puff=0.01, lift=0.008)
-    sheet.part(box(-waist - 0.006, top, waist + 0.006, top + 0.085, 0.012), s.plain(), puff=0.02, lift=0.014, tone=0.96)
+    sheet.part(
+        box(-waist - 0.006, top, waist + 0.006, top + 0.085, 0.012),
+        s.plain(),
+        puff=0.02,
+        lift=0.014,
+        tone=0.96,
+    )
     return cut, length

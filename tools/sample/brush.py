@@ -1,4 +1,5 @@
-"""A sheet to draw lit, textured parts on: smooth outlines, relief shading, cast shadows, seams, highlights."""
+"""A sheet to draw lit, textured parts on: smooth outlines, relief shading, cast shadows, seams,
+highlights."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from tools.sample.surface import Surface, noise
 
 # Towards the light: from the upper left, in front of the sheet.
 _LIGHT = np.array([-0.42, -0.56, 0.71], np.float32)
-_HALF = (_LIGHT + np.array([0, 0, 1], np.float32)) / np.linalg.norm(_LIGHT + np.array([0, 0, 1], np.float32))
+_HALF = (_LIGHT + np.array([0, 0, 1], np.float32)) / np.linalg.norm(
+    _LIGHT + np.array([0, 0, 1], np.float32)
+)
 Points = Sequence[Sequence[float] | np.ndarray] | np.ndarray
 
 
@@ -31,7 +34,12 @@ def smooth(points: Points, closed: bool = True, per: int = 9) -> np.ndarray:
     t = np.linspace(0, 1, per, endpoint=False)[:, None, None]
     q, m, n = np.roll(p, -1, 0), tangent, np.roll(tangent, -1, 0)
     # A segment that leaves or reaches a corner bends only at its other end.
-    h = (2 * t**3 - 3 * t**2 + 1) * p + (t**3 - 2 * t**2 + t) * m + (3 * t**2 - 2 * t**3) * q + (t**3 - t**2) * n
+    h = (
+        (2 * t**3 - 3 * t**2 + 1) * p
+        + (t**3 - 2 * t**2 + t) * m
+        + (3 * t**2 - 2 * t**3) * q
+        + (t**3 - t**2) * n
+    )
     curve = h.transpose(1, 0, 2)
     if not closed:
         return np.concatenate([curve[:-1].reshape(-1, 2), p[-1:]])
@@ -54,9 +62,15 @@ def moved(path: np.ndarray, right: float, down: float) -> np.ndarray:
     return path + np.array([right, down])
 
 
-def ellipse(cx: float, cy: float, rx: float, ry: float, start: float = 0, stop: float = 360) -> np.ndarray:
+def ellipse(
+    cx: float, cy: float, rx: float, ry: float, start: float = 0, stop: float = 360
+) -> np.ndarray:
     """An ellipse, or an arc of it in degrees clockwise from the right."""
-    t = np.radians(np.linspace(start, stop, max(12, round(abs(stop - start) / 7)), endpoint=abs(stop - start) < 360))
+    t = np.radians(
+        np.linspace(
+            start, stop, max(12, round(abs(stop - start) / 7)), endpoint=abs(stop - start) < 360
+        )
+    )
     return np.stack([cx + rx * np.cos(t), cy + ry * np.sin(t)], 1)
 
 
@@ -75,7 +89,8 @@ def box(left: float, top: float, right: float, bottom: float, radius: float = 0.
 
 
 def ribbon(points: np.ndarray, width: float | Sequence[float] | np.ndarray) -> np.ndarray:
-    """The outline of a line of the given width (one number, or widths from its start to its end)."""
+    """The outline of a line of the given width (one number, or widths from its start
+    to its end)."""
     along = np.gradient(points, axis=0)
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
     widths = np.atleast_1d(np.asarray(width, float))
@@ -85,7 +100,8 @@ def ribbon(points: np.ndarray, width: float | Sequence[float] | np.ndarray) -> n
 
 
 def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of a float array with zeros around it (Pillow blurs bytes, whose steps would show)."""
+    """Gaussian blur of a float array with zeros around it (Pillow blurs bytes, whose steps would
+    show)."""
     reach = int(2.4 * sigma) + 1
     weights = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sigma))
     weights = (weights / weights.sum()).astype(np.float32)
@@ -102,14 +118,16 @@ def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
 def _resized(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if values.shape == shape:
         return values
-    return np.asarray(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
+    return np.asarray(
+        Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    )
 
 
 class Sheet:
     """An RGBA drawing ``size`` px square whose plane spans -1..1 across and down.
 
-    ``give`` is how far the whole outline may be stretched and tapered by chance, so that no two drawings of one shape
-    are congruent.
+    ``give`` is how far the whole outline may be stretched and tapered by chance, so that no two
+    drawings of one shape are congruent.
     """
 
     def __init__(self, size: int, rng: np.random.Generator, give: float = 0.0) -> None:
@@ -131,9 +149,12 @@ class Sheet:
         x = path[:, 0] * (self._stretch[0] + self._taper * path[:, 1])
         return (np.stack([x, path[:, 1] * self._stretch[1]], 1) + 1) * (self.size / 2)
 
-    # --- masks ------------------------------------------------------------------------------------------------------
+    # --- masks
+    # ----------------------------------------------------------------------------------------------
 
-    def _mask(self, *paths: np.ndarray, pad: int = 2) -> tuple[tuple[slice, slice], np.ndarray] | None:
+    def _mask(
+        self, *paths: np.ndarray, pad: int = 2
+    ) -> tuple[tuple[slice, slice], np.ndarray] | None:
         """Where the outlines lie on the sheet, and their anti-aliased coverage there."""
         paths = tuple(self._placed(path) for path in paths)
         p = np.concatenate(paths)
@@ -152,12 +173,17 @@ class Sheet:
     def _relief(
         self, mask: np.ndarray, radius: float, depth: float, folds: float, lean: float, sharp: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Light (1 = as on a flat sheet) and highlight (0..1) on a cushion of that outline, with creases."""
+        """Light (1 = as on a flat sheet) and highlight (0..1) on a cushion of that outline, with
+        creases."""
         f = max(1, round(radius / 2.6))
         h, w = mask.shape
         shape = (max(4, h // f), max(4, w // f))
         small = (
-            mask if f == 1 else np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.BOX), np.float32)
+            mask
+            if f == 1
+            else np.asarray(
+                Image.fromarray(mask).resize(shape[::-1], Image.Resampling.BOX), np.float32
+            )
         )
         sigma = max(0.8, radius / f)
         height: np.ndarray = _blurred(small, sigma) * np.float32(sigma * depth * 2)
@@ -166,7 +192,9 @@ class Sheet:
             scale = self.size / f
             slack = int(abs(lean) * shape[0])
             crease: np.ndarray = noise(
-                self.rng, (shape[0], shape[1] + slack), (shape[0] / scale * 3.2, (shape[1] + slack) / scale * 11)
+                self.rng,
+                (shape[0], shape[1] + slack),
+                (shape[0] / scale * 3.2, (shape[1] + slack) / scale * 11),
             )
             if slack:
                 matrix = (1, lean, slack if lean < 0 else 0, 0, 1, 0)
@@ -181,9 +209,12 @@ class Sheet:
         shine = np.clip((-gx * _HALF[0] - gy * _HALF[1] + _HALF[2]) / length, 0, 1)
         flat = _HALF[2]
         shine = np.clip(shine**sharp - flat**sharp, 0, 1) / (1 - flat**sharp)
-        return _resized(light.astype(np.float32), mask.shape), _resized(shine.astype(np.float32), mask.shape)
+        return _resized(light.astype(np.float32), mask.shape), _resized(
+            shine.astype(np.float32), mask.shape
+        )
 
-    # --- parts ------------------------------------------------------------------------------------------------------
+    # --- parts
+    # ----------------------------------------------------------------------------------------------
 
     def part(
         self,
@@ -201,9 +232,9 @@ class Sheet:
     ) -> None:
         """Lay a part on the sheet.
 
-        ``puff`` is how far its edge is rounded (sheet units), ``depth`` how strongly; ``folds`` the strength of
-        creases; ``round_`` shades it as a body of revolution instead; ``lift`` is the reach of the shadow it casts on
-        what lies below; ``tone`` darkens or lightens the colour.
+        ``puff`` is how far its edge is rounded (sheet units), ``depth`` how strongly; ``folds`` the
+        strength of creases; ``round_`` shades it as a body of revolution instead; ``lift`` is the
+        reach of the shadow it casts on what lies below; ``tone`` darkens or lightens the colour.
         """
         found = self._mask(path)
         if found is None:
@@ -212,31 +243,45 @@ class Sheet:
         h, w = mask.shape
         top, left = where[0].start, where[1].start
         pixel = 2 / self.size
-        x = np.broadcast_to(((np.arange(left, left + w, dtype=np.float32) + 0.5) * np.float32(pixel) - 1)[None], (h, w))
+        x = np.broadcast_to(
+            ((np.arange(left, left + w, dtype=np.float32) + 0.5) * np.float32(pixel) - 1)[None],
+            (h, w),
+        )
         y = np.broadcast_to(
-            ((np.arange(top, top + h, dtype=np.float32) + 0.5) * np.float32(pixel) - 1)[:, None], (h, w)
+            ((np.arange(top, top + h, dtype=np.float32) + 0.5) * np.float32(pixel) - 1)[:, None],
+            (h, w),
         )
         finish = surface.finish
         if round_:
             solid = mask > 0.4
             first, last = solid.argmax(1), w - solid[:, ::-1].argmax(1)
             half = np.maximum((last - first) / 2, 1)[:, None].astype(np.float32)
-            turn = np.clip((np.arange(w, dtype=np.float32)[None] + 0.5 - (first + last)[:, None] / 2) / half, -1, 1)
+            turn = np.clip(
+                (np.arange(w, dtype=np.float32)[None] + 0.5 - (first + last)[:, None] / 2) / half,
+                -1,
+                1,
+            )
             light = 0.58 + 0.46 * np.sqrt(1 - turn * turn) - 0.20 * turn
-            shine = np.exp(-np.square((turn + 0.46) / 0.13)) + 0.35 * np.exp(-np.square((turn - 0.72) / 0.10))
+            shine = np.exp(-np.square((turn + 0.46) / 0.13)) + 0.35 * np.exp(
+                -np.square((turn - 0.72) / 0.10)
+            )
             if surface.material == "metal":
                 light = light + 0.22 * np.cos(turn * 7.5 + 0.9) - 0.05
             shine = shine * 0.75
             x = (np.arcsin(turn) * half * np.float32(pixel)).astype(np.float32)
         else:
             creases = folds * finish.fold
-            light, shine = self._relief(mask, puff * self.size / 2, depth, creases, lean, finish.sharp)
+            light, shine = self._relief(
+                mask, puff * self.size / 2, depth, creases, lean, finish.sharp
+            )
             if finish.sheen:
                 light = 1 + (light - 1) * (1 + finish.sheen)
         colour = surface.paint(x, y, (top, left), pixel) * np.float32(tone)
         light = np.clip(light, 0.38, 1.5)[..., None]
         # Below 1 light darkens; above 1 it approaches white instead of burning out.
-        colour = colour * np.minimum(light, 1) + (1 - colour) * np.clip(light - 1, 0, 1) * np.float32(0.38)
+        colour = colour * np.minimum(light, 1) + (1 - colour) * np.clip(
+            light - 1, 0, 1
+        ) * np.float32(0.38)
         if finish.gloss:
             colour = colour + (1 - colour) * (shine * np.float32(finish.gloss))[..., None]
         if lift:
@@ -253,7 +298,9 @@ class Sheet:
             return
         where, mask = found
         if sigma > 0.3:
-            soft = Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(sigma))
+            soft = Image.fromarray((mask * 255).astype(np.uint8)).filter(
+                ImageFilter.GaussianBlur(sigma)
+            )
             mask = np.asarray(soft, np.float32) / np.float32(255)
         mask = (mask * np.float32(abs(amount)))[..., None]
         if amount < 0:
@@ -272,11 +319,16 @@ class Sheet:
         """Draw a line (a seam; dashed: stitches) on what is drawn already; it never leaves it."""
         pieces = [points]
         if dash:
-            steps = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+            steps = np.concatenate(
+                [[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
+            )
             spans = [
-                np.linspace(at, min(at + 0.55 * dash, steps[-1]), 3) for at in np.arange(0, steps[-1] - 1e-6, dash)
+                np.linspace(at, min(at + 0.55 * dash, steps[-1]), 3)
+                for at in np.arange(0, steps[-1] - 1e-6, dash)
             ]
-            pieces = [np.stack([np.interp(t, steps, points[:, i]) for i in (0, 1)], 1) for t in spans]
+            pieces = [
+                np.stack([np.interp(t, steps, points[:, i]) for i in (0, 1)], 1) for t in spans
+            ]
         found = self._mask(*[ribbon(piece, width) for piece in pieces])
         if found is not None:
             where, mask = found

@@ -1,4 +1,5 @@
-"""The sample catalog as a whole: which products there are, their photos on disk, and the manifest."""
+"""The sample catalog as a whole: which products there are, their photos on disk,
+and the manifest."""
 
 from __future__ import annotations
 
@@ -80,12 +81,26 @@ class ArticleKind:
 KINDS: dict[str, ArticleKind] = {
     kind.label.lower().replace(" ", "-"): kind
     for kind in (
-        ArticleKind("T-shirt", ("Apparel", "Tops"), ("cotton", "linen"), _PRINTED, apparel.tshirt, (12, 45)),
         ArticleKind(
-            "Shirt", ("Apparel", "Tops"), ("cotton", "linen", "denim"), _PRINTED, apparel.shirt, (29, 95), scale=0.11
+            "T-shirt", ("Apparel", "Tops"), ("cotton", "linen"), _PRINTED, apparel.tshirt, (12, 45)
         ),
         ArticleKind(
-            "Dress", ("Apparel", "Dresses"), ("cotton", "silk", "linen"), _PRINTED, apparel.dress, (39, 160), scale=0.13
+            "Shirt",
+            ("Apparel", "Tops"),
+            ("cotton", "linen", "denim"),
+            _PRINTED,
+            apparel.shirt,
+            (29, 95),
+            scale=0.11,
+        ),
+        ArticleKind(
+            "Dress",
+            ("Apparel", "Dresses"),
+            ("cotton", "silk", "linen"),
+            _PRINTED,
+            apparel.dress,
+            (39, 160),
+            scale=0.13,
         ),
         ArticleKind(
             "Trousers",
@@ -125,7 +140,13 @@ KINDS: dict[str, ArticleKind] = {
             scale=0.12,
         ),
         ArticleKind(
-            "Boot", ("Shoes", "Boots"), ("leather", "suede", "rubber"), ("solid",), shoes.boot, (70, 260), True
+            "Boot",
+            ("Shoes", "Boots"),
+            ("leather", "suede", "rubber"),
+            ("solid",),
+            shoes.boot,
+            (70, 260),
+            True,
         ),
         ArticleKind(
             "Handbag",
@@ -166,7 +187,16 @@ KINDS: dict[str, ArticleKind] = {
             (18, 210),
             give=0.03,
         ),
-        ArticleKind("Mug", ("Home", "Kitchen"), ("ceramic", "enamel"), _PRINTED, home.mug, (8, 32), True, scale=0.17),
+        ArticleKind(
+            "Mug",
+            ("Home", "Kitchen"),
+            ("ceramic", "enamel"),
+            _PRINTED,
+            home.mug,
+            (8, 32),
+            True,
+            scale=0.17,
+        ),
         ArticleKind(
             "Bottle",
             ("Home", "Kitchen"),
@@ -214,7 +244,9 @@ class Plan:
     seed: tuple[int, int]
 
 
-def _surface(kind: ArticleKind, colour: str, pattern: str, material: str, rng: np.random.Generator) -> Surface:
+def _surface(
+    kind: ArticleKind, colour: str, pattern: str, material: str, rng: np.random.Generator
+) -> Surface:
     second = partner_of(colour, rng)
     ground = shade_of(colour, rng)
     if material == "denim":  # indigo is never as bright as other dyes
@@ -222,7 +254,9 @@ def _surface(kind: ArticleKind, colour: str, pattern: str, material: str, rng: n
     return Surface(
         ground=ground,
         ink=shade_of(second, rng),
-        accent=to_unit(COLOURS["yellow" if second != "yellow" and colour != "yellow" else "orange"]),
+        accent=to_unit(
+            COLOURS["yellow" if second != "yellow" and colour != "yellow" else "orange"]
+        ),
         pattern=pattern,
         material=material,
         scale=kind.scale * rng.uniform(0.75, 1.35),
@@ -243,7 +277,8 @@ def _draw(
 def draw_product(
     kind: str, colour: str, pattern: str, material: str, rng: np.random.Generator, size: int
 ) -> Image.Image:
-    """One product cut out: RGBA, ``size`` px square; names as in ``KINDS``, ``COLOURS``, ``PATTERNS``, ``FINISHES``."""
+    """One product cut out: RGBA, ``size`` px square; names as in ``KINDS``, ``COLOURS``,
+    ``PATTERNS``, ``FINISHES``."""
     return _draw(kind, colour, pattern, material, rng, size)[0]
 
 
@@ -262,7 +297,10 @@ def plan_catalog(seed: int, products: int) -> list[Plan]:
             pattern = "solid"
         colour = str(rng.choice(_DENIM_COLOURS if material == "denim" else list(COLOURS)))
         product_id = f"{name}-{n // len(KINDS) + 1:04d}"
-        share = int.from_bytes(hashlib.sha256(f"{seed}:{product_id}".encode()).digest()[:8], "big") / 2**64
+        share = (
+            int.from_bytes(hashlib.sha256(f"{seed}:{product_id}".encode()).digest()[:8], "big")
+            / 2**64
+        )
         split = "train" if share < 0.70 else "validation" if share < 0.85 else "test"
         plans.append(Plan(product_id, name, colour, pattern, material, split, (seed, n + 1)))
     return plans
@@ -272,7 +310,9 @@ def _make(plan: Plan, size: int) -> tuple[list[dict[str, str]], list[bytes]]:
     """Rows and JPEG files of one product, from nothing but its plan."""
     rng = np.random.default_rng(plan.seed)
     kind = KINDS[plan.kind]
-    product, words = _draw(plan.kind, plan.colour, plan.pattern, plan.material, rng, round(size * 1.25))
+    product, words = _draw(
+        plan.kind, plan.colour, plan.pattern, plan.material, rng, round(size * 1.25)
+    )
     look = [_ADJECTIVE[plan.pattern]] if plan.pattern != "solid" else []
     title = " ".join(
         [
@@ -290,7 +330,9 @@ def _make(plan: Plan, size: int) -> tuple[list[dict[str, str]], list[bytes]]:
         "product_id": plan.product_id,
         "title": title,
         "category": " > ".join([*kind.path, kind.label]),
-        "tags": "|".join(dict.fromkeys([plan.kind, plan.colour, plan.pattern, plan.material, *words])),
+        "tags": "|".join(
+            dict.fromkeys([plan.kind, plan.colour, plan.pattern, plan.material, *words])
+        ),
         "split": plan.split,
         "colour": plan.colour,
         "pattern": plan.pattern,
@@ -328,10 +370,12 @@ def make_sample_catalog(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Draw the catalog: ``out/images/*.jpg`` (``size`` px square) and ``out/products.csv``, whose path is returned.
+    """Draw the catalog: ``out/images/*.jpg`` (``size`` px square) and ``out/products.csv``, whose
+    path is returned.
 
-    The same seed, number and size give the same bytes. Work is spread over ``workers`` processes (default: one per
-    core; small catalogs are drawn in this one). ``progress`` is called with products done and in all.
+    The same seed, number and size give the same bytes. Work is spread over ``workers`` processes
+    (default: one per core; small catalogs are drawn in this one). ``progress`` is called with
+    products done and in all.
     """
     plans = plan_catalog(seed, products)
     (out / "images").mkdir(parents=True, exist_ok=True)

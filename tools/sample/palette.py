@@ -36,7 +36,8 @@ _STRAY: dict[str, tuple[float, float, float]] = {
     "beige": (0.012, 0.05, 0.04),
 }
 
-# What a pattern is printed in, on a ground of that colour: chosen so that the ground stays the colour one would name.
+# What a pattern is printed in, on a ground of that colour: chosen so that the ground stays the
+# colour one would name.
 _PARTNERS: dict[str, tuple[str, ...]] = {
     "black": ("white", "beige", "grey", "red"),
     "white": ("blue", "black", "red", "green", "grey"),
@@ -79,6 +80,7 @@ def partner_of(colour: str, rng: np.random.Generator) -> str:
 
 
 def nearest_colour(rgb: np.ndarray) -> np.ndarray:
-    """Index into ``COLOURS`` of the nearest name, for sRGB 0..255 of shape [..., 3] (plain RGB distance)."""
+    """Index into ``COLOURS`` of the nearest name, for sRGB 0..255 of shape [..., 3] (plain RGB
+    distance)."""
     names = np.array(list(COLOURS.values()), np.float32)
     return np.square(rgb[..., None, :].astype(np.float32) - names).sum(-1).argmin(-1)

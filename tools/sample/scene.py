@@ -27,13 +27,20 @@ def _gradient(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def background(size: int, rng: np.random.Generator, standing: bool, plain: bool) -> np.ndarray:
-    """What the product is photographed on: float32 [size, size, 3], 0..1. ``plain``: a studio sweep."""
+    """What the product is photographed on: float32 [size, size, 3], 0..1. ``plain``: a studio
+    sweep."""
     if plain:
         top = np.float32(rng.uniform(0.93, 0.985))
         tint = np.array([1, 1, 1], np.float32) + rng.uniform(-0.012, 0.012, 3).astype(np.float32)
         return (top - np.float32(rng.uniform(0.01, 0.07)) * _gradient(size, rng))[..., None] * tint
-    wall = np.array(_PASTELS[int(rng.integers(len(_PASTELS)))], np.float32) / 255 * np.float32(rng.uniform(0.9, 1.03))
-    ground = np.broadcast_to(wall, (size, size, 3)) * (1.04 - 0.14 * _gradient(size, rng))[..., None]
+    wall = (
+        np.array(_PASTELS[int(rng.integers(len(_PASTELS)))], np.float32)
+        / 255
+        * np.float32(rng.uniform(0.9, 1.03))
+    )
+    ground = (
+        np.broadcast_to(wall, (size, size, 3)) * (1.04 - 0.14 * _gradient(size, rng))[..., None]
+    )
     kind = int(rng.integers(4))
     y = np.arange(size, dtype=np.float32)[:, None, None]
     rows = rng.integers(0, 200, 2)
@@ -54,8 +61,12 @@ def background(size: int, rng: np.random.Generator, standing: bool, plain: bool)
     elif kind == 2:  # terrazzo
         chips = noise(rng, (size, size), (26, 26))
         chips2 = noise(rng, (size, size), (20, 20))
-        ground = ground - 0.10 * np.clip(chips * 6 - 4.5, 0, 1)[..., None] * np.array([0.6, 1, 1.3], np.float32)
-        ground = ground - 0.12 * np.clip(chips2 * 6 - 5, 0, 1)[..., None] * np.array([1.3, 1, 0.6], np.float32)
+        ground = ground - 0.10 * np.clip(chips * 6 - 4.5, 0, 1)[..., None] * np.array(
+            [0.6, 1, 1.3], np.float32
+        )
+        ground = ground - 0.12 * np.clip(chips2 * 6 - 5, 0, 1)[..., None] * np.array(
+            [1.3, 1, 0.6], np.float32
+        )
     elif kind == 3 and standing:  # a room out of focus
         spots = np.stack([noise(rng, (size, size), (2.5, 3.5)) for _ in range(3)], -1)
         shared = noise(rng, (size, size), (2, 3))[..., None]
@@ -73,7 +84,9 @@ def background(size: int, rng: np.random.Generator, standing: bool, plain: bool)
 
 def _blurred(mask: Image.Image, sigma: float) -> np.ndarray:
     """A soft version of a mask, 0..1, at half its size."""
-    return np.asarray(mask.reduce(2).filter(ImageFilter.GaussianBlur(sigma / 2)), np.float32) / np.float32(255)
+    return np.asarray(
+        mask.reduce(2).filter(ImageFilter.GaussianBlur(sigma / 2)), np.float32
+    ) / np.float32(255)
 
 
 def photograph(
@@ -81,8 +94,8 @@ def photograph(
 ) -> Image.Image:
     """A photo ``size`` px square of an RGBA product.
 
-    ``standing`` things throw their shadow on the floor, others lie flat. The ``first`` photo of a product is the
-    catalog's: studio background, little turn.
+    ``standing`` things throw their shadow on the floor, others lie flat. The ``first`` photo of a
+    product is the catalog's: studio background, little turn.
     """
     plain = first or rng.random() < 0.30
     product = product.crop(product.getchannel("A").getbbox())
@@ -97,12 +110,16 @@ def photograph(
     )
     ratio = size * min(scale / max(product.size), 0.95 / max(high, across))
     shape = (max(8, round(product.width * ratio * stretch)), max(8, round(product.height * ratio)))
-    cut = product.resize(shape, Image.Resampling.LANCZOS).rotate(turn, Image.Resampling.BICUBIC, expand=True)
+    cut = product.resize(shape, Image.Resampling.LANCZOS).rotate(
+        turn, Image.Resampling.BICUBIC, expand=True
+    )
     loose = 0.0 if first else 0.035
     frame = size + 2 * _BLEED
     left = (frame - cut.width) // 2 + round(size * rng.uniform(-loose, loose))
     top = (frame - cut.height) // 2 + round(size * rng.uniform(-loose, loose))
-    if standing and not first:  # feet on the floor, which every background with a wall begins above this line
+    if (
+        standing and not first
+    ):  # feet on the floor, which every background with a wall begins above this line
         top = round(max(top, _BLEED + size * rng.uniform(0.83, 0.90) - cut.height))
     layer = Image.new("RGBA", (frame, frame))
     layer.paste(cut, (left, top))
@@ -113,7 +130,8 @@ def photograph(
     side = rng.uniform(-0.5, 1.0)
     depth = np.float32(rng.uniform(0.28, 0.5))
     if standing:
-        # The product pressed flat onto the floor at its feet, once close and dark, once wide and faint.
+        # The product pressed flat onto the floor at its feet, once close and dark, once wide and
+        # faint.
         box = mask.point(lambda v: 255 if v > 60 else 0).getbbox() or (0, 0, frame, frame)
         foot, tall = box[3], box[3] - box[1]
         flat = mask.crop((box[0], foot - tall * 2 // 5, box[2], foot))
@@ -141,6 +159,8 @@ def photograph(
     exposure = np.float32(1 + rng.uniform(-0.09, 0.05) * calm)
     falloff = 1 - np.float32(rng.uniform(0.0, 0.12) * calm) * (_gradient(size, rng) - 0.5)
     pixels *= falloff[..., None] * (exposure * np.array([1 + warmth, 1, 1 - warmth], np.float32))
-    grain = rng.standard_normal((size, size), dtype=np.float32) * np.float32(rng.uniform(0.001, 0.008))
+    grain = rng.standard_normal((size, size), dtype=np.float32) * np.float32(
+        rng.uniform(0.001, 0.008)
+    )
     pixels += grain[..., None]
     return Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8))

@@ -12,7 +12,9 @@ from tools.sample.surface import Surface
 def sneaker(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A sneaker from its outer side, toe to the right."""
     style = pick(rng, "low-top", "high-top", "slip-on", "runner")
-    tall = {"low-top": -0.22, "high-top": -0.62, "slip-on": -0.16, "runner": -0.26}[style] + rng.uniform(-0.03, 0.02)
+    tall = {"low-top": -0.22, "high-top": -0.62, "slip-on": -0.16, "runner": -0.26}[
+        style
+    ] + rng.uniform(-0.03, 0.02)
     thick = {"runner": 0.06}.get(style, 0.0) + rng.uniform(-0.01, 0.03)
     open_ = -0.10 if style != "high-top" else -0.06
     inner = smooth(
@@ -57,7 +59,12 @@ def sneaker(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ..
     if style == "runner":  # overlays in waves
         for k in range(3):
             wave = smooth(
-                [(-0.34 + 0.2 * k, 0.33), (-0.22 + 0.2 * k, 0.15), (-0.16 + 0.17 * k, -0.04 + 0.05 * k)], closed=False
+                [
+                    (-0.34 + 0.2 * k, 0.33),
+                    (-0.22 + 0.2 * k, 0.15),
+                    (-0.16 + 0.17 * k, -0.04 + 0.05 * k),
+                ],
+                closed=False,
             )
             sheet.part(ribbon(wave, [0.075, 0.035]), s.plain(s.ink), puff=0.02, lift=0.01)
         sheet.part(
@@ -81,8 +88,12 @@ def sneaker(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ..
             bar = smooth([(-0.52, 0.30), (-0.20, 0.10), (0.12, 0.02)], closed=False)
             sheet.part(ribbon(bar, [0.10, 0.045]), s.plain(s.ink), puff=0.02, lift=0.008)
         if style == "high-top":
-            sheet.part(ellipse(-0.47, tall + 0.36, 0.10, 0.10), s.plain(WHITE), puff=0.02, lift=0.008)
-            sheet.part(ellipse(-0.47, tall + 0.36, 0.06, 0.06), s.plain(s.ground), puff=0.02, lift=0.0)
+            sheet.part(
+                ellipse(-0.47, tall + 0.36, 0.10, 0.10), s.plain(WHITE), puff=0.02, lift=0.008
+            )
+            sheet.part(
+                ellipse(-0.47, tall + 0.36, 0.06, 0.06), s.plain(s.ground), puff=0.02, lift=0.0
+            )
     counter = smooth(
         [
             (-0.845, 0.32, 0),
@@ -96,15 +107,24 @@ def sneaker(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ..
     sheet.part(counter, dark, puff=0.05, lift=0.012)
     if style != "slip-on":
         steps = 7 if style == "high-top" else 5
-        stay = smooth([(open_ - 0.07, tall + 0.04), (open_ + 0.14, -0.04), (0.34, 0.10)], closed=False)
+        stay = smooth(
+            [(open_ - 0.07, tall + 0.04), (open_ + 0.14, -0.04), (0.34, 0.10)], closed=False
+        )
         sheet.part(ribbon(stay, 0.10), dark, puff=0.03, lift=0.012)
         lace = s.plain(WHITE if s.ground.mean() < 0.8 else np.array([0.25, 0.25, 0.28]), "cotton")
         a, b = np.array([open_ - 0.05, tall + 0.06]), np.array([0.27, 0.06])
         for t in np.linspace(0, 1, steps):
-            p = a + (b - a) * t + np.array([0, -0.09 * np.sin(np.pi * t)]) * (0.4 if style == "high-top" else 0.1)
+            p = (
+                a
+                + (b - a) * t
+                + np.array([0, -0.09 * np.sin(np.pi * t)]) * (0.4 if style == "high-top" else 0.1)
+            )
             sheet.part(
                 ribbon(
-                    smooth([moved(p, -0.035, 0.045), moved(p, 0.02, -0.02), moved(p, 0.09, -0.055)], closed=False),
+                    smooth(
+                        [moved(p, -0.035, 0.045), moved(p, 0.02, -0.02), moved(p, 0.09, -0.055)],
+                        closed=False,
+                    ),
                     0.032,
                 ),
                 lace,
@@ -112,11 +132,19 @@ def sneaker(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ..
                 lift=0.012,
             )
     colour, strength = stitch(s)
-    sheet.line(smooth([(-0.60, 0.26), (0.0, 0.28), (0.5, 0.26)], closed=False), 0.006, colour, strength, dash=0.03)
+    sheet.line(
+        smooth([(-0.60, 0.26), (0.0, 0.28), (0.5, 0.26)], closed=False),
+        0.006,
+        colour,
+        strength,
+        dash=0.03,
+    )
     sole = (
         WHITE
         if rng.random() < 0.75
-        else (np.array([0.30, 0.30, 0.32]) if s.ground.mean() > 0.4 else np.array([0.80, 0.72, 0.58]))
+        else (
+            np.array([0.30, 0.30, 0.32]) if s.ground.mean() > 0.4 else np.array([0.80, 0.72, 0.58])
+        )
     )
     base = [
         (-0.88, 0.29),
@@ -136,7 +164,9 @@ def sneaker(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ..
         s.ink if rng.random() < 0.4 else s.ground,
         0.8,
     )
-    tread = smooth([(-0.86, 0.445 + thick), (0.3, 0.452 + thick), (0.82, 0.44 + thick)], closed=False)
+    tread = smooth(
+        [(-0.86, 0.445 + thick), (0.3, 0.452 + thick), (0.82, 0.44 + thick)], closed=False
+    )
     sheet.line(tread, 0.02, (0.12, 0.12, 0.12), 0.55, dash=0.045)
     return (style,)
 
@@ -144,7 +174,9 @@ def sneaker(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ..
 def boot(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A boot from its outer side, toe to the right."""
     style = pick(rng, "chelsea", "lace-up", "knee-high", "heeled")
-    top = {"chelsea": -0.42, "lace-up": -0.52, "knee-high": -0.88, "heeled": -0.46}[style] + rng.uniform(-0.04, 0.03)
+    top = {"chelsea": -0.42, "lace-up": -0.52, "knee-high": -0.88, "heeled": -0.46}[
+        style
+    ] + rng.uniform(-0.04, 0.03)
     heel = 0.30 if style == "heeled" else 0.13
     lift = 0.17 if style == "heeled" else 0.0
     low = 0.52
@@ -182,7 +214,10 @@ def boot(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     ]
     sheet.part(smooth(upper), s, puff=0.15, depth=1.25, folds=0.9)
     for y in (0.02, 0.09):  # the ankle gives
-        crease = smooth([(-0.30, y - lift), (-0.1, y + 0.02 - lift), (0.06, y - 0.03 - lift * 0.5)], closed=False)
+        crease = smooth(
+            [(-0.30, y - lift), (-0.1, y + 0.02 - lift), (0.06, y - 0.03 - lift * 0.5)],
+            closed=False,
+        )
         sheet.shade(ribbon(crease, [0.005, 0.035]), -0.22, 0.018)
         sheet.shade(ribbon(moved(crease, 0, -0.03), [0.005, 0.03]), 0.13, 0.018)
     colour, strength = stitch(s)
@@ -198,11 +233,19 @@ def boot(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
         )
         sheet.part(gore, s.plain(s.ground * 0.5, "wool"), puff=0.02, lift=0.008)
         for x in np.linspace(-0.36, -0.19, 7):
-            sheet.line(np.array([(x, top + 0.05), (x * 0.5 - 0.135, top + 0.44)]), 0.006, (0, 0, 0), 0.35)
+            sheet.line(
+                np.array([(x, top + 0.05), (x * 0.5 - 0.135, top + 0.44)]), 0.006, (0, 0, 0), 0.35
+            )
         sheet.part(
             ribbon(
                 smooth(
-                    [(-0.57, top + 0.02), (-0.60, top - 0.09), (-0.52, top - 0.06), (-0.53, top + 0.04)], closed=False
+                    [
+                        (-0.57, top + 0.02),
+                        (-0.60, top - 0.09),
+                        (-0.52, top - 0.06),
+                        (-0.53, top + 0.04),
+                    ],
+                    closed=False,
                 ),
                 0.03,
             ),
@@ -216,17 +259,36 @@ def boot(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
             puff=0.03,
             lift=0.01,
         )
-        lace = s.plain(np.array([0.85, 0.72, 0.42]) if s.ground.mean() < 0.6 else np.array([0.25, 0.2, 0.18]), "cotton")
+        lace = s.plain(
+            np.array([0.85, 0.72, 0.42]) if s.ground.mean() < 0.6 else np.array([0.25, 0.2, 0.18]),
+            "cotton",
+        )
         for t in np.linspace(0, 1, 7):
-            p = np.array([-0.06 + 0.02 * t + 0.24 * max(0, t - 0.6) * 2.2, top + 0.07 + (0.12 - top) * t * 0.92])
+            p = np.array(
+                [
+                    -0.06 + 0.02 * t + 0.24 * max(0, t - 0.6) * 2.2,
+                    top + 0.07 + (0.12 - top) * t * 0.92,
+                ]
+            )
             sheet.part(
-                ribbon(smooth([moved(p, -0.07, 0.02), p, moved(p, 0.075, -0.03)], closed=False), 0.028),
+                ribbon(
+                    smooth([moved(p, -0.07, 0.02), p, moved(p, 0.075, -0.03)], closed=False), 0.028
+                ),
                 lace,
                 puff=0.014,
                 lift=0.01,
             )
         sheet.part(
-            smooth([(0.42, low, 0), (0.44, 0.32), (0.55, 0.235), (0.74, 0.33), (0.80, 0.45), (0.78, low, 0)]),
+            smooth(
+                [
+                    (0.42, low, 0),
+                    (0.44, 0.32),
+                    (0.55, 0.235),
+                    (0.74, 0.33),
+                    (0.80, 0.45),
+                    (0.78, low, 0),
+                ]
+            ),
             s.plain(),
             puff=0.08,
             lift=0.012,
@@ -237,7 +299,10 @@ def boot(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
         sheet.line(zip_, 0.022, (0.1, 0.1, 0.1), 0.45)
         sheet.line(zip_, 0.010, STEEL, 0.85, dash=0.022)
     sheet.line(
-        smooth([(-0.55 - calf, top + 0.05), (-0.30, top + 0.085), (-0.03 + calf, top + 0.055)], closed=False),
+        smooth(
+            [(-0.55 - calf, top + 0.05), (-0.30, top + 0.085), (-0.03 + calf, top + 0.055)],
+            closed=False,
+        ),
         0.006,
         colour,
         strength,
@@ -245,7 +310,12 @@ def boot(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     )
     sheet.line(
         smooth(
-            [(-0.59, low - 0.04 - lift), (-0.05, low - 0.04 - lift * 0.6), (0.2, low - 0.045), (0.76, low - 0.04)],
+            [
+                (-0.59, low - 0.04 - lift),
+                (-0.05, low - 0.04 - lift * 0.6),
+                (0.2, low - 0.045),
+                (0.76, low - 0.04),
+            ],
             closed=False,
         ),
         0.006,

@@ -1,4 +1,5 @@
-"""What a product is made of: prints (patterns) and materials as textures over the drawing's plane."""
+"""What a product is made of: prints (patterns) and materials as textures over
+the drawing's plane."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ TILE = 512
 
 @dataclass(frozen=True)
 class Finish:
-    """How a material takes light: ``grain`` (strength of its texture), ``gloss`` (white highlights), ``sheen``
-    (broad highlights in its own colour), ``fold`` (how much it creases), ``sharp`` (tightness of the highlights)."""
+    """How a material takes light: ``grain`` (strength of its texture), ``gloss`` (white
+    highlights), ``sheen`` (broad highlights in its own colour), ``fold`` (how much it creases),
+    ``sharp`` (tightness of the highlights)."""
 
     grain: float
     gloss: float = 0.0
@@ -44,9 +46,16 @@ FINISHES: dict[str, Finish] = {
 }
 
 
-def noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float]) -> np.ndarray:
+def noise(
+    rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float]
+) -> np.ndarray:
     """Smooth noise, float32 [h, w], about -1..1, with roughly ``cells`` (down, across) bumps."""
-    grid = rng.standard_normal((max(2, round(cells[0])) + 3, max(2, round(cells[1])) + 3)).astype(np.float32) * 0.5
+    grid = (
+        rng.standard_normal((max(2, round(cells[0])) + 3, max(2, round(cells[1])) + 3)).astype(
+            np.float32
+        )
+        * 0.5
+    )
     return np.asarray(Image.fromarray(grid).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
@@ -63,7 +72,9 @@ def tile(material: str) -> np.ndarray:
         step = 0.62 if material == "linen" else 0.9
         across = noise(rng, (TILE, TILE), (TILE / 2.5, TILE / 40))
         down = noise(rng, (TILE, TILE), (TILE / 40, TILE / 2.5))
-        return (0.7 * across + 0.7 * down + 0.35 * np.sin(x / step) * np.sin(y / step)).astype(np.float32)
+        return (0.7 * across + 0.7 * down + 0.35 * np.sin(x / step) * np.sin(y / step)).astype(
+            np.float32
+        )
     if material == "denim":
         twill = np.sin((x + 0.9 * y) * 1.35)
         slub = noise(rng, (TILE, TILE), (TILE / 60, TILE / 2.2))
@@ -71,7 +82,9 @@ def tile(material: str) -> np.ndarray:
     if material == "wool":  # knitted: columns of little v
         column = (x % 9) / 9
         v = np.sin((y + np.abs(column - 0.5) * 9) * 2 * np.pi / 7)
-        return (0.75 * v - 1.1 * (np.abs(column - 0.5) > 0.42) + 0.3 * fine + 0.2).astype(np.float32)
+        return (0.75 * v - 1.1 * (np.abs(column - 0.5) > 0.42) + 0.3 * fine + 0.2).astype(
+            np.float32
+        )
     if material == "leather":
         pebble = noise(rng, (TILE, TILE), (TILE / 4.5, TILE / 4.5))
         return (np.abs(pebble) * 2.2 - 0.9 + 0.3 * soft).astype(np.float32)
@@ -83,22 +96,28 @@ def tile(material: str) -> np.ndarray:
     if material == "metal":
         return (noise(rng, (TILE, TILE), (TILE / 1.6, TILE / 130)) * 1.2).astype(np.float32)
     if material == "enamel":
-        return np.where(noise(rng, (TILE, TILE), (TILE / 5, TILE / 5)) > 1.15, -5.0, 0.0).astype(np.float32)
+        return np.where(noise(rng, (TILE, TILE), (TILE / 5, TILE / 5)) > 1.15, -5.0, 0.0).astype(
+            np.float32
+        )
     if material == "wood":
         bend = noise(rng, (TILE, TILE), (TILE / 160, TILE / 55)) * 1.6
         rings = np.sin(x * 0.32 + bend * 5 + np.sin(y / 70))
-        return (0.55 * rings + 0.5 * noise(rng, (TILE, TILE), (TILE / 70, TILE / 2.5))).astype(np.float32)
+        return (0.55 * rings + 0.5 * noise(rng, (TILE, TILE), (TILE / 70, TILE / 2.5))).astype(
+            np.float32
+        )
     raise KeyError(material)
 
 
 def step(value: np.ndarray, soft: float) -> np.ndarray:
-    """1 where ``value`` > 0, 0 where it is < 0, a ramp of width ``soft`` between: an anti-aliased edge."""
+    """1 where ``value`` > 0, 0 where it is < 0, a ramp of width ``soft`` between: an anti-aliased
+    edge."""
     return np.clip(value / np.float32(soft) + 0.5, 0, 1)
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Colours, print and material of a part. Coordinates are the drawing's: -1..1 across and down."""
+    """Colours, print and material of a part. Coordinates are the drawing's: -1..1
+    across and down."""
 
     ground: np.ndarray
     ink: np.ndarray
@@ -127,11 +146,15 @@ class Surface:
         return replace(self, angle=self.angle + angle)
 
     def paint(self, x: np.ndarray, y: np.ndarray, at: tuple[int, int], pixel: float) -> np.ndarray:
-        """Colour float32 [h, w, 3] at coordinates ``x``, ``y``; ``at`` is the pixel (row, column) of the corner."""
+        """Colour float32 [h, w, 3] at coordinates ``x``, ``y``; ``at`` is the pixel (row, column)
+        of the corner."""
         colour = np.broadcast_to(self.ground, (*x.shape, 3))
         if self.pattern != "solid":
             c, s = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
-            u, v = (x * c + y * s) / np.float32(self.scale), (y * c - x * s) / np.float32(self.scale)
+            u, v = (
+                (x * c + y * s) / np.float32(self.scale),
+                (y * c - x * s) / np.float32(self.scale),
+            )
             colour = self._print(u, v, pixel / self.scale)
         grain = self.finish.grain
         if not grain:
@@ -153,7 +176,10 @@ class Surface:
             du, dv = (u + 0.5 * (row % 2)) % 1 - 0.5, v - row - 0.5
             mix = step(0.27 - np.sqrt(du * du + dv * dv), soft)
         elif self.pattern == "checks":
-            across, down = step(0.25 - np.abs(u % 1 - 0.5), soft), step(0.25 - np.abs(v % 1 - 0.5), soft)
+            across, down = (
+                step(0.25 - np.abs(u % 1 - 0.5), soft),
+                step(0.25 - np.abs(v % 1 - 0.5), soft),
+            )
             mix = 0.40 * across + 0.40 * down
         elif self.pattern == "plaid":
             wide = [step(0.16 - np.abs(t * 0.6 % 1 - 0.5), soft) for t in (u, v)]

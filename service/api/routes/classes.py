@@ -12,10 +12,16 @@ from service.api.parsing import read_class
 from service.api.requests import ClassQuery, ClassRequest
 from service.api.responses import ClassesResponse, ClassResponse
 
-api = APIBlueprint("classes", __name__, url_prefix="/v1", abp_tags=[{"name": "classes"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "classes", __name__, url_prefix="/v1", abp_tags=[{"name": "classes"}], abp_security=SECURITY
+)
 
 
-@api.get("/classes", operation_id="list_classes", responses={200: ClassesResponse, **problem_responses(503)})
+@api.get(
+    "/classes",
+    operation_id="list_classes",
+    responses={200: ClassesResponse, **problem_responses(503)},
+)
 def list_classes() -> dict[str, Any]:
     """The categories of the active model, and the categories and tags made from photos."""
     return answer(engine().classes.list())
@@ -33,7 +39,11 @@ def add_class() -> dict[str, Any]:
     return answer(engine().classes.add(wanted.label, photos, kind=wanted.kind))
 
 
-@api.delete("/classes", operation_id="remove_class", responses={200: ClassResponse, **problem_responses(404, 503)})
+@api.delete(
+    "/classes",
+    operation_id="remove_class",
+    responses={200: ClassResponse, **problem_responses(404, 503)},
+)
 def remove_class(query: ClassQuery) -> dict[str, Any]:
     """Take a class made from photos away again, by `id`, or by `label` and `kind`."""
     return answer(engine().classes.remove(number=query.id, label=query.label, kind=query.kind))

@@ -9,7 +9,9 @@ from indexer.core.errors import UnknownPhotoError
 from service.api.openapi import SECURITY, engine, problem_responses, settings
 from service.api.requests import ImagePath, ImageQuery
 
-api = APIBlueprint("images", __name__, url_prefix="/v1", abp_tags=[{"name": "images"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "images", __name__, url_prefix="/v1", abp_tags=[{"name": "images"}], abp_security=SECURITY
+)
 
 _FOREVER = "public, max-age=31536000, immutable"
 
@@ -17,10 +19,15 @@ _FOREVER = "public, max-age=31536000, immutable"
 @api.get(
     "/images/<hash>",
     operation_id="image",
-    responses={200: {"content": {"image/jpeg": {}}, "description": "A JPEG."}, 304: None, **problem_responses(404)},
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "A JPEG."},
+        304: None,
+        **problem_responses(404),
+    },
 )
 def image(path: ImagePath, query: ImageQuery) -> Response:
-    """A thumbnail, `w` px wide at most. What a hash and a width name never changes, so it may be cached for ever."""
+    """A thumbnail, `w` px wide at most. What a hash and a width name never changes, so it may be
+    cached for ever."""
     width = int(query.w)
     digest = path.hash
     if len(digest) != 64 or not all(char in "0123456789abcdef" for char in digest):
@@ -33,5 +40,7 @@ def image(path: ImagePath, query: ImageQuery) -> Response:
     response.set_etag(etag)
     # Behind a key a shared cache must not hand it on.
     private = bool(settings().api_keys)
-    response.headers["Cache-Control"] = _FOREVER.replace("public", "private") if private else _FOREVER
+    response.headers["Cache-Control"] = (
+        _FOREVER.replace("public", "private") if private else _FOREVER
+    )
     return response

@@ -1,4 +1,5 @@
-"""Index versions: list, build, activate. One blueprint holds a path: the OpenAPI document keeps the last one's."""
+"""Index versions: list, build, activate. One blueprint holds a path: the OpenAPI document keeps the
+last one's."""
 
 from __future__ import annotations
 
@@ -13,10 +14,14 @@ from service.api.requests import BuildRequest, VersionPath
 from service.api.responses import ActivateResponse, IndexesResponse, JobResponse
 from service.api.routes.jobs import accepted
 
-api = APIBlueprint("indexes", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "indexes", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY
+)
 
 
-@api.get("/indexes", operation_id="list_indexes", responses={200: IndexesResponse, **problem_responses()})
+@api.get(
+    "/indexes", operation_id="list_indexes", responses={200: IndexesResponse, **problem_responses()}
+)
 def list_indexes() -> dict[str, Any]:
     """The published index versions."""
     return answer(engine().indexes())
@@ -29,7 +34,8 @@ def list_indexes() -> dict[str, Any]:
     responses={202: JobResponse, **problem_responses(400, 415, 503, 507)},
 )
 def build_index() -> Any:
-    """Build an index version of the whole catalog, and activate it unless `activate` is false; 202 and a job."""
+    """Build an index version of the whole catalog, and activate it unless `activate` is false; 202
+    and a job."""
     return accepted(engine().jobs.add_build(**read_json(request, BuildRequest).model_dump()))
 
 

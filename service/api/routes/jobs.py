@@ -15,7 +15,9 @@ from service.api.parsing import read_import
 from service.api.requests import ImportRequest, JobPath
 from service.api.responses import JobResponse, JobsResponse
 
-api = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"}], abp_security=SECURITY
+)
 
 
 @api.post(
@@ -27,12 +29,15 @@ api = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"
 def import_products() -> Any:
     """Add or replace the products of a feed; 202 and a job, which `Location` names.
 
-    Multipart: `archive`, a zip of photos in class folders or beside one manifest (CSV, JSON lines, Parquet), as
-    `catalens import` takes it. JSON: `path`, a folder or manifest below the setting `import_root` of the machine that
-    serves. Imported products are found as soon as they are embedded; no rebuild is needed.
+    Multipart: `archive`, a zip of photos in class folders or beside one manifest (CSV, JSON lines,
+    Parquet), as `catalens import` takes it. JSON: `path`, a folder or manifest below the setting
+    `import_root` of the machine that serves. Imported products are found as soon as they are
+    embedded; no rebuild is needed.
     """
     wanted, upload = read_import(request, ImportRequest)
-    options = {name: getattr(wanted, name) for name in ("sync", "allow_deletes", "dry_run", "types")}
+    options = {
+        name: getattr(wanted, name) for name in ("sync", "allow_deletes", "dry_run", "types")
+    }
     if (upload is None) == (wanted.path is None):
         raise BadRequestError("give an archive (multipart file) or a path, one of them")
     if upload is not None:
@@ -48,30 +53,41 @@ def list_jobs() -> dict[str, Any]:
     return answer(engine().jobs.list())
 
 
-@api.get("/jobs/<string:job_id>", operation_id="get_job", responses={200: JobResponse, **problem_responses(404)})
+@api.get(
+    "/jobs/<string:job_id>",
+    operation_id="get_job",
+    responses={200: JobResponse, **problem_responses(404)},
+)
 def get_job(path: JobPath) -> dict[str, Any]:
     """State and progress of a job; `result` where it is done, `problem` where it failed."""
     return answer(engine().jobs.get(path.job_id))
 
 
 @api.delete(
-    "/jobs/<string:job_id>", operation_id="cancel_job", responses={200: JobResponse, **problem_responses(404, 409)}
+    "/jobs/<string:job_id>",
+    operation_id="cancel_job",
+    responses={200: JobResponse, **problem_responses(404, 409)},
 )
 def cancel_job(path: JobPath) -> dict[str, Any]:
-    """Cancel a job: batches that an import committed stay, a build leaves no version. 409 for one that ended."""
+    """Cancel a job: batches that an import committed stay, a build leaves no version. 409 for one
+    that ended."""
     return answer(engine().jobs.cancel(path.job_id))
 
 
 @api.get(
     "/jobs/<string:job_id>/events",
     operation_id="follow_job",
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **problem_responses(404, 503)},
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        **problem_responses(404, 503),
+    },
 )
 def follow_job(path: JobPath) -> Response:
-    """Server-sent events: `progress` with the job at each change; last `done`, `failed` or `cancelled`; then the end.
+    """Server-sent events: `progress` with the job at each change; last `done`, `failed` or
+    `cancelled`; then the end.
 
-    A stream lasts ten minutes at most, and a few at a time are served (503 beyond); `GET /v1/jobs/{id}` says the same.
-    A client that goes away changes nothing for the job.
+    A stream lasts ten minutes at most, and a few at a time are served (503 beyond); `GET
+    /v1/jobs/{id}` says the same. A client that goes away changes nothing for the job.
     """
     jobs = engine().jobs  # the lines are made when this request is over
     changes, release = jobs.watch(path.job_id)

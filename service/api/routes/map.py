@@ -10,14 +10,17 @@ from service.api.openapi import SECURITY, answer, engine, problem_responses
 from service.api.requests import MapQuery
 from service.api.responses import MapResponse
 
-api = APIBlueprint("maps", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "maps", __name__, url_prefix="/v1", abp_tags=[{"name": "indexes"}], abp_security=SECURITY
+)
 
 
 @api.get("/map", operation_id="map", responses={200: MapResponse, **problem_responses(503)})
 def catalog_map(query: MapQuery) -> dict[str, Any]:
-    """Products as points, alike ones near each other: the two directions in which their embeddings differ most.
+    """Products as points, alike ones near each other: the two directions in which their embeddings
+    differ most.
 
-    At most 2,000 products, spread evenly over the serving index version; `x` and `y` in [-1, 1]. `explained` is the
-    share of the variance that these two directions show.
+    At most 2,000 products, spread evenly over the serving index version; `x` and `y` in [-1, 1].
+    `explained` is the share of the variance that these two directions show.
     """
     return answer(engine().mapping.map(limit=query.limit))

@@ -13,7 +13,9 @@ from service.api.parsing import read_image
 from service.api.requests import ObjectsRequest
 from service.api.responses import ObjectsResponse
 
-api = APIBlueprint("objects", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "objects", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY
+)
 
 
 @api.post(
@@ -23,13 +25,16 @@ api = APIBlueprint("objects", __name__, url_prefix="/v1", abp_tags=[{"name": "qu
     responses={200: ObjectsResponse, **problem_responses(400, 413, 415, 503)},
 )
 def objects() -> dict[str, Any]:
-    """The products that a photo shows, best first: a box for each, its category, and what in the catalog looks like it.
+    """The products that a photo shows, best first: a box for each, its category, and what in the
+    catalog looks like it.
 
-    A search with `crop` set to an object's `box` gives the same results. Where nothing is found `objects` is empty and
-    `reason` says why.
+    A search with `crop` set to an object's `box` gives the same results. Where nothing is found
+    `objects` is empty and `reason` says why.
     """
     ask, image = read_image(request, ObjectsRequest)
     if image is None:
         raise BadRequestError("nothing to look at: send an image (multipart field or base64)")
-    wanted = {name: getattr(ask, name) for name in ("k", "most", "filter", "min_sequence", "version")}
+    wanted = {
+        name: getattr(ask, name) for name in ("k", "most", "filter", "min_sequence", "version")
+    }
     return answer(engine().objects.find(image, **wanted))

@@ -7,15 +7,34 @@ from typing import Any
 from flask import request
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, engine, json_body, multipart_or_json, problem_responses
+from service.api.openapi import (
+    SECURITY,
+    answer,
+    engine,
+    json_body,
+    multipart_or_json,
+    problem_responses,
+)
 from service.api.parsing import read_json, read_product, to_changes, to_draft
-from service.api.requests import DeleteQuery, ListQuery, ProductPatchRequest, ProductPath, ProductPutRequest
+from service.api.requests import (
+    DeleteQuery,
+    ListQuery,
+    ProductPatchRequest,
+    ProductPath,
+    ProductPutRequest,
+)
 from service.api.responses import ProductResponse, ProductsResponse, WriteResponse
 
-api = APIBlueprint("products", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "products", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY
+)
 
 
-@api.get("/products", operation_id="list_products", responses={200: ProductsResponse, **problem_responses(503)})
+@api.get(
+    "/products",
+    operation_id="list_products",
+    responses={200: ProductsResponse, **problem_responses(503)},
+)
 def list_products(query: ListQuery) -> dict[str, Any]:
     """A few products spread over the catalog, to begin browsing with. Not a full listing."""
     return answer(engine().sample(query.limit))
@@ -40,7 +59,11 @@ def get_product(path: ProductPath) -> dict[str, Any]:
 def put_product(path: ProductPath) -> dict[str, Any]:
     """Add or replace a product; idempotent. It is found by the next question."""
     product, photos = read_product(request)
-    return answer(engine().put(path.product_id, to_draft(product, photos), external_version=product.external_version))
+    return answer(
+        engine().put(
+            path.product_id, to_draft(product, photos), external_version=product.external_version
+        )
+    )
 
 
 @api.patch(
@@ -52,7 +75,9 @@ def put_product(path: ProductPath) -> dict[str, Any]:
 def patch_product(path: ProductPath) -> dict[str, Any]:
     """Change fields without touching photos; an attribute set to null is removed."""
     patch = read_json(request, ProductPatchRequest)
-    return answer(engine().patch(path.product_id, to_changes(patch), external_version=patch.external_version))
+    return answer(
+        engine().patch(path.product_id, to_changes(patch), external_version=patch.external_version)
+    )
 
 
 @api.delete(
@@ -62,4 +87,8 @@ def patch_product(path: ProductPath) -> dict[str, Any]:
 )
 def delete_product(path: ProductPath, query: DeleteQuery) -> dict[str, Any]:
     """Erase a product with its tags, and the photos that no other product uses."""
-    return answer(engine().delete(path.product_id, external_version=query.external_version, ticket=query.ticket))
+    return answer(
+        engine().delete(
+            path.product_id, external_version=query.external_version, ticket=query.ticket
+        )
+    )

@@ -12,12 +12,27 @@ from indexer.catalog.records import Delete, Patch, Written
 from indexer.core.errors import BadRequestError, CatalensError
 from service.api.errors import InvalidRequestError, item_problem
 from service.api.openapi import SECURITY, answer, engine, json_body, problem_responses, settings
-from service.api.parsing import parse_photo, read_object, require_json, to_changes, to_draft, validate
-from service.api.requests import ProductId, ProductPatchRequest, ProductPutRequest, RequestModel, Whole
+from service.api.parsing import (
+    parse_photo,
+    read_object,
+    require_json,
+    to_changes,
+    to_draft,
+    validate,
+)
+from service.api.requests import (
+    ProductId,
+    ProductPatchRequest,
+    ProductPutRequest,
+    RequestModel,
+    Whole,
+)
 from service.api.responses import Outcome, Problem, Response
 from service.products.writer import Upsert, WriteRequest
 
-api = APIBlueprint("batch", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "batch", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY
+)
 
 
 class BatchPut(ProductPutRequest):
@@ -77,10 +92,12 @@ _ITEMS: dict[Any, type[BatchPut] | type[BatchPatch] | type[BatchDelete]] = {
     responses={200: BatchResponse, **problem_responses(400, 413, 415, 503, 507)},
 )
 def batch_products() -> dict[str, Any]:
-    """Put, patch and delete many products: one status per item, in their order, and a bad one never fails the rest.
+    """Put, patch and delete many products: one status per item, in their order, and a bad one never
+    fails the rest.
 
-    All good items are committed in one transaction and found by the next question. JSON only: photos in base64 or by
-    the hash of a stored one. At most `max_batch_items` items (1,000 unless set otherwise).
+    All good items are committed in one transaction and found by the next question. JSON only:
+    photos in base64 or by the hash of a stored one. At most `max_batch_items` items (1,000 unless
+    set otherwise).
     """
     items = _items(settings().max_batch_items)
     orders: dict[int, WriteRequest] = {}
@@ -96,7 +113,10 @@ def batch_products() -> dict[str, Any]:
     for index, item in enumerate(items):
         found = failed.get(index) or done[index]
         product_id = item.get("product_id") if isinstance(item, dict) else None
-        row: dict[str, Any] = {"index": index, "product_id": product_id if isinstance(product_id, str) else None}
+        row: dict[str, Any] = {
+            "index": index,
+            "product_id": product_id if isinstance(product_id, str) else None,
+        }
         if isinstance(found, Written):
             row.update(status=200, outcome=found.outcome, sequence=found.sequence)
         else:
@@ -117,19 +137,25 @@ def _items(most: int) -> list[Any]:
         raise InvalidRequestError([{"field": "items", "message": "must be a list of writes"}])
     if len(items) > most:
         raise BadRequestError(
-            f"items: {len(items)} writes in one batch, at most {most} are taken: send several batches"
+            f"items: {len(items)} writes in one batch, at most {most} are taken: send several "
+            "batches"
         )
     return items
 
 
 def _order(item: Any) -> WriteRequest:
-    """One item as what the writer takes. Raises ``InvalidRequestError`` or ``CatalensError`` that names the field."""
+    """One item as what the writer takes. Raises ``InvalidRequestError`` or ``CatalensError`` that
+    names the field."""
     kind = item.get("op") if isinstance(item, dict) else None
     if not isinstance(kind, str) or kind not in _ITEMS:
-        raise InvalidRequestError([{"field": "op", "message": f"must be one of {', '.join(_ITEMS)}"}])
+        raise InvalidRequestError(
+            [{"field": "op", "message": f"must be one of {', '.join(_ITEMS)}"}]
+        )
     asked = validate(_ITEMS[kind], item)
     if isinstance(asked, BatchPut):
-        photos = [parse_photo(ref, f"images.{position}") for position, ref in enumerate(asked.images)]
+        photos = [
+            parse_photo(ref, f"images.{position}") for position, ref in enumerate(asked.images)
+        ]
         return Upsert(asked.product_id, to_draft(asked, photos), asked.external_version)
     if isinstance(asked, BatchPatch):
         return Patch(asked.product_id, to_changes(asked), asked.external_version)

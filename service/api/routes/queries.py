@@ -29,7 +29,9 @@ from service.api.responses import (
 )
 from service.engine import Query
 
-api = APIBlueprint("questions", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "questions", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY
+)
 
 
 @api.post(
@@ -54,10 +56,12 @@ def classify() -> dict[str, Any]:
     responses={200: SearchResponse, **problem_responses(400, 404, 410, 413, 415, 503)},
 )
 def search() -> dict[str, Any]:
-    """Products that look like a photo or a stored product, or that a text tells of; one entry each, its best photo.
+    """Products that look like a photo or a stored product, or that a text tells of; one entry each,
+    its best photo.
 
-    Several inputs are one question. Always min(k, matches) results, counted after `filter`, `min_score` and `collapse`.
-    `next_cursor` asks for the next page, of the same index version; 410 `cursor-gone` where that is gone.
+    Several inputs are one question. Always min(k, matches) results, counted after `filter`,
+    `min_score` and `collapse`. `next_cursor` asks for the next page, of the same index version; 410
+    `cursor-gone` where that is gone.
     """
     ask, source = read_ask(request, SearchRequest)
     return answer(engine().search(source, **_wanted(ask)))
@@ -87,9 +91,11 @@ def tags() -> dict[str, Any]:
     responses={200: DescribeResponse, **problem_responses(400, 404, 410, 413, 415, 503)},
 )
 def describe() -> dict[str, Any]:
-    """Categories, similar products and tags of a photo at once: it is sent, decoded and embedded one time.
+    """Categories, similar products and tags of a photo at once: it is sent, decoded and embedded
+    one time.
 
-    Takes what a search takes. Without categories in the model `categories` is empty and `unknown` null.
+    Takes what a search takes. Without categories in the model `categories` is empty and `unknown`
+    null.
     """
     ask, source = read_ask(request, SearchRequest)
     return answer(engine().describe(source, **_wanted(ask)))
@@ -102,9 +108,11 @@ def describe() -> dict[str, Any]:
     responses={200: ExplainResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
 )
 def explain() -> dict[str, Any]:
-    """Heat maps: what in a photo speaks for a category, or what makes it similar to another photo, block by block.
+    """Heat maps: what in a photo speaks for a category, or what makes it similar to another photo,
+    block by block.
 
-    `heat` covers `box`, [x, y, width, height] in px of the upright photo, row by row from the top, in [0, 1].
+    `heat` covers `box`, [x, y, width, height] in px of the upright photo, row by row from the top,
+    in [0, 1].
     """
     ask, source = read_ask(request, ExplainRequest)
     state: dict[str, Any] = {"min_sequence": ask.min_sequence, "version": ask.version}
@@ -128,28 +136,38 @@ def explain() -> dict[str, Any]:
 def similar(path: ProductPath) -> dict[str, Any]:
     """Products that look like a stored one, itself left out.
 
-    Query: as in the body of a search: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`, `filter`, `weights`,
-    `mix` (objects as JSON text), `collapse`, `explain`, `cursor`, `min_sequence`, `version`.
+    Query: as in the body of a search: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`,
+    `filter`, `weights`, `mix` (objects as JSON text), `collapse`, `explain`, `cursor`,
+    `min_sequence`, `version`.
     """
     query = _query(SimilarQuery, repeatable="exclude")
     return answer(engine().similar(path.product_id, **_wanted(query)))
 
 
-@api.get("/facets", operation_id="facets", responses={200: FacetsResponse, **problem_responses(503)})
+@api.get(
+    "/facets", operation_id="facets", responses={200: FacetsResponse, **problem_responses(503)}
+)
 def facets() -> dict[str, Any]:
-    """How many products have which value: of each field the commonest values, of numbers and datetimes min and max.
+    """How many products have which value: of each field the commonest values, of numbers and
+    datetimes min and max.
 
-    Query: `filter` (JSON text, as in a search) counts only products that pass it; `fields` (repeatable) only these
-    fields; `limit` (20; 1 to 1000) values of each; `min_sequence`.
+    Query: `filter` (JSON text, as in a search) counts only products that pass it; `fields`
+    (repeatable) only these fields; `limit` (20; 1 to 1000) values of each; `min_sequence`.
     """
     query = _query(FacetsQuery, repeatable="fields")
     return answer(
-        engine().facets(filter=query.filter, fields=query.fields, limit=query.limit, min_sequence=query.min_sequence)
+        engine().facets(
+            filter=query.filter,
+            fields=query.fields,
+            limit=query.limit,
+            min_sequence=query.min_sequence,
+        )
     )
 
 
 def _query(model: type[Model], *, repeatable: str) -> Model:
-    # Read here: the document's query model cannot take repeated fields and refuse unknown ones at once.
+    # Read here: the document's query model cannot take repeated fields and refuse unknown ones at
+    # once.
     given: dict[str, Any] = {}
     for name in request.args:
         values = request.args.getlist(name)

@@ -14,7 +14,11 @@ from service.api.responses import RecommendResponse
 from service.query.recommend import Event
 
 api = APIBlueprint(
-    "recommendations", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY
+    "recommendations",
+    __name__,
+    url_prefix="/v1",
+    abp_tags=[{"name": "questions"}],
+    abp_security=SECURITY,
 )
 
 
@@ -25,11 +29,13 @@ api = APIBlueprint(
     responses={200: RecommendResponse, **problem_responses(400, 404, 409, 415, 503)},
 )
 def recommend() -> dict[str, Any]:
-    """Products for a shopper: several interests found in the history, the best of each, diverse, with a reason each.
+    """Products for a shopper: several interests found in the history, the best of each, diverse,
+    with a reason each.
 
-    Nothing of the history and nothing out of stock is recommended. Products of the history that are not known come
-    back in `unknown_products` and the rest is used; 404 where none is known, 422 for an empty history. With `mode`
-    "complete" 409 `no-orders` where no imported order says what goes with the history. `score` falls from 1.
+    Nothing of the history and nothing out of stock is recommended. Products of the history that are
+    not known come back in `unknown_products` and the rest is used; 404 where none is known, 422 for
+    an empty history. With `mode` "complete" 409 `no-orders` where no imported order says what goes
+    with the history. `score` falls from 1.
     """
     ask = read_json(request, RecommendRequest)
     history = [Event(event.product_id, event.weight, event.time) for event in ask.history]

@@ -1,4 +1,5 @@
-"""``POST /v1/{classify,search,tags}:batch``: one question about many photos, each with a status of its own."""
+"""``POST /v1/{classify,search,tags}:batch``: one question about many photos, each with a status of
+its own."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from service.api.requests import PhotosRequest, RequestModel, SearchFields, Sear
 from service.api.responses import CategoryModel, Problem, Response, Result, SuggestedTagModel
 from service.engine import Task
 
-api = APIBlueprint("many", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY)
+api = APIBlueprint(
+    "many", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY
+)
 
 
 class PhotoResult(RequestModel):
@@ -61,7 +64,8 @@ class TagsBatchResponse(Response):
     responses={200: ClassifyBatchResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
 )
 def classify_batch() -> dict[str, Any]:
-    """Categories of each of 1 to 64 photos, in their order; a photo that cannot be read never fails the rest."""
+    """Categories of each of 1 to 64 photos, in their order; a photo that cannot be read never fails
+    the rest."""
     return _answered("classify", PhotosRequest)
 
 
@@ -72,10 +76,11 @@ def classify_batch() -> dict[str, Any]:
     responses={200: SearchBatchResponse, **problem_responses(400, 404, 413, 415, 503)},
 )
 def search_batch() -> dict[str, Any]:
-    """Products that look like each of 1 to 64 photos, in their order; a photo that cannot be read never fails the rest.
+    """Products that look like each of 1 to 64 photos, in their order; a photo that cannot be read
+    never fails the rest.
 
-    `k`, `filter`, `weights`, `exclude`, `min_score`, `collapse` and `explain` hold for all. The next page of one photo
-    is asked for by `/v1/search` with its `next_cursor`.
+    `k`, `filter`, `weights`, `exclude`, `min_score`, `collapse` and `explain` hold for all. The
+    next page of one photo is asked for by `/v1/search` with its `next_cursor`.
     """
     return _answered("search", SearchPhotosRequest)
 
@@ -87,29 +92,42 @@ def search_batch() -> dict[str, Any]:
     responses={200: TagsBatchResponse, **problem_responses(400, 404, 413, 415, 503)},
 )
 def tags_batch() -> dict[str, Any]:
-    """Tags of each of 1 to 64 photos, in their order; a photo that cannot be read never fails the rest."""
+    """Tags of each of 1 to 64 photos, in their order; a photo that cannot be read never fails the
+    rest."""
     return _answered("tags", PhotosRequest)
 
 
 def _answered(question: Task, model: type[PhotosRequest]) -> dict[str, Any]:
     ask, photos = read_photos(request, model)
     good = [photo for photo in photos if isinstance(photo, bytes)]
-    wanted = {name: getattr(ask, name) for name in SearchFields.model_fields if isinstance(ask, SearchFields)}
-    found, around = engine().many(question, good, min_sequence=ask.min_sequence, version=ask.version, **wanted)
+    wanted = {
+        name: getattr(ask, name)
+        for name in SearchFields.model_fields
+        if isinstance(ask, SearchFields)
+    }
+    found, around = engine().many(
+        question, good, min_sequence=ask.min_sequence, version=ask.version, **wanted
+    )
     return answer({**around, "results": _rows(photos, found)})
 
 
 def _rows(
-    photos: Sequence[bytes | InvalidRequestError | CatalensError], found: Sequence[dict[str, Any] | CatalensError]
+    photos: Sequence[bytes | InvalidRequestError | CatalensError],
+    found: Sequence[dict[str, Any] | CatalensError],
 ) -> list[dict[str, Any]]:
-    """One row for each photo; ``found`` are the answers to those that could be read from the request."""
+    """One row for each photo; ``found`` are the answers to those that could be read from the
+    request."""
     answers = iter(found)
     rows = []
     for index, photo in enumerate(photos):
         outcome = next(answers) if isinstance(photo, bytes) else photo
         if isinstance(outcome, dict):
-            told = {name: value for name, value in outcome.items() if name not in Response.model_fields}
-            rows.append({"index": index, "status": 200, **told, "timings_ms": outcome["timings_ms"]})
+            told = {
+                name: value for name, value in outcome.items() if name not in Response.model_fields
+            }
+            rows.append(
+                {"index": index, "status": 200, **told, "timings_ms": outcome["timings_ms"]}
+            )
         else:
             problem = item_problem(outcome, g.request_id, engine().log)
             rows.append({"index": index, "status": problem["status"], "problem": problem})

@@ -71,7 +71,8 @@ def test_types_are_inferred_from_text(cells: list[str], expected: str | None) ->
     ],
 )
 def test_types_are_inferred_from_values(values: list[object], expected: str | None) -> None:
-    """Typed sources keep their types: digits in quotes are no number. What no type can hold does not count."""
+    """Typed sources keep their types: digits in quotes are no number. What no type can hold does
+    not count."""
     assert infer(values, text=False) == expected
 
 
@@ -85,7 +86,9 @@ def test_types_are_inferred_from_values(values: list[object], expected: str | No
             | st.dates()
             | st.text("ab|1", max_size=3)
             | st.decimals(allow_nan=False, allow_infinity=False, places=2),
-            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.just("a"), inner, max_size=1),
+            lambda inner: (
+                st.lists(inner, max_size=2) | st.dictionaries(st.just("a"), inner, max_size=1)
+            ),
             max_leaves=3,
         ),
         max_size=4,
@@ -127,7 +130,9 @@ def test_every_value_fits_the_inferred_type_or_none(values: list[object]) -> Non
         ([2**63, 1], "list", ["9223372036854775808", 1]),
     ],
 )
-def test_a_feed_value_is_read_as_its_type(value: object, wanted: AttributeType, expected: object) -> None:
+def test_a_feed_value_is_read_as_its_type(
+    value: object, wanted: AttributeType, expected: object
+) -> None:
     """Text is parsed, anything simple may become text, blanks are missing."""
     found = read(value, wanted)
     assert found == expected
@@ -155,7 +160,9 @@ def test_a_value_that_does_not_fit_is_refused(value: object, wanted: AttributeTy
     assert str(caught.value).isascii()
 
 
-@pytest.mark.parametrize(("value", "wanted"), [("1", "number"), ("true", "bool"), (1, "string"), ("a", "list")])
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("1", "number"), ("true", "bool"), (1, "string"), ("a", "list")]
+)
 def test_checking_converts_nothing(value: object, wanted: AttributeType) -> None:
     """Over HTTP a number in quotes is not a number."""
     with pytest.raises(ValueError, match=f"expected {wanted}"):
@@ -177,11 +184,18 @@ def test_unknown_type_names_column_and_type() -> None:
         checked_types({"title": "string"})
 
 
-@given(st.lists(st.one_of(st.text(max_size=8), st.from_regex(r"-?\d{1,4}(\.\d{1,3})?", fullmatch=True)), max_size=6))
+@given(
+    st.lists(
+        st.one_of(st.text(max_size=8), st.from_regex(r"-?\d{1,4}(\.\d{1,3})?", fullmatch=True)),
+        max_size=6,
+    )
+)
 def test_every_cell_fits_the_inferred_type(cells: list[str]) -> None:
     """Inference never picks a type that one of the cells does not have."""
     cells = [cell for cell in cells if not any("\ud800" <= char <= "\udfff" for char in cell)]
     wanted = infer(cells, text=True)
     for cell in cells if wanted else []:
         value = read(cell, wanted)
-        assert (value is None) == (not cell.strip() or (wanted == "number" and cell.strip().lower() == "nan"))
+        assert (value is None) == (
+            not cell.strip() or (wanted == "number" and cell.strip().lower() == "nan")
+        )

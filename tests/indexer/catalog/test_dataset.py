@@ -31,8 +31,11 @@ def manifest(root: Path, text: str, name: str = "feed.csv") -> Path:
 
 
 def test_class_folders(tmp_path: Path) -> None:
-    """The folder is the class, the path without extension the id; a class of one photo is a class."""
-    data = read_dataset(photos(tmp_path, "dress/b.jpg", "dress/a.PNG", "hat/1.webp", "hat/notes.txt", "hat/.x.jpg"))
+    """The folder is the class, the path without extension the id; a class of one photo
+    is a class."""
+    data = read_dataset(
+        photos(tmp_path, "dress/b.jpg", "dress/a.PNG", "hat/1.webp", "hat/notes.txt", "hat/.x.jpg")
+    )
     assert [(row.product_id, row.category, row.split) for row in data.rows] == [
         ("dress/a", ("dress",), None),
         ("dress/b", ("dress",), None),
@@ -50,7 +53,9 @@ def test_nested_class_folders_are_a_path(tmp_path: Path) -> None:
 
 def test_split_folders_are_no_part_of_class_or_id(tmp_path: Path) -> None:
     """train, validation and test only set the split."""
-    data = read_dataset(photos(tmp_path, "test/hat/c.jpg", "train/hat/a.jpg", "validation/hat/b.jpg"))
+    data = read_dataset(
+        photos(tmp_path, "test/hat/c.jpg", "train/hat/a.jpg", "validation/hat/b.jpg")
+    )
     assert [(row.product_id, row.category, row.split) for row in data.rows] == [
         ("hat/a", ("hat",), "train"),
         ("hat/b", ("hat",), "validation"),
@@ -62,7 +67,9 @@ def test_val_beside_split_folders_is_reported(tmp_path: Path) -> None:
     """'val' is no split name: its photos are not silently a class or a split."""
     data = read_dataset(photos(tmp_path, "train/hat/a.jpg", "val/hat/b.jpg", "val/hat/c.jpg"))
     assert [row.product_id for row in data.rows] == ["hat/a"]
-    assert [(skip.where, skip.reason.endswith("not read: 2")) for skip in data.skipped] == [("val/", True)]
+    assert [(skip.where, skip.reason.endswith("not read: 2")) for skip in data.skipped] == [
+        ("val/", True)
+    ]
 
 
 def test_train_may_be_a_class(tmp_path: Path) -> None:
@@ -81,7 +88,8 @@ def test_plain_folder_has_no_category(tmp_path: Path) -> None:
 
 
 def test_same_default_id_keeps_extensions(tmp_path: Path) -> None:
-    """Two photos with one default id both keep their extension, also against a third that is named like that."""
+    """Two photos with one default id both keep their extension, also against a third that is named
+    like that."""
     data = read_dataset(photos(tmp_path, "h/a.jpg", "h/a.png", "h/a.jpg.png", "h/b.jpg"))
     assert [row.product_id for row in data.rows] == ["h/a.jpg", "h/a.jpg.png", "h/a.png", "h/b"]
     for name in ("a.jpg", "a.png", "a.jpg.png"):
@@ -119,7 +127,9 @@ def test_file_names_that_are_no_text_are_skipped(tmp_path: Path) -> None:
     photos(tmp_path, "b.jpg")
     data = read_dataset(tmp_path)
     assert [row.product_id for row in data.rows] == ["b"]
-    assert [skip.where.isprintable() and "not printable" in skip.reason for skip in data.skipped] == [True]
+    assert [
+        skip.where.isprintable() and "not printable" in skip.reason for skip in data.skipped
+    ] == [True]
 
 
 @pytest.mark.parametrize("make", ["missing", "empty", "text", "two manifests"])
@@ -139,7 +149,8 @@ def test_unusable_data_is_one_clear_error(tmp_path: Path, make: str) -> None:
 
 
 def test_csv_row_by_row(tmp_path: Path) -> None:
-    """Quoted newlines, BOM, blank lines: every row that is left out is named by its line, the rest goes on."""
+    """Quoted newlines, BOM, blank lines: every row that is left out is named by its line, the rest
+    goes on."""
     photos(tmp_path, "i/a.jpg", "i/b.jpg")
     os.mkfifo(tmp_path / "i/pipe.jpg")
     manifest(
@@ -162,7 +173,12 @@ def test_csv_row_by_row(tmp_path: Path) -> None:
     assert (first.where, first.product_id, first.title) == ("feed.csv:2", "p/1", "two\nlines")
     assert (first.category, first.tags, first.split) == (("A", "B"), ("x", "y"), "train")
     assert first.attributes == {"price": 1.5, "note": "NA"}
-    assert (second.where, second.product_id, second.title, second.attributes) == ("feed.csv:5", "产品:2", None, {})
+    assert (second.where, second.product_id, second.title, second.attributes) == (
+        "feed.csv:5",
+        "产品:2",
+        None,
+        {},
+    )
     assert data.types == {"price": "number", "note": "string"}
     reasons = {skip.where: skip.reason for skip in data.skipped}
     expected = {
@@ -201,7 +217,8 @@ def test_wrong_encoding_names_the_line(tmp_path: Path) -> None:
 
 
 def test_several_rows_are_photos_of_one_product(tmp_path: Path) -> None:
-    """The first present value holds for all rows; a different one later is a warning, the photo stays."""
+    """The first present value holds for all rows; a different one later is a warning, the photo
+    stays."""
     photos(tmp_path, "a.jpg", "b.jpg", "c.jpg")
     path = manifest(
         tmp_path,
@@ -214,7 +231,12 @@ def test_several_rows_are_photos_of_one_product(tmp_path: Path) -> None:
     assert list(data.by_product()) == ["1"]
     assert [row.image.name for row in data.by_product()["1"]] == ["a.jpg", "b.jpg", "c.jpg"]
     for row in data.rows:
-        assert (row.title, row.category, row.tags, row.split) == ("First", ("Hat",), ("x",), "train")
+        assert (row.title, row.category, row.tags, row.split) == (
+            "First",
+            ("Hat",),
+            ("x",),
+            "train",
+        )
         assert row.attributes == {"colour": "red", "price": 2}
     assert [(skip.where, skip.reason.split()[0]) for skip in data.warnings] == [
         ("feed.csv:3", "category"),
@@ -226,10 +248,13 @@ def test_several_rows_are_photos_of_one_product(tmp_path: Path) -> None:
 
 
 def test_types_can_be_fixed(tmp_path: Path) -> None:
-    """A fixed type overrides inference; a value that does not fit skips its row and names the column."""
+    """A fixed type overrides inference; a value that does not fit skips its row and names the
+    column."""
     photos(tmp_path, "a.jpg", "b.jpg")
     path = manifest(tmp_path, "image,year,size,code\na.jpg,2011,S,1\nb.jpg,soon,M,2\n")
-    data = read_dataset(path, types={"year": "number", "size": "list", "code": "string", "absent": "bool"})
+    data = read_dataset(
+        path, types={"year": "number", "size": "list", "code": "string", "absent": "bool"}
+    )
     assert data.types == {"year": "number", "size": "list", "code": "string"}
     assert [row.attributes for row in data.rows] == [{"year": 2011, "size": ["S"], "code": "1"}]
     assert [(skip.where, skip.reason) for skip in data.skipped] == [
@@ -242,12 +267,18 @@ def test_types_can_be_fixed(tmp_path: Path) -> None:
 def test_labels_are_kept_as_written(tmp_path: Path) -> None:
     """Labels that differ only in case or spaces are not merged behind the merchant's back."""
     photos(tmp_path, "a.jpg", "b.jpg")
-    data = read_dataset(manifest(tmp_path, "image,category,tags\na.jpg,T-Shirt,Red\nb.jpg,T-shirt , red\n"))
-    assert [(row.category, row.tags) for row in data.rows] == [(("T-Shirt",), ("Red",)), (("T-shirt ",), (" red",))]
+    data = read_dataset(
+        manifest(tmp_path, "image,category,tags\na.jpg,T-Shirt,Red\nb.jpg,T-shirt , red\n")
+    )
+    assert [(row.category, row.tags) for row in data.rows] == [
+        (("T-Shirt",), ("Red",)),
+        (("T-shirt ",), (" red",)),
+    ]
 
 
 def test_manifest_default_ids(tmp_path: Path) -> None:
-    """Without product_id the photo's path is the id, relative to the manifest; the same photo twice is one product."""
+    """Without product_id the photo's path is the id, relative to the manifest; the same photo twice
+    is one product."""
     photos(tmp_path, "i/a.jpg", "i/b.jpg", "i/b.png")
     text = f"image\n./i/a.jpg\n{tmp_path}/i/b.jpg\ni/b.png\ni/a.jpg\n"
     data = read_dataset(manifest(tmp_path, text))
@@ -255,14 +286,32 @@ def test_manifest_default_ids(tmp_path: Path) -> None:
 
 
 def test_jsonl_line_by_line(tmp_path: Path) -> None:
-    """Native types hold; one bad line is skipped with its number, one bad attribute is left out with a warning."""
+    """Native types hold; one bad line is skipped with its number, one bad attribute is left out
+    with a warning."""
     photos(tmp_path, "a.jpg", "b.jpg")
     lines = [
-        json.dumps({"image": "a.jpg", "product_id": 7, "tags": ["x|y", "z"], "sizes": ["S"], "n": 1, "s": "1"}),
+        json.dumps(
+            {
+                "image": "a.jpg",
+                "product_id": 7,
+                "tags": ["x|y", "z"],
+                "sizes": ["S"],
+                "n": 1,
+                "s": "1",
+            }
+        ),
         "{broken",
         "",
         "[1]",
-        json.dumps({"image": "b.jpg", "product_id": "8", "n": float("nan"), "ok": True, "when": "2024-01-31"}),
+        json.dumps(
+            {
+                "image": "b.jpg",
+                "product_id": "8",
+                "n": float("nan"),
+                "ok": True,
+                "when": "2024-01-31",
+            }
+        ),
         json.dumps({"image": "b.jpg", "product_id": "9", "title": ["no"]}),
         '{"image": "b.jpg", "title": "\\ud800"}',
         json.dumps({"product_id": "10"}),
@@ -274,11 +323,19 @@ def test_jsonl_line_by_line(tmp_path: Path) -> None:
         ("8", (), {"ok": True, "when": "2024-01-31"}),
         ("11", (), {}),
     ]
-    assert [skip.where for skip in data.skipped] == [f"feed.jsonl:{line}" for line in (2, 4, 7, 6, 8)]
+    assert [skip.where for skip in data.skipped] == [
+        f"feed.jsonl:{line}" for line in (2, 4, 7, 6, 8)
+    ]
     assert [(note.where, note.reason) for note in data.warnings] == [
         ("feed.jsonl:9", "column 's': expected string, got {'a': 1}; the value is left out")
     ]
-    assert data.types == {"sizes": "list", "n": "number", "s": "string", "ok": "bool", "when": "datetime"}
+    assert data.types == {
+        "sizes": "list",
+        "n": "number",
+        "s": "string",
+        "ok": "bool",
+        "when": "datetime",
+    }
 
 
 def test_parquet_columns_keep_their_types(tmp_path: Path) -> None:
@@ -307,13 +364,16 @@ def test_parquet_columns_keep_their_types(tmp_path: Path) -> None:
 
 
 def test_no_row_is_lost_for_an_attribute_that_nothing_can_hold(tmp_path: Path) -> None:
-    """Long codes become text; infinity and objects are left out; a column of nothing else is one warning."""
+    """Long codes become text; infinity and objects are left out; a column of nothing else is one
+    warning."""
     photos(tmp_path, "a.jpg", "b.jpg")
     columns = {
         "image": ["a.jpg", "b.jpg"],
         "ean": pa.array([7, 2**64 - 1], pa.uint64()),
         "ratio": [1.5, float("inf")],
-        "sizes": pa.array([["38.50"], ["40"]], pa.list_(pa.string())).cast(pa.list_(pa.decimal128(6, 2))),
+        "sizes": pa.array([["38.50"], ["40"]], pa.list_(pa.string())).cast(
+            pa.list_(pa.decimal128(6, 2))
+        ),
     }
     pq.write_table(pa.table(columns), tmp_path / "feed.parquet")
     data = read_dataset(tmp_path / "feed.parquet")
@@ -343,17 +403,25 @@ def test_no_row_is_lost_for_an_attribute_that_nothing_can_hold(tmp_path: Path) -
 
 
 def test_stored_types_are_used_where_none_is_given(tmp_path: Path) -> None:
-    """Given before stored before inferred; what does not fit a stored type skips its row, what fits none goes."""
+    """Given before stored before inferred; what does not fit a stored type skips its row, what fits
+    none goes."""
     photos(tmp_path, "a.jpg")
     path = manifest(tmp_path, "image,x,y,z\na.jpg,1.50,1.50,1.50\n")
-    data = read_dataset(path, types={"x": "list"}, stored={"x": "bool", "y": "string", "gone": "bool"})
+    data = read_dataset(
+        path, types={"x": "list"}, stored={"x": "bool", "y": "string", "gone": "bool"}
+    )
     assert (data.types, data.given_types) == ({"x": "list", "y": "string", "z": "number"}, {"x"})
     assert data.rows[0].attributes == {"x": ["1.50"], "y": "1.50", "z": 1.5}
     rows = [{"image": "a.jpg", "x": "soon"}, {"image": "a.jpg", "x": {"a": 1}, "y": 2}]
-    data = read_dataset(manifest(tmp_path, "\n".join(map(json.dumps, rows)), "feed.jsonl"), stored={"x": "number"})
+    data = read_dataset(
+        manifest(tmp_path, "\n".join(map(json.dumps, rows)), "feed.jsonl"), stored={"x": "number"}
+    )
     assert [row.attributes for row in data.rows] == [{"y": 2}]
     assert [(skip.where, skip.reason) for skip in data.skipped] == [
-        ("feed.jsonl:1", "column 'x': expected number, got 'soon' (the type is stored in the catalog)")
+        (
+            "feed.jsonl:1",
+            "column 'x': expected number, got 'soon' (the type is stored in the catalog)",
+        )
     ]
     assert [note.where for note in data.warnings] == ["feed.jsonl:2"]
 
@@ -388,7 +456,9 @@ def test_printable_ids_are_taken(good: str) -> None:
     assert bad_product_id(good) is None
 
 
-@pytest.mark.parametrize("bad", ["", " ", ".", "..", "x" * 257, "a\nb", "a\x00", "\ud800", "a\u2028b"])
+@pytest.mark.parametrize(
+    "bad", ["", " ", ".", "..", "x" * 257, "a\nb", "a\x00", "\ud800", "a\u2028b"]
+)
 def test_other_ids_are_refused(bad: str) -> None:
     """Empty, dots, control characters, too long."""
     assert bad_product_id(bad) is not None
@@ -399,6 +469,10 @@ def test_real_data(clothing: Path, fashion: Path) -> None:
     """The two real data sets read in full."""
     data = read_dataset(clothing)
     assert (len(data.rows), len(data.skipped)) == (3781, 0)
-    assert Counter(row.split for row in data.rows) == {"train": 3068, "test": 372, "validation": 341}
+    assert Counter(row.split for row in data.rows) == {
+        "train": 3068,
+        "test": 372,
+        "validation": 341,
+    }
     data = read_dataset(fashion)
     assert (len(data.rows), len(data.skipped), data.types["year"]) == (4851, 0, "number")

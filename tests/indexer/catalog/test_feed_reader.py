@@ -1,4 +1,5 @@
-"""Lines that are no records: what they still tell, so that nothing is taken to be lacking that a broken line names."""
+"""Lines that are no records: what they still tell, so that nothing is taken to be lacking that a
+broken line names."""
 
 from __future__ import annotations
 
@@ -29,8 +30,11 @@ from tests.indexer.catalog.test_dataset import manifest, photos
         ("product_id,image,title", ",,", set()),
     ],
 )
-def test_what_a_broken_csv_line_mentions(tmp_path: Path, header: str, line: str, mentioned: set[str] | None) -> None:
-    """Its id, or its image's where it names none; where that cannot be told the line is remembered (None)."""
+def test_what_a_broken_csv_line_mentions(
+    tmp_path: Path, header: str, line: str, mentioned: set[str] | None
+) -> None:
+    """Its id, or its image's where it names none; where that cannot be told the line is remembered
+    (None)."""
     photos(tmp_path, "i/a.jpg", "i/b.jpg")
     data = read_dataset(manifest(tmp_path, f"{header}\n{line}\n"))
     assert (data.rows, len(data.skipped)) == ([], 1)
@@ -40,7 +44,8 @@ def test_what_a_broken_csv_line_mentions(tmp_path: Path, header: str, line: str,
 
 
 def test_what_a_broken_jsonl_line_mentions(tmp_path: Path) -> None:
-    """An id beside text that cannot be stored counts; half a line, an id that is no text and no photo tell nothing."""
+    """An id beside text that cannot be stored counts; half a line, an id that is no text and no
+    photo tell nothing."""
     photos(tmp_path, "a.jpg")
     lines = (
         '{"product_id": "7", "image": "a.jpg", "title": "\\ud800"}',
@@ -51,11 +56,15 @@ def test_what_a_broken_jsonl_line_mentions(tmp_path: Path) -> None:
     )
     data = read_dataset(manifest(tmp_path, "\n".join(lines), "feed.jsonl"))
     assert (data.rows, len(data.skipped)) == ([], 5)
-    assert (data.mentioned, data.unnamed) == ({"7"}, tuple(f"feed.jsonl:{line}" for line in (2, 3, 4)))
+    assert (data.mentioned, data.unnamed) == (
+        {"7"},
+        tuple(f"feed.jsonl:{line}" for line in (2, 3, 4)),
+    )
 
 
 def test_a_broken_line_changes_no_other_default_id(tmp_path: Path) -> None:
-    """Two photos with one default id keep their extension also while the line of one of them cannot be read."""
+    """Two photos with one default id keep their extension also while the line of one of them cannot
+    be read."""
     photos(tmp_path, "i/a.jpg", "i/a.png")
     path = manifest(tmp_path, "image,title\ni/a.jpg,x\ni/a.png,y\n")
     whole = read_dataset(path)

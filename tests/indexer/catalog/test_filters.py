@@ -63,7 +63,8 @@ def matches(**condition: Any) -> bool:
     ],
 )
 def test_a_category_is_its_label_or_a_path_from_the_top(value: object, found: bool) -> None:
-    """The leaf's label, the full path and each path above it match; a middle level and part of a label do not."""
+    """The leaf's label, the full path and each path above it match; a middle level and part of a
+    label do not."""
     assert matches(field="category", eq=value) is found
     assert matches(**{"field": "category", "in": ["Bags", value]}) is found
 
@@ -107,14 +108,22 @@ def test_a_category_is_its_label_or_a_path_from_the_top(value: object, found: bo
     ],
 )
 def test_a_condition_says_what_it_says(condition: dict[str, Any], found: bool) -> None:
-    """Each operator on each type: bounds inside or outside, equal instants, entries of lists by value and type."""
+    """Each operator on each type: bounds inside or outside, equal instants, entries of lists by
+    value and type."""
     assert matches(**condition) is found
 
 
 def test_a_missing_value_matches_exists_false_and_must_not_alone() -> None:
-    """A product without price is below nothing, above nothing, equal to nothing, and so passes their negations."""
+    """A product without price is below nothing, above nothing, equal to nothing, and so passes
+    their negations."""
     bare = Product(**{**vars(SHIRT), "attributes": {}, "tags": (), "category": None})
-    for field, value in (("price", 5), ("colour", "red"), ("category", "Apparel"), ("tags", "x"), ("sizes", 3)):
+    for field, value in (
+        ("price", 5),
+        ("colour", "red"),
+        ("category", "Apparel"),
+        ("tags", "x"),
+        ("sizes", 3),
+    ):
         for condition in ({"field": field, "eq": value}, {"field": field, "in": [value]}):
             assert not parsed({"must": [condition]}).matches(bare)
             assert parsed({"must_not": [condition]}).matches(bare)
@@ -126,7 +135,8 @@ def test_a_missing_value_matches_exists_false_and_must_not_alone() -> None:
 
 
 def test_groups_combine_and_nest() -> None:
-    """All of must, none of must_not, one of should where any is given; groups stand where conditions do."""
+    """All of must, none of must_not, one of should where any is given; groups stand where
+    conditions do."""
     red, blue = ({"field": "colour", "eq": value} for value in ("red", "blue"))
     cheap, dear = {"field": "price", "lt": 20}, {"field": "price", "gte": 20}
     assert parsed({}).matches(SHIRT)
@@ -137,12 +147,15 @@ def test_groups_combine_and_nest() -> None:
     assert not parsed({"should": [blue, dear]}).matches(SHIRT)
     assert not parsed({"must": [red], "should": [blue]}).matches(SHIRT)
     assert not parsed({"must": [red], "must_not": [cheap]}).matches(SHIRT)
-    assert parsed({"must": [{"should": [{"must": [red, cheap]}, {"must": [blue, dear]}]}]}).matches(SHIRT)
+    assert parsed({"must": [{"should": [{"must": [red, cheap]}, {"must": [blue, dear]}]}]}).matches(
+        SHIRT
+    )
     assert not parsed({"must_not": [{"must": [red, cheap]}]}).matches(SHIRT)
 
 
 def test_numbers_compare_as_doubles() -> None:
-    """Integers beyond 2**53 compare as their nearest double, and -0 is 0: as in the columns of an index."""
+    """Integers beyond 2**53 compare as their nearest double, and -0 is 0: as in the columns of an
+    index."""
     big = Product(**{**vars(SHIRT), "attributes": {"price": 2**53 + 1, "sizes": [0]}})
     assert parsed({"must": [{"field": "price", "eq": 2**53}]}).matches(big)
     assert parsed({"must": [{"field": "sizes", "eq": -0.0}]}).matches(big)
@@ -159,8 +172,14 @@ def test_numbers_compare_as_doubles() -> None:
         ({"must": [{}]}, "filter.must[0]"),
         ({"must": [{"eq": 1}]}, "filter.must[0] must be a condition on a field"),
         ({"must": [{"field": 3, "eq": 1}]}, "filter.must[0].field must be text"),
-        ({"must": [{"field": "prize", "eq": 1}]}, "no field 'prize' to filter by; did you mean 'price'?"),
-        ({"should": [{"must": [{"field": "zzz", "eq": 1}]}]}, "filter.should[0].must[0]: no field 'zzz'"),
+        (
+            {"must": [{"field": "prize", "eq": 1}]},
+            "no field 'prize' to filter by; did you mean 'price'?",
+        ),
+        (
+            {"should": [{"must": [{"field": "zzz", "eq": 1}]}]},
+            "filter.should[0].must[0]: no field 'zzz'",
+        ),
         ({"must": [{"field": "title", "eq": "A shirt"}]}, "no field 'title'"),
         ({"must": [{"field": "price", "like": 1}]}, "(price): unknown operator 'like'"),
         ({"must": [{"field": "price"}]}, "it has none"),
@@ -174,11 +193,20 @@ def test_numbers_compare_as_doubles() -> None:
         ({"must": [{"field": "price", "lt": [1]}]}, "expected number, got a list"),
         ({"must": [{"field": "price", "in": 5}]}, "(price).in must be a list"),
         ({"must": [{"field": "colour", "eq": 5}]}, "expected string, got 5"),
-        ({"must": [{"field": "colour", "lt": "red"}]}, "lt compare numbers and datetimes; the field is a string"),
+        (
+            {"must": [{"field": "colour", "lt": "red"}]},
+            "lt compare numbers and datetimes; the field is a string",
+        ),
         ({"must": [{"field": "sale", "eq": 1}]}, "expected bool, got 1"),
-        ({"must": [{"field": "since", "gte": "31.5.2024"}]}, "(since).gte: expected datetime, got '31.5.2024'"),
+        (
+            {"must": [{"field": "since", "gte": "31.5.2024"}]},
+            "(since).gte: expected datetime, got '31.5.2024'",
+        ),
         ({"must": [{"field": "since", "gte": 5}]}, "expected datetime, got 5"),
-        ({"must": [{"field": "sizes", "eq": [38]}]}, "(sizes).eq: expected a single value, got a list"),
+        (
+            {"must": [{"field": "sizes", "eq": [38]}]},
+            "(sizes).eq: expected a single value, got a list",
+        ),
         ({"must": [{"field": "sizes", "gt": "XL"}]}, "expected number, got 'XL'"),
         ({"must": [{"field": "category", "eq": 5}]}, "(category).eq: expected string, got 5"),
         ({"must": [{"field": "category", "gte": "A"}]}, "the field is a category"),
@@ -188,7 +216,10 @@ def test_numbers_compare_as_doubles() -> None:
             {"must_not": [{"field": "price", "exists": "yes"}]},
             "filter.must_not[0] (price).exists must be true or false",
         ),
-        ({"must": [{"field": "price", "eq": 1}] * (MAX_CONDITIONS + 1)}, f"at most {MAX_CONDITIONS} conditions"),
+        (
+            {"must": [{"field": "price", "eq": 1}] * (MAX_CONDITIONS + 1)},
+            f"at most {MAX_CONDITIONS} conditions",
+        ),
         ({"must": [{"field": "price", "in": [1] * 6000}] * 2}, "at most 10000 values"),
     ],
 )
@@ -199,7 +230,8 @@ def test_a_bad_filter_names_what_is_wrong_and_where(raw: object, words: str) -> 
 
 
 def test_nesting_ends_somewhere() -> None:
-    """As deep as allowed is read, one level more is refused, and a thousand levels too, without a crash."""
+    """As deep as allowed is read, one level more is refused, and a thousand levels too, without a
+    crash."""
 
     def nested(depth: int) -> dict[str, Any]:
         raw: dict[str, Any] = {"must": [{"field": "price", "eq": 19.5}]}
@@ -214,7 +246,8 @@ def test_nesting_ends_somewhere() -> None:
 
 
 def test_equal_keys_select_the_same() -> None:
-    """The key says all that the verdict depends on: the text, the fields' types and which products ids stand for."""
+    """The key says all that the verdict depends on: the text, the fields' types and which products
+    ids stand for."""
     raw = {"must": [{"field": "price", "eq": 5}]}
     assert parsed(raw).key == parsed({"must": [{"eq": 5, "field": "price"}]}).key
     assert parsed(raw).key != parsed({"must": [{"field": "price", "eq": 6}]}).key

@@ -1,4 +1,5 @@
-"""An import brings the catalog to what the data says: repeatable, restartable, and nothing lost on the way."""
+"""An import brings the catalog to what the data says: repeatable, restartable, and nothing lost on
+the way."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def draw(path: Path, number: int, size: tuple[int, int] = (24, 16)) -> None:
     Image.frombytes("RGB", size, pixels).save(path, "PNG" if path.suffix == ".png" else "JPEG")
 
 
-def feed(root: Path, *lines: str, header: str = "product_id,image,title,category,tags,price") -> Path:
+def feed(
+    root: Path, *lines: str, header: str = "product_id,image,title,category,tags,price"
+) -> Path:
     path = root / "feed.csv"
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     return path
@@ -62,7 +65,9 @@ def lines(*numbers: int, title: str = "T") -> list[str]:
 
 def test_products_arrive_whole(home: Home, source: Path) -> None:
     """Fields, types, tags' source and photos are what the feed says; the photo's copy is exact."""
-    report = import_dataset(home, read_dataset(feed(source, *lines(0), "p0,i/1.jpg,,,,", *lines(2))))
+    report = import_dataset(
+        home, read_dataset(feed(source, *lines(0), "p0,i/1.jpg,,,,", *lines(2)))
+    )
     assert (counts(report), report.skipped) == ((2, 0, 0, 0), [])
     with open_catalog(home) as catalog:
         stored = catalog.get("p0")
@@ -77,7 +82,8 @@ def test_products_arrive_whole(home: Home, source: Path) -> None:
 
 
 def test_importing_again_changes_nothing(home: Home, source: Path) -> None:
-    """The second run is all unchanged and takes no sequence number; one edited row is one replaced product."""
+    """The second run is all unchanged and takes no sequence number; one edited row is one replaced
+    product."""
     path = feed(source, *lines(0, 1, 2))
     import_dataset(home, read_dataset(path))
     assert counts(import_dataset(home, read_dataset(path))) == (0, 0, 3, 0)
@@ -110,7 +116,8 @@ def test_a_dry_run_reports_the_same_and_writes_nothing(home: Home, source: Path)
 
 
 def test_bad_photos_are_skipped_with_their_reason(home: Home, source: Path) -> None:
-    """Truncated, text, empty, huge: each row named with its file; a product lives on its good photos."""
+    """Truncated, text, empty, huge: each row named with its file; a product lives on its good
+    photos."""
     whole = (source / "i/0.jpg").read_bytes()
     (source / "i/1.jpg").write_bytes(whole[: len(whole) // 2])
     (source / "i/2.jpg").write_text("I am no photo")
@@ -118,11 +125,18 @@ def test_bad_photos_are_skipped_with_their_reason(home: Home, source: Path) -> N
     Image.new("1", (12_000, 9_000)).save(source / "i/4.png")
     images = ("0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.png")
     report = import_dataset(
-        home, read_dataset(feed(source, *[f"good,i/{image},,,," for image in images], "bad,i/2.jpg,,,,", *lines(5)))
+        home,
+        read_dataset(
+            feed(source, *[f"good,i/{image},,,," for image in images], "bad,i/2.jpg,,,,", *lines(5))
+        ),
     )
     assert counts(report) == (2, 0, 0, 0)
-    assert [skip.where for skip in report.skipped] == [f"feed.csv:{line}" for line in (3, 4, 5, 6, 7)]
-    assert all(f"i/{image}" in skip.reason for image, skip in zip(images[1:], report.skipped, strict=False))
+    assert [skip.where for skip in report.skipped] == [
+        f"feed.csv:{line}" for line in (3, 4, 5, 6, 7)
+    ]
+    assert all(
+        f"i/{image}" in skip.reason for image, skip in zip(images[1:], report.skipped, strict=False)
+    )
     assert "empty" in report.skipped[2].reason
     assert "12000 x 9000" in report.skipped[3].reason
     with open_catalog(home) as catalog:
@@ -133,7 +147,9 @@ def test_bad_photos_are_skipped_with_their_reason(home: Home, source: Path) -> N
 def test_two_products_may_share_a_photo(home: Home, source: Path) -> None:
     """Both are kept; the photo is stored once."""
     draw(source / "i/copy.jpg", 0)
-    report = import_dataset(home, read_dataset(feed(source, *lines(0), "twin,i/0.jpg,,,,", "third,i/copy.jpg,,,,")))
+    report = import_dataset(
+        home, read_dataset(feed(source, *lines(0), "twin,i/0.jpg,,,,", "third,i/copy.jpg,,,,"))
+    )
     assert counts(report) == (3, 0, 0, 0)
     with open_catalog(home) as catalog:
         assert (len(catalog), catalog.photo_count()) == (3, 1)
@@ -165,34 +181,57 @@ def test_sync_refuses_to_empty_the_catalog(home: Home, source: Path) -> None:
             import_dataset(home, read_dataset(path), sync=True, allow_deletes=allowed)
     with open_catalog(home) as catalog:
         assert catalog.last_sequence() == 10
-    assert counts(import_dataset(home, read_dataset(path), sync=True, allow_deletes=2)) == (1, 0, 8, 2)
+    assert counts(import_dataset(home, read_dataset(path), sync=True, allow_deletes=2)) == (
+        1,
+        0,
+        8,
+        2,
+    )
 
 
 def test_sync_deletes_nothing_that_a_broken_line_may_name(home: Home, source: Path) -> None:
-    """A broken line's own product stays; where it cannot be told which that is, deletes must be allowed by number."""
+    """A broken line's own product stays; where it cannot be told which that is, deletes must be
+    allowed by number."""
     header, rows = "image,title", [f"i/{number}.jpg,T" for number in range(11)]
     path = feed(source, *rows, header=header)
     import_dataset(home, read_dataset(path))
     feed(source, *rows[:9], "i/9.jpg,Shirt, red", header=header)
     report = import_dataset(home, read_dataset(path), sync=True)
-    assert (counts(report), [skip.where for skip in report.skipped]) == ((0, 0, 9, 1), ["feed.csv:11"])
+    assert (counts(report), [skip.where for skip in report.skipped]) == (
+        (0, 0, 9, 1),
+        ["feed.csv:11"],
+    )
     with open_catalog(home) as catalog:
         assert catalog.product_ids() == {f"i/{number}" for number in range(10)}
     feed(source, "i/0.j", *rows[1:9], "i/9", header=header)
     for allowed in (None, 1):
-        with pytest.raises(SyncRefusedError, match=r"2 of 10 products.* 2 lines .*first: feed\.csv:2\).*-deletes 2\)$"):
+        with pytest.raises(
+            SyncRefusedError,
+            match=r"2 of 10 products.* 2 lines .*first: feed\.csv:2\).*-deletes 2\)$",
+        ):
             import_dataset(home, read_dataset(path), sync=True, allow_deletes=allowed)
     feed(source, *rows[:9], "i/9", header=header)
     with pytest.raises(SyncRefusedError, match=r"1 of 10 products, but 1 line of"):
         import_dataset(home, read_dataset(path), sync=True)
     assert counts(import_dataset(home, read_dataset(path))) == (0, 0, 9, 0)
-    assert counts(import_dataset(home, read_dataset(path), sync=True, allow_deletes=1)) == (0, 0, 9, 1)
+    assert counts(import_dataset(home, read_dataset(path), sync=True, allow_deletes=1)) == (
+        0,
+        0,
+        9,
+        1,
+    )
     feed(source, *rows[:9], "x", header=header)
-    assert counts(import_dataset(home, read_dataset(path), sync=True)) == (0, 0, 9, 0)  # there is nothing to delete
+    assert counts(import_dataset(home, read_dataset(path), sync=True)) == (
+        0,
+        0,
+        9,
+        0,
+    )  # there is nothing to delete
 
 
 def test_references_are_not_copied(home: Home, source: Path) -> None:
-    """The home holds no photo; a moved file is found again by its content; a later copy run copies."""
+    """The home holds no photo; a moved file is found again by its content; a later
+    copy run copies."""
     path = feed(source, *lines(0, 1))
     import_dataset(home, read_dataset(path), photos="reference")
     assert not home.photos.exists()
@@ -220,21 +259,40 @@ def test_a_lost_copy_is_mended(home: Home, source: Path) -> None:
 
 
 def test_stored_types_hold_for_later_feeds(home: Home, source: Path) -> None:
-    """A later feed is read by the first one's types; what cannot be is skipped; a fixed type converts or is refused."""
+    """A later feed is read by the first one's types; what cannot be is skipped; a fixed type
+    converts or is refused."""
     path = feed(source, *lines(0, 1))
     import_dataset(home, read_dataset(path))
     feed(source, *lines(0), "p2,i/2.jpg,,,,7", "p3,i/3.jpg,,,,soon")
     report = import_dataset(home, read_dataset(path))
-    assert (counts(report), [skip.where for skip in report.skipped]) == ((1, 0, 1, 0), ["feed.csv:4"])
+    assert (counts(report), [skip.where for skip in report.skipped]) == (
+        (1, 0, 1, 0),
+        ["feed.csv:4"],
+    )
     assert "'price': expected number, got 'soon'" in report.skipped[0].reason
     with open_catalog(home) as catalog:
         assert catalog.get("p2").attributes == {"price": 7}
-    with pytest.raises(BadDataError, match=r"product 'p0', attribute 'price': expected bool, got 0"):
-        import_dataset(home, read_dataset(feed(source, "p0,i/0.jpg,,,,true"), types={"price": "bool"}), dry_run=True)
+    with pytest.raises(
+        BadDataError, match=r"product 'p0', attribute 'price': expected bool, got 0"
+    ):
+        import_dataset(
+            home,
+            read_dataset(feed(source, "p0,i/0.jpg,,,,true"), types={"price": "bool"}),
+            dry_run=True,
+        )
     feed(source, *lines(0), "p3,i/3.jpg,,,,soon")
-    assert counts(import_dataset(home, read_dataset(path, types={"price": "string"}))) == (1, 0, 1, 0)
+    assert counts(import_dataset(home, read_dataset(path, types={"price": "string"}))) == (
+        1,
+        0,
+        1,
+        0,
+    )
     with open_catalog(home) as catalog:
-        assert [catalog.get(id_).attributes["price"] for id_ in ("p0", "p1", "p3")] == ["0", "1", "soon"]
+        assert [catalog.get(id_).attributes["price"] for id_ in ("p0", "p1", "p3")] == [
+            "0",
+            "1",
+            "soon",
+        ]
 
 
 WIDE = "product_id,image,flag,price,phone,code,sizes"
@@ -258,15 +316,29 @@ def by_job(home: Home, path: Path, _: pytest.CaptureFixture[str]) -> dict[str, A
 def test_a_later_feed_that_looks_narrower_changes_no_value(
     home: Home, source: Path, capfd: pytest.CaptureFixture[str], run: Callable[..., dict[str, Any]]
 ) -> None:
-    """Cells are read by the types of the catalog, by command and by job: the same cells are the same values."""
+    """Cells are read by the types of the catalog, by command and by job: the same cells are the
+    same values."""
     same = "p0,i/0.jpg,True,38.50,+4912,a|b,38"
-    run(home, feed(source, same, "p1,i/1.jpg,maybe,on request,none,a | b,38|39", header=WIDE), capfd)
+    run(
+        home, feed(source, same, "p1,i/1.jpg,maybe,on request,none,a | b,38|39", header=WIDE), capfd
+    )
     with open_catalog(home) as catalog:
         before = catalog.get("p0").attributes
         types = catalog.types()
-    assert before == {"flag": "True", "price": "38.50", "phone": "+4912", "code": "a|b", "sizes": ["38"]}
+    assert before == {
+        "flag": "True",
+        "price": "38.50",
+        "phone": "+4912",
+        "code": "a|b",
+        "sizes": ["38"],
+    }
     found = run(home, feed(source, same, "p2,i/2.jpg,False,7.0,+4913,b|c,40", header=WIDE), capfd)
-    assert (found["added"], found["replaced"], found["unchanged"], found["skipped"]) == (1, 0, 1, [])
+    assert (found["added"], found["replaced"], found["unchanged"], found["skipped"]) == (
+        1,
+        0,
+        1,
+        [],
+    )
     with open_catalog(home) as catalog:
         assert catalog.get("p0").attributes == before
         assert catalog.get("p2").attributes == {
@@ -277,7 +349,10 @@ def test_a_later_feed_that_looks_narrower_changes_no_value(
 
 def test_importing_odd_values_again_changes_nothing(home: Home, source: Path) -> None:
     """What no attribute can hold is left out each time, and its product is kept each time."""
-    rows = [{"product_id": "p0", "image": "i/0.jpg", "n": 1}, {"product_id": "p1", "image": "i/1.jpg", "n": {"a": 1}}]
+    rows = [
+        {"product_id": "p0", "image": "i/0.jpg", "n": 1},
+        {"product_id": "p1", "image": "i/1.jpg", "n": {"a": 1}},
+    ]
     path = source / "feed.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     for expected in ((2, 0, 0, 0), (0, 0, 2, 0)):
@@ -329,7 +404,8 @@ imports.import_dataset(Home(sys.argv[1]), read_dataset(Path(sys.argv[2])), progr
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_killed_import_loses_nothing_it_reported(home: Home, tmp_path: Path, seed: int) -> None:
-    """SIGKILL at any moment: the catalog opens whole, every reported product is there, the next run completes."""
+    """SIGKILL at any moment: the catalog opens whole, every reported product is there, the next run
+    completes."""
     products = 150
     for number in range(products):
         draw(tmp_path / f"data/c{number % 3}/{number:03}.jpg", number)

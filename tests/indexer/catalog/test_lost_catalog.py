@@ -1,4 +1,5 @@
-"""A catalog that is not there is never taken for one that is empty: nothing goes because it does not name it."""
+"""A catalog that is not there is never taken for one that is empty: nothing goes because it does
+not name it."""
 
 from __future__ import annotations
 
@@ -28,7 +29,14 @@ from indexer.operations import erasure, garbage_collection
 from indexer.operations.migrate import migrate
 from service.engine import Engine
 from service.settings import Settings
-from tests.indexer.index_build.test_pipeline import FakeBundle, FakeEmbedder, add_photo, build, colour, put
+from tests.indexer.index_build.test_pipeline import (
+    FakeBundle,
+    FakeEmbedder,
+    add_photo,
+    build,
+    colour,
+    put,
+)
 from tools import cli
 from tools.doctor import _home
 
@@ -37,7 +45,8 @@ PRODUCTS = 60
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """60 products, a photo each, two versions of which the second serves; the photos are older than any write."""
+    """60 products, a photo each, two versions of which the second serves; the photos are older than
+    any write."""
     home = Home.create(tmp_path / "home")
     with open_catalog(home) as catalog:
         for i in range(PRODUCTS):
@@ -89,8 +98,11 @@ def feed(home: Home) -> Path:
 
 
 @pytest.mark.parametrize("left", [None, b"", b"\0" * 512])
-def test_each_way_in_refuses_a_home_whose_catalog_is_missing(home: Home, left: bytes | None) -> None:
-    """Serving, importing, dry runs, building, erasing, collecting, migrating: named, and nothing is made or lost.
+def test_each_way_in_refuses_a_home_whose_catalog_is_missing(
+    home: Home, left: bytes | None
+) -> None:
+    """Serving, importing, dry runs, building, erasing, collecting, migrating: named, and nothing is
+    made or lost.
 
     So it is with a file that holds nothing.
     """
@@ -110,7 +122,8 @@ def test_each_way_in_refuses_a_home_whose_catalog_is_missing(home: Home, left: b
         lambda: migrate(home),
     ):
         with pytest.raises(
-            MissingCatalogError, match=r"catalog\.sqlite3 (is missing|holds nothing), but the home holds"
+            MissingCatalogError,
+            match=r"catalog\.sqlite3 (is missing|holds nothing), but the home holds",
         ):
             work()
     assert (home.catalog_file.read_bytes() if home.catalog_file.exists() else None) == left
@@ -118,10 +131,17 @@ def test_each_way_in_refuses_a_home_whose_catalog_is_missing(home: Home, left: b
 
 
 def test_the_commands_say_it(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 1 and one line that names the file and what to do; ``doctor`` counts it as a problem."""
+    """Exit code 1 and one line that names the file and what to do; ``doctor`` counts it as a
+    problem."""
     lose(home)
     place = ["--home", str(home.path)]
-    for command in (["import", str(feed(home))], ["index", "erase"], ["index", "gc"], ["serve"], ["schema"]):
+    for command in (
+        ["import", str(feed(home))],
+        ["index", "erase"],
+        ["index", "gc"],
+        ["serve"],
+        ["schema"],
+    ):
         assert cli.run([*command, *place]) == 1
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert f"{home.catalog_file} is missing" in said
@@ -133,7 +153,9 @@ def test_the_commands_say_it(home: Home, capsys: pytest.CaptureFixture[str]) -> 
     assert held(home) == WHOLE
 
 
-@pytest.mark.parametrize("kept", ["photos", "embeddings", "indexes", "CURRENT", "signatures.sqlite3"])
+@pytest.mark.parametrize(
+    "kept", ["photos", "embeddings", "indexes", "CURRENT", "signatures.sqlite3"]
+)
 def test_any_one_thing_that_comes_from_a_catalog_is_enough(home: Home, kept: str) -> None:
     """What is left alone in a home asks for its catalog too."""
     home.signatures_file.touch()
@@ -157,7 +179,8 @@ def test_a_home_without_anything_of_a_catalog_gets_one(home: Home) -> None:
 
 
 def test_a_catalog_that_is_all_in_its_log_is_no_missing_one(tmp_path: Path) -> None:
-    """Killed before SQLite folded its log in once, a catalog is a page and a log; what it holds is found there."""
+    """Killed before SQLite folded its log in once, a catalog is a page and a log; what it holds is
+    found there."""
     home = Home.create(tmp_path / "home")
     with closing(sqlite3.connect(home.catalog_file, isolation_level=None)) as made:
         made.execute("PRAGMA journal_mode = WAL")
@@ -173,7 +196,8 @@ def test_a_catalog_that_is_all_in_its_log_is_no_missing_one(tmp_path: Path) -> N
 
 
 def test_a_catalog_behind_its_versions_is_refused(home: Home, tmp_path: Path) -> None:
-    """An old backup ends before what a version holds; both numbers are said. With the newest one all is well again."""
+    """An old backup ends before what a version holds; both numbers are said. With the newest one
+    all is well again."""
     with open_catalog(home) as catalog:
         catalog.checkpoint()
     shutil.copy(home.catalog_file, tmp_path / "old")
@@ -184,7 +208,9 @@ def test_a_catalog_behind_its_versions_is_refused(home: Home, tmp_path: Path) ->
     shutil.copy(home.catalog_file, tmp_path / "newest")
     lose(home)
     shutil.copy(tmp_path / "old", home.catalog_file)
-    with pytest.raises(CatalogBehindError, match=r"ends with change 60, but index version v000003 .* up to 61"):
+    with pytest.raises(
+        CatalogBehindError, match=r"ends with change 60, but index version v000003 .* up to 61"
+    ):
         open_catalog(home)
     with pytest.raises(CatalogBehindError):
         erasure.erase(home)
@@ -195,7 +221,8 @@ def test_a_catalog_behind_its_versions_is_refused(home: Home, tmp_path: Path) ->
 
 
 def test_another_catalog_is_refused_however_far_it_went(home: Home) -> None:
-    """A catalog made anew has another identity; after the way out that the message names, it serves."""
+    """A catalog made anew has another identity; after the way out that the message names, it
+    serves."""
     lose(home)
     with Catalog.create(home.catalog_file, photos=home.photos) as catalog:
         for i in range(PRODUCTS + 5):
@@ -218,13 +245,17 @@ def test_an_empty_catalog_in_its_place_erases_nothing(home: Home) -> None:
     assert held(home) == WHOLE
 
 
-def test_too_many_photos_without_a_product_stop_an_erasure(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no version tells the catalog from another, the photos do; a home without versions is guarded by them."""
+def test_too_many_photos_without_a_product_stop_an_erasure(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no version tells the catalog from another, the photos do; a home without versions is
+    guarded by them."""
     empty(home)
     shutil.rmtree(home.indexes)
     home.current_file.unlink()
     with pytest.raises(
-        CatalogBehindError, match=r"of 60 photos in .* names 0, and no deletion of the others was recorded"
+        CatalogBehindError,
+        match=r"of 60 photos in .* names 0, and no deletion of the others was recorded",
     ):
         erasure.erase(home)
     assert len(list(garbage_collection.photo_files(home))) == PRODUCTS
@@ -233,19 +264,31 @@ def test_too_many_photos_without_a_product_stop_an_erasure(home: Home, monkeypat
     assert len(list(garbage_collection.photo_files(home))) == PRODUCTS
 
 
-def test_what_was_never_given_a_number_is_not_deleted(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With both guards off, an erasure over an empty catalog takes no original, no embedding and no row."""
+def test_what_was_never_given_a_number_is_not_deleted(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With both guards off, an erasure over an empty catalog takes no original, no embedding and no
+    row."""
     lose(home)
     monkeypatch.setattr(store, "check_lineage", lambda home, catalog: None)
     monkeypatch.setattr(presence, "_derived", lambda home: [])
     monkeypatch.setattr(garbage_collection, "_MOST_STRAYS", 1.0)
     done = erasure.erase(home)
-    assert (done.rewritten, done.rows, done.vectors, done.photos, done.strays) == ({}, 0, 0, 0, PRODUCTS)
+    assert (done.rewritten, done.rows, done.vectors, done.photos, done.strays) == (
+        {},
+        0,
+        0,
+        0,
+        PRODUCTS,
+    )
     assert held(home) == WHOLE
 
 
-def test_a_refused_import_takes_no_photo_that_was_there_before(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of products that the catalog refuses, the photos that this import copied go; what lay there already stays."""
+def test_a_refused_import_takes_no_photo_that_was_there_before(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of products that the catalog refuses, the photos that this import copied go; what lay there
+    already stays."""
     kept = add_photo(home, 150)  # an original that no product has
     data = home.path.parent / "feed"
     data.mkdir()
@@ -259,7 +302,8 @@ def test_a_refused_import_takes_no_photo_that_was_there_before(home: Home, monke
 
 
 def test_nothing_is_superseded_while_it_is_not_known_what_serves(home: Home) -> None:
-    """Without CURRENT, or the record of activations, or the active version's folder, no version is removed."""
+    """Without CURRENT, or the record of activations, or the active version's folder, no version is
+    removed."""
     build(home)
     names = Versions(home).names()
     record, current = home.indexes / "ACTIVATIONS", home.current_file

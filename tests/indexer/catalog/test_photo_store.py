@@ -17,7 +17,12 @@ from indexer.core.home import Home
 from indexer.imaging.decode import decode_photo
 
 
-def jpeg(width: int = 900, height: int = 600, colour: tuple[int, int, int] = (200, 30, 30), **options: object) -> bytes:
+def jpeg(
+    width: int = 900,
+    height: int = 600,
+    colour: tuple[int, int, int] = (200, 30, 30),
+    **options: object,
+) -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", (width, height), colour).save(stream, "JPEG", quality=90, **options)
     return stream.getvalue()
@@ -43,7 +48,13 @@ def test_a_copy_is_byte_for_byte(store: PhotoStore, home: Home) -> None:
     new = store.add(data, decode_photo(data))
     path = home.photos / new.content_hash[:2] / new.content_hash[2:4] / new.content_hash
     assert path.read_bytes() == data == store.read(stored(new))
-    assert (new.format, new.bytes, new.width, new.height, new.storage) == ("JPEG", len(data), 900, 600, "copy")
+    assert (new.format, new.bytes, new.width, new.height, new.storage) == (
+        "JPEG",
+        len(data),
+        900,
+        600,
+        "copy",
+    )
     before = path.stat().st_mtime_ns
     store.add(data, decode_photo(data))
     assert path.stat().st_mtime_ns == before
@@ -51,7 +62,9 @@ def test_a_copy_is_byte_for_byte(store: PhotoStore, home: Home) -> None:
 
 
 @pytest.mark.parametrize("storage", ["copy", "reference"])
-def test_a_changed_or_vanished_file_is_named(store: PhotoStore, home: Home, tmp_path: Path, storage: str) -> None:
+def test_a_changed_or_vanished_file_is_named(
+    store: PhotoStore, home: Home, tmp_path: Path, storage: str
+) -> None:
     """No other picture is ever served under a hash."""
     data = jpeg()
     new = store.add(data, decode_photo(data))
@@ -79,10 +92,14 @@ def test_a_changed_or_vanished_file_is_named(store: PhotoStore, home: Home, tmp_
         ((3000, 2), 160, (160, 1)),
     ],
 )
-def test_thumbnail_sizes(store: PhotoStore, size: tuple[int, int], width: int, expected: tuple[int, int]) -> None:
+def test_thumbnail_sizes(
+    store: PhotoStore, size: tuple[int, int], width: int, expected: tuple[int, int]
+) -> None:
     """At most the asked width, in proportion, never enlarged; very tall photos are bounded too."""
     data = jpeg(*size)
-    thumbnail = Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode_photo(data))), width)))
+    thumbnail = Image.open(
+        io.BytesIO(store.thumbnail(stored(store.add(data, decode_photo(data))), width))
+    )
     assert (thumbnail.format, thumbnail.size) == ("JPEG", expected)
     assert np.abs(np.asarray(thumbnail, float).mean((0, 1)) - (200, 30, 30)).max() < 4
 
@@ -95,7 +112,8 @@ def test_thumbnails_are_sharp(store: PhotoStore) -> None:
     Image.fromarray(stripes).save(stream, "JPEG", quality=95)
     data = stream.getvalue()
     thumbnail = np.asarray(
-        Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode_photo(data))), 640))), float
+        Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode_photo(data))), 640))),
+        float,
     )
     whole = np.asarray(Image.fromarray(stripes).resize((640, 427), Image.Resampling.LANCZOS), float)
     assert np.abs(thumbnail - whole).mean() < 6
@@ -106,7 +124,9 @@ def test_thumbnails_are_upright(store: PhotoStore) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = jpeg(900, 600, exif=exif)
-    thumbnail = Image.open(io.BytesIO(store.thumbnail(stored(store.add(data, decode_photo(data))), 320)))
+    thumbnail = Image.open(
+        io.BytesIO(store.thumbnail(stored(store.add(data, decode_photo(data))), 320))
+    )
     assert thumbnail.size == (320, 480)
 
 
@@ -124,7 +144,8 @@ def test_thumbnails_are_kept(store: PhotoStore, home: Home) -> None:
 
 
 def test_only_unused_photos_are_collected(store: PhotoStore, home: Home) -> None:
-    """A photo that came back into use between delete and removal stays; an erased one goes with its thumbnails."""
+    """A photo that came back into use between delete and removal stays; an erased one goes with its
+    thumbnails."""
     kept, gone = jpeg(colour=(1, 2, 3)), jpeg(colour=(9, 9, 9))
     with open_catalog(home) as catalog:
         _two_products(catalog, store, kept, gone)
@@ -132,11 +153,15 @@ def test_only_unused_photos_are_collected(store: PhotoStore, home: Home) -> None
         rows = [stored(store.add(data, decode_photo(data))) for data in (kept, gone)]
         for row in rows:
             store.thumbnail(row, 320)
-        catalog.put(ProductInput("c", None, None, (), {}, (rows[0].content_hash,)), photos=[rows[0]])
+        catalog.put(
+            ProductInput("c", None, None, (), {}, (rows[0].content_hash,)), photos=[rows[0]]
+        )
         assert store.collect(catalog, orphaned) == [rows[1].content_hash]
     assert store.read(rows[0]) == kept
     assert [store.has_copy(row.content_hash) for row in rows] == [True, False]
-    assert [path.name for path in home.thumbnails.rglob("*.jpg")] == [f"{rows[0].content_hash}-320.jpg"]
+    assert [path.name for path in home.thumbnails.rglob("*.jpg")] == [
+        f"{rows[0].content_hash}-320.jpg"
+    ]
 
 
 def _two_products(catalog: Catalog, store: PhotoStore, *photos: bytes) -> None:

@@ -31,13 +31,29 @@ MERCHANT = (Tag("red", "merchant"), Tag("new", "merchant"))
 
 
 def photo(number: int, **changes: Any) -> NewPhoto:
-    fields = {"format": "JPEG", "bytes": 10, "width": 3, "height": 4, "storage": "copy", "path": None, **changes}
+    fields = {
+        "format": "JPEG",
+        "bytes": 10,
+        "width": 3,
+        "height": 4,
+        "storage": "copy",
+        "path": None,
+        **changes,
+    }
     return NewPhoto(f"{number:064x}", **fields)
 
 
 def product(product_id: str = "p", photos: tuple[int, ...] = (1,), **changes: Any) -> ProductInput:
-    fields = {"title": "Shirt", "category": ("A", "B"), "tags": MERCHANT, "attributes": {"price": 5}, **changes}
-    return ProductInput(product_id, photos=tuple(photo(number).content_hash for number in photos), **fields)
+    fields = {
+        "title": "Shirt",
+        "category": ("A", "B"),
+        "tags": MERCHANT,
+        "attributes": {"price": 5},
+        **changes,
+    }
+    return ProductInput(
+        product_id, photos=tuple(photo(number).content_hash for number in photos), **fields
+    )
 
 
 def put(catalog: Catalog, wanted: ProductInput, **options: Any) -> Written:
@@ -50,13 +66,25 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
         yield catalog
 
 
-ODD_TEXTS = ("quote \" and \\ and '", "line\nand\ttab", "\u2028 \x7f \ud7ff 😀 连衣裙", "</script>", "[1, null]")
+ODD_TEXTS = (
+    "quote \" and \\ and '",
+    "line\nand\ttab",
+    "\u2028 \x7f \ud7ff 😀 连衣裙",
+    "</script>",
+    "[1, null]",
+)
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS)
 def test_texts_come_back_to_the_letter(catalog: Catalog, text: str) -> None:
-    """Rows leave SQLite as one text of JSON; what looks like its syntax, or is no ASCII, stays what it was."""
-    wanted = product("p", tags=(Tag(text, "merchant"), Tag(text, "machine")), title=text, attributes={"note": text})
+    """Rows leave SQLite as one text of JSON; what looks like its syntax, or is no ASCII, stays what
+    it was."""
+    wanted = product(
+        "p",
+        tags=(Tag(text, "merchant"), Tag(text, "machine")),
+        title=text,
+        attributes={"note": text},
+    )
     pid = put(catalog, wanted).pid
     (found,) = catalog.by_pids([pid]).values()
     assert (found.title, found.tags, found.attributes) == (text, wanted.tags, {"note": text})
@@ -65,7 +93,9 @@ def test_texts_come_back_to_the_letter(catalog: Catalog, text: str) -> None:
 
 def test_a_product_comes_back_as_it_was_put(catalog: Catalog) -> None:
     """Every field survives, in order, also through a new process's eyes."""
-    wanted = product("a/b:产品 1", (2, 1, 2), attributes={"n": 1.5, "ok": False, "l": ["x", 1], "gone": None})
+    wanted = product(
+        "a/b:产品 1", (2, 1, 2), attributes={"n": 1.5, "ok": False, "l": ["x", 1], "gone": None}
+    )
     written = put(catalog, wanted, external_version=7)
     assert (written.sequence, written.pid, written.outcome) == (1, 1, "added")
     with Catalog.open(catalog.path) as other:
@@ -73,9 +103,17 @@ def test_a_product_comes_back_as_it_was_put(catalog: Catalog) -> None:
     assert (stored.title, stored.category, stored.tags) == ("Shirt", ("A", "B"), MERCHANT)
     assert stored.attributes == {"n": 1.5, "ok": False, "l": ["x", 1]}
     assert stored.photos == wanted.photos[:2]
-    assert (stored.pid, stored.sequence, stored.external_version, len(stored.photo_ids)) == (1, 1, 7, 2)
+    assert (stored.pid, stored.sequence, stored.external_version, len(stored.photo_ids)) == (
+        1,
+        1,
+        7,
+        2,
+    )
     assert catalog.types() == {"l": "list", "n": "number", "ok": "bool"}
-    assert catalog.photo(wanted.photos[0]) == catalog.photos_by_id(stored.photo_ids)[stored.photo_ids[0]]
+    assert (
+        catalog.photo(wanted.photos[0])
+        == catalog.photos_by_id(stored.photo_ids)[stored.photo_ids[0]]
+    )
 
 
 def test_the_same_put_again_changes_nothing(catalog: Catalog) -> None:
@@ -123,7 +161,8 @@ def test_numbers_are_never_reused(catalog: Catalog) -> None:
 
 
 def test_a_patch_merges_and_leaves_photos_alone(catalog: Catalog) -> None:
-    """Attributes merge, None removes; tags are replaced; category None clears; the log says no photo changed."""
+    """Attributes merge, None removes; tags are replaced; category None clears; the log says no
+    photo changed."""
     put(catalog, product(attributes={"price": 5, "stock": 3}))
     patched = catalog.patch("p", {"attributes": {"price": 6.5, "stock": None, "sale": True}})
     assert (patched.outcome, patched.sequence) == ("patched", 2)
@@ -132,14 +171,18 @@ def test_a_patch_merges_and_leaves_photos_alone(catalog: Catalog) -> None:
     stored = catalog.get("p")
     assert stored.tags == (Tag("x", "merchant"), Tag("y", "merchant"))
     assert (stored.category, stored.title, stored.sequence) == (None, None, 3)
-    assert catalog.patch("p", {"tags": ["x", "y"], "attributes": {"sale": True}}).outcome == "unchanged"
+    assert (
+        catalog.patch("p", {"tags": ["x", "y"], "attributes": {"sale": True}}).outcome
+        == "unchanged"
+    )
     assert [change.photos_changed for change in catalog.changes(1)] == [False, False]
     assert catalog.patch("p", {"category": "A > C"}).sequence == 4
     assert catalog.get("p").category == ("A", "C")
 
 
 def test_tags_of_other_sources_survive_the_feed(catalog: Catalog) -> None:
-    """What a person curated is not the merchant's to overwrite; the feed replaces its own tags only."""
+    """What a person curated is not the merchant's to overwrite; the feed replaces its own tags
+    only."""
     put(catalog, product(tags=(Tag("red", "merchant"), Tag("best", "curated"))))
     put(catalog, product(tags=(Tag("blue", "merchant"),)))
     assert catalog.get("p").tags == (Tag("blue", "merchant"), Tag("best", "curated"))
@@ -162,7 +205,9 @@ def test_tags_of_other_sources_survive_the_feed(catalog: Catalog) -> None:
         ({"title": "\ud800"}, "Unicode"),
     ],
 )
-def test_a_bad_product_is_refused_whole(catalog: Catalog, changes: dict[str, Any], message: str) -> None:
+def test_a_bad_product_is_refused_whole(
+    catalog: Catalog, changes: dict[str, Any], message: str
+) -> None:
     """The message names the field and the value; nothing of it is stored."""
     put(catalog, product())
     with pytest.raises(BadProductError, match=message):
@@ -176,7 +221,11 @@ def test_unknown_things_are_named(catalog: Catalog) -> None:
     put(catalog, product())
     with pytest.raises(UnknownPhotoError, match=photo(9).content_hash):
         catalog.put(product("q", (9,)))
-    for call in (lambda: catalog.get("q"), lambda: catalog.patch("q", {}), lambda: catalog.delete("q")):
+    for call in (
+        lambda: catalog.get("q"),
+        lambda: catalog.patch("q", {}),
+        lambda: catalog.delete("q"),
+    ):
         with pytest.raises(UnknownProductError, match="'q'"):
             call()
     with pytest.raises(BadProductError, match="'photos' cannot be patched"):
@@ -187,7 +236,8 @@ def test_unknown_things_are_named(catalog: Catalog) -> None:
 
 
 def test_a_copy_whose_file_is_gone_is_not_referred_to(tmp_path: Path) -> None:
-    """A row never outlives its file: a put whose photo was removed meanwhile is refused and can be sent again."""
+    """A row never outlives its file: a put whose photo was removed meanwhile is refused and can be
+    sent again."""
     with Catalog.create(tmp_path / "c.sqlite3", photos=tmp_path / "photos") as catalog:
         with pytest.raises(UnknownPhotoError, match="send it again"):
             put(catalog, product())
@@ -195,7 +245,8 @@ def test_a_copy_whose_file_is_gone_is_not_referred_to(tmp_path: Path) -> None:
 
 
 def test_an_older_external_version_is_stale(catalog: Catalog) -> None:
-    """Writes that overtook each other are settled by the sender's version; an equal one is a repetition."""
+    """Writes that overtook each other are settled by the sender's version; an equal one is a
+    repetition."""
     put(catalog, product(), external_version=5)
     with pytest.raises(StaleVersionError, match=r"'p' has external_version 5, 4 is older"):
         put(catalog, product(title="old"), external_version=4)
@@ -224,8 +275,19 @@ def test_one_bad_write_never_fails_the_rest(catalog: Catalog) -> None:
             Delete("c"),
         ]
     )
-    kinds = [result.outcome if isinstance(result, Written) else type(result).__name__ for result in results]
-    assert kinds == ["added", "UnknownPhoto", "patched", "BadProduct", "UnknownProduct", "added", "deleted"]
+    kinds = [
+        result.outcome if isinstance(result, Written) else type(result).__name__
+        for result in results
+    ]
+    assert kinds == [
+        "added",
+        "UnknownPhoto",
+        "patched",
+        "BadProduct",
+        "UnknownProduct",
+        "added",
+        "deleted",
+    ]
     assert catalog.get("a").title == "New"
     assert catalog.product_ids() == {"a"}
 
@@ -234,16 +296,27 @@ def test_a_dry_run_answers_and_writes_nothing(catalog: Catalog) -> None:
     """The same outcomes, then nothing of it is there."""
     put(catalog, product("a"))
     writes = [Put(product("a", title="x")), Put(product("b"), [photo(1)]), Delete("a")]
-    outcomes = [result.outcome for result in catalog.apply(writes, dry_run=True) if isinstance(result, Written)]
+    outcomes = [
+        result.outcome
+        for result in catalog.apply(writes, dry_run=True)
+        if isinstance(result, Written)
+    ]
     assert outcomes == ["replaced", "added", "deleted"]
-    assert (catalog.product_ids(), catalog.last_sequence(), catalog.get("a").title) == ({"a"}, 1, "Shirt")
+    assert (catalog.product_ids(), catalog.last_sequence(), catalog.get("a").title) == (
+        {"a"},
+        1,
+        "Shirt",
+    )
 
 
 def test_types_are_fixed_at_first_sight_and_can_be_converted(catalog: Catalog) -> None:
-    """Changing a type converts what is stored, through the log, or is refused and names the product."""
+    """Changing a type converts what is stored, through the log, or is refused and names the
+    product."""
     put(catalog, product("a", attributes={"size": "42", "year": 2011}))
     put(catalog, product("b", attributes={"size": "XL"}))
-    with pytest.raises(BadProductError, match="product 'b', attribute 'size': expected number, got 'XL'"):
+    with pytest.raises(
+        BadProductError, match="product 'b', attribute 'size': expected number, got 'XL'"
+    ):
         catalog.set_types({"year": "string", "size": "number"})
     assert catalog.types() == {"size": "string", "year": "number"}
     catalog.set_types({"year": "string", "later": "bool"})
@@ -253,7 +326,8 @@ def test_types_are_fixed_at_first_sight_and_can_be_converted(catalog: Catalog) -
 
 
 def test_erased_text_leaves_the_file(catalog: Catalog) -> None:
-    """After a delete and a checkpoint neither the file nor the log holds the id, the title or a tag."""
+    """After a delete and a checkpoint neither the file nor the log holds the id, the title or a
+    tag."""
     secret = [f"secret-{part}-{'x' * 40}" for part in ("id", "title", "tag", "value")]
     for number in range(50):
         put(catalog, product(f"p{number}"))
@@ -284,7 +358,8 @@ def test_references_follow_their_file_and_copies_win(catalog: Catalog) -> None:
 
 
 def test_threads_and_connections_write_at_once(tmp_path: Path) -> None:
-    """Two catalogs on one file, four threads: every acknowledged write is there, sequences are gapless and ordered."""
+    """Two catalogs on one file, four threads: every acknowledged write is there, sequences are
+    gapless and ordered."""
     path = tmp_path / "catalog.sqlite3"
     Catalog.create(path).close()
     catalogs = [Catalog.open(path), Catalog.open(path)]
@@ -292,7 +367,9 @@ def test_threads_and_connections_write_at_once(tmp_path: Path) -> None:
 
     def work(worker: int) -> None:
         for number in range(25):
-            written = put(catalogs[worker % 2], product(f"{worker}-{number}", (worker * 100 + number,)))
+            written = put(
+                catalogs[worker % 2], product(f"{worker}-{number}", (worker * 100 + number,))
+            )
             seen[worker].append(written.sequence)
 
     threads = [threading.Thread(target=work, args=(worker,)) for worker in range(4)]
@@ -302,7 +379,9 @@ def test_threads_and_connections_write_at_once(tmp_path: Path) -> None:
         thread.join()
     assert sorted(number for sequences in seen for number in sequences) == list(range(1, 101))
     assert all(sequences == sorted(sequences) for sequences in seen)
-    assert catalogs[0].product_ids() == {f"{worker}-{number}" for worker in range(4) for number in range(25)}
+    assert catalogs[0].product_ids() == {
+        f"{worker}-{number}" for worker in range(4) for number in range(25)
+    }
     for catalog in catalogs:
         catalog.close()
 
@@ -349,7 +428,9 @@ def test_patches_are_quick_in_batches(catalog: Catalog) -> None:
     rates = []
     for attempt in range(3):
         start = time.perf_counter()
-        results = catalog.apply([Patch(f"p{n}", {"attributes": {"price": n + attempt + 0.5}}) for n in range(2_000)])
+        results = catalog.apply(
+            [Patch(f"p{n}", {"attributes": {"price": n + attempt + 0.5}}) for n in range(2_000)]
+        )
         rates.append(2_000 / (time.perf_counter() - start))
         assert {result.outcome for result in results if isinstance(result, Written)} == {"patched"}
     assert max(rates) >= 5_000
@@ -357,7 +438,8 @@ def test_patches_are_quick_in_batches(catalog: Catalog) -> None:
 
 
 class AgainstPlainPython(RuleBasedStateMachine):
-    """Random writes on a catalog and on a dict answer alike, also after the file is opened again."""
+    """Random writes on a catalog and on a dict answer alike, also after the file
+    is opened again."""
 
     ids = st.sampled_from(["a", "b/c", "产品"])
     photos = st.lists(st.integers(1, 4), min_size=1, max_size=3, unique=True).map(tuple)
@@ -369,7 +451,9 @@ class AgainstPlainPython(RuleBasedStateMachine):
 
         self.folder = tempfile.TemporaryDirectory()
         self.catalog = Catalog.create(Path(self.folder.name) / "c.sqlite3")
-        self.model: dict[str, tuple[int, tuple[int, ...], dict[str, Any]]] = {}  # pid, photos, attributes
+        self.model: dict[
+            str, tuple[int, tuple[int, ...], dict[str, Any]]
+        ] = {}  # pid, photos, attributes
         self.log: list[tuple[int, str, bool]] = []
 
     @rule(product_id=ids, photos=photos, price=prices)
@@ -384,7 +468,10 @@ class AgainstPlainPython(RuleBasedStateMachine):
         assert old is not None or pid not in {entry[0] for entry in self.log}
         self.model[product_id] = (pid, photos, {"price": price})
         self.log.append((pid, "put", old is None or old[1] != photos))
-        assert (written.outcome, written.sequence) == ("replaced" if old else "added", len(self.log))
+        assert (written.outcome, written.sequence) == (
+            "replaced" if old else "added",
+            len(self.log),
+        )
 
     @rule(product_id=ids, stock=st.one_of(st.none(), prices))
     def patch(self, product_id: str, stock: int | None) -> None:
@@ -393,7 +480,11 @@ class AgainstPlainPython(RuleBasedStateMachine):
                 self.catalog.patch(product_id, {"attributes": {"stock": stock}})
             return
         pid, photos, attributes = self.model[product_id]
-        wanted = {name: value for name, value in {**attributes, "stock": stock}.items() if value is not None}
+        wanted = {
+            name: value
+            for name, value in {**attributes, "stock": stock}.items()
+            if value is not None
+        }
         written = self.catalog.patch(product_id, {"attributes": {"stock": stock}})
         self.model[product_id] = (pid, photos, wanted)
         if wanted != attributes:
@@ -427,8 +518,12 @@ class AgainstPlainPython(RuleBasedStateMachine):
         sequence, entries = self.catalog.entries()
         assert sequence == self.catalog.last_sequence() == len(self.log)
         by_pid = sorted(stored.values(), key=lambda item: item.pid)
-        assert entries.tolist() == [[item.pid, photo_id] for item in by_pid for photo_id in item.photo_ids]
-        assert self.catalog.photo_count() == len({number for _, photos, _ in self.model.values() for number in photos})
+        assert entries.tolist() == [
+            [item.pid, photo_id] for item in by_pid for photo_id in item.photo_ids
+        ]
+        assert self.catalog.photo_count() == len(
+            {number for _, photos, _ in self.model.values() for number in photos}
+        )
 
     def teardown(self) -> None:
         self.catalog.close()
@@ -447,7 +542,8 @@ def test_errors_of_a_batch_are_expected_failures(catalog: Catalog) -> None:
 
 
 def test_a_catalog_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
-    """An empty file, or one with nothing but its first page, is what a kill leaves; neither blocks the home."""
+    """An empty file, or one with nothing but its first page, is what a kill leaves; neither blocks
+    the home."""
     import sqlite3
 
     from indexer.catalog.store import open_catalog
@@ -464,7 +560,8 @@ def test_a_catalog_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_rows_read_ahead_follow_the_writes_between(catalog: Catalog) -> None:
-    """A batch reads the rows of its patches at once; each patch still builds on what the batch did before it."""
+    """A batch reads the rows of its patches at once; each patch still builds on what the batch did
+    before it."""
     put(catalog, product("a", attributes={"n": 1}))
     put(catalog, product("b", attributes={"n": 1}))
     results = catalog.apply(
@@ -483,7 +580,18 @@ def test_rows_read_ahead_follow_the_writes_between(catalog: Catalog) -> None:
     )
     said = [found.outcome if isinstance(found, Written) else found.code for found in results]
     stale, unknown = "stale-version", "unknown-product"
-    expected = ["patched", stale, "patched", stale, "unchanged", stale, "deleted", unknown, "added", "patched"]
+    expected = [
+        "patched",
+        stale,
+        "patched",
+        stale,
+        "unchanged",
+        stale,
+        "deleted",
+        unknown,
+        "added",
+        "patched",
+    ]
     assert said == expected
     first, second = catalog.get("a"), catalog.get("b")
     assert (first.attributes, first.external_version, first.title) == ({"n": 2, "k": 4}, 6, "Shirt")

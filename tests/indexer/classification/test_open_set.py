@@ -17,7 +17,13 @@ from indexer.classification.open_set import (
     unknown_score,
 )
 
-RULE = {"mix": [1.0, 0.0, 1.0], "mean": [4.0, 0.0, 0.8], "spread": [2.0, 1.0, 0.1], "directions": [], "threshold": 2.0}
+RULE = {
+    "mix": [1.0, 0.0, 1.0],
+    "mean": [4.0, 0.0, 0.8],
+    "spread": [2.0, 1.0, 0.1],
+    "directions": [],
+    "threshold": 2.0,
+}
 
 
 def world(seed: int, classes: int = 6, each: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -53,14 +59,19 @@ def test_auroc_counts_pairs_and_halves_ties() -> None:
 
 
 def test_a_class_never_taught_is_told_from_known_ones_after_json() -> None:
-    """Five of six classes are taught: the sixth is caught, and 5% of the validation photos are false alarms."""
+    """Five of six classes are taught: the sixth is caught, and 5% of the validation photos are
+    false alarms."""
     vectors, columns = world(0)
     known = columns < 5
     held, held_columns = world(1)
     check = held_columns < 5
     columns_of_g = (0, 16)
     rule = fit_unknown(
-        vectors[known], columns[known], held[check], np.zeros((check.sum(), 5), np.float32), general=columns_of_g
+        vectors[known],
+        columns[known],
+        held[check],
+        np.zeros((check.sum(), 5), np.float32),
+        general=columns_of_g,
     )
     rule = json.loads(json.dumps(rule, allow_nan=False))
 
@@ -77,9 +88,12 @@ def test_a_class_never_taught_is_told_from_known_ones_after_json() -> None:
 
 
 def test_the_block_s_weight_in_the_embedding_changes_nothing() -> None:
-    """Vectors whose general block has length 0.5 behind another block: the same rule and the same scores."""
+    """Vectors whose general block has length 0.5 behind another block: the same rule and the same
+    scores."""
     vectors, columns = world(0)
-    behind = np.concatenate([np.ones((len(vectors), 3), np.float32), vectors * np.float32(0.5)], axis=1)
+    behind = np.concatenate(
+        [np.ones((len(vectors), 3), np.float32), vectors * np.float32(0.5)], axis=1
+    )
     logits = np.zeros((50, 6), np.float32)
     plain = fit_unknown(vectors, columns, vectors[:50], logits, general=(0, 16))
     moved = fit_unknown(behind, columns, behind[:50], logits, general=(3, 19))

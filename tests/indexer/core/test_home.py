@@ -14,13 +14,16 @@ from indexer.core.home import Home
 def test_a_start_killed_before_its_marker_stood_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed between writing the marker aside and renaming it, or seen then by another process: made all the same."""
+    """Killed between writing the marker aside and renaming it, or seen then by another process:
+    made all the same."""
 
     def killed(*_: object) -> None:
         raise SystemExit
 
     monkeypatch.setattr(os, "replace", killed)
-    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # a kill cleans up nothing
+    monkeypatch.setattr(
+        Path, "unlink", lambda self, missing_ok=False: None
+    )  # a kill cleans up nothing
     with pytest.raises(SystemExit):
         Home.create(tmp_path / "home")
     monkeypatch.undo()
@@ -41,5 +44,7 @@ def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path, name: str)
 def test_a_damaged_marker_is_named(tmp_path: Path, content: str) -> None:
     """Whatever ``home.json`` holds, the reason names the file in plain words."""
     (tmp_path / "home.json").write_text(content)
-    with pytest.raises(BadHomeError, match=r"home\.json (has no usable format number|is not readable: Expecting)"):
+    with pytest.raises(
+        BadHomeError, match=r"home\.json (has no usable format number|is not readable: Expecting)"
+    ):
         Home(tmp_path)

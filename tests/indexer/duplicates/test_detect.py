@@ -1,4 +1,5 @@
-"""Repeats in a home: found with the right kind, nothing computed twice, nothing said of what was deleted."""
+"""Repeats in a home: found with the right kind, nothing computed twice, nothing said of what was
+deleted."""
 
 from __future__ import annotations
 
@@ -49,13 +50,15 @@ def add(home: Home, catalog: Catalog, product_id: str, *pictures: Image.Image) -
 
 def put(catalog: Catalog, product_id: str, *photos: NewPhoto) -> None:
     catalog.put(
-        ProductInput(product_id, None, None, (), {}, tuple(photo.content_hash for photo in photos)), photos=photos
+        ProductInput(product_id, None, None, (), {}, tuple(photo.content_hash for photo in photos)),
+        photos=photos,
     )
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """Ten products; copies of the first in five others; two with one photo; two of one white each."""
+    """Ten products; copies of the first in five others; two with one photo; two of
+    one white each."""
     home = Home.create(tmp_path / "home")
     with open_catalog(home) as catalog:
         for seed in range(10):
@@ -85,7 +88,8 @@ class Bundle:
 
 
 class Embedder:
-    """Which colours a photo has and how much of each, but for white: a crop or a turn stays near."""
+    """Which colours a photo has and how much of each, but for white: a crop or a
+    turn stays near."""
 
     shrink_to = None
     workers = 0
@@ -117,7 +121,8 @@ def found(home: Home, **options: object) -> dict[str, list[set[str]]]:
 
 
 def test_copies_are_found_with_their_kind(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Same bytes are the same photo; copies are nearly the same, crops with an index; others and whites are neither."""
+    """Same bytes are the same photo; copies are nearly the same, crops with an index; others and
+    whites are neither."""
     assert found(home) == {"same_photo": [{"p5", "the same"}], "near_same_photo": [{"p0", *PLAIN}]}
     index(home, monkeypatch)
     kinds = found(home)
@@ -127,14 +132,24 @@ def test_copies_are_found_with_their_kind(home: Home, monkeypatch: pytest.Monkey
 
 
 def test_evidence_says_what_was_seen(home: Home) -> None:
-    """Each pair has its agreement, the threshold, bits and whether it is mirrored; flat photos are counted."""
+    """Each pair has its agreement, the threshold, bits and whether it is mirrored; flat photos are
+    counted."""
     report = find_groups(home)
     (group,) = [group for group in report.groups if group.kind == "near_same_photo"]
     assert group.photos[0]["products"] == ["p0"]
     by_product = {photo["products"][0]: photo for photo in group.photos[1:]}
-    assert {name for name, photo in by_product.items() if photo["evidence"]["mirrored"]} == {"mirrored"}
-    assert all(photo["score"] >= photo["evidence"]["threshold"] == 0.74 for photo in by_product.values())
-    assert 0 <= by_product["recompressed"]["evidence"]["hamming"] < by_product["text"]["evidence"]["hamming"] <= 64
+    assert {name for name, photo in by_product.items() if photo["evidence"]["mirrored"]} == {
+        "mirrored"
+    }
+    assert all(
+        photo["score"] >= photo["evidence"]["threshold"] == 0.74 for photo in by_product.values()
+    )
+    assert (
+        0
+        <= by_product["recompressed"]["evidence"]["hamming"]
+        < by_product["text"]["evidence"]["hamming"]
+        <= 64
+    )
     assert (report.photos, report.signed, report.flat) == (17, 17, 2)
     assert any("no active index" in note for note in report.notes)
 
@@ -171,11 +186,15 @@ def test_a_photo_that_is_gone_costs_only_itself(home: Home) -> None:
     with open_catalog(home) as catalog:
         row = catalog.photo(catalog.get("text").photos[0])
         assert row is not None
-    (home.photos / row.content_hash[:2] / row.content_hash[2:4] / row.content_hash).write_bytes(b"torn")
+    (home.photos / row.content_hash[:2] / row.content_hash[2:4] / row.content_hash).write_bytes(
+        b"torn"
+    )
     report = find_groups(home)
     assert [photo.content_hash for photo in report.skipped] == [row.content_hash]
     assert "was changed" in report.skipped[0].reason
-    assert {"p0", "resized", "recompressed", "mirrored"} in [set(group.products) for group in report.groups]
+    assert {"p0", "resized", "recompressed", "mirrored"} in [
+        set(group.products) for group in report.groups
+    ]
 
 
 def test_an_erased_photo_leaves_no_signature(home: Home) -> None:
@@ -188,7 +207,9 @@ def test_an_erased_photo_leaves_no_signature(home: Home) -> None:
             there, thumbs = store.get([photo_id])
         assert there.all()
         PhotoStore(home).collect(catalog, catalog.delete("mirrored").orphaned)
-        left = {entry["what"] for entry in find_traces(home, catalog, "mirrored", ticket=known).found}
+        left = {
+            entry["what"] for entry in find_traces(home, catalog, "mirrored", ticket=known).found
+        }
         assert "1 signatures of deleted photos" in left
     assert set().union(*found(home)["near_same_photo"]) == {"p0", "resized", "recompressed", "text"}
     assert erasure.erase(home).signatures == 1
@@ -201,12 +222,15 @@ def test_an_erased_photo_leaves_no_signature(home: Home) -> None:
 
 
 def test_an_upload_is_told_what_it_repeats(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By bytes, by code and, given its neighbours, by embedding; one answer for each product, the surest kind first."""
+    """By bytes, by code and, given its neighbours, by embedding; one answer for each product, the
+    surest kind first."""
     live = index(home, monkeypatch)
     with open_catalog(home) as catalog, closing(SignatureStore(home)) as store:
         signed = SignatureIndex.open(catalog, PhotoStore(home), store)
 
-        def ask(picture: Image.Image, *, near: bool = False, **options: object) -> list[tuple[str, str]]:
+        def ask(
+            picture: Image.Image, *, near: bool = False, **options: object
+        ) -> list[tuple[str, str]]:
             photo = images.decode_photo(png(picture))
             close = nearest(live, Embedder().embed([photo]), Spec()) if near else ()  # type: ignore[arg-type]
             repeats = find_repeats(catalog, signed, store, photo, near=close, **options)  # type: ignore[arg-type]
@@ -233,7 +257,8 @@ def test_an_upload_is_told_what_it_repeats(home: Home, monkeypatch: pytest.Monke
 
 
 def test_one_product_s_own_photos_repeat_nobody(tmp_path: Path) -> None:
-    """A product with a photo and its mirror image is no group; the same pair in two products is one."""
+    """A product with a photo and its mirror image is no group; the same pair in two products is
+    one."""
     home = Home.create(tmp_path / "home")
     with open_catalog(home) as catalog:
         add(home, catalog, "one", drawn(1), COPIES["mirrored"](drawn(1)))
@@ -243,8 +268,11 @@ def test_one_product_s_own_photos_repeat_nobody(tmp_path: Path) -> None:
     assert set(group.products) == {"one", "two"}
 
 
-def test_the_threshold_of_one_product_is_fitted_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With several photos of a product it is fitted on them and stored; too few and no network: not claimed."""
+def test_the_threshold_of_one_product_is_fitted_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several photos of a product it is fitted on them and stored; too few and no network: not
+    claimed."""
     home = Home.create(tmp_path / "home")
     with open_catalog(home) as catalog:
         for seed in range(40):
@@ -264,7 +292,8 @@ def test_the_threshold_of_one_product_is_fitted_and_kept(tmp_path: Path, monkeyp
 
 
 def test_few_photos_claim_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten products with one photo each say too little: the kind is not claimed, and the note says why."""
+    """Ten products with one photo each say too little: the kind is not claimed, and the note says
+    why."""
     index(home, monkeypatch)
     report = find_groups(home, kinds=["same_product"])
     assert report.groups == []
@@ -274,7 +303,8 @@ def test_few_photos_claim_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_bad_asking_is_refused(home: Home) -> None:
-    """An unknown kind, a kind that needs an index where there is none, a store of a newer Catalens."""
+    """An unknown kind, a kind that needs an index where there is none, a store of
+    a newer Catalens."""
     with pytest.raises(BadRequestError, match="twins"):
         find_groups(home, kinds=["twins"])
     with pytest.raises(NoIndexError, match="same_product"):

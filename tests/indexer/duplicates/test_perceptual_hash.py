@@ -1,4 +1,5 @@
-"""Repeats as plain functions: exact pairs, groups that are no chains, copies told from other pictures, thresholds."""
+"""Repeats as plain functions: exact pairs, groups that are no chains, copies told from other
+pictures, thresholds."""
 
 from __future__ import annotations
 
@@ -23,14 +24,18 @@ from indexer.duplicates.same_product import product_rule
 
 
 def drawn(seed: int, side: int = 240) -> Image.Image:
-    """A product on a plain ground: one of a kind by its seed, with patches of colour large and small."""
+    """A product on a plain ground: one of a kind by its seed, with patches of colour large and
+    small."""
     rng = np.random.default_rng(seed)
     picture = Image.new("RGB", (side, side), "white")
     pen = ImageDraw.Draw(picture)
     for size in (110, 90, 70, 60, 50, 40, 40, 30, 30, 20, 20, 20):
         x, y = rng.integers(10, side - size - 10, 2).tolist()
         shape = pen.ellipse if rng.random() < 0.5 else pen.rectangle
-        shape((x, y, x + size, y + int(size * rng.uniform(0.5, 1))), fill=tuple(rng.integers(0, 256, 3).tolist()))
+        shape(
+            (x, y, x + size, y + int(size * rng.uniform(0.5, 1))),
+            fill=tuple(rng.integers(0, 256, 3).tolist()),
+        )
     return picture
 
 
@@ -54,7 +59,9 @@ COPIES = {
     "mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     "text": banded,
     "cropped": lambda picture: picture.crop((30, 12, 236, 216)),
-    "crop of the mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).crop((10, 20, 220, 235)),
+    "crop of the mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).crop(
+        (10, 20, 220, 235)
+    ),
 }
 
 
@@ -64,7 +71,8 @@ def thumbs(*pictures: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", COPIES)
 def test_copies_agree_both_ways(kind: str) -> None:
-    """A copy agrees with its picture whichever comes first, whether mirrored is told, and others do not agree."""
+    """A copy agrees with its picture whichever comes first, whether mirrored is told, and others do
+    not agree."""
     pictures = [drawn(seed) for seed in range(12)]
     originals, copied = thumbs(*pictures), thumbs(*map(COPIES[kind], pictures))
     for found in (compare(copied, originals), compare(originals, copied)):
@@ -76,11 +84,14 @@ def test_copies_agree_both_ways(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["resized", "recompressed", "text", "mirrored"])
 def test_codes_of_uncropped_copies_are_near(kind: str) -> None:
-    """But for crops a copy's code is within the radius, so that the search finds it; other pictures' are not."""
+    """But for crops a copy's code is within the radius, so that the search finds it; other
+    pictures' are not."""
     pictures = [drawn(seed) for seed in range(12)]
     originals, copied = thumbs(*pictures), thumbs(*map(COPIES[kind], pictures))
     turned = copied[:, :, ::-1] if kind == "mirrored" else copied
-    far = np.bitwise_count(perceptual_codes(turned)[:, None] ^ perceptual_codes(originals)[None]).sum(2)
+    far = np.bitwise_count(
+        perceptual_codes(turned)[:, None] ^ perceptual_codes(originals)[None]
+    ).sum(2)
     assert np.diag(far).max() <= NEAR_BITS
     assert far[~np.eye(12, dtype=bool)].min() > NEAR_BITS
     assert coarse_match(coarse_thumbnails(turned), coarse_thumbnails(originals)).all()
@@ -93,16 +104,20 @@ def test_one_photo_against_many_agrees_as_pair_by_pair() -> None:
     together = aligned_similarity(first[:, None], second)
     assert together.shape == (2, 5)
     for row, thumb in zip(together, first, strict=True):
-        assert row == pytest.approx([aligned_similarity(thumb[None], other[None])[0] for other in second], abs=1e-6)
+        assert row == pytest.approx(
+            [aligned_similarity(thumb[None], other[None])[0] for other in second], abs=1e-6
+        )
     assert together[0, 1] == pytest.approx(1.0, abs=1e-6)
     rough = coarse_match(coarse_thumbnails(first)[:, None], coarse_thumbnails(second))
     assert rough.tolist() == [
-        [bool(coarse_match(a[None], b[None])[0]) for b in coarse_thumbnails(second)] for a in coarse_thumbnails(first)
+        [bool(coarse_match(a[None], b[None])[0]) for b in coarse_thumbnails(second)]
+        for a in coarse_thumbnails(first)
     ]
 
 
 def test_all_pairs_are_those_of_brute_force() -> None:
-    """On random bits, at several radii and widths, each pair is found once with its distance, and no other."""
+    """On random bits, at several radii and widths, each pair is found once with its distance, and
+    no other."""
     rng = np.random.default_rng(0)
     for width, radius in ((8, 0), (8, 22), (32, 100), (32, 64)):
         rows = rng.integers(0, 256, (300, width), dtype=np.uint8)
@@ -110,24 +125,36 @@ def test_all_pairs_are_those_of_brute_force() -> None:
         rows[170:190] = rows[:20]
         rows[170:190, 0] ^= 7  # three bits
         far = np.bitwise_count(rows[:, None] ^ rows[None]).sum(2, dtype=np.int64)
-        expected = {(a, b, int(far[a, b])) for a in range(300) for b in range(a + 1, 300) if far[a, b] <= radius}
+        expected = {
+            (a, b, int(far[a, b]))
+            for a in range(300)
+            for b in range(a + 1, 300)
+            if far[a, b] <= radius
+        }
         parts = [np.stack(part, 1) for part in near_pairs(rows, radius, portion=64)]
         found = [tuple(row) for row in np.concatenate(parts).tolist()]
         assert len(found) == len(set(found))
         assert set(found) == expected
         assert len(expected) >= 20
-        asked = np.concatenate([np.stack(part, 1) for part in near_pairs(rows, radius, queries=rows[:30])])
+        asked = np.concatenate(
+            [np.stack(part, 1) for part in near_pairs(rows, radius, queries=rows[:30])]
+        )
         assert len(asked) == (far[:30] <= radius).sum()
 
 
 def test_a_chain_is_no_group() -> None:
-    """a-b, b-c, c-d: nobody is put together with what he does not repeat; every pair stands in one group."""
+    """a-b, b-c, c-d: nobody is put together with what he does not repeat; every pair stands in one
+    group."""
     found = star_cluster(np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0.9, 0.8, 0.7]))
-    assert [(star.centre, star.members, star.pairs) for star in found] == [(1, (0, 2), (0, 1)), (2, (3,), (2,))]
+    assert [(star.centre, star.members, star.pairs) for star in found] == [
+        (1, (0, 2), (0, 1)),
+        (2, (3,), (2,)),
+    ]
 
 
 def test_groups_come_largest_first_with_the_nearest_first() -> None:
-    """Five copies of one photo are one group about the photo that all repeat; its members are ordered by score."""
+    """Five copies of one photo are one group about the photo that all repeat; its members are
+    ordered by score."""
     first, second = np.array([7, 7, 7, 7, 1]), np.array([3, 5, 8, 9, 2])
     found = star_cluster(first, second, np.array([0.7, 0.9, 0.8, 0.9, 1.0]))
     assert [(star.centre, star.members) for star in found] == [(7, (5, 9, 8, 3)), (1, (2,))]
@@ -139,7 +166,13 @@ def test_pictures_of_one_colour_are_flat() -> None:
     small = Image.new("RGB", (200, 200), "white")
     small.paste(drawn(1).resize((40, 40)), (80, 80))
     pictures = [Image.new("RGB", (50, 80), colour) for colour in ("white", "black", (200, 180, 20))]
-    assert is_uniform(thumbs(*pictures, small, drawn(2))).tolist() == [True, True, True, False, False]
+    assert is_uniform(thumbs(*pictures, small, drawn(2))).tolist() == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_threshold_keeps_its_precision() -> None:

@@ -1,4 +1,5 @@
-"""Promises of indexer.imaging.decode: what comes out of every kind of image file, and what is refused with which reason."""
+"""Promises of indexer.imaging.decode: what comes out of every kind of image file, and what is
+refused with which reason."""
 
 from __future__ import annotations
 
@@ -46,13 +47,22 @@ def array(data: bytes, **options: Any) -> np.ndarray:
 
 def saved(format_: str) -> bytes:
     if format_ == "MPO":
-        return encode(quadrants(), "MPO", save_all=True, append_images=[Image.new("RGB", (48, 32))], quality=95)
-    return encode(quadrants(), format_, **({"quality": 95} if format_ in ("JPEG", "WEBP", "AVIF") else {}))
+        return encode(
+            quadrants(),
+            "MPO",
+            save_all=True,
+            append_images=[Image.new("RGB", (48, 32))],
+            quality=95,
+        )
+    return encode(
+        quadrants(), format_, **({"quality": 95} if format_ in ("JPEG", "WEBP", "AVIF") else {})
+    )
 
 
 @pytest.mark.parametrize("format_", ALL)
 def test_every_allowed_format_gives_the_same_picture(format_: str) -> None:
-    """Colours survive any allowed format (within its own loss), and the facts of the photo are right."""
+    """Colours survive any allowed format (within its own loss), and the facts of the photo are
+    right."""
     data = saved(format_)
     photo = decode_photo(data)
     assert (photo.format, photo.width, photo.height) == (format_, 48, 32)
@@ -72,7 +82,10 @@ def test_every_allowed_format_gives_the_same_picture(format_: str) -> None:
 def test_an_animation_gives_its_first_frame(format_: str) -> None:
     """Only the first frame counts."""
     data = encode(
-        Image.new("RGB", (20, 20), "red"), format_, save_all=True, append_images=[Image.new("RGB", (20, 20), "blue")]
+        Image.new("RGB", (20, 20), "red"),
+        format_,
+        save_all=True,
+        append_images=[Image.new("RGB", (20, 20), "blue")],
     )
     red, green, blue = array(data)[10, 10]
     assert red > 230
@@ -81,7 +94,8 @@ def test_an_animation_gives_its_first_frame(format_: str) -> None:
 
 
 def test_heic_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pillow-heif the answer names the extra; with it, HEIC is read, and Pillow is left unchanged."""
+    """Without pillow-heif the answer names the extra; with it, HEIC is read, and Pillow is left
+    unchanged."""
     heif = pytest.importorskip("pillow_heif")
     out = io.BytesIO()
     heif.from_pillow(quadrants(64, 64)).save(out, quality=90)
@@ -98,9 +112,11 @@ def test_heic_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         decode_photo(out.getvalue())
 
 
-# --- orientation and metadata ---------------------------------------------------------------------------------------
+# --- orientation and metadata
+# ---------------------------------------------------------------------------------------
 
-# How the upright picture must be stored so that orientation N turns it upright (EXIF 2.32, tag 0x0112).
+# How the upright picture must be stored so that orientation N turns it upright (EXIF 2.32, tag
+# 0x0112).
 STORED = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -116,7 +132,8 @@ STORED = {
 @pytest.mark.parametrize("format_", ["PNG", "TIFF", "JPEG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_all_eight_orientations_come_out_upright(format_: str, orientation: int) -> None:
-    """The same upright pixels and upright sizes, whichever way the camera was held; no metadata is left."""
+    """The same upright pixels and upright sizes, whichever way the camera was held; no metadata is
+    left."""
     upright = np.asarray(quadrants())
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -138,22 +155,32 @@ def test_all_eight_orientations_come_out_upright(format_: str, orientation: int)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-@pytest.mark.parametrize("exif", [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff garbage", b"Exif\0\0XX is no TIFF header"])
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff garbage", b"Exif\0\0XX is no TIFF header"]
+)
 def test_broken_exif_is_no_reason_to_refuse(exif: bytes) -> None:
     """A damaged EXIF block leaves the picture as it is stored."""
     for format_ in ("JPEG", "PNG", "WEBP"):
         assert decode_photo(encode(quadrants(), format_, exif=exif)).pixels.size == (48, 32)
 
 
-# --- shrink_to ------------------------------------------------------------------------------------------------------
+# --- shrink_to
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("shrink_to", "size"),
-    [(None, (1600, 1000)), (400, (1600, 1000)), (224, (800, 500)), (100, (400, 250)), (10, (200, 125))],
+    [
+        (None, (1600, 1000)),
+        (400, (1600, 1000)),
+        (224, (800, 500)),
+        (100, (400, 250)),
+        (10, (200, 125)),
+    ],
 )
 def test_shrink_to_keeps_twice_the_short_side(shrink_to: int | None, size: tuple[int, int]) -> None:
-    """A reduced JPEG never falls below 2 x shrink_to on the short side; the reported size stays the original's."""
+    """A reduced JPEG never falls below 2 x shrink_to on the short side; the reported size stays the
+    original's."""
     photo = decode_photo(encode(quadrants(1600, 1000), "JPEG"), shrink_to=shrink_to)
     assert photo.pixels.size == size
     assert (photo.width, photo.height) == (1600, 1000)
@@ -174,7 +201,8 @@ def test_shrink_to_leaves_other_formats_alone() -> None:
     assert decode_photo(encode(quadrants(800, 600), "PNG"), shrink_to=10).pixels.size == (800, 600)
 
 
-# --- colour ---------------------------------------------------------------------------------------------------------
+# --- colour
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "TIFF"])
@@ -239,7 +267,8 @@ def test_transparency_is_laid_on_white(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
 def test_a_transparent_colour_is_laid_on_white(mode: str) -> None:
-    """A palette entry or a single colour marked transparent (GIF, PNG) is white, the others stay."""
+    """A palette entry or a single colour marked transparent (GIF, PNG) is white,
+    the others stay."""
     if mode == "P":
         image = Image.new("P", (2, 1), 0)
         image.putpalette([200, 0, 0, 0, 0, 200])
@@ -258,7 +287,10 @@ def test_palette_bilevel_grey_and_ycbcr() -> None:
     assert (array(encode(quadrants().quantize(8), "GIF")) == np.asarray(quadrants())).all()
     assert array(encode(Image.new("1", (8, 8), 1), "PNG")).min() == 255
     assert array(encode(Image.new("L", (8, 8), 77), "JPEG"))[4, 4].tolist() == [77, 77, 77]
-    assert np.abs(array(encode(quadrants().convert("YCbCr"), "TIFF")) - np.asarray(quadrants())).max() <= 3
+    assert (
+        np.abs(array(encode(quadrants().convert("YCbCr"), "TIFF")) - np.asarray(quadrants())).max()
+        <= 3
+    )
 
 
 def test_lab_tiff_is_converted_by_colour_science() -> None:
@@ -274,7 +306,8 @@ def swapped_profile() -> bytes:
     """sRGB's profile with the red and the blue colorant exchanged: its red is sRGB's blue."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     entries = {
-        bytes(data[at : at + 4]): at + 4 for at in range(132, 132 + 12 * int.from_bytes(data[128:132], "big"), 12)
+        bytes(data[at : at + 4]): at + 4
+        for at in range(132, 132 + 12 * int.from_bytes(data[128:132], "big"), 12)
     }
     red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
     data[red : red + 8], data[blue : blue + 8] = data[blue : blue + 8], data[red : red + 8]
@@ -283,8 +316,11 @@ def swapped_profile() -> bytes:
 
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 def test_an_embedded_profile_is_converted(format_: str) -> None:
-    """What the profile calls red is shown as what it means (here: blue), and the profile is gone afterwards."""
-    photo = decode_photo(encode(Image.new("RGB", (16, 16), (250, 10, 10)), format_, icc_profile=swapped_profile()))
+    """What the profile calls red is shown as what it means (here: blue), and the profile is gone
+    afterwards."""
+    photo = decode_photo(
+        encode(Image.new("RGB", (16, 16), (250, 10, 10)), format_, icc_profile=swapped_profile())
+    )
     red, green, blue = np.asarray(photo.pixels).astype(int)[8, 8]
     assert blue > 235
     assert max(red, green) < 30
@@ -307,20 +343,28 @@ def test_a_broken_profile_is_ignored(profile: bytes) -> None:
 
 def test_a_profile_for_another_colour_space_is_ignored() -> None:
     """An RGB profile on a grey or CMYK file (seen in the wild) does no harm."""
-    assert array(encode(Image.new("L", (4, 4), 90), "PNG", icc_profile=swapped_profile()))[0, 0].tolist() == [90] * 3
-    red, _, blue = array(encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", icc_profile=swapped_profile()))[
-        8, 8
-    ]
+    assert (
+        array(encode(Image.new("L", (4, 4), 90), "PNG", icc_profile=swapped_profile()))[
+            0, 0
+        ].tolist()
+        == [90] * 3
+    )
+    red, _, blue = array(
+        encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", icc_profile=swapped_profile())
+    )[8, 8]
     assert red > 240
     assert blue < 25
 
 
-# --- refusals -------------------------------------------------------------------------------------------------------
+# --- refusals
+# --------------------------------------------------------------------------------------------------
 
 
 def png_header(width: int, height: int) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
@@ -334,10 +378,13 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(("width", "height"), [(30_000, 30_000), (9_000, 8_000), (12_000, 10_000)])
 @pytest.mark.filterwarnings("error")
 def test_a_huge_image_is_refused_from_its_header(width: int, height: int) -> None:
-    """Below, inside and above Pillow's limits: refused by ours without a warning, and nothing so large is allocated."""
+    """Below, inside and above Pillow's limits: refused by ours without a warning, and nothing so
+    large is allocated."""
     tracemalloc.start()
     try:
-        with pytest.raises(ImageTooLargeError, match=rf"{width} x {height} px .* more than the limit of 64,000,000"):
+        with pytest.raises(
+            ImageTooLargeError, match=rf"{width} x {height} px .* more than the limit of 64,000,000"
+        ):
             decode_photo(png_header(width, height))
         assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
     finally:
@@ -361,7 +408,14 @@ def test_zero_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"just some text, renamed to photo.jpg", b"\0" * 500, b"<!doctype html><p>404", b"B", b"\xff\xd8"]
+    "data",
+    [
+        b"just some text, renamed to photo.jpg",
+        b"\0" * 500,
+        b"<!doctype html><p>404",
+        b"B",
+        b"\xff\xd8",
+    ],
 )
 def test_what_is_no_image(data: bytes) -> None:
     """Text renamed .jpg and the like: BadImage, and not the 'format not allowed' kind."""
@@ -404,7 +458,10 @@ SAMPLES = {name: saved(name) for name in ALL} | {
     "TIFF-jpeg": encode(quadrants(), "TIFF", compression="jpeg"),
     "PNG-icc": encode(quadrants().convert("RGBA"), "PNG", icc_profile=swapped_profile()),
     "JPEG-exif": encode(
-        quadrants(), "JPEG", progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
+        quadrants(),
+        "JPEG",
+        progressive=True,
+        exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0",
     ),
     "PNG-16": encode(Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32) * 60), "PNG"),
 }
@@ -420,7 +477,11 @@ SAMPLES = {name: saved(name) for name in ALL} | {
     shrink_to=st.sampled_from([None, 4]),
 )
 def test_damage_decodes_or_is_a_bad_image(
-    name: str, cut: float | None, flips: list[tuple[float, int]], in_header: bool, shrink_to: int | None
+    name: str,
+    cut: float | None,
+    flips: list[tuple[float, int]],
+    in_header: bool,
+    shrink_to: int | None,
 ) -> None:
     """Whatever happens to the bytes: a whole RGB picture or BadImage, never another exception."""
     data = bytearray(SAMPLES[name])
@@ -443,14 +504,17 @@ def test_damage_decodes_or_is_a_bad_image(
 
 
 def test_threads_get_what_one_thread_gets() -> None:
-    """Decoding the same files from eight threads at once changes no pixel (the profile's transform is shared)."""
+    """Decoding the same files from eight threads at once changes no pixel (the profile's transform
+    is shared)."""
     files = [*SAMPLES.values(), encode(quadrants(640, 480), "PNG", icc_profile=swapped_profile())]
     want = [decode_photo(data).pixels.tobytes() for data in files]
     wrong: list[int] = []
 
     def work() -> None:
         for _ in range(4):
-            wrong.extend(n for n, data in enumerate(files) if decode_photo(data).pixels.tobytes() != want[n])
+            wrong.extend(
+                n for n, data in enumerate(files) if decode_photo(data).pixels.tobytes() != want[n]
+            )
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

@@ -1,4 +1,5 @@
-"""Boxes of things in a photo, and which of them are products: on drawn pictures whose boxes are known."""
+"""Boxes of things in a photo, and which of them are products: on drawn pictures whose boxes are
+known."""
 
 from __future__ import annotations
 
@@ -15,7 +16,11 @@ from indexer.imaging.object_proposals import (
     select_objects,
 )
 
-THINGS = {"disc": (60, 50, 140, 140), "bar": (330, 80, 90, 260), "tile": (120, 300, 120, 110)}  # x, y, width, height
+THINGS = {
+    "disc": (60, 50, 140, 140),
+    "bar": (330, 80, 90, 260),
+    "tile": (120, 300, 120, 110),
+}  # x, y, width, height
 INK = {"disc": (170, 30, 40), "bar": (30, 60, 150), "tile": (20, 20, 20)}
 
 
@@ -59,8 +64,15 @@ def test_faint_noise_is_nothing() -> None:
 
 
 def test_boxes_like_the_catalog_are_chosen_best_first() -> None:
-    """Of boxes of one thing the best is kept; what is too far from the catalog is left out; ``most`` is the most."""
-    boxes = [(0, 0, 100, 100), (5, 5, 95, 95), (200, 0, 100, 100), (0, 200, 100, 100), (0, 0, 400, 400)]
+    """Of boxes of one thing the best is kept; what is too far from the catalog is left out;
+    ``most`` is the most."""
+    boxes = [
+        (0, 0, 100, 100),
+        (5, 5, 95, 95),
+        (200, 0, 100, 100),
+        (0, 200, 100, 100),
+        (0, 0, 400, 400),
+    ]
     closeness = np.array([0.80, 0.70, 0.90, 0.55, 0.95])
     chosen = select_objects(boxes, closeness, 0.7, most=5)
     assert [(one.place, one.score) for one in chosen] == [(2, 0.9), (0, 0.8)]
@@ -68,16 +80,21 @@ def test_boxes_like_the_catalog_are_chosen_best_first() -> None:
 
 
 def test_a_part_is_not_chosen_beside_its_whole() -> None:
-    """A print on a shirt is as alike as the shirt; the larger box is worth more, and the part is the same object."""
+    """A print on a shirt is as alike as the shirt; the larger box is worth more, and the part is
+    the same object."""
     boxes = [(40, 40, 60, 60), (0, 0, 200, 200), (0, 0, 400, 400)]
-    assert [one.place for one in select_objects(boxes, np.array([0.82, 0.80, 0.1]), 0.7, most=3)] == [1]
+    assert [
+        one.place for one in select_objects(boxes, np.array([0.82, 0.80, 0.1]), 0.7, most=3)
+    ] == [1]
 
 
 @pytest.mark.parametrize(("whole", "places"), [(0.69, [1]), (0.6, [])])
 def test_the_whole_photo_stands_in_where_no_part_is_alike(whole: float, places: list[int]) -> None:
     """A thing that fills the frame has no box of its own."""
     boxes = [(0, 0, 50, 50), (0, 0, 200, 200)]
-    assert [one.place for one in select_objects(boxes, np.array([0.2, whole]), 0.7, most=3)] == places
+    assert [
+        one.place for one in select_objects(boxes, np.array([0.2, whole]), 0.7, most=3)
+    ] == places
 
 
 def test_usual_is_what_nearly_all_products_reach() -> None:
@@ -88,7 +105,8 @@ def test_usual_is_what_nearly_all_products_reach() -> None:
 
 
 def test_squared_keeps_all_of_a_tall_box() -> None:
-    """A tall part stands in the middle of a square in its edge's colour; a square one is left as it is."""
+    """A tall part stands in the middle of a square in its edge's colour; a square one is left as it
+    is."""
     tall = Image.new("RGB", (40, 100), (10, 200, 30))
     tall.paste((255, 0, 0), (10, 20, 30, 80))
     padded = np.asarray(pad_to_square(tall))
@@ -101,15 +119,21 @@ def test_squared_keeps_all_of_a_tall_box() -> None:
 
 
 @pytest.mark.parametrize(("size", "shrunk"), [((9000, 400), (1024, 46)), ((1, 60000), (1, 1024))])
-def test_a_long_thin_picture_makes_no_huge_square(size: tuple[int, int], shrunk: tuple[int, int]) -> None:
+def test_a_long_thin_picture_makes_no_huge_square(
+    size: tuple[int, int], shrunk: tuple[int, int]
+) -> None:
     """Its square has 1024 px a side, with all of the picture in the middle."""
     picture = Image.new("RGB", size, (200, 30, 30))
-    picture.paste((30, 30, 200), (0, 0, max(1, size[0] // 2), max(1, size[1] // 2)))  # half of it, along its length
+    picture.paste(
+        (30, 30, 200), (0, 0, max(1, size[0] // 2), max(1, size[1] // 2))
+    )  # half of it, along its length
     padded = pad_to_square(picture)
     assert padded.size == (1024, 1024)
     left, top = (1024 - shrunk[0]) // 2, (1024 - shrunk[1]) // 2
     part = padded.crop((left, top, left + shrunk[0], top + shrunk[1]))
-    np.testing.assert_array_equal(np.asarray(part), np.asarray(picture.resize(shrunk, Image.Resampling.BOX)))
+    np.testing.assert_array_equal(
+        np.asarray(part), np.asarray(picture.resize(shrunk, Image.Resampling.BOX))
+    )
 
 
 @pytest.mark.parametrize("size", [(4800, 1300), (400, 2000), (20, 4096)])

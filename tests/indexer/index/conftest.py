@@ -1,4 +1,5 @@
-"""What the index tests share: seeded vectors with clusters and exact ties, brute force, a home to publish in."""
+"""What the index tests share: seeded vectors with clusters and exact ties, brute force, a home to
+publish in."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def clustered(n: int, dim: int, seed: int = 0) -> np.ndarray:
-    """float16 [n, dim] as stored: unit vectors around n/25 centres; every tenth row repeats the row before it."""
+    """float16 [n, dim] as stored: unit vectors around n/25 centres; every tenth row repeats the row
+    before it."""
     rng = np.random.default_rng(seed)
     centres = unit(rng.standard_normal((max(n // 25, 1), dim)))
     noise = unit(rng.standard_normal((n, dim)))
@@ -37,10 +39,12 @@ def queries_near(vectors: np.ndarray, count: int, seed: int = 1) -> np.ndarray:
 def brute_force(
     vectors: np.ndarray, query: np.ndarray, k: int, allowed: np.ndarray | None = None
 ) -> list[tuple[int, float]]:
-    """The definition of the right answer in plain float64: (row, score) by score descending, then row."""
+    """The definition of the right answer in plain float64: (row, score) by score descending, then
+    row."""
     rows = np.arange(len(vectors)) if allowed is None else np.unique(allowed)
     scores = vectors[rows].astype(np.float64) @ query.astype(np.float64)
-    # Rounded beyond float32's reach, so that repeated rows tie and are told apart by row number alone.
+    # Rounded beyond float32's reach, so that repeated rows tie and are told apart by row number
+    # alone.
     order = np.lexsort((rows, -np.round(scores, 12)))[:k]
     return [(int(rows[i]), float(scores[i])) for i in order]
 

@@ -14,7 +14,13 @@ from indexer.catalog.filters import FilterableProduct, parse_filter
 from indexer.core.errors import DamagedIndexError
 from indexer.index.columns import Columns
 
-TYPES = {"colour": "string", "price": "number", "sale": "bool", "since": "datetime", "sizes": "list"}
+TYPES = {
+    "colour": "string",
+    "price": "number",
+    "sale": "bool",
+    "since": "datetime",
+    "sizes": "list",
+}
 CATEGORIES = [None, ("A",), ("A", "B"), ("A", "B", "C"), ("B",), ("A > B",), ("X", "B")]
 TEXTS = ["red", "blue", "", " ", "été", "z" * 40, "-", "9"]
 NUMBERS = [0, -1, 1.5, 2, 2**53, 2**53 + 1, -0.0, 1e300]
@@ -34,8 +40,12 @@ facts = st.builds(lambda c, t, a: (c, t, a), st.sampled_from(CATEGORIES), tags, 
 
 
 def bounds(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    low = st.one_of(st.just({}), st.builds(lambda op, v: {op: v}, st.sampled_from(["gt", "gte"]), strategy))
-    high = st.one_of(st.just({}), st.builds(lambda op, v: {op: v}, st.sampled_from(["lt", "lte"]), strategy))
+    low = st.one_of(
+        st.just({}), st.builds(lambda op, v: {op: v}, st.sampled_from(["gt", "gte"]), strategy)
+    )
+    high = st.one_of(
+        st.just({}), st.builds(lambda op, v: {op: v}, st.sampled_from(["lt", "lte"]), strategy)
+    )
     return st.builds(lambda one, other: {**one, **other}, low, high).filter(bool)
 
 
@@ -57,13 +67,18 @@ def conditions() -> st.SearchStrategy[dict[str, Any]]:
             st.builds(lambda v, f=field: {"field": f, "exists": v}, st.booleans()),
         )
     ]
-    made += [st.builds(lambda b, f=field: {"field": f, **b}, bounds(value)) for field, value in ranges.items()]
+    made += [
+        st.builds(lambda b, f=field: {"field": f, **b}, bounds(value))
+        for field, value in ranges.items()
+    ]
     return st.one_of(made)
 
 
 def groups(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
     clauses = st.lists(inner, min_size=1, max_size=3)
-    return st.fixed_dictionaries({}, optional={"must": clauses, "should": clauses, "must_not": clauses}).filter(bool)
+    return st.fixed_dictionaries(
+        {}, optional={"must": clauses, "should": clauses, "must_not": clauses}
+    ).filter(bool)
 
 
 filters = groups(st.one_of(conditions(), groups(conditions())))
@@ -71,7 +86,9 @@ filters = groups(st.one_of(conditions(), groups(conditions())))
 
 @settings(max_examples=300, deadline=None)
 @given(products=st.dictionaries(st.integers(1, 15), facts, max_size=12), raw=filters)
-def test_columns_select_what_the_filter_matches(products: dict[int, tuple[Any, ...]], raw: dict[str, Any]) -> None:
+def test_columns_select_what_the_filter_matches(
+    products: dict[int, tuple[Any, ...]], raw: dict[str, Any]
+) -> None:
     """Any filter over any products: the mask is, product by product, what ``Filter.holds`` says."""
     known = [FilterableProduct(pid, *rest) for pid, rest in products.items()]
     pids = np.array(sorted(products), dtype=np.int64)
@@ -112,7 +129,8 @@ def selected(columns: Columns, condition: dict[str, Any]) -> list[int]:
 
 
 def test_the_file_answers_as_memory_does(tmp_path: Path) -> None:
-    """Written and mapped again: every kind of condition gives the products it gave, and the known right ones."""
+    """Written and mapped again: every kind of condition gives the products it gave, and the known
+    right ones."""
     built = Columns.build(SHOP, PIDS, TYPES)
     built.write(tmp_path / "columns.arrow")
     opened = Columns.open(mapped(tmp_path / "columns.arrow"), PIDS)
@@ -139,7 +157,8 @@ def test_an_empty_shop_has_columns_too(tmp_path: Path) -> None:
 
 
 def test_columns_of_other_products_are_refused(tmp_path: Path) -> None:
-    """A file for another number of products, a cut and a foreign one: an error that names it, never wrong answers."""
+    """A file for another number of products, a cut and a foreign one: an error that names it, never
+    wrong answers."""
     path = tmp_path / "columns.arrow"
     Columns.build(SHOP, PIDS, TYPES).write(path)
     with pytest.raises(DamagedIndexError, match=r"columns\.arrow"):

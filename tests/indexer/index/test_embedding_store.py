@@ -1,4 +1,5 @@
-"""Stored embeddings: what was put comes back in halves, in the order asked for, across processes and threads."""
+"""Stored embeddings: what was put comes back in halves, in the order asked for, across processes
+and threads."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def unit(n: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture(params=["look-ups", "scans"])
-def store(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> EmbeddingStore:
+def store(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> EmbeddingStore:
     """Both ways of reading: id by id, and the whole table at once."""
     if request.param == "scans":
         monkeypatch.setattr(embedding_store, "_MANY", 0)
@@ -57,7 +60,8 @@ def test_absent_ids_are_named(store: EmbeddingStore) -> None:
 
 
 def test_put_replaces_and_delete_forgets(store: EmbeddingStore) -> None:
-    """The last vector counts; a deleted photo is missing again, and its bytes are no longer in the file."""
+    """The last vector counts; a deleted photo is missing again, and its bytes are no longer in the
+    file."""
     first, second = unit(2), unit(2, seed=1)
     store.put(np.array([1, 2]), first)
     store.put(np.array([2]), second[:1])
@@ -125,7 +129,8 @@ def test_rate_is_remembered(store: EmbeddingStore) -> None:
 
 
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
-    """A file cut short is refused by name when it is opened or read: embeddings can be made again."""
+    """A file cut short is refused by name when it is opened or read: embeddings can
+    be made again."""
     whole = EmbeddingStore(tmp_path, "e1", DIM)
     whole.put(np.arange(500), unit(500))
     whole.close()
@@ -135,7 +140,8 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_names_the_file(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where SQLite cannot write any more, the failure names the file, and what was stored is still there."""
+    """Where SQLite cannot write any more, the failure names the file, and what was stored is still
+    there."""
     store.put(np.arange(4), unit(4))
     store._connection().execute("PRAGMA max_page_count = 1")
     with pytest.raises(StorageError, match=r"e1\.sqlite3: database or disk is full"):

@@ -1,4 +1,5 @@
-"""On a GPU: the oracle contract, halves, out of memory, CPU and back, one owner, speed. Skipped where there is none."""
+"""On a GPU: the oracle contract, halves, out of memory, CPU and back, one owner, speed. Skipped
+where there is none."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from tests.indexer.index.conftest import brute_force, clustered, queries_near
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(gpu.gpus() == 0, reason="FAISS sees no GPU: the index's GPU form is not proven here"),
+    pytest.mark.skipif(
+        gpu.gpus() == 0, reason="FAISS sees no GPU: the index's GPU form is not proven here"
+    ),
 ]
 RECIPES = ("Flat", "IVF32,Flat", "IVF32,SQ8", "IVF32,SQfp16", "IVF32,PQ16")
 EVERYWHERE = SearchParams(effort=32, rerank=32)
@@ -32,15 +35,20 @@ def on_gpu(recipe: str, vectors: np.ndarray) -> FaissIndex:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_answers_are_the_oracles(recipe: str) -> None:
-    """Halves on the GPU find what brute force finds; scores are those of the stored vectors, to 1e-6."""
+    """Halves on the GPU find what brute force finds; scores are those of the stored vectors, to
+    1e-6."""
     vectors = clustered(6000, 64)
     queries = queries_near(vectors, 64)
     index = on_gpu(recipe, vectors)
     found = index.search(queries, 10, params=EVERYWHERE)
     exact = ExactIndex(vectors).search(queries, 10)
-    assert ann_recall_at_k([hits.scores for hits in found], exact, 10) >= (0.99 if "PQ" in recipe else 0.999)
+    assert ann_recall_at_k([hits.scores for hits in found], exact, 10) >= (
+        0.99 if "PQ" in recipe else 0.999
+    )
     for query, hits in zip(queries, found, strict=True):
-        np.testing.assert_allclose(hits.scores, vectors[hits.rows].astype(np.float64) @ query, atol=1e-6)
+        np.testing.assert_allclose(
+            hits.scores, vectors[hits.rows].astype(np.float64) @ query, atol=1e-6
+        )
     assert index._gpu is not None
 
 
@@ -70,7 +78,9 @@ def test_out_of_memory_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     index = FaissIndex.build("Flat", vectors, device="cuda")
     assert index._gpu is None
     query = queries_near(vectors, 1)
-    assert index.search(query, 5)[0].rows.tolist() == [row for row, _ in brute_force(vectors, query[0], 5)]
+    assert index.search(query, 5)[0].rows.tolist() == [
+        row for row, _ in brute_force(vectors, query[0], 5)
+    ]
 
 
 def test_one_owner_under_sixteen_threads() -> None:
@@ -117,6 +127,7 @@ def test_batches_are_quicker_than_on_the_cpu(capsys: pytest.CaptureFixture[str])
         rates[device] = len(queries) / (time.perf_counter() - started)
     with capsys.disabled():
         print(
-            f"\nexact batches at 100,000 x 256: {rates['cuda']:.0f} queries/s on the GPU, {rates['cpu']:.0f} on the CPU"
+            f"\nexact batches at 100,000 x 256: {rates['cuda']:.0f} queries/s on the GPU, "
+            f"{rates['cpu']:.0f} on the CPU"
         )
     assert rates["cuda"] > rates["cpu"]

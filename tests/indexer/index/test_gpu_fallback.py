@@ -1,4 +1,5 @@
-"""Where the GPU fails, the CPU answers the same and the log says why. (No test here has a GPU to run on.)"""
+"""Where the GPU fails, the CPU answers the same and the log says why. (No test here has a GPU to
+run on.)"""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def test_gpu_that_cannot_be_used_falls_back(monkeypatch: pytest.MonkeyPatch, rec
     monkeypatch.setattr(gpu, "built", lambda *_, **__: None)
     with capture_logs() as logs:
         index = FaissIndex.build(recipe, VECTORS, device="auto")
-    assert [(entry["log_level"], entry["reason"]) for entry in logs] == [("warning", "out of memory: 9 GiB asked")]
+    assert [(entry["log_level"], entry["reason"]) for entry in logs] == [
+        ("warning", "out of memory: 9 GiB asked")
+    ]
     assert "CPU" in logs[0]["event"]
     assert answers(index) == expected
 
@@ -62,8 +65,11 @@ class FailingForm:
 
 
 @pytest.mark.parametrize("recipe", ["Flat", "IVF8,SQ8"])
-def test_gpu_that_fails_while_serving_falls_back_for_good(monkeypatch: pytest.MonkeyPatch, recipe: str) -> None:
-    """The failing search itself is answered by the CPU; later ones do not try again; one warning."""
+def test_gpu_that_fails_while_serving_falls_back_for_good(
+    monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """The failing search itself is answered by the CPU; later ones do not try
+    again; one warning."""
     expected = answers(FaissIndex.build(recipe, VECTORS))
     forms: list[FailingForm] = []
 
@@ -76,7 +82,9 @@ def test_gpu_that_fails_while_serving_falls_back_for_good(monkeypatch: pytest.Mo
     with capture_logs() as logs:
         assert [answers(index) for _ in range(4)] == [expected] * 4
     assert forms[-1].calls == 2
-    assert [(entry["log_level"], entry["reason"]) for entry in logs] == [("warning", "cudaMalloc error out of memory")]
+    assert [(entry["log_level"], entry["reason"]) for entry in logs] == [
+        ("warning", "cudaMalloc error out of memory")
+    ]
 
 
 def test_filters_and_long_lists_stay_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +114,9 @@ def test_training_falls_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """k-means without a working GPU trains on the CPU, with a log line."""
     one_gpu(monkeypatch)
     with capture_logs() as logs:
-        index = FaissIndex.build("IVF8,SQ8", VECTORS, device="auto")  # `object` stands in for resources: nothing works
+        index = FaissIndex.build(
+            "IVF8,SQ8", VECTORS, device="auto"
+        )  # `object` stands in for resources: nothing works
     assert [entry["event"] for entry in logs] == [
         "training on the CPU",
         "the index is not built on the GPU, building on the CPU",
@@ -129,7 +139,8 @@ class LimitedForm(FailingForm):
 
 
 def test_an_effort_beyond_what_a_gpu_can_is_the_cpu_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than 2,048 lists: the CPU looks, says nothing in the log, and the next query is the GPU's again."""
+    """More than 2,048 lists: the CPU looks, says nothing in the log, and the next query is the
+    GPU's again."""
     vectors = clustered(9000, 16)
     plain = FaissIndex.build("IVF2100,SQ8", vectors)
     form = LimitedForm(plain._part)
@@ -139,14 +150,17 @@ def test_an_effort_beyond_what_a_gpu_can_is_the_cpu_s(monkeypatch: pytest.Monkey
         for effort in (2049, 2048, 2100, 16):
             found = index.search(QUERIES, 10, params=SearchParams(effort=effort))
             expected = plain.search(QUERIES, 10, params=SearchParams(effort=effort))
-            assert [hits.rows.tolist() for hits in found] == [hits.rows.tolist() for hits in expected]
+            assert [hits.rows.tolist() for hits in found] == [
+                hits.rows.tolist() for hits in expected
+            ]
     assert form.efforts == [2048, 16]
     assert logs == []
 
 
 @pytest.mark.parametrize("recipe", ["Flat", "HNSW8,SQ8"])
 def test_a_gpu_given_up_by_another_thread_meanwhile_fails_no_search(recipe: str) -> None:
-    """The form is gone between two looks at it, as where another thread's search failed: the answers are exact."""
+    """The form is gone between two looks at it, as where another thread's search failed: the
+    answers are exact."""
 
     class Leaving(FaissIndex):
         looks = 0

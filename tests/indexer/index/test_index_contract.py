@@ -1,4 +1,5 @@
-"""The oracle contract: every index kind answers as brute force does, in values; approximate ones by measured recall."""
+"""The oracle contract: every index kind answers as brute force does, in values; approximate ones by
+measured recall."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ from tests.indexer.index.conftest import brute_force, clustered, queries_near, u
 N, DIM = 3000, 48
 VECTORS = clustered(N, DIM)
 QUERIES = queries_near(VECTORS, 24)
-# Looking everywhere makes IVF exact but for its codes, which the scores of the stored vectors put right; HNSW stays
-# approximate at any effort.
+# Looking everywhere makes IVF exact but for its codes, which the scores of the stored vectors put
+# right; HNSW stays approximate at any effort.
 EVERYWHERE = SearchParams(effort=10**6, rerank=32)
 Build = Callable[[np.ndarray], VectorIndex]
 
@@ -35,8 +36,12 @@ KINDS: dict[str, Build] = {
     "ivf": lambda vectors: FaissIndex.build(f"IVF{lists(vectors)},SQ8", vectors),
     "ivf-plain": lambda vectors: FaissIndex.build(f"IVF{lists(vectors)},Flat", vectors),
     "hnsw": lambda vectors: FaissIndex.build("HNSW16,SQ8", vectors),
-    "ivf-pq": lambda vectors: FaissIndex.build(f"IVF{lists(vectors)},PQ24x4fsr,Refine(SQ8)", vectors),
-    "ivf-pq-bare": lambda vectors: FaissIndex.build(f"IVF{lists(vectors)},PQ24x4fsr", vectors, block_dims=(16, 32)),
+    "ivf-pq": lambda vectors: FaissIndex.build(
+        f"IVF{lists(vectors)},PQ24x4fsr,Refine(SQ8)", vectors
+    ),
+    "ivf-pq-bare": lambda vectors: FaissIndex.build(
+        f"IVF{lists(vectors)},PQ24x4fsr", vectors, block_dims=(16, 32)
+    ),
 }
 
 
@@ -51,7 +56,8 @@ def index(kind: str) -> VectorIndex:
 
 
 def assert_same(hits: Hits, expected: list[tuple[int, float]]) -> None:
-    """Row for row and score for score; only rows closer than float32 can tell apart (1e-6) may change places."""
+    """Row for row and score for score; only rows closer than float32 can tell apart (1e-6) may
+    change places."""
     assert hits.rows.dtype == np.int64
     assert hits.scores.dtype == np.float32
     assert len(hits) == len(expected)
@@ -61,7 +67,9 @@ def assert_same(hits: Hits, expected: list[tuple[int, float]]) -> None:
     place = {row: at for at, (row, _) in enumerate(expected)}
     for at, row in enumerate(hits.rows.tolist()):
         assert row in place, f"row {row} is not among the {len(expected)} best"
-        assert abs(scores[place[row]] - scores[at]) <= 1e-6, f"row {row} at {at} belongs to {place[row]}"
+        assert abs(scores[place[row]] - scores[at]) <= 1e-6, (
+            f"row {row} at {at} belongs to {place[row]}"
+        )
 
 
 @pytest.mark.parametrize("k", [1, 10, 100, N, N + 5])
@@ -90,8 +98,11 @@ def test_repeated_vectors_tie_to_the_last_bit(index: VectorIndex) -> None:
 
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.5, 1.0])
 @pytest.mark.parametrize("form", ["mask", "rows"])
-def test_allowed_rows_are_searched_as_if_they_were_all(index: VectorIndex, kind: str, share: float, form: str) -> None:
-    """An allowed set, as a mask or as row numbers in any order, gives exactly its own nearest, none short."""
+def test_allowed_rows_are_searched_as_if_they_were_all(
+    index: VectorIndex, kind: str, share: float, form: str
+) -> None:
+    """An allowed set, as a mask or as row numbers in any order, gives exactly its own nearest, none
+    short."""
     rng = np.random.default_rng(5)
     rows = rng.permutation(N)[: max(1, int(share * N))]
     mask = np.zeros(N, dtype=bool)
@@ -104,8 +115,11 @@ def test_allowed_rows_are_searched_as_if_they_were_all(index: VectorIndex, kind:
             assert_same(hits, brute_force(VECTORS, query, 10, rows))
 
 
-def test_large_allowed_sets_go_through_the_selector(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Above the size that is simply scanned, FAISS's own selector gives the same answer, at every selectivity."""
+def test_large_allowed_sets_go_through_the_selector(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Above the size that is simply scanned, FAISS's own selector gives the same answer, at every
+    selectivity."""
     if kind == "exact":
         pytest.skip("has no selector")
     index = KINDS[kind](VECTORS)
@@ -113,7 +127,9 @@ def test_large_allowed_sets_go_through_the_selector(monkeypatch: pytest.MonkeyPa
     rng = np.random.default_rng(6)
     for share in (0.01, 0.3, 0.9):
         rows = rng.permutation(N)[: int(share * N)]
-        for query, hits in zip(QUERIES, index.search(QUERIES, 10, params=EVERYWHERE, allowed=rows), strict=True):
+        for query, hits in zip(
+            QUERIES, index.search(QUERIES, 10, params=EVERYWHERE, allowed=rows), strict=True
+        ):
             expected = brute_force(VECTORS, query, 10, rows)
             assert len(hits) == 10
             assert set(hits.rows.tolist()) <= set(rows.tolist())
@@ -160,7 +176,8 @@ def test_ties_behind_better_rows_are_ordered_by_row(name: str, k: int) -> None:
 
 
 def test_scores_do_not_depend_on_the_company(index: VectorIndex) -> None:
-    """A query's answer is the same to the last bit alone and in a batch, for k = 5 and for k = 50."""
+    """A query's answer is the same to the last bit alone and in a batch, for k = 5 and for
+    k = 50."""
     together = index.search(QUERIES, 50, params=EVERYWHERE)
     for q in range(0, 24, 7):
         alone = index.search(QUERIES[q : q + 1], 5, params=EVERYWHERE)[0]
@@ -173,7 +190,9 @@ def test_saved_and_loaded_answers_the_same(index: VectorIndex, kind: str, tmp_pa
         pytest.skip("the oracle is not saved")
     wrote = index.save(tmp_path / "index.faiss")
     assert wrote == (tmp_path / "index.faiss").exists() == (kind != "flat")
-    again = FaissIndex.load(index.recipe, VECTORS, tmp_path / "index.faiss" if wrote else None, params={})
+    again = FaissIndex.load(
+        index.recipe, VECTORS, tmp_path / "index.faiss" if wrote else None, params={}
+    )
     for before, after in zip(index.search(QUERIES, 10), again.search(QUERIES, 10), strict=True):
         assert before.rows.tolist() == after.rows.tolist()
         assert before.scores.tolist() == after.scores.tolist()
@@ -182,9 +201,15 @@ def test_saved_and_loaded_answers_the_same(index: VectorIndex, kind: str, tmp_pa
 def test_params_travel_with_the_call(kind: str) -> None:
     """A call with its own effort changes nothing for the next one."""
     index = KINDS[kind](VECTORS)
-    before = [hits.rows.tolist() for hits in index.search(QUERIES, 10, params=SearchParams(effort=1, rerank=1))]
+    before = [
+        hits.rows.tolist()
+        for hits in index.search(QUERIES, 10, params=SearchParams(effort=1, rerank=1))
+    ]
     index.search(QUERIES, 10, params=EVERYWHERE)
-    after = [hits.rows.tolist() for hits in index.search(QUERIES, 10, params=SearchParams(effort=1, rerank=1))]
+    after = [
+        hits.rows.tolist()
+        for hits in index.search(QUERIES, 10, params=SearchParams(effort=1, rerank=1))
+    ]
     assert before == after
 
 
@@ -211,8 +236,11 @@ def broken(row: int, value: float) -> np.ndarray:
         (np.eye(DIM, dtype=np.int64), "floating point"),
     ],
 )
-def test_bad_queries_are_refused_and_named(index: VectorIndex, vectors: np.ndarray, reason: str) -> None:
-    """An index mends nothing: wrong length, NaN, infinity, dimension and type are refused, the first bad row named."""
+def test_bad_queries_are_refused_and_named(
+    index: VectorIndex, vectors: np.ndarray, reason: str
+) -> None:
+    """An index mends nothing: wrong length, NaN, infinity, dimension and type are refused, the
+    first bad row named."""
     with pytest.raises(BadVectorsError, match=reason):
         index.search(vectors, 3)
 
@@ -248,10 +276,19 @@ def test_bad_arguments_are_refused(index: VectorIndex) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(n=st.integers(1, 60), k=st.integers(1, 70), seed=st.integers(0, 2**16), distinct=st.integers(1, 60))
+@given(
+    n=st.integers(1, 60),
+    k=st.integers(1, 70),
+    seed=st.integers(0, 2**16),
+    distinct=st.integers(1, 60),
+)
 def test_flat_is_brute_force_whatever_the_ties(n: int, k: int, seed: int, distinct: int) -> None:
     """Any number of entries, any k, any share of repeated vectors."""
     rng = np.random.default_rng(seed)
-    vectors = unit(rng.standard_normal((min(distinct, n), 8))).astype(np.float16)[rng.integers(0, min(distinct, n), n)]
+    vectors = unit(rng.standard_normal((min(distinct, n), 8))).astype(np.float16)[
+        rng.integers(0, min(distinct, n), n)
+    ]
     query = unit(rng.standard_normal((1, 8)))
-    assert_same(FaissIndex.build("Flat", vectors).search(query, k)[0], brute_force(vectors, query[0], k))
+    assert_same(
+        FaissIndex.build("Flat", vectors).search(query, k)[0], brute_force(vectors, query[0], k)
+    )

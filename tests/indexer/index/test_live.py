@@ -1,4 +1,5 @@
-"""The live index against a plain Python model: every write is seen at once, whole, and costs no product its place."""
+"""The live index against a plain Python model: every write is seen at once, whole, and costs no
+product its place."""
 
 from __future__ import annotations
 
@@ -20,20 +21,32 @@ from indexer.index.version import IndexVersion, Versions
 from tests.indexer.index.conftest import clustered, unit
 
 DIM = 8
-Shop = dict[int, list[tuple[int, np.ndarray]]]  # pid -> its (photo id, float16 vector), the model's whole state
+Shop = dict[
+    int, list[tuple[int, np.ndarray]]
+]  # pid -> its (photo id, float16 vector), the model's whole state
 
 
 def base_of(folder: Path, shop: Shop, *, recipe: str = "Flat", sequence: int = 0) -> IndexVersion:
     """A published version of the shop."""
     home = Home(folder) if (folder / "home.json").exists() else Home.create(folder)
     entries = [(pid, photo, vector) for pid in sorted(shop) for photo, vector in shop[pid]]
-    vectors = np.array([vector for _, _, vector in entries], dtype=np.float16).reshape(len(entries), DIM)
-    rows = np.array([(pid, photo) for pid, photo, _ in entries], dtype=np.int64).reshape(len(entries), 2)
+    vectors = np.array([vector for _, _, vector in entries], dtype=np.float16).reshape(
+        len(entries), DIM
+    )
+    rows = np.array([(pid, photo) for pid, photo, _ in entries], dtype=np.int64).reshape(
+        len(entries), 2
+    )
     index = FaissIndex.build(recipe, vectors)
     version = Versions(home).publish(
-        index=index, vectors=vectors, rows=rows, embedding_id="e", model_version="m", last_sequence=sequence,
-        recipe=recipe, params={"nprobe": {"10": 8, "100": 8}, "rerank": 8},
-    )  # fmt: skip
+        index=index,
+        vectors=vectors,
+        rows=rows,
+        embedding_id="e",
+        model_version="m",
+        last_sequence=sequence,
+        recipe=recipe,
+        params={"nprobe": {"10": 8, "100": 8}, "rerank": 8},
+    )
     return Versions(home).open(version)
 
 
@@ -44,7 +57,10 @@ def answer(
     best = []
     for pid, photos in shop.items():
         if photos and pid not in (exclude or set()):
-            scores = [(round(-float(v.astype(np.float64) @ query.astype(np.float64)), 9), p) for p, v in photos]
+            scores = [
+                (round(-float(v.astype(np.float64) @ query.astype(np.float64)), 9), p)
+                for p, v in photos
+            ]
             score, photo = min(scores)
             if -score >= min_score:
                 best.append((score, pid, photo))
@@ -59,7 +75,8 @@ def assert_same(hits: ProductHits, expected: list[tuple[int, int, float]]) -> No
 
 
 def corpus() -> np.ndarray:
-    """Vectors so few and so far apart that ties are exact and everything else is clear: float16 [12, 8]."""
+    """Vectors so few and so far apart that ties are exact and everything else is clear: float16
+    [12, 8]."""
     rng = np.random.default_rng(4)
     return unit(rng.standard_normal((12, DIM))).astype(np.float16)
 
@@ -68,7 +85,9 @@ CORPUS = corpus()
 QUERIES = unit(np.random.default_rng(8).standard_normal((3, DIM)))
 
 photos = st.lists(st.integers(0, len(CORPUS) - 1), min_size=1, max_size=3)
-write = st.tuples(st.integers(1, 12), st.one_of(st.none(), photos))  # pid, its photos' vectors; None deletes
+write = st.tuples(
+    st.integers(1, 12), st.one_of(st.none(), photos)
+)  # pid, its photos' vectors; None deletes
 batch = st.lists(write, min_size=1, max_size=4)
 
 
@@ -79,9 +98,12 @@ batch = st.lists(write, min_size=1, max_size=4)
     data=st.data(),
 )
 def test_random_writes_answer_like_a_plain_dictionary(
-    first: list[tuple[int, list[int]]], batches: list[list[tuple[int, list[int] | None]]], data: st.DataObject
+    first: list[tuple[int, list[int]]],
+    batches: list[list[tuple[int, list[int] | None]]],
+    data: st.DataObject,
 ) -> None:
-    """After any upserts and deletes, before and after a rebuild: same products, photos, scores and order."""
+    """After any upserts and deletes, before and after a rebuild: same products, photos, scores and
+    order."""
     number = iter(range(1, 10**6))
     shop: Shop = {pid: [(next(number), CORPUS[v]) for v in vectors] for pid, vectors in first}
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +116,10 @@ def test_random_writes_answer_like_a_plain_dictionary(
                     shop.pop(pid, None)
                 else:
                     shop[pid] = [(next(number), CORPUS[v]) for v in vectors]
-                    upserts[pid] = ([p for p, _ in shop[pid]], np.array([v for _, v in shop[pid]], dtype=np.float32))
+                    upserts[pid] = (
+                        [p for p, _ in shop[pid]],
+                        np.array([v for _, v in shop[pid]], dtype=np.float32),
+                    )
             live.apply(sequence=sequence, upserts=upserts, deletes=deletes)
             check(live, shop, data)
             assert live.sequence == sequence
@@ -103,7 +128,9 @@ def test_random_writes_answer_like_a_plain_dictionary(
         assert rebuilt.delta_size == 0
         for query in QUERIES:
             before, after = live.search(query[None], 20)[0], rebuilt.search(query[None], 20)[0]
-            assert before.scores.tolist() == after.scores.tolist()  # a rebuild changes no score, not by one bit
+            assert (
+                before.scores.tolist() == after.scores.tolist()
+            )  # a rebuild changes no score, not by one bit
 
 
 def check(live: LiveIndex, shop: Shop, data: st.DataObject) -> None:
@@ -118,7 +145,9 @@ def check(live: LiveIndex, shop: Shop, data: st.DataObject) -> None:
         if pid in shop:
             photo_ids, vectors = live.vectors_of(pid)
             assert photo_ids.tolist() == [photo for photo, _ in shop[pid]]
-            np.testing.assert_array_equal(vectors, np.array([v for _, v in shop[pid]], dtype=np.float32))
+            np.testing.assert_array_equal(
+                vectors, np.array([v for _, v in shop[pid]], dtype=np.float32)
+            )
         else:
             with pytest.raises(UnknownProductError):
                 live.vectors_of(pid)
@@ -149,7 +178,10 @@ def test_always_min_k_products(tmp_path: Path, recipe: str, k: int) -> None:
 def test_best_photo_stands_for_its_product(tmp_path: Path) -> None:
     """A product is found by whichever of its photos is nearest, and that photo is named."""
     live = LiveIndex(
-        base_of(tmp_path, {pid: [(10 * pid + i, CORPUS[4 * pid + i]) for i in range(4)] for pid in range(3)})
+        base_of(
+            tmp_path,
+            {pid: [(10 * pid + i, CORPUS[4 * pid + i]) for i in range(4)] for pid in range(3)},
+        )
     )
     for pid in range(3):
         for i in range(4):
@@ -158,7 +190,8 @@ def test_best_photo_stands_for_its_product(tmp_path: Path) -> None:
 
 
 def test_identical_photo_scores_one(tmp_path: Path) -> None:
-    """The score of a photo with itself is 1 to within the rounding of halves, never above, in base and delta alike."""
+    """The score of a photo with itself is 1 to within the rounding of halves, never above, in base
+    and delta alike."""
     live = LiveIndex(base_of(tmp_path, {1: [(1, CORPUS[0])], 2: [(2, CORPUS[1])]}))
     exact = unit(np.random.default_rng(1).standard_normal((50, DIM)))
     live.apply(sequence=1, upserts={10 + i: ([i], exact[i : i + 1]) for i in range(50)})
@@ -168,10 +201,13 @@ def test_identical_photo_scores_one(tmp_path: Path) -> None:
 
 
 def test_shared_photos_tie_by_pid_across_base_and_delta(tmp_path: Path) -> None:
-    """Products with the same photo all come, in order of pid, wherever they are stored and however many they are."""
+    """Products with the same photo all come, in order of pid, wherever they are stored and however
+    many they are."""
     shop: Shop = {pid: [(7, CORPUS[0])] for pid in range(1, 200, 2)}
     live = LiveIndex(base_of(tmp_path, shop))
-    live.apply(sequence=1, upserts={pid: ([7], CORPUS[:1].astype(np.float32)) for pid in range(0, 200, 2)})
+    live.apply(
+        sequence=1, upserts={pid: ([7], CORPUS[:1].astype(np.float32)) for pid in range(0, 200, 2)}
+    )
     for k in (1, 5, 60):
         hits = live.search(CORPUS[:1].astype(np.float32), k)[0]
         assert hits.pids.tolist() == list(range(k))
@@ -179,7 +215,8 @@ def test_shared_photos_tie_by_pid_across_base_and_delta(tmp_path: Path) -> None:
 
 
 def test_ties_beyond_the_first_look_come_before_later_products(tmp_path: Path) -> None:
-    """Where the first rows of a long tie are excluded, its later ones still come before a newer product."""
+    """Where the first rows of a long tie are excluded, its later ones still come before a newer
+    product."""
     live = LiveIndex(base_of(tmp_path, {pid: [(7, CORPUS[0])] for pid in range(1, 60)}))
     same = CORPUS[:1].astype(np.float32)
     live.apply(sequence=1, upserts={pid: ([7], same) for pid in range(1000, 1010)})
@@ -187,7 +224,8 @@ def test_ties_beyond_the_first_look_come_before_later_products(tmp_path: Path) -
 
 
 def test_min_score_cuts_no_list_short(tmp_path: Path) -> None:
-    """A limit that all products reach changes nothing, even where one product holds all the nearest photos."""
+    """A limit that all products reach changes nothing, even where one product holds all the nearest
+    photos."""
     shop = many(50, 1)
     shop[1] = [(100 + i, shop[1][0][1]) for i in range(90)]
     live = LiveIndex(base_of(tmp_path, shop))
@@ -212,13 +250,19 @@ def test_bad_vectors_change_nothing(tmp_path: Path) -> None:
     """One bad product in a batch refuses the batch, named; the state is the one before."""
     live = LiveIndex(base_of(tmp_path, many(5, 1)))
     before = live.search(QUERIES, 5)
-    for wrong in (QUERIES[:1] * 2, np.full((1, DIM), np.nan, np.float32), np.ones((1, DIM + 1), np.float32)):
+    for wrong in (
+        QUERIES[:1] * 2,
+        np.full((1, DIM), np.nan, np.float32),
+        np.ones((1, DIM + 1), np.float32),
+    ):
         with pytest.raises(BadVectorsError, match="product 77"):
             live.apply(sequence=1, upserts={76: ([1], QUERIES[:1]), 77: ([2], wrong)})
     with pytest.raises(BadVectorsError, match="2 photo ids for 1 vectors"):
         live.apply(sequence=1, upserts={77: ([1, 2], QUERIES[:1])})
     assert live.sequence == 0
-    assert [hits.pids.tolist() for hits in live.search(QUERIES, 5)] == [hits.pids.tolist() for hits in before]
+    assert [hits.pids.tolist() for hits in live.search(QUERIES, 5)] == [
+        hits.pids.tolist() for hits in before
+    ]
 
 
 def test_sequence_never_goes_back(tmp_path: Path) -> None:
@@ -257,7 +301,8 @@ def test_delta_is_compacted_and_keeps_its_answers(tmp_path: Path) -> None:
 
 
 def test_searches_see_whole_writes_only(tmp_path: Path) -> None:
-    """Under a writer that swaps two products' photos in one write, no search ever sees both with the same photo."""
+    """Under a writer that swaps two products' photos in one write, no search ever sees both with
+    the same photo."""
     live = LiveIndex(base_of(tmp_path, {1: [(1, CORPUS[0])], 2: [(2, CORPUS[1])]}))
     pair = CORPUS[:2].astype(np.float32)
     stop, wrong = threading.Event(), []

@@ -1,4 +1,5 @@
-"""Filters on the live index against the catalog itself: columns of the version, overlaid by every write since."""
+"""Filters on the live index against the catalog itself: columns of the version, overlaid by every
+write since."""
 
 from __future__ import annotations
 
@@ -31,11 +32,18 @@ DIM = 8
 VECTORS = unit(np.random.default_rng(4).standard_normal((12, DIM))).astype(np.float16)
 QUERIES = unit(np.random.default_rng(8).standard_normal((3, DIM)))
 # The types that the filters of test_columns are written for.
-TYPES = {"colour": "string", "price": "number", "sale": "bool", "since": "datetime", "sizes": "list"}
+TYPES = {
+    "colour": "string",
+    "price": "number",
+    "sale": "bool",
+    "since": "datetime",
+    "sizes": "list",
+}
 
 
 class Shop:
-    """A catalog and the live index over a version of it; each write goes to both as the service does it."""
+    """A catalog and the live index over a version of it; each write goes to both as the service
+    does it."""
 
     def __init__(self, folder: Path, *, columns: bool = True) -> None:
         self.home = Home.create(folder)
@@ -46,11 +54,18 @@ class Shop:
     def publish(self) -> None:
         sequence, rows = self.catalog.entries()
         vectors = self.vectors([int(photo) for photo in rows[:, 1]])
-        columns = Columns.build(map(facts_of, self.catalog.iterate()), np.unique(rows[:, 0]), self.catalog.types())
+        columns = Columns.build(
+            map(facts_of, self.catalog.iterate()), np.unique(rows[:, 0]), self.catalog.types()
+        )
         version = Versions(self.home).publish(
-            index=FaissIndex.build("Flat", vectors), vectors=vectors, rows=rows, embedding_id="e", model_version="m",
-            last_sequence=sequence, columns=columns if self.columns else None,
-        )  # fmt: skip
+            index=FaissIndex.build("Flat", vectors),
+            vectors=vectors,
+            rows=rows,
+            embedding_id="e",
+            model_version="m",
+            last_sequence=sequence,
+            columns=columns if self.columns else None,
+        )
         self.live = LiveIndex(Versions(self.home).open(version))
         if not self.columns:
             self.live.columns = columns
@@ -64,12 +79,17 @@ class Shop:
         hashes = [f"{photo:064x}" for photo in photos]
         rows = [NewPhoto(digest, "PNG", 1, 1, 1, "copy", None) for digest in hashes]
         tags = tuple(Tag(tag, "merchant") for tag in fields["tags"])
-        product = ProductInput(str(number), None, fields["category"], tags, fields["attributes"], tuple(hashes))
+        product = ProductInput(
+            str(number), None, fields["category"], tags, fields["attributes"], tuple(hashes)
+        )
         self.written(self.catalog.put(product, photos=rows).pid, photos_changed=True)
 
     def patch(self, number: int, attributes: dict[str, Any]) -> None:
         if self.catalog.pid(str(number)) is not None:
-            self.written(self.catalog.patch(str(number), {"attributes": attributes}).pid, photos_changed=False)
+            self.written(
+                self.catalog.patch(str(number), {"attributes": attributes}).pid,
+                photos_changed=False,
+            )
 
     def delete(self, number: int) -> None:
         if self.catalog.pid(str(number)) is not None:
@@ -80,7 +100,10 @@ class Shop:
             return
         held = self.catalog.by_pids([pid])
         upserts = {
-            product.pid: (product.photo_ids, self.vectors(list(product.photo_ids)).astype(np.float32))
+            product.pid: (
+                product.photo_ids,
+                self.vectors(list(product.photo_ids)).astype(np.float32),
+            )
             for product in held.values()
             if photos_changed
         }
@@ -96,11 +119,14 @@ class Shop:
         return [product.pid for product in self.catalog.iterate() if where.matches(product)]
 
     def expected(self, where: Filter, query: np.ndarray, k: int) -> list[tuple[int, int]]:
-        """The definition, from the catalog alone: each matching product by its best photo, best first."""
+        """The definition, from the catalog alone: each matching product by its best photo, best
+        first."""
         best = []
         for product in self.catalog.iterate():
             if where.matches(product):
-                scores = self.vectors(list(product.photo_ids)).astype(np.float64) @ query.astype(np.float64)
+                scores = self.vectors(list(product.photo_ids)).astype(np.float64) @ query.astype(
+                    np.float64
+                )
                 rounded = [round(-float(score), 9) for score in scores]
                 score, photo = min(zip(rounded, product.photo_ids, strict=True))
                 best.append((score, product.pid, photo))
@@ -132,9 +158,14 @@ fields = st.fixed_dictionaries(
         ),
     }
 )
-numbers, photos = st.integers(1, 8), st.lists(st.integers(0, len(VECTORS) - 1), min_size=1, max_size=3, unique=True)
+numbers, photos = (
+    st.integers(1, 8),
+    st.lists(st.integers(0, len(VECTORS) - 1), min_size=1, max_size=3, unique=True),
+)
 puts = st.tuples(st.just("put"), numbers, photos, fields)
-patches = st.tuples(st.just("patch"), numbers, st.sampled_from([{"price": 2}, {"price": None}, {"colour": "blue"}]))
+patches = st.tuples(
+    st.just("patch"), numbers, st.sampled_from([{"price": 2}, {"price": None}, {"colour": "blue"}])
+)
 deletes = st.tuples(st.just("delete"), numbers)
 
 
@@ -146,10 +177,14 @@ deletes = st.tuples(st.just("delete"), numbers)
     kept=st.lists(filters, min_size=1, max_size=2),
     k=st.integers(1, 10),
 )
-def test_filters_follow_random_writes(first: list[Any], later: list[Any], kept: list[dict[str, Any]], k: int) -> None:
-    """After every put, patch and delete: the same products, photos and order as the catalog's own rows give.
+def test_filters_follow_random_writes(
+    first: list[Any], later: list[Any], kept: list[dict[str, Any]], k: int
+) -> None:
+    """After every put, patch and delete: the same products, photos and order as the catalog's own
+    rows give.
 
-    The same filters are asked again and again, so what is remembered of them must follow the writes.
+    The same filters are asked again and again, so what is remembered of them must follow the
+    writes.
     """
     with tempfile.TemporaryDirectory() as folder:
         shop = Shop(Path(folder) / "home")
@@ -168,8 +203,11 @@ def test_filters_follow_random_writes(first: list[Any], later: list[Any], kept: 
 
 @pytest.mark.parametrize("recipe", ["Flat", "IVF16,SQ8"])
 @pytest.mark.parametrize("percent", [0.1, 1, 10, 50, 100])
-def test_always_min_k_matches_at_every_selectivity(tmp_path: Path, recipe: str, percent: float) -> None:
-    """Of 6,000 photos of 3,000 products, any share: exactly min(k, matches) products, all of them matching.
+def test_always_min_k_matches_at_every_selectivity(
+    tmp_path: Path, recipe: str, percent: float
+) -> None:
+    """Of 6,000 photos of 3,000 products, any share: exactly min(k, matches) products, all of them
+    matching.
 
     On the exact recipe they are the right ones in the right order.
     """
@@ -180,13 +218,25 @@ def test_always_min_k_matches_at_every_selectivity(tmp_path: Path, recipe: str, 
     marked = set((np.random.default_rng(1).permutation(count)[:matching] + 1).tolist())
     pids = np.arange(1, count + 1)
     columns = Columns.build(
-        (FilterableProduct(pid, None, ("marked",) if pid in marked else (), {}) for pid in pids.tolist()), pids, {}
+        (
+            FilterableProduct(pid, None, ("marked",) if pid in marked else (), {})
+            for pid in pids.tolist()
+        ),
+        pids,
+        {},
     )
     home = Home.create(tmp_path / "home")
     version = Versions(home).publish(
-        index=FaissIndex.build(recipe, vectors), vectors=vectors, rows=rows, embedding_id="e", model_version="m",
-        last_sequence=0, recipe=recipe, params={"nprobe": {"10": 2, "100": 4}, "rerank": 4}, columns=columns,
-    )  # fmt: skip
+        index=FaissIndex.build(recipe, vectors),
+        vectors=vectors,
+        rows=rows,
+        embedding_id="e",
+        model_version="m",
+        last_sequence=0,
+        recipe=recipe,
+        params={"nprobe": {"10": 2, "100": 4}, "rerank": 4},
+        columns=columns,
+    )
     live = LiveIndex(Versions(home).open(version))
     where = parse_filter({"must": [{"field": "tags", "eq": "marked"}]}, {}, pid_of=int)
     queries = queries_near(vectors, 5)
@@ -202,10 +252,13 @@ def test_always_min_k_matches_at_every_selectivity(tmp_path: Path, recipe: str, 
 
 
 def test_queries_of_one_question_give_one_list(tmp_path: Path) -> None:
-    """``together``: a product scores the best of the queries, each scaled; as from the separate lists."""
+    """``together``: a product scores the best of the queries, each scaled; as from the separate
+    lists."""
     shop = Shop(tmp_path / "home")
     for number in range(1, 9):
-        shop.put(number, [number, (number + 3) % 12], {"category": None, "tags": [], "attributes": {}})
+        shop.put(
+            number, [number, (number + 3) % 12], {"category": None, "tags": [], "attributes": {}}
+        )
     shop.publish()
     shop.put(9, [11], {"category": None, "tags": [], "attributes": {}})
     scale = np.array([1.0, 0.5, 0.25], np.float32)
@@ -217,12 +270,15 @@ def test_queries_of_one_question_give_one_list(tmp_path: Path) -> None:
     ranked = sorted(best.items(), key=lambda entry: (-entry[1], entry[0]))
     assert together.pids.tolist() == [pid for pid, _ in ranked[:5]]
     np.testing.assert_allclose(together.scores, [score for _, score in ranked[:5]], atol=1e-6)
-    (bounded,) = shop.live.search(QUERIES, 9, together=True, scale=scale, min_score=ranked[3][1] - 1e-6)
+    (bounded,) = shop.live.search(
+        QUERIES, 9, together=True, scale=scale, min_score=ranked[3][1] - 1e-6
+    )
     assert bounded.pids.tolist() == [pid for pid, _ in ranked[:4]]
 
 
 def test_a_version_without_columns_still_opens(tmp_path: Path) -> None:
-    """An older version answers everything but filters; given columns from the catalog it answers those too."""
+    """An older version answers everything but filters; given columns from the catalog it answers
+    those too."""
     shop = Shop(tmp_path / "home", columns=False)
     shop.put(1, [1], {"category": ("A",), "tags": [], "attributes": {"price": 2}})
     shop.publish()
@@ -235,7 +291,8 @@ def test_a_version_without_columns_still_opens(tmp_path: Path) -> None:
 
 
 def test_damaged_columns_are_named(tmp_path: Path) -> None:
-    """The file stands under the manifest's checksums: a changed byte is found at verify and at open."""
+    """The file stands under the manifest's checksums: a changed byte is found at verify and at
+    open."""
     shop = Shop(tmp_path / "home")
     shop.put(1, [1], {"category": ("A",), "tags": [], "attributes": {"price": 2}})
     shop.publish()
@@ -248,8 +305,11 @@ def test_damaged_columns_are_named(tmp_path: Path) -> None:
             ask("v000001")
 
 
-def test_masks_of_many_filters_stay_bounded_and_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More filters than are remembered, asked twice over with writes in between: every answer is the catalog's."""
+def test_masks_of_many_filters_stay_bounded_and_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More filters than are remembered, asked twice over with writes in between: every answer is
+    the catalog's."""
     monkeypatch.setattr(module, "_SELECTIONS_BYTES", 1)
     shop = Shop(tmp_path / "home")
     for number in range(1, 9):
@@ -270,7 +330,9 @@ def test_patching_the_same_products_does_not_grow_the_log(tmp_path: Path) -> Non
     assert pid is not None
     where = shop.filter({"must": [{"field": "price", "gte": 500}]})
     for price in range(1000):
-        shop.live.apply(sequence=1, upserts={}, facts={pid: FilterableProduct(pid, None, (), {"price": price})})
+        shop.live.apply(
+            sequence=1, upserts={}, facts={pid: FilterableProduct(pid, None, (), {"price": price})}
+        )
         if price % 97 == 0:
             assert len(shop.live.search(QUERIES[:1], 1, where=where)[0]) == (price >= 500)
     assert len(shop.live._state.log) <= ROOM + 1

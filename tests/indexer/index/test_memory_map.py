@@ -15,7 +15,14 @@ from indexer.index.faiss_index import FaissIndex
 from indexer.index.memory_map import Rows, faiss, read_index
 from tests.indexer.index.conftest import brute_force, clustered, queries_near
 
-RECIPES = ("Flat", "IVF16,SQ8", "IVF16,Flat", "IVF16,PQ12x4fsr,Refine(SQ8)", "IVF16,PQ12x4fsr", "HNSW16,SQ8")
+RECIPES = (
+    "Flat",
+    "IVF16,SQ8",
+    "IVF16,Flat",
+    "IVF16,PQ12x4fsr,Refine(SQ8)",
+    "IVF16,PQ12x4fsr",
+    "HNSW16,SQ8",
+)
 
 
 def resident(field: str = "Pss_Anon") -> int:
@@ -27,47 +34,61 @@ def resident(field: str = "Pss_Anon") -> int:
 
 
 def test_scan_in_place_is_brute_force(tmp_path: Path) -> None:
-    """The half-precision scan of a mapped file finds what brute force finds, and holds no copy of it."""
+    """The half-precision scan of a mapped file finds what brute force finds, and holds no copy of
+    it."""
     vectors = clustered(40_000, 128)
     np.save(tmp_path / "v.npy", vectors)
     stored = np.load(tmp_path / "v.npy", mmap_mode="r")
     before = resident() if Path("/proc/self/smaps_rollup").exists() else None
     index = FaissIndex.load("Flat", stored, None, params={})
-    if before is not None:  # read at once: what the test itself computes below stays in the heap for a while
+    if (
+        before is not None
+    ):  # read at once: what the test itself computes below stays in the heap for a while
         assert resident() - before < vectors.nbytes / 2
     hits = index.search(queries_near(vectors, 4), 10)
     for query, found in zip(queries_near(vectors, 4), hits, strict=True):
-        np.testing.assert_allclose(found.scores, [score for _, score in brute_force(vectors, query, 10)], atol=1e-6)
+        np.testing.assert_allclose(
+            found.scores, [score for _, score in brute_force(vectors, query, 10)], atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_is_served_from_its_file(recipe: str, tmp_path: Path) -> None:
-    """What is mapped answers to the last bit as what was built, with and without allowed rows; nothing is logged."""
+    """What is mapped answers to the last bit as what was built, with and without allowed rows;
+    nothing is logged."""
     vectors = clustered(3000, 24)
     index = FaissIndex.build(recipe, vectors)
     np.save(tmp_path / "v.npy", vectors)
     wrote = index.save(tmp_path / "index.faiss")
     with capture_logs() as logs:
         again = FaissIndex.load(
-            recipe, np.load(tmp_path / "v.npy", mmap_mode="r"), tmp_path / "index.faiss" if wrote else None, params={}
+            recipe,
+            np.load(tmp_path / "v.npy", mmap_mode="r"),
+            tmp_path / "index.faiss" if wrote else None,
+            params={},
         )
     assert logs == []
     queries = queries_near(vectors, 8)
     for allowed in (None, np.arange(0, 3000, 2)):
         for one, other in zip(
-            index.search(queries, 10, allowed=allowed), again.search(queries, 10, allowed=allowed), strict=True
+            index.search(queries, 10, allowed=allowed),
+            again.search(queries, 10, allowed=allowed),
+            strict=True,
         ):
             assert one.rows.tolist() == other.rows.tolist()
             assert one.scores.tolist() == other.scores.tolist()
 
 
 def test_vectors_that_are_not_contiguous_stay_right() -> None:
-    """The scan reads memory in place: a view with gaps is copied first, and the copy outlives its maker."""
+    """The scan reads memory in place: a view with gaps is copied first, and the copy outlives its
+    maker."""
     wide = clustered(2000, 48)
     vectors = np.concatenate([wide, wide], axis=1)[:, :48]
     assert not vectors.flags.c_contiguous
     index = FaissIndex.load("Flat", vectors, None, params={})
-    rubbish = [np.full((2000, 48), 7, np.float16) for _ in range(20)]  # would overwrite what was freed
+    rubbish = [
+        np.full((2000, 48), 7, np.float16) for _ in range(20)
+    ]  # would overwrite what was freed
     query = queries_near(wide, 1)
     found = index.search(query, 5)[0]
     assert found.rows.tolist() == [row for row, _ in brute_force(wide, query[0], 5)]
@@ -102,13 +123,18 @@ def mapped_bytes(file: Path) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_single_rows_are_read_right_and_map_nothing(tmp_path: Path) -> None:
-    """Of a mapped file by its places, many of them through the map, which is given back; in memory as they are."""
+    """Of a mapped file by its places, many of them through the map, which is given back; in memory
+    as they are."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((20_000, 512)).astype(np.float16)  # 20 MB
     file = tmp_path / "v.npy"
     np.save(file, vectors)
     rows = Rows(np.load(file, mmap_mode="r"))
-    for asked in (np.array([19_999, 0, 0, 7]), rng.integers(0, 20_000, (3, 40)), np.empty(0, np.int64)):
+    for asked in (
+        np.array([19_999, 0, 0, 7]),
+        rng.integers(0, 20_000, (3, 40)),
+        np.empty(0, np.int64),
+    ):
         found = rows.take(asked)
         assert found.dtype == np.float16
         assert found.tolist() == vectors[asked].tolist()
@@ -120,7 +146,8 @@ def test_single_rows_are_read_right_and_map_nothing(tmp_path: Path) -> None:
 
 
 def test_a_row_that_the_file_lost_is_an_error(tmp_path: Path) -> None:
-    """A version's file that somebody cuts under the service: an error that names it, never a made-up vector."""
+    """A version's file that somebody cuts under the service: an error that names it, never a
+    made-up vector."""
     np.save(tmp_path / "v.npy", np.ones((20_000, 512), np.float16))
     rows = Rows(np.load(tmp_path / "v.npy", mmap_mode="r"))
     with (tmp_path / "v.npy").open("r+b") as file:
@@ -132,13 +159,17 @@ def test_a_row_that_the_file_lost_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_search_leaves_few_pages_of_the_vectors_mapped(tmp_path: Path) -> None:
-    """After searches that touched rows all over the file, at most a little over a tenth of it is mapped."""
+    """After searches that touched rows all over the file, at most a little over a tenth of it is
+    mapped."""
     vectors = clustered(40_000, 256)  # 20 MB
     FaissIndex.build("IVF64,SQ8", vectors).save(tmp_path / "index.faiss")
     np.save(tmp_path / "vectors.npy", vectors)
     stored = np.load(tmp_path / "vectors.npy", mmap_mode="r")
     index = FaissIndex.load(
-        "IVF64,SQ8", stored, tmp_path / "index.faiss", params={"nprobe": {"10": 8, "100": 16}, "rerank": 4}
+        "IVF64,SQ8",
+        stored,
+        tmp_path / "index.faiss",
+        params={"nprobe": {"10": 8, "100": 16}, "rerank": 4},
     )
     for query in queries_near(vectors, 200):
         index.search(query[None], 10)
@@ -147,12 +178,21 @@ def test_a_search_leaves_few_pages_of_the_vectors_mapped(tmp_path: Path) -> None
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_was_copied_from_a_file_does_not_stay_mapped_too(tmp_path: Path) -> None:
-    """Four-bit lists are kept once: the pages that they were read from go back as soon as the index is open."""
+    """Four-bit lists are kept once: the pages that they were read from go back as soon as the index
+    is open."""
     vectors, recipe = clustered(20_000, 64), "IVF64,PQ32x4fsr,Refine(SQ8)"
     FaissIndex.build(recipe, vectors).save(tmp_path / "index.faiss")
     index = FaissIndex.load(recipe, vectors, tmp_path / "index.faiss", params={})
     lines = Path("/proc/self/smaps").read_text().splitlines()
-    starts = [place for place, line in enumerate(lines) if line.endswith(str(tmp_path / "index.faiss"))]
+    starts = [
+        place for place, line in enumerate(lines) if line.endswith(str(tmp_path / "index.faiss"))
+    ]
     assert starts
-    assert sum(int(next(x for x in lines[place:] if x.startswith("Rss:")).split()[1]) for place in starts) == 0
+    assert (
+        sum(
+            int(next(x for x in lines[place:] if x.startswith("Rss:")).split()[1])
+            for place in starts
+        )
+        == 0
+    )
     assert len(index.search(queries_near(vectors, 4), 10)[3]) == 10

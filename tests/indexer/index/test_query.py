@@ -1,4 +1,5 @@
-"""Queries with weights of their own: the score is the weighted mean of the blocks' cosines, bad weights are named."""
+"""Queries with weights of their own: the score is the weighted mean of the blocks' cosines, bad
+weights are named."""
 
 from __future__ import annotations
 
@@ -17,13 +18,16 @@ def embeddings(n: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
     rng = np.random.default_rng(seed)
     parts = [rng.standard_normal((n, block.dim)) for block in BLOCKS]
     parts = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
-    whole = np.concatenate([part * block.weight**0.5 for part, block in zip(parts, BLOCKS, strict=True)], axis=1)
+    whole = np.concatenate(
+        [part * block.weight**0.5 for part, block in zip(parts, BLOCKS, strict=True)], axis=1
+    )
     return whole.astype(np.float32), parts
 
 
 @pytest.mark.parametrize("weights", [{"c": 1.0}, {"a": 2, "g": 6}, {"a": 0.1, "c": 0.7, "g": 0.2}])
 def test_score_is_the_weighted_mean_of_block_cosines(weights: dict[str, float]) -> None:
-    """Index score times length = sum of q_j cos_j, the weights brought to sum 1; queries are of unit length."""
+    """Index score times length = sum of q_j cos_j, the weights brought to sum 1; queries are of
+    unit length."""
     (asked, asked_parts), (stored, stored_parts) = embeddings(3, 0), embeddings(5, 1)
     queries, lengths = reweigh(asked, BLOCKS, weights)
     assert queries.dtype == np.float32
@@ -56,7 +60,8 @@ def test_block_without_weight_cannot_be_asked_for() -> None:
 
 
 def test_a_vector_that_is_nothing_in_the_asked_block_is_refused() -> None:
-    """There is no direction to ask for; a query of no numbers would be an answer in place of a failure."""
+    """There is no direction to ask for; a query of no numbers would be an answer in place of a
+    failure."""
     vector = np.array([[1, 0, 0, 0, 0, 0]], np.float32)
     with pytest.raises(BadRequestError, match="holds nothing in the blocks"):
         reweigh(vector, (Block("a", 4, 0.5), Block("c", 2, 0.5)), {"c": 1})

@@ -1,4 +1,5 @@
-"""Questions of several inputs and re-weighted blocks: scores by their definition, and near-duplicates left out."""
+"""Questions of several inputs and re-weighted blocks: scores by their definition, and
+near-duplicates left out."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def embeddings(count: int) -> np.ndarray:
     """As a model makes them: unit blocks, each scaled by the root of its weight."""
-    parts = [np.sqrt(block.weight) * unit(RNG.standard_normal((count, block.dim))) for block in BLOCKS]
+    parts = [
+        np.sqrt(block.weight) * unit(RNG.standard_normal((count, block.dim))) for block in BLOCKS
+    ]
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
@@ -38,12 +41,15 @@ IMAGE, PRODUCT = embeddings(1), embeddings(3)
 
 @pytest.mark.parametrize("weights", [{"c": 1}, {"a": 2, "c": 1, "g": 1}, {"g": 0.1, "a": 0}])
 def test_a_weighted_score_is_the_mean_of_the_blocks_cosines(weights: dict[str, float]) -> None:
-    """Whatever the weights sum to; nothing is stored anew for it. Signals give each block, weighted or not."""
+    """Whatever the weights sum to; nothing is stored anew for it. Signals give each block, weighted
+    or not."""
     asked = vector_query({"image": IMAGE}, BLOCKS, weights=weights)
     total = sum(weights.values())
     for stored in STORED:
         cosines = [block_cosine(IMAGE[0], stored, number) for number in range(3)]
-        expected = sum(weights.get(b.name, 0) / total * c for b, c in zip(BLOCKS, cosines, strict=True))
+        expected = sum(
+            weights.get(b.name, 0) / total * c for b, c in zip(BLOCKS, cosines, strict=True)
+        )
         assert asked.lengths[0] * (asked.queries[0] @ stored) == pytest.approx(expected, abs=1e-5)
         signals = asked.signals(stored)
         assert signals == pytest.approx(
@@ -54,20 +60,28 @@ def test_a_weighted_score_is_the_mean_of_the_blocks_cosines(weights: dict[str, f
 
 def test_the_models_own_weights_are_the_plain_cosine() -> None:
     """Asking with the model's weights is asking without."""
-    own = vector_query({"image": IMAGE}, BLOCKS, weights={block.name: block.weight for block in BLOCKS})
+    own = vector_query(
+        {"image": IMAGE}, BLOCKS, weights={block.name: block.weight for block in BLOCKS}
+    )
     plain = vector_query({"image": IMAGE}, BLOCKS)
     for asked in (own, plain):
-        np.testing.assert_allclose((asked.queries * asked.lengths[:, None]) @ STORED.T, IMAGE @ STORED.T, atol=1e-5)
+        np.testing.assert_allclose(
+            (asked.queries * asked.lengths[:, None]) @ STORED.T, IMAGE @ STORED.T, atol=1e-5
+        )
 
 
 def test_a_mixed_score_is_the_mean_of_the_inputs_cosines() -> None:
     """Of a product with several photos the best one counts, photo by photo of the catalog."""
-    asked = vector_query({"image": IMAGE, "product_id": PRODUCT}, BLOCKS, mix={"image": 1, "product_id": 3})
+    asked = vector_query(
+        {"image": IMAGE, "product_id": PRODUCT}, BLOCKS, mix={"image": 1, "product_id": 3}
+    )
     for stored in STORED:
         image, product = float(IMAGE[0] @ stored), float((PRODUCT @ stored).max())
         best = float((asked.lengths * (asked.queries @ stored)).max())
         assert best == pytest.approx(0.25 * image + 0.75 * product, abs=1e-5)
-        assert asked.signals(stored) == pytest.approx({"image": image, "product_id": product}, abs=1e-5)
+        assert asked.signals(stored) == pytest.approx(
+            {"image": image, "product_id": product}, abs=1e-5
+        )
 
 
 def test_a_mix_can_be_weighted_too() -> None:
@@ -113,7 +127,8 @@ def test_inputs_that_cancel_out_are_refused() -> None:
 
 
 def test_distinct_keeps_the_first_of_each_group() -> None:
-    """By a plain loop: a result stays unless one that stays before it is nearly the same; across portions too."""
+    """By a plain loop: a result stays unless one that stays before it is nearly the same; across
+    portions too."""
     rng = np.random.default_rng(5)
     centres = unit(rng.standard_normal((60, 16)))
     vectors = unit(centres[rng.integers(0, 60, 700)] + 0.02 * unit(rng.standard_normal((700, 16))))

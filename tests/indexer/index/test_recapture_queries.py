@@ -1,4 +1,5 @@
-"""Re-shot photos as questions: picked by seed, changed, embedded; a photo that is gone costs only itself."""
+"""Re-shot photos as questions: picked by seed, changed, embedded; a photo that is gone costs only
+itself."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from tests.indexer.index_build.test_pipeline import FakeBundle, FakeEmbedder, ad
 
 
 def test_photos_are_shot_again(tmp_path: Path) -> None:
-    """Each picked photo once, as other bytes than its own; the same seed asks the same, another one another."""
+    """Each picked photo once, as other bytes than its own; the same seed asks the same, another one
+    another."""
     home = Home.create(tmp_path / "home")
     with open_catalog(home) as catalog:
         photos = [add_photo(home, i) for i in range(6)]
@@ -38,7 +40,8 @@ def test_photos_are_shot_again(tmp_path: Path) -> None:
 
 
 def test_a_build_asks_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the index may be approximate, the build hands re-shots to the tuner; an exact one needs no questions."""
+    """Where the index may be approximate, the build hands re-shots to the tuner; an exact one needs
+    no questions."""
     home = Home.create(tmp_path / "home")
     with open_catalog(home) as catalog:
         put(catalog, "p", *(add_photo(home, i) for i in range(6)))

@@ -1,4 +1,5 @@
-"""Versions from machine to machine: whole and verified, or not at all; and only where numbers mean the same."""
+"""Versions from machine to machine: whole and verified, or not at all; and only where numbers mean
+the same."""
 
 from __future__ import annotations
 
@@ -53,7 +54,9 @@ def vector_of(rgb: tuple[int, int, int]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_bundle(tmp_path_factory.mktemp("m") / "m", make_network(), Decision(), metrics={}, training={})
+    return write_bundle(
+        tmp_path_factory.mktemp("m") / "m", make_network(), Decision(), metrics={}, training={}
+    )
 
 
 @pytest.fixture
@@ -68,7 +71,9 @@ def home(tmp_path: Path, bundle: Bundle) -> Home:
 
 
 def build(home: Home, bundle: Bundle, recall: float = 0.99) -> str:
-    report = build_index(home, bundle=register(home, bundle.path), embedder=Embedder(), activate=True, recall=recall)
+    report = build_index(
+        home, bundle=register(home, bundle.path), embedder=Embedder(), activate=True, recall=recall
+    )
     return str(report.version)
 
 
@@ -84,14 +89,19 @@ def write(home: Home, i: int) -> None:
 
 
 def test_a_build_machine_hands_its_version_over(home: Home, bundle: Bundle, tmp_path: Path) -> None:
-    """Built on a copy, pushed, pulled, activated: it answers, and later writes of the live home are laid over it."""
+    """Built on a copy, pushed, pulled, activated: it answers, and later writes of the live home are
+    laid over it."""
     machine = copy_of(home, "machine")
     built = build(machine, bundle)
     _age(machine, built)
     write(home, 40)  # meanwhile
     shutil.rmtree(home.models)  # so that the model must come along
     pushed = push(machine, tmp_path / "depot")
-    assert (pushed.version, pushed.model_version, pushed.already_there) == (built, bundle.model_version, False)
+    assert (pushed.version, pushed.model_version, pushed.already_there) == (
+        built,
+        bundle.model_version,
+        False,
+    )
     assert "vectors.npy" in pushed.files_copied
     moved = pull(tmp_path / "depot", home)
     assert (moved.version, moved.source_version) == ("v000002", "v000002")
@@ -99,18 +109,27 @@ def test_a_build_machine_hands_its_version_over(home: Home, bundle: Bundle, tmp_
     opened = Versions(home).open("v000002")
     with open_catalog(home) as catalog:
         pid = catalog.pid("p7")
-        assert [change.pid for change in catalog.changes(opened.manifest.last_sequence)] == [catalog.pid("p40")]
+        assert [change.pid for change in catalog.changes(opened.manifest.last_sequence)] == [
+            catalog.pid("p40")
+        ]
     assert LiveIndex(opened).search(vector_of(colour(7))[None], 1)[0].pids.tolist() == [pid]
 
 
 def test_what_is_there_is_not_copied_again(home: Home, bundle: Bundle, tmp_path: Path) -> None:
-    """A second push and a second pull copy nothing; a version with the same vectors shares their file."""
+    """A second push and a second pull copy nothing; a version with the same vectors shares their
+    file."""
     depot, other = tmp_path / "depot", copy_of(home, "other")
     first = push(home, depot)
     assert first.copied_bytes > 0
-    assert push(home, depot) == transfer.Moved("v000001", "v000001", bundle.model_version, 0, [], True)
-    assert pull(depot, other) == transfer.Moved("v000001", "v000001", bundle.model_version, 0, [], True)
-    build(home, bundle, recall=0.9)  # asked for otherwise: two builds of one second could be alike to the last byte
+    assert push(home, depot) == transfer.Moved(
+        "v000001", "v000001", bundle.model_version, 0, [], True
+    )
+    assert pull(depot, other) == transfer.Moved(
+        "v000001", "v000001", bundle.model_version, 0, [], True
+    )
+    build(
+        home, bundle, recall=0.9
+    )  # asked for otherwise: two builds of one second could be alike to the last byte
     assert push(home, depot).files_copied == []
     assert pull(depot, other).files_copied == []
     assert Versions(other).names() == ["v000001", "v000002"]
@@ -120,11 +139,16 @@ class Killed(BaseException):
     """What a kill looks like from inside."""
 
 
-def test_a_killed_transfer_goes_on(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped inside of any file or before the rename, nothing is published; the next run copies only the rest."""
+def test_a_killed_transfer_goes_on(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped inside of any file or before the rename, nothing is published; the next run copies
+    only the rest."""
     depot = tmp_path / "depot"
     whole = sum(path.stat().st_size for path in Versions(home).folder.glob("v000001/*.npy"))
-    whole += sum(path.stat().st_size for path in home.models.glob("*/*") if path.name != "manifest.json")
+    whole += sum(
+        path.stat().st_size for path in home.models.glob("*/*") if path.name != "manifest.json"
+    )
     monkeypatch.setattr(transfer, "_CHUNK", 1 << 18)
     copied = runs = 0
     while True:
@@ -145,7 +169,9 @@ def test_a_killed_transfer_goes_on(home: Home, tmp_path: Path, monkeypatch: pyte
             assert not (depot / "indexes" / "v000001").exists()
     assert runs > 3
     assert last.copied_bytes < whole / 2
-    monkeypatch.setattr(transfer, "publish_folder", lambda aside, final: (_ for _ in ()).throw(Killed()))
+    monkeypatch.setattr(
+        transfer, "publish_folder", lambda aside, final: (_ for _ in ()).throw(Killed())
+    )
     other = copy_of(home, "other")
     shutil.rmtree(other.indexes)
     with pytest.raises(Killed):
@@ -153,7 +179,10 @@ def test_a_killed_transfer_goes_on(home: Home, tmp_path: Path, monkeypatch: pyte
     assert Versions(other).names() == []
     monkeypatch.undo()
     again = pull(depot, other)
-    assert (again.version, again.files_copied) == ("v000002", [])  # the first number was given out before the kill
+    assert (again.version, again.files_copied) == (
+        "v000002",
+        [],
+    )  # the first number was given out before the kill
     Versions(other).verify("v000002")
 
 
@@ -164,10 +193,14 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["indexes/v000001/vectors.npy", "indexes/v000001/manifest.json", "models/*/heads.safetensors"]
+    "name",
+    ["indexes/v000001/vectors.npy", "indexes/v000001/manifest.json", "models/*/heads.safetensors"],
 )
-def test_a_damaged_source_is_refused_and_named(home: Home, bundle: Bundle, tmp_path: Path, name: str) -> None:
-    """In the home before a push, in the folder before a pull: folder, version and file are named, nothing changes."""
+def test_a_damaged_source_is_refused_and_named(
+    home: Home, bundle: Bundle, tmp_path: Path, name: str
+) -> None:
+    """In the home before a push, in the folder before a pull: folder, version and file are named,
+    nothing changes."""
     depot, other = tmp_path / "depot", copy_of(home, "other")
     shutil.rmtree(other.indexes), shutil.rmtree(other.models)
     push(home, depot)
@@ -178,14 +211,19 @@ def test_a_damaged_source_is_refused_and_named(home: Home, bundle: Bundle, tmp_p
     flip(next(home.path.glob(name)))
     with pytest.raises((DamagedIndexError, BadModelError), match=Path(name).name):
         push(home, tmp_path / "elsewhere")
-    assert not (tmp_path / "elsewhere" / "indexes").exists() or not list((tmp_path / "elsewhere/indexes").glob("v*"))
+    assert not (tmp_path / "elsewhere" / "indexes").exists() or not list(
+        (tmp_path / "elsewhere/indexes").glob("v*")
+    )
 
 
 def test_a_newer_format_is_refused_and_named(home: Home, tmp_path: Path) -> None:
     """Of the version, and of the model."""
     depot = tmp_path / "depot"
     push(home, depot)
-    for path in (depot / "indexes/v000001/manifest.json", next(depot.glob("models/*/manifest.json"))):
+    for path in (
+        depot / "indexes/v000001/manifest.json",
+        next(depot.glob("models/*/manifest.json")),
+    ):
         kept = path.read_text()
         path.write_text(json.dumps({**json.loads(kept), "format": 9}))
         with pytest.raises(NewerFormatError, match=rf"{depot}.*format 9"):
@@ -204,7 +242,8 @@ def test_a_damaged_copy_is_mended_by_pushing_again(home: Home, tmp_path: Path) -
 
 
 def test_a_taken_number_is_not_used_again(home: Home, bundle: Bundle, tmp_path: Path) -> None:
-    """Two homes that each built a second version: the pulled one gets the next number; a push of it is refused."""
+    """Two homes that each built a second version: the pulled one gets the next number; a push of it
+    is refused."""
     machine, depot = copy_of(home, "machine"), tmp_path / "depot"
     build(machine, bundle)
     with open_catalog(machine) as catalog:
@@ -223,7 +262,8 @@ def test_a_taken_number_is_not_used_again(home: Home, bundle: Bundle, tmp_path: 
 
 
 def _age(home: Home, version: str) -> None:
-    """Another time of making, as two machines have; within one second they would be the same version."""
+    """Another time of making, as two machines have; within one second they would be the same
+    version."""
     from dataclasses import replace
 
     manifest = Versions(home).manifest(version)
@@ -231,7 +271,9 @@ def _age(home: Home, version: str) -> None:
     (home.indexes / version / "manifest.json").write_bytes(aged.to_bytes())
 
 
-def test_a_version_of_another_catalog_is_refused(home: Home, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_version_of_another_catalog_is_refused(
+    home: Home, bundle: Bundle, tmp_path: Path
+) -> None:
     """Another catalog, none at all, one that went its own way, one that is behind: each is said."""
     depot, shop = tmp_path / "depot", Home.create(tmp_path / "shop")
     with pytest.raises(CatalogMismatchError, match="has no catalog"):
@@ -249,7 +291,9 @@ def test_a_version_of_another_catalog_is_refused(home: Home, bundle: Bundle, tmp
         assert Versions(other).names() == ["v000001"]
 
 
-def test_a_version_below_the_compacted_log_is_refused(home: Home, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_version_below_the_compacted_log_is_refused(
+    home: Home, bundle: Bundle, tmp_path: Path
+) -> None:
     """The changes it lacks are gone: it could never be brought up to date."""
     depot = tmp_path / "depot"
     push(home, depot)

@@ -50,10 +50,13 @@ def test_recall_of_no_queries_is_one() -> None:
     assert ann_recall_at_k([np.array([0.5]), np.array([0.1])], [hits(0.5), hits(0.5)], 1) == 0.5
 
 
-@pytest.mark.parametrize("recipe", ["IVF64,SQ8", "HNSW16,SQ8", "IVF64,PQ16x4fsr,Refine(SQ8)", "IVF64,PQ16x4fsr"])
+@pytest.mark.parametrize(
+    "recipe", ["IVF64,SQ8", "HNSW16,SQ8", "IVF64,PQ16x4fsr,Refine(SQ8)", "IVF64,PQ16x4fsr"]
+)
 @pytest.mark.parametrize("asked", [0.9, 0.99])
 def test_tuned_index_holds_the_asked_recall(recipe: str, asked: float) -> None:
-    """Recall@10 on other queries is the asked one, less 0.01, at the cheapest point measured; effort grows with k."""
+    """Recall@10 on other queries is the asked one, less 0.01, at the cheapest point measured;
+    effort grows with k."""
     vectors = clustered(6000, 32)
     tuned = build_tuned(vectors, recall=asked, recipe=recipe)
     assert tuned.index.recipe == recipe
@@ -62,7 +65,10 @@ def test_tuned_index_holds_the_asked_recall(recipe: str, asked: float) -> None:
     points = [point for point in tuned.recall["curve"] if point["k"] == 10]
     taken = min((point for point in points if point["holds"]), key=lambda point: point["cost"])
     knob = "nprobe" if recipe.startswith("IVF") else "efSearch"
-    assert (taken["effort"], taken["rerank"]) == (tuned.params[knob]["10"], tuned.params["rerank"]["10"])
+    assert (taken["effort"], taken["rerank"]) == (
+        tuned.params[knob]["10"],
+        tuned.params["rerank"]["10"],
+    )
     assert taken["at"] == tuned.recall["at_10"]
     queries = queries_near(vectors, 200, seed=77)
     for k, promised in ((10, asked), (100, tuned.recall["at_100"])):
@@ -85,7 +91,8 @@ def test_the_tuner_can_tell_a_bad_index_from_a_good_one() -> None:
 
 
 def test_recipe_that_cannot_hold_falls_back_to_exact() -> None:
-    """Without clusters, inverted lists must all be read: the exact index is taken, and the manifest says from what."""
+    """Without clusters, inverted lists must all be read: the exact index is taken, and the manifest
+    says from what."""
     rng = np.random.default_rng(0)
     vectors = unit(rng.standard_normal((3000, 64))).astype(np.float16)
     tuned = build_tuned(vectors, recall=0.999, recipe="IVF200,SQ8")
@@ -101,17 +108,27 @@ def test_tuned_params_are_those_of_the_opened_version(tmp_path: Path) -> None:
     rows = np.stack([np.arange(3000), np.arange(3000)], axis=1)
     versions = Versions(Home.create(tmp_path / "home"))
     version = versions.publish(
-        index=tuned.index, vectors=vectors, rows=rows, embedding_id="e", model_version="m", last_sequence=0,
-        recipe=tuned.index.recipe, params=tuned.params, recall=tuned.recall,
-    )  # fmt: skip
+        index=tuned.index,
+        vectors=vectors,
+        rows=rows,
+        embedding_id="e",
+        model_version="m",
+        last_sequence=0,
+        recipe=tuned.index.recipe,
+        params=tuned.params,
+        recall=tuned.recall,
+    )
     opened = versions.open(version)
     assert isinstance(opened.index, FaissIndex)
     assert opened.manifest.recall == tuned.recall
-    assert [opened.index.effort(k) for k in (10, 50, 100)] == [tuned.index.effort(k) for k in (10, 50, 100)]
+    assert [opened.index.effort(k) for k in (10, 50, 100)] == [
+        tuned.index.effort(k) for k in (10, 50, 100)
+    ]
 
 
 def test_queries_are_held_out() -> None:
-    """Rows blind to themselves, rows with noise, rows blind to all that may show the same; none may find itself."""
+    """Rows blind to themselves, rows with noise, rows blind to all that may show the same; none may
+    find itself."""
     vectors = clustered(1000, 32)
     queries = held_out_queries(vectors, 200)
     group = queries.group
@@ -126,12 +143,15 @@ def test_queries_are_held_out() -> None:
     np.testing.assert_allclose(np.linalg.norm(queries.vectors, axis=1), 1.0, atol=1e-5)
     some = queries.some(4)
     assert (some.new, some.group[-24:].tolist(), len(some.own)) == (24, [3] * 24, 74)
-    hits_without = tuning._without(Hits(np.array([4, 9, 2]), np.array([0.9, 0.8, 0.7], np.float32)), 9, 2)
+    hits_without = tuning._without(
+        Hits(np.array([4, 9, 2]), np.array([0.9, 0.8, 0.7], np.float32)), 9, 2
+    )
     assert hits_without.rows.tolist() == [4, 2]
 
 
 def test_a_new_product_is_found_as_well_as_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where each thing has several photos, those find one another easily; what looks like a new thing is found too."""
+    """Where each thing has several photos, those find one another easily; what looks like a new
+    thing is found too."""
     rng = np.random.default_rng(3)
     things = unit(rng.standard_normal((1500, 24)))
     known, new = things[:1400], things[1400:]
@@ -150,7 +170,8 @@ def test_a_new_product_is_found_as_well_as_a_known_one(monkeypatch: pytest.Monke
 
 
 def test_rows_that_judge_new_photos_train_nothing() -> None:
-    """All photos of a thing that is asked about as new are left out of training, a tenth of the catalog at most."""
+    """All photos of a thing that is asked about as new are left out of training, a tenth of the
+    catalog at most."""
     things = clustered(300, 48)
     photos = np.repeat(things, 10, axis=0)
     queries = held_out_queries(photos)
@@ -170,9 +191,12 @@ def _centroids(index: FaissIndex) -> np.ndarray:
 
 
 def test_the_callers_queries_must_be_found_too() -> None:
-    """Queries that the caller hands in are a kind of their own: that the others are found is not enough for them."""
+    """Queries that the caller hands in are a kind of their own: that the others are found is not
+    enough for them."""
     vectors = clustered(6000, 32)
-    strangers = unit(np.random.default_rng(9).standard_normal((64, 32)))  # between all clusters, so hard to find
+    strangers = unit(
+        np.random.default_rng(9).standard_normal((64, 32))
+    )  # between all clusters, so hard to find
     plain = build_tuned(vectors, recipe="IVF64,SQ8")
     asked = build_tuned(vectors, recipe="IVF64,SQ8", asked=strangers)
     assert asked.recall["queries"] == plain.recall["queries"] + 64
@@ -194,7 +218,9 @@ BLOCKS = (Block("a", 16, 0.5), Block("c", 8, 0.2), Block("g", 24, 0.3))
 def of_blocks(n: int, seed: int = 0) -> np.ndarray:
     """float16 [n, 48]: each block clustered in its own way, scaled by the root of its weight."""
     parts = [
-        clustered(n, block.dim, seed + number)[np.random.default_rng(number).permutation(n)].astype(np.float32)
+        clustered(n, block.dim, seed + number)[np.random.default_rng(number).permutation(n)].astype(
+            np.float32
+        )
         for number, block in enumerate(BLOCKS)
     ]
     return np.concatenate(
@@ -205,7 +231,8 @@ def of_blocks(n: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("recipe", ["IVF64,SQ8", "IVF64,PQ24x4fsr,Refine(SQ8)", "HNSW16,SQ8"])
 @pytest.mark.parametrize("weights", [{"a": 1}, {"c": 1}, {"g": 2}, {"a": 0.2, "c": 0.7, "g": 0.1}])
 def test_queries_of_other_weights_are_found(recipe: str, weights: dict[str, float]) -> None:
-    """One block alone or weights of one's own: recall@10 stays 0.98, scores are those of the oracle."""
+    """One block alone or weights of one's own: recall@10 stays 0.98, scores are those of the
+    oracle."""
     vectors = of_blocks(4000)
     tuned = build_tuned(vectors, recipe=recipe, blocks=BLOCKS)
     assert tuned.recall["weighted"]["at_10"] >= 0.98
@@ -214,11 +241,14 @@ def test_queries_of_other_weights_are_found(recipe: str, weights: dict[str, floa
     exact = ExactIndex(vectors).search(queries, 10)
     assert ann_recall_at_k([hits.scores for hits in found], exact, 10) >= 0.98
     for hits, query in zip(found, queries, strict=True):
-        np.testing.assert_allclose(hits.scores, vectors[hits.rows].astype(np.float64) @ query, atol=1e-6)
+        np.testing.assert_allclose(
+            hits.scores, vectors[hits.rows].astype(np.float64) @ query, atol=1e-6
+        )
 
 
 def test_other_weights_are_scanned_where_nobody_measured() -> None:
-    """A version without measured factors answers such queries exactly; one query in the usual way is not."""
+    """A version without measured factors answers such queries exactly; one query in the usual way
+    is not."""
     vectors = of_blocks(4000)
     index = FaissIndex.build("IVF64,SQ8", vectors)
     queries, _ = reweigh(queries_near(vectors, 40, seed=6), BLOCKS, {"c": 1})
@@ -275,10 +305,13 @@ def filtered(request: pytest.FixtureRequest) -> tuple[FaissIndex, np.ndarray]:
 def test_filters_keep_the_recall_at_any_selectivity(
     filtered: tuple[FaissIndex, np.ndarray], share: float, how: str
 ) -> None:
-    """Allowed rows spread evenly or all on one side of the space: recall@10 >= 0.99 at tuned effort, none short."""
+    """Allowed rows spread evenly or all on one side of the space: recall@10 >= 0.99 at tuned
+    effort, none short."""
     index, vectors = filtered
     rng = np.random.default_rng(4)
-    order = rng.permutation(20_000) if how == "evenly" else np.argsort(vectors[:, 0].astype(np.float32))
+    order = (
+        rng.permutation(20_000) if how == "evenly" else np.argsort(vectors[:, 0].astype(np.float32))
+    )
     mask = np.zeros(20_000, dtype=bool)
     mask[order[: int(share * 20_000)]] = True
     queries = queries_near(vectors, 100, seed=8)
@@ -288,8 +321,11 @@ def test_filters_keep_the_recall_at_any_selectivity(
     assert ann_recall_at_k([hits.scores for hits in found], exact, 10) >= 0.99
 
 
-def test_a_selector_is_taken_only_where_it_is_cheaper(filtered: tuple[FaissIndex, np.ndarray]) -> None:
-    """Few matches are scanned exactly; where nearly all match, the tuned search goes on, not narrower than without."""
+def test_a_selector_is_taken_only_where_it_is_cheaper(
+    filtered: tuple[FaissIndex, np.ndarray],
+) -> None:
+    """Few matches are scanned exactly; where nearly all match, the tuned search goes on, not
+    narrower than without."""
     index, _ = filtered
     assert index._plan(10, SearchParams(), 0.06)[0] == 0
     assert index._plan(10, SearchParams(), 1.0) == (index.effort(10), index.rerank(10))
@@ -298,7 +334,8 @@ def test_a_selector_is_taken_only_where_it_is_cheaper(filtered: tuple[FaissIndex
 
 
 def test_a_block_without_weight_is_not_asked_for() -> None:
-    """It holds zeros: the recall of other weights is measured with the blocks that weigh something."""
+    """It holds zeros: the recall of other weights is measured with the blocks
+    that weigh something."""
     weightless = (Block("a", 16, 0.6), Block("c", 8, 0.0), Block("g", 24, 0.4))
     vectors = of_blocks(4000).astype(np.float32)
     vectors[:, 16:24] = 0

@@ -1,4 +1,5 @@
-"""Versions on disk: published whole or not at all, damage refused by name, switched together with their model."""
+"""Versions on disk: published whole or not at all, damage refused by name, switched together with
+their model."""
 
 from __future__ import annotations
 
@@ -39,15 +40,23 @@ def embedding_of(model_version: str) -> str:
     return model_version.replace("m", "e")
 
 
-def publish(home: Home, n: int = 400, *, recipe: str = FLAT, model: str = "m1", embedding: str = "e1") -> str:
+def publish(
+    home: Home, n: int = 400, *, recipe: str = FLAT, model: str = "m1", embedding: str = "e1"
+) -> str:
     vectors = clustered(n, DIM)
     rows = np.stack([np.arange(n) // 2 + 1, np.arange(n) + 1000], axis=1)
     index = FaissIndex.build(recipe, vectors)
     return Versions(home).publish(
-        index=index, vectors=vectors, rows=rows, embedding_id=embedding, model_version=model, last_sequence=n,
-        recipe=recipe, params={"nprobe": {"10": 8, "100": 8}, "rerank": 4} if recipe == IVF else {},
+        index=index,
+        vectors=vectors,
+        rows=rows,
+        embedding_id=embedding,
+        model_version=model,
+        last_sequence=n,
+        recipe=recipe,
+        params={"nprobe": {"10": 8, "100": 8}, "rerank": 4} if recipe == IVF else {},
         recall={"asked": 0.99, "at_10": 1.0},
-    )  # fmt: skip
+    )
 
 
 def activate(home: Home, version: str) -> Active:
@@ -56,7 +65,8 @@ def activate(home: Home, version: str) -> Active:
 
 @pytest.mark.parametrize("recipe", [FLAT, IVF])
 def test_published_version_answers_as_built(home: Home, recipe: str) -> None:
-    """What is opened is what was published: vectors, row table, answers and the manifest's facts."""
+    """What is opened is what was published: vectors, row table, answers and
+    the manifest's facts."""
     version = publish(home, recipe=recipe)
     opened = Versions(home).open(version)
     vectors = clustered(400, DIM)
@@ -64,19 +74,31 @@ def test_published_version_answers_as_built(home: Home, recipe: str) -> None:
     assert opened.rows[5].tolist() == [3, 1005]
     for query in queries_near(vectors, 5):
         hits = opened.index.search(query[None], 10)[0]
-        assert np.allclose(hits.scores, [score for _, score in brute_force(vectors, query, 10)], atol=1e-6)
+        assert np.allclose(
+            hits.scores, [score for _, score in brute_force(vectors, query, 10)], atol=1e-6
+        )
     found = opened.manifest
-    assert (found.version, found.embedding_id, found.model_version, found.dim) == ("v000001", "e1", "m1", DIM)
+    assert (found.version, found.embedding_id, found.model_version, found.dim) == (
+        "v000001",
+        "e1",
+        "m1",
+        DIM,
+    )
     assert (found.recipe, found.metric, found.last_sequence) == (recipe, "inner_product", 400)
     assert found.counts == {"entries": 400, "products": 200}
     assert found.recall == {"asked": 0.99, "at_10": 1.0}
 
 
 def test_flat_stores_vectors_once(home: Home) -> None:
-    """An exact version has no second copy of its vectors, an approximate one an index beside them."""
+    """An exact version has no second copy of its vectors, an approximate one an
+    index beside them."""
     versions = Versions(home)
     assert set(versions.manifest(publish(home)).files) == {"vectors.npy", "rows.npy"}
-    assert set(versions.manifest(publish(home, recipe=IVF)).files) == {"vectors.npy", "rows.npy", "index.faiss"}
+    assert set(versions.manifest(publish(home, recipe=IVF)).files) == {
+        "vectors.npy",
+        "rows.npy",
+        "index.faiss",
+    }
 
 
 def test_empty_version_can_be_published_and_opened(home: Home) -> None:
@@ -99,7 +121,8 @@ def flip(path: Path, at: int) -> None:
 @pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("name", ["vectors.npy", "rows.npy", "index.faiss", "manifest.json"])
 def test_one_flipped_byte_is_refused_and_named(home: Home, name: str, where: float) -> None:
-    """Any byte of any file: open, verify and activate name file and version, and the previous version still serves."""
+    """Any byte of any file: open, verify and activate name file and version, and the previous
+    version still serves."""
     good, bad = publish(home, recipe=IVF), publish(home, recipe=IVF)
     activate(home, good)
     path = home.indexes / bad / name
@@ -124,12 +147,17 @@ def test_missing_and_shortened_files_are_named(home: Home, name: str) -> None:
             Versions(home).open(version)
 
 
-def test_checksums_are_read_at_open_only_when_the_stamp_changed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Published files open without reading them through; touched, copied or unstamped ones are checked in full."""
+def test_checksums_are_read_at_open_only_when_the_stamp_changed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published files open without reading them through; touched, copied or unstamped ones are
+    checked in full."""
     version = publish(home)
     read: list[str] = []
     original = module.sha256_file
-    monkeypatch.setattr(module, "sha256_file", lambda path: read.append(path.name) or original(path))
+    monkeypatch.setattr(
+        module, "sha256_file", lambda path: read.append(path.name) or original(path)
+    )
     versions = Versions(home)
     versions.open(version)
     assert read == []
@@ -164,7 +192,9 @@ def test_manifest_of_another_version_is_refused(home: Home) -> None:
 
 def test_manifest_keeps_its_own_checksum() -> None:
     """Every field of a manifest is sealed and comes back as written."""
-    manifest = Manifest(1, "v1", "e", "m", 2, "inner_product", "Flat", {"ü": 1}, {"entries": 0}, 3, {}, {}, "now")
+    manifest = Manifest(
+        1, "v1", "e", "m", 2, "inner_product", "Flat", {"ü": 1}, {"entries": 0}, 3, {}, {}, "now"
+    )
     stored = json.loads(manifest.to_bytes())
     assert stored.pop("seal")
     assert Manifest(**stored) == manifest
@@ -174,8 +204,11 @@ class Crash(BaseException):
     """What a kill looks like from inside: no handler for Exception sees it."""
 
 
-def test_crash_while_publishing_leaves_a_serving_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped at any rename or flush on the way to a new serving version, the old or the new one serves, whole.
+def test_crash_while_publishing_leaves_a_serving_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at any rename or flush on the way to a new serving version, the old or the new one
+    serves, whole.
 
     What a crash left is cleared by the next publish, which takes a number nobody has seen.
     """
@@ -186,7 +219,8 @@ def test_crash_while_publishing_leaves_a_serving_pair(tmp_path: Path, monkeypatc
 
 
 def crash_at_step(home: Home, monkeypatch: pytest.MonkeyPatch, step: int) -> bool:
-    """Publish and activate, stopped at the ``step``-th rename or flush; False when it came through."""
+    """Publish and activate, stopped at the ``step``-th rename or flush; False when
+    it came through."""
     old = publish(home)
     activate(home, old)
     left = step
@@ -203,7 +237,9 @@ def crash_at_step(home: Home, monkeypatch: pytest.MonkeyPatch, step: int) -> boo
 
     crashed = False
     with monkeypatch.context() as patch:
-        patch.setattr(module.shutil, "rmtree", lambda *a, **k: None)  # a killed process does not tidy up
+        patch.setattr(
+            module.shutil, "rmtree", lambda *a, **k: None
+        )  # a killed process does not tidy up
         for name in ("rename", "replace", "fsync"):
             patch.setattr(atomic_files.os, name, counted(getattr(os, name)))
         try:
@@ -214,10 +250,15 @@ def crash_at_step(home: Home, monkeypatch: pytest.MonkeyPatch, step: int) -> boo
     serving = home.active()
     assert serving is not None
     assert crashed or serving.index_version != old
-    assert len(versions.open(serving.index_version).index) == (400 if serving.index_version == old else 600)
+    assert len(versions.open(serving.index_version).index) == (
+        400 if serving.index_version == old else 600
+    )
     for manifest in versions.list():
         versions.verify(manifest.version)
-    seen = {*versions.names(), *(path.name.removeprefix(".building-") for path in home.indexes.glob(".building-*"))}
+    seen = {
+        *versions.names(),
+        *(path.name.removeprefix(".building-") for path in home.indexes.glob(".building-*")),
+    }
     fresh = publish(home)
     assert fresh not in seen
     assert not list(home.indexes.glob(".building-*"))
@@ -226,7 +267,8 @@ def crash_at_step(home: Home, monkeypatch: pytest.MonkeyPatch, step: int) -> boo
 
 
 def test_numbers_are_never_used_twice(home: Home) -> None:
-    """Not after a removal, nor when the counter's file is lost while later versions stand or are active."""
+    """Not after a removal, nor when the counter's file is lost while later versions stand or are
+    active."""
     first, second = publish(home), publish(home)
     assert (first, second) == ("v000001", "v000002")
     shutil.rmtree(home.indexes / second)
@@ -257,7 +299,9 @@ def test_rollback_returns_and_returns_again(home: Home) -> None:
     assert home.active() == Active(second, "m2")
 
 
-def test_activation_noted_but_not_done_is_no_past(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activation_noted_but_not_done_is_no_past(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A crash between noting an activation and making it leaves the rollback target as it was."""
     first, second, third = publish(home), publish(home), publish(home)
     activate(home, first)
@@ -272,7 +316,8 @@ def test_activation_noted_but_not_done_is_no_past(home: Home, monkeypatch: pytes
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}", '{"index_version": 3, "model_version": {}}'])
 def test_a_damaged_current_file_is_mended_by_activating(home: Home, content: str) -> None:
-    """What serves cannot be told from nonsense: that is said with what to do, and doing it works; so does rollback."""
+    """What serves cannot be told from nonsense: that is said with what to do, and doing it works;
+    so does rollback."""
     publish(home), publish(home)
     activate(home, "v000001"), activate(home, "v000002")
     home.current_file.write_text(content)
@@ -284,7 +329,8 @@ def test_a_damaged_current_file_is_mended_by_activating(home: Home, content: str
 
 
 def test_mismatched_model_is_refused_with_both_ids(home: Home) -> None:
-    """An index goes live only with a model that gives its embedding; both ids are in the message."""
+    """An index goes live only with a model that gives its embedding; both ids are
+    in the message."""
     good, foreign = publish(home), publish(home, model="m1", embedding="e9")
     activate(home, good)
     with pytest.raises(IndexMismatchError, match=r"e9.*e1"):
@@ -315,7 +361,8 @@ def test_gc_keeps_what_serves_served_before_and_is_newer(home: Home) -> None:
 
 
 def test_publish_checks_what_it_is_given(home: Home) -> None:
-    """Rows that are not sorted by product, of another number, or vectors that are not unit: nothing is written."""
+    """Rows that are not sorted by product, of another number, or vectors that are not unit: nothing
+    is written."""
     vectors = clustered(10, DIM)
     index = FaissIndex.build("Flat", vectors)
     rows = np.stack([np.arange(10), np.arange(10)], axis=1)
@@ -334,7 +381,9 @@ def test_publish_checks_what_it_is_given(home: Home) -> None:
 def test_two_publishers_take_turns(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """A publisher that cannot get the lock is refused in plain words, not raced."""
     original = Home.lock
-    monkeypatch.setattr(Home, "lock", lambda self, name, *, wait_s=0.0: original(self, name, wait_s=0.01))
+    monkeypatch.setattr(
+        Home, "lock", lambda self, name, *, wait_s=0.0: original(self, name, wait_s=0.01)
+    )
     with home.lock("publish"), pytest.raises(BusyError, match="publish"):
         publish(home)
 

@@ -1,4 +1,5 @@
-"""From catalog to version: only what is new is embedded, a killed build goes on, a bad photo costs only itself."""
+"""From catalog to version: only what is new is embedded, a killed build goes on, a bad photo costs
+only itself."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class FakeBundle:
 
 
 class FakeEmbedder:
-    """A photo's colour, as a unit vector. Stops (as a killed process would) after ``stop_after`` photos."""
+    """A photo's colour, as a unit vector. Stops (as a killed process would) after ``stop_after``
+    photos."""
 
     shrink_to = None
     workers = 0
@@ -75,7 +77,9 @@ def add_photo(home: Home, i: int) -> NewPhoto:
 
 
 def put(catalog: Catalog, product_id: str, *photos: NewPhoto) -> int:
-    product = ProductInput(product_id, None, None, (), {}, tuple(photo.content_hash for photo in photos))
+    product = ProductInput(
+        product_id, None, None, (), {}, tuple(photo.content_hash for photo in photos)
+    )
     (written,) = catalog.apply([Put(product, photos)])
     return written.pid  # type: ignore[union-attr]
 
@@ -103,7 +107,8 @@ def live(home: Home, version: str | None) -> LiveIndex:
 
 
 def test_every_photo_of_every_product_is_an_entry(home: Home) -> None:
-    """A photo two products share is embedded once and found for both; the report and the manifest count alike."""
+    """A photo two products share is embedded once and found for both; the report and the manifest
+    count alike."""
     embedder = FakeEmbedder()
     report = build(home, embedder)
     assert (report.version, report.entries, report.products) == ("v000001", 152, 151)
@@ -112,7 +117,11 @@ def test_every_photo_of_every_product_is_an_entry(home: Home) -> None:
     assert (report.recipe, report.recall["at_10"]) == ("Flat", 1.0)
     manifest = Versions(home).manifest("v000001")
     assert manifest.counts == {"entries": 152, "products": 151}
-    assert (manifest.embedding_id, manifest.model_version, manifest.last_sequence) == ("e1", "m1", 151)
+    assert (manifest.embedding_id, manifest.model_version, manifest.last_sequence) == (
+        "e1",
+        "m1",
+        151,
+    )
     with open_catalog(home) as catalog:
         index = live(home, report.version)
         for i in (0, 3, 4, 149):
@@ -131,7 +140,12 @@ def test_second_build_embeds_only_what_is_new(home: Home) -> None:
     embedder = FakeEmbedder()
     report = build(home, embedder)
     assert embedder.seen == [new.content_hash]
-    assert (report.version, report.embedded, report.reused, report.entries) == ("v000002", 1, 150, 153)
+    assert (report.version, report.embedded, report.reused, report.entries) == (
+        "v000002",
+        1,
+        150,
+        153,
+    )
     other = FakeEmbedder()
     assert build(home, other, bundle={"embedding_id": "e2", "model_version": "m2"}).embedded == 151
     assert len(other.seen) == 151
@@ -141,7 +155,8 @@ def test_second_build_embeds_only_what_is_new(home: Home) -> None:
 
 
 def test_killed_build_goes_on_where_it_stopped(home: Home) -> None:
-    """A kill loses at most a chunk of 64; the next build embeds only the rest and publishes the first version."""
+    """A kill loses at most a chunk of 64; the next build embeds only the rest and publishes the
+    first version."""
     first, second = FakeEmbedder(stop_after=100), FakeEmbedder()
     with pytest.raises(KeyboardInterrupt):
         build(home, first)
@@ -153,7 +168,8 @@ def test_killed_build_goes_on_where_it_stopped(home: Home) -> None:
 
 
 def test_unreadable_photo_is_reported_and_the_rest_goes_on(home: Home) -> None:
-    """A photo whose file is gone or was changed costs its own entries, named; a later build picks it up again."""
+    """A photo whose file is gone or was changed costs its own entries, named; a later build picks
+    it up again."""
     with open_catalog(home) as catalog:
         gone, changed = (catalog.get(name).photos[0] for name in ("p3", "p9"))
     files = {hash_: next(home.photos.rglob(f"{hash_}*")) for hash_ in (gone, changed)}
@@ -162,7 +178,9 @@ def test_unreadable_photo_is_reported_and_the_rest_goes_on(home: Home) -> None:
     files[changed].write_bytes(b"changed")
     report = build(home)
     assert {skipped.content_hash for skipped in report.skipped} == {gone, changed}
-    assert all(skipped.content_hash in skipped.reason for skipped in report.skipped if skipped.content_hash)
+    assert all(
+        skipped.content_hash in skipped.reason for skipped in report.skipped if skipped.content_hash
+    )
     assert (report.entries, report.products, report.embedded) == (149, 149, 148)
     files[gone].write_bytes(kept)
     again = build(home)
@@ -170,9 +188,15 @@ def test_unreadable_photo_is_reported_and_the_rest_goes_on(home: Home) -> None:
 
 
 def test_dry_run_says_what_it_would_do_and_does_nothing(home: Home) -> None:
-    """Entries, photos to embed, and how long it takes: tried on a few photos, none of which is stored."""
+    """Entries, photos to embed, and how long it takes: tried on a few photos, none of which is
+    stored."""
     report = build(home, dry_run=True)
-    assert (report.version, report.entries, report.products, report.to_embed) == (None, 152, 151, 150)
+    assert (report.version, report.entries, report.products, report.to_embed) == (
+        None,
+        152,
+        151,
+        150,
+    )
     assert (report.recipe, report.seconds) == ("Flat", {})
     assert report.estimated is not None
     assert report.estimated.basis == "trial"
@@ -205,25 +229,39 @@ def test_a_build_says_what_it_took_beside_what_was_expected(home: Home) -> None:
 
 
 def test_a_budget_that_cannot_hold_the_vectors_is_refused(home: Home) -> None:
-    """Before anything is embedded, with the least that would do; one that can hold them is kept to."""
+    """Before anything is embedded, with the least that would do; one that can hold them
+    is kept to."""
     embedder = FakeEmbedder()
-    with pytest.raises(BadRequestError, match=r"a budget of 1,000 bytes is too small.*give at least"):
+    with pytest.raises(
+        BadRequestError, match=r"a budget of 1,000 bytes is too small.*give at least"
+    ):
         build(home, embedder, memory=1000)
     assert embedder.seen == []
 
 
 def test_progress_counts_what_is_committed(home: Home) -> None:
-    """Each stage is heard of from its beginning to its end; photos are counted by committed chunks."""
+    """Each stage is heard of from its beginning to its end; photos are counted
+    by committed chunks."""
     seen: list[tuple[str, int, int]] = []
     build(home, progress=lambda stage, done, total, note="": seen.append((stage, done, total)))
-    assert [entry[1:] for entry in seen if entry[0] == "embed"] == [(64, 150), (128, 150), (150, 150)]
+    assert [entry[1:] for entry in seen if entry[0] == "embed"] == [
+        (64, 150),
+        (128, 150),
+        (150, 150),
+    ]
     assert seen[3:] == [
-        ("build", 0, 152), ("build", 152, 152), ("tags", 0, 1), ("tags", 1, 1), ("publish", 0, 1), ("publish", 1, 1),
-    ]  # fmt: skip
+        ("build", 0, 152),
+        ("build", 152, 152),
+        ("tags", 0, 1),
+        ("tags", 1, 1),
+        ("publish", 0, 1),
+        ("publish", 1, 1),
+    ]
 
 
 def test_empty_catalog_gives_an_empty_version(tmp_path: Path) -> None:
-    """A shop may begin with nothing: the index opens, answers nothing and takes the first product."""
+    """A shop may begin with nothing: the index opens, answers nothing and takes
+    the first product."""
     home = Home.create(tmp_path / "home")
     open_catalog(home).close()
     report = build(home)

@@ -13,7 +13,8 @@ from indexer.model import backbones
 
 
 def test_packaged_weights_give_the_published_network() -> None:
-    """The shipped EfficientNet-Lite0 is timm's full network with the package's weights, its classifier cut off."""
+    """The shipped EfficientNet-Lite0 is timm's full network with the package's weights, its
+    classifier cut off."""
     timm = pytest.importorskip("timm")
     state = backbones._packaged_state(backbones.find("efficientnet_lite0"))
     full = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
@@ -40,7 +41,9 @@ def test_weights_may_be_a_safetensors_file(tmp_path: Path) -> None:
     for name, tensor in loaded.items():
         np.testing.assert_array_equal(tensor.numpy(), whole.state_dict()[name].numpy())
     torch.save(whole.state_dict(), file)
-    with pytest.raises(BadModelError, match=r"resnet18\.safetensors is not a state dict that can be loaded safely"):
+    with pytest.raises(
+        BadModelError, match=r"resnet18\.safetensors is not a state dict that can be loaded safely"
+    ):
         backbones.build("resnet18", weights=file)
 
 
@@ -65,8 +68,11 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
         backbones.build("resnet18", weights=file)
 
 
-def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Never silent random weights: the error names the file, the option and a backbone that needs no download.
+def test_a_failed_download_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Never silent random weights: the error names the file, the option and a backbone that needs
+    no download.
 
     What torch says while it downloads stays off stdout.
     """
@@ -77,7 +83,9 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch, caps
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    with pytest.raises(WeightsUnavailableError, match=r"https://.*resnet50.*--weights FILE.*efficientnet_lite0"):
+    with pytest.raises(
+        WeightsUnavailableError, match=r"https://.*resnet50.*--weights FILE.*efficientnet_lite0"
+    ):
         backbones.build("resnet50")
     assert capsys.readouterr().out == ""
 

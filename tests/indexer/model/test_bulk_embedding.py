@@ -1,4 +1,5 @@
-"""Many photos to vectors: in order, one broken photo alone, bounded, whichever way the network runs."""
+"""Many photos to vectors: in order, one broken photo alone, bounded, whichever way the network
+runs."""
 
 from __future__ import annotations
 
@@ -67,7 +68,9 @@ def test_each_photo_gets_its_own_vector_in_order_and_a_broken_one_fails_alone(wo
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_that_cannot_be_read_is_named_and_other_failures_are_not_hidden(workers: int) -> None:
+def test_a_file_that_cannot_be_read_is_named_and_other_failures_are_not_hidden(
+    workers: int,
+) -> None:
     def gone(_: bytes) -> bytes:
         raise FileNotFoundError(2, "No such file")
 

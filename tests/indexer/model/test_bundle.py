@@ -24,11 +24,15 @@ DECISION = Decision(
     categories=(Category(0, ("Home", "Mug")), Category(1, ("Home", "杯子"))),
     temperature=0.7,
     tags=TagParams(5, 0.1, 0.2),
-    tag_rule=TagRule((TagColumn("colour", ("red", "杯"), {"g": 1.0}, head=0.5),), seen={"red": 3}, size=9),
+    tag_rule=TagRule(
+        (TagColumn("colour", ("red", "杯"), {"g": 1.0}, head=0.5),), seen={"red": 3}, size=9
+    ),
 )
 
 
-def make_network(seed: int = 0, backbone: str = "mobilenet_v3_small", *, classes: int = 2) -> Network:
+def make_network(
+    seed: int = 0, backbone: str = "mobilenet_v3_small", *, classes: int = 2
+) -> Network:
     """A whole model of random weights: right shapes, no meaning."""
     found = backbones.find(backbone)
     spec = ModelSpec(
@@ -50,7 +54,11 @@ def make_network(seed: int = 0, backbone: str = "mobilenet_v3_small", *, classes
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_bundle(
-        tmp_path_factory.mktemp("model") / "m", make_network(), DECISION, metrics={"x": 1}, training={"seed": 3}
+        tmp_path_factory.mktemp("model") / "m",
+        make_network(),
+        DECISION,
+        metrics={"x": 1},
+        training={"seed": 3},
     )
 
 
@@ -73,20 +81,25 @@ def photo() -> Photo:
     return decode_photo(stream.getvalue())
 
 
-def test_round_trip_gives_the_same_vectors_logits_and_decisions(stored: Bundle, photo: Photo) -> None:
+def test_round_trip_gives_the_same_vectors_logits_and_decisions(
+    stored: Bundle, photo: Photo
+) -> None:
     """Training and serving run the same network: what was written is what is loaded."""
     from indexer.model.torch_runtime import TorchRuntime
 
     before, after = TorchRuntime(make_network(), device="cpu"), open_embedder(stored, device="cpu")
     vectors = after.embed([photo])
     np.testing.assert_allclose(vectors, before.embed([photo]), atol=1e-6)
-    np.testing.assert_allclose(after.logits(vectors)["category"], before.logits(vectors)["category"], atol=1e-6)
+    np.testing.assert_allclose(
+        after.logits(vectors)["category"], before.logits(vectors)["category"], atol=1e-6
+    )
     assert stored.decision == DECISION
     assert (stored.metrics, stored.training) == ({"x": 1}, {"seed": 3})
 
 
 def test_a_decision_from_before_tag_rules_votes_plainly() -> None:
-    """Formats only grow: without the key the model's k, temperature, bars and the heads' share hold."""
+    """Formats only grow: without the key the model's k, temperature, bars and the heads' share
+    hold."""
     old = DECISION.to_json()
     del old["tag_rule"]
     old["tags"]["heads"] = 0.25
@@ -97,18 +110,23 @@ def test_a_decision_from_before_tag_rules_votes_plainly() -> None:
 
 
 def test_vectors_are_unit_blocks_by_weight(stored: Bundle, photo: Photo) -> None:
-    """Cosine is the weighted sum of block cosines only if every block has the length sqrt(weight)."""
+    """Cosine is the weighted sum of block cosines only if every block has
+    the length sqrt(weight)."""
     vector = open_embedder(stored, device="cpu").embed([photo])[0]
     assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
     assert np.linalg.norm(vector[:24]) == pytest.approx(0.5**0.5, abs=1e-5)
 
 
 def test_same_content_has_the_same_identities(stored: Bundle, tmp_path: Path) -> None:
-    again = write_bundle(tmp_path / "again", make_network(), DECISION, metrics={"x": 1}, training={"seed": 3})
+    again = write_bundle(
+        tmp_path / "again", make_network(), DECISION, metrics={"x": 1}, training={"seed": 3}
+    )
     assert (again.model_version, again.embedding_id) == (stored.model_version, stored.embedding_id)
 
 
-def test_a_new_label_changes_the_model_and_not_the_embedding(stored: Bundle, tmp_path: Path) -> None:
+def test_a_new_label_changes_the_model_and_not_the_embedding(
+    stored: Bundle, tmp_path: Path
+) -> None:
     """Adding a class or renaming one never re-embeds a catalog."""
     renamed = Decision(categories=(Category(0, ("Cup",)), Category(1, ("Tasse",))))
     other = write_bundle(tmp_path / "other", make_network(), renamed, metrics={}, training={})
@@ -120,11 +138,15 @@ def test_one_changed_weight_changes_the_embedding_id(stored: Bundle, tmp_path: P
     network = make_network()
     with torch.no_grad():
         next(network.backbone.parameters()).view(-1)[0] += 1e-3
-    assert write_bundle(tmp_path / "o", network, DECISION, metrics={}, training={}).embedding_id != stored.embedding_id
+    assert (
+        write_bundle(tmp_path / "o", network, DECISION, metrics={}, training={}).embedding_id
+        != stored.embedding_id
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["embedding.safetensors", "heads.safetensors", "spec.json", "decision.json", "metrics.json"]
+    "name",
+    ["embedding.safetensors", "heads.safetensors", "spec.json", "decision.json", "metrics.json"],
 )
 def test_a_flipped_byte_is_refused_and_the_file_named(copy: Path, name: str) -> None:
     data = bytearray((copy / name).read_bytes())
@@ -174,7 +196,9 @@ def test_a_model_is_not_written_over_something_else(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").write_bytes(b"precious")
     with pytest.raises(BadModelError, match="not a model folder"):
-        write_bundle(tmp_path / "photos", make_network(), DECISION, metrics={}, training={}, replace=True)
+        write_bundle(
+            tmp_path / "photos", make_network(), DECISION, metrics={}, training={}, replace=True
+        )
     assert (tmp_path / "photos" / "holiday.jpg").read_bytes() == b"precious"
 
 

@@ -1,4 +1,5 @@
-"""Probabilities are a softmax, temperatures are fitted, calibration error is what its definition says."""
+"""Probabilities are a softmax, temperatures are fitted, calibration error is what its definition
+says."""
 
 from __future__ import annotations
 
@@ -18,9 +19,13 @@ from indexer.model.decision_layer import Category, Decision
 
 
 def test_softmax_in_values_and_safe_at_large_logits() -> None:
-    np.testing.assert_allclose(probabilities(np.array([[np.log(1.0), np.log(3.0)]])), [[0.25, 0.75]])
+    np.testing.assert_allclose(
+        probabilities(np.array([[np.log(1.0), np.log(3.0)]])), [[0.25, 0.75]]
+    )
     np.testing.assert_allclose(probabilities(np.array([[5000.0, 0.0]])), [[1.0, 0.0]])
-    np.testing.assert_allclose(probabilities(np.array([[2.0, 0.0]]), 2.0), probabilities(np.array([[1.0, 0.0]])))
+    np.testing.assert_allclose(
+        probabilities(np.array([[2.0, 0.0]]), 2.0), probabilities(np.array([[1.0, 0.0]]))
+    )
 
 
 def test_the_true_temperature_is_found() -> None:
@@ -45,10 +50,12 @@ def test_calibration_error_in_values() -> None:
 
 def test_calibration_of_pairs_leaves_clear_negatives_out() -> None:
     """Ninety tags that nobody suggests would hide that the ten suggested ones are all wrong."""
-    assert pair_calibration_error(np.full((1, 10), 0.9), np.ones((1, 10), bool)) == pytest.approx(0.1)
-    assert pair_calibration_error(np.append(np.full(10, 0.9), np.zeros(90))[None], np.zeros((1, 100), bool)) == (
-        pytest.approx(0.9)
+    assert pair_calibration_error(np.full((1, 10), 0.9), np.ones((1, 10), bool)) == pytest.approx(
+        0.1
     )
+    assert pair_calibration_error(
+        np.append(np.full(10, 0.9), np.zeros(90))[None], np.zeros((1, 100), bool)
+    ) == (pytest.approx(0.9))
 
 
 def test_categories_are_ranked_by_probability() -> None:
@@ -59,7 +66,8 @@ def test_categories_are_ranked_by_probability() -> None:
 
 
 def test_unsmoothing_gives_back_what_smoothing_hid() -> None:
-    """A head that learned (1 - s) p + s / C exactly says p again; order and log-sum-exp stay, so rows still compete."""
+    """A head that learned (1 - s) p + s / C exactly says p again; order and log-sum-exp stay, so
+    rows still compete."""
     true = np.array([[0.97, 0.02, 0.01, 0.0], [0.4, 0.3, 0.2, 0.1]])
     smooth = 0.9 * true + 0.1 / 4
     logits = np.log(smooth) + np.array([[2.0], [-1.0]])

@@ -1,4 +1,5 @@
-"""Every offered backbone learns, is stored, and takes published weights; all on random weights, which mean nothing."""
+"""Every offered backbone learns, is stored, and takes published weights; all on random weights,
+which mean nothing."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ def random_model(name: str) -> Network:
 
 @pytest.mark.parametrize("name", every())
 def test_a_backbone_trains_a_step_and_round_trips(name: str, tmp_path: Path) -> None:
-    """One step lowers the loss and moves the first and the last layer; the stored folder gives equal embeddings.
+    """One step lowers the loss and moves the first and the last layer; the stored folder gives
+    equal embeddings.
 
     Weights are random: this shows that the network learns and is kept, nothing about its quality.
     """
@@ -101,9 +103,11 @@ def published(name: str) -> tuple[Any, Callable[[Any], Any]]:
 
 @pytest.mark.parametrize("name", every())
 def test_a_published_state_dict_gives_the_published_network(name: str, tmp_path: Path) -> None:
-    """``--weights FILE`` with a full network's state dict: features under its last layer are its own logits.
+    """``--weights FILE`` with a full network's state dict: features under its last layer are its
+    own logits.
 
-    The same pixels go in, each normalised as the network wants them. The weights in the file are random.
+    The same pixels go in, each normalised as the network wants them. The weights in the file are
+    random.
     """
     torch.manual_seed(1)
     whole, last = published(name)
@@ -137,5 +141,7 @@ def test_photos_are_prepared_as_the_weights_were_published(name: str) -> None:
     ours = found.preprocess
     assert ([ours.resize], [ours.crop]) == (entry.resize_size, entry.crop_size)
     assert ours.interpolation == entry.interpolation.value
-    if name != "inception_v3":  # there the network itself changes them: see the test of its state dict
+    if (
+        name != "inception_v3"
+    ):  # there the network itself changes them: see the test of its state dict
         assert (list(ours.mean), list(ours.std)) == (entry.mean, entry.std)

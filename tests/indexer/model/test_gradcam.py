@@ -55,9 +55,11 @@ def embedder(trained: TrainReport) -> TorchRuntime:
 
 @pytest.fixture(scope="module")
 def by_means() -> TorchRuntime:
-    """The frozen network with a head made by hand: the mean of a kind's photos less the empty photo.
+    """The frozen network with a head made by hand: the mean of a kind's photos less the empty
+    photo.
 
-    A head trained on a few drawings may as well say "disc" for what has no edges, and no place shows that.
+    A head trained on a few drawings may as well say "disc" for what has no edges, and no place
+    shows that.
     """
     network = Network.frozen("efficientnet_lite0")
     spec = replace(network.spec, heads=(Head("category", (0, 1)),))
@@ -65,7 +67,8 @@ def by_means() -> TorchRuntime:
     runtime = TorchRuntime(network, device="cpu")
     empty = Photo(Image.new("RGB", (224, 224), (235, 235, 235)), "PNG", 224, 224, "empty")
     means = [
-        runtime.embed([corner(kind, place, (40, 90, 60)) for place in PLACES]).mean(0) - runtime.embed([empty])[0]
+        runtime.embed([corner(kind, place, (40, 90, 60)) for place in PLACES]).mean(0)
+        - runtime.embed([empty])[0]
         for kind in ("disc", "stripes")
     ]
     with torch.no_grad():
@@ -75,7 +78,9 @@ def by_means() -> TorchRuntime:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", ["disc", "stripes"])
-def test_a_category_is_seen_where_its_shape_is(by_means: TorchRuntime, kind: str, place: str) -> None:
+def test_a_category_is_seen_where_its_shape_is(
+    by_means: TorchRuntime, kind: str, place: str
+) -> None:
     """Most of the heat for the shape's category lies in the corner that holds the shape."""
     decision = Decision(categories=(Category(0, ("disc",)), Category(1, ("stripes",))))
     [category] = [category for category in decision.categories if category.label == kind]
@@ -96,7 +101,10 @@ def test_a_pair_is_similar_where_the_same_thing_is(embedder: TorchRuntime) -> No
         assert mass(entry.first, "top left") > 0.5, entry.block
         assert mass(entry.second, "bottom right") > 0.5, entry.block
     vectors = embedder.embed([corner("stripes", "top left"), corner("stripes", "bottom right")])
-    weighted = sum(block.weight * entry.cosine for block, entry in zip(embedder.spec.blocks, found, strict=True))
+    weighted = sum(
+        block.weight * entry.cosine
+        for block, entry in zip(embedder.spec.blocks, found, strict=True)
+    )
     assert weighted == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-4)
 
 
@@ -117,7 +125,9 @@ def test_explaining_changes_nothing(embedder: TorchRuntime) -> None:
     pair_maps(embedder.network, batch, batch)
     np.testing.assert_array_equal(embedder.embed([photo]), before)
     assert all(parameter.grad is None for parameter in embedder.network.parameters())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in embedder.network.modules())
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in embedder.network.modules()
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "convnext_tiny"])

@@ -1,4 +1,5 @@
-"""What exported models compute in numpy is what their network computes in torch, from a photo's pixels on."""
+"""What exported models compute in numpy is what their network computes in torch, from a photo's
+pixels on."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def network() -> Network:
     """With every block and a projection, all numbers drawn."""
     torch.manual_seed(0)
     small = make_network()
-    spec = replace(small.spec, blocks=(Block("a", 24, 0.5), Block("c", 8, 0.2), Block("g", 16, 0.3)))
+    spec = replace(
+        small.spec, blocks=(Block("a", 24, 0.5), Block("c", 8, 0.2), Block("g", 16, 0.3))
+    )
     made = Network(spec, small.backbone).eval()
     for tensor in (*made.neck.parameters(), *made.neck.buffers()):
         with torch.no_grad():
@@ -35,7 +38,9 @@ def network() -> Network:
 
 
 def described(spec: ModelSpec, count: int = 3) -> np.ndarray:
-    return np.random.default_rng(1).normal(size=(count, spec.feature_dim + WIDTH)).astype(np.float32)
+    return (
+        np.random.default_rng(1).normal(size=(count, spec.feature_dim + WIDTH)).astype(np.float32)
+    )
 
 
 def test_neck_and_heads_give_what_torch_gives(network: Network) -> None:
@@ -53,11 +58,15 @@ def test_a_photo_without_features_gets_the_first_axis_as_in_torch(network: Netwo
     rows = np.zeros_like(described(network.spec, 1))
     with torch.inference_mode():
         wanted = network.neck(torch.from_numpy(rows)).numpy()
-    np.testing.assert_allclose(NumpyNetwork(network.spec, arrays(network)).neck(rows), wanted, atol=2e-6)
+    np.testing.assert_allclose(
+        NumpyNetwork(network.spec, arrays(network)).neck(rows), wanted, atol=2e-6
+    )
     assert float(unit(torch.zeros(1, 4))[0, 0]) == 1.0
 
 
-@pytest.mark.parametrize(("change", "said"), [("cut", "not"), ("gone", "is missing"), ("more", "is not known")])
+@pytest.mark.parametrize(
+    ("change", "said"), [("cut", "not"), ("gone", "is missing"), ("more", "is not known")]
+)
 def test_weights_that_do_not_fit_are_named(network: Network, change: str, said: str) -> None:
     held = arrays(network)
     name = next(key for key in held if key.startswith("neck.") and held[key].ndim == 2)
@@ -69,7 +78,9 @@ def test_weights_that_do_not_fit_are_named(network: Network, change: str, said: 
         name = "neck.extra"
         held[name] = np.zeros(1, np.float32)
     with pytest.raises(
-        BadModelError, match=f"shop: weights do not fit the spec: {name} {'is .*' if change == 'cut' else ''}{said}"
+        BadModelError,
+        match=f"shop: weights do not fit the spec: {name} "
+        f"{'is .*' if change == 'cut' else ''}{said}",
     ):
         NumpyNetwork(network.spec, held, where="shop")
 

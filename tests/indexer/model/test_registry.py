@@ -20,7 +20,9 @@ def home(tmp_path: Path) -> Home:
 
 
 def model(tmp_path: Path, seed: int) -> Bundle:
-    return write_bundle(tmp_path / f"m{seed}", make_network(seed), Decision(), metrics={}, training={"seed": seed})
+    return write_bundle(
+        tmp_path / f"m{seed}", make_network(seed), Decision(), metrics={}, training={"seed": seed}
+    )
 
 
 def test_registering_twice_is_one_model(home: Home, tmp_path: Path) -> None:
@@ -52,7 +54,9 @@ def test_several_and_none_active_is_an_error_that_lists_them(home: Home, tmp_pat
     assert registry.resolve(home, None).model_version == names[1]
 
 
-def test_a_folder_is_registered_on_the_way_and_a_version_is_found(home: Home, tmp_path: Path) -> None:
+def test_a_folder_is_registered_on_the_way_and_a_version_is_found(
+    home: Home, tmp_path: Path
+) -> None:
     bundle = model(tmp_path, 0)
     assert registry.resolve(home, bundle.path).path == home.models / bundle.model_version
     assert registry.resolve(home, bundle.model_version).model_version == bundle.model_version

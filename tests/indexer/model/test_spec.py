@@ -37,7 +37,9 @@ def test_heads_are_no_part_of_the_embedding() -> None:
     """A renamed or added class never re-embeds anything."""
     other = dataclasses.replace(SPEC, heads=())
     assert other.embedding_part() == SPEC.embedding_part()
-    wider = dataclasses.replace(SPEC, preprocess=dataclasses.replace(SPEC.preprocess, decoder="full"))
+    wider = dataclasses.replace(
+        SPEC, preprocess=dataclasses.replace(SPEC.preprocess, decoder="full")
+    )
     assert wider.embedding_part() != SPEC.embedding_part()
 
 

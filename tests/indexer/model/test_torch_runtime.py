@@ -1,4 +1,5 @@
-"""The ways torch runs the network: memory that runs out halves the batch, heads need no owner, compiled is alike."""
+"""The ways torch runs the network: memory that runs out halves the batch, heads need no owner,
+compiled is alike."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def photos() -> list[Photo]:
 
 
 def starved(runtime: TorchRuntime, fits: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Make batches of more than ``fits`` photos fail as a full GPU does; the sizes that were tried."""
+    """Make batches of more than ``fits`` photos fail as a full GPU does; the sizes
+    that were tried."""
     whole, tried = runtime._described, []
 
     def described(pixels: np.ndarray, whole_: bool) -> Any:
@@ -43,7 +45,8 @@ def starved(runtime: TorchRuntime, fits: int, monkeypatch: pytest.MonkeyPatch) -
 def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(
     photos: list[Photo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every photo gets its own vector all the same, and the next call begins with the size that fitted."""
+    """Every photo gets its own vector all the same, and the next call begins with the size that
+    fitted."""
     runtime = TorchRuntime(make_network(), device="cpu")
     wanted = runtime.embed(photos)
     tried = starved(runtime, 1, monkeypatch)
@@ -54,7 +57,9 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(
     assert tried == [1, 1, 1]
 
 
-def test_memory_for_not_even_one_photo_is_a_clear_failure(photos: list[Photo], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_for_not_even_one_photo_is_a_clear_failure(
+    photos: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
     runtime = TorchRuntime(make_network(), device="cpu")
     starved(runtime, 0, monkeypatch)
     with pytest.raises(OutOfMemoryError, match="no memory for one photo"):
@@ -71,7 +76,10 @@ def test_heads_give_what_the_network_gives(photos: list[Photo]) -> None:
 
 
 def test_where_compiling_fails_the_plain_network_answers_and_it_is_said(
-    tmp_path: Path, photos: list[Photo], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    photos: list[Photo],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no C++ compiler\nand more")
@@ -88,10 +96,13 @@ def test_where_compiling_fails_the_plain_network_answers_and_it_is_said(
 def test_a_compiled_network_gives_the_plain_ones_vectors(
     tmp_path: Path, photos: list[Photo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Traced by torch.compile's front end; what the back end does with it depends on the machine's compiler."""
+    """Traced by torch.compile's front end; what the back end does with it depends on the machine's
+    compiler."""
     bundle = write_bundle(tmp_path / "m", make_network(), Decision(), metrics={}, training={})
     compile_ = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda module, **_: compile_(module, backend="eager", dynamic=False))
+    monkeypatch.setattr(
+        torch, "compile", lambda module, **_: compile_(module, backend="eager", dynamic=False)
+    )
     runtime = open_embedder(bundle, device="cpu", engine="compiled")
     assert runtime.engine == "compiled"
     plain = open_embedder(bundle, device="cpu", engine="torch")

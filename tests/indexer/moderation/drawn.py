@@ -1,4 +1,5 @@
-"""Drawn photos for the tests of prohibited content: an emblem, plain products, codes, and files of policies."""
+"""Drawn photos for the tests of prohibited content: an emblem, plain products, codes, and files of
+policies."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ EMBLEM = (200, 20, 30)
 
 def photo(image: Image.Image) -> Photo:
     """A picture as a decoded photo."""
-    return Photo(image.convert("RGB"), "PNG", image.width, image.height, f"{hash(image.tobytes()):x}")
+    return Photo(
+        image.convert("RGB"), "PNG", image.width, image.height, f"{hash(image.tobytes()):x}"
+    )
 
 
 def emblem(side: int = 120, turn: float = 0.0) -> Image.Image:
@@ -25,7 +28,9 @@ def emblem(side: int = 120, turn: float = 0.0) -> Image.Image:
     pen.rectangle((100, 30, 140, 210), fill="white")
     pen.rectangle((30, 100, 210, 140), fill="white")
     pen.rectangle((60, 160, 180, 185), fill=(20, 20, 60))
-    return image.rotate(turn, Image.Resampling.BICUBIC, expand=True).resize((side, side), Image.Resampling.BOX)
+    return image.rotate(turn, Image.Resampling.BICUBIC, expand=True).resize(
+        (side, side), Image.Resampling.BOX
+    )
 
 
 def example(number: int) -> Image.Image:
@@ -71,7 +76,8 @@ def code(text: str, kind: str, size: int = 300) -> Image.Image:
 
 
 def write(folder: Path, policies: str, photos: int = 0) -> Path:
-    """A policy file (the text under ``policies:``) with a gallery of ``photos`` examples in ``banned`` beside it."""
+    """A policy file (the text under ``policies:``) with a gallery of ``photos`` examples in
+    ``banned`` beside it."""
     if photos:
         (folder / "banned").mkdir(exist_ok=True)
         for number in range(photos):

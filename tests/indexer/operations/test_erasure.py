@@ -1,4 +1,5 @@
-"""Erasure: a deleted product leaves no byte behind, in whatever version, database or folder; everything else stays."""
+"""Erasure: a deleted product leaves no byte behind, in whatever version, database or folder;
+everything else stays."""
 
 from __future__ import annotations
 
@@ -32,15 +33,19 @@ GONE = "shirt-1"
 
 def put(catalog: Catalog, product_id: str, *photos: NewPhoto) -> None:
     hashes = tuple(photo.content_hash for photo in photos)
-    product = ProductInput(product_id, f"title of {product_id}", ("Wearable",), (), {"size": 3}, hashes)
+    product = ProductInput(
+        product_id, f"title of {product_id}", ("Wearable",), (), {"size": 3}, hashes
+    )
     catalog.apply([Put(product, photos)])
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """200 products; three versions, the second serving, the first kept for rollback, the third not yet activated.
+    """200 products; three versions, the second serving, the first kept for rollback, the third not
+    yet activated.
 
-    ``shirt-1`` has a photo of its own and one that it shares with ``shared``; ``shirt-10`` begins with its id.
+    ``shirt-1`` has a photo of its own and one that it shares with ``shared``; ``shirt-10`` begins
+    with its id.
     """
     home = Home.create(tmp_path / "home")
     with open_catalog(home) as catalog:
@@ -72,20 +77,25 @@ def delete(home: Home, product_id: str = GONE) -> dict[str, object]:
     return found
 
 
-def traces(home: Home, known: dict[str, object] | None = None, **more: object) -> list[tuple[str, str]]:
+def traces(
+    home: Home, known: dict[str, object] | None = None, **more: object
+) -> list[tuple[str, str]]:
     with open_catalog(home) as catalog:
         found = find_traces(home, catalog, GONE, ticket=known, **more)  # type: ignore[arg-type]
     return [(entry["where"], entry["what"]) for entry in found.found]
 
 
 def test_nothing_of_an_erased_product_is_left(home: Home) -> None:
-    """Before: id, hash and vectors are found where they lie. After: nothing, by ticket, by photo and by id alone."""
+    """Before: id, hash and vectors are found where they lie. After: nothing, by ticket, by photo
+    and by id alone."""
     photo = home.path.parent / "photo.png"
     with open_catalog(home) as catalog:
         row = catalog.photo(catalog.get(GONE).photos[0])
         assert row is not None
         photo.write_bytes(PhotoStore(home).read(row))
-    server = open_catalog(home)  # as a service has it open all the time, so that the log is not folded in
+    server = open_catalog(
+        home
+    )  # as a service has it open all the time, so that the log is not folded in
     assert len(server) == 202
     known = delete(home)
     before = traces(home, known)
@@ -95,8 +105,11 @@ def test_nothing_of_an_erased_product_is_left(home: Home) -> None:
         "1 vectors of deleted photos",
     }
     assert {where for where, what in before if what == "vector"} >= {
-        "indexes/v000001/vectors.npy", "indexes/v000003/vectors.npy", "embeddings/e1.sqlite3", "embeddings/e2.sqlite3"
-    }  # fmt: skip
+        "indexes/v000001/vectors.npy",
+        "indexes/v000003/vectors.npy",
+        "embeddings/e1.sqlite3",
+        "embeddings/e2.sqlite3",
+    }
     assert any(where.startswith("catalog.sqlite3") and what == "id" for where, what in before)
     done = erasure.erase(home)
     assert done.rewritten == {"v000001": "v000004", "v000002": "v000005", "v000003": "v000006"}
@@ -108,10 +121,14 @@ def test_nothing_of_an_erased_product_is_left(home: Home) -> None:
 
 
 def test_what_stays_is_found_as_before(home: Home) -> None:
-    """Every other product and the shared photo are found with the same scores, in every rewritten version."""
+    """Every other product and the shared photo are found with the same scores, in every rewritten
+    version."""
     delete(home)
     query = vector_of(colour(211))[None]
-    before = {name: LiveIndex(Versions(home).open(name)).search(query, 202)[0] for name in Versions(home).names()}
+    before = {
+        name: LiveIndex(Versions(home).open(name)).search(query, 202)[0]
+        for name in Versions(home).names()
+    }
     done = erasure.erase(home)
     with open_catalog(home) as catalog:
         gone, shared = 152, catalog.pid("shared")
@@ -129,7 +146,8 @@ def test_what_stays_is_found_as_before(home: Home) -> None:
 
 
 def test_what_serves_and_the_way_back_follow(home: Home) -> None:
-    """The active pair and the one before it are the rewrites; rolling back and forth works; no old version is left."""
+    """The active pair and the one before it are the rewrites; rolling back and forth works; no old
+    version is left."""
     delete(home)
     erasure.erase(home)
     versions = Versions(home)
@@ -138,7 +156,9 @@ def test_what_serves_and_the_way_back_follow(home: Home) -> None:
     assert versions.names() == ["v000004", "v000005", "v000006"]
     assert versions.rollback(model_embedding_id=lambda model: "e1") == "v000004"
     assert versions.rollback(model_embedding_id=lambda model: "e1") == "v000005"
-    assert versions.gc() == []  # the third is still newer than what serves, though its number is no later build
+    assert (
+        versions.gc() == []
+    )  # the third is still newer than what serves, though its number is no later build
 
 
 def test_without_deletions_nothing_is_rewritten(home: Home) -> None:
@@ -158,9 +178,14 @@ class Killed(BaseException):
     """What a kill looks like from inside."""
 
 
-@pytest.mark.parametrize("step", ["publish_rows", "replace", "remove", "_forget_vectors", "collect_photos", "_scrub"])
-def test_a_killed_erasure_is_finished_by_the_next(home: Home, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """Stopped at any step a whole pair serves; the next run ends with one rewrite for each version and nothing left."""
+@pytest.mark.parametrize(
+    "step", ["publish_rows", "replace", "remove", "_forget_vectors", "collect_photos", "_scrub"]
+)
+def test_a_killed_erasure_is_finished_by_the_next(
+    home: Home, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Stopped at any step a whole pair serves; the next run ends with one rewrite for each version
+    and nothing left."""
     known = delete(home)
     calls = 0
 
@@ -196,7 +221,8 @@ def test_a_killed_erasure_is_finished_by_the_next(home: Home, monkeypatch: pytes
 def test_between_the_renames_of_a_replacement_the_pair_and_the_past_are_whole(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before or after the flip of CURRENT: what serves exists, and so does what served before it."""
+    """Killed before or after the flip of CURRENT: what serves exists, and so does what served
+    before it."""
     delete(home)
     for name in ("v000001", "v000002"):
         with open_catalog(home) as catalog:
@@ -226,7 +252,10 @@ def test_between_the_renames_of_a_replacement_the_pair_and_the_past_are_whole(
         assert previous is not None
         assert (home.indexes / previous.index_version).is_dir()
     Versions(home).replace(successors)
-    assert (home.active(), Versions(home).previous()) == (Active("v000005", "m1"), Active("v000004", "m1"))
+    assert (home.active(), Versions(home).previous()) == (
+        Active("v000005", "m1"),
+        Active("v000004", "m1"),
+    )
 
 
 def test_a_replaced_photo_is_erased_too(home: Home) -> None:
@@ -258,14 +287,18 @@ def test_a_damaged_version_is_named_and_the_rest_goes_on(home: Home) -> None:
 
 
 def test_leftovers_of_killed_processes_are_swept(home: Home) -> None:
-    """Half-written files and folders go once their process is gone; those of a living one, and young ones, stay."""
+    """Half-written files and folders go once their process is gone; those of a living one, and
+    young ones, stay."""
     dead = 2**22 + 17  # above the system's highest process number
     old = time.time() - 3600
     doomed = [
         home.photos / "ab" / "cd" / f".{'a' * 64}.{dead}.0123abcd.tmp",
         home.path / f".CURRENT.{dead}.0123abcd.tmp",
     ]
-    kept = [home.path / f".CURRENT.{os.getpid()}.0123abcd.tmp", home.path / f".home.json.{dead}.aaaaaaaa.tmp"]
+    kept = [
+        home.path / f".CURRENT.{os.getpid()}.0123abcd.tmp",
+        home.path / f".home.json.{dead}.aaaaaaaa.tmp",
+    ]
     for path in (*doomed, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
@@ -279,7 +312,8 @@ def test_leftovers_of_killed_processes_are_swept(home: Home) -> None:
 
 
 def test_photos_no_product_has_are_told_and_left_alone(home: Home) -> None:
-    """No deletion of it was recorded, so a photo without a product stays; it is told once no write can be at it.
+    """No deletion of it was recorded, so a photo without a product stays; it is told once no write
+    can be at it.
 
     What says that nothing is left of an erased product notes it, and does not take it for one.
     """
@@ -300,7 +334,8 @@ def test_photos_no_product_has_are_told_and_left_alone(home: Home) -> None:
 
 
 def test_a_photo_whose_removal_was_killed_goes_with_the_next_erasure(home: Home) -> None:
-    """The commit that takes a photo from its last product records it, so that any later process may delete it."""
+    """The commit that takes a photo from its last product records it, so that any later process may
+    delete it."""
     with open_catalog(home) as catalog:
         known = ticket(home, catalog, GONE)
         (own,) = catalog.delete(GONE).orphaned  # and no process comes to delete its file
@@ -315,9 +350,12 @@ def test_a_photo_whose_removal_was_killed_goes_with_the_next_erasure(home: Home)
         assert not erasure.needs_erasing(home, catalog)
 
 
-@pytest.mark.parametrize(("product_id", "needs"), [("7", "short"), ("Wearable", "also a text of other products")])
+@pytest.mark.parametrize(
+    ("product_id", "needs"), [("7", "short"), ("Wearable", "also a text of other products")]
+)
 def test_an_id_that_proves_nothing_is_said(home: Home, product_id: str, needs: str) -> None:
-    """A short id is looked for as a whole value; one that others' texts hold is not looked for; both are said."""
+    """A short id is looked for as a whole value; one that others' texts hold is not looked for;
+    both are said."""
     server = open_catalog(home)
     with open_catalog(home) as catalog:
         assert len(server) == 202
@@ -339,7 +377,8 @@ def test_an_id_that_proves_nothing_is_said(home: Home, product_id: str, needs: s
 
 
 def test_a_trace_anywhere_is_found(home: Home) -> None:
-    """The id in a log, a URL or a file's name, the hash in hex or raw, a vector as floats, the photo under any name."""
+    """The id in a log, a URL or a file's name, the hash in hex or raw, a vector as floats, the
+    photo under any name."""
     known = delete(home)
     erasure.erase(home)
     with open_catalog(home) as catalog:
@@ -400,7 +439,8 @@ def test_ticket_says_what_the_product_was(home: Home) -> None:
 
 
 def test_a_version_that_serves_filters_after_its_folder_is_gone(home: Home) -> None:
-    """A service that never filtered answers from what it opened, as it would have before the erasure."""
+    """A service that never filtered answers from what it opened, as it would have before the
+    erasure."""
     serving = LiveIndex(Versions(home).open("v000002"))
     other = LiveIndex(Versions(home).open("v000002"))
     with open_catalog(home) as catalog:
@@ -420,9 +460,18 @@ def test_too_few_rows_for_the_lists_of_a_recipe_are_rewritten_in_another(home: H
     rows, vectors = np.array(opened.rows), np.array(opened.stored)
     with open_catalog(home) as catalog:
         publish_rows(
-            home, catalog, None, rows, vectors, last_sequence=202, recall=0.1, recipe="IVF170,SQ8", source={},
-            embedding_id="e1", model_version="m1",
-        )  # fmt: skip
+            home,
+            catalog,
+            None,
+            rows,
+            vectors,
+            last_sequence=202,
+            recall=0.1,
+            recipe="IVF170,SQ8",
+            source={},
+            embedding_id="e1",
+            model_version="m1",
+        )
         assert Versions(home).manifest("v000004").recipe == "IVF170,SQ8"
         for number in range(100, 143):
             PhotoStore(home).collect(catalog, catalog.delete(f"shirt-1{number}").orphaned)

@@ -1,4 +1,5 @@
-"""What nobody needs is removed, and only that: versions, the log behind them, embeddings, old decision layers."""
+"""What nobody needs is removed, and only that: versions, the log behind them, embeddings, old
+decision layers."""
 
 from __future__ import annotations
 
@@ -26,14 +27,17 @@ from tests.indexer.model.test_bundle import make_network
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """Ten products; versions of models m1, m1, m2 and m2, the last one serving; a write between each."""
+    """Ten products; versions of models m1, m1, m2 and m2, the last one serving; a write between
+    each."""
     home = Home.create(tmp_path / "home")
     with open_catalog(home) as catalog:
         for i in range(10):
             put(catalog, f"p{i}", add_photo(home, i))
         for number, model in enumerate((1, 1, 2, 2)):
             catalog.apply([Patch("p1", {"title": f"title {number}"})])
-            version = build(home, bundle={"embedding_id": f"e{model}", "model_version": f"m{model}"}).version
+            version = build(
+                home, bundle={"embedding_id": f"e{model}", "model_version": f"m{model}"}
+            ).version
             Versions(home).activate(str(version), model_embedding_id=lambda m: m.replace("m", "e"))
     return home
 
@@ -43,7 +47,8 @@ def age(path: Path) -> None:
 
 
 def test_log_and_embeddings_are_compacted_below_the_oldest_version(home: Home) -> None:
-    """The two oldest versions go, with the changes and the embeddings that only they needed; products stay."""
+    """The two oldest versions go, with the changes and the embeddings that only they needed;
+    products stay."""
     for path in home.embeddings.glob("e1.*"):
         age(path)
     done = tidy(home)
@@ -61,7 +66,8 @@ def test_log_and_embeddings_are_compacted_below_the_oldest_version(home: Home) -
 
 
 def test_embeddings_of_a_model_that_is_being_built_stay(home: Home) -> None:
-    """A store that was written after the oldest version was published belongs to a build that goes on or will."""
+    """A store that was written after the oldest version was published belongs to a build that goes
+    on or will."""
     os.utime(home.embeddings / "e1.sqlite3")
     assert tidy(home).embeddings == []
     assert len(EmbeddingStore(home.embeddings, "e1", 6)) == 10
@@ -77,9 +83,15 @@ def test_nothing_is_compacted_while_a_version_cannot_be_read(home: Home) -> None
 def test_superseded_decision_layers_go(tmp_path: Path) -> None:
     """Of one origin, only the revision that serves and what training wrote stay."""
     home = Home.create(tmp_path / "home")
-    first = register(home, write_bundle(tmp_path / "m", make_network(), Decision(), metrics={}, training={}).path)
-    second = write_revision(first, Decision(temperature=2.0, origin=first.model_version, revision=1), home.models)
-    third = write_revision(first, Decision(temperature=3.0, origin=first.model_version, revision=2), home.models)
+    first = register(
+        home, write_bundle(tmp_path / "m", make_network(), Decision(), metrics={}, training={}).path
+    )
+    second = write_revision(
+        first, Decision(temperature=2.0, origin=first.model_version, revision=1), home.models
+    )
+    third = write_revision(
+        first, Decision(temperature=3.0, origin=first.model_version, revision=2), home.models
+    )
 
     class Embedder(FakeEmbedder):
         def embed(self, photos):  # type: ignore[no-untyped-def]
@@ -98,11 +110,15 @@ def test_superseded_decision_layers_go(tmp_path: Path) -> None:
         assert active is not None
         versions.switch_model(bundle.model_version, instead_of=active)
     assert tidy(home).models == [second.model_version]
-    assert {path.name for path in home.models.iterdir()} == {first.model_version, third.model_version}
+    assert {path.name for path in home.models.iterdir()} == {
+        first.model_version,
+        third.model_version,
+    }
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("2GB", 2 * 10**9), ("500 MB", 5 * 10**8), ("1.5GiB", 3 * 2**29), ("123", 123), ("4k", 4000)]
+    ("text", "size"),
+    [("2GB", 2 * 10**9), ("500 MB", 5 * 10**8), ("1.5GiB", 3 * 2**29), ("123", 123), ("4k", 4000)],
 )
 def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_size(text) == size
@@ -117,7 +133,8 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 def test_estimates_scale_what_was_measured(home: Home) -> None:
-    """Twice the entries take twice as long, far more are not guessed at, and another dimension is another thing."""
+    """Twice the entries take twice as long, far more are not guessed at, and another dimension is
+    another thing."""
     rates = CostRates.of(home)
     measured = {"build": 4.0, "tags": 1.0, "publish": 2.0, "memory_bytes": 1e6, "disk_bytes": 1e6}
     rates.note("Flat", {"entries": 10_000, "dim": 64, **measured})
@@ -125,7 +142,11 @@ def test_estimates_scale_what_was_measured(home: Home) -> None:
     found = estimate(CostRates.of(home), entries=20_000, **asked)  # type: ignore[arg-type]
     assert found.seconds == {"embed": 2.0, "build": 8.0, "tags": 2.0, "publish": 4.0, "total": 16.0}
     assert (found.memory_bytes, found.disk_bytes, found.basis) == (2_000_007, 2_000_000, "measured")
-    for other in ({"entries": 200_000}, {"entries": 20_000, "dim": 128}, {"entries": 20_000, "photos_per_s": None}):
+    for other in (
+        {"entries": 200_000},
+        {"entries": 20_000, "dim": 128},
+        {"entries": 20_000, "photos_per_s": None},
+    ):
         unknown = estimate(CostRates.of(home), **{**asked, **other})  # type: ignore[arg-type]
         assert (unknown.basis, unknown.seconds["total"]) == ("unknown", None)
     (home.indexes / "RATES").write_text("nonsense")
@@ -147,7 +168,8 @@ home = Home(sys.argv[1])
 with open_catalog(home) as catalog:
     assert catalog.get("p1").title == "title 3"
     assert len(catalog.changes(13)) == 1
-    for work in (lambda: catalog.apply([Patch("p1", {"title": "no"})]), lambda: Versions(home).activate("v000003"),
+    for work in (lambda: catalog.apply([Patch("p1", {"title": "no"})]),
+                 lambda: Versions(home).activate("v000003"),
                  lambda: build_index(home, bundle=FakeBundle("e2", "m2"), embedder=FakeEmbedder())):
         try:
             work()
@@ -157,7 +179,8 @@ with open_catalog(home) as catalog:
 store = EmbeddingStore(home.embeddings, "e2", 6)
 assert len(store) == 10
 store.put([99], vector_of(colour(99))[None])
-assert store.missing([99, 100]).tolist() == [100] and abs(float(store.get([99])[0] @ vector_of(colour(99))) - 1) < 1e-3
+assert store.missing([99, 100]).tolist() == [100]
+assert abs(float(store.get([99])[0] @ vector_of(colour(99))) - 1) < 1e-3
 opened = Versions(home).open("v000004")
 assert LiveIndex(opened).search(vector_of(colour(3))[None], 1)[0].pids.tolist() == [4]
 print("answered")
@@ -165,10 +188,13 @@ print("answered")
 
 
 def test_a_read_only_home_is_read_and_refuses_writes(home: Home, tmp_path: Path) -> None:
-    """On a disk mounted read-only: catalog, embeddings and versions open; each write says that it is read-only."""
+    """On a disk mounted read-only: catalog, embeddings and versions open; each write says that it
+    is read-only."""
     mount = tmp_path / "mounted"
     mount.mkdir()
-    script = f'mount --bind "{home.path}" "{mount}" && mount -o remount,bind,ro "{mount}" && exec "$@"'
+    script = (
+        f'mount --bind "{home.path}" "{mount}" && mount -o remount,bind,ro "{mount}" && exec "$@"'
+    )
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     try:
         able = subprocess.run([*command, "true"], capture_output=True, text=True)
@@ -178,13 +204,20 @@ def test_a_read_only_home_is_read_and_refuses_writes(home: Home, tmp_path: Path)
         pytest.skip(f"no mounts here: {able.stderr.strip()}")
     done = subprocess.run(
         [*command, sys.executable, "-c", READ_ONLY, str(mount)],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-    )  # fmt: skip
-    assert (done.returncode, done.stdout.strip().splitlines()[-1:]) == (0, ["answered"]), done.stderr
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert (done.returncode, done.stdout.strip().splitlines()[-1:]) == (0, ["answered"]), (
+        done.stderr
+    )
 
 
-def test_writes_waiting_in_a_log_are_not_left_out_silently(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read-only copy of a home that was in use says what to do instead of showing an old state."""
+def test_writes_waiting_in_a_log_are_not_left_out_silently(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only copy of a home that was in use says what to do instead of showing
+    an old state."""
     (home.path / "catalog.sqlite3-wal").write_bytes(b"x" * 64)
     monkeypatch.setattr("indexer.core.sqlite.is_read_only", lambda path: True)
     with pytest.raises(ReadOnlyError, match="catalens migrate"), open_catalog(home) as catalog:
@@ -207,11 +240,14 @@ except (CatalensError, OSError) as error:
 
 
 def test_a_full_disk_leaves_the_earlier_versions(home: Home) -> None:
-    """No byte more than 100 for any file: the build says which file, and what served before still does, whole."""
+    """No byte more than 100 for any file: the build says which file, and what served before still
+    does, whole."""
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(home.path), "100"],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
     assert done.returncode == 0, done.stderr
     assert "home" in done.stdout
     versions = Versions(home)

@@ -24,13 +24,17 @@ def by_code(pixels: np.ndarray, **options: object) -> dict[str, Finding]:
     return {finding.code: finding for finding in assess_quality(pixels, **options)}  # type: ignore[arg-type]
 
 
-def studio(box: tuple[int, int, int, int] = (120, 100, 280, 320), size: tuple[int, int] = (512, 512)) -> np.ndarray:
+def studio(
+    box: tuple[int, int, int, int] = (120, 100, 280, 320), size: tuple[int, int] = (512, 512)
+) -> np.ndarray:
     """A checked product of x, y, width, height before plain grey."""
     pixels = np.full((size[1], size[0], 3), GREY, np.uint8)
     x, y, w, h = box
     rows, columns = np.mgrid[0:h, 0:w]
     check = ((rows // 40 + columns // 40) % 2).astype(bool)
-    product = np.where(check[..., None], np.array([150, 40, 40]), np.array([40, 60, 120])).astype(np.uint8)
+    product = np.where(check[..., None], np.array([150, 40, 40]), np.array([40, 60, 120])).astype(
+        np.uint8
+    )
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, size[0]), min(y + h, size[1])
     pixels[top:bottom, left:right] = product[top - y : bottom - y, left - x : right - x]
     return pixels
@@ -59,13 +63,15 @@ def texture(seed: int = 3, shape: tuple[int, int] = (512, 512)) -> np.ndarray:
 
 
 def test_a_clean_studio_photo_raises_nothing() -> None:
-    """A sharp, well lit, centred product before plain grey has no warning in the studio profile but its px."""
+    """A sharp, well lit, centred product before plain grey has no warning in the studio profile but
+    its px."""
     found = by_code(studio((106, 96, 300, 320)), size=(2048, 2048))
     assert [code for code, f in found.items() if f.level in ("warning", "fail")] == []
 
 
 def test_every_code_is_answered_once_in_order() -> None:
-    """All findings are given always, with finite numbers and one sentence in each language, JSON-ready."""
+    """All findings are given always, with finite numbers and one sentence in each language,
+    JSON-ready."""
     findings = assess_quality(studio())
     assert [finding.code for finding in findings] == list(CODES)
     for finding in findings:
@@ -78,7 +84,9 @@ def test_every_code_is_answered_once_in_order() -> None:
 @pytest.mark.parametrize("sigma", [2.0, 3.0, 5.0])
 def test_blur_is_measured_in_px(sigma: float) -> None:
     """The sigma of a Gaussian blur over sharp edges is found within a fifth."""
-    assert by_code(blurred(studio(), sigma))["blurred"].evidence["sigma"] == pytest.approx(sigma, rel=0.2)
+    assert by_code(blurred(studio(), sigma))["blurred"].evidence["sigma"] == pytest.approx(
+        sigma, rel=0.2
+    )
 
 
 def test_noise_does_not_look_sharp() -> None:
@@ -89,7 +97,8 @@ def test_noise_does_not_look_sharp() -> None:
 
 
 def test_a_flat_product_is_not_blurred() -> None:
-    """A product of one colour has sharp outlines: no warning; a photo without any edge says it has none."""
+    """A product of one colour has sharp outlines: no warning; a photo without any edge says it has
+    none."""
     pixels = np.full((512, 512, 3), GREY, np.uint8)
     pixels[150:380, 140:400] = (40, 90, 160)
     assert by_code(pixels)["blurred"].score < 0.25
@@ -99,16 +108,21 @@ def test_a_flat_product_is_not_blurred() -> None:
 @pytest.mark.parametrize("sigma", [4.0, 12.0, 25.0])
 def test_noise_sigma_is_estimated(sigma: float) -> None:
     """The standard deviation of added noise is found within 15%, over fabric and plain ground."""
-    assert by_code(noised(texture(), sigma))["noisy"].evidence["sigma"] == pytest.approx(sigma, rel=0.15)
+    assert by_code(noised(texture(), sigma))["noisy"].evidence["sigma"] == pytest.approx(
+        sigma, rel=0.15
+    )
 
 
 @pytest.mark.parametrize("quality", [12, 25, 40])
 def test_jpeg_quality_is_read_from_the_pixels(quality: int) -> None:
-    """The quality of a JPEG is found within 15%, also after four px were cropped off; an original has none."""
+    """The quality of a JPEG is found within 15%, also after four px were cropped off; an original
+    has none."""
     detailed = noised(texture(), 6)
     packed = as_jpeg(detailed, quality)
     for pixels in (packed, packed[4:, 3:]):
-        assert by_code(pixels)["jpeg-blocking"].evidence["quality"] == pytest.approx(quality, rel=0.15)
+        assert by_code(pixels)["jpeg-blocking"].evidence["quality"] == pytest.approx(
+            quality, rel=0.15
+        )
     assert by_code(detailed)["jpeg-blocking"].evidence["coarseness"] == 0
 
 
@@ -132,7 +146,8 @@ def test_the_box_is_exact_and_in_px_of_the_original() -> None:
     ],
 )
 def test_the_cut_side_is_named(box: tuple[int, int, int, int], side: str) -> None:
-    """Only the side where the product leaves the photo has contact, and all of the product's length there."""
+    """Only the side where the product leaves the photo has contact, and all of the product's length
+    there."""
     evidence = by_code(studio(box))["product-cut"].evidence
     assert evidence[side] == pytest.approx(1.0, abs=0.02)
     assert evidence["sides"] == 1
@@ -192,7 +207,12 @@ def test_a_frame_is_measured_to_the_px() -> None:
     for edge in (pixels[:17], pixels[-17:], pixels[:, :17], pixels[:, -17:]):
         edge[:] = (10, 10, 10)
     found = by_code(pixels)
-    assert [found["border"].evidence[side] for side in ("left", "top", "right", "bottom")] == [17, 17, 17, 17]
+    assert [found["border"].evidence[side] for side in ("left", "top", "right", "bottom")] == [
+        17,
+        17,
+        17,
+        17,
+    ]
     assert found["border"].box == (17, 17, 478, 478)
     assert found["product-too-small"].box == (131, 97, 203, 305)
     assert by_code(studio())["border"].score == 0
@@ -203,7 +223,12 @@ def test_letterbox_bars_are_a_border() -> None:
     pixels = texture().copy()
     pixels[:40] = pixels[-31:] = 0
     evidence = by_code(pixels)["border"].evidence
-    assert (evidence["top"], evidence["bottom"], evidence["left"], evidence["right"]) == (40, 31, 0, 0)
+    assert (evidence["top"], evidence["bottom"], evidence["left"], evidence["right"]) == (
+        40,
+        31,
+        0,
+        0,
+    )
 
 
 def with_band(opacity: float, ground: tuple[int, int, int] = (200, 30, 40)) -> np.ndarray:
@@ -211,7 +236,13 @@ def with_band(opacity: float, ground: tuple[int, int, int] = (200, 30, 40)) -> n
     layer = image.copy()
     draw = ImageDraw.Draw(layer)
     draw.rectangle((0, 330, 511, 389), fill=ground)
-    draw.text((256, 360), "BIG SUMMER SALE NOW", font=ImageFont.load_default(38), fill=(255, 255, 255), anchor="mm")
+    draw.text(
+        (256, 360),
+        "BIG SUMMER SALE NOW",
+        font=ImageFont.load_default(38),
+        fill=(255, 255, 255),
+        anchor="mm",
+    )
     return np.asarray(Image.blend(image, layer, opacity))
 
 
@@ -220,7 +251,9 @@ def test_a_text_band_is_found_where_it_is() -> None:
     found = by_code(with_band(0.6))["text-overlay"]
     assert found.box == (0, 330, 512, 60)
     assert found.level in ("warning", "fail")
-    scores = [by_code(with_band(opacity))["text-overlay"].score for opacity in (0.2, 0.4, 0.6, 0.8, 1.0)]
+    scores = [
+        by_code(with_band(opacity))["text-overlay"].score for opacity in (0.2, 0.4, 0.6, 0.8, 1.0)
+    ]
     assert scores == sorted(scores)
     assert by_code(studio())["text-overlay"].level == "ok"
 
@@ -229,7 +262,9 @@ def test_text_without_a_band_is_found() -> None:
     """A line of text right across is found near its rows."""
     image = Image.fromarray(studio())
     font = ImageFont.load_default(40)
-    ImageDraw.Draw(image).text((256, 60), "WATERMARK MY SHOP NAME", font=font, fill=(20, 20, 20), anchor="mm")
+    ImageDraw.Draw(image).text(
+        (256, 60), "WATERMARK MY SHOP NAME", font=font, fill=(20, 20, 20), anchor="mm"
+    )
     found = by_code(np.asarray(image))["text-overlay"]
     assert found.level in ("warning", "fail")
     assert found.box is not None
@@ -268,15 +303,20 @@ def test_odd_photos_give_findings(pixels: np.ndarray) -> None:
     """Whatever the photo shows, all findings come back, finite."""
     found = by_code(pixels)
     assert list(found) == list(CODES)
-    assert all(0 <= f.score <= 1 and all(map(math.isfinite, f.evidence.values())) for f in found.values())
+    assert all(
+        0 <= f.score <= 1 and all(map(math.isfinite, f.evidence.values())) for f in found.values()
+    )
     if (pixels == pixels[0, 0]).all():
         assert found["no-product"].level == "fail"
         assert found["product-cut"].score == 0
 
 
 def test_a_large_photo_is_measured_as_shoppers_see_it() -> None:
-    """Pixels of 2048 px are reduced first: the same blur in shares of the photo, the box in px of the original."""
-    large = np.asarray(Image.fromarray(blurred(studio(), 3)).resize((2048, 2048), Image.Resampling.BICUBIC))
+    """Pixels of 2048 px are reduced first: the same blur in shares of the photo, the box in px of
+    the original."""
+    large = np.asarray(
+        Image.fromarray(blurred(studio(), 3)).resize((2048, 2048), Image.Resampling.BICUBIC)
+    )
     found = by_code(large)
     assert found["blurred"].evidence["sigma"] == pytest.approx(3, rel=0.25)
     assert found["product-too-small"].evidence["share"] == pytest.approx(320 / 512, abs=0.03)
@@ -291,7 +331,8 @@ def test_other_arrays_are_refused() -> None:
 
 @pytest.mark.parametrize("side", [1031, 1535, 2047])
 def test_no_box_reaches_beyond_the_photo(side: int) -> None:
-    """Sides that the reduction does not divide: a product cut by the right and lower edge ends with the photo."""
+    """Sides that the reduction does not divide: a product cut by the right and lower edge ends with
+    the photo."""
     found = by_code(studio((side // 3, side // 3, side, side), size=(side, side)))
     boxes = [finding.box for finding in found.values() if finding.box is not None]
     x, y, width, height = found["product-cut"].box or (0, 0, 0, 0)

@@ -30,13 +30,16 @@ def test_profiles_ask_for_every_code_in_rising_floors() -> None:
 
 
 def test_marketplace_catches_every_photo_of_224_px() -> None:
-    """However large the product is in 224 px, its resolution is a warning; 1200 px of product are fine."""
+    """However large the product is in 224 px, its resolution is a warning; 1200 px of product are
+    fine."""
     filled = np.full((224, 224, 3), 255, np.uint8)
     filled[1:-1, 1:-1] = (60, 60, 90)
     for pixels in (filled, photo(), np.full((224, 224, 3), 255, np.uint8)):
         found = {f.code: f for f in assess_quality(pixels, profile=MARKETPLACE)}
         assert found["low-resolution"].level == "fail"
-    fine = {f.code: f for f in assess_quality(photo(side=512), size=(2400, 2400), profile=MARKETPLACE)}
+    fine = {
+        f.code: f for f in assess_quality(photo(side=512), size=(2400, 2400), profile=MARKETPLACE)
+    }
     assert fine["low-resolution"].level == "ok"
 
 
@@ -46,7 +49,9 @@ def test_floors_can_be_set_and_leave_the_scores() -> None:
     usual = profile("studio")
     before, after = assess_quality(photo(), profile=usual), assess_quality(photo(), profile=strict)
     assert [f.score for f in before] == [f.score for f in after]
-    assert {f.code for f, g in zip(before, after, strict=True) if f.level != g.level} <= {"low-resolution"}
+    assert {f.code for f, g in zip(before, after, strict=True) if f.level != g.level} <= {
+        "low-resolution"
+    }
     assert profile("studio", {"blurred": {"warning": 0.6}}).demands["blurred"].warning == 0.6
     assert STUDIO.demands["blurred"].warning != 0.6
 
@@ -70,7 +75,8 @@ def test_bad_floors_are_refused_by_name(name: str, changes: dict, named: str) ->
 
 
 def test_overall_falls_with_what_is_found() -> None:
-    """Nothing above a note is 1; a failure of full weight is 0; a weight of 0 makes a finding count for nothing."""
+    """Nothing above a note is 1; a failure of full weight is 0; a weight of 0 makes a finding count
+    for nothing."""
     findings = assess_quality(photo(), profile=STUDIO)
     lenient = profile("studio", {code: {"note": 2, "warning": 2, "fail": 2} for code in CODES})
     assert overall(findings, lenient) == 1.0
@@ -80,7 +86,8 @@ def test_overall_falls_with_what_is_found() -> None:
 
 
 def test_percentiles_are_of_the_shops_own_photos() -> None:
-    """A score above all is 1, below all 0, in the middle 0.5; stored and read back they are the same."""
+    """A score above all is 1, below all 0, in the middle 0.5; stored and read back they are the
+    same."""
     photos = [assess_quality(photo(side=side)) for side in range(100, 300, 4)]
     shop = ShopQuality.measured(photos)
     assert shop.photos == 50

@@ -14,7 +14,8 @@ def test_lift_is_exact() -> None:
 
 
 def test_support_is_needed() -> None:
-    """Two orders are too few for three; with two, shirt and hat are there, but by chance: left out."""
+    """Two orders are too few for three; with two, shirt and hat are there, but by
+    chance: left out."""
     orders = [["shirt", "tie"]] * 2 + [["shirt", "hat"]] * 2 + [["hat"]] * 4
     assert complementary(orders, min_support=3) == []
     assert complementary(orders, min_support=2) == [Pair("shirt", "tie", 2, pytest.approx(2.0))]

@@ -31,7 +31,8 @@ def unit(*rows: tuple[float, ...]) -> np.ndarray:
 
 
 def test_two_clusters_are_two_interests() -> None:
-    """Three products along one axis, two along another: two interests with shares 3/5 and 2/5 and central medoids."""
+    """Three products along one axis, two along another: two interests with shares 3/5 and 2/5 and
+    central medoids."""
     vectors = unit(X, (0.9, 0, 0.3), (0.9, 0, -0.3), (0, 1, 0.1), Y)
     found = cluster_interests(vectors, np.ones(5), [[]] * 5, lambda value: 1.0)
     assert [interest.members.tolist() for interest in found] == [[0, 1, 2], [3, 4]]
@@ -41,7 +42,8 @@ def test_two_clusters_are_two_interests() -> None:
 
 
 def test_attributes_part_what_looks_alike() -> None:
-    """Equal vectors: one interest where attributes agree, two where they share nothing (distance 1 - (1 + 0) / 2)."""
+    """Equal vectors: one interest where attributes agree, two where they share nothing (distance 1
+    - (1 + 0) / 2)."""
     vectors = unit(X, X)
     one = groups_of(vectors, [[("kind", "a")], [("kind", "a")]], apart=0.4)
     two = groups_of(vectors, [[("kind", "a")], [("kind", "b")]], apart=0.4)
@@ -50,7 +52,9 @@ def test_attributes_part_what_looks_alike() -> None:
 
 def test_weights_shift_share_and_query() -> None:
     """A purchase of weight 3 beside a view: the query lies three parts along it."""
-    found = cluster_interests(unit(X, Y), np.array([3.0, 1.0]), [[], []], lambda value: 1.0, apart=2.0)
+    found = cluster_interests(
+        unit(X, Y), np.array([3.0, 1.0]), [[], []], lambda value: 1.0, apart=2.0
+    )
     assert found[0].query == pytest.approx(np.array([3, 1, 0]) / math.sqrt(10), abs=1e-6)
     assert found[0].medoid == 0
 
@@ -64,15 +68,21 @@ def test_half_life() -> None:
 
 
 def test_rare_values_say_more() -> None:
-    """log(1 + c / (m p)) with m = 8: three products share a value of 1% of the catalog and one of half."""
+    """log(1 + c / (m p)) with m = 8: three products share a value of 1% of the catalog and one of
+    half."""
     odds = attribute_odds(
-        [[("kind", "a"), ("sex", "w")]] * 3, np.ones(3), lambda value: {"a": 0.01, "w": 0.5}[value[1]]
+        [[("kind", "a"), ("sex", "w")]] * 3,
+        np.ones(3),
+        lambda value: {"a": 0.01, "w": 0.5}[value[1]],
     )
-    assert odds == pytest.approx({("kind", "a"): math.log(1 + 3 / 0.08), ("sex", "w"): math.log(1 + 3 / 4)})
+    assert odds == pytest.approx(
+        {("kind", "a"): math.log(1 + 3 / 0.08), ("sex", "w"): math.log(1 + 3 / 4)}
+    )
 
 
 def test_affinity_is_share_likeness_and_attributes() -> None:
-    """log share + 5 cosine + half of the odds that hold; -inf where a candidate is not meant for an interest."""
+    """log share + 5 cosine + half of the odds that hold; -inf where a candidate is not meant for an
+    interest."""
     interest = Interest(np.array([0]), 0, 0.5, unit(X)[0], {("kind", "a"): 2.0, ("sex", "w"): 1.0})
     table = score_candidates(
         [interest],
@@ -85,11 +95,14 @@ def test_affinity_is_share_likeness_and_attributes() -> None:
 
 def test_a_product_for_two_interests_counts_for_both() -> None:
     """The scores' exponentials add up."""
-    assert logsumexp_interests(np.log([[0.2, 0.5], [0.3, 1e-300]])) == pytest.approx(np.log([0.5, 0.5]))
+    assert logsumexp_interests(np.log([[0.2, 0.5], [0.3, 1e-300]])) == pytest.approx(
+        np.log([0.5, 0.5])
+    )
 
 
 def test_mmr_takes_the_diverse_one() -> None:
-    """The second best is a copy of the best, so the third comes before it; without diversity it does not."""
+    """The second best is a copy of the best, so the third comes before it; without diversity it
+    does not."""
     vectors = unit(X, X, Y)
     scores = np.array([2.0, 1.9, 1.5])
     places, value = mmr(scores, vectors, 3, diversity=1.0)
@@ -100,7 +113,8 @@ def test_mmr_takes_the_diverse_one() -> None:
 
 
 def test_values_never_rise_along_a_list() -> None:
-    """What each result had when it was taken is at most what the one before had: it can be shown as a score."""
+    """What each result had when it was taken is at most what the one before had: it can be shown as
+    a score."""
     rng = np.random.default_rng(0)
     vectors = unit(*rng.standard_normal((40, 8)).tolist())
     _, value = mmr(rng.standard_normal(40), vectors, 40, diversity=2.0)
@@ -116,7 +130,14 @@ def test_the_reason_is_the_nearest_of_the_history() -> None:
 
 def test_what_products_share() -> None:
     """Category levels, texts, lists and yes-or-no; no tags, numbers, dates or blanks."""
-    given = {"colour": "red", "sale": True, "sizes": ["S", "M"], "price": 3.0, "day": "2026-01-01", "brand": " "}
+    given = {
+        "colour": "red",
+        "sale": True,
+        "sizes": ["S", "M"],
+        "price": 3.0,
+        "day": "2026-01-01",
+        "brand": " ",
+    }
     types = {
         "colour": "string",
         "sale": "bool",

@@ -1,4 +1,5 @@
-"""Orders: what an import reports, that it can be repeated, and that a deleted product goes from them."""
+"""Orders: what an import reports, that it can be repeated, and that a deleted product goes from
+them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ def catalog(tmp_path: Path) -> Catalog:
     puts = []
     for number, (name, kind) in enumerate(KINDS.items()):
         photo = NewPhoto(f"{number:064x}", "JPEG", 1, 1, 1, "reference", "/nowhere")
-        puts.append(Put(ProductInput(name, None, ("Apparel", kind), (), {}, (photo.content_hash,)), [photo]))
+        puts.append(
+            Put(ProductInput(name, None, ("Apparel", kind), (), {}, (photo.content_hash,)), [photo])
+        )
     made.apply(puts)
     return made
 
@@ -35,16 +38,35 @@ def orders(*pairs: tuple[str, str]) -> list[str]:
     return [f"{number},{one}" + ",2026-01-01" for number, pair in enumerate(pairs) for one in pair]
 
 
-def test_complements_are_learned_and_a_second_import_changes_nothing(catalog: Catalog, tmp_path: Path) -> None:
-    """3 orders with shirt and tie, 3 with hat: lift 3 * 6 / (3 * 3) = 2; unknown products and bad rows are reported."""
-    lines = orders(("s1", "t1"), ("s2", "t1"), ("s1", "t1"), ("h1", "h1"), ("h1", "h1"), ("h1", "h1"))
+def test_complements_are_learned_and_a_second_import_changes_nothing(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    """3 orders with shirt and tie, 3 with hat: lift 3 * 6 / (3 * 3) = 2; unknown products and bad
+    rows are reported."""
+    lines = orders(
+        ("s1", "t1"), ("s2", "t1"), ("s1", "t1"), ("h1", "h1"), ("h1", "h1"), ("h1", "h1")
+    )
     path = write(tmp_path, *lines, "9,nobody,", "10,s1,someday", ",s1,", "8")
     first = import_orders(catalog, path, min_support=3)
-    assert (first.rows, first.added, first.unknown_rows, first.unknown_products) == (16, 9, 1, ["nobody"])
-    assert [row["where"] for row in first.skipped] == ["orders.csv:15", "orders.csv:16", "orders.csv:17"]
+    assert (first.rows, first.added, first.unknown_rows, first.unknown_products) == (
+        16,
+        9,
+        1,
+        ["nobody"],
+    )
+    assert [row["where"] for row in first.skipped] == [
+        "orders.csv:15",
+        "orders.csv:16",
+        "orders.csv:17",
+    ]
     assert (first.orders, first.pairs) == (6, 1)
     (pair,) = complements_of(catalog, ["Apparel > Tie"])["Apparel > Tie"]
-    assert (pair.one, pair.other, pair.together, pair.lift) == ("Apparel > Shirt", "Apparel > Tie", 3, 2.0)
+    assert (pair.one, pair.other, pair.together, pair.lift) == (
+        "Apparel > Shirt",
+        "Apparel > Tie",
+        3,
+        2.0,
+    )
     second = import_orders(catalog, path, min_support=3)
     assert (second.added, second.orders, second.pairs) == (0, 6, 1)
 
@@ -55,7 +77,9 @@ def test_a_deleted_product_goes_from_all_orders(catalog: Catalog, tmp_path: Path
     pid = catalog.pid("t1")
     catalog.delete("t1")
     with catalog._reading() as sql:
-        assert sql.execute("SELECT count(*) FROM order_items WHERE pid = ?", (pid,)).fetchone() == (0,)
+        assert sql.execute("SELECT count(*) FROM order_items WHERE pid = ?", (pid,)).fetchone() == (
+            0,
+        )
         assert sql.execute("SELECT count(*) FROM orders").fetchone() == (1,)
 
 
@@ -67,9 +91,12 @@ def test_no_order_id_is_stored(catalog: Catalog, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "said"), [("order,product_id", "no column 'order_id'"), ("order_id", "no column 'product_id'")]
+    ("header", "said"),
+    [("order,product_id", "no column 'order_id'"), ("order_id", "no column 'product_id'")],
 )
-def test_a_file_without_its_columns_is_refused(catalog: Catalog, tmp_path: Path, header: str, said: str) -> None:
+def test_a_file_without_its_columns_is_refused(
+    catalog: Catalog, tmp_path: Path, header: str, said: str
+) -> None:
     """The missing column is named; so is a file that cannot be read."""
     with pytest.raises(BadDataError, match=said):
         import_orders(catalog, write(tmp_path, header=header))

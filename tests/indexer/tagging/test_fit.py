@@ -1,4 +1,5 @@
-"""Tag rules fitted on products whose tags are known: columns, views, strengths, thresholds, calibration."""
+"""Tag rules fitted on products whose tags are known: columns, views, strengths, thresholds,
+calibration."""
 
 from __future__ import annotations
 
@@ -24,14 +25,18 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def catalog(count: int, seed: int) -> tuple[np.ndarray, list[list[str]]]:
-    """Products whose kind stands in block a and whose colour in block c, both with noise; and a loose tag."""
+    """Products whose kind stands in block a and whose colour in block c, both with noise; and a
+    loose tag."""
     rng, fixed = np.random.default_rng(seed), np.random.default_rng(99)
     kind, colour = rng.integers(0, 3, count), rng.integers(0, 3, count)
     centres = fixed.normal(size=(2, 3, 16))
     a = unit(centres[0][kind] + 1.2 * rng.normal(size=(count, 16)))
     c = unit(centres[1][colour] + 1.2 * rng.normal(size=(count, 16)))
     loose = rng.random(count) < np.where(kind == 0, 0.8, 0.1)
-    tags = [[KINDS[k], COLOURS[c_], *(["sale"] if on else [])] for k, c_, on in zip(kind, colour, loose, strict=True)]
+    tags = [
+        [KINDS[k], COLOURS[c_], *(["sale"] if on else [])]
+        for k, c_, on in zip(kind, colour, loose, strict=True)
+    ]
     return np.sqrt(0.5) * np.concatenate([a, c], axis=1), tags
 
 
@@ -58,7 +63,8 @@ def test_each_column_is_seen_in_the_view_that_shows_it(sample: TagSample) -> Non
     """The colour is voted by products alike in colour, the kind by those alike in kind."""
     votes = replace(sample, chances=np.full(sample.chances.shape, np.nan))
     views = {
-        column.name: dict(column.view) for column in fit_rule(votes, {"category": KINDS, "colour": COLOURS}).columns
+        column.name: dict(column.view)
+        for column in fit_rule(votes, {"category": KINDS, "colour": COLOURS}).columns
     }
     assert views == {"category": {"a": 1.0}, "colour": {"c": 1.0}}
 
@@ -72,10 +78,13 @@ def test_the_fitted_rule_beats_plain_votes(sample: TagSample, rule: TagRule) -> 
 
 
 def test_confidences_are_honest(sample: TagSample, rule: TagRule) -> None:
-    """On other products than those it was fitted on, of pairs said to be right with p about a share p is."""
+    """On other products than those it was fitted on, of pairs said to be right with p about a share
+    p is."""
     vectors, tags = catalog(400, 7)
     voters, voter_tags = catalog(400, 0)
-    fresh = tag_sample(side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, chances=[{} for _ in tags])
+    fresh = tag_sample(
+        side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, chances=[{} for _ in tags]
+    )
     assert pair_calibration_error(fresh.confidence(rule), fresh.actual) < 0.06
 
 
@@ -89,7 +98,13 @@ def test_what_was_fitted_is_what_serves(sample: TagSample, rule: TagRule) -> Non
     for number in range(0, 150, 7):
         near = []
         for part in rule.parts:
-            found = nearest(side(vectors[number : number + 1], 1000), side(voters, 0), BLOCKS, part.view, most=90)
+            found = nearest(
+                side(vectors[number : number + 1], 1000),
+                side(voters, 0),
+                BLOCKS,
+                part.view,
+                most=90,
+            )
             pids = found.products[0].tolist()
             near.append(Voters(pids, found.scores[0], voters[pids].astype(np.float32)))
         chances = {
@@ -99,35 +114,51 @@ def test_what_was_fitted_is_what_serves(sample: TagSample, rule: TagRule) -> Non
         }
         said = suggest_tags(near, dict(enumerate(voter_tags)), rule, BLOCKS, chances=chances)
         assert {entry.tag: pytest.approx(entry.confidence, abs=1e-5) for entry in said} == {
-            tag: confidence[number, place] for place, tag in enumerate(sample.tags) if suggested[number, place]
+            tag: confidence[number, place]
+            for place, tag in enumerate(sample.tags)
+            if suggested[number, place]
         }
 
 
 def test_thresholds_of_rare_tags_stay_near_the_common_one() -> None:
-    """A tag with n positives goes n / (n + m) of the way to its own best threshold; none trades micro-F1 away."""
+    """A tag with n positives goes n / (n + m) of the way to its own best threshold; none trades
+    micro-F1 away."""
     vectors, tags = catalog(150, 1)
     voters, voter_tags = catalog(400, 0)
     for held in tags[:3]:
         held.append("rare")
     voter_tags[0].append("rare")
-    sample = tag_sample(side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, chances=[{} for _ in tags])
+    sample = tag_sample(
+        side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, chances=[{} for _ in tags]
+    )
     shared = fit_thresholds(sample, TagRule())
     confidence = sample.confidence(shared)
     together = best_threshold(sample.actual, confidence)
     assert shared.threshold == together
     assert abs(shared.bar("rare") - shared.threshold) <= 3 / 13
     plain = replace(shared, thresholds={})
-    micro = [f1_scores(sample.actual, sample.suggested(confidence, one))[0] for one in (shared, plain)]
+    micro = [
+        f1_scores(sample.actual, sample.suggested(confidence, one))[0] for one in (shared, plain)
+    ]
     assert micro[0] >= micro[1] - 0.01
 
 
 def test_a_product_never_votes_on_itself_nor_do_copies_of_its_photo() -> None:
-    """Leave one product out: its other photos and exact copies of its photo elsewhere say nothing about it."""
+    """Leave one product out: its other photos and exact copies of its photo elsewhere say nothing
+    about it."""
     vectors = unit(np.array([[1, 0, 0], [0.9, 0.1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]]))
     everyone = Side(vectors, np.array([0, 0, 1, 2, 3]), np.array([10, 11, 10, 12, 13]))
     found = nearest(everyone, everyone, [Block("g", 3, 1.0)], {})
-    reached = [set(row[np.isfinite(scores)].tolist()) for row, scores in zip(found.products, found.scores, strict=True)]
-    assert reached == [{1, 2, 3}, {0, 2, 3}, {0, 1, 3}, {0, 1, 2}]  # 0's second photo is no copy of 1's
+    reached = [
+        set(row[np.isfinite(scores)].tolist())
+        for row, scores in zip(found.products, found.scores, strict=True)
+    ]
+    assert reached == [
+        {1, 2, 3},
+        {0, 2, 3},
+        {0, 1, 3},
+        {0, 1, 2},
+    ]  # 0's second photo is no copy of 1's
     assert found.scores[1].max() == pytest.approx(float(vectors[2] @ vectors[1]))
 
 
@@ -143,7 +174,8 @@ def test_equal_photos_count_as_copies() -> None:
 
 
 def test_columns_are_found_by_what_marks_the_same_products() -> None:
-    """Tags that are the values of one attribute; sizes, of which a product has several, exclude nothing."""
+    """Tags that are the values of one attribute; sizes, of which a product has several, exclude
+    nothing."""
     tags = [["red", "S", "M"], ["blue", "S"], ["red", "M"], ["blue", "L", "M"], ["green", "L"]] * 4
     values = [{"colour": held[0], "brand": "x"} for held in tags]
     assert find_columns(tags, values) == {"colour": ("blue", "green", "red")}

@@ -1,4 +1,5 @@
-"""An index build fits tags to its catalog: leave one product out, shrink towards the model, keep what serves."""
+"""An index build fits tags to its catalog: leave one product out, shrink towards the model, keep
+what serves."""
 
 from __future__ import annotations
 
@@ -41,12 +42,15 @@ class FakeBundle:
 
 def put(catalog: Catalog, number: int, tags: list[Tag], colour: str) -> None:
     photo = NewPhoto(hashlib.sha256(b"%d" % number).hexdigest(), "PNG", 10, 4, 4, "copy", None)
-    product = ProductInput(f"p{number}", None, None, tuple(tags), {"colour": colour}, (photo.content_hash,))
+    product = ProductInput(
+        f"p{number}", None, None, tuple(tags), {"colour": colour}, (photo.content_hash,)
+    )
     catalog.apply([Put(product, [photo])])
 
 
 def shop(path: Path, count: int, *, noise: float = 0.9) -> tuple[Catalog, np.ndarray, np.ndarray]:
-    """Products of three colours, whose vectors are near their colour's; and what a build has of them."""
+    """Products of three colours, whose vectors are near their colour's; and what a build has of
+    them."""
     rng = np.random.default_rng(3)
     centres = np.random.default_rng(5).normal(size=(3, DIM))
     catalog = Catalog.create(path / "catalog.sqlite3")
@@ -67,28 +71,40 @@ def bundle(decision: Decision | None = None) -> FakeBundle:
 
 
 def test_a_model_that_knows_no_tags_gets_a_rule_of_the_catalog(tmp_path: Path) -> None:
-    """Columns, strengths and thresholds come from the catalog; a machine's own tags are never learned from."""
+    """Columns, strengths and thresholds come from the catalog; a machine's own tags are never
+    learned from."""
     catalog, rows, vectors = shop(tmp_path, 240)
     rule = refit_tags(catalog, bundle(), rows, vectors)  # type: ignore[arg-type]
     assert rule is not None
-    assert [(column.name, column.tags) for column in rule.columns] == [("colour", ("blue", "green", "red"))]
+    assert [(column.name, column.tags) for column in rule.columns] == [
+        ("colour", ("blue", "green", "red"))
+    ]
     assert (set(rule.seen), rule.size) == ({"blue", "green", "red", "offer"}, 240)
     everyone = Side(vectors.astype(np.float32), rows[:, 0], rows[:, 1])
     held = [catalog.given_tags()[pid] for pid in rows[:, 0].tolist()]
     sample = tag_sample(everyone, held, everyone, held, Spec().blocks, chances=[{} for _ in held])
-    scores = [f1_scores(sample.actual, sample.suggested(sample.confidence(one), one))[0] for one in (rule, TagRule())]
+    scores = [
+        f1_scores(sample.actual, sample.suggested(sample.confidence(one), one))[0]
+        for one in (rule, TagRule())
+    ]
     assert scores[0] > scores[1]
 
 
 def test_a_fitted_model_keeps_its_rule_and_takes_the_catalogs_thresholds(tmp_path: Path) -> None:
-    """Views, strengths and frequencies stay the model's; 240 products move its threshold, three hardly do."""
+    """Views, strengths and frequencies stay the model's; 240 products move its threshold, three
+    hardly do."""
     catalog, rows, vectors = shop(tmp_path, 240)
     seen = {"blue": 90, "green": 90, "red": 90, "offer": 50, "elsewhere": 5}
     rule = TagRule(rest=TagColumn(k=10, temperature=0.1), seen=seen, size=300, threshold=0.9)
     rule = replace(rule, thresholds={"elsewhere": 0.6})
     made = refit_tags(catalog, bundle(Decision(tag_rule=rule)), rows, vectors)  # type: ignore[arg-type]
     assert made is not None
-    assert (made.columns, made.rest, made.seen, made.size) == (rule.columns, rule.rest, rule.seen, rule.size)
+    assert (made.columns, made.rest, made.seen, made.size) == (
+        rule.columns,
+        rule.rest,
+        rule.seen,
+        rule.size,
+    )
     assert made.threshold < 0.75
     assert made.bar("elsewhere") == 0.6
     few = rows[:3]
@@ -128,9 +144,12 @@ def publish(home: Home, rule: TagRule | None) -> str:
 
 
 def test_a_version_keeps_its_rule_under_a_checksum(tmp_path: Path) -> None:
-    """Read back as written; a changed byte is named; a version without the file, as old ones are, has none."""
+    """Read back as written; a changed byte is named; a version without the file, as old ones are,
+    has none."""
     home = Home.create(tmp_path / "home")
-    rule = TagRule((TagColumn("colour", ("blue", "red"), {"c": 1.0}, head=0.5),), seen={"red": 3}, size=9)
+    rule = TagRule(
+        (TagColumn("colour", ("blue", "red"), {"c": 1.0}, head=0.5),), seen={"red": 3}, size=9
+    )
     version = publish(home, rule)
     versions = Versions(home)
     assert versions.open(version).tag_rule == rule

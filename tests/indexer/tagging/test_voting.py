@@ -1,4 +1,5 @@
-"""Tags are votes of the nearest products and words of heads; of each column one value, with its supporters."""
+"""Tags are votes of the nearest products and words of heads; of each column one value, with its
+supporters."""
 
 from __future__ import annotations
 
@@ -11,7 +12,14 @@ from indexer.index.query import view_queries
 from indexer.model.few_shot import CATEGORY_SHARES, background, fit_tag
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagColumn, TagRule
-from indexer.tagging.voting import TagSuggestion, Voters, head_chances, knn_vote, suggest_tags, vote_weights
+from indexer.tagging.voting import (
+    TagSuggestion,
+    Voters,
+    head_chances,
+    knn_vote,
+    suggest_tags,
+    vote_weights,
+)
 
 BLOCK = [Block("g", 8, 1.0)]
 APART = np.eye(8, dtype=np.float32)  # vectors of products that are no copies of each other
@@ -28,13 +36,17 @@ def suggest(
     vectors: np.ndarray = APART,
     tags_of: Mapping[int, Sequence[str]] = TAGS,
 ) -> list[TagSuggestion]:
-    near = Voters([pid for pid, _ in hits], np.array([score for _, score in hits]), vectors[: len(hits)])
+    near = Voters(
+        [pid for pid, _ in hits], np.array([score for _, score in hits]), vectors[: len(hits)]
+    )
     return suggest_tags([near] * len(rule.parts), tags_of, rule, BLOCK, chances=chances)
 
 
 def weights(scores: Sequence[float], vectors: np.ndarray, column: TagColumn) -> list[float]:
     alike = vectors @ vectors.T
-    return vote_weights(knn_vote(np.array([scores]), alike[None], (alike >= 0.995)[None], column.k), column)[0].tolist()
+    return vote_weights(
+        knn_vote(np.array([scores]), alike[None], (alike >= 0.995)[None], column.k), column
+    )[0].tolist()
 
 
 def test_weights_are_a_softmax_of_scores() -> None:
@@ -44,7 +56,8 @@ def test_weights_are_a_softmax_of_scores() -> None:
 
 
 def test_near_duplicates_have_one_vote_together() -> None:
-    """Five listings of one photo say no more than one of them, and a sixth product still gets in."""
+    """Five listings of one photo say no more than one of them, and a sixth product
+    still gets in."""
     vectors = np.stack([APART[0]] * 5 + [APART[1], APART[2]])
     found = weights([0.9] * 5 + [0.8, 0.7], vectors, TagColumn(k=2, temperature=EQUAL))
     assert found == pytest.approx([0.1] * 5 + [0.5, 0.0])
@@ -77,7 +90,9 @@ def test_shares_follow_the_weights_and_name_their_supporters() -> None:
 
 def test_a_tag_must_reach_its_own_threshold() -> None:
     """A bar of its own where it has one, the common one else."""
-    rule = TagRule(rest=TagColumn(k=3, temperature=EQUAL), threshold=0.5, thresholds={"blue": 0.3, "red": 0.7})
+    rule = TagRule(
+        rest=TagColumn(k=3, temperature=EQUAL), threshold=0.5, thresholds={"blue": 0.3, "red": 0.7}
+    )
     assert [tag.tag for tag in suggest([(1, 0.9), (2, 0.8), (3, 0.8)], rule)] == ["blue"]
 
 
@@ -87,16 +102,25 @@ def test_no_voters_no_tags() -> None:
 
 
 def test_of_a_column_the_best_value_only() -> None:
-    """Two of three voters say red: blue is not suggested, however low the bar; mug is no colour and stands alone."""
-    rule = TagRule((COLOUR,), TagColumn(k=3, temperature=EQUAL), {"red": 50, "blue": 50}, 100, threshold=0.01)
+    """Two of three voters say red: blue is not suggested, however low the bar; mug is no colour and
+    stands alone."""
+    rule = TagRule(
+        (COLOUR,), TagColumn(k=3, temperature=EQUAL), {"red": 50, "blue": 50}, 100, threshold=0.01
+    )
     found = suggest([(1, 0.9), (2, 0.8), (3, 0.8)], rule)
-    assert [(tag.tag, pytest.approx(tag.confidence, abs=0.01)) for tag in found] == [("red", 0.66), ("mug", 0.33)]
+    assert [(tag.tag, pytest.approx(tag.confidence, abs=0.01)) for tag in found] == [
+        ("red", 0.66),
+        ("mug", 0.33),
+    ]
 
 
 def test_confidences_of_a_column_are_no_more_than_the_vote_that_names_a_value() -> None:
     """Half of the voters carry no colour at all: no colour is surer than a half."""
     rule = TagRule((COLOUR,), TagColumn(k=2), {"red": 50, "blue": 50}, 100, threshold=0.01)
-    found = {tag.tag: tag.confidence for tag in suggest([(2, 0.9), (5, 0.9)], rule, tags_of={2: ["red"], 5: ["mug"]})}
+    found = {
+        tag.tag: tag.confidence
+        for tag in suggest([(2, 0.9), (5, 0.9)], rule, tags_of={2: ["red"], 5: ["mug"]})
+    }
     assert 0.45 < found["red"] < 0.5
 
 
@@ -105,15 +129,20 @@ def test_a_rare_value_is_believed_sooner_where_frequency_counts_against_a_value(
     column = TagColumn("colour", ("blue", "red"), head=1.0, vote=0.0, prior=-0.5)
     rule = TagRule((column,), TagColumn(), {"red": 9000, "blue": 90}, 10000, threshold=0.0)
     says = {"red": 0.7, "blue": 0.3}
-    assert [tag.tag for tag in suggest([(1, 0.9)], rule, chances=says) if tag.tag != "mug"] == ["blue"]
+    assert [tag.tag for tag in suggest([(1, 0.9)], rule, chances=says) if tag.tag != "mug"] == [
+        "blue"
+    ]
 
 
 def test_a_head_is_trusted_as_far_as_it_saw_the_value() -> None:
-    """Of a value seen once the head's word counts 1/6, of one seen 1,000 times all but nothing is lost."""
+    """Of a value seen once the head's word counts 1/6, of one seen 1,000 times all but nothing is
+    lost."""
     column = TagColumn("colour", ("blue", "red"), k=2, temperature=EQUAL, head=1.0, vote=0.0)
     sure = {}
     for count in (1, 1000):
-        rule = TagRule((column,), TagColumn(k=2), {"red": count, "blue": count}, 2000, threshold=0.0)
+        rule = TagRule(
+            (column,), TagColumn(k=2), {"red": count, "blue": count}, 2000, threshold=0.0
+        )
         found = suggest([(2, 0.9), (3, 0.9)], rule, chances={"red": 0.9, "blue": 0.1})
         sure[count] = next(tag.confidence for tag in found if tag.tag == "red")
     assert sure[1000] == pytest.approx(0.89, abs=0.01)
@@ -123,7 +152,10 @@ def test_a_head_is_trusted_as_far_as_it_saw_the_value() -> None:
 def test_heads_and_votes_on_other_tags_are_added_up_as_log_odds() -> None:
     """A tag no head knows keeps its vote; one nobody voted for needs a sure head."""
     rule = TagRule(rest=TagColumn(k=2, temperature=EQUAL, head=0.5, vote=0.5), threshold=0.0)
-    found = {tag.tag: tag for tag in suggest([(1, 0.9), (3, 0.9)], rule, chances={"red": 0.9, "green": 0.5})}
+    found = {
+        tag.tag: tag
+        for tag in suggest([(1, 0.9), (3, 0.9)], rule, chances={"red": 0.9, "green": 0.5})
+    }
     assert found["red"].confidence == pytest.approx(1 / (1 + np.exp(-0.5 * np.log(9))))
     assert found["mug"].confidence == pytest.approx(0.5)
     assert (found["green"].confidence < 0.1, found["green"].neighbours) == (True, [])
@@ -132,13 +164,17 @@ def test_heads_and_votes_on_other_tags_are_added_up_as_log_odds() -> None:
 def test_heads_speak_alone_where_nobody_votes_and_not_at_all_without_a_share() -> None:
     chances = {"red": 0.9}
     column = TagColumn("colour", ("blue", "red"), head=1.0, vote=0.0)
-    for rule in (TagRule(rest=TagColumn(head=0.3, vote=0.7)), TagRule((column,), seen={"red": 99}, size=100)):
+    for rule in (
+        TagRule(rest=TagColumn(head=0.3, vote=0.7)),
+        TagRule((column,), seen={"red": 99}, size=100),
+    ):
         assert [tag.tag for tag in suggest([], rule, chances=chances)] == ["red"]
     assert suggest([], TagRule(rest=TagColumn(head=0.0)), chances=chances) == []
 
 
 def test_a_view_weighs_the_blocks_anew() -> None:
-    """The query's product with an embedding is the mean of the blocks' cosines by the view's weights."""
+    """The query's product with an embedding is the mean of the blocks' cosines by the view's
+    weights."""
     rng = np.random.default_rng(0)
     blocks = [Block("a", 3, 0.7), Block("c", 2, 0.3)]
 
@@ -171,7 +207,8 @@ def test_a_block_without_weight_says_nothing_in_any_view() -> None:
 
 
 def test_a_row_from_photos_needs_no_weight_of_every_block() -> None:
-    """Of blocks g and a the second weighs nothing: g gets all of the share, and the row tells its kind from others."""
+    """Of blocks g and a the second weighs nothing: g gets all of the share, and the row tells its
+    kind from others."""
     rng = np.random.default_rng(0)
     blocks = (Block("a", 4, 0.0), Block("g", 16, 1.0))
 

@@ -1,4 +1,5 @@
-"""Keywords follow the catalog: what is written is found, what is erased leaves no byte, text is never syntax."""
+"""Keywords follow the catalog: what is written is found, what is erased leaves no byte, text is
+never syntax."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def put(catalog: Catalog, product_id: str, title: str, **more: object) -> None:
     content = product_id.encode().hex().rjust(64, "0")
     photo = NewPhoto(content, "PNG", 10, 4, 4, "reference", "/nowhere")
     tags = tuple(Tag(*pair) for pair in more.pop("tags", ()))  # type: ignore[attr-defined]
-    catalog.apply([Put(ProductInput(product_id, title, ("Wear", "Gown"), tags, more, (content,)), [photo])])
+    catalog.apply(
+        [Put(ProductInput(product_id, title, ("Wear", "Gown"), tags, more, (content,)), [photo])]
+    )
 
 
 @pytest.fixture
@@ -75,8 +78,11 @@ def found(keywords: Keywords, catalog: Catalog, text: str) -> list[str]:
         ("green", []),
     ],
 )
-def test_words_find_products(keywords: Keywords, catalog: Catalog, text: str, expected: list[str]) -> None:
-    """Two Chinese characters and one; folded case and plural; FTS5's own words and signs are nothing but words."""
+def test_words_find_products(
+    keywords: Keywords, catalog: Catalog, text: str, expected: list[str]
+) -> None:
+    """Two Chinese characters and one; folded case and plural; FTS5's own words and signs are
+    nothing but words."""
     assert found(keywords, catalog, text) == expected
 
 
@@ -88,7 +94,14 @@ def test_the_best_scores_one_and_what_is_unknown_is_named(keywords: Keywords) ->
 
 
 def test_all_fields_but_a_machines_tags_are_looked_at(keywords: Keywords, catalog: Catalog) -> None:
-    put(catalog, "coat", "Coat", tags=[("warm", "merchant"), ("guess", "machine")], fit="loose", sizes=["XS", "XL"])
+    put(
+        catalog,
+        "coat",
+        "Coat",
+        tags=[("warm", "merchant"), ("guess", "machine")],
+        fit="loose",
+        sizes=["XS", "XL"],
+    )
     assert [found(keywords, catalog, text) for text in ("warm", "loose", "xl")] == [["coat"]] * 3
     assert found(keywords, catalog, "guess") == []
     assert len(found(keywords, catalog, "gown")) == 5  # the category
@@ -106,8 +119,11 @@ def test_keywords_follow_puts_patches_and_deletes(keywords: Keywords, catalog: C
     assert found(keywords, catalog, "green") == ["new"]
 
 
-def test_a_compacted_log_or_a_catalog_from_a_backup_is_read_anew(home: Home, tmp_path: Path) -> None:
-    """The covered state is known by its stamp: another history with the same numbers is not taken for it."""
+def test_a_compacted_log_or_a_catalog_from_a_backup_is_read_anew(
+    home: Home, tmp_path: Path
+) -> None:
+    """The covered state is known by its stamp: another history with the same numbers is not taken
+    for it."""
     with open_catalog(home) as catalog:
         put(catalog, "one", "first")
     shutil.copy(home.catalog_file, tmp_path / "backup")
@@ -131,8 +147,11 @@ def test_a_compacted_log_or_a_catalog_from_a_backup_is_read_anew(home: Home, tmp
         keywords.close()
 
 
-def test_erasing_leaves_no_word_of_a_product(home: Home, keywords: Keywords, catalog: Catalog) -> None:
-    """Deleted rows leave words in FTS5's segments and pages: after an erasure no file of the home holds them."""
+def test_erasing_leaves_no_word_of_a_product(
+    home: Home, keywords: Keywords, catalog: Catalog
+) -> None:
+    """Deleted rows leave words in FTS5's segments and pages: after an erasure no file of the home
+    holds them."""
     for number in range(60):
         put(catalog, f"filler-{number}", f"filler number{number}")
     put(catalog, "secret", "unicorn gown")
@@ -144,12 +163,18 @@ def test_erasing_leaves_no_word_of_a_product(home: Home, keywords: Keywords, cat
     assert found(keywords, catalog, "unicorn") == []
     keywords.close()
     erase(home)
-    left = [path.name for path in home.path.rglob("*") if path.is_file() and b"unicorn" in path.read_bytes()]
+    left = [
+        path.name
+        for path in home.path.rglob("*")
+        if path.is_file() and b"unicorn" in path.read_bytes()
+    ]
     assert left == []
     assert found(keywords, catalog, "number7") == ["filler-7"]
 
 
-def test_a_read_only_home_is_searched_in_memory(home: Home, keywords: Keywords, catalog: Catalog, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_read_only_home_is_searched_in_memory(
+    home: Home, keywords: Keywords, catalog: Catalog, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr("indexer.text.keyword_index.is_read_only", lambda path: True)
     assert found(keywords, catalog, "裙子") == ["skirt"]
     assert not keywords.path.exists()

@@ -1,4 +1,5 @@
-"""The text tower: words find the photos they tell of; it travels with a version; colours replace the colour block."""
+"""The text tower: words find the photos they tell of; it travels with a version; colours replace
+the colour block."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def photo(kind: int, colour: int, rng: np.random.Generator, noise: float = 0.1) 
     """An embedding whose block a tells the kind and block c the colour."""
     a, c, g = np.eye(6)[kind], np.eye(3)[colour], np.ones(3)
     parts = [unit(part + noise * rng.normal(size=len(part))) for part in (a, c, g)]
-    return np.concatenate([np.sqrt(block.weight) * part for block, part in zip(BLOCKS, parts, strict=True)])
+    return np.concatenate(
+        [np.sqrt(block.weight) * part for block, part in zip(BLOCKS, parts, strict=True)]
+    )
 
 
 def products(count: int = 90) -> list[Described]:
@@ -34,7 +37,9 @@ def products(count: int = 90) -> list[Described]:
     for number in range(count):
         kind, colour = number % 3, (number // 3) % 3
         words = f"{COLOURS[colour]} {KINDS[kind]}"
-        title = f"Brand{number % 5} {words} model{number}" if number % 2 else f"Brand{number % 5} item"
+        title = (
+            f"Brand{number % 5} {words} model{number}" if number % 2 else f"Brand{number % 5} item"
+        )
         made.append(Described(title, words, words, COLOURS[colour], photo(kind, colour, rng)))
     return made
 
@@ -60,7 +65,8 @@ def test_words_find_photos_that_have_no_text(tower: TextTower, kind: int, colour
 
 
 def test_the_vocabulary_is_closed(tower: TextTower) -> None:
-    """A word of no product has no meaning: not known, and alone no vector; beside known ones it changes nothing."""
+    """A word of no product has no meaning: not known, and alone no vector; beside known ones it
+    changes nothing."""
     assert not tower.knows("zebra")
     assert tower.knows("dress")
     assert tower.encode("zebra") is None
@@ -91,7 +97,9 @@ def test_a_saved_tower_says_the_same(tower: TextTower, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.encode("navy blue boots"), tower.encode("navy blue boots"))
 
 
-def test_a_damaged_or_newer_tower_is_named(tower: TextTower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_or_newer_tower_is_named(
+    tower: TextTower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "text.safetensors"
     path.write_bytes(b"nothing")
     with pytest.raises(DamagedIndexError, match=r"text\.safetensors cannot be read"):
@@ -104,7 +112,8 @@ def test_a_damaged_or_newer_tower_is_named(tower: TextTower, tmp_path: Path, mon
 
 
 def test_a_colour_word_replaces_the_colour_block_and_leaves_the_article(tower: TextTower) -> None:
-    """Block c becomes the colour's (cosine 1), block a stays (cosine 1), g turns to the colour's by nine tenths."""
+    """Block c becomes the colour's (cosine 1), block a stays (cosine 1), g turns to the colour's by
+    nine tenths."""
     rng = np.random.default_rng(3)
     mine, colour = photo(1, 0, rng), tower.encode("green")
     assert colour is not None
@@ -115,7 +124,9 @@ def test_a_colour_word_replaces_the_colour_block_and_leaves_the_article(tower: T
         part = slice(start, start + block.dim)
         start += block.dim
         np.testing.assert_allclose(np.linalg.norm(made[part]) ** 2, block.weight, atol=1e-5)
-        cosines[block.name] = tuple(float(unit(made[part]) @ unit(other[part])) for other in (mine, colour))
+        cosines[block.name] = tuple(
+            float(unit(made[part]) @ unit(other[part])) for other in (mine, colour)
+        )
     assert cosines["a"][0] == pytest.approx(1, abs=1e-5)
     assert cosines["c"][1] == pytest.approx(1, abs=1e-5)
     assert cosines["c"][0] < 0.5

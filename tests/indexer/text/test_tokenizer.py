@@ -1,4 +1,5 @@
-"""Words: the same rule for what is stored and what is asked, and a glossary that a shop can edit."""
+"""Words: the same rule for what is stored and what is asked, and a glossary that a
+shop can edit."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def test_words_are_folded_and_nothing_else_is_one(text: str, expected: list[str]
 
 
 def test_chinese_is_looked_for_as_pairs_and_stored_with_single_characters() -> None:
-    """A two-character word is one token; a lone character is found inside longer words because it is stored too."""
+    """A two-character word is one token; a lone character is found inside longer words because it
+    is stored too."""
     assert tokens("连衣裙") == ["连衣", "衣裙"]
     assert tokens("裙") == ["裙"]
     assert tokens("连衣裙", stored=True) == ["连衣", "衣裙", "连", "衣", "裙"]
@@ -39,19 +41,30 @@ def test_chinese_is_looked_for_as_pairs_and_stored_with_single_characters() -> N
 
 
 def test_the_longest_term_is_translated_first() -> None:
-    """ "藏青色" is navy blue, not what "藏青" says; a term that ends in letters is no part of a longer word."""
-    glossary = Glossary({"藏青": "teal", "藏青色": "navy blue", "T恤": "tshirts", "pull": "sweaters"})
+    """ "藏青色" is navy blue, not what "藏青" says; a term that ends in letters is no
+    part of a longer word."""
+    glossary = Glossary(
+        {"藏青": "teal", "藏青色": "navy blue", "T恤": "tshirts", "pull": "sweaters"}
+    )
     assert words(glossary.translate("藏青色t恤 Pullover")) == ["navy", "blue", "tshirt", "pullover"]
 
 
 def test_a_home_adds_replaces_and_removes_terms(tmp_path: Path) -> None:
-    """The file's rows come before the shipped ones; a term without words is taken out; the rest stays."""
+    """The file's rows come before the shipped ones; a term without words is taken out; the rest
+    stays."""
     home = Home.create(tmp_path / "home")
-    assert open_glossary(home).entries == {term.casefold(): meaning for term, meaning in shipped().items()}
+    assert open_glossary(home).entries == {
+        term.casefold(): meaning for term, meaning in shipped().items()
+    }
     file = tmp_path / "own.csv"
     file.write_text("term,words\n红色,scarlet\n黑色,\n旗袍,cheongsam\n", encoding="utf-8")
     assert set_glossary(home, file) == 3
-    assert words(open_glossary(home).translate("红色旗袍 黑色 白色")) == ["scarlet", "cheongsam", "黑色", "white"]
+    assert words(open_glossary(home).translate("红色旗袍 黑色 白色")) == [
+        "scarlet",
+        "cheongsam",
+        "黑色",
+        "white",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +77,9 @@ def test_a_home_adds_replaces_and_removes_terms(tmp_path: Path) -> None:
         (b"\xff\xfe", "not UTF-8"),
     ],
 )
-def test_a_bad_glossary_is_refused_and_changes_nothing(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_bad_glossary_is_refused_and_changes_nothing(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     home = Home.create(tmp_path / "home")
     file = tmp_path / "own.csv"
     file.write_bytes(content)

@@ -18,7 +18,11 @@ def draw(kind: str, seed: int) -> Image.Image:
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     image = Image.new("RGB", (120, 100), tuple(int(value) for value in rng.integers(200, 256, 3)))
     pen, colour = ImageDraw.Draw(image), tuple(int(value) for value in rng.integers(0, 160, 3))
-    left, top, side = (int(rng.integers(5, 25)), int(rng.integers(5, 20)), int(rng.integers(50, 70)))
+    left, top, side = (
+        int(rng.integers(5, 25)),
+        int(rng.integers(5, 20)),
+        int(rng.integers(50, 70)),
+    )
     if kind == "disc":
         pen.ellipse((left, top, left + side, top + side), fill=colour)
     elif kind == "square":
@@ -47,6 +51,8 @@ def feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(shapes: Path, feature_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
+def trained(
+    shapes: Path, feature_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TrainReport:
     out = tmp_path_factory.mktemp("trained") / "model"
     return train(shapes, out, epochs=8, batch_size=16, seed=1, device="cpu", cache=feature_cache)

@@ -30,7 +30,9 @@ def test_finetune_is_proposed_where_data_and_time_allow_it() -> None:
     """As many epochs as fit into the minutes, and a command that says so."""
     advice = recommend(found(), "efficientnet_lite0", Path("d"), 10.0)
     assert (advice["recipe"], advice["epochs"]) == ("finetune", 6)
-    assert advice["command"].startswith("catalens train d --out model --backbone efficientnet_lite0 --recipe finetune")
+    assert advice["command"].startswith(
+        "catalens train d --out model --backbone efficientnet_lite0 --recipe finetune"
+    )
     assert "--epochs 6" in advice["command"]
     assert "0.900" in advice["reasons"][0]
 
@@ -52,13 +54,17 @@ def test_linear_is_proposed_with_the_reason(changes: dict[str, Any], reason: str
 
 
 def test_costs_come_from_the_measured_speed() -> None:
-    cost = costs({"train": 1000, "validation": 200, "test": 9}, {"forward_per_s": 50.0, "training_per_s": 20.0})
+    cost = costs(
+        {"train": 1000, "validation": 200, "test": 9},
+        {"forward_per_s": 50.0, "training_per_s": 20.0},
+    )
     assert cost["finetune_epoch"] == pytest.approx(1000 / 20 + 200 / 50)
     assert cost["linear"] == pytest.approx(1200 / 50 + 1000 * RECIPES["linear"].epochs * 1e-4)
 
 
 def test_probe_judges_held_photos_only() -> None:
-    """Right labels are read, swapped validation labels are all wrong, and the commonest class is the train photos'."""
+    """Right labels are read, swapped validation labels are all wrong, and the commonest class is
+    the train photos'."""
     rng = np.random.default_rng(0)
     columns = np.array([0] * 40 + [1] * 20)
     values = rng.normal(size=(2, 16))[columns] + 0.1 * rng.normal(size=(60, 16))
@@ -79,7 +85,8 @@ def test_a_sample_keeps_products_whole() -> None:
 
 
 def test_advise_tells_what_a_folder_holds(tmp_path: Path, feature_cache: Path) -> None:
-    """Counts, a copy between train and test, and a folder that is too small to unfreeze a network for."""
+    """Counts, a copy between train and test, and a folder that is too small to unfreeze a network
+    for."""
     for name, numbers in (("train", range(5)), ("validation", range(5, 7)), ("test", range(7, 8))):
         for kind in KINDS:
             (tmp_path / name / kind).mkdir(parents=True)
@@ -98,7 +105,9 @@ def test_advise_tells_what_a_folder_holds(tmp_path: Path, feature_cache: Path) -
     assert document["recommendation"]["recipe"] == "linear"
 
 
-def test_photos_without_labels_can_be_trained_on_as_they_are(tmp_path: Path, feature_cache: Path) -> None:
+def test_photos_without_labels_can_be_trained_on_as_they_are(
+    tmp_path: Path, feature_cache: Path
+) -> None:
     draw("disc", 0).save(tmp_path / "a.png")
     document = advise(tmp_path, device="cpu", cache=feature_cache)
     assert document["categories"] is None

@@ -1,4 +1,5 @@
-"""Training on data as shops have it: thousands of classes, odd attributes, leaks, full disks, paths of categories."""
+"""Training on data as shops have it: thousands of classes, odd attributes, leaks, full disks, paths
+of categories."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from tests.indexer.training.conftest import KINDS, draw
 
 
 def feed(folder: Path, header: str, rows: Sequence[str]) -> Path:
-    """A manifest over stand-ins for photos; ``stored`` gives them features, so none is ever decoded."""
+    """A manifest over stand-ins for photos; ``stored`` gives them features, so none is ever
+    decoded."""
     file = folder / "feed.csv"
     file.write_text("\n".join([header, *rows]), encoding="utf-8")
     return file
@@ -35,7 +37,8 @@ def features_id() -> tuple[str, int]:
 
 
 def stored(folder: Path, cache: Path, known: tuple[str, int], features: np.ndarray) -> None:
-    """Write ``0.jpg`` ... into ``folder``, whose cached features are the rows of ``features`` [N, any]."""
+    """Write ``0.jpg`` ... into ``folder``, whose cached features are the rows of ``features`` [N,
+    any]."""
     name, width = known
     store, entries = FeatureCache(cache, name), []
     for number, row in enumerate(features):
@@ -48,7 +51,9 @@ def stored(folder: Path, cache: Path, known: tuple[str, int], features: np.ndarr
     store.close()
 
 
-def test_two_thousand_classes_of_which_900_have_one_photo(tmp_path: Path, features_id: tuple[str, int]) -> None:
+def test_two_thousand_classes_of_which_900_have_one_photo(
+    tmp_path: Path, features_id: tuple[str, int]
+) -> None:
     """They are trained and judged like any others; what is odd about them is said, shortly."""
     classes, lonely = 2000, 900
     rng = np.random.default_rng(0)
@@ -56,7 +61,12 @@ def test_two_thousand_classes_of_which_900_have_one_photo(tmp_path: Path, featur
     labels = np.repeat(np.arange(classes), counts)
     place = np.concatenate([np.arange(count) for count in counts])
     centres = np.abs(rng.normal(size=(classes, 64)))
-    stored(tmp_path, tmp_path / "cache", features_id, centres[labels] + 0.05 * rng.normal(size=(len(labels), 64)))
+    stored(
+        tmp_path,
+        tmp_path / "cache",
+        features_id,
+        centres[labels] + 0.05 * rng.normal(size=(len(labels), 64)),
+    )
     splits = np.where(place == 2, "validation", np.where(place == 3, "test", "train"))
     data = feed(
         tmp_path,
@@ -76,8 +86,11 @@ def test_two_thousand_classes_of_which_900_have_one_photo(tmp_path: Path, featur
     assert found["instance_hit_rate_at_1"] is None  # the stand-ins cannot be photographed again
 
 
-def test_attributes_that_are_missing_or_not_numbers_teach_nothing(tmp_path: Path, features_id: tuple[str, int]) -> None:
-    """NaN, empty cells and numbers have no head and break none; a text among gaps is learned from where it stands."""
+def test_attributes_that_are_missing_or_not_numbers_teach_nothing(
+    tmp_path: Path, features_id: tuple[str, int]
+) -> None:
+    """NaN, empty cells and numbers have no head and break none; a text among gaps is learned from
+    where it stands."""
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 3
     finish = (labels + np.arange(120) // 3) % 2
@@ -88,10 +101,13 @@ def test_attributes_that_are_missing_or_not_numbers_teach_nothing(tmp_path: Path
         price = ["nan", "", "NaN", "12.5"][number % 4]
         text = ["", "matt", "gloss"][1 + finish[number]] if number % 5 else ""
         rows.append(
-            f"{number}.jpg,kind {label},{price},nan,{text},{('train', 'train', 'validation', 'test')[number % 4]}"
+            f"{number}.jpg,kind "
+            f"{label},{price},nan,{text},{('train', 'train', 'validation', 'test')[number % 4]}"
         )
     data = feed(tmp_path, "image,category,price,nothing,finish,split", rows)
-    report = train(data, tmp_path / "m", epochs=12, batch_size=16, device="cpu", cache=tmp_path / "cache")
+    report = train(
+        data, tmp_path / "m", epochs=12, batch_size=16, device="cpu", cache=tmp_path / "cache"
+    )
     bundle = load_bundle(report.model)
     assert [head.name for head in bundle.spec.heads] == ["category", "finish"]
     assert bundle.decision.attributes == {"finish": ("gloss", "matt")}
@@ -102,25 +118,44 @@ def test_attributes_that_are_missing_or_not_numbers_teach_nothing(tmp_path: Path
 
 
 @pytest.mark.parametrize("fault", ["i/0.jpg,a,train", "0.jpg,a,val"])
-def test_data_of_which_nothing_is_usable_says_why(trained: TrainReport, tmp_path: Path, fault: str) -> None:
-    """A wrong folder of photos, a split of another name: the refusal counts the rows skipped and shows the first."""
+def test_data_of_which_nothing_is_usable_says_why(
+    trained: TrainReport, tmp_path: Path, fault: str
+) -> None:
+    """A wrong folder of photos, a split of another name: the refusal counts the rows skipped and
+    shows the first."""
     (tmp_path / "0.jpg").write_bytes(b"stand-in")
     data = feed(tmp_path, "image,category,split", [fault] * 3)
-    said = "rows skipped: 3, the first: feed.csv:2: " + ("there is no file" if "i/" in fault else "split 'val' is none")
+    said = "rows skipped: 3, the first: feed.csv:2: " + (
+        "there is no file" if "i/" in fault else "split 'val' is none"
+    )
     with pytest.raises(BadDataError, match=f"has no labelled train photos; {said}"):
         train(data, tmp_path / "m", device="cpu", cache=tmp_path / "cache")
     with pytest.raises(BadDataError, match=f"has no test photos; {said}"):
         evaluate(Path(trained.model), data, device="cpu", cache=tmp_path / "cache")
 
 
-def test_copies_and_products_of_training_judge_no_test_photo(tmp_path: Path, features_id: tuple[str, int]) -> None:
-    """A test photo that training has, under another name, and one of a product that training names are left out."""
+def test_copies_and_products_of_training_judge_no_test_photo(
+    tmp_path: Path, features_id: tuple[str, int]
+) -> None:
+    """A test photo that training has, under another name, and one of a product that training names
+    are left out."""
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 2
-    stored(tmp_path, tmp_path / "cache", features_id, np.eye(2)[labels] + 0.1 * rng.normal(size=(60, 2)))
-    split = np.where(np.arange(60) < 30, "train", np.where(np.arange(60) < 45, "validation", "test"))
+    stored(
+        tmp_path,
+        tmp_path / "cache",
+        features_id,
+        np.eye(2)[labels] + 0.1 * rng.normal(size=(60, 2)),
+    )
+    split = np.where(
+        np.arange(60) < 30, "train", np.where(np.arange(60) < 45, "validation", "test")
+    )
     rows = [f"p{number},{number}.jpg,kind {labels[number]},{split[number]}" for number in range(60)]
-    data = feed(tmp_path, "product_id,image,category,split", [*rows, "copy,3.jpg,kind 0,test", "p4,59.jpg,kind 1,test"])
+    data = feed(
+        tmp_path,
+        "product_id,image,category,split",
+        [*rows, "copy,3.jpg,kind 0,test", "p4,59.jpg,kind 1,test"],
+    )
     train(data, tmp_path / "m", epochs=2, device="cpu", cache=tmp_path / "cache")
     found = evaluate(tmp_path / "m", data, device="cpu", cache=tmp_path / "cache")
     notes = " ".join(found["notes"])
@@ -129,11 +164,14 @@ def test_copies_and_products_of_training_judge_no_test_photo(tmp_path: Path, fea
     assert found["n"] == 14  # 15, less 59.jpg, which training now has; "copy" is no sixteenth
 
 
-@pytest.mark.parametrize(("limit", "named"), [(200, "feature cache .*sqlite3"), (100_000, r"embedding\.safetensors")])
+@pytest.mark.parametrize(
+    ("limit", "named"), [(200, "feature cache .*sqlite3"), (100_000, r"embedding\.safetensors")]
+)
 def test_a_disk_that_is_full_while_saving_keeps_the_previous_model(
     trained: TrainReport, shapes: Path, feature_cache: Path, tmp_path: Path, limit: int, named: str
 ) -> None:
-    """Real writes fail, of the cache or of weights: the old model is whole, nothing lies about, the file is named."""
+    """Real writes fail, of the cache or of weights: the old model is whole, nothing lies about, the
+    file is named."""
     cache = Path(shutil.copytree(feature_cache, tmp_path / "cache"))
     old = Path(shutil.copytree(trained.model, tmp_path / "models" / "m"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -148,7 +186,9 @@ def test_a_disk_that_is_full_while_saving_keeps_the_previous_model(
     assert [path.name for path in old.parent.iterdir()] == ["m"]
 
 
-def test_a_model_edited_by_hand_is_refused_and_the_file_named(trained: TrainReport, tmp_path: Path) -> None:
+def test_a_model_edited_by_hand_is_refused_and_the_file_named(
+    trained: TrainReport, tmp_path: Path
+) -> None:
     """A label changed in an editor: the checksum says so before anything is answered with it."""
     model = Path(shutil.copytree(trained.model, tmp_path / "m"))
     file = model / "decision.json"
@@ -157,8 +197,11 @@ def test_a_model_edited_by_hand_is_refused_and_the_file_named(trained: TrainRepo
         load_bundle(model)
 
 
-def test_paths_of_categories_are_judged_level_by_level(shapes: Path, feature_cache: Path, tmp_path: Path) -> None:
-    """A wrong leaf of the right branch is right above it; the same leaf name in two branches is two categories."""
+def test_paths_of_categories_are_judged_level_by_level(
+    shapes: Path, feature_cache: Path, tmp_path: Path
+) -> None:
+    """A wrong leaf of the right branch is right above it; the same leaf name in two branches is two
+    categories."""
     rows = []
     paths = {"disc": "Toys > Round", "square": "Toys > Flat", "stripes": "Cloth > Flat"}
     for kind in KINDS:
@@ -170,7 +213,11 @@ def test_paths_of_categories_are_judged_level_by_level(shapes: Path, feature_cac
     report = train(data, tmp_path / "m", epochs=8, batch_size=8, device="cpu", cache=feature_cache)
     assert report.categories == 3
     categories = load_bundle(report.model).decision.categories
-    assert [category.path for category in categories] == [("Cloth", "Flat"), ("Toys", "Flat"), ("Toys", "Round")]
+    assert [category.path for category in categories] == [
+        ("Cloth", "Flat"),
+        ("Toys", "Flat"),
+        ("Toys", "Round"),
+    ]
     found = evaluate(tmp_path / "m", data, device="cpu", cache=feature_cache)
     top, leaf = found["accuracy_by_level"]
     assert leaf == found["accuracy"]

@@ -1,4 +1,5 @@
-"""Metric-learning losses: lower where photos with one value lie together, silent about what nobody knows."""
+"""Metric-learning losses: lower where photos with one value lie together, silent about what nobody
+knows."""
 
 from __future__ import annotations
 
@@ -21,8 +22,12 @@ def blocks(**rows: list[list[float]]) -> dict[str, torch.Tensor]:
     }
 
 
-APART = blocks(a=[[1, 0], [1, 0], [0, 1], [0, 1]], c=[[1, 0], [0, 1], [1, 0], [0, 1]], g=[[1, 0]] * 4)
-MIXED = blocks(a=[[1, 0], [0, 1], [1, 0], [0, 1]], c=[[1, 0], [1, 0], [0, 1], [0, 1]], g=[[1, 0]] * 4)
+APART = blocks(
+    a=[[1, 0], [1, 0], [0, 1], [0, 1]], c=[[1, 0], [0, 1], [1, 0], [0, 1]], g=[[1, 0]] * 4
+)
+MIXED = blocks(
+    a=[[1, 0], [0, 1], [1, 0], [0, 1]], c=[[1, 0], [1, 0], [0, 1], [0, 1]], g=[[1, 0]] * 4
+)
 
 
 def loss(parts: dict[str, torch.Tensor], *targets: Target, **weights: float) -> float:
@@ -33,8 +38,13 @@ def loss(parts: dict[str, torch.Tensor], *targets: Target, **weights: float) -> 
 
 @pytest.mark.parametrize("name", ["category", "colour"])
 def test_each_loss_is_lower_where_the_alike_lie_together(name: str) -> None:
-    """Khosla's loss by hand: with cosines of 1 within and 0 between, t the temperature, log(1 + 2 exp(-1/t))."""
-    temperature = ContrastiveLosses().temperature if name == "category" else ContrastiveLosses().colour_temperature
+    """Khosla's loss by hand: with cosines of 1 within and 0 between, t the temperature, log(1 + 2
+    exp(-1/t))."""
+    temperature = (
+        ContrastiveLosses().temperature
+        if name == "category"
+        else ContrastiveLosses().colour_temperature
+    )
     low, high = (loss(parts, CATEGORY, COLOUR, **{name: 1.0}) for parts in (APART, MIXED))
     assert low == pytest.approx(np.log1p(2 * np.exp(-1 / temperature)), abs=1e-5)
     assert high > low + 1
@@ -44,14 +54,19 @@ def test_attributes_but_colour_shape_block_a() -> None:
     assert loss(APART, CATEGORY, COLOUR, attributes=1.0) == 0
     assert loss(APART, CATEGORY, FIT, attributes=1.0) > 1
     also = Target("length", FIT.values, FIT.columns)
-    assert loss(APART, CATEGORY, FIT, also, attributes=1.0) == pytest.approx(loss(APART, CATEGORY, FIT, attributes=1.0))
+    assert loss(APART, CATEGORY, FIT, also, attributes=1.0) == pytest.approx(
+        loss(APART, CATEGORY, FIT, attributes=1.0)
+    )
 
 
 def test_unknown_values_teach_nothing() -> None:
     nobody = Target("category", CATEGORY.values, np.full(4, -1))
     assert loss(MIXED, nobody, COLOUR, category=1.0, both=1.0) == 0
     some = Target("category", CATEGORY.values, np.array([0, 0, 1, -1, -1]))
-    near, far = (blocks(a=[[1, 0], [1, 1], [0, 1], last, [1, 0]], g=[[1, 0]] * 5) for last in ([1, 0.1], [-1, 0]))
+    near, far = (
+        blocks(a=[[1, 0], [1, 1], [0, 1], last, [1, 0]], g=[[1, 0]] * 5)
+        for last in ([1, 0.1], [-1, 0])
+    )
     assert loss(near, some, category=1.0) == pytest.approx(loss(far, some, category=1.0)) != 0
 
 

@@ -11,21 +11,36 @@ functional = torch.nn.functional
 
 
 def gradients(
-    photos: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int, padding: int, dilation: int
+    photos: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
 ) -> list[torch.Tensor]:
     leaves = [part.clone().requires_grad_() for part in (photos, weight, bias) if part is not None]
     out = functional.conv2d(
-        *leaves[:2], leaves[2] if bias is not None else None, stride, padding, dilation, groups=photos.shape[1]
+        *leaves[:2],
+        leaves[2] if bias is not None else None,
+        stride,
+        padding,
+        dilation,
+        groups=photos.shape[1],
     )
     (out.float() * torch.arange(out.numel()).view(out.shape).remainder(7)).sum().backward()
     return [out.detach().float(), *(leaf.grad.float() for leaf in leaves if leaf.grad is not None)]
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (1, 2, 1), (2, 1, 1), (2, 0, 1), (1, 2, 2)])
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation"), [(1, 0, 1), (1, 2, 1), (2, 1, 1), (2, 0, 1), (1, 2, 2)]
+)
 @pytest.mark.parametrize("side", [16, 17])
-def test_gradients_are_those_of_float32(kernel: int, stride: int, padding: int, dilation: int, side: int) -> None:
-    """Within bfloat16's eight bits, for every stride, padding, dilation and parity of the photo's side."""
+def test_gradients_are_those_of_float32(
+    kernel: int, stride: int, padding: int, dilation: int, side: int
+) -> None:
+    """Within bfloat16's eight bits, for every stride, padding, dilation and parity of the photo's
+    side."""
     generator = torch.Generator().manual_seed(0)
     photos = torch.randn(2, 6, side, side, generator=generator).bfloat16().float()
     weight = torch.randn(6, 1, kernel, kernel, generator=generator).bfloat16().float()

@@ -25,37 +25,52 @@ from indexer.training.train import train
 data, out, cache = map(Path, sys.argv[1:])
 with team("cpu") as members:
     report = train(
-        data, out, recipe="finetune", epochs=1, batch_size=8, unfreeze=2, seed=1, device="cpu", cache=cache,
+        data, out, recipe="finetune", epochs=1, batch_size=8, unfreeze=2, seed=1, device="cpu",
+        cache=cache,
         parts=FinetuneOptions(dropout=0.0, mixed=0.0), team=members,
     )
     line = json.dumps({"rank": members.rank, "size": members.size, "version": report.model_version})
-    os.write(1, f"{line}\\n".encode())  # in one piece: print lets the other process's line in before the end of this
+    # In one piece: print lets the other process's line in before the end of this one.
+    os.write(1, f"{line}\\n".encode())
 """
 
 
 def start(arguments: list[str], tmp_path: Path) -> list[dict[str, object]]:
     script = tmp_path / "job.py"
     script.write_text(JOB)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+    }
     launcher = [sys.executable]
     if arguments[0] == "two":
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, str(script), *arguments[1:]], env=environment, capture_output=True, text=True, timeout=300
+        [*launcher, str(script), *arguments[1:]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-6000:]
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def test_two_processes_reach_the_model_of_one(shapes: Path, feature_cache: Path, tmp_path: Path) -> None:
-    """With Gloo, each batch split in two: the same vectors within rounding, one bundle, known to both."""
+def test_two_processes_reach_the_model_of_one(
+    shapes: Path, feature_cache: Path, tmp_path: Path
+) -> None:
+    """With Gloo, each batch split in two: the same vectors within rounding, one bundle, known to
+    both."""
     (alone,) = start(["one", str(shapes), str(tmp_path / "one"), str(feature_cache)], tmp_path)
     pair = start(["two", str(shapes), str(tmp_path / "two"), str(feature_cache)], tmp_path)
     assert alone["size"] == 1
     assert sorted(found["rank"] for found in pair) == [0, 1]  # type: ignore[type-var]
     assert len({found["version"] for found in pair}) == 1
     one, two = (load_bundle(tmp_path / name) for name in ("one", "two"))
-    assert one.metrics["history"][-1]["loss"] == pytest.approx(two.metrics["history"][-1]["loss"], rel=0.02)
+    assert one.metrics["history"][-1]["loss"] == pytest.approx(
+        two.metrics["history"][-1]["loss"], rel=0.02
+    )
     start_of = load_bundle(tmp_path / "one").network().state_dict()
     end_of = two.network().state_dict()
     for name, value in start_of.items():

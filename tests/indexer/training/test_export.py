@@ -21,7 +21,15 @@ from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailab
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.model import openvino_runtime
-from indexer.model.bundle import MANIFEST, PARITY, PROBES, Bundle, _model_version, load_bundle, write_bundle
+from indexer.model.bundle import (
+    MANIFEST,
+    PARITY,
+    PROBES,
+    Bundle,
+    _model_version,
+    load_bundle,
+    write_bundle,
+)
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
@@ -49,7 +57,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "products.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["product_id", "image", "category", "split"])
-        for number, (kind, colour) in enumerate((kind, colour) for kind in KINDS for colour in COLOURS):
+        for number, (kind, colour) in enumerate(
+            (kind, colour) for kind in KINDS for colour in COLOURS
+        ):
             for turn in range(0, 40, 8):
                 name = f"{kind}-{colour}-{turn}.png"
                 (folder / name).write_bytes(photo(kind, colour, turn=turn))
@@ -63,14 +73,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The shipped network as it is, with categories so that the decision layer is seen to stay."""
     decision = Decision(categories=(Category(0, ("a",)), Category(1, ("b",))))
     folder = tmp_path_factory.mktemp("model") / "m"
-    return write_bundle(folder, Network.frozen("efficientnet_lite0"), decision, metrics={}, training={"seed": 0})
+    return write_bundle(
+        folder, Network.frozen("efficientnet_lite0"), decision, metrics={}, training={"seed": 0}
+    )
 
 
 @pytest.fixture(scope="module")
-def exported(model: Bundle, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def exported(
+    model: Bundle, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
     """Reports by numeric class; the bundles stand where they say."""
     folder = tmp_path_factory.mktemp("exported")
-    return {name: export(model.path, data, folder / name, numeric=name) for name in ("fp32", "bf16", "int8")}
+    return {
+        name: export(model.path, data, folder / name, numeric=name)
+        for name in ("fp32", "bf16", "int8")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +103,8 @@ def photos(data: Path) -> list[Photo]:
 def test_every_runtime_is_within_the_stated_tolerance(
     numeric: str, exported: dict[str, dict[str, Any]], model: Bundle, photos: list[Photo]
 ) -> None:
-    """Alone, together, beside others, and (but int8) by torch instead of OpenVINO: as near as was stated."""
+    """Alone, together, beside others, and (but int8) by torch instead of OpenVINO: as near as was
+    stated."""
     bundle = load_bundle(exported[numeric]["model"])
     own = open_embedder(model, device="cpu").embed(photos)
     least = bundle.parity["tolerance"]["cosine_mean"]
@@ -96,7 +114,9 @@ def test_every_runtime_is_within_the_stated_tolerance(
     ways = {
         "together": together,
         "alone": np.concatenate([quick.embed([one]) for one in photos]),
-        "beside": quick.embed_features(np.stack([quick.describe_beside(quick.pixels(one)) for one in photos])),
+        "beside": quick.embed_features(
+            np.stack([quick.describe_beside(quick.pixels(one)) for one in photos])
+        ),
         "from features": quick.embed_features(quick.features(photos)),
     }
     if numeric != "int8":
@@ -121,7 +141,9 @@ def test_int8_keeps_to_the_processor_unless_a_gpu_is_asked_for(
 
 
 @pytest.mark.slow
-def test_each_numeric_class_has_an_embedding_of_its_own(exported: dict[str, dict[str, Any]], model: Bundle) -> None:
+def test_each_numeric_class_has_an_embedding_of_its_own(
+    exported: dict[str, dict[str, Any]], model: Bundle
+) -> None:
     """So no index mixes them; heads and decision layer are the model's."""
     bundles = [model, *(load_bundle(found["model"]) for found in exported.values())]
     assert len({bundle.embedding_id for bundle in bundles}) == 4
@@ -153,12 +175,15 @@ def signed(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_graph_that_computes_otherwise_here_is_refused(copy: Path) -> None:
-    """The probe pictures' features are kept: another processor that gives others is told to export again."""
+    """The probe pictures' features are kept: another processor that gives others is told to export
+    again."""
     from safetensors.numpy import load_file, save_file
 
     kept = load_file(copy / PROBES)["features"]
     save_file({"features": np.ascontiguousarray(kept[:, ::-1])}, copy / PROBES)
-    with pytest.raises(BadModelError, match=r"exported on another kind of processor.*catalens model export"):
+    with pytest.raises(
+        BadModelError, match=r"exported on another kind of processor.*catalens model export"
+    ):
         open_embedder(load_bundle(signed(copy)), device="cpu")
 
 
@@ -176,20 +201,29 @@ def test_a_damaged_graph_is_named(copy: Path) -> None:
 
 @pytest.mark.slow
 def test_without_openvino_bf16_runs_in_torch_and_int8_says_what_to_install(
-    exported: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, data: Path, model: Bundle, tmp_path: Path
+    exported: dict[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    data: Path,
+    model: Bundle,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(openvino_runtime, "openvino", lambda: None)
     monkeypatch.setattr(exporting, "openvino", lambda: None)
     assert open_embedder(load_bundle(exported["bf16"]["model"]), device="cpu").engine == "torch"
     with pytest.raises(WeightsUnavailableError, match=r"int8.*pip install 'catalens\[openvino\]'"):
         open_embedder(load_bundle(exported["int8"]["model"]), device="cpu")
-    with pytest.raises(WeightsUnavailableError, match=r"not installed: pip install 'catalens\[openvino\]'"):
+    with pytest.raises(
+        WeightsUnavailableError, match=r"not installed: pip install 'catalens\[openvino\]'"
+    ):
         export(model.path, data, tmp_path / "out")
 
 
 @pytest.mark.slow
 def test_a_processor_without_bf16_runs_wider_and_says_so(
-    exported: dict[str, dict[str, Any]], photos: list[Photo], monkeypatch: pytest.MonkeyPatch, capsys: Any
+    exported: dict[str, dict[str, Any]],
+    photos: list[Photo],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
     bundle = load_bundle(exported["bf16"]["model"])
     narrow = open_embedder(bundle, device="cpu").embed(photos)
@@ -205,7 +239,9 @@ def test_what_is_not_near_enough_is_not_written(
     model: Bundle, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "TOLERANCE", {"fp32": 1.1, "bf16": 1.1, "int8": 1.1})
-    with pytest.raises(NotAlike, match=r"fp32: mean cosine .* \(at least 1\.1\), nearest of the same category"):
+    with pytest.raises(
+        NotAlike, match=r"fp32: mean cosine .* \(at least 1\.1\), nearest of the same category"
+    ):
         export(model.path, data, tmp_path / "out", numeric="fp32")
     assert not (tmp_path / "out").exists()
 
@@ -223,7 +259,9 @@ def test_a_loss_counts_beyond_what_chance_moves_only() -> None:
 
 
 def test_wrong_questions_are_refused(model: Bundle, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadRequestError, match=r"unknown numeric class 'int4': use auto, fp32, bf16, int8"):
+    with pytest.raises(
+        BadRequestError, match=r"unknown numeric class 'int4': use auto, fp32, bf16, int8"
+    ):
         export(model.path, data, tmp_path / "out", numeric="int4")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
@@ -244,7 +282,9 @@ def test_an_exported_model_is_not_exported_again(
 
 
 @pytest.mark.parametrize("size", [(600, 600), (400, 711), (225, 224), (31, 900)])
-def test_quick_pixels_are_the_plain_ones_but_for_rounding(size: tuple[int, int], model: Bundle) -> None:
+def test_quick_pixels_are_the_plain_ones_but_for_rounding(
+    size: tuple[int, int], model: Bundle
+) -> None:
     """Where the box falls on whole px; elsewhere it is moved by half a px at most."""
     plain = replace(model.spec.preprocess, resize=224, crop=224)
     rng = np.random.default_rng(1)
@@ -264,8 +304,11 @@ def test_nothing_is_reported_to_the_makers_of_openvino() -> None:
 
 
 @pytest.mark.slow
-def test_an_index_of_an_exported_model_answers(exported: dict[str, dict[str, Any]], data: Path, tmp_path: Path) -> None:
-    """Built by threads side by side; a broken photo is left out alone; the service finds what was indexed."""
+def test_an_index_of_an_exported_model_answers(
+    exported: dict[str, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    """Built by threads side by side; a broken photo is left out alone; the service finds what was
+    indexed."""
     from indexer.catalog.dataset import read_dataset
     from indexer.catalog.importer import import_dataset
     from indexer.core.home import Home

@@ -37,10 +37,15 @@ def unbroken(shapes: Path, feature_cache: Path, tmp_path_factory: pytest.TempPat
 
 
 def test_only_the_unfrozen_stages_change_and_no_batchnorm_statistics(unbroken: Bundle) -> None:
-    before, after = backbones.build("efficientnet_lite0").state_dict(), unbroken.network().backbone.state_dict()
+    before, after = (
+        backbones.build("efficientnet_lite0").state_dict(),
+        unbroken.network().backbone.state_dict(),
+    )
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
-    assert all(name.startswith(("blocks.6.", "conv_head.", "bn2.")) for name in moved), sorted(moved)[:5]
+    assert all(name.startswith(("blocks.6.", "conv_head.", "bn2.")) for name in moved), sorted(
+        moved
+    )[:5]
     assert not any("running" in name for name in moved)
     assert unbroken.training["recipe"] == "finetune"
 
@@ -62,7 +67,9 @@ def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
     assert not list(tmp_path.glob(".m.checkpoint"))
 
 
-def test_a_loss_that_is_not_finite_stops_and_writes_nothing(shapes: Path, feature_cache: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_and_writes_nothing(
+    shapes: Path, feature_cache: Path, tmp_path: Path
+) -> None:
     with pytest.raises(TrainingError, match=r"the loss is .* in epoch"):
         tuned(shapes, feature_cache, tmp_path / "m", lr=1e30)
     assert not (tmp_path / "m").exists()
@@ -78,7 +85,8 @@ def test_learning_rates_fall_from_stage_to_stage(unbroken: Bundle) -> None:
 def test_a_finetuned_model_sees_the_whole_square_in_validation_and_in_service(
     unbroken: Bundle, shapes: Path, tmp_path: Path
 ) -> None:
-    """Nothing of the middle square is cut off, and what validation judges is pixel for pixel what the service sees."""
+    """Nothing of the middle square is cut off, and what validation judges is pixel for pixel what
+    the service sees."""
     preprocess = unbroken.spec.preprocess
     assert (preprocess.resize, preprocess.crop) == (224, 224)
     assert training_square(preprocess).crop == training_square(preprocess).resize == 256
@@ -99,7 +107,13 @@ def test_the_upper_half_of_the_stages_is_trained_first(unbroken: Bundle) -> None
     network = unbroken.network()
     groups = finetune._groups(network, 1.0, 4)
     finetune._unfreeze(groups, half=True)
-    assert [group["params"][0].requires_grad for group in groups] == [True, True, True, False, False]
+    assert [group["params"][0].requires_grad for group in groups] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
     finetune._unfreeze(groups, half=False)
     assert all(parameter.requires_grad for group in groups for parameter in group["params"])
     assert not next(network.backbone.parameters()).requires_grad
@@ -141,5 +155,8 @@ def test_a_batch_changes_alike_however_it_is_shared_out() -> None:
     squares = np.random.default_rng(1).integers(0, 256, (6, 256, 256, 3)).astype(np.uint8)
     changes = draw_changes(6, torch.Generator().manual_seed(2))
     whole = augment(squares, changes, 96, PREPROCESS, "cpu")
-    parts = [augment(squares[part], changes.of(part), 96, PREPROCESS, "cpu") for part in (slice(0, 3), slice(3, 6))]
+    parts = [
+        augment(squares[part], changes.of(part), 96, PREPROCESS, "cpu")
+        for part in (slice(0, 3), slice(3, 6))
+    ]
     torch.testing.assert_close(torch.cat(parts), whole)

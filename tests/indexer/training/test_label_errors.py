@@ -20,11 +20,15 @@ from indexer.training.label_errors import (
 )
 
 
-def clusters(classes: int, each: int, *, seed: int = 0, width: int = 24) -> tuple[np.ndarray, np.ndarray]:
+def clusters(
+    classes: int, each: int, *, seed: int = 0, width: int = 24
+) -> tuple[np.ndarray, np.ndarray]:
     """Features [classes * each, width] of well parted classes, and their columns."""
     rng = np.random.default_rng(seed)
     columns = np.repeat(np.arange(classes), each)
-    return rng.normal(size=(classes, width))[columns] + 0.3 * rng.normal(size=(len(columns), width)), columns
+    return rng.normal(size=(classes, width))[columns] + 0.3 * rng.normal(
+        size=(len(columns), width)
+    ), columns
 
 
 def row(number: int) -> DatasetRow:
@@ -39,7 +43,9 @@ def test_planted_errors_are_found_and_come_first() -> None:
     given[wrong] = (truth[wrong] + 1) % 5
     categories = tuple(Category(number, ("Top", f"kind {number}")) for number in range(5))
     pixels = np.arange(200).astype(str)
-    found = label_issues([row(number) for number in range(200)], features, given, pixels, categories)
+    found = label_issues(
+        [row(number) for number in range(200)], features, given, pixels, categories
+    )
     assert {int(issue.product_id) for issue in found} <= set(wrong)
     assert len(found) >= 5
     by_place = {issue.where: issue for issue in found}
@@ -65,7 +71,9 @@ def test_of_many_photos_and_classes_a_draw_is_judged(monkeypatch: pytest.MonkeyP
         return out_of_fold(features, *given)
 
     monkeypatch.setattr("indexer.training.label_errors.out_of_fold", noted)
-    found = label_issues([row(n) for n in range(200)], features, given, np.arange(200).astype(str), categories)
+    found = label_issues(
+        [row(n) for n in range(200)], features, given, np.arange(200).astype(str), categories
+    )
     assert seen == [100]
     assert 4 <= len(found) < len(wrong)
     assert all(issue.given == f"kind {given[int(issue.product_id)]}" for issue in found)
@@ -80,15 +88,20 @@ def test_clean_labels_are_left_alone() -> None:
 
 
 def test_a_product_does_not_vouch_for_itself() -> None:
-    """All photos of a wrongly labelled product share the error; judged without one another, each is reported."""
+    """All photos of a wrongly labelled product share the error; judged without one another, each is
+    reported."""
     features, columns = clusters(3, 30, seed=2)
-    features[:5] = features[35] + 0.01 * np.random.default_rng(0).normal(size=(5, 24))  # one product that is class 1
+    features[:5] = features[35] + 0.01 * np.random.default_rng(0).normal(
+        size=(5, 24)
+    )  # one product that is class 1
     rows = [row(max(number - 4, 0)) for number in range(90)]
     categories = tuple(Category(number, (f"kind {number}",)) for number in range(3))
     found = label_issues(rows, features, columns, np.arange(90).astype(str), categories)
     assert [issue.product_id for issue in found] == ["0"] * 5
     copies = np.array(["same"] * 5 + [str(number) for number in range(85)])
-    by_copy = label_issues([row(number) for number in range(90)], features, columns, copies, categories)
+    by_copy = label_issues(
+        [row(number) for number in range(90)], features, columns, copies, categories
+    )
     assert {issue.product_id for issue in by_copy} == {"0", "1", "2", "3", "4"}
 
 

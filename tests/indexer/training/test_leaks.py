@@ -13,7 +13,8 @@ from tests.indexer.training.conftest import KINDS, draw
 
 
 def test_a_copy_of_an_earlier_split_is_left_out_and_counted() -> None:
-    """The photo in train stays; copies in validation and test are marked, other labels counted; own copies are not."""
+    """The photo in train stays; copies in validation and test are marked, other labels counted; own
+    copies are not."""
     split = np.array(["train", "train", "validation", "validation", "test", "test", "test", "test"])
     pixels = np.array(["a", "b", "b", "c", "a", "c", "d", "d"])
     labels = np.array([0, 1, 1, 2, 5, 2, 3, 3])
@@ -22,7 +23,9 @@ def test_a_copy_of_an_earlier_split_is_left_out_and_counted() -> None:
     assert len(leaks.notes) == 2
     assert leaks.notes[0].startswith("1 of 2 validation photos are exact copies of a train photo")
     assert "another label" not in leaks.notes[0]
-    assert leaks.notes[1].startswith("2 of 4 test photos are exact copies of a train or validation photo")
+    assert leaks.notes[1].startswith(
+        "2 of 4 test photos are exact copies of a train or validation photo"
+    )
     assert "1 of them carry another label" in leaks.notes[1]
 
 
@@ -33,7 +36,8 @@ def test_clean_splits_say_nothing() -> None:
 
 
 def test_a_product_in_two_splits_counts_for_training_only(tmp_path: Path) -> None:
-    """Whatever its first row says, no photo of a product that training names is left to be tested with."""
+    """Whatever its first row says, no photo of a product that training names is left to be tested
+    with."""
     for number in range(4):
         draw("disc", number).save(tmp_path / f"{number}.png")
     feed = tmp_path / "p.csv"
@@ -47,8 +51,11 @@ def test_a_product_in_two_splits_counts_for_training_only(tmp_path: Path) -> Non
     assert "several splits" in note
 
 
-def test_training_says_what_leaks_and_which_labels_look_wrong(tmp_path: Path, feature_cache: Path) -> None:
-    """A validation photo that training has is reported; a square filed under stripes is the one label in doubt."""
+def test_training_says_what_leaks_and_which_labels_look_wrong(
+    tmp_path: Path, feature_cache: Path
+) -> None:
+    """A validation photo that training has is reported; a square filed under stripes is the one
+    label in doubt."""
     rows = ["image,category,split"]
     for kind in KINDS:
         for number in range(10):
@@ -58,9 +65,14 @@ def test_training_says_what_leaks_and_which_labels_look_wrong(tmp_path: Path, fe
     draw("disc", 0).save(tmp_path / "copy.png")
     (tmp_path / "p.csv").write_text("\n".join([*rows, "copy.png,disc,validation"]))
     report = train(tmp_path / "p.csv", tmp_path / "m", epochs=1, device="cpu", cache=feature_cache)
-    assert any(note.startswith("1 of 7 validation photos are exact copies of a train photo") for note in report.notes)
+    assert any(
+        note.startswith("1 of 7 validation photos are exact copies of a train photo")
+        for note in report.notes
+    )
     doubted = {(issue.product_id, issue.given, issue.suggested) for issue in report.label_issues}
     assert ("square3", "stripes", "square") in doubted
-    judged = evaluate(tmp_path / "m", tmp_path / "p.csv", split="validation", device="cpu", cache=feature_cache)
+    judged = evaluate(
+        tmp_path / "m", tmp_path / "p.csv", split="validation", device="cpu", cache=feature_cache
+    )
     assert judged["n"] == 6
     assert any("1 of 7 validation photos" in note for note in judged["notes"])

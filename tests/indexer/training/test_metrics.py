@@ -27,9 +27,15 @@ def test_macro_figures_equal_scikit_learn(pairs: list[tuple[int, int]]) -> None:
 
 
 def test_average_precision_and_hits_by_hand() -> None:
-    assert metrics.average_precision(np.array([1, 0, 1, 0], bool)) == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert metrics.average_precision(np.array([1, 0, 1, 0], bool)) == pytest.approx(
+        (1 / 1 + 2 / 3) / 2
+    )
     assert metrics.average_precision(np.zeros(3, bool)) == 0.0
-    assert [metrics.hit_at_k(np.array([0, 1, 0], bool), k) for k in (1, 2, 3)] == [False, True, True]
+    assert [metrics.hit_at_k(np.array([0, 1, 0], bool), k) for k in (1, 2, 3)] == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_query_never_finds_itself_its_copies_or_its_own_product() -> None:
@@ -48,8 +54,14 @@ def test_micro_and_macro_tag_f1_by_hand() -> None:
     suggested = np.array([[1, 1, 0], [0, 1, 1]], bool)
     counts = metrics.TagCounts(actual, suggested)
     precision, recall, f1 = counts.micro()
-    assert (precision, recall, f1) == (pytest.approx(2 / 4), pytest.approx(2 / 3), pytest.approx(4 / 7))
-    assert float(counts.macro_f1()) == pytest.approx((2 / 3 + 2 / 3) / 2)  # the third tag has no test positive
+    assert (precision, recall, f1) == (
+        pytest.approx(2 / 4),
+        pytest.approx(2 / 3),
+        pytest.approx(4 / 7),
+    )
+    assert float(counts.macro_f1()) == pytest.approx(
+        (2 / 3 + 2 / 3) / 2
+    )  # the third tag has no test positive
     once, twice = counts.micro(np.array([[1.0, 1.0], [2.0, 0.0]]))[2]
     assert once == pytest.approx(4 / 7)
     assert twice == pytest.approx(2 * 2 / (4 + 2))
@@ -59,11 +71,19 @@ def test_tag_map_equals_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     actual, confidence = rng.random((40, 6)) < 0.2, rng.random((40, 6))
     actual[:, 5] = False
-    wanted = np.mean([average_precision_score(actual[:, tag], confidence[:, tag]) for tag in range(5)])
+    wanted = np.mean(
+        [average_precision_score(actual[:, tag], confidence[:, tag]) for tag in range(5)]
+    )
     assert metrics.tag_map(actual, confidence) == pytest.approx(wanted)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.2, 0.4, 0.6, 1.0])), min_size=1, max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([0.0, 0.2, 0.4, 0.6, 1.0])),
+        min_size=1,
+        max_size=40,
+    )
+)
 def test_the_best_threshold_beats_every_other(pairs: list[tuple[bool, float]]) -> None:
     actual = np.array([[yes for yes, _ in pairs]])
     confidence = np.array([[share for _, share in pairs]])

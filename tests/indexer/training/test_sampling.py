@@ -24,15 +24,20 @@ def test_few_are_all_taken_and_many_are_drawn_alike_each_time() -> None:
     assert some.max() > 800, "from all over, not the first ones"
 
 
-def test_a_tag_rule_is_fitted_on_a_draw_of_products_and_judged_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 30 asked and 40 voting products 7 and 20 fit a rule, with all of their photos; who judges sees all."""
+def test_a_tag_rule_is_fitted_on_a_draw_of_products_and_judged_on_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 30 asked and 40 voting products 7 and 20 fit a rule, with all of their photos; who judges
+    sees all."""
     monkeypatch.setattr("indexer.training.tag_samples.MOST_ASKED", 7)
     monkeypatch.setattr("indexer.training.tag_samples.MOST_VOTERS", 20)
     rng = np.random.default_rng(0)
 
     def photos(name: str, products: int) -> TaggedPhotos:
         rows = [
-            DatasetRow(f"f:{n}", f"{name}{n // 2}", Path("x"), None, None, (f"t{n // 2 % 3}",), None, {})
+            DatasetRow(
+                f"f:{n}", f"{name}{n // 2}", Path("x"), None, None, (f"t{n // 2 % 3}",), None, {}
+            )
             for n in range(2 * products)
         ]
         vectors = rng.normal(size=(len(rows), 8)).astype(np.float32)

@@ -40,7 +40,9 @@ def split() -> tuple[np.ndarray, np.ndarray]:
     return train, ~train
 
 
-def test_an_attribute_that_photos_show_gets_a_head_and_others_say_why_not(split: tuple[np.ndarray, np.ndarray]) -> None:
+def test_an_attribute_that_photos_show_gets_a_head_and_others_say_why_not(
+    split: tuple[np.ndarray, np.ndarray],
+) -> None:
     rng = np.random.default_rng(0)
     shown, hidden = rng.integers(0, 3, 300), rng.integers(0, 2, 300)
     features = np.eye(3)[shown] + 0.1 * rng.normal(size=(300, 3))
@@ -103,8 +105,11 @@ def test_reweighing_changes_the_vectors_and_no_logit() -> None:
     np.testing.assert_allclose(after.norm(dim=1).numpy(), 1.0, rtol=1e-4)
 
 
-def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights follow validation: useful colour is given weight, and c never drowns the category below g alone."""
+def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Weights follow validation: useful colour is given weight, and c never drowns the category
+    below g alone."""
     rng = np.random.default_rng(1)
     kind, paint = rng.integers(0, 6, 400), rng.integers(0, 5, 400)
 
@@ -123,11 +128,16 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(monkeypatch: p
     assert weights is not None
     assert sum(weights.values()) == pytest.approx(1.0)
     assert weights["c"] > 0.1
-    scores = sum(weight * blocks[name][~train] @ blocks[name][train].T for name, weight in weights.items())
+    scores = sum(
+        weight * blocks[name][~train] @ blocks[name][train].T for name, weight in weights.items()
+    )
     alone = blocks["g"][~train] @ blocks["g"][train].T
     first = [(kind[train][s.argmax(1)] == kind[~train]).mean() for s in (scores, alone)]
     assert first[0] >= first[1]
-    for name, most in (("_ASKED", 60), ("_SEARCHED", 150)):  # of many photos a draw decides much the same
+    for name, most in (
+        ("_ASKED", 60),
+        ("_SEARCHED", 150),
+    ):  # of many photos a draw decides much the same
         monkeypatch.setattr(f"indexer.training.block_weights.{name}", most)
     taken: list[int] = []
 
@@ -146,7 +156,8 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(monkeypatch: p
 
 
 def test_weights_keep_finding_the_same_photo_again() -> None:
-    """Block a knows the kind and nothing of the photo: it gets weight only while g still finds re-shots."""
+    """Block a knows the kind and nothing of the photo: it gets weight only while g still finds
+    re-shots."""
     rng = np.random.default_rng(3)
     kind = rng.integers(0, 4, 300)
     a = np.eye(4)[kind] + 0.05 * rng.normal(size=(300, 4))
@@ -165,10 +176,15 @@ def test_weights_keep_finding_the_same_photo_again() -> None:
     asked = {"a": unit(shot_a)[places], "g": unit(shot)[places]}
     frozen = instance_rate(asked["g"], blocks["g"], places, pixels) - 0.05
     free = choose_weights(blocks, [target], train, ~train, pixels)
-    bound = choose_weights(blocks, [target], train, ~train, pixels, ReshotQueries(places, asked, frozen))
+    bound = choose_weights(
+        blocks, [target], train, ~train, pixels, ReshotQueries(places, asked, frozen)
+    )
     assert free is not None
     assert bound is not None
-    whole = {weights["a"]: sum(w * asked[n] @ blocks[n].T for n, w in weights.items()) for weights in (free, bound)}
+    whole = {
+        weights["a"]: sum(w * asked[n] @ blocks[n].T for n, w in weights.items())
+        for weights in (free, bound)
+    }
     found = [(scores.argmax(1) == places).mean() for scores in whole.values()]
     assert found[0] < frozen <= found[1]
 

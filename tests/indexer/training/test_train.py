@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.core.errors import BadDataError, BadModelError, BadRequestError, TrainingError, WeightsUnavailableError
+from indexer.core.errors import (
+    BadDataError,
+    BadModelError,
+    BadRequestError,
+    TrainingError,
+    WeightsUnavailableError,
+)
 from indexer.evaluation.evaluate import evaluate, frozen_photos
 from indexer.model.bundle import load_bundle
 from indexer.model.torch_runtime import TorchRuntime
@@ -24,10 +30,15 @@ from indexer.training.train import TrainReport, train
 from tests.indexer.training.conftest import KINDS, draw
 
 
-def test_a_trained_model_knows_its_classes(trained: TrainReport, shapes: Path, feature_cache: Path) -> None:
-    """The whole way on drawn shapes: labels in order, test photos classified and found far above chance."""
+def test_a_trained_model_knows_its_classes(
+    trained: TrainReport, shapes: Path, feature_cache: Path
+) -> None:
+    """The whole way on drawn shapes: labels in order, test photos classified and found far above
+    chance."""
     bundle = load_bundle(trained.model)
-    assert [category.path for category in bundle.decision.categories] == [(kind,) for kind in sorted(KINDS)]
+    assert [category.path for category in bundle.decision.categories] == [
+        (kind,) for kind in sorted(KINDS)
+    ]
     assert (bundle.spec.blocks[0].name, bundle.spec.blocks[1].name) == ("a", "g")
     report = evaluate(Path(trained.model), shapes, device="cpu", cache=feature_cache)
     assert report["n"] == sum(name == "test" for name in read_problem(shapes, 1).split.values()) > 0
@@ -35,7 +46,11 @@ def test_a_trained_model_knows_its_classes(trained: TrainReport, shapes: Path, f
     assert report["hit_rate_at_1"] >= 0.6
     assert 0 <= report["map"] <= 1
     assert report["tags"] is None
-    assert report["intervals"]["accuracy"][0] <= report["accuracy"] <= report["intervals"]["accuracy"][1]
+    assert (
+        report["intervals"]["accuracy"][0]
+        <= report["accuracy"]
+        <= report["intervals"]["accuracy"][1]
+    )
 
 
 def test_an_unreadable_photo_is_skipped_with_its_place_and_reason(trained: TrainReport) -> None:
@@ -47,14 +62,34 @@ def test_an_unreadable_photo_is_skipped_with_its_place_and_reason(trained: Train
 def test_the_same_seed_gives_the_same_model(
     trained: TrainReport, shapes: Path, feature_cache: Path, tmp_path: Path
 ) -> None:
-    again = train(shapes, tmp_path / "again", epochs=8, batch_size=16, seed=1, device="cpu", cache=feature_cache)
+    again = train(
+        shapes,
+        tmp_path / "again",
+        epochs=8,
+        batch_size=16,
+        seed=1,
+        device="cpu",
+        cache=feature_cache,
+    )
     assert again.model_version == trained.model_version
-    other = train(shapes, tmp_path / "other", epochs=8, batch_size=16, seed=2, device="cpu", cache=feature_cache)
+    other = train(
+        shapes,
+        tmp_path / "other",
+        epochs=8,
+        batch_size=16,
+        seed=2,
+        device="cpu",
+        cache=feature_cache,
+    )
     assert other.model_version != trained.model_version
 
 
 def test_a_warm_cache_runs_no_photo_through_the_backbone(
-    trained: TrainReport, shapes: Path, feature_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: TrainReport,
+    shapes: Path,
+    feature_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Features are cached by content: a second training, also of renamed photos, costs seconds."""
 
@@ -91,13 +126,18 @@ def test_test_photos_are_never_read(shapes: Path, feature_cache: Path, tmp_path:
 def test_photos_without_labels_train_the_general_block(
     shapes: Path, feature_cache: Path, tmp_path: Path, recipe: str
 ) -> None:
-    """A plain folder of photos gives a model that knows no category but finds a photo taken again."""
+    """A plain folder of photos gives a model that knows no category but finds a
+    photo taken again."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for photo in shapes.glob("*/*.png"):
         (folder / f"{photo.parent.name}-{photo.name}").write_bytes(photo.read_bytes())
-    chosen: dict[str, Any] = {"epochs": 1, "batch_size": 8, "unfreeze": 1} if recipe == "finetune" else {}
-    report = train(folder, tmp_path / "m", recipe=recipe, device="cpu", cache=feature_cache, **chosen)
+    chosen: dict[str, Any] = (
+        {"epochs": 1, "batch_size": 8, "unfreeze": 1} if recipe == "finetune" else {}
+    )
+    report = train(
+        folder, tmp_path / "m", recipe=recipe, device="cpu", cache=feature_cache, **chosen
+    )
     bundle = load_bundle(tmp_path / "m")
     assert [block.name for block in bundle.spec.blocks] == ["g"]
     assert bundle.spec.heads == ()
@@ -118,7 +158,8 @@ def test_one_class_only_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def test_odd_labels_are_reported_and_kept_apart(tmp_path: Path, feature_cache: Path) -> None:
-    """A class with one photo trains on; 'Disc' and 'disc ' are two classes, and said to look alike."""
+    """A class with one photo trains on; 'Disc' and 'disc ' are two classes, and said
+    to look alike."""
     rows = ["image,category,split"]
     for number in range(6):
         for kind, label in (("disc", "disc"), ("square", "Square")):
@@ -153,7 +194,9 @@ def test_bad_numbers_are_named(shapes: Path, tmp_path: Path, name: str, value: A
         train(shapes, tmp_path / "m", **{name: value})
 
 
-def test_an_out_folder_with_other_things_is_refused_before_any_work(shapes: Path, tmp_path: Path) -> None:
+def test_an_out_folder_with_other_things_is_refused_before_any_work(
+    shapes: Path, tmp_path: Path
+) -> None:
     (tmp_path / "keep.txt").write_text("mine")
     with pytest.raises(BadModelError, match="not a model folder"):
         train(shapes, tmp_path, device="cpu")
@@ -181,14 +224,17 @@ def test_what_data_without_train_photos_cannot_give_is_none(
     found = evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
     assert (found["n"], found["gallery"]) == (9, 0)
     assert found["accuracy"] > 0.5
-    assert [found[name] for name in ("hit_rate_at_1", "hit_rate_at_10", "map", "tags")] == [None] * 4
+    assert [found[name] for name in ("hit_rate_at_1", "hit_rate_at_10", "map", "tags")] == [
+        None
+    ] * 4
     assert found["instance_hit_rate_at_1"] is not None
 
 
 def test_photos_that_training_set_aside_are_in_the_gallery(
     trained: TrainReport, tmp_path: Path, feature_cache: Path
 ) -> None:
-    """DATA without a validation split: its train photos are the gallery, all of them; its own validation is not."""
+    """DATA without a validation split: its train photos are the gallery, all of them; its own
+    validation is not."""
     for split, numbers in (("train", range(8)), ("test", range(8, 10))):
         for kind in KINDS:
             (tmp_path / "d" / split / kind).mkdir(parents=True)
@@ -207,16 +253,21 @@ def test_rows_labelled_unlike_their_product_are_told(tmp_path: Path) -> None:
     """The first row's category stays, and who trains learns of it."""
     for number in range(3):
         draw("disc", number).save(tmp_path / f"{number}.png")
-    (tmp_path / "p.csv").write_text("product_id,image,title,category\np,0.png,x,a\np,1.png,y,b\nq,2.png,z,b\n")
+    (tmp_path / "p.csv").write_text(
+        "product_id,image,title,category\np,0.png,x,a\np,1.png,y,b\nq,2.png,z,b\n"
+    )
     [note] = read_problem(tmp_path / "p.csv", 0).notes
     assert note.startswith("1 rows are labelled as their product's first row")
     assert "category ('b',)" in note
 
 
 def test_a_baseline_from_weights_that_are_not_kept_is_none(trained: TrainReport) -> None:
-    """A network fine-tuned from a file has no features before training to compare with: it says so, and builds none."""
+    """A network fine-tuned from a file has no features before training to compare with: it says so,
+    and builds none."""
     bundle = load_bundle(Path(trained.model))
-    tuned = dataclasses.replace(bundle, training={**bundle.training, "recipe": "finetune", "weights": "mine.pth"})
+    tuned = dataclasses.replace(
+        bundle, training={**bundle.training, "recipe": "finetune", "weights": "mine.pth"}
+    )
     with pytest.raises(WeightsUnavailableError, match=r"mine\.pth"):
         frozen_photos(tuned, None, {}, "cpu", None)  # type: ignore[arg-type]
 
@@ -240,7 +291,8 @@ def test_general_axes_are_the_principal_ones() -> None:
 
 
 def test_general_block_sees_through_what_taking_a_photo_again_changes() -> None:
-    """Re-shots differ from their photos in a few strong directions: pressed, each finds its own photo again."""
+    """Re-shots differ from their photos in a few strong directions: pressed, each finds its own
+    photo again."""
     rng = np.random.default_rng(0)
     photos = np.abs(rng.normal(size=(200, 40))).astype(np.float32) + 1
     change = np.zeros((200, 40), np.float32)
@@ -250,7 +302,8 @@ def test_general_block_sees_through_what_taking_a_photo_again_changes() -> None:
     for pairs in (None, linear.Pairs(photos[:100], again[:100])):
         mean, _, axes = linear.general_projection(photos[:100], 30, pairs)
         asked, known = (
-            (rows / np.linalg.norm(rows, axis=1, keepdims=True) - mean) @ axes.T for rows in (again[100:], photos[100:])
+            (rows / np.linalg.norm(rows, axis=1, keepdims=True) - mean) @ axes.T
+            for rows in (again[100:], photos[100:])
         )
         found.append(instance_rate(asked, known, np.arange(100), np.arange(100)))
     assert found[1] > found[0] + 0.2
@@ -267,7 +320,11 @@ def test_a_re_shot_has_features_of_its_own_in_the_cache(shapes: Path, tmp_path: 
     assert set(first.places) < {0, 1, 2}
     assert np.abs(first.values - plain.values[first.places]).max(1).min() > 0.01
     called: list[int] = []
-    again = reshot_features(plain, runtime, drawn, cache=tmp_path, progress=lambda _, done, __: called.append(done))
+    again = reshot_features(
+        plain, runtime, drawn, cache=tmp_path, progress=lambda _, done, __: called.append(done)
+    )
     np.testing.assert_array_equal(first.values, again.values)
     assert called == []
-    np.testing.assert_array_equal(photo_features(rows, runtime, cache=tmp_path).values, plain.values)
+    np.testing.assert_array_equal(
+        photo_features(rows, runtime, cache=tmp_path).values, plain.values
+    )

@@ -18,9 +18,15 @@ PATCHED = "/v1/products/cross-red"
 
 
 def test_every_v1_path_needs_a_key_where_keys_are_set(open_web: Callable[..., FlaskClient]) -> None:
-    """401 with WWW-Authenticate without one, with a wrong one and on unknown paths; page and health stay open."""
+    """401 with WWW-Authenticate without one, with a wrong one and on unknown paths; page and health
+    stay open."""
     web = open_web(api_keys=("another-key-of-this-shop", KEY))
-    for headers in ({}, {"Authorization": f"Bearer {KEY}x"}, {"Authorization": f"Basic {KEY}"}, {"Authorization": KEY}):
+    for headers in (
+        {},
+        {"Authorization": f"Bearer {KEY}x"},
+        {"Authorization": f"Basic {KEY}"},
+        {"Authorization": KEY},
+    ):
         for path in ("/v1/products", "/v1/nothing", "/v1/indexes", f"/v1/images/{'0' * 64}"):
             response = web.get(path, headers=headers)
             assert_problem(response, 401, "unauthorized")
@@ -28,8 +34,13 @@ def test_every_v1_path_needs_a_key_where_keys_are_set(open_web: Callable[..., Fl
     assert web.get("/v1/products", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
     for path in ("/", "/web/app.js", "/livez", "/readyz", "/openapi.json", "/docs"):
         assert web.get(path).status_code == 200, path
-    shot = web.get(PATCHED, headers={"Authorization": f"Bearer {KEY}"}).get_json()["images"][0]["image_url"]
-    assert "private" in web.get(shot, headers={"Authorization": f"Bearer {KEY}"}).headers["Cache-Control"]
+    shot = web.get(PATCHED, headers={"Authorization": f"Bearer {KEY}"}).get_json()["images"][0][
+        "image_url"
+    ]
+    assert (
+        "private"
+        in web.get(shot, headers={"Authorization": f"Bearer {KEY}"}).headers["Cache-Control"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,26 +53,43 @@ def test_every_v1_path_needs_a_key_where_keys_are_set(open_web: Callable[..., Fl
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_writes_from_pages_of_others_are_refused(open_web: Callable[..., FlaskClient], headers: dict[str, str]) -> None:
+def test_writes_from_pages_of_others_are_refused(
+    open_web: Callable[..., FlaskClient], headers: dict[str, str]
+) -> None:
     """A foreign page's form or script can change nothing, and asks nothing either."""
     web = open_web()
-    assert_problem(web.patch(PATCHED, json={"title": "owned"}, headers=headers), 403, "forbidden-origin")
+    assert_problem(
+        web.patch(PATCHED, json={"title": "owned"}, headers=headers), 403, "forbidden-origin"
+    )
     assert_problem(web.delete(PATCHED, headers=headers), 403, "forbidden-origin")
-    assert_problem(web.post("/v1/search", json={"product_id": "cross-red"}, headers=headers), 403, "forbidden-origin")
+    assert_problem(
+        web.post("/v1/search", json={"product_id": "cross-red"}, headers=headers),
+        403,
+        "forbidden-origin",
+    )
     assert web.get(PATCHED).get_json()["title"] == "red cross"
 
 
 def test_the_page_itself_may_write(open_web: Callable[..., FlaskClient]) -> None:
-    headers = {"Origin": "http://127.0.0.1:8000", "Host": "127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"}
+    headers = {
+        "Origin": "http://127.0.0.1:8000",
+        "Host": "127.0.0.1:8000",
+        "Sec-Fetch-Site": "same-origin",
+    }
     assert open_web().patch(PATCHED, json={"title": "mine"}, headers=headers).status_code == 200
 
 
 def test_a_rebound_name_is_refused(open_web: Callable[..., FlaskClient]) -> None:
-    """A foreign name that resolves to this machine (DNS rebinding) reads and writes nothing, until it is allowed."""
+    """A foreign name that resolves to this machine (DNS rebinding) reads and writes nothing, until
+    it is allowed."""
     web, foreign = open_web(), {"Host": "evil.example:8000"}
-    assert_problem(web.patch(PATCHED, json={"title": "owned"}, headers=foreign), 403, "forbidden-host")
+    assert_problem(
+        web.patch(PATCHED, json={"title": "owned"}, headers=foreign), 403, "forbidden-host"
+    )
     assert_problem(web.get(PATCHED, headers=foreign), 403, "forbidden-host")
-    assert web.get("/livez", headers=foreign).status_code == 200, "probes name the machine as they like"
+    assert web.get("/livez", headers=foreign).status_code == 200, (
+        "probes name the machine as they like"
+    )
     for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
         assert web.get(PATCHED, headers={"Host": host}).status_code == 200, host
     allowing = open_web(allowed_hosts=("shop.example",))
@@ -73,7 +101,8 @@ def test_a_rebound_name_is_refused(open_web: Callable[..., FlaskClient]) -> None
 
 
 def test_beyond_loopback_needs_keys(tmp_path: Path) -> None:
-    """0.0.0.0 or a public address without keys is refused with what to do; loopback and keys are fine."""
+    """0.0.0.0 or a public address without keys is refused with what to do; loopback and keys are
+    fine."""
     for host in ("0.0.0.0", "::", "192.168.1.7", "shop.example", ""):
         with pytest.raises(BadSettingsError, match="--api-key-file"):
             Settings(home=tmp_path, host=host)
@@ -104,7 +133,8 @@ def test_a_bad_setting_is_named(tmp_path: Path, values: dict[str, object], named
 
 
 def test_keys_come_from_a_file(tmp_path: Path) -> None:
-    """One a line, comments and empty lines skipped; an empty or missing file is an error; no key is ever printed."""
+    """One a line, comments and empty lines skipped; an empty or missing file is an error; no key is
+    ever printed."""
     file = tmp_path / "keys"
     file.write_text(f"# ours\n\n{KEY}\n  another-key-of-this-shop  \n")
     keys = read_api_keys(file)
@@ -118,7 +148,8 @@ def test_keys_come_from_a_file(tmp_path: Path) -> None:
 
 
 def test_the_page_loads_nothing_from_elsewhere(web: FlaskClient) -> None:
-    """A strict policy, no inline script or style, no address of another host in any file of the page."""
+    """A strict policy, no inline script or style, no address of another host in any file of the
+    page."""
     policy = web.get("/").headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "script-src 'self'" in policy
@@ -126,10 +157,18 @@ def test_the_page_loads_nothing_from_elsewhere(web: FlaskClient) -> None:
     for path in ("/", "/docs", "/web/app.js", "/web/app.css", "/web/docs.js", "/web/icon.svg"):
         text = web.get(path).get_data(as_text=True)
         assert text
-        found = [url for url in re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text) if "www.w3.org" not in url]
+        found = [
+            url
+            for url in re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text)
+            if "www.w3.org" not in url
+        ]
         assert found == [], path
-        assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=\"|innerHTML", text), path
-    named = set(re.findall(r'(?:src|href)="(/[\w./-]+)"', web.get("/").text + web.get("/docs").text))
+        assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=\"|innerHTML", text), (
+            path
+        )
+    named = set(
+        re.findall(r'(?:src|href)="(/[\w./-]+)"', web.get("/").text + web.get("/docs").text)
+    )
     assert "/web/app.js" in named
     for path in named:
         assert web.get(path).status_code == 200, path
@@ -138,11 +177,18 @@ def test_the_page_loads_nothing_from_elsewhere(web: FlaskClient) -> None:
 
 def test_the_first_view_is_small(web: FlaskClient) -> None:
     """The page without photos stays under 200 kB."""
-    assert sum(len(web.get(path).data) for path in ("/", "/web/app.js", "/web/app.css", "/web/icon.svg")) < 200_000
+    assert (
+        sum(
+            len(web.get(path).data)
+            for path in ("/", "/web/app.js", "/web/app.css", "/web/icon.svg")
+        )
+        < 200_000
+    )
 
 
 def test_the_openapi_document_names_every_route(web: FlaskClient) -> None:
-    """Each call of the service stands in the document with its bodies and problem answers; references resolve."""
+    """Each call of the service stands in the document with its bodies and problem answers;
+    references resolve."""
     document = web.get("/openapi.json").get_json()
     calls = {(method, path) for path, item in document["paths"].items() for method in item}
     served = {

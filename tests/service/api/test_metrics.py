@@ -1,4 +1,5 @@
-"""``/metrics``: every number is the one it names, and nobody reads it who may not read the products."""
+"""``/metrics``: every number is the one it names, and nobody reads it who may not read the
+products."""
 
 from __future__ import annotations
 
@@ -32,7 +33,11 @@ def read(web: FlaskClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float
     assert response.status_code == 200
     assert response.content_type.startswith("text/plain; version=")
     families = text_string_to_metric_families(response.get_data(as_text=True))
-    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+    return {
+        (s.name, frozenset(s.labels.items())): s.value
+        for family in families
+        for s in family.samples
+    }
 
 
 def value(found: dict[Any, float], name: str, **labels: str) -> float:
@@ -40,7 +45,8 @@ def value(found: dict[Any, float], name: str, **labels: str) -> float:
 
 
 def test_requests_are_counted_by_route_and_status(web: FlaskClient) -> None:
-    """Latencies in a histogram for each route as written, so ids make no series; errors count under their status."""
+    """Latencies in a histogram for each route as written, so ids make no series; errors count under
+    their status."""
     for product_id in ("cross-red", "cross-tan", "nobody", "nothing"):
         web.get(f"/v1/products/{product_id}")
     for path in ("/nowhere", "/nowhere/else"):
@@ -52,21 +58,43 @@ def test_requests_are_counted_by_route_and_status(web: FlaskClient) -> None:
         assert value(found, "catalens_request_seconds_count", **labels) == count
         assert value(found, "catalens_request_seconds_bucket", le="+Inf", **labels) == count
         assert 0 < value(found, "catalens_request_seconds_sum", **labels) < 10
-    assert value(found, "catalens_request_seconds_count", route="none", method="GET", status="404") == 2
-    assert value(read(web), "catalens_request_seconds_count", route="/metrics", method="GET", status="200") == 1
+    assert (
+        value(found, "catalens_request_seconds_count", route="none", method="GET", status="404")
+        == 2
+    )
+    assert (
+        value(
+            read(web),
+            "catalens_request_seconds_count",
+            route="/metrics",
+            method="GET",
+            status="200",
+        )
+        == 1
+    )
 
 
 def test_delta_and_sequences_are_those_of_the_engine(web: FlaskClient, own: Engine) -> None:
-    """Photos in the delta, its changes and age, products, and how far the index is behind the catalog."""
+    """Photos in the delta, its changes and age, products, and how far the index is behind the
+    catalog."""
     fresh = read(web)
     for name, expected in (
-        ("catalens_products", 20), ("catalens_delta_photos", 0), ("catalens_delta_changes", 0),
-        ("catalens_delta_age_seconds", 0), ("catalens_catalog_sequence", 20), ("catalens_index_sequence", 20),
-        ("catalens_delta_limit_photos", 5000), ("catalens_queue_waiting", 0), ("catalens_queue_limit", 32),
+        ("catalens_products", 20),
+        ("catalens_delta_photos", 0),
+        ("catalens_delta_changes", 0),
+        ("catalens_delta_age_seconds", 0),
+        ("catalens_catalog_sequence", 20),
+        ("catalens_index_sequence", 20),
+        ("catalens_delta_limit_photos", 5000),
+        ("catalens_queue_waiting", 0),
+        ("catalens_queue_limit", 32),
         ("catalens_fold_running", 0),
-    ):  # fmt: skip
+    ):
         assert value(fresh, name) == expected, name
-    web.put("/v1/products/n", json={"images": [base64_of(photo("ring", "tan", turn=9 + turn)) for turn in range(2)]})
+    web.put(
+        "/v1/products/n",
+        json={"images": [base64_of(photo("ring", "tan", turn=9 + turn)) for turn in range(2)]},
+    )
     web.patch("/v1/products/n", json={"title": "x"})
     own.folding.look()
     time.sleep(0.02)
@@ -77,7 +105,10 @@ def test_delta_and_sequences_are_those_of_the_engine(web: FlaskClient, own: Engi
     assert value(found, "catalens_delta_photos") == 2
     assert value(found, "catalens_delta_changes") == 2
     assert 0.02 <= value(found, "catalens_delta_age_seconds") < 60
-    assert (value(found, "catalens_catalog_sequence"), value(found, "catalens_index_sequence")) == (23, 22)
+    assert (value(found, "catalens_catalog_sequence"), value(found, "catalens_index_sequence")) == (
+        23,
+        22,
+    )
     own.refresh()
     assert value(read(web), "catalens_index_sequence") == 23
 
@@ -89,11 +120,19 @@ def test_passes_of_the_network_and_versions(web: FlaskClient, own: Engine) -> No
     web.put("/v1/products/n", json={"images": shots})
     found = read(web)
     name = "catalens_inference_batch_photos"
-    assert [value(found, f"{name}_bucket", le=edge) for edge in ("1", "2", "4", "+Inf")] == [1, 1, 2, 2]
+    assert [value(found, f"{name}_bucket", le=edge) for edge in ("1", "2", "4", "+Inf")] == [
+        1,
+        1,
+        2,
+        2,
+    ]
     assert (value(found, f"{name}_count"), value(found, f"{name}_sum")) == (2, 4)
     (labels,) = [dict(labels) for metric, labels in found if metric == "catalens_info"]
     snapshot = own.ready()
-    assert (labels["index_version"], labels["model_version"]) == (snapshot.index_version, snapshot.model_version)
+    assert (labels["index_version"], labels["model_version"]) == (
+        snapshot.index_version,
+        snapshot.model_version,
+    )
     assert value(found, "process_resident_memory_bytes") > 50e6
 
 
@@ -106,19 +145,28 @@ def test_folds_are_counted(web: FlaskClient, own: Engine) -> None:
 
 
 def test_two_apps_count_for_themselves(open_web: Callable[..., FlaskClient]) -> None:
-    """A registry for each app: nothing global, and making a second app does not fail or share counts."""
+    """A registry for each app: nothing global, and making a second app does not fail or share
+    counts."""
     one, other = open_web(), open_web()
     one.get("/livez")
-    assert value(read(one), "catalens_request_seconds_count", route="/livez", method="GET", status="200") == 1
+    assert (
+        value(
+            read(one), "catalens_request_seconds_count", route="/livez", method="GET", status="200"
+        )
+        == 1
+    )
     assert not [key for key in read(other) if ("route", "/livez") in key[1]]
 
 
 def test_numbers_take_a_key_where_products_do(open_web: Callable[..., FlaskClient]) -> None:
-    """With keys set, no key is 401 and a key reads them; a page of another site is refused as everywhere."""
+    """With keys set, no key is 401 and a key reads them; a page of another site is refused as
+    everywhere."""
     web = open_web(api_keys=(KEY,))
     assert_problem(web.get("/metrics"), 401, "unauthorized")
     assert web.get("/metrics", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
-    assert_problem(open_web().get("/metrics", headers={"Host": "elsewhere.example"}), 403, "forbidden-host")
+    assert_problem(
+        open_web().get("/metrics", headers={"Host": "elsewhere.example"}), 403, "forbidden-host"
+    )
 
 
 def test_a_home_without_an_index_has_numbers_too(tmp_path: Any) -> None:

@@ -1,4 +1,5 @@
-"""Folding: the delta stays bounded, answers stay the same to the last bit, and a decision can still be rolled back."""
+"""Folding: the delta stays bounded, answers stay the same to the last bit, and a decision can still
+be rolled back."""
 
 from __future__ import annotations
 
@@ -30,8 +31,13 @@ SHOTS = [photo("dots", "green", turn=20 + turn) for turn in range(5)]
 
 def answers(engine: Engine) -> list[Any]:
     """What searches find: ids and scores, over everything."""
-    found = [engine.search(Query(image=shot), k=1000)["results"] for shot in (SHOTS[0], photo("cross", "red"))]
-    return [[(row["product_id"], row["score"], row["photo"]) for row in results] for results in found]
+    found = [
+        engine.search(Query(image=shot), k=1000)["results"]
+        for shot in (SHOTS[0], photo("cross", "red"))
+    ]
+    return [
+        [(row["product_id"], row["score"], row["photo"]) for row in results] for results in found
+    ]
 
 
 def write_some(engine: Engine) -> None:
@@ -44,7 +50,8 @@ def write_some(engine: Engine) -> None:
 
 @pytest.mark.slow
 def test_a_delta_past_its_limit_is_folded_beside_the_answers(own_home: Path) -> None:
-    """A version is built and activated by a process of its own; questions meanwhile never fail or change."""
+    """A version is built and activated by a process of its own; questions meanwhile never fail or
+    change."""
     with Engine(Settings(home=own_home, poll_s=0.05, max_delta=3)) as engine:
         write_some(engine)
         expected = answers(engine)
@@ -71,7 +78,11 @@ def test_a_delta_past_its_limit_is_folded_beside_the_answers(own_home: Path) -> 
         assert failures == []
         assert seen <= {"v000001", "v000002"}
         live = engine.ready().live
-        assert (live.delta_size, live.base.manifest.last_sequence, live.product_count) == (0, 28, 23)
+        assert (live.delta_size, live.base.manifest.last_sequence, live.product_count) == (
+            0,
+            28,
+            23,
+        )
         assert (engine.folding.failed, engine.folding.running) == (0, False)
         assert engine.folding.last_s is not None
         assert engine.folding.last_s > 0
@@ -92,14 +103,19 @@ def test_folding_is_off_at_zero_and_below_the_limit(own: Engine) -> None:
 
 
 def test_a_fold_takes_the_place_of_what_it_folds(own: Engine) -> None:
-    """Rollback undoes the last decision, not a fold; folds do not pile up, what was built stays until collected."""
+    """Rollback undoes the last decision, not a fold; folds do not pile up, what was built stays
+    until collected."""
     home, versions = own.home, Versions(own.home)
     build_index(home, bundle=resolve(home, None), activate=True)
     own.refresh()
     for number in range(3):
         own.put(f"new-{number}", Draft(photos=(SHOTS[number],)))
         done = fold(home, f"v{number + 2:06d}")
-        assert (done.version, done.last_sequence, done.embedded) == (f"v{number + 3:06d}", 21 + number, 0)
+        assert (done.version, done.last_sequence, done.embedded) == (
+            f"v{number + 3:06d}",
+            21 + number,
+            0,
+        )
         own.refresh()
         assert own.ready().live.delta_size == 0
     assert versions.names() == ["v000001", "v000002", "v000004", "v000005"]
@@ -108,7 +124,9 @@ def test_a_fold_takes_the_place_of_what_it_folds(own: Engine) -> None:
     assert len(own.search(Query(image=SHOTS[0]), k=1000)["results"]) == 23
 
 
-def test_a_fold_of_what_no_longer_serves_leaves_nothing(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_of_what_no_longer_serves_leaves_nothing(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Activated in between: the decision stands, and the fold's version is gone."""
     home, versions = own.home, Versions(own.home)
     with pytest.raises(BusyError, match="v000009"):
@@ -130,7 +148,8 @@ def test_a_fold_of_what_no_longer_serves_leaves_nothing(own: Engine, monkeypatch
 
 @pytest.mark.slow
 def test_a_fold_waits_for_another_build(own: Engine) -> None:
-    """The process says "not now" with its exit code while the build lock is held; the service tries again later."""
+    """The process says "not now" with its exit code while the build lock is held; the service tries
+    again later."""
     with own.home.lock("build"):
         done = subprocess.run(
             [sys.executable, "-m", compaction.__name__, str(own.home.path), "v000001", "cpu"],

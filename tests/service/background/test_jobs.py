@@ -1,4 +1,5 @@
-"""Jobs: progress to the end, cancel and kill leave a consistent catalog, uploads that lead elsewhere are refused."""
+"""Jobs: progress to the end, cancel and kill leave a consistent catalog, uploads that lead
+elsewhere are refused."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def archive(*files: tuple[str, bytes], rows: list[dict[str, Any]] | None = None)
 
 def feed() -> bytes:
     """Three new products and a row whose photo is missing."""
-    rows = [{"product_id": one, "image": f"{one}.png", "title": f"new {kind}"} for one, kind, *_ in FEED]
+    rows = [
+        {"product_id": one, "image": f"{one}.png", "title": f"new {kind}"} for one, kind, *_ in FEED
+    ]
     files = [(f"{one}.png", photo(kind, colour, turn=turn)) for one, kind, colour, turn in FEED]
     return archive(*files, rows=[*rows, {"product_id": "lost", "image": "lost.png"}])
 
@@ -72,7 +75,8 @@ def lasting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[b
 
 @pytest.mark.slow
 def test_an_uploaded_feed_becomes_products(own_home: Path) -> None:
-    """202 with Location; progress reaches its total; the result counts; the upload is gone; the products are found."""
+    """202 with Location; progress reaches its total; the result counts; the upload is gone; the
+    products are found."""
     from service.app import create_app
 
     with Engine(Settings(home=own_home, poll_s=0.05)) as engine:
@@ -110,7 +114,8 @@ def test_a_rebuild_is_a_job(own_home: Path) -> None:
 
 @pytest.mark.slow
 def test_a_cancelled_import_keeps_whole_batches(own_home: Path, tmp_path: Path) -> None:
-    """Cancelled after its first batch: whole batches of 256 stay, the catalog is sound, and importing again ends it."""
+    """Cancelled after its first batch: whole batches of 256 stay, the catalog is sound, and
+    importing again ends it."""
     root = tmp_path / "feeds"
     root.mkdir()
     with (root / "products.jsonl").open("w") as manifest:
@@ -129,8 +134,12 @@ def test_a_cancelled_import_keeps_whole_batches(own_home: Path, tmp_path: Path) 
 
 
 def test_jobs_of_a_kind_wait_for_each_other(own: Engine, lasting: list[Any]) -> None:
-    """Two imports and a build: one import and the build run; cancelled, the second import begins."""
-    first, second = (own.jobs.add_import(archive=lambda path: path.write_bytes(feed()) and None) for _ in range(2))
+    """Two imports and a build: one import and the build run; cancelled, the
+    second import begins."""
+    first, second = (
+        own.jobs.add_import(archive=lambda path: path.write_bytes(feed()) and None)
+        for _ in range(2)
+    )
     build = own.jobs.add_build()
     states = [own.jobs.get(job["job_id"])["state"] for job in (first, second, build)]
     assert states == ["running", "queued", "running"]
@@ -150,7 +159,8 @@ def test_a_killed_worker_is_a_failed_job(own: Engine, lasting: list[Any]) -> Non
 
 
 def test_a_restart_fails_what_nobody_owns_any_more(own: Engine) -> None:
-    """Running and queued jobs of a service that died are failed with the reason; one of a living service is not."""
+    """Running and queued jobs of a service that died are failed with the reason; one of a living
+    service is not."""
     jobs = Jobs(own.home)
     dead = jobs.add("build", {}).job_id
     jobs.set(dead, state="running")
@@ -172,8 +182,11 @@ def test_a_stopped_service_ends_its_jobs(own_home: Path, lasting: list[Any]) -> 
     assert Jobs(Home(own_home)).get(job_id).problem["code"] == "interrupted"  # type: ignore[index]
 
 
-def test_streams_are_bounded_and_given_back(own: Engine, open_web: Callable[..., Any], lasting: list[Any]) -> None:
-    """Beyond the bound 503; a client that goes away frees its place and changes nothing for the job."""
+def test_streams_are_bounded_and_given_back(
+    own: Engine, open_web: Callable[..., Any], lasting: list[Any]
+) -> None:
+    """Beyond the bound 503; a client that goes away frees its place and changes nothing for the
+    job."""
     web = open_web()
     job_id = own.jobs.add_build()["job_id"]
     own.jobs._streams = runner.threading.BoundedSemaphore(1)
@@ -201,7 +214,9 @@ def test_streams_are_bounded_and_given_back(own: Engine, open_web: Callable[...,
         ("C:/evil.png", "drive"),
     ],
 )
-def test_an_archive_cannot_write_elsewhere(open_web: Callable[..., Any], own: Engine, name: str, said: str) -> None:
+def test_an_archive_cannot_write_elsewhere(
+    open_web: Callable[..., Any], own: Engine, name: str, said: str
+) -> None:
     """422 that names the entry, before a job exists."""
     response = send(open_web(), archive((name, b"x"), ("good.png", photo("ring", "red"))))
     assert (response.status_code, response.get_json()["code"]) == (422, "bad-data")
@@ -233,7 +248,8 @@ def test_links_and_bombs_are_refused(open_web: Callable[..., Any], tmp_path: Pat
 
 
 def test_paths_stay_below_the_import_root(own_home: Path, tmp_path: Path) -> None:
-    """Off without the setting; above it, absolute elsewhere and through a link: the same 422 for all."""
+    """Off without the setting; above it, absolute elsewhere and through a link: the same 422 for
+    all."""
     root = tmp_path / "feeds"
     (root / "inner").mkdir(parents=True)
     (root / "link").symlink_to("/")
@@ -250,8 +266,11 @@ def test_paths_stay_below_the_import_root(own_home: Path, tmp_path: Path) -> Non
         assert web.post("/v1/imports", json={}).status_code == 422
 
 
-def test_an_import_s_form_takes_every_parameter(own: Engine, lasting: list[Any], tmp_path: Path) -> None:
-    """``photos`` and ``path`` are texts as they stand; a form without an archive and without a path is refused."""
+def test_an_import_s_form_takes_every_parameter(
+    own: Engine, lasting: list[Any], tmp_path: Path
+) -> None:
+    """``photos`` and ``path`` are texts as they stand; a form without an archive and without a path
+    is refused."""
     from service.app import create_app
 
     own.jobs._root = tmp_path.resolve()
@@ -268,34 +287,49 @@ def test_an_import_s_form_takes_every_parameter(own: Engine, lasting: list[Any],
         assert "an archive (multipart file) or a path" in refused.get_json()["detail"]
 
 
-def test_no_path_of_the_machine_is_told(own: Engine, open_web: Callable[..., Any], tmp_path: Path) -> None:
-    """What a failed job says names neither home nor import root; what nobody foresaw is for the log alone."""
+def test_no_path_of_the_machine_is_told(
+    own: Engine, open_web: Callable[..., Any], tmp_path: Path
+) -> None:
+    """What a failed job says names neither home nor import root; what nobody foresaw is for the log
+    alone."""
     web, jobs, root = open_web(), Jobs(own.home), tmp_path / "feeds"
     (root / "empty").mkdir(parents=True)
     empty = jobs.add("import", {"path": str(root / "empty"), "root": str(root)})
     whole = jobs.add("import", {"path": str(root), "root": str(root)})
     archived = jobs.add(
-        "import", {"most_bytes": 10**6}, upload=lambda path: path.write_bytes(archive(("a.txt", b"x"))) and None
+        "import",
+        {"most_bytes": 10**6},
+        upload=lambda path: path.write_bytes(archive(("a.txt", b"x"))) and None,
     )
     lost = jobs.add("import", {"most_bytes": 10**6})  # without its upload
     for job in (empty, whole, archived, lost):
         run(own.home, job.job_id)
-        assert str(tmp_path) in jobs.get(job.job_id).problem["detail"], "the operator's own files say where"  # type: ignore[index]
+        assert str(tmp_path) in jobs.get(job.job_id).problem["detail"], (
+            "the operator's own files say where"
+        )  # type: ignore[index]
         for answer in (
             web.get(f"/v1/jobs/{job.job_id}"),
             web.get("/v1/jobs"),
             web.get(f"/v1/jobs/{job.job_id}/events"),
         ):
             assert str(tmp_path) not in answer.get_data(as_text=True)
-    told = {job.job_id: own.jobs.get(job.job_id)["problem"] for job in (empty, whole, archived, lost)}
+    told = {
+        job.job_id: own.jobs.get(job.job_id)["problem"] for job in (empty, whole, archived, lost)
+    }
     assert told[empty.job_id]["detail"].startswith("empty holds no photos")
-    assert told[whole.job_id]["detail"].startswith("the folder that imports may read from holds no photos")
+    assert told[whole.job_id]["detail"].startswith(
+        "the folder that imports may read from holds no photos"
+    )
     assert told[archived.job_id]["detail"].startswith("the archive holds no photos")
-    assert told[lost.job_id] == {"code": "internal", "detail": "an unexpected failure; the service's log says why"}
+    assert told[lost.job_id] == {
+        "code": "internal",
+        "detail": "an unexpected failure; the service's log says why",
+    }
 
 
 def test_a_manifest_cannot_read_elsewhere(own: Engine, tmp_path: Path) -> None:
-    """Absolute, upward and linked photos of a feed are skipped with the reason; only what lies inside comes in."""
+    """Absolute, upward and linked photos of a feed are skipped with the reason; only what lies
+    inside comes in."""
     root, other = tmp_path / "feeds", tmp_path / "private.png"
     root.mkdir()
     other.write_bytes(photo("dots", "red", turn=77))
@@ -318,7 +352,9 @@ def test_a_bad_feed_is_a_failed_job(own: Engine) -> None:
     """No photo in the archive: failed with the reason, nothing changed."""
     jobs = Jobs(own.home)
     data = archive(("readme.txt", b"hello"))
-    job_id = jobs.add("import", {"most_bytes": 10**6}, upload=lambda path: path.write_bytes(data) and None).job_id
+    job_id = jobs.add(
+        "import", {"most_bytes": 10**6}, upload=lambda path: path.write_bytes(data) and None
+    ).job_id
     run(own.home, job_id)
     assert jobs.get(job_id).state == "failed"
     assert jobs.get(job_id).problem["code"] == "bad-data"  # type: ignore[index]
@@ -338,7 +374,11 @@ def test_erasure_forgets_what_jobs_said(own: Engine) -> None:
     """A result may name an erased product's row, so the next erasure removes the ended jobs."""
     jobs = Jobs(own.home)
     ended = jobs.add("import", {}).job_id
-    jobs.set(ended, state="done", result={"skipped": [{"where": "products.csv:3", "reason": "cross-red"}]})
+    jobs.set(
+        ended,
+        state="done",
+        result={"skipped": [{"where": "products.csv:3", "reason": "cross-red"}]},
+    )
     waiting = jobs.add("import", {}).job_id
     erasure.erase(own.home)
     assert [job.job_id for job in jobs.list()] == [waiting]
@@ -350,6 +390,8 @@ def test_old_jobs_are_forgotten(own: Engine) -> None:
     made = [jobs.add("build", {}).job_id for _ in range(5)]
     for number, job_id in enumerate(made):
         path = jobs.path(job_id) / "job.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "created": number, "state": "done"}))
+        path.write_text(
+            json.dumps({**json.loads(path.read_text()), "created": number, "state": "done"})
+        )
     assert jobs.forget(keep=2) == 3
     assert [job.job_id for job in jobs.list()] == [made[4], made[3]]

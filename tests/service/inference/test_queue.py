@@ -1,4 +1,5 @@
-"""The queue in front of the network: order, batches, refusal, and one bad photo that fails alone."""
+"""The queue in front of the network: order, batches, refusal, and one bad photo
+that fails alone."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def together(calls: list[Any]) -> list[Any]:
 
 
 def test_what_waits_is_answered_in_one_batch(queue: InferenceQueue) -> None:
-    """Photos that came while one was computed share passes of at most ``max_batch``; each gets its own rows."""
+    """Photos that came while one was computed share passes of at most ``max_batch``; each gets its
+    own rows."""
     slow: Any = Slow()
     threads, out = together([lambda n=n: queue.embed(slow, [n]) for n in range(6)])
     slow.gate.set()
@@ -86,11 +88,14 @@ def test_a_full_queue_refuses_at_once(queue: InferenceQueue) -> None:
 
 
 def test_models_are_never_mixed_in_a_batch(queue: InferenceQueue) -> None:
-    """During a switch both models answer, each its own photos; other work goes through the same owner."""
+    """During a switch both models answer, each its own photos; other work goes through the same
+    owner."""
     first, second = Slow(), Slow()
     models: list[Any] = [first, first, second, first]
     threads, out = together([lambda n=n: queue.embed(models[n], [n]) for n in range(4)])
-    threads2, out2 = together([lambda: queue.work(models[2], lambda: first.batches + second.batches)])
+    threads2, out2 = together(
+        [lambda: queue.work(models[2], lambda: first.batches + second.batches)]
+    )
     first.gate.set()
     second.gate.set()
     for thread in (*threads, *threads2):
@@ -114,9 +119,12 @@ def test_closing_answers_what_waits(queue: InferenceQueue) -> None:
 
 
 def test_what_comes_too_late_is_never_computed(queue: InferenceQueue) -> None:
-    """A request whose deadline passes while it waits hears so then, and the network does not spend time on it."""
+    """A request whose deadline passes while it waits hears so then, and the network does not spend
+    time on it."""
     slow: Any = Slow()
-    threads, out = together([lambda: queue.embed(slow, [0]), lambda: queue.embed(slow, [1], within_s=0.2)])
+    threads, out = together(
+        [lambda: queue.embed(slow, [0]), lambda: queue.embed(slow, [1], within_s=0.2)]
+    )
     threads[1].join(5)
     assert isinstance(out[1], DeadlineExceededError)
     slow.gate.set()
@@ -126,7 +134,8 @@ def test_what_comes_too_late_is_never_computed(queue: InferenceQueue) -> None:
 
 
 def test_a_pass_waits_for_photos_on_their_way_and_for_nothing_else() -> None:
-    """With a long delay allowed an idle queue answers at once; a photo that is being decoded joins the pass."""
+    """With a long delay allowed an idle queue answers at once; a photo that is being decoded joins
+    the pass."""
     patient = InferenceQueue(max_batch=4, max_waiting=5, max_delay_s=5.0)
     ready: Any = Slow()
     ready.gate.set()
@@ -134,7 +143,9 @@ def test_a_pass_waits_for_photos_on_their_way_and_for_nothing_else() -> None:
     patient.embed(ready, [0])
     assert time.monotonic() - started < 2.0
     with patient.coming():
-        threads, out = together([lambda: patient.embed(ready, [1]), lambda: patient.embed(ready, [2])])
+        threads, out = together(
+            [lambda: patient.embed(ready, [1]), lambda: patient.embed(ready, [2])]
+        )
     for thread in threads:
         thread.join()
     assert time.monotonic() - started < 4.0
@@ -144,7 +155,8 @@ def test_a_pass_waits_for_photos_on_their_way_and_for_nothing_else() -> None:
 
 
 def test_questions_beyond_those_that_may_wait_are_refused_at_once_and_late_ones_in_time() -> None:
-    """One works and one waits; the third hears so immediately, the second at its deadline; then all are free."""
+    """One works and one waits; the third hears so immediately, the second at its deadline; then all
+    are free."""
     turns = AdmissionGate(working=1, max_waiting=1, deadline_s=0.5)
 
     def ask() -> str:

@@ -1,4 +1,5 @@
-"""Classes from a few photos: known at the next answer, removable, and no vector or weight is touched."""
+"""Classes from a few photos: known at the next answer, removable, and no vector or weight is
+touched."""
 
 from __future__ import annotations
 
@@ -15,7 +16,13 @@ from flask.testing import FlaskClient
 
 from indexer.catalog.store import open_catalog
 from indexer.classification.class_editing import class_path
-from indexer.core.errors import BadRequestError, BusyError, IndexMismatchError, NoCategoriesError, UnknownClassError
+from indexer.core.errors import (
+    BadRequestError,
+    BusyError,
+    IndexMismatchError,
+    NoCategoriesError,
+    UnknownClassError,
+)
 from indexer.core.home import Active, Home
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
@@ -40,15 +47,22 @@ def top(engine: Engine, data: bytes) -> tuple[list[str], float]:
 
 
 def test_a_category_from_photos_is_known_at_once(own: Engine) -> None:
-    """Three photos make a category with a path: others of the kind go there, what was known stays, ids are new."""
+    """Three photos make a category with a path: others of the kind go there, what was known stays,
+    ids are new."""
     before = own.ready()
     kept = {kind: top(own, photo(kind, "blue", turn=5))[0] for kind in ("ring", "cross", "dots")}
-    made = own.classes.add("Shapes > Bars", [bars(colour, 0) for colour in ("red", "green", "black")])
+    made = own.classes.add(
+        "Shapes > Bars", [bars(colour, 0) for colour in ("red", "green", "black")]
+    )
     assert (made["id"], made["photos"]) == (4, 3)
     after = own.ready()
     assert made["model_version"] == after.model_version != before.model_version
     assert after.bundle.embedding_id == before.bundle.embedding_id
-    assert (after.index_version, after.embedder, after.live) == (before.index_version, before.embedder, before.live)
+    assert (after.index_version, after.embedder, after.live) == (
+        before.index_version,
+        before.embedder,
+        before.live,
+    )
     for colour in ("blue", "tan"):
         path, probability = top(own, bars(colour, 3))
         assert path == ["Shapes", "Bars"]
@@ -60,7 +74,8 @@ def test_a_category_from_photos_is_known_at_once(own: Engine) -> None:
 
 
 def test_weights_are_shared_and_the_vectors_stand_apart(own: Engine) -> None:
-    """The new model is a folder whose weights are the old one's files; prototypes lie in safetensors."""
+    """The new model is a folder whose weights are the old one's files; prototypes lie in
+    safetensors."""
     import numpy as np
 
     old = own.ready().bundle
@@ -70,7 +85,10 @@ def test_weights_are_shared_and_the_vectors_stand_apart(own: Engine) -> None:
         assert os.stat(old.path / name).st_ino == os.stat(new.path / name).st_ino
     (entry,) = new.decision.few_shot
     vectors = np.stack(
-        [own._seeing.vector(own.ready(), Query(image=bars(c, 0)), StageTimer()) for c in ("red", "blue")]
+        [
+            own._seeing.vector(own.ready(), Query(image=bars(c, 0)), StageTimer())
+            for c in ("red", "blue")
+        ]
     )
     np.testing.assert_allclose(entry.prototype, vectors.mean(0), atol=1e-6)
     assert (new.path / "decision.safetensors").is_file()
@@ -90,7 +108,8 @@ def test_removing_gives_back_the_old_answers_and_never_the_id(own: Engine) -> No
 
 
 def test_a_tag_from_photos_is_suggested_for_its_kind_only(own: Engine) -> None:
-    """A tag nobody ever gave: suggested with a confidence in [0.5, 1] on its kind, and not on others."""
+    """A tag nobody ever gave: suggested with a confidence in [0.5, 1] on its kind, and not on
+    others."""
     own.classes.add("barred", [bars(colour, 0) for colour in ("red", "green", "black")], kind="tag")
     tags = {row["tag"]: row for row in own.tags(Query(image=bars("blue", 4)))["tags"]}
     assert 0.5 <= tags["barred"]["confidence"] <= 1
@@ -103,7 +122,8 @@ def test_a_tag_from_photos_is_suggested_for_its_kind_only(own: Engine) -> None:
 
 
 def test_a_model_without_categories_classifies_by_prototypes(own: Engine) -> None:
-    """On the shipped network, two classes of two photos each are enough to tell their kinds apart."""
+    """On the shipped network, two classes of two photos each are enough to tell
+    their kinds apart."""
     build_index(own.home, bundle=pretrained(own.home), activate=True)
     own.refresh()
     with pytest.raises(NoCategoriesError, match="class add"):
@@ -127,7 +147,9 @@ def test_a_model_without_categories_classifies_by_prototypes(own: Engine) -> Non
         ("New", "category", 21, "1 to 20"),
     ],
 )
-def test_what_cannot_be_made_changes_nothing(shop: Engine, label: str, kind: str, count: int, said: str) -> None:
+def test_what_cannot_be_made_changes_nothing(
+    shop: Engine, label: str, kind: str, count: int, said: str
+) -> None:
     before = shop.home.active()
     shots = [encode(draw("ring", (number, 9, 9), size=32)) for number in range(count)]
     with pytest.raises(BadRequestError, match=said):
@@ -141,7 +163,8 @@ def test_a_trained_category_cannot_be_removed(shop: Engine) -> None:
 
 
 def test_a_running_service_picks_it_up(own_home: Path, own: Engine) -> None:
-    """A class made by another process is known to a running engine without a restart and without a new index."""
+    """A class made by another process is known to a running engine without a restart and without a
+    new index."""
     with Engine(Settings(home=own_home, poll_s=0.05)) as running:
         own.classes.add("Bars", [bars("red", 0), bars("black", 0)])
         until = time.monotonic() + 10
@@ -172,7 +195,9 @@ def test_a_model_of_another_embedding_is_still_refused(own: Engine) -> None:
     active, foreign = own.home.active(), "e" + "0" * 32
     assert active is not None
     with pytest.raises(IndexMismatchError) as refused:
-        Versions(own.home).switch_model("m1", instead_of=active, model_embedding_id=lambda _: foreign)
+        Versions(own.home).switch_model(
+            "m1", instead_of=active, model_embedding_id=lambda _: foreign
+        )
     assert foreign in str(refused.value)
     assert own.ready().bundle.embedding_id in str(refused.value)
     with pytest.raises(BusyError, match="meanwhile"):
@@ -183,21 +208,29 @@ def test_a_model_of_another_embedding_is_still_refused(own: Engine) -> None:
 def test_over_http(own: Engine, open_web: Callable[..., FlaskClient]) -> None:
     """POST as multipart and as JSON, GET, DELETE, and the problems."""
     web = open_web()
-    form = {"label": "Shapes > Bars", "images": [(io.BytesIO(bars(c, 0)), f"{c}.png") for c in ("red", "green")]}
+    form = {
+        "label": "Shapes > Bars",
+        "images": [(io.BytesIO(bars(c, 0)), f"{c}.png") for c in ("red", "green")],
+    }
     made = web.post("/v1/classes", data=form, content_type="multipart/form-data").get_json()
     assert (made["id"], made["photos"]) == (4, 2)
     coded = base64.b64encode(bars("black", 0)).decode()
     tag = {"label": "barred", "kind": "tag", "images": [{"base64": coded}]}
     assert web.post("/v1/classes", json=tag).get_json()["id"] == 5
     rows = web.get("/v1/classes").get_json()["classes"]
-    assert [(row["id"], row["kind"], row["label"], row["source"], row["photos"]) for row in rows[-3:]] == [
+    assert [
+        (row["id"], row["kind"], row["label"], row["source"], row["photos"]) for row in rows[-3:]
+    ] == [
         (3, "category", "dots", "trained", None),
         (4, "category", "Bars", "few-shot", 2),
         (5, "tag", "barred", "few-shot", 1),
     ]
     assert_problem(web.post("/v1/classes", json=tag), 422, "bad-request")
     broken = {"label": "x", "images": [{"base64": base64.b64encode(b"no image").decode()}]}
-    assert "photo 1" in assert_problem(web.post("/v1/classes", json=broken), 422, "bad-image")["detail"]
+    assert (
+        "photo 1"
+        in assert_problem(web.post("/v1/classes", json=broken), 422, "bad-image")["detail"]
+    )
     assert web.delete("/v1/classes?id=4").get_json()["id"] == 4
     assert web.delete("/v1/classes?label=barred&kind=tag").get_json()["id"] == 5
     assert_problem(web.delete("/v1/classes?id=4"), 404, "unknown-class")
@@ -206,7 +239,8 @@ def test_over_http(own: Engine, open_web: Callable[..., FlaskClient]) -> None:
 
 
 def test_labels_are_parted_at_their_separator_only(own: Engine) -> None:
-    """A bare ">" is part of a level; text loses spaces around, a list of levels keeps them and is found as it is."""
+    """A bare ">" is part of a level; text loses spaces around, a list of levels keeps them and is
+    found as it is."""
     assert class_path("Size >40", "category") == ("Size >40",)
     assert class_path(" A > B>C ", "category") == ("A", "B>C")
     plain = own.classes.add("Bars", [bars("red", 0)])["id"]
@@ -222,19 +256,29 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> dict:
     return json.loads(out)
 
 
-def test_on_the_command_line(own_home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_on_the_command_line(
+    own_home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """``class add``, ``list`` and ``remove``, and ``taxonomy apply`` beside it."""
     shot = tmp_path / "bars.png"
     shot.write_bytes(bars("red", 0))
     made = run(capfd, "class", "add", "Shapes > Bars", shot, "--home", own_home)
-    assert by_version(Home(own_home), made["model_version"]).decision.few_shot[0].category == made["id"]
+    assert (
+        by_version(Home(own_home), made["model_version"]).decision.few_shot[0].category
+        == made["id"]
+    )
     listed = run(capfd, "class", "list", "--home", own_home)["classes"]
     assert [row["label"] for row in listed if row["source"] == "few-shot"] == ["Bars"]
     changes = tmp_path / "map.csv"
-    changes.write_text("from,to\nShapes > Bars,Lines > Bars\nShapes > stripes,Lines > Bars\nNo > Where,Lines\n")
+    changes.write_text(
+        "from,to\nShapes > Bars,Lines > Bars\nShapes > stripes,Lines > Bars\nNo > Where,Lines\n"
+    )
     done = run(capfd, "taxonomy", "apply", changes, "--home", own_home)
     assert (done["products"], done["unknown"]) == (5, ["No > Where"])
-    assert run(capfd, "classify", shot, "--home", own_home)["categories"][0]["path"] == ["Lines", "Bars"]
+    assert run(capfd, "classify", shot, "--home", own_home)["categories"][0]["path"] == [
+        "Lines",
+        "Bars",
+    ]
     assert cli.run(["class", "remove", "--id", str(made["id"]), "--home", str(own_home)]) == 0
     capfd.readouterr()
     with open_catalog(Home(own_home)) as catalog:

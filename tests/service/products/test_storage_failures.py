@@ -1,4 +1,5 @@
-"""A disk that is full or read-only: a clear problem, nothing half-written, and questions are answered on."""
+"""A disk that is full or read-only: a clear problem, nothing half-written, and questions are
+answered on."""
 
 from __future__ import annotations
 
@@ -22,7 +23,11 @@ from tests.service.conftest import photo
 from tests.service.products.test_writer import base64_of, first
 
 SHOT = photo("ring", "black", turn=35)
-BODY = {"title": "x" * 2000, "attributes": {f"a{n}": "y" * 500 for n in range(100)}, "images": [base64_of(SHOT)]}
+BODY = {
+    "title": "x" * 2000,
+    "attributes": {f"a{n}": "y" * 500 for n in range(100)},
+    "images": [base64_of(SHOT)],
+}
 
 
 @pytest.fixture
@@ -52,10 +57,19 @@ def read_only(own: Engine) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("number", "status", "code"),
-    [(errno.ENOSPC, 507, "disk-full"), (errno.EROFS, 503, "read-only"), (errno.EIO, 503, "storage-failed")],
+    [
+        (errno.ENOSPC, 507, "disk-full"),
+        (errno.EROFS, 503, "read-only"),
+        (errno.EIO, 503, "storage-failed"),
+    ],
 )
 def test_a_job_that_cannot_be_stored_is_refused(
-    web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch, number: int, status: int, code: str
+    web: FlaskClient,
+    own: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    status: int,
+    code: str,
 ) -> None:
     """Imports and builds: a clear problem without a path, and nothing of the job stays."""
 
@@ -86,11 +100,14 @@ def test_a_locked_file_is_not_named(web: FlaskClient, monkeypatch: pytest.Monkey
     assert problem["detail"] == "Another process holds the lock this work needs."
 
 
-@pytest.mark.parametrize(("broken", "status", "code"), [(full_disk, 507, "disk-full"), (read_only, 503, "read-only")])
+@pytest.mark.parametrize(
+    ("broken", "status", "code"), [(full_disk, 507, "disk-full"), (read_only, 503, "read-only")]
+)
 def test_a_write_that_cannot_be_stored_changes_nothing(
     web: FlaskClient, own: Engine, broken: Callable[[Engine], Any], status: int, code: str
 ) -> None:
-    """Single or in a batch, whole: no row, no file, no path in the detail; questions go on; later it works."""
+    """Single or in a batch, whole: no row, no file, no path in the detail; questions go on; later
+    it works."""
     before = files(own)
     with broken(own):
         for response in (
@@ -112,7 +129,10 @@ def test_a_write_that_cannot_be_stored_changes_nothing(
         assert_problem(web.get("/v1/products/new"), 404, "unknown-product")
         assert web.get("/readyz").status_code == 200
         assert own._catalog.last_sequence() == 20
-    assert web.patch("/v1/products/cross-tan", json={"title": "room again"}).get_json()["sequence"] == 21
+    assert (
+        web.patch("/v1/products/cross-tan", json={"title": "room again"}).get_json()["sequence"]
+        == 21
+    )
     assert files(own) == before
     assert web.put("/v1/products/new", json=BODY).get_json()["sequence"] == 22
     assert first(web, SHOT)["product_id"] == "new"
@@ -137,7 +157,8 @@ def test_a_photo_that_cannot_be_written_is_no_product(
 def test_a_vector_that_cannot_be_kept_loses_no_write(
     web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The catalog is flushed, the embeddings' disk is full: acknowledged, and searchable once there is room."""
+    """The catalog is flushed, the embeddings' disk is full: acknowledged, and searchable once there
+    is room."""
     from indexer.core.errors import DiskFullError
     from indexer.index.embedding_store import EmbeddingStore
 

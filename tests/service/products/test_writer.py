@@ -39,7 +39,8 @@ def first(web: FlaskClient, data: bytes) -> dict[str, Any]:
 
 
 def test_browsing_shows_what_was_written_since(own_home: Path) -> None:
-    """Over a version of an empty catalog and over a full one: new products stand in the sample, deleted ones do not."""
+    """Over a version of an empty catalog and over a full one: new products stand in the sample,
+    deleted ones do not."""
     with Engine(Settings(home=own_home), watch=False) as engine:
         for product in engine.sample(limit=24)["products"]:
             engine.delete(product["product_id"])
@@ -49,7 +50,9 @@ def test_browsing_shows_what_was_written_since(own_home: Path) -> None:
         for number in range(8):
             engine.put(f"new-{number}", Draft(photos=(photo("ring", "red", turn=number),)))
         found = engine.sample(limit=24)
-        assert [product["product_id"] for product in found["products"]] == [f"new-{number}" for number in range(8)]
+        assert [product["product_id"] for product in found["products"]] == [
+            f"new-{number}" for number in range(8)
+        ]
         assert found["total"] == 8
         engine.delete("new-3")
         engine.put("new-5", Draft(photos=(photo("dots", "red"), photo("dots", "blue"))))
@@ -92,7 +95,10 @@ def test_a_written_product_is_found_by_the_next_question(web: FlaskClient, own: 
     assert (best["product_id"], best["score"]) == (NEW, pytest.approx(1, abs=2e-3))
     stored = web.get(PATH).get_json()
     assert (stored["title"], stored["category"]) == ("Night <b>ring</b>", "Shapes > ring")
-    assert stored["tags"] == [{"tag": "new", "source": "merchant"}, {"tag": "night", "source": "curated"}]
+    assert stored["tags"] == [
+        {"tag": "new", "source": "merchant"},
+        {"tag": "night", "source": "curated"},
+    ]
     assert stored["attributes"] == {"price": 9.5, "sizes": ["S", "M"]}
     assert stored["images"][0]["hash"] == hash_content(shot)
     assert web.get(stored["images"][0]["image_url"]).status_code == 200
@@ -103,7 +109,8 @@ def test_a_written_product_is_found_by_the_next_question(web: FlaskClient, own: 
 
 
 def test_put_is_idempotent_and_replaces(web: FlaskClient) -> None:
-    """The same again changes nothing; another photo replaces the old one, which is then found no more."""
+    """The same again changes nothing; another photo replaces the old one, which is then found no
+    more."""
     old, new = photo("ring", "black", turn=31), photo("dots", "blue", turn=17)
     assert web.put(PATH, json={"images": [base64_of(old)]}).get_json()["outcome"] == "added"
     again = web.put(PATH, json={"images": [base64_of(old)]}).get_json()
@@ -116,12 +123,19 @@ def test_put_is_idempotent_and_replaces(web: FlaskClient) -> None:
 
 
 def test_photos_come_as_files_or_hashes(web: FlaskClient) -> None:
-    """Multipart files follow the product's own list; a stored photo is named by its hash, and two products share it."""
+    """Multipart files follow the product's own list; a stored photo is named by its hash, and two
+    products share it."""
     known = web.get("/v1/products/cross-red").get_json()["images"][0]["hash"]
     shot = photo("ring", "black", turn=32)
-    form = {"product": json.dumps({"title": "two", "images": [{"hash": known}]}), "images": (io.BytesIO(shot), "a.png")}
+    form = {
+        "product": json.dumps({"title": "two", "images": [{"hash": known}]}),
+        "images": (io.BytesIO(shot), "a.png"),
+    }
     assert web.put(PATH, data=form, content_type="multipart/form-data").status_code == 200
-    assert [row["hash"] for row in web.get(PATH).get_json()["images"]] == [known, hash_content(shot)]
+    assert [row["hash"] for row in web.get(PATH).get_json()["images"]] == [
+        known,
+        hash_content(shot),
+    ]
     assert web.delete(PATH).get_json()["outcome"] == "deleted"
     assert web.get(f"/v1/images/{known}").status_code == 200, "the other product still has it"
     assert_problem(web.get(f"/v1/images/{hash_content(shot)}"), 404, "unknown-photo")
@@ -134,7 +148,9 @@ def test_deleted_is_gone_everywhere(web: FlaskClient, own: Engine) -> None:
     photo_ids = [own._catalog.photo(row["hash"]).photo_id for row in stored["images"]]  # type: ignore[union-attr]
     answer = web.delete(target).get_json()
     assert (answer["outcome"], answer["sequence"]) == ("deleted", 21)
-    results = web.post("/v1/search", data=upload(photo("cross", "red"), k="1000")).get_json()["results"]
+    results = web.post("/v1/search", data=upload(photo("cross", "red"), k="1000")).get_json()[
+        "results"
+    ]
     assert len(results) == 19
     assert "cross-red" not in [result["product_id"] for result in results]
     assert_problem(web.get(target), 404, "unknown-product")
@@ -149,11 +165,17 @@ def test_patch_changes_fields_and_never_photos(web: FlaskClient) -> None:
     """Named fields change, null removes an attribute, the rest and the photos stay."""
     target = "/v1/products/cross-red"
     before = web.get(target).get_json()
-    answer = web.patch(target, json={"title": "Crossed", "attributes": {"colour": None, "size": "L"}}).get_json()
+    answer = web.patch(
+        target, json={"title": "Crossed", "attributes": {"colour": None, "size": "L"}}
+    ).get_json()
     assert (answer["outcome"], answer["sequence"]) == ("patched", 21)
     after = web.get(target).get_json()
     assert (after["title"], after["attributes"]) == ("Crossed", {"size": "L"})
-    assert (after["category"], after["tags"], after["images"]) == (before["category"], before["tags"], before["images"])
+    assert (after["category"], after["tags"], after["images"]) == (
+        before["category"],
+        before["tags"],
+        before["images"],
+    )
     assert first(web, photo("cross", "red"))["title"] == "Crossed"
     web.patch(target, json={"tags": ["plus"], "category": None})
     assert web.get(target).get_json()["tags"] == [{"tag": "plus", "source": "merchant"}]
@@ -164,7 +186,8 @@ def test_patch_changes_fields_and_never_photos(web: FlaskClient) -> None:
 
 
 def test_a_refused_put_takes_no_original_that_lay_there_before(own: Engine) -> None:
-    """A stale PUT removes the photo that it wrote itself, and leaves one that the catalog merely does not name."""
+    """A stale PUT removes the photo that it wrote itself, and leaves one that the catalog merely
+    does not name."""
     own.put("x", Draft(photos=(photo("ring", "red", turn=3),)), external_version=5)
     before, sent = photo("dots", "red", turn=4), photo("dots", "red", turn=5)
     own._photos.add(before, decode_photo(before))
@@ -179,7 +202,9 @@ def test_an_older_version_is_refused(web: FlaskClient) -> None:
     """``external_version`` orders writes that arrive out of order."""
     target = "/v1/products/cross-red"
     assert web.patch(target, json={"title": "v5", "external_version": 5}).status_code == 200
-    assert_problem(web.patch(target, json={"title": "v4", "external_version": 4}), 409, "stale-version")
+    assert_problem(
+        web.patch(target, json={"title": "v4", "external_version": 4}), 409, "stale-version"
+    )
     assert_problem(web.delete(f"{target}?external_version=3"), 409, "stale-version")
     assert web.get(target).get_json()["title"] == "v5"
 
@@ -193,18 +218,29 @@ def test_an_older_version_is_refused(web: FlaskClient) -> None:
         ({"images": [{"hash": "../x"}]}, 422, "invalid-request"),
         ({"images": [{"url": "http://localhost/x"}]}, 422, "bad-request"),
         ({"images": [{}]}, 422, "invalid-request"),
-        ({"images": [base64_of(photo("ring", "red", turn=77))], "attributes": {"colour": 5}}, 422, "bad-product"),
+        (
+            {"images": [base64_of(photo("ring", "red", turn=77))], "attributes": {"colour": 5}},
+            422,
+            "bad-product",
+        ),
         ({"images": [base64_of(photo("ring", "red"))], "price": 5}, 422, "invalid-request"),
-        ({"images": [base64_of(photo("ring", "red"))], "category": ["a", ""]}, 422, "invalid-request"),
+        (
+            {"images": [base64_of(photo("ring", "red"))], "category": ["a", ""]},
+            422,
+            "invalid-request",
+        ),
     ],
 )
 def test_a_bad_write_changes_nothing(
     web: FlaskClient, own: Engine, body: dict[str, Any], status: int, code: str
 ) -> None:
-    """Neither the catalog nor the photo files: what was stored for a write that was then refused is cleared."""
+    """Neither the catalog nor the photo files: what was stored for a write that was then refused is
+    cleared."""
 
     def state() -> tuple[int, list[Path]]:
-        return own._catalog.last_sequence(), sorted(path for path in own.home.photos.rglob("*") if path.is_file())
+        return own._catalog.last_sequence(), sorted(
+            path for path in own.home.photos.rglob("*") if path.is_file()
+        )
 
     before = state()
     assert_problem(web.put(PATH, json=body), status, code)
@@ -218,8 +254,11 @@ def test_ids_that_cannot_be(web: FlaskClient, bad: str) -> None:
     assert response.status_code == 422
 
 
-def test_a_write_survives_an_index_that_fails(web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commit is what counts: acknowledged though the index failed, and searchable after the next look."""
+def test_a_write_survives_an_index_that_fails(
+    web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit is what counts: acknowledged though the index failed, and searchable after the
+    next look."""
     shot = photo("ring", "black", turn=33)
     with monkeypatch.context() as broken:
         broken.setattr("service.state.snapshots.SnapshotManager.apply", lambda *_: 1 / 0)
@@ -241,5 +280,10 @@ def test_a_catalog_without_an_index_takes_writes(tmp_path: Path) -> None:
         assert response.headers["Retry-After"]
         assert web.get("/livez").get_json()["status"] == "alive"
         assert_problem(web.post("/v1/search", data=upload(photo("ring", "red"))), 503, "no-index")
-        assert web.put(PATH, json={"images": [base64_of(photo("ring", "red"))]}).get_json()["index_version"] is None
+        assert (
+            web.put(PATH, json={"images": [base64_of(photo("ring", "red"))]}).get_json()[
+                "index_version"
+            ]
+            is None
+        )
         assert web.get(PATH).get_json()["product_id"] == NEW

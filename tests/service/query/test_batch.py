@@ -1,4 +1,5 @@
-"""One question about many photos over HTTP: the same answers as one by one, and a bad photo fails only itself."""
+"""One question about many photos over HTTP: the same answers as one by one, and a bad photo fails
+only itself."""
 
 from __future__ import annotations
 
@@ -19,7 +20,10 @@ SHOTS = [photo(kind, colour, turn=6) for kind in KINDS for colour in COLOURS]
 
 
 def files(shots: list[bytes], **fields: str) -> dict[str, Any]:
-    return {"images": [(io.BytesIO(shot), f"{place}.png") for place, shot in enumerate(shots)], **fields}
+    return {
+        "images": [(io.BytesIO(shot), f"{place}.png") for place, shot in enumerate(shots)],
+        **fields,
+    }
 
 
 def coded(shot: bytes) -> dict[str, str]:
@@ -30,18 +34,25 @@ def coded(shot: bytes) -> dict[str, str]:
     ("question", "fields", "told"),
     [
         ("classify", {}, ("categories", "unknown")),
-        ("search", {"k": "3", "filter": '{"must": [{"field": "colour", "eq": "red"}]}'}, ("results", "next_cursor")),
+        (
+            "search",
+            {"k": "3", "filter": '{"must": [{"field": "colour", "eq": "red"}]}'},
+            ("results", "next_cursor"),
+        ),
         ("tags", {}, ("tags",)),
     ],
 )
 def test_many_photos_are_answered_as_each_alone(
     web: FlaskClient, question: str, fields: dict[str, str], told: tuple[str, ...]
 ) -> None:
-    """Twenty photos in one request get, in their order, what twenty requests get; from one version, with its name."""
+    """Twenty photos in one request get, in their order, what twenty requests get; from one version,
+    with its name."""
     answer = web.post(f"/v1/{question}:batch", data=files(SHOTS, **fields)).get_json()
     assert (answer["index_version"], answer["model_version"][0]) == ("v000001", "m")
     rows = answer["results"]
-    assert [(row["index"], row["status"]) for row in rows] == [(place, 200) for place in range(len(SHOTS))]
+    assert [(row["index"], row["status"]) for row in rows] == [
+        (place, 200) for place in range(len(SHOTS))
+    ]
     for row, shot in zip(rows, SHOTS, strict=True):
         alone = web.post(f"/v1/{question}", data=upload(shot, **fields)).get_json()
         assert row[told[0]]
@@ -53,7 +64,15 @@ def test_many_photos_are_answered_as_each_alone(
 def test_a_bad_photo_fails_only_itself(web: FlaskClient) -> None:
     """Each bad photo has a problem of its own in its place; the good ones between are answered."""
     good = coded(SHOTS[0])
-    images = [good, coded(b"no image"), {"base64": "%%"}, {}, {"url": "http://localhost/x"}, 7, good]
+    images = [
+        good,
+        coded(b"no image"),
+        {"base64": "%%"},
+        {},
+        {"url": "http://localhost/x"},
+        7,
+        good,
+    ]
     rows = web.post("/v1/classify:batch", json={"images": images}).get_json()["results"]
     assert [row["status"] for row in rows] == [200, 422, 422, 422, 422, 422, 200]
     assert [row["problem"]["code"] for row in rows[1:-1]] == [
@@ -63,19 +82,24 @@ def test_a_bad_photo_fails_only_itself(web: FlaskClient) -> None:
     assert rows[0]["categories"] == rows[-1]["categories"] != []
 
 
-def test_a_busy_network_fails_photos_and_not_the_request(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_network_fails_photos_and_not_the_request(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A photo for which the network has no room is 503 in its place."""
 
     def full(*_: object, **__: object) -> None:
         raise OverloadedError("32 requests are waiting already: try again shortly")
 
     monkeypatch.setattr(InferenceQueue, "embed", full)
-    rows = web.post("/v1/search:batch", data=files([photo("ring", "red", turn=11)])).get_json()["results"]
+    rows = web.post("/v1/search:batch", data=files([photo("ring", "red", turn=11)])).get_json()[
+        "results"
+    ]
     assert (rows[0]["status"], rows[0]["problem"]["code"]) == (503, "overloaded")
 
 
 def test_a_closed_engine_says_so(own: Engine) -> None:
-    """While the service shuts down a batch is refused as a single question is, with nothing unexpected."""
+    """While the service shuts down a batch is refused as a single question is, with nothing
+    unexpected."""
     own.close()
     with pytest.raises(OverloadedError, match="shutting down"):
         own.many("classify", SHOTS[:2])
@@ -85,7 +109,9 @@ def test_the_next_page_of_one_of_many_is_asked_for_alone(web: FlaskClient) -> No
     """`next_cursor` of a photo in a batch is a cursor of the same single search."""
     row = web.post("/v1/search:batch", data=files([SHOTS[3]], k="4")).get_json()["results"][0]
     whole = web.post("/v1/search", data=upload(SHOTS[3], k="8")).get_json()["results"]
-    rest = web.post("/v1/search", data=upload(SHOTS[3], k="4", cursor=row["next_cursor"])).get_json()["results"]
+    rest = web.post(
+        "/v1/search", data=upload(SHOTS[3], k="4", cursor=row["next_cursor"])
+    ).get_json()["results"]
     assert row["results"] + rest == whole
 
 
@@ -93,14 +119,39 @@ def test_the_next_page_of_one_of_many_is_asked_for_alone(web: FlaskClient) -> No
     ("body", "status", "code", "words"),
     [
         ({"images": []}, 422, "bad-request", "images: 0 photos"),
-        ({"images": [coded(SHOTS[0])] * 65}, 422, "bad-request", "65 photos in one question, 1 to 64"),
+        (
+            {"images": [coded(SHOTS[0])] * 65},
+            422,
+            "bad-request",
+            "65 photos in one question, 1 to 64",
+        ),
         ({"images": "x"}, 422, "invalid-request", "images: must be a list"),
         ({}, 422, "bad-request", "images: 0 photos"),
-        ({"images": [coded(SHOTS[0])], "image": coded(SHOTS[0])}, 422, "invalid-request", "image: unknown field"),
+        (
+            {"images": [coded(SHOTS[0])], "image": coded(SHOTS[0])},
+            422,
+            "invalid-request",
+            "image: unknown field",
+        ),
         ({"images": [coded(SHOTS[0])], "k": 0}, 422, "invalid-request", "k:"),
-        ({"images": [coded(SHOTS[0])], "filter": {"must": [{"field": "size", "eq": 1}]}}, 422, "bad-filter", "size"),
-        ({"images": [coded(SHOTS[0])], "cursor": "x"}, 422, "invalid-request", "cursor: unknown field"),
-        ({"images": [coded(SHOTS[0])], "text": "blue"}, 422, "invalid-request", "text: unknown field"),
+        (
+            {"images": [coded(SHOTS[0])], "filter": {"must": [{"field": "size", "eq": 1}]}},
+            422,
+            "bad-filter",
+            "size",
+        ),
+        (
+            {"images": [coded(SHOTS[0])], "cursor": "x"},
+            422,
+            "invalid-request",
+            "cursor: unknown field",
+        ),
+        (
+            {"images": [coded(SHOTS[0])], "text": "blue"},
+            422,
+            "invalid-request",
+            "text: unknown field",
+        ),
         ({"images": [coded(SHOTS[0])], "version": "v9"}, 404, "unknown-version", "v9"),
     ],
 )
@@ -112,5 +163,7 @@ def test_what_is_wrong_with_the_question_is_said_once(
 
 
 def test_photos_in_a_form_must_be_files(web: FlaskClient) -> None:
-    response = web.post("/v1/tags:batch", data={"images": "abc"}, content_type="multipart/form-data")
+    response = web.post(
+        "/v1/tags:batch", data={"images": "abc"}, content_type="multipart/form-data"
+    )
     assert "must be file parts" in assert_problem(response, 422, "bad-request")["detail"]

@@ -1,4 +1,5 @@
-"""The map of the catalog: where products lie, that one version gives one map, and that what was deleted is gone."""
+"""The map of the catalog: where products lie, that one version gives one map, and that what was
+deleted is gone."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from tests.service.conftest import COLOURS, KINDS, product_id
 
 
 def test_axes_are_the_two_directions_of_most_variance() -> None:
-    """Known points on a tilted plane in eight dimensions come back as they lie on it, and all variance is explained."""
+    """Known points on a tilted plane in eight dimensions come back as they lie on it, and all
+    variance is explained."""
     rng = np.random.default_rng(3)
     plane = np.linalg.qr(rng.normal(size=(8, 2)))[0]
     known = rng.normal(size=(200, 2)) * (5.0, 1.0)
@@ -29,7 +31,9 @@ def test_a_map_does_not_depend_on_the_sign_an_eigenvector_happens_to_have() -> N
     assert np.allclose(project(vectors)[0], project(-vectors)[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("vectors", [np.zeros((0, 4)), np.ones((1, 4)), np.ones((5, 4)), np.eye(2, 1)])
+@pytest.mark.parametrize(
+    "vectors", [np.zeros((0, 4)), np.ones((1, 4)), np.ones((5, 4)), np.eye(2, 1)]
+)
 def test_too_few_or_equal_products_lie_in_the_middle(vectors: np.ndarray) -> None:
     """No division by nothing: finite coordinates for none, one, and equal products."""
     points, explained = project(vectors.astype(np.float32))
@@ -39,7 +43,8 @@ def test_too_few_or_equal_products_lie_in_the_middle(vectors: np.ndarray) -> Non
 
 
 def test_alike_products_lie_near_each_other(web: FlaskClient) -> None:
-    """Every product is on the map once; one of the same kind is nearer than one of another, on the average."""
+    """Every product is on the map once; one of the same kind is nearer than one of another, on the
+    average."""
     body = web.get("/v1/map").get_json()
     places = {point["product_id"]: np.array([point["x"], point["y"]]) for point in body["points"]}
     assert set(places) == {product_id(kind, colour) for kind in KINDS for colour in COLOURS}
@@ -69,7 +74,8 @@ def test_fewer_points_are_spread_over_the_catalog(web: FlaskClient) -> None:
 
 
 def test_what_was_deleted_is_on_no_map(own: Engine) -> None:
-    """A deleted product leaves the map at once, though the version still holds its vector; the others stay put."""
+    """A deleted product leaves the map at once, though the version still holds its vector; the
+    others stay put."""
     before = {point["product_id"]: point for point in own.mapping.map()["points"]}
     own.delete("cross-red")
     after = {point["product_id"]: point for point in own.mapping.map()["points"]}

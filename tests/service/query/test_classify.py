@@ -1,4 +1,5 @@
-"""The service judges a photo by the very rule that training fitted, with the catalog's own neighbours."""
+"""The service judges a photo by the very rule that training fitted, with the catalog's own
+neighbours."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ DIM, GENERAL = 24, (8, 24)
 
 def vectors_of(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Unit rows with two blocks of weight .4 and .6; each class is a direction of the second."""
-    block = np.eye(16, dtype=np.float32)[labels] + 0.15 * rng.normal(size=(len(labels), 16)).astype(np.float32)
+    block = np.eye(16, dtype=np.float32)[labels] + 0.15 * rng.normal(size=(len(labels), 16)).astype(
+        np.float32
+    )
     other = rng.normal(size=(len(labels), 8)).astype(np.float32)
     parts = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (other, block)]
     return np.concatenate([0.4**0.5 * parts[0], 0.6**0.5 * parts[1]], axis=1).astype(np.float32)
@@ -41,7 +44,9 @@ def world() -> dict[str, Any]:
 
 
 def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
-    def search(queries: np.ndarray, k: int, *, exclude: Any = (), params: object = None) -> list[Any]:
+    def search(
+        queries: np.ndarray, k: int, *, exclude: Any = (), params: object = None
+    ) -> list[Any]:
         scores = -np.sort(-(queries @ world["train"].T), axis=1)[:, :k]
         return [ProductHits(np.arange(len(row)), np.arange(len(row)), row) for row in scores]
 
@@ -60,7 +65,12 @@ def test_strangers_are_called_unknown_and_known_kinds_are_not(world: dict[str, A
     def share(vectors: np.ndarray) -> float:
         return float(
             np.mean(
-                [is_unknown_kind(snapshot, v[None], 10 * v[None, 8:13], trained, set(), SearchCache()) for v in vectors]
+                [
+                    is_unknown_kind(
+                        snapshot, v[None], 10 * v[None, 8:13], trained, set(), SearchCache()
+                    )
+                    for v in vectors
+                ]
             )
         )
 
@@ -69,26 +79,42 @@ def test_strangers_are_called_unknown_and_known_kinds_are_not(world: dict[str, A
 
 
 def test_the_service_s_neighbours_are_those_of_the_fit(world: dict[str, Any]) -> None:
-    """Searching with one block alone gives the block's own cosines, so threshold and signal have one unit."""
+    """Searching with one block alone gives the block's own cosines, so threshold and signal have
+    one unit."""
     rule = {**world["rule"], "mix": [0.0, 0.0, 1.0]}
     snapshot = snapshot_of(world, rule)
     near = closeness(world["known"], world["train"], GENERAL)
     for vector, wanted in zip(world["known"][:20], near, strict=False):
         read = rule_logits(vector[None], np.zeros((1, 5)), rule)
         rule_at = {**rule, "threshold": float((rule["mean"][2] - wanted) / rule["spread"][2])}
-        above, below = ({**rule_at, "threshold": rule_at["threshold"] + step} for step in (-1e-3, 1e-3))
+        above, below = (
+            {**rule_at, "threshold": rule_at["threshold"] + step} for step in (-1e-3, 1e-3)
+        )
         assert is_unknown(read[0], float(wanted), above)
         for bar, said in ((above, True), (below, False)):
-            snapshot.bundle.decision = Decision(categories=snapshot.bundle.decision.categories, unknown=bar)
+            snapshot.bundle.decision = Decision(
+                categories=snapshot.bundle.decision.categories, unknown=bar
+            )
             assert (
-                is_unknown_kind(snapshot, vector[None], np.zeros((1, 5)), Category(0, ("a",)), set(), SearchCache())
+                is_unknown_kind(
+                    snapshot,
+                    vector[None],
+                    np.zeros((1, 5)),
+                    Category(0, ("a",)),
+                    set(),
+                    SearchCache(),
+                )
                 is said
             )
 
 
-def test_without_a_rule_and_for_a_class_of_a_few_photos_nothing_is_unknown(world: dict[str, Any]) -> None:
+def test_without_a_rule_and_for_a_class_of_a_few_photos_nothing_is_unknown(
+    world: dict[str, Any],
+) -> None:
     strange, trained, fewshot = world["strange"][:1], Category(0, ("a",)), Category(7, ("new",), ())
-    assert not is_unknown_kind(snapshot_of(world, None), strange, strange[:, 8:13], trained, set(), SearchCache())
+    assert not is_unknown_kind(
+        snapshot_of(world, None), strange, strange[:, 8:13], trained, set(), SearchCache()
+    )
     assert not is_unknown_kind(
         snapshot_of(world, world["rule"]), strange, strange[:, 8:13], fewshot, set(), SearchCache()
     )

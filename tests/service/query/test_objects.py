@@ -30,7 +30,9 @@ def laid_out(wanted: tuple[tuple[str, str], ...] = tuple(PLACES)) -> bytes:
 def ask(web: FlaskClient, data: bytes, **fields: Any) -> Any:
     form = {name: json.dumps(value) for name, value in fields.items()}
     return web.post(
-        "/v1/objects", data={"image": (io.BytesIO(data), "p.png"), **form}, content_type="multipart/form-data"
+        "/v1/objects",
+        data={"image": (io.BytesIO(data), "p.png"), **form},
+        content_type="multipart/form-data",
     )
 
 
@@ -43,7 +45,8 @@ def thing(kind: str, colour: str) -> tuple[int, int, int, int]:
 
 
 def test_each_product_is_found_where_it_lies(web: FlaskClient) -> None:
-    """Two compact things side by side: a box round each, its category, and its own kind first among the results."""
+    """Two compact things side by side: a box round each, its category, and its own kind first among
+    the results."""
     wanted = (("cross", "red"), ("stripes", "blue"))
     found = ask(web, laid_out(wanted), k=4).get_json()
     assert (found["width"], found["height"], found["reason"]) == (500, 400, None)
@@ -63,9 +66,13 @@ def test_a_search_with_the_box_gives_the_same(web: FlaskClient) -> None:
     data = laid_out((("cross", "red"),))
     (one,) = ask(web, data, k=5, most=1).get_json()["objects"]
     form = {"image": (io.BytesIO(data), "p.png"), "crop": json.dumps(one["box"]), "k": "5"}
-    again = web.post("/v1/search", data=form, content_type="multipart/form-data").get_json()["results"]
+    again = web.post("/v1/search", data=form, content_type="multipart/form-data").get_json()[
+        "results"
+    ]
     assert [row["product_id"] for row in again] == [row["product_id"] for row in one["results"]]
-    assert [row["score"] for row in again] == pytest.approx([row["score"] for row in one["results"]], abs=1e-5)
+    assert [row["score"] for row in again] == pytest.approx(
+        [row["score"] for row in one["results"]], abs=1e-5
+    )
 
 
 def test_the_box_and_its_pixels_give_the_same_embedding(own: Engine) -> None:
@@ -74,7 +81,9 @@ def test_the_box_and_its_pixels_give_the_same_embedding(own: Engine) -> None:
     (one,) = own.objects.find(data, k=5, most=1)["objects"]
     own._seeing._recent.clear()
     again = own.search(Query(image=data, crop=tuple(one["box"])), k=5)["results"]
-    assert [row["score"] for row in again] == pytest.approx([row["score"] for row in one["results"]], abs=1e-4)
+    assert [row["score"] for row in again] == pytest.approx(
+        [row["score"] for row in one["results"]], abs=1e-4
+    )
 
 
 def test_a_studio_photo_is_one_object(web: FlaskClient) -> None:
@@ -119,7 +128,12 @@ def test_one_pass_of_the_network_sees_all_boxes(own: Engine) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "word"),
-    [({"most": 0}, "most"), ({"most": 11}, "most"), ({"k": 0}, "k"), ({"crop": [0, 0, 5, 5]}, "crop")],
+    [
+        ({"most": 0}, "most"),
+        ({"most": 11}, "most"),
+        ({"k": 0}, "k"),
+        ({"crop": [0, 0, 5, 5]}, "crop"),
+    ],
 )
 def test_wrong_fields_are_named(web: FlaskClient, fields: dict[str, Any], word: str) -> None:
     """Bounds and unknown fields are 422 and name the field."""

@@ -33,7 +33,8 @@ def ids(found: dict[str, Any]) -> list[str]:
 
 
 def test_a_history_finds_its_kind_with_a_reason_each(web: Any) -> None:
-    """Rings find the other rings first; nothing seen comes back; scores fall from 1; each reason names a ring."""
+    """Rings find the other rings first; nothing seen comes back; scores fall from 1; each reason
+    names a ring."""
     found = ask(web, history=events(*RINGS), k=5)
     assert set(ids(found)[:3]) == {"a/similar", "shop:7", "ring-tan"}
     assert not set(ids(found)) & set(RINGS)
@@ -48,7 +49,8 @@ def test_a_history_finds_its_kind_with_a_reason_each(web: Any) -> None:
 
 
 def test_two_interests_both_stand_in_the_list(web: Any) -> None:
-    """Rings and dots: two interests of equal share, and each has its products among the first six."""
+    """Rings and dots: two interests of equal share, and each has its products among
+    the first six."""
     found = ask(web, history=events(*RINGS, "dots-red", "dots-blue"), k=6)
     assert [sorted(one["products"]) for one in found["interests"]] == [
         sorted(part) for part in ((RINGS, ["dots-red", "dots-blue"]))
@@ -58,7 +60,9 @@ def test_two_interests_both_stand_in_the_list(web: Any) -> None:
     assert kinds == {"Shapes > ring", "Shapes > dots"}
 
 
-def test_what_counts_for_nothing_does_not_come_back_either(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_counts_for_nothing_does_not_come_back_either(
+    web: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only the heaviest of a long history say what the shopper likes; all of it is left out."""
     monkeypatch.setattr(recommend, "_COUNTED", 2)
     light = ["a/similar", "shop:7", "ring-tan"]
@@ -75,18 +79,22 @@ def test_always_min_k_of_what_is_left(web: Any) -> None:
 
 
 def test_a_filter_holds(web: Any) -> None:
-    """Only red: four kinds, none of them seen, so four results; a fault in it is named where it stands."""
+    """Only red: four kinds, none of them seen, so four results; a fault in it is named where it
+    stands."""
     red = {"must": [{"field": "colour", "eq": "red"}]}
     found = ask(web, history=events(*RINGS), k=50, filter=red)
     assert {row["attributes"]["colour"] for row in found["results"]} == {"red"}
     assert len(found["results"]) == 4
-    wrong = ask(web, 422, history=events(*RINGS), filter={"must": [{"field": "color", "eq": "red"}]})
+    wrong = ask(
+        web, 422, history=events(*RINGS), filter={"must": [{"field": "color", "eq": "red"}]}
+    )
     assert wrong["code"] == "bad-filter"
     assert wrong["detail"].startswith("filter.must[0]")
 
 
 def test_unknown_products_are_reported_and_the_rest_is_used(web: Any) -> None:
-    """One unknown of three: the answer is that of the two others; all unknown is 404, none at all 422."""
+    """One unknown of three: the answer is that of the two others; all unknown is 404, none at all
+    422."""
     mixed = ask(web, history=events(RINGS[0], "nobody", RINGS[1]), k=5)
     assert mixed["unknown_products"] == ["nobody"]
     assert ids(mixed) == ids(ask(web, history=events(*RINGS), k=5))
@@ -97,7 +105,14 @@ def test_unknown_products_are_reported_and_the_rest_is_used(web: Any) -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [{"weight": 0}, {"weight": -1}, {"weight": "2"}, {"time": "yesterday"}, {"time": True}, {"views": 3}],
+    [
+        {"weight": 0},
+        {"weight": -1},
+        {"weight": "2"},
+        {"time": "yesterday"},
+        {"time": True},
+        {"views": 3},
+    ],
 )
 def test_a_bad_event_is_422(web: Any, event: dict[str, Any]) -> None:
     """Weights above zero, times as numbers or ISO dates, no unknown field."""
@@ -112,14 +127,19 @@ def test_weights_and_times_shift_the_shares(web: Any) -> None:
         ("dots-red", 0.25),
     ]
     found = ask(
-        web, history=[*events("ring-blue", time="2026-01-01"), *events("dots-red", time="2026-01-31T00:00:00Z")]
+        web,
+        history=[
+            *events("ring-blue", time="2026-01-01"),
+            *events("dots-red", time="2026-01-31T00:00:00Z"),
+        ],
     )
     shares = {one["product_id"]: one["share"] for one in found["interests"]}
     assert shares == pytest.approx({"dots-red": 2 / 3, "ring-blue": 1 / 3}, abs=1e-5)
 
 
 def test_out_of_stock_is_never_recommended(own: Engine, open_web: Callable[..., Any]) -> None:
-    """in_stock false or stock 0 by default, from the next question on; other conditions where the settings say so."""
+    """in_stock false or stock 0 by default, from the next question on; other conditions where the
+    settings say so."""
     web = open_web()
     assert {"a/similar", "shop:7"} <= set(ids(ask(web, history=events(*RINGS), k=50)))
     own.patch("a/similar", {"attributes": {"in_stock": False}})
@@ -136,7 +156,8 @@ def test_out_of_stock_is_never_recommended(own: Engine, open_web: Callable[..., 
 def test_complete_takes_categories_that_were_bought_together(
     own: Engine, open_web: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Rings sold with crosses: crosses alone are recommended to a ring's viewer; without orders it is 409."""
+    """Rings sold with crosses: crosses alone are recommended to a ring's viewer; without orders it
+    is 409."""
     web = open_web()
     assert ask(web, 409, history=events(*RINGS), mode="complete")["code"] == "no-orders"
     lines = ["order_id,product_id"]

@@ -1,4 +1,5 @@
-"""Searches that the questions of one request share are made once, and give what each would have found alone."""
+"""Searches that the questions of one request share are made once, and give what each would have
+found alone."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ class Live:
 
     asked: list[int] = field(default_factory=list)
 
-    def search(self, queries: np.ndarray, k: int, *, exclude: set[int], params: Any) -> list[ProductHits]:
+    def search(
+        self, queries: np.ndarray, k: int, *, exclude: set[int], params: Any
+    ) -> list[ProductHits]:
         self.asked.append(k)
         pids = np.array([pid for pid in range(10) if pid not in exclude][:k], np.int64)
         return [ProductHits(pids, pids + 100, (1 - pids / 10).astype(np.float32))]
@@ -49,10 +52,17 @@ def test_a_list_that_holds_all_there_is_is_long_enough() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "k", "hidden", "params"),
-    [(query(1), 3, set(), G), (query(), 4, set(), G), (query(), 3, {1}, G), (query(), 3, set(), None)],
+    [
+        (query(1), 3, set(), G),
+        (query(), 4, set(), G),
+        (query(), 3, {1}, G),
+        (query(), 3, set(), None),
+    ],
     ids=["another query", "more", "others hidden", "another view"],
 )
-def test_what_differs_is_searched(asked: np.ndarray, k: int, hidden: set[int], params: SearchParams | None) -> None:
+def test_what_differs_is_searched(
+    asked: np.ndarray, k: int, hidden: set[int], params: SearchParams | None
+) -> None:
     live, near = Live(), SearchCache()
     near.search(live, query(), 3, set(), G)  # type: ignore[arg-type]
     found = near.search(live, asked, k, hidden, params)  # type: ignore[arg-type]

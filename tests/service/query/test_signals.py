@@ -18,7 +18,8 @@ from tests.service.query.test_search import search
 
 
 def test_explain_adds_each_block_s_cosine(web: FlaskClient) -> None:
-    """By body, form and query, for photo, product, text and several; scores, order and pages are as without it."""
+    """By body, form and query, for photo, product, text and several; scores, order and pages are as
+    without it."""
     shot = photo("ring", "blue", turn=4)
     for body in (
         {"image": base64_of(shot)},
@@ -39,17 +40,24 @@ def test_explain_adds_each_block_s_cosine(web: FlaskClient) -> None:
     words = search(web, text="red ring", explain=True, k=3)
     assert {"keywords"} <= set(words["results"][0]["signals"]) <= {"keywords", "text", "g"}
     second = search(
-        web, product_id="cross-red", k=5, cursor=search(web, product_id="cross-red", k=5)["next_cursor"], explain=True
+        web,
+        product_id="cross-red",
+        k=5,
+        cursor=search(web, product_id="cross-red", k=5)["next_cursor"],
+        explain=True,
     )
     assert len(second["results"]) == 5
     assert (
         "explain"
-        in assert_problem(web.get("/v1/products/cross-red/similar?explain=7"), 422, "invalid-request")["detail"]
+        in assert_problem(
+            web.get("/v1/products/cross-red/similar?explain=7"), 422, "invalid-request"
+        )["detail"]
     )
 
 
 def test_blocks_explain_the_score_between_them(shop: Engine) -> None:
-    """The cosine with an input is the mean of its blocks' cosines, weighted as the model weighs them."""
+    """The cosine with an input is the mean of its blocks' cosines, weighted as the model weighs
+    them."""
     now = shop.ready()
     vector, _ = shop._vectors(now, Query(image=photo("ring", "blue", turn=4)), StageTimer())
     width = vector.shape[1] // 3
@@ -57,7 +65,10 @@ def test_blocks_explain_the_score_between_them(shop: Engine) -> None:
     blocks = (Block("c", width, share), Block("g", vector.shape[1] - width, 1 - share))
     split = replace(now, bundle=replace(now.bundle, spec=replace(now.bundle.spec, blocks=blocks)))
     found = shop._searching.search(
-        split, Query(image=photo("ring", "blue", turn=4)), SearchOptions(k=20, explain=True), StageTimer()
+        split,
+        Query(image=photo("ring", "blue", turn=4)),
+        SearchOptions(k=20, explain=True),
+        StageTimer(),
     )
     for result in found["results"]:
         pid = shop._catalog.pid(result["product_id"])

@@ -1,4 +1,5 @@
-"""Tags in the service: the version's rule decides, and votes after live writes are those of a fresh build."""
+"""Tags in the service: the version's rule decides, and votes after live writes are those of a fresh
+build."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def rebuilt(home: Path) -> str:
     opened = Home(home)
     active = opened.active()
     assert active is not None
-    version = build_index(opened, bundle=by_version(opened, active.model_version), activate=True).version
+    version = build_index(
+        opened, bundle=by_version(opened, active.model_version), activate=True
+    ).version
     assert version is not None
     return version
 
@@ -47,7 +50,11 @@ def rebuilt(home: Path) -> str:
 def votes(engine: Engine, source: Query) -> list[Any]:
     """Each tag with its confidence and voters."""
     return [
-        (row["tag"], round(row["confidence"], 4), [(n["product_id"], round(n["score"], 4)) for n in row["neighbours"]])
+        (
+            row["tag"],
+            round(row["confidence"], 4),
+            [(n["product_id"], round(n["score"], 4)) for n in row["neighbours"]],
+        )
         for row in engine.tags(source)["tags"]
     ]
 
@@ -55,7 +62,8 @@ def votes(engine: Engine, source: Query) -> list[Any]:
 def test_votes_after_random_writes_equal_those_of_a_fresh_build(
     own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Upserts, deletes and changed tags: what the delta answers is what an index built from nothing answers."""
+    """Upserts, deletes and changed tags: what the delta answers is what an index built from nothing
+    answers."""
     use(monkeypatch, RULE)
     rebuilt(own_home)
     draw = random.Random(7)
@@ -76,7 +84,9 @@ def test_votes_after_random_writes_equal_those_of_a_fresh_build(
                 else:
                     data = photo(kind, colour, turn=draw.choice([0, 3, 8]))
                     engine.put(name, Draft(tags=tags, photos=(data,)))
-        questions = [Query(image=photo(kind, colour, turn=5)) for kind in KINDS for colour in ("red", "tan")]
+        questions = [
+            Query(image=photo(kind, colour, turn=5)) for kind in KINDS for colour in ("red", "tan")
+        ]
         live = [votes(engine, question) for question in questions]
         assert engine.ready().live.delta_size > 10
     shutil.copytree(own_home, tmp_path / "fresh")
@@ -87,8 +97,11 @@ def test_votes_after_random_writes_equal_those_of_a_fresh_build(
     assert any(live)
 
 
-def test_the_versions_rule_decides_not_the_models(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One kind and one colour at most, by the columns stored with the version; without any the model's rule holds."""
+def test_the_versions_rule_decides_not_the_models(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One kind and one colour at most, by the columns stored with the version; without any the
+    model's rule holds."""
     ask = Query(image=photo("cross", "blue", turn=4))
     use(monkeypatch, RULE)
     version = rebuilt(own_home)
@@ -117,11 +130,17 @@ def test_what_a_machine_said_never_votes(own: Engine) -> None:
     assert "checked" in [tag for tag, _, _ in found]
 
 
-def test_views_searched_side_by_side_vote_as_one_by_one(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question that is alone uses helpers for its views, one among others does not; the votes are the same."""
+def test_views_searched_side_by_side_vote_as_one_by_one(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that is alone uses helpers for its views, one among others does not; the votes are
+    the same."""
     opened = Home(own_home)
     block = by_version(opened, opened.active().model_version).spec.blocks[0].name  # type: ignore[union-attr]
-    kind, colour = (dataclasses.replace(column, view={block: k}) for column, k in zip(COLUMNS, (1.0, 0.5), strict=True))
+    kind, colour = (
+        dataclasses.replace(column, view={block: k})
+        for column, k in zip(COLUMNS, (1.0, 0.5), strict=True)
+    )
     use(monkeypatch, dataclasses.replace(RULE, columns=(kind, colour)))
     rebuilt(own_home)
     searched: list[str] = []

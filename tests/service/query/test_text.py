@@ -1,4 +1,5 @@
-"""Text over HTTP and on the command line: what it finds, how it is fused, what is refused, what an old version does."""
+"""Text over HTTP and on the command line: what it finds, how it is fused, what is refused, what an
+old version does."""
 
 from __future__ import annotations
 
@@ -50,24 +51,29 @@ def ids(answer: dict[str, Any]) -> list[str]:
     ],
 )
 def test_text_finds_what_it_tells_of(web: Web, text: str, expected: set[str]) -> None:
-    """Case, plural, markup, query signs and emojis do no harm; Chinese goes through the glossary."""
+    """Case, plural, markup, query signs and emojis do no harm; Chinese goes
+    through the glossary."""
     assert set(ids(search(web, text=text, k=len(expected)))) == expected
 
 
 def test_the_score_is_half_keywords_and_half_the_tower(web: Web) -> None:
-    """Where a product holds a word; both stand in ``signals``; the order is that of the fused score."""
+    """Where a product holds a word; both stand in ``signals``; the order is that of the fused
+    score."""
     results = search(web, text="red ring", k=20)["results"]
     assert results[0]["signals"]["keywords"] == 1.0
     assert any(result["signals"]["keywords"] == 0 for result in results)
     for result in results:
         signals = result["signals"]
-        assert result["score"] == pytest.approx((signals["text"] + signals["keywords"]) / 2, abs=1e-4)
+        assert result["score"] == pytest.approx(
+            (signals["text"] + signals["keywords"]) / 2, abs=1e-4
+        )
     scores = [result["score"] for result in results]
     assert scores == sorted(scores, reverse=True)
 
 
 def test_every_product_matches_a_text_and_filters_k_and_pages_hold(web: Web) -> None:
-    """Always min(k, matches): all 20 products are ranked, of red ones 4; pages neither repeat nor skip."""
+    """Always min(k, matches): all 20 products are ranked, of red ones 4; pages neither repeat nor
+    skip."""
     whole = ids(search(web, text="red ring", k=50))
     assert len(whole) == len(set(whole)) == 20
     red = {"must": [{"field": "colour", "eq": "red"}]}
@@ -91,11 +97,19 @@ def test_every_product_matches_a_text_and_filters_k_and_pages_hold(web: Web) -> 
 
 
 def test_unknown_words_are_reported_and_the_rest_is_used(web: Web) -> None:
-    """As they were written; where nothing is known at all nothing is found; without a text there is no such field."""
+    """As they were written; where nothing is known at all nothing is found; without a text there is
+    no such field."""
     answer = search(web, text="red zébra ring 斑马", k=1)
-    assert (ids(answer), answer["unknown_words"]) == ([product_id("ring", "red")], ["zebra", "斑马"])
+    assert (ids(answer), answer["unknown_words"]) == (
+        [product_id("ring", "red")],
+        ["zebra", "斑马"],
+    )
     answer = search(web, text="zebra")
-    assert (answer["results"], answer["unknown_words"], answer["next_cursor"]) == ([], ["zebra"], None)
+    assert (answer["results"], answer["unknown_words"], answer["next_cursor"]) == (
+        [],
+        ["zebra"],
+        None,
+    )
     answer = search(web, text="zebra", product_id="cross-red", k=3)
     assert ids(answer) == ids(search(web, product_id="cross-red", k=3))
     assert answer["unknown_words"] == ["zebra"]
@@ -103,7 +117,8 @@ def test_unknown_words_are_reported_and_the_rest_is_used(web: Web) -> None:
 
 
 def test_a_photo_and_a_text_are_mixed_by_weight(web: Web) -> None:
-    """Multipart and JSON; the score is the mean of the signals by ``mix``, of the text half its keywords'."""
+    """Multipart and JSON; the score is the mean of the signals by ``mix``, of the text half its
+    keywords'."""
     for image, text in ((1, 1), (3, 1)):
         form = {"text": "ring", "k": "20", "mix": json.dumps({"image": image, "text": text})}
         form["image"] = (io.BytesIO(photo("cross", "red")), "x.png")  # type: ignore[assignment]
@@ -111,7 +126,9 @@ def test_a_photo_and_a_text_are_mixed_by_weight(web: Web) -> None:
         for result in answer["results"]:
             signals, share = result["signals"], text / (image + text)
             of_text = (signals["text"] + signals["keywords"]) / 2
-            assert result["score"] == pytest.approx((1 - share) * signals["image"] + share * of_text, abs=1e-4)
+            assert result["score"] == pytest.approx(
+                (1 - share) * signals["image"] + share * of_text, abs=1e-4
+            )
     alone = search(web, product_id="cross-red", text="ring", mix={"product_id": 1}, k=5)
     assert ids(alone) == ids(search(web, product_id="cross-red", k=5))
 
@@ -119,19 +136,31 @@ def test_a_photo_and_a_text_are_mixed_by_weight(web: Web) -> None:
 def test_a_write_is_found_by_its_words_at_once(open_web: Callable[..., Web], own: Engine) -> None:
     """Put, patched and deleted; a title with markup comes back as it was written."""
     client, title = open_web(), "<script>alert(1)</script> 红色连衣裙 zebra"
-    form = {"product": json.dumps({"title": title}), "images": (io.BytesIO(encode(draw("ring", (9, 9, 9)))), "x.png")}
-    assert client.put("/v1/products/new", data=form, content_type="multipart/form-data").status_code == 200
+    form = {
+        "product": json.dumps({"title": title}),
+        "images": (io.BytesIO(encode(draw("ring", (9, 9, 9)))), "x.png"),
+    }
+    assert (
+        client.put("/v1/products/new", data=form, content_type="multipart/form-data").status_code
+        == 200
+    )
     for text in ("zebra", "衣裙", "script"):
         answer = search(client, text=text, k=1)
         assert (ids(answer), answer["results"][0]["title"]) == (["new"], title)
     client.patch("/v1/products/new", json={"title": "giraffe"})
-    assert (ids(search(client, text="giraffe", k=1)), search(client, text="zebra")["results"]) == (["new"], [])
+    assert (ids(search(client, text="giraffe", k=1)), search(client, text="zebra")["results"]) == (
+        ["new"],
+        [],
+    )
     client.delete("/v1/products/new")
     assert search(client, text="giraffe")["results"] == []
 
 
-def test_a_version_without_a_tower_answers_by_keywords(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As versions from before have none: only products that hold a word match, scored by keywords alone."""
+def test_a_version_without_a_tower_answers_by_keywords(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As versions from before have none: only products that hold a word match, scored by keywords
+    alone."""
     home = Home(own_home)
     assert TEXT in Versions(home).manifest(home.active().index_version).files  # type: ignore[union-attr]
     monkeypatch.setattr("indexer.index_build.pipeline.fit_tower", lambda *_: None)
@@ -140,7 +169,9 @@ def test_a_version_without_a_tower_answers_by_keywords(own_home: Path, monkeypat
         assert engine.snapshot is not None
         assert engine.snapshot.live.base.tower is None
         answer = engine.search(Query(text="rings zebra"))
-        assert {row["product_id"] for row in answer["results"]} == {product_id("ring", colour) for colour in COLOURS}
+        assert {row["product_id"] for row in answer["results"]} == {
+            product_id("ring", colour) for colour in COLOURS
+        }
         assert all(row["signals"] == {"keywords": row["score"]} for row in answer["results"])
         assert answer["unknown_words"] == ["zebra"]
         red = {"must": [{"field": "colour", "eq": "red"}]}
@@ -150,7 +181,10 @@ def test_a_version_without_a_tower_answers_by_keywords(own_home: Path, monkeypat
 
 def test_text_that_cannot_be_asked_is_refused(shop: Engine) -> None:
     """Below HTTP too; 2,000 characters are read, and of them 64 words."""
-    for text, reason in (("🎉🎉", "no letter and no digit"), ("a" * 10_000, "10,000 characters, at most 2,000")):
+    for text, reason in (
+        ("🎉🎉", "no letter and no digit"),
+        ("a" * 10_000, "10,000 characters, at most 2,000"),
+    ):
         with pytest.raises(BadRequestError, match=reason):
             shop.search(Query(text=text))
     many = " ".join(f"w{number}" for number in range(300))
@@ -162,11 +196,14 @@ BLOCKS = (Block("a", 2, 0.5), Block("c", 2, 0.2), Block("g", 2, 0.3))
 
 def vector(*angles: float) -> np.ndarray:
     parts = [np.array([np.cos(angle), np.sin(angle)]) for angle in angles]
-    return np.concatenate([np.sqrt(b.weight) * p for b, p in zip(BLOCKS, parts, strict=True)]).astype(np.float32)
+    return np.concatenate(
+        [np.sqrt(b.weight) * p for b, p in zip(BLOCKS, parts, strict=True)]
+    ).astype(np.float32)
 
 
 def test_a_colour_word_beside_a_photo_replaces_its_colour_and_other_words_are_mixed() -> None:
-    """ "blue" alone is no input of its own; "blue dress" leaves "dress" as one, in blue as well; alone it is whole."""
+    """ "blue" alone is no input of its own; "blue dress" leaves "dress" as one, in blue as well;
+    alone it is whole."""
 
     def kind_of(vectors: np.ndarray) -> str | None:
         return None
@@ -188,11 +225,15 @@ def test_a_colour_word_beside_a_photo_replaces_its_colour_and_other_words_are_mi
     turned = 0.6 * photo[0, :2] + 0.4 * dress[:2]
     expected = np.sqrt(0.5) * turned / np.linalg.norm(turned)
     np.testing.assert_allclose(inputs["image"][0, :2], expected, atol=1e-6)
-    inputs, mix, _, _ = mixed(TextQuery([], blue, dress, blue, None), {"image": photo}, half, BLOCKS, kind_of)
+    inputs, mix, _, _ = mixed(
+        TextQuery([], blue, dress, blue, None), {"image": photo}, half, BLOCKS, kind_of
+    )
     assert mix == {"image": 0.5, "text": 0.5}
     np.testing.assert_allclose(inputs["text"][0, [0, 1, 4, 5]], dress[[0, 1, 4, 5]], atol=1e-6)
     np.testing.assert_allclose(inputs["text"][0, 2:4], blue[2:4], atol=1e-6)
-    inputs, _, _, replaced = mixed(TextQuery([], blue, None, blue, None), {}, {"text": 1.0}, BLOCKS, kind_of)
+    inputs, _, _, replaced = mixed(
+        TextQuery([], blue, None, blue, None), {}, {"text": 1.0}, BLOCKS, kind_of
+    )
     assert not replaced
     assert np.array_equal(inputs["text"][0], blue)
 
@@ -221,14 +262,18 @@ def test_another_text_encoder_can_be_plugged_in(own_home: Path) -> None:
         assert answer["unknown_words"] == []
         assert len(answer["results"]) == 20
         live = engine.snapshot.live  # type: ignore[union-attr]
-        first = max(float(row[0]) for row in live.base.index.vectors(np.arange(len(live.base.rows))))
+        first = max(
+            float(row[0]) for row in live.base.index.vectors(np.arange(len(live.base.rows)))
+        )
         assert answer["results"][0]["score"] == pytest.approx(first, abs=1e-5)
     for name in ("nowhere:thing", "service.query.text:absent"):
         with pytest.raises(BadSettingsError, match="text_encoder"):
             Engine(Settings(home=own_home, text_encoder=name), watch=False)
 
 
-def test_the_command_line_asks_by_text_and_edits_the_glossary(own_home: Path, tmp_path: Path) -> None:
+def test_the_command_line_asks_by_text_and_edits_the_glossary(
+    own_home: Path, tmp_path: Path
+) -> None:
     def run(*arguments: str) -> Any:
         result = CliRunner().invoke(cli, [*arguments, "--home", str(own_home), "--json"])
         assert result.exit_code == 0, result.output

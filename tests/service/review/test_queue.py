@@ -1,4 +1,5 @@
-"""Promises about people in the loop: the queue, decisions made once, feedback, precision, erasure."""
+"""Promises about people in the loop: the queue, decisions made once,
+feedback, precision, erasure."""
 
 from __future__ import annotations
 
@@ -32,7 +33,13 @@ BODY = {
     "verdict": "review",
     "prohibited": [{"policy": "logos", "decision": "review", "score": 0.7, "evidence": []}],
     "duplicates": [{"product_id": "ring-blue", "title": "blue ring", "kind": "same_photo"}],
-    "tags": [{"tag": "ring", "confidence": 0.9, "neighbours": [{"product_id": "a/similar", "score": 0.8}]}],
+    "tags": [
+        {
+            "tag": "ring",
+            "confidence": 0.9,
+            "neighbours": [{"product_id": "a/similar", "score": 0.8}],
+        }
+    ],
 }
 
 
@@ -74,16 +81,26 @@ def test_a_category_can_be_put_right_after_classify(own: Engine) -> None:
     assert own.people.feedback(Feedback("c1", category=("Shapes", "cross")))["stored"] == 1
 
 
-def test_what_suggests_nothing_is_not_remembered(own: Engine, open_web, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    """Stored products, writes and empty searches take no place of an answer that people may judge."""
+def test_what_suggests_nothing_is_not_remembered(
+    own: Engine, open_web, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    """Stored products, writes and empty searches take no place of an answer that
+    people may judge."""
     monkeypatch.setattr(people, "_REMEMBERED", 1)
     web = open_web()
     web.post("/v1/search", json={"product_id": "ring-blue", "k": 1}, headers={"X-Request-Id": "s1"})
     web.get("/v1/products/ring-blue", headers={"X-Request-Id": "p1"})
     web.get("/v1/products", headers={"X-Request-Id": "p2"})
-    items = [{"op": "patch", "product_id": "ring-blue", "title": "x"}, {"op": "delete", "product_id": "nobody"}]
+    items = [
+        {"op": "patch", "product_id": "ring-blue", "title": "x"},
+        {"op": "delete", "product_id": "nobody"},
+    ]
     web.post("/v1/products:batch", json={"items": items}, headers={"X-Request-Id": "p3"})
-    web.post("/v1/search", json={"product_id": "ring-blue", "min_score": 1}, headers={"X-Request-Id": "p4"})
+    web.post(
+        "/v1/search",
+        json={"product_id": "ring-blue", "min_score": 1},
+        headers={"X-Request-Id": "p4"},
+    )
     assert list(own.people._asked) == ["s1"]
     with pytest.raises(UnknownRequestError, match="'p1'"):
         own.people.feedback(Feedback("p1", accepted=["ring"]))
@@ -92,7 +109,8 @@ def test_what_suggests_nothing_is_not_remembered(own: Engine, open_web, monkeypa
 
 
 def test_answers_about_many_things_can_be_judged(own: Engine, open_web) -> None:  # type: ignore[no-untyped-def]
-    """Products of an object, and tags, categories and products of a batch, by the request's id; nothing else of it."""
+    """Products of an object, and tags, categories and products of a batch, by the request's id;
+    nothing else of it."""
     web = open_web()
 
     def say(request_id: str, status: int = 200, **said: object) -> None:
@@ -106,14 +124,24 @@ def test_answers_about_many_things_can_be_judged(own: Engine, open_web) -> None:
 
     shots = [photo("ring", "red", turn=30), photo("dots", "red", turn=30)]
     objects = ask("objects", "o1", image=(io.BytesIO(shots[0]), "a.png"), k="3")["objects"]
-    say("o1", clicked=[objects[0]["results"][2]["product_id"]], category=objects[0]["category"]["path"])
+    say(
+        "o1",
+        clicked=[objects[0]["results"][2]["product_id"]],
+        category=objects[0]["category"]["path"],
+    )
     say("o1", 422, clicked=["nobody"])
     for path in ("search", "tags", "classify"):
         files = [(io.BytesIO(data), "a.png") for data in (shots[0], b"no photo", shots[1])]
         found = ask(f"{path}:batch", path, images=files)["results"]
         assert [row["status"] for row in found] == [200, 422, 200]
         if path == "search":
-            say(path, clicked=[found[0]["results"][0]["product_id"], found[2]["results"][3]["product_id"]])
+            say(
+                path,
+                clicked=[
+                    found[0]["results"][0]["product_id"],
+                    found[2]["results"][3]["product_id"],
+                ],
+            )
         elif path == "tags":
             say(path, accepted=[found[0]["tags"][0]["tag"]], rejected=[found[2]["tags"][0]["tag"]])
         else:
@@ -122,7 +150,8 @@ def test_answers_about_many_things_can_be_judged(own: Engine, open_web) -> None:
 
 
 def test_remembered_names_are_bounded(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest answers go where the tags and products of all are too many; asked again an id counts once."""
+    """The oldest answers go where the tags and products of all are too many; asked again an id
+    counts once."""
     monkeypatch.setattr(people, "_MOST_NAMES", 25)
     answer = {"results": [{"score": 1.0, "product_id": str(number)} for number in range(10)]}
     for request_id in ("a", "b", "b", "c"):
@@ -168,7 +197,8 @@ def test_feedback_must_be_about_what_was_answered(own: Engine) -> None:
 
 @pytest.mark.parametrize("became", ["ring-blue", None])
 def test_a_click_never_says_what_the_listing_became(own: Engine, became: str | None) -> None:
-    """Feedback is logged under ``product_id``, or under no product without one, whatever was clicked beside it."""
+    """Feedback is logged under ``product_id``, or under no product without one, whatever was
+    clicked beside it."""
     own.people.remember("s1", own.search(Query(image=photo("ring", "red", turn=30)), k=20))
     own.people.feedback(Feedback("s1", clicked=["cross-red"], product_id=became))
     with open_reviews(own.home) as reviews:
@@ -181,9 +211,13 @@ def test_an_export_is_a_manifest_with_the_tags_people_left(own: Engine, tmp_path
     wanted = product_id("stripes", "red")
     accepted = tags_of(own)[0]
     own.people.feedback(
-        Feedback("r1", accepted=[accepted], added=["new"], category=("Shapes", "bars"), product_id=wanted)
+        Feedback(
+            "r1", accepted=[accepted], added=["new"], category=("Shapes", "bars"), product_id=wanted
+        )
     )
-    own.people.feedback(Feedback("r1", rejected=[tag for tag in tags_of(own) if tag == "red"], added=["x"]))
+    own.people.feedback(
+        Feedback("r1", rejected=[tag for tag in tags_of(own) if tag == "red"], added=["x"])
+    )
     report = export_feedback(own.home, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -202,14 +236,17 @@ def test_an_export_of_nothing_says_so(own: Engine, tmp_path: Path) -> None:
 
 
 def test_an_erased_product_is_in_no_review(own_home: Path) -> None:
-    """Its id is given as null, its photo's preview is gone, and no byte of either is left in the file."""
+    """Its id is given as null, its photo's preview is gone, and no byte of either is left in the
+    file."""
     with Engine(Settings(home=own_home), watch=False) as engine:
         content_hash = engine.product("ring-blue")["images"][0]["hash"]
         # A real review: its duplicates name the product's photo by hash, in two places.
         found = engine.review([photo("ring", "blue")], queue=False)
         assert found["duplicates"][0]["photo"] == content_hash
         name = engine.people.submit(
-            {**BODY, "duplicates": found["duplicates"]}, [Preview(content_hash, b"jpeg")], product_id=None
+            {**BODY, "duplicates": found["duplicates"]},
+            [Preview(content_hash, b"jpeg")],
+            product_id=None,
         )
         shown = engine.people.review(name)["review"]["duplicates"][0]
         assert (shown["product_id"], shown["photo"]) == ("ring-blue", content_hash)
@@ -234,14 +271,17 @@ def test_previews_of_decided_reviews_go_with_time(own: Engine) -> None:
     for name in (kept, gone):
         own.people.decide(name, "approve", "")
     with open_reviews(own.home) as reviews:
-        assert reviews.tidy(decided_before="2020-01-01", living=lambda hashes: hashes & {listed}) == 1
+        assert (
+            reviews.tidy(decided_before="2020-01-01", living=lambda hashes: hashes & {listed}) == 1
+        )
         assert [len(reviews.get(name).photos) for name in (waiting, kept, gone)] == [1, 1, 0]
         assert reviews.tidy(decided_before="9999-01-01", living=lambda hashes: hashes) == 1
         assert [len(reviews.get(name).photos) for name in (waiting, kept)] == [1, 0]
 
 
 def test_a_preview_keeps_its_photo_s_number(own: Engine) -> None:
-    """Once one of a listing's photos was erased, the others are shown under the numbers they had."""
+    """Once one of a listing's photos was erased, the others are shown under the
+    numbers they had."""
     previews = [Preview(letter * 64, letter.encode()) for letter in "abc"]
     name = own.people.submit(BODY, previews, product_id=None)
     with open_reviews(own.home) as reviews:
@@ -253,11 +293,19 @@ def test_a_preview_keeps_its_photo_s_number(own: Engine) -> None:
 
 
 def test_feedback_and_decisions_over_http(open_web) -> None:  # type: ignore[no-untyped-def]
-    """The whole way: tags, feedback by request id, the queue, a decision, a second one refused, numbers in /metrics."""
+    """The whole way: tags, feedback by request id, the queue, a decision, a second one refused,
+    numbers in /metrics."""
     web = open_web()
-    answer = web.post("/v1/tags", json={"product_id": "ring-blue"}, headers={"X-Request-Id": "ask-1"}).get_json()
+    answer = web.post(
+        "/v1/tags", json={"product_id": "ring-blue"}, headers={"X-Request-Id": "ask-1"}
+    ).get_json()
     tag = answer["tags"][0]["tag"]
-    assert web.post("/v1/feedback", json={"request_id": "ask-1", "accepted": [tag]}).get_json()["stored"] == 1
+    assert (
+        web.post("/v1/feedback", json={"request_id": "ask-1", "accepted": [tag]}).get_json()[
+            "stored"
+        ]
+        == 1
+    )
     lost = web.post("/v1/feedback", json={"request_id": "other", "accepted": [tag]})
     assert (lost.status_code, lost.get_json()["code"]) == (404, "unknown-request")
     engine = web.application.extensions["catalens"]
@@ -265,7 +313,13 @@ def test_feedback_and_decisions_over_http(open_web) -> None:  # type: ignore[no-
     queue = web.get("/v1/reviews?state=open").get_json()
     assert [entry["review_id"] for entry in queue["reviews"]] == [name]
     assert web.get(queue["reviews"][0]["previews"][0]).data == b"jpeg"
-    for place, status in (("1", 404), (str(2**63), 422), ("9" * 5000, 422), ("-1", 422), ("x", 422)):
+    for place, status in (
+        ("1", 404),
+        (str(2**63), 422),
+        ("9" * 5000, 422),
+        ("-1", 422),
+        ("x", 422),
+    ):
         assert web.get(f"/v1/reviews/{name}/photos/{place}").status_code == status
     decided = web.post(f"/v1/reviews/{name}:decide", json={"decision": "reject", "reason": "logo"})
     assert decided.get_json()["state"] == "rejected"

@@ -1,4 +1,5 @@
-"""Promises of the listing assistant: one answer from all its judges, the queue, strange photos, policies."""
+"""Promises of the listing assistant: one answer from all its judges, the queue, strange photos,
+policies."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ policies:
 def strict(own_home: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
     """An engine with a policy that bans crosses and has rings looked at."""
     (tmp_path / "policy.yaml").write_text(POLICY)
-    with Engine(Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False) as engine:
+    with Engine(
+        Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False
+    ) as engine:
         engine.prepare_reviews()
         yield engine
 
@@ -53,14 +56,17 @@ def big(kind: str, colour: str, *, turn: float = 0.0) -> bytes:
 
 
 def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
-    """Category and tags are those of the questions by themselves; every finding is there with advice."""
+    """Category and tags are those of the questions by themselves; every finding is there with
+    advice."""
     own.prepare_reviews()
     data = photo("ring", "red", turn=30)
     found = own.review([data])
     assert found["category"] == own.classify(Query(image=data))["categories"][0]
     assert found["tags"] == own.tags(Query(image=data))["tags"]
     assert [entry["code"] for entry in found["quality"]["findings"]] == list(CODES)
-    assert all(entry["advice"]["en"] and entry["advice"]["zh"] for entry in found["quality"]["findings"])
+    assert all(
+        entry["advice"]["en"] and entry["advice"]["zh"] for entry in found["quality"]["findings"]
+    )
     assert (found["prohibited"], found["policy_version"], found["review_id"]) == ([], None, None)
     assert found["duplicates_complete"] is True
     assert (found["same_product"], found["products"]) == (None, [[0]])
@@ -70,7 +76,8 @@ def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
 def test_a_review_or_a_crowd_embeds_in_its_own_thread_where_the_network_allows_it(
     own: Engine, monkeypatch: pytest.MonkeyPatch, crowded: bool
 ) -> None:
-    """Its answer is the same, the queue to the network's owner sees none of it, and later questions know the photo."""
+    """Its answer is the same, the queue to the network's owner sees none of it, and later questions
+    know the photo."""
     data, again = photo("ring", "red", turn=30), photo("ring", "red", turn=30) + b" "
     expected = own.classify(Query(image=data))["categories"]
     embedder = own.ready().embedder
@@ -98,7 +105,9 @@ def test_a_review_or_a_crowd_embeds_in_its_own_thread_where_the_network_allows_i
     assert len(threads) == 1, "alone, a question leaves its photo to the owner, who has all cores"
 
 
-def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_never(own: Engine) -> None:
+def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_never(
+    own: Engine,
+) -> None:
     own.prepare_reviews()
     found = own.review([photo("ring", "blue")])
     best = found["duplicates"][0]
@@ -112,25 +121,33 @@ def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_neve
 
 
 def test_stored_photos_are_not_embedded_again(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a stored product's photo a review says what it says of the same bytes, and does without the network."""
+    """Of a stored product's photo a review says what it says of the same bytes, and does without
+    the network."""
     (uploaded,) = own.review([photo("ring", "blue")], product_id="ring-blue")["photos"]
     own._seeing._recent.clear()
     embedder = type(own.ready().embedder)
     for name in ("embed", "describe_beside"):
         monkeypatch.setattr(embedder, name, lambda *given: pytest.fail("the network was asked"))
     stored, other = own.review([], product_id="ring-blue")["photos"]
-    chances = [{row["label"]: row["probability"] for row in seen["categories"]} for seen in (uploaded, stored)]
+    chances = [
+        {row["label"]: row["probability"] for row in seen["categories"]}
+        for seen in (uploaded, stored)
+    ]
     assert chances[1] == pytest.approx(chances[0], abs=1e-3)
     assert stored["quality"] == uploaded["quality"]
     assert other["categories"]
 
 
 def test_policies_decide_and_ask_for_a_person(strict: Engine) -> None:
-    """Banned: blocked. Doubtful: to a person. Both are queued with their photo; anything else is not."""
+    """Banned: blocked. Doubtful: to a person. Both are queued with their photo; anything else is
+    not."""
     blocked = strict.review([photo("cross", "red", turn=5)])
     asked = strict.review([photo("ring", "red", turn=5)])
     plain = strict.review([photo("dots", "red", turn=5)])
-    decisions = [{entry["policy"]: entry["decision"] for entry in found["prohibited"]} for found in (blocked, asked)]
+    decisions = [
+        {entry["policy"]: entry["decision"] for entry in found["prohibited"]}
+        for found in (blocked, asked)
+    ]
     assert decisions[0]["crosses"] == "block"
     assert decisions[1] == {"rings": "review", "crosses": "allow"}
     assert (blocked["verdict"], asked["verdict"]) == ("block", "review")
@@ -144,7 +161,8 @@ def test_policies_decide_and_ask_for_a_person(strict: Engine) -> None:
 
 
 def test_several_photos_are_one_listing_and_different_products_are_said(strict: Engine) -> None:
-    """The strictest policy answer counts, with the photo it is about; a ring and stripes are two products."""
+    """The strictest policy answer counts, with the photo it is about; a ring and stripes are two
+    products."""
     found = strict.review([photo("ring", "tan", turn=8), photo("cross", "tan", turn=8)])
     assert found["verdict"] == "block"
     evidence = {entry["policy"]: entry["evidence"] for entry in found["prohibited"]}
@@ -173,7 +191,10 @@ def test_a_stricter_profile_and_floors_change_levels_not_scores(own_home: Path) 
     floors = {"low-resolution": {"note": 0.0, "warning": 0.0, "fail": 0.0}}
     with Engine(Settings(home=own_home, quality_floors=floors), watch=False) as engine:
         lenient, strict = (
-            {entry["code"]: entry for entry in engine.review([data], profile=name)["quality"]["findings"]}
+            {
+                entry["code"]: entry
+                for entry in engine.review([data], profile=name)["quality"]["findings"]
+            }
             for name in ("marketplace", None)
         )
         with pytest.raises(BadRequestError, match="no quality profile 'gallery'"):
@@ -187,7 +208,9 @@ STRANGE = {
     "all white": Image.new("RGB", (300, 300), "white"),
     "all transparent": Image.new("RGBA", (200, 200), (0, 0, 0, 0)),
     "a line": Image.new("RGB", (2000, 4), "blue"),
-    "noise": Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)),
+    "noise": Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    ),
 }
 
 
@@ -215,15 +238,25 @@ def test_a_bad_policy_file_stops_the_start(own_home: Path, tmp_path: Path) -> No
 
 
 def test_reviews_over_http(strict: Engine) -> None:
-    """Multipart with several photos, JSON with a product, the shapes of the contract, and what is refused."""
+    """Multipart with several photos, JSON with a product, the shapes of the contract, and what is
+    refused."""
     web = create_app(strict, strict.settings, check_answers=True).test_client()
-    files = [(io.BytesIO(big("ring", "red")), "a.png"), (io.BytesIO(big("ring", "red", turn=9)), "b.png")]
+    files = [
+        (io.BytesIO(big("ring", "red")), "a.png"),
+        (io.BytesIO(big("ring", "red", turn=9)), "b.png"),
+    ]
     found = web.post("/v1/review", data={"images": files, "profile": "marketplace"}).get_json()
-    assert (found["verdict"], len(found["photos"]), found["quality"]["profile"]) == ("review", 2, "marketplace")
+    assert (found["verdict"], len(found["photos"]), found["quality"]["profile"]) == (
+        "review",
+        2,
+        "marketplace",
+    )
     assert found["request_id"]
     one = web.post("/v1/review", data={"image": (io.BytesIO(photo("dots", "red")), "a.png")})
     assert one.status_code == 200
-    assert web.post("/v1/review", json={"product_id": "ring-blue"}).get_json()["verdict"] == "review"
+    assert (
+        web.post("/v1/review", json={"product_id": "ring-blue"}).get_json()["verdict"] == "review"
+    )
     assert web.post("/v1/review", json={}).status_code == 422
     assert web.post("/v1/review", json={"product_id": "x" * 10}).status_code == 404
     broken = web.post("/v1/review", data={"image": (io.BytesIO(b"?"), "a.png")})
@@ -237,12 +270,17 @@ def test_a_review_s_form_takes_every_parameter(strict: Engine) -> None:
     web = create_app(strict, strict.settings, check_answers=True).test_client()
 
     def ask(**fields: object) -> tuple[int, str]:
-        response = web.post("/v1/review", data={"image": (io.BytesIO(photo("dots", "red")), "a.png"), **fields})
+        response = web.post(
+            "/v1/review", data={"image": (io.BytesIO(photo("dots", "red")), "a.png"), **fields}
+        )
         return response.status_code, response.get_json(force=True).get("detail", "")
 
     assert ask(min_sequence="5", version="v000001", profile="studio") == (200, "")
     assert ask(min_sequence="many") == (422, "min_sequence: not JSON text")
-    assert ask(profile=["studio", "marketplace"]) == (422, "profile: given 2 times (send a list as JSON text)")
+    assert ask(profile=["studio", "marketplace"]) == (
+        422,
+        "profile: given 2 times (send a list as JSON text)",
+    )
     assert ask(colour="red") == (422, "colour: unknown field")
 
 
@@ -262,14 +300,17 @@ def test_a_stored_photo_that_is_gone_is_named_without_its_file(strict: Engine) -
 def test_a_banned_gallery_asks_for_a_person_until_it_is_fitted_then_finds_its_examples(
     own_home: Path, tmp_path: Path
 ) -> None:
-    """A photo of the gallery itself is found by name; a photo of another kind is allowed once galleries are fitted."""
+    """A photo of the gallery itself is found by name; a photo of another kind is allowed once
+    galleries are fitted."""
     (tmp_path / "banned").mkdir()
     for number, turn in enumerate((0, 5, -5, 10, -10)):
         (tmp_path / "banned" / f"{number}.png").write_bytes(photo("cross", "green", turn=turn))
     (tmp_path / "policy.yaml").write_text(
         "version: 1\npolicies:\n  crosses:\n    gallery: {photos: banned, match: [whole]}\n"
     )
-    with Engine(Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False) as engine:
+    with Engine(
+        Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False
+    ) as engine:
         engine.prepare_reviews()
         found = engine.review([photo("cross", "green", turn=5)])["prohibited"][0]
         other = engine.review([photo("dots", "red", turn=5)])["prohibited"][0]
@@ -280,7 +321,8 @@ def test_a_banned_gallery_asks_for_a_person_until_it_is_fitted_then_finds_its_ex
 
 
 def test_a_ban_asks_for_a_person_where_nothing_tells_categories_or_tags(tmp_path: Path) -> None:
-    """No model of categories, no tagged product: review with the reason. Tagged since: the tags are judged."""
+    """No model of categories, no tagged product: review with the reason. Tagged since: the tags are
+    judged."""
     (tmp_path / "data").mkdir()
     for kind in ("ring", "dots", "stripes"):
         (tmp_path / "data" / f"{kind}.png").write_bytes(photo(kind, "red"))
@@ -288,20 +330,26 @@ def test_a_ban_asks_for_a_person_where_nothing_tells_categories_or_tags(tmp_path
     import_dataset(home, read_dataset(tmp_path / "data"))
     build_index(home, bundle=pretrained(home), activate=True)
     file = tmp_path / "policy.yaml"
-    file.write_text("version: 1\npolicies:\n  kinds:\n    categories: [ring]\n  words:\n    tags: [replica]\n")
+    file.write_text(
+        "version: 1\npolicies:\n  kinds:\n    categories: [ring]\n  words:\n    tags: [replica]\n"
+    )
     with Engine(Settings(home=home.path, policy_file=file), watch=False) as engine:
 
         def asked() -> dict[str, tuple[str, list[str | None]]]:
             found = engine.review([photo("ring", "red", turn=5)])["prohibited"]
             return {
-                one["policy"]: (one["decision"], [piece.get("reason") for piece in one["evidence"]]) for one in found
+                one["policy"]: (one["decision"], [piece.get("reason") for piece in one["evidence"]])
+                for one in found
             }
 
         unknown = "categories need a model that tells categories, and there is none here"
         untold = "tags need a model or an index that suggests tags, and there is none here"
         assert asked() == {"kinds": ("review", [unknown]), "words": ("review", [untold])}
         web = create_app(engine, engine.settings).test_client()
-        web.put("/v1/products/new", json={"images": [{"base64": base64.b64encode(photo("cross", "tan")).decode()}]})
+        web.put(
+            "/v1/products/new",
+            json={"images": [{"base64": base64.b64encode(photo("cross", "tan")).decode()}]},
+        )
         assert asked()["words"] == ("review", [untold])
         web.patch("/v1/products/new", json={"tags": ["plain"]})
         assert asked() == {"kinds": ("review", [unknown]), "words": ("allow", [])}
@@ -310,10 +358,13 @@ def test_a_ban_asks_for_a_person_where_nothing_tells_categories_or_tags(tmp_path
 def test_galleries_are_looked_at_again_when_the_catalog_has_grown_by_a_quarter(
     own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """20 products: at 25, not at 24, and behind the review; meanwhile what was fitted goes on judging."""
+    """20 products: at 25, not at 24, and behind the review; meanwhile what was fitted goes on
+    judging."""
     (tmp_path / "banned.png").write_bytes(photo("cross", "green"))
     file = tmp_path / "policy.yaml"
-    file.write_text("version: 1\npolicies:\n  crosses:\n    gallery: {photos: [banned.png], match: [whole]}\n")
+    file.write_text(
+        "version: 1\npolicies:\n  crosses:\n    gallery: {photos: [banned.png], match: [whole]}\n"
+    )
     fits: list[int] = []
     with Engine(Settings(home=own_home, policy_file=file), watch=False) as engine:
 
@@ -327,7 +378,11 @@ def test_galleries_are_looked_at_again_when_the_catalog_has_grown_by_a_quarter(
         for number in range(6):
             web.put(
                 f"/v1/products/new{number}",
-                json={"images": [{"base64": base64.b64encode(photo("dots", "tan", turn=number)).decode()}]},
+                json={
+                    "images": [
+                        {"base64": base64.b64encode(photo("dots", "tan", turn=number)).decode()}
+                    ]
+                },
             )
             (found,) = engine.review([photo("dots", "red", turn=5)])["prohibited"]
             assert "score" in found["evidence"][0]

@@ -37,7 +37,8 @@ def wait_for(true: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 def test_a_new_version_is_picked_up_without_a_restart(own_home: Path) -> None:
-    """Questions never fail while it switches, and each names one of the two versions with the same results."""
+    """Questions never fail while it switches, and each names one of the two versions with the same
+    results."""
     home = Home(own_home)
     with Engine(Settings(home=own_home, poll_s=0.05)) as engine:
         seen, failures, stop = [], [], threading.Event()
@@ -46,7 +47,9 @@ def test_a_new_version_is_picked_up_without_a_restart(own_home: Path) -> None:
             while not stop.is_set():
                 try:
                     answer = engine.similar("cross-red", k=3)
-                    seen.append((answer["index_version"], tuple(r["product_id"] for r in answer["results"])))
+                    seen.append(
+                        (answer["index_version"], tuple(r["product_id"] for r in answer["results"]))
+                    )
                 except Exception as error:
                     failures.append(error)
 
@@ -63,7 +66,8 @@ def test_a_new_version_is_picked_up_without_a_restart(own_home: Path) -> None:
 
 
 def test_model_and_index_switch_as_one(own: Engine) -> None:
-    """A model without categories takes over with its index: classify then says so, search still works."""
+    """A model without categories takes over with its index: classify then says so, search still
+    works."""
     assert own.classify(Query(product_id="cross-red"))["categories"][0]["label"] == "cross"
     bare = pretrained(own.home)
     build_index(own.home, bundle=bare, activate=True)
@@ -75,7 +79,8 @@ def test_model_and_index_switch_as_one(own: Engine) -> None:
 
 
 def test_other_processes_writes_are_followed(own_home: Path) -> None:
-    """A product that another process stores, without an embedding, is found soon after; its deletion too."""
+    """A product that another process stores, without an embedding, is found soon after; its
+    deletion too."""
     shot = photo("dots", "green", turn=21)
     with Engine(Settings(home=own_home, poll_s=0.05)) as engine, open_catalog(engine.home) as other:
         row = other.get("cross-red")
@@ -130,7 +135,8 @@ def test_a_damaged_version_is_refused_and_the_old_one_serves_on(
 
 
 def test_a_foreign_model_is_refused_naming_both(own: Engine) -> None:
-    """An index built by another model does not serve with this one; both embedding ids are named."""
+    """An index built by another model does not serve with this one; both embedding
+    ids are named."""
     path = own.home.models / own.ready().model_version / "spec.json"
     theirs = json.loads(path.read_text())
     assert theirs["backbone"] == "efficientnet_lite0"
@@ -148,20 +154,29 @@ def test_a_foreign_model_is_refused_naming_both(own: Engine) -> None:
     assert built.embedding_id in str(refused.value)
 
 
-def test_versions_are_listed_and_activated_over_http(own: Engine, open_web: Callable[..., FlaskClient]) -> None:
-    """The list says which serves; activation takes effect before it answers; an unknown one is 404."""
+def test_versions_are_listed_and_activated_over_http(
+    own: Engine, open_web: Callable[..., FlaskClient]
+) -> None:
+    """The list says which serves; activation takes effect before it answers; an unknown
+    one is 404."""
     web = open_web()
     build_index(own.home, bundle=resolve(own.home, None))
     listed = web.get("/v1/indexes").get_json()["indexes"]
-    assert [(row["version"], row["active"]) for row in listed] == [("v000001", True), ("v000002", False)]
+    assert [(row["version"], row["active"]) for row in listed] == [
+        ("v000001", True),
+        ("v000002", False),
+    ]
     assert web.post("/v1/indexes/v000002:activate").get_json()["activated"] == "v000002"
     assert web.get("/readyz").get_json()["index_version"] == "v000002"
     problem = assert_problem(web.post("/v1/indexes/v000009:activate"), 404, "unknown-version")
-    assert str(own.home.path) not in problem["detail"]  # where files lie on the server is nobody's business
+    assert (
+        str(own.home.path) not in problem["detail"]
+    )  # where files lie on the server is nobody's business
 
 
 def test_an_unreadable_current_file_does_not_stop_the_service(own: Engine) -> None:
-    """Nonsense in CURRENT is logged once; what served goes on and still follows other processes' writes."""
+    """Nonsense in CURRENT is logged once; what served goes on and still follows other processes'
+    writes."""
     events: list[str] = []
 
     class Log:
@@ -193,7 +208,8 @@ def two(own: Engine) -> Engine:
 
 
 def test_a_request_may_name_a_version(two: Engine, open_web: Callable[..., FlaskClient]) -> None:
-    """Every question answers from the version it names, with that version's ids; unnamed, from the serving one."""
+    """Every question answers from the version it names, with that version's ids; unnamed, from the
+    serving one."""
     web = open_web()
     shot = photo("cross", "red")
     models = {manifest.version: manifest.model_version for manifest in Versions(two.home).list()}
@@ -210,24 +226,36 @@ def test_a_request_may_name_a_version(two: Engine, open_web: Callable[..., Flask
         assert vectors[1].shape == (2, 1280)
         tags = web.post("/v1/tags", json={"product_id": "cross-red", "version": version}).get_json()
         assert tags.items() >= ids.items()
-    assert web.post("/v1/tags", json={"product_id": "cross-red"}).get_json()["index_version"] == "v000001"
+    assert (
+        web.post("/v1/tags", json={"product_id": "cross-red"}).get_json()["index_version"]
+        == "v000001"
+    )
     asked = {"product_id": "cross-red", "version": "v000001"}
     assert web.post("/v1/classify", json=asked).get_json()["categories"][0]["label"] == "cross"
-    assert_problem(web.post("/v1/classify", json={**asked, "version": "v000002"}), 409, "no-categories")
+    assert_problem(
+        web.post("/v1/classify", json={**asked, "version": "v000002"}), 409, "no-categories"
+    )
     assert two.ready().index_version == "v000001"
 
 
-def test_a_named_version_that_cannot_answer_says_why(two: Engine, open_web: Callable[..., FlaskClient]) -> None:
-    """Unknown 404, damaged and newer 409 naming the file or the format; the serving version goes on."""
+def test_a_named_version_that_cannot_answer_says_why(
+    two: Engine, open_web: Callable[..., FlaskClient]
+) -> None:
+    """Unknown 404, damaged and newer 409 naming the file or the format; the serving version goes
+    on."""
     web = open_web()
     for name in ("v000009", "latest", "../v000001"):
-        assert_problem(web.get(f"/v1/products/cross-red/similar?version={name}"), 404, "unknown-version")
+        assert_problem(
+            web.get(f"/v1/products/cross-red/similar?version={name}"), 404, "unknown-version"
+        )
     assert_problem(web.get("/v1/products/cross-red/similar?version="), 422, "invalid-request")
     victim = two.home.indexes / "v000002" / "vectors.npy"
     data = bytearray(victim.read_bytes())
     data[-7] ^= 1
     victim.write_bytes(bytes(data))
-    body = assert_problem(web.get("/v1/products/cross-red/similar?version=v000002"), 409, "damaged-index")
+    body = assert_problem(
+        web.get("/v1/products/cross-red/similar?version=v000002"), 409, "damaged-index"
+    )
     assert "vectors.npy" in body["detail"]
     manifest = two.home.indexes / "v000002" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 2}))
@@ -236,13 +264,17 @@ def test_a_named_version_that_cannot_answer_says_why(two: Engine, open_web: Call
 
 
 def test_named_versions_follow_writes(two: Engine, open_web: Callable[..., FlaskClient]) -> None:
-    """A product that is put and one that is deleted, after the version was opened: seen there as in the serving one."""
+    """A product that is put and one that is deleted, after the version was opened: seen there as in
+    the serving one."""
     web = open_web()
     shot = photo("dots", "green", turn=21)
 
     def first() -> dict[str, object]:
         form = {"image": (io.BytesIO(shot), "a.png"), "version": "v000002", "k": "1000"}
-        return {row["product_id"]: row["score"] for row in web.post("/v1/search", data=form).get_json()["results"]}
+        return {
+            row["product_id"]: row["score"]
+            for row in web.post("/v1/search", data=form).get_json()["results"]
+        }
 
     assert len(first()) == 20
     two.put("new", Draft(photos=(shot,)))
@@ -275,19 +307,27 @@ def test_few_versions_are_kept_open(own: Engine) -> None:
 def test_after_upserts_by_http_alone_a_model_change_finds_every_product(
     own: Engine, open_web: Callable[..., FlaskClient]
 ) -> None:
-    """Products that came as uploads are embedded by the new model beside the live one, and it serves as one unit."""
+    """Products that came as uploads are embedded by the new model beside the live one, and it
+    serves as one unit."""
     web = open_web()
     shots = {f"new-{turn}": photo("dots", "green", turn=turn) for turn in range(21, 27)}
     for product_id, shot in shots.items():
         form = {"product": "{}", "images": (io.BytesIO(shot), "a.png")}
-        assert web.put(f"/v1/products/{product_id}", data=form, content_type="multipart/form-data").status_code == 200
+        assert (
+            web.put(
+                f"/v1/products/{product_id}", data=form, content_type="multipart/form-data"
+            ).status_code
+            == 200
+        )
     other = pretrained(own.home, "efficientnet_lite1")
     report = build_index(own.home, bundle=other, activate=True)
     assert (report.entries, report.embedded, report.skipped) == (46, 46, [])
     assert own.similar("new-21", k=1)["index_version"] == "v000001"  # still the old pair, whole
     own.refresh()
     for product_id, shot in shots.items():
-        found = web.post("/v1/search", data={"image": (io.BytesIO(shot), "a.png"), "k": "1"}).get_json()
+        found = web.post(
+            "/v1/search", data={"image": (io.BytesIO(shot), "a.png"), "k": "1"}
+        ).get_json()
         assert found["results"][0]["product_id"] == product_id
         assert found["results"][0]["score"] == pytest.approx(1, abs=2e-3)
         assert (found["index_version"], found["model_version"]) == ("v000002", other.model_version)
@@ -298,14 +338,27 @@ def test_after_upserts_by_http_alone_a_model_change_finds_every_product(
 
 def verify_erased(home: Home, product_id: str, ticket: Path) -> int:
     """The command's exit code; a process of its own, as the service has the databases open."""
-    command = ["index", "verify", "--erased", product_id, "--ticket", str(ticket), "--home", str(home.path), "--json"]
-    done = subprocess.run([sys.executable, "-m", "tools.cli", *command], capture_output=True, text=True)
+    command = [
+        "index",
+        "verify",
+        "--erased",
+        product_id,
+        "--ticket",
+        str(ticket),
+        "--home",
+        str(home.path),
+        "--json",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.cli", *command], capture_output=True, text=True
+    )
     assert bool(json.loads(done.stdout)["found"]) == (done.returncode == 1), done.stderr
     return done.returncode
 
 
 def test_the_service_erases_within_the_time_set(own_home: Path, tmp_path: Path) -> None:
-    """A product deleted over HTTP is rewritten out of every version in the background; then nothing is found."""
+    """A product deleted over HTTP is rewritten out of every version in the background; then nothing
+    is found."""
     home = Home(own_home)
     build_index(home, bundle=resolve(home, None), activate=True)
     with Engine(Settings(home=own_home, poll_s=0.05, erase_within_s=20)) as engine:

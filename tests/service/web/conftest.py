@@ -1,4 +1,5 @@
-"""One headless browser and one served shop for all tests of the page; skipped, with the reason, where there is none."""
+"""One headless browser and one served shop for all tests of the page; skipped, with the reason,
+where there is none."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from tests.service.conftest import COLOURS, draw, encode, photo, template  # noq
 from tools.browser import browser, missing, serving_engine
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><b>bold</b> mug"
-# Notes what the page sends: the bodies of forms with files are not to be had from the browser afterwards.
+# Notes what the page sends: the bodies of forms with files are not to be had from the browser
+# afterwards.
 RECORD = """
 window.sent = [];
 const real = window.fetch;
@@ -28,7 +30,8 @@ window.fetch = (address, options = {}) => {
   const read = (value) => {
     try { return value instanceof File ? "file" : JSON.parse(value); } catch { return value; }
   };
-  const fields = body instanceof FormData ? Object.fromEntries([...body].map(([name, value]) => [name, read(value)]))
+  const fields = body instanceof FormData
+    ? Object.fromEntries([...body].map(([name, value]) => [name, read(value)]))
     : typeof body === "string" ? JSON.parse(body) : null;
   window.sent.push([address, fields]);
   return real(address, options);
@@ -48,7 +51,8 @@ def chrome() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def engine(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:  # noqa: F811
-    """A copy of the drawn shop: one product whose title is markup, a second index version, two open reviews."""
+    """A copy of the drawn shop: one product whose title is markup, a second index version, two open
+    reviews."""
     from indexer.core.home import Home
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import by_version
@@ -65,7 +69,9 @@ def engine(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         made.patch("cross-black", {"title": EVIL, "attributes": {"colour": "black", "price": 12.5}})
         made.patch("cross-red", {"attributes": {"colour": "red", "price": 30}})
         for _ in range(2):
-            made.people.submit(listing(1), [Preview("0" * 64, photo("ring", "red"))], product_id=None)
+            made.people.submit(
+                listing(1), [Preview("0" * 64, photo("ring", "red"))], product_id=None
+            )
         yield made
 
 
@@ -80,7 +86,11 @@ def shop(engine: Engine) -> Iterator[str]:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Photos to choose: two of products, and a file that is none."""
     folder = tmp_path_factory.mktemp("photos")
-    made = {"ring": photo("ring", "red", turn=5), "cross": photo("cross", "blue", turn=5), "broken": b"not a photo"}
+    made = {
+        "ring": photo("ring", "red", turn=5),
+        "cross": photo("cross", "blue", turn=5),
+        "broken": b"not a photo",
+    }
     made["large"] = encode(draw("ring", COLOURS["red"], size=800))
     made["same"] = photo("ring", "red")  # byte for byte a photo of the shop
     for name, data in made.items():
@@ -90,14 +100,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def open_page(chrome: Any, shop: str) -> Iterator[Callable[..., Any]]:
-    """Opens an address in a new window with an empty cache, ``before`` which the page may be prepared.
+    """Opens an address in a new window with an empty cache, ``before`` which the page may be
+    prepared.
 
     A script that fails or breaks the content policy fails the test.
     """
     contexts = []
     complaints: list[str] = []
 
-    def make(hash_: str = "#/", *, before: Callable[[Any], None] | None = None, **options: Any) -> Any:
+    def make(
+        hash_: str = "#/", *, before: Callable[[Any], None] | None = None, **options: Any
+    ) -> Any:
         fresh = chrome.new_context(**{**WORDS, **options})
         fresh.set_default_timeout(15_000)
         contexts.append(fresh)
@@ -105,7 +118,10 @@ def open_page(chrome: Any, shop: str) -> Iterator[Callable[..., Any]]:
         page = fresh.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
-            "console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None
+            "console",
+            lambda said: (
+                complaints.append(said.text) if "Content Security Policy" in said.text else None
+            ),
         )
         if before is not None:
             before(page)
@@ -122,11 +138,16 @@ _SERIAL = itertools.count(1)
 
 
 def listing(photos: int) -> dict[str, Any]:
-    """An answer to ``POST /v1/review`` of the shape of ``replies.ReviewAnswer``, with evidence of every sort."""
+    """An answer to ``POST /v1/review`` of the shape of ``replies.ReviewAnswer``, with evidence of
+    every sort."""
     from service.api.responses import ReviewResponse
 
     tags = [
-        {"tag": "ring", "confidence": 0.97, "neighbours": [{"product_id": "cross-red", "score": 0.9}]},
+        {
+            "tag": "ring",
+            "confidence": 0.97,
+            "neighbours": [{"product_id": "cross-red", "score": 0.9}],
+        },
         {"tag": "<i>red</i>", "confidence": 0.81, "neighbours": []},
     ]
     categories = [{"label": "ring", "path": ["Shapes", "ring"], "probability": 0.93}]
@@ -135,16 +156,25 @@ def listing(photos: int) -> dict[str, Any]:
         "score": 0.6,
         "findings": [
             {
-                "code": "product-too-small", "score": 0.8, "level": "warning", "percentile": 0.1,
+                "code": "product-too-small",
+                "score": 0.8,
+                "level": "warning",
+                "percentile": 0.1,
                 "evidence": {"share": 0.31},
-                "box": [40, 40, 80, 60], "advice": {"en": "Move closer to the product.", "zh": "请靠近商品拍摄。"},
+                "box": [40, 40, 80, 60],
+                "advice": {"en": "Move closer to the product.", "zh": "请靠近商品拍摄。"},
             },
             {
-                "code": "blurred", "score": 0.1, "level": "ok", "percentile": None, "evidence": {}, "box": None,
+                "code": "blurred",
+                "score": 0.1,
+                "level": "ok",
+                "percentile": None,
+                "evidence": {},
+                "box": None,
                 "advice": {"en": "", "zh": ""},
             },
         ],
-    }  # fmt: skip
+    }
     prohibited = [
         {
             "policy": "contact-details", "decision": "review", "score": 0.9,
@@ -153,23 +183,45 @@ def listing(photos: int) -> dict[str, Any]:
     ]  # fmt: skip
     repeats = [
         {
-            "product_id": "cross-red", "kind": "near_same_photo", "score": 0.97, "photo": "0" * 64, "image_url": "",
+            "product_id": "cross-red",
+            "kind": "near_same_photo",
+            "score": 0.97,
+            "photo": "0" * 64,
+            "image_url": "",
             "evidence": {},
         }
-    ]  # fmt: skip
+    ]
     one = {
-        "width": 160, "height": 160, "categories": categories, "unknown": False, "tags": tags, "quality": quality,
-        "prohibited": prohibited, "duplicates": repeats,
-    }  # fmt: skip
+        "width": 160,
+        "height": 160,
+        "categories": categories,
+        "unknown": False,
+        "tags": tags,
+        "quality": quality,
+        "prohibited": prohibited,
+        "duplicates": repeats,
+    }
     body = {
-        "request_id": f"review-{next(_SERIAL)}", "model_version": "m1", "index_version": "v000001",
-        "timings_ms": {"total": 12.0}, "verdict": "review",
+        "request_id": f"review-{next(_SERIAL)}",
+        "model_version": "m1",
+        "index_version": "v000001",
+        "timings_ms": {"total": 12.0},
+        "verdict": "review",
         "reasons": ["prohibited:contact-details", "quality:product-too-small"],
-        "category": categories[0], "categories": categories, "unknown": False, "tags": tags, "quality": quality,
-        "prohibited": prohibited, "duplicates": repeats, "same_product": None if photos < 2 else False,
-        "products": [[place] for place in range(photos)], "photos": [one] * photos, "policy_version": "p1",
-        "review_id": "r000001", "duplicates_complete": True,
-    }  # fmt: skip
+        "category": categories[0],
+        "categories": categories,
+        "unknown": False,
+        "tags": tags,
+        "quality": quality,
+        "prohibited": prohibited,
+        "duplicates": repeats,
+        "same_product": None if photos < 2 else False,
+        "products": [[place] for place in range(photos)],
+        "photos": [one] * photos,
+        "policy_version": "p1",
+        "review_id": "r000001",
+        "duplicates_complete": True,
+    }
     return json.loads(ReviewResponse.model_validate(body).model_dump_json())
 
 

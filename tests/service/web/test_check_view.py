@@ -1,4 +1,5 @@
-"""Check a listing and the review queue in a real browser: verdict, evidence on the photo, feedback, decisions."""
+"""Check a listing and the review queue in a real browser: verdict, evidence on the photo, feedback,
+decisions."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from tests.service.web.conftest import listing
 
 @pytest.fixture
 def checked(open_page: Callable[..., Any], files: dict[str, Path]) -> Callable[..., Any]:
-    """Chooses photos and checks them; the review's answer is a fixture of the exact shape of ``replies.ReviewAnswer``.
+    """Chooses photos and checks them; the review's answer is a fixture of the exact shape of
+    ``replies.ReviewAnswer``.
 
     It stands in for ``POST /v1/review``: here it matters that evidence of every sort is drawn.
     """
@@ -32,14 +34,21 @@ def checked(open_page: Callable[..., Any], files: dict[str, Path]) -> Callable[.
 
 
 def test_a_review_is_shown_with_its_evidence(checked: Callable[..., Any]) -> None:
-    """Verdict and reasons in words, advice, boxes where they belong on the photo, and the product it repeats."""
+    """Verdict and reasons in words, advice, boxes where they belong on the photo, and the product
+    it repeats."""
     page = checked("ring")
     assert page.inner_text(".verdict h2") == "A person should look"
-    assert page.locator(".reasons li").all_inner_texts() == ["Policy: contact details", "Photo: product too small"]
+    assert page.locator(".reasons li").all_inner_texts() == [
+        "Policy: contact details",
+        "Photo: product too small",
+    ]
     assert page.evaluate("document.activeElement.textContent") == "A person should look"
     assert "Move closer to the product." in page.inner_text(".findings")
     assert page.locator(".repeat a").get_attribute("href") == "#/product/cross-red"
-    shot, mark = page.locator(".shot img").bounding_box(), page.locator(".boxed").nth(1).bounding_box()
+    shot, mark = (
+        page.locator(".shot img").bounding_box(),
+        page.locator(".boxed").nth(1).bounding_box(),
+    )
     assert mark["x"] - shot["x"] == pytest.approx(shot["width"] * 40 / 160, abs=1.5)
     assert mark["y"] - shot["y"] == pytest.approx(shot["height"] * 40 / 160, abs=1.5)
     assert mark["width"] == pytest.approx(shot["width"] * 80 / 160, abs=1.5)
@@ -49,7 +58,8 @@ def test_a_review_is_shown_with_its_evidence(checked: Callable[..., Any]) -> Non
 
 
 def test_tags_are_accepted_and_rejected_once(checked: Callable[..., Any]) -> None:
-    """Each press sends the tag under the review's request id; then the choice is gone. Markup in a tag is text."""
+    """Each press sends the tag under the review's request id; then the choice is gone. Markup in a
+    tag is text."""
     page = checked("ring")
     page.route("**/v1/feedback", lambda route: route.fulfill(json={"stored": 1}))
     for name, outcome in (("ring", "accepted"), ("<i>red</i>", "rejected")):
@@ -65,7 +75,8 @@ def test_tags_are_accepted_and_rejected_once(checked: Callable[..., Any]) -> Non
 
 
 def test_several_photos_are_sent_together(checked: Callable[..., Any]) -> None:
-    """All photos go as `images` of one review; each is looked at by itself; different products are said so."""
+    """All photos go as `images` of one review; each is looked at by itself; different products are
+    said so."""
     page = checked("ring", "cross")
     assert page.evaluate("window.sent.filter(([address]) => address === '/v1/review').length") == 1
     assert page.locator("text=different products").count() == 1
@@ -91,8 +102,11 @@ def test_advice_comes_in_chinese(checked: Callable[..., Any]) -> None:
     page.wait_for_selector("h1:has-text('Check a listing')")
 
 
-def test_the_service_itself_checks_a_listing(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
-    """Without any stand-in: a photo of the shop's own product is a repeat, and says of which product."""
+def test_the_service_itself_checks_a_listing(
+    open_page: Callable[..., Any], files: dict[str, Path]
+) -> None:
+    """Without any stand-in: a photo of the shop's own product is a repeat, and says of which
+    product."""
     page = open_page("#/check")
     page.set_input_files("#file", files["same"])
     page.select_option("#profile", "studio")
@@ -146,11 +160,14 @@ def test_a_queued_photo_is_shown_by_its_number(open_page: Callable[..., Any]) ->
 
 
 def test_the_queue_is_worked_through(open_page: Callable[..., Any], engine: Engine) -> None:
-    """Open reviews with previews and evidence; one is approved with its reason; a late decision is told."""
+    """Open reviews with previews and evidence; one is approved with its reason; a late decision is
+    told."""
     page = open_page("#/queue")
     page.wait_for_selector(".queued .decide")
     assert page.locator(".queued").count() == 2
-    page.wait_for_function("() => [...document.querySelectorAll('.queued .shot img')].every(i => i.naturalWidth > 0)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.queued .shot img')].every(i => i.naturalWidth > 0)"
+    )
     assert page.locator(".queued >> nth=0 >> .boxed").count() == 2
     first, second = page.locator(".queued").all()
     first.locator("input").fill("fine <b>by</b> me")

@@ -1,4 +1,5 @@
-"""Objects in a photo, in a real browser: found when asked for, chosen by mouse and keyboard, listed with their like."""
+"""Objects in a photo, in a real browser: found when asked for, chosen by mouse and keyboard, listed
+with their like."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def found(page: Any, act: Callable[[], Any]) -> dict[str, Any]:
 
 
 def test_objects_are_found_and_one_is_chosen(open_page: Callable[..., Any], several: Path) -> None:
-    """Asked for only when wanted; a box for each where the service sees it; choosing one searches for that part."""
+    """Asked for only when wanted; a box for each where the service sees it; choosing one searches
+    for that part."""
     page = open_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -36,7 +38,8 @@ def test_objects_are_found_and_one_is_chosen(open_page: Callable[..., Any], seve
     boxes = page.locator(".objects .object")
     boxes.first.wait_for()
     assert [box.get_attribute("aria-label") for box in boxes.all()] == [
-        f"Object {number}: {one['category']['label']}" for number, one in enumerate(answer["objects"], start=1)
+        f"Object {number}: {one['category']['label']}"
+        for number, one in enumerate(answer["objects"], start=1)
     ]
     shot = page.locator(".shot img").bounding_box()
     for box, one in zip(boxes.all(), answer["objects"], strict=True):
@@ -44,7 +47,9 @@ def test_objects_are_found_and_one_is_chosen(open_page: Callable[..., Any], seve
         scale = shot["width"] / 600
         assert abs(place["x"] - shot["x"] - one["box"][0] * scale) < 2
         assert abs(place["width"] - one["box"][2] * scale) < 2
-    assert page.evaluate("document.activeElement.className") == "object", "the keyboard goes on at the first box"
+    assert page.evaluate("document.activeElement.className") == "object", (
+        "the keyboard goes on at the first box"
+    )
     sent, results = search(page, lambda: page.keyboard.press("Enter"))
     assert sent["crop"] == answer["objects"][0]["box"]
     assert shows(page, results)
@@ -54,7 +59,9 @@ def test_objects_are_found_and_one_is_chosen(open_page: Callable[..., Any], seve
     ]
 
 
-def test_all_objects_are_listed_with_their_products(open_page: Callable[..., Any], several: Path) -> None:
+def test_all_objects_are_listed_with_their_products(
+    open_page: Callable[..., Any], several: Path
+) -> None:
     """Each object's name stands beside the products that look like it; choosing and going back."""
     page = open_page()
     search(page, lambda: page.set_input_files("#file", several))
@@ -85,11 +92,16 @@ def test_an_object_can_be_drawn_larger(open_page: Callable[..., Any], several: P
     assert page.locator(".object").count() == 0
 
 
-def test_nothing_found_is_said_in_the_page_s_language(open_page: Callable[..., Any], tmp_path: Path) -> None:
+def test_nothing_found_is_said_in_the_page_s_language(
+    open_page: Callable[..., Any], tmp_path: Path
+) -> None:
     """An empty answer says why, in words."""
     file = tmp_path / "plain.png"
     file.write_bytes(encode(Image.new("RGB", (300, 300), (90, 120, 60))))
     page = open_page(locale="zh-CN")
     search(page, lambda: page.set_input_files("#file", file))
-    assert found(page, page.locator("button:has-text('查找物品')").click)["reason"] == "nothing-stands-out"
+    assert (
+        found(page, page.locator("button:has-text('查找物品')").click)["reason"]
+        == "nothing-stands-out"
+    )
     page.wait_for_selector(".objects-found:has-text('没有从背景中突出的物品')")

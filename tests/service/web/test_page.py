@@ -1,4 +1,5 @@
-"""The page as a whole: small, no outside requests, in two languages, usable with a keyboard, without faults."""
+"""The page as a whole: small, no outside requests, in two languages, usable with a keyboard,
+without faults."""
 
 from __future__ import annotations
 
@@ -20,10 +21,14 @@ READY = {
 }
 
 
-def test_the_first_view_is_small_and_asks_nobody_else(open_page: Callable[..., Any], shop: str) -> None:
+def test_the_first_view_is_small_and_asks_nobody_else(
+    open_page: Callable[..., Any], shop: str
+) -> None:
     """All that the first view loads is below 200 kB without photos, and comes from the service."""
     seen: list[Any] = []
-    page = open_page("#/", before=lambda page: page.on("response", lambda response: seen.append(response)))
+    page = open_page(
+        "#/", before=lambda page: page.on("response", lambda response: seen.append(response))
+    )
     page.wait_for_selector("#grid .card")
     page.wait_for_load_state("networkidle")
     assert {response.url.split("/")[2] for response in seen} == {shop.removeprefix("http://")}
@@ -41,7 +46,8 @@ def test_the_first_view_is_small_and_asks_nobody_else(open_page: Callable[..., A
 def test_no_view_has_serious_faults(
     open_page: Callable[..., Any], files: dict[str, Path], several: Path, scheme: str
 ) -> None:
-    """axe-core finds nothing serious or critical: each view, results, objects, a review with evidence, why."""
+    """axe-core finds nothing serious or critical: each view, results, objects, a review with
+    evidence, why."""
     page = open_page("#/", color_scheme=scheme)
     found = {}
     for hash_, ready in READY.items():
@@ -72,7 +78,8 @@ def test_axe_would_find_something(open_page: Callable[..., Any]) -> None:
     page = open_page("#/check")
     page.wait_for_selector("h1")
     page.evaluate(
-        "document.querySelector('h1').style.color = '#eee'; document.body.append(document.createElement('button'))"
+        "document.querySelector('h1').style.color = '#eee'; "
+        "document.body.append(document.createElement('button'))"
     )
     assert {"button-name", "color-contrast"} <= {fault["rule"] for fault in faults(page)}
 
@@ -81,7 +88,9 @@ def test_axe_would_find_something(open_page: Callable[..., Any]) -> None:
 def test_a_phone_never_scrolls_sideways(open_page: Callable[..., Any], hash_: str) -> None:
     """At 360 px every view fits, in both languages."""
     page = open_page(hash_, viewport={"width": 360, "height": 720}, has_touch=True, is_mobile=True)
-    ready = READY[hash_] if hash_ != "#/product/cross-red" else "#tags .tag"  # filters are folded there
+    ready = (
+        READY[hash_] if hash_ != "#/product/cross-red" else "#tags .tag"
+    )  # filters are folded there
     page.wait_for_selector(ready, state="attached")
     for language in ("en", "zh"):
         page.select_option("#language", language)
@@ -90,7 +99,8 @@ def test_a_phone_never_scrolls_sideways(open_page: Callable[..., Any], hash_: st
 
 
 def test_both_languages_say_everything(open_page: Callable[..., Any]) -> None:
-    """The languages have the same keys with the same values in them, and each key the page asks for is there."""
+    """The languages have the same keys with the same values in them, and each key the page asks for
+    is there."""
     page = open_page("#/check")
     texts = page.evaluate("async () => (await import('/web/strings.js')).TEXTS")
     english, chinese = texts["en"], texts["zh"]
@@ -104,14 +114,17 @@ def test_both_languages_say_everything(open_page: Callable[..., Any]) -> None:
         key
         for path in web.iterdir()
         if path.suffix in (".js", ".html") and path.name != "strings.js"
-        for key in re.findall(r"""(?:\bt\(|data-t=)["']([a-z][\w.-]*)["']""", path.read_text(encoding="utf-8"))
+        for key in re.findall(
+            r"""(?:\bt\(|data-t=)["']([a-z][\w.-]*)["']""", path.read_text(encoding="utf-8")
+        )
     }
     assert len(used) > 100
     assert used - set(english) == set()
 
 
 def test_the_keyboard_reaches_a_result_and_comes_back(open_page: Callable[..., Any]) -> None:
-    """Tab reaches the skip link first; it leads to the content; a followed result moves the focus to its title."""
+    """Tab reaches the skip link first; it leads to the content; a followed result moves the focus
+    to its title."""
     page = open_page("#/")
     page.wait_for_selector("#grid .card")
     page.keyboard.press("Tab")
@@ -126,7 +139,8 @@ def test_the_keyboard_reaches_a_result_and_comes_back(open_page: Callable[..., A
 
 
 def test_a_service_that_went_away_is_said(open_page: Callable[..., Any]) -> None:
-    """Without an answer the page says so in words and offers to try again, which works once there is one."""
+    """Without an answer the page says so in words and offers to try again, which works once there
+    is one."""
     page = open_page("#/check")
     page.route("**/v1/products?*", lambda route: route.abort())
     page.evaluate("location.hash = '#/'")
@@ -138,7 +152,8 @@ def test_a_service_that_went_away_is_said(open_page: Callable[..., Any]) -> None
 
 
 def test_a_key_is_asked_for_once(open_page: Callable[..., Any]) -> None:
-    """Where the service wants a key a dialog takes it; a wrong one is said; photos then come with it."""
+    """Where the service wants a key a dialog takes it; a wrong one is said; photos then come with
+    it."""
     page = open_page("#/check")
     key = "a-key-of-this-shop-1"
 
@@ -146,7 +161,10 @@ def test_a_key_is_asked_for_once(open_page: Callable[..., Any]) -> None:
         if route.request.headers.get("authorization") == f"Bearer {key}":
             route.continue_()
         else:
-            route.fulfill(status=401, json={"status": 401, "code": "unauthorized", "detail": "a key is needed"})
+            route.fulfill(
+                status=401,
+                json={"status": 401, "code": "unauthorized", "detail": "a key is needed"},
+            )
 
     page.route("**/v1/**", guard)
     page.evaluate("location.hash = '#/'")
@@ -156,6 +174,7 @@ def test_a_key_is_asked_for_once(open_page: Callable[..., Any]) -> None:
     page.fill("dialog #key", key)
     page.keyboard.press("Enter")
     page.wait_for_function(
-        "() => [...document.querySelectorAll('#grid .card img')].filter(i => i.naturalWidth > 0).length > 5"
+        "() => [...document.querySelectorAll('#grid .card img')].filter(i => i.naturalWidth > "
+        "0).length > 5"
     )
     assert page.locator("dialog").count() == 0

@@ -1,4 +1,5 @@
-"""The search view in a real browser: ways in, a part of the photo, filters, weights, why, pages, failures."""
+"""The search view in a real browser: ways in, a part of the photo, filters, weights, why, pages,
+failures."""
 
 from __future__ import annotations
 
@@ -26,14 +27,18 @@ def shows(page: Any, answer: dict[str, Any]) -> bool:
     """Whether the grid holds exactly these results, in order."""
     wanted = [row["product_id"] for row in answer["results"]]
     page.wait_for_function(
-        "wanted => JSON.stringify([...document.querySelectorAll('#grid .card')].map(c => c.dataset.id)) === wanted",
+        "wanted => JSON.stringify([...document.querySelectorAll('#grid .card')].map(c => "
+        "c.dataset.id)) === wanted",
         arg=json.dumps(wanted, ensure_ascii=False, separators=(",", ":")),
     )
     return True
 
 
-def test_a_photo_is_searched_and_described(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
-    """A chosen photo: similar products in the service's order, category and tags; a tag shows who speaks for it."""
+def test_a_photo_is_searched_and_described(
+    open_page: Callable[..., Any], files: dict[str, Path]
+) -> None:
+    """A chosen photo: similar products in the service's order, category and tags; a tag shows who
+    speaks for it."""
     page = open_page()
     page.wait_for_selector(RESULTS)
     sent, answer = search(page, lambda: page.set_input_files("#file", files["ring"]))
@@ -47,7 +52,9 @@ def test_a_photo_is_searched_and_described(open_page: Callable[..., Any], files:
     assert page.locator(".card.supports").count() >= 1
 
 
-def test_a_photo_is_dropped_and_pasted(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
+def test_a_photo_is_dropped_and_pasted(
+    open_page: Callable[..., Any], files: dict[str, Path]
+) -> None:
     """Dropping and pasting do what choosing does."""
     page = open_page()
     page.wait_for_selector(RESULTS)
@@ -57,7 +64,8 @@ def test_a_photo_is_dropped_and_pasted(open_page: Callable[..., Any], files: dic
         const held = new DataTransfer();
         held.items.add(new File([bytes], "cross.png", { type: "image/png" }));
         const options = { bubbles: true, cancelable: true };
-        document.body.dispatchEvent(kind === "drop" ? new DragEvent("drop", { ...options, dataTransfer: held })
+        document.body.dispatchEvent(kind === "drop"
+          ? new DragEvent("drop", { ...options, dataTransfer: held })
           : new ClipboardEvent("paste", { ...options, clipboardData: held }));
     }"""
     for kind in ("drop", "paste"):
@@ -69,7 +77,8 @@ def test_a_photo_is_dropped_and_pasted(open_page: Callable[..., Any], files: dic
 def test_a_part_of_the_photo_is_chosen_by_mouse_and_keyboard(
     open_page: Callable[..., Any], files: dict[str, Path]
 ) -> None:
-    """The box sends px of the upright photo; dragging draws, arrows move, Shift and arrows size; it never leaves it."""
+    """The box sends px of the upright photo; dragging draws, arrows move, Shift and arrows size; it
+    never leaves it."""
     page = open_page()
     search(page, lambda: page.set_input_files("#file", files["large"]))
     button = page.locator("button:has-text('Choose a part')")
@@ -102,7 +111,8 @@ def test_a_part_of_the_photo_is_chosen_by_mouse_and_keyboard(
 
 
 def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[..., Any]) -> None:
-    """A ticked colour filters; other fields count what passes, its own field all values; clearing undoes it."""
+    """A ticked colour filters; other fields count what passes, its own field all values; clearing
+    undoes it."""
     page = open_page("#/product/dots-red")
     page.wait_for_selector(".facets .value")
     colours = page.locator("fieldset:has(legend:text-is('colour'))")
@@ -111,10 +121,12 @@ def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[...
     assert {row["attributes"]["colour"] for row in answer["results"]} == {"blue"}
     assert shows(page, answer)
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.facets legend')].some(l => l.textContent === 'Category')"
+        "() => [...document.querySelectorAll('.facets legend')].some(l => l.textContent === "
+        "'Category')"
     )
     page.wait_for_function(
-        """() => [...document.querySelectorAll('fieldset')].find(f => f.innerText.startsWith('Tags'))
+        """() => [...document.querySelectorAll('fieldset')]
+          .find(f => f.innerText.startsWith('Tags'))
           .innerText.match(/^Tags\\s+blue\\s+4\\s+cross\\s+1/)"""
     )
     assert colours.locator(".value").count() == 5
@@ -123,7 +135,8 @@ def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[...
     sent, answer = search(
         page,
         lambda: (
-            page.locator("fieldset:has(legend:text-is('price')) input").last.fill("20") or page.keyboard.press("Tab")
+            page.locator("fieldset:has(legend:text-is('price')) input").last.fill("20")
+            or page.keyboard.press("Tab")
         ),
     )
     assert sent["filter"] == {"must": [{"field": "price", "lte": 20}]}
@@ -131,7 +144,8 @@ def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[...
 
 
 def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: Any) -> None:
-    """A slider for each block of the serving model, at its own weight; moving one sends all; none for one block."""
+    """A slider for each block of the serving model, at its own weight; moving one sends all; none
+    for one block."""
     assert len(engine.indexes()["blocks"]) == 1
     page = open_page("#/product/dots-red")
     page.wait_for_selector(RESULTS)
@@ -139,7 +153,8 @@ def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: A
     found = engine.search(Query(product_id="dots-red"), k=5)
     fresh = open_page("#/check")
     fresh.route(
-        "**/v1/indexes", lambda route: route.fulfill(json={"indexes": [], "blocks": {"a": 0.5, "c": 0.3, "g": 0.2}})
+        "**/v1/indexes",
+        lambda route: route.fulfill(json={"indexes": [], "blocks": {"a": 0.5, "c": 0.3, "g": 0.2}}),
     )
     fresh.route("**/v1/search", lambda route: route.fulfill(json={"request_id": "r", **found}))
     fresh.evaluate("location.hash = '#/product/dots-red'")
@@ -153,7 +168,8 @@ def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: A
 
 
 def test_more_like_this_and_why(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
-    """Why shows a map over each photo; a result leads on to what looks like it, and the click is told."""
+    """Why shows a map over each photo; a result leads on to what looks like it, and the click is
+    told."""
     page = open_page()
     _, first = search(page, lambda: page.set_input_files("#file", files["ring"]))
     assert shows(page, first)
@@ -161,10 +177,13 @@ def test_more_like_this_and_why(open_page: Callable[..., Any], files: dict[str, 
     page.wait_for_selector(".pair canvas")
     assert page.locator(".pair canvas").count() == 2
     painted = (
-        "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return new Set(d).size; }"
+        "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return "
+        "new Set(d).size; }"
     )
     assert all(shot.evaluate(painted) > 20 for shot in page.locator(".pair canvas").all())
-    assert page.locator("dialog input[type=radio]").count() == 1, "the drawn shop's network has one block"
+    assert page.locator("dialog input[type=radio]").count() == 1, (
+        "the drawn shop's network has one block"
+    )
     page.keyboard.press("Escape")
     assert page.locator("dialog").count() == 0
     with page.expect_request("**/v1/feedback") as told:
@@ -178,7 +197,8 @@ def test_more_like_this_and_why(open_page: Callable[..., Any], files: dict[str, 
 
 
 def test_more_are_loaded_by_the_cursor(open_page: Callable[..., Any]) -> None:
-    """The next page stands behind the first, nothing twice; the focus goes to what is new; clicks name their page."""
+    """The next page stands behind the first, nothing twice; the focus goes to what is new; clicks
+    name their page."""
     page = open_page("#/check")
     pages: list[str] = []
 
@@ -196,7 +216,9 @@ def test_more_are_loaded_by_the_cursor(open_page: Callable[..., Any]) -> None:
     page.wait_for_selector(".load-more:visible")
     for count in (16, 19):
         page.click(".load-more")
-        page.wait_for_function("n => document.querySelectorAll('#grid .card').length === n", arg=count)
+        page.wait_for_function(
+            "n => document.querySelectorAll('#grid .card').length === n", arg=count
+        )
     assert not page.is_visible(".load-more")
     ids = page.eval_on_selector_all(RESULTS, "cards => cards.map(card => card.dataset.id)")
     assert len(set(ids)) == 19
@@ -207,13 +229,19 @@ def test_more_are_loaded_by_the_cursor(open_page: Callable[..., Any]) -> None:
 
 
 def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None:
-    """Words go as `text`; unknown ones are named; beside a product a slider sends `mix`; a refusal offers a way."""
+    """Words go as `text`; unknown ones are named; beside a product a slider sends `mix`; a refusal
+    offers a way."""
     page = open_page()
     page.wait_for_selector(RESULTS)
     answer = {
-        "request_id": "w", "model_version": "m", "index_version": "v", "timings_ms": {"total": 1.0}, "results": [],
-        "next_cursor": None, "unknown_words": ["zorb"],
-    }  # fmt: skip
+        "request_id": "w",
+        "model_version": "m",
+        "index_version": "v",
+        "timings_ms": {"total": 1.0},
+        "results": [],
+        "next_cursor": None,
+        "unknown_words": ["zorb"],
+    }
     page.route("**/v1/search", lambda route: route.fulfill(json=answer))
     page.fill("#words", "red zorb")
     sent, _ = search(page, lambda: page.press("#words", "Enter"))
@@ -247,7 +275,8 @@ def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None
 
 
 def test_the_service_itself_answers_words(open_page: Callable[..., Any]) -> None:
-    """Without any stand-in: words alone find what they say, unknown ones are named; a colour beside a product."""
+    """Without any stand-in: words alone find what they say, unknown ones are named; a colour beside
+    a product."""
     page = open_page("#/words/red%20cross%20zorb")
     page.wait_for_selector("#grid .card")
     assert page.locator(RESULTS).first.get_attribute("data-id") == "cross-red"
@@ -259,8 +288,11 @@ def test_the_service_itself_answers_words(open_page: Callable[..., Any]) -> None
     assert shows(page, answer)
 
 
-def test_a_bad_photo_says_so_and_offers_another(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
-    """The problem's detail is shown, with a way on; a reload of a photo's address comes back to the start."""
+def test_a_bad_photo_says_so_and_offers_another(
+    open_page: Callable[..., Any], files: dict[str, Path]
+) -> None:
+    """The problem's detail is shown, with a way on; a reload of a photo's address comes back to the
+    start."""
     page = open_page()
     page.wait_for_selector(RESULTS)
     page.set_input_files("#file", files["broken"])
@@ -277,10 +309,14 @@ def test_a_bad_photo_says_so_and_offers_another(open_page: Callable[..., Any], f
 def test_markup_in_a_title_is_text(open_page: Callable[..., Any]) -> None:
     """A title full of markup is shown as it was written and runs nothing."""
     page = open_page("#/product/cross-black")
-    page.wait_for_function("title => [...document.querySelectorAll('h1')].some(h => h.textContent === title)", arg=EVIL)
+    page.wait_for_function(
+        "title => [...document.querySelectorAll('h1')].some(h => h.textContent === title)", arg=EVIL
+    )
     page.evaluate("location.hash = '#/product/cross-red'")
     page.wait_for_function(
-        "title => [...document.querySelectorAll('#grid .title')].some(p => p.textContent === title)", arg=EVIL
+        "title => [...document.querySelectorAll('#grid .title')].some(p => p.textContent === "
+        "title)",
+        arg=EVIL,
     )
     assert page.locator("#grid b, h1 b, #grid img[src='x']").count() == 0
     assert page.title() != "owned"

@@ -19,8 +19,11 @@ def serving(engine: Engine) -> Iterator[str]:
     engine.activate(before)
 
 
-def test_versions_are_switched_and_rolled_back(open_page: Callable[..., Any], engine: Engine, serving: str) -> None:
-    """A newer version is activated and rolled back from by a press each; the engine serves what the page says."""
+def test_versions_are_switched_and_rolled_back(
+    open_page: Callable[..., Any], engine: Engine, serving: str
+) -> None:
+    """A newer version is activated and rolled back from by a press each; the engine serves what the
+    page says."""
     page = open_page("#/studio")
     page.wait_for_selector(f".version.active:has-text('{serving}')")
     assert not page.is_visible("text=Roll back to")
@@ -49,7 +52,8 @@ def test_a_version_that_cannot_be_opened_is_said(open_page: Callable[..., Any]) 
 
 
 def test_the_map_is_walked_zoomed_and_opened(open_page: Callable[..., Any]) -> None:
-    """All products are on the canvas; arrows go from one to the next, + and the wheel zoom, Enter opens."""
+    """All products are on the canvas; arrows go from one to the next, + and the wheel zoom, Enter
+    opens."""
     page = open_page("#/studio")
     page.wait_for_selector("canvas[data-points='20']")
     canvas = page.locator("canvas.map")
@@ -60,10 +64,14 @@ def test_the_map_is_walked_zoomed_and_opened(open_page: Callable[..., Any]) -> N
     first = page.inner_text(".map-chosen strong")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("before => document.querySelector('.map-chosen strong').textContent !== before", arg=first)
+    page.wait_for_function(
+        "before => document.querySelector('.map-chosen strong').textContent !== before", arg=first
+    )
     before = canvas.evaluate("c => c.toDataURL()")
     page.keyboard.press("+")
-    page.wait_for_function("before => document.querySelector('canvas.map').toDataURL() !== before", arg=before)
+    page.wait_for_function(
+        "before => document.querySelector('canvas.map').toDataURL() !== before", arg=before
+    )
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 80, box["y"] + 80)
     page.mouse.down()
@@ -76,10 +84,13 @@ def test_the_map_is_walked_zoomed_and_opened(open_page: Callable[..., Any]) -> N
 
 
 def test_numbers_are_those_of_metrics(open_page: Callable[..., Any], engine: Engine) -> None:
-    """Products, the queue's limit and calls by route come from /metrics; medians are read from its buckets."""
+    """Products, the queue's limit and calls by route come from /metrics; medians are read from its
+    buckets."""
     page = open_page("#/studio")
     page.wait_for_selector(".numbers-part .tile")
-    tiles = dict(text.split("\n", 1) for text in page.locator(".numbers-part .tile").all_inner_texts())
+    tiles = dict(
+        text.split("\n", 1) for text in page.locator(".numbers-part .tile").all_inner_texts()
+    )
     assert tiles["Products"].strip() == str(engine.snapshot.live.product_count)  # type: ignore[union-attr]
     assert tiles["Waiting for the network"].strip() == f"0 / {engine.settings.max_waiting}"
     assert page.locator("th:has-text('GET /v1/map')").count() == 1
@@ -103,7 +114,8 @@ def test_numbers_are_those_of_metrics(open_page: Callable[..., Any], engine: Eng
 
 
 def test_jobs_show_how_far_they_are(open_page: Callable[..., Any]) -> None:
-    """An import is sent, followed by its events, cancelled; what failed says why. A fixture stands in for the jobs."""
+    """An import is sent, followed by its events, cancelled; what failed says why. A fixture stands
+    in for the jobs."""
     page = open_page("#/check")
     state: dict[str, Any] = {"jobs": []}
     base = {
@@ -115,7 +127,14 @@ def test_jobs_show_how_far_they_are(open_page: Callable[..., Any]) -> None:
         "result": None,
         "problem": None,
     }
-    running = {**base, "job_id": "j1", "state": "running", "stage": "photos", "done": 30, "total": 120}
+    running = {
+        **base,
+        "job_id": "j1",
+        "state": "running",
+        "stage": "photos",
+        "done": 30,
+        "total": 120,
+    }
     failed = {
         **base,
         "job_id": "j0",
@@ -130,7 +149,8 @@ def test_jobs_show_how_far_they_are(open_page: Callable[..., Any]) -> None:
     page.route(
         "**/v1/jobs/j1/events",
         lambda route: route.fulfill(
-            content_type="text/event-stream", body=f"event: progress\ndata: {json.dumps(later)}\n\n: still there\n\n"
+            content_type="text/event-stream",
+            body=f"event: progress\ndata: {json.dumps(later)}\n\n: still there\n\n",
         ),
     )
 
@@ -147,10 +167,14 @@ def test_jobs_show_how_far_they_are(open_page: Callable[..., Any]) -> None:
     page.wait_for_selector("text=No work was started yet.")
     page.click("button:text-is('Import')")
     page.wait_for_selector("#notice:has-text('Choose a ZIP file')")
-    page.set_input_files("#archive", {"name": "shop.zip", "mimeType": "application/zip", "buffer": b"PK"})
+    page.set_input_files(
+        "#archive", {"name": "shop.zip", "mimeType": "application/zip", "buffer": b"PK"}
+    )
     page.click("button:text-is('Import')")
     page.wait_for_selector(".job:has-text('60 / 120')")
-    assert page.evaluate("window.sent.find(([address]) => address === '/v1/imports')[1]") == {"archive": "file"}
+    assert page.evaluate("window.sent.find(([address]) => address === '/v1/imports')[1]") == {
+        "archive": "file"
+    }
     assert page.inner_text(".job[data-state=failed]").endswith("no manifest in <b>it</b>")
     page.click(".job[data-state=running] button:has-text('Cancel')")
     page.wait_for_selector(".job[data-state=cancelled]")
@@ -159,7 +183,14 @@ def test_jobs_show_how_far_they_are(open_page: Callable[..., Any]) -> None:
 
 def test_a_service_without_jobs_says_so(open_page: Callable[..., Any]) -> None:
     page = open_page("#/check")
-    nothing = {"status": 404, "code": "not-found", "detail": "x", "title": "x", "type": "x", "request_id": "r"}
+    nothing = {
+        "status": 404,
+        "code": "not-found",
+        "detail": "x",
+        "title": "x",
+        "type": "x",
+        "request_id": "r",
+    }
     page.route("**/v1/jobs", lambda route: route.fulfill(status=404, json=nothing))
     page.evaluate("location.hash = '#/studio'")
     page.wait_for_selector("text=takes no imports over the network")

@@ -1,4 +1,5 @@
-"""The benchmark ``duplicates`` in small: its goals are the issue's, its copies are seeded, its figures are sums."""
+"""The benchmark ``duplicates`` in small: its goals are the issue's, its copies are seeded, its
+figures are sums."""
 
 from __future__ import annotations
 
@@ -16,8 +17,14 @@ from tools.bench.duplicates import GOALS, measure
 def test_each_goal_of_the_issue_is_there_once() -> None:
     """Speed and equal pairs, recall and precision on both sets, and the identical photos."""
     assert [(goal.op, goal.goal) for goal in GOALS] == [
-        (">=", 150.0), ("<=", 0.0), (">=", 0.98), (">=", 0.99), (">=", 0.98), (">=", 0.99), (">=", 1.0)
-    ]  # fmt: skip
+        (">=", 150.0),
+        ("<=", 0.0),
+        (">=", 0.98),
+        (">=", 0.99),
+        (">=", 0.98),
+        (">=", 0.99),
+        (">=", 1.0),
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,5 @@
-"""The benchmark ``filter`` in small: its oracle needs no columns, its goals are the issue's, its peers stand beside."""
+"""The benchmark ``filter`` in small: its oracle needs no columns, its goals are the issue's, its
+peers stand beside."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("part", ["1%", "patched"])
 def test_a_selectivity_gives_what_its_goals_read(tmp_path: Path, part: str) -> None:
-    """On a small exact index every answer is complete and right, also after patches; figures come from the samples."""
+    """On a small exact index every answer is complete and right, also after patches; figures come
+    from the samples."""
     row = {"part": part, **measure(part, tmp_path)}
     assert row["recall_at_10"] == 1.0
     assert row["answers_not_min_k_matches"] == 0
@@ -36,7 +38,8 @@ def test_a_selectivity_gives_what_its_goals_read(tmp_path: Path, part: str) -> N
 
 
 def test_weights_are_judged_by_the_worst_way(tmp_path: Path) -> None:
-    """Default, each block alone and random weights are measured; the goal takes the least recall of them."""
+    """Default, each block alone and random weights are measured; the goal takes the least recall of
+    them."""
     row = {"part": "weights", **measure("weights", tmp_path)}
     assert list(row["recall_at_10"]) == ["default", "only a", "only c", "only g", "random"]
     assert set(row["recall_at_10"].values()) == {1.0}
@@ -46,4 +49,6 @@ def test_weights_are_judged_by_the_worst_way(tmp_path: Path) -> None:
 
 def test_each_goal_of_the_issue_is_there_once() -> None:
     """Recall and time at five selectivities, and the weights."""
-    assert [(goal.op, goal.goal) for goal in GOALS] == [(">=", 0.99)] * 5 + [("<=", 1.0)] * 5 + [(">=", 0.98)]
+    assert [(goal.op, goal.goal) for goal in GOALS] == [(">=", 0.99)] * 5 + [("<=", 1.0)] * 5 + [
+        (">=", 0.98)
+    ]

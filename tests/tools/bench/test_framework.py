@@ -12,11 +12,14 @@ from tools.bench import framework, spine
 
 
 def test_goal_is_judged_from_the_rows() -> None:
-    """A goal's value is what its row holds; ``met`` follows operator and goal, at the border too."""
+    """A goal's value is what its row holds; ``met`` follows operator and goal, at
+    the border too."""
     rows = [{"part": "a", "ms": 60.0}, {"part": "b", "share": 0.895}]
     below = framework.Goal("a ms", "<", 60, framework.figure("a", "ms")).judge(rows)
     assert below == {"name": "a ms", "op": "<", "goal": 60, "value": 60.0, "met": False}
-    assert framework.Goal("b", ">=", 0.895, framework.figure("b", "share")).judge(rows)["met"] is True
+    assert (
+        framework.Goal("b", ">=", 0.895, framework.figure("b", "share")).judge(rows)["met"] is True
+    )
 
 
 def test_goal_that_was_not_measured_is_neither_met_nor_missed() -> None:
@@ -62,15 +65,21 @@ def test_missing_photos_say_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_spine_carries_every_goal_of_its_parts() -> None:
-    """Each goal reads a part that exists, and each part but the plain figures of tags has a goal."""
+    """Each goal reads a part that exists, and each part but the plain figures of tags
+    has a goal."""
     read = {
-        part for part in spine.PARTS for goal in spine.GOALS if goal.read([{"part": part, **_everything()}]) is not None
+        part
+        for part in spine.PARTS
+        for goal in spine.GOALS
+        if goal.read([{"part": part, **_everything()}]) is not None
     }
     assert read == set(spine.PARTS) - {"tags"}
 
 
 def _everything() -> dict[str, float]:
-    return dict.fromkeys(("seconds", "cold_s", "warm_s", "accuracy", "hit_rate_at_1", "p50_ms"), 1.0)
+    return dict.fromkeys(
+        ("seconds", "cold_s", "warm_s", "accuracy", "hit_rate_at_1", "p50_ms"), 1.0
+    )
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.0, 1.0), (0.5, 3.0), (0.95, 5.0), (1.0, 5.0)])

@@ -1,4 +1,5 @@
-"""The benchmarks of the index: data by its recipe, engines that answer alike, goals recomputed from rows."""
+"""The benchmarks of the index: data by its recipe, engines that answer alike, goals recomputed from
+rows."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from tools.bench.peers import engines
 
 
 def test_vectors_follow_their_recipe() -> None:
-    """Unit length, Zipf-sized clusters, one row in a hundred nearly another one; the same seed, the same numbers."""
+    """Unit length, Zipf-sized clusters, one row in a hundred nearly another one; the same seed, the
+    same numbers."""
     data = vectors(4000, 64, 1, queries=50)
     rows = data.rows.astype(np.float32)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-3)
@@ -36,12 +38,15 @@ def test_vectors_follow_their_recipe() -> None:
 def test_skewed_sets_have_one_great_cluster() -> None:
     """Zipf(2): more than half of the rows lie together."""
     rows = vectors(3000, 64, 0, shape="skewed").rows.astype(np.float32)
-    assert ((rows @ rows.T > 0.55).sum(1).max() / 3000) == pytest.approx(1 / np.sum(np.arange(1, 31) ** -2.0), rel=0.1)
+    assert ((rows @ rows.T > 0.55).sum(1).max() / 3000) == pytest.approx(
+        1 / np.sum(np.arange(1, 31) ** -2.0), rel=0.1
+    )
 
 
 @pytest.mark.slow
 def test_an_engine_in_its_own_process_answers(tmp_path: Path) -> None:
-    """Built apart, opened from its files, recall at 10 exact for an exact recipe, memory told in bytes."""
+    """Built apart, opened from its files, recall at 10 exact for an exact recipe, memory told in
+    bytes."""
     data = vectors(600, 32, 0, queries=40)
     search.save(tmp_path, data.rows, data.queries)
     assert search._built_apart(tmp_path)["recipe"] == "Flat"
@@ -70,30 +75,52 @@ def test_peers_find_the_nearest(name: str) -> None:
 
 
 ENGINES = [
-    {"name": "catalens", "recall": 0.991, "batch_qps": 900.0, "p50_ms": 1.0, "p99_ms": 4.0, "build_s": 5.0,
-     "pss_share": 0.4},
+    {
+        "name": "catalens",
+        "recall": 0.991,
+        "batch_qps": 900.0,
+        "p50_ms": 1.0,
+        "p99_ms": 4.0,
+        "build_s": 5.0,
+        "pss_share": 0.4,
+    },
     {"name": "faiss HNSW32", "batch_qps": 300.0, "build_s": 10.0},
     {"name": "hnswlib", "batch_qps": 100.0, "build_s": 20.0, "p50_ms": 2.0},
     {"name": "usearch", "p50_ms": 0.5},
     {"name": "scikit-learn", "batch_qps": 10.0},
-]  # fmt: skip
+]
 
 
 def test_search_goals_come_from_the_rows() -> None:
-    """Every figure of the issue is a goal; each is our figure over the peer's, and unmeasured without that peer."""
+    """Every figure of the issue is a goal; each is our figure over the peer's, and unmeasured
+    without that peer."""
     rows = [{"part": "engines", "engines": ENGINES}]
-    judged = [(goal.op, goal.goal, goal.judge(rows)["value"], goal.judge(rows)["met"]) for goal in search.GOALS]
+    judged = [
+        (goal.op, goal.goal, goal.judge(rows)["value"], goal.judge(rows)["met"])
+        for goal in search.GOALS
+    ]
     assert judged == [
-        (">=", 0.99, 0.991, True), (">=", 2, 3.0, True), (">=", 3, 9.0, True), (">=", 50, 90.0, True),
-        ("<=", 1, 2.0, False), ("<=", 1, 0.5, True), ("<=", 5, 4.0, True), ("<", 1, 0.25, True),
-        ("<", 1, 0.5, True), ("<=", 0.5, 0.4, True),
-    ]  # fmt: skip
+        (">=", 0.99, 0.991, True),
+        (">=", 2, 3.0, True),
+        (">=", 3, 9.0, True),
+        (">=", 50, 90.0, True),
+        ("<=", 1, 2.0, False),
+        ("<=", 1, 0.5, True),
+        ("<=", 5, 4.0, True),
+        ("<", 1, 0.25, True),
+        ("<", 1, 0.5, True),
+        ("<=", 0.5, 0.4, True),
+    ]
     assert {goal.judge([])["met"] for goal in search.GOALS} == {None}
 
 
 def test_scale_tells_how_figures_grow() -> None:
-    """Ten times the entries at twice the latency grow with a power of log10 2; one size alone tells nothing."""
-    sizes = [{"n": 1000, "p50_ms": 1.0, "cold_open_s": 0.2}, {"n": 10_000, "p50_ms": 2.0, "cold_open_s": 0.4}]
+    """Ten times the entries at twice the latency grow with a power of log10 2; one size alone tells
+    nothing."""
+    sizes = [
+        {"n": 1000, "p50_ms": 1.0, "cold_open_s": 0.2},
+        {"n": 10_000, "p50_ms": 2.0, "cold_open_s": 0.4},
+    ]
     rows = [{"part": "sizes", "sizes": sizes}]
     assert scale.growth(rows) == pytest.approx(0.30103)
     assert [goal.judge(rows)["met"] for goal in scale.GOALS] == [True, True]

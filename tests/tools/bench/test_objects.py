@@ -1,4 +1,5 @@
-"""The benchmark ``objects`` in small: scenes are seeded with true boxes, figures are shares of what they name."""
+"""The benchmark ``objects`` in small: scenes are seeded with true boxes, figures are shares of what
+they name."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def studio() -> np.ndarray:
 
 
 def test_a_cutout_is_the_product_alone() -> None:
-    """Its box is tight, what is white within belongs to it, the ground does not; an empty photo has none."""
+    """Its box is tight, what is white within belongs to it, the ground does not; an empty photo has
+    none."""
     found = cut_out(studio())
     assert found is not None
     assert found.alpha.shape == (81, 121)
@@ -31,7 +33,8 @@ def test_a_cutout_is_the_product_alone() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_scene_is_seeded_and_its_boxes_are_true(seed: int) -> None:
-    """The same seed gives the same scene; in each box lies the product that was pasted there, apart from others."""
+    """The same seed gives the same scene; in each box lies the product that was pasted there, apart
+    from others."""
     cutout = cut_out(studio())
     assert cutout is not None
     grounds = [np.full((300, 400, 3), shade, np.uint8) for shade in (60, 160)]
@@ -51,7 +54,11 @@ def test_a_scene_is_seeded_and_its_boxes_are_true(seed: int) -> None:
 
 def test_figures_are_shares_over_products_and_boxes() -> None:
     """Recall counts products, precision boxes, whatever the scene."""
-    hits = {f"{what} {how}": [True, False] for what in ("category", "product") for how in ("proposed", "true", "whole")}
+    hits = {
+        f"{what} {how}": [True, False]
+        for what in ("category", "product")
+        for how in ("proposed", "true", "whole")
+    }
     one = {
         **hits,
         "iou": [0.9, 0.2],
@@ -69,7 +76,11 @@ def test_figures_are_shares_over_products_and_boxes() -> None:
         "one box": [False],
     }
     found = summary([one, other])
-    assert (found["recall"], found["precision"], found["mean_iou"]) == (0.75, 0.5, pytest.approx(0.6))
+    assert (found["recall"], found["precision"], found["mean_iou"]) == (
+        0.75,
+        0.5,
+        pytest.approx(0.6),
+    )
     assert found["product@1 proposed"] == 0.5
     assert (found["recall offered"], found["recall one box"]) == (0.75, 0.0)
     assert summary([])["recall"] == 0.0

@@ -53,7 +53,9 @@ def test_noise_gamma_and_band_have_their_strength() -> None:
     flat = np.full((200, 200, 3), 128, np.uint8)
     assert degrade(flat, BY_NAME["noise"], 3, BOX, 0).std() == pytest.approx(20, rel=0.02)
     assert degrade(flat, BY_NAME["dark"], 3, BOX, 0)[0, 0, 0] == round(255 * (128 / 255) ** 3)
-    faint, full = (degrade(flat, BY_NAME["text"], strength, BOX, 1).astype(int) - 128 for strength in (1, 5))
+    faint, full = (
+        degrade(flat, BY_NAME["text"], strength, BOX, 1).astype(int) - 128 for strength in (1, 5)
+    )
     assert np.abs(faint - full * 0.2).max() <= 1
 
 
@@ -63,4 +65,8 @@ def test_figures_are_auroc_and_spearman() -> None:
     perfect = figures(before, np.array([[0.3, 0.4, 0.5, 0.6, 0.7]] * 2))
     assert (perfect["auroc"], perfect["rank_correlation"]) == (1.0, pytest.approx(1.0))
     still = figures(before, np.full((2, 5), 0.15))
-    assert (still["auroc"], still["rank_correlation"], still["rank_correlation_pooled"]) == (0.5, 0.0, 0.0)
+    assert (still["auroc"], still["rank_correlation"], still["rank_correlation_pooled"]) == (
+        0.5,
+        0.0,
+        0.0,
+    )

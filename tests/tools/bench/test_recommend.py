@@ -1,4 +1,5 @@
-"""The benchmark ``recommend`` in small: the sessions' recipe, its figures, its goals, and the command's evaluation."""
+"""The benchmark ``recommend`` in small: the sessions' recipe, its figures, its goals, and the
+command's evaluation."""
 
 from __future__ import annotations
 
@@ -18,17 +19,24 @@ from tools.recommendation_metrics import gains
 
 PRODUCTS = [
     {"gender": g, "usage": "Casual", "article": a, "colour": c}
-    for g in ("Men", "Women") for a in ("Shirt", "Shoe", "Hat") for c in ("red", "blue") for _ in range(20)
-]  # fmt: skip
+    for g in ("Men", "Women")
+    for a in ("Shirt", "Shoe", "Hat")
+    for c in ("red", "blue")
+    for _ in range(20)
+]
 
 
 def test_sessions_follow_the_recipe() -> None:
-    """A third have one interest; 5 to 20 views, none twice; most views share gender and article or colour."""
+    """A third have one interest; 5 to 20 views, none twice; most views share gender and article or
+    colour."""
     drawn = sessions(PRODUCTS, shoppers=150, seed=3)
     assert Counter(session.interests for session in drawn) == {1: 50, 2: 50, 3: 50}
     assert {len(session.views) for session in drawn} == set(range(5, 21))
     assert all(len(set(session.views)) == len(session.views) for session in drawn)
-    assert all(session.held_out == session.views[-1] and session.held_out not in session.history for session in drawn)
+    assert all(
+        session.held_out == session.views[-1] and session.held_out not in session.history
+        for session in drawn
+    )
     shares = []
     for session in drawn[::3]:
         counts = Counter(
@@ -50,7 +58,8 @@ def test_gains_are_those_of_one_right_answer() -> None:
 
 @pytest.mark.slow
 def test_latency_gives_what_its_goal_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a small shop: the percentile is that of the samples, and each goal of the issue is there once."""
+    """On a small shop: the percentile is that of the samples, and each goal of the issue is there
+    once."""
     monkeypatch.setenv("CATALENS_BENCH_PRODUCTS", "600")
     monkeypatch.setenv("CATALENS_BENCH_QUERIES", "5")
     row = {"part": "latency", **measure("latency", tmp_path)}
@@ -61,11 +70,22 @@ def test_latency_gives_what_its_goal_reads(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_interactions_are_evaluated(own_home: Path, tmp_path: Path) -> None:  # noqa: F811
-    """Leave-last-out over a CSV: who looks at rings and then at another ring is hit; unknown rows are counted."""
-    rows = ["u1,ring-blue", "u1,ring-black", "u1,ring-tan", "u2,dots-red", "u2,dots-blue", "u2,nobody", "u3,ring-blue"]
+    """Leave-last-out over a CSV: who looks at rings and then at another ring is hit; unknown rows
+    are counted."""
+    rows = [
+        "u1,ring-blue",
+        "u1,ring-black",
+        "u1,ring-tan",
+        "u2,dots-red",
+        "u2,dots-blue",
+        "u2,nobody",
+        "u3,ring-blue",
+    ]
     file = tmp_path / "views.csv"
     file.write_text("\n".join(["user,product", *rows]))
-    done = CliRunner().invoke(cli, ["evaluate-recommendations", str(file), "--home", str(own_home), "--json"])
+    done = CliRunner().invoke(
+        cli, ["evaluate-recommendations", str(file), "--home", str(own_home), "--json"]
+    )
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["users"], found["unknown_rows"], found["skipped"]) == (2, 1, [])
@@ -74,7 +94,8 @@ def test_interactions_are_evaluated(own_home: Path, tmp_path: Path) -> None:  # 
 
 
 def test_the_command_recommends(own_home: Path, tmp_path: Path) -> None:  # noqa: F811
-    """Ids in one option; an unknown one is said on stderr and the rest is used; orders come in by their command."""
+    """Ids in one option; an unknown one is said on stderr and the rest is used; orders come in by
+    their command."""
     asked = ["recommend", "--history", "ring-blue, nobody", "-k", "3", "--home", str(own_home)]
     done = CliRunner().invoke(cli, [*asked, "--json"])
     assert done.exit_code == 0, done.output
@@ -86,4 +107,7 @@ def test_the_command_recommends(own_home: Path, tmp_path: Path) -> None:  # noqa
     done = CliRunner().invoke(
         cli, ["orders", "import", str(tmp_path / "orders.csv"), "--home", str(own_home), "--json"]
     )
-    assert (json.loads(done.stdout)["added"], json.loads(done.stdout)["unknown_products"]) == (1, ["nobody"])
+    assert (json.loads(done.stdout)["added"], json.loads(done.stdout)["unknown_products"]) == (
+        1,
+        ["nobody"],
+    )

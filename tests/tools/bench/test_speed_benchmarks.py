@@ -1,4 +1,5 @@
-"""The benchmarks of speed: goals of the issue, photo files of the recipe, and figures that follow from samples."""
+"""The benchmarks of speed: goals of the issue, photo files of the recipe, and figures that follow
+from samples."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ from tools.bench.plots import bars
         (startup, [5.0, 900.0, 1.03]),
     ],
 )
-def test_goals_are_those_that_were_set_and_read_their_rows(module: Any, wanted: list[float]) -> None:
+def test_goals_are_those_that_were_set_and_read_their_rows(
+    module: Any, wanted: list[float]
+) -> None:
     """Each goal finds its figure in the row of its part, and judges it by the set number."""
     assert [goal.goal for goal in module.GOALS] == wanted
     rows = [{"part": part} for part in module.PARTS]
@@ -73,7 +76,8 @@ def test_varied_products_keep_the_lengths_of_their_blocks() -> None:
 
 
 def test_the_picture_shows_every_measured_goal_on_its_side_of_the_line() -> None:
-    """Reached to the right, missed to the left, by value over goal or goal over value; names are text."""
+    """Reached to the right, missed to the left, by value over goal or goal over value; names are
+    text."""
     from xml.etree import ElementTree
 
     goals = [
@@ -84,9 +88,13 @@ def test_the_picture_shows_every_measured_goal_on_its_side_of_the_line() -> None
     ]
     picture = ElementTree.fromstring(bars.drawn(goals, "bench"))
     space = "{http://www.w3.org/2000/svg}"
-    boxes = [(float(box.get("x", 0)), float(box.get("width", 0))) for box in picture.iter(f"{space}rect")][1:]
+    boxes = [
+        (float(box.get("x", 0)), float(box.get("width", 0))) for box in picture.iter(f"{space}rect")
+    ][1:]
     zero = boxes[0][0]
-    assert boxes[0][1] == pytest.approx(2 * boxes[1][1], abs=0.2)  # four times against twice, by powers of two
+    assert boxes[0][1] == pytest.approx(
+        2 * boxes[1][1], abs=0.2
+    )  # four times against twice, by powers of two
     assert boxes[1][0] + boxes[1][1] == pytest.approx(zero, abs=0.2)
     assert boxes[2] == (zero, pytest.approx(boxes[1][1], abs=0.2))
     words = [text.text for text in picture.iter(f"{space}text")]

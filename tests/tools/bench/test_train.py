@@ -1,4 +1,5 @@
-"""The benchmark ``train``: its goals are means over seeds of what its rows carry, and the peer's head learns."""
+"""The benchmark ``train``: its goals are means over seeds of what its rows carry, and the peer's
+head learns."""
 
 from __future__ import annotations
 
@@ -12,8 +13,16 @@ ROWS = [
         "part": "fashion",
         "frozen": {"map": 0.5},
         "samples": [
-            {"map": 0.7, "minutes": 3.0, "calibration": {"after": {"ece": 0.02}, "perfect_ece_p90": 0.03}},
-            {"map": 0.9, "minutes": None, "calibration": {"after": {"ece": 0.05}, "perfect_ece_p90": 0.03}},
+            {
+                "map": 0.7,
+                "minutes": 3.0,
+                "calibration": {"after": {"ece": 0.02}, "perfect_ece_p90": 0.03},
+            },
+            {
+                "map": 0.9,
+                "minutes": None,
+                "calibration": {"after": {"ece": 0.05}, "perfect_ece_p90": 0.03},
+            },
         ],
     }
 ]
@@ -22,7 +31,9 @@ ROWS = [
 def test_a_goal_is_the_mean_over_seeds_and_its_gain_over_the_frozen_network() -> None:
     assert np.isclose(train.mean_of("fashion", "map")(ROWS), 0.8)
     assert np.isclose(train.over_frozen("fashion", "map")(ROWS), 0.3)
-    ece = train.less("fashion", ("calibration", "after", "ece"), ("calibration", "perfect_ece_p90"))(ROWS)
+    ece = train.less(
+        "fashion", ("calibration", "after", "ece"), ("calibration", "perfect_ece_p90")
+    )(ROWS)
     assert np.isclose(ece, 0.005)
 
 

@@ -20,7 +20,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_big_home_serves_what_it_was_told_to_hold(work: Path) -> None:
-    """Every product with its generated vector and its attributes, active, found by search and filter; made once."""
+    """Every product with its generated vector and its attributes, active, found by search and
+    filter; made once."""
     home = big_home(work / "small", 300, dim=32, seed=3)
     made = (work / "small" / "CURRENT").stat().st_mtime_ns
     rows = vectors(300, 32, 3, queries=0).rows
@@ -33,15 +34,20 @@ def test_a_big_home_serves_what_it_was_told_to_hold(work: Path) -> None:
         assert shown["images"][0]["hash"] == photo_hash(7)
         assert set(shown["attributes"]) == {"price", "stock", "colour", "brand", "sale", "day"}
         assert shown["attributes"]["colour"] in COLOURS
-        on_sale = engine.similar(product_id(0), k=100, filter={"must": [{"field": "sale", "eq": True}]})["results"]
+        on_sale = engine.similar(
+            product_id(0), k=100, filter={"must": [{"field": "sale", "eq": True}]}
+        )["results"]
         assert {int(row["product_id"][1:]) % 10 for row in on_sale} == {0}
         assert len(on_sale) == 29
     assert big_home(work / "small", 300, dim=32, seed=3).path == home.path
     assert (work / "small" / "CURRENT").stat().st_mtime_ns == made
 
 
-def test_the_commit_part_measures_both_sides_in_turn(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many bare commits as PUTs; the ratio is that of the samples; every product was visible at once."""
+def test_the_commit_part_measures_both_sides_in_turn(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many bare commits as PUTs; the ratio is that of the samples; every product was visible at
+    once."""
     monkeypatch.setenv(upsert.PRODUCTS, "200")
     row = upsert.measure("commit", work)
     assert len(row["put_s"]) == len(row["bare_s"]) == row["commits"] == 100
@@ -51,7 +57,9 @@ def test_the_commit_part_measures_both_sides_in_turn(work: Path, monkeypatch: py
 
 def test_every_goal_reads_a_part() -> None:
     """The issue's figures, none left out, each from a row that a part makes."""
-    given = dict.fromkeys(("p99_ratio", "visible_share", "times_faster", "patches_per_s", "visible_s"), 1.0)
+    given = dict.fromkeys(
+        ("p99_ratio", "visible_share", "times_faster", "patches_per_s", "visible_s"), 1.0
+    )
     rows = [{"part": part, **given} for part in upsert.PARTS]
     assert [(goal.op, goal.goal, goal.read(rows)) for goal in upsert.GOALS] == [
         ("<=", 3, 1.0), (">=", 1, 1.0), (">=", 1000, 1.0), (">=", 5000, 1.0), ("<=", 1, 1.0),

@@ -33,9 +33,21 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: in
 RED = '{"must": [{"field": "colour", "eq": "red"}]}'
 
 
-def test_similar_takes_filters_weights_and_pages(template: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_similar_takes_filters_weights_and_pages(
+    template: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The products that pass, in pages that go on where the one before ended."""
-    question = ("similar", "--product", "cross-red", "--home", template, "--filter", RED, "--weights", '{"g": 1}')
+    question = (
+        "similar",
+        "--product",
+        "cross-red",
+        "--home",
+        template,
+        "--filter",
+        RED,
+        "--weights",
+        '{"g": 1}',
+    )
     whole = ask(capsys, *question)
     found = [result["product_id"] for result in whole["results"]]
     assert set(found) == {product_id(kind, "red") for kind in KINDS} - {"cross-red"}
@@ -44,24 +56,51 @@ def test_similar_takes_filters_weights_and_pages(template: Path, capsys: pytest.
     second = ask(capsys, *question, "-k", "2", "--cursor", first["next_cursor"])
     assert [result["product_id"] for result in [*first["results"], *second["results"]]] == found
     assert second["next_cursor"] is None
-    once = ask(capsys, "similar", "--product", "cross-red", "--home", template, "--collapse", "same_photo", "-k", "50")
+    once = ask(
+        capsys,
+        "similar",
+        "--product",
+        "cross-red",
+        "--home",
+        template,
+        "--collapse",
+        "same_photo",
+        "-k",
+        "50",
+    )
     assert len(once["results"]) == 19
 
 
 def test_bad_questions_say_why(template: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Text that is no JSON is wrong usage; a filter, weight or cursor that does not fit is one line of reason."""
+    """Text that is no JSON is wrong usage; a filter, weight or cursor that does not fit is one line
+    of reason."""
     question = ("similar", "--product", "cross-red", "--home", template)
     assert "not JSON" in refused(capsys, *question, "--filter", "red", code=2)
     assert "not a JSON object" in refused(capsys, *question, "--weights", "[1]", code=2)
     size = '{"must": [{"field": "size", "eq": 1}]}'
-    assert "catalens: filter.must[0]: no field 'size'" in refused(capsys, *question, "--filter", size)
+    assert "catalens: filter.must[0]: no field 'size'" in refused(
+        capsys, *question, "--filter", size
+    )
     assert "has no block 'z'" in refused(capsys, *question, "--weights", '{"z": 1}')
     assert "cursor is not one" in refused(capsys, *question, "--cursor", "x")
 
 
-def test_facets_count_what_a_filter_can_ask_for(template: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_facets_count_what_a_filter_can_ask_for(
+    template: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All fields with their counts, or those named, under a filter; and a table for people."""
-    found = ask(capsys, "facets", "--home", template, "--filter", RED, "--field", "colour", "--field", "category")
+    found = ask(
+        capsys,
+        "facets",
+        "--home",
+        template,
+        "--filter",
+        RED,
+        "--field",
+        "colour",
+        "--field",
+        "category",
+    )
     assert found["total"] == len(KINDS)
     assert found["facets"][0] == {
         "field": "colour",
@@ -73,11 +112,16 @@ def test_facets_count_what_a_filter_can_ask_for(template: Path, capsys: pytest.C
     shown = capsys.readouterr().out
     for colour in COLOURS:
         assert f"{colour} ({len(KINDS)})" in shown
-    assert "no field 'size' to count" in refused(capsys, "facets", "--home", template, "--field", "size")
+    assert "no field 'size' to count" in refused(
+        capsys, "facets", "--home", template, "--field", "size"
+    )
 
 
-def test_objects_of_a_photo_are_listed(template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two drawn things side by side: a box, a category and similar products for each; a filter and a limit hold."""
+def test_objects_of_a_photo_are_listed(
+    template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two drawn things side by side: a box, a category and similar products for each; a filter and
+    a limit hold."""
     wide = Image.new("RGB", (400, 180), "white")
     wide.paste(draw("cross", COLOURS["red"]), (10, 10))
     wide.paste(draw("ring", COLOURS["blue"]), (220, 10))

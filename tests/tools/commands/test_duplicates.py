@@ -26,7 +26,9 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_groups_as_json_and_csv(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_groups_as_json_and_csv(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Both say the same: the kinds, the products, and what speaks for each pair."""
     file = tmp_path / "repeats.csv"
     assert cli.run(["duplicates", "--home", str(home), "--csv", str(file), "--json"]) == 0
@@ -45,7 +47,10 @@ def test_groups_as_json_and_csv(home: Path, tmp_path: Path, capsys: pytest.Captu
         ("1", "same_photo", "p2"), ("1", "same_photo", "twin"),
         ("2", "near_same_photo", "p1"), ("2", "near_same_photo", "copy"),
     ]  # fmt: skip
-    assert (rows[3]["mirrored"], float(rows[3]["score"])) == ("True", pytest.approx(second["score"]))
+    assert (rows[3]["mirrored"], float(rows[3]["score"])) == (
+        "True",
+        pytest.approx(second["score"]),
+    )
     assert "signatures" in said.err
 
 

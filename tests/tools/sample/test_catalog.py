@@ -1,4 +1,5 @@
-"""Promises of the sample catalog: the same from the same seed, what its manifest says, and pictures that show it."""
+"""Promises of the sample catalog: the same from the same seed, what its manifest says, and pictures
+that show it."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_seed_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
-    """Seed and size decide every byte, however many processes draw; another seed gives another catalog."""
+    """Seed and size decide every byte, however many processes draw; another seed gives another
+    catalog."""
     for name, options in {"again": {}, "spread": {"workers": 2}, "other": {"seed": 8}}.items():
         make_sample_catalog(tmp_path / name, products=2 * len(KINDS), size=96, **options)
     assert digest(tmp_path / "again") == digest(small.parent)
@@ -50,7 +52,8 @@ def test_the_same_seed_gives_the_same_bytes(small: Path, tmp_path: Path) -> None
 
 
 def test_the_manifest_describes_the_files(small: Path) -> None:
-    """Two or three photos to a product, each row with its file, each file with its row, and one truth per product."""
+    """Two or three photos to a product, each row with its file, each file with its row, and one
+    truth per product."""
     rows = rows_of(small)
     assert small.name == "products.csv"
     assert tuple(rows[0]) == COLUMNS
@@ -79,7 +82,8 @@ def test_the_manifest_describes_the_files(small: Path) -> None:
 
 
 def test_the_full_plan_has_what_a_shop_has() -> None:
-    """600 products: at least 12 kinds evenly, every colour, pattern and material, and splits of about 70/15/15."""
+    """600 products: at least 12 kinds evenly, every colour, pattern and material, and splits of
+    about 70/15/15."""
     plans = plan_catalog(7, 600)
     assert len({plan.product_id for plan in plans}) == 600
     kinds = Counter(plan.kind for plan in plans)
@@ -87,7 +91,9 @@ def test_the_full_plan_has_what_a_shop_has() -> None:
     assert max(kinds.values()) - min(kinds.values()) <= 1
     assert {plan.colour for plan in plans} == set(COLOURS)
     assert {plan.pattern for plan in plans} == set(PATTERNS)
-    assert {plan.material for plan in plans} >= {m for kind in KINDS.values() for m in kind.materials}
+    assert {plan.material for plan in plans} >= {
+        m for kind in KINDS.values() for m in kind.materials
+    }
     shares = Counter(plan.split for plan in plans)
     assert shares["train"] == pytest.approx(420, abs=40)
     assert shares["validation"] == pytest.approx(90, abs=30)
@@ -120,20 +126,33 @@ def looks(colour: str, pixels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_product_shows_its_colour(kind: str) -> None:
-    """A plain product is mostly of its colour (lenses, soles, dials, stands and the insides of bags are not)."""
-    least = {"sunglasses": 0.12, "watch": 0.3, "lamp": 0.25, "chair": 0.35, "sneaker": 0.33, "boot": 0.5}.get(kind, 0.6)
+    """A plain product is mostly of its colour (lenses, soles, dials, stands and the insides of bags
+    are not)."""
+    least = {
+        "sunglasses": 0.12,
+        "watch": 0.3,
+        "lamp": 0.25,
+        "chair": 0.35,
+        "sneaker": 0.33,
+        "boot": 0.5,
+    }.get(kind, 0.6)
     material = next(m for m in KINDS[kind].materials if m != "denim")
     for colour in ("red", "yellow", "green", "blue", "white"):
-        product = np.asarray(draw_product(kind, colour, "solid", material, np.random.default_rng(5), 160)).astype(float)
+        product = np.asarray(
+            draw_product(kind, colour, "solid", material, np.random.default_rng(5), 160)
+        ).astype(float)
         share = looks(colour, product[..., :3][product[..., 3] > 250]).mean()
         assert share >= least, (colour, share)
 
 
 def test_a_red_mug_is_red() -> None:
-    """Red leads among the twelve names on plain red mugs, and what is red on them is near the named red."""
+    """Red leads among the twelve names on plain red mugs, and what is red on them is near the named
+    red."""
     found: Counter[int] = Counter()
     for seed in range(6):
-        mug = np.asarray(draw_product("mug", "red", "solid", "ceramic", np.random.default_rng(seed), 160)).astype(float)
+        mug = np.asarray(
+            draw_product("mug", "red", "solid", "ceramic", np.random.default_rng(seed), 160)
+        ).astype(float)
         shown = mug[..., :3][mug[..., 3] > 250]
         found.update(nearest_colour(shown).tolist())
         assert np.abs(np.median(shown[looks("red", shown)], axis=0) - COLOURS["red"]).max() < 60
@@ -156,13 +175,18 @@ def test_products_of_one_kind_differ_in_outline(kind: str) -> None:
 
 
 def test_kinds_are_told_apart_by_outline_alone() -> None:
-    """Even the nearest neighbour on raw 24 px silhouettes mostly finds the kind: the drawings are distinct."""
+    """Even the nearest neighbour on raw 24 px silhouettes mostly finds the kind: the drawings are
+    distinct."""
     features, labels = [], []
     for kind in KINDS:
         for seed in range(6):
             material, rng = KINDS[kind].materials[0], np.random.default_rng([seed, 2])
             colour = "blue"
-            image = draw_product(kind, colour, "solid", material, rng, 72).getchannel("A").resize((24, 24))
+            image = (
+                draw_product(kind, colour, "solid", material, rng, 72)
+                .getchannel("A")
+                .resize((24, 24))
+            )
             features.append(np.asarray(image, float).ravel())
             labels.append(kind)
     points = np.array(features)
@@ -174,7 +198,8 @@ def test_kinds_are_told_apart_by_outline_alone() -> None:
 
 @pytest.mark.parametrize("pattern", [p for p in PATTERNS if p != "solid"])
 def test_every_print_can_be_seen(pattern: str) -> None:
-    """A printed mug has clearly more contrast than a plain one, and each print differs from the others."""
+    """A printed mug has clearly more contrast than a plain one, and each print differs from the
+    others."""
 
     def drawn(which: str) -> np.ndarray:
         image = draw_product("mug", "green", which, "ceramic", np.random.default_rng(11), 128)
@@ -191,7 +216,12 @@ def test_every_print_can_be_seen(pattern: str) -> None:
 def test_materials_look_different(kind: str) -> None:
     """The same product in another of its kind's materials is another picture."""
     pictures = [
-        np.asarray(draw_product(kind, "blue", "solid", material, np.random.default_rng(4), 128).convert("RGB"), float)
+        np.asarray(
+            draw_product(kind, "blue", "solid", material, np.random.default_rng(4), 128).convert(
+                "RGB"
+            ),
+            float,
+        )
         for material in KINDS[kind].materials
     ]
     for a in range(len(pictures)):
@@ -200,7 +230,8 @@ def test_materials_look_different(kind: str) -> None:
 
 
 def test_photos_of_one_product_differ_but_stay_in_the_frame() -> None:
-    """Background, place and light change from photo to photo; the product is never cut off at the frame's edge."""
+    """Background, place and light change from photo to photo; the product is never cut off at the
+    frame's edge."""
     rng = np.random.default_rng(0)
     product = Image.new("RGBA", (200, 200))
     product.paste((0, 200, 0, 255), (20, 40, 180, 160))
@@ -214,7 +245,9 @@ def test_photos_of_one_product_differ_but_stay_in_the_frame() -> None:
     assert len(corners) > 12
 
 
-def test_the_command_prints_the_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """``python -m tools.sample_catalog OUT`` says where the manifest is."""
     main([str(tmp_path / "shop"), "--products", "3", "--size", "48"])
     assert capsys.readouterr().out.strip() == str(tmp_path / "shop" / "products.csv")

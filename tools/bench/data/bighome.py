@@ -1,4 +1,5 @@
-"""A home of many products with generated vectors: filled through catalog and embedding store, no photo files."""
+"""A home of many products with generated vectors: filled through catalog and embedding store, no
+photo files."""
 
 from __future__ import annotations
 
@@ -30,13 +31,17 @@ COLOURS = ("black", "white", "blue", "red", "green", "grey", "brown", "pink", "y
 KINDS = tuple(f"kind {number}" for number in range(40))
 
 
-def big_home(folder: Path, products: int, *, dim: int = 256, seed: int = 0, tags: bool = False) -> Home:
-    """The home at ``folder``, made unless it is there already with the same numbers; built and active.
+def big_home(
+    folder: Path, products: int, *, dim: int = 256, seed: int = 0, tags: bool = False
+) -> Home:
+    """The home at ``folder``, made unless it is there already with the same numbers; built and
+    active.
 
-    One photo per product, vectors by ``bench-data``'s recipe ``vectors(n, d, seed)``. Attributes: ``price`` and
-    ``stock`` (numbers), ``colour`` and ``brand`` (strings, by Zipf), ``sale`` (bool, one in ten), ``day`` (datetime);
-    the category is one of 40. With ``tags`` each product has two. Photos are references to files that do not exist:
-    everything but thumbnails works, and nothing is ever decoded.
+    One photo per product, vectors by ``bench-data``'s recipe ``vectors(n, d, seed)``. Attributes:
+    ``price`` and ``stock`` (numbers), ``colour`` and ``brand`` (strings, by Zipf), ``sale`` (bool,
+    one in ten), ``day`` (datetime); the category is one of 40. With ``tags`` each product has two.
+    Photos are references to files that do not exist: everything but thumbnails works, and nothing
+    is ever decoded.
     """
     numbers = {"products": products, "dim": dim, "seed": seed, "tags": tags}
     ready = folder / "bighome.json"
@@ -44,7 +49,10 @@ def big_home(folder: Path, products: int, *, dim: int = 256, seed: int = 0, tags
         return Home(folder)
     home = Home.create(folder)
     bundle = projected(home, dim, seed)
-    with open_catalog(home) as catalog, closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store:
+    with (
+        open_catalog(home) as catalog,
+        closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store,
+    ):
         _fill(catalog, store, products, dim, seed, tags)
     build_index(home, bundle=bundle, reshots=False, activate=True)
     write_json(ready, numbers)
@@ -52,7 +60,8 @@ def big_home(folder: Path, products: int, *, dim: int = 256, seed: int = 0, tags
 
 
 def projected(home: Home, dim: int, seed: int = 0) -> Bundle:
-    """The shipped network with its features projected to ``dim`` at random: real, registered, and of that size."""
+    """The shipped network with its features projected to ``dim`` at random: real, registered, and
+    of that size."""
     bare = Network.frozen("efficientnet_lite0")
     spec = replace(bare.spec, blocks=(Block("g", dim, 1.0),))
     network = Network(spec, bare.backbone)
@@ -61,7 +70,14 @@ def projected(home: Home, dim: int, seed: int = 0) -> Bundle:
         with torch.no_grad():
             network.neck.general.copy_(torch.from_numpy(axes.T.astype(np.float32)))
     aside = home.path / "projected"
-    write_bundle(aside, network, Decision(), metrics={}, training={"recipe": "random projection"}, replace=True)
+    write_bundle(
+        aside,
+        network,
+        Decision(),
+        metrics={},
+        training={"recipe": "random projection"},
+        replace=True,
+    )
     return register(home, aside)
 
 
@@ -74,7 +90,9 @@ def product_id(number: int) -> str:
     return f"p{number:07d}"
 
 
-def _fill(catalog: Catalog, store: EmbeddingStore, products: int, dim: int, seed: int, tags: bool) -> None:
+def _fill(
+    catalog: Catalog, store: EmbeddingStore, products: int, dim: int, seed: int, tags: bool
+) -> None:
     rows = vectors(products, dim, seed, queries=0).rows
     rng = np.random.default_rng(seed + 1)
     colours = np.minimum(rng.zipf(1.3, products) - 1, len(COLOURS) - 1)
@@ -94,10 +112,19 @@ def _fill(catalog: Catalog, store: EmbeddingStore, products: int, dim: int, seed
                 "sale": bool(i % 10 == 0),
                 "day": f"2026-{1 + i % 12:02d}-{1 + i % 28:02d}",
             }
-            given = (Tag(COLOURS[colours[i]], "merchant"), Tag(KINDS[kinds[i]], "merchant")) if tags else ()
+            given = (
+                (Tag(COLOURS[colours[i]], "merchant"), Tag(KINDS[kinds[i]], "merchant"))
+                if tags
+                else ()
+            )
             category = ("Things", KINDS[kinds[i]])
-            product = ProductInput(product_id(i), f"Product {i}", category, given, facts, (photo.content_hash,))
+            product = ProductInput(
+                product_id(i), f"Product {i}", category, given, facts, (photo.content_hash,)
+            )
             puts.append(Put(product, [photo]))
         catalog.apply(puts)
         ids = catalog.photos_by_hash(put.product.photos[0] for put in puts)
-        store.put(np.array([ids[put.product.photos[0]].photo_id for put in puts]), rows[start:stop].astype(np.float32))
+        store.put(
+            np.array([ids[put.product.photos[0]].photo_id for put in puts]),
+            rows[start:stop].astype(np.float32),
+        )

@@ -1,4 +1,5 @@
-"""Copies of photos as they go round the web: resized, recompressed, cropped, mirrored, with a band of text."""
+"""Copies of photos as they go round the web: resized, recompressed, cropped, mirrored, with a band
+of text."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 RECIPE = (
-    "resize to 30-80% bicubic; JPEG quality 20-60; crop away 5-15% of the width and 5-15% of the height, placed at "
-    "random; mirror; band of text of 10-15% of the height at the top, middle or bottom, opacity 50-100%; all but "
+    "resize to 30-80% bicubic; JPEG quality 20-60; crop away 5-15% of the width and 5-15% of the "
+    "height, placed at "
+    "random; mirror; band of text of 10-15% of the height at the top, middle or bottom, opacity "
+    "50-100%; all but "
     "recompress at JPEG quality 85; seeded by set, photo and kind"
 )
 
@@ -33,7 +36,8 @@ def _resized(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 def _cropped(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     width, height = (round(side * (1 - rng.uniform(0.05, 0.15))) for side in picture.size)
     left, top = (
-        int(rng.integers(0, whole - part + 1)) for whole, part in zip(picture.size, (width, height), strict=True)
+        int(rng.integers(0, whole - part + 1))
+        for whole, part in zip(picture.size, (width, height), strict=True)
     )
     return picture.crop((left, top, left + width, top + height))
 

@@ -1,4 +1,5 @@
-"""Photos made worse on purpose, in five known strengths each: what quality findings are measured with."""
+"""Photos made worse on purpose, in five known strengths each: what quality findings are measured
+with."""
 
 from __future__ import annotations
 
@@ -15,12 +16,19 @@ SIDES = ("left", "top", "right", "bottom")
 MODERATE = 3  # of the strengths 1 to 5
 _SHORT = 512  # px: blur is given for photos of this short side
 _COLOURS = ((255, 255, 255), (0, 0, 0), (200, 30, 40), (30, 60, 160), (250, 210, 40))
-_WORDS = ("NEW SEASON SALE", "BEST PRICE 50% OFF", "ORIGINAL QUALITY", "CALL 555-0134 TODAY", "FREE DELIVERY")
+_WORDS = (
+    "NEW SEASON SALE",
+    "BEST PRICE 50% OFF",
+    "ORIGINAL QUALITY",
+    "CALL 555-0134 TODAY",
+    "FREE DELIVERY",
+)
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """``apply(pixels, amount, box, rng)`` -> pixels [H, W, 3] uint8; ``code`` is the finding that should rise."""
+    """``apply(pixels, amount, box, rng)`` -> pixels [H, W, 3] uint8; ``code`` is the finding that
+    should rise."""
 
     name: str
     code: str
@@ -28,8 +36,11 @@ class Degradation:
     apply: Callable[[np.ndarray, float, FloatBox, np.random.Generator], np.ndarray]
 
 
-def degrade(pixels: np.ndarray, what: Degradation, strength: int, box: FloatBox, seed: int) -> np.ndarray:
-    """``pixels`` (uint8 [H, W, 3]) at ``strength`` 1 to 5; all strengths of one seed draw the same chances."""
+def degrade(
+    pixels: np.ndarray, what: Degradation, strength: int, box: FloatBox, seed: int
+) -> np.ndarray:
+    """``pixels`` (uint8 [H, W, 3]) at ``strength`` 1 to 5; all strengths of one seed draw the same
+    chances."""
     return what.apply(pixels, what.amounts[strength - 1], box, np.random.default_rng(seed))
 
 
@@ -57,11 +68,13 @@ def gamma(pixels: np.ndarray, power: float, box: FloatBox, rng: np.random.Genera
     return _bytes(255 * (np.arange(256) / 255) ** power)[pixels]
 
 
-def crop_side(pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
+def crop_side(
+    pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Generator
+) -> np.ndarray:
     """The photo without ``share`` of the product's box, and all beyond it, at one side.
 
-    The side is drawn among those where the box does not reach the frame already (all four, if it reaches all): what
-    is cut there already says nothing about the cut.
+    The side is drawn among those where the box does not reach the frame already (all four, if it
+    reaches all): what is cut there already says nothing about the cut.
     """
     height, width = pixels.shape[:2]
     x, y, w, h = box
@@ -70,7 +83,9 @@ def crop_side(pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Ge
     return crop_at(pixels, share, box, free[int(rng.integers(len(free)))])
 
 
-def crop_any_side(pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
+def crop_any_side(
+    pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Generator
+) -> np.ndarray:
     """As ``crop_side``, the side drawn among all four, also where the product was cut before."""
     return crop_at(pixels, share, box, SIDES[int(rng.integers(4))])
 
@@ -92,12 +107,15 @@ def crop_at(pixels: np.ndarray, share: float, box: FloatBox, side: str) -> np.nd
     return pixels[top : max(top + 2, round(bottom)), left : max(left + 2, round(right))].copy()
 
 
-def smaller(pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
-    """The whole photo shrunk in its frame until the product's longer side is ``share`` of the frame's side there.
+def smaller(
+    pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Generator
+) -> np.ndarray:
+    """The whole photo shrunk in its frame until the product's longer side is ``share`` of the
+    frame's side there.
 
-    What is round it is its own margin, mirrored again and again, so that the background goes on as it was; where the
-    product leaves no margin, the opposite one, or the border's median colour where there is none either. A photo whose
-    product is smaller already stays as it is.
+    What is round it is its own margin, mirrored again and again, so that the background goes on as
+    it was; where the product leaves no margin, the opposite one, or the border's median colour
+    where there is none either. A photo whose product is smaller already stays as it is.
     """
     height, width = pixels.shape[:2]
     x, y, w, h = box
@@ -114,17 +132,23 @@ def smaller(pixels: np.ndarray, share: float, box: FloatBox, rng: np.random.Gene
     return _mirrored(wide, top, height - size[1] - top, strips[2], strips[3], colour, axis=0)
 
 
-def text_band(pixels: np.ndarray, opacity: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
+def text_band(
+    pixels: np.ndarray, opacity: float, box: FloatBox, rng: np.random.Generator
+) -> np.ndarray:
     """A filled band with a line of text across the whole photo, laid over it with ``opacity``."""
     return _overlaid(pixels, opacity, rng, filled=True)
 
 
-def text_only(pixels: np.ndarray, opacity: float, box: FloatBox, rng: np.random.Generator) -> np.ndarray:
+def text_only(
+    pixels: np.ndarray, opacity: float, box: FloatBox, rng: np.random.Generator
+) -> np.ndarray:
     """The line of text alone, without the band: a watermark."""
     return _overlaid(pixels, opacity, rng, filled=False)
 
 
-def _overlaid(pixels: np.ndarray, opacity: float, rng: np.random.Generator, *, filled: bool) -> np.ndarray:
+def _overlaid(
+    pixels: np.ndarray, opacity: float, rng: np.random.Generator, *, filled: bool
+) -> np.ndarray:
     height, width = pixels.shape[:2]
     tall = max(6, round(height * rng.uniform(0.09, 0.16)))
     top = round(rng.uniform(0.08, 0.92) * (height - tall))
@@ -147,9 +171,17 @@ def _overlaid(pixels: np.ndarray, opacity: float, rng: np.random.Generator, *, f
 
 
 def _mirrored(
-    pixels: np.ndarray, before: int, after: int, first: int, last: int, colour: np.ndarray, *, axis: int
+    pixels: np.ndarray,
+    before: int,
+    after: int,
+    first: int,
+    last: int,
+    colour: np.ndarray,
+    *,
+    axis: int,
 ) -> np.ndarray:
-    """``pixels`` longer by ``before`` and ``after`` along ``axis``: strips of ``first`` and ``last`` px mirrored."""
+    """``pixels`` longer by ``before`` and ``after`` along ``axis``: strips of ``first`` and
+    ``last`` px mirrored."""
     rest = pixels.shape[1 - axis]
     if max(first, last) < 2:
         shapes = [(count, rest, 3) if axis == 0 else (rest, count, 3) for count in (before, after)]
@@ -163,7 +195,9 @@ def _mirrored(
     end = pixels.shape[axis] - 1
     head_places = places(before, first) if first >= 2 else end - places(before, last)
     tail_places = end - places(after, last) if last >= 2 else places(after, first)
-    return np.take(pixels, np.concatenate([head_places[::-1], np.arange(end + 1), tail_places]), axis=axis)
+    return np.take(
+        pixels, np.concatenate([head_places[::-1], np.arange(end + 1), tail_places]), axis=axis
+    )
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Drawn logos and flags for the benchmark ``prohibited``: their example photos, and photos that bear them."""
+"""Drawn logos and flags for the benchmark ``prohibited``: their example photos, and photos that
+bear them."""
 
 from __future__ import annotations
 
@@ -10,13 +11,26 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 _SIDE = 512  # px, drawn large and scaled down
-_COLOURS = ("#c8102e", "#00205b", "#ffd100", "#007a33", "#111111", "#ffffff", "#f26522", "#6f2c91", "#00a3e0")
+_COLOURS = (
+    "#c8102e",
+    "#00205b",
+    "#ffd100",
+    "#007a33",
+    "#111111",
+    "#ffffff",
+    "#f26522",
+    "#6f2c91",
+    "#00a3e0",
+)
 KINDS = ("badge", "shield", "word", "flag with an emblem", "cross flag", "monogram")
 
 RECIPE = (
-    "a logo or flag drawn from its seed; five example photos: the logo on a plain ground, turned within 8 degrees, "
-    "filling 60 to 95% of it, JPEG 80; test photos: its upright rectangle covers the stated share of the photo's area, "
-    "random place inside the photo, the area within 10%, turned within 8 degrees, brightness within 10%, JPEG 75"
+    "a logo or flag drawn from its seed; five example photos: the logo on a plain ground, turned "
+    "within 8 degrees, "
+    "filling 60 to 95% of it, JPEG 80; test photos: its upright rectangle covers the stated share "
+    "of the photo's area, "
+    "random place inside the photo, the area within 10%, turned within 8 degrees, brightness "
+    "within 10%, JPEG 75"
 )
 
 
@@ -32,35 +46,63 @@ def draw_logo(seed: int) -> Image.Image:
     if kind == "badge":
         pen.ellipse((0, 0, width - 1, height - 1), fill=colours[0])
         pen.ellipse((40, 40, width - 41, height - 41), outline=colours[1], width=18)
-        _star(pen, (width / 2, height / 2), 190, 80 + 40 * rng.random(), int(rng.integers(4, 9)), colours[1])
+        _star(
+            pen,
+            (width / 2, height / 2),
+            190,
+            80 + 40 * rng.random(),
+            int(rng.integers(4, 9)),
+            colours[1],
+        )
         _text(pen, (width / 2, height / 2), _letters(rng, 2), 120, colours[0])
     elif kind == "shield":
         points = [(0, 0), (511, 0), (511, 280), (430, 420), (256, 511), (82, 420), (0, 280)]
         pen.polygon(points, fill=colours[0], outline=colours[1], width=24)
         for number in range(int(rng.integers(2, 5))):
             top = 90 + 95 * number
-            pen.line((60, top + 60, 256, top, 452, top + 60), fill=colours[1 + number % 2], width=34)
+            pen.line(
+                (60, top + 60, 256, top, 452, top + 60), fill=colours[1 + number % 2], width=34
+            )
         _star(pen, (256, 70), 60, 26, 5, colours[2])
     elif kind == "word":
-        pen.rounded_rectangle((0, 0, width - 1, height - 1), int(rng.integers(20, 120)), fill=colours[0])
-        _text(pen, (width / 2, height * 0.42), _letters(rng, int(rng.integers(4, 6))), 150, colours[1])
+        pen.rounded_rectangle(
+            (0, 0, width - 1, height - 1), int(rng.integers(20, 120)), fill=colours[0]
+        )
+        _text(
+            pen, (width / 2, height * 0.42), _letters(rng, int(rng.integers(4, 6))), 150, colours[1]
+        )
         pen.arc((40, height * 0.35, width - 40, height * 0.95), 10, 170, fill=colours[2], width=20)
     elif kind == "flag with an emblem":
         bands = [colours[0], colours[1], colours[0 if rng.random() < 0.5 else 3]]
         for number, colour in enumerate(bands):
             pen.rectangle((0, number * height / 3, width, (number + 1) * height / 3), fill=colour)
-        _star(pen, (width / 2, height / 2), height * 0.36, height * 0.14, int(rng.integers(5, 9)), colours[2])
+        _star(
+            pen,
+            (width / 2, height / 2),
+            height * 0.36,
+            height * 0.14,
+            int(rng.integers(5, 9)),
+            colours[2],
+        )
     elif kind == "cross flag":
         pen.rectangle((0, 0, width, height), fill=colours[0])
         for wideness, colour in ((110, colours[1]), (54, colours[2])):
-            pen.rectangle((width * 0.36 - wideness / 2, 0, width * 0.36 + wideness / 2, height), fill=colour)
-            pen.rectangle((0, height / 2 - wideness / 2, width, height / 2 + wideness / 2), fill=colour)
+            pen.rectangle(
+                (width * 0.36 - wideness / 2, 0, width * 0.36 + wideness / 2, height), fill=colour
+            )
+            pen.rectangle(
+                (0, height / 2 - wideness / 2, width, height / 2 + wideness / 2), fill=colour
+            )
     else:
         pen.rectangle((0, 0, width, height), fill=colours[0])
         for number in range(int(rng.integers(3, 6))):
             x, y, size = rng.integers(40, 330), rng.integers(40, 330), rng.integers(90, 170)
             shape = pen.ellipse if rng.random() < 0.5 else pen.rectangle
-            shape((int(x), int(y), int(x + size), int(y + size)), outline=colours[1 + number % 3], width=26)
+            shape(
+                (int(x), int(y), int(x + size), int(y + size)),
+                outline=colours[1 + number % 3],
+                width=26,
+            )
         _text(pen, (width / 2, height / 2), _letters(rng, 1), 330, colours[1])
     return image
 
@@ -71,7 +113,9 @@ def examples(logo: Image.Image, seed: int, count: int = 5) -> list[bytes]:
     found = []
     for _ in range(count):
         side = int(rng.integers(160, 320))
-        ground = Image.new("RGB", (side, side), tuple(int(value) for value in rng.integers(0, 256, 3)))
+        ground = Image.new(
+            "RGB", (side, side), tuple(int(value) for value in rng.integers(0, 256, 3))
+        )
         turned = _changed(logo, side * rng.uniform(0.6, 0.95), rng)
         place = ((side - turned.width) // 2, (side - turned.height) // 2)
         ground.paste(turned, place, turned)
@@ -79,12 +123,17 @@ def examples(logo: Image.Image, seed: int, count: int = 5) -> list[bytes]:
     return found
 
 
-def pasted(photo: Image.Image, logo: Image.Image, share: float, seed: int) -> tuple[bytes, list[int]]:
-    """A JPEG file of the photo with the logo on ``share`` of its area, and the box [x, y, width, height] px of it."""
+def pasted(
+    photo: Image.Image, logo: Image.Image, share: float, seed: int
+) -> tuple[bytes, list[int]]:
+    """A JPEG file of the photo with the logo on ``share`` of its area, and the box [x, y, width,
+    height] px of it."""
     rng = np.random.default_rng([13, seed])
     area = photo.width * photo.height * share * rng.uniform(0.9, 1.1)
     width = math.sqrt(area * logo.width / logo.height)
-    width *= min(1.0, 0.95 * photo.width / width, 0.95 * photo.height / (width * logo.height / logo.width))
+    width *= min(
+        1.0, 0.95 * photo.width / width, 0.95 * photo.height / (width * logo.height / logo.width)
+    )
     turned = _changed(logo, width * max(1.0, logo.height / logo.width), rng)
     left = int(rng.integers(0, max(1, photo.width - turned.width + 1)))
     top = int(rng.integers(0, max(1, photo.height - turned.height + 1)))
@@ -96,7 +145,10 @@ def pasted(photo: Image.Image, logo: Image.Image, share: float, seed: int) -> tu
 def _changed(logo: Image.Image, longest: float, rng: np.random.Generator) -> Image.Image:
     """The logo with its long side at ``longest`` px, turned and a little brighter or darker."""
     scale = longest / max(logo.size)
-    small = logo.resize((max(1, round(logo.width * scale)), max(1, round(logo.height * scale))), Image.Resampling.BOX)
+    small = logo.resize(
+        (max(1, round(logo.width * scale)), max(1, round(logo.height * scale))),
+        Image.Resampling.BOX,
+    )
     alpha = small.getchannel("A")
     small = ImageEnhance.Brightness(small.convert("RGB")).enhance(rng.uniform(0.9, 1.1))
     small.putalpha(alpha)
@@ -110,16 +162,27 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def _letters(rng: np.random.Generator, count: int) -> str:
-    return "".join(str(letter) for letter in rng.choice(list("ABDEGHKMNPRSTVXYZ"), count, replace=False))
+    return "".join(
+        str(letter) for letter in rng.choice(list("ABDEGHKMNPRSTVXYZ"), count, replace=False)
+    )
 
 
-def _text(pen: ImageDraw.ImageDraw, centre: Sequence[float], text: str, size: int, colour: str) -> None:
+def _text(
+    pen: ImageDraw.ImageDraw, centre: Sequence[float], text: str, size: int, colour: str
+) -> None:
     font = ImageFont.load_default(size)
-    pen.text((centre[0], centre[1]), text, fill=colour, font=font, anchor="mm", stroke_width=size // 25)
+    pen.text(
+        (centre[0], centre[1]), text, fill=colour, font=font, anchor="mm", stroke_width=size // 25
+    )
 
 
 def _star(
-    pen: ImageDraw.ImageDraw, centre: Sequence[float], outer: float, inner: float, points: int, colour: str
+    pen: ImageDraw.ImageDraw,
+    centre: Sequence[float],
+    outer: float,
+    inner: float,
+    points: int,
+    colour: str,
 ) -> None:
     corners = []
     for number in range(2 * points):

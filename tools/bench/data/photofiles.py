@@ -1,4 +1,5 @@
-"""Photo files for ``decode``, ``http`` and ``embed``: large JPEGs made of real photos by upscaling with added grain."""
+"""Photo files for ``decode``, ``http`` and ``embed``: large JPEGs made of real photos by upscaling
+with added grain."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def real_photos(most: int, seed: int = 0) -> list[Path]:
 
 
 def enlarged(photo: Path, size: tuple[int, int], seed: int) -> bytes:
-    """The photo upscaled (bicubic, its aspect given up) with grain, as a JPEG of quality 85; 1200 px: about 250 kB."""
+    """The photo upscaled (bicubic, its aspect given up) with grain, as a JPEG of quality 85; 1200
+    px: about 250 kB."""
     width, height = size
     with Image.open(photo) as opened:
         large = opened.convert("RGB").resize(size, Image.Resampling.BICUBIC)

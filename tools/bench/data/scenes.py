@@ -1,4 +1,5 @@
-"""Busy scenes with known boxes: products cut from fashion's studio photos, pasted on other people's floors and rugs."""
+"""Busy scenes with known boxes: products cut from fashion's studio photos, pasted on other people's
+floors and rugs."""
 
 from __future__ import annotations
 
@@ -40,21 +41,25 @@ class Scene:
 
 @dataclass(frozen=True)
 class Cutout:
-    """A product without its ground: ``pixels`` uint8 [h, w, 3], ``alpha`` float32 [h, w] in [0, 1]."""
+    """A product without its ground: ``pixels`` uint8 [h, w, 3], ``alpha`` float32 [h, w]
+    in [0, 1]."""
 
     pixels: np.ndarray
     alpha: np.ndarray
 
 
 def cut_out(pixels: np.ndarray) -> Cutout | None:
-    """The product of a studio photo uint8 [H, W, 3]; None where the ground is not plain or nothing stands out."""
+    """The product of a studio photo uint8 [H, W, 3]; None where the ground is not plain or nothing
+    stands out."""
     view = look_at(pixels, (pixels.shape[1], pixels.shape[0]))
     found = find_product(view)
     if not found.plain or found.box is None:
         return None
     away = np.abs(pixels.astype(np.float32) - found.background).max(axis=2)
     soft = np.clip((away - 8) / 16, 0, 1)
-    inside = ndimage.binary_fill_holes(soft > 0.5)  # a white shirt's middle is as white as the ground
+    inside = ndimage.binary_fill_holes(
+        soft > 0.5
+    )  # a white shirt's middle is as white as the ground
     labels, count = ndimage.label(inside)
     if count > 1:
         sizes = np.bincount(labels.ravel())[1:]
@@ -68,10 +73,11 @@ def cut_out(pixels: np.ndarray) -> Cutout | None:
 
 
 def scene(cutouts: Sequence[Cutout], grounds: Sequence[np.ndarray], seed: int) -> Scene:
-    """One scene, the same for the same ``seed``: 1 to 3 of ``cutouts``, apart from each other, on one of ``grounds``.
+    """One scene, the same for the same ``seed``: 1 to 3 of ``cutouts``, apart from each other, on
+    one of ``grounds``.
 
-    ``grounds``: clothing photos uint8 [H, W, 3]. A third of the scenes has a plain ground, a third a corner of such a
-    photo mirrored side by side, a third any part of one, blurred.
+    ``grounds``: clothing photos uint8 [H, W, 3]. A third of the scenes has a plain ground, a third
+    a corner of such a photo mirrored side by side, a third any part of one, blurred.
     """
     rng = np.random.default_rng((9, seed))
     width, height = SIZES[int(rng.integers(len(SIZES)))]
@@ -93,8 +99,11 @@ def scene(cutouts: Sequence[Cutout], grounds: Sequence[np.ndarray], seed: int) -
     return Scene(np.clip(np.rint(canvas), 0, 255).astype(np.uint8), kind, tuple(pasted))
 
 
-def ground(kind: str, photo: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A ground of one of ``GROUNDS``, float [H, W, 3] of 0 to 255; ``size``: width and height in px."""
+def ground(
+    kind: str, photo: np.ndarray, size: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
+    """A ground of one of ``GROUNDS``, float [H, W, 3] of 0 to 255; ``size``: width and height in
+    px."""
     width, height = size
     if kind == "plain":
         colour = rng.uniform(40, 250) + rng.uniform(-25, 25, 3)
@@ -113,7 +122,9 @@ def ground(kind: str, photo: np.ndarray, size: tuple[int, int], rng: np.random.G
         return np.tile(tile, repeats)[:height, :width].astype(np.float32)
     h, w = round(tall * 0.6), round(wide * 0.6)
     top, left = int(rng.integers(tall - h + 1)), int(rng.integers(wide - w + 1))
-    large = Image.fromarray(photo[top : top + h, left : left + w]).resize(size, Image.Resampling.BICUBIC)
+    large = Image.fromarray(photo[top : top + h, left : left + w]).resize(
+        size, Image.Resampling.BICUBIC
+    )
     sigma = rng.uniform(4, 9)
     return np.asarray(ndimage.gaussian_filter(np.asarray(large, np.float32), (sigma, sigma, 0)))
 
@@ -125,7 +136,11 @@ def _apart(one: Box, other: Box) -> bool:
 
 def _paste(canvas: np.ndarray, cutout: Cutout, box: Box) -> None:
     x, y, w, h = box
-    pixels = np.asarray(Image.fromarray(cutout.pixels).resize((w, h), Image.Resampling.BICUBIC), np.float32)
-    alpha = np.asarray(Image.fromarray(cutout.alpha).resize((w, h), Image.Resampling.BILINEAR))[..., None]
+    pixels = np.asarray(
+        Image.fromarray(cutout.pixels).resize((w, h), Image.Resampling.BICUBIC), np.float32
+    )
+    alpha = np.asarray(Image.fromarray(cutout.alpha).resize((w, h), Image.Resampling.BILINEAR))[
+        ..., None
+    ]
     part = canvas[y : y + h, x : x + w]
     part[:] = alpha * pixels + (1 - alpha) * part

@@ -1,4 +1,5 @@
-"""Shoppers' sessions for the benchmark ``recommend``, drawn from products by the recipe ``sessions``."""
+"""Shoppers' sessions for the benchmark ``recommend``, drawn from products by the recipe
+``sessions``."""
 
 from __future__ import annotations
 
@@ -8,10 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 RECIPE = (
-    "each shopper has 1 to 3 interests (as many shoppers with each number), 5 to 20 views, of which 85% are drawn from "
-    "one of the interests and 15% from the whole catalog; an interest is the products that share gender, usage and, by "
-    "a coin, article or colour with a product drawn at random, if there are at least 25; within it popularity is "
-    "Zipf(0.8) in one order of all products; nobody views a product twice; the last view is held out"
+    "each shopper has 1 to 3 interests (as many shoppers with each number), 5 to 20 views, of "
+    "which 85% are drawn from "
+    "one of the interests and 15% from the whole catalog; an interest is the products that share "
+    "gender, usage and, by "
+    "a coin, article or colour with a product drawn at random, if there are at least 25; within it "
+    "popularity is "
+    "Zipf(0.8) in one order of all products; nobody views a product twice; the last view is held "
+    "out"
 )
 SMALLEST = 25  # products of an interest: no shopper has seen all of it after 20 views
 _ZIPF = 0.8
@@ -21,7 +26,8 @@ _FEWEST, _MOST = 5, 20  # views
 
 @dataclass(frozen=True)
 class ShopperSession:
-    """One shopper: places of the products viewed, oldest first, and how many interests they come from."""
+    """One shopper: places of the products viewed, oldest first, and how many interests they come
+    from."""
 
     views: tuple[int, ...]
     interests: int
@@ -35,8 +41,11 @@ class ShopperSession:
         return self.views[-1]
 
 
-def sessions(products: Sequence[Mapping[str, str]], *, shoppers: int = 5000, seed: int = 0) -> list[ShopperSession]:
-    """Sessions over ``products``, each with the texts ``gender``, ``usage``, ``article`` and ``colour``.
+def sessions(
+    products: Sequence[Mapping[str, str]], *, shoppers: int = 5000, seed: int = 0
+) -> list[ShopperSession]:
+    """Sessions over ``products``, each with the texts ``gender``, ``usage``, ``article`` and
+    ``colour``.
 
     The same for the same products in the same order, ``shoppers`` and ``seed``.
     """

@@ -1,6 +1,8 @@
-"""A home of as many products as wanted whose vectors are those of real photos and slight changes of them.
+"""A home of as many products as wanted whose vectors are those of real photos and slight changes of
+them.
 
-For ``http`` and ``startup``: a model with categories, attributes and tags, exported; photos are references to nothing.
+For ``http`` and ``startup``: a model with categories, attributes and tags, exported; photos are
+references to nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ _PORTION = 5000
 
 @dataclass(frozen=True)
 class GeneratedShop:
-    """``trained``: the model in float32; the home serves its export. ``facts``: what the plain service reads."""
+    """``trained``: the model in float32; the home serves its export. ``facts``: what the plain
+    service reads."""
 
     home: Home
     trained: Path
@@ -47,8 +50,11 @@ class GeneratedShop:
 
 
 def shop(work: Path, products: int) -> GeneratedShop:
-    """Made once below ``work`` and used again: fashion's model, fashion's photos, ``products`` products."""
-    made = GeneratedShop(Home.create(work / f"shop-{products}"), work / "fashion", work / f"facts-{products}")
+    """Made once below ``work`` and used again: fashion's model, fashion's photos, ``products``
+    products."""
+    made = GeneratedShop(
+        Home.create(work / f"shop-{products}"), work / "fashion", work / f"facts-{products}"
+    )
     if (made.facts / "ready.json").is_file():
         return made
     data = real_data("fashion") / "products.csv"
@@ -62,7 +68,9 @@ def shop(work: Path, products: int) -> GeneratedShop:
     places, varied = _varied(vectors, bundle.spec, products)
     with (
         open_catalog(made.home) as catalog,
-        closing(EmbeddingStore(made.home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store,
+        closing(
+            EmbeddingStore(made.home.embeddings, bundle.embedding_id, bundle.spec.dim)
+        ) as store,
     ):
         for start in range(0, products, _PORTION):
             numbers = range(start, min(start + _PORTION, products))
@@ -87,9 +95,12 @@ def _embedded(model: Path, rows: Sequence[DatasetRow]) -> tuple[list[DatasetRow]
 
 
 def _varied(vectors: np.ndarray, spec: ModelSpec, products: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which photo each product shows, and its vector: block by block that photo's with noise, of unit length."""
+    """Which photo each product shows, and its vector: block by block that photo's with noise, of
+    unit length."""
     rng = np.random.default_rng(5)
-    places = np.concatenate([np.arange(len(vectors)), rng.integers(0, len(vectors), products)])[:products]
+    places = np.concatenate([np.arange(len(vectors)), rng.integers(0, len(vectors), products)])[
+        :products
+    ]
     out = vectors[places].copy()
     for block in spec.blocks:
         start, stop = spec.columns(block.name)
@@ -106,7 +117,12 @@ def _put(number: int, row: DatasetRow) -> Put:
     photo = NewPhoto(photo_hash(number), "JPEG", 1, 1, 1, "reference", "/nowhere")
     tags = tuple(Tag(tag, "merchant") for tag in row.tags)
     product = ProductInput(
-        product_id(number), row.title, row.category, tags, dict(row.attributes), (photo.content_hash,)
+        product_id(number),
+        row.title,
+        row.category,
+        tags,
+        dict(row.attributes),
+        (photo.content_hash,),
     )
     return Put(product, [photo])
 
@@ -122,8 +138,13 @@ def _write_facts(made: GeneratedShop, rows: Sequence[DatasetRow]) -> None:
     with open_catalog(made.home) as catalog:
         found = catalog.by_pids([int(pid) for pid in pids])
     listed = [found[int(pid)] for pid in pids]
-    facts = [[product.product_id, product.title, [tag.tag for tag in product.tags]] for product in listed]
+    facts = [
+        [product.product_id, product.title, [tag.tag for tag in product.tags]] for product in listed
+    ]
     (made.facts / "products.json").write_text(json.dumps(facts))
     categories = [category.path[-1] for category in load_bundle(made.trained).decision.categories]
     (made.facts / "categories.json").write_text(json.dumps(categories))
-    write_json(made.facts / "ready.json", {"products": len(rows), "versions": len(list(Versions(made.home).list()))})
+    write_json(
+        made.facts / "ready.json",
+        {"products": len(rows), "versions": len(list(Versions(made.home).list()))},
+    )

@@ -1,6 +1,8 @@
-"""What ``bench text`` and ``bench compose`` share: fashion's photos and texts, galleries of some of them, a tower.
+"""What ``bench text`` and ``bench compose`` share: fashion's photos and texts, galleries of some of
+them, a tower.
 
-``CATALENS_BENCH_MODELS``: a folder of ready models; ``fashion-finetune-0`` found there is not trained again.
+``CATALENS_BENCH_MODELS``: a folder of ready models; ``fashion-finetune-0`` found there is not
+trained again.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class TextShop:
         return self.rows[place].title or ""
 
     def told(self, places: Sequence[int] | np.ndarray) -> list[Described]:
-        """What a tower learns of some photos: their titles, tags and attributes, and their vectors."""
+        """What a tower learns of some photos: their titles, tags and attributes,
+        and their vectors."""
         return [
             Described(
                 self.title(place),
@@ -79,7 +82,8 @@ class TextShop:
 
 
 def shop(work: Path) -> TextShop:
-    """The data as the recipe ``finetune``'s model sees it; trained here where no ready one is named."""
+    """The data as the recipe ``finetune``'s model sees it; trained here where no ready one is
+    named."""
     data, name = real_data(DATA), f"{DATA}-finetune-{SEED}"
     ready = Path(os.environ.get("CATALENS_BENCH_MODELS") or work).absolute() / name
     if not ready.is_dir():
@@ -100,8 +104,11 @@ def shop(work: Path) -> TextShop:
     )
 
 
-def gallery(made: TextShop, home: Path, places: np.ndarray, titles: Sequence[str] | None = None) -> Home:
-    """A home of these photos with an active index: no tags, categories or attributes, and no titles but ``titles``."""
+def gallery(
+    made: TextShop, home: Path, places: np.ndarray, titles: Sequence[str] | None = None
+) -> Home:
+    """A home of these photos with an active index: no tags, categories or attributes, and no titles
+    but ``titles``."""
     opened = Home.create(home)
     bundle = register(opened, made.bundle.path)
     with (
@@ -117,7 +124,10 @@ def gallery(made: TextShop, home: Path, places: np.ndarray, titles: Sequence[str
             puts.append(Put(ProductInput(str(place), title, None, tags, {}, (content,)), [photo]))
         catalog.apply(puts)
         ids = catalog.photos_by_hash(made.content[places].tolist())
-        store.put(np.array([ids[content].photo_id for content in made.content[places]]), made.vectors[places])
+        store.put(
+            np.array([ids[content].photo_id for content in made.content[places]]),
+            made.vectors[places],
+        )
     build_index(opened, bundle=bundle, reshots=False, activate=True)
     return opened
 
@@ -129,10 +139,13 @@ def given(bundle: Bundle) -> TextTower | None:
 
 @contextmanager
 def asking(home: Home, tower: TextTower | None) -> Iterator[Engine]:
-    """An engine on a gallery whose text is projected by ``tower``, which learned from other photos."""
+    """An engine on a gallery whose text is projected by ``tower``, which learned
+    from other photos."""
     global _given
     _given = tower
-    settings = Settings.make(home=home.path, text_encoder="tools.bench.data.wording:given" if tower else "")
+    settings = Settings.make(
+        home=home.path, text_encoder="tools.bench.data.wording:given" if tower else ""
+    )
     with Engine(settings, watch=False) as engine:
         yield engine
 

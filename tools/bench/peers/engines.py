@@ -1,4 +1,5 @@
-"""Search engines side by side, each in a process of its own that answers commands as lines of JSON."""
+"""Search engines side by side, each in a process of its own that answers commands as
+lines of JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _SMALLEST, _LARGEST = 16, 16384  # effort of a graph
 
 
 class SearchEngine:
-    """Exact k nearest by inner product of unit vectors; ``effort`` is what it is tuned by, 0 for none."""
+    """Exact k nearest by inner product of unit vectors; ``effort`` is what it is tuned by, 0 for
+    none."""
 
     package = ""
     parameters = ""
@@ -41,7 +43,11 @@ class SearchEngine:
 
 
 class FaissHnsw(SearchEngine):
-    package, parameters, effort = "faiss", "IndexHNSWFlat(d, 32), inner product, efConstruction 40", _SMALLEST
+    package, parameters, effort = (
+        "faiss",
+        "IndexHNSWFlat(d, 32), inner product, efConstruction 40",
+        _SMALLEST,
+    )
 
     def build(self, rows: np.ndarray) -> None:
         from indexer.core.native import faiss
@@ -69,16 +75,24 @@ class Hnswlib(SearchEngine):
 
     def search(self, queries: np.ndarray, threads: int) -> np.ndarray:
         self._index.set_ef(max(self.effort, K))
-        return self._index.knn_query(queries, K, num_threads=threads or usable_cores())[0].astype(np.int64)
+        return self._index.knn_query(queries, K, num_threads=threads or usable_cores())[0].astype(
+            np.int64
+        )
 
 
 class Usearch(SearchEngine):
-    package, parameters, effort = "usearch", "metric ip, f16 (bf16 stays below .99 here), connectivity 16", _SMALLEST
+    package, parameters, effort = (
+        "usearch",
+        "metric ip, f16 (bf16 stays below .99 here), connectivity 16",
+        _SMALLEST,
+    )
 
     def build(self, rows: np.ndarray) -> None:
         from usearch.index import Index
 
-        self._index: Any = Index(ndim=rows.shape[1], metric="ip", dtype="f16", connectivity=16, expansion_add=128)
+        self._index: Any = Index(
+            ndim=rows.shape[1], metric="ip", dtype="f16", connectivity=16, expansion_add=128
+        )
         self._index.add(np.arange(len(rows)), rows, threads=usable_cores())
 
     def search(self, queries: np.ndarray, threads: int) -> np.ndarray:
@@ -89,19 +103,25 @@ class Usearch(SearchEngine):
 
 class Sklearn(SearchEngine):
     package = "scikit-learn"
-    parameters = "NearestNeighbors, brute, euclidean (the same ranking on unit vectors, and its quickest way)"
+    parameters = (
+        "NearestNeighbors, brute, euclidean (the same ranking on unit vectors, and its quickest "
+        "way)"
+    )
 
     def build(self, rows: np.ndarray) -> None:
         from sklearn.neighbors import NearestNeighbors
 
-        self._index = NearestNeighbors(n_neighbors=K, algorithm="brute", metric="euclidean").fit(rows)
+        self._index = NearestNeighbors(n_neighbors=K, algorithm="brute", metric="euclidean").fit(
+            rows
+        )
 
     def search(self, queries: np.ndarray, threads: int) -> np.ndarray:
         return np.asarray(self._index.kneighbors(queries, return_distance=False))
 
 
 class Catalens(SearchEngine):
-    """The served index: built and tuned, written to files, and opened from them memory-mapped, as a server does."""
+    """The served index: built and tuned, written to files, and opened from them memory-mapped, as a
+    server does."""
 
     package = "catalens"
 
@@ -130,9 +150,18 @@ class Catalens(SearchEngine):
                 refused.append(recipe)
                 continue
             index.save(self._folder / "index.faiss")
-            done = {"recipe": recipe, "params": tuned.params, "refused": refused, "recall": tuned.recall}
+            done = {
+                "recipe": recipe,
+                "params": tuned.params,
+                "refused": refused,
+                "recall": tuned.recall,
+            }
             (self._folder / "catalens.json").write_text(json.dumps(done))
-            return {**done, "build_s": built - started, "tune_s": judging + time.perf_counter() - built}
+            return {
+                **done,
+                "build_s": built - started,
+                "tune_s": judging + time.perf_counter() - built,
+            }
         raise AssertionError("the exact scan always holds")
 
     def build(self, rows: np.ndarray) -> None:
@@ -142,7 +171,10 @@ class Catalens(SearchEngine):
         file = self._folder / "index.faiss"
         stored = np.load(self._folder / ROWS, mmap_mode="r")
         self._index = FaissIndex.load(
-            done["recipe"], stored, file if done["recipe"] != "Flat" else None, params=done["params"]
+            done["recipe"],
+            stored,
+            file if done["recipe"] != "Flat" else None,
+            params=done["params"],
         )
         self.parameters = f"{done['recipe']}, {done['params']}, asked recall {self._asked}"
 
@@ -196,11 +228,17 @@ class Remote:
         self.name = name
         command = [sys.executable, "-m", "tools.bench.peers.engines", name, str(folder), str(asked)]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ}
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ},
         )
 
     def ask(self, command: str, **options: Any) -> dict[str, Any]:
-        """One command and its answer. Raises ``RuntimeError`` where the process ended; its reason stands above."""
+        """One command and its answer. Raises ``RuntimeError`` where the process ended; its reason
+        stands above."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise RuntimeError("no pipes")
@@ -208,7 +246,9 @@ class Remote:
         stdin.flush()
         line = stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name} ended in the middle of {command}; its reason stands above")
+            raise RuntimeError(
+                f"{self.name} ended in the middle of {command}; its reason stands above"
+            )
         return dict(json.loads(line))
 
     def close(self) -> None:
@@ -239,10 +279,15 @@ class _Served:
         started = time.perf_counter()
         self._engine.build(rows)
         seconds = time.perf_counter() - started
-        return {"seconds": seconds, "version": _version(self._engine.package), "parameters": self._engine.parameters}
+        return {
+            "seconds": seconds,
+            "version": _version(self._engine.package),
+            "parameters": self._engine.parameters,
+        }
 
     def tune(self, wanted: float) -> dict[str, Any]:
-        """The least effort with the wanted recall on a quarter of the queries: doubled, then halved in between."""
+        """The least effort with the wanted recall on a quarter of the queries: doubled, then halved
+        in between."""
         rows = np.load(self._folder / ROWS, mmap_mode="r")
         some, truth = self._queries[::4], self._truth[::4]
 
@@ -253,14 +298,21 @@ class _Served:
         if self._engine.effort:
             low, high = _SMALLEST, 2 * _SMALLEST
             before, found = 0.0, reached(high)
-            while found < wanted and high < _LARGEST and found > before:  # more effort may bring nothing more
+            while (
+                found < wanted and high < _LARGEST and found > before
+            ):  # more effort may bring nothing more
                 low, high, before = high, 2 * high, found
                 found = reached(high)
             for _ in range(3):
                 middle = (low + high) // 2
-                low, high = (low, middle) if reached(middle) >= min(wanted, found) else (middle, high)
+                low, high = (
+                    (low, middle) if reached(middle) >= min(wanted, found) else (middle, high)
+                )
             self._engine.effort = high
-        return {"effort": self._engine.effort, "recall": recall(self._engine.search(some, 0), some, rows, truth)}
+        return {
+            "effort": self._engine.effort,
+            "recall": recall(self._engine.search(some, 0), some, rows, truth),
+        }
 
     def batch(self, most: int) -> dict[str, Any]:
         asked = self._queries[:most]
@@ -268,7 +320,10 @@ class _Served:
         found = self._engine.search(asked, 0)
         seconds = time.perf_counter() - started
         rows = np.load(self._folder / ROWS, mmap_mode="r")
-        return {"qps": len(asked) / seconds, "recall": recall(found, asked, rows, self._truth[:most])}
+        return {
+            "qps": len(asked) / seconds,
+            "recall": recall(found, asked, rows, self._truth[:most]),
+        }
 
     def single(self, start: int, count: int) -> dict[str, Any]:
         samples = []

@@ -1,6 +1,8 @@
-"""Our side of ``bench embed`` as a process: MODEL FILE, photo paths on stdin; prints rates and, asked for, vectors.
+"""Our side of ``bench embed`` as a process: MODEL FILE, photo paths on stdin; prints rates and,
+asked for, vectors.
 
-The whole way, decoding alone and the network alone, one after another over the same photos, ROUNDS times.
+The whole way, decoding alone and the network alone, one after another over the same photos, ROUNDS
+times.
 """
 
 from __future__ import annotations
@@ -33,10 +35,15 @@ def main(model: str, rounds: int, vectors_file: str, files: list[str]) -> dict[s
     workers = embedder.workers or 2
 
     def pixels(path: Path) -> np.ndarray:
-        found: np.ndarray = embedder.pixels(decode_photo(path.read_bytes(), shrink_to=embedder.shrink_to))
+        found: np.ndarray = embedder.pixels(
+            decode_photo(path.read_bytes(), shrink_to=embedder.shrink_to)
+        )
         return found
 
-    held = [decode_photo(path.read_bytes(), shrink_to=embedder.shrink_to) for path in paths[:_NETWORK_PHOTOS]]
+    held = [
+        decode_photo(path.read_bytes(), shrink_to=embedder.shrink_to)
+        for path in paths[:_NETWORK_PHOTOS]
+    ]
     ready = [embedder.pixels(photo) for photo in held]
     tally = Tally()
     found: dict[str, list[float]] = {"whole": [], "decode": [], "network": []}
@@ -69,7 +76,12 @@ def main(model: str, rounds: int, vectors_file: str, files: list[str]) -> dict[s
         found["network"].append(_rate(network, len(ready)))
     if vectors_file:
         np.save(vectors_file, np.stack(rows))
-    return {"rates": found, "work": tally.seconds(), "bottleneck": tally.bottleneck(), "photos": len(paths)}
+    return {
+        "rates": found,
+        "work": tally.seconds(),
+        "bottleneck": tally.bottleneck(),
+        "photos": len(paths),
+    }
 
 
 def _rate(work: Callable[[], None], photos: int) -> float:
@@ -96,4 +108,8 @@ def reference(model: str, files: list[str]) -> np.ndarray:
 
 if __name__ == "__main__":
     listed = sys.stdin.read().splitlines()
-    print(json.dumps(main(sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "", listed)))
+    print(
+        json.dumps(
+            main(sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "", listed)
+        )
+    )

@@ -1,9 +1,10 @@
 """DeepImageSearch's vector store as a process of its own: how long one delete takes there.
 
-python -m tools.bench.peers.peer_store VECTORS.npy FOLDER INDEX_TYPE DELETES  # prints one JSON document
+python -m tools.bench.peers.peer_store VECTORS.npy FOLDER INDEX_TYPE DELETES  # prints one JSON
+document
 
-The package asks for faiss-cpu, which owns the same files as faiss-gpu, so it is installed without its dependencies into
-a folder of its own; only its store is imported, over the faiss that is there.
+The package asks for faiss-cpu, which owns the same files as faiss-gpu, so it is installed without
+its dependencies into a folder of its own; only its store is imported, over the faiss that is there.
 """
 
 from __future__ import annotations
@@ -27,20 +28,34 @@ ROOT = Path(__file__).parents[3]
 
 
 def install(folder: Path) -> Path:
-    """The peer's code below ``folder``. Raises ``CatalensError`` where the registry does not give it."""
+    """The peer's code below ``folder``. Raises ``CatalensError`` where the registry does not give
+    it."""
     target = folder / f"{PACKAGE}-{VERSION}"
     if not (target / PACKAGE).is_dir():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--disable-pip-version-check",
+        ]
         done = subprocess.run(
-            [*command, "--target", str(target), f"{PACKAGE}=={VERSION}"], capture_output=True, text=True
+            [*command, "--target", str(target), f"{PACKAGE}=={VERSION}"],
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
-            raise CatalensError(f"{PACKAGE} {VERSION} cannot be installed: {done.stderr.strip()[-300:]}")
+            raise CatalensError(
+                f"{PACKAGE} {VERSION} cannot be installed: {done.stderr.strip()[-300:]}"
+            )
     return target
 
 
 def measure(vectors: Path, folder: Path, index_type: str, deletes: int) -> dict[str, Any]:
-    """Seconds of each of ``deletes`` single deletes from a store of ``vectors`` (.npy), in memory and saved to disk."""
+    """Seconds of each of ``deletes`` single deletes from a store of ``vectors`` (.npy), in memory
+    and saved to disk."""
     command = [sys.executable, "-m", __spec__.name if __name__ == "__main__" else __name__]
     done = subprocess.run(
         [*command, str(vectors), str(install(folder)), index_type, str(deletes)],
@@ -53,7 +68,8 @@ def measure(vectors: Path, folder: Path, index_type: str, deletes: int) -> dict[
 
 
 def _store_class(target: Path) -> Any:
-    """The store's class. Its package's own ``__init__`` imports the whole product, so it is stood in for."""
+    """The store's class. Its package's own ``__init__`` imports the whole product, so it is stood
+    in for."""
     from indexer.core import native
 
     sys.modules.setdefault("faiss", native.faiss)

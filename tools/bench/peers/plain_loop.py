@@ -1,7 +1,8 @@
-"""The plain loop, peer of ``bench embed``: what tutorials write. Run as a process: MODEL FILE, photo paths on stdin.
+"""The plain loop, peer of ``bench embed``: what tutorials write. Run as a process: MODEL FILE,
+photo paths on stdin.
 
-DataLoader with two workers over Pillow and torchvision's transforms, torch eager in float32, batches of 32. Prints
-``{"photos", "seconds"}`` as JSON; the first batch is not counted.
+DataLoader with two workers over Pillow and torchvision's transforms, torch eager in float32,
+batches of 32. Prints ``{"photos", "seconds"}`` as JSON; the first batch is not counted.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class PhotoDataset(torch.utils.data.Dataset):
 def main(model: str, files: list[str]) -> dict[str, float]:
     bundle = load_bundle(Path(model))
     network = bundle.network()
-    loader = torch.utils.data.DataLoader(PhotoDataset(files, bundle.spec.preprocess), batch_size=32, num_workers=2)
+    loader = torch.utils.data.DataLoader(
+        PhotoDataset(files, bundle.spec.preprocess), batch_size=32, num_workers=2
+    )
     photos, started = 0, 0.0
     with torch.no_grad():
         for number, batch in enumerate(loader):

@@ -1,6 +1,8 @@
-"""The plain service, peer of ``bench http`` and ``startup``, as tutorials write it: MODEL FACTS PORT.
+"""The plain service, peer of ``bench http`` and ``startup``, as tutorials write it: MODEL FACTS
+PORT.
 
-Pillow, torchvision's transforms, torch eager in float32 on all threads, FAISS Flat, waitress with four threads.
+Pillow, torchvision's transforms, torch eager in float32 on all threads, FAISS Flat, waitress with
+four threads.
 """
 
 from __future__ import annotations
@@ -61,7 +63,9 @@ def make_app(model: str, facts: str) -> Flask:
                 {"product_id": name, "title": title, "score": float(score)}
                 for (name, title, _), score in zip(near, scores[0], strict=True)
             ],
-            "tags": [{"tag": tag, "confidence": count / len(near)} for tag, count in votes.most_common(8)],
+            "tags": [
+                {"tag": tag, "confidence": count / len(near)} for tag, count in votes.most_common(8)
+            ],
         }
 
     return app

@@ -1,6 +1,8 @@
-"""The peer of ``bench train``: a new head on a frozen backbone, as tutorials train it, in a process of its own.
+"""The peer of ``bench train``: a new head on a frozen backbone, as tutorials train it, in a process
+of its own.
 
-``python -m tools.bench.peers.seed_loop TRAIN BACKBONE EPOCHS``: TRAIN holds class folders; prints the seconds of each epoch.
+``python -m tools.bench.peers.seed_loop TRAIN BACKBONE EPOCHS``: TRAIN holds class folders; prints
+the seconds of each epoch.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ BATCH, LR, EPOCHS, WORKERS = 32, 1e-3, 20, 2
 
 
 def main(folder: str, backbone: str, epochs: str) -> None:
-    """Print ``{"photos", "epoch_s", "loss"}``: every photo is decoded and goes through the backbone in every epoch."""
+    """Print ``{"photos", "epoch_s", "loss"}``: every photo is decoded and goes through the backbone
+    in every epoch."""
     print(json.dumps(loop(Path(folder), backbone, int(epochs))))
 
 
 def loop(folder: Path, backbone: str, epochs: int) -> dict[str, Any]:
-    """Train the head for ``epochs`` on the class folders of ``folder``; seconds and mean loss of each epoch."""
+    """Train the head for ``epochs`` on the class folders of ``folder``; seconds and mean loss of
+    each epoch."""
     transforms = importlib.import_module("torchvision.transforms")
     datasets = importlib.import_module("torchvision.datasets")
     found = backbones.find(backbone)
@@ -59,8 +63,8 @@ def head_on_features(
 ) -> np.ndarray:
     """What the loop's head says of every row after its 20 epochs: columns [N].
 
-    ``features`` [N, F] are what the frozen backbone gives in every epoch alike, so computing them once changes nothing
-    but the time. ``labels`` int [N], ``train`` bool [N].
+    ``features`` [N, F] are what the frozen backbone gives in every epoch alike, so computing them
+    once changes nothing but the time. ``labels`` int [N], ``train`` bool [N].
     """
     torch.manual_seed(seed)
     values, truth = torch.from_numpy(np.asarray(features, np.float32)), torch.from_numpy(labels)

@@ -1,4 +1,5 @@
-"""Recall against speed for every recipe, drawn as SVG: why the builder tries them in the order it does."""
+"""Recall against speed for every recipe, drawn as SVG: why the builder tries them in the order it
+does."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ _TICKS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 
 
 def measured(data: Generated) -> list[dict[str, Any]]:
-    """For every recipe its points ``{"effort", "rerank", "recall", "qps"}`` on the data's queries, from little effort
-    up; "Flat" has the one point. Batches on all threads, the median of ``_ROUNDS``."""
+    """For every recipe its points ``{"effort", "rerank", "recall", "qps"}`` on the data's queries,
+    from little effort up; "Flat" has the one point. Batches on all threads, the median of
+    ``_ROUNDS``."""
     from indexer.index.base import SearchParams
     from indexer.index.exact import ExactIndex
     from indexer.index.faiss_index import FaissIndex
@@ -61,7 +63,8 @@ def _efforts(index: Any) -> list[tuple[int | None, int | None]]:
 
 
 def drawn(curves: Sequence[dict[str, Any]], title: str) -> str:
-    """The curves as one SVG: recall@10 to the right (its miss by powers), queries a second upwards (by powers)."""
+    """The curves as one SVG: recall@10 to the right (its miss by powers), queries a second upwards
+    (by powers)."""
     rates = [point["qps"] for curve in curves for point in curve["points"]]
     low, high = math.floor(math.log10(min(rates))), math.ceil(math.log10(max(rates)))
 
@@ -71,25 +74,44 @@ def drawn(curves: Sequence[dict[str, Any]], title: str) -> str:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (place - first) / (last - first)
 
     def y(rate: float) -> float:
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (math.log10(rate) - low) / max(high - low, 1)
+        return (
+            _HEIGHT
+            - _BOTTOM
+            - (_HEIGHT - _TOP - _BOTTOM) * (math.log10(rate) - low) / max(high - low, 1)
+        )
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        'font-family="sans-serif" '
         'font-size="12">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
         f'<text x="{_LEFT}" y="20" font-size="14">{title}</text>',
     ]
     for tick in _TICKS:
         parts.append(f'<path d="M{x(tick):.1f} {_TOP}V{_HEIGHT - _BOTTOM}" stroke="#e4e4e4"/>')
-        parts.append(f'<text x="{x(tick):.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
+        parts.append(
+            f'<text x="{x(tick):.1f}" y="{_HEIGHT - _BOTTOM + 16}" '
+            f'text-anchor="middle">{tick:g}</text>'
+        )
     for power in range(low, high + 1):
-        parts.append(f'<path d="M{_LEFT} {y(10.0**power):.1f}H{_WIDTH - _RIGHT}" stroke="#e4e4e4"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y(10.0**power) + 4:.1f}" text-anchor="end">{10**power:,}</text>')
+        parts.append(
+            f'<path d="M{_LEFT} {y(10.0**power):.1f}H{_WIDTH - _RIGHT}" stroke="#e4e4e4"/>'
+        )
+        parts.append(
+            f'<text x="{_LEFT - 6}" y="{y(10.0**power) + 4:.1f}" '
+            f'text-anchor="end">{10**power:,}</text>'
+        )
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 10}" text-anchor="middle">recall@10</text>')
-    parts.append(f'<text transform="translate(14 {_HEIGHT / 2}) rotate(-90)" text-anchor="middle">queries/s</text>')
+    parts.append(
+        f'<text transform="translate(14 {_HEIGHT / 2}) rotate(-90)" '
+        'text-anchor="middle">queries/s</text>'
+    )
     for number, curve in enumerate(curves):
-        colour, points = _COLOURS[number % len(_COLOURS)], [(x(p["recall"]), y(p["qps"])) for p in curve["points"]]
+        colour, points = (
+            _COLOURS[number % len(_COLOURS)],
+            [(x(p["recall"]), y(p["qps"])) for p in curve["points"]],
+        )
         line = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points]
@@ -101,7 +123,10 @@ def drawn(curves: Sequence[dict[str, Any]], title: str) -> str:
 def draw(data: Generated, path: Path) -> dict[str, Any]:
     """Measure, and write the picture; the curves as a benchmark's row."""
     curves = measured(data)
-    path.write_text(drawn(curves, f"{len(data.rows):,} x {data.rows.shape[1]}, {_shape(data)}"), encoding="utf-8")
+    path.write_text(
+        drawn(curves, f"{len(data.rows):,} x {data.rows.shape[1]}, {_shape(data)}"),
+        encoding="utf-8",
+    )
     return {"data": data.recipe, "picture": str(path), "curves": curves}
 
 

@@ -1,4 +1,5 @@
-"""``products:batch`` over HTTP: an order kept, one commit, one status per item, and found by the next question."""
+"""``products:batch`` over HTTP: an order kept, one commit, one status per item, and found by the
+next question."""
 
 from __future__ import annotations
 
@@ -50,8 +51,11 @@ def files(own: Engine) -> set[str]:
 
 
 def test_an_item_that_is_no_text_never_fails_the_rest(own: Engine) -> None:
-    """Half of a surrogate pair as an id, a field, an op, a title or a value: 422 for it, the others are committed."""
-    web = create_app(own, own.settings).test_client()  # no check of the answer: its schema cannot hold such an id
+    """Half of a surrogate pair as an id, a field, an op, a title or a value: 422 for it, the others
+    are committed."""
+    web = create_app(
+        own, own.settings
+    ).test_client()  # no check of the answer: its schema cannot hold such an id
     results = send(
         web,
         {"op": "delete", "product_id": "cross-red"},
@@ -68,7 +72,8 @@ def test_an_item_that_is_no_text_never_fails_the_rest(own: Engine) -> None:
 
 
 def test_a_batch_is_done_in_order_and_found_at_once(web: FlaskClient, own: Engine) -> None:
-    """Put, patch and delete, one product several times; sequences count up item by item, the next answers know it."""
+    """Put, patch and delete, one product several times; sequences count up item by item, the next
+    answers know it."""
     shot, other = photo("ring", "black", turn=30), photo("dots", "blue", turn=17)
     results = send(
         web,
@@ -82,7 +87,17 @@ def test_a_batch_is_done_in_order_and_found_at_once(web: FlaskClient, own: Engin
         {"op": "patch", "product_id": "new/1", "attributes": {"price": 6, "stock": 1}},
         {"op": "patch", "product_id": "new/1", "attributes": {"price": 6}},
     )
-    expected = ["added", "patched", "deleted", "added", "added", "deleted", "added", "patched", "unchanged"]
+    expected = [
+        "added",
+        "patched",
+        "deleted",
+        "added",
+        "added",
+        "deleted",
+        "added",
+        "patched",
+        "unchanged",
+    ]
     assert outcomes(results) == expected
     assert [row["sequence"] for row in results] == [21, 22, 23, 24, 25, 26, 27, 28, 28]
     assert [row["status"] for row in results] == [200] * 9
@@ -98,7 +113,8 @@ def test_a_batch_is_done_in_order_and_found_at_once(web: FlaskClient, own: Engin
 
 
 def test_a_bad_item_never_fails_the_rest(web: FlaskClient, own: Engine) -> None:
-    """Each failure has the status and code of the single call, names its field, and leaves nothing behind."""
+    """Each failure has the status and code of the single call, names its field, and leaves nothing
+    behind."""
     before = files(own)
     shot, unused = photo("ring", "black", turn=31), photo("ring", "tan", turn=41)
     web.patch("/v1/products/cross-tan", json={"title": "v5", "external_version": 5})
@@ -123,10 +139,23 @@ def test_a_bad_item_never_fails_the_rest(web: FlaskClient, own: Engine) -> None:
     )
     invalid = (422, "invalid-request")
     assert outcomes(results) == [
-        (422, "bad-image"), invalid, "added", (422, "bad-product"), (422, "bad-product"), (422, "bad-product"),
-        (422, "bad-request"), (404, "unknown-product"), invalid, invalid, (409, "stale-version"),
-        (404, "unknown-product"), (409, "stale-version"), invalid, invalid, "patched",
-    ]  # fmt: skip
+        (422, "bad-image"),
+        invalid,
+        "added",
+        (422, "bad-product"),
+        (422, "bad-product"),
+        (422, "bad-product"),
+        (422, "bad-request"),
+        (404, "unknown-product"),
+        invalid,
+        invalid,
+        (409, "stale-version"),
+        (404, "unknown-product"),
+        (409, "stale-version"),
+        invalid,
+        invalid,
+        "patched",
+    ]
     assert results[0]["problem"]["detail"].startswith("image 0: ")
     assert results[9]["problem"]["errors"] == [{"field": "images", "message": "unknown field"}]
     assert results[13]["problem"]["errors"][0]["field"] == "op"
@@ -137,7 +166,9 @@ def test_a_bad_item_never_fails_the_rest(web: FlaskClient, own: Engine) -> None:
     assert files(own) == before | {hash_content(shot)}, "photos of refused items are cleared"
 
 
-def test_a_batch_is_one_commit(web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_one_commit(
+    web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All items reach the catalog in one transaction, not one by one."""
     calls: list[int] = []
     apply = own._catalog.apply
@@ -147,18 +178,27 @@ def test_a_batch_is_one_commit(web: FlaskClient, own: Engine, monkeypatch: pytes
         return apply(writes)
 
     monkeypatch.setattr(own._catalog, "apply", counted)
-    send(web, *({"op": "patch", "product_id": "cross-red", "attributes": {"stock": n}} for n in range(50)))
+    send(
+        web,
+        *(
+            {"op": "patch", "product_id": "cross-red", "attributes": {"stock": n}}
+            for n in range(50)
+        ),
+    )
     assert calls == [50]
 
 
 def test_photos_go_to_the_network_in_small_portions(
     web: FlaskClient, own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New photos are embedded a few at a time before the commit, each once; known ones not at all."""
+    """New photos are embedded a few at a time before the commit, each once; known ones
+    not at all."""
     portions: list[int] = []
     embed = InferenceQueue.embed
 
-    def counted(self: InferenceQueue, embedder: Any, photos: Sequence[Any], **options: Any) -> np.ndarray:
+    def counted(
+        self: InferenceQueue, embedder: Any, photos: Sequence[Any], **options: Any
+    ) -> np.ndarray:
         assert own._catalog.last_sequence() == 20
         portions.append(len(photos))
         return embed(self, embedder, photos, **options)
@@ -179,14 +219,23 @@ def test_an_unchanged_put_costs_no_vector_and_no_delta(web: FlaskClient, own: En
     stored = web.get("/v1/products/cross-red").get_json()
     shots = [photo("cross", "red"), photo("cross", "red", turn=12)]
     body = {name: stored[name] for name in ("title", "category", "tags", "attributes")}
-    again = {"op": "put", "product_id": "cross-red", **body, "images": [base64_of(shot) for shot in shots]}
+    again = {
+        "op": "put",
+        "product_id": "cross-red",
+        **body,
+        "images": [base64_of(shot) for shot in shots],
+    }
     assert outcomes(send(web, again, again)) == ["unchanged"] * 2
     assert (own.ready().live.delta_size, own.ready().live.sequence) == (0, 20)
 
 
 def test_patches_touch_no_vector(web: FlaskClient, own: Engine) -> None:
-    """Changed prices move the sequence and are read at once; the delta stays empty, here and after a restart."""
-    send(web, *({"op": "patch", "product_id": "cross-red", "attributes": {"price": n}} for n in range(5)))
+    """Changed prices move the sequence and are read at once; the delta stays empty, here and after
+    a restart."""
+    send(
+        web,
+        *({"op": "patch", "product_id": "cross-red", "attributes": {"price": n}} for n in range(5)),
+    )
     web.patch("/v1/products/cross-tan", json={"attributes": {"price": 9}})
     assert (own.ready().live.delta_size, own.ready().live.sequence) == (0, 26)
     assert first(web, photo("cross", "red"))["attributes"]["price"] == 4
@@ -194,11 +243,17 @@ def test_patches_touch_no_vector(web: FlaskClient, own: Engine) -> None:
     assert (own.ready().live.delta_size, own.ready().live.sequence) == (0, 26)
 
 
-def test_a_photo_that_moves_to_another_product_in_one_batch_stays_searchable(web: FlaskClient, own: Engine) -> None:
-    """Deleted with its only product and put again: the photo has a new number, and its vector follows."""
+def test_a_photo_that_moves_to_another_product_in_one_batch_stays_searchable(
+    web: FlaskClient, own: Engine
+) -> None:
+    """Deleted with its only product and put again: the photo has a new number, and its vector
+    follows."""
     shot = photo("cross", "red")
     held = own._catalog.get("cross-red").photo_ids
-    assert outcomes(send(web, {"op": "delete", "product_id": "cross-red"}, put("heir", shot))) == ["deleted", "added"]
+    assert outcomes(send(web, {"op": "delete", "product_id": "cross-red"}, put("heir", shot))) == [
+        "deleted",
+        "added",
+    ]
     assert first(web, shot)["product_id"] == "heir"
     store = own.ready().store
     assert store.missing(np.array(held)).tolist() == sorted(held)
@@ -220,10 +275,14 @@ def test_a_photo_that_moves_to_another_product_in_one_batch_stays_searchable(web
 def test_a_batch_that_cannot_be_read(
     open_web: Callable[..., FlaskClient], body: bytes, kind: str, status: int, code: str
 ) -> None:
-    """Too many items, too many bytes or no batch at all: refused as a whole, before anything is written."""
+    """Too many items, too many bytes or no batch at all: refused as a whole, before anything is
+    written."""
     web = open_web(max_batch_items=10, max_body_bytes=4000)
     response = web.post(
-        "/v1/products:batch", input_stream=io.BytesIO(body), content_length=len(body), content_type=kind
+        "/v1/products:batch",
+        input_stream=io.BytesIO(body),
+        content_length=len(body),
+        content_type=kind,
     )
     assert_problem(response, status, code)
 
@@ -237,10 +296,16 @@ def test_the_document_describes_the_batch(web: FlaskClient) -> None:
     """OpenAPI names the three kinds of items and the answer's rows."""
     document = web.get("/openapi.json").get_json()
     operation = document["paths"]["/v1/products:batch"]["post"]
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-    kinds = document["components"]["schemas"][schema]["properties"]["items"]["items"]["discriminator"]["mapping"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition(
+        "/"
+    )[2]
+    kinds = document["components"]["schemas"][schema]["properties"]["items"]["items"][
+        "discriminator"
+    ]["mapping"]
     assert set(kinds) == {"put", "patch", "delete"}
-    assert all(ref.rpartition("/")[2] in document["components"]["schemas"] for ref in kinds.values())
+    assert all(
+        ref.rpartition("/")[2] in document["components"]["schemas"] for ref in kinds.values()
+    )
     assert "problem" in document["components"]["schemas"]["BatchResult"]["properties"]
     assert {"413", "507"} <= set(operation["responses"])
 

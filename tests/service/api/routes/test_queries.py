@@ -24,7 +24,8 @@ def upload(data: bytes, **fields: str) -> dict[str, Any]:
 
 
 def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
-    """The response is a complete RFC 9457 document with this status and code, and shows no traceback."""
+    """The response is a complete RFC 9457 document with this status and code, and shows no
+    traceback."""
     assert (response.status_code, response.content_type) == (status, "application/problem+json")
     body: dict[str, Any] = json.loads(response.get_data(as_text=True))
     assert {"type", "title", "status", "detail", "code", "request_id"} <= set(body)
@@ -35,7 +36,8 @@ def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
 
 
 def test_identical_photo_scores_one(web: FlaskClient) -> None:
-    """The catalog's own photo finds its product first, with score 1, and itself as the shown photo."""
+    """The catalog's own photo finds its product first, with score 1, and itself as
+    the shown photo."""
     answer = web.post("/v1/search", data=upload(photo("cross", "red"), k="5")).get_json()
     assert len(answer["results"]) == 5
     best = answer["results"][0]
@@ -51,8 +53,11 @@ def test_identical_photo_scores_one(web: FlaskClient) -> None:
 
 
 def test_every_answer_says_what_answered(web: FlaskClient) -> None:
-    """request_id, model_version, index_version and timings stand in each answer; the id is echoed as a header."""
-    response = web.post("/v1/search", data=upload(photo("cross", "red")), headers={"X-Request-Id": "shop-42"})
+    """request_id, model_version, index_version and timings stand in each answer; the id is echoed
+    as a header."""
+    response = web.post(
+        "/v1/search", data=upload(photo("cross", "red")), headers={"X-Request-Id": "shop-42"}
+    )
     answer = response.get_json()
     assert answer["request_id"] == response.headers["X-Request-Id"] == "shop-42"
     assert answer["index_version"] == "v000001"
@@ -108,12 +113,20 @@ def test_a_products_own_tags_do_not_vote_for_it(web: FlaskClient) -> None:
 
 
 def test_one_call_describes_as_three_do(web: FlaskClient) -> None:
-    """Categories, similar products and tags of ``describe`` are those of the three calls, from one decoded photo."""
+    """Categories, similar products and tags of ``describe`` are those of the three calls, from one
+    decoded photo."""
     data = photo("cross", "blue", turn=7)
     whole = web.post("/v1/describe", data=upload(data, k="3")).get_json()
     three = {
-        name: web.post(f"/v1/{call}", data=upload(data, **({"k": "3"} if call == "search" else {}))).get_json()[name]
-        for call, name in (("classify", "categories"), ("classify", "unknown"), ("search", "results"), ("tags", "tags"))
+        name: web.post(
+            f"/v1/{call}", data=upload(data, **({"k": "3"} if call == "search" else {}))
+        ).get_json()[name]
+        for call, name in (
+            ("classify", "categories"),
+            ("classify", "unknown"),
+            ("search", "results"),
+            ("tags", "tags"),
+        )
     }
     assert {name: whole[name] for name in three} == three
     assert len(whole["results"]) == 3
@@ -122,7 +135,8 @@ def test_one_call_describes_as_three_do(web: FlaskClient) -> None:
 
 @pytest.mark.parametrize("chosen", ["a/similar", "shop:7", "红色 连衣裙/1", "50%2Foff?#"])
 def test_any_id_can_be_read_and_asked_about(web: FlaskClient, chosen: str) -> None:
-    """Ids with a slash, a colon, Chinese, a percent sign and a question mark are one path segment each."""
+    """Ids with a slash, a colon, Chinese, a percent sign and a question mark are one path segment
+    each."""
     segment = quote(chosen, safe="")
     assert web.get(f"/v1/products/{segment}").get_json()["product_id"] == chosen
     results = web.get(f"/v1/products/{segment}/similar?k=4").get_json()["results"]
@@ -142,17 +156,24 @@ def test_similar_is_the_best_over_all_photos(web: FlaskClient) -> None:
     both = web.get("/v1/products/cross-red/similar?k=19").get_json()["results"]
     best: dict[str, float] = {}
     for turn in (0, 12):
-        found = web.post("/v1/search", data=upload(photo("cross", "red", turn=turn), k="20")).get_json()["results"]
+        found = web.post(
+            "/v1/search", data=upload(photo("cross", "red", turn=turn), k="20")
+        ).get_json()["results"]
         for result in found:
             best[result["product_id"]] = max(best.get(result["product_id"], -1), result["score"])
     del best["cross-red"]
     assert len(both) == 19
-    assert {result["product_id"]: result["score"] for result in both} == pytest.approx(best, abs=2e-3)
+    assert {result["product_id"]: result["score"] for result in both} == pytest.approx(
+        best, abs=2e-3
+    )
 
 
 def test_image_and_product_mix_to_their_mean(web: FlaskClient) -> None:
-    """With both given each result tells its cosine to either, and the score lies above their mean."""
-    answer = web.post("/v1/search", data=upload(photo("ring", "blue"), product_id="cross-red", k="3")).get_json()
+    """With both given each result tells its cosine to either, and the score lies
+    above their mean."""
+    answer = web.post(
+        "/v1/search", data=upload(photo("ring", "blue"), product_id="cross-red", k="3")
+    ).get_json()
     for result in answer["results"]:
         assert result["product_id"] != "cross-red"
         assert set(result["signals"]) == {"image", "product_id"}
@@ -161,12 +182,20 @@ def test_image_and_product_mix_to_their_mean(web: FlaskClient) -> None:
 
 def test_k_exclude_and_min_score_count_together(web: FlaskClient) -> None:
     """There are always min(k, matches) results after exclusion and ``min_score``."""
-    whole = web.post("/v1/search", data=upload(photo("ring", "tan"), k="1000")).get_json()["results"]
+    whole = web.post("/v1/search", data=upload(photo("ring", "tan"), k="1000")).get_json()[
+        "results"
+    ]
     assert len(whole) == 20
     bar = whole[6]["score"]
-    cut = web.post("/v1/search", data=upload(photo("ring", "tan"), k="1000", min_score=str(bar - 1e-5))).get_json()
-    assert [result["product_id"] for result in cut["results"]] == [result["product_id"] for result in whole[:7]]
-    query = "&".join(f"exclude={quote(name, safe='')}" for name in ("cross-red", "a/similar", "nobody"))
+    cut = web.post(
+        "/v1/search", data=upload(photo("ring", "tan"), k="1000", min_score=str(bar - 1e-5))
+    ).get_json()
+    assert [result["product_id"] for result in cut["results"]] == [
+        result["product_id"] for result in whole[:7]
+    ]
+    query = "&".join(
+        f"exclude={quote(name, safe='')}" for name in ("cross-red", "a/similar", "nobody")
+    )
     kept = web.get(f"/v1/products/cross-tan/similar?k=1000&{query}").get_json()["results"]
     assert len(kept) == 17
 
@@ -178,24 +207,34 @@ def test_crop_asks_about_a_part(web: FlaskClient) -> None:
     wide = Image.new("RGB", (320, 160), "white")
     wide.paste(draw("cross", COLOURS["red"]), (0, 0))
     wide.paste(draw("dots", COLOURS["black"]), (160, 0))
-    answer = web.post("/v1/search", data=upload(encode(wide), crop="[0, 0, 160, 160]", k="1")).get_json()
+    answer = web.post(
+        "/v1/search", data=upload(encode(wide), crop="[0, 0, 160, 160]", k="1")
+    ).get_json()
     assert answer["results"][0]["product_id"] == "cross-red"
     assert answer["results"][0]["score"] == pytest.approx(1, abs=2e-3)
     outside = web.post("/v1/search", data=upload(encode(wide), crop="[300, 0, 160, 160]"))
     body = assert_problem(outside, 422, "bad-request")
     assert "320 x 160" in body["detail"]
-    assert_problem(web.post("/v1/search", json={"product_id": "cross-red", "crop": [0, 0, 1, 1]}), 422, "bad-request")
+    assert_problem(
+        web.post("/v1/search", json={"product_id": "cross-red", "crop": [0, 0, 1, 1]}),
+        422,
+        "bad-request",
+    )
 
 
 def huge_png(side: int) -> bytes:
     """A small file that claims ``side`` x ``side`` px."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     body = zlib.compress(b"\0" * 1000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -209,7 +248,9 @@ def huge_png(side: int) -> bytes:
     ],
 )
 @pytest.mark.parametrize("path", ["classify", "search", "tags"])
-def test_a_bad_photo_is_refused(web: FlaskClient, path: str, data: bytes, status: int, code: str) -> None:
+def test_a_bad_photo_is_refused(
+    web: FlaskClient, path: str, data: bytes, status: int, code: str
+) -> None:
     """Empty, no image, truncated, absurdly large and foreign files: each its status and code."""
     assert_problem(web.post(f"/v1/{path}", data=upload(data)), status, code)
 
@@ -223,9 +264,19 @@ def test_a_bad_photo_is_refused(web: FlaskClient, path: str, data: bytes, status
         ({"product_id": "cross-red", "k": "5"}, 422, "invalid-request", "k"),
         ({"product_id": "cross-red", "k": True}, 422, "invalid-request", "k"),
         ({"product_id": "cross-red", "min_score": 2}, 422, "invalid-request", "min_score"),
-        ({"product_id": "cross-red", "colour": "red"}, 422, "invalid-request", "colour: unknown field"),
+        (
+            {"product_id": "cross-red", "colour": "red"},
+            422,
+            "invalid-request",
+            "colour: unknown field",
+        ),
         ({"product_id": "cross-red", "explain": "yes"}, 422, "invalid-request", "explain"),
-        ({"product_id": "cross-red", "images": []}, 422, "invalid-request", "images: unknown field"),
+        (
+            {"product_id": "cross-red", "images": []},
+            422,
+            "invalid-request",
+            "images: unknown field",
+        ),
         ({"product_id": 7}, 422, "invalid-request", "product_id"),
         ({"product_id": "x" * 257}, 422, "invalid-request", "product_id"),
         ({"product_id": "cross-red", "exclude": "a"}, 422, "invalid-request", "exclude"),
@@ -244,16 +295,27 @@ def test_a_bad_question_names_its_field(
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"k": NaN}', b"\xff", b"[" * 100_000])
 def test_malformed_json_is_400(web: FlaskClient, text: bytes) -> None:
-    assert_problem(web.post("/v1/search", data=text, content_type="application/json"), 400, "bad-json")
+    assert_problem(
+        web.post("/v1/search", data=text, content_type="application/json"), 400, "bad-json"
+    )
 
 
 def test_text_that_is_no_text_is_refused_like_any_other(web: FlaskClient) -> None:
-    """Half of a surrogate pair in a field's name, a filter or a cursor: a problem that repeats it as it was sent."""
+    """Half of a surrogate pair in a field's name, a filter or a cursor: a problem that repeats it
+    as it was sent."""
     answer = web.post("/v1/products:batch", json={"items": [], "\ud800": 1})
-    assert assert_problem(answer, 422, "invalid-request")["errors"] == [{"field": "\ud800", "message": "unknown field"}]
+    assert assert_problem(answer, 422, "invalid-request")["errors"] == [
+        {"field": "\ud800", "message": "unknown field"}
+    ]
     body = {"product_id": "cross-red", "filter": {"must": [{"field": "\ud800", "eq": 1}]}}
-    assert "no field" in assert_problem(web.post("/v1/search", json=body), 422, "bad-filter")["detail"]
-    cursor = base64.urlsafe_b64encode(json.dumps(["\ud800", 0, 0.5, 1, 1, ""]).encode()).decode().rstrip("=")
+    assert (
+        "no field" in assert_problem(web.post("/v1/search", json=body), 422, "bad-filter")["detail"]
+    )
+    cursor = (
+        base64.urlsafe_b64encode(json.dumps(["\ud800", 0, 0.5, 1, 1, ""]).encode())
+        .decode()
+        .rstrip("=")
+    )
     answer = web.post("/v1/search", json={"product_id": "cross-red", "cursor": cursor})
     assert_problem(answer, 410, "cursor-gone")
 
@@ -262,15 +324,25 @@ def test_text_that_is_no_text_is_refused_like_any_other(web: FlaskClient) -> Non
 def test_a_version_name_of_any_length_is_only_unknown(web: FlaskClient, digits: int) -> None:
     """In a path 404, in a forged cursor 410; neither is made a number or a file's name."""
     name = "v" + "1" * digits
-    assert len(assert_problem(web.post(f"/v1/indexes/{name}:activate"), 404, "unknown-version")["detail"]) < 200
+    assert (
+        len(
+            assert_problem(web.post(f"/v1/indexes/{name}:activate"), 404, "unknown-version")[
+                "detail"
+            ]
+        )
+        < 200
+    )
     assert_problem(web.post(f"/v1/indexes/v{'1' * 5000}:activate"), 404, "unknown-version")
-    cursor = base64.urlsafe_b64encode(json.dumps([name, 0, 0.5, 1, 1, ""]).encode()).decode().rstrip("=")
+    cursor = (
+        base64.urlsafe_b64encode(json.dumps([name, 0, 0.5, 1, 1, ""]).encode()).decode().rstrip("=")
+    )
     answer = web.post("/v1/search", json={"product_id": "cross-red", "cursor": cursor})
     assert len(assert_problem(answer, 410, "cursor-gone")["detail"]) < 300
 
 
 def test_a_bad_form_names_its_field(web: FlaskClient) -> None:
-    """Unknown fields, a field given twice, a second file and a text where the file belongs are all refused."""
+    """Unknown fields, a field given twice, a second file and a text where the file belongs are all
+    refused."""
     good = photo("ring", "red")
     for fields, words in (
         ({"colour": "red"}, "colour"),
@@ -295,20 +367,26 @@ def test_http_failures_are_problem_documents(web: FlaskClient) -> None:
     response = web.delete("/v1/search")
     assert_problem(response, 405, "method-not-allowed")
     assert set(response.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
-    assert_problem(web.post("/v1/search", data=b"x", content_type="image/png"), 415, "unsupported-media-type")
+    assert_problem(
+        web.post("/v1/search", data=b"x", content_type="image/png"), 415, "unsupported-media-type"
+    )
     assert_problem(web.post("/v1/search", data=b"{}"), 415, "unsupported-media-type")
     assert_problem(web.get("/v1/products?limit=7&page=2"), 422, "invalid-request")
     assert_problem(web.get("/v1/products/%ff"), 422, "invalid-request")
 
 
-def test_a_failure_of_ours_hides_its_inside(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_ours_hides_its_inside(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An unexpected exception is 500 without its text; the log has it."""
     monkeypatch.setattr("service.engine.Engine.sample", lambda *_: 1 / 0)
     body = assert_problem(web.get("/v1/products"), 500, "internal")
     assert "division" not in body["detail"]
 
 
-def test_a_service_with_no_turn_left_says_when_to_come_back(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_with_no_turn_left_says_when_to_come_back(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """503 with Retry-After for every question, while health is still answered."""
 
     def full(_: object) -> None:
@@ -331,7 +409,8 @@ def test_problem_types_can_be_read(web: FlaskClient) -> None:
 
 
 def test_thumbnails_are_immutable_and_known_only(web: FlaskClient) -> None:
-    """A stored hash gives a JPEG that may be kept for ever; others, and other widths, give problems."""
+    """A stored hash gives a JPEG that may be kept for ever; others, and other widths, give
+    problems."""
     from PIL import Image
 
     shot = web.get("/v1/products/cross-red").get_json()["images"][0]
