@@ -16,3 +16,7 @@ class OnStage(Protocol):
     """How far each of several stages is."""
 
     def __call__(self, stage: str, done: int, total: int, note: str = "", /) -> None: ...
+
+
+def no_progress(stage: str, done: int, total: int, note: str = "", /) -> None:
+    """Report to nobody."""
