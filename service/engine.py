@@ -17,6 +17,7 @@ from indexer.core.errors import BadRequestError, CatalensError, NoIndexError, Un
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.sqlite import is_read_only
+from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits
 from service.background.compaction import Compactor
 from service.background.erasure import Eraser
@@ -37,7 +38,6 @@ from service.query.objects import ObjectFinder
 from service.query.photo_embedder import PhotoEmbedder
 from service.query.query import Query, SearchOptions
 from service.query.recommend import Recommender
-from service.query.response import StageTimer
 from service.query.search import Searcher
 from service.query.search_cache import SearchCache
 from service.query.tags import TagSuggester

@@ -12,6 +12,7 @@ import numpy as np
 
 from indexer.core.errors import BadDataError, CatalensError
 from indexer.core.progress import OnProgress
+from indexer.core.vectors import evenly_spaced
 from indexer.index.live import LiveIndex
 from indexer.recommendation.orders import read_table, seconds_of
 from service.engine import Engine
@@ -102,7 +103,7 @@ def evaluate_file(
     if not timed:
         raise BadDataError(f"{path}: no user has two products of this catalog")
     if limit is not None and len(timed) > limit:
-        timed = [timed[int(place)] for place in np.linspace(0, len(timed) - 1, limit)]
+        timed = [timed[place] for place in evenly_spaced(len(timed), limit)]
     names, live = {pid: name for name, pid in pids.items()}, engine.ready().live
     ours, mean, held_out = [], [], []
     for number, seen in enumerate(timed):

@@ -19,6 +19,7 @@ from indexer.core.errors import (
     UnknownClassError,
 )
 from indexer.core.home import Home
+from indexer.core.vectors import evenly_spaced
 from indexer.index.activation import active_model, serve_decision
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
@@ -221,11 +222,7 @@ def _others(
     """The catalog's vectors [M, D] that are not known to be of the new class, and the kind of each,
     -1 for none."""
     _, rows = catalog.entries()
-    rows = (
-        rows[np.linspace(0, len(rows) - 1, num=min(len(rows), _LOOKED_AT), dtype=np.int64)]
-        if len(rows)
-        else rows
-    )
+    rows = rows[evenly_spaced(len(rows), _LOOKED_AT)]
     products = catalog.by_pids(np.unique(rows[:, 0]).tolist())
     kinds: dict[tuple[str, ...] | None, int] = {None: -1}
     groups = np.full(len(rows), -2, np.int64)

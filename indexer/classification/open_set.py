@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from indexer.core.vectors import unit_rows
+
 FALSE_ALARMS = 0.05
 NEIGHBOURS = 10
 _MAX_NUMBERS = 65_536  # of the probe, and of the sample of directions, that a rule may hold
@@ -79,7 +81,7 @@ def closeness(
     """Mean cosine [Q] of embeddings [Q, D] to the k nearest of [G, D], within the columns from
     start to stop alone."""
     start, stop = columns
-    asked, known = _unit(queries[:, start:stop]), _unit(gallery[:, start:stop])
+    asked, known = unit_rows(queries[:, start:stop]), unit_rows(gallery[:, start:stop])
     k = min(k, len(known))
     out = np.zeros(len(asked))
     for at in range(0, len(asked), _CHUNK):
@@ -127,7 +129,7 @@ def fit_unknown(
     rng = np.random.default_rng(seed)
     classes = logits.shape[1]
     start, stop = general
-    block = _unit(train[:, start:stop])
+    block = unit_rows(train[:, start:stop])
     rule: dict[str, Any] = {
         "columns": [int(start), int(stop)],
         "k": NEIGHBOURS,
@@ -250,18 +252,12 @@ def _direction(logits: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _centred(logits: np.ndarray) -> np.ndarray:
-    return _unit(logits - np.mean(logits, axis=-1, keepdims=True))
+    return unit_rows(logits - np.mean(logits, axis=-1, keepdims=True))
 
 
 def _standard(signal: np.ndarray, known: int) -> np.ndarray:
     """Centred and scaled by its first ``known`` values."""
     return np.asarray((signal - signal[:known].mean()) / max(float(signal[:known].std()), 1e-6))
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(
-        rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12), np.float32
-    )
 
 
 def _short(values: np.ndarray) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Unit vectors: checks and conversion to float32."""
+"""Unit vectors: conversion, normalisation and checks; evenly spaced samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import numpy as np
 from indexer.core.errors import BadVectorsError
 
 UNIT_TOLERANCE = 1e-3
-_NOT_HALF = 65536.0  # no finite float16 is so large
+# Shorter rows count as zero.
+_SHORTEST = 1e-12
+# No finite float16 is so large.
+_NOT_HALF = 65536.0
 
 
 def to_float32(vectors: np.ndarray) -> np.ndarray:
@@ -23,14 +26,35 @@ def to_float32(vectors: np.ndarray) -> np.ndarray:
         return vectors.astype(np.float32)
     bits = np.ascontiguousarray(vectors).view(np.int16).astype(np.int32)
     bits <<= 13
-    bits &= np.int32(-0x70002000)  # sign, exponent and fraction; not what the sign was stretched to
+    # Sign, exponent and fraction; not what the sign was stretched to.
+    bits &= np.int32(-0x70002000)
     found = bits.view(np.float32)
     found *= np.float32(2.0**112)
-    if found.size and (
-        found.max() >= _NOT_HALF or found.min() <= -_NOT_HALF
-    ):  # inf and nan have no such exponent
+    # inf and nan have no such exponent.
+    if found.size and (found.max() >= _NOT_HALF or found.min() <= -_NOT_HALF):
         return vectors.astype(np.float32)
     return found
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """``rows`` [..., D] divided by their L2 lengths, float32; a row of zeros stays zero."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, _SHORTEST), np.float32)
+
+
+def evenly_spaced(count: int, limit: int, *, nearest: bool = False) -> np.ndarray:
+    """At most ``limit`` of the places 0..count-1 at even distances, both ends included: int64 [n],
+    ascending, each once.
+
+    Places between two are rounded down, or to the ``nearest`` (halves to the even one).
+
+    >>> evenly_spaced(10, 4).tolist()
+    [0, 3, 6, 9]
+    >>> evenly_spaced(3, 100).tolist()
+    [0, 1, 2]
+    """
+    places = np.linspace(0, max(count - 1, 0), num=min(limit, count))
+    return (places.round() if nearest else places).astype(np.int64)
 
 
 def check_unit(vectors: np.ndarray, dim: int) -> None:
@@ -48,9 +72,8 @@ def check_unit(vectors: np.ndarray, dim: int) -> None:
         chunk = to_float32(vectors[start : start + 65536])
         with np.errstate(over="ignore", invalid="ignore"):
             lengths = np.sqrt(np.vecdot(chunk, chunk))
-            bad = ~(
-                np.abs(lengths - 1.0) <= UNIT_TOLERANCE
-            )  # NaN compares false, so it counts as bad
+            # NaN compares false, so it counts as bad.
+            bad = ~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE)
         if bad.any():
             row = int(np.argmax(bad))
             what = (
@@ -59,5 +82,6 @@ def check_unit(vectors: np.ndarray, dim: int) -> None:
                 else "values that are not finite"
             )
             raise BadVectorsError(
-                f"vector {start + row} has {what}: an index takes unit vectors and mends none"
+                f"vector {start + row} has {what}: give L2-normalised vectors, they are not "
+                "normalised for you"
             )

@@ -12,6 +12,7 @@ import numpy as np
 from indexer.catalog.dataset import SPLITS
 from indexer.classification.ranking import category_logits
 from indexer.core.errors import BadRequestError, WeightsUnavailableError
+from indexer.core.vectors import unit_rows
 from indexer.evaluation.classification_metrics import (
     attribute_head_figures,
     category_figures,
@@ -162,8 +163,7 @@ def frozen_photos(
             )
         network = Network(bundle.spec, build(bundle.spec.backbone))
         features = photo_features(features.rows, TorchRuntime(network, device=device), cache=cache)
-    values = features.values[:, : bundle.spec.feature_dim].astype(np.float32)
-    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    values = unit_rows(features.values[:, : bundle.spec.feature_dim].astype(np.float32))
     found = {}
     for name, mine in chosen.items():
         numbers = np.flatnonzero(mine)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
+from indexer.core.vectors import evenly_spaced
 from indexer.imaging.geometry import Box
 
 SHORT = (
@@ -137,13 +138,10 @@ def grid(height: int, width: int, side: int, multiple: int = 1) -> np.ndarray:
 def sampled_lines(pixels: np.ndarray, axis: int) -> np.ndarray:
     """uint8 [length, lines, 3]: along ``axis`` every px, across it a sample of
     lines spread evenly."""
-    lines = np.take(pixels, _spread_lines(pixels.shape[1 - axis]), axis=1 - axis)
+    lines = np.take(
+        pixels, evenly_spaced(pixels.shape[1 - axis], _LINES, nearest=True), axis=1 - axis
+    )
     return lines if axis == 0 else lines.swapaxes(0, 1)
-
-
-@cache
-def _spread_lines(across: int) -> np.ndarray:
-    return np.linspace(0, across - 1, min(_LINES, across)).round().astype(int)
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.filters import Filter
+from indexer.core.vectors import unit_rows
 from indexer.index.live import LiveIndex, ProductHits, by_product
 from indexer.index.query import VectorQuery
 from indexer.model.spec import Block
@@ -125,8 +126,8 @@ def recoloured(
         start += block.dim
         if block.name in turns:
             share, other = turns[block.name]
-            turned = share * _unit(out[:, mine]) + (1 - share) * _unit(other[mine])
-            out[:, mine] = np.sqrt(block.weight) * _unit(turned)
+            turned = share * unit_rows(out[:, mine]) + (1 - share) * unit_rows(other[mine])
+            out[:, mine] = np.sqrt(block.weight) * unit_rows(turned)
     return out
 
 
@@ -138,7 +139,3 @@ def has_block(blocks: Sequence[Block], name: str) -> bool:
 def recolour_weights(blocks: Sequence[Block]) -> dict[str, float]:
     """How much each block counts once the colour was replaced."""
     return {name: weight for name, weight in RECOLOURED.items() if has_block(blocks, name)}
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9))

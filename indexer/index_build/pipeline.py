@@ -21,6 +21,8 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadRequestError, CatalensError
 from indexer.core.home import Home
 from indexer.core.progress import OnProgress, OnStage
+from indexer.core.timer import StageTimer
+from indexer.core.vectors import evenly_spaced
 from indexer.imaging.decode import ImageLimits
 from indexer.index.columns import Columns
 from indexer.index.embedding_store import EmbeddingStore
@@ -29,7 +31,7 @@ from indexer.index.recipes import FLAT_BELOW
 from indexer.index.tuning import Tuned, build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.index_build.cost_estimate import CostRates, Estimate, Peak, estimate, try_build
-from indexer.model.bulk_embedding import PhotoEmbedder, Tally, embed_all
+from indexer.model.bulk_embedding import PhotoEmbedder, embed_all
 from indexer.model.bundle import Bundle
 from indexer.tagging.refit import refit_tags
 from indexer.text.fit_text_tower import fit_tower
@@ -105,7 +107,7 @@ def embed_photos(
 
     ids: list[int] = []
     vectors: list[np.ndarray] = []
-    tally = Tally()
+    timer = StageTimer()
 
     def flush() -> None:
         nonlocal done
@@ -115,7 +117,7 @@ def embed_photos(
         ids.clear()
         vectors.clear()
 
-    for row, found in embed_all(rows(), photos.read, embedder, limits=_LIMITS, tally=tally):
+    for row, found in embed_all(rows(), photos.read, embedder, limits=_LIMITS, timer=timer):
         if isinstance(found, CatalensError):
             skip(row.photo_id, row.content_hash, str(found))
         else:
@@ -124,10 +126,10 @@ def embed_photos(
         if len(ids) == _CHUNK:
             flush()
             if progress is not None:
-                progress(done + len(skipped), len(photo_ids), tally.bottleneck())
+                progress(done + len(skipped), len(photo_ids), timer.bottleneck())
     flush()
     if progress is not None:
-        progress(len(photo_ids), len(photo_ids), tally.bottleneck())
+        progress(len(photo_ids), len(photo_ids), timer.bottleneck())
     return skipped
 
 
@@ -162,7 +164,8 @@ def build_index(
     """
     check_recall(recall)
     hear = progress or (lambda stage, done, total, note="": None)
-    clock, peak = _StageClock(), Peak()
+    timer = StageTimer()
+    peak = Peak()
     base = peak.start()
     dim = bundle.spec.dim
     with (
@@ -237,7 +240,7 @@ def build_index(
             embedded = len(missing) - len(skipped)
             if embedded >= _CHUNK:
                 store.set_rate(embedded / (time.monotonic() - began))
-        clock.next("embed")
+        timer.lap("embed")
         gone = store.missing(wanted)
         rows = rows[~np.isin(rows[:, 1], gone)]
         before = peak.start()
@@ -259,15 +262,16 @@ def build_index(
             source=source,
             asked=asked,
             hear=hear,
-            clock=clock,
+            timer=timer,
         )
         with closing(Keywords(home, catalog)) as keywords:
             keywords.follow()  # so that the first question by text does not wait for it
         if activate:
             Versions(home).activate(version)
-        clock.next("publish")
+        timer.lap("publish")
         disk = sum(entry["size"] for entry in Versions(home).manifest(version).files.values())
-        measured = {name: clock.seconds[name] for name in ("build", "tags", "publish")}
+        stages = timer.seconds()
+        measured = {name: stages[name] for name in ("build", "tags", "publish")}
         held = max(peak.bytes() - before, 0)
         rates.note(
             planned,
@@ -289,7 +293,7 @@ def build_index(
             recipe=tuned.index.recipe,
             recall=tuned.recall,
             estimated=first,
-            seconds=clock.done(),
+            seconds={**timer.seconds(), "total": timer.elapsed()},
             memory_bytes=peak.bytes(),
             disk_bytes=disk,
         )
@@ -312,7 +316,7 @@ def publish_rows(
     memory: int | None = None,
     asked: np.ndarray | None = None,
     hear: OnStage = lambda stage, done, total, note="": None,
-    clock: _StageClock | None = None,
+    timer: StageTimer | None = None,
 ) -> tuple[str, Tuned]:
     """Build an index of ``vectors`` float16 [N, D] for ``rows`` int64 [N, 2] (pid, photo_id) and
     publish it.
@@ -322,7 +326,7 @@ def publish_rows(
     ``bundle`` (its model is gone) the names are given, tags are left to the model and text to
     keywords.
     """
-    clock = clock or _StageClock()
+    timer = timer or StageTimer()
     blocks = bundle.spec.blocks if bundle is not None else ()
     hear("build", 0, len(rows))
     tuned = build_tuned(
@@ -335,12 +339,12 @@ def publish_rows(
         blocks=blocks,
     )
     hear("build", len(rows), len(rows))
-    clock.next("build")
+    timer.lap("build")
     hear("tags", 0, 1)
     tag_rule = refit_tags(catalog, bundle, rows, vectors) if bundle is not None else None
     tower = fit_tower(catalog, blocks, rows, vectors) if bundle is not None else None
     hear("tags", 1, 1)
-    clock.next("tags")
+    timer.lap("tags")
     hear("publish", 0, 1)
     # Read now, not with the rows: a product that changed since `last_sequence` is judged by the log
     # anyway.
@@ -367,23 +371,6 @@ def publish_rows(
     return version, tuned
 
 
-class _StageClock:
-    """Seconds by stage, one stage after another."""
-
-    def __init__(self) -> None:
-        self._started = self._last = time.monotonic()
-        self.seconds: dict[str, float] = {}
-
-    def next(self, stage: str) -> None:
-        """What passed since the last stage belongs to ``stage``."""
-        now = time.monotonic()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
-
-    def done(self) -> dict[str, float]:
-        return {**self.seconds, "total": time.monotonic() - self._started}
-
-
 def _embedder(bundle: Bundle, device: str) -> PhotoEmbedder:
     from indexer.model.open_runtime import open_embedder
 
@@ -406,9 +393,7 @@ def _try_embedding(
     def embed(rows: Sequence[PhotoRow]) -> int:
         return sum(1 for _ in embed_all(rows, photos.read, embedder, limits=_LIMITS))
 
-    picked = missing[
-        np.linspace(0, len(missing) - 1, num=min(len(missing), _TRIED), dtype=np.int64)
-    ]
+    picked = missing[evenly_spaced(len(missing), _TRIED)]
     rows = list(catalog.photos_by_id(picked.tolist()).values())
     embed(rows[:_WARM_UP])
     began = time.monotonic()

@@ -3,11 +3,7 @@ memory."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from indexer.core.errors import CatalensError
 from indexer.core.native import THREADS
+from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo
 from indexer.imaging.parallel import DecodedT, SourceT, in_order
 
@@ -39,44 +36,13 @@ class PhotoEmbedder(Protocol):
     def embed_features(self, features: np.ndarray) -> np.ndarray: ...
 
 
-class Tally:
-    """Seconds of work by stage (read, decode, network), summed over all threads."""
-
-    def __init__(self) -> None:
-        self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Whatever is done inside belongs to ``name``."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._seconds[name] += time.perf_counter() - started
-
-    def seconds(self) -> dict[str, float]:
-        with self._lock:
-            return dict(self._seconds)
-
-    def bottleneck(self) -> str:
-        """The stage that takes most of the work, with its share: ``network 71%``;
-        empty before any."""
-        found = self.seconds()
-        if not found:
-            return ""
-        name = max(found, key=lambda stage: found[stage])
-        return f"{name} {found[name] / sum(found.values()):.0%}"
-
-
 def embed_all(
     sources: Iterable[SourceT],
     read: Callable[[SourceT], bytes],
     embedder: PhotoEmbedder,
     *,
     limits: ImageLimits | None = None,
-    tally: Tally | None = None,
+    timer: StageTimer | None = None,
 ) -> Iterator[tuple[SourceT, np.ndarray | CatalensError]]:
     """Each source with the embedding float32 [D] of its photo, or with the reason why it has none;
     in order.
@@ -85,28 +51,28 @@ def embed_all(
     one photo after another: no stage waits for another one. A network with one owner gets batches,
     while other threads decode ahead.
     """
-    tally = tally or Tally()
+    timer = timer or StageTimer()
     allowed = limits or ImageLimits()
 
     def decoded(source: SourceT) -> Photo:
-        with tally.stage("read"):
+        with timer.stage("read"):
             data = read(source)
-        with tally.stage("decode"):
+        with timer.stage("decode"):
             return decode_photo(data, limits=allowed, shrink_to=embedder.shrink_to)
 
     def described(source: SourceT) -> np.ndarray:
         photo = decoded(source)
-        with tally.stage("decode"):
+        with timer.stage("decode"):
             pixels = embedder.pixels(photo)
-        with tally.stage("network"):
+        with timer.stage("network"):
             return embedder.describe_beside(pixels)
 
     if embedder.workers:
         seen = in_order(sources, described, workers=embedder.workers)
         return _unshared(
-            _in_batches(seen, lambda rows: embedder.embed_features(np.stack(rows)), tally)
+            _in_batches(seen, lambda rows: embedder.embed_features(np.stack(rows)), timer)
         )
-    return _in_batches(in_order(sources, decoded, workers=min(4, THREADS)), embedder.embed, tally)
+    return _in_batches(in_order(sources, decoded, workers=min(4, THREADS)), embedder.embed, timer)
 
 
 def _unshared(found: Iterator[DecodedT]) -> Iterator[DecodedT]:
@@ -119,14 +85,14 @@ def _unshared(found: Iterator[DecodedT]) -> Iterator[DecodedT]:
 def _in_batches(
     pairs: Iterable[tuple[SourceT, DecodedT | CatalensError]],
     finish: Callable[[list[DecodedT]], np.ndarray],
-    tally: Tally,
+    timer: StageTimer,
 ) -> Iterator[tuple[SourceT, np.ndarray | CatalensError]]:
     """``finish`` makes vectors of several at once."""
     held: list[tuple[SourceT, DecodedT | CatalensError]] = []
 
     def flush() -> Iterator[tuple[SourceT, np.ndarray | CatalensError]]:
         good = [found for _, found in held if not isinstance(found, CatalensError)]
-        with tally.stage("network"):
+        with timer.stage("network"):
             vectors = iter(finish(good) if good else ())
         for source, found in held:
             yield source, found if isinstance(found, CatalensError) else next(vectors)

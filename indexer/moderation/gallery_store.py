@@ -18,6 +18,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
+from indexer.core.vectors import evenly_spaced
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
@@ -100,7 +101,7 @@ def _key(policies: PolicySet, bundle: Bundle) -> dict[str, Any]:
 
 def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarray) -> CatalogSample:
     """Of the products' embedded photos ``rows`` int64 [N, 2], pid and photo_id."""
-    rows = rows[_spread(len(rows), _VECTORS)]
+    rows = rows[evenly_spaced(len(rows), _VECTORS)]
     vectors = store.get(rows[:, 1]).astype(np.float32)
     kinds: dict[Any, int] = {}
     products = catalog.by_pids(np.unique(rows[:, 0]).tolist())
@@ -109,7 +110,7 @@ def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarra
         category = products[pid].category if pid in products else None
         if category:
             groups[place] = kinds.setdefault(category, len(kinds))
-    chosen = rows[_spread(len(rows), _PHOTOS), 1].tolist()
+    chosen = rows[evenly_spaced(len(rows), _PHOTOS), 1].tolist()
     return CatalogSample(vectors, groups, _photos(home, catalog, chosen))
 
 
@@ -121,14 +122,6 @@ def _photos(home: Home, catalog: Catalog, photo_ids: list[int]) -> Iterator[Phot
             yield decode_photo(store.read(rows[photo_id]), shrink_to=_SHORT_SIDE)
         except (CatalensError, KeyError):
             continue
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    return (
-        np.linspace(0, count - 1, num=min(count, most), dtype=np.int64)
-        if count
-        else np.zeros(0, np.int64)
-    )
 
 
 def _to_json(fitted: dict[str, FittedGallery]) -> dict[str, Any]:

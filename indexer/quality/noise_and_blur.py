@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 from scipy.fft import dct
 
+from indexer.core.vectors import evenly_spaced
 from indexer.imaging.analysis_view import SHORT, AnalysisView, grid, luma_tiles, quantiles, tiles
 from indexer.quality.findings import Measure, rising
 
@@ -42,7 +43,8 @@ def noise_sigma(view: AnalysisView) -> float:
     side = min(_NOISE_TILE, view.height, view.width)
     if side < 3:
         return 0.0
-    corners = _spread(grid(view.height, view.width, side), _NOISE_TILES)
+    corners = grid(view.height, view.width, side)
+    corners = corners[evenly_spaced(len(corners), _NOISE_TILES, nearest=True)]
     levels = tiles(view.green, corners, side, side)
     part = levels.astype(np.float32)
     twice = part[:, :-2] - 2 * part[:, 1:-1] + part[:, 2:]
@@ -109,7 +111,8 @@ def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
     side = 4 * period + 1
     if period < 4 or abs(period - 8 / scale) > 0.05 or side > min(height, width):
         return nothing
-    corners = _spread(grid(height, width, side, period), _BLOCK_TILES)
+    corners = grid(height, width, side, period)
+    corners = corners[evenly_spaced(len(corners), _BLOCK_TILES, nearest=True)]
     part = luma_tiles(pixels, corners, side)
     excess, phases = [], []
     for axis in (1, 2):
@@ -169,12 +172,6 @@ def _low_waves(period: int) -> np.ndarray:
     return np.stack(
         [np.outer(wave[r], wave[c]).ravel() for r, c in zip(_ROWS, _COLUMNS, strict=True)], 1
     ).astype(np.float32)
-
-
-def _spread(corners: np.ndarray, most: int) -> np.ndarray:
-    if len(corners) <= most:
-        return corners
-    return corners[np.linspace(0, len(corners) - 1, most).round().astype(int)]
 
 
 def _edge_tiles(view: AnalysisView, side: int) -> np.ndarray:

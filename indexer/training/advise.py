@@ -14,6 +14,7 @@ import numpy as np
 from indexer.catalog.dataset import SPLITS, DatasetRow
 from indexer.core.errors import BadDataError, CatalensError, TrainingError
 from indexer.core.native import torch
+from indexer.core.vectors import unit_rows
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.model import backbones
@@ -211,8 +212,7 @@ def probe(
     without photos."""
     if not train.any() or not held.any():
         return {"validation_accuracy": None, "majority": None}
-    unit = np.asarray(values, np.float32)
-    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(np.asarray(values, np.float32))
     mean = unit[train].mean(0)
     inputs = unit[train] - mean
     onto = np.zeros((inputs.shape[1], classes), np.float32)

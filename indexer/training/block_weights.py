@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.core.vectors import unit_rows
 from indexer.training.sampling import sample_indices
 from indexer.training.targets import CATEGORY, Target, colour_target
 
@@ -38,7 +39,7 @@ def instance_rate(
 ) -> float:
     """Share of re-shots [R, D] whose nearest of [N, D] is their own photo ``places`` [R], or an
     exact copy of it."""
-    return _found(_unit(asked) @ _unit(vectors).T, places, pixels)
+    return _found(unit_rows(asked) @ unit_rows(vectors).T, places, pixels)
 
 
 def choose_weights(
@@ -122,12 +123,6 @@ def choose_weights(
 
 def _found(scores: np.ndarray, places: np.ndarray, pixels: np.ndarray) -> float:
     return float((pixels[scores.argmax(1)] == pixels[places]).mean())
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(
-        rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32
-    )
 
 
 def _grid(names: Sequence[str]) -> list[dict[str, float]]:

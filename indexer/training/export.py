@@ -29,6 +29,7 @@ from indexer.core.errors import (
     BadRequestError,
     WeightsUnavailableError,
 )
+from indexer.core.vectors import evenly_spaced
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.model.bundle import GRAPH, PARITY, PROBES, check_out, load_bundle, write_bundle
@@ -160,10 +161,7 @@ def _drawn(
     rows: Sequence[DatasetRow], most: int, shrink_to: int | None
 ) -> list[tuple[Photo, DatasetRow]]:
     """Up to ``most`` readable photos spread evenly over ``rows``."""
-    places = np.unique(
-        np.linspace(0, max(len(rows) - 1, 0), num=min(most, len(rows)), dtype=np.int64)
-    )
-    picked = [rows[place] for place in places]
+    picked = [rows[place] for place in evenly_spaced(len(rows), most)]
     found = decode_all(picked, lambda row: row.image.read_bytes(), shrink_to=shrink_to)
     return [(photo, row) for row, photo in found if isinstance(photo, Photo)]
 

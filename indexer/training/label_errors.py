@@ -12,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from indexer.catalog.dataset import DatasetRow
+from indexer.core.vectors import unit_rows
 from indexer.model.calibration import fit_temperature, probabilities
 from indexer.model.decision_layer import PATH_SEPARATOR, Category
 from indexer.training.sampling import sample_indices
@@ -130,8 +131,7 @@ def out_of_fold(
     always known to the other's fold.
     """
     rng = np.random.default_rng(seed)
-    values = np.asarray(features, np.float32)
-    values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    values = unit_rows(np.asarray(features, np.float32))
     values = values - values.mean(0)
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     dealt = np.lexsort((rng.permutation(len(first)), columns[first]))

@@ -18,12 +18,12 @@ from filelock import FileLock, Timeout
 import indexer
 from indexer.core.errors import BadRequestError, CatalensError, JobEndedError, UnknownJobError
 from indexer.core.home import Home
+from indexer.core.timer import StageTimer
 from indexer.operations import jobs
 from indexer.operations.archives import check_archive
 from indexer.operations.garbage_collection import sweep
 from indexer.operations.jobs import ENDED, Job, JobKind
 from service.inference.admission import OverloadedError
-from service.query.response import StageTimer
 from service.state.snapshots import Snapshot
 
 _MOST_WAITING = 20  # queued jobs; the next one is refused

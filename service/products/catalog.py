@@ -14,11 +14,12 @@ from indexer.catalog.records import Delete, Patch, Product, Written
 from indexer.catalog.store import Catalog
 from indexer.core.errors import CatalensError, UnknownPhotoError
 from indexer.core.home import Home
+from indexer.core.timer import StageTimer
 from indexer.index.version import Versions
 from indexer.operations.erasure_audit import ticket as make_ticket
 from service.products.writer import Draft, Upsert, Writer, WriteRequest
 from service.query.photo_embedder import PhotoEmbedder
-from service.query.response import StageTimer, stored
+from service.query.response import stored
 from service.state.pinned_versions import check_version_name
 from service.state.snapshots import Snapshot, SnapshotManager
 
@@ -190,7 +191,7 @@ class ProductCatalog:
             "model_version": snapshot.model_version if snapshot else None,
             "index_version": snapshot.index_version if snapshot else None,
             **content,
-            "timings_ms": clock.read(),
+            "timings_ms": clock.milliseconds(),
         }
 
 

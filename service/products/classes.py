@@ -18,11 +18,11 @@ from indexer.classification.class_editing import (
 )
 from indexer.core.errors import BadRequestError, NoIndexError
 from indexer.core.home import Home
+from indexer.core.timer import StageTimer
 from indexer.imaging.decode import BadImageError, hash_content
 from indexer.model.few_shot import MAX_PHOTOS
 from service.inference.queue import InferenceQueue
 from service.query.query import Query
-from service.query.response import StageTimer
 from service.state.snapshots import Snapshot, SnapshotManager
 
 

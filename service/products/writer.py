@@ -24,9 +24,9 @@ from indexer.catalog.records import (
 )
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadProductError, CatalensError
+from indexer.core.timer import StageTimer
 from indexer.imaging.decode import BadImageError, ImageLimits, Photo, decode_photo, hash_content
 from service.inference.queue import InferenceQueue
-from service.query.response import StageTimer
 from service.state.snapshots import Snapshot, SnapshotManager
 
 _PORTION = 8  # photos held decoded at once; a phone's photo takes 200 MB

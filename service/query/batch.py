@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from indexer.core.errors import BadImageError, CatalensError
+from indexer.core.timer import StageTimer
 from service.inference.admission import OverloadedError
 from service.query.classify import Classifier
 from service.query.query import Query, SearchOptions
-from service.query.response import StageTimer
 from service.query.search import Searcher
 from service.query.tags import TagSuggester
 from service.state.snapshots import Snapshot

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.store import Catalog
-from service.query.response import StageTimer, image_url
+from indexer.core.timer import StageTimer
+from service.query.response import image_url
 from service.state.snapshots import Snapshot
 
 MOST = 2000  # products on one map

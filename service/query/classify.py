@@ -10,10 +10,10 @@ import numpy as np
 from indexer.classification.open_set import is_unknown, rule_logits
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import NoCategoriesError
+from indexer.core.timer import StageTimer
 from indexer.index.query import search_params
 from indexer.model.decision_layer import Category
 from service.query.query import Query
-from service.query.response import StageTimer
 from service.query.search_cache import SearchCache
 from service.state.snapshots import Snapshot
 

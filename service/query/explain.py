@@ -9,11 +9,11 @@ import numpy as np
 
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import BadRequestError, NoCategoriesError
+from indexer.core.timer import StageTimer
 from indexer.imaging.decode import Photo
 from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision
 from indexer.model.preprocessing import visible_box
 from service.inference.queue import InferenceQueue
-from service.query.response import StageTimer
 from service.state.snapshots import Snapshot
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import numpy as np
 from indexer.catalog.filters import Filter, FilterableProduct, facts_of, parse_filter
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadFilterError
+from indexer.core.timer import StageTimer
 from indexer.index.columns import Column, Columns, facet_elements, shown
-from service.query.response import StageTimer
 from service.state.snapshots import Snapshot
 
 

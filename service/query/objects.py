@@ -13,10 +13,10 @@ import numpy as np
 
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import BadRequestError
+from indexer.core.timer import StageTimer
 from indexer.imaging.object_proposals import NEAREST, SAMPLE, in_catalog_similarity, select_objects
 from service.query.photo_embedder import PhotoEmbedder
 from service.query.query import Query, SearchOptions
-from service.query.response import StageTimer
 from service.query.search import Searcher
 from service.state.snapshots import Snapshot
 

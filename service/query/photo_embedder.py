@@ -16,12 +16,12 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, Written
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadRequestError, CatalensError, UnknownPhotoError
+from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo, hash_content
 from indexer.imaging.object_proposals import pad_to_square, propose_regions
 from service.inference.admission import DeadlineExceededError
 from service.inference.queue import InferenceQueue
 from service.query.query import Query
-from service.query.response import StageTimer
 from service.state.snapshots import Snapshot
 
 _REMEMBERED = (
@@ -149,14 +149,14 @@ class PhotoEmbedder:
         """The embeddings [N, D] of decoded photos, or parts of them. Raises
         ``DeadlineExceededError``, ``OverloadedError``."""
         with clock.stage("embed"):
-            left_s = self._deadline_s - clock.seconds()
+            left_s = self._deadline_s - clock.elapsed()
             return self._queue.embed(snapshot.embedder, photos, within_s=left_s)
 
     def _beside(self, snapshot: Snapshot, photo: Photo, clock: StageTimer) -> np.ndarray:
         """The embedding [D] by this thread alone (``Runtime.workers``). Raises
         ``DeadlineExceededError``."""
         with clock.stage("embed"):
-            if clock.seconds() >= self._deadline_s:
+            if clock.elapsed() >= self._deadline_s:
                 raise DeadlineExceededError(
                     "no time to embed the photo before its deadline: try again shortly"
                 )
@@ -211,7 +211,7 @@ class PhotoEmbedder:
     def _turn(self, clock: StageTimer) -> Iterator[None]:
         """One of the places for decoding; ``DeadlineExceededError`` where none is free before the
         deadline."""
-        if not self.decoding.acquire(timeout=max(self._deadline_s - clock.seconds(), 0.0)):
+        if not self.decoding.acquire(timeout=max(self._deadline_s - clock.elapsed(), 0.0)):
             raise DeadlineExceededError(
                 "no time to decode the photo before its deadline: try again shortly"
             )

@@ -16,6 +16,7 @@ from indexer.catalog.attributes import datetime_seconds
 from indexer.catalog.filters import SEPARATOR, Filter, FilterableProduct
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadFilterError, BadRequestError, NoOrdersError, UnknownProductError
+from indexer.core.timer import StageTimer
 from indexer.index.columns import Column
 from indexer.index.live import ProductHits
 from indexer.index.query import reweigh
@@ -33,7 +34,7 @@ from indexer.recommendation.interests import (
 )
 from indexer.recommendation.orders import complements_of
 from service.query.filters import FilterParser
-from service.query.response import StageTimer, result
+from service.query.response import result
 from service.query.search import LONGEST
 from service.state.snapshots import Snapshot
 

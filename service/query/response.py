@@ -1,42 +1,12 @@
-"""The shape of answers: stored products and results as plain dicts, and the clock for
-``timings_ms``."""
+"""The shape of answers: stored products and results as plain dicts."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from indexer.catalog.records import PhotoRow, Product
-
-
-class StageTimer:
-    """Milliseconds by stage."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self.stages: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to ``name``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stages[name] = round(
-                self.stages.get(name, 0.0) + (time.perf_counter() - start) * 1000, 2
-            )
-
-    def seconds(self) -> float:
-        """Since the clock was made."""
-        return time.perf_counter() - self._start
-
-    def read(self) -> dict[str, float]:
-        """All stages, and the ``total`` since the clock was made."""
-        return {**self.stages, "total": round((time.perf_counter() - self._start) * 1000, 2)}
 
 
 def image_url(content_hash: str) -> str:

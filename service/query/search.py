@@ -14,6 +14,7 @@ from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import BadRequestError
+from indexer.core.timer import StageTimer
 from indexer.index.hybrid_ranking import KeywordShare, ranked, recolour_weights
 from indexer.index.live import ProductHits
 from indexer.index.query import (
@@ -26,7 +27,7 @@ from indexer.index.query import (
 from service.query.cursors import Cursor, fingerprint
 from service.query.filters import FilterParser
 from service.query.query import Query, SearchOptions
-from service.query.response import StageTimer, result
+from service.query.response import result
 from service.query.search_cache import SearchCache
 from service.query.text import TextQueryParser, mixed
 from service.state.snapshots import Snapshot

@@ -11,6 +11,7 @@ import numpy as np
 
 from indexer.catalog.store import Catalog
 from indexer.core.native import THREADS
+from indexer.core.timer import StageTimer
 from indexer.index.live import ProductHits
 from indexer.index.query import search_params, view_queries
 from indexer.model.tag_rule import TagColumn, TagRule
@@ -18,7 +19,6 @@ from indexer.tagging.few_shot_tags import with_few_shot_tags
 from indexer.tagging.voting import Voters, head_chances, suggest_tags
 from service.query.classify import Vectors
 from service.query.query import Query
-from service.query.response import StageTimer
 from service.query.search_cache import SearchCache
 from service.state.snapshots import Snapshot
 

@@ -11,8 +11,9 @@ from typing import Any
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadRequestError, UnknownProductError, UnknownRequestError
 from indexer.core.home import Home
+from indexer.core.timer import StageTimer
 from indexer.reviews.store import OUTCOMES, Preview, Review, Reviews, ReviewState, open_reviews
-from service.query.response import StageTimer, image_url
+from service.query.response import image_url
 from service.review.feedback import (
     _MOST_NAMES,
     _REMEMBERED,

@@ -18,6 +18,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.errors import BadImageError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
+from indexer.core.timer import StageTimer
 from indexer.duplicates.perceptual_hash import KINDS
 from indexer.imaging.decode import Photo
 from indexer.moderation.checker import DetectorResults
@@ -26,7 +27,6 @@ from service.inference.queue import InferenceQueue
 from service.query.classify import Classifier
 from service.query.photo_embedder import PhotoEmbedder
 from service.query.query import Query
-from service.query.response import StageTimer
 from service.query.search_cache import SearchCache
 from service.query.tags import TagSuggester
 from service.review.duplicate_check import DuplicateCheck

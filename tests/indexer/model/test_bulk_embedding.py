@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from indexer.core.errors import BadImageError, CatalensError
+from indexer.core.timer import StageTimer
 from indexer.imaging.decode import Photo
-from indexer.model.bulk_embedding import Tally, embed_all
+from indexer.model.bulk_embedding import embed_all
 from tests.service.conftest import COLOURS, KINDS, photo
 
 FILES = [photo(kind, colour) for kind in KINDS for colour in COLOURS]
@@ -103,7 +104,7 @@ def test_no_more_is_read_ahead_than_a_few_photos_whatever_the_catalog(workers: i
 
 
 def test_the_slowest_stage_is_named_with_its_share() -> None:
-    tally = Tally()
-    assert tally.bottleneck() == ""
-    tally._seconds.update(read=0.1, decode=0.6, network=0.3)
-    assert tally.bottleneck() == "decode 60%"
+    timer = StageTimer()
+    assert timer.bottleneck() == ""
+    timer._seconds.update(read=0.1, decode=0.6, network=0.3)
+    assert timer.bottleneck() == "decode 60%"

@@ -24,11 +24,11 @@ from indexer.core.errors import (
     UnknownClassError,
 )
 from indexer.core.home import Active, Home
+from indexer.core.timer import StageTimer
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import by_version, origin, pretrained, resolve
 from service.engine import Engine, Query
-from service.query.response import StageTimer
 from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import COLOURS, draw, encode, photo

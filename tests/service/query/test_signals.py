@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 
+from indexer.core.timer import StageTimer
 from indexer.model.spec import Block
 from service.engine import Engine, Query
 from service.query.query import SearchOptions
-from service.query.response import StageTimer
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import photo
 from tests.service.products.test_writer import base64_of

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from indexer.core.errors import CatalensError
+from indexer.core.timer import StageTimer
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.imaging.parallel import in_order
-from indexer.model.bulk_embedding import Tally, embed_all
+from indexer.model.bulk_embedding import embed_all
 from indexer.model.bundle import load_bundle
 from indexer.model.open_runtime import open_embedder
 
@@ -45,13 +46,13 @@ def main(model: str, rounds: int, vectors_file: str, files: list[str]) -> dict[s
         for path in paths[:_NETWORK_PHOTOS]
     ]
     ready = [embedder.pixels(photo) for photo in held]
-    tally = Tally()
+    timer = StageTimer()
     found: dict[str, list[float]] = {"whole": [], "decode": [], "network": []}
     rows: list[np.ndarray] = []
 
     def whole() -> None:
         rows.clear()
-        for path, vector in embed_all(paths, Path.read_bytes, embedder, tally=tally):
+        for path, vector in embed_all(paths, Path.read_bytes, embedder, timer=timer):
             if isinstance(vector, CatalensError):
                 raise CatalensError(f"{path}: {vector}")
             rows.append(vector)
@@ -78,8 +79,8 @@ def main(model: str, rounds: int, vectors_file: str, files: list[str]) -> dict[s
         np.save(vectors_file, np.stack(rows))
     return {
         "rates": found,
-        "work": tally.seconds(),
-        "bottleneck": tally.bottleneck(),
+        "work": timer.seconds(),
+        "bottleneck": timer.bottleneck(),
         "photos": len(paths),
     }
 
