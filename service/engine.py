@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -266,45 +266,29 @@ class Engine(ProductCatalog):
             return self._classifying.classify(snapshot, source, clock, top=top)
 
     def search(
-        self,
-        source: Query,
-        *,
-        k: int = 20,
-        exclude: Sequence[str] = (),
-        min_score: float | None = None,
-        filter: object = None,
-        weights: Mapping[str, float] | None = None,
-        mix: Mapping[str, float] | None = None,
-        collapse: str = "none",
-        cursor: str | None = None,
-        explain: bool = False,
-        min_sequence: int | None = None,
-        version: str | None = None,
+        self, query: Query, options: SearchOptions | None = None, **fields: Any
     ) -> dict[str, Any]:
         """``results``, one per product with its best photo, score descending; min(k, matches) of
         them. ``next_cursor``.
 
-        A product asked about is itself left out, and so are the ids in ``exclude``. ``filter``: as
-        sent, see ``parse_filter``. ``weights`` over the embedding's blocks and ``mix`` over image,
-        product_id and text: the score is the weighted mean of their cosines and, of a text, of its
-        keywords. What matches a text is all that passes; where it has no vector (a version without
-        a tower, words that the tower lacks) what holds one of its words. ``unknown_words``: of a
-        text, those that nothing is known of. ``collapse``: of results with the same photo, or
-        nearly the same, only the best. ``cursor``: the ``next_cursor`` of the page before.
-        ``explain``: ``signals`` hold each block's cosine too. Raises ``BadFilterError``,
+        ``options``, or its ``fields`` by name. A product asked about is itself left out. With
+        ``weights`` and ``mix`` the score is the weighted mean of the inputs' cosines and, of a
+        text, of its keywords. What matches a text is all that passes; where it has no vector (a
+        version without a tower, words that the tower lacks) what holds one of its words.
+        ``unknown_words``: of a text, those that nothing is known of. Raises ``BadFilterError``,
         ``BadRequestError``, ``CursorGoneError``.
         """
-        wanted = SearchOptions(
-            k, exclude, min_score, filter, weights, mix, collapse, cursor, explain
-        )
-        snapshot = self._turned_to(cursor, min_sequence, version)
+        options = SearchOptions.of(options, fields)
+        snapshot = self._turned_to(options)
         with self._turn() as clock:
-            return self._searching.search(snapshot, source, wanted, clock)
+            return self._searching.search(snapshot, query, options, clock)
 
-    def similar(self, product_id: str, **wanted: Any) -> dict[str, Any]:
-        """``search`` for a stored product, with the same parameters: the best over its photos.
+    def similar(
+        self, product_id: str, options: SearchOptions | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """``search`` for a stored product: the best over its photos. Raises
         ``UnknownProductError``."""
-        return self.search(Query(product_id=product_id), **wanted)
+        return self.search(Query(product_id=product_id), options, **fields)
 
     def facets(
         self,
@@ -329,26 +313,22 @@ class Engine(ProductCatalog):
             return self._tagging.tags(snapshot, source, clock)
 
     def describe(
-        self,
-        source: Query,
-        *,
-        min_sequence: int | None = None,
-        version: str | None = None,
-        **wanted: Any,
+        self, query: Query, options: SearchOptions | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """What ``classify``, ``search`` (whose parameters are ``wanted``) and ``tags`` answer, from
-        one snapshot.
+        """What ``classify``, ``search`` (whose parameters it takes) and ``tags`` answer, from one
+        snapshot.
 
         The photo is decoded and embedded once, and a search that two of them need is made once. A
         model without categories has none and ``unknown`` is None.
         """
-        snapshot = self._turned_to(wanted.get("cursor"), min_sequence, version)
+        options = SearchOptions.of(options, fields)
+        snapshot = self._turned_to(options)
         with self._turn() as clock:
             near = SearchCache(self._tagging.depths(snapshot.tag_rule))
-            found = self._searching.search(snapshot, source, SearchOptions(**wanted), clock, near)
-            parts = [self._tagging.tags(snapshot, source, clock, near)]
+            found = self._searching.search(snapshot, query, options, clock, near)
+            parts = [self._tagging.tags(snapshot, query, clock, near)]
             if snapshot.bundle.decision.categories:
-                parts.append(self._classifying.classify(snapshot, source, clock, near=near))
+                parts.append(self._classifying.classify(snapshot, query, clock, near=near))
         whole = {"categories": [], "unknown": None, **found}
         for part in parts:
             whole.update(part)
@@ -373,7 +353,10 @@ class Engine(ProductCatalog):
         clock = StageTimer()
         snapshot = self._snapshot(min_sequence, version)
         found = self._many.ask(
-            question, snapshot, [Query(image=data) for data in photos], SearchOptions(**wanted)
+            question,
+            snapshot,
+            [Query(image=data) for data in photos],
+            SearchOptions.of(None, wanted),
         )
         return found, self._answer(snapshot, clock)
 
@@ -441,13 +424,12 @@ class Engine(ProductCatalog):
                 snapshot = self._snapshot(version=version)
         return snapshot
 
-    def _turned_to(
-        self, cursor: str | None, min_sequence: int | None, version: str | None
-    ) -> Snapshot:
+    def _turned_to(self, options: SearchOptions) -> Snapshot:
         """What answers a page: the version that gave the page before. Raises ``CursorGoneError``,
         and as ``_snapshot``."""
-        if cursor is not None:
-            page = Cursor.read(cursor)
+        min_sequence, version = options.min_sequence, options.version
+        if options.cursor is not None:
+            page = Cursor.read(options.cursor)
             min_sequence = max(min_sequence or 0, page.sequence)
             version = version or self._others.of_cursor(page)
         return self._snapshot(min_sequence, version)

@@ -5,18 +5,32 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import unquote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
 from indexer.text.tokenizer import MOST_CHARACTERS
-
-
-class RequestModel(BaseModel):
-    """Base of everything a client sends: unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+from service.query.query import (
+    FilterField,
+    ProductId,
+    RawFilter,
+    RequestModel,
+    SearchFields,
+    SearchOptions,
+    SnapshotSelector,
+    Whole,
+)
 
 
 def _path_text(raw: object) -> object:
@@ -39,12 +53,7 @@ def _tag(raw: object) -> object:
 
 MOST_PHOTOS = 64  # in one question
 MOST_LISTING_PHOTOS = 16  # of one listing
-Whole = Annotated[int, Field(strict=True)]
 Label = Annotated[str, Field(min_length=1, max_length=256)]
-ProductId = Annotated[str, Field(min_length=1, max_length=256)]
-K = Annotated[int, Field(ge=1, le=1000, description="How many products.")]
-Score = Annotated[float, Field(ge=-1, le=1)]
-VersionName = Annotated[str, Field(min_length=1, max_length=64)]
 Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
 
 
@@ -54,19 +63,6 @@ class ImageRef(RequestModel):
 
     base64: str | None = None
     url: str | None = None
-
-
-class SnapshotSelector(RequestModel):
-    """What a question is answered from."""
-
-    min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
-        default=None,
-        description="Answer only from a state that holds this change (a write's `sequence`).",
-    )
-    version: VersionName | None = Field(
-        default=None,
-        description="Answer from this index version and its model instead of the serving one.",
-    )
 
 
 class QueryRequest(SnapshotSelector):
@@ -93,16 +89,6 @@ class TagsRequest(QueryRequest):
     """A question for tags."""
 
 
-Weight = Annotated[float, Field(strict=True, ge=0)]
-_FILTER = (
-    '`{"must": [...], "should": [...], "must_not": [...]}` of `{"field", "eq"}`, `{"field", '
-    '"in"}`, `{"field", "gte", '
-    '"gt", "lte", "lt"}`, `{"field", "exists"}`, or of such objects again. Fields: category (a '
-    "label, or a path from "
-    "the top that products below it match too), tags, product_id and the attributes."
-)
-_WEIGHTS = "How much each block of the embedding counts, by name; a block left out does not."
-_MIX = "How much each input counts: image, product_id, text; equally if not given."
 _TEXT = (
     "Words that the products' titles, tags, categories and attributes hold, or that the catalog "
     "knows what they look "
@@ -110,35 +96,9 @@ _TEXT = (
     "that name a colour "
     "replace its colour."
 )
-_EXPLAIN = (
-    "Whether each result's `signals` also hold the cosine of each block of the embedding with the "
-    "question, under the "
-    "block's name (`a` article and style, `c` colour, `g` general), as they do where `weights` are "
-    "given."
-)
-_COLLAPSE = "Of results with the same photo, or nearly the same, only the best is given."
-_CURSOR = (
-    "The `next_cursor` of the page before; all else but `k` and `explain` as it was asked there."
-)
-Collapse = Literal["none", "same_photo", "near_duplicate"]
-CursorText = Annotated[str, Field(max_length=1024, description=_CURSOR)]
 
 
-class SearchFields(RequestModel):
-    """What is wanted of the products that are found."""
-
-    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
-    exclude: list[ProductId] = Field(
-        default=[], max_length=10_000, description="Ids of products to leave out."
-    )
-    min_score: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
-    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
-    weights: dict[str, Weight] | None = Field(default=None, description=_WEIGHTS)
-    collapse: Collapse = Field(default="none", description=_COLLAPSE)
-    explain: Annotated[bool, Field(strict=True)] = Field(default=False, description=_EXPLAIN)
-
-
-class SearchRequest(SearchFields, QueryRequest):
+class SearchRequest(SearchOptions, QueryRequest):
     """A question for products that are similar, or that a text tells of, or both.
 
     The score is the mean, weighted by `mix` and `weights`, of cosines; of a text half is its
@@ -148,8 +108,6 @@ class SearchRequest(SearchFields, QueryRequest):
     text: Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)] | None = Field(
         default=None, description=_TEXT
     )
-    mix: dict[str, Weight] | None = Field(default=None, description=_MIX)
-    cursor: CursorText | None = None
 
 
 class HistoryEvent(RequestModel):
@@ -175,7 +133,7 @@ class RecommendRequest(SnapshotSelector):
         min_length=1, max_length=1000, description="Not empty; in any order."
     )
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
-    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
+    filter: FilterField = None
     mode: Literal["similar", "complete"] = Field(
         default="similar",
         description="complete: from categories that are bought together with those of the history.",
@@ -195,7 +153,7 @@ class ObjectsRequest(SnapshotSelector):
     most: Annotated[Whole, Field(ge=1, le=10)] = Field(
         default=3, description="How many objects at most."
     )
-    filter: dict[str, Any] | None = Field(default=None, description=_FILTER)
+    filter: FilterField = None
 
 
 class SearchPhotosRequest(SearchFields, PhotosRequest):
@@ -243,27 +201,47 @@ class ExplainRequest(QueryRequest):
     with_: Annotated[OtherPhoto, JsonText] | None = Field(default=None, alias="with")
 
 
-class SimilarQuery(RequestModel):
+class SimilarQuery(SearchOptions):
     """Query parameters of ``/similar``: those of a search, objects as JSON text."""
 
-    k: K = 20
-    exclude: list[ProductId] = []
-    min_score: Score | None = None
-    filter: Annotated[dict[str, Any], JsonText] | None = None
-    weights: Annotated[dict[str, Weight], JsonText] | None = None
-    mix: Annotated[dict[str, Weight], JsonText] | None = None
-    collapse: Collapse = "none"
-    explain: bool = False
-    cursor: CursorText | None = None
-    min_sequence: Annotated[int, Field(ge=0)] | None = None
-    version: VersionName | None = None
+    @model_validator(mode="before")
+    @classmethod
+    def _from_texts(cls, raw: Any) -> Any:
+        return {name: _from_text(cls.model_fields.get(name), value) for name, value in raw.items()}
+
+
+def _from_text(field: FieldInfo | None, text: object) -> object:
+    """A value of a query string as its parameter takes it: numbers and bools read from their text,
+    objects from JSON."""
+    if field is None or not isinstance(text, str):
+        return text
+    kinds = {get_origin(kind) or kind for kind in _kinds(field.annotation)}
+    if dict in kinds:
+        return _json_text(text)
+    for kind in (bool, int, float):
+        if kind in kinds:
+            try:
+                return TypeAdapter(kind).validate_python(text)
+            except ValidationError:
+                return text
+    return text
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that a field may have, out of unions and annotations."""
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        inner = get_args(annotation)
+        for kind in inner[:1] if get_origin(annotation) is Annotated else inner:
+            yield from _kinds(kind)
+    else:
+        yield annotation
 
 
 class FacetsQuery(RequestModel):
     """Query parameters of ``/facets``."""
 
-    filter: Annotated[dict[str, Any], JsonText] | None = None
-    fields: list[Label] = []
+    filter: Annotated[RawFilter, JsonText] | None = None
+    fields: list[Label] = Field(default=[])
     limit: Annotated[int, Field(ge=1, le=1000)] = 20
     min_sequence: Annotated[int, Field(ge=0)] | None = None
 
@@ -326,9 +304,9 @@ class ProductPutRequest(RequestModel):
     category: CategoryField | None = Field(
         default=None, description='A path: "A > B > C" or ["A", "B", "C"].'
     )
-    tags: Tags = []
-    attributes: dict[Label, Any] = {}
-    images: Annotated[list[PhotoRef], Field(max_length=64)] = []
+    tags: Tags = Field(default=[])
+    attributes: dict[Label, Any] = Field(default={})
+    images: Annotated[list[PhotoRef], Field(max_length=64)] = Field(default=[])
     external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
 
 
@@ -352,7 +330,7 @@ class ClassRequest(RequestModel):
         description='A tag, or a category\'s path: "A > B > C".'
     )
     kind: Literal["category", "tag"] = "category"
-    images: Annotated[list[ImageRef], Field(max_length=64)] = []
+    images: Annotated[list[ImageRef], Field(max_length=64)] = Field(default=[])
 
 
 class ClassQuery(RequestModel):
@@ -381,7 +359,7 @@ class ReviewRequest(SnapshotSelector):
     """A listing to look at: one photo, several, or a stored product with all of its photos."""
 
     image: ImageRef | None = None
-    images: Annotated[list[ImageRef], Field(max_length=MOST_LISTING_PHOTOS)] = []
+    images: Annotated[list[ImageRef], Field(max_length=MOST_LISTING_PHOTOS)] = Field(default=[])
     product_id: ProductId | None = Field(
         default=None,
         description="A stored product: without photos its own are looked at; it is never named as "

@@ -16,7 +16,7 @@ from indexer.core.errors import BadRequestError
 from indexer.core.timer import StageTimer
 from indexer.imaging.object_proposals import NEAREST, SAMPLE, in_catalog_similarity, select_objects
 from service.query.photo_embedder import PhotoEmbedder
-from service.query.query import Query, SearchOptions
+from service.query.query import Query, RawFilter, SearchOptions
 from service.query.search import Searcher
 from service.state.snapshots import Snapshot
 
@@ -48,7 +48,7 @@ class ObjectFinder:
         *,
         k: int = 20,
         most: int = 3,
-        filter: object = None,
+        filter: RawFilter | None = None,
         min_sequence: int | None = None,
         version: str | None = None,
     ) -> dict[str, Any]:

@@ -1,21 +1,53 @@
-"""Query input and search options."""
+"""Query input and search options, the one list of search parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from indexer.core.errors import BadRequestError
 from indexer.imaging.decode import hash_content
+
+RawFilter = dict[str, Any]  # as sent, see `indexer.catalog.filters.parse_filter`
+Crop = tuple[int, int, int, int]  # x, y, width, height in px of the upright image
+
+_FILTER = (
+    '`{"must": [...], "should": [...], "must_not": [...]}` of `{"field", "eq"}`, `{"field", '
+    '"in"}`, `{"field", "gte", "gt", "lte", "lt"}`, `{"field", "exists"}`, or of such objects '
+    "again. Fields: category (a label, or a path from the top that products below it match too), "
+    "tags, product_id and the attributes."
+)
+_WEIGHTS = "How much each block of the embedding counts, by name; a block left out does not."
+_MIX = "How much each input counts: image, product_id, text; equally if not given."
+_EXPLAIN = (
+    "Whether each result's `signals` also hold the cosine of each block of the embedding with the "
+    "question, under the block's name (`a` article and style, `c` colour, `g` general), as they do "
+    "where `weights` are given."
+)
+_COLLAPSE = "Of results with the same photo, or nearly the same, only the best is given."
+_CURSOR = (
+    "The `next_cursor` of the page before; all else but `k` and `explain` as it was asked there."
+)
+_MIN_SEQUENCE = "Answer only from a state that holds this change (a write's `sequence`)."
+_VERSION = "Answer from this index version and its model instead of the serving one."
+
+Whole = Annotated[int, Field(strict=True)]
+Weight = Annotated[float, Field(strict=True, ge=0)]
+ProductId = Annotated[str, Field(min_length=1, max_length=256)]
+Collapse = Literal["none", "same_photo", "near_duplicate"]
+FilterField = Annotated[RawFilter | None, Field(description=_FILTER)]
 
 
 @dataclass(frozen=True)
 class Query:
-    """What a question is about: a photo's bytes, a stored product, a text, or several of them."""
+    """Input of a query: a photo's bytes, a stored product, a text, or several of them."""
 
     image: bytes | None = None
     product_id: str | None = None
-    crop: tuple[int, int, int, int] | None = None  # x, y, width, height in px of the upright image
+    crop: Crop | None = None
     text: str | None = None
 
     @cached_property
@@ -24,16 +56,74 @@ class Query:
         return "" if self.image is None else hash_content(self.image)
 
 
-@dataclass(frozen=True)
-class SearchOptions:
-    """What is wanted of a search, beside what it is about."""
+class RequestModel(BaseModel):
+    """Base of everything a client sends: unknown fields are refused."""
 
-    k: int = 20
-    exclude: Sequence[str] = ()
-    min_score: float | None = None
-    filter: object = None  # as sent, see `parse_filter`
-    weights: Mapping[str, float] | None = None
-    mix: Mapping[str, float] | None = None
-    collapse: str = "none"
-    cursor: str | None = None
-    explain: bool = False
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def of(cls, options: Self | None, fields: dict[str, Any]) -> Self:
+        """``options``, or a new model of its ``fields`` by name. Raises ``BadRequestError``."""
+        if options is not None:
+            return options.model_copy(update=fields) if fields else options
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            entry = error.errors(include_url=False, include_context=False)[0]
+            name = ".".join(str(part) for part in entry["loc"])
+            raise BadRequestError(f"{name}: {entry['msg']}") from None
+
+
+class SnapshotSelector(RequestModel):
+    """Which state of which index version answers."""
+
+    min_sequence: Annotated[Whole, Field(ge=0)] | None = Field(
+        default=None, description=_MIN_SEQUENCE
+    )
+    version: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description=_VERSION
+    )
+
+
+class SearchFields(RequestModel):
+    """Search parameters that hold for one photo as for many."""
+
+    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
+    exclude: list[ProductId] = Field(
+        default=[], max_length=10_000, description="Ids of products to leave out."
+    )
+    min_score: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
+    filter: FilterField = None
+    weights: dict[str, Weight] | None = Field(default=None, description=_WEIGHTS)
+    collapse: Collapse = Field(default="none", description=_COLLAPSE)
+    explain: Annotated[bool, Field(strict=True)] = Field(default=False, description=_EXPLAIN)
+
+
+class SearchOptions(SearchFields, SnapshotSelector):
+    """All parameters of one search beside its query.
+
+    A new one stands here and where it is used: request bodies, query strings, the cursor's
+    fingerprint, the client and the command line follow.
+    """
+
+    mix: dict[str, Weight] | None = Field(default=None, description=_MIX)
+    cursor: Annotated[str, Field(max_length=1024, description=_CURSOR)] | None = None
+
+
+# What may differ between two pages of one search.
+PAGING = frozenset({"k", "explain", "cursor", *SnapshotSelector.model_fields})
+
+
+def fingerprint_fields(query: Query, options: SearchOptions) -> dict[str, Any]:
+    """All that decides which products come in which order, as plain JSON values."""
+    chosen = {
+        name: getattr(options, name) for name in SearchOptions.model_fields if name not in PAGING
+    }
+    return {
+        "image": query.image_hash or None,
+        "product_id": query.product_id,
+        "crop": query.crop,
+        "text": query.text,
+        **chosen,
+        "exclude": sorted(options.exclude),
+    }

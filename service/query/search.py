@@ -26,14 +26,13 @@ from indexer.index.query import (
 )
 from service.query.cursors import Cursor, fingerprint
 from service.query.filters import FilterParser
-from service.query.query import Query, SearchOptions
+from service.query.query import Query, SearchOptions, fingerprint_fields
 from service.query.response import result
 from service.query.search_cache import SearchCache
 from service.query.text import TextQueryParser, mixed
 from service.state.snapshots import Snapshot
 
 LONGEST = 1000  # products in one answer
-COLLAPSE = ("none", "same_photo", "near_duplicate")
 
 Hit = tuple[int, int, float]  # pid, photo_id, score
 Inputs = Callable[[Snapshot, "Query", StageTimer], tuple[dict[str, np.ndarray], set[int]]]
@@ -64,13 +63,7 @@ class Searcher:
         near: SearchCache | None = None,
     ) -> dict[str, Any]:
         """As ``SearchEngine.search``; ``near`` as for all questions of one request."""
-        if not 1 <= wanted.k <= LONGEST:
-            raise BadRequestError(f"k must be from 1 to {LONGEST}, not {wanted.k}")
-        if wanted.collapse not in COLLAPSE:
-            raise BadRequestError(
-                f"collapse must be one of {', '.join(COLLAPSE)}, not {wanted.collapse!r}"
-            )
-        asked = _fingerprint(source, wanted)
+        asked = fingerprint(fingerprint_fields(source, wanted))
         cursor = self._cursor(snapshot, wanted.cursor, asked)
         where = None if wanted.filter is None else self._filtering.read(snapshot, wanted.filter)
         sought, keywords, own, unknown = self._sought(snapshot, source, wanted, clock)
@@ -266,21 +259,3 @@ def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:
     # What was deleted a moment ago is zero, so nobody's duplicate.
     vectors, _ = snapshot.live.vectors_at(hits.pids[kept], hits.photo_ids[kept])
     return np.asarray(kept[drop_near_duplicates(vectors)])
-
-
-def _fingerprint(source: Query, wanted: SearchOptions) -> str:
-    """Of all that says which products come in which order."""
-    return fingerprint(
-        {
-            "image": source.image_hash or None,
-            "product_id": source.product_id,
-            "crop": source.crop,
-            "text": source.text,
-            "filter": wanted.filter,
-            "weights": wanted.weights,
-            "mix": wanted.mix,
-            "collapse": wanted.collapse,
-            "exclude": sorted(wanted.exclude),
-            "min_score": wanted.min_score,
-        }
-    )

@@ -64,12 +64,7 @@ def search() -> dict[str, Any]:
     `cursor-gone` where that is gone.
     """
     ask, source = read_ask(request, SearchRequest)
-    return answer(engine().search(source, **_wanted(ask)))
-
-
-def _wanted(ask: SearchRequest | SimilarQuery) -> dict[str, Any]:
-    """The parameters of ``SearchEngine.search`` but what it is about."""
-    return {name: getattr(ask, name) for name in SimilarQuery.model_fields}
+    return answer(engine().search(source, ask))
 
 
 @api.post(
@@ -98,7 +93,7 @@ def describe() -> dict[str, Any]:
     null.
     """
     ask, source = read_ask(request, SearchRequest)
-    return answer(engine().describe(source, **_wanted(ask)))
+    return answer(engine().describe(source, ask))
 
 
 @api.post(
@@ -141,7 +136,7 @@ def similar(path: ProductPath) -> dict[str, Any]:
     `min_sequence`, `version`.
     """
     query = _query(SimilarQuery, repeatable="exclude")
-    return answer(engine().similar(path.product_id, **_wanted(query)))
+    return answer(engine().similar(path.product_id, query))
 
 
 @api.get(
