@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import keyword
 import os
 import sys
 import traceback
@@ -14,39 +15,44 @@ import structlog
 
 from indexer.core.errors import CatalensError
 
-# command -> the module under tools.commands that defines it. Modules are loaded when their command
-# is asked for.
-COMMANDS = {
-    "demo": "learn",
-    "advise": "advise",
-    "train": "learn",
-    "evaluate": "learn",
-    "import": "catalog",
-    "schema": "catalog",
-    "model": "model",
-    "index": "index",
-    "class": "classes",
-    "taxonomy": "classes",
-    "policy": "policy",
-    "serve": "serve",
-    "migrate": "migrate",
-    "classify": "ask",
-    "similar": "ask",
-    "objects": "ask",
-    "facets": "ask",
-    "glossary": "glossary",
-    "tags": "ask",
-    "explain": "explain",
-    "review": "listing",
-    "audit": "listing",
-    "feedback": "listing",
-    "duplicates": "duplicates",
-    "recommend": "recommend",
-    "orders": "recommend",
-    "evaluate-recommendations": "recommend",
-    "bench": "measure",
-    "doctor": "measure",
-}
+# The commands in the order of help; `module_of` says where each is defined.
+COMMANDS = (
+    "demo",
+    "advise",
+    "train",
+    "evaluate",
+    "import",
+    "schema",
+    "model",
+    "index",
+    "class",
+    "taxonomy",
+    "policy",
+    "serve",
+    "migrate",
+    "classify",
+    "similar",
+    "objects",
+    "facets",
+    "glossary",
+    "tags",
+    "explain",
+    "review",
+    "audit",
+    "feedback",
+    "duplicates",
+    "recommend",
+    "orders",
+    "evaluate-recommendations",
+    "bench",
+    "doctor",
+)
+
+
+def module_of(command: str) -> str:
+    """The module of a command: its name with ``_`` for ``-``, and ``_`` after a Python keyword."""
+    name = command.replace("-", "_")
+    return f"tools.commands.{name}_" if keyword.iskeyword(name) else f"tools.commands.{name}"
 
 
 class LazyGroup(click.Group):
@@ -58,10 +64,10 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"tools.commands.{COMMANDS[cmd_name]}")
-        return next(
-            c for c in vars(module).values() if isinstance(c, click.Command) and c.name == cmd_name
-        )
+        module = import_module(module_of(cmd_name))
+        command = vars(module)[module.__name__.rpartition(".")[2]]
+        assert isinstance(command, click.Command)
+        return command
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:

@@ -133,7 +133,7 @@ def _ask(home: Path, manifest: Path) -> tuple[Path, dict[str, Any]]:
     from indexer.catalog.dataset import read_dataset
     from service.engine import Engine, Query
     from service.settings import Settings
-    from tools.commands.ask import Warnings
+    from tools.local_engine import Warnings
 
     row = next(row for row in read_dataset(manifest).rows if row.split == "test")
     photo, stored = Query(image=row.image.read_bytes()), Query(product_id=row.product_id)
@@ -149,7 +149,9 @@ def _ask(home: Path, manifest: Path) -> tuple[Path, dict[str, Any]]:
 
 def show(document: dict[str, Any]) -> None:
     """Print what the demonstration found, for people."""
-    from tools.commands.ask import show_categories, show_products, show_tags
+    from tools.commands.classify import show_categories
+    from tools.commands.similar import show_products
+    from tools.commands.tags import show_tags
 
     figures = document["figures"]
     intervals = [

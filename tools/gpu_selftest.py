@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench.data.vectors import vectors
+from tools.generated_vectors import vectors
 
 
 def prove(entries: int = 20_000, dim: int = 128) -> dict[str, Any]:

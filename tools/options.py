@@ -105,3 +105,26 @@ def seed_option(source: str, help: str) -> Callable[[Callable[..., Any]], Callab
     return click.option(
         "--seed", type=click.IntRange(0, 2**32 - 1), cls=FromSignature, source=source, help=help
     )
+
+
+def about(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what a question is about: a photo's file or a stored product,
+    in a home."""
+    for option in (
+        json_option,
+        home_option,
+        click.option(
+            "--product", metavar="ID", help="Ask about this stored product instead of a photo."
+        ),
+        click.argument("image", type=AnyPath, required=False),
+    ):
+        command = option(command)
+    return command
+
+
+FILTER = click.option(
+    "--filter",
+    type=JsonObject(),
+    metavar="JSON",
+    help="""Only products that pass, e.g. '{"must": [{"field": "price", "lt": 20}]}'.""",
+)

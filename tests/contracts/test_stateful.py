@@ -41,7 +41,7 @@ from indexer.tagging.voting import Voters, suggest_tags
 from service.engine import Engine, Query
 from service.products.writer import Draft, Upsert, WriteRequest
 from service.settings import Settings
-from tools.bench.data.bighome import projected
+from tools.bench.data.generated_home import projected
 
 DIM = 16
 RUNS = int(os.environ.get("CATALENS_LIVE_RUNS", "3"))

@@ -29,7 +29,7 @@ from indexer.training.linear import fit, linear_spec, reweigh
 from indexer.training.problem import read_problem
 from indexer.training.train import RECIPES, assemble_network, scale_epochs, train
 from indexer.training.training_set import TrainingSet, load_training_set
-from tools.bench.framework import BenchRow, Goal, real_data
+from tools.bench.harness.framework import BenchRow, Goal, real_data
 from tools.output import say
 
 PARTS = ("step", "linear-clothing", "linear-fashion", "finetune-clothing", "finetune-fashion")

@@ -11,7 +11,7 @@ from indexer.core.native import torch
 from indexer.model import backbones
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.advise import frozen_runtime
-from tools.bench.framework import BenchRow, Goal, percentile, real_data
+from tools.bench.harness.framework import BenchRow, Goal, percentile, real_data
 from tools.bench.spine import catalens
 from tools.output import say
 

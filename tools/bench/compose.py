@@ -1,6 +1,6 @@
 """The benchmark ``compose``: "like this, but blue", of photos whose attributes nobody stored.
 
-``CATALENS_BENCH_MODELS`` as in ``wording``.
+``CATALENS_BENCH_MODELS`` as in ``text_gallery``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,17 @@ import numpy as np
 
 from indexer.index.query import reweigh
 from service.engine import Query
-from tools.bench.data.wording import TEN, TextShop, asking, found, gallery, pairs, precision, shop
-from tools.bench.framework import BenchRow, Goal, figure
+from tools.bench.data.text_gallery import (
+    TEN,
+    TextShop,
+    asking,
+    found,
+    gallery,
+    pairs,
+    precision,
+    shop,
+)
+from tools.bench.harness.framework import BenchRow, Goal, figure
 from tools.output import say
 
 PARTS = ("colour",)

@@ -20,8 +20,8 @@ from indexer.core.native import torch
 from indexer.imaging.decode import decode_photo
 from indexer.model.backbones import DEFAULT_BACKBONE, find
 from indexer.model.preprocessing import QUICK, shrink_to, to_pixels
-from tools.bench.data.photofiles import SIZES, enlarged_all, real_photos
-from tools.bench.framework import BenchRow, Goal, figure
+from tools.bench.data.enlarged_photos import SIZES, enlarged_all, real_photos
+from tools.bench.harness.framework import BenchRow, Goal, figure
 from tools.doctor import installed
 from tools.output import say
 

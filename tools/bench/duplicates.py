@@ -34,8 +34,8 @@ from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import pretrained
-from tools.bench.data.copies import KINDS, RECIPE, made
-from tools.bench.framework import BenchRow, Goal, figure, knob, percentile, real_data
+from tools.bench.data.photo_copies import KINDS, RECIPE, made
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.doctor import installed
 from tools.output import say
 

@@ -25,8 +25,8 @@ from indexer.model.network import Network
 from indexer.model.openvino_runtime import cosines
 from indexer.training.export import export
 from indexer.training.train import train
-from tools.bench.framework import BenchRow, Goal, figure, real_data
-from tools.bench.peers.own_loop import reference
+from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
+from tools.bench.peers.catalens_embedding import reference
 from tools.bench.spine import ROOT
 from tools.doctor import installed
 from tools.output import say
@@ -122,9 +122,11 @@ def _compared(model: Path, fast: Path, files: Sequence[str], work: Path) -> Benc
     own: dict[str, list[float]] = {"whole": [], "decode": [], "network": []}
     vectors_file, last = work / "vectors.npy", {}
     for _ in range(_ROUNDS):
-        found = _run("tools.bench.peers.plain_loop", [str(model)], files[::_PLAIN_STEP])
+        found = _run("tools.bench.peers.plain_embedding", [str(model)], files[::_PLAIN_STEP])
         plain.append(found["photos"] / found["seconds"])
-        last = _run("tools.bench.peers.own_loop", [str(fast), "1", str(vectors_file)], files)
+        last = _run(
+            "tools.bench.peers.catalens_embedding", [str(fast), "1", str(vectors_file)], files
+        )
         for name, rates in last["rates"].items():
             own[name] += rates
         say(f"plain {plain[-1]:.1f}/s, ours {own['whole'][-1]:.1f}/s")
@@ -192,7 +194,9 @@ def _classes(work: Path, data: Path, files: Sequence[str]) -> BenchRow:
         fast = work / f"class-{numeric}"
         report = export(model, data, fast, numeric=numeric, replace_out=True)
         found = _run(
-            "tools.bench.peers.own_loop", [str(fast), str(_ROUNDS), str(work / "vectors.npy")], some
+            "tools.bench.peers.catalens_embedding",
+            [str(fast), str(_ROUNDS), str(work / "vectors.npy")],
+            some,
         )
         rates = {f"{name}_per_s": median(values) for name, values in found["rates"].items()}
         samples.append(
@@ -200,7 +204,9 @@ def _classes(work: Path, data: Path, files: Sequence[str]) -> BenchRow:
         )
         samples[-1]["embedding_id"] = report["embedding_id"]
         say(f"{samples[-1]}")
-    torch_rates = _run("tools.bench.peers.own_loop", [str(model), "1"], some[:600])["rates"]
+    torch_rates = _run("tools.bench.peers.catalens_embedding", [str(model), "1"], some[:600])[
+        "rates"
+    ]
     return {
         "recipe": "recipe linear on clothing, every third photo",
         "torch_fp32_per_s": median(torch_rates["whole"]),

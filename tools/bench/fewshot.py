@@ -21,8 +21,8 @@ from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.feature_cache import Features, photo_features
 from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.train import train
-from tools.bench.adding import adding
-from tools.bench.framework import BenchRow, Goal, figure, real_data
+from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
+from tools.bench.parts.class_creation import adding
 from tools.output import say
 
 PARTS = ("clothing", "adding")

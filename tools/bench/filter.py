@@ -23,9 +23,9 @@ from indexer.index.query import vector_query
 from indexer.index.tuning import ann_recall_at_k, build_tuned
 from indexer.index.version import Versions
 from indexer.model.spec import Block
-from tools.bench.data.vectors import vectors
-from tools.bench.framework import BenchRow, Goal, figure, percentile
+from tools.bench.harness.framework import BenchRow, Goal, figure, percentile
 from tools.doctor import installed
+from tools.generated_vectors import vectors
 from tools.output import say
 
 faiss: Any = native.faiss  # its own type stubs lack half of it

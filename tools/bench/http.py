@@ -26,11 +26,11 @@ import numpy as np
 
 from indexer.core.errors import CatalensError
 from indexer.index.version import Versions
-from tools.bench.data.bighome import product_id
-from tools.bench.data.photofiles import SIZES, enlarged_all, real_photos
-from tools.bench.data.shop import GeneratedShop, shop
-from tools.bench.framework import BenchRow, Goal, figure, knob, percentile
-from tools.bench.upload import ROOT, _free_port, _multipart, _wait_until_ready
+from tools.bench.data.enlarged_photos import SIZES, enlarged_all, real_photos
+from tools.bench.data.generated_home import product_id
+from tools.bench.data.photo_home import GeneratedShop, shop
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile
+from tools.bench.harness.servers import ROOT, free_port, multipart, wait_until_ready
 from tools.doctor import installed
 from tools.output import say
 
@@ -87,7 +87,7 @@ class Server:
 @contextmanager
 def own_server(made: GeneratedShop) -> Iterator[Server]:
     """``catalens serve`` over the shop."""
-    port = _free_port()
+    port = free_port()
     arguments = ["-m", "tools.cli", "serve", "--home", str(made.home.path), "--port", str(port)]
     with _server(arguments, port) as server:
         yield server
@@ -96,7 +96,7 @@ def own_server(made: GeneratedShop) -> Iterator[Server]:
 @contextmanager
 def plain_server(made: GeneratedShop) -> Iterator[Server]:
     """The plain service over the same products."""
-    port = _free_port()
+    port = free_port()
     with _server(
         ["-m", "tools.bench.peers.plain_service", str(made.trained), str(made.facts), str(port)],
         port,
@@ -111,7 +111,7 @@ def _server(arguments: Sequence[str], port: int) -> Iterator[Server]:
         [sys.executable, *arguments], cwd=ROOT, stdout=sys.stderr, stderr=subprocess.DEVNULL
     )
     try:
-        _wait_until_ready(process, port)
+        wait_until_ready(process, port)
         yield Server(port, process.pid, time.perf_counter() - started)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -136,7 +136,7 @@ class LoadClient:
 
     def describe(self, photo: bytes) -> Any:
         """One upload; refusals (503) are counted, other failures raised."""
-        body, kind = _multipart(photo + os.urandom(8), K)
+        body, kind = multipart(photo + os.urandom(8), K)
         return self.ask("/v1/describe", body, kind)
 
     def ask(self, path: str, body: bytes, kind: str) -> Any:

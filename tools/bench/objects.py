@@ -32,7 +32,7 @@ from indexer.training.export import export
 from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
 from tools.bench.data.scenes import GROUNDS, Cutout, Scene, cut_out, ground, scene
-from tools.bench.framework import BenchRow, Goal, knob, percentile, real_data
+from tools.bench.harness.framework import BenchRow, Goal, knob, percentile, real_data
 from tools.bench.tags import ready_model
 from tools.output import say
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tools.bench.framework import BenchRow, Goal, figure, knob
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob
 from tools.browser import VIEWS, browser, faults, serving
 from tools.doctor import installed
 from tools.output import say

@@ -25,7 +25,7 @@ from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
 from tools.bench.data.logos import KINDS, RECIPE, draw_logo, examples, pasted
 from tools.bench.fewshot import PhotoVectors, all_photos, fit_classes
-from tools.bench.framework import BenchRow, Goal, figure, knob, percentile, real_data
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.doctor import installed
 from tools.output import say
 

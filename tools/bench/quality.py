@@ -19,9 +19,16 @@ from indexer.imaging.decode import Photo, decode_photo
 from indexer.quality.assess import assess_quality
 from indexer.quality.findings import CODES, Finding
 from indexer.quality.profiles import MARKETPLACE, STUDIO
-from tools.bench.data.degrade import BESIDE, DEGRADATIONS, MODERATE, Degradation, FloatBox, degrade
-from tools.bench.framework import BenchRow, Goal, figure, knob, percentile, real_data
-from tools.bench.review import review
+from tools.bench.data.degradations import (
+    BESIDE,
+    DEGRADATIONS,
+    MODERATE,
+    Degradation,
+    FloatBox,
+    degrade,
+)
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile, real_data
+from tools.bench.parts.review_latency import review
 from tools.output import say
 
 PARTS = ("fashion", "clothing", "alarms", "speed", "review")

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench.data.vectors import vectors
-from tools.bench.framework import BenchRow, Goal, figure, real_data
+from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
+from tools.generated_vectors import vectors
 from tools.output import say
 
 PARTS = ("generated", "photos")

@@ -32,9 +32,9 @@ from indexer.training.problem import read_problem
 from service.engine import Engine
 from service.query.recommend import Event
 from service.settings import Settings
-from tools.bench.data.bighome import big_home, product_id
+from tools.bench.data.generated_home import big_home, product_id
 from tools.bench.data.sessions import RECIPE, sessions
-from tools.bench.framework import BenchRow, Goal, figure, knob, percentile, real_data
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.bench.tags import ready_model
 from tools.output import say
 from tools.recommendation_metrics import K, average_embedding, figures, gains

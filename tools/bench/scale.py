@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench.data.vectors import vectors
-from tools.bench.framework import BenchRow, Goal, percentile
-from tools.bench.peers import engines
+from tools.bench.harness.framework import BenchRow, Goal, percentile
+from tools.bench.peers import index_engines as engines
+from tools.generated_vectors import vectors
 from tools.output import say
 
 PARTS = ("sizes",)

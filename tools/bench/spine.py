@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.errors import CatalensError
-from tools.bench import upload
-from tools.bench.framework import BenchRow, Goal, figure, real_data
+from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
+from tools.bench.parts import upload_latency as upload
 from tools.output import say
 
 PARTS = ("demo", "train", "tags", "upload", "tests")

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import mean, median
 
-from tools.bench.data.photofiles import SIZES, enlarged_all, real_photos
-from tools.bench.data.shop import GeneratedShop, shop
-from tools.bench.framework import BenchRow, Goal, figure, knob
+from tools.bench.data.enlarged_photos import SIZES, enlarged_all, real_photos
+from tools.bench.data.photo_home import GeneratedShop, shop
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob
 from tools.bench.http import LoadClient, Server, own_server, plain_server
 from tools.output import say
 

@@ -31,8 +31,8 @@ from indexer.core.home import Home
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
-from tools.bench.framework import BenchRow, Goal, figure, knob, percentile
-from tools.bench.upload import ROOT, _free_port, _multipart, _wait_until_ready
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile
+from tools.bench.harness.servers import ROOT, free_port, multipart, wait_until_ready
 from tools.output import say
 from tools.sample_catalog import make_sample_catalog
 
@@ -184,7 +184,7 @@ class Load:
             began = time.monotonic()
             try:
                 if upload:
-                    body, kind = _multipart(self.truth.photos[asked], K)
+                    body, kind = multipart(self.truth.photos[asked], K)
                     connection.request("POST", "/v1/search", body, {"Content-Type": kind})
                 else:
                     connection.request("GET", f"/v1/products/{quote(asked, safe='')}/similar?k={K}")
@@ -230,7 +230,7 @@ def _server(home: Home, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A ``catalens serve`` that is ready."""
     process = _process(home, "serve", "--port", str(port))
     try:
-        _wait_until_ready(process, port)
+        wait_until_ready(process, port)
         yield process
     finally:
         if process.poll() is None:
@@ -248,7 +248,7 @@ def _swaps(home: Home) -> BenchRow:
     """One activation after another, as soon as the last one answers, over three versions and two
     models."""
     build_index(home, bundle=pretrained(home, MODELS[1]))
-    truth, port, swaps = Truth(home), _free_port(), knob("SWAPS", 200)
+    truth, port, swaps = Truth(home), free_port(), knob("SWAPS", 200)
     load, names, failed, took = Load(truth, port), Versions(home).names(), 0, []
     with _server(home, port), load.running(knob("CLIENTS", 16)):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
@@ -279,7 +279,7 @@ def _model_change(home: Home) -> BenchRow:
     Clients pause between questions, so that the build has something left of the processor.
     """
     bundle = pretrained(home, MODELS[1])
-    truth, port = Truth(home), _free_port()
+    truth, port = Truth(home), free_port()
     load, failed_starts = Load(truth, port, pause_s=0.2), 0
     build = ("index", "build", "--model", bundle.model_version, "--activate", "--json")
     started = []
@@ -291,7 +291,7 @@ def _model_change(home: Home) -> BenchRow:
     serve = ("serve", "--port", str(port))
     try:
         server = start(*serve)
-        _wait_until_ready(server, port)
+        wait_until_ready(server, port)
         with load.running(knob("CLIENTS", 16)):
             builder = start(*build)
             _wait_for_embeddings(home, bundle.embedding_id, len(truth.ids) // 4, builder)
@@ -300,7 +300,7 @@ def _model_change(home: Home) -> BenchRow:
                 process.kill()
                 process.wait()
             try:
-                _wait_until_ready(start(*serve), port)
+                wait_until_ready(start(*serve), port)
             except CatalensError as error:
                 failed_starts += 1
                 say(str(error))

@@ -28,7 +28,7 @@ from indexer.tagging.samples import Neighbours, TagSample
 from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
 from indexer.training.tag_samples import TaggedPhotos, fit_tags, tag_columns
-from tools.bench.framework import BenchRow, Goal, figure, real_data
+from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.spine import catalens
 from tools.output import say
 

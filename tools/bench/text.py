@@ -1,7 +1,7 @@
 """The benchmark ``text``: products found by words, beside ridge regression, keywords and a tower of
 shuffled titles.
 
-``CATALENS_BENCH_MODELS`` as in ``wording``.
+``CATALENS_BENCH_MODELS`` as in ``text_gallery``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from indexer.text.keyword_index import Keywords
 from indexer.text.tokenizer import tokens, words
 from indexer.training.advise import frozen_features
 from service.engine import Query
-from tools.bench.data.wording import (
+from tools.bench.data.text_gallery import (
     TEN,
     TextShop,
     asking,
@@ -30,7 +30,7 @@ from tools.bench.data.wording import (
     shop,
     without,
 )
-from tools.bench.framework import BenchRow, Goal, figure, installed
+from tools.bench.harness.framework import BenchRow, Goal, figure, installed
 from tools.output import say
 
 PARTS = ("photos", "fused", "joint")

@@ -31,8 +31,8 @@ from indexer.training.advise import frozen_features, frozen_runtime
 from indexer.training.metrics import class_counts
 from indexer.training.problem import find_leaks, read_problem
 from tools.bench import fewshot
-from tools.bench.framework import BenchRow, Goal, figure, real_data
-from tools.bench.peers import seed_loop
+from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
+from tools.bench.peers import plain_training
 from tools.bench.spine import catalens, run_json
 from tools.output import say
 
@@ -214,7 +214,7 @@ def _seed(work: Path) -> BenchRow:
         [
             sys.executable,
             "-m",
-            seed_loop.__name__,
+            plain_training.__name__,
             str(data / "train"),
             backbone,
             str(TIMED_EPOCHS),
@@ -239,7 +239,7 @@ def _seed(work: Path) -> BenchRow:
                     "seconds": seconds,
                 }
             )
-    cold, loop = samples[0]["seconds"], float(np.mean(peer["epoch_s"])) * seed_loop.EPOCHS
+    cold, loop = samples[0]["seconds"], float(np.mean(peer["epoch_s"])) * plain_training.EPOCHS
     accuracy, rival = (
         _mean([one["accuracy"] for one in samples]),
         _mean([one["loop"]["accuracy"] for one in samples]),
@@ -257,8 +257,8 @@ def _seed(work: Path) -> BenchRow:
         "times_faster": loop / cold,
         "peer": {
             "name": "the seed's loop",
-            "epochs": seed_loop.EPOCHS,
-            "batch": seed_loop.BATCH,
+            "epochs": plain_training.EPOCHS,
+            "batch": plain_training.BATCH,
             **peer,
         },
         "samples": samples,
@@ -344,7 +344,7 @@ def _heads(data: Path, columns: Sequence[str]) -> list[dict[str, float]]:
         """(true, found) columns of the test photos, and how many columns there are."""
         names, labels = np.unique([str(read(row)) for row in features.rows], return_inverse=True)
         known = np.array([read(row) is not None for row in features.rows])
-        found = seed_loop.head_on_features(
+        found = plain_training.head_on_features(
             features.values, labels, known & (split == "train"), len(names), seed=seed
         )
         test = known & (split == "test") & ~leaked

@@ -20,7 +20,7 @@ from indexer.training.feature_cache import Reshots, reshot_features
 from indexer.training.linear import Pairs, general_projection
 from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.training_set import PAIRS
-from tools.bench.framework import BenchRow, Goal, figure, real_data
+from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.output import say
 
 PARTS = ("near", "far")

@@ -22,10 +22,10 @@ from indexer.index.version import Versions
 from service.engine import Engine
 from service.products.writer import Draft
 from service.settings import Settings
-from tools.bench.data.bighome import big_home, photo_hash, product_id
-from tools.bench.framework import BenchRow, Goal, figure, percentile
-from tools.bench.peers import peer_store
-from tools.bench.upload import one_core_server
+from tools.bench.data.generated_home import big_home, photo_hash, product_id
+from tools.bench.harness.framework import BenchRow, Goal, figure, percentile
+from tools.bench.harness.servers import one_core_server
+from tools.bench.peers import deepimagesearch
 
 PARTS = ("commit", "delete", "patch")
 GOALS = (
@@ -135,13 +135,13 @@ def _delete(home: Home, work: Path, products: int) -> BenchRow:
     version = Versions(home).names()[-1]
     vectors = home.indexes / version / "vectors.npy"
     peers = {
-        kind: peer_store.measure(vectors, work, kind, 1 if kind == "hnsw" else _PEER_DELETES)
+        kind: deepimagesearch.measure(vectors, work, kind, 1 if kind == "hnsw" else _PEER_DELETES)
         for kind in os.environ.get("CATALENS_BENCH_PEER_KINDS", "flat,hnsw").split(",")
     }
     ours = statistics.median(samples)
     row: dict[str, Any] = {
-        "peer": f"{peer_store.PACKAGE} {peer_store.VERSION}, FAISSStore, one id deleted and the "
-        "store saved",
+        "peer": f"{deepimagesearch.PACKAGE} {deepimagesearch.VERSION}, FAISSStore, "
+        "one id deleted and the store saved",
         "delete_p50_ms": ours * 1000,
         "delete_p99_ms": percentile(samples, 0.99) * 1000,
         "delete_s": samples,

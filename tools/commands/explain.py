@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tools.commands.ask import engine
+from tools.local_engine import engine
 from tools.options import AnyPath, home_option, json_option
 from tools.output import answer, say, table
 

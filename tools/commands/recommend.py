@@ -1,5 +1,4 @@
-"""Commands that recommend products, learn what goes together from orders, and say how good
-recommendations are."""
+"""The command that recommends products."""
 
 from __future__ import annotations
 
@@ -8,11 +7,9 @@ from typing import Any
 
 import click
 
-from tools.commands.ask import FILTER, engine
-from tools.options import AnyPath, FromSignature, given, home_option, json_option
-from tools.output import answer, progress, say, table
-
-ORDERS = "indexer.recommendation.orders:import_orders"
+from tools.local_engine import engine
+from tools.options import FILTER, given, home_option, json_option
+from tools.output import answer, say, table
 
 
 @click.command()
@@ -53,76 +50,3 @@ def _show(found: dict[str, Any]) -> None:
     table(("product", "score", "title", "reason"), rows)
     for product_id in found["unknown_products"]:
         say(f"not known: {product_id}")
-
-
-@click.group("orders")
-def orders() -> None:
-    """Learn from orders which categories are bought together."""
-
-
-@orders.command("import")
-@click.argument("file", type=AnyPath)
-@home_option
-@click.option(
-    "--min-support",
-    type=click.IntRange(1),
-    cls=FromSignature,
-    source=ORDERS,
-    help="Orders that must hold two categories before they are taken to go together.",
-)
-@json_option
-def import_(file: Path, home: Path, as_json: bool, **options: Any) -> None:
-    """Add the orders of FILE, a CSV with order_id, product_id and maybe time; rows with unknown
-    products are reported.
-
-    Importing a file again changes nothing.
-    """
-    from indexer.catalog.store import open_catalog
-    from indexer.core.home import Home
-    from indexer.recommendation.orders import import_orders
-
-    with open_catalog(Home(home)) as catalog:
-        answer(import_orders(catalog, file, **given(**options)), as_json, _show_orders)
-
-
-def _show_orders(report: dict[str, Any]) -> None:
-    names = ("rows", "added", "known", "unknown_rows", "orders", "pairs")
-    table(
-        ("orders", "count"),
-        [*((name, report[name]) for name in names), ("skipped", len(report["skipped"]))],
-    )
-    for row in report["skipped"][:20]:
-        say(f"skipped {row['where']}: {row['reason']}")
-    if report["unknown_products"]:
-        say(f"not in the catalog: {', '.join(report['unknown_products'][:20])}")
-
-
-@click.command("evaluate-recommendations")
-@click.argument("file", type=AnyPath)
-@home_option
-@click.option(
-    "--limit", type=click.IntRange(1), help="Only so many users, evenly spread over the file's."
-)
-@json_option
-def evaluate(file: Path, home: Path, as_json: bool, limit: int | None) -> None:
-    """Say how well recommendations predict the last product of each user of FILE, a CSV with user,
-    product, maybe time.
-
-    NDCG@10, hit rate@10, coverage and diversity, beside the mean of the history's vectors.
-    """
-    from tools.recommendation_metrics import evaluate_file
-
-    with engine(home) as opened, progress("users") as callback:
-        answer(evaluate_file(opened, file, limit=limit, progress=callback), as_json, _show_figures)
-
-
-def _show_figures(found: dict[str, Any]) -> None:
-    names = list(found["ours"])
-    table(
-        ("", *names),
-        [(who, *(found[who][name] for name in names)) for who in ("ours", "average_embedding")],
-    )
-    say(
-        f"{found['users']} users; {found['unknown_rows']} rows of unknown products, "
-        f"{len(found['skipped'])} skipped"
-    )

@@ -10,7 +10,7 @@ import pytest
 
 from indexer.imaging.decode import decode_photo
 from tests.indexer.duplicates.test_perceptual_hash import drawn
-from tools.bench.data.copies import KINDS, made
+from tools.bench.data.photo_copies import KINDS, made
 from tools.bench.duplicates import GOALS, measure
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tools.bench import recall, scale, search
-from tools.bench.data.vectors import vectors
-from tools.bench.peers import engines
+from tools.bench.peers import index_engines as engines
+from tools.generated_vectors import vectors
 
 
 def test_vectors_follow_their_recipe() -> None:

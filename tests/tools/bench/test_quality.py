@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from indexer.quality.findings import CODES
-from tools.bench.data.degrade import BESIDE, DEGRADATIONS, crop_at, degrade
+from tools.bench.data.degradations import BESIDE, DEGRADATIONS, crop_at, degrade
 from tools.bench.quality import figures
 
 BY_NAME = {what.name: what for what in (*DEGRADATIONS, *BESIDE)}

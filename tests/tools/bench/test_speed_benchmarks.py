@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tools.bench import decode, embed, http, startup
-from tools.bench.data.photofiles import enlarged
-from tools.bench.data.shop import _varied
+from tools.bench.data.enlarged_photos import enlarged
+from tools.bench.data.photo_home import _varied
 from tools.bench.plots import bars
 
 

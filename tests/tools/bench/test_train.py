@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from tools.bench import train
-from tools.bench.peers import seed_loop
+from tools.bench.peers import plain_training
 
 ROWS = [
     {
@@ -49,7 +49,7 @@ def test_the_peer_s_head_learns_what_is_parted() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(1000) % 4
     features = np.eye(4)[labels] * 8 + 0.1 * rng.normal(size=(1000, 4))
-    found = seed_loop.head_on_features(features, labels, np.arange(1000) < 800, 4, seed=0)
+    found = plain_training.head_on_features(features, labels, np.arange(1000) < 800, 4, seed=0)
     assert (found[800:] == labels[800:]).mean() > 0.95
-    again = seed_loop.head_on_features(features, labels, np.arange(1000) < 800, 4, seed=0)
+    again = plain_training.head_on_features(features, labels, np.arange(1000) < 800, 4, seed=0)
     np.testing.assert_array_equal(found, again)

@@ -10,8 +10,8 @@ import pytest
 from service.engine import Engine
 from service.settings import Settings
 from tools.bench import upsert
-from tools.bench.data.bighome import COLOURS, big_home, photo_hash, product_id
-from tools.bench.data.vectors import vectors
+from tools.bench.data.generated_home import COLOURS, big_home, photo_hash, product_id
+from tools.generated_vectors import vectors
 
 
 @pytest.fixture(scope="module")

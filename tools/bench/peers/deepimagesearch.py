@@ -1,6 +1,6 @@
 """DeepImageSearch's vector store as a process of its own: how long one delete takes there.
 
-python -m tools.bench.peers.peer_store VECTORS.npy FOLDER INDEX_TYPE DELETES  # prints one JSON
+python -m tools.bench.peers.deepimagesearch VECTORS.npy FOLDER INDEX_TYPE DELETES  # prints one JSON
 document
 
 The package asks for faiss-cpu, which owns the same files as faiss-gpu, so it is installed without

@@ -1,4 +1,4 @@
-"""Commands that look at this machine and measure Catalens on it."""
+"""The command that runs a benchmark."""
 
 from __future__ import annotations
 
@@ -9,29 +9,6 @@ import click
 
 from tools.options import AnyPath, json_option
 from tools.output import answer, cell, say, table
-
-
-@click.command()
-@click.option(
-    "--home",
-    type=AnyPath,
-    envvar="CATALENS_HOME",
-    help="Look at this home too (or set CATALENS_HOME).",
-)
-@click.option(
-    "--selftest-gpu",
-    is_flag=True,
-    help="Also prove on this GPU that the index answers as on the CPU.",
-)
-@json_option
-def doctor(home: Path | None, selftest_gpu: bool, as_json: bool) -> None:
-    """Say what this machine has and what is wrong.
-
-    GPU, FAISS build, threads, where weights come from; with --home also the state of that home.
-    """
-    from tools.doctor import examine, show
-
-    answer(examine(home, selftest_gpu=selftest_gpu), as_json, show)
 
 
 @click.command()
@@ -55,7 +32,7 @@ def bench(
 
     Real photos are read from CATALENS_DATA.
     """
-    from tools.bench import framework
+    from tools.bench.harness import framework
 
     if name == "list":
         answer({"benchmarks": framework.listing()}, as_json, _show_list)

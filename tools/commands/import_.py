@@ -1,4 +1,4 @@
-"""Commands that bring products into the catalog and say what is in it."""
+"""The command that brings products into the catalog."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tools.options import AnyPath, FromSignature, given, home_option, json_optio
 from tools.output import answer, progress, say, table
 
 IMPORT = "indexer.catalog.importer:import_dataset"
+
+
 SHOWN = 20  # left-out rows that a person is shown
 
 
@@ -97,19 +99,3 @@ def _show_import(report: dict[str, Any], home: Path) -> None:
             say(f"{'skipped' if kind == 'skipped' else 'note:'} {row['where']}: {row['reason']}")
         if len(report[kind]) > SHOWN:
             say(f"... and {len(report[kind]) - SHOWN} more; --json lists all")
-
-
-@click.command()
-@home_option
-@json_option
-def schema(home: Path, as_json: bool) -> None:
-    """List the attributes of the catalog and their types."""
-    from indexer.catalog.store import open_catalog
-    from indexer.core.home import Home
-
-    types = open_catalog(Home(home)).types()
-    answer(
-        {"attributes": types},
-        as_json,
-        lambda found: table(("attribute", "type"), found["attributes"].items()),
-    )

@@ -226,7 +226,14 @@ class Remote:
 
     def __init__(self, name: str, folder: Path, asked: float) -> None:
         self.name = name
-        command = [sys.executable, "-m", "tools.bench.peers.engines", name, str(folder), str(asked)]
+        command = [
+            sys.executable,
+            "-m",
+            "tools.bench.peers.index_engines",
+            name,
+            str(folder),
+            str(asked),
+        ]
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,

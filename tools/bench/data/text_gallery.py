@@ -33,7 +33,7 @@ from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
 from service.engine import Engine
 from service.settings import Settings
-from tools.bench.framework import real_data
+from tools.bench.harness.framework import real_data
 from tools.bench.spine import catalens
 
 DATA, SEED, TEN, LEAST = "fashion", 0, 10, 10
@@ -144,7 +144,7 @@ def asking(home: Home, tower: TextTower | None) -> Iterator[Engine]:
     global _given
     _given = tower
     settings = Settings.make(
-        home=home.path, text_encoder="tools.bench.data.wording:given" if tower else ""
+        home=home.path, text_encoder="tools.bench.data.text_gallery:given" if tower else ""
     )
     with Engine(settings, watch=False) as engine:
         yield engine

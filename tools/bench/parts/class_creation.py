@@ -13,7 +13,7 @@ from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
 from service.engine import Engine
 from service.settings import Settings
-from tools.bench.framework import BenchRow, real_data
+from tools.bench.harness.framework import BenchRow, real_data
 
 PHOTOS = (1, 5, 20)
 _REPEATED = 5

@@ -24,7 +24,7 @@ from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
 from indexer.model.registry import register
 from indexer.model.spec import Block
-from tools.bench.data.vectors import vectors
+from tools.generated_vectors import vectors
 
 _PORTION = 5000
 COLOURS = ("black", "white", "blue", "red", "green", "grey", "brown", "pink", "yellow", "orange")

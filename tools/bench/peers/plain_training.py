@@ -1,8 +1,7 @@
-"""The peer of ``bench train``: a new head on a frozen backbone, as tutorials train it, in a process
-of its own.
+"""Plain training, peer of ``bench train``: a new head on a frozen backbone, as in tutorials.
 
-``python -m tools.bench.peers.seed_loop TRAIN BACKBONE EPOCHS``: TRAIN holds class folders; prints
-the seconds of each epoch.
+A process of its own: ``python -m tools.bench.peers.plain_training TRAIN BACKBONE EPOCHS``. TRAIN
+holds class folders; prints the seconds of each epoch.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tools.bench.framework import real_data
+from tools.bench.harness.framework import real_data
 
 SIZES = {"1200 px": (1200, 1200), "12 MP": (4000, 3000)}
 _GRAIN, _QUALITY = 4.0, 85  # standard deviation of 255; of the JPEG

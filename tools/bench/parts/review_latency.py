@@ -19,7 +19,7 @@ from indexer.model.registry import register
 from indexer.training.export import export
 from service.engine import Engine, Query
 from service.settings import Settings
-from tools.bench.framework import BenchRow, knob, percentile, real_data
+from tools.bench.harness.framework import BenchRow, knob, percentile, real_data
 from tools.bench.tags import ready_model
 
 _POLICY = """

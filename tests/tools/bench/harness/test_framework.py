@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from indexer.core.errors import BadDataError, BadRequestError
-from tools.bench import framework, spine
+from tools.bench import spine
+from tools.bench.harness import framework
 
 
 def test_goal_is_judged_from_the_rows() -> None:

@@ -31,8 +31,8 @@ from indexer.model.registry import register
 from indexer.model.spec import ModelSpec
 from indexer.training.export import export
 from indexer.training.train import train
-from tools.bench.data.bighome import photo_hash, product_id
-from tools.bench.framework import real_data
+from tools.bench.data.generated_home import photo_hash, product_id
+from tools.bench.harness.framework import real_data
 from tools.output import say
 
 _NOISE = 0.35  # of a block's length: as far apart as photos of the same kind are

@@ -1,5 +1,4 @@
-"""Commands that change what categories and tags there are, without training: classes from photos,
-taxonomy maps."""
+"""Commands that make classes from photos, without training."""
 
 from __future__ import annotations
 
@@ -8,9 +7,9 @@ from typing import Any
 
 import click
 
-from tools.commands.ask import engine
+from tools.local_engine import engine
 from tools.options import AnyPath, home_option, json_option
-from tools.output import answer, say, table
+from tools.output import answer, table
 
 
 @click.group("class")
@@ -83,38 +82,3 @@ def _show_classes(found: dict[str, Any]) -> None:
         for row in found["classes"]
     ]
     table(("id", "kind", "label", "source", "photos"), rows)
-
-
-@click.group("taxonomy")
-def taxonomy() -> None:
-    """Rename, merge and move categories."""
-
-
-@taxonomy.command("apply")
-@click.argument("file", metavar="MAP.csv", type=AnyPath)
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
-@home_option
-@json_option
-def apply(file: Path, dry_run: bool, home: Path, as_json: bool) -> None:
-    """Apply MAP.csv (columns from,to: full paths) to the model's categories and to the products'
-    own.
-
-    Paths are written as they stand there, spaces included, levels parted by " > ". What lies below
-    a path moves with it. Nothing is trained or embedded again.
-    """
-    from indexer.catalog.store import open_catalog
-    from indexer.classification.taxonomy import apply_taxonomy, known_paths, read_map
-    from indexer.core.home import Home
-
-    opened = Home(home)
-    with open_catalog(opened) as catalog:
-        moves = read_map(file, known_paths(opened, catalog))
-        answer(apply_taxonomy(opened, catalog, moves, dry_run=dry_run), as_json, _show_taxonomy)
-
-
-def _show_taxonomy(found: dict[str, Any]) -> None:
-    rows = [(row["id"], row["before"], row["after"], row["into"]) for row in found["categories"]]
-    table(("id", "from", "to", "merged into"), rows)
-    say(f"{found['products']} products {'would change' if found['dry_run'] else 'changed'}")
-    for path in found["unknown"]:
-        say(f"unknown: {path!r} (no category of the model or of a product)")

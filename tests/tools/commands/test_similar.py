@@ -1,0 +1,64 @@
+"""``catalens similar`` asks as the service does: filters, weights, pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.service.conftest import KINDS, product_id, template
+from tests.tools.commands.command_line import RED, ask, refused
+
+__all__ = ["template"]  # the service's tiny shop, built once
+
+
+def test_similar_takes_filters_weights_and_pages(
+    template: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The products that pass, in pages that go on where the one before ended."""
+    question = (
+        "similar",
+        "--product",
+        "cross-red",
+        "--home",
+        template,
+        "--filter",
+        RED,
+        "--weights",
+        '{"g": 1}',
+    )
+    whole = ask(capsys, *question)
+    found = [result["product_id"] for result in whole["results"]]
+    assert set(found) == {product_id(kind, "red") for kind in KINDS} - {"cross-red"}
+    assert set(whole["results"][0]["signals"]) == {"product_id", "g"}
+    first = ask(capsys, *question, "-k", "2")
+    second = ask(capsys, *question, "-k", "2", "--cursor", first["next_cursor"])
+    assert [result["product_id"] for result in [*first["results"], *second["results"]]] == found
+    assert second["next_cursor"] is None
+    once = ask(
+        capsys,
+        "similar",
+        "--product",
+        "cross-red",
+        "--home",
+        template,
+        "--collapse",
+        "same_photo",
+        "-k",
+        "50",
+    )
+    assert len(once["results"]) == 19
+
+
+def test_bad_questions_say_why(template: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Text that is no JSON is wrong usage; a filter, weight or cursor that does not fit is one line
+    of reason."""
+    question = ("similar", "--product", "cross-red", "--home", template)
+    assert "not JSON" in refused(capsys, *question, "--filter", "red", code=2)
+    assert "not a JSON object" in refused(capsys, *question, "--weights", "[1]", code=2)
+    size = '{"must": [{"field": "size", "eq": 1}]}'
+    assert "catalens: filter.must[0]: no field 'size'" in refused(
+        capsys, *question, "--filter", size
+    )
+    assert "has no block 'z'" in refused(capsys, *question, "--weights", '{"z": 1}')
+    assert "cursor is not one" in refused(capsys, *question, "--cursor", "x")

@@ -1,0 +1,37 @@
+"""The command that counts what a filter can ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.local_engine import engine
+from tools.options import FILTER, given, home_option, json_option
+from tools.output import answer, say, table
+
+
+@click.command()
+@home_option
+@FILTER
+@click.option(
+    "--field", "fields", multiple=True, metavar="NAME", help="Only this field; repeatable."
+)
+@click.option("--limit", type=click.IntRange(1, 1000), help="How many values of each field.")
+@json_option
+def facets(home: Path, as_json: bool, fields: tuple[str, ...], **options: Any) -> None:
+    """Count products by category, tag and attribute: what a filter can ask for."""
+    with engine(home) as opened:
+        answer(opened.facets(**given(fields=list(fields) or None, **options)), as_json, show_facets)
+
+
+def show_facets(found: dict[str, Any]) -> None:
+    """Print an answer to ``facets``."""
+    rows = []
+    for facet in found["facets"]:
+        values = [f"{entry['value']} ({entry['count']})" for entry in facet.get("values", ())]
+        span = f"{facet['min']} to {facet['max']}" if facet.get("min") is not None else ""
+        rows.append((facet["field"], facet["type"], facet["count"], span or values))
+    table(("field", "type", "products", "values"), rows)
+    say(f"{found['total']} products")

@@ -1,0 +1,38 @@
+"""The command that finds the products in a busy photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.local_engine import engine
+from tools.options import FILTER, AnyPath, given, home_option, json_option
+from tools.output import answer, say, table
+
+
+@click.command()
+@click.argument("image", type=AnyPath)
+@home_option
+@click.option("-k", "--k", type=click.IntRange(1, 1000), help="How many products for each object.")
+@click.option("--most", type=click.IntRange(1, 10), help="How many objects at most.")
+@FILTER
+@json_option
+def objects(image: Path, home: Path, as_json: bool, **options: Any) -> None:
+    """Find the products in a busy photo, and what looks like each."""
+    data = image.read_bytes()
+    with engine(home) as opened:
+        answer(opened.objects.find(data, **given(**options)), as_json, show_objects)
+
+
+def show_objects(found: dict[str, Any]) -> None:
+    """Print an answer to ``objects``."""
+    rows = []
+    for number, thing in enumerate(found["objects"], start=1):
+        kind = " > ".join(thing["category"]["path"]) if thing["category"] else ""
+        near = [row["product_id"] for row in thing["results"][:5]]
+        rows.append((number, ",".join(map(str, thing["box"])), thing["score"], kind, near))
+    table(("object", "box x,y,w,h", "score", "category", "similar products"), rows)
+    if found["reason"]:
+        say(f"no objects: {found['reason']}")

@@ -1,0 +1,26 @@
+"""The command that lists the attributes of the catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tools.options import home_option, json_option
+from tools.output import answer, table
+
+
+@click.command()
+@home_option
+@json_option
+def schema(home: Path, as_json: bool) -> None:
+    """List the attributes of the catalog and their types."""
+    from indexer.catalog.store import open_catalog
+    from indexer.core.home import Home
+
+    types = open_catalog(Home(home)).types()
+    answer(
+        {"attributes": types},
+        as_json,
+        lambda found: table(("attribute", "type"), found["attributes"].items()),
+    )

@@ -1,0 +1,97 @@
+"""The command that trains a model."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.options import AnyPath, FromSignature, device_option, given, json_option, seed_option
+from tools.output import answer, say, show_labels, stages, table
+
+TRAIN = "indexer.training.train:train"
+
+
+class StageOutput(click.ParamType):
+    """A number of stages, or ``all``, which is more than any backbone has."""
+
+    name = "N|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return sys.maxsize if value == "all" else int(click.IntRange(0).convert(value, param, ctx))
+
+
+@click.command()
+@click.argument("data", type=AnyPath)
+@click.option("--out", type=AnyPath, required=True, help="The model folder to write.")
+@click.option("--backbone", cls=FromSignature, source=TRAIN, help="Name of the pretrained network.")
+@click.option("--weights", type=AnyPath, help="A local file with the backbone's weights.")
+@click.option(
+    "--recipe",
+    type=click.Choice(["linear", "finetune"]),
+    cls=FromSignature,
+    source=TRAIN,
+    help="linear: seconds, the backbone stays frozen. finetune: minutes, the backbone learns too.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Passes over the train photos.  [default: the recipe's]",
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    help="Peak learning rate.  [default: the recipe's]",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(2), help="Photos per step.  [default: the recipe's]"
+)
+@click.option(
+    "--unfreeze",
+    type=StageOutput(),
+    help="finetune: stages of the backbone trained, from the top; or all.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    default=None,
+    help="finetune: go on after the last epoch of a killed run.",
+)
+@seed_option(TRAIN, help="Fixes the split and the training.")
+@click.option(
+    "--cache",
+    type=AnyPath,
+    help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens).",
+)
+@device_option(TRAIN)
+@json_option
+def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Train a model on DATA.
+
+    DATA is a folder of class folders, or a manifest (.csv, .jsonl, .parquet). The model is written
+    as a folder. Started by torchrun, the processes share the fine-tuning.
+    """
+    from indexer.training.distributed import team
+    from indexer.training.train import train as job
+
+    with team(options["device"] or "auto") as members:
+        with stages() if members.rank == 0 else nullcontext() as callback:
+            report = job(data, out, progress=callback, team=members, **given(**options))
+        if members.rank > 0:
+            return
+    answer(report, as_json, lambda document: _show_training(document, out))
+
+
+def _show_training(report: dict[str, Any], out: Path) -> None:
+    flat = {
+        name: value for name, value in report.items() if isinstance(value, (str, int, float, bool))
+    }
+    table(("", "value"), flat.items(), title=f"Trained {out}")
+    show_labels(report)
+    say(
+        f"next: catalens evaluate {out} DATA, or catalens index build --home HOME --model {out} "
+        "--activate"
+    )
