@@ -1,0 +1,70 @@
+"""Offline half of Catalens: catalog, models, index versions and what is decided with them."""
+
+from typing import TYPE_CHECKING
+
+from indexer.core.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from indexer.catalog.dataset import Dataset, read_dataset
+    from indexer.catalog.importer import ImportReport, import_dataset
+    from indexer.catalog.store import Catalog, open_catalog
+    from indexer.core.errors import CatalensError
+    from indexer.core.home import Home
+    from indexer.evaluation.evaluate import evaluate
+    from indexer.index.live import LiveIndex
+    from indexer.index.version import Versions
+    from indexer.index_build.pipeline import BuildReport, build_index
+    from indexer.model.bundle import Bundle, load_bundle
+    from indexer.model.open_runtime import open_embedder
+    from indexer.operations.erasure import erase
+    from indexer.training.export import export
+    from indexer.training.train import TrainReport, train
+
+__all__ = [
+    "BuildReport",
+    "Bundle",
+    "CatalensError",
+    "Catalog",
+    "Dataset",
+    "Home",
+    "ImportReport",
+    "LiveIndex",
+    "TrainReport",
+    "Versions",
+    "build_index",
+    "erase",
+    "evaluate",
+    "export",
+    "import_dataset",
+    "load_bundle",
+    "open_catalog",
+    "open_embedder",
+    "read_dataset",
+    "train",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "BuildReport": "indexer.index_build.pipeline",
+        "Bundle": "indexer.model.bundle",
+        "Catalog": "indexer.catalog.store",
+        "CatalensError": "indexer.core.errors",
+        "Dataset": "indexer.catalog.dataset",
+        "Home": "indexer.core.home",
+        "ImportReport": "indexer.catalog.importer",
+        "LiveIndex": "indexer.index.live",
+        "TrainReport": "indexer.training.train",
+        "Versions": "indexer.index.version",
+        "build_index": "indexer.index_build.pipeline",
+        "erase": "indexer.operations.erasure",
+        "evaluate": "indexer.evaluation.evaluate",
+        "export": "indexer.training.export",
+        "import_dataset": "indexer.catalog.importer",
+        "load_bundle": "indexer.model.bundle",
+        "open_catalog": "indexer.catalog.store",
+        "open_embedder": "indexer.model.open_runtime",
+        "read_dataset": "indexer.catalog.dataset",
+        "train": "indexer.training.train",
+    },
+)
