@@ -32,10 +32,11 @@ from indexer.duplicates.same_product import (
     block_cosines,
     product_rule,
 )
-from indexer.index.recapture_queries import Embeds, reshots
+from indexer.index.recapture_queries import reshots
 from indexer.index.version import IndexVersion, Versions
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
+from indexer.model.runtime_base import Runtime
 
 _RULES = "duplicates.json"
 _RULES_FORMAT = 1
@@ -84,7 +85,7 @@ def find_groups(
     home: Home,
     *,
     kinds: Sequence[str] = KINDS,
-    embedder: Callable[[Bundle], Embeds] | None = None,
+    embedder: Callable[[Bundle], Runtime] | None = None,
     progress: OnStage | None = None,
 ) -> Repeats:
     """Every repeat in the catalog.
@@ -343,7 +344,7 @@ def _rule(
     bundle: Bundle,
     rows: np.ndarray,
     taken: set[tuple[int, int]],
-    network: Callable[[], Embeds] | None,
+    network: Callable[[], Runtime] | None,
 ) -> ProductRule:
     """The stored rule of this index version, or a new one, stored with its numbers."""
     stored, name = _stored_rules(home), version.manifest.version

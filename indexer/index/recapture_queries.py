@@ -3,9 +3,6 @@ no rows of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
@@ -13,25 +10,17 @@ from indexer.catalog.store import Catalog
 from indexer.imaging.decode import ImageLimits, Photo
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import reshoot
+from indexer.model.runtime_base import Runtime
 
 MOST = 64
 _BATCH = 16
 _LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported was let in then
 
 
-class Embeds(Protocol):
-    """What is needed of ``indexer.model.torch_runtime.TorchRuntime``."""
-
-    @property
-    def shrink_to(self) -> int | None: ...
-
-    def embed(self, photos: Sequence[Photo]) -> np.ndarray: ...
-
-
 def reshot_vectors(
     catalog: Catalog,
     photos: PhotoStore,
-    embedder: Embeds,
+    embedder: Runtime,
     photo_ids: np.ndarray,
     *,
     most: int = MOST,
@@ -44,7 +33,7 @@ def reshot_vectors(
 def reshots(
     catalog: Catalog,
     photos: PhotoStore,
-    embedder: Embeds,
+    embedder: Runtime,
     photo_ids: np.ndarray,
     *,
     most: int = MOST,

@@ -31,8 +31,9 @@ from indexer.index.recipes import FLAT_BELOW
 from indexer.index.tuning import Tuned, build_tuned, check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.index_build.cost_estimate import CostRates, Estimate, Peak, estimate, try_build
-from indexer.model.bulk_embedding import PhotoEmbedder, embed_all
+from indexer.model.bulk_embedding import embed_all
 from indexer.model.bundle import Bundle
+from indexer.model.runtime_base import Runtime
 from indexer.tagging.refit import refit_tags
 from indexer.text.fit_text_tower import fit_tower
 from indexer.text.keyword_index import Keywords
@@ -77,7 +78,7 @@ def embed_photos(
     catalog: Catalog,
     photos: PhotoStore,
     store: EmbeddingStore,
-    embedder: PhotoEmbedder,
+    embedder: Runtime,
     photo_ids: np.ndarray,
     *,
     progress: OnProgress | None = None,
@@ -144,7 +145,7 @@ def build_index(
     activate: bool = False,
     dry_run: bool = False,
     progress: OnStage | None = None,
-    embedder: PhotoEmbedder | None = None,
+    embedder: Runtime | None = None,
 ) -> BuildReport:
     """Publish an index version of the catalog as it is now, embedded by ``bundle``.
 
@@ -371,11 +372,11 @@ def publish_rows(
     return version, tuned
 
 
-def _embedder(bundle: Bundle, device: str) -> PhotoEmbedder:
+def _embedder(bundle: Bundle, device: str) -> Runtime:
     from indexer.model.open_runtime import open_embedder
 
     embedder = open_embedder(bundle, device=device)
-    embedder.settle_threads()
+    embedder.configure_threads()
     return embedder
 
 
@@ -383,7 +384,7 @@ def _try_embedding(
     home: Home,
     catalog: Catalog,
     store: EmbeddingStore,
-    embedder: PhotoEmbedder,
+    embedder: Runtime,
     missing: np.ndarray,
 ) -> None:
     """Measure the rate on a few photos; a first batch, which pays for warming up, does not count.

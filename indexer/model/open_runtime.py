@@ -16,8 +16,8 @@ from indexer.model.bundle import GRAPH, GRAPH_WEIGHTS, Bundle
 from indexer.model.openvino_runtime import (
     HOW,
     PROBE_COSINE,
-    CompiledRuntime,
     Graph,
+    OpenVinoRuntime,
     cosines,
     openvino,
     probes,
@@ -75,7 +75,7 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
             f"model {bundle.path}",
             f"{bundle.checksums[GRAPH]} {bundle.checksums[GRAPH_WEIGHTS]}",
         )
-        return CompiledRuntime(
+        return OpenVinoRuntime(
             bundle.plain(),
             opened,
             bundle.probe_features(),

@@ -1,9 +1,8 @@
-"""The backbone as an OpenVINO graph on a processor: several times as fast as torch, in fp32, bf16
-or int8.
+"""Runtime of the backbone as an OpenVINO graph on a CPU, in fp32, bf16 or int8.
 
-The graph takes uint8 pixels [1, H, W, 3] and gives pooled features [1, F]; colours, neck and heads
-are in numpy, where they cost little, so that serving needs no torch. OpenVINO is the optional extra
-``openvino``.
+Several times as fast as torch. The graph takes uint8 pixels [1, H, W, 3] and gives pooled features
+[1, F]; colours, neck and heads are in numpy, where they cost little, so that serving needs no
+torch. OpenVINO is the optional extra ``openvino``.
 """
 
 from __future__ import annotations
@@ -25,24 +24,22 @@ from indexer.imaging.decode import Photo
 from indexer.imaging.lab_color import statistics
 from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.preprocessing import photos_to_pixels
-from indexer.model.runtime_base import Runtime
+from indexer.model.runtime_base import ParallelRuntime
 from indexer.model.spec import Preprocess
 
 if TYPE_CHECKING:
     from indexer.model.network import Network
 
 HOW = "pip install 'catalens[openvino]'"
-PROBES = 2  # inputs whose features a bundle keeps, to know its graph again on another processor
-PROBE_COSINE = {
-    "fp32": 0.9999,
-    "bf16": 0.99,
-    "int8": 0.99,
-}  # least cosine of a probe's features to the kept ones
+# Inputs whose features a bundle keeps, to know its graph again on another processor.
+PROBES = 2
+# Numeric class -> least cosine of a probe's features to the kept ones.
+PROBE_COSINE = {"fp32": 0.9999, "bf16": 0.99, "int8": 0.99}
 
 
 @cache
 def openvino() -> Any:
-    """The package, or None where it is not installed."""
+    """Import the package; None where it is not installed."""
     # It and nncf report their use to their makers through this package, and do without where it is
     # absent.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -55,22 +52,20 @@ def openvino() -> Any:
 
 @cache
 def capabilities() -> frozenset[str]:
-    """What OpenVINO finds the processor able to do: ``FP32``, ``BF16``, ``INT8`` and others; empty
-    without it."""
+    """List the numeric types of this CPU (``FP32``, ``BF16``, ...); empty without OpenVINO."""
     found = openvino()
-    return (
-        frozenset(found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-        if found
-        else frozenset()
-    )
+    if not found:
+        return frozenset()
+    return frozenset(found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def probes(preprocess: Preprocess) -> np.ndarray:
-    """uint8 [PROBES, H, W, 3]: smooth random pictures, the same on every machine."""
+    """Draw smooth random pictures uint8 [PROBES, H, W, 3], the same on every machine."""
     rng = np.random.default_rng(7)
     side = preprocess.crop
     coarse = rng.integers(0, 256, (PROBES, 3, 9, 9), dtype=np.uint8)
-    place = np.linspace(0, coarse.shape[2] - 1, side)  # bilinear, corner to corner
+    # Bilinear, corner to corner.
+    place = np.linspace(0, coarse.shape[2] - 1, side)
     low = np.minimum(place.astype(np.int64), coarse.shape[2] - 2)
     share = (place - low).astype(np.float32)
     across = coarse[..., low] * (1 - share) + coarse[..., low + 1] * share
@@ -79,7 +74,7 @@ def probes(preprocess: Preprocess) -> np.ndarray:
 
 
 def convert(network: Network) -> Any:
-    """The backbone of ``network`` with its normalisation as an OpenVINO model, float32."""
+    """Convert the backbone of ``network`` with its normalisation to an OpenVINO model, float32."""
     from indexer.core.native import torch
 
     preprocess = network.spec.preprocess
@@ -96,9 +91,8 @@ def convert(network: Network) -> Any:
 
     side = preprocess.crop
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # OpenVINO traces by torch.jit, which torch would rather not have used
+        # OpenVINO traces by torch.jit, which torch would rather not have used.
+        warnings.simplefilter("ignore")
         example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
         return openvino().convert_model(
             ProbedNetwork().eval(), example_input=example, input=[1, side, side, 3]
@@ -117,9 +111,8 @@ class Graph:
     def __init__(self, model: Any, numeric: str, *, threads: int = THREADS) -> None:
         self.streams = max(1, threads)
         precision = "f32" if numeric == "fp32" or "BF16" not in capabilities() else "bf16"
-        self.exact = (
-            precision == "bf16" or numeric == "fp32"
-        )  # False: wider numbers stand in for absent bf16
+        # False: wider numbers stand in for absent bf16.
+        self.exact = precision == "bf16" or numeric == "fp32"
         common = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": self.streams}
         core = openvino().Core()
         self._whole = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1})
@@ -130,16 +123,16 @@ class Graph:
         self._queue.set_callback(_keep)
         self._together = threading.Lock()
 
-    def alone(self, pixels: np.ndarray) -> np.ndarray:
-        """One photo [1, H, W, 3] with all threads."""
+    def infer_one(self, pixels: np.ndarray) -> np.ndarray:
+        """Compute one photo [1, H, W, 3] with all threads."""
         return self._request("whole", self._whole).infer([pixels])[0].copy()
 
-    def beside(self, pixels: np.ndarray) -> np.ndarray:
-        """One photo [1, H, W, 3] in a stream of its own, beside other callers."""
+    def infer_in_stream(self, pixels: np.ndarray) -> np.ndarray:
+        """Compute one photo [1, H, W, 3] with one thread, beside other callers."""
         return self._request("wide", self._wide).infer([pixels])[0].copy()
 
-    def many(self, pixels: np.ndarray) -> np.ndarray:
-        """Several photos of one caller, side by side."""
+    def infer_batch(self, pixels: np.ndarray) -> np.ndarray:
+        """Compute several photos of one caller, side by side."""
         out = np.empty((len(pixels), self.width), np.float32)
         with self._together:
             for number in range(len(pixels)):
@@ -159,8 +152,10 @@ def _keep(request: Any, place: tuple[np.ndarray, int]) -> None:
 
 
 def read_graph(file: Path) -> Any:
-    """An OpenVINO model from ``graph.xml`` (``graph.bin`` beside it). Raises
-    ``WeightsUnavailableError``, ``BadModelError``."""
+    """Read an OpenVINO model from ``graph.xml`` (``graph.bin`` beside it).
+
+    Raises ``WeightsUnavailableError``, ``BadModelError``.
+    """
     if openvino() is None:
         raise WeightsUnavailableError(
             f"the int8 model {file.parent} runs in OpenVINO, which is not installed: {HOW}"
@@ -173,9 +168,8 @@ def read_graph(file: Path) -> Any:
         ) from error
 
 
-class CompiledRuntime(Runtime):
-    """The backbone as a ``Graph``, the rest in numpy; ``describe_beside`` may be called by many
-    threads at once.
+class OpenVinoRuntime(ParallelRuntime):
+    """The backbone as a ``Graph``, the rest in numpy.
 
     ``whole`` gives the network with its backbone when that is first asked for: heat maps need it.
     It, torch, and what they import take 600 MB and some seconds.
@@ -196,26 +190,29 @@ class CompiledRuntime(Runtime):
         whole: Callable[[], Network],
     ) -> None:
         super().__init__(plain.spec, "cpu")
-        self._plain, self._graph, self._digest, self._load = plain, graph, digest, whole
+        self._plain = plain
+        self._graph = graph
+        self._digest = digest
+        self._load = whole
         self._loaded: Network | None = None
-        self._settled = False
-        self.workers = 2 * graph.streams  # while one half is in the network, the other half decodes
+        self._single_threaded = False
+        # While one half is in the network, the other half decodes.
+        self.workers = 2 * graph.streams
         least = PROBE_COSINE[self.spec.numeric]
-        found = cosines(graph.many(probes(self.spec.preprocess)), kept)
+        found = cosines(graph.infer_batch(probes(self.spec.preprocess)), kept)
         if not np.all(found >= least):
             raise BadModelError(
                 f"{name} was exported on another kind of processor: its graph gives other features "
-                "here (cosine "
-                f"{float(np.min(found)):.4f}, at least {least} is needed): export it again with "
-                "catalens model export"
+                f"here (cosine {float(np.min(found)):.4f}, at least {least} is needed): export it "
+                "again with catalens model export"
             )
 
     @property
     def network(self) -> Any:
-        """As ``Runtime.network``; loaded when first asked for."""
+        """The network, as ``Runtime.network``; loaded when first asked for."""
         if self._loaded is None:
             self._loaded = self._load().eval()
-            if self._settled:  # torch's team of threads would wait beside OpenVINO's
+            if self._single_threaded:  # torch's team of threads would wait beside OpenVINO's
                 from indexer.core.native import torch
 
                 torch.set_num_threads(1)
@@ -223,34 +220,30 @@ class CompiledRuntime(Runtime):
 
     @property
     def backbone_digest(self) -> str:
-        """Of the graph, which the weights and calibration made."""
+        """SHA-256 of the graph, which the weights and calibration made."""
         return hashlib.sha256(
             f"{self.spec.backbone} {self.spec.numeric} {self._digest}".encode()
         ).hexdigest()
 
-    def settle_threads(self) -> None:
-        """One thread for torch, should it be loaded for a heat map."""
-        self._settled = True
+    def configure_threads(self) -> None:
+        """Give torch one thread, should it be loaded for a heat map."""
+        self._single_threaded = True
 
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:
         if not photos:
             return np.empty((0, self.spec.dim), np.float32)
-        return self._plain.neck(self._described(photos, self.spec.block("c") is not None))
+        return self._plain.neck(self._extract(photos, self.spec.block("c") is not None))
 
-    def features(self, photos: Sequence[Photo]) -> np.ndarray:
-        return (
-            self._described(photos, True)
-            if photos
-            else np.empty((0, self.feature_width), np.float32)
-        )
+    def extract_features(self, photos: Sequence[Photo]) -> np.ndarray:
+        if not photos:
+            return np.empty((0, self.feature_width), np.float32)
+        return self._extract(photos, True)
 
-    def describe_beside(self, pixels: np.ndarray) -> np.ndarray:
-        """One photo's pixels uint8 [1, H, W, 3] -> [F] or [F + K], beside other callers: each takes
-        one thread."""
-        found: np.ndarray = _with_colours(
-            self._graph.beside(pixels), pixels, self.spec.block("c") is not None
-        )[0]
-        return found
+    def extract_photo_features(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the features of uint8 [1, H, W, 3]: [F], or [F + K] with a colour block."""
+        pooled = self._graph.infer_in_stream(pixels)
+        features: np.ndarray = _with_colours(pooled, pixels, self.spec.block("c") is not None)[0]
+        return features
 
     def embed_features(self, features: np.ndarray) -> np.ndarray:
         return self._plain.neck(np.asarray(features, np.float32))
@@ -258,18 +251,18 @@ class CompiledRuntime(Runtime):
     def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
         return self._plain.logits(vectors)
 
-    def _described(self, photos: Sequence[Photo], whole: bool) -> np.ndarray:
+    def _extract(self, photos: Sequence[Photo], with_colours: bool) -> np.ndarray:
         pixels = photos_to_pixels(photos, self.spec.preprocess)
-        pooled = self._graph.many(pixels) if len(pixels) > 1 else self._graph.alone(pixels)
-        return _with_colours(pooled, pixels, whole)
+        infer = self._graph.infer_batch if len(pixels) > 1 else self._graph.infer_one
+        return _with_colours(infer(pixels), pixels, with_colours)
 
 
-def _with_colours(pooled: np.ndarray, pixels: np.ndarray, whole: bool) -> np.ndarray:
-    return np.concatenate([pooled, statistics(pixels)], axis=1) if whole else pooled
+def _with_colours(pooled: np.ndarray, pixels: np.ndarray, with_colours: bool) -> np.ndarray:
+    return np.concatenate([pooled, statistics(pixels)], axis=1) if with_colours else pooled
 
 
 def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Cosine of each row of [N, F] with its counterpart, float64 [N]."""
+    """Return the cosine of each row of [N, F] with its counterpart, float64 [N]."""
     a, b = (np.asarray(rows, np.float64) for rows in (one, other))
     length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.asarray((a * b).sum(axis=1) / np.maximum(length, 1e-12))

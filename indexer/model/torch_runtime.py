@@ -1,5 +1,4 @@
-"""The ways to run the network behind one call: torch here, on a CPU or a GPU; ``compiled`` runs an
-exported graph."""
+"""Runtime of a network in torch, on a CPU or a GPU, plain or by ``torch.compile``."""
 
 from __future__ import annotations
 
@@ -29,8 +28,10 @@ class OutOfMemoryError(CatalensError):
 
 
 def choose_device(device: str) -> str:
-    """``auto`` -> ``cuda`` where torch sees a GPU, else ``cpu``. Raises ``BadRequestError`` for a
-    GPU that is not there."""
+    """Resolve ``auto`` to ``cuda`` where torch sees a GPU, else to ``cpu``.
+
+    Raises ``BadRequestError`` for a GPU that is not there.
+    """
     if device not in ("auto", "cpu", "cuda"):
         raise BadRequestError(f"unknown device {device!r}: use auto, cpu or cuda")
     available = torch.cuda.is_available()
@@ -59,7 +60,8 @@ class TorchRuntime(Runtime):
         self._network: Any = network.eval().to(self.device)
         self._network.to(memory_format=torch.channels_last)
         self._chunk = _CHUNK[self.device]
-        self._fixed = compile  # shapes are: one photo, or a whole chunk
+        # With fixed shapes a batch is one photo or a whole chunk.
+        self._fixed = compile
         self._backbone: Any = self._network.backbone
         if compile:
             mode = "reduce-overhead" if self.device == "cuda" else "default"
@@ -79,13 +81,15 @@ class TorchRuntime(Runtime):
         return self._network
 
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:
-        whole = self.spec.block("c") is not None
+        with_colours = self.spec.block("c") is not None
         return self._run(
-            photos, lambda pixels: self._network.neck(self._described(pixels, whole)), self.spec.dim
+            photos,
+            lambda pixels: self._network.neck(self._extract(pixels, with_colours)),
+            self.spec.dim,
         )
 
-    def features(self, photos: Sequence[Photo]) -> np.ndarray:
-        return self._run(photos, lambda pixels: self._described(pixels, True), self.feature_width)
+    def extract_features(self, photos: Sequence[Photo]) -> np.ndarray:
+        return self._run(photos, lambda pixels: self._extract(pixels, True), self.feature_width)
 
     def embed_features(self, features: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -96,9 +100,8 @@ class TorchRuntime(Runtime):
         rows = np.asarray(vectors, np.float32) * np.float32(HEAD_SCALE)
         return {name: rows @ weight + bias for name, (weight, bias) in self._heads.items()}
 
-    def _described(self, pixels: np.ndarray, whole: bool) -> Any:
-        """uint8 [N, H, W, 3] -> float32 [N, F], the backbone's pooled features; ``whole``: [N, F +
-        K], with colours."""
+    def _extract(self, pixels: np.ndarray, with_colours: bool) -> Any:
+        """Pool the features of uint8 [N, H, W, 3]: float32 [N, F], with colours [N, F + K]."""
         photos = len(pixels)
         if self._fixed and 1 < photos < self._chunk:
             pixels = np.concatenate(
@@ -109,13 +112,14 @@ class TorchRuntime(Runtime):
             found = self._backbone(batch)[:photos].float()
         if self._fixed:
             found = found.clone()  # a graph's output is overwritten by its next run
-        return torch.cat([found, self._network.colour(batch[:photos])], dim=1) if whole else found
+        if not with_colours:
+            return found
+        return torch.cat([found, self._network.colour(batch[:photos])], dim=1)
 
     def _run(
         self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int
     ) -> np.ndarray:
-        """``network`` over chunks of photos. On a GPU the next chunk is prepared while this one is
-        computed."""
+        """Run ``network`` over chunks of photos; a GPU computes while the next one is prepared."""
         found: list[Any] = []
         start = 0
         with torch.inference_mode():
@@ -129,9 +133,8 @@ class TorchRuntime(Runtime):
                         raise OutOfMemoryError(
                             f"{self.device} has no memory for one photo in {self.spec.backbone}"
                         ) from None
-                    self._chunk = max(
-                        1, self._chunk // 2
-                    )  # kept: the next batch would not fit either
+                    # Kept: the next batch would not fit either.
+                    self._chunk = max(1, self._chunk // 2)
                     continue
                 start += len(part)
             return torch.cat(found).cpu().numpy() if found else np.empty((0, width), np.float32)

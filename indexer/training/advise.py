@@ -277,11 +277,11 @@ def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
     if not decoded:
         raise BadDataError(f"{rows[0].image} and others cannot be read: no photo to measure with")
     decoding = time.perf_counter() - started
-    runtime.features(decoded[:2])  # the first pass sets things up
+    runtime.extract_features(decoded[:2])  # the first pass sets things up
     passes = []
     for _ in range(2):
         started = time.perf_counter()
-        runtime.features(decoded)
+        runtime.extract_features(decoded)
         passes.append(time.perf_counter() - started)
     forward = decoding + min(passes)
     network = backbones.build(runtime.spec.backbone, random=True).to(runtime.device)

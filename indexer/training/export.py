@@ -38,8 +38,8 @@ from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.open_runtime import open_embedder
 from indexer.model.openvino_runtime import (
     HOW,
-    CompiledRuntime,
     Graph,
+    OpenVinoRuntime,
     capabilities,
     convert,
     cosines,
@@ -216,11 +216,11 @@ def _quantised_by_nncf(model: Any, pixels: np.ndarray, left_out: int) -> Any:
 def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dict[str, Any]:
     """How near the graph's vectors come to the model's own, and how fast it is here."""
     graph = Graph(model, numeric)
-    kept = graph.many(probes(network.spec.preprocess))
+    kept = graph.infer_batch(probes(network.spec.preprocess))
     plain = NumpyNetwork(
         network.spec, {key: tensor.numpy() for key, tensor in network.state_dict().items()}
     )
-    runtime = CompiledRuntime(
+    runtime = OpenVinoRuntime(
         plain, graph, kept, name="the export", digest="", whole=lambda: network
     )
     vectors = runtime.embed(checked.photos)
@@ -241,7 +241,7 @@ def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dic
         },
         "tolerance": {"cosine_mean": TOLERANCE[numeric], "hit_rate_at_1_lost": most_lost},
         "hit_rate_at_1": {"model": rates[0], "exported": rates[1]},
-        "photos_per_s": _speed(lambda: graph.many(pixels), len(pixels)),
+        "photos_per_s": _speed(lambda: graph.infer_batch(pixels), len(pixels)),
         "engine": f"openvino {openvino().__version__}",
         "made_on": sorted(capabilities()),
     }
@@ -298,6 +298,6 @@ def _write(folder: Path, network: Network, graph: Any, parity: dict[str, Any]) -
     from safetensors.numpy import save_file
 
     openvino().save_model(graph, folder / GRAPH, compress_to_fp16=False)
-    features = Graph(graph, network.spec.numeric).many(probes(network.spec.preprocess))
+    features = Graph(graph, network.spec.numeric).infer_batch(probes(network.spec.preprocess))
     save_file({"features": features}, folder / PROBES)
     write_json(folder / PARITY, parity)

@@ -180,7 +180,7 @@ def _photo_features(
 
     def flush() -> None:
         nonlocal done
-        values = runtime.features([photo for _, photo in photos]).astype(np.float16)
+        values = runtime.extract_features([photo for _, photo in photos]).astype(np.float16)
         entries = [
             (key, hashlib.sha256(photo.pixels.tobytes()).hexdigest(), value)
             for (key, photo), value in zip(photos, values, strict=True)

@@ -19,6 +19,7 @@ from indexer.core.errors import BadRequestError, CatalensError, UnknownPhotoErro
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo, hash_content
 from indexer.imaging.object_proposals import pad_to_square, propose_regions
+from indexer.model.runtime_base import ParallelRuntime
 from service.inference.admission import DeadlineExceededError
 from service.inference.queue import InferenceQueue
 from service.query.query import Query
@@ -126,7 +127,9 @@ class PhotoEmbedder:
         opened: Callable[[Photo], None] | None = None,
     ) -> np.ndarray:
         # A pass on all cores would wait, layer by layer, for one that somebody else is busy on.
-        beside = snapshot.embedder.workers > 0 and (opened is not None or self._crowded())
+        beside = isinstance(snapshot.embedder, ParallelRuntime) and (
+            opened is not None or self._crowded()
+        )
         with nullcontext() if beside else self._queue.coming():
             photo = self._decode(snapshot, data, crop, clock, hashed=key[1])
             if opened is not None:
@@ -153,7 +156,7 @@ class PhotoEmbedder:
             return self._queue.embed(snapshot.embedder, photos, within_s=left_s)
 
     def _beside(self, snapshot: Snapshot, photo: Photo, clock: StageTimer) -> np.ndarray:
-        """The embedding [D] by this thread alone (``Runtime.workers``). Raises
+        """The embedding [D] by this thread alone (``ParallelRuntime``). Raises
         ``DeadlineExceededError``."""
         with clock.stage("embed"):
             if clock.elapsed() >= self._deadline_s:
@@ -161,8 +164,9 @@ class PhotoEmbedder:
                     "no time to embed the photo before its deadline: try again shortly"
                 )
             embedder = snapshot.embedder
-            described = embedder.describe_beside(embedder.pixels(photo))
-            vector: np.ndarray = embedder.embed_features(described[np.newaxis])[0]
+            assert isinstance(embedder, ParallelRuntime)
+            features = embedder.extract_photo_features(embedder.to_pixels(photo))
+            vector: np.ndarray = embedder.embed_features(features[np.newaxis])[0]
             return vector
 
     def photo(self, snapshot: Snapshot, source: Query, clock: StageTimer) -> Photo:

@@ -194,7 +194,7 @@ class SnapshotManager:
             embedder = now.embedder
         else:
             embedder = open_embedder(bundle, device=self._device, engine=self._engine)
-            embedder.settle_threads()
+            embedder.configure_threads()
         store = EmbeddingStore(self._home.embeddings, bundle.embedding_id, bundle.spec.dim)
         return Snapshot(active.index_version, bundle, embedder, LiveIndex(base), store)
 

@@ -71,12 +71,11 @@ class Network:
     """In the place of the real one: it knows the photos by heart."""
 
     shrink_to = None
-    workers = 0
 
     def __init__(self, bundle: Any, *, device: str = "auto", engine: str = "auto") -> None:
         self.embedding_id, self.dim = bundle.embedding_id, bundle.spec.dim
 
-    def settle_threads(self) -> None:
+    def configure_threads(self) -> None:
         pass
 
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:

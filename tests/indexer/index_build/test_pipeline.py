@@ -47,7 +47,6 @@ class FakeEmbedder:
     photos."""
 
     shrink_to = None
-    workers = 0
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.seen: list[str] = []

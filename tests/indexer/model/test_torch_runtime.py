@@ -108,4 +108,6 @@ def test_a_compiled_network_gives_the_plain_ones_vectors(
     plain = open_embedder(bundle, device="cpu", engine="torch")
     for count in (1, 3, 7):
         assert cosines(runtime.embed(photos[:count]), plain.embed(photos[:count])).min() > 0.99999
-    np.testing.assert_allclose(runtime.features(photos[:3]), plain.features(photos[:3]), atol=1e-3)
+    np.testing.assert_allclose(
+        runtime.extract_features(photos[:3]), plain.extract_features(photos[:3]), atol=1e-3
+    )

@@ -115,9 +115,9 @@ def test_every_runtime_is_within_the_stated_tolerance(
         "together": together,
         "alone": np.concatenate([quick.embed([one]) for one in photos]),
         "beside": quick.embed_features(
-            np.stack([quick.describe_beside(quick.pixels(one)) for one in photos])
+            np.stack([quick.extract_photo_features(quick.to_pixels(one)) for one in photos])
         ),
-        "from features": quick.embed_features(quick.features(photos)),
+        "from features": quick.embed_features(quick.extract_features(photos)),
     }
     if numeric != "int8":
         ways["torch"] = open_embedder(bundle, device="cpu", engine="torch").embed(photos)

@@ -21,6 +21,8 @@ from indexer.core.home import Home
 from indexer.imaging.decode import Photo
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
+from indexer.model.runtime_base import ParallelRuntime
+from indexer.model.torch_runtime import TorchRuntime
 from indexer.moderation.gallery_store import fit_home
 from indexer.quality.findings import CODES
 from service.app import create_app
@@ -83,14 +85,18 @@ def test_a_review_or_a_crowd_embeds_in_its_own_thread_where_the_network_allows_i
     embedder = own.ready().embedder
     threads: list[int] = []
 
-    def describe(pixels: np.ndarray) -> np.ndarray:
-        threads.append(threading.get_ident())
-        shown = Photo(Image.fromarray(pixels[0]), "PNG", 0, 0, "")
-        return np.asarray(embedder.features([shown])[0])
+    class ParallelTorchRuntime(TorchRuntime, ParallelRuntime):
+        workers = 2
 
-    monkeypatch.setattr(type(embedder), "workers", 2)
-    monkeypatch.setattr(embedder, "pixels", lambda shown: np.asarray(shown.pixels)[np.newaxis])
-    monkeypatch.setattr(embedder, "describe_beside", describe)
+        def to_pixels(self, photo: Photo) -> np.ndarray:
+            return np.asarray(photo.pixels)[np.newaxis]
+
+        def extract_photo_features(self, pixels: np.ndarray) -> np.ndarray:
+            threads.append(threading.get_ident())
+            shown = Photo(Image.fromarray(pixels[0]), "PNG", 0, 0, "")
+            return np.asarray(self.extract_features([shown])[0])
+
+    monkeypatch.setattr(embedder, "__class__", ParallelTorchRuntime)
     passes = own.queue.batches()
     if crowded:
         with own._turns.turn():  # somebody else's question
@@ -126,8 +132,10 @@ def test_stored_photos_are_not_embedded_again(own: Engine, monkeypatch: pytest.M
     (uploaded,) = own.review([photo("ring", "blue")], product_id="ring-blue")["photos"]
     own._seeing._recent.clear()
     embedder = type(own.ready().embedder)
-    for name in ("embed", "describe_beside"):
-        monkeypatch.setattr(embedder, name, lambda *given: pytest.fail("the network was asked"))
+    for name in ("embed", "extract_photo_features"):
+        monkeypatch.setattr(
+            embedder, name, lambda *given: pytest.fail("the network was asked"), raising=False
+        )
     stored, other = own.review([], product_id="ring-blue")["photos"]
     chances = [
         {row["label"]: row["probability"] for row in seen["categories"]}

@@ -24,28 +24,28 @@ from indexer.imaging.parallel import in_order
 from indexer.model.bulk_embedding import embed_all
 from indexer.model.bundle import load_bundle
 from indexer.model.open_runtime import open_embedder
+from indexer.model.preprocessing import photos_to_pixels
+from indexer.model.runtime_base import ParallelRuntime
 
 _NETWORK_PHOTOS = 600  # decoded ones that are held for the network alone
 
 
 def main(model: str, rounds: int, vectors_file: str, files: list[str]) -> dict[str, Any]:
     bundle = load_bundle(Path(model))
-    embedder: Any = open_embedder(bundle, device="cpu")
-    embedder.settle_threads()
+    embedder = open_embedder(bundle, device="cpu")
+    embedder.configure_threads()
     paths = [Path(name) for name in files]
-    workers = embedder.workers or 2
+    workers = embedder.workers if isinstance(embedder, ParallelRuntime) else 2
 
     def pixels(path: Path) -> np.ndarray:
-        found: np.ndarray = embedder.pixels(
-            decode_photo(path.read_bytes(), shrink_to=embedder.shrink_to)
-        )
-        return found
+        photo = decode_photo(path.read_bytes(), shrink_to=embedder.shrink_to)
+        return photos_to_pixels([photo], embedder.spec.preprocess)
 
     held = [
         decode_photo(path.read_bytes(), shrink_to=embedder.shrink_to)
         for path in paths[:_NETWORK_PHOTOS]
     ]
-    ready = [embedder.pixels(photo) for photo in held]
+    ready = [photos_to_pixels([photo], embedder.spec.preprocess) for photo in held]
     timer = StageTimer()
     found: dict[str, list[float]] = {"whole": [], "decode": [], "network": []}
     rows: list[np.ndarray] = []
@@ -58,11 +58,11 @@ def main(model: str, rounds: int, vectors_file: str, files: list[str]) -> dict[s
             rows.append(vector)
 
     def network() -> None:
-        if not embedder.workers:
+        if not isinstance(embedder, ParallelRuntime):
             embedder.embed(held)
             return
         with ThreadPoolExecutor(workers) as pool:
-            seen = list(pool.map(embedder.describe_beside, ready))
+            seen = list(pool.map(embedder.extract_photo_features, ready))
         for start in range(0, len(seen), 16):
             embedder.embed_features(np.stack(seen[start : start + 16]))
 
