@@ -15,7 +15,7 @@ from indexer.evaluation.classification_metrics import product_weights
 from indexer.evaluation.results import FigureGroup, Nearest
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
-from indexer.imaging.recapture import reshoot
+from indexer.imaging.recapture import recapture
 from indexer.model.runtime_base import Runtime
 from indexer.training.feature_cache import OnCached
 from indexer.training.metrics import average_precision, hit_at_k, mean_intervals, ranked_neighbours
@@ -145,7 +145,7 @@ def instance_figures(
     batch: list[tuple[int, Photo]] = []
 
     def flush() -> None:
-        shots = embedder.embed([reshoot(photo) for _, photo in batch])
+        shots = embedder.embed([recapture(photo) for _, photo in batch])
         best = np.argmax(shots @ vectors.T, axis=1)
         numbers = [number for number, _ in batch]
         right.extend((pixels[best] == queries.pixels[numbers]).astype(float).tolist())

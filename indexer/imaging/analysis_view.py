@@ -1,5 +1,4 @@
-"""A photo as it is measured: a copy of bounded size, a small one, and sampled tiles and lines of
-the pixels."""
+"""Working copies of a photo for measuring, and sampled tiles and lines of its pixels."""
 
 from __future__ import annotations
 
@@ -14,19 +13,24 @@ from PIL import Image
 from indexer.core.vectors import evenly_spaced
 from indexer.imaging.geometry import Box
 
-SHORT = (
-    512  # px: what a shopper's screen shows of a photo; larger ones are reduced by a whole number
-)
-_LONG = 8192  # px of a view at most: a photo far longer than wide is reduced below ``SHORT``
-_SMALL_AREA = 150 * 150  # px of the small copy, about
-_LINES = 96  # lines sampled across the photo when looking for straight seams
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
+# px: what a shopper's screen shows of a photo; larger ones are reduced by a whole number
+SHORT = 512
+# px of a view at most: a photo far longer than wide is reduced below ``SHORT``
+_LONG = 8192
+# px of the small copy, about
+_SMALL_AREA = 150 * 150
+# lines sampled across the photo when looking for straight seams
+_LINES = 96
+# Rec. 601
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
 class AnalysisView:
-    """``pixels`` uint8 [H, W, 3]; ``small`` float32 [H / step, W / step, 3] is its average over
-    ``step`` px squares.
+    """A copy of bounded size, and a small one.
+
+    ``pixels`` uint8 [H, W, 3]; ``small`` float32 [H / step, W / step, 3] is its average over
+    squares of ``step`` px.
 
     ``scale`` is how many px of the original one px of ``pixels`` is, ``size`` the original's
     (width, height); ``left`` and ``top`` say where the original's corner lies, in px of ``pixels``,
@@ -51,8 +55,10 @@ class AnalysisView:
 
     @cached_property
     def green(self) -> np.ndarray:
-        """uint8 [H, W]. Green carries seven tenths of the luminance, and is what cameras sample
-        best."""
+        """The green channel uint8 [H, W].
+
+        It carries seven tenths of the luminance, and is what cameras sample best.
+        """
         return np.ascontiguousarray(self.pixels[..., 1])
 
     @cached_property
@@ -62,8 +68,7 @@ class AnalysisView:
 
     @cached_property
     def slope(self) -> np.ndarray:
-        """float32 [h, w]: how much ``light`` differs from the px to the left and from the px above,
-        summed."""
+        """How much ``light`` differs from the px to the left and the px above, float32 [h, w]."""
         slope = np.zeros_like(self.light)
         slope[:, 1:] += np.abs(np.diff(self.light, axis=1))
         slope[1:] += np.abs(np.diff(self.light, axis=0))
@@ -71,19 +76,17 @@ class AnalysisView:
 
     def original(self, x: float, y: float, width: float, height: float) -> Box:
         """A rectangle of this view, in px of the original and inside it; at least 1 px a side."""
-        left, top = (x + self.left) * self.scale, (y + self.top) * self.scale
+        left, across = self._span(x + self.left, width, self.size[0])
+        top, down = self._span(y + self.top, height, self.size[1])
+        return left, top, across, down
+
+    def _span(self, start: float, length: float, limit: int) -> tuple[int, int]:
+        """Start and length in px of the original, at least 1 px, ending at ``limit`` at most."""
+        first = start * self.scale
         # The last px of a view may stand for less than ``scale`` px of the original.
-        right, bottom = (
-            min(left + width * self.scale, self.size[0]),
-            min(top + height * self.scale, self.size[1]),
-        )
-        left, top = min(left, self.size[0] - 1), min(top, self.size[1] - 1)
-        return (
-            round(left),
-            round(top),
-            max(1, round(right) - round(left)),
-            max(1, round(bottom) - round(top)),
-        )
+        last = round(min(first + length * self.scale, limit))
+        first = round(min(first, limit - 1))
+        return first, max(1, last - first)
 
     def inside(self, left: int, top: int, right: int, bottom: int) -> AnalysisView:
         """The part of the view from (left, top) to (right, bottom), px of ``pixels``."""
@@ -91,14 +94,15 @@ class AnalysisView:
         return _with_small(part, self.scale, self.size, self.left + left, self.top + top)
 
 
-def look_at(pixels: np.ndarray, size: tuple[int, int]) -> AnalysisView:
-    """The view of an upright sRGB photo uint8 [H, W, 3]; ``size`` = (width, height) of the original
-    in px."""
+def view_photo(pixels: np.ndarray, size: tuple[int, int]) -> AnalysisView:
+    """Make the view of an upright sRGB photo uint8 [H, W, 3].
+
+    ``size``: (width, height) of the original in px.
+    """
     factor = max(1, min(pixels.shape[:2]) // SHORT, -(-max(pixels.shape[:2]) // _LONG))
     reduced = pixels if factor == 1 else _reduced(pixels, factor)
-    return _with_small(
-        np.ascontiguousarray(reduced), max(size) / max(pixels.shape[:2]) * factor, size
-    )
+    scale = max(size) / max(pixels.shape[:2]) * factor
+    return _with_small(np.ascontiguousarray(reduced), scale, size)
 
 
 def _with_small(
@@ -115,8 +119,7 @@ def _reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 def tiles(plane: np.ndarray, corners: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Tiles [N, height, width] of ``plane`` [H, W]; ``corners`` int [N, 2] rows and columns that
-    fit."""
+    """Tiles [N, height, width] of ``plane`` [H, W] at ``corners`` int [N, 2], rows and columns."""
     return sliding_window_view(plane, (height, width))[corners[:, 0], corners[:, 1]]
 
 
@@ -135,12 +138,17 @@ def grid(height: int, width: int, side: int, multiple: int = 1) -> np.ndarray:
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
 
+def sample_tiles(corners: np.ndarray, limit: int) -> np.ndarray:
+    """At most ``limit`` of the corners [N, 2], spread evenly."""
+    if len(corners) <= limit:
+        return corners
+    return corners[evenly_spaced(len(corners), limit, nearest=True)]
+
+
 def sampled_lines(pixels: np.ndarray, axis: int) -> np.ndarray:
-    """uint8 [length, lines, 3]: along ``axis`` every px, across it a sample of
-    lines spread evenly."""
-    lines = np.take(
-        pixels, evenly_spaced(pixels.shape[1 - axis], _LINES, nearest=True), axis=1 - axis
-    )
+    """Every px along ``axis`` of lines spread evenly across it, uint8 [length, lines, 3]."""
+    places = evenly_spaced(pixels.shape[1 - axis], _LINES, nearest=True)
+    lines = np.take(pixels, places, axis=1 - axis)
     return lines if axis == 0 else lines.swapaxes(0, 1)
 
 
@@ -150,8 +158,7 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
 
 
 def quantiles(values: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """As ``np.quantile``, several times as quick for some thousands of values and more than one
-    share."""
+    """As ``np.quantile``, several times as quick for some thousands of values and two shares."""
     ranked = np.sort(values, axis=None)
     places = np.asarray(shares) * (len(ranked) - 1)
     low = places.astype(np.int64)
@@ -160,6 +167,8 @@ def quantiles(values: np.ndarray, shares: Sequence[float]) -> np.ndarray:
 
 
 def largest(channels: np.ndarray) -> np.ndarray:
-    """The largest of the three channels, [..., 3] -> [...]; far quicker than ``max`` over so short
-    an axis."""
+    """The largest of the three channels, [..., 3] -> [...].
+
+    Far quicker than ``max`` over so short an axis.
+    """
     return np.asarray(np.maximum(np.maximum(channels[..., 0], channels[..., 1]), channels[..., 2]))

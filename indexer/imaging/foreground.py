@@ -1,4 +1,4 @@
-"""Where the product is: what differs from the background that the photo's border shows."""
+"""Foreground mask of the product: what differs from the background at the photo's border."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ import numpy as np
 from scipy import ndimage
 
 from indexer.imaging.analysis_view import AnalysisView, largest
+from indexer.imaging.geometry import Box
 
-_SAME = (
-    24.0  # of 255, largest channel: a border pixel this near the background's colour belongs to it
-)
-_LEAST, _MOST = (
-    8.0,
-    30.0,
-)  # of 255: from this far off the background's colour a pixel is product; by its spread
-_PLAIN = (
-    0.55  # share of the border that is of one (slowly changing) colour where a background is plain
-)
-_SPECK = 0.015  # parts smaller than this share of the largest are no part of the product
-_FEWEST = 0.002  # share of the photo below which nothing is a product
-_CENTRE = 0.55  # spread of the centre's advantage on busy photos, in half sides
-_COLOURS = 10  # border colours remembered on busy photos
+# of 255, largest channel: a border pixel this near the background's colour belongs to it
+_SAME = 24.0
+# of 255: from this far off the background's colour a pixel is product; by its spread
+_LEAST = 8.0
+_MOST = 30.0
+# share of the border that is of one (slowly changing) colour where a background is plain
+_PLAIN = 0.55
+# parts smaller than this share of the largest are no part of the product
+_SPECK = 0.015
+# share of the photo below which nothing is a product
+_FEWEST = 0.002
+# spread of the centre's advantage on busy photos, in half sides
+_CENTRE = 0.55
+# border colours remembered on busy photos
+_COLOURS = 10
 
 
 @dataclass(frozen=True)
 class ForegroundProduct:
-    """``mask`` bool [h, w] over ``AnalysisView.small``; ``box`` x, y, width, height in px of
-    ``AnalysisView.pixels``, None: no product.
+    """The product's place in a photo, and the background's colour.
+
+    ``mask`` bool [h, w] over ``AnalysisView.small``; ``box`` in px of ``AnalysisView.pixels``,
+    None: no product.
 
     ``plain``: the background is of one colour, so mask and box are reliable. ``sure`` in [0, 1]:
     how far to trust them. ``background`` float32 [3] is the border's main colour, ``spread`` how
@@ -36,7 +40,7 @@ class ForegroundProduct:
     """
 
     mask: np.ndarray
-    box: tuple[int, int, int, int] | None
+    box: Box | None
     plain: bool
     sure: float
     background: np.ndarray
@@ -46,8 +50,9 @@ class ForegroundProduct:
 def find_product(
     view: AnalysisView, without: list[tuple[int, int]] | None = None
 ) -> ForegroundProduct:
-    """The product in ``view``; ``without``: row ranges of ``view.pixels`` that an overlaid band
-    covers.
+    """Find the product in ``view``.
+
+    ``without``: row ranges of ``view.pixels`` that an overlaid band covers.
 
     On a plain background the mask is what differs from it: a plane through the border's main
     colour, so that a gradient of light is background too. On a busy one it is a guess: far from the
@@ -84,6 +89,7 @@ def find_product(
 
 
 def _ring(shape: tuple[int, ...]) -> np.ndarray:
+    """Mask bool [h, w] of the photo's border."""
     thick = max(1, round(0.03 * min(shape)))
     ring = np.ones(shape, bool)
     if min(shape) > 2 * thick:
@@ -93,8 +99,10 @@ def _ring(shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Ground:
-    """A background whose colour changes slowly: ``plane`` float64 [3, 3], at the middle, and by row
-    and by column."""
+    """A background whose colour changes slowly.
+
+    ``plane`` float64 [3, 3]: the colour at the middle, its change by row and by column.
+    """
 
     plane: np.ndarray
     height: int
@@ -107,15 +115,13 @@ class _Ground:
         return (place @ self.plane).astype(np.float32)
 
     def distance(self, small: np.ndarray) -> np.ndarray:
-        """float32 [h, w]: how far each px is from it, in the channel where that is most."""
+        """How far each px is from it, in the channel where that is most, float32 [h, w]."""
         down, across = (np.arange(side) / side - 0.5 for side in (self.height, self.width))
         most = np.zeros(small.shape[:2], np.float32)
         for channel in range(3):  # one by one: numpy is slow over rows of three
             middle, by_row, by_column = self.plane[:, channel]
-            rows, columns = (
-                (middle + down * by_row).astype(np.float32),
-                (across * by_column).astype(np.float32),
-            )
+            rows = (middle + down * by_row).astype(np.float32)
+            columns = (across * by_column).astype(np.float32)
             np.maximum(most, np.abs(small[..., channel] - (rows[:, None] + columns)), out=most)
         return most
 
@@ -123,8 +129,11 @@ class _Ground:
 def _background(
     small: np.ndarray, ring: np.ndarray
 ) -> tuple[_Ground, np.ndarray, float, float, float]:
-    """The background, its mean colour [3] along the border, the share of the border on it, how that
-    share strays from it, and how all of the border does."""
+    """The background, and how well it fits the border.
+
+    Returns it with its mean colour [3] along the border, the share of the border on it, how that
+    share strays from it, and how all of the border does.
+    """
     pixels = small[ring]
     mode = _common_colours(pixels, 1)[0]
     rows, columns = np.nonzero(ring)
@@ -146,18 +155,19 @@ def _background(
     return _Ground(plane, height, width), colour, float(near.mean()), spread, float(away.mean())
 
 
-def _common_colours(pixels: np.ndarray, most: int) -> np.ndarray:
-    """The commonest colours [K, 3] among pixels [N, 3]: means of the fullest cells of 32 levels a
-    side."""
+def _common_colours(pixels: np.ndarray, limit: int) -> np.ndarray:
+    """The commonest colours [K, 3] of pixels [N, 3]: means of the fullest cells of 32 levels."""
     cell = (pixels / 32).round().astype(int) @ np.array([1, 9, 81])
     counts = np.bincount(cell)
-    fullest = np.argsort(counts)[::-1][:most]
+    fullest = np.argsort(counts)[::-1][:limit]
     return np.stack([pixels[cell == number].mean(0) for number in fullest if counts[number]])
 
 
 def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
-    """Mask bool [h, w] of what is unlike the border and near the centre, and how clearly it stands
-    out, up to 0.5."""
+    """Mask bool [h, w] of what is unlike the border and near the centre.
+
+    Returns how clearly it stands out too, up to 0.5.
+    """
     smooth = ndimage.uniform_filter(np.ascontiguousarray(small.transpose(2, 0, 1)), (1, 3, 3))
     distance = np.full(ring.shape, np.inf, np.float32)
     for colour in _common_colours(smooth[:, ring].T, _COLOURS).astype(np.float32):
@@ -181,8 +191,10 @@ def _salient(small: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def otsu_threshold(values: np.ndarray) -> tuple[float, float]:
-    """The threshold that parts values best in two (Otsu 1979), and the share of the variance that
-    it explains."""
+    """The threshold that parts values best in two (Otsu 1979), and the variance it explains.
+
+    That is a share in [0, 1].
+    """
     counts, edges = np.histogram(values, 64)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]
@@ -195,6 +207,7 @@ def otsu_threshold(values: np.ndarray) -> tuple[float, float]:
 
 
 def _without_specks(mask: np.ndarray, *, one: bool) -> np.ndarray:
+    """The largest part alone, or all parts that are no specks beside it."""
     labels, count = ndimage.label(mask, np.ones((3, 3)))
     if count <= 1:
         return mask
@@ -205,19 +218,16 @@ def _without_specks(mask: np.ndarray, *, one: bool) -> np.ndarray:
     return np.asarray(keep[labels])
 
 
-def _box(mask: np.ndarray, step: int, view: AnalysisView) -> tuple[int, int, int, int]:
+def _box(mask: np.ndarray, step: int, view: AnalysisView) -> Box:
+    """The box around a mask over the small copy, in px of ``view.pixels``."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     left, top = int(columns[0]) * step, int(rows[0]) * step
-    right, bottom = (
-        min((int(columns[-1]) + 1) * step, view.width),
-        min((int(rows[-1]) + 1) * step, view.height),
-    )
+    right = min((int(columns[-1]) + 1) * step, view.width)
+    bottom = min((int(rows[-1]) + 1) * step, view.height)
     return left, top, right - left, bottom - top
 
 
-def _refined(
-    view: AnalysisView, box: tuple[int, int, int, int], ground: _Ground, threshold: float
-) -> tuple[int, int, int, int]:
+def _refined(view: AnalysisView, box: Box, ground: _Ground, threshold: float) -> Box:
     """The box to the px: in strips at each side, lines that hold pixels unlike the background."""
     x, y, w, h = box
     step = view.step

@@ -1,5 +1,4 @@
-"""What colours a photo has, in numpy: ``colour.ColourStatistics`` of pixels, for processes that do
-not load torch."""
+"""CIELAB colour histogram of a photo, in numpy for processes that do not load torch."""
 
 from __future__ import annotations
 
@@ -29,19 +28,17 @@ _CENTRE = (
 )
 _EDGE = np.zeros((_HALF, _HALF), bool)
 _EDGE[[0, -1]] = _EDGE[:, [0, -1]] = True
-_CORNERS = [
-    0,
-    _HALF - 1,
-    _HALF * (_HALF - 1),
-    _HALF * _HALF - 1,
-]  # each is counted with both of its sides
+# each is counted with both of its sides
+_CORNERS = [0, _HALF - 1, _HALF * (_HALF - 1), _HALF * _HALF - 1]
 _BORDER = np.concatenate([np.flatnonzero(_EDGE.ravel()), _CORNERS])
 _MIDDLE = (len(_BORDER) - 1) // 2
 
 
 def statistics(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, WIDTH]; what the
-    numbers are: ``colour.ColourStatistics``."""
+    """Compute the colour statistics float32 [N, WIDTH] of photos uint8 [N, H, W, 3].
+
+    ``color_features.ColourStatistics`` says what the numbers are.
+    """
     lab = to_lab(_shrunk(pixels)).reshape(len(pixels), _HALF * _HALF, 3)
     ground = np.partition(lab[:, _BORDER], _MIDDLE, axis=1)[:, _MIDDLE : _MIDDLE + 1]
     away = lab - ground
@@ -71,8 +68,10 @@ def _soft(values: np.ndarray, bins: tuple[float, ...]) -> np.ndarray:
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    """RGB in [0, 1], float32 [N, SIDE / 2, SIDE / 2, 3]: every other cell's mean; the others are
-    never touched."""
+    """Every other cell's mean RGB in [0, 1], float32 [N, SIDE / 2, SIDE / 2, 3].
+
+    The other cells are never touched.
+    """
     count, height, width, _ = pixels.shape
     side = height // SIDE
     if (height, width) != (side * SIDE, side * SIDE):
@@ -83,8 +82,10 @@ def _shrunk(pixels: np.ndarray) -> np.ndarray:
 
 
 def _averaged(pixels: np.ndarray) -> np.ndarray:
-    """The same where cells are not all of one size: a cell takes part in every pixel that it
-    touches."""
+    """The same where cells are not all of one size.
+
+    A cell takes part in every pixel that it touches.
+    """
     means = pixels.astype(np.float32) / np.float32(255)
     for axis in (1, 2):
         length = means.shape[axis]

@@ -1,5 +1,4 @@
-"""Where in a busy photo things lie that may be products, and which of them are: boxes without a
-detector.
+"""Object proposals: boxes in a busy photo that may show products, and which of them do.
 
 Boxes come from pixels alone: what no path of small colour steps joins to the border (geodesic
 saliency, Wei et al. 2012), and what is unlike the border's commonest colours, each cut at several
@@ -18,81 +17,91 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from indexer.imaging.foreground import otsu_threshold
+from indexer.imaging.geometry import Box, intersection, iou, scaled_size
 from indexer.imaging.lab_color import to_lab
 
-MOST = 16  # boxes that are worth a look by the network
-NEAREST = 3  # products whose mean cosine says how alike a box is to the catalog
-SAMPLE = 200  # products whose own nearest ones say what is usual
+# boxes that are worth a pass of the network
+MOST = 16
+# products whose mean cosine says how alike a box is to the catalog
+NEAREST = 3
+# products whose own nearest ones say what is usual
+SAMPLE = 200
 
-_AREA = 110 * 110  # px of the copy in which boxes are looked for, about
-_CUTS = (0.5, 0.75, 1.0, 1.4, 2.0)  # thresholds, of Otsu's
+# px of the copy in which boxes are looked for, about
+_AREA = 110 * 110
+# thresholds, of Otsu's
+_CUTS = (0.5, 0.75, 1.0, 1.4, 2.0)
 _BORDER_COLOURS = 12
 # quantile of the border's own colour steps: smaller ones are texture and cost a path nothing
 _QUIET = 0.5
-_STEP = 0.02  # what a step costs a path at least, in Lab units
-_LEAST, _MOST = 0.004, 0.95  # share of the photo that a thing covers
-_LONGEST = 5.0  # times as long as wide
-_CLEAR = 5.0  # in Lab units: what stands out less is noise
-_SAME, _INSIDE = (
-    0.3,
-    0.5,
-)  # IoU, and share of the smaller box, from which on two boxes are one object
-_LARGE = (
-    0.2  # worth of a box by the root of its share of the photo: a part is as alike as the whole
-)
-_FIRST, _OTHERS = (
-    0.11,
-    0.025,
-)  # how far below the usual cosine the best box, and each other one, may be
-_USUAL = 0.02  # quantile of the catalog's own cosines that counts as usual
-_LARGE_SQUARE, _FAR_LARGER = (
-    4096**2,
-    4,
-)  # px, and times the picture's own: a larger square is not made
-_SHRUNK = 1024  # px, side of the one that is made instead: far more than a network looks at
-
-Box = tuple[int, int, int, int]  # x, y, width, height in px
+# what a step costs a path at least, in Lab units
+_STEP = 0.02
+# least and greatest share of the photo that a thing covers
+_LEAST = 0.004
+_MOST = 0.95
+# times as long as wide
+_LONGEST = 5.0
+# in Lab units: what stands out less is noise
+_CLEAR = 5.0
+# IoU from which on two proposals are one
+_REPEATED = 0.8
+# IoU, and share of the smaller box, from which on two boxes are one object
+_SAME = 0.3
+_INSIDE = 0.5
+# worth of a box by the root of its share of the photo: a part is as alike as the whole
+_LARGE = 0.2
+# how far below the usual cosine the best box, and each other one, may be
+_FIRST = 0.11
+_OTHERS = 0.025
+# quantile of the catalog's own cosines that counts as usual
+_USUAL = 0.02
+# px, and times the picture's own: a larger square is not made
+_LARGE_SQUARE = 4096**2
+_FAR_LARGER = 4
+# px, side of the one that is made instead: far more than a network reads
+_SHRUNK = 1024
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The box at ``place`` among those given shows an object; ``score`` is its mean cosine to the
-    nearest products."""
+    """A box that shows an object: its place among those given.
+
+    ``score`` is its mean cosine to the nearest products.
+    """
 
     place: int
     score: float
 
 
 def propose_regions(image: Image.Image) -> list[Box]:
-    """At most ``MOST`` boxes of things in an upright RGB photo, and last the whole photo; in px of
-    ``image``."""
+    """Propose at most ``MOST`` boxes of things in an upright RGB photo, and last all of it.
+
+    In px of ``image``.
+    """
     width, height = image.size
-    factor = min(1.0, (_AREA / (width * height)) ** 0.5)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    size = scaled_size(image.size, min(1.0, (_AREA / (width * height)) ** 0.5))
     small = np.asarray(image.resize(size, Image.Resampling.BOX), np.float32) / np.float32(255)
-    found: list[tuple[int, int, int, int]] = []
+    found: list[Box] = []
     if min(size) >= 8:
         lab = to_lab(small)
         maps = (_apart(lab), _unlike_border(to_lab(ndimage.uniform_filter(small, (3, 3, 1)))))
         for salience in maps:
-            found += [
-                box for box in _cut(salience) if all(iou(box, other) < 0.8 for other in found)
-            ]
+            found += [box for box in _cut(salience) if _is_new(box, found)]
     across, down = width / size[0], height / size[1]
     boxes: list[Box] = []
     for x, y, w, h in found[:MOST]:
         left, top = round(x * across), round(y * down)
-        boxes.append(
-            (left, top, max(1, round((x + w) * across) - left), max(1, round((y + h) * down) - top))
-        )
+        wide, tall = round((x + w) * across) - left, round((y + h) * down) - top
+        boxes.append((left, top, max(1, wide), max(1, tall)))
     return [*boxes, (0, 0, width, height)]
 
 
 def select_objects(
-    boxes: Sequence[Box], closeness: np.ndarray, usual: float, *, most: int
+    boxes: Sequence[Box], closeness: np.ndarray, usual: float, *, limit: int
 ) -> list[Chosen]:
-    """Which of the boxes of ``propose_regions`` show products, best first; no two show the same.
+    """Select the boxes of ``propose_regions`` that show products, best first, no two the same.
 
+    Returns at most ``limit``.
     ``closeness`` [N]: mean cosine of each box to its ``NEAREST`` products, ``usual``: see
     ``in_catalog_similarity``. The whole photo is chosen only where no part of it is.
     """
@@ -106,7 +115,7 @@ def select_objects(
         taken = [boxes[other.place] for other in found]
         if closeness[place] >= least and not any(_one(boxes[place], box) for box in taken):
             found.append(Chosen(place, float(closeness[place])))
-            if len(found) == most:
+            if len(found) == limit:
                 break
     if not found and closeness[whole] >= usual - _OTHERS:
         found.append(Chosen(whole, float(closeness[whole])))
@@ -114,19 +123,17 @@ def select_objects(
 
 
 def in_catalog_similarity(cosines: np.ndarray) -> float:
-    """How alike the catalog's products are to each other: ``cosines`` [N, up to NEAREST] of some to
-    their nearest ones.
+    """How alike the catalog's products are to each other, as a cosine; -1 where there are none.
 
-    -1 where there are none to compare.
+    ``cosines`` [N, up to NEAREST] of some to their nearest ones.
     """
     return float(np.quantile(cosines.mean(axis=1), _USUAL)) if cosines.size else -1.0
 
 
 def pad_to_square(image: Image.Image) -> Image.Image:
-    """The RGB picture in the middle of a square in the median colour of its edge, so that the
-    network sees all of it.
+    """Pad an RGB picture to a square in the median colour of its edge.
 
-    A network looks at the middle square; of a tall dress's box that is the waist. What is long and
+    A network reads the middle square; of a tall dress's box that is the waist. What is long and
     thin is made smaller first where its square would be far larger than itself.
     """
     width, height = image.size
@@ -134,7 +141,7 @@ def pad_to_square(image: Image.Image) -> Image.Image:
         return image
     if max(width, height) ** 2 > max(_LARGE_SQUARE, _FAR_LARGER * width * height):
         factor = _SHRUNK / max(width, height)
-        width, height = max(1, round(width * factor)), max(1, round(height * factor))
+        width, height = scaled_size(image.size, factor)
         image = image.resize((width, height), Image.Resampling.BOX)
     pixels = np.asarray(image)
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
@@ -145,27 +152,22 @@ def pad_to_square(image: Image.Image) -> Image.Image:
     return out
 
 
-def iou(one: Sequence[float], other: Sequence[float]) -> float:
-    """Intersection over union of two boxes x, y, width, height."""
-    common = _common(one, other)
-    return common / (one[2] * one[3] + other[2] * other[3] - common)
-
-
-def _common(one: Sequence[float], other: Sequence[float]) -> float:
-    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    return max(across, 0) * max(down, 0)
+def _is_new(box: Box, others: Sequence[Box]) -> bool:
+    """Whether a box is none of some others."""
+    return all(iou(box, other) < _REPEATED for other in others)
 
 
 def _one(box: Box, other: Box) -> bool:
     """Whether two boxes show one object, or part of it."""
     smaller = min(box[2] * box[3], other[2] * other[3])
-    return iou(box, other) >= _SAME or _common(box, other) >= _INSIDE * smaller
+    return iou(box, other) >= _SAME or intersection(box, other) >= _INSIDE * smaller
 
 
 def _apart(lab: np.ndarray) -> np.ndarray:
-    """Length [h, w] of the cheapest path from the border to each px of ``lab`` [h, w, 3], through
-    colour steps."""
+    """Length [h, w] of the cheapest path through colour steps from the border to each px.
+
+    ``lab`` [h, w, 3].
+    """
     height, width = lab.shape[:2]
     place = np.arange(height * width).reshape(height, width)
     across = np.sqrt(np.square(lab[:, 1:] - lab[:, :-1]).sum(axis=2))
@@ -185,8 +187,7 @@ def _apart(lab: np.ndarray) -> np.ndarray:
 
 
 def _unlike_border(lab: np.ndarray) -> np.ndarray:
-    """Distance [h, w] of each px of ``lab`` [h, w, 3] to the nearest of the border's commonest
-    colours."""
+    """Distance [h, w] of each px of ``lab`` [h, w, 3] to the border's nearest common colour."""
     border = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
     cells, cell, counts = np.unique(
         (border / 12).round(), axis=0, return_inverse=True, return_counts=True
@@ -200,10 +201,12 @@ def _unlike_border(lab: np.ndarray) -> np.ndarray:
     return np.sqrt(distance)
 
 
-def _cut(salience: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Boxes of the connected parts above several thresholds, the lowest threshold first, the
-    largest part first."""
-    boxes: list[tuple[int, int, int, int]] = []
+def _cut(salience: np.ndarray) -> list[Box]:
+    """Boxes of the connected parts above several thresholds.
+
+    The lowest threshold first, of each the largest part first.
+    """
+    boxes: list[Box] = []
     middle, _ = otsu_threshold(salience)
     for share in _CUTS:
         mask = ndimage.binary_opening(
@@ -217,8 +220,6 @@ def _cut(salience: np.ndarray) -> list[tuple[int, int, int, int]]:
                 continue
             rows, columns = parts[number]
             box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-            if max(box[2:]) <= _LONGEST * min(box[2:]) and all(
-                iou(box, other) < 0.8 for other in boxes
-            ):
+            if max(box[2:]) <= _LONGEST * min(box[2:]) and _is_new(box, boxes):
                 boxes.append(box)
     return boxes

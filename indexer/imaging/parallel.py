@@ -1,4 +1,4 @@
-"""Many photos decoded ahead of the network, in order and with bounded memory."""
+"""Parallel decoding of many photos ahead of the network, in order, with bounded memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from indexer.imaging.decode import ImageLimits, Photo, decode_photo
 
 SourceT = TypeVar("SourceT")
 DecodedT = TypeVar("DecodedT")
-_AHEAD = 16  # decoded photos that wait for the network
+# decoded photos that wait for the network
+_AHEAD = 16
 
 
 def decode_all(
@@ -23,8 +24,10 @@ def decode_all(
     limits: ImageLimits | None = None,
     shrink_to: int | None = None,
 ) -> Iterator[tuple[SourceT, Photo | CatalensError]]:
-    """Each source with its photo, or with the reason why it has none; in order. Pillow decodes
-    outside the GIL."""
+    """Yield each source with its photo, or with the reason why it has none; in order.
+
+    Pillow decodes outside the GIL.
+    """
 
     def one(source: SourceT) -> Photo:
         return decode_photo(read(source), limits=limits or ImageLimits(), shrink_to=shrink_to)
@@ -39,9 +42,9 @@ def in_order(
     workers: int,
     ahead: int = _AHEAD,
 ) -> Iterator[tuple[SourceT, DecodedT | CatalensError]]:
-    """Each source with what ``work`` makes of it in one of ``workers`` threads, or with why it
-    could not; in order.
+    """Yield each source with what ``work`` makes of it, or with why it could not; in order.
 
+    ``work`` runs in ``workers`` threads.
     At most ``ahead`` results wait. Other failures than ``CatalensError`` and ``OSError`` are
     raised.
     """

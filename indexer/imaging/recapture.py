@@ -1,5 +1,4 @@
-"""A photo as if taken again: the seeded change that ``instance_hit_rate_at_1`` and index tuning
-search with."""
+"""Simulated re-capture of a photo, for tuning and evaluation of instance search."""
 
 from __future__ import annotations
 
@@ -10,13 +9,14 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from indexer.imaging.decode import Photo, hash_content
+from indexer.imaging.geometry import scaled_size
 
 # standard deviation of the border's grey values, of 255, below which a background is plain
 PLAIN_SPREAD = 12.0
 
 
-def reshoot(photo: Photo, *, seed: int = 0) -> Photo:
-    """The same thing photographed again, deterministic by the photo's bytes and ``seed``.
+def recapture(photo: Photo, *, seed: int = 0) -> Photo:
+    """Photograph the same thing again, deterministic by the photo's bytes and ``seed``.
 
     Crop 60 to 90% of the area, rotate within 15 degrees, brightness, contrast and colour
     temperature within 25%, a new plain or busy background where the photo's own is plain, JPEG
@@ -48,7 +48,7 @@ def reshoot(photo: Photo, *, seed: int = 0) -> Photo:
 
 def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     share = rng.uniform(0.6, 0.9) ** 0.5
-    width, height = max(1, round(image.width * share)), max(1, round(image.height * share))
+    width, height = scaled_size(image.size, share)
     left, top = rng.integers(0, image.width - width + 1), rng.integers(0, image.height - height + 1)
     return image.crop((int(left), int(top), int(left) + width, int(top) + height))
 

@@ -9,7 +9,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
 from indexer.imaging.decode import ImageLimits, Photo
 from indexer.imaging.parallel import decode_all
-from indexer.imaging.recapture import reshoot
+from indexer.imaging.recapture import recapture
 from indexer.model.runtime_base import Runtime
 
 MOST = 64
@@ -48,7 +48,7 @@ def reshots(
     found = catalog.photos_by_id(picked)
     rows = [found[photo_id] for photo_id in picked if photo_id in found]
     shots = [
-        (row.photo_id, reshoot(photo, seed=seed))
+        (row.photo_id, recapture(photo, seed=seed))
         for row, photo in decode_all(
             rows, photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to
         )

@@ -1,0 +1,1 @@
+"""Photo quality: findings with scores, levels by profile, and advice."""

@@ -1,42 +1,53 @@
-"""What examining a photo yields: one finding per code."""
+"""Quality findings: their description, registry and result."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
 
+from indexer.core.registry import LAST, Registry
 from indexer.imaging.geometry import Box
+from indexer.quality.advice import Advice
+
+if TYPE_CHECKING:
+    from indexer.quality.analyzed_photo import AnalyzedPhoto
 
 Level = Literal["ok", "note", "warning", "fail"]
 LEVELS: tuple[Level, ...] = ("ok", "note", "warning", "fail")
 
-# Stable, in the order in which findings are given.
-CODES: tuple[str, ...] = (
-    "no-product",
-    "low-resolution",
-    "blurred",
-    "underexposed",
-    "overexposed",
-    "low-contrast",
-    "noisy",
-    "jpeg-blocking",
-    "colour-cast",
-    "busy-background",
-    "product-cut",
-    "product-too-small",
-    "off-centre",
-    "border",
-    "text-overlay",
-    "collage",
-)
+# Profiles that every finding has floors for; ``quality.profiles`` says what they are.
+PROFILE_NAMES = ("studio", "marketplace")
+NEVER = 2.0  # a floor that no score reaches
+
+
+@dataclass(frozen=True)
+class Floors:
+    """Scores from which a finding is a note, a warning, a failure.
+
+    ``weight`` in [0, 1] is its part in the photo's overall score.
+    """
+
+    note: float
+    warning: float
+    fail: float
+    weight: float = 1.0
+
+    def level(self, score: float) -> Level:
+        """The level that a score reaches."""
+        if score >= self.fail:
+            return "fail"
+        if score >= self.warning:
+            return "warning"
+        return "note" if score >= self.note else "ok"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing measured: ``score`` in [0, 1], 1 = worst, the numbers behind it, and where
-    (``None``: everywhere).
+    """One measurement of a photo: ``score`` in [0, 1], 1 = worst, and the numbers behind it.
 
-    ``box`` is in px of the upright original photo.
+    ``box`` is in px of the upright original photo, ``None`` for all of it.
     """
 
     score: float
@@ -45,11 +56,35 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class FindingSpec:
+    """All that defines one finding: add it to a module of ``quality.checks``, or to a new one.
+
+    ``code`` is its stable name, ``check`` measures it, ``floors`` by profile say from which score
+    it counts, ``advice`` tells the merchant what to do. ``place``: its rank among the findings.
+    """
+
+    code: str
+    check: Callable[[AnalyzedPhoto], Measure]
+    floors: Mapping[str, Floors]
+    advice: Advice
+    place: int = LAST
+
+    def __post_init__(self) -> None:
+        if set(self.floors) != set(PROFILE_NAMES):
+            raise ValueError(f"{self.code} needs floors for {', '.join(PROFILE_NAMES)}")
+
+
+FINDINGS: Registry[FindingSpec] = Registry(
+    "indexer.quality.checks", name=attrgetter("code"), place=attrgetter("place")
+)
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One thing looked for in a photo, whether it is there or not.
+    """The result of one check of a photo, also where nothing is wrong.
 
     ``score`` in [0, 1], 1 = worst; ``level`` by the profile's floors. ``evidence``: finite numbers
-    by name. ``box``: ``(x, y, width, height)`` in px of the upright original photo, or ``None``.
+    by name. ``box``: x, y, width, height in px of the upright original photo, or ``None``.
     ``advice``: one sentence each in "en" and "zh". ``percentile``: share in [0, 1] of the shop's
     photos that score less, where the shop's own scores are known.
     """
@@ -75,8 +110,7 @@ class Finding:
         }
 
 
-def rising(value: float, half: float) -> float:
-    """A measure >= 0 as a score: 0 at 0, 0.5 at ``half``, 1 never reached, so that worse is always
-    a higher score."""
+def saturate(value: float, half: float) -> float:
+    """Map a measure >= 0 to a score: 0 at 0, 0.5 at ``half``, rising, 1 never reached."""
     value = max(float(value), 0.0)
     return value / (value + half)

@@ -1,94 +1,42 @@
-"""What is asked of a photo: floors and weights per finding, as data."""
+"""Quality profiles: the floors of each finding, and the overall score by them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from indexer.core.errors import BadSettingsError
-from indexer.quality.findings import CODES, Finding, Level
-
-NEVER = 2.0  # a floor that no score reaches
-
-
-@dataclass(frozen=True)
-class Demand:
-    """Scores from which a finding is a note, a warning, a failure; ``weight`` in [0, 1] is its part
-    in ``overall``."""
-
-    note: float
-    warning: float
-    fail: float
-    weight: float = 1.0
-
-    def level(self, score: float) -> Level:
-        if score >= self.fail:
-            return "fail"
-        if score >= self.warning:
-            return "warning"
-        return "note" if score >= self.note else "ok"
+from indexer.quality.findings import FINDINGS, Finding, FindingSpec, Floors
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A name and one demand for each code."""
+    """Floors of every finding: the packaged ones of ``name``, or the shop's own in ``changes``."""
 
     name: str
-    demands: Mapping[str, Demand]
+    changes: Mapping[str, Floors] = field(default_factory=dict)
+
+    def floors_of(self, finding: FindingSpec) -> Floors:
+        """The floors of one finding."""
+        return self.changes.get(finding.code) or finding.floors[self.name]
+
+    @property
+    def floors(self) -> dict[str, Floors]:
+        """The floors of all findings by code, in the order of the registry."""
+        return {finding.code: self.floors_of(finding) for finding in FINDINGS}
 
 
-STUDIO = Profile(
-    "studio",
-    {
-        "no-product": Demand(0.5, 0.8, 0.95),
-        "low-resolution": Demand(0.333, 0.454, 0.625),  # below 1000, 600, 300 px
-        "blurred": Demand(0.35, 0.45, 0.6),
-        "underexposed": Demand(0.5, 0.57, 0.7, 0.8),
-        "overexposed": Demand(0.65, 0.78, 0.85, 0.8),
-        "low-contrast": Demand(0.5, 0.595, 0.62, 0.6),
-        "noisy": Demand(0.4, 0.55, 0.65, 0.8),
-        "jpeg-blocking": Demand(0.26, 0.3, 0.5, 0.8),
-        "colour-cast": Demand(0.2, 0.35, 0.6, 0.6),
-        "busy-background": Demand(0.4, 0.7, 0.85),
-        "product-cut": Demand(0.4, 0.6, 0.75, 0.8),
-        "product-too-small": Demand(0.4, 0.5, 0.8, 0.8),
-        "off-centre": Demand(0.35, 0.57, 0.75, 0.4),
-        "border": Demand(0.3, 0.5, 0.9, 0.6),
-        "text-overlay": Demand(0.45, 0.58, 0.7),
-        "collage": Demand(0.2, 0.3, 0.5),
-    },
-)
-MARKETPLACE = Profile(
-    "marketplace",
-    {
-        "no-product": Demand(0.5, 0.8, 0.95),
-        "low-resolution": Demand(0.384, 0.5, 0.666),  # below 800, 500, 250 px
-        "blurred": Demand(0.45, 0.55, 0.7),
-        "underexposed": Demand(0.57, 0.65, 0.8, 0.6),
-        "overexposed": Demand(0.75, 0.83, 0.9, 0.6),
-        "low-contrast": Demand(0.58, 0.61, 0.65, 0.4),
-        "noisy": Demand(0.5, 0.6, 0.7, 0.6),
-        "jpeg-blocking": Demand(0.35, 0.42, 0.6, 0.6),
-        "colour-cast": Demand(0.5, 0.65, NEVER, 0.3),
-        "busy-background": Demand(0.7, NEVER, NEVER, 0.2),
-        "product-cut": Demand(0.5, 0.72, NEVER, 0.5),
-        "product-too-small": Demand(0.5, 0.64, 0.85, 0.8),
-        "off-centre": Demand(0.55, 0.7, NEVER, 0.3),
-        "border": Demand(0.5, 0.8, 0.95, 0.5),
-        "text-overlay": Demand(0.5, 0.6, NEVER, 0.8),
-        "collage": Demand(0.25, 0.35, NEVER, 0.6),
-    },
-)
+STUDIO = Profile("studio")
+MARKETPLACE = Profile("marketplace")
 PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (STUDIO, MARKETPLACE)}
 
 
 def profile(name: str, changes: Mapping[str, Mapping[str, float]] | None = None) -> Profile:
-    """The profile ``name`` with ``changes``: code -> some of ``note``, ``warning``, ``fail``,
-    ``weight``.
+    """Return the profile ``name``, with ``changes`` of some floors and weights by code.
 
-    >>> profile("studio", {"blurred": {"warning": 0.6}}).demands["blurred"].warning
+    >>> profile("studio", {"blurred": {"warning": 0.6}}).floors["blurred"].warning
     0.6
 
     Raises ``BadSettingsError`` that names an unknown profile, code or key, a value that is no
@@ -96,33 +44,29 @@ def profile(name: str, changes: Mapping[str, Mapping[str, float]] | None = None)
     """
     if name not in PROFILES:
         raise BadSettingsError(f"no quality profile {name!r}; there are: {', '.join(PROFILES)}")
-    demands = dict(PROFILES[name].demands)
+    changed = {}
     for code, given in (changes or {}).items():
-        if code not in demands:
+        where = f"quality profile {name}: {code}"
+        if code not in FINDINGS:
+            known = ", ".join(FINDINGS.names())
             raise BadSettingsError(
-                f"quality profile {name}: unknown finding {code!r} (known: {', '.join(CODES)})"
+                f"quality profile {name}: unknown finding {code!r} (known: {known})"
             )
         if not isinstance(given, Mapping):
-            raise BadSettingsError(
-                f"quality profile {name}: {code} must be a mapping of floors, not {given!r}"
-            )
-        demands[code] = _changed(f"quality profile {name}: {code}", demands[code], given)
-    return Profile(name, demands)
+            raise BadSettingsError(f"{where} must be a mapping of floors, not {given!r}")
+        changed[code] = _change(where, FINDINGS[code].floors[name], given)
+    return Profile(name, changed)
 
 
-def _changed(where: str, demand: Demand, given: Mapping[str, Any]) -> Demand:
-    known = [field.name for field in fields(Demand)]
+def _change(where: str, floors: Floors, given: Mapping[str, Any]) -> Floors:
+    known = [field.name for field in fields(Floors)]
     for key, value in given.items():
         if key not in known:
             raise BadSettingsError(f"{where}: unknown key {key!r} (known: {', '.join(known)})")
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not math.isfinite(value)
-            or value < 0
-        ):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0:
             raise BadSettingsError(f"{where}: {key} must be a number of at least 0, not {value!r}")
-    changed = replace(demand, **{key: float(value) for key, value in given.items()})
+    changed = replace(floors, **{key: float(value) for key, value in given.items()})
     if not changed.note <= changed.warning <= changed.fail:
         raise BadSettingsError(
             f"{where}: floors must rise: note {changed.note:g}, warning {changed.warning:g}, fail "
@@ -134,14 +78,15 @@ def _changed(where: str, demand: Demand, given: Mapping[str, Any]) -> Demand:
 
 
 def overall(findings: list[Finding], asked: Profile) -> float:
-    """How fit the photo is in [0, 1], 1 = nothing to mend.
+    """Score how fit the photo is in [0, 1], 1 = nothing to mend.
 
     The product over findings of 1 - weight x excess; excess is 0 up to the note floor, 1 from the
     fail floor on (or from score 1, if that comes first), straight between.
     """
     fit = 1.0
+    floors_by_code = asked.floors
     for finding in findings:
-        demand = asked.demands[finding.code]
-        span = max(min(demand.fail, 1.0) - demand.note, 1e-6)
-        fit *= 1 - demand.weight * min(max((finding.score - demand.note) / span, 0.0), 1.0)
+        floors = floors_by_code[finding.code]
+        span = max(min(floors.fail, 1.0) - floors.note, 1e-6)
+        fit *= 1 - floors.weight * min(max((finding.score - floors.note) / span, 0.0), 1.0)
     return fit

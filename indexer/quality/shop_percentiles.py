@@ -1,4 +1,4 @@
-"""What is usual in one shop: how its photos score, per finding."""
+"""Percentiles of one shop's own quality scores, per finding."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from typing import Any
 import numpy as np
 
 from indexer.core.errors import BadDataError
-from indexer.quality.findings import CODES, Finding
+from indexer.quality.findings import FINDINGS, Finding
 
 _POINTS = 101
 
 
 @dataclass(frozen=True)
 class ShopQuality:
-    """Quantiles 0, 1, ... 100% (101 rising numbers) of the shop's scores by code, read on
-    ``photos``."""
+    """Quantiles 0, 1, ... 100% (101 rising numbers) of the shop's scores by code.
+
+    ``photos``: how many they were read on.
+    """
 
     photos: int
     quantiles: Mapping[str, Sequence[float]]
 
     @classmethod
     def measured(cls, photos: Iterable[Iterable[Finding]]) -> ShopQuality:
-        """From the findings of many photos. Raises ``BadDataError`` if there are none."""
-        scores: dict[str, list[float]] = {code: [] for code in CODES}
+        """Measure the findings of many photos. Raises ``BadDataError`` if there are none."""
+        scores: dict[str, list[float]] = {code: [] for code in FINDINGS.names()}
         count = 0
         for findings in photos:
             count += 1
@@ -35,18 +37,21 @@ class ShopQuality:
         if count == 0:
             raise BadDataError("no photos: a shop's own percentiles need at least one")
         points = np.linspace(0, 1, _POINTS)
-        return cls(
-            count,
-            {code: np.quantile(found, points).tolist() for code, found in scores.items() if found},
-        )
+        quantiles = {
+            code: np.quantile(found, points).tolist() for code, found in scores.items() if found
+        }
+        return cls(count, quantiles)
 
     def percentile(self, code: str, score: float) -> float | None:
-        """Share in [0, 1] of the shop's photos that score less (ties half); None for a code without
-        numbers."""
+        """Share in [0, 1] of the shop's photos that score less, ties counting half.
+
+        None for a code without numbers.
+        """
         known = self.quantiles.get(code)
         if known is None:
             return None
-        below, upto = np.searchsorted(known, score, "left"), np.searchsorted(known, score, "right")
+        below = np.searchsorted(known, score, "left")
+        upto = np.searchsorted(known, score, "right")
         return float(below + upto) / (2 * _POINTS)
 
     def as_json(self) -> dict[str, Any]:
@@ -58,14 +63,16 @@ class ShopQuality:
 
     @classmethod
     def from_json(cls, stored: Any) -> ShopQuality:
-        """Raises ``BadDataError`` that names what is wrong. Codes of another version
-        are left out."""
+        """Read what ``as_json`` gave; codes of another version are left out.
+
+        Raises ``BadDataError`` that names what is wrong.
+        """
         try:
             photos, quantiles = int(stored["photos"]), dict(stored["quantiles"])
         except (KeyError, TypeError, ValueError) as error:
             raise BadDataError(f"a shop's quality needs photos and quantiles: {error!r}") from None
         kept: dict[str, list[float]] = {}
-        for code in CODES:
+        for code in FINDINGS.names():
             if code not in quantiles:
                 continue
             try:

@@ -17,12 +17,12 @@ from indexer.core.atomic_files import canonical_json
 from indexer.core.errors import CatalensError, StorageError
 from indexer.imaging.decode import Photo, hash_content
 from indexer.imaging.parallel import decode_all
-from indexer.imaging.recapture import reshoot
+from indexer.imaging.recapture import recapture
 from indexer.model.runtime_base import Runtime
 
 OnCached = Callable[[str, int, int], None]  # stage, done, total
 _BATCH = 64
-RESHOT = "reshot 1"  # names what ``reshoot`` does: another number where that changes
+RESHOT = "reshot 1"  # names what ``recapture`` does: another number where that changes
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def photo_features(
 ) -> Features:
     """Features of every row's photo; a photo that cannot be read is a skipped row with its reason.
 
-    With ``reshot`` those of the photo as if taken again (``reshot.reshoot``), cached under a key of
+    With ``reshot`` those of the photo as if taken again (``recapture``), cached under a key of
     their own. Raises ``StorageError`` where the cache cannot be written or is damaged.
     """
     folder, name = cache or default_cache(), _features_id(runtime)
@@ -201,7 +201,7 @@ def _photo_features(
             broken[key] = str(photo)
             done += 1
             continue
-        photos.append((key, reshoot(photo) if reshot else photo))
+        photos.append((key, recapture(photo) if reshot else photo))
         if len(photos) == _BATCH:
             flush()
     if photos:

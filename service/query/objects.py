@@ -71,7 +71,7 @@ class ObjectFinder:
             with clock.stage("choose"):
                 hits = snapshot.live.search(vectors, NEAREST)
                 closeness = np.array([float(found.scores.mean()) for found in hits])
-                chosen = select_objects(boxes, closeness, self._usual_of(snapshot), most=most)
+                chosen = select_objects(boxes, closeness, self._usual_of(snapshot), limit=most)
             objects = []
             for found in chosen:
                 box, vector = boxes[found.place], vectors[found.place]

@@ -12,15 +12,14 @@ import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from indexer.imaging.analysis_view import look_at
+from indexer.imaging.analysis_view import view_photo
 from indexer.imaging.decode import Photo
 from indexer.imaging.foreground import find_product
+from indexer.imaging.geometry import Box, iou
 from indexer.imaging.object_proposals import (
     NEAREST,
     SAMPLE,
-    Box,
     in_catalog_similarity,
-    iou,
     pad_to_square,
     propose_regions,
     select_objects,
@@ -131,7 +130,7 @@ class SceneShop:
         vectors = self.embed(pixels, boxes)
         closeness = np.sort(vectors @ self.train.T, axis=1)[:, -NEAREST:].mean(axis=1)
         places = [
-            chosen.place for chosen in select_objects(boxes, closeness, self.usual, most=MOST)
+            chosen.place for chosen in select_objects(boxes, closeness, self.usual, limit=MOST)
         ]
         return [boxes[place] for place in places], vectors[places]
 
@@ -220,7 +219,7 @@ def _sample(
         "right": (cover.max(axis=0, initial=0.0) >= _RIGHT).tolist(),
     }
     height, width = shown.pixels.shape[:2]
-    single = find_product(look_at(shown.pixels, (width, height))).box
+    single = find_product(view_photo(shown.pixels, (width, height))).box
     peers = {
         "offered": propose_regions(Image.fromarray(shown.pixels))[:-1],
         "one box": [single] if single else [],

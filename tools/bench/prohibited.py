@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from indexer.imaging.decode import Photo, decode_photo
+from indexer.imaging.geometry import iou
 from indexer.model.spec import Block
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.moderation import detectors
@@ -236,7 +237,7 @@ def _logos(_: Path) -> BenchRow:
                 data, box = pasted(_open(file).pixels, logo, share, int(rng.integers(2**31)))
                 found = find_match(symbols, see(decode_photo(data)))
                 scores[number] = found.score if found else 0.0
-                overlaps[number] = overlap(found.box, box) if found else 0.0
+                overlaps[number] = iou(found.box, box) if found else 0.0
             key = round(100 * share)
             sample[f"recall_{key}"] = float((scores >= bounds.review).mean())
             sample[f"overlap_{key}"] = float(np.median(overlaps))
@@ -362,14 +363,6 @@ def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
     """Mean, over the positives, of the precision at their rank (ties in the order given)."""
     ranked = truth[np.argsort(-scores, kind="stable")]
     return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
-
-
-def overlap(one: Sequence[int], other: Sequence[int]) -> float:
-    """Intersection over union of two boxes x, y, width, height."""
-    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    tall = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    shared = max(wide, 0) * max(tall, 0)
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
 
 
 def _no_network(photos: Sequence[Photo]) -> np.ndarray:

@@ -17,7 +17,7 @@ from indexer.classification.open_set import auroc
 from indexer.core.errors import BadImageError
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.quality.assess import assess_quality
-from indexer.quality.findings import CODES, Finding
+from indexer.quality.findings import FINDINGS, Finding
 from indexer.quality.profiles import MARKETPLACE, STUDIO
 from tools.bench.data.degradations import (
     BESIDE,
@@ -199,7 +199,7 @@ def _alarms() -> BenchRow:
         ]
         for asked in (STUDIO, MARKETPLACE):
             levels = [
-                {f.code: asked.demands[f.code].level(f.score) for f in findings}
+                {f.code: asked.floors[f.code].level(f.score) for f in findings}
                 for findings in found
             ]
             alarms = [[code for code, level in of.items() if level in _ALARMED] for of in levels]
@@ -233,7 +233,7 @@ def _speed() -> BenchRow:
         samples.append((time.process_time() - started) * 1000)
     return {
         "recipe": f"{len(sized)} clothing photos at short side 512, one at a time; 3 to warm up",
-        "codes": len(CODES),
+        "codes": len(FINDINGS),
         "cpu_ms_p50": percentile(samples[3:], 0.5),
         "cpu_ms_p90": percentile(samples[3:], 0.9),
         "samples_ms": samples[3:],

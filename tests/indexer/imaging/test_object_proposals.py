@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from indexer.imaging.geometry import iou
 from indexer.imaging.object_proposals import (
     MOST,
     in_catalog_similarity,
-    iou,
     pad_to_square,
     propose_regions,
     select_objects,
@@ -74,9 +74,9 @@ def test_boxes_like_the_catalog_are_chosen_best_first() -> None:
         (0, 0, 400, 400),
     ]
     closeness = np.array([0.80, 0.70, 0.90, 0.55, 0.95])
-    chosen = select_objects(boxes, closeness, 0.7, most=5)
+    chosen = select_objects(boxes, closeness, 0.7, limit=5)
     assert [(one.place, one.score) for one in chosen] == [(2, 0.9), (0, 0.8)]
-    assert [one.place for one in select_objects(boxes, closeness, 0.7, most=1)] == [2]
+    assert [one.place for one in select_objects(boxes, closeness, 0.7, limit=1)] == [2]
 
 
 def test_a_part_is_not_chosen_beside_its_whole() -> None:
@@ -84,7 +84,7 @@ def test_a_part_is_not_chosen_beside_its_whole() -> None:
     the same object."""
     boxes = [(40, 40, 60, 60), (0, 0, 200, 200), (0, 0, 400, 400)]
     assert [
-        one.place for one in select_objects(boxes, np.array([0.82, 0.80, 0.1]), 0.7, most=3)
+        one.place for one in select_objects(boxes, np.array([0.82, 0.80, 0.1]), 0.7, limit=3)
     ] == [1]
 
 
@@ -93,7 +93,7 @@ def test_the_whole_photo_stands_in_where_no_part_is_alike(whole: float, places: 
     """A thing that fills the frame has no box of its own."""
     boxes = [(0, 0, 50, 50), (0, 0, 200, 200)]
     assert [
-        one.place for one in select_objects(boxes, np.array([0.2, whole]), 0.7, most=3)
+        one.place for one in select_objects(boxes, np.array([0.2, whole]), 0.7, limit=3)
     ] == places
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from indexer.imaging.decode import Photo
+from indexer.imaging.geometry import iou
 from indexer.model.spec import Block
 from indexer.moderation import detectors
 from indexer.moderation.checker import Checker, PolicyResult
@@ -19,7 +20,6 @@ from indexer.moderation.gallery import FittedGallery
 from indexer.moderation.policy import PolicySet, load_policies
 from indexer.moderation.thresholds import Rivals
 from tests.indexer.moderation import drawn
-from tools.bench.prohibited import overlap
 
 BLOCKS = (Block("g", 8, 1.0),)
 SYMBOL = "  flags:\n    gallery: {photos: banned, match: [symbol]}\n"
@@ -68,7 +68,7 @@ def test_small_emblem_is_found_where_it_is(flags: Checker, at: tuple[int, int], 
     assert result.decision == "block"
     assert result.score == found["score"] >= found["block"] > found["review"] > 0
     assert found["example"] in [f"banned/{number}.png" for number in range(4)]
-    assert overlap(found["box"], (*at, side, side)) >= 0.5
+    assert iou(found["box"], (*at, side, side)) >= 0.5
 
 
 def test_ordinary_photos_are_allowed(flags: Checker) -> None:
@@ -85,7 +85,7 @@ def test_box_is_of_the_upright_original(flags: Checker) -> None:
     small = drawn.with_emblem(999, (60, 90), 110)
     shown = Photo(small, "JPEG", 400, 480, "x")
     (result,) = flags.check(shown, None, None, None, None)
-    assert overlap(result.evidence[0]["box"], (120, 180, 220, 220)) >= 0.5
+    assert iou(result.evidence[0]["box"], (120, 180, 220, 220)) >= 0.5
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (300, 2)])

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
-from indexer.imaging.analysis_view import look_at
+from indexer.imaging.analysis_view import view_photo
 from indexer.quality.assess import assess_quality
-from indexer.quality.findings import CODES, Finding
+from indexer.quality.findings import FINDINGS, Finding
 from indexer.quality.profiles import STUDIO
 
 GREY, WHITE = (225, 225, 225), (255, 255, 255)
@@ -73,7 +73,7 @@ def test_every_code_is_answered_once_in_order() -> None:
     """All findings are given always, with finite numbers and one sentence in each language,
     JSON-ready."""
     findings = assess_quality(studio())
-    assert [finding.code for finding in findings] == list(CODES)
+    assert [finding.code for finding in findings] == list(FINDINGS.names())
     for finding in findings:
         assert 0 <= finding.score <= 1
         assert all(math.isfinite(value) for value in finding.evidence.values())
@@ -302,7 +302,7 @@ def test_a_collage_is_found_and_its_seam() -> None:
 def test_odd_photos_give_findings(pixels: np.ndarray) -> None:
     """Whatever the photo shows, all findings come back, finite."""
     found = by_code(pixels)
-    assert list(found) == list(CODES)
+    assert list(found) == list(FINDINGS.names())
     assert all(
         0 <= f.score <= 1 and all(map(math.isfinite, f.evidence.values())) for f in found.values()
     )
@@ -338,7 +338,7 @@ def test_no_box_reaches_beyond_the_photo(side: int) -> None:
     x, y, width, height = found["product-cut"].box or (0, 0, 0, 0)
     assert (x + width, y + height) == (side, side)
     assert all(x + width <= side and y + height <= side for x, y, width, height in boxes)
-    view = look_at(studio(size=(side, side)), (side, side))
+    view = view_photo(studio(size=(side, side)), (side, side))
     assert view.original(0, 0, view.width, view.height) == (0, 0, side, side)
     assert view.original(view.width - 1, view.height - 1, 1, 1)[2:] == (1, 1)
 
@@ -352,13 +352,13 @@ def test_a_thread_of_a_photo_takes_little_memory(shape: tuple[int, int]) -> None
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * 2**20
-    assert [finding.code for finding in found] == list(CODES)
-    view = look_at(pixels, (shape[1], shape[0]))
+    assert [finding.code for finding in found] == list(FINDINGS.names())
+    view = view_photo(pixels, (shape[1], shape[0]))
     assert max(view.width, view.height) <= 8192
     assert view.original(0, 0, view.width, view.height) == (0, 0, shape[1], shape[0])
 
 
 def test_a_long_photo_of_eight_to_one_is_not_reduced_further() -> None:
     """8184 x 1023 px, the longest that a short side below 1024 px allows, is looked at as it is."""
-    view = look_at(np.zeros((1023, 8184, 3), np.uint8), (8184, 1023))
+    view = view_photo(np.zeros((1023, 8184, 3), np.uint8), (8184, 1023))
     assert (view.width, view.height, view.scale) == (8184, 1023, 1.0)

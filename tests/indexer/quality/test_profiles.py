@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from indexer.core.errors import BadDataError, BadSettingsError
-from indexer.quality.advice import advice
 from indexer.quality.assess import assess_quality
-from indexer.quality.findings import CODES
+from indexer.quality.findings import FINDINGS
 from indexer.quality.profiles import MARKETPLACE, PROFILES, STUDIO, overall, profile
 from indexer.quality.shop_percentiles import ShopQuality
 
@@ -23,10 +22,10 @@ def photo(shade: int = 90, side: int = 224) -> np.ndarray:
 
 def test_profiles_ask_for_every_code_in_rising_floors() -> None:
     for asked in PROFILES.values():
-        assert tuple(asked.demands) == CODES
-        for demand in asked.demands.values():
-            assert 0 < demand.note <= demand.warning <= demand.fail
-            assert 0 < demand.weight <= 1
+        assert tuple(asked.floors) == FINDINGS.names()
+        for floors in asked.floors.values():
+            assert 0 < floors.note <= floors.warning <= floors.fail
+            assert 0 < floors.weight <= 1
 
 
 def test_marketplace_catches_every_photo_of_224_px() -> None:
@@ -52,8 +51,8 @@ def test_floors_can_be_set_and_leave_the_scores() -> None:
     assert {f.code for f, g in zip(before, after, strict=True) if f.level != g.level} <= {
         "low-resolution"
     }
-    assert profile("studio", {"blurred": {"warning": 0.6}}).demands["blurred"].warning == 0.6
-    assert STUDIO.demands["blurred"].warning != 0.6
+    assert profile("studio", {"blurred": {"warning": 0.6}}).floors["blurred"].warning == 0.6
+    assert STUDIO.floors["blurred"].warning != 0.6
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,9 @@ def test_overall_falls_with_what_is_found() -> None:
     """Nothing above a note is 1; a failure of full weight is 0; a weight of 0 makes a finding count
     for nothing."""
     findings = assess_quality(photo(), profile=STUDIO)
-    lenient = profile("studio", {code: {"note": 2, "warning": 2, "fail": 2} for code in CODES})
+    lenient = profile(
+        "studio", {code: {"note": 2, "warning": 2, "fail": 2} for code in FINDINGS.names()}
+    )
     assert overall(findings, lenient) == 1.0
     assert overall(findings, STUDIO) == 0.0  # 149 px of product
     no_pixels = profile("studio", {"low-resolution": {"weight": 0}})
@@ -128,5 +129,5 @@ def test_advice_stands_in_both_languages_for_every_code() -> None:
         assert chinese.endswith("。")
         assert "{" not in english + chinese
         assert any("一" <= letter <= "鿿" for letter in chinese)
-    said = advice("low-resolution", {"longer_side": 180.0})
+    said = FINDINGS["low-resolution"].advice.fill({"longer_side": 180.0})
     assert said["en"].startswith("The product is 180 px on its longer side")

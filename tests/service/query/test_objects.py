@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from indexer.imaging.object_proposals import iou
+from indexer.imaging.geometry import iou
 from service.engine import Engine, Query
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import COLOURS, draw, encode, photo, product_id

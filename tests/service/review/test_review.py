@@ -24,7 +24,7 @@ from indexer.model.registry import pretrained
 from indexer.model.runtime_base import ParallelRuntime
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.moderation.gallery_store import fit_home
-from indexer.quality.findings import CODES
+from indexer.quality.findings import FINDINGS
 from service.app import create_app
 from service.engine import Engine, Query
 from service.settings import Settings
@@ -65,7 +65,7 @@ def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
     found = own.review([data])
     assert found["category"] == own.classify(Query(image=data))["categories"][0]
     assert found["tags"] == own.tags(Query(image=data))["tags"]
-    assert [entry["code"] for entry in found["quality"]["findings"]] == list(CODES)
+    assert [entry["code"] for entry in found["quality"]["findings"]] == list(FINDINGS.names())
     assert all(
         entry["advice"]["en"] and entry["advice"]["zh"] for entry in found["quality"]["findings"]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.quality.findings import CODES
+from indexer.quality.findings import FINDINGS
 from tools.bench.data.degradations import BESIDE, DEGRADATIONS, crop_at, degrade
 from tools.bench.quality import figures
 
@@ -21,7 +21,7 @@ def photo() -> np.ndarray:
 
 def test_degradations_are_seeded_and_name_findings() -> None:
     for what in BY_NAME.values():
-        assert what.code in CODES
+        assert what.code in FINDINGS
         assert len(what.amounts) == 5
         first, again = (degrade(photo(), what, 3, BOX, 7) for _ in range(2))
         np.testing.assert_array_equal(first, again)

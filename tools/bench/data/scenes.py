@@ -10,16 +10,15 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from indexer.imaging.analysis_view import look_at
+from indexer.imaging.analysis_view import view_photo
 from indexer.imaging.foreground import find_product
+from indexer.imaging.geometry import Box
 
 GROUNDS = ("plain", "texture", "blurred")
 SIZES = ((640, 480), (480, 640), (560, 560))  # width, height of a scene, px
 _SIDE = (0.3, 0.6)  # of the scene's short side: the longer side of a product
 _APART = 12  # px between two products at least
 _CORNER = 0.2  # of a clothing photo's sides: what lies in its corners is mostly floor
-
-Box = tuple[int, int, int, int]  # x, y, width, height in px
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Cutout:
 def cut_out(pixels: np.ndarray) -> Cutout | None:
     """The product of a studio photo uint8 [H, W, 3]; None where the ground is not plain or nothing
     stands out."""
-    view = look_at(pixels, (pixels.shape[1], pixels.shape[0]))
+    view = view_photo(pixels, (pixels.shape[1], pixels.shape[0]))
     found = find_product(view)
     if not found.plain or found.box is None:
         return None

@@ -7,63 +7,45 @@ from functools import cache
 import numpy as np
 from scipy.fft import dct
 
-from indexer.core.vectors import evenly_spaced
-from indexer.imaging.analysis_view import SHORT, AnalysisView, grid, luma_tiles, quantiles, tiles
-from indexer.quality.findings import Measure, rising
+from indexer.imaging.analysis_view import SHORT, AnalysisView, grid, luma_tiles, sample_tiles, tiles
+from indexer.quality.advice import Advice
+from indexer.quality.analyzed_photo import AnalyzedPhoto
+from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure, saturate
 
-_NOISE_TILE, _NOISE_TILES = 14, 240
-_EDGE_TILE, _EDGE_TILES = 32, 48
+_EDGE_TILE = 32  # px
+_EDGE_TILES = 48
+# passes of [1 2 1] / 4: variances 0.5 and 3 px^2
+_FINE = 1
+_COARSE = 6
+# mean squared gradient (grey levels per px) below which a tile has no edge to judge by
+_EDGE = 4.0
+
 _BLOCK_TILES = 120
-_FINE, _COARSE = 1, 6  # passes of [1 2 1] / 4: variances 0.5 and 3 px^2
-_EDGE = 4.0  # mean squared gradient (grey levels per px) below which a tile has no edge to judge by
-_CLIPPED = (4, 251)  # grey levels beyond which noise is cut off by black or white
 # Of JPEG's example luminance table (ITU-T T.81, K.1) the six lowest frequencies, as rows and
 # columns of the block.
-_ROWS, _COLUMNS = (0, 1, 1, 0, 2, 1), (1, 0, 1, 2, 0, 2)
+_ROWS = (0, 1, 1, 0, 2, 1)
+_COLUMNS = (1, 0, 1, 2, 0, 2)
 _TABLE = np.array([11.0, 12.0, 12.0, 10.0, 14.0, 14.0], np.float32)
-_FACTORS = 0.2 * 1.1 ** np.arange(36)  # up to 5.6
-_ROUNDED_TO = np.maximum(np.floor(_TABLE * _FACTORS[:, None] + 0.5), 1.0).astype(
-    np.float32
-)  # [factors, 6]
-_BLOCKS, _FEWEST_BLOCKS, _FEWEST_VALUES = 200, 12, 10
-_MULTIPLES = (
-    0.4  # mean cosine of the frequencies' turns from which they count as multiples (1: all exactly)
-)
+# factors on the table, up to 5.6
+_FACTORS = 0.2 * 1.1 ** np.arange(36)
+# [factors, 6]
+_ROUNDED_TO = np.maximum(np.floor(_TABLE * _FACTORS[:, None] + 0.5), 1.0).astype(np.float32)
+_BLOCKS = 200
+_FEWEST_BLOCKS = 12
+_FEWEST_VALUES = 10
+# mean cosine of the frequencies' turns from which they count as multiples (1: all exactly)
+_MULTIPLES = 0.4
 # grey levels: larger steps between neighbours are edges of the subject, not of JPEG blocks
 _STEP = 20.0
 
 
-def noise_sigma(view: AnalysisView) -> float:
-    """Standard deviation of the noise, grey levels of 255 (Immerkaer 1996, on the least textured
-    tiles).
-
-    The median over tiles would read fabric as noise, so it is a low quantile; tiles that are near
-    black or white count only where there is nothing else, since noise is cut off there.
-    """
-    side = min(_NOISE_TILE, view.height, view.width)
-    if side < 3:
-        return 0.0
-    corners = grid(view.height, view.width, side)
-    corners = corners[evenly_spaced(len(corners), _NOISE_TILES, nearest=True)]
-    levels = tiles(view.green, corners, side, side)
-    part = levels.astype(np.float32)
-    twice = part[:, :-2] - 2 * part[:, 1:-1] + part[:, 2:]
-    response = twice[..., :-2] - 2 * twice[..., 1:-1] + twice[..., 2:]
-    sigma = np.sqrt(np.pi / 2) / 6 * np.abs(response).reshape(len(part), -1).mean(1)
-    clipped = ((levels < _CLIPPED[0]) | (levels > _CLIPPED[1])).reshape(len(part), -1).sum(
-        1
-    ) / side**2
-    (few,) = quantiles(clipped, [0.1])
-    (low,) = quantiles(sigma[clipped <= max(0.02, float(few))], [0.2])
-    return float(low)
+def measure_noise(photo: AnalyzedPhoto) -> Measure:
+    """Measure the standard deviation of the noise, 0.5 at 10 grey levels."""
+    return Measure(saturate(photo.noise, 10.0), {"sigma": photo.noise})
 
 
-def noisy(view: AnalysisView, sigma: float) -> Measure:
-    return Measure(rising(sigma, 10.0), {"sigma": sigma})
-
-
-def blurred(view: AnalysisView, noise: float) -> Measure:
-    """How wide the sharpest edges are, as the sigma of a Gaussian blur in px at short side 512.
+def measure_blur(photo: AnalyzedPhoto) -> Measure:
+    """Measure how wide the sharpest edges are: sigma of a Gaussian in px at short side 512.
 
     At an edge of blur s, the energy of the gradient after smoothing by t is proportional to 1 /
     sqrt(s^2 + t^2), so the ratio of two smoothings gives s (the re-blur idea of Zhuo and Sim 2011,
@@ -71,16 +53,16 @@ def blurred(view: AnalysisView, noise: float) -> Measure:
     and taken off, so noise does not look sharp; tiles without an edge say nothing, so a flat
     subject does not look blurred.
     """
+    view = photo.view
     side = min(_EDGE_TILE, view.height, view.width)
     unknown = Measure(0.0, {"edges": 0.0, "sigma": 0.0})
     if side < 2 * _COARSE + 6:
         return unknown
     part = tiles(view.green, _edge_tiles(view, side), side, side).astype(np.float32)
     fine, coarse = _energies(part)
-    fine_noise, coarse_noise = (
-        _noise_energy(side, passes) * noise**2 for passes in (_FINE, _COARSE)
-    )
-    fine, coarse = fine - fine_noise, coarse - coarse_noise
+    fine_noise = _noise_energy(side, _FINE) * photo.noise**2
+    fine = fine - fine_noise
+    coarse = coarse - _noise_energy(side, _COARSE) * photo.noise**2
     # Where the coarse energy is larger, the edge lies outside the tile and only its smoothed foot
     # within.
     edged = (coarse > _EDGE) & (fine > 0.5 * fine_noise) & (fine > coarse)
@@ -91,28 +73,29 @@ def blurred(view: AnalysisView, noise: float) -> Measure:
     ratio = max(float(fine[edged].sum() / coarse[edged].sum()), 1.0 + 1e-3) ** 2
     squared = (_COARSE / 2 - ratio * _FINE / 2) / (ratio - 1)
     sigma = max(squared, 0.01) ** 0.5 * SHORT / min(view.height, view.width)
-    return Measure(rising(sigma, 4.0), {"sigma": sigma, "edges": float(edged.sum())})
+    return Measure(saturate(sigma, 4.0), {"sigma": sigma, "edges": float(edged.sum())})
 
 
-def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
-    """How coarsely JPEG has rounded the photo, and how much its 8 x 8 blocks show.
+def measure_jpeg_blocks(photo: AnalyzedPhoto) -> Measure:
+    """Measure how coarsely JPEG has rounded the photo, and how much its 8 x 8 blocks show.
 
-    ``pixels`` must not be reduced, or have been reduced by the JPEG decoder, to blocks of 8 /
-    ``scale`` px. Where the grid lies is searched for, since photos are cropped after they were
-    compressed. ``excess``: how much larger steps between neighbours are at the blocks' borders than
-    within (large ones, the subject's own edges, are cut to 20 levels first). ``coarseness``: the
-    factor on the standard's example table of quantisation (1: quality 50, 2: quality 25) of which
-    the blocks' frequencies are multiples, 0 where they are multiples of nothing; ``quality`` is the
-    same on the usual scale of 1 to 100, 100 where nothing is seen.
+    The photo's pixels must not be reduced, or have been reduced by the JPEG decoder. Where the grid
+    lies is searched for, since photos are cropped after they were compressed. ``excess``: how much
+    larger steps between neighbours are at the blocks' borders than within (large ones, the
+    subject's own edges, are cut to 20 levels first). ``coarseness``: the factor on the standard's
+    example table of quantisation (1: quality 50, 2: quality 25) of which the blocks' frequencies
+    are multiples, 0 where they are multiples of nothing; ``quality`` is the same on the usual scale
+    of 1 to 100, 100 where nothing is seen.
     """
     nothing = Measure(0.0, {"excess": 0.0, "coarseness": 0.0, "quality": 100.0})
+    pixels = photo.pixels
     height, width = pixels.shape[:2]
+    scale = max(photo.size) / max(height, width)
     period = round(8 / scale)
     side = 4 * period + 1
     if period < 4 or abs(period - 8 / scale) > 0.05 or side > min(height, width):
         return nothing
-    corners = grid(height, width, side, period)
-    corners = corners[evenly_spaced(len(corners), _BLOCK_TILES, nearest=True)]
+    corners = sample_tiles(grid(height, width, side, period), _BLOCK_TILES)
     part = luma_tiles(pixels, corners, side)
     excess, phases = [], []
     for axis in (1, 2):
@@ -124,10 +107,9 @@ def jpeg_blocking(pixels: np.ndarray, scale: float) -> Measure:
         excess.append(max(most - within, 0.0) / (within + 0.3))
     visible = float(np.mean(excess))
     coarse = _coarseness(part, period, (phases[0] + 1) % period, (phases[1] + 1) % period)
-    quality = 100.0 if coarse == 0 else 100 - 50 * coarse if coarse <= 1 else 50 / coarse
-    return Measure(
-        rising(coarse + visible, 3.0), {"excess": visible, "coarseness": coarse, "quality": quality}
-    )
+    quality = 100 - 50 * coarse if coarse <= 1 else 50 / coarse
+    evidence = {"excess": visible, "coarseness": coarse, "quality": quality}
+    return Measure(saturate(coarse + visible, 3.0), evidence)
 
 
 def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
@@ -233,3 +215,49 @@ def _noise_energy(side: int, passes: int) -> float:
     """What white noise of variance 1 adds to ``_energies``."""
     smooth, slope = _kernels(side, passes)
     return float(2 * (smooth[:, 0] ** 2).sum() * (slope[:, 0] ** 2).sum())
+
+
+FINDINGS.register(
+    FindingSpec(
+        "blurred",
+        measure_blur,
+        floors={"studio": Floors(0.35, 0.45, 0.6), "marketplace": Floors(0.45, 0.55, 0.7)},
+        advice=Advice(
+            en="The photo is blurred by about {sigma:.1f} px (at 512 px): hold the camera still "
+            "and focus on the product.",
+            zh="照片模糊约 {sigma:.1f} 像素（按短边 512 像素计）：请拿稳相机并对焦在商品上。",
+        ),
+        place=30,
+    )
+)
+FINDINGS.register(
+    FindingSpec(
+        "noisy",
+        measure_noise,
+        floors={
+            "studio": Floors(0.4, 0.55, 0.65, 0.8),
+            "marketplace": Floors(0.5, 0.6, 0.7, 0.6),
+        },
+        advice=Advice(
+            en="The photo is grainy (noise of {sigma:.1f} of 255): use more light and a lower ISO.",
+            zh="照片噪点多（噪声 {sigma:.1f}/255）：请增加光线并降低 ISO。",
+        ),
+        place=70,
+    )
+)
+FINDINGS.register(
+    FindingSpec(
+        "jpeg-blocking",
+        measure_jpeg_blocks,
+        floors={
+            "studio": Floors(0.26, 0.3, 0.5, 0.8),
+            "marketplace": Floors(0.35, 0.42, 0.6, 0.6),
+        },
+        advice=Advice(
+            en="The photo was compressed too much (like JPEG quality {quality}): upload the "
+            "original file.",
+            zh="照片压缩过度（约相当于 JPEG 质量 {quality}）：请上传原始文件。",
+        ),
+        place=80,
+    )
+)

@@ -1,0 +1,1 @@
+"""Quality checks, one module per subject; every module here is imported by the registry."""

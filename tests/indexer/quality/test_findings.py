@@ -1,0 +1,47 @@
+"""Finding specs: what shops and merchants rely on stays as it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+
+from indexer.quality.advice import Advice
+from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure
+
+SNAPSHOT = json.loads((Path(__file__).parent / "findings.json").read_text(encoding="utf-8"))
+
+
+def test_codes_floors_weights_and_advice_are_stable() -> None:
+    """Codes in their order, floors and weights of both profiles, and both languages' advice are
+    those of ``findings.json``: whoever changes one changes it there knowingly."""
+    now = [
+        {
+            "code": spec.code,
+            **{profile: list(astuple(floors)) for profile, floors in spec.floors.items()},
+            "en": spec.advice.en,
+            "zh": spec.advice.zh,
+        }
+        for spec in FINDINGS
+    ]
+    assert now == SNAPSHOT
+
+
+def test_advice_takes_whole_numbers_shares_and_formats() -> None:
+    """A number prints whole, with a format as that says, with a per cent sign as a share."""
+    advice = Advice(en="{px} px, {px:.1f}, {share%}", zh="{px}")
+    filled = advice.fill({"px": 12.34, "share": -0.256})
+    assert filled == {"en": "12 px, 12.3, 26%", "zh": "12"}
+
+
+def test_a_finding_needs_floors_of_every_profile() -> None:
+    """A spec that leaves a profile out is refused by its code."""
+    with pytest.raises(ValueError, match=r"tilted needs floors for studio, marketplace"):
+        FindingSpec(
+            "tilted",
+            lambda photo: Measure(0.0, {}),
+            floors={"studio": Floors(0.1, 0.2, 0.3)},
+            advice=Advice("", ""),
+        )
