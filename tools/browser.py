@@ -79,12 +79,10 @@ def serving(home: Path, **settings: Any) -> Iterator[str]:
 @contextmanager
 def serving_engine(engine: Any) -> Iterator[str]:
     """As ``serving``, for an engine that is open already."""
-    import dataclasses
-
     from service.app import create_app
     from service.server import make_server
 
-    settings = dataclasses.replace(engine.settings, port=0)
+    settings = engine.settings.replace(port=0)
     server = make_server(create_app(engine, settings), settings)
     thread = threading.Thread(target=server.run, name="server", daemon=True)
     thread.start()

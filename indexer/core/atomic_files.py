@@ -25,6 +25,19 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """(modification time in ns, inode, size): equal stamps mean an unchanged file; None where there
+    is none.
+
+    A file replaced within one tick of the clock has another inode, so no part is enough alone.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+
 def storage_failure(path: Path, error: OSError | sqlite3.Error) -> CatalensError:
     """What the system or SQLite says about ``path``: ``DiskFullError``, ``ReadOnlyError`` or
     ``StorageError``, naming it."""

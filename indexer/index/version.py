@@ -4,7 +4,6 @@ their model."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import numpy as np
 import structlog
 
 from indexer.core.atomic_files import (
+    file_stamp,
     publish_folder,
     remove_folder,
     sha256_file,
@@ -235,8 +235,11 @@ class Versions:
     def _stamps(self, manifest: Manifest) -> dict[str, Sequence[int]]:
         stamps: dict[str, Sequence[int]] = {}
         for name in (MANIFEST, *manifest.files):
-            found = os.stat(self.folder / manifest.version / name)
-            stamps[name] = [found.st_size, found.st_mtime_ns, found.st_ino]
+            found = file_stamp(self.folder / manifest.version / name)
+            if found is None:
+                raise FileNotFoundError(name)
+            modified_ns, inode, size = found
+            stamps[name] = [size, modified_ns, inode]
         return stamps
 
     def stamp(self, manifest: Manifest) -> None:

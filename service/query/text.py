@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import file_stamp
 from indexer.core.errors import BadRequestError, BadSettingsError
 from indexer.core.home import Home
 from indexer.index.hybrid_ranking import KEYWORDS, KeywordShare, has_block, recoloured
@@ -105,11 +106,7 @@ class TextQueryParser:
 
     def _terms(self) -> Glossary:
         """The glossary as its file stands now."""
-        try:
-            found = glossary_file(self._home).stat()
-            stamp: object = (found.st_mtime_ns, found.st_ino, found.st_size)
-        except FileNotFoundError:
-            stamp = None
+        stamp = file_stamp(glossary_file(self._home))
         with self._lock:
             if self._glossary is None or self._glossary[0] != stamp:
                 self._glossary = (stamp, open_glossary(self._home))

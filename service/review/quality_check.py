@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.core.atomic_files import file_stamp
 from indexer.core.errors import BadDataError, BadRequestError, BadSettingsError
 from indexer.core.home import Home
 from indexer.imaging.decode import Photo
@@ -29,7 +30,7 @@ class QualityCheck:
         self._changes = dict(changes)
         self._default = profile(name, self._changes)
         self._file, self._log = home.path / SHOP_QUALITY, log
-        self._stamp: float | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._shop: ShopQuality | None = None
 
     def examine(self, photo: Photo, name: str | None) -> dict[str, Any]:
@@ -55,9 +56,8 @@ class QualityCheck:
             raise BadRequestError(str(error)) from error
 
     def _measured(self) -> ShopQuality | None:
-        try:
-            stamp = self._file.stat().st_mtime
-        except OSError:
+        stamp = file_stamp(self._file)
+        if stamp is None:
             return None
         if stamp != self._stamp:
             try:

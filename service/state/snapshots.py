@@ -12,6 +12,7 @@ import numpy as np
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, Written
 from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import file_stamp
 from indexer.core.errors import CatalensError, IndexMismatchError
 from indexer.core.home import Active, Home
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo
@@ -88,7 +89,7 @@ class SnapshotManager:
     def start(self) -> None:
         """Open the active pair, if there is one; raises what is wrong with it."""
         with self._refreshing:
-            self._stamp = self._current_stamp()
+            self._stamp = file_stamp(self._home.current_file)
             active = self._home.active()
             if active is not None:
                 self._switch(self._open(active))
@@ -142,15 +143,8 @@ class SnapshotManager:
             self._follow_log(snapshot)
         return snapshot
 
-    def _current_stamp(self) -> tuple[int, ...] | None:
-        try:
-            stat = self._home.current_file.stat()
-        except FileNotFoundError:
-            return None
-        return (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-
     def _follow_activation(self) -> None:
-        stamp = self._current_stamp()
+        stamp = file_stamp(self._home.current_file)
         if stamp == self._stamp:
             return
         self._stamp = stamp

@@ -179,8 +179,6 @@ def open_web(own: Engine) -> Callable[..., object]:
     """A client of the test's own shop, with settings of its own."""
 
     def make(**settings: object):  # type: ignore[no-untyped-def]
-        return create_app(
-            own, dataclasses.replace(own.settings, **settings), check_answers=True
-        ).test_client()
+        return create_app(own, own.settings.replace(**settings), check_answers=True).test_client()
 
     return make

@@ -227,11 +227,7 @@ def test_what_goes_wrong_is_a_problem_that_says_what(client: Client) -> None:
 
 def test_a_key_is_sent(own: Engine) -> None:
     """Without the key 401, with it an answer."""
-    import dataclasses
-
-    object.__setattr__(
-        own, "settings", dataclasses.replace(own.settings, api_keys=("a-key-of-this-shop-1",))
-    )
+    object.__setattr__(own, "settings", own.settings.replace(api_keys=("a-key-of-this-shop-1",)))
     with serving_engine(own) as address:
         with Client(address) as stranger, pytest.raises(ProblemError, match="401"):
             stranger.list_indexes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import json
 import os
@@ -31,7 +30,7 @@ LIMIT = 300_000
 @pytest.fixture(scope="module")
 def port(shop: Engine) -> Iterator[int]:
     """A waitress server over the shop, on a free port of the loopback."""
-    settings = dataclasses.replace(shop.settings, port=0, max_body_bytes=LIMIT, threads=4)
+    settings = shop.settings.replace(port=0, max_body_bytes=LIMIT, threads=4)
     server = make_server(create_app(shop, settings), settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -114,10 +113,10 @@ def test_what_is_no_http_is_a_problem_document(port: int) -> None:
 
 
 def test_a_port_in_use_is_one_line(port: int, shop: Engine) -> None:
-    taken = dataclasses.replace(shop.settings, port=port)
+    taken = shop.settings.replace(port=port)
     with pytest.raises(BusyError, match=rf"127\.0\.0\.1 port {port} is in use"):
         make_server(create_app(shop, taken), taken)
-    elsewhere = dataclasses.replace(shop.settings, host="192.0.2.1", port=0, api_keys=("k" * 20,))
+    elsewhere = shop.settings.replace(host="192.0.2.1", port=0, api_keys=("k" * 20,))
     with pytest.raises(BadSettingsError, match=r"192\.0\.2\.1"):
         make_server(create_app(shop, elsewhere), elsewhere)
 

@@ -1,0 +1,311 @@
+"""The service's settings: one frozen model for file, environment and command line."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from indexer.core.errors import BadSettingsError
+from indexer.quality.profiles import profile
+from service.settings.table import SettingNames, SettingOrigin, fault_message, place_of
+
+_SHORTEST_KEY = 16
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def _to_path(value: object) -> object:
+    return Path(value) if isinstance(value, str) else value
+
+
+def _to_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _existing_folder(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    if not path.resolve().is_dir():
+        raise ValueError(f"must be an existing folder, not {path}")
+    return path.resolve()
+
+
+def _encoder_name(text: str) -> str:
+    if text and ":" not in text:
+        raise ValueError(f"must be package.module:function, not {text!r}")
+    return text
+
+
+def _sound_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    for key in keys:
+        if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError(
+                f"must hold keys of at least {_SHORTEST_KEY} printable ASCII characters, no spaces"
+            )
+    return keys
+
+
+def _conditions(conditions: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+    if not all(isinstance(one.get("field"), str) for one in conditions):
+        raise ValueError("must be a list of conditions on fields, as filters have them")
+    return conditions
+
+
+def _not_offered(value: bool) -> bool:
+    if value:
+        raise ValueError("must be false: this version does not fetch photos from URLs")
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """True for ``localhost`` and the loopback addresses; any other name may resolve anywhere."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+PathSetting = Annotated[Path, BeforeValidator(_to_path)]
+TextSetting = Annotated[str, Field(min_length=1)]
+TextsSetting = Annotated[tuple[TextSetting, ...], BeforeValidator(_to_tuple)]
+Conditions = Annotated[
+    tuple[Mapping[str, Any], ...], BeforeValidator(_to_tuple), AfterValidator(_conditions)
+]
+
+
+class Settings(BaseModel):
+    """Every setting of the service, checked when made.
+
+    Raises ``BadSettingsError`` naming the setting and, where known, the place that gave it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    home: PathSetting = Field(
+        default=Path("catalens-home"),
+        description="Folder of models, catalog, photos and index versions.",
+    )
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on; beyond loopback it needs keys."
+    )
+    port: int = Field(default=8000, ge=0, le=65535, description="Port; 0: any free one.")
+    api_key_file: PathSetting | None = Field(
+        default=None,
+        description="Keys, one per line; clients send them as `Authorization: Bearer`.",
+    )
+    api_keys: Annotated[
+        TextsSetting, AfterValidator(_sound_keys), SettingNames(has_option=False)
+    ] = Field(
+        default=(),
+        repr=False,
+        description="Keys beside those of `api_key_file`. No option: other users of the machine "
+        "can read a command line.",
+    )
+    allowed_hosts: Annotated[TextsSetting, SettingNames(option="--allow-host")] = Field(
+        default=(), description="Names accepted in `Host` beside loopback's and `host`."
+    )
+    text_encoder: Annotated[str, AfterValidator(_encoder_name)] = Field(
+        default="",
+        description="`package.module:function`: a text model instead of the version's own tower.",
+    )
+    allow_urls: Annotated[bool, AfterValidator(_not_offered)] = Field(
+        default=False, description="Fetch photos from URLs; not offered yet."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where the network runs."
+    )
+    engine: Literal["auto", "torch", "compiled", "openvino"] = Field(
+        default="auto", description="Inference backend of the network."
+    )
+    max_image_bytes: int = Field(
+        default=32 * 2**20, ge=1, le=2**31, description="Bytes of one uploaded photo."
+    )
+    max_image_pixels: int = Field(
+        default=64_000_000, ge=1, le=2**31, description="Pixels of one uploaded photo."
+    )
+    max_body_bytes: int = Field(
+        default=64 * 2**20,
+        ge=1,
+        le=2**31,
+        description="Bytes of a whole request; base64 needs a third more than the photo.",
+    )
+    threads: Annotated[
+        int, SettingNames(option="--server-threads", variable="CATALENS_SERVER_THREADS")
+    ] = Field(
+        default=40,
+        ge=1,
+        le=256,
+        description="Threads of the web server; one more runs the network.",
+    )
+    working: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Requests worked on at once, the others wait; 0: one more than cores.",
+    )
+    max_batch: int = Field(
+        default=8, ge=1, le=256, description="Photos in one pass of the network."
+    )
+    max_waiting: int = Field(
+        default=32,
+        ge=1,
+        le=4096,
+        description="Requests that may wait, for their turn or for the network; the next gets 503.",
+    )
+    max_delay_ms: float = Field(
+        default=2.0,
+        ge=0,
+        le=1000,
+        description="How long a pass of the network waits for photos that are being decoded.",
+    )
+    deadline_s: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=600,
+        description="A photo without its embedding by then gets 503 and is not computed.",
+    )
+    other_versions: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Index versions kept open beside the serving one, for requests naming them.",
+    )
+    erase_within_s: float = Field(
+        default=86_400.0,
+        ge=1,
+        le=365 * 86_400,
+        description="How long a deleted product may stay in files before they are rewritten.",
+    )
+    max_batch_items: int = Field(
+        default=1000, ge=1, le=100_000, description="Writes in one `products:batch`."
+    )
+    max_delta: int = Field(
+        default=5000,
+        ge=0,
+        le=10**9,
+        description="Photos beside the version above which they are compacted into a new one; "
+        "0: never.",
+    )
+    policy_file: Annotated[PathSetting | None, SettingNames(option="--policy")] = Field(
+        default=None, description="YAML file of what is prohibited (docs/listing.md)."
+    )
+    quality_profile: Literal["studio", "marketplace"] = Field(
+        default="studio", description="How strictly photos are judged."
+    )
+    quality_floors: Mapping[str, Mapping[str, Any]] = Field(
+        default={}, description='Changes to the profile, e.g. `{"blurred": {"fail": 0.9}}`.'
+    )
+    # On attributes that no product has, a condition is ignored.
+    out_of_stock: Conditions = Field(
+        default=({"field": "in_stock", "eq": False}, {"field": "stock", "lte": 0}),
+        description="Conditions, as in filters; what meets any of them is never recommended.",
+    )
+    import_root: Annotated[PathSetting | None, AfterValidator(_existing_folder)] = Field(
+        default=None,
+        description="Folder that `POST /v1/imports` may read from; without it, uploads only.",
+    )
+    max_upload_bytes: int = Field(
+        default=2 * 2**30,
+        ge=1,
+        le=2**50,
+        description="Bytes that one uploaded archive may unpack to.",
+    )
+    poll_s: float = Field(
+        default=0.2,
+        ge=0.01,
+        le=60,
+        description="How often other processes' writes and activations are looked up.",
+    )
+
+    @field_validator("quality_floors")
+    @classmethod
+    def _check_floors(
+        cls, floors: Mapping[str, Mapping[str, Any]], info: ValidationInfo
+    ) -> Mapping[str, Mapping[str, Any]]:
+        name = info.data.get("quality_profile")
+        if name is not None:
+            try:
+                profile(name, floors)
+            except BadSettingsError as error:
+                raise ValueError(f"do not fit: {error}") from error
+        return floors
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(
+        cls, values: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        origins: Mapping[str, SettingOrigin] = info.context or {}
+        try:
+            made = handler(_with_key_file(values, origins))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise BadSettingsError(fault_message(cls, first, origins)) from None
+        if not is_loopback(made.host) and not made.api_keys:
+            raise BadSettingsError(
+                f"{place_of(origins, ('host',))}host {made.host} is reachable from other machines: "
+                "give --api-key-file, or listen on 127.0.0.1"
+            )
+        return made
+
+    @classmethod
+    def make(cls, **values: Any) -> Settings:
+        """Settings by name; an unknown name is ``BadSettingsError``."""
+        return cls.model_validate(values)
+
+    def replace(self, **changes: Any) -> Settings:
+        """These settings with ``changes``, checked anew."""
+        return type(self).make(**{**dict(self), **changes})
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Names (without port, lower case) under which this server answers; empty: any, the key
+        alone decides."""
+        if not is_loopback(self.host) and not self.allowed_hosts:
+            return frozenset()
+        return frozenset(
+            name.lower() for name in (*_LOOPBACK_NAMES, self.host, *self.allowed_hosts)
+        )
+
+
+def read_api_keys(path: Path) -> tuple[str, ...]:
+    """Keys of a file, one per line; empty lines and lines from ``#`` on are skipped. Raises
+    ``BadSettingsError``."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettingsError(f"api key file {path} cannot be read: {error}") from error
+    keys = tuple(
+        line.strip() for line in lines if line.strip() and not line.strip().startswith("#")
+    )
+    if not keys:
+        raise BadSettingsError(f"api key file {path} holds no key")
+    return keys
+
+
+def _with_key_file(values: Any, origins: Mapping[str, SettingOrigin]) -> Any:
+    """``values`` with the keys of ``api_key_file`` among ``api_keys``."""
+    file, keys = values.get("api_key_file"), values.get("api_keys", ())
+    if not isinstance(file, str | Path) or not isinstance(keys, list | tuple):
+        return values
+    try:
+        read = read_api_keys(Path(file))
+    except BadSettingsError as error:
+        raise BadSettingsError(f"{place_of(origins, ('api_key_file',))}{error}") from error
+    return {**values, "api_keys": tuple(dict.fromkeys([*keys, *read]))}

@@ -1,0 +1,112 @@
+"""Settings from options, environment and a TOML file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from indexer.core.errors import BadSettingsError
+from service.settings.model import Settings
+from service.settings.table import PREFIX, Setting, SettingOrigin, describe_settings, nearest_name
+
+# What else Catalens reads from the environment. Any other name with the prefix is a setting or a
+# misspelt one, which is refused.
+OTHER_VARIABLES = frozenset(
+    {"CATALENS_CACHE", "CATALENS_DATA", "CATALENS_DEBUG", "CATALENS_KILLS", "CATALENS_THREADS"}
+)
+OTHER_PREFIXES = ("CATALENS_BENCH_", "CATALENS_LIVE_")
+
+_SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def load_settings(
+    options: Mapping[str, Any],
+    *,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings from options (by setting name), environment, file and defaults, in this order.
+
+    Raises ``BadSettingsError`` naming the option, the variable, or the file and the line.
+    """
+    given: dict[str, Any] = {}
+    origins: dict[str, SettingOrigin] = {}
+    if config is not None:
+        text, values = _read_file(config)
+        given.update(values)
+        origins.update(dict.fromkeys(values, SettingOrigin(str(config), text)))
+    for name, value in _read_environment(os.environ if environ is None else environ).items():
+        given[name] = value
+        origins[name] = SettingOrigin(describe_settings(Settings)[name].variable)
+    for name, value in options.items():
+        given[name] = value
+        origins[name] = SettingOrigin(describe_settings(Settings)[name].option or name)
+    return Settings.model_validate(given, context=origins)
+
+
+def _read_file(path: Path) -> tuple[str, dict[str, Any]]:
+    """The file's text and settings; paths in it are relative to its folder."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettingsError(f"settings file {path} cannot be read: {error}") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettingsError(f"{path}:{_toml_fault(text, str(error))}") from error
+    for name, value in values.items():
+        known = describe_settings(Settings).get(name)
+        if known is not None and known.kind == "path" and isinstance(value, str):
+            values[name] = path.parent / value
+    return text, values
+
+
+def _toml_fault(text: str, reason: str) -> str:
+    """``LINE: reason`` of a file that is no TOML, or that gives a setting twice."""
+    found = re.search(r"at line (\d+)", reason)
+    number = int(found[1]) if found else len(text.splitlines())
+    if "Cannot overwrite" in reason or "Cannot declare" in reason:
+        name = text.splitlines()[number - 1].partition("=")[0].strip(" []\t")
+        return f"{number}: setting {name!r} is given twice"
+    return f"{number}: not TOML: {reason}"
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Settings among the variables; an empty one counts as not given."""
+    by_variable = {setting.variable: setting for setting in describe_settings(Settings).values()}
+    given = {}
+    for variable in sorted(environ):
+        text = environ[variable]
+        if not variable.startswith(PREFIX) or not text or variable in OTHER_VARIABLES:
+            continue
+        if variable.startswith(OTHER_PREFIXES):
+            continue
+        setting = by_variable.get(variable)
+        if setting is None:
+            near = nearest_name(variable, by_variable)
+            raise BadSettingsError(f"{variable}: unknown setting{near}")
+        given[setting.name] = _parse(setting, text)
+    return given
+
+
+def _parse(setting: Setting, text: str) -> Any:
+    """A variable's text as the setting's kind; as it stands where it does not fit."""
+    try:
+        if setting.kind == "whole number":
+            return int(text)
+        if setting.kind == "number":
+            return float(text)
+        if setting.kind in ("object", "objects"):
+            return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if setting.kind == "true or false":
+        return _SWITCHES.get(text.lower(), text)
+    if setting.kind == "texts":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text

@@ -1,0 +1,194 @@
+"""Description of settings as data, and messages about wrong ones."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticUndefined
+
+PREFIX = "CATALENS_"
+
+SettingKind = Literal[
+    "whole number",
+    "number",
+    "true or false",
+    "choice",
+    "text",
+    "path",
+    "texts",
+    "object",
+    "objects",
+]
+
+
+@dataclass(frozen=True)
+class SettingNames:
+    """How a setting is called outside a file, where that is not its own name."""
+
+    option: str | None = None
+    variable: str | None = None
+    has_option: bool = True
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as the model describes it. ``option`` None: it has no option."""
+
+    name: str
+    kind: SettingKind
+    default: Any
+    help: str
+    variable: str
+    option: str | None
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """The unit that the name ends in, as a word; empty where it has none."""
+        suffixes = {"_s": "seconds", "_ms": "milliseconds", "_bytes": "bytes", "_pixels": "pixels"}
+        return next((word for end, word in suffixes.items() if self.name.endswith(end)), "")
+
+
+@functools.cache
+def describe_settings(model: type[BaseModel]) -> Mapping[str, Setting]:
+    """Name -> setting, in the model's order."""
+    return {name: _describe(name, field) for name, field in model.model_fields.items()}
+
+
+def _describe(name: str, field: FieldInfo) -> Setting:
+    names = next((one for one in field.metadata if isinstance(one, SettingNames)), SettingNames())
+    low = next((one.ge for one in field.metadata if hasattr(one, "ge")), None)
+    high = next((one.le for one in field.metadata if hasattr(one, "le")), None)
+    kind, choices = _kind(field.annotation)
+    return Setting(
+        name=name,
+        kind=kind,
+        default=None if field.default is PydanticUndefined else field.default,
+        help=field.description or "",
+        variable=names.variable or f"{PREFIX}{name.upper()}",
+        option=(names.option or f"--{name.replace('_', '-')}") if names.has_option else None,
+        low=low,
+        high=high,
+        choices=choices,
+    )
+
+
+def _kind(annotation: Any) -> tuple[SettingKind, tuple[str, ...]]:
+    """What a value is, and the choices where there are some."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(one for one in get_args(annotation) if one is not type(None))
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Literal:
+        return "choice", get_args(annotation)
+    if get_origin(annotation) is tuple:
+        inner = get_args(annotation)[0]
+        return ("objects" if get_origin(inner) is Mapping else "texts"), ()
+    kinds: dict[Any, SettingKind] = {
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        str: "text",
+        Path: "path",
+    }
+    return kinds.get(annotation, "object"), ()
+
+
+@dataclass(frozen=True)
+class SettingOrigin:
+    """Who gave a setting: a variable or an option by name, or a file with its text."""
+
+    name: str
+    text: str | None = None
+
+    def place(self, path: Sequence[int | str]) -> str:
+        """The origin, of a file with the line where ``path`` begins."""
+        return self.name if self.text is None else f"{self.name}:{_line_of(self.text, path)}"
+
+
+def place_of(origins: Mapping[str, SettingOrigin], path: Sequence[int | str]) -> str:
+    """``serve.toml:12: `` for a message; empty where nobody is known to have given the value."""
+    origin = origins.get(str(path[0]))
+    return "" if origin is None else f"{origin.place(path)}: "
+
+
+def fault_message(
+    model: type[BaseModel], error: ErrorDetails, origins: Mapping[str, SettingOrigin]
+) -> str:
+    """One line that says where, which setting and what it must be."""
+    name, where = str(error["loc"][0]), place_of(origins, error["loc"])
+    settings = describe_settings(model)
+    setting = settings.get(name)
+    if setting is None:
+        known = ", ".join(sorted(settings))
+        near = nearest_name(name, settings)
+        return f"{where}unknown setting {name!r}{near or f' (known: {known})'}"
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    if error["type"] == "value_error":
+        return f"{where}{name} {error['ctx']['error']}"
+    value = "" if name == "api_keys" else f", not {error['input']!r}"
+    return f"{where}{name} must be {_expected(setting)}{value}"
+
+
+def _expected(setting: Setting) -> str:
+    if setting.kind in ("whole number", "number"):
+        range_ = f"from {setting.low} to {setting.high}"
+        kind = "a whole number" if setting.kind == "whole number" else "a number"
+        return f"{kind} {range_} {setting.unit}".rstrip()
+    if setting.kind == "choice":
+        *most, last = setting.choices
+        return f"{', '.join(most)} or {last}"
+    return {
+        "true or false": "true or false",
+        "text": "a text",
+        "path": "a path",
+        "texts": "a list of non-empty texts",
+        "object": "an object",
+        "objects": "a list of objects",
+    }[setting.kind]
+
+
+def nearest_name(name: str, known: Mapping[str, Any]) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def _line_of(text: str, path: Sequence[int | str]) -> int:
+    """The line in which the value at ``path``, or what holds it, begins.
+
+    Found by parsing the file line by line: a statement ends where the text up to there is TOML
+    again and holds more than before.
+    """
+    lines = text.splitlines(keepends=True)
+    for length in range(len(path), 0, -1):
+        complete = 0
+        for number in range(1, len(lines) + 1):
+            try:
+                values = tomllib.loads("".join(lines[:number]))
+            except tomllib.TOMLDecodeError:
+                continue
+            if _holds(values, path[:length]):
+                return complete + 1
+            complete = number
+    return 1
+
+
+def _holds(values: Any, path: Sequence[int | str]) -> bool:
+    for part in path:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

@@ -1,0 +1,242 @@
+"""Settings: one table for file, environment and options; whoever gave a wrong one is named."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from indexer.core.errors import BadSettingsError
+from service.settings import Settings, load_settings
+from service.settings.sources import OTHER_PREFIXES, OTHER_VARIABLES
+from service.settings.table import Setting, describe_settings
+from tools.commands.serve import serve
+from tools.settings_reference import HEADER, settings_table
+
+ROOT = Path(__file__).parents[2]
+TABLE = describe_settings(Settings)
+KEY = "a-key-of-this-shop-1"
+
+
+def refusal(
+    options: Mapping[str, Any] | None = None,
+    *,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> str:
+    """The message with which these settings are refused."""
+    with pytest.raises(BadSettingsError) as caught:
+        load_settings(options or {}, config=config, environ=environ or {})
+    return str(caught.value)
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "serve.toml"
+    file.write_text(text)
+    return file
+
+
+def another_value(setting: Setting, folder: Path) -> Any:
+    """A value that the setting takes and that is not its default, as a file holds it."""
+    if setting.name == "api_key_file":
+        (folder / "keys").write_text(f"{KEY}\n")
+        return "keys"
+    special: dict[str, Any] = {
+        "api_keys": [KEY],
+        "host": "127.0.0.2",
+        "text_encoder": "package.module:function",
+        "allow_urls": False,  # nothing else is offered yet
+        "import_root": ".",
+        "quality_floors": {"blurred": {"fail": 0.9}},
+        "out_of_stock": [{"field": "sold_out", "eq": True}],
+    }
+    if setting.name in special:
+        return special[setting.name]
+    if setting.kind in ("whole number", "number"):
+        assert setting.high is not None
+        return min(setting.high, setting.default + 1)
+    if setting.kind == "choice":
+        return setting.choices[-1]
+    return ["one.example"] if setting.kind == "texts" else "elsewhere"
+
+
+def as_toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} = {as_toml(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(as_toml(one) for one in value) + "]"
+    return json.dumps(value)
+
+
+def as_text(setting: Setting, value: Any) -> str:
+    if setting.kind in ("object", "objects"):
+        return json.dumps(value)
+    return ",".join(value) if setting.kind == "texts" else str(value)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_setting_can_be_given_everywhere(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File, variable and option of a setting all lead to the same value."""
+    setting, value = TABLE[name], another_value(TABLE[name], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path, f"{name} = {as_toml(value)}\n")
+    from_file = load_settings({}, config=file, environ={})
+    text = as_text(setting, value)
+    from_variable = load_settings({}, environ={setting.variable: text})
+    assert from_variable != Settings() or name == "allow_urls"
+    found = getattr(from_variable, name)
+    assert getattr(from_file, name) == (
+        tmp_path / found if name in ("home", "policy_file", "api_key_file") else found
+    )
+    if setting.option is not None:
+        given = [json.dumps(one) for one in value] if setting.kind == "objects" else [text]
+        arguments = [part for one in given for part in (setting.option, one)]
+        assert getattr(from_options(*arguments), name) == found
+
+
+def from_options(*arguments: str) -> Settings:
+    """The settings that ``catalens serve`` would serve with."""
+    context = serve.make_context("serve", list(arguments))
+    given = {name: value for name, value in context.params.items() if value is not None}
+    config = given.pop("config", None)
+    return load_settings(given, config=config, environ={})
+
+
+def test_options_go_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+    """Option > environment > file > default, setting by setting."""
+    file = write(tmp_path, "port = 1\nthreads = 11\nworking = 21\n")
+    environ = {"CATALENS_PORT": "2", "CATALENS_SERVER_THREADS": "12"}
+    made = load_settings({"port": 3}, config=file, environ=environ)
+    assert (made.port, made.threads, made.working, made.max_batch) == (3, 12, 21, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("# mine\nport = 80\n\nprot = 1\n", 4, "unknown setting 'prot' (did you mean port?)"),
+        ("\nport = 70_000\n", 2, "port must be a whole number from 0 to 65535, not 70000"),
+        ("poll_s = 0\n", 1, "poll_s must be a number from 0.01 to 60 seconds, not 0"),
+        ("port = 1\nthreads = 2\nport = 3\n", 3, "setting 'port' is given twice"),
+        ("[quality_floors]\n[quality_floors]\n", 2, "setting 'quality_floors' is given twice"),
+        ("port = 1\nthreads 2\n", 2, "not TOML"),
+        ('device = "tpu"\n', 1, "device must be auto, cpu or cuda, not 'tpu'"),
+        ('text_encoder = """\nport = 1\n:"""\nport = "1"\n', 4, "port must be"),
+        ('allowed_hosts = [\n "a",\n "",\n]\n', 1, "allowed_hosts must be a list of"),
+        ("port = 1\n\n[quality_floors.blurred]\nfail = 1\nfial = 2\n", 3, "unknown key 'fial'"),
+        ('port = 1\nhost = "0.0.0.0"\n', 2, "host 0.0.0.0 is reachable from other machines"),
+        ('port = 1\nimport_root = "nowhere"\n', 2, "import_root must be an existing folder"),
+        ('\napi_key_file = "nowhere"\n', 2, "cannot be read"),
+    ],
+)
+def test_a_wrong_setting_of_a_file_is_named_with_its_line(
+    tmp_path: Path, text: str, line: int, said: str
+) -> None:
+    """Unknown, twice given, out of range, no TOML at all: file, line and setting are named."""
+    file = write(tmp_path, text)
+    message = refusal(config=file)
+    assert message.startswith(f"{file}:{line}: ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"CATALENS_PROT": "1"}, "CATALENS_PROT: unknown setting (did you mean CATALENS_PORT?)"),
+        ({"CATALENS_PORT": "70000"}, "CATALENS_PORT: port must be a whole number from 0"),
+        ({"CATALENS_PORT": "many"}, "CATALENS_PORT: port must be a whole number from 0"),
+        ({"CATALENS_OUT_OF_STOCK": "stock"}, "CATALENS_OUT_OF_STOCK: out_of_stock must be"),
+        ({"CATALENS_API_KEYS": "short"}, "CATALENS_API_KEYS: api_keys must hold keys of at least"),
+    ],
+)
+def test_a_wrong_variable_is_named(environ: Mapping[str, str], said: str) -> None:
+    """An unknown or bad variable is refused under its name."""
+    assert said in refusal(environ=environ)
+
+
+def test_a_wrong_option_is_named() -> None:
+    """A value that only the model can judge is refused under its option; twice given is usage."""
+    assert refusal({"import_root": Path("nowhere")}).startswith("--import-root: import_root must")
+    done = CliRunner().invoke(serve, ["--port", "1", "--port", "2"])
+    assert done.exit_code == 2
+    assert "--port': given 2 times" in done.output
+
+
+def test_no_message_holds_a_key(tmp_path: Path) -> None:
+    """A key that is refused is not repeated, wherever it came from."""
+    secret = "a key with spaces in it"
+    for values in ({"api_keys": [secret]}, {"api_keys": secret}, {"api_keys": [secret, 3]}):
+        assert secret not in refusal(values)
+
+
+def test_other_variables_are_no_settings() -> None:
+    """What else Catalens reads is left alone, and an empty variable is not given."""
+    others = dict.fromkeys([*OTHER_VARIABLES, *(f"{one}X" for one in OTHER_PREFIXES)], "1")
+    assert load_settings({}, environ={**others, "CATALENS_PORT": "", "HOME": "x"}) == Settings()
+
+
+def test_every_variable_in_the_code_is_known() -> None:
+    """Whatever ``CATALENS_`` name code, Makefile or docs hold is a setting's, or is listed."""
+    files = [ROOT / "Makefile", *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    for package in ("indexer", "service", "tools"):
+        files += (ROOT / package).rglob("*.py")
+    known = {setting.variable for setting in TABLE.values()} | OTHER_VARIABLES
+    found = {
+        name
+        for file in files
+        for name in re.findall(r"\bCATALENS_[A-Z_]*[A-Z]\b", file.read_text(encoding="utf-8"))
+    }
+    assert {name for name in found - known if not name.startswith(OTHER_PREFIXES)} == {
+        prefix.rstrip("_") for prefix in OTHER_PREFIXES if prefix.rstrip("_") in found
+    }
+
+
+def test_paths_of_a_file_are_relative_to_its_folder(tmp_path: Path) -> None:
+    """A file means the same wherever the service is started."""
+    file = write(tmp_path, 'home = "shop"\npolicy_file = "/etc/policy.yaml"\n')
+    made = load_settings({}, config=file, environ={})
+    assert (made.home, made.policy_file) == (tmp_path / "shop", Path("/etc/policy.yaml"))
+
+
+def test_keys_of_a_file_come_beside_the_others(tmp_path: Path) -> None:
+    """``api_key_file`` adds to ``api_keys``, each key once."""
+    (tmp_path / "keys").write_text(f"{KEY}\nanother-key-of-this-shop\n")
+    file = write(tmp_path, f'api_key_file = "keys"\napi_keys = ["{KEY}"]\n')
+    made = load_settings({}, config=file, environ={})
+    assert made.api_keys == (KEY, "another-key-of-this-shop")
+
+
+def test_settings_cannot_be_changed_but_replaced() -> None:
+    """Frozen; ``replace`` makes others and checks them anew."""
+    made = Settings()
+    with pytest.raises(ValueError, match="frozen"):
+        made.port = 1  # type: ignore[misc]
+    assert (made.replace(port=1).port, made.port) == (1, 8000)
+    with pytest.raises(BadSettingsError, match="port"):
+        made.replace(port=-1)
+    with pytest.raises(BadSettingsError, match="prot"):
+        made.replace(prot=1)
+
+
+def test_the_reference_page_holds_the_table() -> None:
+    """docs/reference/settings.md is what ``python -m tools.settings_reference`` prints."""
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    start = page.index(HEADER)
+    assert page[start : start + len(settings_table())] == settings_table()
+    assert page.count(HEADER) == 1
+
+
+def test_help_names_every_option() -> None:
+    """``catalens serve --help`` lists an option for each setting but the keys themselves."""
+    shown = serve.get_help(click.Context(serve))
+    without = {name for name, setting in TABLE.items() if setting.option is None}
+    assert without == {"api_keys"}
+    for setting in TABLE.values():
+        assert setting.option is None or f"\n  {setting.option} " in shown
