@@ -191,7 +191,7 @@ def serve(settings: Settings) -> None:
 
 
 def _invalid(error: ValidationError) -> NoReturn:
-    raise InvalidRequestError.of(error)
+    raise InvalidRequestError.from_error(error)
 
 
 def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> None:

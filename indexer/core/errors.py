@@ -1,4 +1,55 @@
-"""The exception family: every failure a user can cause or meet, with a stable code."""
+"""The exception family: every failure a user can cause or meet, with a stable code.
+
+The four kinds carry no code; the service answers each with one status (422, 404, 409, 503).
+
+* CatalensError
+  * BadHomeError
+    * CatalogBehindError
+    * MissingCatalogError
+  * BadModelError
+  * BadPolicyError
+  * BadSettingsError
+  * BadVectorsError
+  * ConflictError
+    * AlreadyDecidedError
+    * CatalogMismatchError
+    * DamagedIndexError
+    * IndexMismatchError
+    * JobEndedError
+    * NewerFormatError
+    * NoCategoriesError
+    * NoOrdersError
+    * OutdatedVersionError
+    * StaleVersionError
+  * InvalidInputError
+    * BadDataError
+    * BadImageError
+      * ImageTooLargeError
+      * UnsupportedFormatError
+    * BadProductError
+    * BadRequestError
+      * BadFilterError
+  * NotErasedError
+  * NotFoundError
+    * CursorGoneError
+    * UnknownClassError
+    * UnknownJobError
+    * UnknownModelError
+    * UnknownPhotoError
+    * UnknownProductError
+    * UnknownRequestError
+    * UnknownReviewError
+    * UnknownVersionError
+  * SyncRefusedError
+  * TrainingError
+  * UnavailableError
+    * BusyError
+    * NoIndexError
+    * ReadOnlyError
+    * StorageError
+      * DiskFullError
+  * WeightsUnavailableError
+"""
 
 from __future__ import annotations
 
@@ -13,7 +64,23 @@ class CatalensError(Exception):
     code = "error"
 
 
-class BadImageError(CatalensError):
+class InvalidInputError(CatalensError):
+    """What was given cannot be used as it is; the message names it."""
+
+
+class NotFoundError(CatalensError):
+    """What was named does not exist, or no longer."""
+
+
+class ConflictError(CatalensError):
+    """What was asked does not fit the present state."""
+
+
+class UnavailableError(CatalensError):
+    """It cannot be done now; the same may succeed later."""
+
+
+class BadImageError(InvalidInputError):
     """The bytes are empty, truncated, damaged or no image at all."""
 
     code = "bad-image"
@@ -32,32 +99,32 @@ class ImageTooLargeError(BadImageError):
     code = "image-too-large"
 
 
-class BadDataError(CatalensError):
+class BadDataError(InvalidInputError):
     """DATA (folder or manifest) cannot be used at all: missing, no photos, no ``image`` column,
     unknown column type."""
 
     code = "bad-data"
 
 
-class BadProductError(CatalensError):
+class BadProductError(InvalidInputError):
     """A product that cannot be stored: bad id, wrong attribute type, no photo."""
 
     code = "bad-product"
 
 
-class UnknownProductError(CatalensError):
+class UnknownProductError(NotFoundError):
     """No product has this id."""
 
     code = "unknown-product"
 
 
-class UnknownPhotoError(CatalensError):
+class UnknownPhotoError(NotFoundError):
     """No stored photo has this content hash, or its file is gone or was changed."""
 
     code = "unknown-photo"
 
 
-class StaleVersionError(CatalensError):
+class StaleVersionError(ConflictError):
     """``external_version`` is older than the stored one."""
 
     code = "stale-version"
@@ -89,13 +156,13 @@ class CatalogBehindError(BadHomeError):
     code = "catalog-behind"
 
 
-class NewerFormatError(CatalensError):
+class NewerFormatError(ConflictError):
     """A stored thing (home, model, index version) was written by a newer Catalens."""
 
     code = "newer-format"
 
 
-class BusyError(CatalensError):
+class BusyError(UnavailableError):
     """Another process holds the lock this work needs."""
 
     code = "busy"
@@ -107,7 +174,7 @@ class BadModelError(CatalensError):
     code = "bad-model"
 
 
-class UnknownModelError(CatalensError):
+class UnknownModelError(NotFoundError):
     """No such model, or several and none chosen."""
 
     code = "unknown-model"
@@ -119,7 +186,7 @@ class WeightsUnavailableError(CatalensError):
     code = "weights-unavailable"
 
 
-class NoCategoriesError(CatalensError):
+class NoCategoriesError(ConflictError):
     """The active model has no categories (nothing was trained)."""
 
     code = "no-categories"
@@ -131,20 +198,20 @@ class BadVectorsError(CatalensError):
     code = "bad-vectors"
 
 
-class DamagedIndexError(CatalensError):
+class DamagedIndexError(ConflictError):
     """An index version whose files do not match their checksums; the file is named."""
 
     code = "damaged-index"
 
 
-class CatalogMismatchError(CatalensError):
+class CatalogMismatchError(ConflictError):
     """An index version of another catalog, or of a copy that went its own way: its numbers mean
     other products here."""
 
     code = "catalog-mismatch"
 
 
-class OutdatedVersionError(CatalensError):
+class OutdatedVersionError(ConflictError):
     """An index version older than the change log reaches back: newer writes cannot be laid over it
     any more."""
 
@@ -157,31 +224,31 @@ class NotErasedError(CatalensError):
     code = "not-erased"
 
 
-class ReadOnlyError(CatalensError):
+class ReadOnlyError(UnavailableError):
     """The home's disk or folder is read-only: questions are answered, nothing can be written."""
 
     code = "read-only"
 
 
-class IndexMismatchError(CatalensError):
+class IndexMismatchError(ConflictError):
     """Model and index do not belong together; both embedding ids are named."""
 
     code = "index-mismatch"
 
 
-class UnknownVersionError(CatalensError):
+class UnknownVersionError(NotFoundError):
     """No such index version."""
 
     code = "unknown-version"
 
 
-class NoIndexError(CatalensError):
+class NoIndexError(UnavailableError):
     """The home has no active index version yet."""
 
     code = "no-index"
 
 
-class BadRequestError(CatalensError):
+class BadRequestError(InvalidInputError):
     """An argument out of range or not understood; the message names it."""
 
     code = "bad-request"
@@ -194,7 +261,7 @@ class BadFilterError(BadRequestError):
     code = "bad-filter"
 
 
-class CursorGoneError(CatalensError):
+class CursorGoneError(NotFoundError):
     """The next page was asked for, but the index version that gave the page before is gone: begin
     again."""
 
@@ -213,7 +280,7 @@ class BadSettingsError(CatalensError):
     code = "bad-settings"
 
 
-class StorageError(CatalensError):
+class StorageError(UnavailableError):
     """The disk is full, read-only or failing; nothing was acknowledged that is not stored."""
 
     code = "storage-failed"
@@ -226,25 +293,25 @@ class DiskFullError(StorageError):
     code = "disk-full"
 
 
-class UnknownClassError(CatalensError):
+class UnknownClassError(NotFoundError):
     """No class made from photos has this id or label."""
 
     code = "unknown-class"
 
 
-class UnknownReviewError(CatalensError):
+class UnknownReviewError(NotFoundError):
     """No review has this name, or what was asked of it is gone."""
 
     code = "unknown-review"
 
 
-class AlreadyDecidedError(CatalensError):
+class AlreadyDecidedError(ConflictError):
     """A person decided this review before; a decision is made once."""
 
     code = "already-decided"
 
 
-class UnknownRequestError(CatalensError):
+class UnknownRequestError(NotFoundError):
     """No answer with this ``request_id`` is remembered: feedback names an answer of this service
     since its start."""
 
@@ -257,20 +324,20 @@ class BadPolicyError(CatalensError):
     code = "bad-policy"
 
 
-class NoOrdersError(CatalensError):
+class NoOrdersError(ConflictError):
     """What goes together is not known: no orders were imported, or too few hold the categories that
     are asked about."""
 
     code = "no-orders"
 
 
-class UnknownJobError(CatalensError):
+class UnknownJobError(NotFoundError):
     """No job has this id; jobs that ended long ago are forgotten."""
 
     code = "unknown-job"
 
 
-class JobEndedError(CatalensError):
+class JobEndedError(ConflictError):
     """The job ended already, so it cannot be cancelled."""
 
     code = "job-ended"

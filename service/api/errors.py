@@ -12,44 +12,20 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from indexer.core import errors
 from indexer.core.errors import CatalensError
-from service.inference.admission import OverloadedError
 
 MEDIA_TYPE = "application/problem+json"
 
-# The first entry that the exception is an instance of counts, so subclasses stand before their
-# bases.
+# The first row that the exception is an instance of counts: four failures with a status of their
+# own, then the kinds.
 STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.UnsupportedFormatError, 415),
     (errors.ImageTooLargeError, 413),
-    (errors.BadImageError, 422),
-    (errors.BadRequestError, 422),
-    (errors.BadProductError, 422),
-    (errors.BadDataError, 422),
-    (errors.UnknownProductError, 404),
-    (errors.UnknownPhotoError, 404),
-    (errors.UnknownVersionError, 404),
-    (errors.UnknownModelError, 404),
-    (errors.UnknownClassError, 404),
-    (errors.UnknownReviewError, 404),
-    (errors.UnknownRequestError, 404),
-    (errors.AlreadyDecidedError, 409),
-    (errors.UnknownJobError, 404),
-    (errors.NoCategoriesError, 409),
-    (errors.NoOrdersError, 409),
-    (errors.JobEndedError, 409),
-    (errors.IndexMismatchError, 409),
-    (errors.StaleVersionError, 409),
-    (errors.DamagedIndexError, 409),
-    (errors.OutdatedVersionError, 409),
-    (errors.CatalogMismatchError, 409),
-    (errors.NewerFormatError, 409),
     (errors.CursorGoneError, 410),
-    (errors.NoIndexError, 503),
-    (errors.BusyError, 503),
-    (errors.ReadOnlyError, 503),
     (errors.DiskFullError, 507),
-    (errors.StorageError, 503),
-    (OverloadedError, 503),
+    (errors.InvalidInputError, 422),
+    (errors.NotFoundError, 404),
+    (errors.ConflictError, 409),
+    (errors.UnavailableError, 503),
 )
 
 # Failures of HTTP itself, by status; any other status is named after its phrase ("gone").
@@ -74,7 +50,10 @@ class RequestRefusedError(Exception):
         self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail, self.headers = status, code, detail, headers or {}
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
 
 
 class InvalidRequestError(Exception):
@@ -85,7 +64,8 @@ class InvalidRequestError(Exception):
         self.faults = faults
 
     @classmethod
-    def of(cls, error: ValidationError) -> InvalidRequestError:
+    def from_error(cls, error: ValidationError) -> InvalidRequestError:
+        """One entry for each fault that pydantic found."""
         return cls(
             [
                 {
@@ -166,7 +146,7 @@ def explain(code: str) -> str | None:
     """What a code means, for ``GET /problems/{code}``; None for an unknown one."""
     known: list[type[CatalensError]] = [CatalensError]
     for kind in known:
-        if kind.code == code and kind is not CatalensError:
+        if kind is not CatalensError and vars(kind).get("code") == code:
             return (kind.__doc__ or "").strip()
         known.extend(kind.__subclasses__())
     return next(

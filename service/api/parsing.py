@@ -267,7 +267,7 @@ def validate(model: type[Model], fields: Any) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise InvalidRequestError.of(error) from None
+        raise InvalidRequestError.from_error(error) from None
 
 
 def _kind(request: Request, *offered: str) -> str:

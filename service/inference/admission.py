@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from indexer.core.errors import CatalensError
+from indexer.core.errors import UnavailableError
 
 
-class OverloadedError(CatalensError):
+class OverloadedError(UnavailableError):
     """More requests wait for the network than the settings allow, or it is shutting down. Try again
     shortly."""
 

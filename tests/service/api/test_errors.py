@@ -1,0 +1,110 @@
+"""Failures as problem documents: every code keeps its status, and every code is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import service.engine  # noqa: F401 - brings the failures that other modules define
+from indexer.core.errors import (
+    BadImageError,
+    CatalensError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
+from service.api.errors import STATUS, explain, status_of
+
+STATUS_OF_CODE = {
+    "already-decided": 409,
+    "bad-data": 422,
+    "bad-filter": 422,
+    "bad-home": 500,
+    "bad-image": 422,
+    "bad-model": 500,
+    "bad-policy": 500,
+    "bad-product": 422,
+    "bad-request": 422,
+    "bad-settings": 500,
+    "bad-vectors": 500,
+    "busy": 503,
+    "catalog-behind": 500,
+    "catalog-mismatch": 409,
+    "cursor-gone": 410,
+    "damaged-index": 409,
+    "deadline-exceeded": 503,
+    "disk-full": 507,
+    "image-too-large": 413,
+    "index-mismatch": 409,
+    "job-ended": 409,
+    "missing-catalog": 500,
+    "missing-embeddings": 500,
+    "newer-format": 409,
+    "no-categories": 409,
+    "no-index": 503,
+    "no-orders": 409,
+    "not-alike": 500,
+    "not-erased": 500,
+    "out-of-memory": 500,
+    "outdated-version": 409,
+    "overloaded": 503,
+    "read-only": 503,
+    "refused-sync": 500,
+    "stale-version": 409,
+    "storage-failed": 503,
+    "training-failed": 500,
+    "unknown-class": 404,
+    "unknown-job": 404,
+    "unknown-model": 404,
+    "unknown-photo": 404,
+    "unknown-product": 404,
+    "unknown-request": 404,
+    "unknown-review": 404,
+    "unknown-version": 404,
+    "unsupported-format": 415,
+    "weights-unavailable": 500,
+}
+KINDS = {InvalidInputError, NotFoundError, ConflictError, UnavailableError}
+
+
+def failures(base: type[CatalensError] = CatalensError) -> Iterator[type[CatalensError]]:
+    """Every failure of the project, without those that tests define."""
+    for kind in base.__subclasses__():
+        if not kind.__module__.startswith("tests"):
+            yield kind
+        yield from failures(kind)
+
+
+def test_every_code_has_its_status() -> None:
+    """Clients rely on both; a new failure is added here with the status it shall have."""
+    found = {kind.code: status_of(kind("x")) for kind in failures() if kind not in KINDS}
+    assert found == STATUS_OF_CODE
+
+
+def test_kinds_carry_no_code_of_their_own() -> None:
+    """A kind says which status; what is raised is always something with a code."""
+    assert {kind for kind in failures() if "code" not in vars(kind)} == KINDS
+    assert explain(CatalensError.code) is None
+
+
+def test_statuses_are_a_handful_of_rows() -> None:
+    """Four kinds and the four failures with a status of their own."""
+    assert len(STATUS) == 8
+
+
+@pytest.mark.parametrize("code", STATUS_OF_CODE)
+def test_every_code_is_explained(code: str) -> None:
+    """``GET /problems/{code}`` says what a code means."""
+    assert explain(code)
+
+
+def test_a_failure_without_a_kind_is_the_service_s_own() -> None:
+    """What no client can cause is 500; a subclass has its base's status."""
+
+    class OddImageError(BadImageError):
+        code = "odd-image"
+
+    assert status_of(CatalensError("x")) == 500
+    assert status_of(OddImageError("x")) == 422
