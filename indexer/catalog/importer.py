@@ -338,7 +338,7 @@ class _Import:
             )
             self.report.deleted += sum(isinstance(result, Written) for result in results)
         if doomed and self.catalog is not None and not self.dry_run:
-            self.catalog.checkpoint()
+            self.catalog.database.checkpoint()
 
 
 def _as_new(row: PhotoRow) -> NewPhoto:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.records import NewPhoto, PhotoRow, photo_file
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import fsync_path, storage_failure, write_atomic
@@ -126,8 +125,8 @@ class PhotoStore:
         if not hashes:
             return []
         # No put can come between the look and the removal.
-        with catalog.exclusive():
-            used, recorded = catalog.photos_by_hash(hashes), ChangeLog(catalog).orphans()
+        with catalog.database.transaction():
+            used, recorded = catalog.photos_by_hash(hashes), catalog.change_log.orphans()
             free = recorded | own
             unused = [
                 content_hash
@@ -137,7 +136,7 @@ class PhotoStore:
             for content_hash in unused:
                 self.remove(content_hash)
             if settled := recorded.intersection(hashes):
-                ChangeLog(catalog).settle(settled)
+                catalog.change_log.settle_orphans(settled)
         if unused and self._home.reviews_file.exists():
             with open_reviews(self._home) as reviews:
                 reviews.forget(unused)
@@ -147,7 +146,7 @@ class PhotoStore:
         """Remove the thumbnails of those of ``hashes`` that no product uses and that no original
         here can make anew."""
         hashes = list(hashes)
-        with catalog.exclusive():
+        with catalog.database.transaction():
             used = catalog.photos_by_hash(hashes)
             unused = [found for found in hashes if found not in used and not self.has_copy(found)]
             for content_hash in unused:

@@ -1,11 +1,10 @@
-"""Whether a home's catalog is there, and is the one that all else in the home was made from."""
+"""Checks that a home's catalog is there, is its own, and is as new as its index."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from indexer.catalog.change_log import ChangeLog
+from indexer.catalog.transaction import last_sequence
 from indexer.core.errors import (
     CatalogBehindError,
     DamagedIndexError,
@@ -13,13 +12,13 @@ from indexer.core.errors import (
     NewerFormatError,
 )
 from indexer.core.home import Home
-from indexer.index.manifest import read_manifest, version_number
+from indexer.core.manifest import read_manifest, version_number
+from indexer.core.sqlite import Database, read_meta
 
-if TYPE_CHECKING:
-    from indexer.catalog.store import Catalog
-
-_PAGE = 4096  # bytes; SQLite's pages
-_HASH_DIGITS = 64  # of a stored photo's name
+# Bytes of one of SQLite's pages.
+_PAGE = 4096
+# Length of a stored photo's name.
+_HASH_DIGITS = 64
 
 
 def has_catalog(home: Home) -> bool:
@@ -64,7 +63,7 @@ def _derived(home: Home) -> list[str]:
     return [name for name, there in kinds.items() if there]
 
 
-def check_lineage(home: Home, catalog: Catalog) -> None:
+def check_lineage(home: Home, database: Database) -> None:
     """Raises ``CatalogBehindError`` where an index version knows of changes that this catalog never
     saw."""
     known = []
@@ -72,10 +71,12 @@ def check_lineage(home: Home, catalog: Catalog) -> None:
         try:
             known += [read_manifest(path)] if version_number(path.name) is not None else []
         except (DamagedIndexError, NewerFormatError):
-            continue  # told by whoever opens it
+            continue  # reported by whoever opens it
     if not known:
         return
-    last, identity = catalog.last_sequence(), ChangeLog(catalog).identity()
+    with database.read() as sql:
+        last = last_sequence(sql)
+        identity = read_meta(sql, "identity")
     mend = (
         "put the newest catalog back from a backup; without one, move CURRENT, indexes, embeddings "
         "and "
@@ -86,14 +87,14 @@ def check_lineage(home: Home, catalog: Catalog) -> None:
         named = (manifest.source or {}).get("catalog")
         if named and named != identity:
             raise CatalogBehindError(
-                f"{catalog.path} is not the catalog that index version {manifest.version} was "
+                f"{database.path} is not the catalog that index version {manifest.version} was "
                 "built from (it is "
                 f"{identity or 'one without a name'}, not {named}), so its numbers mean other "
                 f"products: {mend}"
             )
         if manifest.last_sequence > last:
             raise CatalogBehindError(
-                f"{catalog.path} ends with change {last}, but index version {manifest.version} "
+                f"{database.path} ends with change {last}, but index version {manifest.version} "
                 "holds changes up to "
                 f"{manifest.last_sequence}: it is an older state, or another catalog; {mend}"
             )

@@ -1,8 +1,8 @@
-"""The catalog's tables as they were first made; what was added since stands in ``history``."""
+"""Tables of the catalog as first made; ``change_log`` holds those added since."""
 
 from __future__ import annotations
 
-import sqlite3
+from indexer.core.sqlite import Connection, has_table
 
 FORMAT = 1
 APPLICATION_ID = 0x43415441  # "CATA"
@@ -58,20 +58,18 @@ _SCHEMA = (
 )
 
 
-def prepare(sql: sqlite3.Connection) -> None:
+def ensure_order_tables(sql: Connection) -> None:
     """Make the tables where there are none; inside a write transaction."""
     for statement in _SCHEMA:
         sql.execute(statement)
 
 
-def has_orders(sql: sqlite3.Connection) -> bool:
+def has_orders(sql: Connection) -> bool:
     """Whether orders were ever imported into this catalog."""
-    return (
-        sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'order_items'").fetchone() is not None
-    )
+    return has_table(sql, "order_items")
 
 
-def forget(sql: sqlite3.Connection, pid: int) -> None:
+def forget_orders(sql: Connection, pid: int) -> None:
     """Take a deleted product out of all orders, and orders that held nothing else; inside the
     deleting transaction."""
     if not has_orders(sql):

@@ -1,21 +1,25 @@
-"""The catalog: products, tags, attributes, photo rows and the change log, in one SQLite file. The
-truth."""
+"""The catalog in one SQLite file: products, tags, attributes, photo rows, change log."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import orjson
 
 from indexer.catalog.attributes import AttributeType, checked_types
-from indexer.catalog.change_log import ensure_tables, note_orphans, require_log_coverage, stamp
+from indexer.catalog.change_log import (
+    ChangeLog,
+    ensure_tables,
+    note_orphans,
+    require_log_coverage,
+    stamp_state,
+)
 from indexer.catalog.filters import FilterableProduct
 from indexer.catalog.presence import check_lineage, has_catalog
 from indexer.catalog.records import (
@@ -32,12 +36,18 @@ from indexer.catalog.records import (
     Written,
 )
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
-from indexer.catalog.transaction import Transaction, chunks, last_sequence, stored_types
-from indexer.core.errors import BadHomeError, CatalensError, NewerFormatError, UnknownProductError
+from indexer.catalog.transaction import Transaction, last_sequence, stored_types
+from indexer.core.errors import BadHomeError, CatalensError, UnknownProductError
 from indexer.core.home import Home
-from indexer.core.sqlite import Connections
+from indexer.core.sqlite import Connection, Database, Schema, chunks
 
 _PORTION = 900
+_SCHEMA = Schema(
+    format=FORMAT,
+    tables=tuple(SCHEMA.split(";\n")),
+    application_id=APPLICATION_ID,
+    noun="catalog",
+)
 
 _TAGS = "SELECT pid, tag, source FROM tags WHERE pid IN ({}) ORDER BY pid, position"
 _PHOTOS = (
@@ -60,14 +70,14 @@ def open_catalog(home: Home) -> Catalog:
             Catalog.create(home.catalog_file).close()
     catalog = Catalog.open(home.catalog_file, photos=home.photos)
     try:
-        check_lineage(home, catalog)
+        check_lineage(home, catalog.database)
     except BaseException:
         catalog.close()
         raise
     return catalog
 
 
-class Catalog(Connections):
+class Catalog:
     """Safe from several threads (a connection each) and several processes. A write returns after
     its commit.
 
@@ -78,27 +88,15 @@ class Catalog(Connections):
     def __init__(self, path: Path, *, photos: Path | None = None) -> None:
         """Use ``open`` or ``create``. ``photos``: where copied photos lie; new rows are checked
         against it."""
-        super().__init__(path)
+        self.database = Database(path, _SCHEMA)
+        self.change_log = ChangeLog(self.database)
         self._photos = photos
 
     @classmethod
     def create(cls, path: Path, *, photos: Path | None = None) -> Catalog:
         """Open the catalog at ``path``, made first if absent."""
         catalog = cls(Path(path), photos=photos)
-        with catalog._failures():
-            connection = catalog._connection()
-            connection.execute("PRAGMA journal_mode = WAL")
-            with catalog._transaction("IMMEDIATE"):
-                if (
-                    catalog._format() == 0
-                    and not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-                ):
-                    for statement in SCHEMA.split(";\n"):
-                        connection.execute(statement)
-                    ensure_tables(connection)
-                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    connection.execute(f"PRAGMA user_version = {FORMAT}")
-        catalog._check_format()
+        catalog.database.prepare(ensure_tables)
         return catalog
 
     @classmethod
@@ -109,11 +107,24 @@ class Catalog(Connections):
         if not path.is_file():
             raise BadHomeError(f"there is no catalog at {path}")
         catalog = cls(path, photos=photos)
-        catalog._check_format()
+        catalog.database.check()
         return catalog
 
-    # --- writing
-    # ----------------------------------------------------------------------------------------------
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        return self.database.path
+
+    def close(self) -> None:
+        """Close the connections of all threads; a later call opens a new one."""
+        self.database.close()
+
+    # -- writing
 
     def put(
         self,
@@ -183,8 +194,7 @@ class Catalog(Connections):
 
     @contextmanager
     def _writing(self, dry_run: bool = False) -> Iterator[Transaction]:
-        with self.exclusive():
-            connection = self._connection()
+        with self.database.transaction() as connection:
             before = last_sequence(connection)
             # A dry run has written no photo's file either.
             session = Transaction(connection, None if dry_run else self._photos)
@@ -194,14 +204,13 @@ class Catalog(Connections):
                 return
             note_orphans(connection, session.orphaned)
             if (sequence := last_sequence(connection)) != before:
-                stamp(connection, sequence)
+                stamp_state(connection, sequence)
 
-    # --- reading
-    # ----------------------------------------------------------------------------------------------
+    # -- reading
 
     def get(self, product_id: str) -> Product:
         """Raises ``UnknownProductError``."""
-        with self._reading():
+        with self.database.read():
             pid = self._pid(product_id)
             found = self._products([pid]) if pid is not None else {}
         if pid is None or pid not in found:
@@ -210,12 +219,12 @@ class Catalog(Connections):
 
     def pid(self, product_id: str) -> int | None:
         """The internal number of a product, None if there is none."""
-        with self._glance():
+        with self.database.statements():
             return self._pid(product_id)
 
     def by_pids(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
         """Those of ``pids`` that exist; without their ``tags`` a third sooner."""
-        with self._reading():
+        with self.database.read():
             return self._products(pids, tags=tags)
 
     def voting_tags(self, pids: Iterable[int]) -> dict[int, list[str]]:
@@ -226,7 +235,7 @@ class Catalog(Connections):
             "SELECT pid, tag FROM tags WHERE pid IN ({}) AND source <> 'machine' ORDER BY pid, "
             "position"
         )
-        with self._glance() as connection:
+        with self.database.statements() as connection:
             for pid, tag in _at_once(connection, "pid, tag", query, pids):
                 tags.setdefault(pid, []).append(tag)
         return tags
@@ -234,7 +243,7 @@ class Catalog(Connections):
     def ids_of(self, pids: Iterable[int]) -> dict[int, str]:
         """The product ids of those of ``pids`` that exist."""
         query = "SELECT pid, product_id FROM products WHERE pid IN ({})"
-        with self._glance() as connection:
+        with self.database.statements() as connection:
             return {
                 pid: product_id
                 for pid, product_id in _at_once(connection, "pid, product_id", query, pids)
@@ -242,14 +251,14 @@ class Catalog(Connections):
 
     def product_ids(self) -> set[str]:
         """The ids of all products."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             return {row[0] for row in connection.execute("SELECT product_id FROM products")}
 
     def iterate(self) -> Iterator[Product]:
         """All products by pid, read in portions: a write in between may or may not be seen."""
         after = 0
         while True:
-            with self._reading() as connection:
+            with self.database.read() as connection:
                 query = "SELECT pid FROM products WHERE pid > ? ORDER BY pid LIMIT ?"
                 pids = [row[0] for row in connection.execute(query, (after, _PORTION))]
                 found = self._products(pids)
@@ -260,23 +269,23 @@ class Catalog(Connections):
 
     def __len__(self) -> int:
         """The number of products."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             return int(connection.execute("SELECT count(*) FROM products").fetchone()[0])
 
     def photo_count(self) -> int:
         """The number of different photos."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
 
     def last_sequence(self) -> int:
         """The sequence number of the last change ever, 0 before the first."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             return last_sequence(connection)
 
     def changes(self, after: int) -> list[Change]:
         """The log's entries above sequence number ``after``, in order. Raises
         ``OutdatedVersionError``: compacted away."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             require_log_coverage(connection, after)
             query = (
                 "SELECT sequence, pid, kind, photos_changed FROM changes WHERE sequence > ? ORDER "
@@ -290,7 +299,7 @@ class Catalog(Connections):
     def entries(self) -> tuple[int, np.ndarray]:
         """(last sequence, int64 [N, 2] of (pid, photo_id) by pid and position): one consistent
         snapshot."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(
                 "SELECT pid, photo_id FROM product_photos ORDER BY pid, position"
             ).fetchall()
@@ -300,7 +309,7 @@ class Catalog(Connections):
         """pid -> the ids of its photos in order, of those of ``pids`` that exist: one consistent
         snapshot."""
         held: dict[int, list[int]] = {}
-        with self._reading() as connection:
+        with self.database.read() as connection:
             for part, marks in chunks(list(pids)):
                 query = (
                     f"SELECT pid, photo_id FROM product_photos WHERE pid IN ({marks}) ORDER BY "
@@ -314,7 +323,7 @@ class Catalog(Connections):
         """photo_id -> the pids of the products that have it, ascending, of those of ``photo_ids``
         that any has."""
         held: dict[int, list[int]] = {}
-        with self._reading() as connection:
+        with self.database.read() as connection:
             for part, marks in chunks([int(photo_id) for photo_id in photo_ids]):
                 query = (
                     "SELECT DISTINCT photo_id, pid FROM product_photos WHERE photo_id IN "
@@ -328,7 +337,7 @@ class Catalog(Connections):
         """What filters ask of those of ``pids`` that exist: one snapshot, quicker than whole
         products."""
         found: dict[int, FilterableProduct] = {}
-        with self._reading() as connection:
+        with self.database.read() as connection:
             for part, marks in chunks(list(pids)):
                 tags: dict[int, dict[str, None]] = {}
                 query = f"SELECT pid, tag FROM tags WHERE pid IN ({marks}) ORDER BY pid, position"
@@ -358,48 +367,44 @@ class Catalog(Connections):
 
     def types(self) -> dict[str, AttributeType]:
         """Attribute names and their types, by name."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             return stored_types(connection)
 
     def categories(self) -> set[tuple[str, ...]]:
         """The different categories that products have."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             query = "SELECT DISTINCT category FROM products WHERE category IS NOT NULL"
             return {tuple(orjson.loads(row[0])) for row in connection.execute(query)}
 
     def given_tags(self) -> dict[int, list[str]]:
         """pid -> tags that a merchant or a curator gave, of all products that have any."""
         found: dict[int, list[str]] = {}
-        with self._reading() as connection:
+        with self.database.read() as connection:
             query = "SELECT DISTINCT pid, tag FROM tags WHERE source != 'machine'"
             for pid, tag in connection.execute(query):
                 found.setdefault(pid, []).append(tag)
         return found
 
     def _photo_rows(self, column: str, keys: list[Any]) -> list[PhotoRow]:
-        with self._reading() as connection:
-            return [
-                PhotoRow(*row)
-                for part, marks in chunks(keys)
-                for row in connection.execute(
-                    f"SELECT {_PHOTO_COLUMNS} FROM photos WHERE {column} IN ({marks})", part
-                )
-            ]
+        with self.database.read() as connection:
+            found: list[PhotoRow] = []
+            for part, marks in chunks(keys):
+                query = f"SELECT {_PHOTO_COLUMNS} FROM photos WHERE {column} IN ({marks})"
+                found += [PhotoRow(*row) for row in connection.execute(query, part)]
+            return found
 
     def _pid(self, product_id: str) -> int | None:
         try:
             product_id.encode()
         except UnicodeEncodeError:
             return None
-        row = (
-            self._connection()
-            .execute("SELECT pid FROM products WHERE product_id = ?", (product_id,))
-            .fetchone()
-        )
+        query = "SELECT pid FROM products WHERE product_id = ?"
+        row = self.database.connection.execute(query, (product_id,)).fetchone()
         return None if row is None else int(row[0])
 
     def _products(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
-        connection, wanted = self._connection(), list(pids)
+        connection = self.database.connection
+        wanted = list(pids)
         carried: dict[int, list[Tag]] = {}
         for pid, tag, source in _at_once(
             connection, "pid, tag, source", _TAGS, wanted if tags else ()
@@ -428,27 +433,12 @@ class Catalog(Connections):
             )
         return products
 
-    def _format(self) -> int:
-        return int(self._connection().execute("PRAGMA user_version").fetchone()[0])
-
-    def _check_format(self) -> None:
-        with self._failures():
-            found = self._format()
-            owner = self._connection().execute("PRAGMA application_id").fetchone()[0]
-        if found > FORMAT:
-            raise NewerFormatError(
-                f"catalog {self.path} has format {found}, this Catalens knows up to {FORMAT}: "
-                "upgrade it"
-            )
-        if found < 1 or owner != APPLICATION_ID:
-            raise BadHomeError(f"{self.path} is no catalog")
-
 
 _tag = lru_cache(4096)(Tag)  # the same few are told of most products
 
 
 def _at_once(
-    connection: sqlite3.Connection, columns: str, query: str, pids: Iterable[int]
+    connection: Connection, columns: str, query: str, pids: Iterable[int]
 ) -> Iterator[list[Any]]:
     """Rows of ``query`` about ``pids`` (in place of its ``{}``), each a list of its ``columns``.
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,15 +23,15 @@ from indexer.catalog.records import (
     dump,
     photo_file,
 )
-from indexer.catalog.schema import forget
+from indexer.catalog.schema import forget_orders
 from indexer.core.errors import (
     BadProductError,
     StaleVersionError,
     UnknownPhotoError,
     UnknownProductError,
 )
+from indexer.core.sqlite import Connection, chunks
 
-_CHUNK = 900  # bound variables per statement, below SQLite's oldest limit
 _INT64 = 2**63
 _ROW = "pid, title, category, attributes, external_version, sequence"
 # One statement per changed product: prices and stocks are patched by the thousand.
@@ -43,27 +42,20 @@ WHERE pid = ?
 """
 
 
-def chunks(keys: list[Any]) -> Iterator[tuple[list[Any], str]]:
-    """Portions of ``keys`` that fit one statement, each with its placeholders."""
-    for start in range(0, len(keys), _CHUNK):
-        part = keys[start : start + _CHUNK]
-        yield part, ",".join("?" * len(part))
-
-
-def last_sequence(connection: sqlite3.Connection) -> int:
+def last_sequence(connection: Connection) -> int:
     """From the counter, not the log, which may have been compacted."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
     return 0 if row is None else int(row[0])
 
 
-def stored_types(connection: sqlite3.Connection) -> dict[str, AttributeType]:
+def stored_types(connection: Connection) -> dict[str, AttributeType]:
     return dict(connection.execute("SELECT name, type FROM attribute_types ORDER BY name"))
 
 
 class Transaction:
     """Writes inside one open IMMEDIATE transaction. A write that raises has changed nothing."""
 
-    def __init__(self, connection: sqlite3.Connection, photos: Path | None) -> None:
+    def __init__(self, connection: Connection, photos: Path | None) -> None:
         self._sql = connection
         self._photos = photos
         self._types = stored_types(connection)
@@ -96,11 +88,10 @@ class Transaction:
         sequence = self._log(pid, "delete", True)
         self._sql.execute("DELETE FROM products WHERE pid = ?", (pid,))
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
-        forget(self._sql, pid)
+        forget_orders(self._sql, pid)
         return Written(sequence, pid, "deleted", *self._set_photos(pid, []), photos_changed=True)
 
-    # --- put
-    # ----------------------------------------------------------------------------------------------
+    # -- put
 
     def _put(self, put: Put) -> Written:
         product = put.product
@@ -229,8 +220,7 @@ class Transaction:
             photo_id for _, photo_id in orphaned
         )
 
-    # --- patch
-    # ----------------------------------------------------------------------------------------------
+    # -- patch
 
     def _patch(self, patch: Patch) -> Written:
         changes = patch.changes
@@ -302,8 +292,7 @@ class Transaction:
             self._sql.execute(query, (text, self._log(pid, "patch", False), pid))
         self._add_types(wanted)
 
-    # --- parts
-    # ----------------------------------------------------------------------------------------------
+    # -- parts
 
     def _known(self, product_id: str, version: int | None) -> tuple[int, Sequence[Any]]:
         stored = self._rows.get(product_id) or self._row(product_id)

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old or the new state, never half of one."""
+"""Atomic file writes: a crash leaves the old state or the new one, never half of one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +37,18 @@ def file_stamp(path: Path) -> tuple[int, int, int] | None:
     return (found.st_mtime_ns, found.st_ino, found.st_size)
 
 
-def storage_failure(path: Path, error: OSError | sqlite3.Error) -> CatalensError:
-    """What the system or SQLite says about ``path``: ``DiskFullError``, ``ReadOnlyError`` or
-    ``StorageError``, naming it."""
-    if isinstance(error, OSError):
-        code, reason = error.errno or 0, error.strerror or str(error)
-        full, read_only = (
-            code in (errno.ENOSPC, errno.EDQUOT),
-            code in (errno.EROFS, errno.EACCES, errno.EPERM),
-        )
-    else:
-        code, reason = (
-            getattr(error, "sqlite_errorcode", 0) & 0xFF,
-            str(error),
-        )  # the primary code of extended ones
-        full, read_only = code == sqlite3.SQLITE_FULL, code == sqlite3.SQLITE_READONLY
-    if read_only:
-        return ReadOnlyError(f"{path} is read-only: nothing can be written to this home")
-    return (DiskFullError if full else StorageError)(f"{path}: {reason}")
+def storage_failure(path: Path, error: OSError) -> CatalensError:
+    """What the system says about ``path`` as ``DiskFullError``, ``ReadOnlyError`` or
+    ``StorageError`` that names it."""
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return read_only_failure(path)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return (DiskFullError if full else StorageError)(f"{path}: {error.strerror or error}")
+
+
+def read_only_failure(path: Path) -> ReadOnlyError:
+    """The error for a write to ``path`` that its disk or folder does not allow."""
+    return ReadOnlyError(f"{path} is read-only: nothing can be written to this home")
 
 
 def canonical_json(value: Any) -> bytes:

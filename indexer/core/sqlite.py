@@ -1,31 +1,76 @@
-"""Opening SQLite files, on a read-only disk too."""
+"""SQLite files: connections, transactions, format numbers, failures as Catalens errors."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from indexer.core.atomic_files import storage_failure
-from indexer.core.errors import BadHomeError, BusyError, ReadOnlyError
+from indexer.core.atomic_files import read_only_failure
+from indexer.core.errors import (
+    BadHomeError,
+    BusyError,
+    CatalensError,
+    DiskFullError,
+    NewerFormatError,
+    ReadOnlyError,
+    StorageError,
+)
+
+Connection = sqlite3.Connection
+Error = sqlite3.Error
+IntegrityError = sqlite3.IntegrityError
+OperationalError = sqlite3.OperationalError
+
+META_TABLE = (
+    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+)
+_BUSY_MS = 30_000
+# Of the one connection that writes a file of truth. SQLite's own 2 MB would send the pages that a
+# large batch touches to the disk and back within it, and fold the log into the file during every
+# batch and every hundredth single write.
+_WRITER_CACHE_KIB = 32 * 1024
+_WRITER_LOG_PAGES = 4000
+# Bound values of one statement: SQLite's limit was 999 before version 3.32.
+_PORTION = 900
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a kind of file holds, and how it is kept.
+
+    ``format`` is its number (0: it has none), ``tables`` the statements that make it. A file with a
+    ``remedy`` is derived: it may lose its last writes to a power cut, and a damaged one is reported
+    with that advice; one without is the truth, flushed at every commit. ``shared``: all threads use
+    one connection, one at a time; else each has its own. ``in_memory``: on a read-only disk the
+    data lives in memory, where there is no file or always.
+    """
+
+    format: int
+    tables: Sequence[str] = ()
+    application_id: int = 0
+    noun: str = "database"
+    remedy: str = ""
+    shared: bool = False
+    in_memory: Literal["never", "absent", "always"] = "never"
 
 
 def is_read_only(path: Path) -> bool:
-    """Whether a database at ``path`` cannot be written: SQLite needs its file and the folder beside
-    it."""
+    """Whether a database at ``path`` cannot be written: SQLite needs its file and the folder."""
     if path.exists() and not os.access(path, os.W_OK):
         return True
-    return not os.access(path.parent, os.W_OK)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    return not os.access(folder, os.W_OK)
 
 
-def connect(path: Path, **options: Any) -> sqlite3.Connection:
-    """A connection to the file at ``path``; where that cannot be written, to its state as it lies
-    there.
+def connect(path: Path, **options: Any) -> Connection:
+    """A connection to the file at ``path``; where that cannot be written, to its state as it lies.
 
     A read-only file is taken for one that nobody changes. Raises ``ReadOnlyError`` where writes
     wait in a log beside it that only a writer could fold in.
@@ -36,41 +81,57 @@ def connect(path: Path, **options: Any) -> sqlite3.Connection:
     if log.exists() and log.stat().st_size:
         raise ReadOnlyError(
             f"{path} is read-only and has writes in {log.name} that were not folded in: open the "
-            "home once where it "
-            "can be written (catalens migrate --home HOME), then copy or mount it again"
+            "home once where it can be written (catalens migrate --home HOME), then copy or mount "
+            "it again"
         )
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, **options)
 
 
-_BUSY_MS = 30_000
-# Of the one connection that writes. SQLite's own 2 MB would send the pages that a large batch
-# touches to the disk and back within it, and fold the log into the file during every batch and
-# every hundredth single write.
-_WRITER_CACHE_KIB, _WRITER_LOG_PAGES = 32 * 1024, 4000
+def has_table(sql: Connection, name: str) -> bool:
+    """Whether the file has a table of this name."""
+    return sql.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 
-class Connections:
-    """Each thread has a connection of its own; all share the one that writes, under a lock, for its
-    cache's sake."""
+def read_meta(sql: Connection, key: str) -> str | None:
+    """The text stored under ``key`` in the table ``meta``; None without a key, or a table."""
+    if not has_table(sql, "meta"):
+        return None
+    row = sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
 
-    def __init__(self, path: Path) -> None:
+
+def write_meta(sql: Connection, key: str, value: str) -> None:
+    """Store ``value`` under ``key`` in the table ``meta``."""
+    sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
+    """``values`` in parts that one statement takes, each with its question marks: "?,?,?"."""
+    for start in range(0, len(values), _PORTION):
+        part = values[start : start + _PORTION]
+        yield part, ",".join("?" * len(part))
+
+
+class Database:
+    """One file. Each thread has a connection; all share the one that writes, for its cache's sake.
+
+    Opens nothing before the first use. Every failure is a ``CatalensError`` that names the file.
+    """
+
+    def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
+        self.schema = schema
+        self.read_only = is_read_only(path)
+        self.in_memory = self.read_only and (
+            schema.in_memory == "always" or (schema.in_memory == "absent" and not path.exists())
+        )
         self._local = threading.local()
-        self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
-        self._open_lock = threading.Lock()
-        self._write_lock = threading.Lock()
-        self._writer: sqlite3.Connection | None = None  # of whichever thread holds the lock
-
-    def close(self) -> None:
-        """Close the connections of all threads; a later call opens a new one."""
-        with self._open_lock:
-            for _, connection in self._open:
-                connection.close()
-            self._open.clear()
-            self._local = threading.local()
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+        self._opened: list[tuple[threading.Thread, Connection]] = []
+        self._opening = threading.Lock()
+        # Held by whoever writes; with one connection for all, by whoever uses it.
+        self._using = threading.RLock()
+        # The one connection of all threads, or the one that writes.
+        self._common: Connection | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -78,54 +139,192 @@ class Connections:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """No write of any process happens inside; reads of this thread see the last commit."""
-        with self._write_lock, self._failures():
-            own = getattr(self._local, "connection", None)
-            if self._writer is None:
-                self._writer = self._connect()
-                self._writer.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
-                self._writer.execute(f"PRAGMA wal_autocheckpoint = {_WRITER_LOG_PAGES}")
-            self._local.connection = self._writer
-            try:
-                with self._transaction("IMMEDIATE"):
-                    yield
-            finally:
-                self._local.connection = own
+    def close(self) -> None:
+        """Close the connections of all threads; a later call opens a new one."""
+        with self._turn(), self._opening:
+            for _, connection in self._opened:
+                connection.close()
+            self._opened.clear()
+            self._local = threading.local()
+            if self._common is not None:
+                self._common.close()
+                self._common = None
 
-    def checkpoint(self) -> None:
-        """Fold the write-ahead log into the file and empty it, so that erased text
-        is in neither."""
-        with self._failures():
-            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    # -- reading and writing
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+    @property
+    def connection(self) -> Connection:
+        """The calling thread's connection; inside ``transaction``, the one that writes."""
+        if self._shared:
+            return self._common_connection()
+        connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._connect()
-            with self._open_lock:
-                for thread, old in self._open:
+            with self._opening:
+                for thread, old in self._opened:
                     if not thread.is_alive():
                         old.close()
-                self._open = [(thread, old) for thread, old in self._open if thread.is_alive()]
-                self._open.append((threading.current_thread(), connection))
+                self._opened = [entry for entry in self._opened if entry[0].is_alive()]
+                self._opened.append((threading.current_thread(), connection))
             self._local.connection = connection
         return connection
 
-    def _connect(self) -> sqlite3.Connection:
-        # Closed by another thread in close(), and one writes for all threads, hence
-        # check_same_thread.
-        connection = connect(
-            self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA synchronous = FULL")
+    @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """For what needs no more than each statement's own snapshot, and for what is no query."""
+        with self._turn(), self.failures():
+            yield self.connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent snapshot; inside this thread's ``transaction``, what that sees."""
+        with self.statements() as connection:
+            if connection.in_transaction:
+                yield connection
+            else:
+                with self._begun("DEFERRED"):
+                    yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """All or nothing is written, and no process writes meanwhile.
+
+        Reads of this thread inside see the last commit and what was written since. ``ROLLBACK``,
+        executed inside, gives all of it up.
+        """
+        with self._using, self.failures():
+            before = getattr(self._local, "connection", None)
+            self._local.connection = self._common_connection()
+            try:
+                with self._begun("IMMEDIATE") as connection:
+                    yield connection
+            finally:
+                self._local.connection = before
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Raise what SQLite says inside as ``CatalensError``."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+
+    # -- the file itself
+
+    def prepare(self, initialise: Callable[[Connection], None] | None = None) -> None:
+        """Make the file where it is not made yet, in one transaction, and check it.
+
+        ``initialise`` runs in that transaction. A read-only file is checked only. Raises as
+        ``check``.
+        """
+        try:
+            if not self.read_only or self.in_memory:
+                self._make(initialise)
+            self.check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self, initialise: Callable[[Connection], None] | None) -> None:
+        if not self.in_memory:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.statements() as sql:
+            if not self._is_unmade(sql):
+                return
+            sql.execute("PRAGMA journal_mode = WAL")
+        with self.transaction() as sql:
+            if not self._is_unmade(sql):  # another process was first
+                return
+            for statement in self.schema.tables:
+                sql.execute(statement)
+            if initialise is not None:
+                initialise(sql)
+            sql.execute(f"PRAGMA application_id = {self.schema.application_id}")
+            sql.execute(f"PRAGMA user_version = {self.schema.format}")
+
+    def _is_unmade(self, sql: Connection) -> bool:
+        """No format number; of a kind with an id of its own, an empty file."""
+        if self.schema.format and _format(sql):
+            return False
+        return not self.schema.application_id or not _holds_tables(sql)
+
+    def check(self) -> None:
+        """Raise ``NewerFormatError`` for a newer file, ``BadHomeError`` for one of another kind."""
+        with self.statements() as sql:
+            found = _format(sql)
+            owner = sql.execute("PRAGMA application_id").fetchone()[0]
+        if found > self.schema.format:
+            raise NewerFormatError(
+                f"{self.path} has format {found}, this Catalens knows up to {self.schema.format}: "
+                "upgrade it"
+            )
+        if self.schema.application_id and (found < 1 or owner != self.schema.application_id):
+            raise BadHomeError(f"{self.path} is no {self.schema.noun}")
+
+    def checkpoint(self) -> bool:
+        """Fold the write-ahead log into the file and empty it, so that erased text is in neither.
+
+        False where another process keeps it in use.
+        """
+        with self.statements() as sql:
+            return not sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+
+    def vacuum(self) -> None:
+        """Write the file anew, without what was deleted: ``secure_delete`` overwrites rows, but not
+        the copies of them that moving rows between pages left."""
+        with self.statements() as sql:
+            sql.execute("VACUUM")
+
+    def scrub(self) -> None:
+        """``vacuum``, and empty the log. Raises ``BusyError`` where another process reads it."""
+        self.vacuum()
+        self.empty_log()
+
+    def empty_log(self) -> None:
+        """``checkpoint`` that must succeed. Raises ``BusyError`` where another process reads it."""
+        if not self.checkpoint():
+            raise BusyError(
+                f"{self.path} is being read by another process: its log cannot be emptied yet; "
+                "try again"
+            )
+
+    # -- inside
+
+    @property
+    def _shared(self) -> bool:
+        return self.schema.shared or self.in_memory
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._shared:
+            with self._using:
+                yield
+        else:
+            yield
+
+    def _common_connection(self) -> Connection:
+        with self._opening:
+            if self._common is None:
+                self._common = self._connect()
+                if not self.schema.remedy:
+                    self._common.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
+                    self._common.execute(f"PRAGMA wal_autocheckpoint = {_WRITER_LOG_PAGES}")
+            return self._common
+
+    def _connect(self) -> Connection:
+        # Closed by another thread in close(), and one writes for all threads: no check of threads.
+        options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
+        if self.in_memory:
+            connection = sqlite3.connect(":memory:", **options)
+        else:
+            connection = connect(self.path, timeout=_BUSY_MS / 1000, **options)
+        connection.execute(f"PRAGMA synchronous = {'NORMAL' if self.schema.remedy else 'FULL'}")
         connection.execute("PRAGMA secure_delete = ON")
         return connection
 
     @contextmanager
-    def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
-        connection = self._connection()
+    def _begun(self, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[Connection]:
+        connection = self.connection
         connection.execute(f"BEGIN {kind}")
         try:
             yield connection
@@ -136,32 +335,27 @@ class Connections:
                 connection.execute("ROLLBACK")
             raise
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent snapshot; inside ``exclusive`` of the same thread, that transaction's."""
-        with self._failures():
-            connection = self._connection()
-            if connection.in_transaction:
-                yield connection
-            else:
-                with self._transaction("DEFERRED"):
-                    yield connection
+    def _failure(self, error: sqlite3.DatabaseError) -> CatalensError:
+        if not isinstance(error, sqlite3.OperationalError):
+            if self.schema.remedy:
+                return StorageError(f"{self.path} is damaged: {error}; {self.schema.remedy}")
+            return BadHomeError(f"{self.path} is damaged or no {self.schema.noun}: {error}")
+        if "locked" in str(error) or "busy" in str(error):
+            return BusyError(
+                f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s: try again"
+            )
+        # The primary code of extended ones.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_READONLY:
+            return read_only_failure(self.path)
+        if code == sqlite3.SQLITE_FULL:
+            return DiskFullError(f"{self.path}: {error}")
+        return StorageError(f"{self.path}: {error}")
 
-    @contextmanager
-    def _glance(self) -> Iterator[sqlite3.Connection]:
-        """For what needs no more than each statement's own snapshot."""
-        with self._failures():
-            yield self._connection()
 
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise BusyError(
-                    f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s"
-                ) from error
-            raise storage_failure(self.path, error) from error
-        except sqlite3.DatabaseError as error:
-            raise BadHomeError(f"{self.path} is damaged or no catalog: {error}") from error
+def _format(sql: Connection) -> int:
+    return int(sql.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _holds_tables(sql: Connection) -> bool:
+    return sql.execute("SELECT 1 FROM sqlite_master").fetchone() is not None

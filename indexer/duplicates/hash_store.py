@@ -3,7 +3,6 @@ memory to search."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,18 +13,14 @@ import numpy as np
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, SkippedPhoto
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import storage_failure
 from indexer.core.errors import (
-    BusyError,
     CatalensError,
-    NewerFormatError,
     ReadOnlyError,
-    StorageError,
 )
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.progress import OnProgress
-from indexer.core.sqlite import connect, is_read_only
+from indexer.core.sqlite import META_TABLE, Database, Schema, read_meta, write_meta
 from indexer.duplicates.alignment import SIDE
 from indexer.duplicates.perceptual_hash import (
     coarse_thumbnails,
@@ -40,9 +35,15 @@ FORMAT = 1
 _METHOD = (
     f"box-{SIDE}"  # how thumbnails are made; those of another way are forgotten and made again
 )
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS signatures (photo_id INTEGER PRIMARY KEY, thumb BLOB NOT NULL)",
+_SCHEMA = Schema(
+    format=FORMAT,
+    tables=(
+        META_TABLE,
+        "CREATE TABLE IF NOT EXISTS signatures (photo_id INTEGER PRIMARY KEY, thumb BLOB NOT NULL)",
+    ),
+    remedy="delete it (signatures are made again)",
+    shared=True,
+    in_memory="absent",
 )
 _BYTES = SIDE * SIDE * 3
 _SHRINK_TO = 2 * SIDE  # a JPEG is decoded at the smallest scale that keeps twice this
@@ -61,53 +62,27 @@ class SignatureStore:
 
     def __init__(self, home: Home) -> None:
         self.path = home.signatures_file
-        self._read_only = is_read_only(self.path)
-        with self._failures():
-            if self._read_only and not self.path.exists():
-                self._sql = sqlite3.connect(":memory:")
-            else:
-                self._sql = connect(self.path, timeout=30.0, check_same_thread=False)
-            if not self._read_only:
-                self._sql.execute("PRAGMA journal_mode = WAL")
-                self._sql.execute("PRAGMA synchronous = NORMAL")  # they can be made again
-                self._sql.execute("PRAGMA secure_delete = ON")
-            found = self._sql.execute("PRAGMA user_version").fetchone()[0]
-            if found > FORMAT:
-                raise NewerFormatError(
-                    f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade "
-                    "it"
-                )
-            if not self._read_only or not self.path.exists():
-                self._prepare()
+        self._database = Database(self.path, _SCHEMA)
+        self._database.prepare()
+        if not self._database.read_only:
+            self._forget_other_methods()
 
-    def _prepare(self) -> None:
-        with self._sql:
-            for statement in _TABLES:
-                self._sql.execute(statement)
-            known = self._sql.execute("SELECT value FROM meta WHERE key = 'method'").fetchone()
-            if known is not None and known[0] != _METHOD:
-                self._sql.execute("DELETE FROM signatures")
-            self._sql.execute("INSERT OR REPLACE INTO meta VALUES ('method', ?)", (_METHOD,))
-            self._sql.execute(f"PRAGMA user_version = {FORMAT}")
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise storage_failure(self.path, error) from error
-        except sqlite3.DatabaseError as error:
-            raise StorageError(
-                f"{self.path} is damaged: {error}; delete it (signatures are made again)"
-            ) from error
+    def _forget_other_methods(self) -> None:
+        with self._database.read() as sql:
+            if read_meta(sql, "method") == _METHOD:
+                return
+        with self._database.transaction() as sql:
+            if read_meta(sql, "method") not in (None, _METHOD):
+                sql.execute("DELETE FROM signatures")
+            write_meta(sql, "method", _METHOD)
 
     def close(self) -> None:
-        self._sql.close()
+        self._database.close()
 
     def ids(self) -> np.ndarray:
         """The photos that have a signature: int64, sorted."""
-        with self._failures():
-            rows = self._sql.execute("SELECT photo_id FROM signatures ORDER BY photo_id").fetchall()
+        with self._database.read() as sql:
+            rows = sql.execute("SELECT photo_id FROM signatures ORDER BY photo_id").fetchall()
         return np.array([row[0] for row in rows], dtype=np.int64)
 
     def missing(self, photo_ids: np.ndarray) -> np.ndarray:
@@ -116,7 +91,7 @@ class SignatureStore:
 
     def put(self, photo_ids: Sequence[int] | np.ndarray, thumbs: np.ndarray) -> None:
         """Store thumbnails [N, 32, 32, 3] in one transaction."""
-        if self._read_only:
+        if self._database.read_only:
             raise ReadOnlyError(
                 f"{self.path} is read-only: signatures of new photos cannot be kept"
             )
@@ -124,8 +99,8 @@ class SignatureStore:
             (int(photo_id), thumb.tobytes())
             for photo_id, thumb in zip(photo_ids, thumbs, strict=True)
         ]
-        with self._failures(), self._sql:
-            self._sql.executemany("INSERT OR REPLACE INTO signatures VALUES (?, ?)", rows)
+        with self._database.transaction() as sql:
+            sql.executemany("INSERT OR REPLACE INTO signatures VALUES (?, ?)", rows)
 
     def get(self, photo_ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(bool [N]: is it there, thumbnails uint8 [N, 32, 32, 3]), in the order asked for; absent
@@ -135,10 +110,10 @@ class SignatureStore:
             np.zeros(len(wanted), bool),
             np.zeros((len(wanted), SIDE, SIDE, 3), np.uint8),
         )
-        with self._failures():
+        with self._database.read() as sql:
             query = "SELECT thumb FROM signatures WHERE photo_id = ?"
             for at, photo_id in enumerate(wanted):
-                row = self._sql.execute(query, (photo_id,)).fetchone()
+                row = sql.execute(query, (photo_id,)).fetchone()
                 if row is not None and len(row[0]) == _BYTES:
                     found[at], thumbs[at] = (
                         True,
@@ -150,12 +125,12 @@ class SignatureStore:
         """All of them by id: (photo ids int64 [n], thumbnails [n, 32, 32, 3])."""
         after = -1
         while True:
-            with self._failures():
+            with self._database.read() as sql:
                 query = (
                     "SELECT photo_id, thumb FROM signatures WHERE photo_id > ? ORDER BY photo_id "
                     "LIMIT ?"
                 )
-                rows = self._sql.execute(query, (after, _PORTION)).fetchall()
+                rows = sql.execute(query, (after, _PORTION)).fetchall()
             if not rows:
                 return
             after = rows[-1][0]
@@ -170,21 +145,15 @@ class SignatureStore:
     def delete(self, photo_ids: np.ndarray) -> None:
         """Forget these photos; unknown ids are ignored."""
         if len(photo_ids):
-            with self._failures(), self._sql:
-                self._sql.executemany(
+            with self._database.transaction() as sql:
+                sql.executemany(
                     "DELETE FROM signatures WHERE photo_id = ?", ((int(i),) for i in photo_ids)
                 )
 
     def scrub(self) -> None:
         """Write the file anew without any byte of what was deleted. Raises ``BusyError`` where
         another process reads it."""
-        with self._failures():
-            self._sql.execute("VACUUM")
-            busy = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
-            raise BusyError(
-                f"{self.path} is being read by another process: its log cannot be emptied yet"
-            )
+        self._database.scrub()
 
 
 @contextmanager

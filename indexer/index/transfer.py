@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import publish_folder, sha256_file, write_atomic
 from indexer.core.errors import (
@@ -29,8 +28,8 @@ from indexer.core.errors import (
     UnknownVersionError,
 )
 from indexer.core.home import Home
+from indexer.core.manifest import MANIFEST, Manifest, read_manifest, version_number
 from indexer.index.embedding_store import EmbeddingStore
-from indexer.index.manifest import MANIFEST, Manifest, read_manifest, version_number
 from indexer.index.version import IndexVersion, Versions
 from indexer.model.bundle import MANIFEST as MODEL_MANIFEST
 from indexer.model.bundle import load_bundle
@@ -170,7 +169,7 @@ def _keep_embeddings(home: Home, opened: IndexVersion) -> None:
         closing(EmbeddingStore(home.embeddings, manifest.embedding_id, manifest.dim)) as store,
     ):
         photo_ids, places = np.unique(opened.rows[:, 1], return_index=True)
-        living = np.isin(photo_ids, ChangeLog(catalog).living()[2]) & np.isin(
+        living = np.isin(photo_ids, catalog.change_log.living()[2]) & np.isin(
             photo_ids, store.missing(photo_ids)
         )
         for start in range(0, int(living.sum()), _PORTION):
@@ -310,7 +309,7 @@ def _check_catalog(home: Home, manifest: Manifest) -> None:
             "Catalens): build it again"
         )
     with open_catalog(home) as catalog:
-        history, last = ChangeLog(catalog), catalog.last_sequence()
+        history, last = catalog.change_log, catalog.last_sequence()
         if history.identity() != source["catalog"]:
             raise CatalogMismatchError(
                 f"index version {name} is of catalog {source['catalog']}, {home.path} has catalog "

@@ -33,11 +33,11 @@ from indexer.core.errors import (
     UnknownVersionError,
 )
 from indexer.core.home import Active, Home
+from indexer.core.manifest import FORMAT, MANIFEST, Manifest, read_manifest, version_number
 from indexer.core.vectors import check_unit
 from indexer.index.base import VectorIndex
 from indexer.index.columns import Columns
 from indexer.index.faiss_index import FaissIndex
-from indexer.index.manifest import FORMAT, MANIFEST, Manifest, read_manifest, version_number
 from indexer.model.tag_rule import TagRule
 from indexer.text.text_tower import TextTower
 

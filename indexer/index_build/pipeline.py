@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.filters import facts_of
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, SkippedPhoto
@@ -174,7 +173,7 @@ def build_index(
         home.lock("build"),
         closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store,
     ):
-        source = {"catalog": ChangeLog(catalog).identify()} if not dry_run else {}
+        source = {"catalog": catalog.change_log.identify()} if not dry_run else {}
         sequence, rows = catalog.entries()
         wanted = np.unique(rows[:, 1])
         missing = store.missing(wanted)
@@ -352,7 +351,7 @@ def publish_rows(
     columns = Columns.build(
         map(facts_of, catalog.iterate()), np.unique(rows[:, 0]), catalog.types()
     )
-    stamp = ChangeLog(catalog).stamp(last_sequence)
+    stamp = catalog.change_log.stamp(last_sequence)
     version = Versions(home).publish(
         index=tuned.index,
         vectors=vectors,

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import structlog
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import (
     CatalensError,
@@ -22,9 +21,9 @@ from indexer.core.errors import (
     UnknownModelError,
 )
 from indexer.core.home import Home
+from indexer.core.manifest import Manifest
 from indexer.duplicates.hash_store import stored_signatures
 from indexer.index.embedding_store import stored_embeddings
-from indexer.index.manifest import Manifest
 from indexer.index.recipes import lists_of
 from indexer.index.version import ROWS, Versions
 from indexer.index_build.pipeline import publish_rows
@@ -129,7 +128,7 @@ def strays_said(count: int) -> str:
 def needs_erasing(home: Home, catalog: Catalog) -> bool:
     """Whether a deletion may have left something; cheap, and True at times where nothing is left
     after all."""
-    history, versions = ChangeLog(catalog), Versions(home)
+    history, versions = catalog.change_log, Versions(home)
     if history.must_scrub() or history.orphans():
         return True
     for manifest in versions.list():
@@ -147,7 +146,7 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
     opened = versions.open(name)
     manifest = opened.manifest
     rows = np.array(opened.rows)
-    living = ChangeLog(catalog).living()
+    living = catalog.change_log.living()
     sequence, dead = living.sequence, living.dead_rows(rows)
     if not dead.any():
         return name, 0
@@ -197,7 +196,7 @@ def _forget_vectors(home: Home, catalog: Catalog) -> int:
     count = 0
     for store in stored_embeddings(home.embeddings):
         stored = store.ids()  # before the catalog is asked: what is newer is not looked at
-        dead = ChangeLog(catalog).living().deleted(stored)
+        dead = catalog.change_log.living().deleted(stored)
         store.delete(dead)
         count += len(dead)
     return count
@@ -208,7 +207,7 @@ def _forget_signatures(home: Home, catalog: Catalog) -> int:
         if store is None:
             return 0
         stored = store.ids()
-        dead = ChangeLog(catalog).living().deleted(stored)
+        dead = catalog.change_log.living().deleted(stored)
         store.delete(dead)
         return len(dead)
 
@@ -226,7 +225,7 @@ def _scrub(home: Home, catalog: Catalog, through: int, hear: OnErasureStage) -> 
     if keywords.path.exists():
         with closing(keywords):
             keywords.scrub()
-    ChangeLog(catalog).scrub(through)
+    catalog.change_log.scrub(through)
     hear("databases", len(stores) + 1, len(stores) + 1)
 
 

@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 import numpy as np
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadDataError, CatalensError, UnknownModelError
 from indexer.core.home import Home
@@ -181,7 +180,7 @@ def ownerless(home: Home, catalog: Catalog, traces: ErasureReport) -> None:
     worded = keywords.pids() if keywords.path.exists() else np.empty(0, np.int64)
     keywords.close()
     files = list(photo_files(home))
-    living, orphans = ChangeLog(catalog).living(), ChangeLog(catalog).orphans()
+    living, orphans = catalog.change_log.living(), catalog.change_log.orphans()
     for name, rows in read:
         if dead := int(living.dead_rows(np.array(rows)).sum()):
             traces.add(Path("indexes", name), f"{dead} rows of deleted products or photos")
@@ -252,7 +251,7 @@ def _id_patterns(
 
 def _texts_with(home: Home, catalog: Catalog, part: str) -> Iterator[str]:
     """Texts of living products, and labels of models, that hold ``part``."""
-    with catalog._reading() as sql:
+    with catalog.database.read() as sql:
         for table, column in (
             ("products", "product_id"),
             ("products", "title"),

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import remove_folder
 from indexer.core.errors import BusyError, CatalensError, CatalogBehindError
 from indexer.core.home import Home
-from indexer.index.manifest import MANIFEST
+from indexer.core.manifest import MANIFEST
 from indexer.index.version import Versions
 
 IN_FLIGHT_S = 900.0  # a photo's file may be this much older than the product that will name it
@@ -67,7 +66,7 @@ def tidy(home: Home) -> Tidied:
     if not versions.settled() or len(kept) < len(versions.names()):
         return done  # nothing serves yet, or one cannot be read: what it needs is not known
     with open_catalog(home) as catalog:
-        history = ChangeLog(catalog)
+        history = catalog.change_log
         through = min(manifest.last_sequence for manifest in kept)
         if through > history.begins():
             done.changes = history.compact(through)
@@ -168,7 +167,7 @@ def collect_photos(home: Home, catalog: Catalog) -> int:
     """
     store = PhotoStore(home)
     try:
-        gone = set(store.collect(catalog, sorted(ChangeLog(catalog).orphans())))
+        gone = set(store.collect(catalog, sorted(catalog.change_log.orphans())))
         files = _named_by_hash(home.thumbnails)
         while part := list(islice(files, _PORTION)):
             hashes = {path.name[:64] for path in part}
@@ -191,7 +190,7 @@ def stray_photos(home: Home, catalog: Catalog) -> int:
     that it must be that.
     """
     strays = total = 0
-    orphans, files = ChangeLog(catalog).orphans(), _named_by_hash(home.photos)
+    orphans, files = catalog.change_log.orphans(), _named_by_hash(home.photos)
     while part := list(islice(files, _PORTION)):
         total += len(part)
         known = catalog.photos_by_hash({path.name for path in part})

@@ -6,13 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.schema import FORMAT as CATALOG_FORMAT
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import DamagedIndexError
 from indexer.core.home import FORMAT, Home
+from indexer.core.manifest import read_manifest
 from indexer.index.embedding_store import stored_embeddings
-from indexer.index.manifest import read_manifest
 from indexer.index.version import Versions
 from indexer.model.registry import registered
 
@@ -47,10 +46,10 @@ def migrate(home: Home) -> Migrated:
     done = Migrated(home.path, FORMAT, CATALOG_FORMAT, 0)
     with open_catalog(home) as catalog:
         done.products = len(catalog)
-        history = ChangeLog(catalog)
+        history = catalog.change_log
         if history.identity() is None:
             done.migrated.append(f"the catalog was given the identity {history.identify()}")
-        catalog.checkpoint()
+        catalog.database.checkpoint()
     for name in versions.names():
         try:
             done.versions.append(read_manifest(versions.folder / name).version)
@@ -58,6 +57,6 @@ def migrate(home: Home) -> Migrated:
             done.damaged.append(str(error))
     for store in stored_embeddings(home.embeddings):
         done.embeddings.append(store.embedding_id)
-        store.checkpoint()
+        store.database.empty_log()
     done.models = [bundle.model_version for bundle in registered(home)]
     return done

@@ -6,7 +6,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -14,10 +13,10 @@ from pathlib import Path
 
 from indexer.catalog.attributes import datetime_seconds
 from indexer.catalog.filters import SEPARATOR
-from indexer.catalog.schema import has_orders, prepare
+from indexer.catalog.schema import ensure_order_tables, has_orders
 from indexer.catalog.store import Catalog
-from indexer.catalog.transaction import chunks
 from indexer.core.errors import BadDataError
+from indexer.core.sqlite import Connection, chunks
 from indexer.recommendation.cooccurrence import MIN_SUPPORT, Pair, complementary
 
 _BATCH = 5000
@@ -104,9 +103,8 @@ def import_orders(catalog: Catalog, path: Path, *, min_support: int = MIN_SUPPOR
     rows = _bought(path, report)
     while batch := list(islice(rows, _BATCH)):
         report.rows += len(batch)
-        with catalog.exclusive():
-            sql = catalog._connection()
-            prepare(sql)
+        with catalog.database.transaction() as sql:
+            ensure_order_tables(sql)
             pids: dict[str, int] = {}
             for part, marks in chunks(list({row.product_id for row in batch})):
                 pids.update(
@@ -139,7 +137,7 @@ def _bought(path: Path, report: OrdersReport) -> Iterator[Bought]:
             report.skipped.append({"where": where, "reason": str(error)})
 
 
-def _add(sql: sqlite3.Connection, row: Bought, pid: int) -> bool:
+def _add(sql: Connection, row: Bought, pid: int) -> bool:
     digest = hashlib.sha256(row.order_id.encode()).digest()[:16]
     sql.execute("INSERT OR IGNORE INTO orders (digest) VALUES (?)", (digest,))
     query = (
@@ -152,9 +150,8 @@ def _add(sql: sqlite3.Connection, row: Bought, pid: int) -> bool:
 def learn(catalog: Catalog, *, min_support: int = MIN_SUPPORT) -> tuple[int, int]:
     """Find the complementary categories of all orders stored; (orders, pairs). Products count by
     their present one."""
-    with catalog.exclusive():
-        sql = catalog._connection()
-        prepare(sql)
+    with catalog.database.transaction() as sql:
+        ensure_order_tables(sql)
         query = (
             "SELECT order_no, category FROM order_items JOIN products USING (pid) ORDER BY order_no"
         )
@@ -174,7 +171,7 @@ def complements_of(catalog: Catalog, categories: Iterable[str]) -> dict[str, lis
     """category path ("A > B") -> its complementary pairs, the highest lift first; empty where no
     orders are known."""
     found: dict[str, list[Pair]] = {}
-    with catalog._reading() as sql:
+    with catalog.database.read() as sql:
         if not has_orders(sql):
             return {}
         for category in dict.fromkeys(categories):

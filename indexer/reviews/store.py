@@ -8,22 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from indexer.catalog.transaction import chunks
-from indexer.core.errors import AlreadyDecidedError, NewerFormatError, UnknownReviewError
+from indexer.core.errors import AlreadyDecidedError, UnknownReviewError
 from indexer.core.home import Home
-from indexer.core.sqlite import Connections
+from indexer.core.sqlite import Database, Schema, chunks
 
 if TYPE_CHECKING:
     from indexer.catalog.store import Catalog
 
 FORMAT = 1
 KEPT_DAYS = 30  # how long the photos of a decided review can still be looked at
-_APPLICATION_ID = 0x43415456  # "CATV"
 # Products are named by pid and photos by rows of their own, so that the log need not change when a
 # product is erased.
-_SCHEMA = (
+_TABLES = (
     """CREATE TABLE reviews (
         review_id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL UNIQUE,
@@ -50,6 +48,14 @@ _SCHEMA = (
     "append-only'); END",
     "CREATE TRIGGER log_stays BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log is "
     "append-only'); END",
+)
+
+_SCHEMA = Schema(
+    format=FORMAT,
+    tables=_TABLES,
+    # "CATV"
+    application_id=0x43415456,
+    noun="file of reviews",
 )
 
 ReviewState = Literal["open", "approved", "rejected"]
@@ -80,11 +86,25 @@ class Review:
     ]  # content hashes of the previews there still are, by the photo's place in the listing
 
 
-class Reviews(Connections):
+class Reviews:
     """Safe from several threads and processes; a call returns after its commit."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
+        self.database = Database(path, _SCHEMA)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        return self.database.path
+
+    def close(self) -> None:
+        """Close the connections of all threads; a later call opens a new one."""
+        self.database.close()
 
     # -- writing
 
@@ -98,8 +118,7 @@ class Reviews(Connections):
     ) -> str:
         """Put a review into the queue; its name. ``body`` is kept in the log as it stands."""
         name = name or uuid.uuid4().hex
-        with self.exclusive():
-            connection = self._connection()
+        with self.database.transaction() as connection:
             cursor = connection.execute(
                 "INSERT INTO reviews (name, opened, state, pid) VALUES (?, ?, 'open', ?)",
                 (name, _now(), pid),
@@ -122,13 +141,13 @@ class Reviews(Connections):
 
         Raises ``UnknownReviewError``, ``AlreadyDecidedError`` that says how.
         """
-        with self.exclusive():
+        with self.database.transaction():
             review_id, state = self._found(name)
             if state != "open":
                 raise AlreadyDecidedError(
                     f"review {name} was {state} already: a decision is made once"
                 )
-            self._connection().execute(
+            self.database.connection.execute(
                 "UPDATE reviews SET state = ? WHERE review_id = ?", (OUTCOMES[decision], review_id)
             )
             self._append(
@@ -139,7 +158,7 @@ class Reviews(Connections):
     def add_feedback(self, entries: Iterable[dict[str, Any]]) -> int:
         """Append what people accepted, rejected or clicked; how many entries."""
         count = 0
-        with self.exclusive():
+        with self.database.transaction():
             for entry in entries:
                 self._append("feedback", entry, None)
                 count += 1
@@ -148,10 +167,10 @@ class Reviews(Connections):
     def forget(self, hashes: Iterable[str]) -> int:
         """Delete the previews of these photos, of whatever review; how many."""
         count = 0
-        with self.exclusive():
+        with self.database.transaction():
             for part, marks in chunks(list(hashes)):
                 query = f"DELETE FROM previews WHERE content_hash IN ({marks})"
-                count += self._connection().execute(query, part).rowcount
+                count += self.database.connection.execute(query, part).rowcount
         return count
 
     def tidy(self, *, decided_before: str, living: Callable[[set[str]], set[str]]) -> int:
@@ -160,8 +179,7 @@ class Reviews(Connections):
         Those decided before that time (ISO 8601), and those of photos that no product has:
         ``living`` says which of the content hashes it gets belong to one.
         """
-        with self.exclusive():
-            connection = self._connection()
+        with self.database.transaction() as connection:
             decided = (
                 "SELECT review_id FROM reviews JOIN log USING (review_id) WHERE kind = 'decided'"
             )
@@ -179,15 +197,14 @@ class Reviews(Connections):
 
     def scrub(self) -> None:
         """Write the file anew, so that no deleted byte stays in it."""
-        with self._failures():
-            self._connection().execute("VACUUM")
-        self.checkpoint()
+        self.database.vacuum()
+        self.database.checkpoint()
 
     # -- reading
 
     def get(self, name: str) -> Review:
         """Raises ``UnknownReviewError``."""
-        with self._reading():
+        with self.database.read():
             review_id, _ = self._found(name)
             return self._reviews([review_id])[0]
 
@@ -196,7 +213,7 @@ class Reviews(Connections):
     ) -> tuple[list[Review], int]:
         """Up to ``limit`` reviews of a state, the oldest first, behind the one named ``after``; and
         how many of it."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             begin = self._found(after)[0] if after is not None else 0
             query = (
                 "SELECT review_id FROM reviews WHERE state = ? AND review_id > ? ORDER BY "
@@ -211,7 +228,7 @@ class Reviews(Connections):
     def preview(self, name: str, position: int) -> bytes:
         """The JPEG of one photo of a review. Raises ``UnknownReviewError`` where there is none (any
         more)."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             review_id, _ = self._found(name)
             query = "SELECT jpeg FROM previews WHERE review_id = ? AND position = ?"
             row = connection.execute(query, (review_id, position)).fetchone()
@@ -221,7 +238,7 @@ class Reviews(Connections):
 
     def feedback(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(time, body) of all feedback, in order."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             query = "SELECT at, body FROM log WHERE kind = 'feedback' ORDER BY entry"
             for at, body in connection.execute(query):
                 yield at, json.loads(body)
@@ -231,7 +248,7 @@ class Reviews(Connections):
         lengths = ", ".join(
             f"sum(json_array_length(body, '$.{name}'))" for name in ("accepted", "rejected")
         )
-        with self._reading() as connection:
+        with self.database.read() as connection:
             row = connection.execute(
                 f"SELECT {lengths} FROM log WHERE kind = 'feedback'"
             ).fetchone()
@@ -239,7 +256,7 @@ class Reviews(Connections):
 
     def counts(self) -> dict[ReviewState, int]:
         """How many reviews are in each state."""
-        with self._reading() as connection:
+        with self.database.read() as connection:
             found = dict(connection.execute("SELECT state, count(*) FROM reviews GROUP BY state"))
         return {state: int(found.get(state, 0)) for state in STATES}
 
@@ -253,7 +270,7 @@ class Reviews(Connections):
             "<> 'allow' "
             "GROUP BY state, policy"
         )
-        with self._reading() as connection:
+        with self.database.read() as connection:
             return [
                 (state, policy, int(count)) for state, policy, count in connection.execute(query)
             ]
@@ -262,20 +279,20 @@ class Reviews(Connections):
 
     def _append(self, kind: str, body: dict[str, Any], review_id: int | None) -> None:
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        self._connection().execute(
+        self.database.connection.execute(
             "INSERT INTO log (at, kind, review_id, body) VALUES (?, ?, ?, ?)",
             (_now(), kind, review_id, text),
         )
 
     def _found(self, name: str) -> tuple[int, str]:
         query = "SELECT review_id, state FROM reviews WHERE name = ?"
-        row = self._connection().execute(query, (name,)).fetchone()
+        row = self.database.connection.execute(query, (name,)).fetchone()
         if row is None:
             raise UnknownReviewError(f"there is no review {name!a}")
         return int(row[0]), str(row[1])
 
     def _reviews(self, ids: Sequence[int]) -> list[Review]:
-        connection = self._connection()
+        connection = self.database.connection
         found = []
         for review_id in ids:
             query = "SELECT name, opened, state, pid FROM reviews WHERE review_id = ?"
@@ -303,15 +320,14 @@ def open_reviews(home: Home) -> Reviews:
     if not path.exists() or path.stat().st_size == 0:
         with home.lock("reviews", wait_s=30):
             if not path.exists() or path.stat().st_size == 0:
-                _create(path)
+                with Reviews(path) as reviews:
+                    reviews.database.prepare()
     reviews = Reviews(path)
-    with reviews._reading() as connection:
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > FORMAT:
+    try:
+        reviews.database.check()
+    except BaseException:
         reviews.close()
-        raise NewerFormatError(
-            f"{path} has format {version}, this Catalens knows up to {FORMAT}: upgrade it"
-        )
+        raise
     return reviews
 
 
@@ -327,20 +343,6 @@ def clean(home: Home, catalog: Catalog) -> int:
         )
         reviews.scrub()
     return count
-
-
-def _create(path: Path) -> None:
-    reviews = Reviews(path)
-    with reviews._failures():
-        connection = reviews._connection()
-        connection.execute("PRAGMA journal_mode = WAL")
-        with reviews._transaction("IMMEDIATE"):
-            if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-    reviews.close()
 
 
 def _now() -> str:

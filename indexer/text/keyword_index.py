@@ -1,37 +1,39 @@
-"""Keyword search over title, tags, category and attributes: SQLite's FTS5 in a derived file beside
-the catalog."""
+"""Keyword index (BM25) over title, tags, category and attributes: a derived FTS5 file."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import storage_failure
-from indexer.core.errors import BusyError, NewerFormatError, OutdatedVersionError, StorageError
+from indexer.core.errors import OutdatedVersionError
 from indexer.core.home import Home
-from indexer.core.sqlite import connect, is_read_only
+from indexer.core.sqlite import META_TABLE, Connection, Database, Schema, write_meta
 from indexer.text.tokenizer import tokens, words
 
 FORMAT = 1
-MOST_HITS = 2000  # of one question; of products that rank lower the words do not count
+# Hits of one question; of products that rank lower the words do not count.
+MOST_HITS = 2000
 _PORTION = 900
-_WEIGHTS = "2.0, 1.0, 2.0, 1.0"  # of the columns below
-# Words are prepared by `words`; what is stored is what is looked for. unicode61 takes them as they
-# are.
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE VIRTUAL TABLE IF NOT EXISTS products USING fts5"
-    "(title, tags, category, attributes, tokenize = 'unicode61 remove_diacritics 0')",
-    "CREATE VIRTUAL TABLE IF NOT EXISTS terms USING fts5vocab (products, row)",
+# Of the columns of `products`.
+_WEIGHTS = "2.0, 1.0, 2.0, 1.0"
+_SCHEMA = Schema(
+    format=FORMAT,
+    tables=(
+        META_TABLE,
+        # Words are prepared by `words`; what is stored is what is looked for. unicode61 takes them
+        # as they are.
+        "CREATE VIRTUAL TABLE IF NOT EXISTS products USING fts5"
+        "(title, tags, category, attributes, tokenize = 'unicode61 remove_diacritics 0')",
+        "CREATE VIRTUAL TABLE IF NOT EXISTS terms USING fts5vocab (products, row)",
+    ),
+    remedy="delete it (it is made again)",
+    shared=True,
+    in_memory="always",
 )
 _INSERT = "INSERT INTO products (rowid, title, tags, category, attributes) VALUES (?, ?, ?, ?, ?)"
 
@@ -58,16 +60,14 @@ class Keywords:
 
     def __init__(self, home: Home, catalog: Catalog) -> None:
         self.path = home.path / "keywords.sqlite3"
-        self._catalog, self._history = catalog, ChangeLog(catalog)
-        self._lock = threading.Lock()
-        self._open: sqlite3.Connection | None = None
+        self._catalog = catalog
+        self._database = Database(self.path, _SCHEMA)
+        self._is_prepared = False
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""
-        with self._lock:
-            if self._open is not None:
-                self._open.close()
-                self._open = None
+        self._database.close()
+        self._is_prepared = False
 
     def search(self, asked: Sequence[str]) -> KeywordHits:
         """The products that hold any of the tokens ``asked``, ranked by BM25 (k1 1.2, b 0.75), ties
@@ -118,58 +118,21 @@ class Keywords:
         with self._session() as sql:
             self._follow(sql)
             sql.execute("INSERT INTO products (products) VALUES ('optimize')")
-            sql.execute("VACUUM")
-            busy = sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
-            raise BusyError(
-                f"{self.path} is being read by another process: its log cannot be emptied yet"
-            )
+            self._database.scrub()
 
     @contextmanager
-    def _session(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._connection()
-            except sqlite3.OperationalError as error:
-                if "locked" in str(error) or "busy" in str(error):
-                    raise BusyError(f"{self.path} stayed locked by another process") from error
-                raise storage_failure(self.path, error) from error
-            except sqlite3.DatabaseError as error:
-                raise StorageError(
-                    f"{self.path} is damaged: {error}; delete it (it is made again)"
-                ) from error
+    def _session(self) -> Iterator[Connection]:
+        with self._database.statements() as sql:
+            if not self._is_prepared:
+                self._database.prepare()
+                self._is_prepared = True
+            yield sql
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._open is None:
-            options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
-            if is_read_only(self.path):
-                sql = sqlite3.connect(":memory:", **options)
-            else:
-                sql = connect(self.path, timeout=30.0, **options)
-            found = sql.execute("PRAGMA user_version").fetchone()[0]
-            if found > FORMAT:
-                sql.close()
-                raise NewerFormatError(
-                    f"{self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade "
-                    "it"
-                )
-            sql.execute("PRAGMA journal_mode = WAL")
-            sql.execute(
-                "PRAGMA synchronous = NORMAL"
-            )  # derived: what a power cut takes is read again
-            sql.execute("PRAGMA secure_delete = ON")
-            for statement in _TABLES:
-                sql.execute(statement)
-            sql.execute(f"PRAGMA user_version = {FORMAT}")
-            self._open = sql
-        return self._open
-
-    def _follow(self, sql: sqlite3.Connection) -> int:
+    def _follow(self, sql: Connection) -> int:
         reached = self._catalog.last_sequence()
-        if self._covered(sql) == (reached, self._history.stamp(reached)):
+        if self._covered(sql) == (reached, self._catalog.change_log.stamp(reached)):
             return reached
-        sql.execute("BEGIN IMMEDIATE")
-        try:
+        with self._database.transaction():
             since, stamp = self._covered(sql)  # another process may have followed meanwhile
             # Read before the changes: what is written in between is taken in twice, not missed.
             reached = self._catalog.last_sequence()
@@ -181,23 +144,18 @@ class Keywords:
                 part = (changed or [])[start : start + _PORTION]
                 sql.executemany("DELETE FROM products WHERE rowid = ?", [(pid,) for pid in part])
                 self._insert(sql, list(self._catalog.by_pids(part).values()))
-            covered = (("sequence", str(reached)), ("stamp", self._history.stamp(reached) or ""))
-            sql.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", covered)
-            sql.execute("COMMIT")
-        except BaseException:
-            if sql.in_transaction:
-                sql.execute("ROLLBACK")
-            raise
+            write_meta(sql, "sequence", str(reached))
+            write_meta(sql, "stamp", self._catalog.change_log.stamp(reached) or "")
         return reached
 
-    def _covered(self, sql: sqlite3.Connection) -> tuple[int, str | None]:
+    def _covered(self, sql: Connection) -> tuple[int, str | None]:
         stored = dict(sql.execute("SELECT key, value FROM meta").fetchall())
         return int(stored.get("sequence", -1)), stored.get("stamp") or None
 
     def _changed(self, since: int, stamp: str | None) -> list[int] | None:
         """The products that changed; None where all must be read, because the file covers no state
         of this catalog."""
-        if since < 0 or (since > 0 and self._history.stamp(since) != stamp):
+        if since < 0 or (since > 0 and self._catalog.change_log.stamp(since) != stamp):
             return None
         try:
             return list(dict.fromkeys(change.pid for change in self._catalog.changes(since)))
@@ -205,11 +163,11 @@ class Keywords:
             return None
 
     @staticmethod
-    def _insert(sql: sqlite3.Connection, products: Sequence[Product]) -> None:
+    def _insert(sql: Connection, products: Sequence[Product]) -> None:
         sql.executemany(_INSERT, [(product.pid, *_columns(product)) for product in products])
 
 
-def _held(sql: sqlite3.Connection, token: str) -> bool:
+def _held(sql: Connection, token: str) -> bool:
     return sql.execute("SELECT 1 FROM terms WHERE term = ?", (token,)).fetchone() is not None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ import numpy as np
 
 from indexer.catalog.dataset import DatasetRow, Skipped
 from indexer.core.atomic_files import canonical_json
-from indexer.core.errors import CatalensError, StorageError
+from indexer.core.errors import BusyError, CatalensError, ReadOnlyError, StorageError
+from indexer.core.sqlite import Database, Schema
 from indexer.imaging.decode import Photo, hash_content
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import recapture
@@ -22,6 +22,15 @@ from indexer.model.runtime_base import Runtime
 
 OnCached = Callable[[str, int, int], None]  # stage, done, total
 _BATCH = 64
+_SCHEMA = Schema(
+    format=0,
+    tables=(
+        "CREATE TABLE IF NOT EXISTS features (content BLOB PRIMARY KEY, pixels BLOB NOT NULL, "
+        "value BLOB NOT NULL)",
+    ),
+    remedy="delete it (features are computed again)",
+    shared=True,
+)
 RESHOT = "reshot 1"  # names what ``recapture`` does: another number where that changes
 
 
@@ -64,35 +73,27 @@ class FeatureCache:
     its input pixels."""
 
     def __init__(self, folder: Path, features_id: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / f"{features_id}.sqlite3", timeout=60)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")  # a cache: a lost tail is computed again
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS features (content BLOB PRIMARY KEY, pixels BLOB NOT NULL, "
-            "value BLOB NOT NULL)"
-        )
+        self._database = Database(folder / f"{features_id}.sqlite3", _SCHEMA)
+        self._database.prepare()
 
     def get(self, content: str) -> tuple[str, np.ndarray] | None:
         """(pixel hash, float16 [F]) or None."""
-        found = self._db.execute(
-            "SELECT pixels, value FROM features WHERE content = ?", (bytes.fromhex(content),)
-        ).fetchone()
+        query = "SELECT pixels, value FROM features WHERE content = ?"
+        with self._database.statements() as sql:
+            found = sql.execute(query, (bytes.fromhex(content),)).fetchone()
         return None if found is None else (found[0].hex(), np.frombuffer(found[1], np.float16))
 
     def put(self, entries: Sequence[tuple[str, str, np.ndarray]]) -> None:
         """(content hash, pixel hash, float16 [F]) each, in one transaction."""
-        with self._db:
-            self._db.executemany(
-                "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
-                [
-                    (bytes.fromhex(key), bytes.fromhex(pixels), value.tobytes())
-                    for key, pixels, value in entries
-                ],
-            )
+        rows = [
+            (bytes.fromhex(key), bytes.fromhex(pixels), value.tobytes())
+            for key, pixels, value in entries
+        ]
+        with self._database.transaction() as sql:
+            sql.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
 
     def close(self) -> None:
-        self._db.close()
+        self._database.close()
 
 
 def photo_features(
@@ -108,14 +109,11 @@ def photo_features(
     With ``reshot`` those of the photo as if taken again (``recapture``), cached under a key of
     their own. Raises ``StorageError`` where the cache cannot be written or is damaged.
     """
-    folder, name = cache or default_cache(), _features_id(runtime)
     try:
-        with closing(FeatureCache(folder, name)) as store:
+        with closing(FeatureCache(cache or default_cache(), _features_id(runtime))) as store:
             return _photo_features(rows, runtime, store, reshot, progress)
-    except sqlite3.DatabaseError as error:
-        raise StorageError(
-            f"feature cache {folder / name}.sqlite3: {error} (it can be deleted at any time)"
-        ) from error
+    except (StorageError, BusyError, ReadOnlyError) as error:
+        raise StorageError(f"feature cache {error} (it can be deleted at any time)") from error
 
 
 def reshot_features(

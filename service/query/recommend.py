@@ -126,7 +126,7 @@ class Recommender:
         now = self._snapshot(min_sequence, version)
         with self._turn() as clock:
             # One transaction for all that is looked up: a history of ten asks thirty times.
-            with clock.stage("history"), self._catalog._reading():
+            with clock.stage("history"), self._catalog.database.read():
                 read = self._read(now, history)
                 types = self._catalog.types()
                 values = [values_of(facts, types) for facts in read.facts]

@@ -96,6 +96,19 @@ def test_native_libraries_have_one_door() -> None:
     assert wrong == []
 
 
+def test_sqlite_has_one_door() -> None:
+    """No code, test, tool or benchmark imports a SQLite library but ``indexer.core.sqlite``."""
+    tests = {module_name(path): path for path in sorted((ROOT / "tests").rglob("*.py"))}
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in {**SOURCES, **tests}.items()
+        if name != "indexer.core.sqlite"
+        for target in imported(parse(path))
+        if target.partition(".")[0] in {"sqlite3", "_sqlite3", "apsw", "sqlalchemy"}
+    ]
+    assert wrong == []
+
+
 def test_no_import_circles() -> None:
     """The modules' own imports, at top level, form no circle."""
     graph = {

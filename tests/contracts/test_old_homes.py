@@ -4,18 +4,17 @@ rebuilt and migrated."""
 from __future__ import annotations
 
 import json
-import sqlite3
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.records import Patch, Tag
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import NewerFormatError
 from indexer.core.home import Active, Home
+from indexer.core.sqlite import connect
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
@@ -64,7 +63,7 @@ def test_every_stored_value_is_read(old: Home) -> None:
         assert [(change.pid, change.kind) for change in catalog.changes(5)] == [
             (2, "patch"), (5, "delete"), (2, "put"), (6, "put"),
         ]  # fmt: skip
-        assert ChangeLog(catalog).identity() is None
+        assert catalog.change_log.identity() is None
     versions = Versions(old)
     assert (old.active(), versions.previous()) == (Active("v000002", "m1"), Active("v000001", "m1"))
     assert [
@@ -95,8 +94,8 @@ def test_it_takes_writes_builds_and_erasure(old: Home, monkeypatch: pytest.Monke
     works."""
     with open_catalog(old) as catalog:
         catalog.apply([Patch("late", {"title": "Later"})])
-        assert ChangeLog(catalog).identity() is not None
-        assert ChangeLog(catalog).stamp(10) is not None
+        assert catalog.change_log.identity() is not None
+        assert catalog.change_log.stamp(10) is not None
     monkeypatch.setattr(
         "indexer.index_build.pipeline.refit_tags", lambda *_: None
     )  # its model is not stored
@@ -119,7 +118,7 @@ def test_migrate_finds_nothing_to_change_but_the_identity(
     assert found["embeddings"] == ["e1"]
     assert len(found["migrated"]) == 1
     assert migrate(old).migrated == []
-    with sqlite3.connect(old.embeddings / "e1.sqlite3") as connection:
+    with connect(old.embeddings / "e1.sqlite3") as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
     with pytest.raises(NewerFormatError, match=r"e1\.sqlite3 has format 7"):

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
+from indexer.core.sqlite import OperationalError, connect
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
@@ -339,10 +339,10 @@ def _wait_for_embeddings(
     while time.monotonic() < until and builder.poll() is None:
         if path.exists():
             try:
-                with closing(sqlite3.connect(path, timeout=30)) as connection:
+                with closing(connect(path, timeout=30)) as connection:
                     if connection.execute("SELECT count(*) FROM vectors").fetchone()[0] >= count:
                         return
-            except sqlite3.OperationalError:
+            except OperationalError:
                 pass  # being made
         time.sleep(0.1)
     raise CatalensError(

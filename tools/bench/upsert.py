@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import random
-import sqlite3
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
+from indexer.core.sqlite import connect
 from indexer.index.version import Versions
 from service.engine import Engine
 from service.products.writer import Draft
@@ -78,7 +78,7 @@ def _commit(home: Home, work: Path, products: int) -> BenchRow:
     chosen = random.Random(0).sample(range(products), commits)
     bare, ours, seen, asked = [], [], 0, []
     file = work / f"bare-{time.time_ns()}.sqlite3"
-    sql = sqlite3.connect(file, isolation_level=None)
+    sql = connect(file, isolation_level=None)
     sql.execute("PRAGMA journal_mode = WAL")
     sql.execute("PRAGMA synchronous = FULL")
     sql.execute("CREATE TABLE products (pid INTEGER PRIMARY KEY, attributes TEXT NOT NULL)")

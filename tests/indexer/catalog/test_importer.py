@@ -421,7 +421,9 @@ def test_a_killed_import_loses_nothing_it_reported(home: Home, tmp_path: Path, s
     expected = [row.product_id for row in read_dataset(data).rows]
     if home.catalog_file.exists() and home.catalog_file.stat().st_size:
         with Catalog.create(home.catalog_file) as catalog:
-            assert catalog._connection().execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert catalog.database.connection.execute("PRAGMA integrity_check").fetchall() == [
+                ("ok",)
+            ]
             there = catalog.product_ids()
             assert there >= set(expected[:reported])
             store = PhotoStore(home)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadProductError, CatalogBehindError, MissingCatalogError
 from indexer.core.home import Home
+from indexer.core.sqlite import connect
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
@@ -182,7 +182,7 @@ def test_a_catalog_that_is_all_in_its_log_is_no_missing_one(tmp_path: Path) -> N
     """Killed before SQLite folded its log in once, a catalog is a page and a log; what it holds is
     found there."""
     home = Home.create(tmp_path / "home")
-    with closing(sqlite3.connect(home.catalog_file, isolation_level=None)) as made:
+    with closing(connect(home.catalog_file, isolation_level=None)) as made:
         made.execute("PRAGMA journal_mode = WAL")
         made.execute("PRAGMA wal_autocheckpoint = 0")
         made.executescript(SCHEMA)
@@ -199,11 +199,11 @@ def test_a_catalog_behind_its_versions_is_refused(home: Home, tmp_path: Path) ->
     """An old backup ends before what a version holds; both numbers are said. With the newest one
     all is well again."""
     with open_catalog(home) as catalog:
-        catalog.checkpoint()
+        catalog.database.checkpoint()
     shutil.copy(home.catalog_file, tmp_path / "old")
     with open_catalog(home) as catalog:
         put(catalog, "late", add_photo(home, 100))
-        catalog.checkpoint()
+        catalog.database.checkpoint()
     build(home)
     shutil.copy(home.catalog_file, tmp_path / "newest")
     lose(home)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from indexer.core.errors import (
     UnknownPhotoError,
     UnknownProductError,
 )
+from indexer.core.sqlite import connect
 
 MERCHANT = (Tag("red", "merchant"), Tag("new", "merchant"))
 
@@ -281,10 +281,10 @@ def test_one_bad_write_never_fails_the_rest(catalog: Catalog) -> None:
     ]
     assert kinds == [
         "added",
-        "UnknownPhoto",
+        "UnknownPhotoError",
         "patched",
-        "BadProduct",
-        "UnknownProduct",
+        "BadProductError",
+        "UnknownProductError",
         "added",
         "deleted",
     ]
@@ -333,10 +333,10 @@ def test_erased_text_leaves_the_file(catalog: Catalog) -> None:
         put(catalog, product(f"p{number}"))
     wanted = product(secret[0], (2,), title=secret[1] * 200, tags=(Tag(secret[2], "merchant"),))
     put(catalog, ProductInput(**{**vars(wanted), "attributes": {"note": secret[3]}}))
-    catalog.checkpoint()
+    catalog.database.checkpoint()
     assert [text for text in secret if text.encode() in catalog.path.read_bytes()] == secret
     catalog.delete(secret[0])
-    catalog.checkpoint()
+    catalog.database.checkpoint()
     files = b"".join(path.read_bytes() for path in catalog.path.parent.iterdir())
     assert [text for text in secret if text.encode() in files] == []
     assert len(catalog) == 50
@@ -393,7 +393,7 @@ def test_formats_and_damage_are_told_apart(tmp_path: Path) -> None:
         Catalog.open(path)
     path.write_bytes(b"")  # killed while it was made
     Catalog.create(path).close()
-    with sqlite3.connect(path) as raw:
+    with connect(path) as raw:
         raw.execute("PRAGMA user_version = 99")
     raw.close()
     with pytest.raises(NewerFormatError, match=r"catalog\.sqlite3 has format 99"):
@@ -401,7 +401,7 @@ def test_formats_and_damage_are_told_apart(tmp_path: Path) -> None:
     path.write_bytes(b"no database " * 500)
     with pytest.raises(BadHomeError, match="damaged or no catalog"):
         Catalog.open(path)
-    with sqlite3.connect(tmp_path / "foreign.sqlite3") as raw:
+    with connect(tmp_path / "foreign.sqlite3") as raw:
         raw.execute("CREATE TABLE t (a)")
     raw.close()
     with pytest.raises(BadHomeError, match="is no catalog"):
@@ -411,8 +411,8 @@ def test_formats_and_damage_are_told_apart(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing(catalog: Catalog) -> None:
     """The write that does not fit fails as a whole; what was there stays and later writes work."""
     put(catalog, product("a"))
-    with catalog.exclusive():
-        connection = catalog._connection()  # the one that writes
+    with catalog.database.transaction():
+        connection = catalog.database.connection  # the one that writes
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageError, match="full"):
@@ -544,7 +544,6 @@ def test_errors_of_a_batch_are_expected_failures(catalog: Catalog) -> None:
 def test_a_catalog_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
     """An empty file, or one with nothing but its first page, is what a kill leaves; neither blocks
     the home."""
-    import sqlite3
 
     from indexer.catalog.store import open_catalog
     from indexer.core.home import Home
@@ -552,7 +551,7 @@ def test_a_catalog_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
     for number, begin in enumerate(("", "PRAGMA journal_mode = WAL")):
         home = Home.create(tmp_path / f"home{number}")
         home.catalog_file.touch()
-        with sqlite3.connect(home.catalog_file) as connection:
+        with connect(home.catalog_file) as connection:
             connection.execute(begin)
         connection.close()
         with open_catalog(home) as catalog:

@@ -3,7 +3,6 @@ and threads."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from indexer.core.errors import BadVectorsError, NewerFormatError, StorageError
+from indexer.core.sqlite import connect
 from indexer.index import embedding_store
 from indexer.index.embedding_store import EmbeddingStore, MissingEmbeddingsError
 
@@ -93,7 +93,7 @@ def test_other_dimension_is_refused(store: EmbeddingStore) -> None:
 
 def test_newer_format_is_refused(store: EmbeddingStore) -> None:
     """A file written by a newer Catalens is left alone."""
-    with sqlite3.connect(store.path) as connection:
+    with connect(store.path) as connection:
         connection.execute("PRAGMA user_version = 2")
     with pytest.raises(NewerFormatError, match="format 2"):
         EmbeddingStore(store.path.parent, "e1", DIM)
@@ -143,7 +143,9 @@ def test_a_full_disk_names_the_file(store: EmbeddingStore, monkeypatch: pytest.M
     """Where SQLite cannot write any more, the failure names the file, and what was stored is still
     there."""
     store.put(np.arange(4), unit(4))
-    store._connection().execute("PRAGMA max_page_count = 1")
+    with store.database.transaction():
+        sql = store.database.connection  # the one that writes
+    sql.execute("PRAGMA max_page_count = 1")
     with pytest.raises(StorageError, match=r"e1\.sqlite3: database or disk is full"):
         store.put(np.arange(4, 4000), unit(3996))
     assert store.missing(np.arange(6)).tolist() == [4, 5]

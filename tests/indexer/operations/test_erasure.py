@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.filters import parse_filter
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
@@ -339,14 +338,14 @@ def test_a_photo_whose_removal_was_killed_goes_with_the_next_erasure(home: Home)
     with open_catalog(home) as catalog:
         known = ticket(home, catalog, GONE)
         (own,) = catalog.delete(GONE).orphaned  # and no process comes to delete its file
-        assert ChangeLog(catalog).orphans() == {own}
+        assert catalog.change_log.orphans() == {own}
         catalog.apply([Patch("shirt-12", {"title": "newer"})])
-        ChangeLog(catalog).compact(catalog.last_sequence())
+        catalog.change_log.compact(catalog.last_sequence())
     assert list(home.photos.rglob(own))
     assert erasure.erase(home).photos == 1
     assert traces(home, known) == []
     with open_catalog(home) as catalog:
-        assert ChangeLog(catalog).orphans() == set()
+        assert catalog.change_log.orphans() == set()
         assert not erasure.needs_erasing(home, catalog)
 
 

@@ -76,7 +76,7 @@ def test_a_deleted_product_goes_from_all_orders(catalog: Catalog, tmp_path: Path
     import_orders(catalog, write(tmp_path, "1,t1,", "1,s1,", "2,t1,"))
     pid = catalog.pid("t1")
     catalog.delete("t1")
-    with catalog._reading() as sql:
+    with catalog.database.read() as sql:
         assert sql.execute("SELECT count(*) FROM order_items WHERE pid = ?", (pid,)).fetchone() == (
             0,
         )
@@ -86,7 +86,7 @@ def test_a_deleted_product_goes_from_all_orders(catalog: Catalog, tmp_path: Path
 def test_no_order_id_is_stored(catalog: Catalog, tmp_path: Path) -> None:
     """Customers' order numbers are kept as digests only."""
     import_orders(catalog, write(tmp_path, "ORDER-OF-JANE-DOE,s1,"))
-    catalog.checkpoint()
+    catalog.database.checkpoint()
     assert b"JANE" not in catalog.path.read_bytes()
 
 

@@ -4,17 +4,16 @@ never syntax."""
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from indexer.catalog.change_log import ChangeLog
 from indexer.catalog.records import Delete, NewPhoto, Patch, ProductInput, Put, Tag
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import NewerFormatError, StorageError
 from indexer.core.home import Home
+from indexer.core.sqlite import connect
 from indexer.operations.erasure import erase
 from indexer.operations.erasure_audit import ErasureReport, ownerless
 from indexer.text.keyword_index import Keywords
@@ -142,7 +141,7 @@ def test_a_compacted_log_or_a_catalog_from_a_backup_is_read_anew(
         assert found(keywords, catalog, "second") == []
         put(catalog, "last", "fourth")
         put(catalog, "end", "fifth")
-        ChangeLog(catalog).compact(catalog.last_sequence() - 1)
+        catalog.change_log.compact(catalog.last_sequence() - 1)
         assert found(keywords, catalog, "fourth") == ["last"]
         keywords.close()
 
@@ -173,9 +172,10 @@ def test_erasing_leaves_no_word_of_a_product(
 
 
 def test_a_read_only_home_is_searched_in_memory(
-    home: Home, keywords: Keywords, catalog: Catalog, monkeypatch
-) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("indexer.text.keyword_index.is_read_only", lambda path: True)
+    home: Home, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.core.sqlite.is_read_only", lambda path: path.stem == "keywords")
+    keywords = Keywords(home, catalog)
     assert found(keywords, catalog, "裙子") == ["skirt"]
     assert not keywords.path.exists()
 
@@ -185,7 +185,7 @@ def test_a_damaged_or_newer_file_is_named(keywords: Keywords) -> None:
     with pytest.raises(StorageError, match=r"keywords\.sqlite3 is damaged.*delete it"):
         keywords.search(["blue"])
     keywords.path.unlink()
-    with sqlite3.connect(keywords.path) as sql:
+    with connect(keywords.path) as sql:
         sql.execute("PRAGMA user_version = 2")
     with pytest.raises(NewerFormatError, match="format 2"):
         keywords.search(["blue"])

@@ -38,8 +38,8 @@ def web(open_web: Callable[..., FlaskClient]) -> FlaskClient:
 @contextmanager
 def full_disk(own: Engine) -> Iterator[None]:
     """SQLite may not grow the catalog, which it reports as a full disk."""
-    with own._catalog.exclusive():
-        sql = own._catalog._connection()  # the one that writes
+    with own._catalog.database.transaction():
+        sql = own._catalog.database.connection  # the one that writes
     sql.execute(f"PRAGMA max_page_count = {sql.execute('PRAGMA page_count').fetchone()[0]}")
     yield
     sql.execute("PRAGMA max_page_count = 4294967294")
@@ -48,8 +48,8 @@ def full_disk(own: Engine) -> Iterator[None]:
 @contextmanager
 def read_only(own: Engine) -> Iterator[None]:
     """SQLite refuses every write of the catalog as one to a read-only file."""
-    with own._catalog.exclusive():
-        sql = own._catalog._connection()  # the one that writes
+    with own._catalog.database.transaction():
+        sql = own._catalog.database.connection  # the one that writes
     sql.execute("PRAGMA query_only = ON")
     yield
     sql.execute("PRAGMA query_only = OFF")

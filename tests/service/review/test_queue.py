@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from indexer.core.errors import (
     UnknownReviewError,
 )
 from indexer.core.home import Home
+from indexer.core.sqlite import IntegrityError, connect
 from indexer.operations.erasure import erase
 from indexer.reviews.feedback_export import export_feedback
 from indexer.reviews.store import Preview, open_reviews
@@ -161,9 +161,9 @@ def test_remembered_names_are_bounded(own: Engine, monkeypatch: pytest.MonkeyPat
 
 def test_the_log_cannot_be_changed(own: Engine) -> None:
     submit(own)
-    with sqlite3.connect(own.home.reviews_file) as direct:
+    with connect(own.home.reviews_file) as direct:
         for change in ("UPDATE log SET body = '{}'", "DELETE FROM log"):
-            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            with pytest.raises(IntegrityError, match="append-only"):
                 direct.execute(change)
 
 
