@@ -1,5 +1,4 @@
-"""A typed client of the service: a method for each call of ``/v1``, answers as the models of
-``service.api.responses``."""
+"""Typed client of the service: one method for each call of ``/v1``."""
 
 from __future__ import annotations
 
@@ -7,12 +6,14 @@ import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from urllib.parse import quote, urlencode
 
 import urllib3
 
-from service.api.requests import ProductPutRequest
+from service.api import keywords as kw
+from service.api import requests
+from service.api.form_fields import encode_fields
 from service.api.responses import (
     ActivateResponse,
     BaseModel,
@@ -41,12 +42,13 @@ from service.api.responses import (
     WriteResponse,
 )
 
-PhotoInput = bytes | str | Path  # the bytes of a photo, or where its file is
+# The bytes of a photo, or where its file is.
+PhotoInput = bytes | str | Path
 Reply = TypeVar("Reply", bound=BaseModel)
+# The fields of one photo's or one write's answer, or its ``problem``.
+BatchRow = dict[str, Any]
+Fields = Mapping[str, Any]
 
-_PLAIN = frozenset(
-    {"text", "product_id", "cursor", "collapse", "version", "profile", "label", "kind", "category"}
-)
 _AGAIN = urllib3.Retry(
     total=3,
     connect=3,
@@ -76,8 +78,11 @@ class ProblemError(Exception):
         errors: Sequence[Mapping[str, str]] = (),
     ) -> None:
         super().__init__(f"{status} {code}: {detail}")
-        self.status, self.code, self.detail = status, code, detail
-        self.request_id, self.errors = request_id, tuple(errors)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.request_id = request_id
+        self.errors = tuple(errors)
 
 
 class Client:
@@ -108,17 +113,21 @@ class Client:
 
     # -- questions: about a photo, a stored product, or both
 
-    def classify(self, image: PhotoInput | None = None, **options: Any) -> ClassifyResponse:
-        """Categories. Options: ``product_id``, ``crop`` [x, y, width, height] in px,
-        ``min_sequence``, ``version``."""
-        return self._ask("/v1/classify", ClassifyResponse, image, options)
+    def classify(
+        self, image: PhotoInput | None = None, **options: Unpack[kw.QueryKeywords]
+    ) -> ClassifyResponse:
+        """Categories of a photo or a stored product."""
+        return self._ask("/v1/classify", ClassifyResponse, image, requests.ClassifyRequest, options)
 
-    def search(self, image: PhotoInput | None = None, **options: Any) -> SearchResponse:
-        """Similar products. Options beside those of ``classify``: ``text``, ``k``, ``filter``,
-        ``weights``, ``mix``, ``min_score``, ``collapse``, ``exclude``, ``explain``, ``cursor``."""
-        return self._ask("/v1/search", SearchResponse, image, options)
+    def search(
+        self, image: PhotoInput | None = None, **options: Unpack[kw.SearchKeywords]
+    ) -> SearchResponse:
+        """Similar products, one page of ``k``."""
+        return self._ask("/v1/search", SearchResponse, image, requests.SearchRequest, options)
 
-    def results(self, image: PhotoInput | None = None, **options: Any) -> Iterator[Result]:
+    def results(
+        self, image: PhotoInput | None = None, **options: Unpack[kw.SearchKeywords]
+    ) -> Iterator[Result]:
         """All results of a search, page after page of ``k``, for as long as they are taken."""
         while True:
             found = self.search(image, **options)
@@ -127,51 +136,55 @@ class Client:
                 return
             options["cursor"] = found.next_cursor
 
-    def tags(self, image: PhotoInput | None = None, **options: Any) -> TagsResponse:
-        """Suggested tags. Options as of ``classify``."""
-        return self._ask("/v1/tags", TagsResponse, image, options)
+    def tags(
+        self, image: PhotoInput | None = None, **options: Unpack[kw.QueryKeywords]
+    ) -> TagsResponse:
+        """Suggested tags."""
+        return self._ask("/v1/tags", TagsResponse, image, requests.TagsRequest, options)
 
-    def describe(self, image: PhotoInput | None = None, **options: Any) -> DescribeResponse:
-        """Categories, similar products and tags at once. Options as of ``search``."""
-        return self._ask("/v1/describe", DescribeResponse, image, options)
+    def describe(
+        self, image: PhotoInput | None = None, **options: Unpack[kw.SearchKeywords]
+    ) -> DescribeResponse:
+        """Categories, similar products and tags at once."""
+        return self._ask("/v1/describe", DescribeResponse, image, requests.SearchRequest, options)
 
-    def objects(self, image: PhotoInput, **options: Any) -> ObjectsResponse:
-        """The products in a busy photo. Options: ``k``, ``most``, ``filter``, ``min_sequence``,
-        ``version``."""
-        return self._ask("/v1/objects", ObjectsResponse, image, options)
+    def objects(self, image: PhotoInput, **options: Unpack[kw.ObjectsKeywords]) -> ObjectsResponse:
+        """The products in a busy photo."""
+        return self._ask("/v1/objects", ObjectsResponse, image, requests.ObjectsRequest, options)
 
-    def explain(self, image: PhotoInput | None = None, **options: Any) -> ExplainResponse:
-        """Heat maps. Options beside those of ``classify``: ``category``, or ``other``, the id of a
-        product."""
-        other, category = options.pop("other", None), options.get("category")
-        if category is not None and not isinstance(category, str):
-            options["category"] = " > ".join(category)
+    def explain(
+        self, image: PhotoInput | None = None, **options: Unpack[kw.ExplainKeywords]
+    ) -> ExplainResponse:
+        """Heat maps of a ``category``, or of the pair with ``other``, the id of a product."""
+        other, category = options.pop("other", None), options.pop("category", None)
+        fields: dict[str, Any] = dict(options)
+        if category is not None:
+            fields["category"] = category if isinstance(category, str) else " > ".join(category)
         if other is not None:
-            options["with"] = {"product_id": other}
-        return self._ask("/v1/explain", ExplainResponse, image, options)
+            fields["with"] = {"product_id": other}
+        return self._ask("/v1/explain", ExplainResponse, image, requests.ExplainRequest, fields)
 
-    def similar(self, product_id: str, **options: Any) -> SearchResponse:
-        """Products similar to a stored one. Options as of ``search``, but ``text`` and ``crop``."""
+    def similar(self, product_id: str, **options: Unpack[kw.SimilarKeywords]) -> SearchResponse:
+        """Products similar to a stored one."""
         return self._get(f"/v1/products/{_segment(product_id)}/similar", SearchResponse, options)
 
-    def facets(self, **options: Any) -> FacetsResponse:
-        """Counts of values. Options: ``filter``, ``fields``, ``limit``, ``min_sequence``."""
+    def facets(self, **options: Unpack[kw.FacetsKeywords]) -> FacetsResponse:
+        """Counts of values."""
         return self._get("/v1/facets", FacetsResponse, options)
 
     # -- new listings, and what people say
 
-    def review(self, images: Sequence[PhotoInput] = (), **options: Any) -> ReviewResponse:
-        """Is a listing fit to publish. Options: ``product_id``, ``profile``, ``min_sequence``,
-        ``version``."""
+    def review(
+        self, images: Sequence[PhotoInput] = (), **options: Unpack[kw.ReviewKeywords]
+    ) -> ReviewResponse:
+        """Whether a listing is fit to publish."""
         if not images:
             return self._post("/v1/review", ReviewResponse, options)
-        return self._form(
-            "/v1/review", ReviewResponse, [("images", image) for image in images], options
-        )
+        files = [("images", image) for image in images]
+        return self._form("/v1/review", ReviewResponse, files, requests.ReviewRequest, options)
 
-    def list_reviews(self, **options: Any) -> QueueResponse:
-        """The queue for people. Options: ``state`` (open, approved, rejected), ``limit``,
-        ``after``."""
+    def list_reviews(self, **options: Unpack[kw.ReviewsKeywords]) -> QueueResponse:
+        """The queue for people."""
         return self._get("/v1/reviews", QueueResponse, options)
 
     def get_review(self, review_id: str) -> QueuedResponse:
@@ -183,25 +196,30 @@ class Client:
 
     def decide_review(self, review_id: str, decision: str, reason: str = "") -> QueuedResponse:
         """``approve`` or ``reject``, once."""
-        wanted = {"decision": decision, "reason": reason}
-        return self._post(f"/v1/reviews/{_segment(review_id)}:decide", QueuedResponse, wanted)
+        fields = {"decision": decision, "reason": reason}
+        return self._post(f"/v1/reviews/{_segment(review_id)}:decide", QueuedResponse, fields)
 
-    def feedback(self, request_id: str, **said: Any) -> FeedbackResponse:
-        """What people made of an answer: ``accepted``, ``rejected``, ``added``, ``clicked``,
-        ``category``."""
-        return self._post("/v1/feedback", FeedbackResponse, {"request_id": request_id, **said})
+    def feedback(self, request_id: str, **options: Unpack[kw.FeedbackKeywords]) -> FeedbackResponse:
+        """What people made of an answer."""
+        return self._post("/v1/feedback", FeedbackResponse, {"request_id": request_id, **options})
 
     # -- many photos in one call: answers in their order, each a dict with the answer's fields or a
     # ``problem``
 
-    def classify_batch(self, images: Sequence[PhotoInput], **options: Any) -> list[dict[str, Any]]:
-        return self._batch("classify", images, options)
+    def classify_batch(
+        self, images: Sequence[PhotoInput], **options: Unpack[kw.StateKeywords]
+    ) -> list[BatchRow]:
+        return self._batch("classify", images, requests.PhotosRequest, options)
 
-    def search_batch(self, images: Sequence[PhotoInput], **options: Any) -> list[dict[str, Any]]:
-        return self._batch("search", images, options)
+    def search_batch(
+        self, images: Sequence[PhotoInput], **options: Unpack[kw.SearchBatchKeywords]
+    ) -> list[BatchRow]:
+        return self._batch("search", images, requests.SearchPhotosRequest, options)
 
-    def tags_batch(self, images: Sequence[PhotoInput], **options: Any) -> list[dict[str, Any]]:
-        return self._batch("tags", images, options)
+    def tags_batch(
+        self, images: Sequence[PhotoInput], **options: Unpack[kw.StateKeywords]
+    ) -> list[BatchRow]:
+        return self._batch("tags", images, requests.PhotosRequest, options)
 
     # -- products
 
@@ -213,29 +231,33 @@ class Client:
         return self._get(_product(product_id), ProductResponse, {})
 
     def put_product(
-        self, product_id: str, images: Sequence[PhotoInput] = (), **fields: Any
+        self,
+        product_id: str,
+        images: Sequence[PhotoInput] = (),
+        **fields: Unpack[kw.PutKeywords],
     ) -> WriteResponse:
-        """Add or replace. Fields: ``title``, ``category``, ``tags``, ``attributes``,
-        ``external_version``."""
-        ProductPutRequest.model_validate(
+        """Add or replace."""
+        requests.ProductPutRequest.model_validate(
             {name: value for name, value in fields.items() if value is not None}
         )
         files = [("images", image) for image in images]
         return self._form(
-            _product(product_id), WriteResponse, files, {"product": fields}, method="PUT"
+            _product(product_id), WriteResponse, files, None, {"product": fields}, method="PUT"
         )
 
-    def patch_product(self, product_id: str, **fields: Any) -> WriteResponse:
+    def patch_product(self, product_id: str, **fields: Unpack[kw.PatchKeywords]) -> WriteResponse:
         """Change fields; photos stay. ``attributes={"name": None}`` removes one."""
         return self._send_json("PATCH", _product(product_id), WriteResponse, fields)
 
-    def delete_product(self, product_id: str, **options: Any) -> WriteResponse:
-        """Erase. Options: ``external_version``, ``ticket``."""
+    def delete_product(
+        self, product_id: str, **options: Unpack[kw.DeleteKeywords]
+    ) -> WriteResponse:
+        """Erase."""
         return self._answer(
             self._send("DELETE", _product(product_id), query=options), WriteResponse
         )
 
-    def batch_products(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def batch_products(self, items: Sequence[Mapping[str, Any]]) -> list[BatchRow]:
         """Many writes, each ``{"op": "put" | "patch" | "delete", "product_id": ..., ...}``; one
         status for each."""
         return list(self.call("POST", "/v1/products:batch", body={"items": list(items)})["results"])
@@ -253,11 +275,12 @@ class Client:
         self, label: str, images: Sequence[PhotoInput], kind: str = "category"
     ) -> ClassResponse:
         files = [("images", image) for image in images]
-        return self._form("/v1/classes", ClassResponse, files, {"label": label, "kind": kind})
+        fields = {"label": label, "kind": kind}
+        return self._form("/v1/classes", ClassResponse, files, requests.ClassRequest, fields)
 
-    def remove_class(self, **which: Any) -> ClassResponse:
+    def remove_class(self, **options: Unpack[kw.ClassKeywords]) -> ClassResponse:
         """By ``id``, or by ``label`` and ``kind``."""
-        return self._answer(self._send("DELETE", "/v1/classes", query=which), ClassResponse)
+        return self._answer(self._send("DELETE", "/v1/classes", query=options), ClassResponse)
 
     def list_indexes(self) -> IndexesResponse:
         return self._get("/v1/indexes", IndexesResponse, {})
@@ -274,24 +297,28 @@ class Client:
     # -- recommendations and long work
 
     def recommend(
-        self, history: Sequence[Mapping[str, Any] | str], **options: Any
+        self,
+        history: Sequence[Mapping[str, Any] | str],
+        **options: Unpack[kw.RecommendKeywords],
     ) -> RecommendResponse:
-        """For a shopper, by ids or by {"product_id", "weight", "time"}. Options: ``k``, ``filter``,
-        ``mode``."""
+        """For a shopper, by ids or by {"product_id", "weight", "time"}."""
         events = [
             {"product_id": event} if isinstance(event, str) else dict(event) for event in history
         ]
         return self._post("/v1/recommendations", RecommendResponse, {"history": events, **options})
 
-    def import_products(self, archive: Path | str | None = None, **options: Any) -> JobResponse:
+    def import_products(
+        self, archive: Path | str | None = None, **options: Unpack[kw.ImportKeywords]
+    ) -> JobResponse:
         """Start an import, of a zip here or of ``path``, a folder of the service's machine; its
         job."""
         if archive is None:
             return self._post("/v1/imports", JobResponse, options)
-        return self._form("/v1/imports", JobResponse, [("archive", archive)], options)
+        files = [("archive", archive)]
+        return self._form("/v1/imports", JobResponse, files, requests.ImportRequest, options)
 
-    def build_index(self, **options: Any) -> JobResponse:
-        """Start a rebuild; its job. Options: ``model``, ``recall``, ``activate``."""
+    def build_index(self, **options: Unpack[kw.BuildKeywords]) -> JobResponse:
+        """Start a rebuild; its job."""
         return self._post("/v1/indexes", JobResponse, options)
 
     def list_jobs(self) -> JobsResponse:
@@ -309,10 +336,9 @@ class Client:
         response = self._request(
             "GET", f"/v1/jobs/{_segment(job_id)}/events", preload_content=False
         )
-        decoder, text = (
-            codecs.getincrementaldecoder("utf-8")(),
-            "",
-        )  # a piece may end inside a character
+        # A piece may end inside a character.
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        text = ""
         try:
             for chunk in response.stream(1024, decode_content=True):
                 *blocks, text = (text + decoder.decode(chunk)).split("\n\n")
@@ -326,31 +352,40 @@ class Client:
             response.close()  # first: a stream that goes on must not be what the next call reads
             response.release_conn()
 
-    def call(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Fields | None = None,
+        body: Fields | None = None,
+        form: Sequence[tuple[str, Any]] | None = None,
+    ) -> BatchRow:
         """Any call, its answer as it stands. ``query``, ``body`` (JSON) or ``form`` (name, value or
         file tuple)."""
-        return dict(json.loads(self._send(method, path, **parts)))
+        return dict(json.loads(self._send(method, path, query=query, body=body, form=form)))
 
     # -- inside
 
     def _ask(
-        self, path: str, reply: type[Reply], image: PhotoInput | None, options: Mapping[str, Any]
+        self,
+        path: str,
+        reply: type[Reply],
+        image: PhotoInput | None,
+        model: type[requests.RequestModel],
+        fields: Fields,
     ) -> Reply:
-        return (
-            self._post(path, reply, options)
-            if image is None
-            else self._form(path, reply, [("image", image)], options)
-        )
+        if image is None:
+            return self._post(path, reply, fields)
+        return self._form(path, reply, [("image", image)], model, fields)
 
-    def _get(self, path: str, reply: type[Reply], query: Mapping[str, Any]) -> Reply:
+    def _get(self, path: str, reply: type[Reply], query: Fields) -> Reply:
         return self._answer(self._send("GET", path, query=query), reply)
 
-    def _post(self, path: str, reply: type[Reply], fields: Mapping[str, Any]) -> Reply:
+    def _post(self, path: str, reply: type[Reply], fields: Fields) -> Reply:
         return self._send_json("POST", path, reply, _given(fields))
 
-    def _send_json(
-        self, method: str, path: str, reply: type[Reply], fields: Mapping[str, Any]
-    ) -> Reply:
+    def _send_json(self, method: str, path: str, reply: type[Reply], fields: Fields) -> Reply:
         return self._answer(self._send(method, path, body=fields), reply)
 
     def _form(
@@ -358,24 +393,31 @@ class Client:
         path: str,
         reply: type[Reply],
         files: Sequence[tuple[str, PhotoInput]],
-        fields: Mapping[str, Any],
+        model: type[requests.RequestModel] | None,
+        fields: Fields,
         method: str = "POST",
     ) -> Reply:
-        return self._answer(self._send(method, path, form=_parts(files, fields)), reply)
+        form = [*_file_parts(files), *encode_fields(model, _given(fields))]
+        return self._answer(self._send(method, path, form=form), reply)
 
     def _batch(
-        self, question: str, images: Sequence[PhotoInput], options: Mapping[str, Any]
-    ) -> list[dict[str, Any]]:
-        parts = _parts([("images", image) for image in images], options)
-        return list(self.call("POST", f"/v1/{question}:batch", form=parts)["results"])
+        self,
+        question: str,
+        images: Sequence[PhotoInput],
+        model: type[requests.RequestModel],
+        options: Fields,
+    ) -> list[BatchRow]:
+        files = _file_parts([("images", image) for image in images])
+        form = [*files, *encode_fields(model, _given(options))]
+        return list(self.call("POST", f"/v1/{question}:batch", form=form)["results"])
 
     def _send(
         self,
         method: str,
         path: str,
         *,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
+        query: Fields | None = None,
+        body: Fields | None = None,
         form: Sequence[tuple[str, Any]] | None = None,
     ) -> bytes:
         texts = [
@@ -418,29 +460,17 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _parts(
-    files: Sequence[tuple[str, PhotoInput]], fields: Mapping[str, Any]
-) -> list[tuple[str, Any]]:
-    """A form: files with a name, texts as they stand, all else as JSON text."""
+def _file_parts(files: Sequence[tuple[str, PhotoInput]]) -> list[tuple[str, Any]]:
+    """File fields of a form, each with the name of its file."""
     parts: list[tuple[str, Any]] = []
     for name, photo in files:
         data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
-        parts.append(
-            (
-                name,
-                (
-                    "photo" if isinstance(photo, bytes) else Path(photo).name,
-                    data,
-                    "application/octet-stream",
-                ),
-            )
-        )
-    for name, value in _given(fields).items():
-        parts.append((name, value if name in _PLAIN else json.dumps(value, ensure_ascii=False)))
+        file_name = "photo" if isinstance(photo, bytes) else Path(photo).name
+        parts.append((name, (file_name, data, "application/octet-stream")))
     return parts
 
 
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _given(fields: Fields) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 

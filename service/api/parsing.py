@@ -14,6 +14,7 @@ from werkzeug.datastructures import FileStorage
 
 from indexer.core.errors import BadRequestError
 from service.api.errors import InvalidRequestError, RequestRefusedError
+from service.api.form_fields import decode_field
 from service.api.requests import (
     MOST_LISTING_PHOTOS,
     MOST_PHOTOS,
@@ -32,16 +33,6 @@ from service.products.writer import Draft
 
 Model = TypeVar("Model", bound=BaseModel)
 PhotosRequestT = TypeVar("PhotosRequestT", bound=PhotosRequest)
-_PLAIN = (
-    "product_id",
-    "cursor",
-    "collapse",
-    "version",
-    "text",
-    "profile",
-    "photos",
-    "path",
-)  # form fields that are texts as they stand; all others are JSON text
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 
@@ -307,7 +298,7 @@ def _only_files(request: Request, *names: str) -> None:
 
 
 def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
-    """Form texts as values: names as they stand, everything else as JSON."""
+    """Form texts as the values that the model checks."""
     fields: dict[str, Any] = {}
     for name in request.form:
         values = request.form.getlist(name)
@@ -320,12 +311,10 @@ def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
                     }
                 ]
             )
-        fields[name] = values[0]
-        if name not in _PLAIN and name in model.model_fields:
-            try:
-                fields[name] = json.loads(values[0])
-            except (ValueError, RecursionError):
-                raise InvalidRequestError([{"field": name, "message": "not JSON text"}]) from None
+        try:
+            fields[name] = decode_field(model, name, values[0])
+        except ValueError:
+            raise InvalidRequestError([{"field": name, "message": "not JSON text"}]) from None
     return fields
 
 

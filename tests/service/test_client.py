@@ -306,7 +306,7 @@ def test_long_work_is_started_followed_and_listed(writer: Client, tmp_path: Path
     archive = tmp_path / "feed.zip"
     with zipfile.ZipFile(archive, "w") as opened:
         opened.writestr("mugs/new-mug.png", photo("ring", "tan", turn=30))
-    job = writer.import_products(archive)
+    job = writer.import_products(archive, photos="copy", sync=False)
     *_, last = writer.follow_job(job.job_id)
     assert last.state == "done", last.problem
     assert [entry.job_id for entry in writer.list_jobs().jobs] == [job.job_id]

@@ -1,0 +1,61 @@
+"""Multipart form fields: which are plain text and which JSON, for server and client alike."""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+
+def is_plain(model: type[BaseModel], name: str) -> bool:
+    """Whether a form holds the field as it stands: it is a text, or reads texts itself, which its
+    alias says. All others are JSON text."""
+    field = model.model_fields.get(name)
+    if field is None:
+        return any(other.alias == name for other in model.model_fields.values())
+    return _is_text(field)
+
+
+def decode_field(model: type[BaseModel], name: str, text: str) -> object:
+    """A form field's text as the value that the model checks. Raises ``ValueError`` for what is not
+    JSON; an unknown name stays a text, which the model refuses."""
+    if name not in model.model_fields or is_plain(model, name):
+        return text
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def encode_fields(
+    model: type[BaseModel] | None, fields: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """Names and texts of a form that ``decode_field`` reads; without a model all is JSON text."""
+    return [
+        (name, value)
+        if isinstance(value, str) and model is not None and is_plain(model, name)
+        else (name, json.dumps(value, ensure_ascii=False))
+        for name, value in fields.items()
+    ]
+
+
+def _is_text(field: FieldInfo) -> bool:
+    kinds = [field.annotation]
+    while any(get_origin(kind) in (Union, types.UnionType, Annotated) for kind in kinds):
+        kinds = [part for kind in kinds for part in _unwrapped(kind)]
+    kinds = [kind for kind in kinds if kind is not type(None)]
+    return all(
+        kind is str
+        or (get_origin(kind) is Literal and all(isinstance(one, str) for one in get_args(kind)))
+        for kind in kinds
+    )
+
+
+def _unwrapped(kind: Any) -> tuple[Any, ...]:
+    if get_origin(kind) is Annotated:
+        return get_args(kind)[:1]
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)

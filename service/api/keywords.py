@@ -1,0 +1,167 @@
+"""Keywords of the client's calls, as typed as the request models that they fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+FilterExpression = Mapping[str, object]
+BlockWeights = Mapping[str, float]
+
+
+class StateKeywords(TypedDict, total=False):
+    """What an answer is read from."""
+
+    min_sequence: int | None
+    version: str | None
+
+
+class QueryKeywords(StateKeywords, total=False):
+    """A stored product, and ``crop`` [x, y, width, height] in px."""
+
+    product_id: str | None
+    crop: Sequence[int] | None
+
+
+class ResultKeywords(TypedDict, total=False):
+    """Which products are found."""
+
+    k: int | None
+    exclude: Sequence[str] | None
+    min_score: float | None
+    filter: FilterExpression | None
+    weights: BlockWeights | None
+    collapse: Literal["none", "same_photo", "near_duplicate"] | None
+    explain: bool | None
+
+
+class SearchKeywords(ResultKeywords, QueryKeywords, total=False):
+    """A search by photo, product or text."""
+
+    text: str | None
+    mix: BlockWeights | None
+    cursor: str | None
+
+
+class SearchBatchKeywords(ResultKeywords, StateKeywords, total=False):
+    """A search by each of many photos."""
+
+
+class SimilarKeywords(ResultKeywords, StateKeywords, total=False):
+    """A search by a stored product."""
+
+    mix: BlockWeights | None
+    cursor: str | None
+
+
+class ObjectsKeywords(StateKeywords, total=False):
+    """The products in a busy photo."""
+
+    k: int | None
+    most: int | None
+    filter: FilterExpression | None
+
+
+class ExplainKeywords(QueryKeywords, total=False):
+    """A heat map of a category, or of the pair with the product ``other``."""
+
+    category: str | Sequence[str] | None
+    other: str | None
+
+
+class FacetsKeywords(TypedDict, total=False):
+    """Counts of values."""
+
+    filter: FilterExpression | None
+    fields: Sequence[str] | None
+    limit: int | None
+    min_sequence: int | None
+
+
+class ReviewKeywords(StateKeywords, total=False):
+    """A listing to review."""
+
+    product_id: str | None
+    profile: str | None
+
+
+class ReviewsKeywords(TypedDict, total=False):
+    """Which reviews."""
+
+    state: Literal["open", "approved", "rejected"] | None
+    limit: int | None
+    after: str | None
+
+
+class FeedbackKeywords(TypedDict, total=False):
+    """What people made of an answer."""
+
+    accepted: Sequence[str] | None
+    rejected: Sequence[str] | None
+    added: Sequence[str] | None
+    clicked: Sequence[str] | None
+    category: str | Sequence[str] | None
+    product_id: str | None
+
+
+class PutKeywords(TypedDict, total=False):
+    """A whole product but its photos."""
+
+    title: str | None
+    category: str | Sequence[str] | None
+    tags: Sequence[str | Mapping[str, str]]
+    attributes: Mapping[str, object]
+    external_version: int | None
+
+
+class PatchKeywords(TypedDict, total=False):
+    """Fields to change."""
+
+    title: str | None
+    category: str | Sequence[str] | None
+    tags: Sequence[str]
+    attributes: Mapping[str, object]
+    external_version: int | None
+
+
+class DeleteKeywords(TypedDict, total=False):
+    """How a product is erased."""
+
+    external_version: int | None
+    ticket: bool | None
+
+
+class ClassKeywords(TypedDict, total=False):
+    """Which class: by ``id``, or by ``label`` and ``kind``."""
+
+    id: int | None
+    label: str | None
+    kind: Literal["category", "tag"] | None
+
+
+class RecommendKeywords(StateKeywords, total=False):
+    """What suits a shopper."""
+
+    k: int | None
+    filter: FilterExpression | None
+    mode: Literal["similar", "complete"] | None
+    diversity: float | None
+
+
+class ImportKeywords(TypedDict, total=False):
+    """A feed to import; ``path`` is a folder of the service's machine."""
+
+    path: str | None
+    photos: Literal["copy", "reference"] | None
+    sync: bool | None
+    allow_deletes: int | None
+    dry_run: bool | None
+    types: Mapping[str, str] | None
+
+
+class BuildKeywords(TypedDict, total=False):
+    """An index version to build."""
+
+    model: str | None
+    recall: float | None
+    activate: bool | None
