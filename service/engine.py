@@ -103,6 +103,7 @@ class Engine(ProductCatalog):
                 log=self.log,
             )
             self._writer = Writer(
+                self.home,
                 self._catalog,
                 self._photos,
                 self._serving,

@@ -4,7 +4,7 @@ its reason."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
@@ -82,6 +82,7 @@ def import_dataset(
     dry_run: bool = False,
     limits: ImageLimits | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_removed: Callable[[list[str]], object] | None = None,
 ) -> ImportReport:
     """Bring the catalog to what ``dataset`` says. Run again, it changes nothing; killed, it goes on
     where it was.
@@ -90,7 +91,8 @@ def import_dataset(
     the dataset does not mention: unasked up to a tenth of the catalog, none where it cannot be told
     what some of its lines mention. A photo that is no readable image is skipped, and a product
     without any good photo is left as it was. ``progress(done, total)`` counts products; batches are
-    committed before they are counted.
+    committed before they are counted. ``on_removed`` gets the content hashes of photos whose files
+    were removed, since no product has them any more (``reviews.store.forget_photos``).
 
     Raises ``SyncRefusedError`` (before anything is written) where ``sync`` would delete more than
     that and more than ``allow_deletes``; ``BadDataError`` where a fixed type contradicts stored
@@ -105,6 +107,7 @@ def import_dataset(
             catalog = stack.enter_context(open_catalog(home))
         pool = stack.enter_context(ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)))
         run = _Import(home, catalog, pool, photos, limits or ImageLimits(), dry_run)
+        run.on_removed = on_removed
         run.report.skipped += dataset.skipped
         run.report.warnings += dataset.warnings
         doomed = run.doomed(dataset, allow_deletes) if sync else []
@@ -147,6 +150,7 @@ class _Import:
         self.types: dict[str, AttributeType] = catalog.types() if catalog is not None else {}
         self.report = ImportReport(dry_run=dry_run)
         self.made: set[str] = set()  # photos whose files this batch wrote
+        self.on_removed: Callable[[list[str]], object] | None = None
 
     def doomed(self, dataset: Dataset, allow_deletes: int | None) -> list[str]:
         """The products that ``sync`` deletes. Raises ``SyncRefusedError``."""
@@ -216,8 +220,15 @@ class _Import:
             batch = {product_id: batch[product_id] for product_id in again}
             if not batch:
                 break
-        if self.catalog is not None:
-            self.store.collect(self.catalog, (), own=refused & self.made)
+        self.collect((), own=refused & self.made)
+
+    def collect(self, orphaned: Sequence[str], *, own: Iterable[str] = ()) -> None:
+        """Remove the files of photos that no product has any more, as ``PhotoStore.collect``."""
+        if self.catalog is None:
+            return
+        removed = self.store.collect(self.catalog, orphaned, own=own)
+        if removed and self.on_removed is not None:
+            self.on_removed(removed)
 
     def _apply(self, writes: Sequence[Write]) -> list[Written | CatalensError]:
         if self.catalog is None:  # a dry run into an empty home
@@ -233,7 +244,7 @@ class _Import:
                 if isinstance(result, Written)
                 for found in result.orphaned
             ]
-            self.store.collect(self.catalog, orphaned)
+            self.collect(orphaned)
         return results
 
     def _fit_types(self, rows: list[DatasetRow]) -> list[DatasetRow]:

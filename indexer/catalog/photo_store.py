@@ -14,7 +14,6 @@ from indexer.core.atomic_files import fsync_path, storage_failure, write_atomic
 from indexer.core.errors import BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.imaging.decode import Photo, decode_photo, hash_content
-from indexer.reviews.store import open_reviews
 
 THUMBNAIL_WIDTHS = (160, 320, 640)  # px
 _TALLEST = 4  # a thumbnail is at most this many times higher than its width class
@@ -28,7 +27,6 @@ class PhotoStore:
     def __init__(self, home: Home) -> None:
         self._photos = home.photos
         self._thumbnails = home.thumbnails
-        self._home = home
 
     def add(self, data: bytes, photo: Photo | NewPhoto) -> NewPhoto:
         """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by
@@ -113,12 +111,12 @@ class PhotoStore:
     def collect(
         self, catalog: Catalog, hashes: Iterable[str], *, own: Iterable[str] = ()
     ) -> list[str]:
-        """Remove those of ``hashes`` that lost their last product by a write, in reviews too;
-        returns them.
+        """Remove those of ``hashes`` that lost their last product by a write; returns them.
 
         The catalog must have recorded that: that it does not name a photo is no reason, since it
         may be the wrong catalog. ``own``: files that the caller made itself for a write that was
-        refused need no record.
+        refused need no record. Reviews may show the photos too: hand what is returned to
+        ``reviews.store.forget_photos``.
         """
         own = set(own)
         hashes = list(dict.fromkeys([*hashes, *own]))
@@ -137,9 +135,6 @@ class PhotoStore:
                 self.remove(content_hash)
             if settled := recorded.intersection(hashes):
                 catalog.change_log.settle_orphans(settled)
-        if unused and self._home.reviews_file.exists():
-            with open_reviews(self._home) as reviews:
-                reviews.forget(unused)
         return unused
 
     def collect_thumbnails(self, catalog: Catalog, hashes: Iterable[str]) -> list[str]:

@@ -20,6 +20,7 @@ from indexer.core.errors import BusyError, CatalensError, CatalogBehindError
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST
 from indexer.index.version import Versions
+from indexer.reviews.store import forget_photos
 
 IN_FLIGHT_S = 900.0  # a photo's file may be this much older than the product that will name it
 _DEAD_S = 60.0  # what a process that is gone left, after this long
@@ -168,6 +169,7 @@ def collect_photos(home: Home, catalog: Catalog) -> int:
     store = PhotoStore(home)
     try:
         gone = set(store.collect(catalog, sorted(catalog.change_log.orphans())))
+        forget_photos(home, gone)
         files = _named_by_hash(home.thumbnails)
         while part := list(islice(files, _PORTION)):
             hashes = {path.name[:64] for path in part}

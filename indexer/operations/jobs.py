@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -181,6 +182,7 @@ def _import(
 ) -> dict[str, Any]:
     from indexer.catalog.dataset import Skipped
     from indexer.catalog.importer import import_dataset, read_feed
+    from indexer.reviews.store import forget_photos
 
     if options.get("path") is None:
         root = data = folder / "unpacked"
@@ -220,6 +222,7 @@ def _import(
         allow_deletes=options.get("allow_deletes"),
         dry_run=bool(options.get("dry_run")),
         progress=lambda done, total: hear("import", done, total),
+        on_removed=partial(forget_photos, home),
     )
     told = asdict(report)
     for name in ("skipped", "warnings"):

@@ -331,6 +331,18 @@ def open_reviews(home: Home) -> Reviews:
     return reviews
 
 
+def forget_photos(home: Home, hashes: Iterable[str]) -> int:
+    """Delete the previews of these photos, if the home has reviews; how many previews.
+
+    For photos that ``PhotoStore.collect`` removed: nothing else shows them any more.
+    """
+    hashes = list(hashes)
+    if not hashes or not home.reviews_file.exists():
+        return 0
+    with open_reviews(home) as reviews:
+        return reviews.forget(hashes)
+
+
 def clean(home: Home, catalog: Catalog) -> int:
     """Delete previews that nobody needs any more and write the file anew; how many. For erasure and
     housekeeping."""

@@ -24,8 +24,10 @@ from indexer.catalog.records import (
 )
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadProductError, CatalensError
+from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import BadImageError, ImageLimits, Photo, decode_photo, hash_content
+from indexer.reviews.store import forget_photos
 from service.inference.queue import InferenceQueue
 from service.state.snapshots import Snapshot, SnapshotManager
 
@@ -76,6 +78,7 @@ class Writer:
 
     def __init__(
         self,
+        home: Home,
         catalog: Catalog,
         photos: PhotoStore,
         serving: SnapshotManager,
@@ -86,11 +89,13 @@ class Writer:
     ) -> None:
         self._catalog, self._photos, self._serving, self._queue = catalog, photos, serving, queue
         self._limits, self._decoding, self._log = limits, decoding, log
+        self._home = home
         self._writing = threading.Lock()
         # Photos whose files are to be removed: of deleted products, and made here for writes that
-        # were refused. Both need ``_writing``.
+        # were refused; and removed ones that reviews may still show. All need ``_writing``.
         self._unused: set[str] = set()
         self._refused: set[str] = set()
+        self._reviewed: set[str] = set()
 
     def one(self, order: WriteRequest, clock: StageTimer) -> Written:
         """As ``write`` for a single order, whose failure is raised."""
@@ -283,11 +288,14 @@ class Writer:
         self._unused.update(orphaned)
         self._refused.update(refused)
         try:
-            self._photos.collect(self._catalog, self._unused, own=self._refused)
+            gone = self._photos.collect(self._catalog, self._unused, own=self._refused)
             self._unused.clear()
             self._refused.clear()
+            self._reviewed.update(gone)
+            forget_photos(self._home, self._reviewed)
+            self._reviewed.clear()
         except Exception as error:
-            hashes = [*self._unused, *self._refused]
+            hashes = [*self._unused, *self._refused, *self._reviewed]
             self._log.error(
                 "photos that no product uses are still on disk", hashes=hashes, exc_info=error
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -76,6 +77,7 @@ def import_(
     """
     from indexer.catalog.importer import import_dataset, read_feed
     from indexer.core.home import Home
+    from indexer.reviews.store import forget_photos
 
     dataset = read_feed(home, data, types=types)
     with ExitStack() as stack:
@@ -86,7 +88,13 @@ def import_(
         else:
             opened = Home.create(home)
         callback = stack.enter_context(progress("import"))
-        report = import_dataset(opened, dataset, progress=callback, **given(**options))
+        report = import_dataset(
+            opened,
+            dataset,
+            progress=callback,
+            on_removed=partial(forget_photos, opened),
+            **given(**options),
+        )
     answer(report, as_json, lambda document: _show_import(document, home))
 
 

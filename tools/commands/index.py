@@ -290,6 +290,7 @@ def erase(
     from indexer.core.home import Home
     from indexer.operations.erasure import erase as rewrite
     from indexer.operations.erasure_audit import ticket as make_ticket
+    from indexer.reviews.store import forget_photos
 
     if ticket is not None and len(products) != 1:
         raise click.UsageError("--ticket is of one product: give one ID")
@@ -298,7 +299,8 @@ def erase(
         for product_id in products:
             if ticket is not None:
                 write_json(ticket, make_ticket(opened, catalog, product_id))
-            PhotoStore(opened).collect(catalog, catalog.delete(product_id).orphaned)
+            orphaned = catalog.delete(product_id).orphaned
+            forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))
     with stages() as callback:
         done = rewrite(opened, progress=callback, **given(**options))
     answer(done, as_json, _show_erased)

@@ -14,6 +14,7 @@ from indexer.core.errors import (
     AlreadyDecidedError,
     BadDataError,
     BadRequestError,
+    BusyError,
     UnknownProductError,
     UnknownRequestError,
     UnknownReviewError,
@@ -24,6 +25,7 @@ from indexer.operations.erasure import erase
 from indexer.reviews.feedback_export import export_feedback
 from indexer.reviews.store import Preview, open_reviews
 from service.engine import Engine, Query
+from service.products import writer
 from service.review import queue as people
 from service.review.feedback import Feedback
 from service.settings import Settings
@@ -262,6 +264,25 @@ def test_an_erased_product_is_in_no_review(own_home: Path) -> None:
     held = b"".join(path.read_bytes() for path in own_home.glob("reviews.sqlite3*"))
     assert b"ring-blue" not in held
     assert content_hash.encode() not in held
+
+
+def test_a_preview_that_could_not_be_forgotten_goes_with_the_next_write(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delete is no less done where the reviews' file is busy, and its photo is not forgotten."""
+    content_hash = own.product("ring-blue")["images"][0]["hash"]
+    name = own.people.submit(BODY, [Preview(content_hash, b"jpeg")], product_id=None)
+    with monkeypatch.context() as patched:
+
+        def busy(*given: Any) -> None:
+            raise BusyError("the file is busy")
+
+        patched.setattr(writer, "forget_photos", busy)
+        own.delete("ring-blue")
+    assert own.people.preview(name, 0) == b"jpeg"
+    own.delete("cross-red")
+    with pytest.raises(UnknownReviewError, match="no photo 0"):
+        own.people.preview(name, 0)
 
 
 def test_previews_of_decided_reviews_go_with_time(own: Engine) -> None:

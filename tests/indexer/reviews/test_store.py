@@ -1,0 +1,150 @@
+"""The log of reviews keeps what was said, and no photo longer than a person may need it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexer.catalog.dataset import read_dataset
+from indexer.catalog.importer import import_dataset
+from indexer.catalog.store import open_catalog
+from indexer.core.errors import AlreadyDecidedError, NewerFormatError, UnknownReviewError
+from indexer.core.home import Home
+from indexer.operations import jobs
+from indexer.reviews.store import FORMAT, Preview, clean, forget_photos, open_reviews
+from tests.indexer.catalog.test_importer import draw, feed
+from tools import cli
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home.create(tmp_path / "home")
+    open_catalog(home).close()
+    return home
+
+
+def body(**more: Any) -> dict[str, Any]:
+    return {"decision": "review", "prohibited": [], **more}
+
+
+def test_a_review_is_decided_once(home: Home) -> None:
+    """The body stays as it was opened, the decision stands beside it, a second one is refused."""
+    with open_reviews(home) as reviews:
+        name = reviews.open_review(body(title="杯"), [Preview("a" * 64, b"jpeg")], pid=7)
+        assert (reviews.get(name).state, reviews.get(name).pid) == ("open", 7)
+        done = reviews.decide(name, "approve", reason="fine", more={"by": "x"})
+        assert (done.state, done.body) == ("approved", body(title="杯"))
+        assert done.decided is not None
+        assert (done.decided["decision"], done.decided["reason"]) == ("approve", "fine")
+        assert done.decided["by"] == "x"
+        with pytest.raises(AlreadyDecidedError, match="approved already"):
+            reviews.decide(name, "reject", reason="")
+        with pytest.raises(UnknownReviewError, match="no review 'nothing'"):
+            reviews.decide("nothing", "reject", reason="")
+        assert reviews.counts() == {"open": 0, "approved": 1, "rejected": 0}
+
+
+def test_the_queue_is_read_page_by_page_oldest_first(home: Home) -> None:
+    with open_reviews(home) as reviews:
+        names = [reviews.open_review(body(), [], name=f"r{number}") for number in range(5)]
+        reviews.decide(names[2], "reject", reason="")
+        first, total = reviews.waiting("open", limit=2)
+        rest, again = reviews.waiting("open", limit=9, after=first[-1].name)
+        assert [review.name for review in (*first, *rest)] == ["r0", "r1", "r3", "r4"]
+        assert (total, again) == (4, 4)
+        assert [review.name for review in reviews.waiting("rejected", limit=9)[0]] == ["r2"]
+
+
+def test_feedback_is_kept_in_order_and_counted(home: Home) -> None:
+    entries = [{"accepted": ["a", "b"], "rejected": ["c"]}, {"accepted": [], "rejected": []}]
+    with open_reviews(home) as reviews:
+        assert reviews.judged_tags() == (0, 0)
+        assert reviews.add_feedback(entries) == 2
+        assert [entry for _, entry in reviews.feedback()] == entries
+        assert reviews.judged_tags() == (2, 1)
+
+
+def test_decided_alarms_count_by_outcome_and_policy(home: Home) -> None:
+    """A policy that allowed the listing raised no alarm; an open review is no verdict yet."""
+    found = [{"policy": "weapons", "decision": "review"}, {"policy": "nudity", "decision": "allow"}]
+    with open_reviews(home) as reviews:
+        decided, _ = (reviews.open_review(body(prohibited=found), []) for _ in range(2))
+        reviews.decide(decided, "reject", reason="a knife")
+        assert reviews.decided_alarms() == [("rejected", "weapons", 1)]
+
+
+def test_the_log_is_append_only(home: Home) -> None:
+    with open_reviews(home) as reviews:
+        reviews.open_review(body(), [])
+    with sqlite3.connect(home.reviews_file) as raw:
+        for statement in ("UPDATE log SET body = ''", "DELETE FROM log"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                raw.execute(statement)
+
+
+def test_forgotten_photos_are_in_no_preview_and_no_byte_of_the_file(home: Home) -> None:
+    """Others keep their places; a home without reviews has nothing to forget, and makes no file."""
+    assert forget_photos(home, ["a" * 64]) == 0
+    assert not home.reviews_file.exists()
+    previews = [Preview(letter * 64, letter.encode() * 40) for letter in "abc"]
+    with open_reviews(home) as reviews:
+        name = reviews.open_review(body(), previews)
+    assert forget_photos(home, []) == 0
+    assert forget_photos(home, ["b" * 64, "f" * 64]) == 1
+    with open_reviews(home) as reviews:
+        assert reviews.get(name).photos == {0: "a" * 64, 2: "c" * 64}
+        with pytest.raises(UnknownReviewError, match="no photo 1"):
+            reviews.preview(name, 1)
+    with open_catalog(home) as catalog:
+        clean(home, catalog)
+    left = b"".join(path.read_bytes() for path in home.path.glob("reviews.sqlite3*"))
+    assert b"b" * 40 not in left
+    assert b"a" * 40 in left
+
+
+@pytest.mark.parametrize("way", ["command", "job"])
+def test_what_a_sync_deletes_is_in_no_preview(home: Home, tmp_path: Path, way: str) -> None:
+    """An import that takes a product away takes its photo out of open reviews too."""
+    for number in range(3):
+        draw(tmp_path / f"data/i/{number}.png", number)
+    rows = [f"p{number},i/{number}.png,T,A,x,1" for number in range(3)]
+    import_dataset(home, read_dataset(feed(tmp_path / "data", *rows)))
+    with open_catalog(home) as catalog:
+        hashes = [
+            catalog.photos_by_id(catalog.get(f"p{number}").photo_ids).popitem()[1].content_hash
+            for number in range(3)
+        ]
+    with open_reviews(home) as reviews:
+        name = reviews.open_review(body(), [Preview(found, b"jpeg") for found in hashes])
+    data = feed(tmp_path / "data", *rows[:2])
+    if way == "command":
+        words = ["import", str(data), "--home", str(home.path), "--sync", "--allow-deletes", "1"]
+        assert cli.run(words) == 0
+    else:
+        options = {"path": str(data), "root": str(data.parent), "sync": True, "allow_deletes": 1}
+        done = jobs._import(home, tmp_path, options, lambda *given: None)
+        assert done["deleted"] == 1
+    with open_reviews(home) as reviews:
+        assert reviews.get(name).photos == {0: hashes[0], 1: hashes[1]}
+
+
+def test_a_newer_file_is_refused(home: Home) -> None:
+    open_reviews(home).close()
+    with sqlite3.connect(home.reviews_file) as raw:
+        raw.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    with pytest.raises(NewerFormatError, match=f"format {FORMAT + 1}"):
+        open_reviews(home)
+
+
+def test_a_body_is_stored_as_plain_json(home: Home) -> None:
+    """Numbers that JSON does not know are refused before anything is written."""
+    with open_reviews(home) as reviews:
+        with pytest.raises(ValueError, match="JSON"):
+            reviews.open_review(body(score=float("nan")), [])
+        assert reviews.counts()["open"] == 0
+        name = reviews.open_review(body(score=0.5), [])
+        assert json.loads(json.dumps(reviews.get(name).body))["score"] == 0.5
