@@ -1,0 +1,1 @@
+"""Prohibited content: a shop's policy file, detectors, and what they find in a photo."""

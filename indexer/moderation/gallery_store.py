@@ -1,5 +1,4 @@
-"""Galleries fitted to one home's catalog and model; kept as ``moderation.json``, derived and made
-again at need."""
+"""Store of the galleries fitted to a home's catalog and model: ``moderation.json``, derived."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,22 @@ from indexer.imaging.decode import Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
 from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
-from indexer.moderation.gallery import Embed, FittedGallery
+from indexer.moderation.gallery import Embed, FittedGallery, galleries_of
 from indexer.moderation.policy import PolicySet
 from indexer.moderation.thresholds import Bounds, Rivals
 
 log = structlog.get_logger(__name__)
 
 FORMAT = 1
-_VECTORS, _PHOTOS = (
-    20_000,
-    1_000,
-)  # of the catalog, evenly spread, that near misses are looked for in
-_SHORT_SIDE = 128  # px that a catalog photo keeps at least: its symbols are looked for on fewer
+# vectors and photos of the catalog, evenly spread, among which near misses are looked for
+_VECTORS = 20_000
+_PHOTOS = 1_000
+# px that a catalog photo keeps at least: symbols are looked for on fewer
+_SHORT_SIDE = 128
 
 
 def fitted_file(home: Home) -> Path:
-    """Where what was fitted lies."""
+    """Path of the stored galleries."""
     return home.path / "moderation.json"
 
 
@@ -51,15 +51,14 @@ def fit_home(
     *,
     again: bool = False,
 ) -> dict[str, FittedGallery]:
-    """What is stored for this policy version and ``embedding_id``, else fitted to the catalog and
-    stored.
+    """Return the galleries stored for this policy version and ``embedding_id``, or fit and store.
 
     Fitted again where the catalog has twice the photos by now, until they fill the sample;
     ``again``: fit in any case. Takes some 30 ms per gallery and catalog photo (at most 1,000
     photos), with ``crops`` five passes of the network for each. What cannot be written is logged
     and holds all the same.
     """
-    galleries = {policy.name: policy.gallery for policy in policies.policies if policy.gallery}
+    galleries = galleries_of(policies)
     if not galleries:
         return {}
     stored = None if again else _read(fitted_file(home), _key(policies, bundle))
@@ -86,7 +85,7 @@ def fit_home(
 
 
 def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> dict[str, FittedGallery] | None:
-    """What is stored for this policy version and ``embedding_id``, None where nothing is."""
+    """Return the galleries stored for this policy version and ``embedding_id``, or None."""
     stored = _read(fitted_file(home), _key(policies, bundle))
     return None if stored is None else stored[0]
 
@@ -100,7 +99,7 @@ def _key(policies: PolicySet, bundle: Bundle) -> dict[str, Any]:
 
 
 def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarray) -> CatalogSample:
-    """Of the products' embedded photos ``rows`` int64 [N, 2], pid and photo_id."""
+    """Sample the products' embedded photos ``rows`` int64 [N, 2], pid and photo_id."""
     rows = rows[evenly_spaced(len(rows), _VECTORS)]
     vectors = store.get(rows[:, 1]).astype(np.float32)
     kinds: dict[Any, int] = {}
@@ -115,7 +114,7 @@ def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarra
 
 
 def _photos(home: Home, catalog: Catalog, photo_ids: list[int]) -> Iterator[Photo]:
-    """Those that can be read; the others are no near misses to learn from."""
+    """Decode the photos that can be read; the others are no near misses to learn from."""
     store, rows = PhotoStore(home), catalog.photos_by_id(photo_ids)
     for photo_id in photo_ids:
         try:
@@ -129,19 +128,27 @@ def _to_json(fitted: dict[str, FittedGallery]) -> dict[str, Any]:
     rivals = next(iter(fitted.values())).rivals
     return {
         "rivals": {"weight": _packed(rivals.weight), "bias": _packed(rivals.bias)},
-        "galleries": {
-            name: {
-                "weight": _packed(one.weight),
-                "bias": one.bias,
-                "examples": _packed(one.examples),
-                "bounds": {
-                    match: {"review": found.review, "block": found.block}
-                    for match, found in one.bounds.items()
-                },
-            }
-            for name, one in fitted.items()
-        },
+        "galleries": {name: _gallery_to_json(one) for name, one in fitted.items()},
     }
+
+
+def _gallery_to_json(gallery: FittedGallery) -> dict[str, Any]:
+    return {
+        "weight": _packed(gallery.weight),
+        "bias": gallery.bias,
+        "examples": _packed(gallery.examples),
+        "bounds": {match: asdict(found) for match, found in gallery.bounds.items()},
+    }
+
+
+def _gallery_from_json(stored: dict[str, Any], rivals: Rivals) -> FittedGallery:
+    return FittedGallery(
+        _unpacked(stored["weight"]),
+        float(stored["bias"]),
+        rivals,
+        _unpacked(stored["examples"]),
+        {match: Bounds(**bounds) for match, bounds in stored["bounds"].items()},
+    )
 
 
 def _packed(values: np.ndarray) -> dict[str, Any]:
@@ -152,28 +159,23 @@ def _packed(values: np.ndarray) -> dict[str, Any]:
 
 
 def _unpacked(stored: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(stored["float32"], validate=True), "<f4").reshape(
-        stored["shape"]
-    )
+    data = base64.b64decode(stored["float32"], validate=True)
+    return np.frombuffer(data, "<f4").reshape(stored["shape"])
 
 
 def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, FittedGallery], int] | None:
-    """What is stored under ``key``, and how many photos the catalog had; None where it is
-    another's, absent, damaged or does not say how many: it is fitted again."""
+    """The galleries stored under ``key``, and how many photos the catalog had.
+
+    None where the file has another key, is absent, damaged or does not say how many: then they are
+    fitted again.
+    """
     try:
         stored = json.loads(file.read_text())
         if any(stored[name] != value for name, value in key.items()):
             return None
         rivals = Rivals(_unpacked(stored["rivals"]["weight"]), _unpacked(stored["rivals"]["bias"]))
         fitted = {
-            name: FittedGallery(
-                _unpacked(one["weight"]),
-                float(one["bias"]),
-                rivals,
-                _unpacked(one["examples"]),
-                {match: Bounds(**bounds) for match, bounds in one["bounds"].items()},
-            )
-            for name, one in stored["galleries"].items()
+            name: _gallery_from_json(one, rivals) for name, one in stored["galleries"].items()
         }
         return fitted, int(stored["photos"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -1,114 +1,61 @@
-"""The policy file: what a shop prohibits, and by which detectors it is found; checked whole when it
-is loaded."""
+"""Policy file of a shop: models, loading, and messages that name file, line and key."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
-
-from indexer.core.errors import BadImageError, BadPolicyError
-from indexer.imaging.decode import MIME, Photo, decode_photo
-from indexer.moderation.thresholds import Bounds
-
-FORMAT = 1
-DETECTORS = ("nudity", "gallery", "categories", "tags", "codes", "text")
-MATCHES = ("whole", "symbol", "crops")
-DEFAULT_MATCH = ("whole", "symbol")  # crops cost a pass of the network each
-DEFAULT_BOUNDS = Bounds(0.5, 0.9)
-_MOST_EXAMPLES = 20
-_EXTENSIONS = frozenset(f".{name.lower()}" for name in (*MIME, "jpg", "tif", "heif"))
-# As zxing-cpp names them.
-_CODE_FORMATS = (
-    "QRCode",
-    "MicroQRCode",
-    "RMQRCode",
-    "DataMatrix",
-    "Aztec",
-    "PDF417",
-    "MicroPDF417",
-    "MaxiCode",
-    "EAN13",
-    "EAN8",
-    "UPCA",
-    "UPCE",
-    "ISBN",
-    "Code39",
-    "Code93",
-    "Code128",
-    "ITF",
-    "ITF14",
-    "Codabar",
-    "DataBar",
-    "DataBarExp",
-    "DataBarLtd",
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ValidationError,
+    create_model,
+    model_validator,
 )
 
+from indexer.core.errors import BadPolicyError
+from indexer.moderation.detector import DETECTORS, DetectorConfig
+from indexer.moderation.located_yaml import LocatedYaml, YamlMistakeError, YamlScalar, parse_yaml
 
-@dataclass(frozen=True)
-class Example:
-    """One photo of a banned gallery."""
-
-    name: str  # relative to the policy file
-    photo: Photo
-
-
-@dataclass(frozen=True)
-class BannedGallery:
-    examples: tuple[Example, ...]
-    match: tuple[str, ...]  # of MATCHES
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Banned categories (labels, or paths with all below them) or tags, and the probabilities that
-    count."""
-
-    names: tuple[str, ...]
-    bounds: Bounds
-
-
-@dataclass(frozen=True)
-class Codes:
-    """All QR and bar codes but those of an allowed format or whose text an allowed pattern matches
-    whole."""
-
-    allow_formats: frozenset[str]
-    allow_text: tuple[re.Pattern[str], ...]
-
-
-@dataclass(frozen=True)
-class Text:
-    words: tuple[str, ...]  # found in any case, spaces aside
-    patterns: tuple[re.Pattern[str], ...]  # found anywhere in a line, in any case
-    bounds: Bounds  # of the reader's confidence in the line
+FORMAT = 1
+Action = Literal["review", "block"]
+_NO_KEYS = "must be keys with values"
+_NO_LIST = "must be a list with at least one entry"
+_NO_TEXT = "must be a text"
+# pydantic's kinds of errors in the words of the file
+_REASONS = {
+    "model_type": _NO_KEYS,
+    "dict_type": _NO_KEYS,
+    "tuple_type": _NO_LIST,
+    "frozen_set_type": _NO_LIST,
+    "too_short": _NO_LIST,
+    "string_type": _NO_TEXT,
+}
 
 
 @dataclass(frozen=True)
 class Policy:
+    """One policy: the strictest answer it may give, and the sections of its detectors by name."""
+
     name: str
-    action: Literal["review", "block"]  # the strictest answer it may give
-    nudity: Bounds | None = None
-    gallery: BannedGallery | None = None
-    categories: Listed | None = None
-    tags: Listed | None = None
-    codes: Codes | None = None
-    text: Text | None = None
+    action: Action
+    rules: Mapping[str, DetectorConfig]
 
     @property
     def detectors(self) -> tuple[str, ...]:
-        """Names of those it uses."""
-        return tuple(name for name in DETECTORS if getattr(self, name) is not None)
+        """Names of the detectors it uses, in the order of the registry."""
+        return tuple(self.rules)
 
 
 @dataclass(frozen=True)
 class PolicySet:
-    """``policy_version``: SHA-256 (hex) of the file's bytes and of every gallery photo's."""
+    """All policies of a file.
+
+    ``policy_version``: SHA-256 (hex) of the file's bytes and of every gallery photo's.
+    """
 
     path: Path
     policy_version: str
@@ -116,210 +63,144 @@ class PolicySet:
 
 
 def load_policies(path: Path | str) -> PolicySet:
-    """Read and check a policy file with its galleries. Raises ``BadPolicyError`` naming the file,
-    the line and the key."""
+    """Read and check a policy file with its galleries.
+
+    Raises ``BadPolicyError`` naming the file, the line and the key.
+    """
     path = Path(path)
+    data, document = _read(path)
+    model, _ = _file_model()
+    try:
+        loaded = model.model_validate(document.data, context={"folder": path.parent})
+    except ValidationError as error:
+        raise BadPolicyError(_explain(path, document, error)) from error
+    policies = tuple(
+        Policy(name, section.action, section.rules()) for name, section in loaded.policies.items()
+    )
+    digest = hashlib.sha256(data)
+    for policy in policies:
+        for rule in policy.rules.values():
+            for name, content_hash in rule.files():
+                digest.update(f"\n{policy.name}\0{name}\0{content_hash}".encode())
+    return PolicySet(path, digest.hexdigest(), policies)
+
+
+def _read(path: Path) -> tuple[bytes, LocatedYaml]:
+    """The file's bytes and its data."""
     try:
         data = path.read_bytes()
-        root = yaml.compose(data.decode("utf-8"), Loader=yaml.SafeLoader)
+        document = parse_yaml(data.decode("utf-8"))
     except OSError as error:
         raise BadPolicyError(
             f"policy file {path} cannot be read: {error.strerror or error}"
         ) from error
     except UnicodeDecodeError as error:
         raise BadPolicyError(f"policy file {path} is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise BadPolicyError(
-            f"policy file {path}{line}: {getattr(error, 'problem', None) or 'not YAML'}"
-        ) from error
-    if root is None:
+    except YamlMistakeError as error:
+        raise BadPolicyError(_message(path, error.line, error.loc, str(error))) from error
+    if document is None:
         raise BadPolicyError(f"policy file {path} is empty")
-    top = _Part(root, path, "").fields("version", "policies")
-    if "version" not in top or "policies" not in top:
-        raise BadPolicyError(f"policy file {path}: it needs the keys version and policies")
-    if top["version"].scalar() != FORMAT:
-        raise top["version"].bad(f"must be {FORMAT}")
-    digest = hashlib.sha256(data)
-    policies = tuple(_policy(name, part) for name, part in top["policies"].fields().items())
+    return data, document
+
+
+def _scalar(value: Any) -> Any:
+    """A single value as YAML reads it."""
+    if isinstance(value, list | dict):
+        raise ValueError("must be a single value")
+    return value.value if isinstance(value, YamlScalar) else value
+
+
+def _check_version(value: Any) -> int:
+    if _scalar(value) != FORMAT:
+        raise ValueError(f"must be {FORMAT}")
+    return FORMAT
+
+
+def _check_action(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(_NO_TEXT)
+    if value not in get_args(Action):
+        raise ValueError(f"must be review or block, not {str(value)!r}")
+    return str(value)
+
+
+class _Section(DetectorConfig):
+    """A policy's section; ``_file_model`` adds a field for each detector."""
+
+    action: Annotated[Action, BeforeValidator(_check_action)] = "block"
+
+    @model_validator(mode="after")
+    def _require_detector(self) -> Self:
+        if not self.rules():
+            raise ValueError(f"has no detector (there are: {', '.join(DETECTORS.names())})")
+        return self
+
+    def rules(self) -> dict[str, DetectorConfig]:
+        """The sections of the detectors that it uses, by name."""
+        given = {name: getattr(self, name) for name in DETECTORS.names()}
+        return {name: rule for name, rule in given.items() if rule is not None}
+
+
+def _require_policy(policies: dict[str, _Section]) -> dict[str, _Section]:
     if not policies:
-        raise top["policies"].bad("names no policy")
-    for policy in policies:
-        for example in policy.gallery.examples if policy.gallery else ():
-            digest.update(f"\n{policy.name}\0{example.name}\0{example.photo.content_hash}".encode())
-    return PolicySet(path, digest.hexdigest(), policies)
+        raise ValueError("names no policy")
+    return policies
 
 
-class _Part:
-    """A piece of the file that knows where it stands, so that every complaint can say so."""
+class _File(DetectorConfig):
+    """The whole file; ``_file_model`` narrows the sections."""
 
-    def __init__(self, node: Any, path: Path, where: str) -> None:
-        self.node, self.path, self.where = node, path, where
-
-    def bad(self, reason: str) -> BadPolicyError:
-        where = f" {self.where}" if self.where else ""
-        return BadPolicyError(
-            f"policy file {self.path}, line {self.node.start_mark.line + 1}:{where} {reason}"
-        )
-
-    def fields(self, *known: str) -> dict[str, _Part]:
-        """The values by key; with ``known`` another key is an error."""
-        if not isinstance(self.node, yaml.MappingNode):
-            raise self.bad("must be keys with values")
-        found: dict[str, _Part] = {}
-        for key, value in self.node.value:
-            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
-            part = _Part(value, self.path, f"{self.where}.{name}" if self.where else name)
-            if not name or name in found:
-                raise _Part(key, self.path, part.where).bad(
-                    "stands there twice" if name else "is no name"
-                )
-            if known and name not in known:
-                raise _Part(key, self.path, part.where).bad(
-                    f"unknown key (known: {', '.join(known)})"
-                )
-            found[name] = part
-        return found
-
-    def scalar(self) -> Any:
-        """A single value as YAML reads it."""
-        if not isinstance(self.node, yaml.ScalarNode):
-            raise self.bad("must be a single value")
-        try:
-            return yaml.constructor.SafeConstructor().construct_object(self.node)
-        except (yaml.YAMLError, ValueError) as error:
-            raise self.bad("is not a value that YAML knows") from error
-
-    def text(self) -> str:
-        if not isinstance(self.node, yaml.ScalarNode) or not self.node.value.strip():
-            raise self.bad("must be a text")
-        return str(self.node.value)
-
-    def parts(self) -> list[_Part]:
-        """The entries of a list that is not empty."""
-        if not isinstance(self.node, yaml.SequenceNode) or not self.node.value:
-            raise self.bad("must be a list with at least one entry")
-        return [_Part(node, self.path, self.where) for node in self.node.value]
-
-    def texts(self) -> tuple[str, ...]:
-        return tuple(part.text() for part in self.parts())
-
-    def choices(self, known: Iterable[str]) -> tuple[str, ...]:
-        """Texts out of ``known``, in any case, as they are written there."""
-        names = {name.casefold(): name for name in known}
-        for part in self.parts():
-            if part.text().casefold() not in names:
-                raise part.bad(f"{part.text()!r} is none of {', '.join(names.values())}")
-        return tuple(names[text.casefold()] for text in self.texts())
-
-    def patterns(self) -> tuple[re.Pattern[str], ...]:
-        found = []
-        for part in self.parts():
-            try:
-                found.append(re.compile(part.text(), re.IGNORECASE))
-            except re.error as error:
-                raise part.bad(f"{part.text()!r} is no regular expression: {error}") from error
-        return tuple(found)
-
-    def share(self) -> float:
-        value = self.scalar()
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise self.bad(f"must be a number from 0 to 1, not {self.node.value!r}")
-        return float(value)
+    version: Annotated[int, BeforeValidator(_check_version)]
+    policies: Annotated[dict[str, _Section], AfterValidator(_require_policy)]
 
 
-def _policy(name: str, part: _Part) -> Policy:
-    given = part.fields("action", *DETECTORS)
-    action = given.pop("action", None)
-    limit = action.text() if action else "block"
-    if action and limit not in ("review", "block"):
-        raise action.bad(f"must be review or block, not {limit!r}")
-    if not given:
-        raise part.bad(f"has no detector (there are: {', '.join(DETECTORS)})")
-    nudity, gallery, categories, tags, codes, text = (given.get(detector) for detector in DETECTORS)
-    return Policy(
-        name,
-        "review" if limit == "review" else "block",
-        nudity=_bounds(nudity, nudity.fields("review", "block")) if nudity else None,
-        gallery=_gallery(gallery) if gallery else None,
-        categories=_listed(categories) if categories else None,
-        tags=_listed(tags) if tags else None,
-        codes=_codes(codes) if codes else None,
-        text=_text(text) if text else None,
-    )
+def _file_model() -> tuple[type[_File], type[_Section]]:
+    """The models of the file and of a policy, with all detectors registered by now."""
+    sections: dict[str, Any] = {
+        detector.name: (detector.config | None, None) for detector in DETECTORS
+    }
+    section = create_model("_DetectorSection", __base__=_Section, **sections)
+    policies = Annotated[dict[str, section], AfterValidator(_require_policy)]  # type: ignore[valid-type]
+    return create_model("_PolicyFile", __base__=_File, policies=(policies, ...)), section
 
 
-def _bounds(part: _Part, given: dict[str, _Part]) -> Bounds:
-    review = given["review"].share() if "review" in given else DEFAULT_BOUNDS.review
-    block = given["block"].share() if "block" in given else max(DEFAULT_BOUNDS.block or 1.0, review)
-    if not 0 < review <= block:
-        raise part.bad(
-            f"review must be above 0 and at most block: they are {review:g} and {block:g}"
-        )
-    return Bounds(review, block)
+def _explain(path: Path, document: LocatedYaml, error: ValidationError) -> str:
+    """The first mistake in the file, in one line."""
+    file, section = _file_model()
+    mistakes = []
+    for found in error.errors(include_url=False, include_input=False):
+        loc = found["loc"]
+        unknown = found["type"] == "extra_forbidden"
+        line, names = document.locate(loc, key=unknown)
+        # the model that the last key of ``loc`` belongs to
+        model: type[DetectorConfig] | None = file if len(loc) == 1 else None
+        if len(loc) == 3:
+            model = section
+        elif len(loc) == 4:
+            model = DETECTORS[str(loc[2])].config
+        fields = _fields(model) if model is not None else {}
+        if unknown:
+            reason = f"unknown key (known: {', '.join(fields)})"
+        elif found["type"] == "missing":
+            reason = f"needs {loc[-1]}{fields.get(str(loc[-1]), '')}"
+        elif "error" in found.get("ctx", {}):
+            reason = str(found["ctx"]["error"])
+        else:
+            reason = _REASONS.get(found["type"], found["msg"])
+        mistakes.append((line, names, reason))
+    line, names, reason = min(mistakes, key=lambda mistake: mistake[0])
+    return _message(path, line, names, reason)
 
 
-def _listed(part: _Part) -> Listed:
-    if isinstance(part.node, yaml.SequenceNode):
-        return Listed(part.texts(), DEFAULT_BOUNDS)
-    given = part.fields("names", "review", "block")
-    if "names" not in given:
-        raise part.bad("needs names")
-    return Listed(given["names"].texts(), _bounds(part, given))
+def _fields(model: type[DetectorConfig]) -> dict[str, str]:
+    """Keys of a section, each with what it takes where its model says so."""
+    return {
+        str(field.validation_alias or name): f": {field.description}" if field.description else ""
+        for name, field in model.model_fields.items()
+    }
 
 
-def _codes(part: _Part) -> Codes:
-    given = part.fields("allow_formats", "allow_text")
-    formats = given["allow_formats"].choices(_CODE_FORMATS) if "allow_formats" in given else ()
-    return Codes(
-        frozenset(formats), given["allow_text"].patterns() if "allow_text" in given else ()
-    )
-
-
-def _text(part: _Part) -> Text:
-    given = part.fields("words", "patterns", "review", "block")
-    if not {"words", "patterns"} & set(given):
-        raise part.bad("needs words or patterns")
-    words = given["words"].texts() if "words" in given else ()
-    return Text(
-        words, given["patterns"].patterns() if "patterns" in given else (), _bounds(part, given)
-    )
-
-
-def _gallery(part: _Part) -> BannedGallery:
-    given = part.fields("photos", "match")
-    if "photos" not in given:
-        raise part.bad("needs photos: a folder, or a list of files")
-    photos = given["photos"]
-    beside = photos.path.parent
-    if isinstance(photos.node, yaml.SequenceNode):
-        files = [(entry, beside / entry.text()) for entry in photos.parts()]
-    else:
-        folder = beside / photos.text()
-        if not folder.is_dir():
-            raise photos.bad(f"{folder} is not a folder")
-        kept = sorted(
-            file
-            for file in folder.iterdir()
-            if file.suffix.lower() in _EXTENSIONS and file.is_file()
-        )
-        if not kept:
-            raise photos.bad(f"{folder} holds no photo")
-        files = [(photos, file) for file in kept]
-    if len(files) > _MOST_EXAMPLES:
-        raise photos.bad(
-            f"has {len(files)} photos, more than {_MOST_EXAMPLES}: keep the most typical ones"
-        )
-    examples = []
-    for entry, file in files:
-        try:
-            photo = decode_photo(file.read_bytes())
-        except OSError as error:
-            raise entry.bad(f"photo {file} cannot be read: {error.strerror or error}") from error
-        except BadImageError as error:
-            raise entry.bad(f"photo {file}: {error}") from error
-        name = file.relative_to(beside).as_posix() if file.is_relative_to(beside) else file.name
-        examples.append(Example(name, photo))
-    match = given["match"].choices(MATCHES) if "match" in given else DEFAULT_MATCH
-    return BannedGallery(tuple(examples), tuple(dict.fromkeys(match)))
+def _message(path: Path, line: int, names: Sequence[str | int], reason: str) -> str:
+    place = f", line {line}" if line else ""
+    key = ".".join(name for name in names if isinstance(name, str) and name)
+    return f"policy file {path}{place}: {key}{' ' if key else ''}{reason}"

@@ -1,5 +1,4 @@
-"""What is prohibited, as plain functions on arrays: bounds from a catalog's near misses, verdicts,
-symbols found."""
+"""Template matching by masked normalised cross-correlation, over many templates at once."""
 
 from __future__ import annotations
 
@@ -9,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.fft import irfft2, rfft2
 
-# px of the square that photos are laid on for the search; the area of a photo is _PHOTO squared
+from indexer.imaging.geometry import Box
+
+# px of the square that photos are put on for the search; the area of a photo is _PHOTO squared
 CANVAS = 80
 _PHOTO = 64.0
 # Shares of the photo's area at which an example is looked for. What a match tolerates is a shift of
@@ -18,16 +19,16 @@ AREAS = (0.05, 0.068, 0.092, 0.125, 0.165, 0.21, 0.26, 0.32)
 # variance (of 255 squared, summed over three channels) below which a place is plain and matches
 # nothing
 _FLAT = 60.0
-_LARGEST = 0.9  # of the canvas: what a template may cover
+# of the canvas: what a template may cover
+_LARGEST = 0.9
 
 
 @dataclass(frozen=True)
 class TemplateBank:
     """Examples ready to be looked for in photos, each at all of ``AREAS``. T templates."""
 
-    spectra: (
-        np.ndarray
-    )  # complex64 [T, 4, CANVAS, CANVAS // 2 + 1]: of the zero-mean unit template and of its mask
+    # complex64 [T, 4, CANVAS, CANVAS // 2 + 1]: of the zero-mean unit template and of its mask
+    spectra: np.ndarray
     example: np.ndarray  # int [T]
     size: np.ndarray  # int [T, 2], height and width on the canvas
     inside: np.ndarray  # float32 [T], canvas pixels under the mask
@@ -35,72 +36,72 @@ class TemplateBank:
 
 @dataclass(frozen=True)
 class PreparedPhoto:
-    """A photo ready to be looked through."""
+    """A photo ready to be searched."""
 
-    spectrum: (
-        np.ndarray
-    )  # complex64 [4, CANVAS, CANVAS // 2 + 1]: three channels and their summed squares
+    # complex64 [4, CANVAS, CANVAS // 2 + 1]: three channels and their summed squares
+    spectrum: np.ndarray
     size: tuple[int, int]  # height and width on the canvas
     scale: float  # canvas px per px of the photo
 
 
 @dataclass(frozen=True)
 class TemplateMatch:
-    """Where an example matches best. ``score`` is the correlation of its colours with the place's,
-    in [-1, 1]."""
+    """The place where an example matches best.
+
+    ``score`` in [-1, 1] is the correlation of its colours with the place's; ``box`` in px of the
+    photo.
+    """
 
     score: float
     example: int
-    box: tuple[int, int, int, int]  # x, y, width, height in px of the photo
+    box: Box
 
 
 def canvas_scale(width: int, height: int) -> float:
-    """Canvas px per px of a photo: its area becomes that of a square of 64 px, its long side at
-    most the canvas."""
+    """Canvas px per px of a photo.
+
+    Its area becomes that of a square of 64 px, its long side at most the canvas.
+    """
     return float(min(_PHOTO / np.sqrt(width * height), CANVAS / max(width, height)))
 
 
-def side_of(share: float) -> float:
+def template_side(share: float) -> float:
     """Side, in canvas px, of a square that covers ``share`` of a photo's area."""
     return float(_PHOTO * np.sqrt(share))
 
 
 def prepare_photo(small: np.ndarray, scale: float) -> PreparedPhoto:
-    """A photo for ``find_match``: ``small`` uint8 [h, w, 3], already scaled by ``canvas_scale``."""
+    """Transform a photo for ``find_match``.
+
+    ``small`` uint8 [h, w, 3] is already scaled by ``canvas_scale``.
+    """
     height, width = small.shape[:2]
     values = small.astype(np.float32)
     values -= values.mean((0, 1))  # smaller numbers, smaller errors; a correlation does not feel it
-    laid = np.zeros((4, CANVAS, CANVAS), np.float32)
-    laid[:3, :height, :width] = values.transpose(2, 0, 1)
-    laid[3, :height, :width] = (values * values).sum(2)
-    return PreparedPhoto(rfft2(laid), (height, width), scale)
+    canvas = np.zeros((4, CANVAS, CANVAS), np.float32)
+    canvas[:3, :height, :width] = values.transpose(2, 0, 1)
+    canvas[3, :height, :width] = (values * values).sum(2)
+    return PreparedPhoto(rfft2(canvas), (height, width), scale)
 
 
 def prepare_templates(templates: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> TemplateBank:
-    """``templates``: for each example its (pixels float [h, w, 3], mask float [h, w]) at some of
-    ``AREAS``.
+    """Transform templates for ``find_match``; one that is flat, or too large, is left out.
 
-    One that is flat, or larger than the canvas, is left out.
+    ``templates``: for each example its (pixels float [h, w, 3], mask float [h, w]) at some of
+    ``AREAS``.
     """
-    spectra, example, size, inside = [], [], [], []
+    spectra: list[np.ndarray] = []
+    example: list[int] = []
+    size: list[tuple[int, int]] = []
+    inside: list[float] = []
     for number, sizes in enumerate(templates):
         for pixels, mask in sizes:
-            height, width = mask.shape
-            count = float(mask.sum())
-            if max(height, width) > _LARGEST * CANVAS or count < 4:
-                continue
-            weight = mask[..., None]
-            centred = (pixels - (pixels * weight).sum((0, 1)) / count) * weight
-            length = float(np.sqrt((centred * centred).sum()))
-            if length * length < _FLAT * count:
-                continue
-            laid = np.zeros((4, CANVAS, CANVAS), np.float32)
-            laid[:3, :height, :width] = (centred / length).transpose(2, 0, 1)
-            laid[3, :height, :width] = mask
-            spectra.append(np.conj(rfft2(laid)).astype(np.complex64))
-            example.append(number)
-            size.append((height, width))
-            inside.append(count)
+            spectrum = _transform(pixels, mask)
+            if spectrum is not None:
+                spectra.append(spectrum)
+                example.append(number)
+                size.append(mask.shape[:2])
+                inside.append(float(mask.sum()))
     shape = (0, 4, CANVAS, CANVAS // 2 + 1)
     return TemplateBank(
         np.stack(spectra) if spectra else np.zeros(shape, np.complex64),
@@ -110,9 +111,27 @@ def prepare_templates(templates: Sequence[Sequence[tuple[np.ndarray, np.ndarray]
     )
 
 
+def _transform(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """Spectrum complex64 [4, CANVAS, CANVAS // 2 + 1]; None of a flat or too large template."""
+    height, width = mask.shape
+    count = float(mask.sum())
+    if max(height, width) > _LARGEST * CANVAS or count < 4:
+        return None
+    weight = mask[..., None]
+    centred = (pixels - (pixels * weight).sum((0, 1)) / count) * weight
+    length = float(np.sqrt((centred * centred).sum()))
+    if length * length < _FLAT * count:
+        return None
+    canvas = np.zeros((4, CANVAS, CANVAS), np.float32)
+    canvas[:3, :height, :width] = (centred / length).transpose(2, 0, 1)
+    canvas[3, :height, :width] = mask
+    return np.asarray(np.conj(rfft2(canvas)).astype(np.complex64))
+
+
 def find_match(symbols: TemplateBank, photo: PreparedPhoto) -> TemplateMatch | None:
-    """The best match of all examples at all sizes and places; None where no template fits into the
-    photo.
+    """Find the best match of all examples at all sizes and places.
+
+    None where no template fits into the photo.
 
     Normalised cross-correlation over three colour channels under the template's mask (Lewis 1995,
     "Fast normalized cross-correlation"), by FFT: the photo's transform is shared by all templates.

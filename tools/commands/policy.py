@@ -31,7 +31,7 @@ def policy() -> None:
 def check(file: Path, home: Path | None, as_json: bool) -> None:
     """Check FILE with its galleries; say what each policy is made of and which detectors can run
     here."""
-    from indexer.moderation.detectors import NEEDS, missing
+    from indexer.moderation.detector import DETECTORS
     from indexer.moderation.policy import load_policies
 
     loaded = load_policies(file)
@@ -39,7 +39,7 @@ def check(file: Path, home: Path | None, as_json: bool) -> None:
         "file": str(file),
         "policy_version": loaded.policy_version,
         "policies": [_describe(one) for one in loaded.policies],
-        "missing": {name: reason for name in NEEDS if (reason := missing(name))},
+        "missing": {one.name: reason for one in DETECTORS if (reason := one.missing())},
     }
     if home is not None:
         from indexer.core.home import Home
@@ -54,13 +54,16 @@ def check(file: Path, home: Path | None, as_json: bool) -> None:
 
 
 def _describe(one: Policy) -> dict[str, Any]:
-    gallery = one.gallery
+    from indexer.moderation.gallery import BannedGallery
+
+    gallery = one.rules.get("gallery")
     return {
         "policy": one.name,
         "action": one.action,
         "detectors": list(one.detectors),
-        "gallery": gallery
-        and {
+        "gallery": None
+        if not isinstance(gallery, BannedGallery)
+        else {
             "photos": [example.name for example in gallery.examples],
             "match": list(gallery.match),
         },

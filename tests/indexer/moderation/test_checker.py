@@ -13,10 +13,11 @@ from PIL import Image
 from indexer.imaging.decode import Photo
 from indexer.imaging.geometry import iou
 from indexer.model.spec import Block
-from indexer.moderation import detectors
 from indexer.moderation.checker import Checker, PolicyResult
+from indexer.moderation.detector import DETECTORS, DetectorFailedError
+from indexer.moderation.detectors.text import TextLine
 from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
-from indexer.moderation.gallery import FittedGallery
+from indexer.moderation.gallery import FittedGallery, galleries_of
 from indexer.moderation.policy import PolicySet, load_policies
 from indexer.moderation.thresholds import Rivals
 from tests.indexer.moderation import drawn
@@ -40,11 +41,10 @@ def redness(photos: Any) -> np.ndarray:
 def checker(file: Path, *, catalog: int = 30) -> Checker:
     """A checker fitted to a catalog of drawn products."""
     policies = load_policies(file)
-    galleries = {policy.name: policy.gallery for policy in policies.policies if policy.gallery}
     photos = [drawn.photo(drawn.product(seed)) for seed in range(catalog)]
     vectors = redness(photos) if photos else np.zeros((0, 8), np.float32)
     sample = CatalogSample(vectors, np.arange(catalog) % 3, photos)
-    return Checker(policies, fit_galleries(galleries, redness, BLOCKS, sample))
+    return Checker(policies, fit_galleries(galleries_of(policies), redness, BLOCKS, sample))
 
 
 def check(made: Checker, image: Image.Image, **more: Any) -> dict[str, PolicyResult]:
@@ -219,41 +219,40 @@ def test_detector_that_cannot_run_asks_a_person(
     made = Checker(
         load_policies(drawn.write(tmp_path, f"  one:\n    {policy}\n  two:\n    tags: [x]\n"))
     )
-    monkeypatch.setitem(detectors.NEEDS, detector, ("no_such_package", "moderation"))
+    monkeypatch.setattr(DETECTORS[detector], "package", "no_such_package")
     results = check(made, drawn.product(1))
     assert (results["one"].decision, results["two"].decision) == ("review", "allow")
     assert "no_such_package" in results["one"].evidence[0]["reason"]
-    monkeypatch.setitem(detectors.NEEDS, detector, ("json", "moderation"))
-    reader = {"nudity": "_nudity", "codes": "_read_codes", "text": "_read_text"}[detector]
-    monkeypatch.setattr(detectors, reader, lambda *_: 1 / 0)
+    monkeypatch.setattr(DETECTORS[detector], "package", "json")
+    monkeypatch.setattr(DETECTORS[detector], "run", lambda _: 1 / 0)
     result = check(made, drawn.product(1))["one"]
     assert result.decision == "review"
     assert "ZeroDivisionError" in result.evidence[0]["reason"]
 
 
-def test_a_glance_is_what_check_sees_and_its_failure_is_kept(
+def test_detectors_run_ahead_run_once_and_their_failure_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Looked at ahead, each detector that the policies need looks once, and one that failed asks a
+    """Run ahead, each detector that the policies need runs once, and one that failed asks a
     person."""
     rules = "  one:\n    nudity: {}\n  two:\n    nudity: {}\n    text: {words: [x]}\n"
     made = Checker(load_policies(drawn.write(tmp_path, rules)))
     asked: list[str] = []
 
-    def failing(_: Photo) -> float:
+    def fail(_: Photo) -> float:
         asked.append("nudity")
-        raise detectors.DetectorFailedError("no eyes")
+        raise DetectorFailedError("no eyes")
 
-    def reading(_: Photo) -> list[detectors.TextLine]:
+    def read(_: Photo) -> list[TextLine]:
         asked.append("text")
-        return [detectors.TextLine("x", 0.95, (0, 0, 5, 5))]
+        return [TextLine("x", 0.95, (0, 0, 5, 5))]
 
-    monkeypatch.setattr(detectors, "nudity_score", failing)
-    monkeypatch.setattr(detectors, "read_text", reading)
-    monkeypatch.setattr(detectors, "read_codes", lambda _: asked.append("codes"))
+    for name, run in (("nudity", fail), ("text", read), ("codes", lambda _: asked.append("codes"))):
+        monkeypatch.setattr(DETECTORS[name], "run", run)
+        monkeypatch.setattr(DETECTORS[name], "package", None)
     shown = drawn.photo(drawn.product(1))
-    glance = made.glance(shown)
-    one, two = made.check(shown, None, None, [], [], glance=glance)
+    results = made.detect(shown)
+    one, two = made.check(shown, None, None, [], [], results=results)
     assert asked == ["nudity", "text"]
     assert (one.decision, one.evidence[0]["reason"]) == ("review", "no eyes")
     assert [piece["verdict"] for piece in two.evidence] == ["review", "block"]
@@ -274,11 +273,12 @@ def test_text_is_matched_by_words_and_patterns(
         )
     )
     lines = [
-        detectors.TextLine("加 微 信 了解", 0.95, (5, 6, 70, 8)),
-        detectors.TextLine("call 138 0013 8000", 0.7, (5, 30, 90, 8)),
-        detectors.TextLine("pure cotton", 0.99, (5, 50, 90, 8)),
+        TextLine("加 微 信 了解", 0.95, (5, 6, 70, 8)),
+        TextLine("call 138 0013 8000", 0.7, (5, 30, 90, 8)),
+        TextLine("pure cotton", 0.99, (5, 50, 90, 8)),
     ]
-    monkeypatch.setattr(detectors, "read_text", lambda _: lines)
+    monkeypatch.setattr(DETECTORS["text"], "package", None)
+    monkeypatch.setattr(DETECTORS["text"], "run", lambda _: lines)
     result = check(made, drawn.product(1))["contact"]
     assert (result.decision, result.score) == ("block", 0.95)
     assert [(piece["name"], piece["verdict"], piece["box"]) for piece in result.evidence] == [

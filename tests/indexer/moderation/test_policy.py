@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from indexer.core.errors import BadPolicyError
-from indexer.moderation.policy import load_policies
+from indexer.moderation.detectors.codes import CodesRule
+from indexer.moderation.detectors.nudity import NudityRule
+from indexer.moderation.detectors.text import TextRule
+from indexer.moderation.gallery import galleries_of
+from indexer.moderation.named_rule import NamedRule
+from indexer.moderation.policy import Policy, load_policies
 from indexer.moderation.thresholds import Bounds
 from tests.indexer.moderation import drawn
+
+RuleT = TypeVar("RuleT")
+
+# A bitmap of one red pixel, written by hand.
+BITMAP = bytes.fromhex(
+    "424d3a000000000000003600000028000000010000000100000001001800000000000400"
+    "0000130b0000130b000000000000000000000000ff00"
+)
 
 WHOLE = """\
   nudity:
@@ -26,33 +40,37 @@ WHOLE = """\
 """
 
 
+def rule_of(policy: Policy, detector: str, kind: type[RuleT]) -> RuleT:
+    """A detector's section of a policy, of the kind it must be."""
+    rule = policy.rules[detector]
+    assert isinstance(rule, kind)
+    return rule
+
+
 def test_file_is_read_as_it_stands(tmp_path: Path) -> None:
     """Every key of the format reaches its place, defaults where nothing is said."""
     loaded = load_policies(drawn.write(tmp_path, WHOLE, photos=3))
     nudity, flags, goods, contact = loaded.policies
     assert [one.name for one in loaded.policies] == ["nudity", "flags", "goods", "contact"]
-    assert (nudity.action, nudity.nudity, nudity.detectors) == (
-        "block",
-        Bounds(0.4, 0.8),
-        ("nudity",),
-    )
+    assert nudity.action == "block"
+    assert nudity.detectors == ("nudity",)
+    assert rule_of(nudity, "nudity", NudityRule).bounds == Bounds(0.4, 0.8)
     assert flags.action == "review"
-    assert flags.gallery is not None
-    assert [one.name for one in flags.gallery.examples] == [
+    gallery = galleries_of(loaded)["flags"]
+    assert [one.name for one in gallery.examples] == [
         "banned/0.png",
         "banned/1.png",
         "banned/2.png",
     ]
-    assert flags.gallery.match == ("symbol", "whole")
-    assert goods.categories is not None
-    assert goods.categories.names == ("Knives", "Home > Weapons")
-    assert goods.categories.bounds == Bounds(0.3, 0.9)
-    assert goods.tags is not None
-    assert goods.tags.names == ("replica",)
-    assert contact.codes is not None
-    assert contact.codes.allow_formats == {"EAN13"}
-    assert contact.text is not None
-    assert contact.text.words == ("微信", "WeChat")
+    assert gallery.match == ("symbol", "whole")
+    categories = rule_of(goods, "categories", NamedRule)
+    assert categories.names == ("Knives", "Home > Weapons")
+    assert categories.bounds == Bounds(0.3, 0.9)
+    tags = rule_of(goods, "tags", NamedRule)
+    assert tags.names == ("replica",)
+    assert tags.bounds == Bounds(0.5, 0.9)
+    assert rule_of(contact, "codes", CodesRule).allow_formats == {"EAN13"}
+    assert rule_of(contact, "text", TextRule).words == ("微信", "WeChat")
     assert contact.detectors == ("codes", "text")
 
 
@@ -67,6 +85,15 @@ def test_version_follows_the_content(tmp_path: Path) -> None:
     assert second != first
     file.write_text(file.read_text(encoding="utf-8") + "# a remark\n", encoding="utf-8")
     assert load_policies(file).policy_version not in (first, second)
+
+
+def test_version_of_an_unchanged_file_stays(tmp_path: Path) -> None:
+    """Fitted galleries are stored under it, so an update of this package must not change it."""
+    file = drawn.write(tmp_path, "  a:\n    gallery: {photos: banned}\n")
+    (tmp_path / "banned").mkdir()
+    (tmp_path / "banned" / "one.bmp").write_bytes(BITMAP)
+    expected = "e3de047e55466cb971467cf1b13514f55c695f309312114f10708a9c1e94d3e4"
+    assert load_policies(file).policy_version == expected
 
 
 @pytest.mark.parametrize(
@@ -119,6 +146,22 @@ def test_version_follows_the_content(tmp_path: Path) -> None:
         ("  a:\n    gallery: {match: [whole]}\n", r"policies\.a\.gallery needs photos"),
         ("  a: [b\n", r"line \d+: "),
         ("  a: 3\n", r"policies\.a must be keys with values"),
+        ("  a:\n    nudity:\n", r"line 4: policies\.a\.nudity must be keys with values"),
+        ("  a:\n    tags: {review: 0.4}\n", r"line 4: policies\.a\.tags needs names"),
+        ("  a:\n    tags:\n    - x\n    - [y]\n", r"line 6: policies\.a\.tags must be a text"),
+        (
+            "  a:\n    codes: {allow_formats: EAN13}\n",
+            r"policies\.a\.codes\.allow_formats must be a list",
+        ),
+        ("  a:\n    nudity: {review: '0.5'}\n", r"review must be a number .*'0\.5'"),
+        ("  a:\n    nudity: {review: [1]}\n", r"review must be a single value"),
+        (
+            "  a: {nudity: {review: !!python/object:os.system x}}\n",
+            r"review is not a value that YAML knows",
+        ),
+        ("  a: &a\n    nudity: *a\n", r"line 4: policies\.a\.nudity\.nudity unknown key"),
+        ("  b:\n    tags: []\n  a:\n    nudity: {review: 2}\n", r"line 4: policies\.b\.tags"),
+        ("  ? [a]\n  : {tags: [x]}\n", r"line 3: policies is no name"),
     ],
 )
 def test_mistake_is_named(tmp_path: Path, policies: str, wanted: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.moderation import detectors
+from indexer.moderation.detector import DETECTORS
 from tests.indexer.moderation import drawn
 from tools.cli import run
 
@@ -16,7 +16,7 @@ def test_check_says_what_a_file_is_made_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Policies with detectors and photos, the version, and the detectors that cannot run here."""
-    monkeypatch.setitem(detectors.NEEDS, "nudity", ("no_such_package", "moderation"))
+    monkeypatch.setattr(DETECTORS["nudity"], "package", "no_such_package")
     text = "  flags:\n    action: review\n    gallery: {photos: banned}\n    nudity: {}\n"
     file = drawn.write(tmp_path, text, photos=2)
     assert run(["policy", "check", str(file), "--json"]) == 0

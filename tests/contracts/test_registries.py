@@ -1,0 +1,126 @@
+"""Extension points: a toy of each kind, defined here alone, is added and used from end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.core.errors import BadPolicyError
+from indexer.imaging.decode import Photo
+from indexer.moderation.checker import Checker
+from indexer.moderation.detector import (
+    DETECTORS,
+    BoundedConfig,
+    Detector,
+    Evidence,
+    PhotoContext,
+)
+from indexer.moderation.policy import load_policies
+from indexer.quality.advice import Advice
+from indexer.quality.analyzed_photo import AnalyzedPhoto
+from indexer.quality.assess import assess_quality
+from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure
+from indexer.quality.profiles import MARKETPLACE, overall, profile
+from indexer.quality.shop_percentiles import ShopQuality
+
+
+class DarknessRule(BoundedConfig):
+    """Shares of black pixels that count; ``corner`` alone, or all of the photo."""
+
+    corner: bool = False
+
+
+class DarknessDetector(Detector[DarknessRule, np.ndarray]):
+    """A toy: finds photos that are mostly black."""
+
+    name = "darkness"
+    config = DarknessRule
+
+    def run(self, photo: Photo) -> np.ndarray:
+        """Black pixels bool [H, W]."""
+        return np.asarray(np.asarray(photo.pixels).max(axis=2) < 10)
+
+    def judge(
+        self, config: DarknessRule, seen: np.ndarray, context: PhotoContext
+    ) -> list[Evidence]:
+        """The share of black pixels."""
+        part = seen[:2, :2] if config.corner else seen
+        return [Evidence(float(part.mean()), config.bounds, {"box": context.upright((0, 0, 2, 2))})]
+
+
+def test_a_detector_is_one_class(tmp_path: Path) -> None:
+    """A registered detector has its section in the policy file, is run, judged and shown; without
+    it the same file is refused by line."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "version: 1\n"
+        "policies:\n"
+        "  night:\n"
+        "    darkness: {review: 0.2, block: 0.8}\n"
+        "  corners:\n"
+        "    action: review\n"
+        "    darkness: {corner: yes}\n"
+    )
+    pixels = np.full((4, 4, 3), 200, np.uint8)
+    pixels[:2, :2] = 0
+    photo = Photo(Image.fromarray(pixels), "PNG", 8, 8, "content")
+    with DETECTORS.registered(DarknessDetector()):
+        policies = load_policies(file)
+        assert [policy.detectors for policy in policies.policies] == [("darkness",)] * 2
+        checker = Checker(policies)
+        night, corners = checker.check(photo, None, None, None, None, results=checker.detect(photo))
+        assert (night.decision, night.score) == ("review", 0.25)
+        assert night.evidence == [
+            {
+                "detector": "darkness",
+                "verdict": "review",
+                "score": 0.25,
+                "review": 0.2,
+                "block": 0.8,
+                "box": [0, 0, 4, 4],
+            }
+        ]
+        assert (corners.decision, corners.score) == ("review", 1.0)
+        broken = file.read_text().replace("0.2", "2")
+        (tmp_path / "broken.yaml").write_text(broken)
+        with pytest.raises(BadPolicyError, match=r"line 4: policies\.night\.darkness\.review must"):
+            load_policies(tmp_path / "broken.yaml")
+    with pytest.raises(BadPolicyError, match=r"line 4: policies\.night\.darkness unknown key"):
+        load_policies(file)
+
+
+def measure_green(photo: AnalyzedPhoto) -> Measure:
+    """A toy check: how green the photo is."""
+    share = float(photo.view.green.mean()) / 255
+    return Measure(share, {"share": share}, (0, 0, *photo.size))
+
+
+def test_a_quality_finding_is_one_spec() -> None:
+    """A registered finding is measured, levelled, advised on, counted and compared with the shop;
+    its floors can be set like all others."""
+    spec = FindingSpec(
+        "too-green",
+        measure_green,
+        floors={"studio": Floors(0.2, 0.4, 0.9), "marketplace": Floors(0.9, 0.95, 1.0)},
+        advice=Advice(en="The photo is {share%} green.", zh="照片有 {share%} 是绿色。"),
+    )
+    pixels = np.full((64, 64, 3), 128, np.uint8)
+    known = FINDINGS.names()
+    with FINDINGS.registered(spec):
+        findings = assess_quality(pixels)
+        *others, green = findings
+        assert [finding.code for finding in others] == list(known)
+        assert (green.code, green.level, green.box) == ("too-green", "warning", (0, 0, 64, 64))
+        assert green.score == pytest.approx(128 / 255)
+        assert green.advice == {"en": "The photo is 50% green.", "zh": "照片有 50% 是绿色。"}
+        assert assess_quality(pixels, profile=MARKETPLACE)[-1].level == "ok"
+        strict = profile("studio", {"too-green": {"fail": 0.5}})
+        assert assess_quality(pixels, profile=strict)[-1].level == "fail"
+        assert 0 < overall([green], profile("studio")) < 1
+        assert overall([green], strict) == 0
+        shop = ShopQuality.measured([findings])
+        assert shop.percentile("too-green", 0.9) == 1.0
+    assert [finding.code for finding in assess_quality(pixels)] == list(known)
