@@ -10,9 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +28,7 @@ from tools.bench.data.enlarged_photos import SIZES, enlarged_all, real_photos
 from tools.bench.data.generated_home import product_id
 from tools.bench.data.photo_home import GeneratedShop, shop
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile
-from tools.bench.harness.servers import ROOT, free_port, multipart, wait_until_ready
+from tools.bench.harness.servers import Server, free_port, multipart, running, serve_arguments
 from tools.doctor import installed
 from tools.output import say
 
@@ -70,26 +68,11 @@ def measure(part: str, work: Path) -> BenchRow:
         return _one(photos, own, plain) if part == "one" else _many(photos, own, plain)
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running service; ``seconds`` from the start of its process to ready."""
-
-    port: int
-    pid: int
-    seconds: float
-
-    def rss_mb(self) -> float:
-        """Resident memory in MB (10^6 bytes), files that are mapped included."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024 / 1e6
-
-
 @contextmanager
 def own_server(made: GeneratedShop) -> Iterator[Server]:
     """``catalens serve`` over the shop."""
     port = free_port()
-    arguments = ["-m", "tools.cli", "serve", "--home", str(made.home.path), "--port", str(port)]
-    with _server(arguments, port) as server:
+    with running(serve_arguments(made.home.path, port), port, stderr=subprocess.DEVNULL) as server:
         yield server
 
 
@@ -97,29 +80,10 @@ def own_server(made: GeneratedShop) -> Iterator[Server]:
 def plain_server(made: GeneratedShop) -> Iterator[Server]:
     """The plain service over the same products."""
     port = free_port()
-    with _server(
-        ["-m", "tools.bench.peers.plain_service", str(made.trained), str(made.facts), str(port)],
-        port,
-    ) as server:
+    module = "tools.bench.peers.plain_service"
+    arguments = ("-m", module, str(made.trained), str(made.facts), str(port))
+    with running(arguments, port, stderr=subprocess.DEVNULL) as server:
         yield server
-
-
-@contextmanager
-def _server(arguments: Sequence[str], port: int) -> Iterator[Server]:
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, stdout=sys.stderr, stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_until_ready(process, port)
-        yield Server(port, process.pid, time.perf_counter() - started)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @dataclass

@@ -59,6 +59,7 @@ BENCHMARKS = {
     "article together",
     "objects": "products found in busy photos with known boxes, and their like in the catalog",
     "compose": "like this, but in another colour: photos without attributes",
+    "regression": "describe, search, a put and the start, paired with those of another commit",
     "swap": "versions and models switched under load, one model change with a kill: every answer "
     "checked",
 }
