@@ -1,7 +1,8 @@
-"""Figures of the heads: categories, attributes, and how honest the probabilities are."""
+"""Classification metrics: categories, attributes, calibration."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,13 @@ from indexer.model.calibration import (
     probabilities,
 )
 from indexer.model.decision_layer import PATH_SEPARATOR
-from indexer.training.metrics import bootstrap_weights, class_counts, interval, mean_intervals
-from indexer.training.problem import category_columns
+from indexer.training.metrics import (
+    ClassCounts,
+    bootstrap_weights,
+    class_counts,
+    interval,
+    mean_intervals,
+)
 from indexer.training.tag_samples import TaggedPhotos
 
 _MACRO = ("macro_precision", "macro_recall", "macro_f1")
@@ -60,10 +66,9 @@ def classify(
         return None
     known = [category.path for category in bundle.decision.categories]
     rows = [queries.rows[number] for number in numbers]
-    truth = category_columns(rows, bundle.decision.categories)
     names = [*known, *sorted({row.category for row in rows if row.category} - set(known))]
-    column = {path: number for number, path in enumerate(names)}
-    truth = np.array([column[row.category] for row in rows if row.category], np.int64)
+    label_of = {path: number for number, path in enumerate(names)}
+    truth = np.array([label_of[row.category] for row in rows if row.category], np.int64)
     return Classified(numbers, names, truth, logits[numbers], bundle.decision.temperature)
 
 
@@ -74,20 +79,21 @@ def category_figures(found: Classified | None, queries: TaggedPhotos) -> FigureG
             {"n": sum(row.category is not None for row in queries.rows), **dict.fromkeys(_KEYS)}
         )
     rows = [queries.rows[number] for number in found.numbers]
-    predicted, right = found.predicted, found.predicted == found.truth
+    predicted = found.predicted
+    right = predicted == found.truth
     order = np.argsort(-found.logits, axis=1, kind="stable")
     top5 = (order[:, :5] == found.truth[:, None]).any(1)
     counts = class_counts(found.truth, predicted, len(found.names))
     weights = product_weights(rows)
     resampled = class_counts(found.truth, predicted, len(found.names), weights)
-    columns = {"precision": counts.precision(), "recall": counts.recall(), "f1": counts.f1()}
-    macro = {f"macro_{name}": float(counts.macro(values)) for name, values in columns.items()}
+    by_class = {"precision": counts.precision(), "recall": counts.recall(), "f1": counts.f1()}
+    macro = {f"macro_{name}": float(counts.macro(values)) for name, values in by_class.items()}
     spread = {
         "macro_precision": resampled.macro(resampled.precision()),
         "macro_recall": resampled.macro(resampled.recall()),
         "macro_f1": resampled.macro(resampled.f1()),
     }
-    levels = _levels(rows, [found.names[column] for column in predicted])
+    levels = _levels(rows, [found.names[label] for label in predicted])
     calibration = calibration_figures(found)
     values: dict[str, Any] = {
         "n": len(rows),
@@ -97,14 +103,7 @@ def category_figures(found: Classified | None, queries: TaggedPhotos) -> FigureG
         "accuracy_by_level": None if levels is None else [float(level.mean()) for level in levels],
         **calibration["after"],
         "calibration": calibration,
-        "per_class": {
-            PATH_SEPARATOR.join(path): {
-                "n": int(counts.actual[number]),
-                **{name: float(column[number]) for name, column in columns.items()},
-            }
-            for number, path in enumerate(found.names)
-            if counts.actual[number] or counts.predicted[number]
-        },
+        "per_class": _per_class(found, counts, by_class),
     }
     proportions = {"accuracy": right, "top5_accuracy": top5}
     proportions |= {
@@ -116,30 +115,44 @@ def category_figures(found: Classified | None, queries: TaggedPhotos) -> FigureG
     return FigureGroup(values, intervals)
 
 
+def _per_class(
+    found: Classified, counts: ClassCounts, by_class: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+    """Category path -> figures, of the classes that occur or were predicted."""
+    figures: dict[str, dict[str, Any]] = {}
+    for number, path in enumerate(found.names):
+        if counts.actual[number] or counts.predicted[number]:
+            entry: dict[str, Any] = {"n": int(counts.actual[number])}
+            entry |= {name: float(values[number]) for name, values in by_class.items()}
+            figures[PATH_SEPARATOR.join(path)] = entry
+    return figures
+
+
 def calibration_figures(found: Classified) -> dict[str, Any]:
     """ECE, NLL and Brier score before and after temperature.
 
     ECE counts photos of a category the model does not know as wrong; NLL and Brier, which need the
-    true column's probability, leave them out. ``perfect_ece_p90``: what a perfectly calibrated
+    true class's probability, leave them out. ``perfect_ece_p90``: what a perfectly calibrated
     model with these confidences stays under in 9 of 10 draws of that many photos.
     """
     right = (found.predicted == found.truth).astype(float)
     known = found.known
 
     def at(temperature: float) -> dict[str, float | None]:
-        chances = probabilities(found.logits, temperature)
-        logits, truth = found.logits[known], found.truth[known]
+        probability = probabilities(found.logits, temperature)
+        logits = found.logits[known]
+        truth = found.truth[known]
         return {
-            "ece": expected_calibration_error(chances.max(1), right),
+            "ece": expected_calibration_error(probability.max(1), right),
             "nll": negative_log_likelihood(logits, truth, temperature) if known.any() else None,
-            "brier": brier_score(chances[known], truth) if known.any() else None,
+            "brier": brier_score(probability[known], truth) if known.any() else None,
         }
 
     return {
         "temperature": found.temperature,
         "before": at(1.0),
         "after": at(found.temperature),
-        "perfect_ece_p90": perfect_calibration_error(found.chances.max(1)),
+        "perfect_ece_p90": perfect_calibration_error(found.probabilities.max(1)),
     }
 
 
@@ -181,12 +194,12 @@ def _levels(rows: list[DatasetRow], predicted: list[tuple[str, ...]]) -> list[np
     depth = max(len(path) for path in actual)
     if depth == 1:
         return None
-    return [
-        np.array(
-            [
-                guess[: level + 1] == path[: level + 1]
-                for guess, path in zip(predicted, actual, strict=True)
-            ]
-        )
-        for level in range(depth)
-    ]
+    return [_right_down_to(level, predicted, actual) for level in range(1, depth + 1)]
+
+
+def _right_down_to(
+    level: int, predicted: Sequence[tuple[str, ...]], actual: Sequence[tuple[str, ...]]
+) -> np.ndarray:
+    """bool [N]: the first ``level`` names of the predicted path are those of the actual one."""
+    pairs = zip(predicted, actual, strict=True)
+    return np.array([guess[:level] == path[:level] for guess, path in pairs])

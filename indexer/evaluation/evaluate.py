@@ -1,9 +1,8 @@
-"""``evaluate``: a model against held-out photos; every figure of the contract,
-with 95% intervals."""
+"""Evaluation of a model on held-out photos: every figure, with 95% intervals."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,31 @@ import numpy as np
 from indexer.catalog.dataset import SPLITS
 from indexer.classification.ranking import category_logits
 from indexer.core.errors import BadRequestError, WeightsUnavailableError
+from indexer.core.progress import OnStage, no_progress
 from indexer.core.vectors import unit_rows
 from indexer.evaluation.classification_metrics import (
     attribute_head_figures,
     category_figures,
     classify,
 )
-from indexer.evaluation.results import EvaluationResults, FigureGroup
+from indexer.evaluation.results import Classified, EvaluationResults, FigureGroup
 from indexer.evaluation.retrieval_metrics import instance_figures, retrieval_figures
 from indexer.evaluation.tag_metrics import tag_figures
 from indexer.model.backbones import build
 from indexer.model.bundle import Bundle, load_bundle
+from indexer.model.decision_layer import PATH_SEPARATOR
 from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
 from indexer.model.runtime_base import Runtime
 from indexer.model.torch_runtime import TorchRuntime
-from indexer.training.feature_cache import Features, OnCached, photo_features
-from indexer.training.problem import find_leaks, read_problem, require_rows
+from indexer.training.feature_cache import Features, photo_features
+from indexer.training.problem import (
+    Leaks,
+    TrainingProblem,
+    find_leaks,
+    read_problem,
+    require_rows,
+)
 from indexer.training.tag_samples import TaggedPhotos
 
 
@@ -39,7 +46,7 @@ def evaluate(
     split: str = "test",
     device: str = "auto",
     cache: Path | None = None,
-    progress: OnCached | None = None,
+    progress: OnStage = no_progress,
 ) -> dict[str, Any]:
     """All figures of ``model`` on one split of ``data``; what the data or the model cannot give is
     None.
@@ -57,7 +64,7 @@ def measure(
     split: str = "test",
     device: str = "auto",
     cache: Path | None = None,
-    progress: OnCached | None = None,
+    progress: OnStage = no_progress,
 ) -> EvaluationResults:
     """``evaluate`` with all that its figures come from, for a report."""
     if split not in SPLITS:
@@ -65,49 +72,26 @@ def measure(
     bundle = load_bundle(model)
     embedder = open_embedder(bundle, device=device)
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
-    names = list(dict.fromkeys(["train", "validation", split]))
-    wanted = [row for name in names for row in problem.of(name)]
-    require_rows(problem.of(split), split, data)
-    features = photo_features(wanted, embedder, cache=cache, progress=progress)
-    split_of = np.array([problem.split[row.product_id] for row in features.rows])
-    sets = {name: evaluation_photos(features, embedder, split_of == name) for name in names}
-    notes = list(problem.notes)
-    leaks = find_leaks(
-        split_of,
-        features.pixels,
-        np.array([" > ".join(row.category or ()) for row in features.rows]),
-    )
-    require_rows(sets[split].rows, f"readable {split}", data)
-    queries, gallery = sets[split], sets["train"]
-    if problem.set_aside and split != "validation":
-        ours = np.array([row.product_id in problem.set_aside for row in features.rows])
-        gallery = evaluation_photos(features, embedder, (split_of == "train") | ours)
-
+    photos = _load_photos(problem, data, split, embedder, cache, progress)
+    queries = photos.sets[split]
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
-    decision = bundle.decision
-    known = (
-        category_logits(logits.get("category"), queries.vectors, decision)
-        if decision.categories
-        else None
-    )
-    classified = classify(bundle, known, queries, leaked=leaks.leaked[split_of == split])
-    retrieval, nearest = retrieval_figures(queries, gallery, problem.dataset.types)
+    classified = _classify(bundle, logits, photos)
+    retrieval, nearest = retrieval_figures(queries, photos.gallery, problem.dataset.types)
     heads = attribute_head_figures(bundle, logits, queries)
     for name, accuracy in heads.values.items():
         retrieval.values["attributes"].setdefault(name, {"nn1": None})["head"] = accuracy
-    searched = [gallery] if split == "train" else [gallery, queries]
+    notes = list(problem.notes)
 
     def frozen() -> dict[str, TaggedPhotos] | None:
         try:
-            return frozen_photos(
-                bundle, features, {name: split_of == name for name in names}, device, cache
-            )
+            return frozen_photos(bundle, photos.features, photos.masks, device, cache)
         except WeightsUnavailableError as error:
             notes.append(f"no baseline of tags: {error}")
             return None
 
-    tags, tagged = tag_figures(embedder, decision, sets, split, frozen)
-    parts = [
+    tags, tagged = tag_figures(embedder, bundle.decision, photos.sets, split, frozen)
+    searched = [photos.gallery] if split == "train" else [photos.gallery, queries]
+    groups = [
         category_figures(classified, queries),
         retrieval,
         FigureGroup({}, heads.intervals),
@@ -115,6 +99,74 @@ def measure(
         tags,
     ]
     figures: dict[str, Any] = {
+        **_model_figures(bundle),
+        "split": split,
+        "photos": len(queries.rows),
+        "products": len({row.product_id for row in queries.rows}),
+        "gallery": len(photos.gallery.rows),
+        "notes": [*notes, *photos.leaks.notes],
+        "skipped": [asdict(row) for row in (*problem.dataset.skipped, *photos.features.skipped)],
+    }
+    intervals: dict[str, list[float]] = {}
+    for group in groups:
+        figures |= group.values
+        intervals |= group.intervals
+    figures["intervals"] = intervals
+    return EvaluationResults(figures, queries, photos.gallery, classified, nearest, tagged)
+
+
+@dataclass(frozen=True)
+class _EvaluationPhotos:
+    """The photos of one evaluation, embedded; arrays are of the number N of ``features``."""
+
+    split: str
+    features: Features
+    masks: dict[str, np.ndarray]  # split -> bool [N]
+    sets: dict[str, TaggedPhotos]  # split -> its photos
+    gallery: TaggedPhotos
+    leaks: Leaks
+
+
+def _load_photos(
+    problem: TrainingProblem,
+    data: Path,
+    split: str,
+    embedder: Runtime,
+    cache: Path | None,
+    progress: OnStage,
+) -> _EvaluationPhotos:
+    """Photos of train, validation and ``split``. Raises ``BadDataError`` without queries."""
+    names = list(dict.fromkeys(["train", "validation", split]))
+    rows = [row for name in names for row in problem.of(name)]
+    require_rows(problem.of(split), split, data)
+    features = photo_features(rows, embedder, cache=cache, progress=progress)
+    split_of = np.array([problem.split[row.product_id] for row in features.rows])
+    masks = {name: split_of == name for name in names}
+    sets = {name: evaluation_photos(features, embedder, mask) for name, mask in masks.items()}
+    labels = np.array([PATH_SEPARATOR.join(row.category or ()) for row in features.rows])
+    leaks = find_leaks(split_of, features.pixels, labels)
+    require_rows(sets[split].rows, f"readable {split}", data)
+    gallery = sets["train"]
+    if problem.set_aside and split != "validation":
+        ours = np.array([row.product_id in problem.set_aside for row in features.rows])
+        gallery = evaluation_photos(features, embedder, masks["train"] | ours)
+    return _EvaluationPhotos(split, features, masks, sets, gallery, leaks)
+
+
+def _classify(
+    bundle: Bundle, logits: dict[str, np.ndarray], photos: _EvaluationPhotos
+) -> Classified | None:
+    """The category head on the queries, few-shot rows included; leaked photos judge nothing."""
+    queries = photos.sets[photos.split]
+    found = None
+    if bundle.decision.categories:
+        found = category_logits(logits.get("category"), queries.vectors, bundle.decision)
+    leaked = photos.leaks.leaked[photos.masks[photos.split]]
+    return classify(bundle, found, queries, leaked=leaked)
+
+
+def _model_figures(bundle: Bundle) -> dict[str, Any]:
+    return {
         "model_version": bundle.model_version,
         "embedding_id": bundle.embedding_id,
         "backbone": bundle.spec.backbone,
@@ -122,16 +174,7 @@ def measure(
         "blocks": {
             block.name: {"dim": block.dim, "weight": block.weight} for block in bundle.spec.blocks
         },
-        "split": split,
-        "photos": len(queries.rows),
-        "products": len({row.product_id for row in queries.rows}),
-        "gallery": len(gallery.rows),
-        "notes": [*notes, *leaks.notes],
-        "skipped": [asdict(entry) for entry in (*problem.dataset.skipped, *features.skipped)],
-        **{key: value for part in parts for key, value in part.values.items()},
-        "intervals": {key: value for part in parts for key, value in part.intervals.items()},
     }
-    return EvaluationResults(figures, queries, gallery, classified, nearest, tagged)
 
 
 def evaluation_photos(features: Features, runtime: Runtime, chosen: np.ndarray) -> TaggedPhotos:

@@ -1,4 +1,4 @@
-"""Where everything in the report's drawings stands; the page's template draws it as SVG."""
+"""Geometry of the report's plots; the page's template draws them as SVG."""
 
 from __future__ import annotations
 
@@ -39,15 +39,17 @@ class Matrix:
 
 
 def confusion(
-    truth: np.ndarray, predicted: np.ndarray, names: Sequence[tuple[str, ...]], most: int = 80
+    truth: np.ndarray, predicted: np.ndarray, names: Sequence[tuple[str, ...]], limit: int = 80
 ) -> Matrix:
-    """The classes that occur, in the order of their paths; beyond ``most`` those with the most
+    """The classes that occur, in the order of their paths; beyond ``limit`` those with the most
     mistakes."""
     counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (truth, predicted), 1)
     mistakes = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
     present = np.flatnonzero(counts.sum(0) + counts.sum(1))
-    chosen = sorted(sorted(present, key=lambda n: -mistakes[n])[:most], key=lambda n: names[int(n)])
+    chosen = sorted(
+        sorted(present, key=lambda n: -mistakes[n])[:limit], key=lambda n: names[int(n)]
+    )
     labels = short_labels([names[int(number)] for number in chosen])
     totals = counts.sum(1)[chosen]
     part = counts[np.ix_(chosen, chosen)]
@@ -117,9 +119,11 @@ def flat_map(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
     from sklearn.manifold import TSNE
 
     if len(vectors) < 3:
-        places, way = np.stack([np.arange(len(vectors)), np.zeros(len(vectors))], axis=1), "PCA"
+        places = np.stack([np.arange(len(vectors)), np.zeros(len(vectors))], axis=1)
+        way = "PCA"
     elif len(vectors) < 40:
-        places, way = PCA(2, svd_solver="full").fit_transform(vectors), "PCA"
+        places = PCA(2, svd_solver="full").fit_transform(vectors)
+        way = "PCA"
     else:
         compact = PCA(min(50, *vectors.shape), random_state=seed).fit_transform(vectors)
         perplexity = min(30.0, len(vectors) / 4)
@@ -127,7 +131,8 @@ def flat_map(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
             2, init="pca", perplexity=perplexity, max_iter=600, random_state=seed
         ).fit_transform(compact)
         way = "t-SNE"
-    low, high = places.min(0), places.max(0)
+    low = places.min(0)
+    high = places.max(0)
     return (places - low) / np.maximum(high - low, 1e-9), way
 
 
@@ -137,7 +142,8 @@ def tag_rows(
     """Precision, recall and F1 of each tag that some product carries or was given, most frequent
     first."""
     hit = (actual & suggested).sum(0)
-    given, true = suggested.sum(0), actual.sum(0)
+    given = suggested.sum(0)
+    true = actual.sum(0)
     rows = [
         {
             "tag": tag,

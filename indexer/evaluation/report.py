@@ -1,5 +1,4 @@
-"""The evaluation as one HTML page that needs nothing else: figures, drawings and
-photos all inside."""
+"""HTML report of an evaluation, self-contained: figures, plots and photos inside."""
 
 from __future__ import annotations
 
@@ -20,9 +19,11 @@ from indexer.model.decision_layer import PATH_SEPARATOR
 from indexer.training.tag_samples import TaggedPhotos
 
 PAGE = "report.html"
-_PAIRS, _PAIR_PHOTOS = 12, 4
+_PAIRS = 12
+_PAIR_PHOTOS = 4
 _MISTAKES = 32
-_RANDOM_PRODUCTS, _NEIGHBOURS = 20, 8
+_RANDOM_PRODUCTS = 20
+_NEIGHBOURS = 8
 _MAP_PHOTOS = 1500  # on the map; more take minutes to lay out and make the page heavy
 _MAP_SIDES = (56, 112)  # px of a thumbnail on the map: the more photos, the smaller
 _MAP_SHEET = 2400  # px, about the side of the sheet of all of them
@@ -72,16 +73,19 @@ def render(evidence: EvaluationResults, *, model: str, data: str) -> str:
         mistakes=mistakes,
         wrong=int((found.truth != found.predicted).sum()) if found else 0,
         reliability=_reliability(found) if found else None,
-        tag_rows=tag_rows(evidence.tagged.tags, evidence.tagged.actual, evidence.tagged.suggested)[
-            :_TAG_ROWS
-        ]
-        if evidence.tagged
-        else [],
+        tag_rows=_tag_rows(evidence),
         tag_count=len(evidence.tagged.tags) if evidence.tagged else 0,
         map=_map(evidence),
         neighbours=neighbours,
         photos=small_photos(files, _PHOTO_SIDE),
     )
+
+
+def _tag_rows(evidence: EvaluationResults) -> list[dict[str, Any]]:
+    tagged = evidence.tagged
+    if tagged is None:
+        return []
+    return tag_rows(tagged.tags, tagged.actual, tagged.suggested)[:_TAG_ROWS]
 
 
 def figure(value: float | None) -> str:
@@ -220,7 +224,7 @@ def _confused_pairs(found: Classified, queries: TaggedPhotos) -> list[dict[str, 
     """Pairs of classes taken for one another most often, with photos of both ways, the surest
     mistakes first."""
     labels = short_labels(found.names)
-    sure = found.chances.max(1)
+    sure = found.probabilities.max(1)
     wrong = np.flatnonzero(found.truth != found.predicted)
     cases: dict[tuple[int, int], list[int]] = {}
     for case in wrong[np.argsort(-sure[wrong], kind="stable")].tolist():
@@ -256,8 +260,8 @@ def _confused_pairs(found: Classified, queries: TaggedPhotos) -> list[dict[str, 
 def _mistakes(found: Classified, queries: TaggedPhotos) -> list[dict[str, Any]]:
     """Wrong answers, the most confident first."""
     labels = short_labels(found.names)
-    chances = found.chances
-    sure = chances.max(1)
+    probability = found.probabilities
+    sure = probability.max(1)
     wrong = np.flatnonzero(found.truth != found.predicted)
     order = wrong[np.argsort(-sure[wrong], kind="stable")][:_MISTAKES]
     return [
@@ -266,7 +270,7 @@ def _mistakes(found: Classified, queries: TaggedPhotos) -> list[dict[str, Any]]:
             "true": labels[found.truth[case]],
             "guess": labels[found.predicted[case]],
             "confidence": float(sure[case]),
-            "chance": float(chances[case, found.truth[case]]) if found.known[case] else None,
+            "chance": float(probability[case, found.truth[case]]) if found.known[case] else None,
         }
         for case in order.tolist()
     ]
@@ -286,7 +290,8 @@ def _reliability(found: Classified) -> list[dict[str, Any]]:
 def _neighbours(evidence: EvaluationResults, seed: int = 0) -> list[dict[str, Any]]:
     """The nearest gallery products of random query products; ``right`` is None where a category is
     missing."""
-    queries, gallery, nearest = evidence.queries, evidence.gallery, evidence.nearest
+    queries = evidence.queries
+    gallery = evidence.gallery
     first: dict[str, int] = {}
     for number, row in enumerate(queries.rows):
         first.setdefault(row.product_id, number)
@@ -300,7 +305,7 @@ def _neighbours(evidence: EvaluationResults, seed: int = 0) -> list[dict[str, An
     for number in drawn.tolist():
         row = queries.rows[number]
         found = []
-        for entry, score in _products(nearest, gallery, number):
+        for entry, score in _products(evidence.nearest, gallery, number):
             other = gallery.rows[entry]
             known = row.category is not None and other.category is not None
             found.append(
@@ -334,7 +339,8 @@ def _map(evidence: EvaluationResults, seed: int = 0) -> dict[str, Any]:
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:_MAP_PHOTOS])
     places, way = flat_map(queries.vectors[chosen])
     groups = _groups([queries.rows[number].category for number in chosen.tolist()])
-    ranked = [name for name, _ in Counter(name for name in groups if name).most_common()]
+    frequency = Counter(name for name in groups if name)
+    ranked = [name for name, _ in frequency.most_common()]
     series = {name: number for number, name in enumerate(ranked[:_SERIES])}
     side = int(np.clip(_MAP_SHEET / len(chosen) ** 0.5, *_MAP_SIDES))
     sheet = photo_sheet([queries.rows[number].image for number in chosen.tolist()], side)
@@ -370,10 +376,14 @@ def _map(evidence: EvaluationResults, seed: int = 0) -> dict[str, Any]:
 
 
 def _groups(paths: Sequence[tuple[str, ...] | None]) -> list[str | None]:
-    """What colours the map: the deepest level that has at most as many names as there are colours,
-    else the leaf."""
+    """Groups that colour the map: the deepest level with at most as many names as there are
+    colours, else the leaf."""
     known = [path for path in paths if path]
     depth = max((len(path) for path in known), default=0)
-    fits = [n for n in range(1, depth + 1) if 1 < len({path[:n] for path in known}) <= _SERIES]
-    level = max(fits, default=depth)
+    level = depth
+    for candidate in range(depth, 0, -1):
+        names = {path[:candidate] for path in known}
+        if 1 < len(names) <= _SERIES:
+            level = candidate
+            break
     return [" › ".join(path[:level]) if path else None for path in paths]

@@ -1,5 +1,4 @@
-"""What an evaluation found, as arrays: computed once, summed up as figures and drawn
-by the report."""
+"""Arrays of an evaluation, summed up as figures and drawn by the report."""
 
 from __future__ import annotations
 
@@ -25,15 +24,14 @@ class Classified:
     """The category head on the N query photos that have a category."""
 
     numbers: np.ndarray  # int [N], which query each is
-    names: list[
-        tuple[str, ...]
-    ]  # category paths: the model's columns first, then those it does not know
+    # category paths: the model's classes first, then those it does not know
+    names: list[tuple[str, ...]]
     truth: np.ndarray  # int [N], into names
-    logits: np.ndarray  # float32 [N, C], C model columns
+    logits: np.ndarray  # float32 [N, C], C classes of the model
     temperature: float
 
     @property
-    def chances(self) -> np.ndarray:
+    def probabilities(self) -> np.ndarray:
         """Calibrated probabilities [N, C]."""
         return probabilities(self.logits, self.temperature)
 

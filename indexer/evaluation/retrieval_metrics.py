@@ -1,5 +1,4 @@
-"""Figures of search: same-category retrieval, agreement of attributes, and finding a re-shot
-photo's original."""
+"""Retrieval metrics: same category, agreement of attributes, recaptured instances."""
 
 from __future__ import annotations
 
@@ -11,13 +10,13 @@ import numpy as np
 from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
 from indexer.catalog.dataset import DatasetRow
 from indexer.core.errors import CatalensError
+from indexer.core.progress import OnStage, no_progress
 from indexer.evaluation.classification_metrics import product_weights
 from indexer.evaluation.results import FigureGroup, Nearest
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import recapture
 from indexer.model.runtime_base import Runtime
-from indexer.training.feature_cache import OnCached
 from indexer.training.metrics import average_precision, hit_at_k, mean_intervals, ranked_neighbours
 from indexer.training.tag_samples import TaggedPhotos, gallery_rules
 
@@ -31,17 +30,11 @@ def retrieval_figures(
 ) -> tuple[FigureGroup, Nearest]:
     """Same-category search, the agreement of attributes among the ten nearest, and the ten nearest
     themselves."""
-    attributes = _attributes(queries, gallery, types)
-    columns = {name: (values(queries), values(gallery)) for name, values in attributes.items()}
-    number_of: dict[Any, int] = {}
-    labels = np.array(
-        [number_of.setdefault(row.category, len(number_of)) for row in gallery.rows], np.int64
-    )
-    hits: dict[str, list[float]] = {"hit_rate_at_1": [], "hit_rate_at_10": [], "map": []}
-    labelled: list[int] = []
-    asked: dict[str, list[int]] = {name: [] for name in columns}  # queries that have the attribute
-    agreement: dict[str, list[float]] = {name: [] for name in columns}
-    first: dict[str, list[float]] = {name: [] for name in columns}
+    attributes = {
+        name: _Agreement(values(queries), values(gallery))
+        for name, values in _attributes(queries, gallery, types).items()
+    }
+    same = _SameCategory(queries, gallery)
     nearest = Nearest(
         np.full((len(queries.rows), _NEAREST), -1, np.int64),
         np.zeros((len(queries.rows), _NEAREST), np.float32),
@@ -52,46 +45,88 @@ def retrieval_figures(
         top = order[:_NEAREST]
         nearest.numbers[number, : len(top)] = top
         nearest.scores[number, : len(top)] = scores[:_NEAREST]
-        category = queries.rows[number].category
         if len(order) == 0:
             continue
-        if category is not None:
-            relevant = labels[order] == number_of.get(category, -1)
-            labelled.append(number)
-            hits["hit_rate_at_1"].append(hit_at_k(relevant, 1))
-            hits["hit_rate_at_10"].append(hit_at_k(relevant, 10))
-            hits["map"].append(average_precision(relevant))
-        for name, (mine, theirs) in columns.items():
-            if mine[number] is not None:
-                same = [theirs[entry] == mine[number] for entry in top]
-                asked[name].append(number)
-                agreement[name].append(float(np.mean(same)))
-                first[name].append(float(same[0]))
+        same.add(number, order)
+        for agreement in attributes.values():
+            agreement.add(number, top)
+    return _sum_up(queries, same, attributes), nearest
+
+
+class _SameCategory:
+    """Same-category figures, query by query."""
+
+    def __init__(self, queries: TaggedPhotos, gallery: TaggedPhotos) -> None:
+        self._queries = queries
+        self._number_of: dict[Any, int] = {}
+        labels = [
+            self._number_of.setdefault(row.category, len(self._number_of)) for row in gallery.rows
+        ]
+        self._labels = np.array(labels, np.int64)
+        # numbers of the queries that have a category
+        self.asked: list[int] = []
+        self.found: dict[str, list[float]] = {"hit_rate_at_1": [], "hit_rate_at_10": [], "map": []}
+
+    def add(self, number: int, order: np.ndarray) -> None:
+        """Count the query ``number``; ``order``: gallery numbers, best first."""
+        category = self._queries.rows[number].category
+        if category is None:
+            return
+        relevant = self._labels[order] == self._number_of.get(category, -1)
+        self.asked.append(number)
+        self.found["hit_rate_at_1"].append(hit_at_k(relevant, 1))
+        self.found["hit_rate_at_10"].append(hit_at_k(relevant, 10))
+        self.found["map"].append(average_precision(relevant))
+
+
+class _Agreement:
+    """Agreement of one attribute among the ten nearest, query by query."""
+
+    def __init__(self, asked: list[Any], gallery: list[Any]) -> None:
+        self._asked_values = asked
+        self._gallery_values = gallery
+        # numbers of the queries that have the attribute
+        self.asked: list[int] = []
+        self.shares: list[float] = []
+        self.first: list[float] = []
+
+    def add(self, number: int, top: np.ndarray) -> None:
+        """Count the query ``number``; ``top``: the nearest gallery numbers, at least one."""
+        value = self._asked_values[number]
+        if value is None:
+            return
+        same = [self._gallery_values[entry] == value for entry in top]
+        self.asked.append(number)
+        self.shares.append(float(np.mean(same)))
+        self.first.append(float(same[0]))
+
+
+def _sum_up(
+    queries: TaggedPhotos, same: _SameCategory, attributes: Mapping[str, _Agreement]
+) -> FigureGroup:
     values: dict[str, Any] = {
-        name: float(np.mean(found)) if found else None for name, found in hits.items()
+        name: float(np.mean(found)) if found else None for name, found in same.found.items()
     }
-    agreed = {name: float(np.mean(found)) for name, found in agreement.items() if found}
+    measured = {name: found for name, found in attributes.items() if found.asked}
+    agreed = {name: float(np.mean(found.shares)) for name, found in measured.items()}
     values["attribute_agreement_at_10"] = agreed or None
     values["attributes"] = {
-        name: {"head": None, "nn1": float(np.mean(found))}
-        for name, found in first.items()
-        if found and name not in ("category", JOINT)
+        name: {"head": None, "nn1": float(np.mean(found.first))}
+        for name, found in measured.items()
+        if name not in ("category", JOINT)
     }
     intervals: dict[str, list[float]] = {}
-    if labelled:
-        weights = product_weights([queries.rows[number] for number in labelled])
-        intervals |= mean_intervals(
-            weights, {name: np.array(found) for name, found in hits.items()}
-        )
-    for name, numbers in asked.items():
-        if numbers:
-            measured = {f"attribute_agreement_at_10.{name}": np.array(agreement[name])}
-            if name in values["attributes"]:
-                measured[f"attributes.{name}.nn1"] = np.array(first[name])
-            intervals |= mean_intervals(
-                product_weights([queries.rows[number] for number in numbers]), measured
-            )
-    return FigureGroup(values, intervals), nearest
+    if same.asked:
+        weights = product_weights([queries.rows[number] for number in same.asked])
+        hits = {name: np.array(found) for name, found in same.found.items()}
+        intervals |= mean_intervals(weights, hits)
+    for name, found in measured.items():
+        shares = {f"attribute_agreement_at_10.{name}": np.array(found.shares)}
+        if name in values["attributes"]:
+            shares[f"attributes.{name}.nn1"] = np.array(found.first)
+        weights = product_weights([queries.rows[number] for number in found.asked])
+        intervals |= mean_intervals(weights, shares)
+    return FigureGroup(values, intervals)
 
 
 def _attributes(
@@ -134,10 +169,10 @@ def instance_figures(
     embedder: Runtime,
     queries: TaggedPhotos,
     searched: list[TaggedPhotos],
-    progress: OnCached | None,
+    progress: OnStage = no_progress,
 ) -> FigureGroup:
-    """Does a re-shot photo find its original (or an exact copy of it) among train
-    and test photos?"""
+    """Share of simulated recaptures whose nearest of ``searched`` is their original or an exact
+    copy of it."""
     vectors = np.concatenate([photos.vectors for photos in searched])
     pixels = np.concatenate([photos.pixels for photos in searched])
     right: list[float] = []
@@ -145,14 +180,13 @@ def instance_figures(
     batch: list[tuple[int, Photo]] = []
 
     def flush() -> None:
-        shots = embedder.embed([recapture(photo) for _, photo in batch])
-        best = np.argmax(shots @ vectors.T, axis=1)
+        taken = embedder.embed([recapture(photo) for _, photo in batch])
+        best = np.argmax(taken @ vectors.T, axis=1)
         numbers = [number for number, _ in batch]
         right.extend((pixels[best] == queries.pixels[numbers]).astype(float).tolist())
         rows.extend(queries.rows[number] for number in numbers)
         batch.clear()
-        if progress:
-            progress("re-shot photos", len(right), len(queries.rows))
+        progress("re-shot photos", len(right), len(queries.rows))
 
     originals = decode_all(
         range(len(queries.rows)), lambda number: queries.rows[number].image.read_bytes()

@@ -1,5 +1,4 @@
-"""What ``evaluate`` says of tags: the model's suggestions, votes alone, heads alone, and the plain
-baseline."""
+"""Tag metrics: the model's suggestions, votes alone, heads alone, the baseline."""
 
 from __future__ import annotations
 
@@ -14,6 +13,7 @@ from indexer.model.calibration import pair_calibration_error
 from indexer.model.decision_layer import Decision
 from indexer.model.runtime_base import Runtime
 from indexer.model.spec import Block
+from indexer.model.tag_rule import TagRule
 from indexer.tagging.fit import fit_rule
 from indexer.tagging.samples import TagSample, nobody
 from indexer.training.metrics import TagCounts, bootstrap_weights, interval, tag_map
@@ -35,7 +35,7 @@ def tag_figures(
     """
     rule = decision.tagging()
     tested = sample_by(runtime, decision, sets, split)
-    held = sample_by(runtime, decision, sets, "validation", fitting=True)
+    validation = sample_by(runtime, decision, sets, "validation", fitting=True)
     if tested is None:
         return FigureGroup({"tags": None}), None
     confidence = tested.confidence(rule)
@@ -50,12 +50,14 @@ def tag_figures(
         "macro_f1": float(counts.macro_f1()),
         "map": tag_map(tested.actual, confidence),
         "ece": pair_calibration_error(confidence, tested.actual),
-        "votes_only_f1": _refitted(votes_only(held), votes_only(tested), columns),
-        "heads_only_f1": _refitted(heads_only(held), heads_only(tested), columns)
-        if decision.tag_heads
-        else None,
-        "baseline_f1": None if (before := frozen()) is None else _baseline(before, split),
+        "votes_only_f1": _refitted(votes_only(validation), votes_only(tested), columns),
+        "heads_only_f1": None,
+        "baseline_f1": None,
     }
+    if decision.tag_heads:
+        values["heads_only_f1"] = _refitted(heads_only(validation), heads_only(tested), columns)
+    if (before := frozen()) is not None:
+        values["baseline_f1"] = _baseline(before, split)
     weights = bootstrap_weights(np.arange(len(tested.actual)))
     micro = counts.micro(weights)
     intervals = {
@@ -106,26 +108,25 @@ def heads_only(sample: TagSample | None) -> TagSample | None:
 
 
 def _refitted(
-    held: TagSample | None, tested: TagSample | None, columns: Mapping[str, Sequence[str]]
+    validation: TagSample | None, tested: TagSample | None, columns: Mapping[str, Sequence[str]]
 ) -> float | None:
-    """Micro-F1 on ``tested`` of the rule fitted on ``held``."""
-    if held is None or tested is None:
+    """Micro-F1 on ``tested`` of the rule fitted on ``validation``."""
+    if validation is None or tested is None:
         return None
-    rule = fit_rule(held, columns)
-    return float(
-        TagCounts(tested.actual, tested.suggested(tested.confidence(rule), rule)).micro()[2]
-    )
+    return _micro_f1(tested, fit_rule(validation, columns))
+
+
+def _micro_f1(tested: TagSample, rule: TagRule) -> float:
+    suggested = tested.suggested(tested.confidence(rule), rule)
+    return float(TagCounts(tested.actual, suggested).micro()[2])
 
 
 def _baseline(sets: Mapping[str, TaggedPhotos], split: str) -> float | None:
     """Micro-F1 of equal votes among the ten nearest; the vectors of ``sets`` are the frozen
     backbone's features."""
     block = Block("g", sets["train"].vectors.shape[1], 1.0)
-    held = sample_of(sets["validation"], sets["train"], [block], fitting=True)
+    validation = sample_of(sets["validation"], sets["train"], [block], fitting=True)
     tested = sample_of(sets[split], sets["train"], [block])
-    if held is None or tested is None:
+    if validation is None or tested is None:
         return None
-    rule = fit_equal_votes(held)
-    return float(
-        TagCounts(tested.actual, tested.suggested(tested.confidence(rule), rule)).micro()[2]
-    )
+    return _micro_f1(tested, fit_equal_votes(validation))

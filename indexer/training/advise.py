@@ -1,4 +1,4 @@
-"""``advise``: looks at DATA, tries a quick probe, and proposes how to train on it, with reasons."""
+"""Advice on how to train on DATA, from its contents and a linear probe."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ import numpy as np
 from indexer.catalog.dataset import SPLITS, DatasetRow
 from indexer.core.errors import BadDataError, CatalensError, TrainingError
 from indexer.core.native import torch
+from indexer.core.progress import OnStage, no_progress
 from indexer.core.vectors import unit_rows
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.model import backbones
-from indexer.model.decision_layer import PATH_SEPARATOR
+from indexer.model.decision_layer import PATH_SEPARATOR, Category
 from indexer.model.network import Network
 from indexer.model.preprocessing import photos_to_pixels, to_batch
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.cpu_kernels import kept_memory
-from indexer.training.feature_cache import Features, OnCached, photo_features
+from indexer.training.feature_cache import Features, photo_features
 from indexer.training.finetune import lower_precision
-from indexer.training.label_errors import issue_notes, judged, label_issues
+from indexer.training.label_errors import issue_notes, judged_count, label_issues
+from indexer.training.options import RECIPES
 from indexer.training.problem import (
     TrainingProblem,
     categories_of,
-    category_columns,
+    category_labels,
     find_leaks,
     label_notes,
     read_problem,
 )
-from indexer.training.train import RECIPES
 
 PROBED = 4000  # photos at most that go through the backbone, chosen by product
 # of neck and heads, per photo and epoch of the linear recipe (measured on two Zen 4 cores)
@@ -53,7 +54,7 @@ def advise(
     seed: int = 0,
     device: str = "auto",
     cache: Path | None = None,
-    progress: OnCached | None = None,
+    progress: OnStage = no_progress,
 ) -> dict[str, Any]:
     """What DATA holds, what is odd about it, what a linear probe on the frozen ``backbone``
     reaches, what to run.
@@ -68,9 +69,32 @@ def advise(
     runtime = frozen_runtime(backbone, weights=weights, device=device)
     speed = _speed(runtime, rows)
     features = photo_features(rows, runtime, cache=cache, progress=progress)
-    values = features.values[:, : runtime.spec.feature_dim]
-    split = np.array([problem.split[row.product_id] for row in features.rows])
-    document: dict[str, Any] = {
+    document = _overview(data, problem, features, speed)
+    document["probe"]["backbone"] = backbone
+    try:
+        categories = categories_of(problem.of("train"))
+    except TrainingError as error:
+        document["recommendation"] = _without_probe(backbone, None, None, str(error))
+        return document
+    if not categories:
+        reason = (
+            "no training photo has a category: the model learns from the photos and recaptures of "
+            "them what is the same"
+        )
+        command = f"catalens train {data} --out model --backbone {backbone}"
+        document["recommendation"] = _without_probe(backbone, "linear", command, reason)
+        return document
+    _probe_labels(document, problem, features, categories, runtime.spec.feature_dim)
+    document["cost_s"] = costs(document["photos"], speed)
+    document["recommendation"] = recommend(document, backbone, data, minutes)
+    return document
+
+
+def _overview(
+    data: Path, problem: TrainingProblem, features: Features, speed: dict[str, Any]
+) -> dict[str, Any]:
+    """The document before any label was looked at; ``short_side_px`` moves out of ``speed``."""
+    return {
         "data": str(data),
         "photos": {name: len(problem.of(name)) for name in SPLITS},
         "products": len({row.product_id for row in problem.rows}),
@@ -82,116 +106,104 @@ def advise(
         "categories": None,
         "leaks": {"photos": 0, "products": len(problem.dataset.torn)},
         "label_issues": [],
-        "probe": {"backbone": backbone, "validation_accuracy": None, "majority": None},
+        "probe": {"backbone": None, "validation_accuracy": None, "majority": None},
         "speed": speed,
     }
-    try:
-        categories = categories_of(problem.of("train"))
-    except TrainingError as error:
-        document["recommendation"] = {
-            "backbone": backbone,
-            "recipe": None,
-            "command": None,
-            "reasons": [str(error)],
-        }
-        return document
-    if not categories:
-        reason = (
-            "no training photo has a category: the model learns from the photos and re-shots of "
-            "them what is the same"
-        )
-        command = f"catalens train {data} --out model --backbone {backbone}"
-        document["recommendation"] = {
-            "backbone": backbone,
-            "recipe": "linear",
-            "command": command,
-            "reasons": [reason],
-        }
-        return document
-    columns = category_columns(features.rows, categories)
-    leaks = find_leaks(split, features.pixels, columns)
+
+
+def _without_probe(
+    backbone: str, recipe: str | None, command: str | None, reason: str
+) -> dict[str, Any]:
+    return {"backbone": backbone, "recipe": recipe, "command": command, "reasons": [reason]}
+
+
+def _probe_labels(
+    document: dict[str, Any],
+    problem: TrainingProblem,
+    features: Features,
+    categories: Sequence[Category],
+    width: int,
+) -> None:
+    """Add categories, leaks, label issues and the probe's accuracy to ``document``."""
+    values = features.values[:, :width]
+    split = np.array([problem.split[row.product_id] for row in features.rows])
+    labels = category_labels(features.rows, categories)
+    leaks = find_leaks(split, features.pixels, labels)
     document["leaks"]["photos"] = int(leaks.leaked.sum())
     document["notes"] += [*label_notes(problem, categories), *leaks.notes]
     document["categories"] = _categories(problem)
-    learn = (columns >= 0) & (split != "test")
+    learn = (labels >= 0) & (split != "test")
     chosen = np.flatnonzero(learn)
     issues = label_issues(
         [features.rows[number] for number in chosen],
         values[chosen],
-        columns[chosen],
+        labels[chosen],
         features.pixels[chosen],
         categories,
     )
     document["label_issues"] = [issue.to_json() for issue in issues]
-    document["notes"] += issue_notes(issues, judged(len(chosen), len(categories)))
-    train, held = learn & (split == "train"), learn & (split == "validation") & ~leaks.leaked
-    document["probe"].update(probe(values, columns, train, held, len(categories)))
-    document["cost_s"] = costs(document["photos"], speed)
-    document["recommendation"] = recommend(document, backbone, data, minutes)
-    return document
+    document["notes"] += issue_notes(issues, judged_count(len(chosen), len(categories)))
+    train_mask = learn & (split == "train")
+    validation_mask = learn & (split == "validation") & ~leaks.leaked
+    document["probe"] |= probe(values, labels, train_mask, validation_mask, len(categories))
 
 
 def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) -> dict[str, Any]:
     """Recipe, epochs and command line with their reasons, from ``advise``'s own figures."""
-    photos, categories = found["photos"]["train"], found["categories"]
-    accuracy, cost = found["probe"]["validation_accuracy"], found["cost_s"]
-    reasons = []
+    cost = found["cost_s"]
     epochs = min(RECIPES["finetune"].epochs, int(minutes * 60 / max(cost["finetune_epoch"], 1e-9)))
-    recipe = "finetune"
-    if photos < _FEW:
-        recipe = "linear"
-        reasons.append(
-            f"{photos} training photos are too few to unfreeze the network: it would learn them by "
-            "heart"
-        )
-    elif categories["median"] < 5:
-        recipe = "linear"
-        reasons.append(
-            f"half of the categories have fewer than 5 photos (median {categories['median']:g})"
-        )
-    elif epochs < 3:
-        recipe = "linear"
-        reasons.append(
-            f"one epoch of finetune takes about {_time(cost['finetune_epoch'])} on this machine: "
-            f"{minutes:g} minutes "
-            "are not enough for three"
-        )
-    elif accuracy is not None and accuracy >= 0.99:
-        recipe = "linear"
-        reasons.append(
-            "the frozen network already tells nearly all validation photos: little is left to gain"
-        )
-    else:
-        reasons.append(
-            f"{photos} training photos, {categories['median']:g} in the median category, are "
-            "enough to unfreeze the "
-            f"network; {epochs} epochs take about {_time(epochs * cost['finetune_epoch'])} here"
-        )
+    recipe, reason = _choose_recipe(found, epochs, minutes)
+    accuracy = found["probe"]["validation_accuracy"]
+    judged = "no validation photo can be judged: nothing says how well a model will do"
     if accuracy is not None:
-        reasons.insert(
-            0,
+        judged = (
             f"a linear probe on the frozen {backbone} reaches {accuracy:.3f} of validation photos "
-            f"(always the commonest category: {found['probe']['majority']:.3f})",
+            f"(always the commonest category: {found['probe']['majority']:.3f})"
         )
-    else:
-        reasons.insert(
-            0, "no validation photo can be judged: nothing says how well a model will do"
-        )
-    reasons.append(
+    took = (
         f"the recipe linear takes about {_time(cost['linear'])} here, less once features are cached"
     )
-    extra = f" --epochs {epochs}" if recipe == "finetune" else ""
+    seconds = cost["linear"]
+    command = f"catalens train {data} --out model --backbone {backbone} --recipe {recipe}"
+    if recipe == "finetune":
+        seconds += epochs * cost["finetune_epoch"]
+        command += f" --epochs {epochs}"
     return {
         "backbone": backbone,
         "recipe": recipe,
         "epochs": epochs if recipe == "finetune" else RECIPES["linear"].epochs,
-        "seconds": epochs * cost["finetune_epoch"] + cost["linear"]
-        if recipe == "finetune"
-        else cost["linear"],
-        "command": f"catalens train {data} --out model --backbone {backbone} --recipe "
-        f"{recipe}{extra}",
-        "reasons": reasons,
+        "seconds": seconds,
+        "command": command,
+        "reasons": [judged, reason, took],
     }
+
+
+def _choose_recipe(found: dict[str, Any], epochs: int, minutes: float) -> tuple[str, str]:
+    """The recipe and why; ``epochs`` of ``finetune`` are what ``minutes`` allow."""
+    photos, median = found["photos"]["train"], found["categories"]["median"]
+    accuracy = found["probe"]["validation_accuracy"]
+    epoch_s = found["cost_s"]["finetune_epoch"]
+    if photos < _FEW:
+        return "linear", (
+            f"{photos} training photos are too few to unfreeze the network: it would learn them by "
+            "heart"
+        )
+    if median < 5:
+        return "linear", f"half of the categories have fewer than 5 photos (median {median:g})"
+    if epochs < 3:
+        return "linear", (
+            f"one epoch of finetune takes about {_time(epoch_s)} on this machine: {minutes:g} "
+            "minutes are not enough for three"
+        )
+    if accuracy is not None and accuracy >= 0.99:
+        return "linear", (
+            "the frozen network already classifies nearly all validation photos: little is left to "
+            "gain"
+        )
+    return "finetune", (
+        f"{photos} training photos, {median:g} in the median category, are enough to unfreeze the "
+        f"network; {epochs} epochs take about {_time(epochs * epoch_s)} here"
+    )
 
 
 def costs(photos: dict[str, int], speed: dict[str, float]) -> dict[str, float]:
@@ -206,32 +218,36 @@ def costs(photos: dict[str, int], speed: dict[str, float]) -> dict[str, float]:
 
 
 def probe(
-    values: np.ndarray, columns: np.ndarray, train: np.ndarray, held: np.ndarray, classes: int
+    values: np.ndarray,
+    labels: np.ndarray,
+    train_mask: np.ndarray,
+    validation_mask: np.ndarray,
+    classes: int,
 ) -> dict[str, float | None]:
     """Validation accuracy of ridge regression on features [N, F], and of the commonest class; None
     without photos."""
-    if not train.any() or not held.any():
+    if not train_mask.any() or not validation_mask.any():
         return {"validation_accuracy": None, "majority": None}
     unit = unit_rows(np.asarray(values, np.float32))
-    mean = unit[train].mean(0)
-    inputs = unit[train] - mean
+    mean = unit[train_mask].mean(0)
+    inputs = unit[train_mask] - mean
     onto = np.zeros((inputs.shape[1], classes), np.float32)
-    np.add.at(onto.T, columns[train], inputs)
+    np.add.at(onto.T, labels[train_mask], inputs)
     gram = inputs.T @ inputs
-    gram += (_RIDGE * float(np.trace(gram)) / len(gram) + 1e-6) * np.eye(
-        len(gram), dtype=np.float32
-    )
-    share = np.bincount(columns[train], minlength=classes) / train.sum()
-    answer = ((unit[held] - mean) @ np.linalg.solve(gram, onto) + share).argmax(1)
+    decay = _RIDGE * float(np.trace(gram)) / len(gram) + 1e-6
+    gram += decay * np.eye(len(gram), dtype=np.float32)
+    share = np.bincount(labels[train_mask], minlength=classes) / train_mask.sum()
+    found = ((unit[validation_mask] - mean) @ np.linalg.solve(gram, onto) + share).argmax(1)
+    truth = labels[validation_mask]
     return {
-        "validation_accuracy": float((answer == columns[held]).mean()),
-        "majority": float((columns[held] == share.argmax()).mean()),
+        "validation_accuracy": float((found == truth).mean()),
+        "majority": float((truth == share.argmax()).mean()),
     }
 
 
-def sampled(rows: Sequence[DatasetRow], most: int) -> list[DatasetRow]:
-    """At most ``most`` rows, whole products, spread evenly over all."""
-    if len(rows) <= most:
+def sampled(rows: Sequence[DatasetRow], limit: int) -> list[DatasetRow]:
+    """At most ``limit`` rows, whole products, spread evenly over all."""
+    if len(rows) <= limit:
         return list(rows)
     products: dict[str, list[DatasetRow]] = {}
     for row in rows:
@@ -239,7 +255,7 @@ def sampled(rows: Sequence[DatasetRow], most: int) -> list[DatasetRow]:
     groups = list(products.values())
     kept: list[DatasetRow] = []
     for number in np.random.default_rng(0).permutation(len(groups)):
-        if len(kept) + len(groups[number]) <= most:
+        if len(kept) + len(groups[number]) <= limit:
             kept += groups[number]
     return kept
 
@@ -251,7 +267,7 @@ def frozen_runtime(
     return TorchRuntime(Network.frozen(backbone, weights=weights), device=device)
 
 
-def frozen_features(rows: Sequence[DatasetRow], *, progress: OnCached | None = None) -> Features:
+def frozen_features(rows: Sequence[DatasetRow], *, progress: OnStage = no_progress) -> Features:
     """Features [N, F] of the default backbone, float32, without the statistics that the cache keeps
     behind them."""
     runtime = frozen_runtime()
@@ -263,29 +279,48 @@ def frozen_features(rows: Sequence[DatasetRow], *, progress: OnCached | None = N
 def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
     """Photos/s here: decoded and seen, and in a training step (whole network, full size); sizes on
     the way."""
-    spec = runtime.spec.preprocess
-    sides, decoded = [], []
     started = time.perf_counter()
-    for row, photo in decode_all(
-        rows[:: max(len(rows) // _TIMED, 1)][:_TIMED], _read, shrink_to=runtime.shrink_to
-    ):
-        if isinstance(photo, Photo):
-            sides.append(min(photo.width, photo.height))
-            decoded.append(photo)
-        elif not isinstance(photo, CatalensError):
-            raise BadDataError(f"{row.image} cannot be read")
-    if not decoded:
-        raise BadDataError(f"{rows[0].image} and others cannot be read: no photo to measure with")
+    decoded = _decode_some(runtime, rows)
     decoding = time.perf_counter() - started
-    runtime.extract_features(decoded[:2])  # the first pass sets things up
+    sides = [min(photo.width, photo.height) for photo in decoded]
+    # the first pass sets things up
+    runtime.extract_features(decoded[:2])
     passes = []
     for _ in range(2):
         started = time.perf_counter()
         runtime.extract_features(decoded)
         passes.append(time.perf_counter() - started)
-    forward = decoding + min(passes)
+    return {
+        "forward_per_s": len(decoded) / (decoding + min(passes)),
+        "training_per_s": len(decoded) / (_step_seconds(runtime, decoded) + decoding),
+        "short_side_px": {
+            "min": min(sides),
+            "median": float(np.median(sides)),
+            "max": max(sides),
+            "of": len(sides),
+        },
+    }
+
+
+def _decode_some(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> list[Photo]:
+    """A few photos spread over ``rows``. Raises ``BadDataError`` where none can be read."""
+    some = rows[:: max(len(rows) // _TIMED, 1)][:_TIMED]
+    decoded = []
+    for row, photo in decode_all(some, _read, shrink_to=runtime.shrink_to):
+        if isinstance(photo, Photo):
+            decoded.append(photo)
+        elif not isinstance(photo, CatalensError):
+            raise BadDataError(f"{row.image} cannot be read")
+    if not decoded:
+        raise BadDataError(f"{rows[0].image} and others cannot be read: no photo to measure with")
+    return decoded
+
+
+def _step_seconds(runtime: TorchRuntime, photos: Sequence[Photo]) -> float:
+    """Seconds of one training step of the whole network on ``photos``."""
+    spec = runtime.spec.preprocess
     network = backbones.build(runtime.spec.backbone, random=True).to(runtime.device)
-    batch = to_batch(photos_to_pixels(decoded, spec), spec, runtime.device)
+    batch = to_batch(photos_to_pixels(photos, spec), spec, runtime.device)
     times = []
     with kept_memory():
         for _ in range(2):
@@ -296,16 +331,7 @@ def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
             if runtime.device == "cuda":
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - started)
-    return {
-        "forward_per_s": len(decoded) / forward,
-        "training_per_s": len(decoded) / (min(times) + decoding),
-        "short_side_px": {
-            "min": min(sides),
-            "median": float(np.median(sides)),
-            "max": max(sides),
-            "of": len(sides),
-        },
-    }
+    return min(times)
 
 
 def _read(row: DatasetRow) -> bytes:
@@ -313,8 +339,7 @@ def _read(row: DatasetRow) -> bytes:
 
 
 def _duplicates(features: Features) -> dict[str, int]:
-    """Exact copies among the photos that were looked at: how many are copies, and how many products
-    they link."""
+    """Exact copies among the photos: how many, and how many of them link two products."""
     first: dict[object, int] = {}
     copies = products = 0
     for number, (row, pixels) in enumerate(zip(features.rows, features.pixels, strict=True)):
@@ -328,12 +353,12 @@ def _duplicates(features: Features) -> dict[str, int]:
 def _categories(problem: TrainingProblem) -> dict[str, Any]:
     counts = Counter(row.category for row in problem.of("train") if row.category)
     sizes = list(counts.values())
-    path, most = counts.most_common(1)[0]
+    path, largest = counts.most_common(1)[0]
     return {
         "count": len(counts),
         "smallest": min(sizes),
         "median": float(np.median(sizes)),
-        "largest": most,
+        "largest": largest,
         "largest_is": PATH_SEPARATOR.join(path),
         "with_one_photo": sizes.count(1),
     }

@@ -1,5 +1,4 @@
-"""Training photos as small squares in one memory-mapped file, and the changes training makes to
-them."""
+"""Augmentation of training photos: memory-mapped squares, crops, light, backgrounds."""
 
 from __future__ import annotations
 
@@ -17,16 +16,15 @@ from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import PLAIN_SPREAD
 from indexer.model.preprocessing import to_pixels
 from indexer.model.spec import Preprocess
+from indexer.training.options import FinetuneOptions
 
 functional = torch.nn.functional
-BACKGROUNDS = 0.5  # share of plain backgrounds that are replaced
-_ROOM = (
-    8 / 7
-)  # training squares are kept this much larger than the network's input: it is given parts of them
+# training squares are kept this much larger than the network's input: it is given parts of them
+_ROOM = 8 / 7
 
 
 def without_margin(preprocess: Preprocess) -> Preprocess:
-    """The same, but the network sees all of a photo's middle square, not the middle of that.
+    """Preprocessing without the resize margin (FixRes): the network sees the whole middle square.
 
     The usual margin cuts off what a catalog photo is about. A network trained on parts of photos
     has seen things larger than they are in a whole, so the smaller scale suits it too (Touvron et
@@ -36,7 +34,7 @@ def without_margin(preprocess: Preprocess) -> Preprocess:
 
 
 def training_square(preprocess: Preprocess) -> Preprocess:
-    """What training squares are made by: whole, and larger than the network's input."""
+    """Preprocessing of training squares: whole, and larger than the network's input."""
     side = round(preprocess.crop * _ROOM)
     return replace(preprocess, resize=side, crop=side)
 
@@ -76,7 +74,9 @@ class Changes:
         return Changes(*(getattr(self, field.name)[part] for field in fields(self)))
 
 
-def draw_changes(count: int, generator: Any, *, backgrounds: float = BACKGROUNDS) -> Changes:
+def draw_changes(
+    count: int, generator: Any, *, backgrounds: float = FinetuneOptions.backgrounds
+) -> Changes:
     """As if taken again, but never of another hue, since colour is a label.
 
     Crops keep 45 to 100% of the area within a ratio of 4:5, turns stay within 15 degrees,
@@ -87,9 +87,12 @@ def draw_changes(count: int, generator: Any, *, backgrounds: float = BACKGROUNDS
     def draw(low: float, high: float, *shape: int) -> Any:
         return torch.empty(count, *shape).uniform_(low, high, generator=generator)
 
-    area, ratio = draw(0.45, 1.0).sqrt(), draw(-0.11, 0.11).exp()
-    width, height = (area * ratio).clamp(max=1.0), (area / ratio).clamp(max=1.0)
-    left, top = (draw(-1, 1) * (1 - width)), (draw(-1, 1) * (1 - height))
+    area = draw(0.45, 1.0).sqrt()
+    ratio = draw(-0.11, 0.11).exp()
+    width = (area * ratio).clamp(max=1.0)
+    height = (area / ratio).clamp(max=1.0)
+    left = draw(-1, 1) * (1 - width)
+    top = draw(-1, 1) * (1 - height)
     mirror = torch.where(draw(0, 1) < 0.5, -1.0, 1.0)
     turn = draw(-15, 15) * (torch.pi / 180)
     place = torch.stack(
@@ -99,9 +102,11 @@ def draw_changes(count: int, generator: Any, *, backgrounds: float = BACKGROUNDS
         ],
         dim=1,
     )
-    light, warmth = draw(0.75, 1.25), draw(-0.12, 0.12)
+    light = draw(0.75, 1.25)
+    warmth = draw(-0.12, 0.12)
     gains = light[:, None] * torch.stack([1 + warmth, torch.ones(count), 1 - warmth], dim=1)
-    plain, busy = draw(90, 245, 3, 1, 1), draw(60, 230, 3, 6, 6)
+    plain = draw(90, 245, 3, 1, 1)
+    busy = draw(60, 230, 3, 6, 6)
     background = torch.where(draw(0, 1, 1, 1, 1) < 0.5, plain, busy)
     return Changes(place, gains, draw(0.75, 1.25), background, draw(0, 1) < backgrounds)
 

@@ -1,4 +1,4 @@
-"""How much each block of the embedding counts in "similar": chosen on validation photos."""
+"""Block weights of the embedding, chosen on validation photos."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from indexer.training.sampling import sample_indices
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 _STEP = 0.05
-_LEAST = {
-    "a": 0.1,
-    "c": 0.05,
-    "g": 0.2,
-}  # g stays: it knows what no label names, and finds the same thing again
+# g stays: it knows what no label names, and finds the same thing again
+_LEAST = {"a": 0.1, "c": 0.05, "g": 0.2}
 _NEAREST = 10
-_ASKED, _SEARCHED = (
-    1500,
-    15_000,
-)  # photos; a draw of more: each of a hundred mixtures ranks all pairs
-_ENOUGH = 0.9  # of re-shots that find their photo: what is above does not buy less agreement
+# photos; a draw of more: each of a hundred mixtures ranks all pairs
+_QUERIES = 1500
+_GALLERY = 15_000
+# of recaptures that find their photo: what is above does not buy less agreement
+_ENOUGH = 0.9
+
+Weights = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
-class ReshotQueries:
-    """Re-shots of validation photos, which must find their photo among all."""
+class RecaptureQueries:
+    """Recaptures of validation photos, which must find their photo among all."""
 
     places: np.ndarray  # int [R], the photo of each
     blocks: Mapping[str, np.ndarray]  # name -> unit vectors [R, dim]
@@ -37,7 +36,7 @@ class ReshotQueries:
 def instance_rate(
     asked: np.ndarray, vectors: np.ndarray, places: np.ndarray, pixels: np.ndarray
 ) -> float:
-    """Share of re-shots [R, D] whose nearest of [N, D] is their own photo ``places`` [R], or an
+    """Share of recaptures [R, D] whose nearest of [N, D] is their own photo ``places`` [R], or an
     exact copy of it."""
     return _found(unit_rows(asked) @ unit_rows(vectors).T, places, pixels)
 
@@ -45,80 +44,108 @@ def instance_rate(
 def choose_weights(
     blocks: Mapping[str, np.ndarray],
     targets: Sequence[Target],
-    train: np.ndarray,
-    held: np.ndarray,
+    train_mask: np.ndarray,
+    validation_mask: np.ndarray,
     pixels: np.ndarray,
-    again: ReshotQueries | None = None,
+    recaptures: RecaptureQueries | None = None,
 ) -> dict[str, float] | None:
     """Block weights (sum 1) by validation photos; None: nothing to choose, keep the spec's own.
 
-    Sought is the most of two shares together: of the ten nearest, those alike in category (and
-    colour, where there is a colour block), and of re-shots, those that find their photo, up to 90%.
-    Only weights count that find the right category first at least as often as ``g`` alone does, and
+    Maximises the sum of two shares: of the ten nearest, those alike in category (and colour, where
+    there is a colour block), and of recaptures, those that find their photo, up to 90%. Only
+    weights count that find the right category first at least as often as ``g`` alone does, and
     photos again at least as often as the frozen features; where none does, those that lose least,
     photos again before category.
 
-    ``blocks``: name -> vectors [N, dim], unit length; ``train`` and ``held`` bool [N], of many
-    photos a draw; exact copies (equal ``pixels``) are not to be found.
+    ``blocks``: name -> vectors [N, dim], unit length; the masks are bool [N], of many photos a
+    draw; exact copies (equal ``pixels``) are not to be found.
     """
     colour = colour_target(targets) if "c" in blocks else None
     category = next((target for target in targets if target.name == CATEGORY), None)
     if category is None or len(blocks) < 2:
         return None
     alike = [category] if colour is None else [category, colour]
-    labelled = np.logical_and.reduce([target.columns >= 0 for target in alike])
-    gallery, queries = (
-        sample_indices(train & labelled, _SEARCHED),
-        sample_indices(held & labelled, _ASKED),
-    )
+    labelled = np.logical_and.reduce([target.labels >= 0 for target in alike])
+    gallery = sample_indices(train_mask & labelled, _GALLERY)
+    queries = sample_indices(validation_mask & labelled, _QUERIES)
     if not len(gallery) or not len(queries):
         return None
-    cosine = {name: vectors[queries] @ vectors[gallery].T for name, vectors in blocks.items()}
-    _, pixels = np.unique(
-        np.asarray(pixels, str), return_inverse=True
-    )  # numbers compare a hundred times as fast
-    copies = pixels[queries][:, None] == pixels[gallery][None, :]
-    seen = (
-        {}
-        if again is None
-        else {name: again.blocks[name] @ vectors.T for name, vectors in blocks.items()}
-    )
+    trial = _WeightTrial(blocks, alike, queries, gallery, pixels, recaptures)
+    floor = trial.measure({"g": 1.0}).category_first
+    frozen = 0.0 if recaptures is None else recaptures.frozen
+    tried: dict[Weights, _Shares] = {
+        tuple(weights.items()): trial.measure(weights) for weights in _grid(tuple(blocks))
+    }
 
-    def figures(weights: Mapping[str, float]) -> tuple[float, float, float]:
-        """(right category first, share of the ten nearest alike in all, share of re-shots that find
-        their photo)."""
-        scores = np.where(
-            copies, -2.0, sum(weight * cosine[name] for name, weight in weights.items())
-        )
-        near = np.argpartition(-scores, min(_NEAREST, scores.shape[1]) - 1, axis=1)[:, :_NEAREST]
-        first = near[np.arange(len(near)), np.take_along_axis(scores, near, 1).argmax(1)]
-        same = [
-            target.columns[gallery][near] == target.columns[queries][:, None] for target in alike
-        ]
-        right = category.columns[gallery][first] == category.columns[queries]
-        found = 1.0
-        if again is not None:
-            found = _found(
-                np.asarray(sum(w * seen[name] for name, w in weights.items())), again.places, pixels
-            )
-        return float(right.mean()), float(np.logical_and.reduce(same).mean()), found
-
-    floor = figures({"g": 1.0})[0]
-    frozen = 0.0 if again is None else again.frozen
-    tried = {tuple(weights.items()): figures(weights) for weights in _grid(tuple(blocks))}
-
-    def worth(weights: tuple[tuple[str, float], ...]) -> tuple[float, float, float]:
-        right, agreed, found = tried[weights]
-        lost = min(round(found - frozen, 2), 0.0), min(round(right - floor, 2), 0.0)
-        return *lost, agreed + min(found, _ENOUGH)
+    def worth(weights: Weights) -> tuple[float, float, float]:
+        found = tried[weights]
+        lost_photos = min(round(found.recaptures - frozen, 2), 0.0)
+        lost_categories = min(round(found.category_first - floor, 2), 0.0)
+        return lost_photos, lost_categories, found.alike + min(found.recaptures, _ENOUGH)
 
     good = [
         weights
-        for weights, (right, _, found) in tried.items()
-        if right >= floor and found >= frozen
+        for weights, found in tried.items()
+        if found.category_first >= floor and found.recaptures >= frozen
     ]
     best = max(good or list(tried), key=worth)
     return dict(best)
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """What some weights reach on validation photos."""
+
+    category_first: float  # queries whose nearest has their category
+    alike: float  # of the ten nearest, alike in all targets
+    recaptures: float  # recaptures that find their photo
+
+
+class _WeightTrial:
+    """Cosines of each block, computed once, that any weights can be measured with."""
+
+    def __init__(
+        self,
+        blocks: Mapping[str, np.ndarray],
+        targets: Sequence[Target],
+        queries: np.ndarray,
+        gallery: np.ndarray,
+        pixels: np.ndarray,
+        recaptures: RecaptureQueries | None,
+    ) -> None:
+        self._targets = targets
+        self._queries = queries
+        self._gallery = gallery
+        self._recaptures = recaptures
+        self._cosine = {
+            name: vectors[queries] @ vectors[gallery].T for name, vectors in blocks.items()
+        }
+        # numbers compare a hundred times as fast
+        _, self._pixels = np.unique(np.asarray(pixels, str), return_inverse=True)
+        self._copies = self._pixels[queries][:, None] == self._pixels[gallery][None, :]
+        self._seen: dict[str, np.ndarray] = {}
+        if recaptures is not None:
+            self._seen = {
+                name: recaptures.blocks[name] @ vectors.T for name, vectors in blocks.items()
+            }
+
+    def measure(self, weights: Mapping[str, float]) -> _Shares:
+        """What the ``weights`` reach."""
+        mixed = sum(weight * self._cosine[name] for name, weight in weights.items())
+        scores = np.where(self._copies, -2.0, mixed)
+        near = np.argpartition(-scores, min(_NEAREST, scores.shape[1]) - 1, axis=1)[:, :_NEAREST]
+        same = np.ones(near.shape, bool)
+        for target in self._targets:
+            given = target.labels[self._queries][:, None]
+            same &= target.labels[self._gallery][near] == given
+        first = near[np.arange(len(near)), np.take_along_axis(scores, near, 1).argmax(1)]
+        category = self._targets[0].labels
+        right = category[self._gallery][first] == category[self._queries]
+        found = 1.0
+        if self._recaptures is not None:
+            seen = np.asarray(sum(weight * self._seen[name] for name, weight in weights.items()))
+            found = _found(seen, self._recaptures.places, self._pixels)
+        return _Shares(float(right.mean()), float(same.mean()), found)
 
 
 def _found(scores: np.ndarray, places: np.ndarray, pixels: np.ndarray) -> float:

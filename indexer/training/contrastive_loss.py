@@ -1,5 +1,4 @@
-"""Metric-learning losses: photos alike in category, colour or another attribute lie near each other
-in their block."""
+"""Supervised contrastive losses of the blocks, by category, colour and attributes."""
 
 from __future__ import annotations
 
@@ -24,16 +23,16 @@ class ContrastiveLosses:
     colour_temperature: float = 0.2  # people disagree on colours: neighbours may be less alike
 
     def loss(
-        self, parts: Mapping[str, Any], targets: Sequence[Target], columns: Sequence[Any]
+        self, parts: Mapping[str, Any], targets: Sequence[Target], labels: Sequence[Any]
     ) -> Any:
-        """Blocks {name: [B, dim]} of photos whose values are ``columns`` (int64 [B] per target, -1
+        """Loss of blocks {name: [B, dim]} of photos with ``labels`` (int64 [B] per target, -1:
         unknown).
 
         Supervised contrastive (Khosla et al. 2020): every other photo of the batch with the same
         value is to be nearer than those with another one.
         """
         colour = colour_target(targets)
-        values = {target.name: column for target, column in zip(targets, columns, strict=True)}
+        values = {target.name: own for target, own in zip(targets, labels, strict=True)}
         others = [target for target in targets if target.name != CATEGORY and target is not colour]
         weights = {target.name: self.attributes / len(others) for target in others}
         if CATEGORY in values:

@@ -1,5 +1,4 @@
-"""What makes training quick on a processor: gradients of depthwise convolutions, and memory that is
-kept."""
+"""Faster CPU training: gradients of depthwise convolutions, memory kept between steps."""
 
 from __future__ import annotations
 
@@ -13,7 +12,9 @@ from indexer.core.native import torch
 
 functional = torch.nn.functional
 _gradient = torch.ops.aten.convolution_backward
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's mallopt(3)
+# of glibc's mallopt(3)
+_TRIM_THRESHOLD = -1
+_MMAP_MAX = -4
 _MMAP_MAX_DEFAULT = 65_536
 
 

@@ -1,5 +1,4 @@
-"""Training shared by processes that ``torchrun`` started: who am I, which part of a batch is mine,
-who writes."""
+"""Distributed training: rank, share of a batch and the writing process, under ``torchrun``."""
 
 from __future__ import annotations
 
@@ -22,9 +21,8 @@ class Team:
 
     rank: int = 0
     size: int = 1
-    device: str | None = (
-        None  # of this process, where there is a GPU for each; None: as the caller says
-    )
+    # of this process, where there is a GPU for each; None: as the caller says
+    device: str | None = None
 
     def part(self, count: int) -> slice:
         """This process's share of ``count`` rows, nearly equal for all."""
@@ -46,12 +44,12 @@ class Team:
             self.wait()
 
     def agree(self, value: bool) -> bool:
-        """What the first process says."""
+        """The value of the first process, in all of them."""
         if self.size == 1:
             return value
-        said: list[Any] = [value]
-        torch.distributed.broadcast_object_list(said, src=0)
-        return bool(said[0])
+        values: list[Any] = [value]
+        torch.distributed.broadcast_object_list(values, src=0)
+        return bool(values[0])
 
     def shared(self, module: Any) -> Any:
         """``module``, its gradients averaged over the processes (DistributedDataParallel); itself
@@ -80,7 +78,8 @@ def team(device: str = "auto") -> Iterator[Team]:
         yield ALONE
         return
     try:
-        rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+        rank = int(os.environ["RANK"])
+        local = int(os.environ["LOCAL_RANK"])
         count = int(size)
     except (KeyError, ValueError) as error:
         raise BadRequestError(

@@ -1,5 +1,4 @@
-"""A trained model as a quick one: its backbone as a graph of numeric class fp32, bf16 or int8,
-checked against it.
+"""Export of a trained model as an OpenVINO graph in fp32, bf16 or int8, checked for parity.
 
 The exported model is a bundle of its own, with its own ``embedding_id``: vectors of one index come
 from one numeric class. It keeps heads and decision layer. Its preprocessing is the quick form of
@@ -29,10 +28,19 @@ from indexer.core.errors import (
     BadRequestError,
     WeightsUnavailableError,
 )
+from indexer.core.progress import OnStage, no_progress
 from indexer.core.vectors import evenly_spaced
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
-from indexer.model.bundle import GRAPH, PARITY, PROBES, check_out, load_bundle, write_bundle
+from indexer.model.bundle import (
+    GRAPH,
+    PARITY,
+    PROBES,
+    Bundle,
+    check_out,
+    load_bundle,
+    write_bundle,
+)
 from indexer.model.network import Network
 from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.open_runtime import open_embedder
@@ -48,7 +56,6 @@ from indexer.model.openvino_runtime import (
 )
 from indexer.model.preprocessing import QUICK, photos_to_pixels
 from indexer.model.spec import NUMERICS
-from indexer.training.feature_cache import OnCached
 from indexer.training.problem import read_problem
 
 # Least mean cosine to the model's own vectors, and most that the share of photos whose nearest
@@ -56,14 +63,17 @@ from indexer.training.problem import read_problem
 # of a model whose features stayed frozen.
 TOLERANCE = {"fp32": 0.997, "bf16": 0.996, "int8": 0.995}
 MOST_LOST = 0.005
-_CALIBRATION, _CHECKED, _TIMED = 300, 400, 64  # photos
+# photos that calibrate, judge, and time an export
+_CALIBRATION = 300
+_CHECKED = 400
+_TIMED = 64
 # int8: how many convolutions from the first on stay in bf16. The first ones cost little time, and
 # their few channels of wide range most of the cosine (EfficientNet-Lite0, clothing: .9944 with none
 # left out, .9973 with three).
 _LEFT_OUT = (3, 8)
 
 
-class NotAlike(BadModelError):
+class NotAlikeError(BadModelError):
     """An exported network whose vectors are too far from the model's own; the message has the
     figures."""
 
@@ -71,12 +81,13 @@ class NotAlike(BadModelError):
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """Photos that judge an export: the model's own vectors of them, and which category each is."""
+class _References:
+    """Photos that calibrate an export, and photos that judge it."""
 
+    calibration: list[Photo]
     photos: list[Photo]
-    vectors: np.ndarray  # float32 [N, D]
-    categories: list[Any]
+    vectors: np.ndarray  # float32 [N, D], of ``photos`` by the model itself
+    categories: list[Any]  # of ``photos``
 
 
 def export(
@@ -86,14 +97,14 @@ def export(
     *,
     numeric: str = "auto",
     replace_out: bool = False,
-    progress: OnCached | None = None,
+    progress: OnStage = no_progress,
 ) -> dict[str, Any]:
     """Write ``model`` exported in ``numeric`` to ``out``; ``auto``: the fastest here of those that
     come near enough.
 
     DATA's train photos (or, without splits, those that training would draw) calibrate int8, its
     validation photos judge. Returns model_version, embedding_id, numeric, and ``tried``: the parity
-    of each class. Raises ``NotAlike`` where none comes near enough, ``BadRequestError`` for an
+    of each class. Raises ``NotAlikeError`` where none comes near enough, ``BadRequestError`` for an
     unknown class or a model that is exported already, ``WeightsUnavailableError`` without OpenVINO,
     ``BadDataError`` without photos to judge by.
     """
@@ -107,37 +118,20 @@ def export(
     bundle = load_bundle(model)
     if bundle.exported:
         raise BadRequestError(f"{model} is an exported model already: export the one it came from")
-    hear = progress or (lambda stage, done, total: None)
-    problem = read_problem(data, int(bundle.training.get("seed", 0)))
-    reference = open_embedder(bundle, device="cpu")
-    hear("reference", 0, 1)
-    shown = [photo for photo, _ in _drawn(problem.of("train"), _CALIBRATION, reference.shrink_to)]
-    judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, reference.shrink_to)
-    if not shown or len(judged) < 2:
-        raise BadDataError(
-            f"{data} has no readable train and validation photos to calibrate and judge an export "
-            "by"
-        )
-    photos = [photo for photo, _ in judged]
-    checked = _Checked(photos, reference.embed(photos), [row.category for _, row in judged])
-    hear("reference", 1, 1)
-
+    progress("reference", 0, 1)
+    references = _reference_photos(bundle, data)
+    progress("reference", 1, 1)
     network = bundle.network()
-    preprocess = replace(
-        bundle.spec.preprocess, interpolation=QUICK[bundle.spec.preprocess.interpolation]
-    )
+    preprocess = bundle.spec.preprocess
+    preprocess = replace(preprocess, interpolation=QUICK[preprocess.interpolation])
     tried: list[tuple[dict[str, Any], Any]] = []
     classes = list(NUMERICS) if numeric == "auto" else [numeric]
     for done, name in enumerate(classes):
-        hear("export", done, len(classes))
+        progress("export", done, len(classes))
         network.spec = replace(bundle.spec, numeric=name, preprocess=preprocess)
-        tried.append(_best(network, name, shown, checked))
-    hear("export", len(classes), len(classes))
-    good = [(parity, graph) for parity, graph in tried if parity["alike"]]
-    if not good:
-        worst = "; ".join(_said(parity) for parity, _ in tried)
-        raise NotAlike(f"no export of {model} comes near enough to its vectors: {worst}")
-    parity, graph = max(good, key=lambda found: found[0]["photos_per_s"])
+        tried.append(_best(network, name, references))
+    progress("export", len(classes), len(classes))
+    parity, graph = _fastest(model, tried)
     network.spec = replace(bundle.spec, numeric=parity["numeric"], preprocess=preprocess)
     written = write_bundle(
         out,
@@ -157,40 +151,64 @@ def export(
     }
 
 
+def _reference_photos(bundle: Bundle, data: Path) -> _References:
+    problem = read_problem(data, int(bundle.training.get("seed", 0)))
+    reference = open_embedder(bundle, device="cpu")
+    shrink_to = reference.shrink_to
+    calibration = [photo for photo, _ in _drawn(problem.of("train"), _CALIBRATION, shrink_to)]
+    judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, shrink_to)
+    if not calibration or len(judged) < 2:
+        raise BadDataError(
+            f"{data} has no readable train and validation photos to calibrate and judge an export "
+            "by"
+        )
+    photos = [photo for photo, _ in judged]
+    categories = [row.category for _, row in judged]
+    return _References(calibration, photos, reference.embed(photos), categories)
+
+
+def _fastest(
+    model: Path, tried: Sequence[tuple[dict[str, Any], Any]]
+) -> tuple[dict[str, Any], Any]:
+    """The fastest of those that come near enough. Raises ``NotAlikeError`` where none does."""
+    good = [(parity, graph) for parity, graph in tried if parity["alike"]]
+    if not good:
+        worst = "; ".join(_summary(parity) for parity, _ in tried)
+        raise NotAlikeError(f"no export of {model} comes near enough to its vectors: {worst}")
+    return max(good, key=lambda found: found[0]["photos_per_s"])
+
+
 def _drawn(
-    rows: Sequence[DatasetRow], most: int, shrink_to: int | None
+    rows: Sequence[DatasetRow], limit: int, shrink_to: int | None
 ) -> list[tuple[Photo, DatasetRow]]:
-    """Up to ``most`` readable photos spread evenly over ``rows``."""
-    picked = [rows[place] for place in evenly_spaced(len(rows), most)]
+    """Up to ``limit`` readable photos spread evenly over ``rows``."""
+    picked = [rows[place] for place in evenly_spaced(len(rows), limit)]
     found = decode_all(picked, lambda row: row.image.read_bytes(), shrink_to=shrink_to)
     return [(photo, row) for row, photo in found if isinstance(photo, Photo)]
 
 
-def _best(
-    network: Network, numeric: str, shown: Sequence[Photo], checked: _Checked
-) -> tuple[dict[str, Any], Any]:
+def _best(network: Network, numeric: str, references: _References) -> tuple[dict[str, Any], Any]:
     """The first graph of this class that is near enough, else the last tried; with its parity."""
     plain = convert(network)
     if numeric != "int8":
-        return _judge(network, plain, numeric, checked), plain
-    found: tuple[dict[str, Any], Any] | None = None
+        return _judge(network, plain, numeric, references), plain
+    pixels = photos_to_pixels(references.calibration, network.spec.preprocess)
     for left_out in _LEFT_OUT:
-        graph = _quantised(plain, photos_to_pixels(shown, network.spec.preprocess), left_out)
-        parity = {**_judge(network, graph, numeric, checked), "convolutions_left_out": left_out}
-        found = parity, graph
+        graph = _quantised(plain, pixels, left_out)
+        judged = _judge(network, graph, numeric, references)
+        parity = {**judged, "convolutions_left_out": left_out}
         if parity["alike"]:
             break
-    assert found is not None
-    return found
+    return parity, graph
 
 
 def _quantised(model: Any, pixels: np.ndarray, left_out: int) -> Any:
     """``model`` in int8 by NNCF's post-training quantisation, symmetric, calibrated on ``pixels``
     [N, H, W, 3]."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(
-        logging.ERROR
-    )  # nncf loads it, and it misses a GPU
-    with redirect_stdout(io.StringIO()):  # nncf draws bars of its own
+    # nncf loads it, and it misses a GPU
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    # nncf draws bars of its own
+    with redirect_stdout(io.StringIO()):
         return _quantised_by_nncf(model, pixels, left_out)
 
 
@@ -213,7 +231,7 @@ def _quantised_by_nncf(model: Any, pixels: np.ndarray, left_out: int) -> Any:
     )
 
 
-def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dict[str, Any]:
+def _judge(network: Network, model: Any, numeric: str, references: _References) -> dict[str, Any]:
     """How near the graph's vectors come to the model's own, and how fast it is here."""
     graph = Graph(model, numeric)
     kept = graph.infer_batch(probes(network.spec.preprocess))
@@ -223,17 +241,17 @@ def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dic
     runtime = OpenVinoRuntime(
         plain, graph, kept, name="the export", digest="", whole=lambda: network
     )
-    vectors = runtime.embed(checked.photos)
-    cosine = cosines(vectors, checked.vectors)
-    hits = [_hits(found, checked.categories) for found in (checked.vectors, vectors)]
+    vectors = runtime.embed(references.photos)
+    cosine = cosines(vectors, references.vectors)
+    hits = [_hits(found, references.categories) for found in (references.vectors, vectors)]
     rates = [float(found.mean()) if len(found) else None for found in hits]
     lost = float(hits[0].mean() - hits[1].mean()) if len(hits[0]) else 0.0
     most_lost = _most_lost(*hits)
-    pixels = photos_to_pixels(checked.photos[:_TIMED], network.spec.preprocess)
+    pixels = photos_to_pixels(references.photos[:_TIMED], network.spec.preprocess)
     return {
         "numeric": numeric,
         "alike": bool(cosine.mean() >= TOLERANCE[numeric] and lost <= most_lost),
-        "photos": len(checked.photos),
+        "photos": len(references.photos),
         "cosine": {
             "mean": float(cosine.mean()),
             "p01": float(np.quantile(cosine, 0.01)),
@@ -247,13 +265,12 @@ def _judge(network: Network, model: Any, numeric: str, checked: _Checked) -> dic
     }
 
 
-def _said(parity: dict[str, Any]) -> str:
-    hits, tolerance = parity["hit_rate_at_1"], parity["tolerance"]
-    lost = (
-        f", nearest of the same category {hits['exported']:.3f} for {hits['model']:.3f}"
-        if hits["model"]
-        else ""
-    )
+def _summary(parity: dict[str, Any]) -> str:
+    hits = parity["hit_rate_at_1"]
+    tolerance = parity["tolerance"]
+    lost = ""
+    if hits["model"]:
+        lost = f", nearest of the same category {hits['exported']:.3f} for {hits['model']:.3f}"
     mean = parity["cosine"]["mean"]
     return (
         f"{parity['numeric']}: mean cosine {mean:.4f} (at least {tolerance['cosine_mean']}){lost}"

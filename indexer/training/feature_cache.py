@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ import numpy as np
 from indexer.catalog.dataset import DatasetRow, Skipped
 from indexer.core.atomic_files import canonical_json
 from indexer.core.errors import BusyError, CatalensError, ReadOnlyError, StorageError
+from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import Database, Schema
 from indexer.imaging.decode import Photo, hash_content
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import recapture
 from indexer.model.runtime_base import Runtime
 
-OnCached = Callable[[str, int, int], None]  # stage, done, total
 _BATCH = 64
 _SCHEMA = Schema(
     format=0,
@@ -31,22 +31,20 @@ _SCHEMA = Schema(
     remedy="delete it (features are computed again)",
     shared=True,
 )
-RESHOT = "reshot 1"  # names what ``recapture`` does: another number where that changes
+# names what ``recapture`` does: another number where that changes
+RECAPTURE = "reshot 1"
 
 
 @dataclass(frozen=True)
 class Features:
-    """Rows that could be read, their features and the hashes that tell copies apart; all of one
-    length N."""
+    """Rows that could be read, their features and the hashes that tell copies apart; N each."""
 
     rows: list[DatasetRow]
     values: np.ndarray  # float16 [N, F]
-    content: (
-        np.ndarray
-    )  # str [N], SHA-256 of the file's bytes; of a re-shot, of that and how it was made
-    pixels: (
-        np.ndarray
-    )  # str [N], SHA-256 of the network's input: equal for exact duplicates in other files
+    # str [N], SHA-256 of the file's bytes; of a recapture, of that and how it was made
+    content: np.ndarray
+    # str [N], SHA-256 of the network's input: equal for exact duplicates in other files
+    pixels: np.ndarray
     skipped: list[Skipped]
 
 
@@ -56,16 +54,16 @@ def default_cache() -> Path:
 
 
 @dataclass(frozen=True)
-class Reshots:
-    """Re-shots of some of the photos."""
+class Recaptures:
+    """Simulated recaptures of some of the photos."""
 
     places: np.ndarray  # int [R], each one's photo among the features given
     values: np.ndarray  # float32 [R, F + K]
 
-    def of(self, use: np.ndarray) -> Reshots:
+    def of(self, use: np.ndarray) -> Recaptures:
         """Those of the photos that ``use`` (bool [N]) marks."""
         chosen = use[self.places]
-        return Reshots(self.places[chosen], self.values[chosen])
+        return Recaptures(self.places[chosen], self.values[chosen])
 
 
 class FeatureCache:
@@ -101,126 +99,142 @@ def photo_features(
     runtime: Runtime,
     *,
     cache: Path | None = None,
-    reshot: bool = False,
-    progress: OnCached | None = None,
+    recaptured: bool = False,
+    progress: OnStage = no_progress,
 ) -> Features:
     """Features of every row's photo; a photo that cannot be read is a skipped row with its reason.
 
-    With ``reshot`` those of the photo as if taken again (``recapture``), cached under a key of
-    their own. Raises ``StorageError`` where the cache cannot be written or is damaged.
+    With ``recaptured`` those of the photo as if taken again (``recapture``), cached under a
+    key of their own. Raises ``StorageError`` where the cache cannot be written or is damaged.
     """
     try:
         with closing(FeatureCache(cache or default_cache(), _features_id(runtime))) as store:
-            return _photo_features(rows, runtime, store, reshot, progress)
+            return _Extraction(rows, runtime, store, recaptured=recaptured).run(progress)
     except (StorageError, BusyError, ReadOnlyError) as error:
         raise StorageError(f"feature cache {error} (it can be deleted at any time)") from error
 
 
-def reshot_features(
+def recapture_features(
     features: Features,
     runtime: Runtime,
     groups: Sequence[tuple[np.ndarray, int]],
     *,
     seed: int = 0,
     cache: Path | None = None,
-    progress: OnCached | None = None,
-) -> Reshots:
-    """Re-shots of photos drawn by ``seed`` from each group: (bool [N], how many at most)."""
+    progress: OnStage = no_progress,
+) -> Recaptures:
+    """Recaptures of photos drawn by ``seed`` from each group: (bool [N], how many at most)."""
     rng = np.random.default_rng(seed)
-    drawn = [rng.permutation(np.flatnonzero(group))[:most] for group, most in groups]
+    drawn = [rng.permutation(np.flatnonzero(group))[:limit] for group, limit in groups]
     places = np.concatenate([np.zeros(0, np.int64), *drawn])
-    found = photo_features(
-        [features.rows[place] for place in places],
-        runtime,
-        cache=cache,
-        reshot=True,
-        progress=progress,
-    )
-    place = {
-        id(features.rows[number]): number for number in places
-    }  # a photo may have become unreadable
-    return Reshots(
+    rows = [features.rows[place] for place in places]
+    found = photo_features(rows, runtime, cache=cache, recaptured=True, progress=progress)
+    # a photo may have become unreadable
+    place = {id(features.rows[number]): number for number in places}
+    return Recaptures(
         np.array([place[id(row)] for row in found.rows], np.int64), found.values.astype(np.float32)
     )
 
 
-def _photo_features(
-    rows: Sequence[DatasetRow],
-    runtime: Runtime,
-    store: FeatureCache,
-    reshot: bool,
-    progress: OnCached | None,
-) -> Features:
-    skipped: list[Skipped] = []
-    known: dict[str, tuple[str, np.ndarray]] = {}
-    hashes: dict[int, str] = {}
-    missing: list[tuple[str, DatasetRow]] = []
-    for number, row in enumerate(rows):
-        try:
-            key = hash_content(row.image.read_bytes())
-        except OSError as error:
-            skipped.append(
-                Skipped(row.where, f"{row.image} cannot be read: {error.strerror or error}")
-            )
-            continue
-        if reshot:
-            key = hashlib.sha256(f"{RESHOT} {key}".encode()).hexdigest()
-        hashes[number] = key
-        if key not in known:
-            found = store.get(key)
-            known[key] = found or ("", np.empty(0, np.float16))
+class _Extraction:
+    """One run of ``photo_features``: what is cached, what has to go through the network."""
+
+    def __init__(
+        self,
+        rows: Sequence[DatasetRow],
+        runtime: Runtime,
+        store: FeatureCache,
+        *,
+        recaptured: bool,
+    ) -> None:
+        self._rows = rows
+        self._runtime = runtime
+        self._store = store
+        self._recaptured = recaptured
+        self._skipped: list[Skipped] = []
+        # number of a row -> cache key
+        self._keys: dict[int, str] = {}
+        # cache key -> hash of the pixels, features
+        self._known: dict[str, tuple[str, np.ndarray]] = {}
+        self._broken: dict[str, str] = {}
+
+    def run(self, progress: OnStage) -> Features:
+        missing = self._look_up()
+        self._compute(missing, progress)
+        return self._features()
+
+    def _look_up(self) -> list[tuple[str, DatasetRow]]:
+        """Take what is cached; (key, row) of what is not, each key once."""
+        missing: list[tuple[str, DatasetRow]] = []
+        for number, row in enumerate(self._rows):
+            try:
+                key = hash_content(row.image.read_bytes())
+            except OSError as error:
+                reason = f"{row.image} cannot be read: {error.strerror or error}"
+                self._skipped.append(Skipped(row.where, reason))
+                continue
+            if self._recaptured:
+                key = hashlib.sha256(f"{RECAPTURE} {key}".encode()).hexdigest()
+            self._keys[number] = key
+            if key in self._known:
+                continue
+            found = self._store.get(key)
+            self._known[key] = found or ("", np.empty(0, np.float16))
             if found is None:
                 missing.append((key, row))
+        return missing
 
-    broken: dict[str, str] = {}
-    photos: list[tuple[str, Photo]] = []
-    done = len(known) - len(missing)
+    def _compute(self, missing: Sequence[tuple[str, DatasetRow]], progress: OnStage) -> None:
+        """Features of what is not cached, committed every 64 photos."""
+        done = len(self._known) - len(missing)
+        photos: list[tuple[str, Photo]] = []
+        # A recapture is made of the whole photo, as ``instance_hit_rate_at_1`` makes it.
+        shrink_to = None if self._recaptured else self._runtime.shrink_to
+        for (key, _), photo in decode_all(
+            missing, lambda item: item[1].image.read_bytes(), shrink_to=shrink_to
+        ):
+            if isinstance(photo, CatalensError):
+                self._broken[key] = str(photo)
+                done += 1
+                continue
+            photos.append((key, recapture(photo) if self._recaptured else photo))
+            if len(photos) == _BATCH:
+                done += self._embed(photos)
+                progress("features", done, len(self._known))
+                photos = []
+        if photos:
+            done += self._embed(photos)
+            progress("features", done, len(self._known))
 
-    def flush() -> None:
-        nonlocal done
-        values = runtime.extract_features([photo for _, photo in photos]).astype(np.float16)
+    def _embed(self, photos: Sequence[tuple[str, Photo]]) -> int:
+        values = self._runtime.extract_features([photo for _, photo in photos]).astype(np.float16)
         entries = [
             (key, hashlib.sha256(photo.pixels.tobytes()).hexdigest(), value)
             for (key, photo), value in zip(photos, values, strict=True)
         ]
-        store.put(entries)
-        known.update({key: (pixels, value) for key, pixels, value in entries})
-        done += len(photos)
-        photos.clear()
-        if progress:
-            progress("features", done, len(known))
+        self._store.put(entries)
+        self._known.update({key: (pixels, value) for key, pixels, value in entries})
+        return len(photos)
 
-    # A re-shot is made of the whole photo, as the figure ``instance_hit_rate_at_1`` makes it.
-    shrink_to = None if reshot else runtime.shrink_to
-    for (key, _), photo in decode_all(
-        missing, lambda item: item[1].image.read_bytes(), shrink_to=shrink_to
-    ):
-        if isinstance(photo, CatalensError):
-            broken[key] = str(photo)
-            done += 1
-            continue
-        photos.append((key, recapture(photo) if reshot else photo))
-        if len(photos) == _BATCH:
-            flush()
-    if photos:
-        flush()
-
-    kept: list[int] = []
-    for number, key in hashes.items():
-        if key in broken:
-            skipped.append(Skipped(rows[number].where, f"{rows[number].image}: {broken[key]}"))
-        else:
-            kept.append(number)
-    width = runtime.feature_width
-    return Features(
-        rows=[rows[number] for number in kept],
-        values=np.stack([known[hashes[n]][1] for n in kept])
-        if kept
-        else np.empty((0, width), np.float16),
-        content=np.array([hashes[n] for n in kept], dtype=object),
-        pixels=np.array([known[hashes[n]][0] for n in kept], dtype=object),
-        skipped=skipped,
-    )
+    def _features(self) -> Features:
+        kept: list[int] = []
+        for number, key in self._keys.items():
+            if key in self._broken:
+                row = self._rows[number]
+                self._skipped.append(Skipped(row.where, f"{row.image}: {self._broken[key]}"))
+            else:
+                kept.append(number)
+        keys = [self._keys[number] for number in kept]
+        values = np.empty((0, self._runtime.feature_width), np.float16)
+        if keys:
+            values = np.stack([self._known[key][1] for key in keys])
+        return Features(
+            rows=[self._rows[number] for number in kept],
+            values=values,
+            content=np.array(keys, dtype=object),
+            pixels=np.array([self._known[key][0] for key in keys], dtype=object),
+            skipped=self._skipped,
+        )
 
 
 def _features_id(runtime: Runtime) -> str:

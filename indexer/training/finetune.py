@@ -1,14 +1,12 @@
-"""Recipe ``finetune``: from a fitted linear model on, the backbone is unfrozen from the top and
-trained on photos."""
+"""Recipe ``finetune``: backbone, neck and heads trained on augmented photos."""
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.dataset import DatasetRow
-from indexer.core.errors import BadRequestError, TrainingError
+from indexer.core.errors import BadRequestError
 from indexer.core.native import torch
+from indexer.core.progress import OnStage, no_progress
 from indexer.model.network import Network
 from indexer.model.preprocessing import to_batch
 from indexer.training.augmentation import (
-    BACKGROUNDS,
     augment,
     decode_squares,
     draw_changes,
@@ -29,203 +27,220 @@ from indexer.training.augmentation import (
 )
 from indexer.training.cpu_kernels import kept_memory, quick_depthwise
 from indexer.training.distributed import ALONE, Team
-from indexer.training.feature_cache import OnCached
-from indexer.training.linear import FittedModel, category_temperature, heads_loss, judge, one_hot
+from indexer.training.linear import (
+    Examples,
+    FittedModel,
+    category_temperature,
+    heads_loss,
+    judge,
+    one_hot,
+)
+from indexer.training.optimiser import Optimiser
+from indexer.training.options import FinetuneOptions, TrainingOptions
 from indexer.training.targets import Target
 
-WEIGHT_DECAY = 1e-2
 AVERAGE_DECAY = 0.99
-LAYER_DECAY = 0.95  # learning rate of each stage relative to the one above it
-FROZEN_SHARE = (
-    0.1  # of the stages, from the input on: edges are the same for all photos, and cost most
-)
-BANK = 4096  # photos at most that a changed photo is to be told from
-PATIENCE = 4  # judged epochs without a better validation before it stops
-
-
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """What the recipe is made of, each of which an ablation can leave out."""
-
-    general: float = (
-        0.3  # weight of the loss that holds g to the frozen network; 0: g follows the labels' trunk
-    )
-    sharpness: float = 0.07  # temperature of telling a photo from all others by g
-    backgrounds: float = BACKGROUNDS
-    sizes: tuple[tuple[float, float], ...] = (
-        (0.6, 5 / 7),
-        (1.0, 6 / 7),
-    )  # until this share of epochs: of the crop
-    top_first: float = (
-        0.2  # share of the epochs that train the upper half of the unfrozen stages only
-    )
-    dropout: float = 0.2
-    mixed: float = 0.5  # share of the steps that mix photos (mixup, Zhang et al. 2018)
+# learning rate of each stage relative to the one above it
+LAYER_DECAY = 0.95
+# of the stages, from the input on: edges are the same for all photos, and cost most
+FROZEN_SHARE = 0.1
+# photos at most among which a changed photo is to find itself
+BANK = 4096
+# judged epochs without a better validation before it stops
+PATIENCE = 4
+_CLIP = 5.0
+_WARM_UP = 0.15
 
 
 def finetune(
     network: Network,
     fitted: FittedModel,
     rows: Sequence[DatasetRow],
-    described: np.ndarray,
-    targets: Sequence[Target],
-    train: np.ndarray,
-    held: np.ndarray,
+    examples: Examples,
+    options: TrainingOptions,
     *,
-    epochs: int,
-    lr: float,
-    batch_size: int,
-    seed: int,
-    unfreeze: int | None = None,
-    device: str = "cpu",
     checkpoint: Path | None = None,
-    progress: OnCached | None = None,
-    parts: FinetuneOptions | None = None,
+    progress: OnStage = no_progress,
     team: Team = ALONE,
 ) -> FittedModel:
     """Train ``network`` (its neck and heads are ``fitted``) in place on the photos of ``rows``; the
     best epoch stays.
 
-    ``described`` [N, F + K] are the frozen network's features of the same photos: block ``g``
-    learns to find, for a changed photo, the unchanged one among all others as the frozen network
-    saw them, so that it keeps what no label names and learns what a camera changes. ``unfreeze``:
-    how many stages from the top are trained (None: all but the first tenth); the upper half of them
-    first. BatchNorm statistics stay as they were. Photos are smaller than served ones while
-    training (a part of a photo shows things larger), and validation sees them as they are served.
-    With ``checkpoint`` a killed run goes on after its last epoch with the result of an unbroken
-    one. A ``team`` of processes shares each batch; the result is that of one process but for
-    rounding, dropout and what is mixed. On a GPU the backbone is compiled (not run on one yet).
-    Raises ``TrainingError`` for a loss that is not finite.
+    ``examples`` hold the frozen network's features of the same photos: block ``g`` learns to find,
+    for a changed photo, the unchanged one among all others as the frozen network saw them, so that
+    it keeps what no label names and learns what a camera changes. ``options.unfreeze``: how many
+    stages from the top are trained (None: all but the first tenth); the upper half of them first.
+    BatchNorm statistics stay as they were. Photos are smaller than served ones while training (a
+    part of a photo shows things larger), and validation sees them as they are served. With
+    ``checkpoint`` a killed run goes on after its last epoch with the result of an unbroken one. A
+    ``team`` of processes shares each batch; the result is that of one process but for rounding,
+    dropout and what is mixed. On a GPU the backbone is compiled (not run on one yet). Raises
+    ``TrainingError`` for a loss that is not finite.
     """
-    parts = parts or FinetuneOptions()
+    torch.manual_seed(options.seed)
+    network = _prepared(network, options)
     preprocess = network.spec.preprocess
-    torch.manual_seed(seed)
-    network = network.to(device)
-    network.to(memory_format=torch.channels_last)
-    if device == "cuda" and find_spec("triton"):
-        # in place: names of tensors stay, each size of photos is compiled once
-        network.backbone.compile()
-    network.neck.set_dropout(parts.dropout)
-    trained = _groups(network, lr, unfreeze)
-    optimiser = torch.optim.AdamW(trained, lr=lr, weight_decay=WEIGHT_DECAY)
-    pool, checks = np.flatnonzero(train), np.flatnonzero(held)
-    steps = max(epochs * (-(-len(pool) // batch_size)), 2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [group["lr"] for group in trained], total_steps=steps, pct_start=0.15
-    )
-    average: Any = torch.optim.swa_utils.AveragedModel(
-        network,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY),
-        use_buffers=False,
-    )
-    objective = Objective(
-        network, targets, _Bank(fitted, described, rows, pool, seed, device), parts, team.size
-    )
-    history: list[dict[str, Any]] = []
-    best: tuple[tuple[float, float], int, Any] | None = None
-    first = 0
-    if checkpoint is not None and checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        first, history, best = state["epoch"], state["history"], state["best"]
+    epochs = options.schedule.epochs
+    validation = np.flatnonzero(examples.validation_mask)
+    trainer = _Trainer(network, fitted, rows, examples, options, team)
+    first, history = trainer.resume(checkpoint)
     with tempfile.TemporaryDirectory() as folder, kept_memory():
-        if progress:
-            progress("photos", 0, len(pool) + len(checks))
+        progress("photos", 0, len(trainer.pool) + len(validation))
         shown = decode_squares(
-            [rows[place] for place in checks.tolist()], preprocess, Path(folder) / "shown.npy"
+            [rows[place] for place in validation.tolist()], preprocess, Path(folder) / "shown.npy"
         )
-        taught = [rows[place] for place in pool.tolist()]
-        squares = decode_squares(taught, training_square(preprocess), Path(folder) / "squares.npy")
+        squares = decode_squares(
+            [rows[place] for place in trainer.pool.tolist()],
+            training_square(preprocess),
+            Path(folder) / "squares.npy",
+        )
         for epoch in range(first, epochs):
-            if team.agree(best is not None and epoch - best[1] > PATIENCE):
+            if team.agree(trainer.is_stuck(epoch)):
                 break
-            size = _size(preprocess.crop, epoch, epochs, parts.sizes)
-            half = epoch < parts.top_first * epochs
-            if epoch == first or half != (epoch - 1 < parts.top_first * epochs):
-                _unfreeze(trained, half=half)
-                shared = team.shared(objective)
-            torch.manual_seed(
-                seed * 10_007 + epoch
-            )  # an epoch is the same after a restart, dropout too
-            generator = torch.Generator().manual_seed(seed * 10_007 + epoch)
-            network.eval()  # BatchNorm keeps its statistics
-            network.neck.train()
-            losses = []
-            order = torch.randperm(len(pool), generator=generator).numpy()
-            for start in range(0, len(order), batch_size):
-                places = np.sort(order[start : start + batch_size])
-                chosen = pool[places]
-                if len(chosen) < team.size:
-                    continue  # a last batch that cannot be shared
-                changes = draw_changes(len(chosen), generator, backgrounds=parts.backgrounds)
-                mine = team.part(len(chosen))
-                photos = augment(squares[places[mine]], changes.of(mine), size, preprocess, device)
-                mix = bool(targets) and float(torch.rand((), generator=generator)) < parts.mixed
-                loss = shared(
-                    photos, chosen, mine, float(torch.rand((), generator=generator)) if mix else 1.0
-                )
-                if not torch.isfinite(loss):
-                    raise TrainingError(
-                        f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than "
-                        f"{lr}"
-                    )
-                optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-                optimiser.step()
-                schedule.step()
-                average.update_parameters(network)
-                losses.append(loss.item())
-                if progress and team.rank == 0:
-                    done = epoch * len(pool) + min(start + batch_size, len(order))
-                    progress("fine-tuning", done, epochs * len(pool))
-            entry: dict[str, Any] = {"loss": float(np.mean(losses)), "size": size}
-            if (
-                2 * (epoch + 1) >= epochs
-            ):  # before, the learning rate is too high for an epoch to be the best
-                found, rank = judge(_validate(average.module, shown, device), targets, held)
+            entry = trainer.train_epoch(epoch, squares, progress)
+            # before, the learning rate is too high for an epoch to be the best
+            if 2 * (epoch + 1) >= epochs:
+                logits = _validate(trainer.optimiser.average, shown, options.device)
+                found, rank = judge(logits, examples.targets, examples.validation_mask)
                 entry |= found
-                if best is None or rank is None or rank > best[0]:
-                    best = (
-                        rank or (0.0, float(epoch)),
-                        epoch,
-                        copy.deepcopy(average.module.state_dict()),
-                    )
+                trainer.optimiser.keep_if_better(rank, epoch)
             history.append(entry)
             if checkpoint is not None and team.rank == 0:
-                modules = {
-                    "network": network,
-                    "average": average,
-                    "optimiser": optimiser,
-                    "schedule": schedule,
-                }
-                states = {name: module.state_dict() for name, module in modules.items()}
-                _save(checkpoint, {**states, "epoch": epoch + 1, "history": history, "best": best})
-        assert best is not None
-        network.load_state_dict(best[2])
-        logits = _validate(network, shown, device)
+                state = trainer.optimiser.state()
+                _save(checkpoint, {**state, "epoch": epoch + 1, "history": history})
+        best = trainer.optimiser.restore_best()
+        logits = _validate(network, shown, options.device)
     network.eval().to("cpu")
     return replace(
         fitted,
         neck=network.neck,
         heads=network.heads,
-        temperature=category_temperature(logits, targets, held),
-        best_epoch=best[1] + 1,
+        temperature=category_temperature(logits, examples.targets, examples.validation_mask),
+        best_epoch=best + 1,
         history=history,
     )
 
 
+def _prepared(network: Network, options: TrainingOptions) -> Network:
+    """The network on its device, compiled where that is possible."""
+    network = network.to(options.device)
+    network.to(memory_format=torch.channels_last)
+    if options.device == "cuda" and find_spec("triton"):
+        # in place: names of tensors stay, each size of photos is compiled once
+        network.backbone.compile()
+    network.neck.set_dropout(options.finetuning.dropout)
+    return network
+
+
+class _Trainer:
+    """One process's part of the fine-tuning: epochs over the training photos."""
+
+    def __init__(
+        self,
+        network: Network,
+        fitted: FittedModel,
+        rows: Sequence[DatasetRow],
+        examples: Examples,
+        options: TrainingOptions,
+        team: Team,
+    ) -> None:
+        schedule = options.schedule
+        self.pool = np.flatnonzero(examples.train_mask)
+        self._network = network
+        self._options = options
+        self._team = team
+        self._mixes = bool(examples.targets)
+        self._groups = _groups(network, schedule.lr, options.unfreeze)
+        self.optimiser = Optimiser(
+            network,
+            self._groups,
+            lr=schedule.lr,
+            steps=schedule.epochs * (-(-len(self.pool) // schedule.batch_size)),
+            average_decay=AVERAGE_DECAY,
+            warm_up=_WARM_UP,
+            clip=_CLIP,
+        )
+        bank = _Bank(fitted, examples.features, rows, self.pool, options.seed, options.device)
+        self._objective = Objective(network, examples.targets, bank, options.finetuning, team.size)
+        # the objective as the team shares it, and which stages it trains
+        self._shared: Any = None
+        self._half: bool | None = None
+
+    def resume(self, checkpoint: Path | None) -> tuple[int, list[dict[str, Any]]]:
+        """The epoch to begin with and the history before it, from ``checkpoint`` where it is."""
+        if checkpoint is None or not checkpoint.is_file():
+            return 0, []
+        state = torch.load(checkpoint, map_location=self._options.device, weights_only=True)
+        self.optimiser.load_state(state)
+        return state["epoch"], state["history"]
+
+    def is_stuck(self, epoch: int) -> bool:
+        """Whether validation has not been better for too long."""
+        best = self.optimiser.best_epoch
+        return best is not None and epoch - best > PATIENCE
+
+    def train_epoch(self, epoch: int, squares: np.ndarray, progress: OnStage) -> dict[str, Any]:
+        """Train on all photos once, in an order of this epoch; loss and size in px.
+
+        An epoch is the same after a restart, dropout too.
+        """
+        schedule = self._options.schedule
+        parts = self._options.finetuning
+        size = _size(self._network.spec.preprocess.crop, epoch, schedule.epochs, parts.sizes)
+        self._unfreeze(half=epoch < parts.top_first * schedule.epochs)
+        seed = self._options.seed * 10_007 + epoch
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        # BatchNorm keeps its statistics
+        self._network.eval()
+        self._network.neck.train()
+        losses = []
+        order = torch.randperm(len(self.pool), generator=generator).numpy()
+        for start in range(0, len(order), schedule.batch_size):
+            places = np.sort(order[start : start + schedule.batch_size])
+            # a last batch that cannot be shared
+            if len(places) < self._team.size:
+                continue
+            loss = self._loss(places, squares, size, generator)
+            losses.append(self.optimiser.step(loss, epoch))
+            if self._team.rank == 0:
+                done = epoch * len(order) + min(start + schedule.batch_size, len(order))
+                progress("fine-tuning", done, schedule.epochs * len(order))
+        return {"loss": float(np.mean(losses)), "size": size}
+
+    def _unfreeze(self, *, half: bool) -> None:
+        if half != self._half:
+            _unfreeze(self._groups, half=half)
+            self._shared = self._team.shared(self._objective)
+            self._half = half
+
+    def _loss(self, places: np.ndarray, squares: np.ndarray, size: int, generator: Any) -> Any:
+        """The loss of the photos ``squares[places]`` [B], changed as ``generator`` says."""
+        parts = self._options.finetuning
+        changes = draw_changes(len(places), generator, backgrounds=parts.backgrounds)
+        mine = self._team.part(len(places))
+        photos = augment(
+            squares[places[mine]],
+            changes.of(mine),
+            size,
+            self._network.spec.preprocess,
+            self._options.device,
+        )
+        mix = self._mixes and float(torch.rand((), generator=generator)) < parts.mixed
+        share = float(torch.rand((), generator=generator)) if mix else 1.0
+        return self._shared(photos, self.pool[places], mine, share)
+
+
 class _Bank:
-    """Block g of the training photos as the frozen network saw them: what changed photos must find
-    themselves in."""
+    """Block g of the training photos as the frozen network saw them.
+
+    Changed photos must find themselves in it.
+    """
 
     def __init__(
         self,
         fitted: FittedModel,
-        described: np.ndarray,
+        features: np.ndarray,
         rows: Sequence[DatasetRow],
         pool: np.ndarray,
         seed: int,
@@ -236,7 +251,7 @@ class _Bank:
             chosen = np.sort(np.random.default_rng(seed).choice(pool, BANK, replace=False))
         number: dict[str, int] = {}
         product = np.array([number.setdefault(row.product_id, len(number)) for row in rows])
-        general = fitted.blocks(described)["g"]
+        general = fitted.blocks(features)["g"]
         self.general = torch.from_numpy(general).to(device)  # [N, dim], unit
         self.product = torch.from_numpy(product).to(device)
         self.others = torch.from_numpy(chosen).to(device)
@@ -256,8 +271,7 @@ class _Bank:
 
 
 class Objective(torch.nn.Module):
-    """The whole loss of a batch of changed photos: the heads' cross-entropy, and what keeps block g
-    general."""
+    """Loss of a batch of changed photos: the heads' cross-entropy, and InfoNCE for block g."""
 
     def __init__(
         self,
@@ -268,11 +282,14 @@ class Objective(torch.nn.Module):
         size: int = 1,
     ) -> None:
         super().__init__()
-        self.network, self._size = network, size  # of the team
-        self._targets, self._bank, self._parts = targets, bank, parts
-        self._length = (
-            next(block.weight for block in network.spec.blocks if block.name == "g") ** 0.5
-        )
+        self.network = network
+        self._targets = targets
+        self._bank = bank
+        self._parts = parts
+        # of the team
+        self._size = size
+        weight = next(block.weight for block in network.spec.blocks if block.name == "g")
+        self._length = weight**0.5
 
     def forward(self, photos: Any, batch: np.ndarray, mine: slice, share: float = 1.0) -> Any:
         """``photos``: the changed photos ``batch[mine]``. The mean over all parts is the loss of
@@ -290,9 +307,7 @@ class Objective(torch.nn.Module):
         truth = [one_hot(target, chosen).to(device) for target in self._targets]
         if share < 1:
             truth = [share * target + (1 - share) * target.roll(1, 0) for target in truth]
-        counts = [
-            float((target.columns[batch] >= 0).sum()) / self._size for target in self._targets
-        ]
+        counts = [float((target.labels[batch] >= 0).sum()) / self._size for target in self._targets]
         loss = heads_loss(self.network.heads, blocks, truth, self._targets, counts=counts)
         if self._parts.general and share == 1:  # a mixture is no photo to be found again
             places = torch.from_numpy(chosen).to(device)
@@ -303,16 +318,14 @@ class Objective(torch.nn.Module):
 
 
 def _stages(backbone: Any) -> list[Any]:
-    """The backbone's modules in the order of the data, sequences opened once: what is unfrozen step
-    by step."""
+    """The backbone's modules with parameters, in the order of the data, sequences opened once."""
     found = []
     for child in backbone.children():
-        found += (
-            list(child.children())
-            if isinstance(child, torch.nn.Sequential) and len(child) > 1
-            else [child]
-        )
-    return [stage for stage in found if any(True for _ in stage.parameters())]
+        if isinstance(child, torch.nn.Sequential) and len(child) > 1:
+            found += list(child.children())
+        else:
+            found.append(child)
+    return [stage for stage in found if next(stage.parameters(), None) is not None]
 
 
 def _groups(network: Network, lr: float, unfreeze: int | None) -> list[dict[str, Any]]:
@@ -371,17 +384,14 @@ def _validate(network: Any, shown: np.ndarray, device: str) -> dict[str, np.ndar
     outputs = []
     with torch.inference_mode():
         for start in range(0, len(shown), 8):
-            outputs.append(
-                network(
-                    to_batch(np.ascontiguousarray(shown[start : start + 8]), preprocess, device)
-                )[1]
-            )
+            photos = np.ascontiguousarray(shown[start : start + 8])
+            outputs.append(network(to_batch(photos, preprocess, device))[1])
     if not outputs:
         return {name: np.empty((0, 1), np.float32) for name in network.heads.names}
-    return {
-        name: np.concatenate([out[name].float().cpu().numpy() for out in outputs])
-        for name in outputs[0]
-    }
+    found = {}
+    for name in outputs[0]:
+        found[name] = np.concatenate([out[name].float().cpu().numpy() for out in outputs])
+    return found
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

@@ -1,5 +1,4 @@
-"""Likely label errors: photos whose category the others' labels speak against, before anything is
-trained."""
+"""Likely label errors by confident learning, before anything is trained."""
 
 from __future__ import annotations
 
@@ -19,9 +18,8 @@ from indexer.training.sampling import sample_indices
 
 _RIDGE = 0.3  # of the mean eigenvalue
 _SHOWN = 10
-_SCORES = (
-    2**26
-)  # probabilities held at once: of 5,000 classes 13,000 photos, of 100 more than there are
+# probabilities held at once: of 5,000 classes 13,000 photos, of 100 more than there are
+_SCORES = 2**26
 
 
 @dataclass(frozen=True)
@@ -42,53 +40,51 @@ class LabelIssue:
 def label_issues(
     rows: Sequence[DatasetRow],
     features: np.ndarray,
-    columns: np.ndarray,
+    labels: np.ndarray,
     pixels: np.ndarray,
     categories: Sequence[Category],
 ) -> list[LabelIssue]:
-    """Likely label errors among labelled photos (``columns`` int [N], none negative), the worst
+    """Likely label errors among labelled photos (``labels`` int [N], none negative), the worst
     first.
 
     ``features`` [N, F] of a frozen backbone. Photos of one product, and exact copies, are judged
-    without one another. Of many photos of many classes a draw is judged (``judged``).
+    without one another. Of many photos of many classes a draw is judged (``judged_count``).
     """
-    if (count := judged(len(rows), len(categories))) < len(rows):
+    if (count := judged_count(len(rows), len(categories))) < len(rows):
         some = sample_indices(np.ones(len(rows), bool), count)
-        rows, features, columns, pixels = (
-            [rows[n] for n in some],
-            features[some],
-            columns[some],
-            pixels[some],
-        )
+        rows = [rows[number] for number in some]
+        features = features[some]
+        labels = labels[some]
+        pixels = pixels[some]
     groups = linked_groups([row.product_id for row in rows], pixels)
-    chances = out_of_fold(features, columns, groups, len(categories))
+    probability = out_of_fold(features, labels, groups, len(categories))
     found = []
-    for number in confident_errors(chances, columns):
-        suggested = int(chances[number].argmax())
+    for number in confident_errors(probability, labels):
+        suggested = int(probability[number].argmax())
         found.append(
             LabelIssue(
                 where=rows[number].where,
                 product_id=rows[number].product_id,
-                given=PATH_SEPARATOR.join(categories[columns[number]].path),
+                given=PATH_SEPARATOR.join(categories[labels[number]].path),
                 suggested=PATH_SEPARATOR.join(categories[suggested].path),
-                confidence=float(chances[number, suggested]),
-                given_probability=float(chances[number, columns[number]]),
+                confidence=float(probability[number, suggested]),
+                given_probability=float(probability[number, labels[number]]),
             )
         )
     return found
 
 
-def judged(photos: int, classes: int) -> int:
+def judged_count(photos: int, classes: int) -> int:
     """How many of so many labelled photos ``label_issues`` looks at."""
     return min(photos, _SCORES // max(classes, 1))
 
 
-def issue_notes(issues: Sequence[LabelIssue], looked_at: int) -> list[str]:
-    """The list in a sentence, then its worst ten."""
+def issue_notes(issues: Sequence[LabelIssue], count: int) -> list[str]:
+    """Notes on the ``issues`` among ``count`` judged photos: a summary, then the worst ten."""
     if not issues:
         return []
     lines = [
-        f"{len(issues)} of {looked_at} labelled photos probably carry a wrong category; the worst:"
+        f"{len(issues)} of {count} labelled photos probably carry a wrong category; the worst:"
     ]
     for issue in issues[:_SHOWN]:
         lines.append(
@@ -106,7 +102,8 @@ def linked_groups(products: Sequence[str], pixels: np.ndarray) -> np.ndarray:
         return np.zeros(0, np.int64)
     _, product = np.unique(np.asarray(products, str), return_inverse=True)
     _, copy = np.unique(np.asarray(pixels, str), return_inverse=True)
-    start, stop = count, count + int(product.max()) + 1
+    start = count
+    stop = count + int(product.max()) + 1
     photos = np.arange(count)
     ends = np.concatenate([product + start, copy + stop])
     size = stop + int(copy.max()) + 1
@@ -116,7 +113,7 @@ def linked_groups(products: Sequence[str], pixels: np.ndarray) -> np.ndarray:
 
 def out_of_fold(
     features: np.ndarray,
-    columns: np.ndarray,
+    labels: np.ndarray,
     groups: np.ndarray,
     classes: int,
     *,
@@ -134,53 +131,52 @@ def out_of_fold(
     values = unit_rows(np.asarray(features, np.float32))
     values = values - values.mean(0)
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    dealt = np.lexsort((rng.permutation(len(first)), columns[first]))
+    dealt = np.lexsort((rng.permutation(len(first)), labels[first]))
     fold_of_group = np.empty(len(first), np.int64)
     fold_of_group[dealt] = np.arange(len(first)) % folds
     fold = fold_of_group[group]
     scores = np.full((len(values), classes), np.nan)
     gram = values.T @ values
     onto = np.zeros((values.shape[1], classes), np.float32)
-    np.add.at(onto.T, columns, values)
+    np.add.at(onto.T, labels, values)
     decay = _RIDGE * float(np.trace(gram)) / len(gram) + 1e-6
     for number in range(folds):
         out = fold == number
         if not out.any() or out.all():
             continue
         here = np.zeros_like(onto)
-        np.add.at(here.T, columns[out], values[out])
+        np.add.at(here.T, labels[out], values[out])
         left = gram - values[out].T @ values[out] + decay * np.eye(len(gram), dtype=np.float32)
-        seen = np.bincount(columns[~out], minlength=classes)
+        seen = np.bincount(labels[~out], minlength=classes)
         found = values[out] @ np.linalg.solve(left, onto - here) + seen / seen.sum()
         found[:, seen == 0] = -10.0  # a class that this fold's probe has not seen is not suggested
-        judged = seen[columns[out]] > 0
+        judged = seen[labels[out]] > 0
         scores[np.flatnonzero(out)[judged]] = found[judged]
     known = ~np.isnan(scores[:, 0])
     if known.any():
-        scores[known] = probabilities(
-            scores[known], fit_temperature(scores[known] * 10, columns[known]) / 10
-        )
+        temperature = fit_temperature(scores[known] * 10, labels[known]) / 10
+        scores[known] = probabilities(scores[known], temperature)
     return scores
 
 
-def confident_errors(chances: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def confident_errors(probability: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Numbers of photos whose label is probably wrong, by the margin of the suggestion (confident
     learning).
 
     A photo counts where another class is its most probable one, and at least as probable as that
     class is on average for the photos that carry it (Northcutt et al. 2021, "Confident Learning").
-    ``chances`` [N, C], NaN rows are not judged; a class that no judged photo carries is never
+    ``probability`` [N, C], NaN rows are not judged; a class that no judged photo carries is never
     suggested.
     """
-    judged = np.flatnonzero(~np.isnan(chances[:, 0]))
+    judged = np.flatnonzero(~np.isnan(probability[:, 0]))
     if len(judged) == 0:
         return judged
-    given = columns[judged]
-    own = chances[judged, given]
-    count = np.bincount(given, minlength=chances.shape[1])
-    usual = np.bincount(given, own, minlength=chances.shape[1]) / np.maximum(count, 1)
+    given = labels[judged]
+    own = probability[judged, given]
+    count = np.bincount(given, minlength=probability.shape[1])
+    usual = np.bincount(given, own, minlength=probability.shape[1]) / np.maximum(count, 1)
     usual[count == 0] = np.inf
-    best = chances[judged].argmax(1)
-    most = chances[judged, best]
-    wrong = (best != given) & (most >= usual[best])
-    return np.asarray(judged[wrong][np.argsort(-(most - own)[wrong], kind="stable")])
+    best = probability[judged].argmax(1)
+    highest = probability[judged, best]
+    wrong = (best != given) & (highest >= usual[best])
+    return np.asarray(judged[wrong][np.argsort(-(highest - own)[wrong], kind="stable")])

@@ -1,16 +1,15 @@
-"""Recipe ``linear``: a frozen backbone's cached features -> neck and heads, in seconds."""
+"""Recipe ``linear``: neck and heads on cached features of a frozen backbone."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import TrainingError
 from indexer.core.native import torch
+from indexer.core.progress import OnStage, no_progress
 from indexer.model.calibration import (
     fit_temperature,
     negative_log_likelihood,
@@ -19,16 +18,16 @@ from indexer.model.calibration import (
 from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.training.contrastive_loss import ContrastiveLosses
+from indexer.training.optimiser import Optimiser, Rank
+from indexer.training.options import Schedule
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 functional = torch.nn.functional
 NECK_DIM = 512  # of all blocks together
 COLOUR_DIM = 64
 _SHRINKAGE = 2.0  # of the covariance within pairs towards a sphere of its mean variance
-MIXED = 0.5  # share of the steps that mix features
 DROPOUT = 0.4
 LABEL_SMOOTHING = 0.1
-WEIGHT_DECAY = 1e-2
 AVERAGE_DECAY = 0.98
 
 
@@ -41,6 +40,27 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Photos as features, and what they teach; all arrays are of their number N."""
+
+    features: np.ndarray  # float [N, F (+ K)]
+    targets: Sequence[Target]  # the category first, where there is one
+    train_mask: np.ndarray  # bool [N], photos that teach
+    validation_mask: np.ndarray  # bool [N], photos that judge
+    pairs: Pairs | None = None  # of training photos
+
+
+@dataclass(frozen=True)
+class LinearOptions:
+    """Parts of the recipe ``linear``; an ablation can leave each of them out."""
+
+    # share of the steps that mix features (mixup, Zhang et al. 2018; alpha 1)
+    mixed: float = 0.5
+    # losses of the other steps beside the heads' cross-entropy
+    contrastive: ContrastiveLosses = field(default_factory=ContrastiveLosses)
+
+
+@dataclass(frozen=True)
 class FittedModel:
     """What a recipe found; ``neck`` and ``heads`` fit ``spec``."""
 
@@ -49,22 +69,20 @@ class FittedModel:
     heads: Heads
     temperature: float
     best_epoch: int
-    history: list[
-        dict[str, Any]
-    ]  # per epoch: loss, validation accuracy by head, NLL of the category
+    # per epoch: loss, validation accuracy by head, NLL of the category
+    history: list[dict[str, Any]]
 
     @property
-    def judged(self) -> tuple[float, float] | None:
-        """What validation says of it: mean accuracy of the heads, then how low the category's NLL
-        is; None: nothing."""
+    def rank(self) -> Rank | None:
+        """Mean validation accuracy of the heads, then -NLL of the category; None without photos."""
         entry = self.history[self.best_epoch - 1]
         found = list(entry["validation_heads"].values())
         return (float(np.mean(found)), -(entry["validation_nll"] or 0.0)) if found else None
 
-    def blocks(self, described: np.ndarray) -> dict[str, np.ndarray]:
-        """Block name -> unit vectors float32 [N, dim] of described photos [N, F + K]."""
+    def blocks(self, features: np.ndarray) -> dict[str, np.ndarray]:
+        """Block name -> unit vectors float32 [N, dim] of features [N, F + K]."""
         with torch.inference_mode():
-            parts = self.neck.parts(torch.from_numpy(np.asarray(described, np.float32)))
+            parts = self.neck.parts(torch.from_numpy(np.asarray(features, np.float32)))
             return {name: unit(part).numpy() for name, part in parts.items()}
 
 
@@ -100,104 +118,111 @@ def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> 
 
 def fit(
     spec: ModelSpec,
-    described: np.ndarray,
-    targets: Sequence[Target],
-    train: np.ndarray,
-    held: np.ndarray,
+    examples: Examples,
+    schedule: Schedule,
     *,
-    epochs: int,
-    lr: float,
-    batch_size: int,
     seed: int,
-    pairs: Pairs | None = None,
+    options: LinearOptions | None = None,
     general: Neck | None = None,
-    alike: ContrastiveLosses | None = None,
-    mixed: float = MIXED,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: OnStage = no_progress,
 ) -> FittedModel:
-    """Described photos [N, F (+ K)] and targets -> neck and heads; the epoch of best mean
-    validation accuracy is kept.
+    """Fit neck and heads; the epoch of best mean validation accuracy is kept.
 
-    ``train`` and ``held`` are bool [N]; ``targets`` are in the order of ``spec.heads``. ``g`` is
-    fitted without labels (``general_projection``; ``pairs`` are training photos); ``a`` and ``c``
-    are small MLPs; every head reads the whole embedding, but only its own block learns from it
-    (colour shapes c, all else a). Half of the steps, drawn by chance, mix features (mixup, Zhang et
-    al. 2018; alpha 1); the others take photos as they are and add the losses of ``alike`` (None:
-    the usual ones). Against overfitting also dropout, label smoothing and a moving average of the
-    weights, which is what validation judges. With ``general`` block g is that neck's. Raises
-    ``TrainingError`` for a loss that is not finite.
+    The targets are in the order of ``spec.heads``. ``g`` is fitted without labels
+    (``general_projection``), or with ``general`` it is that neck's; ``a`` and ``c`` are small MLPs;
+    every head reads the whole embedding, but only its own block learns from it (colour shapes c,
+    all else a). Against overfitting: mixed features, dropout, label smoothing and a moving average
+    of the weights, which is what validation judges. Raises ``TrainingError`` for a loss that is
+    not finite.
     """
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    photos = torch.from_numpy(described.astype(np.float32))
+    photos = torch.from_numpy(examples.features.astype(np.float32))
     photos = torch.cat([unit(photos[:, : spec.feature_dim]), photos[:, spec.feature_dim :]], dim=1)
-    neck, heads = Neck(spec, dropout=DROPOUT), Heads(spec)
-    fit_statistics(neck, photos[train], pairs, general)
+    neck = Neck(spec, dropout=DROPOUT)
+    heads = Heads(spec)
+    fit_statistics(neck, photos[examples.train_mask], examples.pairs, general)
+    targets = examples.targets
+    validation_mask = examples.validation_mask
     if not targets:
-        return FittedModel(spec, neck.eval(), heads.eval(), 1.0, 1, [judge({}, (), held)[0]])
-    alike = alike or ContrastiveLosses()
-    columns = [torch.from_numpy(target.columns) for target in targets]
-    both = torch.nn.ModuleList([neck, heads])
-    average: Any = torch.optim.swa_utils.AveragedModel(
-        both,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE_DECAY),
-        use_buffers=False,
+        history = [judge({}, (), validation_mask)[0]]
+        return FittedModel(spec, neck.eval(), heads.eval(), 1.0, 1, history)
+    module = torch.nn.ModuleList([neck, heads])
+    pool = torch.from_numpy(np.flatnonzero(examples.train_mask))
+    optimiser = Optimiser(
+        module,
+        [weight for name, weight in module.named_parameters() if not name.endswith("general")],
+        lr=schedule.lr,
+        steps=schedule.epochs * -(-len(pool) // schedule.batch_size),
+        average_decay=AVERAGE_DECAY,
+        fused=True,
     )
-    learned = [weight for name, weight in both.named_parameters() if not name.endswith("general")]
-    optimiser = torch.optim.AdamW(learned, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
-    pool = torch.from_numpy(np.flatnonzero(train))
-    steps = epochs * -(-len(pool) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=max(steps, 2))
-    history: list[dict[str, Any]] = []
-    best: tuple[tuple[float, float], int, Any] | None = None
-    for epoch in range(epochs):
+    loss = _LinearLoss(neck, heads, photos, targets, options or LinearOptions(), seed)
+    history = []
+    for epoch in range(schedule.epochs):
         neck.train()
-        losses = []
-        for chosen in pool[torch.randperm(len(pool))].split(batch_size):
-            if rng.random() < mixed:
-                share, other = float(rng.beta(1.0, 1.0)), chosen[torch.randperm(len(chosen))]
-                parts = neck.parts(share * photos[chosen] + (1 - share) * photos[other])
-                labels = [
-                    share * one_hot(t, chosen) + (1 - share) * one_hot(t, other) for t in targets
-                ]
-                loss = heads_loss(heads, parts, labels, targets)
-            else:
-                parts = neck.parts(photos[chosen])
-                loss = heads_loss(
-                    heads, parts, [one_hot(target, chosen) for target in targets], targets
-                )
-                loss = loss + alike.loss(parts, targets, [column[chosen] for column in columns])
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller --lr than {lr}"
-                )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            average.update_parameters(both)
-            losses.append(loss.item())
-        entry, rank = judge(
-            _logits(average.module[0], average.module[1], photos[held]), targets, held
-        )
+        batches = pool[torch.randperm(len(pool))].split(schedule.batch_size)
+        losses = [optimiser.step(loss.of(chosen), epoch) for chosen in batches]
+        averaged_neck, averaged_heads = optimiser.average
+        logits = _logits(averaged_neck, averaged_heads, photos[validation_mask])
+        entry, rank = judge(logits, targets, validation_mask)
         history.append({"loss": float(np.mean(losses)), **entry})
-        rank = rank or (0.0, float(epoch))  # nothing to choose by: the last epoch stays
-        if best is None or rank > best[0]:
-            best = rank, epoch, copy.deepcopy(average.module.state_dict())
-        if progress:
-            progress("epochs", epoch + 1, epochs)
-    assert best is not None
-    both.load_state_dict(best[2])
-    temperature = category_temperature(_logits(neck, heads, photos[held]), targets, held)
-    return FittedModel(spec, neck.eval(), heads.eval(), temperature, best[1] + 1, history)
+        optimiser.keep_if_better(rank, epoch)
+        progress("epochs", epoch + 1, schedule.epochs)
+    best = optimiser.restore_best()
+    logits = _logits(neck, heads, photos[validation_mask])
+    temperature = category_temperature(logits, targets, validation_mask)
+    return FittedModel(spec, neck.eval(), heads.eval(), temperature, best + 1, history)
+
+
+class _LinearLoss:
+    """Loss of a batch of features: heads' cross-entropy, mixed or with the contrastive losses."""
+
+    def __init__(
+        self,
+        neck: Neck,
+        heads: Heads,
+        photos: Any,
+        targets: Sequence[Target],
+        options: LinearOptions,
+        seed: int,
+    ) -> None:
+        self._neck = neck
+        self._heads = heads
+        self._photos = photos
+        self._targets = targets
+        self._options = options
+        self._rng = np.random.default_rng(seed)
+        self._labels = [torch.from_numpy(target.labels) for target in targets]
+
+    def of(self, chosen: Any) -> Any:
+        """The loss of the photos ``chosen`` (int [B])."""
+        if self._rng.random() < self._options.mixed:
+            return self._mixed(chosen)
+        parts = self._neck.parts(self._photos[chosen])
+        truth = [one_hot(target, chosen) for target in self._targets]
+        loss = heads_loss(self._heads, parts, truth, self._targets)
+        labels = [values[chosen] for values in self._labels]
+        return loss + self._options.contrastive.loss(parts, self._targets, labels)
+
+    def _mixed(self, chosen: Any) -> Any:
+        share = float(self._rng.beta(1.0, 1.0))
+        other = chosen[torch.randperm(len(chosen))]
+        mixture = share * self._photos[chosen] + (1 - share) * self._photos[other]
+        truth = [
+            share * one_hot(target, chosen) + (1 - share) * one_hot(target, other)
+            for target in self._targets
+        ]
+        return heads_loss(self._heads, self._neck.parts(mixture), truth, self._targets)
 
 
 def category_temperature(
-    logits: Mapping[str, np.ndarray], targets: Sequence[Target], held: np.ndarray
+    logits: Mapping[str, np.ndarray], targets: Sequence[Target], validation_mask: np.ndarray
 ) -> float:
-    """Of the category's softmax, from logits of the ``held`` photos; 1 where nothing has a
+    """Of the category's softmax, from logits of the validation photos; 1 where nothing has a
     category."""
-    found = next((target.columns[held] for target in targets if target.name == CATEGORY), None)
+    found = next(
+        (target.labels[validation_mask] for target in targets if target.name == CATEGORY), None
+    )
     if found is None:
         return 1.0
     return fit_temperature(
@@ -237,14 +262,15 @@ def general_projection(
     spread @ P.T``.
 
     The principal axes of the centred unit features, not whitened (worse on held-out photos). With
-    ``pairs``, first the directions in which a photo differs from its own re-shot are pressed: by
+    ``pairs``, first the directions in which a photo differs from its own recapture are pressed: by
     the inverse root of the covariance within pairs, shrunk towards a sphere (within-class
     covariance normalisation, Hatch et al. 2006; by photo).
     """
     inputs = unit(torch.from_numpy(np.asarray(features, np.float32))).double()
     mean = inputs.mean(0)
     centred = inputs - mean
-    scatter, press = centred.T @ centred, None
+    scatter = centred.T @ centred
+    press = None
     if pairs is not None and len(pairs.photos):
         first, again = (
             unit(torch.from_numpy(np.asarray(one, np.float32))).double()
@@ -266,7 +292,7 @@ def general_projection(
 def heads_loss(
     heads: Heads,
     parts: dict[str, Any],
-    wanted: Sequence[Any],
+    truth: Sequence[Any],
     targets: Sequence[Target],
     *,
     counts: Sequence[float] | None = None,
@@ -279,13 +305,13 @@ def heads_loss(
     """
     coloured = colour_target(targets)
     total: Any = 0.0
-    for number, (target, truth) in enumerate(zip(targets, wanted, strict=True)):
+    for number, (target, true) in enumerate(zip(targets, truth, strict=True)):
         own = "c" if target is coloured else "a"
         embedding = torch.cat(
             [part if name == own else part.detach() for name, part in parts.items()], dim=1
         )
-        known = truth.sum(1, keepdim=True)
-        smooth = truth * (1 - LABEL_SMOOTHING) + known * LABEL_SMOOTHING / truth.shape[1]
+        known = true.sum(1, keepdim=True)
+        smooth = true * (1 - LABEL_SMOOTHING) + known * LABEL_SMOOTHING / true.shape[1]
         losses = -(smooth * functional.log_softmax(heads(embedding, target.name), dim=1)).sum(1)
         total = total + losses.sum() / max(
             float(known.sum()) if counts is None else counts[number], 1e-6
@@ -294,10 +320,9 @@ def heads_loss(
 
 
 def judge(
-    logits: dict[str, np.ndarray], targets: Sequence[Target], held: np.ndarray
-) -> tuple[dict[str, Any], tuple[float, float] | None]:
-    """What validation says: figures for the history, and a rank (mean accuracy, then NLL of the
-    category) or None."""
+    logits: dict[str, np.ndarray], targets: Sequence[Target], validation_mask: np.ndarray
+) -> tuple[dict[str, Any], Rank | None]:
+    """Validation figures for the history; and their rank, None where nothing has a label."""
     accuracy: dict[str, float] = {}
     entry: dict[str, Any] = {
         "validation_accuracy": None,
@@ -305,16 +330,16 @@ def judge(
         "validation_heads": accuracy,
     }
     for target in targets:
-        columns = target.columns[held]
-        known = columns >= 0
+        labels = target.labels[validation_mask]
+        known = labels >= 0
         if known.any():
             accuracy[target.name] = float(
-                (logits[target.name][known].argmax(1) == columns[known]).mean()
+                (logits[target.name][known].argmax(1) == labels[known]).mean()
             )
             if target.name == CATEGORY:
                 entry["validation_accuracy"] = accuracy[CATEGORY]
                 entry["validation_nll"] = negative_log_likelihood(
-                    logits[CATEGORY][known], columns[known]
+                    logits[CATEGORY][known], labels[known]
                 )
     rank = (
         (float(np.mean(list(accuracy.values()))), -(entry["validation_nll"] or 0.0))
@@ -335,7 +360,8 @@ def reweigh(fitted: FittedModel, weights: dict[str, float]) -> FittedModel:
             for old, new in zip(fitted.spec.blocks, spec.blocks, strict=True)
         ]
     )
-    neck, heads = Neck(spec), Heads(spec)
+    neck = Neck(spec)
+    heads = Heads(spec)
     neck.load_state_dict(fitted.neck.state_dict())
     heads.load_state_dict(fitted.heads.state_dict())
     with torch.no_grad():
@@ -347,11 +373,9 @@ def reweigh(fitted: FittedModel, weights: dict[str, float]) -> FittedModel:
 
 def one_hot(target: Target, chosen: Any) -> Any:
     """float32 [n, C] of the photos ``chosen`` (int [n]); zeros where the label is not known."""
-    columns = torch.from_numpy(target.columns)[chosen]
-    return (
-        functional.one_hot(columns.clamp_min(0), len(target.values)).float()
-        * (columns >= 0)[:, None]
-    )
+    labels = torch.from_numpy(target.labels)[chosen]
+    hot = functional.one_hot(labels.clamp_min(0), len(target.values)).float()
+    return hot * (labels >= 0)[:, None]
 
 
 def _logits(neck: Neck, heads: Heads, photos: Any) -> dict[str, np.ndarray]:

@@ -1,5 +1,4 @@
-"""Metrics as plain functions on arrays: classification, retrieval, tags, and their bootstrap
-intervals."""
+"""Metrics of classification, retrieval and tags, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -66,7 +65,7 @@ def class_counts(
 
 @dataclass(frozen=True)
 class RankedGallery:
-    """Who must not be found for whom: labels and groups of queries and gallery entries."""
+    """Groups and pixel hashes of queries and gallery: what a query must not find."""
 
     query_group: np.ndarray  # int [Q], product of the query
     gallery_group: np.ndarray  # int [G]
@@ -128,7 +127,8 @@ class TagCounts:
         """(precision, recall, F1) over product-tag pairs; with ``weights`` [B, P] arrays [B]."""
         rows = np.ones((1, len(self.actual))) if weights is None else weights
         hit = rows @ (self.actual & self.suggested).sum(1)
-        suggested, actual = rows @ self.suggested.sum(1), rows @ self.actual.sum(1)
+        suggested = rows @ self.suggested.sum(1)
+        actual = rows @ self.actual.sum(1)
         found = _ratio(hit, suggested), _ratio(hit, actual), _ratio(2 * hit, suggested + actual)
         return found if weights is not None else tuple(part[0] for part in found)
 
@@ -137,7 +137,8 @@ class TagCounts:
         [B]."""
         rows = np.ones((1, len(self.actual))) if weights is None else weights
         hit = rows @ (self.actual & self.suggested)
-        suggested, actual = rows @ self.suggested, rows @ self.actual
+        suggested = rows @ self.suggested
+        actual = rows @ self.actual
         present = actual > 0
         f1 = np.where(present, _ratio(2 * hit, suggested + actual), 0.0)
         macro = _ratio(f1.sum(1), present.sum(1))
@@ -184,5 +185,6 @@ def mean_intervals(
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
+    above = np.asarray(above, np.float64)
+    below = np.asarray(below, np.float64)
     return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=below > 0)

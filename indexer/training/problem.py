@@ -1,4 +1,4 @@
-"""DATA to a learning problem: which photo is in which split, which column is which category."""
+"""Learning problem of DATA: splits, categories, leaks, odd labels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ VALIDATION_SHARE = 0.15
 
 @dataclass(frozen=True)
 class TrainingProblem:
-    """Rows with a split each, and what had to be said about them."""
+    """Rows with a split each, and notes on the data."""
 
     dataset: Dataset
     rows: list[DatasetRow]
     split: dict[str, str]  # product_id -> split
     notes: list[str]
-    set_aside: frozenset[str] = (
-        frozenset()
-    )  # products of validation that DATA itself gives to train
+    # products of validation that DATA itself gives to train
+    set_aside: frozenset[str] = frozenset()
 
     def of(self, name: str) -> list[DatasetRow]:
         """Rows of one split."""
@@ -60,15 +59,16 @@ def read_problem(data: Path, seed: int) -> TrainingProblem:
     if unlike:
         first = f"{unlike[0].where}: {unlike[0].reason}"
         notes.append(f"{len(unlike)} rows are labelled as their product's first row: {first}")
-    held: set[str] = set()
+    set_aside: set[str] = set()
     if given and "validation" not in given.values():
         train = [product for product, name in split.items() if name == "train"]
-        held = {
-            product for product, name in assign_splits(train, seed).items() if name == "validation"
-        }
-        split.update(dict.fromkeys(held, "validation"))
-        notes.append(f"no validation split: {len(held)} training products were set aside for it")
-    return TrainingProblem(dataset, rows, split, notes, frozenset(held))
+        assigned = assign_splits(train, seed)
+        set_aside = {product for product, name in assigned.items() if name == "validation"}
+        split.update(dict.fromkeys(set_aside, "validation"))
+        notes.append(
+            f"no validation split: {len(set_aside)} training products were set aside for it"
+        )
+    return TrainingProblem(dataset, rows, split, notes, frozenset(set_aside))
 
 
 def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
@@ -85,17 +85,15 @@ def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
     return tuple(Category(number, path) for number, path in enumerate(paths))
 
 
-def category_columns(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> np.ndarray:
-    """The column of each row's category, int64 [N]; -1 for none or an unknown one."""
-    column = {category.path: number for number, category in enumerate(categories)}
-    return np.array(
-        [column.get(row.category, -1) if row.category else -1 for row in rows], np.int64
-    )
+def category_labels(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> np.ndarray:
+    """The class index of each row's category, int64 [N]; -1 for none or an unknown one."""
+    label_of = {category.path: number for number, category in enumerate(categories)}
+    labels = [label_of.get(row.category, -1) if row.category else -1 for row in rows]
+    return np.array(labels, np.int64)
 
 
 def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> list[str]:
-    """What is odd about the labels: classes with hardly a photo, names that differ in case or
-    spaces only, no label."""
+    """Odd labels: classes with one photo, names that differ in case or spaces only, no label."""
     notes = []
     counts = Counter(row.category for row in problem.of("train") if row.category)
     lonely = [PATH_SEPARATOR.join(path) for path, count in counts.items() if count == 1]
@@ -125,7 +123,7 @@ def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> lis
         what = (
             ""
             if known
-            else ": the model learns from the photos and re-shots of them what is the same thing"
+            else ": the model learns from the photos and recaptures of them what is the same thing"
         )
         notes.append(
             f"{unlabelled} of {len(problem.of('train'))} training photos have no category{what}"
@@ -135,18 +133,17 @@ def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> lis
 
 @dataclass(frozen=True)
 class Leaks:
-    """Photos whose exact copy stands in an earlier split (train before validation before test), and
-    what to say."""
+    """Photos whose exact copy stands in an earlier split (train before validation before test)."""
 
     leaked: np.ndarray  # bool [N]: not to be judged by, the copy in the earlier split stays
     notes: list[str]
 
 
 def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Leaks:
-    """Photos that an earlier split has already shown, from split names, pixel hashes and label
-    columns, all [N].
+    """Photos that an earlier split has already shown, from split names, pixel hashes and labels,
+    all [N].
 
-    A copy counts whatever its label: a model that saw the photo was told an answer. Where labels
+    A copy counts whatever its label: a model that saw the photo learned an answer. Where labels
     differ the notes say so, since then one of the two is wrong.
     """
     leaked = np.zeros(len(split), bool)
@@ -184,6 +181,6 @@ def require_rows(rows: Sequence[DatasetRow], split: str, data: Path) -> None:
     )
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(repr(name) for name in names[:limit]) + more

@@ -1,5 +1,4 @@
-"""Tags of held-out products, as training and evaluation see them: the samples that a tag rule is
-fitted on."""
+"""Tag samples of held-out products, on which training and evaluation fit a tag rule."""
 
 from __future__ import annotations
 
@@ -58,10 +57,10 @@ def gallery_rules(queries: TaggedPhotos, gallery: TaggedPhotos) -> RankedGallery
 def tags_by_head(
     rows: Sequence[DatasetRow], targets: Sequence[Target]
 ) -> dict[str, tuple[str, int]]:
-    """Which tags a head can tell: tag -> (head name, class), where the two mark the same training
+    """Tags that a head predicts: tag -> (head name, class), where both mark the same training
     photos (F1 >= 0.9).
 
-    ``targets`` have one column per row.
+    ``targets`` have one label per row.
     """
     tags = sorted({tag for row in rows for tag in row.tags})
     tagged = tag_table([row.tags for row in rows], {tag: number for number, tag in enumerate(tags)})
@@ -69,25 +68,21 @@ def tags_by_head(
     best: dict[str, float] = {}
     found: dict[str, tuple[str, int]] = {}
     for target in targets:
-        known = np.flatnonzero(target.columns >= 0)
-        places = target.columns[known]
+        known = np.flatnonzero(target.labels >= 0)
+        places = target.labels[known]
         values = csr_array(
             (np.ones(len(known)), (places, known)), shape=(len(target.values), len(rows))
         )
         both = coo_array(values @ tagged)
-        f1 = (
-            2
-            * both.data
-            / (
-                np.bincount(places, minlength=len(target.values))[both.coords[0]]
-                + carried[both.coords[1]]
-            )
-        )
+        shown = np.bincount(places, minlength=len(target.values))
+        f1 = 2 * both.data / (shown[both.coords[0]] + carried[both.coords[1]])
         for place, number, value in zip(
-            *(axis.tolist() for axis in (*both.coords, f1)), strict=True
+            both.coords[0].tolist(), both.coords[1].tolist(), f1.tolist(), strict=True
         ):
-            if value >= SAME and value > best.get(tags[number], 0.0):
-                best[tags[number]], found[tags[number]] = value, (target.name, place)
+            tag = tags[number]
+            if value >= SAME and value > best.get(tag, 0.0):
+                best[tag] = value
+                found[tag] = (target.name, place)
     return found
 
 
@@ -112,42 +107,40 @@ def sample_of(
     """The tagged products of ``queries`` and those of ``gallery`` that vote on them; None where
     either has none.
 
-    ``logits`` (head name -> [N, C] of the query photos) and ``tag_heads`` add what the heads say of
-    a product's photos on the average; ``also`` are tags that the rule to be judged names; for
+    ``logits`` (head name -> [N, C] of the query photos) and ``tag_heads`` add the heads' mean
+    probabilities over a product's photos; ``also`` are tags that the rule to be judged names; for
     ``fitting`` a rule a draw of many products will do.
     """
     rules = gallery_rules(queries, gallery)
-    most_asked, most_voters = (
-        (MOST_ASKED, MOST_VOTERS) if fitting else (len(queries.rows), len(gallery.rows))
-    )
-    asked, asked_rows = _side(queries, rules.query_group, rules.query_pixels, most_asked)
-    voters, voter_rows = _side(gallery, rules.gallery_group, rules.gallery_pixels, most_voters)
+    asked_limit = MOST_ASKED if fitting else len(queries.rows)
+    voter_limit = MOST_VOTERS if fitting else len(gallery.rows)
+    asked, asked_rows = _side(queries, rules.query_group, rules.query_pixels, asked_limit)
+    voters, voter_rows = _side(gallery, rules.gallery_group, rules.gallery_pixels, voter_limit)
     if not len(asked_rows) or not len(voter_rows):
         return None
-    chances: list[dict[str, float]] = []
+    probabilities: list[dict[str, float]] = []
     for places in np.split(asked_rows, _starts(asked)[1:]):
-        said = {name: values[places].mean(0) for name, values in (logits or {}).items()}
-        chances.append(head_chances(said, tag_heads or {}))
+        mean = {name: values[places].mean(0) for name, values in (logits or {}).items()}
+        probabilities.append(head_chances(mean, tag_heads or {}))
     return tag_sample(
         asked,
         [queries.rows[asked_rows[start]].tags for start in _starts(asked)],
         voters,
         [gallery.rows[voter_rows[start]].tags for start in _starts(voters)],
         blocks,
-        chances=chances,
+        chances=probabilities,
         also=also,
     )
 
 
 def _side(
-    photos: TaggedPhotos, products: np.ndarray, pixels: np.ndarray, most: int
+    photos: TaggedPhotos, products: np.ndarray, pixels: np.ndarray, limit: int
 ) -> tuple[Side, np.ndarray]:
-    """The tagged photos by product, of ``most`` products, and which they are."""
+    """The tagged photos by product, of at most ``limit`` products, and which they are."""
     tagged = np.flatnonzero([bool(row.tags) for row in photos.rows])
     names = np.unique(products[tagged])
-    tagged = tagged[
-        np.isin(products[tagged], names[sample_indices(np.ones(len(names), bool), most)])
-    ]
+    kept = names[sample_indices(np.ones(len(names), bool), limit)]
+    tagged = tagged[np.isin(products[tagged], kept)]
     rows = tagged[np.argsort(products[tagged], kind="stable")]
     return Side(photos.vectors[rows], products[rows], pixels[rows]), rows
 
@@ -165,8 +158,8 @@ def fit_tags(
         return None, None
     with threadpool_limits(1, "blas"):
         rule = fit_rule(sample, columns)
-        said = sample.suggested(sample.confidence(rule), rule)
-    return rule, f1_scores(sample.actual, said)[0]
+        suggested = sample.suggested(sample.confidence(rule), rule)
+    return rule, f1_scores(sample.actual, suggested)[0]
 
 
 def fit_equal_votes(sample: TagSample, k: int = 10) -> TagRule:

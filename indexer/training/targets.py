@@ -1,8 +1,8 @@
-"""What a model learns to tell: the category, and the attributes that a photo really shows."""
+"""Training targets: the category, and attributes that can be read from photos."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
 from indexer.catalog.dataset import AttributeType, DatasetRow
 from indexer.model.decision_layer import Category
-from indexer.training.problem import category_columns
+from indexer.training.problem import category_labels
 from indexer.training.sampling import sample_indices
 
 CATEGORY = "category"
@@ -22,12 +22,11 @@ _PROBED = 20_000  # photos that the probe learns from; a draw of more
 
 @dataclass(frozen=True)
 class Target:
-    """One head's task: its values in the order of its class ids, and the column of each photo (-1:
-    not known)."""
+    """One head's task: its values in the order of its class ids, and each photo's (-1: unknown)."""
 
     name: str
     values: tuple[str, ...]
-    columns: np.ndarray  # int64 [N]
+    labels: np.ndarray  # int64 [N], class index
 
 
 def category_target(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> Target:
@@ -35,53 +34,36 @@ def category_target(rows: Sequence[DatasetRow], categories: Sequence[Category]) 
     return Target(
         CATEGORY,
         tuple(category.label for category in categories),
-        category_columns(rows, categories),
+        category_labels(rows, categories),
     )
 
 
 def attribute_targets(
     rows: Sequence[DatasetRow],
     features: np.ndarray,
-    train: np.ndarray,
-    held: np.ndarray,
+    train_mask: np.ndarray,
+    validation_mask: np.ndarray,
     types: Mapping[str, AttributeType],
 ) -> tuple[list[Target], list[str]]:
     """Targets of the text and bool attributes that a quick probe reads from validation photos; and
     notes on the rest.
 
-    ``features`` [N, F]; ``train`` and ``held`` are bool [N]. An attribute is kept where ridge
+    ``features`` [N, F]; the masks are bool [N]. An attribute is kept where ridge
     regression on the features beats the commonest value by 5 points of validation accuracy (season
     or year may stand in no photo).
     """
-    candidates = []
-    for name, kind in types.items():
-        if kind not in ("string", "bool"):
-            continue
-        texts = [_text(row.attributes.get(name)) for row in rows]
-        values = tuple(
-            sorted(
-                {text for text, use in zip(texts, train, strict=True) if use and text is not None}
-            )
-        )
-        if 2 <= len(values) <= MAX_VALUES:
-            column = {value: number for number, value in enumerate(values)}
-            columns = np.array(
-                [-1 if text is None else column.get(text, -1) for text in texts], np.int64
-            )
-            candidates.append(Target(name, values, columns))
-    kept, notes = [], []
-    for target in candidates:
-        learn, check = (
-            sample_indices(train & (target.columns >= 0), _PROBED),
-            held & (target.columns >= 0),
-        )
+    kept: list[Target] = []
+    notes: list[str] = []
+    for target in _candidates(rows, train_mask, types):
+        learn = sample_indices(train_mask & (target.labels >= 0), _PROBED)
+        check = validation_mask & (target.labels >= 0)
         if not check.any():
             notes.append(f"attribute {target.name!r} has no validation photo: no head for it")
             continue
-        majority = int(np.bincount(target.columns[learn]).argmax())
-        base = float((target.columns[check] == majority).mean())
-        found = _probe(features[learn], target.columns[learn], features[check])
-        accuracy = float((found == target.columns[check]).mean())
+        majority = int(np.bincount(target.labels[learn]).argmax())
+        base = float((target.labels[check] == majority).mean())
+        found = _probe(features[learn], target.labels[learn], features[check])
+        accuracy = float((found == target.labels[check]).mean())
         if accuracy >= base + _GAIN:
             kept.append(target)
         else:
@@ -92,6 +74,22 @@ def attribute_targets(
     return kept, notes
 
 
+def _candidates(
+    rows: Sequence[DatasetRow], train_mask: np.ndarray, types: Mapping[str, AttributeType]
+) -> Iterator[Target]:
+    """Text and bool attributes of which training photos have at least two values, and few."""
+    for name, kind in types.items():
+        if kind not in ("string", "bool"):
+            continue
+        texts = [_text(row.attributes.get(name)) for row in rows]
+        used = {text for text, use in zip(texts, train_mask, strict=True) if use}
+        values = tuple(sorted(text for text in used if text is not None))
+        if 2 <= len(values) <= MAX_VALUES:
+            number_of = {value: number for number, value in enumerate(values)}
+            labels = [-1 if text is None else number_of.get(text, -1) for text in texts]
+            yield Target(name, values, np.array(labels, np.int64))
+
+
 def colour_target(targets: Sequence[Target]) -> Target | None:
     """The one among them that names a colour."""
     return next(
@@ -99,17 +97,18 @@ def colour_target(targets: Sequence[Target]) -> Target | None:
     )
 
 
-def _probe(train: np.ndarray, labels: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Ridge regression onto one-hot labels: the columns [M] it gives ``held`` [M, F]."""
+def _probe(train: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Ridge regression onto one-hot labels: the class [M] of each of ``asked`` [M, F]."""
     mean = train.mean(0, dtype=np.float64)
     spread = train.std(0, dtype=np.float64) + 1e-6
-    x, y = (train - mean) / spread, np.eye(int(labels.max()) + 1)[labels]
+    x = (train - mean) / spread
+    y = np.eye(int(labels.max()) + 1)[labels]
     # lambda grows with the number of photos, so that the same strength holds for small and large
     # catalogs
     solved = np.linalg.solve(
         x.T @ x + _RIDGE * len(x) / 100 * np.eye(x.shape[1]), x.T @ (y - y.mean(0))
     )
-    return np.asarray((((held - mean) / spread) @ solved + y.mean(0)).argmax(1))
+    return np.asarray((((asked - mean) / spread) @ solved + y.mean(0)).argmax(1))
 
 
 def _text(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""``train``: DATA -> a model folder."""
+"""Training: DATA -> a model folder."""
 
 from __future__ import annotations
 
@@ -9,36 +9,31 @@ from typing import Any
 
 from indexer.catalog.dataset import Skipped
 from indexer.classification.open_set import fit_unknown
-from indexer.core.errors import BadRequestError
+from indexer.core.progress import OnStage, no_progress
 from indexer.model import backbones
-from indexer.model.bundle import check_out, load_bundle, write_bundle
+from indexer.model.bundle import Bundle, check_out, load_bundle, write_bundle
 from indexer.model.decision_layer import Decision
-from indexer.model.network import Neck, Network
+from indexer.model.network import Network
 from indexer.model.spec import ModelSpec
 from indexer.model.torch_runtime import TorchRuntime, choose_device
 from indexer.training.augmentation import without_margin
 from indexer.training.block_weights import choose_weights
 from indexer.training.distributed import ALONE, Team
-from indexer.training.feature_cache import OnCached
-from indexer.training.finetune import FinetuneOptions, finetune
+from indexer.training.finetune import finetune
 from indexer.training.label_errors import LabelIssue
 from indexer.training.linear import LABEL_SMOOTHING, FittedModel, fit, linear_spec, reweigh
-from indexer.training.problem import read_problem
-from indexer.training.tag_samples import fit_tags, sample_of, tag_columns, tags_by_head
+from indexer.training.options import RECIPES, Schedule, TrainingOptions
+from indexer.training.problem import TrainingProblem, read_problem
+from indexer.training.tag_samples import (
+    TaggedPhotos,
+    fit_tags,
+    sample_of,
+    tag_columns,
+    tags_by_head,
+)
 from indexer.training.targets import CATEGORY
 from indexer.training.training_set import TrainingSet, load_training_set
 
-
-@dataclass(frozen=True)
-class Budget:
-    """A recipe's own numbers, where the caller gives none."""
-
-    epochs: int
-    lr: float
-    batch_size: int
-
-
-RECIPES = {"linear": Budget(20, 4e-3, 384), "finetune": Budget(12, 1e-3, 32)}
 _MOST = 3  # times the epochs of ``linear``, for catalogs with many attributes
 
 
@@ -56,244 +51,88 @@ class TrainReport:
     seconds: dict[str, float]
     notes: list[str]
     skipped: list[Skipped] = field(default_factory=list)
-    label_issues: list[LabelIssue] = field(
-        default_factory=list
-    )  # photos that probably carry a wrong category
+    # photos that probably carry a wrong category
+    label_issues: list[LabelIssue] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """What one stage of a training hands to the next."""
+
+    network: Network
+    photos: TrainingSet  # with the features of ``network``'s backbone
+    fitted: FittedModel
+
+
 def train(
     data: Path,
     out: Path,
+    options: TrainingOptions | None = None,
     *,
-    backbone: str = backbones.DEFAULT_BACKBONE,
-    weights: Path | None = None,
-    recipe: str = "linear",
-    epochs: int | None = None,
-    lr: float | None = None,
-    batch_size: int | None = None,
-    unfreeze: int | None = None,
-    resume: bool = False,
-    seed: int = 0,
-    device: str = "auto",
-    cache: Path | None = None,
-    progress: OnCached | None = None,
-    parts: FinetuneOptions | None = None,
+    progress: OnStage = no_progress,
     team: Team = ALONE,
 ) -> TrainReport:
     """Train on the train photos of ``data``, choose on its validation photos, write the model
     folder ``out``.
 
-    ``epochs``, ``lr`` and ``batch_size`` are those of the recipe (``RECIPES``) unless given.
-    ``unfreeze`` (stages from the top) and ``resume`` (after the last epoch of a killed run to the
-    same ``out``) are for ``finetune``, which starts from a ``linear`` fit; ``parts`` (for
-    ablations) are what it is made of. Of a ``team`` of processes all call this alike and share the
-    fine-tuning; the first one writes. Test photos are not read. Raises ``BadDataError``,
-    ``TrainingError``, ``WeightsUnavailableError``, ``BadModelError`` (``out`` exists and is no
-    model).
+    The recipe ``finetune`` starts from a ``linear`` fit. Of a ``team`` of processes all call this
+    alike and share the fine-tuning; the first one writes. Test photos are not read. Raises
+    ``BadDataError``, ``TrainingError``, ``WeightsUnavailableError``, ``BadModelError`` (``out``
+    exists and is no model).
     """
     started = time.perf_counter()
-    if recipe not in RECIPES:
-        raise BadRequestError(f"unknown recipe {recipe!r}; offered: {', '.join(RECIPES)}")
-    given: dict[str, Any] = {"epochs": epochs, "lr": lr, "batch_size": batch_size}
-    for name, value in given.items():
-        if value is not None and not value > 0:
-            raise BadRequestError(f"{name} must be above 0, not {value}")
-    budget = replace(
-        RECIPES[recipe], **{name: value for name, value in given.items() if value is not None}
-    )
-    device = choose_device(team.device or device)
+    options = options or TrainingOptions()
+    options = replace(options, device=choose_device(team.device or options.device))
     check_out(out, replace=True)
-    problem = read_problem(data, seed)
-    found = backbones.find(backbone)
-    network = Network(linear_spec(found, (), 1), backbones.build(backbone, weights=weights))
-    common: dict[str, Any] = {"seed": seed, "cache": cache, "progress": progress, "team": team}
-    material = load_training_set(problem, data, TorchRuntime(network, device=device), **common)
-    features_at = time.perf_counter()
-    spec = linear_spec(found, material.targets, int((material.split == "train").sum()))
-    first = budget if recipe == "linear" else RECIPES["linear"]
-    if recipe == "finetune" or epochs is None:
-        first = scale_epochs(first, spec)
-    if recipe == "linear":
-        budget = first
-    fitted = _fit(spec, material, first, seed, progress)
-    checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
-    if recipe == "finetune":
-        if (
-            material.targets
-        ):  # labels bend the network to the other scale; block g alone stays as it was fitted
-            spec = replace(spec, preprocess=without_margin(spec.preprocess))
-            fitted = replace(fitted, spec=spec)
-        network = assemble_network(fitted, network.backbone)
-        if not resume:
-            checkpoint.unlink(missing_ok=True)
-        fitted = finetune(
-            network,
-            fitted,
-            material.features.rows,
-            material.described,
-            material.targets,
-            material.train,
-            material.held,
-            **asdict(budget),
-            seed=seed,
-            unfreeze=unfreeze,
-            device=device,
-            checkpoint=checkpoint,
-            progress=progress,
-            parts=parts,
-            team=team,
-        )
-        network = assemble_network(fitted, network.backbone)
-        material = material.seen_by(TorchRuntime(network, device=device), **common)
-        fitted = _fitted_again(
-            fitted, _fit(spec, material, first, seed, progress, general=fitted.neck)
-        )
-    blocks, pixels = fitted.blocks(material.described), material.features.pixels
-    weights_found = choose_weights(
-        blocks, material.targets, material.train, material.held, pixels, material.again(fitted)
+    problem = read_problem(data, options.seed)
+    network = Network(
+        linear_spec(backbones.find(options.backbone), (), 1),
+        backbones.build(options.backbone, weights=options.weights),
     )
-    if weights_found is not None:
-        fitted = reweigh(fitted, weights_found)
-    network = assemble_network(fitted, network.backbone)
-    decision, tags_f1 = _decide(material, fitted, TorchRuntime(network, device=device), seed)
-    best = fitted.history[fitted.best_epoch - 1]
-    validation = {
-        "accuracy": best["validation_accuracy"],
-        "nll": best["validation_nll"],
-        "heads": best["validation_heads"],
-        "tags_f1": tags_f1,
-    }
-    counts = {name: int((material.split == name).sum()) for name in ("train", "validation")}
+    photos = load_training_set(
+        problem,
+        data,
+        TorchRuntime(network, device=options.device),
+        options,
+        progress=progress,
+        team=team,
+    )
+    features_at = time.perf_counter()
+    count = int((photos.split == "train").sum())
+    spec = linear_spec(backbones.find(options.backbone), photos.targets, count)
+    linear, schedule = _schedules(options, spec)
+    fitted = fit(spec, photos.examples, linear, seed=options.seed, progress=progress)
+    stage = _Stage(network, photos, fitted)
+    checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
+    if options.recipe == "finetune":
+        stage = _fine_tune(stage, linear, options, checkpoint, progress, team)
+    fitted = _weigh_blocks(stage)
+    network = assemble_network(fitted, stage.network.backbone)
+    runtime = TorchRuntime(network, device=options.device)
+    decision, tags_f1 = _decide(stage.photos, fitted, runtime, options.seed)
+    validation = _validation(fitted, tags_f1)
     with team.first() as writes:
         if writes:
-            write_bundle(
-                out,
-                network,
-                decision,
-                metrics={
-                    "validation": validation,
-                    "history": fitted.history,
-                    "best_epoch": fitted.best_epoch,
-                },
-                training={
-                    "recipe": recipe,
-                    "seed": seed,
-                    **asdict(budget),
-                    "unfreeze": unfreeze,
-                    "weights": None if weights is None else weights.name,
-                    "photos": counts,
-                },
-                replace=True,
-            )
+            _write(out, network, decision, fitted, validation, photos, options, schedule)
             checkpoint.unlink(missing_ok=True)
     bundle = load_bundle(out)
     done = time.perf_counter()
-    return TrainReport(
-        model=str(bundle.path),
-        model_version=bundle.model_version,
-        embedding_id=bundle.embedding_id,
-        photos=counts,
-        categories=len(material.categories),
-        validation=validation,
-        best_epoch=fitted.best_epoch,
-        seconds={
-            "features": features_at - started,
-            "fit": done - features_at,
-            "total": done - started,
-        },
-        notes=material.notes,
-        skipped=[*problem.dataset.skipped, *material.features.skipped],
-        label_issues=material.issues,
-    )
+    seconds = {
+        "features": features_at - started,
+        "fit": done - features_at,
+        "total": done - started,
+    }
+    return _report(bundle, problem, stage.photos, fitted, validation, seconds)
 
 
-def scale_epochs(budget: Budget, spec: ModelSpec) -> Budget:
+def scale_epochs(schedule: Schedule, spec: ModelSpec) -> Schedule:
     """More heads learn more: each after the first adds a quarter of the epochs, up to ``_MOST``
     times as many."""
     times = min(1 + (max(len(spec.heads), 1) - 1) / 4, _MOST)
-    return replace(budget, epochs=round(budget.epochs * times))
-
-
-def _fit(
-    spec: ModelSpec,
-    material: TrainingSet,
-    budget: Budget,
-    seed: int,
-    progress: OnCached | None,
-    *,
-    general: Neck | None = None,
-) -> FittedModel:
-    return fit(
-        spec,
-        material.described,
-        material.targets,
-        material.train,
-        material.held,
-        **asdict(budget),
-        seed=seed,
-        pairs=material.pairs,
-        general=general,
-        progress=progress,
-    )
-
-
-def _fitted_again(tuned: FittedModel, again: FittedModel) -> FittedModel:
-    """Neck and heads fine-tuned with the backbone, or fitted once more on what it then saw: what
-    validation prefers."""
-    if tuned.judged is None or again.judged is None or again.judged <= tuned.judged:
-        return tuned
-    return replace(
-        again,
-        history=[*tuned.history, *again.history],
-        best_epoch=len(tuned.history) + again.best_epoch,
-    )
-
-
-def _decide(
-    material: TrainingSet, fitted: FittedModel, runtime: TorchRuntime, seed: int
-) -> tuple[Decision, float | None]:
-    """The decision layer, chosen on validation photos, and its tags' micro-F1 there."""
-    checked, learned = (
-        material.photos(name, runtime.embed_features) for name in ("validation", "train")
-    )
-    of_train, of_held = (material.split == name for name in ("train", "validation"))
-    tag_heads = tags_by_head(
-        learned.rows,
-        [replace(target, columns=target.columns[of_train]) for target in material.targets],
-    )
-    logits = runtime.logits(checked.vectors)
-    tag_rule, tags_f1 = fit_tags(
-        sample_of(
-            checked, learned, fitted.spec.blocks, logits=logits, tag_heads=tag_heads, fitting=True
-        ),
-        tag_columns(learned.rows),
-    )
-    unknown = None
-    if material.categories:
-        known_train, known_held = material.category[of_train], material.category[of_held]
-        unknown = fit_unknown(
-            learned.vectors[known_train >= 0],
-            known_train[known_train >= 0],
-            checked.vectors[known_held >= 0],
-            logits[CATEGORY][known_held >= 0],
-            general=fitted.spec.columns("g"),
-            seed=seed,
-        )
-    decision = Decision(
-        categories=material.categories,
-        temperature=fitted.temperature,
-        smoothing=LABEL_SMOOTHING,
-        tag_rule=tag_rule,
-        tag_heads=tag_heads,
-        unknown=unknown,
-        attributes={
-            target.name: target.values for target in material.targets if target.name != CATEGORY
-        },
-    )
-    return decision, tags_f1
+    return replace(schedule, epochs=round(schedule.epochs * times))
 
 
 def assemble_network(fitted: FittedModel, backbone: Any) -> Network:
@@ -302,3 +141,201 @@ def assemble_network(fitted: FittedModel, backbone: Any) -> Network:
     network.neck.load_state_dict(fitted.neck.state_dict())
     network.heads.load_state_dict(fitted.heads.state_dict())
     return network
+
+
+def _schedules(options: TrainingOptions, spec: ModelSpec) -> tuple[Schedule, Schedule]:
+    """The schedules of the linear fit and of the recipe; epochs that were given are not scaled."""
+    if options.recipe == "finetune":
+        return scale_epochs(RECIPES["linear"], spec), options.schedule
+    schedule = options.schedule
+    if options.epochs is None:
+        schedule = scale_epochs(schedule, spec)
+    return schedule, schedule
+
+
+def _fine_tune(
+    stage: _Stage,
+    linear: Schedule,
+    options: TrainingOptions,
+    checkpoint: Path,
+    progress: OnStage,
+    team: Team,
+) -> _Stage:
+    """The backbone trained too, then neck and heads fitted once more on what it sees now."""
+    fitted = stage.fitted
+    # Supervised fine-tuning adapts to full-scale crops; unsupervised `g` keeps its scale.
+    if stage.photos.targets:
+        preprocess = without_margin(fitted.spec.preprocess)
+        fitted = replace(fitted, spec=replace(fitted.spec, preprocess=preprocess))
+    network = assemble_network(fitted, stage.network.backbone)
+    if not options.resume:
+        checkpoint.unlink(missing_ok=True)
+    tuned = finetune(
+        network,
+        fitted,
+        stage.photos.extracted.rows,
+        stage.photos.examples,
+        options,
+        checkpoint=checkpoint,
+        progress=progress,
+        team=team,
+    )
+    network = assemble_network(tuned, network.backbone)
+    runtime = TorchRuntime(network, device=options.device)
+    photos = stage.photos.seen_by(runtime, options, progress=progress, team=team)
+    again = fit(
+        fitted.spec,
+        photos.examples,
+        linear,
+        seed=options.seed,
+        general=tuned.neck,
+        progress=progress,
+    )
+    return _Stage(network, photos, _better(tuned, again))
+
+
+def _better(tuned: FittedModel, again: FittedModel) -> FittedModel:
+    """Neck and heads fine-tuned with the backbone, or fitted once more on what it then saw: what
+    validation prefers."""
+    if tuned.rank is None or again.rank is None or again.rank <= tuned.rank:
+        return tuned
+    return replace(
+        again,
+        history=[*tuned.history, *again.history],
+        best_epoch=len(tuned.history) + again.best_epoch,
+    )
+
+
+def _weigh_blocks(stage: _Stage) -> FittedModel:
+    """The model with the block weights that validation prefers."""
+    photos = stage.photos
+    fitted = stage.fitted
+    weights = choose_weights(
+        fitted.blocks(photos.features),
+        photos.targets,
+        photos.train_mask,
+        photos.validation_mask,
+        photos.extracted.pixels,
+        photos.recapture_queries(fitted),
+    )
+    return fitted if weights is None else reweigh(fitted, weights)
+
+
+def _decide(
+    photos: TrainingSet, fitted: FittedModel, runtime: TorchRuntime, seed: int
+) -> tuple[Decision, float | None]:
+    """The decision layer, chosen on validation photos, and its tags' micro-F1 there."""
+    checked = photos.embed_split("validation", runtime.embed_features)
+    learned = photos.embed_split("train", runtime.embed_features)
+    of_train = photos.split == "train"
+    tag_heads = tags_by_head(
+        learned.rows,
+        [replace(target, labels=target.labels[of_train]) for target in photos.targets],
+    )
+    logits = runtime.logits(checked.vectors)
+    tag_rule, tags_f1 = fit_tags(
+        sample_of(
+            checked, learned, fitted.spec.blocks, logits=logits, tag_heads=tag_heads, fitting=True
+        ),
+        tag_columns(learned.rows),
+    )
+    attributes = {
+        target.name: target.values for target in photos.targets if target.name != CATEGORY
+    }
+    decision = Decision(
+        categories=photos.categories,
+        temperature=fitted.temperature,
+        smoothing=LABEL_SMOOTHING,
+        tag_rule=tag_rule,
+        tag_heads=tag_heads,
+        unknown=_open_set(photos, fitted, learned, checked, logits, seed),
+        attributes=attributes,
+    )
+    return decision, tags_f1
+
+
+def _open_set(
+    photos: TrainingSet,
+    fitted: FittedModel,
+    learned: TaggedPhotos,
+    checked: TaggedPhotos,
+    logits: dict[str, Any],
+    seed: int,
+) -> dict[str, Any] | None:
+    """The rule that rejects unknown kinds; None without categories."""
+    if not photos.categories:
+        return None
+    train = photos.category[photos.split == "train"]
+    validation = photos.category[photos.split == "validation"]
+    return fit_unknown(
+        learned.vectors[train >= 0],
+        train[train >= 0],
+        checked.vectors[validation >= 0],
+        logits[CATEGORY][validation >= 0],
+        general=fitted.spec.columns("g"),
+        seed=seed,
+    )
+
+
+def _validation(fitted: FittedModel, tags_f1: float | None) -> dict[str, Any]:
+    best = fitted.history[fitted.best_epoch - 1]
+    return {
+        "accuracy": best["validation_accuracy"],
+        "nll": best["validation_nll"],
+        "heads": best["validation_heads"],
+        "tags_f1": tags_f1,
+    }
+
+
+def _write(
+    out: Path,
+    network: Network,
+    decision: Decision,
+    fitted: FittedModel,
+    validation: dict[str, Any],
+    photos: TrainingSet,
+    options: TrainingOptions,
+    schedule: Schedule,
+) -> None:
+    write_bundle(
+        out,
+        network,
+        decision,
+        metrics={
+            "validation": validation,
+            "history": fitted.history,
+            "best_epoch": fitted.best_epoch,
+        },
+        training={
+            "recipe": options.recipe,
+            "seed": options.seed,
+            **asdict(schedule),
+            "unfreeze": options.unfreeze,
+            "weights": None if options.weights is None else options.weights.name,
+            "photos": photos.counts,
+        },
+        replace=True,
+    )
+
+
+def _report(
+    bundle: Bundle,
+    problem: TrainingProblem,
+    photos: TrainingSet,
+    fitted: FittedModel,
+    validation: dict[str, Any],
+    seconds: dict[str, float],
+) -> TrainReport:
+    return TrainReport(
+        model=str(bundle.path),
+        model_version=bundle.model_version,
+        embedding_id=bundle.embedding_id,
+        photos=photos.counts,
+        categories=len(photos.categories),
+        validation=validation,
+        best_epoch=fitted.best_epoch,
+        seconds=seconds,
+        notes=photos.notes,
+        skipped=[*problem.dataset.skipped, *photos.extracted.skipped],
+        label_issues=photos.issues,
+    )

@@ -1,9 +1,8 @@
-"""What a training works with: photos as features, what they teach, which of them judge, and what
-was odd about them."""
+"""Training set: features, targets, validation mask, data warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,19 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from indexer.core.errors import BadDataError
+from indexer.core.progress import OnStage, no_progress
 from indexer.model.decision_layer import Category
 from indexer.model.runtime_base import Runtime
-from indexer.training.block_weights import ReshotQueries, instance_rate
-from indexer.training.distributed import Team
+from indexer.training.block_weights import RecaptureQueries, instance_rate
+from indexer.training.distributed import ALONE, Team
 from indexer.training.feature_cache import (
     Features,
-    OnCached,
-    Reshots,
+    Recaptures,
     photo_features,
-    reshot_features,
+    recapture_features,
 )
-from indexer.training.label_errors import LabelIssue, issue_notes, judged, label_issues
-from indexer.training.linear import FittedModel, Pairs
+from indexer.training.label_errors import LabelIssue, issue_notes, judged_count, label_issues
+from indexer.training.linear import Examples, FittedModel, Pairs
+from indexer.training.options import TrainingOptions
 from indexer.training.problem import (
     TrainingProblem,
     categories_of,
@@ -34,150 +34,184 @@ from indexer.training.problem import (
 from indexer.training.tag_samples import TaggedPhotos
 from indexer.training.targets import CATEGORY, Target, attribute_targets, category_target
 
-PAIRS = 400  # training photos whose re-shots say what block g should not see
-HELD_RESHOTS = 200  # validation photos that are looked for by a re-shot, to choose block weights
+# training photos whose recaptures say what block g should not see
+PAIRS = 400
+# validation photos that are looked for by a recapture, to choose block weights
+VALIDATION_RECAPTURES = 200
 
 
 @dataclass(frozen=True)
 class TrainingSet:
     """The photos of the splits train and validation; arrays are of their number N."""
 
-    features: Features
-    reshots: Reshots  # of some train and some validation photos
+    extracted: Features
+    recaptures: Recaptures  # of some train and some validation photos
     split: np.ndarray  # str [N]
     categories: tuple[Category, ...]
     targets: list[Target]  # the category first, where there is one
-    train: np.ndarray  # bool [N], photos that teach
-    held: np.ndarray  # bool [N], photos that judge; no copies of training photos
-    frozen: float  # share of the held re-shots that find their photo by the frozen features
+    train_mask: np.ndarray  # bool [N], photos that teach
+    validation_mask: np.ndarray  # bool [N], photos that judge; no copies of training photos
+    frozen: float  # share of the validation recaptures that find their photo by frozen features
     notes: list[str]
     issues: list[LabelIssue]
 
     @cached_property
-    def described(self) -> np.ndarray:
+    def features(self) -> np.ndarray:
         """float32 [N, F + K]."""
-        return self.features.values.astype(np.float32)
+        return self.extracted.values.astype(np.float32)
 
     @property
     def category(self) -> np.ndarray:
         """int64 [N], -1 for none."""
-        return next(
-            (t.columns for t in self.targets if t.name == CATEGORY), np.full(len(self.split), -1)
-        )
+        nothing = np.full(len(self.split), -1)
+        return next((t.labels for t in self.targets if t.name == CATEGORY), nothing)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Photos by split."""
+        return {name: int((self.split == name).sum()) for name in ("train", "validation")}
 
     @property
     def pairs(self) -> Pairs:
-        """Training photos with their re-shots."""
-        shots = self.reshots.of(self.split == "train")
-        return Pairs(self.described[shots.places], shots.values)
+        """Training photos with their recaptures."""
+        found = self.recaptures.of(self.split == "train")
+        return Pairs(self.features[found.places], found.values)
 
-    def again(self, fitted: FittedModel) -> ReshotQueries | None:
-        """Re-shots of validation photos in the blocks of ``fitted``; None where there are none."""
-        shots = self.reshots.of(self.held)
-        return (
-            ReshotQueries(shots.places, fitted.blocks(shots.values), self.frozen)
-            if len(shots.places)
-            else None
+    @property
+    def examples(self) -> Examples:
+        """What the recipes learn from."""
+        return Examples(
+            self.features, self.targets, self.train_mask, self.validation_mask, self.pairs
         )
 
-    def photos(self, split: str, embed: Callable[[np.ndarray], np.ndarray]) -> TaggedPhotos:
+    def recapture_queries(self, fitted: FittedModel) -> RecaptureQueries | None:
+        """Recaptures of validation photos in the blocks of ``fitted``; None where there are
+        none."""
+        found = self.recaptures.of(self.validation_mask)
+        if not len(found.places):
+            return None
+        return RecaptureQueries(found.places, fitted.blocks(found.values), self.frozen)
+
+    def embed_split(self, split: str, embed: Callable[[np.ndarray], np.ndarray]) -> TaggedPhotos:
         """The photos of one split as search has them, by ``embed`` [n, F + K] -> [n, D]."""
         chosen = np.flatnonzero(self.split == split)
-        rows = [self.features.rows[number] for number in chosen]
-        return TaggedPhotos(rows, embed(self.described[chosen]), self.features.pixels[chosen])
+        rows = [self.extracted.rows[number] for number in chosen]
+        return TaggedPhotos(rows, embed(self.features[chosen]), self.extracted.pixels[chosen])
 
     def seen_by(
         self,
         runtime: Runtime,
+        options: TrainingOptions,
         *,
-        seed: int,
-        cache: Path | None,
-        progress: OnCached | None,
-        team: Team,
+        progress: OnStage = no_progress,
+        team: Team = ALONE,
     ) -> TrainingSet:
         """The same photos with the features of another backbone. Raises ``BadDataError`` where one
         can no longer be read."""
+        rows = self.extracted.rows
         with team.first():
-            features = photo_features(self.features.rows, runtime, cache=cache, progress=progress)
-            if len(features.rows) != len(self.split):
+            extracted = photo_features(rows, runtime, cache=options.cache, progress=progress)
+            if len(extracted.rows) != len(self.split):
                 raise BadDataError(
-                    f"photos became unreadable while training: {features.skipped[0].reason}"
+                    f"photos became unreadable while training: {extracted.skipped[0].reason}"
                 )
-            reshots = _reshots(
-                features, self.split == "train", self.held, runtime, seed, cache, progress
-            )
-        return replace(self, features=features, reshots=reshots)
+            groups = [(self.split == "train", PAIRS), (self.validation_mask, VALIDATION_RECAPTURES)]
+            recaptures = _recaptures(extracted, groups, runtime, options, progress)
+        return replace(self, extracted=extracted, recaptures=recaptures)
 
 
 def load_training_set(
     problem: TrainingProblem,
     data: Path,
     runtime: Runtime,
+    options: TrainingOptions,
     *,
-    seed: int,
-    cache: Path | None,
-    progress: OnCached | None,
-    team: Team,
+    progress: OnStage = no_progress,
+    team: Team = ALONE,
 ) -> TrainingSet:
     """Everything that ``problem`` (read from ``data``) gives a training. Raises ``BadDataError``,
     ``TrainingError``."""
     categories = categories_of(problem.of("train"))
     notes = [*problem.notes, *label_notes(problem, categories)]
-    wanted = problem.of("train") + problem.of("validation")
-    with team.first():  # the others find its features in the cache
-        features = photo_features(wanted, runtime, cache=cache, progress=progress)
-    split = np.array([problem.split[row.product_id] for row in features.rows])
-    category = category_target(features.rows, categories)
-    leaks = find_leaks(split, features.pixels, category.columns)
-    train, held = split == "train", (split == "validation") & ~leaks.leaked
+    rows = problem.of("train") + problem.of("validation")
+    # the others of the team find its features in the cache
     with team.first():
-        reshots = _reshots(features, train, held, runtime, seed, cache, progress)
+        extracted = photo_features(rows, runtime, cache=options.cache, progress=progress)
+    split = np.array([problem.split[row.product_id] for row in extracted.rows])
+    category = category_target(extracted.rows, categories)
+    leaks = find_leaks(split, extracted.pixels, category.labels)
+    train = split == "train"
+    validation = (split == "validation") & ~leaks.leaked
+    with team.first():
+        groups = [(train, PAIRS), (validation, VALIDATION_RECAPTURES)]
+        recaptures = _recaptures(extracted, groups, runtime, options, progress)
     width = runtime.spec.feature_dim
-    described = features.values.astype(np.float32)
-    named = np.flatnonzero(category.columns >= 0)
-    issues = []
-    if categories:
-        issues = label_issues(
-            [features.rows[number] for number in named],
-            features.values[named, :width],
-            category.columns[named],
-            features.pixels[named],
-            categories,
-        )
+    issues, judged_photos = _label_issues(extracted, category, categories, width)
+    features = extracted.values.astype(np.float32)
     attributes, dropped = attribute_targets(
-        features.rows, described, train, held, problem.dataset.types
+        extracted.rows, features, train, validation, problem.dataset.types
     )
-    notes += [*leaks.notes, *issue_notes(issues, judged(len(named), len(categories))), *dropped]
+    notes += [*leaks.notes, *issue_notes(issues, judged_photos), *dropped]
     targets = [*([category] if categories else []), *attributes]
     if targets:
-        labelled = np.logical_or.reduce([target.columns >= 0 for target in targets])
-        train, held = train & labelled, held & labelled
-    require_rows(
-        [row for row, use in zip(features.rows, train, strict=True) if use], "labelled train", data
-    )
-    if targets and not (held & (targets[0].columns >= 0)).any():
+        labelled = np.logical_or.reduce([target.labels >= 0 for target in targets])
+        train = train & labelled
+        validation = validation & labelled
+    taught = [row for row, use in zip(extracted.rows, train, strict=True) if use]
+    require_rows(taught, "labelled train", data)
+    if targets and not (validation & (targets[0].labels >= 0)).any():
         notes.append(
             "no validation photos: the last epoch is kept, probabilities are not calibrated"
         )
-    shots = reshots.of(held)
-    frozen = 0.0
-    if len(shots.places):
-        frozen = instance_rate(
-            shots.values[:, :width], described[:, :width], shots.places, features.pixels
-        )
     return TrainingSet(
-        features, reshots, split, categories, targets, train, held, frozen, notes, issues
+        extracted,
+        recaptures,
+        split,
+        categories,
+        targets,
+        train,
+        validation,
+        _frozen_rate(recaptures.of(validation), features, extracted.pixels, width),
+        notes,
+        issues,
     )
 
 
-def _reshots(
-    features: Features,
-    train: np.ndarray,
-    held: np.ndarray,
+def _label_issues(
+    extracted: Features, category: Target, categories: Sequence[Category], width: int
+) -> tuple[list[LabelIssue], int]:
+    """Likely label errors among the photos that have a category, and how many were judged."""
+    if not categories:
+        return [], 0
+    named = np.flatnonzero(category.labels >= 0)
+    issues = label_issues(
+        [extracted.rows[number] for number in named],
+        extracted.values[named, :width],
+        category.labels[named],
+        extracted.pixels[named],
+        categories,
+    )
+    return issues, judged_count(len(named), len(categories))
+
+
+def _frozen_rate(
+    recaptures: Recaptures, features: np.ndarray, pixels: np.ndarray, width: int
+) -> float:
+    """Share of the recaptures that find their photo by the frozen features."""
+    if not len(recaptures.places):
+        return 0.0
+    return instance_rate(
+        recaptures.values[:, :width], features[:, :width], recaptures.places, pixels
+    )
+
+
+def _recaptures(
+    extracted: Features,
+    groups: Sequence[tuple[np.ndarray, int]],
     runtime: Runtime,
-    seed: int,
-    cache: Path | None,
-    progress: OnCached | None,
-) -> Reshots:
-    drawn = [(train, PAIRS), (held, HELD_RESHOTS)]
-    return reshot_features(features, runtime, drawn, seed=seed, cache=cache, progress=progress)
+    options: TrainingOptions,
+    progress: OnStage,
+) -> Recaptures:
+    return recapture_features(
+        extracted, runtime, groups, seed=options.seed, cache=options.cache, progress=progress
+    )

@@ -18,10 +18,11 @@ from indexer.index_build.pipeline import build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register
 from indexer.training.feature_cache import photo_features
+from indexer.training.options import TrainingOptions
 from indexer.training.train import train
 from service.engine import Engine, Query
 from service.settings import Settings
-from tests.indexer.training.conftest import KINDS, draw
+from tests.indexer.conftest import KINDS, draw
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def home(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     work = tmp_path_factory.mktemp("parity-home")
-    train(folder, work / "model", epochs=4, device="cpu", cache=work / "cache")
+    train(folder, work / "model", TrainingOptions(epochs=4, device="cpu", cache=work / "cache"))
     home = Home.create(work / "home")
     import_dataset(home, read_dataset(folder))
     build_index(home, bundle=register(home, work / "model"), device="cpu", activate=True)

@@ -23,11 +23,10 @@ from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.block_weights import choose_weights, instance_rate
 from indexer.training.contrastive_loss import ContrastiveLosses
 from indexer.training.cpu_kernels import kept_memory, quick_depthwise
-from indexer.training.distributed import ALONE
-from indexer.training.finetune import FinetuneOptions
-from indexer.training.linear import fit, linear_spec, reweigh
+from indexer.training.linear import LinearOptions, fit, linear_spec, reweigh
+from indexer.training.options import RECIPES, FinetuneOptions, TrainingOptions
 from indexer.training.problem import read_problem
-from indexer.training.train import RECIPES, assemble_network, scale_epochs, train
+from indexer.training.train import assemble_network, scale_epochs, train
 from indexer.training.training_set import TrainingSet, load_training_set
 from tools.bench.harness.framework import BenchRow, Goal, real_data
 from tools.output import say
@@ -35,15 +34,16 @@ from tools.output import say
 PARTS = ("step", "linear-clothing", "linear-fashion", "finetune-clothing", "finetune-fashion")
 GOALS: tuple[Goal, ...] = ()
 _NONE = ContrastiveLosses(0.0, 0.0, 0.0, 0.0)
-# What is left out or changed, by name; arguments of ``linear.fit`` and of ``finetune.Parts``.
+# What is left out or changed, by name; fields of ``LinearOptions`` (``pairs`` apart) and of
+# ``FinetuneOptions``.
 LINEAR: dict[str, dict[str, Any]] = {
     "as it is": {},
     "no mixed features": {"mixed": 0.0},
-    "no contrastive losses": {"alike": _NONE},
+    "no contrastive losses": {"contrastive": _NONE},
     "contrastive: category and attributes only": {
-        "alike": replace(_NONE, category=0.5, attributes=0.3)
+        "contrastive": replace(_NONE, category=0.5, attributes=0.3)
     },
-    "contrastive: not on both at once": {"alike": ContrastiveLosses(both=0.0)},
+    "contrastive: not on both at once": {"contrastive": ContrastiveLosses(both=0.0)},
     "block g without re-shots": {"pairs": None},
 }
 FINETUNE: dict[str, dict[str, Any]] = {
@@ -117,62 +117,51 @@ def _linear(data: Path) -> list[BenchRow]:
     problem = read_problem(data, 0)
     backbone = backbones.find(backbones.DEFAULT_BACKBONE)
     network = Network(linear_spec(backbone, (), 1), backbones.build(backbone.name))
-    material = load_training_set(
-        problem, data, TorchRuntime(network), seed=0, cache=None, progress=None, team=ALONE
-    )
+    photos = load_training_set(problem, data, TorchRuntime(network), TrainingOptions())
     samples = []
     for variant, options in LINEAR.items():
-        samples.append(
-            {"variant": variant, **_fitted(material, network, problem.dataset.types, options)}
-        )
+        sample = _fitted(photos, network, problem.dataset.types, options)
+        samples.append({"variant": variant, **sample})
         say(f"{samples[-1]}")
     return samples
 
 
-def _fitted(
-    material: TrainingSet, network: Network, types: Any, options: dict[str, Any]
-) -> BenchRow:
-    spec = linear_spec(
-        backbones.find(network.spec.backbone), material.targets, int(material.train.sum())
+def _fitted(photos: TrainingSet, network: Network, types: Any, options: dict[str, Any]) -> BenchRow:
+    backbone = backbones.find(network.spec.backbone)
+    spec = linear_spec(backbone, photos.targets, int(photos.train_mask.sum()))
+    chosen = dict(options)
+    examples = replace(photos.examples, pairs=chosen.pop("pairs", photos.pairs))
+    schedule = scale_epochs(RECIPES["linear"], spec)
+    fitted = fit(spec, examples, schedule, seed=0, options=LinearOptions(**chosen))
+    weights = choose_weights(
+        fitted.blocks(photos.features),
+        photos.targets,
+        photos.train_mask,
+        photos.validation_mask,
+        photos.extracted.pixels,
+        photos.recapture_queries(fitted),
     )
-    budget = scale_epochs(RECIPES["linear"], spec)
-    fitted = fit(
-        spec,
-        material.described,
-        material.targets,
-        material.train,
-        material.held,
-        epochs=budget.epochs,
-        lr=budget.lr,
-        batch_size=budget.batch_size,
-        seed=0,
-        **{"pairs": material.pairs, **options},
-    )
-    again, pixels = material.again(fitted), material.features.pixels
-    blocks = fitted.blocks(material.described)
-    weights = choose_weights(blocks, material.targets, material.train, material.held, pixels, again)
     if weights is not None:
         fitted = reweigh(fitted, weights)
     runtime = TorchRuntime(assemble_network(fitted, network.backbone))
-    checked, learned = (
-        material.photos(name, runtime.embed_features) for name in ("validation", "train")
-    )
+    checked = photos.embed_split("validation", runtime.embed_features)
+    learned = photos.embed_split("train", runtime.embed_features)
     found, _ = retrieval_figures(checked, learned, types)
-    shots = material.reshots.of(material.held)
-    asked, vectors = (
-        runtime.embed_features(values) for values in (shots.values, material.described)
-    )
+    taken = photos.recaptures.of(photos.validation_mask)
+    asked = runtime.embed_features(taken.values)
+    vectors = runtime.embed_features(photos.features)
     return {
         "weights": weights,
         "heads": fitted.history[fitted.best_epoch - 1]["validation_heads"],
         "nll": fitted.history[fitted.best_epoch - 1]["validation_nll"],
         **_retrieval(found.values),
-        "instance": instance_rate(asked, vectors, shots.places, pixels),
+        "instance": instance_rate(asked, vectors, taken.places, photos.extracted.pixels),
     }
 
 
 def _finetuned(data: Path, model: Path, variant: str, epochs: int) -> BenchRow:
-    train(data, model, recipe="finetune", epochs=epochs, parts=FinetuneOptions(**FINETUNE[variant]))
+    parts = FinetuneOptions(**FINETUNE[variant])
+    train(data, model, TrainingOptions(recipe="finetune", epochs=epochs, finetuning=parts))
     figures = evaluate(model, data, split="validation")
     heads = {name: found["head"] for name, found in figures["attributes"].items()}
     sample = {

@@ -24,6 +24,7 @@ from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
 from indexer.model.openvino_runtime import cosines
 from indexer.training.export import export
+from indexer.training.options import TrainingOptions
 from indexer.training.train import train
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.peers.catalens_embedding import reference
@@ -92,7 +93,7 @@ def _weights_of(part: str) -> str:
 def _lite0(work: Path, data: Path) -> Path:
     model = work / "lite0"
     if not model.exists():
-        train(data, model, recipe="linear", cache=work / "cache")
+        train(data, model, TrainingOptions(cache=work / "cache"))
     return model
 
 

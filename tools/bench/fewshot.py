@@ -19,6 +19,7 @@ from indexer.model.decision_layer import Category, FewShot
 from indexer.model.few_shot import Background, background, fit_category
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.feature_cache import Features, photo_features
+from indexer.training.options import TrainingOptions
 from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.train import train
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
@@ -166,7 +167,7 @@ def fit_classes(
             split = problem.split[row.product_id]
             if row.category and row.category[-1] in classes and split != "test":
                 writer.writerow((row.product_id, row.image.absolute(), row.category[-1], split))
-    train(manifest, folder / "model", recipe="linear", epochs=epochs)
+    train(manifest, folder / "model", TrainingOptions(epochs=epochs))
     return load_bundle(folder / "model")
 
 

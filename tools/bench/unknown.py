@@ -16,7 +16,7 @@ from indexer.classification.open_set import (
     unknown_score,
 )
 from indexer.training.advise import frozen_features, frozen_runtime
-from indexer.training.feature_cache import Reshots, reshot_features
+from indexer.training.feature_cache import Recaptures, recapture_features
 from indexer.training.linear import Pairs, general_projection
 from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.training_set import PAIRS
@@ -54,8 +54,8 @@ def measure(part: str, work: Path) -> BenchRow:
     problem = read_problem(data, 0)
     features = frozen_features(problem.rows)
     split = np.array([problem.split[row.product_id] for row in features.rows])
-    drawn = reshot_features(features, frozen_runtime(), [(split == "train", PAIRS)])
-    reshots = Reshots(drawn.places, drawn.values[:, : features.values.shape[1]])
+    drawn = recapture_features(features, frozen_runtime(), [(split == "train", PAIRS)])
+    recaptures = Recaptures(drawn.places, drawn.values[:, : features.values.shape[1]])
     kind = np.array([" > ".join(row.category or ()) for row in features.rows])
     family = (
         kind
@@ -69,7 +69,7 @@ def measure(part: str, work: Path) -> BenchRow:
         rng = np.random.default_rng(0)
         common = names[counts >= _FEWEST]
         draws = [sorted(map(str, rng.choice(common, _OUT, replace=False))) for _ in range(_DRAWS)]
-    rows = [hold_out(out, features.values, kind, family, split, reshots) for out in draws]
+    rows = [hold_out(out, features.values, kind, family, split, recaptures) for out in draws]
     return {
         "recipe": f"{_held(near)}; efficientnet_lite0 frozen, the block g ({_DIM} numbers) of the "
         "train "
@@ -92,14 +92,14 @@ def hold_out(
     kind: np.ndarray,
     family: np.ndarray,
     split: np.ndarray,
-    reshots: Reshots,
+    recaptures: Recaptures,
 ) -> BenchRow:
     """One draw: everything is fitted without the families ``out``, then asked about all test
     photos."""
     strange = np.isin(family, out)
     train = (split == "train") & ~strange
     names, labels = np.unique(kind[train], return_inverse=True)
-    block = general_block(values, train, reshots)
+    block = general_block(values, train, recaptures)
     held = (split == "validation") & ~strange & np.isin(kind, names)
     columns = (0, block.shape[1])
     rule = fit_unknown(
@@ -127,10 +127,10 @@ def hold_out(
     }
 
 
-def general_block(values: np.ndarray, train: np.ndarray, reshots: Reshots) -> np.ndarray:
+def general_block(values: np.ndarray, train: np.ndarray, recaptures: Recaptures) -> np.ndarray:
     """Unit rows [N, 256]: the block ``g`` of a model that was trained on the photos ``train`` (bool
     [N])."""
-    again = reshots.of(train)
+    again = recaptures.of(train)
     mean, _, axes = general_projection(
         values[train], _DIM, Pairs(values[again.places], again.values)
     )

@@ -12,7 +12,7 @@ import click
 from tools.options import AnyPath, FromSignature, device_option, given, json_option, seed_option
 from tools.output import answer, say, show_labels, stages, table
 
-TRAIN = "indexer.training.train:train"
+TRAIN = "indexer.training.options:TrainingOptions"
 
 
 class StageOutput(click.ParamType):
@@ -74,12 +74,15 @@ def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
     DATA is a folder of class folders, or a manifest (.csv, .jsonl, .parquet). The model is written
     as a folder. Started by torchrun, the processes share the fine-tuning.
     """
+    from indexer.core.progress import no_progress
     from indexer.training.distributed import team
+    from indexer.training.options import TrainingOptions
     from indexer.training.train import train as job
 
+    chosen = TrainingOptions(**given(**options))
     with team(options["device"] or "auto") as members:
-        with stages() if members.rank == 0 else nullcontext() as callback:
-            report = job(data, out, progress=callback, team=members, **given(**options))
+        with stages() if members.rank == 0 else nullcontext(no_progress) as callback:
+            report = job(data, out, chosen, progress=callback, team=members)
         if members.rank > 0:
             return
     answer(report, as_json, lambda document: _show_training(document, out))

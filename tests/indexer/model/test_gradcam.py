@@ -20,9 +20,6 @@ from indexer.model.open_runtime import open_embedder
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.train import TrainReport
-from tests.indexer.training.conftest import feature_cache, shapes, trained
-
-__all__ = ["feature_cache", "shapes", "trained"]  # fixtures
 
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 

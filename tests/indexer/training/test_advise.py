@@ -11,7 +11,7 @@ import pytest
 from indexer.core.errors import BadDataError
 from indexer.training.advise import advise, costs, probe, recommend, sampled
 from indexer.training.train import RECIPES
-from tests.indexer.training.conftest import KINDS, draw
+from tests.indexer.conftest import KINDS, draw
 from tests.indexer.training.test_label_errors import row
 
 
@@ -66,14 +66,14 @@ def test_probe_judges_held_photos_only() -> None:
     """Right labels are read, swapped validation labels are all wrong, and the commonest class is
     the train photos'."""
     rng = np.random.default_rng(0)
-    columns = np.array([0] * 40 + [1] * 20)
-    values = rng.normal(size=(2, 16))[columns] + 0.1 * rng.normal(size=(60, 16))
-    held = np.arange(60) % 4 == 0
-    right = probe(values, columns, ~held, held, 2)
+    labels = np.array([0] * 40 + [1] * 20)
+    values = rng.normal(size=(2, 16))[labels] + 0.1 * rng.normal(size=(60, 16))
+    validation = np.arange(60) % 4 == 0
+    right = probe(values, labels, ~validation, validation, 2)
     assert right == {"validation_accuracy": 1.0, "majority": pytest.approx(10 / 15)}
-    swapped = np.where(held, 1 - columns, columns)
-    assert probe(values, swapped, ~held, held, 2)["validation_accuracy"] == 0.0
-    assert probe(values, columns, ~held, np.zeros(60, bool), 2)["validation_accuracy"] is None
+    swapped = np.where(validation, 1 - labels, labels)
+    assert probe(values, swapped, ~validation, validation, 2)["validation_accuracy"] == 0.0
+    assert probe(values, labels, ~validation, np.zeros(60, bool), 2)["validation_accuracy"] is None
 
 
 def test_a_sample_keeps_products_whole() -> None:
@@ -112,7 +112,7 @@ def test_photos_without_labels_can_be_trained_on_as_they_are(
     document = advise(tmp_path, device="cpu", cache=feature_cache)
     assert document["categories"] is None
     assert document["recommendation"]["recipe"] == "linear"
-    assert "re-shots" in document["recommendation"]["reasons"][0]
+    assert "recaptures" in document["recommendation"]["reasons"][0]
 
 
 def test_no_readable_photo_is_an_error(tmp_path: Path, feature_cache: Path) -> None:

@@ -18,8 +18,9 @@ from indexer.imaging.decode import hash_content
 from indexer.model.bundle import load_bundle
 from indexer.training.advise import frozen_runtime
 from indexer.training.feature_cache import FeatureCache, _features_id
+from indexer.training.options import TrainingOptions
 from indexer.training.train import TrainReport, train
-from tests.indexer.training.conftest import KINDS, draw
+from tests.indexer.conftest import KINDS, draw
 
 
 def feed(folder: Path, header: str, rows: Sequence[str]) -> Path:
@@ -73,7 +74,9 @@ def test_two_thousand_classes_of_which_900_have_one_photo(
         "image,category,split",
         [f"{number}.jpg,kind {label},{splits[number]}" for number, label in enumerate(labels)],
     )
-    report = train(data, tmp_path / "m", epochs=5, device="cpu", cache=tmp_path / "cache")
+    report = train(
+        data, tmp_path / "m", TrainingOptions(epochs=5, device="cpu", cache=tmp_path / "cache")
+    )
     assert report.categories == classes
     assert report.photos == {"train": lonely + 2 * 1100, "validation": 1100}
     [note] = [note for note in report.notes if "one training photo" in note]
@@ -106,7 +109,9 @@ def test_attributes_that_are_missing_or_not_numbers_teach_nothing(
         )
     data = feed(tmp_path, "image,category,price,nothing,finish,split", rows)
     report = train(
-        data, tmp_path / "m", epochs=12, batch_size=16, device="cpu", cache=tmp_path / "cache"
+        data,
+        tmp_path / "m",
+        TrainingOptions(epochs=12, batch_size=16, device="cpu", cache=tmp_path / "cache"),
     )
     bundle = load_bundle(report.model)
     assert [head.name for head in bundle.spec.heads] == ["category", "finish"]
@@ -129,7 +134,7 @@ def test_data_of_which_nothing_is_usable_says_why(
         "there is no file" if "i/" in fault else "split 'val' is none"
     )
     with pytest.raises(BadDataError, match=f"has no labelled train photos; {said}"):
-        train(data, tmp_path / "m", device="cpu", cache=tmp_path / "cache")
+        train(data, tmp_path / "m", TrainingOptions(device="cpu", cache=tmp_path / "cache"))
     with pytest.raises(BadDataError, match=f"has no test photos; {said}"):
         evaluate(Path(trained.model), data, device="cpu", cache=tmp_path / "cache")
 
@@ -156,7 +161,7 @@ def test_copies_and_products_of_training_judge_no_test_photo(
         "product_id,image,category,split",
         [*rows, "copy,3.jpg,kind 0,test", "p4,59.jpg,kind 1,test"],
     )
-    train(data, tmp_path / "m", epochs=2, device="cpu", cache=tmp_path / "cache")
+    train(data, tmp_path / "m", TrainingOptions(epochs=2, device="cpu", cache=tmp_path / "cache"))
     found = evaluate(tmp_path / "m", data, device="cpu", cache=tmp_path / "cache")
     notes = " ".join(found["notes"])
     assert "'p4'" in notes
@@ -178,7 +183,7 @@ def test_a_disk_that_is_full_while_saving_keeps_the_previous_model(
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
         with pytest.raises(StorageError, match=named):
-            train(shapes, old, epochs=1, seed=3, device="cpu", cache=cache)
+            train(shapes, old, TrainingOptions(epochs=1, seed=3, device="cpu", cache=cache))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert load_bundle(old).model_version == trained.model_version
@@ -210,7 +215,11 @@ def test_paths_of_categories_are_judged_level_by_level(
             draw(kind, number).save(tmp_path / f"{kind}{number}.png")
             rows.append(f"{kind}{number}.png,{paths[kind]},{split}")
     data = feed(tmp_path, "image,category,split", rows)
-    report = train(data, tmp_path / "m", epochs=8, batch_size=8, device="cpu", cache=feature_cache)
+    report = train(
+        data,
+        tmp_path / "m",
+        TrainingOptions(epochs=8, batch_size=8, device="cpu", cache=feature_cache),
+    )
     assert report.categories == 3
     categories = load_bundle(report.model).decision.categories
     assert [category.path for category in categories] == [

@@ -31,9 +31,9 @@ MIXED = blocks(
 
 
 def loss(parts: dict[str, torch.Tensor], *targets: Target, **weights: float) -> float:
-    columns = [torch.from_numpy(target.columns) for target in targets]
+    labels = [torch.from_numpy(target.labels) for target in targets]
     chosen = {"category": 0.0, "attributes": 0.0, "colour": 0.0, "both": 0.0, **weights}
-    return float(ContrastiveLosses(**chosen).loss(parts, targets, columns))
+    return float(ContrastiveLosses(**chosen).loss(parts, targets, labels))
 
 
 @pytest.mark.parametrize("name", ["category", "colour"])
@@ -53,7 +53,7 @@ def test_each_loss_is_lower_where_the_alike_lie_together(name: str) -> None:
 def test_attributes_but_colour_shape_block_a() -> None:
     assert loss(APART, CATEGORY, COLOUR, attributes=1.0) == 0
     assert loss(APART, CATEGORY, FIT, attributes=1.0) > 1
-    also = Target("length", FIT.values, FIT.columns)
+    also = Target("length", FIT.values, FIT.labels)
     assert loss(APART, CATEGORY, FIT, also, attributes=1.0) == pytest.approx(
         loss(APART, CATEGORY, FIT, attributes=1.0)
     )
@@ -72,8 +72,8 @@ def test_unknown_values_teach_nothing() -> None:
 
 def test_block_g_is_not_moved() -> None:
     parts = {name: part.clone().requires_grad_() for name, part in MIXED.items()}
-    columns = [torch.from_numpy(target.columns) for target in (CATEGORY, COLOUR)]
-    ContrastiveLosses().loss(parts, (CATEGORY, COLOUR), [columns[0], columns[0]]).backward()
+    labels = [torch.from_numpy(target.labels) for target in (CATEGORY, COLOUR)]
+    ContrastiveLosses().loss(parts, (CATEGORY, COLOUR), [labels[0], labels[0]]).backward()
     assert parts["a"].grad is not None
     assert float(parts["a"].grad.abs().sum()) > 0
     assert parts["g"].grad is None or float(parts["g"].grad.abs().sum()) == 0

@@ -19,16 +19,16 @@ JOB = """
 import json, os, sys
 from pathlib import Path
 from indexer.training.distributed import team
-from indexer.training.finetune import FinetuneOptions
+from indexer.training.options import FinetuneOptions, TrainingOptions
 from indexer.training.train import train
 
 data, out, cache = map(Path, sys.argv[1:])
+options = TrainingOptions(
+    recipe="finetune", epochs=1, batch_size=8, unfreeze=2, seed=1, device="cpu", cache=cache,
+    finetuning=FinetuneOptions(dropout=0.0, mixed=0.0),
+)
 with team("cpu") as members:
-    report = train(
-        data, out, recipe="finetune", epochs=1, batch_size=8, unfreeze=2, seed=1, device="cpu",
-        cache=cache,
-        parts=FinetuneOptions(dropout=0.0, mixed=0.0), team=members,
-    )
+    report = train(data, out, options, team=members)
     line = json.dumps({"rank": members.rank, "size": members.size, "version": report.model_version})
     # In one piece: print lets the other process's line in before the end of this one.
     os.write(1, f"{line}\\n".encode())

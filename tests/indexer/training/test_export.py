@@ -36,7 +36,7 @@ from indexer.model.open_runtime import open_embedder
 from indexer.model.openvino_runtime import cosines
 from indexer.model.preprocessing import QUICK, to_pixels
 from indexer.training import export as exporting
-from indexer.training.export import MOST_LOST, NotAlike, _most_lost, export
+from indexer.training.export import MOST_LOST, NotAlikeError, _most_lost, export
 from tests.service.conftest import COLOURS, KINDS, photo
 
 pytestmark = pytest.mark.skipif(
@@ -240,7 +240,7 @@ def test_what_is_not_near_enough_is_not_written(
 ) -> None:
     monkeypatch.setattr(exporting, "TOLERANCE", {"fp32": 1.1, "bf16": 1.1, "int8": 1.1})
     with pytest.raises(
-        NotAlike, match=r"fp32: mean cosine .* \(at least 1\.1\), nearest of the same category"
+        NotAlikeError, match=r"fp32: mean cosine .* \(at least 1\.1\), nearest of the same category"
     ):
         export(model.path, data, tmp_path / "out", numeric="fp32")
     assert not (tmp_path / "out").exists()

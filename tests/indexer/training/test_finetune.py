@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ import pytest
 from indexer.catalog.dataset import DatasetRow
 from indexer.core.errors import TrainingError
 from indexer.core.native import torch
+from indexer.core.progress import OnStage, no_progress
 from indexer.imaging.decode import decode_photo
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.preprocessing import photos_to_pixels, shrink_to
 from indexer.training import finetune
 from indexer.training.augmentation import augment, decode_squares, draw_changes, training_square
+from indexer.training.options import FinetuneOptions, TrainingOptions
 from indexer.training.train import train
 
 PREPROCESS = backbones.find("efficientnet_lite0").preprocess
@@ -25,9 +28,12 @@ class Killed(Exception):
     """Stands for kill -9: raised in the middle of an epoch."""
 
 
-def tuned(shapes: Path, cache: Path, out: Path, **options: object) -> Bundle:
-    chosen = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "unfreeze": 3, "seed": 1, **options}
-    report = train(shapes, out, recipe="finetune", device="cpu", cache=cache, **chosen)  # type: ignore[arg-type]
+def tuned(
+    shapes: Path, cache: Path, out: Path, progress: OnStage = no_progress, **options: Any
+) -> Bundle:
+    numbers = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "unfreeze": 3, "seed": 1, **options}
+    chosen = TrainingOptions(recipe="finetune", device="cpu", cache=cache, **numbers)
+    report = train(shapes, out, chosen, progress=progress)
     return load_bundle(report.model)
 
 
@@ -98,7 +104,7 @@ def test_a_finetuned_model_sees_the_whole_square_in_validation_and_in_service(
 
 
 def test_photos_grow_and_stay_below_the_served_size() -> None:
-    sizes = finetune.FinetuneOptions().sizes
+    sizes = FinetuneOptions().sizes
     assert [finetune._size(224, epoch, 10, sizes) for epoch in (0, 5, 6, 9)] == [160, 160, 192, 192]
     assert [finetune._size(224, epoch, 1, ((1.0, 1.0),)) for epoch in (0,)] == [224]
 

@@ -13,7 +13,7 @@ from indexer.model.decision_layer import Category
 from indexer.training.label_errors import (
     confident_errors,
     issue_notes,
-    judged,
+    judged_count,
     label_issues,
     linked_groups,
     out_of_fold,
@@ -23,12 +23,12 @@ from indexer.training.label_errors import (
 def clusters(
     classes: int, each: int, *, seed: int = 0, width: int = 24
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features [classes * each, width] of well parted classes, and their columns."""
+    """Features [classes * each, width] of well parted classes, and their labels."""
     rng = np.random.default_rng(seed)
-    columns = np.repeat(np.arange(classes), each)
-    return rng.normal(size=(classes, width))[columns] + 0.3 * rng.normal(
-        size=(len(columns), width)
-    ), columns
+    labels = np.repeat(np.arange(classes), each)
+    return rng.normal(size=(classes, width))[labels] + 0.3 * rng.normal(
+        size=(len(labels), width)
+    ), labels
 
 
 def row(number: int) -> DatasetRow:
@@ -62,7 +62,7 @@ def test_of_many_photos_and_classes_a_draw_is_judged(monkeypatch: pytest.MonkeyP
     wrong = list(range(0, 200, 10))
     given[wrong] = (truth[wrong] + 1) % 5
     monkeypatch.setattr("indexer.training.label_errors._SCORES", 5 * 100)
-    assert (judged(200, 5), judged(60, 5), judged(200, 1000)) == (100, 60, 0)
+    assert (judged_count(200, 5), judged_count(60, 5), judged_count(200, 1000)) == (100, 60, 0)
     categories = tuple(Category(number, (f"kind {number}",)) for number in range(5))
     seen: list[int] = []
 
@@ -81,26 +81,26 @@ def test_of_many_photos_and_classes_a_draw_is_judged(monkeypatch: pytest.MonkeyP
 
 
 def test_clean_labels_are_left_alone() -> None:
-    features, columns = clusters(6, 25, seed=1)
-    chances = out_of_fold(features, columns, np.arange(150), 6)
-    np.testing.assert_allclose(chances.sum(1), 1)
-    assert len(confident_errors(chances, columns)) == 0
+    features, labels = clusters(6, 25, seed=1)
+    probability = out_of_fold(features, labels, np.arange(150), 6)
+    np.testing.assert_allclose(probability.sum(1), 1)
+    assert len(confident_errors(probability, labels)) == 0
 
 
 def test_a_product_does_not_vouch_for_itself() -> None:
     """All photos of a wrongly labelled product share the error; judged without one another, each is
     reported."""
-    features, columns = clusters(3, 30, seed=2)
+    features, labels = clusters(3, 30, seed=2)
     features[:5] = features[35] + 0.01 * np.random.default_rng(0).normal(
         size=(5, 24)
     )  # one product that is class 1
     rows = [row(max(number - 4, 0)) for number in range(90)]
     categories = tuple(Category(number, (f"kind {number}",)) for number in range(3))
-    found = label_issues(rows, features, columns, np.arange(90).astype(str), categories)
+    found = label_issues(rows, features, labels, np.arange(90).astype(str), categories)
     assert [issue.product_id for issue in found] == ["0"] * 5
     copies = np.array(["same"] * 5 + [str(number) for number in range(85)])
     by_copy = label_issues(
-        [row(number) for number in range(90)], features, columns, copies, categories
+        [row(number) for number in range(90)], features, labels, copies, categories
     )
     assert {issue.product_id for issue in by_copy} == {"0", "1", "2", "3", "4"}
 
@@ -108,14 +108,14 @@ def test_a_product_does_not_vouch_for_itself() -> None:
 def test_two_thousand_classes_of_which_many_have_one_photo() -> None:
     """A class of one photo can be neither judged nor suggested; the others are judged as usual."""
     rng = np.random.default_rng(0)
-    columns = np.concatenate([np.arange(900), np.repeat(np.arange(900, 2000), 2)])
-    features = rng.normal(size=(2000, 64))[columns] + 0.1 * rng.normal(size=(len(columns), 64))
-    chances = out_of_fold(features, columns, np.arange(len(columns)), 2000)
-    assert np.isnan(chances[:900, 0]).all()
-    assert not np.isnan(chances[900:]).any()
-    assert (chances[900:].argmax(1) == columns[900:]).mean() > 0.9
-    assert chances[900:, :900].argmax(1).max() < 900
-    found = confident_errors(chances, columns)
+    labels = np.concatenate([np.arange(900), np.repeat(np.arange(900, 2000), 2)])
+    features = rng.normal(size=(2000, 64))[labels] + 0.1 * rng.normal(size=(len(labels), 64))
+    probability = out_of_fold(features, labels, np.arange(len(labels)), 2000)
+    assert np.isnan(probability[:900, 0]).all()
+    assert not np.isnan(probability[900:]).any()
+    assert (probability[900:].argmax(1) == labels[900:]).mean() > 0.9
+    assert probability[900:, :900].argmax(1).max() < 900
+    found = confident_errors(probability, labels)
     assert (found >= 900).all()
     assert len(found) < 50
 

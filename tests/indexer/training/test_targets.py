@@ -12,7 +12,7 @@ from indexer.core.native import torch
 from indexer.model import backbones
 from indexer.model.network import Heads, Neck
 from indexer.training import linear
-from indexer.training.block_weights import ReshotQueries, choose_weights, instance_rate
+from indexer.training.block_weights import RecaptureQueries, choose_weights, instance_rate
 from indexer.training.sampling import sample_indices
 from indexer.training.targets import Target, attribute_targets, colour_target
 
@@ -55,7 +55,7 @@ def test_an_attribute_that_photos_show_gets_a_head_and_others_say_why_not(
     types = {"sleeve": "string", "season": "string", "price": "number", "note": "string"}
     kept, notes = attribute_targets(rows, features, *split, types)  # type: ignore[arg-type]
     assert [(target.name, target.values) for target in kept] == [("sleeve", ("long", "short"))]
-    assert set(kept[0].columns[shown == 2]) == {-1}
+    assert set(kept[0].labels[shown == 2]) == {-1}
     assert any("'season' is not read from photos" in note for note in notes)
 
 
@@ -97,9 +97,9 @@ def test_reweighing_changes_the_vectors_and_no_logit() -> None:
     neck, heads = Neck(spec).eval(), Heads(spec)
     fitted = linear.FittedModel(spec, neck, heads, 1.0, 1, [])
     changed = linear.reweigh(fitted, {"a": 0.6, "c": 0.15, "g": 0.25})
-    described = torch.rand(5, 512 + 326)
+    features = torch.rand(5, 512 + 326)
     with torch.inference_mode():
-        before, after = neck(described), changed.neck(described)
+        before, after = neck(features), changed.neck(features)
         torch.testing.assert_close(heads(before), changed.heads(after), atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(after[:, :192].norm(dim=1).numpy(), 0.6**0.5, rtol=1e-4)
     np.testing.assert_allclose(after.norm(dim=1).numpy(), 1.0, rtol=1e-4)
@@ -134,18 +134,18 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(
     alone = blocks["g"][~train] @ blocks["g"][train].T
     first = [(kind[train][s.argmax(1)] == kind[~train]).mean() for s in (scores, alone)]
     assert first[0] >= first[1]
-    for name, most in (
-        ("_ASKED", 60),
-        ("_SEARCHED", 150),
+    for name, limit in (
+        ("_QUERIES", 60),
+        ("_GALLERY", 150),
     ):  # of many photos a draw decides much the same
-        monkeypatch.setattr(f"indexer.training.block_weights.{name}", most)
+        monkeypatch.setattr(f"indexer.training.block_weights.{name}", limit)
     taken: list[int] = []
 
-    def noted(chosen: np.ndarray, most: int) -> np.ndarray:
-        taken.append(len(found := sample_indices(chosen, most)))
+    def noted(chosen: np.ndarray, limit: int) -> np.ndarray:
+        taken.append(len(found := sample_indices(chosen, limit)))
         return found
 
-    monkeypatch.setattr("indexer.training.block_weights.drawn", noted)
+    monkeypatch.setattr("indexer.training.block_weights.sample_indices", noted)
     some = choose_weights(blocks, targets, train, ~train, pixels)
     assert sorted(taken) == [60, 150]
     assert some == pytest.approx(weights, abs=0.2)
@@ -177,7 +177,7 @@ def test_weights_keep_finding_the_same_photo_again() -> None:
     frozen = instance_rate(asked["g"], blocks["g"], places, pixels) - 0.05
     free = choose_weights(blocks, [target], train, ~train, pixels)
     bound = choose_weights(
-        blocks, [target], train, ~train, pixels, ReshotQueries(places, asked, frozen)
+        blocks, [target], train, ~train, pixels, RecaptureQueries(places, asked, frozen)
     )
     assert free is not None
     assert bound is not None

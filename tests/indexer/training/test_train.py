@@ -24,10 +24,11 @@ from indexer.model.torch_runtime import TorchRuntime
 from indexer.training import linear
 from indexer.training.advise import frozen_runtime
 from indexer.training.block_weights import instance_rate
-from indexer.training.feature_cache import photo_features, reshot_features
+from indexer.training.feature_cache import photo_features, recapture_features
+from indexer.training.options import TrainingOptions
 from indexer.training.problem import read_problem
 from indexer.training.train import TrainReport, train
-from tests.indexer.training.conftest import KINDS, draw
+from tests.indexer.conftest import KINDS, draw
 
 
 def test_a_trained_model_knows_its_classes(
@@ -65,21 +66,13 @@ def test_the_same_seed_gives_the_same_model(
     again = train(
         shapes,
         tmp_path / "again",
-        epochs=8,
-        batch_size=16,
-        seed=1,
-        device="cpu",
-        cache=feature_cache,
+        TrainingOptions(epochs=8, batch_size=16, seed=1, device="cpu", cache=feature_cache),
     )
     assert again.model_version == trained.model_version
     other = train(
         shapes,
         tmp_path / "other",
-        epochs=8,
-        batch_size=16,
-        seed=2,
-        device="cpu",
-        cache=feature_cache,
+        TrainingOptions(epochs=8, batch_size=16, seed=2, device="cpu", cache=feature_cache),
     )
     assert other.model_version != trained.model_version
 
@@ -96,7 +89,7 @@ def test_a_warm_cache_runs_no_photo_through_the_backbone(
     def forbidden(*_: Any) -> np.ndarray:
         raise AssertionError("a cached photo went through the backbone")
 
-    monkeypatch.setattr(TorchRuntime, "features", forbidden)
+    monkeypatch.setattr(TorchRuntime, "extract_features", forbidden)
     renamed = tmp_path / "renamed"
     for kind in KINDS:
         (renamed / kind).mkdir(parents=True)
@@ -107,18 +100,26 @@ def test_a_warm_cache_runs_no_photo_through_the_backbone(
     for product, name in names.items():
         if name not in train_only:  # those were never embedded by training
             (renamed / product.replace("/", "/other-")).with_suffix(".png").unlink(missing_ok=True)
-    train(renamed, tmp_path / "m", epochs=1, seed=1, device="cpu", cache=feature_cache)
+    train(
+        renamed,
+        tmp_path / "m",
+        TrainingOptions(epochs=1, seed=1, device="cpu", cache=feature_cache),
+    )
 
 
 def test_test_photos_are_never_read(shapes: Path, feature_cache: Path, tmp_path: Path) -> None:
     """Training gives the same model when every test photo is replaced."""
-    first = train(shapes, tmp_path / "a", epochs=2, seed=1, device="cpu", cache=feature_cache)
+    first = train(
+        shapes, tmp_path / "a", TrainingOptions(epochs=2, seed=1, device="cpu", cache=feature_cache)
+    )
     import shutil
 
     copy = Path(shutil.copytree(shapes, tmp_path / "copy"))
     for row in read_problem(shapes, 1).of("test"):
         Image.new("RGB", (50, 50)).save(copy / row.image.relative_to(shapes))
-    second = train(copy, tmp_path / "b", epochs=2, seed=1, device="cpu", cache=feature_cache)
+    second = train(
+        copy, tmp_path / "b", TrainingOptions(epochs=2, seed=1, device="cpu", cache=feature_cache)
+    )
     assert second.embedding_id == first.embedding_id
 
 
@@ -136,7 +137,9 @@ def test_photos_without_labels_train_the_general_block(
         {"epochs": 1, "batch_size": 8, "unfreeze": 1} if recipe == "finetune" else {}
     )
     report = train(
-        folder, tmp_path / "m", recipe=recipe, device="cpu", cache=feature_cache, **chosen
+        folder,
+        tmp_path / "m",
+        TrainingOptions(recipe=recipe, device="cpu", cache=feature_cache, **chosen),
     )
     bundle = load_bundle(tmp_path / "m")
     assert [block.name for block in bundle.spec.blocks] == ["g"]
@@ -154,7 +157,7 @@ def test_one_class_only_is_an_error_that_names_it(tmp_path: Path) -> None:
     for number in range(4):
         draw("disc", number).save(tmp_path / "d" / "disc" / f"{number}.png")
     with pytest.raises(TrainingError, match="'disc'"):
-        train(tmp_path / "d", tmp_path / "m", device="cpu")
+        train(tmp_path / "d", tmp_path / "m", TrainingOptions(device="cpu"))
 
 
 def test_odd_labels_are_reported_and_kept_apart(tmp_path: Path, feature_cache: Path) -> None:
@@ -169,7 +172,11 @@ def test_odd_labels_are_reported_and_kept_apart(tmp_path: Path, feature_cache: P
     draw("disc", 9).save(tmp_path / "other.png")
     rows += ["lonely.png,lonely,train", "other.png,Disc,train", "other.png,,train"]
     (tmp_path / "p.csv").write_text("\n".join(rows))
-    report = train(tmp_path / "p.csv", tmp_path / "m", epochs=1, device="cpu", cache=feature_cache)
+    report = train(
+        tmp_path / "p.csv",
+        tmp_path / "m",
+        TrainingOptions(epochs=1, device="cpu", cache=feature_cache),
+    )
     assert report.categories == 4
     notes = "\n".join(report.notes)
     assert "'Disc', 'disc'" in notes
@@ -184,14 +191,18 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_old_model(
 
     old = Path(shutil.copytree(trained.model, tmp_path / "m"))
     with pytest.raises(TrainingError, match=r"loss is .* in epoch"):
-        train(shapes, old, epochs=3, lr=1e30, seed=1, device="cpu", cache=feature_cache)
+        train(
+            shapes,
+            old,
+            TrainingOptions(epochs=3, lr=1e30, seed=1, device="cpu", cache=feature_cache),
+        )
     assert load_bundle(old).model_version == trained.model_version
 
 
 @pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("lr", -1.0), ("batch_size", 0)])
 def test_bad_numbers_are_named(shapes: Path, tmp_path: Path, name: str, value: Any) -> None:
     with pytest.raises(BadRequestError, match=name):
-        train(shapes, tmp_path / "m", **{name: value})
+        train(shapes, tmp_path / "m", TrainingOptions(**{name: value}))
 
 
 def test_an_out_folder_with_other_things_is_refused_before_any_work(
@@ -199,7 +210,7 @@ def test_an_out_folder_with_other_things_is_refused_before_any_work(
 ) -> None:
     (tmp_path / "keep.txt").write_text("mine")
     with pytest.raises(BadModelError, match="not a model folder"):
-        train(shapes, tmp_path, device="cpu")
+        train(shapes, tmp_path, TrainingOptions(device="cpu"))
     assert (tmp_path / "keep.txt").read_text() == "mine"
 
 
@@ -315,12 +326,12 @@ def test_a_re_shot_has_features_of_its_own_in_the_cache(shapes: Path, tmp_path: 
     rows = read_problem(shapes, 0).of("train")[:4]
     plain = photo_features(rows, runtime, cache=tmp_path)
     drawn = [(np.array([True, True, True, False]), 2)]
-    first = reshot_features(plain, runtime, drawn, cache=tmp_path)
+    first = recapture_features(plain, runtime, drawn, cache=tmp_path)
     assert len(first.places) == 2
     assert set(first.places) < {0, 1, 2}
     assert np.abs(first.values - plain.values[first.places]).max(1).min() > 0.01
     called: list[int] = []
-    again = reshot_features(
+    again = recapture_features(
         plain, runtime, drawn, cache=tmp_path, progress=lambda _, done, __: called.append(done)
     )
     np.testing.assert_array_equal(first.values, again.values)

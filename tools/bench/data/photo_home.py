@@ -30,6 +30,7 @@ from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register
 from indexer.model.spec import ModelSpec
 from indexer.training.export import export
+from indexer.training.options import TrainingOptions
 from indexer.training.train import train
 from tools.bench.data.generated_home import photo_hash, product_id
 from tools.bench.harness.framework import real_data
@@ -59,7 +60,7 @@ def shop(work: Path, products: int) -> GeneratedShop:
         return made
     data = real_data("fashion") / "products.csv"
     if not made.trained.exists():
-        train(data, made.trained, recipe="linear", cache=work / "cache")
+        train(data, made.trained, TrainingOptions(cache=work / "cache"))
     fast = work / "fashion-fast"
     if not fast.exists():
         say(f"exported as {export(made.trained, data, fast)['numeric']}")

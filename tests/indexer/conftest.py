@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from indexer.training.options import TrainingOptions
 from indexer.training.train import TrainReport, train
 
 KINDS = ("disc", "square", "stripes")
@@ -55,4 +56,8 @@ def trained(
     shapes: Path, feature_cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainReport:
     out = tmp_path_factory.mktemp("trained") / "model"
-    return train(shapes, out, epochs=8, batch_size=16, seed=1, device="cpu", cache=feature_cache)
+    return train(
+        shapes,
+        out,
+        TrainingOptions(epochs=8, batch_size=16, seed=1, device="cpu", cache=feature_cache),
+    )

@@ -15,8 +15,9 @@ from indexer.evaluation.report import headlines, percent, render, write_report
 from indexer.evaluation.results import EvaluationResults
 from indexer.evaluation.thumbnails import photo_sheet, small_photos
 from indexer.model.calibration import brier_score, perfect_calibration_error, reliability_bins
+from indexer.training.options import TrainingOptions
 from indexer.training.train import train
-from tests.indexer.training.conftest import draw
+from tests.indexer.conftest import draw
 
 HOSTILE = "<script>alert(1)</script> & {{ 7*7 }}"
 
@@ -45,7 +46,11 @@ def evidence(tmp_path_factory: pytest.TempPathFactory, feature_cache: Path) -> E
                 json.dumps({**row, "pattern": "striped" if kind == "stripes" else "plain"})
             )
     (folder / "p.jsonl").write_text("\n".join(lines))
-    train(folder / "p.jsonl", folder / "m", epochs=3, device="cpu", cache=feature_cache)
+    train(
+        folder / "p.jsonl",
+        folder / "m",
+        TrainingOptions(epochs=3, device="cpu", cache=feature_cache),
+    )
     return measure(folder / "m", folder / "p.jsonl", device="cpu", cache=feature_cache)
 
 
@@ -113,7 +118,7 @@ def test_evaluate_names_calibration_before_and_after(evidence: EvaluationResults
     calibration = figures["calibration"]
     assert {name: figures[name] for name in ("ece", "nll", "brier")} == calibration["after"]
     one_hot = np.eye(3)[found.truth]
-    assert figures["brier"] == pytest.approx(((found.chances - one_hot) ** 2).sum(1).mean())
+    assert figures["brier"] == pytest.approx(((found.probabilities - one_hot) ** 2).sum(1).mean())
     assert calibration["before"]["nll"] == pytest.approx(
         float(
             np.mean(np.log(np.exp(found.logits).sum(1)) - found.logits[np.arange(12), found.truth])
@@ -128,7 +133,7 @@ def test_confusion_keeps_the_classes_with_most_mistakes() -> None:
     totals."""
     names = [("a",), ("b",), ("c",)]
     truth, predicted = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 0, 2, 2])
-    matrix = confusion(truth, predicted, names, most=2)
+    matrix = confusion(truth, predicted, names, limit=2)
     assert (matrix.labels, matrix.left_out, matrix.totals) == (["a", "b"], 1, [2, 1])
     assert [(cell.row, cell.column, cell.count, cell.share) for cell in matrix.cells] == [
         (0, 0, 1, 0.5),

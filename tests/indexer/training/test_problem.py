@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from indexer.evaluation.evaluate import evaluate
+from indexer.training.options import TrainingOptions
 from indexer.training.problem import find_leaks, read_problem
 from indexer.training.train import train
-from tests.indexer.training.conftest import KINDS, draw
+from tests.indexer.conftest import KINDS, draw
 
 
 def test_a_copy_of_an_earlier_split_is_left_out_and_counted() -> None:
@@ -64,7 +65,11 @@ def test_training_says_what_leaks_and_which_labels_look_wrong(
             rows.append(f"{kind}{number}.png,{label},{'train' if number < 8 else 'validation'}")
     draw("disc", 0).save(tmp_path / "copy.png")
     (tmp_path / "p.csv").write_text("\n".join([*rows, "copy.png,disc,validation"]))
-    report = train(tmp_path / "p.csv", tmp_path / "m", epochs=1, device="cpu", cache=feature_cache)
+    report = train(
+        tmp_path / "p.csv",
+        tmp_path / "m",
+        TrainingOptions(epochs=1, device="cpu", cache=feature_cache),
+    )
     assert any(
         note.startswith("1 of 7 validation photos are exact copies of a train photo")
         for note in report.notes

@@ -1,0 +1,85 @@
+"""Options of a training: recipe, schedule, seed, device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from indexer.core.errors import BadRequestError
+from indexer.model.backbones import DEFAULT_BACKBONE
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast and in what portions a recipe trains."""
+
+    epochs: int
+    lr: float
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "lr", "batch_size"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise BadRequestError(f"{name} must be above 0, not {value}")
+
+
+RECIPES = {"linear": Schedule(20, 4e-3, 384), "finetune": Schedule(12, 1e-3, 32)}
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """Parts of the recipe ``finetune``; an ablation can leave each of them out."""
+
+    # weight of the loss that holds g to the frozen network; 0: g follows the labels' trunk
+    general: float = 0.3
+    # softmax temperature of recognising a photo among all others by g
+    sharpness: float = 0.07
+    # share of plain backgrounds that are replaced
+    backgrounds: float = 0.5
+    # (until this share of the epochs, this share of the crop)
+    sizes: tuple[tuple[float, float], ...] = ((0.6, 5 / 7), (1.0, 6 / 7))
+    # share of the epochs that train the upper half of the unfrozen stages only
+    top_first: float = 0.2
+    dropout: float = 0.2
+    # share of the steps that mix photos (mixup, Zhang et al. 2018)
+    mixed: float = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What ``train`` takes beside DATA and the model folder to write.
+
+    ``epochs``, ``lr`` and ``batch_size`` are those of the recipe (``RECIPES``) unless given.
+    ``unfreeze`` (stages from the top) and ``resume`` (after the last epoch of a killed run to the
+    same folder) are for ``finetune``. Raises ``BadRequestError`` for an unknown recipe and for
+    numbers that are not above 0.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    weights: Path | None = None
+    recipe: str = "linear"
+    epochs: int | None = None
+    lr: float | None = None
+    batch_size: int | None = None
+    unfreeze: int | None = None
+    resume: bool = False
+    seed: int = 0
+    device: str = "auto"
+    cache: Path | None = None
+    finetuning: FinetuneOptions = field(default_factory=FinetuneOptions)
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise BadRequestError(f"unknown recipe {self.recipe!r}; offered: {', '.join(RECIPES)}")
+        _ = self.schedule
+
+    @property
+    def schedule(self) -> Schedule:
+        """The recipe's schedule with the numbers that were given."""
+        numbers = {"epochs": self.epochs, "lr": self.lr, "batch_size": self.batch_size}
+        given: dict[str, Any] = {
+            name: value for name, value in numbers.items() if value is not None
+        }
+        return replace(RECIPES[self.recipe], **given)
