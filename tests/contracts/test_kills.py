@@ -42,7 +42,7 @@ JOBS = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from indexer import files
+from indexer.core import atomic_files
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.core.home import Home
 from tests.contracts import test_kills as own
@@ -57,7 +57,7 @@ def slowed(holder, name):
     setattr(holder, name, wrapper)
 
 for name in ("fsync", "replace", "rename"):
-    slowed(files.os, name)
+    slowed(atomic_files.os, name)
 slowed(EmbeddingStore, "put")
 print("ready", flush=True)
 getattr(own, sys.argv[1])(Home(sys.argv[2]), Path(sys.argv[3]))

@@ -39,7 +39,7 @@ def test_the_mean_is_the_product_s_lab_colour(
 ) -> None:
     """Against published Lab values of pure red, navy and yellow (D65)."""
     np.testing.assert_allclose(
-        described(rgb, (255, 255, 255))[-6:-3] * 50, lab_color, atol=2.5
+        described(rgb, (255, 255, 255))[-6:-3] * 50, lab, atol=2.5
     )  # the soft edge takes part
 
 

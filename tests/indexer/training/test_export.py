@@ -20,7 +20,7 @@ from indexer.core.atomic_files import sha256_file
 from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailableError
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo, decode_photo
-from indexer.model import openvino_runtime
+from indexer.model import open_runtime, openvino_runtime
 from indexer.model.bundle import (
     MANIFEST,
     PARITY,
@@ -209,6 +209,7 @@ def test_without_openvino_bf16_runs_in_torch_and_int8_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(openvino_runtime, "openvino", lambda: None)
     monkeypatch.setattr(exporting, "openvino", lambda: None)
+    monkeypatch.setattr(open_runtime, "openvino", lambda: None)
     assert open_embedder(load_bundle(exported["bf16"]["model"]), device="cpu").engine == "torch"
     with pytest.raises(WeightsUnavailableError, match=r"int8.*pip install 'catalens\[openvino\]'"):
         open_embedder(load_bundle(exported["int8"]["model"]), device="cpu")
@@ -347,11 +348,12 @@ ASK = """
 import sys
 from pathlib import Path
 import service.app
-from service.engine import Engine, Source
+from service.engine import Engine
+from service.query.query import Query
 from service.settings import Settings
 
 home, photo = map(Path, sys.argv[1:])
-source = Source(image=photo.read_bytes())
+source = Query(image=photo.read_bytes())
 with Engine(Settings(home=home)) as engine:
     service.app.create_app(engine, engine.settings)
     assert engine.describe(source, k=3)["results"]
