@@ -3,7 +3,6 @@ nothing of HTTP."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,9 @@ from indexer.imaging.decode import ImageLimits
 from service.background.compaction import Compactor
 from service.background.erasure import Eraser
 from service.background.jobs import JobRunner
+from service.background.leadership import Leadership
+from service.background.refresh import SnapshotRefresh
+from service.background.runner import BackgroundRunner
 from service.inference.admission import AdmissionGate, OverloadedError
 from service.inference.queue import InferenceQueue
 from service.logging import make_log
@@ -72,7 +74,6 @@ class Engine(ProductCatalog):
         self._turns = AdmissionGate(
             settings.working or THREADS + 1, settings.max_waiting, settings.deadline_s
         )
-        self._stop = threading.Event()
         self.queue = InferenceQueue(
             max_batch=settings.max_batch,
             max_waiting=settings.max_waiting,
@@ -90,8 +91,6 @@ class Engine(ProductCatalog):
             deadline_s=settings.deadline_s,
             crowded=crowded,
         )
-        self._watcher: threading.Thread | None = None
-        self._eraser: Eraser | None = None
         try:
             self._serving = SnapshotManager(
                 self.home,
@@ -124,21 +123,35 @@ class Engine(ProductCatalog):
                 self.home, self._serving, most=settings.other_versions, log=self.log
             )
             self._serving.others = self._others
+            leadership = Leadership(self.home, eligible=not is_read_only(self.home.catalog_file))
             self.folding = Compactor(
                 self.home,
                 self._serving,
+                leadership,
                 max_delta=settings.max_delta,
                 device=settings.device,
                 log=self.log,
             )
             self.jobs = JobRunner(
                 self.home,
+                leadership,
                 import_root=settings.import_root,
                 max_upload_bytes=settings.max_upload_bytes,
                 device=settings.device,
                 streams=max(1, settings.threads // 4),
-                snapshot=lambda: self._serving.current,
-                answer=self._answer,
+                log=self.log,
+            )
+            self.eraser = Eraser(
+                self.home,
+                self._catalog,
+                leadership,
+                within_s=settings.erase_within_s,
+                log=self.log,
+            )
+            self._background = BackgroundRunner(
+                (SnapshotRefresh(self._serving), self.folding, self.jobs, self.eraser),
+                leadership,
+                poll_s=settings.poll_s,
                 log=self.log,
             )
             self.explain = Explainer(
@@ -188,13 +201,7 @@ class Engine(ProductCatalog):
             self.queue.close()
             raise
         if watch:
-            self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
-            self._watcher.start()
-            if not is_read_only(self.home.catalog_file):
-                self.jobs.start()
-                within_s = settings.erase_within_s
-                self._eraser = Eraser(self.home, self._catalog, within_s=within_s, log=self.log)
-                self._eraser.start()
+            self._background.start()
 
     def __enter__(self) -> Engine:
         return self
@@ -204,13 +211,7 @@ class Engine(ProductCatalog):
 
     def close(self) -> None:
         """Stop the threads; questions in flight are answered first."""
-        self._stop.set()
-        if self._eraser is not None:
-            self._eraser.close()
-        if self._watcher is not None:
-            self._watcher.join(timeout=30)
-        self.folding.close()
-        self.jobs.close()
+        self._background.close()
         self._many.close()
         self._tagging.close()
         self.queue.close()
@@ -218,19 +219,14 @@ class Engine(ProductCatalog):
         self.people.close()
         self._texting.close()
 
-    def _watch(self) -> None:
-        while not self._stop.wait(self.settings.poll_s):
-            self._serving.refresh()
-            try:
-                self.folding.look()
-                self.jobs.look()
-            except Exception as error:  # the watcher must go on following other processes
-                self.log.error("folding or jobs cannot be looked after", exc_info=error)
-
     def refresh(self) -> None:
-        """Look now for other processes' writes and activations (the watcher does so every
-        ``poll_s``)."""
+        """Look now for other processes' writes and activations (the background does so
+        every ``poll_s``)."""
         self._serving.refresh()
+
+    def frame(self, **content: Any) -> dict[str, Any]:
+        """``content`` that no snapshot answers, with the versions that serve."""
+        return self._answer(self._serving.current, StageTimer(), **content)
 
     @property
     def snapshot(self) -> Snapshot | None:

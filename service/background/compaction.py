@@ -1,19 +1,15 @@
-"""Keeps the delta bounded: has it folded into a new version, beside the one that answers."""
+"""Triggers compaction of the delta into a new index version."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import indexer
 from indexer.core.home import Home
 from indexer.operations import compaction
+from service.background.leadership import Leadership
+from service.background.worker_process import WorkerProcess
 from service.state.snapshots import Snapshot, SnapshotManager
 
 # A change without photos (a price) is carried in a few bytes and costs no search anything; too many
@@ -26,25 +22,37 @@ _AFTER_FAILURE_S, _LONGEST_S = 60.0, 3600.0
 
 
 class Compactor:
-    """One fold at a time, in a process of its own with low priority; nothing here waits for it.
+    """One compaction at a time, in a process of its own; nothing here waits for it.
 
-    A process, and not a thread: building holds Python's lock for seconds and FAISS's threads take
-    the cores. Between two folds lies at least as long as the last one took. Several services of one
-    home may start one at once; the home's build lock lets one of them work.
+    Between two compactions lies at least as long as the last one took. The leader of the home
+    starts them, and the home's build lock keeps them apart from builds on the command line.
     """
 
+    name = "compaction"
+
     def __init__(
-        self, home: Home, serving: SnapshotManager, *, max_delta: int, device: str, log: Any
+        self,
+        home: Home,
+        serving: SnapshotManager,
+        leadership: Leadership,
+        *,
+        max_delta: int,
+        device: str,
+        log: Any,
     ) -> None:
-        self._home, self._serving, self._log = home, serving, log
-        self._max_delta, self._device = max_delta, device
-        self._process: subprocess.Popen[bytes] | None = None
-        self._output: tuple[IO[bytes], IO[bytes]] | None = None
-        self._began = self._next = 0.0
-        self._since: tuple[str, float] | None = (
-            None  # the version under the delta, and when its first write was seen
-        )
-        self.done = self.failed = 0  # folds of this process
+        self._home = home
+        self._serving = serving
+        self._leadership = leadership
+        self._log = log
+        self._max_delta = max_delta
+        self._device = device
+        self._process: WorkerProcess | None = None
+        self._began = 0.0
+        self._next = 0.0
+        # The version under the delta, and when its first write was seen.
+        self._since: tuple[str, float] | None = None
+        self.done = 0  # compactions of this process
+        self.failed = 0
         self.last_s: float | None = None  # how long the last one took
 
     @property
@@ -60,9 +68,8 @@ class Compactor:
             return 0.0
         return time.monotonic() - since[1]
 
-    def look(self) -> None:
-        """Start a fold where one is due, or take note of one that ended. Called by the watcher;
-        never blocks."""
+    def poll(self) -> None:
+        """Start a compaction where one is due, or note that one ended; never blocks."""
         snapshot = self._serving.current
         if snapshot is None:
             return
@@ -71,20 +78,19 @@ class Compactor:
         elif self._since is None or self._since[0] != snapshot.index_version:
             self._since = (snapshot.index_version, time.monotonic())
         if self._process is not None:
-            if self._process.poll() is not None:
-                self._ended(self._process.returncode)
-        elif time.monotonic() >= self._next and (why := self._due(snapshot)):
+            if (code := self._process.poll()) is not None:
+                self._note_end(self._process, code)
+        elif (
+            time.monotonic() >= self._next
+            and (why := self._due(snapshot))
+            and self._leadership.holds()
+        ):
             self._start(snapshot, why)
 
     def close(self) -> None:
-        """End a fold in work; a build that was stopped leaves nothing that serves."""
+        """End a compaction in work; a build that was stopped leaves nothing that serves."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.stop()
             self._process = None
 
     def _due(self, snapshot: Snapshot) -> str | None:
@@ -103,51 +109,30 @@ class Compactor:
         return None
 
     def _start(self, snapshot: Snapshot, why: str) -> None:
-        root = str(Path(indexer.__file__).parents[1])
-        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [
-            sys.executable,
-            "-m",
-            compaction.__name__,
-            str(self._home.path),
-            snapshot.index_version,
-            self._device,
-        ]
-        self._output = (tempfile.TemporaryFile(), tempfile.TemporaryFile())  # noqa: SIM115 - read when it ended
+        arguments = (str(self._home.path), snapshot.index_version, self._device)
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=self._output[0],
-                stderr=self._output[1],
-                # One thread: what answers has the other cores.
-                env={
-                    **os.environ,
-                    "PYTHONPATH": path,
-                    "CATALENS_THREADS": "1",
-                    "OMP_NUM_THREADS": "1",
-                },
-            )
+            self._process = WorkerProcess(compaction.__name__, *arguments)
         except OSError as error:
-            self._failure(str(error))
+            self._note_failure(str(error))
             return
         self._began = time.monotonic()
         self._log.info("fold started", index_version=snapshot.index_version, why=why)
 
-    def _ended(self, code: int) -> None:
+    def _note_end(self, process: WorkerProcess, code: int) -> None:
         self._process = None
-        took = time.monotonic() - self._began
-        out, err = (self._read(stream) for stream in self._output or ())
+        seconds = time.monotonic() - self._began
+        printed, reason = process.finish()
         if code == 0:
-            self.done, self.last_s = self.done + 1, took
-            self._next = time.monotonic() + took
-            self._log.info("fold done", seconds=round(took, 2), **json.loads(out))
+            self.done += 1
+            self.last_s = seconds
+            self._next = time.monotonic() + seconds
+            self._log.info("fold done", seconds=round(seconds, 2), **json.loads(printed))
         elif code == compaction.NOT_NOW:
             self._next = time.monotonic() + _NOT_NOW_S
         else:
-            self._failure(err.strip().rpartition("\n")[2] or f"exit code {code}")
+            self._note_failure(reason or f"exit code {code}")
 
-    def _failure(self, reason: str) -> None:
+    def _note_failure(self, reason: str) -> None:
         self.failed += 1
         self._next = time.monotonic() + min(
             _LONGEST_S, _AFTER_FAILURE_S * 2 ** min(self.failed - 1, 6)
@@ -155,10 +140,3 @@ class Compactor:
         self._log.error(
             "fold failed; the delta goes on growing", error=reason, failures=self.failed
         )
-
-    @staticmethod
-    def _read(stream: IO[bytes]) -> str:
-        stream.seek(0)
-        text = stream.read().decode("utf-8", "replace")
-        stream.close()
-        return text

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
 from indexer.core.errors import BadRequestError
+from indexer.operations.jobs import Job
 from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
 from service.api.parsing import read_import
 from service.api.requests import ImportRequest, JobPath
@@ -43,14 +45,14 @@ def import_products() -> Any:
     if upload is not None:
         if wanted.photos != "copy":
             raise BadRequestError("photos of an archive are copied: reference needs a path")
-        return accepted(engine().jobs.add_import(archive=upload.save, **options))
+        return accepted(engine().jobs.add_import(upload=upload, **options))
     return accepted(engine().jobs.add_import(path=wanted.path, photos=wanted.photos, **options))
 
 
 @api.get("/jobs", operation_id="list_jobs", responses={200: JobsResponse, **problem_responses()})
 def list_jobs() -> dict[str, Any]:
     """Jobs, the newest first; the last 100 that ended are remembered."""
-    return answer(engine().jobs.list())
+    return answer(engine().frame(jobs=[asdict(job) for job in engine().jobs.list()]))
 
 
 @api.get(
@@ -60,7 +62,7 @@ def list_jobs() -> dict[str, Any]:
 )
 def get_job(path: JobPath) -> dict[str, Any]:
     """State and progress of a job; `result` where it is done, `problem` where it failed."""
-    return answer(engine().jobs.get(path.job_id))
+    return _framed(engine().jobs.get(path.job_id))
 
 
 @api.delete(
@@ -71,7 +73,7 @@ def get_job(path: JobPath) -> dict[str, Any]:
 def cancel_job(path: JobPath) -> dict[str, Any]:
     """Cancel a job: batches that an import committed stay, a build leaves no version. 409 for one
     that ended."""
-    return answer(engine().jobs.cancel(path.job_id))
+    return _framed(engine().jobs.cancel(path.job_id))
 
 
 @api.get(
@@ -89,8 +91,8 @@ def follow_job(path: JobPath) -> Response:
     A stream lasts ten minutes at most, and a few at a time are served (503 beyond); `GET
     /v1/jobs/{id}` says the same. A client that goes away changes nothing for the job.
     """
-    jobs = engine().jobs  # the lines are made when this request is over
-    changes, release = jobs.watch(path.job_id)
+    # The lines are made when this request is over.
+    changes = engine().jobs.watch(path.job_id)
 
     def lines() -> Iterator[str]:
         for job in changes:
@@ -98,15 +100,19 @@ def follow_job(path: JobPath) -> Response:
                 yield ": still there\n\n"
                 continue
             name = "progress" if job.state in ("queued", "running") else job.state
-            yield f"event: {name}\ndata: {json.dumps(jobs.shown(job), ensure_ascii=False)}\n\n"
+            yield f"event: {name}\ndata: {json.dumps(asdict(job), ensure_ascii=False)}\n\n"
 
     response = Response(lines(), content_type="text/event-stream; charset=utf-8")
     response.headers["X-Accel-Buffering"] = "no"  # proxies would keep the events back
-    response.call_on_close(release)
+    response.call_on_close(changes.close)
     return response
 
 
-def accepted(found: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+def _framed(job: Job) -> dict[str, Any]:
+    return answer(engine().frame(**asdict(job)))
+
+
+def accepted(job: Job) -> tuple[dict[str, Any], int, dict[str, str]]:
     """202 with a job that was started, and where to ask for it."""
-    where = url_for("jobs.get_job", job_id=found["job_id"])
-    return answer(found), 202, {"Location": where}
+    where = url_for("jobs.get_job", job_id=job.job_id)
+    return _framed(job), 202, {"Location": where}

@@ -96,7 +96,7 @@ def test_delta_and_sequences_are_those_of_the_engine(web: FlaskClient, own: Engi
         json={"images": [base64_of(photo("ring", "tan", turn=9 + turn)) for turn in range(2)]},
     )
     web.patch("/v1/products/n", json={"title": "x"})
-    own.folding.look()
+    own.folding.poll()
     time.sleep(0.02)
     with open_catalog(own.home) as other:
         other.delete("cross-red")

@@ -95,10 +95,10 @@ def test_a_delta_past_its_limit_is_folded_beside_the_answers(own_home: Path) -> 
 def test_folding_is_off_at_zero_and_below_the_limit(own: Engine) -> None:
     """Nothing is started for a small delta, nor where it is switched off."""
     write_some(own)
-    own.folding.look()
+    own.folding.poll()
     assert not own.folding.running
     own.folding._max_delta = 0
-    own.folding.look()
+    own.folding.poll()
     assert not own.folding.running
 
 
@@ -167,11 +167,11 @@ def test_a_fold_that_fails_is_counted_and_not_hurried(own: Engine) -> None:
     own.folding._max_delta = 1
     moved = own.home.path / "away"
     shutil.move(own.home.models, moved)
-    own.folding.look()
+    own.folding.poll()
     assert own.folding.running
-    wait_for(lambda: (own.folding.look(), not own.folding.running)[1], seconds=60)
+    wait_for(lambda: (own.folding.poll(), not own.folding.running)[1], seconds=60)
     shutil.move(moved, own.home.models)
-    own.folding.look()
+    own.folding.poll()
     assert (own.folding.failed, own.folding.done, own.folding.running) == (1, 0, False)
     assert own.similar("cross-tan", k=1)["index_version"] == "v000001"
 

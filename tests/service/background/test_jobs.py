@@ -8,6 +8,7 @@ import json
 import stat
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from indexer.index.version import Versions
 from indexer.operations import erasure
 from indexer.operations.archives import unpack
 from indexer.operations.jobs import Jobs, run
-from service.background import jobs as runner
+from service.background import worker_process
 from service.engine import Engine
 from service.settings import Settings
 from tests.service.conftest import photo
@@ -50,6 +51,16 @@ def feed() -> bytes:
     return archive(*files, rows=[*rows, {"product_id": "lost", "image": "lost.png"}])
 
 
+class Sent:
+    """A file as a client sent it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def save(self, dst: Path) -> None:
+        dst.write_bytes(self._data)
+
+
 def send(web: Any, data: bytes, **fields: Any) -> Any:
     return web.post("/v1/imports", data={"archive": (io.BytesIO(data), "feed.zip"), **fields})
 
@@ -66,7 +77,7 @@ def lasting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[b
         started.append(real([sys.executable, "-c", "import time; time.sleep(120)"], **options))
         return started[-1]
 
-    monkeypatch.setattr(runner.subprocess, "Popen", start)
+    monkeypatch.setattr(worker_process.subprocess, "Popen", start)
     yield started
     for process in started:
         process.kill()
@@ -106,9 +117,9 @@ def test_an_uploaded_feed_becomes_products(own_home: Path) -> None:
 def test_a_rebuild_is_a_job(own_home: Path) -> None:
     """The version is built by a process and activated; the answer names it."""
     with Engine(Settings(home=own_home, poll_s=0.05)) as engine:
-        job_id = engine.jobs.add_build(model=None, recall=None, activate=True)["job_id"]
-        wait_for(lambda: engine.jobs.get(job_id)["state"] == "done", seconds=120)
-        assert engine.jobs.get(job_id)["result"]["version"] == "v000002"
+        job_id = engine.jobs.add_build(model=None, recall=None, activate=True).job_id
+        wait_for(lambda: engine.jobs.get(job_id).state == "done", seconds=120)
+        assert engine.jobs.get(job_id).result["version"] == "v000002"
         wait_for(lambda: engine.ready().index_version == "v000002")
 
 
@@ -124,9 +135,9 @@ def test_a_cancelled_import_keeps_whole_batches(own_home: Path, tmp_path: Path) 
             (root / name).write_bytes(photo("ring", "red", turn=number / 20))
             manifest.write(json.dumps({"product_id": f"many-{number}", "image": name}) + "\n")
     with Engine(Settings(home=own_home, import_root=root), watch=False) as engine:
-        job_id = engine.jobs.add_import(path=".", photos="reference")["job_id"]
-        wait_for(lambda: engine.jobs.get(job_id)["done"] >= 256, seconds=60)
-        assert engine.jobs.cancel(job_id)["state"] == "cancelled"
+        job_id = engine.jobs.add_import(path=".", photos="reference").job_id
+        wait_for(lambda: engine.jobs.get(job_id).done >= 256, seconds=60)
+        assert engine.jobs.cancel(job_id).state == "cancelled"
         there = len(engine._catalog) - 20
         assert 256 <= there < 1500
         assert there % 256 == 0
@@ -136,48 +147,86 @@ def test_a_cancelled_import_keeps_whole_batches(own_home: Path, tmp_path: Path) 
 def test_jobs_of_a_kind_wait_for_each_other(own: Engine, lasting: list[Any]) -> None:
     """Two imports and a build: one import and the build run; cancelled, the
     second import begins."""
-    first, second = (
-        own.jobs.add_import(archive=lambda path: path.write_bytes(feed()) and None)
-        for _ in range(2)
-    )
+    first, second = (own.jobs.add_import(upload=Sent(feed())) for _ in range(2))
     build = own.jobs.add_build()
-    states = [own.jobs.get(job["job_id"])["state"] for job in (first, second, build)]
+    states = [own.jobs.get(job.job_id).state for job in (first, second, build)]
     assert states == ["running", "queued", "running"]
-    assert own.jobs.cancel(first["job_id"])["state"] == "cancelled"
+    assert own.jobs.cancel(first.job_id).state == "cancelled"
     assert lasting[0].poll() is not None
-    assert own.jobs.get(second["job_id"])["state"] == "running"
+    assert own.jobs.get(second.job_id).state == "running"
 
 
 def test_a_killed_worker_is_a_failed_job(own: Engine, lasting: list[Any]) -> None:
     """SIGKILL from outside: failed, and the reason names the signal."""
-    job_id = own.jobs.add_build()["job_id"]
+    job_id = own.jobs.add_build().job_id
     lasting[0].kill()
     lasting[0].wait()
     job = own.jobs.get(job_id)
-    assert (job["state"], job["problem"]["code"]) == ("failed", "worker-died")
-    assert "signal 9" in job["problem"]["detail"]
+    assert job.problem is not None
+    assert (job.state, job.problem["code"]) == ("failed", "worker-died")
+    assert "signal 9" in job.problem["detail"]
 
 
-def test_a_restart_fails_what_nobody_owns_any_more(own: Engine) -> None:
+def test_a_restart_fails_what_nobody_owns_any_more(own: Engine, lasting: list[Any]) -> None:
     """Running and queued jobs of a service that died are failed with the reason; one of a living
-    service is not."""
+    service is not, but run."""
     jobs = Jobs(own.home)
-    dead = jobs.add("build", {}).job_id
+    dead, orphan = (jobs.add("build", {}).job_id for _ in range(2))
     jobs.set(dead, state="running")
+    jobs.set(orphan, created=0.0)
     living = jobs.add("import", {}).job_id
+    jobs.set(living, created=0.0)
     lock = own.jobs._lock(living)
     lock.acquire()
-    own.jobs.start()
-    assert jobs.get(dead).state == "failed"
-    assert jobs.get(dead).problem["code"] == "interrupted"  # type: ignore[index]
-    assert jobs.get(living).state == "queued"
+    own.jobs.poll()
+    for job_id in (dead, orphan):
+        assert jobs.get(job_id).state == "failed"
+        assert jobs.get(job_id).problem["code"] == "interrupted"  # type: ignore[index]
+    assert jobs.get(living).state == "running"
+    assert len(lasting) == 1
     lock.release()
+
+
+@pytest.mark.slow
+def test_a_job_taken_by_a_follower_is_run_by_the_leader(own_home: Path, lasting: list[Any]) -> None:
+    """Two services of a home: one starts work; the other one's job runs there, is followed and can
+    be cancelled here."""
+    with (
+        Engine(Settings(home=own_home, poll_s=0.05)) as leader,
+        Engine(Settings(home=own_home), watch=False) as follower,
+    ):
+        wait_for(lambda: leader._background._leadership.holds())
+        job_id = follower.jobs.add_build().job_id
+        wait_for(lambda: follower.jobs.get(job_id).state == "running")
+        wait_for(lambda: len(lasting) == 1)
+        assert follower.jobs._running == {}
+        assert follower.jobs.cancel(job_id).state == "cancelled"
+        assert lasting[0].poll() is not None
+
+
+@pytest.mark.slow
+def test_a_follower_takes_over(own_home: Path, lasting: list[Any]) -> None:
+    """The leader stops: its running job is failed as interrupted, the follower's waiting one runs
+    there."""
+    leader = Engine(Settings(home=own_home), watch=False)
+    running = leader.jobs.add_build().job_id
+    with Engine(Settings(home=own_home, poll_s=0.05)) as follower:
+        waiting = follower.jobs.add_build().job_id
+        leader.jobs.poll()
+        states = [follower.jobs.get(job_id).state for job_id in (running, waiting)]
+        assert states == ["running", "queued"]
+        leader.close()
+        problem = follower.jobs.get(running).problem
+        assert problem is not None
+        assert problem["code"] == "interrupted"
+        wait_for(lambda: follower.jobs.get(waiting).state == "running")
+        wait_for(lambda: len(lasting) == 2)
 
 
 def test_a_stopped_service_ends_its_jobs(own_home: Path, lasting: list[Any]) -> None:
     """Closing the engine stops the process, and the job says why."""
     with Engine(Settings(home=own_home), watch=False) as engine:
-        job_id = engine.jobs.add_build()["job_id"]
+        job_id = engine.jobs.add_build().job_id
     assert lasting[0].poll() is not None
     assert Jobs(Home(own_home)).get(job_id).problem["code"] == "interrupted"  # type: ignore[index]
 
@@ -188,8 +237,8 @@ def test_streams_are_bounded_and_given_back(
     """Beyond the bound 503; a client that goes away frees its place and changes nothing for the
     job."""
     web = open_web()
-    job_id = own.jobs.add_build()["job_id"]
-    own.jobs._streams = runner.threading.BoundedSemaphore(1)
+    job_id = own.jobs.add_build().job_id
+    own.jobs._streams = threading.BoundedSemaphore(1)
     first = web.get(f"/v1/jobs/{job_id}/events")
     assert next(iter(first.response)).startswith((b"event: progress", "event: progress"))
     assert web.get(f"/v1/jobs/{job_id}/events").status_code == 503
@@ -197,7 +246,7 @@ def test_streams_are_bounded_and_given_back(
     again = web.get(f"/v1/jobs/{job_id}/events")
     assert again.status_code == 200
     again.close()
-    assert own.jobs.get(job_id)["state"] == "running"
+    assert own.jobs.get(job_id).state == "running"
     assert web.get("/v1/jobs/unknown/events").status_code == 404
 
 
@@ -314,7 +363,7 @@ def test_no_path_of_the_machine_is_told(
         ):
             assert str(tmp_path) not in answer.get_data(as_text=True)
     told = {
-        job.job_id: own.jobs.get(job.job_id)["problem"] for job in (empty, whole, archived, lost)
+        job.job_id: own.jobs.get(job.job_id).problem or {} for job in (empty, whole, archived, lost)
     }
     assert told[empty.job_id]["detail"].startswith("empty holds no photos")
     assert told[whole.job_id]["detail"].startswith(

@@ -363,7 +363,7 @@ def test_the_service_erases_within_the_time_set(own_home: Path, tmp_path: Path) 
     build_index(home, bundle=resolve(home, None), activate=True)
     with Engine(Settings(home=own_home, poll_s=0.05, erase_within_s=20)) as engine:
         web = create_app(engine, engine.settings, check_answers=True).test_client()
-        wait_for(lambda: engine._eraser is not None and engine._eraser._due is None)
+        wait_for(lambda: engine.eraser._due is None)
         web.post("/v1/search", data={"image": (io.BytesIO(photo("cross", "red")), "a.png")})
         assert len(engine._seeing._recent) == 1
         known = web.delete("/v1/products/cross-red?ticket=true").get_json()["ticket"]
@@ -371,7 +371,7 @@ def test_the_service_erases_within_the_time_set(own_home: Path, tmp_path: Path) 
         (tmp_path / "ticket.json").write_text(json.dumps(known))
         assert verify_erased(home, "cross-red", tmp_path / "ticket.json") == 1
         wait_for(lambda: engine.ready().index_version == "v000004", 90)
-        wait_for(lambda: engine._eraser is not None and engine._eraser._due is None, 60)
+        wait_for(lambda: engine.eraser._due is None, 60)
         assert Versions(home).names() == ["v000003", "v000004"]
         assert verify_erased(home, "cross-red", tmp_path / "ticket.json") == 0
         assert len(engine.similar("cross-tan", k=1000)["results"]) == 18

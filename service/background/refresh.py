@@ -1,0 +1,20 @@
+"""Following other processes' activations and writes, as a background task."""
+
+from __future__ import annotations
+
+from service.state.snapshots import SnapshotManager
+
+
+class SnapshotRefresh:
+    """Refreshes the snapshot of this service, whoever leads."""
+
+    name = "refresh"
+
+    def __init__(self, snapshots: SnapshotManager) -> None:
+        self._snapshots = snapshots
+
+    def poll(self) -> None:
+        self._snapshots.refresh()
+
+    def close(self) -> None:
+        """Nothing runs between two polls."""

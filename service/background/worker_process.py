@@ -1,0 +1,68 @@
+"""Processes that do the home's long work beside the service: one thread, low priority."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import indexer
+
+_PATIENCE_S = 10.0  # between the request to end and the kill
+
+
+class WorkerProcess:
+    """``python -m MODULE ARGUMENT...`` with no standard input; its output is read when it ended.
+
+    A process, and not a thread: building holds Python's lock for seconds, and FAISS's threads take
+    the cores. The module lowers its own priority. Raises ``OSError`` where it cannot be started.
+    """
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        root = str(Path(indexer.__file__).parents[1])
+        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        # One thread: what answers has the other cores.
+        limits = {"CATALENS_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        # On disk: a pipe that nobody reads would stop a worker that says much.
+        self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - read when it ended
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read when it ended
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=self._stdout,
+                stderr=self._stderr,
+                env={**os.environ, "PYTHONPATH": path, **limits},
+            )
+        except OSError:
+            self._close()
+            raise
+
+    def poll(self) -> int | None:
+        """Its exit code, negative where a signal ended it; None while it works."""
+        return self._process.poll()
+
+    def finish(self) -> tuple[str, str]:
+        """What it printed on standard output, and its last line on standard error."""
+        texts = []
+        for stream in (self._stdout, self._stderr):
+            stream.seek(0)
+            texts.append(stream.read().decode("utf-8", "replace"))
+        self._close()
+        return texts[0], texts[1].strip().rpartition("\n")[2]
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it where it does not."""
+        self._process.terminate()
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        self._stdout.close()
+        self._stderr.close()

@@ -1,0 +1,47 @@
+"""Erasure beside the answers: by the leader alone, as modest as the other workers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.background import worker_process
+from service.background.erasure import Eraser
+from service.background.leadership import Leadership
+from service.engine import Engine
+from tests.service.state.test_snapshots import wait_for
+
+
+def test_the_leader_s_eraser_runs_one_thread(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion found at the start is erased at once, by one service, in a process that has one
+    thread and finds our modules; when it ended another look is due."""
+    started: list[tuple[list[str], dict[str, Any]]] = []
+    real = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        started.append((command, options))
+        return real([sys.executable, "-c", "print()"], **options)
+
+    monkeypatch.setattr(worker_process.subprocess, "Popen", start)
+    own.delete("cross-red")
+    leader, follower = Leadership(own.home), Leadership(own.home)
+    erasers = [
+        Eraser(own.home, own._catalog, leads, within_s=60, log=own.log)
+        for leads in (leader, follower)
+    ]
+    for eraser in erasers:
+        eraser.poll()
+    ((command, options),) = started
+    assert command[1:] == ["-m", "indexer.operations.erasure", str(own.home.path)]
+    assert options["env"]["OMP_NUM_THREADS"] == options["env"]["CATALENS_THREADS"] == "1"
+    assert str(Path(__file__).parents[3]) in options["env"]["PYTHONPATH"].split(":")
+    wait_for(lambda: (erasers[0].poll(), erasers[0]._process is None)[1], seconds=30)
+    erasers[0].poll()
+    assert len(started) == 1, "what is found again so soon waits"
+    for eraser in erasers:
+        eraser.close()
+    leader.release()
