@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from indexer.model.calibration import probabilities, remove_label_smoothing
+from indexer.model.calibration import remove_label_smoothing, softmax
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.few_shot import few_shot_scores
 
@@ -52,7 +52,7 @@ def rank_categories(
 ) -> list[tuple[Category, float]]:
     """Logits [K] in the order of ``decision.categories`` -> the ``top`` most probable, best first;
     in [0, 1]."""
-    chances = probabilities(logits, decision.temperature)
+    chances = softmax(logits, decision.temperature)
     order = np.argsort(-chances, kind="stable")[:top]
     return [(decision.categories[column], float(chances[column])) for column in order]
 

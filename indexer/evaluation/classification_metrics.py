@@ -15,7 +15,7 @@ from indexer.model.calibration import (
     expected_calibration_error,
     negative_log_likelihood,
     perfect_calibration_error,
-    probabilities,
+    softmax,
 )
 from indexer.model.decision_layer import PATH_SEPARATOR
 from indexer.training.metrics import (
@@ -139,7 +139,7 @@ def calibration_figures(found: Classified) -> dict[str, Any]:
     known = found.known
 
     def at(temperature: float) -> dict[str, float | None]:
-        probability = probabilities(found.logits, temperature)
+        probability = softmax(found.logits, temperature)
         logits = found.logits[known]
         truth = found.truth[known]
         return {

@@ -14,7 +14,7 @@ from indexer.core.atomic_files import write_atomic, write_json
 from indexer.evaluation.plots import confusion, flat_map, reliability, short_labels, tag_rows
 from indexer.evaluation.results import Classified, EvaluationResults, Nearest
 from indexer.evaluation.thumbnails import photo_sheet, small_photos
-from indexer.model.calibration import probabilities
+from indexer.model.calibration import softmax
 from indexer.model.decision_layer import PATH_SEPARATOR
 from indexer.training.tag_samples import TaggedPhotos
 
@@ -281,7 +281,7 @@ def _reliability(found: Classified) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "points": reliability(probabilities(found.logits, temperature).max(1), right),
+            "points": reliability(softmax(found.logits, temperature).max(1), right),
         }
         for name, temperature in (("before", 1.0), ("after", found.temperature))
     ]

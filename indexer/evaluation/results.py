@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.model.calibration import probabilities
+from indexer.model.calibration import softmax
 from indexer.training.tag_samples import TaggedPhotos
 
 
@@ -33,7 +33,7 @@ class Classified:
     @property
     def probabilities(self) -> np.ndarray:
         """Calibrated probabilities [N, C]."""
-        return probabilities(self.logits, self.temperature)
+        return softmax(self.logits, self.temperature)
 
     @property
     def predicted(self) -> np.ndarray:

@@ -15,7 +15,7 @@ from indexer.model.runtime_base import Runtime
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagRule
 from indexer.tagging.fit import fit_rule
-from indexer.tagging.samples import TagSample, nobody
+from indexer.tagging.samples import TagSample, no_neighbours
 from indexer.training.metrics import TagCounts, bootstrap_weights, interval, tag_map
 from indexer.training.tag_samples import TaggedPhotos, fit_equal_votes, sample_of
 
@@ -42,7 +42,7 @@ def tag_figures(
     suggested = tested.suggested(confidence, rule)
     counts = TagCounts(tested.actual, suggested)
     precision, recall, f1 = (float(value) for value in counts.micro())
-    columns = {column.name: column.tags for column in rule.columns}
+    columns = {column.name: column.tags for column in rule.groups}
     values: dict[str, Any] = {
         "precision": precision,
         "recall": recall,
@@ -82,7 +82,7 @@ def sample_by(
     """The tagged products of ``split`` before the train photos' votes and the model's heads; as
     ``sample_of``."""
     photos = sets[split]
-    named = [tag for column in decision.tagging().columns for tag in column.tags]
+    named = [tag for group in decision.tagging().groups for tag in group.tags]
     logits = runtime.logits(photos.vectors) if decision.tag_heads and len(photos.rows) else None
     return sample_of(
         photos,
@@ -98,13 +98,19 @@ def sample_by(
 def votes_only(sample: TagSample | None) -> TagSample | None:
     """``sample`` with every head silent."""
     return (
-        None if sample is None else replace(sample, chances=np.full(sample.chances.shape, np.nan))
+        None
+        if sample is None
+        else replace(sample, probabilities=np.full(sample.probabilities.shape, np.nan))
     )
 
 
 def heads_only(sample: TagSample | None) -> TagSample | None:
     """``sample`` with no product voting."""
-    return None if sample is None else replace(sample, near=lambda view: nobody(len(sample.actual)))
+    return (
+        None
+        if sample is None
+        else replace(sample, near=lambda view: no_neighbours(len(sample.actual)))
+    )
 
 
 def _refitted(

@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 _KEPT = 0.1  # of a probability that is less than what smoothing added
 
 
-def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Softmax of logits [..., C] / temperature (> 0), float64, rows sum to 1."""
     scaled = np.asarray(logits, np.float64) / temperature
     scaled -= scaled.max(axis=-1, keepdims=True)
@@ -27,7 +27,7 @@ def remove_label_smoothing(logits: np.ndarray, smoothing: float) -> np.ndarray:
     if not smoothing:
         return logits
     given = np.asarray(logits, np.float64)
-    chances = probabilities(given)
+    chances = softmax(given)
     mended = np.maximum(chances - smoothing / given.shape[-1], _KEPT * chances)
     mended /= mended.sum(axis=-1, keepdims=True)
     return np.asarray(
@@ -39,7 +39,7 @@ def negative_log_likelihood(
     logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
 ) -> float:
     """Mean -log p(label) in nats of logits [N, C] and label columns [N]."""
-    chosen = probabilities(logits, temperature)[np.arange(len(labels)), labels]
+    chosen = softmax(logits, temperature)[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 

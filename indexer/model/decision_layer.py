@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from indexer.core.errors import BadModelError, NewerFormatError
-from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.model.tag_rule import TagGroup, TagRule
 
 FORMAT = 1
 PATH_SEPARATOR = " > "
@@ -138,7 +138,7 @@ class Decision:
         if self.tag_rule is not None:
             return self.tag_rule
         plain = self.tags
-        rest = TagColumn(
+        rest = TagGroup(
             k=plain.k, temperature=plain.temperature, head=plain.heads, vote=1 - plain.heads
         )
         return TagRule(rest=rest, threshold=plain.threshold, thresholds=self.tag_thresholds)

@@ -1,5 +1,4 @@
-"""How votes and heads become suggested tags: plain numbers, kept in a model and, refitted, in an
-index version."""
+"""Rule that turns votes and head probabilities into suggested tags; stored with a model."""
 
 from __future__ import annotations
 
@@ -7,23 +6,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-View = Mapping[
-    str, float
-]  # block name -> weight of its cosine in a score, summing to 1; empty: as search has it
+# Block name -> weight of its cosine in a score, summing to 1; empty: as search weighs them.
+View = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class TagColumn:
-    """Tags that are told alike: the values of one column, of which a product has one, or all that
-    are no such values.
+class TagGroup:
+    """Tags judged alike: mutually exclusive values of one attribute, or all independent tags.
 
     The ``k`` nearest products in ``view`` vote with softmax((score - crowding * local density) /
     temperature). Evidence is added up on a log scale: ``head`` times what a head says, ``vote``
     times the share of the vote, ``prior`` times the tag's frequency, and ``bias``.
     """
 
-    name: str = ""  # "category" or an attribute; "": tags that exclude nothing
-    tags: tuple[str, ...] = ()  # of a column; of the rest none is named, it takes what is left
+    # "category" or an attribute; "": independent tags.
+    name: str = ""
+    # Values of the attribute; empty for independent tags, which are all that no group names.
+    tags: tuple[str, ...] = ()
     view: View = field(default_factory=dict)
     k: int = 20
     temperature: float = 0.05
@@ -36,36 +35,42 @@ class TagColumn:
 
 @dataclass(frozen=True)
 class TagRule:
-    """Everything that a suggestion depends on beside neighbours and logits."""
+    """All that a suggestion depends on beside neighbours and logits.
 
-    columns: tuple[TagColumn, ...] = ()
-    rest: TagColumn = field(default_factory=TagColumn)
-    seen: Mapping[str, int] = field(
-        default_factory=dict
-    )  # tag -> products that carried it where the rule was fitted
-    size: int = 0  # of how many products
+    It is stored with a model and, refitted to a catalog, with an index version.
+    """
+
+    # Groups of mutually exclusive tags; stored under the key ``columns``.
+    groups: tuple[TagGroup, ...] = ()
+    # The independent tags.
+    rest: TagGroup = field(default_factory=TagGroup)
+    # Tag -> products that carried it where the rule was fitted, and how many products there were.
+    seen: Mapping[str, int] = field(default_factory=dict)
+    size: int = 0
     threshold: float = 0.35
-    thresholds: Mapping[str, float] = field(default_factory=dict)  # tag -> its own bar
+    # Tag -> its own threshold.
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def parts(self) -> tuple[TagColumn, ...]:
-        """The columns, and the rest behind them."""
-        return (*self.columns, self.rest)
+    def parts(self) -> tuple[TagGroup, ...]:
+        """The groups, and ``rest`` behind them."""
+        return (*self.groups, self.rest)
 
     def bar(self, tag: str) -> float:
-        """What a tag's confidence must reach."""
+        """Return the confidence that a suggestion of ``tag`` must reach."""
         return self.thresholds.get(tag, self.threshold)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the stored form; its keys and their order are final."""
+        stored = asdict(self)
+        return {_STORED_NAMES.get(name, name): value for name, value in stored.items()}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TagRule:
-        """Strict; raises ``KeyError``, ``TypeError`` or ``ValueError`` for what ``to_json`` cannot
-        have written."""
+        """Read what ``to_json`` wrote. Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
         return cls(
-            columns=tuple(_column(entry) for entry in stored["columns"]),
-            rest=_column(stored["rest"]),
+            groups=tuple(_group_from_json(entry) for entry in stored["columns"]),
+            rest=_group_from_json(stored["rest"]),
             seen={str(tag): int(count) for tag, count in stored["seen"].items()},
             size=int(stored["size"]),
             threshold=float(stored["threshold"]),
@@ -73,9 +78,12 @@ class TagRule:
         )
 
 
-def _column(stored: Mapping[str, Any]) -> TagColumn:
+_STORED_NAMES = {"groups": "columns"}
+
+
+def _group_from_json(stored: Mapping[str, Any]) -> TagGroup:
     numbers = ("temperature", "crowding", "head", "vote", "prior", "bias")
-    return TagColumn(
+    return TagGroup(
         name=str(stored["name"]),
         tags=tuple(str(tag) for tag in stored["tags"]),
         view={str(name): float(weight) for name, weight in stored["view"].items()},

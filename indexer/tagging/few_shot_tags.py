@@ -13,19 +13,20 @@ from indexer.tagging.voting import TagSuggestion
 def with_few_shot_tags(
     suggested: list[TagSuggestion], vectors: np.ndarray, decision: Decision
 ) -> list[TagSuggestion]:
-    """``suggested`` and the few-shot tags that the vectors [N, D] of one product reach; the surer
-    counts."""
+    """Add the few-shot tags that the vectors [N, D] of one product reach.
+
+    Of a tag that was suggested already the higher confidence counts.
+    """
     entries = [entry for entry in decision.few_shot if entry.kind == "tag"]
     if not entries:
         return suggested
     best = {entry.tag: entry for entry in suggested}
-    for entry, confidence in zip(
-        entries, expit(few_shot_scores(vectors, entries).mean(axis=0)), strict=True
-    ):
+    confidences = expit(few_shot_scores(vectors, entries).mean(axis=0))
+    for entry, confidence in zip(entries, confidences, strict=True):
         tag = str(entry.tag)
-        if confidence < entry.threshold or (tag in best and best[tag].confidence >= confidence):
+        known = best.get(tag)
+        if confidence < entry.threshold or (known is not None and known.confidence >= confidence):
             continue
-        best[tag] = TagSuggestion(
-            tag, float(confidence), best[tag].neighbours if tag in best else []
-        )
+        neighbours = [] if known is None else known.neighbours
+        best[tag] = TagSuggestion(tag, float(confidence), neighbours)
     return sorted(best.values(), key=lambda suggestion: (-suggestion.confidence, suggestion.tag))

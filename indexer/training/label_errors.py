@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from indexer.catalog.dataset import DatasetRow
 from indexer.core.vectors import unit_rows
-from indexer.model.calibration import fit_temperature, probabilities
+from indexer.model.calibration import fit_temperature, softmax
 from indexer.model.decision_layer import PATH_SEPARATOR, Category
 from indexer.training.sampling import sample_indices
 
@@ -155,7 +155,7 @@ def out_of_fold(
     known = ~np.isnan(scores[:, 0])
     if known.any():
         temperature = fit_temperature(scores[known] * 10, labels[known]) / 10
-        scores[known] = probabilities(scores[known], temperature)
+        scores[known] = softmax(scores[known], temperature)
     return scores
 
 

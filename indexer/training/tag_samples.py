@@ -11,20 +11,20 @@ from threadpoolctl import threadpool_limits
 
 from indexer.catalog.dataset import DatasetRow
 from indexer.model.spec import Block
-from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.fit import best_threshold, f1_scores, fit_rule
 from indexer.tagging.samples import (
-    MOST_ASKED,
-    MOST_VOTERS,
+    MAX_QUERIES,
+    MAX_VOTERS,
     SAME,
-    Side,
+    ProductPhotos,
     TagSample,
-    column_values,
-    find_columns,
+    attribute_values,
+    find_tag_groups,
+    incidence_matrix,
     tag_sample,
-    tag_table,
 )
-from indexer.tagging.voting import head_chances
+from indexer.tagging.voting import tag_probabilities
 from indexer.training.metrics import RankedGallery
 from indexer.training.sampling import sample_indices
 from indexer.training.targets import Target
@@ -63,7 +63,9 @@ def tags_by_head(
     ``targets`` have one label per row.
     """
     tags = sorted({tag for row in rows for tag in row.tags})
-    tagged = tag_table([row.tags for row in rows], {tag: number for number, tag in enumerate(tags)})
+    tagged = incidence_matrix(
+        [row.tags for row in rows], {tag: number for number, tag in enumerate(tags)}
+    )
     carried = np.asarray(tagged.sum(0)).ravel()
     best: dict[str, float] = {}
     found: dict[str, tuple[str, int]] = {}
@@ -89,8 +91,8 @@ def tags_by_head(
 def tag_columns(rows: Sequence[DatasetRow]) -> dict[str, tuple[str, ...]]:
     """Columns (the category, text and bool attributes) whose values stand among the tags of
     ``rows``."""
-    return find_columns(
-        [row.tags for row in rows], [column_values(row.category, row.attributes) for row in rows]
+    return find_tag_groups(
+        [row.tags for row in rows], [attribute_values(row.category, row.attributes) for row in rows]
     )
 
 
@@ -112,8 +114,8 @@ def sample_of(
     ``fitting`` a rule a draw of many products will do.
     """
     rules = gallery_rules(queries, gallery)
-    asked_limit = MOST_ASKED if fitting else len(queries.rows)
-    voter_limit = MOST_VOTERS if fitting else len(gallery.rows)
+    asked_limit = MAX_QUERIES if fitting else len(queries.rows)
+    voter_limit = MAX_VOTERS if fitting else len(gallery.rows)
     asked, asked_rows = _side(queries, rules.query_group, rules.query_pixels, asked_limit)
     voters, voter_rows = _side(gallery, rules.gallery_group, rules.gallery_pixels, voter_limit)
     if not len(asked_rows) or not len(voter_rows):
@@ -121,31 +123,31 @@ def sample_of(
     probabilities: list[dict[str, float]] = []
     for places in np.split(asked_rows, _starts(asked)[1:]):
         mean = {name: values[places].mean(0) for name, values in (logits or {}).items()}
-        probabilities.append(head_chances(mean, tag_heads or {}))
+        probabilities.append(tag_probabilities(mean, tag_heads or {}))
     return tag_sample(
         asked,
         [queries.rows[asked_rows[start]].tags for start in _starts(asked)],
         voters,
         [gallery.rows[voter_rows[start]].tags for start in _starts(voters)],
         blocks,
-        chances=probabilities,
-        also=also,
+        probabilities=probabilities,
+        extra_tags=also,
     )
 
 
 def _side(
     photos: TaggedPhotos, products: np.ndarray, pixels: np.ndarray, limit: int
-) -> tuple[Side, np.ndarray]:
+) -> tuple[ProductPhotos, np.ndarray]:
     """The tagged photos by product, of at most ``limit`` products, and which they are."""
     tagged = np.flatnonzero([bool(row.tags) for row in photos.rows])
     names = np.unique(products[tagged])
     kept = names[sample_indices(np.ones(len(names), bool), limit)]
     tagged = tagged[np.isin(products[tagged], kept)]
     rows = tagged[np.argsort(products[tagged], kind="stable")]
-    return Side(photos.vectors[rows], products[rows], pixels[rows]), rows
+    return ProductPhotos(photos.vectors[rows], products[rows], pixels[rows]), rows
 
 
-def _starts(side: Side) -> np.ndarray:
+def _starts(side: ProductPhotos) -> np.ndarray:
     """Where each product's photos begin."""
     return np.unique(side.products, return_index=True)[1]
 
@@ -164,6 +166,6 @@ def fit_tags(
 
 def fit_equal_votes(sample: TagSample, k: int = 10) -> TagRule:
     """The plain baseline: k nearest products, equal votes, one threshold fixed on validation."""
-    rule = TagRule(rest=TagColumn(k=k, temperature=1e6))
+    rule = TagRule(rest=TagGroup(k=k, temperature=1e6))
     bar = best_threshold(sample.actual, sample.confidence(rule))
     return replace(rule, threshold=0.5 if bar is None else bar)

@@ -14,9 +14,9 @@ from indexer.core.native import THREADS
 from indexer.core.timer import StageTimer
 from indexer.index.live import ProductHits
 from indexer.index.query import search_params, view_queries
-from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.few_shot_tags import with_few_shot_tags
-from indexer.tagging.voting import Voters, head_chances, suggest_tags
+from indexer.tagging.voting import Voters, suggest_tags, tag_probabilities
 from service.query.classify import Vectors
 from service.query.query import Query
 from service.query.search_cache import SearchCache
@@ -81,14 +81,14 @@ class TagSuggester:
             tags_of: dict[int, list[str]] = {}
             voters = self._voters(snapshot, rule, vectors, own, tags_of, near or SearchCache())
         with clock.stage("vote"):
-            chances: dict[str, float] = {}
+            probabilities: dict[str, float] = {}
             if decision.tag_heads and any(part.head for part in rule.parts):
                 logits = snapshot.embedder.logits(vectors)
-                chances = head_chances(
+                probabilities = tag_probabilities(
                     {name: rows.mean(axis=0) for name, rows in logits.items()}, decision.tag_heads
                 )
             voted = suggest_tags(
-                voters, tags_of, rule, snapshot.bundle.spec.blocks, chances=chances
+                voters, tags_of, rule, snapshot.bundle.spec.blocks, probabilities=probabilities
             )
             suggested = with_few_shot_tags(voted, vectors, decision)
             names = self._catalog.ids_of(
@@ -119,7 +119,7 @@ class TagSuggester:
     ) -> list[Voters]:
         """For each part of the rule the products that may vote; ``tags_of`` gets their tags. One
         search per view."""
-        deepest: dict[_View, TagColumn] = {}
+        deepest: dict[_View, TagGroup] = {}
         for part in rule.parts:
             view = _view(part)
             if view not in deepest or part.k > deepest[view].k:
@@ -153,7 +153,7 @@ class TagSuggester:
                 depth = wanted.pop(view)
                 # Products without tags and near-duplicates leave too few votes: look further, if
                 # there is more.
-                if len(one) == depth < _LONGEST and found[view].groups() < deepest[view].k:
+                if len(one) == depth < _LONGEST and found[view].count_groups() < deepest[view].k:
                     wanted[view] = min(4 * depth, _LONGEST)
         return [found[_view(part)] for part in rule.parts]
 
@@ -161,7 +161,7 @@ class TagSuggester:
     def _nearest(
         snapshot: Snapshot,
         vectors: np.ndarray,
-        part: TagColumn,
+        part: TagGroup,
         depth: int,
         own: set[int],
         near: SearchCache,
@@ -182,5 +182,5 @@ class TagSuggester:
         return hits, float(lengths.mean())
 
 
-def _view(part: TagColumn) -> _View:
+def _view(part: TagGroup) -> _View:
     return tuple(sorted(part.view.items()))

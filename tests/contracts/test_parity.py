@@ -85,7 +85,7 @@ def test_training_and_serving_give_the_same_embedding(
 def test_training_and_serving_give_the_same_probabilities(
     home: Home, folder: Path, tmp_path: Path
 ) -> None:
-    from indexer.model.calibration import probabilities
+    from indexer.model.calibration import softmax
 
     rows = [row for row in read_dataset(folder).rows if row.image.suffix != ".png"]
     photos = evaluated(home, rows, tmp_path)
@@ -93,7 +93,7 @@ def test_training_and_serving_give_the_same_probabilities(
     assert active is not None
     bundle = register(home, home.models / active.model_version)
     logits = open_embedder(bundle, device="cpu").logits(photos.vectors)["category"]
-    chances = probabilities(logits, bundle.decision.temperature)
+    chances = softmax(logits, bundle.decision.temperature)
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
         for row, chance in zip(rows, chances, strict=True):
             found = engine.classify(Query(image=row.image.read_bytes()), top=len(KINDS))[

@@ -83,7 +83,7 @@ def measure(part: str, work: Path) -> BenchRow:
         **values,
         "ece_plain_votes": pair_calibration_error(tested.confidence(before), tested.actual),
         "at_build": _judged(tested, at_build),
-        "columns": [{**column.__dict__, "tags": len(column.tags)} for column in rule.columns],
+        "columns": [{**column.__dict__, "tags": len(column.tags)} for column in rule.groups],
         "thresholds": {"shared": rule.threshold, "own": len(rule.thresholds)},
         "parts": _parts(held, columns),
     }
@@ -121,7 +121,7 @@ def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
     def without_frequency(sample: TagSample) -> TagRule:
         rule = fitted(sample)
         return fit_thresholds(
-            sample, replace(rule, columns=tuple(replace(one, prior=0.0) for one in rule.columns))
+            sample, replace(rule, groups=tuple(replace(one, prior=0.0) for one in rule.groups))
         )
 
     def several_values(sample: TagSample) -> TagRule:
@@ -137,11 +137,11 @@ def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
         "whole rule": (same, fitted),
         "one view for all columns": (lambda sample: replace(sample, blocks=()), fitted),
         "hubs count in full": (
-            plain_near(lambda near: replace(near, alike=np.zeros_like(near.alike))),
+            plain_near(lambda near: replace(near, cosines=np.zeros_like(near.cosines))),
             fitted,
         ),
         "near-duplicates vote each": (
-            plain_near(lambda near: replace(near, copies=np.zeros_like(near.copies))),
+            plain_near(lambda near: replace(near, duplicates=np.zeros_like(near.duplicates))),
             fitted,
         ),
         "one threshold for all tags": (same, lambda sample: replace(fitted(sample), thresholds={})),
@@ -191,7 +191,15 @@ def _some(sample: TagSample, near: Callable[[View], Neighbours], rows: np.ndarra
     def mine(view: View) -> Neighbours:
         found = near(view)
         return Neighbours(
-            found.products[rows], found.scores[rows], found.alike[rows], found.copies[rows]
+            found.products[rows],
+            found.scores[rows],
+            found.cosines[rows],
+            found.duplicates[rows],
         )
 
-    return replace(sample, actual=sample.actual[rows], chances=sample.chances[rows], near=mine)
+    return replace(
+        sample,
+        actual=sample.actual[rows],
+        probabilities=sample.probabilities[rows],
+        near=mine,
+    )

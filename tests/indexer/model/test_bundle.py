@@ -18,14 +18,14 @@ from indexer.model.decision_layer import Category, Decision, TagParams
 from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
-from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.model.tag_rule import TagGroup, TagRule
 
 DECISION = Decision(
     categories=(Category(0, ("Home", "Mug")), Category(1, ("Home", "杯子"))),
     temperature=0.7,
     tags=TagParams(5, 0.1, 0.2),
     tag_rule=TagRule(
-        (TagColumn("colour", ("red", "杯"), {"g": 1.0}, head=0.5),), seen={"red": 3}, size=9
+        (TagGroup("colour", ("red", "杯"), {"g": 1.0}, head=0.5),), seen={"red": 3}, size=9
     ),
 )
 
@@ -105,7 +105,7 @@ def test_a_decision_from_before_tag_rules_votes_plainly() -> None:
     old["tags"]["heads"] = 0.25
     old["tag_thresholds"] = {"red": 0.6}
     rule = Decision.from_json(old, where="here").tagging()
-    assert (rule.columns, rule.rest) == ((), TagColumn(k=5, temperature=0.1, head=0.25, vote=0.75))
+    assert (rule.groups, rule.rest) == ((), TagGroup(k=5, temperature=0.1, head=0.25, vote=0.75))
     assert (rule.bar("red"), rule.bar("blue")) == (0.6, 0.2)
 
 

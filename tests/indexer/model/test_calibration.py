@@ -12,19 +12,17 @@ from indexer.model.calibration import (
     expected_calibration_error,
     fit_temperature,
     pair_calibration_error,
-    probabilities,
     remove_label_smoothing,
+    softmax,
 )
 from indexer.model.decision_layer import Category, Decision
 
 
 def test_softmax_in_values_and_safe_at_large_logits() -> None:
+    np.testing.assert_allclose(softmax(np.array([[np.log(1.0), np.log(3.0)]])), [[0.25, 0.75]])
+    np.testing.assert_allclose(softmax(np.array([[5000.0, 0.0]])), [[1.0, 0.0]])
     np.testing.assert_allclose(
-        probabilities(np.array([[np.log(1.0), np.log(3.0)]])), [[0.25, 0.75]]
-    )
-    np.testing.assert_allclose(probabilities(np.array([[5000.0, 0.0]])), [[1.0, 0.0]])
-    np.testing.assert_allclose(
-        probabilities(np.array([[2.0, 0.0]]), 2.0), probabilities(np.array([[1.0, 0.0]]))
+        softmax(np.array([[2.0, 0.0]]), 2.0), softmax(np.array([[1.0, 0.0]]))
     )
 
 
@@ -32,7 +30,7 @@ def test_the_true_temperature_is_found() -> None:
     """Labels drawn from softmax(logits / 3) are best explained by a temperature of 3."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(20_000, 4)) * 6
-    chance = probabilities(logits, 3.0)
+    chance = softmax(logits, 3.0)
     labels = (rng.random((len(chance), 1)) > np.cumsum(chance, axis=1)).sum(1)
     assert fit_temperature(logits, labels) == pytest.approx(3.0, rel=0.05)
 
@@ -72,7 +70,7 @@ def test_unsmoothing_gives_back_what_smoothing_hid() -> None:
     smooth = 0.9 * true + 0.1 / 4
     logits = np.log(smooth) + np.array([[2.0], [-1.0]])
     found = remove_label_smoothing(logits, 0.1)
-    np.testing.assert_allclose(probabilities(found), true, atol=0.003)
+    np.testing.assert_allclose(softmax(found), true, atol=0.003)
     np.testing.assert_allclose(logsumexp(found, axis=1), logsumexp(logits, axis=1), atol=1e-5)
     assert (np.argsort(found, axis=1) == np.argsort(logits, axis=1)).all()
     assert remove_label_smoothing(logits, 0.0) is logits

@@ -11,9 +11,15 @@ import pytest
 from indexer.index.near_duplicates import COPY
 from indexer.model.calibration import pair_calibration_error
 from indexer.model.spec import Block
-from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.fit import best_threshold, f1_scores, fit_rule, fit_thresholds
-from indexer.tagging.samples import Side, TagSample, find_columns, nearest, tag_sample
+from indexer.tagging.samples import (
+    ProductPhotos,
+    TagSample,
+    find_tag_groups,
+    nearest_products,
+    tag_sample,
+)
 from indexer.tagging.voting import Voters, suggest_tags
 
 BLOCKS = (Block("a", 16, 0.5), Block("c", 16, 0.5))
@@ -40,9 +46,9 @@ def catalog(count: int, seed: int) -> tuple[np.ndarray, list[list[str]]]:
     return np.sqrt(0.5) * np.concatenate([a, c], axis=1), tags
 
 
-def side(vectors: np.ndarray, first: int) -> Side:
+def side(vectors: np.ndarray, first: int) -> ProductPhotos:
     numbers = np.arange(first, first + len(vectors))
-    return Side(vectors.astype(np.float32), numbers, numbers)
+    return ProductPhotos(vectors.astype(np.float32), numbers, numbers)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,9 @@ def sample() -> TagSample:
     vectors, tags = catalog(150, 1)
     voters, voter_tags = catalog(400, 0)
     says = [{colour: 0.8 if colour in held else 0.1 for colour in COLOURS[:2]} for held in tags]
-    return tag_sample(side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, chances=says)
+    return tag_sample(
+        side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, probabilities=says
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +69,10 @@ def rule(sample: TagSample) -> TagRule:
 
 def test_each_column_is_seen_in_the_view_that_shows_it(sample: TagSample) -> None:
     """The colour is voted by products alike in colour, the kind by those alike in kind."""
-    votes = replace(sample, chances=np.full(sample.chances.shape, np.nan))
+    votes = replace(sample, probabilities=np.full(sample.probabilities.shape, np.nan))
     views = {
-        column.name: dict(column.view)
-        for column in fit_rule(votes, {"category": KINDS, "colour": COLOURS}).columns
+        group.name: dict(group.view)
+        for group in fit_rule(votes, {"category": KINDS, "colour": COLOURS}).groups
     }
     assert views == {"category": {"a": 1.0}, "colour": {"c": 1.0}}
 
@@ -83,7 +91,12 @@ def test_confidences_are_honest(sample: TagSample, rule: TagRule) -> None:
     vectors, tags = catalog(400, 7)
     voters, voter_tags = catalog(400, 0)
     fresh = tag_sample(
-        side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, chances=[{} for _ in tags]
+        side(vectors, 1000),
+        tags,
+        side(voters, 0),
+        voter_tags,
+        BLOCKS,
+        probabilities=[{} for _ in tags],
     )
     assert pair_calibration_error(fresh.confidence(rule), fresh.actual) < 0.06
 
@@ -98,21 +111,23 @@ def test_what_was_fitted_is_what_serves(sample: TagSample, rule: TagRule) -> Non
     for number in range(0, 150, 7):
         near = []
         for part in rule.parts:
-            found = nearest(
+            found = nearest_products(
                 side(vectors[number : number + 1], 1000),
                 side(voters, 0),
                 BLOCKS,
                 part.view,
-                most=90,
+                limit=90,
             )
             pids = found.products[0].tolist()
             near.append(Voters(pids, found.scores[0], voters[pids].astype(np.float32)))
-        chances = {
+        probabilities = {
             tag: float(chance)
-            for tag, chance in zip(sample.tags, sample.chances[number], strict=True)
+            for tag, chance in zip(sample.tags, sample.probabilities[number], strict=True)
             if not np.isnan(chance)
         }
-        said = suggest_tags(near, dict(enumerate(voter_tags)), rule, BLOCKS, chances=chances)
+        said = suggest_tags(
+            near, dict(enumerate(voter_tags)), rule, BLOCKS, probabilities=probabilities
+        )
         assert {entry.tag: pytest.approx(entry.confidence, abs=1e-5) for entry in said} == {
             tag: confidence[number, place]
             for place, tag in enumerate(sample.tags)
@@ -129,7 +144,12 @@ def test_thresholds_of_rare_tags_stay_near_the_common_one() -> None:
         held.append("rare")
     voter_tags[0].append("rare")
     sample = tag_sample(
-        side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, chances=[{} for _ in tags]
+        side(vectors, 1000),
+        tags,
+        side(voters, 0),
+        voter_tags,
+        BLOCKS,
+        probabilities=[{} for _ in tags],
     )
     shared = fit_thresholds(sample, TagRule())
     confidence = sample.confidence(shared)
@@ -147,8 +167,8 @@ def test_a_product_never_votes_on_itself_nor_do_copies_of_its_photo() -> None:
     """Leave one product out: its other photos and exact copies of its photo elsewhere say nothing
     about it."""
     vectors = unit(np.array([[1, 0, 0], [0.9, 0.1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]]))
-    everyone = Side(vectors, np.array([0, 0, 1, 2, 3]), np.array([10, 11, 10, 12, 13]))
-    found = nearest(everyone, everyone, [Block("g", 3, 1.0)], {})
+    everyone = ProductPhotos(vectors, np.array([0, 0, 1, 2, 3]), np.array([10, 11, 10, 12, 13]))
+    found = nearest_products(everyone, everyone, [Block("g", 3, 1.0)], {})
     reached = [
         set(row[np.isfinite(scores)].tolist())
         for row, scores in zip(found.products, found.scores, strict=True)
@@ -164,12 +184,14 @@ def test_a_product_never_votes_on_itself_nor_do_copies_of_its_photo() -> None:
 
 def test_equal_photos_count_as_copies() -> None:
     vectors = unit(np.array([[1, 0, 0], [1, 0.02, 0], [0, 1, 0.0], [1, 0, 0.5]]))
-    asked = Side(unit(np.array([[1, 1, 1.0]])), np.array([9]), np.array([9]))
-    found = nearest(asked, Side(vectors, np.arange(4), np.arange(4)), [Block("g", 3, 1.0)], {})
+    asked = ProductPhotos(unit(np.array([[1, 1, 1.0]])), np.array([9]), np.array([9]))
+    found = nearest_products(
+        asked, ProductPhotos(vectors, np.arange(4), np.arange(4)), [Block("g", 3, 1.0)], {}
+    )
     order = found.products[0].tolist()
     first, second = order.index(0), order.index(1)
-    assert found.copies[0, first, second]
-    assert found.copies[0].sum() == 4 + 2
+    assert found.duplicates[0, first, second]
+    assert found.duplicates[0].sum() == 4 + 2
     assert vectors[0] @ vectors[1] >= COPY > vectors[0] @ vectors[3]
 
 
@@ -178,12 +200,12 @@ def test_columns_are_found_by_what_marks_the_same_products() -> None:
     nothing."""
     tags = [["red", "S", "M"], ["blue", "S"], ["red", "M"], ["blue", "L", "M"], ["green", "L"]] * 4
     values = [{"colour": held[0], "brand": "x"} for held in tags]
-    assert find_columns(tags, values) == {"colour": ("blue", "green", "red")}
+    assert find_tag_groups(tags, values) == {"colour": ("blue", "green", "red")}
     sizes = [["S"]] * 8 + [["S", "L"]] * 2 + [["L"]] * 10
-    assert find_columns(sizes, [{"size": held[0]} for held in sizes]) == {}
+    assert find_tag_groups(sizes, [{"size": held[0]} for held in sizes]) == {}
     single = [["S"]] * 10 + [["L"]] * 10
-    assert find_columns(single, [{"size": held[0]} for held in single]) == {"size": ("L", "S")}
-    assert find_columns([], []) == {}
+    assert find_tag_groups(single, [{"size": held[0]} for held in single]) == {"size": ("L", "S")}
+    assert find_tag_groups([], []) == {}
 
 
 def test_a_rule_survives_its_json(rule: TagRule) -> None:
@@ -191,4 +213,4 @@ def test_a_rule_survives_its_json(rule: TagRule) -> None:
     with pytest.raises(KeyError):
         TagRule.from_json({"columns": []})
     assert rule.bar("never seen") == rule.threshold
-    assert TagColumn().view == {}
+    assert TagGroup().view == {}

@@ -18,10 +18,10 @@ from indexer.index.faiss_index import FaissIndex
 from indexer.index.version import TAGS, Versions
 from indexer.model.decision_layer import Decision, TagParams
 from indexer.model.spec import Block
-from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.fit import f1_scores
 from indexer.tagging.refit import refit_tags
-from indexer.tagging.samples import Side, tag_sample
+from indexer.tagging.samples import ProductPhotos, tag_sample
 
 DIM = 12
 
@@ -76,13 +76,15 @@ def test_a_model_that_knows_no_tags_gets_a_rule_of_the_catalog(tmp_path: Path) -
     catalog, rows, vectors = shop(tmp_path, 240)
     rule = refit_tags(catalog, bundle(), rows, vectors)  # type: ignore[arg-type]
     assert rule is not None
-    assert [(column.name, column.tags) for column in rule.columns] == [
+    assert [(column.name, column.tags) for column in rule.groups] == [
         ("colour", ("blue", "green", "red"))
     ]
     assert (set(rule.seen), rule.size) == ({"blue", "green", "red", "offer"}, 240)
-    everyone = Side(vectors.astype(np.float32), rows[:, 0], rows[:, 1])
+    everyone = ProductPhotos(vectors.astype(np.float32), rows[:, 0], rows[:, 1])
     held = [catalog.given_tags()[pid] for pid in rows[:, 0].tolist()]
-    sample = tag_sample(everyone, held, everyone, held, Spec().blocks, chances=[{} for _ in held])
+    sample = tag_sample(
+        everyone, held, everyone, held, Spec().blocks, probabilities=[{} for _ in held]
+    )
     scores = [
         f1_scores(sample.actual, sample.suggested(sample.confidence(one), one))[0]
         for one in (rule, TagRule())
@@ -95,12 +97,12 @@ def test_a_fitted_model_keeps_its_rule_and_takes_the_catalogs_thresholds(tmp_pat
     hardly do."""
     catalog, rows, vectors = shop(tmp_path, 240)
     seen = {"blue": 90, "green": 90, "red": 90, "offer": 50, "elsewhere": 5}
-    rule = TagRule(rest=TagColumn(k=10, temperature=0.1), seen=seen, size=300, threshold=0.9)
+    rule = TagRule(rest=TagGroup(k=10, temperature=0.1), seen=seen, size=300, threshold=0.9)
     rule = replace(rule, thresholds={"elsewhere": 0.6})
     made = refit_tags(catalog, bundle(Decision(tag_rule=rule)), rows, vectors)  # type: ignore[arg-type]
     assert made is not None
-    assert (made.columns, made.rest, made.seen, made.size) == (
-        rule.columns,
+    assert (made.groups, made.rest, made.seen, made.size) == (
+        rule.groups,
         rule.rest,
         rule.seen,
         rule.size,
@@ -119,7 +121,7 @@ def test_a_small_catalog_gets_a_threshold_only(tmp_path: Path) -> None:
     plain = Decision(tags=TagParams(k=5, temperature=0.1, threshold=0.3))
     rule = refit_tags(catalog, bundle(plain), rows, vectors)  # type: ignore[arg-type]
     assert rule is not None
-    assert (rule.columns, rule.rest) == ((), plain.tagging().rest)
+    assert (rule.groups, rule.rest) == ((), plain.tagging().rest)
 
 
 def test_without_tags_there_is_nothing_to_fit(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_a_version_keeps_its_rule_under_a_checksum(tmp_path: Path) -> None:
     has none."""
     home = Home.create(tmp_path / "home")
     rule = TagRule(
-        (TagColumn("colour", ("blue", "red"), {"c": 1.0}, head=0.5),), seen={"red": 3}, size=9
+        (TagGroup("colour", ("blue", "red"), {"c": 1.0}, head=0.5),), seen={"red": 3}, size=9
     )
     version = publish(home, rule)
     versions = Versions(home)

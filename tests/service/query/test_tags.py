@@ -18,7 +18,7 @@ from indexer.core.errors import UnknownProductError
 from indexer.core.home import Home
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import by_version
-from indexer.model.tag_rule import TagColumn, TagRule
+from indexer.model.tag_rule import TagGroup, TagRule
 from service.engine import Engine, Query
 from service.products.writer import Draft
 from service.query.tags import TagSuggester
@@ -26,10 +26,10 @@ from service.settings import Settings
 from tests.service.conftest import COLOURS, KINDS, photo, product_id
 
 COLUMNS = (
-    TagColumn("kind", KINDS, k=6, temperature=0.03, crowding=0.25),
-    TagColumn("colour", tuple(COLOURS), k=4, temperature=0.05, crowding=0.5),
+    TagGroup("kind", KINDS, k=6, temperature=0.03, crowding=0.25),
+    TagGroup("colour", tuple(COLOURS), k=4, temperature=0.05, crowding=0.5),
 )
-RULE = TagRule(COLUMNS, TagColumn(k=8), dict.fromkeys([*KINDS, *COLOURS], 4), 20, threshold=0.01)
+RULE = TagRule(COLUMNS, TagGroup(k=8), dict.fromkeys([*KINDS, *COLOURS], 4), 20, threshold=0.01)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, rule: TagRule) -> None:
@@ -141,7 +141,7 @@ def test_views_searched_side_by_side_vote_as_one_by_one(
         dataclasses.replace(column, view={block: k})
         for column, k in zip(COLUMNS, (1.0, 0.5), strict=True)
     )
-    use(monkeypatch, dataclasses.replace(RULE, columns=(kind, colour)))
+    use(monkeypatch, dataclasses.replace(RULE, groups=(kind, colour)))
     rebuilt(own_home)
     searched: list[str] = []
     nearest = TagSuggester._nearest
