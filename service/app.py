@@ -1,5 +1,4 @@
-"""The Flask application: routes, documents and the page put together, each request with its id,
-checks and log line."""
+"""The Flask application: routes, documents, page, and the rules of every request."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes, urlsplit
@@ -19,49 +18,16 @@ from flask import Response, g, request, send_from_directory
 from flask.json.provider import DefaultJSONProvider
 from flask_openapi import Info, OpenAPI
 from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from werkzeug.routing import BaseConverter
 
 from indexer.core.native import configure_serving_threads
-from service.api import metrics
+from service.api import metrics, routes
 from service.api.auth import check
 from service.api.errors import InvalidRequestError, RequestRefusedError, explain, install
-from service.api.openapi import PROBLEM
-from service.api.requests import (
-    BuildRequest,
-    ClassifyRequest,
-    ClassRequest,
-    DecisionRequest,
-    ExplainRequest,
-    FeedbackRequest,
-    FilePath,
-    ImportRequest,
-    ObjectsRequest,
-    PhotosRequest,
-    ProblemPath,
-    ProductPatchRequest,
-    ProductPutRequest,
-    RecommendRequest,
-    ReviewRequest,
-    SearchPhotosRequest,
-    SearchRequest,
-    TagsRequest,
-)
+from service.api.openapi import PROBLEM, body_models
+from service.api.requests import FilePath, ProblemPath
 from service.api.responses import Health, Problem
-from service.api.routes import (
-    classes,
-    images,
-    indexes,
-    jobs,
-    map,
-    objects,
-    products,
-    products_batch,
-    queries,
-    recommendations,
-    reviews,
-    search_batch,
-)
 from service.engine import Engine
 from service.server import run_server
 from service.settings import Settings
@@ -161,21 +127,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
     install(app, engine.log)
     _install_request_rules(app, engine, settings)
-    for module in (
-        queries,
-        objects,
-        reviews,
-        recommendations,
-        search_batch,
-        products,
-        products_batch,
-        classes,
-        images,
-        indexes,
-        map,
-        jobs,
-    ):
-        app.register_api(module.api)
+    _register_routes(app)
     _install_health(app, engine)
     metrics.install(app, engine, version)
     _install_documents(app)
@@ -249,31 +201,20 @@ def _install_health(app: OpenAPI, engine: Engine) -> None:
         }
 
 
-def _install_documents(app: OpenAPI) -> None:
-    for model in (
-        ClassifyRequest,
-        ExplainRequest,
-        ObjectsRequest,
-        SearchRequest,
-        TagsRequest,
-        RecommendRequest,
-        ProductPutRequest,
-        ProductPatchRequest,
-        PhotosRequest,
-        SearchPhotosRequest,
-        products_batch.ProductBatch,
-        ClassRequest,
-        ReviewRequest,
-        DecisionRequest,
-        FeedbackRequest,
-        ImportRequest,
-        BuildRequest,
-        Problem,
-    ):
+def _register_routes(app: OpenAPI) -> None:
+    """Register the blueprint of each module of ``service.api.routes`` and document its bodies."""
+    models: list[type[BaseModel]] = [Problem]
+    for name in routes.__all__:
+        blueprint = import_module(f"{routes.__name__}.{name}").api
+        models += body_models(blueprint)
+        app.register_api(blueprint)
+    for model in models:
         schema = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE)
         for name, definition in {**schema.pop("$defs", {}), model.__name__: schema}.items():
             app.components_schemas[name] = Schema(**definition)
 
+
+def _install_documents(app: OpenAPI) -> None:
     @app.get("/openapi.json", doc_ui=False)
     def openapi() -> dict[str, Any]:
         return _tidy(app.api_doc)

@@ -1,19 +1,34 @@
-"""What every route needs: the engine of the app, the standard answer,
-the standard documentation."""
+"""Engine, answer and OpenAPI documentation that every route shares."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from flask import current_app, g
-from pydantic import BaseModel
+from flask_openapi import APIBlueprint
+from flask_openapi.models import RequestBody
+from pydantic import BaseModel, Field
 
-from service.api.responses import Problem
 from service.engine import Engine
 from service.settings import Settings
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 SECURITY: list[dict[str, list[str]]] = [{"key": []}]
+
+
+class DocumentedBody(RequestBody):
+    """A request body in the document, and the model that the route reads it as."""
+
+    model: type[BaseModel] = Field(exclude=True)
+
+    @classmethod
+    def of(cls, model: type[BaseModel], form: dict[str, Any] | None) -> DocumentedBody:
+        """A JSON body of ``model``, or a multipart one with the schema ``form``."""
+        content: dict[str, Any] = {"application/json": {"schema": {"$ref": _ref(model)}}}
+        if form is not None:
+            content["multipart/form-data"] = {"schema": form}
+        return cls.model_validate({"model": model, "required": True, "content": content})
 
 
 def engine() -> Engine:
@@ -41,7 +56,7 @@ def problem_responses(*statuses: int) -> dict[Any, Any]:
 
 def multipart_or_json(
     model: type[BaseModel], *, files: str, json_field: str | None = None
-) -> dict[str, Any]:
+) -> DocumentedBody:
     """Documentation of a body that may be JSON or multipart; flask-openapi cannot take both for one
     route.
 
@@ -63,34 +78,25 @@ def multipart_or_json(
         }
         if "product_id" in form:
             form["product_id"] = {"type": "string"}
-    return {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": _ref(model)}},
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": form, "additionalProperties": False}
-            },
-        },
-    }
+    return DocumentedBody.of(
+        model,
+        {"type": "object", "properties": form, "additionalProperties": False},
+    )
 
 
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
+def json_body(model: type[BaseModel]) -> DocumentedBody:
     """Documentation of a JSON body that the route reads itself."""
-    return {"required": True, "content": {"application/json": {"schema": {"$ref": _ref(model)}}}}
+    return DocumentedBody.of(model, None)
+
+
+def body_models(blueprint: APIBlueprint) -> Iterator[type[BaseModel]]:
+    """The models of the request bodies that a blueprint's routes document."""
+    for item in blueprint.paths.values():
+        for method in type(item).model_fields:
+            body = getattr(getattr(item, method), "requestBody", None)
+            if isinstance(body, DocumentedBody):
+                yield body.model
 
 
 def _ref(model: type[BaseModel]) -> str:
     return f"#/components/schemas/{model.__name__}"
-
-
-__all__ = [
-    "PROBLEM",
-    "SECURITY",
-    "Problem",
-    "answer",
-    "engine",
-    "json_body",
-    "multipart_or_json",
-    "problem_responses",
-    "settings",
-]

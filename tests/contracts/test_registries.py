@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import structlog
+from flask import request
+from flask_openapi import APIBlueprint
 from PIL import Image
 
 from indexer.core.errors import BadPolicyError
@@ -25,6 +31,12 @@ from indexer.quality.assess import assess_quality
 from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure
 from indexer.quality.profiles import MARKETPLACE, overall, profile
 from indexer.quality.shop_percentiles import ShopQuality
+from service.api import routes
+from service.api.openapi import SECURITY, json_body
+from service.api.parsing import read_json
+from service.api.requests import RequestModel
+from service.app import create_app
+from service.settings import Settings
 
 
 class DarknessRule(BoundedConfig):
@@ -124,3 +136,40 @@ def test_a_quality_finding_is_one_spec() -> None:
         shop = ShopQuality.measured([findings])
         assert shop.percentile("too-green", 0.9) == 1.0
     assert [finding.code for finding in assess_quality(pixels)] == list(known)
+
+
+class ToyRequest(RequestModel):
+    """A number to double."""
+
+    number: int
+
+
+def toy_route() -> ModuleType:
+    """A module as it would lie in ``service/api/routes``: a blueprint with one call."""
+    module = ModuleType("service.api.routes.toy")
+    api = APIBlueprint("toy", module.__name__, url_prefix="/v1", abp_security=SECURITY)
+
+    @api.post("/doubles", operation_id="double", request_body=json_body(ToyRequest))
+    def double() -> dict[str, int]:
+        """Twice a number."""
+        return {"doubled": 2 * read_json(request, ToyRequest).number}
+
+    module.__dict__["api"] = api
+    return module
+
+
+def test_a_route_is_one_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named in ``service.api.routes``, a blueprint answers, checks what it reads, and stands in the
+    document with its request model."""
+    module = toy_route()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(routes, "__all__", [*routes.__all__, "toy"])
+    engine = SimpleNamespace(log=structlog.get_logger())
+    web = create_app(cast(Any, engine), Settings()).test_client()
+    assert web.post("/v1/doubles", json={"number": 21}).get_json() == {"doubled": 42}
+    refused = web.post("/v1/doubles", json={"numbr": 21})
+    assert (refused.status_code, refused.get_json()["code"]) == (422, "invalid-request")
+    document = web.get("/openapi.json").get_json()
+    schema = document["paths"]["/v1/doubles"]["post"]["requestBody"]["content"]["application/json"]
+    assert schema == {"schema": {"$ref": "#/components/schemas/ToyRequest"}}
+    assert document["components"]["schemas"]["ToyRequest"]["required"] == ["number"]
