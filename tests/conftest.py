@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Two test processes share two cores: with a thread for each core in both, OpenMP's threads spin
+# and wait for each other, which doubles the processor time. Set before torch or faiss is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT / os.environ.get("CATALENS_DATA", "../shared/data")
 
