@@ -177,11 +177,7 @@ def _weights(problems: list[str]) -> list[dict[str, Any]]:
     rows = []
     for backbone in BACKBONES.values():
         found = weights_source(backbone)
-        way = (
-            f"package {backbone.package.replace('_', '-')}"
-            if backbone.package
-            else "torchvision's download"
-        )
+        way = backbone.weights.way
         rows.append(
             {"backbone": backbone.name, "source": found or way, "available": found is not None}
         )

@@ -15,7 +15,12 @@ from flask_openapi import APIBlueprint
 from PIL import Image
 
 from indexer.core.errors import BadPolicyError
-from indexer.imaging.decode import Photo
+from indexer.core.native import torch
+from indexer.imaging.decode import Photo, decode_photo
+from indexer.model import backbones
+from indexer.model.bundle import load_bundle
+from indexer.model.open_runtime import open_embedder
+from indexer.model.pretrained_weights import WeightSource
 from indexer.moderation.checker import Checker
 from indexer.moderation.detector import (
     DETECTORS,
@@ -31,6 +36,8 @@ from indexer.quality.assess import assess_quality
 from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure
 from indexer.quality.profiles import MARKETPLACE, overall, profile
 from indexer.quality.shop_percentiles import ShopQuality
+from indexer.training.options import TrainingOptions
+from indexer.training.train import train
 from service.api import routes
 from service.api.openapi import SECURITY, json_body
 from service.api.parsing import read_json
@@ -173,3 +180,53 @@ def test_a_route_is_one_module(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = document["paths"]["/v1/doubles"]["post"]["requestBody"]["content"]["application/json"]
     assert schema == {"schema": {"$ref": "#/components/schemas/ToyRequest"}}
     assert document["components"]["schemas"]["ToyRequest"]["required"] == ["number"]
+
+
+class SeededWeights(WeightSource):
+    """Weights of a toy network, drawn from a seed."""
+
+    label = "a seed"
+    way = "none needed"
+
+    def local_file(self) -> Path | None:
+        return None
+
+    def load(self, backbone: str) -> dict[str, Any]:
+        torch.manual_seed(3)
+        return toy_network().state_dict()
+
+
+def toy_network() -> Any:
+    """A network of one layer: float32 [N, 3, 32, 32] -> [N, 12]."""
+    layer = torch.nn.Conv2d(3, 12, 8, stride=8)
+    pool = torch.nn.AdaptiveAvgPool2d(1)
+    return torch.nn.Sequential(layer, torch.nn.ReLU(), pool, torch.nn.Flatten())
+
+
+def test_a_backbone_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registered backbone is trained, bundled, loaded, and embeds as it did in training."""
+    monkeypatch.setattr(backbones, "BACKBONES", dict(backbones.BACKBONES))
+    backbones.register_backbone(
+        backbones.Backbone("toy", 12, backbones.preprocessing(32, 36), toy_network, SeededWeights())
+    )
+    for kind, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for number in range(6):
+            picture = Image.new("RGB", (48, 48), (250, 250, 250))
+            picture.paste(tuple(value + number for value in colour), (4 + number, 6, 40, 44))
+            picture.save(tmp_path / "photos" / kind / f"{number}.png")
+    options = TrainingOptions(backbone="toy", recipe="linear", epochs=2, device="cpu")
+    report = train(tmp_path / "photos", tmp_path / "model", options)
+    bundle = load_bundle(tmp_path / "model")
+    assert (bundle.spec.backbone, bundle.spec.feature_dim) == ("toy", 12)
+    assert bundle.embedding_id == report.embedding_id
+    runtime = open_embedder(bundle, device="cpu")
+    photos = [decode_photo(path.read_bytes()) for path in sorted(tmp_path.rglob("*.png"))]
+    vectors = runtime.embed(photos)
+    assert vectors.shape == (12, bundle.spec.dim)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    features = runtime.extract_features(photos)
+    np.testing.assert_allclose(runtime.embed_features(features), vectors, atol=1e-5)
+    drawn = SeededWeights().load("toy")
+    for name, tensor in runtime.network.backbone.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), drawn[name].numpy())

@@ -38,11 +38,11 @@ def measure(part: str, work: Path) -> BenchRow:
     }
     source = backbones.weights_source(found)
     if source is None:
-        origin = found.package or found.torchvision_weights
         return {
             **row,
             "weights": None,
-            "reason": f"not on this machine: {origin} has to be fetched, or given by --weights",
+            "reason": f"not on this machine: {found.weights.label} has to be fetched, or given by "
+            "--weights",
         }
     runtime = frozen_runtime(part)
     row |= {

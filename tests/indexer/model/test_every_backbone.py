@@ -15,10 +15,15 @@ from indexer.model import backbones
 from indexer.model.bundle import load_bundle, write_bundle
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
+from indexer.model.pretrained_weights import TorchvisionWeights
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 
 DECISION = Decision(categories=(Category(0, ("cup",)), Category(1, ("mug",))))
-TORCHVISION = [name for name, found in backbones.BACKBONES.items() if found.torchvision_weights]
+TORCHVISION = {
+    name: found.weights.entry
+    for name, found in backbones.BACKBONES.items()
+    if isinstance(found.weights, TorchvisionWeights)
+}
 BIG = {"vgg16": pytest.mark.slow}  # half a gigabyte of weights
 
 
@@ -137,7 +142,7 @@ def test_photos_are_prepared_as_the_weights_were_published(name: str) -> None:
     """Sizes and interpolation are those of torchvision's own entry for these weights."""
     models = pytest.importorskip("torchvision.models")
     found = backbones.find(name)
-    entry = models.get_weight(found.torchvision_weights).transforms()
+    entry = models.get_weight(TORCHVISION[name]).transforms()
     ours = found.preprocess
     assert ([ours.resize], [ours.crop]) == (entry.resize_size, entry.crop_size)
     assert ours.interpolation == entry.interpolation.value
