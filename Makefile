@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup screenshots prove-kill prove-live prove-gpu
+.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-live prove-gpu
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -42,6 +42,10 @@ check: $(READY)
 # The pictures of docs/images, from the demonstration's sample catalog; needs chromium.
 screenshots: $(READY)
 	$(BIN)/python -m tools.screenshots
+
+# The pages of docs/reference that are written from the code.
+docs: $(READY)
+	$(BIN)/python -m tools.cli_reference docs/reference/cli.md
 
 # SIGKILL at random moments of builds, erasures and transfers; make prove-kill KILLS=100 takes some minutes.
 KILLS ?= 20

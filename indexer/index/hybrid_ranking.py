@@ -22,7 +22,7 @@ KEYWORDS = 0.5
 # Once a colour was asked for beside a photo: what the blocks weigh, how much of block g stays the
 # photo's own (g remembers colour too; article and style stand in a), and how far a turns to what
 # the tower says of the kind of product in that colour. Chosen on fashion's validation photos
-# (docs/discovery.md).
+# (docs/design/text.md).
 RECOLOURED = {"a": 0.45, "c": 0.45, "g": 0.1}
 _OWN, _TURNED = 0.1, 0.4
 

@@ -13,7 +13,7 @@ from scipy.spatial.distance import squareform
 from indexer.catalog.filters import FilterableProduct, category_paths, elements
 
 Value = tuple[str, str]  # field, value: what products may have in common
-# Chosen on shoppers of validation seeds (docs/discovery.md).
+# Chosen on shoppers of validation seeds (docs/figures/discovery.md).
 APART = 0.7  # mean distance from which two groups of a history are two interests
 _SHARED = 0.5  # how much of the distance is attributes that differ, where both products have any
 _LIKENESS = 5.0  # nats for each unit of cosine

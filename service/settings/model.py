@@ -203,7 +203,7 @@ class Settings(BaseModel):
         "0: never.",
     )
     policy_file: Annotated[PathSetting | None, SettingNames(option="--policy")] = Field(
-        default=None, description="YAML file of what is prohibited (docs/listing.md)."
+        default=None, description="YAML file of what is prohibited (docs/guides/policies.md)."
     )
     quality_profile: Literal["studio", "marketplace"] = Field(
         default="studio", description="How strictly photos are judged."

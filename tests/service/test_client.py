@@ -57,9 +57,9 @@ def test_there_is_a_method_for_each_call(web: FlaskClient) -> None:
     assert set(operations(web)) - methods == set()
 
 
-def test_there_is_a_curl_example_for_each_call(web: FlaskClient) -> None:
-    """docs/discovery.md shows each documented call once at least, with its method."""
-    text = (ROOT / "docs" / "discovery.md").read_text(encoding="utf-8").replace("\\\n", " ")
+def curl_examples(page: Path) -> set[tuple[str, str]]:
+    """Method and path of each curl command that a page shows."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     shown = set()
     for line in re.findall(r"^curl .*$", text, flags=re.MULTILINE):
         address = re.search(r"(?:http://)?(?:localhost|127\.0\.0\.1):8000(/[^\s'\"?]*)", line)
@@ -67,17 +67,37 @@ def test_there_is_a_curl_example_for_each_call(web: FlaskClient) -> None:
         method = re.search(r"-X (\w+)", line)
         posts = re.search(r" (-F|-d|--json) ", line)
         shown.add((method[1] if method else "POST" if posts else "GET", address[1]))
+    return shown
 
-    def fits(path: str, example: str) -> bool:
-        pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path))
-        return re.fullmatch(pattern, example) is not None
 
+def fits(path: str, example: str) -> bool:
+    """True if an example's path is one of the documented ``path``, whose parameters are free."""
+    pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path))
+    return re.fullmatch(pattern, example) is not None
+
+
+def test_there_is_a_curl_example_for_each_call(web: FlaskClient) -> None:
+    """docs/reference/http.md shows each documented call once at least, with its method."""
+    shown = curl_examples(ROOT / "docs" / "reference" / "http.md")
     lacking = {
         name
         for name, (method, path) in operations(web).items()
         if not any(method == other and fits(path, example) for other, example in shown)
     }
     assert lacking == set()
+
+
+def test_each_curl_example_names_a_call(web: FlaskClient) -> None:
+    """Every curl command of the README and the documentation asks for a path that exists, by a
+    method that it has."""
+    paths = web.get("/openapi.json").get_json()["paths"]
+    known = [(method.upper(), path) for path, item in paths.items() for method in item]
+    known.append(("GET", "/openapi.json"))
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for method, example in curl_examples(page):
+            assert any(method == other and fits(path, example) for other, path in known), (
+                f"{page.name}: {method} {example}"
+            )
 
 
 def test_questions_are_answered_as_over_plain_http(client: Client, web: FlaskClient) -> None:

@@ -1,4 +1,4 @@
-"""The tutorial: its commands run as they stand, in an empty folder, and do what it says they do."""
+"""The quickstart: its commands run as they stand, in an empty folder, and do what it says."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import pytest
 from tools.demo import free_port
 
 ROOT = Path(__file__).parents[2]
-TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
 
 
 def script(port: int) -> str:
-    """The tutorial's blocks as one shell script; each command's line is printed before it, behind
+    """The quickstart's blocks as one shell script; each command's line is printed before it, behind
     ``@@``."""
     lines = ["set -e -m", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
     for kind, block in re.findall(
-        r"^```(sh|python)\n(.*?)^```", TUTORIAL, flags=re.MULTILINE | re.DOTALL
+        r"^```(sh|python)\n(.*?)^```", QUICKSTART, flags=re.MULTILINE | re.DOTALL
     ):
         if kind == "python":
             lines += ["echo '@@ python'", f"python - <<'END'\n{block}END"]
@@ -39,11 +39,11 @@ def script(port: int) -> str:
 
 
 @pytest.mark.slow
-def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
+def test_the_quickstart_can_be_followed(tmp_path: Path) -> None:
     """Shop, import, index, questions, training, service, program: each step succeeds and shows what
     is promised."""
     if shutil.which("curl") is None or shutil.which("bash") is None:
-        pytest.skip("the tutorial is typed into bash and uses curl")
+        pytest.skip("the quickstart is typed into bash and uses curl")
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, module in (("python", ""), ("catalens", "-m tools.cli ")):
