@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
-LAST = 1_000  # the place of an item that names none: after all packaged ones
+# the place of an item that names none: after all packaged ones
+LAST = 1_000
 
 
 class Registry(Generic[ItemT]):
@@ -26,6 +27,7 @@ class Registry(Generic[ItemT]):
         self._package = package
         self._name = name
         self._place = place
+        # by name, in order
         self._items: dict[str, ItemT] = {}
         self._discovered = False
 
@@ -34,7 +36,9 @@ class Registry(Generic[ItemT]):
         name = self._name(item)
         if name in self._items:
             raise ValueError(f"{name!r} is registered twice in {self._package}")
-        self._items[name] = item
+        items = [*self._items.values(), item]
+        items.sort(key=lambda one: (self._place(one), self._name(one)))
+        self._items = {self._name(one): one for one in items}
         return item
 
     @contextmanager
@@ -45,16 +49,16 @@ class Registry(Generic[ItemT]):
         try:
             yield item
         finally:
-            del self._items[self._name(item)]
+            self._items = {name: one for name, one in self._items.items() if one is not item}
 
     def names(self) -> tuple[str, ...]:
         """The names of all items, in order."""
-        return tuple(self._name(item) for item in self)
+        self._discover()
+        return tuple(self._items)
 
     def __iter__(self) -> Iterator[ItemT]:
         self._discover()
-        items = list(self._items.values())
-        return iter(sorted(items, key=lambda item: (self._place(item), self._name(item))))
+        return iter(self._items.values())
 
     def __getitem__(self, name: str) -> ItemT:
         self._discover()

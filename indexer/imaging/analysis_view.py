@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -47,10 +47,12 @@ class AnalysisView:
 
     @property
     def height(self) -> int:
+        """Px of ``pixels``."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
+        """Px of ``pixels``."""
         return int(self.pixels.shape[1])
 
     @cached_property
@@ -147,9 +149,13 @@ def sample_tiles(corners: np.ndarray, limit: int) -> np.ndarray:
 
 def sampled_lines(pixels: np.ndarray, axis: int) -> np.ndarray:
     """Every px along ``axis`` of lines spread evenly across it, uint8 [length, lines, 3]."""
-    places = evenly_spaced(pixels.shape[1 - axis], _LINES, nearest=True)
-    lines = np.take(pixels, places, axis=1 - axis)
+    lines = np.take(pixels, _line_places(pixels.shape[1 - axis]), axis=1 - axis)
     return lines if axis == 0 else lines.swapaxes(0, 1)
+
+
+@cache
+def _line_places(count: int) -> np.ndarray:
+    return evenly_spaced(count, _LINES, nearest=True)
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:

@@ -1,5 +1,4 @@
-"""Image bytes to one checked, upright, 8-bit sRGB picture: every oddity of a format is dealt with
-here only."""
+"""Decoding of uploads and files to checked, upright, 8-bit sRGB photos, within limits."""
 
 from __future__ import annotations
 
@@ -17,7 +16,8 @@ from indexer.core.errors import BadImageError, ImageTooLargeError, UnsupportedFo
 
 MIME: dict[str, str] = {
     "JPEG": "image/jpeg",
-    "MPO": "image/jpeg",  # several JPEGs in a row; every viewer shows the first
+    # several JPEGs in a row; every viewer shows the first
+    "MPO": "image/jpeg",
     "PNG": "image/png",
     "WEBP": "image/webp",
     "GIF": "image/gif",
@@ -40,7 +40,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"II+\0", "TIFF"),
     (b"MM\0+", "TIFF"),
 )
-# Real images we do not read: worth a better answer than "not an image".
+# Real images of formats that are not read: worth a better answer than "not an image".
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"8BPS", "Photoshop"),
     (b"%PDF", "PDF"),
@@ -80,8 +80,11 @@ _MAX_PROFILE_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is refused before a pixel is decoded: bytes of the file, pixels (width x height) of the
-    picture."""
+    """The limits on an upload: its bytes, and its pixels (width x height), 64 million by default.
+
+    ``decode_photo`` refuses what is larger, by its header, before a pixel is decoded. The service
+    takes them from its settings ``max_image_bytes`` and ``max_image_pixels``.
+    """
 
     max_bytes: int = 32 * 2**20
     max_pixels: int = 64_000_000
@@ -96,7 +99,7 @@ class Photo:
 
     ``pixels`` is mode RGB, sRGB, upright, and carries no metadata. ``width`` and ``height`` are
     those of the upright original in px; ``pixels`` may be smaller, never larger, after a reduced
-    decode. ``hash_content`` is the SHA-256 (hex) of the file's bytes.
+    decode. ``content_hash`` is the SHA-256 (hex) of the file's bytes.
     """
 
     pixels: Image.Image
@@ -107,7 +110,7 @@ class Photo:
 
 
 def hash_content(data: bytes) -> str:
-    """SHA-256 (hex) of the bytes: the identity of a photo."""
+    """Hash the bytes with SHA-256 (hex): the identity of a photo."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -121,7 +124,7 @@ def decode_photo(
     """Decode the first frame of an image of any allowed format.
 
     The format is read from the bytes, never from a name. EXIF orientation is applied, an embedded
-    ICC profile is converted to sRGB (a broken one is ignored), transparency is laid on white, and
+    ICC profile is converted to sRGB (a broken one is ignored), transparency is put on white, and
     all metadata is dropped. With ``shrink_to``, a JPEG may be decoded at the smallest of 1/1, 1/2,
     1/4, 1/8 that leaves the short side at least ``2 * shrink_to`` px. ``hashed``: the bytes'
     content hash where it is known. Safe to call from several threads.
@@ -160,7 +163,7 @@ def decode_photo(
     except BadImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # A GIF whose first frame is larger than its screen: Pillow looks again where it grows the
+        # A GIF whose first frame is larger than its screen: Pillow checks again where it grows the
         # picture.
         raise ImageTooLargeError(f"the image is too large: {error}") from error
     except MemoryError as error:
@@ -174,8 +177,7 @@ def decode_photo(
 
 
 def _sniff(data: bytes) -> str:
-    """Name of the format on the allow-list that the first bytes announce; raises for everything
-    else."""
+    """Name of the allowed format that the first bytes announce; raises for all others."""
     for magic, name in _MAGIC:
         if data.startswith(magic):
             return name
@@ -202,11 +204,10 @@ def _sniff(data: bytes) -> str:
 
 
 def _open(data: bytes, name: str) -> Any:
-    """``Image.open`` for a format already known, short of Pillow's own pixel limit: ours is checked
-    right after.
+    """Open a file of a known format as ``Image.open`` does, but for Pillow's own pixel limit.
 
-    Pillow's limit differs from ours and answers with a Python warning in between, which threads
-    cannot silence.
+    ``ImageLimits`` is checked right after. Pillow's limit differs from it, and answers with a
+    Python warning in between, which threads cannot silence.
     """
     if name not in Image.OPEN:
         Image.init()
@@ -218,8 +219,10 @@ def _open(data: bytes, name: str) -> Any:
 
 
 def _open_heic(data: bytes) -> Any:
-    """A lazily decoded HEIF file; used without registering its plugin, which would change Pillow
-    for everyone."""
+    """Open a HEIF file, decoded lazily.
+
+    Its plugin is not registered, which would change Pillow for everyone.
+    """
     try:
         import pillow_heif
     except ImportError:
@@ -230,6 +233,7 @@ def _open_heic(data: bytes) -> Any:
 
 
 def _reason(name: str, error: Exception) -> str:
+    """One line that says how a file is broken."""
     text = " ".join(str(error).split()).replace("<_io.BytesIO object", "<bytes")
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return f"truncated {name}: the file ends before the image does"
@@ -239,11 +243,14 @@ def _reason(name: str, error: Exception) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 where there is none or the EXIF block is broken. (Pillow itself
-    turns TIFFs.)"""
+    """EXIF orientation 1 to 8; 1 where there is none or the EXIF block is broken.
+
+    Pillow itself turns TIFFs.
+    """
     try:
         value = image.getexif().get(0x0112, 1)
-    except Exception:  # a broken EXIF block is no reason to refuse a good picture
+    except Exception:
+        # A broken EXIF block is no reason to refuse a good picture.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -269,9 +276,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         on_white = Image.new("RGB", rgb.size, "white")
         on_white.paste(rgb, mask=alpha)
         rgb = on_white
-    if (
-        type(rgb) is not Image.Image
-    ):  # the file object itself: keep no hold on its bytes, only on its pixels
+    if type(rgb) is not Image.Image:
+        # The file object itself: keep no hold on its bytes, only on its pixels.
         rgb = Image.Image()._new(rgb.im)
     rgb.info.clear()
     return rgb
@@ -301,16 +307,17 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     scaled = np.clip((values - low) * (255.0 / max(high - low, 1e-12)) + 0.5, 0, 255).astype(
         np.uint8
     )
-    if (
-        image.mode.startswith("I;16") and tags.get(262) == 0
-    ):  # TIFF "white is zero", which Pillow minds in 8 bits only
+    if image.mode.startswith("I;16") and tags.get(262) == 0:
+        # TIFF "white is zero", which Pillow minds in 8 bits only.
         scaled = 255 - scaled
     return Image.fromarray(scaled)
 
 
 def _through_profile(image: Image.Image, profile: object) -> Image.Image:
-    """L, RGB, CMYK or LAB as sRGB; by the embedded profile where it is usable, else by Pillow's
-    plain conversion."""
+    """L, RGB, CMYK or LAB as sRGB, by the embedded profile where it is usable.
+
+    Else by Pillow's plain conversion.
+    """
     if image.mode == "LAB":
         transform = _transform(b"", "LAB")
     elif isinstance(profile, bytes) and 128 <= len(profile) <= _MAX_PROFILE_BYTES:
@@ -319,13 +326,15 @@ def _through_profile(image: Image.Image, profile: object) -> Image.Image:
         transform = None
     if transform is not None:
         return transform.apply(image)
-    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy all pixels
+    # Converting RGB to RGB would copy all pixels.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @functools.lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Profile to sRGB (perceptual intent, as browsers do); ``None`` where it is broken, unfit, or
-    changes nothing.
+    """Transform of a profile to sRGB (perceptual intent, as browsers do).
+
+    ``None`` where the profile is broken, unfit, or changes nothing.
 
     Little CMS transforms are read-only while applied, so threads may share one.
     """
@@ -339,18 +348,16 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
             "RGB",
             ImageCms.Intent.PERCEPTUAL,
         )
-        if mode in (
-            "L",
-            "RGB",
-        ):  # most embedded profiles are sRGB itself: do not pay for moving nothing
+        if mode in ("L", "RGB"):
+            # Most embedded profiles are sRGB itself: do not pay for moving nothing.
             ramp = np.arange(0, 256, 15, dtype=np.uint8)
             cube = np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(-1, 18, 3)
             probe = Image.fromarray(cube if mode == "RGB" else cube[..., 0].copy())
-            moved = np.asarray(transform.apply(probe), np.int16) - np.asarray(
-                probe.convert("RGB"), np.int16
-            )
-            if np.abs(moved).max() <= 2:
+            before = np.asarray(probe.convert("RGB"), np.int16)
+            after = np.asarray(transform.apply(probe), np.int16)
+            if np.abs(after - before).max() <= 2:
                 return None
         return transform
-    except Exception:  # any kind of broken profile: the picture itself is fine
+    except Exception:
+        # Any kind of broken profile: the picture itself is fine.
         return None

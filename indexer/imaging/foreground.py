@@ -59,7 +59,8 @@ def find_product(
     border's commonest colours, towards the centre, one piece (threshold: Otsu 1979). ``sure`` is
     small there.
     """
-    small, step = view.small, view.step
+    small = view.small
+    step = view.step
     ring = _ring(small.shape[:2])
     for start, stop in without or []:
         ring[start // step : -(-stop // step)] = False
@@ -118,7 +119,8 @@ class _Ground:
         """How far each px is from it, in the channel where that is most, float32 [h, w]."""
         down, across = (np.arange(side) / side - 0.5 for side in (self.height, self.width))
         most = np.zeros(small.shape[:2], np.float32)
-        for channel in range(3):  # one by one: numpy is slow over rows of three
+        # One by one: numpy is slow over rows of three.
+        for channel in range(3):
             middle, by_row, by_column = self.plane[:, channel]
             rows = (middle + down * by_row).astype(np.float32)
             columns = (across * by_column).astype(np.float32)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Box = tuple[int, int, int, int]  # x, y, width, height in px
+# x, y, width, height in px
+Box = tuple[int, int, int, int]
 
 
 def iou(one: Sequence[float], other: Sequence[float]) -> float:

@@ -6,9 +6,12 @@ import numpy as np
 from scipy.special import expit
 
 LIGHTNESS = (15.0, 35.0, 55.0, 75.0, 93.0)
-CHROMA = (-48.0, -28.0, -12.0, 0.0, 12.0, 28.0, 48.0, 66.0)  # of a* and of b*
-SOFTNESS = 8.0  # spread of a pixel over neighbouring bins, in Lab units
-SIDE = 56  # the photo is averaged to this side, then every other pixel is read
+# of a* and of b*
+CHROMA = (-48.0, -28.0, -12.0, 0.0, 12.0, 28.0, 48.0, 66.0)
+# spread of a pixel over neighbouring bins, in Lab units
+SOFTNESS = 8.0
+# the photo is averaged to this side, then every other pixel is read
+SIDE = 56
 WIDTH = len(LIGHTNESS) * len(CHROMA) ** 2 + 6
 
 # sRGB (D65) to XYZ, IEC 61966-2-1; rows already divided by the white point 0.95047, 1, 1.08883.

@@ -36,7 +36,8 @@ def recapture(photo: Photo, *, seed: int = 0) -> Photo:
     image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.75, 1.25))
     image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.75, 1.25))
     warmth = rng.uniform(-0.25, 0.25)
-    gains = np.array([1 + warmth / 2, 1.0, 1 - warmth / 2])  # red and blue move apart by |warmth|
+    # Red and blue move apart by |warmth|.
+    gains = np.array([1 + warmth / 2, 1.0, 1 - warmth / 2])
     image = Image.fromarray(np.clip(np.asarray(image) * gains, 0, 255).astype(np.uint8))
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=40)

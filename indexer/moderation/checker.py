@@ -1,4 +1,4 @@
-"""Check of one photo against a shop's policies: evidence of every detector, and its verdict."""
+"""Check of one photo against a shop's policies: evidence, scores and verdicts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class DetectorResults:
 
     def __init__(self, photo: Photo) -> None:
         self.photo = photo
-        self._results: dict[str, Any] = {}  # by detector its result, or the error that it raised
+        # by detector its result, or the error that it raised
+        self._results: dict[str, Any] = {}
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Run detectors that have not run yet. Raises nothing: ``get`` does."""
@@ -129,7 +130,8 @@ class Checker:
                 found = detector.judge(rule, seen, context)
             except DetectorFailedError as error:
                 found = [Evidence(reason=str(error))]
-            except Exception as error:  # a detector's own fault must not pass as "nothing found"
+            except Exception as error:
+                # A detector's own fault must not pass as "nothing found".
                 reason = f"{name} failed: {type(error).__name__}: {error}"[:300]
                 found = [Evidence(reason=reason)]
             evidence += [_to_json(name, piece, policy) for piece in found]
@@ -143,12 +145,12 @@ def _to_json(detector: str, found: Evidence, policy: Policy) -> PolicyEvidence:
     if found.score is None:
         reason = " ".join((found.reason or "no reason given").split())
         return {"detector": detector, "verdict": "review", "reason": reason}
-    review, block = found.bounds.review, found.bounds.block
+    block = found.bounds.block
     return {
         "detector": detector,
         "verdict": found.bounds.verdict(found.score, policy.action),
         "score": round(found.score, 6),
-        "review": round(review, 6),
+        "review": round(found.bounds.review, 6),
         "block": None if block is None or policy.action == "review" else round(block, 6),
         **found.details,
     }

@@ -1,4 +1,4 @@
-"""Detector interface: a section of the policy file, a pass over the pixels, and its evidence."""
+"""Detector interface: a policy's section, a pass over the pixels, and its evidence."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def _compile(value: Any) -> re.Pattern[str]:
 
 # Types of the values in a policy file.
 Text = Annotated[str, BeforeValidator(_require_text)]
-Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+TextList = Annotated[tuple[Text, ...], Field(min_length=1)]
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_compile)]
-Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1)]
+PatternList = Annotated[tuple[Pattern, ...], Field(min_length=1)]
 Share = Annotated[float, BeforeValidator(_parse_share)]
 
 
@@ -201,7 +201,8 @@ def run_detector(detector: Detector[Any, SeenT], photo: Photo) -> SeenT:
         return detector.run(photo)
     except DetectorFailedError:
         raise
-    except Exception as error:  # whatever a package raises, the photo was not examined
+    except Exception as error:
+        # Whatever a package raises, the photo was not examined.
         line = (str(error).strip().splitlines() or [""])[0]
         raise DetectorFailedError(
             f"{detector.name} failed: {type(error).__name__}: {line[:200]}"

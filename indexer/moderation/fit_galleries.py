@@ -39,7 +39,8 @@ class CatalogSample:
 
     vectors: np.ndarray  # float32 [M, D]
     groups: np.ndarray  # int [M]
-    photos: Iterable[Photo]  # gone through once
+    # iterated once
+    photos: Iterable[Photo]
 
 
 def fit_galleries(

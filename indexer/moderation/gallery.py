@@ -29,7 +29,8 @@ from indexer.moderation.template_matching import (
 )
 from indexer.moderation.thresholds import Bounds, Rivals
 
-Embed = Callable[[Sequence[Photo]], np.ndarray]  # photos -> float32 [N, D]
+# photos -> float32 [N, D]
+Embed = Callable[[Sequence[Photo]], np.ndarray]
 
 MATCHES = ("whole", "symbol", "crops")
 # crops cost a pass of the network each

@@ -1,4 +1,4 @@
-"""Store of the galleries fitted to a home's catalog and model: ``moderation.json``, derived."""
+"""Store of fitted galleries, ``moderation.json`` in the home; derived and made again."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarra
 
 def _photos(home: Home, catalog: Catalog, photo_ids: list[int]) -> Iterator[Photo]:
     """Decode the photos that can be read; the others are no near misses to learn from."""
-    store, rows = PhotoStore(home), catalog.photos_by_id(photo_ids)
+    store = PhotoStore(home)
+    rows = catalog.photos_by_id(photo_ids)
     for photo_id in photo_ids:
         try:
             yield decode_photo(store.read(rows[photo_id]), shrink_to=_SHORT_SIDE)

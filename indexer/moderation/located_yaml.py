@@ -18,7 +18,7 @@ class YamlMistakeError(ValueError):
 
 
 class YamlScalar(str):
-    """A single value as it is written, so that a name may look like a number."""
+    """A single value as it is written: a name may be spelt like a number."""
 
     node: yaml.ScalarNode
 

@@ -1,4 +1,4 @@
-"""Section of the policy file that bans names: categories or tags, and the scores that count."""
+"""Section of the policy file that bans categories or tags by name."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 from pydantic import model_validator
 
-from indexer.moderation.detector import BoundedConfig, Texts
+from indexer.moderation.detector import BoundedConfig, TextList
 
 
 class NamedRule(BoundedConfig):
     """Banned names with the probabilities that count; a plain list takes the default ones."""
 
-    names: Texts
+    names: TextList
 
     @model_validator(mode="before")
     @classmethod

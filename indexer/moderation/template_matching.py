@@ -40,8 +40,10 @@ class PreparedPhoto:
 
     # complex64 [4, CANVAS, CANVAS // 2 + 1]: three channels and their summed squares
     spectrum: np.ndarray
-    size: tuple[int, int]  # height and width on the canvas
-    scale: float  # canvas px per px of the photo
+    # height and width on the canvas
+    size: tuple[int, int]
+    # canvas px per px of the photo
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def prepare_photo(small: np.ndarray, scale: float) -> PreparedPhoto:
     """
     height, width = small.shape[:2]
     values = small.astype(np.float32)
-    values -= values.mean((0, 1))  # smaller numbers, smaller errors; a correlation does not feel it
+    # Smaller numbers, smaller errors; a correlation does not feel it.
+    values -= values.mean((0, 1))
     canvas = np.zeros((4, CANVAS, CANVAS), np.float32)
     canvas[:3, :height, :width] = values.transpose(2, 0, 1)
     canvas[3, :height, :width] = (values * values).sum(2)
@@ -140,7 +143,8 @@ def find_match(symbols: TemplateBank, photo: PreparedPhoto) -> TemplateMatch | N
     fits = np.flatnonzero((symbols.size[:, 0] <= height) & (symbols.size[:, 1] <= width))
     if not len(fits):
         return None
-    spectra, canvas = symbols.spectra[fits], (CANVAS, CANVAS)
+    spectra = symbols.spectra[fits]
+    canvas = (CANVAS, CANVAS)
     count = symbols.inside[fits][:, None, None]
     product = irfft2((spectra[:, :3] * photo.spectrum[:3]).sum(1), s=canvas)
     means = irfft2(spectra[:, 3:] * photo.spectrum[:3], s=canvas)

@@ -62,7 +62,8 @@ def fit_bounds(
     """
     if not len(catalog):
         return Bounds(float(held_out.min()), None) if len(held_out) else None
-    review, highest = float(np.quantile(catalog, 1 - false_alarms)), float(catalog.max())
+    review = float(np.quantile(catalog, 1 - false_alarms))
+    highest = float(catalog.max())
     block = float(np.nextafter(highest + (highest - review), np.inf))
     right, wrong = int((held_out >= block).sum()), int((catalog >= block).sum())
     sure = right >= max(1, _REACHED * len(held_out)) and right / (right + wrong) >= PRECISION

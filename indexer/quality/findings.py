@@ -19,7 +19,8 @@ LEVELS: tuple[Level, ...] = ("ok", "note", "warning", "fail")
 
 # Profiles that every finding has floors for; ``quality.profiles`` says what they are.
 PROFILE_NAMES = ("studio", "marketplace")
-NEVER = 2.0  # a floor that no score reaches
+# a floor that no score reaches
+NEVER = 2.0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 
 from indexer.imaging.analysis_view import AnalysisView, grid, quantiles, sample_tiles, tiles
 
-_TILE = 14  # px
+# px
+_TILE = 14
 _TILES = 240
 # grey levels beyond which noise is cut off by black or white
 _CLIPPED = (4, 251)

@@ -68,7 +68,8 @@ class ShopQuality:
         Raises ``BadDataError`` that names what is wrong.
         """
         try:
-            photos, quantiles = int(stored["photos"]), dict(stored["quantiles"])
+            photos = int(stored["photos"])
+            quantiles = dict(stored["quantiles"])
         except (KeyError, TypeError, ValueError) as error:
             raise BadDataError(f"a shop's quality needs photos and quantiles: {error!r}") from None
         kept: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""Detectors of prohibited content, one module each; the registry imports every module here.
+"""Detectors of prohibited content, one module each, imported by the registry.
 
 To add one, write a module with a ``Detector`` and its ``DetectorConfig``, and register it.
 """

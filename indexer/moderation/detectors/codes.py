@@ -17,7 +17,7 @@ from indexer.moderation.detector import (
     Detector,
     DetectorConfig,
     Evidence,
-    Patterns,
+    PatternList,
     PhotoContext,
     Text,
 )
@@ -99,7 +99,7 @@ class CodesRule(DetectorConfig):
     allow_formats: Annotated[
         frozenset[Annotated[Text, AfterValidator(_check_format)]], Field(min_length=1)
     ] = frozenset()
-    allow_text: Patterns = ()
+    allow_text: PatternList = ()
 
 
 class CodesDetector(Detector[CodesRule, list[ScannedCode]]):

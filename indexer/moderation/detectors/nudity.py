@@ -69,7 +69,8 @@ def _load_model() -> Callable[[Image.Image], float]:
     # An open batch size costs a tenth of the time.
     model.reshape([1, *model.input(0).partial_shape[1:].to_shape()])
     compiled = core.compile_model(model, "CPU", options)
-    local = threading.local()  # requests belong to one thread
+    # Requests belong to one thread.
+    local = threading.local()
 
     def score(image: Image.Image) -> float:
         if not hasattr(local, "request"):

@@ -19,9 +19,9 @@ from indexer.moderation.detector import (
     BoundedConfig,
     Detector,
     Evidence,
-    Patterns,
+    PatternList,
     PhotoContext,
-    Texts,
+    TextList,
 )
 
 # px of the long side on which text is read
@@ -46,8 +46,8 @@ class TextRule(BoundedConfig):
     Words are found in any case, spaces aside; patterns anywhere in a line, in any case.
     """
 
-    words: Texts = ()
-    patterns: Patterns = ()
+    words: TextList = ()
+    patterns: PatternList = ()
 
     @model_validator(mode="after")
     def _require_some(self) -> Self:
@@ -87,7 +87,8 @@ class TextDetector(Detector[TextRule, list[TextLine]]):
         bgr = np.ascontiguousarray(np.asarray(pixels)[:, :, ::-1])
         with _loading:
             reader, lock = _load_reader()
-        with lock:  # it keeps the state of a call in itself
+        # The reader keeps the state of a call in itself.
+        with lock:
             read = reader(bgr)
         if read.txts is None:
             return []
@@ -113,7 +114,7 @@ class TextDetector(Detector[TextRule, list[TextLine]]):
 def _load_reader() -> tuple[Any, threading.Lock]:
     """Load RapidOCR on one thread.
 
-    The models inside its package are named by path: it downloads what it must look for.
+    The models inside its package are named by path: what it does not find it downloads.
     """
     import rapidocr
 

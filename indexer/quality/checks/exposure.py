@@ -10,7 +10,7 @@ from indexer.quality.advice import Advice
 from indexer.quality.analyzed_photo import AnalyzedPhoto
 from indexer.quality.findings import FINDINGS, NEVER, FindingSpec, Floors, Measure, saturate
 
-# luma of 255 from which nothing is told apart
+# luma of 255 from which no detail is left
 _WASHED = 245.0
 # luma from which a plain background tells the colour of the light
 _BRIGHT = 140.0

@@ -12,7 +12,8 @@ from indexer.quality.advice import Advice
 from indexer.quality.analyzed_photo import AnalyzedPhoto
 from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure, saturate
 
-_EDGE_TILE = 32  # px
+# px
+_EDGE_TILE = 32
 _EDGE_TILES = 48
 # passes of [1 2 1] / 4: variances 0.5 and 3 px^2
 _FINE = 1
@@ -97,7 +98,8 @@ def measure_jpeg_blocks(photo: AnalyzedPhoto) -> Measure:
         return nothing
     corners = sample_tiles(grid(height, width, side, period), _BLOCK_TILES)
     part = luma_tiles(pixels, corners, side)
-    excess, phases = [], []
+    excess = []
+    phases = []
     for axis in (1, 2):
         step = np.minimum(np.abs(np.diff(part, axis=axis)), _STEP)[:, : side - 1, : side - 1]
         by_phase = step.mean(0).mean(2 - axis).reshape(-1, period).mean(0)
@@ -113,8 +115,7 @@ def measure_jpeg_blocks(photo: AnalyzedPhoto) -> Measure:
 
 
 def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
-    """The largest factor on JPEG's example table of which the blocks' low frequencies are whole
-    multiples; 0: none.
+    """The largest factor on JPEG's example table that divides the blocks' low frequencies; 0: none.
 
     ``part`` [N, side, side]; blocks begin at ``down``, ``across``. A decoder that halves the photo
     keeps the low frequencies of each block, scaled by the block's side.
@@ -148,8 +149,10 @@ def _coarseness(part: np.ndarray, period: int, down: int, across: int) -> float:
 
 @cache
 def _low_waves(period: int) -> np.ndarray:
-    """float32 [period * period, 6]: from a block's px to its six lowest frequencies, in the unit of
-    blocks of 8 px."""
+    """Matrix float32 [period * period, 6] from a block's px to its six lowest frequencies.
+
+    They are in the unit of blocks of 8 px.
+    """
     wave = dct(np.eye(period), axis=0, norm="ortho") * (8 / period) ** 0.5
     return np.stack(
         [np.outer(wave[r], wave[c]).ravel() for r, c in zip(_ROWS, _COLUMNS, strict=True)], 1
@@ -175,14 +178,17 @@ def _edge_tiles(view: AnalysisView, side: int) -> np.ndarray:
 
 @cache
 def _kernels(side: int, passes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices [side, inner] that smooth along one axis, and smooth and differentiate; all passes
-    see the same px."""
+    """Matrices [side, inner] that smooth along one axis, and smooth and differentiate.
+
+    The same px are seen whatever the passes.
+    """
     kernel = np.ones(1)
     for _ in range(passes):
         kernel = np.convolve(kernel, [0.25, 0.5, 0.25])
     slope = np.convolve(kernel, [0.5, 0.0, -0.5])
     margin = _COARSE + 1
-    smooth_at, slope_at = np.zeros((side, side - 2 * margin)), np.zeros((side, side - 2 * margin))
+    smooth_at = np.zeros((side, side - 2 * margin))
+    slope_at = np.zeros((side, side - 2 * margin))
     for column in range(side - 2 * margin):
         centre = column + margin
         smooth_at[centre - passes : centre + passes + 1, column] = kernel
@@ -191,8 +197,7 @@ def _kernels(side: int, passes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _energies(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean squared gradients [N] of tiles float32 [N, side, side] after ``_FINE`` and ``_COARSE``
-    smoothing."""
+    """Mean squared gradients [N] of tiles float32 [N, side, side], after either smoothing."""
     side = part.shape[1]
     both = [_kernels(side, passes) for passes in (_FINE, _COARSE)]
     # Along rows all four kernels in one product; along columns each with its counterpart. Tile by

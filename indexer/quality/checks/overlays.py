@@ -101,7 +101,9 @@ def measure_text(photo: AnalyzedPhoto) -> Measure:
     """Measure an overlaid band or line of text by how strongly it covers what is under it."""
     view, band = photo.view, photo.band
     text = find_text(view, photo.noise)
-    seen, cover, where = 0.0, 0.0, None
+    seen = 0.0
+    cover = 0.0
+    where = None
     evidence = {"band": 0.0, "text": 0.0, "cover": 0.0}
     if text is not None and text.full > 0.12:
         seen = min(1.0, 2 * text.full)
