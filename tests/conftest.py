@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Two test processes share two cores: with a thread for each core in both, OpenMP's threads spin
 # and wait for each other, which doubles the processor time. Set before torch or faiss is loaded.
@@ -43,3 +46,17 @@ def clothing() -> Path:
 def fashion() -> Path:
     """The real products with a manifest; use with the marker ``realdata``."""
     return REAL_DATA / "fashion" / "products.csv"
+
+
+def build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that ``build`` fills once for all test processes of a run; nobody writes to it."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / f"shared-{name}"
+    with FileLock(shared / f"shared-{name}.lock"):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            build(folder)
+            (folder / "complete").touch()
+    return folder

@@ -30,6 +30,7 @@ from indexer.model.spec import Head
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
+from tests.conftest import build_once
 
 KINDS = ("ring", "stripes", "cross", "dots")
 COLOURS = {
@@ -122,7 +123,12 @@ def _labelled(home: Home) -> Bundle:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with 20 products of two photos each, a labelled model and an active index. Copy it,
     never write to it."""
-    data = tmp_path_factory.mktemp("data")
+    return build_once(tmp_path_factory, "shop", _build_shop) / "home"
+
+
+def _build_shop(folder: Path) -> None:
+    data = folder / "data"
+    data.mkdir()
     with (data / "products.jsonl").open("w", encoding="utf-8") as manifest:
         for kind in KINDS:
             for colour in COLOURS:
@@ -138,11 +144,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
                         "colour": colour,
                     }
                     manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
-    home = Home.create(tmp_path_factory.mktemp("template") / "home")
+    home = Home.create(folder / "home")
     report = import_dataset(home, read_dataset(data))
     assert (report.added, report.skipped) == (20, [])
     build_index(home, bundle=_labelled(home), activate=True)
-    return home.path
 
 
 @pytest.fixture(scope="session")
