@@ -1,5 +1,4 @@
-"""Does a photo show a kind of product that the model was never taught: a score, a rule, and how the
-rule is fitted.
+"""Open-set rejection of photos of unknown kinds: a score, a rule, and the fit of the rule.
 
 Three signals, each lower for what is unknown. Energy: log-sum-exp of class logits (Liu et al.
 2020). Direction: the cosine of the centred logits to those of the training photos most like it, so
@@ -20,26 +19,36 @@ from indexer.core.vectors import unit_rows
 
 FALSE_ALARMS = 0.05
 NEIGHBOURS = 10
-_MAX_NUMBERS = 65_536  # of the probe, and of the sample of directions, that a rule may hold
-_DIRECTIONS, _NEAR_DIRECTIONS = 512, 5
-_MAX_PHOTOS, _MAX_CLASSES, _MAX_ROUNDS = 3000, 100, 10  # of the rehearsal on classes held out
+# Numbers of the probe, and of the sample of directions, that a rule may hold.
+_MAX_NUMBERS = 65_536
+_DIRECTIONS = 512
+_NEAR_DIRECTIONS = 5
+# Of the cross-validation on classes held out.
+_MAX_PHOTOS = 3000
+_MAX_CLASSES = 100
+_MAX_ROUNDS = 10
 _MIXES = [mix for mix in product((0.0, 1.0), (0.0, 1.0, 2.0), (0.0, 1.0)) if any(mix)]
-_SCALE, _DECAY, _STEPS = 16.0, 0.03, 30  # of the probe, which reads unit rows times the scale
+# Of the probe, which reads unit rows times the scale.
+_SCALE = 16.0
+_DECAY = 0.03
+_STEPS = 30
 _CHUNK = 512
 
 Rule = Mapping[str, Any]
 
 
 def energy(logits: np.ndarray) -> np.ndarray:
-    """log sum exp over the last axis of [..., C]."""
+    """Compute log sum exp over the last axis of [..., C]."""
     values = np.asarray(logits, np.float64)
-    most = values.max(axis=-1)
-    return np.asarray(most + np.log(np.exp(values - most[..., None]).sum(axis=-1)))
+    highest = values.max(axis=-1)
+    return np.asarray(highest + np.log(np.exp(values - highest[..., None]).sum(axis=-1)))
 
 
 def rule_logits(vectors: np.ndarray, logits: np.ndarray, rule: Rule) -> np.ndarray:
-    """The logits [..., C] that the rule reads: its own probe's on embeddings [..., D], else the
-    category head's."""
+    """Return the logits [..., C] that the rule reads: its own probe's, else the category head's.
+
+    ``vectors``: embeddings [..., D].
+    """
     if "weights" not in rule:
         return logits
     start, stop = rule["columns"]
@@ -50,7 +59,7 @@ def rule_logits(vectors: np.ndarray, logits: np.ndarray, rule: Rule) -> np.ndarr
 
 
 def unknown_score(logits: np.ndarray, nearest: np.ndarray | float, rule: Rule) -> np.ndarray:
-    """How unlike all known classes; a photo above ``rule["threshold"]`` is unknown.
+    """Score how unlike all known classes photos are; above ``rule["threshold"]`` is unknown.
 
     ``logits`` [..., C]: see ``rule_logits``. ``nearest`` [...]: mean cosine to the ``rule["k"]``
     nearest photos within ``rule["columns"]`` (see ``closeness``); it is not read where
@@ -68,32 +77,30 @@ def unknown_score(logits: np.ndarray, nearest: np.ndarray | float, rule: Rule) -
 
 
 def is_unknown(logits: np.ndarray, nearest_score: float, rule: Rule | None) -> bool:
-    """Whether one photo is of no known class (``unknown_score`` above the threshold); never without
-    a rule."""
-    return bool(rule) and bool(
-        unknown_score(logits, nearest_score, rule or {}) > (rule or {})["threshold"]
-    )
+    """Return whether one photo is of no known class; never without a rule."""
+    if not rule:
+        return False
+    return bool(unknown_score(logits, nearest_score, rule) > rule["threshold"])
 
 
 def closeness(
-    queries: np.ndarray, gallery: np.ndarray, columns: tuple[int, int], k: int = NEIGHBOURS
+    queries: np.ndarray, gallery: np.ndarray, block: slice, k: int = NEIGHBOURS
 ) -> np.ndarray:
-    """Mean cosine [Q] of embeddings [Q, D] to the k nearest of [G, D], within the columns from
-    start to stop alone."""
-    start, stop = columns
-    asked, known = unit_rows(queries[:, start:stop]), unit_rows(gallery[:, start:stop])
+    """Compute the mean cosine [Q] of embeddings [Q, D] to the k nearest of [G, D], in one block."""
+    asked = unit_rows(queries[:, block])
+    known = unit_rows(gallery[:, block])
     k = min(k, len(known))
     out = np.zeros(len(asked))
     for at in range(0, len(asked), _CHUNK):
-        out[at : at + _CHUNK] = np.partition(asked[at : at + _CHUNK] @ known.T, -k, axis=1)[
-            :, -k:
-        ].mean(1)
+        cosines = asked[at : at + _CHUNK] @ known.T
+        out[at : at + _CHUNK] = np.partition(cosines, -k, axis=1)[:, -k:].mean(1)
     return out
 
 
 def auroc(above: np.ndarray, below: np.ndarray) -> float:
-    """Chance that a score of ``above`` exceeds one of ``below``, ties half (the area under the ROC
-    curve).
+    """Return the probability that a score of ``above`` exceeds one of ``below``, ties half.
+
+    That is the area under the ROC curve.
 
     >>> auroc(np.array([3.0, 1.0]), np.array([2.0, 0.0]))
     0.75
@@ -107,49 +114,46 @@ def auroc(above: np.ndarray, below: np.ndarray) -> float:
 def fit_unknown(
     train: np.ndarray,
     labels: np.ndarray,
-    held: np.ndarray,
+    validation: np.ndarray,
     logits: np.ndarray,
     *,
-    general: tuple[int, int],
+    general: slice,
     seed: int = 0,
     false_alarms: float = FALSE_ALARMS,
 ) -> dict[str, Any] | None:
-    """The rule for a model, plain numbers that JSON holds. None without validation photos or below
-    three classes.
+    """Fit the rule of a model, plain numbers that JSON holds.
 
-    ``train`` float32 [N, D] unit vectors as search has them, ``labels`` int [N] class columns;
-    ``held`` [M, D] and ``logits`` [M, C] (category head): validation photos of known classes.
-    ``general``: start and stop of the columns of the block that no label shaped. Which signals
-    count, and how much, is decided by rehearsal: training classes are held out in turn and all that
-    learns from labels is fitted again without them. The threshold gives ``false_alarms`` on
-    ``held``.
+    ``train`` float32 [N, D] unit vectors as search has them, ``labels`` int [N] class indices;
+    ``validation`` [M, D] and ``logits`` [M, C] (category head): validation photos of known classes.
+    ``general``: the block that no label shaped. Which signals count, and how much, is decided by
+    cross-validation over classes: training classes are held out in turn and all that learns from
+    labels is fitted again without them. The threshold gives ``false_alarms`` on ``validation``.
+    None without validation photos or below three classes.
     """
-    if len(held) == 0 or len(np.unique(labels)) < 3:
+    if len(validation) == 0 or len(np.unique(labels)) < 3:
         return None
     rng = np.random.default_rng(seed)
     classes = logits.shape[1]
-    start, stop = general
-    block = unit_rows(train[:, start:stop])
+    block = unit_rows(train[:, general])
     rule: dict[str, Any] = {
-        "columns": [int(start), int(stop)],
+        "columns": [int(general.start), int(general.stop)],
         "k": NEIGHBOURS,
         "false_alarms": false_alarms,
     }
-    rule.update(_rehearse(block, labels, rng))
+    rule.update(_choose_mix(block, labels, rng))
     learned = np.zeros((0, classes))
-    if classes * (stop - start) <= _MAX_NUMBERS:
+    if classes * block.shape[1] <= _MAX_NUMBERS:
         weights, bias = _probe(block, labels, classes)
-        length = float(
-            np.linalg.norm(train[0, start:stop])
-        )  # of a block: the root of its weight, the same in all rows
+        # Length of the block: the root of its weight, the same in all rows.
+        length = float(np.linalg.norm(train[0, general]))
         rule.update(weights=_short(weights / length), bias=_short(bias))
         chosen = rng.permutation(len(train))[: min(_DIRECTIONS, _MAX_NUMBERS // classes)]
         learned = _centred(rule_logits(train[chosen], logits[:0], rule))
-        logits = rule_logits(held, logits, rule)
+        logits = rule_logits(validation, logits, rule)
     else:  # too many classes for a probe: the head's energy, and closeness
         rule["mix"] = [1.0, 0.0, 1.0]
     rule["directions"] = _short(learned)
-    near = closeness(held, train, general)
+    near = closeness(validation, train, general)
     signals = (energy(logits), _direction(logits, np.asarray(rule["directions"])), near)
     rule["mean"] = [float(signal.mean()) for signal in signals]
     rule["spread"] = [float(max(signal.std(), 1e-6)) for signal in signals]
@@ -157,23 +161,21 @@ def fit_unknown(
     return rule
 
 
-def _rehearse(block: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
-    """Which ``mix`` of the signals tells training classes that are held out in turn, and how well
-    (``auroc``).
+def _choose_mix(block: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    """Choose the ``mix`` of signals that tells classes held out in turn, and how well (``auroc``).
 
     All signals alike, unless another mix is better by more than its standard error over the rounds.
-
     ``block`` [N, G]: unit rows that no label shaped, so that a class held out has left no trace in
     them.
     """
     scored: dict[tuple[float, ...], list[float]] = {mix: [] for mix in _MIXES}
-    for fit, known, strange in _rounds(labels, rng):
-        names, columns = np.unique(labels[fit], return_inverse=True)
-        weights, bias = _probe(block[fit], columns, len(names))
-        asked = np.concatenate([known, strange])
+    for fit, known, unknown in _rounds(labels, rng):
+        names, fit_labels = np.unique(labels[fit], return_inverse=True)
+        weights, bias = _probe(block[fit], fit_labels, len(names))
+        asked = np.concatenate([known, unknown])
         logits = block[asked] @ weights.T + bias
         learned = _centred(block[fit] @ weights.T + bias)[:_DIRECTIONS]
-        near = closeness(block[asked], block[fit], (0, block.shape[1]))
+        near = closeness(block[asked], block[fit], slice(0, block.shape[1]))
         signals = [
             _standard(signal, len(known))
             for signal in (energy(logits), _direction(logits, learned), near)
@@ -195,42 +197,41 @@ def _rehearse(block: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -
 def _rounds(
     labels: np.ndarray, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(fit, known, strange) photo numbers: strange ones of classes held out, a fifth of all others
-    known, unseen."""
+    """Yield (fit, known, unknown) photo numbers.
+
+    Unknown ones are of classes held out; a fifth of all others are known but not fitted on.
+    """
     names, counts = np.unique(labels, return_counts=True)
     usable = names[counts >= 2] if (counts >= 2).sum() >= 3 else names
     usable = rng.permutation(usable)[:_MAX_CLASSES]
     photos = rng.permutation(np.flatnonzero(np.isin(labels, usable)))[:_MAX_PHOTOS]
     for out in np.array_split(usable, min(_MAX_ROUNDS, len(usable))):
-        strange = np.isin(labels[photos], out)
-        others = photos[~strange]
+        left_out = np.isin(labels[photos], out)
+        others = photos[~left_out]
         fifth = max(len(others) // 5, 1)
         fit = others[fifth:]
         known = others[:fifth][np.isin(labels[others[:fifth]], labels[fit])]
-        if strange.any() and len(known) and len(np.unique(labels[fit])) >= 2:
-            yield fit, known, photos[strange]
+        if left_out.any() and len(known) and len(np.unique(labels[fit])) >= 2:
+            yield fit, known, photos[left_out]
 
 
-def _probe(block: np.ndarray, columns: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Softmax regression on unit rows [N, G], its weights held small: weights [C, G] and bias [C]
-    for those rows."""
+def _probe(block: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a ridge-penalised softmax regression on unit rows [N, G]: weights [C, G], bias [C]."""
     from scipy.optimize import minimize  # slow to load, and serving does without
 
     inputs = np.ascontiguousarray(block, np.float32) * np.float32(_SCALE)
-    wanted = np.eye(classes, dtype=np.float32)[columns]
+    one_hot = np.eye(classes, dtype=np.float32)[labels]
     width = inputs.shape[1]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat[: classes * width].reshape(classes, width).astype(np.float32)
         logits = inputs @ weights.T + flat[classes * width :].astype(np.float32)
         logits -= logits.max(1, keepdims=True)
-        chances = np.exp(logits)
-        total = chances.sum(1, keepdims=True)
-        value = float(
-            (np.log(total[:, 0]) - (logits * wanted).sum(1)).mean()
-            + _DECAY / 2 * (weights**2).sum()
-        )
-        slope = (chances / total - wanted) / len(inputs)
+        odds = np.exp(logits)
+        total = odds.sum(1, keepdims=True)
+        missed = (np.log(total[:, 0]) - (logits * one_hot).sum(1)).mean()
+        value = float(missed + _DECAY / 2 * (weights**2).sum())
+        slope = (odds / total - one_hot) / len(inputs)
         gradient = np.concatenate([(slope.T @ inputs + _DECAY * weights).ravel(), slope.sum(0)])
         return value, gradient.astype(np.float64)
 
@@ -242,8 +243,10 @@ def _probe(block: np.ndarray, columns: np.ndarray, classes: int) -> tuple[np.nda
 
 
 def _direction(logits: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Mean cosine [...] of centred logits [..., C] to the nearest few of the unit rows ``known``
-    [P, C]; 0 if none."""
+    """Compute the mean cosine [...] of centred logits [..., C] to the nearest few known ones.
+
+    ``known``: unit rows [P, C]; 0 where there are none.
+    """
     if known.size == 0:
         return np.zeros(np.shape(logits)[:-1])
     few = min(_NEAR_DIRECTIONS, len(known))
@@ -256,11 +259,11 @@ def _centred(logits: np.ndarray) -> np.ndarray:
 
 
 def _standard(signal: np.ndarray, known: int) -> np.ndarray:
-    """Centred and scaled by its first ``known`` values."""
+    """Centre and scale a signal by its first ``known`` values."""
     return np.asarray((signal - signal[:known].mean()) / max(float(signal[:known].std()), 1e-6))
 
 
 def _short(values: np.ndarray) -> list[Any]:
-    """Four decimals: what a rule decides does not hang on more."""
+    """Round to four decimals: what a rule decides does not hang on more."""
     rounded: list[Any] = np.round(np.asarray(values, np.float64), 4).tolist()
     return rounded

@@ -1,4 +1,4 @@
-"""What a new photo repeats of the catalog: the same photo, nearly the same, or the same product."""
+"""Detection of a new photo's duplicates: the same photo, nearly the same, or the same product."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.store import Catalog
-from indexer.duplicates.alignment import SAME, aligned_similarity, compare
+from indexer.duplicates.alignment import SAME, Overlap, aligned_similarity, compare
 from indexer.duplicates.hash_store import SignatureIndex, SignatureStore
 from indexer.duplicates.perceptual_hash import (
     KINDS,
@@ -24,8 +24,10 @@ from indexer.imaging.decode import Photo
 from indexer.index.live import LiveIndex, ProductHits
 from indexer.model.spec import ModelSpec
 
-NEAREST = 8  # photos by embedding that are looked at
-_LOOKED_AT = 32  # photos by code that are laid over the new one
+# Photos by embedding that are compared.
+NEAREST = 8
+# Photos by code that are aligned with the new one.
+_ALIGNED = 32
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,24 @@ class NeighbourPhoto:
 
     pid: int
     photo_id: int
-    score: float  # cosine of the whole embedding
-    general: float  # cosine of block g
+    # Cosine of the whole embedding.
+    score: float
+    # Cosine of block g.
+    general: float
 
 
 @dataclass(frozen=True)
 class Repeat:
     """A product that a photo repeats. ``score`` in [0, 1] ranks within a kind."""
 
-    kind: str  # one of ``duplicates.KINDS``
+    # One of ``perceptual_hash.KINDS``.
+    kind: str
     product_id: str
-    photo: str  # content hash
+    # Content hash.
+    photo: str
     score: float
-    evidence: dict[str, Any] = field(
-        default_factory=dict
-    )  # hamming of 256, cosine, agreement, mirrored, threshold
+    # hamming of 256, cosine, agreement, mirrored, threshold
+    evidence: dict[str, Any] = field(default_factory=dict)
 
 
 def nearest(
@@ -59,15 +64,14 @@ def nearest(
     k: int = NEAREST,
     hits: ProductHits | None = None,
 ) -> list[NeighbourPhoto]:
-    """The photos nearest to ``vector`` float32 [1, D], one of each product, with both cosines that
-    are judged by.
+    """Find the photos nearest to ``vector`` float32 [1, D], one of each product.
 
     ``hits``: what a search for them has found already.
     """
     if hits is None:
         hits = live.search(vector, k)[0]
     stored, there = live.vectors_at(hits.pids, hits.photo_ids)
-    general = block_cosines(np.broadcast_to(vector, stored.shape), stored, spec.columns("g"))
+    general = block_cosines(np.broadcast_to(vector, stored.shape), stored, spec.block_slice("g"))
     return [
         NeighbourPhoto(int(pid), int(photo_id), float(score), float(g))
         for pid, photo_id, score, g, found in zip(
@@ -83,26 +87,26 @@ def find_repeats(
     store: SignatureStore,
     photo: Photo,
     *,
-    near: Sequence[NeighbourPhoto] = (),
+    neighbours: Sequence[NeighbourPhoto] = (),
     rule: ProductRule | None = None,
     exclude: Iterable[int] = (),
 ) -> list[Repeat]:
-    """The products that ``photo`` repeats, each once by its strongest kind: surest kind first, then
-    by score.
+    """Find the products that ``photo`` repeats, each once by its strongest kind.
 
-    ``near``: what ``nearest`` found for the photo's vector; without it crops are not found, nor
-    products photographed differently. ``rule``: as ``repeat_groups.load_rule`` gives it; without a
-    threshold ``same_product`` is not claimed. ``exclude``: pids that do not count (the listing
-    itself). Products deleted since are never named.
+    The surest kind comes first, then the best score. ``neighbours``: what ``nearest`` found for the
+    photo's vector; without it crops are not found, nor products photographed differently. ``rule``:
+    what ``product_threshold.load_rule`` returns; without a threshold ``same_product`` is not
+    claimed. ``exclude``: pids that do not count (the listing itself). Products deleted since are
+    never named.
     """
     judged: dict[int, tuple[str, float, dict[str, Any]]] = {}  # by photo id
     row = catalog.photo(photo.content_hash)
     if row is not None:
         judged[row.photo_id] = ("same_photo", 1.0, {"content_hash": photo.content_hash})
-    for photo_id, score, evidence in _near_same(index, store, photo, near):
+    for photo_id, score, evidence in _near_same(index, store, photo, neighbours):
         judged.setdefault(photo_id, ("near_same_photo", score, evidence))
     if rule is not None and rule.threshold is not None:
-        for found in near:
+        for found in neighbours:
             if found.score >= rule.threshold:
                 evidence = {
                     "cosine": found.score,
@@ -110,8 +114,10 @@ def find_repeats(
                     "precision": rule.precision,
                 }
                 judged.setdefault(found.photo_id, ("same_product", found.score, evidence))
-    holders, excluded = catalog.holders(judged), set(exclude)
-    best: dict[int, tuple[int, float, int]] = {}  # pid -> rank of kind, -score, photo id
+    holders = catalog.holders(judged)
+    excluded = set(exclude)
+    # Pid -> rank of kind, -score, photo id.
+    best: dict[int, tuple[int, float, int]] = {}
     for photo_id, (kind, score, _) in judged.items():
         for pid in holders.get(photo_id, ()):
             entry = (KINDS.index(kind), -score, photo_id)
@@ -129,9 +135,12 @@ def find_repeats(
 
 
 def _near_same(
-    index: SignatureIndex, store: SignatureStore, photo: Photo, near: Sequence[NeighbourPhoto]
+    index: SignatureIndex,
+    store: SignatureStore,
+    photo: Photo,
+    neighbours: Sequence[NeighbourPhoto],
 ) -> list[tuple[int, float, dict[str, Any]]]:
-    """(photo id, agreement, evidence) of the photos that are nearly this one."""
+    """Return (photo id, agreement, evidence) of the photos that are nearly this one."""
     thumb = thumbnail(photo.pixels)
     if is_uniform(thumb[None])[0]:
         return []
@@ -139,20 +148,18 @@ def _near_same(
     signatures = index.signatures
     small = signatures.coarse[places]
     # The photo as it is and mirrored against all of them at once.
-    rough = coarse_match(coarse_thumbnails(np.stack([thumb, thumb[:, ::-1]]))[:, None], small).any(
-        0
-    )
+    both_ways = coarse_thumbnails(np.stack([thumb, thumb[:, ::-1]]))[:, None]
+    rough = np.flatnonzero(coarse_match(both_ways, small).any(0))[:_ALIGNED]
     by_code = dict(
-        list(zip(signatures.ids[places[rough]].tolist(), distances[rough].tolist(), strict=True))[
-            :_LOOKED_AT
-        ]
+        zip(signatures.ids[places[rough]].tolist(), distances[rough].tolist(), strict=True)
     )
-    by_vector = {found.photo_id: found.general for found in near if found.general >= NEAR_COSINE}
+    by_vector = {
+        found.photo_id: found.general for found in neighbours if found.general >= NEAR_COSINE
+    }
     judged = _overlaps(store, thumb, list(by_code), aligned=False)
     # What lies on it as it is needs no search for the crop that it may be.
-    judged |= _overlaps(
-        store, thumb, [i for i in by_vector if judged.get(i, (0.0, False))[0] < SAME], aligned=True
-    )
+    unsure = [i for i in by_vector if judged.get(i, (0.0, False))[0] < SAME]
+    judged |= _overlaps(store, thumb, unsure, aligned=True)
     return [
         (
             photo_id,
@@ -161,9 +168,8 @@ def _near_same(
                 "agreement": agreement,
                 "threshold": SAME,
                 "mirrored": mirrored,
-                "hamming": by_code.get(
-                    photo_id
-                ),  # None: beyond 64 of 256 bits, found by its embedding
+                # None: beyond 64 of 256 bits, found by its embedding.
+                "hamming": by_code.get(photo_id),
                 "cosine": by_vector.get(photo_id),
             },
         )
@@ -175,16 +181,16 @@ def _near_same(
 def _overlaps(
     store: SignatureStore, thumb: np.ndarray, photo_ids: list[int], *, aligned: bool
 ) -> dict[int, tuple[float, bool]]:
-    """photo id -> (agreement with ``thumb``, is it mirrored), of those that have a signature."""
+    """Compare with those that have a signature: photo id -> (agreement, is it mirrored)."""
     there, thumbs = store.get(photo_ids)
     if not there.any():
         return {}
     thumbs = thumbs[there]
     if aligned:
-        found = compare(np.broadcast_to(thumb, thumbs.shape), thumbs)
-        agreement, mirrored = found.agreement, found.mirrored
+        overlap = compare(np.broadcast_to(thumb, thumbs.shape), thumbs)
     else:
         plain, turned = aligned_similarity(np.stack([thumb, thumb[:, ::-1]])[:, None], thumbs)
-        agreement, mirrored = np.maximum(plain, turned), turned > plain
+        overlap = Overlap(np.maximum(plain, turned), turned > plain)
     ids = [photo_id for photo_id, found_it in zip(photo_ids, there, strict=True) if found_it]
-    return dict(zip(ids, zip(agreement.tolist(), mirrored.tolist(), strict=True), strict=True))
+    found = zip(overlap.agreement.tolist(), overlap.mirrored.tolist(), strict=True)
+    return dict(zip(ids, found, strict=True))

@@ -1,4 +1,4 @@
-"""Threshold from which two photos show one product."""
+"""Rule by which two photos show one product: a cosine threshold, with its measured precision."""
 
 from __future__ import annotations
 
@@ -6,33 +6,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEAR_COSINE = 0.8  # of block g: a photo's crop is nearer
-
-PRECISION, LEAST_RECALL, LEAST_PHOTOS = 0.9, 0.05, 30
+# Cosine of block g: a photo's crop is nearer.
+NEAR_COSINE = 0.8
+# Of the photos above a threshold that may be claimed, and of all photos that have another one.
+PRECISION = 0.9
+LEAST_RECALL = 0.05
+LEAST_PHOTOS = 30
 
 
 @dataclass(frozen=True)
 class ProductRule:
-    """From which cosine of the embedding two photos show one product, and how that was measured.
+    """Cosine of the embedding from which two photos show one product, and how it was measured.
 
-    ``threshold`` None: it cannot be told here, ``reason`` says why, and nobody may claim it.
+    ``threshold`` None: it is not known here, ``reason`` says why, and nobody may claim it.
     """
 
     threshold: float | None
     reason: str
-    precision: float | None = None  # of the nearest photos above the threshold
-    recall: float | None = None  # of the photos that have another photo of their product
+    # Of the nearest photos above the threshold.
+    precision: float | None = None
+    # Of the photos that have another photo of their product.
+    recall: float | None = None
     photos: int = 0
-    positives: str = ""  # where the pairs of one product come from
-    version: str = ""  # of the index it was fitted on
+    # Where the pairs of one product come from.
+    positives: str = ""
+    # Of the index it was fitted on.
+    version: str = ""
 
 
 def product_rule(
     own: np.ndarray, other: np.ndarray, *, positives: str, precision: float = PRECISION
 ) -> ProductRule:
-    """The least cosine from which on at least ``precision`` of all that is found is right.
+    """Find the least cosine from which on at least ``precision`` of all that is found is right.
 
-    ``own`` float [n]: each question's cosine to a photo of its own product, ``other`` [n]: to the
+    ``own`` float [n]: each query's cosine to a photo of its own product, ``other`` [n]: to the
     nearest photo of another one. From a threshold t on there are hits (own >= t) and false alarms
     (other >= t), counted alike. A product that is listed twice counts as an alarm, so the truth is
     rather better.
@@ -59,9 +66,8 @@ def product_rule(
     )
 
 
-def block_cosines(first: np.ndarray, second: np.ndarray, columns: tuple[int, int]) -> np.ndarray:
-    """float32 [N]: the cosines of one block, ``columns`` (start, stop) of it, of embeddings [N, D]
-    row by row."""
-    a, b = (np.asarray(side[:, slice(*columns)], np.float32) for side in (first, second))
+def block_cosines(first: np.ndarray, second: np.ndarray, block: slice) -> np.ndarray:
+    """Return the cosines float32 [N] of one block of embeddings [N, D], row by row."""
+    a, b = (np.asarray(side[:, block], np.float32) for side in (first, second))
     length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.asarray((a * b).sum(1) / np.maximum(length, 1e-9))

@@ -67,12 +67,12 @@ class ModelSpec:
     def block(self, name: str) -> Block | None:
         return next((block for block in self.blocks if block.name == name), None)
 
-    def columns(self, name: str) -> tuple[int, int]:
-        """Start and stop of a block's columns in the embedding."""
+    def block_slice(self, name: str) -> slice:
+        """Return where a block lies in the embedding. Raises ``KeyError`` for one it has not."""
         start = 0
         for block in self.blocks:
             if block.name == name:
-                return start, start + block.dim
+                return slice(start, start + block.dim)
             start += block.dim
         raise KeyError(name)
 

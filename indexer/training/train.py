@@ -272,7 +272,7 @@ def _open_set(
         train[train >= 0],
         checked.vectors[validation >= 0],
         logits[CATEGORY][validation >= 0],
-        general=fitted.spec.columns("g"),
+        general=fitted.spec.block_slice("g"),
         seed=seed,
     )
 

@@ -91,7 +91,7 @@ def is_unknown_kind(
         (block,) = [
             block.name
             for block in blocks
-            if snapshot.bundle.spec.columns(block.name) == (start, stop)
+            if snapshot.bundle.spec.block_slice(block.name) == slice(start, stop)
         ]
         params = search_params({block: 1.0})
         hits = [

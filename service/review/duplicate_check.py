@@ -14,8 +14,8 @@ from indexer.catalog.store import Catalog
 from indexer.core.errors import CatalensError, OutdatedVersionError
 from indexer.core.home import Home
 from indexer.duplicates.detect import NEAREST, find_repeats, nearest
-from indexer.duplicates.groups import load_rule
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
+from indexer.duplicates.product_threshold import load_rule
 from indexer.imaging.decode import Photo
 from service.query.response import image_url
 from service.query.search_cache import SearchCache
@@ -69,7 +69,13 @@ class DuplicateCheck:
             if self.complete:
                 self._follow(self._store)
             found = find_repeats(
-                self._catalog, self._index, self._store, photo, near=close, rule=rule, exclude=but
+                self._catalog,
+                self._index,
+                self._store,
+                photo,
+                neighbours=close,
+                rule=rule,
+                exclude=but,
             )
         return [{**asdict(repeat), "image_url": image_url(repeat.photo)} for repeat in found]
 

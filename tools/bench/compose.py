@@ -93,7 +93,7 @@ def _peers(
     made: TextShop, places: np.ndarray, wanted: list[tuple[int, str, str]]
 ) -> dict[str, Any]:
     blocks, train = made.bundle.spec.blocks, made.places("train")
-    start, stop = made.bundle.spec.columns("c")
+    colours = made.bundle.spec.block_slice("c")
     weight = next(block.weight for block in blocks if block.name == "c")
     means = {
         colour: made.vectors[train[made.colour[train] == colour]].mean(axis=0)
@@ -104,8 +104,8 @@ def _peers(
     centre = made.vectors[train].mean(axis=0)
     old = np.stack([means.get(str(made.colour[place]), centre) for place, _, _ in wanted])
     replaced = photos.copy()
-    block = new[:, start:stop]
-    replaced[:, start:stop] = np.sqrt(weight) * block / np.linalg.norm(block, axis=1, keepdims=True)
+    block = new[:, colours]
+    replaced[:, colours] = np.sqrt(weight) * block / np.linalg.norm(block, axis=1, keepdims=True)
     queries = {
         "the photo alone": photos,
         "colour block replaced": replaced,

@@ -196,7 +196,7 @@ def _copies(work: Path, name: str) -> BenchRow:
             vector = embedder.embed([photo])
             started = time.perf_counter()
             repeats = find_repeats(
-                catalog, signed, store, photo, near=nearest(live, vector, bundle.spec)
+                catalog, signed, store, photo, neighbours=nearest(live, vector, bundle.spec)
             )
             samples_ms.append(round(1000 * (time.perf_counter() - started), 3))
             named = {int(repeat.product_id) for repeat in repeats}

@@ -183,8 +183,8 @@ def _ridges(made: TextShop, train: np.ndarray, test: np.ndarray) -> dict[str, An
     from sklearn.linear_model import Ridge
 
     frozen = _unit(frozen_features(made.rows).values.astype(np.float32))
-    start, stop = made.bundle.spec.columns("c")
-    colour = _unit(made.vectors[:, start:stop])
+    colours = made.bundle.spec.block_slice("c")
+    colour = _unit(made.vectors[:, colours])
     spaces = {
         "frozen": frozen,
         "frozen and colour": np.hstack([frozen, colour]),

@@ -101,9 +101,9 @@ def hold_out(
     names, labels = np.unique(kind[train], return_inverse=True)
     block = general_block(values, train, recaptures)
     held = (split == "validation") & ~strange & np.isin(kind, names)
-    columns = (0, block.shape[1])
+    whole = slice(0, block.shape[1])
     rule = fit_unknown(
-        block[train], labels, block[held], np.zeros((held.sum(), len(names))), general=columns
+        block[train], labels, block[held], np.zeros((held.sum(), len(names))), general=whole
     )
     if rule is None or "weights" not in rule:
         raise ValueError(f"nothing can be fitted without {out}")
@@ -111,7 +111,7 @@ def hold_out(
     def score(chosen: np.ndarray) -> np.ndarray:
         asked = block[chosen]
         return unknown_score(
-            rule_logits(asked, np.empty(0), rule), closeness(asked, block[train], columns), rule
+            rule_logits(asked, np.empty(0), rule), closeness(asked, block[train], whole), rule
         )
 
     above, below = score((split == "test") & strange), score((split == "test") & ~strange)

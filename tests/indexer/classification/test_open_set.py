@@ -50,8 +50,8 @@ def test_score_is_the_weighted_distance_below_the_usual() -> None:
 def test_closeness_is_the_mean_cosine_within_the_columns() -> None:
     gallery = np.array([[9.0, 1, 0], [9, 0, 2], [9, -1, 0]])
     query = np.array([[5.0, 3, 0]])
-    assert closeness(query, gallery, (1, 3), 2) == pytest.approx([0.5])
-    assert closeness(query, gallery, (1, 3), 9) == pytest.approx([0.0])
+    assert closeness(query, gallery, slice(1, 3), 2) == pytest.approx([0.5])
+    assert closeness(query, gallery, slice(1, 3), 9) == pytest.approx([0.0])
 
 
 def test_auroc_counts_pairs_and_halves_ties() -> None:
@@ -65,7 +65,7 @@ def test_a_class_never_taught_is_told_from_known_ones_after_json() -> None:
     known = columns < 5
     held, held_columns = world(1)
     check = held_columns < 5
-    columns_of_g = (0, 16)
+    columns_of_g = slice(0, 16)
     rule = fit_unknown(
         vectors[known],
         columns[known],
@@ -95,8 +95,8 @@ def test_the_block_s_weight_in_the_embedding_changes_nothing() -> None:
         [np.ones((len(vectors), 3), np.float32), vectors * np.float32(0.5)], axis=1
     )
     logits = np.zeros((50, 6), np.float32)
-    plain = fit_unknown(vectors, columns, vectors[:50], logits, general=(0, 16))
-    moved = fit_unknown(behind, columns, behind[:50], logits, general=(3, 19))
+    plain = fit_unknown(vectors, columns, vectors[:50], logits, general=slice(0, 16))
+    moved = fit_unknown(behind, columns, behind[:50], logits, general=slice(3, 19))
     assert plain is not None
     assert moved is not None
     assert moved["mix"] == plain["mix"]
@@ -113,7 +113,7 @@ def test_many_classes_read_the_head_s_own_logits() -> None:
     rows = rng.normal(size=(2000, 40))[columns] + 0.2 * rng.normal(size=(len(columns), 40))
     vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     logits = 10 * vectors[:100] @ vectors[:2000].T
-    rule = fit_unknown(vectors, columns, vectors[:100], logits, general=(0, 40))
+    rule = fit_unknown(vectors, columns, vectors[:100], logits, general=slice(0, 40))
     assert rule is not None
     assert "weights" not in rule
     assert rule["mix"] == [1.0, 0.0, 1.0]
@@ -124,9 +124,14 @@ def test_many_classes_read_the_head_s_own_logits() -> None:
 @pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 0, 1]])
 def test_fewer_than_three_classes_have_no_rule(labels: list[int]) -> None:
     vectors = np.eye(4, dtype=np.float32)
-    assert fit_unknown(vectors, np.array(labels), vectors, np.zeros((4, 2)), general=(0, 4)) is None
+    assert (
+        fit_unknown(vectors, np.array(labels), vectors, np.zeros((4, 2)), general=slice(0, 4))
+        is None
+    )
 
 
 def test_no_validation_photos_have_no_rule() -> None:
     vectors, columns = world(0)
-    assert fit_unknown(vectors, columns, vectors[:0], np.zeros((0, 6)), general=(0, 16)) is None
+    assert (
+        fit_unknown(vectors, columns, vectors[:0], np.zeros((0, 6)), general=slice(0, 16)) is None
+    )

@@ -21,8 +21,9 @@ from indexer.core.home import Home
 from indexer.duplicates import groups as repeat_groups
 from indexer.duplicates import hash_store
 from indexer.duplicates.detect import find_repeats, nearest
-from indexer.duplicates.groups import find_groups, load_rule
+from indexer.duplicates.groups import find_groups
 from indexer.duplicates.hash_store import SignatureIndex, SignatureStore
+from indexer.duplicates.product_threshold import load_rule
 from indexer.duplicates.same_product import ProductRule
 from indexer.imaging import decode as images
 from indexer.imaging.decode import Photo
@@ -76,8 +77,8 @@ class Spec:
     dim: int = 216
     blocks: tuple[Block, ...] = (Block("g", 216, 1.0),)
 
-    def columns(self, name: str) -> tuple[int, int]:
-        return 0, 216
+    def block_slice(self, name: str) -> slice:
+        return slice(0, 216)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,6 @@ class Embedder:
     turn stays near."""
 
     shrink_to = None
-    workers = 0
 
     def embed(self, photos: Sequence[Photo]) -> np.ndarray:
         rows = []
@@ -233,7 +233,7 @@ def test_an_upload_is_told_what_it_repeats(home: Home, monkeypatch: pytest.Monke
         ) -> list[tuple[str, str]]:
             photo = images.decode_photo(png(picture))
             close = nearest(live, Embedder().embed([photo]), Spec()) if near else ()  # type: ignore[arg-type]
-            repeats = find_repeats(catalog, signed, store, photo, near=close, **options)  # type: ignore[arg-type]
+            repeats = find_repeats(catalog, signed, store, photo, neighbours=close, **options)  # type: ignore[arg-type]
             return [(repeat.kind, repeat.product_id) for repeat in repeats]
 
         assert ask(drawn(5)) == [("same_photo", "p5"), ("same_photo", "the same")]
@@ -309,7 +309,7 @@ def test_bad_asking_is_refused(home: Home) -> None:
         find_groups(home, kinds=["twins"])
     with pytest.raises(NoIndexError, match="same_product"):
         find_groups(home, kinds=["same_product"])
-    with closing(SignatureStore(home)) as store:
-        store._sql.execute("PRAGMA user_version = 9")
+    with closing(SignatureStore(home)) as store, store._database.transaction() as sql:
+        sql.execute("PRAGMA user_version = 9")
     with pytest.raises(NewerFormatError, match=r"signatures\.sqlite3 has format 9"):
         find_groups(home)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from indexer.catalog.importer import import_dataset
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import AlreadyDecidedError, NewerFormatError, UnknownReviewError
 from indexer.core.home import Home
+from indexer.core.sqlite import IntegrityError, connect
 from indexer.operations import jobs
 from indexer.reviews.store import FORMAT, Preview, clean, forget_photos, open_reviews
 from tests.indexer.catalog.test_importer import draw, feed
@@ -80,9 +80,9 @@ def test_decided_alarms_count_by_outcome_and_policy(home: Home) -> None:
 def test_the_log_is_append_only(home: Home) -> None:
     with open_reviews(home) as reviews:
         reviews.open_review(body(), [])
-    with sqlite3.connect(home.reviews_file) as raw:
+    with connect(home.reviews_file) as raw:
         for statement in ("UPDATE log SET body = ''", "DELETE FROM log"):
-            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            with pytest.raises(IntegrityError, match="append-only"):
                 raw.execute(statement)
 
 
@@ -134,7 +134,7 @@ def test_what_a_sync_deletes_is_in_no_preview(home: Home, tmp_path: Path, way: s
 
 def test_a_newer_file_is_refused(home: Home) -> None:
     open_reviews(home).close()
-    with sqlite3.connect(home.reviews_file) as raw:
+    with connect(home.reviews_file) as raw:
         raw.execute(f"PRAGMA user_version = {FORMAT + 1}")
     with pytest.raises(NewerFormatError, match=f"format {FORMAT + 1}"):
         open_reviews(home)

@@ -18,7 +18,7 @@ from indexer.model.spec import Block
 from service.query.classify import is_unknown_kind
 from service.query.search_cache import SearchCache
 
-DIM, GENERAL = 24, (8, 24)
+DIM, GENERAL = 24, slice(8, 24)
 
 
 def vectors_of(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -104,8 +104,8 @@ def _varied(vectors: np.ndarray, spec: ModelSpec, products: int) -> tuple[np.nda
     ]
     out = vectors[places].copy()
     for block in spec.blocks:
-        start, stop = spec.columns(block.name)
-        part = out[:, start:stop]
+        place = spec.block_slice(block.name)
+        part = out[:, place]
         noise = rng.standard_normal(part.shape).astype(np.float32)
         noise *= _NOISE * np.sqrt(block.weight) / np.sqrt(block.dim)
         noise[: len(vectors)] = 0
