@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import keyword
 import os
+import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ import click
 import structlog
 
 from indexer.core.errors import CatalensError
+from tools import commands
 
-# The commands in the order of help; `module_of` says where each is defined.
+# The order of help. A command is a file of tools/commands; one not named here stands at the end.
 COMMANDS = (
     "demo",
     "advise",
@@ -49,6 +51,13 @@ COMMANDS = (
 )
 
 
+def command_names() -> list[str]:
+    """Every module of ``tools.commands`` as a command's name, in the order of help."""
+    modules = pkgutil.iter_modules(commands.__path__)
+    found = {module.name.rstrip("_").replace("_", "-") for module in modules}
+    return [*(name for name in COMMANDS if name in found), *sorted(found.difference(COMMANDS))]
+
+
 def module_of(command: str) -> str:
     """The module of a command: its name with ``_`` for ``-``, and ``_`` after a Python keyword."""
     name = command.replace("-", "_")
@@ -59,10 +68,10 @@ class LazyGroup(click.Group):
     """A group that imports a command's module only when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return command_names()
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in command_names():
             return None
         module = import_module(module_of(cmd_name))
         command = vars(module)[module.__name__.rpartition(".")[2]]
@@ -94,10 +103,10 @@ def cli() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (default: the process's own) and return its exit code: 0 done, 1 failed,
-    2 wrong usage.
+    """Run one command line (default: the process's own) and return its exit code.
 
-    A failure is one line on stderr; ``CATALENS_DEBUG=1`` adds the traceback.
+    0 done, 1 failed, 2 wrong usage. A failure is one line on stderr; ``CATALENS_DEBUG=1`` adds the
+    traceback.
     """
     # Stdout holds the answer and nothing else. Looked up at each event: whoever replaces sys.stderr
     # is heard.

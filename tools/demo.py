@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.core.errors import BadModelError, BadSettingsError
 from indexer.core.progress import OnProgress, OnStage
-from tools.output import cell, plain, progress, say, stages, table
+from tools.output import format_cell, log, print_table, progress, stages, to_plain
 
 if TYPE_CHECKING:
     from indexer.core.home import Home
@@ -62,7 +62,7 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
         "index_version": index.version,
         "products": index.counts["products"],
         "photos": index.counts["entries"],
-        "skipped": plain(report.skipped),
+        "skipped": to_plain(report.skipped),
         "figures": {name: figures[name] for name in FIGURES} | {"tags": figures["tags"]},
         "photo": photo,
         "answers": answers,
@@ -72,7 +72,7 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
 
 @contextmanager
 def _step(what: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
-    say(f"[{len(seconds) + 1}/6] {what}")
+    log(f"[{len(seconds) + 1}/6] {what}")
     started = time.monotonic()
     yield
     seconds[name] = round(time.monotonic() - started, 2)
@@ -88,7 +88,7 @@ def _draw_once(folder: Path, counter: OnProgress) -> Path:
         drawn = make_sample_catalog(aside, progress=counter)
         aside.rename(folder)
         return folder / drawn.name
-    say("used again: the catalog of an earlier run")
+    log("used again: the catalog of an earlier run")
     return folder / "products.csv"
 
 
@@ -100,10 +100,10 @@ def _train_once(manifest: Path, model: Path) -> None:
     if model.exists():
         try:
             load_bundle(model)
-            say("used again: the model of an earlier run")
+            log("used again: the model of an earlier run")
             return
         except BadModelError as error:
-            say(f"made anew: {error}")
+            log(f"made anew: {error}")
             shutil.rmtree(model)
     with stages() as reporter:
         train(manifest, model, progress=reporter)
@@ -121,7 +121,7 @@ def _index_once(home: Home, bundle: Bundle, reporter: OnStage) -> Manifest:
         found = versions.manifest(active.index_version)
         with open_catalog(home) as catalog:
             if found.last_sequence == catalog.last_sequence():
-                say("used again: the index of an earlier run")
+                log("used again: the index of an earlier run")
                 return found
     build_index(home, bundle=bundle, activate=True, progress=reporter)
     return versions.list()[-1]
@@ -133,11 +133,11 @@ def _ask(home: Path, manifest: Path) -> tuple[Path, dict[str, Any]]:
     from indexer.catalog.dataset import read_dataset
     from service.engine import Engine, Query
     from service.settings import Settings
-    from tools.local_engine import Warnings
+    from tools.local_engine import WarningLog
 
     row = next(row for row in read_dataset(manifest).rows if row.split == "test")
     photo, stored = Query(image=row.image.read_bytes()), Query(product_id=row.product_id)
-    with Engine(Settings.make(home=home), watch=False, log=Warnings()) as engine:
+    with Engine(Settings.make(home=home), watch=False, log=WarningLog()) as engine:
         answers = {
             "classify": engine.classify(photo),
             # As the stored product, so that it is not its own best neighbour.
@@ -155,15 +155,15 @@ def show(document: dict[str, Any]) -> None:
 
     figures = document["figures"]
     intervals = [
-        (name, cell(value)) for name, value in figures.items() if not isinstance(value, dict)
+        (name, format_cell(value)) for name, value in figures.items() if not isinstance(value, dict)
     ]
     if figures.get("tags"):
-        intervals.append(("tags, micro-F1", cell(figures["tags"]["f1"])))
+        intervals.append(("tags, micro-F1", format_cell(figures["tags"]["f1"])))
     print(
         f"\n{document['products']:,} products with {document['photos']:,} photos, in "
         f"{document['folder']}\n"
     )
-    table(("on the test split", "value"), intervals)
+    print_table(("on the test split", "value"), intervals)
     print(f"\nAsked about {document['photo']}\n\nWhat is it?")
     show_categories(document["answers"]["classify"])
     print("\nWhat looks like it?")

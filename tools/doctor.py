@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.core.errors import CatalensError
 from indexer.core.native import usable_cores
-from tools.output import table
+from tools.output import print_table
 
 if TYPE_CHECKING:
     from indexer.core.home import Home
@@ -315,7 +315,7 @@ def show(document: dict[str, Any]) -> None:
         rows += [(f"GPU: {check['name']}", check["detail"]) for check in proof["checks"]]
         if not proof["ran"]:
             rows.append(("GPU self-test", f"nothing was run: {proof['why']}"))
-    table(("", "found"), rows)
+    print_table(("", "found"), rows)
     for problem in document["problems"]:
         print(f"PROBLEM: {problem}")
     if not document["problems"]:

@@ -1,4 +1,4 @@
-"""The service's engine in this process, for commands that ask it."""
+"""The service's engine in this process, without the service."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.output import say
+from tools.output import log
 
 if TYPE_CHECKING:
     from service.engine import Engine, Query
 
 
-class Warnings:
-    """The engine's log for one question: what is in order is not said, the rest is a line on
-    stderr."""
+class WarningLog:
+    """The engine's log of one command: warnings and errors only, a line each on stderr."""
 
     def info(self, event: str, **_: Any) -> None:
         """Nothing."""
 
     def warning(self, event: str, *, error: object = "", **_: Any) -> None:
         """One line."""
-        say(f"catalens: {event}{f': {error}' if error else ''}")
+        log(f"catalens: {event}{f': {error}' if error else ''}")
 
     error = warning
 
 
-def engine(home: Path, **settings: Any) -> Engine:
-    """The service's engine on ``home`` with ``settings``, without the service; close it with
-    ``with``."""
+def open_engine(home: Path, **settings: Any) -> Engine:
+    """Open the engine on ``home`` with ``settings``; close it by ``with``."""
     from indexer.core.native import configure_serving_threads
     from service.engine import Engine
     from service.settings import Settings
 
     configure_serving_threads()
-    return Engine(Settings.make(home=home, **settings), watch=False, log=Warnings())
+    return Engine(Settings.make(home=home, **settings), watch=False, log=WarningLog())
 
 
-def source(image: Path | None, product: str | None, text: str | None = None) -> Query:
-    """What the question is about. Raises ``UsageError`` unless it is one photo or product, or a
-    text, ``OSError``."""
+def to_query(image: Path | None, product: str | None, text: str | None = None) -> Query:
+    """Read a command's input into a query.
+
+    Raises ``UsageError`` unless it is one photo, one product or a text, and ``OSError``.
+    """
     from service.engine import Query
 
     if (image is not None and product is not None) or (

@@ -1,5 +1,4 @@
-"""Options that several commands share, and the way an option's default is read from the function
-that uses it."""
+"""Click options that several commands share, and defaults read from signatures."""
 
 from __future__ import annotations
 
@@ -35,8 +34,7 @@ class JsonObject(click.ParamType):
 
 
 class FromSignature(click.Option):
-    """An option without a default of its own: where it is not given, the called function's default
-    holds.
+    """An option without a default of its own: the called function's default holds.
 
     ``source`` is ``"module:function"`` (or a dataclass) and ``name`` its parameter (by default the
     option's own); ``--help`` reads the default from there.
@@ -58,8 +56,7 @@ class FromSignature(click.Option):
 
 
 def signature_default(source: str, parameter: str) -> Any:
-    """The default that ``module:function`` (or dataclass) gives to ``parameter``; None where it
-    gives none."""
+    """The default that ``module:function`` (or dataclass) gives to ``parameter``, if any."""
     module, _, name = source.partition(":")
     target = getattr(import_module(module), name)
     if is_dataclass(target):
@@ -107,24 +104,23 @@ def seed_option(source: str, help: str) -> Callable[[Callable[..., Any]], Callab
     )
 
 
-def about(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say what a question is about: a photo's file or a stored product,
-    in a home."""
-    for option in (
-        json_option,
-        home_option,
-        click.option(
-            "--product", metavar="ID", help="Ask about this stored product instead of a photo."
-        ),
-        click.argument("image", type=AnyPath, required=False),
-    ):
-        command = option(command)
-    return command
+def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The input of a query: a photo's file or a stored product, in a home."""
+    product = click.option(
+        "--product", metavar="ID", help="Ask about this stored product instead of a photo."
+    )
+    image = click.argument("image", type=AnyPath, required=False)
+    return image(product(home_option(json_option(command))))
 
 
-FILTER = click.option(
-    "--filter",
-    type=JsonObject(),
-    metavar="JSON",
-    help="""Only products that pass, e.g. '{"must": [{"field": "price", "lt": 20}]}'.""",
+FILTER_HELP = """Only products that pass, e.g. '{"must": [{"field": "price", "lt": 20}]}'."""
+filter_option = click.option("--filter", type=JsonObject(), metavar="JSON", help=FILTER_HELP)
+cache_option = click.option(
+    "--cache",
+    type=AnyPath,
+    help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens).",
 )
+profile_option = click.option(
+    "--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace."
+)
+policy_option = click.option("--policy", type=AnyPath, help="YAML file of what is prohibited.")

@@ -1,5 +1,4 @@
-"""What commands share when they speak: one JSON document or a table on stdout,
-progress on stderr."""
+"""Output of commands: one JSON document or a table on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -19,39 +18,39 @@ import click
 from indexer.core.progress import OnProgress, OnStage
 
 
-def plain(value: Any) -> Any:
-    """``value`` in JSON's own types: dataclasses, paths, sets and numpy numbers are unfolded.
+def to_plain(value: Any) -> Any:
+    """Convert ``value`` to JSON's types: dataclasses, paths, sets, numpy arrays and numbers.
 
     A dataclass that has a ``to_json`` method is trusted to know its own form.
     """
     if hasattr(value, "to_json"):
-        return plain(value.to_json())
+        return to_plain(value.to_json())
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return to_plain(asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # numpy arrays and scalars
-        return plain(value.tolist())
+        return to_plain(value.tolist())
     return value
 
 
-def answer(document: Any, as_json: bool, human: Callable[[Any], None]) -> None:
+def print_result(document: Any, as_json: bool, human: Callable[[Any], None]) -> None:
     """Print ``document`` as the one JSON document on stdout, or let ``human`` print it."""
-    document = plain(document)
+    document = to_plain(document)
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         human(document)
 
 
-def table(
+def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None
 ) -> None:
-    """A table on stdout; columns of numbers stand right, ``None`` is a dash."""
+    """Print a table on stdout; numbers are right-aligned, ``None`` is a dash."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -63,9 +62,8 @@ def table(
         numeric = bool(values) and all(isinstance(value, (int, float)) for value in values)
         shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        shown.add_row(
-            *(Text(cell(value)) for value in row)
-        )  # Text: an id such as "[red]" is no markup
+        # Text: an id such as "[red]" is no markup.
+        shown.add_row(*(Text(format_cell(value)) for value in row))
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     with console.capture() as captured:
         console.print(shown)
@@ -74,8 +72,8 @@ def table(
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def cell(value: Any) -> str:
-    """One value as people read it."""
+def format_cell(value: Any) -> str:
+    """Format one value for people."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -89,8 +87,8 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def say(text: str) -> None:
-    """A line for people, on stderr."""
+def log(text: str) -> None:
+    """Print a line for people on stderr."""
     click.echo(text, err=True)
 
 
@@ -156,7 +154,7 @@ def _lines(every_s: float = 10.0) -> OnStage:
         speed = f", {rate:,.1f}/s" if rate else ""
         left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
         most = f", most of it {note}" if note else ""
-        say(f"{stage}: {done:,} of {total:,}{speed}{left}{most}")
+        log(f"{stage}: {done:,} of {total:,}{speed}{left}{most}")
 
     return callback
 
@@ -170,8 +168,8 @@ def show_labels(report: dict[str, Any]) -> None:
     issues = report["label_issues"]
     if issues:
         columns = ("where", "given", "suggested", "confidence")
-        worst = [[cell(issue[name]) for name in columns] for issue in issues[:_SHOWN]]
-        table(
+        worst = [[format_cell(issue[name]) for name in columns] for issue in issues[:_SHOWN]]
+        print_table(
             columns,
             worst,
             title=f"Labels to look at first, {len(worst)} of {len(issues)} (all with --json)",

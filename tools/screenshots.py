@@ -10,7 +10,7 @@ from typing import Any
 
 from indexer.core.errors import CatalensError
 from tools.browser import browser, serving
-from tools.output import say
+from tools.output import log
 
 _DESKTOP = {"width": 1240, "height": 860}
 _PHONE = {"width": 360, "height": 740}
@@ -145,11 +145,11 @@ def screenshots(folder: Path, out: Path, *, only: tuple[str, ...] = ()) -> list[
                     page.screenshot(path=out / f"{name}.png", animations="disabled")
                     _small(out / f"{name}.png")
                     made.append(out / f"{name}.png")
-                    say(f"drew {name}.png")
+                    log(f"drew {name}.png")
                 except (
                     Exception
                 ) as error:  # of Playwright, which is imported only where it is there
-                    say(f"left {name}.png as it is: {str(error).splitlines()[0]}")
+                    log(f"left {name}.png as it is: {str(error).splitlines()[0]}")
                 finally:
                     context.close()
     return made

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.output import answer, plain, stages, table
+from tools.output import print_result, print_table, stages, to_plain
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Named:
 
 def test_answers_are_plain_json() -> None:
     """Dataclasses, paths, tuples, numpy arrays and a type's own form all become JSON's types."""
-    found = plain(
+    found = to_plain(
         {"a": Inner(Path("p/q"), np.float32(0.25)), "b": (1, {2}), "c": np.arange(2), "d": Named()}
     )
     expected = {
@@ -44,23 +44,23 @@ def test_answers_are_plain_json() -> None:
 def test_answer_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     """With ``as_json`` the document alone is printed, in readable Unicode; otherwise the human form
     alone."""
-    answer({"id": "鞋/1"}, True, lambda _: pytest.fail("human form printed"))
+    print_result({"id": "鞋/1"}, True, lambda _: pytest.fail("human form printed"))
     out = capsys.readouterr().out
     assert json.loads(out) == {"id": "鞋/1"}
     assert "鞋" in out
-    answer({"id": "1"}, False, lambda found: print(found["id"]))
+    print_result({"id": "1"}, False, lambda found: print(found["id"]))
     assert capsys.readouterr().out == "1\n"
 
 
 def test_not_a_number_is_never_printed_as_json() -> None:
     """NaN is no JSON: it fails loudly instead of breaking whoever reads."""
     with pytest.raises(ValueError, match="not JSON compliant"):
-        answer({"x": float("nan")}, True, print)
+        print_result({"x": float("nan")}, True, print)
 
 
 def test_table_shows_ids_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     """An id that looks like markup is printed as it is; None is a dash; numbers stand right."""
-    table(("id", "count"), [("[red]x[/red]", 1), ("b", 1234), ("c", None)], title="Things")
+    print_table(("id", "count"), [("[red]x[/red]", 1), ("b", 1234), ("c", None)], title="Things")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Things"
     assert lines[2].split() == ["[red]x[/red]", "1"]

@@ -29,7 +29,7 @@ from indexer.training.problem import read_problem
 from indexer.training.train import assemble_network, scale_epochs, train
 from indexer.training.training_set import TrainingSet, load_training_set
 from tools.bench.harness.framework import BenchRow, Goal, real_data
-from tools.output import say
+from tools.output import log
 
 PARTS = ("step", "linear-clothing", "linear-fashion", "finetune-clothing", "finetune-fashion")
 GOALS: tuple[Goal, ...] = ()
@@ -96,7 +96,7 @@ def _step() -> BenchRow:
                 if repeat:
                     sample[name].append(len(batch) / seconds)
         sample["ratio"] = median(sample["quick"]) / median(sample["plain"])
-        say(
+        log(
             f"{sample['side_px']} px: {median(sample['plain']):.0f} and "
             f"{median(sample['quick']):.0f} photos/s"
         )
@@ -122,7 +122,7 @@ def _linear(data: Path) -> list[BenchRow]:
     for variant, options in LINEAR.items():
         sample = _fitted(photos, network, problem.dataset.types, options)
         samples.append({"variant": variant, **sample})
-        say(f"{samples[-1]}")
+        log(f"{samples[-1]}")
     return samples
 
 
@@ -172,7 +172,7 @@ def _finetuned(data: Path, model: Path, variant: str, epochs: int) -> BenchRow:
         **_retrieval(figures),
         "instance": figures["instance_hit_rate_at_1"],
     }
-    say(f"{sample}")
+    log(f"{sample}")
     return sample
 
 

@@ -13,7 +13,7 @@ from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.advise import frozen_runtime
 from tools.bench.harness.framework import BenchRow, Goal, percentile, real_data
 from tools.bench.spine import catalens
-from tools.output import say
+from tools.output import log
 
 PARTS = tuple(backbones.BACKBONES)
 GOALS: tuple[Goal, ...] = ()  # a table to choose by; nothing is asked of it
@@ -29,7 +29,7 @@ def measure(part: str, work: Path) -> BenchRow:
     backbone, the median of all passes; on the CPU unless there is a GPU. A backbone without weights
     here is listed with the reason.
     """
-    say(f"bench backbones: {part}")
+    log(f"bench backbones: {part}")
     found = backbones.find(part)
     row: BenchRow = {
         "recipe": measure.__doc__,

@@ -23,7 +23,7 @@ from tools.bench.data.text_gallery import (
     shop,
 )
 from tools.bench.harness.framework import BenchRow, Goal, figure
-from tools.output import say
+from tools.output import log
 
 PARTS = ("colour",)
 _LINEAR = {"a": 0.5, "c": 0.45, "g": 0.05}
@@ -49,7 +49,7 @@ def measure(part: str, work: Path) -> BenchRow:
     photos, weighed as the model does and as does best on validation photos; the photo's vector less
     the mean vector of its own colour's train photos plus that of the new one.
     """
-    say(f"bench compose: {part}")
+    log(f"bench compose: {part}")
     made = shop(work)
     places = made.places("test", "validation")
     wanted = [

@@ -23,7 +23,7 @@ from indexer.model.preprocessing import QUICK, shrink_to, to_pixels
 from tools.bench.data.enlarged_photos import SIZES, enlarged_all, real_photos
 from tools.bench.harness.framework import BenchRow, Goal, figure
 from tools.doctor import installed
-from tools.output import say
+from tools.output import log
 
 PARTS = ("as they are", *SIZES)
 _PHOTOS = {"as they are": 48, "1200 px": 24, "12 MP": 12}
@@ -38,7 +38,7 @@ GOALS = (
 def measure(part: str, _: Path) -> BenchRow:
     """Milliseconds per photo of each way on one thread, interleaved photo by photo; medians over
     photos and rounds."""
-    say(f"bench decode: {part}")
+    log(f"bench decode: {part}")
     photos = real_photos(_PHOTOS[part])
     files = (
         enlarged_all(photos, SIZES[part])
@@ -62,7 +62,7 @@ def measure(part: str, _: Path) -> BenchRow:
         limit.restore_original_limits()
         torch.set_num_threads(before)
     plain, ours = median(samples["plain"]), median(samples["ours, exported models"])
-    say(f"{part}: plain {plain:.2f} ms, ours {ours:.2f} ms, {plain / ours:.2f} times as fast")
+    log(f"{part}: plain {plain:.2f} ms, ours {ours:.2f} ms, {plain / ours:.2f} times as fast")
     return {
         "recipe": "real photos as they are, or upscaled with grain, JPEG quality 85; one thread; "
         "256 px, crop 224",

@@ -37,7 +37,7 @@ from indexer.model.registry import pretrained
 from tools.bench.data.photo_copies import KINDS, RECIPE, made
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.doctor import installed
-from tools.output import say
+from tools.output import log
 
 PARTS = ("search", "copies of fashion", "copies of clothing", "identical")
 _RADIUS = 10  # imagededup's default, of 64 bits
@@ -70,7 +70,7 @@ GOALS = (
 def measure(part: str, work: Path) -> BenchRow:
     """One part. Sizes: ``CATALENS_BENCH_FILES`` (search), ``CATALENS_BENCH_PHOTOS`` (photos copied
     of each set)."""
-    say(f"bench duplicates: {part}")
+    log(f"bench duplicates: {part}")
     if part == "search":
         return _search(work)
     if part == "identical":
@@ -116,7 +116,7 @@ def _search(work: Path) -> BenchRow:
     ):  # and as often after the peer: the machine may be busier at one time than at another
         own = search()
     pairs = {(a, b) for a, b, _ in own.tolist()}
-    say(f"own search: {min(own_s):.3f} s, {len(pairs):,} pairs; now imagededup")
+    log(f"own search: {min(own_s):.3f} s, {len(pairs):,} pairs; now imagededup")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         started = time.perf_counter()
@@ -126,7 +126,7 @@ def _search(work: Path) -> BenchRow:
         search()
     theirs = {tuple(sorted((int(a), int(b)))) for a, others in found.items() for b in others}
     times = peer_s / float(np.median(own_s))
-    say(f"imagededup: {peer_s:.1f} s, {len(theirs):,} pairs: {times:,.0f} times as long")
+    log(f"imagededup: {peer_s:.1f} s, {len(theirs):,} pairs: {times:,.0f} times as long")
     return {
         "recipe": "fashion and clothing photos, then copies of fashion photos until there are "
         "enough; hashes: "
@@ -211,7 +211,7 @@ def _copies(work: Path, name: str) -> BenchRow:
     ]  # each photo is asked itself too
     right, asked = (sum(row[key] for row in found.values()) for key in ("right", "asked"))
     wrong = sum(row["wrong"] for row in found.values())
-    say(
+    log(
         f"{name}: recall {right / asked:.4f}, precision "
         f"{right / max(right + wrong + len(among), 1):.4f}, {found}"
     )

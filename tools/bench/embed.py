@@ -30,7 +30,7 @@ from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.peers.catalens_embedding import reference
 from tools.bench.spine import ROOT
 from tools.doctor import installed
-from tools.output import say
+from tools.output import log
 
 PARTS = ("lite0", "resnet50", "classes", "roofline")
 _ROUNDS = 3
@@ -66,7 +66,7 @@ GOALS = (
 def measure(part: str, work: Path) -> BenchRow:
     """One backbone: rates of both sides interleaved in processes of their own, then how alike the
     vectors are."""
-    say(f"bench embed: {part}")
+    log(f"bench embed: {part}")
     if part == "roofline":
         return _roofline()
     data = real_data("clothing")
@@ -78,7 +78,7 @@ def measure(part: str, work: Path) -> BenchRow:
     model = _lite0(work, data) if part == "lite0" else _resnet50(work)
     fast = work / f"{part}-fast"
     report = export(model, data, fast, numeric="auto", replace_out=True)
-    say(f"{part}: exported as {report['numeric']}")
+    log(f"{part}: exported as {report['numeric']}")
     return {**_compared(model, fast, files, work), "exported": report, "weights": _weights_of(part)}
 
 
@@ -130,7 +130,7 @@ def _compared(model: Path, fast: Path, files: Sequence[str], work: Path) -> Benc
         )
         for name, rates in last["rates"].items():
             own[name] += rates
-        say(f"plain {plain[-1]:.1f}/s, ours {own['whole'][-1]:.1f}/s")
+        log(f"plain {plain[-1]:.1f}/s, ours {own['whole'][-1]:.1f}/s")
     rates = {name: median(values) for name, values in own.items()}
     alike = _alike(reference(str(model), list(files)), np.load(vectors_file), files)
     return {
@@ -204,7 +204,7 @@ def _classes(work: Path, data: Path, files: Sequence[str]) -> BenchRow:
             {"numeric": numeric, **rates, **_alike(own, np.load(work / "vectors.npy"), some)}
         )
         samples[-1]["embedding_id"] = report["embedding_id"]
-        say(f"{samples[-1]}")
+        log(f"{samples[-1]}")
     torch_rates = _run("tools.bench.peers.catalens_embedding", [str(model), "1"], some[:600])[
         "rates"
     ]

@@ -24,7 +24,7 @@ from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.train import train
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.parts.class_creation import adding
-from tools.output import say
+from tools.output import log
 
 PARTS = ("clothing", "adding")
 SHOTS = (1, 5, 10)
@@ -95,7 +95,7 @@ def measure(part: str, work: Path) -> BenchRow:
     The rival is the nearest mean of the frozen backbone's unit features, on the same draws. The
     catalog holds the train photos of the trained classes.
     """
-    say(f"bench fewshot: {part}")
+    log(f"bench fewshot: {part}")
     if part == "adding":
         return adding(work)
     problem = read_problem(real_data(part), seed=0)
@@ -131,7 +131,7 @@ def measure(part: str, work: Path) -> BenchRow:
                         **found,
                     }
                 )
-        say(
+        log(
             f"split {number + 1} of {SPLITS}: share of a {share}, "
             f"{time.perf_counter() - started:.0f} s"
         )

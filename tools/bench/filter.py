@@ -26,7 +26,7 @@ from indexer.model.spec import Block
 from tools.bench.harness.framework import BenchRow, Goal, figure, percentile
 from tools.doctor import installed
 from tools.generated_vectors import vectors
-from tools.output import say
+from tools.output import log
 
 faiss: Any = native.faiss  # its own type stubs lack half of it
 
@@ -86,7 +86,7 @@ def measure(part: str, work: Path) -> BenchRow:
     questions. Half of the filters are a range of prices, half a range of styles. ``patched``: 1%,
     after the prices of 5,000 products were changed.
     """
-    say(f"bench filter: {part}")
+    log(f"bench filter: {part}")
     if part == "weights":
         return _weights(work)
     return _filtered(part, SELECTIVITIES.get(part, 0.01), work, patched=part == "patched")

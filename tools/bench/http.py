@@ -30,7 +30,7 @@ from tools.bench.data.photo_home import GeneratedShop, shop
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile
 from tools.bench.harness.servers import Server, free_port, multipart, running, serve_arguments
 from tools.doctor import installed
-from tools.output import say
+from tools.output import log
 
 PARTS = ("one", "many", "by-id")
 K = 10
@@ -57,7 +57,7 @@ GOALS = (
 
 def measure(part: str, work: Path) -> BenchRow:
     """One part, both services running beside each other and asked in turn."""
-    say(f"bench http: {part}")
+    log(f"bench http: {part}")
     made = shop(work, knob("PRODUCTS", 100_000))
     with ExitStack() as stack:
         own = stack.enter_context(own_server(made))
@@ -142,7 +142,7 @@ def _one(photos: Sequence[bytes], own: Server, plain: Server) -> BenchRow:
         client.close()
     p50 = {name: percentile(samples, 0.5) for name, samples in found.items()}
     p99 = {name: percentile(samples, 0.99) for name, samples in found.items()}
-    say(
+    log(
         f"one client: p50 {p50['own']:.1f} ms, p99 {p99['own']:.1f} ms; plain {p50['plain']:.1f} "
         f"and {p99['plain']:.1f}"
     )
@@ -203,7 +203,7 @@ def _load(photos: Sequence[bytes], server: Server, clients: int, *, warm: bool) 
         "refused": sum(client.refused for client in made),
     }
     half = percentile(latencies, 0.5)
-    say(f"{clients} clients: {found['per_s']:.1f}/s, p50 {half:.0f} ms, {found['refused']} refused")
+    log(f"{clients} clients: {found['per_s']:.1f}/s, p50 {half:.0f} ms, {found['refused']} refused")
     return {**found, "samples_ms": latencies}
 
 
@@ -258,7 +258,7 @@ def _by_id(made: GeneratedShop, own: Server) -> BenchRow:
     client.close()
     found = {"http": client.latencies_ms[_WARM_UP:], "raw": raw[_WARM_UP:]}
     p50 = {name: percentile(samples, 0.5) for name, samples in found.items()}
-    say(f"by id: p50 {p50['http']:.2f} ms, raw {p50['raw']:.2f} ms")
+    log(f"by id: p50 {p50['http']:.2f} ms, raw {p50['raw']:.2f} ms")
     return {
         **_about(),
         "peer": "the index of the same version, searched in this process",

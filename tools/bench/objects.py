@@ -33,7 +33,7 @@ from indexer.training.problem import read_problem
 from tools.bench.data.scenes import GROUNDS, Cutout, Scene, cut_out, ground, scene
 from tools.bench.harness.framework import BenchRow, Goal, knob, percentile, real_data
 from tools.bench.tags import ready_model
-from tools.output import say
+from tools.output import log
 
 PARTS = ("trained", "exported")
 GOALS: tuple[Goal, ...] = ()  # the issue names none
@@ -65,7 +65,7 @@ def measure(part: str, work: Path) -> BenchRow:
     ``CATALENS_BENCH_OBJECTS_SCENES`` (150); ``CATALENS_BENCH_OBJECTS_VALIDATION`` (0): 1 for scenes
     of validation photos, on which constants were chosen.
     """
-    say(f"bench objects: {part}")
+    log(f"bench objects: {part}")
     data, split = real_data("fashion"), "validation" if knob("OBJECTS_VALIDATION", 0) else "test"
     model = ready_model("linear", data, work)
     if part == "exported":

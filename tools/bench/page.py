@@ -11,7 +11,7 @@ from typing import Any
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob
 from tools.browser import VIEWS, browser, faults, serving
 from tools.doctor import installed
-from tools.output import say
+from tools.output import log
 
 PARTS = ("bytes", "interactive", "axe")
 _RECIPE = (
@@ -27,7 +27,7 @@ GOALS = (
 
 def measure(part: str, work: Path) -> BenchRow:
     """One part on a served sample catalog. ``CATALENS_BENCH_LOADS`` (9) loads are timed."""
-    say(f"bench page: {part}")
+    log(f"bench page: {part}")
     with browser() as chrome, serving(_home(work)) as address:
         about = {
             "recipe": _RECIPE,

@@ -32,7 +32,7 @@ from tools.bench.data.logos import KINDS, RECIPE, draw_logo, examples, pasted
 from tools.bench.fewshot import PhotoVectors, all_photos, fit_classes
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.doctor import installed
-from tools.output import say
+from tools.output import log
 
 PARTS = ("gallery", "logos", "nudity", "codes", "cost")
 GOALS = (
@@ -76,7 +76,7 @@ _FIRST_LOGO = 204  # seeds from here on were looked at by nobody while the searc
 def measure(part: str, work: Path) -> BenchRow:
     """The row of one part. Thresholds come from train photos; figures from test photos, and from
     the other set."""
-    say(f"bench prohibited: {part}")
+    log(f"bench prohibited: {part}")
     return {
         "gallery": _gallery,
         "logos": _logos,
@@ -158,7 +158,7 @@ def _gallery(work: Path) -> BenchRow:
                         "blocked_wrong": int((blocked & ~truth).sum()),
                     }
                 )
-        say(
+        log(
             f"without {', '.join(out)}: average precision "
             f"{_mean(samples, 'average_precision'):.3f} so far"
         )
@@ -250,7 +250,7 @@ def _logos(_: Path) -> BenchRow:
             "blocked_wrong": blocked_wrong,
         }
         samples.append(sample)
-        say(
+        log(
             f"{sample['logo']}: recall "
             f"{[sample[f'recall_{round(100 * share)}'] for share in _SHARES]}"
         )
@@ -352,7 +352,7 @@ def _cost(_: Path) -> BenchRow:
             if number:  # the first one loads
                 samples[name].append((time.perf_counter() - started) * 1000)
     medians = {name: median(found) for name, found in samples.items() if found}
-    say(", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items()))
+    log(", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items()))
     return {
         "recipe": f"{len(files)} test photos of both sets as they are, one at a time",
         "median_ms": medians,

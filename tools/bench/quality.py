@@ -29,7 +29,7 @@ from tools.bench.data.degradations import (
 )
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.bench.parts.review_latency import review
-from tools.output import say
+from tools.output import log
 
 PARTS = ("fashion", "clothing", "alarms", "speed", "review")
 _SET_ASIDE = "low-resolution"  # all fashion photos have 224 px
@@ -74,7 +74,7 @@ GOALS = (
 
 def measure(part: str, work: Path) -> BenchRow:
     """The row of one part."""
-    say(f"bench quality: {part}")
+    log(f"bench quality: {part}")
     if part == "alarms":
         return _alarms()
     if part == "speed":
@@ -100,7 +100,7 @@ def photos(data: str, split: str, most: int, seed: int = 0) -> list[Photo]:
         try:
             read.append(decode_photo(files[number].read_bytes()))
         except BadImageError as error:
-            say(f"{files[number].name}: {error}")
+            log(f"{files[number].name}: {error}")
     return read
 
 
@@ -121,7 +121,7 @@ def _degraded(data: str) -> BenchRow:
     }
     samples: dict[str, Any] = {}
     for what in (*DEGRADATIONS, *BESIDE):
-        say(f"bench quality: {data}, {what.name}")
+        log(f"bench quality: {data}, {what.name}")
         before = np.array([findings[what.code].score for findings in found])
         after = np.array(
             [

@@ -18,7 +18,7 @@ import numpy as np
 
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.generated_vectors import vectors
-from tools.output import say
+from tools.output import log
 
 PARTS = ("generated", "photos")
 ASKED = 0.99
@@ -77,7 +77,7 @@ def _generated() -> BenchRow:
     found = []
     for number, (n, dim, shape) in enumerate(SETS):
         n = max(500, int(n * scale))
-        say(f"bench recall: {n} x {dim}, {shape}")
+        log(f"bench recall: {n} x {dim}, {shape}")
         data = vectors(n, dim, number, shape=shape, queries=500)
         found.append({"data": data.recipe, **judged(data.rows, data.queries)})
     flat = {f"{row['data']} @10": row["recall_at_10"] for row in found}

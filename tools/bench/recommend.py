@@ -36,7 +36,7 @@ from tools.bench.data.generated_home import big_home, product_id
 from tools.bench.data.sessions import RECIPE, sessions
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.bench.tags import ready_model
-from tools.output import say
+from tools.output import log
 from tools.recommendation_metrics import K, average_embedding, figures, gains
 
 PARTS = ("sessions", "latency")
@@ -91,7 +91,7 @@ def _sessions(work: Path) -> BenchRow:
                 interests.append(session.interests)
                 draw_of.append(draw)
                 if (number + 1) % 1000 == 0:
-                    say(f"draw {draw + 1} of {draws}: {number + 1} of {shoppers} shoppers")
+                    log(f"draw {draw + 1} of {draws}: {number + 1} of {shoppers} shoppers")
         many = np.array(interests) > 1
         row: dict[str, Any] = {
             "recipe": f"sessions over all {len(products)} fashion products: {RECIPE}",

@@ -37,7 +37,7 @@ from tools.bench.harness.servers import (
     running,
     serve_arguments,
 )
-from tools.output import say
+from tools.output import log
 
 BASE = "CATALENS_BENCH_BASE"
 RECIPES = {
@@ -66,7 +66,7 @@ GOALS = tuple(
 
 def measure(part: str, work: Path) -> BenchRow:
     """One operation's row. Raises ``BadDataError`` where the other commit is not there."""
-    say(f"bench regression: {part}")
+    log(f"bench regression: {part}")
     base, tree = base_checkout(), Checkout("tree", ROOT)
     for side in (base, tree):
         side.check()
@@ -167,7 +167,7 @@ def built_shop(base: Checkout, folder: Path, products: int) -> SampleShop:
     if not (home / "CURRENT").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        say(f"{products:,} products are drawn, trained and indexed by {base.root}")
+        log(f"{products:,} products are drawn, trained and indexed by {base.root}")
         base.run("tools.sample_catalog", manifest.parent, "--products", products)
         base.run("tools.cli", "train", manifest, "--out", folder / "model")
         base.run("tools.cli", "import", manifest, "--home", home, "--photos", "reference")

@@ -26,7 +26,7 @@ import numpy as np
 from tools.bench.harness.framework import BenchRow, Goal, percentile
 from tools.bench.peers import index_engines as engines
 from tools.generated_vectors import vectors
-from tools.output import say
+from tools.output import log
 
 PARTS = ("sizes",)
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def measure(part: str, work: Path) -> BenchRow:
     ]
     found = []
     for n in sizes:
-        say(f"bench scale: {n} entries")
+        log(f"bench scale: {n} entries")
         folder = work / f"scale-{n}"
         folder.mkdir(exist_ok=True)
         built = _process("build", folder, n)

@@ -22,7 +22,7 @@ from tools.bench.harness.framework import BenchRow, Goal, percentile
 from tools.bench.peers import index_engines as engines
 from tools.bench.plots import curves
 from tools.generated_vectors import vectors
-from tools.output import say
+from tools.output import log
 
 PARTS = ("engines", "curves")
 RECALL = 0.99
@@ -111,20 +111,20 @@ def measure(part: str, work: Path) -> BenchRow:
     running = {name: engines.Remote(name, work, ASKED) for name in ("catalens", *chosen)}
     try:
         for name, remote in running.items():
-            say(f"bench search: {name} builds")
+            log(f"bench search: {name} builds")
             built = remote.ask("build")
             if name != "catalens":
                 found.append(
                     {"name": name, "build_s": built["seconds"], "version": built["version"]}
                 )
-                say(f"bench search: {name} is tuned")
+                log(f"bench search: {name} is tuned")
                 found[-1].update(remote.ask("tune", wanted=RECALL))
             else:
                 found[0]["open_s"] = built["seconds"]
             found[-1]["parameters"] = built["parameters"]
             found[-1].update(qps_samples=[], ms_samples=[])
         for number in range(rounds):
-            say(f"bench search: round {number + 1} of {rounds}")
+            log(f"bench search: round {number + 1} of {rounds}")
             for engine in found:
                 _round(running[engine["name"]], engine, number, len(data.queries))
         for engine in found:
@@ -161,7 +161,7 @@ def _built_apart(work: Path) -> dict[str, Any]:
     is."""
     builder = engines.Remote("catalens", work, ASKED)
     try:
-        say("bench search: catalens builds")
+        log("bench search: catalens builds")
         return builder.ask("prepare")
     finally:
         builder.close()

@@ -16,7 +16,7 @@ from typing import Any
 from indexer.core.errors import CatalensError
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.parts import upload_latency as upload
-from tools.output import say
+from tools.output import log
 
 PARTS = ("demo", "train", "tags", "upload", "tests")
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ GOALS = (
 def measure(part: str, work: Path) -> BenchRow:
     """The row of one part; every second is wall time of a process of its own, as a user would wait
     for it."""
-    say(f"bench spine: {part}")
+    log(f"bench spine: {part}")
     return {"demo": _demo, "train": _train, "tags": _tags, "upload": _upload, "tests": _tests}[
         part
     ](work)

@@ -17,7 +17,7 @@ from tools.bench.data.enlarged_photos import SIZES, enlarged_all, real_photos
 from tools.bench.data.photo_home import GeneratedShop, shop
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob
 from tools.bench.http import LoadClient, Server, own_server, plain_server
-from tools.output import say
+from tools.output import log
 
 PARTS = ("start", "soak")
 _STARTS, _ASKED, _CLIENTS, _EVERY_S = 5, 100, 4, 5.0
@@ -31,7 +31,7 @@ GOALS = (
 
 def measure(part: str, work: Path) -> BenchRow:
     """Starts of both in turn, medians; or memory while four clients ask for ten minutes."""
-    say(f"bench startup: {part}")
+    log(f"bench startup: {part}")
     made = shop(work, knob("PRODUCTS", 100_000))
     about = {
         "recipe": f"{knob('PRODUCTS', 100_000):,} products",
@@ -57,7 +57,7 @@ def _start(made: GeneratedShop) -> BenchRow:
                     client.describe(photos[number % len(photos)])
                 client.close()
                 memory[name].append(server.rss_mb())
-        say(f"ready after {seconds['own'][-1]:.1f} s, plain {seconds['plain'][-1]:.1f} s")
+        log(f"ready after {seconds['own'][-1]:.1f} s, plain {seconds['plain'][-1]:.1f} s")
     return {
         "seconds": median(seconds["own"]),
         "plain_seconds": median(seconds["plain"]),

@@ -33,7 +33,7 @@ from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile
 from tools.bench.harness.servers import ROOT, free_port, multipart, wait_until_ready
-from tools.output import say
+from tools.output import log
 from tools.sample_catalog import make_sample_catalog
 
 PARTS = ("swaps", "model-change")
@@ -261,7 +261,7 @@ def _swaps(home: Home) -> BenchRow:
             took.append(round((time.monotonic() - began) * 1000, 3))
             if response.status != 200 or answer["index_version"] != wanted:
                 failed += 1
-                say(f"swap to {wanted}: {response.status} {str(answer)[:300]}")
+                log(f"swap to {wanted}: {response.status} {str(answer)[:300]}")
         connection.close()
     swap = {
         "swaps": swaps,
@@ -303,7 +303,7 @@ def _model_change(home: Home) -> BenchRow:
                 wait_until_ready(start(*serve), port)
             except CatalensError as error:
                 failed_starts += 1
-                say(str(error))
+                log(str(error))
             ready = time.monotonic()
             builder = start(*build, stdout=subprocess.PIPE)
             report = json.loads(builder.communicate()[0] or b"{}")

@@ -30,7 +30,7 @@ from indexer.training.problem import read_problem
 from indexer.training.tag_samples import TaggedPhotos, fit_tags, tag_columns
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.spine import catalens
-from tools.output import say
+from tools.output import log
 
 PARTS = ("finetune", "linear")
 DATA, SEED = "fashion", 0
@@ -51,7 +51,7 @@ def measure(part: str, work: Path) -> BenchRow:
     test figures with thresholds fitted as an index build of the train photos does, leaving one
     product out. ``ece`` is over product-tag pairs of 1% and more.
     """
-    say(f"bench tags: {part}")
+    log(f"bench tags: {part}")
     data = real_data(DATA)
     bundle = load_bundle(ready_model(part, data, work))
     embedder = open_embedder(bundle)
@@ -181,7 +181,7 @@ def _parts(held: TagSample, columns: Any) -> dict[str, dict[str, float]]:
             "macro_f1": macro,
             "ece": pair_calibration_error(confidence, held.actual),
         }
-        say(f"{name}: micro {micro:.4f}, macro {macro:.4f}")
+        log(f"{name}: micro {micro:.4f}, macro {macro:.4f}")
     return found
 
 

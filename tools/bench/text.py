@@ -31,7 +31,7 @@ from tools.bench.data.text_gallery import (
     without,
 )
 from tools.bench.harness.framework import BenchRow, Goal, figure, installed
-from tools.output import say
+from tools.output import log
 
 PARTS = ("photos", "fused", "joint")
 _RIDGE = 1.0
@@ -71,7 +71,7 @@ def measure(part: str, work: Path) -> BenchRow:
     network's features, alone and with the model's colour block, and to the embedding; keywords
     alone; the tower fitted to the same photos with shuffled texts.
     """
-    say(f"bench text: {part}")
+    log(f"bench text: {part}")
     made = shop(work)
     return {
         "recipe": measure.__doc__,

@@ -34,7 +34,7 @@ from tools.bench import fewshot
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.peers import plain_training
 from tools.bench.spine import catalens, run_json
-from tools.output import say
+from tools.output import log
 
 PARTS = ("seed", "clothing", "fashion", "unseen")
 TIMED_EPOCHS = 2  # of the seed's loop; its time is scaled to all
@@ -186,7 +186,7 @@ GOALS = (
 
 def measure(part: str, work: Path) -> BenchRow:
     """The row of one part."""
-    say(f"bench train: {part}")
+    log(f"bench train: {part}")
     if part == "seed":
         return _seed(work.absolute())
     return _unseen(work.absolute()) if part == "unseen" else _recipe(part, work.absolute())
@@ -303,7 +303,7 @@ def _model(name: str, data: Path, recipe: str, seed: int, work: Path) -> dict[st
         )
         ready.with_name(f"{known}.json").write_text(json.dumps(document))
         minutes = seconds / 60
-    say(f"{known}: evaluating {ready}")
+    log(f"{known}: evaluating {ready}")
     return {"seed": seed, "model": known, "minutes": minutes, **_evaluated(ready, data)}
 
 
@@ -394,7 +394,7 @@ def _unseen(work: Path) -> BenchRow:
             part, _ = retrieval_figures(queries, gallery, {})
             sample[name] = {key: part.values[key] for key in ("hit_rate_at_1", "map")}
         samples.append(sample)
-        say(f"draw {draw + 1} of {DRAWS}: {sample['trained']}, frozen {sample['frozen']}")
+        log(f"draw {draw + 1} of {DRAWS}: {sample['trained']}, frozen {sample['frozen']}")
     row: BenchRow = {"recipe": _unseen.__doc__}
     for key in ("hit_rate_at_1", "map"):
         reached, floor = (

@@ -21,7 +21,7 @@ from indexer.training.linear import Pairs, general_projection
 from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.training_set import PAIRS
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
-from tools.output import say
+from tools.output import log
 
 PARTS = ("near", "far")
 GOALS = (
@@ -48,7 +48,7 @@ _DRAWS, _OUT, _FEWEST = (
 
 def measure(part: str, work: Path) -> BenchRow:
     """The row of one part: every draw's AUROC, share caught and share of false alarms."""
-    say(f"bench unknown: {part}")
+    log(f"bench unknown: {part}")
     near = part == "near"
     data = real_data("clothing") if near else real_data("fashion") / "products.csv"
     problem = read_problem(data, 0)

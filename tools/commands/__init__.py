@@ -1,2 +1,1 @@
-"""The commands of ``catalens``, one small file per group; each does its heavy imports when it is
-run."""
+"""Commands of ``catalens``, a file each, named as the command; heavy imports stand inside."""

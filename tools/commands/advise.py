@@ -1,4 +1,4 @@
-"""The command that looks at DATA before anything is trained."""
+"""Command ``advise``: advice on training with a data set."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, device_option, given, json_option, seed_option
-from tools.output import answer, cell, show_labels, stages, table
+from tools.options import (
+    AnyPath,
+    FromSignature,
+    cache_option,
+    device_option,
+    given,
+    json_option,
+    seed_option,
+)
+from tools.output import format_cell, print_result, print_table, show_labels, stages
 
 ADVISE = "indexer.training.advise:advise"
 
@@ -27,15 +35,11 @@ ADVISE = "indexer.training.advise:advise"
     help="What a training may take.",
 )
 @seed_option(ADVISE, help="Fixes the split where DATA has none.")
-@click.option(
-    "--cache",
-    type=AnyPath,
-    help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens).",
-)
+@cache_option
 @device_option(ADVISE)
 @json_option
 def advise(data: Path, as_json: bool, **options: Any) -> None:
-    """Say what DATA holds, what is wrong with it, and how to train on it.
+    """Inspect DATA and advise how to train on it.
 
     Counts, copies, photos that stand in two splits, likely wrong labels, what a linear probe
     reaches, what training will cost on this machine, and the command line to use.
@@ -44,7 +48,7 @@ def advise(data: Path, as_json: bool, **options: Any) -> None:
 
     with stages() as callback:
         found = job(data, progress=callback, **given(**options))
-    answer(found, as_json, _show)
+    print_result(found, as_json, _show)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -66,7 +70,11 @@ def _show(found: dict[str, Any]) -> None:
         ("the same, always the commonest category", found["probe"]["majority"]),
         ("photos that cannot be used", len(found["skipped"])),
     ]
-    table(("", "value"), [(name, cell(value)) for name, value in rows], title=f"{found['data']}")
+    print_table(
+        ("", "value"),
+        [(name, format_cell(value)) for name, value in rows],
+        title=f"{found['data']}",
+    )
     show_labels(found)
     for reason in found["recommendation"]["reasons"]:
         click.echo(f"because: {reason}")

@@ -1,4 +1,4 @@
-"""The command that looks over the whole catalog."""
+"""Command ``audit``: audit of a whole catalog."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from tools.local_engine import engine
-from tools.options import AnyPath, given, home_option, json_option
-from tools.output import answer, say, table
+from tools.local_engine import open_engine
+from tools.options import AnyPath, given, home_option, json_option, policy_option, profile_option
+from tools.output import log, print_result, print_table
 
 
 @click.command()
@@ -20,19 +20,19 @@ from tools.output import answer, say, table
     show_default=True,
     help="Folder to write to.",
 )
-@click.option(
-    "--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace."
-)
-@click.option("--policy", type=AnyPath, help="YAML file of what is prohibited.")
+@profile_option
+@policy_option
 @home_option
 @json_option
 def audit(out: Path, profile: str | None, policy: Path | None, home: Path, as_json: bool) -> None:
-    """Look over the whole catalog: wrong categories and tags, poor photos, duplicates, prohibited
-    content."""
+    """Review the whole catalog.
+
+    Wrong categories and tags, poor photos, duplicates, prohibited content.
+    """
     from tools import audit as auditing
     from tools.output import stages
 
-    with engine(home, **given(policy_file=policy)) as opened, stages() as hear:
+    with open_engine(home, **given(policy_file=policy)) as opened, stages() as hear:
         opened.prepare_reviews()
         report = auditing.audit(opened, progress=hear, profile=profile)
         page, rows = auditing.write_page(report, opened.home, out)
@@ -43,14 +43,14 @@ def audit(out: Path, profile: str | None, policy: Path | None, home: Path, as_js
         "page": str(page),
         "csv": str(rows),
     }
-    answer(found, as_json, show_audit)
+    print_result(found, as_json, show_audit)
 
 
 def show_audit(found: dict[str, Any]) -> None:
     """Print what an audit found."""
-    say(
+    log(
         f"{found['products']} products looked at, {found['resumed']} of them as an earlier run "
         "found them"
     )
-    table(("found", "how often"), list(found["counts"].items()))
-    say(f"page: {found['page']}\ntable: {found['csv']}")
+    print_table(("found", "how often"), list(found["counts"].items()))
+    log(f"page: {found['page']}\ntable: {found['csv']}")

@@ -1,4 +1,4 @@
-"""The command that runs a benchmark."""
+"""Command ``bench``: benchmarks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, json_option
-from tools.output import answer, cell, say, table
+from tools.output import format_cell, log, print_result, print_table
 
 
 @click.command()
@@ -35,28 +35,31 @@ def bench(
     from tools.bench.harness import framework
 
     if name == "list":
-        answer({"benchmarks": framework.listing()}, as_json, _show_list)
+        print_result({"benchmarks": framework.listing()}, as_json, _show_list)
         return
     result = framework.run(name, only=only, work=work)
     if picture is not None:
         from tools.bench.plots.bars import drawn
 
         picture.write_text(drawn(result["goals"], f"catalens bench {name}"), encoding="utf-8")
-    answer(result, as_json, _show_result)
+    print_result(result, as_json, _show_result)
 
 
 def _show_list(found: dict[str, Any]) -> None:
     columns = ("name", "parts", "about")
-    table(columns, [[row[column] for column in columns] for row in found["benchmarks"]])
+    print_table(columns, [[row[column] for column in columns] for row in found["benchmarks"]])
 
 
 def _show_result(result: dict[str, Any]) -> None:
     for row in result["rows"]:
         shown = {name: value for name, value in row.items() if not isinstance(value, (dict, list))}
-        table(("", "value"), shown.items(), title=row.get("part"))
+        print_table(("", "value"), shown.items(), title=row.get("part"))
         click.echo()
     goals = result["goals"]
     met = {True: "yes", False: "NO", None: "not measured"}
-    rows = [(g["name"], f"{g['op']} {g['goal']:g}", cell(g["value"]), met[g["met"]]) for g in goals]
-    table(("goal", "wanted", "value", "met"), rows)
-    say(f"{sum(1 for goal in goals if goal['met'])} of {len(goals)} goals met")
+    rows = [
+        (g["name"], f"{g['op']} {g['goal']:g}", format_cell(g["value"]), met[g["met"]])
+        for g in goals
+    ]
+    print_table(("goal", "wanted", "value", "met"), rows)
+    log(f"{sum(1 for goal in goals if goal['met'])} of {len(goals)} goals met")

@@ -1,4 +1,4 @@
-"""Commands that make classes from photos, without training."""
+"""Command ``class``: classes made from photos."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from tools.local_engine import engine
+from tools.local_engine import open_engine
 from tools.options import AnyPath, home_option, json_option
-from tools.output import answer, table
+from tools.output import print_result, print_table
 
 
 @click.group("class")
 def class_() -> None:
-    """Make categories and tags from a few photos, and remove them."""
+    """Make categories and tags from a few photos."""
 
 
 @class_.command("add")
@@ -24,11 +24,13 @@ def class_() -> None:
 @home_option
 @json_option
 def add(label: str, photos: tuple[Path, ...], tag: bool, home: Path, as_json: bool) -> None:
-    """Make the category LABEL ("Name" or "A > B > Name") from 1 to 20 photos; it is
-    known at once."""
+    """Make the category LABEL from 1 to 20 photos.
+
+    LABEL is "Name" or "A > B > Name"; it is known at once.
+    """
     data = [photo.read_bytes() for photo in photos]
-    with engine(home) as opened:
-        answer(
+    with open_engine(home) as opened:
+        print_result(
             opened.classes.add(label, data, kind="tag" if tag else "category"),
             as_json,
             _show_changed,
@@ -39,13 +41,13 @@ def add(label: str, photos: tuple[Path, ...], tag: bool, home: Path, as_json: bo
 @home_option
 @json_option
 def list_(home: Path, as_json: bool) -> None:
-    """List the active model's categories, and the categories and tags made from photos."""
+    """List categories, and classes from photos."""
     from indexer.classification.class_editing import list_classes
     from indexer.core.home import Home
     from indexer.index.activation import active_model
 
     _, bundle = active_model(Home(home))
-    answer(
+    print_result(
         {"model_version": bundle.model_version, "classes": list_classes(bundle.decision)},
         as_json,
         _show_classes,
@@ -59,7 +61,7 @@ def list_(home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def remove(label: str | None, number: int | None, tag: bool, home: Path, as_json: bool) -> None:
-    """Remove the class LABEL, which was made from photos."""
+    """Remove the class LABEL made from photos."""
     from indexer.classification.class_editing import remove_class
     from indexer.core.home import Home
     from indexer.index.activation import active_model
@@ -69,7 +71,7 @@ def remove(label: str | None, number: int | None, tag: bool, home: Path, as_json
     opened = Home(home)
     removed = remove_class(opened, number=number, label=label, kind="tag" if tag else "category")
     found = {"id": removed, "model_version": active_model(opened)[1].model_version}
-    answer(found, as_json, _show_changed)
+    print_result(found, as_json, _show_changed)
 
 
 def _show_changed(found: dict[str, Any]) -> None:
@@ -81,4 +83,4 @@ def _show_classes(found: dict[str, Any]) -> None:
         (row["id"], row["kind"], " > ".join(row["path"]), row["source"], row["photos"])
         for row in found["classes"]
     ]
-    table(("id", "kind", "label", "source", "photos"), rows)
+    print_table(("id", "kind", "label", "source", "photos"), rows)

@@ -1,4 +1,4 @@
-"""The command that says what a photo shows."""
+"""Command ``classify``: category of a photo."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 import click
 
-from tools.local_engine import engine, source
-from tools.options import about
-from tools.output import answer, say, table
+from tools.local_engine import open_engine, to_query
+from tools.options import query_options
+from tools.output import log, print_result, print_table
 
 
 @click.command()
-@about
+@query_options
 def classify(image: Path | None, product: str | None, home: Path, as_json: bool) -> None:
-    """Say what kind of product IMAGE shows."""
-    asked = source(image, product)
-    with engine(home) as opened:
-        answer(opened.classify(asked), as_json, show_categories)
+    """Predict the category of IMAGE."""
+    query = to_query(image, product)
+    with open_engine(home) as opened:
+        print_result(opened.classify(query), as_json, show_categories)
 
 
 def show_categories(found: dict[str, Any]) -> None:
     """Print an answer to ``classify``."""
-    table(
+    print_table(
         ("category", "probability"),
         [(" > ".join(row["path"]), row["probability"]) for row in found["categories"]],
     )
     if found.get("unknown"):
-        say("this may be none of the known kinds")
+        log("this may be none of the known kinds")

@@ -1,4 +1,4 @@
-"""The command that does the main job on the sample catalog."""
+"""Command ``demo``: full pipeline on the sample catalog."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tools.options import AnyPath, FromSignature, given, json_option
-from tools.output import answer
+from tools.output import print_result
 
 DEMO = "tools.demo:demo"
 
@@ -31,7 +31,7 @@ DEMO = "tools.demo:demo"
 )
 @json_option
 def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> None:
-    """Do the main job on a sample catalog.
+    """Run the full pipeline on a sample catalog.
 
     Draw it, train, evaluate, import, index, ask the three questions, serve. What is already there
     from an earlier run is used again.
@@ -41,7 +41,7 @@ def demo(serve: bool, folder: Path | None, port: int | None, as_json: bool) -> N
     if serve:
         port = job.free_port(port)  # known to be free before the work, not after it
     result = job.demo(**given(folder=folder))
-    answer(result, as_json, job.show)
+    print_result(result, as_json, job.show)
     if serve:
         with (
             redirect_stdout(sys.stderr) if as_json else nullcontext()

@@ -1,4 +1,4 @@
-"""The command that looks at this machine."""
+"""Command ``doctor``: diagnosis of machine and home."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tools.options import AnyPath, json_option
-from tools.output import answer
+from tools.output import print_result
 
 
 @click.command()
@@ -24,10 +24,10 @@ from tools.output import answer
 )
 @json_option
 def doctor(home: Path | None, selftest_gpu: bool, as_json: bool) -> None:
-    """Say what this machine has and what is wrong.
+    """Report what this machine has and lacks.
 
     GPU, FAISS build, threads, where weights come from; with --home also the state of that home.
     """
     from tools.doctor import examine, show
 
-    answer(examine(home, selftest_gpu=selftest_gpu), as_json, show)
+    print_result(examine(home, selftest_gpu=selftest_gpu), as_json, show)

@@ -1,4 +1,4 @@
-"""The command that finds what a catalog holds twice."""
+"""Command ``duplicates``: duplicate groups of a catalog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, home_option, json_option
-from tools.output import answer, say, stages, table
+from tools.output import log, print_result, print_table, stages
 
 KINDS = ("same_photo", "near_same_photo", "same_product")
 _SHOWN = 20  # groups that a person is shown
@@ -31,11 +31,11 @@ _EVIDENCE = ("agreement", "mirrored", "hamming", "cosine", "threshold")
 )
 @json_option
 def duplicates(home: Path, kinds: tuple[str, ...], csv_file: Path | None, as_json: bool) -> None:
-    """Find products that repeat others, in groups.
+    """Find groups of products that repeat others.
 
     The same photo, nearly the same photo (resized, recompressed, cropped, mirrored, with text), and
-    the same product photographed differently. Photos are looked at once; a run that was interrupted
-    goes on.
+    the same product photographed differently. Photos are looked at once; an interrupted run goes
+    on.
     """
     from indexer.core.home import Home
     from indexer.duplicates.groups import find_groups
@@ -49,7 +49,7 @@ def duplicates(home: Path, kinds: tuple[str, ...], csv_file: Path | None, as_jso
         from indexer.core.atomic_files import write_atomic
 
         write_atomic(csv_file, _csv(found.groups).encode())
-    answer(found, as_json, _show)
+    print_result(found, as_json, _show)
 
 
 def _csv(groups: list[Any]) -> str:
@@ -68,7 +68,9 @@ def _csv(groups: list[Any]) -> str:
 
 def _show(found: dict[str, Any]) -> None:
     counts = {kind: sum(group["kind"] == kind for group in found["groups"]) for kind in KINDS}
-    table(("kind", "groups"), counts.items(), title=f"Repeats among {found['photos']:,} photos")
+    print_table(
+        ("kind", "groups"), counts.items(), title=f"Repeats among {found['photos']:,} photos"
+    )
     rows = [
         (
             group["kind"],
@@ -79,15 +81,15 @@ def _show(found: dict[str, Any]) -> None:
         for group in found["groups"][:_SHOWN]
     ]
     if rows:
-        table(("kind", "products", "first of them", "least score"), rows)
+        print_table(("kind", "products", "first of them", "least score"), rows)
     if len(found["groups"]) > _SHOWN:
-        say(f"... and {len(found['groups']) - _SHOWN} more groups; --json and --csv list all")
+        log(f"... and {len(found['groups']) - _SHOWN} more groups; --json and --csv list all")
     for photo in found["skipped"][:_SHOWN]:
-        say(f"skipped photo {photo['content_hash']}: {photo['reason']}")
+        log(f"skipped photo {photo['content_hash']}: {photo['reason']}")
     if found["flat"]:
-        say(
+        log(
             f"note: {found['flat']} photos are of one colour all over and were compared by their "
             "bytes alone"
         )
     for note in found["notes"]:
-        say(f"note: {note}")
+        log(f"note: {note}")

@@ -1,4 +1,4 @@
-"""The command that measures a model on data."""
+"""Command ``evaluate``: evaluation of a model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, device_option, given, json_option
-from tools.output import answer, cell, say, stages, table
+from tools.options import AnyPath, FromSignature, cache_option, device_option, given, json_option
+from tools.output import format_cell, log, print_result, print_table, stages
 
 EVALUATE = "indexer.evaluation.evaluate:evaluate"
 
@@ -40,11 +40,7 @@ HEADLINES = (
 @click.option(
     "--report", type=AnyPath, help="Write report.html, with photos, and evaluation.json here."
 )
-@click.option(
-    "--cache",
-    type=AnyPath,
-    help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens).",
-)
+@cache_option
 @device_option(EVALUATE)
 @json_option
 def evaluate(model: Path, data: Path, report: Path | None, as_json: bool, **options: Any) -> None:
@@ -62,8 +58,8 @@ def evaluate(model: Path, data: Path, report: Path | None, as_json: bool, **opti
             "model": model.resolve().name,
             "data": (data if data.is_dir() else data.parent).resolve().name,
         }
-        say(f"report: {write_report(found, report, **names)}")
-    answer(found.figures, as_json, _show_figures)
+        log(f"report: {write_report(found, report, **names)}")
+    print_result(found.figures, as_json, _show_figures)
 
 
 def _show_figures(figures: dict[str, Any]) -> None:
@@ -71,10 +67,14 @@ def _show_figures(figures: dict[str, Any]) -> None:
 
     def row(name: str, value: Any) -> tuple[str, str, str]:
         low_high = intervals.get(name)
-        return name, cell(value), f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
+        return (
+            name,
+            format_cell(value),
+            f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "",
+        )
 
     rows = [row(name, figures.get(name)) for name in HEADLINES]
     rows += [row(f"tags.{name}", value) for name, value in (figures.get("tags") or {}).items()]
     for name, both in (figures.get("attributes") or {}).items():
         rows += [row(f"{name}, {way}", value) for way, value in both.items()]
-    table(("figure", "value", "95% interval"), rows)
+    print_table(("figure", "value", "95% interval"), rows)

@@ -1,4 +1,4 @@
-"""The command that says how good recommendations are."""
+"""Command ``evaluate-recommendations``: evaluation of recommendations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from tools.local_engine import engine
+from tools.local_engine import open_engine
 from tools.options import AnyPath, home_option, json_option
-from tools.output import answer, progress, say, table
+from tools.output import log, print_result, print_table, progress
 
 
 @click.command("evaluate-recommendations")
@@ -20,24 +20,27 @@ from tools.output import answer, progress, say, table
 )
 @json_option
 def evaluate_recommendations(file: Path, home: Path, as_json: bool, limit: int | None) -> None:
-    """Say how well recommendations predict the last product of each user of FILE, a CSV with user,
-    product, maybe time.
+    """Measure how well recommendations predict.
 
-    NDCG@10, hit rate@10, coverage and diversity, beside the mean of the history's vectors.
+    The last product of each user of FILE, a CSV with user, product, maybe time, is looked for
+    among the first ten: NDCG@10, hit rate@10, coverage and diversity, beside the mean of the
+    history's vectors.
     """
     from tools.recommendation_metrics import evaluate_file
 
-    with engine(home) as opened, progress("users") as callback:
-        answer(evaluate_file(opened, file, limit=limit, progress=callback), as_json, _show_figures)
+    with open_engine(home) as opened, progress("users") as callback:
+        print_result(
+            evaluate_file(opened, file, limit=limit, progress=callback), as_json, _show_figures
+        )
 
 
 def _show_figures(found: dict[str, Any]) -> None:
     names = list(found["ours"])
-    table(
+    print_table(
         ("", *names),
         [(who, *(found[who][name] for name in names)) for who in ("ours", "average_embedding")],
     )
-    say(
+    log(
         f"{found['users']} users; {found['unknown_rows']} rows of unknown products, "
         f"{len(found['skipped'])} skipped"
     )

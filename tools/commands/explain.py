@@ -1,4 +1,4 @@
-"""The command that shows where the network looks."""
+"""Command ``explain``: heat maps of a prediction or a similarity."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from tools.local_engine import engine
+from tools.local_engine import open_engine
 from tools.options import AnyPath, home_option, json_option
-from tools.output import answer, say, table
+from tools.output import log, print_result, print_table
 
 _SIDE = 360  # px of one photo in the picture
 
@@ -43,25 +43,25 @@ def explain(
     if category is not None and other is not None:
         raise click.UsageError("give --category or --with, not both")
     photos = {"image": image.read_bytes()} | ({"with": other.read_bytes()} if other else {})
-    with engine(home) as opened:
+    with open_engine(home) as opened:
         if other is None:
             found = opened.explain.category(Query(image=photos["image"]), category)
         else:
             found = opened.explain.pair(Query(image=photos["image"]), Query(image=photos["with"]))
     write_atomic(out, _picture(found["maps"], photos))
-    answer(found, as_json, _show)
-    say(f"picture: {out}")
+    print_result(found, as_json, _show)
+    log(f"picture: {out}")
 
 
 def _show(found: dict[str, Any]) -> None:
     if found["category"]:
-        table(
+        print_table(
             ("category", "probability"),
             [(" > ".join(found["category"]["path"]), found["category"]["probability"])],
         )
     else:
         rows = {entry["block"]: entry["score"] for entry in found["maps"]}
-        table(("block", "cosine"), rows.items())
+        print_table(("block", "cosine"), rows.items())
 
 
 def _picture(maps: list[dict[str, Any]], photos: dict[str, bytes]) -> bytes:

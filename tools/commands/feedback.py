@@ -1,4 +1,4 @@
-"""Commands for what people said."""
+"""Command ``feedback``: export of people's feedback."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, home_option, json_option
-from tools.output import answer, say
+from tools.output import log, print_result
 
 
 @click.group()
 def feedback() -> None:
-    """What people accepted, rejected and decided."""
+    """Export what people accepted and rejected."""
 
 
 @feedback.command("export")
@@ -22,18 +22,23 @@ def feedback() -> None:
 @home_option
 @json_option
 def export(out: Path, home: Path, as_json: bool) -> None:
-    """Write a training manifest of the products that people gave feedback on."""
+    """Write feedback as a training manifest.
+
+    It holds the products that people gave feedback on.
+    """
     from indexer.core.home import Home
     from indexer.reviews.feedback_export import export_feedback
 
-    answer(asdict(export_feedback(Home(home), out)), as_json, lambda done: show_export(done, out))
+    print_result(
+        asdict(export_feedback(Home(home), out)), as_json, lambda done: show_export(done, out)
+    )
 
 
 def show_export(done: dict[str, Any], out: Path) -> None:
     """Print what an export wrote."""
-    say(
+    log(
         f"{done['rows']} photos of {done['products']} products written to {out}, from "
         f"{done['feedback']} entries"
     )
     for reason, count in done["skipped"].items():
-        say(f"left out {count}: {reason}")
+        log(f"left out {count}: {reason}")

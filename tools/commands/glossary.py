@@ -1,4 +1,4 @@
-"""The command for the glossary: terms of another language and the words that the catalog uses."""
+"""Command ``glossary``: terms of another language."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, home_option, json_option
-from tools.output import answer, table
+from tools.output import print_result, print_table
 
 
 @click.group()
 def glossary() -> None:
-    """Terms of another language (Chinese, say) and the words of the catalog that they stand for."""
+    """Manage the terms of another language.
+
+    The glossary says for which words of the catalog each term, Chinese, say, stands.
+    """
 
 
 @glossary.command("list")
 @home_option
 @json_option
 def list_(home: Path, as_json: bool) -> None:
-    """List the terms in use: the shipped ones and over them the home's own."""
+    """List the terms in use.
+
+    The shipped ones, and over them the home's own.
+    """
     from indexer.core.home import Home
     from indexer.text.glossary import open_glossary
 
     entries = open_glossary(Home(home)).entries
-    answer(
+    print_result(
         {"terms": [{"term": term, "words": meaning} for term, meaning in sorted(entries.items())]},
         as_json,
         _show,
@@ -37,18 +43,19 @@ def list_(home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def import_(file: Path, home: Path, as_json: bool) -> None:
-    """Make FILE (CSV, columns term and words) the home's own glossary; a term without words is
-    taken out.
+    """Make FILE the home's own glossary.
 
-    A running service reads it with the next question. The file lies in the home as glossary.csv and
-    may be edited.
+    A CSV with the columns term and words; a term without words is taken out. A running service
+    reads it with the next question. The file lies in the home as glossary.csv and may be edited.
     """
     from indexer.core.home import Home
     from indexer.text.glossary import set_glossary
 
     count = set_glossary(Home(home), file)
-    answer({"imported": count}, as_json, lambda found: click.echo(f"{found['imported']} terms"))
+    print_result(
+        {"imported": count}, as_json, lambda found: click.echo(f"{found['imported']} terms")
+    )
 
 
 def _show(found: dict[str, Any]) -> None:
-    table(("term", "words"), [(row["term"], row["words"]) for row in found["terms"]])
+    print_table(("term", "words"), [(row["term"], row["words"]) for row in found["terms"]])

@@ -1,4 +1,4 @@
-"""The command that brings products into the catalog."""
+"""Command ``import``: import of products."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
-from tools.output import answer, progress, say, table
+from tools.output import log, print_result, print_table, progress
 
 IMPORT = "indexer.catalog.importer:import_dataset"
 
@@ -95,15 +95,17 @@ def import_(
             on_removed=partial(forget_photos, opened),
             **given(**options),
         )
-    answer(report, as_json, lambda document: _show_import(document, home))
+    print_result(report, as_json, lambda document: _show_import(document, home))
 
 
 def _show_import(report: dict[str, Any], home: Path) -> None:
     counts = [(name, report[name]) for name in ("added", "replaced", "unchanged", "deleted")]
     title = f"Would be imported into {home}" if report["dry_run"] else f"Imported into {home}"
-    table(("products", "count"), [*counts, ("rows skipped", len(report["skipped"]))], title=title)
+    print_table(
+        ("products", "count"), [*counts, ("rows skipped", len(report["skipped"]))], title=title
+    )
     for kind in ("skipped", "warnings"):
         for row in report[kind][:SHOWN]:
-            say(f"{'skipped' if kind == 'skipped' else 'note:'} {row['where']}: {row['reason']}")
+            log(f"{'skipped' if kind == 'skipped' else 'note:'} {row['where']}: {row['reason']}")
         if len(report[kind]) > SHOWN:
-            say(f"... and {len(report[kind]) - SHOWN} more; --json lists all")
+            log(f"... and {len(report[kind]) - SHOWN} more; --json lists all")

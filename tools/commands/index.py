@@ -1,4 +1,4 @@
-"""Commands that build, check and switch index versions."""
+"""Command ``index``: index versions: build, verify, switch, erase, transfer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, FromSignature, device_option, given, home_option, json_option
-from tools.output import answer, say, stages, table
+from tools.output import log, print_result, print_table, stages
 
 BUILD = "indexer.index_build.pipeline:build_index"
 
@@ -40,10 +40,10 @@ def index() -> None:
 @click.option("--activate", is_flag=True, help="Serve the new version as soon as it is published.")
 @json_option
 def build(home: Path, model: str | None, memory: str | None, as_json: bool, **options: Any) -> None:
-    """Embed what is new in the catalog and publish an index version.
+    """Embed new photos and publish a version.
 
-    A build that was interrupted goes on where it stopped. Progress, with rate and time left, goes
-    to stderr.
+    An interrupted build goes on where it stopped. Progress, with rate and time left, goes to
+    stderr.
     """
     from indexer.core.home import Home
     from indexer.index_build.cost_estimate import parse_size
@@ -56,25 +56,25 @@ def build(home: Path, model: str | None, memory: str | None, as_json: bool, **op
         report = build_index(
             opened, bundle=bundle, progress=callback, **given(memory=budget, **options)
         )
-    answer(report, as_json, _show_report)
+    print_result(report, as_json, _show_report)
 
 
 def _show_report(report: dict[str, Any]) -> None:
     skipped = report.get("skipped") or []
     single = {name: value for name, value in report.items() if not isinstance(value, (list, dict))}
-    table(
+    print_table(
         ("", "value"), single.items(), title=f"Index version {report.get('version') or '(dry run)'}"
     )
     expected, took = report["estimated"], report["seconds"]
     rows = [(stage, value, took.get(stage)) for stage, value in expected["seconds"].items()]
-    table(("seconds", "estimated", "took"), rows)
+    print_table(("seconds", "estimated", "took"), rows)
     rows = [
         (name, expected[name] / 1e6, (report[name] or 0) / 1e6 or None)
         for name in ("memory_bytes", "disk_bytes")
     ]
-    table(("megabytes", "estimated", "took"), rows)
+    print_table(("megabytes", "estimated", "took"), rows)
     for entry in skipped[:20]:
-        say(f"skipped {entry}")
+        log(f"skipped {entry}")
 
 
 @index.command("list")
@@ -94,13 +94,13 @@ def list_(home: Path, as_json: bool) -> None:
         }
         for manifest in Versions(opened).list()
     ]
-    answer({"versions": versions}, as_json, _show_versions)
+    print_result({"versions": versions}, as_json, _show_versions)
 
 
 def _document(manifest: Any) -> dict[str, Any]:
-    from tools.output import plain
+    from tools.output import to_plain
 
-    document: dict[str, Any] = plain(manifest)
+    document: dict[str, Any] = to_plain(manifest)
     return document
 
 
@@ -110,7 +110,7 @@ def _show_versions(found: dict[str, Any]) -> None:
         [{**row, **row.get("counts", {})}.get(name) for name in columns]
         for row in found["versions"]
     ]
-    table(columns, rows)
+    print_table(columns, rows)
 
 
 @index.command("verify")
@@ -144,10 +144,11 @@ def verify(
     photos: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Check every file of VERSION (default: of all versions) against its checksum.
+    """Check versions, or an erasure, byte by byte.
 
-    With --erased ID: search every byte of the home for a deleted product's id and, given its ticket
-    or photos, for its content hashes and vectors; exit 1 where something is found.
+    Every file of VERSION (default: of all versions) is checked against its checksum. With --erased
+    ID every byte of the home is searched for a deleted product's id and, given its ticket or
+    photos, for its content hashes and vectors; exit 1 where something is found.
     """
     from indexer.core.errors import DamagedIndexError, NewerFormatError
     from indexer.core.home import Home
@@ -170,7 +171,7 @@ def verify(
             damaged.append(str(error))
     if damaged:
         raise DamagedIndexError("; ".join(damaged))
-    answer(
+    print_result(
         {"verified": names},
         as_json,
         lambda found: click.echo(f"intact: {', '.join(names) or 'no versions'}"),
@@ -187,7 +188,7 @@ def _verify_erased(
     with open_catalog(home) as catalog:
         known = None if ticket is None else read_ticket(ticket, product_id)
         traces = find_traces(home, catalog, product_id, ticket=known, photos=photos)
-    answer(traces, as_json, _show_traces)
+    print_result(traces, as_json, _show_traces)
     if traces.found:
         first = ", ".join(f"{entry['where']} ({entry['what']})" for entry in traces.found[:3])
         more = f" and {len(traces.found) - 3} more" if len(traces.found) > 3 else ""
@@ -198,7 +199,7 @@ def _verify_erased(
 
 def _show_traces(found: dict[str, Any]) -> None:
     if found["found"]:
-        table(
+        print_table(
             ("where", "what"),
             [(entry["where"], entry["what"]) for entry in found["found"]],
             title="Found",
@@ -220,48 +221,52 @@ def _show_traces(found: dict[str, Any]) -> None:
 @home_option
 @json_option
 def activate(version: str, home: Path, as_json: bool) -> None:
-    """Serve VERSION, its model and its decision layer from now on."""
+    """Serve VERSION from now on.
+
+    Its model and its decision layer are switched with it.
+    """
     from indexer.core.home import Home
     from indexer.index.version import Versions
 
     opened = Home(home)
     Versions(opened).activate(version)
-    answer(opened.active(), as_json, _show_active)
+    print_result(opened.active(), as_json, _show_active)
 
 
 @index.command("rollback")
 @home_option
 @json_option
 def rollback(home: Path, as_json: bool) -> None:
-    """Serve the version before the active one again."""
+    """Serve the previous version again."""
     from indexer.core.home import Home
     from indexer.index.version import Versions
 
     opened = Home(home)
     Versions(opened).rollback()
-    answer(opened.active(), as_json, _show_active)
+    print_result(opened.active(), as_json, _show_active)
 
 
 @index.command("gc")
 @home_option
 @json_option
 def gc(home: Path, as_json: bool) -> None:
-    """Delete the versions that are neither active nor kept for rollback, and what only they needed.
+    """Delete the versions that are not needed.
 
-    The change log is compacted below the oldest version left; embeddings and decision layers that
-    no version needs are deleted, and so is what killed processes left half-written.
+    Those that are neither active nor kept for rollback, and what only they needed. The change log
+    is compacted below the oldest version left; embeddings and decision layers that no version needs
+    are deleted, and so is what killed processes left half-written.
     """
     from indexer.core.home import Home
     from indexer.operations.garbage_collection import tidy
 
-    answer(tidy(Home(home)), as_json, _show_tidied)
+    print_result(tidy(Home(home)), as_json, _show_tidied)
 
 
 def _show_tidied(found: dict[str, Any]) -> None:
     click.echo(f"removed: {', '.join(found['removed']) or 'nothing'}")
     rest = {name: value for name, value in found.items() if name != "removed" and value}
     if rest:
-        table(("also", ""), rest.items())
+        print_table(("also", ""), rest.items())
 
 
 @index.command("erase")
@@ -278,11 +283,11 @@ def _show_tidied(found: dict[str, Any]) -> None:
 def erase(
     products: tuple[str, ...], home: Path, ticket: Path | None, as_json: bool, **options: Any
 ) -> None:
-    """Rewrite every version without deleted products now; delete the products ID first, if any are
-    given.
+    """Erase deleted products from every version.
 
-    A running service does so by itself within the setting erase_within_s. A rewrite is a new
-    version that takes the old one's place; photos that another product has stay.
+    The products ID are deleted first, if any are given; then every version is rewritten without
+    deleted products. A running service does so by itself within the setting erase_within_s. A
+    rewrite is a new version that takes the old one's place; photos that another product has stay.
     """
     from indexer.catalog.photo_store import PhotoStore
     from indexer.catalog.store import open_catalog
@@ -303,7 +308,7 @@ def erase(
             forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))
     with stages() as callback:
         done = rewrite(opened, progress=callback, **given(**options))
-    answer(done, as_json, _show_erased)
+    print_result(done, as_json, _show_erased)
 
 
 def _show_erased(found: dict[str, Any]) -> None:
@@ -312,11 +317,11 @@ def _show_erased(found: dict[str, Any]) -> None:
     for old, new in found["rewritten"].items():
         click.echo(f"{old} is now {new}")
     for name, reason in found["failed"].items():
-        say(f"not rewritten: {name}: {reason}")
+        log(f"not rewritten: {name}: {reason}")
     if found["strays"]:
-        say(strays_said(found["strays"]))
+        log(strays_said(found["strays"]))
     rest = {name: found[name] for name in ("removed", "rows", "vectors", "photos") if found[name]}
-    table(("", "erased"), [*rest.items(), ("seconds", found["seconds"])])
+    print_table(("", "erased"), [*rest.items(), ("seconds", found["seconds"])])
 
 
 @index.command("push")
@@ -325,17 +330,17 @@ def _show_erased(found: dict[str, Any]) -> None:
 @home_option
 @json_option
 def push(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
-    """Copy VERSION (default: the active one) and its model to DIR, for another machine to pull.
+    """Copy a version and its model to DIR.
 
-    Only what DIR lacks is copied, and all of it is verified on both sides; an interrupted push goes
-    on.
+    VERSION (default: the active one) can be pulled from there by another machine. Only what DIR
+    lacks is copied, and all of it is verified on both sides; an interrupted push goes on.
     """
     from indexer.core.home import Home
     from indexer.index.transfer import push as move
 
     with stages() as callback:
         moved = move(Home(home), folder, version, progress=callback)
-    answer(moved, as_json, _show_moved)
+    print_result(moved, as_json, _show_moved)
 
 
 @index.command("pull")
@@ -344,18 +349,18 @@ def push(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def pull(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
-    """Bring VERSION (default: the newest) and its model from DIR into the home; nothing is
-    activated.
+    """Copy a version and its model from DIR.
 
-    The home must hold the catalog that the version was built from, or a copy of it. A number that
-    is taken is not used again: the version then gets the home's next one.
+    VERSION (default: the newest) comes into the home; nothing is activated. The home must hold the
+    catalog that the version was built from, or a copy of it. A number that is taken is not used
+    again: the version then gets the home's next one.
     """
     from indexer.core.home import Home
     from indexer.index.transfer import pull as move
 
     with stages() as callback:
         moved = move(folder, Home(home), version, progress=callback)
-    answer(moved, as_json, _show_moved)
+    print_result(moved, as_json, _show_moved)
 
 
 def _show_moved(moved: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The command that brings an old home to today's format."""
+"""Command ``migrate``: migration of an old home."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Any
 import click
 
 from tools.options import home_option, json_option
-from tools.output import answer, table
+from tools.output import print_result, print_table
 
 
 @click.command()
 @home_option
 @json_option
 def migrate(home: Path, as_json: bool) -> None:
-    """Bring a home to today's format, and fold the databases' logs in.
+    """Bring a home to today's format.
 
-    What an older Catalens stored stays readable; what a newer one stored is refused by name.
+    The databases' logs are folded in. What an older Catalens stored stays readable; what a newer
+    one stored is refused by name.
     """
     from indexer.core.home import Home
     from indexer.operations.migrate import migrate as job
 
-    answer(job(Home(home)), as_json, _show)
+    print_result(job(Home(home)), as_json, _show)
 
 
 def _show(found: dict[str, Any]) -> None:
-    table(
+    print_table(
         ("", "found"),
         [(name, value) for name, value in found.items() if name not in ("migrated", "damaged")],
     )

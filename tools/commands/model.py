@@ -1,4 +1,4 @@
-"""Commands that register models beside the active one."""
+"""Command ``model``: model registry and export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
-from tools.output import answer, say, stages, table
+from tools.output import log, print_result, print_table, stages
 
 if TYPE_CHECKING:
     from indexer.model.bundle import Bundle
@@ -26,12 +26,17 @@ def model() -> None:
 @home_option
 @json_option
 def add(path: Path, home: Path, as_json: bool) -> None:
-    """Register the model folder MODEL; nothing is activated."""
+    """Register the model folder MODEL.
+
+    Nothing is activated.
+    """
     from indexer.core.home import Home
     from indexer.model.registry import register
 
     bundle = register(Home.create(home), path)
-    answer(_document(bundle), as_json, lambda found: table(("", "value"), found.items()))
+    print_result(
+        _document(bundle), as_json, lambda found: print_table(("", "value"), found.items())
+    )
 
 
 @model.command("list")
@@ -51,7 +56,7 @@ def list_(home: Path, as_json: bool) -> None:
         }
         for bundle in registered(opened)
     ]
-    answer({"models": models}, as_json, _show)
+    print_result({"models": models}, as_json, _show)
 
 
 @model.command("export")
@@ -67,7 +72,7 @@ def list_(home: Path, as_json: bool) -> None:
 )
 @json_option
 def export(path: Path, data: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Make MODEL several times as fast on a processor.
+    """Make MODEL several times as fast on a CPU.
 
     Its network becomes a graph for OpenVINO. DATA, what it was trained on, calibrates int8 and
     judges whether the vectors come near enough to the model's own. The new model has an embedding
@@ -77,7 +82,7 @@ def export(path: Path, data: Path, out: Path, as_json: bool, **options: Any) -> 
 
     with stages() as callback:
         report = job(path, data, out, progress=callback, **given(**options))
-    answer(report, as_json, lambda found: _show_export(found, out))
+    print_result(report, as_json, lambda found: _show_export(found, out))
 
 
 def _show_export(found: dict[str, Any], out: Path) -> None:
@@ -101,8 +106,8 @@ def _show_export(found: dict[str, Any], out: Path) -> None:
             parity["photos_per_s"],
         )
         rows.append((parity["numeric"], parity["alike"], *figures))
-    table(columns, rows, title=f"Exported {out} as {found['numeric']}")
-    say(f"next: catalens index build --home HOME --model {out} --activate")
+    print_table(columns, rows, title=f"Exported {out} as {found['numeric']}")
+    log(f"next: catalens index build --home HOME --model {out} --activate")
 
 
 def _document(bundle: Bundle) -> dict[str, Any]:
@@ -119,4 +124,4 @@ def _document(bundle: Bundle) -> dict[str, Any]:
 
 def _show(found: dict[str, Any]) -> None:
     columns = ("model_version", "backbone", "numeric", "dim", "categories", "active")
-    table(columns, [[row[name] for name in columns] for row in found["models"]])
+    print_table(columns, [[row[name] for name in columns] for row in found["models"]])

@@ -1,4 +1,4 @@
-"""The command that finds the products in a busy photo."""
+"""Command ``objects``: products in a busy photo."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from tools.local_engine import engine
-from tools.options import FILTER, AnyPath, given, home_option, json_option
-from tools.output import answer, say, table
+from tools.local_engine import open_engine
+from tools.options import AnyPath, filter_option, given, home_option, json_option
+from tools.output import log, print_result, print_table
 
 
 @click.command()
@@ -17,13 +17,16 @@ from tools.output import answer, say, table
 @home_option
 @click.option("-k", "--k", type=click.IntRange(1, 1000), help="How many products for each object.")
 @click.option("--most", type=click.IntRange(1, 10), help="How many objects at most.")
-@FILTER
+@filter_option
 @json_option
 def objects(image: Path, home: Path, as_json: bool, **options: Any) -> None:
-    """Find the products in a busy photo, and what looks like each."""
+    """Find the products in a busy photo.
+
+    Each with its box, its category and the catalog's similar products.
+    """
     data = image.read_bytes()
-    with engine(home) as opened:
-        answer(opened.objects.find(data, **given(**options)), as_json, show_objects)
+    with open_engine(home) as opened:
+        print_result(opened.objects.find(data, **given(**options)), as_json, show_objects)
 
 
 def show_objects(found: dict[str, Any]) -> None:
@@ -33,6 +36,6 @@ def show_objects(found: dict[str, Any]) -> None:
         kind = " > ".join(thing["category"]["path"]) if thing["category"] else ""
         near = [row["product_id"] for row in thing["results"][:5]]
         rows.append((number, ",".join(map(str, thing["box"])), thing["score"], kind, near))
-    table(("object", "box x,y,w,h", "score", "category", "similar products"), rows)
+    print_table(("object", "box x,y,w,h", "score", "category", "similar products"), rows)
     if found["reason"]:
-        say(f"no objects: {found['reason']}")
+        log(f"no objects: {found['reason']}")

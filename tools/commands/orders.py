@@ -1,4 +1,4 @@
-"""Commands that learn from orders what is bought together."""
+"""Command ``orders``: order import."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
-from tools.output import answer, say, table
+from tools.output import log, print_result, print_table
 
 ORDERS = "indexer.recommendation.orders:import_orders"
 
 
 @click.group("orders")
 def orders() -> None:
-    """Learn from orders which categories are bought together."""
+    """Learn which categories are bought together."""
 
 
 @orders.command("import")
@@ -30,9 +30,9 @@ def orders() -> None:
 )
 @json_option
 def import_(file: Path, home: Path, as_json: bool, **options: Any) -> None:
-    """Add the orders of FILE, a CSV with order_id, product_id and maybe time; rows with unknown
-    products are reported.
+    """Add the orders of FILE.
 
+    A CSV with order_id, product_id and maybe time; rows with unknown products are reported.
     Importing a file again changes nothing.
     """
     from indexer.catalog.store import open_catalog
@@ -40,16 +40,16 @@ def import_(file: Path, home: Path, as_json: bool, **options: Any) -> None:
     from indexer.recommendation.orders import import_orders
 
     with open_catalog(Home(home)) as catalog:
-        answer(import_orders(catalog, file, **given(**options)), as_json, _show_orders)
+        print_result(import_orders(catalog, file, **given(**options)), as_json, _show_orders)
 
 
 def _show_orders(report: dict[str, Any]) -> None:
     names = ("rows", "added", "known", "unknown_rows", "orders", "pairs")
-    table(
+    print_table(
         ("orders", "count"),
         [*((name, report[name]) for name in names), ("skipped", len(report["skipped"]))],
     )
     for row in report["skipped"][:20]:
-        say(f"skipped {row['where']}: {row['reason']}")
+        log(f"skipped {row['where']}: {row['reason']}")
     if report["unknown_products"]:
-        say(f"not in the catalog: {', '.join(report['unknown_products'][:20])}")
+        log(f"not in the catalog: {', '.join(report['unknown_products'][:20])}")

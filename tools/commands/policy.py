@@ -1,4 +1,4 @@
-"""Commands around the policy file, which says what a shop prohibits."""
+"""Command ``policy``: policy file of prohibited content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tools.options import AnyPath, json_option
-from tools.output import answer, say, table
+from tools.output import log, print_result, print_table
 
 if TYPE_CHECKING:
     from indexer.moderation.policy import Policy
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group("policy")
 def policy() -> None:
-    """Look at the policy file: what a shop prohibits, and how it is found."""
+    """Check the file of prohibited content."""
 
 
 @policy.command("check")
@@ -29,8 +29,10 @@ def policy() -> None:
 )
 @json_option
 def check(file: Path, home: Path | None, as_json: bool) -> None:
-    """Check FILE with its galleries; say what each policy is made of and which detectors can run
-    here."""
+    """Check FILE and the galleries it names.
+
+    Prints what each policy is made of and which detectors can run here.
+    """
     from indexer.moderation.detector import DETECTORS
     from indexer.moderation.policy import load_policies
 
@@ -50,7 +52,7 @@ def check(file: Path, home: Path | None, as_json: bool) -> None:
         active = opened.active()
         bundle = by_version(opened, active.model_version) if active else None
         document["fitted"] = bundle is not None and read_fitted(opened, loaded, bundle) is not None
-    answer(document, as_json, _show)
+    print_result(document, as_json, _show)
 
 
 def _describe(one: Policy) -> dict[str, Any]:
@@ -80,16 +82,16 @@ def _show(found: dict[str, Any]) -> None:
         )
         for one in found["policies"]
     ]
-    table(("policy", "at most", "detectors", "photos"), rows)
+    print_table(("policy", "at most", "detectors", "photos"), rows)
     used = {name for one in found["policies"] for name in one["detectors"]}
     for name, reason in found["missing"].items():
-        say(
+        log(
             f"{reason} (policies that use it answer review)"
             if name in used
             else f"{reason} (no policy uses it)"
         )
     if "fitted" in found and any(one["gallery"] for one in found["policies"]):
-        say(
+        log(
             "galleries are fitted to this home"
             if found["fitted"]
             else "galleries are not fitted to this home yet"

@@ -1,4 +1,4 @@
-"""The command that recommends products."""
+"""Command ``recommend``: personal recommendations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from tools.local_engine import engine
-from tools.options import FILTER, given, home_option, json_option
-from tools.output import answer, say, table
+from tools.local_engine import open_engine
+from tools.options import filter_option, given, home_option, json_option
+from tools.output import log, print_result, print_table
 
 
 @click.command()
@@ -21,7 +21,7 @@ from tools.output import answer, say, table
 )
 @home_option
 @click.option("-k", "--k", type=click.IntRange(1, 1000), help="How many products.")
-@FILTER
+@filter_option
 @click.option(
     "--mode",
     type=click.Choice(["similar", "complete"]),
@@ -29,12 +29,15 @@ from tools.output import answer, say, table
 )
 @json_option
 def recommend(history: str, home: Path, as_json: bool, **options: Any) -> None:
-    """Recommend products to somebody with this history, each with a reason."""
+    """Recommend products to fit a history.
+
+    Each comes with a reason.
+    """
     from service.query.recommend import Event
 
     events = [Event(part.strip()) for part in history.split(",") if part.strip()]
-    with engine(home) as opened:
-        answer(opened.recommending.recommend(events, **given(**options)), as_json, _show)
+    with open_engine(home) as opened:
+        print_result(opened.recommending.recommend(events, **given(**options)), as_json, _show)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -47,6 +50,6 @@ def _show(found: dict[str, Any]) -> None:
         )
         for row in found["results"]
     ]
-    table(("product", "score", "title", "reason"), rows)
+    print_table(("product", "score", "title", "reason"), rows)
     for product_id in found["unknown_products"]:
-        say(f"not known: {product_id}")
+        log(f"not known: {product_id}")

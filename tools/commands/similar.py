@@ -1,4 +1,4 @@
-"""The command that finds similar products."""
+"""Command ``similar``: similar products."""
 
 from __future__ import annotations
 
@@ -7,59 +7,28 @@ from typing import Any
 
 import click
 
-from tools.local_engine import engine, source
-from tools.options import FILTER, JsonObject, about, given
-from tools.output import answer, say, table
+from tools.local_engine import open_engine, to_query
+from tools.options import query_options
+from tools.output import log, print_result, print_table
+from tools.search_options import SearchCommand, given_parameters
 
 
-@click.command()
-@about
-@click.option(
-    "--text", metavar="WORDS", help="What it should be; alone, or beside a photo: --text blue."
-)
-@click.option(
-    "--mix",
-    type=JsonObject(),
-    metavar="JSON",
-    help="""How much each input counts, e.g. '{"image": 2, "text": 1}'.""",
-)
-@click.option("-k", "--k", type=click.IntRange(1, 1000), help="How many products.")
-@click.option("--min-score", type=click.FloatRange(-1, 1), help="Leave out what is less similar.")
-@click.option("--exclude", multiple=True, metavar="ID", help="Leave out this product; repeatable.")
-@FILTER
-@click.option(
-    "--weights",
-    type=JsonObject(),
-    metavar="JSON",
-    help="""How much each block of the embedding counts, e.g. '{"a": 1, "c": 2}'.""",
-)
-@click.option(
-    "--collapse",
-    type=click.Choice(["none", "same_photo", "near_duplicate"]),
-    help="Of products with the same photo, or nearly the same, only the best.",
-)
-@click.option(
-    "--cursor",
-    metavar="TEXT",
-    help="The next_cursor of the page before; all else as it was asked there.",
-)
+@click.command(cls=SearchCommand)
+@query_options
+@click.option("--text", metavar="WORDS", help="Text query, alone or combined with an image.")
 def similar(
     image: Path | None,
     product: str | None,
+    text: str | None,
     home: Path,
     as_json: bool,
-    exclude: tuple[str, ...],
-    text: str | None,
     **options: Any,
 ) -> None:
-    """Find the products that look like IMAGE, or that a text tells of."""
-    asked = source(image, product, text)
-    with engine(home) as opened:
-        answer(
-            opened.search(asked, **given(exclude=list(exclude) or None, **options)),
-            as_json,
-            show_products,
-        )
+    """Find products by photo, product ID or text."""
+    query = to_query(image, product, text)
+    with open_engine(home) as opened:
+        found = opened.search(query, **given_parameters(options))
+    print_result(found, as_json, show_products)
 
 
 def show_products(found: dict[str, Any]) -> None:
@@ -68,8 +37,8 @@ def show_products(found: dict[str, Any]) -> None:
         (row["product_id"], row["score"], row.get("title"), " > ".join(row["category_path"] or ()))
         for row in found["results"]
     ]
-    table(("product", "score", "title", "category"), rows)
+    print_table(("product", "score", "title", "category"), rows)
     if found.get("unknown_words"):
-        say(f"unknown words: {', '.join(found['unknown_words'])}")
+        log(f"unknown words: {', '.join(found['unknown_words'])}")
     if found["next_cursor"]:
-        say(f"there are more: --cursor {found['next_cursor']}")
+        log(f"there are more: --cursor {found['next_cursor']}")

@@ -1,4 +1,4 @@
-"""The command that suggests tags."""
+"""Command ``tags``: tag suggestions."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 import click
 
-from tools.local_engine import engine, source
-from tools.options import about
-from tools.output import answer, table
+from tools.local_engine import open_engine, to_query
+from tools.options import query_options
+from tools.output import print_result, print_table
 
 
 @click.command()
-@about
+@query_options
 def tags(image: Path | None, product: str | None, home: Path, as_json: bool) -> None:
     """Suggest tags for IMAGE."""
-    asked = source(image, product)
-    with engine(home) as opened:
-        answer(opened.tags(asked), as_json, show_tags)
+    query = to_query(image, product)
+    with open_engine(home) as opened:
+        print_result(opened.tags(query), as_json, show_tags)
 
 
 def show_tags(found: dict[str, Any]) -> None:
@@ -27,4 +27,4 @@ def show_tags(found: dict[str, Any]) -> None:
         (row["tag"], row["confidence"], [near["product_id"] for near in row["neighbours"][:5]])
         for row in found["tags"]
     ]
-    table(("tag", "confidence", "as on"), rows)
+    print_table(("tag", "confidence", "as on"), rows)

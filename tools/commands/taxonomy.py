@@ -1,4 +1,4 @@
-"""The command that applies a map of categories."""
+"""Command ``taxonomy``: category renames, merges and moves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, home_option, json_option
-from tools.output import answer, say, table
+from tools.output import log, print_result, print_table
 
 
 @click.group("taxonomy")
@@ -22,11 +22,10 @@ def taxonomy() -> None:
 @home_option
 @json_option
 def apply(file: Path, dry_run: bool, home: Path, as_json: bool) -> None:
-    """Apply MAP.csv (columns from,to: full paths) to the model's categories and to the products'
-    own.
+    """Apply MAP.csv to model and products.
 
-    Paths are written as they stand there, spaces included, levels parted by " > ". What lies below
-    a path moves with it. Nothing is trained or embedded again.
+    Its columns are from,to: full paths, written as they stand there, spaces included, levels parted
+    by " > ". What lies below a path moves with it. Nothing is trained or embedded again.
     """
     from indexer.catalog.store import open_catalog
     from indexer.classification.taxonomy import apply_taxonomy, known_paths, read_map
@@ -35,12 +34,14 @@ def apply(file: Path, dry_run: bool, home: Path, as_json: bool) -> None:
     opened = Home(home)
     with open_catalog(opened) as catalog:
         moves = read_map(file, known_paths(opened, catalog))
-        answer(apply_taxonomy(opened, catalog, moves, dry_run=dry_run), as_json, _show_taxonomy)
+        print_result(
+            apply_taxonomy(opened, catalog, moves, dry_run=dry_run), as_json, _show_taxonomy
+        )
 
 
 def _show_taxonomy(found: dict[str, Any]) -> None:
     rows = [(row["id"], row["before"], row["after"], row["into"]) for row in found["categories"]]
-    table(("id", "from", "to", "merged into"), rows)
-    say(f"{found['products']} products {'would change' if found['dry_run'] else 'changed'}")
+    print_table(("id", "from", "to", "merged into"), rows)
+    log(f"{found['products']} products {'would change' if found['dry_run'] else 'changed'}")
     for path in found["unknown"]:
-        say(f"unknown: {path!r} (no category of the model or of a product)")
+        log(f"unknown: {path!r} (no category of the model or of a product)")

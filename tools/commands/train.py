@@ -1,4 +1,4 @@
-"""The command that trains a model."""
+"""Command ``train``: training of a model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, device_option, given, json_option, seed_option
-from tools.output import answer, say, show_labels, stages, table
+from tools.options import (
+    AnyPath,
+    FromSignature,
+    cache_option,
+    device_option,
+    given,
+    json_option,
+    seed_option,
+)
+from tools.output import log, print_result, print_table, show_labels, stages
 
 TRAIN = "indexer.training.options:TrainingOptions"
 
@@ -61,11 +69,7 @@ class StageOutput(click.ParamType):
     help="finetune: go on after the last epoch of a killed run.",
 )
 @seed_option(TRAIN, help="Fixes the split and the training.")
-@click.option(
-    "--cache",
-    type=AnyPath,
-    help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens).",
-)
+@cache_option
 @device_option(TRAIN)
 @json_option
 def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
@@ -85,16 +89,16 @@ def train(data: Path, out: Path, as_json: bool, **options: Any) -> None:
             report = job(data, out, chosen, progress=callback, team=members)
         if members.rank > 0:
             return
-    answer(report, as_json, lambda document: _show_training(document, out))
+    print_result(report, as_json, lambda document: _show_training(document, out))
 
 
 def _show_training(report: dict[str, Any], out: Path) -> None:
     flat = {
         name: value for name, value in report.items() if isinstance(value, (str, int, float, bool))
     }
-    table(("", "value"), flat.items(), title=f"Trained {out}")
+    print_table(("", "value"), flat.items(), title=f"Trained {out}")
     show_labels(report)
-    say(
+    log(
         f"next: catalens evaluate {out} DATA, or catalens index build --home HOME --model {out} "
         "--activate"
     )

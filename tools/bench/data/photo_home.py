@@ -34,7 +34,7 @@ from indexer.training.options import TrainingOptions
 from indexer.training.train import train
 from tools.bench.data.generated_home import photo_hash, product_id
 from tools.bench.harness.framework import real_data
-from tools.output import say
+from tools.output import log
 
 _NOISE = 0.35  # of a block's length: as far apart as photos of the same kind are
 _PORTION = 5000
@@ -63,7 +63,7 @@ def shop(work: Path, products: int) -> GeneratedShop:
         train(data, made.trained, TrainingOptions(cache=work / "cache"))
     fast = work / "fashion-fast"
     if not fast.exists():
-        say(f"exported as {export(made.trained, data, fast)['numeric']}")
+        log(f"exported as {export(made.trained, data, fast)['numeric']}")
     bundle = register(made.home, fast)
     rows, vectors = _embedded(fast, read_dataset(data).rows)
     places, varied = _varied(vectors, bundle.spec, products)
