@@ -6,11 +6,12 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes, urlsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import flask_openapi_swagger  # type: ignore[import-untyped]
 import orjson
@@ -31,6 +32,8 @@ from service.api.responses import Health, Problem
 from service.engine import Engine
 from service.server import run_server
 from service.settings import Settings
+
+OpenAPIDocument = dict[str, Any]
 
 _WEB = Path(__file__).parent / "web"
 _SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
@@ -54,12 +57,10 @@ class RawPath:
     one spelling of each character.
     """
 
-    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+    def __init__(self, app: WSGIApplication) -> None:
         self._app = app
 
-    def __call__(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         raw = environ.get("REQUEST_URI")
         if raw:
             if not raw.startswith("/"):  # absolute form, as proxies send it
@@ -73,7 +74,7 @@ class RawPath:
 
 
 class _ProductSegment(BaseConverter):
-    """One raw path segment; ``schemas.ProductPath`` decodes it."""
+    """One raw path segment; ``requests.ProductPath`` decodes it."""
 
 
 class _Json(DefaultJSONProvider):
@@ -181,7 +182,7 @@ def _install_health(app: OpenAPI, engine: Engine) -> None:
     health: list[Any] = [{"name": "health"}]
 
     @app.get("/livez", tags=health, operation_id="livez", responses={200: Health})
-    def livez() -> dict[str, Any]:
+    def livez() -> dict[str, str]:
         """The process answers."""
         return {"status": "alive"}
 
@@ -191,7 +192,7 @@ def _install_health(app: OpenAPI, engine: Engine) -> None:
         operation_id="readyz",
         responses={200: Health, 503: {"content": PROBLEM}},
     )
-    def readyz() -> dict[str, Any]:
+    def readyz() -> dict[str, str]:
         """An index is active and questions can be answered."""
         snapshot = engine.ready()
         return {
@@ -216,7 +217,7 @@ def _register_routes(app: OpenAPI) -> None:
 
 def _install_documents(app: OpenAPI) -> None:
     @app.get("/openapi.json", doc_ui=False)
-    def openapi() -> dict[str, Any]:
+    def openapi() -> OpenAPIDocument:
         return _tidy(app.api_doc)
 
     @app.get("/problems/<code>", doc_ui=False)
@@ -249,7 +250,7 @@ def _install_documents(app: OpenAPI) -> None:
         return page(_SWAGGER, path.name, _DOCS_CSP)
 
 
-def _tidy(document: dict[str, Any]) -> dict[str, Any]:
+def _tidy(document: OpenAPIDocument) -> OpenAPIDocument:
     """flask-openapi joins a docstring's lines with ``<br/>``; Markdown readers want plain lines."""
     for item in document["paths"].values():
         for operation in item.values():

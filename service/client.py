@@ -13,7 +13,7 @@ import urllib3
 
 from service.api import keywords as kw
 from service.api import requests
-from service.api.form_fields import encode_fields
+from service.api.form_fields import FieldValues, encode_fields
 from service.api.responses import (
     ActivateResponse,
     BaseModel,
@@ -46,7 +46,7 @@ from service.api.responses import (
 PhotoInput = bytes | str | Path
 Reply = TypeVar("Reply", bound=BaseModel)
 # The fields of one photo's or one write's answer, or its ``problem``.
-BatchRow = dict[str, Any]
+BatchRow = FieldValues
 Fields = Mapping[str, Any]
 
 _AGAIN = urllib3.Retry(
@@ -157,7 +157,7 @@ class Client:
     ) -> ExplainResponse:
         """Heat maps of a ``category``, or of the pair with ``other``, the id of a product."""
         other, category = options.pop("other", None), options.pop("category", None)
-        fields: dict[str, Any] = dict(options)
+        fields: FieldValues = {**options}
         if category is not None:
             fields["category"] = category if isinstance(category, str) else " > ".join(category)
         if other is not None:
@@ -257,7 +257,7 @@ class Client:
             self._send("DELETE", _product(product_id), query=options), WriteResponse
         )
 
-    def batch_products(self, items: Sequence[Mapping[str, Any]]) -> list[BatchRow]:
+    def batch_products(self, items: Sequence[Fields]) -> list[BatchRow]:
         """Many writes, each ``{"op": "put" | "patch" | "delete", "product_id": ..., ...}``; one
         status for each."""
         return list(self.call("POST", "/v1/products:batch", body={"items": list(items)})["results"])
@@ -298,7 +298,7 @@ class Client:
 
     def recommend(
         self,
-        history: Sequence[Mapping[str, Any] | str],
+        history: Sequence[Fields | str],
         **options: Unpack[kw.RecommendKeywords],
     ) -> RecommendResponse:
         """For a shopper, by ids or by {"product_id", "weight", "time"}."""
@@ -425,7 +425,7 @@ class Client:
             for name, value in _given(query or {}).items()
             for one in (_texts(value) if name in _MANY else [_text(value)])
         ]
-        options: dict[str, Any] = {} if body is None else {"json": body}
+        options: FieldValues = {} if body is None else {"json": body}
         if form is not None:
             options["fields"] = form
         return self._request(
@@ -470,7 +470,7 @@ def _file_parts(files: Sequence[tuple[str, PhotoInput]]) -> list[tuple[str, Any]
     return parts
 
 
-def _given(fields: Fields) -> dict[str, Any]:
+def _given(fields: Fields) -> FieldValues:
     return {name: value for name, value in fields.items() if value is not None}
 
 

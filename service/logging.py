@@ -1,4 +1,4 @@
-"""The service's log: one JSON line per event on stderr."""
+"""Log of the service: one JSON line per event on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web server: waitress on one address, until it is told to stop."""
+"""Waitress server on one address, until a signal stops it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import errno
 import json
 import signal
 import uuid
-from collections.abc import Callable
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 from waitress.channel import HTTPChannel
 from waitress.server import create_server
@@ -50,7 +50,7 @@ class _Channel(HTTPChannel):
     error_task_class = _ProblemTask
 
 
-def make_server(app: Callable[..., Any], settings: Settings) -> Any:
+def make_server(app: WSGIApplication, settings: Settings) -> Any:
     """A listening waitress server; ``effective_port`` is its port, ``run()`` serves, ``close()``
     ends.
 
@@ -86,7 +86,7 @@ def make_server(app: Callable[..., Any], settings: Settings) -> Any:
     return server
 
 
-def run_server(app: Callable[..., Any], settings: Settings, log: Any) -> None:
+def run_server(app: WSGIApplication, settings: Settings, log: Any) -> None:
     """Serve until SIGTERM or SIGINT, then stop cleanly. Prints the address."""
     server = make_server(app, settings)
 

@@ -1,4 +1,4 @@
-"""Who may ask: API keys, the Host header, and where a browser's write comes from."""
+"""Authentication: API keys, the Host header, the origin of a browser's writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: one table from exception to HTTP status."""
+"""RFC 9457 problem documents: one table from kinds of failures to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -66,19 +66,12 @@ class InvalidRequestError(Exception):
     @classmethod
     def from_error(cls, error: ValidationError) -> InvalidRequestError:
         """One entry for each fault that pydantic found."""
-        return cls(
-            [
-                {
-                    "field": ".".join(str(part) for part in entry["loc"]) or "body",
-                    "message": "unknown field"
-                    if entry["type"] == "extra_forbidden"
-                    else entry["msg"],
-                }
-                for entry in error.errors(
-                    include_url=False, include_context=False, include_input=False
-                )
-            ]
-        )
+        faults = []
+        for entry in error.errors(include_url=False, include_context=False, include_input=False):
+            unknown = entry["type"] == "extra_forbidden"
+            field = ".".join(str(part) for part in entry["loc"]) or "body"
+            faults.append({"field": field, "message": "unknown field" if unknown else entry["msg"]})
+        return cls(faults)
 
 
 def status_of(error: CatalensError) -> int:

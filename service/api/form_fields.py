@@ -1,4 +1,4 @@
-"""Multipart form fields: which are plain text and which JSON, for server and client alike."""
+"""Multipart form fields: which are plain text and which JSON, for server and client."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+FieldValues = dict[str, Any]
 
 
 def is_plain(model: type[BaseModel], name: str) -> bool:
@@ -47,12 +49,13 @@ def _is_text(field: FieldInfo) -> bool:
     kinds = [field.annotation]
     while any(get_origin(kind) in (Union, types.UnionType, Annotated) for kind in kinds):
         kinds = [part for kind in kinds for part in _unwrapped(kind)]
-    kinds = [kind for kind in kinds if kind is not type(None)]
-    return all(
-        kind is str
-        or (get_origin(kind) is Literal and all(isinstance(one, str) for one in get_args(kind)))
-        for kind in kinds
-    )
+    return all(_takes_texts(kind) for kind in kinds if kind is not type(None))
+
+
+def _takes_texts(kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return all(isinstance(choice, str) for choice in get_args(kind))
+    return kind is str
 
 
 def _unwrapped(kind: Any) -> tuple[Any, ...]:

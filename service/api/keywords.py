@@ -1,4 +1,4 @@
-"""Keywords of the client's calls, as typed as the request models that they fill."""
+"""Typed keywords of the client's calls, one group for each request model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 FilterExpression = Mapping[str, object]
+Attributes = Mapping[str, object]
 BlockWeights = Mapping[str, float]
 
 
@@ -110,7 +111,7 @@ class PutKeywords(TypedDict, total=False):
     title: str | None
     category: str | Sequence[str] | None
     tags: Sequence[str | Mapping[str, str]]
-    attributes: Mapping[str, object]
+    attributes: Attributes
     external_version: int | None
 
 
@@ -120,7 +121,7 @@ class PatchKeywords(TypedDict, total=False):
     title: str | None
     category: str | Sequence[str] | None
     tags: Sequence[str]
-    attributes: Mapping[str, object]
+    attributes: Attributes
     external_version: int | None
 
 

@@ -1,11 +1,10 @@
-"""``GET /metrics``: requests, queue, delta, folds and memory as numbers in Prometheus text."""
+"""``GET /metrics``: requests, queue, delta, compaction and memory for Prometheus."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any
 
 from flask import Response, g, request
 from flask_openapi import OpenAPI
@@ -39,7 +38,8 @@ class _EngineNumbers(Collector):
     here."""
 
     def __init__(self, engine: Engine, version: str) -> None:
-        self._engine, self._version = engine, version
+        self._engine = engine
+        self._version = version
 
     def describe(self) -> Iterable[Metric]:
         return []  # else registering would read everything once
@@ -56,24 +56,7 @@ class _EngineNumbers(Collector):
             engine.settings.max_waiting,
         )
         yield _batches(queue.batches())
-        folds = CounterMetricFamily(
-            "catalens_folds", "Folds of the delta by this process.", labels=["outcome"]
-        )
-        folds.add_metric(["done"], folding.done)
-        folds.add_metric(["failed"], folding.failed)
-        yield folds
-        yield GaugeMetricFamily(
-            "catalens_fold_running", "Whether this process has a fold at work.", folding.running
-        )
-        if folding.last_s is not None:
-            yield GaugeMetricFamily(
-                "catalens_fold_last_seconds", "How long the last fold took.", folding.last_s
-            )
-        yield GaugeMetricFamily(
-            "catalens_delta_limit_photos",
-            "Photos in the delta above which it is folded.",
-            engine.settings.max_delta,
-        )
+        yield from _compactions(engine)
         with suppress(CatalensError):
             yield from _people(engine)
         versions = {"version": self._version}
@@ -110,6 +93,29 @@ class _EngineNumbers(Collector):
                 ),
             )
         yield InfoMetricFamily("catalens", "What serves.", versions)
+
+
+def _compactions(engine: Engine) -> Iterator[Metric]:
+    """Compactions of this process, and when the next one is due."""
+    folding = engine.folding
+    folds = CounterMetricFamily(
+        "catalens_folds", "Folds of the delta by this process.", labels=["outcome"]
+    )
+    folds.add_metric(["done"], folding.done)
+    folds.add_metric(["failed"], folding.failed)
+    yield folds
+    yield GaugeMetricFamily(
+        "catalens_fold_running", "Whether this process has a fold at work.", folding.running
+    )
+    if folding.last_s is not None:
+        yield GaugeMetricFamily(
+            "catalens_fold_last_seconds", "How long the last fold took.", folding.last_s
+        )
+    yield GaugeMetricFamily(
+        "catalens_delta_limit_photos",
+        "Photos in the delta above which it is folded.",
+        engine.settings.max_delta,
+    )
 
 
 def _people(engine: Engine) -> Iterator[Metric]:
@@ -153,7 +159,10 @@ def _people(engine: Engine) -> Iterator[Metric]:
 
 def _batches(sizes: dict[int, int]) -> HistogramMetricFamily:
     """How many photos went through the network in one pass."""
-    below = [(str(edge), sum(n for size, n in sizes.items() if size <= edge)) for edge in _PHOTOS]
+    below = []
+    for edge in _PHOTOS:
+        count = sum(n for size, n in sizes.items() if size <= edge)
+        below.append((str(edge), count))
     return HistogramMetricFamily(
         "catalens_inference_batch_photos",
         "Photos in one pass of the network.",
@@ -184,7 +193,7 @@ def install(app: OpenAPI, engine: Engine, version: str) -> None:
         requests.labels(route, method, str(response.status_code)).observe(took)
         return response
 
-    text: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+    text = {"text/plain": {"schema": {"type": "string"}}}
 
     @app.get(
         "/metrics",

@@ -1,4 +1,4 @@
-"""Request bodies, JSON or multipart, to a checked model and its photos' bytes."""
+"""Parsing of request bodies, JSON or multipart, into a checked model and photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from werkzeug.datastructures import FileStorage
 
 from indexer.core.errors import BadRequestError
 from service.api.errors import InvalidRequestError, RequestRefusedError
-from service.api.form_fields import decode_field
+from service.api.form_fields import FieldValues, decode_field
 from service.api.requests import (
     MOST_LISTING_PHOTOS,
     MOST_PHOTOS,
@@ -175,11 +175,11 @@ def to_draft(product: ProductPutRequest, photos: Sequence[bytes | str]) -> Draft
     )
 
 
-def to_changes(patch: ProductPatchRequest) -> dict[str, Any]:
+def to_changes(patch: ProductPatchRequest) -> FieldValues:
     """The fields that a patch names. Raises ``InvalidRequestError`` for a null
     that means nothing."""
     named = [name for name in ProductPatchRequest.model_fields if name in patch.model_fields_set]
-    changes: dict[str, Any] = {
+    changes: FieldValues = {
         name: getattr(patch, name) for name in named if name != "external_version"
     }
     if changes.get("category") is not None:
@@ -244,7 +244,7 @@ def require_json(request: Request) -> None:
     _kind(request, JSON)
 
 
-def read_object(request: Request) -> dict[str, Any]:
+def read_object(request: Request) -> FieldValues:
     """The JSON object in the body. Raises ``RequestRefusedError`` 400 for anything else."""
     try:
         text = request.get_data().decode("utf-8")
@@ -270,7 +270,7 @@ def _kind(request: Request, *offered: str) -> str:
     return request.mimetype
 
 
-def _object(text: str, where: str) -> dict[str, Any]:
+def _object(text: str, where: str) -> FieldValues:
     def no_constant(name: str) -> NoReturn:
         raise ValueError(f"{name} is no JSON")
 
@@ -297,9 +297,9 @@ def _only_files(request: Request, *names: str) -> None:
             )
 
 
-def _form_fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
+def _form_fields(request: Request, model: type[BaseModel]) -> FieldValues:
     """Form texts as the values that the model checks."""
-    fields: dict[str, Any] = {}
+    fields: FieldValues = {}
     for name in request.form:
         values = request.form.getlist(name)
         if len(values) > 1:

@@ -1,5 +1,4 @@
-"""What requests look like: pydantic models, used to check them and to write
-the OpenAPI document."""
+"""Request models, which check what clients send and write the OpenAPI document."""
 
 from __future__ import annotations
 

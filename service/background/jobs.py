@@ -39,6 +39,9 @@ _INTERRUPTED = (
 )
 
 
+JobOptions = Mapping[str, Any]
+
+
 class Upload(Protocol):
     """A file that a client sent."""
 
@@ -180,7 +183,7 @@ class JobRunner:
                 detail = detail.replace(f"{path}{os.sep}", "").replace(path, name)
         return detail
 
-    def _add(self, kind: JobKind, options: Mapping[str, Any], upload: Upload | None = None) -> Job:
+    def _add(self, kind: JobKind, options: JobOptions, upload: Upload | None = None) -> Job:
         self.poll()
         there = len(list(jobs.entries(self._jobs, ("queued", "running"))))
         if there >= _MOST_WAITING:

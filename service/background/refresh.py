@@ -1,4 +1,4 @@
-"""Following other processes' activations and writes, as a background task."""
+"""Background task that picks up other processes' activations and writes."""
 
 from __future__ import annotations
 

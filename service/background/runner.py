@@ -1,4 +1,4 @@
-"""The one thread that follows other processes and polls the home's background work."""
+"""Background runner: one thread polls every task beside the answers."""
 
 from __future__ import annotations
 

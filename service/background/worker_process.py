@@ -1,4 +1,4 @@
-"""Processes that do the home's long work beside the service: one thread, low priority."""
+"""Worker process for long work beside the answers: one thread, low priority."""
 
 from __future__ import annotations
 

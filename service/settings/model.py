@@ -24,6 +24,9 @@ from indexer.core.errors import BadSettingsError
 from indexer.quality.profiles import profile
 from service.settings.table import SettingNames, SettingOrigin, fault_message, place_of
 
+Condition = Mapping[str, Any]
+ProfileChanges = Mapping[str, Mapping[str, float]]
+
 _SHORTEST_KEY = 16
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -59,7 +62,7 @@ def _sound_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
     return keys
 
 
-def _conditions(conditions: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+def _conditions(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
     if not all(isinstance(one.get("field"), str) for one in conditions):
         raise ValueError("must be a list of conditions on fields, as filters have them")
     return conditions
@@ -85,7 +88,7 @@ PathSetting = Annotated[Path, BeforeValidator(_to_path)]
 TextSetting = Annotated[str, Field(min_length=1)]
 TextsSetting = Annotated[tuple[TextSetting, ...], BeforeValidator(_to_tuple)]
 Conditions = Annotated[
-    tuple[Mapping[str, Any], ...], BeforeValidator(_to_tuple), AfterValidator(_conditions)
+    tuple[Condition, ...], BeforeValidator(_to_tuple), AfterValidator(_conditions)
 ]
 
 
@@ -208,7 +211,7 @@ class Settings(BaseModel):
     quality_profile: Literal["studio", "marketplace"] = Field(
         default="studio", description="How strictly photos are judged."
     )
-    quality_floors: Mapping[str, Mapping[str, Any]] = Field(
+    quality_floors: ProfileChanges = Field(
         default={}, description='Changes to the profile, e.g. `{"blurred": {"fail": 0.9}}`.'
     )
     # On attributes that no product has, a condition is ignored.
@@ -233,13 +236,11 @@ class Settings(BaseModel):
         description="How often other processes' writes and activations are looked up.",
     )
 
-    @field_validator("quality_floors")
+    @field_validator("quality_floors", mode="before")
     @classmethod
-    def _check_floors(
-        cls, floors: Mapping[str, Mapping[str, Any]], info: ValidationInfo
-    ) -> Mapping[str, Mapping[str, Any]]:
+    def _check_floors(cls, floors: object, info: ValidationInfo) -> object:
         name = info.data.get("quality_profile")
-        if name is not None:
+        if name is not None and isinstance(floors, Mapping):
             try:
                 profile(name, floors)
             except BadSettingsError as error:

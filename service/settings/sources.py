@@ -21,11 +21,13 @@ OTHER_VARIABLES = frozenset(
 )
 OTHER_PREFIXES = ("CATALENS_BENCH_", "CATALENS_LIVE_")
 
+SettingValues = dict[str, Any]
+
 _SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def load_settings(
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     *,
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
@@ -34,7 +36,7 @@ def load_settings(
 
     Raises ``BadSettingsError`` naming the option, the variable, or the file and the line.
     """
-    given: dict[str, Any] = {}
+    given: SettingValues = {}
     origins: dict[str, SettingOrigin] = {}
     if config is not None:
         text, values = _read_file(config)
@@ -49,7 +51,7 @@ def load_settings(
     return Settings.model_validate(given, context=origins)
 
 
-def _read_file(path: Path) -> tuple[str, dict[str, Any]]:
+def _read_file(path: Path) -> tuple[str, SettingValues]:
     """The file's text and settings; paths in it are relative to its folder."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -76,7 +78,7 @@ def _toml_fault(text: str, reason: str) -> str:
     return f"{number}: not TOML: {reason}"
 
 
-def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+def _read_environment(environ: Mapping[str, str]) -> SettingValues:
     """Settings among the variables; an empty one counts as not given."""
     by_variable = {setting.variable: setting for setting in describe_settings(Settings).values()}
     given = {}

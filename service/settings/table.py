@@ -6,7 +6,7 @@ import difflib
 import functools
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -160,7 +160,8 @@ def _expected(setting: Setting) -> str:
     }[setting.kind]
 
 
-def nearest_name(name: str, known: Mapping[str, Any]) -> str:
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean NAME?)``, or nothing where no name is near."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {found[0]}?)" if found else ""
 
