@@ -179,7 +179,7 @@ def free_port(wanted: int | None) -> int:
     free one."""
     from service.settings import Settings
 
-    for port in (wanted,) if wanted is not None else (Settings.port, 0):
+    for port in (wanted,) if wanted is not None else (Settings().port, 0):
         with socket.socket() as probe:
             try:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
