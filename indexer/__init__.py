@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from indexer.evaluation.evaluate import evaluate
     from indexer.index.live import LiveIndex
     from indexer.index.version import Versions
-    from indexer.index_build.pipeline import BuildReport, build_index
+    from indexer.index_build.pipeline import BuildOptions, BuildReport, build_index
     from indexer.model.bundle import Bundle, load_bundle
     from indexer.model.open_runtime import open_embedder
     from indexer.operations.erasure import erase
     from indexer.training.export import export
+    from indexer.training.options import TrainingOptions
     from indexer.training.train import TrainReport, train
 
 __all__ = [
+    "BuildOptions",
     "BuildReport",
     "Bundle",
     "CatalensError",
@@ -30,6 +32,7 @@ __all__ = [
     "ImportReport",
     "LiveIndex",
     "TrainReport",
+    "TrainingOptions",
     "Versions",
     "build_index",
     "erase",
@@ -46,6 +49,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "BuildOptions": "indexer.index_build.pipeline",
         "BuildReport": "indexer.index_build.pipeline",
         "Bundle": "indexer.model.bundle",
         "Catalog": "indexer.catalog.store",
@@ -55,6 +59,7 @@ __getattr__, __dir__ = lazy_exports(
         "ImportReport": "indexer.catalog.importer",
         "LiveIndex": "indexer.index.live",
         "TrainReport": "indexer.training.train",
+        "TrainingOptions": "indexer.training.options",
         "Versions": "indexer.index.version",
         "build_index": "indexer.index_build.pipeline",
         "erase": "indexer.operations.erasure",

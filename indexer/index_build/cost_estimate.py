@@ -1,11 +1,9 @@
-"""How long an index build takes and what it needs: from what builds in this home took, else from a
-small trial."""
+"""Cost estimate of an index build, from earlier builds in the home, else from a trial."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import resource
 import sys
@@ -48,41 +46,40 @@ class Estimate:
     seconds: dict[str, float | None]
     memory_bytes: int  # of the whole process at its peak
     disk_bytes: int  # of the new version
-    basis: str = (
-        "measured"  # in this home; "trial": on a few photos and generated vectors; "unknown"
-    )
+    # "measured" in this home; "trial": on a few photos and generated vectors; "unknown"
+    basis: str = "measured"
 
 
 @dataclass
 class CostRates:
-    """What builds in this home took, by kind of recipe: ``indexes/RATES``. Lost or damaged, it is
-    measured anew."""
+    """Measured cost of builds in a home, by kind of recipe: ``indexes/RATES``.
+
+    Lost or damaged, it is measured anew.
+    """
 
     path: Path
     builds: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, home: Home) -> CostRates:
+    def load(cls, home: Home) -> CostRates:
         path = home.indexes / "RATES"
+        builds: dict[str, dict[str, float]] = {}
         try:
-            stored = json.loads(path.read_text())["builds"]
-            builds = {
-                str(kind): {k: float(v) for k, v in entry.items()} for kind, entry in stored.items()
-            }
+            for kind, entry in json.loads(path.read_text())["builds"].items():
+                builds[str(kind)] = {name: float(value) for name, value in entry.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             builds = {}
         return cls(path, builds)
 
-    def note(self, recipe: str, measured: dict[str, float]) -> None:
+    def record(self, recipe: str, measured: dict[str, float]) -> None:
         """Remember what a build took: ``entries``, ``dim``, seconds by stage, ``memory_bytes``,
         ``disk_bytes``."""
         self.builds[kind_of(recipe)] = measured
-        with suppress(
-            OSError
-        ):  # a full or read-only disk: the next estimate is as good as this one
+        # a full or read-only disk: the next estimate is as good as this one
+        with suppress(OSError):
             write_json(self.path, {"builds": self.builds})
 
-    def near(self, recipe: str, entries: int, dim: int) -> dict[str, float] | None:
+    def comparable(self, recipe: str, entries: int, dim: int) -> dict[str, float] | None:
         """The last build of this kind, if it says something about one of this size."""
         found = self.builds.get(kind_of(recipe))
         if found is None or found.get("dim") != dim:
@@ -116,7 +113,7 @@ def estimate(
     base_bytes: int,
 ) -> Estimate:
     """From measured builds; ``base_bytes`` is what the process holds before it reads a vector."""
-    found = rates.near(recipe, entries, dim)
+    found = rates.comparable(recipe, entries, dim)
     seconds: dict[str, float | None] = {"embed": None}
     if not to_embed or photos_per_s:
         seconds["embed"] = to_embed / photos_per_s if photos_per_s else 0.0
@@ -163,7 +160,7 @@ def try_build(rates: CostRates, *, recipe: str, entries: int, dim: int, recall: 
     seconds = took[-1] * (entries / max(sizes[-1], 1)) ** power
     memory, disk = vector_bytes(recipe, entries, dim)
     measured = {"build": seconds, "tags": 0.0, "publish": 0.2 + disk / _DISK_RATE}
-    rates.note(
+    rates.record(
         recipe,
         {"entries": entries, "dim": dim, **measured, "memory_bytes": memory, "disk_bytes": disk},
     )
@@ -188,7 +185,7 @@ def _generated(count: int, dim: int) -> np.ndarray:
 
 
 class Peak:
-    """The most memory that this process held since ``start``, as far as the system tells."""
+    """Peak memory of this process since ``start``, where the system reports it."""
 
     def start(self) -> int:
         """Begin anew; returns what is held now, in bytes."""
@@ -209,12 +206,3 @@ def _status(name: str) -> int | None:
         return None
     found = next((line.split() for line in lines if line.startswith(f"{name}:")), None)
     return int(found[1]) * 1024 if found else None
-
-
-def free_bytes(folder: Path) -> int | None:
-    """Room left on the disk of ``folder``, where the system tells."""
-    try:
-        stat = os.statvfs(folder)
-    except (AttributeError, OSError):
-        return None
-    return stat.f_bavail * stat.f_frsize

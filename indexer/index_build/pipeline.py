@@ -1,56 +1,55 @@
-"""Catalog to a published index version: embed what is new, build, measure against the oracle, fit
-tags, publish."""
+"""Index build: plan, embed, index, fit and publish a version of the catalog."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import structlog
 
-from indexer.catalog.filters import facts_of
 from indexer.catalog.photo_store import PhotoStore
-from indexer.catalog.records import PhotoRow, SkippedPhoto
+from indexer.catalog.records import SkippedPhoto
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadRequestError, CatalensError
+from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
-from indexer.core.progress import OnProgress, OnStage
+from indexer.core.progress import OnStage, no_progress
 from indexer.core.timer import StageTimer
-from indexer.core.vectors import evenly_spaced
-from indexer.imaging.decode import ImageLimits
-from indexer.index.columns import Columns
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.recapture_queries import reshot_vectors
 from indexer.index.recipes import FLAT_BELOW
-from indexer.index.tuning import Tuned, build_tuned, check_recall, choose_recipe
+from indexer.index.tuning import check_recall, choose_recipe
 from indexer.index.version import Versions
 from indexer.index_build.cost_estimate import CostRates, Estimate, Peak, estimate, try_build
-from indexer.model.bulk_embedding import embed_all
+from indexer.index_build.embed import CHUNK, embed_photos, measure_rate
+from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.model.bundle import Bundle
 from indexer.model.runtime_base import Runtime
-from indexer.tagging.refit import refit_tags
-from indexer.text.fit_text_tower import fit_tower
 from indexer.text.keyword_index import Keywords
 
-log = structlog.get_logger(__name__)
 
+@dataclass(frozen=True)
+class BuildOptions:
+    """How ``build_index`` works."""
 
-_CHUNK = 64  # photos a kill can lose
-_TRIED, _WARM_UP = 80, 16  # photos of a dry run that has no rate yet; the first ones do not count
-# What a photo is refused for was settled when it was imported; limits of today must not drop it
-# from the index.
-_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)
+    # share of the exact ten nearest that an approximate index must find
+    recall: float = 0.99
+    device: str = "auto"
+    # bytes that the build may hold
+    memory: int | None = None
+    # the recall must hold for a few recaptured photos too, for which the network runs; without, it
+    # runs for what has no embedding only
+    recaptures: bool = True
+    # publish and embed nothing, but say how long it would take
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did, or with ``dry_run`` would do (then ``version`` is None and ``to_embed`` may
-    be above zero)."""
+    """What a build did, or with ``dry_run`` would do: then ``version`` is None and ``to_embed`` may
+    be above zero."""
 
     version: str | None
     activated: bool
@@ -66,84 +65,67 @@ class BuildReport:
     recipe: str
     recall: dict[str, Any] = field(default_factory=dict)
     estimated: Estimate | None = None  # as it was before the work began
-    seconds: dict[str, float] = field(
-        default_factory=dict
-    )  # embed, build, tags, publish, total; empty of a dry run
+    # embed, build, tags, publish, total; empty of a dry run
+    seconds: dict[str, float] = field(default_factory=dict)
     memory_bytes: int | None = None  # of the whole process at its peak
     disk_bytes: int | None = None  # of the version
 
 
-def embed_photos(
-    catalog: Catalog,
-    photos: PhotoStore,
-    store: EmbeddingStore,
-    embedder: Runtime,
-    photo_ids: np.ndarray,
-    *,
-    progress: OnProgress | None = None,
-) -> list[SkippedPhoto]:
-    """Embed ``photo_ids`` into ``store``, committed every 64 photos; returns those that could not
-    be read.
+@dataclass
+class BuildContext:
+    """What the stages of one build share."""
 
-    Reading, decoding and the network overlap (``bulk.embed_all``); ``progress`` hears which takes
-    most of it. Ask ``store.missing`` first: nothing is looked up here.
-    """
-    skipped: list[SkippedPhoto] = []
-    done = 0
+    home: Home
+    catalog: Catalog
+    store: EmbeddingStore
+    bundle: Bundle
+    options: BuildOptions
+    progress: OnStage
+    timer: StageTimer
+    peak: Peak
+    # that the process held before the build
+    base_bytes: int
+    # the bundle's own unless given
+    embedder: Runtime | None = None
 
-    def skip(photo_id: int, content_hash: str | None, reason: str) -> None:
-        log.warning("photo skipped", photo_id=photo_id, content_hash=content_hash, reason=reason)
-        skipped.append(SkippedPhoto(photo_id, content_hash, reason))
+    @property
+    def dim(self) -> int:
+        return self.bundle.spec.dim
 
-    def rows() -> Iterator[PhotoRow]:
-        for start in range(0, len(photo_ids), 1024):
-            part = photo_ids[start : start + 1024].tolist()
-            found = catalog.photos_by_id(part)
-            for photo_id in part:
-                if photo_id in found:
-                    yield found[photo_id]
-                else:  # deleted since the caller looked
-                    skip(photo_id, None, "no longer in the catalog")
+    @property
+    def photos(self) -> PhotoStore:
+        return PhotoStore(self.home)
 
-    ids: list[int] = []
-    vectors: list[np.ndarray] = []
-    timer = StageTimer()
+    def open_embedder(self) -> Runtime:
+        """The network, opened when first asked for."""
+        from indexer.model.open_runtime import open_embedder
 
-    def flush() -> None:
-        nonlocal done
-        if ids:
-            store.put(np.array(ids), np.stack(vectors))
-        done += len(ids)
-        ids.clear()
-        vectors.clear()
+        if self.embedder is None:
+            self.embedder = open_embedder(self.bundle, device=self.options.device)
+            self.embedder.configure_threads()
+        return self.embedder
 
-    for row, found in embed_all(rows(), photos.read, embedder, limits=_LIMITS, timer=timer):
-        if isinstance(found, CatalensError):
-            skip(row.photo_id, row.content_hash, str(found))
-        else:
-            ids.append(row.photo_id)
-            vectors.append(found)
-        if len(ids) == _CHUNK:
-            flush()
-            if progress is not None:
-                progress(done + len(skipped), len(photo_ids), timer.bottleneck())
-    flush()
-    if progress is not None:
-        progress(len(photo_ids), len(photo_ids), timer.bottleneck())
-    return skipped
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What a build is going to do, from the catalog and the stored embeddings."""
+
+    sequence: int
+    rows: np.ndarray  # int64 [N, 2]: pid, photo_id
+    photo_ids: np.ndarray  # int64, each once
+    missing: np.ndarray  # int64, those without an embedding
+    recipe: str
+    source: dict[str, Any]
+    rates: CostRates
 
 
 def build_index(
     home: Home,
-    *,
     bundle: Bundle,
-    recall: float = 0.99,
-    device: str = "auto",
-    memory: int | None = None,
-    reshots: bool = True,
+    options: BuildOptions | None = None,
+    *,
     activate: bool = False,
-    dry_run: bool = False,
-    progress: OnStage | None = None,
+    progress: OnStage = no_progress,
     embedder: Runtime | None = None,
 ) -> BuildReport:
     """Publish an index version of the catalog as it is now, embedded by ``bundle``.
@@ -151,252 +133,221 @@ def build_index(
     Only photos without an embedding under ``bundle.embedding_id`` are embedded, in chunks committed
     one by one: a build that was killed goes on where it stopped. Photos that cannot be read are
     reported and left out. An empty catalog gives an empty version, to which products can be added.
-    ``recall`` is the share of the exact ten nearest an approximate index must find; ``memory`` the
-    bytes that the build may hold; ``embedder`` replaces the bundle's own (tests). ``reshots``: the
-    recall must hold for a few photos shot again too, for which the network runs; without, it runs
-    for what has no embedding only. ``progress(stage, done, total)`` hears of the stages embed,
-    build, tags and publish.
+    ``embedder`` replaces the bundle's own (tests). ``progress`` reports the stages embed, build,
+    tags and publish. A dry run may try a few photos and a small index.
 
-    ``dry_run`` publishes nothing and embeds nothing, but may try a few photos and a small index to
-    know how long it would take. Raises ``BusyError`` while another build runs, ``BadRequestError``
-    for a budget that cannot hold the vectors, and what ``Versions.publish`` and
-    ``Versions.activate`` raise.
+    Raises ``BusyError`` while another build runs, ``BadRequestError`` for a budget that cannot hold
+    the vectors, and what ``Versions.publish`` and ``Versions.activate`` raise.
     """
-    check_recall(recall)
-    hear = progress or (lambda stage, done, total, note="": None)
+    options = options or BuildOptions()
+    check_recall(options.recall)
     timer = StageTimer()
     peak = Peak()
-    base = peak.start()
-    dim = bundle.spec.dim
+    base_bytes = peak.start()
     with (
         open_catalog(home) as catalog,
         home.lock("build"),
-        closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store,
+        closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store,
     ):
-        source = {"catalog": catalog.change_log.identify()} if not dry_run else {}
-        sequence, rows = catalog.entries()
-        wanted = np.unique(rows[:, 1])
-        missing = store.missing(wanted)
-        least = base + 2 * dim * len(rows)
-        if memory is not None and memory < least:
-            raise BadRequestError(
-                f"a budget of {memory:,} bytes is too small: the process holds {base:,} and the "
-                "vectors of "
-                f"{len(rows):,} photos take {2 * dim * len(rows):,}; give at least {least:,}"
-            )
-        block_dims = [block.dim for block in bundle.spec.blocks]
-        planned = choose_recipe(len(rows), dim, block_dims=block_dims, device=device, memory=memory)
-        rates = CostRates.of(home)
-
-        def estimated() -> Estimate:
-            return estimate(
-                rates,
-                recipe=planned,
-                entries=len(rows),
-                dim=dim,
-                to_embed=len(missing),
-                photos_per_s=store.rate(),
-                base_bytes=base,
-            )
-
-        def report(version: str | None, rows: np.ndarray, **found: Any) -> BuildReport:
-            common: dict[str, Any] = {
-                "embedding_id": bundle.embedding_id,
-                "model_version": bundle.model_version,
-                "last_sequence": sequence,
-                "entries": len(rows),
-                "products": len(np.unique(rows[:, 0])),
-                "reused": len(wanted) - len(missing),
-            }
-            return BuildReport(version=version, **common, **found)
-
-        first = estimated()
-        if dry_run and first.basis == "unknown":
-            if len(missing) and store.rate() is None:
-                _try_embedding(home, catalog, store, embedder or _embedder(bundle, device), missing)
-            if rates.near(planned, len(rows), dim) is None:
-                try_build(rates, recipe=planned, entries=len(rows), dim=dim, recall=recall)
-            base = peak.bytes()
-            first = replace(estimated(), basis="trial")
-        if dry_run:
-            return report(
-                None,
-                rows,
-                activated=False,
-                embedded=0,
-                to_embed=len(missing),
-                skipped=[],
-                recipe=planned,
-                estimated=first,
-            )
-
-        skipped: list[SkippedPhoto] = []
-        if len(missing):
-            embedder = embedder or _embedder(bundle, device)
-            began = time.monotonic()
-            skipped = embed_photos(
-                catalog, PhotoStore(home), store, embedder, missing, progress=partial(hear, "embed")
-            )  # fmt: skip
-            embedded = len(missing) - len(skipped)
-            if embedded >= _CHUNK:
-                store.set_rate(embedded / (time.monotonic() - began))
+        context = BuildContext(
+            home, catalog, store, bundle, options, progress, timer, peak, base_bytes, embedder
+        )
+        plan = _plan(context)
+        expected = _estimate(context, plan)
+        if options.dry_run:
+            return _dry_run(context, plan, expected)
+        skipped = _embed(context, plan)
         timer.lap("embed")
-        gone = store.missing(wanted)
-        rows = rows[~np.isin(rows[:, 1], gone)]
         before = peak.start()
-        vectors = store.get(rows[:, 1])
-        asked = None
-        if reshots and len(rows) >= FLAT_BELOW:  # below, every answer is exact
-            embedder = embedder or _embedder(bundle, device)
-            asked = reshot_vectors(catalog, PhotoStore(home), embedder, rows[:, 1])
-        version, tuned = publish_rows(
+        content = _content(context, plan)
+        version, tuned = publish_version(
             home,
             catalog,
             bundle,
-            rows,
-            vectors,
-            last_sequence=sequence,
-            recall=recall,
-            device=device,
-            memory=memory,
-            source=source,
-            asked=asked,
-            hear=hear,
+            content,
+            _index_options(context, content),
+            progress=progress,
             timer=timer,
         )
-        with closing(Keywords(home, catalog)) as keywords:
-            keywords.follow()  # so that the first question by text does not wait for it
-        if activate:
-            Versions(home).activate(version)
+        _finish(context, version, activate=activate)
         timer.lap("publish")
-        disk = sum(entry["size"] for entry in Versions(home).manifest(version).files.values())
-        stages = timer.seconds()
-        measured = {name: stages[name] for name in ("build", "tags", "publish")}
-        held = max(peak.bytes() - before, 0)
-        rates.note(
-            planned,
-            {
-                "entries": len(rows),
-                "dim": dim,
-                **measured,
-                "memory_bytes": held,
-                "disk_bytes": disk,
-            },
-        )
-        return report(
-            version,
-            rows,
+        disk_bytes = _record_rates(context, plan, content, version, before)
+        return _report(
+            context,
+            plan,
+            content.rows,
+            version=version,
             activated=activate,
-            embedded=len(missing) - len(skipped),
+            embedded=len(plan.missing) - len(skipped),
             to_embed=0,
             skipped=skipped,
             recipe=tuned.index.recipe,
             recall=tuned.recall,
-            estimated=first,
+            estimated=expected,
             seconds={**timer.seconds(), "total": timer.elapsed()},
             memory_bytes=peak.bytes(),
-            disk_bytes=disk,
+            disk_bytes=disk_bytes,
         )
 
 
-def publish_rows(
-    home: Home,
-    catalog: Catalog,
-    bundle: Bundle | None,
-    rows: np.ndarray,
-    vectors: np.ndarray,
-    *,
-    last_sequence: int,
-    recall: float,
-    source: dict[str, Any],
-    model_version: str | None = None,
-    embedding_id: str | None = None,
-    recipe: str | None = None,
-    device: str = "cpu",
-    memory: int | None = None,
-    asked: np.ndarray | None = None,
-    hear: OnStage = lambda stage, done, total, note="": None,
-    timer: StageTimer | None = None,
-) -> tuple[str, Tuned]:
-    """Build an index of ``vectors`` float16 [N, D] for ``rows`` int64 [N, 2] (pid, photo_id) and
-    publish it.
-
-    Everything that a version holds beside them is made here, from the catalog as it is now, so a
-    build and a rewrite make the same. ``asked``: queries as ``build_tuned`` takes them. Without a
-    ``bundle`` (its model is gone) the names are given, tags are left to the model and text to
-    keywords.
-    """
-    timer = timer or StageTimer()
-    blocks = bundle.spec.blocks if bundle is not None else ()
-    hear("build", 0, len(rows))
-    tuned = build_tuned(
-        vectors,
-        recall=recall,
-        recipe=recipe,
-        device=device,
-        memory=memory,
-        asked=asked,
-        blocks=blocks,
+def _plan(context: BuildContext) -> BuildPlan:
+    """Read the catalog and choose a recipe. Raises ``BadRequestError`` for too small a budget."""
+    options = context.options
+    source = {} if options.dry_run else {"catalog": context.catalog.change_log.identify()}
+    sequence, rows = context.catalog.entries()
+    photo_ids = np.unique(rows[:, 1])
+    vector_bytes = 2 * context.dim * len(rows)
+    least = context.base_bytes + vector_bytes
+    if options.memory is not None and options.memory < least:
+        raise BadRequestError(
+            f"a budget of {options.memory:,} bytes is too small: the process holds "
+            f"{context.base_bytes:,} and the vectors of {len(rows):,} photos take "
+            f"{vector_bytes:,}; give at least {least:,}"
+        )
+    recipe = choose_recipe(
+        len(rows),
+        context.dim,
+        block_dims=[block.dim for block in context.bundle.spec.blocks],
+        device=options.device,
+        memory=options.memory,
     )
-    hear("build", len(rows), len(rows))
-    timer.lap("build")
-    hear("tags", 0, 1)
-    tag_rule = refit_tags(catalog, bundle, rows, vectors) if bundle is not None else None
-    tower = fit_tower(catalog, blocks, rows, vectors) if bundle is not None else None
-    hear("tags", 1, 1)
-    timer.lap("tags")
-    hear("publish", 0, 1)
-    # Read now, not with the rows: a product that changed since `last_sequence` is judged by the log
-    # anyway.
-    columns = Columns.build(
-        map(facts_of, catalog.iterate()), np.unique(rows[:, 0]), catalog.types()
+    missing = context.store.missing(photo_ids)
+    return BuildPlan(
+        sequence, rows, photo_ids, missing, recipe, source, CostRates.load(context.home)
     )
-    stamp = catalog.change_log.stamp(last_sequence)
-    version = Versions(home).publish(
-        index=tuned.index,
-        vectors=vectors,
-        rows=rows,
-        embedding_id=bundle.embedding_id if bundle else embedding_id or "",
-        model_version=bundle.model_version if bundle else model_version or "",
-        last_sequence=last_sequence,
-        recipe=tuned.index.recipe,
-        params=tuned.params,
-        recall=tuned.recall,
-        tag_rule=tag_rule,
-        columns=columns,
-        tower=tower,
-        source={"stamp": stamp, "erased_through": last_sequence, **source},
+
+
+def _estimate(context: BuildContext, plan: BuildPlan) -> Estimate:
+    return estimate(
+        plan.rates,
+        recipe=plan.recipe,
+        entries=len(plan.rows),
+        dim=context.dim,
+        to_embed=len(plan.missing),
+        photos_per_s=context.store.rate(),
+        base_bytes=context.base_bytes,
     )
-    hear("publish", 1, 1)
-    return version, tuned
 
 
-def _embedder(bundle: Bundle, device: str) -> Runtime:
-    from indexer.model.open_runtime import open_embedder
+def _dry_run(context: BuildContext, plan: BuildPlan, expected: Estimate) -> BuildReport:
+    """What a build would do; where nothing is known of its cost, a few photos and a small index are
+    tried."""
+    if expected.basis == "unknown":
+        if len(plan.missing) and context.store.rate() is None:
+            measure_rate(
+                context.catalog,
+                context.photos,
+                context.store,
+                context.open_embedder(),
+                plan.missing,
+            )
+        if plan.rates.comparable(plan.recipe, len(plan.rows), context.dim) is None:
+            try_build(
+                plan.rates,
+                recipe=plan.recipe,
+                entries=len(plan.rows),
+                dim=context.dim,
+                recall=context.options.recall,
+            )
+        context.base_bytes = context.peak.bytes()
+        expected = replace(_estimate(context, plan), basis="trial")
+    return _report(
+        context,
+        plan,
+        plan.rows,
+        version=None,
+        activated=False,
+        embedded=0,
+        to_embed=len(plan.missing),
+        skipped=[],
+        recipe=plan.recipe,
+        estimated=expected,
+    )
 
-    embedder = open_embedder(bundle, device=device)
-    embedder.configure_threads()
-    return embedder
 
-
-def _try_embedding(
-    home: Home,
-    catalog: Catalog,
-    store: EmbeddingStore,
-    embedder: Runtime,
-    missing: np.ndarray,
-) -> None:
-    """Measure the rate on a few photos; a first batch, which pays for warming up, does not count.
-    Stores no vector."""
-    photos = PhotoStore(home)
-
-    def embed(rows: Sequence[PhotoRow]) -> int:
-        return sum(1 for _ in embed_all(rows, photos.read, embedder, limits=_LIMITS))
-
-    picked = missing[evenly_spaced(len(missing), _TRIED)]
-    rows = list(catalog.photos_by_id(picked.tolist()).values())
-    embed(rows[:_WARM_UP])
+def _embed(context: BuildContext, plan: BuildPlan) -> list[SkippedPhoto]:
+    """Embed what has no vector yet; returns what could not be read."""
+    if not len(plan.missing):
+        return []
+    embedder = context.open_embedder()
     began = time.monotonic()
-    count = embed(rows[_WARM_UP:] or rows)
-    if count:
-        store.set_rate(count / (time.monotonic() - began))
+    skipped = embed_photos(
+        context.catalog,
+        context.photos,
+        context.store,
+        embedder,
+        plan.missing,
+        progress=partial(context.progress, "embed"),
+    )
+    embedded = len(plan.missing) - len(skipped)
+    if embedded >= CHUNK:
+        context.store.set_rate(embedded / (time.monotonic() - began))
+    return skipped
+
+
+def _content(context: BuildContext, plan: BuildPlan) -> VersionContent:
+    """The planned rows that have a vector now."""
+    gone = context.store.missing(plan.photo_ids)
+    rows = plan.rows[~np.isin(plan.rows[:, 1], gone)]
+    return VersionContent(
+        rows,
+        context.store.get(rows[:, 1]),
+        last_sequence=plan.sequence,
+        embedding_id=context.bundle.embedding_id,
+        model_version=context.bundle.model_version,
+        source=plan.source,
+    )
+
+
+def _index_options(context: BuildContext, content: VersionContent) -> IndexOptions:
+    options = context.options
+    queries = None
+    # below, every answer is exact
+    if options.recaptures and len(content.rows) >= FLAT_BELOW:
+        queries = reshot_vectors(
+            context.catalog, context.photos, context.open_embedder(), content.rows[:, 1]
+        )
+    return IndexOptions(
+        options.recall, device=options.device, memory=options.memory, queries=queries
+    )
+
+
+def _finish(context: BuildContext, version: str, *, activate: bool) -> None:
+    # so that the first question by text does not wait for it
+    with closing(Keywords(context.home, context.catalog)) as keywords:
+        keywords.follow()
+    if activate:
+        Versions(context.home).activate(version)
+
+
+def _record_rates(
+    context: BuildContext, plan: BuildPlan, content: VersionContent, version: str, before: int
+) -> int:
+    """Remember what the build took, for the next estimate; returns the version's bytes on disk."""
+    manifest = Versions(context.home).manifest(version)
+    disk_bytes = sum(entry["size"] for entry in manifest.files.values())
+    seconds = context.timer.seconds()
+    measured = {name: seconds[name] for name in ("build", "tags", "publish")}
+    plan.rates.record(
+        plan.recipe,
+        {
+            "entries": len(content.rows),
+            "dim": context.dim,
+            **measured,
+            "memory_bytes": max(context.peak.bytes() - before, 0),
+            "disk_bytes": disk_bytes,
+        },
+    )
+    return disk_bytes
+
+
+def _report(context: BuildContext, plan: BuildPlan, rows: np.ndarray, **found: Any) -> BuildReport:
+    return BuildReport(
+        embedding_id=context.bundle.embedding_id,
+        model_version=context.bundle.model_version,
+        last_sequence=plan.sequence,
+        entries=len(rows),
+        products=len(np.unique(rows[:, 0])),
+        reused=len(plan.photo_ids) - len(plan.missing),
+        **found,
+    )

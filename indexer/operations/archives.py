@@ -1,14 +1,14 @@
-"""Uploaded archives: a zip file checked and unpacked into one folder, and nowhere else."""
+"""Checking and unpacking of uploaded zip archives, into one folder and nowhere else."""
 
 from __future__ import annotations
 
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from indexer.core.errors import BadDataError
+from indexer.core.progress import OnProgress
 
 MOST_FILES = 200_000
 _CHUNK = 1 << 20
@@ -34,7 +34,7 @@ def unpack(
     folder: Path,
     *,
     most_bytes: int,
-    hear: Callable[[int, int], None] = lambda done, total: None,
+    progress: OnProgress | None = None,
 ) -> int:
     """Unpack a checked zip below ``folder``, which must not exist; how many files. Raises
     ``BadDataError``.
@@ -57,7 +57,8 @@ def unpack(
                                 f"the archive unpacks to more than the {most_bytes} bytes allowed"
                             )
                         out.write(chunk)
-                hear(number + 1, len(files))
+                if progress is not None:
+                    progress(number + 1, len(files))
     except (
         zipfile.BadZipFile,
         zlib.error,

@@ -1,8 +1,8 @@
-"""Folding: the writes that lie over the active version become part of a new one, in a process of
-low priority.
+"""Compaction of the delta into a new index version, as a process of low priority.
 
-python -m indexer.operations.compaction HOME VERSION [DEVICE]  # one JSON line; exit 0 done, 75 not
-now (Busy), 1 failed
+python -m indexer.operations.compaction HOME VERSION [DEVICE]
+
+prints one JSON line; exit 0 done, 75 not now (busy), 1 failed.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from indexer.core.atomic_files import remove_folder, write_json
 from indexer.core.errors import BusyError, CatalensError
 from indexer.core.home import Home
 
 NOT_NOW = 75  # EX_TEMPFAIL: another build holds the lock, or another version was activated
-_MADE = "FOLDED"  # the versions that folding made and that are still there, oldest first
-_KEPT = 2  # of them: the one that serves, and the one before for processes that are about to follow
+# the versions that compaction made and that are still there, oldest first
+_MADE = "FOLDED"
+# of them: the one that serves, and the one before for processes that are about to follow
+_KEPT = 2
 
 
 @dataclass(frozen=True)
-class Folded:
-    """What a fold made."""
+class CompactionReport:
+    """What a compaction made."""
 
     version: str
     last_sequence: int
@@ -35,29 +36,30 @@ class Folded:
     seconds: float
 
 
-def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
+def compact(home: Home, index_version: str, *, device: str = "auto") -> CompactionReport:
     """Build the catalog as it is now into a version and activate it in the place of
     ``index_version``.
 
     Vectors come from the embedding store: the network runs only for photos that were never
     embedded. The new version is the same state in another form, so it takes the old one's place in
-    the history of activations and a rollback still undoes the last decision, not a fold. Of the
-    versions that folds made the newest two are kept. Raises ``BusyError`` where ``index_version``
-    is not (or no longer) active or another build runs; then nothing is left behind.
+    the history of activations and a rollback still undoes the last decision, not a compaction. Of
+    the versions that compactions made the newest two are kept. Raises ``BusyError`` where
+    ``index_version`` is not (or no longer) active or another build runs; then nothing is left
+    behind.
     """
     from indexer.index.version import Versions
-    from indexer.index_build.pipeline import build_index
+    from indexer.index_build.pipeline import BuildOptions, build_index
     from indexer.model.registry import by_version
 
     versions = Versions(home)
     active = home.active()
     if active is None or active.index_version != index_version:
-        raise BusyError(f"index version {index_version} is not active, so it is not folded")
+        raise BusyError(f"index version {index_version} is not active, so it is not compacted")
     asked = versions.manifest(index_version).recall.get("asked")
-    options: dict[str, Any] = {} if asked is None else {"recall": float(asked)}
-    report = build_index(
-        home, bundle=by_version(home, active.model_version), device=device, reshots=False, **options
-    )
+    options = BuildOptions(device=device, recaptures=False)
+    if asked is not None:
+        options = replace(options, recall=float(asked))
+    report = build_index(home, by_version(home, active.model_version), options)
     if report.version is None:
         raise RuntimeError("a build that was no dry run made no version")
     try:
@@ -66,7 +68,7 @@ def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
         remove_folder(versions.folder / report.version)
         raise
     _clear(home, report.version)
-    return Folded(
+    return CompactionReport(
         report.version,
         report.last_sequence,
         report.entries,
@@ -76,14 +78,14 @@ def fold(home: Home, index_version: str, *, device: str = "auto") -> Folded:
 
 
 def _clear(home: Home, newest: str) -> None:
-    """Remove older folds, unless they serve or would be rolled back to. What people built is theirs
-    to collect."""
+    """Remove versions of earlier compactions, unless they serve or would be rolled back to. What
+    people built is theirs to collect."""
     from indexer.index.version import Versions
 
     versions = Versions(home)
     with home.lock("activate", wait_s=60.0), home.lock("publish", wait_s=60.0):
-        active, previous = home.active(), versions.previous()
-        in_use = {pair.index_version for pair in (active, previous) if pair is not None}
+        pairs = (home.active(), versions.previous())
+        in_use = {pair.index_version for pair in pairs if pair is not None}
         there = set(versions.names())
         made = [name for name in (*_made(versions.folder / _MADE), newest) if name in there]
         doomed = [name for name in made[:-_KEPT] if name not in in_use]
@@ -103,14 +105,14 @@ def main(arguments: Sequence[str]) -> int:
     """Entry point of the process that the service starts."""
     import structlog
 
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-    )  # stdout is for the answer
+    # stdout is for the answer
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    # a tenth of a busy core: at 19 a compaction beside a busy service would never end
     if hasattr(os, "nice"):
-        os.nice(10)  # a tenth of a busy core: at 19 a fold beside a busy service would never end
+        os.nice(10)
     home, version, *device = arguments
     try:
-        done = fold(Home(home), version, device=device[0] if device else "auto")
+        done = compact(Home(home), version, device=device[0] if device else "auto")
     except CatalensError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
         return NOT_NOW if isinstance(error, BusyError) else 1

@@ -1,12 +1,10 @@
-"""Erasure: what a deleted product left in index versions, embeddings, photos and files is rewritten
-without it."""
+"""Erasure of deleted products from index versions, embeddings, photos and databases."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -22,11 +20,12 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.manifest import Manifest
+from indexer.core.progress import OnStage, no_progress
 from indexer.duplicates.hash_store import stored_signatures
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.recipes import lists_of
 from indexer.index.version import ROWS, Versions
-from indexer.index_build.pipeline import publish_rows
+from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep, tidy
@@ -36,7 +35,6 @@ from indexer.text.keyword_index import Keywords
 
 log = structlog.get_logger(__name__)
 
-OnErasureStage = Callable[[str, int, int], None]  # stage, done, total
 INCOMPLETE = 4  # exit code of ``main``
 _SMALLER = 0.5  # a version that loses more than half of its rows chooses its recipe anew
 # and one that keeps fewer rows for each list of its recipe: a tenth of them may train nothing
@@ -48,25 +46,27 @@ class Erased:
     """What ``erase`` did. ``failed`` asks for another run; empty: nothing is left of what was
     deleted."""
 
-    rewritten: dict[str, str] = field(
-        default_factory=dict
-    )  # version -> the one that stands for it now
-    removed: list[str] = field(
-        default_factory=list
-    )  # versions nobody would go back to: not worth a rewrite
-    rows: int = 0  # rows that the rewrites left out
-    vectors: int = 0  # embeddings deleted
-    signatures: int = 0  # of photos, for duplicates: deleted
-    photos: int = 0  # photos whose files or thumbnails were deleted
-    failed: dict[str, str] = field(default_factory=dict)  # version -> why it could not be rewritten
-    strays: int = (
-        0  # photos that no product has though no deletion of them was recorded: left alone
-    )
+    # version -> the one that stands for it now
+    rewritten: dict[str, str] = field(default_factory=dict)
+    # versions nobody would go back to: not worth a rewrite
+    removed: list[str] = field(default_factory=list)
+    # rows that the rewrites left out
+    rows: int = 0
+    # embeddings deleted
+    vectors: int = 0
+    # hashes of photos, for duplicates: deleted
+    signatures: int = 0
+    # photos whose files or thumbnails were deleted
+    photos: int = 0
+    # version -> why it could not be rewritten
+    failed: dict[str, str] = field(default_factory=dict)
+    # photos that no product has though no deletion of them was recorded: left alone
+    strays: int = 0
     seconds: float = 0.0
 
 
 def erase(
-    home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: OnErasureStage | None = None
+    home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: OnStage = no_progress
 ) -> Erased:
     """Republish every version that still holds a deleted product or photo without it, and remove
     the old ones.
@@ -82,18 +82,17 @@ def erase(
     longer than ``wait_s``, ``StorageError``, ``MissingCatalogError``, ``CatalogBehindError``.
     """
     started = time.monotonic()
-    hear = progress or (lambda stage, done, total: None)
     done = Erased()
     with open_catalog(home) as catalog:
-        done.strays = stray_photos(
-            home, catalog
-        )  # first of all: it may say that this is the wrong catalog
+        # first of all: it may say that this is the wrong catalog
+        done.strays = stray_photos(home, catalog)
     done.removed = tidy(home).removed
     with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
-        versions, begun_at = Versions(home), catalog.last_sequence()
+        versions = Versions(home)
+        begun_at = catalog.last_sequence()
         names = versions.names()
         for number, name in enumerate(names):
-            hear("versions", number, len(names))
+            progress("versions", number, len(names))
             try:
                 successor, rows = _cleaned(home, catalog, name, device)
             except (DamagedIndexError, NewerFormatError) as error:
@@ -102,22 +101,22 @@ def erase(
             if successor != name:
                 done.rewritten[name] = successor
                 done.rows += rows
-        hear("versions", len(names), len(names))
+        progress("versions", len(names), len(names))
         versions.replace(done.rewritten)
         versions.remove(done.rewritten)
         done.vectors = _forget_vectors(home, catalog)
         done.signatures = _forget_signatures(home, catalog)
         done.photos = collect_photos(home, catalog)
         clean_reviews(home, catalog)
-        _scrub(home, catalog, begun_at, hear)
+        _scrub(home, catalog, begun_at, progress)
     sweep(home)
     Jobs(home).forget(keep=0)
     done.seconds = time.monotonic() - started
     return done
 
 
-def strays_said(count: int) -> str:
-    """``Erased.strays`` in words."""
+def describe_strays(count: int) -> str:
+    """A sentence on ``Erased.strays``."""
     photos = "photo" if count == 1 else "photos"
     return (
         f"{count} {photos} that no product has and no deletion was recorded of: left alone (of a "
@@ -128,7 +127,8 @@ def strays_said(count: int) -> str:
 def needs_erasing(home: Home, catalog: Catalog) -> bool:
     """Whether a deletion may have left something; cheap, and True at times where nothing is left
     after all."""
-    history, versions = catalog.change_log, Versions(home)
+    history = catalog.change_log
+    versions = Versions(home)
     if history.must_scrub() or history.orphans():
         return True
     for manifest in versions.list():
@@ -147,7 +147,8 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
     manifest = opened.manifest
     rows = np.array(opened.rows)
     living = catalog.change_log.living()
-    sequence, dead = living.sequence, living.dead_rows(rows)
+    sequence = living.sequence
+    dead = living.dead_rows(rows)
     if not dead.any():
         return name, 0
     done_before = _finished(versions, manifest, sequence)
@@ -155,20 +156,21 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
         return done_before, int(dead.sum())
     vectors = np.array(opened.stored[~dead])
     shrunk = len(vectors) < max(_SMALLER * len(rows), _PER_LIST * lists_of(manifest.recipe))
-    new, _ = publish_rows(
-        home,
-        catalog,
-        _bundle(home, versions.pair_of(manifest).model_version),
+    bundle = _bundle(home, versions.pair_of(manifest).model_version)
+    content = VersionContent(
         rows[~dead],
         vectors,
         last_sequence=manifest.last_sequence,
+        embedding_id=(bundle or manifest).embedding_id,
+        model_version=(bundle or manifest).model_version,
+        source={**(manifest.source or {}), "rewrite_of": manifest.root, "erased_through": sequence},
+    )
+    options = IndexOptions(
         recall=float(manifest.recall.get("asked", 0.99)),
         recipe=None if shrunk or not len(vectors) else manifest.recipe,
         device=device,
-        embedding_id=manifest.embedding_id,
-        model_version=manifest.model_version,
-        source={**(manifest.source or {}), "rewrite_of": manifest.root, "erased_through": sequence},
     )
+    new, _ = publish_version(home, catalog, bundle, content, options)
     log.info("index version rewritten", version=name, rewrite=new, rows=int(dead.sum()))
     return new, int(dead.sum())
 
@@ -212,12 +214,12 @@ def _forget_signatures(home: Home, catalog: Catalog) -> int:
         return len(dead)
 
 
-def _scrub(home: Home, catalog: Catalog, through: int, hear: OnErasureStage) -> None:
+def _scrub(home: Home, catalog: Catalog, through: int, progress: OnStage) -> None:
     stores = [store.path for store in stored_embeddings(home.embeddings)]
-    hear("databases", 0, len(stores) + 1)
+    progress("databases", 0, len(stores) + 1)
     for number, store in enumerate(stored_embeddings(home.embeddings)):
         store.scrub()
-        hear("databases", number + 1, len(stores) + 1)
+        progress("databases", number + 1, len(stores) + 1)
     with stored_signatures(home) as signatures:
         if signatures is not None:
             signatures.scrub()
@@ -226,7 +228,7 @@ def _scrub(home: Home, catalog: Catalog, through: int, hear: OnErasureStage) -> 
         with closing(keywords):
             keywords.scrub()
     catalog.change_log.scrub(through)
-    hear("databases", len(stores) + 1, len(stores) + 1)
+    progress("databases", len(stores) + 1, len(stores) + 1)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -244,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"catalens: {error}", file=sys.stderr)
         return 1
     if done.strays:
-        print(f"catalens: {strays_said(done.strays)}", file=sys.stderr)
+        print(f"catalens: {describe_strays(done.strays)}", file=sys.stderr)
     return INCOMPLETE if done.failed else 0
 
 

@@ -1,5 +1,4 @@
-"""Proof of erasure: a search of every byte of a home for what a product was, and for what belongs
-to no product."""
+"""Erasure audit: a search of every byte of a home for traces of a product."""
 
 from __future__ import annotations
 
@@ -31,9 +30,8 @@ from indexer.operations.garbage_collection import photo_files
 from indexer.text.keyword_index import Keywords
 
 TICKET_FORMAT = 1
-_SHORT = (
-    6  # bytes; a shorter id stands in any file by chance, so it is looked for as a whole value only
-)
+# bytes; a shorter id stands in any file by chance, so it is looked for as a whole value only
+_SHORT = 6
 _VECTOR_BYTES = 1024  # enough of a vector; a longer one may lie in several pages of a database
 _PHOTO_BYTES = 64  # from a photo's middle, where no header is
 _SAME = 0.9999  # cosine of a vector with itself, stored as halves
@@ -45,14 +43,14 @@ class ErasureReport:
 
     product_id: str
     found: list[dict[str, str]] = field(default_factory=list)
-    shared: list[str] = field(
-        default_factory=list
-    )  # photos that stay, because another product has them
-    searched: dict[str, Any] = field(default_factory=dict)  # files, bytes, and what was looked for
-    notes: list[str] = field(default_factory=list)  # what the search cannot tell
-    outside: list[str] = field(
-        default_factory=list
-    )  # what lies outside the home, which nobody looked at
+    # photos that stay, because another product has them
+    shared: list[str] = field(default_factory=list)
+    # files, bytes, and what was looked for
+    searched: dict[str, Any] = field(default_factory=dict)
+    # what the search cannot prove
+    notes: list[str] = field(default_factory=list)
+    # what lies outside the home, which was not searched
+    outside: list[str] = field(default_factory=list)
 
     def add(self, where: Path | str, what: str) -> None:
         self.found.append({"where": str(where), "what": what})
@@ -62,9 +60,8 @@ class ErasureReport:
 class _Pattern:
     what: str
     data: bytes
-    others: tuple[
-        tuple[bytes, int], ...
-    ] = ()  # longer texts of other products, and where the id stands in each
+    # longer texts of other products, and where the id stands in each
+    others: tuple[tuple[bytes, int], ...] = ()
 
 
 def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
@@ -180,7 +177,8 @@ def ownerless(home: Home, catalog: Catalog, traces: ErasureReport) -> None:
     worded = keywords.pids() if keywords.path.exists() else np.empty(0, np.int64)
     keywords.close()
     files = list(photo_files(home))
-    living, orphans = catalog.change_log.living(), catalog.change_log.orphans()
+    living = catalog.change_log.living()
+    orphans = catalog.change_log.orphans()
     for name, rows in read:
         if dead := int(living.dead_rows(np.array(rows)).sum()):
             traces.add(Path("indexes", name), f"{dead} rows of deleted products or photos")
@@ -380,10 +378,10 @@ def _search(path: Path, where: Path, patterns: Sequence[_Pattern], traces: Erasu
             path.open("rb") as stream,
             closing(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)) as data,
         ):
-            told: set[str] = set()
+            reported: set[str] = set()
             for pattern in patterns:
-                if pattern.what not in told and _holds(data.find, data, pattern):
-                    told.add(pattern.what)
+                if pattern.what not in reported and _holds(data.find, data, pattern):
+                    reported.add(pattern.what)
                     traces.add(where, pattern.what)
             return size
     except FileNotFoundError:

@@ -1,5 +1,4 @@
-"""What a home needs no longer: old versions, the log and the embeddings behind them, what killed
-processes left."""
+"""Garbage collection in a home: old versions, log, embeddings, leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -24,18 +23,16 @@ from indexer.reviews.store import forget_photos
 
 IN_FLIGHT_S = 900.0  # a photo's file may be this much older than the product that will name it
 _DEAD_S = 60.0  # what a process that is gone left, after this long
-_FORGOTTEN_S = (
-    86_400.0  # what looks as if somebody still wrote it (another machine, a number given again)
-)
+# what looks as if somebody still wrote it (another machine, a number given again)
+_FORGOTTEN_S = 86_400.0
 _LEFTOVER = re.compile(r"\..+?\.(?P<owner>\d+)(\.[0-9a-f]{8})?(\.tmp)?")
 _INCOMING = re.compile(r"\.incoming-\w+")  # of a pull that can still be taken up again
 _REMOVED = re.compile(r"\..+\.[0-9a-f]{8}\.removed")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PORTION = 5000  # files looked up at a time
-_FEW_STRAYS, _MOST_STRAYS = (
-    20,
-    0.5,
-)  # photos, share of all: more than both and the catalog cannot be theirs
+# photos, share of all: more than both and the catalog cannot be theirs
+_FEW_STRAYS = 20
+_MOST_STRAYS = 0.5
 
 
 @dataclass
@@ -44,9 +41,8 @@ class Tidied:
 
     removed: list[str] = field(default_factory=list)  # index versions
     changes: int = 0  # entries of the change log
-    embeddings: list[str] = field(
-        default_factory=list
-    )  # embedding ids of models that no version needs
+    # embedding ids of models that no version needs
+    embeddings: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)  # superseded revisions of a decision layer
     leftovers: int = 0  # half-written files and folders
 
@@ -192,7 +188,8 @@ def stray_photos(home: Home, catalog: Catalog) -> int:
     that it must be that.
     """
     strays = total = 0
-    orphans, files = catalog.change_log.orphans(), _named_by_hash(home.photos)
+    orphans = catalog.change_log.orphans()
+    files = _named_by_hash(home.photos)
     while part := list(islice(files, _PORTION)):
         total += len(part)
         known = catalog.photos_by_hash({path.name for path in part})

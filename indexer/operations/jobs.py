@@ -1,8 +1,8 @@
-"""Jobs: long work of a home (imports, builds) as folders on disk, each run by a process of low
-priority.
+"""Jobs of a home (imports, builds) as folders on disk, each run by a process of low priority.
 
-python -m indexer.operations.jobs HOME JOB_ID  # exit 0 ended (well or not: the folder says), 75 not
-now (Busy)
+python -m indexer.operations.jobs HOME JOB_ID
+
+exit 0 ended (well or not: the folder says), 75 not now (busy).
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from indexer.core.atomic_files import remove_folder, storage_failure, write_json
 from indexer.core.errors import BadDataError, BusyError, CatalensError, UnknownJobError
 from indexer.core.home import Home
+from indexer.core.progress import OnStage
 from indexer.operations.archives import unpack
+
+if TYPE_CHECKING:
+    from indexer.catalog.dataset import Dataset
 
 JobKind = Literal["import", "build"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -33,9 +37,11 @@ ENDED = ("done", "failed", "cancelled")
 NOT_NOW = 75  # EX_TEMPFAIL: another process holds the lock
 _KEPT = 100  # ended jobs that are remembered
 _LISTED = 100  # left-out rows that a result names
-_EVERY_S = 0.1  # between two notes of progress
+_EVERY_S = 0.1  # between two reports of progress
 _ID = re.compile(r"[0-9a-f]{32}")
-_JOB, _PROGRESS, UPLOAD = "job.json", "progress.json", "upload.zip"
+_JOB = "job.json"
+_PROGRESS = "progress.json"
+UPLOAD = "upload.zip"
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,8 @@ class Jobs:
         write_json(folder / _JOB, {**stored, **changes})
         return self.get(job_id)
 
-    def note(self, job_id: str, stage: str, done: int, total: int) -> None:
-        """Say how far it is. Not flushed: progress is worth nothing after a crash."""
+    def report(self, job_id: str, stage: str, done: int, total: int) -> None:
+        """Store the progress of a job. Not flushed: progress is worth nothing after a crash."""
         folder = self.folder / job_id
         aside = folder / f".progress.{os.getpid()}.tmp"
         aside.write_text(json.dumps({"stage": stage, "done": done, "total": total}))
@@ -155,13 +161,12 @@ def run(home: Home, job_id: str) -> None:
     jobs = Jobs(home)
     job = jobs.get(job_id)
     jobs.set(job_id, state="running", started=time.time())
-    hear = _throttled(lambda stage, done, total: jobs.note(job_id, stage, done, total))
+    progress = _throttled(partial(jobs.report, job_id))
     try:
-        result = (
-            _import(home, jobs.path(job_id), job.options, hear)
-            if job.kind == "import"
-            else _build(home, job, hear)
-        )
+        if job.kind == "import":
+            result = _import(home, jobs.path(job_id), job.options, progress)
+        else:
+            result = _build(home, job, progress)
     except BusyError:
         jobs.set(job_id, state="queued", started=None)
         raise
@@ -178,9 +183,8 @@ def run(home: Home, job_id: str) -> None:
 
 
 def _import(
-    home: Home, folder: Path, options: Mapping[str, Any], hear: Callable[..., None]
+    home: Home, folder: Path, options: Mapping[str, Any], progress: OnStage
 ) -> dict[str, Any]:
-    from indexer.catalog.dataset import Skipped
     from indexer.catalog.importer import import_dataset, read_feed
     from indexer.reviews.store import forget_photos
 
@@ -191,67 +195,80 @@ def _import(
             folder / UPLOAD,
             data,
             most_bytes=int(options["most_bytes"]),
-            hear=lambda d, t: hear("unpack", d, t),
+            progress=partial(progress, "unpack"),
         )
     else:
-        root, data = Path(options["root"]), Path(options["path"])
-    hear("read", 0, 1)
-    dataset = read_feed(home.path, data, types=options.get("types"))
-    # A manifest may name any file of this machine, and a link lead anywhere: only what lies below
-    # the root is read.
-    inside = [row.image.resolve().is_relative_to(root.resolve()) for row in dataset.rows]
-    outside = [
-        Skipped(
-            row.where,
-            f"its photo {row.image.name!r} lies outside the folder that imports may read from",
-        )
-        for row, good in zip(dataset.rows, inside, strict=True)
-        if not good
-    ]
-    rows = [row for row, good in zip(dataset.rows, inside, strict=True) if good]
-    if not rows and outside:
-        raise BadDataError(
-            f"every photo lies outside the folder that imports may read from ({len(outside)} rows)"
-        )
-    hear("read", 1, 1)
+        root = Path(options["root"])
+        data = Path(options["path"])
+    progress("read", 0, 1)
+    dataset = _below(root, read_feed(home.path, data, types=options.get("types")))
+    progress("read", 1, 1)
     report = import_dataset(
         home,
-        replace(dataset, rows=rows, skipped=[*dataset.skipped, *outside]),
+        dataset,
         photos=options.get("photos") or "copy",
         sync=bool(options.get("sync")),
         allow_deletes=options.get("allow_deletes"),
         dry_run=bool(options.get("dry_run")),
-        progress=lambda done, total: hear("import", done, total),
+        progress=partial(progress, "import"),
         on_removed=partial(forget_photos, home),
     )
-    told = asdict(report)
+    result = asdict(report)
     for name in ("skipped", "warnings"):
         entries = [
             {**entry, "reason": entry["reason"].replace(f"{root}{os.sep}", "")}
-            for entry in told[name]
+            for entry in result[name]
         ]
-        told[name], told[f"{name}_total"] = entries[:_LISTED], len(entries)
-    return told
+        result |= _limited(name, entries)
+    return result
 
 
-def _build(home: Home, job: Job, hear: Callable[..., None]) -> dict[str, Any]:
-    from indexer.index_build.pipeline import build_index
+def _below(root: Path, dataset: Dataset) -> Dataset:
+    """The dataset without photos outside ``root``, which are skipped rows. Raises ``BadDataError``
+    where nothing else is left.
+
+    A manifest may name any file of this machine, and a link lead anywhere.
+    """
+    from indexer.catalog.dataset import Skipped
+
+    rows = []
+    outside = []
+    for row in dataset.rows:
+        if row.image.resolve().is_relative_to(root.resolve()):
+            rows.append(row)
+            continue
+        reason = f"its photo {row.image.name!r} lies outside the folder that imports may read from"
+        outside.append(Skipped(row.where, reason))
+    if not rows and outside:
+        raise BadDataError(
+            f"every photo lies outside the folder that imports may read from ({len(outside)} rows)"
+        )
+    return replace(dataset, rows=rows, skipped=[*dataset.skipped, *outside])
+
+
+def _build(home: Home, job: Job, progress: OnStage) -> dict[str, Any]:
+    from indexer.index_build.pipeline import BuildOptions, build_index
     from indexer.model.registry import resolve
 
-    wanted = {
+    given = {
         name: job.options[name]
-        for name in ("recall", "activate", "device")
+        for name in ("recall", "device")
         if job.options.get(name) is not None
     }
     report = build_index(
         home,
-        bundle=resolve(home, job.options.get("model")),
-        progress=lambda s, d, t, note="": hear(s, d, t),
-        **wanted,
+        resolve(home, job.options.get("model")),
+        BuildOptions(**given),
+        activate=bool(job.options.get("activate")),
+        progress=progress,
     )
-    told = {name: _plain(value) for name, value in vars(report).items() if name != "estimated"}
-    told["skipped"], told["skipped_total"] = told["skipped"][:_LISTED], len(told["skipped"])
-    return told
+    result = {name: _plain(value) for name, value in vars(report).items() if name != "estimated"}
+    return result | _limited("skipped", result["skipped"])
+
+
+def _limited(name: str, entries: list[Any]) -> dict[str, Any]:
+    """The first entries of a list that a job's result holds, and how many there are."""
+    return {name: entries[:_LISTED], f"{name}_total": len(entries)}
 
 
 def _plain(value: Any) -> Any:
@@ -262,18 +279,18 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _throttled(tell: Callable[[str, int, int], None]) -> Callable[..., None]:
-    """``tell`` at most every tenth of a second, but always of a stage's beginning and end."""
+def _throttled(report: Callable[[str, int, int], None]) -> OnStage:
+    """``report`` at most every tenth of a second, but always of a stage's beginning and end."""
     last: tuple[str, float] = ("", 0.0)
 
-    def hear(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int, note: str = "", /) -> None:
         nonlocal last
         now = time.monotonic()
         if stage != last[0] or done >= total or now - last[1] >= _EVERY_S:
             last = (stage, now)
-            tell(stage, done, total)
+            report(stage, done, total)
 
-    return hear
+    return progress
 
 
 def _die_with(parent: int) -> None:
@@ -289,10 +306,9 @@ def main(arguments: list[str]) -> int:
     import structlog
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    # as compaction has it: behind what answers, but not without any time beside a busy service
     if hasattr(os, "nice"):
-        os.nice(
-            10
-        )  # as folds have it: behind what answers, but not without any time beside a busy service
+        os.nice(10)
     # Cancelled: what is being made is tidied up on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()

@@ -1,5 +1,4 @@
-"""Bringing an old home to today's format; so far there is one format, and only what was added to it
-since."""
+"""Migration of an old home to today's format."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_it_takes_writes_builds_and_erasure(old: Home, monkeypatch: pytest.Monke
         assert catalog.change_log.identity() is not None
         assert catalog.change_log.stamp(10) is not None
     monkeypatch.setattr(
-        "indexer.index_build.pipeline.refit_tags", lambda *_: None
+        "indexer.index_build.publish.refit_tags", lambda *_: None
     )  # its model is not stored
     report = build(old)
     assert (report.version, report.products) == ("v000003", 5)

@@ -14,7 +14,7 @@ from indexer.catalog.dataset import DatasetRow, read_dataset
 from indexer.catalog.importer import import_dataset
 from indexer.core.home import Home
 from indexer.evaluation.evaluate import TaggedPhotos, evaluation_photos
-from indexer.index_build.pipeline import build_index
+from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register
 from indexer.training.feature_cache import photo_features
@@ -50,7 +50,12 @@ def home(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     train(folder, work / "model", TrainingOptions(epochs=4, device="cpu", cache=work / "cache"))
     home = Home.create(work / "home")
     import_dataset(home, read_dataset(folder))
-    build_index(home, bundle=register(home, work / "model"), device="cpu", activate=True)
+    build_index(
+        home,
+        bundle=register(home, work / "model"),
+        activate=True,
+        options=BuildOptions(device="cpu"),
+    )
     return home
 
 

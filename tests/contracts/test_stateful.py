@@ -36,7 +36,7 @@ from indexer.imaging.decode import Photo, hash_content
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import by_version
-from indexer.operations.compaction import fold
+from indexer.operations.compaction import compact
 from indexer.tagging.voting import Voters, suggest_tags
 from service.engine import Engine, Query
 from service.products.writer import Draft, Upsert, WriteRequest
@@ -280,7 +280,7 @@ class Live(RuleBasedStateMachine):
     @rule()
     def fold(self) -> None:
         version, model = self.past[-1]
-        self._activated(fold(self.home, version).version, model, instead=True)
+        self._activated(compact(self.home, version).version, model, instead=True)
         self.engine.refresh()
         assert self.engine.ready().live.delta_size == 0
 

@@ -31,7 +31,7 @@ from indexer.imaging.decode import Photo, decode_photo
 from indexer.imaging.parallel import in_order
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
-from indexer.index_build.pipeline import build_index
+from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import pretrained
 from tools.bench.data.photo_copies import KINDS, RECIPE, made
@@ -182,7 +182,13 @@ def _copies(work: Path, name: str) -> BenchRow:
     bundle = pretrained(home)
     embedder = open_embedder(bundle, device="cpu")
     if home.active() is None:
-        build_index(home, bundle=bundle, reshots=False, activate=True, embedder=embedder)
+        build_index(
+            home,
+            bundle=bundle,
+            options=BuildOptions(recaptures=False),
+            activate=True,
+            embedder=embedder,
+        )
     live = LiveIndex(Versions(home).open(home.active().index_version))  # type: ignore[union-attr]
     same = _same_bytes(files)
     picked = np.random.default_rng(0).permutation(len(files))[: knob("PHOTOS", 1000)]

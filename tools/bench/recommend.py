@@ -24,7 +24,7 @@ from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.evaluation.evaluate import evaluation_photos
 from indexer.index.embedding_store import EmbeddingStore
-from indexer.index_build.pipeline import build_index
+from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register
 from indexer.training.feature_cache import photo_features
@@ -175,7 +175,7 @@ def _fashion(work: Path) -> tuple[Home, list[Product]]:
                 if row.product_id in ids
             }
             store.put(np.array(list(found)), vectors[list(found.values())])
-        build_index(home, bundle=bundle, reshots=False, activate=True)
+        build_index(home, bundle=bundle, options=BuildOptions(recaptures=False), activate=True)
     with open_catalog(home) as catalog:
         return home, list(catalog.iterate())
 

@@ -10,7 +10,7 @@ import click
 from tools.options import AnyPath, FromSignature, device_option, given, home_option, json_option
 from tools.output import log, print_result, print_table, stages
 
-BUILD = "indexer.index_build.pipeline:build_index"
+BUILD = "indexer.index_build.pipeline:BuildOptions"
 
 
 @click.group("index")
@@ -39,7 +39,14 @@ def index() -> None:
 )
 @click.option("--activate", is_flag=True, help="Serve the new version as soon as it is published.")
 @json_option
-def build(home: Path, model: str | None, memory: str | None, as_json: bool, **options: Any) -> None:
+def build(
+    home: Path,
+    model: str | None,
+    memory: str | None,
+    activate: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Embed new photos and publish a version.
 
     An interrupted build goes on where it stopped. Progress, with rate and time left, goes to
@@ -47,15 +54,15 @@ def build(home: Path, model: str | None, memory: str | None, as_json: bool, **op
     """
     from indexer.core.home import Home
     from indexer.index_build.cost_estimate import parse_size
-    from indexer.index_build.pipeline import build_index
+    from indexer.index_build.pipeline import BuildOptions, build_index
     from indexer.model.registry import resolve
 
-    opened, budget = Home(home), None if memory is None else parse_size(memory)
+    opened = Home(home)
+    budget = None if memory is None else parse_size(memory)
+    chosen = BuildOptions(**given(memory=budget, **options))
     with stages() as callback:
         bundle = resolve(opened, model)
-        report = build_index(
-            opened, bundle=bundle, progress=callback, **given(memory=budget, **options)
-        )
+        report = build_index(opened, bundle, chosen, activate=activate, progress=callback)
     print_result(report, as_json, _show_report)
 
 
@@ -312,14 +319,14 @@ def erase(
 
 
 def _show_erased(found: dict[str, Any]) -> None:
-    from indexer.operations.erasure import strays_said
+    from indexer.operations.erasure import describe_strays
 
     for old, new in found["rewritten"].items():
         click.echo(f"{old} is now {new}")
     for name, reason in found["failed"].items():
         log(f"not rewritten: {name}: {reason}")
     if found["strays"]:
-        log(strays_said(found["strays"]))
+        log(describe_strays(found["strays"]))
     rest = {name: found[name] for name in ("removed", "rows", "vectors", "photos") if found[name]}
     print_table(("", "erased"), [*rest.items(), ("seconds", found["seconds"])])
 

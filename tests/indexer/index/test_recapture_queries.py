@@ -12,7 +12,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.index.recapture_queries import reshot_vectors
-from indexer.index_build import pipeline
+from indexer.index_build import pipeline, publish
 from tests.indexer.index_build.test_pipeline import FakeBundle, FakeEmbedder, add_photo, put
 
 
@@ -46,14 +46,14 @@ def test_a_build_asks_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with open_catalog(home) as catalog:
         put(catalog, "p", *(add_photo(home, i) for i in range(6)))
     handed: list[int] = []
-    real = pipeline.build_tuned
+    real = publish.build_tuned
 
     def watched(vectors: np.ndarray, **options: object) -> object:
         asked = options["asked"]
         handed.append(0 if asked is None else len(asked))  # type: ignore[arg-type]
         return real(vectors, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "build_tuned", watched)
+    monkeypatch.setattr(publish, "build_tuned", watched)
     pipeline.build_index(home, bundle=FakeBundle(), embedder=FakeEmbedder())  # type: ignore[arg-type]
     monkeypatch.setattr(pipeline, "FLAT_BELOW", 5)
     pipeline.build_index(home, bundle=FakeBundle(), embedder=FakeEmbedder())  # type: ignore[arg-type]

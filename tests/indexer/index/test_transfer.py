@@ -27,7 +27,7 @@ from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
 from indexer.index.transfer import pull, push
 from indexer.index.version import Versions
-from indexer.index_build.pipeline import build_index
+from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bundle import Bundle, write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.registry import register
@@ -72,7 +72,11 @@ def home(tmp_path: Path, bundle: Bundle) -> Home:
 
 def build(home: Home, bundle: Bundle, recall: float = 0.99) -> str:
     report = build_index(
-        home, bundle=register(home, bundle.path), embedder=Embedder(), activate=True, recall=recall
+        home,
+        bundle=register(home, bundle.path),
+        embedder=Embedder(),
+        activate=True,
+        options=BuildOptions(recall=recall),
     )
     return str(report.version)
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,11 @@ from indexer.catalog.records import NewPhoto, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadRequestError, BusyError, UnknownModelError
 from indexer.core.home import Home
+from indexer.core.progress import OnStage, no_progress
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
-from indexer.index_build.pipeline import BuildReport, build_index
-from indexer.model.bundle import Bundle
+from indexer.index_build.pipeline import BuildOptions, BuildReport, build_index
 from indexer.model.spec import Block
 
 DIM = 6
@@ -95,9 +96,23 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def build(home: Home, embedder: FakeEmbedder | None = None, **options: object) -> BuildReport:
-    bundle: Bundle = FakeBundle(**options.pop("bundle", {}))  # type: ignore[assignment, arg-type]
-    return build_index(home, bundle=bundle, embedder=embedder or FakeEmbedder(), **options)  # type: ignore[arg-type]
+def build(
+    home: Home,
+    embedder: FakeEmbedder | None = None,
+    *,
+    bundle: dict[str, str] | None = None,
+    activate: bool = False,
+    progress: OnStage = no_progress,
+    **options: Any,
+) -> BuildReport:
+    return build_index(
+        home,
+        FakeBundle(**bundle or {}),  # type: ignore[arg-type]
+        BuildOptions(**options),
+        activate=activate,
+        progress=progress,
+        embedder=embedder or FakeEmbedder(),  # type: ignore[arg-type]
+    )
 
 
 def live(home: Home, version: str | None) -> LiveIndex:

@@ -21,7 +21,7 @@ from indexer.core.errors import BadDataError
 from indexer.core.home import Active, Home
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
-from indexer.index_build.pipeline import publish_rows
+from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.operations import erasure
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
@@ -178,7 +178,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "step", ["publish_rows", "replace", "remove", "_forget_vectors", "collect_photos", "_scrub"]
+    "step", ["publish_version", "replace", "remove", "_forget_vectors", "collect_photos", "_scrub"]
 )
 def test_a_killed_erasure_is_finished_by_the_next(
     home: Home, monkeypatch: pytest.MonkeyPatch, step: str
@@ -192,7 +192,7 @@ def test_a_killed_erasure_is_finished_by_the_next(
         def wrapper(*arguments: object, **options: object) -> object:
             nonlocal calls
             calls += 1
-            if step == "publish_rows" and calls < 3:
+            if step == "publish_version" and calls < 3:
                 return original(*arguments, **options)
             raise Killed
 
@@ -458,19 +458,8 @@ def test_too_few_rows_for_the_lists_of_a_recipe_are_rewritten_in_another(home: H
     opened = Versions(home).open("v000002")
     rows, vectors = np.array(opened.rows), np.array(opened.stored)
     with open_catalog(home) as catalog:
-        publish_rows(
-            home,
-            catalog,
-            None,
-            rows,
-            vectors,
-            last_sequence=202,
-            recall=0.1,
-            recipe="IVF170,SQ8",
-            source={},
-            embedding_id="e1",
-            model_version="m1",
-        )
+        content = VersionContent(rows, vectors, 202, "e1", "m1", {})
+        publish_version(home, catalog, None, content, IndexOptions(recall=0.1, recipe="IVF170,SQ8"))
         assert Versions(home).manifest("v000004").recipe == "IVF170,SQ8"
         for number in range(100, 143):
             PhotoStore(home).collect(catalog, catalog.delete(f"shirt-1{number}").orphaned)

@@ -16,7 +16,6 @@ from indexer.core.errors import BusyError, OutdatedVersionError, ReadOnlyError
 from indexer.core.home import Home
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
-from indexer.index_build.cost_estimate import CostRates, estimate, parse_size
 from indexer.model.bundle import write_bundle, write_revision
 from indexer.model.decision_layer import Decision
 from indexer.model.registry import register
@@ -114,43 +113,6 @@ def test_superseded_decision_layers_go(tmp_path: Path) -> None:
         first.model_version,
         third.model_version,
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("2GB", 2 * 10**9), ("500 MB", 5 * 10**8), ("1.5GiB", 3 * 2**29), ("123", 123), ("4k", 4000)],
-)
-def test_sizes_are_read(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "two", "0", "1ib", "5 apples"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    from indexer.core.errors import BadRequestError
-
-    with pytest.raises(BadRequestError, match="is no size"):
-        parse_size(text)
-
-
-def test_estimates_scale_what_was_measured(home: Home) -> None:
-    """Twice the entries take twice as long, far more are not guessed at, and another dimension is
-    another thing."""
-    rates = CostRates.of(home)
-    measured = {"build": 4.0, "tags": 1.0, "publish": 2.0, "memory_bytes": 1e6, "disk_bytes": 1e6}
-    rates.note("Flat", {"entries": 10_000, "dim": 64, **measured})
-    asked = {"recipe": "Flat", "dim": 64, "to_embed": 100, "photos_per_s": 50.0, "base_bytes": 7}
-    found = estimate(CostRates.of(home), entries=20_000, **asked)  # type: ignore[arg-type]
-    assert found.seconds == {"embed": 2.0, "build": 8.0, "tags": 2.0, "publish": 4.0, "total": 16.0}
-    assert (found.memory_bytes, found.disk_bytes, found.basis) == (2_000_007, 2_000_000, "measured")
-    for other in (
-        {"entries": 200_000},
-        {"entries": 20_000, "dim": 128},
-        {"entries": 20_000, "photos_per_s": None},
-    ):
-        unknown = estimate(CostRates.of(home), **{**asked, **other})  # type: ignore[arg-type]
-        assert (unknown.basis, unknown.seconds["total"]) == ("unknown", None)
-    (home.indexes / "RATES").write_text("nonsense")
-    assert CostRates.of(home).builds == {}
 
 
 READ_ONLY = """

@@ -330,9 +330,11 @@ def test_an_index_of_an_exported_model_answers(
     try:
         name.write_bytes(whole[:100])
         report = build_index(
-            home, bundle=register(home, exported["int8"]["model"]), activate=True,
+            home,
+            register(home, exported["int8"]["model"]),
+            activate=True,
             progress=lambda stage, done, total, note="": notes.append(note),
-        )  # fmt: skip
+        )
     finally:
         name.write_bytes(whole)
     assert [skipped.content_hash for skipped in report.skipped] == [broken.content_hash]

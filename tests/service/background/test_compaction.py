@@ -19,7 +19,7 @@ from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
 from indexer.operations import compaction
-from indexer.operations.compaction import fold
+from indexer.operations.compaction import compact
 from service.engine import Engine, Query
 from service.products.writer import Draft
 from service.settings import Settings
@@ -110,7 +110,7 @@ def test_a_fold_takes_the_place_of_what_it_folds(own: Engine) -> None:
     own.refresh()
     for number in range(3):
         own.put(f"new-{number}", Draft(photos=(SHOTS[number],)))
-        done = fold(home, f"v{number + 2:06d}")
+        done = compact(home, f"v{number + 2:06d}")
         assert (done.version, done.last_sequence, done.embedded) == (
             f"v{number + 3:06d}",
             21 + number,
@@ -130,7 +130,7 @@ def test_a_fold_of_what_no_longer_serves_leaves_nothing(
     """Activated in between: the decision stands, and the fold's version is gone."""
     home, versions = own.home, Versions(own.home)
     with pytest.raises(BusyError, match="v000009"):
-        fold(home, "v000009")
+        compact(home, "v000009")
     build_index(home, bundle=resolve(home, None))
     activate = Versions.activate
 
@@ -141,7 +141,7 @@ def test_a_fold_of_what_no_longer_serves_leaves_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(Versions, "activate", late)
         with pytest.raises(BusyError, match="v000001"):
-            fold(home, "v000001")
+            compact(home, "v000001")
     assert home.active().index_version == "v000002"  # type: ignore[union-attr]
     assert versions.names() == ["v000001", "v000002"]
 

@@ -157,7 +157,7 @@ def test_a_version_without_columns_is_filtered_from_the_catalog(
     outdated type."""
     home = Home(own_home)
     with monkeypatch.context() as patched:
-        patched.setattr("indexer.index_build.pipeline.Columns.build", lambda *_: None)
+        patched.setattr("indexer.index_build.publish.Columns.build", lambda *_: None)
         build_index(home, bundle=resolve(home, None), activate=True)
     with Engine(Settings(home=own_home), watch=False) as engine:
         assert engine.ready().live.base.columns_file is None

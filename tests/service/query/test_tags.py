@@ -33,7 +33,7 @@ RULE = TagRule(COLUMNS, TagGroup(k=8), dict.fromkeys([*KINDS, *COLOURS], 4), 20,
 
 
 def use(monkeypatch: pytest.MonkeyPatch, rule: TagRule) -> None:
-    monkeypatch.setattr("indexer.index_build.pipeline.refit_tags", lambda *given, **options: rule)
+    monkeypatch.setattr("indexer.index_build.publish.refit_tags", lambda *given, **options: rule)
 
 
 def rebuilt(home: Path) -> str:
@@ -114,7 +114,7 @@ def test_the_versions_rule_decides_not_the_models(
     rebuilt(own_home)
     with Engine(Settings(home=own_home), watch=False) as engine:
         assert engine.tags(ask)["tags"] == []
-    monkeypatch.setattr("indexer.index_build.pipeline.refit_tags", lambda *given, **options: None)
+    monkeypatch.setattr("indexer.index_build.publish.refit_tags", lambda *given, **options: None)
     rebuilt(own_home)
     with Engine(Settings(home=own_home), watch=False) as engine:
         assert engine.ready().tag_rule == engine.ready().bundle.decision.tagging()

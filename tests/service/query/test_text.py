@@ -163,7 +163,7 @@ def test_a_version_without_a_tower_answers_by_keywords(
     alone."""
     home = Home(own_home)
     assert TEXT in Versions(home).manifest(home.active().index_version).files  # type: ignore[union-attr]
-    monkeypatch.setattr("indexer.index_build.pipeline.fit_tower", lambda *_: None)
+    monkeypatch.setattr("indexer.index_build.publish.fit_tower", lambda *_: None)
     build_index(home, bundle=resolve(home, None), activate=True)
     with Engine(Settings(home=own_home), watch=False) as engine:
         assert engine.snapshot is not None

@@ -18,7 +18,7 @@ from indexer.core.atomic_files import write_json
 from indexer.core.home import Home
 from indexer.core.native import torch
 from indexer.index.embedding_store import EmbeddingStore
-from indexer.index_build.pipeline import build_index
+from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bundle import Bundle, write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
@@ -54,7 +54,7 @@ def big_home(
         closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store,
     ):
         _fill(catalog, store, products, dim, seed, tags)
-    build_index(home, bundle=bundle, reshots=False, activate=True)
+    build_index(home, bundle=bundle, options=BuildOptions(recaptures=False), activate=True)
     write_json(ready, numbers)
     return home
 

@@ -23,7 +23,7 @@ from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
-from indexer.index_build.pipeline import build_index
+from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bulk_embedding import embed_all
 from indexer.model.bundle import load_bundle
 from indexer.model.open_runtime import open_embedder
@@ -80,7 +80,7 @@ def shop(work: Path, products: int) -> GeneratedShop:
             ids = catalog.photos_by_hash(put.product.photos[0] for put in puts)
             photo_ids = np.array([ids[put.product.photos[0]].photo_id for put in puts])
             store.put(photo_ids, varied[numbers.start : numbers.stop])
-    build_index(made.home, bundle=bundle, reshots=False, activate=True)
+    build_index(made.home, bundle=bundle, options=BuildOptions(recaptures=False), activate=True)
     _write_facts(made, [rows[place] for place in places])
     return made
 

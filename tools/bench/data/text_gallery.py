@@ -22,7 +22,7 @@ from indexer.catalog.records import NewPhoto, ProductInput, Put, Tag
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.index.embedding_store import EmbeddingStore
-from indexer.index_build.pipeline import build_index
+from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register
@@ -128,7 +128,7 @@ def gallery(
             np.array([ids[content].photo_id for content in made.content[places]]),
             made.vectors[places],
         )
-    build_index(opened, bundle=bundle, reshots=False, activate=True)
+    build_index(opened, bundle=bundle, options=BuildOptions(recaptures=False), activate=True)
     return opened
 
 

@@ -1,0 +1,47 @@
+"""Costs of a build: sizes as people write them, estimates from earlier builds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexer.core.errors import BadRequestError
+from indexer.core.home import Home
+from indexer.index_build.cost_estimate import CostRates, estimate, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GB", 2 * 10**9), ("500 MB", 5 * 10**8), ("1.5GiB", 3 * 2**29), ("123", 123), ("4k", 4000)],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "two", "0", "1ib", "5 apples"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(BadRequestError, match="is no size"):
+        parse_size(text)
+
+
+def test_estimates_scale_what_was_measured(tmp_path: Path) -> None:
+    """Twice the entries take twice as long, far more are not guessed at, and another dimension is
+    another thing."""
+    home = Home.create(tmp_path)
+    rates = CostRates.load(home)
+    measured = {"build": 4.0, "tags": 1.0, "publish": 2.0, "memory_bytes": 1e6, "disk_bytes": 1e6}
+    rates.record("Flat", {"entries": 10_000, "dim": 64, **measured})
+    asked = {"recipe": "Flat", "dim": 64, "to_embed": 100, "photos_per_s": 50.0, "base_bytes": 7}
+    found = estimate(CostRates.load(home), entries=20_000, **asked)  # type: ignore[arg-type]
+    assert found.seconds == {"embed": 2.0, "build": 8.0, "tags": 2.0, "publish": 4.0, "total": 16.0}
+    assert (found.memory_bytes, found.disk_bytes, found.basis) == (2_000_007, 2_000_000, "measured")
+    for other in (
+        {"entries": 200_000},
+        {"entries": 20_000, "dim": 128},
+        {"entries": 20_000, "photos_per_s": None},
+    ):
+        unknown = estimate(CostRates.load(home), **{**asked, **other})  # type: ignore[arg-type]
+        assert (unknown.basis, unknown.seconds["total"]) == ("unknown", None)
+    (home.indexes / "RATES").write_text("nonsense")
+    assert CostRates.load(home).builds == {}
