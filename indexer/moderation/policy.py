@@ -15,6 +15,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from indexer.core.errors import BadPolicyError
 from indexer.moderation.detector import DETECTORS, DetectorConfig
@@ -166,34 +167,43 @@ def _file_model() -> tuple[type[_File], type[_Section]]:
 
 def _explain(path: Path, document: LocatedYaml, error: ValidationError) -> str:
     """The first mistake in the file, in one line."""
-    file, section = _file_model()
-    mistakes = []
-    for found in error.errors(include_url=False, include_input=False):
-        loc = found["loc"]
-        unknown = found["type"] == "extra_forbidden"
-        line, names = document.locate(loc, key=unknown)
-        # the model that the last key of ``loc`` belongs to
-        model: type[DetectorConfig] | None = file if len(loc) == 1 else None
-        if len(loc) == 3:
-            model = section
-        elif len(loc) == 4:
-            model = DETECTORS[str(loc[2])].config
-        fields = _fields(model) if model is not None else {}
-        if unknown:
-            reason = f"unknown key (known: {', '.join(fields)})"
-        elif found["type"] == "missing":
-            reason = f"needs {loc[-1]}{fields.get(str(loc[-1]), '')}"
-        elif "error" in found.get("ctx", {}):
-            reason = str(found["ctx"]["error"])
-        else:
-            reason = _REASONS.get(found["type"], found["msg"])
-        mistakes.append((line, names, reason))
+    found = error.errors(include_url=False, include_input=False)
+    # A misspelt key is both unknown and missing: the first says more.
+    unknown = {mistake["loc"][:-1] for mistake in found if mistake["type"] == "extra_forbidden"}
+    mistakes = [
+        _locate(document, mistake)
+        for mistake in found
+        if mistake["type"] != "missing" or mistake["loc"][:-1] not in unknown
+    ]
     line, names, reason = min(mistakes, key=lambda mistake: mistake[0])
     return _message(path, line, names, reason)
 
 
-def _fields(model: type[DetectorConfig]) -> dict[str, str]:
-    """Keys of a section, each with what it takes where its model says so."""
+def _locate(document: LocatedYaml, mistake: ErrorDetails) -> tuple[int, list[str], str]:
+    """The line of a mistake, its keys, and what is wrong."""
+    kind, loc = mistake["type"], mistake["loc"]
+    line, names = document.locate(loc, key=kind == "extra_forbidden")
+    if kind == "extra_forbidden":
+        return line, names, f"unknown key (known: {', '.join(_known_keys(loc))})"
+    if kind == "missing":
+        return line, names, f"needs {loc[-1]}{_known_keys(loc).get(str(loc[-1]), '')}"
+    if "error" in mistake.get("ctx", {}):
+        return line, names, str(mistake["ctx"]["error"])
+    return line, names, _REASONS.get(kind, mistake["msg"])
+
+
+def _known_keys(loc: Sequence[str | int]) -> dict[str, str]:
+    """The keys that may stand where ``loc`` ends, each with what it takes if its model says so."""
+    file, section = _file_model()
+    if len(loc) == 1:
+        model: type[DetectorConfig] = file
+    elif len(loc) == 3:
+        model = section
+    elif len(loc) == 4:
+        model = DETECTORS[str(loc[2])].config
+    else:
+        # A section within a detector's section.
+        return {}
     return {
         str(field.validation_alias or name): f": {field.description}" if field.description else ""
         for name, field in model.model_fields.items()

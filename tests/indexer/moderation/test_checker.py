@@ -17,9 +17,8 @@ from indexer.moderation.checker import Checker, PolicyResult
 from indexer.moderation.detector import DETECTORS, DetectorFailedError
 from indexer.moderation.detectors.text import TextLine
 from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
-from indexer.moderation.gallery import FittedGallery, galleries_of
+from indexer.moderation.gallery import galleries_of
 from indexer.moderation.policy import PolicySet, load_policies
-from indexer.moderation.thresholds import Rivals
 from tests.indexer.moderation import drawn
 
 BLOCKS = (Block("g", 8, 1.0),)
@@ -331,14 +330,6 @@ def test_empty_policy_set_has_no_results() -> None:
         )
         == []
     )
-
-
-def test_rivals_take_what_is_theirs() -> None:
-    """A gallery's score falls by what the catalog's own kinds make of a photo."""
-    rivals = Rivals(np.eye(2, dtype=np.float32) * 5, np.zeros(2, np.float32))
-    row = FittedGallery(np.ones(2, np.float32), 1.0, rivals, np.eye(2, dtype=np.float32), {})
-    vectors = np.array([[1.0, 0.0]], np.float32)
-    assert row.scores(vectors)[0] == pytest.approx(2 - np.log(np.exp(5) + 1))
 
 
 def test_a_gallery_that_nothing_is_known_about_asks_for_a_person(tmp_path: Path) -> None:

@@ -162,6 +162,10 @@ def test_version_of_an_unchanged_file_stays(tmp_path: Path) -> None:
         ("  a: &a\n    nudity: *a\n", r"line 4: policies\.a\.nudity\.nudity unknown key"),
         ("  b:\n    tags: []\n  a:\n    nudity: {review: 2}\n", r"line 4: policies\.b\.tags"),
         ("  ? [a]\n  : {tags: [x]}\n", r"line 3: policies is no name"),
+        (
+            "  a:\n    tags:\n      review: 0.3\n      naems: [x]\n",
+            r"line 6: policies\.a\.tags\.naems unknown key \(known: review, block, names\)",
+        ),
     ],
 )
 def test_mistake_is_named(tmp_path: Path, policies: str, wanted: str) -> None:

@@ -6,9 +6,11 @@ import json
 from dataclasses import astuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from indexer.quality.advice import Advice
+from indexer.quality.assess import assess_quality
 from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure
 
 SNAPSHOT = json.loads((Path(__file__).parent / "findings.json").read_text(encoding="utf-8"))
@@ -45,3 +47,15 @@ def test_a_finding_needs_floors_of_every_profile() -> None:
             floors={"studio": Floors(0.1, 0.2, 0.3)},
             advice=Advice("", ""),
         )
+
+
+def test_advice_stands_in_both_languages_for_every_code() -> None:
+    """One sentence each, no number left unfilled, Chinese in Chinese characters."""
+    for finding in assess_quality(np.full((64, 64, 3), 128, np.uint8)):
+        english, chinese = finding.advice["en"], finding.advice["zh"]
+        assert english.endswith(".")
+        assert chinese.endswith("。")
+        assert "{" not in english + chinese
+        assert any("一" <= letter <= "鿿" for letter in chinese)
+    said = FINDINGS["low-resolution"].advice.fill({"longer_side": 180.0})
+    assert said["en"].startswith("The product is 180 px on its longer side")

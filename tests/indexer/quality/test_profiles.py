@@ -1,17 +1,14 @@
-"""Floors, weights, percentiles and advice: what stands round the measures."""
+"""Profiles: floors, weights, what may be changed, and the overall score."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadDataError, BadSettingsError
+from indexer.core.errors import BadSettingsError
 from indexer.quality.assess import assess_quality
 from indexer.quality.findings import FINDINGS
 from indexer.quality.profiles import MARKETPLACE, PROFILES, STUDIO, overall, profile
-from indexer.quality.shop_percentiles import ShopQuality
 
 
 def photo(shade: int = 90, side: int = 224) -> np.ndarray:
@@ -84,50 +81,3 @@ def test_overall_falls_with_what_is_found() -> None:
     assert overall(findings, STUDIO) == 0.0  # 149 px of product
     no_pixels = profile("studio", {"low-resolution": {"weight": 0}})
     assert overall(findings, no_pixels) > 0.5
-
-
-def test_percentiles_are_of_the_shops_own_photos() -> None:
-    """A score above all is 1, below all 0, in the middle 0.5; stored and read back they are the
-    same."""
-    photos = [assess_quality(photo(side=side)) for side in range(100, 300, 4)]
-    shop = ShopQuality.measured(photos)
-    assert shop.photos == 50
-    assert all(len(known) == 101 for known in shop.quantiles.values())
-    again = ShopQuality.from_json(json.loads(json.dumps(shop.as_json())))
-    assert again == shop
-    middle = float(np.median([findings[1].score for findings in photos]))
-    assert shop.percentile("low-resolution", 1.0) == 1.0
-    assert shop.percentile("low-resolution", 0.0) == 0.0
-    assert shop.percentile("low-resolution", middle) == pytest.approx(0.5, abs=0.01)
-    small = {f.code: f for f in assess_quality(photo(side=100), shop=shop)}
-    assert small["low-resolution"].percentile == pytest.approx(1.0, abs=0.02)
-    assert all(f.percentile is None for f in assess_quality(photo()))
-
-
-@pytest.mark.parametrize(
-    "stored",
-    [
-        None,
-        {"photos": 3},
-        {"photos": 1, "quantiles": {"blurred": [0.1, 0.2]}},
-        {"photos": 1, "quantiles": {"blurred": list(range(101))[::-1]}},
-        {"photos": 1, "quantiles": {"blurred": ["x"] * 101}},
-    ],
-)
-def test_damaged_percentiles_are_refused(stored: object) -> None:
-    with pytest.raises(BadDataError):
-        ShopQuality.from_json(stored)
-    with pytest.raises(BadDataError):
-        ShopQuality.measured([])
-
-
-def test_advice_stands_in_both_languages_for_every_code() -> None:
-    """One sentence each, no number left unfilled, Chinese in Chinese characters."""
-    for finding in assess_quality(photo()):
-        english, chinese = finding.advice["en"], finding.advice["zh"]
-        assert english.endswith(".")
-        assert chinese.endswith("。")
-        assert "{" not in english + chinese
-        assert any("一" <= letter <= "鿿" for letter in chinese)
-    said = FINDINGS["low-resolution"].advice.fill({"longer_side": 180.0})
-    assert said["en"].startswith("The product is 180 px on its longer side")

@@ -350,7 +350,7 @@ def test_a_ban_asks_for_a_person_where_nothing_tells_categories_or_tags(tmp_path
                 for one in found
             }
 
-        unknown = "categories need a model that tells categories, and there is none here"
+        unknown = "categories need a model that predicts categories, and there is none here"
         untold = "tags need a model or an index that suggests tags, and there is none here"
         assert asked() == {"kinds": ("review", [unknown]), "words": ("review", [untold])}
         web = create_app(engine, engine.settings).test_client()
