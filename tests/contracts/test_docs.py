@@ -19,9 +19,12 @@ import yaml
 from PIL import Image
 
 from indexer.core import errors
+from indexer.moderation.detector import DETECTORS
 from indexer.moderation.policy import load_policies
+from indexer.quality.findings import FINDINGS
 from service.api.errors import STATUS
 from tests.contracts.test_house import LEVELS
+from tools.bench.harness.framework import BENCHMARKS
 from tools.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +149,17 @@ def test_commands_are_understood(page: Path) -> None:
             parse(cli, "catalens", words, None)
 
 
+@page_named
+def test_benchmarks_exist(page: Path) -> None:
+    """Every benchmark that a page names is one of ``catalens bench list``."""
+    shown = [
+        words[1]
+        for words in [*commands(page), *mentions(page)]
+        if words[0] == "bench" and words[1:]
+    ]
+    assert set(shown) - {"list", "NAME"} - set(BENCHMARKS) == set()
+
+
 def test_wrong_commands_would_be_noticed() -> None:
     """The check above refuses an unknown option and an unknown command."""
     with pytest.raises(click.UsageError):
@@ -206,6 +220,15 @@ def test_the_policy_file_of_the_guide_is_valid(tmp_path: Path) -> None:
             Image.new("RGB", (64, 64), "red").save(tmp_path / name)
     names = [policy.name for policy in load_policies(tmp_path / "policy.yaml").policies]
     assert names == ["nudity", "banned symbols", "weapons", "contact details"]
+
+
+def test_findings_and_detectors_are_listed() -> None:
+    """The guides have each quality finding and each detector of a policy file."""
+    quality, policies = (
+        read(DOCS / "guides" / name) for name in ("photo-quality.md", "policies.md")
+    )
+    assert [code for code in FINDINGS.names() if f"| `{code}` |" not in quality] == []
+    assert [name for name in DETECTORS.names() if f"`{name}`" not in policies] == []
 
 
 def test_every_page_is_listed() -> None:
