@@ -164,7 +164,9 @@ class Client:
             fields["with"] = {"product_id": other}
         return self._ask("/v1/explain", ExplainResponse, image, requests.ExplainRequest, fields)
 
-    def similar(self, product_id: str, **options: Unpack[kw.SimilarKeywords]) -> SearchResponse:
+    def similar(
+        self, product_id: str, **options: Unpack[kw.SearchOptionKeywords]
+    ) -> SearchResponse:
         """Products similar to a stored one."""
         return self._get(f"/v1/products/{_segment(product_id)}/similar", SearchResponse, options)
 

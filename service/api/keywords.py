@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-FilterExpression = Mapping[str, object]
+from service.query.query import (
+    FilterExpression,
+    ResultKeywords,
+    SearchOptionKeywords,
+    StateKeywords,
+)
+
 Attributes = Mapping[str, object]
-BlockWeights = Mapping[str, float]
-
-
-class StateKeywords(TypedDict, total=False):
-    """What an answer is read from."""
-
-    min_sequence: int | None
-    version: str | None
 
 
 class QueryKeywords(StateKeywords, total=False):
@@ -24,35 +22,14 @@ class QueryKeywords(StateKeywords, total=False):
     crop: Sequence[int] | None
 
 
-class ResultKeywords(TypedDict, total=False):
-    """Which products are found."""
-
-    k: int | None
-    exclude: Sequence[str] | None
-    min_score: float | None
-    filter: FilterExpression | None
-    weights: BlockWeights | None
-    collapse: Literal["none", "same_photo", "near_duplicate"] | None
-    explain: bool | None
-
-
-class SearchKeywords(ResultKeywords, QueryKeywords, total=False):
+class SearchKeywords(SearchOptionKeywords, QueryKeywords, total=False):
     """A search by photo, product or text."""
 
     text: str | None
-    mix: BlockWeights | None
-    cursor: str | None
 
 
 class SearchBatchKeywords(ResultKeywords, StateKeywords, total=False):
     """A search by each of many photos."""
-
-
-class SimilarKeywords(ResultKeywords, StateKeywords, total=False):
-    """A search by a stored product."""
-
-    mix: BlockWeights | None
-    cursor: str | None
 
 
 class ObjectsKeywords(StateKeywords, total=False):

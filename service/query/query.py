@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +13,7 @@ from indexer.core.errors import BadRequestError
 from indexer.imaging.decode import hash_content
 
 RawFilter = dict[str, Any]  # as sent, see `indexer.catalog.filters.parse_filter`
+FilterExpression = Mapping[str, object]  # the same, as callers of the client write it
 Crop = tuple[int, int, int, int]  # x, y, width, height in px of the upright image
 
 _FILTER = (
@@ -108,6 +110,32 @@ class SearchOptions(SearchFields, SnapshotSelector):
 
     mix: dict[str, Weight] | None = Field(default=None, description=_MIX)
     cursor: Annotated[str, Field(max_length=1024, description=_CURSOR)] | None = None
+
+
+class StateKeywords(TypedDict, total=False):
+    """Typed keywords of ``SnapshotSelector``, for callers of the client."""
+
+    min_sequence: int | None
+    version: str | None
+
+
+class ResultKeywords(TypedDict, total=False):
+    """Typed keywords of ``SearchFields``."""
+
+    k: int | None
+    exclude: Sequence[str] | None
+    min_score: float | None
+    filter: FilterExpression | None
+    weights: Mapping[str, float] | None
+    collapse: Collapse | None
+    explain: bool | None
+
+
+class SearchOptionKeywords(ResultKeywords, StateKeywords, total=False):
+    """Typed keywords of ``SearchOptions``."""
+
+    mix: Mapping[str, float] | None
+    cursor: str | None
 
 
 # What may differ between two pages of one search.

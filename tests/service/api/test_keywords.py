@@ -16,7 +16,7 @@ FILLED: dict[str, tuple[type[BaseModel], set[str]]] = {
     "ResultKeywords": (requests.SearchFields, set()),
     "SearchKeywords": (requests.SearchRequest, {"image"}),
     "SearchBatchKeywords": (requests.SearchPhotosRequest, {"images"}),
-    "SimilarKeywords": (requests.SimilarQuery, set()),
+    "SearchOptionKeywords": (requests.SimilarQuery, set()),
     "ObjectsKeywords": (requests.ObjectsRequest, {"image"}),
     "ExplainKeywords": (requests.ExplainRequest, {"image"}),
     "FacetsKeywords": (requests.FacetsQuery, set()),

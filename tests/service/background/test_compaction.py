@@ -20,6 +20,7 @@ from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
 from indexer.operations import compaction
 from indexer.operations.compaction import compact
+from service.background.leadership import Leadership
 from service.engine import Engine, Query
 from service.products.writer import Draft
 from service.settings import Settings
@@ -100,6 +101,17 @@ def test_folding_is_off_at_zero_and_below_the_limit(own: Engine) -> None:
     own.folding._max_delta = 0
     own.folding.poll()
     assert not own.folding.running
+
+
+def test_only_the_leader_compacts(own: Engine) -> None:
+    """Several services of a home see the same delta; those that follow start nothing."""
+    write_some(own)
+    leader = Leadership(own.home)
+    assert leader.holds()
+    own.folding._max_delta = 1
+    own.folding.poll()
+    assert not own.folding.running
+    leader.release()
 
 
 def test_a_fold_takes_the_place_of_what_it_folds(own: Engine) -> None:
