@@ -186,7 +186,7 @@ def instance_figures(
         right.extend((pixels[best] == queries.pixels[numbers]).astype(float).tolist())
         rows.extend(queries.rows[number] for number in numbers)
         batch.clear()
-        progress("re-shot photos", len(right), len(queries.rows))
+        progress("recaptures", len(right), len(queries.rows))
 
     originals = decode_all(
         range(len(queries.rows)), lambda number: queries.rows[number].image.read_bytes()

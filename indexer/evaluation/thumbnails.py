@@ -1,4 +1,4 @@
-"""Photos small enough to stand inside a page: JPEG data URIs, and one sheet of many thumbnails."""
+"""Thumbnails inside a page: JPEG data URIs, and one sheet of many photos."""
 
 from __future__ import annotations
 

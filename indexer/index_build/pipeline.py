@@ -156,38 +156,45 @@ def build_index(
         expected = _estimate(context, plan)
         if options.dry_run:
             return _dry_run(context, plan, expected)
-        skipped = _embed(context, plan)
-        timer.lap("embed")
-        before = peak.start()
-        content = _content(context, plan)
-        version, tuned = publish_version(
-            home,
-            catalog,
-            bundle,
-            content,
-            _index_options(context, content),
-            progress=progress,
-            timer=timer,
-        )
-        _finish(context, version, activate=activate)
-        timer.lap("publish")
-        disk_bytes = _record_rates(context, plan, content, version, before)
-        return _report(
-            context,
-            plan,
-            content.rows,
-            version=version,
-            activated=activate,
-            embedded=len(plan.missing) - len(skipped),
-            to_embed=0,
-            skipped=skipped,
-            recipe=tuned.index.recipe,
-            recall=tuned.recall,
-            estimated=expected,
-            seconds={**timer.seconds(), "total": timer.elapsed()},
-            memory_bytes=peak.bytes(),
-            disk_bytes=disk_bytes,
-        )
+        return _build(context, plan, expected, activate=activate)
+
+
+def _build(
+    context: BuildContext, plan: BuildPlan, expected: Estimate, *, activate: bool
+) -> BuildReport:
+    """Embed, index, fit and publish what was planned."""
+    skipped = _embed(context, plan)
+    context.timer.lap("embed")
+    before = context.peak.start()
+    content = _content(context, plan)
+    version, tuned = publish_version(
+        context.home,
+        context.catalog,
+        context.bundle,
+        content,
+        _index_options(context, content),
+        progress=context.progress,
+        timer=context.timer,
+    )
+    _finish(context, version, activate=activate)
+    context.timer.lap("publish")
+    disk_bytes = _record_rates(context, plan, content, version, before)
+    return _report(
+        context,
+        plan,
+        content.rows,
+        version=version,
+        activated=activate,
+        embedded=len(plan.missing) - len(skipped),
+        to_embed=0,
+        skipped=skipped,
+        recipe=tuned.index.recipe,
+        recall=tuned.recall,
+        estimated=expected,
+        seconds={**context.timer.seconds(), "total": context.timer.elapsed()},
+        memory_bytes=context.peak.bytes(),
+        disk_bytes=disk_bytes,
+    )
 
 
 def _plan(context: BuildContext) -> BuildPlan:

@@ -160,8 +160,8 @@ def find_traces(
 
 
 def ownerless(home: Home, catalog: Catalog, traces: ErasureReport) -> None:
-    """Add index rows, vectors, photos and thumbnails that no product has; of which product cannot
-    be told."""
+    """Add index rows, vectors, photos and thumbnails that no product has; whose they were is not
+    known."""
     versions = Versions(home)
     read = []
     for name in versions.names():
@@ -229,9 +229,8 @@ def _id_patterns(
             f"the id {product_id!r} is short: it was looked for as a whole value, not inside of "
             "others"
         )
-        serial = 13 + 2 * len(
-            plain
-        )  # SQLite's record of the unique index over ids: header, id, number
+        # SQLite's record of the unique index over ids: header, id, number
+        serial = 13 + 2 * len(plain)
         found = [_Pattern("id", bytes([3, serial, kind]) + plain) for kind in (1, 2, 3, 4, 5, 6, 9)]
         return found + [
             _Pattern("id", b'"' + spelling + b'"')

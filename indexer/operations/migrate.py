@@ -17,8 +17,7 @@ from indexer.model.registry import registered
 
 @dataclass
 class Migrated:
-    """What stands in the home, each readable by this Catalens, and what was changed to
-    make it so."""
+    """Contents of a home, each readable by this Catalens, and what was changed to make it so."""
 
     home: Path
     format: int  # of the home, and the newest that is known
@@ -28,9 +27,8 @@ class Migrated:
     embeddings: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     migrated: list[str] = field(default_factory=list)  # empty: nothing had to be
-    damaged: list[str] = field(
-        default_factory=list
-    )  # versions that cannot be read, by name and reason
+    # versions that cannot be read, by name and reason
+    damaged: list[str] = field(default_factory=list)
 
 
 def migrate(home: Home) -> Migrated:

@@ -180,7 +180,8 @@ def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) 
 
 def _choose_recipe(found: dict[str, Any], epochs: int, minutes: float) -> tuple[str, str]:
     """The recipe and why; ``epochs`` of ``finetune`` are what ``minutes`` allow."""
-    photos, median = found["photos"]["train"], found["categories"]["median"]
+    photos = found["photos"]["train"]
+    median = found["categories"]["median"]
     accuracy = found["probe"]["validation_accuracy"]
     epoch_s = found["cost_s"]["finetune_epoch"]
     if photos < _FEW:

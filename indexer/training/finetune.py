@@ -66,16 +66,13 @@ def finetune(
     """Train ``network`` (its neck and heads are ``fitted``) in place on the photos of ``rows``; the
     best epoch stays.
 
-    ``examples`` hold the frozen network's features of the same photos: block ``g`` learns to find,
-    for a changed photo, the unchanged one among all others as the frozen network saw them, so that
-    it keeps what no label names and learns what a camera changes. ``options.unfreeze``: how many
-    stages from the top are trained (None: all but the first tenth); the upper half of them first.
-    BatchNorm statistics stay as they were. Photos are smaller than served ones while training (a
-    part of a photo shows things larger), and validation sees them as they are served. With
-    ``checkpoint`` a killed run goes on after its last epoch with the result of an unbroken one. A
-    ``team`` of processes shares each batch; the result is that of one process but for rounding,
-    dropout and what is mixed. On a GPU the backbone is compiled (not run on one yet). Raises
-    ``TrainingError`` for a loss that is not finite.
+    ``examples`` hold the frozen network's features of the same photos, which block ``g`` learns to
+    find again (``_Bank``). BatchNorm statistics stay as they were. Photos are smaller than served
+    ones while training (a part of a photo shows things larger), and validation sees them as they
+    are served. With ``checkpoint`` a killed run goes on after its last epoch with the result of an
+    unbroken one. A ``team`` of processes shares each batch; the result is that of one process but
+    for rounding, dropout and what is mixed. On a GPU the backbone is compiled (not run on one yet).
+    Raises ``TrainingError`` for a loss that is not finite.
     """
     torch.manual_seed(options.seed)
     network = _prepared(network, options)
@@ -86,14 +83,10 @@ def finetune(
     first, history = trainer.resume(checkpoint)
     with tempfile.TemporaryDirectory() as folder, kept_memory():
         progress("photos", 0, len(trainer.pool) + len(validation))
-        shown = decode_squares(
-            [rows[place] for place in validation.tolist()], preprocess, Path(folder) / "shown.npy"
-        )
-        squares = decode_squares(
-            [rows[place] for place in trainer.pool.tolist()],
-            training_square(preprocess),
-            Path(folder) / "squares.npy",
-        )
+        judged = [rows[place] for place in validation.tolist()]
+        taught = [rows[place] for place in trainer.pool.tolist()]
+        shown = decode_squares(judged, preprocess, Path(folder) / "shown.npy")
+        squares = decode_squares(taught, training_square(preprocess), Path(folder) / "squares.npy")
         for epoch in range(first, epochs):
             if team.agree(trainer.is_stuck(epoch)):
                 break
@@ -106,8 +99,7 @@ def finetune(
                 trainer.optimiser.keep_if_better(rank, epoch)
             history.append(entry)
             if checkpoint is not None and team.rank == 0:
-                state = trainer.optimiser.state()
-                _save(checkpoint, {**state, "epoch": epoch + 1, "history": history})
+                trainer.save(checkpoint, epoch, history)
         best = trainer.optimiser.restore_best()
         logits = _validate(network, shown, options.device)
     network.eval().to("cpu")
@@ -174,6 +166,10 @@ class _Trainer:
         self.optimiser.load_state(state)
         return state["epoch"], state["history"]
 
+    def save(self, checkpoint: Path, epoch: int, history: list[dict[str, Any]]) -> None:
+        """Write what ``resume`` reads, after ``epoch``."""
+        _save(checkpoint, {**self.optimiser.state(), "epoch": epoch + 1, "history": history})
+
     def is_stuck(self, epoch: int) -> bool:
         """Whether validation has not been better for too long."""
         best = self.optimiser.best_epoch
@@ -234,7 +230,8 @@ class _Trainer:
 class _Bank:
     """Block g of the training photos as the frozen network saw them.
 
-    Changed photos must find themselves in it.
+    Block ``g`` learns to find, for a changed photo, the unchanged one among all others, so that it
+    keeps what no label names and learns what a camera changes.
     """
 
     def __init__(
@@ -330,7 +327,7 @@ def _stages(backbone: Any) -> list[Any]:
 
 def _groups(network: Network, lr: float, unfreeze: int | None) -> list[dict[str, Any]]:
     """Optimiser groups: neck and heads at ``lr``, each unfrozen stage below at 0.95 of the one
-    above; others frozen."""
+    above; others frozen. ``unfreeze``: stages from the top (None: all but the first tenth)."""
     stages = _stages(network.backbone)
     count = len(stages) - round(FROZEN_SHARE * len(stages)) if unfreeze is None else unfreeze
     if not count >= 0:
