@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from indexer.core.home import Home
 from indexer.training.options import TrainingOptions
 from indexer.training.train import TrainReport, train
 
@@ -32,6 +34,11 @@ def draw(kind: str, seed: int) -> Image.Image:
         for step in range(0, side, 12):
             pen.rectangle((left, top + step, left + side, top + step + 5), fill=colour)
     return image
+
+
+def copy_home(template: Home, folder: Path) -> Home:
+    """A home of a test's own, as ``template`` was made once for all."""
+    return Home(shutil.copytree(template.path, folder / "home"))
 
 
 @pytest.fixture(scope="session")

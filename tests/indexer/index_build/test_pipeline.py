@@ -24,6 +24,7 @@ from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildOptions, BuildReport, build_index
 from indexer.model.spec import Block
+from tests.indexer.conftest import copy_home
 
 DIM = 6
 
@@ -84,16 +85,21 @@ def put(catalog: Catalog, product_id: str, *photos: NewPhoto) -> int:
     return written.pid  # type: ignore[union-attr]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """150 products with one photo each, one more with two of these photos."""
-    home = Home.create(tmp_path / "home")
+    home = Home.create(tmp_path_factory.mktemp("build") / "home")
     with open_catalog(home) as catalog:
         photos = [add_photo(home, i) for i in range(150)]
         for i, photo in enumerate(photos):
             put(catalog, f"p{i}", photo)
         put(catalog, "both", photos[3], photos[4])
     return home
+
+
+@pytest.fixture
+def home(template: Home, tmp_path: Path) -> Home:
+    return copy_home(template, tmp_path)
 
 
 def build(

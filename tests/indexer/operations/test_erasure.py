@@ -25,6 +25,7 @@ from indexer.index_build.publish import IndexOptions, VersionContent, publish_ve
 from indexer.operations import erasure
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
+from tests.indexer.conftest import copy_home
 from tests.indexer.index_build.test_pipeline import add_photo, build, colour, vector_of
 
 GONE = "shirt-1"
@@ -38,15 +39,15 @@ def put(catalog: Catalog, product_id: str, *photos: NewPhoto) -> None:
     catalog.apply([Put(product, photos)])
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """200 products; three versions, the second serving, the first kept for rollback, the third not
     yet activated.
 
     ``shirt-1`` has a photo of its own and one that it shares with ``shared``; ``shirt-10`` begins
     with its id.
     """
-    home = Home.create(tmp_path / "home")
+    home = Home.create(tmp_path_factory.mktemp("erasure") / "home")
     with open_catalog(home) as catalog:
         own, common = add_photo(home, 210), add_photo(home, 211)
         for i in range(200):
@@ -62,6 +63,11 @@ def home(tmp_path: Path) -> Home:
         PhotoStore(home).thumbnail(catalog.photo(own.content_hash), 160)  # type: ignore[arg-type]
         catalog.apply([Patch("shirt-12", {"title": "new"})])
     return home
+
+
+@pytest.fixture
+def home(template: Home, tmp_path: Path) -> Home:
+    return copy_home(template, tmp_path)
 
 
 def activate(home: Home, version: str) -> None:

@@ -20,15 +20,16 @@ from indexer.model.bundle import write_bundle, write_revision
 from indexer.model.decision_layer import Decision
 from indexer.model.registry import register
 from indexer.operations.garbage_collection import tidy
+from tests.indexer.conftest import copy_home
 from tests.indexer.index_build.test_pipeline import FakeEmbedder, add_photo, build, put
 from tests.indexer.model.test_bundle import make_network
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Ten products; versions of models m1, m1, m2 and m2, the last one serving; a write between
     each."""
-    home = Home.create(tmp_path / "home")
+    home = Home.create(tmp_path_factory.mktemp("collection") / "home")
     with open_catalog(home) as catalog:
         for i in range(10):
             put(catalog, f"p{i}", add_photo(home, i))
@@ -39,6 +40,11 @@ def home(tmp_path: Path) -> Home:
             ).version
             Versions(home).activate(str(version), model_embedding_id=lambda m: m.replace("m", "e"))
     return home
+
+
+@pytest.fixture
+def home(template: Home, tmp_path: Path) -> Home:
+    return copy_home(template, tmp_path)
 
 
 def age(path: Path) -> None:
