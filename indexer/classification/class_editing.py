@@ -1,5 +1,4 @@
-"""Classes made from a few photos, and changes of the taxonomy: a new decision layer served in place
-of the old one."""
+"""Edits few-shot classes: adds and removes rows of the served decision layer."""
 
 from __future__ import annotations
 
@@ -25,27 +24,40 @@ from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
 from indexer.model.calibration import remove_label_smoothing
 from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision, FewShot
-from indexer.model.few_shot import CATEGORY_SHARES, MAX_PHOTOS, background, fit_category, fit_tag
+from indexer.model.few_shot import (
+    CATEGORY_SHARES,
+    MAX_PHOTOS,
+    LinearRow,
+    background,
+    fit_category,
+    fit_tag,
+)
 
 ClassKind = Literal["category", "tag"]
-Logits = Callable[[np.ndarray], dict[str, np.ndarray]]  # unit vectors [N, D] -> {head: [N, C]}
-_LOOKED_AT = 4096  # vectors of the catalog that a new class is fitted against
-_SAME = 0.999  # cosine of a photo with itself, stored as halves
+# Unit vectors [N, D] -> {head: [N, C]}.
+Logits = Callable[[np.ndarray], dict[str, np.ndarray]]
+# Vectors of the catalog that a new class is fitted against.
+_SAMPLE = 4096
+# Cosine of a photo with itself, stored as halves.
+_SAME = 0.999
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The photos of a new class: unit vectors float32 [n, D] under ``embedding_id``, and their
-    content hashes."""
+    """The photos of a new class, embedded under ``embedding_id``."""
 
+    # float32 [n, D], unit
     vectors: np.ndarray
+    # Content hashes.
     photos: tuple[str, ...]
     embedding_id: str
 
 
 def list_classes(decision: Decision) -> list[dict[str, Any]]:
-    """Every category and few-shot tag: ``{id, kind, label, path, source, photos}``; photos only of
-    few-shot ones."""
+    """List all categories and few-shot tags: ``{id, kind, label, path, source, photos}``.
+
+    ``photos`` is a number for few-shot classes, else None.
+    """
     made = {entry.category: entry for entry in decision.few_shot if entry.kind == "category"}
     rows: list[dict[str, Any]] = []
     for category in decision.categories:
@@ -74,10 +86,9 @@ def list_classes(decision: Decision) -> list[dict[str, Any]]:
 
 
 def class_path(label: str | Sequence[str], kind: ClassKind) -> tuple[str, ...]:
-    """A new class's label, checked: a category's path, or a tag alone, without spaces around if it
-    is text.
+    """Parse the label of a new class: a category's path, or a tag alone.
 
-    Raises ``BadRequestError``.
+    Texts lose the spaces around. Raises ``BadRequestError``.
     """
     try:
         if kind == "tag":
@@ -103,11 +114,11 @@ def add_class(
     kind: ClassKind,
     logits: Logits,
 ) -> tuple[int, Bundle]:
-    """Make a category or a tag and serve it at once: (its id, the new model). No vector and no
-    weight is touched.
+    """Add a category or a tag and serve it at once: (its id, the new model).
 
-    Raises ``BadRequestError`` (bad or taken label, not 1 to 20 different photos), ``NoIndexError``,
-    ``IndexMismatchError`` where a model of another embedding became active, ``BusyError``.
+    No vector and no weight is touched. Raises ``BadRequestError`` (bad or taken label, not 1 to 20
+    different photos), ``NoIndexError``, ``IndexMismatchError`` where a model of another embedding
+    became active, ``BusyError``.
     """
     path = class_path(label, kind)
     if not 1 <= len(examples.vectors) <= MAX_PHOTOS:
@@ -116,56 +127,70 @@ def add_class(
         )
     with home.lock("decision", wait_s=30.0):
         active, bundle = active_model(home)
-        decision = bundle.decision
         if bundle.embedding_id != examples.embedding_id:
             raise IndexMismatchError(
                 f"the photos were embedded as {examples.embedding_id}, model "
-                f"{bundle.model_version} gives embedding "
-                f"{bundle.embedding_id}: try again"
+                f"{bundle.model_version} gives embedding {bundle.embedding_id}: try again"
             )
-        _check_free(decision, path, kind)
-        blocks = bundle.spec.blocks
-        vectors, groups = _others(home, catalog, bundle, path, kind, examples.vectors)
-        general = bundle.general_spread()
-        if kind == "tag":
-            behind = background(vectors, groups, blocks, general=general)
-            row = fit_tag(examples.vectors, behind, vectors)
-        else:
-            head = (
-                logits(vectors).get("category")
-                if len(vectors) and bundle.spec.head("category")
-                else None
-            )
-            behind = background(vectors, groups, blocks, CATEGORY_SHARES, general=general)
-            if head is not None:
-                head = remove_label_smoothing(head, decision.smoothing)
-            row = fit_category(
-                examples.vectors, behind, vectors, logits=head, temperature=decision.temperature
-            )
-        number = decision.next_id
-        entry = FewShot(
-            id=number,
-            kind=kind,
-            category=number if kind == "category" else None,
-            tag=path[0] if kind == "tag" else None,
-            photos=examples.photos,
-            bias=row.bias,
-            threshold=row.threshold,
-            prototype=row.prototype,
-            weight=row.weight,
-        )
-        categories = decision.categories + (
-            (Category(number, path, ()),) if kind == "category" else ()
-        )
-        changed = replace(decision, categories=categories, few_shot=(*decision.few_shot, entry))
-        return number, serve_decision(home, active, bundle, changed)
+        _check_free(bundle.decision, path, kind)
+        row = _fit_row(home, catalog, bundle, path, kind, examples.vectors, logits)
+        changed = _with_class(bundle.decision, path, kind, row, examples.photos)
+        return bundle.decision.next_id, serve_decision(home, active, bundle, changed)
+
+
+def _fit_row(
+    home: Home,
+    catalog: Catalog,
+    bundle: Bundle,
+    path: tuple[str, ...],
+    kind: ClassKind,
+    examples: np.ndarray,
+    logits: Logits,
+) -> LinearRow:
+    """Fit the row of a new class to its ``examples`` [n, D], against the rest of the catalog."""
+    vectors, groups = _other_vectors(home, catalog, bundle, path, kind, examples)
+    blocks = bundle.spec.blocks
+    general = bundle.general_spread()
+    if kind == "tag":
+        return fit_tag(examples, background(vectors, groups, blocks, general=general), vectors)
+    head = None
+    if len(vectors) and bundle.spec.head("category"):
+        head = remove_label_smoothing(logits(vectors)["category"], bundle.decision.smoothing)
+    behind = background(vectors, groups, blocks, CATEGORY_SHARES, general=general)
+    temperature = bundle.decision.temperature
+    return fit_category(examples, behind, vectors, logits=head, temperature=temperature)
+
+
+def _with_class(
+    decision: Decision,
+    path: tuple[str, ...],
+    kind: ClassKind,
+    row: LinearRow,
+    photos: tuple[str, ...],
+) -> Decision:
+    """Add a class under the next free id."""
+    number = decision.next_id
+    entry = FewShot(
+        id=number,
+        kind=kind,
+        category=number if kind == "category" else None,
+        tag=path[0] if kind == "tag" else None,
+        photos=photos,
+        bias=row.bias,
+        threshold=row.threshold,
+        prototype=row.prototype,
+        weight=row.weight,
+    )
+    categories = decision.categories
+    if kind == "category":
+        categories = (*categories, Category(number, path, ()))
+    return replace(decision, categories=categories, few_shot=(*decision.few_shot, entry))
 
 
 def remove_class(
     home: Home, *, number: int | None = None, label: str | None = None, kind: ClassKind = "category"
 ) -> int:
-    """Take a class that was made from photos away again, by id or by label; returns its id, which
-    is not given again.
+    """Remove a few-shot class, by id or by label; returns its id, which is not given again.
 
     Raises ``UnknownClassError``, ``BadRequestError`` for one that was trained, ``NoIndexError``,
     ``BusyError``.
@@ -211,7 +236,7 @@ def _check_free(decision: Decision, path: tuple[str, ...], kind: ClassKind) -> N
             )
 
 
-def _others(
+def _other_vectors(
     home: Home,
     catalog: Catalog,
     bundle: Bundle,
@@ -219,10 +244,12 @@ def _others(
     kind: ClassKind,
     examples: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The catalog's vectors [M, D] that are not known to be of the new class, and the kind of each,
-    -1 for none."""
+    """Return the catalog's vectors [M, D] that are not known to be of the new class.
+
+    Also the kind of each, int [M], -1 for none; of a large catalog an even sample.
+    """
     _, rows = catalog.entries()
-    rows = rows[evenly_spaced(len(rows), _LOOKED_AT)]
+    rows = rows[evenly_spaced(len(rows), _SAMPLE)]
     products = catalog.by_pids(np.unique(rows[:, 0]).tolist())
     kinds: dict[tuple[str, ...] | None, int] = {None: -1}
     groups = np.full(len(rows), -2, np.int64)

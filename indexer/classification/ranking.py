@@ -1,5 +1,4 @@
-"""Which category a photo shows: logits and vectors to ranked categories, few-shot tags to
-suggestions."""
+"""Category ranking: head logits and few-shot rows to ranked categories."""
 
 from __future__ import annotations
 
@@ -14,10 +13,10 @@ from indexer.model.few_shot import few_shot_scores
 def category_logits(
     logits: np.ndarray | None, vectors: np.ndarray, decision: Decision
 ) -> np.ndarray:
-    """The category head's logits [N, C] (None: no head) and vectors [N, D] -> logits [N, K] of
-    decision.categories.
+    """Return logits [N, K] in the order of ``decision.categories``.
 
-    A category of several columns or rows gets the log-sum-exp of theirs, so its probability is
+    ``logits``: the category head's [N, C] (None: no head); ``vectors`` [N, D] for few-shot rows.
+    A category of several head classes or rows gets the log-sum-exp of theirs, so its probability is
     their sum. Few-shot rows share one threshold, the mean of theirs: apart from it they compete
     with each other by score alone.
     """
@@ -29,7 +28,7 @@ def category_logits(
     parts: dict[int, list[np.ndarray]] = {category.id: [] for category in decision.categories}
     if logits is not None:
         for category in decision.categories:
-            parts[category.id] += [logits[:, column] for column in category.trained]
+            parts[category.id] += [logits[:, label] for label in category.trained]
     if entries:
         threshold = (
             float(np.mean([entry.threshold for entry in entries])) if logits is not None else 0.0
@@ -50,15 +49,17 @@ def category_logits(
 def rank_categories(
     logits: np.ndarray, decision: Decision, *, top: int = 5
 ) -> list[tuple[Category, float]]:
-    """Logits [K] in the order of ``decision.categories`` -> the ``top`` most probable, best first;
-    in [0, 1]."""
-    chances = softmax(logits, decision.temperature)
-    order = np.argsort(-chances, kind="stable")[:top]
-    return [(decision.categories[column], float(chances[column])) for column in order]
+    """Return the ``top`` most probable categories with their probabilities, best first.
+
+    ``logits`` [K] in the order of ``decision.categories``.
+    """
+    probabilities = softmax(logits, decision.temperature)
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [(decision.categories[place], float(probabilities[place])) for place in order]
 
 
-def _as_trained(decision: Decision, columns: int) -> bool:
-    """One category for each column, in order."""
+def _as_trained(decision: Decision, classes: int) -> bool:
+    """Return whether there is one category for each class of the head, in order."""
     return [category.columns for category in decision.categories] == [
-        (column,) for column in range(columns)
+        (label,) for label in range(classes)
     ]

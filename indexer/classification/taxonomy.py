@@ -1,5 +1,4 @@
-"""Renames, merges and moves of categories, in the decision layer and the catalog at once; no vector
-changes."""
+"""Taxonomy edits: renames, merges and moves of categories in model and catalog at once."""
 
 from __future__ import annotations
 
@@ -116,7 +115,8 @@ def read_map(file: Path, known: Container[CategoryPath] = ()) -> TaxonomyMap:
     mapped = TaxonomyMap(moves)
     for before, after in moves.items():
         if mapped(after) != after:
-            where, met = f"{file}, line {lines[before]}", mapped.source(after) or ()
+            where = f"{file}, line {lines[before]}"
+            met = mapped.source(after) or ()
             kind = "a cycle" if _returns(mapped, before) else "a chain"
             raise BadDataError(
                 f"{where}: {_text(before)!r} goes to {_text(after)!r}, which line {lines[met]} "
@@ -168,7 +168,7 @@ def apply_taxonomy(
 
 
 def relabel(decision: Decision, moves: TaxonomyMap) -> tuple[Decision, list[Renamed]]:
-    """The decision layer after ``moves``, and what changed in it."""
+    """Apply ``moves`` to a decision layer; returns it and what changed in it."""
     homes: dict[CategoryPath, list[Category]] = {}
     for category in decision.categories:
         homes.setdefault(moves(category.path), []).append(category)
@@ -179,8 +179,8 @@ def relabel(decision: Decision, moves: TaxonomyMap) -> tuple[Decision, list[Rena
             (member for member in members if member.path == path),
             min(members, key=lambda one: one.id),
         )
-        columns = sorted(column for member in members for column in member.trained)
-        kept[stays.id] = Category(stays.id, path, tuple(columns))
+        labels = sorted(label for member in members for label in member.trained)
+        kept[stays.id] = Category(stays.id, path, tuple(labels))
         into.update({member.id: stays.id for member in members})
     renamed = [
         Renamed(
@@ -206,8 +206,9 @@ def relabel(decision: Decision, moves: TaxonomyMap) -> tuple[Decision, list[Rena
 
 
 def _returns(moves: TaxonomyMap, start: CategoryPath) -> bool:
-    """Whether following ``moves`` from ``start`` never ends."""
-    seen, path = {start}, moves(start)
+    """Return whether following ``moves`` from ``start`` never ends."""
+    seen = {start}
+    path = moves(start)
     while moves(path) != path:
         path = moves(path)
         if path in seen or len(path) > 64:

@@ -1,5 +1,4 @@
-"""Whether two thumbnails show one picture: laid over each other, cropped or mirrored, and how much
-detail agrees."""
+"""Alignment of two thumbnails, cropped or mirrored, and the share of detail that agrees."""
 
 from __future__ import annotations
 
@@ -14,7 +13,10 @@ SAME = 0.74
 _TOLERANCE, _BAND_TOLERANCE = 10.0, 8.0  # of 255: a cell agrees within this in its worst channel
 _BAND = 5  # rows of the thumbnail that added text may cover, 16% of the height
 _BAND_COSTS = 0.06  # leaving out a band makes any two pictures more alike
-_STEPS, _MOVE, _CHUNK = 6, 0.05, 64
+# Gauss-Newton steps, and how far one may move a span.
+_STEPS = 6
+_MOVE = 0.05
+_CHUNK = 64
 _MIRRORED = 0.8  # a mirrored fit must be this much better: many products are symmetric
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 # Where a crop of 10% of both sides may lie, and the whole: (top, height, left, width) as shares.
@@ -26,14 +28,16 @@ _STARTS = np.array(
 
 @dataclass(frozen=True)
 class Overlap:
-    """How ``compare`` found pairs: one entry for each."""
+    """Agreement of B pairs of thumbnails."""
 
-    agreement: np.ndarray  # float32 [B] in [0, 1]; from ``SAME`` on the two are one picture
-    mirrored: np.ndarray  # bool [B]
+    # float32 [B] in [0, 1]; from ``SAME`` on the two are one picture
+    agreement: np.ndarray
+    # bool [B]
+    mirrored: np.ndarray
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> Overlap:
-    """Thumbnails uint8 [B, 32, 32, 3] pair by pair.
+    """Compare thumbnails uint8 [B, 32, 32, 3] pair by pair.
 
     The agreement is the share of detail (the local contrast, so that a plain background counts for
     next to nothing) that has the same colour in both, after one was laid over the other, mirrored
@@ -41,7 +45,8 @@ def compare(first: np.ndarray, second: np.ndarray) -> Overlap:
     Kanade 1981) over scale and place from the best of ten starts. A horizontal band of a sixth of
     the height may be left out, at a price, because text covers it.
     """
-    agreement, mirrored = np.zeros(len(first), np.float32), np.zeros(len(first), bool)
+    agreement = np.zeros(len(first), np.float32)
+    mirrored = np.zeros(len(first), bool)
     for start in range(0, len(first), _CHUNK):
         part = slice(start, start + _CHUNK)
         agreement[part], mirrored[part] = _compared(
@@ -65,10 +70,13 @@ def _compared(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def aligned_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The agreement float32 [...] of thumbnails [..., 32, 32, 3] that lie on each other as they
-    are: all that copies with near codes need, and several times as quick as ``compare``. Leading
-    axes broadcast, and what one thumbnail needs is then computed once."""
-    first, second = first.astype(np.float32), second.astype(np.float32)
+    """Return the agreement float32 [...] of thumbnails [..., 32, 32, 3] as they are.
+
+    All that copies with near codes need, and several times as quick as ``compare``. Leading axes
+    broadcast, and what one thumbnail needs is then computed once.
+    """
+    first = first.astype(np.float32)
+    second = second.astype(np.float32)
     with_band = share(first, second, _BAND_TOLERANCE, band=_BAND) - _BAND_COSTS
     return np.maximum(share(first, second, _TOLERANCE, blur=True), with_band)
 
@@ -76,20 +84,21 @@ def aligned_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def share(
     first: np.ndarray, second: np.ndarray, tolerance: float, *, blur: bool = False, band: int = 0
 ) -> np.ndarray:
-    """float32 [...]: share of the detail of pictures [..., n, n, 3] within ``tolerance``; leading
-    axes broadcast.
+    """Return the share float32 [...] of the detail of pictures [..., n, n, 3] that agrees.
 
-    The ``band`` adjoining rows that agree least are left out. ``blur``: both by (1 2 1)/4 first,
-    since thumbnails of a crop and of its original sample the scene at other places.
+    Cells agree within ``tolerance``; leading axes broadcast. The ``band`` adjoining rows that agree
+    least are left out. ``blur``: both by (1 2 1)/4 first, since thumbnails of a crop and of its
+    original sample the scene at other places.
     """
     if blur:
-        first, second = _blurred(first), _blurred(second)
+        first = _blurred(first)
+        second = _blurred(second)
     weight = np.minimum(np.maximum(_contrast(first @ _GREY), _contrast(second @ _GREY)), 20.0) + 0.2
     apart = np.abs(first - second)
-    most = np.maximum(
-        np.maximum(apart[..., 0], apart[..., 1]), apart[..., 2]
-    )  # quicker than ``max`` over three
-    agree = (weight * (most < tolerance)).sum(-1)  # by row
+    # Quicker than ``max`` over three.
+    worst = np.maximum(np.maximum(apart[..., 0], apart[..., 1]), apart[..., 2])
+    # By row.
+    agree = (weight * (worst < tolerance)).sum(-1)
     weight = weight.sum(-1)
     if not band:
         return np.asarray(agree.sum(-1) / weight.sum(-1))
@@ -102,13 +111,15 @@ def share(
 
 
 def detail(thumbs: np.ndarray) -> np.ndarray:
-    """float32 [N]: mean local contrast of thumbnails [N, n, n, 3], of 255; that of a flat picture
-    is 0."""
+    """Return the mean local contrast float32 [N] of thumbnails [N, n, n, 3], of 255.
+
+    That of a flat picture is 0.
+    """
     return np.asarray(_contrast(thumbs.astype(np.float32) @ _GREY).mean((1, 2)))
 
 
 def _contrast(grey: np.ndarray) -> np.ndarray:
-    """As by ``np.gradient``, which takes twice as long."""
+    """Sum the absolute gradients of both axes, as by ``np.gradient`` in half the time."""
     total = np.zeros_like(grey)
     for out, picture in ((total, grey), (total.swapaxes(-1, -2), grey.swapaxes(-1, -2))):
         out[..., 1:-1] += np.abs(picture[..., 2:] - picture[..., :-2]) / 2
@@ -130,8 +141,10 @@ def _blurred(pictures: np.ndarray) -> np.ndarray:
 
 
 def _placed(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best rough placement of each pair: is ``first`` mirrored, is it the outer one, which part
-    of the outer."""
+    """Find the best rough placement of each pair.
+
+    Returns whether ``first`` is mirrored, whether it is the outer one, and which part of the outer.
+    """
     half = (len(first), SIDE // 2, 2, SIDE // 2, 2)
     one, two = ((side @ _GREY).reshape(half).mean((2, 4)) for side in (first, second))
     flipped = one[:, :, ::-1]
@@ -154,39 +167,46 @@ def _placed(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 @cache
 def _starts() -> tuple[np.ndarray, np.ndarray]:
-    """Of each of ``_STARTS`` the matrices for rows and columns of pictures of half the side."""
+    """Return for each of ``_STARTS`` the matrices of rows and columns, at half the side."""
     return _sampling(_STARTS[:, :2], SIDE // 2), _sampling(_STARTS[:, 2:], SIDE // 2)
 
 
 def _sampling(spans: np.ndarray, side: int) -> np.ndarray:
-    """float32 [B, side, side]: each matrix takes ``side`` linear samples of the span (start,
-    length) of a line."""
+    """Return matrices float32 [B, side, side] that sample the span (start, length) of a line."""
     cells = np.arange(side, dtype=np.float32)
     places = np.clip(spans[:, :1] * side + spans[:, 1:] * (cells + 0.5) - 0.5, 0, side - 1)
     return np.maximum(1 - np.abs(places[:, :, None] - cells), 0)
 
 
 def _warped(pictures: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """The part ``spans`` [B, 4] of each picture [B, n, n, 3], as large as the whole."""
-    rows, columns = _sampling(spans[:, :2], SIDE), _sampling(spans[:, 2:], SIDE)
+    """Resize the part ``spans`` [B, 4] of each picture [B, n, n, 3] to the whole side."""
+    rows = _sampling(spans[:, :2], SIDE)
+    columns = _sampling(spans[:, 2:], SIDE)
     moved = rows[:, None] @ pictures.transpose(0, 3, 1, 2) @ columns[:, None].transpose(0, 1, 3, 2)
     return np.asarray(moved.transpose(0, 2, 3, 1))
 
 
 def _aligned(inner: np.ndarray, outer: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """Spans [B, 4] of ``outer`` [B, n, n] most like ``inner``: derivatives by differences, Huber's
-    weights."""
-    spans, pairs, step = spans.copy(), len(inner), 0.01
+    """Find the spans [B, 4] of ``outer`` [B, n, n] most like ``inner``.
+
+    Derivatives by differences, Huber's weights.
+    """
+    spans = spans.copy()
+    pairs = len(inner)
+    step = 0.01
     moves = np.array([(0, 0), (step, 0), (-step, 0), (0, step), (0, -step)], np.float32)
     for _ in range(_STEPS):
         # [pairs, rows or columns, as it is and four ways moved, n, n], in one call: there are few
         # pairs at a time.
         tried = spans.reshape(pairs, 2, 1, 2) + moves
         sampled = _sampling(tried.reshape(-1, 2), SIDE).reshape(pairs, 2, 5, SIDE, SIDE)
-        rows, columns = sampled[:, 0, 0], sampled[:, 1, 0].transpose(0, 2, 1)
-        down, across = rows @ outer, outer @ columns
+        rows = sampled[:, 0, 0]
+        columns = sampled[:, 1, 0].transpose(0, 2, 1)
+        down = rows @ outer
+        across = outer @ columns
         rest = (inner - down @ columns).reshape(pairs, -1)
-        change = (sampled[:, :, 1::2] - sampled[:, :, 2::2]) / (2 * step)  # by start and by length
+        # By start and by length.
+        change = (sampled[:, :, 1::2] - sampled[:, :, 2::2]) / (2 * step)
         slope = np.concatenate(
             [change[:, 0] @ across[:, None], down[:, None] @ change[:, 1].transpose(0, 1, 3, 2)],
             axis=1,

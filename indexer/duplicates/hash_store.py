@@ -1,5 +1,4 @@
-"""Signatures of photos, by which copies are found: derived, kept in one file of the home, held in
-memory to search."""
+"""Store and in-memory index of photo signatures, by which duplicates are found."""
 
 from __future__ import annotations
 
@@ -32,9 +31,8 @@ from indexer.imaging.decode import ImageLimits, decode_photo
 from indexer.imaging.parallel import in_order
 
 FORMAT = 1
-_METHOD = (
-    f"box-{SIDE}"  # how thumbnails are made; those of another way are forgotten and made again
-)
+# How thumbnails are made; those of another way are forgotten and made again.
+_METHOD = f"box-{SIDE}"
 _SCHEMA = Schema(
     format=FORMAT,
     tables=(
@@ -47,7 +45,8 @@ _SCHEMA = Schema(
 )
 _BYTES = SIDE * SIDE * 3
 _SHRINK_TO = 2 * SIDE  # a JPEG is decoded at the smallest scale that keeps twice this
-_CHUNK, _PORTION = 256, 4096
+_CHUNK = 256
+_PORTION = 4096
 _LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported was let in then
 
 
@@ -80,13 +79,13 @@ class SignatureStore:
         self._database.close()
 
     def ids(self) -> np.ndarray:
-        """The photos that have a signature: int64, sorted."""
+        """Return the photos that have a signature: int64, sorted."""
         with self._database.read() as sql:
             rows = sql.execute("SELECT photo_id FROM signatures ORDER BY photo_id").fetchall()
         return np.array([row[0] for row in rows], dtype=np.int64)
 
     def missing(self, photo_ids: np.ndarray) -> np.ndarray:
-        """Those of ``photo_ids`` that have none: int64, sorted, each once."""
+        """Return those of ``photo_ids`` that have none: int64, sorted, each once."""
         return np.setdiff1d(np.asarray(photo_ids, np.int64), self.ids())
 
     def put(self, photo_ids: Sequence[int] | np.ndarray, thumbs: np.ndarray) -> None:
@@ -103,26 +102,24 @@ class SignatureStore:
             sql.executemany("INSERT OR REPLACE INTO signatures VALUES (?, ?)", rows)
 
     def get(self, photo_ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(bool [N]: is it there, thumbnails uint8 [N, 32, 32, 3]), in the order asked for; absent
-        ones are zero."""
+        """Return (bool [N]: is it there, thumbnails uint8 [N, 32, 32, 3]), in the order asked for.
+
+        Absent ones are zero.
+        """
         wanted = [int(photo_id) for photo_id in photo_ids]
-        found, thumbs = (
-            np.zeros(len(wanted), bool),
-            np.zeros((len(wanted), SIDE, SIDE, 3), np.uint8),
-        )
+        found = np.zeros(len(wanted), bool)
+        thumbs = np.zeros((len(wanted), SIDE, SIDE, 3), np.uint8)
         with self._database.read() as sql:
             query = "SELECT thumb FROM signatures WHERE photo_id = ?"
             for at, photo_id in enumerate(wanted):
                 row = sql.execute(query, (photo_id,)).fetchone()
                 if row is not None and len(row[0]) == _BYTES:
-                    found[at], thumbs[at] = (
-                        True,
-                        np.frombuffer(row[0], np.uint8).reshape(SIDE, SIDE, 3),
-                    )
+                    found[at] = True
+                    thumbs[at] = np.frombuffer(row[0], np.uint8).reshape(SIDE, SIDE, 3)
         return found, thumbs
 
     def portions(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """All of them by id: (photo ids int64 [n], thumbnails [n, 32, 32, 3])."""
+        """Yield all signatures by id: (photo ids int64 [n], thumbnails [n, 32, 32, 3])."""
         after = -1
         while True:
             with self._database.read() as sql:
@@ -174,26 +171,24 @@ def sign_photos(
     *,
     progress: OnProgress | None = None,
 ) -> list[SkippedPhoto]:
-    """Give a signature to those of ``photo_ids`` that have none; returns the photos that cannot be
-    read.
+    """Sign those of ``photo_ids`` that have no signature; returns the photos that cannot be read.
 
     Committed every 256 photos, so a run that was killed goes on where it stopped. Reading and
     decoding run in threads.
     """
-    missing, skipped = store.missing(photo_ids), []
+    missing = store.missing(photo_ids)
+    skipped: list[SkippedPhoto] = []
 
     def rows() -> Iterator[PhotoRow]:
         for start in range(0, len(missing), 1024):
             part = missing[start : start + 1024].tolist()
             found = catalog.photos_by_id(part)
-            yield from (
-                found[photo_id] for photo_id in part if photo_id in found
-            )  # the others were deleted meanwhile
+            # The others were deleted meanwhile.
+            yield from (found[photo_id] for photo_id in part if photo_id in found)
 
     def sign(row: PhotoRow) -> np.ndarray:
-        return thumbnail(
-            decode_photo(photos.read(row), limits=_LIMITS, shrink_to=_SHRINK_TO).pixels
-        )
+        photo = decode_photo(photos.read(row), limits=_LIMITS, shrink_to=_SHRINK_TO)
+        return thumbnail(photo.pixels)
 
     ids: list[int] = []
     thumbs: list[np.ndarray] = []
@@ -204,9 +199,8 @@ def sign_photos(
         ids.clear()
         thumbs.clear()
 
-    for done, (row, made) in enumerate(
-        in_order(rows(), sign, workers=min(4, THREADS), ahead=64), 1
-    ):
+    signed = in_order(rows(), sign, workers=min(4, THREADS), ahead=64)
+    for done, (row, made) in enumerate(signed, 1):
         if isinstance(made, CatalensError):
             skipped.append(SkippedPhoto(row.photo_id, row.content_hash, str(made)))
         else:
@@ -224,15 +218,20 @@ def sign_photos(
 
 @dataclass(frozen=True)
 class Signatures:
-    """What the search needs of each photo, about 260 bytes: one row each, flat photos left out."""
+    """Codes of N photos that the search compares, about 260 bytes each; uniform ones left out."""
 
-    ids: np.ndarray  # int64 [N], ascending
-    codes: np.ndarray  # uint8 [N, 32]
-    mirrored: np.ndarray  # uint8 [N, 32], of the mirrored photo
-    coarse: np.ndarray  # uint8 [N, 8, 8, 3]
+    # int64 [N], ascending
+    ids: np.ndarray
+    # uint8 [N, 32]
+    codes: np.ndarray
+    # uint8 [N, 32], of the mirrored photo
+    mirrored: np.ndarray
+    # uint8 [N, 8, 8, 3]
+    coarse: np.ndarray
 
     @classmethod
-    def of(cls, photo_ids: np.ndarray, thumbs: np.ndarray) -> Signatures:
+    def compute(cls, photo_ids: np.ndarray, thumbs: np.ndarray) -> Signatures:
+        """Compute the codes of thumbnails [N, 32, 32, 3], by photo id."""
         kept = ~is_uniform(thumbs)
         thumbs = thumbs[kept]
         return cls(
@@ -243,8 +242,9 @@ class Signatures:
         )
 
     def __add__(self, other: Signatures) -> Signatures:
-        """Both together; ``other`` holds photos that are not in this one."""
-        order = np.argsort(ids := np.concatenate([self.ids, other.ids]), kind="stable")
+        """Merge both; ``other`` holds photos that are not in this one."""
+        ids = np.concatenate([self.ids, other.ids])
+        order = np.argsort(ids, kind="stable")
         return Signatures(
             ids[order],
             np.concatenate([self.codes, other.codes])[order],
@@ -253,36 +253,36 @@ class Signatures:
         )
 
     def only(self, photo_ids: np.ndarray) -> Signatures:
-        """Those of ``photo_ids``."""
+        """Select those of ``photo_ids``."""
         kept = np.isin(self.ids, photo_ids)
         return Signatures(self.ids[kept], self.codes[kept], self.mirrored[kept], self.coarse[kept])
 
 
 def load_signatures(store: SignatureStore) -> Signatures:
-    """All that ``store`` holds, ready to search: 15,000 photos and more a second."""
-    parts = [Signatures.of(ids, thumbs) for ids, thumbs in store.portions()]
+    """Load all that ``store`` holds: 15,000 photos and more a second."""
+    parts = [Signatures.compute(ids, thumbs) for ids, thumbs in store.portions()]
     if not parts:
-        return Signatures.of(np.empty(0, np.int64), np.empty((0, SIDE, SIDE, 3), np.uint8))
+        return Signatures.compute(np.empty(0, np.int64), np.empty((0, SIDE, SIDE, 3), np.uint8))
     return Signatures(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("ids", "codes", "mirrored", "coarse")
-        )
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.codes for part in parts]),
+        np.concatenate([part.mirrored for part in parts]),
+        np.concatenate([part.coarse for part in parts]),
     )
 
 
 class SignatureIndex:
-    """The catalog's signatures in memory, kept up with its change log. Searches take no lock,
-    ``follow`` one.
+    """The catalog's signatures in memory, kept in sync with its change log.
 
-    Photos of deleted products stay in until the next start and do no harm: nobody holds them any
-    more.
+    Searches take no lock, ``follow`` takes one. Photos of deleted products stay in until the next
+    start and do no harm: nobody holds them any more.
     """
 
     def __init__(self, signatures: Signatures, sequence: int) -> None:
         self._state = signatures
         self._sequence = sequence
-        self._refused: set[int] = set()  # photos that could not be read: not tried with every write
+        # Photos that could not be read: not tried with every write.
+        self._unreadable: set[int] = set()
         self._following = threading.Lock()
 
     @classmethod
@@ -294,11 +294,11 @@ class SignatureIndex:
         *,
         progress: OnProgress | None = None,
     ) -> SignatureIndex:
-        """Of the whole catalog; what has no signature yet is given one first."""
+        """Index the whole catalog; what has no signature yet is signed first."""
         sequence, rows = catalog.entries()
         skipped = sign_photos(catalog, photos, store, rows[:, 1], progress=progress)
         index = cls(load_signatures(store).only(rows[:, 1]), sequence)
-        index._refused = {photo.photo_id for photo in skipped}
+        index._unreadable = {photo.photo_id for photo in skipped}
         return index
 
     @property
@@ -311,34 +311,36 @@ class SignatureIndex:
         return self._state
 
     def follow(self, catalog: Catalog, photos: PhotoStore, store: SignatureStore) -> None:
-        """Take in the photos of all writes since. Raises ``OutdatedVersionError`` where the log was
-        compacted past it."""
+        """Add the photos of all writes since.
+
+        Raises ``OutdatedVersionError`` where the log was compacted past it.
+        """
         with self._following:
             changes = catalog.changes(self._sequence)
             if not changes:
                 return
             held = catalog.photo_ids({change.pid for change in changes if change.photos_changed})
             wanted = np.unique(np.array([i for ids in held.values() for i in ids], np.int64))
-            new = np.setdiff1d(np.setdiff1d(wanted, self._state.ids), list(self._refused))
+            new = np.setdiff1d(np.setdiff1d(wanted, self._state.ids), list(self._unreadable))
             if len(new):
-                self._refused |= {
+                self._unreadable |= {
                     photo.photo_id for photo in sign_photos(catalog, photos, store, new)
                 }
                 there, thumbs = store.get(new)
-                self._state = self._state + Signatures.of(new[there], thumbs[there])
+                self._state = self._state + Signatures.compute(new[there], thumbs[there])
             self._sequence = changes[-1].sequence
 
     def near(self, thumb: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
-        """Photos whose code, or mirrored code, is within ``radius`` of that of ``thumb`` [32, 32,
-        3].
+        """Find photos within ``radius`` of ``thumb`` [32, 32, 3], by their code or mirrored code.
 
-        (places among ``signatures``, their distances), int64, nearest first.
+        Returns (places among ``signatures``, their distances), int64, nearest first.
         """
-        asked, stored = Signatures.of(np.zeros(1, np.int64), thumb[None]), self._state
-        if not len(asked.ids):  # flat
+        asked = Signatures.compute(np.zeros(1, np.int64), thumb[None])
+        stored = self._state
+        if not len(asked.ids):  # a uniform photo
             return np.empty(0, np.int64), np.empty(0, np.int64)
         distance = np.minimum(
-            *(_distances(stored.codes, code) for code in (asked.codes, asked.mirrored))
+            _distances(stored.codes, asked.codes), _distances(stored.codes, asked.mirrored)
         )
         places = np.flatnonzero(distance <= radius)
         places = places[np.argsort(distance[places], kind="stable")]
@@ -346,9 +348,9 @@ class SignatureIndex:
 
 
 def _distances(codes: np.ndarray, code: np.ndarray) -> np.ndarray:
-    """int64 [N]: Hamming distances of codes uint8 [N, 32] to one [1, 32]. By words, since sums over
-    four are slow."""
+    """Return the Hamming distances int64 [N] of codes uint8 [N, 32] to one [1, 32]."""
     distance = np.zeros(len(codes), np.int64)
-    for column, word in zip(codes.view(np.uint64).T, code.view(np.uint64)[0], strict=True):
-        distance += np.bitwise_count(column ^ word)
+    # Word by word, since sums over four are slow.
+    for words, word in zip(codes.view(np.uint64).T, code.view(np.uint64)[0], strict=True):
+        distance += np.bitwise_count(words ^ word)
     return distance

@@ -1,5 +1,4 @@
-"""Which photos repeat others: perceptual codes, pairs that are near, groups of pairs, a threshold
-for one product."""
+"""Perceptual hashes (pHash) of photos, and an exhaustive search for near pairs of them."""
 
 from __future__ import annotations
 
@@ -18,21 +17,26 @@ CODE_BYTES = 32
 NEAR_BITS = 64
 
 FLAT = 0.5  # mean local contrast of 255, below which a photo has nothing to be known by
-_COARSE, _COARSE_TOLERANCE, _COARSE_BAND, _COARSE_SHARE = 8, 16.0, 3, 0.6
+_COARSE = 8
+_COARSE_TOLERANCE = 16.0
+_COARSE_BAND = 3
+_COARSE_SHARE = 0.6
 _FREQUENCIES = 16
 _PORTION = 4096
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def thumbnail(picture: Image.Image) -> np.ndarray:
-    """uint8 [32, 32, 3] of an upright RGB picture of any size, each cell the mean of what it
-    covers: all else of a photo's signature follows from it."""
+    """Shrink an upright RGB picture to uint8 [32, 32, 3], each cell the mean of what it covers.
+
+    All else of a photo's signature follows from it.
+    """
     way = Image.Resampling.BOX if min(picture.size) >= SIDE else Image.Resampling.BICUBIC
     return np.asarray(picture.resize((SIDE, SIDE), way))
 
 
 def perceptual_codes(thumbs: np.ndarray) -> np.ndarray:
-    """uint8 [N, 32]: the perceptual code of thumbnails uint8 [N, 32, 32, 3], 256 bits.
+    """Compute the codes uint8 [N, 32] of thumbnails uint8 [N, 32, 32, 3], 256 bits each.
 
     Each bit says whether one of the 16 x 16 lowest frequencies of the grey picture's DCT is above
     their median (pHash, Zauner 2010). Of a mirrored photo: ``perceptual_codes(thumbs[:, :,
@@ -49,8 +53,10 @@ def perceptual_codes(thumbs: np.ndarray) -> np.ndarray:
 
 
 def is_uniform(thumbs: np.ndarray) -> np.ndarray:
-    """bool [N]: photos of one colour all over. Their codes are noise, so they repeat others by
-    their bytes only."""
+    """Mark the photos of one colour all over, bool [N].
+
+    Their codes are noise, so they repeat others by their bytes only.
+    """
     return np.concatenate(
         [
             detail(thumbs[start : start + _PORTION]) < FLAT
@@ -61,33 +67,26 @@ def is_uniform(thumbs: np.ndarray) -> np.ndarray:
 
 
 def coarse_thumbnails(thumbs: np.ndarray) -> np.ndarray:
-    """uint8 [N, 8, 8, 3]: thumbnails small enough to be held in memory for a whole catalog."""
+    """Shrink thumbnails to uint8 [N, 8, 8, 3], small enough to hold those of a whole catalog."""
     step = SIDE // _COARSE
     return thumbs.reshape(-1, _COARSE, step, _COARSE, step, 3).mean((2, 4)).round().astype(np.uint8)
 
 
 def coarse_match(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """bool [...]: which pairs of ``coarse_thumbnails`` thumbnails [..., 8, 8, 3] are worth a closer
-    look; leading axes broadcast.
+    """Mark the pairs of coarse thumbnails [..., 8, 8, 3] that may be one picture, bool [...].
 
-    Cheap, and wrong on the safe side.
+    Leading axes broadcast. Cheap, and wrong on the safe side.
     """
-    return (
-        share(
-            first.astype(np.float32),
-            second.astype(np.float32),
-            _COARSE_TOLERANCE,
-            band=_COARSE_BAND,
-        )
-        >= _COARSE_SHARE
+    agreement = share(
+        first.astype(np.float32), second.astype(np.float32), _COARSE_TOLERANCE, band=_COARSE_BAND
     )
+    return agreement >= _COARSE_SHARE
 
 
 def near_pairs(
     gallery: np.ndarray, radius: int, *, queries: np.ndarray | None = None, portion: int = _PORTION
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """All pairs at Hamming distance <= ``radius``: portions of (query, entry, distance), int64,
-    none left out.
+    """Yield all pairs at Hamming distance <= ``radius``: portions of (query, entry, distance).
 
     ``gallery`` and ``queries`` uint8 [N, bytes]. Without ``queries`` each unordered pair of the
     gallery comes once (query < entry) and no photo with itself. An exhaustive scan: at 256 bits and

@@ -1,5 +1,4 @@
-"""Which categories are bought together more often than by chance: lift of their co-occurrence in
-orders."""
+"""Association of categories in orders: pairs with a lift above chance."""
 
 from __future__ import annotations
 
@@ -17,16 +16,18 @@ class Pair:
 
     one: str
     other: str
-    together: int  # orders that hold both
-    lift: float  # P(both) / (P(one) P(other)); above 1: more often than by chance
+    # Orders that hold both.
+    together: int
+    # P(both) / (P(one) P(other)); above 1: more often than by chance.
+    lift: float
 
 
 def complementary(orders: Iterable[Iterable[str]], *, min_support: int = MIN_SUPPORT) -> list[Pair]:
-    """The pairs of categories with a lift above 1 that at least ``min_support`` orders hold, the
-    highest lift first.
+    """Find the pairs of categories with a lift above 1, the highest lift first.
 
-    ``orders``: the categories of each order's products; how often one stands in an order does not
-    count. All orders count for the shares, also those with one category.
+    At least ``min_support`` orders hold both. ``orders``: the categories of each order's products;
+    how often one stands in an order does not count. All orders count for the shares, also those
+    with one category.
     """
     total = 0
     single: Counter[str] = Counter()

@@ -1,10 +1,10 @@
-"""Personal recommendations as functions on arrays: a history to interests, candidates to scores,
-scores to a list."""
+"""Personal recommendations on arrays: interests of a history, scores, re-ranking."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -12,14 +12,21 @@ from scipy.spatial.distance import squareform
 
 from indexer.catalog.filters import FilterableProduct, category_paths, elements
 
-Value = tuple[str, str]  # field, value: what products may have in common
+# (field, value): what products may have in common.
+Value = tuple[str, str]
 # Chosen on shoppers of validation seeds (docs/figures/discovery.md).
-APART = 0.7  # mean distance from which two groups of a history are two interests
-_SHARED = 0.5  # how much of the distance is attributes that differ, where both products have any
-_LIKENESS = 5.0  # nats for each unit of cosine
-_ATTRIBUTES = 0.5  # share of the attributes' log odds that counts: fields repeat each other
-_PRIOR = 8.0  # products' worth of trust in the catalog's own frequencies
-DIVERSITY = 1.0  # nats that a result loses for a cosine of 1 to one before it
+# Mean distance from which two groups of a history are two interests.
+APART = 0.7
+# How much of the distance is attributes that differ, where both products have any.
+_SHARED = 0.5
+# Nats for each unit of cosine.
+_LIKENESS = 5.0
+# Share of the attributes' log odds that counts: fields repeat each other.
+_ATTRIBUTES = 0.5
+# Products' worth of trust in the catalog's own frequencies.
+_PRIOR = 8.0
+# Nats that a result loses for a cosine of 1 to one before it.
+DIVERSITY = 1.0
 HALF_LIFE_DAYS = 30.0
 _SECONDS = 86_400.0
 
@@ -28,11 +35,16 @@ _SECONDS = 86_400.0
 class Interest:
     """One thing that a shopper looks for."""
 
-    members: np.ndarray  # int [n], places in the history
-    medoid: int  # of them the one most alike to the others
-    share: float  # of the history's weight, in (0, 1]
-    query: np.ndarray  # float32 [D], unit: the members' weighted mean direction
-    odds: Mapping[Value, float]  # nats that a candidate with the value gains
+    # int [n], places in the history
+    members: np.ndarray
+    # The member most alike to the others.
+    medoid: int
+    # Of the history's weight, in (0, 1].
+    share: float
+    # float32 [D], unit: the members' weighted mean direction
+    query: np.ndarray
+    # Nats that a candidate with the value gains.
+    odds: Mapping[Value, float]
 
 
 def event_weights(
@@ -42,8 +54,7 @@ def event_weights(
     now: float | None = None,
     half_life_days: float = HALF_LIFE_DAYS,
 ) -> np.ndarray:
-    """What each event counts, float64 [n]: its weight, halved for every ``half_life_days`` that it
-    is older than now.
+    """Weigh each event, float64 [n]: halved for every ``half_life_days`` that it is older than now.
 
     ``times`` in seconds, nan where it is not known: then the event counts as the newest. ``now`` is
     by default the newest time, so that a history ages by itself and not by when it is asked about;
@@ -58,31 +69,28 @@ def event_weights(
 
 
 def attribute_agreement(values: Sequence[Sequence[Value]]) -> np.ndarray:
-    """Of each pair of products the share of common values among all that either has (Jaccard),
-    float64 [n, n].
+    """Compute the Jaccard index of each pair of products' values, float64 [n, n].
 
     nan where neither has any.
     """
-    known = {
-        value: place
-        for place, value in enumerate(dict.fromkeys(value for own in values for value in own))
-    }
+    distinct = dict.fromkeys(chain.from_iterable(values))
+    known = {value: place for place, value in enumerate(distinct)}
     table = np.zeros((len(values), len(known)))
-    for row, own in enumerate(values):
-        table[row, [known[value] for value in own]] = 1
+    for row, held in enumerate(values):
+        table[row, [known[value] for value in held]] = 1
     both = table @ table.T
     either = table.sum(1)[:, None] + table.sum(1)[None] - both
     return np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0)
 
 
-def groups_of(
+def cluster_history(
     vectors: np.ndarray, values: Sequence[Sequence[Value]], *, apart: float = APART
 ) -> list[np.ndarray]:
-    """The places of a history's products by interest: average linkage, cut where groups lie
-    ``apart`` on average.
+    """Group the places of a history's products by interest, the largest group first.
 
-    The distance of two products is 1 minus the mean of their cosine and of how many attributes they
-    share; so how many interests there are is up to the history. The largest group first.
+    Average linkage, cut where groups lie ``apart`` on average. The distance of two products is 1
+    minus the mean of their cosine and of how many attributes they share; so how many interests
+    there are is up to the history.
     """
     if len(vectors) == 1:
         return [np.array([0])]
@@ -104,10 +112,10 @@ def cluster_interests(
     values: Sequence[Sequence[Value]],
     frequency: Callable[[Value], float],
     *,
-    most: int = 8,
+    limit: int = 8,
     apart: float = APART,
 ) -> list[Interest]:
-    """Interests of a history, the heaviest first, at most ``most`` of them.
+    """Find the interests of a history, the heaviest first, at most ``limit`` of them.
 
     ``vectors`` float32 [n, D] unit, n >= 1; ``weights`` float [n] above zero; ``values``: what
     attributes each product has; ``frequency``: the share of the catalog's products that have a
@@ -115,24 +123,24 @@ def cluster_interests(
     """
     found = []
     relative = weights / weights.mean()
-    for places in groups_of(vectors, values, apart=apart):
-        own, mine = vectors[places], relative[places]
-        mean = mine @ own
+    for places in cluster_history(vectors, values, apart=apart):
+        members = vectors[places]
+        member_weights = relative[places]
+        mean = member_weights @ members
         length = float(np.linalg.norm(mean))
-        central = int(
-            np.argmax(own @ mean)
-        )  # the member with the highest weighted mean cosine to all
-        query = mean / length if length > 1e-6 else own[central]
-        odds = attribute_odds([values[place] for place in places], mine, frequency)
-        share = float(mine.sum() / relative.sum())
+        # The member with the highest weighted mean cosine to all.
+        central = int(np.argmax(members @ mean))
+        query = mean / length if length > 1e-6 else members[central]
+        odds = attribute_odds([values[place] for place in places], member_weights, frequency)
+        share = float(member_weights.sum() / relative.sum())
         found.append(Interest(places, int(places[central]), share, query.astype(np.float32), odds))
-    return sorted(found, key=lambda interest: -interest.share)[:most]
+    return sorted(found, key=lambda interest: -interest.share)[:limit]
 
 
 def attribute_odds(
     values: Sequence[Sequence[Value]], weights: np.ndarray, frequency: Callable[[Value], float]
 ) -> dict[Value, float]:
-    """value -> nats, of the values that an interest's products have.
+    """Compute value -> nats for the values that an interest's products have.
 
     The posterior odds of a value in the interest against the catalog, with the catalog's frequency
     p as prior worth m products, are (c + m p) / ((n + m) p) for c of n; less those of a value that
@@ -140,8 +148,8 @@ def attribute_odds(
     product says less than five (naive Bayes with a Dirichlet prior).
     """
     counts: dict[Value, float] = {}
-    for own, weight in zip(values, weights.tolist(), strict=True):
-        for value in dict.fromkeys(own):
+    for held, weight in zip(values, weights.tolist(), strict=True):
+        for value in dict.fromkeys(held):
             counts[value] = counts.get(value, 0.0) + weight
     return {
         value: float(np.log1p(count / (_PRIOR * frequency(value))))
@@ -152,33 +160,35 @@ def attribute_odds(
 def score_candidates(
     interests: Sequence[Interest], cosines: np.ndarray, values: Sequence[Value], holds: np.ndarray
 ) -> np.ndarray:
-    """How well each of n candidates fits each interest: log weights float64 [J, n].
+    """Score how well each of n candidates fits each interest: log weights float64 [J, n].
 
     The log of the interest's share, plus likeness to its query, plus the attributes that speak for
     it. ``cosines`` float [J, n] of candidates with the interests' queries, -inf where a candidate
     is not meant for an interest; ``holds`` bool [V, n]: which candidates have which of ``values``.
     """
-    odds = np.array([[interest.odds.get(value, 0.0) for value in values] for interest in interests])
+    odds = np.zeros((len(interests), len(values)))
+    for row, interest in enumerate(interests):
+        odds[row] = [interest.odds.get(value, 0.0) for value in values]
     shares = np.log([interest.share for interest in interests])[:, None]
-    return np.asarray(
-        shares + _LIKENESS * cosines + _ATTRIBUTES * (odds.reshape(len(interests), -1) @ holds)
-    )
+    return np.asarray(shares + _LIKENESS * cosines + _ATTRIBUTES * (odds @ holds))
 
 
 def logsumexp_interests(table: np.ndarray) -> np.ndarray:
-    """Log weights by interest [J, n] as one score each, float64 [n]: a product may suit several
-    interests."""
+    """Combine log weights by interest [J, n] to scores float64 [n].
+
+    A product may suit several interests.
+    """
     return np.asarray(np.logaddexp.reduce(table, axis=0))
 
 
 def mmr(
     scores: np.ndarray, vectors: np.ndarray, k: int, *, diversity: float = DIVERSITY
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the ``k`` best, one after another by score less ``diversity`` times the highest
-    cosine to those before.
+    """Re-rank by maximal marginal relevance: places of the ``k`` best, and their values.
 
-    Also what each had when it was taken, never more than the one before it. Maximal marginal
-    relevance (Carbonell and Goldstein 1998) with relevance in nats. Ties: the first place.
+    One after another is taken by score less ``diversity`` times the highest cosine to those before
+    (Carbonell and Goldstein 1998, with relevance in nats); no value exceeds the one before it.
+    Ties: the first place.
     """
     chosen: list[int] = []
     value: list[float] = []
@@ -195,16 +205,14 @@ def mmr(
 
 
 def reasons(vectors: np.ndarray, history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each result [n, D] the place of the product of the ``history`` [h, D] most alike, and the
-    cosine."""
+    """Return for each result [n, D] the place in ``history`` [h, D] most alike, and the cosine."""
     cosine = vectors @ history.T
     best = np.argmax(cosine, axis=1)
     return best, np.clip(cosine[np.arange(len(best)), best], -1.0, 1.0)
 
 
 def values_of(facts: FilterableProduct, types: Mapping[str, str]) -> list[Value]:
-    """What a product can share with others: its category, level by level, and its texts, lists and
-    yes-or-no values.
+    """List what a product can share with others: category levels, texts, lists and bools.
 
     Tags are left out, since they mostly repeat attributes; numbers and dates, since few products
     share one.

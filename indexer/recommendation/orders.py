@@ -1,5 +1,4 @@
-"""Orders in the catalog: which products were bought together, and the complementary categories
-learned from them."""
+"""Orders in the catalog: import, and the complementary categories learned from them."""
 
 from __future__ import annotations
 
@@ -20,7 +19,8 @@ from indexer.core.sqlite import Connection, chunks
 from indexer.recommendation.cooccurrence import MIN_SUPPORT, Pair, complementary
 
 _BATCH = 5000
-_LISTED = 100  # unknown products that a report names
+# Unknown products that a report names.
+_LISTED = 100
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,34 @@ class Bought:
 class OrdersReport:
     """What an import of orders did."""
 
-    rows: int = 0  # read
-    added: int = 0  # products in orders that were not known before
-    known: int = 0  # rows that said what was stored already
-    unknown_rows: int = 0  # rows whose product is not in the catalog
-    unknown_products: list[str] = field(default_factory=list)  # the first of their ids
-    skipped: list[dict[str, str]] = field(
-        default_factory=list
-    )  # rows that cannot be used: where, reason
-    orders: int = 0  # in the catalog now
-    pairs: int = 0  # of complementary categories, learned from all of them
+    # Read.
+    rows: int = 0
+    # Products in orders that were not known before.
+    added: int = 0
+    # Rows that said what was stored already.
+    known: int = 0
+    # Rows whose product is not in the catalog, and the first of their ids.
+    unknown_rows: int = 0
+    unknown_products: list[str] = field(default_factory=list)
+    # Rows that cannot be used: where, reason.
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    # In the catalog now.
+    orders: int = 0
+    # Of complementary categories, learned from all orders.
+    pairs: int = 0
 
 
-def read_table(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[str, str, str, str | None]]:
-    """(where, first, second, time text or None) of each line of a CSV with the columns ``wanted``
-    and maybe ``time``.
+def read_table(path: Path, names: tuple[str, str]) -> Iterator[tuple[str, str, str, str | None]]:
+    """Read a CSV with the columns ``names`` and maybe ``time``.
 
-    Raises ``BadDataError`` naming file, line or columns.
+    Yields (where, first, second, time text or None) of each line. Raises ``BadDataError`` naming
+    file, line or columns.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             columns = [name.strip() for name in reader.fieldnames or ()]
-            for name in wanted:
+            for name in names:
                 if name not in columns:
                     raise BadDataError(
                         f"{path} has no column {name!r}; columns found: "
@@ -70,8 +75,8 @@ def read_table(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[str, str, 
                 where = f"{path.name}:{reader.line_num}"
                 yield (
                     where,
-                    (row[wanted[0]] or "").strip(),
-                    row[wanted[1]] or "",
+                    (row[names[0]] or "").strip(),
+                    row[names[1]] or "",
                     row.get("time") or None,
                 )
     except OSError as error:
@@ -83,8 +88,7 @@ def read_table(path: Path, wanted: tuple[str, str]) -> Iterator[tuple[str, str, 
 
 
 def seconds_of(text: str) -> float:
-    """A time as people write it (a number of seconds since 1970, or a date) in seconds. Raises
-    ``ValueError``."""
+    """Parse a time as people write it: seconds since 1970, or a date. Raises ``ValueError``."""
     try:
         return float(text)
     except ValueError:
@@ -148,18 +152,16 @@ def _add(sql: Connection, row: Bought, pid: int) -> bool:
 
 
 def learn(catalog: Catalog, *, min_support: int = MIN_SUPPORT) -> tuple[int, int]:
-    """Find the complementary categories of all orders stored; (orders, pairs). Products count by
-    their present one."""
+    """Find the complementary categories of all orders stored; returns (orders, pairs).
+
+    Products count by their present category.
+    """
     with catalog.database.transaction() as sql:
         ensure_order_tables(sql)
         query = (
             "SELECT order_no, category FROM order_items JOIN products USING (pid) ORDER BY order_no"
         )
-        baskets = (
-            [SEPARATOR.join(json.loads(category)) for _, category in rows if category]
-            for _, rows in groupby(sql.execute(query), key=lambda row: row[0])
-        )
-        pairs = complementary(baskets, min_support=min_support)
+        pairs = complementary(_baskets(sql.execute(query)), min_support=min_support)
         sql.execute("DELETE FROM complements")
         rows = [(pair.one, pair.other, pair.together, pair.lift) for pair in pairs]
         sql.executemany("INSERT INTO complements VALUES (?, ?, ?, ?)", rows)
@@ -167,9 +169,17 @@ def learn(catalog: Catalog, *, min_support: int = MIN_SUPPORT) -> tuple[int, int
     return orders, len(pairs)
 
 
+def _baskets(rows: Iterable[tuple[int, str | None]]) -> Iterator[list[str]]:
+    """Yield the category paths of each order, of rows (order, category as JSON) by order."""
+    for _, items in groupby(rows, key=lambda row: row[0]):
+        yield [SEPARATOR.join(json.loads(category)) for _, category in items if category]
+
+
 def complements_of(catalog: Catalog, categories: Iterable[str]) -> dict[str, list[Pair]]:
-    """category path ("A > B") -> its complementary pairs, the highest lift first; empty where no
-    orders are known."""
+    """Return category path ("A > B") -> its complementary pairs, the highest lift first.
+
+    Empty where no orders are known.
+    """
     found: dict[str, list[Pair]] = {}
     with catalog.database.read() as sql:
         if not has_orders(sql):

@@ -1,4 +1,4 @@
-"""What people made of our answers, as a manifest to train from."""
+"""Export of feedback as a manifest to train from."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _COLUMNS = ("product_id", "image", "title", "category", "tags")
 
 
 @dataclass
-class Exported:
+class ExportReport:
     """What an export wrote, and why feedback was left out."""
 
     products: int = 0
     rows: int = 0
     feedback: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)  # reason -> entries
+    # Reason -> entries.
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
-def export_feedback(home: Home, out: Path) -> Exported:
+def export_feedback(home: Home, out: Path) -> ExportReport:
     """Write a manifest (CSV) of the products that feedback names, their tags and categories as
     people left them.
 
@@ -35,8 +36,8 @@ def export_feedback(home: Home, out: Path) -> Exported:
     rejected; the last word on a tag counts. Feedback without a stored product has no photo to learn
     from and is counted as skipped. Raises ``BadDataError`` where there is nothing to write.
     """
-    report = Exported()
-    said: dict[int, list[dict[str, Any]]] = {}
+    report = ExportReport()
+    given: dict[int, list[dict[str, Any]]] = {}
     skipped: Counter[str] = Counter()
     with open_reviews(home) as reviews:
         for _, entry in reviews.feedback():
@@ -48,28 +49,28 @@ def export_feedback(home: Home, out: Path) -> Exported:
             ):
                 skipped["clicks only"] += 1
             else:
-                said.setdefault(entry["pid"], []).append(entry)
+                given.setdefault(entry["pid"], []).append(entry)
     with open_catalog(home) as catalog:
-        products = catalog.by_pids(said)
+        products = catalog.by_pids(given)
         rows = catalog.photos_by_id(
             [photo_id for product in products.values() for photo_id in product.photo_ids]
         )
     skipped["its product was deleted since"] = sum(
-        len(entries) for pid, entries in said.items() if pid not in products
+        len(entries) for pid, entries in given.items() if pid not in products
     )
     report.skipped = {reason: count for reason, count in skipped.items() if count}
     report.products = len(products)
     if not products:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in report.skipped.items())
         raise BadDataError(
-            f"there is no feedback to train from ({report.feedback} "
-            f"entries{f': {reasons}' if reasons else ''})"
+            f"there is no feedback to train from ({report.feedback} entries"
+            f"{f': {reasons}' if reasons else ''})"
         )
     with Path(out).open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(_COLUMNS)
         for pid, product in products.items():
-            category, tags = _settled(product, said[pid])
+            category, tags = _final_labels(product, given[pid])
             for photo_id in product.photo_ids:
                 row = rows.get(photo_id)
                 if row is None:
@@ -87,10 +88,10 @@ def export_feedback(home: Home, out: Path) -> Exported:
     return report
 
 
-def _settled(
+def _final_labels(
     product: Product, entries: list[dict[str, Any]]
 ) -> tuple[tuple[str, ...] | None, list[str]]:
-    """Category and tags of a product after all that was said of it, in order."""
+    """Return category and tags of a product after all feedback on it, in order."""
     tags = dict.fromkeys(tag.tag for tag in product.tags if tag.source != "machine")
     category = product.category
     for entry in entries:

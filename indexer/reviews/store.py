@@ -1,4 +1,4 @@
-"""Reviews that wait for a person, and what people said: an append-only log beside the catalog."""
+"""Store of reviews and feedback: an append-only log beside the catalog."""
 
 from __future__ import annotations
 

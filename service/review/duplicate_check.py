@@ -35,7 +35,7 @@ class DuplicateCheck:
         self._store: SignatureStore | None = None  # takes one call at a time
         self._using = threading.Lock()
         self._index = SignatureIndex(
-            Signatures.of(np.zeros(0, np.int64), np.zeros((0, 32, 32, 3), np.uint8)), 0
+            Signatures.compute(np.zeros(0, np.int64), np.zeros((0, 32, 32, 3), np.uint8)), 0
         )
         self._thread: threading.Thread | None = None
         self.complete = False

@@ -94,7 +94,7 @@ def _search(work: Path) -> BenchRow:
     read = in_order(files, _thumb, workers=min(4, THREADS), ahead=64)
     thumbs = np.stack([thumb for _, thumb in read if isinstance(thumb, np.ndarray)])
     decoded_s = time.perf_counter() - started
-    Signatures.of(np.arange(len(files)), thumbs)
+    Signatures.compute(np.arange(len(files)), thumbs)
     signed_s = time.perf_counter() - started
     hasher = PHash(verbose=False)
     encodings = {str(i): hasher.encode_image(image_array=thumb) for i, thumb in enumerate(thumbs)}

@@ -11,9 +11,9 @@ from indexer.catalog.filters import FilterableProduct
 from indexer.recommendation.interests import (
     Interest,
     attribute_odds,
+    cluster_history,
     cluster_interests,
     event_weights,
-    groups_of,
     logsumexp_interests,
     mmr,
     reasons,
@@ -45,8 +45,8 @@ def test_attributes_part_what_looks_alike() -> None:
     """Equal vectors: one interest where attributes agree, two where they share nothing (distance 1
     - (1 + 0) / 2)."""
     vectors = unit(X, X)
-    one = groups_of(vectors, [[("kind", "a")], [("kind", "a")]], apart=0.4)
-    two = groups_of(vectors, [[("kind", "a")], [("kind", "b")]], apart=0.4)
+    one = cluster_history(vectors, [[("kind", "a")], [("kind", "a")]], apart=0.4)
+    two = cluster_history(vectors, [[("kind", "a")], [("kind", "b")]], apart=0.4)
     assert (len(one), len(two)) == (1, 2)
 
 
