@@ -7,7 +7,7 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -107,6 +107,53 @@ def test_sqlite_has_one_door() -> None:
         if target.partition(".")[0] in {"sqlite3", "_sqlite3", "apsw", "sqlalchemy"}
     ]
     assert wrong == []
+
+
+SAMPLE_AND_BENCH = ("tools.bench", "tools.sample", "tools.sample_catalog")
+
+
+def test_only_demo_and_bench_reach_the_sample_and_the_benchmarks() -> None:
+    """Drawn clothes and benchmarks are no part of the product: two commands use them, and tests."""
+    may = ("tools.demo", "tools.commands.bench", "tools.screenshots")
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in SOURCES.items()
+        if name not in may and not is_below(name, SAMPLE_AND_BENCH)
+        for target in imported(parse(path))
+        if is_below(target, SAMPLE_AND_BENCH)
+    ]
+    assert wrong == []
+
+
+def is_below(name: str, packages: Sequence[str]) -> bool:
+    """Whether a module is one of ``packages`` or inside one."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def test_benchmarks_stand_alone_at_the_top() -> None:
+    """A module at the top of ``tools.bench`` is a benchmark; the list names all of them."""
+    from tools.bench.harness.framework import BENCHMARKS
+
+    top = {
+        name.rpartition(".")[2]
+        for name, path in SOURCES.items()
+        if path.parent == ROOT / "tools" / "bench" and path.stem != "__init__"
+    }
+    assert top == set(BENCHMARKS)
+    for name in sorted(top):
+        tree = parse(ROOT / "tools" / "bench" / f"{name}.py")
+        assert {"PARTS", "GOALS", "measure"} <= set(defined(tree)), name
+
+
+def defined(tree: ast.Module) -> Iterator[str]:
+    """Names that a module's top level defines."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
 
 
 def test_no_import_circles() -> None:

@@ -6,6 +6,8 @@ plain service.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,13 +18,15 @@ from statistics import mean, median
 from tools.bench.data.enlarged_photos import SIZES, enlarged_all, real_photos
 from tools.bench.data.photo_home import GeneratedShop, shop
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob
+from tools.bench.harness.servers import ROOT
 from tools.bench.http import LoadClient, Server, own_server, plain_server
 from tools.output import log
 
-PARTS = ("start", "soak")
-_STARTS, _ASKED, _CLIENTS, _EVERY_S = 5, 100, 4, 5.0
+PARTS = ("help", "start", "soak")
+_HELPS, _STARTS, _ASKED, _CLIENTS, _EVERY_S = 10, 5, 100, 4, 5.0
 
 GOALS = (
+    Goal("catalens --help, seconds", "<", 2.0, figure("help", "seconds")),
     Goal("process start to ready, seconds", "<=", 5.0, figure("start", "seconds")),
     Goal("memory of the service, MB", "<=", 900.0, figure("soak", "most_mb")),
     Goal("memory at the end of the soak over its middle", "<=", 1.03, figure("soak", "growth")),
@@ -30,14 +34,35 @@ GOALS = (
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """Starts of both in turn, medians; or memory while four clients ask for ten minutes."""
+    """Starts in turn, medians; or memory while four clients ask for ten minutes."""
     log(f"bench startup: {part}")
+    if part == "help":
+        return _help()
     made = shop(work, knob("PRODUCTS", 100_000))
     about = {
         "recipe": f"{knob('PRODUCTS', 100_000):,} products",
         "peer": "the plain service of bench http",
     }
     return {**about, **(_start(made) if part == "start" else _soak(made))}
+
+
+def _help() -> BenchRow:
+    """The command line's help beside a Python that does nothing, in turn; medians."""
+    ways = {"help": ["-m", "tools.cli", "--help"], "python": ["-c", "pass"]}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(_HELPS):
+        for name, arguments in ways.items():
+            started = time.perf_counter()
+            subprocess.run(
+                [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=True
+            )
+            seconds[name].append(time.perf_counter() - started)
+    return {
+        "recipe": f"catalens --help and python -c pass, {_HELPS} times each, in turn",
+        "seconds": median(seconds["help"]),
+        "python_seconds": median(seconds["python"]),
+        "samples": seconds,
+    }
 
 
 def _start(made: GeneratedShop) -> BenchRow:

@@ -1,5 +1,4 @@
-"""What a write costs: commits against a bare SQLite commit, deletes against a peer's store, patches
-by the thousand."""
+"""The benchmark ``upsert``: commits, deletes beside a peer's store, patches in batches."""
 
 from __future__ import annotations
 
@@ -8,6 +7,7 @@ import json
 import os
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
+from indexer.catalog.store import open_catalog
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.core.sqlite import connect
@@ -27,8 +29,14 @@ from tools.bench.harness.framework import BenchRow, Goal, figure, percentile
 from tools.bench.harness.servers import one_core_server
 from tools.bench.peers import deepimagesearch
 
-PARTS = ("commit", "delete", "patch")
+PARTS = ("catalog", "commit", "delete", "patch")
 GOALS = (
+    Goal(
+        "attribute patches per second at the catalog's commit",
+        ">=",
+        5000,
+        figure("catalog", "patches_per_s"),
+    ),
     Goal(
         "commit with a cached vector, p99 over a bare fsynced commit's",
         "<=",
@@ -48,11 +56,14 @@ GOALS = (
 PRODUCTS = "CATALENS_BENCH_PRODUCTS"  # how many products the home has
 _COMMITS, _DELETES, _PEER_DELETES = 1000, 300, 3
 _BATCH, _BATCHES = 1000, 30
+_PATCHES, _PATCH_BATCHES = 2000, 5
 _PATIENCE_S = 10.0
 
 
 def measure(part: str, work: Path) -> BenchRow:
     """One part's row."""
+    if part == "catalog":
+        return _catalog(work)
     products = int(os.environ.get(PRODUCTS, "100000"))
     home = big_home(work / f"home-{products}", products)
     parts: dict[str, Callable[[Home, Path, int], BenchRow]] = {
@@ -64,6 +75,34 @@ def measure(part: str, work: Path) -> BenchRow:
         "products": products,
         "recipe": f"big_home(products={products}, dim=256)",
         **parts[part](home, work, products),
+    }
+
+
+def _catalog(work: Path) -> BenchRow:
+    """Batches of patches applied to a catalog alone, each a commit; the best batch counts."""
+    rates = []
+    with (
+        tempfile.TemporaryDirectory(dir=work) as folder,
+        open_catalog(Home.create(Path(folder))) as catalog,
+    ):
+        photo = NewPhoto(photo_hash(0), "JPEG", 1, 1, 1, "reference", "/nowhere")
+        names = [product_id(number) for number in range(_PATCHES)]
+        puts = [ProductInput(name, None, None, (), {}, (photo.content_hash,)) for name in names]
+        catalog.apply([Put(product, [photo]) for product in puts])
+        for batch in range(_PATCH_BATCHES):
+            patches = [
+                Patch(name, {"attributes": {"price": number + batch + 0.5}})
+                for number, name in enumerate(names)
+            ]
+            started = time.perf_counter()
+            written = catalog.apply(patches)
+            rates.append(_PATCHES / (time.perf_counter() - started))
+            if {getattr(result, "outcome", None) for result in written} != {"patched"}:
+                raise CatalensError("the catalog did not apply every patch")
+    return {
+        "recipe": f"{_PATCHES:,} products, one attribute of each patched {_PATCH_BATCHES} times",
+        "patches_per_s": max(rates),
+        "rates": rates,
     }
 
 
