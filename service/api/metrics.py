@@ -99,21 +99,21 @@ def _compactions(engine: Engine) -> Iterator[Metric]:
     """Compactions of this process, and when the next one is due."""
     folding = engine.folding
     folds = CounterMetricFamily(
-        "catalens_folds", "Folds of the delta by this process.", labels=["outcome"]
+        "catalens_folds", "Compactions of the delta by this process.", labels=["outcome"]
     )
     folds.add_metric(["done"], folding.done)
     folds.add_metric(["failed"], folding.failed)
     yield folds
     yield GaugeMetricFamily(
-        "catalens_fold_running", "Whether this process has a fold at work.", folding.running
+        "catalens_fold_running", "Whether this process compacts the delta now.", folding.running
     )
     if folding.last_s is not None:
         yield GaugeMetricFamily(
-            "catalens_fold_last_seconds", "How long the last fold took.", folding.last_s
+            "catalens_fold_last_seconds", "How long the last compaction took.", folding.last_s
         )
     yield GaugeMetricFamily(
         "catalens_delta_limit_photos",
-        "Photos in the delta above which it is folded.",
+        "Photos in the delta above which it is compacted.",
         engine.settings.max_delta,
     )
 
@@ -203,6 +203,6 @@ def install(app: OpenAPI, engine: Engine, version: str) -> None:
         responses={200: {"content": text}, **problem_responses()},
     )
     def metrics() -> Response:
-        """Requests, queue, delta, folds, versions and memory, as Prometheus text. Takes a key where
+        """Requests, queue, delta, compactions, versions and memory, as Prometheus text. Takes a key where
         `/v1` does."""
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

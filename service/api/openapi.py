@@ -13,6 +13,8 @@ from pydantic import BaseModel, Field
 from service.engine import Engine
 from service.settings import Settings
 
+JsonSchema = dict[str, Any]
+
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 SECURITY: list[dict[str, list[str]]] = [{"key": []}]
 
@@ -23,9 +25,9 @@ class DocumentedBody(RequestBody):
     model: type[BaseModel] = Field(exclude=True)
 
     @classmethod
-    def of(cls, model: type[BaseModel], form: dict[str, Any] | None) -> DocumentedBody:
+    def of(cls, model: type[BaseModel], form: JsonSchema | None) -> DocumentedBody:
         """A JSON body of ``model``, or a multipart one with the schema ``form``."""
-        content: dict[str, Any] = {"application/json": {"schema": {"$ref": _ref(model)}}}
+        content: JsonSchema = {"application/json": {"schema": {"$ref": _ref(model)}}}
         if form is not None:
             content["multipart/form-data"] = {"schema": form}
         return cls.model_validate({"model": model, "required": True, "content": content})
@@ -63,7 +65,7 @@ def multipart_or_json(
     ``files`` is the name of the file field; ``json_field`` the form field that holds the whole JSON
     object, otherwise each field of ``model`` is a form field of the same name.
     """
-    binary: dict[str, Any] = {"type": "string", "format": "binary"}
+    binary: JsonSchema = {"type": "string", "format": "binary"}
     several = {"type": "array", "items": binary}
     if json_field is not None:
         form = {json_field: {"$ref": _ref(model)}, files: several}

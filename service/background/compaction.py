@@ -94,7 +94,7 @@ class Compactor:
             self._process = None
 
     def _due(self, snapshot: Snapshot) -> str | None:
-        """Why a fold is due now, in words; None where it is not."""
+        """Why a compaction is due now, in words; None where it is not."""
         if not self._max_delta:
             return None
         live, manifest = snapshot.live, snapshot.live.base.manifest
@@ -116,7 +116,7 @@ class Compactor:
             self._note_failure(str(error))
             return
         self._began = time.monotonic()
-        self._log.info("fold started", index_version=snapshot.index_version, why=why)
+        self._log.info("compaction started", index_version=snapshot.index_version, why=why)
 
     def _note_end(self, process: WorkerProcess, code: int) -> None:
         self._process = None
@@ -126,7 +126,7 @@ class Compactor:
             self.done += 1
             self.last_s = seconds
             self._next = time.monotonic() + seconds
-            self._log.info("fold done", seconds=round(seconds, 2), **json.loads(printed))
+            self._log.info("compaction done", seconds=round(seconds, 2), **json.loads(printed))
         elif code == compaction.NOT_NOW:
             self._next = time.monotonic() + _NOT_NOW_S
         else:
@@ -138,5 +138,5 @@ class Compactor:
             _LONGEST_S, _AFTER_FAILURE_S * 2 ** min(self.failed - 1, 6)
         )
         self._log.error(
-            "fold failed; the delta goes on growing", error=reason, failures=self.failed
+            "compaction failed; the delta goes on growing", error=reason, failures=self.failed
         )
