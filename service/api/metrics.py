@@ -203,6 +203,6 @@ def install(app: OpenAPI, engine: Engine, version: str) -> None:
         responses={200: {"content": text}, **problem_responses()},
     )
     def metrics() -> Response:
-        """Requests, queue, delta, compactions, versions and memory, as Prometheus text. Takes a key where
-        `/v1` does."""
+        """Requests, queue, delta, compactions, versions and memory, as Prometheus text. Takes a
+        key where `/v1` does."""
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
