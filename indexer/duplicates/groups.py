@@ -28,7 +28,8 @@ from indexer.duplicates.pairs import (
 from indexer.duplicates.perceptual_hash import KINDS
 from indexer.duplicates.product_threshold import fit_product_rule, photo_holders
 from indexer.duplicates.same_product import ProductRule
-from indexer.index.version import IndexVersion, Versions
+from indexer.index.version import Versions
+from indexer.index.version_files import IndexVersion
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
 from indexer.model.runtime_base import Runtime

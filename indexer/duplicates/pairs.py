@@ -14,7 +14,7 @@ from indexer.duplicates.detect import NEAREST
 from indexer.duplicates.hash_store import Signatures, SignatureStore
 from indexer.duplicates.perceptual_hash import NEAR_BITS, coarse_match, near_pairs
 from indexer.duplicates.same_product import NEAR_COSINE, ProductRule, block_cosines
-from indexer.index.version import IndexVersion
+from indexer.index.version_files import IndexVersion
 from indexer.model.bundle import Bundle
 
 _QUERIES = 256

@@ -17,7 +17,7 @@ from indexer.core.errors import ReadOnlyError, StorageError
 from indexer.core.home import Home
 from indexer.duplicates.same_product import LEAST_PHOTOS, ProductRule, product_rule
 from indexer.index.recapture_queries import reshots
-from indexer.index.version import IndexVersion
+from indexer.index.version_files import IndexVersion
 from indexer.model.runtime_base import Runtime
 
 _FILE = "duplicates.json"

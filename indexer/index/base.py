@@ -1,4 +1,4 @@
-"""What every index is: unit vectors in, the rows with the highest cosine out."""
+"""Interfaces of vector indexes: search by cosine, and what an index engine must offer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from indexer.core.errors import BadRequestError
 from indexer.core.vectors import check_unit, to_float32
 
-# two float32 scores of one pair of vectors differ by less, whatever the order of summation
+# Two float32 scores of one pair of vectors differ by less, whatever the order of summation.
 TIE = 1e-6
 
 
@@ -20,16 +21,20 @@ TIE = 1e-6
 class Hits:
     """The answer to one query, best first; equal scores in order of row. Never padded with -1."""
 
-    rows: np.ndarray  # int64 [n], positions in the version's row table
-    scores: (
-        np.ndarray
-    )  # float32 [n], descending inner products; stored halves may carry one past 1 by up to 1e-3
+    # int64 [n], positions in the version's row table
+    rows: np.ndarray
+    # float32 [n], descending inner products; stored halves may carry one past 1 by up to 1e-3
+    scores: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
 MIXED = "mixed"
+# The recipe of an exact scan of the stored vectors: always right, and never too slow below
+# FLAT_BELOW entries, where it takes about a millisecond.
+EXACT = "Flat"
+FLAT_BELOW = 20_000
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,12 @@ class SearchParams:
     """How hard one call searches; travels with the call. ``None`` takes what the index was tuned
     to."""
 
-    effort: int | None = (
-        None  # ``nprobe`` of an IVF index, ``efSearch`` of an HNSW one; exact indexes ignore it
-    )
-    rerank: int | None = (
-        None  # candidates per asked hit that are scored again on the stored vectors
-    )
-    # The queries weigh the blocks otherwise than the vectors do (``decisions.similar.reweigh``):
-    # the name of the one block that weighs anything, or MIXED.
+    # ``nprobe`` of an IVF index, ``efSearch`` of an HNSW one; exact indexes ignore it.
+    effort: int | None = None
+    # Candidates per asked hit that are scored again on the stored vectors.
+    rerank: int | None = None
+    # The queries weigh the blocks otherwise than the vectors do (``query.reweigh``): the name of
+    # the one block that weighs anything, or MIXED.
     widen: str = ""
 
 
@@ -131,7 +134,145 @@ class VectorIndex(ABC):
         exact = np.ascontiguousarray(queries, dtype=np.float32)
         return self._search(exact, min(k, available), params or SearchParams(), rows)
 
+
+class IndexBackend(VectorIndex):
+    """An index engine: all that tuning, versions, recipes and estimates know of it.
+
+    A *recipe* is a text that says how an index is made; ``registry.engine_of`` finds the engine by
+    its beginning. An index keeps the stored vectors beside what ``save`` writes, and scores every
+    hit on them (``rescore``). *Effort* is how hard a search tries, from 1 to ``max_effort``;
+    *rerank* how many candidates for each hit are scored again. Both are tuned for 10 and for 100
+    hits and stand in ``params``.
+    """
+
+    # Beginnings of the recipes that this engine makes, in capitals.
+    prefixes: ClassVar[tuple[str, ...]]
+    # The name of what ``save`` writes.
+    file_name: ClassVar[str]
+    recipe: str
+    params: dict[str, Any]
+
+    # -- making
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls,
+        recipe: str,
+        vectors: np.ndarray,
+        *,
+        device: str = "cpu",
+        seed: int = 0,
+        block_dims: Sequence[int] = (),
+        unseen: np.ndarray | None = None,
+    ) -> Self:
+        """Train and fill an index of ``vectors`` (float16/32 [N, D], unit).
+
+        ``block_dims``: lengths of the embedding's blocks. ``unseen``: rows that are stored as all
+        are, but train nothing. Raises ``BadVectorsError``, ``BadRequestError`` for a recipe that
+        cannot be made.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(
+        cls,
+        recipe: str,
+        stored: np.ndarray,
+        path: Path | None,
+        *,
+        params: dict[str, Any],
+        device: str = "cpu",
+    ) -> Self:
+        """Back from disk; ``stored`` float16 [N, D] may be memory-mapped, ``path`` is None where
+        ``save`` wrote nothing. The files were checksummed by the caller.
+
+        Raises ``ValueError`` or ``RuntimeError`` for what cannot be read.
+        """
+
     @abstractmethod
     def save(self, path: Path) -> bool:
         """Write what must be kept beside the vectors to ``path``; False (and no file) where that is
         nothing."""
+
+    # -- choosing
+
+    @classmethod
+    def candidates(
+        cls, entries: int, dim: int, *, block_dims: Sequence[int], device: str
+    ) -> list[str]:
+        """Recipes worth trying for so many vectors, the best first; none by default, so that only
+        who asks for one gets it. ``device`` "cuda" asks for recipes with a GPU form."""
+        return []
+
+    @classmethod
+    def lighter(cls, recipe: str) -> str | None:
+        """The recipe that keeps less in memory and searches slower, if there is one."""
+        return None
+
+    @classmethod
+    def resident_bytes(cls, recipe: str, entries: int, dim: int) -> int:
+        """About what an opened index keeps resident."""
+        return 2 * dim * entries
+
+    @classmethod
+    def build_bytes(cls, recipe: str, entries: int, dim: int) -> tuple[int, int]:
+        """(memory beside the process's own, disk) that building and keeping it takes, vectors
+        included."""
+        vectors = 2 * dim * entries
+        return 2 * vectors, 2 * vectors
+
+    @classmethod
+    def build_growth(cls, recipe: str) -> float:
+        """g where building takes time in proportion to entries ** g."""
+        return 1.0
+
+    @classmethod
+    def scaled(cls, recipe: str, share: float) -> str:
+        """The recipe as it would be for a ``share`` of the entries."""
+        return recipe
+
+    @classmethod
+    def fewest_entries(cls, recipe: str) -> int:
+        """With fewer entries another recipe serves better."""
+        return 0
+
+    @classmethod
+    def has_gpu(cls) -> bool:
+        """Whether the engine finds a GPU that it can use."""
+        return False
+
+    # -- tuning
+
+    @property
+    @abstractmethod
+    def exact(self) -> bool:
+        """Whether every answer is right, so that there is nothing to tune."""
+
+    @property
+    def effort_name(self) -> str:
+        """The key of ``params`` under which tuned efforts stand."""
+        return "effort"
+
+    @property
+    @abstractmethod
+    def max_effort(self) -> int:
+        """The effort at which the search looks everywhere, or as widely as makes sense."""
+
+    @property
+    def first_effort(self) -> int:
+        """Where tuning begins."""
+        return 1
+
+    @abstractmethod
+    def effort(self, k: float) -> int:
+        """The tuned effort for ``k`` hits."""
+
+    @abstractmethod
+    def rerank(self, k: float) -> float:
+        """The tuned number of candidates per hit, for ``k`` hits."""
+
+    @abstractmethod
+    def relative_cost(self, effort: int, wanted: float, share: float = 1.0) -> float:
+        """What a search costs, in scans of one stored vector: entries looked at, and ``wanted``
+        candidates scored again. ``share`` of the entries is allowed."""

@@ -1,18 +1,16 @@
-"""The exact oracle: every row is scored, in plain numpy."""
+"""Exact index: scores every row in numpy; the oracle of all recall measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from indexer.core.vectors import check_unit, to_float32
 from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, ranked, rescore
 
-_CHUNK = (
-    32768  # rows in float32 at a time, so that a memory-mapped million needs no million in memory
-)
+# Rows in float32 at a time, so that a memory-mapped million needs no million in memory.
+_CHUNK = 32768
 
 
 class ExactIndex(VectorIndex):
@@ -63,9 +61,6 @@ class ExactIndex(VectorIndex):
             ranked(rows, rescore(query, self._vectors[rows]), k)
             for query, (rows, _) in zip(queries, found, strict=True)
         ]
-
-    def save(self, path: Path) -> bool:
-        return False
 
 
 def nearly_best(rows: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,4 @@
-"""FAISS behind the index interface: an exact half-precision scan, or an approximate recipe with
-exact scores."""
+"""FAISS index engine: an exact scan of halves, or an approximate recipe with exact scores."""
 
 from __future__ import annotations
 
@@ -15,11 +14,11 @@ import structlog
 from indexer.core import native
 from indexer.core.errors import BadRequestError
 from indexer.core.vectors import check_unit, to_float32
-from indexer.index import gpu, pq_encoding
-from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, rescore
+from indexer.index import faiss_recipes, gpu, pq_encoding
+from indexer.index.base import EXACT, TIE, Hits, IndexBackend, SearchParams, rescore
 from indexer.index.exact import ExactIndex
+from indexer.index.faiss_recipes import kind_of, lists_of
 from indexer.index.memory_map import Rows, fp16_flat_index, read_index
-from indexer.index.recipes import lists_of
 
 faiss: Any = native.faiss  # its own type stubs lack half of it
 log = structlog.get_logger(__name__)
@@ -35,6 +34,8 @@ _SMALL = 1024
 # 1.9 ms)
 _BATCH = 8
 _RESCORED = 2_000_000  # values gathered at a time when candidates are scored again
+# Build time grows as entries ** this: lists and graphs a little faster than the entries.
+_GROWTH = 1.15
 # What looking at one entry costs, in scans of one stored half: estimates, one thread at 100,000 x
 # 512 in mind.
 _SKIPPED, _FAST, _CODE, _HOP = 0.02, 0.12, 0.6, 4.0
@@ -56,7 +57,7 @@ def _threads(queries: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-class FaissIndex(VectorIndex):
+class FaissIndex(IndexBackend):
     """``recipe`` "Flat" (exact, scans float16) or a FAISS factory string starting with IVF or HNSW
     (approximate).
 
@@ -67,10 +68,13 @@ class FaissIndex(VectorIndex):
     factor}}}``.
     """
 
+    prefixes = ("FLAT", "IVF", "HNSW")
+    file_name = "index.faiss"
+
     def __init__(
         self, recipe: str, part: Any, stored: np.ndarray, params: dict[str, Any], device: str
     ) -> None:
-        self.kind = _kind(recipe)
+        self.kind = kind_of(recipe)
         self.recipe = recipe
         self.dim = int(stored.shape[1])
         self.params = params
@@ -78,9 +82,8 @@ class FaissIndex(VectorIndex):
         self._half = fp16_flat_index(self._stored)
         self._part = self._half if part is None else part
         self._refined = "Refine" in recipe
-        self._rows = (
-            None if self.kind == "flat" else Rows(self._stored)
-        )  # an exact scan wants all of it
+        # An exact scan wants all of it.
+        self._rows = None if self.kind == "flat" else Rows(self._stored)
         self._gpu = (
             gpu.clone(self._part, self._stored, recipe=recipe, device=device)
             if len(stored)
@@ -106,7 +109,7 @@ class FaissIndex(VectorIndex):
         """
         dim = int(vectors.shape[1]) if vectors.ndim == 2 else 0
         check_unit(vectors, dim)
-        kind = _kind(recipe)
+        kind = kind_of(recipe)
         stored = np.ascontiguousarray(vectors, dtype=np.float16)
         if kind == "flat":
             return cls(recipe, None, stored, {}, device)
@@ -145,7 +148,7 @@ class FaissIndex(VectorIndex):
 
         The files were checksummed by the caller: FAISS loads damaged ones without complaint.
         """
-        if _kind(recipe) == "flat":
+        if kind_of(recipe) == "flat":
             return cls(recipe, None, stored, params, device)
         if path is None:
             raise ValueError(f"recipe {recipe} has no index file")
@@ -166,11 +169,63 @@ class FaissIndex(VectorIndex):
         faiss.write_index(self._part, str(path))
         return True
 
+    # -- choosing
+
+    @classmethod
+    def candidates(
+        cls, entries: int, dim: int, *, block_dims: Sequence[int], device: str
+    ) -> list[str]:
+        if device == "cuda":
+            return faiss_recipes.gpu_recipes(entries, dim, block_dims)
+        return faiss_recipes.cpu_recipes(entries, dim, block_dims)
+
+    @classmethod
+    def lighter(cls, recipe: str) -> str | None:
+        return faiss_recipes.without_refinement(recipe)
+
+    @classmethod
+    def resident_bytes(cls, recipe: str, entries: int, dim: int) -> int:
+        return faiss_recipes.resident_bytes(recipe, entries, dim)
+
+    @classmethod
+    def build_bytes(cls, recipe: str, entries: int, dim: int) -> tuple[int, int]:
+        return faiss_recipes.build_bytes(recipe, entries, dim)
+
+    @classmethod
+    def build_growth(cls, recipe: str) -> float:
+        return 1.0 if recipe == EXACT else _GROWTH
+
+    @classmethod
+    def scaled(cls, recipe: str, share: float) -> str:
+        return faiss_recipes.scaled(recipe, share)
+
+    @classmethod
+    def fewest_entries(cls, recipe: str) -> int:
+        return faiss_recipes.fewest_entries(recipe)
+
+    @classmethod
+    def has_gpu(cls) -> bool:
+        return gpu.gpus() > 0
+
+    # -- searching
+
     def __len__(self) -> int:
         return len(self._stored)
 
     def vectors(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         return to_float32(self._gathered(np.asarray(rows, dtype=np.int64)))
+
+    @property
+    def exact(self) -> bool:
+        return self.kind == "flat"
+
+    @property
+    def effort_name(self) -> str:
+        return _KNOBS[self.kind]
+
+    @property
+    def first_effort(self) -> int:
+        return max(4, self.max_effort // 256) if self.kind == "ivf" else 32
 
     @property
     def max_effort(self) -> int:
@@ -182,7 +237,7 @@ class FaissIndex(VectorIndex):
         """``nprobe`` or ``efSearch`` for ``k`` hits: between the tuned points by powers, beyond
         them likewise."""
         return min(
-            math.ceil(_between(self.params.get(_KNOBS[self.kind]) or {"10": 16, "100": 32}, k)),
+            math.ceil(_between(self.params.get(self.effort_name) or {"10": 16, "100": 32}, k)),
             self.max_effort,
         )
 
@@ -375,29 +430,12 @@ class FaissIndex(VectorIndex):
 _KNOBS = {"ivf": "nprobe", "hnsw": "efSearch", "flat": ""}
 
 
-def knob(recipe: str) -> str:
-    """The name FAISS gives the recipe's effort: "nprobe" or "efSearch"; "" where there is none."""
-    return _KNOBS[_kind(recipe)]
-
-
 def _between(tuned: dict[str, Any], k: float) -> float:
     low, high = float(tuned["10"]), float(tuned["100"])
     if k <= 10:
         return low
     step = max(high, low) / low
     return low * step ** math.log10(k / 10) if k <= 100 else low * step * math.sqrt(k / 100)
-
-
-def _kind(recipe: str) -> str:
-    if recipe == "Flat":
-        return "flat"
-    for kind in ("ivf", "hnsw"):
-        if recipe.upper().startswith(kind.upper()):
-            return kind
-    raise BadRequestError(
-        f"unknown index recipe {recipe!r}: Flat, or a FAISS factory string starting with IVF or "
-        "HNSW"
-    )
 
 
 def _factory(dim: int, recipe: str) -> Any:

@@ -17,7 +17,7 @@ from indexer.index.base import Hits, SearchParams, rescore
 from indexer.index.columns import Columns
 from indexer.index.facts_log import FactsLog
 from indexer.index.live_state import ALIVE, ROOM, LiveState, compacted, empty, with_room
-from indexer.index.version import IndexVersion
+from indexer.index.version_files import IndexVersion
 
 _FEW = 8  # products that a search leaves out, each looked for by itself
 _At = tuple[np.ndarray, np.ndarray]

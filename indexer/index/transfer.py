@@ -30,7 +30,8 @@ from indexer.core.errors import (
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST, Manifest, read_manifest, version_number
 from indexer.index.embedding_store import EmbeddingStore
-from indexer.index.version import IndexVersion, Versions
+from indexer.index.version import Versions
+from indexer.index.version_files import IndexVersion
 from indexer.model.bundle import MANIFEST as MODEL_MANIFEST
 from indexer.model.bundle import load_bundle
 from indexer.model.registry import by_version

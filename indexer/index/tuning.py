@@ -13,20 +13,20 @@ import structlog
 
 from indexer.core.errors import BadRequestError
 from indexer.core.vectors import check_unit
-from indexer.index.base import MIXED, TIE, Hits, SearchParams, VectorIndex, rescore
+from indexer.index.base import (
+    EXACT,
+    MIXED,
+    TIE,
+    Hits,
+    IndexBackend,
+    SearchParams,
+    VectorIndex,
+    rescore,
+)
 from indexer.index.exact import ExactIndex
-from indexer.index.faiss_index import FaissIndex, knob
-from indexer.index.recipes import candidates, choose_recipe
+from indexer.index.recipes import candidates
+from indexer.index.registry import engine_of, engines
 from indexer.model.spec import Block
-
-__all__ = [
-    "ann_recall_at_k",
-    "build_tuned",
-    "check_recall",
-    "choose_recipe",
-    "held_out_queries",
-    "tune",
-]
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +164,7 @@ def _without(hits: Hits, left_out: np.ndarray | int, k: int) -> Hits:
 class Tuned:
     """An index with what it needs to keep its promise; ``recall`` goes into the manifest."""
 
-    index: FaissIndex
+    index: IndexBackend
     params: dict[str, Any]
     recall: dict[
         str, Any
@@ -247,29 +247,28 @@ def _lower(shares: np.ndarray) -> float:
 
 
 def tune(
-    index: FaissIndex, judge: RecallMeter, deep_judge: RecallMeter, recall: float
+    index: IndexBackend, judge: RecallMeter, deep_judge: RecallMeter, recall: float
 ) -> Tuned | None:
     """The cheapest effort and number of re-ranked candidates that reach ``recall``; None where none
     is worth it.
 
     With the most candidates the least effort is sought, 1.5 times as much at each step, until
     recall@10 holds in every kind of query; from there on fewer candidates are tried, at this effort
-    and at the next two. The pair of least cost is taken (``FaissIndex.relative_cost``), none that
+    and at the next two. The pair of least cost is taken (``relative_cost``), none that
     costs more than half of an exact scan. Recall@100 is sought likewise from there, by
     ``deep_judge``, which may have fewer queries, and given as it comes. Flat is measured once.
     """
     common = {"asked": recall, "queries": len(judge.queries.vectors)}
-    if index.kind == "flat":
+    if index.exact:
         at_10, at_100 = (
             _mean(j.shares(index, k, SearchParams())) for j, k in ((judge, 10), (deep_judge, 100))
         )
         return Tuned(index, {}, {**common, "at_10": at_10, "at_100": at_100, "curve": []})
     search = _Search(index, recall)
-    start = max(4, index.max_effort // 256) if index.kind == "ivf" else 32
-    best = search.cheapest(judge, 10, start, _RERANKS)
+    best = search.cheapest(judge, 10, index.first_effort, _RERANKS)
     if best is None:
         return None
-    params = {knob(index.recipe): {"10": best["effort"]}, "rerank": {"10": best["rerank"]}}
+    params = {index.effort_name: {"10": best["effort"]}, "rerank": {"10": best["rerank"]}}
     deep = search.cheapest(deep_judge, 100, best["effort"], _DEEP_RERANKS)
     if deep is None:  # nothing holds at this depth: the first point near the best there is
         points = [point for point in search.curve if point["k"] == 100]
@@ -282,7 +281,7 @@ def tune(
                 deep_judge.shares(index, 100, SearchParams(best["effort"], best["rerank"]))
             ),
         }
-    params[knob(index.recipe)]["100"], params["rerank"]["100"] = deep["effort"], deep["rerank"]
+    params[index.effort_name]["100"], params["rerank"]["100"] = deep["effort"], deep["rerank"]
     index.params = params
     return Tuned(
         index, params, {**common, "at_10": best["at"], "at_100": deep["at"], "curve": search.curve}
@@ -292,7 +291,7 @@ def tune(
 class _Search:
     """The way to the cheapest point that holds; ``curve`` is every point that was measured."""
 
-    def __init__(self, index: FaissIndex, recall: float) -> None:
+    def __init__(self, index: IndexBackend, recall: float) -> None:
         self.curve: list[dict[str, Any]] = []
         self._index, self._recall = index, recall
 
@@ -387,7 +386,7 @@ def widen(
 
 
 def _factors(
-    index: FaissIndex, judge: RecallMeter, recall: float
+    index: IndexBackend, judge: RecallMeter, recall: float
 ) -> tuple[dict[str, int], np.ndarray] | None:
     """The cheapest factors of effort and candidates that hold ``recall``, and the shares found;
     None: none does."""
@@ -433,9 +432,9 @@ def build_tuned(
         raise BadRequestError(
             f"the blocks have {sum(block_dims)} dimensions together, the vectors {vectors.shape[1]}"
         )
-    chosen = [recipe, "Flat"] if recipe else _possible(vectors, block_dims, device, memory)
+    chosen = [recipe, EXACT] if recipe else _possible(vectors, block_dims, device, memory)
     if not len(vectors):
-        index = FaissIndex.build("Flat", vectors, device=device)
+        index = engine_of(EXACT).build(EXACT, vectors, device=device)
         return Tuned(
             index, {}, {"asked": recall, "at_10": 1.0, "at_100": 1.0, "queries": 0, "curve": []}
         )
@@ -444,7 +443,7 @@ def build_tuned(
     judge, deep_judge = RecallMeter(oracle, queries), RecallMeter(oracle, queries.some(4))
     refused: list[str] = []
     for name in chosen:
-        index = FaissIndex.build(
+        index = engine_of(name).build(
             name, vectors, device=device, seed=seed, block_dims=block_dims, unseen=judge.unseen
         )
         tuned = tune(index, judge, deep_judge, recall)
@@ -454,7 +453,7 @@ def build_tuned(
             )
             refused.append(name)
             continue
-        if len(blocks) > 1 and index.kind != "flat":
+        if len(blocks) > 1 and not index.exact:
             other, labels = reweighted_queries(queries, blocks, seed)
             tuned = widen(tuned, oracle, other, labels, min(recall, WEIGHTED_RECALL))
         if refused:
@@ -468,10 +467,12 @@ def _possible(
 ) -> list[str]:
     """The candidates; an exact scan stands last even above the budget: the recall was promised,
     mapped pages can go."""
-    from indexer.index import gpu
-
-    there = "cuda" if device != "cpu" and gpu.gpus() else "cpu"
+    has_gpu = device != "cpu" and any(engine.has_gpu() for engine in engines())
     found = candidates(
-        len(vectors), vectors.shape[1], block_dims=block_dims, device=there, memory=memory
+        len(vectors),
+        vectors.shape[1],
+        block_dims=block_dims,
+        device="cuda" if has_gpu else "cpu",
+        memory=memory,
     )
-    return found if "Flat" in found else [*found, "Flat"]
+    return found if EXACT in found else [*found, EXACT]

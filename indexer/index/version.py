@@ -1,17 +1,13 @@
-"""Index versions on disk: built aside, checksummed, published by one rename, switched together with
-their model."""
+"""Index versions of a home: publish, verify, open, activate and remove them."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import structlog
 
 from indexer.core.atomic_files import (
@@ -24,52 +20,21 @@ from indexer.core.atomic_files import (
 )
 from indexer.core.errors import (
     BadHomeError,
-    BadVectorsError,
     BusyError,
     DamagedIndexError,
     IndexMismatchError,
     NewerFormatError,
-    StorageError,
     UnknownVersionError,
 )
 from indexer.core.home import Active, Home
-from indexer.core.manifest import FORMAT, MANIFEST, Manifest, read_manifest, version_number
-from indexer.core.vectors import check_unit
-from indexer.index.base import VectorIndex
-from indexer.index.columns import Columns
-from indexer.index.faiss_index import FaissIndex
-from indexer.model.tag_rule import TagRule
-from indexer.text.text_tower import TextTower
+from indexer.core.manifest import MANIFEST, Manifest, read_manifest, version_number
+from indexer.index.version_files import IndexVersion, NewVersion, open_files
 
-VECTORS, ROWS, INDEX, VERIFIED = "vectors.npy", "rows.npy", "index.faiss", "VERIFIED"
-# how tags are told in this catalog; versions of catalogs without tags, and old ones, have none
-TAGS = "tags.json"
-# the text tower; versions of catalogs without words, and old ones, have none
-TEXT = "text.safetensors"
-COLUMNS = (
-    "columns.arrow"  # what filters ask; of versions that have none it is read from the catalog
-)
-_CHUNK = 65536
+VERIFIED = "VERIFIED"
 _KEPT_ACTIVATIONS = 8
 Names = list[str]
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class IndexVersion:
-    """An opened version: read-only, safe to share between threads."""
-
-    manifest: Manifest
-    path: Path
-    index: VectorIndex
-    rows: np.ndarray  # int64 [N, 2] (pid, photo_id), sorted by pid, memory-mapped
-    stored: np.ndarray  # float16 [N, D], memory-mapped
-    tag_rule: TagRule | None = None  # None: the model's own holds
-    columns_file: np.memmap | None = (
-        None  # for `Columns.open`, held from the start; None: built before there were any
-    )
-    tower: TextTower | None = None  # None: text is looked for by keywords alone
 
 
 class Versions:
@@ -127,41 +92,14 @@ class Versions:
         write_atomic(counter, f"{number}\n".encode())
         return f"v{number:06d}"
 
-    def publish(
-        self,
-        *,
-        index: VectorIndex,
-        vectors: np.ndarray,
-        rows: np.ndarray,
-        embedding_id: str,
-        model_version: str,
-        last_sequence: int,
-        recipe: str = "Flat",
-        params: dict[str, Any] | None = None,
-        recall: dict[str, Any] | None = None,
-        tag_rule: TagRule | None = None,
-        source: dict[str, Any] | None = None,
-        columns: Columns | None = None,
-        tower: TextTower | None = None,
-    ) -> str:
+    def publish(self, content: NewVersion) -> str:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates
         nothing.
 
-        ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are
-        row by row what ``index`` was built from; ``tag_rule``, ``columns`` (of the rows' products)
-        and ``tower`` go with them, ``source`` as in the manifest. A crash leaves the earlier
-        versions as they were. Raises ``BadVectorsError``, ``BusyError``, ``StorageError`` naming
-        the file.
+        A crash leaves the earlier versions as they were. Raises ``BadVectorsError``, ``BusyError``,
+        ``StorageError`` naming the file.
         """
-        check_unit(vectors, index.dim)
-        if rows.shape != (len(vectors), 2) or len(index) != len(vectors):
-            raise BadVectorsError(
-                f"{len(vectors)} vectors, a row table {list(rows.shape)}, an index of {len(index)}"
-            )
-        if np.any(np.diff(rows[:, 0]) < 0):
-            raise BadVectorsError("the row table must be sorted by pid")
-        if columns is not None and not np.array_equal(columns.pids, np.unique(rows[:, 0])):
-            raise BadVectorsError("the columns are not those of the row table's products")
+        content.check()
         self.folder.mkdir(exist_ok=True)
         with self.home.lock("publish", wait_s=60.0):
             self._clear_leftovers()
@@ -169,35 +107,7 @@ class Versions:
             aside = self.folder / f".building-{version}"
             try:
                 aside.mkdir()
-                _write_vectors(aside / VECTORS, vectors)
-                np.save(aside / ROWS, np.ascontiguousarray(rows, dtype=np.int64))
-                try:
-                    index.save(aside / INDEX)
-                except RuntimeError as error:  # FAISS's own form of an OSError
-                    raise StorageError(f"{aside / INDEX} cannot be written: {error}") from error
-                if tag_rule is not None:
-                    write_json(aside / TAGS, tag_rule.to_json())
-                if columns is not None:
-                    columns.write(aside / COLUMNS)
-                if tower is not None:
-                    tower.save(aside / TEXT)
-                manifest = Manifest(
-                    format=FORMAT,
-                    version=version,
-                    embedding_id=embedding_id,
-                    model_version=model_version,
-                    dim=index.dim,
-                    metric="inner_product",
-                    recipe=recipe,
-                    params=params or {},
-                    counts={"entries": len(rows), "products": len(np.unique(rows[:, 0]))},
-                    last_sequence=last_sequence,
-                    recall=recall or {},
-                    files={path.name: _checksum(path) for path in sorted(aside.iterdir())},
-                    created=datetime.now(UTC).isoformat(timespec="seconds"),
-                    source=source,
-                )
-                write_atomic(aside / MANIFEST, manifest.to_bytes())
+                manifest = content.write(aside, version)
                 publish_folder(aside, self.folder / version)
             except BaseException:
                 shutil.rmtree(aside, ignore_errors=True)
@@ -271,34 +181,7 @@ class Versions:
         manifest = self.manifest(version)
         if not self._is_verified(manifest):
             self.verify(version)
-        folder = self.folder / version
-        try:
-            stored = np.load(folder / VECTORS, mmap_mode="r")
-            rows = np.load(folder / ROWS, mmap_mode="r")
-            # Mapped now: an erasure may remove the folder of a version that still serves.
-            columns = (
-                np.memmap(folder / COLUMNS, np.uint8, "r") if COLUMNS in manifest.files else None
-            )
-        except (OSError, ValueError) as error:
-            raise DamagedIndexError(f"index version {version}: {error}") from error
-        entries = manifest.counts["entries"]
-        if stored.shape != (entries, manifest.dim) or rows.shape != (entries, 2):
-            raise DamagedIndexError(
-                f"index version {version}: {VECTORS} or {ROWS} does not have {entries} entries"
-            )
-        file = folder / INDEX if INDEX in manifest.files else None
-        try:
-            index = FaissIndex.load(
-                manifest.recipe, stored, file, params=manifest.params, device=device
-            )
-        except (RuntimeError, ValueError) as error:
-            raise DamagedIndexError(
-                f"index version {version}: {INDEX} cannot be read: {error}"
-            ) from error
-        tower = TextTower.open(folder / TEXT) if TEXT in manifest.files else None
-        return IndexVersion(
-            manifest, folder, index, rows, stored, _tag_rule(manifest, folder), columns, tower
-        )
+        return open_files(self.folder / version, manifest, device)
 
     # -- which version serves
 
@@ -511,32 +394,3 @@ class Versions:
         except (DamagedIndexError, NewerFormatError):
             root = version
         return version_number(root) or version_number(version) or 0
-
-
-def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
-    if TAGS not in manifest.files:
-        return None
-    try:
-        return TagRule.from_json(json.loads((folder / TAGS).read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedIndexError(
-            f"index version {manifest.version}: {TAGS} cannot be read: {error!r}"
-        ) from error
-
-
-def _checksum(path: Path) -> dict[str, Any]:
-    return {"sha256": sha256_file(path), "size": path.stat().st_size}
-
-
-def _write_vectors(path: Path, vectors: np.ndarray) -> None:
-    """float16 [N, D], in pieces. Written, not mapped: a disk that fills up under a mapping kills
-    the process."""
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
-        "fortran_order": False,
-        "shape": vectors.shape,
-    }
-    with path.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
-        for start in range(0, len(vectors), _CHUNK):
-            stream.write(np.asarray(vectors[start : start + _CHUNK], dtype=np.float16).tobytes())

@@ -17,13 +17,12 @@ import numpy as np
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
+from indexer.index.registry import engine_of
 from indexer.index.tuning import build_tuned
 
 STAGES = ("embed", "build", "tags", "publish")
 _SMALL = 2000  # entries; below, a build takes as long as its fixed costs
 _FAR = 8.0  # a measured build says nothing about one that is so many times larger or smaller
-_GROWTH = {"Flat": 1.0}  # build time ~ entries ** this; lists and graphs grow a little faster
-_OTHER_GROWTH = 1.15
 _DISK_RATE = 150e6  # bytes per second written, flushed and checksummed, before it was measured
 _TRIAL = 20_000  # vectors of the larger trial build, at most
 _UNITS = {
@@ -117,12 +116,12 @@ def estimate(
     seconds: dict[str, float | None] = {"embed": None}
     if not to_embed or photos_per_s:
         seconds["embed"] = to_embed / photos_per_s if photos_per_s else 0.0
-    memory, disk = vector_bytes(recipe, entries, dim)
+    memory, disk = engine_of(recipe).build_bytes(recipe, entries, dim)
     if found is None:
         seconds |= {"build": None, "tags": None, "publish": None}
     else:
         growth = max(entries, _SMALL) / max(found["entries"], _SMALL)
-        seconds["build"] = found["build"] * growth ** _GROWTH.get(kind_of(recipe), _OTHER_GROWTH)
+        seconds["build"] = found["build"] * growth ** engine_of(recipe).build_growth(recipe)
         seconds |= {stage: found[stage] * growth for stage in ("tags", "publish")}
         memory, disk = (int(found[name] * growth) for name in ("memory_bytes", "disk_bytes"))
     known = [value for value in seconds.values() if value is not None]
@@ -132,19 +131,6 @@ def estimate(
     )
 
 
-def vector_bytes(recipe: str, entries: int, dim: int) -> tuple[int, int]:
-    """(memory beside the process's own, disk) that vectors and index take, by the recipe's
-    arithmetic."""
-    part = 0.0 if recipe == "Flat" else dim * 1.0
-    if kind_of(recipe) == "HNSW":
-        part = dim * (1.0 if "SQ8" in recipe else 4.0) + 2 * 4 * 32
-    elif match := re.search(r"PQ(\d+)x4", recipe):
-        part = int(match.group(1)) / 2
-    disk = int(entries * (2 * dim + 16 + part + (8 if part else 0)))
-    sample = 0 if recipe == "Flat" else 256 * math.isqrt(entries) * dim * 4
-    return int(entries * (2 * dim + part + 24) + min(entries, 65536) * dim * 4 + sample), disk
-
-
 def try_build(rates: CostRates, *, recipe: str, entries: int, dim: int, recall: float) -> None:
     """Build two small indexes of generated vectors and note what one of ``entries`` would take."""
     sizes = sorted({min(entries, _TRIAL // 4), min(entries, _TRIAL)})
@@ -152,24 +138,17 @@ def try_build(rates: CostRates, *, recipe: str, entries: int, dim: int, recall: 
     for size in sizes:
         vectors = _generated(size, dim)
         started = time.monotonic()
-        build_tuned(vectors, recall=recall, recipe=_smaller(recipe, size / entries))
+        build_tuned(vectors, recall=recall, recipe=engine_of(recipe).scaled(recipe, size / entries))
         took.append(max(time.monotonic() - started, 1e-3))
-    power = _GROWTH.get(kind_of(recipe), _OTHER_GROWTH)
+    power = engine_of(recipe).build_growth(recipe)
     if len(sizes) == 2 and sizes[0] >= _SMALL:
         power = min(max(math.log(took[1] / took[0]) / math.log(sizes[1] / sizes[0]), 0.9), 1.4)
     seconds = took[-1] * (entries / max(sizes[-1], 1)) ** power
-    memory, disk = vector_bytes(recipe, entries, dim)
+    memory, disk = engine_of(recipe).build_bytes(recipe, entries, dim)
     measured = {"build": seconds, "tags": 0.0, "publish": 0.2 + disk / _DISK_RATE}
     rates.record(
         recipe,
         {"entries": entries, "dim": dim, **measured, "memory_bytes": memory, "disk_bytes": disk},
-    )
-
-
-def _smaller(recipe: str, share: float) -> str:
-    """The recipe for a ``share`` of the entries: as many lists as it would have there."""
-    return re.sub(
-        r"IVF(\d+)", lambda lists: f"IVF{max(1, round(int(lists[1]) * math.sqrt(share)))}", recipe
     )
 
 

@@ -17,10 +17,11 @@ from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.timer import StageTimer
+from indexer.index.base import FLAT_BELOW
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.recapture_queries import reshot_vectors
-from indexer.index.recipes import FLAT_BELOW
-from indexer.index.tuning import check_recall, choose_recipe
+from indexer.index.recipes import choose_recipe
+from indexer.index.tuning import check_recall
 from indexer.index.version import Versions
 from indexer.index_build.cost_estimate import CostRates, Estimate, Peak, estimate, try_build
 from indexer.index_build.embed import CHUNK, embed_photos, measure_rate

@@ -16,6 +16,7 @@ from indexer.core.timer import StageTimer
 from indexer.index.columns import Columns
 from indexer.index.tuning import Tuned, build_tuned
 from indexer.index.version import Versions
+from indexer.index.version_files import NewVersion
 from indexer.model.bundle import Bundle
 from indexer.model.spec import Block
 from indexer.tagging.refit import refit_tags
@@ -101,7 +102,7 @@ def _publish(
         "erased_through": content.last_sequence,
         **content.source,
     }
-    return Versions(home).publish(
+    new = NewVersion(
         index=tuned.index,
         vectors=content.vectors,
         rows=content.rows,
@@ -115,3 +116,4 @@ def _publish(
         source=source,
         **fitted,
     )
+    return Versions(home).publish(new)

@@ -23,8 +23,9 @@ from indexer.core.manifest import Manifest
 from indexer.core.progress import OnStage, no_progress
 from indexer.duplicates.hash_store import stored_signatures
 from indexer.index.embedding_store import stored_embeddings
-from indexer.index.recipes import lists_of
-from indexer.index.version import ROWS, Versions
+from indexer.index.registry import engine_of
+from indexer.index.version import Versions
+from indexer.index.version_files import ROWS
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
@@ -37,8 +38,6 @@ log = structlog.get_logger(__name__)
 
 INCOMPLETE = 4  # exit code of ``main``
 _SMALLER = 0.5  # a version that loses more than half of its rows chooses its recipe anew
-# and one that keeps fewer rows for each list of its recipe: a tenth of them may train nothing
-_PER_LIST = 1.25
 
 
 @dataclass
@@ -155,7 +154,8 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
     if done_before is not None:
         return done_before, int(dead.sum())
     vectors = np.array(opened.stored[~dead])
-    shrunk = len(vectors) < max(_SMALLER * len(rows), _PER_LIST * lists_of(manifest.recipe))
+    fewest = engine_of(manifest.recipe).fewest_entries(manifest.recipe)
+    shrunk = len(vectors) < max(_SMALLER * len(rows), fewest)
     bundle = _bundle(home, versions.pair_of(manifest).model_version)
     content = VersionContent(
         rows[~dead],

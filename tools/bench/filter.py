@@ -22,6 +22,7 @@ from indexer.index.live import LiveIndex
 from indexer.index.query import vector_query
 from indexer.index.tuning import ann_recall_at_k, build_tuned
 from indexer.index.version import Versions
+from indexer.index.version_files import NewVersion
 from indexer.model.spec import Block
 from tools.bench.harness.framework import BenchRow, Goal, figure, percentile
 from tools.doctor import installed
@@ -351,16 +352,18 @@ def _published(folder: Path, rows: np.ndarray, columns: Callable[[], Columns]) -
         tuned = build_tuned(rows)
         table = np.stack([np.arange(1, len(rows) + 1), np.arange(len(rows))], axis=1)
         versions.publish(
-            index=tuned.index,
-            vectors=rows,
-            rows=table,
-            embedding_id="bench",
-            model_version="bench",
-            last_sequence=0,
-            recipe=tuned.index.recipe,
-            params=tuned.params,
-            recall=tuned.recall,
-            columns=columns(),
+            NewVersion(
+                index=tuned.index,
+                vectors=rows,
+                rows=table,
+                embedding_id="bench",
+                model_version="bench",
+                last_sequence=0,
+                recipe=tuned.index.recipe,
+                params=tuned.params,
+                recall=tuned.recall,
+                columns=columns(),
+            )
         )
     return LiveIndex(versions.open(versions.names()[-1]))
 

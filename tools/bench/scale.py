@@ -117,6 +117,7 @@ def _build(folder: Path, n: int) -> dict[str, Any]:
     from indexer.core.home import Home
     from indexer.index.tuning import build_tuned
     from indexer.index.version import Versions
+    from indexer.index.version_files import NewVersion
 
     data, rows = _data(n)
     np.save(folder / engines.QUERIES, data.queries)
@@ -129,15 +130,17 @@ def _build(folder: Path, n: int) -> dict[str, Any]:
     tuned = build_tuned(data.rows)
     built = time.perf_counter()
     Versions(home).publish(
-        index=tuned.index,
-        vectors=data.rows,
-        rows=rows,
-        embedding_id="bench",
-        model_version="bench",
-        last_sequence=0,
-        recipe=tuned.index.recipe,
-        params=tuned.params,
-        recall=tuned.recall,
+        NewVersion(
+            index=tuned.index,
+            vectors=data.rows,
+            rows=rows,
+            embedding_id="bench",
+            model_version="bench",
+            last_sequence=0,
+            recipe=tuned.index.recipe,
+            params=tuned.params,
+            recall=tuned.recall,
+        )
     )
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return {

@@ -17,7 +17,8 @@ from indexer.core.home import Home
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.live import LiveIndex, ProductHits
 from indexer.index.live_state import ROOM
-from indexer.index.version import IndexVersion, Versions
+from indexer.index.version import Versions
+from indexer.index.version_files import IndexVersion, NewVersion
 from tests.indexer.index.conftest import clustered, unit
 
 DIM = 8
@@ -38,14 +39,16 @@ def base_of(folder: Path, shop: Shop, *, recipe: str = "Flat", sequence: int = 0
     )
     index = FaissIndex.build(recipe, vectors)
     version = Versions(home).publish(
-        index=index,
-        vectors=vectors,
-        rows=rows,
-        embedding_id="e",
-        model_version="m",
-        last_sequence=sequence,
-        recipe=recipe,
-        params={"nprobe": {"10": 8, "100": 8}, "rerank": 8},
+        NewVersion(
+            index=index,
+            vectors=vectors,
+            rows=rows,
+            embedding_id="e",
+            model_version="m",
+            last_sequence=sequence,
+            recipe=recipe,
+            params={"nprobe": {"10": 8, "100": 8}, "rerank": 8},
+        )
     )
     return Versions(home).open(version)
 

@@ -24,7 +24,8 @@ from indexer.index.columns import Columns
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.live import LiveIndex
 from indexer.index.live_state import ROOM
-from indexer.index.version import COLUMNS, Versions
+from indexer.index.version import Versions
+from indexer.index.version_files import COLUMNS, NewVersion
 from tests.indexer.index.conftest import clustered, queries_near, unit
 from tests.indexer.index.test_columns import filters
 
@@ -58,13 +59,15 @@ class Shop:
             map(facts_of, self.catalog.iterate()), np.unique(rows[:, 0]), self.catalog.types()
         )
         version = Versions(self.home).publish(
-            index=FaissIndex.build("Flat", vectors),
-            vectors=vectors,
-            rows=rows,
-            embedding_id="e",
-            model_version="m",
-            last_sequence=sequence,
-            columns=columns if self.columns else None,
+            NewVersion(
+                index=FaissIndex.build("Flat", vectors),
+                vectors=vectors,
+                rows=rows,
+                embedding_id="e",
+                model_version="m",
+                last_sequence=sequence,
+                columns=columns if self.columns else None,
+            )
         )
         self.live = LiveIndex(Versions(self.home).open(version))
         if not self.columns:
@@ -227,15 +230,17 @@ def test_always_min_k_matches_at_every_selectivity(
     )
     home = Home.create(tmp_path / "home")
     version = Versions(home).publish(
-        index=FaissIndex.build(recipe, vectors),
-        vectors=vectors,
-        rows=rows,
-        embedding_id="e",
-        model_version="m",
-        last_sequence=0,
-        recipe=recipe,
-        params={"nprobe": {"10": 2, "100": 4}, "rerank": 4},
-        columns=columns,
+        NewVersion(
+            index=FaissIndex.build(recipe, vectors),
+            vectors=vectors,
+            rows=rows,
+            embedding_id="e",
+            model_version="m",
+            last_sequence=0,
+            recipe=recipe,
+            params={"nprobe": {"10": 2, "100": 4}, "rerank": 4},
+            columns=columns,
+        )
     )
     live = LiveIndex(Versions(home).open(version))
     where = parse_filter({"must": [{"field": "tags", "eq": "marked"}]}, {}, pid_of=int)

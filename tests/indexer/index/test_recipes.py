@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from indexer.core.errors import BadRequestError
-from indexer.index.recipes import FLAT_BELOW, candidates, choose_recipe, resident_bytes
+from indexer.index.base import FLAT_BELOW
+from indexer.index.recipes import candidates, choose_recipe, resident_bytes
 
 
 def test_small_catalogs_are_scanned() -> None:

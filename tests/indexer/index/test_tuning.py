@@ -16,6 +16,7 @@ from indexer.index.faiss_index import FaissIndex
 from indexer.index.query import reweigh, search_params
 from indexer.index.tuning import ann_recall_at_k, build_tuned, held_out_queries
 from indexer.index.version import Versions
+from indexer.index.version_files import NewVersion
 from indexer.model.spec import Block
 from tests.indexer.index.conftest import brute_force, clustered, queries_near, unit
 
@@ -108,15 +109,17 @@ def test_tuned_params_are_those_of_the_opened_version(tmp_path: Path) -> None:
     rows = np.stack([np.arange(3000), np.arange(3000)], axis=1)
     versions = Versions(Home.create(tmp_path / "home"))
     version = versions.publish(
-        index=tuned.index,
-        vectors=vectors,
-        rows=rows,
-        embedding_id="e",
-        model_version="m",
-        last_sequence=0,
-        recipe=tuned.index.recipe,
-        params=tuned.params,
-        recall=tuned.recall,
+        NewVersion(
+            index=tuned.index,
+            vectors=vectors,
+            rows=rows,
+            embedding_id="e",
+            model_version="m",
+            last_sequence=0,
+            recipe=tuned.index.recipe,
+            params=tuned.params,
+            recall=tuned.recall,
+        )
     )
     opened = versions.open(version)
     assert isinstance(opened.index, FaissIndex)

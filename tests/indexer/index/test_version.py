@@ -27,6 +27,7 @@ from indexer.core.home import Active, Home
 from indexer.index import version as module
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.version import Manifest, Versions, read_manifest
+from indexer.index.version_files import NewVersion
 from tests.indexer.index.conftest import brute_force, clustered, queries_near
 
 DIM = 16
@@ -47,15 +48,17 @@ def publish(
     rows = np.stack([np.arange(n) // 2 + 1, np.arange(n) + 1000], axis=1)
     index = FaissIndex.build(recipe, vectors)
     return Versions(home).publish(
-        index=index,
-        vectors=vectors,
-        rows=rows,
-        embedding_id=embedding,
-        model_version=model,
-        last_sequence=n,
-        recipe=recipe,
-        params={"nprobe": {"10": 8, "100": 8}, "rerank": 4} if recipe == IVF else {},
-        recall={"asked": 0.99, "at_10": 1.0},
+        NewVersion(
+            index=index,
+            vectors=vectors,
+            rows=rows,
+            embedding_id=embedding,
+            model_version=model,
+            last_sequence=n,
+            recipe=recipe,
+            params={"nprobe": {"10": 8, "100": 8}, "rerank": 4} if recipe == IVF else {},
+            recall={"asked": 0.99, "at_10": 1.0},
+        )
     )
 
 
@@ -104,10 +107,10 @@ def test_flat_stores_vectors_once(home: Home) -> None:
 def test_empty_version_can_be_published_and_opened(home: Home) -> None:
     """A catalog without products has an index too."""
     empty = np.empty((0, DIM), dtype=np.float16)
-    version = Versions(home).publish(
+    version = Versions(home).publish(NewVersion(
         index=FaissIndex.build("Flat", empty), vectors=empty, rows=np.empty((0, 2), dtype=np.int64),
         embedding_id="e1", model_version="m1", last_sequence=0,
-    )  # fmt: skip
+    ))  # fmt: skip
     opened = Versions(home).open(version)
     assert len(opened.index.search(queries_near(clustered(9, DIM), 1), 3)[0]) == 0
 
@@ -374,7 +377,7 @@ def test_publish_checks_what_it_is_given(home: Home) -> None:
         (vectors[:9], rows),
     ):
         with pytest.raises(BadVectorsError):
-            Versions(home).publish(vectors=wrong_vectors, rows=wrong_rows, **given)  # type: ignore[arg-type]
+            Versions(home).publish(NewVersion(vectors=wrong_vectors, rows=wrong_rows, **given))  # type: ignore[arg-type]
     assert Versions(home).names() == []
 
 

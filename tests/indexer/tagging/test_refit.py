@@ -15,7 +15,8 @@ from indexer.catalog.store import Catalog
 from indexer.core.errors import DamagedIndexError
 from indexer.core.home import Home
 from indexer.index.faiss_index import FaissIndex
-from indexer.index.version import TAGS, Versions
+from indexer.index.version import Versions
+from indexer.index.version_files import TAGS, NewVersion
 from indexer.model.decision_layer import Decision, TagParams
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagGroup, TagRule
@@ -135,13 +136,15 @@ def test_without_tags_there_is_nothing_to_fit(tmp_path: Path) -> None:
 def publish(home: Home, rule: TagRule | None) -> str:
     vectors = np.eye(4, DIM, dtype=np.float16)
     return Versions(home).publish(
-        index=FaissIndex.build("Flat", vectors, device="cpu"),
-        vectors=vectors,
-        rows=np.array([[number, number] for number in range(4)]),
-        embedding_id="e1",
-        model_version="m1",
-        last_sequence=4,
-        tag_rule=rule,
+        NewVersion(
+            index=FaissIndex.build("Flat", vectors, device="cpu"),
+            vectors=vectors,
+            rows=np.array([[number, number] for number in range(4)]),
+            embedding_id="e1",
+            model_version="m1",
+            last_sequence=4,
+            tag_rule=rule,
+        )
     )
 
 

@@ -17,7 +17,8 @@ from flask.testing import FlaskClient
 from indexer.core.errors import BadRequestError, BadSettingsError
 from indexer.core.home import Home
 from indexer.index.hybrid_ranking import KeywordShare
-from indexer.index.version import TEXT, Versions
+from indexer.index.version import Versions
+from indexer.index.version_files import TEXT
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
 from indexer.model.spec import Block
