@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from indexer.core.errors import BadRequestError
 from indexer.index.base import IndexBackend
 from indexer.index.faiss_index import FaissIndex
@@ -15,17 +18,20 @@ def engines() -> list[type[IndexBackend]]:
     return list(_ENGINES)
 
 
-def register(engine: type[IndexBackend]) -> None:
-    """Add an engine. Raises ``ValueError`` for a prefix that another one has."""
+@contextmanager
+def registered(engine: type[IndexBackend]) -> Iterator[type[IndexBackend]]:
+    """Keep an engine registered for as long as the block runs.
+
+    Raises ``ValueError`` for a prefix that another one has.
+    """
     for known in _ENGINES:
         if taken := {*known.prefixes} & {*engine.prefixes}:
             raise ValueError(f"{known.__name__} makes recipes with {sorted(taken)[0]!r} already")
     _ENGINES.append(engine)
-
-
-def unregister(engine: type[IndexBackend]) -> None:
-    """Take an engine away again; versions made by it cannot be opened any more."""
-    _ENGINES.remove(engine)
+    try:
+        yield engine
+    finally:
+        _ENGINES.remove(engine)
 
 
 def engine_of(recipe: str) -> type[IndexBackend]:

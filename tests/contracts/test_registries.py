@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
@@ -14,9 +15,18 @@ from flask import request
 from flask_openapi import APIBlueprint
 from PIL import Image
 
-from indexer.core.errors import BadPolicyError
+from indexer.core.errors import BadPolicyError, BadRequestError
+from indexer.core.home import Home
 from indexer.core.native import torch
+from indexer.core.vectors import unit_rows
 from indexer.imaging.decode import Photo, decode_photo
+from indexer.index.base import Hits, IndexBackend, SearchParams, ranked, rescore
+from indexer.index.live import LiveIndex
+from indexer.index.registry import registered
+from indexer.index.tuning import build_tuned
+from indexer.index.version import Versions
+from indexer.index.version_files import VersionContent
+from indexer.index_build.cost_estimate import CostRates, try_build
 from indexer.model import backbones
 from indexer.model.bundle import load_bundle
 from indexer.model.open_runtime import open_embedder
@@ -230,3 +240,136 @@ def test_a_backbone_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     drawn = SeededWeights().load("toy")
     for name, tensor in runtime.network.backbone.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), drawn[name].numpy())
+
+
+class SignIndex(IndexBackend):
+    """A toy engine: rows by the signs of some random projections, the rest by the stored vectors.
+
+    Effort is how many bits of a row's code may differ from the query's.
+    """
+
+    prefixes = ("SIGN",)
+    file_name = "index.sign"
+
+    def __init__(
+        self, recipe: str, stored: np.ndarray, planes: np.ndarray, params: dict[str, Any]
+    ) -> None:
+        self.kind = "sign"
+        self.recipe = recipe
+        self.dim = int(stored.shape[1])
+        self.params = params
+        self._stored = np.asarray(stored, np.float32)
+        self._planes = planes
+        self._codes = self._stored @ planes > 0
+
+    @classmethod
+    def build(
+        cls,
+        recipe: str,
+        vectors: np.ndarray,
+        *,
+        device: str = "cpu",
+        seed: int = 0,
+        block_dims: Sequence[int] = (),
+        unseen: np.ndarray | None = None,
+    ) -> SignIndex:
+        bits = int(recipe.removeprefix("SIGN"))
+        planes = np.random.default_rng(seed).normal(size=(vectors.shape[1], bits))
+        return cls(recipe, vectors.astype(np.float16), planes, {})
+
+    @classmethod
+    def load(
+        cls,
+        recipe: str,
+        stored: np.ndarray,
+        path: Path | None,
+        *,
+        params: dict[str, Any],
+        device: str = "cpu",
+    ) -> SignIndex:
+        assert path is not None
+        with path.open("rb") as stream:
+            return cls(recipe, stored, np.load(stream), params)
+
+    def save(self, path: Path) -> bool:
+        with path.open("wb") as stream:
+            np.save(stream, self._planes)
+        return True
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def vectors(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
+        return self._stored[np.asarray(rows, np.int64)]
+
+    def _search(
+        self, queries: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None
+    ) -> list[Hits]:
+        rows = np.arange(len(self)) if allowed is None else allowed
+        differ = (self._codes[rows][None] != (queries @ self._planes > 0)[:, None]).sum(axis=2)
+        effort = params.effort or self.effort(k)
+        found = []
+        for query, distance in zip(queries, differ, strict=True):
+            near = rows[distance <= effort] if params.effort else rows[np.argsort(distance)]
+            near = near if len(near) >= k else rows[np.argsort(distance)[:k]]
+            found.append(ranked(near, rescore(query, self._stored[near]), k))
+        return found
+
+    @property
+    def exact(self) -> bool:
+        return False
+
+    @property
+    def max_effort(self) -> int:
+        return self._planes.shape[1]
+
+    def effort(self, k: float) -> int:
+        return int(self.params.get("effort", {"10": self.max_effort})["10"])
+
+    def rerank(self, k: float) -> float:
+        return 1.0
+
+    def relative_cost(self, effort: int, wanted: float, share: float = 1.0) -> float:
+        return len(self) * share * (0.1 + 0.3 * effort / self.max_effort)
+
+
+def test_an_index_engine_is_one_class(tmp_path: Path) -> None:
+    """A registered engine is chosen by its recipe, tuned to the asked recall, estimated, published,
+    opened again and searched; without it its recipe and its versions are refused by name."""
+    rng = np.random.default_rng(0)
+    vectors = unit_rows(rng.normal(size=(600, 16))).astype(np.float16)
+    rows = np.column_stack([np.arange(600), np.arange(600)]).astype(np.int64)
+    versions = Versions(Home.create(tmp_path / "home"))
+    with registered(SignIndex):
+        tuned = build_tuned(vectors, recall=0.95, recipe="SIGN12")
+        assert (type(tuned.index), tuned.index.recipe) == (SignIndex, "SIGN12")
+        assert tuned.recall["at_10"] >= 0.93
+        assert 1 <= tuned.params["effort"]["10"] <= 12
+        rates = CostRates.of(versions.home)
+        try_build(rates, recipe="SIGN12", entries=600, dim=16, recall=0.9)
+        assert rates.near("SIGN12", 600, 16) is not None
+        version = versions.publish(
+            VersionContent(
+                index=tuned.index,
+                vectors=vectors,
+                rows=rows,
+                embedding_id="e1",
+                model_version="m1",
+                last_sequence=1,
+                recipe=tuned.index.recipe,
+                params=tuned.params,
+                recall=tuned.recall,
+            )
+        )
+        assert "index.sign" in versions.verify(version).files
+        opened = versions.open(version)
+        assert isinstance(opened.index, SignIndex)
+        assert opened.index.params == tuned.params
+        hits = LiveIndex(opened).search(np.asarray(vectors[:5], np.float32), 3)
+        assert [found.pids[0] for found in hits] == [0, 1, 2, 3, 4]
+        with pytest.raises(ValueError, match="SignIndex makes recipes with 'SIGN' already"):
+            registered(SignIndex).__enter__()
+    with pytest.raises(BadRequestError, match="unknown index recipe 'SIGN12'"):
+        build_tuned(vectors, recipe="SIGN12")
+    with pytest.raises(BadRequestError, match="unknown index recipe 'SIGN12'"):
+        versions.open(version)
