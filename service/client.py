@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
+from indexer.core.category_path import format_path
 from service.api import keywords as kw
 from service.api import requests
 from service.api.form_fields import FieldValues, encode_fields
@@ -159,7 +160,7 @@ class Client:
         other, category = options.pop("other", None), options.pop("category", None)
         fields: FieldValues = {**options}
         if category is not None:
-            fields["category"] = category if isinstance(category, str) else " > ".join(category)
+            fields["category"] = category if isinstance(category, str) else format_path(category)
         if other is not None:
             fields["with"] = {"product_id": other}
         return self._ask("/v1/explain", ExplainResponse, image, requests.ExplainRequest, fields)

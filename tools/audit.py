@@ -17,6 +17,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import write_atomic, write_json
+from indexer.core.category_path import format_path
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
@@ -186,8 +187,8 @@ def _entries(
             detail = f"policy {result['policy']} says {result['decision']}"
             yield Entry("prohibited", pid, result["policy"], result["score"], detail)
     if product.category:
-        kinds = [" > ".join(row["category_path"] or ()) for row in near[:_OF_KIND]]
-        votes, own = Counter(kinds), " > ".join(product.category)
+        kinds = [format_path(row["category_path"] or ()) for row in near[:_OF_KIND]]
+        votes, own = Counter(kinds), format_path(product.category)
         other, count = next(
             ((path, n) for path, n in votes.most_common() if path and path != own), ("", 0)
         )

@@ -24,6 +24,7 @@ from indexer.catalog.attributes import (
 )
 from indexer.catalog.feed_reader import SUFFIXES, Skipped, Table, read_manifest
 from indexer.catalog.records import bad_product_id
+from indexer.core.category_path import CategoryPath, format_path, parse_path
 from indexer.core.errors import BadDataError
 
 __all__ = [
@@ -53,7 +54,7 @@ class DatasetRow:
     product_id: str
     image: Path
     title: str | None
-    category: tuple[str, ...] | None  # from the top level to the leaf
+    category: CategoryPath | None  # from the top level to the leaf
     tags: tuple[str, ...]
     split: str | None  # one of SPLITS
     attributes: dict[str, AttributeValue]  # present values only
@@ -164,7 +165,7 @@ def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
     for (split, parts), product_id in zip(located, ids, strict=True):
         image = root.joinpath(*((split,) if split else ()), *parts)
         where = _printable("/".join(((split,) if split else ()) + parts))
-        category = " > ".join(parts[:-1]) or None
+        category = format_path(parts[:-1]) or None
         reason = bad_product_id(product_id) or _bad_file(image)
         try:
             path = _category(category)
@@ -399,10 +400,10 @@ def _text(value: object, column: str) -> str | None:
     return str(value)
 
 
-def _category(text: str | None) -> tuple[str, ...] | None:
+def _category(text: str | None) -> CategoryPath | None:
     if text is None:
         return None
-    path = tuple(text.split(" > "))
+    path = parse_path(text)
     if not all(level.strip() for level in path):
         raise ValueError(f"category {text!r} has an empty level")
     return path

@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from indexer.catalog.attributes import check, datetime_seconds, is_missing
 from indexer.catalog.records import Product
+from indexer.core.category_path import CategoryPath, format_path, prefixes
 from indexer.core.errors import BadFilterError
 
-SEPARATOR = " > "  # between the levels of a category
 MAX_DEPTH, MAX_CONDITIONS, MAX_VALUES = 8, 256, 10_000
 
 FieldKind = Literal[
@@ -33,7 +33,7 @@ class FilterableProduct(NamedTuple):
     that changed."""
 
     pid: int
-    category: tuple[str, ...] | None
+    category: CategoryPath | None
     tags: tuple[str, ...]
     attributes: Mapping[str, Any]
 
@@ -67,13 +67,9 @@ def elements(facts: FilterableProduct, name: str, kind: FieldKind) -> tuple[Elem
     return (_element(value, kind),)
 
 
-def category_paths(category: tuple[str, ...] | None) -> tuple[str, ...]:
+def category_paths(category: CategoryPath | None) -> tuple[str, ...]:
     """Each path from the top of a category down to itself: ("A", "A > B")."""
-    return (
-        tuple(SEPARATOR.join(category[:depth]) for depth in range(1, len(category) + 1))
-        if category
-        else ()
-    )
+    return prefixes(category) if category else ()
 
 
 def list_key(value: str | float | bool) -> str:
@@ -291,7 +287,7 @@ class _Reader:
             and value
             and all(isinstance(level, str) for level in value)
         ):
-            value = SEPARATOR.join(value)
+            value = format_path(value)
         if isinstance(value, list | dict):
             raise BadFilterError(f"{where}: expected a single value, got {_shown(value)}")
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from indexer.catalog.attributes import RESERVED, AttributeType, check, infer
+from indexer.core.category_path import CategoryPath, parse_path
 from indexer.core.errors import BadProductError
 
 _ENCODER = json.JSONEncoder(
@@ -37,7 +38,7 @@ class ProductInput:
 
     product_id: str
     title: str | None
-    category: tuple[str, ...] | None
+    category: CategoryPath | None
     tags: tuple[Tag, ...]
     attributes: dict[str, Any]
     photos: tuple[str, ...]
@@ -135,12 +136,12 @@ class Delete:
 Write = Put | Patch | Delete
 
 
-def category_path(value: object) -> tuple[str, ...] | None:
+def category_path(value: object) -> CategoryPath | None:
     """``"A > B"`` or a sequence of levels as a path; nothing or blank text is None. Raises
     ``BadProductError``."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    levels = value.split(" > ") if isinstance(value, str) else value
+    levels = parse_path(value) if isinstance(value, str) else value
     if (
         not isinstance(levels, Sequence)
         or not levels

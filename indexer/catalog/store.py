@@ -37,6 +37,7 @@ from indexer.catalog.records import (
 )
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
 from indexer.catalog.transaction import Transaction, last_sequence, stored_types
+from indexer.core.category_path import CategoryPath
 from indexer.core.errors import BadHomeError, CatalensError, UnknownProductError
 from indexer.core.home import Home
 from indexer.core.sqlite import Connection, Database, Schema, chunks
@@ -370,7 +371,7 @@ class Catalog:
         with self.database.read() as connection:
             return stored_types(connection)
 
-    def categories(self) -> set[tuple[str, ...]]:
+    def categories(self) -> set[CategoryPath]:
         """The different categories that products have."""
         with self.database.read() as connection:
             query = "SELECT DISTINCT category FROM products WHERE category IS NOT NULL"

@@ -11,6 +11,7 @@ import numpy as np
 
 from indexer.catalog.records import category_path, check_text
 from indexer.catalog.store import Catalog
+from indexer.core.category_path import format_path
 from indexer.core.errors import (
     BadProductError,
     BadRequestError,
@@ -23,7 +24,7 @@ from indexer.index.activation import active_model, serve_decision
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
 from indexer.model.calibration import remove_label_smoothing
-from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision, FewShot
+from indexer.model.decision_layer import Category, Decision, FewShot
 from indexer.model.few_shot import (
     CATEGORY_SHARES,
     MAX_PHOTOS,
@@ -201,14 +202,14 @@ def remove_class(
         if number is None:
             path = class_path(label or "", kind)
             ids = {
-                PATH_SEPARATOR.join(row["path"]): row["id"]
+                format_path(row["path"]): row["id"]
                 for row in list_classes(decision)
                 if row["kind"] == kind
             }
-            number = ids.get(label or "", ids.get(PATH_SEPARATOR.join(path), -1))
+            number = ids.get(label or "", ids.get(format_path(path), -1))
         category = next((entry for entry in decision.categories if entry.id == number), None)
         if category is not None and category.trained:
-            name = PATH_SEPARATOR.join(category.path)
+            name = format_path(category.path)
             raise BadRequestError(
                 f"category {name!r} was trained: only classes made from photos can be removed"
             )
@@ -230,7 +231,7 @@ def remove_class(
 def _check_free(decision: Decision, path: tuple[str, ...], kind: ClassKind) -> None:
     for row in list_classes(decision):
         if (row["kind"], tuple(row["path"])) == (kind, path):
-            name = PATH_SEPARATOR.join(path)
+            name = format_path(path)
             raise BadRequestError(
                 f"there is a {kind} {name!r} already ({row['source']}): remove it first, or rename"
             )

@@ -10,13 +10,12 @@ from typing import Any
 
 from indexer.catalog.records import Patch, category_path
 from indexer.catalog.store import Catalog
+from indexer.core.category_path import CategoryPath, format_path
 from indexer.core.errors import BadDataError, BadProductError, CatalensError
 from indexer.core.home import Home
 from indexer.index.activation import serve_decision
-from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision
+from indexer.model.decision_layer import Category, Decision
 from indexer.model.registry import by_version
-
-CategoryPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class TaxonomyReport:
 
     def to_json(self) -> dict[str, Any]:
         def text(path: CategoryPath) -> str:
-            return PATH_SEPARATOR.join(path)
+            return format_path(path)
 
         rows = [
             {**asdict(row), "before": text(row.before), "after": text(row.after)}
@@ -228,4 +227,4 @@ def _path(value: str | None, where: str) -> CategoryPath:
 
 
 def _text(path: CategoryPath) -> str:
-    return PATH_SEPARATOR.join(path)
+    return format_path(path)

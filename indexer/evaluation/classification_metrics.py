@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.dataset import DatasetRow
+from indexer.core.category_path import format_path
 from indexer.evaluation.results import Classified, FigureGroup
 from indexer.model.bundle import Bundle
 from indexer.model.calibration import (
@@ -17,7 +18,6 @@ from indexer.model.calibration import (
     perfect_calibration_error,
     softmax,
 )
-from indexer.model.decision_layer import PATH_SEPARATOR
 from indexer.training.metrics import (
     ClassCounts,
     bootstrap_weights,
@@ -124,7 +124,7 @@ def _per_class(
         if counts.actual[number] or counts.predicted[number]:
             entry: dict[str, Any] = {"n": int(counts.actual[number])}
             entry |= {name: float(values[number]) for name, values in by_class.items()}
-            figures[PATH_SEPARATOR.join(path)] = entry
+            figures[format_path(path)] = entry
     return figures
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from indexer.catalog.dataset import SPLITS
 from indexer.classification.ranking import category_logits
+from indexer.core.category_path import format_path
 from indexer.core.errors import BadRequestError, WeightsUnavailableError
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.vectors import unit_rows
@@ -23,7 +24,6 @@ from indexer.evaluation.retrieval_metrics import instance_figures, retrieval_fig
 from indexer.evaluation.tag_metrics import tag_figures
 from indexer.model.backbones import build
 from indexer.model.bundle import Bundle, load_bundle
-from indexer.model.decision_layer import PATH_SEPARATOR
 from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
 from indexer.model.runtime_base import Runtime
@@ -143,7 +143,7 @@ def _load_photos(
     split_of = np.array([problem.split[row.product_id] for row in features.rows])
     masks = {name: split_of == name for name in names}
     sets = {name: evaluation_photos(features, embedder, mask) for name, mask in masks.items()}
-    labels = np.array([PATH_SEPARATOR.join(row.category or ()) for row in features.rows])
+    labels = np.array([format_path(row.category or ()) for row in features.rows])
     leaks = find_leaks(split_of, features.pixels, labels)
     require_rows(sets[split].rows, f"readable {split}", data)
     gallery = sets["train"]

@@ -11,11 +11,11 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from indexer.core.atomic_files import write_atomic, write_json
+from indexer.core.category_path import format_path
 from indexer.evaluation.plots import confusion, flat_map, reliability, short_labels, tag_rows
 from indexer.evaluation.results import Classified, EvaluationResults, Nearest
 from indexer.evaluation.thumbnails import photo_sheet, small_photos
 from indexer.model.calibration import softmax
-from indexer.model.decision_layer import PATH_SEPARATOR
 from indexer.training.tag_samples import TaggedPhotos
 
 PAGE = "report.html"
@@ -196,7 +196,7 @@ def _classes(figures: dict[str, Any], found: Classified | None) -> list[dict[str
         if true != guess:
             taken.setdefault(true, Counter())[guess] += 1
     labels = short_labels(found.names)
-    number_of = {PATH_SEPARATOR.join(path): number for number, path in enumerate(found.names)}
+    number_of = {format_path(path): number for number, path in enumerate(found.names)}
     rows: list[dict[str, Any]] = []
     for path, row in figures["per_class"].items():
         number = number_of[path]
@@ -360,7 +360,7 @@ def _map(evidence: EvaluationResults, seed: int = 0) -> dict[str, Any]:
                 "y": round(float(places[position, 1]), 4),
                 "series": series.get(groups[position] or "", -1),
                 "title": row.title or row.product_id,
-                "label": PATH_SEPARATOR.join(row.category) if row.category else "no category",
+                "label": format_path(row.category) if row.category else "no category",
                 "guess": guess.get(number) if number in wrong else None,
             }
         )

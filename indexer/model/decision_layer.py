@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from indexer.core.category_path import CategoryPath
 from indexer.core.errors import BadModelError, NewerFormatError
 from indexer.model.tag_rule import TagGroup, TagRule
 
 FORMAT = 1
-PATH_SEPARATOR = " > "
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Category:
     """
 
     id: int
-    path: tuple[str, ...]
+    path: CategoryPath
     columns: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -11,9 +11,9 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from indexer.catalog.attributes import datetime_seconds
-from indexer.catalog.filters import SEPARATOR
 from indexer.catalog.schema import ensure_order_tables, has_orders
 from indexer.catalog.store import Catalog
+from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError
 from indexer.core.sqlite import Connection, chunks
 from indexer.recommendation.cooccurrence import MIN_SUPPORT, Pair, complementary
@@ -172,7 +172,7 @@ def learn(catalog: Catalog, *, min_support: int = MIN_SUPPORT) -> tuple[int, int
 def _baskets(rows: Iterable[tuple[int, str | None]]) -> Iterator[list[str]]:
     """Yield the category paths of each order, of rows (order, category as JSON) by order."""
     for _, items in groupby(rows, key=lambda row: row[0]):
-        yield [SEPARATOR.join(json.loads(category)) for _, category in items if category]
+        yield [format_path(json.loads(category)) for _, category in items if category]
 
 
 def complements_of(catalog: Catalog, categories: Iterable[str]) -> dict[str, list[Pair]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from indexer.catalog.records import Product, photo_file
 from indexer.catalog.store import open_catalog
+from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.reviews.store import open_reviews
@@ -80,7 +81,7 @@ def export_feedback(home: Home, out: Path) -> ExportReport:
                     product.product_id,
                     path,
                     product.title or "",
-                    " > ".join(category or ()),
+                    format_path(category or ()),
                     "|".join(tags),
                 )
                 writer.writerow(values)

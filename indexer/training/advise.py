@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.dataset import SPLITS, DatasetRow
+from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError, CatalensError, TrainingError
 from indexer.core.native import torch
 from indexer.core.progress import OnStage, no_progress
@@ -19,7 +20,7 @@ from indexer.core.vectors import unit_rows
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.model import backbones
-from indexer.model.decision_layer import PATH_SEPARATOR, Category
+from indexer.model.decision_layer import Category
 from indexer.model.network import Network
 from indexer.model.preprocessing import photos_to_pixels, to_batch
 from indexer.model.torch_runtime import TorchRuntime
@@ -360,7 +361,7 @@ def _categories(problem: TrainingProblem) -> dict[str, Any]:
         "smallest": min(sizes),
         "median": float(np.median(sizes)),
         "largest": largest,
-        "largest_is": PATH_SEPARATOR.join(path),
+        "largest_is": format_path(path),
         "with_one_photo": sizes.count(1),
     }
 

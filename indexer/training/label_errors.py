@@ -11,9 +11,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from indexer.catalog.dataset import DatasetRow
+from indexer.core.category_path import format_path
 from indexer.core.vectors import unit_rows
 from indexer.model.calibration import fit_temperature, softmax
-from indexer.model.decision_layer import PATH_SEPARATOR, Category
+from indexer.model.decision_layer import Category
 from indexer.training.sampling import sample_indices
 
 _RIDGE = 0.3  # of the mean eigenvalue
@@ -65,8 +66,8 @@ def label_issues(
             LabelIssue(
                 where=rows[number].where,
                 product_id=rows[number].product_id,
-                given=PATH_SEPARATOR.join(categories[labels[number]].path),
-                suggested=PATH_SEPARATOR.join(categories[suggested].path),
+                given=format_path(categories[labels[number]].path),
+                suggested=format_path(categories[suggested].path),
                 confidence=float(probability[number, suggested]),
                 given_probability=float(probability[number, labels[number]]),
             )

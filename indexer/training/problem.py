@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from indexer.catalog.dataset import SPLITS, Dataset, DatasetRow, assign_splits, read_dataset
+from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError, TrainingError
-from indexer.model.decision_layer import PATH_SEPARATOR, Category
+from indexer.model.decision_layer import Category
 
 VALIDATION_SHARE = 0.15
 
@@ -79,7 +80,7 @@ def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
     paths = sorted({row.category for row in rows if row.category})
     if len(paths) == 1:
         raise TrainingError(
-            f"all training photos have one category, {PATH_SEPARATOR.join(paths[0])!r}: at least "
+            f"all training photos have one category, {format_path(paths[0])!r}: at least "
             "two are needed"
         )
     return tuple(Category(number, path) for number, path in enumerate(paths))
@@ -96,14 +97,14 @@ def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> lis
     """Odd labels: classes with one photo, names that differ in case or spaces only, no label."""
     notes = []
     counts = Counter(row.category for row in problem.of("train") if row.category)
-    lonely = [PATH_SEPARATOR.join(path) for path, count in counts.items() if count == 1]
+    lonely = [format_path(path) for path, count in counts.items() if count == 1]
     if lonely:
         notes.append(f"{len(lonely)} categories have one training photo: {_some(lonely)}")
     known = {category.path for category in categories}
     for name in SPLITS[1:]:
         unseen = sorted(
-            {PATH_SEPARATOR.join(row.category) for row in problem.of(name) if row.category}
-            - {PATH_SEPARATOR.join(path) for path in known}
+            {format_path(row.category) for row in problem.of(name) if row.category}
+            - {format_path(path) for path in known}
         )
         if unseen:
             notes.append(
@@ -111,7 +112,7 @@ def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> lis
             )
     folded: dict[str, list[str]] = {}
     for path in sorted(known):
-        text = PATH_SEPARATOR.join(path)
+        text = format_path(path)
         folded.setdefault(" ".join(text.casefold().split()), []).append(text)
     for alike in folded.values():
         if len(alike) > 1:

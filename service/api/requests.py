@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from indexer.core.category_path import parse_path
 from indexer.text.tokenizer import MOST_CHARACTERS
 from service.query.query import (
     FilterField,
@@ -43,7 +44,7 @@ def _path_text(raw: object) -> object:
 
 
 def _category(raw: object) -> object:
-    return [part.strip() for part in raw.split(" > ")] if isinstance(raw, str) else raw
+    return [part.strip() for part in parse_path(raw)] if isinstance(raw, str) else raw
 
 
 def _tag(raw: object) -> object:

@@ -23,6 +23,7 @@ from indexer.catalog.records import (
     check_product,
 )
 from indexer.catalog.store import Catalog
+from indexer.core.category_path import CategoryPath
 from indexer.core.errors import BadProductError, CatalensError
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
@@ -40,7 +41,7 @@ class Draft:
     the first leads."""
 
     title: str | None = None
-    category: tuple[str, ...] | None = None
+    category: CategoryPath | None = None
     tags: tuple[tuple[str, str], ...] = ()
     attributes: Mapping[str, Any] | None = None
     photos: tuple[bytes | str, ...] = ()

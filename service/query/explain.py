@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.classification.ranking import category_logits, rank_categories
+from indexer.core.category_path import format_path, parse_path
 from indexer.core.errors import BadRequestError, NoCategoriesError
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import Photo
-from indexer.model.decision_layer import PATH_SEPARATOR, Category, Decision
+from indexer.model.decision_layer import Category, Decision
 from indexer.model.preprocessing import visible_box
 from service.inference.queue import InferenceQueue
 from service.state.snapshots import Snapshot
@@ -147,9 +148,7 @@ def _shown(
 
 def _named(decision: Decision, name: str | Sequence[str]) -> Category:
     path = (
-        tuple(part.strip() for part in name.split(PATH_SEPARATOR))
-        if isinstance(name, str)
-        else tuple(name)
+        tuple(part.strip() for part in parse_path(name)) if isinstance(name, str) else tuple(name)
     )
     found = [category for category in decision.categories if category.path == path]
     if not found and len(path) == 1:
@@ -157,6 +156,6 @@ def _named(decision: Decision, name: str | Sequence[str]) -> Category:
     if len(found) != 1:
         what = "several categories are" if found else "no category is"
         raise BadRequestError(
-            f"{what} called {PATH_SEPARATOR.join(path)!r}: give the full path of a known one"
+            f"{what} called {format_path(path)!r}: give the full path of a known one"
         )
     return found[0]

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from indexer.catalog.attributes import datetime_seconds
-from indexer.catalog.filters import SEPARATOR, Filter, FilterableProduct
+from indexer.catalog.filters import Filter, FilterableProduct
 from indexer.catalog.store import Catalog
+from indexer.core.category_path import format_path
 from indexer.core.errors import BadFilterError, BadRequestError, NoOrdersError, UnknownProductError
 from indexer.core.timer import StageTimer
 from indexer.index.columns import Column
@@ -319,7 +320,7 @@ class Recommender:
     ) -> _Candidates:
         """For each interest the best of the categories that go with its own, the rest of the
         history's left out."""
-        paths = [SEPARATOR.join(facts.category) if facts.category else None for facts in read.facts]
+        paths = [format_path(facts.category) if facts.category else None for facts in read.facts]
         pairs = complements_of(self._catalog, [path for path in paths if path])
         parts: list[_Candidates] = []
         for number, interest in enumerate(interests):

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from indexer.catalog.records import PhotoRow, Product
+from indexer.core.category_path import format_path
 
 
 def image_url(content_hash: str) -> str:
@@ -58,6 +59,6 @@ def _category(product: Product) -> dict[str, Any]:
     """The category as manifests write it, which a PUT takes back, and as its levels."""
     path = product.category
     return {
-        "category": " > ".join(path) if path else None,
+        "category": format_path(path) if path else None,
         "category_path": list(path) if path else None,
     }

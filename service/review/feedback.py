@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from indexer.core.category_path import CategoryPath
+
 _REMEMBERED = 4096  # answers that feedback may name
 _MOST_NAMES = 4_096_000  # tags and products in them, which batches of long searches fill earlier
 
@@ -36,7 +38,7 @@ class Feedback:
     rejected: Sequence[str] = ()
     added: Sequence[str] = ()
     clicked: Sequence[str] = ()
-    category: tuple[str, ...] | None = None
+    category: CategoryPath | None = None
     product_id: str | None = None
 
 

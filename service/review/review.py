@@ -15,6 +15,7 @@ from PIL import Image
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
+from indexer.core.category_path import format_path
 from indexer.core.errors import BadImageError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
@@ -190,7 +191,7 @@ class ListingReviewer:
                 seen.vector,
                 embed=lambda crops: self._seeing.embed(snapshot, crops, clock),
                 categories=[
-                    (" > ".join(entry["path"]), entry["probability"]) for entry in categories
+                    (format_path(entry["path"]), entry["probability"]) for entry in categories
                 ],
                 tags=[(entry["tag"], entry["confidence"]) for entry in tags],
                 snapshot=snapshot,

@@ -15,6 +15,7 @@ from indexer.classification.open_set import (
     rule_logits,
     unknown_score,
 )
+from indexer.core.category_path import format_path
 from indexer.training.advise import frozen_features, frozen_runtime
 from indexer.training.feature_cache import Recaptures, recapture_features
 from indexer.training.linear import Pairs, general_projection
@@ -56,7 +57,7 @@ def measure(part: str, work: Path) -> BenchRow:
     split = np.array([problem.split[row.product_id] for row in features.rows])
     drawn = recapture_features(features, frozen_runtime(), [(split == "train", PAIRS)])
     recaptures = Recaptures(drawn.places, drawn.values[:, : features.values.shape[1]])
-    kind = np.array([" > ".join(row.category or ()) for row in features.rows])
+    kind = np.array([format_path(row.category or ()) for row in features.rows])
     family = (
         kind
         if near

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from indexer.core.category_path import format_path
 from tools.local_engine import open_engine
 from tools.options import AnyPath, home_option, json_option
 from tools.output import print_result, print_table
@@ -80,7 +81,7 @@ def _show_changed(found: dict[str, Any]) -> None:
 
 def _show_classes(found: dict[str, Any]) -> None:
     rows = [
-        (row["id"], row["kind"], " > ".join(row["path"]), row["source"], row["photos"])
+        (row["id"], row["kind"], format_path(row["path"]), row["source"], row["photos"])
         for row in found["classes"]
     ]
     print_table(("id", "kind", "label", "source", "photos"), rows)

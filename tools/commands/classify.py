@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from indexer.core.category_path import format_path
 from tools.local_engine import open_engine, to_query
 from tools.options import query_options
 from tools.output import log, print_result, print_table
@@ -25,7 +26,7 @@ def show_categories(found: dict[str, Any]) -> None:
     """Print an answer to ``classify``."""
     print_table(
         ("category", "probability"),
-        [(" > ".join(row["path"]), row["probability"]) for row in found["categories"]],
+        [(format_path(row["path"]), row["probability"]) for row in found["categories"]],
     )
     if found.get("unknown"):
         log("this may be none of the known kinds")

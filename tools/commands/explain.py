@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from indexer.core.category_path import format_path
 from tools.local_engine import open_engine
 from tools.options import AnyPath, home_option, json_option
 from tools.output import log, print_result, print_table
@@ -57,7 +58,7 @@ def _show(found: dict[str, Any]) -> None:
     if found["category"]:
         print_table(
             ("category", "probability"),
-            [(" > ".join(found["category"]["path"]), found["category"]["probability"])],
+            [(format_path(found["category"]["path"]), found["category"]["probability"])],
         )
     else:
         rows = {entry["block"]: entry["score"] for entry in found["maps"]}

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from indexer.core.category_path import format_path
 from tools.local_engine import open_engine
 from tools.options import AnyPath, filter_option, given, home_option, json_option
 from tools.output import log, print_result, print_table
@@ -33,7 +34,7 @@ def show_objects(found: dict[str, Any]) -> None:
     """Print an answer to ``objects``."""
     rows = []
     for number, thing in enumerate(found["objects"], start=1):
-        kind = " > ".join(thing["category"]["path"]) if thing["category"] else ""
+        kind = format_path(thing["category"]["path"]) if thing["category"] else ""
         near = [row["product_id"] for row in thing["results"][:5]]
         rows.append((number, ",".join(map(str, thing["box"])), thing["score"], kind, near))
     print_table(("object", "box x,y,w,h", "score", "category", "similar products"), rows)

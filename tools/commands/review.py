@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from indexer.core.category_path import format_path
 from tools.local_engine import open_engine
 from tools.options import AnyPath, given, home_option, json_option, policy_option, profile_option
 from tools.output import log, print_result, print_table
@@ -55,7 +56,7 @@ def show_review(found: dict[str, Any]) -> None:
     log(f"{found['verdict']}{': ' if found['reasons'] else ''}{', '.join(found['reasons'])}")
     category = found["category"]
     if category:
-        log(f"category: {' > '.join(category['path'])} ({category['probability']:.2f})")
+        log(f"category: {format_path(category['path'])} ({category['probability']:.2f})")
     log(f"tags: {', '.join(tag['tag'] for tag in found['tags']) or 'none'}")
     poor = [entry for entry in found["quality"]["findings"] if entry["level"] != "ok"]
     print_table(

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from indexer.core.category_path import format_path
 from tools.local_engine import open_engine, to_query
 from tools.options import query_options
 from tools.output import log, print_result, print_table
@@ -34,7 +35,7 @@ def similar(
 def show_products(found: dict[str, Any]) -> None:
     """Print an answer to ``similar``."""
     rows = [
-        (row["product_id"], row["score"], row.get("title"), " > ".join(row["category_path"] or ()))
+        (row["product_id"], row["score"], row.get("title"), format_path(row["category_path"] or ()))
         for row in found["results"]
     ]
     print_table(("product", "score", "title", "category"), rows)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from indexer.core.category_path import format_path
 from tools.sample import accessories, apparel, bags, home, shoes
 from tools.sample.brush import Sheet
 from tools.sample.palette import COLOURS, partner_of, shade_of, to_unit
@@ -329,7 +330,7 @@ def _make(plan: Plan, size: int) -> tuple[list[dict[str, str]], list[bytes]]:
     shared = {
         "product_id": plan.product_id,
         "title": title,
-        "category": " > ".join([*kind.path, kind.label]),
+        "category": format_path([*kind.path, kind.label]),
         "tags": "|".join(
             dict.fromkeys([plan.kind, plan.colour, plan.pattern, plan.material, *words])
         ),

@@ -21,6 +21,7 @@ from indexer.classification.taxonomy import (
     read_map,
     relabel,
 )
+from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.imaging.decode import decode_photo
@@ -44,7 +45,9 @@ def chances(
     decision: Decision, logits: np.ndarray, vectors: np.ndarray | None = None
 ) -> dict[str, float]:
     found = category_logits(logits, np.zeros((1, 2)) if vectors is None else vectors, decision)[0]
-    return {" > ".join(category.path): p for category, p in rank_categories(found, decision, top=9)}
+    return {
+        format_path(category.path): p for category, p in rank_categories(found, decision, top=9)
+    }
 
 
 def test_a_merge_adds_probabilities_up_and_leaves_the_others() -> None:
