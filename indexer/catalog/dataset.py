@@ -1,5 +1,4 @@
-"""DATA (class folders, split folders, a plain folder of photos, a manifest) to rows, for training
-and import alike."""
+"""Dataset reader: class folders, split folders, plain folders and feed files to rows."""
 
 from __future__ import annotations
 
@@ -170,7 +169,8 @@ def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
         try:
             path = _category(category)
         except ValueError as error:
-            reason, path = reason or str(error), None
+            reason = reason or str(error)
+            path = None
         if reason:
             skipped.append(Skipped(where, reason))
         else:
@@ -255,10 +255,13 @@ def _from_manifest(
 ) -> Dataset:
     table = read_manifest(path)
     root = path.parent
-    skipped, warnings = list(table.skipped), list[Skipped]()
+    skipped = list(table.skipped)
+    warnings = list[Skipped]()
     types = _column_types(table, {**known, **fixed}, warnings)
     defaults, lost = _manifest_default_ids(table, root)
-    rows, mentioned, unnamed = [], {*table.lost_ids, *lost}, list(table.unnamed)
+    rows = []
+    mentioned = {*table.lost_ids, *lost}
+    unnamed = list(table.unnamed)
     for record, default in zip(table.records, defaults, strict=True):
         product_id = None
         try:
@@ -276,17 +279,9 @@ def _from_manifest(
             unnamed.append(record.where)
     torn = _torn(rows)
     rows = _merge_products(rows, warnings)
-    given_types = frozenset(fixed)
+    named = frozenset(mentioned)
     return Dataset(
-        root,
-        rows,
-        skipped,
-        types,
-        warnings,
-        given_types,
-        frozenset(mentioned),
-        tuple(unnamed),
-        torn,
+        root, rows, skipped, types, warnings, frozenset(fixed), named, tuple(unnamed), torn
     )
 
 
@@ -375,7 +370,8 @@ def _manifest_row(
     split = _text(values.get("split"), "split")
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    title, category = _text(values.get("title"), "title"), _text(values.get("category"), "category")
+    title = _text(values.get("title"), "title")
+    category = _text(values.get("category"), "category")
     return DatasetRow(
         where,
         product_id or "",
@@ -446,7 +442,8 @@ def _merge_products(rows: list[DatasetRow], warnings: list[Skipped]) -> list[Dat
         several.add(row.product_id)
         changes: dict[str, Any] = {}
         for name in ("title", "category", "tags", "split"):
-            old, new = getattr(kept, name), getattr(row, name)
+            old = getattr(kept, name)
+            new = getattr(row, name)
             if not old and new:
                 changes[name] = new
             elif new and new != old:
@@ -458,13 +455,16 @@ def _merge_products(rows: list[DatasetRow], warnings: list[Skipped]) -> list[Dat
         first[row.product_id] = replace(kept, **changes, attributes=merged)
     if not several:
         return rows
-    product_fields = ("title", "category", "tags", "split", "attributes")
     return [
-        replace(row, **{name: getattr(first[row.product_id], name) for name in product_fields})
-        if row.product_id in several
-        else row
+        _like_first(row, first[row.product_id]) if row.product_id in several else row
         for row in rows
     ]
+
+
+def _like_first(row: DatasetRow, first: DatasetRow) -> DatasetRow:
+    """A product's further photo, with what its first row says of the product."""
+    names = ("title", "category", "tags", "split", "attributes")
+    return replace(row, **{name: getattr(first, name) for name in names})
 
 
 def _conflict(row: DatasetRow, name: str, old: object, new: object) -> Skipped:

@@ -1,4 +1,4 @@
-"""Manifests (CSV, JSON lines, Parquet) to records, with a reason for every line that is none."""
+"""Feed reader (CSV, JSON lines, Parquet): records, and a reason for every bad line."""
 
 from __future__ import annotations
 
@@ -224,13 +224,10 @@ def _read_parquet(path: Path) -> Table:
         if pa.types.is_timestamp(kind):  # nanoseconds do not fit Python's datetime
             column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
         columns[name] = column.to_pylist()
-    records = [
-        Record(
-            f"{path.name} row {number + 1}",
-            {name: values[number] for name, values in columns.items()},
-        )
-        for number in range(stored.num_rows)
-    ]
+    records = []
+    for number in range(stored.num_rows):
+        values = {name: column[number] for name, column in columns.items()}
+        records.append(Record(f"{path.name} row {number + 1}", values))
     return Table(keep, records, text=False)
 
 

@@ -1,4 +1,4 @@
-"""The filter language: parsed against the catalog's types, judged on one product at a time."""
+"""Filter language: parsed by the catalog's types, evaluated on one product at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from indexer.catalog.records import Product
 from indexer.core.category_path import CategoryPath, format_path, prefixes
 from indexer.core.errors import BadFilterError
 
-MAX_DEPTH, MAX_CONDITIONS, MAX_VALUES = 8, 256, 10_000
+MAX_DEPTH = 8
+MAX_CONDITIONS = 256
+MAX_VALUES = 10_000
 
 FieldKind = Literal[
     "category", "tags", "product_id", "string", "number", "bool", "datetime", "list"
@@ -181,8 +183,10 @@ class _Reader:
     """Reads one filter; counts what it holds."""
 
     def __init__(self, types: Types, pid_of: Callable[[str], int | None]) -> None:
-        self._types, self._pid_of = types, pid_of
-        self._left, self._values_left = MAX_CONDITIONS, MAX_VALUES
+        self._types = types
+        self._pid_of = pid_of
+        self._left = MAX_CONDITIONS
+        self._values_left = MAX_VALUES
 
     def group(self, raw: object, where: str, depth: int) -> Filter:
         if not isinstance(raw, dict):

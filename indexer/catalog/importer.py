@@ -1,5 +1,4 @@
-"""A dataset into the catalog: photos checked and kept, products written, every left-out row with
-its reason."""
+"""Importer of a dataset into the catalog, with a reason for every row left out."""
 
 from __future__ import annotations
 

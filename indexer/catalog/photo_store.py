@@ -124,7 +124,8 @@ class PhotoStore:
             return []
         # No put can come between the look and the removal.
         with catalog.database.transaction():
-            used, recorded = catalog.photos_by_hash(hashes), catalog.change_log.orphans()
+            used = catalog.photos_by_hash(hashes)
+            recorded = catalog.change_log.orphans()
             free = recorded | own
             unused = [
                 content_hash

@@ -1,5 +1,4 @@
-"""What the catalog stores and answers: products, tags, photos, changes, and the writes that make
-them."""
+"""Catalog records: products, tags, photos, changes, and the writes that make them."""
 
 from __future__ import annotations
 

@@ -362,9 +362,8 @@ class Catalog:
 
     def photos_by_id(self, ids: Iterable[int]) -> dict[int, PhotoRow]:
         """Those of ``ids`` that are stored."""
-        return {
-            row.photo_id: row for row in self._photo_rows("photo_id", [int(id_) for id_ in ids])
-        }
+        rows = self._photo_rows("photo_id", [int(id_) for id_ in ids])
+        return {row.photo_id: row for row in rows}
 
     def types(self) -> dict[str, AttributeType]:
         """Attribute names and their types, by name."""

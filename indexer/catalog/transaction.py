@@ -1,4 +1,4 @@
-"""One write transaction of the catalog: each write is checked in full before it changes a row."""
+"""Write transaction of the catalog: each write is checked before it changes a row."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ class Transaction:
                 "VALUES (?, ?, ?, ?, ?, 0)"
             )
             pid = self._insert(query, (product.product_id, *row, put.external_version))
-            tags, photos_changed = merchant, True
+            tags = merchant
+            photos_changed = True
         else:
             pid = int(stored[0])
             old_tags = self._tags(pid)

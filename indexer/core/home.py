@@ -117,7 +117,8 @@ class Home:
                 f"{self.current_file} is not readable: {error}; {_REPAIR}"
             ) from error
         stored = stored if isinstance(stored, dict) else {}
-        index_version, model_version = stored.get("index_version"), stored.get("model_version")
+        index_version = stored.get("index_version")
+        model_version = stored.get("model_version")
         if not isinstance(index_version, str) or not isinstance(model_version, str):
             raise BadHomeError(
                 f"{self.current_file} does not name an index version and a model; {_REPAIR}"

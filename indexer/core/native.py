@@ -1,5 +1,4 @@
-"""The one door to torch and faiss: each is loaded when first asked for, thread counts are set
-before either is."""
+"""Lazy import of torch and faiss; thread counts are set before either is loaded."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Who hears how far long work is: ``note`` is what there is to say beside, such as which part takes
-most of it."""
+"""Progress-callback protocols; ``note`` is an optional annotation."""
 
 from __future__ import annotations
 

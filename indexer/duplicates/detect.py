@@ -21,7 +21,8 @@ from indexer.duplicates.perceptual_hash import (
 )
 from indexer.duplicates.same_product import NEAR_COSINE, ProductRule, block_cosines
 from indexer.imaging.decode import Photo
-from indexer.index.live import LiveIndex, ProductHits
+from indexer.index.live import LiveIndex
+from indexer.index.product_hits import ProductHits
 from indexer.model.spec import ModelSpec
 
 # Photos by embedding that are compared.

@@ -1,5 +1,4 @@
-"""What filters and facets ask of a version's products, by field: a file of columns beside the
-index, memory-mapped."""
+"""Filter columns: what filters and facets ask of a version's products, memory-mapped."""
 
 from __future__ import annotations
 
@@ -30,7 +29,9 @@ _FEW = 32  # values up to which each is looked up by halving; more are looked up
 # What is kept per product: (column, field, kind). A category has two, its paths and its leaf;
 # facets count paths only.
 _Name = tuple[str, str]
-_PATHS, _LEAF, _TAGS = ("paths", "category"), ("leaf", "category"), ("tags", "tags")
+_PATHS = ("paths", "category")
+_LEAF = ("leaf", "category")
+_TAGS = ("tags", "tags")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Column:
             ):
                 yield int(start), int(stop)
             return
-        start, stop = 0, len(numbers)
+        start = 0
+        stop = len(numbers)
         if condition.low is not None:
             start = int(
                 np.searchsorted(
@@ -227,7 +229,9 @@ class Columns:
             ],
             metadata={"format": FORMAT, "products": str(len(self.pids))},
         )
-        arrays = [_lists(entry, [row[entry.name] for row in rows]) for entry in schema]
+        arrays = []
+        for entry in schema:
+            arrays.append(_lists(entry, [row[entry.name] for row in rows]))
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
@@ -335,7 +339,8 @@ class _Gatherer:
             self._places.append(place)
 
     def finish(self, field: str) -> Column:
-        values, places = np.array(self._values), np.array(self._places, dtype=np.int32)
+        values = np.array(self._values)
+        places = np.array(self._places, dtype=np.int32)
         if self.kind in NUMERIC:
             order = np.lexsort((places, values))
             return Column(field, self.kind, places[order], numbers=values[order].astype(np.float64))

@@ -1,5 +1,4 @@
-"""What changed since a version, as filters see it: a log, judged by columns but for its newest
-entries."""
+"""Log of product facts written since a version, as filters see them."""
 
 from __future__ import annotations
 
@@ -41,9 +40,11 @@ class FactsLog:
     def judge(self, where: Filter, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """(pids int64, ascending, bool): whether the last entry of each product in ``start:stop``
         passes."""
-        pids, passes = [np.empty(0, np.int64)], [np.empty(0, bool)]
+        pids = [np.empty(0, np.int64)]
+        passes = [np.empty(0, bool)]
         while start < stop:
-            number, end = start // _SEGMENT, min(start - start % _SEGMENT + _SEGMENT, stop)
+            number = start // _SEGMENT
+            end = min(start - start % _SEGMENT + _SEGMENT, stop)
             if start % _SEGMENT == 0 and end == start + _SEGMENT:
                 columns, known = self._segment(number)
                 pids.append(columns.pids)
@@ -57,7 +58,8 @@ class FactsLog:
                     )
                 )
             start = end
-        every, verdicts = np.concatenate(pids)[::-1], np.concatenate(passes)[::-1]
+        every = np.concatenate(pids)[::-1]
+        verdicts = np.concatenate(passes)[::-1]
         found, last = np.unique(every, return_index=True)  # the first from behind
         return found, verdicts[last]
 

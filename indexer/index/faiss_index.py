@@ -38,7 +38,10 @@ _RESCORED = 2_000_000  # values gathered at a time when candidates are scored ag
 _GROWTH = 1.15
 # What looking at one entry costs, in scans of one stored half: estimates, one thread at 100,000 x
 # 512 in mind.
-_SKIPPED, _FAST, _CODE, _HOP = 0.02, 0.12, 0.6, 4.0
+_SKIPPED = 0.02
+_FAST = 0.12
+_CODE = 0.6
+_HOP = 4.0
 # times the effort that would do if matches lay evenly, and the candidates: far rows are told apart
 # worse
 _UNEVEN = 4
@@ -117,7 +120,8 @@ class FaissIndex(IndexBackend):
         lists = _lists(part)
         sample = len(stored)
         if lists is not None:
-            lists.cp.seed, lists.cp.niter = seed + 1, 10
+            lists.cp.seed = seed + 1
+            lists.cp.niter = 10
             lists.cp.max_points_per_centroid = 64
             sample = 64 * lists.nlist
             lists.clustering_index = gpu.clustering(dim, device)
@@ -246,7 +250,8 @@ class FaissIndex(IndexBackend):
         tuned = self.params.get("rerank", 4)
         if not isinstance(tuned, dict):  # versions before 0.2 hold one number
             return float(tuned)
-        few, many = float(tuned["10"]), float(tuned["100"])
+        few = float(tuned["10"])
+        many = float(tuned["100"])
         return (
             few
             if k <= 10
@@ -288,7 +293,8 @@ class FaissIndex(IndexBackend):
         hits = self._rescored(queries, self._candidates(queries, fetch, wanted, effort, allowed), k)
         # A few lists can hold fewer than k: look further, and at last everywhere.
         for q in [q for q, found in enumerate(hits) if len(found) < k]:
-            wider, query = effort, queries[q : q + 1]
+            wider = effort
+            query = queries[q : q + 1]
             while len(hits[q]) < k and wider < self.max_effort:
                 wider = min(wider * 4, self.max_effort)
                 found = self._candidates(query, fetch, wanted, wider, allowed)
@@ -320,7 +326,8 @@ class FaissIndex(IndexBackend):
             # them.
             rerank += 10 * self.rerank(10) * (int(wider["rerank"]) - 1) / max(k, 10)
         if share < 1.0 and params.effort is None:
-            effort, rerank = min(effort * _UNEVEN, self.max_effort), rerank * _UNEVEN
+            effort = min(effort * _UNEVEN, self.max_effort)
+            rerank = rerank * _UNEVEN
             exact = len(self) * (share + _SKIPPED)
             if self.kind == "hnsw" or exact <= _SURE * self.relative_cost(
                 effort, k * rerank, share
@@ -333,7 +340,9 @@ class FaissIndex(IndexBackend):
         fetch = min(k + _SPARE, available)
         hits = self._rescored(queries, self._scanned(queries, fetch, allowed), fetch)
         for q, found in enumerate(hits):
-            width, cut, query = fetch, found, queries[q : q + 1]
+            width = fetch
+            cut = found
+            query = queries[q : q + 1]
             while (
                 width < available and cut.scores[k - 1] <= cut.scores[-1] + TIE
             ):  # a tie crosses the end
@@ -416,7 +425,8 @@ class FaissIndex(IndexBackend):
             scores = rescore(queries[start : start + step], self._gathered(np.maximum(part, 0)))
             scores[part < 0] = -np.inf
             order = np.lexsort((part, -scores))[:, :k]
-            rows, best = np.take_along_axis(part, order, 1), np.take_along_axis(scores, order, 1)
+            rows = np.take_along_axis(part, order, 1)
+            best = np.take_along_axis(scores, order, 1)
             counts = np.count_nonzero(rows >= 0, axis=1).tolist()
             hits += [Hits(r[:n], s[:n]) for r, s, n in zip(rows, best, counts, strict=True)]
         return hits
@@ -431,7 +441,8 @@ _KNOBS = {"ivf": "nprobe", "hnsw": "efSearch", "flat": ""}
 
 
 def _between(tuned: dict[str, Any], k: float) -> float:
-    low, high = float(tuned["10"]), float(tuned["100"])
+    low = float(tuned["10"])
+    high = float(tuned["100"])
     if k <= 10:
         return low
     step = max(high, low) / low

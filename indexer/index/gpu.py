@@ -1,5 +1,4 @@
-"""The GPU form of an index, where FAISS sees a GPU: built there, saved as the CPU form, served on
-either.
+"""GPU form of a FAISS index: built there, saved as the CPU form, served on either.
 
 Never run on a GPU by its authors: FAISS's GPU build was at hand, a GPU was not. ``make prove-gpu``
 is what would show it; what is tested without one is that every failure falls back to the CPU. One
@@ -62,7 +61,8 @@ def _resources() -> Any:
 
 def _on_all(index: Any, *, float16: bool = True) -> Any:
     """A CPU index of inverted lists on the GPU, its entries sharded where there are several."""
-    resources, count = _resources(), gpus()
+    resources = _resources()
+    count = gpus()
     options = faiss.GpuMultipleClonerOptions() if count > 1 else faiss.GpuClonerOptions()
     options.useFloat16 = float16
     if count == 1:
@@ -75,10 +75,12 @@ def _on_all(index: Any, *, float16: bool = True) -> Any:
 
 def _flat(stored: np.ndarray, *, float16: bool = True) -> Any:
     """An exact scan of ``stored``, as halves; each of several GPUs holds a run of rows."""
-    resources, parts = _resources(), []
+    resources = _resources()
+    parts = []
     for device, rows in enumerate(np.array_split(np.arange(len(stored)), gpus())):
         config = faiss.GpuIndexFlatConfig()
-        config.useFloat16, config.device = float16, device
+        config.useFloat16 = float16
+        config.device = device
         parts.append(faiss.GpuIndexFlatIP(resources, int(stored.shape[1]), config))
         for start in range(0, len(rows), _CHUNK):
             parts[-1].add(to_float32(stored[rows[start : start + _CHUNK]]))

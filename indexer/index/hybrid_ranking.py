@@ -1,5 +1,4 @@
-"""Words and photos as one ranking: a product's score is a share of its cosines and a share of its
-keywords."""
+"""Hybrid ranking: a share of a product's cosines and a share of its keywords' score."""
 
 from __future__ import annotations
 
@@ -11,7 +10,8 @@ import numpy as np
 
 from indexer.catalog.filters import Filter
 from indexer.core.vectors import unit_rows
-from indexer.index.live import LiveIndex, ProductHits, by_product
+from indexer.index.live import LiveIndex
+from indexer.index.product_hits import ProductHits, by_product
 from indexer.index.query import VectorQuery
 from indexer.model.spec import Block
 
@@ -24,7 +24,8 @@ KEYWORDS = 0.5
 # the tower says of the kind of product in that colour. Chosen on fashion's validation photos
 # (docs/design/text.md).
 RECOLOURED = {"a": 0.45, "c": 0.45, "g": 0.1}
-_OWN, _TURNED = 0.1, 0.4
+_OWN = 0.1
+_TURNED = 0.4
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class KeywordShare:
     scores: np.ndarray  # float32 [n] in (0, 1]
     share: float  # in (0, 1]
 
-    def of(self, pid: int) -> float:
+    def score(self, pid: int) -> float:
         """A product's keyword score, 0 where it holds none of the words."""
         place = np.flatnonzero(self.pids == pid)
         return float(self.scores[place[0]]) if len(place) else 0.0
@@ -71,7 +72,7 @@ def ranked(
             "scale": sought.lengths,
         }
         return live.search(sought.queries, k, exclude=exclude, min_score=min_score, **options)[0]
-    hidden = np.unique(np.fromiter(exclude, np.int64))
+    excluded = np.unique(np.fromiter(exclude, np.int64))
     pids, photos, vectors = live.photos_of(keywords.pids, where)
     order = np.argsort(keywords.pids)
     scores = keywords.share * keywords.scores[order][np.searchsorted(keywords.pids[order], pids)]
@@ -83,7 +84,7 @@ def ranked(
         (others,) = live.search(
             sought.queries,
             k,
-            exclude=hidden.tolist(),
+            exclude=excluded.tolist(),
             min_score=min_score,
             params=params,
             where=where,
@@ -95,7 +96,7 @@ def ranked(
         photos = np.concatenate([photos, others.photo_ids[new]])
         scores = np.concatenate([scores, others.scores[new]])
     return by_product(
-        pids, photos, np.clip(scores, -1.0, 1.0).astype(np.float32), k, hidden, min_score
+        pids, photos, np.clip(scores, -1.0, 1.0).astype(np.float32), k, excluded, min_score
     )
 
 
@@ -115,7 +116,8 @@ def recoloured(
     four tenths: a photo's own article is easily misread for its neighbour's, and the words "blue
     shirts" are not. ``only_colour``: nothing but block c changes. Unit length stays.
     """
-    out, start = np.array(vectors, np.float32), 0
+    out = np.array(vectors, np.float32)
+    start = 0
     turns = {"c": (0.0, colour)}
     if has_block(blocks, "a") and not only_colour:
         turns["g"] = (_OWN, colour)

@@ -1,40 +1,28 @@
-"""The served index: a published version, an exact delta of newer writes, and the set of products
-they replace."""
+"""Live index: a published version with an exact delta of newer writes."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from indexer.catalog.filters import Filter, FilterableProduct
 from indexer.core.errors import BadRequestError, BadVectorsError, UnknownProductError
+from indexer.core.lru import LRUCache
 from indexer.core.vectors import check_unit
 from indexer.index.base import Hits, SearchParams, rescore
 from indexer.index.columns import Columns
 from indexer.index.facts_log import FactsLog
 from indexer.index.live_state import ALIVE, ROOM, LiveState, compacted, empty, with_room
+from indexer.index.product_hits import ProductHits, by_product
 from indexer.index.version_files import IndexVersion
 
-_FEW = 8  # products that a search leaves out, each looked for by itself
 _At = tuple[np.ndarray, np.ndarray]
-_SELECTIONS_BYTES = 64 * 2**20  # masks of recent filters that are kept
-
-
-@dataclass(frozen=True)
-class ProductHits:
-    """The answer to one query, one entry per product with its best photo; score descending, then
-    pid ascending."""
-
-    pids: np.ndarray  # int64 [n]
-    photo_ids: np.ndarray  # int64 [n]
-    scores: np.ndarray  # float32 [n], cosine in [-1, 1]
-
-    def __len__(self) -> int:
-        return len(self.pids)
+# Masks of recent filters that are kept.
+_SELECTIONS_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -46,6 +34,40 @@ class Selection:
     newer: np.ndarray  # int64, ascending: pids of the log that match
     log: FactsLog
     logged: int
+
+
+@dataclass(frozen=True)
+class _Filterable:
+    """Columns, and the selections made from them; replaced together."""
+
+    columns: Columns
+    recent: LRUCache[str, Selection]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What makes a list of products complete."""
+
+    k: int
+    min_score: float | None
+    excluded: np.ndarray
+    # Entries of the base that can be found at all.
+    available: int
+
+    def is_met(self, answer: ProductHits, found: Sequence[Hits], scales: np.ndarray) -> bool:
+        """Whether no longer list could change ``answer``, which was made of what each query
+        ``found`` in the base."""
+        if all(len(hits) == self.available for hits in found):
+            return True
+        ends = [
+            float(hits.scores[-1] * scale)
+            for hits, scale in zip(found, scales, strict=True)
+            if len(hits)
+        ]
+        # What no list holds scores no more than this.
+        floor = max(ends, default=-np.inf)
+        full = len(answer) == self.k and answer.scores[-1] > floor
+        return full or (self.min_score is not None and floor < self.min_score)
 
 
 class LiveIndex:
@@ -66,14 +88,12 @@ class LiveIndex:
         self._starts = np.append(first, len(self._pids)).astype(np.int64)
         self._counts = np.diff(self._starts)  # rows of each product
         self._photos_per_product = len(self._pids) / max(len(first), 1)
-        self._died = np.full(
-            len(first), ALIVE, dtype=np.int64
-        )  # by product: all its rows die together
+        # By product: all its rows die together.
+        self._died = np.full(len(first), ALIVE, dtype=np.int64)
         self._writing = threading.Lock()
-        self._now: dict[int, FilterableProduct | None] = {}  # the newest entry of the log by pid
-        self._columns: Columns | None = None
-        self._selections: OrderedDict[str, Selection] = OrderedDict()
-        self._selecting = threading.Lock()
+        # The newest entry of the log by pid.
+        self._now: dict[int, FilterableProduct | None] = {}
+        self._filterable: _Filterable | None = None
         self._state = empty(base.manifest.dim, base.manifest.last_sequence, len(first))
 
     @property
@@ -85,12 +105,6 @@ class LiveIndex:
     def delta_size(self) -> int:
         """Photos searched exactly beside the base."""
         return self._state.living
-
-    @property
-    def overlay_size(self) -> int:
-        """Products that filters judge by the log, not by the version's columns: written since,
-        photos or not."""
-        return len(self._now)
 
     @property
     def product_count(self) -> int:
@@ -116,11 +130,9 @@ class LiveIndex:
         inside[inside] = self.products[places[inside]] == pids[inside]
         return places, inside
 
-    def settled(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of products the places among those of the base, and bool: it is one, and unchanged since,
-        photos or not.
-
-        Of these alone the columns say what holds now.
+    def unchanged_since_build(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The places of products among those of the base, and bool [n]: it is one, and nothing of
+        it changed since, photos or not. Of these alone the columns say what holds now.
         """
         places, inside = self._base_places(pids)
         changed = self._now
@@ -177,8 +189,8 @@ class LiveIndex:
             state = self._state
             if sequence < state.sequence:
                 raise BadRequestError(
-                    f"the live index has seen sequence {state.sequence}, not taking back to "
-                    f"{sequence}"
+                    f"sequence {sequence} is older than the live index ({state.sequence}): apply "
+                    "writes in order"
                 )
             self._state = self._next(state, sequence, rounded, gone, facts or {})
 
@@ -206,11 +218,9 @@ class LiveIndex:
             ids, vectors = upserts.get(pid, (np.empty(0, np.int64), None))
             if vectors is not None and len(ids):
                 stop = at + len(ids)
-                state.vectors[at:stop], state.table[at:stop, 0], state.table[at:stop, 1] = (
-                    vectors,
-                    pid,
-                    ids,
-                )
+                state.vectors[at:stop] = vectors
+                state.table[at:stop, 0] = pid
+                state.table[at:stop, 1] = ids
                 state.died[at:stop] = ALIVE
                 places[pid] = (
                     at,
@@ -245,9 +255,9 @@ class LiveIndex:
         Opened with their first use. None where the version was built without; then set them. Raises
         ``DamagedIndexError``.
         """
-        if self._columns is None and self.base.columns_file is not None:
+        if self._filterable is None and self.base.columns_file is not None:
             self.columns = Columns.open(self.base.columns_file, self.products)
-        return self._columns
+        return None if self._filterable is None else self._filterable.columns
 
     @columns.setter
     def columns(self, columns: Columns) -> None:
@@ -255,39 +265,27 @@ class LiveIndex:
             raise BadRequestError(
                 f"columns of {len(columns.pids)} products for an index of {len(self.products)}"
             )
-        with self._selecting:
-            self._columns = columns
-            self._selections.clear()
+        limit = max(4, _SELECTIONS_BYTES // max(len(self._pids), 1))
+        self._filterable = _Filterable(columns, LRUCache(limit))
 
-    def select(self, where: Filter) -> Selection:
-        """The products that pass ``where`` now. Masks of recent filters are kept
-        and follow writes."""
-        return self._select(where)[0]
-
-    def _select(self, where: Filter) -> tuple[Selection, LiveState]:
+    def _matching_rows(self, where: Filter) -> tuple[Selection, LiveState]:
         """A selection and a state that hold each other: the log's first entries in both are the
-        same."""
-        columns = self.columns
-        if columns is None:
+        same. Selections of recent filters are kept and follow writes."""
+        if self.columns is None or (filterable := self._filterable) is None:
             raise BadRequestError(
-                f"index version {self.base.manifest.version} was built without columns to filter by"
+                f"index version {self.base.manifest.version} was built without columns to filter "
+                "by: build the index again"
             )
-        with self._selecting:
-            known = self._selections.get(where.key)
+        known = filterable.recent.get(where.key)
         state = self._state  # read after the selection, so never older
         if known is None or known.log is not state.log:
-            allowed = self._by_row(columns.select(where))
+            allowed = self._by_row(filterable.columns.select(where))
             known = Selection(
                 allowed, int(np.count_nonzero(allowed)), np.empty(0, np.int64), state.log, 0
             )
         if known.logged < state.logged:
             known = self._followed(known, state, where)
-        with self._selecting:
-            if columns is self._columns:
-                self._selections[where.key] = known
-                self._selections.move_to_end(where.key)
-                while len(self._selections) > max(4, _SELECTIONS_BYTES // max(len(self._pids), 1)):
-                    self._selections.popitem(last=False)
+        filterable.recent.put(where.key, known)
         return known, state
 
     def _followed(self, known: Selection, state: LiveState, where: Filter) -> Selection:
@@ -303,13 +301,13 @@ class LiveIndex:
         newer = np.union1d(np.setdiff1d(known.newer, pids, assume_unique=True), pids[passes])
         return Selection(allowed, int(np.count_nonzero(allowed)), newer, state.log, state.logged)
 
-    def tally(self, where: Filter) -> tuple[np.ndarray, list[FilterableProduct]]:
+    def count_matching(self, where: Filter) -> tuple[np.ndarray, list[FilterableProduct]]:
         """What facets count: bool [P], the unchanged products of the base that pass, and all that
         changed and pass.
 
         Products that no search can find (their photos are not embedded yet) are in neither.
         """
-        chosen, state = self._select(where)
+        chosen, state = self._matching_rows(where)
         mask = chosen.allowed[self._starts[:-1]]  # a copy
         latest = state.log.latest(state.logged)
         places, found = self._base_places(np.fromiter(latest, np.int64, len(latest)))
@@ -350,57 +348,41 @@ class LiveIndex:
         if k < 1:
             raise BadRequestError(f"k must be at least 1, not {k}")
         check_unit(queries, self.base.manifest.dim)
-        chosen, state = (None, self._state) if where is None else self._select(where)
+        chosen, state = (None, self._state) if where is None else self._matching_rows(where)
         asked = np.ascontiguousarray(queries, dtype=np.float32)
         scales = np.ones(len(asked), np.float32) if scale is None else np.asarray(scale, np.float32)
-        excluded = np.unique(np.fromiter((int(pid) for pid in exclude), dtype=np.int64))
-        delta = self._search_delta(state, chosen, asked)
-        available = len(self._pids) if chosen is None else chosen.count
-        allowed = None if chosen is None else chosen.allowed
-        questions = (
-            [list(range(len(asked)))]
-            if together and len(asked)
-            else [[q] for q in range(len(asked))]
+        rule = _Rule(
+            k,
+            min_score,
+            np.unique(np.fromiter((int(pid) for pid in exclude), dtype=np.int64)),
+            len(self._pids) if chosen is None else chosen.count,
         )
-        out: list[ProductHits | None] = [None] * len(questions)
-        still_open = list(range(len(questions)))
+        delta = self._search_delta(state, chosen, asked)
+        one_list = together and len(asked) > 0
+        questions = [list(range(len(asked)))] if one_list else [[q] for q in range(len(asked))]
+        unanswered = dict(enumerate(questions))
+        answers: dict[int, ProductHits] = {}
         # Several photos of one product, replaced rows and ties across the end of the list all ask
         # for a longer list.
         fetch = int(k * self._photos_per_product) + 8
-        while still_open:
-            rows_asked = [q for question in still_open for q in questions[question]]
-            hits = self.base.index.search(asked[rows_asked], fetch, params=params, allowed=allowed)
-            by_query = dict(zip(rows_asked, hits, strict=True))
-            open_now, still_open = still_open, []
-            for question in open_now:
-                group = questions[question]
+        while unanswered:
+            rows = list(chain.from_iterable(unanswered.values()))
+            allowed = None if chosen is None else chosen.allowed
+            hits = self.base.index.search(asked[rows], fetch, params=params, allowed=allowed)
+            by_query = dict(zip(rows, hits, strict=True))
+            for number, group in list(unanswered.items()):
                 found = [by_query[q] for q in group]
-                answer = self._merged(
-                    state, found, [delta[q] for q in group], scales[group], k, excluded, min_score
-                )
-                complete = all(len(one) == available for one in found)
-                # What no list holds scores no more than this.
-                floor = max(
-                    (
-                        float(one.scores[-1] * scales[q])
-                        for q, one in zip(group, found, strict=True)
-                        if len(one)
-                    ),
-                    default=-np.inf,
-                )
-                full = len(answer) == k and answer.scores[-1] > floor
-                below = min_score is not None and floor < min_score
-                if complete or full or below:
-                    out[question] = answer
-                else:
-                    still_open.append(question)
+                newer = [delta[q] for q in group]
+                answer = self._merged(state, found, newer, scales[group], rule)
+                if rule.is_met(answer, found, scales[group]):
+                    answers[number] = answer
+                    del unanswered[number]
             fetch *= 4
         # Ranked by what was measured; a stored half may be a little longer than 1, a cosine may
         # not.
         return [
             replace(answer, scores=np.clip(answer.scores, -1.0, 1.0))
-            for answer in out
-            if answer is not None
+            for _, answer in sorted(answers.items())
         ]
 
     def _merged(
@@ -409,13 +391,13 @@ class LiveIndex:
         found: Sequence[Hits],
         delta: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
         scales: np.ndarray,
-        k: int,
-        excluded: np.ndarray,
-        min_score: float | None,
+        rule: _Rule,
     ) -> ProductHits:
         """One question's products out of what each of its queries found in the base and in the
         delta."""
-        pids, photos, scores = [], [], []
+        pids: list[np.ndarray] = []
+        photos: list[np.ndarray] = []
+        scores: list[np.ndarray] = []
         for hits, (new_pids, new_photos, new_scores), scale in zip(
             found, delta, scales, strict=True
         ):
@@ -428,9 +410,9 @@ class LiveIndex:
             np.concatenate(pids),
             np.concatenate(photos),
             np.concatenate(scores),
-            k,
-            excluded,
-            min_score,
+            rule.k,
+            rule.excluded,
+            rule.min_score,
         )
 
     @staticmethod
@@ -456,7 +438,7 @@ class LiveIndex:
 
         (pids int64 [n], photo ids int64 [n], vectors float32 [n, D]), in no order.
         """
-        chosen, state = (None, self._state) if where is None else self._select(where)
+        chosen, state = (None, self._state) if where is None else self._matching_rows(where)
         places, found = self._base_places(pids)
         places = places[found]
         rows = self._rows_of(places[self._died[places] > state.tick])
@@ -503,39 +485,12 @@ class LiveIndex:
                 stored[place] = False
                 row = np.flatnonzero(state.table[newer[0] : newer[1], 1] == photos[place])
                 if len(row):
-                    out[place], there[place] = state.vectors[newer[0] + row[0]], True
+                    out[place] = state.vectors[newer[0] + row[0]]
+                    there[place] = True
         rows = self._rows_of(bases[stored])
         places = np.repeat(np.flatnonzero(stored), self._counts[bases[stored]])
         meant = self._photos[rows] == photos[places]
         if meant.any():
-            out[places[meant]], there[places[meant]] = self.base.index.vectors(rows[meant]), True
+            out[places[meant]] = self.base.index.vectors(rows[meant])
+            there[places[meant]] = True
         return out, there
-
-
-def by_product(
-    pids: np.ndarray,
-    photo_ids: np.ndarray,
-    scores: np.ndarray,
-    k: int,
-    excluded: np.ndarray,
-    min_score: float | None,
-) -> ProductHits:
-    """The best photo of each product, the ``k`` best products; ties by pid, within a product by
-    photo id."""
-    if len(excluded) <= _FEW:  # many times as quick as isin
-        keep = np.ones(len(pids), dtype=bool)
-        for pid in excluded.tolist():
-            keep &= pids != pid
-    else:
-        keep = ~np.isin(pids, excluded)
-    if min_score is not None:
-        keep &= scores >= min_score
-    pids, photo_ids, scores = pids[keep], photo_ids[keep], scores[keep]
-    order = np.lexsort((photo_ids, pids, -scores))
-    _, first = np.unique(
-        pids[order], return_index=True
-    )  # of each product its best place in the order
-    chosen = order[np.sort(first)[:k]]
-    return ProductHits(
-        pids[chosen], photo_ids[chosen], scores[chosen].astype(np.float32, copy=False)
-    )

@@ -1,5 +1,4 @@
-"""The state of a live index: the writes since a version, in buffers that states share and no write
-copies."""
+"""Immutable state of a live index, in buffers that its successors share."""
 
 from __future__ import annotations
 
@@ -74,11 +73,9 @@ def _moved(state: LiveState, rows: np.ndarray, room: int) -> LiveState:
     table = np.empty((room, 2), dtype=np.int64)
     died = np.full(room, ALIVE, dtype=np.int64)
     used = len(rows)
-    vectors[:used], table[:used], died[:used] = (
-        state.vectors[rows],
-        state.table[rows],
-        state.died[rows],
-    )
+    vectors[:used] = state.vectors[rows]
+    table[:used] = state.table[rows]
+    died[:used] = state.died[rows]
     start_of = np.searchsorted(rows, np.arange(state.used + 1))
     places = {
         pid: (int(start_of[start]), int(start_of[stop]))

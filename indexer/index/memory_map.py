@@ -1,5 +1,4 @@
-"""Stored vectors and index files as memory maps: opened at once, shared between processes; single
-rows without them."""
+"""Memory maps of stored vectors and FAISS files; single rows by positioned reads."""
 
 from __future__ import annotations
 
@@ -40,7 +39,8 @@ def fp16_flat_index(stored: np.ndarray) -> Any:
         return part
     if not stored.flags.c_contiguous:
         raise ValueError("stored vectors must be contiguous to be scanned in place")
-    codes, owner = stored.view(np.uint8), faiss.MaybeOwnedVectorUInt8().owner
+    codes = stored.view(np.uint8)
+    owner = faiss.MaybeOwnedVectorUInt8().owner
     part.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(codes), codes.nbytes, owner)
     part.ntotal = len(stored)
     return part
@@ -107,7 +107,8 @@ class Rows:
             return found
         out = np.empty((rows.size, *self._stored.shape[1:]), self._stored.dtype)
         width, start = self._stored.strides[0], int(self._stored.offset)  # type: ignore[attr-defined]
-        places, descriptor = out.reshape(-1).view(np.uint8).data, self._file.fileno()
+        places = out.reshape(-1).view(np.uint8).data
+        descriptor = self._file.fileno()
         for at, row in zip(range(0, out.nbytes, width), rows.ravel().tolist(), strict=True):
             if os.preadv(descriptor, (places[at : at + width],), start + row * width) != width:
                 raise DamagedIndexError(f"{self._stored.filename} ends before row {row}")  # type: ignore[attr-defined]

@@ -1,5 +1,4 @@
-"""Four-bit codes whose error does not point along the list's centre: quick lists that still rank
-well.
+"""4-bit product quantisation with anisotropic (score-aware) errors, after ScaNN.
 
 A query's inner product with a coded vector is off by query . error. Queries of a list point along
 its centre, so the error's share in that direction weighs most (Guo et al., "Accelerating
@@ -37,7 +36,10 @@ def filled(part: Any, vectors: np.ndarray, block_dims: Sequence[int]) -> Any:
     coded = faiss.IndexIVFPQ(
         part.quantizer, part.d, part.nlist, part.pq.M, 4, faiss.METRIC_INNER_PRODUCT
     )
-    coded.pq, coded.by_residual, coded.is_trained, coded.own_fields = part.pq, True, True, False
+    coded.pq = part.pq
+    coded.by_residual = True
+    coded.is_trained = True
+    coded.own_fields = False
     books = torch.from_numpy(
         faiss.vector_to_array(part.pq.centroids).reshape(part.pq.M, _LEVELS, -1).copy()
     )

@@ -1,5 +1,4 @@
-"""Queries that weigh the blocks of the embedding as somebody asks: "like this, but blue" is another
-query vector."""
+"""Query vectors: block weights, and several inputs mixed into one query."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Vectors of some catalog photos as if taken again: questions that an index must answer well, and
-no rows of it."""
+"""Held-out queries: embeddings of simulated re-captures, never indexed."""
 
 from __future__ import annotations
 
@@ -54,9 +53,10 @@ def reshots(
         )
         if isinstance(photo, Photo)
     ]
-    parts = [
-        embedder.embed([shot for _, shot in shots[start : start + _BATCH]])
-        for start in range(0, len(shots), _BATCH)
-    ]
     ids = np.array([photo_id for photo_id, _ in shots], np.int64)
+    photos_again = [shot for _, shot in shots]
+    parts = [
+        embedder.embed(photos_again[start : start + _BATCH])
+        for start in range(0, len(photos_again), _BATCH)
+    ]
     return ids, np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)

@@ -1,5 +1,4 @@
-"""Index versions from machine to machine: pushed to a folder and pulled from it, by checksum, with
-their models."""
+"""Push and pull of index versions with their models, verified by checksum."""
 
 from __future__ import annotations
 
@@ -111,19 +110,7 @@ def pull(
     next one. Raises as ``push``; ``CatalogMismatchError`` and ``OutdatedVersionError`` where the
     catalog is another one or its log begins too late.
     """
-    if not (folder / "indexes").is_dir():
-        raise UnknownVersionError(
-            f"{folder} holds no index versions: push one there (catalens index push {folder})"
-        )
-    known = sorted(
-        (n for p in (folder / "indexes").iterdir() if (n := version_number(p.name))), reverse=True
-    )
-    names = [f"v{number:06d}" for number in known]
-    version = version or next(iter(names), None)
-    if version is None or version not in names:
-        raise UnknownVersionError(
-            f"{folder} holds no index version {version!r}; there are: {', '.join(names) or 'none'}"
-        )
+    version = _named_or_newest(folder, version)
     source = folder / "indexes" / version
     with _naming(folder):
         manifest = read_manifest(source)
@@ -133,7 +120,8 @@ def pull(
                 f"{folder} lacks model {manifest.model_version}, which {version} needs: push again"
             )
     _check_catalog(home, manifest)
-    versions, copy = Versions(home), _Copy(progress)
+    versions = Versions(home)
+    copy = _Copy(progress)
     home.indexes.mkdir(exist_ok=True)
     with _locked(home.indexes), _naming(folder):
         copy.model(model, home.models)
@@ -160,6 +148,24 @@ def pull(
         versions.verify(own.version)
     _keep_embeddings(home, versions.open(own.version))
     return copy.moved(own, manifest)
+
+
+def _named_or_newest(folder: Path, version: str | None) -> str:
+    """A version that lies in ``folder``. Raises ``UnknownVersionError``."""
+    if not (folder / "indexes").is_dir():
+        raise UnknownVersionError(
+            f"{folder} holds no index versions: push one there (catalens index push {folder})"
+        )
+    known = sorted(
+        (n for p in (folder / "indexes").iterdir() if (n := version_number(p.name))), reverse=True
+    )
+    names = [f"v{number:06d}" for number in known]
+    version = version or next(iter(names), None)
+    if version is None or version not in names:
+        raise UnknownVersionError(
+            f"{folder} holds no index version {version!r}; there are: {', '.join(names) or 'none'}"
+        )
+    return version
 
 
 def _keep_embeddings(home: Home, opened: IndexVersion) -> None:
@@ -298,7 +304,8 @@ def _linked(path: Path, known: Mapping[str, Any], siblings: list[Path]) -> bool:
 
 def _check_catalog(home: Home, manifest: Manifest) -> None:
     """Whether the version's numbers mean the same products here."""
-    name, source = manifest.version, manifest.source or {}
+    name = manifest.version
+    source = manifest.source or {}
     if not home.catalog_file.exists():
         raise CatalogMismatchError(
             f"{home.path} has no catalog, and an index version holds numbers of one: copy the home "
@@ -310,7 +317,8 @@ def _check_catalog(home: Home, manifest: Manifest) -> None:
             "Catalens): build it again"
         )
     with open_catalog(home) as catalog:
-        history, last = catalog.change_log, catalog.last_sequence()
+        history = catalog.change_log
+        last = catalog.last_sequence()
         if history.identity() != source["catalog"]:
             raise CatalogMismatchError(
                 f"index version {name} is of catalog {source['catalog']}, {home.path} has catalog "

@@ -1,5 +1,4 @@
-"""Which recipe an index gets, and how hard it must search: measured against the exact oracle, never
-assumed."""
+"""Recipe choice and search effort, tuned against the exact index."""
 
 from __future__ import annotations
 
@@ -119,13 +118,12 @@ def held_out_queries(
     if asked is not None and len(asked):
         check_unit(asked, vectors.shape[1])
         found = np.concatenate([found, asked.astype(np.float32)])
-        own, group = (
-            np.append(own, np.full(len(asked), -1)),
-            np.append(group, np.full(len(asked), 2)),
-        )
+        own = np.append(own, np.full(len(asked), -1))
+        group = np.append(group, np.full(len(asked), 2))
     new = rng.permutation(picked)[:_NEW]
     found = np.concatenate([found, np.array(vectors[new], dtype=np.float32)])
-    own, group = np.append(own, new), np.append(group, np.full(len(new), 3))
+    own = np.append(own, new)
+    group = np.append(group, np.full(len(new), 3))
     return Queries(found / np.linalg.norm(found, axis=1, keepdims=True), own, group, len(new))
 
 
@@ -175,7 +173,8 @@ class RecallMeter:
     """The oracle's answers to some queries, and how much of them an index finds."""
 
     def __init__(self, oracle: VectorIndex, queries: Queries) -> None:
-        self.queries, self._oracle = queries, oracle
+        self.queries = queries
+        self._oracle = oracle
         self._first = (
             len(queries.own) - queries.new
         )  # of those that are blind to more than themselves
@@ -206,7 +205,8 @@ class RecallMeter:
         The last ones, which are asked one by one, are left out where the others do not reach
         ``recall``.
         """
-        own, vectors = self.queries.own[: self._first].tolist(), self.queries.vectors
+        own = self.queries.own[: self._first].tolist()
+        vectors = self.queries.vectors
         found = index.search(vectors[: self._first], k + 1, params=params)
         kept = [_without(hits, row, k) for hits, row in zip(found, own, strict=True)]
         shares = self._shares(kept, 0, k)
@@ -281,7 +281,8 @@ def tune(
                 deep_judge.shares(index, 100, SearchParams(best["effort"], best["rerank"]))
             ),
         }
-    params[index.effort_name]["100"], params["rerank"]["100"] = deep["effort"], deep["rerank"]
+    params[index.effort_name]["100"] = deep["effort"]
+    params["rerank"]["100"] = deep["rerank"]
     index.params = params
     return Tuned(
         index, params, {**common, "at_10": best["at"], "at_100": deep["at"], "curve": search.curve}
@@ -293,7 +294,8 @@ class _Search:
 
     def __init__(self, index: IndexBackend, recall: float) -> None:
         self.curve: list[dict[str, Any]] = []
-        self._index, self._recall = index, recall
+        self._index = index
+        self._recall = recall
 
     def _point(self, judge: RecallMeter, k: int, effort: int, rerank: int) -> dict[str, Any]:
         shares = judge.shares(
@@ -316,7 +318,10 @@ class _Search:
     ) -> dict[str, Any] | None:
         """``reranks`` from few to many; None where no point within half the cost of an exact scan
         holds."""
-        index, limit, effort, most = self._index, len(self._index) / 2, start, reranks[-1]
+        index = self._index
+        limit = len(self._index) / 2
+        effort = start
+        most = reranks[-1]
         tried: list[dict[str, Any]] = []
         while index.relative_cost(effort, k * reranks[0]) <= limit:
             tried.append(self._point(judge, k, effort, most))
@@ -440,7 +445,8 @@ def build_tuned(
         )
     oracle = ExactIndex(vectors, checked=True)
     queries = held_out_queries(vectors, seed=seed, asked=asked)
-    judge, deep_judge = RecallMeter(oracle, queries), RecallMeter(oracle, queries.some(4))
+    judge = RecallMeter(oracle, queries)
+    deep_judge = RecallMeter(oracle, queries.some(4))
     refused: list[str] = []
     for name in chosen:
         index = engine_of(name).build(

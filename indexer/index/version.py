@@ -361,7 +361,8 @@ class Versions:
         """Remove versions that neither serve, nor served before, nor are newer than the serving
         one; returns them."""
         with self.home.lock("activate", wait_s=60.0), self.home.lock("publish", wait_s=60.0):
-            active, previous = self.home.active(), self.previous()
+            active = self.home.active()
+            previous = self.previous()
             if active is None or not self.settled():
                 return []
             kept = {active.index_version, previous.index_version if previous else ""}

@@ -1,2 +1,1 @@
-"""Finding products by words: keywords, the tower that projects text into the image space, the
-glossary."""
+"""Text search: keywords, the text tower, the glossary."""

@@ -1,5 +1,4 @@
-"""Fits the text tower to a catalog: each product's texts are drawn to its own photos and away from
-other products'."""
+"""Training of the text tower on the texts and photos of a catalog."""
 
 from __future__ import annotations
 
@@ -20,14 +19,16 @@ from indexer.text.tokenizer import features, words
 MOST_PRODUCTS = 30_000  # a random choice of more, so that a big catalog stays quick
 MOST_FEATURES = 12_000  # words and pairs, the commonest
 _LEAST = 8  # products with text below which there is nothing to learn from
-_SHARES = (
-    1.0,
-    0.5,
-    0.1,
-)  # how often a title, "colour category", and all tags are taken as a product's text
-_PASSES, _STEPS = 10, 500  # over the titles; and steps at most
+# How often a title, "colour category", and all tags are taken as a product's text.
+_SHARES = (1.0, 0.5, 0.1)
+# Over the titles; and steps at most.
+_PASSES = 10
+_STEPS = 500
 _BATCH = 512
-_RATE, _TEMPERATURE, _DROPPED, _SHRINK = 2e-3, 0.05, 0.3, 1.0
+_RATE = 2e-3
+_TEMPERATURE = 0.05
+_DROPPED = 0.3
+_SHRINK = 1.0
 
 
 @dataclass(frozen=True)
@@ -141,15 +142,14 @@ def _learn(
     often each is."""
     from indexer.core.native import torch
 
-    used, bias = np.full(features, _SHRINK, np.float32), target[owners].mean(axis=0)
+    used = np.full(features, _SHRINK, np.float32)
+    bias = target[owners].mean(axis=0)
     start = np.zeros((features, target.shape[1]), np.float32)
     for (places, values), owner, share in zip(weighed, owners, shares, strict=True):
         start[places] += (share * values)[:, None] * (target[owner] - bias)
         used[places] += share * values
-    weights, middle = (
-        torch.tensor(start / used[:, None], requires_grad=True),
-        torch.tensor(bias, requires_grad=True),
-    )
+    weights = torch.tensor(start / used[:, None], requires_grad=True)
+    middle = torch.tensor(bias, requires_grad=True)
     optimizer = torch.optim.Adam([weights, middle], lr=_RATE)
     photos = torch.from_numpy(target)
     same = {text: number for number, text in enumerate(dict.fromkeys(map(tuple, texts)))}
@@ -164,9 +164,12 @@ def _learn(
         drawn = rng.choice(len(texts), batch, replace=False, p=chances)
         places, values, begins = _bag([weighed[number] for number in drawn], rng)
         told = torch.nn.functional.embedding_bag(
-            torch.from_numpy(places), weights, torch.from_numpy(begins), mode="sum",
+            torch.from_numpy(places),
+            weights,
+            torch.from_numpy(begins),
+            mode="sum",
             per_sample_weights=torch.from_numpy(values),
-        )  # fmt: skip
+        )
         scores = (
             torch.nn.functional.normalize(told + middle, dim=1)
             @ photos[owners[drawn]].T

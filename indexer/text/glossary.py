@@ -1,5 +1,4 @@
-"""The glossary: terms of another language, Chinese above all, to the words that the catalog uses;
-editable."""
+"""Editable glossary: terms of another language to the catalog's words."""
 
 from __future__ import annotations
 
@@ -16,7 +15,8 @@ from indexer.core.home import Home
 
 FILE = "glossary.csv"  # in the home; its rows come before the shipped ones
 HEADER = ("term", "words")
-_MOST_BYTES, _LONGEST = 4 * 2**20, 200
+_MOST_BYTES = 4 * 2**20
+_LONGEST = 200
 
 
 def glossary_file(home: Home) -> Path:

@@ -1,5 +1,4 @@
-"""The text tower: words of the catalog, projected into the space of its photos; a closed
-vocabulary."""
+"""Text encoder with a closed vocabulary, into the embedding space of the photos."""
 
 from __future__ import annotations
 

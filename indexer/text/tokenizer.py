@@ -1,5 +1,4 @@
-"""Text to words: Latin ones folded, Chinese ones as pairs of characters; the one rule for storing
-and for asking."""
+"""Tokenizer: Latin words folded, Chinese ones as pairs of characters."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from indexer.core.errors import BadRequestError
-from indexer.index.live import ProductHits
+from indexer.index.product_hits import ProductHits
 
 _SAME = 1e-4  # a photo that is embedded again may get a score that differs in its last digits
 

@@ -75,7 +75,7 @@ class FilterParser:
                     f"fields: no field {name!r} to count; there are: {', '.join(list(known)[:20])}"
                 )
         with clock.stage("count"):
-            mask, changed = snapshot.live.tally(where)
+            mask, changed = snapshot.live.count_matching(where)
             found = [
                 _facet(known[name], mask, changed, limit) for name in dict.fromkeys(fields or known)
             ]

@@ -19,7 +19,7 @@ from indexer.core.category_path import format_path
 from indexer.core.errors import BadFilterError, BadRequestError, NoOrdersError, UnknownProductError
 from indexer.core.timer import StageTimer
 from indexer.index.columns import Column
-from indexer.index.live import ProductHits
+from indexer.index.product_hits import ProductHits
 from indexer.index.query import reweigh
 from indexer.recommendation.interests import (
     DIVERSITY,
@@ -386,7 +386,7 @@ class Recommender:
     ) -> np.ndarray:
         """Which products have which values, bool [V, n]: from the version's columns, or the
         catalog's newer rows."""
-        places, settled = now.live.settled(pids)
+        places, settled = now.live.unchanged_since_build(pids)
         fields = self._fields(now)
         holds = np.zeros((len(values), len(pids)), dtype=bool)
         asked = places[settled].astype(

@@ -16,7 +16,7 @@ from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import BadRequestError
 from indexer.core.timer import StageTimer
 from indexer.index.hybrid_ranking import KeywordShare, ranked, recolour_weights
-from indexer.index.live import ProductHits
+from indexer.index.product_hits import ProductHits
 from indexer.index.query import (
     VectorQuery,
     check_mix,
@@ -97,7 +97,7 @@ class Searcher:
                     if explained is not None and there[place]:
                         signals = {**explained.signals(vectors[place]), **signals}
                 if keywords is not None:
-                    signals["keywords"] = keywords.of(pid)
+                    signals["keywords"] = keywords.score(pid)
                 results.append(result(product, photo, score, signals))
         after = None
         if page.more:

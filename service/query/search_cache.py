@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from indexer.index.base import SearchParams
-from indexer.index.live import LiveIndex, ProductHits
+from indexer.index.live import LiveIndex
+from indexer.index.product_hits import ProductHits
 
 _SAME = 1e-6  # two queries that differ by less in every coordinate rank alike
 

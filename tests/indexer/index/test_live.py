@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from indexer.core.errors import BadRequestError, BadVectorsError, UnknownProductError
 from indexer.core.home import Home
 from indexer.index.faiss_index import FaissIndex
-from indexer.index.live import LiveIndex, ProductHits
+from indexer.index.live import LiveIndex
 from indexer.index.live_state import ROOM
+from indexer.index.product_hits import ProductHits
 from indexer.index.version import Versions
 from indexer.index.version_files import IndexVersion, NewVersion
 from tests.indexer.index.conftest import clustered, unit

@@ -140,7 +140,7 @@ class Shop:
         for query, hits in zip(QUERIES, self.live.search(QUERIES, k, where=where), strict=True):
             found = list(zip(hits.pids.tolist(), hits.photo_ids.tolist(), strict=True))
             assert found == self.expected(where, query, k)
-        mask, changed = self.live.tally(where)
+        mask, changed = self.live.count_matching(where)
         counted = [*self.live.products[mask].tolist(), *(facts.pid for facts in changed)]
         assert Counter(counted) == Counter(self.matching(where))
 

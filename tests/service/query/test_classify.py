@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from indexer.classification.open_set import closeness, fit_unknown, is_unknown, rule_logits
-from indexer.index.live import ProductHits
+from indexer.index.product_hits import ProductHits
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
 from indexer.model.spec import Block

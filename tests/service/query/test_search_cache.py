@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from indexer.index.base import SearchParams
-from indexer.index.live import ProductHits
+from indexer.index.product_hits import ProductHits
 from service.query.search_cache import SearchCache
 
 G = SearchParams(widen="g")
