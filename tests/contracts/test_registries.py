@@ -25,7 +25,7 @@ from indexer.index.live import LiveIndex
 from indexer.index.registry import registered
 from indexer.index.tuning import build_tuned
 from indexer.index.version import Versions
-from indexer.index.version_files import VersionContent
+from indexer.index.version_files import NewVersion
 from indexer.index_build.cost_estimate import CostRates, try_build
 from indexer.model import backbones
 from indexer.model.bundle import load_bundle
@@ -345,11 +345,11 @@ def test_an_index_engine_is_one_class(tmp_path: Path) -> None:
         assert (type(tuned.index), tuned.index.recipe) == (SignIndex, "SIGN12")
         assert tuned.recall["at_10"] >= 0.93
         assert 1 <= tuned.params["effort"]["10"] <= 12
-        rates = CostRates.of(versions.home)
+        rates = CostRates.load(versions.home)
         try_build(rates, recipe="SIGN12", entries=600, dim=16, recall=0.9)
-        assert rates.near("SIGN12", 600, 16) is not None
+        assert rates.comparable("SIGN12", 600, 16) is not None
         version = versions.publish(
-            VersionContent(
+            NewVersion(
                 index=tuned.index,
                 vectors=vectors,
                 rows=rows,
