@@ -166,10 +166,10 @@ def _look(
         near = engine.similar(product.product_id, k=_NEIGHBOURS)["results"]
     except CatalensError as error:
         return AuditedProduct([Entry("unreadable", product.pid, error.code, 1.0, str(error))], [])
-    photos = [
-        [(finding["code"], finding["score"]) for finding in photo["quality"]["findings"]]
-        for photo in seen["photos"]
-    ]
+    photos = []
+    for photo in seen["photos"]:
+        findings = photo["quality"]["findings"]
+        photos.append([(finding["code"], finding["score"]) for finding in findings])
     return AuditedProduct(list(_entries(catalog, product, seen, near, given, common)), photos)
 
 
@@ -216,6 +216,11 @@ def _entries(
             yield Entry("photo", pid, finding["code"], finding["score"], finding["advice"]["en"])
 
 
+def _scores(photo: list[Any]) -> list[tuple[str, float]]:
+    """A photo's findings as kept: code, score. Raises ``ValueError`` where it is something else."""
+    return [(code, score) for code, score in photo]
+
+
 class _Kept:
     """What earlier runs found, in ``audit/NAME.jsonl`` of the home; products stand in
     it as pids."""
@@ -230,7 +235,7 @@ class _Kept:
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 try:
                     pid, key, rows, photos = json.loads(line)
-                    scores = [[(code, score) for code, score in photo] for photo in photos]
+                    scores = [_scores(photo) for photo in photos]
                     self._known[pid] = (key, AuditedProduct([Entry(*row) for row in rows], scores))
                 except (ValueError, TypeError):
                     continue  # the end of a run that was killed

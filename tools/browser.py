@@ -102,17 +102,20 @@ def faults(page: Any) -> list[dict[str, Any]]:
     import axe_core_python
 
     script = Path(axe_core_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-    page.evaluate(
-        script
-    )  # by the debugger: the page's own content policy lets nobody else's script in
+    # By the debugger: the page's own content policy lets nobody else's script in.
+    page.evaluate(script)
     found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
     return [
         {
             "rule": fault["id"],
             "impact": fault["impact"],
             "help": fault["help"],
-            "places": [" ".join(node["target"]) for node in fault["nodes"]],
+            "places": _places(fault),
         }
         for fault in found["violations"]
         if fault["impact"] in _WORST
     ]
+
+
+def _places(fault: dict[str, Any]) -> list[str]:
+    return [" ".join(node["target"]) for node in fault["nodes"]]

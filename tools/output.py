@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def show_labels(report: dict[str, Any]) -> None:
     issues = report["label_issues"]
     if issues:
         columns = ("where", "given", "suggested", "confidence")
-        worst = [[format_cell(issue[name]) for name in columns] for issue in issues[:_SHOWN]]
+        worst = [list(map(format_cell, itemgetter(*columns)(issue))) for issue in issues[:_SHOWN]]
         print_table(
             columns,
             worst,

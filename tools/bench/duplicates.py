@@ -215,7 +215,8 @@ def _copies(work: Path, name: str) -> BenchRow:
     among = [
         pair for pair in _among_originals(home, same) if chosen & set(pair)
     ]  # each photo is asked itself too
-    right, asked = (sum(row[key] for row in found.values()) for key in ("right", "asked"))
+    right = sum(row["right"] for row in found.values())
+    asked = sum(row["asked"] for row in found.values())
     wrong = sum(row["wrong"] for row in found.values())
     log(
         f"{name}: recall {right / asked:.4f}, precision "

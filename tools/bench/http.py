@@ -119,6 +119,10 @@ class LoadClient:
             raise CatalensError(f"{path} gave {len(answer['results'])} results instead of {K}")
         return answer
 
+    def counted_ms(self) -> list[float]:
+        """The latencies after the warm-up."""
+        return [round(ms, 3) for ms in self.latencies_ms[_WARM_UP:]]
+
     def close(self) -> None:
         self._connection.close()
 
@@ -134,10 +138,7 @@ def _one(photos: Sequence[bytes], own: Server, plain: Server) -> BenchRow:
                 answer = client.describe(photos[number % len(photos)])
                 if name == "own":
                     timings.append(answer["timings_ms"])
-    found = {
-        name: [round(ms, 3) for ms in client.latencies_ms[_WARM_UP:]]
-        for name, client in clients.items()
-    }
+    found = {name: client.counted_ms() for name, client in clients.items()}
     for client in clients.values():
         client.close()
     p50 = {name: percentile(samples, 0.5) for name, samples in found.items()}
@@ -146,7 +147,9 @@ def _one(photos: Sequence[bytes], own: Server, plain: Server) -> BenchRow:
         f"one client: p50 {p50['own']:.1f} ms, p99 {p99['own']:.1f} ms; plain {p50['plain']:.1f} "
         f"and {p99['plain']:.1f}"
     )
-    stages = {name: median(t.get(name, 0.0) for t in timings[_WARM_UP:]) for name in timings[-1]}
+    stages = {}
+    for name in timings[-1]:
+        stages[name] = median(timing.get(name, 0.0) for timing in timings[_WARM_UP:])
     return {
         **_about(),
         "requests": len(found["own"]),

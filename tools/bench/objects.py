@@ -197,6 +197,11 @@ def _of(samples: Sequence[dict[str, Any]], ground_kind: str) -> list[dict[str, A
     return [sample for sample in samples if sample["ground"] == ground_kind]
 
 
+def _best_cover(boxes: Sequence[Box], true: Box) -> float:
+    """The intersection over union of the box that covers ``true`` best."""
+    return max((iou(box, true) for box in boxes), default=0.0)
+
+
 def _sample(
     shop: SceneShop,
     number: int,
@@ -208,9 +213,9 @@ def _sample(
 ) -> dict[str, Any]:
     truth = [pasted.box for pasted in shown.pasted]
     own = [products[pasted.product] for pasted in shown.pasted]
-    cover = np.array([[iou(box, true) for box in boxes] for true in truth]).reshape(
-        len(truth), len(boxes)
-    )
+    cover = np.zeros((len(truth), len(boxes)))
+    for row, true in enumerate(truth):
+        cover[row] = [iou(box, true) for box in boxes]
     sample: dict[str, Any] = {
         "scene": number,
         "ground": shown.ground,
@@ -225,9 +230,7 @@ def _sample(
         "one box": [single] if single else [],
     }
     for peer, others in peers.items():
-        sample[peer] = [
-            max((iou(box, true) for box in others), default=0.0) >= _RIGHT for true in truth
-        ]
+        sample[peer] = [_best_cover(others, true) >= _RIGHT for true in truth]
     best = [vectors[row.argmax()] if row.max(initial=0.0) > 0 else None for row in cover]
     asked: dict[str, Sequence[np.ndarray | None]] = {
         "proposed": best,
@@ -245,9 +248,8 @@ def _sample(
             )
             for query, mine in zip(queries, own, strict=True)
         ]
-        sample[f"category {how}"], sample[f"product {how}"] = (
-            [hit[place] for hit in hits] for place in (0, 1)
-        )
+        sample[f"category {how}"] = [hit[0] for hit in hits]
+        sample[f"product {how}"] = [hit[1] for hit in hits]
     return sample
 
 

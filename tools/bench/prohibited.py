@@ -177,13 +177,7 @@ def _gallery(work: Path) -> BenchRow:
         "frozen_average_precision": rival,
         "recall_fashion": _mean(samples, "recall_fashion"),
         "frozen_recall_fashion": _mean(samples, "frozen_recall_fashion"),
-        "by_class": {
-            name: {
-                key: _mean([one for one in samples if one["class"] == name], key)
-                for key in ("average_precision", "frozen", "recall_fashion")
-            }
-            for name in names
-        },
+        "by_class": {name: _class_figures(samples, name) for name in names},
         **_block_figures(samples),
         "samples": samples,
     }
@@ -312,10 +306,7 @@ def _codes(_: Path) -> BenchRow:
         "peer_version": installed("zxing-cpp"),
         "recall": _mean(samples, "found"),
         "false_alarms": alarms / photos,
-        **{
-            f"recall_{name}": _mean([one for one in samples if one["set"] == name], "found")
-            for name in _SETS
-        },
+        **{f"recall_{name}": _mean(_where(samples, "set", name), "found") for name in _SETS},
         "samples": samples,
     }
 
@@ -373,7 +364,8 @@ def _no_network(photos: Sequence[Photo]) -> np.ndarray:
 
 def _block_figures(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of all that was blocked, the share that should be; None where nothing was."""
-    right, wrong = (sum(one[f"blocked_{name}"] for one in samples) for name in ("right", "wrong"))
+    right = sum(one["blocked_right"] for one in samples)
+    wrong = sum(one["blocked_wrong"] for one in samples)
     return {
         "blocked_right": right,
         "blocked_wrong": wrong,
@@ -395,6 +387,16 @@ def _mean(samples: Sequence[dict[str, Any]], key: str) -> float:
     return float(np.mean([one[key] for one in samples]))
 
 
+def _where(samples: Sequence[dict[str, Any]], key: str, value: str) -> list[dict[str, Any]]:
+    return [one for one in samples if one[key] == value]
+
+
+def _class_figures(samples: Sequence[dict[str, Any]], name: str) -> dict[str, float]:
+    of_class = _where(samples, "class", name)
+    keys = ("average_precision", "frozen", "recall_fashion")
+    return {key: _mean(of_class, key) for key in keys}
+
+
 def _rows(photos: PhotoVectors, places: np.ndarray) -> list[Any]:
     return [photos.features.rows[int(place)] for place in places]
 
@@ -407,7 +409,8 @@ def _split_photos(data: str) -> dict[str, list[Path]]:
     """The photos of a set's train and test products."""
     name, _, manifest = data.partition("/")
     problem = read_problem(real_data(name) / manifest, 0)
-    return {split: [row.image for row in problem.of(split)] for split in ("train", "test")}
+    train = [row.image for row in problem.of("train")]
+    return {"train": train, "test": [row.image for row in problem.of("test")]}
 
 
 def _both_test_sets() -> list[tuple[str, list[Path]]]:

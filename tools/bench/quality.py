@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from indexer.core.errors import BadImageError
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.quality.assess import assess_quality
 from indexer.quality.findings import FINDINGS, Finding
-from indexer.quality.profiles import MARKETPLACE, STUDIO
+from indexer.quality.profiles import MARKETPLACE, STUDIO, Profile
 from tools.bench.data.degradations import (
     BESIDE,
     DEGRADATIONS,
@@ -184,6 +184,14 @@ def _by_code(findings: Sequence[Finding]) -> dict[str, Finding]:
     return {finding.code: finding for finding in findings}
 
 
+def _levels(findings: Sequence[Finding], asked: Profile) -> dict[str, str]:
+    return {one.code: asked.floors[one.code].level(one.score) for one in findings}
+
+
+def _alarm_codes(levels: Mapping[str, str]) -> list[str]:
+    return [code for code, level in levels.items() if level in _ALARMED]
+
+
 def _alarms() -> BenchRow:
     """Shares of untouched test photos with a warning: both sets, both profiles."""
     row: BenchRow = {
@@ -198,12 +206,9 @@ def _alarms() -> BenchRow:
             for photo in taken
         ]
         for asked in (STUDIO, MARKETPLACE):
-            levels = [
-                {f.code: asked.floors[f.code].level(f.score) for f in findings}
-                for findings in found
-            ]
-            alarms = [[code for code, level in of.items() if level in _ALARMED] for of in levels]
-            any_alarm = [any(code != _SET_ASIDE for code in codes) for codes in alarms]
+            levels = [_levels(findings, asked) for findings in found]
+            alarms = [_alarm_codes(of) for of in levels]
+            any_alarm = [not {_SET_ASIDE}.issuperset(codes) for codes in alarms]
             key = f"{data}_{asked.name}"
             row[key] = float(np.mean(any_alarm))
             row[f"{key}_by_code"] = dict(Counter(code for codes in alarms for code in codes))

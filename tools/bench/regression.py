@@ -276,7 +276,7 @@ def paired_figures(taken: Mapping[str, Sequence[float]]) -> BenchRow:
     ``ratio`` is the median of tree over base within a pair; its 95% interval is the percentile
     bootstrap over pairs (generator seeded by 0).
     """
-    samples = {name: [round(ms, 3) for ms in side] for name, side in taken.items()}
+    samples = {name: np.round(side, 3).tolist() for name, side in taken.items()}
     ratios = np.asarray(samples["tree"]) / np.asarray(samples["base"])
     resampled = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
     low, high = np.percentile(np.median(resampled, axis=1), (2.5, 97.5))

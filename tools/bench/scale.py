@@ -123,8 +123,12 @@ def _build(folder: Path, n: int) -> dict[str, Any]:
     np.save(folder / engines.QUERIES, data.queries)
     rng = np.random.default_rng(1)
     # Three attributes: a price, a colour of twenty, in stock or not.
-    np.savez(folder / "attributes.npz", price=rng.lognormal(3, 1, n), colour=rng.integers(0, 20, n),
-             stock=rng.random(n) < 0.8)  # fmt: skip
+    np.savez(
+        folder / "attributes.npz",
+        price=rng.lognormal(3, 1, n),
+        colour=rng.integers(0, 20, n),
+        stock=rng.random(n) < 0.8,
+    )
     home = Home.create(folder / "home")
     started = time.perf_counter()
     tuned = build_tuned(data.rows)

@@ -161,13 +161,10 @@ def _fashion_model(work: Path) -> Path:
 def _feed_of_5000(work: Path, products: Path, clothing: Path) -> Path:
     """A manifest of fashion's products, filled up to 5,000 with train photos of clothing."""
     with products.open(newline="", encoding="utf-8") as stream:
-        rows = [
-            {
-                **{name: row[name] for name in ("product_id", "title", "category", "tags")},
-                "image": products.parent / row["image"],
-            }
-            for row in csv.DictReader(stream)
-        ]
+        rows = []
+        for row in csv.DictReader(stream):
+            kept = {name: row[name] for name in ("product_id", "title", "category", "tags")}
+            rows.append({**kept, "image": products.parent / row["image"]})
     fill = sorted((clothing / "train").rglob("*.jpg"))[: max(0, 5000 - len(rows))]
     rows += [
         {

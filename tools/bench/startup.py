@@ -118,10 +118,8 @@ def _soak(made: GeneratedShop) -> BenchRow:
         for thread in threads:
             thread.join()
     third = max(len(samples) // 3, 1)
-    middle, end = (
-        mean(mb for _, mb in part)
-        for part in (samples[third : 2 * third] or samples, samples[-third:])
-    )
+    middle = mean(mb for _, mb in samples[third : 2 * third] or samples)
+    end = mean(mb for _, mb in samples[-third:])
     return {
         "seconds": lasts,
         "requests": sum(asked),

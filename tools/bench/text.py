@@ -101,6 +101,11 @@ def _photos(made: TextShop, work: Path) -> BenchRow:
     }
 
 
+def _tokens_of(title: str) -> list[str]:
+    """The keyword tokens of a title's words."""
+    return [token for word in words(title) for token in tokens(word)]
+
+
 def _fused(made: TextShop, work: Path) -> BenchRow:
     every = np.arange(len(made.rows))
     home = gallery(made, work / "fused", every, [without(made, place) for place in every.tolist()])
@@ -110,17 +115,15 @@ def _fused(made: TextShop, work: Path) -> BenchRow:
         ]
     with open_catalog(home) as catalog, closing(Keywords(home, catalog)) as keywords:
         ids = catalog.ids_of(range(1, len(every) + 1))
-        asked = [
-            [token for word in words(made.title(place)) for token in tokens(word)]
-            for place in every.tolist()
-        ]
-        alone = [
-            [int(ids[pid]) for pid in keywords.search(text).pids[:TEN].tolist()] for text in asked
-        ]
-    by_split = {
-        name: _judged(made, made.places(name), [lists[place] for place in made.places(name)], every)
-        for name in ("train", "validation", "test")
-    }
+        asked = [_tokens_of(made.title(place)) for place in every.tolist()]
+        alone = []
+        for text in asked:
+            first = keywords.search(text).pids[:TEN].tolist()
+            alone.append([int(ids[pid]) for pid in first])
+    by_split = {}
+    for name in ("train", "validation", "test"):
+        places = made.places(name)
+        by_split[name] = _judged(made, places, [lists[place] for place in places], every)
     peers = {"keywords alone": _judged(made, every, alone, every)}
     samples = {"fused": _hits(made, every, lists), "keywords": _hits(made, every, alone)}
     return {
@@ -159,7 +162,7 @@ _MEASURES: dict[str, Callable[[TextShop, Path], BenchRow]] = {
 
 def _hits(made: TextShop, asked: np.ndarray, lists: Sequence[Sequence[int]]) -> list[bool]:
     return [
-        any(made.title(one) == made.title(place) for one in listed)
+        made.title(place) in map(made.title, listed)
         for place, listed in zip(asked.tolist(), lists, strict=True)
     ]
 

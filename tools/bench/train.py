@@ -277,10 +277,10 @@ def _recipe(name: str, work: Path) -> BenchRow:
         "recipe": _recipe.__doc__,
         "data": name,
         "minutes": _mean([sample["minutes"] for sample in samples]),
-        **{
-            key: _mean([sample[key] for sample in samples])
-            for key in ("accuracy", "macro_f1", "hit_rate_at_1", "map")
-        },
+        "accuracy": _mean([sample["accuracy"] for sample in samples]),
+        "macro_f1": _mean([sample["macro_f1"] for sample in samples]),
+        "hit_rate_at_1": _mean([sample["hit_rate_at_1"] for sample in samples]),
+        "map": _mean([sample["map"] for sample in samples]),
         "frozen": _frozen(name, data, work),
         "linear": _model(name, data, "linear", 0, work),
         "samples": samples,
@@ -397,9 +397,7 @@ def _unseen(work: Path) -> BenchRow:
         log(f"draw {draw + 1} of {DRAWS}: {sample['trained']}, frozen {sample['frozen']}")
     row: BenchRow = {"recipe": _unseen.__doc__}
     for key in ("hit_rate_at_1", "map"):
-        reached, floor = (
-            float(np.mean([sample[who][key] for sample in samples]))
-            for who in ("trained", "frozen")
-        )
+        reached = float(np.mean([sample["trained"][key] for sample in samples]))
+        floor = float(np.mean([sample["frozen"][key] for sample in samples]))
         row |= {key: reached, f"{key}_frozen": floor, f"{key}_gain": reached - floor}
     return row | {"samples": samples}

@@ -78,10 +78,9 @@ def measure(part: str, work: Path) -> BenchRow:
         "of validation photos; "
         "AUROC of test photos held out against all others, mean over draws",
         "photos": _counts(problem),
-        **{
-            name: float(np.mean([row[name] for row in rows]))
-            for name in ("auroc", "caught", "false_alarms")
-        },
+        "auroc": float(np.mean([row["auroc"] for row in rows])),
+        "caught": float(np.mean([row["caught"] for row in rows])),
+        "false_alarms": float(np.mean([row["false_alarms"] for row in rows])),
         "reference_auroc": 0.835 if near else 0.91,
         "draws": rows,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def bench(
 
 def _show_list(found: dict[str, Any]) -> None:
     columns = ("name", "parts", "about")
-    print_table(columns, [[row[column] for column in columns] for row in found["benchmarks"]])
+    print_table(columns, map(itemgetter(*columns), found["benchmarks"]))
 
 
 def _show_result(result: dict[str, Any]) -> None:

@@ -67,19 +67,16 @@ def _csv(groups: list[Any]) -> str:
 
 
 def _show(found: dict[str, Any]) -> None:
-    counts = {kind: sum(group["kind"] == kind for group in found["groups"]) for kind in KINDS}
+    kinds = [group["kind"] for group in found["groups"]]
+    counts = {kind: kinds.count(kind) for kind in KINDS}
     print_table(
         ("kind", "groups"), counts.items(), title=f"Repeats among {found['photos']:,} photos"
     )
-    rows = [
-        (
-            group["kind"],
-            len(group["products"]),
-            group["products"][:6],
-            min((photo["score"] for photo in group["photos"] if "score" in photo), default=None),
-        )
-        for group in found["groups"][:_SHOWN]
-    ]
+    rows = []
+    for group in found["groups"][:_SHOWN]:
+        scores = [photo["score"] for photo in group["photos"] if "score" in photo]
+        products = group["products"]
+        rows.append((group["kind"], len(products), products[:6], min(scores, default=None)))
     if rows:
         print_table(("kind", "products", "first of them", "least score"), rows)
     if len(found["groups"]) > _SHOWN:

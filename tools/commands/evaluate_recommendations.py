@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def _show_figures(found: dict[str, Any]) -> None:
     names = list(found["ours"])
     print_table(
         ("", *names),
-        [(who, *(found[who][name] for name in names)) for who in ("ours", "average_embedding")],
+        [(who, *itemgetter(*names)(found[who])) for who in ("ours", "average_embedding")],
     )
     log(
         f"{found['users']} users; {found['unknown_rows']} rows of unknown products, "

@@ -113,10 +113,10 @@ def _document(manifest: Any) -> dict[str, Any]:
 
 def _show_versions(found: dict[str, Any]) -> None:
     columns = ("version", "active", "products", "entries", "recipe", "model_version", "created")
-    rows = [
-        [{**row, **row.get("counts", {})}.get(name) for name in columns]
-        for row in found["versions"]
-    ]
+    rows = []
+    for row in found["versions"]:
+        flat = {**row, **row.get("counts", {})}
+        rows.append([flat.get(name) for name in columns])
     print_table(columns, rows)
 
 

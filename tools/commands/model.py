@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,4 +125,4 @@ def _document(bundle: Bundle) -> dict[str, Any]:
 
 def _show(found: dict[str, Any]) -> None:
     columns = ("model_version", "backbone", "numeric", "dim", "categories", "active")
-    print_table(columns, [[row[name] for name in columns] for row in found["models"]])
+    print_table(columns, map(itemgetter(*columns), found["models"]))

@@ -23,8 +23,8 @@ def tags(image: Path | None, product: str | None, home: Path, as_json: bool) -> 
 
 def show_tags(found: dict[str, Any]) -> None:
     """Print an answer to ``tags``."""
-    rows = [
-        (row["tag"], row["confidence"], [near["product_id"] for near in row["neighbours"][:5]])
-        for row in found["tags"]
-    ]
+    rows = []
+    for row in found["tags"]:
+        neighbours = [neighbour["product_id"] for neighbour in row["neighbours"][:5]]
+        rows.append((row["tag"], row["confidence"], neighbours))
     print_table(("tag", "confidence", "as on"), rows)

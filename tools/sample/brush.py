@@ -326,9 +326,10 @@ class Sheet:
                 np.linspace(at, min(at + 0.55 * dash, steps[-1]), 3)
                 for at in np.arange(0, steps[-1] - 1e-6, dash)
             ]
-            pieces = [
-                np.stack([np.interp(t, steps, points[:, i]) for i in (0, 1)], 1) for t in spans
-            ]
+            pieces = []
+            for t in spans:
+                x = np.interp(t, steps, points[:, 0])
+                pieces.append(np.stack([x, np.interp(t, steps, points[:, 1])], 1))
         found = self._mask(*[ribbon(piece, width) for piece in pieces])
         if found is not None:
             where, mask = found

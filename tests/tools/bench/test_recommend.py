@@ -40,9 +40,11 @@ def test_sessions_follow_the_recipe() -> None:
     shares = []
     for session in drawn[::3]:
         counts = Counter(
-            key for place in session.views for name in ("article", "colour")
+            key
+            for place in session.views
+            for name in ("article", "colour")
             if (key := (PRODUCTS[place]["gender"], PRODUCTS[place][name]))
-        )  # fmt: skip
+        )
         shares.append(max(counts.values()) / len(session.views))
     assert 0.83 < np.mean(shares) < 0.97
     assert sessions(PRODUCTS, shoppers=150, seed=3) == drawn

@@ -44,9 +44,11 @@ def test_groups_as_json_and_csv(
     assert second["score"] >= second["evidence"]["threshold"]
     rows = list(csv.DictReader(file.open()))
     assert [(row["group"], row["kind"], row["product_id"]) for row in rows] == [
-        ("1", "same_photo", "p2"), ("1", "same_photo", "twin"),
-        ("2", "near_same_photo", "p1"), ("2", "near_same_photo", "copy"),
-    ]  # fmt: skip
+        ("1", "same_photo", "p2"),
+        ("1", "same_photo", "twin"),
+        ("2", "near_same_photo", "p1"),
+        ("2", "near_same_photo", "copy"),
+    ]
     assert (rows[3]["mirrored"], float(rows[3]["score"])) == (
         "True",
         pytest.approx(second["score"]),

@@ -21,7 +21,10 @@ def real_photos(most: int, seed: int = 0) -> list[Path]:
     rng = np.random.default_rng(seed)
     folders = (real_data("clothing") / "test", real_data("fashion") / "images")
     found = [sorted(folder.rglob("*.jpg")) for folder in folders]
-    halves = [[files[i] for i in rng.permutation(len(files))[: (most + 1) // 2]] for files in found]
+    halves = []
+    for files in found:
+        chosen = rng.permutation(len(files))[: (most + 1) // 2]
+        halves.append([files[place] for place in chosen])
     return [photo for pair in zip(*halves, strict=True) for photo in pair][:most]
 
 

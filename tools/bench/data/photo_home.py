@@ -139,9 +139,10 @@ def _write_facts(made: GeneratedShop, rows: Sequence[DatasetRow]) -> None:
     with open_catalog(made.home) as catalog:
         found = catalog.by_pids([int(pid) for pid in pids])
     listed = [found[int(pid)] for pid in pids]
-    facts = [
-        [product.product_id, product.title, [tag.tag for tag in product.tags]] for product in listed
-    ]
+    facts = []
+    for product in listed:
+        tags = [tag.tag for tag in product.tags]
+        facts.append([product.product_id, product.title, tags])
     (made.facts / "products.json").write_text(json.dumps(facts))
     categories = [category.path[-1] for category in load_bundle(made.trained).decision.categories]
     (made.facts / "categories.json").write_text(json.dumps(categories))

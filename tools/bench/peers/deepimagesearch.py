@@ -59,8 +59,10 @@ def measure(vectors: Path, folder: Path, index_type: str, deletes: int) -> dict[
     command = [sys.executable, "-m", __spec__.name if __name__ == "__main__" else __name__]
     done = subprocess.run(
         [*command, str(vectors), str(install(folder)), index_type, str(deletes)],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise CatalensError(f"{PACKAGE} failed: {done.stderr.strip()[-500:]}")
     found: dict[str, Any] = json.loads(done.stdout)
