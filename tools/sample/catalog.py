@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from indexer.core.category_path import format_path
-from tools.sample import accessories, apparel, bags, home, shoes
+from tools.sample import accessories, apparel, bags, home, shoes, tops
 from tools.sample.brush import Sheet
 from tools.sample.palette import COLOURS, partner_of, shade_of, to_unit
 from tools.sample.scene import photograph
@@ -83,14 +83,14 @@ KINDS: dict[str, ArticleKind] = {
     kind.label.lower().replace(" ", "-"): kind
     for kind in (
         ArticleKind(
-            "T-shirt", ("Apparel", "Tops"), ("cotton", "linen"), _PRINTED, apparel.tshirt, (12, 45)
+            "T-shirt", ("Apparel", "Tops"), ("cotton", "linen"), _PRINTED, tops.tshirt, (12, 45)
         ),
         ArticleKind(
             "Shirt",
             ("Apparel", "Tops"),
             ("cotton", "linen", "denim"),
             _PRINTED,
-            apparel.shirt,
+            tops.shirt,
             (29, 95),
             scale=0.11,
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tools.sample.brush import Sheet, ellipse, moved, ribbon, smooth
@@ -171,150 +173,176 @@ def sneaker(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ..
     return (style,)
 
 
+@dataclass(frozen=True)
+class _BootShape:
+    """Heights and widths of a boot: shaft's top, sole's level, heel's lift and height, calf."""
+
+    style: str
+    top: float
+    low: float
+    lift: float
+    heel: float
+    calf: float
+
+
+_BOOT_TOPS = {"chelsea": -0.42, "lace-up": -0.52, "knee-high": -0.88, "heeled": -0.46}
+
+
 def boot(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
     """A boot from its outer side, toe to the right."""
     style = pick(rng, "chelsea", "lace-up", "knee-high", "heeled")
-    top = {"chelsea": -0.42, "lace-up": -0.52, "knee-high": -0.88, "heeled": -0.46}[
-        style
-    ] + rng.uniform(-0.04, 0.03)
-    heel = 0.30 if style == "heeled" else 0.13
-    lift = 0.17 if style == "heeled" else 0.0
-    low = 0.52
-    calf = 0.07 if style == "knee-high" else 0.0
+    shape = _BootShape(
+        style,
+        top=_BOOT_TOPS[style] + rng.uniform(-0.04, 0.03),
+        low=0.52,
+        lift=0.17 if style == "heeled" else 0.0,
+        heel=0.30 if style == "heeled" else 0.13,
+        calf=0.07 if style == "knee-high" else 0.0,
+    )
     dark = np.array([0.16, 0.13, 0.11]) if rng.random() < 0.7 else np.array([0.55, 0.40, 0.26])
+    _boot_upper(sheet, s, shape)
+    if style == "chelsea":
+        _elastic_gore(sheet, s, shape)
+    elif style == "lace-up":
+        _laces_and_cap(sheet, s, shape)
+    else:
+        _zip(sheet, shape)
+    _boot_seams(sheet, s, shape)
+    _boot_sole(sheet, s.plain(dark, "rubber"), shape)
+    return (style,)
+
+
+def _boot_upper(sheet: Sheet, s: Surface, b: _BootShape) -> None:
     opening = smooth(
         [
-            (-0.58 - calf, top),
-            (-0.3, top - 0.02),
-            (-0.02 + calf, top + 0.005),
-            (-0.05 + calf, top + 0.07),
-            (-0.5, top + 0.08),
+            (-0.58 - b.calf, b.top),
+            (-0.3, b.top - 0.02),
+            (-0.02 + b.calf, b.top + 0.005),
+            (-0.05 + b.calf, b.top + 0.07),
+            (-0.5, b.top + 0.08),
         ]
     )
     sheet.part(opening, s.plain(s.ground * 0.4), puff=0.02, lift=0)
     upper = [
-        (-0.58 - calf, top, 0),
-        (-0.30, top + 0.04),
-        (-0.02 + calf, top + 0.01, 0),
-        (0.0 + calf * 0.6, top * 0.45),
-        (0.02, -0.02 - lift * 0.5),
-        (0.22, 0.14 - lift * 0.2),
+        (-0.58 - b.calf, b.top, 0),
+        (-0.30, b.top + 0.04),
+        (-0.02 + b.calf, b.top + 0.01, 0),
+        (0.0 + b.calf * 0.6, b.top * 0.45),
+        (0.02, -0.02 - b.lift * 0.5),
+        (0.22, 0.14 - b.lift * 0.2),
     ]
     upper += [
         (0.52, 0.22),
         (0.74, 0.33),
         (0.80, 0.45),
-        (0.78, low, 0),
-        (0.2, low),
-        (-0.05, low - lift * 0.6),
-        (-0.58, low - lift, 0),
-        (-0.62, 0.30 - lift),
-        (-0.55 - calf * 0.3, 0.0 - lift * 0.6),
-        (-0.57 - calf, top * 0.5),
+        (0.78, b.low, 0),
+        (0.2, b.low),
+        (-0.05, b.low - b.lift * 0.6),
+        (-0.58, b.low - b.lift, 0),
+        (-0.62, 0.30 - b.lift),
+        (-0.55 - b.calf * 0.3, 0.0 - b.lift * 0.6),
+        (-0.57 - b.calf, b.top * 0.5),
     ]
     sheet.part(smooth(upper), s, puff=0.15, depth=1.25, folds=0.9)
-    for y in (0.02, 0.09):  # the ankle gives
+    # The ankle gives.
+    for y in (0.02, 0.09):
         crease = smooth(
-            [(-0.30, y - lift), (-0.1, y + 0.02 - lift), (0.06, y - 0.03 - lift * 0.5)],
+            [(-0.30, y - b.lift), (-0.1, y + 0.02 - b.lift), (0.06, y - 0.03 - b.lift * 0.5)],
             closed=False,
         )
         sheet.shade(ribbon(crease, [0.005, 0.035]), -0.22, 0.018)
         sheet.shade(ribbon(moved(crease, 0, -0.03), [0.005, 0.03]), 0.13, 0.018)
-    colour, strength = stitch(s)
-    if style == "chelsea":
-        gore = smooth(
-            [
-                (-0.40, top + 0.03, 0),
-                (-0.15, top + 0.03, 0),
-                (-0.2, top + 0.35),
-                (-0.27, top + 0.50),
-                (-0.35, top + 0.35),
-            ]
+
+
+def _elastic_gore(sheet: Sheet, s: Surface, b: _BootShape) -> None:
+    gore = smooth(
+        [
+            (-0.40, b.top + 0.03, 0),
+            (-0.15, b.top + 0.03, 0),
+            (-0.2, b.top + 0.35),
+            (-0.27, b.top + 0.50),
+            (-0.35, b.top + 0.35),
+        ]
+    )
+    sheet.part(gore, s.plain(s.ground * 0.5, "wool"), puff=0.02, lift=0.008)
+    for x in np.linspace(-0.36, -0.19, 7):
+        sheet.line(
+            np.array([(x, b.top + 0.05), (x * 0.5 - 0.135, b.top + 0.44)]), 0.006, (0, 0, 0), 0.35
         )
-        sheet.part(gore, s.plain(s.ground * 0.5, "wool"), puff=0.02, lift=0.008)
-        for x in np.linspace(-0.36, -0.19, 7):
-            sheet.line(
-                np.array([(x, top + 0.05), (x * 0.5 - 0.135, top + 0.44)]), 0.006, (0, 0, 0), 0.35
-            )
-        sheet.part(
-            ribbon(
-                smooth(
-                    [
-                        (-0.57, top + 0.02),
-                        (-0.60, top - 0.09),
-                        (-0.52, top - 0.06),
-                        (-0.53, top + 0.04),
-                    ],
-                    closed=False,
-                ),
-                0.03,
-            ),
-            s.plain(),
-            tone=0.75,
-        )
-    elif style == "lace-up":
-        sheet.part(
-            ribbon(smooth([(-0.06, top + 0.02), (-0.02, -0.05), (0.24, 0.19)], closed=False), 0.13),
-            s.plain(s.ground * 0.82),
-            puff=0.03,
-            lift=0.01,
-        )
-        lace = s.plain(
-            np.array([0.85, 0.72, 0.42]) if s.ground.mean() < 0.6 else np.array([0.25, 0.2, 0.18]),
-            "cotton",
-        )
-        for t in np.linspace(0, 1, 7):
-            p = np.array(
-                [
-                    -0.06 + 0.02 * t + 0.24 * max(0, t - 0.6) * 2.2,
-                    top + 0.07 + (0.12 - top) * t * 0.92,
-                ]
-            )
-            sheet.part(
-                ribbon(
-                    smooth([moved(p, -0.07, 0.02), p, moved(p, 0.075, -0.03)], closed=False), 0.028
-                ),
-                lace,
-                puff=0.014,
-                lift=0.01,
-            )
-        sheet.part(
+    sheet.part(
+        ribbon(
             smooth(
                 [
-                    (0.42, low, 0),
-                    (0.44, 0.32),
-                    (0.55, 0.235),
-                    (0.74, 0.33),
-                    (0.80, 0.45),
-                    (0.78, low, 0),
-                ]
+                    (-0.57, b.top + 0.02),
+                    (-0.60, b.top - 0.09),
+                    (-0.52, b.top - 0.06),
+                    (-0.53, b.top + 0.04),
+                ],
+                closed=False,
             ),
-            s.plain(),
-            puff=0.08,
-            lift=0.012,
-            tone=0.94,
-        )
-    else:
-        zip_ = smooth([(-0.30, top + 0.06), (-0.27, 0.0), (-0.25, 0.36 - lift)], closed=False)
-        sheet.line(zip_, 0.022, (0.1, 0.1, 0.1), 0.45)
-        sheet.line(zip_, 0.010, STEEL, 0.85, dash=0.022)
-    sheet.line(
-        smooth(
-            [(-0.55 - calf, top + 0.05), (-0.30, top + 0.085), (-0.03 + calf, top + 0.055)],
-            closed=False,
+            0.03,
         ),
-        0.006,
-        colour,
-        strength,
-        dash=0.03,
+        s.plain(),
+        tone=0.75,
     )
+
+
+def _laces_and_cap(sheet: Sheet, s: Surface, b: _BootShape) -> None:
+    sheet.part(
+        ribbon(smooth([(-0.06, b.top + 0.02), (-0.02, -0.05), (0.24, 0.19)], closed=False), 0.13),
+        s.plain(s.ground * 0.82),
+        puff=0.03,
+        lift=0.01,
+    )
+    lace = s.plain(
+        np.array([0.85, 0.72, 0.42]) if s.ground.mean() < 0.6 else np.array([0.25, 0.2, 0.18]),
+        "cotton",
+    )
+    for t in np.linspace(0, 1, 7):
+        p = np.array(
+            [
+                -0.06 + 0.02 * t + 0.24 * max(0, t - 0.6) * 2.2,
+                b.top + 0.07 + (0.12 - b.top) * t * 0.92,
+            ]
+        )
+        sheet.part(
+            ribbon(smooth([moved(p, -0.07, 0.02), p, moved(p, 0.075, -0.03)], closed=False), 0.028),
+            lace,
+            puff=0.014,
+            lift=0.01,
+        )
+    sheet.part(
+        smooth(
+            [
+                (0.42, b.low, 0),
+                (0.44, 0.32),
+                (0.55, 0.235),
+                (0.74, 0.33),
+                (0.80, 0.45),
+                (0.78, b.low, 0),
+            ]
+        ),
+        s.plain(),
+        puff=0.08,
+        lift=0.012,
+        tone=0.94,
+    )
+
+
+def _zip(sheet: Sheet, b: _BootShape) -> None:
+    zip_ = smooth([(-0.30, b.top + 0.06), (-0.27, 0.0), (-0.25, 0.36 - b.lift)], closed=False)
+    sheet.line(zip_, 0.022, (0.1, 0.1, 0.1), 0.45)
+    sheet.line(zip_, 0.010, STEEL, 0.85, dash=0.022)
+
+
+def _boot_seams(sheet: Sheet, s: Surface, b: _BootShape) -> None:
+    colour, strength = stitch(s)
     sheet.line(
         smooth(
             [
-                (-0.59, low - 0.04 - lift),
-                (-0.05, low - 0.04 - lift * 0.6),
-                (0.2, low - 0.045),
-                (0.76, low - 0.04),
+                (-0.55 - b.calf, b.top + 0.05),
+                (-0.30, b.top + 0.085),
+                (-0.03 + b.calf, b.top + 0.055),
             ],
             closed=False,
         ),
@@ -323,32 +351,49 @@ def boot(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
         strength,
         dash=0.03,
     )
-    sole = s.plain(dark, "rubber")
+    sheet.line(
+        smooth(
+            [
+                (-0.59, b.low - 0.04 - b.lift),
+                (-0.05, b.low - 0.04 - b.lift * 0.6),
+                (0.2, b.low - 0.045),
+                (0.76, b.low - 0.04),
+            ],
+            closed=False,
+        ),
+        0.006,
+        colour,
+        strength,
+        dash=0.03,
+    )
+
+
+def _boot_sole(sheet: Sheet, sole: Surface, b: _BootShape) -> None:
     sheet.part(
         smooth(
             [
-                (-0.62, low - lift - 0.015, 0),
-                (-0.05, low - lift * 0.6 - 0.01),
-                (0.2, low - 0.015),
-                (0.80, low - 0.03),
-                (0.835, low + 0.03),
-                (0.78, low + 0.075),
-                (0.25, low + 0.07),
-                (-0.05, low + 0.055 - lift * 0.6),
-                (-0.63, low + 0.05 - lift, 0),
+                (-0.62, b.low - b.lift - 0.015, 0),
+                (-0.05, b.low - b.lift * 0.6 - 0.01),
+                (0.2, b.low - 0.015),
+                (0.80, b.low - 0.03),
+                (0.835, b.low + 0.03),
+                (0.78, b.low + 0.075),
+                (0.25, b.low + 0.07),
+                (-0.05, b.low + 0.055 - b.lift * 0.6),
+                (-0.63, b.low + 0.05 - b.lift, 0),
             ]
         ),
         sole,
         puff=0.03,
     )
-    taper = 0.12 if style == "heeled" else 0.02
+    taper = 0.12 if b.style == "heeled" else 0.02
     sheet.part(
         smooth(
             [
-                (-0.625, low + 0.03 - lift, 0),
-                (-0.20 - (0.06 if lift else 0), low + 0.04 - lift * 0.85, 0),
-                (-0.26 - taper, low + heel - lift + 0.04, 0),
-                (-0.615, low + heel - lift + 0.04, 0),
+                (-0.625, b.low + 0.03 - b.lift, 0),
+                (-0.20 - (0.06 if b.lift else 0), b.low + 0.04 - b.lift * 0.85, 0),
+                (-0.26 - taper, b.low + b.heel - b.lift + 0.04, 0),
+                (-0.615, b.low + b.heel - b.lift + 0.04, 0),
             ],
             per=4,
         ),
@@ -356,4 +401,3 @@ def boot(sheet: Sheet, s: Surface, rng: np.random.Generator) -> tuple[str, ...]:
         puff=0.035,
         lift=0.008,
     )
-    return (style,)
