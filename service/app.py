@@ -43,9 +43,8 @@ _PAGE_CSP = (
     f"{_CLOSED}; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src "
     "'self'"
 )
-_DOCS_CSP = _PAGE_CSP.replace(
-    "style-src 'self'", "style-src 'self' 'unsafe-inline'"
-)  # Swagger UI styles itself
+# Swagger UI styles itself.
+_DOCS_CSP = _PAGE_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 
 
 class RawPath:

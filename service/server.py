@@ -20,9 +20,8 @@ from service.settings import Settings
 # Bodies up to this many times the limit are read and answered in order; beyond, the connection is
 # cut with the answer.
 _PATIENCE = 4
-_AT_ONCE = (
-    256 * 1024
-)  # bytes read from a connection at a time: a photo in one or two steps instead of thirty
+# Bytes read from a connection at a time: a photo in one or two steps instead of thirty.
+_AT_ONCE = 256 * 1024
 _CODES = {
     400: "bad-request",
     413: "body-too-large",
