@@ -60,6 +60,6 @@ def rank_categories(
 
 def _as_trained(decision: Decision, classes: int) -> bool:
     """Return whether there is one category for each class of the head, in order."""
-    return [category.columns for category in decision.categories] == [
+    return [category.labels for category in decision.categories] == [
         (label,) for label in range(classes)
     ]

@@ -1,5 +1,4 @@
-"""A model as one folder: safetensors weights, spec, decision layer, metrics, and the checksum of
-every file."""
+"""Model bundle: a folder of safetensors weights, spec, decision layer, metrics, checksums."""
 
 from __future__ import annotations
 
@@ -31,12 +30,20 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-EMBEDDING, HEADS = "embedding.safetensors", "heads.safetensors"
-SPEC, DECISION, METRICS, TRAINING = "spec.json", "decision.json", "metrics.json", "training.json"
-DECISION_VECTORS = "decision.safetensors"  # only where the decision layer has few-shot entries
+EMBEDDING = "embedding.safetensors"
+HEADS = "heads.safetensors"
+SPEC = "spec.json"
+DECISION = "decision.json"
+METRICS = "metrics.json"
+TRAINING = "training.json"
+# Only where the decision layer has few-shot entries.
+DECISION_VECTORS = "decision.safetensors"
 # Only of an exported model: the backbone as a graph, its features of the probe pictures, and how
 # near it comes.
-GRAPH, GRAPH_WEIGHTS, PROBES, PARITY = "graph.xml", "graph.bin", "probes.safetensors", "parity.json"
+GRAPH = "graph.xml"
+GRAPH_WEIGHTS = "graph.bin"
+PROBES = "probes.safetensors"
+PARITY = "parity.json"
 _BACKBONE = "backbone."
 _FILES = (EMBEDDING, HEADS, SPEC, DECISION, METRICS, TRAINING)
 
@@ -46,16 +53,20 @@ class Bundle:
     """A verified model folder. Weights stay on the disk until ``network`` is called."""
 
     path: Path
-    model_version: str  # of the whole bundle
-    embedding_id: str  # of all that the vector depends on
+    # Of the whole bundle.
+    model_version: str
+    # Of all that the vector depends on.
+    embedding_id: str
     spec: ModelSpec
     decision: Decision
     metrics: Mapping[str, Any]
-    training: Mapping[str, Any]  # how it was made: arguments, seed, data
-    checksums: Mapping[str, str]  # file name -> SHA-256
+    # How it was made: arguments, seed, data.
+    training: Mapping[str, Any]
+    # File name -> SHA-256.
+    checksums: Mapping[str, str]
 
     def network(self) -> Network:
-        """The network with its weights, in eval mode. Raises ``BadModelError``."""
+        """Load the network with its weights, in eval mode. Raises ``BadModelError``."""
         from indexer.core.native import torch
         from indexer.model.network import Network
 
@@ -71,16 +82,17 @@ class Bundle:
         self._check(embedding_id(self.spec, network, self.checksums))
         return network.eval()
 
-    def plain(self) -> NumpyNetwork:
-        """Neck and heads alone, without torch: what an exported model needs beside its graph.
-        Raises ``BadModelError``."""
+    def numpy_network(self) -> NumpyNetwork:
+        """Load neck and heads alone, without torch: what an exported model needs beside its graph.
+
+        Raises ``BadModelError``.
+        """
         stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
-        plain = NumpyNetwork(self.spec, stored, where=str(self.path))
+        network = NumpyNetwork(self.spec, stored, where=str(self.path))
         described = canonical_json(self.spec.embedding_part()).decode()
-        self._check(
-            _embedding_id(self.spec, _part(described, stored, "backbone."), stored, self.checksums)
-        )
-        return plain
+        backbone = _part(described, stored, "backbone.")
+        self._check(_embedding_id(self.spec, backbone, stored, self.checksums))
+        return network
 
     def _check(self, found: str) -> None:
         if found != self.embedding_id:
@@ -95,16 +107,18 @@ class Bundle:
 
     @property
     def parity(self) -> Mapping[str, Any]:
-        """How near an exported model comes to the one it was made of; empty of others."""
+        """Parity of an exported model with the one it was made of; empty for others."""
         return _read_json(self.path / PARITY) if self.exported else {}
 
     def probe_features(self) -> np.ndarray:
-        """float32 [P, F]: what the graph of an exported model gave for the probe pictures."""
+        """Load the features float32 [P, F] of the probe pictures, as the graph's export gave."""
         return _load_tensors(self.path / PROBES)["features"]
 
     def general_spread(self) -> np.ndarray | None:
-        """Covariance float64 [dim, dim] of block g for features spread alike in all directions;
-        None: its sphere."""
+        """Return the covariance float64 [dim, dim] of block g for isotropic features.
+
+        None: it is isotropic itself.
+        """
         projection = _load_tensors(self.path / EMBEDDING).get("neck.general")
         if projection is None:
             return None
@@ -113,8 +127,7 @@ class Bundle:
 
 
 def embedding_id(spec: ModelSpec, network: Network, checksums: Mapping[str, str]) -> str:
-    """SHA-256 over the spec without heads, and every tensor of backbone and neck; of int8 over the
-    graph too."""
+    """Hash the spec without heads and every tensor of backbone and neck; of int8 the graph too."""
     described = canonical_json(spec.embedding_part()).decode()
     neck = {f"neck.{name}": array for name, array in _arrays(network.neck).items()}
     return _embedding_id(spec, tensors_digest(described, network.backbone), neck, checksums)
@@ -131,12 +144,12 @@ def _embedding_id(
 
 
 def tensors_digest(name: str, module: Any) -> str:
-    """Hex SHA-256 of ``name`` and of every tensor that the module's output depends on."""
+    """Hash ``name`` and every tensor that the module's output depends on, hex SHA-256."""
     return _digest(name, _arrays(module))
 
 
 def _part(name: str, tensors: Mapping[str, np.ndarray], prefix: str) -> str:
-    """``_digest`` of the tensors whose names begin with ``prefix``, without it."""
+    """Hash the tensors whose names begin with ``prefix``, without it."""
     return _digest(
         name,
         {key.removeprefix(prefix): part for key, part in tensors.items() if key.startswith(prefix)},
@@ -146,9 +159,8 @@ def _part(name: str, tensors: Mapping[str, np.ndarray], prefix: str) -> str:
 def _digest(name: str, tensors: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(name.encode())
     for key, tensor in sorted(tensors.items()):
-        digest.update(
-            f"\n{key} torch.{tensor.dtype} {tuple(tensor.shape)}\n".encode()
-        )  # as torch names its types
+        # As torch names its types.
+        digest.update(f"\n{key} torch.{tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.tobytes())
     return digest.hexdigest()
 
@@ -171,8 +183,7 @@ def write_bundle(
     replace: bool = False,
     export: Callable[[Path], None] | None = None,
 ) -> Bundle:
-    """Write the folder aside and rename it to ``out``, so that a full disk leaves the previous
-    model as it was.
+    """Write a model folder; a full disk leaves the previous model as it was.
 
     ``export`` adds the files of an exported model to the folder it is given. Raises
     ``BadModelError`` where ``check_out`` does, ``StorageError`` for weights that cannot be written.
@@ -211,8 +222,7 @@ def write_bundle(
 
 
 def write_revision(bundle: Bundle, decision: Decision, models: Path) -> Bundle:
-    """``bundle`` with another decision layer, as a folder of its own below ``models``, named by its
-    model version.
+    """Write ``bundle`` with another decision layer, below ``models`` by its model version.
 
     The vectors' files are hard links (copies where the file system has none), so the embedding id
     stays. A crash leaves nothing or the whole. Weights were verified when ``bundle`` was opened and
@@ -250,7 +260,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _contents(folder: Path) -> list[Path]:
-    """The files of a model folder, without its manifest."""
+    """List the files of a model folder, without its manifest."""
     return sorted(path for path in folder.iterdir() if path.name != MANIFEST)
 
 
@@ -273,8 +283,10 @@ def _write_manifest(folder: Path, files: Mapping[str, Mapping[str, Any]], embedd
 
 
 def check_out(out: Path, *, replace: bool) -> None:
-    """Raises ``BadModelError`` where a model must not be written to ``out``: it holds something
-    else, or a model to keep."""
+    """Check that a model may be written to ``out``.
+
+    Raises ``BadModelError`` where it holds something else, or a model to keep.
+    """
     if not out.exists():
         return
     if not out.is_dir():
@@ -286,8 +298,10 @@ def check_out(out: Path, *, replace: bool) -> None:
 
 
 def load_bundle(path: Path | str) -> Bundle:
-    """Open a model folder and verify every checksum. Raises ``BadModelError`` (the file named) or
-    ``NewerFormatError``."""
+    """Open a model folder and verify every checksum.
+
+    Raises ``BadModelError`` that names the file, or ``NewerFormatError``.
+    """
     path = Path(path).absolute()
     manifest = _read_json(path / MANIFEST, f"{path} is not a model folder: it has no {MANIFEST}")
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
@@ -341,7 +355,7 @@ def _model_version(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _state(module: Any) -> dict[str, Any]:
-    """A module's tensors on the CPU. Batch counters are left out: no vector depends on them."""
+    """Copy a module's tensors to the CPU, without batch counters: no vector depends on them."""
     return {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in module.state_dict().items()

@@ -1,15 +1,16 @@
-"""Logits to probabilities, and how honest they are."""
+"""Softmax, temperature scaling and calibration errors of classifiers."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.special import logsumexp
 
-_KEPT = 0.1  # of a probability that is less than what smoothing added
+# Of a probability that is less than what smoothing added.
+_KEPT = 0.1
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Softmax of logits [..., C] / temperature (> 0), float64, rows sum to 1."""
+    """Return probabilities of logits [..., C] / temperature (> 0), float64, rows sum to 1."""
     scaled = np.asarray(logits, np.float64) / temperature
     scaled -= scaled.max(axis=-1, keepdims=True)
     exponent = np.exp(scaled)
@@ -17,37 +18,34 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 def remove_label_smoothing(logits: np.ndarray, smoothing: float) -> np.ndarray:
-    """Logits [..., C] without the doubt that label smoothing (Szegedy et al. 2016) taught; order
-    and log-sum-exp stay.
+    """Undo the bias of label smoothing (Szegedy et al. 2016) on logits [..., C].
 
-    Trained towards (1 - s) p + s / C a softmax lies s / C too high everywhere: it is never sure,
-    and one temperature that mends that makes doubtful photos too sure. What it would fall below 0
-    keeps a tenth of its probability.
+    Order and log-sum-exp stay. Trained towards (1 - s) p + s / C a softmax lies s / C too high
+    everywhere: it is underconfident on clear photos, and a single temperature then overconfidently
+    sharpens uncertain ones. What would fall below 0 keeps a tenth of its probability.
     """
     if not smoothing:
         return logits
     given = np.asarray(logits, np.float64)
-    chances = softmax(given)
-    mended = np.maximum(chances - smoothing / given.shape[-1], _KEPT * chances)
-    mended /= mended.sum(axis=-1, keepdims=True)
-    return np.asarray(
-        logsumexp(given, axis=-1, keepdims=True) + np.log(np.maximum(mended, 1e-30)), np.float32
-    )
+    smoothed = softmax(given)
+    corrected = np.maximum(smoothed - smoothing / given.shape[-1], _KEPT * smoothed)
+    corrected /= corrected.sum(axis=-1, keepdims=True)
+    total = logsumexp(given, axis=-1, keepdims=True)
+    return np.asarray(total + np.log(np.maximum(corrected, 1e-30)), np.float32)
 
 
 def negative_log_likelihood(
     logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
 ) -> float:
-    """Mean -log p(label) in nats of logits [N, C] and label columns [N]."""
+    """Return the mean -log p(label) in nats of logits [N, C] and labels int [N]."""
     chosen = softmax(logits, temperature)[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in [0.05, 20] of least NLL (Guo et al. 2017, "On Calibration of Modern Neural
-    Networks").
+    """Fit the temperature in [0.05, 20] of least NLL; 1.0 where there is nothing to fit on.
 
-    1.0 where there is nothing to fit on.
+    Guo et al. 2017, "On Calibration of Modern Neural Networks".
     """
     from scipy.optimize import minimize_scalar  # slow to load, and serving does without
 
@@ -64,7 +62,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def expected_calibration_error(
     confidences: np.ndarray, correct: np.ndarray, bins: int = 10
 ) -> float:
-    """Mean |accuracy - confidence| over bins of equal mass, weighted by their size; in [0, 1]."""
+    """Return the mean |accuracy - confidence| over bins of equal mass, by size; in [0, 1]."""
     gaps = [
         count * abs(right - sure)
         for sure, right, count in reliability_bins(confidences, correct, bins)
@@ -75,24 +73,27 @@ def expected_calibration_error(
 def pair_calibration_error(
     confidence: np.ndarray, actual: np.ndarray, *, least: float = 0.01
 ) -> float:
-    """ECE over product-tag pairs [P, T] that are given at least ``least``: the many clear negatives
-    would hide it."""
+    """Return the ECE over product-tag pairs [P, T] of at least ``least`` confidence.
+
+    The many clear negatives would hide it.
+    """
     about = confidence >= least
     return expected_calibration_error(confidence[about], actual[about].astype(np.float64))
 
 
-def brier_score(chances: np.ndarray, labels: np.ndarray) -> float:
-    """Mean squared distance in [0, 2] between probabilities [N, C] and the one-hot labels [N]
-    (Brier 1950)."""
-    chosen = chances[np.arange(len(labels)), labels]
-    return float(((chances**2).sum(1) - 2 * chosen + 1).mean())
+def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean squared distance in [0, 2] of probabilities [N, C] to one-hot labels [N].
+
+    Brier 1950.
+    """
+    chosen = probabilities[np.arange(len(labels)), labels]
+    return float(((probabilities**2).sum(1) - 2 * chosen + 1).mean())
 
 
 def reliability_bins(
     confidences: np.ndarray, correct: np.ndarray, bins: int = 10
 ) -> list[tuple[float, float, int]]:
-    """(mean confidence, accuracy, photos) of each of the bins of equal mass that the calibration
-    error is over."""
+    """Return (mean confidence, accuracy, photos) of each bin of equal mass."""
     order = np.argsort(confidences, kind="stable")
     return [
         (float(confidences[part].mean()), float(correct[part].mean()), len(part))
@@ -104,7 +105,7 @@ def reliability_bins(
 def perfect_calibration_error(
     confidences: np.ndarray, *, bins: int = 10, quantile: float = 0.9, draws: int = 500
 ) -> float:
-    """The ``quantile`` of the ECE of a perfectly calibrated model that has these confidences.
+    """Return the ``quantile`` of the ECE of a perfectly calibrated model of these confidences.
 
     Even such a model has an ECE above 0, since so few photos are drawn; a measured ECE below this
     is no evidence of miscalibration. Answers are drawn right with exactly the confidence's

@@ -1,4 +1,4 @@
-"""What colours the product in a photo has: a soft Lab histogram of what differs from the border."""
+"""Colour features of the product in a photo: a soft Lab histogram against the background."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["WIDTH", "ColourStatistics"]
 
 
 class ColourStatistics(nn.Module):
-    """Network input [N, 3, H, W] -> [N, WIDTH]: square roots of the histogram's shares, then mean
-    and spread in Lab.
+    """Colour statistics of a network's input: [N, 3, H, W] to [N, WIDTH].
 
-    Nothing is trained. Pixels count by how far they are from the border's median colour, a studio's
-    background, and by how near the middle they lie; where nothing differs, the middle of the photo
-    counts. ``lab.statistics``: the same.
+    Square roots of the histogram's shares, then mean and spread in Lab. Nothing is trained. Pixels
+    count by how far they are from the border's median colour, a studio's background, and by how
+    near the middle they lie; where nothing differs, the middle of the photo counts.
+    ``lab_color.statistics`` computes the same in numpy.
     """
 
     def __init__(self, preprocess: Preprocess) -> None:
@@ -52,16 +52,15 @@ class ColourStatistics(nn.Module):
             return self._statistics(functional.adaptive_avg_pool2d(rgb, SIDE)[:, :, ::2, ::2])
 
     def _statistics(self, small: Any) -> Any:
-        """RGB in [0, 1], [N, 3, SIDE / 2, SIDE / 2] -> [N, WIDTH]."""
+        """Compute the statistics [N, WIDTH] of RGB in [0, 1], [N, 3, SIDE / 2, SIDE / 2]."""
         with torch.autocast(small.device.type, enabled=False):
             lab = self._lab(small)
             border = torch.cat(
                 [lab[:, :, 0], lab[:, :, -1], lab[:, :, :, 0], lab[:, :, :, -1]], dim=2
             )
             ground = border.median(dim=2).values[:, :, None, None]
-            product = torch.sigmoid(
-                ((lab - ground).norm(dim=1) - 8.0) / 2.0
-            )  # 8 Lab units: plainly another colour
+            # 8 Lab units: plainly another colour.
+            product = torch.sigmoid(((lab - ground).norm(dim=1) - 8.0) / 2.0)
             weight = (self.centre * (product + 1e-4)).flatten(1)
             weight = (weight / weight.sum(1, keepdim=True)).unsqueeze(2)  # [N, P, 1]
             pixels = lab.flatten(2).transpose(1, 2)  # [N, P, 3]
@@ -71,16 +70,15 @@ class ColourStatistics(nn.Module):
                 torch.softmax(-((pixels[:, :, axis, None] - bins) ** 2) / (2 * SOFTNESS**2), dim=2)
                 for axis, bins in enumerate((self.light, self.chroma, self.chroma))
             )
-            both = ((light * weight).unsqueeze(3) * red.unsqueeze(2)).flatten(
-                2
-            )  # [N, P, lightness x a*]
+            # [N, P, lightness x a*]
+            both = ((light * weight).unsqueeze(3) * red.unsqueeze(2)).flatten(2)
             shares = (both.transpose(1, 2) @ blue).flatten(1)
             mean = (pixels * weight).sum(1)
             spread = ((pixels - mean.unsqueeze(1)).square() * weight).sum(1).sqrt()
             return torch.cat([shares.sqrt(), mean / 50, spread / 50], dim=1)
 
     def _lab(self, rgb: Any) -> Any:
-        """sRGB in [0, 1] -> CIE Lab (D65)."""
+        """Convert sRGB in [0, 1] to CIE Lab (D65)."""
         linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
         xyz = torch.einsum("ij,njhw->nihw", self.xyz, linear)
         root = torch.where(

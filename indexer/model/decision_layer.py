@@ -1,5 +1,4 @@
-"""The decision layer: what turns logits, vectors and neighbours into answers, and changes without
-touching a vector."""
+"""Decision layer of a model: labels, thresholds and few-shot rows; no vector depends on it."""
 
 from __future__ import annotations
 
@@ -19,21 +18,22 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Category:
-    """A kind of product. The id is stable and never given out again; the path (top level first) is
-    display.
+    """A kind of product. The id is stable and never given out again; the path is display.
 
-    ``columns`` of the category head count for it: their probabilities are summed, so merged classes
-    add up. Not given, it is the column of the same number as the id, as training leaves it; a
+    ``labels`` of the category head count for it: their probabilities are summed, so merged classes
+    add up. Not given, it is the label of the same number as the id, as training leaves it; a
     few-shot category has none.
     """
 
     id: int
+    # Top level first.
     path: CategoryPath
-    columns: tuple[int, ...] | None = None
+    # Class indices of the category head; stored under the key ``columns``.
+    labels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.columns is None:
-            object.__setattr__(self, "columns", (self.id,))
+        if self.labels is None:
+            object.__setattr__(self, "labels", (self.id,))
 
     @property
     def label(self) -> str:
@@ -41,42 +41,46 @@ class Category:
 
     @property
     def trained(self) -> tuple[int, ...]:
-        """``columns``, never None."""
-        return self.columns or ()
+        """``labels``, never None."""
+        return self.labels or ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stored form."""
+        return {"id": self.id, "path": self.path, "columns": self.labels}
 
 
 @dataclass(frozen=True)
 class FewShot:
-    """A category or a tag made from a few photos: one linear row ``weight @ embedding + bias``
-    beside the heads.
+    """A category or a tag made from a few photos: the linear row ``weight @ embedding + bias``.
 
     A row of a category stands among the logits of the category head, in their units. A row of a tag
-    stands alone: its sigmoid is the confidence, and ``threshold`` the bar that a suggestion must
-    reach.
+    stands alone: its sigmoid is the confidence, and ``threshold`` the least that is suggested.
     """
 
-    id: int  # from the same numbers as categories' ids, never given out again
+    # From the same numbers as categories' ids, never given out again.
+    id: int
     kind: Literal["category", "tag"]
-    category: int | None  # id of the category that the row counts for
+    # Id of the category that the row counts for.
+    category: int | None
     tag: str | None
-    photos: tuple[str, ...]  # content hashes; the photos themselves are not kept
+    # Content hashes; the photos themselves are not kept.
+    photos: tuple[str, ...]
     bias: float
     threshold: float
-    prototype: np.ndarray = field(
-        compare=False, repr=False
-    )  # float32 [D], mean of the photos' unit embeddings
-    weight: np.ndarray = field(compare=False, repr=False)  # float32 [D]
+    # float32 [D], mean of the photos' unit embeddings
+    prototype: np.ndarray = field(compare=False, repr=False)
+    # float32 [D]
+    weight: np.ndarray = field(compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """All but the vectors."""
+        """Return the stored form, without the vectors."""
         names = ("id", "kind", "category", "tag", "photos", "bias", "threshold")
         return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
 class TagParams:
-    """How tags are voted where no ``TagRule`` was fitted: ``k`` nearest, softmax(score /
-    temperature), one bar."""
+    """Plain votes on tags, where no ``TagRule`` was fitted: softmax(score / temperature)."""
 
     k: int = 20
     temperature: float = 0.05
@@ -94,26 +98,23 @@ class Decision:
     """
 
     categories: tuple[Category, ...] = ()
-    temperature: float = 1.0  # of the category softmax
-    smoothing: float = 0.0  # of the labels that the category head was trained on
+    # Of the category softmax.
+    temperature: float = 1.0
+    # Of the labels that the category head was trained on.
+    smoothing: float = 0.0
     tags: TagParams = field(default_factory=TagParams)
-    attributes: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # head name -> value of class id 0, 1, ...
+    # Head name -> value of class id 0, 1, ...
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     few_shot: tuple[FewShot, ...] = ()
     next_id: int = 0
-    tag_heads: Mapping[str, tuple[str, int]] = field(
-        default_factory=dict
-    )  # tag -> head and class that say it
-    tag_thresholds: Mapping[str, float] = field(
-        default_factory=dict
-    )  # tag -> its own bar; else ``tags.threshold``
-    tag_rule: TagRule | None = (
-        None  # fitted on validation photos; stands for ``tags`` and ``tag_thresholds``
-    )
-    unknown: Mapping[str, Any] | None = (
-        None  # the rule that calls a photo unknown; None: there is none
-    )
+    # Tag -> head and class that predict it.
+    tag_heads: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    # Tag -> its own threshold; else ``tags.threshold``.
+    tag_thresholds: Mapping[str, float] = field(default_factory=dict)
+    # Fitted on validation photos; replaces ``tags`` and ``tag_thresholds``.
+    tag_rule: TagRule | None = None
+    # Open-set rule that rejects photos of unknown kinds; None: there is none.
+    unknown: Mapping[str, Any] | None = None
     origin: str | None = None
     revision: int = 0
 
@@ -123,8 +124,7 @@ class Decision:
 
     @cached_property
     def unknown_rule(self) -> Mapping[str, Any] | None:
-        """``unknown`` to be asked: its tables as arrays, which thousands of numbers are not made
-        into each time."""
+        """``unknown`` with its tables as arrays, converted once."""
         if self.unknown is None:
             return None
         return {
@@ -133,8 +133,7 @@ class Decision:
         }
 
     def tagging(self) -> TagRule:
-        """The fitted rule; where there is none, plain votes by ``tags``, blended with heads on a
-        log scale."""
+        """Return the fitted rule, or plain votes by ``tags`` blended with heads on a log scale."""
         if self.tag_rule is not None:
             return self.tag_rule
         plain = self.tags
@@ -144,7 +143,7 @@ class Decision:
         return TagRule(rest=rest, threshold=plain.threshold, thresholds=self.tag_thresholds)
 
     def to_json(self) -> dict[str, Any]:
-        """All but the vectors, which ``tensors`` gives."""
+        """Return the stored form without the vectors, which ``tensors`` returns."""
         return {
             "format": FORMAT,
             "origin": self.origin,
@@ -152,7 +151,7 @@ class Decision:
             "next_id": self.next_id,
             "temperature": self.temperature,
             "smoothing": self.smoothing,
-            "categories": [asdict(category) for category in self.categories],
+            "categories": [category.to_json() for category in self.categories],
             "few_shot": [entry.to_json() for entry in self.few_shot],
             "tags": asdict(self.tags),
             "tag_heads": {tag: list(place) for tag, place in self.tag_heads.items()},
@@ -163,7 +162,7 @@ class Decision:
         }
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """``ID.prototype`` and ``ID.weight``, float32 [D], of each few-shot entry."""
+        """Return ``ID.prototype`` and ``ID.weight``, float32 [D], of each few-shot entry."""
         return {
             f"{entry.id}.{name}": np.ascontiguousarray(getattr(entry, name), np.float32)
             for entry in self.few_shot
@@ -174,7 +173,7 @@ class Decision:
     def from_json(
         cls, stored: Any, *, where: str, tensors: Mapping[str, np.ndarray] | None = None
     ) -> Decision:
-        """Strict; raises ``BadModelError`` or ``NewerFormatError``."""
+        """Read what ``to_json`` wrote. Strict; raises ``BadModelError`` or ``NewerFormatError``."""
         try:
             if stored["format"] > FORMAT:
                 found = stored["format"]

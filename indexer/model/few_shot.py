@@ -1,5 +1,4 @@
-"""A class from a few photos: one linear row on the embedding, fitted against what the catalog
-already holds."""
+"""Few-shot classes: linear rows fitted to a few photos against a catalog's background."""
 
 from __future__ import annotations
 
@@ -18,36 +17,40 @@ MAX_PHOTOS = 20
 # general block says what a kind is. Colour (c) is no part of what a category is, but may be all of
 # what a tag is.
 CATEGORY_SHARES = {"a": 0.2, "g": 0.8}
-_SHRINKAGE = 0.9  # of the covariance towards a sphere
-_SHARPNESS = (
-    16.0  # nats of score per unit of within-class spread, found by likelihood on held-out classes
-)
-_RARE = 0.99  # share of the catalog's other photos that a new class must leave alone
-_ALONE = 0.5  # spread of unit vectors within a kind where no catalog shows it
+# Of the covariance towards a sphere.
+_SHRINKAGE = 0.9
+# Nats of score per unit of within-class spread, found by likelihood on held-out classes.
+_SHARPNESS = 16.0
+# Share of the catalog's other photos that a new class must leave alone.
+_RARE = 0.99
+# Spread of unit vectors within a kind where no catalog shows it.
+_ALONE = 0.5
 _TAG_BAR = 0.5
 
 
 @dataclass(frozen=True)
 class LinearRow:
-    """``weight @ embedding + bias`` scores a photo; ``threshold`` is the score that only 1% of the
-    others reach."""
+    """A linear score of photos: ``weight @ embedding + bias``."""
 
-    prototype: np.ndarray  # float32 [D], the mean of the examples
-    weight: np.ndarray  # float32 [D]
+    # float32 [D], the mean of the examples
+    prototype: np.ndarray
+    # float32 [D]
+    weight: np.ndarray
     bias: float
+    # Score that only 1% of the others reach.
     threshold: float
 
 
 @dataclass(frozen=True)
 class Background:
-    """What the catalog shows of how kinds lie in the embedding; rows of several classes are fitted
-    against one."""
+    """Distribution of a catalog's kinds in the embedding; rows of many classes share one."""
 
-    scale: np.ndarray  # float64 [D], what the embedding is multiplied by first
-    mean: np.ndarray  # float64 [D], of the scaled catalog
-    precision: (
-        np.ndarray
-    )  # float64 [D, D], inverse covariance within a kind, so that its photos' mean square is 1
+    # float64 [D], what the embedding is multiplied by first
+    scale: np.ndarray
+    # float64 [D], of the scaled catalog
+    mean: np.ndarray
+    # float64 [D, D], inverse covariance within a kind, so that its photos' mean square is 1
+    precision: np.ndarray
 
 
 def background(
@@ -58,9 +61,9 @@ def background(
     *,
     general: np.ndarray | None = None,
 ) -> Background:
-    """Of ``catalog`` [M, D]; ``groups`` int [M] is the kind of each (-1: not known). ``shares``:
-    weights of the blocks.
+    """Estimate the background of ``catalog`` [M, D].
 
+    ``groups`` int [M] is the kind of each (-1: not known), ``shares`` are weights of the blocks.
     The covariance is that within the known kinds, shrunk to a sphere. M may be 0: then the sphere
     is all there is. ``general`` [dim, dim] (``Bundle.general_spread``) is what the projection of
     block g makes of a sphere of features: with it the sphere is one of features, so that what the
@@ -77,7 +80,8 @@ def background(
     sphere = np.trace(covariance) / width
     ball = block_diag(*[_ball(block, general) for block in blocks])
     if sphere <= 1e-9:
-        covariance, sphere = ball * _ALONE / width, _ALONE / width
+        covariance = ball * _ALONE / width
+        sphere = _ALONE / width
     inverse = np.linalg.inv((1 - _SHRINKAGE) * covariance + _SHRINKAGE * sphere * ball)
     return Background(scale, mean, inverse / float((inverse * covariance).sum()))
 
@@ -90,26 +94,26 @@ def fit_category(
     logits: np.ndarray | None = None,
     temperature: float = 1.0,
 ) -> LinearRow:
-    """A row that stands among the category head's logits, in their units.
+    """Fit a row that stands among the category head's logits, in their units.
 
     ``examples`` [n, D]; ``catalog`` [M, D], vectors of other kinds; ``logits`` [M, C], what the
     head gives them. The threshold is how far the row's score over the head's own (its log-sum-exp)
     reaches in 1% of the catalog; 0 without a head, where rows compete among themselves alone.
     """
     weight, bias = _discriminant(examples, behind)
-    weight, bias = weight * temperature, bias * temperature
+    weight = weight * temperature
+    bias = bias * temperature
     threshold = 0.0
     if logits is not None and len(catalog):
-        own = temperature * logsumexp(logits / temperature, axis=1)
-        threshold = float(np.quantile(catalog @ weight + bias - own, _RARE))
+        of_head = temperature * logsumexp(logits / temperature, axis=1)
+        threshold = float(np.quantile(catalog @ weight + bias - of_head, _RARE))
     return LinearRow(
         examples.mean(0).astype(np.float32), weight.astype(np.float32), bias, threshold
     )
 
 
 def fit_tag(examples: np.ndarray, behind: Background, catalog: np.ndarray) -> LinearRow:
-    """A row whose sigmoid is a tag's confidence; the bar of a suggestion is 0.5, which 1% of the
-    others reach.
+    """Fit a row whose sigmoid is a tag's confidence; 1% of the others reach the threshold 0.5.
 
     Arguments as ``fit_category``. Without a catalog the bar stands where the discriminant puts it,
     half-way to the examples.
@@ -122,8 +126,7 @@ def fit_tag(examples: np.ndarray, behind: Background, catalog: np.ndarray) -> Li
 
 
 def _discriminant(examples: np.ndarray, behind: Background) -> tuple[np.ndarray, float]:
-    """Linear discriminant (Fisher 1936) of the examples' mean against the catalog's: weight [D] and
-    bias.
+    """Return the linear discriminant (Fisher 1936) of the examples' mean: weight [D] and bias.
 
     A mean of n photos is itself uncertain by 1/n of the spread, which the factor n / (n + 1) of
     scale and bias allows for.
@@ -137,29 +140,28 @@ def _discriminant(examples: np.ndarray, behind: Background) -> tuple[np.ndarray,
 
 
 def _scales(blocks: tuple[Block, ...], shares: Mapping[str, float]) -> np.ndarray:
-    """float [D]: turns an embedding into one whose blocks weigh by ``shares``; one block alone
-    keeps its weight.
+    """Return factors float [D] that re-weigh an embedding's blocks by ``shares``.
 
-    One without weight holds nothing and gets no share.
+    One block alone keeps its weight; one without weight holds nothing and gets no share.
     """
-    wanted = [shares.get(block.name, 0.0) if block.weight else 0.0 for block in blocks]
-    if not sum(wanted) or len(blocks) == 1:
-        wanted = [block.weight for block in blocks]
+    given = [shares.get(block.name, 0.0) if block.weight else 0.0 for block in blocks]
+    if not sum(given) or len(blocks) == 1:
+        given = [block.weight for block in blocks]
     parts = [
-        np.full(block.dim, (share / sum(wanted) / (block.weight or 1.0)) ** 0.5)
-        for block, share in zip(blocks, wanted, strict=True)
+        np.full(block.dim, (share / sum(given) / (block.weight or 1.0)) ** 0.5)
+        for block, share in zip(blocks, given, strict=True)
     ]
     return np.concatenate(parts)
 
 
 def _ball(block: Block, general: np.ndarray | None) -> np.ndarray:
-    """What a sphere becomes in a block: [dim, dim] with a mean square of 1."""
+    """Return what a sphere becomes in a block: [dim, dim] with a mean square of 1."""
     if block.name != "g" or general is None:
         return np.eye(block.dim)
     return general * (block.dim / np.trace(general))
 
 
 def few_shot_scores(vectors: np.ndarray, entries: list[FewShot]) -> np.ndarray:
-    """float64 [N, K]: weight @ vector + bias of each entry."""
+    """Return scores float64 [N, K]: weight @ vector + bias of each entry."""
     weights = np.stack([entry.weight for entry in entries]).astype(np.float64)
     return np.asarray(vectors, np.float64) @ weights.T + np.array([entry.bias for entry in entries])

@@ -1,5 +1,4 @@
-"""Where a network looks: heat maps for a category, and for what makes two photos similar, block by
-block.
+"""Grad-CAM heat maps of a category, and of what makes two photos similar, by block.
 
 A ``network`` is a ``model.network.Network`` in eval mode; none of this changes it.
 """
@@ -25,20 +24,20 @@ _RAMP = np.array([(20, 16, 66), (122, 32, 128), (240, 110, 60), (252, 236, 150)]
 
 @dataclass(frozen=True)
 class PairHeat:
-    """One block of the embedding: how similar two photos are by it, and what in each
-    makes them so."""
+    """Similarity of two photos by one block, and heat maps of what in each makes it."""
 
     block: str
     cosine: float
-    first: np.ndarray  # float32 [h, w] in [0, 1]
-    second: np.ndarray  # float32 [h, w] in [0, 1]
+    # float32 [h, w] in [0, 1]
+    first: np.ndarray
+    # float32 [h, w] in [0, 1]
+    second: np.ndarray
 
 
 def category_direction(network: Any, decision: Decision, category: Category) -> np.ndarray:
-    """float32 [D]: the direction of the embedding that speaks for ``category``, by the head and by
-    few-shot rows.
+    """Return the direction float32 [D] of the embedding that speaks for ``category``.
 
-    Raises ``BadRequestError`` where nothing does.
+    It comes from the head and from few-shot rows. Raises ``BadRequestError`` where nothing does.
     """
     rows = [
         entry.weight
@@ -48,14 +47,14 @@ def category_direction(network: Any, decision: Decision, category: Category) -> 
     if network.spec.head("category"):
         head = network.heads.linear[network.heads.names.index("category")]
         weights = head.weight.detach().cpu().numpy() * Heads.SCALE
-        rows += [weights[column] for column in category.trained]
+        rows += [weights[label] for label in category.trained]
     if not rows:
         raise BadRequestError(f"nothing in this model speaks for {category.label!r}")
     return np.asarray(np.mean(rows, axis=0), np.float32)
 
 
 def category_map(network: Any, photo: Any, direction: np.ndarray) -> np.ndarray:
-    """Grad-CAM (Selvaraju et al. 2017) of one photo, float32 [1, 3, H, W] as the network takes it.
+    """Compute the Grad-CAM (Selvaraju et al. 2017) of one photo, float32 [1, 3, H, W].
 
     ``direction`` [D] is what speaks for the category. Activations are counted from those of an
     empty photo of the same ground: a class that stands for "no texture" would otherwise light up
@@ -67,8 +66,7 @@ def category_map(network: Any, photo: Any, direction: np.ndarray) -> np.ndarray:
 
 
 def pair_maps(network: Any, first: Any, second: Any) -> list[PairHeat]:
-    """What makes two photos similar, one entry per block of the embedding, from the gradient of the
-    block's cosine.
+    """Compute what makes two photos similar, one entry per block, from the block's cosine.
 
     The gradient is of cos(photo, other) - cos(photo, empty ground): of the cosine alone it vanishes
     where the photos are the same, which have most to show.
@@ -96,7 +94,7 @@ def pair_maps(network: Any, first: Any, second: Any) -> list[PairHeat]:
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] with ``heat`` [h, w] over it: cold parts are dimmed, warm ones glow."""
+    """Draw ``heat`` [h, w] over uint8 [H, W, 3]: cold parts are dimmed, warm ones glow."""
     height, width = pixels.shape[:2]
     smooth = np.asarray(
         Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC),
@@ -110,17 +108,19 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (pixels * (1 - cover) + colour * cover).round().clip(0, 255).astype(np.uint8)
 
 
-class _Seen:
-    """What a pass went through: the last feature map, and the pixels that colour statistics were
-    taken of."""
+class _Activations:
+    """Intermediate tensors of a pass: the last feature map, and the pixels of colour statistics."""
 
     def __init__(self) -> None:
-        self.features: Any = None  # [1, C, h, w]
-        self.base: Any = 0.0  # what features are counted from
-        self.pixels: Any = None  # [1, 3, H, W]
+        # [1, C, h, w]
+        self.features: Any = None
+        # What features are counted from.
+        self.base: Any = 0.0
+        # [1, 3, H, W]
+        self.pixels: Any = None
 
     def heat(self, score: Any) -> np.ndarray:
-        """The parts that raise ``score``, as float32 [h, w] in [0, 1]."""
+        """Return the parts that raise ``score``, float32 [h, w] in [0, 1]."""
         sources = [source for source in (self.features, self.pixels) if source is not None]
         gradients = torch.autograd.grad(score, sources, retain_graph=True, allow_unused=True)
         by_source = dict(zip(map(id, sources), gradients, strict=True))
@@ -132,9 +132,8 @@ class _Seen:
                 heat + (gradient.mean((2, 3), keepdim=True) * (self.features - self.base)).sum(1)[0]
             )
         gradient = by_source.get(id(self.pixels))
-        if (
-            gradient is not None
-        ):  # a block that reads colours directly: what differs from the ground, to first order
+        # A block that reads colours directly: what differs from the ground, to first order.
+        if gradient is not None:
             share = (gradient.nan_to_num() * (self.pixels - _ground(self.pixels))).sum(
                 1, keepdim=True
             )
@@ -147,15 +146,14 @@ class _Seen:
 @contextmanager
 def _watched(
     network: Any, photo: Any, *, beyond_empty: bool = False
-) -> Iterator[tuple[Any, _Seen]]:
-    """One pass with gradients: (embedding [1, D], what it went through).
+) -> Iterator[tuple[Any, _Activations]]:
+    """Run one pass with gradients: (embedding [1, D], its activations).
 
-    ``beyond_empty``: features count as far as they differ from those of an empty photo.
-
-    The last feature map is whatever module of the backbone gives the last output with a height and
-    a width; so it is found in every family of networks without a table of names.
+    ``beyond_empty``: features count as far as they differ from those of an empty photo. The last
+    feature map is whatever module of the backbone gives the last output with a height and a width;
+    so it is found in every family of networks without a table of names.
     """
-    seen = _Seen()
+    seen = _Activations()
 
     def keep(_: Any, __: Any, output: Any) -> None:
         if isinstance(output, torch.Tensor) and output.dim() == 4 and min(output.shape[2:]) > 1:
@@ -181,7 +179,7 @@ def _watched(
 
 
 def _ground(photo: Any) -> Any:
-    """The median colour of the border, [1, 3, 1, 1]."""
+    """Return the median colour of the border, [1, 3, 1, 1]."""
     border = torch.cat(
         [photo[:, :, 0], photo[:, :, -1], photo[:, :, :, 0], photo[:, :, :, -1]], dim=2
     )
@@ -189,12 +187,12 @@ def _ground(photo: Any) -> Any:
 
 
 def _empty(photo: Any) -> Any:
-    """A photo of nothing but the ground, [1, 3, H, W]."""
+    """Return a photo of nothing but the ground, [1, 3, H, W]."""
     return _ground(photo).expand_as(photo).contiguous()
 
 
 def _split(network: Any, embedding: Any) -> dict[str, Any]:
-    """Block name -> its part of an embedding [D]."""
+    """Split an embedding [D]: block name -> its part."""
     sizes = [block.dim for block in network.spec.blocks]
     return {
         block.name: part

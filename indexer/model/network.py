@@ -1,5 +1,4 @@
-"""Backbone + neck + heads: one pass gives the embedding (concatenated unit blocks)
-and the logits."""
+"""Network of backbone, neck and heads: one pass gives the embedding and the logits."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ functional = torch.nn.functional
 
 
 def unit(vectors: Any) -> Any:
-    """Rows of [N, F] scaled to length 1; a zero row, which has no direction, becomes the first
-    axis."""
+    """Scale the rows of [N, F] to length 1; a zero row becomes the first axis."""
     length = vectors.norm(dim=1, keepdim=True)
     axis = functional.one_hot(
         torch.zeros(len(vectors), dtype=torch.long, device=vectors.device), vectors.shape[1]
@@ -27,13 +25,13 @@ def unit(vectors: Any) -> Any:
 
 
 class Neck(nn.Module):
-    """Described photos [N, F (+ K)] -> embedding [N, D], e.g. [sqrt(w_a) a ; sqrt(w_c) c ;
-    sqrt(w_g) g], unit blocks.
+    """Features [N, F (+ K)] to embedding [N, D] of unit blocks.
 
-    ``g`` (general): centred unit features, linearly projected when the model was trained, else the
-    features as they are; no label shapes it. ``a`` (article and style): a small MLP on the same
-    features, trained with labels. ``c`` (colour): a small MLP on the colour statistics [N, K]
-    beside them, trained with the colour attribute.
+    For example [sqrt(w_a) a ; sqrt(w_c) c ; sqrt(w_g) g]. ``g`` (general): centred unit features,
+    linearly projected when the model was trained, else the features as they are; no label shapes
+    it. ``a`` (article and style): a small MLP on the same features, trained with labels. ``c``
+    (colour): a small MLP on the colour statistics [N, K] beside them, trained with the colour
+    attribute.
     """
 
     def __init__(self, spec: ModelSpec, *, dropout: float = 0.0) -> None:
@@ -60,33 +58,33 @@ class Neck(nn.Module):
             self.register_buffer("colour_spread", torch.ones(WIDTH))
             self.colour = _mlp(spec.feature_dim + WIDTH, 256, width["c"], dropout)
 
-    def parts(self, described: Any) -> dict[str, Any]:
-        """Block name -> [N, dim] of length sqrt(weight), in the order of the embedding."""
-        inputs = unit(described[:, : self.features])
+    def parts(self, features: Any) -> dict[str, Any]:
+        """Return block name -> [N, dim] of length sqrt(weight), in the order of the embedding."""
+        inputs = unit(features[:, : self.features])
         if self.projected:
             inputs = (inputs - self.mean) / self.spread
         raw = {"g": inputs @ self.general.T if self.projected else inputs}
         if self.article is not None:
             raw["a"] = self.article(inputs)
         if self.colour is not None:
-            statistics = (described[:, self.features :] - self.colour_mean) / self.colour_spread
+            statistics = (features[:, self.features :] - self.colour_mean) / self.colour_spread
             raw["c"] = self.colour(torch.cat([statistics, inputs], dim=1))
         return {block.name: unit(raw[block.name]) * block.weight**0.5 for block in self.blocks}
 
     def set_dropout(self, share: float) -> None:
-        """``share`` of the inputs are dropped while training."""
+        """Drop ``share`` of the inputs while training."""
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = share
 
     def take_general(self, other: Neck) -> None:
-        """Block g as ``other`` has it: centre, spread and projection."""
+        """Copy block g of ``other``: centre, spread and projection."""
         with torch.no_grad():
             for name in ("mean", "spread", "general") if self.projected else ():
                 getattr(self, name).copy_(getattr(other, name))
 
-    def forward(self, described: Any) -> Any:
-        return torch.cat(list(self.parts(described).values()), dim=1)
+    def forward(self, features: Any) -> Any:
+        return torch.cat(list(self.parts(features).values()), dim=1)
 
 
 def _mlp(width: int, hidden: int, out: int, dropout: float) -> Any:
@@ -100,20 +98,21 @@ def _mlp(width: int, hidden: int, out: int, dropout: float) -> Any:
 
 
 class Heads(nn.Module):
-    """Embedding [N, D] -> {head: logits [N, C]}: one Linear each, so that stored vectors classify
-    without a photo."""
+    """Embedding [N, D] to {head: logits [N, C]}.
+
+    One Linear each, so that stored vectors classify without a photo.
+    """
 
     SCALE = HEAD_SCALE
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.names = tuple(
-            head.name for head in spec.heads
-        )  # free text, so not fit for module names
+        # Free text, so not fit for module names.
+        self.names = tuple(head.name for head in spec.heads)
         self.linear = nn.ModuleList([nn.Linear(spec.dim, len(head.classes)) for head in spec.heads])
 
     def forward(self, embedding: Any, only: str | None = None) -> Any:
-        """Logits of every head by name; with ``only`` the logits of that one."""
+        """Return the logits of every head by name; with ``only`` the logits of that one."""
         if only is not None:
             return self.linear[self.names.index(only)](embedding * self.SCALE)
         return {
@@ -123,8 +122,7 @@ class Heads(nn.Module):
 
 
 class Network(nn.Module):
-    """The whole model. ``forward``: float32 [N, 3, H, W] -> (embedding [N, D], {head: logits [N,
-    C]})."""
+    """The whole model: float32 [N, 3, H, W] to (embedding [N, D], {head: logits [N, C]})."""
 
     def __init__(self, spec: ModelSpec, backbone: Any) -> None:
         super().__init__()
@@ -136,18 +134,17 @@ class Network(nn.Module):
 
     @classmethod
     def empty(cls, spec: ModelSpec) -> Network:
-        """The right shapes with weights still to be loaded."""
+        """Build the right shapes, with weights still to be loaded."""
         return cls(spec, backbones.build(spec.backbone, random=True))
 
     @classmethod
     def frozen(cls, backbone: str, *, weights: Path | None = None) -> Network:
-        """The pretrained backbone as it is: its pooled features are the embedding, there is no
-        head."""
+        """Build the pretrained backbone without heads: its pooled features are the embedding."""
         return cls(cls.frozen_spec(backbone), backbones.build(backbone, weights=weights))
 
     @staticmethod
     def frozen_spec(backbone: str) -> ModelSpec:
-        """Of ``frozen``: its features are block g."""
+        """Return the spec of ``frozen``: its features are block g."""
         found = backbones.find(backbone)
         return ModelSpec(
             format=FORMAT,
@@ -160,8 +157,7 @@ class Network(nn.Module):
         )
 
     def describe(self, photos: Any) -> Any:
-        """Network input -> [N, F], pooled features; with a colour block [N, F + K], colour
-        statistics behind them."""
+        """Extract pooled features [N, F]; with a colour block [N, F + K], colours behind them."""
         pooled = self.backbone(photos)
         if self.spec.block("c") is None:
             return pooled

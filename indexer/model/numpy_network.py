@@ -1,5 +1,4 @@
-"""Neck and heads in numpy: all of a network but its backbone, for processes that do
-not load torch."""
+"""Neck and heads in numpy, for processes that do not load torch."""
 
 from __future__ import annotations
 
@@ -12,13 +11,14 @@ from indexer.core.errors import BadModelError
 from indexer.imaging.lab_color import WIDTH
 from indexer.model.spec import ModelSpec
 
-# a unit vector's coordinates are tiny; scaled up, the usual learning rates and initialisation fit
+# A unit vector's coordinates are tiny; scaled up, the usual learning rates and initialisation fit.
 HEAD_SCALE = 16.0
-_HIDDEN = {"article": 512, "colour": 256}  # widths of the two small MLPs
+# Widths of the two small MLPs.
+_HIDDEN = {"article": 512, "colour": 256}
 
 
 class NumpyNetwork:
-    """What ``network.Neck`` and ``network.Heads`` compute, from the same tensors by the same names.
+    """The same functions as ``network.Neck`` and ``network.Heads``, from the same tensors.
 
     ``tensors``: ``neck....`` and ``heads....``, float32; others are passed over. Raises
     ``BadModelError`` where one is missing or does not fit ``spec``. Any thread may call it at any
@@ -29,8 +29,8 @@ class NumpyNetwork:
         self, spec: ModelSpec, tensors: Mapping[str, np.ndarray], *, where: str = "the model"
     ) -> None:
         self.spec = spec
-        wanted = _shapes(spec)
-        for name, shape in wanted.items():
+        shapes = _shapes(spec)
+        for name, shape in shapes.items():
             if name not in tensors:
                 raise BadModelError(f"{where}: weights do not fit the spec: {name} is missing")
             if tuple(tensors[name].shape) != shape:
@@ -39,56 +39,55 @@ class NumpyNetwork:
                     f"not {list(shape)}"
                 )
         more = [
-            name for name in tensors if name.startswith(("neck.", "heads.")) and name not in wanted
+            name for name in tensors if name.startswith(("neck.", "heads.")) and name not in shapes
         ]
         if more:
             raise BadModelError(f"{where}: weights do not fit the spec: {more[0]} is not known")
-        self._of = {name: np.asarray(tensors[name], np.float32) for name in wanted}
+        self._tensors = {name: np.asarray(tensors[name], np.float32) for name in shapes}
         self._heads = {
             head.name: (
-                self._of[f"heads.linear.{place}.weight"].T,
-                self._of[f"heads.linear.{place}.bias"],
+                self._tensors[f"heads.linear.{place}.weight"].T,
+                self._tensors[f"heads.linear.{place}.bias"],
             )
             for place, head in enumerate(spec.heads)
         }
 
-    def neck(self, described: np.ndarray) -> np.ndarray:
-        """Described photos float32 [N, F (+ K)] -> unit vectors [N, D]."""
-        inputs = _unit(described[:, : self.spec.feature_dim])
-        if "neck.general" in self._of:
-            inputs = (inputs - self._of["neck.mean"]) / self._of["neck.spread"]
+    def neck(self, features: np.ndarray) -> np.ndarray:
+        """Map features float32 [N, F (+ K)] to unit vectors [N, D]."""
+        tensors = self._tensors
+        inputs = _unit(features[:, : self.spec.feature_dim])
+        if "neck.general" in tensors:
+            inputs = (inputs - tensors["neck.mean"]) / tensors["neck.spread"]
         parts = []
         for block in self.spec.blocks:
             if block.name == "a":
                 raw = self._mlp("article", inputs)
             elif block.name == "c":
-                statistics = described[:, self.spec.feature_dim :] - self._of["neck.colour_mean"]
-                raw = self._mlp(
-                    "colour",
-                    np.concatenate([statistics / self._of["neck.colour_spread"], inputs], axis=1),
-                )
+                statistics = features[:, self.spec.feature_dim :] - tensors["neck.colour_mean"]
+                statistics = statistics / tensors["neck.colour_spread"]
+                raw = self._mlp("colour", np.concatenate([statistics, inputs], axis=1))
+            elif "neck.general" in tensors:
+                raw = inputs @ tensors["neck.general"].T
             else:
-                raw = inputs @ self._of["neck.general"].T if "neck.general" in self._of else inputs
+                raw = inputs
             parts.append(_unit(raw) * np.float32(block.weight**0.5))
         return np.concatenate(parts, axis=1)
 
     def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
-        """Unit vectors [N, D] -> {head name: float32 [N, C]}."""
+        """Map unit vectors [N, D] to {head name: float32 [N, C]}."""
         rows = np.asarray(vectors, np.float32) * np.float32(HEAD_SCALE)
         return {name: rows @ weight + bias for name, (weight, bias) in self._heads.items()}
 
     def _mlp(self, name: str, inputs: np.ndarray) -> np.ndarray:
-        first, last = (
-            (self._of[f"neck.{name}.{layer}.weight"].T, self._of[f"neck.{name}.{layer}.bias"])
-            for layer in (1, 4)
-        )
-        hidden = inputs @ first[0] + first[1]
+        tensors = self._tensors
+        hidden = inputs @ tensors[f"neck.{name}.1.weight"].T + tensors[f"neck.{name}.1.bias"]
         hidden *= 0.5 * (1 + erf(hidden * np.float32(0.5**0.5)))  # GELU
-        return np.asarray(hidden @ last[0] + last[1])
+        out = hidden @ tensors[f"neck.{name}.4.weight"].T + tensors[f"neck.{name}.4.bias"]
+        return np.asarray(out)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    """As ``network.unit``: a zero row becomes the first axis."""
+    """Scale rows to length 1, as ``network.unit``: a zero row becomes the first axis."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     found = rows / np.maximum(length, np.float32(1e-6))
     nothing = length[:, 0] <= 1e-6
@@ -98,7 +97,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 def _shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """Every tensor of neck and heads with its shape, as ``network.Network`` names them."""
+    """List every tensor of neck and heads with its shape, as ``network.Network`` names them."""
     features = spec.feature_dim
     shapes: dict[str, tuple[int, ...]] = {}
     for block in spec.blocks:

@@ -1,4 +1,4 @@
-"""A bundle ready to embed: photos -> unit vectors, vectors -> logits."""
+"""Opens a bundle as the runtime that fits the device: OpenVINO, torch or torch.compile."""
 
 from __future__ import annotations
 
@@ -31,21 +31,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ENGINES = ("auto", "torch", "compiled", "openvino")
-_GPU_DRIVERS = (
-    "/dev/nvidiactl",
-    "/dev/dxg",
-    "/dev/kfd",
-)  # Linux: no GPU that torch knows without one of these
+# Linux: no GPU that torch knows without one of these.
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto") -> Runtime:
-    """The network of ``bundle``, run by ``engine``: ``torch``, ``compiled``, ``openvino`` or
-    ``auto``.
+    """Open the network of ``bundle``, run by ``engine``.
 
-    ``compiled`` is ``torch.compile``, which needs a C++ compiler (on a GPU Triton) and a minute at
-    the start. ``auto`` runs an exported bundle as its graph on a processor, all else in torch.
-    Where OpenVINO is not installed, or on a GPU, fp32 and bf16 run in torch with the same weights.
-    Int8 is its graph: it keeps to the processor unless a GPU is asked for, and raises
+    ``engine`` is ``torch``, ``compiled``, ``openvino`` or ``auto``. ``compiled`` is
+    ``torch.compile``, which needs a C++ compiler (on a GPU Triton) and a minute at the start.
+    ``auto`` runs an exported bundle as its graph on a processor, all else in torch. Where OpenVINO
+    is not installed, or on a GPU, fp32 and bf16 run in torch with the same weights. Int8 is its
+    graph: it keeps to the processor unless a GPU is asked for, and raises
     ``WeightsUnavailableError`` there and without OpenVINO. Raises ``BadModelError`` for a graph
     that gives other features here than where it was exported.
     """
@@ -53,7 +50,8 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
         raise BadRequestError(f"unknown engine {engine!r}: use {', '.join(ENGINES)}")
     numeric = bundle.spec.numeric
     if device == "auto" and (numeric == "int8" or (bundle.exported and _without_gpu())):
-        device = "cpu"  # without asking torch, which need not be loaded for an exported model
+        # Without asking torch, which need not be loaded for an exported model.
+        device = "cpu"
     if device != "cpu":
         from indexer.model.torch_runtime import choose_device
 
@@ -64,25 +62,7 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
         )
     graph = bundle.exported and engine in ("auto", "openvino") and device == "cpu"
     if graph and (numeric == "int8" or openvino() is not None):
-        model = read_graph(bundle.path / GRAPH)
-        opened = Graph(model, numeric)
-        if not opened.exact:
-            log.warning(
-                "this processor has no bfloat16: the network runs in wider numbers, slower",
-                model=bundle.path,
-            )
-        name, digest = (
-            f"model {bundle.path}",
-            f"{bundle.checksums[GRAPH]} {bundle.checksums[GRAPH_WEIGHTS]}",
-        )
-        return OpenVinoRuntime(
-            bundle.plain(),
-            opened,
-            bundle.probe_features(),
-            name=name,
-            digest=digest,
-            whole=bundle.network,
-        )
+        return _open_graph(bundle)
     if numeric == "int8":
         where = "on a GPU" if device == "cuda" else "in torch"
         raise WeightsUnavailableError(
@@ -100,13 +80,29 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
     return _compiled(bundle, plain) if engine == "compiled" else plain
 
 
+def _open_graph(bundle: Bundle) -> OpenVinoRuntime:
+    graph = Graph(read_graph(bundle.path / GRAPH), bundle.spec.numeric)
+    if not graph.exact:
+        log.warning(
+            "this processor has no bfloat16: the network runs in wider numbers, slower",
+            model=bundle.path,
+        )
+    return OpenVinoRuntime(
+        bundle.numpy_network(),
+        graph,
+        bundle.probe_features(),
+        name=f"model {bundle.path}",
+        digest=f"{bundle.checksums[GRAPH]} {bundle.checksums[GRAPH_WEIGHTS]}",
+        whole=bundle.network,
+    )
+
+
 def _without_gpu() -> bool:
     return sys.platform == "linux" and not any(Path(driver).exists() for driver in _GPU_DRIVERS)
 
 
 def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
-    """The network by ``torch.compile`` where that works and gives what ``plain`` gives, else
-    ``plain``, with a warning.
+    """Compile the network; ``plain`` with a warning where that fails or gives other vectors.
 
     Both shapes that it will run are compiled and compared here.
     """
@@ -117,16 +113,15 @@ def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
         Photo(Image.fromarray(rows), "PNG", rows.shape[1], rows.shape[0], "") for rows in pixels
     ]
     try:
-        quick = TorchRuntime(bundle.network(), device=plain.device, compile=True)
-        found = np.concatenate([quick.embed(photos), quick.embed(photos[:1])])
-        wanted = np.concatenate([plain.embed(photos), plain.embed(photos[:1])])
-        least = float(cosines(found, wanted).min())
+        compiled = TorchRuntime(bundle.network(), device=plain.device, compile=True)
+        found = np.concatenate([compiled.embed(photos), compiled.embed(photos[:1])])
+        expected = np.concatenate([plain.embed(photos), plain.embed(photos[:1])])
+        least = float(cosines(found, expected).min())
         if least >= PROBE_COSINE[bundle.spec.numeric]:
-            return quick
+            return compiled
         reason = f"its vectors differ: cosine {least:.4f}"
-    except (
-        Exception
-    ) as error:  # a missing compiler, an unsupported operation: it raises whatever it likes
+    # A missing compiler, an unsupported operation: it raises whatever it likes.
+    except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     log.warning(
         "torch.compile cannot be used: the network runs uncompiled",

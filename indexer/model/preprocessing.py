@@ -1,5 +1,4 @@
-"""Photo to network input, built from the spec and nothing else: training, building and serving
-share it."""
+"""Preprocessing of photos by the spec alone, shared by training, building and serving."""
 
 from __future__ import annotations
 
@@ -13,33 +12,39 @@ from indexer.imaging.decode import Photo
 from indexer.model.spec import Preprocess
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}  # the same filters, boxes at whole px
+# The same filters, boxes at whole px.
+QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}
 _MODES = {quick: plain for plain, quick in QUICK.items()}
 
 
 def shrink_to(preprocess: Preprocess) -> int | None:
-    """What ``images.decode`` is to be told, px: with a draft decoder a large JPEG is decoded at a
-    smaller DCT scale."""
+    """Return what ``decode_photo`` takes as ``shrink_to``, px.
+
+    With a draft decoder a large JPEG is decoded at a smaller DCT scale.
+    """
     return preprocess.resize if preprocess.decoder == "draft2" else None
 
 
 def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom in px: the part of an upright image of that (width, height) the
-    network looks at."""
+    """Return the part of an upright image of ``size`` (width, height) that the network sees.
+
+    Left, top, right, bottom in px.
+    """
     width, height = size
     if preprocess.keep_aspect:
         side_x = side_y = preprocess.crop * min(width, height) / preprocess.resize
     else:
         side_x, side_y = (preprocess.crop * side / preprocess.resize for side in (width, height))
-    left, top = (width - side_x) / 2, (height - side_y) / 2
+    left = (width - side_x) / 2
+    top = (height - side_y) / 2
     return max(left, 0.0), max(top, 0.0), min(left + side_x, width), min(top + side_y, height)
 
 
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
-    """Upright RGB image -> uint8 [crop, crop, 3]: short side to ``resize`` px, centre crop, in one
-    resampling.
+    """Resample an upright RGB image to uint8 [crop, crop, 3].
 
-    Exported models (``QUICK``) cut the box at whole px.
+    Short side to ``resize`` px and centre crop, in one resampling. Exported models (``QUICK``) cut
+    the box at whole px.
     """
     box = visible_box(image.size, preprocess)
     mode = _MODES.get(preprocess.interpolation)
@@ -51,8 +56,7 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
 
 
 def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
-    """uint8 [N, crop, crop, 3] -> normalised float32 [N, 3, crop, crop], channels
-    last in memory."""
+    """Normalise uint8 [N, crop, crop, 3] to float32 [N, 3, crop, crop], channels last."""
     from indexer.core.native import torch
 
     raw = torch.from_numpy(pixels)
@@ -65,5 +69,5 @@ def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
 
 
 def photos_to_pixels(photos: Sequence[Photo], preprocess: Preprocess) -> np.ndarray:
-    """Decoded photos -> uint8 [N, crop, crop, 3]."""
+    """Preprocess decoded photos to uint8 [N, crop, crop, 3]."""
     return np.stack([to_pixels(photo.pixels, preprocess) for photo in photos])

@@ -1,4 +1,4 @@
-"""The models of a home: registered beside each other under their version, one of them active."""
+"""Registry of a home's models: stored by version, one of them active."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from indexer.model.decision_layer import Decision
 
 
 def register(home: Home, path: Path | str) -> Bundle:
-    """Copy a model folder into the home, activating nothing; the same model twice is one. Raises
-    ``BadModelError``."""
+    """Copy a model folder into the home, activating nothing; the same model twice is one.
+
+    Raises ``BadModelError``.
+    """
     bundle = load_bundle(path)
     final = home.models / bundle.model_version
     if not final.exists():
@@ -30,7 +32,7 @@ def register(home: Home, path: Path | str) -> Bundle:
 
 
 def registered(home: Home) -> list[Bundle]:
-    """All models of the home, by version. Raises ``BadModelError`` for a damaged one."""
+    """Load all models of the home, by version. Raises ``BadModelError`` for a damaged one."""
     if not home.models.is_dir():
         return []
     return [
@@ -41,7 +43,7 @@ def registered(home: Home) -> list[Bundle]:
 
 
 def by_version(home: Home, model_version: str) -> Bundle:
-    """One registered model. Raises ``UnknownModelError``, ``BadModelError``."""
+    """Load one registered model. Raises ``UnknownModelError``, ``BadModelError``."""
     folder = home.models / model_version
     plain = Path(model_version).name == model_version and not model_version.startswith(".")
     if not model_version or not plain or not folder.is_dir():
@@ -57,8 +59,10 @@ def by_version(home: Home, model_version: str) -> Bundle:
 
 
 def origin(home: Home, model_version: str) -> str:
-    """The model version that training wrote and ``model_version`` is a revision of (itself if it is
-    none, or gone)."""
+    """Return the model version that training wrote and ``model_version`` is a revision of.
+
+    Itself, if it is none or is gone.
+    """
     try:
         found = json.loads((home.models / model_version / DECISION).read_text())["origin"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -67,7 +71,7 @@ def origin(home: Home, model_version: str) -> str:
 
 
 def resolve(home: Home, ref: str | Path | None) -> Bundle:
-    """The model that ``index build --model`` means.
+    """Resolve the model that ``index build --model`` means.
 
     ``ref``: a model folder (registered on the way) or a registered version. Without it: the active
     model, else the only registered one, else the shipped pretrained network; several and none
@@ -90,8 +94,7 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
 
 
 def pretrained(home: Home, backbone: str | None = None) -> Bundle:
-    """Register the shipped network (or another) as it is: no labels, its pooled features are the
-    embedding."""
+    """Register a pretrained network without labels: its pooled features are the embedding."""
     from indexer.model.backbones import DEFAULT_BACKBONE
     from indexer.model.network import Network
 

@@ -1,4 +1,4 @@
-"""``ModelSpec``, the one contract between training and serving."""
+"""Model specification: the one contract between training and serving."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ NUMERICS = ("fp32", "bf16", "int8")
 class Block:
     """One named part of the embedding: a unit vector of ``dim``, scaled by sqrt(``weight``)."""
 
-    name: str  # "a" article and style, "c" colour, "g" general
+    # "a" article and style, "c" colour, "g" general.
+    name: str
     dim: int
-    weight: float  # weights of all blocks sum to 1
+    # Weights of all blocks sum to 1.
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,12 @@ class Preprocess:
     # "full", or "draft2": JPEGs are decoded at the smallest DCT scale that keeps twice the resize
     # side
     decoder: str
-    resize: int  # short side (keep_aspect) or both sides, px
-    crop: int  # centre crop, px
-    interpolation: (
-        str  # "bicubic" or "bilinear"; with "-u8" by the quick way of ``preprocess.to_pixels``
-    )
+    # Short side (keep_aspect) or both sides, px.
+    resize: int
+    # Centre crop, px.
+    crop: int
+    # "bicubic" or "bilinear"; with "-u8" boxes lie at whole px (``preprocessing.to_pixels``).
+    interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     keep_aspect: bool
@@ -39,22 +42,26 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Head:
-    """A classifier on the embedding: one logit per class id, in this order. Names stand in the
-    decision layer."""
+    """A classifier on the embedding: one logit per class id, in this order.
 
-    name: str  # "category", or an attribute's name
+    The classes' names stand in the decision layer.
+    """
+
+    # "category", or an attribute's name.
+    name: str
     classes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model is. No field has a default, so nothing can fall back silently to ImageNet's
-    numbers."""
+    """What a model is; no field has a default, so nothing falls back to ImageNet's numbers."""
 
     format: int
     backbone: str
-    feature_dim: int  # of the backbone's pooled features
-    numeric: str  # one of NUMERICS: vectors of one index come from one numeric class
+    # Of the backbone's pooled features.
+    feature_dim: int
+    # One of NUMERICS: vectors of one index come from one numeric class.
+    numeric: str
     preprocess: Preprocess
     blocks: tuple[Block, ...]
     heads: tuple[Head, ...]
@@ -80,7 +87,7 @@ class ModelSpec:
         return next((head for head in self.heads if head.name == name), None)
 
     def embedding_part(self) -> dict[str, Any]:
-        """All that the vector depends on beside tensors: everything but the heads."""
+        """Return all that the vector depends on beside tensors: everything but the heads."""
         whole = asdict(self)
         del whole["heads"]
         return whole
@@ -90,8 +97,10 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, stored: Any, *, where: str) -> ModelSpec:
-        """Strict: a missing or an unknown field is ``BadModelError``, a newer format
-        ``NewerFormatError``."""
+        """Read what ``to_json`` wrote.
+
+        Raises ``BadModelError`` for a missing or an unknown field, ``NewerFormatError``.
+        """
         if not isinstance(stored, dict):
             raise BadModelError(f"{where}: not an object")
         found = stored.get("format")

@@ -63,7 +63,7 @@ def test_a_merge_adds_probabilities_up_and_leaves_the_others() -> None:
     assert found["Shoe"] == pytest.approx(before["Shoe"], abs=1e-6)
     assert sum(found.values()) == pytest.approx(1)
     assert [(row.id, row.after, row.into) for row in renamed] == [(1, ("Top", "Shirt"), 0)]
-    assert [(c.id, c.path, c.columns) for c in after.categories[:1]] == [
+    assert [(c.id, c.path, c.labels) for c in after.categories[:1]] == [
         (0, ("Top", "Shirt"), (0, 1))
     ]
 
@@ -78,7 +78,7 @@ def test_the_category_that_stands_at_the_place_keeps_its_id() -> None:
         2: ("Shoe",),
     }
     after, _ = relabel(TREE, TaxonomyMap({("Shoe",): ("All",), ("Hat",): ("All",)}))
-    assert {c.id: c.columns for c in after.categories} == {0: (0,), 1: (1,), 2: (2, 3)}
+    assert {c.id: c.labels for c in after.categories} == {0: (0,), 1: (1,), 2: (2, 3)}
     assert after.next_id == 4
 
 

@@ -30,7 +30,7 @@ def photos() -> list[Photo]:
 def starved(runtime: TorchRuntime, fits: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Make batches of more than ``fits`` photos fail as a full GPU does; the sizes
     that were tried."""
-    whole, tried = runtime._described, []
+    whole, tried = runtime._extract, []
 
     def described(pixels: np.ndarray, whole_: bool) -> Any:
         tried.append(len(pixels))
@@ -38,7 +38,7 @@ def starved(runtime: TorchRuntime, fits: int, monkeypatch: pytest.MonkeyPatch) -
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return whole(pixels, whole_)
 
-    monkeypatch.setattr(runtime, "_described", described)
+    monkeypatch.setattr(runtime, "_extract", described)
     return tried
 
 
