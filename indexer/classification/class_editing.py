@@ -44,7 +44,7 @@ _SAME = 0.999
 
 
 @dataclass(frozen=True)
-class Examples:
+class ClassExamples:
     """The photos of a new class, embedded under ``embedding_id``."""
 
     # float32 [n, D], unit
@@ -110,7 +110,7 @@ def add_class(
     home: Home,
     catalog: Catalog,
     label: str | Sequence[str],
-    examples: Examples,
+    examples: ClassExamples,
     *,
     kind: ClassKind,
     logits: Logits,

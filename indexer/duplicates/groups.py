@@ -64,7 +64,7 @@ class Repeats:
 
 
 @dataclass(frozen=True)
-class _Search:
+class _GroupSearch:
     """What all kinds are found with."""
 
     home: Home
@@ -100,7 +100,9 @@ def find_groups(
     with open_catalog(home) as catalog:
         _, rows = catalog.entries()
         holders = photo_holders(rows)
-        search = _Search(home, catalog, rows, holders, kinds, progress or no_progress, embedder)
+        search = _GroupSearch(
+            home, catalog, rows, holders, kinds, progress or no_progress, embedder
+        )
         found.photos = len(search.holders)
         version, bundle = _active(home) if set(kinds) - {"same_photo"} else (None, None)
         if version is None and set(kinds) == {"same_product"}:
@@ -115,7 +117,7 @@ def find_groups(
     return found
 
 
-def _same_photo_groups(search: _Search) -> list[RepeatGroup]:
+def _same_photo_groups(search: _GroupSearch) -> list[RepeatGroup]:
     """Group the products that have one photo, byte by byte."""
     shared: list[tuple[list[int], list[dict[str, Any]]]] = []
     for photo_id, pids in search.holders.items():
@@ -125,7 +127,7 @@ def _same_photo_groups(search: _Search) -> list[RepeatGroup]:
 
 
 def _find_similar(
-    search: _Search, found: Repeats, version: IndexVersion | None, bundle: Bundle | None
+    search: _GroupSearch, found: Repeats, version: IndexVersion | None, bundle: Bundle | None
 ) -> None:
     """Add the groups of the kinds that equal bytes do not show."""
     neighbours = None
@@ -149,7 +151,9 @@ def _find_similar(
     found.groups += _star_groups(search, "same_product", pairs)
 
 
-def _near_same(search: _Search, found: Repeats, neighbours: NeighbourPairs | None) -> PhotoPairs:
+def _near_same(
+    search: _GroupSearch, found: Repeats, neighbours: NeighbourPairs | None
+) -> PhotoPairs:
     """Sign what has no signature yet and compare all photos of the catalog."""
     photo_ids = search.rows[:, 1]
     with closing(SignatureStore(search.home)) as store:
@@ -176,7 +180,7 @@ def _active(home: Home) -> tuple[IndexVersion | None, Bundle | None]:
     return version, by_version(home, active.model_version)
 
 
-def _note_missing(search: _Search, found: Repeats, version: IndexVersion | None) -> None:
+def _note_missing(search: _GroupSearch, found: Repeats, version: IndexVersion | None) -> None:
     if version is None:
         what = "crops and products photographed differently are"
         if "same_product" not in search.kinds:
@@ -192,7 +196,7 @@ def _note_missing(search: _Search, found: Repeats, version: IndexVersion | None)
         )
 
 
-def _star_groups(search: _Search, kind: str, pairs: PhotoPairs) -> list[RepeatGroup]:
+def _star_groups(search: _GroupSearch, kind: str, pairs: PhotoPairs) -> list[RepeatGroup]:
     """Group pairs between different products; a product's own photos are no repeats."""
     holders = search.holders
     between = [
@@ -213,7 +217,7 @@ def _star_groups(search: _Search, kind: str, pairs: PhotoPairs) -> list[RepeatGr
 
 
 def _named_groups(
-    search: _Search, kind: str, groups: Sequence[tuple[list[int], list[dict[str, Any]]]]
+    search: _GroupSearch, kind: str, groups: Sequence[tuple[list[int], list[dict[str, Any]]]]
 ) -> list[RepeatGroup]:
     """Name the products of groups of photo ids, without what was deleted meanwhile."""
     photo_ids: set[int] = set()

@@ -11,6 +11,7 @@ from scipy.fft import dctn
 from indexer.core.native import faiss
 from indexer.duplicates.alignment import SIDE, detail, share
 
+# Kinds of duplicates, the surest first.
 KINDS = ("same_photo", "near_same_photo", "same_product")
 CODE_BYTES = 32
 # of 256: what a photo's copy with added text may differ by; resizing and mirroring stay below 24

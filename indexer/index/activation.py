@@ -13,8 +13,10 @@ from indexer.model.registry import by_version
 
 
 def serve_decision(home: Home, active: Active, bundle: Bundle, decision: Decision) -> Bundle:
-    """Store ``bundle`` with ``decision`` and serve it with the active index. Call it under the lock
-    "decision"."""
+    """Store ``bundle`` with ``decision`` as a new model and serve it with the active index.
+
+    Call it under the lock "decision".
+    """
     origin = bundle.decision.origin or bundle.model_version
     new = write_revision(
         bundle, replace(decision, origin=origin, revision=decision.revision + 1), home.models
@@ -24,6 +26,7 @@ def serve_decision(home: Home, active: Active, bundle: Bundle, decision: Decisio
 
 
 def active_model(home: Home) -> tuple[Active, Bundle]:
+    """Load what is active: index and model by name, and the model. Raises ``NoIndexError``."""
     active = home.active()
     if active is None:
         raise NoIndexError("no index version is active: run catalens index build --activate")

@@ -14,7 +14,8 @@ from indexer.imaging.decode import ImageLimits, Photo, decode_photo
 from indexer.imaging.parallel import DecodedT, SourceT, in_order
 from indexer.model.runtime_base import ParallelRuntime, Runtime
 
-_BATCH = 16  # photos given at once to a network that has one owner, while the next ones are decoded
+# Photos given at once to a network that has one owner, while the next ones are decoded.
+_BATCH = 16
 
 
 def embed_all(

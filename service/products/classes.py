@@ -9,8 +9,8 @@ import numpy as np
 
 from indexer.catalog.store import Catalog
 from indexer.classification.class_editing import (
+    ClassExamples,
     ClassKind,
-    Examples,
     add_class,
     class_path,
     list_classes,
@@ -73,7 +73,7 @@ class ClassManager:
                 vectors.append(self._embed(snapshot, Query(image=data), clock))
             except BadImageError as error:
                 raise type(error)(f"photo {place}: {error}") from error
-        examples = Examples(np.stack(vectors), tuple(unique), snapshot.bundle.embedding_id)
+        examples = ClassExamples(np.stack(vectors), tuple(unique), snapshot.bundle.embedding_id)
         with clock.stage("fit"):
             number, _ = add_class(
                 self._home,

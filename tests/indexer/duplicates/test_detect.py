@@ -18,8 +18,7 @@ from indexer.catalog.records import NewPhoto, ProductInput
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadRequestError, NewerFormatError, NoIndexError
 from indexer.core.home import Home
-from indexer.duplicates import groups as repeat_groups
-from indexer.duplicates import hash_store
+from indexer.duplicates import groups, hash_store
 from indexer.duplicates.detect import find_repeats, nearest
 from indexer.duplicates.groups import find_groups
 from indexer.duplicates.hash_store import SignatureIndex, SignatureStore
@@ -106,7 +105,7 @@ class Embedder:
 
 def index(home: Home, monkeypatch: pytest.MonkeyPatch) -> LiveIndex:
     """Build and activate an index by ``Embedder``."""
-    monkeypatch.setattr(repeat_groups, "by_version", lambda home, version: Bundle())
+    monkeypatch.setattr(groups, "by_version", lambda home, version: Bundle())
     report = build_index(home, bundle=Bundle(), embedder=Embedder())  # type: ignore[arg-type]
     assert report.version is not None
     Versions(home).activate(report.version, model_embedding_id=lambda model: "e1")

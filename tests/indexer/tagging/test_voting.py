@@ -187,7 +187,7 @@ def test_a_view_weighs_the_blocks_anew() -> None:
     np.testing.assert_allclose(view_queries(whole, blocks, {}), whole, rtol=1e-6)
 
 
-def test_head_chances_are_the_softmax_of_the_class_that_stands_for_the_tag() -> None:
+def test_tag_probabilities_are_the_softmax_of_the_class_that_stands_for_the_tag() -> None:
     logits = {"colour": np.log(np.array([1.0, 3.0])), "category": np.array([0.0, 0.0])}
     assert tag_probabilities(logits, {"red": ("colour", 1), "mug": ("category", 0)}) == {
         "red": pytest.approx(0.75),
