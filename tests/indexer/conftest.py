@@ -54,6 +54,18 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 photos to train on, 6 to validate and 3 to test, for recipes that take long."""
+    folder = tmp_path_factory.mktemp("few")
+    for kind in KINDS:
+        for number in range(7):
+            split = "train" if number < 4 else "validation" if number < 6 else "test"
+            (folder / split / kind).mkdir(parents=True, exist_ok=True)
+            draw(kind, number).save(folder / split / kind / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("features")
 

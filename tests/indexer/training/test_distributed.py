@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +15,36 @@ import pytest
 from indexer.core.errors import BadRequestError
 from indexer.model.bundle import load_bundle
 from indexer.training.distributed import ALONE, Team, team
-
-JOB = """
-import json, os, sys
-from pathlib import Path
-from indexer.training.distributed import team
 from indexer.training.options import FinetuneOptions, TrainingOptions
 from indexer.training.train import train
 
-data, out, cache = map(Path, sys.argv[1:])
-options = TrainingOptions(
-    recipe="finetune", epochs=1, batch_size=8, unfreeze=2, seed=1, device="cpu", cache=cache,
+OPTIONS = TrainingOptions(
+    recipe="finetune",
+    epochs=1,
+    batch_size=8,
+    unfreeze=2,
+    seed=1,
+    device="cpu",
     finetuning=FinetuneOptions(dropout=0.0, mixed=0.0),
 )
+JOB = """
+import json, os, sys
+from dataclasses import replace
+from pathlib import Path
+from indexer.training.distributed import team
+from indexer.training.train import train
+from tests.indexer.training.test_distributed import OPTIONS
+
+data, out, cache = map(Path, sys.argv[1:])
 with team("cpu") as members:
-    report = train(data, out, options, team=members)
+    report = train(data, out, replace(OPTIONS, cache=cache), team=members)
     line = json.dumps({"rank": members.rank, "size": members.size, "version": report.model_version})
     # In one piece: print lets the other process's line in before the end of this one.
     os.write(1, f"{line}\\n".encode())
 """
 
 
-def start(arguments: list[str], tmp_path: Path) -> list[dict[str, object]]:
+def train_in_two(arguments: list[Path], tmp_path: Path) -> list[dict[str, object]]:
     script = tmp_path / "job.py"
     script.write_text(JOB)
     environment = {
@@ -43,11 +52,9 @@ def start(arguments: list[str], tmp_path: Path) -> list[dict[str, object]]:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[3]),
     }
-    launcher = [sys.executable]
-    if arguments[0] == "two":
-        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, str(script), *arguments[1:]],
+        [sys.executable, *launcher, str(script), *map(str, arguments)],
         env=environment,
         capture_output=True,
         text=True,
@@ -62,10 +69,9 @@ def test_two_processes_reach_the_model_of_one(
 ) -> None:
     """With Gloo, each batch split in two: the same vectors within rounding, one bundle, known to
     both."""
-    (alone,) = start(["one", str(shapes), str(tmp_path / "one"), str(feature_cache)], tmp_path)
-    pair = start(["two", str(shapes), str(tmp_path / "two"), str(feature_cache)], tmp_path)
-    assert alone["size"] == 1
-    assert sorted(found["rank"] for found in pair) == [0, 1]  # type: ignore[type-var]
+    train(shapes, tmp_path / "one", replace(OPTIONS, cache=feature_cache))
+    pair = train_in_two([shapes, tmp_path / "two", feature_cache], tmp_path)
+    assert sorted((found["rank"], found["size"]) for found in pair) == [(0, 2), (1, 2)]  # type: ignore[type-var]
     assert len({found["version"] for found in pair}) == 1
     one, two = (load_bundle(tmp_path / name) for name in ("one", "two"))
     assert one.metrics["history"][-1]["loss"] == pytest.approx(

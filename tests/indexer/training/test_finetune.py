@@ -29,17 +29,19 @@ class Killed(Exception):
 
 
 def tuned(
-    shapes: Path, cache: Path, out: Path, progress: OnStage = no_progress, **options: Any
+    few_shapes: Path, cache: Path, out: Path, progress: OnStage = no_progress, **options: Any
 ) -> Bundle:
-    numbers = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "unfreeze": 3, "seed": 1, **options}
+    numbers = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "unfreeze": 3, "seed": 1, **options}
     chosen = TrainingOptions(recipe="finetune", device="cpu", cache=cache, **numbers)
-    report = train(shapes, out, chosen, progress=progress)
+    report = train(few_shapes, out, chosen, progress=progress)
     return load_bundle(report.model)
 
 
 @pytest.fixture(scope="module")
-def unbroken(shapes: Path, feature_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return tuned(shapes, feature_cache, tmp_path_factory.mktemp("tuned") / "model")
+def unbroken(
+    few_shapes: Path, feature_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    return tuned(few_shapes, feature_cache, tmp_path_factory.mktemp("tuned") / "model")
 
 
 def test_only_the_unfrozen_stages_change_and_no_batchnorm_statistics(unbroken: Bundle) -> None:
@@ -57,27 +59,27 @@ def test_only_the_unfrozen_stages_change_and_no_batchnorm_statistics(unbroken: B
 
 
 def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
-    unbroken: Bundle, shapes: Path, feature_cache: Path, tmp_path: Path
+    unbroken: Bundle, few_shapes: Path, feature_cache: Path, tmp_path: Path
 ) -> None:
     photos = unbroken.training["photos"]["train"]
 
     def kill_in_the_second_epoch(stage: str, done: int, total: int) -> None:
-        if stage == "fine-tuning" and done > photos + 8:
+        if stage == "fine-tuning" and done > photos + 4:
             raise Killed
 
     with pytest.raises(Killed):
-        tuned(shapes, feature_cache, tmp_path / "m", progress=kill_in_the_second_epoch)
+        tuned(few_shapes, feature_cache, tmp_path / "m", progress=kill_in_the_second_epoch)
     assert not (tmp_path / "m").exists()
-    resumed = tuned(shapes, feature_cache, tmp_path / "m", resume=True)
+    resumed = tuned(few_shapes, feature_cache, tmp_path / "m", resume=True)
     assert resumed.model_version == unbroken.model_version
     assert not list(tmp_path.glob(".m.checkpoint"))
 
 
 def test_a_loss_that_is_not_finite_stops_and_writes_nothing(
-    shapes: Path, feature_cache: Path, tmp_path: Path
+    few_shapes: Path, feature_cache: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError, match=r"the loss is .* in epoch"):
-        tuned(shapes, feature_cache, tmp_path / "m", lr=1e30)
+        tuned(few_shapes, feature_cache, tmp_path / "m", lr=1e30)
     assert not (tmp_path / "m").exists()
 
 
@@ -89,14 +91,14 @@ def test_learning_rates_fall_from_stage_to_stage(unbroken: Bundle) -> None:
 
 
 def test_a_finetuned_model_sees_the_whole_square_in_validation_and_in_service(
-    unbroken: Bundle, shapes: Path, tmp_path: Path
+    unbroken: Bundle, few_shapes: Path, tmp_path: Path
 ) -> None:
     """Nothing of the middle square is cut off, and what validation judges is pixel for pixel what
     the service sees."""
     preprocess = unbroken.spec.preprocess
     assert (preprocess.resize, preprocess.crop) == (224, 224)
     assert training_square(preprocess).crop == training_square(preprocess).resize == 256
-    files = sorted(shapes.rglob("*.png"))[:3]
+    files = sorted(few_shapes.rglob("*.png"))[:3]
     rows = [DatasetRow(file.name, file.stem, file, None, None, (), None, {}) for file in files]
     shown = decode_squares(rows, preprocess, tmp_path / "shown.npy")
     photos = [decode_photo(file.read_bytes(), shrink_to=shrink_to(preprocess)) for file in files]

@@ -81,3 +81,15 @@ def test_training_says_what_leaks_and_which_labels_look_wrong(
     )
     assert judged["n"] == 6
     assert any("1 of 7 validation photos" in note for note in judged["notes"])
+
+
+def test_rows_labelled_unlike_their_product_are_told(tmp_path: Path) -> None:
+    """The first row's category stays, and who trains learns of it."""
+    for number in range(3):
+        draw("disc", number).save(tmp_path / f"{number}.png")
+    (tmp_path / "p.csv").write_text(
+        "product_id,image,title,category\np,0.png,x,a\np,1.png,y,b\nq,2.png,z,b\n"
+    )
+    [note] = read_problem(tmp_path / "p.csv", 0).notes
+    assert note.startswith("1 rows are labelled as their product's first row")
+    assert "category ('b',)" in note

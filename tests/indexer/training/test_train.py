@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,12 @@ import pytest
 from PIL import Image
 
 from indexer.core.errors import (
-    BadDataError,
     BadModelError,
-    BadRequestError,
     TrainingError,
-    WeightsUnavailableError,
 )
-from indexer.evaluation.evaluate import evaluate, frozen_photos
+from indexer.evaluation.evaluate import evaluate
 from indexer.model.bundle import load_bundle
 from indexer.model.torch_runtime import TorchRuntime
-from indexer.training import linear
-from indexer.training.advise import frozen_runtime
-from indexer.training.block_weights import instance_rate
-from indexer.training.feature_cache import photo_features, recapture_features
 from indexer.training.options import TrainingOptions
 from indexer.training.problem import read_problem
 from indexer.training.train import TrainReport, train
@@ -199,12 +190,6 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_old_model(
     assert load_bundle(old).model_version == trained.model_version
 
 
-@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("lr", -1.0), ("batch_size", 0)])
-def test_bad_numbers_are_named(shapes: Path, tmp_path: Path, name: str, value: Any) -> None:
-    with pytest.raises(BadRequestError, match=name):
-        train(shapes, tmp_path / "m", TrainingOptions(**{name: value}))
-
-
 def test_an_out_folder_with_other_things_is_refused_before_any_work(
     shapes: Path, tmp_path: Path
 ) -> None:
@@ -212,130 +197,3 @@ def test_an_out_folder_with_other_things_is_refused_before_any_work(
     with pytest.raises(BadModelError, match="not a model folder"):
         train(shapes, tmp_path, TrainingOptions(device="cpu"))
     assert (tmp_path / "keep.txt").read_text() == "mine"
-
-
-def test_evaluate_repeats_the_model_s_own_split_and_names_an_empty_one(
-    trained: TrainReport, tmp_path: Path, feature_cache: Path
-) -> None:
-    (tmp_path / "d" / "disc").mkdir(parents=True)
-    draw("disc", 0).save(tmp_path / "d" / "disc" / "0.png")
-    with pytest.raises(BadDataError, match=r"no (test|train) photos"):
-        evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
-    assert json.loads((Path(trained.model) / "training.json").read_text())["seed"] == 1
-
-
-def test_what_data_without_train_photos_cannot_give_is_none(
-    trained: TrainReport, tmp_path: Path, feature_cache: Path
-) -> None:
-    """A folder with a test split alone: categories are judged, retrieval is None."""
-    for kind in KINDS:
-        (tmp_path / "d" / "test" / kind).mkdir(parents=True)
-        for number in range(3):
-            draw(kind, number).save(tmp_path / "d" / "test" / kind / f"{number}.png")
-    found = evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
-    assert (found["n"], found["gallery"]) == (9, 0)
-    assert found["accuracy"] > 0.5
-    assert [found[name] for name in ("hit_rate_at_1", "hit_rate_at_10", "map", "tags")] == [
-        None
-    ] * 4
-    assert found["instance_hit_rate_at_1"] is not None
-
-
-def test_photos_that_training_set_aside_are_in_the_gallery(
-    trained: TrainReport, tmp_path: Path, feature_cache: Path
-) -> None:
-    """DATA without a validation split: its train photos are the gallery, all of them; its own
-    validation is not."""
-    for split, numbers in (("train", range(8)), ("test", range(8, 10))):
-        for kind in KINDS:
-            (tmp_path / "d" / split / kind).mkdir(parents=True)
-            for number in numbers:
-                draw(kind, number).save(tmp_path / "d" / split / kind / f"{number}.png")
-    problem = read_problem(tmp_path / "d", 1)
-    assert 0 < len(problem.set_aside) < 24
-    assert problem.set_aside == {row.product_id for row in problem.of("validation")}
-    found = evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
-    assert (found["n"], found["gallery"]) == (6, 24)
-    held = evaluate(Path(trained.model), tmp_path / "d", split="validation", cache=feature_cache)
-    assert held["n"] + held["gallery"] == 24
-
-
-def test_rows_labelled_unlike_their_product_are_told(tmp_path: Path) -> None:
-    """The first row's category stays, and who trains learns of it."""
-    for number in range(3):
-        draw("disc", number).save(tmp_path / f"{number}.png")
-    (tmp_path / "p.csv").write_text(
-        "product_id,image,title,category\np,0.png,x,a\np,1.png,y,b\nq,2.png,z,b\n"
-    )
-    [note] = read_problem(tmp_path / "p.csv", 0).notes
-    assert note.startswith("1 rows are labelled as their product's first row")
-    assert "category ('b',)" in note
-
-
-def test_a_baseline_from_weights_that_are_not_kept_is_none(trained: TrainReport) -> None:
-    """A network fine-tuned from a file has no features before training to compare with: it says so,
-    and builds none."""
-    bundle = load_bundle(Path(trained.model))
-    tuned = dataclasses.replace(
-        bundle, training={**bundle.training, "recipe": "finetune", "weights": "mine.pth"}
-    )
-    with pytest.raises(WeightsUnavailableError, match=r"mine\.pth"):
-        frozen_photos(tuned, None, {}, "cpu", None)  # type: ignore[arg-type]
-
-
-def test_general_axes_are_the_principal_ones() -> None:
-    """The g block keeps the directions of most spread, centred: checked against numpy's SVD."""
-    from indexer.core.native import torch
-    from indexer.model import backbones
-    from indexer.model.network import Neck
-
-    spec = linear.linear_spec(backbones.find("resnet18"), (), 41)
-    rng = np.random.default_rng(0)
-    features = (np.abs(rng.normal(size=(41, 512))) * np.linspace(3, 0.1, 512)).astype(np.float32)
-    neck = Neck(spec)
-    linear.fit_statistics(neck, torch.from_numpy(features))
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    _, _, axes = np.linalg.svd(unit - unit.mean(0), full_matrices=False)
-    cosine = np.abs((neck.general.detach().numpy()[:10] * axes[:10]).sum(1))
-    np.testing.assert_allclose(cosine, 1.0, atol=1e-3)
-    assert neck.general.shape == (40, 512)
-
-
-def test_general_block_sees_through_what_taking_a_photo_again_changes() -> None:
-    """Re-shots differ from their photos in a few strong directions: pressed, each finds its own
-    photo again."""
-    rng = np.random.default_rng(0)
-    photos = np.abs(rng.normal(size=(200, 40))).astype(np.float32) + 1
-    change = np.zeros((200, 40), np.float32)
-    change[:, :4] = 6 * rng.normal(size=(200, 4))
-    again = photos + change
-    found = []
-    for pairs in (None, linear.Pairs(photos[:100], again[:100])):
-        mean, _, axes = linear.general_projection(photos[:100], 30, pairs)
-        asked, known = (
-            (rows / np.linalg.norm(rows, axis=1, keepdims=True) - mean) @ axes.T
-            for rows in (again[100:], photos[100:])
-        )
-        found.append(instance_rate(asked, known, np.arange(100), np.arange(100)))
-    assert found[1] > found[0] + 0.2
-
-
-def test_a_re_shot_has_features_of_its_own_in_the_cache(shapes: Path, tmp_path: Path) -> None:
-    """Neither is ever taken for the other, and the second time no photo is decoded."""
-    runtime = frozen_runtime()
-    rows = read_problem(shapes, 0).of("train")[:4]
-    plain = photo_features(rows, runtime, cache=tmp_path)
-    drawn = [(np.array([True, True, True, False]), 2)]
-    first = recapture_features(plain, runtime, drawn, cache=tmp_path)
-    assert len(first.places) == 2
-    assert set(first.places) < {0, 1, 2}
-    assert np.abs(first.values - plain.values[first.places]).max(1).min() > 0.01
-    called: list[int] = []
-    again = recapture_features(
-        plain, runtime, drawn, cache=tmp_path, progress=lambda _, done, __: called.append(done)
-    )
-    np.testing.assert_array_equal(first.values, again.values)
-    assert called == []
-    np.testing.assert_array_equal(
-        photo_features(rows, runtime, cache=tmp_path).values, plain.values
-    )

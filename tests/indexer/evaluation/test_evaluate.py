@@ -1,0 +1,76 @@
+"""Evaluation: which photos ask, which are searched, and what cannot be given is None."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from indexer.core.errors import (
+    BadDataError,
+    WeightsUnavailableError,
+)
+from indexer.evaluation.evaluate import evaluate, frozen_photos
+from indexer.model.bundle import load_bundle
+from indexer.training.problem import read_problem
+from indexer.training.train import TrainReport
+from tests.indexer.conftest import KINDS, draw
+
+
+def test_evaluate_repeats_the_model_s_own_split_and_names_an_empty_one(
+    trained: TrainReport, tmp_path: Path, feature_cache: Path
+) -> None:
+    (tmp_path / "d" / "disc").mkdir(parents=True)
+    draw("disc", 0).save(tmp_path / "d" / "disc" / "0.png")
+    with pytest.raises(BadDataError, match=r"no (test|train) photos"):
+        evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
+    assert json.loads((Path(trained.model) / "training.json").read_text())["seed"] == 1
+
+
+def test_what_data_without_train_photos_cannot_give_is_none(
+    trained: TrainReport, tmp_path: Path, feature_cache: Path
+) -> None:
+    """A folder with a test split alone: categories are judged, retrieval is None."""
+    for kind in KINDS:
+        (tmp_path / "d" / "test" / kind).mkdir(parents=True)
+        for number in range(3):
+            draw(kind, number).save(tmp_path / "d" / "test" / kind / f"{number}.png")
+    found = evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
+    assert (found["n"], found["gallery"]) == (9, 0)
+    assert found["accuracy"] > 0.5
+    assert [found[name] for name in ("hit_rate_at_1", "hit_rate_at_10", "map", "tags")] == [
+        None
+    ] * 4
+    assert found["instance_hit_rate_at_1"] is not None
+
+
+def test_photos_that_training_set_aside_are_in_the_gallery(
+    trained: TrainReport, tmp_path: Path, feature_cache: Path
+) -> None:
+    """DATA without a validation split: its train photos are the gallery, all of them; its own
+    validation is not."""
+    for split, numbers in (("train", range(8)), ("test", range(8, 10))):
+        for kind in KINDS:
+            (tmp_path / "d" / split / kind).mkdir(parents=True)
+            for number in numbers:
+                draw(kind, number).save(tmp_path / "d" / split / kind / f"{number}.png")
+    problem = read_problem(tmp_path / "d", 1)
+    assert 0 < len(problem.set_aside) < 24
+    assert problem.set_aside == {row.product_id for row in problem.of("validation")}
+    found = evaluate(Path(trained.model), tmp_path / "d", cache=feature_cache)
+    assert (found["n"], found["gallery"]) == (6, 24)
+    held = evaluate(Path(trained.model), tmp_path / "d", split="validation", cache=feature_cache)
+    assert held["n"] + held["gallery"] == 24
+
+
+def test_a_baseline_from_weights_that_are_not_kept_is_none(trained: TrainReport) -> None:
+    """A network fine-tuned from a file has no features before training to compare with: it says so,
+    and builds none."""
+    bundle = load_bundle(Path(trained.model))
+    tuned = dataclasses.replace(
+        bundle, training={**bundle.training, "recipe": "finetune", "weights": "mine.pth"}
+    )
+    with pytest.raises(WeightsUnavailableError, match=r"mine\.pth"):
+        frozen_photos(tuned, None, {}, "cpu", None)  # type: ignore[arg-type]

@@ -1,0 +1,88 @@
+"""Linear recipe: general block, one block for each head, reweighing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from indexer.core.native import torch
+from indexer.model import backbones
+from indexer.model.network import Heads, Neck
+from indexer.training import linear
+from indexer.training.block_weights import instance_rate
+from indexer.training.targets import Target
+
+
+def test_general_axes_are_the_principal_ones() -> None:
+    """The g block keeps the directions of most spread, centred: checked against numpy's SVD."""
+    from indexer.core.native import torch
+    from indexer.model import backbones
+    from indexer.model.network import Neck
+
+    spec = linear.linear_spec(backbones.find("resnet18"), (), 41)
+    rng = np.random.default_rng(0)
+    features = (np.abs(rng.normal(size=(41, 512))) * np.linspace(3, 0.1, 512)).astype(np.float32)
+    neck = Neck(spec)
+    linear.fit_statistics(neck, torch.from_numpy(features))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    _, _, axes = np.linalg.svd(unit - unit.mean(0), full_matrices=False)
+    cosine = np.abs((neck.general.detach().numpy()[:10] * axes[:10]).sum(1))
+    np.testing.assert_allclose(cosine, 1.0, atol=1e-3)
+    assert neck.general.shape == (40, 512)
+
+
+def test_general_block_sees_through_what_taking_a_photo_again_changes() -> None:
+    """Re-shots differ from their photos in a few strong directions: pressed, each finds its own
+    photo again."""
+    rng = np.random.default_rng(0)
+    photos = np.abs(rng.normal(size=(200, 40))).astype(np.float32) + 1
+    change = np.zeros((200, 40), np.float32)
+    change[:, :4] = 6 * rng.normal(size=(200, 4))
+    again = photos + change
+    found = []
+    for pairs in (None, linear.Pairs(photos[:100], again[:100])):
+        mean, _, axes = linear.general_projection(photos[:100], 30, pairs)
+        asked, known = (
+            (rows / np.linalg.norm(rows, axis=1, keepdims=True) - mean) @ axes.T
+            for rows in (again[100:], photos[100:])
+        )
+        found.append(instance_rate(asked, known, np.arange(100), np.arange(100)))
+    assert found[1] > found[0] + 0.2
+
+
+def test_only_a_head_s_own_block_learns_from_it() -> None:
+    """Colour must not leak into a, nor the category into c or g: a query may re-weigh them."""
+    targets = [
+        Target("category", ("x", "y"), np.zeros(4, np.int64)),
+        Target("colour", ("r", "b"), np.zeros(4, np.int64)),
+    ]
+    spec = linear.linear_spec(backbones.find("resnet18"), targets, 100)
+    assert [block.name for block in spec.blocks] == ["a", "c", "g"]
+    neck, heads = Neck(spec), Heads(spec)
+    linear.fit_statistics(neck, torch.rand(40, 512 + 326))
+    truth = torch.eye(2).repeat(2, 1)
+    for only, silent in ((0, neck.colour), (1, neck.article)):
+        neck.zero_grad()
+        wanted = [truth if number == only else torch.zeros_like(truth) for number in range(2)]
+        linear.heads_loss(heads, neck.parts(torch.rand(4, 512 + 326)), wanted, targets).backward()
+        assert all(weight.grad is None or not weight.grad.any() for weight in silent.parameters())
+        assert neck.general.grad is None or not neck.general.grad.any()
+        loud = neck.article if only == 0 else neck.colour
+        assert any(weight.grad is not None and weight.grad.any() for weight in loud.parameters())
+
+
+def test_reweighing_changes_the_vectors_and_no_logit() -> None:
+    targets = [
+        Target("category", ("x", "y"), np.zeros(4, np.int64)),
+        Target("colour", ("r", "b"), np.zeros(4, np.int64)),
+    ]
+    spec = linear.linear_spec(backbones.find("resnet18"), targets, 100)
+    torch.manual_seed(0)
+    neck, heads = Neck(spec).eval(), Heads(spec)
+    fitted = linear.FittedModel(spec, neck, heads, 1.0, 1, [])
+    changed = linear.reweigh(fitted, {"a": 0.6, "c": 0.15, "g": 0.25})
+    features = torch.rand(5, 512 + 326)
+    with torch.inference_mode():
+        before, after = neck(features), changed.neck(features)
+        torch.testing.assert_close(heads(before), changed.heads(after), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(after[:, :192].norm(dim=1).numpy(), 0.6**0.5, rtol=1e-4)
+    np.testing.assert_allclose(after.norm(dim=1).numpy(), 1.0, rtol=1e-4)

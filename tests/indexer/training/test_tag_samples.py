@@ -1,0 +1,71 @@
+"""Tag samples: draws to fit a rule on, heads that predict a tag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.catalog.dataset import DatasetRow
+from indexer.model.spec import Block
+from indexer.training.tag_samples import TaggedPhotos, sample_of
+from indexer.training.targets import Target
+
+
+def rows_with(**columns: list[object]) -> list[DatasetRow]:
+    count = len(next(iter(columns.values())))
+    return [
+        DatasetRow(
+            f"row {n}",
+            f"p{n}",
+            Path(f"{n}.jpg"),
+            None,
+            ("c",),
+            (),
+            None,
+            {k: v[n] for k, v in columns.items() if v[n] is not None},
+        )  # type: ignore[misc]
+        for n in range(count)
+    ]
+
+
+def test_a_tag_is_told_by_the_head_that_marks_the_same_photos() -> None:
+    from dataclasses import replace
+
+    from indexer.training.tag_samples import tags_by_head
+
+    rows = rows_with(colour=["red", "red", "blue", "blue", "red"])
+    tags = (("Red", "new"), ("Red",), ("Blue",), ("Blue", "new"), ("Red",))
+    rows = [replace(row, tags=mine) for row, mine in zip(rows, tags, strict=True)]
+    paint = Target("colour", ("blue", "red"), np.array([1, 1, 0, 0, 1]))
+    assert tags_by_head(rows, [paint]) == {"Red": ("colour", 1), "Blue": ("colour", 0)}
+
+
+def test_a_tag_rule_is_fitted_on_a_draw_of_products_and_judged_on_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 30 asked and 40 voting products 7 and 20 fit a rule, with all of their photos; who judges
+    sees all."""
+    monkeypatch.setattr("indexer.training.tag_samples.MAX_QUERIES", 7)
+    monkeypatch.setattr("indexer.training.tag_samples.MAX_VOTERS", 20)
+    rng = np.random.default_rng(0)
+
+    def photos(name: str, products: int) -> TaggedPhotos:
+        rows = [
+            DatasetRow(
+                f"f:{n}", f"{name}{n // 2}", Path("x"), None, None, (f"t{n // 2 % 3}",), None, {}
+            )
+            for n in range(2 * products)
+        ]
+        vectors = rng.normal(size=(len(rows), 8)).astype(np.float32)
+        pixels = np.array([f"{name}{n}" for n in range(len(rows))], dtype=object)
+        return TaggedPhotos(rows, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), pixels)
+
+    asked, voters, blocks = photos("a", 30), photos("v", 40), [Block("g", 8, 1.0)]
+    sizes = []
+    for fitting in (True, False):
+        sample = sample_of(asked, voters, blocks, fitting=fitting)
+        assert sample is not None
+        sizes.append((len(sample.actual), sample.voters.shape[0]))
+    assert sizes == [(7, 20), (30, 40)]
