@@ -10,7 +10,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from indexer.duplicates.alignment import SAME, aligned_similarity, compare
-from indexer.duplicates.groups import star_cluster
 from indexer.duplicates.perceptual_hash import (
     NEAR_BITS,
     coarse_match,
@@ -20,7 +19,6 @@ from indexer.duplicates.perceptual_hash import (
     perceptual_codes,
     thumbnail,
 )
-from indexer.duplicates.same_product import product_rule
 
 
 def drawn(seed: int, side: int = 240) -> Image.Image:
@@ -142,25 +140,6 @@ def test_all_pairs_are_those_of_brute_force() -> None:
         assert len(asked) == (far[:30] <= radius).sum()
 
 
-def test_a_chain_is_no_group() -> None:
-    """a-b, b-c, c-d: nobody is put together with what he does not repeat; every pair stands in one
-    group."""
-    found = star_cluster(np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0.9, 0.8, 0.7]))
-    assert [(star.centre, star.members, star.pairs) for star in found] == [
-        (1, (0, 2), (0, 1)),
-        (2, (3,), (2,)),
-    ]
-
-
-def test_groups_come_largest_first_with_the_nearest_first() -> None:
-    """Five copies of one photo are one group about the photo that all repeat; its members are
-    ordered by score."""
-    first, second = np.array([7, 7, 7, 7, 1]), np.array([3, 5, 8, 9, 2])
-    found = star_cluster(first, second, np.array([0.7, 0.9, 0.8, 0.9, 1.0]))
-    assert [(star.centre, star.members) for star in found] == [(7, (5, 9, 8, 3)), (1, (2,))]
-    assert star_cluster(np.empty(0, int), np.empty(0, int), np.empty(0)) == []
-
-
 def test_pictures_of_one_colour_are_flat() -> None:
     """White, black and a soft shade are flat; a small product on white is not."""
     small = Image.new("RGB", (200, 200), "white")
@@ -173,27 +152,3 @@ def test_pictures_of_one_colour_are_flat() -> None:
         False,
         False,
     ]
-
-
-def test_a_threshold_keeps_its_precision() -> None:
-    """The least cosine with 90% right from it on; its figures are those of the samples."""
-    own = np.concatenate([np.linspace(0.7, 0.99, 90), np.full(10, 0.3)])
-    other = np.concatenate([np.linspace(0.2, 0.68, 95), [0.75, 0.8, 0.85, 0.9, 0.95]])
-    rule = product_rule(own, other, positives="drawn")
-    hits, alarms = (own >= rule.threshold).sum(), (other >= rule.threshold).sum()
-    assert rule.precision == pytest.approx(hits / (hits + alarms))
-    assert rule.precision >= 0.9
-    assert rule.recall == hits / 100
-    lower = own[own < rule.threshold].max()
-    assert (own >= lower).sum() < 0.9 * ((own >= lower).sum() + (other >= lower).sum())
-
-
-def test_what_cannot_be_told_is_not_claimed() -> None:
-    """Too few photos, or others that look as alike: no threshold, and the reason."""
-    rng = np.random.default_rng(0)
-    few = product_rule(np.ones(29), np.zeros(29), positives="drawn")
-    assert (few.threshold, few.photos) == (None, 29)
-    assert "29 photos" in few.reason
-    alike = product_rule(rng.uniform(0.5, 1, 200), rng.uniform(0.5, 1, 200), positives="drawn")
-    assert alike.threshold is None
-    assert "alike" in alike.reason
