@@ -1,5 +1,4 @@
-"""A headless browser on a served home, for pictures and measurements of the page: Debian's Chromium
-by Playwright."""
+"""Headless Chromium on a served home, for pictures and measurements of the page."""
 
 from __future__ import annotations
 

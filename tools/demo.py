@@ -1,5 +1,4 @@
-"""The demonstration: sample catalog, training, evaluation, import, index, the three questions, the
-page."""
+"""Demonstration: sample catalog, training, evaluation, import, index, queries, page."""
 
 from __future__ import annotations
 

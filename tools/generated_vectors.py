@@ -1,5 +1,4 @@
-"""Generated unit vectors for the index benchmarks: clustered, skewed or flat, with near-duplicates,
-and queries."""
+"""Generated unit vectors: clustered, skewed or flat, with near-duplicates and queries."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The small proof that the index works on this machine's GPU: the same answers as the exact oracle,
-back and forth."""
+"""Self-test of the index on this machine's GPU, against the exact oracle."""
 
 from __future__ import annotations
 

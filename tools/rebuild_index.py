@@ -1,5 +1,4 @@
-"""The offline rebuild as a job of its own: the same as ``catalens index build``, with the same
-options.
+"""Offline rebuild as a job of its own: ``catalens index build`` with the same options.
 
 python -m tools.rebuild_index --home H [--model M] [--recall R] [--memory SIZE] [--device D]
     [--dry-run]

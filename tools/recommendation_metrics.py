@@ -1,5 +1,4 @@
-"""How good recommendations are: of each shopper the last product is held out and looked for among
-the ten first."""
+"""Leave-last-out metrics of recommendations: NDCG, hit rate, coverage, diversity."""
 
 from __future__ import annotations
 

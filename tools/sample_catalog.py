@@ -1,5 +1,7 @@
-"""The sample catalog, drawn by the project itself: ``python -m tools.sample_catalog OUT`` prints
-the manifest."""
+"""The sample catalog as a module: ``python -m tools.sample_catalog OUT``.
+
+Draws the catalog and prints the manifest's path.
+"""
 
 from __future__ import annotations
 

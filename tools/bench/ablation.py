@@ -1,5 +1,4 @@
-"""The benchmark ``ablation``: what each part of the recipes is worth, on validation photos, one
-seed.
+"""Benchmark ``ablation``: worth of each part of the recipes, on validation photos.
 
 ``CATALENS_BENCH_EPOCHS``: epochs of each short fine-tuning (4). Test photos are not read.
 """

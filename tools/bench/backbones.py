@@ -1,5 +1,4 @@
-"""The benchmark ``backbones``: accuracy, speed and size of every offered backbone whose weights are
-on this machine."""
+"""Benchmark ``backbones``: accuracy, speed and size of every backbone with weights here."""
 
 from __future__ import annotations
 

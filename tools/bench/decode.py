@@ -1,5 +1,4 @@
-"""The benchmark ``decode_photo``: a photo's bytes to the network's pixels, beside Pillow's plain
-path."""
+"""Benchmark ``decode``: a photo's bytes to network input, beside Pillow's plain path."""
 
 from __future__ import annotations
 

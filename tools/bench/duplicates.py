@@ -1,5 +1,4 @@
-"""The benchmark ``duplicates``: search beside imagededup's, copies found,
-identical photos found."""
+"""Benchmark ``duplicates``: search beside imagededup's; copies and identical photos found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark ``embed``: JPEG files to vectors, beside the plain loop, on all clothing photos.
+"""Benchmark ``embed``: JPEG files to vectors, beside the plain loop, on clothing photos.
 
 ``CATALENS_BENCH_PHOTOS``: how many of them (all). The plain loop sees every sixth, since it takes
 minutes otherwise.

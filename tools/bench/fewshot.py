@@ -1,5 +1,4 @@
-"""The benchmark ``fewshot``: classes made from 1, 5 and 10 photos, on kinds of clothing that
-training never saw."""
+"""Benchmark ``fewshot``: classes made from 1, 5 and 10 photos of kinds never trained on."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The benchmark ``filter``: filtered search at five selectivities and weights over blocks, against
-the exact oracle."""
+"""Benchmark ``filter``: filtered and weighted search against the exact oracle."""
 
 from __future__ import annotations
 
@@ -102,7 +101,9 @@ class _Shop:
     def __init__(self, work: Path) -> None:
         count = products()
         made = vectors(count, DIM, SEED, queries=asked())
-        self.rows, self.queries, self.recipe = made.rows, made.queries, made.recipe
+        self.rows = made.rows
+        self.queries = made.queries
+        self.recipe = made.recipe
         rng = np.random.default_rng(SEED)
         self.price = rng.permutation(count) / count
         along = np.empty(count, dtype=np.float32)

@@ -1,5 +1,4 @@
-"""The benchmark ``http``: category, similar products and tags of an uploaded photo, beside the
-plain service.
+"""Benchmark ``http``: answers about an uploaded photo, beside the plain service.
 
 ``CATALENS_BENCH_PRODUCTS`` (100,000), ``_REQUESTS`` of one client (200), ``_SECONDS`` of each round
 of many (12).

@@ -1,5 +1,4 @@
-"""The benchmark ``objects``: are the products in busy photos found, and does each find its like in
-the catalog."""
+"""Benchmark ``objects``: products found in busy photos, and their like in the catalog."""
 
 from __future__ import annotations
 
@@ -109,7 +108,10 @@ class SceneShop:
     def __init__(
         self, embedder: Runtime, vectors: np.ndarray, learned: np.ndarray, ids: Sequence[str]
     ) -> None:
-        self.embedder, self.vectors, self.learned, self.ids = embedder, vectors, learned, ids
+        self.embedder = embedder
+        self.vectors = vectors
+        self.learned = learned
+        self.ids = ids
         self.train = vectors[learned]
         some = np.random.default_rng(0).permutation(len(self.train))[:SAMPLE]
         cosines = self.train[some] @ self.train.T

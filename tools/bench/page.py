@@ -1,5 +1,4 @@
-"""The benchmark ``page``: bytes of the first view, how soon it can be used, what axe-core finds
-wrong."""
+"""Benchmark ``page``: bytes of the first view, time until usable, faults by axe-core."""
 
 from __future__ import annotations
 

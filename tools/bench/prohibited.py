@@ -1,5 +1,4 @@
-"""The benchmark ``prohibited``: banned galleries, pasted logos, nudity and codes: found, missed and
-false alarms."""
+"""Benchmark ``prohibited``: banned galleries, pasted logos, nudity, codes; false alarms."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The benchmark ``quality``: does each finding rise with what it looks for, and is it silent on
-good photos."""
+"""Benchmark ``quality``: findings on degraded photos, alarms on good ones, time a photo."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The benchmark ``recall``: the recall that was asked for, on 20 generated sets and on the real
-photos' embeddings.
+"""Benchmark ``recall``: recall kept by the tuner, on 20 generated sets and real photos.
 
 ``CATALENS_BENCH_SCALE`` (1.0) multiplies the number of entries of every set, for a quick look. The
 real photos need ``CATALENS_DATA``; ``--only generated`` does without them.

@@ -1,5 +1,4 @@
-"""The benchmark ``recommend``: shoppers' next view against the average embedding, and the time of
-an answer.
+"""Benchmark ``recommend``: shoppers' next view, and the time of an answer.
 
 ``CATALENS_BENCH_MODELS``: a folder of ready models, named as for ``bench train``
 (``fashion-finetune-0``). ``CATALENS_BENCH_SHOPPERS``, ``CATALENS_BENCH_DRAWS``,

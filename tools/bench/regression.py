@@ -1,4 +1,4 @@
-"""The benchmark ``regression``: this working tree beside another commit, paired and interleaved.
+"""Benchmark ``regression``: this working tree beside another commit, in pairs.
 
 ``CATALENS_BENCH_BASE`` is a checkout of the other commit (``git worktree add DIR COMMIT``).
 ``CATALENS_BENCH_PAIRS`` (200) pairs of requests and ``_STARTS`` (20) pairs of starts are counted,

@@ -1,5 +1,4 @@
-"""The benchmark ``scale``: how build, disk, memory and latency grow with the number of entries, 256
-dimensions each.
+"""Benchmark ``scale``: growth of build, disk, memory and latency with the entries.
 
 A home's index version with three attributes a product is built without a network, from generated
 vectors. Knobs of the environment: ``CATALENS_BENCH_SIZES`` (100000,300000,1000000; 2000000 takes

@@ -1,5 +1,4 @@
-"""The benchmark ``search``: one index against its peers at one recall, batch and single, build and
-memory.
+"""Benchmark ``search``: one index against its peers at one recall.
 
 Every engine runs in a process of its own, and all are asked in turn, round by round. Knobs of the
 environment: ``CATALENS_BENCH_N`` entries (100,000), ``CATALENS_BENCH_DIM`` (512),

@@ -1,5 +1,4 @@
-"""The benchmark ``spine``: what the whole way costs, and how good its answers are, on the real
-photos."""
+"""Benchmark ``spine``: the whole way, its time and the quality of its answers."""
 
 from __future__ import annotations
 

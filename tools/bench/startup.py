@@ -1,5 +1,4 @@
-"""The benchmark ``startup``: process start to ready, and memory, at 100,000 products, beside the
-plain service.
+"""Benchmark ``startup``: time of help and of a start, memory at 100,000 products.
 
 ``CATALENS_BENCH_PRODUCTS`` (100,000) and ``CATALENS_BENCH_SOAK_S`` (600), seconds of the soak.
 """

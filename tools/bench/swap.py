@@ -1,5 +1,4 @@
-"""The benchmark ``swap``: versions and models switched under load, a model change with a kill, each
-answer checked."""
+"""Benchmark ``swap``: versions and models switched under load, each answer checked."""
 
 from __future__ import annotations
 

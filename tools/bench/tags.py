@@ -1,5 +1,4 @@
-"""The benchmark ``tags``: suggested tags of a catalog whose tags are known, and what each part of
-the rule is worth.
+"""Benchmark ``tags``: suggested tags of a catalog with known ones; worth of each part.
 
 ``CATALENS_BENCH_MODELS``: a folder of ready models, named as for ``bench train``
 (``fashion-finetune-0``); one found there is not trained again. Its rule is fitted anew on

@@ -1,5 +1,4 @@
-"""The benchmark ``text``: products found by words, beside ridge regression, keywords and a tower of
-shuffled titles.
+"""Benchmark ``text``: products found by words, beside three peers.
 
 ``CATALENS_BENCH_MODELS`` as in ``text_gallery``.
 """

@@ -1,5 +1,4 @@
-"""The benchmark ``train``: what the recipes reach on the real photos, beside the frozen network and
-the seed's loop.
+"""Benchmark ``train``: recipes on real photos, beside frozen network and plain training.
 
 ``CATALENS_BENCH_SEEDS``: how many seeds (3). ``CATALENS_BENCH_MODELS``: a folder of ready models,
 named by data, recipe and seed (``clothing-finetune-0``): one found there is evaluated and not

@@ -1,5 +1,4 @@
-"""The benchmark ``unknown``: are products of kinds never taught told from those that were, on
-frozen features."""
+"""Benchmark ``unknown``: rejection of kinds never taught, on frozen features."""
 
 from __future__ import annotations
 

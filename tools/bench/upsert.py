@@ -1,4 +1,4 @@
-"""The benchmark ``upsert``: commits, deletes beside a peer's store, patches in batches."""
+"""Benchmark ``upsert``: commits, deletes beside a peer's store, patches in batches."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A sheet to draw lit, textured parts on: smooth outlines, relief shading, cast shadows, seams,
-highlights."""
+"""Sheet to draw lit, textured parts on: outlines, relief, shadows, seams, highlights."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The sample catalog as a whole: which products there are, their photos on disk,
-and the manifest."""
+"""The sample catalog: plan of its products, photos on disk, manifest."""
 
 from __future__ import annotations
 

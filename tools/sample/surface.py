@@ -1,5 +1,4 @@
-"""What a product is made of: prints (patterns) and materials as textures over
-the drawing's plane."""
+"""Surfaces of drawn products: prints and materials as textures."""
 
 from __future__ import annotations
 

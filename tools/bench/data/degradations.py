@@ -1,5 +1,4 @@
-"""Photos made worse on purpose, in five known strengths each: what quality findings are measured
-with."""
+"""Photos degraded in five known strengths, the input of ``bench quality``."""
 
 from __future__ import annotations
 

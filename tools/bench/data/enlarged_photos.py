@@ -1,5 +1,4 @@
-"""Photo files for ``decode``, ``http`` and ``embed``: large JPEGs made of real photos by upscaling
-with added grain."""
+"""Large JPEGs for ``decode``, ``http``, ``embed``: real photos upscaled, with grain."""
 
 from __future__ import annotations
 

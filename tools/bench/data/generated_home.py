@@ -1,5 +1,4 @@
-"""A home of many products with generated vectors: filled through catalog and embedding store, no
-photo files."""
+"""A home of many products with generated vectors and no photo files."""
 
 from __future__ import annotations
 

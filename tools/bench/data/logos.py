@@ -1,5 +1,4 @@
-"""Drawn logos and flags for the benchmark ``prohibited``: their example photos, and photos that
-bear them."""
+"""Drawn logos for ``bench prohibited``: example photos, and photos that bear them."""
 
 from __future__ import annotations
 

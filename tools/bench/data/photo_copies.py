@@ -1,5 +1,4 @@
-"""Copies of photos as they go round the web: resized, recompressed, cropped, mirrored, with a band
-of text."""
+"""Copies of photos: resized, recompressed, cropped, mirrored, with a band of text."""
 
 from __future__ import annotations
 

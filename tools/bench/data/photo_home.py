@@ -1,5 +1,4 @@
-"""A home of as many products as wanted whose vectors are those of real photos and slight changes of
-them.
+"""A home of any size whose vectors are those of real photos, slightly varied.
 
 For ``http`` and ``startup``: a model with categories, attributes and tags, exported; photos are
 references to nothing.

@@ -1,5 +1,4 @@
-"""Busy scenes with known boxes: products cut from fashion's studio photos, pasted on other people's
-floors and rugs."""
+"""Busy scenes with known boxes: products cut out and pasted on floors and rugs."""
 
 from __future__ import annotations
 

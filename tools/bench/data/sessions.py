@@ -1,5 +1,4 @@
-"""Shoppers' sessions for the benchmark ``recommend``, drawn from products by the recipe
-``sessions``."""
+"""Shopper sessions for ``bench recommend``, drawn from products by a fixed recipe."""
 
 from __future__ import annotations
 

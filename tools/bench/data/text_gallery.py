@@ -1,5 +1,4 @@
-"""What ``bench text`` and ``bench compose`` share: fashion's photos and texts, galleries of some of
-them, a tower.
+"""Photos, texts, galleries and text tower of ``bench text`` and ``bench compose``.
 
 ``CATALENS_BENCH_MODELS``: a folder of ready models; ``fashion-finetune-0`` found there is not
 trained again.

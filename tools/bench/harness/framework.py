@@ -1,5 +1,4 @@
-"""What a benchmark is and what it prints: rows with raw samples, and goals that can be recomputed
-from them."""
+"""Benchmark runner: rows with raw samples, and goals recomputed from them."""
 
 from __future__ import annotations
 

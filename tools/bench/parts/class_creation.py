@@ -1,4 +1,4 @@
-"""How long a class takes that is made from 1, 5 and 20 photos in a running home."""
+"""Time of a class made from 1, 5 and 20 photos in a running home."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What a whole review of a listing takes beside ``classify`` alone, in one process, question by
-question."""
+"""Latency of a whole review beside ``classify`` alone, in one process."""
 
 from __future__ import annotations
 

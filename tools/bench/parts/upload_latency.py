@@ -1,4 +1,4 @@
-"""How long an uploaded photo waits for ``/v1/search``: real HTTP, the server alone on one core."""
+"""Latency of an uploaded photo's ``/v1/search`` over HTTP, the server on one core."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Our side of ``bench embed`` as a process: MODEL FILE, photo paths on stdin; prints rates and,
-asked for, vectors.
+"""Our side of ``bench embed``: rates of the whole way, of decoding and of the network.
+
+A process of its own: MODEL FILE as arguments, photo paths on stdin; prints rates and, asked for,
+vectors.
 
 The whole way, decoding alone and the network alone, one after another over the same photos, ROUNDS
 times.

@@ -1,5 +1,4 @@
-"""Search engines side by side, each in a process of its own that answers commands as
-lines of JSON."""
+"""Search engines side by side, each a process that answers lines of JSON."""
 
 from __future__ import annotations
 
@@ -126,7 +125,8 @@ class Catalens(SearchEngine):
     package = "catalens"
 
     def __init__(self, folder: Path, asked: float) -> None:
-        self._folder, self._asked = folder, asked
+        self._folder = folder
+        self._asked = asked
 
     def prepare(self) -> dict[str, Any]:
         """Build and tune in this process; what ``build`` then opens."""
@@ -269,7 +269,8 @@ class _Served:
     """The process's side: one engine and the data it is asked about."""
 
     def __init__(self, engine: SearchEngine, folder: Path) -> None:
-        self._engine, self._folder = engine, folder
+        self._engine = engine
+        self._folder = folder
         self._queries = np.load(folder / QUERIES)
         self._truth = np.load(folder / TRUTH)
         self._before = 0

@@ -1,5 +1,6 @@
-"""The plain loop, peer of ``bench embed``: what tutorials write. Run as a process: MODEL FILE,
-photo paths on stdin.
+"""Plain embedding, peer of ``bench embed``: the loop that tutorials write.
+
+A process of its own: MODEL FILE as arguments, photo paths on stdin.
 
 DataLoader with two workers over Pillow and torchvision's transforms, torch eager in float32,
 batches of 32. Prints ``{"photos", "seconds"}`` as JSON; the first batch is not counted.

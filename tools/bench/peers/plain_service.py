@@ -1,5 +1,6 @@
-"""The plain service, peer of ``bench http`` and ``startup``, as tutorials write it: MODEL FACTS
-PORT.
+"""The plain service, peer of ``bench http`` and ``startup``, as tutorials write it.
+
+A process of its own with the arguments MODEL FACTS PORT.
 
 Pillow, torchvision's transforms, torch eager in float32 on all threads, FAISS Flat, waitress with
 four threads.

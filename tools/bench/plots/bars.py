@@ -1,5 +1,4 @@
-"""A benchmark's goals as a picture: how many times each was reached, the goal itself
-at the line."""
+"""Picture of a benchmark's goals: how many times each was reached."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Recall against speed for every recipe, drawn as SVG: why the builder tries them in the order it
-does."""
+"""Picture of recall against speed for every recipe, as SVG."""
 
 from __future__ import annotations
 
