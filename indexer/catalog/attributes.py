@@ -214,4 +214,5 @@ def _mismatch(wanted: str, value: object) -> str:
 
 
 COLOUR_COLUMNS = ("colour", "color", "base_colour", "base_color")
-MAX_VALUES = 200  # a text column with more is a name or a description, not an attribute
+# A text column with more is a name or a description, not an attribute.
+MAX_VALUES = 200

@@ -42,10 +42,14 @@ class Living(NamedTuple):
     belongs to a state that this catalog does not know, and says nothing.
     """
 
-    sequence: int  # of the last change
-    pids: np.ndarray  # of all products
-    photo_ids: np.ndarray  # of all photos
-    last_pid: int  # the highest ever given
+    # Of the last change.
+    sequence: int
+    # Of all products.
+    pids: np.ndarray
+    # Of all photos.
+    photo_ids: np.ndarray
+    # The highest ever given.
+    last_pid: int
     last_photo_id: int
 
     def deleted(self, photo_ids: np.ndarray) -> np.ndarray:

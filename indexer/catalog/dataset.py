@@ -53,10 +53,13 @@ class DatasetRow:
     product_id: str
     image: Path
     title: str | None
-    category: CategoryPath | None  # from the top level to the leaf
+    # From the top level to the leaf.
+    category: CategoryPath | None
     tags: tuple[str, ...]
-    split: str | None  # one of SPLITS
-    attributes: dict[str, AttributeValue]  # present values only
+    # One of SPLITS.
+    split: str | None
+    # Present values only.
+    attributes: dict[str, AttributeValue]
 
 
 @dataclass(frozen=True)
@@ -67,19 +70,16 @@ class Dataset:
     rows: list[DatasetRow]
     skipped: list[Skipped]
     types: dict[str, AttributeType]
-    warnings: list[Skipped] = field(default_factory=list)  # rows kept, but not all they say
-    given_types: frozenset[str] = (
-        frozenset()
-    )  # of ``types``, those the caller fixed; the others are stored or inferred
-    mentioned: frozenset[str] = (
-        frozenset()
-    )  # every product id read, also of skipped rows: the feed does not lack them
-    unnamed: tuple[
-        str, ...
-    ] = ()  # where skipped rows stand of which it cannot be told what product they name
-    torn: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # product -> its splits, where its rows name several
+    # Rows kept, but not all they say.
+    warnings: list[Skipped] = field(default_factory=list)
+    # Of ``types``, those the caller fixed; the others are stored or inferred.
+    given_types: frozenset[str] = frozenset()
+    # Every product id read, also of skipped rows: the feed does not lack them.
+    mentioned: frozenset[str] = frozenset()
+    # Where skipped rows stand of which it cannot be told what product they name.
+    unnamed: tuple[str, ...] = ()
+    # Product -> its splits, where its rows name several.
+    torn: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def by_product(self) -> dict[str, list[DatasetRow]]:
         """Rows of each product, products and rows in the order of first appearance."""
@@ -144,7 +144,8 @@ def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
     photos = _drop_beside_splits(photos, skipped)
     tops = {parts[0] for parts in photos if len(parts) > 1}
     split_layout = bool(tops) and tops <= set(SPLITS)
-    located: list[tuple[str | None, tuple[str, ...]]] = []  # split, path below it
+    # Split, path below it.
+    located: list[tuple[str | None, tuple[str, ...]]] = []
     for parts in photos:
         if split_layout and len(parts) > 1:
             located.append((parts[0], parts[1:]))

@@ -100,9 +100,8 @@ def _read_csv(path: Path) -> Table:
     lines = _csv_lines(path, text, table)
     _, header = next(lines, (0, []))
     columns = [name.strip() for name in header]
-    table.columns.extend(
-        name for name in columns if name
-    )  # one without a name is a spreadsheet's row number
+    # One without a name is a spreadsheet's row number.
+    table.columns.extend(name for name in columns if name)
     twice = sorted({name for name in table.columns if table.columns.count(name) > 1})
     if twice:
         raise BadDataError(f"{path} has the column {twice[0]!r} more than once")
@@ -146,9 +145,10 @@ def _named_by(cells: list[str], columns: list[str], root: Path) -> tuple[list[st
         return [], []
     spare = len(cells) - len(columns)
 
+    # A comma too many or too few may stand on either side of the column.
     def places(
         column: str,
-    ) -> list[str]:  # a comma too many or too few may stand on either side of the column
+    ) -> list[str]:
         at = columns.index(column) if column in columns else len(cells)
         return cells[max(at + min(spare, 0), 0) : at + max(spare, 0) + 1]
 
@@ -205,9 +205,8 @@ def _read_parquet(path: Path) -> Table:
             raise
         raise BadDataError(f"{path} is not a readable Parquet file: {error}") from error
     names = stored.column_names
-    keep = [
-        name for name in names if not name.startswith("__index_level_")
-    ]  # pandas' own row labels
+    # Pandas' own row labels.
+    keep = [name for name in names if not name.startswith("__index_level_")]
     twice = sorted({name for name in keep if keep.count(name) > 1})
     if twice:
         raise BadDataError(f"{path} has the column {twice[0]!r} more than once")
@@ -221,7 +220,8 @@ def _read_parquet(path: Path) -> Table:
                 f"{path}: column {name!r} has the Parquet type {column.type}, which no attribute "
                 "can hold"
             )
-        if pa.types.is_timestamp(kind):  # nanoseconds do not fit Python's datetime
+        # Nanoseconds do not fit Python's datetime.
+        if pa.types.is_timestamp(kind):
             column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
         columns[name] = column.to_pylist()
     records = []

@@ -20,7 +20,8 @@ MAX_VALUES = 10_000
 FieldKind = Literal[
     "category", "tags", "product_id", "string", "number", "bool", "datetime", "list"
 ]
-Element = str | float  # what conditions compare: a text key, or a number; see `elements`
+# What conditions compare: a text key, or a number; see `elements`
+Element = str | float
 Types = Mapping[str, str]
 
 _BUILT_IN: tuple[FieldKind, ...] = ("category", "tags", "product_id")
@@ -77,7 +78,8 @@ def category_paths(category: CategoryPath | None) -> tuple[str, ...]:
 def list_key(value: str | float | bool) -> str:
     """An entry of a list as text: ``"38"`` (a string), ``38.0`` and ``true`` stay apart;
     `json.loads` reads it back."""
-    plain = value if isinstance(value, str | bool) else float(value) + 0.0  # -0.0 is 0.0
+    # -0.0 is 0.0.
+    plain = value if isinstance(value, str | bool) else float(value) + 0.0
     return json.dumps(plain, ensure_ascii=False)
 
 
@@ -102,7 +104,8 @@ class Condition:
     wanted: frozenset[Element] | None = None
     low: float | None = None
     high: float | None = None
-    open_low: bool = False  # low itself is outside
+    # Low itself is outside.
+    open_low: bool = False
     open_high: bool = False
     exists: bool | None = None
 
@@ -138,9 +141,8 @@ class Filter:
     must: tuple[Condition | Filter, ...] = ()
     should: tuple[Condition | Filter, ...] = ()
     must_not: tuple[Condition | Filter, ...] = ()
-    key: str = field(
-        default="", compare=False
-    )  # of the outermost filter: equal keys select the same products
+    # Of the outermost filter: equal keys select the same products.
+    key: str = field(default="", compare=False)
 
     def matches(self, product: Product) -> bool:
         """The definition of the filter, on a product as stored."""
@@ -295,7 +297,8 @@ class _Reader:
         if isinstance(value, list | dict):
             raise BadFilterError(f"{where}: expected a single value, got {_shown(value)}")
         try:
-            if kind == "list":  # compared entry by entry, so what it is compared with is an entry
+            # Compared entry by entry, so what it is compared with is an entry.
+            if kind == "list":
                 check([value], "list")
                 return list_key(value)
             if kind in ("category", "tags", "product_id"):

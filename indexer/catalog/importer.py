@@ -39,9 +39,12 @@ from indexer.core.errors import (
 from indexer.core.home import Home
 from indexer.imaging.decode import ImageLimits, decode_photo
 
-_BATCH = 256  # products per commit
-_CHECK_SIZE = 64  # px; the smallest decode that still reads the whole file
-_FREE_DELETES = 0.10  # share of the catalog that --sync may delete unasked
+# Products per commit.
+_BATCH = 256
+# Px; the smallest decode that still reads the whole file.
+_CHECK_SIZE = 64
+# Share of the catalog that --sync may delete unasked.
+_FREE_DELETES = 0.10
 _TRIES = 3
 
 Storage = Literal["copy", "reference"]
@@ -67,7 +70,8 @@ class ImportReport:
     unchanged: int = 0
     deleted: int = 0
     skipped: list[Skipped] = field(default_factory=list)
-    warnings: list[Skipped] = field(default_factory=list)  # rows kept, but not all they say
+    # Rows kept, but not all they say.
+    warnings: list[Skipped] = field(default_factory=list)
     dry_run: bool = False
 
 
@@ -148,7 +152,8 @@ class _Import:
         self.dry_run = dry_run
         self.types: dict[str, AttributeType] = catalog.types() if catalog is not None else {}
         self.report = ImportReport(dry_run=dry_run)
-        self.made: set[str] = set()  # photos whose files this batch wrote
+        # Photos whose files this batch wrote.
+        self.made: set[str] = set()
         self.on_removed: Callable[[list[str]], object] | None = None
 
     def doomed(self, dataset: Dataset, allow_deletes: int | None) -> list[str]:
@@ -230,7 +235,8 @@ class _Import:
             self.on_removed(removed)
 
     def _apply(self, writes: Sequence[Write]) -> list[Written | CatalensError]:
-        if self.catalog is None:  # a dry run into an empty home
+        # A dry run into an empty home.
+        if self.catalog is None:
             return [Written(0, 0, "added") for _ in writes]
         # Types were fixed at the start; only a dry run has given them up again.
         results = self.catalog.apply(

@@ -15,8 +15,10 @@ from indexer.core.errors import BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.imaging.decode import Photo, decode_photo, hash_content
 
-THUMBNAIL_WIDTHS = (160, 320, 640)  # px
-_TALLEST = 4  # a thumbnail is at most this many times higher than its width class
+# Px.
+THUMBNAIL_WIDTHS = (160, 320, 640)
+# A thumbnail is at most this many times higher than its width class.
+_TALLEST = 4
 _QUALITY = 85
 
 
@@ -94,9 +96,11 @@ class PhotoStore:
         try:
             write_atomic(path, data)
         except OSError:
-            return data  # derived: a full disk must not keep an answer back
+            # Derived: a full disk must not keep an answer back.
+            return data
         if row.storage == "copy" and not self.has_copy(row.content_hash):
-            path.unlink(missing_ok=True)  # erased meanwhile
+            # Erased meanwhile.
+            path.unlink(missing_ok=True)
         return data
 
     def remove(self, content_hash: str) -> None:

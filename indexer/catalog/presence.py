@@ -71,7 +71,8 @@ def check_lineage(home: Home, database: Database) -> None:
         try:
             known += [read_manifest(path)] if version_number(path.name) is not None else []
         except (DamagedIndexError, NewerFormatError):
-            continue  # reported by whoever opens it
+            # Reported by whoever opens it.
+            continue
     if not known:
         return
     with database.read() as sql:

@@ -24,7 +24,8 @@ class Tag:
     """A tag and who said it: the merchant's feed, a person who curates, or a model."""
 
     tag: str
-    source: str  # one of TAG_SOURCES
+    # One of TAG_SOURCES.
+    source: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class NewPhoto:
     width: int
     height: int
     storage: Literal["copy", "reference"]
-    path: str | None  # absolute, of a referenced file; None for a copy
+    # Absolute, of a referenced file; None for a copy.
+    path: str | None
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,15 @@ class Written:
     """What a write did. ``orphaned``: hashes no product uses any
     more, for ``PhotoStore.collect``."""
 
-    sequence: int  # of this change; of the product's last one where nothing changed
+    # Of this change; of the product's last one where nothing changed.
+    sequence: int
     pid: int
     outcome: Literal["added", "replaced", "unchanged", "patched", "deleted"]
     orphaned: tuple[str, ...] = ()
-    orphaned_ids: tuple[int, ...] = ()  # the photo ids they had, never given again
-    photos_changed: bool = False  # whether the index is concerned
+    # The photo ids they had, never given again.
+    orphaned_ids: tuple[int, ...] = ()
+    # Whether the index is concerned.
+    photos_changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -238,7 +243,8 @@ class SkippedPhoto:
     """A photo that could not be read; its entries are left out, the rest goes on."""
 
     photo_id: int
-    content_hash: str | None  # None: the photo left the catalog meanwhile
+    # None: the photo left the catalog meanwhile.
+    content_hash: str | None
     reason: str
 
 

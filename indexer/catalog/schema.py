@@ -5,7 +5,8 @@ from __future__ import annotations
 from indexer.core.sqlite import Connection, has_table
 
 FORMAT = 1
-APPLICATION_ID = 0x43415441  # "CATA"
+# "CATA"
+APPLICATION_ID = 0x43415441
 
 # product_id stands in `products` only, so erasing that row erases the id; everything else names
 # products by pid.

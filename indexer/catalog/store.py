@@ -434,7 +434,8 @@ class Catalog:
         return products
 
 
-_tag = lru_cache(4096)(Tag)  # the same few are told of most products
+# Most products have the same few.
+_tag = lru_cache(4096)(Tag)
 
 
 def _at_once(

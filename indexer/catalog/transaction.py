@@ -59,8 +59,10 @@ class Transaction:
         self._sql = connection
         self._photos = photos
         self._types = stored_types(connection)
-        self._rows: dict[str, Sequence[Any]] = {}  # by product id: rows read ahead, as they are now
-        self.orphaned: list[str] = []  # photos that lost their last product
+        # By product id: rows read ahead, as they are now.
+        self._rows: dict[str, Sequence[Any]] = {}
+        # Photos that lost their last product.
+        self.orphaned: list[str] = []
 
     def expect(self, product_ids: Sequence[str]) -> None:
         """Read the rows of products that are about to be patched, many at a time."""

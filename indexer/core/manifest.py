@@ -20,21 +20,31 @@ class Manifest:
     """What one version is; ``manifest.json``, written last."""
 
     format: int
-    version: str  # "v000001"; numbers are never reused
+    # "v000001"; numbers are never reused.
+    version: str
     embedding_id: str
     model_version: str
     dim: int
-    metric: str  # "inner_product" of unit vectors: cosine
-    recipe: str  # "Flat", or a FAISS factory string such as "IVF894,SQ8"
-    params: dict[str, Any]  # what the recipe was tuned to; goes with each search call
-    counts: dict[str, int]  # entries (a photo of a product), products
-    last_sequence: int  # catalog changes up to here are in this version
-    recall: dict[str, Any]  # measured against the exact oracle; see tuning.py
-    files: dict[str, dict[str, Any]]  # name -> {"sha256", "size"}
-    created: str  # ISO 8601, UTC; never used for order
+    # "inner_product" of unit vectors: cosine.
+    metric: str
+    # "Flat", or a FAISS factory string such as "IVF894,SQ8"
+    recipe: str
+    # What the recipe was tuned to; goes with each search call.
+    params: dict[str, Any]
+    # Entries (a photo of a product), products.
+    counts: dict[str, int]
+    # Catalog changes up to here are in this version.
+    last_sequence: int
+    # Measured against the exact oracle; see tuning.py.
+    recall: dict[str, Any]
+    # Name -> {"sha256", "size"}.
+    files: dict[str, dict[str, Any]]
+    # ISO 8601, UTC; never used for order.
+    created: str
     # "catalog": its identity; "stamp": of its state at last_sequence; "erased_through",
     # "rewrite_of": as below.
-    source: dict[str, Any] | None = None  # versions from before it have none
+    # Versions from before it have none.
+    source: dict[str, Any] | None = None
 
     def to_bytes(self) -> bytes:
         """The one byte form: readable JSON with its own SHA-256, so that a changed byte anywhere is

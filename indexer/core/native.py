@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import faiss
     import torch
 
-_ARENA_MAX = -8  # of glibc's mallopt(3)
+# Of glibc's mallopt(3)
+_ARENA_MAX = -8
 
 
 def __getattr__(name: str) -> Any:
@@ -27,9 +28,8 @@ def __getattr__(name: str) -> Any:
     if name not in ("torch", "faiss"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "faiss" and sys.platform != "linux":
-        import_module(
-            "torch"
-        )  # elsewhere both bring an OpenMP of one name, and torch's must be the first
+        # Elsewhere both bring an OpenMP of one name, and torch's must be the first.
+        import_module("torch")
     return import_module(name)
 
 
@@ -42,7 +42,8 @@ def configure_serving_threads() -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    import_module("faiss")  # brings a BLAS of its own
+    # Brings a BLAS of its own.
+    import_module("faiss")
     threadpool_limits(limits=1, user_api="blas")
     if sys.platform.startswith("linux"):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

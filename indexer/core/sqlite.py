@@ -233,7 +233,8 @@ class Database:
                 return
             sql.execute("PRAGMA journal_mode = WAL")
         with self.transaction() as sql:
-            if not self._is_unmade(sql):  # another process was first
+            # Another process was first.
+            if not self._is_unmade(sql):
                 return
             for statement in self.schema.tables:
                 sql.execute(statement)
@@ -328,10 +329,12 @@ class Database:
         connection.execute(f"BEGIN {kind}")
         try:
             yield connection
-            if connection.in_transaction:  # not given up by a dry run
+            # Not given up by a dry run.
+            if connection.in_transaction:
                 connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:  # a full disk may have ended it already
+            # A full disk may have ended it already.
+            if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
 

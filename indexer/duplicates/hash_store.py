@@ -27,7 +27,7 @@ from indexer.duplicates.perceptual_hash import (
     perceptual_codes,
     thumbnail,
 )
-from indexer.imaging.decode import ImageLimits, decode_photo
+from indexer.imaging.decode import STORED_PHOTO_LIMITS, decode_photo
 from indexer.imaging.parallel import in_order
 
 FORMAT = 1
@@ -47,7 +47,6 @@ _BYTES = SIDE * SIDE * 3
 _SHRINK_TO = 2 * SIDE  # a JPEG is decoded at the smallest scale that keeps twice this
 _CHUNK = 256
 _PORTION = 4096
-_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported was let in then
 
 
 class SignatureStore:
@@ -187,7 +186,7 @@ def sign_photos(
             yield from (found[photo_id] for photo_id in part if photo_id in found)
 
     def sign(row: PhotoRow) -> np.ndarray:
-        photo = decode_photo(photos.read(row), limits=_LIMITS, shrink_to=_SHRINK_TO)
+        photo = decode_photo(photos.read(row), limits=STORED_PHOTO_LIMITS, shrink_to=_SHRINK_TO)
         return thumbnail(photo.pixels)
 
     ids: list[int] = []

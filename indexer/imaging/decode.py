@@ -91,6 +91,9 @@ class ImageLimits:
 
 
 DEFAULT_LIMITS = ImageLimits()
+# What a stored photo is refused for was settled when it was imported: limits of today must not drop
+# it from the index.
+STORED_PHOTO_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from indexer.catalog.filters import Filter, FilterableProduct
-from indexer.index.columns import Columns
+from indexer.index.filter_columns import FilterColumns
 
-_SEGMENT = 512  # entries that get columns of their own as soon as there are so many
+# Entries that get columns of their own as soon as there are so many.
+_SEGMENT = 512
 
 
 class FactsLog:
@@ -23,7 +24,7 @@ class FactsLog:
 
     def __init__(self, entries: Iterable[tuple[int, FilterableProduct | None]] = ()) -> None:
         self._entries: list[tuple[int, FilterableProduct | None]] = list(entries)
-        self._segments: dict[int, tuple[Columns, np.ndarray]] = {}
+        self._segments: dict[int, tuple[FilterColumns, np.ndarray]] = {}
         self._building = threading.Lock()
 
     def __len__(self) -> int:
@@ -60,10 +61,11 @@ class FactsLog:
             start = end
         every = np.concatenate(pids)[::-1]
         verdicts = np.concatenate(passes)[::-1]
-        found, last = np.unique(every, return_index=True)  # the first from behind
+        # The first from behind.
+        found, last = np.unique(every, return_index=True)
         return found, verdicts[last]
 
-    def _segment(self, number: int) -> tuple[Columns, np.ndarray]:
+    def _segment(self, number: int) -> tuple[FilterColumns, np.ndarray]:
         """Columns of a full segment's products, made when first asked for, and which of them have
         facts."""
         with self._building:
@@ -74,7 +76,7 @@ class FactsLog:
                 pids = np.fromiter(part, np.int64, len(part))
                 known = np.array([facts is not None for facts in part.values()], bool)
                 self._segments[number] = (
-                    Columns.over(pids, [f for f in part.values() if f is not None]),
+                    FilterColumns.over(pids, [f for f in part.values() if f is not None]),
                     known,
                 )
             return self._segments[number]

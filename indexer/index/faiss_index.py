@@ -20,20 +20,22 @@ from indexer.index.exact import ExactIndex
 from indexer.index.faiss_recipes import kind_of, lists_of
 from indexer.index.memory_map import Rows, fp16_flat_index, read_index
 
-faiss: Any = native.faiss  # its own type stubs lack half of it
+# Its own type stubs lack half of it.
+faiss: Any = native.faiss
 log = structlog.get_logger(__name__)
 
 _CHUNK = 65536
-_SPARE = 16  # hits fetched beyond k, to see whether a tie crosses the end of the list
-_FEW_SPARE = (
-    6  # and a fifth of k where the search is approximate: 8-bit codes rank nearly as the vectors do
-)
+# Hits fetched beyond k, to see whether a tie crosses the end of the list.
+_SPARE = 16
+# The same of an approximate search, with a fifth of k: 8-bit codes rank nearly as vectors do.
+_FEW_SPARE = 6
 # an allowed set of this size is gathered and scanned: quicker than any selector, and exact
 _SMALL = 1024
 # from so many queries on, more threads pay; one query is slower on two threads (measured: 6.0 to
 # 1.9 ms)
 _BATCH = 8
-_RESCORED = 2_000_000  # values gathered at a time when candidates are scored again
+# Values gathered at a time when candidates are scored again.
+_RESCORED = 2_000_000
 # Build time grows as entries ** this: lists and graphs a little faster than the entries.
 _GROWTH = 1.15
 # What looking at one entry costs, in scans of one stored half: estimates, one thread at 100,000 x
@@ -45,7 +47,8 @@ _HOP = 4.0
 # times the effort that would do if matches lay evenly, and the candidates: far rows are told apart
 # worse
 _UNEVEN = 4
-_SURE = 3.0  # an exact scan may cost so much more than a search by selector: it is sure
+# An exact scan may cost so much more than a search by selector: it is sure.
+_SURE = 3.0
 
 
 @contextmanager
@@ -169,7 +172,8 @@ class FaissIndex(IndexBackend):
 
     def save(self, path: Path) -> bool:
         if self.kind == "flat":
-            return False  # the stored vectors are the index
+            # The stored vectors are the index.
+            return False
         faiss.write_index(self._part, str(path))
         return True
 
@@ -248,7 +252,8 @@ class FaissIndex(IndexBackend):
     def rerank(self, k: float) -> float:
         """Candidates per hit that are scored again, for ``k`` hits; tuned like ``effort``."""
         tuned = self.params.get("rerank", 4)
-        if not isinstance(tuned, dict):  # versions before 0.2 hold one number
+        # Versions before 0.2 hold one number.
+        if not isinstance(tuned, dict):
             return float(tuned)
         few = float(tuned["10"])
         many = float(tuned["100"])
@@ -270,9 +275,8 @@ class FaissIndex(IndexBackend):
         if self.kind == "flat":
             return len(self) * (share + _SKIPPED * (share < 1.0))
         if self.kind == "hnsw":
-            return (
-                _HOP * max(effort, wanted) + wanted
-            )  # the graph's list is as long as what it gives back
+            # The graph's list is as long as what it gives back.
+            return _HOP * max(effort, wanted) + wanted
         per_entry = (_FAST if "fs" in self.recipe else _CODE) * share + _SKIPPED * (share < 1.0)
         return len(self) * per_entry * effort / self.max_effort + wanted
 
@@ -287,7 +291,8 @@ class FaissIndex(IndexBackend):
         effort, rerank = self._plan(k, params, available / len(self))
         fetch = k + _FEW_SPARE + k // 5
         wanted = min(max(int(k * rerank), fetch), available)
-        form = self._gpu  # once: another thread may find that it fails
+        # Once: another thread may find that it fails.
+        form = self._gpu
         if not effort or (form is not None and form.exact and allowed is None):
             return self._search_flat(queries, k, allowed)
         hits = self._rescored(queries, self._candidates(queries, fetch, wanted, effort, allowed), k)
@@ -343,9 +348,8 @@ class FaissIndex(IndexBackend):
             width = fetch
             cut = found
             query = queries[q : q + 1]
-            while (
-                width < available and cut.scores[k - 1] <= cut.scores[-1] + TIE
-            ):  # a tie crosses the end
+            # A tie crosses the end.
+            while width < available and cut.scores[k - 1] <= cut.scores[-1] + TIE:
                 width = min(width * 8, available)
                 cut = self._rescored(query, self._scanned(query, width, allowed), width)[0]
             hits[q] = Hits(cut.rows[:k], cut.scores[:k])
@@ -391,9 +395,10 @@ class FaissIndex(IndexBackend):
         count = wanted
         if self._refined:
             count = min(fetch, wanted)
+            # FAISS cuts the product off to whole candidates.
             params = faiss.IndexRefineSearchParameters(
                 k_factor=(wanted + 0.5) / count, base_index_params=params
-            )  # FAISS cuts the product off to whole candidates
+            )
         with _threads(len(queries)):
             return np.asarray(self._part.search(queries, count, params=params)[1])
 
@@ -475,7 +480,8 @@ def _filled(
         return part
     lists = pq_encoding.filled(_lists(part), stored, block_dims)
     if not isinstance(part, faiss.IndexRefine):
-        return faiss.clone_index(lists)  # a copy that owns its quantiser
+        # A copy that owns its quantiser.
+        return faiss.clone_index(lists)
     again = part.refine_index
     for start in range(0, len(stored), _CHUNK):
         again.add(to_float32(stored[start : start + _CHUNK]))

@@ -13,7 +13,7 @@ from indexer.index.base import EXACT, FLAT_BELOW
 GPU_FLAT_BELOW = 1_000_000
 # Entries; beyond, the graph takes minutes to build.
 HNSW_BELOW = 300_000
-# And it only pays where a hop's one distance is short.
+# A graph only pays where a hop's one distance is short.
 _HNSW_DIM = 256
 # Dimensions of one 4-bit part: two bits a dimension.
 PART = 2
@@ -84,7 +84,8 @@ def resident_bytes(recipe: str, entries: int, dim: int) -> int:
     that are scanned."""
     if recipe == EXACT:
         return 2 * dim * entries
-    width = 8.0  # a row number
+    # A row number.
+    width = 8.0
     if recipe.startswith("HNSW"):
         width = 4.0 * 2 * int(re.match(r"HNSW(\d+)", recipe)[1])  # type: ignore[index]
     if "SQ8" in recipe:

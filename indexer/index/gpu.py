@@ -17,15 +17,20 @@ import structlog
 from indexer.core import native
 from indexer.core.vectors import to_float32
 
-faiss: Any = native.faiss  # its own type stubs lack half of it
+# Its own type stubs lack half of it.
+faiss: Any = native.faiss
 log = structlog.get_logger(__name__)
 
-TEMP_MEMORY = 256 * 2**20  # bytes of scratch on each GPU; FAISS would take up to 1.5 GiB by default
-MAX_K = 2048  # the most hits FAISS's GPU selection returns
-MAX_EFFORT = 2048  # the most lists of each query that it can look into
+# Bytes of scratch on each GPU; FAISS would take up to 1.5 GiB by default.
+TEMP_MEMORY = 256 * 2**20
+# The most hits FAISS's GPU selection returns.
+MAX_K = 2048
+# The most lists of each query that it can look into.
+MAX_EFFORT = 2048
 _CHUNK = 65536
 _OWNER = threading.RLock()
-_shared: list[Any] = []  # the process's one StandardGpuResources, made when first wanted
+# The process's one StandardGpuResources, made when first wanted.
+_shared: list[Any] = []
 
 
 def wanted(device: str) -> bool:
@@ -86,9 +91,8 @@ def _flat(stored: np.ndarray, *, float16: bool = True) -> Any:
             parts[-1].add(to_float32(stored[rows[start : start + _CHUNK]]))
     if len(parts) == 1:
         return parts[0]
-    shards = faiss.IndexShards(
-        int(stored.shape[1]), True, True
-    )  # threaded, rows numbered on from part to part
+    # Threaded, rows numbered on from part to part.
+    shards = faiss.IndexShards(int(stored.shape[1]), True, True)
     for part in parts:
         shards.add_shard(part)
     return shards

@@ -34,7 +34,8 @@ class KeywordShare:
 
     pids: np.ndarray  # int64 [n]
     scores: np.ndarray  # float32 [n] in (0, 1]
-    share: float  # in (0, 1]
+    # In (0, 1].
+    share: float
 
     def score(self, pid: int) -> float:
         """A product's keyword score, 0 where it holds none of the words."""

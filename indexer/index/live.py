@@ -14,8 +14,8 @@ from indexer.core.errors import BadRequestError, BadVectorsError, UnknownProduct
 from indexer.core.lru import LRUCache
 from indexer.core.vectors import check_unit
 from indexer.index.base import Hits, SearchParams, rescore
-from indexer.index.columns import Columns
 from indexer.index.facts_log import FactsLog
+from indexer.index.filter_columns import FilterColumns
 from indexer.index.live_state import ALIVE, ROOM, LiveState, compacted, empty, with_room
 from indexer.index.product_hits import ProductHits, by_product
 from indexer.index.version_files import IndexVersion
@@ -30,17 +30,19 @@ class Selection:
     """What one filter lets through, as of the first ``logged`` entries of ``log``."""
 
     allowed: np.ndarray  # bool [N], rows of the base
-    count: int  # of them
-    newer: np.ndarray  # int64, ascending: pids of the log that match
+    # How many rows are allowed.
+    count: int
+    # Int64, ascending: pids of the log that match.
+    newer: np.ndarray
     log: FactsLog
     logged: int
 
 
 @dataclass(frozen=True)
 class _Filterable:
-    """Columns, and the selections made from them; replaced together."""
+    """FilterColumns, and the selections made from them; replaced together."""
 
-    columns: Columns
+    columns: FilterColumns
     recent: LRUCache[str, Selection]
 
 
@@ -79,14 +81,16 @@ class LiveIndex:
 
     def __init__(self, base: IndexVersion) -> None:
         self.base = base
-        self._pids = np.asarray(base.rows[:, 0])  # sorted: publish checks it
+        # Sorted: publish checks it.
+        self._pids = np.asarray(base.rows[:, 0])
         self._photos = np.asarray(base.rows[:, 1])
         # Of each product of the base its pid and its first row, contiguous: searching a column of
         # rows would copy it.
         first = np.flatnonzero(np.diff(self._pids, prepend=np.int64(-1)))
         self.products = np.ascontiguousarray(self._pids[first])  # int64 [P], ascending
         self._starts = np.append(first, len(self._pids)).astype(np.int64)
-        self._counts = np.diff(self._starts)  # rows of each product
+        # Rows of each product.
+        self._counts = np.diff(self._starts)
         self._photos_per_product = len(self._pids) / max(len(first), 1)
         # By product: all its rows die together.
         self._died = np.full(len(first), ALIVE, dtype=np.int64)
@@ -222,10 +226,8 @@ class LiveIndex:
                 state.table[at:stop, 0] = pid
                 state.table[at:stop, 1] = ids
                 state.died[at:stop] = ALIVE
-                places[pid] = (
-                    at,
-                    stop,
-                )  # in one step, so that `vectors_of` finds the old place or the new one
+                # In one step, so that `vectors_of` finds the old place or the new one.
+                places[pid] = (at, stop)
                 at, living, products = stop, living + len(ids), products + 1
             else:
                 places.pop(pid, None)
@@ -249,18 +251,18 @@ class LiveIndex:
     # -- filters
 
     @property
-    def columns(self) -> Columns | None:
+    def columns(self) -> FilterColumns | None:
         """What filters are answered from for products that did not change since the version.
 
         Opened with their first use. None where the version was built without; then set them. Raises
         ``DamagedIndexError``.
         """
         if self._filterable is None and self.base.columns_file is not None:
-            self.columns = Columns.open(self.base.columns_file, self.products)
+            self.columns = FilterColumns.open(self.base.columns_file, self.products)
         return None if self._filterable is None else self._filterable.columns
 
     @columns.setter
-    def columns(self, columns: Columns) -> None:
+    def columns(self, columns: FilterColumns) -> None:
         if len(columns.pids) != len(self.products):
             raise BadRequestError(
                 f"columns of {len(columns.pids)} products for an index of {len(self.products)}"
@@ -277,7 +279,8 @@ class LiveIndex:
                 "by: build the index again"
             )
         known = filterable.recent.get(where.key)
-        state = self._state  # read after the selection, so never older
+        # Read after the selection, so never older.
+        state = self._state
         if known is None or known.log is not state.log:
             allowed = self._by_row(filterable.columns.select(where))
             known = Selection(
@@ -308,7 +311,8 @@ class LiveIndex:
         Products that no search can find (their photos are not embedded yet) are in neither.
         """
         chosen, state = self._matching_rows(where)
-        mask = chosen.allowed[self._starts[:-1]]  # a copy
+        # A copy.
+        mask = chosen.allowed[self._starts[:-1]]
         latest = state.log.latest(state.logged)
         places, found = self._base_places(np.fromiter(latest, np.int64, len(latest)))
         mask[places[found]] = False

@@ -8,8 +8,10 @@ import numpy as np
 
 from indexer.index.facts_log import FactsLog
 
-ROOM = 256  # rows a new buffer has room for; it doubles
-ALIVE = np.iinfo(np.int64).max  # the tick at which a living row will have died
+# Rows a new buffer has room for; it doubles.
+ROOM = 256
+# The tick at which a living row will have died.
+ALIVE = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class LiveState:
     table: np.ndarray  # int64 [room, 2] (pid, photo_id)
     died: np.ndarray  # int64 [room], the tick at which a row of the delta died
     used: int
-    living: int  # rows of the delta that did not
-    places: dict[int, tuple[int, int]]  # pid -> its rows in the delta
+    # Rows of the delta that live.
+    living: int
+    # pid -> its rows in the delta: start and stop.
+    places: dict[int, tuple[int, int]]
     products: int
     log: FactsLog
     logged: int
@@ -56,7 +60,8 @@ def empty(dim: int, sequence: int, products: int) -> LiveState:
 def with_room(state: LiveState, added: int) -> LiveState:
     """A state with room for ``added`` more rows in the delta, in larger buffers if need be."""
     if state.used + added <= len(state.table):
-        return state  # older states read only [:used] of their own
+        # Older states read only [:used] of their own.
+        return state
     return _moved(state, np.arange(state.used), max(2 * len(state.table), state.used + added))
 
 

@@ -15,12 +15,16 @@ import structlog
 from indexer.core import native
 from indexer.core.errors import DamagedIndexError
 
-faiss: Any = native.faiss  # its own type stubs lack half of it
+# Its own type stubs lack half of it.
+faiss: Any = native.faiss
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 4 * 2**20  # bytes of a file that is read ahead
-_NEVER_BELOW = 16 * 2**20  # bytes; so small a file may stay mapped whole
-_MANY = 4096  # rows; of more, and in a scan, reading through the map is quicker
+# Bytes of a file that is read ahead.
+_AT_ONCE = 4 * 2**20
+# Bytes; so small a file may stay mapped whole.
+_NEVER_BELOW = 16 * 2**20
+# Rows; of more, and in a scan, reading through the map is quicker.
+_MANY = 4096
 
 
 def fp16_flat_index(stored: np.ndarray) -> Any:
@@ -54,7 +58,8 @@ def read_index(path: Path, copied: int = 0) -> Any:
     mapped is read into memory, with a log line. Raises ``RuntimeError`` for no FAISS file.
     """
     _read_ahead(path, copied)
-    if not hasattr(faiss, "IO_FLAG_MMAP_IFC"):  # before 1.11
+    # Before 1.11.
+    if not hasattr(faiss, "IO_FLAG_MMAP_IFC"):
         return faiss.read_index(str(path))
     try:
         part = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
@@ -72,10 +77,11 @@ def read_index(path: Path, copied: int = 0) -> Any:
 
 
 def _read_ahead(path: Path, count: int) -> None:
+    # Where it cannot be read FAISS says so.
     with (
         suppress(OSError),
         path.open("rb", buffering=0) as file,
-    ):  # where it cannot be read FAISS says so
+    ):
         room = bytearray(_AT_ONCE)
         while count > 0 and (read := file.readinto(room)):
             count -= read
@@ -96,7 +102,8 @@ class Rows:
             self._map = None
         self._file: Any = None
         if self._map is not None and hasattr(os, "preadv"):
-            with suppress(OSError):  # gone already: its pages are still there to be read
+            # Gone already: its pages are still there to be read.
+            with suppress(OSError):
                 self._file = open(stored.filename, "rb", buffering=0)  # type: ignore[attr-defined]  # noqa: SIM115
 
     def take(self, rows: np.ndarray) -> np.ndarray:

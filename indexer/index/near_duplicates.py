@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-COPY = 0.995  # cosine from which two products show the same picture: together they have one vote
+# Cosine from which two products show the same picture: together they have one vote.
+COPY = 0.995
 
 
 def group_near_duplicates(copies: np.ndarray) -> np.ndarray:
@@ -12,9 +13,8 @@ def group_near_duplicates(copies: np.ndarray) -> np.ndarray:
     each one's group."""
     count = copies.shape[1]
     first = np.tile(np.arange(count), (len(copies), 1))
-    if np.count_nonzero(copies) == np.count_nonzero(
-        np.diagonal(copies, axis1=1, axis2=2)
-    ):  # as most often
+    # As most often.
+    if np.count_nonzero(copies) == np.count_nonzero(np.diagonal(copies, axis1=1, axis2=2)):
         return first
     for place in range(1, count):
         earlier = copies[:, :place, place] & (first[:, :place] == np.arange(place))

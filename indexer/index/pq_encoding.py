@@ -19,10 +19,12 @@ import numpy as np
 from indexer.core import native
 from indexer.core.vectors import to_float32
 
-faiss: Any = native.faiss  # its own type stubs lack half of it
+# Its own type stubs lack half of it.
+faiss: Any = native.faiss
 
 _CHUNK = 4096
-_STEPS = 64  # parts of a block that may take another code
+# Parts of a block that may take another code.
+_STEPS = 64
 _LEVELS = 16
 
 
@@ -32,7 +34,8 @@ def filled(part: Any, vectors: np.ndarray, block_dims: Sequence[int]) -> Any:
 
     The result borrows ``part``'s quantiser: keep both.
     """
-    torch: Any = native.torch  # building alone needs it
+    # Building alone needs it.
+    torch: Any = native.torch
     coded = faiss.IndexIVFPQ(
         part.quantizer, part.d, part.nlist, part.pq.M, 4, faiss.METRIC_INNER_PRODUCT
     )
@@ -44,7 +47,8 @@ def filled(part: Any, vectors: np.ndarray, block_dims: Sequence[int]) -> Any:
         faiss.vector_to_array(part.pq.centroids).reshape(part.pq.M, _LEVELS, -1).copy()
     )
     centres = torch.from_numpy(part.quantizer.reconstruct_n(0, part.nlist))
-    width = coded.sa_code_size() - coded.code_size  # bytes of the list's number
+    # Bytes of the list's number.
+    width = coded.sa_code_size() - coded.code_size
     groups = _groups(part.d, part.pq.M, block_dims)
     for start in range(0, len(vectors), _CHUNK):
         chunk = to_float32(vectors[start : start + _CHUNK])
@@ -78,7 +82,8 @@ def _encode(
     cost = torch.baddbmm(
         (books * books).sum(-1)[:, None, :], left, books.transpose(1, 2), alpha=-2.0
     )  # [M, n, 16]
-    pull = torch.bmm(along, books.transpose(1, 2))  # what each code says along the centre
+    # What each code says along the centre.
+    pull = torch.bmm(along, books.transpose(1, 2))
     codes = cost.argmin(-1)  # [M, n]
     said = pull.gather(2, codes[:, :, None])[:, :, 0]
     for first, last in groups:

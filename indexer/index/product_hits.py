@@ -33,7 +33,8 @@ def by_product(
 ) -> ProductHits:
     """The best photo of each product, the ``k`` best products; ties by pid, within a product by
     photo id."""
-    if len(excluded) <= _FEW:  # many times as quick as isin
+    # Many times as quick as isin.
+    if len(excluded) <= _FEW:
         keep = np.ones(len(pids), dtype=bool)
         for pid in excluded.tolist():
             keep &= pids != pid
@@ -45,9 +46,8 @@ def by_product(
     photo_ids = photo_ids[keep]
     scores = scores[keep]
     order = np.lexsort((photo_ids, pids, -scores))
-    _, first = np.unique(
-        pids[order], return_index=True
-    )  # of each product its best place in the order
+    # Of each product its best place in the order.
+    _, first = np.unique(pids[order], return_index=True)
     chosen = order[np.sort(first)[:k]]
     return ProductHits(
         pids[chosen], photo_ids[chosen], scores[chosen].astype(np.float32, copy=False)

@@ -80,7 +80,8 @@ def reweigh(
     return queries / lengths[:, None], lengths
 
 
-_PORTION = 256  # results compared with those before them at a time
+# Results compared with those before them at a time.
+_PORTION = 256
 
 
 def check_mix(mix: Mapping[str, float], inputs: Sequence[str]) -> dict[str, float]:
@@ -119,9 +120,12 @@ class VectorQuery:
 
     queries: np.ndarray  # float32 [n, D], unit
     lengths: np.ndarray  # float32 [n]
-    inputs: Mapping[str, np.ndarray]  # name -> float32 [n, D] as given
-    mix: Mapping[str, float]  # sums to 1
-    weights: Mapping[str, float] | None  # by block; None: as the model weighs them
+    # Name -> float32 [n, D] as given.
+    inputs: Mapping[str, np.ndarray]
+    # Sums to 1.
+    mix: Mapping[str, float]
+    # By block; None: as the model weighs them.
+    weights: Mapping[str, float] | None
     blocks: Sequence[Block]
 
     def signals(self, vector: np.ndarray) -> dict[str, float]:
@@ -168,7 +172,8 @@ def vector_query(
     names = list(inputs)
     shares = check_mix(dict.fromkeys(names, 1.0) if mix is None else mix, names)
     spread = {name: np.asarray(given, np.float32) for name, given in inputs.items()}
-    if len(spread) > 1:  # each with each
+    # Each with each.
+    if len(spread) > 1:
         counts = [len(given) for given in inputs.values()]
         places = np.unravel_index(np.arange(math.prod(counts)), counts)
         spread = {

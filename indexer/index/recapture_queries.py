@@ -6,14 +6,13 @@ import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
-from indexer.imaging.decode import ImageLimits, Photo
+from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import recapture
 from indexer.model.runtime_base import Runtime
 
 MOST = 64
 _BATCH = 16
-_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)  # what was imported was let in then
 
 
 def reshot_vectors(
@@ -49,7 +48,7 @@ def reshots(
     shots = [
         (row.photo_id, recapture(photo, seed=seed))
         for row, photo in decode_all(
-            rows, photos.read, limits=_LIMITS, shrink_to=embedder.shrink_to
+            rows, photos.read, limits=STORED_PHOTO_LIMITS, shrink_to=embedder.shrink_to
         )
         if isinstance(photo, Photo)
     ]

@@ -36,11 +36,14 @@ from indexer.model.bundle import load_bundle
 from indexer.model.registry import by_version
 
 _CHUNK = 1 << 22
-_PORTION = 8192  # vectors stored in one transaction
+# Vectors stored in one transaction.
+_PORTION = 8192
 _INCOMING = ".incoming-"
 
-Files = Mapping[str, Mapping[str, Any]]  # name -> {"sha256", "size"}
-OnTransfer = Callable[[str, int, int], None]  # file, bytes done, bytes in all
+# Name -> {"sha256", "size"}.
+Files = Mapping[str, Mapping[str, Any]]
+# File, bytes done, bytes in all.
+OnTransfer = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,15 @@ class Moved:
     """What a push or a pull did. ``version`` may differ from ``source_version``: numbers are never
     used twice."""
 
-    version: str  # its name where it is now
+    # Its name where it is now.
+    version: str
     source_version: str
     model_version: str
-    copied_bytes: int  # what was not there yet
+    # What was not there yet.
+    copied_bytes: int
     files_copied: list[str]
-    already_there: bool  # the whole version was
+    # The whole version was.
+    already_there: bool
 
 
 def push(
@@ -81,7 +87,8 @@ def push(
             raise UnknownVersionError("no index version is active: name the one to push")
         version = active.index_version
     manifest = versions.verify(version)
-    bundle = by_version(home, manifest.model_version)  # verifies its files
+    # Verifies its files.
+    bundle = by_version(home, manifest.model_version)
     with _locked(folder):
         copy = _Copy(progress)
         copy.model(bundle.path, folder / "models")
@@ -208,9 +215,8 @@ class _Copy:
         bundle = load_bundle(source)
         final = models / bundle.model_version
         if final.exists():
-            load_bundle(
-                final
-            )  # a damaged one is named, not replaced: it may be the source of other homes
+            # A damaged one is named, not replaced: it may be the source of other homes.
+            load_bundle(final)
             return
         files = json.loads((source / MODEL_MANIFEST).read_text())["files"]
         aside = models / f"{_INCOMING}{bundle.model_version}"

@@ -31,20 +31,28 @@ log = structlog.get_logger(__name__)
 
 # recall@10 promised to queries that weigh the blocks otherwise, where 0.99 or more was asked
 WEIGHTED_RECALL = 0.98
-_RERANKS = (4, 8, 16, 32, 64, 128)  # candidates per hit, for ten hits
-_DEEP_RERANKS = (2, 4, 8, 16)  # for a hundred
+# Candidates per hit, for ten hits.
+_RERANKS = (4, 8, 16, 32, 64, 128)
+# For a hundred.
+_DEEP_RERANKS = (2, 4, 8, 16)
+# For queries with other weights: this many times the effort, and the candidates.
 _WIDER = (
     1,
     2,
     4,
     8,
-)  # for queries with other weights: this many times the effort, and the candidates
-_DEEPER = (8, 16, 32)  # the same where every list is looked at
+)
+# Such factors for the candidates where every list is searched.
+_DEEPER = (8, 16, 32)
 _QUERIES = 512
-_NEW = 96  # of them once more, as photos of something that the catalog does not show
-_SAME = 0.9  # cosine from which two photos may show the same thing
-_DEEP = 400  # rows in which a new photo's nearest others are looked for
-_WEIGHTED = 48  # queries for each choice of weights
+# Queries asked once more, as photos of something that the catalog does not show.
+_NEW = 96
+# Cosine from which two photos may show the same thing.
+_SAME = 0.9
+# Rows in which a new photo's nearest others are looked for.
+_DEEP = 400
+# Queries for each choice of weights.
+_WEIGHTED = 48
 _DEEPEST = 100
 
 
@@ -164,9 +172,8 @@ class Tuned:
 
     index: IndexBackend
     params: dict[str, Any]
-    recall: dict[
-        str, Any
-    ]  # asked, at_10, at_100, queries, curve [{k, effort, rerank, at, cost, holds}], weighted
+    # Asked, at_10, at_100, queries, curve [{k, effort, rerank, at, cost, holds}], weighted.
+    recall: dict[str, Any]
 
 
 class RecallMeter:
@@ -175,9 +182,8 @@ class RecallMeter:
     def __init__(self, oracle: VectorIndex, queries: Queries) -> None:
         self.queries = queries
         self._oracle = oracle
-        self._first = (
-            len(queries.own) - queries.new
-        )  # of those that are blind to more than themselves
+        # Of those that are blind to more than themselves.
+        self._first = len(queries.own) - queries.new
         found = oracle.search(queries.vectors[: self._first], _DEEPEST + 1)
         deep = oracle.search(queries.vectors[self._first :], _DEEP) if queries.new else []
         self._near = [
@@ -270,11 +276,13 @@ def tune(
         return None
     params = {index.effort_name: {"10": best["effort"]}, "rerank": {"10": best["rerank"]}}
     deep = search.cheapest(deep_judge, 100, best["effort"], _DEEP_RERANKS)
-    if deep is None:  # nothing holds at this depth: the first point near the best there is
+    # Nothing holds at this depth: the first point near the best there is.
+    if deep is None:
         points = [point for point in search.curve if point["k"] == 100]
         most = max((point["at"] for point in points), default=0.0)
         deep = next((point for point in points if point["at"] >= most - 0.005), None)
-    if deep is None:  # too dear to try
+    # Too dear to try.
+    if deep is None:
         deep = {
             **best,
             "at": _mean(
@@ -328,7 +336,8 @@ class _Search:
             if tried[-1]["holds"]:
                 break
             if effort >= index.max_effort or (len(tried) > 3 and _no_better(tried[-1], tried[-3])):
-                return None  # more effort brings nothing: what is missing is lost in the codes
+                # More effort brings nothing: what is missing is lost in the codes.
+                return None
             effort = _next(effort, index.max_effort)
         if not tried or not tried[-1]["holds"]:
             return None

@@ -16,7 +16,7 @@ from indexer.core.errors import BadVectorsError, DamagedIndexError, StorageError
 from indexer.core.manifest import FORMAT, MANIFEST, Manifest
 from indexer.core.vectors import check_unit
 from indexer.index.base import EXACT, IndexBackend, VectorIndex
-from indexer.index.columns import Columns
+from indexer.index.filter_columns import FilterColumns
 from indexer.index.registry import engine_of
 from indexer.model.tag_rule import TagRule
 from indexer.text.text_tower import TextTower
@@ -52,7 +52,7 @@ class NewVersion:
     recall: Mapping[str, Any] = field(default_factory=dict)
     tag_rule: TagRule | None = None
     source: dict[str, Any] | None = None
-    columns: Columns | None = None
+    columns: FilterColumns | None = None
     tower: TextTower | None = None
 
     def check(self) -> None:
@@ -116,11 +116,14 @@ class IndexVersion:
     index: VectorIndex
     rows: np.ndarray  # int64 [N, 2] (pid, photo_id), sorted by pid, memory-mapped
     stored: np.ndarray  # float16 [N, D], memory-mapped
-    tag_rule: TagRule | None = None  # None: the model's own holds
+    # None: the model's own holds.
+    tag_rule: TagRule | None = None
     columns_file: np.memmap | None = (
-        None  # for `Columns.open`, held from the start; None: built before there were any
+        # For `FilterColumns.open`, held from the start; None: built before there were any.
+        None
     )
-    tower: TextTower | None = None  # None: text is looked for by keywords alone
+    # None: text is looked for by keywords alone.
+    tower: TextTower | None = None
 
 
 def open_files(folder: Path, manifest: Manifest, device: str) -> IndexVersion:

@@ -15,7 +15,7 @@ from indexer.core.errors import CatalensError
 from indexer.core.progress import OnProgress
 from indexer.core.timer import StageTimer
 from indexer.core.vectors import evenly_spaced
-from indexer.imaging.decode import ImageLimits
+from indexer.imaging.decode import STORED_PHOTO_LIMITS
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bulk_embedding import embed_all
 from indexer.model.runtime_base import Runtime
@@ -29,7 +29,6 @@ _MEASURED = 80
 _WARM_UP = 16
 # What a photo is refused for was settled when it was imported; limits of today must not drop it
 # from the index.
-_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)
 
 
 def embed_photos(
@@ -75,7 +74,9 @@ def embed_photos(
         ids.clear()
         vectors.clear()
 
-    for row, found in embed_all(rows(), photos.read, embedder, limits=_LIMITS, timer=timer):
+    for row, found in embed_all(
+        rows(), photos.read, embedder, limits=STORED_PHOTO_LIMITS, timer=timer
+    ):
         if isinstance(found, CatalensError):
             skip(row.photo_id, row.content_hash, str(found))
         else:
@@ -101,7 +102,7 @@ def measure_rate(
     """Note the photos/s of a few of ``photo_ids`` in ``store``, which gets no vector of them."""
 
     def embed(rows: Sequence[PhotoRow]) -> int:
-        return sum(1 for _ in embed_all(rows, photos.read, embedder, limits=_LIMITS))
+        return sum(1 for _ in embed_all(rows, photos.read, embedder, limits=STORED_PHOTO_LIMITS))
 
     picked = photo_ids[evenly_spaced(len(photo_ids), _MEASURED)]
     rows = list(catalog.photos_by_id(picked.tolist()).values())

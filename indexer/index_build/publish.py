@@ -13,7 +13,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.timer import StageTimer
-from indexer.index.columns import Columns
+from indexer.index.filter_columns import FilterColumns
 from indexer.index.tuning import Tuned, build_tuned
 from indexer.index.version import Versions
 from indexer.index.version_files import NewVersion
@@ -96,7 +96,7 @@ def _publish(
     # Read now, not with the rows: a product that changed since `last_sequence` is judged by the
     # log anyway.
     facts = map(facts_of, catalog.iterate())
-    columns = Columns.build(facts, np.unique(content.rows[:, 0]), catalog.types())
+    columns = FilterColumns.build(facts, np.unique(content.rows[:, 0]), catalog.types())
     source = {
         "stamp": catalog.change_log.stamp(content.last_sequence),
         "erased_through": content.last_sequence,

@@ -16,9 +16,12 @@ from indexer.model.spec import Block
 from indexer.text.text_tower import TextTower, weigh
 from indexer.text.tokenizer import features, words
 
-MOST_PRODUCTS = 30_000  # a random choice of more, so that a big catalog stays quick
-MOST_FEATURES = 12_000  # words and pairs, the commonest
-_LEAST = 8  # products with text below which there is nothing to learn from
+# A random choice of more, so that a big catalog stays quick.
+MOST_PRODUCTS = 30_000
+# Words and pairs, the commonest.
+MOST_FEATURES = 12_000
+# Products with text below which there is nothing to learn from.
+_LEAST = 8
 # How often a title, "colour category", and all tags are taken as a product's text.
 _SHARES = (1.0, 0.5, 0.1)
 # Over the titles; and steps at most.
@@ -36,7 +39,8 @@ class Described:
     """A product's texts and its photo's embedding."""
 
     title: str
-    kind: str  # colour and category as a shopper would say it: "Navy Blue Shirts"
+    # Colour and category as a shopper would say it: "Navy Blue Shirts"
+    kind: str
     tags: str
     colour: str | None
     vector: np.ndarray  # [D]

@@ -13,7 +13,8 @@ from indexer.core.atomic_files import write_atomic
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 
-FILE = "glossary.csv"  # in the home; its rows come before the shipped ones
+# In the home; its rows come before the shipped ones.
+FILE = "glossary.csv"
 HEADER = ("term", "words")
 _MOST_BYTES = 4 * 2**20
 _LONGEST = 200

@@ -44,7 +44,8 @@ class KeywordHits:
 
     pids: np.ndarray  # int64 [n]
     scores: np.ndarray  # float32 [n], in (0, 1]: BM25 as a share of the best product's
-    unknown: tuple[str, ...]  # tokens that no product holds
+    # Tokens that no product holds.
+    unknown: tuple[str, ...]
 
 
 class Keywords:
@@ -133,7 +134,8 @@ class Keywords:
         if self._covered(sql) == (reached, self._catalog.change_log.stamp(reached)):
             return reached
         with self._database.transaction():
-            since, stamp = self._covered(sql)  # another process may have followed meanwhile
+            # Another process may have followed meanwhile.
+            since, stamp = self._covered(sql)
             # Read before the changes: what is written in between is taken in twice, not missed.
             reached = self._catalog.last_sequence()
             changed = self._changed(since, stamp)

@@ -38,11 +38,13 @@ class TextEncoder(Protocol):
 class TextTower:
     """TF-IDF of words and pairs of words times a matrix, plus a bias, scaled to unit length."""
 
-    vocabulary: dict[str, int]  # word, or pair of words -> row of the weights
+    # Word, or pair of words -> row of the weights.
+    vocabulary: dict[str, int]
     idf: np.ndarray  # float32 [V]
     weights: np.ndarray  # float16 [V, D]
     bias: np.ndarray  # float32 [D]: what any product looks like
-    colours: dict[str, str]  # folded words -> the attribute's value, "navy blue" -> "Navy Blue"
+    # Folded words -> the attribute's value, "navy blue" -> "Navy Blue"
+    colours: dict[str, str]
 
     def knows(self, word: str) -> bool:
         """As ``TextEncoder.knows``."""

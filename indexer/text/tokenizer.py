@@ -7,8 +7,10 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import pairwise
 
-MOST_CHARACTERS = 2000  # of a question's text; longer ones are refused
-MOST_WORDS = 64  # of a question that are looked for; the rest adds nothing but time
+# Of a question's text; longer ones are refused.
+MOST_CHARACTERS = 2000
+# Of a question that are looked for; the rest adds nothing but time.
+MOST_WORDS = 64
 
 # Scripts written without spaces: Han, kana, Hangul.
 _RUN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"

@@ -14,7 +14,7 @@ from indexer.catalog.filters import Filter, FilterableProduct, facts_of, parse_f
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadFilterError
 from indexer.core.timer import StageTimer
-from indexer.index.columns import Column, Columns, facet_elements, shown
+from indexer.index.filter_columns import FilterColumn, FilterColumns, facet_elements, shown
 from service.state.snapshots import Snapshot
 
 
@@ -41,7 +41,7 @@ class FilterParser:
                         index_version=snapshot.index_version,
                     )
                     # What is written meanwhile is judged by the log, not by the columns.
-                    live.columns = Columns.build(
+                    live.columns = FilterColumns.build(
                         map(facts_of, self._catalog.iterate()), live.products, types
                     )
         return found
@@ -68,7 +68,7 @@ class FilterParser:
         # A type may be newer than the version: then only products that changed since have such a
         # value.
         for name, kind in self._catalog.types().items():
-            known.setdefault(name, Column(name, kind, np.empty(0, np.int32)))
+            known.setdefault(name, FilterColumn(name, kind, np.empty(0, np.int32)))
         for name in fields:
             if name not in known:
                 raise BadFilterError(
@@ -85,7 +85,7 @@ class FilterParser:
 
 
 def _facet(
-    column: Column, mask: np.ndarray, changed: Sequence[FilterableProduct], limit: int
+    column: FilterColumn, mask: np.ndarray, changed: Sequence[FilterableProduct], limit: int
 ) -> dict[str, Any]:
     """One field over the masked products of the base and those that changed since."""
     newer = [elements for facts in changed if (elements := facet_elements(facts, column))]

@@ -18,7 +18,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadFilterError, BadRequestError, NoOrdersError, UnknownProductError
 from indexer.core.timer import StageTimer
-from indexer.index.columns import Column
+from indexer.index.filter_columns import FilterColumn
 from indexer.index.product_hits import ProductHits
 from indexer.index.query import reweigh
 from indexer.recommendation.interests import (
@@ -407,7 +407,7 @@ class Recommender:
             holds[:, place] = [value in own for value in values]
         return holds
 
-    def _fields(self, now: Snapshot) -> dict[str, Column]:
+    def _fields(self, now: Snapshot) -> dict[str, FilterColumn]:
         """The version's columns by field; made from the catalog where it has none."""
         if now.live.columns is None:
             self._filtering.read(now, {})

@@ -15,7 +15,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import file_stamp
 from indexer.core.errors import CatalensError, IndexMismatchError
 from indexer.core.home import Active, Home
-from indexer.imaging.decode import ImageLimits, Photo, decode_photo
+from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
@@ -30,8 +30,6 @@ from service.inference.queue import InferenceQueue
 if TYPE_CHECKING:
     from service.state.pinned_versions import PinnedVersions
 
-# What a photo is refused for was settled when it was stored.
-_LIMITS = ImageLimits(max_bytes=2**40, max_pixels=2**40)
 _CHUNK = 8  # photos embedded between two looks at the queue of requests
 
 
@@ -277,7 +275,9 @@ class SnapshotManager:
 
     def _decode(self, snapshot: Snapshot, row: PhotoRow) -> Photo:
         return decode_photo(
-            self._photos.read(row), limits=_LIMITS, shrink_to=snapshot.embedder.shrink_to
+            self._photos.read(row),
+            limits=STORED_PHOTO_LIMITS,
+            shrink_to=snapshot.embedder.shrink_to,
         )
 
     def _embed_and_apply(

@@ -15,8 +15,8 @@ from indexer.catalog.filters import Filter, FilterableProduct, parse_filter
 from indexer.core import native
 from indexer.core.home import Home
 from indexer.index.base import MIXED, Hits, SearchParams, rescore
-from indexer.index.columns import Columns
 from indexer.index.exact import ExactIndex
+from indexer.index.filter_columns import FilterColumns
 from indexer.index.live import LiveIndex
 from indexer.index.query import vector_query
 from indexer.index.tuning import ann_recall_at_k, build_tuned
@@ -117,7 +117,7 @@ class _Shop:
         self.live = _published(
             work / f"filter-{count}",
             self.rows,
-            lambda: Columns.build(self.facts(pids), pids, TYPES),
+            lambda: FilterColumns.build(self.facts(pids), pids, TYPES),
         )
         self.exact = ExactIndex(self.rows, checked=True)
 
@@ -303,7 +303,7 @@ def _weights(work: Path) -> BenchRow:
         rows[start : start + 65536] = joined([one.rows[start : start + 65536] for one in made])
     queries = joined([one.queries for one in made])
     pids = np.arange(1, count + 1)
-    live = _published(work / f"weights-{count}", rows, lambda: Columns.build((), pids, {}))
+    live = _published(work / f"weights-{count}", rows, lambda: FilterColumns.build((), pids, {}))
     exact = ExactIndex(rows, checked=True)
     rng = np.random.default_rng(SEED)
     ways: dict[str, Callable[[], dict[str, float] | None]] = {
@@ -344,7 +344,7 @@ def _weights(work: Path) -> BenchRow:
 # -- both
 
 
-def _published(folder: Path, rows: np.ndarray, columns: Callable[[], Columns]) -> LiveIndex:
+def _published(folder: Path, rows: np.ndarray, columns: Callable[[], FilterColumns]) -> LiveIndex:
     """The live index over a published version of ``rows``; kept in the work folder, where a second
     run finds it."""
     home = Home(folder) if (folder / "home.json").exists() else Home.create(folder)

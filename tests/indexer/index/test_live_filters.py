@@ -20,14 +20,14 @@ from indexer.catalog.store import Catalog
 from indexer.core.errors import BadRequestError, DamagedIndexError
 from indexer.core.home import Home
 from indexer.index import live as module
-from indexer.index.columns import Columns
 from indexer.index.faiss_index import FaissIndex
+from indexer.index.filter_columns import FilterColumns
 from indexer.index.live import LiveIndex
 from indexer.index.live_state import ROOM
 from indexer.index.version import Versions
 from indexer.index.version_files import COLUMNS, NewVersion
 from tests.indexer.index.conftest import clustered, queries_near, unit
-from tests.indexer.index.test_columns import filters
+from tests.indexer.index.test_filter_columns import filters
 
 DIM = 8
 VECTORS = unit(np.random.default_rng(4).standard_normal((12, DIM))).astype(np.float16)
@@ -55,7 +55,7 @@ class Shop:
     def publish(self) -> None:
         sequence, rows = self.catalog.entries()
         vectors = self.vectors([int(photo) for photo in rows[:, 1]])
-        columns = Columns.build(
+        columns = FilterColumns.build(
             map(facts_of, self.catalog.iterate()), np.unique(rows[:, 0]), self.catalog.types()
         )
         version = Versions(self.home).publish(
@@ -220,7 +220,7 @@ def test_always_min_k_matches_at_every_selectivity(
     matching = round(count * percent / 100)
     marked = set((np.random.default_rng(1).permutation(count)[:matching] + 1).tolist())
     pids = np.arange(1, count + 1)
-    columns = Columns.build(
+    columns = FilterColumns.build(
         (
             FilterableProduct(pid, None, ("marked",) if pid in marked else (), {})
             for pid in pids.tolist()

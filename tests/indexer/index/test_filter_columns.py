@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from indexer.catalog.filters import FilterableProduct, parse_filter
 from indexer.core.errors import DamagedIndexError
-from indexer.index.columns import Columns
+from indexer.index.filter_columns import FilterColumns
 
 TYPES = {
     "colour": "string",
@@ -93,7 +93,7 @@ def test_columns_select_what_the_filter_matches(
     known = [FilterableProduct(pid, *rest) for pid, rest in products.items()]
     pids = np.array(sorted(products), dtype=np.int64)
     where = parse_filter(raw, TYPES, pid_of=int)
-    mask = Columns.build(known, pids, TYPES).select(where)
+    mask = FilterColumns.build(known, pids, TYPES).select(where)
     expected = {product.pid for product in known if where.holds(product)}
     assert set(pids[mask].tolist()) == expected
 
@@ -123,7 +123,7 @@ def mapped(path: Path) -> np.memmap:
     return np.memmap(path, np.uint8, "r")
 
 
-def selected(columns: Columns, condition: dict[str, Any]) -> list[int]:
+def selected(columns: FilterColumns, condition: dict[str, Any]) -> list[int]:
     mask = columns.select(parse_filter({"must": [condition]}, TYPES, pid_of=int))
     return [int(pid) for pid in columns.pids[mask]]
 
@@ -131,9 +131,9 @@ def selected(columns: Columns, condition: dict[str, Any]) -> list[int]:
 def test_the_file_answers_as_memory_does(tmp_path: Path) -> None:
     """Written and mapped again: every kind of condition gives the products it gave, and the known
     right ones."""
-    built = Columns.build(SHOP, PIDS, TYPES)
+    built = FilterColumns.build(SHOP, PIDS, TYPES)
     built.write(tmp_path / "columns.arrow")
-    opened = Columns.open(mapped(tmp_path / "columns.arrow"), PIDS)
+    opened = FilterColumns.open(mapped(tmp_path / "columns.arrow"), PIDS)
     for condition, expected in QUESTIONS:
         assert selected(built, condition) == expected
         assert selected(opened, condition) == expected
@@ -151,8 +151,8 @@ def test_the_file_answers_as_memory_does(tmp_path: Path) -> None:
 def test_an_empty_shop_has_columns_too(tmp_path: Path) -> None:
     """No products, no attributes: nothing matches, and the file can be opened."""
     nobody = np.empty(0, dtype=np.int64)
-    Columns.build([], nobody, {}).write(tmp_path / "columns.arrow")
-    opened = Columns.open(mapped(tmp_path / "columns.arrow"), nobody)
+    FilterColumns.build([], nobody, {}).write(tmp_path / "columns.arrow")
+    opened = FilterColumns.open(mapped(tmp_path / "columns.arrow"), nobody)
     assert selected(opened, {"field": "category", "eq": "A"}) == []
 
 
@@ -160,20 +160,20 @@ def test_columns_of_other_products_are_refused(tmp_path: Path) -> None:
     """A file for another number of products, a cut and a foreign one: an error that names it, never
     wrong answers."""
     path = tmp_path / "columns.arrow"
-    Columns.build(SHOP, PIDS, TYPES).write(path)
+    FilterColumns.build(SHOP, PIDS, TYPES).write(path)
     with pytest.raises(DamagedIndexError, match=r"columns\.arrow"):
-        Columns.open(mapped(path), PIDS[:2])
+        FilterColumns.open(mapped(path), PIDS[:2])
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DamagedIndexError, match=r"columns\.arrow"):
-        Columns.open(mapped(path), PIDS)
+        FilterColumns.open(mapped(path), PIDS)
     path.write_bytes(b"no columns at all")
     with pytest.raises(DamagedIndexError, match=r"columns\.arrow"):
-        Columns.open(mapped(path), PIDS)
+        FilterColumns.open(mapped(path), PIDS)
 
 
 def test_columns_know_when_a_type_changed() -> None:
     """Columns built for numbers do not answer for texts; a new attribute changes nothing."""
-    columns = Columns.build(SHOP, PIDS, TYPES)
+    columns = FilterColumns.build(SHOP, PIDS, TYPES)
     assert columns.fits(TYPES)
     assert columns.fits({**TYPES, "brand": "string"})
     assert not columns.fits({**TYPES, "price": "string"})

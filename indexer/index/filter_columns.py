@@ -25,7 +25,8 @@ from indexer.catalog.filters import (
 from indexer.core.errors import DamagedIndexError
 
 FORMAT = b"1"
-_FEW = 32  # values up to which each is looked up by halving; more are looked up together
+# Values up to which each is looked up by halving; more are looked up together.
+_FEW = 32
 # What is kept per product: (column, field, kind). A category has two, its paths and its leaf;
 # facets count paths only.
 _Name = tuple[str, str]
@@ -35,7 +36,7 @@ _TAGS = ("tags", "tags")
 
 
 @dataclass(frozen=True)
-class Column:
+class FilterColumn:
     """One field: which products have which value. Products are numbered 0..P-1 in order of pid.
 
     Text fields: ``keys`` (Arrow, sorted, each held by a product), ``places[starts[i]:starts[i +
@@ -47,7 +48,8 @@ class Column:
     field: str
     kind: FieldKind
     places: np.ndarray  # int32 [M]
-    keys: Any = None  # pyarrow.LargeStringArray [V]
+    # Pyarrow.LargeStringArray [V].
+    keys: Any = None
     starts: np.ndarray | None = None  # int64 [V + 1]
     numbers: np.ndarray | None = None  # float64 [M]
 
@@ -132,14 +134,14 @@ class Column:
         return np.add.reduceat(mask[self.places], self.starts[:-1], dtype=np.int64)
 
 
-class Columns:
+class FilterColumns:
     """The columns of the products of one version, whose numbers are ``pids`` (int64 [P],
     ascending)."""
 
     def __init__(
         self,
         pids: np.ndarray,
-        columns: Mapping[_Name, Column],
+        columns: Mapping[_Name, FilterColumn],
         facts: Sequence[FilterableProduct] | None = None,
     ) -> None:
         self.pids = pids
@@ -149,7 +151,7 @@ class Columns:
     @classmethod
     def build(
         cls, facts: Iterable[FilterableProduct], pids: np.ndarray, types: Mapping[str, str]
-    ) -> Columns:
+    ) -> FilterColumns:
         """From the catalog's products; those not among ``pids`` are passed over. ``types``: of the
         attributes."""
         gathered: dict[_Name, _Gatherer] = {name: _Gatherer("category") for name in (_PATHS, _LEAF)}
@@ -171,13 +173,13 @@ class Columns:
         )
 
     @classmethod
-    def over(cls, pids: np.ndarray, facts: Sequence[FilterableProduct]) -> Columns:
+    def over(cls, pids: np.ndarray, facts: Sequence[FilterableProduct]) -> FilterColumns:
         """Of a few products in memory: a column is made when a filter first asks for it, of
         whatever type it takes."""
         return cls(pids, {}, facts)
 
     @classmethod
-    def open(cls, file: np.memmap, pids: np.ndarray) -> Columns:
+    def open(cls, file: np.memmap, pids: np.ndarray) -> FilterColumns:
         """From ``write``'s file, mapped as bytes, without a copy; ``pids`` as it was built for.
 
         Raises ``DamagedIndexError``.
@@ -274,7 +276,7 @@ class Columns:
                     mask[places] = True
         return ~mask if condition.exists is False else mask
 
-    def _of(self, condition: Condition) -> list[Column]:
+    def _of(self, condition: Condition) -> list[FilterColumn]:
         own: _Name = (condition.kind, condition.field)
         names = {"category": (_PATHS, _LEAF), "tags": (_TAGS,)}.get(condition.kind, (own,))
         for name in names if self._facts is not None else ():
@@ -282,7 +284,7 @@ class Columns:
                 self._columns[name] = self._made(name, condition.kind)
         return [self._columns[name] for name in names if name in self._columns]
 
-    def _made(self, name: _Name, kind: FieldKind) -> Column:
+    def _made(self, name: _Name, kind: FieldKind) -> FilterColumn:
         gatherer = _Gatherer(kind)
         for product in self._facts or ():
             gatherer.add(
@@ -290,7 +292,7 @@ class Columns:
             )
         return gatherer.finish(name[1])
 
-    def facets(self) -> Iterator[Column]:
+    def facets(self) -> Iterator[FilterColumn]:
         """The columns that values are counted of, in order of field: category (by path), tags,
         attributes."""
         for name in (_PATHS, _TAGS):
@@ -302,7 +304,7 @@ class Columns:
         )
 
 
-def facet_elements(product: FilterableProduct, column: Column) -> tuple[Element, ...]:
+def facet_elements(product: FilterableProduct, column: FilterColumn) -> tuple[Element, ...]:
     """What a facet counts of one product: of a category its paths, otherwise the values that
     filters compare."""
     return _column_elements(
@@ -325,7 +327,8 @@ class _Gatherer:
 
     def __init__(self, kind: FieldKind) -> None:
         self.kind = kind
-        self._codes: dict[str, int] = {}  # of texts, in order of appearance
+        # Of texts, in order of appearance.
+        self._codes: dict[str, int] = {}
         self._values: array[Any] = array("d" if kind in NUMERIC else "i")
         self._places = array("i")
 
@@ -338,12 +341,14 @@ class _Gatherer:
             )
             self._places.append(place)
 
-    def finish(self, field: str) -> Column:
+    def finish(self, field: str) -> FilterColumn:
         values = np.array(self._values)
         places = np.array(self._places, dtype=np.int32)
         if self.kind in NUMERIC:
             order = np.lexsort((places, values))
-            return Column(field, self.kind, places[order], numbers=values[order].astype(np.float64))
+            return FilterColumn(
+                field, self.kind, places[order], numbers=values[order].astype(np.float64)
+            )
         import pyarrow as pa
 
         keys = sorted(self._codes)
@@ -352,7 +357,9 @@ class _Gatherer:
         codes = rank[values.astype(np.int64)]
         order = np.lexsort((places, codes))
         starts = _starts(np.bincount(codes, minlength=len(keys)))
-        return Column(field, self.kind, places[order], pa.array(keys, pa.large_string()), starts)
+        return FilterColumn(
+            field, self.kind, places[order], pa.array(keys, pa.large_string()), starts
+        )
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
@@ -382,11 +389,13 @@ def _rows(table: Any) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _column(*, field: str, kind: str, places: Any, keys: Any, starts: Any, numbers: Any) -> Column:
+def _column(
+    *, field: str, kind: str, places: Any, keys: Any, starts: Any, numbers: Any
+) -> FilterColumn:
     if kind not in get_args(FieldKind):
         raise ValueError(f"column {field!r} of an unknown kind {kind!r}")
     of_numbers = kind in NUMERIC
-    return Column(
+    return FilterColumn(
         field,
         kind,  # type: ignore[arg-type]
         places.to_numpy(),
