@@ -209,6 +209,16 @@ def test_python_examples_import_what_exists(page: Path) -> None:
                     assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
 
 
+@pytest.mark.parametrize("package", ["indexer", "service", "tools"])
+def test_exported_names_are_listed(package: str) -> None:
+    """The Python reference lists what each package exports, and nothing else."""
+    page = read(DOCS / "reference" / "python.md")
+    section = page.split(f"## {package}\n")[1].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
+    listed = re.findall(r"`(\w+)`", "".join(cells))
+    assert sorted(listed) == import_module(package).__all__
+
+
 def test_the_policy_file_of_the_guide_is_valid(tmp_path: Path) -> None:
     """The guide's policy file is taken as it stands, once its example photos are there."""
     (block,) = blocks(DOCS / "guides" / "policies.md", "yaml")
