@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from indexer.index_build.pipeline import BuildOptions, BuildReport, build_index
     from indexer.model.bundle import Bundle, load_bundle
     from indexer.model.open_runtime import open_embedder
+    from indexer.model.registry import register_model
     from indexer.operations.erasure import erase
     from indexer.training.export import export
     from indexer.training.options import TrainingOptions
@@ -43,6 +44,7 @@ __all__ = [
     "open_catalog",
     "open_embedder",
     "read_dataset",
+    "register_model",
     "train",
 ]
 
@@ -70,6 +72,7 @@ __getattr__, __dir__ = lazy_exports(
         "open_catalog": "indexer.catalog.store",
         "open_embedder": "indexer.model.open_runtime",
         "read_dataset": "indexer.catalog.dataset",
+        "register_model": "indexer.model.registry",
         "train": "indexer.training.train",
     },
 )

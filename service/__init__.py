@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from service.app import create_app, serve
     from service.client import Client, ProblemError
     from service.engine import Engine
-    from service.settings import Settings
+    from service.settings.model import Settings
 
 __all__ = ["Client", "Engine", "ProblemError", "Settings", "create_app", "serve"]
 
@@ -18,7 +18,7 @@ __getattr__, __dir__ = lazy_exports(
         "Client": "service.client",
         "Engine": "service.engine",
         "ProblemError": "service.client",
-        "Settings": "service.settings",
+        "Settings": "service.settings.model",
         "create_app": "service.app",
         "serve": "service.app",
     },

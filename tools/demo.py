@@ -33,7 +33,7 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
     from indexer.catalog.importer import import_dataset
     from indexer.core.home import Home
     from indexer.evaluation.evaluate import evaluate
-    from indexer.model.registry import register
+    from indexer.model.registry import register_model
 
     folder = folder.absolute()
     catalog, model = folder / "catalog", folder / "model"
@@ -51,7 +51,7 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
         home = Home.create(folder / "home")
         report = import_dataset(home, read_dataset(manifest), photos="reference", progress=counter)
     with _step("build and activate the index", "index", seconds), stages() as reporter:
-        index = _index_once(home, register(home, model), reporter)
+        index = _index_once(home, register_model(home, model), reporter)
     with _step("ask", "ask", seconds):
         photo, answers = _ask(home.path, manifest)
     return {

@@ -14,7 +14,7 @@ from indexer.model.bundle import DECISION, MANIFEST, Bundle, load_bundle, write_
 from indexer.model.decision_layer import Decision
 
 
-def register(home: Home, path: Path | str) -> Bundle:
+def register_model(home: Home, path: Path | str) -> Bundle:
     """Copy a model folder into the home, activating nothing; the same model twice is one.
 
     Raises ``BadModelError``.
@@ -79,7 +79,7 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
     """
     if ref is not None:
         if (Path(ref) / MANIFEST).is_file() or os.sep in str(ref):
-            return register(home, ref)
+            return register_model(home, ref)
         return by_version(home, str(ref))
     active = home.active()
     if active is not None:
@@ -104,6 +104,6 @@ def pretrained(home: Home, backbone: str | None = None) -> Bundle:
         write_bundle(
             aside, network, Decision(), metrics={}, training={"recipe": "pretrained"}, replace=True
         )
-        return register(home, aside)
+        return register_model(home, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -25,7 +25,7 @@ from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.bundle import load_bundle, write_bundle
 from indexer.model.decision_layer import Decision
-from indexer.model.registry import register
+from indexer.model.registry import register_model
 from indexer.operations.erasure import erase
 from indexer.operations.erasure_audit import find_traces, ticket
 from tests.indexer.index_build.test_pipeline import add_photo, put
@@ -79,7 +79,7 @@ class Embedder:
 
 
 def build(home: Home, model: Path) -> None:
-    bundle = register(home, model)
+    bundle = register_model(home, model)
     build_index(home, bundle=bundle, embedder=Embedder(), activate=True)
 
 

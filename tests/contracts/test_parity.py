@@ -16,7 +16,7 @@ from indexer.core.home import Home
 from indexer.evaluation.evaluate import TaggedPhotos, evaluation_photos
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder
-from indexer.model.registry import register
+from indexer.model.registry import register_model
 from indexer.training.feature_cache import photo_features
 from indexer.training.options import TrainingOptions
 from indexer.training.train import train
@@ -52,7 +52,7 @@ def home(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     import_dataset(home, read_dataset(folder))
     build_index(
         home,
-        bundle=register(home, work / "model"),
+        bundle=register_model(home, work / "model"),
         activate=True,
         options=BuildOptions(device="cpu"),
     )
@@ -62,7 +62,7 @@ def home(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
 def evaluated(home: Home, rows: list[DatasetRow], cache: Path) -> TaggedPhotos:
     active = home.active()
     assert active is not None
-    embedder = open_embedder(register(home, home.models / active.model_version), device="cpu")
+    embedder = open_embedder(register_model(home, home.models / active.model_version), device="cpu")
     return evaluation_photos(
         photo_features(rows, embedder, cache=cache), embedder, np.ones(len(rows), bool)
     )
@@ -96,7 +96,7 @@ def test_training_and_serving_give_the_same_probabilities(
     photos = evaluated(home, rows, tmp_path)
     active = home.active()
     assert active is not None
-    bundle = register(home, home.models / active.model_version)
+    bundle = register_model(home, home.models / active.model_version)
     logits = open_embedder(bundle, device="cpu").logits(photos.vectors)["category"]
     chances = softmax(logits, bundle.decision.temperature)
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:

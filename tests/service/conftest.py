@@ -25,7 +25,7 @@ from indexer.model.bundle import Bundle, write_bundle
 from indexer.model.decision_layer import Category, Decision, TagParams
 from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
-from indexer.model.registry import pretrained, register
+from indexer.model.registry import pretrained, register_model
 from indexer.model.spec import Head
 from service.app import create_app
 from service.engine import Engine
@@ -113,7 +113,7 @@ def _labelled(home: Home) -> Bundle:
     )
     aside = home.path / "labelled"
     write_bundle(aside, network, decision, metrics={}, training={"recipe": "class means"})
-    bundle = register(home, aside)
+    bundle = register_model(home, aside)
     shutil.rmtree(aside)
     shutil.rmtree(bare.path)
     return bundle

@@ -25,7 +25,7 @@ from indexer.evaluation.evaluate import evaluation_photos
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder
-from indexer.model.registry import register
+from indexer.model.registry import register_model
 from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
 from service.engine import Engine
@@ -157,7 +157,7 @@ def _fashion(work: Path) -> tuple[Home, list[Product]]:
     data = real_data("fashion") / "products.csv"
     if home.active() is None:
         import_dataset(home, read_dataset(data), photos="reference")
-        bundle = register(home, ready_model("finetune", data, work))
+        bundle = register_model(home, ready_model("finetune", data, work))
         embedder = open_embedder(bundle, device="cpu")
         # The features of a training are cached by photo, so a model that was trained here embeds in
         # seconds.

@@ -32,9 +32,9 @@ def add(path: Path, home: Path, as_json: bool) -> None:
     Nothing is activated.
     """
     from indexer.core.home import Home
-    from indexer.model.registry import register
+    from indexer.model.registry import register_model
 
-    bundle = register(Home.create(home), path)
+    bundle = register_model(Home.create(home), path)
     print_result(
         _document(bundle), as_json, lambda found: print_table(("", "value"), found.items())
     )

@@ -30,7 +30,7 @@ from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bundle import Bundle, write_bundle
 from indexer.model.decision_layer import Decision
-from indexer.model.registry import register
+from indexer.model.registry import register_model
 from indexer.operations.garbage_collection import tidy
 from tests.indexer.index_build.test_pipeline import add_photo, colour, put
 from tests.indexer.model.test_bundle import make_network
@@ -73,7 +73,7 @@ def home(tmp_path: Path, bundle: Bundle) -> Home:
 def build(home: Home, bundle: Bundle, recall: float = 0.99) -> str:
     report = build_index(
         home,
-        bundle=register(home, bundle.path),
+        bundle=register_model(home, bundle.path),
         embedder=Embedder(),
         activate=True,
         options=BuildOptions(recall=recall),

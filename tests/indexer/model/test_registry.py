@@ -27,7 +27,10 @@ def model(tmp_path: Path, seed: int) -> Bundle:
 
 def test_registering_twice_is_one_model(home: Home, tmp_path: Path) -> None:
     bundle = model(tmp_path, 0)
-    first, second = registry.register(home, bundle.path), registry.register(home, bundle.path)
+    first, second = (
+        registry.register_model(home, bundle.path),
+        registry.register_model(home, bundle.path),
+    )
     assert first == second
     assert [entry.model_version for entry in registry.registered(home)] == [bundle.model_version]
     assert home.active() is None  # registering activates nothing
@@ -41,12 +44,14 @@ def test_without_any_model_the_shipped_network_is_used(home: Home) -> None:
 
 
 def test_the_only_registered_model_is_meant(home: Home, tmp_path: Path) -> None:
-    bundle = registry.register(home, model(tmp_path, 0).path)
+    bundle = registry.register_model(home, model(tmp_path, 0).path)
     assert registry.resolve(home, None) == bundle
 
 
 def test_several_and_none_active_is_an_error_that_lists_them(home: Home, tmp_path: Path) -> None:
-    names = [registry.register(home, model(tmp_path, seed).path).model_version for seed in (0, 1)]
+    names = [
+        registry.register_model(home, model(tmp_path, seed).path).model_version for seed in (0, 1)
+    ]
     with pytest.raises(UnknownModelError) as caught:
         registry.resolve(home, None)
     assert all(name in str(caught.value) for name in names)
@@ -64,6 +69,6 @@ def test_a_folder_is_registered_on_the_way_and_a_version_is_found(
 
 @pytest.mark.parametrize("ref", ["m0000", "..", ""])
 def test_an_unknown_version_lists_the_known_ones(home: Home, tmp_path: Path, ref: str) -> None:
-    known = registry.register(home, model(tmp_path, 0).path).model_version
+    known = registry.register_model(home, model(tmp_path, 0).path).model_version
     with pytest.raises(UnknownModelError, match=known):
         registry.by_version(home, ref)

@@ -18,7 +18,7 @@ from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.model.bundle import write_bundle, write_revision
 from indexer.model.decision_layer import Decision
-from indexer.model.registry import register
+from indexer.model.registry import register_model
 from indexer.operations.garbage_collection import tidy
 from tests.indexer.conftest import copy_home
 from tests.indexer.index_build.test_pipeline import FakeEmbedder, add_photo, build, put
@@ -88,7 +88,7 @@ def test_nothing_is_compacted_while_a_version_cannot_be_read(home: Home) -> None
 def test_superseded_decision_layers_go(tmp_path: Path) -> None:
     """Of one origin, only the revision that serves and what training wrote stay."""
     home = Home.create(tmp_path / "home")
-    first = register(
+    first = register_model(
         home, write_bundle(tmp_path / "m", make_network(), Decision(), metrics={}, training={}).path
     )
     second = write_revision(

@@ -314,7 +314,7 @@ def test_an_index_of_an_exported_model_answers(
     from indexer.catalog.importer import import_dataset
     from indexer.core.home import Home
     from indexer.index_build.pipeline import build_index
-    from indexer.model.registry import register
+    from indexer.model.registry import register_model
     from service.engine import Engine, Query
     from service.settings import Settings
 
@@ -331,7 +331,7 @@ def test_an_index_of_an_exported_model_answers(
         name.write_bytes(whole[:100])
         report = build_index(
             home,
-            register(home, exported["int8"]["model"]),
+            register_model(home, exported["int8"]["model"]),
             activate=True,
             progress=lambda stage, done, total, note="": notes.append(note),
         )
@@ -374,11 +374,11 @@ def test_serving_an_exported_model_loads_no_torch(
     from indexer.catalog.importer import import_dataset
     from indexer.core.home import Home
     from indexer.index_build.pipeline import build_index
-    from indexer.model.registry import register
+    from indexer.model.registry import register_model
 
     home = Home.create(tmp_path / "home")
     import_dataset(home, read_dataset(data), photos="reference")
-    build_index(home, bundle=register(home, exported["int8"]["model"]), activate=True)
+    build_index(home, bundle=register_model(home, exported["int8"]["model"]), activate=True)
     asked = tmp_path / "asked.png"
     asked.write_bytes(photo(KINDS[0], next(iter(COLOURS)), turn=3))
     command = [sys.executable, "-c", ASK, str(home.path), str(asked)]

@@ -21,7 +21,7 @@ from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bundle import Bundle, write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
-from indexer.model.registry import register
+from indexer.model.registry import register_model
 from indexer.model.spec import Block
 from tools.generated_vectors import vectors
 
@@ -77,7 +77,7 @@ def projected(home: Home, dim: int, seed: int = 0) -> Bundle:
         training={"recipe": "random projection"},
         replace=True,
     )
-    return register(home, aside)
+    return register_model(home, aside)
 
 
 def photo_hash(number: int) -> str:

@@ -26,7 +26,7 @@ from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bulk_embedding import embed_all
 from indexer.model.bundle import load_bundle
 from indexer.model.open_runtime import open_embedder
-from indexer.model.registry import register
+from indexer.model.registry import register_model
 from indexer.model.spec import ModelSpec
 from indexer.training.export import export
 from indexer.training.options import TrainingOptions
@@ -63,7 +63,7 @@ def shop(work: Path, products: int) -> GeneratedShop:
     fast = work / "fashion-fast"
     if not fast.exists():
         log(f"exported as {export(made.trained, data, fast)['numeric']}")
-    bundle = register(made.home, fast)
+    bundle = register_model(made.home, fast)
     rows, vectors = _embedded(fast, read_dataset(data).rows)
     places, varied = _varied(vectors, bundle.spec, products)
     with (

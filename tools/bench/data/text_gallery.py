@@ -24,7 +24,7 @@ from indexer.index.embedding_store import EmbeddingStore
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.open_runtime import open_embedder
-from indexer.model.registry import register
+from indexer.model.registry import register_model
 from indexer.text.fit_text_tower import Described, colour_of, fit
 from indexer.text.text_tower import TextTower
 from indexer.text.tokenizer import words
@@ -109,7 +109,7 @@ def gallery(
     """A home of these photos with an active index: no tags, categories or attributes, and no titles
     but ``titles``."""
     opened = Home.create(home)
-    bundle = register(opened, made.bundle.path)
+    bundle = register_model(opened, made.bundle.path)
     with (
         open_catalog(opened) as catalog,
         closing(EmbeddingStore(opened.embeddings, bundle.embedding_id, bundle.spec.dim)) as store,

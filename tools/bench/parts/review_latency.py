@@ -14,7 +14,7 @@ from indexer.catalog.importer import import_dataset
 from indexer.core.home import Home
 from indexer.core.native import configure_serving_threads
 from indexer.index_build.pipeline import build_index
-from indexer.model.registry import register
+from indexer.model.registry import register_model
 from indexer.training.export import export
 from service.engine import Engine, Query
 from service.settings import Settings
@@ -83,7 +83,7 @@ def _home(work: Path) -> Path:
             export(model, real_data("fashion"), quick)
         home = Home.create(folder)
         import_dataset(home, read_dataset(real_data("fashion")), photos="reference")
-        build_index(home, bundle=register(home, quick), activate=True)
+        build_index(home, bundle=register_model(home, quick), activate=True)
     return folder
 
 
