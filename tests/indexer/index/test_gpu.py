@@ -4,7 +4,6 @@ where there is none."""
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -114,20 +113,13 @@ def test_scratch_is_bounded_and_shared() -> None:
     assert gpu._resources() is first
 
 
-def test_batches_are_quicker_than_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exact batches on the GPU outrun the CPU; both figures are printed."""
+def test_large_batches_answer_as_on_the_cpu() -> None:
+    """A batch of 1,000 exact queries finds on the GPU what it finds on the CPU."""
     vectors = clustered(100_000, 256)
     queries = queries_near(vectors, 1000)
-    rates = {}
-    for device in ("cpu", "cuda"):
-        index = FaissIndex.build("Flat", vectors, device=device)
-        index.search(queries[:16], 10)
-        started = time.perf_counter()
-        index.search(queries, 10)
-        rates[device] = len(queries) / (time.perf_counter() - started)
-    with capsys.disabled():
-        print(
-            f"\nexact batches at 100,000 x 256: {rates['cuda']:.0f} queries/s on the GPU, "
-            f"{rates['cpu']:.0f} on the CPU"
-        )
-    assert rates["cuda"] > rates["cpu"]
+    found = {
+        device: FaissIndex.build("Flat", vectors, device=device).search(queries, 10)
+        for device in ("cpu", "cuda")
+    }
+    for on_cpu, on_cuda in zip(found["cpu"], found["cuda"], strict=True):
+        np.testing.assert_allclose(on_cuda.scores, on_cpu.scores, atol=1e-4)
