@@ -12,6 +12,22 @@ ROOT = Path(__file__).parents[2]
 # Put together so that this file does not contain what it looks for.
 WORKPLACE = re.compile("/" + r"work/|\bshar" + r"ed/(?!lib)")
 MAY_NAME_REAL_DATA = {"Makefile", "tests/conftest.py"}
+# Tests of what several modules keep between them.
+NAMED_BY_PROMISE = {
+    "indexer/catalog/test_lost_catalog.py": "imports, erasure and builds beside a lost catalog",
+    "indexer/index/test_gpu_fallback.py": "the GPU's part of every engine, on a stand-in",
+    "indexer/index/test_index_contract.py": "one contract for all engines",
+    "indexer/index/test_live_filters.py": "filters over live writes: live, columns and facts_log",
+    "indexer/model/test_every_backbone.py": "one contract for all backbones",
+    "indexer/training/test_bad_input.py": "what training says of bad data, whatever step reads it",
+    "service/products/test_storage_failures.py": "a full disk, wherever it is written to",
+    "service/test_two_processes.py": "two servers on one home",
+    "service/web/test_check_view.py": "a view of the page, which is JavaScript",
+    "service/web/test_objects.py": "a view of the page, which is JavaScript",
+    "service/web/test_page.py": "the page as a whole, which is JavaScript",
+    "service/web/test_search_view.py": "a view of the page, which is JavaScript",
+    "service/web/test_studio_view.py": "a view of the page, which is JavaScript",
+}
 
 
 def tracked() -> list[Path]:
@@ -55,3 +71,16 @@ def test_files_stay_small_enough_to_read() -> None:
 def test_no_large_file_is_tracked() -> None:
     """A clone stays quick: no tracked file is larger than 2 MiB."""
     assert {path.name for path in tracked() if path.stat().st_size > 2 * 2**20} == set()
+
+
+def test_each_test_file_is_named_after_a_module() -> None:
+    """``tests/x/test_y.py`` tests ``x/y.py``, so a module's tests are found without a search."""
+    tests = ROOT / "tests"
+    without = set()
+    for path in tests.rglob("test_*.py"):
+        name = path.relative_to(tests)
+        module = ROOT / name.parent / name.stem.removeprefix("test_")
+        found = module.with_suffix(".py").exists() or (module / "__init__.py").exists()
+        if name.parts[0] != "contracts" and not found:
+            without.add(name.as_posix())
+    assert without == set(NAMED_BY_PROMISE)

@@ -1,10 +1,7 @@
-"""Promises about people in the loop: the queue, decisions made once,
-feedback, precision, erasure."""
+"""The review queue: its order, decisions made once, previews, erasure."""
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +9,17 @@ import pytest
 
 from indexer.core.errors import (
     AlreadyDecidedError,
-    BadDataError,
-    BadRequestError,
     BusyError,
-    UnknownProductError,
-    UnknownRequestError,
     UnknownReviewError,
 )
 from indexer.core.home import Home
 from indexer.core.sqlite import IntegrityError, connect
 from indexer.operations.erasure import erase
-from indexer.reviews.feedback_export import export_feedback
 from indexer.reviews.store import Preview, open_reviews
-from service.engine import Engine, Query
+from service.engine import Engine
 from service.products import writer
-from service.review import queue as people
-from service.review.feedback import Feedback
 from service.settings import Settings
-from tests.service.conftest import photo, product_id
+from tests.service.conftest import photo
 
 BODY = {
     "verdict": "review",
@@ -47,12 +37,6 @@ BODY = {
 
 def submit(engine: Engine, *, content_hash: str = "ab" * 32) -> str:
     return engine.people.submit(BODY, [Preview(content_hash, b"jpeg")], product_id=None)
-
-
-def tags_of(engine: Engine, request_id: str = "r1") -> list[str]:
-    found = engine.tags(Query(image=photo("ring", "red", turn=30)))
-    engine.people.remember(request_id, found)
-    return [entry["tag"] for entry in found["tags"]]
 
 
 def test_the_queue_gives_the_oldest_first_page_by_page(own: Engine) -> None:
@@ -77,164 +61,12 @@ def test_a_decision_is_made_once_and_keeps_its_reason_and_versions(own: Engine) 
         own.people.decide("nope", "reject", "")
 
 
-def test_a_category_can_be_put_right_after_classify(own: Engine) -> None:
-    """An answer with categories alone can be named too."""
-    own.people.remember("c1", own.classify(Query(image=photo("ring", "red", turn=30))))
-    assert own.people.feedback(Feedback("c1", category=("Shapes", "cross")))["stored"] == 1
-
-
-def test_what_suggests_nothing_is_not_remembered(
-    own: Engine, open_web, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
-    """Stored products, writes and empty searches take no place of an answer that
-    people may judge."""
-    monkeypatch.setattr(people, "_REMEMBERED", 1)
-    web = open_web()
-    web.post("/v1/search", json={"product_id": "ring-blue", "k": 1}, headers={"X-Request-Id": "s1"})
-    web.get("/v1/products/ring-blue", headers={"X-Request-Id": "p1"})
-    web.get("/v1/products", headers={"X-Request-Id": "p2"})
-    items = [
-        {"op": "patch", "product_id": "ring-blue", "title": "x"},
-        {"op": "delete", "product_id": "nobody"},
-    ]
-    web.post("/v1/products:batch", json={"items": items}, headers={"X-Request-Id": "p3"})
-    web.post(
-        "/v1/search",
-        json={"product_id": "ring-blue", "min_score": 1},
-        headers={"X-Request-Id": "p4"},
-    )
-    assert list(own.people._asked) == ["s1"]
-    with pytest.raises(UnknownRequestError, match="'p1'"):
-        own.people.feedback(Feedback("p1", accepted=["ring"]))
-    tags_of(own, "t1")
-    assert list(own.people._asked) == ["t1"]
-
-
-def test_answers_about_many_things_can_be_judged(own: Engine, open_web) -> None:  # type: ignore[no-untyped-def]
-    """Products of an object, and tags, categories and products of a batch, by the request's id;
-    nothing else of it."""
-    web = open_web()
-
-    def say(request_id: str, status: int = 200, **said: object) -> None:
-        response = web.post("/v1/feedback", json={"request_id": request_id, **said})
-        assert response.status_code == status, response.get_data(as_text=True)
-
-    def ask(path: str, request_id: str, **fields: object) -> dict[str, Any]:
-        response = web.post(f"/v1/{path}", data=fields, headers={"X-Request-Id": request_id})
-        assert response.status_code == 200, response.get_data(as_text=True)
-        return response.get_json()  # type: ignore[no-any-return]
-
-    shots = [photo("ring", "red", turn=30), photo("dots", "red", turn=30)]
-    objects = ask("objects", "o1", image=(io.BytesIO(shots[0]), "a.png"), k="3")["objects"]
-    say(
-        "o1",
-        clicked=[objects[0]["results"][2]["product_id"]],
-        category=objects[0]["category"]["path"],
-    )
-    say("o1", 422, clicked=["nobody"])
-    for path in ("search", "tags", "classify"):
-        files = [(io.BytesIO(data), "a.png") for data in (shots[0], b"no photo", shots[1])]
-        found = ask(f"{path}:batch", path, images=files)["results"]
-        assert [row["status"] for row in found] == [200, 422, 200]
-        if path == "search":
-            say(
-                path,
-                clicked=[
-                    found[0]["results"][0]["product_id"],
-                    found[2]["results"][3]["product_id"],
-                ],
-            )
-        elif path == "tags":
-            say(path, accepted=[found[0]["tags"][0]["tag"]], rejected=[found[2]["tags"][0]["tag"]])
-        else:
-            say(path, category=found[2]["categories"][0]["path"])
-    assert own.people.precision()["tags"]["accepted"] == 1
-
-
-def test_remembered_names_are_bounded(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest answers go where the tags and products of all are too many; asked again an id
-    counts once."""
-    monkeypatch.setattr(people, "_MOST_NAMES", 25)
-    answer = {"results": [{"score": 1.0, "product_id": str(number)} for number in range(10)]}
-    for request_id in ("a", "b", "b", "c"):
-        own.people.remember(request_id, answer)
-    assert (list(own.people._asked), own.people._names) == (["b", "c"], 20)
-
-
 def test_the_log_cannot_be_changed(own: Engine) -> None:
     submit(own)
     with connect(own.home.reviews_file) as direct:
         for change in ("UPDATE log SET body = '{}'", "DELETE FROM log"):
             with pytest.raises(IntegrityError, match="append-only"):
                 direct.execute(change)
-
-
-def test_precision_counts_what_people_confirmed(own: Engine) -> None:
-    """Two of three alarms of a policy confirmed, one of two tags accepted."""
-    for decision in ("reject", "reject", "approve"):
-        own.people.decide(submit(own), decision, "")
-    accepted, rejected, *_ = tags_of(own)
-    own.people.feedback(Feedback("r1", accepted=[accepted], rejected=[rejected]))
-    found = own.people.precision()
-    assert found["policies"]["logos"] == {"rejected": 2, "approved": 1, "precision": 2 / 3}
-    assert found["tags"] == {"accepted": 1, "rejected": 1, "precision": 0.5}
-
-
-def test_feedback_must_be_about_what_was_answered(own: Engine) -> None:
-    tags = tags_of(own)
-    with pytest.raises(UnknownRequestError, match="'never'"):
-        own.people.feedback(Feedback("never", accepted=tags))
-    with pytest.raises(BadRequestError, match="accepted: 'velvet' was not in answer r1"):
-        own.people.feedback(Feedback("r1", accepted=["velvet"]))
-    with pytest.raises(BadRequestError, match="clicked: 'ring-blue' was not in answer"):
-        own.people.feedback(Feedback("r1", clicked=["ring-blue"]))
-    with pytest.raises(BadRequestError, match="accepted and rejected at once"):
-        own.people.feedback(Feedback("r1", accepted=tags[:1], rejected=tags[:1]))
-    with pytest.raises(BadRequestError, match="nothing said"):
-        own.people.feedback(Feedback("r1"))
-    with pytest.raises(UnknownProductError, match="'gone'"):
-        own.people.feedback(Feedback("r1", accepted=tags[:1], product_id="gone"))
-    assert own.people.precision()["tags"]["precision"] is None, "nothing refused was stored"
-
-
-@pytest.mark.parametrize("became", ["ring-blue", None])
-def test_a_click_never_says_what_the_listing_became(own: Engine, became: str | None) -> None:
-    """Feedback is logged under ``product_id``, or under no product without one, whatever was
-    clicked beside it."""
-    own.people.remember("s1", own.search(Query(image=photo("ring", "red", turn=30)), k=20))
-    own.people.feedback(Feedback("s1", clicked=["cross-red"], product_id=became))
-    with open_reviews(own.home) as reviews:
-        ((_, entry),) = reviews.feedback()
-    assert entry["pid"] == (None if became is None else own._catalog.pid("ring-blue"))
-    assert entry["clicked"] == [own._catalog.pid("cross-red")]
-
-
-def test_an_export_is_a_manifest_with_the_tags_people_left(own: Engine, tmp_path: Path) -> None:
-    wanted = product_id("stripes", "red")
-    accepted = tags_of(own)[0]
-    own.people.feedback(
-        Feedback(
-            "r1", accepted=[accepted], added=["new"], category=("Shapes", "bars"), product_id=wanted
-        )
-    )
-    own.people.feedback(
-        Feedback("r1", rejected=[tag for tag in tags_of(own) if tag == "red"], added=["x"])
-    )
-    report = export_feedback(own.home, tmp_path / "out.csv")
-    with (tmp_path / "out.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert (report.products, report.rows, report.feedback) == (1, 2, 2)
-    assert report.skipped == {"no product_id was given with it": 1}
-    assert {row["product_id"] for row in rows} == {wanted}
-    assert rows[0]["category"] == "Shapes > bars"
-    assert rows[0]["tags"].split("|") == list(dict.fromkeys(["stripes", "red", accepted, "new"]))
-    assert Path(rows[0]["image"]).read_bytes() == photo("stripes", "red")
-
-
-def test_an_export_of_nothing_says_so(own: Engine, tmp_path: Path) -> None:
-    with pytest.raises(BadDataError, match="no feedback to train from"):
-        export_feedback(own.home, tmp_path / "out.csv")
-    assert not (tmp_path / "out.csv").exists()
 
 
 def test_an_erased_product_is_in_no_review(own_home: Path) -> None:

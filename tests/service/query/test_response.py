@@ -1,4 +1,4 @@
-"""``explain``: the signals of a result, block by block."""
+"""``explain`` in a response: the signals of a result, block by block."""
 
 from __future__ import annotations
 
