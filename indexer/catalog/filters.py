@@ -95,7 +95,7 @@ def _element(value: Any, kind: FieldKind) -> Element:
 
 
 @dataclass(frozen=True)
-class Condition:
+class FilterCondition:
     """One statement about one field; ``wanted``, a range (with ``low`` or ``high``) or ``exists``,
     exactly one."""
 
@@ -138,9 +138,9 @@ class Filter:
     alone.
     """
 
-    must: tuple[Condition | Filter, ...] = ()
-    should: tuple[Condition | Filter, ...] = ()
-    must_not: tuple[Condition | Filter, ...] = ()
+    must: tuple[FilterCondition | Filter, ...] = ()
+    should: tuple[FilterCondition | Filter, ...] = ()
+    must_not: tuple[FilterCondition | Filter, ...] = ()
     # Of the outermost filter: equal keys select the same products.
     key: str = field(default="", compare=False)
 
@@ -173,8 +173,8 @@ def parse_filter(raw: object, types: Types, *, pid_of: Callable[[str], int | Non
     return Filter(found.must, found.should, found.must_not, key)
 
 
-def _conditions(clause: Condition | Filter) -> Iterator[Condition]:
-    if isinstance(clause, Condition):
+def _conditions(clause: FilterCondition | Filter) -> Iterator[FilterCondition]:
+    if isinstance(clause, FilterCondition):
         yield clause
         return
     for part in (*clause.must, *clause.should, *clause.must_not):
@@ -207,7 +207,7 @@ class _Reader:
                 raise BadFilterError(
                     f"{where} has an unknown part {name!r}: it takes {', '.join(_GROUPS)}{hint}"
                 )
-        parts: dict[str, tuple[Condition | Filter, ...]] = {}
+        parts: dict[str, tuple[FilterCondition | Filter, ...]] = {}
         for name, clauses in raw.items():
             if not isinstance(clauses, list):
                 raise BadFilterError(
@@ -217,7 +217,7 @@ class _Reader:
             parts[name] = tuple(self._clause(clause, at, depth) for clause, at in places)
         return Filter(parts.get("must", ()), parts.get("should", ()), parts.get("must_not", ()))
 
-    def _clause(self, raw: object, where: str, depth: int) -> Condition | Filter:
+    def _clause(self, raw: object, where: str, depth: int) -> FilterCondition | Filter:
         self._left -= 1
         if self._left < 0:
             raise BadFilterError(f"{where}: a filter has at most {MAX_CONDITIONS} conditions")
@@ -234,7 +234,7 @@ class _Reader:
             f"{where} must be a condition on a field, or must, should, must_not again; it is {what}"
         )
 
-    def _condition(self, raw: dict[str, Any], where: str) -> Condition:
+    def _condition(self, raw: dict[str, Any], where: str) -> FilterCondition:
         name = raw["field"]
         kind = self._kind(name, where)
         where = f"{where} ({name})"
@@ -254,13 +254,13 @@ class _Reader:
                 raise BadFilterError(
                     f"{where}.exists must be true or false, not {_shown(raw['exists'])}"
                 )
-            return Condition(name, kind, exists=raw["exists"])
+            return FilterCondition(name, kind, exists=raw["exists"])
         if "eq" in raw:
-            return Condition(name, kind, self._wanted([raw["eq"]], kind, f"{where}.eq"))
+            return FilterCondition(name, kind, self._wanted([raw["eq"]], kind, f"{where}.eq"))
         if "in" in raw:
             if not isinstance(raw["in"], list):
                 raise BadFilterError(f"{where}.in must be a list, not {_shown(raw['in'])}")
-            return Condition(name, kind, self._wanted(raw["in"], kind, f"{where}.in"))
+            return FilterCondition(name, kind, self._wanted(raw["in"], kind, f"{where}.in"))
         return self._range(name, kind, {operator: raw[operator] for operator in given}, where)
 
     def _kind(self, name: object, where: str) -> FieldKind:
@@ -308,7 +308,9 @@ class _Reader:
         except ValueError as error:
             raise BadFilterError(f"{where}: {error}") from None
 
-    def _range(self, name: str, kind: FieldKind, given: dict[str, Any], where: str) -> Condition:
+    def _range(
+        self, name: str, kind: FieldKind, given: dict[str, Any], where: str
+    ) -> FilterCondition:
         if kind not in (*NUMERIC, "list"):
             raise BadFilterError(
                 f"{where}: {', '.join(given)} compare numbers and datetimes; the field is a {kind}"
@@ -324,7 +326,7 @@ class _Reader:
                 bounds[operator] = float(_element(check(value, bound), bound))
             except ValueError as error:
                 raise BadFilterError(f"{where}.{operator}: {error}") from None
-        return Condition(
+        return FilterCondition(
             name,
             kind,
             low=bounds.get("gt", bounds.get("gte")),

@@ -14,11 +14,11 @@ import numpy as np
 
 from indexer.catalog.filters import (
     NUMERIC,
-    Condition,
     Element,
     FieldKind,
     Filter,
     FilterableProduct,
+    FilterCondition,
     category_paths,
     elements,
 )
@@ -53,7 +53,7 @@ class FilterColumn:
     starts: np.ndarray | None = None  # int64 [V + 1]
     numbers: np.ndarray | None = None  # float64 [M]
 
-    def holding(self, condition: Condition) -> Iterator[np.ndarray]:
+    def holding(self, condition: FilterCondition) -> Iterator[np.ndarray]:
         """The places of products with a value that fits; a product may come twice."""
         if self.numbers is not None:
             for start, stop in self._spans(condition, self.numbers):
@@ -68,7 +68,7 @@ class FilterColumn:
                 yield self.places[self.starts[position] : self.starts[position + 1]]
 
     @staticmethod
-    def _spans(condition: Condition, numbers: np.ndarray) -> Iterator[tuple[int, int]]:
+    def _spans(condition: FilterCondition, numbers: np.ndarray) -> Iterator[tuple[int, int]]:
         if condition.wanted is not None:
             wanted = np.array(
                 [value for value in condition.wanted if not isinstance(value, str)],
@@ -121,7 +121,7 @@ class FilterColumn:
             range(len(self.keys)), text, key=lambda place: self.keys[place].as_py()
         )
 
-    def _entries(self, condition: Condition) -> Sequence[int]:
+    def _entries(self, condition: FilterCondition) -> Sequence[int]:
         """Of a list's entries (JSON) those in a range: the numbers among them stand together, from
         "-" to "9"."""
         span = range(self._first_not_below("-"), self._first_not_below(":"))
@@ -244,9 +244,9 @@ class FilterColumns:
             for column in self._columns.values()
         )
 
-    def select(self, clause: Filter | Condition) -> np.ndarray:
+    def select(self, clause: Filter | FilterCondition) -> np.ndarray:
         """Bool [P]: which products a filter lets through."""
-        if isinstance(clause, Condition):
+        if isinstance(clause, FilterCondition):
             return self._having(clause)
         mask = np.ones(len(self.pids), dtype=bool)
         for part in clause.must:
@@ -260,7 +260,7 @@ class FilterColumns:
             mask &= either
         return mask
 
-    def _having(self, condition: Condition) -> np.ndarray:
+    def _having(self, condition: FilterCondition) -> np.ndarray:
         mask = np.zeros(len(self.pids), dtype=bool)
         if condition.kind == "product_id":
             if condition.exists is not None:
@@ -276,7 +276,7 @@ class FilterColumns:
                     mask[places] = True
         return ~mask if condition.exists is False else mask
 
-    def _of(self, condition: Condition) -> list[FilterColumn]:
+    def _of(self, condition: FilterCondition) -> list[FilterColumn]:
         own: _Name = (condition.kind, condition.field)
         names = {"category": (_PATHS, _LEAF), "tags": (_TAGS,)}.get(condition.kind, (own,))
         for name in names if self._facts is not None else ():
