@@ -16,7 +16,7 @@ from indexer.core.atomic_files import storage_failure, write_json
 from indexer.core.errors import ReadOnlyError, StorageError
 from indexer.core.home import Home
 from indexer.duplicates.same_product import LEAST_PHOTOS, ProductRule, product_rule
-from indexer.index.recapture_queries import reshots
+from indexer.index.recapture_queries import embed_recaptures
 from indexer.index.version_files import IndexVersion
 from indexer.model.runtime_base import Runtime
 
@@ -130,7 +130,9 @@ def _recaptures(
 ) -> _Positives:
     """Return photos of the index as if taken again."""
     of_index = np.unique(version.rows[:, 1])
-    photo_ids, vectors = reshots(catalog, PhotoStore(home), network, of_index, most=_RECAPTURES)
+    photo_ids, vectors = embed_recaptures(
+        catalog, PhotoStore(home), network, of_index, limit=_RECAPTURES
+    )
     place = {photo_id: row for row, photo_id in enumerate(version.rows[:, 1].tolist())}
     rows = [place[photo_id] for photo_id in photo_ids.tolist()]
     cosines = (vectors * version.index.vectors(rows)).sum(1) if len(photo_ids) else np.empty(0)

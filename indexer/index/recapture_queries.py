@@ -15,34 +15,34 @@ MOST = 64
 _BATCH = 16
 
 
-def reshot_vectors(
+def recapture_vectors(
     catalog: Catalog,
     photos: PhotoStore,
     embedder: Runtime,
     photo_ids: np.ndarray,
     *,
-    most: int = MOST,
+    limit: int = MOST,
     seed: int = 0,
 ) -> np.ndarray:
-    """The vectors alone of ``reshots``."""
-    return reshots(catalog, photos, embedder, photo_ids, most=most, seed=seed)[1]
+    """The vectors [n, D] of ``embed_recaptures`` without their ids."""
+    return embed_recaptures(catalog, photos, embedder, photo_ids, limit=limit, seed=seed)[1]
 
 
-def reshots(
+def embed_recaptures(
     catalog: Catalog,
     photos: PhotoStore,
     embedder: Runtime,
     photo_ids: np.ndarray,
     *,
-    most: int = MOST,
+    limit: int = MOST,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Photos picked among ``photo_ids`` by ``seed``, re-shot and embedded: (their ids int64 [n],
+    """Photos picked among ``photo_ids`` by ``seed``, recaptured and embedded: (their ids int64 [n],
     float32 [n, D]).
 
     A photo that cannot be read any more is left out: the index is built without its question.
     """
-    picked = np.random.default_rng(seed).permutation(np.unique(photo_ids))[:most].tolist()
+    picked = np.random.default_rng(seed).permutation(np.unique(photo_ids))[:limit].tolist()
     found = catalog.photos_by_id(picked)
     rows = [found[photo_id] for photo_id in picked if photo_id in found]
     shots = [

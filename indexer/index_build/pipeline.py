@@ -19,7 +19,7 @@ from indexer.core.progress import OnStage, no_progress
 from indexer.core.timer import StageTimer
 from indexer.index.base import FLAT_BELOW
 from indexer.index.embedding_store import EmbeddingStore
-from indexer.index.recapture_queries import reshot_vectors
+from indexer.index.recapture_queries import recapture_vectors
 from indexer.index.recipes import choose_recipe
 from indexer.index.tuning import check_recall
 from indexer.index.version import Versions
@@ -312,7 +312,7 @@ def _index_options(context: BuildContext, content: VersionContent) -> IndexOptio
     queries = None
     # below, every answer is exact
     if options.recaptures and len(content.rows) >= FLAT_BELOW:
-        queries = reshot_vectors(
+        queries = recapture_vectors(
             context.catalog, context.photos, context.open_embedder(), content.rows[:, 1]
         )
     return IndexOptions(

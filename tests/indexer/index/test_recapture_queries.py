@@ -11,7 +11,7 @@ import pytest
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
-from indexer.index.recapture_queries import reshot_vectors
+from indexer.index.recapture_queries import recapture_vectors
 from indexer.index_build import pipeline, publish
 from tests.indexer.index_build.test_pipeline import FakeBundle, FakeEmbedder, add_photo, put
 
@@ -25,18 +25,18 @@ def test_photos_are_shot_again(tmp_path: Path) -> None:
         put(catalog, "p", *photos)
         ids = catalog.entries()[1][:, 1]
         embedder = FakeEmbedder()
-        found = reshot_vectors(catalog, PhotoStore(home), embedder, ids, most=4)
+        found = recapture_vectors(catalog, PhotoStore(home), embedder, ids, limit=4)
         assert found.shape == (4, 6)
         assert len(set(embedder.seen)) == 4
         assert not set(embedder.seen) & {photo.content_hash for photo in photos}
-        again = reshot_vectors(catalog, PhotoStore(home), FakeEmbedder(), ids, most=4)
+        again = recapture_vectors(catalog, PhotoStore(home), FakeEmbedder(), ids, limit=4)
         np.testing.assert_array_equal(found, again)
-        other = reshot_vectors(catalog, PhotoStore(home), FakeEmbedder(), ids, most=4, seed=1)
+        other = recapture_vectors(catalog, PhotoStore(home), FakeEmbedder(), ids, limit=4, seed=1)
         assert not np.array_equal(found, other)
         for gone in (home.path / "photos").rglob("*"):
             if gone.is_file():
                 gone.unlink()
-        assert len(reshot_vectors(catalog, PhotoStore(home), FakeEmbedder(), ids)) == 0
+        assert len(recapture_vectors(catalog, PhotoStore(home), FakeEmbedder(), ids)) == 0
 
 
 def test_a_build_asks_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
