@@ -19,11 +19,11 @@ demo: $(READY)
 
 # Two processes at once, each with whole files: on two cores a fifth sooner than one.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Without the tests that take more than a few seconds each.
 test-quick: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # The served home against a plain-Python model, at length: RUNS random histories of up to STEPS steps each.
 prove-live: $(READY)

@@ -18,8 +18,34 @@ ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT / os.environ.get("CATALENS_DATA", "../shared/data")
 
 
+# Files of many seconds, the longest first: two test processes take whole files in turn, so one that
+# started last would leave the other process idle at the end.
+LONGEST_FIRST = (
+    "contracts/test_quickstart.py",
+    "indexer/training/test_distributed.py",
+    "indexer/training/test_bad_input.py",
+    "indexer/training/test_export.py",
+    "indexer/training/test_train.py",
+    "indexer/training/test_finetune.py",
+    "indexer/index/test_tuning.py",
+    "contracts/test_kills.py",
+    "contracts/test_journey.py",
+    "contracts/test_parity.py",
+    "contracts/test_cli.py",
+    "indexer/model/test_every_backbone.py",
+    "service/state/test_snapshots.py",
+    "service/background/test_jobs.py",
+    "service/test_two_processes.py",
+    "service/background/test_compaction.py",
+    "service/web/test_page.py",
+    "service/web/test_search_view.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the real photos on a machine that has none."""
+    """Begin with the longest files; skip what needs the real photos on a machine that has none."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
     if (REAL_DATA / "clothing").is_dir() and (REAL_DATA / "fashion").is_dir():
         return
     skip = pytest.mark.skip(reason=f"no real photos at {REAL_DATA} (set CATALENS_DATA)")

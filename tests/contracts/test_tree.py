@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST_FIRST
+
 ROOT = Path(__file__).parents[2]
 # Put together so that this file does not contain what it looks for.
 WORKPLACE = re.compile("/" + r"work/|\bshar" + r"ed/(?!lib)")
@@ -84,3 +86,8 @@ def test_each_test_file_is_named_after_a_module() -> None:
         if name.parts[0] != "contracts" and not found:
             without.add(name.as_posix())
     assert without == set(NAMED_BY_PROMISE)
+
+
+def test_the_files_begun_first_are_there() -> None:
+    """A renamed test file would silently run last again."""
+    assert [name for name in LONGEST_FIRST if not (ROOT / "tests" / name).exists()] == []

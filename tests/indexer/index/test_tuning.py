@@ -14,7 +14,7 @@ from indexer.index.base import Hits, SearchParams
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex
 from indexer.index.query import reweigh, search_params
-from indexer.index.tuning import ann_recall_at_k, build_tuned, held_out_queries
+from indexer.index.tuning import Tuned, ann_recall_at_k, build_tuned, held_out_queries
 from indexer.index.version import Versions
 from indexer.index.version_files import NewVersion
 from indexer.model.spec import Block
@@ -231,13 +231,20 @@ def of_blocks(n: int, seed: int = 0) -> np.ndarray:
     ).astype(np.float16)
 
 
-@pytest.mark.parametrize("recipe", ["IVF64,SQ8", "IVF64,PQ24x4fsr,Refine(SQ8)", "HNSW16,SQ8"])
+@pytest.fixture(scope="module", params=["IVF64,SQ8", "IVF64,PQ24x4fsr,Refine(SQ8)", "HNSW16,SQ8"])
+def weighted(request: pytest.FixtureRequest) -> tuple[Tuned, np.ndarray]:
+    """An index tuned for other weights too, and its vectors."""
+    vectors = of_blocks(4000)
+    return build_tuned(vectors, recipe=request.param, blocks=BLOCKS), vectors
+
+
 @pytest.mark.parametrize("weights", [{"a": 1}, {"c": 1}, {"g": 2}, {"a": 0.2, "c": 0.7, "g": 0.1}])
-def test_queries_of_other_weights_are_found(recipe: str, weights: dict[str, float]) -> None:
+def test_queries_of_other_weights_are_found(
+    weighted: tuple[Tuned, np.ndarray], weights: dict[str, float]
+) -> None:
     """One block alone or weights of one's own: recall@10 stays 0.98, scores are those of the
     oracle."""
-    vectors = of_blocks(4000)
-    tuned = build_tuned(vectors, recipe=recipe, blocks=BLOCKS)
+    tuned, vectors = weighted
     assert tuned.recall["weighted"]["at_10"] >= 0.98
     queries, _ = reweigh(queries_near(vectors, 100, seed=5), BLOCKS, weights)
     found = tuned.index.search(queries, 10, params=search_params(weights))
