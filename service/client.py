@@ -36,9 +36,9 @@ from service.api.responses import (
     QueuedResponse,
     QueueResponse,
     RecommendResponse,
-    Result,
     ReviewResponse,
     SearchResponse,
+    SearchResult,
     TagsResponse,
     WriteResponse,
 )
@@ -128,7 +128,7 @@ class Client:
 
     def results(
         self, image: PhotoInput | None = None, **options: Unpack[kw.SearchKeywords]
-    ) -> Iterator[Result]:
+    ) -> Iterator[SearchResult]:
         """All results of a search, page after page of ``k``, for as long as they are taken."""
         while True:
             found = self.search(image, **options)

@@ -1,5 +1,4 @@
-"""Holds model, index and catalog, answers the questions, takes the writes; knows
-nothing of HTTP."""
+"""Engine: holds model, index and catalog of one home, answers queries and takes writes."""
 
 from __future__ import annotations
 
@@ -8,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
-
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import BadRequestError, CatalensError, NoIndexError, UnknownProductError
+from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.sqlite import is_read_only
@@ -25,53 +22,76 @@ from service.background.leadership import Leadership
 from service.background.refresh import SnapshotRefresh
 from service.background.runner import BackgroundRunner
 from service.inference.admission import AdmissionGate, OverloadedError
+from service.inference.decoder import PhotoDecoder
 from service.inference.queue import InferenceQueue
 from service.logging import make_log
 from service.products.catalog import ProductCatalog
 from service.products.classes import ClassManager
+from service.products.versions import IndexVersions
 from service.products.writer import Writer
-from service.query.batch import BatchRunner, Task
-from service.query.catalog_map import CatalogMap
-from service.query.classify import Classifier
-from service.query.cursors import Cursor
+from service.query.batch import BatchAnswer, BatchRunner, Task
+from service.query.catalog_map import MOST, map_points
+from service.query.classify import classify, require_categories
+from service.query.context import RequestContext
+from service.query.cursors import Cursor, version_of
 from service.query.explain import Explainer
 from service.query.filters import FilterParser
-from service.query.objects import ObjectFinder
+from service.query.interest_ranking import RecommendOptions
+from service.query.objects import ObjectFinder, ObjectOptions
 from service.query.photo_embedder import PhotoEmbedder
-from service.query.query import Query, SearchOptions
-from service.query.recommend import Recommender
+from service.query.query import Query, RawFilter, SearchOptions, SnapshotSelector
+from service.query.recommend import Event, Recommender, check_history
+from service.query.response import (
+    Classification,
+    Description,
+    Envelope,
+    Explanation,
+    Facets,
+    FoundObjects,
+    Framed,
+    MapPoints,
+    Recommendations,
+    SearchPage,
+    SuggestedTags,
+)
 from service.query.search import Searcher
-from service.query.search_cache import SearchCache
 from service.query.tags import TagSuggester
 from service.query.text import TextQueryParser
+from service.review.database import ReviewDatabase
+from service.review.duplicate_check import DuplicateCheck
+from service.review.feedback import FeedbackLog
+from service.review.policy_check import PolicyCheck
+from service.review.quality_check import QualityCheck
 from service.review.queue import ReviewQueue
+from service.review.result import ReviewResult
 from service.review.review import ListingReviewer
 from service.settings import Settings
 from service.state.pinned_versions import PinnedVersions
-from service.state.snapshots import Snapshot, SnapshotManager
+from service.state.snapshot import Snapshot
+from service.state.snapshots import SnapshotManager
 
-_PATIENCE_S = 2.0  # how long a question with `min_sequence` waits for a write of another process
+_PATIENCE_S = 2.0  # how long a query with `min_sequence` waits for a write of another process
 
 
-class Engine(ProductCatalog):
+class Engine:
     """Answers over one home. Safe to call from many threads; ``close`` it, or use it in ``with``.
 
-    Every answer is a plain dict that carries ``model_version``, ``index_version`` and
-    ``timings_ms``, all from one snapshot. Failures are ``CatalensError``; with no active index,
-    questions raise ``NoIndexError`` until one is activated. ``watch=False`` (one question, then
-    gone): other processes' later writes are not followed.
+    What is asked of a snapshot is a method here; what the home holds is a part: ``products``,
+    ``versions``, ``classes``, ``jobs``, ``reviews``, ``feedback``. Every answer is an
+    ``Envelope`` with the versions of one snapshot. Failures are ``CatalensError``; with no active
+    index, queries raise ``NoIndexError`` until one is activated. Each query may name another
+    ``version`` than the serving one: model, decision layer and index are then that version's.
+    ``watch=False`` (one query, then gone): other processes' later writes are not followed.
     """
 
     def __init__(self, settings: Settings, *, watch: bool = True, log: Any = None) -> None:
         self.settings = settings
         self.log = log or make_log()
         self.home = Home(settings.home)
-        self._catalog = open_catalog(self.home)
-        self._photos = PhotoStore(self.home)
-        self._limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+        self.catalog = open_catalog(self.home)
         # More threads at work than cores only wait for each other's locks: with 40 of them half as
         # much is answered.
-        self._turns = AdmissionGate(
+        self.admission = AdmissionGate(
             settings.working or THREADS + 1, settings.max_waiting, settings.deadline_s
         )
         self.queue = InferenceQueue(
@@ -79,129 +99,121 @@ class Engine(ProductCatalog):
             max_waiting=settings.max_waiting,
             max_delay_s=settings.max_delay_ms / 1000,
         )
-
-        def crowded() -> bool:
-            return self._turns.crowded
-
-        self._seeing = PhotoEmbedder(
-            self.queue,
-            self._catalog,
-            self._photos,
-            limits=self._limits,
-            deadline_s=settings.deadline_s,
-            crowded=crowded,
-        )
         try:
-            self._serving = SnapshotManager(
-                self.home,
-                self._catalog,
-                self._photos,
-                self.queue,
-                device=settings.device,
-                engine=settings.engine,
-                log=self.log,
-            )
-            self._writer = Writer(
-                self.home,
-                self._catalog,
-                self._photos,
-                self._serving,
-                self.queue,
-                self._limits,
-                self._seeing.decoding,
-                self.log,
-            )
-            self.classes = ClassManager(
-                self.home,
-                self._catalog,
-                self._serving,
-                self.queue,
-                embed=self._seeing.vector,
-                answer=self._answer,
-            )
-            self._others = PinnedVersions(
-                self.home, self._serving, most=settings.other_versions, log=self.log
-            )
-            self._serving.others = self._others
-            leadership = Leadership(self.home, eligible=not is_read_only(self.home.catalog_file))
-            self.folding = Compactor(
-                self.home,
-                self._serving,
-                leadership,
-                max_delta=settings.max_delta,
-                device=settings.device,
-                log=self.log,
-            )
-            self.jobs = JobRunner(
-                self.home,
-                leadership,
-                import_root=settings.import_root,
-                max_upload_bytes=settings.max_upload_bytes,
-                device=settings.device,
-                streams=max(1, settings.threads // 4),
-                log=self.log,
-            )
-            self.eraser = Eraser(
-                self.home,
-                self._catalog,
-                leadership,
-                within_s=settings.erase_within_s,
-                log=self.log,
-            )
-            self._background = BackgroundRunner(
-                (SnapshotRefresh(self._serving), self.folding, self.jobs, self.eraser),
-                leadership,
-                poll_s=settings.poll_s,
-                log=self.log,
-            )
-            self.explain = Explainer(
-                self.queue, snapshot=self._snapshot, photo=self._seeing.photo, answer=self._answer
-            )
-            self._filtering = FilterParser(self._catalog, answer=self._answer, log=self.log)
-            self.recommending = Recommender(
-                self._catalog, self._filtering, out_of_stock=settings.out_of_stock,
-                snapshot=self._snapshot, turn=self._turn, answer=self._answer,
-            )  # fmt: skip
-            self._texting = TextQueryParser(self.home, self._catalog, encoder=settings.text_encoder)
-            self._searching = Searcher(
-                self._catalog,
-                self._filtering,
-                self._texting,
-                inputs=self._inputs,
-                answer=self._answer,
-            )
-            self.objects = ObjectFinder(
-                self._seeing,
-                self._searching,
-                snapshot=self._snapshot,
-                turn=self._turn,
-                answer=self._answer,
-            )
-            shared: dict[str, Any] = {"vectors": self._vectors, "answer": self._answer}
-            self._classifying = Classifier(**shared)
-            self._tagging = TagSuggester(self._catalog, **shared, crowded=crowded)
-            self._many = BatchRunner(self._classifying, self._searching, self._tagging)
-            self.mapping = CatalogMap(self._catalog, snapshot=self._snapshot, answer=self._answer)
-            self.people = ReviewQueue(self.home, self._catalog, self._serving, answer=self._answer)
-            self._reviewing = ListingReviewer(
-                self.home,
-                self._catalog,
-                self._photos,
-                self.queue,
-                self._seeing,
-                self._classifying,
-                self._tagging,
-                self.people,
-                settings=settings,
-                answer=self._answer,
-                log=self.log,
-            )
-            self._serving.start()
+            self._make_parts(settings)
+            self.snapshots.start()
         except BaseException:
             self.queue.close()
             raise
         if watch:
             self._background.start()
+
+    def _make_parts(self, settings: Settings) -> None:
+        self.photos = PhotoStore(self.home)
+        decoder = PhotoDecoder(ImageLimits(settings.max_image_bytes, settings.max_image_pixels))
+        pinned = PinnedVersions(self.home, capacity=settings.other_versions, log=self.log)
+        self.snapshots = SnapshotManager(
+            self.home,
+            self.catalog,
+            self.photos,
+            self.queue,
+            pinned,
+            device=settings.device,
+            engine=settings.engine,
+            log=self.log,
+        )
+        self.embedder = PhotoEmbedder(
+            self.queue, decoder, self.admission, self.catalog, self.photos
+        )
+        writer = Writer(
+            self.home, self.catalog, self.photos, self.snapshots, self.queue, decoder, self.log
+        )
+        self.products = ProductCatalog(
+            self.home,
+            self.catalog,
+            self.photos,
+            self.snapshots,
+            writer,
+            decoder,
+            self.embedder,
+            log=self.log,
+        )
+        self.versions = IndexVersions(self.home, self.snapshots)
+        self.classes = ClassManager(
+            self.home,
+            self.catalog,
+            self.snapshots,
+            self.embedder,
+            deadline_s=settings.deadline_s,
+        )
+        self._make_query_parts(settings)
+        self._make_review_parts(settings)
+        self._make_background_parts(settings)
+
+    def _make_query_parts(self, settings: Settings) -> None:
+        filters = FilterParser(self.catalog, log=self.log)
+        self._texts = TextQueryParser(self.home, self.catalog, encoder=settings.text_encoder)
+        self._filters = filters
+        self.searcher = Searcher(self.catalog, filters, self._texts)
+        self.tag_suggester = TagSuggester(self.catalog, self.admission)
+        self._explainer = Explainer(self.queue, self.embedder)
+        self._recommender = Recommender(self.catalog, filters, out_of_stock=settings.out_of_stock)
+        self._objects = ObjectFinder(self.embedder, self.searcher)
+        self._batches = BatchRunner(self.embedder, self.searcher, self.tag_suggester)
+
+    def _make_review_parts(self, settings: Settings) -> None:
+        self.review_database = ReviewDatabase(self.home)
+        self.reviews = ReviewQueue(self.catalog, self.snapshots, self.review_database)
+        self.feedback = FeedbackLog(self.catalog, self.snapshots, self.review_database)
+        quality = QualityCheck(
+            self.home, settings.quality_profile, settings.quality_floors, self.log
+        )
+        self.policies = PolicyCheck(
+            self.home, self.catalog, self.queue, self.embedder, settings.policy_file, self.log
+        )
+        self._duplicates = DuplicateCheck(self.home, self.catalog, self.photos, self.log)
+        self._reviewer = ListingReviewer(
+            self.catalog,
+            self.embedder,
+            self.tag_suggester,
+            self.reviews,
+            quality=quality,
+            policies=self.policies,
+            duplicates=self._duplicates,
+        )
+
+    def _make_background_parts(self, settings: Settings) -> None:
+        leadership = Leadership(self.home, eligible=not is_read_only(self.home.catalog_file))
+        self.folding = Compactor(
+            self.home,
+            self.snapshots,
+            leadership,
+            max_delta=settings.max_delta,
+            device=settings.device,
+            log=self.log,
+        )
+        self.jobs = JobRunner(
+            self.home,
+            leadership,
+            import_root=settings.import_root,
+            max_upload_bytes=settings.max_upload_bytes,
+            device=settings.device,
+            streams=max(1, settings.threads // 4),
+            log=self.log,
+        )
+        self.eraser = Eraser(
+            self.home,
+            self.catalog,
+            leadership,
+            within_s=settings.erase_within_s,
+            log=self.log,
+        )
+        self._background = BackgroundRunner(
+            (SnapshotRefresh(self.snapshots), self.folding, self.jobs, self.eraser),
+            leadership,
+            poll_s=settings.poll_s,
+            log=self.log,
+        )
 
     def __enter__(self) -> Engine:
         return self
@@ -210,267 +222,250 @@ class Engine(ProductCatalog):
         self.close()
 
     def close(self) -> None:
-        """Stop the threads; questions in flight are answered first."""
+        """Stop the threads; queries in flight are answered first."""
         self._background.close()
-        self._many.close()
-        self._tagging.close()
+        self._batches.close()
+        self.tag_suggester.close()
         self.queue.close()
-        self._reviewing.close()
-        self.people.close()
-        self._texting.close()
+        self._reviewer.close()
+        self.review_database.close()
+        self._texts.close()
 
     def refresh(self) -> None:
-        """Look now for other processes' writes and activations (the background does so
-        every ``poll_s``)."""
-        self._serving.refresh()
-
-    def frame(self, **content: Any) -> dict[str, Any]:
-        """``content`` that no snapshot answers, with the versions that serve."""
-        return self._answer(self._serving.current, StageTimer(), **content)
+        """Follow other processes' writes and activations now; the background does so
+        every ``poll_s``."""
+        self.snapshots.refresh()
 
     @property
     def snapshot(self) -> Snapshot | None:
         """What would answer now, if anything does."""
-        return self._serving.current
+        return self.snapshots.current
 
     def last_sequence(self) -> int:
         """The sequence number of the catalog's last change, of whatever process."""
-        return self._catalog.last_sequence()
+        return self.catalog.last_sequence()
 
     def ready(self) -> Snapshot:
         """The snapshot that would answer now. Raises ``NoIndexError`` or ``OverloadedError``."""
         if not self.queue.alive:
             raise OverloadedError("the service is shutting down")
-        return self._snapshot()
+        return self.snapshots.require()
 
-    # -- questions
+    def frame(self, content: Framed) -> Envelope[Framed]:
+        """An answer that needs no snapshot, with the versions that serve now."""
+        return Envelope.around(content, self.snapshots.current, StageTimer())
 
-    # Each may name another ``version`` than the serving one; model, decision layer and index are
-    # then that version's.
+    # -- queries: options are given as a model, or as its fields by name
 
     def classify(
-        self,
-        source: Query,
-        *,
-        top: int = 5,
-        min_sequence: int | None = None,
-        version: str | None = None,
-    ) -> dict[str, Any]:
-        """``categories`` [{label, path, probability}], best first, and ``unknown``. Raises
-        ``NoCategoriesError``."""
-        snapshot = self._snapshot(min_sequence, version)
-        with self._turn() as clock:
-            return self._classifying.classify(snapshot, source, clock, top=top)
+        self, query: Query, at: SnapshotSelector | None = None, *, top: int = 5, **fields: Any
+    ) -> Envelope[Classification]:
+        """Categories, best first. Raises ``NoCategoriesError``."""
+        with self._begin(SnapshotSelector.of(at, fields)) as ctx:
+            require_categories(ctx.snapshot)
+            return ctx.respond(classify(ctx, self.embedder.embed(ctx, query), top=top))
 
     def search(
         self, query: Query, options: SearchOptions | None = None, **fields: Any
-    ) -> dict[str, Any]:
-        """``results``, one per product with its best photo, score descending; min(k, matches) of
-        them. ``next_cursor``.
+    ) -> Envelope[SearchPage]:
+        """One result per product with its best photo, score descending; min(k, matches) of them.
 
-        ``options``, or its ``fields`` by name. A product asked about is itself left out. With
-        ``weights`` and ``mix`` the score is the weighted mean of the inputs' cosines and, of a
-        text, of its keywords. What matches a text is all that passes; where it has no vector (a
-        version without a tower, words that the tower lacks) what holds one of its words.
-        ``unknown_words``: of a text, those that nothing is known of. Raises ``BadFilterError``,
-        ``BadRequestError``, ``CursorGoneError``.
+        A product asked about is itself left out. With ``weights`` and ``mix`` the score is the
+        weighted mean of the inputs' cosines and, of a text, of its keywords. What matches a text is
+        all that passes; where it has no vector (a version without a tower, words that the tower
+        lacks) what holds one of its words. Raises ``BadFilterError``, ``BadRequestError``,
+        ``CursorGoneError``.
         """
         options = SearchOptions.of(options, fields)
-        snapshot = self._turned_to(options)
-        with self._turn() as clock:
-            return self._searching.search(snapshot, query, options, clock)
+        with self._begin(options) as ctx:
+            plan = self.searcher.plan(ctx, query, options)
+            return ctx.respond(self.searcher.search(ctx, self.embedder.embed(ctx, query), plan))
 
     def similar(
         self, product_id: str, options: SearchOptions | None = None, **fields: Any
-    ) -> dict[str, Any]:
+    ) -> Envelope[SearchPage]:
         """``search`` for a stored product: the best over its photos. Raises
         ``UnknownProductError``."""
         return self.search(Query(product_id=product_id), options, **fields)
 
-    def facets(
-        self,
-        *,
-        filter: object = None,
-        fields: Sequence[str] = (),
-        limit: int = 20,
-        min_sequence: int | None = None,
-    ) -> dict[str, Any]:
-        """Counts of values among the products that pass ``filter``; see ``FilterParser.facets``."""
-        clock = StageTimer()
-        return self._filtering.facets(
-            self._snapshot(min_sequence), clock, filter=filter, fields=fields, limit=limit
-        )
-
     def tags(
-        self, source: Query, *, min_sequence: int | None = None, version: str | None = None
-    ) -> dict[str, Any]:
-        """``tags`` [{tag, confidence, neighbours: [{product_id, score}]}], most confident first."""
-        snapshot = self._snapshot(min_sequence, version)
-        with self._turn() as clock:
-            return self._tagging.tags(snapshot, source, clock)
+        self, query: Query, at: SnapshotSelector | None = None, **fields: Any
+    ) -> Envelope[SuggestedTags]:
+        """Tags, most confident first, with the products that speak for them."""
+        with self._begin(SnapshotSelector.of(at, fields)) as ctx:
+            return ctx.respond(self.tag_suggester.suggest(ctx, self.embedder.embed(ctx, query)))
 
     def describe(
         self, query: Query, options: SearchOptions | None = None, **fields: Any
-    ) -> dict[str, Any]:
-        """What ``classify``, ``search`` (whose parameters it takes) and ``tags`` answer, from one
-        snapshot.
+    ) -> Envelope[Description]:
+        """What ``classify``, ``search`` and ``tags`` answer, from one snapshot.
 
         The photo is decoded and embedded once, and a search that two of them need is made once. A
         model without categories has none and ``unknown`` is None.
         """
         options = SearchOptions.of(options, fields)
-        snapshot = self._turned_to(options)
-        with self._turn() as clock:
-            near = SearchCache(self._tagging.depths(snapshot.tag_rule))
-            found = self._searching.search(snapshot, query, options, clock, near)
-            parts = [self._tagging.tags(snapshot, query, clock, near)]
-            if snapshot.bundle.decision.categories:
-                parts.append(self._classifying.classify(snapshot, query, clock, near=near))
-        whole = {"categories": [], "unknown": None, **found}
-        for part in parts:
-            whole.update(part)
-        return whole
+        with self._begin(options, with_tags=True) as ctx:
+            plan = self.searcher.plan(ctx, query, options)
+            embedded = self.embedder.embed(ctx, query)
+            page = self.searcher.search(ctx, embedded, plan)
+            tags = self.tag_suggester.suggest(ctx, embedded).tags
+            known = bool(ctx.snapshot.bundle.decision.categories)
+            found = classify(ctx, embedded) if known else None
+            description = Description(
+                categories=found.categories if found else [],
+                unknown=found.unknown if found else None,
+                results=page.results,
+                next_cursor=page.next_cursor,
+                tags=tags,
+                unknown_words=page.unknown_words,
+            )
+            return ctx.respond(description)
 
-    def many(
+    def batch(
         self,
-        question: Task,
+        task: Task,
         photos: Sequence[bytes],
-        *,
-        min_sequence: int | None = None,
-        version: str | None = None,
-        **wanted: Any,
-    ) -> tuple[list[dict[str, Any] | CatalensError], dict[str, Any]]:
-        """What ``question`` answers about each photo, all from one snapshot, and the answer around
-        them.
+        options: SearchOptions | None = None,
+        **fields: Any,
+    ) -> Envelope[BatchAnswer]:
+        """What ``task`` gives for each photo, all from one snapshot.
 
-        ``wanted``: the parameters of ``search``. A photo that cannot be used, or that the network
-        has no time for, has its failure in its place; what is wrong with the question itself is
-        raised.
+        A photo that cannot be used, or that the network has no time for, has its failure in its
+        place; what is wrong with the task itself is raised.
         """
-        clock = StageTimer()
-        snapshot = self._snapshot(min_sequence, version)
-        found = self._many.ask(
-            question,
-            snapshot,
-            [Query(image=data) for data in photos],
-            SearchOptions.of(None, wanted),
-        )
-        return found, self._answer(snapshot, clock)
+        options = SearchOptions.of(options, fields)
+        ctx = self._context(options)
+        return ctx.respond(self._batches.run(ctx, task, photos, options))
+
+    def facets(
+        self,
+        at: SnapshotSelector | None = None,
+        *,
+        filter: RawFilter | None = None,
+        fields: Sequence[str] = (),
+        limit: int = 20,
+        **selector: Any,
+    ) -> Envelope[Facets]:
+        """Counts of values among the products that pass ``filter``; ``fields``: of these alone."""
+        ctx = self._context(SnapshotSelector.of(at, selector))
+        return ctx.respond(self._filters.facets(ctx, filter=filter, fields=fields, limit=limit))
+
+    def find_objects(
+        self, photo: bytes, options: ObjectOptions | None = None, **fields: Any
+    ) -> Envelope[FoundObjects]:
+        """The products in a busy photo, each with what looks like it."""
+        options = ObjectOptions.of(options, fields)
+        with self._begin(options) as ctx:
+            return ctx.respond(self._objects.find(ctx, photo, options))
+
+    def recommend(
+        self, history: Sequence[Event], options: RecommendOptions | None = None, **fields: Any
+    ) -> Envelope[Recommendations]:
+        """Products for a shopper, each with its reason. Raises ``BadRequestError`` for an empty
+        history, ``UnknownProductError``, ``NoOrdersError``."""
+        options = RecommendOptions.of(options, fields)
+        check_history(history)
+        with self._begin(options) as ctx:
+            return ctx.respond(self._recommender.recommend(ctx, history, options))
+
+    def explain_category(
+        self,
+        query: Query,
+        category: str | Sequence[str] | None = None,
+        at: SnapshotSelector | None = None,
+        **fields: Any,
+    ) -> Envelope[Explanation]:
+        """What in a photo speaks for ``category``, None for the most probable one."""
+        ctx = self._context(SnapshotSelector.of(at, fields))
+        return ctx.respond(self._explainer.explain_category(ctx, query, category))
+
+    def explain_pair(
+        self, query: Query, other: Query, at: SnapshotSelector | None = None, **fields: Any
+    ) -> Envelope[Explanation]:
+        """What in two photos makes them similar, by block of the embedding."""
+        ctx = self._context(SnapshotSelector.of(at, fields))
+        return ctx.respond(self._explainer.explain_pair(ctx, query, other))
+
+    def map(self, *, limit: int = MOST) -> Envelope[MapPoints]:
+        """At most ``limit`` products as points in the plane."""
+        ctx = self._context(SnapshotSelector())
+        return ctx.respond(map_points(ctx, self.catalog, limit=limit))
+
+    # -- reviews
 
     def review(
         self,
         photos: Sequence[bytes],
+        at: SnapshotSelector | None = None,
         *,
         product_id: str | None = None,
         profile: str | None = None,
         queue: bool = True,
-        min_sequence: int | None = None,
-        version: str | None = None,
-    ) -> dict[str, Any]:
-        """Whether a listing with these ``photos`` is fit to publish; see ``replies.ReviewAnswer``.
+        **fields: Any,
+    ) -> Envelope[ReviewResult]:
+        """Whether a listing with these ``photos`` is fit to publish.
 
         ``product_id``: a stored product, never its own duplicate, whose photos are taken where none
         are given. ``queue``: put it where people look, if it asks for one. Raises
         ``BadImageError``, ``UnknownProductError``.
         """
-        snapshot = self._snapshot(min_sequence, version)
-        with self._turn() as clock:
-            return self._reviewing.review(
-                snapshot, photos, clock, product_id=product_id, profile=profile, queue=queue
+        with self._begin(SnapshotSelector.of(at, fields)) as ctx:
+            result = self._reviewer.review(
+                ctx, photos, product_id=product_id, profile=profile, queue=queue
             )
+            return ctx.respond(result)
 
     @property
     def policy_version(self) -> str | None:
         """Of the policies that reviews are checked against."""
-        return self._reviewing.policies.version
+        return self.policies.version
 
     def prepare_reviews(self) -> None:
         """Do now what a service does behind its first review: read all signatures, fit galleries.
         May take minutes."""
-        self._reviewing.policies.fit(self._snapshot())
-        self._reviewing.repeats.read()
+        self.policies.fit(self.snapshots.require())
+        self._duplicates.read()
 
     # -- inside
 
     @contextmanager
-    def _turn(self) -> Iterator[StageTimer]:
-        """A place at work, and the request's clock. Raises ``OverloadedError``,
-        ``DeadlineExceededError``."""
-        clock = StageTimer()
+    def _begin(self, at: SnapshotSelector, *, with_tags: bool = False) -> Iterator[RequestContext]:
+        """A place at work and the request's context. Raises ``OverloadedError``,
+        ``DeadlineExceededError``, and as ``_select``."""
+        snapshot = self._select(at)
+        timer = StageTimer()
         with ExitStack() as stack:
-            with clock.stage("wait"):
-                stack.enter_context(self._turns.turn())
-            yield clock
+            with timer.stage("wait"):
+                stack.enter_context(self.admission.turn())
+            deadline_s = self.settings.deadline_s
+            yield RequestContext.begin(snapshot, deadline_s, timer=timer, with_tags=with_tags)
 
-    def _snapshot(self, min_sequence: int | None = None, version: str | None = None) -> Snapshot:
-        snapshot = self._serving.current if version is None else self._others.get(version)
-        if snapshot is None:
-            raise NoIndexError("no index version is active: run catalens index build --activate")
-        if min_sequence is not None:
-            until = time.monotonic() + _PATIENCE_S
-            while snapshot.live.sequence < min_sequence:
-                if min_sequence > self._catalog.last_sequence():
-                    raise BadRequestError(
-                        f"min_sequence {min_sequence} is beyond the catalog's last change"
-                    )
-                if time.monotonic() > until:
-                    raise OverloadedError(
-                        f"sequence {min_sequence} is not searchable yet: try again shortly"
-                    )
-                time.sleep(0.02)
-                snapshot = self._snapshot(version=version)
-        return snapshot
+    def _context(self, at: SnapshotSelector) -> RequestContext:
+        """The context of a request that takes no place at work."""
+        return RequestContext.begin(self._select(at), self.settings.deadline_s)
 
-    def _turned_to(self, options: SearchOptions) -> Snapshot:
-        """What answers a page: the version that gave the page before. Raises ``CursorGoneError``,
-        and as ``_snapshot``."""
-        min_sequence, version = options.min_sequence, options.version
-        if options.cursor is not None:
-            page = Cursor.read(options.cursor)
+    def _select(self, at: SnapshotSelector) -> Snapshot:
+        """The snapshot that answers; of a further page, the version that gave the page before.
+
+        Raises ``NoIndexError``, ``CursorGoneError``, ``BadRequestError`` for a sequence that is
+        still to come, ``OverloadedError`` where it does not arrive in time.
+        """
+        min_sequence, version = at.min_sequence, at.version
+        if isinstance(at, SearchOptions) and at.cursor is not None:
+            page = Cursor.read(at.cursor)
             min_sequence = max(min_sequence or 0, page.sequence)
-            version = version or self._others.of_cursor(page)
-        return self._snapshot(min_sequence, version)
-
-    def _inputs(
-        self, snapshot: Snapshot, source: Query, clock: StageTimer
-    ) -> tuple[dict[str, np.ndarray], set[int]]:
-        """The embeddings of what a question is about, by name (each float32 [n, D]), and the pids
-        it is about."""
-        inputs: dict[str, np.ndarray] = {}
-        own: set[int] = set()
-        if source.product_id is not None:
-            pid = self._catalog.pid(source.product_id)
-            if pid is None:
-                raise UnknownProductError(f"no product {source.product_id!r}")
-            try:
-                inputs["product_id"] = snapshot.live.vectors_of(pid)[1]
-            except UnknownProductError:
-                raise NoIndexError(
-                    f"product {source.product_id!r} is stored but not searchable yet"
-                ) from None
-            own = {pid}
-        if source.image is not None:
-            inputs["image"] = self._seeing.vector(snapshot, source, clock)[np.newaxis]
-        if not inputs:
-            raise BadRequestError("nothing to look at: give an image or a product")
-        return inputs, own
-
-    def _vectors(
-        self, snapshot: Snapshot, source: Query, clock: StageTimer
-    ) -> tuple[np.ndarray, set[int]]:
-        """Query vectors float32 [n, D], of several inputs their mean direction, and the pids the
-        question is about."""
-        inputs, own = self._inputs(snapshot, source, clock)
-        if len(inputs) == 1:
-            return next(iter(inputs.values())), own
-        mean = np.sum([_unit(vectors.mean(axis=0)) for vectors in inputs.values()], axis=0)
-        return _unit(mean.astype(np.float32))[np.newaxis], own
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    length = float(np.linalg.norm(vector))
-    if length < 1e-6:
-        raise BadRequestError(
-            "the image and the product point in opposite directions: ask for one of them"
-        )
-    return vector / length
+            version = version or version_of(page, self.snapshots)
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            snapshot = self.snapshots.require() if version is None else self.snapshots.get(version)
+            if min_sequence is None or snapshot.live.sequence >= min_sequence:
+                return snapshot
+            if min_sequence > self.catalog.last_sequence():
+                raise BadRequestError(
+                    f"min_sequence {min_sequence} is beyond the catalog's last change"
+                )
+            if time.monotonic() > until:
+                raise OverloadedError(
+                    f"sequence {min_sequence} is not searchable yet: try again shortly"
+                )
+            time.sleep(0.02)

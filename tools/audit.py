@@ -162,8 +162,9 @@ def _look(
 ) -> AuditedProduct:
     """Everything but duplicates, which are looked for in the whole catalog at once."""
     try:
-        seen = engine.review([], product_id=product.product_id, profile=profile, queue=False)
-        near = engine.similar(product.product_id, k=_NEIGHBOURS)["results"]
+        name = product.product_id
+        seen = engine.review([], product_id=name, profile=profile, queue=False).to_json()
+        near = engine.similar(name, k=_NEIGHBOURS).to_json()["results"]
     except CatalensError as error:
         return AuditedProduct([Entry("unreadable", product.pid, error.code, 1.0, str(error))], [])
     photos = []

@@ -108,8 +108,8 @@ def evaluate_file(
     for number, seen in enumerate(timed):
         history = [Event(names[pid], time=when) for pid, when in seen[:-1][-1000:]]
         try:
-            found = engine.recommending.recommend(history, k=K)["results"]
-            ours.append([pids[row["product_id"]] for row in found])
+            found = engine.recommend(history, k=K).content.results
+            ours.append([pids[row.product_id] for row in found])
         except CatalensError as error:
             skipped.append({"where": f"user {number + 1}", "reason": str(error)})
             continue

@@ -6,7 +6,7 @@ import bisect
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -302,6 +302,18 @@ class FilterColumns:
             for _, column in sorted(self._columns.items(), key=lambda entry: entry[1].field)
             if column.kind not in ("category", "tags")
         )
+
+
+@dataclass(frozen=True)
+class BoundFilter(Filter):
+    """A filter with the columns that it is answered from, in place of the version's own."""
+
+    columns: FilterColumns = field(kw_only=True, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, where: Filter, columns: FilterColumns) -> BoundFilter:
+        """``where``, to be answered from ``columns``."""
+        return cls(where.must, where.should, where.must_not, where.key, columns=columns)
 
 
 def facet_elements(product: FilterableProduct, column: FilterColumn) -> tuple[Element, ...]:

@@ -15,7 +15,7 @@ from indexer.core.lru import LRUCache
 from indexer.core.vectors import check_unit
 from indexer.index.base import Hits, SearchParams, rescore
 from indexer.index.facts_log import FactsLog
-from indexer.index.filter_columns import FilterColumns
+from indexer.index.filter_columns import BoundFilter, FilterColumns
 from indexer.index.live_state import ALIVE, ROOM, LiveState, compacted, empty, with_room
 from indexer.index.product_hits import ProductHits, by_product
 from indexer.index.version_files import IndexVersion
@@ -36,14 +36,8 @@ class Selection:
     newer: np.ndarray
     log: FactsLog
     logged: int
-
-
-@dataclass(frozen=True)
-class _Filterable:
-    """FilterColumns, and the selections made from them; replaced together."""
-
+    # The columns that answered it.
     columns: FilterColumns
-    recent: LRUCache[str, Selection]
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,11 @@ class LiveIndex:
         self._writing = threading.Lock()
         # The newest entry of the log by pid.
         self._now: dict[int, FilterableProduct | None] = {}
-        self._filterable: _Filterable | None = None
+        self._columns: FilterColumns | None = None
+        # Selections of recent filters, each from the columns that it holds.
+        self._recent: LRUCache[str, Selection] = LRUCache(
+            max(4, _SELECTIONS_BYTES // max(len(self._pids), 1))
+        )
         self._state = empty(base.manifest.dim, base.manifest.last_sequence, len(first))
 
     @property
@@ -257,9 +255,9 @@ class LiveIndex:
         Opened with their first use. None where the version was built without; then set them. Raises
         ``DamagedIndexError``.
         """
-        if self._filterable is None and self.base.columns_file is not None:
+        if self._columns is None and self.base.columns_file is not None:
             self.columns = FilterColumns.open(self.base.columns_file, self.products)
-        return None if self._filterable is None else self._filterable.columns
+        return self._columns
 
     @columns.setter
     def columns(self, columns: FilterColumns) -> None:
@@ -267,28 +265,26 @@ class LiveIndex:
             raise BadRequestError(
                 f"columns of {len(columns.pids)} products for an index of {len(self.products)}"
             )
-        limit = max(4, _SELECTIONS_BYTES // max(len(self._pids), 1))
-        self._filterable = _Filterable(columns, LRUCache(limit))
+        self._columns = columns
 
     def _matching_rows(self, where: Filter) -> tuple[Selection, LiveState]:
         """A selection and a state that hold each other: the log's first entries in both are the
         same. Selections of recent filters are kept and follow writes."""
-        if self.columns is None or (filterable := self._filterable) is None:
+        columns = where.columns if isinstance(where, BoundFilter) else self.columns
+        if columns is None:
             raise BadRequestError(
                 f"index version {self.base.manifest.version} was built without columns to filter "
                 "by: build the index again"
             )
-        known = filterable.recent.get(where.key)
-        # Read after the selection, so never older.
-        state = self._state
-        if known is None or known.log is not state.log:
-            allowed = self._by_row(filterable.columns.select(where))
-            known = Selection(
-                allowed, int(np.count_nonzero(allowed)), np.empty(0, np.int64), state.log, 0
-            )
+        known = self._recent.get(where.key)
+        state = self._state  # read after the selection, so never older
+        if known is None or known.log is not state.log or known.columns is not columns:
+            allowed = self._by_row(columns.select(where))
+            count = int(np.count_nonzero(allowed))
+            known = Selection(allowed, count, np.empty(0, np.int64), state.log, 0, columns)
         if known.logged < state.logged:
             known = self._followed(known, state, where)
-        filterable.recent.put(where.key, known)
+        self._recent.put(where.key, known)
         return known, state
 
     def _followed(self, known: Selection, state: LiveState, where: Filter) -> Selection:
@@ -302,7 +298,8 @@ class LiveIndex:
             passes[found] & living, self._counts[places[found]]
         )
         newer = np.union1d(np.setdiff1d(known.newer, pids, assume_unique=True), pids[passes])
-        return Selection(allowed, int(np.count_nonzero(allowed)), newer, state.log, state.logged)
+        count = int(np.count_nonzero(allowed))
+        return Selection(allowed, count, newer, state.log, state.logged, known.columns)
 
     def count_matching(self, where: Filter) -> tuple[np.ndarray, list[FilterableProduct]]:
         """What facets count: bool [P], the unchanged products of the base that pass, and all that

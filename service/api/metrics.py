@@ -123,15 +123,15 @@ def _people(engine: Engine) -> Iterator[Metric]:
     reviews = GaugeMetricFamily(
         "catalens_reviews", "Reviews that asked for a person.", labels=["state"]
     )
-    for state, count in engine.people.counts().items():
+    for state, count in engine.reviews.counts().items():
         reviews.add_metric([state], count)
     yield reviews
-    precision = engine.people.precision()
+    precision = engine.reviews.precision()
     judged = CounterMetricFamily(
         "catalens_tags_judged", "Suggested tags that people judged.", labels=["outcome"]
     )
     for outcome in ("accepted", "rejected"):
-        judged.add_metric([outcome], precision["tags"][outcome])
+        judged.add_metric([outcome], getattr(precision.tags, outcome))
     yield judged
     decided = CounterMetricFamily(
         "catalens_alarms_decided",
@@ -143,17 +143,18 @@ def _people(engine: Engine) -> Iterator[Metric]:
         "Share of a policy's alarms that people confirmed.",
         labels=["policy"],
     )
-    for policy, counts in precision["policies"].items():
-        decided.add_metric([policy, "confirmed"], counts["rejected"])
-        decided.add_metric([policy, "overruled"], counts["approved"])
-        right.add_metric([policy], counts["precision"])
+    for policy, counts in precision.policies.items():
+        decided.add_metric([policy, "confirmed"], counts.rejected)
+        decided.add_metric([policy, "overruled"], counts.approved)
+        if counts.precision is not None:
+            right.add_metric([policy], counts.precision)
     yield decided
     yield right
-    if precision["tags"]["precision"] is not None:
+    if precision.tags.precision is not None:
         yield GaugeMetricFamily(
             "catalens_tag_precision",
             "Share of judged tags that people accepted.",
-            precision["tags"]["precision"],
+            precision.tags.precision,
         )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
+from flask import Response as JsonResponse
 from flask import current_app, g
 from flask_openapi import APIBlueprint
 from flask_openapi.models import RequestBody
 from pydantic import BaseModel, Field
 
 from service.engine import Engine
+from service.query.response import Envelope, Suggesting
 from service.settings import Settings
 
 JsonSchema = dict[str, Any]
@@ -45,10 +47,18 @@ def settings() -> Settings:
     return found
 
 
-def answer(content: dict[str, Any]) -> dict[str, Any]:
-    """The engine's answer with the request's id in front; feedback may name it."""
-    engine().people.remember(g.request_id, content)
-    return {"request_id": g.request_id, **content}
+def answer(envelope: Envelope[object], status: int = 200) -> JsonResponse:
+    """An answer of the engine as JSON, with the request's id in front."""
+    fields = {"request_id": g.request_id, **envelope.fields()}
+    response = cast(JsonResponse, current_app.json.response(fields))
+    response.status_code = status
+    return response
+
+
+def answer_suggestions(envelope: Envelope[Suggesting]) -> JsonResponse:
+    """``answer`` that feedback can name by the request's id."""
+    engine().feedback.remember(g.request_id, envelope)
+    return answer(envelope)
 
 
 def problem_responses(*statuses: int) -> dict[Any, Any]:

@@ -21,8 +21,9 @@ from pydantic.fields import FieldInfo
 
 from indexer.core.category_path import parse_path
 from indexer.text.tokenizer import MOST_CHARACTERS
+from service.query.interest_ranking import RecommendOptions
+from service.query.objects import ObjectOptions
 from service.query.query import (
-    FilterField,
     ProductId,
     RawFilter,
     RequestModel,
@@ -126,34 +127,18 @@ class HistoryEvent(RequestModel):
     )
 
 
-class RecommendRequest(SnapshotSelector):
+class RecommendRequest(RecommendOptions):
     """A question for products that suit what a shopper did so far."""
 
     history: list[HistoryEvent] = Field(
         min_length=1, max_length=1000, description="Not empty; in any order."
     )
-    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
-    filter: FilterField = None
-    mode: Literal["similar", "complete"] = Field(
-        default="similar",
-        description="complete: from categories that are bought together with those of the history.",
-    )
-    diversity: Annotated[float, Field(ge=0, le=100, strict=True)] | None = Field(
-        default=None, description="0: by relevance alone; 1 unless given; higher: fewer alike."
-    )
 
 
-class ObjectsRequest(SnapshotSelector):
+class ObjectsRequest(ObjectOptions):
     """A question for the products in a photo, each with what looks like it."""
 
     image: ImageRef | None = None
-    k: Annotated[Whole, Field(ge=1, le=1000)] = Field(
-        default=20, description="How many products for each object."
-    )
-    most: Annotated[Whole, Field(ge=1, le=10)] = Field(
-        default=3, description="How many objects at most."
-    )
-    filter: FilterField = None
 
 
 class SearchPhotosRequest(SearchFields, PhotosRequest):

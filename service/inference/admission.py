@@ -28,9 +28,11 @@ class AdmissionGate:
     ``deadline_s``."""
 
     def __init__(self, working: int, max_waiting: int, deadline_s: float) -> None:
-        self._max_waiting, self._deadline_s = max_waiting, deadline_s
+        self._max_waiting = max_waiting
+        self._deadline_s = deadline_s
         self._free = threading.Semaphore(working)
-        self._waiting = self._working = 0
+        self._waiting = 0
+        self._working = 0
         self._counting = threading.Lock()
 
     @property

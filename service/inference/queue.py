@@ -1,4 +1,4 @@
-"""One owner of the network: requests queue to it and are answered in micro-batches."""
+"""Inference queue: the one owner of the network, which works in micro-batches."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,28 +18,36 @@ from indexer.imaging.decode import Photo
 from indexer.model.runtime_base import Runtime
 from service.inference.admission import DeadlineExceededError, OverloadedError
 
+TaskResult = TypeVar("TaskResult", covariant=True)
+
+
+class NetworkTask(Protocol[TaskResult]):
+    """Work on the network other than embedding."""
+
+    def run(self) -> TaskResult:
+        """Do the work; called by the network's one owner."""
+
 
 @dataclass(frozen=True)
 class _Job:
     embedder: Runtime
     photos: Sequence[Photo]
-    work: Callable[[], Any] | None = (
-        None  # where given, anything else that uses the network; photos are none
-    )
-    answer: Future[Any] = field(default_factory=Future)
+    # Where given, anything else that uses the network; photos are none.
+    task: NetworkTask[Any] | None = None
+    result: Future[Any] = field(default_factory=Future)
 
     @property
     def alone(self) -> bool:
         """Not to be batched with others."""
-        return self.work is not None
+        return self.task is not None
 
 
 class InferenceQueue:
     """Photos in, embeddings out, computed by one thread in the order of arrival.
 
     The thread takes what is queued already, up to ``max_batch`` photos of one embedder. Only while
-    further photos are on their way (``coming``) does it wait for them, ``max_delay_s`` at most: an
-    idle service adds no delay.
+    further photos are on their way (``expecting``) does it wait for them, ``max_delay_s`` at most:
+    an idle service adds no delay.
     """
 
     def __init__(
@@ -48,7 +56,7 @@ class InferenceQueue:
         self._max_batch = max_batch
         self._max_delay_s = max_delay_s
         self._timeout_s = timeout_s
-        self._coming = 0
+        self._expected = 0
         self._counting = threading.Lock()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=max_waiting)
         self._held: _Job | None = None  # taken from the queue, but belongs to the next batch
@@ -72,15 +80,15 @@ class InferenceQueue:
         return dict(self._batches)
 
     @contextmanager
-    def coming(self) -> Iterator[None]:
+    def expecting(self) -> Iterator[None]:
         """Inside, a photo is made ready that will be given to ``embed`` afterwards."""
         with self._counting:
-            self._coming += 1
+            self._expected += 1
         try:
             yield
         finally:
             with self._counting:
-                self._coming -= 1
+                self._expected -= 1
 
     def embed(
         self,
@@ -96,15 +104,16 @@ class InferenceQueue:
         not done by then ``DeadlineExceededError`` is raised, and what is not begun is not computed
         at all.
         """
-        answer: np.ndarray = self._ask(_Job(embedder, photos), patient, within_s)
-        return answer
+        vectors: np.ndarray = self._submit(_Job(embedder, photos), patient, within_s)
+        return vectors
 
-    def work(self, embedder: Runtime, work: Callable[[], Any]) -> Any:
-        """What ``work`` returns, run by the network's one owner; raises ``OverloadedError`` as
+    def run_exclusive(self, embedder: Runtime, task: NetworkTask[TaskResult]) -> TaskResult:
+        """What ``task`` gives, run by the network's one owner; raises ``OverloadedError`` as
         ``embed`` does."""
-        return self._ask(_Job(embedder, (), work=work), False, None)
+        outcome: TaskResult = self._submit(_Job(embedder, (), task=task), False, None)
+        return outcome
 
-    def _ask(self, job: _Job, patient: bool, within_s: float | None) -> Any:
+    def _submit(self, job: _Job, patient: bool, within_s: float | None) -> Any:
         if not self.alive:
             raise OverloadedError("the service is shutting down")
         try:
@@ -114,11 +123,11 @@ class InferenceQueue:
                 f"{self._jobs.maxsize} requests are waiting already: try again shortly"
             ) from None
         try:
-            return job.answer.result(
+            return job.result.result(
                 timeout=self._timeout_s if within_s is None else max(within_s, 0.0)
             )
         except TimeoutError:
-            job.answer.cancel()
+            job.result.cancel()
             raise DeadlineExceededError(
                 "the network has no time for this before its deadline: try again shortly"
             ) from None
@@ -138,10 +147,10 @@ class InferenceQueue:
                 try:
                     # Looked at again each millisecond: what was on its way may have failed.
                     job = self._jobs.get(
-                        self._coming > 0 and time.monotonic() < until, timeout=0.001
+                        self._expected > 0 and time.monotonic() < until, timeout=0.001
                     )
                 except queue.Empty:
-                    if self._coming and time.monotonic() < until:
+                    if self._expected and time.monotonic() < until:
                         continue
                     break
                 if job is None:
@@ -153,14 +162,14 @@ class InferenceQueue:
                     break
                 batch.append(job)
                 size += len(job.photos)
-            batch = [job for job in batch if job.answer.set_running_or_notify_cancel()]
+            batch = [job for job in batch if job.result.set_running_or_notify_cancel()]
             if batch:
                 if not first.alone:
                     self._batches[sum(len(job.photos) for job in batch)] += 1
-                _answer(batch)
+                _compute(batch)
         while not self._jobs.empty():  # came between the last look and the end
             if (late := self._jobs.get_nowait()) is not None:
-                late.answer.set_exception(OverloadedError("the service is shutting down"))
+                late.result.set_exception(OverloadedError("the service is shutting down"))
 
     def _next(self) -> _Job | None:
         held, self._held = self._held, None
@@ -169,23 +178,23 @@ class InferenceQueue:
         return None if self._ending else self._jobs.get()
 
 
-def _answer(batch: list[_Job]) -> None:
+def _compute(batch: list[_Job]) -> None:
     """One pass for all; where it fails, one by one, so that a bad photo fails only
     its own request."""
     first = batch[0]
     try:
-        if first.work is not None:
-            first.answer.set_result(first.work())
+        if first.task is not None:
+            first.result.set_result(first.task.run())
             return
         vectors = first.embedder.embed([photo for job in batch for photo in job.photos])
     except Exception as error:
         if len(batch) == 1:
-            first.answer.set_exception(error)
+            first.result.set_exception(error)
         else:
             for job in batch:
-                _answer([job])
+                _compute([job])
         return
     start = 0
     for job in batch:
-        job.answer.set_result(vectors[start : start + len(job.photos)])
+        job.result.set_result(vectors[start : start + len(job.photos)])
         start += len(job.photos)

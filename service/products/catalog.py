@@ -1,119 +1,172 @@
-"""What the engine does beside answering questions: stored products and their photos, index
-versions."""
+"""Product catalog: read, list, upsert, change and erase products, and show their photos."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, cast
 
-import numpy as np
+from pydantic import Field
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Delete, Patch, Product, Written
 from indexer.catalog.store import Catalog
+from indexer.core.category_path import format_path
 from indexer.core.errors import CatalensError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
-from indexer.index.version import Versions
+from indexer.core.vectors import evenly_spaced
 from indexer.operations.erasure_audit import ticket as make_ticket
+from service.inference.decoder import PhotoDecoder
 from service.products.writer import Draft, Upsert, Writer, WriteRequest
 from service.query.photo_embedder import PhotoEmbedder
-from service.query.response import stored
-from service.state.pinned_versions import check_version_name
-from service.state.snapshots import Snapshot, SnapshotManager
+from service.query.response import OPTIONAL, Envelope, JsonDocument, image_url
+from service.state.snapshots import SnapshotManager
+
+TagSource = Literal["merchant", "curated", "machine"]
+Outcome = Literal["added", "replaced", "unchanged", "patched", "deleted"]
+
+
+@dataclass(frozen=True)
+class StoredTag:
+    """A tag and who gave it."""
+
+    tag: str
+    source: TagSource
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """A product's photo."""
+
+    hash: str
+    format: str
+    width: int
+    height: int
+    image_url: str
+
+
+@dataclass(frozen=True)
+class StoredProduct:
+    """A product as stored."""
+
+    product_id: str
+    title: str | None
+    category: str | None
+    category_path: list[str] | None
+    tags: list[StoredTag]
+    attributes: JsonDocument
+    images: list[StoredPhoto]
+    sequence: int
+    external_version: int | None
+
+
+@dataclass(frozen=True)
+class ProductSample:
+    """A few products, and how many there are."""
+
+    products: list[StoredProduct]
+    total: int
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What became of a write."""
+
+    product_id: str
+    outcome: Outcome
+    sequence: int
+    ticket: Annotated[JsonDocument | None, Field(description="Of a DELETE that asked for one.")] = (
+        field(default=None, metadata=OPTIONAL)
+    )
+
+
+@dataclass(frozen=True)
+class WriteResults:
+    """What became of each write of a batch."""
+
+    outcomes: list[Written | CatalensError]
 
 
 class ProductCatalog:
-    """The half of ``SearchEngine`` that needs no network; ``SearchEngine`` sets the parts it works
-    with."""
+    """The products of a home; safe to call from many threads."""
 
-    home: Home
-    log: Any
-    _catalog: Catalog
-    _photos: PhotoStore
-    _seeing: PhotoEmbedder
-    _serving: SnapshotManager
-    _writer: Writer
+    def __init__(
+        self,
+        home: Home,
+        catalog: Catalog,
+        photos: PhotoStore,
+        snapshots: SnapshotManager,
+        writer: Writer,
+        decoder: PhotoDecoder,
+        embedder: PhotoEmbedder,
+        *,
+        log: Any,
+    ) -> None:
+        self._home = home
+        self._catalog = catalog
+        self._photos = photos
+        self._snapshots = snapshots
+        self._writer = writer
+        self._decoder = decoder
+        self._embedder = embedder
+        self._log = log
 
-    def ready(self) -> Snapshot:
-        """The snapshot that would answer now; ``SearchEngine`` knows."""
-        raise NotImplementedError
-
-    # -- the catalog
-
-    def product(self, product_id: str) -> dict[str, Any]:
+    def get(self, product_id: str) -> Envelope[StoredProduct]:
         """One product as stored. Raises ``UnknownProductError``."""
-        clock = StageTimer()
-        return self._answer(
-            self._serving.current, clock, **self._shown([self._catalog.get(product_id)])[0]
-        )
+        timer = StageTimer()
+        (product,) = self._stored([self._catalog.get(product_id)])
+        return Envelope.around(product, self._snapshots.current, timer)
 
-    def sample(self, limit: int = 24) -> dict[str, Any]:
-        """``products`` spread evenly over those that can be found, and ``total``: something to
-        begin browsing with."""
-        clock = StageTimer()
-        snapshot = self.ready()
+    def sample(self, limit: int = 24) -> Envelope[ProductSample]:
+        """Products spread evenly over those that can be found: something to begin browsing with.
+
+        Raises ``NoIndexError``.
+        """
+        timer = StageTimer()
+        snapshot = self._snapshots.require()
         pids = snapshot.live.pids()
         # More than are shown: some may have been deleted by another process a moment ago.
-        places = np.linspace(
-            0, max(len(pids) - 1, 0), num=min(3 * limit, len(pids)), dtype=np.int64
-        )
+        places = evenly_spaced(len(pids), 3 * limit)
         products = list(self._catalog.by_pids(pids[places].tolist()).values())
-        return self._answer(
-            snapshot,
-            clock,
-            products=self._shown(_spread(products, limit)),
-            total=snapshot.live.product_count,
-        )
+        shown = [products[place] for place in evenly_spaced(len(products), limit, nearest=True)]
+        sample = ProductSample(self._stored(shown), snapshot.live.product_count)
+        return Envelope.around(sample, snapshot, timer)
 
     def put(
         self, product_id: str, draft: Draft, *, external_version: int | None = None
-    ) -> dict[str, Any]:
-        """Add or replace a product; the next question finds it. ``outcome`` and ``sequence``.
+    ) -> Envelope[WriteResult]:
+        """Add or replace a product; the next query finds it.
 
         Acknowledged after the commit. Raises ``BadImageError``, ``BadProductError``,
         ``StaleVersionError``; then nothing is changed.
         """
-        clock = StageTimer()
-        return self._written(
-            product_id, self._writer.one(Upsert(product_id, draft, external_version), clock), clock
-        )
+        return self._write(Upsert(product_id, draft, external_version))
 
     def patch(
         self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
-    ) -> dict[str, Any]:
+    ) -> Envelope[WriteResult]:
         """Change title, category, tags or attributes; photos stay. Raises ``UnknownProductError``,
         ``BadProductError``."""
-        clock = StageTimer()
-        return self._written(
-            product_id, self._writer.one(Patch(product_id, changes, external_version), clock), clock
-        )
+        return self._write(Patch(product_id, changes, external_version))
 
     def delete(
         self, product_id: str, *, external_version: int | None = None, ticket: bool = False
-    ) -> dict[str, Any]:
+    ) -> Envelope[WriteResult]:
         """Erase a product with the photos no other product uses. Raises ``UnknownProductError``.
 
         Versions and databases are rewritten without it within ``erase_within_s``. ``ticket``: what
         to look for then, for ``catalens index verify --erased``.
         """
-        clock = StageTimer()
-        kept = make_ticket(self.home, self._catalog, product_id) if ticket else None
-        written = self._writer.one(Delete(product_id, external_version), clock)
-        self._seeing.forget([written])
-        answer = self._written(product_id, written, clock)
-        return answer if kept is None else {**answer, "ticket": kept}
+        kept = make_ticket(self._home, self._catalog, product_id) if ticket else None
+        return self._write(Delete(product_id, external_version), kept)
 
-    def batch(
-        self, orders: Sequence[WriteRequest]
-    ) -> tuple[list[Written | CatalensError], dict[str, Any]]:
-        """What became of each of ``orders``, committed as one and searchable by now, and the answer
-        around them."""
-        clock = StageTimer()
-        written = self._writer.write(orders, clock)
-        self._seeing.forget([found for found in written if isinstance(found, Written)])
-        return written, self._answer(self._serving.current, clock)
+    def batch(self, writes: Sequence[WriteRequest]) -> Envelope[WriteResults]:
+        """What became of each of ``writes``, committed as one and searchable by now."""
+        timer = StageTimer()
+        outcomes = self._writer.write(writes, timer)
+        self._embedder.forget([found for found in outcomes if isinstance(found, Written)])
+        return Envelope.around(WriteResults(outcomes), self._snapshots.current, timer)
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:
         """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhotoError``."""
@@ -121,10 +174,10 @@ class ProductCatalog:
         if row is None:
             raise UnknownPhotoError(f"no photo {content_hash}")
         try:
-            with self._seeing.decoding:
+            with self._decoder.place():
                 return self._photos.thumbnail(row, width)
         except CatalensError as error:  # its message may name a file of this machine
-            self.log.warning(
+            self._log.warning(
                 "photo cannot be shown", hash=content_hash, code=error.code, error=str(error)
             )
             raise UnknownPhotoError(
@@ -135,67 +188,44 @@ class ProductCatalog:
         """Whether a stored product has this photo."""
         return self._catalog.photo(content_hash) is not None
 
-    # -- versions
-
-    def indexes(self) -> dict[str, Any]:
-        """``indexes``: the published versions, oldest first, and which one serves."""
-        clock = StageTimer()
-        now = self._serving.current
-        names = (
-            "version",
-            "model_version",
-            "embedding_id",
-            "recipe",
-            "counts",
-            "last_sequence",
-            "recall",
-            "created",
-        )
-        listed = []
-        for manifest in Versions(self.home).list():
-            fields = asdict(manifest)
-            active = now is not None and manifest.version == now.index_version
-            listed.append({**{name: fields[name] for name in names}, "active": active})
-        blocks = {block.name: block.weight for block in now.bundle.spec.blocks} if now else {}
-        return self._answer(now, clock, indexes=listed, blocks=blocks)
-
-    def activate(self, version: str) -> dict[str, Any]:
-        """Switch to ``version`` and its model. Raises ``UnknownVersionError``,
-        ``DamagedIndexError``, ``IndexMismatchError``."""
-        clock = StageTimer()
-        check_version_name(version)
-        Versions(self.home).activate(version)
-        self._serving.refresh()
-        return self._answer(self._serving.current, clock, activated=version)
-
     # -- inside
 
-    def _shown(self, products: Sequence[Product]) -> list[dict[str, Any]]:
-        rows = self._catalog.photos_by_id(
-            [photo_id for product in products for photo_id in product.photo_ids]
-        )
-        return [stored(product, rows) for product in products]
+    def _write(
+        self, write: WriteRequest, ticket: JsonDocument | None = None
+    ) -> Envelope[WriteResult]:
+        timer = StageTimer()
+        written = self._writer.write_one(write, timer)
+        self._embedder.forget([written])
+        result = WriteResult(write.product_id, written.outcome, written.sequence, ticket)
+        return Envelope.around(result, self._snapshots.current, timer)
 
-    def _written(self, product_id: str, written: Written, clock: StageTimer) -> dict[str, Any]:
-        return self._answer(
-            self._serving.current,
-            clock,
-            product_id=product_id,
-            outcome=written.outcome,
-            sequence=written.sequence,
-        )
-
-    @staticmethod
-    def _answer(snapshot: Snapshot | None, clock: StageTimer, **content: Any) -> dict[str, Any]:
-        return {
-            "model_version": snapshot.model_version if snapshot else None,
-            "index_version": snapshot.index_version if snapshot else None,
-            **content,
-            "timings_ms": clock.milliseconds(),
-        }
-
-
-def _spread(products: list[Product], limit: int) -> list[Product]:
-    """``limit`` of ``products`` at even distances."""
-    places = np.linspace(0, len(products) - 1, num=min(limit, len(products)))
-    return [products[round(place)] for place in places]
+    def _stored(self, products: Sequence[Product]) -> list[StoredProduct]:
+        photo_ids = [photo_id for product in products for photo_id in product.photo_ids]
+        rows = self._catalog.photos_by_id(photo_ids)
+        stored = []
+        for product in products:
+            path = product.category
+            held = [rows[photo_id] for photo_id in product.photo_ids if photo_id in rows]
+            stored.append(
+                StoredProduct(
+                    product.product_id,
+                    product.title,
+                    format_path(path) if path else None,
+                    list(path) if path else None,
+                    [StoredTag(tag.tag, cast(TagSource, tag.source)) for tag in product.tags],
+                    product.attributes,
+                    [
+                        StoredPhoto(
+                            row.content_hash,
+                            row.format,
+                            row.width,
+                            row.height,
+                            image_url(row.content_hash),
+                        )
+                        for row in held
+                    ],
+                    product.sequence,
+                    product.external_version,
+                )
+            )
+        return stored

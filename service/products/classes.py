@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import builtins
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -16,51 +18,79 @@ from indexer.classification.class_editing import (
     list_classes,
     remove_class,
 )
-from indexer.core.errors import BadRequestError, NoIndexError
+from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import BadImageError, hash_content
 from indexer.model.few_shot import MAX_PHOTOS
-from service.inference.queue import InferenceQueue
-from service.query.query import Query
-from service.state.snapshots import Snapshot, SnapshotManager
+from service.query.context import RequestContext
+from service.query.photo_embedder import PhotoEmbedder
+from service.query.response import OPTIONAL, Envelope
+from service.state.snapshots import SnapshotManager
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """A category or tag; ``photos``: how many a few-shot one was made from."""
+
+    id: int
+    kind: Literal["category", "tag"]
+    label: str
+    path: builtins.list[str]
+    source: Literal["trained", "few-shot"]
+    photos: int | None
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The categories of the active model, and what was made from photos."""
+
+    classes: builtins.list[ClassSummary]
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """The class that was added or removed."""
+
+    id: int
+    photos: int | None = field(default=None, metadata=OPTIONAL)
 
 
 class ClassManager:
-    """Part of the engine. What it changes is the decision layer alone: the next answer knows it,
-    nothing is rebuilt."""
+    """Edits the decision layer alone: the next answer knows it, nothing is rebuilt."""
 
     def __init__(
         self,
         home: Home,
         catalog: Catalog,
-        serving: SnapshotManager,
-        queue: InferenceQueue,
+        snapshots: SnapshotManager,
+        embedder: PhotoEmbedder,
         *,
-        embed: Callable[..., np.ndarray],
-        answer: Callable[..., dict[str, Any]],
+        deadline_s: float,
     ) -> None:
-        self._home, self._catalog, self._serving, self._queue = home, catalog, serving, queue
-        self._embed, self._answer = embed, answer
+        self._home = home
+        self._catalog = catalog
+        self._snapshots = snapshots
+        self._embedder = embedder
+        self._deadline_s = deadline_s
 
-    def list(self) -> dict[str, Any]:
-        """``classes`` [{id, kind, label, path, source, photos}]: trained ones, and those made from
-        photos."""
-        clock = StageTimer()
-        snapshot = self._snapshot()
-        return self._answer(snapshot, clock, classes=list_classes(snapshot.bundle.decision))
+    def list(self) -> Envelope[ClassList]:
+        """Trained classes, and those made from photos. Raises ``NoIndexError``."""
+        timer = StageTimer()
+        snapshot = self._snapshots.require()
+        rows = [ClassSummary(**row) for row in list_classes(snapshot.bundle.decision)]
+        return Envelope.around(ClassList(rows), snapshot, timer)
 
     def add(
         self, label: str | Sequence[str], photos: Sequence[bytes], *, kind: ClassKind = "category"
-    ) -> dict[str, Any]:
+    ) -> Envelope[ClassChange]:
         """Make a category (a path) or a tag from 1 to 20 photos: its ``id``, and how many
         ``photos`` were different.
 
         Raises ``BadRequestError`` (label bad or taken, number of photos), ``BadImageError`` naming
         the photo, ``NoIndexError``, ``BusyError``; then nothing is changed.
         """
-        clock = StageTimer()
-        snapshot = self._snapshot()
+        ctx = RequestContext.begin(self._snapshots.require(), self._deadline_s)
         class_path(label, kind)
         unique = {hash_content(data): data for data in photos}
         if not 1 <= len(unique) <= MAX_PHOTOS:
@@ -68,40 +98,34 @@ class ClassManager:
                 f"a class is made from 1 to {MAX_PHOTOS} different photos, not {len(unique)}"
             )
         vectors = []
-        for place, data in enumerate(unique.values(), 1):
+        for place, (content_hash, data) in enumerate(unique.items(), 1):
             try:
-                vectors.append(self._embed(snapshot, Query(image=data), clock))
+                vectors.append(self._embedder.embed_upload(ctx, data, content_hash=content_hash))
             except BadImageError as error:
                 raise type(error)(f"photo {place}: {error}") from error
-        examples = ClassExamples(np.stack(vectors), tuple(unique), snapshot.bundle.embedding_id)
-        with clock.stage("fit"):
+        examples = ClassExamples(np.stack(vectors), tuple(unique), ctx.snapshot.bundle.embedding_id)
+        with ctx.timer.stage("fit"):
             number, _ = add_class(
                 self._home,
                 self._catalog,
                 label,
                 examples,
                 kind=kind,
-                logits=snapshot.embedder.logits,
+                logits=ctx.snapshot.embedder.logits,
             )
-        return self._changed(clock, id=number, photos=len(unique))
+        return self._changed(ClassChange(number, len(unique)), ctx.timer)
 
     def remove(
         self, *, number: int | None = None, label: str | None = None, kind: ClassKind = "category"
-    ) -> dict[str, Any]:
+    ) -> Envelope[ClassChange]:
         """Take a class made from photos away again, by id or label. Raises ``UnknownClassError``,
         ``BadRequestError``."""
-        clock = StageTimer()
+        timer = StageTimer()
         if (number is None) == (label is None):
             raise BadRequestError("name one class: by its id or by its label")
-        return self._changed(
-            clock, id=remove_class(self._home, number=number, label=label, kind=kind)
-        )
+        removed = remove_class(self._home, number=number, label=label, kind=kind)
+        return self._changed(ClassChange(removed), timer)
 
-    def _changed(self, clock: StageTimer, **content: Any) -> dict[str, Any]:
-        self._serving.refresh()
-        return self._answer(self._serving.current, clock, **content)
-
-    def _snapshot(self) -> Snapshot:
-        if self._serving.current is None:
-            raise NoIndexError("no index version is active: run catalens index build --activate")
-        return self._serving.current
+    def _changed(self, change: ClassChange, timer: StageTimer) -> Envelope[ClassChange]:
+        self._snapshots.refresh()
+        return Envelope.around(change, self._snapshots.current, timer)

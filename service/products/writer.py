@@ -1,5 +1,4 @@
-"""Writes: photos checked and embedded, one catalog commit for all of them, the served index told
-before the answer."""
+"""Writer: photos decoded and embedded, one catalog commit, the served index updated."""
 
 from __future__ import annotations
 
@@ -27,10 +26,12 @@ from indexer.core.category_path import CategoryPath
 from indexer.core.errors import BadProductError, CatalensError
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
-from indexer.imaging.decode import BadImageError, ImageLimits, Photo, decode_photo, hash_content
+from indexer.imaging.decode import BadImageError, Photo, hash_content
 from indexer.reviews.store import forget_photos
+from service.inference.decoder import PhotoDecoder
 from service.inference.queue import InferenceQueue
-from service.state.snapshots import Snapshot, SnapshotManager
+from service.state.snapshot import Snapshot
+from service.state.snapshots import SnapshotManager
 
 _PORTION = 8  # photos held decoded at once; a phone's photo takes 200 MB
 
@@ -82,15 +83,18 @@ class Writer:
         home: Home,
         catalog: Catalog,
         photos: PhotoStore,
-        serving: SnapshotManager,
+        snapshots: SnapshotManager,
         queue: InferenceQueue,
-        limits: ImageLimits,
-        decoding: threading.Semaphore,
+        decoder: PhotoDecoder,
         log: Any,
     ) -> None:
-        self._catalog, self._photos, self._serving, self._queue = catalog, photos, serving, queue
-        self._limits, self._decoding, self._log = limits, decoding, log
         self._home = home
+        self._catalog = catalog
+        self._photos = photos
+        self._snapshots = snapshots
+        self._queue = queue
+        self._decoder = decoder
+        self._log = log
         self._writing = threading.Lock()
         # Photos whose files are to be removed: of deleted products, and made here for writes that
         # were refused; and removed ones that reviews may still show. All need ``_writing``.
@@ -98,69 +102,71 @@ class Writer:
         self._refused: set[str] = set()
         self._reviewed: set[str] = set()
 
-    def one(self, order: WriteRequest, clock: StageTimer) -> Written:
-        """As ``write`` for a single order, whose failure is raised."""
-        (done,) = self.write([order], clock)
+    def write_one(self, request: WriteRequest, timer: StageTimer) -> Written:
+        """As ``write`` for a single request, whose failure is raised."""
+        (done,) = self.write([request], timer)
         if isinstance(done, CatalensError):
             raise done
         return done
 
     def write(
-        self, orders: Sequence[WriteRequest], clock: StageTimer
+        self, requests: Sequence[WriteRequest], timer: StageTimer
     ) -> list[Written | CatalensError]:
-        """All orders in one transaction and in their order; a bad one becomes its error and changes
+        """All in one transaction and in their order; a bad one becomes its error and changes
         nothing.
 
         Photos are decoded and embedded before the commit. Raises what concerns them all
         (``OverloadedError``, ``BusyError``, ``StorageError``), and then nothing was changed.
         """
-        snapshot = self._serving.current
-        drafts, shots = self._read(orders, snapshot, clock)
-        hashes = set(shots.stored)
+        snapshot = self._snapshots.current
+        drafts, uploads = self._read(requests, snapshot, timer)
+        hashes = set(uploads.stored)
         planned: list[Write | CatalensError] = []
-        for number, order in enumerate(orders):
+        for number, request in enumerate(requests):
             planned.append(
-                _write(order, drafts[number], shots, hashes) if isinstance(order, Upsert) else order
+                _write(request, drafts[number], uploads, hashes)
+                if isinstance(request, Upsert)
+                else request
             )
         sound = [write for write in planned if not isinstance(write, CatalensError)]
-        with clock.stage("write"), self._writing:
-            results = self._commit(sound, shots)
-            self._after(sound, results, snapshot, shots)
+        with timer.stage("write"), self._writing:
+            results = self._commit(sound, uploads)
+            self._after(sound, results, snapshot, uploads)
         found = iter(results)
         return [write if isinstance(write, CatalensError) else next(found) for write in planned]
 
     # -- photos
 
     def _read(
-        self, orders: Sequence[WriteRequest], snapshot: Snapshot | None, clock: StageTimer
+        self, requests: Sequence[WriteRequest], snapshot: Snapshot | None, timer: StageTimer
     ) -> tuple[dict[int, list[str]], _UploadedPhotos]:
         """The hashes of each upsert's photos by its place, and every photo sent, looked up or
         decoded and embedded."""
-        shots = _UploadedPhotos()
+        uploads = _UploadedPhotos()
         hashes: dict[int, list[str]] = {}
-        for number, order in enumerate(orders):
-            if isinstance(order, Upsert):
+        for number, request in enumerate(requests):
+            if isinstance(request, Upsert):
                 hashes[number] = []
-                for photo in order.draft.photos:
+                for photo in request.draft.photos:
                     content_hash = photo if isinstance(photo, str) else hash_content(photo)
                     hashes[number].append(content_hash)
                     if not isinstance(photo, str):
-                        shots.data[content_hash] = photo
+                        uploads.data[content_hash] = photo
         if not hashes:
-            return hashes, shots
+            return hashes, uploads
         rows = self._catalog.photos_by_hash({h for found in hashes.values() for h in found})
-        shots.stored = set(rows)
-        sent = {h: row for h, row in rows.items() if h in shots.data and row.storage == "copy"}
+        uploads.stored = set(rows)
+        sent = {h: row for h, row in rows.items() if h in uploads.data and row.storage == "copy"}
         known = self._known_vectors(
             snapshot, {row.photo_id: h for h, row in sent.items() if self._photos.has_copy(h)}
         )
-        fresh = [h for h in shots.data if h not in known]
-        shots.vectors, shots.facts = known, {h: sent[h] for h in known}
+        fresh = [h for h in uploads.data if h not in known]
+        uploads.vectors, uploads.facts = known, {h: sent[h] for h in known}
         for start in range(0, len(fresh), _PORTION):
             self._embed(
-                fresh[start : start + _PORTION], shots, snapshot, clock, patient=len(orders) > 1
+                fresh[start : start + _PORTION], uploads, snapshot, timer, patient=len(requests) > 1
             )
-        return hashes, shots
+        return hashes, uploads
 
     @staticmethod
     def _known_vectors(
@@ -181,39 +187,38 @@ class Writer:
     def _embed(
         self,
         hashes: Sequence[str],
-        shots: _UploadedPhotos,
+        uploads: _UploadedPhotos,
         snapshot: Snapshot | None,
-        clock: StageTimer,
+        timer: StageTimer,
         *,
         patient: bool,
     ) -> None:
         shrink_to = snapshot.embedder.shrink_to if snapshot else None
         photos: dict[str, Photo] = {}
-        with clock.stage("decode"):
+        with timer.stage("decode"):
             for content_hash in hashes:
-                data = shots.data[content_hash]
+                data = uploads.data[content_hash]
                 try:
-                    with self._decoding:
-                        photo = decode_photo(data, limits=self._limits, shrink_to=shrink_to)
+                    photo = self._decoder.decode(data, shrink_to=shrink_to)
                 except BadImageError as error:
-                    shots.bad[content_hash] = error
+                    uploads.bad[content_hash] = error
                     continue
                 photos[content_hash] = photo
-                shots.facts[content_hash] = NewPhoto(
+                uploads.facts[content_hash] = NewPhoto(
                     content_hash, photo.format, len(data), photo.width, photo.height, "copy", None
                 )
         if snapshot is not None and photos:
-            with clock.stage("embed"):
+            with timer.stage("embed"):
                 vectors = self._queue.embed(
                     snapshot.embedder, list(photos.values()), patient=patient
                 )
-            shots.vectors.update(zip(photos, vectors, strict=True))
-            shots.fresh.update(photos)
+            uploads.vectors.update(zip(photos, vectors, strict=True))
+            uploads.fresh.update(photos)
 
     # -- the commit
 
     def _commit(
-        self, writes: Sequence[Write], shots: _UploadedPhotos
+        self, writes: Sequence[Write], uploads: _UploadedPhotos
     ) -> list[Written | CatalensError]:
         added = dict.fromkeys(
             photo.content_hash
@@ -221,15 +226,15 @@ class Writer:
             if isinstance(write, Put)
             for photo in write.photos
         )
-        shots.made = {
+        uploads.made = {
             content_hash for content_hash in added if not self._photos.has_copy(content_hash)
         }
         try:
             for content_hash in added:
-                self._photos.add(shots.data[content_hash], shots.facts[content_hash])
+                self._photos.add(uploads.data[content_hash], uploads.facts[content_hash])
             return self._catalog.apply(writes) if writes else []
         except CatalensError:
-            self._collect((), shots.made)
+            self._collect((), uploads.made)
             raise
 
     def _after(
@@ -237,7 +242,7 @@ class Writer:
         writes: Sequence[Write],
         results: Sequence[Written | CatalensError],
         snapshot: Snapshot | None,
-        shots: _UploadedPhotos,
+        uploads: _UploadedPhotos,
     ) -> None:
         """Make committed writes searchable and clear what nothing uses any more. Never fails: the
         writes are safe."""
@@ -249,14 +254,14 @@ class Writer:
         for write, result in zip(writes, results, strict=True):
             if isinstance(write, Put) and isinstance(result, Written):
                 mended.update(
-                    result.pid for photo in write.photos if photo.content_hash in shots.fresh
+                    result.pid for photo in write.photos if photo.content_hash in uploads.fresh
                 )
             elif isinstance(write, Put):
-                refused |= shots.made.intersection(photo.content_hash for photo in write.photos)
+                refused |= uploads.made.intersection(photo.content_hash for photo in write.photos)
         try:
-            if snapshot is not None and shots.vectors:
-                self._keep_vectors(snapshot, shots.vectors)
-            self._serving.apply(
+            if snapshot is not None and uploads.vectors:
+                self._keep_vectors(snapshot, uploads.vectors)
+            self._snapshots.apply(
                 {found.pid for found in written if found.photos_changed} | mended, written
             )
         except Exception as error:
@@ -267,7 +272,7 @@ class Writer:
             [content_hash for found in written for content_hash in found.orphaned], refused
         )
         gone = [photo_id for found in written for photo_id in found.orphaned_ids]
-        if gone and (serving := self._serving.current) is not None:
+        if gone and (serving := self._snapshots.current) is not None:
             try:
                 serving.store.delete(np.array(gone, dtype=np.int64))
             except Exception as error:
@@ -303,19 +308,19 @@ class Writer:
 
 
 def _write(
-    order: Upsert, hashes: Sequence[str], shots: _UploadedPhotos, known: set[str]
+    request: Upsert, hashes: Sequence[str], uploads: _UploadedPhotos, known: set[str]
 ) -> Put | CatalensError:
-    """What the catalog is told. ``known``: hashes that may be named; those that this order sends
+    """What the catalog is told. ``known``: hashes that may be named; those that this request sends
     are added."""
-    draft = order.draft
+    draft = request.draft
     for position, (photo, content_hash) in enumerate(zip(draft.photos, hashes, strict=True)):
         if isinstance(photo, str) and photo not in known:
             return BadProductError(f"image {position}: no stored photo has hash {photo}")
-        if content_hash in shots.bad and not isinstance(photo, str):
-            error = shots.bad[content_hash]
+        if content_hash in uploads.bad and not isinstance(photo, str):
+            error = uploads.bad[content_hash]
             return type(error)(f"image {position}: {error}")
     product = ProductInput(
-        product_id=order.product_id,
+        product_id=request.product_id,
         title=draft.title,
         category=draft.category,
         tags=tuple(Tag(tag, source) for tag, source in draft.tags),
@@ -328,4 +333,4 @@ def _write(
         return error
     sent = [h for photo, h in zip(draft.photos, hashes, strict=True) if not isinstance(photo, str)]
     known.update(sent)
-    return Put(product, [shots.facts[h] for h in dict.fromkeys(sent)], order.external_version)
+    return Put(product, [uploads.facts[h] for h in dict.fromkeys(sent)], request.external_version)

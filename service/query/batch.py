@@ -1,63 +1,106 @@
-"""One question about many photos: asked by a few threads, so that decoding, the network and
-searching overlap."""
+"""Batch of photos under one task, so that decoding, network and search overlap."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from indexer.core.errors import BadImageError, CatalensError
-from indexer.core.timer import StageTimer
 from service.inference.admission import OverloadedError
-from service.query.classify import Classifier
+from service.query.classify import classify, require_categories
+from service.query.context import RequestContext
+from service.query.photo_embedder import PhotoEmbedder
 from service.query.query import Query, SearchOptions
+from service.query.response import Classification, SearchPage, SuggestedTags, Suggestions
 from service.query.search import Searcher
 from service.query.tags import TagSuggester
-from service.state.snapshots import Snapshot
 
 Task = Literal["classify", "search", "tags"]
-_OF_A_PHOTO = (BadImageError, OverloadedError)  # failures that say nothing about the other photos
+PhotoContent = Classification | SearchPage | SuggestedTags
+# Failures that say nothing about the other photos.
+_OF_A_PHOTO = (BadImageError, OverloadedError)
+
+
+@dataclass(frozen=True)
+class PhotoAnswer:
+    """The result of one photo, and how long it took."""
+
+    content: PhotoContent
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """The results of many photos in their order, or what kept each from one."""
+
+    rows: list[PhotoAnswer | CatalensError]
+
+    def suggestions(self) -> Suggestions | None:
+        """Of all photos together."""
+        found = [row.content.suggestions() for row in self.rows if isinstance(row, PhotoAnswer)]
+        named = [suggestions for suggestions in found if suggestions is not None]
+        if not named:
+            return None
+        tags: list[str] = []
+        products: list[str] = []
+        for suggestions in named:
+            tags += suggestions.tags
+            products += suggestions.products
+        return Suggestions(tuple(tags), tuple(products))
 
 
 class BatchRunner:
-    """Part of the engine. All calls share its threads, so a large batch leaves the network room for
-    single questions.
+    """Runs tasks over photos. All calls share its threads, so a large batch leaves the network
+    room for single queries.
 
     Photos that are decoded at the same time reach the network together: it batches by itself what
     waits for it.
     """
 
-    def __init__(self, classifying: Classifier, searching: Searcher, tagging: TagSuggester) -> None:
-        self._classifying, self._searching, self._tagging = classifying, searching, tagging
-        self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 4), thread_name_prefix="many")
+    def __init__(
+        self, embedder: PhotoEmbedder, searcher: Searcher, tag_suggester: TagSuggester
+    ) -> None:
+        self._embedder = embedder
+        self._searcher = searcher
+        self._tag_suggester = tag_suggester
+        self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 4), thread_name_prefix="batch")
 
     def close(self) -> None:
         """Take no more; what was asked is answered first."""
         self._threads.shutdown()
 
-    def ask(
-        self, question: Task, snapshot: Snapshot, sources: Sequence[Query], wanted: SearchOptions
-    ) -> list[dict[str, Any] | CatalensError]:
-        """The answer to each source, or what kept it from one. ``wanted`` is for searches.
-
-        Raises what is wrong with the question itself, and ``OverloadedError`` once closed.
-        """
-
-        def one(source: Query) -> dict[str, Any] | CatalensError:
-            clock = StageTimer()
-            try:
-                if question == "search":
-                    return self._searching.search(snapshot, source, wanted, clock)
-                if question == "tags":
-                    return self._tagging.tags(snapshot, source, clock)
-                return self._classifying.classify(snapshot, source, clock)
-            except _OF_A_PHOTO as error:
-                return error
-
+    def run(
+        self, ctx: RequestContext, task: Task, photos: Sequence[bytes], options: SearchOptions
+    ) -> BatchAnswer:
+        """``options`` are for searches. Raises what is wrong with the task itself, and
+        ``OverloadedError`` once closed."""
         try:
-            answers = self._threads.map(one, sources)
+            rows = self._threads.map(partial(self._answer, ctx, task, options), photos)
         except RuntimeError:  # the pool takes no more
             raise OverloadedError("the service is shutting down") from None
-        return list(answers)
+        return BatchAnswer(list(rows))
+
+    def _answer(
+        self, batch: RequestContext, task: Task, options: SearchOptions, data: bytes
+    ) -> PhotoAnswer | CatalensError:
+        ctx = RequestContext.begin(batch.snapshot, batch.deadline_s)
+        try:
+            content = self._content(ctx, task, Query(image=data), options)
+        except _OF_A_PHOTO as error:
+            return error
+        return PhotoAnswer(content, ctx.timer.milliseconds())
+
+    def _content(
+        self, ctx: RequestContext, task: Task, query: Query, options: SearchOptions
+    ) -> PhotoContent:
+        if task == "search":
+            plan = self._searcher.plan(ctx, query, options)
+            return self._searcher.search(ctx, self._embedder.embed(ctx, query), plan)
+        if task == "classify":
+            require_categories(ctx.snapshot)
+            return classify(ctx, self._embedder.embed(ctx, query))
+        return self._tag_suggester.suggest(ctx, self._embedder.embed(ctx, query))

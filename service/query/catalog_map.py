@@ -1,95 +1,51 @@
-"""A map of the catalog: products as points in the plane, alike ones near each other."""
+"""Map of the catalog: products as points in the plane, similar ones near each other."""
 
 from __future__ import annotations
-
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from indexer.catalog.store import Catalog
-from indexer.core.timer import StageTimer
-from service.query.response import image_url
-from service.state.snapshots import Snapshot
+from indexer.core.vectors import evenly_spaced
+from service.query.context import RequestContext
+from service.query.response import MapPoint, MapPoints, image_url
+from service.state.snapshot import Snapshot
 
 MOST = 2000  # products on one map
-_KEPT = 2  # maps, by index version
 
 
-@dataclass(frozen=True)
 class Projection:
-    """Products of one index version in the plane. ``explained``: the share of their variance that
-    it shows."""
+    """Products of one index version in the plane."""
 
-    pids: np.ndarray  # int64 [n]
-    points: np.ndarray  # float32 [n, 2] in [-1, 1]
-    explained: float
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.pids, vectors = snapshot.sample_products(MOST, nearest=True)  # int64 [n]
+        # float32 [n, 2] in [-1, 1], and the share of the variance that they show
+        self.points, self.explained = project(vectors)
 
 
-class CatalogMap:
-    """Part of the engine. A version is projected once; what was deleted since is left out of each
-    answer."""
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        *,
-        snapshot: Callable[[], Snapshot],
-        answer: Callable[..., dict[str, Any]],
-    ) -> None:
-        self._catalog, self._snapshot, self._answer = catalog, snapshot, answer
-        self._kept: OrderedDict[str, Projection] = OrderedDict()
-        self._working = threading.Lock()
-
-    def map(self, *, limit: int = MOST) -> dict[str, Any]:
-        """``points`` of at most ``limit`` products spread over the index version, ``total``,
-        ``explained``."""
-        clock = StageTimer()
-        snapshot = self._snapshot()
-        with clock.stage("project"):
-            found = self._projection(snapshot)
-        places = _spread(len(found.pids), limit)
-        with clock.stage("describe"):
-            products = self._catalog.by_pids(found.pids[places].tolist())
-            points = [
-                {
-                    "product_id": product.product_id,
-                    "title": product.title,
-                    "category_path": list(product.category) if product.category else None,
-                    "x": round(float(x), 4),
-                    "y": round(float(y), 4),
-                    "image_url": image_url(product.photos[0]),
-                }
-                for pid, (x, y) in zip(
-                    found.pids[places].tolist(), found.points[places], strict=True
+def map_points(ctx: RequestContext, catalog: Catalog, *, limit: int = MOST) -> MapPoints:
+    """At most ``limit`` products spread over the index version; what was deleted since is left
+    out."""
+    with ctx.timer.stage("project"):
+        found = ctx.snapshot.derived(Projection)
+    places = evenly_spaced(len(found.pids), limit, nearest=True)
+    with ctx.timer.stage("describe"):
+        pids = found.pids[places].tolist()
+        products = catalog.by_pids(pids)
+        points = []
+        for pid, (x, y) in zip(pids, found.points[places].tolist(), strict=True):
+            product = products.get(pid)
+            if product is not None and product.photos:
+                points.append(
+                    MapPoint(
+                        product.product_id,
+                        product.title,
+                        list(product.category) if product.category else None,
+                        round(x, 4),
+                        round(y, 4),
+                        image_url(product.photos[0]),
+                    )
                 )
-                if (product := products.get(pid)) is not None and product.photos
-            ]
-        return self._answer(
-            snapshot,
-            clock,
-            points=points,
-            total=snapshot.live.product_count,
-            explained=round(found.explained, 4),
-        )
-
-    def _projection(self, snapshot: Snapshot) -> Projection:
-        with self._working:  # one at a time: the second one asking finds it done
-            known = self._kept.get(snapshot.index_version)
-            if known is None:
-                base = snapshot.live.base
-                pids, first = np.unique(np.asarray(base.rows[:, 0]), return_index=True)
-                places = _spread(len(pids), MOST)
-                vectors = np.asarray(base.stored[first[places]], dtype=np.float32)
-                known = Projection(pids[places], *project(vectors))
-                self._kept[snapshot.index_version] = known
-            self._kept.move_to_end(snapshot.index_version)
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-            return known
+    return MapPoints(points, ctx.snapshot.live.product_count, round(found.explained, 4))
 
 
 def project(vectors: np.ndarray) -> tuple[np.ndarray, float]:
@@ -121,10 +77,3 @@ def project(vectors: np.ndarray) -> tuple[np.ndarray, float]:
         axis -= (low + high) / 2
         axis /= max((high - low) / 2, 1e-9)
     return points.astype(np.float32), explained
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    """At most ``most`` of ``count`` places, at even distances."""
-    return np.unique(
-        np.linspace(0, max(count - 1, 0), num=min(most, count)).round().astype(np.int64)
-    )

@@ -1,107 +1,115 @@
-"""Categories of one photo or product, and whether it is of a kind the model knows."""
+"""Classification of a photo or product, with open-set rejection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 
 from indexer.classification.open_set import is_unknown, rule_logits
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import NoCategoriesError
-from indexer.core.timer import StageTimer
 from indexer.index.query import search_params
 from indexer.model.decision_layer import Category
-from service.query.query import Query
-from service.query.search_cache import SearchCache
-from service.state.snapshots import Snapshot
+from service.query.context import RequestContext
+from service.query.photo_embedder import EmbeddedQuery
+from service.query.response import CategoryPrediction, Classification
+from service.state.snapshot import Snapshot
 
-Vectors = Callable[[Snapshot, Query, StageTimer], tuple[np.ndarray, set[int]]]
+
+def require_categories(snapshot: Snapshot) -> None:
+    """Raise ``NoCategoriesError`` for a model without any."""
+    if not snapshot.bundle.decision.categories:
+        raise NoCategoriesError(
+            f"model {snapshot.model_version} has no categories: train one on labelled photos, "
+            "or make some from a few photos each (catalens class add)"
+        )
 
 
-class Classifier:
-    """Part of the engine. ``vectors`` gives a source's query vectors and pids, ``answer`` frames
-    what is answered."""
+def classify(ctx: RequestContext, embedded: EmbeddedQuery, *, top: int = 5) -> Classification:
+    """The ``top`` categories of an embedded query. Raises ``NoCategoriesError``."""
+    require_categories(ctx.snapshot)
+    vectors = embedded.vectors
+    with ctx.timer.stage("classify"):
+        logits, ranked = _rank(ctx.snapshot, vectors, top)
+        unknown = is_unknown_kind(ctx, vectors, logits, ranked[0][0], embedded.self_pids)
+    return Classification(
+        [CategoryPrediction.of(category, probability) for category, probability in ranked], unknown
+    )
 
-    def __init__(self, *, vectors: Vectors, answer: Callable[..., dict[str, Any]]) -> None:
-        self._vectors, self._answer = vectors, answer
 
-    def classify(
-        self,
-        snapshot: Snapshot,
-        source: Query,
-        clock: StageTimer,
-        *,
-        top: int = 5,
-        near: SearchCache | None = None,
-    ) -> dict[str, Any]:
-        """As ``SearchEngine.classify``."""
-        decision = snapshot.bundle.decision
-        if not decision.categories:
-            raise NoCategoriesError(
-                f"model {snapshot.model_version} has no categories: train one on labelled photos, "
-                "or make some from a few photos each (catalens class add)"
-            )
-        vectors, own = self._vectors(snapshot, source, clock)
-        with clock.stage("classify"):
-            heads = snapshot.embedder.logits(vectors)
-            logits = category_logits(heads.get("category"), vectors, decision).mean(axis=0)
-            ranked = rank_categories(logits, decision, top=top)
-            unknown = is_unknown_kind(
-                snapshot, vectors, heads.get("category"), ranked[0][0], own, near or SearchCache()
-            )
-        categories = [
-            {
-                "label": category.path[-1],
-                "path": list(category.path),
-                "probability": round(float(probability), 6),
-            }
-            for category, probability in ranked
-        ]
-        return self._answer(snapshot, clock, categories=categories, unknown=unknown)
+def most_probable_category(snapshot: Snapshot, vectors: np.ndarray) -> CategoryPrediction | None:
+    """The first category of embeddings [n, D] of one product; None where the model knows none."""
+    if not snapshot.bundle.decision.categories:
+        return None
+    _, ((category, probability),) = _rank(snapshot, vectors, 1)
+    return CategoryPrediction.of(category, probability)
+
+
+def most_probable_label(snapshot: Snapshot, vectors: np.ndarray) -> str | None:
+    """The label of the first category of embeddings [n, D]; None where the model knows none."""
+    found = most_probable_category(snapshot, vectors)
+    return None if found is None else found.label
+
+
+def _rank(
+    snapshot: Snapshot, vectors: np.ndarray, top: int
+) -> tuple[np.ndarray | None, Sequence[tuple[Category, float]]]:
+    """The category head's logits [n, C], and the first categories over all of the vectors."""
+    decision = snapshot.bundle.decision
+    logits = snapshot.embedder.logits(vectors).get("category")
+    mean = category_logits(logits, vectors, decision).mean(axis=0)
+    return logits, rank_categories(mean, decision, top=top)
 
 
 def is_unknown_kind(
-    snapshot: Snapshot,
+    ctx: RequestContext,
     vectors: np.ndarray,
     logits: np.ndarray | None,
     best: Category,
-    own: set[int],
-    near: SearchCache,
+    self_pids: AbstractSet[int],
 ) -> bool:
-    """By the decision layer's rule, over all of a question's vectors [n, D] (``logits`` [n, C] of
-    the category head).
+    """By the decision layer's rule, over all of a query's vectors [n, D] (``logits`` [n, C] of the
+    category head).
 
-    A category made from a few photos is known to the shop though not to the rule. ``own``: pids the
-    question is about, which are no neighbours of their own; ``near``: the request's searches.
+    A category made from a few photos is known to the shop though not to the rule.
     """
-    rule = snapshot.bundle.decision.unknown_rule
+    rule = ctx.snapshot.bundle.decision.unknown_rule
     if rule is None or logits is None or not best.trained:
         return False
-    start, stop = rule["columns"]
-    blocks = snapshot.bundle.spec.blocks
-    asked = np.zeros_like(vectors)
-    asked[:, start:stop] = vectors[:, start:stop]
-    length = np.linalg.norm(asked, axis=1)
     nearest = np.zeros(len(vectors))
-    if rule["mix"][2] and snapshot.live.product_count:
-        # A query of one block alone: its cosine to a stored vector is the block's own cosine times
-        # the block's length.
-        (block,) = [
-            block.name
-            for block in blocks
-            if snapshot.bundle.spec.block_slice(block.name) == slice(start, stop)
-        ]
-        params = search_params({block: 1.0})
-        hits = [
-            near.search(snapshot.live, query, rule["k"], own, params)
-            for query in asked / length[:, None]
-        ]
-        nearest = (
-            np.array([float(found.scores.mean()) if len(found) else 0.0 for found in hits]) / length
-        )
+    if rule["mix"][2] and ctx.snapshot.live.product_count:
+        nearest = _mean_block_cosines(ctx, vectors, rule["columns"], rule["k"], self_pids)
     read = rule_logits(vectors, logits, rule)
     return all(
         is_unknown(row, float(closest), rule) for row, closest in zip(read, nearest, strict=True)
     )
+
+
+def _mean_block_cosines(
+    ctx: RequestContext,
+    vectors: np.ndarray,
+    span: tuple[int, int],
+    k: int,
+    self_pids: AbstractSet[int],
+) -> np.ndarray:
+    """The mean cosine [n] of the block that is ``span`` of the embedding to its ``k`` nearest.
+
+    The query is that block alone: its cosine to a stored vector is the block's own cosine times
+    the block's length.
+    """
+    start, stop = span
+    spec = ctx.snapshot.bundle.spec
+    queries = np.zeros_like(vectors)
+    queries[:, start:stop] = vectors[:, start:stop]
+    lengths = np.linalg.norm(queries, axis=1)
+    (block,) = [
+        block.name for block in spec.blocks if spec.block_slice(block.name) == slice(start, stop)
+    ]
+    params = search_params({block: 1.0})
+    means = []
+    for query in queries / lengths[:, None]:
+        found = ctx.searches.search(ctx.snapshot.live, query, k, self_pids, params)
+        means.append(float(found.scores.mean()) if len(found) else 0.0)
+    return np.array(means) / lengths

@@ -1,5 +1,4 @@
-"""Cursors: where a page of results ended, and of which question, as a text that
-clients hand back."""
+"""Cursors of result pages, as opaque texts that clients hand back."""
 
 from __future__ import annotations
 
@@ -13,9 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import BadRequestError
+from indexer.core.errors import (
+    BadRequestError,
+    CursorGoneError,
+    OutdatedVersionError,
+    UnknownModelError,
+    UnknownVersionError,
+)
 from indexer.index.product_hits import ProductHits
+from service.state.snapshots import SnapshotManager
 
+_NAME_SHOWN = 64  # characters of a version's name in a message
 _SAME = 1e-4  # a photo that is embedded again may get a score that differs in its last digits
 
 
@@ -27,10 +34,9 @@ class Cursor:
     sequence: int  # what the page's state had seen of the catalog; the next page's has seen as much
     score: float
     pid: int
-    # products ranked down to here, collapsed ones among them: how far the next page must look at
-    # least
+    # Products ranked down to here, collapsed ones among them: the next page ranks at least as many.
     depth: int
-    question: str  # `fingerprint` of what was asked
+    question: str  # `fingerprint` of the query and its options
 
     def text(self) -> str:
         """Opaque to clients; fit for a URL."""
@@ -68,8 +74,22 @@ class Cursor:
         return int(np.flatnonzero(before)[-1]) + 1 if before.any() else 0
 
 
+def version_of(cursor: Cursor, snapshots: SnapshotManager) -> str:
+    """The version that gave a page and gives the next one, as long as it is kept.
+
+    Raises ``CursorGoneError``.
+    """
+    try:
+        return snapshots.get(cursor.version).index_version
+    except (UnknownVersionError, OutdatedVersionError, UnknownModelError) as error:
+        raise CursorGoneError(
+            f"cursor is of index version {cursor.version[:_NAME_SHOWN]}, which is gone: begin "
+            f"again with the first page ({error})"
+        ) from error
+
+
 def fingerprint(question: Mapping[str, Any]) -> str:
-    """Short and equal for equal questions (plain JSON values)."""
+    """A short text, equal for equal questions (plain JSON values)."""
     plain = json.dumps(question, sort_keys=True, ensure_ascii=True)
     return base64.urlsafe_b64encode(
         hashlib.blake2b(plain.encode(), digest_size=12).digest()

@@ -1,149 +1,147 @@
-"""Heat maps over the one inference queue: why a category, and why two photos are similar."""
+"""Heat maps: which parts of a photo speak for a category, or make two photos similar."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.category_path import format_path, parse_path
 from indexer.core.errors import BadRequestError, NoCategoriesError
-from indexer.core.timer import StageTimer
 from indexer.imaging.decode import Photo
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.preprocessing import visible_box
+from indexer.model.runtime_base import Runtime
 from service.inference.queue import InferenceQueue
-from service.state.snapshots import Snapshot
+from service.query.context import RequestContext
+from service.query.photo_embedder import PhotoEmbedder
+from service.query.query import Query
+from service.query.response import CategoryPrediction, Explanation, HeatMap
 
 if TYPE_CHECKING:
-    from service.query.query import Query
+    from indexer.model.gradcam import PairHeat
 
-DecodePhoto = Callable[[Snapshot, "Query", StageTimer], Photo]
+
+@dataclass(frozen=True)
+class _CategoryMapTask:
+    """Grad-CAM of one category; run by the owner of the network."""
+
+    embedder: Runtime
+    decision: Decision
+    photo: Photo
+    wanted: Category | None  # None: the most probable one
+
+    def run(self) -> tuple[Category, float, np.ndarray]:
+        """The category, its probability, and the heat [h, w]."""
+        from indexer.model.gradcam import category_direction, category_map
+
+        embedder, decision = self.embedder, self.decision
+        vectors = embedder.embed([self.photo])
+        heads = embedder.logits(vectors) if embedder.spec.heads else {}
+        logits = category_logits(heads.get("category"), vectors, decision)[0]
+        ranked = rank_categories(logits, decision, top=len(decision.categories))
+        shown, probability = next(
+            entry for entry in ranked if self.wanted is None or entry[0].id == self.wanted.id
+        )
+        direction = category_direction(embedder.network, decision, shown)
+        heat = category_map(embedder.network, embedder.inputs([self.photo]), direction)
+        return shown, probability, heat
+
+
+@dataclass(frozen=True)
+class _PairMapTask:
+    """Heat maps of two photos by block; run by the owner of the network."""
+
+    embedder: Runtime
+    photos: tuple[Photo, Photo]
+
+    def run(self) -> list[PairHeat]:
+        from indexer.model.gradcam import pair_maps
+
+        inputs = (self.embedder.inputs([photo]) for photo in self.photos)
+        return pair_maps(self.embedder.network, *inputs)
 
 
 class Explainer:
-    """Answers ``explain``; one per engine."""
+    """Explains categories and similarities over the one inference queue."""
 
-    def __init__(
-        self,
-        queue: InferenceQueue,
-        *,
-        snapshot: Callable[[int | None, str | None], Snapshot],
-        photo: DecodePhoto,
-        answer: Callable[..., dict[str, Any]],
-    ) -> None:
-        self._queue, self._snapshot, self._photo, self._answer = queue, snapshot, photo, answer
+    def __init__(self, queue: InferenceQueue, embedder: PhotoEmbedder) -> None:
+        self._queue = queue
+        self._embedder = embedder
 
-    def category(
-        self,
-        source: Query,
-        category: str | Sequence[str] | None = None,
-        *,
-        min_sequence: int | None = None,
-        version: str | None = None,
-    ) -> dict[str, Any]:
-        """What in a photo speaks for ``category`` (a path or an unambiguous label; None: the most
-        probable one).
+    def explain_category(
+        self, ctx: RequestContext, query: Query, category: str | Sequence[str] | None
+    ) -> Explanation:
+        """What in a photo speaks for ``category``: a path or an unambiguous label, None for the
+        most probable one.
 
         Raises ``NoCategoriesError``, ``BadRequestError`` for a category the model does not know.
         """
-        from indexer.model.gradcam import category_direction, category_map
-
-        clock = StageTimer()
-        snapshot = self._snapshot(min_sequence, version)
-        decision = snapshot.bundle.decision
+        decision = ctx.snapshot.bundle.decision
         if not decision.categories:
-            raise NoCategoriesError(f"model {snapshot.model_version} has no categories to explain")
+            raise NoCategoriesError(
+                f"model {ctx.snapshot.model_version} has no categories to explain"
+            )
         wanted = None if category is None else _named(decision, category)
-        photo = self._photo(snapshot, source, clock)
-        embedder = snapshot.embedder
+        photo = self._embedder.decode_query(ctx, query)
+        embedder = ctx.snapshot.embedder
+        task = _CategoryMapTask(embedder, decision, photo, wanted)
+        with ctx.timer.stage("explain"):
+            shown, probability, heat = self._queue.run_exclusive(embedder, task)
+        maps = [_heat_map(ctx, "image", query, photo, None, probability, heat)]
+        return Explanation(CategoryPrediction.of(shown, probability), maps)
 
-        def work() -> tuple[Category, float, np.ndarray]:
-            vectors = embedder.embed([photo])
-            heads = embedder.logits(vectors) if embedder.spec.heads else {}
-            logits = category_logits(heads.get("category"), vectors, decision)[0]
-            ranked = rank_categories(logits, decision, top=len(decision.categories))
-            shown, chance = next(
-                entry for entry in ranked if wanted is None or entry[0].id == wanted.id
-            )
-            direction = category_direction(embedder.network, decision, shown)
-            return (
-                shown,
-                chance,
-                category_map(embedder.network, embedder.inputs([photo]), direction),
-            )
-
-        with clock.stage("explain"):
-            shown, chance, heat = self._queue.work(embedder, work)
-        maps = [_shown("image", source, None, chance, heat, photo, snapshot)]
-        found = {"label": shown.label, "path": list(shown.path), "probability": round(chance, 6)}
-        return self._answer(snapshot, clock, category=found, maps=maps)
-
-    def pair(
-        self,
-        source: Query,
-        other: Query,
-        *,
-        min_sequence: int | None = None,
-        version: str | None = None,
-    ) -> dict[str, Any]:
-        """What in two photos makes them similar, per block of the embedding."""
-        from indexer.model.gradcam import pair_maps
-
-        clock = StageTimer()
-        snapshot = self._snapshot(min_sequence, version)
-        photos = [self._photo(snapshot, asked, clock) for asked in (source, other)]
-        embedder = snapshot.embedder
-
-        def work() -> list[Any]:
-            return pair_maps(embedder.network, *(embedder.inputs([photo]) for photo in photos))
-
-        with clock.stage("explain"):
-            found = self._queue.work(embedder, work)
-        maps = [
-            _shown(name, asked, entry.block, entry.cosine, heat, photo, snapshot)
-            for entry in found
-            for name, asked, heat, photo in (
-                ("image", source, entry.first, photos[0]),
-                ("with", other, entry.second, photos[1]),
-            )
-        ]
-        return self._answer(snapshot, clock, category=None, maps=maps)
+    def explain_pair(self, ctx: RequestContext, query: Query, other: Query) -> Explanation:
+        """What in two photos makes them similar, by block of the embedding."""
+        first = self._embedder.decode_query(ctx, query)
+        second = self._embedder.decode_query(ctx, other)
+        embedder = ctx.snapshot.embedder
+        with ctx.timer.stage("explain"):
+            found = self._queue.run_exclusive(embedder, _PairMapTask(embedder, (first, second)))
+        maps = []
+        for entry in found:
+            block, cosine = entry.block, entry.cosine
+            maps += [
+                _heat_map(ctx, "image", query, first, block, cosine, entry.first),
+                _heat_map(ctx, "with", other, second, block, cosine, entry.second),
+            ]
+        return Explanation(None, maps)
 
 
-def _shown(
-    name: str,
-    asked: Query,
+def _heat_map(
+    ctx: RequestContext,
+    name: Literal["image", "with"],
+    query: Query,
+    photo: Photo,
     block: str | None,
     score: float,
     heat: np.ndarray,
-    photo: Photo,
-    snapshot: Snapshot,
-) -> dict[str, Any]:
+) -> HeatMap:
     """One map: of which photo, by which block, over which part of the upright photo, or of the
     ``crop`` of it.
 
     A part that is no square is shown to the network with margins, so its map may reach beyond it.
     """
-    left, top, right, bottom = visible_box(
-        (photo.width, photo.height), snapshot.embedder.spec.preprocess
-    )
-    width, height = asked.crop[2:] if asked.crop else (photo.width, photo.height)
+    size = (photo.width, photo.height)
+    left, top, right, bottom = visible_box(size, ctx.snapshot.embedder.spec.preprocess)
+    width, height = query.crop[2:] if query.crop else size
     across, down = (photo.width - width) // 2, (photo.height - height) // 2
-    return {
-        "photo": name,
-        "block": block,
-        "score": round(min(max(score, -1.0), 1.0), 6),
-        "box": [
-            round(left - across, 1),
-            round(top - down, 1),
-            round(right - left, 1),
-            round(bottom - top, 1),
-        ],
-        "heat": [[round(float(value), 4) for value in row] for row in heat],
-    }
+    box = (left - across, top - down, right - left, bottom - top)
+    rows = heat.astype(np.float64).tolist()
+    return HeatMap(
+        name,
+        block,
+        round(min(max(score, -1.0), 1.0), 6),
+        [round(edge, 1) for edge in box],
+        [_rounded(row) for row in rows],
+    )
+
+
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 def _named(decision: Decision, name: str | Sequence[str]) -> Category:

@@ -1,184 +1,202 @@
-"""Uploaded photos to what is known of them: decoded, embedded within the request's deadline,
-remembered for a while."""
+"""Photo embedder: uploads and stored products to embeddings, recent ones cached."""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, Written
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadRequestError, CatalensError, UnknownPhotoError
-from indexer.core.timer import StageTimer
-from indexer.imaging.decode import ImageLimits, Photo, decode_photo, hash_content
+from indexer.core.errors import (
+    BadRequestError,
+    CatalensError,
+    NoIndexError,
+    UnknownPhotoError,
+    UnknownProductError,
+)
+from indexer.core.lru import LRUCache
+from indexer.imaging.decode import Photo, hash_content
 from indexer.imaging.object_proposals import pad_to_square, propose_regions
 from indexer.model.runtime_base import ParallelRuntime
-from service.inference.admission import DeadlineExceededError
+from service.inference.admission import AdmissionGate, DeadlineExceededError
+from service.inference.decoder import PhotoDecoder
 from service.inference.queue import InferenceQueue
-from service.query.query import Query
-from service.state.snapshots import Snapshot
+from service.query.context import RequestContext
+from service.query.query import Crop, Query
+from service.state.snapshot import Snapshot
 
-_REMEMBERED = (
-    256  # embeddings of recently uploaded photos; the page asks three questions about one photo
-)
+# Embeddings of recent uploads: the page asks three questions about one photo.
+_REMEMBERED = 256
 
-Crop = tuple[int, int, int, int]
-_EmbeddingKey = tuple[str, str, Crop | None]
+_EmbeddingKey = tuple[str, str, Crop | None]  # embedding id, content hash, crop
+
+
+@dataclass(frozen=True)
+class EmbeddedQuery:
+    """A query with the embeddings of what it is about."""
+
+    query: Query
+    inputs: dict[str, np.ndarray]  # "product_id" and "image" -> float32 [n, D], unit
+    self_pids: frozenset[int]  # the products it is about, which are no results of their own
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """Query vectors float32 [n, D], of several inputs their mean direction.
+
+        Raises ``BadRequestError`` where there is no input, or where two cancel each other out.
+        """
+        if not self.inputs:
+            raise BadRequestError("nothing to look at: give an image or a product")
+        if len(self.inputs) == 1:
+            return next(iter(self.inputs.values()))
+        mean = np.sum([_unit(given.mean(axis=0)) for given in self.inputs.values()], axis=0)
+        return _unit(mean.astype(np.float32))[np.newaxis]
+
+
+@dataclass(frozen=True)
+class DecodedUpload:
+    """An upload's pixels, and its embedding [D] where it was embedded a moment ago."""
+
+    key: _EmbeddingKey
+    photo: Photo
+    vector: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class EmbeddedRegions:
+    """The boxes of a photo that may show products, the last one all of it, and their embeddings."""
+
+    size: tuple[int, int]  # width and height of the upright photo, px
+    boxes: list[Crop]
+    vectors: np.ndarray  # float32 [N, D]
 
 
 class PhotoEmbedder:
-    """Part of the engine; safe to call from many threads."""
+    """Embeds what queries are about; safe to call from many threads."""
 
     def __init__(
         self,
         queue: InferenceQueue,
+        decoder: PhotoDecoder,
+        admission: AdmissionGate,
         catalog: Catalog,
         photos: PhotoStore,
-        *,
-        limits: ImageLimits,
-        deadline_s: float,
-        crowded: Callable[[], bool],
     ) -> None:
-        """``crowded``: whether other questions are being worked on too."""
-        self._queue, self._catalog, self._photos, self._limits = queue, catalog, photos, limits
-        self._deadline_s, self._crowded = deadline_s, crowded
-        # A decoded photo may take 200 MB, so as many at once as can work, not as many as there are
-        # requests.
-        self.decoding = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
-        self._recent: OrderedDict[_EmbeddingKey, np.ndarray] = OrderedDict()
-        self._recent_lock = threading.Lock()
+        self._queue = queue
+        self._decoder = decoder
+        self._admission = admission
+        self._catalog = catalog
+        self._photos = photos
+        self._recent: LRUCache[_EmbeddingKey, np.ndarray] = LRUCache(_REMEMBERED)
 
-    def vector(self, snapshot: Snapshot, source: Query, clock: StageTimer) -> np.ndarray:
-        """The embedding [D] of a question's photo; a photo seen a moment ago is not computed again.
+    # -- queries
+
+    def embed(self, ctx: RequestContext, query: Query) -> EmbeddedQuery:
+        """The embeddings of a query's photo and product, none of a text alone.
+
+        Raises ``UnknownProductError``, ``NoIndexError`` for a product that is not searchable yet,
+        and as ``embed_upload``.
+        """
+        inputs: dict[str, np.ndarray] = {}
+        self_pids: frozenset[int] = frozenset()
+        if query.product_id is not None:
+            pid = self._catalog.pid(query.product_id)
+            if pid is None:
+                raise UnknownProductError(f"no product {query.product_id!r}")
+            try:
+                inputs["product_id"] = ctx.snapshot.live.vectors_of(pid)[1]
+            except UnknownProductError:
+                raise NoIndexError(
+                    f"product {query.product_id!r} is stored but not searchable yet"
+                ) from None
+            self_pids = frozenset({pid})
+        if query.image is not None:
+            vector = self.embed_upload(ctx, query.image, query.crop, content_hash=query.image_hash)
+            inputs["image"] = vector[np.newaxis]
+        return EmbeddedQuery(query, inputs, self_pids)
+
+    def embed_upload(
+        self,
+        ctx: RequestContext,
+        data: bytes,
+        crop: Crop | None = None,
+        *,
+        content_hash: str | None = None,
+    ) -> np.ndarray:
+        """The embedding [D] of a photo; one seen a moment ago is not computed again.
 
         Raises ``DeadlineExceededError`` where the deadline comes first, ``OverloadedError``, and
         what decoding raises.
         """
-        assert source.image is not None
-        key = (snapshot.bundle.embedding_id, source.image_hash, source.crop)
-        known = self._known(key)
-        return (
-            known
-            if known is not None
-            else self._new(snapshot, key, source.image, source.crop, clock)
-        )
+        key = _key(ctx.snapshot, content_hash or hash_content(data), crop)
+        known = self._recent.get(key)
+        if known is not None:
+            return known
+        alone = self._alone(ctx.snapshot)
+        with nullcontext() if alone else self._queue.expecting():
+            photo = self._decode(ctx, data, crop, key[1])
+        return self._embed_new(ctx, key, photo, alone=alone)
 
-    def look(
-        self, snapshot: Snapshot, data: bytes, clock: StageTimer, *, opened: Callable[[Photo], None]
-    ) -> np.ndarray:
-        """The embedding [D] of a photo that is looked at otherwise too. Raises as ``vector``.
+    def decode_upload(self, ctx: RequestContext, data: bytes) -> DecodedUpload:
+        """The pixels of a photo that is looked at otherwise too, beside its embedding."""
+        key = _key(ctx.snapshot, hash_content(data), None)
+        known = self._recent.get(key)
+        expected = known is None and not isinstance(ctx.snapshot.embedder, ParallelRuntime)
+        with self._queue.expecting() if expected else nullcontext():
+            return DecodedUpload(key, self._decode(ctx, data, None, key[1]), known)
 
-        ``opened`` gets the photo, decoded as the network takes it, before the network does, and may
-        have other threads work on it. Questions about the same bytes that follow find the embedding
-        here.
+    def embed_decoded(self, ctx: RequestContext, upload: DecodedUpload) -> np.ndarray:
+        """The embedding [D] of a decoded upload. Raises as ``embed_upload``."""
+        if upload.vector is not None:
+            return upload.vector
+        # A pass on all cores would wait, layer by layer, for the one that examines the pixels.
+        alone = isinstance(ctx.snapshot.embedder, ParallelRuntime)
+        return self._embed_new(ctx, upload.key, upload.photo, alone=alone)
+
+    def embed_regions(self, ctx: RequestContext, data: bytes) -> EmbeddedRegions:
+        """The regions of a photo that may show products, embedded as one batch.
+
+        Raises as ``embed_upload``.
         """
-        key = (snapshot.bundle.embedding_id, hash_content(data), None)
-        known = self._known(key)
-        if known is None:
-            return self._new(snapshot, key, data, None, clock, opened)
-        opened(self._decode(snapshot, data, None, clock, hashed=key[1]))
-        return known
-
-    def parts(
-        self, snapshot: Snapshot, data: bytes, clock: StageTimer
-    ) -> tuple[tuple[int, int], list[Crop], np.ndarray]:
-        """Size (width, height) of a photo, the boxes in it that may show products, and their
-        embeddings [N, D].
-
-        Boxes are in px of the upright photo, the last one is all of it. All go through the network
-        as one batch. Raises as ``vector``.
-        """
-        with self._queue.coming():
-            photo = self._decode(snapshot, data, None, clock)
-            with clock.stage("propose"):
+        with self._queue.expecting():
+            photo = self._decode(ctx, data, None, None)
+            with ctx.timer.stage("propose"):
                 boxes = propose_regions(photo.pixels)
-                seen = [
+                parts = [
                     pad_to_square(photo.pixels.crop((x, y, x + w, y + h))) for x, y, w, h in boxes
                 ]
-        crops = [replace(photo, pixels=part, width=part.width, height=part.height) for part in seen]
-        vectors = self.embed(snapshot, crops, clock)
-        size = photo.width, photo.height
-        return size, [_scaled(box, photo.pixels.size, size) for box in boxes], vectors
-
-    def remember(
-        self, snapshot: Snapshot, data: bytes, crop: Crop | None, vector: np.ndarray
-    ) -> None:
-        """Questions about this photo, or this part of it, that follow find its embedding here."""
-        self._keep((snapshot.bundle.embedding_id, hash_content(data), crop), vector)
-
-    def _known(self, key: _EmbeddingKey) -> np.ndarray | None:
-        with self._recent_lock:
-            return self._recent.get(key)
-
-    def _new(
-        self,
-        snapshot: Snapshot,
-        key: _EmbeddingKey,
-        data: bytes,
-        crop: Crop | None,
-        clock: StageTimer,
-        opened: Callable[[Photo], None] | None = None,
-    ) -> np.ndarray:
-        # A pass on all cores would wait, layer by layer, for one that somebody else is busy on.
-        beside = isinstance(snapshot.embedder, ParallelRuntime) and (
-            opened is not None or self._crowded()
+        crops = [
+            replace(photo, pixels=part, width=part.width, height=part.height) for part in parts
+        ]
+        vectors = self.embed_photos(ctx, crops)
+        size = (photo.width, photo.height)
+        return EmbeddedRegions(
+            size, [_scaled(box, photo.pixels.size, size) for box in boxes], vectors
         )
-        with nullcontext() if beside else self._queue.coming():
-            photo = self._decode(snapshot, data, crop, clock, hashed=key[1])
-            if opened is not None:
-                opened(photo)
-        vector = (
-            self._beside(snapshot, photo, clock)
-            if beside
-            else self.embed(snapshot, [photo], clock)[0]
-        )
-        self._keep(key, vector)
-        return vector
 
-    def _keep(self, key: _EmbeddingKey, vector: np.ndarray) -> None:
-        with self._recent_lock:
-            self._recent[key] = vector
-            while len(self._recent) > _REMEMBERED:
-                self._recent.popitem(last=False)
+    def embed_photos(self, ctx: RequestContext, photos: Sequence[Photo]) -> np.ndarray:
+        """The embeddings [N, D] of decoded photos, in one batch. Raises ``DeadlineExceededError``,
+        ``OverloadedError``."""
+        with ctx.timer.stage("embed"):
+            return self._queue.embed(ctx.snapshot.embedder, photos, within_s=ctx.left_s())
 
-    def embed(self, snapshot: Snapshot, photos: Sequence[Photo], clock: StageTimer) -> np.ndarray:
-        """The embeddings [N, D] of decoded photos, or parts of them. Raises
-        ``DeadlineExceededError``, ``OverloadedError``."""
-        with clock.stage("embed"):
-            left_s = self._deadline_s - clock.elapsed()
-            return self._queue.embed(snapshot.embedder, photos, within_s=left_s)
-
-    def _beside(self, snapshot: Snapshot, photo: Photo, clock: StageTimer) -> np.ndarray:
-        """The embedding [D] by this thread alone (``ParallelRuntime``). Raises
-        ``DeadlineExceededError``."""
-        with clock.stage("embed"):
-            if clock.elapsed() >= self._deadline_s:
-                raise DeadlineExceededError(
-                    "no time to embed the photo before its deadline: try again shortly"
-                )
-            embedder = snapshot.embedder
-            assert isinstance(embedder, ParallelRuntime)
-            features = embedder.extract_photo_features(embedder.to_pixels(photo))
-            vector: np.ndarray = embedder.embed_features(features[np.newaxis])[0]
-            return vector
-
-    def photo(self, snapshot: Snapshot, source: Query, clock: StageTimer) -> Photo:
-        """The photo a question is about, or the part of it that the network is shown; of a stored
-        product its first."""
-        if source.image is not None:
-            return self._decode(snapshot, source.image, source.crop, clock)
-        product = self._catalog.get(source.product_id or "")
+    def decode_query(self, ctx: RequestContext, query: Query) -> Photo:
+        """The photo of a query, or the part of it that the network is shown; of a stored product
+        its first."""
+        if query.image is not None:
+            return self._decode(ctx, query.image, query.crop, None)
+        product = self._catalog.get(query.product_id or "")
         row = self._catalog.photo(product.photos[0])
-        return self._decode(snapshot, self.stored(row) if row else b"", source.crop, clock)
+        return self._decode(ctx, self.read_stored(row) if row else b"", query.crop, None)
 
-    def stored(self, row: PhotoRow) -> bytes:
+    # -- stored photos and the cache
+
+    def read_stored(self, row: PhotoRow) -> bytes:
         """The bytes of a stored photo. Raises ``UnknownPhotoError`` that names no file of this
         machine."""
         try:
@@ -188,41 +206,82 @@ class PhotoEmbedder:
                 f"the file of photo {row.content_hash} is gone or was changed"
             ) from error
 
+    def remember(
+        self, snapshot: Snapshot, data: bytes, crop: Crop | None, vector: np.ndarray
+    ) -> None:
+        """Store the embedding of a photo, or of a part of it, for the queries that follow."""
+        self._recent.put(_key(snapshot, hash_content(data), crop), vector)
+
     def forget(self, written: Iterable[Written]) -> None:
-        """No embedding of a photo that no product has any more is remembered."""
+        """Drop the embeddings of photos that no product has any more."""
         hashes = {content_hash for found in written for content_hash in found.orphaned}
-        with self._recent_lock:
-            for key in [key for key in self._recent if key[1] in hashes]:
-                del self._recent[key]
+        if hashes:
+            for key, _ in self._recent.items():
+                if key[1] in hashes:
+                    self._recent.pop(key)
+
+    def clear(self) -> None:
+        """Drop all remembered embeddings."""
+        self._recent.clear()
+
+    @property
+    def remembered(self) -> int:
+        """How many embeddings of recent uploads are held."""
+        return len(self._recent)
+
+    # -- inside
+
+    def _alone(self, snapshot: Snapshot) -> bool:
+        """Whether this thread embeds by itself: where a pass on all cores would wait, layer by
+        layer, for one that another request is busy on."""
+        return isinstance(snapshot.embedder, ParallelRuntime) and self._admission.crowded
 
     def _decode(
-        self,
-        snapshot: Snapshot,
-        data: bytes,
-        crop: Crop | None,
-        clock: StageTimer,
-        *,
-        hashed: str | None = None,
+        self, ctx: RequestContext, data: bytes, crop: Crop | None, content_hash: str | None
     ) -> Photo:
-        with clock.stage("decode"), self._turn(clock):
-            # A crop is taken from all the pixels there are: half of a shrunk photo may be too
-            # small.
-            shrink_to = None if crop else snapshot.embedder.shrink_to
-            photo = decode_photo(data, limits=self._limits, shrink_to=shrink_to, hashed=hashed)
+        with ctx.timer.stage("decode"):
+            # A crop is taken from all the pixels: half of a shrunk photo may be too small.
+            photo = self._decoder.decode(
+                data,
+                shrink_to=None if crop else ctx.snapshot.embedder.shrink_to,
+                content_hash=content_hash,
+                within_s=ctx.left_s(),
+            )
             return photo if crop is None else _cropped(photo, crop)
 
-    @contextmanager
-    def _turn(self, clock: StageTimer) -> Iterator[None]:
-        """One of the places for decoding; ``DeadlineExceededError`` where none is free before the
-        deadline."""
-        if not self.decoding.acquire(timeout=max(self._deadline_s - clock.elapsed(), 0.0)):
-            raise DeadlineExceededError(
-                "no time to decode the photo before its deadline: try again shortly"
-            )
-        try:
-            yield
-        finally:
-            self.decoding.release()
+    def _embed_new(
+        self, ctx: RequestContext, key: _EmbeddingKey, photo: Photo, *, alone: bool
+    ) -> np.ndarray:
+        vector = self._embed_alone(ctx, photo) if alone else self.embed_photos(ctx, [photo])[0]
+        self._recent.put(key, vector)
+        return vector
+
+    def _embed_alone(self, ctx: RequestContext, photo: Photo) -> np.ndarray:
+        """The embedding [D] by this thread alone (``ParallelRuntime``). Raises
+        ``DeadlineExceededError``."""
+        with ctx.timer.stage("embed"):
+            if not ctx.left_s():
+                raise DeadlineExceededError(
+                    "no time to embed the photo before its deadline: try again shortly"
+                )
+            embedder = ctx.snapshot.embedder
+            assert isinstance(embedder, ParallelRuntime)
+            features = embedder.extract_photo_features(embedder.to_pixels(photo))
+            vector: np.ndarray = embedder.embed_features(features[np.newaxis])[0]
+            return vector
+
+
+def _key(snapshot: Snapshot, content_hash: str, crop: Crop | None) -> _EmbeddingKey:
+    return (snapshot.bundle.embedding_id, content_hash, crop)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    length = float(np.linalg.norm(vector))
+    if length < 1e-6:
+        raise BadRequestError(
+            "the image and the product point in opposite directions: ask for one of them"
+        )
+    return vector / length
 
 
 def _scaled(box: Crop, of: tuple[int, int], to: tuple[int, int]) -> Crop:
@@ -234,7 +293,7 @@ def _scaled(box: Crop, of: tuple[int, int], to: tuple[int, int]) -> Crop:
 
 
 def _cropped(photo: Photo, crop: Crop) -> Photo:
-    """The part of a whole photo in the middle of a square (``objects.squared``)."""
+    """The part of a whole photo in the middle of a square (````pad_to_square````)."""
     x, y, width, height = crop
     if (
         x < 0

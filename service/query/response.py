@@ -1,13 +1,114 @@
-"""The shape of answers: stored products and results as plain dicts."""
+"""Typed results of queries, and the envelope that each answer is sent in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, cast
 
-from indexer.catalog.records import PhotoRow, Product
+import orjson
+from pydantic import Field
+
+from indexer.catalog.records import Product
 from indexer.core.category_path import format_path
+from indexer.core.timer import StageTimer
+from indexer.model.decision_layer import Category
+from service.state.snapshots import Snapshot
+
+JsonDocument = dict[str, Any]  # a JSON document without a shape of its own
+Content = TypeVar("Content", covariant=True)
+Framed = TypeVar("Framed")
+
+
+# Marks a field of a result that an answer leaves out where it is None.
+OPTIONAL = {"optional": True}
+
+
+# -- the frame
+
+
+@dataclass(frozen=True)
+class Envelope(Generic[Content]):
+    """One answer: its content, the versions that gave it, and the milliseconds by stage."""
+
+    content: Content
+    model_version: str | None
+    index_version: str | None
+    timings_ms: dict[str, float]
+
+    @staticmethod
+    def around(content: Framed, snapshot: Snapshot | None, timer: StageTimer) -> Envelope[Framed]:
+        """Frame ``content`` with what it was answered from; to be called once per request."""
+        return Envelope(
+            content,
+            snapshot.model_version if snapshot else None,
+            snapshot.index_version if snapshot else None,
+            timer.milliseconds(),
+        )
+
+    def with_content(self, content: Framed) -> Envelope[Framed]:
+        """The same frame around ``content``, for what a route makes of a result."""
+        return Envelope(content, self.model_version, self.index_version, self.timings_ms)
+
+    def fields(self) -> JsonDocument:
+        """Versions, the content's fields and timings on one level, for orjson to serialise."""
+        return {
+            "model_version": self.model_version,
+            "index_version": self.index_version,
+            **fields_of(self.content),
+            "timings_ms": self.timings_ms,
+        }
+
+    def to_json(self) -> JsonDocument:
+        """The answer as clients of the service read it: plain dicts, lists and values."""
+        document: JsonDocument = orjson.loads(orjson.dumps(self.fields()))
+        return document
+
+
+def fields_of(result: Any) -> JsonDocument:
+    """The fields of a result by name, without optional ones that are None and those ``absent``.
+
+    Values are left for orjson, except rows that may lack fields themselves.
+    """
+    found: JsonDocument = {}
+    absent = result.absent() if hasattr(result, "absent") else ()
+    for name, leave_out in _fields(cast(Any, type(result))):
+        value = getattr(result, name)
+        if (value is None and leave_out) or name in absent:
+            continue
+        if isinstance(value, list) and value and _may_lack(cast(Any, type(value[0]))):
+            value = [fields_of(row) for row in value]
+        found[name] = value
+    return found
+
+
+@cache
+def _fields(kind: Any) -> tuple[tuple[str, bool], ...]:
+    return tuple((entry.name, "optional" in entry.metadata) for entry in dataclasses.fields(kind))
+
+
+@cache
+def _may_lack(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind) and (
+        hasattr(kind, "absent") or any(leave_out for _, leave_out in _fields(cast(Any, kind)))
+    )
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """What feedback on an answer can be about: the tags and products that it suggested."""
+
+    tags: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+
+
+class Suggesting(Protocol):
+    """A result that feedback can name."""
+
+    def suggestions(self) -> Suggestions | None:
+        """What it suggests; None where it suggests nothing."""
 
 
 def image_url(content_hash: str) -> str:
@@ -15,50 +116,302 @@ def image_url(content_hash: str) -> str:
     return f"/v1/images/{content_hash}?w=320"
 
 
-def result(
-    product: Product, content_hash: str, score: float, signals: Mapping[str, float]
-) -> dict[str, Any]:
-    """One search result: the product with its best photo."""
-    return {
-        "product_id": product.product_id,
-        "score": round(score, 6),
-        "signals": {name: round(value, 6) for name, value in signals.items()},
-        "title": product.title,
-        **_category(product),
-        "attributes": product.attributes,
-        "photo": content_hash,
-        "image_url": image_url(content_hash),
-    }
+# -- categories
 
 
-def stored(product: Product, photos: Mapping[int, PhotoRow]) -> dict[str, Any]:
-    """A product as stored; ``photos`` by photo id."""
-    return {
-        "product_id": product.product_id,
-        "title": product.title,
-        **_category(product),
-        "tags": [asdict(tag) for tag in product.tags],
-        "attributes": product.attributes,
-        "images": [
-            {
-                "hash": row.content_hash,
-                "format": row.format,
-                "width": row.width,
-                "height": row.height,
-                "image_url": image_url(row.content_hash),
-            }
-            for photo_id in product.photo_ids
-            if (row := photos.get(photo_id)) is not None
-        ],
-        "sequence": product.sequence,
-        "external_version": product.external_version,
-    }
+@dataclass(frozen=True)
+class CategoryPrediction:
+    """A category and how probable it is."""
+
+    label: str
+    path: list[str]
+    probability: float
+
+    @classmethod
+    def of(cls, category: Category, probability: float) -> CategoryPrediction:
+        return cls(category.path[-1], list(category.path), round(float(probability), 6))
 
 
-def _category(product: Product) -> dict[str, Any]:
-    """The category as manifests write it, which a PUT takes back, and as its levels."""
-    path = product.category
-    return {
-        "category": format_path(path) if path else None,
-        "category_path": list(path) if path else None,
-    }
+@dataclass(frozen=True)
+class Classification:
+    """Categories, best first, and whether the photo is of a kind the model does not know."""
+
+    categories: list[CategoryPrediction]
+    unknown: bool
+
+    def suggestions(self) -> Suggestions:
+        return Suggestions()
+
+
+# -- tags
+
+
+@dataclass(frozen=True)
+class TagVoter:
+    """A product that speaks for a tag."""
+
+    product_id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class SuggestedTag:
+    """A tag, how sure it is, and the products that speak for it, nearest first."""
+
+    tag: str
+    confidence: float
+    neighbours: list[TagVoter]
+
+
+@dataclass(frozen=True)
+class SuggestedTags:
+    """Tags, most confident first."""
+
+    tags: list[SuggestedTag]
+
+    def suggestions(self) -> Suggestions:
+        return Suggestions(tags=tuple(entry.tag for entry in self.tags))
+
+
+# -- products found
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """One product with its best photo."""
+
+    product_id: str
+    score: float
+    signals: Annotated[
+        dict[str, float],
+        Field(
+            description="What the score is made of, by input; with `weights` or `explain` each "
+            "block's cosine too."
+        ),
+    ]
+    title: str | None
+    category: str | None
+    category_path: list[str] | None
+    attributes: JsonDocument
+    photo: str
+    image_url: str
+
+    @classmethod
+    def of(
+        cls, product: Product, content_hash: str, score: float, signals: Mapping[str, float]
+    ) -> SearchResult:
+        """A product with the photo that was found."""
+        path = product.category
+        return SearchResult(
+            product.product_id,
+            round(score, 6),
+            {name: round(value, 6) for name, value in signals.items()},
+            product.title,
+            format_path(path) if path else None,
+            list(path) if path else None,
+            product.attributes,
+            content_hash,
+            image_url(content_hash),
+        )
+
+
+@dataclass(frozen=True)
+class SearchPage:
+    """Products, best first, and the cursor of the page after them."""
+
+    results: list[SearchResult]
+    next_cursor: str | None
+    unknown_words: Annotated[
+        list[str] | None, Field(description="Of a text: words that nothing is known of.")
+    ] = field(default=None, metadata=OPTIONAL)
+
+    def suggestions(self) -> Suggestions | None:
+        return _products(self.results)
+
+
+def _products(results: Iterable[SearchResult]) -> Suggestions | None:
+    named = tuple(result.product_id for result in results)
+    return Suggestions(products=named) if named else None
+
+
+@dataclass(frozen=True)
+class Description:
+    """Categories, similar products and tags of one photo or product."""
+
+    categories: list[CategoryPrediction]
+    unknown: bool | None
+    results: list[SearchResult]
+    next_cursor: str | None
+    tags: list[SuggestedTag]
+    unknown_words: Annotated[
+        list[str] | None, Field(description="Of a text: words that nothing is known of.")
+    ] = field(default=None, metadata=OPTIONAL)
+
+    def suggestions(self) -> Suggestions:
+        return Suggestions(
+            tuple(entry.tag for entry in self.tags),
+            tuple(result.product_id for result in self.results),
+        )
+
+
+@dataclass(frozen=True)
+class FoundObject:
+    """One object in a photo. `box`: [x, y, width, height] in px of the upright photo, as `crop`
+    takes it."""
+
+    box: list[int]
+    score: Annotated[float, Field(description="Mean cosine to the three most similar products.")]
+    category: CategoryPrediction | None
+    results: list[SearchResult]
+
+
+@dataclass(frozen=True)
+class FoundObjects:
+    """The objects in a photo, best first."""
+
+    width: int
+    height: int
+    objects: list[FoundObject]
+    reason: Annotated[
+        Literal["nothing-stands-out", "nothing-alike", "no-products"] | None,
+        Field(
+            description="Why there are no objects: one ground alone, nothing like the catalog's "
+            "products, an empty catalog."
+        ),
+    ]
+
+    def suggestions(self) -> Suggestions | None:
+        named = [row.product_id for entry in self.objects for row in entry.results]
+        return Suggestions(products=tuple(named)) if self.objects else None
+
+
+# -- recommendations
+
+
+@dataclass(frozen=True)
+class ReasonText:
+    """One sentence by language."""
+
+    en: str
+    zh: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """The product of the history that a result is most alike, or goes with."""
+
+    product_id: str
+    title: str | None
+    text: ReasonText
+
+
+@dataclass(frozen=True)
+class RecommendedProduct(SearchResult):
+    """One product with the reason why it is recommended."""
+
+    reason: Reason | None
+
+
+@dataclass(frozen=True)
+class InterestSummary:
+    """One interest found in a history: its central product, its share of the weight, all its
+    products."""
+
+    product_id: str | None
+    title: str | None
+    share: float
+    products: list[str]
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """Products for a shopper, and what they were chosen by."""
+
+    results: list[RecommendedProduct]
+    interests: list[InterestSummary]
+    unknown_products: list[str]
+
+    def suggestions(self) -> Suggestions | None:
+        return _products(self.results)
+
+
+# -- facets
+
+
+FacetKind = Literal["category", "tags", "string", "number", "bool", "datetime", "list"]
+
+
+@dataclass(frozen=True)
+class FacetValue:
+    """A value and how many products have it."""
+
+    value: str | float | bool
+    count: int
+
+
+@dataclass(frozen=True)
+class Facet:
+    """One field: of numbers and datetimes the least and the greatest value, of all else the
+    commonest values."""
+
+    field: str
+    type: FacetKind
+    count: Annotated[int, Field(description="Products that have the field.")]
+    values: list[FacetValue] | None = None
+    min: float | str | None = None
+    max: float | str | None = None
+
+    def absent(self) -> tuple[str, ...]:
+        """The fields that a facet of this type does not have."""
+        return ("values",) if self.type in ("number", "datetime") else ("min", "max")
+
+
+@dataclass(frozen=True)
+class Facets:
+    """How many products there are, and how many of them have which value."""
+
+    total: int
+    facets: list[Facet]
+
+
+# -- heat maps and the map of the catalog
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Heat in [0, 1] over a part of a photo, row by row from the top."""
+
+    photo: Literal["image", "with"]
+    block: str | None
+    score: float
+    box: list[float]
+    heat: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Heat maps, and the category that they explain, if it is one."""
+
+    category: CategoryPrediction | None
+    maps: list[HeatMap]
+
+
+@dataclass(frozen=True)
+class MapPoint:
+    """A product at its place in the plane."""
+
+    product_id: str
+    title: str | None
+    category_path: list[str] | None
+    x: float
+    y: float
+    image_url: str
+
+
+@dataclass(frozen=True)
+class MapPoints:
+    """Products in the plane. ``explained``: the share of their variance that it shows."""
+
+    points: list[MapPoint]
+    total: int
+    explained: float

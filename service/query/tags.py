@@ -1,186 +1,187 @@
-"""Tags of one photo: the nearest tagged products in each view of the rule, and what
-the heads say."""
+"""Tag suggestion by votes of the nearest tagged products, joined to the tag heads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from indexer.catalog.store import Catalog
 from indexer.core.native import THREADS
-from indexer.core.timer import StageTimer
 from indexer.index.product_hits import ProductHits
 from indexer.index.query import search_params, view_queries
 from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.few_shot_tags import with_few_shot_tags
-from indexer.tagging.voting import Voters, suggest_tags, tag_probabilities
-from service.query.classify import Vectors
-from service.query.query import Query
-from service.query.search_cache import SearchCache
-from service.state.snapshots import Snapshot
+from indexer.tagging.voting import TagSuggestion, Voters, suggest_tags, tag_probabilities
+from service.inference.admission import AdmissionGate
+from service.query.context import TAG_ROOM, RequestContext
+from service.query.photo_embedder import EmbeddedQuery
+from service.query.response import SuggestedTag, SuggestedTags, TagVoter
+from service.state.snapshot import Snapshot
 
 _View = tuple[tuple[str, float], ...]
 _LONGEST = 1000  # products looked at for one answer
-_ROOM = 1.5  # more than k, for products without tags and near-duplicates
 
 
-class TagSuggester:
-    """Part of the engine; ``vectors`` and ``answer`` as for ``Classifier``."""
+@dataclass(frozen=True)
+class _Ballot:
+    """The voters of each part of a rule, and the tags of all of them by pid."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        *,
-        vectors: Vectors,
-        answer: Callable[..., dict[str, Any]],
-        crowded: Callable[[], bool],
-    ) -> None:
-        """``crowded``: whether other questions are being worked on, so that no core is free for
-        half of this one."""
-        self._catalog, self._vectors, self._answer, self._crowded = (
-            catalog,
-            vectors,
-            answer,
-            crowded,
-        )
-        self._beside = ThreadPoolExecutor(THREADS, "views") if THREADS > 1 else None
+    voters: list[Voters]
+    tags: dict[int, list[str]]
 
-    def close(self) -> None:
-        """Stop the threads that search views side by side."""
-        if self._beside is not None:
-            self._beside.shutdown()
 
-    @staticmethod
-    def depths(rule: TagRule) -> dict[str, int]:
-        """For each ``SearchParams.widen`` how many products ``tags`` will look for: see
-        ``SearchCache``."""
-        depths: dict[str, int] = {}
-        for part in rule.parts:
-            widen = search_params(part.view).widen if part.view else ""
-            depths[widen] = max(depths.get(widen, 0), int(_ROOM * part.k))
-        return depths
+@dataclass(frozen=True)
+class _ViewSearch:
+    """The nearest products in one view over all query vectors."""
 
-    def tags(
-        self,
-        snapshot: Snapshot,
-        source: Query,
-        clock: StageTimer,
-        near: SearchCache | None = None,
-        *,
-        own: Collection[int] = (),
-    ) -> dict[str, Any]:
-        """``tags`` [{tag, confidence, neighbours}]; neither a product that is asked about nor
-        ``own`` pids vote."""
-        vectors, asked = self._vectors(snapshot, source, clock)
-        own = asked | set(own)
-        decision, rule = snapshot.bundle.decision, snapshot.tag_rule
-        with clock.stage("search"):
-            tags_of: dict[int, list[str]] = {}
-            voters = self._voters(snapshot, rule, vectors, own, tags_of, near or SearchCache())
-        with clock.stage("vote"):
-            probabilities: dict[str, float] = {}
-            if decision.tag_heads and any(part.head for part in rule.parts):
-                logits = snapshot.embedder.logits(vectors)
-                probabilities = tag_probabilities(
-                    {name: rows.mean(axis=0) for name, rows in logits.items()}, decision.tag_heads
-                )
-            voted = suggest_tags(
-                voters, tags_of, rule, snapshot.bundle.spec.blocks, probabilities=probabilities
-            )
-            suggested = with_few_shot_tags(voted, vectors, decision)
-            names = self._catalog.ids_of(
-                {pid for entry in suggested for pid, _ in entry.neighbours}
-            )
-        tags = [
-            {
-                "tag": entry.tag,
-                "confidence": round(float(entry.confidence), 6),
-                "neighbours": [
-                    {"product_id": names[pid], "score": round(float(score), 6)}
-                    for pid, score in entry.neighbours
-                    if pid in names  # else deleted a moment ago
-                ],
-            }
-            for entry in suggested
-        ]
-        return self._answer(snapshot, clock, tags=tags)
+    ctx: RequestContext
+    vectors: np.ndarray  # float32 [n, D]
+    exclude: AbstractSet[int]
+    part: TagGroup  # that wants most voters of this view
 
-    def _voters(
-        self,
-        snapshot: Snapshot,
-        rule: TagRule,
-        vectors: np.ndarray,
-        own: set[int],
-        tags_of: dict[int, list[str]],
-        near: SearchCache,
-    ) -> list[Voters]:
-        """For each part of the rule the products that may vote; ``tags_of`` gets their tags. One
-        search per view."""
-        deepest: dict[_View, TagGroup] = {}
-        for part in rule.parts:
-            view = _view(part)
-            if view not in deepest or part.k > deepest[view].k:
-                deepest[view] = part
-        found: dict[_View, Voters] = {}
-        wanted = {view: int(_ROOM * part.k) for view, part in deepest.items()}
-        while wanted:
-            helpers = self._beside if len(wanted) > 1 and not self._crowded() else None
-            each = map if helpers is None else helpers.map
-
-            def nearest(view: _View) -> tuple[ProductHits, float]:
-                return self._nearest(snapshot, vectors, deepest[view], wanted[view], own, near)
-
-            hits = dict(zip(wanted, each(nearest, list(wanted)), strict=True))
-            pids = np.concatenate([one.pids for one, _ in hits.values()])
-            stored, votes = snapshot.live.vectors_at(
-                pids, np.concatenate([one.photo_ids for one, _ in hits.values()])
-            )
-            listed = pids.tolist()
-            tags_of.update(self._catalog.voting_tags(set(listed) - set(tags_of)))
-            votes &= np.array([pid in tags_of for pid in listed], bool)
-            at = 0
-            for view, (one, length) in hits.items():
-                span = slice(at, at := at + len(one))
-                voting, scores = votes[span], np.asarray(one.scores, np.float32) * length
-                found[view] = Voters(
-                    one.pids[voting].tolist(),
-                    np.clip(scores[voting], -1.0, 1.0),
-                    stored[span][voting],
-                )
-                depth = wanted.pop(view)
-                # Products without tags and near-duplicates leave too few votes: look further, if
-                # there is more.
-                if len(one) == depth < _LONGEST and found[view].count_groups() < deepest[view].k:
-                    wanted[view] = min(4 * depth, _LONGEST)
-        return [found[_view(part)] for part in rule.parts]
-
-    @staticmethod
-    def _nearest(
-        snapshot: Snapshot,
-        vectors: np.ndarray,
-        part: TagGroup,
-        depth: int,
-        own: set[int],
-        near: SearchCache,
-    ) -> tuple[ProductHits, float]:
-        """The nearest products over all query vectors in the part's view, and what their scores are
-        multiplied by."""
-        queries = view_queries(vectors, snapshot.bundle.spec.blocks, part.view)
-        lengths = np.linalg.norm(
-            queries, axis=1, keepdims=True
-        )  # one length: blocks are unit vectors
-        params = search_params(part.view) if part.view else None
+    def nearest(self, depth: int) -> tuple[ProductHits, float]:
+        """``depth`` products, and what their scores are multiplied by."""
+        snapshot, view = self.ctx.snapshot, self.part.view
+        queries = view_queries(self.vectors, snapshot.bundle.spec.blocks, view)
+        # All of one length: blocks are unit vectors.
+        lengths = np.linalg.norm(queries, axis=1, keepdims=True)
+        params = search_params(view) if view else None
         if len(queries) == 1:
-            hits = near.search(snapshot.live, (queries / lengths)[0], depth, own, params)
+            hits = self.ctx.searches.search(
+                snapshot.live, (queries / lengths)[0], depth, self.exclude, params
+            )
         else:
             (hits,) = snapshot.live.search(
-                queries / lengths, depth, exclude=own, params=params, together=True
+                queries / lengths, depth, exclude=self.exclude, params=params, together=True
             )
         return hits, float(lengths.mean())
 
 
+class TagSuggester:
+    """Suggests tags for embedded queries; safe to call from many threads."""
+
+    def __init__(
+        self, catalog: Catalog, admission: AdmissionGate, *, threads: int = THREADS
+    ) -> None:
+        self._catalog = catalog
+        self._admission = admission
+        self._helpers = ThreadPoolExecutor(threads, "views") if threads > 1 else None
+
+    def close(self) -> None:
+        """Stop the threads that search views side by side."""
+        if self._helpers is not None:
+            self._helpers.shutdown()
+
+    def suggest(
+        self,
+        ctx: RequestContext,
+        embedded: EmbeddedQuery,
+        *,
+        exclude: AbstractSet[int] = frozenset(),
+    ) -> SuggestedTags:
+        """Tags, most confident first; neither a product that is asked about nor the pids in
+        ``exclude`` vote."""
+        vectors, exclude = embedded.vectors, embedded.self_pids | exclude
+        with ctx.timer.stage("search"):
+            ballot = self._ballot(ctx, vectors, exclude)
+        with ctx.timer.stage("vote"):
+            suggested = _vote(ctx.snapshot, vectors, ballot)
+            names = self._catalog.ids_of(_voters_of(suggested))
+        return SuggestedTags([_suggested_tag(entry, names) for entry in suggested])
+
+    def _ballot(
+        self, ctx: RequestContext, vectors: np.ndarray, exclude: AbstractSet[int]
+    ) -> _Ballot:
+        """The products that may vote, with one search for each view."""
+        rule, live = ctx.snapshot.tag_rule, ctx.snapshot.live
+        searches = {
+            view: _ViewSearch(ctx, vectors, exclude, part)
+            for view, part in _deepest_parts(rule).items()
+        }
+        depths = {view: int(TAG_ROOM * search.part.k) for view, search in searches.items()}
+        tags: dict[int, list[str]] = {}
+        found: dict[_View, Voters] = {}
+        while depths:
+            hits = self._search_views(searches, depths)
+            pids = np.concatenate([one.pids for one, _ in hits.values()])
+            photo_ids = np.concatenate([one.photo_ids for one, _ in hits.values()])
+            stored, votes = live.vectors_at(pids, photo_ids)
+            listed = pids.tolist()
+            tags |= self._catalog.voting_tags(set(listed) - set(tags))
+            votes &= np.array([pid in tags for pid in listed], bool)
+            start = 0
+            for view, (one, length) in hits.items():
+                span = slice(start, start + len(one))
+                start += len(one)
+                found[view] = _voters(one, length, stored[span], votes[span])
+                depth = depths.pop(view)
+                # Products without tags and near-duplicates leave too few votes: look further, if
+                # there is more.
+                wanted = searches[view].part.k
+                if len(one) == depth < _LONGEST and found[view].count_groups() < wanted:
+                    depths[view] = min(4 * depth, _LONGEST)
+        return _Ballot([found[_view(part)] for part in rule.parts], tags)
+
+    def _search_views(
+        self, searches: dict[_View, _ViewSearch], depths: dict[_View, int]
+    ) -> dict[_View, tuple[ProductHits, float]]:
+        """Views side by side, unless other requests keep the cores busy."""
+        if self._helpers is None or len(depths) < 2 or self._admission.crowded:
+            return {view: searches[view].nearest(depth) for view, depth in depths.items()}
+        begun = {
+            view: self._helpers.submit(searches[view].nearest, depth)
+            for view, depth in depths.items()
+        }
+        return {view: future.result() for view, future in begun.items()}
+
+
 def _view(part: TagGroup) -> _View:
     return tuple(sorted(part.view.items()))
+
+
+def _deepest_parts(rule: TagRule) -> dict[_View, TagGroup]:
+    """For each view the part of the rule that wants most voters."""
+    deepest: dict[_View, TagGroup] = {}
+    for part in rule.parts:
+        view = _view(part)
+        if view not in deepest or part.k > deepest[view].k:
+            deepest[view] = part
+    return deepest
+
+
+def _voters(hits: ProductHits, length: float, stored: np.ndarray, votes: np.ndarray) -> Voters:
+    """Those of the hits that may vote (bool [n]), with their vectors [n, D]."""
+    scores = np.asarray(hits.scores, np.float32)[votes] * length
+    return Voters(hits.pids[votes].tolist(), np.clip(scores, -1.0, 1.0), stored[votes])
+
+
+def _voters_of(suggested: list[TagSuggestion]) -> set[int]:
+    return {pid for entry in suggested for pid, _ in entry.neighbours}
+
+
+def _suggested_tag(entry: TagSuggestion, names: Mapping[int, str]) -> SuggestedTag:
+    """``names``: product ids by pid, of those that were not deleted a moment ago."""
+    voters = [
+        TagVoter(names[pid], round(float(score), 6))
+        for pid, score in entry.neighbours
+        if pid in names
+    ]
+    return SuggestedTag(entry.tag, round(float(entry.confidence), 6), voters)
+
+
+def _vote(snapshot: Snapshot, vectors: np.ndarray, ballot: _Ballot) -> list[TagSuggestion]:
+    """Tags by votes, heads and few-shot rows."""
+    decision, rule = snapshot.bundle.decision, snapshot.tag_rule
+    probabilities: dict[str, float] = {}
+    if decision.tag_heads and any(part.head for part in rule.parts):
+        logits = snapshot.embedder.logits(vectors)
+        means = {name: rows.mean(axis=0) for name, rows in logits.items()}
+        probabilities = tag_probabilities(means, decision.tag_heads)
+    voted = suggest_tags(
+        ballot.voters, ballot.tags, rule, snapshot.bundle.spec.blocks, probabilities=probabilities
+    )
+    return with_few_shot_tags(voted, vectors, decision)

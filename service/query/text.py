@@ -1,10 +1,9 @@
-"""Text in a question: translated, told apart into colours and the rest, looked up among keywords,
-projected."""
+"""Query text: translated, split into colours and the rest, looked up and encoded."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -21,7 +20,7 @@ from indexer.text.glossary import Glossary, glossary_file, open_glossary
 from indexer.text.keyword_index import Keywords
 from indexer.text.text_tower import TextEncoder
 from indexer.text.tokenizer import MOST_CHARACTERS, MOST_WORDS, spelled, tokens, words
-from service.state.snapshots import Snapshot
+from service.state.snapshot import Snapshot
 
 _LONGEST_COLOUR = 3  # words
 QueryVectors = dict[str, np.ndarray]  # name -> embeddings float32 [n, D]
@@ -29,20 +28,35 @@ QueryVectors = dict[str, np.ndarray]  # name -> embeddings float32 [n, D]
 
 @dataclass(frozen=True)
 class TextQuery:
-    """What a text asks for."""
+    """A text as a search takes it."""
 
     unknown: list[str]  # words that neither keywords nor tower nor glossary know
     whole: np.ndarray | None  # float32 [D], unit: all of its words
     rest: np.ndarray | None  # those that name no colour
     colour: np.ndarray | None  # those that do
     keywords: KeywordShare | None  # with the share of a text that is asked alone
-    coloured: Callable[[str], np.ndarray | None] = lambda kind: (
-        None
-    )  # a kind of product in that colour, float32 [D]
+    encoder: TextEncoder | None = None
+    colour_words: tuple[str, ...] = ()
+
+    def in_colour(self, kind: str) -> np.ndarray | None:
+        """A kind of product in the colour that the text names, float32 [D]."""
+        if self.encoder is None:
+            return None
+        return self.encoder.encode(" ".join([*self.colour_words, kind]))
+
+
+@dataclass(frozen=True)
+class MixedQuery:
+    """The inputs of a query with a text, and what is left of the text for its keywords."""
+
+    inputs: QueryVectors
+    shares: dict[str, float]  # of ``inputs``
+    keywords: KeywordShare | None
+    recoloured: bool  # whether the text's colour replaced that of the other inputs
 
 
 class TextQueryParser:
-    """Part of the engine; safe to call from many threads.
+    """Parses query texts; safe to call from many threads.
 
     ``encoder``: "package.module:function", which is called with a bundle and gives its
     ``TextEncoder``, or None for a model that it does not fit; without, the version's own tower is
@@ -61,21 +75,21 @@ class TextQueryParser:
         """Close the keywords' file."""
         self._keywords.close()
 
-    def read(self, snapshot: Snapshot, text: str) -> TextQuery:
-        """What ``text`` asks of a snapshot. Raises ``BadRequestError`` for one that holds nothing
-        to look for."""
+    def parse(self, snapshot: Snapshot, text: str) -> TextQuery:
+        """Read ``text`` for a snapshot. Raises ``BadRequestError`` for one without a letter or
+        digit."""
         if len(text) > MOST_CHARACTERS:
             raise BadRequestError(
                 f"text has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read"
             )
-        translated = self._terms().translate(text)
+        translated = self._current_glossary().translate(text)
         found, shown = words(translated)[:MOST_WORDS], spelled(translated)[:MOST_WORDS]
         if not found:
             raise BadRequestError(
                 "text holds nothing that can be looked for: no letter and no digit"
             )
-        asked = [token for word in [*found, *words(text)] for token in tokens(word)]
-        hits = self._keywords.search(list(dict.fromkeys(asked))[:MOST_WORDS])
+        sought = [token for word in [*found, *words(text)] for token in tokens(word)]
+        hits = self._keywords.search(list(dict.fromkeys(sought))[:MOST_WORDS])
         encoder, absent = self._encoder(snapshot), set(hits.unknown)
         unknown = [
             surface
@@ -83,16 +97,17 @@ class TextQueryParser:
             if absent.issuperset(tokens(word)) and not (encoder is not None and encoder.knows(word))
         ]
         keywords = KeywordShare(hits.pids, hits.scores, 1.0) if len(hits.pids) else None
-        asked_for = TextQuery(list(dict.fromkeys(unknown)), None, None, None, keywords)
+        parsed = TextQuery(list(dict.fromkeys(unknown)), None, None, None, keywords)
         if encoder is None:
-            return asked_for
+            return parsed
         colours, rest = _colours(found, encoder)
         return replace(
-            asked_for,
+            parsed,
             whole=_encoded(encoder, " ".join(found)),
             rest=_encoded(encoder, " ".join(rest)),
             colour=_encoded(encoder, " ".join(colours)),
-            coloured=lambda kind: encoder.encode(" ".join([*colours, kind])),
+            encoder=encoder,
+            colour_words=tuple(colours),
         )
 
     def _encoder(self, snapshot: Snapshot) -> TextEncoder | None:
@@ -104,7 +119,7 @@ class TextQueryParser:
                     return self._made[1]
         return snapshot.live.base.tower
 
-    def _terms(self) -> Glossary:
+    def _current_glossary(self) -> Glossary:
         """The glossary as its file stands now."""
         stamp = file_stamp(glossary_file(self._home))
         with self._lock:
@@ -113,36 +128,42 @@ class TextQueryParser:
             return self._glossary[1]
 
 
-def mixed(
-    asked: TextQuery,
+def replaces_colour(
+    parsed: TextQuery, inputs: Mapping[str, np.ndarray], blocks: Sequence[Block]
+) -> bool:
+    """Whether the text's colour takes the place of that of the other inputs ("like this, but
+    blue")."""
+    return bool(inputs) and parsed.colour is not None and has_block(blocks, "c")
+
+
+def mix_text(
+    parsed: TextQuery,
     inputs: QueryVectors,
     shares: dict[str, float],
     blocks: Sequence[Block],
-    kind_of: Callable[[np.ndarray], str | None],
-) -> tuple[QueryVectors, dict[str, float], KeywordShare | None, bool]:
-    """The embeddings of a question with a text, their shares, its keywords, and whether a colour
-    was replaced.
+    kinds: Mapping[str, str | None],
+) -> MixedQuery:
+    """Join a text to the other inputs of its query.
 
-    ``shares`` sum to 1 over ``inputs`` and "text". Words that name a colour replace that of every
-    other input ("like this, but blue"), whose kind of product ``kind_of`` reads from its vectors;
-    the other words are one more input. What a text cannot use of its share goes to the others.
+    ``shares`` sum to 1 over ``inputs`` and "text"; ``kinds``: by input the kind of product that it
+    shows, where known. Words that name a colour replace that of every other input, the other words
+    are one more input. What a text cannot use of its share goes to the others.
     """
-    replaces = bool(inputs) and asked.colour is not None and has_block(blocks, "c")
-    vector = asked.rest if replaces else asked.whole
+    replaces = replaces_colour(parsed, inputs, blocks)
+    vector = parsed.rest if replaces else parsed.whole
     out = dict(inputs)
     if vector is not None:
         out["text"] = vector[np.newaxis]
     if replaces:
-        assert asked.colour is not None
+        assert parsed.colour is not None
         for name, given in inputs.items():
-            label = kind_of(given)
-            kind = asked.coloured(label) if label else None
-            out[name] = recoloured(given, asked.colour, blocks, kind=kind)
-        if (
-            vector is not None
-        ):  # the words beside the colour keep what they say of all but the colour
-            out["text"] = recoloured(out["text"], asked.colour, blocks, only_colour=True)
-    keywords = asked.keywords
+            label = kinds.get(name)
+            kind = parsed.in_colour(label) if label else None
+            out[name] = recoloured(given, parsed.colour, blocks, kind=kind)
+        if vector is not None:
+            # The words beside the colour keep what they say of all but the colour.
+            out["text"] = recoloured(out["text"], parsed.colour, blocks, only_colour=True)
+    keywords = parsed.keywords
     if keywords is not None:
         share = shares["text"] * (KEYWORDS if out else 1.0)
         keywords = replace(keywords, share=share) if share > 0 else None
@@ -151,7 +172,7 @@ def mixed(
         left["text"] -= keywords.share
     if not sum(left.values()) > 0:  # "like this" counts nothing, and the text is all keywords
         out = {}
-    return out, left, keywords, replaces
+    return MixedQuery(out, left, keywords, replaces)
 
 
 def _colours(found: list[str], encoder: TextEncoder) -> tuple[list[str], list[str]]:

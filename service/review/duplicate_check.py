@@ -1,11 +1,11 @@
-"""Products that a listing's photo repeats."""
+"""Duplicate check: products that a listing's photo repeats."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Set as AbstractSet
 from contextlib import closing
-from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from indexer.duplicates.detect import NEAREST, find_repeats, nearest
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
 from indexer.duplicates.product_threshold import load_rule
 from indexer.imaging.decode import Photo
+from service.query.context import RequestContext
 from service.query.response import image_url
-from service.query.search_cache import SearchCache
-from service.state.snapshots import Snapshot
+from service.review.result import DuplicateProduct
 
 
 class DuplicateCheck:
@@ -31,7 +31,10 @@ class DuplicateCheck:
     """
 
     def __init__(self, home: Home, catalog: Catalog, photos: PhotoStore, log: Any) -> None:
-        self._home, self._catalog, self._photos, self._log = home, catalog, photos, log
+        self._home = home
+        self._catalog = catalog
+        self._photos = photos
+        self._log = log
         self._store: SignatureStore | None = None  # takes one call at a time
         self._using = threading.Lock()
         self._index = SignatureIndex(
@@ -48,16 +51,15 @@ class DuplicateCheck:
 
     def find(
         self,
+        ctx: RequestContext,
         photo: Photo,
         vector: np.ndarray,
-        snapshot: Snapshot,
         *,
-        but: set[int],
-        near: SearchCache,
-    ) -> list[dict[str, Any]]:
-        """The products repeated, the surest kind first; ``but``: pids that do not count; ``near``:
-        the request's searches."""
-        hits = near.search(snapshot.live, vector, NEAREST, but, None)
+        exclude: AbstractSet[int],
+    ) -> list[DuplicateProduct]:
+        """The products repeated, the surest kind first; ``exclude``: pids that do not count."""
+        snapshot = ctx.snapshot
+        hits = ctx.searches.search(snapshot.live, vector, NEAREST, exclude, None)
         close = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec, hits=hits)
         rule = load_rule(self._home, snapshot.bundle.embedding_id)
         with self._using:
@@ -75,9 +77,19 @@ class DuplicateCheck:
                 photo,
                 neighbours=close,
                 rule=rule,
-                exclude=but,
+                exclude=set(exclude),
             )
-        return [{**asdict(repeat), "image_url": image_url(repeat.photo)} for repeat in found]
+        return [
+            DuplicateProduct(
+                repeat.product_id,
+                cast(Any, repeat.kind),
+                repeat.score,
+                repeat.photo,
+                image_url(repeat.photo),
+                repeat.evidence,
+            )
+            for repeat in found
+        ]
 
     def _follow(self, store: SignatureStore) -> None:
         try:

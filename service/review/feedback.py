@@ -1,17 +1,23 @@
-"""Feedback on answers."""
+"""Feedback log: what people made of an answer that suggested something."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from indexer.catalog.store import Catalog
 from indexer.core.category_path import CategoryPath
+from indexer.core.errors import BadRequestError, UnknownProductError, UnknownRequestError
+from indexer.core.lru import LRUCache
+from indexer.core.timer import StageTimer
+from service.query.response import Envelope, Suggesting
+from service.review.database import ReviewDatabase
+from service.state.snapshots import SnapshotManager
 
 _REMEMBERED = 4096  # answers that feedback may name
-_MOST_NAMES = 4_096_000  # tags and products in them, which batches of long searches fill earlier
+# Tags and products in them, which batches of long searches fill earlier.
+_MOST_NAMES = 4_096_000
 
 
 @dataclass(frozen=True)
@@ -22,10 +28,6 @@ class SuggestionRecord:
     products: tuple[str, ...]
     model_version: str | None
     index_version: str | None
-
-    @property
-    def names(self) -> int:
-        return len(self.tags) + len(self.products)
 
 
 @dataclass(frozen=True)
@@ -42,30 +44,114 @@ class Feedback:
     product_id: str | None = None
 
 
-def _suggests(part: Mapping[str, Any], tags: dict[str, None], products: dict[str, None]) -> bool:
-    """Whether an answer, or an object's or a photo's part of one, is one that suggests; what it
-    does goes into both."""
-    if "sequence" in part:  # stored or written
-        return False
-    found = "categories" in part or "tags" in part
-    for entry in part.get("tags") or ():
-        tags[sys.intern(entry["tag"])] = None
-    for entry in part.get("results") or ():
-        if "score" in entry:
-            products[sys.intern(entry["product_id"])] = None
-            found = True
-        else:  # of a batch
-            found = _suggests(entry, tags, products) or found
-    for entry in part.get("objects") or ():
-        _suggests(entry, tags, products)
-        found = True
-    return found
+@dataclass(frozen=True)
+class FeedbackReceipt:
+    """How many entries were stored."""
+
+    stored: int
 
 
-def _share(counts: Counter[str], right: str, wrong: str) -> dict[str, Any]:
-    total = counts[right] + counts[wrong]
-    return {
-        right: counts[right],
-        wrong: counts[wrong],
-        "precision": counts[right] / total if total else None,
-    }
+def _count_names(record: SuggestionRecord) -> float:
+    return len(record.tags) + len(record.products)
+
+
+class FeedbackLog:
+    """Remembers the last answers that suggested something, and logs the feedback on them.
+
+    Safe to call from many threads.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        snapshots: SnapshotManager,
+        database: ReviewDatabase,
+        *,
+        max_answers: int = _REMEMBERED,
+        max_names: int = _MOST_NAMES,
+    ) -> None:
+        self._catalog = catalog
+        self._snapshots = snapshots
+        self._database = database
+        self._answers: LRUCache[str, SuggestionRecord] = LRUCache(
+            max_answers, max_weight=max_names, weigh=_count_names
+        )
+        self._max_answers = max_answers
+
+    @property
+    def request_ids(self) -> list[str]:
+        """The answers that feedback can name, the oldest first."""
+        return [request_id for request_id, _ in self._answers.items()]
+
+    def remember(self, request_id: str, answer: Envelope[Suggesting]) -> None:
+        """Keep what an answer suggests, so that feedback can name it."""
+        found = answer.content.suggestions()
+        if found is None:
+            return
+        record = SuggestionRecord(
+            tuple(dict.fromkeys(sys.intern(tag) for tag in found.tags)),
+            tuple(dict.fromkeys(sys.intern(product_id) for product_id in found.products)),
+            answer.model_version,
+            answer.index_version,
+        )
+        self._answers.put(request_id, record)
+
+    def add(self, feedback: Feedback) -> Envelope[FeedbackReceipt]:
+        """Log what people made of an answer.
+
+        Raises ``UnknownRequestError``, ``UnknownProductError``, and ``BadRequestError`` for a tag
+        or product that the answer lacked.
+        """
+        timer = StageTimer()
+        record = self._answers.get(feedback.request_id)
+        if record is None:
+            raise UnknownRequestError(
+                f"no answer {feedback.request_id!a} is remembered: the last {self._max_answers} "
+                "suggestions since the start are"
+            )
+        _check(feedback, record)
+        pid = None
+        if feedback.product_id is not None:
+            pid = self._catalog.pid(feedback.product_id)
+            if pid is None:
+                raise UnknownProductError(f"there is no product {feedback.product_id!r}")
+        if not _says_something(feedback):
+            raise BadRequestError(
+                "nothing said: give accepted, rejected, added, clicked or category"
+            )
+        pids = [self._catalog.pid(value) for value in feedback.clicked]
+        entry = {
+            "request_id": feedback.request_id,
+            "accepted": list(feedback.accepted),
+            "rejected": list(feedback.rejected),
+            "added": list(feedback.added),
+            "clicked": [known for known in pids if known is not None],
+            "category": None if feedback.category is None else list(feedback.category),
+            "pid": pid,
+            "model_version": record.model_version,
+            "index_version": record.index_version,
+        }
+        stored = self._database.reviews.add_feedback([entry])
+        return Envelope.around(FeedbackReceipt(stored), self._snapshots.current, timer)
+
+
+def _says_something(feedback: Feedback) -> bool:
+    lists = (feedback.accepted, feedback.rejected, feedback.added, feedback.clicked)
+    return any(lists) or bool(feedback.category)
+
+
+def _check(feedback: Feedback, record: SuggestionRecord) -> None:
+    """Raise ``BadRequestError`` for a tag or product that the answer did not suggest."""
+    both = set(feedback.accepted) & set(feedback.rejected)
+    if both:
+        raise BadRequestError(f"tag {min(both)!a} is accepted and rejected at once")
+    # A batch may have offered 64,000 products.
+    tags, products = frozenset(record.tags), frozenset(record.products)
+    for name, given, offered in (
+        ("accepted", feedback.accepted, tags),
+        ("rejected", feedback.rejected, tags),
+        ("clicked", feedback.clicked, products),
+    ):
+        for value in given:
+            if value not in offered:
+                raise BadRequestError(f"{name}: {value!a} was not in answer {feedback.request_id}")

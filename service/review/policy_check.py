@@ -1,10 +1,10 @@
-"""Prohibited content of a listing by the shop's policies."""
+"""Policy check: prohibited content of a listing by the shop's policies."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from indexer.moderation.checker import Checker, DetectorResults
 from indexer.moderation.gallery_store import fit_home
 from indexer.moderation.policy import PolicySet, load_policies
 from service.inference.queue import InferenceQueue
-from service.state.snapshots import Snapshot
+from service.query.context import RequestContext
+from service.query.photo_embedder import PhotoEmbedder
+from service.review.result import PolicyReport
+from service.state.snapshot import Snapshot
 
 _PORTION = 8  # photos embedded between two looks at the queue of requests
 
@@ -33,9 +36,19 @@ class PolicyCheck:
     """
 
     def __init__(
-        self, home: Home, catalog: Catalog, queue: InferenceQueue, file: Path | None, log: Any
+        self,
+        home: Home,
+        catalog: Catalog,
+        queue: InferenceQueue,
+        embedder: PhotoEmbedder,
+        file: Path | None,
+        log: Any,
     ) -> None:
-        self._home, self._catalog, self._queue, self._log = home, catalog, queue, log
+        self._home = home
+        self._catalog = catalog
+        self._queue = queue
+        self._embedder = embedder
+        self._log = log
         self._policies: PolicySet | None = None if file is None else load_policies(file)
         self._checkers: dict[str, Checker] = {}  # by the embedding_id that galleries are fitted to
         self._due: dict[
@@ -58,27 +71,36 @@ class PolicyCheck:
 
     def check(
         self,
+        ctx: RequestContext,
         photo: Photo,
         vector: np.ndarray,
         *,
-        embed: Callable[[Sequence[Photo]], np.ndarray],
         categories: Sequence[tuple[str, float]],
         tags: Sequence[tuple[str, float]],
-        snapshot: Snapshot,
-        glance: DetectorResults | None,
-    ) -> list[dict[str, Any]]:
-        """One result for each policy, [] where the shop has none; ``glance``: what ``glance`` gave.
+        detected: DetectorResults | None,
+    ) -> list[PolicyReport]:
+        """One report for each policy, [] where the shop has none; ``detected`` as ``detect`` gave.
 
         No categories, or no tags, where nothing could tell any: policies that ban some answer
         ``review``.
         """
         if self._policies is None:
             return []
-        checker = self._checker(self._policies, snapshot)
-        told = categories if snapshot.bundle.decision.categories else None
-        suggested = tags if tags or self._tells_tags(snapshot) else None
-        found = checker.check(photo, vector[np.newaxis], embed, told, suggested, results=glance)
-        return [asdict(result) for result in found]
+        checker = self._checker(self._policies, ctx.snapshot)
+        known = categories if ctx.snapshot.bundle.decision.categories else None
+        suggested = tags if tags or self._tells_tags(ctx.snapshot) else None
+        found = checker.check(
+            photo,
+            vector[np.newaxis],
+            partial(self._embedder.embed_photos, ctx),
+            known,
+            suggested,
+            results=detected,
+        )
+        return [
+            PolicyReport(entry.policy, entry.decision, entry.score, entry.evidence)
+            for entry in found
+        ]
 
     def _tells_tags(self, snapshot: Snapshot) -> bool:
         """Whether a tag could be suggested at all: by heads, by rows from photos, or by votes of
@@ -95,7 +117,7 @@ class PolicyCheck:
             self._tagged = (sequence, bool(self._catalog.given_tags()))
         return self._tagged[1]
 
-    def glance(self, photo: Photo, snapshot: Snapshot) -> DetectorResults | None:
+    def detect(self, photo: Photo, snapshot: Snapshot) -> DetectorResults | None:
         """What detectors see in the pixels of ``photo``, for ``check``; None where the shop has no
         policies."""
         return (

@@ -1,5 +1,4 @@
-"""What a review judges by: quality profiles, the shop's policies, and the signatures that find
-repeated photos."""
+"""Quality check of photos by a profile and the shop's own percentiles."""
 
 from __future__ import annotations
 
@@ -16,6 +15,7 @@ from indexer.imaging.decode import Photo
 from indexer.quality.assess import assess_quality
 from indexer.quality.profiles import Profile, overall, profile
 from indexer.quality.shop_percentiles import ShopQuality
+from service.review.result import QualityFinding, QualityReport
 
 SHOP_QUALITY = "quality.json"  # in the home: how the shop's own photos score, written by an audit
 
@@ -29,23 +29,24 @@ class QualityCheck:
     ) -> None:
         self._changes = dict(changes)
         self._default = profile(name, self._changes)
-        self._file, self._log = home.path / SHOP_QUALITY, log
+        self._file = home.path / SHOP_QUALITY
+        self._log = log
         self._stamp: tuple[int, int, int] | None = None
         self._shop: ShopQuality | None = None
 
-    def examine(self, photo: Photo, name: str | None) -> dict[str, Any]:
-        """{"profile", "score" in [0, 1], 1 = nothing to mend, "findings"}. Raises
-        ``BadRequestError``: no such profile."""
+    def examine(self, photo: Photo, name: str | None) -> QualityReport:
+        """Examine by the profile ``name``, None for the default one. Raises ``BadRequestError``:
+        no such profile."""
         asked = self._profile(name)
         pixels = np.asarray(photo.pixels, np.uint8)
         findings = assess_quality(
             pixels, size=(photo.width, photo.height), profile=asked, shop=self._measured()
         )
-        return {
-            "profile": asked.name,
-            "score": round(overall(findings, asked), 6),
-            "findings": [finding.as_json() for finding in findings],
-        }
+        return QualityReport(
+            asked.name,
+            round(overall(findings, asked), 6),
+            [QualityFinding(**finding.as_json()) for finding in findings],
+        )
 
     def _profile(self, name: str | None) -> Profile:
         if name is None or name == self._default.name:

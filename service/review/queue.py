@@ -1,282 +1,232 @@
-"""People in the loop: the queue of reviews, what they decide and accept, and how often we were
-right."""
+"""Review queue: listings that wait for a person, and how often people agreed."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadRequestError, UnknownProductError, UnknownRequestError
-from indexer.core.home import Home
+from indexer.core.errors import BadRequestError
 from indexer.core.timer import StageTimer
-from indexer.reviews.store import OUTCOMES, Preview, Review, Reviews, ReviewState, open_reviews
-from service.query.response import image_url
-from service.review.feedback import (
-    _MOST_NAMES,
-    _REMEMBERED,
-    Feedback,
-    SuggestionRecord,
-    _share,
-    _suggests,
-)
+from indexer.reviews.store import OUTCOMES, Preview, Review, ReviewState
+from service.query.response import Envelope, JsonDocument, image_url
+from service.review.database import ReviewDatabase
 from service.state.snapshots import SnapshotManager
 
-_NAMING = frozenset(
-    {"product_id", "title", "photo", "image_url"}
-)  # what tells which product is meant
+# What tells which product is meant.
+_NAMING = frozenset({"product_id", "title", "photo", "image_url"})
+
+
+@dataclass(frozen=True)
+class QueuedReview:
+    """One review of the queue. ``previews``: of the photos that are still kept; the last part is
+    the photo's number."""
+
+    review_id: str
+    state: Literal["open", "approved", "rejected"]
+    opened: str
+    previews: list[str]
+    review: JsonDocument
+    decided: JsonDocument | None
+
+
+@dataclass(frozen=True)
+class TagPrecision:
+    """How many suggested tags people accepted; ``precision`` None before any was judged."""
+
+    accepted: int
+    rejected: int
+    precision: float | None
+
+
+@dataclass(frozen=True)
+class AlarmPrecision:
+    """How often a policy's alarm was right: where the listing was rejected."""
+
+    rejected: int
+    approved: int
+    precision: float | None
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How often people agreed, with tags they judged and with each policy's alarms."""
+
+    tags: TagPrecision
+    policies: dict[str, AlarmPrecision]
+
+
+@dataclass(frozen=True)
+class ReviewPage:
+    """Reviews of one state, the oldest first."""
+
+    reviews: list[QueuedReview]
+    total: int
+    next_after: str | None
+    counts: dict[str, int]
+    precision: Precision
 
 
 class ReviewQueue:
-    """Part of the engine; safe to call from many threads. The file of reviews is opened at the
-    first use."""
+    """The reviews of a home; safe to call from many threads."""
 
     def __init__(
-        self,
-        home: Home,
-        catalog: Catalog,
-        serving: SnapshotManager,
-        *,
-        answer: Callable[..., dict[str, Any]],
+        self, catalog: Catalog, snapshots: SnapshotManager, database: ReviewDatabase
     ) -> None:
-        self._home, self._catalog, self._serving, self._answer = home, catalog, serving, answer
-        self._opened: Reviews | None = None
-        self._opening = threading.Lock()
-        self._asked: OrderedDict[str, SuggestionRecord] = OrderedDict()
-        self._names = 0  # in all of them
-        self._asking = threading.Lock()
-
-    def close(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
-
-    # -- the queue
+        self._catalog = catalog
+        self._snapshots = snapshots
+        self._database = database
 
     def submit(
-        self, body: dict[str, Any], previews: Sequence[Preview], *, product_id: str | None
+        self, body: JsonDocument, previews: Sequence[Preview], *, product_id: str | None
     ) -> str:
         """Put a review's answer into the queue; its id."""
         pid = None if product_id is None else self._catalog.pid(product_id)
-        return self._reviews.open_review(self._without_ids(body), previews, pid=pid)
+        body = _Anonymizer(self._catalog).rewrite(body)
+        return self._database.reviews.open_review(body, previews, pid=pid)
 
-    def queue(self, state: ReviewState, *, limit: int, after: str | None) -> dict[str, Any]:
-        """``reviews`` of a state, the oldest first, ``total`` of it, ``counts`` by state, and
-        ``precision``."""
-        clock = StageTimer()
-        found, total = self._reviews.waiting(state, limit=limit, after=after)
-        return self._answer(
-            self._serving.current,
-            clock,
-            reviews=[self._shown(review) for review in found],
-            total=total,
-            next_after=found[-1].name if len(found) == limit else None,
-            counts=self._reviews.counts(),
-            precision=self.precision(),
+    def list(self, state: ReviewState, *, limit: int, after: str | None) -> Envelope[ReviewPage]:
+        """``limit`` reviews of a state behind the one named ``after``."""
+        timer = StageTimer()
+        reviews = self._database.reviews
+        found, total = reviews.waiting(state, limit=limit, after=after)
+        page = ReviewPage(
+            [self._shown(review) for review in found],
+            total,
+            found[-1].name if len(found) == limit else None,
+            dict(reviews.counts().items()),
+            self.precision(),
         )
+        return Envelope.around(page, self._snapshots.current, timer)
 
-    def review(self, name: str) -> dict[str, Any]:
+    def get(self, name: str) -> Envelope[QueuedReview]:
         """One review with its decision. Raises ``UnknownReviewError``."""
-        clock = StageTimer()
-        return self._answer(self._serving.current, clock, **self._shown(self._reviews.get(name)))
+        timer = StageTimer()
+        review = self._shown(self._database.reviews.get(name))
+        return Envelope.around(review, self._snapshots.current, timer)
 
     def preview(self, name: str, position: int) -> bytes:
         """The JPEG of a review's photo. Raises ``UnknownReviewError``."""
-        return self._reviews.preview(name, position)
+        return self._database.reviews.preview(name, position)
 
-    def decide(self, name: str, decision: str, reason: str) -> dict[str, Any]:
+    def decide(self, name: str, decision: str, reason: str) -> Envelope[QueuedReview]:
         """Approve or reject. Raises ``UnknownReviewError``, ``AlreadyDecidedError``,
         ``BadRequestError``."""
-        clock = StageTimer()
+        timer = StageTimer()
         if decision not in OUTCOMES:
             raise BadRequestError(f"decision {decision!a} is none of {', '.join(OUTCOMES)}")
-        snapshot = self._serving.current
+        snapshot = self._snapshots.current
         versions = {
             "model_version": snapshot.model_version if snapshot else None,
             "index_version": snapshot.index_version if snapshot else None,
         }
-        return self._answer(
-            snapshot,
-            clock,
-            **self._shown(self._reviews.decide(name, decision, reason=reason, more=versions)),
-        )
+        decided = self._database.reviews.decide(name, decision, reason=reason, more=versions)
+        return Envelope.around(self._shown(decided), snapshot, timer)
 
-    # -- feedback
-
-    def remember(self, request_id: str, content: Mapping[str, Any]) -> None:
-        """Note an answer that suggests tags, categories or products, so that feedback
-        can name it."""
-        tags: dict[str, None] = {}
-        products: dict[str, None] = {}
-        if not _suggests(content, tags, products):
-            return
-        asked = SuggestionRecord(
-            tuple(tags), tuple(products), content.get("model_version"), content.get("index_version")
-        )
-        with self._asking:
-            self._forget(request_id)
-            self._asked[request_id] = asked
-            self._names += asked.names
-            while len(self._asked) > _REMEMBERED or self._names > _MOST_NAMES:
-                self._forget(next(iter(self._asked)))
-
-    def _forget(self, request_id: str) -> None:
-        known = self._asked.pop(request_id, None)
-        self._names -= known.names if known else 0
-
-    def feedback(self, said: Feedback) -> dict[str, Any]:
-        """Log what people made of an answer; ``stored`` entries.
-
-        Raises ``UnknownRequestError``, ``UnknownProductError``, and ``BadRequestError`` for a tag
-        or product that the answer lacked.
-        """
-        clock = StageTimer()
-        with self._asking:
-            asked = self._asked.get(said.request_id)
-        if asked is None:
-            raise UnknownRequestError(
-                f"no answer {said.request_id!a} is remembered: the last {_REMEMBERED} suggestions "
-                "since the start are"
-            )
-        both = set(said.accepted) & set(said.rejected)
-        if both:
-            raise BadRequestError(f"tag {min(both)!a} is accepted and rejected at once")
-        for name, given, offered in (
-            ("accepted", said.accepted, asked.tags),
-            ("rejected", said.rejected, asked.tags),
-            ("clicked", said.clicked, frozenset(asked.products)),  # a batch may have offered 64,000
-        ):
-            for value in given:
-                if value not in offered:
-                    raise BadRequestError(f"{name}: {value!a} was not in answer {said.request_id}")
-        pid = None
-        if said.product_id is not None:
-            pid = self._catalog.pid(said.product_id)
-            if pid is None:
-                raise UnknownProductError(f"there is no product {said.product_id!r}")
-        if not (said.accepted or said.rejected or said.added or said.clicked or said.category):
-            raise BadRequestError(
-                "nothing said: give accepted, rejected, added, clicked or category"
-            )
-        entry = {
-            "request_id": said.request_id,
-            "accepted": list(said.accepted),
-            "rejected": list(said.rejected),
-            "added": list(said.added),
-            "clicked": [
-                known for value in said.clicked if (known := self._catalog.pid(value)) is not None
-            ],
-            "category": None if said.category is None else list(said.category),
-            "pid": pid,
-            "model_version": asked.model_version,
-            "index_version": asked.index_version,
-        }
-        return self._answer(
-            self._serving.current, clock, stored=self._reviews.add_feedback([entry])
-        )
-
-    def precision(self) -> dict[str, Any]:
-        """How often people agreed: of ``tags`` they judged, and of each policy's alarms that they
-        decided on.
-
-        {"tags": {"accepted", "rejected", "precision"}, "policies": {name: {"rejected", "approved",
-        "precision"}}}: an alarm was right where the listing was rejected. ``precision`` is None
-        before anything was judged.
-        """
-        if self._opened is None and not self._home.reviews_file.exists():
-            return {"tags": _share(Counter(), "accepted", "rejected"), "policies": {}}
-        accepted, rejected = self._reviews.judged_tags()
-        tags = Counter(accepted=accepted, rejected=rejected)
+    def precision(self) -> Precision:
+        """How often people agreed so far."""
+        if not self._database.exists:
+            return Precision(TagPrecision(0, 0, None), {})
+        accepted, rejected = self._database.reviews.judged_tags()
         policies: dict[str, Counter[str]] = {}
-        for state, policy, count in self._reviews.decided_alarms():
+        for state, policy, count in self._database.reviews.decided_alarms():
             policies.setdefault(policy, Counter())[state] = count
-        return {
-            "tags": _share(tags, "accepted", "rejected"),
-            "policies": {
-                name: _share(counts, "rejected", "approved")
-                for name, counts in sorted(policies.items())
-            },
-        }
+        alarms = {}
+        for name, counts in sorted(policies.items()):
+            right, wrong = counts["rejected"], counts["approved"]
+            alarms[name] = AlarmPrecision(right, wrong, _share(right, wrong))
+        return Precision(TagPrecision(accepted, rejected, _share(accepted, rejected)), alarms)
 
     def counts(self) -> dict[ReviewState, int]:
         """How many reviews are in each state; nothing is opened for it."""
-        return (
-            self._reviews.counts()
-            if self._home.reviews_file.exists()
-            else {"open": 0, "approved": 0, "rejected": 0}
+        if not self._database.exists:
+            return {"open": 0, "approved": 0, "rejected": 0}
+        return self._database.reviews.counts()
+
+    def _shown(self, review: Review) -> QueuedReview:
+        products = self._catalog.by_pids(_pids(review.body))
+        return QueuedReview(
+            review.name,
+            review.state,
+            review.opened,
+            [f"/v1/reviews/{review.name}/photos/{place}" for place in review.photos],
+            _Identifier(products).rewrite(review.body),
+            review.decided,
         )
 
-    # -- inside
 
-    @property
-    def _reviews(self) -> Reviews:
-        with self._opening:
-            if self._opened is None:
-                self._opened = open_reviews(self._home)
-            return self._opened
+def _share(right: int, wrong: int) -> float | None:
+    return right / (right + wrong) if right + wrong else None
 
-    def _shown(self, review: Review) -> dict[str, Any]:
-        body = self._with_ids(review.body)
-        return {
-            "review_id": review.name,
-            "state": review.state,
-            "opened": review.opened,
-            "previews": [f"/v1/reviews/{review.name}/photos/{place}" for place in review.photos],
-            "review": body,
-            "decided": review.decided,
-        }
 
-    def _without_ids(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Products as their pids, without their photos' hashes: what names them can be erased in
-        the catalog alone."""
+class _Rewriter:
+    """Copies a JSON document with each of its objects changed."""
 
-        def change(node: dict[str, Any]) -> dict[str, Any]:
-            if "product_id" not in node:
-                return node
-            rest = {name: value for name, value in node.items() if name not in _NAMING}
-            if (
-                "photo" in node
-            ):  # of a repeat: the product's photo, by its hash; so may its evidence
-                rest["evidence"] = {
-                    name: value
-                    for name, value in node.get("evidence", {}).items()
-                    if name != "content_hash"
-                }
-            product_id = node["product_id"]
-            return {"pid": None if product_id is None else self._catalog.pid(product_id), **rest}
+    def change(self, node: JsonDocument) -> JsonDocument:
+        """What an object becomes; its values are rewritten afterwards."""
+        raise NotImplementedError
 
-        return dict(_walk(body, change))
+    def rewrite(self, document: JsonDocument) -> JsonDocument:
+        """The copy."""
+        return dict(self._rewrite(document))
 
-    def _with_ids(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The ids of the products there still are, with the first photo of each; None for the
-        others."""
-        pids: set[int] = set()
+    def _rewrite(self, node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: self._rewrite(value) for name, value in self.change(node).items()}
+        if isinstance(node, list):
+            return [self._rewrite(value) for value in node]
+        return node
 
-        def note(node: dict[str, Any]) -> dict[str, Any]:
-            if isinstance(node.get("pid"), int):
-                pids.add(node["pid"])
+
+class _Anonymizer(_Rewriter):
+    """Products as their pids, without their photos' hashes: what names them can be erased in the
+    catalog alone."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def change(self, node: JsonDocument) -> JsonDocument:
+        if "product_id" not in node:
             return node
-
-        _walk(body, note)
-        products = self._catalog.by_pids(pids)
-
-        def change(node: dict[str, Any]) -> dict[str, Any]:
-            if "pid" not in node:
-                return node
-            rest = {name: value for name, value in node.items() if name != "pid"}
-            product = products.get(node["pid"])
-            if product is not None and product.photos and "kind" in node:
-                rest |= {"photo": product.photos[0], "image_url": image_url(product.photos[0])}
-            return {"product_id": None if product is None else product.product_id, **rest}
-
-        return dict(_walk(body, change))
+        rest = {name: value for name, value in node.items() if name not in _NAMING}
+        if "photo" in node:
+            # Of a duplicate: the product's photo, by its hash; so may its evidence.
+            evidence = node.get("evidence", {})
+            rest["evidence"] = {
+                name: value for name, value in evidence.items() if name != "content_hash"
+            }
+        product_id = node["product_id"]
+        return {"pid": None if product_id is None else self._catalog.pid(product_id), **rest}
 
 
-def _walk(node: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """A copy of a JSON document with ``change`` done to each of its objects."""
+class _Identifier(_Rewriter):
+    """The ids of the products there still are, with the first photo of each; None for the
+    others."""
+
+    def __init__(self, products: Mapping[int, Product]) -> None:
+        self._products = products
+
+    def change(self, node: JsonDocument) -> JsonDocument:
+        if "pid" not in node:
+            return node
+        rest = {name: value for name, value in node.items() if name != "pid"}
+        product = self._products.get(node["pid"])
+        if product is not None and product.photos and "kind" in node:
+            rest |= {"photo": product.photos[0], "image_url": image_url(product.photos[0])}
+        return {"product_id": None if product is None else product.product_id, **rest}
+
+
+def _pids(node: Any) -> set[int]:
+    """All products that a JSON document names."""
+    return {entry["pid"] for entry in _objects(node) if isinstance(entry.get("pid"), int)}
+
+
+def _objects(node: Any) -> Iterator[JsonDocument]:
     if isinstance(node, dict):
-        return {name: _walk(value, change) for name, value in change(node).items()}
-    if isinstance(node, list):
-        return [_walk(value, change) for value in node]
-    return node
+        yield node
+    for value in node.values() if isinstance(node, dict) else node:
+        if isinstance(value, (dict, list)):
+            yield from _objects(value)

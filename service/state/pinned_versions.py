@@ -1,99 +1,67 @@
-"""Index versions beside the serving one, opened for requests that name them: a few at a time, kept
-up like it."""
+"""LRU of pinned index versions: those opened for requests that name them."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
-from indexer.core.errors import (
-    CatalensError,
-    CursorGoneError,
-    IndexMismatchError,
-    OutdatedVersionError,
-    UnknownModelError,
-    UnknownVersionError,
-)
-from indexer.core.home import Home
+from indexer.core.errors import CatalensError, IndexMismatchError, UnknownVersionError
+from indexer.core.home import Active, Home
+from indexer.core.lru import LRUCache
 from indexer.index.version import Versions
-from service.query.cursors import Cursor
-from service.state.snapshots import Snapshot, SnapshotManager
+from service.state.snapshot import Snapshot
 
-_LONGEST = 64  # of a version's name
+_LONGEST_NAME = 64
 
 
 def check_version_name(version: str) -> None:
     """Raise ``UnknownVersionError`` for a name too long for any version: no number and no path can
     be made of it."""
-    if len(version) > _LONGEST:
+    if len(version) > _LONGEST_NAME:
         raise UnknownVersionError(
-            f"no index version {version[:_LONGEST]!r}...: its name is too long"
+            f"no index version {version[:_LONGEST_NAME]!r}...: its name is too long"
         )
 
 
 class PinnedVersions:
-    """The versions that requests named last; the one longest unused is closed when there are too
-    many."""
+    """Snapshots by version; the one longest unused is closed when there are too many."""
 
-    def __init__(self, home: Home, serving: SnapshotManager, *, most: int, log: Any) -> None:
+    def __init__(self, home: Home, *, capacity: int, log: Any) -> None:
         self._versions = Versions(home)
-        self._serving, self._most, self._log = serving, most, log
-        self._opened: OrderedDict[str, Snapshot] = OrderedDict()
-        self._opening = threading.Lock()  # one at a time: each reads a model and an index
-        self._changing = threading.Lock()  # of what is opened; held for a moment only
+        self._log = log
+        self._opened: LRUCache[str, Snapshot] = LRUCache(capacity)
 
-    def get(self, version: str) -> Snapshot:
-        """The snapshot that answers for ``version``: model, decision layer and index as one.
+    def names(self) -> list[str]:
+        """The versions that are open, the longest unused first."""
+        return [version for version, _ in self._opened.items()]
 
-        Raises ``UnknownVersionError``, ``DamagedIndexError`` and ``BadModelError`` naming the file,
-        ``OutdatedVersionError``, ``NewerFormatError``, ``IndexMismatchError``,
-        ``UnknownModelError``.
-        """
+    def pair_of(self, version: str) -> Active:
+        """The version with its model. Raises ``UnknownVersionError``, ``UnknownModelError``."""
         check_version_name(version)
-        now = self._serving.current
-        if now is not None and now.index_version == version:
-            return now
-        with self._opening:
-            manifest = self._versions.manifest(version)
-            pair = self._versions.pair_of(manifest)
-            found = self._opened.get(version)
-            if found is None or found.model_version != pair.model_version:
-                found = self._serving.open(pair)
-            with self._changing:
-                self._opened[version] = found
-                self._opened.move_to_end(version)
-                while len(self._opened) > self._most:
-                    closed, _ = self._opened.popitem(last=False)
-                    self._log.info("version closed", index_version=closed)
-            return found
+        return self._versions.pair_of(self._versions.manifest(version))
 
-    def of_cursor(self, cursor: Cursor) -> str:
-        """The version that gave a page and gives the next one, as long as it is kept. Raises
-        ``CursorGoneError``."""
-        try:
-            return self.get(cursor.version).index_version
-        except (UnknownVersionError, OutdatedVersionError, UnknownModelError) as error:
-            name = cursor.version[:_LONGEST]
-            raise CursorGoneError(
-                f"cursor is of index version {name}, which is gone: begin again with the first "
-                f"page ({error})"
-            ) from error
+    def find(self, pair: Active) -> Snapshot | None:
+        """The open snapshot of a version and its model, if there is one."""
+        found = self._opened.get(pair.index_version)
+        return found if found and found.model_version == pair.model_version else None
 
-    def refresh(self, catch_up: Callable[[Snapshot], None]) -> None:
-        """Lay newer writes over each opened version; one that was removed, or cannot be kept up, is
-        closed."""
-        with self._changing:
-            opened = list(self._opened.items())
-        for version, snapshot in opened:
-            try:
-                if not (self._versions.folder / version).is_dir():
-                    raise IndexMismatchError(f"index version {version} was removed")
-                catch_up(snapshot)
-            except CatalensError as error:
-                self._log.warning(
-                    "version closed", index_version=version, code=error.code, reason=str(error)
-                )
-                with self._changing:
-                    self._opened.pop(version, None)
+    def add(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot open; log what is closed for it."""
+        for closed, _ in self._opened.put(snapshot.index_version, snapshot):
+            self._log.info("version closed", index_version=closed)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Those that are open and still published; a version that was removed is closed."""
+        kept = []
+        for version, snapshot in self._opened.items():
+            if (self._versions.folder / version).is_dir():
+                kept.append(snapshot)
+            else:
+                self.close(version, IndexMismatchError(f"index version {version} was removed"))
+        return kept
+
+    def close(self, version: str, reason: CatalensError) -> None:
+        """Close a version that cannot be served any more, and log why."""
+        self._opened.pop(version)
+        self._log.warning(
+            "version closed", index_version=version, code=reason.code, reason=str(reason)
+        )

@@ -1,11 +1,11 @@
-"""What serves now: the active model and index as one, kept up with the catalog's change log."""
+"""Snapshot manager: the current snapshot, in step with activations and the change log."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, Written
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import file_stamp
-from indexer.core.errors import CatalensError, IndexMismatchError
+from indexer.core.errors import CatalensError, IndexMismatchError, NoIndexError
 from indexer.core.home import Active, Home
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
@@ -22,36 +22,12 @@ from indexer.index.version import Versions
 from indexer.model.bundle import Bundle
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import by_version
-from indexer.model.runtime_base import Runtime
-from indexer.model.tag_rule import TagRule
 from service.inference.admission import OverloadedError
 from service.inference.queue import InferenceQueue
-
-if TYPE_CHECKING:
-    from service.state.pinned_versions import PinnedVersions
+from service.state.pinned_versions import PinnedVersions, check_version_name
+from service.state.snapshot import Snapshot
 
 _CHUNK = 8  # photos embedded between two looks at the queue of requests
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Model, decision layer and index that answer one request, from its start to its end."""
-
-    index_version: str
-    bundle: Bundle
-    embedder: Runtime
-    live: LiveIndex
-    store: EmbeddingStore
-
-    @property
-    def model_version(self) -> str:
-        return self.bundle.model_version
-
-    @property
-    def tag_rule(self) -> TagRule:
-        """As the build of this index version fitted it; versions without one take
-        the model's own."""
-        return self.live.base.tag_rule or self.bundle.decision.tagging()
 
 
 class SnapshotManager:
@@ -67,22 +43,28 @@ class SnapshotManager:
         catalog: Catalog,
         photos: PhotoStore,
         queue: InferenceQueue,
+        pinned: PinnedVersions,
         *,
         device: str,
         engine: str,
         log: Any,
     ) -> None:
-        self._home, self._catalog, self._photos, self._queue = home, catalog, photos, queue
-        self._device, self._engine, self._log = device, engine, log
+        self._home = home
+        self._catalog = catalog
+        self._photos = photos
+        self._queue = queue
+        self.pinned = pinned
+        self._device = device
+        self._engine = engine
+        self._log = log
         self._versions = Versions(home)
         self.current: Snapshot | None = None
-        self._stamp: tuple[int, ...] | None = (
-            None  # of CURRENT when last looked at; a refused pair is not tried twice
-        )
+        # Of CURRENT when it was last read: a refused pair is not tried twice.
+        self._stamp: tuple[int, ...] | None = None
         self._refreshing = threading.Lock()
         self._applying = threading.Lock()  # catalog state read and laid over the index as one step
         self._unreadable: set[int] = set()  # photo ids already reported
-        self.others: PinnedVersions | None = None  # set by the engine; told of each refresh
+        self._opening = threading.Lock()  # one version at a time: each reads a model and an index
 
     def start(self) -> None:
         """Open the active pair, if there is one; raises what is wrong with it."""
@@ -99,9 +81,8 @@ class SnapshotManager:
             try:
                 self._follow_activation()
                 if self.current is not None:
-                    self._catch_up(self.current)
-                if self.others is not None:
-                    self.others.refresh(self._catch_up)
+                    self._replay(self.current)
+                self._refresh_pinned()
             except OverloadedError:
                 pass  # requests go first; the next round tries again
             except Exception as error:
@@ -121,25 +102,50 @@ class SnapshotManager:
         # A commit's numbers follow each other.
         sequences = [found.sequence for found in written if found.outcome != "unchanged"]
         with self._applying:
-            snapshot = (
-                self.current
-            )  # looked at inside: a switch in between has followed the log up to here
+            # Read under the lock: a switch in between has replayed the log up to here.
+            snapshot = self.current
             if snapshot is None:
                 return
             follows = bool(sequences) and sequences[0] <= snapshot.live.sequence + 1
-            pending = self._lay_over(snapshot, pids, sequences[-1] if follows else None, first)
+            pending = self._apply_overlay(snapshot, pids, sequences[-1] if follows else None, first)
         if pending:
             self._log.warning(
                 "written, but not searchable before its photos are embedded", pids=list(pending)
             )
 
-    def open(self, pair: Active) -> Snapshot:
-        """A version beside the current one, with what was written since it was built. Raises as
-        opening does."""
-        snapshot = self._open(pair)
-        with self._applying:
-            self._follow_log(snapshot)
-        return snapshot
+    def require(self) -> Snapshot:
+        """The current snapshot. Raises ``NoIndexError``."""
+        if self.current is None:
+            raise NoIndexError("no index version is active: run catalens index build --activate")
+        return self.current
+
+    def get(self, version: str) -> Snapshot:
+        """The snapshot of ``version``, opened beside the current one unless it is open.
+
+        Raises ``UnknownVersionError``, ``DamagedIndexError`` and ``BadModelError`` naming the file,
+        ``OutdatedVersionError``, ``NewerFormatError``, ``IndexMismatchError``,
+        ``UnknownModelError``.
+        """
+        check_version_name(version)
+        now = self.current
+        if now is not None and now.index_version == version:
+            return now
+        with self._opening:
+            pair = self.pinned.pair_of(version)
+            found = self.pinned.find(pair)
+            if found is None:
+                found = self._open(pair)
+                with self._applying:
+                    self._replay_log(found)
+            self.pinned.add(found)
+            return found
+
+    def _refresh_pinned(self) -> None:
+        for snapshot in self.pinned.snapshots():
+            try:
+                self._replay(snapshot)
+            except CatalensError as error:
+                self.pinned.close(snapshot.index_version, error)
 
     def _follow_activation(self) -> None:
         stamp = file_stamp(self._home.current_file)
@@ -194,9 +200,9 @@ class SnapshotManager:
         # Everything that needs no network is laid over before the first request sees the version;
         # the rest follows. Most of it before the lock is taken, so that writes wait for the last
         # bit only.
-        self._follow_log(snapshot)
+        self._replay_log(snapshot)
         with self._applying:
-            self._follow_log(snapshot)
+            self._replay_log(snapshot)
             self.current = snapshot
         self._log.info(
             "serving",
@@ -206,13 +212,13 @@ class SnapshotManager:
             sequence=snapshot.live.sequence,
         )
 
-    def _catch_up(self, snapshot: Snapshot) -> None:
+    def _replay(self, snapshot: Snapshot) -> None:
         """Lay over all changes since the snapshot's sequence, embedding photos that were never
         seen."""
         if self._catalog.last_sequence() == snapshot.live.sequence:
             return
         with self._applying:
-            pending = self._follow_log(snapshot)
+            pending = self._replay_log(snapshot)
         chunk: list[int] = []
         size = 0
         for pid, photo_ids in pending.items():
@@ -224,9 +230,9 @@ class SnapshotManager:
         self._embed_and_apply(snapshot, chunk, pending)
         if pending:
             with self._applying:
-                self._follow_log(snapshot)
+                self._replay_log(snapshot)
 
-    def _follow_log(self, snapshot: Snapshot) -> dict[int, list[int]]:
+    def _replay_log(self, snapshot: Snapshot) -> dict[int, list[int]]:
         """Lay over what needs no embedding. Returns pid -> photo ids still to embed; the sequence
         stops before them."""
         changes = self._catalog.changes(snapshot.live.sequence)
@@ -234,9 +240,9 @@ class SnapshotManager:
             return {}
         first = {change.pid: change.sequence for change in reversed(changes)}
         touched = sorted({change.pid for change in changes if change.photos_changed})
-        return self._lay_over(snapshot, touched, changes[-1].sequence, first)
+        return self._apply_overlay(snapshot, touched, changes[-1].sequence, first)
 
-    def _lay_over(
+    def _apply_overlay(
         self,
         snapshot: Snapshot,
         pids: Iterable[int],
@@ -244,7 +250,7 @@ class SnapshotManager:
         first: dict[int, int] | None = None,
     ) -> dict[int, list[int]]:
         """The catalog's present state of ``pids`` over the index; needs ``_applying``. Returns as
-        ``_follow_log``."""
+        ``_replay_log``."""
         pids = list(pids)
         held = self._catalog.photo_ids(pids)
         wanted = np.unique([photo_id for ids in held.values() for photo_id in ids]).astype(np.int64)
@@ -306,7 +312,7 @@ class SnapshotManager:
             vectors = self._queue.embed(snapshot.embedder, photos, patient=True)
             snapshot.store.put(np.array(done, dtype=np.int64), vectors)
         with self._applying:
-            self._lay_over(snapshot, pids, None)
+            self._apply_overlay(snapshot, pids, None)
 
 
 def _revision_of(one: Bundle, other: Bundle) -> bool:

@@ -78,13 +78,13 @@ def test_training_and_serving_give_the_same_embedding(
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
         snapshot = engine.ready()
         for row, vector in zip(photos.rows, photos.vectors, strict=True):
-            pid = engine._catalog.pid(row.product_id)
+            pid = engine.catalog.pid(row.product_id)
             assert pid is not None
             stored = snapshot.live.vectors_of(pid)[1][0]
             assert float(stored @ vector) == pytest.approx(1.0, abs=2e-3), row.image
             np.testing.assert_allclose(stored, vector, atol=2e-3, err_msg=str(row.image))
-            answer = engine.search(Query(image=row.image.read_bytes()), k=1)["results"][0]
-            assert answer["score"] == pytest.approx(1.0, abs=2e-3)
+            (found,) = engine.search(Query(image=row.image.read_bytes()), k=1).content.results
+            assert found.score == pytest.approx(1.0, abs=2e-3)
 
 
 def test_training_and_serving_give_the_same_probabilities(
@@ -101,10 +101,8 @@ def test_training_and_serving_give_the_same_probabilities(
     chances = softmax(logits, bundle.decision.temperature)
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
         for row, chance in zip(rows, chances, strict=True):
-            found = engine.classify(Query(image=row.image.read_bytes()), top=len(KINDS))[
-                "categories"
-            ]
-            served = {tuple(entry["path"]): entry["probability"] for entry in found}
+            found = engine.classify(Query(image=row.image.read_bytes()), top=len(KINDS)).content
+            served = {tuple(entry.path): entry.probability for entry in found.categories}
             wanted = {
                 category.path: float(p)
                 for category, p in zip(bundle.decision.categories, chance, strict=True)
@@ -118,5 +116,5 @@ def test_an_upload_and_the_stored_original_have_a_cosine_of_one(home: Home) -> N
     stream = io.BytesIO()
     draw("disc", 0).save(stream, "BMP")
     with Engine(Settings(home=home.path, device="cpu"), watch=False) as engine:
-        best = engine.search(Query(image=stream.getvalue()), k=1)["results"][0]
-    assert (best["product_id"], best["score"]) == ("disc/0", pytest.approx(1.0, abs=2e-3))
+        (best,) = engine.search(Query(image=stream.getvalue()), k=1).content.results
+    assert (best.product_id, best.score) == ("disc/0", pytest.approx(1.0, abs=2e-3))

@@ -232,19 +232,19 @@ class Live(RuleBasedStateMachine):
 
     @rule(orders=st.lists(ORDERS, min_size=1, max_size=4))
     def batch(self, orders: list[WriteRequest]) -> None:
-        self._agree(orders, self.engine.batch(orders)[0])
+        self._agree(orders, self.engine.products.batch(orders).content.outcomes)
 
     @rule(put=PUTS, by_hash=st.booleans())
     def put(self, put: Upsert, by_hash: bool) -> None:
         """Photos that the catalog has may be named instead of sent."""
         if by_hash:
             photos = tuple(
-                name if self.engine.has_photo(name := hash_content(photo)) else photo
+                name if self.engine.products.has_photo(name := hash_content(photo)) else photo
                 for photo in put.draft.photos
                 if isinstance(photo, bytes)
             )
             put = replace(put, draft=replace(put.draft, photos=photos))
-        self._agree([put], self.engine.batch([put])[0])
+        self._agree([put], self.engine.products.batch([put]).content.outcomes)
 
     @rule(orders=st.lists(st.one_of(PATCHES, DELETES), min_size=1, max_size=3))
     def elsewhere(self, orders: list[WriteRequest]) -> None:
@@ -288,7 +288,7 @@ class Live(RuleBasedStateMachine):
     def activate(self, data: st.DataObject) -> None:
         version = data.draw(st.sampled_from(Versions(self.home).names()))
         self._activated(version, Versions(self.home).manifest(version).model_version)
-        self.engine.activate(version)
+        self.engine.versions.activate(version)
 
     @rule()
     def roll_back(self) -> None:
@@ -350,17 +350,17 @@ class Live(RuleBasedStateMachine):
             (3, red, {"must": [{"field": "colour", "eq": "red"}]}),
         ):
             query = vectors(snapshot.bundle.embedding_id)[number]
-            if where is not None and where["must"][0]["field"] not in self.engine._catalog.types():
+            if where is not None and where["must"][0]["field"] not in self.engine.catalog.types():
                 continue  # no product ever had it
             found = self.engine.search(
                 Query(image=PHOTOS[number]), k=50, filter=where, min_sequence=self.sequence
-            )["results"]
+            ).content.results
             expected = self._ranked(query, names)
-            assert [row["product_id"] for row in found] == [name for name, _, _ in expected]
+            assert [row.product_id for row in found] == [name for name, _, _ in expected]
             np.testing.assert_allclose(
-                [row["score"] for row in found], [score for _, score, _ in expected], atol=3e-6
+                [row.score for row in found], [score for _, score, _ in expected], atol=3e-6
             )
-            looks = [NUMBER[row["photo"]] for row in found]
+            looks = [NUMBER[row.photo] for row in found]
             assert [min(n, 8) for n in looks] == [min(photo, 8) for _, _, photo in expected]
 
     @precondition(lambda self: hasattr(self, "engine"))
@@ -370,13 +370,13 @@ class Live(RuleBasedStateMachine):
             thing = self.shop.get(name)
             if thing is None:
                 with pytest.raises(UnknownProductError):
-                    self.engine.product(name)
+                    self.engine.products.get(name)
                 continue
-            stored = self.engine.product(name)
-            assert (stored["title"], stored["attributes"]) == (thing.title, thing.attributes)
-            assert [tag["tag"] for tag in stored["tags"]] == list(thing.tags)
-            assert [NUMBER[row["hash"]] for row in stored["images"]] == list(thing.photos)
-            assert stored["external_version"] == thing.version
+            stored = self.engine.products.get(name).content
+            assert (stored.title, stored.attributes) == (thing.title, thing.attributes)
+            assert [tag.tag for tag in stored.tags] == list(thing.tags)
+            assert [NUMBER[row.hash] for row in stored.images] == list(thing.photos)
+            assert stored.external_version == thing.version
 
     @precondition(lambda self: hasattr(self, "engine"))
     @invariant()
@@ -397,14 +397,14 @@ class Live(RuleBasedStateMachine):
         expected = suggest_tags(
             [near] * len(rule_.parts), tags_of, rule_, snapshot.bundle.spec.blocks
         )
-        found = self.engine.tags(Query(image=PHOTOS[5]))["tags"]
-        assert {row["tag"] for row in found} == {entry.tag for entry in expected}
+        found = self.engine.tags(Query(image=PHOTOS[5])).content.tags
+        assert {row.tag for row in found} == {entry.tag for entry in expected}
         by_tag = {entry.tag: entry for entry in expected}
         names = {pid: name for name, pid in self.pids.items()}
         for row in found:
-            entry = by_tag[row["tag"]]
-            assert row["confidence"] == pytest.approx(entry.confidence, abs=1e-4)
-            voted = {neighbour["product_id"]: neighbour["score"] for neighbour in row["neighbours"]}
+            entry = by_tag[row.tag]
+            assert row.confidence == pytest.approx(entry.confidence, abs=1e-4)
+            voted = {neighbour.product_id: neighbour.score for neighbour in row.neighbours}
             assert voted == pytest.approx(
                 {names[pid]: score for pid, score in entry.neighbours}, abs=3e-6
             )

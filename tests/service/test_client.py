@@ -222,7 +222,7 @@ def test_feedback_and_the_queue(writer: Client, own: Engine) -> None:
     from indexer.reviews.store import Preview
 
     body = {"verdict": "review", "prohibited": [], "duplicates": []}
-    name = own.people.submit(body, [Preview("0" * 64, b"\xff\xd8jpeg")], product_id=None)
+    name = own.reviews.submit(body, [Preview("0" * 64, b"\xff\xd8jpeg")], product_id=None)
     assert [entry.review_id for entry in writer.list_reviews(state="open").reviews] == [name]
     assert writer.get_review(name).state == "open"
     assert writer.review_photo(name, 0) == b"\xff\xd8jpeg"

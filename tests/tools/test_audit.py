@@ -25,14 +25,16 @@ def wrong(own_home: Path) -> Path:  # noqa: F811
     from service.products.writer import Draft
 
     with Engine(Settings(home=own_home), watch=False) as engine:
-        engine.patch("ring-blue", {"category": ("Shapes", "cross"), "title": "<b>ring</b>"})
-        engine.put(
+        engine.products.patch(
+            "ring-blue", {"category": ("Shapes", "cross"), "title": "<b>ring</b>"}
+        )
+        engine.products.put(
             "copy",
             Draft(
                 "copy", ("Shapes", "dots"), (("dots", "merchant"),), {}, (photo("dots", "blue"),)
             ),
         )
-        gone = engine.product("stripes-black")["images"][0]["hash"]
+        gone = engine.products.get("stripes-black").content.images[0].hash
     (own_home / "photos" / gone[:2] / gone[2:4] / gone).unlink()
     return own_home
 

@@ -81,8 +81,8 @@ def _sessions(work: Path) -> BenchRow:
             drawn = sessions(facts, shoppers=shoppers, seed=FIRST_SEED + draw)
             for number, session in enumerate(drawn):
                 history = [Event(products[place].product_id) for place in session.history]
-                found = engine.recommending.recommend(history, k=K)["results"]
-                ours.append([pid_of[row["product_id"]] for row in found])
+                found = engine.recommend(history, k=K).content.results
+                ours.append([pid_of[row.product_id] for row in found])
                 mean.append(
                     average_embedding(live, [products[place].pid for place in session.history])
                 )
@@ -204,12 +204,12 @@ def _latency(work: Path) -> BenchRow:
                     )
                     history += catalog.ids_of(chosen.tolist()).values()
             began, cpu = time.perf_counter(), time.process_time()
-            answer = engine.recommending.recommend([Event(one) for one in history], k=20)
+            answer = engine.recommend([Event(one) for one in history], k=20)
             if number >= 20:  # the first ones read files that the operating system has not read yet
                 took.append((time.perf_counter() - began) * 1000)
                 worked.append((time.process_time() - cpu) * 1000)
-                found.append(len(answer["interests"]))
-                for name, value in answer["timings_ms"].items():
+                found.append(len(answer.content.interests))
+                for name, value in answer.timings_ms.items():
                     stages.setdefault(name, []).append(value)
     return {
         "recipe": f"big_home(products={products}, dim=256), ten products of three neighbourhoods, "

@@ -132,11 +132,11 @@ def _commit(home: Home, work: Path, products: int) -> BenchRow:
             draft = Draft(title="new", attributes=attributes, photos=(photo_hash(number),))
             name = f"new-{time.time_ns()}"
             started = time.perf_counter()
-            engine.put(name, draft)
+            engine.products.put(name, draft)
             ours.append(time.perf_counter() - started)
             found = engine.similar(product_id(number), k=10)
             asked.append(time.perf_counter() - started)
-            seen += name in {row["product_id"] for row in found["results"]}
+            seen += name in {row.product_id for row in found.content.results}
     sql.close()
     return {
         "commits": commits,
@@ -163,12 +163,13 @@ def _delete(home: Home, work: Path, products: int) -> BenchRow:
         doomed = []
         for number in random.Random(1).sample(range(products), min(_DELETES, products // 4)):
             doomed.append((f"doomed-{time.time_ns()}", product_id(number)))
-            engine.put(doomed[-1][0], Draft(photos=(photo_hash(number),)))
+            engine.products.put(doomed[-1][0], Draft(photos=(photo_hash(number),)))
         for name, twin in doomed:
             started = time.perf_counter()
-            engine.delete(name)
+            engine.products.delete(name)
             samples.append(time.perf_counter() - started)
-            still += name in {row["product_id"] for row in engine.similar(twin, k=10)["results"]}
+            near = engine.similar(twin, k=10).content.results
+            still += name in {row.product_id for row in near}
     if still:
         raise CatalensError(f"{still} deleted products were found by the next answer")
     version = Versions(home).names()[-1]

@@ -46,10 +46,10 @@ def explain(
     photos = {"image": image.read_bytes()} | ({"with": other.read_bytes()} if other else {})
     with open_engine(home) as opened:
         if other is None:
-            found = opened.explain.category(Query(image=photos["image"]), category)
+            found = opened.explain_category(Query(image=photos["image"]), category)
         else:
-            found = opened.explain.pair(Query(image=photos["image"]), Query(image=photos["with"]))
-    write_atomic(out, _picture(found["maps"], photos))
+            found = opened.explain_pair(Query(image=photos["image"]), Query(image=photos["with"]))
+    write_atomic(out, _picture(found.to_json()["maps"], photos))
     print_result(found, as_json, _show)
     log(f"picture: {out}")
 

@@ -27,7 +27,7 @@ def objects(image: Path, home: Path, as_json: bool, **options: Any) -> None:
     """
     data = image.read_bytes()
     with open_engine(home) as opened:
-        print_result(opened.objects.find(data, **given(**options)), as_json, show_objects)
+        print_result(opened.find_objects(data, **given(**options)), as_json, show_objects)
 
 
 def show_objects(found: dict[str, Any]) -> None:

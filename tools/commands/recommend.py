@@ -37,7 +37,7 @@ def recommend(history: str, home: Path, as_json: bool, **options: Any) -> None:
 
     events = [Event(part.strip()) for part in history.split(",") if part.strip()]
     with open_engine(home) as opened:
-        print_result(opened.recommending.recommend(events, **given(**options)), as_json, _show)
+        print_result(opened.recommend(events, **given(**options)), as_json, _show)
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import request
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
+from service.api.openapi import (
+    SECURITY,
+    JsonResponse,
+    answer,
+    engine,
+    multipart_or_json,
+    problem_responses,
+)
 from service.api.parsing import read_class
 from service.api.requests import ClassQuery, ClassRequest
 from service.api.responses import ClassesResponse, ClassResponse
@@ -22,7 +27,7 @@ api = APIBlueprint(
     operation_id="list_classes",
     responses={200: ClassesResponse, **problem_responses(503)},
 )
-def list_classes() -> dict[str, Any]:
+def list_classes() -> JsonResponse:
     """The categories of the active model, and the categories and tags made from photos."""
     return answer(engine().classes.list())
 
@@ -33,7 +38,7 @@ def list_classes() -> dict[str, Any]:
     request_body=multipart_or_json(ClassRequest, files="images"),
     responses={200: ClassResponse, **problem_responses(400, 409, 413, 415, 503)},
 )
-def add_class() -> dict[str, Any]:
+def add_class() -> JsonResponse:
     """Make a category or a tag from 1 to 20 photos, without training; the next answer knows it."""
     wanted, photos = read_class(request)
     return answer(engine().classes.add(wanted.label, photos, kind=wanted.kind))
@@ -44,6 +49,6 @@ def add_class() -> dict[str, Any]:
     operation_id="remove_class",
     responses={200: ClassResponse, **problem_responses(404, 503)},
 )
-def remove_class(query: ClassQuery) -> dict[str, Any]:
+def remove_class(query: ClassQuery) -> JsonResponse:
     """Take a class made from photos away again, by `id`, or by `label` and `kind`."""
     return answer(engine().classes.remove(number=query.id, label=query.label, kind=query.kind))

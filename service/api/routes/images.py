@@ -33,10 +33,10 @@ def image(path: ImagePath, query: ImageQuery) -> Response:
     if len(digest) != 64 or not all(char in "0123456789abcdef" for char in digest):
         raise UnknownPhotoError(f"no photo {digest[:80]!r}")
     etag = f"{digest}-{width}"
-    if request.if_none_match.contains(etag) and engine().has_photo(digest):
+    if request.if_none_match.contains(etag) and engine().products.has_photo(digest):
         response = Response(status=304)
     else:
-        response = Response(engine().thumbnail(digest, width), content_type="image/jpeg")
+        response = Response(engine().products.thumbnail(digest, width), content_type="image/jpeg")
     response.set_etag(etag)
     # Behind a key a shared cache must not hand it on.
     private = bool(settings().api_keys)

@@ -1,5 +1,7 @@
-"""Index versions: list, build, activate. One blueprint holds a path: the OpenAPI document keeps the
-last one's."""
+"""Routes of index versions: list, build, activate.
+
+One blueprint holds a path: the OpenAPI document keeps the last one's.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import Any
 from flask import request
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, engine, json_body, problem_responses
+from service.api.openapi import SECURITY, JsonResponse, answer, engine, json_body, problem_responses
 from service.api.parsing import read_json
 from service.api.requests import BuildRequest, VersionPath
 from service.api.responses import ActivateResponse, IndexesResponse, JobResponse
@@ -22,9 +24,9 @@ api = APIBlueprint(
 @api.get(
     "/indexes", operation_id="list_indexes", responses={200: IndexesResponse, **problem_responses()}
 )
-def list_indexes() -> dict[str, Any]:
+def list_indexes() -> JsonResponse:
     """The published index versions."""
-    return answer(engine().indexes())
+    return answer(engine().versions.list())
 
 
 @api.post(
@@ -44,6 +46,6 @@ def build_index() -> Any:
     operation_id="activate_index",
     responses={200: ActivateResponse, **problem_responses(404, 409)},
 )
-def activate_index(path: VersionPath) -> dict[str, Any]:
+def activate_index(path: VersionPath) -> JsonResponse:
     """Switch to a version with the model it was built for, as one; checked in full first."""
-    return answer(engine().activate(path.version))
+    return answer(engine().versions.activate(path.version))

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
 from indexer.core.errors import BadRequestError
 from indexer.operations.jobs import Job
-from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
+from service.api.openapi import (
+    SECURITY,
+    JsonResponse,
+    answer,
+    engine,
+    multipart_or_json,
+    problem_responses,
+)
 from service.api.parsing import read_import
 from service.api.requests import ImportRequest, JobPath
-from service.api.responses import JobResponse, JobsResponse
+from service.api.responses import JobList, JobResponse, JobsResponse
 
 api = APIBlueprint(
     "jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"}], abp_security=SECURITY
@@ -28,7 +34,7 @@ api = APIBlueprint(
     request_body=multipart_or_json(ImportRequest, files="archive"),
     responses={202: JobResponse, **problem_responses(400, 413, 415, 503, 507)},
 )
-def import_products() -> Any:
+def import_products() -> JsonResponse:
     """Add or replace the products of a feed; 202 and a job, which `Location` names.
 
     Multipart: `archive`, a zip of photos in class folders or beside one manifest (CSV, JSON lines,
@@ -50,9 +56,9 @@ def import_products() -> Any:
 
 
 @api.get("/jobs", operation_id="list_jobs", responses={200: JobsResponse, **problem_responses()})
-def list_jobs() -> dict[str, Any]:
+def list_jobs() -> JsonResponse:
     """Jobs, the newest first; the last 100 that ended are remembered."""
-    return answer(engine().frame(jobs=[asdict(job) for job in engine().jobs.list()]))
+    return answer(engine().frame(JobList(engine().jobs.list())))
 
 
 @api.get(
@@ -60,9 +66,9 @@ def list_jobs() -> dict[str, Any]:
     operation_id="get_job",
     responses={200: JobResponse, **problem_responses(404)},
 )
-def get_job(path: JobPath) -> dict[str, Any]:
+def get_job(path: JobPath) -> JsonResponse:
     """State and progress of a job; `result` where it is done, `problem` where it failed."""
-    return _framed(engine().jobs.get(path.job_id))
+    return answer(engine().frame(engine().jobs.get(path.job_id)))
 
 
 @api.delete(
@@ -70,10 +76,10 @@ def get_job(path: JobPath) -> dict[str, Any]:
     operation_id="cancel_job",
     responses={200: JobResponse, **problem_responses(404, 409)},
 )
-def cancel_job(path: JobPath) -> dict[str, Any]:
+def cancel_job(path: JobPath) -> JsonResponse:
     """Cancel a job: batches that an import committed stay, a build leaves no version. 409 for one
     that ended."""
-    return _framed(engine().jobs.cancel(path.job_id))
+    return answer(engine().frame(engine().jobs.cancel(path.job_id)))
 
 
 @api.get(
@@ -108,11 +114,8 @@ def follow_job(path: JobPath) -> Response:
     return response
 
 
-def _framed(job: Job) -> dict[str, Any]:
-    return answer(engine().frame(**asdict(job)))
-
-
-def accepted(job: Job) -> tuple[dict[str, Any], int, dict[str, str]]:
+def accepted(job: Job) -> JsonResponse:
     """202 with a job that was started, and where to ask for it."""
-    where = url_for("jobs.get_job", job_id=job.job_id)
-    return _framed(job), 202, {"Location": where}
+    response = answer(engine().frame(job), 202)
+    response.headers["Location"] = url_for("jobs.get_job", job_id=job.job_id)
+    return response

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import request
 from flask_openapi import APIBlueprint
 
 from indexer.core.errors import BadRequestError
-from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
+from service.api.openapi import (
+    SECURITY,
+    JsonResponse,
+    answer_suggestions,
+    engine,
+    multipart_or_json,
+    problem_responses,
+)
 from service.api.parsing import read_image
 from service.api.requests import ObjectsRequest
 from service.api.responses import ObjectsResponse
@@ -24,7 +29,7 @@ api = APIBlueprint(
     request_body=multipart_or_json(ObjectsRequest, files="image"),
     responses={200: ObjectsResponse, **problem_responses(400, 413, 415, 503)},
 )
-def objects() -> dict[str, Any]:
+def objects() -> JsonResponse:
     """The products that a photo shows, best first: a box for each, its category, and what in the
     catalog looks like it.
 
@@ -34,7 +39,4 @@ def objects() -> dict[str, Any]:
     ask, image = read_image(request, ObjectsRequest)
     if image is None:
         raise BadRequestError("nothing to look at: send an image (multipart field or base64)")
-    wanted = {
-        name: getattr(ask, name) for name in ("k", "most", "filter", "min_sequence", "version")
-    }
-    return answer(engine().objects.find(image, **wanted))
+    return answer_suggestions(engine().find_objects(image, ask))

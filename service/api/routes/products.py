@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import request
 from flask_openapi import APIBlueprint
 
 from service.api.openapi import (
     SECURITY,
+    JsonResponse,
     answer,
     engine,
     json_body,
@@ -35,9 +34,9 @@ api = APIBlueprint(
     operation_id="list_products",
     responses={200: ProductsResponse, **problem_responses(503)},
 )
-def list_products(query: ListQuery) -> dict[str, Any]:
+def list_products(query: ListQuery) -> JsonResponse:
     """A few products spread over the catalog, to begin browsing with. Not a full listing."""
-    return answer(engine().sample(query.limit))
+    return answer(engine().products.sample(query.limit))
 
 
 @api.get(
@@ -45,9 +44,9 @@ def list_products(query: ListQuery) -> dict[str, Any]:
     operation_id="get_product",
     responses={200: ProductResponse, **problem_responses(404)},
 )
-def get_product(path: ProductPath) -> dict[str, Any]:
+def get_product(path: ProductPath) -> JsonResponse:
     """One product as stored."""
-    return answer(engine().product(path.product_id))
+    return answer(engine().products.get(path.product_id))
 
 
 @api.put(
@@ -56,11 +55,11 @@ def get_product(path: ProductPath) -> dict[str, Any]:
     request_body=multipart_or_json(ProductPutRequest, files="images", json_field="product"),
     responses={200: WriteResponse, **problem_responses(400, 409, 413, 415, 503, 507)},
 )
-def put_product(path: ProductPath) -> dict[str, Any]:
+def put_product(path: ProductPath) -> JsonResponse:
     """Add or replace a product; idempotent. It is found by the next question."""
     product, photos = read_product(request)
     return answer(
-        engine().put(
+        engine().products.put(
             path.product_id, to_draft(product, photos), external_version=product.external_version
         )
     )
@@ -72,11 +71,13 @@ def put_product(path: ProductPath) -> dict[str, Any]:
     request_body=json_body(ProductPatchRequest),
     responses={200: WriteResponse, **problem_responses(400, 404, 409, 415, 503, 507)},
 )
-def patch_product(path: ProductPath) -> dict[str, Any]:
+def patch_product(path: ProductPath) -> JsonResponse:
     """Change fields without touching photos; an attribute set to null is removed."""
     patch = read_json(request, ProductPatchRequest)
     return answer(
-        engine().patch(path.product_id, to_changes(patch), external_version=patch.external_version)
+        engine().products.patch(
+            path.product_id, to_changes(patch), external_version=patch.external_version
+        )
     )
 
 
@@ -85,10 +86,10 @@ def patch_product(path: ProductPath) -> dict[str, Any]:
     operation_id="delete_product",
     responses={200: WriteResponse, **problem_responses(404, 409, 503, 507)},
 )
-def delete_product(path: ProductPath, query: DeleteQuery) -> dict[str, Any]:
+def delete_product(path: ProductPath, query: DeleteQuery) -> JsonResponse:
     """Erase a product with its tags, and the photos that no other product uses."""
     return answer(
-        engine().delete(
+        engine().products.delete(
             path.product_id, external_version=query.external_version, ticket=query.ticket
         )
     )

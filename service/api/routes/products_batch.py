@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from flask import g, request
@@ -11,7 +12,15 @@ from pydantic import Field
 from indexer.catalog.records import Delete, Patch, Written
 from indexer.core.errors import BadRequestError, CatalensError
 from service.api.errors import InvalidRequestError, item_problem
-from service.api.openapi import SECURITY, answer, engine, json_body, problem_responses, settings
+from service.api.openapi import (
+    SECURITY,
+    JsonResponse,
+    answer,
+    engine,
+    json_body,
+    problem_responses,
+    settings,
+)
 from service.api.parsing import (
     parse_photo,
     read_object,
@@ -27,8 +36,10 @@ from service.api.requests import (
     RequestModel,
     Whole,
 )
-from service.api.responses import Outcome, Problem, Response
+from service.api.responses import ItemProblem, Response
+from service.products.catalog import Outcome
 from service.products.writer import Upsert, WriteRequest
+from service.query.response import OPTIONAL
 
 api = APIBlueprint(
     "batch", __name__, url_prefix="/v1", abp_tags=[{"name": "products"}], abp_security=SECURITY
@@ -63,19 +74,27 @@ class ProductBatch(RequestModel):
     items: list[Annotated[BatchPut | BatchPatch | BatchDelete, Field(discriminator="op")]]
 
 
-class BatchResult(RequestModel):
+@dataclass(frozen=True)
+class BatchResult:
     """What became of one item: `outcome` and `sequence`, or the `problem`."""
 
     index: int
     product_id: str | None
     status: int
-    outcome: Outcome | None = None
-    sequence: int | None = None
-    problem: Problem | None = None
+    outcome: Outcome | None = field(default=None, metadata=OPTIONAL)
+    sequence: int | None = field(default=None, metadata=OPTIONAL)
+    problem: ItemProblem | None = field(default=None, metadata=OPTIONAL)
 
 
-class BatchResponse(Response):
+@dataclass(frozen=True)
+class BatchResults:
+    """What became of each item, in their order."""
+
     results: list[BatchResult]
+
+
+class BatchResponse(Response, BatchResults, frozen=True):
+    """What became of a batch of writes."""
 
 
 _ITEMS: dict[Any, type[BatchPut] | type[BatchPatch] | type[BatchDelete]] = {
@@ -91,7 +110,7 @@ _ITEMS: dict[Any, type[BatchPut] | type[BatchPatch] | type[BatchDelete]] = {
     request_body=json_body(ProductBatch),
     responses={200: BatchResponse, **problem_responses(400, 413, 415, 503, 507)},
 )
-def batch_products() -> dict[str, Any]:
+def batch_products() -> JsonResponse:
     """Put, patch and delete many products: one status per item, in their order, and a bad one never
     fails the rest.
 
@@ -100,30 +119,31 @@ def batch_products() -> dict[str, Any]:
     set otherwise).
     """
     items = _items(settings().max_batch_items)
-    orders: dict[int, WriteRequest] = {}
+    writes: dict[int, WriteRequest] = {}
     failed: dict[int, InvalidRequestError | CatalensError] = {}
     for index, item in enumerate(items):
         try:
-            orders[index] = _order(item)
+            writes[index] = _write_request(item)
         except (InvalidRequestError, CatalensError) as error:
             failed[index] = error
-    written, around = engine().batch(list(orders.values()))
-    done = dict(zip(orders, written, strict=True))
-    results = []
-    for index, item in enumerate(items):
-        found = failed.get(index) or done[index]
-        product_id = item.get("product_id") if isinstance(item, dict) else None
-        row: dict[str, Any] = {
-            "index": index,
-            "product_id": product_id if isinstance(product_id, str) else None,
-        }
-        if isinstance(found, Written):
-            row.update(status=200, outcome=found.outcome, sequence=found.sequence)
-        else:
-            problem = item_problem(found, g.request_id, engine().log)
-            row.update(status=problem["status"], problem=problem)
-        results.append(row)
-    return answer({**around, "results": results})
+    found = engine().products.batch(list(writes.values()))
+    outcomes: dict[int, Written | InvalidRequestError | CatalensError] = dict(
+        zip(writes, found.content.outcomes, strict=True)
+    )
+    outcomes |= failed
+    rows = [_row(index, item, outcomes[index]) for index, item in enumerate(items)]
+    return answer(found.with_content(BatchResults(rows)))
+
+
+def _row(
+    index: int, item: Any, outcome: Written | InvalidRequestError | CatalensError
+) -> BatchResult:
+    given = item.get("product_id") if isinstance(item, dict) else None
+    product_id = given if isinstance(given, str) else None
+    if isinstance(outcome, Written):
+        return BatchResult(index, product_id, 200, outcome.outcome, outcome.sequence)
+    problem = item_problem(outcome, g.request_id, engine().log)
+    return BatchResult(index, product_id, problem["status"], problem=problem)
 
 
 def _items(most: int) -> list[Any]:
@@ -143,7 +163,7 @@ def _items(most: int) -> list[Any]:
     return items
 
 
-def _order(item: Any) -> WriteRequest:
+def _write_request(item: Any) -> WriteRequest:
     """One item as what the writer takes. Raises ``InvalidRequestError`` or ``CatalensError`` that
     names the field."""
     kind = item.get("op") if isinstance(item, dict) else None

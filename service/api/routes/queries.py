@@ -8,7 +8,15 @@ from flask import request
 from flask_openapi import APIBlueprint
 
 from indexer.core.errors import BadRequestError
-from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
+from service.api.openapi import (
+    SECURITY,
+    JsonResponse,
+    answer,
+    answer_suggestions,
+    engine,
+    multipart_or_json,
+    problem_responses,
+)
 from service.api.parsing import Model, decode_base64, read_ask, validate
 from service.api.requests import (
     ClassifyRequest,
@@ -27,7 +35,7 @@ from service.api.responses import (
     SearchResponse,
     TagsResponse,
 )
-from service.engine import Query
+from service.query.query import Query, SnapshotSelector
 
 api = APIBlueprint(
     "questions", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY
@@ -40,13 +48,13 @@ api = APIBlueprint(
     request_body=multipart_or_json(ClassifyRequest, files="image"),
     responses={200: ClassifyResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
 )
-def classify() -> dict[str, Any]:
+def classify() -> JsonResponse:
     """Categories of a photo or a product, best first.
 
     409 `no-categories` where the active model was never trained on any.
     """
     ask, source = read_ask(request, ClassifyRequest)
-    return answer(engine().classify(source, min_sequence=ask.min_sequence, version=ask.version))
+    return answer_suggestions(engine().classify(source, ask))
 
 
 @api.post(
@@ -55,7 +63,7 @@ def classify() -> dict[str, Any]:
     request_body=multipart_or_json(SearchRequest, files="image"),
     responses={200: SearchResponse, **problem_responses(400, 404, 410, 413, 415, 503)},
 )
-def search() -> dict[str, Any]:
+def search() -> JsonResponse:
     """Products that look like a photo or a stored product, or that a text tells of; one entry each,
     its best photo.
 
@@ -64,7 +72,7 @@ def search() -> dict[str, Any]:
     `cursor-gone` where that is gone.
     """
     ask, source = read_ask(request, SearchRequest)
-    return answer(engine().search(source, ask))
+    return answer_suggestions(engine().search(source, ask))
 
 
 @api.post(
@@ -73,10 +81,10 @@ def search() -> dict[str, Any]:
     request_body=multipart_or_json(TagsRequest, files="image"),
     responses={200: TagsResponse, **problem_responses(400, 404, 413, 415, 503)},
 )
-def tags() -> dict[str, Any]:
+def tags() -> JsonResponse:
     """Tags voted by the most similar products, each with the products that support it."""
     ask, source = read_ask(request, TagsRequest)
-    return answer(engine().tags(source, min_sequence=ask.min_sequence, version=ask.version))
+    return answer_suggestions(engine().tags(source, ask))
 
 
 @api.post(
@@ -85,7 +93,7 @@ def tags() -> dict[str, Any]:
     request_body=multipart_or_json(SearchRequest, files="image"),
     responses={200: DescribeResponse, **problem_responses(400, 404, 410, 413, 415, 503)},
 )
-def describe() -> dict[str, Any]:
+def describe() -> JsonResponse:
     """Categories, similar products and tags of a photo at once: it is sent, decoded and embedded
     one time.
 
@@ -93,7 +101,7 @@ def describe() -> dict[str, Any]:
     null.
     """
     ask, source = read_ask(request, SearchRequest)
-    return answer(engine().describe(source, ask))
+    return answer_suggestions(engine().describe(source, ask))
 
 
 @api.post(
@@ -102,7 +110,7 @@ def describe() -> dict[str, Any]:
     request_body=multipart_or_json(ExplainRequest, files="image"),
     responses={200: ExplainResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
 )
-def explain() -> dict[str, Any]:
+def explain() -> JsonResponse:
     """Heat maps: what in a photo speaks for a category, or what makes it similar to another photo,
     block by block.
 
@@ -110,9 +118,8 @@ def explain() -> dict[str, Any]:
     in [0, 1].
     """
     ask, source = read_ask(request, ExplainRequest)
-    state: dict[str, Any] = {"min_sequence": ask.min_sequence, "version": ask.version}
     if ask.with_ is None:
-        return answer(engine().explain.category(source, ask.category_, **state))
+        return answer(engine().explain_category(source, ask.category_, ask))
     if ask.category_ is not None:
         raise BadRequestError("explain a category or a pair: give category or with, not both")
     other = ask.with_
@@ -120,7 +127,7 @@ def explain() -> dict[str, Any]:
         raise BadRequestError("with: give an image or a product_id")
     data = decode_base64(other.image, "with.image") if other.image else None
     pair = Query(image=data, product_id=other.product_id)
-    return answer(engine().explain.pair(source, pair, **state))
+    return answer(engine().explain_pair(source, pair, ask))
 
 
 @api.get(
@@ -128,21 +135,20 @@ def explain() -> dict[str, Any]:
     operation_id="similar",
     responses={200: SearchResponse, **problem_responses(404, 410, 503)},
 )
-def similar(path: ProductPath) -> dict[str, Any]:
+def similar(path: ProductPath) -> JsonResponse:
     """Products that look like a stored one, itself left out.
 
-    Query: as in the body of a search: `k` (20; 1 to 1000), `exclude` (repeatable), `min_score`,
-    `filter`, `weights`, `mix` (objects as JSON text), `collapse`, `explain`, `cursor`,
-    `min_sequence`, `version`.
+    Query: the parameters of a search's body but its input, objects as JSON text, `exclude`
+    repeatable.
     """
     query = _query(SimilarQuery, repeatable="exclude")
-    return answer(engine().similar(path.product_id, query))
+    return answer_suggestions(engine().similar(path.product_id, query))
 
 
 @api.get(
     "/facets", operation_id="facets", responses={200: FacetsResponse, **problem_responses(503)}
 )
-def facets() -> dict[str, Any]:
+def facets() -> JsonResponse:
     """How many products have which value: of each field the commonest values, of numbers and
     datetimes min and max.
 
@@ -152,10 +158,10 @@ def facets() -> dict[str, Any]:
     query = _query(FacetsQuery, repeatable="fields")
     return answer(
         engine().facets(
+            SnapshotSelector(min_sequence=query.min_sequence),
             filter=query.filter,
             fields=query.fields,
             limit=query.limit,
-            min_sequence=query.min_sequence,
         )
     )
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import request
 from flask_openapi import APIBlueprint
 
-from service.api.openapi import SECURITY, answer, engine, json_body, problem_responses
+from service.api.openapi import (
+    SECURITY,
+    JsonResponse,
+    answer_suggestions,
+    engine,
+    json_body,
+    problem_responses,
+)
 from service.api.parsing import read_json
 from service.api.requests import RecommendRequest
 from service.api.responses import RecommendResponse
@@ -28,7 +33,7 @@ api = APIBlueprint(
     request_body=json_body(RecommendRequest),
     responses={200: RecommendResponse, **problem_responses(400, 404, 409, 415, 503)},
 )
-def recommend() -> dict[str, Any]:
+def recommend() -> JsonResponse:
     """Products for a shopper: several interests found in the history, the best of each, diverse,
     with a reason each.
 
@@ -39,10 +44,4 @@ def recommend() -> dict[str, Any]:
     """
     ask = read_json(request, RecommendRequest)
     history = [Event(event.product_id, event.weight, event.time) for event in ask.history]
-    wanted: dict[str, Any] = {} if ask.diversity is None else {"diversity": ask.diversity}
-    return answer(
-        engine().recommending.recommend(
-            history, k=ask.k, filter=ask.filter, mode=ask.mode,
-            min_sequence=ask.min_sequence, version=ask.version, **wanted,
-        )
-    )  # fmt: skip
+    return answer_suggestions(engine().recommend(history, ask))

@@ -1,15 +1,15 @@
-"""The listing assistant: reviews of new listings, the queue for people, and what people said."""
+"""Routes of the listing assistant: reviews, their queue, and feedback."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from flask import Response, request
 from flask_openapi import APIBlueprint
 
 from service.api.openapi import (
     SECURITY,
+    JsonResponse,
     answer,
+    answer_suggestions,
     engine,
     json_body,
     multipart_or_json,
@@ -38,7 +38,7 @@ api = APIBlueprint(
     request_body=multipart_or_json(ReviewRequest, files="images"),
     responses={200: ReviewResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
 )
-def review() -> dict[str, Any]:
+def review() -> JsonResponse:
     """Is this listing fit to publish: category, tags, quality with advice, prohibited content and
     duplicates.
 
@@ -47,14 +47,8 @@ def review() -> dict[str, Any]:
     `review_id`. What stands above `photos` is for all photos together, the worst of each.
     """
     ask, photos = read_review(request)
-    return answer(
-        engine().review(
-            photos,
-            product_id=ask.product_id,
-            profile=ask.profile,
-            min_sequence=ask.min_sequence,
-            version=ask.version,
-        )
+    return answer_suggestions(
+        engine().review(photos, ask, product_id=ask.product_id, profile=ask.profile)
     )
 
 
@@ -63,10 +57,10 @@ def review() -> dict[str, Any]:
     operation_id="list_reviews",
     responses={200: QueueResponse, **problem_responses(404, 503)},
 )
-def list_reviews(query: ReviewsQuery) -> dict[str, Any]:
+def list_reviews(query: ReviewsQuery) -> JsonResponse:
     """The reviews that wait for a person (`state=open`), the oldest first, or those decided; our
     precision."""
-    return answer(engine().people.queue(query.state, limit=query.limit, after=query.after))
+    return answer(engine().reviews.list(query.state, limit=query.limit, after=query.after))
 
 
 @api.get(
@@ -74,9 +68,9 @@ def list_reviews(query: ReviewsQuery) -> dict[str, Any]:
     operation_id="get_review",
     responses={200: QueuedResponse, **problem_responses(404)},
 )
-def get_review(path: ReviewPath) -> dict[str, Any]:
+def get_review(path: ReviewPath) -> JsonResponse:
     """One review, its evidence and its decision."""
-    return answer(engine().people.review(path.name))
+    return answer(engine().reviews.get(path.name))
 
 
 @api.get(
@@ -89,7 +83,7 @@ def get_review(path: ReviewPath) -> dict[str, Any]:
 )
 def review_photo(path: PreviewPath) -> Response:
     """A photo of a review, small; 404 once it is no longer kept."""
-    return Response(engine().people.preview(path.name, path.position), content_type="image/jpeg")
+    return Response(engine().reviews.preview(path.name, path.position), content_type="image/jpeg")
 
 
 @api.post(
@@ -98,11 +92,11 @@ def review_photo(path: PreviewPath) -> Response:
     request_body=json_body(DecisionRequest),
     responses={200: QueuedResponse, **problem_responses(400, 404, 409, 415)},
 )
-def decide_review(path: ReviewPath) -> dict[str, Any]:
+def decide_review(path: ReviewPath) -> JsonResponse:
     """Approve or reject a listing, with a reason. Made once (409 `already-decided`), logged for
     good."""
     wanted = read_json(request, DecisionRequest)
-    return answer(engine().people.decide(path.name, wanted.decision, wanted.reason))
+    return answer(engine().reviews.decide(path.name, wanted.decision, wanted.reason))
 
 
 @api.post(
@@ -111,11 +105,11 @@ def decide_review(path: ReviewPath) -> dict[str, Any]:
     request_body=json_body(FeedbackRequest),
     responses={200: FeedbackResponse, **problem_responses(400, 404, 415)},
 )
-def feedback() -> dict[str, Any]:
+def add_feedback() -> JsonResponse:
     """What people accepted, rejected, added or clicked of an answer. 404 `unknown-request` for one
     not remembered."""
     given = read_json(request, FeedbackRequest)
-    said = Feedback(
+    feedback = Feedback(
         given.request_id,
         given.accepted,
         given.rejected,
@@ -124,4 +118,4 @@ def feedback() -> dict[str, Any]:
         None if given.category is None else tuple(given.category),
         given.product_id,
     )
-    return answer(engine().people.feedback(said))
+    return answer(engine().feedback.add(feedback))

@@ -1,9 +1,8 @@
-"""``POST /v1/{classify,search,tags}:batch``: one question about many photos, each with a status of
-its own."""
+"""Routes of one query over many photos, each with a status of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import g, request
@@ -11,50 +10,85 @@ from flask_openapi import APIBlueprint
 
 from indexer.core.errors import CatalensError
 from service.api.errors import InvalidRequestError, item_problem
-from service.api.openapi import SECURITY, answer, engine, multipart_or_json, problem_responses
+from service.api.openapi import (
+    SECURITY,
+    JsonResponse,
+    answer,
+    engine,
+    multipart_or_json,
+    problem_responses,
+)
 from service.api.parsing import read_photos
-from service.api.requests import PhotosRequest, RequestModel, SearchFields, SearchPhotosRequest
-from service.api.responses import CategoryModel, Problem, Response, Result, SuggestedTagModel
-from service.engine import Task
+from service.api.requests import PhotosRequest, SearchPhotosRequest
+from service.api.responses import ItemProblem, Response
+from service.query.batch import PhotoAnswer, Task
+from service.query.query import SearchFields, SearchOptions, SnapshotSelector
+from service.query.response import Classification, SearchPage, SuggestedTags
 
 api = APIBlueprint(
     "many", __name__, url_prefix="/v1", abp_tags=[{"name": "questions"}], abp_security=SECURITY
 )
 
 
-class PhotoResult(RequestModel):
-    """What became of one photo: the fields of its answer, or the `problem`."""
+@dataclass(frozen=True, kw_only=True)
+class PhotoCategories(Classification):
+    """Categories of one photo."""
 
     index: int
     status: int
-    problem: Problem | None = None
-    timings_ms: dict[str, float] | None = None
+    timings_ms: dict[str, float]
 
 
-class PhotoCategories(PhotoResult):
-    categories: list[CategoryModel] | None = None
-    unknown: bool | None = None
+@dataclass(frozen=True, kw_only=True)
+class PhotoProducts(SearchPage):
+    """Products that look like one photo."""
+
+    index: int
+    status: int
+    timings_ms: dict[str, float]
 
 
-class PhotoProducts(PhotoResult):
-    results: list[Result] | None = None
-    next_cursor: str | None = None
+@dataclass(frozen=True, kw_only=True)
+class PhotoTags(SuggestedTags):
+    """Tags of one photo."""
+
+    index: int
+    status: int
+    timings_ms: dict[str, float]
 
 
-class PhotoTags(PhotoResult):
-    tags: list[SuggestedTagModel] | None = None
+@dataclass(frozen=True)
+class PhotoProblem:
+    """Why one photo has no result."""
+
+    index: int
+    status: int
+    problem: ItemProblem
 
 
-class ClassifyBatchResponse(Response):
-    results: list[PhotoCategories]
+@dataclass(frozen=True)
+class PhotoRows:
+    """What became of each photo, in their order."""
+
+    results: list[Any]
 
 
-class SearchBatchResponse(Response):
-    results: list[PhotoProducts]
+class ClassifyBatchResponse(Response, frozen=True):
+    """Categories of many photos."""
+
+    results: list[PhotoCategories | PhotoProblem]
 
 
-class TagsBatchResponse(Response):
-    results: list[PhotoTags]
+class SearchBatchResponse(Response, frozen=True):
+    """Products that look like many photos."""
+
+    results: list[PhotoProducts | PhotoProblem]
+
+
+class TagsBatchResponse(Response, frozen=True):
+    """Tags of many photos."""
+
+    results: list[PhotoTags | PhotoProblem]
 
 
 @api.post(
@@ -63,7 +97,7 @@ class TagsBatchResponse(Response):
     request_body=multipart_or_json(PhotosRequest, files="images"),
     responses={200: ClassifyBatchResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
 )
-def classify_batch() -> dict[str, Any]:
+def classify_batch() -> JsonResponse:
     """Categories of each of 1 to 64 photos, in their order; a photo that cannot be read never fails
     the rest."""
     return _answered("classify", PhotosRequest)
@@ -75,7 +109,7 @@ def classify_batch() -> dict[str, Any]:
     request_body=multipart_or_json(SearchPhotosRequest, files="images"),
     responses={200: SearchBatchResponse, **problem_responses(400, 404, 413, 415, 503)},
 )
-def search_batch() -> dict[str, Any]:
+def search_batch() -> JsonResponse:
     """Products that look like each of 1 to 64 photos, in their order; a photo that cannot be read
     never fails the rest.
 
@@ -91,44 +125,34 @@ def search_batch() -> dict[str, Any]:
     request_body=multipart_or_json(PhotosRequest, files="images"),
     responses={200: TagsBatchResponse, **problem_responses(400, 404, 413, 415, 503)},
 )
-def tags_batch() -> dict[str, Any]:
+def tags_batch() -> JsonResponse:
     """Tags of each of 1 to 64 photos, in their order; a photo that cannot be read never fails the
     rest."""
     return _answered("tags", PhotosRequest)
 
 
-def _answered(question: Task, model: type[PhotosRequest]) -> dict[str, Any]:
+def _answered(task: Task, model: type[PhotosRequest]) -> JsonResponse:
     ask, photos = read_photos(request, model)
+    names = SearchFields.model_fields if isinstance(ask, SearchFields) else ()
+    fields = {name: getattr(ask, name) for name in (*names, *SnapshotSelector.model_fields)}
     good = [photo for photo in photos if isinstance(photo, bytes)]
-    wanted = {
-        name: getattr(ask, name)
-        for name in SearchFields.model_fields
-        if isinstance(ask, SearchFields)
-    }
-    found, around = engine().many(
-        question, good, min_sequence=ask.min_sequence, version=ask.version, **wanted
-    )
-    return answer({**around, "results": _rows(photos, found)})
+    found = engine().batch(task, good, SearchOptions(**fields))
+    engine().feedback.remember(g.request_id, found)
+    answers = iter(found.content.rows)
+    outcomes = [next(answers) if isinstance(photo, bytes) else photo for photo in photos]
+    rows = [_row(index, outcome) for index, outcome in enumerate(outcomes)]
+    return answer(found.with_content(PhotoRows(rows)))
 
 
-def _rows(
-    photos: Sequence[bytes | InvalidRequestError | CatalensError],
-    found: Sequence[dict[str, Any] | CatalensError],
-) -> list[dict[str, Any]]:
-    """One row for each photo; ``found`` are the answers to those that could be read from the
-    request."""
-    answers = iter(found)
-    rows = []
-    for index, photo in enumerate(photos):
-        outcome = next(answers) if isinstance(photo, bytes) else photo
-        if isinstance(outcome, dict):
-            told = {
-                name: value for name, value in outcome.items() if name not in Response.model_fields
-            }
-            rows.append(
-                {"index": index, "status": 200, **told, "timings_ms": outcome["timings_ms"]}
-            )
-        else:
-            problem = item_problem(outcome, g.request_id, engine().log)
-            rows.append({"index": index, "status": problem["status"], "problem": problem})
-    return rows
+def _row(
+    index: int, outcome: PhotoAnswer | InvalidRequestError | CatalensError
+) -> PhotoCategories | PhotoProducts | PhotoTags | PhotoProblem:
+    if not isinstance(outcome, PhotoAnswer):
+        problem = item_problem(outcome, g.request_id, engine().log)
+        return PhotoProblem(index, problem["status"], problem)
+    content, timings_ms = outcome.content, outcome.timings_ms
+    if isinstance(content, Classification):
+        return PhotoCategories(**vars(content), index=index, status=200, timings_ms=timings_ms)
+    if isinstance(content, SearchPage):
+        return PhotoProducts(**vars(content), index=index, status=200, timings_ms=timings_ms)
+    return PhotoTags(**vars(content), index=index, status=200, timings_ms=timings_ms)

@@ -323,8 +323,7 @@ def test_masks_of_many_filters_stay_bounded_and_right(
     for bound in [*range(1, 9), *range(1, 9)]:
         shop.patch(bound, {"price": 20 + bound})
         shop.check({"must": [{"field": "price", "gte": bound}]}, 10)
-    assert shop.live._filterable is not None
-    assert len(shop.live._filterable.recent) == 4
+    assert len(shop.live._recent) == 4
 
 
 def test_patching_the_same_products_does_not_grow_the_log(tmp_path: Path) -> None:

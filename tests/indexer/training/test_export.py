@@ -341,8 +341,9 @@ def test_an_index_of_an_exported_model_answers(
     assert any(note.startswith(("network", "decode")) for note in notes)
     with Engine(Settings(home=home.path), watch=False) as engine:
         found = engine.search(Query(image=photo(KINDS[0], next(iter(COLOURS)), turn=8)), k=1)
-    assert found["results"][0]["product_id"] == "0-8"
-    assert found["results"][0]["score"] > 0.999
+    (first,) = found.content.results
+    assert first.product_id == "0-8"
+    assert first.score > 0.999
 
 
 # Asks every question about a photo, as the service, then says whether torch was loaded meanwhile.
@@ -358,8 +359,8 @@ home, photo = map(Path, sys.argv[1:])
 source = Query(image=photo.read_bytes())
 with Engine(Settings(home=home)) as engine:
     service.app.create_app(engine, engine.settings)
-    assert engine.describe(source, k=3)["results"]
-    assert engine.similar("0-8", k=3)["results"]
+    assert engine.describe(source, k=3).content.results
+    assert engine.similar("0-8", k=3).content.results
     engine.classify(source), engine.tags(source)
 print("torch" in sys.modules)
 """

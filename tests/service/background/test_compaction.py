@@ -33,20 +33,18 @@ SHOTS = [photo("dots", "green", turn=20 + turn) for turn in range(5)]
 def answers(engine: Engine) -> list[Any]:
     """What searches find: ids and scores, over everything."""
     found = [
-        engine.search(Query(image=shot), k=1000)["results"]
+        engine.search(Query(image=shot), k=1000).content.results
         for shot in (SHOTS[0], photo("cross", "red"))
     ]
-    return [
-        [(row["product_id"], row["score"], row["photo"]) for row in results] for results in found
-    ]
+    return [[(row.product_id, row.score, row.photo) for row in results] for results in found]
 
 
 def write_some(engine: Engine) -> None:
     for number, shot in enumerate(SHOTS):
-        engine.put(f"new-{number}", Draft(photos=(shot,)))
-    engine.delete("cross-red")
-    engine.delete("new-1")
-    engine.patch("cross-tan", {"attributes": {"price": 5}})
+        engine.products.put(f"new-{number}", Draft(photos=(shot,)))
+    engine.products.delete("cross-red")
+    engine.products.delete("new-1")
+    engine.products.patch("cross-tan", {"attributes": {"price": 5}})
 
 
 @pytest.mark.slow
@@ -64,8 +62,8 @@ def test_a_delta_past_its_limit_is_folded_beside_the_answers(own_home: Path) -> 
             while not stop.wait(0.05):
                 try:
                     answer = engine.similar("cross-tan", k=1000)
-                    seen.add(answer["index_version"])
-                    if len(answer["results"]) != 22:
+                    seen.add(answer.index_version)
+                    if len(answer.content.results) != 22:
                         raise AssertionError(f"{len(answer['results'])} results")
                 except Exception as error:
                     failures.append(error)
@@ -88,7 +86,7 @@ def test_a_delta_past_its_limit_is_folded_beside_the_answers(own_home: Path) -> 
         assert engine.folding.last_s is not None
         assert engine.folding.last_s > 0
         assert answers(engine) == expected
-        engine.put("later", Draft(photos=(photo("ring", "tan", turn=40),)))
+        engine.products.put("later", Draft(photos=(photo("ring", "tan", turn=40),)))
         wait_for(lambda: engine.folding.age_s() > 0)
         assert engine.ready().live.delta_size == 1
 
@@ -121,7 +119,7 @@ def test_a_fold_takes_the_place_of_what_it_folds(own: Engine) -> None:
     build_index(home, bundle=resolve(home, None), activate=True)
     own.refresh()
     for number in range(3):
-        own.put(f"new-{number}", Draft(photos=(SHOTS[number],)))
+        own.products.put(f"new-{number}", Draft(photos=(SHOTS[number],)))
         done = compact(home, f"v{number + 2:06d}")
         assert (done.version, done.last_sequence, done.embedded) == (
             f"v{number + 3:06d}",
@@ -133,7 +131,7 @@ def test_a_fold_takes_the_place_of_what_it_folds(own: Engine) -> None:
     assert versions.names() == ["v000001", "v000002", "v000004", "v000005"]
     assert versions.rollback() == "v000001"
     own.refresh()
-    assert len(own.search(Query(image=SHOTS[0]), k=1000)["results"]) == 23
+    assert len(own.search(Query(image=SHOTS[0]), k=1000).content.results) == 23
 
 
 def test_a_fold_of_what_no_longer_serves_leaves_nothing(
@@ -185,7 +183,7 @@ def test_a_fold_that_fails_is_counted_and_not_hurried(own: Engine) -> None:
     shutil.move(moved, own.home.models)
     own.folding.poll()
     assert (own.folding.failed, own.folding.done, own.folding.running) == (1, 0, False)
-    assert own.similar("cross-tan", k=1)["index_version"] == "v000001"
+    assert own.similar("cross-tan", k=1).index_version == "v000001"
 
 
 def test_an_offline_build_folds_too(own: Engine) -> None:

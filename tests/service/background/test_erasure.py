@@ -27,10 +27,10 @@ def test_the_leader_s_eraser_runs_one_thread(own: Engine, monkeypatch: pytest.Mo
         return real([sys.executable, "-c", "print()"], **options)
 
     monkeypatch.setattr(worker_process.subprocess, "Popen", start)
-    own.delete("cross-red")
+    own.products.delete("cross-red")
     leader, follower = Leadership(own.home), Leadership(own.home)
     erasers = [
-        Eraser(own.home, own._catalog, leads, within_s=60, log=own.log)
+        Eraser(own.home, own.catalog, leads, within_s=60, log=own.log)
         for leads in (leader, follower)
     ]
     for eraser in erasers:

@@ -138,7 +138,7 @@ def test_a_cancelled_import_keeps_whole_batches(own_home: Path, tmp_path: Path) 
         job_id = engine.jobs.add_import(path=".", photos="reference").job_id
         wait_for(lambda: engine.jobs.get(job_id).done >= 256, seconds=60)
         assert engine.jobs.cancel(job_id).state == "cancelled"
-        there = len(engine._catalog) - 20
+        there = len(engine.catalog) - 20
         assert 256 <= there < 1500
         assert there % 256 == 0
         assert engine.home.lock("import") is not None  # let go
@@ -393,8 +393,8 @@ def test_a_manifest_cannot_read_elsewhere(own: Engine, tmp_path: Path) -> None:
     job = jobs.get(job_id)
     assert (job.state, job.result["added"], job.result["skipped_total"]) == ("done", 1, 3)  # type: ignore[index]
     assert all("lies outside the folder" in row["reason"] for row in job.result["skipped"])  # type: ignore[index]
-    assert own._catalog.pid("n0") is not None
-    assert own._catalog.pid("n1") is None
+    assert own.catalog.pid("n0") is not None
+    assert own.catalog.pid("n1") is None
 
 
 def test_a_bad_feed_is_a_failed_job(own: Engine) -> None:
@@ -407,7 +407,7 @@ def test_a_bad_feed_is_a_failed_job(own: Engine) -> None:
     run(own.home, job_id)
     assert jobs.get(job_id).state == "failed"
     assert jobs.get(job_id).problem["code"] == "bad-data"  # type: ignore[index]
-    assert len(own._catalog) == 20
+    assert len(own.catalog) == 20
 
 
 def test_a_build_that_fails_leaves_no_version(own: Engine) -> None:

@@ -3,6 +3,7 @@ that fails alone."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -110,13 +111,23 @@ def test_a_full_queue_refuses_at_once(queue: InferenceQueue) -> None:
     assert [answer.tolist() for answer in calls.join()[:6]] == [[[n, n]] for n in range(6)]
 
 
+@dataclasses.dataclass(frozen=True)
+class AllBatches:
+    """Reads what models were given, as the one owner of the network."""
+
+    models: tuple[Any, ...]
+
+    def run(self) -> list[Any]:
+        return [batch for model in self.models for batch in model.batches]
+
+
 def test_models_are_never_mixed_in_a_batch(queue: InferenceQueue) -> None:
     """During a switch both models answer, each its own photos; other work goes through the same
     owner."""
     first, second = Slow(), Slow()
     models: list[Any] = [first, first, second, first]
     asked: list[Callable[[], Any]] = [lambda n=n: queue.embed(models[n], [n]) for n in range(4)]
-    asked.append(lambda: queue.work(models[2], lambda: first.batches + second.batches))
+    asked.append(lambda: queue.run_exclusive(models[2], AllBatches((first, second))))
     calls = line_up(queue, first, asked)
     first.gate.set()
     second.gate.set()
@@ -158,10 +169,10 @@ def test_a_pass_waits_for_photos_on_their_way_and_for_nothing_else() -> None:
     ready.gate.set()
     patient.embed(ready, [0], within_s=30)
     calls = Calls()
-    with patient.coming():
+    with patient.expecting():
         calls.start(lambda: patient.embed(ready, [1], within_s=30))
         assert patient.embed(ready, [2], within_s=30).tolist() == [[2, 2]]
-    with patient.coming():
+    with patient.expecting():
         calls.start(lambda: patient.embed(ready, [3], within_s=30))
     assert [answer.tolist() for answer in calls.join()] == [[[1, 1]], [[3, 3]]]
     patient.close()

@@ -24,11 +24,11 @@ from indexer.core.errors import (
     UnknownClassError,
 )
 from indexer.core.home import Active, Home
-from indexer.core.timer import StageTimer
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import by_version, origin, pretrained, resolve
 from service.engine import Engine, Query
+from service.query.context import RequestContext
 from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import COLOURS, draw, encode, photo
@@ -42,8 +42,8 @@ def bars(colour: str, turn: float) -> bytes:
 
 
 def top(engine: Engine, data: bytes) -> tuple[list[str], float]:
-    first = engine.classify(Query(image=data))["categories"][0]
-    return first["path"], first["probability"]
+    first = engine.classify(Query(image=data)).content.categories[0]
+    return first.path, first.probability
 
 
 def test_a_category_from_photos_is_known_at_once(own: Engine) -> None:
@@ -54,9 +54,9 @@ def test_a_category_from_photos_is_known_at_once(own: Engine) -> None:
     made = own.classes.add(
         "Shapes > Bars", [bars(colour, 0) for colour in ("red", "green", "black")]
     )
-    assert (made["id"], made["photos"]) == (4, 3)
+    assert (made.content.id, made.content.photos) == (4, 3)
     after = own.ready()
-    assert made["model_version"] == after.model_version != before.model_version
+    assert made.model_version == after.model_version != before.model_version
     assert after.bundle.embedding_id == before.bundle.embedding_id
     assert (after.index_version, after.embedder, after.live) == (
         before.index_version,
@@ -68,9 +68,9 @@ def test_a_category_from_photos_is_known_at_once(own: Engine) -> None:
         assert path == ["Shapes", "Bars"]
         assert probability > 0.5
     assert {kind: top(own, photo(kind, "blue", turn=5))[0] for kind in kept} == kept
-    chances = own.classify(Query(image=bars("tan", 0)), top=100)["categories"]
+    chances = own.classify(Query(image=bars("tan", 0)), top=100).content.categories
     assert len(chances) == 5
-    assert sum(row["probability"] for row in chances) == pytest.approx(1, abs=1e-4)
+    assert sum(row.probability for row in chances) == pytest.approx(1, abs=1e-4)
 
 
 def test_weights_are_shared_and_the_vectors_stand_apart(own: Engine) -> None:
@@ -84,12 +84,8 @@ def test_weights_are_shared_and_the_vectors_stand_apart(own: Engine) -> None:
     for name in ("embedding.safetensors", "heads.safetensors"):
         assert os.stat(old.path / name).st_ino == os.stat(new.path / name).st_ino
     (entry,) = new.decision.few_shot
-    vectors = np.stack(
-        [
-            own._seeing.vector(own.ready(), Query(image=bars(c, 0)), StageTimer())
-            for c in ("red", "blue")
-        ]
-    )
+    ctx = RequestContext.begin(own.ready(), 10.0)
+    vectors = np.stack([own.embedder.embed_upload(ctx, bars(c, 0)) for c in ("red", "blue")])
     np.testing.assert_allclose(entry.prototype, vectors.mean(0), atol=1e-6)
     assert (new.path / "decision.safetensors").is_file()
     assert (new.decision.origin, new.decision.revision) == (old.model_version, 1)
@@ -97,12 +93,12 @@ def test_weights_are_shared_and_the_vectors_stand_apart(own: Engine) -> None:
 
 def test_removing_gives_back_the_old_answers_and_never_the_id(own: Engine) -> None:
     asked = bars("tan", 0)
-    before = own.classify(Query(image=asked))["categories"]
-    first = own.classes.add("Bars", [bars("red", 0)])["id"]
-    assert own.classes.remove(label="Bars")["id"] == first
-    assert own.classify(Query(image=asked))["categories"] == before
-    assert own.classes.add("Bars", [bars("red", 0)])["id"] == first + 1
-    assert own.classes.remove(number=first + 1)["id"] == first + 1
+    before = own.classify(Query(image=asked)).content.categories
+    first = own.classes.add("Bars", [bars("red", 0)]).content.id
+    assert own.classes.remove(label="Bars").content.id == first
+    assert own.classify(Query(image=asked)).content.categories == before
+    assert own.classes.add("Bars", [bars("red", 0)]).content.id == first + 1
+    assert own.classes.remove(number=first + 1).content.id == first + 1
     with pytest.raises(UnknownClassError, match="Bars"):
         own.classes.remove(label="Bars")
 
@@ -111,14 +107,14 @@ def test_a_tag_from_photos_is_suggested_for_its_kind_only(own: Engine) -> None:
     """A tag nobody ever gave: suggested with a confidence in [0.5, 1] on its kind, and not on
     others."""
     own.classes.add("barred", [bars(colour, 0) for colour in ("red", "green", "black")], kind="tag")
-    tags = {row["tag"]: row for row in own.tags(Query(image=bars("blue", 4)))["tags"]}
-    assert 0.5 <= tags["barred"]["confidence"] <= 1
+    tags = {row.tag: row for row in own.tags(Query(image=bars("blue", 4))).content.tags}
+    assert 0.5 <= tags["barred"].confidence <= 1
     for kind in ("ring", "cross", "dots"):
-        found = [row["tag"] for row in own.tags(Query(image=photo(kind, "blue", turn=5)))["tags"]]
+        found = [row.tag for row in own.tags(Query(image=photo(kind, "blue", turn=5))).content.tags]
         assert "barred" not in found
         assert kind in found  # the neighbours' votes go on
     own.classes.remove(label="barred", kind="tag")
-    assert "barred" not in {row["tag"] for row in own.tags(Query(image=bars("blue", 4)))["tags"]}
+    assert "barred" not in {row.tag for row in own.tags(Query(image=bars("blue", 4))).content.tags}
 
 
 def test_a_model_without_categories_classifies_by_prototypes(own: Engine) -> None:
@@ -243,10 +239,10 @@ def test_labels_are_parted_at_their_separator_only(own: Engine) -> None:
     found as it is."""
     assert class_path("Size >40", "category") == ("Size >40",)
     assert class_path(" A > B>C ", "category") == ("A", "B>C")
-    plain = own.classes.add("Bars", [bars("red", 0)])["id"]
-    spaced = own.classes.add(["Bars "], [bars("blue", 0)])["id"]
-    assert own.classes.remove(label="Bars ")["id"] == spaced
-    assert own.classes.remove(label=" Bars")["id"] == plain
+    plain = own.classes.add("Bars", [bars("red", 0)]).content.id
+    spaced = own.classes.add(["Bars "], [bars("blue", 0)]).content.id
+    assert own.classes.remove(label="Bars ").content.id == spaced
+    assert own.classes.remove(label=" Bars").content.id == plain
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> dict:

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from indexer.core.errors import BusyError
 from indexer.operations import jobs
 from service.engine import Engine
+from service.products.versions import IndexVersions
 from tests.service.api.routes.test_products_batch import files
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import photo
@@ -38,8 +39,8 @@ def web(open_web: Callable[..., FlaskClient]) -> FlaskClient:
 @contextmanager
 def full_disk(own: Engine) -> Iterator[None]:
     """SQLite may not grow the catalog, which it reports as a full disk."""
-    with own._catalog.database.transaction():
-        sql = own._catalog.database.connection  # the one that writes
+    with own.catalog.database.transaction():
+        sql = own.catalog.database.connection  # the one that writes
     sql.execute(f"PRAGMA max_page_count = {sql.execute('PRAGMA page_count').fetchone()[0]}")
     yield
     sql.execute("PRAGMA max_page_count = 4294967294")
@@ -48,8 +49,8 @@ def full_disk(own: Engine) -> Iterator[None]:
 @contextmanager
 def read_only(own: Engine) -> Iterator[None]:
     """SQLite refuses every write of the catalog as one to a read-only file."""
-    with own._catalog.database.transaction():
-        sql = own._catalog.database.connection  # the one that writes
+    with own.catalog.database.transaction():
+        sql = own.catalog.database.connection  # the one that writes
     sql.execute("PRAGMA query_only = ON")
     yield
     sql.execute("PRAGMA query_only = OFF")
@@ -95,7 +96,7 @@ def test_a_locked_file_is_not_named(web: FlaskClient, monkeypatch: pytest.Monkey
     def held(*_: object) -> None:
         raise BusyError("/srv/home/catalog.sqlite3 stayed locked by another process for 30 s")
 
-    monkeypatch.setattr(Engine, "activate", held)
+    monkeypatch.setattr(IndexVersions, "activate", held)
     problem = assert_problem(web.post("/v1/indexes/v000001:activate"), 503, "busy")
     assert problem["detail"] == "Another process holds the lock this work needs."
 
@@ -128,7 +129,7 @@ def test_a_write_that_cannot_be_stored_changes_nothing(
         assert first(web, photo("cross", "red"))["title"] == "red cross"
         assert_problem(web.get("/v1/products/new"), 404, "unknown-product")
         assert web.get("/readyz").status_code == 200
-        assert own._catalog.last_sequence() == 20
+        assert own.catalog.last_sequence() == 20
     assert (
         web.patch("/v1/products/cross-tan", json={"title": "room again"}).get_json()["sequence"]
         == 21
@@ -151,7 +152,7 @@ def test_a_photo_that_cannot_be_written_is_no_product(
         patched.setattr("indexer.core.atomic_files.os.fsync", full)
         assert_problem(web.put("/v1/products/new", json=BODY), 507, "disk-full")
     assert files(own) == before
-    assert own._catalog.last_sequence() == 20
+    assert own.catalog.last_sequence() == 20
 
 
 def test_a_vector_that_cannot_be_kept_loses_no_write(

@@ -42,33 +42,33 @@ def test_browsing_shows_what_was_written_since(own_home: Path) -> None:
     """Over a version of an empty catalog and over a full one: new products stand in the sample,
     deleted ones do not."""
     with Engine(Settings(home=own_home), watch=False) as engine:
-        for product in engine.sample(limit=24)["products"]:
-            engine.delete(product["product_id"])
+        for product in engine.products.sample(limit=24).content.products:
+            engine.products.delete(product.product_id)
         erase(Home(own_home))  # the version is rewritten without them
         engine.refresh()
         assert len(engine.ready().live.base.rows) == 0
         for number in range(8):
-            engine.put(f"new-{number}", Draft(photos=(photo("ring", "red", turn=number),)))
-        found = engine.sample(limit=24)
-        assert [product["product_id"] for product in found["products"]] == [
+            engine.products.put(f"new-{number}", Draft(photos=(photo("ring", "red", turn=number),)))
+        found = engine.products.sample(limit=24)
+        assert [product.product_id for product in found.content.products] == [
             f"new-{number}" for number in range(8)
         ]
-        assert found["total"] == 8
-        engine.delete("new-3")
-        engine.put("new-5", Draft(photos=(photo("dots", "red"), photo("dots", "blue"))))
-        seen = {product["product_id"] for product in engine.sample(limit=24)["products"]}
+        assert found.content.total == 8
+        engine.products.delete("new-3")
+        engine.products.put("new-5", Draft(photos=(photo("dots", "red"), photo("dots", "blue"))))
+        seen = {product.product_id for product in engine.products.sample(limit=24).content.products}
         assert seen == {f"new-{number}" for number in range(8)} - {"new-3"}
-        assert len(engine.sample(limit=3)["products"]) == 3
+        assert len(engine.products.sample(limit=3).content.products) == 3
 
 
 def test_browsing_mixes_the_version_and_what_is_newer(own: Engine) -> None:
     """A replaced product stands there once, an erased one not at all."""
-    own.put("cross-red", Draft(photos=(photo("cross", "red", turn=44),)))
-    own.put("new", Draft(photos=(photo("cross", "red", turn=55),)))
-    own.delete("ring-blue")
-    found = own.sample(limit=100)
-    names = [product["product_id"] for product in found["products"]]
-    assert (len(names), len(set(names)), found["total"]) == (20, 20, 20)
+    own.products.put("cross-red", Draft(photos=(photo("cross", "red", turn=44),)))
+    own.products.put("new", Draft(photos=(photo("cross", "red", turn=55),)))
+    own.products.delete("ring-blue")
+    found = own.products.sample(limit=100)
+    names = [product.product_id for product in found.content.products]
+    assert (len(names), len(set(names)), found.content.total) == (20, 20, 20)
     assert {"cross-red", "new"} <= set(names)
     assert "ring-blue" not in names
 
@@ -104,8 +104,8 @@ def test_a_written_product_is_found_by_the_next_question(web: FlaskClient, own: 
     assert web.get(stored["images"][0]["image_url"]).status_code == 200
     assert web.get(f"{PATH}/similar?k=1").get_json()["results"][0]["category"] == "Shapes > ring"
     with Engine(Settings(home=own.home.path), watch=False) as restarted:
-        results = restarted.similar("ring-black", k=20)["results"]
-        assert NEW in [result["product_id"] for result in results]
+        results = restarted.similar("ring-black", k=20).content.results
+        assert NEW in [result.product_id for result in results]
 
 
 def test_put_is_idempotent_and_replaces(web: FlaskClient) -> None:
@@ -145,7 +145,7 @@ def test_deleted_is_gone_everywhere(web: FlaskClient, own: Engine) -> None:
     """Not found, not searched, no row, no photo file, no embedding; and again it is 404."""
     target = "/v1/products/cross-red"
     stored = web.get(target).get_json()
-    photo_ids = [own._catalog.photo(row["hash"]).photo_id for row in stored["images"]]  # type: ignore[union-attr]
+    photo_ids = [own.catalog.photo(row["hash"]).photo_id for row in stored["images"]]  # type: ignore[union-attr]
     answer = web.delete(target).get_json()
     assert (answer["outcome"], answer["sequence"]) == ("deleted", 21)
     results = web.post("/v1/search", data=upload(photo("cross", "red"), k="1000")).get_json()[
@@ -188,14 +188,14 @@ def test_patch_changes_fields_and_never_photos(web: FlaskClient) -> None:
 def test_a_refused_put_takes_no_original_that_lay_there_before(own: Engine) -> None:
     """A stale PUT removes the photo that it wrote itself, and leaves one that the catalog merely
     does not name."""
-    own.put("x", Draft(photos=(photo("ring", "red", turn=3),)), external_version=5)
+    own.products.put("x", Draft(photos=(photo("ring", "red", turn=3),)), external_version=5)
     before, sent = photo("dots", "red", turn=4), photo("dots", "red", turn=5)
-    own._photos.add(before, decode_photo(before))
+    own.photos.add(before, decode_photo(before))
     for data in (before, sent):
         with pytest.raises(StaleVersionError):
-            own.put("x", Draft(photos=(data,)), external_version=4)
-    assert own._photos.has_copy(hash_content(before))
-    assert not own._photos.has_copy(hash_content(sent))
+            own.products.put("x", Draft(photos=(data,)), external_version=4)
+    assert own.photos.has_copy(hash_content(before))
+    assert not own.photos.has_copy(hash_content(sent))
 
 
 def test_an_older_version_is_refused(web: FlaskClient) -> None:
@@ -238,7 +238,7 @@ def test_a_bad_write_changes_nothing(
     cleared."""
 
     def state() -> tuple[int, list[Path]]:
-        return own._catalog.last_sequence(), sorted(
+        return own.catalog.last_sequence(), sorted(
             path for path in own.home.photos.rglob("*") if path.is_file()
         )
 

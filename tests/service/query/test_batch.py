@@ -102,7 +102,7 @@ def test_a_closed_engine_says_so(own: Engine) -> None:
     unexpected."""
     own.close()
     with pytest.raises(OverloadedError, match="shutting down"):
-        own.many("classify", SHOTS[:2])
+        own.batch("classify", SHOTS[:2])
 
 
 def test_the_next_page_of_one_of_many_is_asked_for_alone(web: FlaskClient) -> None:

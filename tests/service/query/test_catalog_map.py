@@ -76,8 +76,8 @@ def test_fewer_points_are_spread_over_the_catalog(web: FlaskClient) -> None:
 def test_what_was_deleted_is_on_no_map(own: Engine) -> None:
     """A deleted product leaves the map at once, though the version still holds its vector; the
     others stay put."""
-    before = {point["product_id"]: point for point in own.mapping.map()["points"]}
-    own.delete("cross-red")
-    after = {point["product_id"]: point for point in own.mapping.map()["points"]}
+    before = {point.product_id: point for point in own.map().content.points}
+    own.products.delete("cross-red")
+    after = {point.product_id: point for point in own.map().content.points}
     assert set(before) - set(after) == {"cross-red"}
-    assert all(before[name]["x"] == point["x"] for name, point in after.items())
+    assert all(before[name].x == point.x for name, point in after.items())

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from indexer.classification.open_set import closeness, fit_unknown, is_unknown, rule_logits
+from indexer.core.timer import StageTimer
 from indexer.index.product_hits import ProductHits
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
 from indexer.model.spec import Block
 from service.query.classify import is_unknown_kind
+from service.query.context import RequestContext
 from service.query.search_cache import SearchCache
 
 DIM, GENERAL = 24, slice(8, 24)
@@ -58,6 +60,10 @@ def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
     return SimpleNamespace(live=live, bundle=SimpleNamespace(decision=decision, spec=spec))
 
 
+def context(snapshot: Any) -> RequestContext:
+    return RequestContext(snapshot, StageTimer(), SearchCache(), 10.0)
+
+
 def test_strangers_are_called_unknown_and_known_kinds_are_not(world: dict[str, Any]) -> None:
     snapshot = snapshot_of(world, world["rule"])
     trained = Category(0, ("a",))
@@ -67,7 +73,7 @@ def test_strangers_are_called_unknown_and_known_kinds_are_not(world: dict[str, A
             np.mean(
                 [
                     is_unknown_kind(
-                        snapshot, v[None], 10 * v[None, 8:13], trained, set(), SearchCache()
+                        context(snapshot), v[None], 10 * v[None, 8:13], trained, frozenset()
                     )
                     for v in vectors
                 ]
@@ -97,12 +103,11 @@ def test_the_service_s_neighbours_are_those_of_the_fit(world: dict[str, Any]) ->
             )
             assert (
                 is_unknown_kind(
-                    snapshot,
+                    context(snapshot),
                     vector[None],
                     np.zeros((1, 5)),
                     Category(0, ("a",)),
-                    set(),
-                    SearchCache(),
+                    frozenset(),
                 )
                 is said
             )
@@ -113,8 +118,7 @@ def test_without_a_rule_and_for_a_class_of_a_few_photos_nothing_is_unknown(
 ) -> None:
     strange, trained, fewshot = world["strange"][:1], Category(0, ("a",)), Category(7, ("new",), ())
     assert not is_unknown_kind(
-        snapshot_of(world, None), strange, strange[:, 8:13], trained, set(), SearchCache()
+        context(snapshot_of(world, None)), strange, strange[:, 8:13], trained, frozenset()
     )
-    assert not is_unknown_kind(
-        snapshot_of(world, world["rule"]), strange, strange[:, 8:13], fewshot, set(), SearchCache()
-    )
+    ctx = context(snapshot_of(world, world["rule"]))
+    assert not is_unknown_kind(ctx, strange, strange[:, 8:13], fewshot, frozenset())

@@ -78,11 +78,11 @@ def test_a_search_with_the_box_gives_the_same(web: FlaskClient) -> None:
 def test_the_box_and_its_pixels_give_the_same_embedding(own: Engine) -> None:
     """Not only from memory: another engine that is asked for the crop alone finds the same."""
     data = laid_out((("cross", "red"),))
-    (one,) = own.objects.find(data, k=5, most=1)["objects"]
-    own._seeing._recent.clear()
-    again = own.search(Query(image=data, crop=tuple(one["box"])), k=5)["results"]
-    assert [row["score"] for row in again] == pytest.approx(
-        [row["score"] for row in one["results"]], abs=1e-4
+    (one,) = own.find_objects(data, k=5, most=1).content.objects
+    own.embedder.clear()
+    again = own.search(Query(image=data, crop=tuple(one.box)), k=5).content.results
+    assert [row.score for row in again] == pytest.approx(
+        [row.score for row in one.results], abs=1e-4
     )
 
 
@@ -114,15 +114,15 @@ def test_an_empty_catalog_says_so(own: Engine) -> None:
     """Without products there is nothing to be alike."""
     for kind in ("ring", "stripes", "cross", "dots"):
         for colour in COLOURS:
-            own.delete(product_id(kind, colour))
-    found = own.objects.find(laid_out())
-    assert (found["objects"], found["reason"]) == ([], "no-products")
+            own.products.delete(product_id(kind, colour))
+    found = own.find_objects(laid_out())
+    assert (found.content.objects, found.content.reason) == ([], "no-products")
 
 
 def test_one_pass_of_the_network_sees_all_boxes(own: Engine) -> None:
     """All parts of a photo are one batch, and the searches that follow need no other."""
     before = sum(own.queue.batches().values())
-    assert own.objects.find(laid_out())["objects"]
+    assert own.find_objects(laid_out()).content.objects
     assert sum(own.queue.batches().values()) == before + 1
 
 

@@ -11,8 +11,11 @@ import pytest
 
 from indexer.catalog.store import open_catalog
 from indexer.recommendation.orders import import_orders
+from service.app import create_app
 from service.engine import Engine
 from service.query import recommend
+from service.query.recommend import mean_vectors
+from service.settings import Settings
 
 URL = "/v1/recommendations"
 RINGS = ["ring-blue", "ring-black"]
@@ -142,15 +145,17 @@ def test_out_of_stock_is_never_recommended(own: Engine, open_web: Callable[..., 
     settings say so."""
     web = open_web()
     assert {"a/similar", "shop:7"} <= set(ids(ask(web, history=events(*RINGS), k=50)))
-    own.patch("a/similar", {"attributes": {"in_stock": False}})
-    own.patch("shop:7", {"attributes": {"stock": 0}})
-    own.patch("ring-tan", {"attributes": {"stock": 2}})
+    own.products.patch("a/similar", {"attributes": {"in_stock": False}})
+    own.products.patch("shop:7", {"attributes": {"stock": 0}})
+    own.products.patch("ring-tan", {"attributes": {"stock": 2}})
     left = ids(ask(web, history=events(*RINGS), k=50))
     assert not {"a/similar", "shop:7"} & set(left)
     assert "ring-tan" in left
     assert len(left) == 16
-    own.recommending._out_of_stock = ({"field": "colour", "eq": "tan"},)
-    assert "ring-tan" not in ids(ask(web, history=events(*RINGS), k=50))
+    settings = Settings(home=own.home.path, out_of_stock=({"field": "colour", "eq": "tan"},))
+    with Engine(settings, watch=False) as engine:
+        other = create_app(engine, settings, check_answers=True).test_client()
+        assert "ring-tan" not in ids(ask(other, history=events(*RINGS), k=50))
 
 
 def test_complete_takes_categories_that_were_bought_together(
@@ -181,6 +186,6 @@ def test_the_mean_of_photos_stands_for_a_product(shop: Engine) -> None:
     vectors = now.live.vectors_of(pid)[1]
     assert len(vectors) == 2
     mean = vectors.mean(axis=0)
-    found = shop.recommending._means(now, [pid, 10**9])
+    found = mean_vectors(shop.catalog, now, [pid, 10**9])
     assert list(found) == [pid]
     assert np.allclose(found[pid], mean / np.linalg.norm(mean), atol=1e-6)

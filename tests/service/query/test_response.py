@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 
-from indexer.core.timer import StageTimer
 from indexer.model.spec import Block
 from service.engine import Engine, Query
+from service.query.context import RequestContext
 from service.query.query import SearchOptions
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import photo
@@ -59,22 +59,21 @@ def test_blocks_explain_the_score_between_them(shop: Engine) -> None:
     """The cosine with an input is the mean of its blocks' cosines, weighted as the model weighs
     them."""
     now = shop.ready()
-    vector, _ = shop._vectors(now, Query(image=photo("ring", "blue", turn=4)), StageTimer())
+    query = Query(image=photo("ring", "blue", turn=4))
+    embedded = shop.embedder.embed(RequestContext.begin(now, 10.0), query)
+    vector = embedded.vectors
     width = vector.shape[1] // 3
     share = float((vector[0, :width] ** 2).sum())
     blocks = (Block("c", width, share), Block("g", vector.shape[1] - width, 1 - share))
     split = replace(now, bundle=replace(now.bundle, spec=replace(now.bundle.spec, blocks=blocks)))
-    found = shop._searching.search(
-        split,
-        Query(image=photo("ring", "blue", turn=4)),
-        SearchOptions(k=20, explain=True),
-        StageTimer(),
-    )
-    for result in found["results"]:
-        pid = shop._catalog.pid(result["product_id"])
+    ctx = RequestContext.begin(split, 10.0)
+    plan = shop.searcher.plan(ctx, query, SearchOptions(k=20, explain=True))
+    found = shop.searcher.search(ctx, embedded, plan)
+    for result in found.results:
+        pid = shop.catalog.pid(result.product_id)
         best = max(now.live.vectors_of(pid)[1], key=lambda stored: float(vector[0] @ stored))  # type: ignore[arg-type]
         expected = float(vector[0, :width] @ best[:width]) / share
-        assert result["signals"]["c"] == pytest.approx(min(max(expected, -1), 1), abs=1e-3)
-        if abs(result["signals"]["c"]) < 1 and abs(result["signals"]["g"]) < 1:
-            mean = share * result["signals"]["c"] + (1 - share) * result["signals"]["g"]
-            assert result["signals"]["image"] == result["score"] == pytest.approx(mean, abs=1e-3)
+        assert result.signals["c"] == pytest.approx(min(max(expected, -1), 1), abs=1e-3)
+        if abs(result.signals["c"]) < 1 and abs(result.signals["g"]) < 1:
+            mean = share * result.signals["c"] + (1 - share) * result.signals["g"]
+            assert result.signals["image"] == result.score == pytest.approx(mean, abs=1e-3)

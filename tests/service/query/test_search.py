@@ -141,13 +141,13 @@ def test_filters_see_each_write_at_once(own_web: FlaskClient) -> None:
 def test_what_another_process_changed_is_not_shown_against_the_filter(own: Engine) -> None:
     """A product that stopped matching a moment ago, unseen by the index yet, gives its place to the
     next one."""
-    before = own.similar("cross-red", filter=RED, k=2)["results"]
+    before = own.similar("cross-red", filter=RED, k=2).content.results
     with open_catalog(own.home) as other:
-        other.patch(before[0]["product_id"], {"attributes": {"colour": "pink"}})
-    after = own.similar("cross-red", filter=RED, k=2)["results"]
-    assert after[0]["product_id"] == before[1]["product_id"]
+        other.patch(before[0].product_id, {"attributes": {"colour": "pink"}})
+    after = own.similar("cross-red", filter=RED, k=2).content.results
+    assert after[0].product_id == before[1].product_id
     assert len(after) == 2
-    assert {result["attributes"]["colour"] for result in after} == {"red"}
+    assert {result.attributes["colour"] for result in after} == {"red"}
 
 
 def test_a_version_without_columns_is_filtered_from_the_catalog(
@@ -157,17 +157,17 @@ def test_a_version_without_columns_is_filtered_from_the_catalog(
     outdated type."""
     home = Home(own_home)
     with monkeypatch.context() as patched:
-        patched.setattr("indexer.index_build.publish.Columns.build", lambda *_: None)
+        patched.setattr("indexer.index_build.publish.FilterColumns.build", lambda *_: None)
         build_index(home, bundle=resolve(home, None), activate=True)
     with Engine(Settings(home=own_home), watch=False) as engine:
         assert engine.ready().live.base.columns_file is None
-        found = engine.similar("cross-red", filter=RED, k=100)["results"]
-        assert {result["product_id"] for result in found} == of(colours=("red",)) - {"cross-red"}
+        found = engine.similar("cross-red", filter=RED, k=100).content.results
+        assert {result.product_id for result in found} == of(colours=("red",)) - {"cross-red"}
         with open_catalog(home) as other:
             other.set_types({"colour": "list"})
         engine.refresh()
-        found = engine.similar("cross-red", filter=RED, k=100)["results"]
-        assert {result["product_id"] for result in found} == of(colours=("red",)) - {"cross-red"}
+        found = engine.similar("cross-red", filter=RED, k=100).content.results
+        assert {result.product_id for result in found} == of(colours=("red",)) - {"cross-red"}
 
 
 # -- pages
@@ -212,13 +212,15 @@ def test_pages_of_a_photo_go_on_after_a_restart(own_home: Path) -> None:
     shot = photo("ring", "blue", turn=3)
     with Engine(Settings(home=own_home), watch=False) as engine:
         whole = [
-            result["product_id"] for result in engine.search(Query(image=shot), k=20)["results"]
+            result.product_id for result in engine.search(Query(image=shot), k=20).content.results
         ]
         first = engine.search(Query(image=shot), k=6)
     with Engine(Settings(home=own_home), watch=False) as engine:
-        rest = engine.search(Query(image=shot), k=20, cursor=first["next_cursor"])
-    assert [result["product_id"] for result in [*first["results"], *rest["results"]]] == whole
-    assert rest["next_cursor"] is None
+        rest = engine.search(Query(image=shot), k=20, cursor=first.content.next_cursor)
+    assert [
+        result.product_id for result in [*first.content.results, *rest.content.results]
+    ] == whole
+    assert rest.content.next_cursor is None
 
 
 def test_pages_stay_in_order_while_products_come_and_go(own_web: FlaskClient) -> None:

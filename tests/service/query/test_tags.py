@@ -7,7 +7,6 @@ import dataclasses
 import random
 import shutil
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from indexer.model.registry import by_version
 from indexer.model.tag_rule import TagGroup, TagRule
 from service.engine import Engine, Query
 from service.products.writer import Draft
+from service.query.context import RequestContext
+from service.query.search_cache import SearchCache
 from service.query.tags import TagSuggester
 from service.settings import Settings
 from tests.service.conftest import COLOURS, KINDS, photo, product_id
@@ -51,11 +52,11 @@ def votes(engine: Engine, source: Query) -> list[Any]:
     """Each tag with its confidence and voters."""
     return [
         (
-            row["tag"],
-            round(row["confidence"], 4),
-            [(n["product_id"], round(n["score"], 4)) for n in row["neighbours"]],
+            row.tag,
+            round(row.confidence, 4),
+            [(n.product_id, round(n.score, 4)) for n in row.neighbours],
         )
-        for row in engine.tags(source)["tags"]
+        for row in engine.tags(source).content.tags
     ]
 
 
@@ -78,12 +79,14 @@ def test_votes_after_random_writes_equal_those_of_a_fresh_build(
                 names.append(name)
             with suppress(UnknownProductError):  # deleted before
                 if what == "delete":
-                    engine.delete(name)
+                    engine.products.delete(name)
                 elif what == "patch":
-                    engine.patch(name, {"tags": draw.choice([[], [colour], [kind, colour]])})
+                    engine.products.patch(
+                        name, {"tags": draw.choice([[], [colour], [kind, colour]])}
+                    )
                 else:
                     data = photo(kind, colour, turn=draw.choice([0, 3, 8]))
-                    engine.put(name, Draft(tags=tags, photos=(data,)))
+                    engine.products.put(name, Draft(tags=tags, photos=(data,)))
         questions = [
             Query(image=photo(kind, colour, turn=5)) for kind in KINDS for colour in ("red", "tan")
         ]
@@ -107,24 +110,26 @@ def test_the_versions_rule_decides_not_the_models(
     version = rebuilt(own_home)
     with Engine(Settings(home=own_home), watch=False) as engine:
         answer = engine.tags(ask)
-        assert answer["index_version"] == version
-        said = [row["tag"] for row in answer["tags"]]
+        assert answer.index_version == version
+        said = [row.tag for row in answer.content.tags]
         assert [len(set(said) & set(KINDS)), len(set(said) & set(COLOURS))] == [1, 1]
     use(monkeypatch, dataclasses.replace(RULE, threshold=1.1))
     rebuilt(own_home)
     with Engine(Settings(home=own_home), watch=False) as engine:
-        assert engine.tags(ask)["tags"] == []
+        assert engine.tags(ask).content.tags == []
     monkeypatch.setattr("indexer.index_build.publish.refit_tags", lambda *given, **options: None)
     rebuilt(own_home)
     with Engine(Settings(home=own_home), watch=False) as engine:
         assert engine.ready().tag_rule == engine.ready().bundle.decision.tagging()
-        assert "cross" in [row["tag"] for row in engine.tags(ask)["tags"]]
+        assert "cross" in [row.tag for row in engine.tags(ask).content.tags]
 
 
 def test_what_a_machine_said_never_votes(own: Engine) -> None:
     """A tag nobody accepted stays out of the vote, however near its product is."""
     data = photo("ring", "tan", turn=2)
-    own.put("echo", Draft(tags=(("robot", "machine"), ("checked", "curated")), photos=(data,)))
+    own.products.put(
+        "echo", Draft(tags=(("robot", "machine"), ("checked", "curated")), photos=(data,))
+    )
     found = votes(own, Query(image=photo("ring", "tan", turn=3)))
     assert "robot" not in [tag for tag, _, _ in found]
     assert "checked" in [tag for tag, _, _ in found]
@@ -144,21 +149,25 @@ def test_views_searched_side_by_side_vote_as_one_by_one(
     use(monkeypatch, dataclasses.replace(RULE, groups=(kind, colour)))
     rebuilt(own_home)
     searched: list[str] = []
-    nearest = TagSuggester._nearest
+    search = SearchCache.search
 
     def noted(*given: Any) -> Any:
         searched.append(threading.current_thread().name)
-        return nearest(*given)
+        return search(*given)
 
-    monkeypatch.setattr(TagSuggester, "_nearest", staticmethod(noted))
+    monkeypatch.setattr(SearchCache, "search", noted)
     with Engine(Settings(home=own_home), watch=False) as engine:
-        engine._tagging._beside = ThreadPoolExecutor(2, "views")
-        ask = Query(image=photo("cross", "blue", turn=4))
-        alone = votes(engine, ask)
-        assert len(searched) == 3
-        assert all(name.startswith("views") for name in searched)
-        searched.clear()
-        with engine._turn():
-            assert votes(engine, ask) == alone
+        suggester = TagSuggester(engine.catalog, engine.admission, threads=2)
+        ctx = RequestContext.begin(engine.ready(), 10.0)
+        embedded = engine.embedder.embed(ctx, Query(image=photo("cross", "blue", turn=4)))
+        with engine.admission.turn():
+            alone = suggester.suggest(ctx, embedded)
+            assert len(searched) == 3
+            assert all(name.startswith("views") for name in searched)
+            searched.clear()
+            with engine.admission.turn():
+                ctx = RequestContext.begin(engine.ready(), 10.0)
+                assert suggester.suggest(ctx, embedded) == alone
         assert set(searched) == {threading.current_thread().name}
-    assert alone
+        suggester.close()
+    assert alone.tags

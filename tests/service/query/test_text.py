@@ -23,7 +23,7 @@ from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
 from indexer.model.spec import Block
 from service.engine import Engine, Query
-from service.query.text import TextQuery, mixed
+from service.query.text import TextQuery, mix_text
 from service.settings import Settings
 from tests.service.conftest import COLOURS, KINDS, draw, encode, photo, product_id
 from tools.cli import cli
@@ -170,14 +170,14 @@ def test_a_version_without_a_tower_answers_by_keywords(
         assert engine.snapshot is not None
         assert engine.snapshot.live.base.tower is None
         answer = engine.search(Query(text="rings zebra"))
-        assert {row["product_id"] for row in answer["results"]} == {
+        assert {row.product_id for row in answer.content.results} == {
             product_id("ring", colour) for colour in COLOURS
         }
-        assert all(row["signals"] == {"keywords": row["score"]} for row in answer["results"])
-        assert answer["unknown_words"] == ["zebra"]
+        assert all(row.signals == {"keywords": row.score} for row in answer.content.results)
+        assert answer.content.unknown_words == ["zebra"]
         red = {"must": [{"field": "colour", "eq": "red"}]}
-        (only,) = engine.search(Query(text="ring"), filter=red)["results"]
-        assert only["product_id"] == product_id("ring", "red")
+        (only,) = engine.search(Query(text="ring"), filter=red).content.results
+        assert only.product_id == product_id("ring", "red")
 
 
 def test_text_that_cannot_be_asked_is_refused(shop: Engine) -> None:
@@ -189,7 +189,7 @@ def test_text_that_cannot_be_asked_is_refused(shop: Engine) -> None:
         with pytest.raises(BadRequestError, match=reason):
             shop.search(Query(text=text))
     many = " ".join(f"w{number}" for number in range(300))
-    assert len(shop.search(Query(text=many))["unknown_words"]) == 64
+    assert len(shop.search(Query(text=many)).content.unknown_words) == 64
 
 
 BLOCKS = (Block("a", 2, 0.5), Block("c", 2, 0.2), Block("g", 2, 0.3))
@@ -206,37 +206,35 @@ def test_a_colour_word_beside_a_photo_replaces_its_colour_and_other_words_are_mi
     """ "blue" alone is no input of its own; "blue dress" leaves "dress" as one, in blue as well;
     alone it is whole."""
 
-    def kind_of(vectors: np.ndarray) -> str | None:
-        return None
+    class Dresses:
+        """Knows what a dress looks like in the text's colour."""
+
+        def encode(self, text: str) -> np.ndarray | None:
+            return dress if text == "dress" else None
 
     photo, blue, dress = vector(0, 0, 0)[None], vector(1, 1.5, 0), vector(2, 3, 1)
     words = KeywordShare(np.array([4]), np.ones(1, np.float32), 1.0)
     half = {"image": 0.5, "text": 0.5}
-    inputs, mix, keywords, replaced = mixed(
-        TextQuery([], blue, None, blue, words), {"image": photo}, half, BLOCKS, kind_of
-    )
-    assert replaced
-    assert set(inputs) == {"image"}
-    assert keywords is not None
-    assert keywords.share == 0.25
-    np.testing.assert_allclose(inputs["image"][0, 2:4], blue[2:4], atol=1e-6)
-    np.testing.assert_allclose(inputs["image"][0, :2], photo[0, :2], atol=1e-6)
-    asked = TextQuery([], blue, None, blue, None, lambda kind: dress if kind == "dress" else None)
-    inputs, _, _, _ = mixed(asked, {"image": photo}, half, BLOCKS, lambda vectors: "dress")
+    mixed = mix_text(TextQuery([], blue, None, blue, words), {"image": photo}, half, BLOCKS, {})
+    assert mixed.recoloured
+    assert set(mixed.inputs) == {"image"}
+    assert mixed.keywords is not None
+    assert mixed.keywords.share == 0.25
+    np.testing.assert_allclose(mixed.inputs["image"][0, 2:4], blue[2:4], atol=1e-6)
+    np.testing.assert_allclose(mixed.inputs["image"][0, :2], photo[0, :2], atol=1e-6)
+    parsed = TextQuery([], blue, None, blue, None, Dresses())  # type: ignore[arg-type]
+    mixed = mix_text(parsed, {"image": photo}, half, BLOCKS, {"image": "dress"})
     turned = 0.6 * photo[0, :2] + 0.4 * dress[:2]
     expected = np.sqrt(0.5) * turned / np.linalg.norm(turned)
-    np.testing.assert_allclose(inputs["image"][0, :2], expected, atol=1e-6)
-    inputs, mix, _, _ = mixed(
-        TextQuery([], blue, dress, blue, None), {"image": photo}, half, BLOCKS, kind_of
-    )
-    assert mix == {"image": 0.5, "text": 0.5}
-    np.testing.assert_allclose(inputs["text"][0, [0, 1, 4, 5]], dress[[0, 1, 4, 5]], atol=1e-6)
-    np.testing.assert_allclose(inputs["text"][0, 2:4], blue[2:4], atol=1e-6)
-    inputs, _, _, replaced = mixed(
-        TextQuery([], blue, None, blue, None), {}, {"text": 1.0}, BLOCKS, kind_of
-    )
-    assert not replaced
-    assert np.array_equal(inputs["text"][0], blue)
+    np.testing.assert_allclose(mixed.inputs["image"][0, :2], expected, atol=1e-6)
+    mixed = mix_text(TextQuery([], blue, dress, blue, None), {"image": photo}, half, BLOCKS, {})
+    assert mixed.shares == {"image": 0.5, "text": 0.5}
+    text = mixed.inputs["text"][0]
+    np.testing.assert_allclose(text[[0, 1, 4, 5]], dress[[0, 1, 4, 5]], atol=1e-6)
+    np.testing.assert_allclose(text[2:4], blue[2:4], atol=1e-6)
+    mixed = mix_text(TextQuery([], blue, None, blue, None), {}, {"text": 1.0}, BLOCKS, {})
+    assert not mixed.recoloured
+    assert np.array_equal(mixed.inputs["text"][0], blue)
 
 
 class Oracle:
@@ -260,13 +258,13 @@ def test_another_text_encoder_can_be_plugged_in(own_home: Path) -> None:
     settings = Settings(home=own_home, text_encoder="tests.service.query.test_text:Oracle")
     with Engine(settings, watch=False) as engine:
         answer = engine.search(Query(text="zebra"), k=20)
-        assert answer["unknown_words"] == []
-        assert len(answer["results"]) == 20
+        assert answer.content.unknown_words == []
+        assert len(answer.content.results) == 20
         live = engine.snapshot.live  # type: ignore[union-attr]
         first = max(
             float(row[0]) for row in live.base.index.vectors(np.arange(len(live.base.rows)))
         )
-        assert answer["results"][0]["score"] == pytest.approx(first, abs=1e-5)
+        assert answer.content.results[0].score == pytest.approx(first, abs=1e-5)
     for name in ("nowhere:thing", "service.query.text:absent"):
         with pytest.raises(BadSettingsError, match="text_encoder"):
             Engine(Settings(home=own_home, text_encoder=name), watch=False)

@@ -18,30 +18,28 @@ from indexer.core.errors import (
 from indexer.reviews.feedback_export import export_feedback
 from indexer.reviews.store import open_reviews
 from service.engine import Engine, Query
-from service.review import queue as people
-from service.review.feedback import Feedback
+from service.review.feedback import Feedback, FeedbackLog
+from service.review.queue import AlarmPrecision, TagPrecision
 from tests.service.conftest import photo, product_id
 from tests.service.review.test_queue import submit
 
 
 def tags_of(engine: Engine, request_id: str = "r1") -> list[str]:
     found = engine.tags(Query(image=photo("ring", "red", turn=30)))
-    engine.people.remember(request_id, found)
-    return [entry["tag"] for entry in found["tags"]]
+    engine.feedback.remember(request_id, found)
+    return [entry.tag for entry in found.content.tags]
 
 
 def test_a_category_can_be_put_right_after_classify(own: Engine) -> None:
     """An answer with categories alone can be named too."""
-    own.people.remember("c1", own.classify(Query(image=photo("ring", "red", turn=30))))
-    assert own.people.feedback(Feedback("c1", category=("Shapes", "cross")))["stored"] == 1
+    own.feedback.remember("c1", own.classify(Query(image=photo("ring", "red", turn=30))))
+    assert own.feedback.add(Feedback("c1", category=("Shapes", "cross"))).content.stored == 1
 
 
-def test_what_suggests_nothing_is_not_remembered(
-    own: Engine, open_web, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+def test_what_suggests_nothing_is_not_remembered(own: Engine, open_web) -> None:  # type: ignore[no-untyped-def]
     """Stored products, writes and empty searches take no place of an answer that
     people may judge."""
-    monkeypatch.setattr(people, "_REMEMBERED", 1)
+    own.feedback = FeedbackLog(own.catalog, own.snapshots, own.review_database, max_answers=1)
     web = open_web()
     web.post("/v1/search", json={"product_id": "ring-blue", "k": 1}, headers={"X-Request-Id": "s1"})
     web.get("/v1/products/ring-blue", headers={"X-Request-Id": "p1"})
@@ -56,11 +54,11 @@ def test_what_suggests_nothing_is_not_remembered(
         json={"product_id": "ring-blue", "min_score": 1},
         headers={"X-Request-Id": "p4"},
     )
-    assert list(own.people._asked) == ["s1"]
+    assert own.feedback.request_ids == ["s1"]
     with pytest.raises(UnknownRequestError, match="'p1'"):
-        own.people.feedback(Feedback("p1", accepted=["ring"]))
+        own.feedback.add(Feedback("p1", accepted=["ring"]))
     tags_of(own, "t1")
-    assert list(own.people._asked) == ["t1"]
+    assert own.feedback.request_ids == ["t1"]
 
 
 def test_answers_about_many_things_can_be_judged(own: Engine, open_web) -> None:  # type: ignore[no-untyped-def]
@@ -101,68 +99,68 @@ def test_answers_about_many_things_can_be_judged(own: Engine, open_web) -> None:
             say(path, accepted=[found[0]["tags"][0]["tag"]], rejected=[found[2]["tags"][0]["tag"]])
         else:
             say(path, category=found[2]["categories"][0]["path"])
-    assert own.people.precision()["tags"]["accepted"] == 1
+    assert own.reviews.precision().tags.accepted == 1
 
 
-def test_remembered_names_are_bounded(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_names_are_bounded(own: Engine) -> None:
     """The oldest answers go where the tags and products of all are too many; asked again an id
     counts once."""
-    monkeypatch.setattr(people, "_MOST_NAMES", 25)
-    answer = {"results": [{"score": 1.0, "product_id": str(number)} for number in range(10)]}
+    log = FeedbackLog(own.catalog, own.snapshots, own.review_database, max_names=25)
+    answer = own.search(Query(product_id="ring-blue"), k=10)
     for request_id in ("a", "b", "b", "c"):
-        own.people.remember(request_id, answer)
-    assert (list(own.people._asked), own.people._names) == (["b", "c"], 20)
+        log.remember(request_id, answer)
+    assert log.request_ids == ["b", "c"]
 
 
 def test_precision_counts_what_people_confirmed(own: Engine) -> None:
     """Two of three alarms of a policy confirmed, one of two tags accepted."""
     for decision in ("reject", "reject", "approve"):
-        own.people.decide(submit(own), decision, "")
+        own.reviews.decide(submit(own), decision, "")
     accepted, rejected, *_ = tags_of(own)
-    own.people.feedback(Feedback("r1", accepted=[accepted], rejected=[rejected]))
-    found = own.people.precision()
-    assert found["policies"]["logos"] == {"rejected": 2, "approved": 1, "precision": 2 / 3}
-    assert found["tags"] == {"accepted": 1, "rejected": 1, "precision": 0.5}
+    own.feedback.add(Feedback("r1", accepted=[accepted], rejected=[rejected]))
+    found = own.reviews.precision()
+    assert found.policies["logos"] == AlarmPrecision(rejected=2, approved=1, precision=2 / 3)
+    assert found.tags == TagPrecision(accepted=1, rejected=1, precision=0.5)
 
 
 def test_feedback_must_be_about_what_was_answered(own: Engine) -> None:
     tags = tags_of(own)
     with pytest.raises(UnknownRequestError, match="'never'"):
-        own.people.feedback(Feedback("never", accepted=tags))
+        own.feedback.add(Feedback("never", accepted=tags))
     with pytest.raises(BadRequestError, match="accepted: 'velvet' was not in answer r1"):
-        own.people.feedback(Feedback("r1", accepted=["velvet"]))
+        own.feedback.add(Feedback("r1", accepted=["velvet"]))
     with pytest.raises(BadRequestError, match="clicked: 'ring-blue' was not in answer"):
-        own.people.feedback(Feedback("r1", clicked=["ring-blue"]))
+        own.feedback.add(Feedback("r1", clicked=["ring-blue"]))
     with pytest.raises(BadRequestError, match="accepted and rejected at once"):
-        own.people.feedback(Feedback("r1", accepted=tags[:1], rejected=tags[:1]))
+        own.feedback.add(Feedback("r1", accepted=tags[:1], rejected=tags[:1]))
     with pytest.raises(BadRequestError, match="nothing said"):
-        own.people.feedback(Feedback("r1"))
+        own.feedback.add(Feedback("r1"))
     with pytest.raises(UnknownProductError, match="'gone'"):
-        own.people.feedback(Feedback("r1", accepted=tags[:1], product_id="gone"))
-    assert own.people.precision()["tags"]["precision"] is None, "nothing refused was stored"
+        own.feedback.add(Feedback("r1", accepted=tags[:1], product_id="gone"))
+    assert own.reviews.precision().tags.precision is None, "nothing refused was stored"
 
 
 @pytest.mark.parametrize("became", ["ring-blue", None])
 def test_a_click_never_says_what_the_listing_became(own: Engine, became: str | None) -> None:
     """Feedback is logged under ``product_id``, or under no product without one, whatever was
     clicked beside it."""
-    own.people.remember("s1", own.search(Query(image=photo("ring", "red", turn=30)), k=20))
-    own.people.feedback(Feedback("s1", clicked=["cross-red"], product_id=became))
+    own.feedback.remember("s1", own.search(Query(image=photo("ring", "red", turn=30)), k=20))
+    own.feedback.add(Feedback("s1", clicked=["cross-red"], product_id=became))
     with open_reviews(own.home) as reviews:
         ((_, entry),) = reviews.feedback()
-    assert entry["pid"] == (None if became is None else own._catalog.pid("ring-blue"))
-    assert entry["clicked"] == [own._catalog.pid("cross-red")]
+    assert entry["pid"] == (None if became is None else own.catalog.pid("ring-blue"))
+    assert entry["clicked"] == [own.catalog.pid("cross-red")]
 
 
 def test_an_export_is_a_manifest_with_the_tags_people_left(own: Engine, tmp_path: Path) -> None:
     wanted = product_id("stripes", "red")
     accepted = tags_of(own)[0]
-    own.people.feedback(
+    own.feedback.add(
         Feedback(
             "r1", accepted=[accepted], added=["new"], category=("Shapes", "bars"), product_id=wanted
         )
     )
-    own.people.feedback(
+    own.feedback.add(
         Feedback("r1", rejected=[tag for tag in tags_of(own) if tag == "red"], added=["x"])
     )
     report = export_feedback(own.home, tmp_path / "out.csv")

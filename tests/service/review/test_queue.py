@@ -36,29 +36,29 @@ BODY = {
 
 
 def submit(engine: Engine, *, content_hash: str = "ab" * 32) -> str:
-    return engine.people.submit(BODY, [Preview(content_hash, b"jpeg")], product_id=None)
+    return engine.reviews.submit(BODY, [Preview(content_hash, b"jpeg")], product_id=None)
 
 
 def test_the_queue_gives_the_oldest_first_page_by_page(own: Engine) -> None:
     names = [submit(own) for _ in range(3)]
-    first = own.people.queue("open", limit=2, after=None)
-    assert [entry["review_id"] for entry in first["reviews"]] == names[:2]
-    assert (first["total"], first["next_after"]) == (3, names[1])
-    rest = own.people.queue("open", limit=2, after=names[1])
-    assert [entry["review_id"] for entry in rest["reviews"]] == names[2:]
-    assert rest["next_after"] is None
+    first = own.reviews.list("open", limit=2, after=None)
+    assert [entry.review_id for entry in first.content.reviews] == names[:2]
+    assert (first.content.total, first.content.next_after) == (3, names[1])
+    rest = own.reviews.list("open", limit=2, after=names[1])
+    assert [entry.review_id for entry in rest.content.reviews] == names[2:]
+    assert rest.content.next_after is None
 
 
 def test_a_decision_is_made_once_and_keeps_its_reason_and_versions(own: Engine) -> None:
     name = submit(own)
-    decided = own.people.decide(name, "reject", "a banned logo")["decided"]
+    decided = own.reviews.decide(name, "reject", "a banned logo").content.decided
     assert (decided["decision"], decided["reason"]) == ("reject", "a banned logo")
     assert decided["index_version"] == "v000001"
     with pytest.raises(AlreadyDecidedError, match="rejected already"):
-        own.people.decide(name, "approve", "")
-    assert own.people.review(name)["state"] == "rejected"
+        own.reviews.decide(name, "approve", "")
+    assert own.reviews.get(name).content.state == "rejected"
     with pytest.raises(UnknownReviewError, match="'nope'"):
-        own.people.decide("nope", "reject", "")
+        own.reviews.decide("nope", "reject", "")
 
 
 def test_the_log_cannot_be_changed(own: Engine) -> None:
@@ -73,25 +73,25 @@ def test_an_erased_product_is_in_no_review(own_home: Path) -> None:
     """Its id is given as null, its photo's preview is gone, and no byte of either is left in the
     file."""
     with Engine(Settings(home=own_home), watch=False) as engine:
-        content_hash = engine.product("ring-blue")["images"][0]["hash"]
+        content_hash = engine.products.get("ring-blue").content.images[0].hash
         # A real review: its duplicates name the product's photo by hash, in two places.
         found = engine.review([photo("ring", "blue")], queue=False)
-        assert found["duplicates"][0]["photo"] == content_hash
-        name = engine.people.submit(
-            {**BODY, "duplicates": found["duplicates"]},
+        assert found.content.duplicates[0].photo == content_hash
+        name = engine.reviews.submit(
+            {**BODY, "duplicates": found.to_json()["duplicates"]},
             [Preview(content_hash, b"jpeg")],
             product_id=None,
         )
-        shown = engine.people.review(name)["review"]["duplicates"][0]
+        shown = engine.reviews.get(name).content.review["duplicates"][0]
         assert (shown["product_id"], shown["photo"]) == ("ring-blue", content_hash)
-        assert engine.people.review(name)["review"]["duplicates"][0]["product_id"] == "ring-blue"
-        engine.delete("ring-blue")
-        found = engine.people.review(name)
-        first = found["review"]["duplicates"][0]
+        assert engine.reviews.get(name).content.review["duplicates"][0]["product_id"] == "ring-blue"
+        engine.products.delete("ring-blue")
+        found = engine.reviews.get(name)
+        first = found.content.review["duplicates"][0]
         assert (first["product_id"], first["kind"], "photo" in first) == (None, "same_photo", False)
-        assert found["review"]["tags"][0]["neighbours"][0]["product_id"] == "a/similar"
+        assert found.content.review["tags"][0]["neighbours"][0]["product_id"] == "a/similar"
         with pytest.raises(UnknownReviewError, match="no photo 0"):
-            engine.people.preview(name, 0)
+            engine.reviews.preview(name, 0)
     erase(Home(own_home))
     held = b"".join(path.read_bytes() for path in own_home.glob("reviews.sqlite3*"))
     assert b"ring-blue" not in held
@@ -102,27 +102,27 @@ def test_a_preview_that_could_not_be_forgotten_goes_with_the_next_write(
     own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A delete is no less done where the reviews' file is busy, and its photo is not forgotten."""
-    content_hash = own.product("ring-blue")["images"][0]["hash"]
-    name = own.people.submit(BODY, [Preview(content_hash, b"jpeg")], product_id=None)
+    content_hash = own.products.get("ring-blue").content.images[0].hash
+    name = own.reviews.submit(BODY, [Preview(content_hash, b"jpeg")], product_id=None)
     with monkeypatch.context() as patched:
 
         def busy(*given: Any) -> None:
             raise BusyError("the file is busy")
 
         patched.setattr(writer, "forget_photos", busy)
-        own.delete("ring-blue")
-    assert own.people.preview(name, 0) == b"jpeg"
-    own.delete("cross-red")
+        own.products.delete("ring-blue")
+    assert own.reviews.preview(name, 0) == b"jpeg"
+    own.products.delete("cross-red")
     with pytest.raises(UnknownReviewError, match="no photo 0"):
-        own.people.preview(name, 0)
+        own.reviews.preview(name, 0)
 
 
 def test_previews_of_decided_reviews_go_with_time(own: Engine) -> None:
     """Those of open reviews and of listed photos decided lately stay."""
-    listed = own.product("ring-blue")["images"][0]["hash"]
+    listed = own.products.get("ring-blue").content.images[0].hash
     waiting, kept, gone = submit(own), submit(own, content_hash=listed), submit(own)
     for name in (kept, gone):
-        own.people.decide(name, "approve", "")
+        own.reviews.decide(name, "approve", "")
     with open_reviews(own.home) as reviews:
         assert (
             reviews.tidy(decided_before="2020-01-01", living=lambda hashes: hashes & {listed}) == 1
@@ -136,13 +136,13 @@ def test_a_preview_keeps_its_photo_s_number(own: Engine) -> None:
     """Once one of a listing's photos was erased, the others are shown under the
     numbers they had."""
     previews = [Preview(letter * 64, letter.encode()) for letter in "abc"]
-    name = own.people.submit(BODY, previews, product_id=None)
+    name = own.reviews.submit(BODY, previews, product_id=None)
     with open_reviews(own.home) as reviews:
         assert reviews.forget(["b" * 64]) == 1
         assert reviews.get(name).photos == {0: "a" * 64, 2: "c" * 64}
-    shown = own.people.review(name)["previews"]
+    shown = own.reviews.get(name).content.previews
     assert shown == [f"/v1/reviews/{name}/photos/{place}" for place in (0, 2)]
-    assert own.people.preview(name, 2) == b"c"
+    assert own.reviews.preview(name, 2) == b"c"
 
 
 def test_feedback_and_decisions_over_http(open_web) -> None:  # type: ignore[no-untyped-def]

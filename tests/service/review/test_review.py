@@ -63,15 +63,19 @@ def test_a_review_answers_everything_about_a_photo_at_once(own: Engine) -> None:
     own.prepare_reviews()
     data = photo("ring", "red", turn=30)
     found = own.review([data])
-    assert found["category"] == own.classify(Query(image=data))["categories"][0]
-    assert found["tags"] == own.tags(Query(image=data))["tags"]
-    assert [entry["code"] for entry in found["quality"]["findings"]] == list(FINDINGS.names())
+    assert found.content.category == own.classify(Query(image=data)).content.categories[0]
+    assert found.content.tags == own.tags(Query(image=data)).content.tags
+    assert [entry.code for entry in found.content.quality.findings] == list(FINDINGS.names())
     assert all(
-        entry["advice"]["en"] and entry["advice"]["zh"] for entry in found["quality"]["findings"]
+        entry.advice["en"] and entry.advice["zh"] for entry in found.content.quality.findings
     )
-    assert (found["prohibited"], found["policy_version"], found["review_id"]) == ([], None, None)
-    assert found["duplicates_complete"] is True
-    assert (found["same_product"], found["products"]) == (None, [[0]])
+    assert (found.content.prohibited, found.content.policy_version, found.content.review_id) == (
+        [],
+        None,
+        None,
+    )
+    assert found.content.duplicates_complete is True
+    assert (found.content.same_product, found.content.products) == (None, [[0]])
 
 
 @pytest.mark.parametrize("crowded", [False, True])
@@ -81,7 +85,7 @@ def test_a_review_or_a_crowd_embeds_in_its_own_thread_where_the_network_allows_i
     """Its answer is the same, the queue to the network's owner sees none of it, and later questions
     know the photo."""
     data, again = photo("ring", "red", turn=30), photo("ring", "red", turn=30) + b" "
-    expected = own.classify(Query(image=data))["categories"]
+    expected = own.classify(Query(image=data)).content.categories
     embedder = own.ready().embedder
     threads: list[int] = []
 
@@ -99,13 +103,13 @@ def test_a_review_or_a_crowd_embeds_in_its_own_thread_where_the_network_allows_i
     monkeypatch.setattr(embedder, "__class__", ParallelTorchRuntime)
     passes = own.queue.batches()
     if crowded:
-        with own._turns.turn():  # somebody else's question
+        with own.admission.turn():  # somebody else's question
             found = own.classify(Query(image=again))
     else:
         found = own.review([again])
     assert threads == [threading.get_ident()]
-    assert found["categories"] == expected
-    assert own.classify(Query(image=again))["categories"] == expected
+    assert found.content.categories == expected
+    assert own.classify(Query(image=again)).content.categories == expected
     assert own.queue.batches() == passes
     own.classify(Query(image=again + b" "))
     assert len(threads) == 1, "alone, a question leaves its photo to the owner, who has all cores"
@@ -116,12 +120,12 @@ def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_neve
 ) -> None:
     own.prepare_reviews()
     found = own.review([photo("ring", "blue")])
-    best = found["duplicates"][0]
-    assert (best["product_id"], best["kind"]) == ("ring-blue", "same_photo")
-    assert "duplicate:same_photo" in found["reasons"]
+    best = found.content.duplicates[0]
+    assert (best.product_id, best.kind) == ("ring-blue", "same_photo")
+    assert "duplicate:same_photo" in found.content.reasons
     again = own.review([], product_id="ring-blue")
-    assert "ring-blue" not in [entry["product_id"] for entry in again["duplicates"]]
-    assert len(again["photos"]) == 2, "a stored product is judged by all of its photos"
+    assert "ring-blue" not in [entry["product_id"] for entry in again.content.duplicates]
+    assert len(again.content.photos) == 2, "a stored product is judged by all of its photos"
     with pytest.raises(UnknownProductError):
         own.review([], product_id="nothing")
 
@@ -129,21 +133,20 @@ def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_neve
 def test_stored_photos_are_not_embedded_again(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a stored product's photo a review says what it says of the same bytes, and does without
     the network."""
-    (uploaded,) = own.review([photo("ring", "blue")], product_id="ring-blue")["photos"]
-    own._seeing._recent.clear()
+    (uploaded,) = own.review([photo("ring", "blue")], product_id="ring-blue").content.photos
+    own.embedder.clear()
     embedder = type(own.ready().embedder)
     for name in ("embed", "extract_photo_features"):
         monkeypatch.setattr(
             embedder, name, lambda *given: pytest.fail("the network was asked"), raising=False
         )
-    stored, other = own.review([], product_id="ring-blue")["photos"]
+    stored, other = own.review([], product_id="ring-blue").content.photos
     chances = [
-        {row["label"]: row["probability"] for row in seen["categories"]}
-        for seen in (uploaded, stored)
+        {row.label: row.probability for row in seen.categories} for seen in (uploaded, stored)
     ]
     assert chances[1] == pytest.approx(chances[0], abs=1e-3)
-    assert stored["quality"] == uploaded["quality"]
-    assert other["categories"]
+    assert stored.quality == uploaded.quality
+    assert other.categories
 
 
 def test_policies_decide_and_ask_for_a_person(strict: Engine) -> None:
@@ -153,45 +156,48 @@ def test_policies_decide_and_ask_for_a_person(strict: Engine) -> None:
     asked = strict.review([photo("ring", "red", turn=5)])
     plain = strict.review([photo("dots", "red", turn=5)])
     decisions = [
-        {entry["policy"]: entry["decision"] for entry in found["prohibited"]}
+        {entry.policy: entry.decision for entry in found.content.prohibited}
         for found in (blocked, asked)
     ]
     assert decisions[0]["crosses"] == "block"
     assert decisions[1] == {"rings": "review", "crosses": "allow"}
-    assert (blocked["verdict"], asked["verdict"]) == ("block", "review")
-    assert plain["verdict"] in ("publish", "improve")
-    assert plain["review_id"] is None
-    queue = strict.people.queue("open", limit=10, after=None)["reviews"]
-    assert [entry["review_id"] for entry in queue] == [blocked["review_id"], asked["review_id"]]
-    kept = Image.open(io.BytesIO(strict.people.preview(asked["review_id"], 0)))
+    assert (blocked.content.verdict, asked.content.verdict) == ("block", "review")
+    assert plain.content.verdict in ("publish", "improve")
+    assert plain.content.review_id is None
+    queue = strict.reviews.list("open", limit=10, after=None).content.reviews
+    assert [entry.review_id for entry in queue] == [
+        blocked.content.review_id,
+        asked.content.review_id,
+    ]
+    kept = Image.open(io.BytesIO(strict.reviews.preview(asked.content.review_id, 0)))
     assert (kept.format, kept.size) == ("JPEG", (160, 160))
-    assert queue[1]["review"]["policy_version"] == asked["policy_version"]
+    assert queue[1].review["policy_version"] == asked.content.policy_version
 
 
 def test_several_photos_are_one_listing_and_different_products_are_said(strict: Engine) -> None:
     """The strictest policy answer counts, with the photo it is about; a ring and stripes are two
     products."""
     found = strict.review([photo("ring", "tan", turn=8), photo("cross", "tan", turn=8)])
-    assert found["verdict"] == "block"
-    evidence = {entry["policy"]: entry["evidence"] for entry in found["prohibited"]}
+    assert found.content.verdict == "block"
+    evidence = {entry.policy: entry.evidence for entry in found.content.prohibited}
     assert {piece["photo"] for piece in evidence["crosses"]} == {0, 1}
-    assert (found["same_product"], found["products"]) == (False, [[0], [1]])
-    for finding in found["quality"]["findings"]:
+    assert (found.content.same_product, found.content.products) == (False, [[0], [1]])
+    for finding in found.content.quality.findings:
         of_photo = [
             entry
-            for entry in found["photos"][finding["evidence"]["photo"]]["quality"]["findings"]
-            if entry["code"] == finding["code"]
+            for entry in found.content.photos[finding.evidence["photo"]].quality.findings
+            if entry.code == finding.code
         ]
-        assert finding["score"] == of_photo[0]["score"], "the worst one says which photo it is of"
-        assert finding["score"] == max(
-            entry["score"]
-            for part in found["photos"]
-            for entry in part["quality"]["findings"]
-            if entry["code"] == finding["code"]
+        assert finding.score == of_photo[0].score, "the worst one says which photo it is of"
+        assert finding.score == max(
+            entry.score
+            for part in found.content.photos
+            for entry in part.quality.findings
+            if entry.code == finding.code
         )
-    assert "photos:different-products" in found["reasons"]
+    assert "photos:different-products" in found.content.reasons
     same = strict.review([photo("ring", "tan"), photo("ring", "tan", turn=12)])
-    assert (same["same_product"], same["products"]) == (True, [[0, 1]])
+    assert (same.content.same_product, same.content.products) == (True, [[0, 1]])
 
 
 def test_a_stricter_profile_and_floors_change_levels_not_scores(own_home: Path) -> None:
@@ -200,15 +206,15 @@ def test_a_stricter_profile_and_floors_change_levels_not_scores(own_home: Path) 
     with Engine(Settings(home=own_home, quality_floors=floors), watch=False) as engine:
         lenient, strict = (
             {
-                entry["code"]: entry
-                for entry in engine.review([data], profile=name)["quality"]["findings"]
+                entry.code: entry
+                for entry in engine.review([data], profile=name).content.quality.findings
             }
             for name in ("marketplace", None)
         )
         with pytest.raises(BadRequestError, match="no quality profile 'gallery'"):
             engine.review([data], profile="gallery")
-    assert strict["low-resolution"]["level"] == "fail"
-    assert strict["low-resolution"]["score"] == lenient["low-resolution"]["score"]
+    assert strict["low-resolution"].level == "fail"
+    assert strict["low-resolution"].score == lenient["low-resolution"].score
 
 
 STRANGE = {
@@ -226,12 +232,12 @@ STRANGE = {
 def test_strange_photos_are_answered(shop: Engine, name: str) -> None:
     """Every finding has a score in [0, 1]; a picture of nothing says so."""
     found = shop.review([encode(STRANGE[name])], queue=False)
-    findings = {entry["code"]: entry for entry in found["quality"]["findings"]}
-    assert all(0 <= entry["score"] <= 1 for entry in findings.values())
-    json.dumps(found, allow_nan=False)
+    findings = {entry.code: entry for entry in found.content.quality.findings}
+    assert all(0 <= entry.score <= 1 for entry in findings.values())
+    json.dumps(found.to_json(), allow_nan=False)
     if name.startswith("all"):
-        assert findings["no-product"]["score"] > 0.5
-        assert found["verdict"] == "improve"
+        assert findings["no-product"].score > 0.5
+        assert found.content.verdict == "improve"
 
 
 def test_a_photo_that_cannot_be_read_is_named(shop: Engine) -> None:
@@ -320,12 +326,12 @@ def test_a_banned_gallery_asks_for_a_person_until_it_is_fitted_then_finds_its_ex
         Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False
     ) as engine:
         engine.prepare_reviews()
-        found = engine.review([photo("cross", "green", turn=5)])["prohibited"][0]
-        other = engine.review([photo("dots", "red", turn=5)])["prohibited"][0]
-    assert found["decision"] in ("review", "block")
-    assert found["evidence"][0]["example"] == "banned/1.png"
-    assert other["decision"] == "allow"
-    assert found["score"] > other["score"]
+        found = engine.review([photo("cross", "green", turn=5)]).content.prohibited[0]
+        other = engine.review([photo("dots", "red", turn=5)]).content.prohibited[0]
+    assert found.decision in ("review", "block")
+    assert found.evidence[0]["example"] == "banned/1.png"
+    assert other.decision == "allow"
+    assert found.score > other.score
 
 
 def test_a_ban_asks_for_a_person_where_nothing_tells_categories_or_tags(tmp_path: Path) -> None:
@@ -344,9 +350,9 @@ def test_a_ban_asks_for_a_person_where_nothing_tells_categories_or_tags(tmp_path
     with Engine(Settings(home=home.path, policy_file=file), watch=False) as engine:
 
         def asked() -> dict[str, tuple[str, list[str | None]]]:
-            found = engine.review([photo("ring", "red", turn=5)])["prohibited"]
+            found = engine.review([photo("ring", "red", turn=5)]).content.prohibited
             return {
-                one["policy"]: (one["decision"], [piece.get("reason") for piece in one["evidence"]])
+                one.policy: (one.decision, [piece.get("reason") for piece in one.evidence])
                 for one in found
             }
 
@@ -392,7 +398,7 @@ def test_galleries_are_looked_at_again_when_the_catalog_has_grown_by_a_quarter(
                     ]
                 },
             )
-            (found,) = engine.review([photo("dots", "red", turn=5)])["prohibited"]
-            assert "score" in found["evidence"][0]
-            engine._reviewing.policies.close()
+            (found,) = engine.review([photo("dots", "red", turn=5)]).content.prohibited
+            assert "score" in found.evidence[0]
+            engine.policies.close()
     assert fits == [20, 25]

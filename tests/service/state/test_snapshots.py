@@ -48,7 +48,7 @@ def test_a_new_version_is_picked_up_without_a_restart(own_home: Path) -> None:
                 try:
                     answer = engine.similar("cross-red", k=3)
                     seen.append(
-                        (answer["index_version"], tuple(r["product_id"] for r in answer["results"]))
+                        (answer.index_version, tuple(r.product_id for r in answer.content.results))
                     )
                 except Exception as error:
                     failures.append(error)
@@ -68,12 +68,12 @@ def test_a_new_version_is_picked_up_without_a_restart(own_home: Path) -> None:
 def test_model_and_index_switch_as_one(own: Engine) -> None:
     """A model without categories takes over with its index: classify then says so, search still
     works."""
-    assert own.classify(Query(product_id="cross-red"))["categories"][0]["label"] == "cross"
+    assert own.classify(Query(product_id="cross-red")).content.categories[0].label == "cross"
     bare = pretrained(own.home)
     build_index(own.home, bundle=bare, activate=True)
     own.refresh()
     answer = own.similar("cross-red", k=1)
-    assert (answer["model_version"], answer["index_version"]) == (bare.model_version, "v000002")
+    assert (answer.model_version, answer.index_version) == (bare.model_version, "v000002")
     with pytest.raises(Exception, match="no categories"):
         own.classify(Query(product_id="cross-red"))
 
@@ -85,12 +85,12 @@ def test_other_processes_writes_are_followed(own_home: Path) -> None:
     with Engine(Settings(home=own_home, poll_s=0.05)) as engine, open_catalog(engine.home) as other:
         row = other.get("cross-red")
         writer = Engine(Settings(home=own_home), watch=False)
-        sequence = writer.put("elsewhere", Draft(photos=(shot,)))["sequence"]
-        found = engine.search(Query(image=shot), k=1, min_sequence=sequence)["results"][0]
-        assert found["product_id"] == "elsewhere"
+        sequence = writer.products.put("elsewhere", Draft(photos=(shot,))).content.sequence
+        found = engine.search(Query(image=shot), k=1, min_sequence=sequence).content.results[0]
+        assert found.product_id == "elsewhere"
         other.delete(row.product_id)
         sequence = other.last_sequence()
-        left = engine.search(Query(image=shot), k=1000, min_sequence=sequence)["results"]
+        left = engine.search(Query(image=shot), k=1000, min_sequence=sequence).content.results
         assert len(left) == 20
         writer.close()
 
@@ -112,7 +112,9 @@ def test_photos_never_embedded_are_embedded_on_the_way(own: Engine) -> None:
     own.refresh()
     assert own.ready().live.sequence == sequence == 31
     for number, shot in enumerate(shots):
-        assert own.search(Query(image=shot), k=1)["results"][0]["product_id"] == f"import-{number}"
+        assert (
+            own.search(Query(image=shot), k=1).content.results[0].product_id == f"import-{number}"
+        )
 
 
 def test_a_damaged_version_is_refused_and_the_old_one_serves_on(
@@ -129,7 +131,7 @@ def test_a_damaged_version_is_refused_and_the_old_one_serves_on(
     assert "vectors.npy" in body["detail"]
     own.home.activate(Active("v000002", own.ready().model_version))
     own.refresh()
-    assert own.similar("cross-red", k=1)["index_version"] == "v000001"
+    assert own.similar("cross-red", k=1).index_version == "v000001"
     with pytest.raises(DamagedIndexError, match=r"vectors\.npy"):
         Engine(Settings(home=own.home.path), watch=False)
 
@@ -185,15 +187,15 @@ def test_an_unreadable_current_file_does_not_stop_the_service(own: Engine) -> No
 
         info = warning = lambda self, event, **_: None
 
-    own._serving._log = Log()
+    own.snapshots._log = Log()
     write_json(own.home.current_file, ["nonsense"])
     with open_catalog(own.home) as catalog:
         catalog.delete("cross-green")
     for _ in range(3):
         own.refresh()
     found = own.similar("cross-red", k=20)
-    assert found["index_version"] == "v000001"
-    assert "cross-green" not in {result["product_id"] for result in found["results"]}
+    assert found.index_version == "v000001"
+    assert "cross-green" not in {result.product_id for result in found.content.results}
     assert events == ["activated version cannot be served; the old one goes on"]
 
 
@@ -222,7 +224,7 @@ def test_a_request_may_name_a_version(two: Engine, open_web: Callable[..., Flask
         assert found["results"][0]["product_id"] == "cross-red"
         similar = web.get(f"/v1/products/cross-red/similar?k=3&version={version}").get_json()
         assert similar.items() >= ids.items()
-        vectors = {pid: two._others.get(version).live.vectors_of(pid)[1] for pid in (1, 2)}
+        vectors = {pid: two.snapshots.get(version).live.vectors_of(pid)[1] for pid in (1, 2)}
         assert vectors[1].shape == (2, 1280)
         tags = web.post("/v1/tags", json={"product_id": "cross-red", "version": version}).get_json()
         assert tags.items() >= ids.items()
@@ -277,8 +279,8 @@ def test_named_versions_follow_writes(two: Engine, open_web: Callable[..., Flask
         }
 
     assert len(first()) == 20
-    two.put("new", Draft(photos=(shot,)))
-    two.delete("cross-green")
+    two.products.put("new", Draft(photos=(shot,)))
+    two.products.delete("cross-green")
     two.refresh()
     found = first()
     assert next(iter(found)) == "new"
@@ -292,11 +294,11 @@ def test_few_versions_are_kept_open(own: Engine) -> None:
     for _ in range(3):
         build_index(own.home, bundle=resolve(own.home, None))
     for version in ("v000002", "v000003", "v000002", "v000004"):
-        assert own.similar("cross-red", k=1, version=version)["index_version"] == version
-    assert list(own._others._opened) == ["v000002", "v000004"]
+        assert own.similar("cross-red", k=1, version=version).index_version == version
+    assert own.snapshots.pinned.names() == ["v000002", "v000004"]
     Versions(own.home).remove(["v000004"])
     own.refresh()
-    assert list(own._others._opened) == ["v000002"]
+    assert own.snapshots.pinned.names() == ["v000002"]
     with pytest.raises(UnknownVersionError, match="v000004"):
         own.similar("cross-red", version="v000004")
 
@@ -322,7 +324,7 @@ def test_after_upserts_by_http_alone_a_model_change_finds_every_product(
     other = pretrained(own.home, "efficientnet_lite1")
     report = build_index(own.home, bundle=other, activate=True)
     assert (report.entries, report.embedded, report.skipped) == (46, 46, [])
-    assert own.similar("new-21", k=1)["index_version"] == "v000001"  # still the old pair, whole
+    assert own.similar("new-21", k=1).index_version == "v000001"  # still the old pair, whole
     own.refresh()
     for product_id, shot in shots.items():
         found = web.post(
@@ -365,13 +367,13 @@ def test_the_service_erases_within_the_time_set(own_home: Path, tmp_path: Path) 
         web = create_app(engine, engine.settings, check_answers=True).test_client()
         wait_for(lambda: engine.eraser._due is None)
         web.post("/v1/search", data={"image": (io.BytesIO(photo("cross", "red")), "a.png")})
-        assert len(engine._seeing._recent) == 1
+        assert engine.embedder.remembered == 1
         known = web.delete("/v1/products/cross-red?ticket=true").get_json()["ticket"]
-        assert engine._seeing._recent == {}
+        assert engine.embedder.remembered == 0
         (tmp_path / "ticket.json").write_text(json.dumps(known))
         assert verify_erased(home, "cross-red", tmp_path / "ticket.json") == 1
         wait_for(lambda: engine.ready().index_version == "v000004", 90)
         wait_for(lambda: engine.eraser._due is None, 60)
         assert Versions(home).names() == ["v000003", "v000004"]
         assert verify_erased(home, "cross-red", tmp_path / "ticket.json") == 0
-        assert len(engine.similar("cross-tan", k=1000)["results"]) == 18
+        assert len(engine.similar("cross-tan", k=1000).content.results) == 18

@@ -66,10 +66,12 @@ def engine(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     build_index(opened, bundle=by_version(opened, active.model_version))
     quiet = structlog.wrap_logger(structlog.ReturnLogger())
     with Engine(Settings(home=home), watch=False, log=quiet) as made:
-        made.patch("cross-black", {"title": EVIL, "attributes": {"colour": "black", "price": 12.5}})
-        made.patch("cross-red", {"attributes": {"colour": "red", "price": 30}})
+        made.products.patch(
+            "cross-black", {"title": EVIL, "attributes": {"colour": "black", "price": 12.5}}
+        )
+        made.products.patch("cross-red", {"attributes": {"colour": "red", "price": 30}})
         for _ in range(2):
-            made.people.submit(
+            made.reviews.submit(
                 listing(1), [Preview("0" * 64, photo("ring", "red"))], product_id=None
             )
         yield made

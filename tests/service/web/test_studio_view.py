@@ -16,7 +16,7 @@ def serving(engine: Engine) -> Iterator[str]:
     """The version that serves; it does again when the test is over."""
     before = engine.snapshot.index_version  # type: ignore[union-attr]
     yield before
-    engine.activate(before)
+    engine.versions.activate(before)
 
 
 def test_versions_are_switched_and_rolled_back(

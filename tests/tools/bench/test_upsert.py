@@ -30,14 +30,14 @@ def test_a_big_home_serves_what_it_was_told_to_hold(work: Path) -> None:
         assert (live.product_count, live.delta_size) == (300, 0)
         stored = np.concatenate([live.vectors_of(pid)[1] for pid in live.base.rows[:, 0].tolist()])
         np.testing.assert_array_equal(stored, rows.astype(np.float32))
-        shown = engine.product(product_id(7))
-        assert shown["images"][0]["hash"] == photo_hash(7)
-        assert set(shown["attributes"]) == {"price", "stock", "colour", "brand", "sale", "day"}
-        assert shown["attributes"]["colour"] in COLOURS
+        shown = engine.products.get(product_id(7)).content
+        assert shown.images[0].hash == photo_hash(7)
+        assert set(shown.attributes) == {"price", "stock", "colour", "brand", "sale", "day"}
+        assert shown.attributes["colour"] in COLOURS
         on_sale = engine.similar(
             product_id(0), k=100, filter={"must": [{"field": "sale", "eq": True}]}
-        )["results"]
-        assert {int(row["product_id"][1:]) % 10 for row in on_sale} == {0}
+        ).content.results
+        assert {int(row.product_id[1:]) % 10 for row in on_sale} == {0}
         assert len(on_sale) == 29
     assert big_home(work / "small", 300, dim=32, seed=3).path == home.path
     assert (work / "small" / "CURRENT").stat().st_mtime_ns == made

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from indexer.text.tokenizer import words
 from indexer.training.feature_cache import photo_features
 from indexer.training.problem import read_problem
 from service.engine import Engine
+from service.query.response import Envelope, SearchPage
 from service.settings import Settings
 from tools.bench.harness.framework import real_data
 from tools.bench.spine import catalens
@@ -149,9 +149,9 @@ def asking(home: Home, tower: TextTower | None) -> Iterator[Engine]:
         yield engine
 
 
-def found(answer: dict[str, Any]) -> list[int]:
+def found(answer: Envelope[SearchPage]) -> list[int]:
     """The places of an answer's products."""
-    return [int(row["product_id"]) for row in answer["results"]]
+    return [int(row.product_id) for row in answer.content.results]
 
 
 def pairs(made: TextShop, places: np.ndarray) -> list[tuple[str, str]]:

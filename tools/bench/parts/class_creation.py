@@ -34,14 +34,16 @@ def adding(work: Path) -> BenchRow:
     files = iter(sorted((real_data("clothing") / "test").rglob("*.jpg")))
     samples: dict[str, list[float]] = {}
     with Engine(Settings(home=folder), watch=False) as engine:
-        engine.classes.remove(number=engine.classes.add("warm", [next(files).read_bytes()])["id"])
+        engine.classes.remove(
+            number=engine.classes.add("warm", [next(files).read_bytes()]).content.id
+        )
         for count in PHOTOS:
             for _ in range(_REPEATED):
                 photos = [next(files).read_bytes() for _ in range(count)]
                 began = time.perf_counter()
                 made = engine.classes.add("new", photos)
                 samples.setdefault(str(count), []).append(time.perf_counter() - began)
-                engine.classes.remove(number=made["id"])
+                engine.classes.remove(number=made.content.id)
     medians = {count: statistics.median(taken) for count, taken in samples.items()}
     return {
         "recipe": adding.__doc__,

@@ -50,8 +50,8 @@ def review(work: Path) -> BenchRow:
     with Engine(Settings(home=home, policy_file=policy), watch=False) as engine:
         engine.prepare_reviews()
         ask: dict[str, Callable[[bytes], dict[str, Any]]] = {
-            "classify": lambda data: engine.classify(Query(image=data)),
-            "review": lambda data: engine.review([data], queue=False),
+            "classify": lambda data: engine.classify(Query(image=data)).to_json(),
+            "review": lambda data: engine.review([data], queue=False).to_json(),
         }
         for number, data in enumerate(_photos(knob("REVIEWS", 200) + 10)):
             for name in ("classify", "review") if number % 2 else ("review", "classify"):

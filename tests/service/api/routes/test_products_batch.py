@@ -68,7 +68,7 @@ def test_an_item_that_is_no_text_never_fails_the_rest(own: Engine) -> None:
     )
     assert [row["status"] for row in results] == [200, 422, 422, 422, 422, 422, 200]
     assert [row["product_id"] for row in results[:3]] == ["cross-red", "\ud800", "x"]
-    assert own._catalog.last_sequence() == 22
+    assert own.catalog.last_sequence() == 22
 
 
 def test_a_batch_is_done_in_order_and_found_at_once(web: FlaskClient, own: Engine) -> None:
@@ -101,7 +101,7 @@ def test_a_batch_is_done_in_order_and_found_at_once(web: FlaskClient, own: Engin
     assert outcomes(results) == expected
     assert [row["sequence"] for row in results] == [21, 22, 23, 24, 25, 26, 27, 28, 28]
     assert [row["status"] for row in results] == [200] * 9
-    assert own.ready().live.sequence == own._catalog.last_sequence() == 28
+    assert own.ready().live.sequence == own.catalog.last_sequence() == 28
     stored = web.get("/v1/products/new%2F1").get_json()
     assert (stored["title"], stored["attributes"]) == ("second", {"price": 6, "stock": 1})
     found = web.post("/v1/search", data=upload(shot, k="2")).get_json()["results"]
@@ -171,13 +171,13 @@ def test_a_batch_is_one_commit(
 ) -> None:
     """All items reach the catalog in one transaction, not one by one."""
     calls: list[int] = []
-    apply = own._catalog.apply
+    apply = own.catalog.apply
 
     def counted(writes: Sequence[Any]) -> Any:
         calls.append(len(writes))
         return apply(writes)
 
-    monkeypatch.setattr(own._catalog, "apply", counted)
+    monkeypatch.setattr(own.catalog, "apply", counted)
     send(
         web,
         *(
@@ -199,7 +199,7 @@ def test_photos_go_to_the_network_in_small_portions(
     def counted(
         self: InferenceQueue, embedder: Any, photos: Sequence[Any], **options: Any
     ) -> np.ndarray:
-        assert own._catalog.last_sequence() == 20
+        assert own.catalog.last_sequence() == 20
         portions.append(len(photos))
         return embed(self, embedder, photos, **options)
 
@@ -239,7 +239,7 @@ def test_patches_touch_no_vector(web: FlaskClient, own: Engine) -> None:
     web.patch("/v1/products/cross-tan", json={"attributes": {"price": 9}})
     assert (own.ready().live.delta_size, own.ready().live.sequence) == (0, 26)
     assert first(web, photo("cross", "red"))["attributes"]["price"] == 4
-    own._serving.start()
+    own.snapshots.start()
     assert (own.ready().live.delta_size, own.ready().live.sequence) == (0, 26)
 
 
@@ -249,7 +249,7 @@ def test_a_photo_that_moves_to_another_product_in_one_batch_stays_searchable(
     """Deleted with its only product and put again: the photo has a new number, and its vector
     follows."""
     shot = photo("cross", "red")
-    held = own._catalog.get("cross-red").photo_ids
+    held = own.catalog.get("cross-red").photo_ids
     assert outcomes(send(web, {"op": "delete", "product_id": "cross-red"}, put("heir", shot))) == [
         "deleted",
         "added",
@@ -257,7 +257,7 @@ def test_a_photo_that_moves_to_another_product_in_one_batch_stays_searchable(
     assert first(web, shot)["product_id"] == "heir"
     store = own.ready().store
     assert store.missing(np.array(held)).tolist() == sorted(held)
-    assert len(store.missing(np.array(own._catalog.get("heir").photo_ids))) == 0
+    assert len(store.missing(np.array(own.catalog.get("heir").photo_ids))) == 0
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_batch_that_cannot_be_read(
 
 def test_an_empty_batch_is_nothing(web: FlaskClient, own: Engine) -> None:
     assert send(web) == []
-    assert own._catalog.last_sequence() == 20
+    assert own.catalog.last_sequence() == 20
 
 
 def test_the_document_describes_the_batch(web: FlaskClient) -> None:
@@ -316,7 +316,7 @@ def test_what_a_write_says_names_its_photos(own: Engine) -> None:
 
     done = [
         found
-        for found in own._catalog.apply([Patch("cross-red", {"title": "x"}), Delete("cross-red")])
+        for found in own.catalog.apply([Patch("cross-red", {"title": "x"}), Delete("cross-red")])
         if isinstance(found, Written)
     ]
     assert [(w.outcome, w.photos_changed, len(w.orphaned), len(w.orphaned_ids)) for w in done] == [

@@ -379,7 +379,7 @@ def test_a_failure_of_ours_hides_its_inside(
     web: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unexpected exception is 500 without its text; the log has it."""
-    monkeypatch.setattr("service.engine.Engine.sample", lambda *_: 1 / 0)
+    monkeypatch.setattr("service.products.catalog.ProductCatalog.sample", lambda *_: 1 / 0)
     body = assert_problem(web.get("/v1/products"), 500, "internal")
     assert "division" not in body["detail"]
 

@@ -1,0 +1,60 @@
+"""Request context: snapshot, stage timer, search cache and deadline of one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from indexer.core.timer import StageTimer
+from indexer.index.query import search_params
+from service.query.response import Envelope, Framed
+from service.query.search_cache import SearchCache
+from service.state.snapshots import Snapshot
+
+TAG_ROOM = 1.5  # products searched per voter wanted: some have no tags, some are near-duplicates
+
+
+@dataclass(frozen=True)
+class RequestContext:
+    """What travels with one request, from its start to its answer."""
+
+    snapshot: Snapshot
+    timer: StageTimer
+    searches: SearchCache
+    deadline_s: float  # seconds on ``timer``
+
+    @classmethod
+    def begin(
+        cls,
+        snapshot: Snapshot,
+        deadline_s: float,
+        *,
+        timer: StageTimer | None = None,
+        with_tags: bool = False,
+    ) -> RequestContext:
+        """``with_tags``: tags are suggested too, so each search is made deep enough for them."""
+        depths = snapshot.derived(TagDepths).by_widen if with_tags else None
+        return cls(snapshot, timer or StageTimer(), SearchCache(depths), deadline_s)
+
+    def for_photo(self) -> RequestContext:
+        """The same request about another photo: its searches have nothing in common with these."""
+        depths = self.snapshot.derived(TagDepths).by_widen
+        return RequestContext(self.snapshot, self.timer, SearchCache(depths), self.deadline_s)
+
+    def left_s(self) -> float:
+        """Seconds to the deadline, not below 0."""
+        return max(self.deadline_s - self.timer.elapsed(), 0.0)
+
+    def respond(self, content: Framed) -> Envelope[Framed]:
+        """Frame the answer, once."""
+        return Envelope.around(content, self.snapshot, self.timer)
+
+
+class TagDepths:
+    """How many products a tag suggestion searches for, by ``SearchParams.widen``."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.by_widen: dict[str, int] = {}
+        for part in snapshot.tag_rule.parts:
+            widen = search_params(part.view).widen if part.view else ""
+            depth = int(TAG_ROOM * part.k)
+            self.by_widen[widen] = max(self.by_widen.get(widen, 0), depth)

@@ -1,0 +1,52 @@
+"""Snapshot: model, decision layer and index that answer one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from indexer.core.vectors import evenly_spaced
+from indexer.index.embedding_store import EmbeddingStore
+from indexer.index.live import LiveIndex
+from indexer.model.bundle import Bundle
+from indexer.model.runtime_base import Runtime
+from indexer.model.tag_rule import TagRule
+from service.state.derived import DerivedT, DerivedValues
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One state of one index version, the same from a request's start to its end."""
+
+    index_version: str
+    bundle: Bundle
+    embedder: Runtime
+    live: LiveIndex
+    store: EmbeddingStore
+    _derived: DerivedValues = field(
+        default_factory=DerivedValues, init=False, repr=False, compare=False
+    )
+
+    @property
+    def model_version(self) -> str:
+        return self.bundle.model_version
+
+    @property
+    def tag_rule(self) -> TagRule:
+        """As the build of this index version fitted it; versions without one take the model's."""
+        return self.live.base.tag_rule or self.bundle.decision.tagging()
+
+    def derived(self, kind: type[DerivedT]) -> DerivedT:
+        """What ``kind`` computes from this snapshot: made once, gone with the snapshot."""
+        return self._derived.get(kind, self)
+
+    def sample_products(
+        self, limit: int, *, nearest: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """At most ``limit`` products of the index version, evenly spread: pids int64 [n] and the
+        embeddings of their first photos, float32 [n, D]."""
+        base = self.live.base
+        pids, first = np.unique(np.asarray(base.rows[:, 0]), return_index=True)
+        places = evenly_spaced(len(pids), limit, nearest=nearest)
+        return pids[places], np.asarray(base.stored[first[places]], dtype=np.float32)

@@ -1,0 +1,179 @@
+"""Promises about the way of a request: embedded first, framed once, never back into the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+import service
+from indexer.catalog.store import open_catalog
+from indexer.core.timer import StageTimer
+from indexer.index.live import LiveIndex
+from service.engine import Engine, Query
+from service.query.catalog_map import Projection
+from service.query.context import RequestContext, TagDepths
+from service.query.filters import CatalogColumns, FilterParser
+from service.query.objects import CatalogSimilarity
+from service.query.photo_embedder import PhotoEmbedder
+from service.query.response import Envelope
+from service.query.search_cache import SearchCache
+from service.review.review import ChanceSimilarity
+from service.state.derived import DerivedValues
+from service.state.snapshot import Snapshot
+from tests.service.conftest import photo
+
+ENGINE = str(Path(service.__file__).parent / "engine.py")
+ROOMS = tuple(
+    str(Path(service.__file__).parent / room)
+    for room in ("query", "review", "products", "state", "inference")
+)
+
+
+@contextmanager
+def climbs() -> Iterator[list[str]]:
+    """Calls of the engine's functions that come out of the rooms below it, by any thread."""
+    found: list[str] = []
+
+    def profile(frame: FrameType, event: str, _: Any) -> None:
+        back = frame.f_back
+        if event != "call" or frame.f_code.co_filename != ENGINE or back is None:
+            return
+        # A generator of the engine that goes on is called by contextlib, not by a room.
+        if back.f_code.co_filename.startswith(ROOMS):
+            found.append(f"{back.f_code.co_filename}: {frame.f_code.co_name}")
+
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+
+
+ASKS: dict[str, Callable[[Engine], Any]] = {
+    "classify": lambda engine: engine.classify(Query(image=photo("ring", "red", turn=3))),
+    "search": lambda engine: engine.search(Query(image=photo("ring", "red", turn=4)), k=3),
+    "describe": lambda engine: engine.describe(Query(image=photo("ring", "red", turn=5)), k=3),
+    "review": lambda engine: engine.review([photo("ring", "red", turn=6)], queue=False),
+    "objects": lambda engine: engine.find_objects(photo("ring", "red", turn=7)),
+    "sample": lambda engine: engine.products.sample(3),
+}
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_nothing_climbs_back_into_the_engine(shop: Engine, name: str) -> None:
+    """No room below the engine calls a function of it, not even through a callable."""
+    with climbs() as found:
+        ASKS[name](shop)
+    assert found == []
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_a_request_is_framed_once(shop: Engine, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One envelope a request, however many parts its answer has."""
+    made: list[object] = []
+    around = Envelope.around
+
+    def counted(*given: Any) -> Any:
+        made.append(given[0])
+        return around(*given)
+
+    monkeypatch.setattr(Envelope, "around", staticmethod(counted))
+    ASKS[name](shop)
+    assert len(made) == 1
+
+
+def test_a_photo_is_embedded_once_for_all_parts(
+    shop: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``describe`` embeds first and passes the arrays down."""
+    asked: list[Query] = []
+    embed = PhotoEmbedder.embed
+
+    def counted(self: PhotoEmbedder, ctx: RequestContext, query: Query) -> Any:
+        asked.append(query)
+        return embed(self, ctx, query)
+
+    monkeypatch.setattr(PhotoEmbedder, "embed", counted)
+    ASKS["describe"](shop)
+    assert len(asked) == 1
+
+
+def test_a_filter_leaves_the_snapshot_as_it_was(own: Engine) -> None:
+    """Parsing changes nothing; a version without fitting columns is answered from columns of the
+    catalog, which the index itself never gets."""
+    base = dataclasses.replace(own.ready().live.base, columns_file=None)
+    bare = dataclasses.replace(own.ready(), live=LiveIndex(base))
+    lines: list[str] = []
+    log = SimpleNamespace(warning=lambda event, **_: lines.append(event))
+    filters = FilterParser(own.catalog, log=log)
+    filters.parse({"must": [{"field": "colour", "eq": "red"}]})
+    assert lines == []
+    where = filters.bind(bare, {"must": [{"field": "colour", "eq": "red"}]})
+    assert bare.live.columns is None
+    assert len(lines) == 1
+    vectors = bare.live.vectors_of(int(bare.live.pids()[0]))[1][:1]
+    (found,) = bare.live.search(vectors, 20, where=where)
+    with open_catalog(own.home) as catalog:
+        products = catalog.by_pids(found.pids.tolist())
+    assert {product.attributes["colour"] for product in products.values()} == {"red"}
+    assert len(found) == 4
+    assert bare.live.columns is None
+    filters.bind(bare, {"must": [{"field": "colour", "eq": "tan"}]})
+    assert len(lines) == 1, "the columns are read once"
+
+
+def test_what_is_derived_dies_with_its_snapshot(own: Engine) -> None:
+    """Nothing else holds the columns, projection, depths and similarities of a snapshot."""
+    snapshot = dataclasses.replace(own.ready())
+    kinds = (TagDepths, Projection, CatalogSimilarity, ChanceSimilarity, CatalogColumns)
+    derived = [weakref.ref(snapshot.derived(kind)) for kind in kinds]  # type: ignore[type-var]
+    assert all(
+        value() is snapshot.derived(kind)  # type: ignore[type-var]
+        for value, kind in zip(derived, kinds, strict=True)
+    )
+    other = dataclasses.replace(snapshot)
+    assert other.derived(TagDepths) is not snapshot.derived(TagDepths)
+    del snapshot
+    gc.collect()
+    assert [value() for value in derived] == [None] * len(kinds)
+
+
+class Slow:
+    """Counts how often it is made."""
+
+    made = 0
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        Slow.made += 1
+
+
+def test_threads_that_ask_at_once_make_a_value_once() -> None:
+    values = DerivedValues()
+    found: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(values.get(Slow, cast(Any, None))))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Slow.made == 1
+    assert len({id(value) for value in found}) == 1
+
+
+def test_the_time_left_is_never_below_zero(shop: Engine) -> None:
+    ctx = RequestContext(shop.ready(), StageTimer(), SearchCache(), 0.0)
+    assert ctx.left_s() == 0.0
