@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,13 @@ SOURCES = {
 }
 
 
-def imported(tree: ast.AST, *, top_level_only: bool = False) -> Iterator[str]:
-    """Modules that the code imports; ``from a import b`` yields both ``a`` and ``a.b``."""
+@cache
+def imported(path: Path, *, top_level_only: bool = False) -> tuple[str, ...]:
+    """Modules that the file imports; ``from a import b`` yields both ``a`` and ``a.b``."""
+    return tuple(_imported(parse(path), top_level_only))
+
+
+def _imported(tree: ast.AST, top_level_only: bool) -> Iterator[str]:
     for node in _outside_functions(tree) if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -63,7 +69,7 @@ def test_imports_go_one_way() -> None:
     wrong = [
         f"{name} imports {target}"
         for name, path in SOURCES.items()
-        for target in imported(parse(path))
+        for target in imported(path)
         if (room := target.partition(".")[0]) in ROOMS
         and room not in MAY_IMPORT[name.partition(".")[0]]
     ]
@@ -77,7 +83,7 @@ def test_flask_stays_in_the_service() -> None:
         f"{name} imports {target}"
         for name, path in SOURCES.items()
         if not name.startswith("service") and name != "tools.bench.peers.plain_service"
-        for target in imported(parse(path))
+        for target in imported(path)
         if target.partition(".")[0] in {"flask", "flask_openapi", "werkzeug", "waitress"}
     ]
     assert wrong == []
@@ -90,7 +96,7 @@ def test_native_libraries_have_one_door() -> None:
         f"{name} imports {target}"
         for name, path in SOURCES.items()
         if name != "indexer.core.native"
-        for target in imported(parse(path))
+        for target in imported(path)
         if target == "faiss" or target == "torch"
     ]
     assert wrong == []
@@ -103,7 +109,7 @@ def test_sqlite_has_one_door() -> None:
         f"{name} imports {target}"
         for name, path in {**SOURCES, **tests}.items()
         if name != "indexer.core.sqlite"
-        for target in imported(parse(path))
+        for target in imported(path)
         if target.partition(".")[0] in {"sqlite3", "_sqlite3", "apsw", "sqlalchemy"}
     ]
     assert wrong == []
@@ -119,7 +125,7 @@ def test_only_demo_and_bench_reach_the_sample_and_the_benchmarks() -> None:
         f"{name} imports {target}"
         for name, path in SOURCES.items()
         if name not in may and not is_below(name, SAMPLE_AND_BENCH)
-        for target in imported(parse(path))
+        for target in imported(path)
         if is_below(target, SAMPLE_AND_BENCH)
     ]
     assert wrong == []
@@ -161,7 +167,7 @@ def test_no_import_circles() -> None:
     graph = {
         name: {
             target
-            for target in imported(parse(path), top_level_only=True)
+            for target in imported(path, top_level_only=True)
             if target in SOURCES and target != name
         }
         for name, path in SOURCES.items()
@@ -252,7 +258,7 @@ def test_light_modules_stay_light(module: str) -> None:
 
 def test_errors_imports_nothing() -> None:
     """``indexer.core.errors`` can be imported from anywhere, because it imports nothing itself."""
-    assert set(imported(parse(SOURCES["indexer.core.errors"]))) <= {
+    assert set(imported(SOURCES["indexer.core.errors"])) <= {
         "__future__",
         "__future__.annotations",
     }
