@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from service.settings import Settings
-from service.settings.table import Setting, describe_settings
+from service.settings.description import Setting, describe_settings
 
 HEADER = "| setting | value | default | environment | option | what it does |"
 

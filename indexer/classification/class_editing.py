@@ -20,7 +20,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.vectors import evenly_spaced
-from indexer.index.activation import active_model, serve_decision
+from indexer.index.active_model import active_model, serve_decision
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
 from indexer.model.calibration import remove_label_smoothing

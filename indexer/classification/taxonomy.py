@@ -13,7 +13,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.category_path import CategoryPath, format_path
 from indexer.core.errors import BadDataError, BadProductError, CatalensError
 from indexer.core.home import Home
-from indexer.index.activation import serve_decision
+from indexer.index.active_model import serve_decision
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.registry import by_version
 

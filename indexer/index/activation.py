@@ -1,33 +1,219 @@
-"""The active model and its decision layer, switched with the index."""
+"""Activation of an index version, its undo, and the history that the undo reads."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
-from indexer.core.errors import NoIndexError
+from indexer.core.atomic_files import write_json
+from indexer.core.errors import (
+    BadHomeError,
+    BusyError,
+    IndexMismatchError,
+    UnknownVersionError,
+)
 from indexer.core.home import Active, Home
-from indexer.index.version import Versions
-from indexer.model.bundle import Bundle, write_revision
-from indexer.model.decision_layer import Decision
-from indexer.model.registry import by_version
+from indexer.core.manifest import Manifest
+
+_KEPT_ACTIVATIONS = 8
 
 
-def serve_decision(home: Home, active: Active, bundle: Bundle, decision: Decision) -> Bundle:
-    """Store ``bundle`` with ``decision`` as a new model and serve it with the active index.
+class Activations(ABC):
+    """Which index version of a home serves, and which served before (``version.Versions``)."""
 
-    Call it under the lock "decision".
-    """
-    origin = bundle.decision.origin or bundle.model_version
-    new = write_revision(
-        bundle, replace(decision, origin=origin, revision=decision.revision + 1), home.models
-    )
-    Versions(home).switch_model(new.model_version, instead_of=active)
-    return new
+    def __init__(self, home: Home) -> None:
+        self.home = home
 
+    @property
+    def folder(self) -> Path:
+        return self.home.indexes
 
-def active_model(home: Home) -> tuple[Active, Bundle]:
-    """Load what is active: index and model by name, and the model. Raises ``NoIndexError``."""
-    active = home.active()
-    if active is None:
-        raise NoIndexError("no index version is active: run catalens index build --activate")
-    return active, by_version(home, active.model_version)
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """List the published versions, oldest first."""
+
+    @abstractmethod
+    def manifest(self, version: str) -> Manifest:
+        """Read the manifest of a version."""
+
+    @abstractmethod
+    def verify(self, version: str) -> Manifest:
+        """Check every file of a version against its checksum."""
+
+    def _written_history(self) -> Sequence[Active]:
+        try:
+            stored = json.loads((self.folder / "ACTIVATIONS").read_text())
+            return [Active(entry["index_version"], entry["model_version"]) for entry in stored]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def _activation_history(self) -> Sequence[Active]:
+        """Return the activations up to and with the current one, oldest first.
+
+        An entry that a crash wrote but did not make current is cut off. Where the current pair
+        cannot be read, the last one written stands for it: activating must repair that.
+        """
+        written = self._written_history()
+        try:
+            current = self.home.active()
+        except BadHomeError:
+            return written
+        if current is None:
+            return []
+        # By the version alone: a changed decision layer is another model of the same entry, not an
+        # entry of its own.
+        last = max(
+            (i for i, pair in enumerate(written) if pair.index_version == current.index_version),
+            default=len(written),
+        )
+        return [*written[:last], current]
+
+    def previous(self) -> Active | None:
+        """Return the pair that was active before the current one, or None."""
+        past = self._activation_history()
+        return past[-2] if len(past) > 1 else None
+
+    def activate(
+        self,
+        version: str,
+        *,
+        instead_of: str | None = None,
+        model_embedding_id: Callable[[str], str] | None = None,
+    ) -> Active:
+        """Make ``version`` and the model it was built for the active pair, in one rename.
+
+        Where that model's decision layer was changed since, its latest revision is taken: classes
+        that were added stay. Verified in full first. ``instead_of``: the index version whose place
+        in the history this one takes, since it is the same state in another form; where another is
+        active by now, it is ``BusyError``. ``model_embedding_id`` looks up a registered model's
+        embedding id by model version (default: the home's registry). Raises ``DamagedIndexError``,
+        ``UnknownVersionError``, ``UnknownModelError``, and ``IndexMismatchError`` naming both ids;
+        then what was active stays so.
+        """
+        with self.home.lock("activate", wait_s=60.0):
+            manifest = self.verify(version)
+            past = self._activation_history()
+            if instead_of is not None and (not past or past[-1].index_version != instead_of):
+                raise BusyError(
+                    f"another index was activated in {self.home.path} instead of {instead_of} "
+                    "meanwhile"
+                )
+            pair = self.pair_of(manifest)
+            self._check_pair(pair, manifest, model_embedding_id)
+            again = bool(past) and past[-1].index_version in (version, instead_of)
+            self._set_active(pair, past[:-1] if again else past)
+        return pair
+
+    def switch_model(
+        self,
+        model_version: str,
+        *,
+        instead_of: Active,
+        model_embedding_id: Callable[[str], str] | None = None,
+    ) -> Active:
+        """Serve the active index version with another decision layer, in one rename; history keeps
+        one entry for both.
+
+        ``instead_of`` is the pair that the change was made from: where another is active by now, it
+        is ``BusyError`` and nothing happens. Raises ``IndexMismatchError`` for a model of another
+        embedding, ``UnknownModelError``.
+        """
+        with self.home.lock("activate", wait_s=60.0):
+            if self.home.active() != instead_of:
+                raise BusyError(
+                    f"another model or index was activated in {self.home.path} meanwhile: try again"
+                )
+            pair = Active(instead_of.index_version, model_version)
+            self._check_pair(pair, self.manifest(pair.index_version), model_embedding_id)
+            self._set_active(pair, self._activation_history()[:-1])
+        return pair
+
+    def _check_pair(
+        self, pair: Active, manifest: Manifest, look_up: Callable[[str], str] | None
+    ) -> None:
+        of_model = (look_up or self._registered)(pair.model_version)
+        if of_model != manifest.embedding_id:
+            raise IndexMismatchError(
+                f"index version {pair.index_version} was built with embedding "
+                f"{manifest.embedding_id}, "
+                f"model {pair.model_version} gives embedding {of_model}"
+            )
+
+    def _set_active(self, pair: Active, past: Sequence[Active]) -> None:
+        """Write ``pair`` after ``past`` into the history, then make it current.
+
+        ``_activation_history`` cuts off what a crash in between leaves.
+        """
+        self._write_history([*past, pair])
+        self.home.activate(pair)
+
+    def pair_of(self, manifest: Manifest) -> Active:
+        """Pair a version with the latest revision of the model that it was built for.
+
+        That is the one last active among those with its origin; the manifest's own where there was
+        none.
+        """
+        from indexer.model.registry import origin
+
+        wanted = origin(self.home, manifest.model_version)
+        served = (pair.model_version for pair in reversed(self._activation_history()))
+        latest = (model for model in served if origin(self.home, model) == wanted)
+        return Active(manifest.version, next(latest, manifest.model_version))
+
+    def replace(self, successors: Mapping[str, str]) -> None:
+        """Put rewrites in the place of versions (name -> rewrite): serving, and in history.
+
+        In an order that a crash cannot hurt: at each step what serves and what served before are
+        whole. Models stay.
+        """
+        with self.home.lock("activate", wait_s=60.0):
+            past = self._activation_history()
+            if not past:
+                return
+            moved = [
+                Active(successors.get(pair.index_version, pair.index_version), pair.model_version)
+                for pair in past
+            ]
+            if moved[-1] != past[-1]:
+                self._write_history([*moved[:-1], past[-1], moved[-1]])
+                self.home.activate(moved[-1])
+            unrepeated = [
+                pair for pair, before in zip(moved, [None, *moved], strict=False) if pair != before
+            ]
+            self._write_history(unrepeated)
+
+    def _write_history(self, entries: Sequence[Active]) -> None:
+        write_json(
+            self.folder / "ACTIVATIONS", [asdict(entry) for entry in entries[-_KEPT_ACTIVATIONS:]]
+        )
+
+    def _registered(self, model_version: str) -> str:
+        from indexer.model.registry import by_version
+
+        return by_version(self.home, model_version).embedding_id
+
+    def rollback(self, *, model_embedding_id: Callable[[str], str] | None = None) -> str:
+        """Undo the last activation: activate what was active before; a second call returns.
+
+        Raises ``UnknownVersionError`` where nothing was active before.
+        """
+        previous = self.previous()
+        if previous is None:
+            raise UnknownVersionError("nothing to roll back to: no other version was active before")
+        self.activate(previous.index_version, model_embedding_id=model_embedding_id)
+        return previous.index_version
+
+    def settled(self) -> bool:
+        """Tell whether it is known what serves and what served before.
+
+        Otherwise no version may be called superseded.
+        """
+        active = self.home.active()
+        return (
+            active is not None
+            and active.index_version in self.names()
+            and bool(self._written_history())
+        )

@@ -12,7 +12,7 @@ from indexer.catalog.filters import Filter
 from indexer.core.vectors import unit_rows
 from indexer.index.live import LiveIndex
 from indexer.index.product_hits import ProductHits, by_product
-from indexer.index.query import VectorQuery
+from indexer.index.query_weighting import VectorQuery
 from indexer.model.spec import Block
 
 # Of a text's share: what its keywords get where any product holds one. From .3 on it matters little

@@ -143,7 +143,7 @@ def reweighted_queries(
 
     With the ``SearchParams.widen`` of each group. Blocks without weight cannot be asked for.
     """
-    from indexer.index.query import reweigh
+    from indexer.index.query_weighting import reweigh
 
     rng = np.random.default_rng(seed)
     names = [block.name for block in blocks if block.weight > 0]

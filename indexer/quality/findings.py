@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from indexer.core.registry import LAST, Registry
 from indexer.imaging.geometry import Box
-from indexer.quality.advice import Advice
+from indexer.quality.advice_template import Advice
 
 if TYPE_CHECKING:
     from indexer.quality.analyzed_photo import AnalyzedPhoto

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from indexer.index.near_duplicates import COPY
-from indexer.index.query import view_queries
+from indexer.index.query_weighting import view_queries
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagGroup, TagRule, View
 from indexer.tagging.voting import (

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from indexer.index.near_duplicates import COPY, group_near_duplicates
-from indexer.index.query import view_queries
+from indexer.index.query_weighting import view_queries
 from indexer.model.calibration import softmax
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagGroup, TagRule

@@ -10,7 +10,7 @@ import numpy as np
 from indexer.classification.open_set import is_unknown, rule_logits
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import NoCategoriesError
-from indexer.index.query import search_params
+from indexer.index.query_weighting import search_params
 from indexer.model.decision_layer import Category
 from service.query.context import RequestContext
 from service.query.photo_embedder import EmbeddedQuery

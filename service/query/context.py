@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from indexer.core.timer import StageTimer
-from indexer.index.query import search_params
+from indexer.index.query_weighting import search_params
 from service.query.response import Envelope, Framed
 from service.query.search_cache import SearchCache
 from service.state.snapshots import Snapshot

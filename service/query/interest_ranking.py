@@ -17,7 +17,7 @@ from indexer.core.category_path import format_path
 from indexer.core.errors import BadFilterError, NoOrdersError
 from indexer.index.filter_columns import BoundFilter, FilterColumn, FilterColumns
 from indexer.index.product_hits import ProductHits
-from indexer.index.query import reweigh
+from indexer.index.query_weighting import reweigh
 from indexer.recommendation.interests import (
     DIVERSITY,
     Interest,

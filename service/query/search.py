@@ -13,7 +13,7 @@ from indexer.core.errors import BadRequestError
 from indexer.index.filter_columns import BoundFilter
 from indexer.index.hybrid_ranking import KeywordShare, ranked, recolour_weights
 from indexer.index.product_hits import ProductHits
-from indexer.index.query import (
+from indexer.index.query_weighting import (
     VectorQuery,
     check_mix,
     drop_near_duplicates,

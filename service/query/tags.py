@@ -12,7 +12,7 @@ import numpy as np
 from indexer.catalog.store import Catalog
 from indexer.core.native import THREADS
 from indexer.index.product_hits import ProductHits
-from indexer.index.query import search_params, view_queries
+from indexer.index.query_weighting import search_params, view_queries
 from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.few_shot_tags import with_few_shot_tags
 from indexer.tagging.voting import TagSuggestion, Voters, suggest_tags, tag_probabilities

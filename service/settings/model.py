@@ -22,7 +22,7 @@ from pydantic import (
 
 from indexer.core.errors import BadSettingsError
 from indexer.quality.profiles import profile
-from service.settings.table import SettingNames, SettingOrigin, fault_message, place_of
+from service.settings.description import SettingNames, SettingOrigin, fault_message, place_of
 
 Condition = Mapping[str, Any]
 ProfileChanges = Mapping[str, Mapping[str, float]]

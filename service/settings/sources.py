@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.errors import BadSettingsError
+from service.settings.description import (
+    PREFIX,
+    Setting,
+    SettingOrigin,
+    describe_settings,
+    nearest_name,
+)
 from service.settings.model import Settings
-from service.settings.table import PREFIX, Setting, SettingOrigin, describe_settings, nearest_name
 
 # What else Catalens reads from the environment. Any other name with the prefix is a setting or a
 # misspelt one, which is refused.

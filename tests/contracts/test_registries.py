@@ -40,7 +40,7 @@ from indexer.moderation.detector import (
     PhotoContext,
 )
 from indexer.moderation.policy import load_policies
-from indexer.quality.advice import Advice
+from indexer.quality.advice_template import Advice
 from indexer.quality.analyzed_photo import AnalyzedPhoto
 from indexer.quality.assess import assess_quality
 from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from indexer.core.errors import BadSettingsError
 from service.settings import Settings, load_settings
+from service.settings.description import Setting, describe_settings
 from service.settings.sources import OTHER_PREFIXES, OTHER_VARIABLES
-from service.settings.table import Setting, describe_settings
 from tools.commands.serve import serve
 from tools.settings_reference import HEADER, settings_table
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.index.query import reweigh
+from indexer.index.query_weighting import reweigh
 from service.engine import Query
 from tools.bench.data.text_gallery import (
     TEN,

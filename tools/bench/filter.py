@@ -18,7 +18,7 @@ from indexer.index.base import MIXED, Hits, SearchParams, rescore
 from indexer.index.exact import ExactIndex
 from indexer.index.filter_columns import FilterColumns
 from indexer.index.live import LiveIndex
-from indexer.index.query import vector_query
+from indexer.index.query_weighting import vector_query
 from indexer.index.tuning import ann_recall_at_k, build_tuned
 from indexer.index.version import Versions
 from indexer.index.version_files import NewVersion

@@ -45,7 +45,7 @@ def list_(home: Path, as_json: bool) -> None:
     """List categories, and classes from photos."""
     from indexer.classification.class_editing import list_classes
     from indexer.core.home import Home
-    from indexer.index.activation import active_model
+    from indexer.index.active_model import active_model
 
     _, bundle = active_model(Home(home))
     print_result(
@@ -65,7 +65,7 @@ def remove(label: str | None, number: int | None, tag: bool, home: Path, as_json
     """Remove the class LABEL made from photos."""
     from indexer.classification.class_editing import remove_class
     from indexer.core.home import Home
-    from indexer.index.activation import active_model
+    from indexer.index.active_model import active_model
 
     if (label is None) == (number is None):
         raise click.UsageError("give a label, or --id")

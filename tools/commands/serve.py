@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from service.settings import Settings, load_settings
-from service.settings.table import Setting, describe_settings
+from service.settings.description import Setting, describe_settings
 from tools.options import AnyPath, JsonObject
 
 

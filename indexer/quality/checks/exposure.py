@@ -6,7 +6,7 @@ import numpy as np
 
 from indexer.imaging.analysis_view import luminance, quantiles
 from indexer.imaging.geometry import Box
-from indexer.quality.advice import Advice
+from indexer.quality.advice_template import Advice
 from indexer.quality.analyzed_photo import AnalyzedPhoto
 from indexer.quality.findings import FINDINGS, NEVER, FindingSpec, Floors, Measure, saturate
 

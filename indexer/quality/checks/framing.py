@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scipy import ndimage
 
-from indexer.quality.advice import Advice
+from indexer.quality.advice_template import Advice
 from indexer.quality.analyzed_photo import AnalyzedPhoto
 from indexer.quality.findings import FINDINGS, NEVER, FindingSpec, Floors, Measure, saturate
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.fft import dct
 
 from indexer.imaging.analysis_view import SHORT, AnalysisView, grid, luma_tiles, sample_tiles, tiles
-from indexer.quality.advice import Advice
+from indexer.quality.advice_template import Advice
 from indexer.quality.analyzed_photo import AnalyzedPhoto
 from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure, saturate
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.imaging.analysis_view import AnalysisView, luminance, quantiles
-from indexer.quality.advice import Advice
+from indexer.quality.advice_template import Advice
 from indexer.quality.analyzed_photo import AnalyzedPhoto
 from indexer.quality.findings import FINDINGS, NEVER, FindingSpec, Floors, Measure, saturate
 from indexer.quality.seams import LINE_SHARE

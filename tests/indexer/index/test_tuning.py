@@ -13,7 +13,7 @@ from indexer.index import tuning
 from indexer.index.base import Hits, SearchParams
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex
-from indexer.index.query import reweigh, search_params
+from indexer.index.query_weighting import reweigh, search_params
 from indexer.index.tuning import Tuned, ann_recall_at_k, build_tuned, held_out_queries
 from indexer.index.version import Versions
 from indexer.index.version_files import NewVersion

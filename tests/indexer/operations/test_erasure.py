@@ -233,7 +233,7 @@ def test_between_the_renames_of_a_replacement_the_pair_and_the_past_are_whole(
         with open_catalog(home) as catalog:
             erasure._cleaned(home, catalog, name, "cpu")
     successors = {"v000001": "v000004", "v000002": "v000005"}
-    original, left = Versions._note, 0
+    original, left = Versions._write_history, 0
     for stop, serving in ((1, "v000002"), (2, "v000002"), (3, "v000005")):
         left = stop
 
@@ -249,7 +249,7 @@ def test_between_the_renames_of_a_replacement_the_pair_and_the_past_are_whole(
             step()
 
         with monkeypatch.context() as patch:
-            patch.setattr(Versions, "_note", note)
+            patch.setattr(Versions, "_write_history", note)
             with pytest.raises(Killed):
                 Versions(home).replace(successors)
         assert home.active() == Active(serving, "m1")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.quality.advice import Advice
+from indexer.quality.advice_template import Advice
 from indexer.quality.assess import assess_quality
 from indexer.quality.findings import FINDINGS, FindingSpec, Floors, Measure
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from indexer.index.query import view_queries
+from indexer.index.query_weighting import view_queries
 from indexer.model.few_shot import CATEGORY_SHARES, background, fit_tag
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagGroup, TagRule

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from indexer.core.errors import BadRequestError
-from indexer.index.query import check_weights, drop_near_duplicates, reweigh, vector_query
+from indexer.index.query_weighting import check_weights, drop_near_duplicates, reweigh, vector_query
 from indexer.model.spec import Block
 
 BLOCKS = (Block("a", 4, 0.5), Block("c", 2, 0.2), Block("g", 6, 0.3))
