@@ -175,6 +175,8 @@ def test_always_min_k_products(tmp_path: Path, recipe: str, k: int) -> None:
     query = shop[1][0][1].astype(np.float32)
     hits = live.search(query[None], k)[0]
     assert len(hits) == len(set(hits.pids.tolist())) == min(k, 300)
+    assert set(hits.pids.tolist()) <= set(shop)
+    assert hits.pids[0] == 1, "the product whose photo was asked with"
     if recipe == "Flat":
         assert_same(hits, answer(shop, query, k))
 

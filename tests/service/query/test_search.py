@@ -93,6 +93,8 @@ def test_a_filter_never_shortens_the_list(web: FlaskClient) -> None:
             "/v1/search", data=upload(photo("dots", "tan"), k=str(k), filter=json.dumps(RED))
         ).get_json()
         assert len(found["results"]) == min(k, 4)
+        assert len(set(ids(found))) == min(k, 4)
+        assert set(ids(found)) <= of(colours=("red",))
 
 
 @pytest.fixture
