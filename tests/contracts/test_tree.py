@@ -19,7 +19,7 @@ NAMED_BY_PROMISE = {
     "indexer/catalog/test_lost_catalog.py": "imports, erasure and builds beside a lost catalog",
     "indexer/index/test_gpu_fallback.py": "the GPU's part of every engine, on a stand-in",
     "indexer/index/test_index_contract.py": "one contract for all engines",
-    "indexer/index/test_live_filters.py": "filters over live writes: live, filter_columns, facts_log",
+    "indexer/index/test_live_filters.py": "live writes: live, filter_columns, facts_log",
     "indexer/model/test_every_backbone.py": "one contract for all backbones",
     "indexer/training/test_bad_input.py": "what training says of bad data, whatever step reads it",
     "service/products/test_storage_failures.py": "a full disk, wherever it is written to",
