@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,8 @@ from service.api.parsing import read_json
 from service.api.requests import RequestModel
 from service.app import create_app
 from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 
 class DarknessRule(BoundedConfig):
@@ -373,3 +376,41 @@ def test_an_index_engine_is_one_class(tmp_path: Path) -> None:
         build_tuned(vectors, recipe="SIGN12")
     with pytest.raises(BadRequestError, match="unknown index recipe 'SIGN12'"):
         versions.open(version)
+
+
+# The program below reads the options' module with one field more, before anything imports it.
+ONE_MORE_PARAMETER = """
+import importlib.util, sys, types
+from pathlib import Path
+
+name = "service.query.query"
+path = Path(importlib.util.find_spec(name).origin)
+source = path.read_text().replace("    min_score:", "    toy: int = 7\\n    min_score:", 1)
+module = sys.modules[name] = types.ModuleType(name)
+module.__file__ = str(path)
+exec(compile(source, str(path), "exec"), module.__dict__)
+
+from service.api.parsing import validate
+from service.api.requests import SearchPhotosRequest, SearchRequest, SimilarQuery
+from service.query.query import Query, SearchOptions, fingerprint_fields
+from tools.search_options import search_options
+
+asked = validate(SearchRequest, {"product_id": "p", "toy": 8})
+options = SearchOptions.of(None, {"toy": asked.toy})
+print(
+    asked.toy,
+    {"toy": 7} == {name: SimilarQuery().model_dump()[name] for name in ("toy",)},
+    "toy" in SearchPhotosRequest.model_fields,
+    fingerprint_fields(Query(product_id="p"), options)["toy"],
+    ["--toy"] in [option.opts for option in search_options()],
+)
+"""
+
+
+def test_a_search_parameter_is_one_field() -> None:
+    """A field of the options reaches bodies, query strings, batches, fingerprint and options of
+    the command line; what is left to write is where it is used."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_MORE_PARAMETER], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["8", "True", "True", "8", "True"], done.stderr
