@@ -63,8 +63,7 @@ _AGAIN = urllib3.Retry(
 
 
 class ProblemError(Exception):
-    """What the service answered instead: its problem document (RFC 9457) as fields; ``status`` 0
-    where nothing came.
+    """The problem document (RFC 9457) that was answered; ``status`` 0 where nothing came.
 
     ``code`` is stable; ``detail`` says what is wrong and where; ``errors`` lists wrong fields.
     """

@@ -43,7 +43,8 @@ def test_a_product_in_two_splits_counts_for_training_only(tmp_path: Path) -> Non
         draw("disc", number).save(tmp_path / f"{number}.png")
     feed = tmp_path / "p.csv"
     feed.write_text(
-        "product_id,image,category,split\np,0.png,a,test\np,1.png,a,train\nq,2.png,b,validation\nr,3.png,b,test\n"
+        "product_id,image,category,split\np,0.png,a,test\np,1.png,a,train\n"
+        "q,2.png,b,validation\nr,3.png,b,test\n"
     )
     problem = read_problem(feed, 0)
     assert problem.split == {"p": "train", "q": "validation", "r": "test"}
