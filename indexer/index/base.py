@@ -46,8 +46,9 @@ class SearchParams:
     effort: int | None = None
     # Candidates per asked hit that are scored again on the stored vectors.
     rerank: int | None = None
-    # The queries weigh the blocks otherwise than the vectors do (``query.reweigh``): the name of
-    # the one block that weighs anything, or MIXED.
+    # The queries weigh the blocks otherwise than the vectors do
+    # (``query_weighting.reweight_queries``): the name of the one block that weighs anything, or
+    # MIXED.
     widen: str = ""
 
 
@@ -62,8 +63,8 @@ def rescore(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.vecdot(to_float32(vectors), against)
 
 
-def ranked(rows: np.ndarray, scores: np.ndarray, k: int) -> Hits:
-    """The best ``k`` by (score descending, row ascending)."""
+def top_k(rows: np.ndarray, scores: np.ndarray, k: int) -> Hits:
+    """Select the best ``k`` by (score descending, row ascending)."""
     order = np.lexsort((rows, -scores))[:k]
     return Hits(
         rows[order].astype(np.int64, copy=False), scores[order].astype(np.float32, copy=False)
@@ -206,8 +207,8 @@ class IndexBackend(VectorIndex):
         return []
 
     @classmethod
-    def lighter(cls, recipe: str) -> str | None:
-        """The recipe that keeps less in memory and searches slower, if there is one."""
+    def compressed_recipe(cls, recipe: str) -> str | None:
+        """Return the recipe that keeps less in memory and searches slower, if there is one."""
         return None
 
     @classmethod

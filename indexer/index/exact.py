@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from indexer.core.vectors import check_unit, to_float32
-from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, ranked, rescore
+from indexer.index.base import TIE, Hits, SearchParams, VectorIndex, rescore, top_k
 
 # Rows in float32 at a time, so that a memory-mapped million needs no million in memory.
 _CHUNK = 32768
@@ -58,7 +58,7 @@ class ExactIndex(VectorIndex):
                     np.concatenate([best, rows]), np.concatenate([kept, scores[:, q]]), k
                 )
         return [
-            ranked(rows, rescore(query, self._vectors[rows]), k)
+            top_k(rows, rescore(query, self._vectors[rows]), k)
             for query, (rows, _) in zip(queries, found, strict=True)
         ]
 

@@ -15,8 +15,8 @@ _SEGMENT = 512
 
 
 class FactsLog:
-    """The present state of every product written since a version, in order; the last entry of a
-    product counts.
+    """Log of every product written since a version; the last entry of a product counts.
+
 
     It only grows: a reader that knows how many entries its state has looks at those and at no later
     one. One writer.
@@ -31,16 +31,20 @@ class FactsLog:
         return len(self._entries)
 
     def extend(self, entries: Iterable[tuple[int, FilterableProduct | None]]) -> None:
-        """Add entries; None: the product is gone, or nothing is known of it."""
+        """Add entries; None: the product is deleted, or nothing is known of it."""
         self._entries.extend(entries)
 
     def latest(self, stop: int) -> dict[int, FilterableProduct | None]:
-        """pid -> its last entry among the first ``stop``."""
+        """Map each pid to its last entry among the first ``stop``."""
         return dict(self._entries[:stop])
 
-    def judge(self, where: Filter, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """(pids int64, ascending, bool): whether the last entry of each product in ``start:stop``
-        passes."""
+    def evaluate_filter(
+        self, where: Filter, start: int, stop: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate ``where`` on the last entry of each product in ``start:stop``.
+
+        Returns (pids int64 [n] ascending, bool [n]: whether it passes).
+        """
         pids = [np.empty(0, np.int64)]
         passes = [np.empty(0, bool)]
         while start < stop:
@@ -66,8 +70,10 @@ class FactsLog:
         return found, verdicts[last]
 
     def _segment(self, number: int) -> tuple[FilterColumns, np.ndarray]:
-        """Columns of a full segment's products, made when first asked for, and which of them have
-        facts."""
+        """Build the columns of a full segment on first use.
+
+        Returns them, and which of the products have facts (bool [n]).
+        """
         with self._building:
             if number not in self._segments:
                 part = dict(

@@ -188,7 +188,7 @@ class FaissIndex(IndexBackend):
         return faiss_recipes.cpu_recipes(entries, dim, block_dims)
 
     @classmethod
-    def lighter(cls, recipe: str) -> str | None:
+    def compressed_recipe(cls, recipe: str) -> str | None:
         return faiss_recipes.without_refinement(recipe)
 
     @classmethod

@@ -33,7 +33,7 @@ _OWNER = threading.RLock()
 _shared: list[Any] = []
 
 
-def wanted(device: str) -> bool:
+def use_gpu(device: str) -> bool:
     """Whether to try the GPU; says so in the log where it was asked for by name and
     is not there."""
     if device == "cpu":
@@ -126,7 +126,7 @@ class GpuForm:
 
 def clustering(dim: int, device: str) -> Any:
     """An empty GPU index for k-means to assign with, or None: FAISS then uses the CPU."""
-    if not wanted(device):
+    if not use_gpu(device):
         return None
     try:
         return faiss.GpuIndexFlatIP(_resources(), dim)
@@ -142,7 +142,7 @@ def built(part: Any, training: np.ndarray, stored: np.ndarray, *, recipe: str, d
     ``part`` itself stays empty. One GPU builds: a shard could not be put together again in order of
     row.
     """
-    if not has_lists(recipe) or not wanted(device):
+    if not has_lists(recipe) or not use_gpu(device):
         return None
     try:
         with _OWNER:
@@ -168,7 +168,7 @@ def clone(index: Any, stored: np.ndarray, *, recipe: str, device: str) -> GpuFor
     Inverted lists that FAISS has on the GPU are copied; of other recipes the stored halves are
     scanned there, exactly.
     """
-    if not wanted(device):
+    if not use_gpu(device):
         return None
     try:
         form = GpuForm(index, stored, exact=not has_lists(recipe))

@@ -43,9 +43,9 @@ class KeywordShare:
         return float(self.scores[place[0]]) if len(place) else 0.0
 
 
-def ranked(
+def rank_hybrid(
     live: LiveIndex,
-    sought: VectorQuery | None,
+    query: VectorQuery | None,
     keywords: KeywordShare | None,
     k: int,
     *,
@@ -54,15 +54,15 @@ def ranked(
     where: Filter | None = None,
     params: Any = None,
 ) -> ProductHits:
-    """The ``k`` best products by (1 - share) * score of ``sought`` + share * keyword score, 0
+    """The ``k`` best products by (1 - share) * score of ``query`` + share * keyword score, 0
     without such words.
 
     Exact where the index is: products with words are scored one by one, the others searched for.
     Always min(k, those that pass ``where``, not excluded, not below ``min_score``) products;
-    without ``sought`` only those with words.
+    without ``query`` only those with words.
     """
     if keywords is None:
-        if sought is None:
+        if query is None:
             return ProductHits(
                 np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
             )
@@ -70,20 +70,20 @@ def ranked(
             "params": params,
             "where": where,
             "together": True,
-            "scale": sought.lengths,
+            "scale": query.lengths,
         }
-        return live.search(sought.queries, k, exclude=exclude, min_score=min_score, **options)[0]
+        return live.search(query.queries, k, exclude=exclude, min_score=min_score, **options)[0]
     excluded = np.unique(np.fromiter(exclude, np.int64))
     pids, photos, vectors = live.photos_of(keywords.pids, where)
     order = np.argsort(keywords.pids)
     scores = keywords.share * keywords.scores[order][np.searchsorted(keywords.pids[order], pids)]
-    if sought is not None:
-        scale = (1 - keywords.share) * sought.lengths
-        scores = scores + (scale[:, None] * (sought.queries @ vectors.T)).max(axis=0)
+    if query is not None:
+        scale = (1 - keywords.share) * query.lengths
+        scores = scores + (scale[:, None] * (query.queries @ vectors.T)).max(axis=0)
         # A product without words that is among the best k is among the best k by the question
         # alone: words only add.
         (others,) = live.search(
-            sought.queries,
+            query.queries,
             k,
             exclude=excluded.tolist(),
             min_score=min_score,
@@ -101,7 +101,7 @@ def ranked(
     )
 
 
-def recoloured(
+def replace_colour(
     vectors: np.ndarray,
     colour: np.ndarray,
     blocks: Sequence[Block],

@@ -283,14 +283,14 @@ class LiveIndex:
             count = int(np.count_nonzero(allowed))
             known = Selection(allowed, count, np.empty(0, np.int64), state.log, 0, columns)
         if known.logged < state.logged:
-            known = self._followed(known, state, where)
+            known = self._update_selection(known, state, where)
         self._recent.put(where.key, known)
         return known, state
 
-    def _followed(self, known: Selection, state: LiveState, where: Filter) -> Selection:
+    def _update_selection(self, known: Selection, state: LiveState, where: Filter) -> Selection:
         """``known`` brought up to ``state``: each product written since is judged by what it is
         now."""
-        pids, passes = state.log.judge(where, known.logged, state.logged)
+        pids, passes = state.log.evaluate_filter(where, known.logged, state.logged)
         places, found = self._base_places(pids)
         allowed = known.allowed.copy()
         living = self._died[places[found]] > state.tick

@@ -1,4 +1,4 @@
-"""Query vectors: block weights, and several inputs mixed into one query."""
+"""Query re-weighting by blocks, and several inputs mixed into one query."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from indexer.model.tag_rule import View
 
 
 def search_params(weights: Mapping[str, float]) -> SearchParams:
-    """How to search with queries that ``reweigh`` made."""
+    """Return how to search with queries that ``reweight_queries`` made."""
     heavy = [name for name, weight in weights.items() if weight > 0]
     return SearchParams(widen=heavy[0] if len(heavy) == 1 else MIXED)
 
 
 def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights of all ``blocks``, summing to 1; a block that is not named weighs nothing.
+    """Return the weights of all ``blocks``, summing to 1; a block not named weighs nothing.
 
     Raises ``BadRequestError`` that names the weight: an unknown block, negative, not a finite
     number, all of them zero.
@@ -52,11 +52,12 @@ def check_weights(blocks: Sequence[Block], weights: Mapping[str, float]) -> dict
     return {name: float(weights.get(name, 0.0)) / total for name in names}
 
 
-def reweigh(
+def reweight_queries(
     vectors: np.ndarray, blocks: Sequence[Block], weights: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings [N, D] -> (unit queries float32 [N, D], lengths float32 [N]) that weigh ``blocks``
-    by ``weights``.
+    """Re-weight the cosine of each block: queries that weigh ``blocks`` by ``weights``.
+
+    Embeddings [N, D] -> (unit queries float32 [N, D], lengths float32 [N]).
 
     With e = [sqrt(w_j) u_j] the query is [q_j u_j / sqrt(w_j)], so no index is built anew: its
     product with an embedding is the mean of the blocks' cosines, weighted by q. An index takes unit
@@ -85,7 +86,7 @@ _PORTION = 256
 
 
 def check_mix(mix: Mapping[str, float], inputs: Sequence[str]) -> dict[str, float]:
-    """How much each of ``inputs`` counts, summing to 1; one that is not named does not count.
+    """Return how much each of ``inputs`` counts, summing to 1; one not named does not count.
 
     Raises ``BadRequestError`` for an input that the question does not have, a share that is
     negative or no number, or nothing but zeros.
@@ -111,8 +112,7 @@ def check_mix(mix: Mapping[str, float], inputs: Sequence[str]) -> dict[str, floa
 
 @dataclass(frozen=True)
 class VectorQuery:
-    """What is looked for. The score of a stored embedding e is the best of ``lengths[j] *
-    (queries[j] . e)``.
+    """Query by vectors: an embedding e scores the best of ``lengths[j] * (queries[j] . e)``.
 
     That is the mean, weighted by ``mix``, of the inputs' cosines with e, which are themselves the
     means, weighted by ``weights``, of the blocks' cosines; so it lies in [-1, 1].
@@ -129,8 +129,10 @@ class VectorQuery:
     blocks: Sequence[Block]
 
     def signals(self, vector: np.ndarray) -> dict[str, float]:
-        """What the score of an embedding [D] is the weighted mean of: by input, and with weights
-        also by block."""
+        """Split the score of an embedding [D] into the cosines that it is the weighted mean of.
+
+        By input, and with weights also by block.
+        """
         best = int(np.argmax(self.lengths * (self.queries @ vector)))
         here = {name: given[best : best + 1] for name, given in self.inputs.items()}
         found = {
@@ -149,8 +151,10 @@ def _product(
     weights: Mapping[str, float] | None,
     vector: np.ndarray,
 ) -> float:
-    """The (re-weighted) cosine of one embedding [1, D] with another [D]."""
-    queries, lengths = (given, np.ones(1)) if weights is None else reweigh(given, blocks, weights)
+    """Compute the (re-weighted) cosine of one embedding [1, D] with another [D]."""
+    queries, lengths = (
+        (given, np.ones(1)) if weights is None else reweight_queries(given, blocks, weights)
+    )
     return float(lengths[0] * (queries[0] @ vector))
 
 
@@ -161,13 +165,12 @@ def vector_query(
     mix: Mapping[str, float] | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> VectorQuery:
-    """One question about ``inputs``: name -> embeddings [n, D], several where an input is a product
-    with n photos.
+    """Mix ``inputs`` into one query: name -> embeddings [n, D], a product's n photos say.
 
     Of several photos the best one counts. ``mix``: how much each input counts (equally);
     ``weights``: how much each block of the embedding does (as the model says). Raises
-    ``BadRequestError`` as ``check_mix`` and ``reweigh`` do, and for inputs that cancel each other
-    out.
+    ``BadRequestError`` as ``check_mix`` and ``reweight_queries`` do, and for inputs that cancel
+    each other out.
     """
     names = list(inputs)
     shares = check_mix(dict.fromkeys(names, 1.0) if mix is None else mix, names)
@@ -186,7 +189,7 @@ def vector_query(
             lengths = np.linalg.norm(mixed, axis=1)
             queries = mixed / lengths[:, None]
         else:
-            queries, lengths = reweigh(mixed, blocks, weights)
+            queries, lengths = reweight_queries(mixed, blocks, weights)
     if not float(lengths.min()) > 1e-6:
         raise BadRequestError(
             "the image and the product point in opposite directions: ask for one of them"
@@ -195,8 +198,10 @@ def vector_query(
 
 
 def drop_near_duplicates(vectors: np.ndarray, threshold: float = COPY) -> np.ndarray:
-    """Places of ranked embeddings [n, D] that are no near-duplicate (cosine of ``threshold``) of a
-    kept one before."""
+    """Keep the ranked embeddings [n, D] that repeat no kept one before; returns their places.
+
+    A near-duplicate has a cosine of at least ``threshold``.
+    """
     kept = np.empty(0, dtype=np.int64)
     for start in range(0, len(vectors), _PORTION):
         part = vectors[start : start + _PORTION]
@@ -208,8 +213,9 @@ def drop_near_duplicates(vectors: np.ndarray, threshold: float = COPY) -> np.nda
 
 
 def view_queries(vectors: np.ndarray, blocks: Sequence[Block], view: View) -> np.ndarray:
-    """Embeddings [N, D] -> queries [N, D] whose product with an embedding is the cosine re-weighted
-    by ``view``.
+    """Scale embeddings [N, D] to queries [N, D] that re-weight the cosine by ``view``.
+
+    The product of a query with an embedding is that cosine.
 
     With e = [sqrt(w_b) u_b] the query is [view_b / sqrt(w_b) u_b], so no index is built anew. It is
     not of unit length. A block without weight holds zeros, which any scale leaves as they are.

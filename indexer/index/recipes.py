@@ -33,8 +33,8 @@ def candidates(
         possible += engine.candidates(entries, dim, block_dims=block_dims, device=device)
     if memory is None:
         return _exact_last(possible)
-    lighter = [engine_of(recipe).lighter(recipe) for recipe in possible]
-    possible += [recipe for recipe in lighter if recipe is not None]
+    compressed = [engine_of(recipe).compressed_recipe(recipe) for recipe in possible]
+    possible += [recipe for recipe in compressed if recipe is not None]
     needed = {recipe: resident_bytes(recipe, entries, dim) for recipe in possible}
     fitting = [recipe for recipe in possible if needed[recipe] <= memory]
     if not fitting:

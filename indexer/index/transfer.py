@@ -47,7 +47,7 @@ OnTransfer = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Moved:
+class TransferReport:
     """What a push or a pull did. ``version`` may differ from ``source_version``: numbers are never
     used twice."""
 
@@ -64,7 +64,7 @@ class Moved:
 
 def push(
     home: Home, folder: Path, version: str | None = None, *, progress: OnTransfer | None = None
-) -> Moved:
+) -> TransferReport:
     """Bring a version (the active one) and its model into ``folder``, which another machine can
     pull from.
 
@@ -100,15 +100,15 @@ def push(
                     f"{read_manifest(there).created}: "
                     "push to a folder of its own, since numbers are never used twice"
                 )
-            copy.mend(versions.folder / version, there, manifest.files)
+            copy.repair(versions.folder / version, there, manifest.files)
         else:
             copy.version(versions.folder / version, folder / "indexes", manifest, manifest)
-    return copy.moved(manifest, manifest)
+    return copy.report(manifest, manifest)
 
 
 def pull(
     folder: Path, home: Home, version: str | None = None, *, progress: OnTransfer | None = None
-) -> Moved:
+) -> TransferReport:
     """Bring a version (the newest) and its model from ``folder`` into ``home``; activates nothing.
 
     A version's rows are numbers of its catalog, so it is taken only into a home that has that
@@ -134,11 +134,11 @@ def pull(
         copy.model(model, home.models)
         for own in versions.list():
             if own.content == manifest.content:
-                copy.mend(source, versions.folder / own.version, manifest.files)
+                copy.repair(source, versions.folder / own.version, manifest.files)
                 versions.stamp(own)
                 _keep_embeddings(home, versions.open(own.version))
-                return copy.moved(own, manifest)
-        aside = copy.gather(source, home.indexes, manifest)
+                return copy.report(own, manifest)
+        aside = copy.stage(source, home.indexes, manifest)
         with home.lock("publish", wait_s=60.0):
             free = not (home.indexes / version).exists() and _not_given(home, version)
             if free:
@@ -154,7 +154,7 @@ def pull(
             copy.finish(aside, home.indexes / own.version, own)
         versions.verify(own.version)
     _keep_embeddings(home, versions.open(own.version))
-    return copy.moved(own, manifest)
+    return copy.report(own, manifest)
 
 
 def _named_or_newest(folder: Path, version: str | None) -> str:
@@ -199,8 +199,8 @@ class _Copy:
         self.copied = 0
         self.files: list[str] = []
 
-    def moved(self, own: Manifest, source: Manifest) -> Moved:
-        return Moved(
+    def report(self, own: Manifest, source: Manifest) -> TransferReport:
+        return TransferReport(
             own.version,
             source.version,
             source.model_version,
@@ -226,9 +226,9 @@ class _Copy:
         load_bundle(final)
 
     def version(self, source: Path, indexes: Path, manifest: Manifest, own: Manifest) -> None:
-        self.finish(self.gather(source, indexes, manifest), indexes / own.version, own)
+        self.finish(self.stage(source, indexes, manifest), indexes / own.version, own)
 
-    def gather(self, source: Path, indexes: Path, manifest: Manifest) -> Path:
+    def stage(self, source: Path, indexes: Path, manifest: Manifest) -> Path:
         """All files of a version in a folder aside, verified; named by content, so that a later try
         goes on there."""
         aside = indexes / f"{_INCOMING}{manifest.content[:16]}"
@@ -239,7 +239,7 @@ class _Copy:
         write_atomic(aside / MANIFEST, own.to_bytes())
         publish_folder(aside, final)
 
-    def mend(self, source: Path, there: Path, files: Files) -> None:
+    def repair(self, source: Path, there: Path, files: Files) -> None:
         """A version that lies there already: what is damaged or missing is copied again."""
         for name, known in files.items():
             if not _is(there / name, known):

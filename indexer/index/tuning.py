@@ -36,16 +36,11 @@ _RERANKS = (4, 8, 16, 32, 64, 128)
 # For a hundred.
 _DEEP_RERANKS = (2, 4, 8, 16)
 # For queries with other weights: this many times the effort, and the candidates.
-_WIDER = (
-    1,
-    2,
-    4,
-    8,
-)
+_WIDER = (1, 2, 4, 8)
 # Such factors for the candidates where every list is searched.
 _DEEPER = (8, 16, 32)
 _QUERIES = 512
-# Queries asked once more, as photos of something that the catalog does not show.
+# Queries that are repeated as photos of a product that the catalog does not have.
 _NEW = 96
 # Cosine from which two photos may show the same thing.
 _SAME = 0.9
@@ -57,7 +52,7 @@ _DEEPEST = 100
 
 
 def ann_recall_at_k(found: Sequence[np.ndarray], exact: Sequence[Hits], k: int) -> float:
-    """Share of the exact ``k`` nearest that was found, ties counted as found.
+    """Measure the share of the exact ``k`` nearest that was found, ties counted as found.
 
     ``found``: per query the exact scores float32 [n] of the rows returned; ``exact``: per query the
     oracle's hits. A hit is right when its exact score >= the k-th exact score - 1e-6. A query with
@@ -79,15 +74,14 @@ def ann_recall_at_k(found: Sequence[np.ndarray], exact: Sequence[Hits], k: int) 
 
 
 def check_recall(recall: float) -> None:
-    """Raises ``BadRequestError`` for a recall outside (0, 1]."""
+    """Raise ``BadRequestError`` for a recall outside (0, 1]."""
     if not 0.0 < recall <= 1.0:
         raise BadRequestError(f"recall must be above 0 and at most 1, not {recall}")
 
 
 @dataclass(frozen=True)
-class Queries:
-    """Held-out queries. ``own`` is the row each was taken from, which counts for neither side; -1
-    for none.
+class HeldOutQueries:
+    """Held-out queries. ``own``: the row each was taken from, which counts for neither side, or -1.
 
     ``group`` names their kinds 0, 1, ...: the recall must hold in each of them. The last ``new`` of
     them are blind to all rows that may show the same thing, not to their own alone.
@@ -98,21 +92,29 @@ class Queries:
     group: np.ndarray  # int64 [Q]
     new: int = 0
 
-    def some(self, one_in: int) -> Queries:
-        """Every ``one_in``-th of them, counted from the last one."""
+    def subsample(self, one_in: int) -> HeldOutQueries:
+        """Take every ``one_in``-th of them, counted from the last one."""
         places = np.arange(len(self.own) - 1, -1, -one_in)[::-1]
-        return Queries(
-            self.vectors[places], self.own[places], self.group[places], -(-self.new // one_in)
-        )
+        return replace(self.take(places), new=-(-self.new // one_in))
+
+    def take(self, chosen: np.ndarray) -> HeldOutQueries:
+        """Take the ``chosen`` ones (places, or bool [Q]), none of them as a new product's."""
+        return HeldOutQueries(self.vectors[chosen], self.own[chosen], self.group[chosen])
 
 
 def held_out_queries(
-    vectors: np.ndarray, count: int = _QUERIES, seed: int = 0, asked: np.ndarray | None = None
-) -> Queries:
-    """Questions an index of ``vectors`` may be asked, four kinds: rows, each blind to itself; rows
-    with noise of norm 0.3, as another photo of the same thing would have; ``asked`` [A, D], vectors
-    the caller knows of (re-shot photos), which are no rows; and rows blind to all that may show the
-    same thing, as the photo of a new product is. Raises ``BadVectorsError`` for ``asked``."""
+    vectors: np.ndarray,
+    count: int = _QUERIES,
+    seed: int = 0,
+    query_vectors: np.ndarray | None = None,
+) -> HeldOutQueries:
+    """Draw queries of four kinds that an index of ``vectors`` may receive.
+
+    Rows, each blind to itself; rows with noise of norm 0.3, as another photo of the same thing
+    would have; ``query_vectors`` [A, D] that the caller knows of (recaptures) and that are no
+    rows; and rows blind to all that may show the same thing, as the photo of a new product is.
+    Raises ``BadVectorsError`` for ``query_vectors``.
+    """
     rng = np.random.default_rng(seed)
     picked = np.sort(rng.permutation(len(vectors))[:count])
     found = np.array(vectors[picked], dtype=np.float32)
@@ -123,27 +125,27 @@ def held_out_queries(
     own[blurred] = -1
     group = np.zeros(len(picked), np.int64)
     group[blurred] = 1
-    if asked is not None and len(asked):
-        check_unit(asked, vectors.shape[1])
-        found = np.concatenate([found, asked.astype(np.float32)])
-        own = np.append(own, np.full(len(asked), -1))
-        group = np.append(group, np.full(len(asked), 2))
+    if query_vectors is not None and len(query_vectors):
+        check_unit(query_vectors, vectors.shape[1])
+        found = np.concatenate([found, query_vectors.astype(np.float32)])
+        own = np.append(own, np.full(len(query_vectors), -1))
+        group = np.append(group, np.full(len(query_vectors), 2))
     new = rng.permutation(picked)[:_NEW]
     found = np.concatenate([found, np.array(vectors[new], dtype=np.float32)])
     own = np.append(own, new)
     group = np.append(group, np.full(len(new), 3))
-    return Queries(found / np.linalg.norm(found, axis=1, keepdims=True), own, group, len(new))
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return HeldOutQueries(found, own, group, len(new))
 
 
 def reweighted_queries(
-    queries: Queries, blocks: Sequence[Block], seed: int = 0
-) -> tuple[Queries, list[str]]:
-    """Some of ``queries`` as they are when somebody asks for one block alone, or for weights of
-    their own (random).
+    queries: HeldOutQueries, blocks: Sequence[Block], seed: int = 0
+) -> tuple[HeldOutQueries, list[str]]:
+    """Re-weight some of ``queries``: to one block alone, or by random weights.
 
-    With the ``SearchParams.widen`` of each group. Blocks without weight cannot be asked for.
+    Returned with the ``SearchParams.widen`` of each group. Blocks without weight are left out.
     """
-    from indexer.index.query_weighting import reweigh
+    from indexer.index.query_weighting import reweight_queries
 
     rng = np.random.default_rng(seed)
     names = [block.name for block in blocks if block.weight > 0]
@@ -151,14 +153,15 @@ def reweighted_queries(
     chosen += [
         dict(zip(names, rng.dirichlet(np.ones(len(names))).tolist(), strict=True)) for _ in range(2)
     ]
-    asked = [rng.permutation(len(queries.vectors))[:_WEIGHTED] for _ in chosen]
+    picked = [rng.permutation(len(queries.vectors))[:_WEIGHTED] for _ in chosen]
     vectors = [
-        reweigh(queries.vectors[rows], blocks, weights)[0]
-        for rows, weights in zip(asked, chosen, strict=True)
+        reweight_queries(queries.vectors[rows], blocks, weights)[0]
+        for rows, weights in zip(picked, chosen, strict=True)
     ]
-    group = np.repeat(np.arange(len(chosen)), [len(rows) for rows in asked])
+    group = np.repeat(np.arange(len(chosen)), [len(rows) for rows in picked])
     labels = [*names, MIXED, MIXED]
-    return Queries(np.concatenate(vectors), queries.own[np.concatenate(asked)], group), labels
+    own = queries.own[np.concatenate(picked)]
+    return HeldOutQueries(np.concatenate(vectors), own, group), labels
 
 
 def _without(hits: Hits, left_out: np.ndarray | int, k: int) -> Hits:
@@ -168,7 +171,7 @@ def _without(hits: Hits, left_out: np.ndarray | int, k: int) -> Hits:
 
 @dataclass(frozen=True)
 class Tuned:
-    """An index with what it needs to keep its promise; ``recall`` goes into the manifest."""
+    """Index with its tuned search parameters; ``recall`` goes into the manifest."""
 
     index: IndexBackend
     params: dict[str, Any]
@@ -177,9 +180,9 @@ class Tuned:
 
 
 class RecallMeter:
-    """The oracle's answers to some queries, and how much of them an index finds."""
+    """Meter of recall: how much of the oracle's answers to some queries an index finds."""
 
-    def __init__(self, oracle: VectorIndex, queries: Queries) -> None:
+    def __init__(self, oracle: VectorIndex, queries: HeldOutQueries) -> None:
         self.queries = queries
         self._oracle = oracle
         # Of those that are blind to more than themselves.
@@ -197,8 +200,10 @@ class RecallMeter:
 
     @property
     def unseen(self) -> np.ndarray:
-        """Rows that must not train an index, so that new photos are new to its lists too: a tenth
-        of all at most."""
+        """Rows that must not train an index, a tenth of all at most.
+
+        So new photos are new to its lists too.
+        """
         ends = np.cumsum([len(rows) for rows in self._near])
         few = int(np.searchsorted(ends, len(self._oracle) / 10, side="right"))
         return np.unique(np.concatenate([*self._near[:few], np.empty(0, np.int64)]))
@@ -206,9 +211,9 @@ class RecallMeter:
     def shares(
         self, index: VectorIndex, k: int, params: SearchParams, recall: float = 0.0
     ) -> np.ndarray:
-        """float [Q]: of each query the share of its exact ``k`` nearest that ``index`` finds.
+        """Measure each query's share of its exact ``k`` nearest that ``index`` finds: float [Q].
 
-        The last ones, which are asked one by one, are left out where the others do not reach
+        The last ones, which are searched one by one, are left out where the others do not reach
         ``recall``.
         """
         own = self.queries.own[: self._first].tolist()
@@ -237,8 +242,7 @@ class RecallMeter:
         )
 
     def holds(self, shares: np.ndarray, recall: float) -> bool:
-        """Whether every kind of query in ``shares`` reaches ``recall``, less the error of a mean
-        over so few."""
+        """Check that every kind of query reaches ``recall``, less half a standard error."""
         group = self.queries.group[: len(shares)]
         return all(_lower(shares[group == kind]) >= recall for kind in np.unique(group))
 
@@ -248,34 +252,34 @@ def _mean(shares: np.ndarray) -> float:
 
 
 def _lower(shares: np.ndarray) -> float:
-    """The mean less half its standard error: the least is promised that may well be true."""
+    """Compute the mean less half its standard error: a bound that may well be true."""
     return float(shares.mean() - 0.5 * shares.std() / math.sqrt(len(shares)))
 
 
 def tune(
-    index: IndexBackend, judge: RecallMeter, deep_judge: RecallMeter, recall: float
+    index: IndexBackend, recall_meter: RecallMeter, deep_meter: RecallMeter, recall: float
 ) -> Tuned | None:
-    """The cheapest effort and number of re-ranked candidates that reach ``recall``; None where none
-    is worth it.
+    """Find the cheapest effort and number of re-ranked candidates that reach ``recall``, or None.
 
     With the most candidates the least effort is sought, 1.5 times as much at each step, until
     recall@10 holds in every kind of query; from there on fewer candidates are tried, at this effort
     and at the next two. The pair of least cost is taken (``relative_cost``), none that
     costs more than half of an exact scan. Recall@100 is sought likewise from there, by
-    ``deep_judge``, which may have fewer queries, and given as it comes. Flat is measured once.
+    ``deep_meter``, which may have fewer queries, and given as it comes. Flat is measured once.
     """
-    common = {"asked": recall, "queries": len(judge.queries.vectors)}
+    common = {"asked": recall, "queries": len(recall_meter.queries.vectors)}
     if index.exact:
         at_10, at_100 = (
-            _mean(j.shares(index, k, SearchParams())) for j, k in ((judge, 10), (deep_judge, 100))
+            _mean(meter.shares(index, k, SearchParams()))
+            for meter, k in ((recall_meter, 10), (deep_meter, 100))
         )
         return Tuned(index, {}, {**common, "at_10": at_10, "at_100": at_100, "curve": []})
     search = _Search(index, recall)
-    best = search.cheapest(judge, 10, index.first_effort, _RERANKS)
+    best = search.cheapest(recall_meter, 10, index.first_effort, _RERANKS)
     if best is None:
         return None
     params = {index.effort_name: {"10": best["effort"]}, "rerank": {"10": best["rerank"]}}
-    deep = search.cheapest(deep_judge, 100, best["effort"], _DEEP_RERANKS)
+    deep = search.cheapest(deep_meter, 100, best["effort"], _DEEP_RERANKS)
     # Nothing holds at this depth: the first point near the best there is.
     if deep is None:
         points = [point for point in search.curve if point["k"] == 100]
@@ -286,7 +290,7 @@ def tune(
         deep = {
             **best,
             "at": _mean(
-                deep_judge.shares(index, 100, SearchParams(best["effort"], best["rerank"]))
+                deep_meter.shares(index, 100, SearchParams(best["effort"], best["rerank"]))
             ),
         }
     params[index.effort_name]["100"] = deep["effort"]
@@ -298,15 +302,15 @@ def tune(
 
 
 class _Search:
-    """The way to the cheapest point that holds; ``curve`` is every point that was measured."""
+    """Search for the cheapest point that holds; ``curve`` is every point that was measured."""
 
     def __init__(self, index: IndexBackend, recall: float) -> None:
         self.curve: list[dict[str, Any]] = []
         self._index = index
         self._recall = recall
 
-    def _point(self, judge: RecallMeter, k: int, effort: int, rerank: int) -> dict[str, Any]:
-        shares = judge.shares(
+    def _point(self, meter: RecallMeter, k: int, effort: int, rerank: int) -> dict[str, Any]:
+        shares = meter.shares(
             self._index, k, SearchParams(effort=effort, rerank=rerank), self._recall
         )
         cost = round(self._index.relative_cost(effort, k * rerank))
@@ -318,21 +322,23 @@ class _Search:
             "cost": cost,
             "queries": len(shares),
         }
-        self.curve.append({**point, "holds": judge.holds(shares, self._recall)})
+        self.curve.append({**point, "holds": meter.holds(shares, self._recall)})
         return self.curve[-1]
 
     def cheapest(
-        self, judge: RecallMeter, k: int, start: int, reranks: Sequence[int]
+        self, meter: RecallMeter, k: int, start: int, reranks: Sequence[int]
     ) -> dict[str, Any] | None:
-        """``reranks`` from few to many; None where no point within half the cost of an exact scan
-        holds."""
+        """Find the cheapest point that holds, or None within half the cost of an exact scan.
+
+        ``reranks`` go from few to many.
+        """
         index = self._index
         limit = len(self._index) / 2
         effort = start
         most = reranks[-1]
         tried: list[dict[str, Any]] = []
         while index.relative_cost(effort, k * reranks[0]) <= limit:
-            tried.append(self._point(judge, k, effort, most))
+            tried.append(self._point(meter, k, effort, most))
             if tried[-1]["holds"]:
                 break
             if effort >= index.max_effort or (len(tried) > 3 and _no_better(tried[-1], tried[-3])):
@@ -346,7 +352,7 @@ class _Search:
             for rerank in reversed(reranks[:-1]):
                 if index.relative_cost(effort, k * rerank) >= min(point["cost"] for point in held):
                     continue
-                point = self._point(judge, k, effort, rerank)
+                point = self._point(meter, k, effort, rerank)
                 if not point["holds"]:
                     break
                 held.append(point)
@@ -364,10 +370,9 @@ def _next(effort: int, most: int) -> int:
 
 
 def widen(
-    tuned: Tuned, oracle: VectorIndex, queries: Queries, labels: Sequence[str], recall: float
+    tuned: Tuned, oracle: VectorIndex, queries: HeldOutQueries, labels: Sequence[str], recall: float
 ) -> Tuned:
-    """``tuned`` with how much wider it must look for queries that weigh the blocks otherwise, to
-    reach ``recall``.
+    """Tune how much wider queries with other block weights must search to reach ``recall``.
 
     Such queries are off the data's distribution: the lists were not made for them. ``labels`` name
     the groups of ``queries`` (``SearchParams.widen``). ``params["widen"]`` holds for each label the
@@ -380,10 +385,8 @@ def widen(
         chosen = np.isin(
             queries.group, [number for number, name in enumerate(labels) if name == label]
         )
-        judge = RecallMeter(
-            oracle, Queries(queries.vectors[chosen], queries.own[chosen], queries.group[chosen])
-        )
-        found = _factors(tuned.index, judge, recall)
+        recall_meter = RecallMeter(oracle, queries.take(chosen))
+        found = _factors(tuned.index, recall_meter, recall)
         shares.append(np.ones(int(chosen.sum())) if found is None else found[1])
         if found is not None:
             factors[label] = found[0]
@@ -400,10 +403,12 @@ def widen(
 
 
 def _factors(
-    index: IndexBackend, judge: RecallMeter, recall: float
+    index: IndexBackend, meter: RecallMeter, recall: float
 ) -> tuple[dict[str, int], np.ndarray] | None:
-    """The cheapest factors of effort and candidates that hold ``recall``, and the shares found;
-    None: none does."""
+    """Find the cheapest factors of effort and candidates that hold ``recall``, and the shares.
+
+    None where none does.
+    """
     everywhere = math.ceil(index.max_effort / index.effort(10))
     for effort, rerank in (
         *((factor, factor) for factor in _WIDER),
@@ -414,8 +419,8 @@ def _factors(
         )
         if index.relative_cost(params.effort or 1, 10 * (params.rerank or 1)) > len(index) / 2:
             continue
-        shares = judge.shares(index, 10, params)
-        if judge.holds(shares, recall):
+        shares = meter.shares(index, 10, params)
+        if meter.holds(shares, recall):
             return {"effort": effort, "rerank": rerank}, shares
     return None
 
@@ -428,14 +433,13 @@ def build_tuned(
     device: str = "cpu",
     memory: int | None = None,
     seed: int = 0,
-    asked: np.ndarray | None = None,
+    query_vectors: np.ndarray | None = None,
     blocks: Sequence[Block] = (),
 ) -> Tuned:
-    """An index of ``vectors`` (float16 [N, D], unit) that holds ``recall``: the first recipe that
-    does so at a price.
+    """Build an index of ``vectors`` (float16 [N, D], unit): the first recipe to hold ``recall``.
 
     ``recipe`` overrides the choice by size, ``device`` and ``memory`` (bytes; see
-    ``recipes.candidates``). ``asked`` float [A, D] are queries known to the caller, re-shot photos
+    ``recipes.candidates``). ``query_vectors`` float [A, D]: queries known to the caller, recaptures
     say, in which the recall must hold too. ``blocks`` are those of the embedding, in order: with
     them queries of other weights are measured as well. Raises ``BadRequestError`` for a recall
     outside (0, 1] or a budget that nothing fits, ``BadVectorsError``.
@@ -453,15 +457,16 @@ def build_tuned(
             index, {}, {"asked": recall, "at_10": 1.0, "at_100": 1.0, "queries": 0, "curve": []}
         )
     oracle = ExactIndex(vectors, checked=True)
-    queries = held_out_queries(vectors, seed=seed, asked=asked)
-    judge = RecallMeter(oracle, queries)
-    deep_judge = RecallMeter(oracle, queries.some(4))
+    queries = held_out_queries(vectors, seed=seed, query_vectors=query_vectors)
+    recall_meter = RecallMeter(oracle, queries)
+    deep_meter = RecallMeter(oracle, queries.subsample(4))
+    unseen = recall_meter.unseen
     refused: list[str] = []
     for name in chosen:
         index = engine_of(name).build(
-            name, vectors, device=device, seed=seed, block_dims=block_dims, unseen=judge.unseen
+            name, vectors, device=device, seed=seed, block_dims=block_dims, unseen=unseen
         )
-        tuned = tune(index, judge, deep_judge, recall)
+        tuned = tune(index, recall_meter, deep_meter, recall)
         if tuned is None:
             log.warning(
                 "asked recall not reached, taking the next recipe", recipe=name, asked=recall
@@ -480,8 +485,10 @@ def build_tuned(
 def _possible(
     vectors: np.ndarray, block_dims: Sequence[int], device: str, memory: int | None
 ) -> list[str]:
-    """The candidates; an exact scan stands last even above the budget: the recall was promised,
-    mapped pages can go."""
+    """List the candidates; an exact scan is last even above the budget.
+
+    The recall was promised, and mapped pages can be dropped.
+    """
     has_gpu = device != "cpu" and any(engine.has_gpu() for engine in engines())
     found = candidates(
         len(vectors),

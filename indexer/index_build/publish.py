@@ -72,7 +72,7 @@ def publish_version(
         recipe=options.recipe,
         device=options.device,
         memory=options.memory,
-        asked=options.queries,
+        query_vectors=options.queries,
         blocks=blocks,
     )
     progress("build", count, count)

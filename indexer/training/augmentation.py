@@ -60,7 +60,7 @@ def decode_squares(rows: Sequence[DatasetRow], preprocess: Preprocess, file: Pat
 
 
 @dataclass(frozen=True)
-class Changes:
+class AugmentationParams:
     """What is done to each of B photos; drawn for a whole batch, so that processes that share it
     draw alike."""
 
@@ -70,13 +70,13 @@ class Changes:
     background: Any  # [B, 3, 6, 6] in 0 to 255, coarse
     replaced: Any  # bool [B]: a plain background becomes another
 
-    def of(self, part: slice) -> Changes:
-        return Changes(*(getattr(self, field.name)[part] for field in fields(self)))
+    def of(self, part: slice) -> AugmentationParams:
+        return AugmentationParams(*(getattr(self, field.name)[part] for field in fields(self)))
 
 
 def draw_changes(
     count: int, generator: Any, *, backgrounds: float = FinetuneOptions.backgrounds
-) -> Changes:
+) -> AugmentationParams:
     """As if taken again, but never of another hue, since colour is a label.
 
     Crops keep 45 to 100% of the area within a ratio of 4:5, turns stay within 15 degrees,
@@ -108,11 +108,11 @@ def draw_changes(
     plain = draw(90, 245, 3, 1, 1)
     busy = draw(60, 230, 3, 6, 6)
     background = torch.where(draw(0, 1, 1, 1, 1) < 0.5, plain, busy)
-    return Changes(place, gains, draw(0.75, 1.25), background, draw(0, 1) < backgrounds)
+    return AugmentationParams(place, gains, draw(0.75, 1.25), background, draw(0, 1) < backgrounds)
 
 
 def augment(
-    squares: np.ndarray, changes: Changes, size: int, preprocess: Preprocess, device: str
+    squares: np.ndarray, changes: AugmentationParams, size: int, preprocess: Preprocess, device: str
 ) -> Any:
     """uint8 [B, S, S, 3] and their changes -> normalised float32 [B, 3, size,
     size] on ``device``."""

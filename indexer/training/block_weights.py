@@ -34,11 +34,11 @@ class RecaptureQueries:
 
 
 def instance_rate(
-    asked: np.ndarray, vectors: np.ndarray, places: np.ndarray, pixels: np.ndarray
+    query_vectors: np.ndarray, vectors: np.ndarray, places: np.ndarray, pixels: np.ndarray
 ) -> float:
     """Share of recaptures [R, D] whose nearest of [N, D] is their own photo ``places`` [R], or an
     exact copy of it."""
-    return _found(unit_rows(asked) @ unit_rows(vectors).T, places, pixels)
+    return _recall_at_1(unit_rows(query_vectors) @ unit_rows(vectors).T, places, pixels)
 
 
 def choose_weights(
@@ -77,18 +77,18 @@ def choose_weights(
         tuple(weights.items()): trial.measure(weights) for weights in _grid(tuple(blocks))
     }
 
-    def worth(weights: Weights) -> tuple[float, float, float]:
+    def objective(weights: Weights) -> tuple[float, float, float]:
         found = tried[weights]
         lost_photos = min(round(found.recaptures - frozen, 2), 0.0)
         lost_categories = min(round(found.category_first - floor, 2), 0.0)
-        return lost_photos, lost_categories, found.alike + min(found.recaptures, _ENOUGH)
+        return lost_photos, lost_categories, found.precision_at_10 + min(found.recaptures, _ENOUGH)
 
     good = [
         weights
         for weights, found in tried.items()
         if found.category_first >= floor and found.recaptures >= frozen
     ]
-    best = max(good or list(tried), key=worth)
+    best = max(good or list(tried), key=objective)
     return dict(best)
 
 
@@ -97,7 +97,7 @@ class _Shares:
     """What some weights reach on validation photos."""
 
     category_first: float  # queries whose nearest has their category
-    alike: float  # of the ten nearest, alike in all targets
+    precision_at_10: float  # of the ten nearest, alike in all targets
     recaptures: float  # recaptures that find their photo
 
 
@@ -144,11 +144,11 @@ class _WeightTrial:
         found = 1.0
         if self._recaptures is not None:
             seen = np.asarray(sum(weight * self._seen[name] for name, weight in weights.items()))
-            found = _found(seen, self._recaptures.places, self._pixels)
+            found = _recall_at_1(seen, self._recaptures.places, self._pixels)
         return _Shares(float(right.mean()), float(same.mean()), found)
 
 
-def _found(scores: np.ndarray, places: np.ndarray, pixels: np.ndarray) -> float:
+def _recall_at_1(scores: np.ndarray, places: np.ndarray, pixels: np.ndarray) -> float:
     return float((pixels[scores.argmax(1)] == pixels[places]).mean())
 
 

@@ -16,15 +16,15 @@ _PATIENCE = timedelta(hours=2)  # the first process reads all photos while the o
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes of one training. All see the same files; the first one (rank 0) writes."""
+class TrainingProcesses:
+    """The processes of one training run. All see the same files; the first one (rank 0) writes."""
 
     rank: int = 0
     size: int = 1
     # of this process, where there is a GPU for each; None: as the caller says
     device: str | None = None
 
-    def part(self, count: int) -> slice:
+    def shard(self, count: int) -> slice:
         """This process's share of ``count`` rows, nearly equal for all."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
@@ -43,7 +43,7 @@ class Team:
         if self.rank == 0:
             self.wait()
 
-    def agree(self, value: bool) -> bool:
+    def broadcast(self, value: bool) -> bool:
         """The value of the first process, in all of them."""
         if self.size == 1:
             return value
@@ -51,7 +51,7 @@ class Team:
         torch.distributed.broadcast_object_list(values, src=0)
         return bool(values[0])
 
-    def shared(self, module: Any) -> Any:
+    def wrap_ddp(self, module: Any) -> Any:
         """``module``, its gradients averaged over the processes (DistributedDataParallel); itself
         where there is one.
 
@@ -63,11 +63,11 @@ class Team:
         return torch.nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 
-ALONE = Team()
+ALONE = TrainingProcesses()
 
 
 @contextmanager
-def team(device: str = "auto") -> Iterator[Team]:
+def team(device: str = "auto") -> Iterator[TrainingProcesses]:
     """The team that ``torchrun``'s environment names (NCCL with a GPU for each, else Gloo), or this
     process alone.
 
@@ -90,6 +90,6 @@ def team(device: str = "auto") -> Iterator[Team]:
         torch.cuda.set_device(local)
     torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
     try:
-        yield Team(rank, count, "cuda" if on_gpu else None)
+        yield TrainingProcesses(rank, count, "cuda" if on_gpu else None)
     finally:
         torch.distributed.destroy_process_group()

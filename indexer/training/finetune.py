@@ -26,14 +26,14 @@ from indexer.training.augmentation import (
     training_square,
 )
 from indexer.training.cpu_kernels import kept_memory, quick_depthwise
-from indexer.training.distributed import ALONE, Team
+from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.linear import (
     Examples,
     FittedModel,
     category_temperature,
     heads_loss,
-    judge,
     one_hot,
+    validation_metrics,
 )
 from indexer.training.optimiser import Optimiser
 from indexer.training.options import FinetuneOptions, TrainingOptions
@@ -61,7 +61,7 @@ def finetune(
     *,
     checkpoint: Path | None = None,
     progress: OnStage = no_progress,
-    team: Team = ALONE,
+    team: TrainingProcesses = ALONE,
 ) -> FittedModel:
     """Train ``network`` (its neck and heads are ``fitted``) in place on the photos of ``rows``; the
     best epoch stays.
@@ -88,13 +88,13 @@ def finetune(
         shown = decode_squares(judged, preprocess, Path(folder) / "shown.npy")
         squares = decode_squares(taught, training_square(preprocess), Path(folder) / "squares.npy")
         for epoch in range(first, epochs):
-            if team.agree(trainer.is_stuck(epoch)):
+            if team.broadcast(trainer.is_stuck(epoch)):
                 break
             entry = trainer.train_epoch(epoch, squares, progress)
             # before, the learning rate is too high for an epoch to be the best
             if 2 * (epoch + 1) >= epochs:
                 logits = _validate(trainer.optimiser.average, shown, options.device)
-                found, rank = judge(logits, examples.targets, examples.validation_mask)
+                found, rank = validation_metrics(logits, examples.targets, examples.validation_mask)
                 entry |= found
                 trainer.optimiser.keep_if_better(rank, epoch)
             history.append(entry)
@@ -134,7 +134,7 @@ class _Trainer:
         rows: Sequence[DatasetRow],
         examples: Examples,
         options: TrainingOptions,
-        team: Team,
+        team: TrainingProcesses,
     ) -> None:
         schedule = options.schedule
         self.pool = np.flatnonzero(examples.train_mask)
@@ -207,14 +207,14 @@ class _Trainer:
     def _unfreeze(self, *, half: bool) -> None:
         if half != self._half:
             _unfreeze(self._groups, half=half)
-            self._shared = self._team.shared(self._objective)
+            self._shared = self._team.wrap_ddp(self._objective)
             self._half = half
 
     def _loss(self, places: np.ndarray, squares: np.ndarray, size: int, generator: Any) -> Any:
         """The loss of the photos ``squares[places]`` [B], changed as ``generator`` says."""
         parts = self._options.finetuning
         changes = draw_changes(len(places), generator, backgrounds=parts.backgrounds)
-        mine = self._team.part(len(places))
+        mine = self._team.shard(len(places))
         photos = augment(
             squares[places[mine]],
             changes.of(mine),

@@ -36,7 +36,7 @@ class Pairs:
     """Photos and the same photos as if taken again, row by row."""
 
     photos: np.ndarray  # [P, F (+ K)]
-    again: np.ndarray  # [P, F (+ K)]
+    recaptures: np.ndarray  # [P, F (+ K)]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def fit(
     targets = examples.targets
     validation_mask = examples.validation_mask
     if not targets:
-        history = [judge({}, (), validation_mask)[0]]
+        history = [validation_metrics({}, (), validation_mask)[0]]
         return FittedModel(spec, neck.eval(), heads.eval(), 1.0, 1, history)
     module = torch.nn.ModuleList([neck, heads])
     pool = torch.from_numpy(np.flatnonzero(examples.train_mask))
@@ -164,7 +164,7 @@ def fit(
         losses = [optimiser.step(loss.of(chosen), epoch) for chosen in batches]
         averaged_neck, averaged_heads = optimiser.average
         logits = _logits(averaged_neck, averaged_heads, photos[validation_mask])
-        entry, rank = judge(logits, targets, validation_mask)
+        entry, rank = validation_metrics(logits, targets, validation_mask)
         history.append({"loss": float(np.mean(losses)), **entry})
         optimiser.keep_if_better(rank, epoch)
         progress("epochs", epoch + 1, schedule.epochs)
@@ -245,7 +245,7 @@ def fit_statistics(
     if not neck.projected:
         return
     if pairs is not None:
-        pairs = Pairs(pairs.photos[:, : neck.features], pairs.again[:, : neck.features])
+        pairs = Pairs(pairs.photos[:, : neck.features], pairs.recaptures[:, : neck.features])
     mean, spread, axes = general_projection(
         photos[:, : neck.features].numpy(), neck.general.shape[0], pairs
     )
@@ -274,7 +274,7 @@ def general_projection(
     if pairs is not None and len(pairs.photos):
         first, again = (
             unit(torch.from_numpy(np.asarray(one, np.float32))).double()
-            for one in (pairs.photos, pairs.again)
+            for one in (pairs.photos, pairs.recaptures)
         )
         within = (again - first).T @ (again - first)
         variance = within.trace() / len(within)
@@ -319,7 +319,7 @@ def heads_loss(
     return total
 
 
-def judge(
+def validation_metrics(
     logits: dict[str, np.ndarray], targets: Sequence[Target], validation_mask: np.ndarray
 ) -> tuple[dict[str, Any], Rank | None]:
     """Validation figures for the history; and their rank, None where nothing has a label."""
@@ -349,7 +349,7 @@ def judge(
     return entry, rank
 
 
-def reweigh(fitted: FittedModel, weights: dict[str, float]) -> FittedModel:
+def set_block_weights(fitted: FittedModel, weights: dict[str, float]) -> FittedModel:
     """The same model with other block weights; the heads' columns are rescaled, so no logit
     changes."""
     blocks = tuple(replace(block, weight=weights[block.name]) for block in fitted.spec.blocks)

@@ -1,4 +1,4 @@
-"""Learning problem of DATA: splits, categories, leaks, odd labels."""
+"""Dataset split into training, validation and test, with its label problems."""
 
 from __future__ import annotations
 

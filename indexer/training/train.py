@@ -18,10 +18,16 @@ from indexer.model.spec import ModelSpec
 from indexer.model.torch_runtime import TorchRuntime, choose_device
 from indexer.training.augmentation import without_margin
 from indexer.training.block_weights import choose_weights
-from indexer.training.distributed import ALONE, Team
+from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.finetune import finetune
 from indexer.training.label_errors import LabelIssue
-from indexer.training.linear import LABEL_SMOOTHING, FittedModel, fit, linear_spec, reweigh
+from indexer.training.linear import (
+    LABEL_SMOOTHING,
+    FittedModel,
+    fit,
+    linear_spec,
+    set_block_weights,
+)
 from indexer.training.options import RECIPES, Schedule, TrainingOptions
 from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.tag_samples import (
@@ -73,7 +79,7 @@ def train(
     options: TrainingOptions | None = None,
     *,
     progress: OnStage = no_progress,
-    team: Team = ALONE,
+    team: TrainingProcesses = ALONE,
 ) -> TrainReport:
     """Train on the train photos of ``data``, choose on its validation photos, write the model
     folder ``out``.
@@ -159,7 +165,7 @@ def _fine_tune(
     options: TrainingOptions,
     checkpoint: Path,
     progress: OnStage,
-    team: Team,
+    team: TrainingProcesses,
 ) -> _Stage:
     """The backbone trained too, then neck and heads fitted once more on what it sees now."""
     fitted = stage.fitted
@@ -182,7 +188,7 @@ def _fine_tune(
     )
     network = assemble_network(tuned, network.backbone)
     runtime = TorchRuntime(network, device=options.device)
-    photos = stage.photos.seen_by(runtime, options, progress=progress, team=team)
+    photos = stage.photos.with_backbone(runtime, options, progress=progress, team=team)
     again = fit(
         fitted.spec,
         photos.examples,
@@ -218,7 +224,7 @@ def _weigh_blocks(stage: _Stage) -> FittedModel:
         photos.extracted.pixels,
         photos.recapture_queries(fitted),
     )
-    return fitted if weights is None else reweigh(fitted, weights)
+    return fitted if weights is None else set_block_weights(fitted, weights)
 
 
 def _decide(

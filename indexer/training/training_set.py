@@ -14,7 +14,7 @@ from indexer.core.progress import OnStage, no_progress
 from indexer.model.decision_layer import Category
 from indexer.model.runtime_base import Runtime
 from indexer.training.block_weights import RecaptureQueries, instance_rate
-from indexer.training.distributed import ALONE, Team
+from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.feature_cache import (
     Features,
     Recaptures,
@@ -98,13 +98,13 @@ class TrainingSet:
         rows = [self.extracted.rows[number] for number in chosen]
         return TaggedPhotos(rows, embed(self.features[chosen]), self.extracted.pixels[chosen])
 
-    def seen_by(
+    def with_backbone(
         self,
         runtime: Runtime,
         options: TrainingOptions,
         *,
         progress: OnStage = no_progress,
-        team: Team = ALONE,
+        team: TrainingProcesses = ALONE,
     ) -> TrainingSet:
         """The same photos with the features of another backbone. Raises ``BadDataError`` where one
         can no longer be read."""
@@ -127,7 +127,7 @@ def load_training_set(
     options: TrainingOptions,
     *,
     progress: OnStage = no_progress,
-    team: Team = ALONE,
+    team: TrainingProcesses = ALONE,
 ) -> TrainingSet:
     """Everything that ``problem`` (read from ``data``) gives a training. Raises ``BadDataError``,
     ``TrainingError``."""

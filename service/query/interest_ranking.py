@@ -17,7 +17,7 @@ from indexer.core.category_path import format_path
 from indexer.core.errors import BadFilterError, NoOrdersError
 from indexer.index.filter_columns import BoundFilter, FilterColumn, FilterColumns
 from indexer.index.product_hits import ProductHits
-from indexer.index.query_weighting import reweigh
+from indexer.index.query_weighting import reweight_queries
 from indexer.recommendation.interests import (
     DIVERSITY,
     Interest,
@@ -302,7 +302,7 @@ def _coloured(snapshot: Snapshot, query: np.ndarray) -> np.ndarray:
     weights = {name: (1 - _COLOUR_WEIGHT) * weight / rest for name, weight in stored.items()} | {
         _COLOUR: _COLOUR_WEIGHT
     }
-    return np.asarray(reweigh(query[None], blocks, weights)[0][0], np.float32)
+    return np.asarray(reweight_queries(query[None], blocks, weights)[0][0], np.float32)
 
 
 def _joined(parts: Sequence[Candidates]) -> Candidates:

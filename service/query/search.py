@@ -11,7 +11,7 @@ from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadRequestError
 from indexer.index.filter_columns import BoundFilter
-from indexer.index.hybrid_ranking import KeywordShare, ranked, recolour_weights
+from indexer.index.hybrid_ranking import KeywordShare, rank_hybrid, recolour_weights
 from indexer.index.product_hits import ProductHits
 from indexer.index.query_weighting import (
     VectorQuery,
@@ -167,7 +167,7 @@ class _PageRanking:
         if plain and vectors is not None and len(vectors.queries) == 1:
             found = self.ctx.searches.search(live, vectors.queries[0], depth, exclude, params)
             return replace(found, scores=np.minimum(found.scores * vectors.lengths[0], 1.0))
-        return ranked(
+        return rank_hybrid(
             live,
             vectors,
             keywords,

@@ -14,7 +14,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import file_stamp
 from indexer.core.errors import BadRequestError, BadSettingsError
 from indexer.core.home import Home
-from indexer.index.hybrid_ranking import KEYWORDS, KeywordShare, has_block, recoloured
+from indexer.index.hybrid_ranking import KEYWORDS, KeywordShare, has_block, replace_colour
 from indexer.model.spec import Block
 from indexer.text.glossary import Glossary, glossary_file, open_glossary
 from indexer.text.keyword_index import Keywords
@@ -159,10 +159,10 @@ def mix_text(
         for name, given in inputs.items():
             label = kinds.get(name)
             kind = parsed.in_colour(label) if label else None
-            out[name] = recoloured(given, parsed.colour, blocks, kind=kind)
+            out[name] = replace_colour(given, parsed.colour, blocks, kind=kind)
         if vector is not None:
             # The words beside the colour keep what they say of all but the colour.
-            out["text"] = recoloured(out["text"], parsed.colour, blocks, only_colour=True)
+            out["text"] = replace_colour(out["text"], parsed.colour, blocks, only_colour=True)
     keywords = parsed.keywords
     if keywords is not None:
         share = shares["text"] * (KEYWORDS if out else 1.0)

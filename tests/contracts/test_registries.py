@@ -21,7 +21,7 @@ from indexer.core.home import Home
 from indexer.core.native import torch
 from indexer.core.vectors import unit_rows
 from indexer.imaging.decode import Photo, decode_photo
-from indexer.index.base import Hits, IndexBackend, SearchParams, ranked, rescore
+from indexer.index.base import Hits, IndexBackend, SearchParams, rescore, top_k
 from indexer.index.live import LiveIndex
 from indexer.index.registry import registered
 from indexer.index.tuning import build_tuned
@@ -315,7 +315,7 @@ class SignIndex(IndexBackend):
         for query, distance in zip(queries, differ, strict=True):
             near = rows[distance <= effort] if params.effort else rows[np.argsort(distance)]
             near = near if len(near) >= k else rows[np.argsort(distance)[:k]]
-            found.append(ranked(near, rescore(query, self._stored[near]), k))
+            found.append(top_k(near, rescore(query, self._stored[near]), k))
         return found
 
     @property

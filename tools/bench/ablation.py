@@ -22,7 +22,7 @@ from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.block_weights import choose_weights, instance_rate
 from indexer.training.contrastive_loss import ContrastiveLosses
 from indexer.training.cpu_kernels import kept_memory, quick_depthwise
-from indexer.training.linear import LinearOptions, fit, linear_spec, reweigh
+from indexer.training.linear import LinearOptions, fit, linear_spec, set_block_weights
 from indexer.training.options import RECIPES, FinetuneOptions, TrainingOptions
 from indexer.training.problem import read_problem
 from indexer.training.train import assemble_network, scale_epochs, train
@@ -141,7 +141,7 @@ def _fitted(photos: TrainingSet, network: Network, types: Any, options: dict[str
         photos.recapture_queries(fitted),
     )
     if weights is not None:
-        fitted = reweigh(fitted, weights)
+        fitted = set_block_weights(fitted, weights)
     runtime = TorchRuntime(assemble_network(fitted, network.backbone))
     checked = photos.embed_split("validation", runtime.embed_features)
     learned = photos.embed_split("train", runtime.embed_features)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.index.query_weighting import reweigh
+from indexer.index.query_weighting import reweight_queries
 from service.engine import Query
 from tools.bench.data.text_gallery import (
     TEN,
@@ -109,7 +109,9 @@ def _peers(
     queries = {
         "the photo alone": photos,
         "colour block replaced": replaced,
-        "colour block replaced, weights chosen for it": reweigh(replaced, blocks, _LINEAR)[0],
+        "colour block replaced, weights chosen for it": reweight_queries(replaced, blocks, _LINEAR)[
+            0
+        ],
         "less the old colour's mean, plus the new one's": photos - old + new,
     }
     return {name: _precision(made, places, wanted, asked) for name, asked in queries.items()}

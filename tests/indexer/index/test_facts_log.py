@@ -36,7 +36,7 @@ def test_the_last_entry_of_each_product_counts(raw: dict[str, list[dict[str, obj
         (900, 900),
     ):
         latest = dict(entries[start:stop])
-        pids, passes = log.judge(where, start, stop)
+        pids, passes = log.evaluate_filter(where, start, stop)
         assert pids.tolist() == sorted(latest)
         found = {pid: facts is not None and where.holds(facts) for pid, facts in latest.items()}
         assert dict(zip(pids.tolist(), passes.tolist(), strict=True)) == found

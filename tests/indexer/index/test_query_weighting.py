@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from indexer.core.errors import BadRequestError
-from indexer.index.query_weighting import check_weights, drop_near_duplicates, reweigh, vector_query
+from indexer.index.query_weighting import (
+    check_weights,
+    drop_near_duplicates,
+    reweight_queries,
+    vector_query,
+)
 from indexer.model.spec import Block
 
 BLOCKS = (Block("a", 4, 0.5), Block("c", 2, 0.2), Block("g", 6, 0.3))
@@ -30,7 +35,7 @@ def test_score_is_the_weighted_mean_of_block_cosines(weights: dict[str, float]) 
     """Index score times length = sum of q_j cos_j, the weights brought to sum 1; queries are of
     unit length."""
     (asked, asked_parts), (stored, stored_parts) = embeddings(3, 0), embeddings(5, 1)
-    queries, lengths = reweigh(asked, BLOCKS, weights)
+    queries, lengths = reweight_queries(asked, BLOCKS, weights)
     assert queries.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1.0, atol=1e-6)
     total = sum(weights.values())
@@ -44,7 +49,7 @@ def test_score_is_the_weighted_mean_of_block_cosines(weights: dict[str, float]) 
 def test_the_embeddings_own_weights_change_nothing() -> None:
     """Asking with the weights that are stored is asking with the embedding itself."""
     asked, _ = embeddings(3, 0)
-    queries, lengths = reweigh(asked, BLOCKS, {"a": 5, "c": 2, "g": 3})
+    queries, lengths = reweight_queries(asked, BLOCKS, {"a": 5, "c": 2, "g": 3})
     np.testing.assert_allclose(queries, asked, atol=1e-6)
     np.testing.assert_allclose(lengths, 1.0, atol=1e-6)
 
@@ -54,8 +59,8 @@ def test_block_without_weight_cannot_be_asked_for() -> None:
     blocks = (Block("a", 4, 1.0), Block("c", 2, 0.0))
     vector = np.array([[1, 0, 0, 0, 0, 0]], np.float32)
     with pytest.raises(BadRequestError, match="block c weighs nothing"):
-        reweigh(vector, blocks, {"c": 1})
-    queries, lengths = reweigh(vector, blocks, {"a": 3})
+        reweight_queries(vector, blocks, {"c": 1})
+    queries, lengths = reweight_queries(vector, blocks, {"a": 3})
     np.testing.assert_array_equal(queries, vector)
     assert lengths.tolist() == [1.0]
 
@@ -65,7 +70,7 @@ def test_a_vector_that_is_nothing_in_the_asked_block_is_refused() -> None:
     failure."""
     vector = np.array([[1, 0, 0, 0, 0, 0]], np.float32)
     with pytest.raises(BadRequestError, match="holds nothing in the blocks"):
-        reweigh(vector, (Block("a", 4, 0.5), Block("c", 2, 0.5)), {"c": 1})
+        reweight_queries(vector, (Block("a", 4, 0.5), Block("c", 2, 0.5)), {"c": 1})
 
 
 @pytest.mark.parametrize(

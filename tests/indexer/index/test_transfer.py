@@ -125,10 +125,10 @@ def test_what_is_there_is_not_copied_again(home: Home, bundle: Bundle, tmp_path:
     depot, other = tmp_path / "depot", copy_of(home, "other")
     first = push(home, depot)
     assert first.copied_bytes > 0
-    assert push(home, depot) == transfer.Moved(
+    assert push(home, depot) == transfer.TransferReport(
         "v000001", "v000001", bundle.model_version, 0, [], True
     )
-    assert pull(depot, other) == transfer.Moved(
+    assert pull(depot, other) == transfer.TransferReport(
         "v000001", "v000001", bundle.model_version, 0, [], True
     )
     build(

@@ -13,7 +13,7 @@ from indexer.index import tuning
 from indexer.index.base import Hits, SearchParams
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex
-from indexer.index.query_weighting import reweigh, search_params
+from indexer.index.query_weighting import reweight_queries, search_params
 from indexer.index.tuning import Tuned, ann_recall_at_k, build_tuned, held_out_queries
 from indexer.index.version import Versions
 from indexer.index.version_files import NewVersion
@@ -144,8 +144,8 @@ def test_queries_are_held_out() -> None:
     others = queries.vectors[~rows] @ vectors.astype(np.float32).T
     assert others.max() < 0.98
     np.testing.assert_allclose(np.linalg.norm(queries.vectors, axis=1), 1.0, atol=1e-5)
-    some = queries.some(4)
-    assert (some.new, some.group[-24:].tolist(), len(some.own)) == (24, [3] * 24, 74)
+    quarter = queries.subsample(4)
+    assert (quarter.new, quarter.group[-24:].tolist(), len(quarter.own)) == (24, [3] * 24, 74)
     hits_without = tuning._without(
         Hits(np.array([4, 9, 2]), np.array([0.9, 0.8, 0.7], np.float32)), 9, 2
     )
@@ -201,7 +201,7 @@ def test_the_callers_queries_must_be_found_too() -> None:
         np.random.default_rng(9).standard_normal((64, 32))
     )  # between all clusters, so hard to find
     plain = build_tuned(vectors, recipe="IVF64,SQ8")
-    asked = build_tuned(vectors, recipe="IVF64,SQ8", asked=strangers)
+    asked = build_tuned(vectors, recipe="IVF64,SQ8", query_vectors=strangers)
     assert asked.recall["queries"] == plain.recall["queries"] + 64
     exact = ExactIndex(vectors).search(strangers, 10)
 
@@ -212,7 +212,7 @@ def test_the_callers_queries_must_be_found_too() -> None:
     assert share(asked.index) >= 0.98
     assert share(plain.index) < share(asked.index)
     with pytest.raises(BadVectorsError, match="D=32"):
-        build_tuned(vectors, asked=strangers[:, :16])
+        build_tuned(vectors, query_vectors=strangers[:, :16])
 
 
 BLOCKS = (Block("a", 16, 0.5), Block("c", 8, 0.2), Block("g", 24, 0.3))
@@ -246,7 +246,7 @@ def test_queries_of_other_weights_are_found(
     oracle."""
     tuned, vectors = weighted
     assert tuned.recall["weighted"]["at_10"] >= 0.98
-    queries, _ = reweigh(queries_near(vectors, 100, seed=5), BLOCKS, weights)
+    queries, _ = reweight_queries(queries_near(vectors, 100, seed=5), BLOCKS, weights)
     found = tuned.index.search(queries, 10, params=search_params(weights))
     exact = ExactIndex(vectors).search(queries, 10)
     assert ann_recall_at_k([hits.scores for hits in found], exact, 10) >= 0.98
@@ -261,7 +261,7 @@ def test_other_weights_are_scanned_where_nobody_measured() -> None:
     is not."""
     vectors = of_blocks(4000)
     index = FaissIndex.build("IVF64,SQ8", vectors)
-    queries, _ = reweigh(queries_near(vectors, 40, seed=6), BLOCKS, {"c": 1})
+    queries, _ = reweight_queries(queries_near(vectors, 40, seed=6), BLOCKS, {"c": 1})
     exact = ExactIndex(vectors).search(queries, 10)
     found = index.search(queries, 10, params=search_params({"c": 1}))
     assert [hits.rows.tolist() for hits in found] == [hits.rows.tolist() for hits in exact]

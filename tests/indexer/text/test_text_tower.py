@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from indexer.core.errors import DamagedIndexError, NewerFormatError
-from indexer.index.hybrid_ranking import recolour_weights, recoloured
+from indexer.index.hybrid_ranking import recolour_weights, replace_colour
 from indexer.model.spec import Block
 from indexer.text.fit_text_tower import Described, fit
 from indexer.text.text_tower import FORMAT, TextTower
@@ -117,7 +117,7 @@ def test_a_colour_word_replaces_the_colour_block_and_leaves_the_article(tower: T
     rng = np.random.default_rng(3)
     mine, colour = photo(1, 0, rng), tower.encode("green")
     assert colour is not None
-    (made,) = recoloured(mine[None], colour, BLOCKS)
+    (made,) = replace_colour(mine[None], colour, BLOCKS)
     cosines = {}
     start = 0
     for block in BLOCKS:
@@ -140,7 +140,7 @@ def test_without_an_article_block_the_general_one_stays(tower: TextTower) -> Non
     """Else nothing of the photo were left; weights are asked for blocks that are there only."""
     blocks = (Block("c", 3, 0.4), Block("g", 9, 0.6))
     mine, colour = unit(np.arange(1.0, 13)), unit(np.ones(12))
-    (made,) = recoloured(mine[None], colour, blocks)
+    (made,) = replace_colour(mine[None], colour, blocks)
     np.testing.assert_allclose(unit(made[3:]), unit(mine[3:]), atol=1e-6)
     assert recolour_weights(blocks) == {"c": 0.45, "g": 0.1}
     assert recolour_weights((Block("a", 3, 1.0), Block("c", 3, 0.0))) == {"a": 0.45}

@@ -14,7 +14,7 @@ import pytest
 
 from indexer.core.errors import BadRequestError
 from indexer.model.bundle import load_bundle
-from indexer.training.distributed import ALONE, Team, team
+from indexer.training.distributed import ALONE, TrainingProcesses, team
 from indexer.training.options import FinetuneOptions, TrainingOptions
 from indexer.training.train import train
 
@@ -87,7 +87,7 @@ def test_two_processes_reach_the_model_of_one(
 
 def test_a_batch_is_shared_out_whole() -> None:
     for size, count in ((2, 8), (3, 8), (4, 3)):
-        parts = [Team(rank, size).part(count) for rank in range(size)]
+        parts = [TrainingProcesses(rank, size).shard(count) for rank in range(size)]
         assert [number for part in parts for number in range(count)[part]] == list(range(count))
 
 

@@ -79,7 +79,7 @@ def test_reweighing_changes_the_vectors_and_no_logit() -> None:
     torch.manual_seed(0)
     neck, heads = Neck(spec).eval(), Heads(spec)
     fitted = linear.FittedModel(spec, neck, heads, 1.0, 1, [])
-    changed = linear.reweigh(fitted, {"a": 0.6, "c": 0.15, "g": 0.25})
+    changed = linear.set_block_weights(fitted, {"a": 0.6, "c": 0.15, "g": 0.25})
     features = torch.rand(5, 512 + 326)
     with torch.inference_mode():
         before, after = neck(features), changed.neck(features)

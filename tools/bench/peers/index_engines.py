@@ -138,7 +138,7 @@ class Catalens(SearchEngine):
         rows = np.load(self._folder / ROWS, mmap_mode="r")
         started = time.perf_counter()
         queries, oracle = held_out_queries(rows), ExactIndex(rows, checked=True)
-        judges = RecallMeter(oracle, queries), RecallMeter(oracle, queries.some(4))
+        judges = RecallMeter(oracle, queries), RecallMeter(oracle, queries.subsample(4))
         judging = time.perf_counter() - started
         refused = []
         for recipe in candidates(*rows.shape):
