@@ -53,7 +53,7 @@ _SURE = 3.0
 
 @contextmanager
 def _threads(queries: int) -> Iterator[None]:
-    """FAISS's thread count for this call; it holds only for the calling thread."""
+    """Set FAISS's thread count for this call; it holds only for the calling thread."""
     before = faiss.omp_get_max_threads()
     if queries < _BATCH:
         faiss.omp_set_num_threads(1)
@@ -151,7 +151,7 @@ class FaissIndex(IndexBackend):
         params: dict[str, Any],
         device: str = "cpu",
     ) -> FaissIndex:
-        """Back from disk, memory-mapped where it can be.
+        """Load an index from disk, memory-mapped where it can be.
 
         The files were checksummed by the caller: FAISS loads damaged ones without complaint.
         """
@@ -237,20 +237,18 @@ class FaissIndex(IndexBackend):
 
     @property
     def max_effort(self) -> int:
-        """The effort at which the search looks everywhere (IVF) or as widely as
-        makes sense (HNSW)."""
+        """The effort that searches everywhere (IVF) or as widely as makes sense (HNSW)."""
         return lists_of(self.recipe) or len(self)
 
     def effort(self, k: float) -> int:
-        """``nprobe`` or ``efSearch`` for ``k`` hits: between the tuned points by powers, beyond
-        them likewise."""
+        """Interpolate ``nprobe`` or ``efSearch`` for ``k`` hits by powers of the tuned ones."""
         return min(
             math.ceil(_between(self.params.get(self.effort_name) or {"10": 16, "100": 32}, k)),
             self.max_effort,
         )
 
     def rerank(self, k: float) -> float:
-        """Candidates per hit that are scored again, for ``k`` hits; tuned like ``effort``."""
+        """Interpolate the candidates per hit that are scored again, for ``k`` hits."""
         tuned = self.params.get("rerank", 4)
         # Versions before 0.2 hold one number.
         if not isinstance(tuned, dict):
@@ -266,11 +264,10 @@ class FaissIndex(IndexBackend):
         )
 
     def relative_cost(self, effort: int, wanted: float, share: float = 1.0) -> float:
-        """What a search costs, in scans of one stored half: entries looked at, then ``wanted``
-        candidates again.
+        """Estimate the cost of a search, in scans of one stored half.
 
-        ``share`` of the entries is allowed. Exact: N times the share, and a look at the selector
-        for each entry.
+        Entries visited, then ``wanted`` candidates scored again. ``share`` of the entries is
+        allowed. Exact: N times the share, and a look at the selector for each entry.
         """
         if self.kind == "flat":
             return len(self) * (share + _SKIPPED * (share < 1.0))
@@ -309,7 +306,7 @@ class FaissIndex(IndexBackend):
         return hits
 
     def _plan(self, k: int, params: SearchParams, share: float) -> tuple[int, float]:
-        """(effort, candidates per hit); effort 0 asks for an exact scan.
+        """Choose (effort, candidates per hit); effort 0 asks for an exact scan.
 
         Where matches lie evenly, the k best of a share s are among the k/s best of all: so wide it
         must look, and wider, because matches of a filter lie together. A graph's ways lead through
@@ -357,7 +354,7 @@ class FaissIndex(IndexBackend):
         return hits
 
     def _scanned(self, queries: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
-        """Rows int64 [Q, count] of the exact half-precision scan."""
+        """Scan the halves exactly: rows int64 [Q, count]."""
         form = self._gpu
         if form is not None and form.exact and allowed is None and count <= gpu.MAX_K:
             found = self._on_gpu(form, queries, count, 0)
@@ -371,10 +368,9 @@ class FaissIndex(IndexBackend):
     def _candidates(
         self, queries: np.ndarray, fetch: int, wanted: int, effort: int, allowed: np.ndarray | None
     ) -> np.ndarray:
-        """Rows int64 [Q, at least ``fetch``], -1 where fewer were found: the best of ``wanted``
-        candidates, or all.
+        """Search the best of ``wanted`` candidates, or all: rows int64 [Q, at least ``fetch``].
 
-        Parameters travel with the call.
+        -1 where fewer were found. Parameters travel with the call.
         """
         form = self._gpu
         if (
@@ -405,8 +401,10 @@ class FaissIndex(IndexBackend):
     def _on_gpu(
         self, form: gpu.GpuForm, queries: np.ndarray, count: int, effort: int
     ) -> np.ndarray | None:
-        """None where the GPU failed (out of memory or worse): the CPU form answers, now and from
-        here on."""
+        """Search on the GPU; None where it failed (out of memory or worse).
+
+        Then the CPU form answers, now and from here on.
+        """
         try:
             return form.search(queries, count, effort)
         except Exception as error:
@@ -422,7 +420,7 @@ class FaissIndex(IndexBackend):
             self._rows.give_back()
 
     def _rescored(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> list[Hits]:
-        """The best ``k`` candidates by their exact scores; ties in order of row, -1 left out."""
+        """Rank the best ``k`` candidates by exact score; ties in order of row, -1 left out."""
         hits: list[Hits] = []
         step = max(1, _RESCORED // max(1, candidates.shape[1] * self.dim))
         for start in range(0, len(queries), step):
@@ -464,7 +462,7 @@ def _factory(dim: int, recipe: str) -> Any:
 
 
 def _lists(part: Any) -> Any:
-    """The IVF part of a recipe, also where a re-ranking stands round it; None for a graph."""
+    """Return the IVF part of a recipe, also inside a re-ranking; None for a graph."""
     inner = faiss.downcast_index(part.base_index) if isinstance(part, faiss.IndexRefine) else part
     return inner if isinstance(inner, faiss.IndexIVF) else None
 
@@ -472,7 +470,7 @@ def _lists(part: Any) -> Any:
 def _filled(
     part: Any, training: np.ndarray, stored: np.ndarray, recipe: str, block_dims: Sequence[int]
 ) -> Any:
-    """``part`` trained and filled; four-bit lists get codes of their own choice (``codes``)."""
+    """Train and fill ``part``; four-bit lists get codes of ``pq_encoding``."""
     part.train(training)
     if "x4fsr" not in recipe:
         for start in range(0, len(stored), _CHUNK):
@@ -489,7 +487,7 @@ def _filled(
 
 
 def _selector(allowed: np.ndarray | None, total: int) -> Any:
-    """A bitmap over the rows; None where all are allowed."""
+    """Make a bitmap over the rows; None where all are allowed."""
     if allowed is None or len(allowed) == total:
         return None
     mask = np.zeros(total, dtype=bool)

@@ -38,7 +38,7 @@ class KeywordShare:
     share: float
 
     def score(self, pid: int) -> float:
-        """A product's keyword score, 0 where it holds none of the words."""
+        """Look up a product's keyword score, 0 where it holds none of the words."""
         place = np.flatnonzero(self.pids == pid)
         return float(self.scores[place[0]]) if len(place) else 0.0
 
@@ -54,12 +54,12 @@ def rank_hybrid(
     where: Filter | None = None,
     params: Any = None,
 ) -> ProductHits:
-    """The ``k`` best products by (1 - share) * score of ``query`` + share * keyword score, 0
-    without such words.
+    """Rank the ``k`` best products by vector score and keyword score.
 
-    Exact where the index is: products with words are scored one by one, the others searched for.
-    Always min(k, those that pass ``where``, not excluded, not below ``min_score``) products;
-    without ``query`` only those with words.
+    (1 - share) * score of ``query`` + share * keyword score, 0 without such words. Exact where the
+    index is: products with words are scored one by one, the others searched for. Always min(k,
+    those that pass ``where``, not excluded, not below ``min_score``) products; without ``query``
+    only those with words.
     """
     if keywords is None:
         if query is None:
@@ -109,8 +109,7 @@ def replace_colour(
     kind: np.ndarray | None = None,
     only_colour: bool = False,
 ) -> np.ndarray:
-    """Embeddings [n, D] with the colour of ``colour`` [D], a text's vector, in the place of their
-    own.
+    """Replace the colour of embeddings [n, D] by that of ``colour`` [D], a text's vector.
 
     Block c becomes the text's; where there is a block a, block g keeps a tenth of its own and takes
     nine from the text. Block a stays, or with ``kind`` [D], a text's vector too, turns to it by
@@ -135,10 +134,10 @@ def replace_colour(
 
 
 def has_block(blocks: Sequence[Block], name: str) -> bool:
-    """Whether the embedding has such a block, and any of it is stored."""
+    """Check that the embedding has such a block, and that any of it is stored."""
     return any(block.name == name and block.weight > 0 for block in blocks)
 
 
 def recolour_weights(blocks: Sequence[Block]) -> dict[str, float]:
-    """How much each block counts once the colour was replaced."""
+    """Return how much each block counts once the colour was replaced."""
     return {name: weight for name, weight in RECOLOURED.items() if has_block(blocks, name)}

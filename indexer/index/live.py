@@ -51,8 +51,7 @@ class _Rule:
     available: int
 
     def is_met(self, answer: ProductHits, found: Sequence[Hits], scales: np.ndarray) -> bool:
-        """Whether no longer list could change ``answer``, which was made of what each query
-        ``found`` in the base."""
+        """Check that no longer list could change ``answer``, made of ``found`` in the base."""
         if all(len(hits) == self.available for hits in found):
             return True
         ends = [
@@ -67,7 +66,7 @@ class _Rule:
 
 
 class LiveIndex:
-    """A base version with the writes since laid over it.
+    """Base version with the writes since overlaid as an exact delta.
 
     Searches take no lock: they read one immutable state and never see half of a write. Writers are
     serialised. A write costs what it changes, however large base and delta are.
@@ -86,7 +85,7 @@ class LiveIndex:
         # Rows of each product.
         self._counts = np.diff(self._starts)
         self._photos_per_product = len(self._pids) / max(len(first), 1)
-        # By product: all its rows die together.
+        # By product: all its rows are deleted together.
         self._died = np.full(len(first), ALIVE, dtype=np.int64)
         self._writing = threading.Lock()
         # The newest entry of the log by pid.
@@ -113,35 +112,35 @@ class LiveIndex:
         return self._state.products
 
     def pids(self) -> np.ndarray:
-        """All products that a search can find now, int64 [n]: those of the base ascending, then
-        those written since."""
+        """List all products a search can find, int64 [n]: the base's ascending, then newer."""
         state = self._state
         newer = state.table[: state.used, 0][state.died[: state.used] > state.tick]
         return np.concatenate([self.products[self._died > state.tick], np.unique(newer)])
 
     def _base_place(self, pid: int) -> int | None:
-        """The place of a product among those of the base."""
+        """Find the place of a product among those of the base."""
         place = int(np.searchsorted(self.products, pid))
         return place if place < len(self.products) and self.products[place] == pid else None
 
     def _base_places(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The places of products among those of the base, and which of ``pids`` are there at all
-        (bool)."""
+        """Find the places of products among those of the base, and which are there (bool)."""
         places = np.searchsorted(self.products, pids)
         inside = places < len(self.products)
         inside[inside] = self.products[places[inside]] == pids[inside]
         return places, inside
 
     def unchanged_since_build(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The places of products among those of the base, and bool [n]: it is one, and nothing of
-        it changed since, photos or not. Of these alone the columns say what holds now.
+        """Find the base places of products, and which of them are unchanged: bool [n].
+
+        Unchanged: in the base, and not written since, photos or not. Only of these do the columns
+        hold.
         """
         places, inside = self._base_places(pids)
         changed = self._now
         return places, inside & np.array([pid not in changed for pid in pids.tolist()], dtype=bool)
 
     def _rows_of(self, places: np.ndarray) -> np.ndarray:
-        """The rows of the base of the products at these places, in their order."""
+        """List the base rows of the products at these places, in their order."""
         counts = self._counts[places]
         return np.repeat(self._starts[places] - np.cumsum(counts) + counts, counts) + np.arange(
             counts.sum()
@@ -151,7 +150,7 @@ class LiveIndex:
         return slice(int(self._starts[place]), int(self._starts[place + 1]))
 
     def _by_row(self, mask: np.ndarray) -> np.ndarray:
-        """A mask of the base's products [P] as one of its rows [N]."""
+        """Expand a mask of the base's products [P] to its rows [N]."""
         return mask if len(mask) == len(self._pids) else np.repeat(mask, self._counts)
 
     def apply(
@@ -162,16 +161,15 @@ class LiveIndex:
         deletes: Iterable[int] = (),
         facts: Mapping[int, FilterableProduct] | None = None,
     ) -> None:
-        """Lay writes up to ``sequence`` over the base: ``upserts`` pid -> (photo ids [n], unit
-        vectors [n, D]).
+        """Overlay writes up to ``sequence``: ``upserts`` pid -> (photo ids [n], vectors [n, D]).
 
         An upsert replaces all photos of the product, one without photos (and a delete) removes it;
         unknown pids may be deleted. ``facts``: what filters ask of every product that changed in
-        any way, photos or not; of a product that is not named there no filter holds any more. All
-        of it is seen by searches at once, or none. Vectors are rounded to float16 as in a published
-        version, so a rebuild changes no score. A ``sequence`` below the one already seen is refused
-        (``BadRequestError``). Raises ``BadVectorsError`` (naming the product), and then nothing is
-        changed.
+        any way, photos or not; a product that is not named there matches no filter any more.
+        Searches see all of it at once, or none. Vectors must be of unit length; they are rounded
+        to float16 as in a published version, so a rebuild changes no score. Raises
+        ``BadRequestError`` for a ``sequence`` below the one already applied, ``BadVectorsError``
+        (naming the product), and then nothing is changed.
         """
         dim = self.base.manifest.dim
         rounded: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -250,7 +248,7 @@ class LiveIndex:
 
     @property
     def columns(self) -> FilterColumns | None:
-        """What filters are answered from for products that did not change since the version.
+        """Filter columns of the products that did not change since the version.
 
         Opened with their first use. None where the version was built without; then set them. Raises
         ``DamagedIndexError``.
@@ -268,8 +266,10 @@ class LiveIndex:
         self._columns = columns
 
     def _matching_rows(self, where: Filter) -> tuple[Selection, LiveState]:
-        """A selection and a state that hold each other: the log's first entries in both are the
-        same. Selections of recent filters are kept and follow writes."""
+        """Return a selection and a state with the same first log entries.
+
+        Selections of recent filters are cached and follow writes.
+        """
         columns = where.columns if isinstance(where, BoundFilter) else self.columns
         if columns is None:
             raise BadRequestError(
@@ -288,8 +288,7 @@ class LiveIndex:
         return known, state
 
     def _update_selection(self, known: Selection, state: LiveState, where: Filter) -> Selection:
-        """``known`` brought up to ``state``: each product written since is judged by what it is
-        now."""
+        """Bring ``known`` up to ``state`` by the facts of each product written since."""
         pids, passes = state.log.evaluate_filter(where, known.logged, state.logged)
         places, found = self._base_places(pids)
         allowed = known.allowed.copy()
@@ -302,10 +301,10 @@ class LiveIndex:
         return Selection(allowed, count, newer, state.log, state.logged, known.columns)
 
     def count_matching(self, where: Filter) -> tuple[np.ndarray, list[FilterableProduct]]:
-        """What facets count: bool [P], the unchanged products of the base that pass, and all that
-        changed and pass.
+        """Select what facets count: the matching unchanged products, and the matching changed ones.
 
-        Products that no search can find (their photos are not embedded yet) are in neither.
+        Returns (bool [P] over the products of the base, facts of those that changed). Products that
+        no search can find (their photos are not embedded yet) are in neither.
         """
         chosen, state = self._matching_rows(where)
         # A copy.
@@ -338,13 +337,12 @@ class LiveIndex:
         together: bool = False,
         scale: np.ndarray | None = None,
     ) -> list[ProductHits]:
-        """The ``k`` best products for each of ``queries`` (float [Q, D], unit), each with its best
-        photo.
+        """Search the ``k`` best products for each of ``queries`` (float [Q, D], unit).
 
-        Always min(k, products that pass ``where``, not excluded and not below ``min_score``)
-        entries. ``together``: the queries are one question, whose score of a photo is the best of
-        theirs, and one list is given. ``scale`` float [Q]: what each query's scores are multiplied
-        by. Raises ``BadVectorsError``, ``BadRequestError``.
+        Each comes with its best photo. Always min(k, products that pass ``where``, not excluded and
+        not below ``min_score``) entries. ``together``: the queries are one question, whose score of
+        a photo is the best of theirs, and one list is given. ``scale`` float [Q]: what each query's
+        scores are multiplied by. Raises ``BadVectorsError``, ``BadRequestError``.
         """
         if k < 1:
             raise BadRequestError(f"k must be at least 1, not {k}")
@@ -394,8 +392,7 @@ class LiveIndex:
         scales: np.ndarray,
         rule: _Rule,
     ) -> ProductHits:
-        """One question's products out of what each of its queries found in the base and in the
-        delta."""
+        """Merge what each query of one question found in the base and in the delta."""
         pids: list[np.ndarray] = []
         photos: list[np.ndarray] = []
         scores: list[np.ndarray] = []
@@ -420,8 +417,7 @@ class LiveIndex:
     def _search_delta(
         state: LiveState, chosen: Selection | None, queries: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Every living row of the delta that passes, with its score, for each query: (pids, photo
-        ids, scores)."""
+        """Score the live rows of the delta that pass, for each query: (pids, photo ids, scores)."""
         if not state.used:
             nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
             return [nothing] * len(queries)
@@ -435,7 +431,7 @@ class LiveIndex:
     def photos_of(
         self, pids: np.ndarray, where: Filter | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All photos of those of ``pids`` that a search can find and that pass ``where``.
+        """List the photos of those of ``pids`` that a search can find and that pass ``where``.
 
         (pids int64 [n], photo ids int64 [n], vectors float32 [n, D]), in no order.
         """
@@ -456,8 +452,7 @@ class LiveIndex:
         )
 
     def vectors_of(self, pid: int) -> tuple[np.ndarray, np.ndarray]:
-        """A product's photo ids int64 [n] and vectors float32 [n, D]. Raises
-        ``UnknownProductError``."""
+        """Return photo ids int64 [n], vectors float32 [n, D]. Raises ``UnknownProductError``."""
         state = self._state
         place = state.places.get(pid)
         if place is not None:
@@ -472,8 +467,10 @@ class LiveIndex:
     def vectors_at(
         self, pids: Sequence[int] | np.ndarray, photo_ids: Sequence[int] | np.ndarray
     ) -> _At:
-        """The vectors float32 [n, D] of these photos of these products, and bool [n]: is it there;
-        else a zero row."""
+        """Read the vectors float32 [n, D] of these photos of these products.
+
+        Also bool [n]: whether it exists; else the row is zero.
+        """
         state = self._state
         asked, photos = np.asarray(pids, np.int64), np.asarray(photo_ids, np.int64)
         out = np.zeros((len(asked), self.base.manifest.dim), np.float32)

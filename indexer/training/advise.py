@@ -94,7 +94,7 @@ def advise(
 def _overview(
     data: Path, problem: TrainingProblem, features: Features, speed: dict[str, Any]
 ) -> dict[str, Any]:
-    """The document before any label was looked at; ``short_side_px`` moves out of ``speed``."""
+    """Start the document before any label is read; ``short_side_px`` moves out of ``speed``."""
     return {
         "data": str(data),
         "photos": {name: len(problem.of(name)) for name in SPLITS},
@@ -150,7 +150,7 @@ def _probe_labels(
 
 
 def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) -> dict[str, Any]:
-    """Recipe, epochs and command line with their reasons, from ``advise``'s own figures."""
+    """Recommend recipe, epochs and command line with their reasons, from ``advise``'s figures."""
     cost = found["cost_s"]
     epochs = min(RECIPES["finetune"].epochs, int(minutes * 60 / max(cost["finetune_epoch"], 1e-9)))
     recipe, reason = _choose_recipe(found, epochs, minutes)
@@ -180,7 +180,7 @@ def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) 
 
 
 def _choose_recipe(found: dict[str, Any], epochs: int, minutes: float) -> tuple[str, str]:
-    """The recipe and why; ``epochs`` of ``finetune`` are what ``minutes`` allow."""
+    """Choose the recipe, with the reason; ``minutes`` limit the epochs of ``finetune``."""
     photos = found["photos"]["train"]
     median = found["categories"]["median"]
     accuracy = found["probe"]["validation_accuracy"]
@@ -209,8 +209,10 @@ def _choose_recipe(found: dict[str, Any], epochs: int, minutes: float) -> tuple[
 
 
 def costs(photos: dict[str, int], speed: dict[str, float]) -> dict[str, float]:
-    """Seconds of ``linear`` with nothing cached and of one epoch of ``finetune``, from photos/s
-    measured here."""
+    """Estimate seconds of ``linear`` with nothing cached and of one epoch of ``finetune``.
+
+    From photos/s measured here.
+    """
     seen = photos["train"] + photos["validation"]
     linear = seen / speed["forward_per_s"] + photos["train"] * RECIPES["linear"].epochs * _LINEAR_S
     epoch = (
@@ -248,7 +250,7 @@ def probe(
 
 
 def sampled(rows: Sequence[DatasetRow], limit: int) -> list[DatasetRow]:
-    """At most ``limit`` rows, whole products, spread evenly over all."""
+    """Sample at most ``limit`` rows, whole products, spread evenly over all."""
     if len(rows) <= limit:
         return list(rows)
     products: dict[str, list[DatasetRow]] = {}
@@ -265,7 +267,7 @@ def sampled(rows: Sequence[DatasetRow], limit: int) -> list[DatasetRow]:
 def frozen_runtime(
     backbone: str = backbones.DEFAULT_BACKBONE, *, weights: Path | None = None, device: str = "auto"
 ) -> TorchRuntime:
-    """The pretrained network as it is, ready to give features."""
+    """Open the pretrained network as it is, ready to give features."""
     return TorchRuntime(Network.frozen(backbone, weights=weights), device=device)
 
 
@@ -305,7 +307,7 @@ def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
 
 
 def _decode_some(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> list[Photo]:
-    """A few photos spread over ``rows``. Raises ``BadDataError`` where none can be read."""
+    """Decode a few photos spread over ``rows``. Raises ``BadDataError`` where none can be read."""
     some = rows[:: max(len(rows) // _TIMED, 1)][:_TIMED]
     decoded = []
     for row, photo in decode_all(some, _read, shrink_to=runtime.shrink_to):
@@ -319,7 +321,7 @@ def _decode_some(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> list[Phot
 
 
 def _step_seconds(runtime: TorchRuntime, photos: Sequence[Photo]) -> float:
-    """Seconds of one training step of the whole network on ``photos``."""
+    """Measure the seconds of one training step of the whole network on ``photos``."""
     spec = runtime.spec.preprocess
     network = backbones.build(runtime.spec.backbone, random=True).to(runtime.device)
     batch = to_batch(photos_to_pixels(photos, spec), spec, runtime.device)
@@ -341,7 +343,7 @@ def _read(row: DatasetRow) -> bytes:
 
 
 def _duplicates(features: Features) -> dict[str, int]:
-    """Exact copies among the photos: how many, and how many of them link two products."""
+    """Count the exact copies among the photos, and how many of them link two products."""
     first: dict[object, int] = {}
     copies = products = 0
     for number, (row, pixels) in enumerate(zip(features.rows, features.pixels, strict=True)):

@@ -24,7 +24,7 @@ _ROOM = 8 / 7
 
 
 def without_margin(preprocess: Preprocess) -> Preprocess:
-    """Preprocessing without the resize margin (FixRes): the network sees the whole middle square.
+    """Remove the resize margin from preprocessing (FixRes): the whole middle square is seen.
 
     The usual margin cuts off what a catalog photo is about. A network trained on parts of photos
     has seen things larger than they are in a whole, so the smaller scale suits it too (Touvron et
@@ -34,14 +34,13 @@ def without_margin(preprocess: Preprocess) -> Preprocess:
 
 
 def training_square(preprocess: Preprocess) -> Preprocess:
-    """Preprocessing of training squares: whole, and larger than the network's input."""
+    """Derive the preprocessing of training squares: whole, larger than the network's input."""
     side = round(preprocess.crop * _ROOM)
     return replace(preprocess, resize=side, crop=side)
 
 
 def decode_squares(rows: Sequence[DatasetRow], preprocess: Preprocess, file: Path) -> np.ndarray:
-    """Every photo as ``preprocess`` has it: uint8 [N, S, S, 3], mapped from ``file``, which is
-    made.
+    """Decode every photo by ``preprocess`` into the new file ``file``: mapped uint8 [N, S, S, 3].
 
     A file of 256 px squares costs 200 kB a photo, so memory stays bounded. Raises ``BadDataError``
     for a photo that became unreadable.
@@ -77,7 +76,7 @@ class AugmentationParams:
 def draw_changes(
     count: int, generator: Any, *, backgrounds: float = FinetuneOptions.backgrounds
 ) -> AugmentationParams:
-    """As if taken again, but never of another hue, since colour is a label.
+    """Draw augmentations as if photos were taken again, never of another hue: colour is a label.
 
     Crops keep 45 to 100% of the area within a ratio of 4:5, turns stay within 15 degrees,
     brightness and contrast within 25%, warmth within 12%. ``backgrounds``: share of the photos
@@ -114,8 +113,7 @@ def draw_changes(
 def augment(
     squares: np.ndarray, changes: AugmentationParams, size: int, preprocess: Preprocess, device: str
 ) -> Any:
-    """uint8 [B, S, S, 3] and their changes -> normalised float32 [B, 3, size,
-    size] on ``device``."""
+    """Augment squares uint8 [B, S, S, 3]: normalised float32 [B, 3, size, size] on ``device``."""
     batch = torch.from_numpy(squares)
     if device != "cpu":
         batch = batch.pin_memory().to(device, non_blocking=True)
@@ -148,8 +146,10 @@ def augment(
 
 
 def _grounds(batch: Any) -> tuple[Any, Any]:
-    """The border's median colour [B, 3, 1, 1] of photos [B, 3, S, S] in 0 to 255, and whether the
-    border is plain."""
+    """Estimate the border's median colour [B, 3, 1, 1], and whether the border is plain.
+
+    Of photos [B, 3, S, S] in 0 to 255.
+    """
     edge = max(1, batch.shape[2] // 50)
     strips = (batch[:, :, :edge], batch[:, :, -edge:], batch[..., :edge], batch[..., -edge:])
     border = torch.cat([strip.flatten(2) for strip in strips], dim=2)

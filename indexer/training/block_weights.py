@@ -36,8 +36,10 @@ class RecaptureQueries:
 def instance_rate(
     query_vectors: np.ndarray, vectors: np.ndarray, places: np.ndarray, pixels: np.ndarray
 ) -> float:
-    """Share of recaptures [R, D] whose nearest of [N, D] is their own photo ``places`` [R], or an
-    exact copy of it."""
+    """Measure the share of recaptures [R, D] whose nearest of [N, D] is their own photo.
+
+    ``places`` [R] says which photo is meant; an exact copy of it counts too.
+    """
     return _recall_at_1(unit_rows(query_vectors) @ unit_rows(vectors).T, places, pixels)
 
 
@@ -49,7 +51,7 @@ def choose_weights(
     pixels: np.ndarray,
     recaptures: RecaptureQueries | None = None,
 ) -> dict[str, float] | None:
-    """Block weights (sum 1) by validation photos; None: nothing to choose, keep the spec's own.
+    """Choose block weights (sum 1) on validation photos; None where there is nothing to choose.
 
     Maximises the sum of two shares: of the ten nearest, those alike in category (and colour, where
     there is a colour block), and of recaptures, those that find their photo, up to 90%. Only
@@ -130,7 +132,7 @@ class _WeightTrial:
             }
 
     def measure(self, weights: Mapping[str, float]) -> _Shares:
-        """What the ``weights`` reach."""
+        """Measure the shares that the ``weights`` reach."""
         mixed = sum(weight * self._cosine[name] for name, weight in weights.items())
         scores = np.where(self._copies, -2.0, mixed)
         near = np.argpartition(-scores, min(_NEAREST, scores.shape[1]) - 1, axis=1)[:, :_NEAREST]
@@ -153,7 +155,7 @@ def _recall_at_1(scores: np.ndarray, places: np.ndarray, pixels: np.ndarray) -> 
 
 
 def _grid(names: Sequence[str]) -> list[dict[str, float]]:
-    """All weights of the blocks, a, g and perhaps c, in steps that sum to 1."""
+    """List all weights of the blocks, a, g and perhaps c, in steps that sum to 1."""
     steps = round(1 / _STEP)
     found = []
     for a in range(steps + 1):

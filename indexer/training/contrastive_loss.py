@@ -25,11 +25,11 @@ class ContrastiveLosses:
     def loss(
         self, parts: Mapping[str, Any], targets: Sequence[Target], labels: Sequence[Any]
     ) -> Any:
-        """Loss of blocks {name: [B, dim]} of photos with ``labels`` (int64 [B] per target, -1:
-        unknown).
+        """Compute the loss of blocks {name: [B, dim]} of photos.
 
-        Supervised contrastive (Khosla et al. 2020): every other photo of the batch with the same
-        value is to be nearer than those with another one.
+        ``labels``: int64 [B] per target, -1 for unknown. Supervised contrastive (Khosla et al.
+        2020): every other photo of the batch with the same value is to be nearer than those with
+        another one.
         """
         colour = colour_target(targets)
         values = {target.name: own for target, own in zip(targets, labels, strict=True)}

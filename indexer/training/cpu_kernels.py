@@ -100,8 +100,10 @@ def _quick(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """The depthwise convolution with quick gradients; None where it is another kind, or nobody asks
-    for gradients."""
+    """Build the depthwise convolution with quick gradients.
+
+    None where it is another kind, or nobody needs gradients.
+    """
     depthwise = groups > 1 and groups == weight.shape[0] == input.shape[1]
     asked = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
     places = [
@@ -118,11 +120,10 @@ def _quick(
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Within it glibc keeps freed memory for the next step, instead of getting every large tensor's
-    pages anew.
+    """Make glibc keep freed memory for the next step inside this context.
 
-    That is worth a third of a training step. The memory goes back to the system at the end.
-    Elsewhere than on glibc: nothing.
+    Otherwise every large tensor's pages are mapped anew. That is worth a third of a training step.
+    The memory goes back to the system at the end. Elsewhere than on glibc: nothing.
     """
     if not sys.platform.startswith("linux"):
         yield

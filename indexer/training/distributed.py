@@ -25,18 +25,17 @@ class TrainingProcesses:
     device: str | None = None
 
     def shard(self, count: int) -> slice:
-        """This process's share of ``count`` rows, nearly equal for all."""
+        """Return this process's share of ``count`` rows, nearly equal for all."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
         if self.size > 1:
             torch.distributed.barrier()
 
     @contextmanager
     def first(self) -> Iterator[bool]:
-        """The first process does what stands inside while the others wait, then they do; True in
-        the first."""
+        """Run the body in the first process, then in the others; True in the first."""
         if self.rank > 0:
             self.wait()
         yield self.rank == 0
@@ -44,7 +43,7 @@ class TrainingProcesses:
             self.wait()
 
     def broadcast(self, value: bool) -> bool:
-        """The value of the first process, in all of them."""
+        """Broadcast the value of the first process to all."""
         if self.size == 1:
             return value
         values: list[Any] = [value]
@@ -52,11 +51,10 @@ class TrainingProcesses:
         return bool(values[0])
 
     def wrap_ddp(self, module: Any) -> Any:
-        """``module``, its gradients averaged over the processes (DistributedDataParallel); itself
-        where there is one.
+        """Wrap ``module`` in DistributedDataParallel, which averages gradients over the processes.
 
-        To be called again when other parameters are trained. BatchNorm statistics are frozen, so no
-        buffer is sent.
+        A single process gets ``module`` itself. To be called again when other parameters are
+        trained. BatchNorm statistics are frozen, so no buffer is sent.
         """
         if self.size == 1:
             return module
@@ -68,10 +66,10 @@ ALONE = TrainingProcesses()
 
 @contextmanager
 def team(device: str = "auto") -> Iterator[TrainingProcesses]:
-    """The team that ``torchrun``'s environment names (NCCL with a GPU for each, else Gloo), or this
-    process alone.
+    """Join the processes that ``torchrun``'s environment names, or run alone.
 
-    GPUs have not been tried. Raises ``BadRequestError`` for an environment that is not complete.
+    NCCL with a GPU for each, else Gloo. GPUs have not been tried. Raises ``BadRequestError`` for an
+    environment that is not complete.
     """
     size = os.environ.get("WORLD_SIZE", "1")
     if size == "1":

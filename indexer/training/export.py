@@ -170,7 +170,10 @@ def _reference_photos(bundle: Bundle, data: Path) -> _References:
 def _fastest(
     model: Path, tried: Sequence[tuple[dict[str, Any], Any]]
 ) -> tuple[dict[str, Any], Any]:
-    """The fastest of those that come near enough. Raises ``NotAlikeError`` where none does."""
+    """Choose the fastest of those that come near enough.
+
+    Raises ``NotAlikeError`` where none does.
+    """
     good = [(parity, graph) for parity, graph in tried if parity["alike"]]
     if not good:
         worst = "; ".join(_summary(parity) for parity, _ in tried)
@@ -181,14 +184,14 @@ def _fastest(
 def _drawn(
     rows: Sequence[DatasetRow], limit: int, shrink_to: int | None
 ) -> list[tuple[Photo, DatasetRow]]:
-    """Up to ``limit`` readable photos spread evenly over ``rows``."""
+    """Draw up to ``limit`` readable photos spread evenly over ``rows``."""
     picked = [rows[place] for place in evenly_spaced(len(rows), limit)]
     found = decode_all(picked, lambda row: row.image.read_bytes(), shrink_to=shrink_to)
     return [(photo, row) for row, photo in found if isinstance(photo, Photo)]
 
 
 def _best(network: Network, numeric: str, references: _References) -> tuple[dict[str, Any], Any]:
-    """The first graph of this class that is near enough, else the last tried; with its parity."""
+    """Return the first graph of this class that is near enough, else the last; with its parity."""
     plain = convert(network)
     if numeric != "int8":
         return _judge(network, plain, numeric, references), plain
@@ -203,8 +206,7 @@ def _best(network: Network, numeric: str, references: _References) -> tuple[dict
 
 
 def _quantised(model: Any, pixels: np.ndarray, left_out: int) -> Any:
-    """``model`` in int8 by NNCF's post-training quantisation, symmetric, calibrated on ``pixels``
-    [N, H, W, 3]."""
+    """Quantise ``model`` to int8 by NNCF, symmetric, calibrated on ``pixels`` [N, H, W, 3]."""
     # nncf loads it, and it misses a GPU
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # nncf draws bars of its own
@@ -232,7 +234,7 @@ def _quantised_by_nncf(model: Any, pixels: np.ndarray, left_out: int) -> Any:
 
 
 def _judge(network: Network, model: Any, numeric: str, references: _References) -> dict[str, Any]:
-    """How near the graph's vectors come to the model's own, and how fast it is here."""
+    """Measure how near the graph's vectors come to the model's own, and how fast it is here."""
     graph = Graph(model, numeric)
     kept = graph.infer_batch(probes(network.spec.preprocess))
     plain = NumpyNetwork(
@@ -292,7 +294,7 @@ def _hits(vectors: np.ndarray, categories: Sequence[Any]) -> np.ndarray:
 
 
 def _most_lost(before: np.ndarray, after: np.ndarray) -> float:
-    """How far the share of hits may fall, from ``_hits`` of the same photos.
+    """Bound how far the share of hits may fall, from ``_hits`` of the same photos.
 
     Of few photos some are lost and others won by chance: what lies within one standard error proves
     nothing.
@@ -301,7 +303,7 @@ def _most_lost(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def _speed(work: Callable[[], object], photos: int) -> float:
-    """Photos per second of the backbone, the median of five runs after one."""
+    """Measure photos per second of the backbone, the median of five runs after one."""
     work()
     seconds = []
     for _ in range(5):

@@ -49,7 +49,7 @@ class Features:
 
 
 def default_cache() -> Path:
-    """``CATALENS_CACHE``, else ``~/.cache/catalens``."""
+    """Return ``CATALENS_CACHE``, else ``~/.cache/catalens``."""
     return Path(os.environ.get("CATALENS_CACHE") or Path.home() / ".cache" / "catalens")
 
 
@@ -61,7 +61,7 @@ class Recaptures:
     values: np.ndarray  # float32 [R, F + K]
 
     def of(self, use: np.ndarray) -> Recaptures:
-        """Those of the photos that ``use`` (bool [N]) marks."""
+        """Select those of the photos that ``use`` (bool [N]) marks."""
         chosen = use[self.places]
         return Recaptures(self.places[chosen], self.values[chosen])
 
@@ -75,14 +75,14 @@ class FeatureCache:
         self._database.prepare()
 
     def get(self, content: str) -> tuple[str, np.ndarray] | None:
-        """(pixel hash, float16 [F]) or None."""
+        """Read (pixel hash, float16 [F]) or None."""
         query = "SELECT pixels, value FROM features WHERE content = ?"
         with self._database.statements() as sql:
             found = sql.execute(query, (bytes.fromhex(content),)).fetchone()
         return None if found is None else (found[0].hex(), np.frombuffer(found[1], np.float16))
 
     def put(self, entries: Sequence[tuple[str, str, np.ndarray]]) -> None:
-        """(content hash, pixel hash, float16 [F]) each, in one transaction."""
+        """Write (content hash, pixel hash, float16 [F]) each, in one transaction."""
         rows = [
             (bytes.fromhex(key), bytes.fromhex(pixels), value.tobytes())
             for key, pixels, value in entries
@@ -123,7 +123,7 @@ def recapture_features(
     cache: Path | None = None,
     progress: OnStage = no_progress,
 ) -> Recaptures:
-    """Recaptures of photos drawn by ``seed`` from each group: (bool [N], how many at most)."""
+    """Extract features of recaptures drawn by ``seed`` from each group: (bool [N], limit)."""
     rng = np.random.default_rng(seed)
     drawn = [rng.permutation(np.flatnonzero(group))[:limit] for group, limit in groups]
     places = np.concatenate([np.zeros(0, np.int64), *drawn])
@@ -185,7 +185,7 @@ class _Extraction:
         return missing
 
     def _compute(self, missing: Sequence[tuple[str, DatasetRow]], progress: OnStage) -> None:
-        """Features of what is not cached, committed every 64 photos."""
+        """Compute features of what is not cached, committed every 64 photos."""
         done = len(self._known) - len(missing)
         photos: list[tuple[str, Photo]] = []
         # A recapture is made of the whole photo, as ``instance_hit_rate_at_1`` makes it.
@@ -238,8 +238,10 @@ class _Extraction:
 
 
 def _features_id(runtime: Runtime) -> str:
-    """Names the backbone's weights and the preprocessing: two models that share both share the
-    cache."""
+    """Name the backbone's weights and the preprocessing.
+
+    Two models that share both share the cache.
+    """
     digest = hashlib.sha256(canonical_json(runtime.spec.embedding_part()["preprocess"]))
     digest.update(f"{runtime.feature_width} {runtime.backbone_digest}".encode())
     return "f" + digest.hexdigest()[:32]

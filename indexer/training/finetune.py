@@ -114,7 +114,7 @@ def finetune(
 
 
 def _prepared(network: Network, options: TrainingOptions) -> Network:
-    """The network on its device, compiled where that is possible."""
+    """Move the network to its device, compiled where that is possible."""
     network = network.to(options.device)
     network.to(memory_format=torch.channels_last)
     if options.device == "cuda" and find_spec("triton"):
@@ -159,7 +159,7 @@ class _Trainer:
         self._half: bool | None = None
 
     def resume(self, checkpoint: Path | None) -> tuple[int, list[dict[str, Any]]]:
-        """The epoch to begin with and the history before it, from ``checkpoint`` where it is."""
+        """Restore the next epoch and the history before it from ``checkpoint``, where it exists."""
         if checkpoint is None or not checkpoint.is_file():
             return 0, []
         state = torch.load(checkpoint, map_location=self._options.device, weights_only=True)
@@ -171,7 +171,7 @@ class _Trainer:
         _save(checkpoint, {**self.optimiser.state(), "epoch": epoch + 1, "history": history})
 
     def is_stuck(self, epoch: int) -> bool:
-        """Whether validation has not been better for too long."""
+        """Check whether validation has not been better for too long."""
         best = self.optimiser.best_epoch
         return best is not None and epoch - best > PATIENCE
 
@@ -211,7 +211,7 @@ class _Trainer:
             self._half = half
 
     def _loss(self, places: np.ndarray, squares: np.ndarray, size: int, generator: Any) -> Any:
-        """The loss of the photos ``squares[places]`` [B], changed as ``generator`` says."""
+        """Compute the loss of the photos ``squares[places]`` [B], changed as ``generator`` says."""
         parts = self._options.finetuning
         changes = draw_changes(len(places), generator, backgrounds=parts.backgrounds)
         mine = self._team.shard(len(places))
@@ -315,7 +315,10 @@ class Objective(torch.nn.Module):
 
 
 def _stages(backbone: Any) -> list[Any]:
-    """The backbone's modules with parameters, in the order of the data, sequences opened once."""
+    """List the backbone's modules with parameters, in the order of the data.
+
+    Sequences are opened once.
+    """
     found = []
     for child in backbone.children():
         if isinstance(child, torch.nn.Sequential) and len(child) > 1:
@@ -326,8 +329,11 @@ def _stages(backbone: Any) -> list[Any]:
 
 
 def _groups(network: Network, lr: float, unfreeze: int | None) -> list[dict[str, Any]]:
-    """Optimiser groups: neck and heads at ``lr``, each unfrozen stage below at 0.95 of the one
-    above; others frozen. ``unfreeze``: stages from the top (None: all but the first tenth)."""
+    """Group parameters for the optimiser: neck and heads at ``lr``, stages below at less.
+
+    Each unfrozen stage has 0.95 of the one above; others are frozen. ``unfreeze``: stages from the
+    top (None: all but the first tenth).
+    """
     stages = _stages(network.backbone)
     count = len(stages) - round(FROZEN_SHARE * len(stages)) if unfreeze is None else unfreeze
     if not count >= 0:
@@ -342,7 +348,7 @@ def _groups(network: Network, lr: float, unfreeze: int | None) -> list[dict[str,
 
 
 def _unfreeze(groups: Sequence[dict[str, Any]], *, half: bool) -> None:
-    """Neck and heads are trained, and of the stages below all, or with ``half`` the upper half."""
+    """Unfreeze neck and heads, and the stages below: all, or with ``half`` the upper half."""
     until = 1 + (len(groups) // 2 if half else len(groups))
     for number, group in enumerate(groups):
         for parameter in group["params"]:
@@ -351,7 +357,7 @@ def _unfreeze(groups: Sequence[dict[str, Any]], *, half: bool) -> None:
 
 
 def _size(crop: int, epoch: int, epochs: int, sizes: Sequence[tuple[float, float]]) -> int:
-    """Progressive size (Tan & Le 2021) in px, a multiple of 32 below the crop.
+    """Choose the progressive size (Tan & Le 2021) in px, a multiple of 32 below the crop.
 
     It stays below the served size to the end: in a crop of a photo things look larger than in the
     whole (Touvron et al. 2019), so a smaller crop shows them at the size that the served network
@@ -363,7 +369,7 @@ def _size(crop: int, epoch: int, epochs: int, sizes: Sequence[tuple[float, float
 
 @contextmanager
 def lower_precision(device: str) -> Iterator[None]:
-    """bfloat16 where the hardware multiplies it, else nothing."""
+    """Use bfloat16 where the hardware multiplies it, else change nothing."""
     with ExitStack() as stack:
         if device == "cuda":
             if torch.cuda.is_bf16_supported():
@@ -375,7 +381,7 @@ def lower_precision(device: str) -> Iterator[None]:
 
 
 def _validate(network: Any, shown: np.ndarray, device: str) -> dict[str, np.ndarray]:
-    """Logits of photos as served, uint8 [M, S, S, 3]."""
+    """Compute logits of photos as served, uint8 [M, S, S, 3]."""
     network.eval()
     preprocess = network.spec.preprocess
     outputs = []

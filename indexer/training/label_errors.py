@@ -45,8 +45,7 @@ def label_issues(
     pixels: np.ndarray,
     categories: Sequence[Category],
 ) -> list[LabelIssue]:
-    """Likely label errors among labelled photos (``labels`` int [N], none negative), the worst
-    first.
+    """Find likely label errors, the worst first (``labels`` int [N], none negative).
 
     ``features`` [N, F] of a frozen backbone. Photos of one product, and exact copies, are judged
     without one another. Of many photos of many classes a draw is judged (``judged_count``).
@@ -76,12 +75,12 @@ def label_issues(
 
 
 def judged_count(photos: int, classes: int) -> int:
-    """How many of so many labelled photos ``label_issues`` looks at."""
+    """Count how many of so many labelled photos ``label_issues`` examines."""
     return min(photos, _SCORES // max(classes, 1))
 
 
 def issue_notes(issues: Sequence[LabelIssue], count: int) -> list[str]:
-    """Notes on the ``issues`` among ``count`` judged photos: a summary, then the worst ten."""
+    """Summarise the ``issues`` among ``count`` examined photos: a summary, then the worst ten."""
     if not issues:
         return []
     lines = [
@@ -96,8 +95,10 @@ def issue_notes(issues: Sequence[LabelIssue], count: int) -> list[str]:
 
 
 def linked_groups(products: Sequence[str], pixels: np.ndarray) -> np.ndarray:
-    """int [N]: equal for photos linked by a product or by being exact copies, over any number of
-    steps."""
+    """Group photos linked by a product or by exact copies, over any number of steps.
+
+    Returns int [N], equal within a group.
+    """
     count = len(products)
     if count == 0:
         return np.zeros(0, np.int64)
@@ -121,12 +122,11 @@ def out_of_fold(
     folds: int = 5,
     seed: int = 0,
 ) -> np.ndarray:
-    """Probabilities [N, C] of each photo by a probe that saw neither it nor its group; NaN rows
-    where none could judge.
+    """Predict probabilities [N, C] of each photo by a probe that saw neither it nor its group.
 
-    Ridge regression onto class indicators, one factorisation per fold, and one temperature for all.
-    Groups of one class are dealt out over the folds in turn, so that a class with two groups is
-    always known to the other's fold.
+    Rows are NaN where none could. Ridge regression onto class indicators, one factorisation per
+    fold, and one temperature for all. Groups of one class are dealt out over the folds in turn, so
+    that a class with two groups is always known to the other's fold.
     """
     rng = np.random.default_rng(seed)
     values = unit_rows(np.asarray(features, np.float32))
@@ -161,13 +161,12 @@ def out_of_fold(
 
 
 def confident_errors(probability: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Numbers of photos whose label is probably wrong, by the margin of the suggestion (confident
-    learning).
+    """Find photos whose label is probably wrong, by the margin of the suggestion.
 
-    A photo counts where another class is its most probable one, and at least as probable as that
-    class is on average for the photos that carry it (Northcutt et al. 2021, "Confident Learning").
-    ``probability`` [N, C], NaN rows are not judged; a class that no judged photo carries is never
-    suggested.
+    Confident learning. A photo counts where another class is its most probable one, and at least as
+    probable as that class is on average for the photos that carry it (Northcutt et al. 2021,
+    "Confident Learning"). ``probability`` [N, C], NaN rows are not judged; a class that no judged
+    photo carries is never suggested.
     """
     judged = np.flatnonzero(~np.isnan(probability[:, 0]))
     if len(judged) == 0:

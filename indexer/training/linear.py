@@ -80,18 +80,17 @@ class FittedModel:
         return (float(np.mean(found)), -(entry["validation_nll"] or 0.0)) if found else None
 
     def blocks(self, features: np.ndarray) -> dict[str, np.ndarray]:
-        """Block name -> unit vectors float32 [N, dim] of features [N, F + K]."""
+        """Embed features [N, F + K]: block name -> unit vectors float32 [N, dim]."""
         with torch.inference_mode():
             parts = self.neck.parts(torch.from_numpy(np.asarray(features, np.float32)))
             return {name: unit(part).numpy() for name, part in parts.items()}
 
 
 def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> ModelSpec:
-    """The spec of a model on ``backbone`` (a ``backbones.Backbone``) for ``targets``, the category
-    first.
+    """Build the spec of a model on ``backbone`` (a ``backbones.Backbone``) for ``targets``.
 
-    Blocks: a and g, and c where a target names a colour; c is small and taken from a. Without a
-    target g alone.
+    The category comes first. Blocks: a and g, and c where a target names a colour; c is small and
+    taken from a. Without a target g alone.
     """
     coloured = colour_target(targets) is not None
     half = NECK_DIM // 2
@@ -195,7 +194,7 @@ class _LinearLoss:
         self._labels = [torch.from_numpy(target.labels) for target in targets]
 
     def of(self, chosen: Any) -> Any:
-        """The loss of the photos ``chosen`` (int [B])."""
+        """Compute the loss of the photos ``chosen`` (int [B])."""
         if self._rng.random() < self._options.mixed:
             return self._mixed(chosen)
         parts = self._neck.parts(self._photos[chosen])
@@ -218,8 +217,10 @@ class _LinearLoss:
 def category_temperature(
     logits: Mapping[str, np.ndarray], targets: Sequence[Target], validation_mask: np.ndarray
 ) -> float:
-    """Of the category's softmax, from logits of the validation photos; 1 where nothing has a
-    category."""
+    """Fit the temperature of the category's softmax on logits of validation photos.
+
+    1 where nothing has a category.
+    """
     found = next(
         (target.labels[validation_mask] for target in targets if target.name == CATEGORY), None
     )
@@ -233,8 +234,10 @@ def category_temperature(
 def fit_statistics(
     neck: Neck, photos: Any, pairs: Pairs | None = None, general: Neck | None = None
 ) -> None:
-    """Centre, spread and projection of block g (``general_projection``, or ``general``'s); and of
-    colours."""
+    """Fit centre, spread and projection of block g, and the statistics of colours.
+
+    By ``general_projection``, or taken from ``general``.
+    """
     if neck.colour is not None:
         statistics = photos[:, neck.features :]
         neck.colour_mean.copy_(statistics.mean(0))
@@ -258,13 +261,12 @@ def fit_statistics(
 def general_projection(
     features: np.ndarray, dim: int, pairs: Pairs | None = None
 ) -> tuple[np.ndarray, float, np.ndarray]:
-    """Mean [F], spread and projection [dim, F] of block g from features [N, F]: ``(unit - mean) /
-    spread @ P.T``.
+    """Fit mean [F], spread and projection [dim, F] of block g from features [N, F].
 
-    The principal axes of the centred unit features, not whitened (worse on held-out photos). With
-    ``pairs``, first the directions in which a photo differs from its own recapture are pressed: by
-    the inverse root of the covariance within pairs, shrunk towards a sphere (within-class
-    covariance normalisation, Hatch et al. 2006; by photo).
+    The block is ``(unit - mean) / spread @ P.T``. The principal axes of the centred unit features,
+    not whitened (worse on held-out photos). With ``pairs``, first the directions in which a photo
+    differs from its own recapture are pressed: by the inverse root of the covariance within pairs,
+    shrunk towards a sphere (within-class covariance normalisation, Hatch et al. 2006; by photo).
     """
     inputs = unit(torch.from_numpy(np.asarray(features, np.float32))).double()
     mean = inputs.mean(0)
@@ -297,8 +299,7 @@ def heads_loss(
     *,
     counts: Sequence[float] | None = None,
 ) -> Any:
-    """Sum over the heads of the cross-entropy on smoothed targets [B, C]; a row of zeros is an
-    unlabelled photo.
+    """Sum the heads' cross-entropy on smoothed targets [B, C]; a row of zeros is unlabelled.
 
     Each head's is the mean over its labelled photos; ``counts`` are their numbers where B is a part
     of a batch only.
@@ -322,7 +323,7 @@ def heads_loss(
 def validation_metrics(
     logits: dict[str, np.ndarray], targets: Sequence[Target], validation_mask: np.ndarray
 ) -> tuple[dict[str, Any], Rank | None]:
-    """Validation figures for the history; and their rank, None where nothing has a label."""
+    """Compute validation figures for the history, and their rank, None without labels."""
     accuracy: dict[str, float] = {}
     entry: dict[str, Any] = {
         "validation_accuracy": None,
@@ -350,8 +351,7 @@ def validation_metrics(
 
 
 def set_block_weights(fitted: FittedModel, weights: dict[str, float]) -> FittedModel:
-    """The same model with other block weights; the heads' columns are rescaled, so no logit
-    changes."""
+    """Set other block weights; the heads' columns are rescaled, so no logit changes."""
     blocks = tuple(replace(block, weight=weights[block.name]) for block in fitted.spec.blocks)
     spec = replace(fitted.spec, blocks=blocks)
     scale = torch.cat(
@@ -372,7 +372,7 @@ def set_block_weights(fitted: FittedModel, weights: dict[str, float]) -> FittedM
 
 
 def one_hot(target: Target, chosen: Any) -> Any:
-    """float32 [n, C] of the photos ``chosen`` (int [n]); zeros where the label is not known."""
+    """Encode the photos ``chosen`` (int [n]) as float32 [n, C]; zeros without a label."""
     labels = torch.from_numpy(target.labels)[chosen]
     hot = functional.one_hot(labels.clamp_min(0), len(target.values)).float()
     return hot * (labels >= 0)[:, None]

@@ -168,7 +168,7 @@ def bootstrap_weights(
 
 
 def interval(values: np.ndarray) -> list[float]:
-    """The 95% percentile interval of bootstrapped values [B]."""
+    """Compute the 95% percentile interval of bootstrapped values [B]."""
     low, high = np.percentile(values, [2.5, 97.5])
     return [float(low), float(high)]
 
@@ -176,7 +176,7 @@ def interval(values: np.ndarray) -> list[float]:
 def mean_intervals(
     weights: np.ndarray, per_photo: Mapping[str, np.ndarray]
 ) -> dict[str, list[float]]:
-    """Intervals of weighted means: name -> values [N] (0/1 or AP)."""
+    """Compute intervals of weighted means: name -> values [N] (0/1 or AP)."""
     total = np.maximum(weights.sum(1), 1e-12)
     return {
         name: interval(weights @ np.asarray(values, np.float64) / total)

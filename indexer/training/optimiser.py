@@ -63,9 +63,10 @@ class Optimiser:
         return None if self._best is None else self._best[1]
 
     def step(self, loss: Any, epoch: int) -> float:
-        """One step down the gradient of ``loss``; its value.
+        """Step down the gradient of ``loss``; returns its value.
 
-        Raises ``TrainingError`` for a loss that is not finite.
+        Raises ``TrainingError`` for a loss that is not finite. Raises ``TrainingError`` for a loss
+        that is not finite.
         """
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -88,20 +89,20 @@ class Optimiser:
             self._best = rank, epoch, copy.deepcopy(self.average.state_dict())
 
     def restore_best(self) -> int:
-        """Give ``module`` the weights of the best epoch; its number."""
+        """Give ``module`` the weights of the best epoch; returns its number."""
         if self._best is None:
             raise RuntimeError("no epoch was judged")
         self._module.load_state_dict(self._best[2])
         return self._best[1]
 
     def state(self) -> dict[str, Any]:
-        """Everything that a later process needs to go on, for ``torch.save``."""
+        """Return everything that a later process needs to go on, for ``torch.save``."""
         modules = (self._module, self._average, self._optimiser, self._schedule)
         states = {name: module.state_dict() for name, module in zip(STATES, modules, strict=True)}
         return {**states, "best": self._best}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue where ``state`` was taken."""
         modules = (self._module, self._average, self._optimiser, self._schedule)
         for name, module in zip(STATES, modules, strict=True):
             module.load_state_dict(state[name])

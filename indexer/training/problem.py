@@ -29,7 +29,7 @@ class TrainingProblem:
     set_aside: frozenset[str] = frozenset()
 
     def of(self, name: str) -> list[DatasetRow]:
-        """Rows of one split."""
+        """List the rows of one split."""
         return [row for row in self.rows if self.split[row.product_id] == name]
 
 
@@ -73,7 +73,7 @@ def read_problem(data: Path, seed: int) -> TrainingProblem:
 
 
 def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
-    """The categories of training rows, ids in the order of their paths; none where no row has one.
+    """List the categories of training rows, ids in the order of their paths; may be none.
 
     Raises ``TrainingError`` for a single one.
     """
@@ -87,14 +87,14 @@ def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
 
 
 def category_labels(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> np.ndarray:
-    """The class index of each row's category, int64 [N]; -1 for none or an unknown one."""
+    """Return the class index of each row's category, int64 [N]; -1 for none or an unknown one."""
     label_of = {category.path: number for number, category in enumerate(categories)}
     labels = [label_of.get(row.category, -1) if row.category else -1 for row in rows]
     return np.array(labels, np.int64)
 
 
 def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> list[str]:
-    """Odd labels: classes with one photo, names that differ in case or spaces only, no label."""
+    """Describe odd labels: lonely classes, names that differ in case or spaces, no label."""
     notes = []
     counts = Counter(row.category for row in problem.of("train") if row.category)
     lonely = [format_path(path) for path, count in counts.items() if count == 1]
@@ -141,11 +141,11 @@ class Leaks:
 
 
 def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Leaks:
-    """Photos that an earlier split has already shown, from split names, pixel hashes and labels,
-    all [N].
+    """Find photos that an earlier split has already shown.
 
-    A copy counts whatever its label: a model that saw the photo learned an answer. Where labels
-    differ the notes say so, since then one of the two is wrong.
+    From split names, pixel hashes and labels, all [N]. A copy counts whatever its label: a model
+    that saw the photo learned an answer. Where labels differ the notes say so, since then one of
+    the two is wrong.
     """
     leaked = np.zeros(len(split), bool)
     notes = []
@@ -169,8 +169,7 @@ def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Lea
 
 
 def require_rows(rows: Sequence[DatasetRow], split: str, data: Path) -> None:
-    """Raises ``BadDataError`` where a split is empty; it says what reading ``data`` skipped, which
-    may be why."""
+    """Raise ``BadDataError`` where a split is empty, with what reading ``data`` skipped."""
     if rows:
         return
     skipped = read_dataset(data).skipped  # again, since whoever has no rows may not know

@@ -40,7 +40,7 @@ class TaggedPhotos:
 
 
 def gallery_rules(queries: TaggedPhotos, gallery: TaggedPhotos) -> RankedGallery:
-    """A query's own product and exact copies of its photo are not to be found."""
+    """Exclude a query's own product and exact copies of its photo from what may be found."""
     number: dict[str, int] = {}
     for row in (*gallery.rows, *queries.rows):
         number.setdefault(row.product_id, len(number))
@@ -57,10 +57,10 @@ def gallery_rules(queries: TaggedPhotos, gallery: TaggedPhotos) -> RankedGallery
 def tags_by_head(
     rows: Sequence[DatasetRow], targets: Sequence[Target]
 ) -> dict[str, tuple[str, int]]:
-    """Tags that a head predicts: tag -> (head name, class), where both mark the same training
-    photos (F1 >= 0.9).
+    """Map tags that a head predicts to (head name, class).
 
-    ``targets`` have one label per row.
+    Both mark the same training photos (F1 >= 0.9). ``targets`` have one label per row. ``targets``
+    have one label per row.
     """
     tags = sorted({tag for row in rows for tag in row.tags})
     tagged = incidence_matrix(
@@ -89,8 +89,7 @@ def tags_by_head(
 
 
 def tag_columns(rows: Sequence[DatasetRow]) -> dict[str, tuple[str, ...]]:
-    """Columns (the category, text and bool attributes) whose values stand among the tags of
-    ``rows``."""
+    """List the columns (category, text and bool attributes) whose values are tags of ``rows``."""
     return find_tag_groups(
         [row.tags for row in rows], [attribute_values(row.category, row.attributes) for row in rows]
     )
@@ -138,7 +137,7 @@ def sample_of(
 def _side(
     photos: TaggedPhotos, products: np.ndarray, pixels: np.ndarray, limit: int
 ) -> tuple[ProductPhotos, np.ndarray]:
-    """The tagged photos by product, of at most ``limit`` products, and which they are."""
+    """Group the tagged photos by product, of at most ``limit`` products; also which they are."""
     tagged = np.flatnonzero([bool(row.tags) for row in photos.rows])
     names = np.unique(products[tagged])
     kept = names[sample_indices(np.ones(len(names), bool), limit)]
@@ -148,14 +147,14 @@ def _side(
 
 
 def _starts(side: ProductPhotos) -> np.ndarray:
-    """Where each product's photos begin."""
+    """Find where each product's photos begin."""
     return np.unique(side.products, return_index=True)[1]
 
 
 def fit_tags(
     sample: TagSample | None, columns: Mapping[str, Sequence[str]]
 ) -> tuple[TagRule | None, float | None]:
-    """The rule fitted on validation products and its micro-F1 there; None without tags."""
+    """Fit the rule on validation products; also its micro-F1 there; None without tags."""
     if sample is None:
         return None, None
     with threadpool_limits(1, "blas"):
@@ -165,7 +164,7 @@ def fit_tags(
 
 
 def fit_equal_votes(sample: TagSample, k: int = 10) -> TagRule:
-    """The plain baseline: k nearest products, equal votes, one threshold fixed on validation."""
+    """Fit the plain baseline: k nearest products, equal votes, one threshold on validation."""
     rule = TagRule(rest=TagGroup(k=k, temperature=1e6))
     bar = best_threshold(sample.actual, sample.confidence(rule))
     return replace(rule, threshold=0.5 if bar is None else bar)

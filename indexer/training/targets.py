@@ -30,7 +30,7 @@ class Target:
 
 
 def category_target(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> Target:
-    """The category as a target over ``rows``."""
+    """Build the category as a target over ``rows``."""
     return Target(
         CATEGORY,
         tuple(category.label for category in categories),
@@ -45,12 +45,11 @@ def attribute_targets(
     validation_mask: np.ndarray,
     types: Mapping[str, AttributeType],
 ) -> tuple[list[Target], list[str]]:
-    """Targets of the text and bool attributes that a quick probe reads from validation photos; and
-    notes on the rest.
+    """Build targets of text and bool attributes that a quick probe reads from photos.
 
-    ``features`` [N, F]; the masks are bool [N]. An attribute is kept where ridge
-    regression on the features beats the commonest value by 5 points of validation accuracy (season
-    or year may stand in no photo).
+    The probe is measured on validation photos; also notes on the rest. ``features`` [N, F]; the
+    masks are bool [N]. An attribute is kept where ridge regression on the features beats the
+    commonest value by 5 points of validation accuracy (season or year may stand in no photo).
     """
     kept: list[Target] = []
     notes: list[str] = []
@@ -77,7 +76,7 @@ def attribute_targets(
 def _candidates(
     rows: Sequence[DatasetRow], train_mask: np.ndarray, types: Mapping[str, AttributeType]
 ) -> Iterator[Target]:
-    """Text and bool attributes of which training photos have at least two values, and few."""
+    """List text and bool attributes of which training photos have at least two values, and few."""
     for name, kind in types.items():
         if kind not in ("string", "bool"):
             continue
@@ -91,14 +90,14 @@ def _candidates(
 
 
 def colour_target(targets: Sequence[Target]) -> Target | None:
-    """The one among them that names a colour."""
+    """Find the one among them that names a colour."""
     return next(
         (target for name in COLOUR_COLUMNS for target in targets if target.name == name), None
     )
 
 
 def _probe(train: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Ridge regression onto one-hot labels: the class [M] of each of ``asked`` [M, F]."""
+    """Fit ridge regression onto one-hot labels; returns classes [M] of ``asked`` [M, F]."""
     mean = train.mean(0, dtype=np.float64)
     spread = train.std(0, dtype=np.float64) + 1e-6
     x = (train - mean) / spread

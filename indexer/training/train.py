@@ -135,14 +135,16 @@ def train(
 
 
 def scale_epochs(schedule: Schedule, spec: ModelSpec) -> Schedule:
-    """More heads learn more: each after the first adds a quarter of the epochs, up to ``_MOST``
-    times as many."""
+    """Scale epochs with the heads: a quarter more for each after the first.
+
+    Up to ``_MOST`` times as many.
+    """
     times = min(1 + (max(len(spec.heads), 1) - 1) / 4, _MOST)
     return replace(schedule, epochs=round(schedule.epochs * times))
 
 
 def assemble_network(fitted: FittedModel, backbone: Any) -> Network:
-    """The whole network of what was fitted."""
+    """Assemble the whole network of what was fitted."""
     network = Network(fitted.spec, backbone)
     network.neck.load_state_dict(fitted.neck.state_dict())
     network.heads.load_state_dict(fitted.heads.state_dict())
@@ -150,7 +152,7 @@ def assemble_network(fitted: FittedModel, backbone: Any) -> Network:
 
 
 def _schedules(options: TrainingOptions, spec: ModelSpec) -> tuple[Schedule, Schedule]:
-    """The schedules of the linear fit and of the recipe; epochs that were given are not scaled."""
+    """Choose the schedules of the linear fit and of the recipe; given epochs are not scaled."""
     if options.recipe == "finetune":
         return scale_epochs(RECIPES["linear"], spec), options.schedule
     schedule = options.schedule
@@ -167,7 +169,7 @@ def _fine_tune(
     progress: OnStage,
     team: TrainingProcesses,
 ) -> _Stage:
-    """The backbone trained too, then neck and heads fitted once more on what it sees now."""
+    """Fine-tune the backbone, then fit neck and heads once more on its features."""
     fitted = stage.fitted
     # Supervised fine-tuning adapts to full-scale crops; unsupervised `g` keeps its scale.
     if stage.photos.targets:
@@ -201,8 +203,7 @@ def _fine_tune(
 
 
 def _better(tuned: FittedModel, again: FittedModel) -> FittedModel:
-    """Neck and heads fine-tuned with the backbone, or fitted once more on what it then saw: what
-    validation prefers."""
+    """Choose what validation prefers: neck and heads fine-tuned, or fitted once more."""
     if tuned.rank is None or again.rank is None or again.rank <= tuned.rank:
         return tuned
     return replace(
@@ -213,7 +214,7 @@ def _better(tuned: FittedModel, again: FittedModel) -> FittedModel:
 
 
 def _weigh_blocks(stage: _Stage) -> FittedModel:
-    """The model with the block weights that validation prefers."""
+    """Set the block weights that validation prefers."""
     photos = stage.photos
     fitted = stage.fitted
     weights = choose_weights(
@@ -230,7 +231,7 @@ def _weigh_blocks(stage: _Stage) -> FittedModel:
 def _decide(
     photos: TrainingSet, fitted: FittedModel, runtime: TorchRuntime, seed: int
 ) -> tuple[Decision, float | None]:
-    """The decision layer, chosen on validation photos, and its tags' micro-F1 there."""
+    """Fit the decision layer on validation photos; also its tags' micro-F1 there."""
     checked = photos.embed_split("validation", runtime.embed_features)
     learned = photos.embed_split("train", runtime.embed_features)
     of_train = photos.split == "train"
@@ -268,7 +269,7 @@ def _open_set(
     logits: dict[str, Any],
     seed: int,
 ) -> dict[str, Any] | None:
-    """The rule that rejects unknown kinds; None without categories."""
+    """Fit the rule that rejects unknown kinds; None without categories."""
     if not photos.categories:
         return None
     train = photos.category[photos.split == "train"]

@@ -85,15 +85,14 @@ class TrainingSet:
         )
 
     def recapture_queries(self, fitted: FittedModel) -> RecaptureQueries | None:
-        """Recaptures of validation photos in the blocks of ``fitted``; None where there are
-        none."""
+        """Embed recaptures of validation photos in the blocks of ``fitted``; None without any."""
         found = self.recaptures.of(self.validation_mask)
         if not len(found.places):
             return None
         return RecaptureQueries(found.places, fitted.blocks(found.values), self.frozen)
 
     def embed_split(self, split: str, embed: Callable[[np.ndarray], np.ndarray]) -> TaggedPhotos:
-        """The photos of one split as search has them, by ``embed`` [n, F + K] -> [n, D]."""
+        """Embed the photos of one split as search has them, by ``embed`` [n, F + K] -> [n, D]."""
         chosen = np.flatnonzero(self.split == split)
         rows = [self.extracted.rows[number] for number in chosen]
         return TaggedPhotos(rows, embed(self.features[chosen]), self.extracted.pixels[chosen])
@@ -106,8 +105,10 @@ class TrainingSet:
         progress: OnStage = no_progress,
         team: TrainingProcesses = ALONE,
     ) -> TrainingSet:
-        """The same photos with the features of another backbone. Raises ``BadDataError`` where one
-        can no longer be read."""
+        """Extract the features of another backbone for the same photos.
+
+        Raises ``BadDataError`` where one can no longer be read.
+        """
         rows = self.extracted.rows
         with team.first():
             extracted = photo_features(rows, runtime, cache=options.cache, progress=progress)
@@ -129,8 +130,10 @@ def load_training_set(
     progress: OnStage = no_progress,
     team: TrainingProcesses = ALONE,
 ) -> TrainingSet:
-    """Everything that ``problem`` (read from ``data``) gives a training. Raises ``BadDataError``,
-    ``TrainingError``."""
+    """Load everything that ``problem`` (read from ``data``) gives a training.
+
+    Raises ``BadDataError``, ``TrainingError``.
+    """
     categories = categories_of(problem.of("train"))
     notes = [*problem.notes, *label_notes(problem, categories)]
     rows = problem.of("train") + problem.of("validation")
@@ -180,7 +183,7 @@ def load_training_set(
 def _label_issues(
     extracted: Features, category: Target, categories: Sequence[Category], width: int
 ) -> tuple[list[LabelIssue], int]:
-    """Likely label errors among the photos that have a category, and how many were judged."""
+    """Find likely label errors among photos that have a category; also how many were checked."""
     if not categories:
         return [], 0
     named = np.flatnonzero(category.labels >= 0)
@@ -197,7 +200,7 @@ def _label_issues(
 def _frozen_rate(
     recaptures: Recaptures, features: np.ndarray, pixels: np.ndarray, width: int
 ) -> float:
-    """Share of the recaptures that find their photo by the frozen features."""
+    """Measure the share of recaptures that find their photo by the frozen features."""
     if not len(recaptures.places):
         return 0.0
     return instance_rate(
