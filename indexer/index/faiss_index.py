@@ -44,7 +44,7 @@ _SKIPPED = 0.02
 _FAST = 0.12
 _CODE = 0.6
 _HOP = 4.0
-# times the effort that would do if matches lay evenly, and the candidates: far rows are told apart
+# times the effort that would do if matches lay evenly, and the candidates: codes rank far rows
 # worse
 _UNEVEN = 4
 # An exact scan may cost so much more than a search by selector: it is sure.
@@ -293,7 +293,7 @@ class FaissIndex(IndexBackend):
         if not effort or (form is not None and form.exact and allowed is None):
             return self._search_flat(queries, k, allowed)
         hits = self._rescored(queries, self._candidates(queries, fetch, wanted, effort, allowed), k)
-        # A few lists can hold fewer than k: look further, and at last everywhere.
+        # A few lists can hold fewer than k: search more lists, and at last all rows.
         for q in [q for q, found in enumerate(hits) if len(found) < k]:
             wider = effort
             query = queries[q : q + 1]

@@ -16,7 +16,7 @@ from indexer.core.vectors import check_unit
 from indexer.index.base import Hits, SearchParams, rescore
 from indexer.index.facts_log import FactsLog
 from indexer.index.filter_columns import BoundFilter, FilterColumns
-from indexer.index.live_state import ALIVE, ROOM, LiveState, compacted, empty, with_room
+from indexer.index.live_state import NOT_DELETED, ROOM, LiveState, compacted, empty, with_room
 from indexer.index.product_hits import ProductHits, by_product
 from indexer.index.version_files import IndexVersion
 
@@ -86,7 +86,7 @@ class LiveIndex:
         self._counts = np.diff(self._starts)
         self._photos_per_product = len(self._pids) / max(len(first), 1)
         # By product: all its rows are deleted together.
-        self._died = np.full(len(first), ALIVE, dtype=np.int64)
+        self._deleted_at = np.full(len(first), NOT_DELETED, dtype=np.int64)
         self._writing = threading.Lock()
         # The newest entry of the log by pid.
         self._now: dict[int, FilterableProduct | None] = {}
@@ -105,7 +105,7 @@ class LiveIndex:
     @property
     def delta_size(self) -> int:
         """Photos searched exactly beside the base."""
-        return self._state.living
+        return self._state.live_rows
 
     @property
     def product_count(self) -> int:
@@ -114,8 +114,8 @@ class LiveIndex:
     def pids(self) -> np.ndarray:
         """List all products a search can find, int64 [n]: the base's ascending, then newer."""
         state = self._state
-        newer = state.table[: state.used, 0][state.died[: state.used] > state.tick]
-        return np.concatenate([self.products[self._died > state.tick], np.unique(newer)])
+        newer = state.table[: state.used, 0][state.deleted_at[: state.used] > state.tick]
+        return np.concatenate([self.products[self._deleted_at > state.tick], np.unique(newer)])
 
     def _base_place(self, pid: int) -> int | None:
         """Find the place of a product among those of the base."""
@@ -204,27 +204,27 @@ class LiveIndex:
     ) -> LiveState:
         state = with_room(state, sum(len(ids) for ids, _ in upserts.values()))
         tick, places = state.tick + 1, state.places
-        products, at, living = state.products, state.used, state.living
+        products, at, live_rows = state.products, state.used, state.live_rows
         for pid in [*upserts, *deletes]:
             base, old = self._base_place(pid), places.get(pid)
             if old is not None:
-                state.died[old[0] : old[1]] = tick
-                living -= old[1] - old[0]
+                state.deleted_at[old[0] : old[1]] = tick
+                live_rows -= old[1] - old[0]
                 products -= 1
-            elif base is not None and self._died[base] > state.tick:
+            elif base is not None and self._deleted_at[base] > state.tick:
                 products -= 1
-            if base is not None and self._died[base] > state.tick:
-                self._died[base] = tick
+            if base is not None and self._deleted_at[base] > state.tick:
+                self._deleted_at[base] = tick
             ids, vectors = upserts.get(pid, (np.empty(0, np.int64), None))
             if vectors is not None and len(ids):
                 stop = at + len(ids)
                 state.vectors[at:stop] = vectors
                 state.table[at:stop, 0] = pid
                 state.table[at:stop, 1] = ids
-                state.died[at:stop] = ALIVE
+                state.deleted_at[at:stop] = NOT_DELETED
                 # In one step, so that `vectors_of` finds the old place or the new one.
                 places[pid] = (at, stop)
-                at, living, products = stop, living + len(ids), products + 1
+                at, live_rows, products = stop, live_rows + len(ids), products + 1
             else:
                 places.pop(pid, None)
         entries = [(pid, facts.get(pid)) for pid in dict.fromkeys([*upserts, *deletes, *facts])]
@@ -235,14 +235,14 @@ class LiveIndex:
             sequence=sequence,
             tick=tick,
             used=at,
-            living=living,
+            live_rows=live_rows,
             products=products,
             logged=len(state.log),
         )
         if state.logged > ROOM and state.logged > 2 * len(self._now):
             log = FactsLog(self._now.items())
             state = replace(state, log=log, logged=len(log))
-        return compacted(state) if at > ROOM and 2 * living < at else state
+        return compacted(state) if at > ROOM and 2 * live_rows < at else state
 
     # -- filters
 
@@ -292,9 +292,9 @@ class LiveIndex:
         pids, passes = state.log.evaluate_filter(where, known.logged, state.logged)
         places, found = self._base_places(pids)
         allowed = known.allowed.copy()
-        living = self._died[places[found]] > state.tick
+        live_rows = self._deleted_at[places[found]] > state.tick
         allowed[self._rows_of(places[found])] = np.repeat(
-            passes[found] & living, self._counts[places[found]]
+            passes[found] & live_rows, self._counts[places[found]]
         )
         newer = np.union1d(np.setdiff1d(known.newer, pids, assume_unique=True), pids[passes])
         count = int(np.count_nonzero(allowed))
@@ -321,7 +321,9 @@ class LiveIndex:
 
     def _findable(self, pid: int, state: LiveState) -> bool:
         base = self._base_place(pid)
-        return pid in state.places or (base is not None and bool(self._died[base] > state.tick))
+        return pid in state.places or (
+            base is not None and bool(self._deleted_at[base] > state.tick)
+        )
 
     # -- searching
 
@@ -400,7 +402,7 @@ class LiveIndex:
             found, delta, scales, strict=True
         ):
             of_rows = self._pids[hits.rows]
-            kept = self._died[np.searchsorted(self.products, of_rows)] > state.tick
+            kept = self._deleted_at[np.searchsorted(self.products, of_rows)] > state.tick
             pids += [of_rows[kept], new_pids]
             photos += [self._photos[hits.rows[kept]], new_photos]
             scores += [hits.scores[kept] * scale, new_scores * scale]
@@ -421,7 +423,7 @@ class LiveIndex:
         if not state.used:
             nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
             return [nothing] * len(queries)
-        passing = state.died[: state.used] > state.tick
+        passing = state.deleted_at[: state.used] > state.tick
         if chosen is not None:
             passing &= np.isin(state.table[: state.used, 0], chosen.newer)
         table = state.table[: state.used][passing]
@@ -438,10 +440,10 @@ class LiveIndex:
         chosen, state = (None, self._state) if where is None else self._matching_rows(where)
         places, found = self._base_places(pids)
         places = places[found]
-        rows = self._rows_of(places[self._died[places] > state.tick])
+        rows = self._rows_of(places[self._deleted_at[places] > state.tick])
         if chosen is not None:
             rows, pids = rows[chosen.allowed[rows]], np.intersect1d(pids, chosen.newer)
-        newer = (state.died[: state.used] > state.tick) & np.isin(
+        newer = (state.deleted_at[: state.used] > state.tick) & np.isin(
             state.table[: state.used, 0], pids
         )
         table, vectors = state.table[: state.used][newer], state.vectors[: state.used][newer]
@@ -459,7 +461,7 @@ class LiveIndex:
             start, stop = place
             return state.table[start:stop, 1].copy(), state.vectors[start:stop].copy()
         base = self._base_place(pid)
-        if base is None or self._died[base] <= state.tick:
+        if base is None or self._deleted_at[base] <= state.tick:
             raise UnknownProductError(f"product number {pid} is not in the index")
         rows = self._base_rows(base)
         return self._photos[rows].copy(), self.base.index.vectors(np.arange(rows.start, rows.stop))
@@ -476,7 +478,7 @@ class LiveIndex:
         out = np.zeros((len(asked), self.base.manifest.dim), np.float32)
         there = np.zeros(len(asked), bool)
         bases, stored = self._base_places(asked)
-        stored[stored] = self._died[bases[stored]] > state.tick
+        stored[stored] = self._deleted_at[bases[stored]] > state.tick
         for place, pid in enumerate(asked.tolist()) if state.places else ():
             newer = state.places.get(pid)
             if newer is not None:

@@ -10,8 +10,8 @@ from indexer.index.facts_log import FactsLog
 
 # Rows a new buffer has room for; it doubles.
 ROOM = 256
-# The tick at which a living row will have died.
-ALIVE = np.iinfo(np.int64).max
+# The tick of a row that is not deleted.
+NOT_DELETED = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class LiveState:
     """All that a search reads, swapped as one.
 
     What it refers to is shared with later states and never copied for a write. Buffers and the log
-    grow past ``used`` and ``logged``, which no older state looks at; a row that dies is marked with
-    the ``tick`` of the first state in which it is dead, so an older state still sees it. ``places``
+    grow past ``used`` and ``logged``, which no older state looks at; a deleted row is marked
+    with the ``tick`` of the first state without it, so an older state still sees it. ``places``
     alone follows the newest state.
     """
 
@@ -28,10 +28,10 @@ class LiveState:
     tick: int
     vectors: np.ndarray  # float32 [room, D], each value one that float16 can hold
     table: np.ndarray  # int64 [room, 2] (pid, photo_id)
-    died: np.ndarray  # int64 [room], the tick at which a row of the delta died
+    deleted_at: np.ndarray  # int64 [room], the tick at which a row of the delta was deleted
     used: int
-    # Rows of the delta that live.
-    living: int
+    # Rows of the delta that are not deleted.
+    live_rows: int
     # pid -> its rows in the delta: start and stop.
     places: dict[int, tuple[int, int]]
     products: int
@@ -47,9 +47,9 @@ def empty(dim: int, sequence: int, products: int) -> LiveState:
         tick=0,
         vectors=np.empty((ROOM, dim), dtype=np.float32),
         table=np.empty((ROOM, 2), dtype=np.int64),
-        died=np.full(ROOM, ALIVE, dtype=np.int64),
+        deleted_at=np.full(ROOM, NOT_DELETED, dtype=np.int64),
         used=0,
-        living=0,
+        live_rows=0,
         places={},
         products=products,
         log=FactsLog(),
@@ -67,23 +67,25 @@ def with_room(state: LiveState, added: int) -> LiveState:
 
 def compacted(state: LiveState) -> LiveState:
     """The same delta without its dead rows, in buffers of its own."""
-    rows = np.flatnonzero(state.died[: state.used] > state.tick)
+    rows = np.flatnonzero(state.deleted_at[: state.used] > state.tick)
     return _moved(state, rows, max(ROOM, 2 * len(rows)))
 
 
 def _moved(state: LiveState, rows: np.ndarray, room: int) -> LiveState:
-    """``rows`` of the delta (ascending; every living one) in new buffers, with places
+    """``rows`` of the delta (ascending; every live_rows one) in new buffers, with places
     of their own."""
     vectors = np.empty((room, state.vectors.shape[1]), dtype=np.float32)
     table = np.empty((room, 2), dtype=np.int64)
-    died = np.full(room, ALIVE, dtype=np.int64)
+    deleted_at = np.full(room, NOT_DELETED, dtype=np.int64)
     used = len(rows)
     vectors[:used] = state.vectors[rows]
     table[:used] = state.table[rows]
-    died[:used] = state.died[rows]
+    deleted_at[:used] = state.deleted_at[rows]
     start_of = np.searchsorted(rows, np.arange(state.used + 1))
     places = {
         pid: (int(start_of[start]), int(start_of[stop]))
         for pid, (start, stop) in state.places.items()
     }
-    return replace(state, vectors=vectors, table=table, died=died, used=used, places=places)
+    return replace(
+        state, vectors=vectors, table=table, deleted_at=deleted_at, used=used, places=places
+    )

@@ -113,7 +113,7 @@ def pull(
 
     A version's rows are numbers of its catalog, so it is taken only into a home that has that
     catalog, or a copy of it with the same history up to the version's last change; later changes
-    are laid over it as ever. Where the home has another version of its number, it gets the home's
+    are overlaid on it as ever. Where the home has another version of its number, it gets the home's
     next one. Raises as ``push``; ``CatalogMismatchError`` and ``OutdatedVersionError`` where the
     catalog is another one or its log begins too late.
     """

@@ -163,8 +163,8 @@ def out_of_fold(
 def confident_errors(probability: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Find photos whose label is probably wrong, by the margin of the suggestion.
 
-    Confident learning. A photo counts where another class is its most probable one, and at least as
-    probable as that class is on average for the photos that carry it (Northcutt et al. 2021,
+    A photo counts where another class is its most probable one, and at least as probable as that
+    class is on average for the photos that carry it (Northcutt et al. 2021,
     "Confident Learning"). ``probability`` [N, C], NaN rows are not judged; a class that no judged
     photo carries is never suggested.
     """
