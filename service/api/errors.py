@@ -131,8 +131,13 @@ def of_error(error: CatalensError, log: Any) -> tuple[int, str, str]:
     ):
         log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
         hidden = "the service cannot answer; its log says why"
-        return status, error.code, (type(error).__doc__ or "").strip() if status != 500 else hidden
+        return status, error.code, summary(type(error)) if status != 500 else hidden
     return status, error.code, str(error)
+
+
+def summary(kind: type[CatalensError]) -> str:
+    """What a kind of failure means, as one line."""
+    return " ".join((kind.__doc__ or "").split())
 
 
 def explain(code: str) -> str | None:
@@ -140,7 +145,7 @@ def explain(code: str) -> str | None:
     known: list[type[CatalensError]] = [CatalensError]
     for kind in known:
         if kind is not CatalensError and vars(kind).get("code") == code:
-            return (kind.__doc__ or "").strip()
+            return summary(kind)
         known.extend(kind.__subclasses__())
     return next(
         (HTTPStatus(status).description for status, name in _HTTP_CODES.items() if name == code),

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from indexer.core.category_path import parse_path
 from indexer.text.tokenizer import MOST_CHARACTERS
@@ -192,7 +193,19 @@ class SimilarQuery(SearchOptions):
     @model_validator(mode="before")
     @classmethod
     def _from_texts(cls, raw: Any) -> Any:
-        return {name: _from_text(cls.model_fields.get(name), value) for name, value in raw.items()}
+        read: dict[str, object] = {}
+        faults: list[InitErrorDetails] = []
+        for name, value in raw.items():
+            try:
+                read[name] = _from_text(cls.model_fields.get(name), value)
+            except ValueError as error:
+                kind = PydanticCustomError(
+                    "json_text", "Value error, {reason}", {"reason": str(error)}
+                )
+                faults.append(InitErrorDetails(type=kind, loc=(name,), input=value))
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return read
 
 
 def _from_text(field: FieldInfo | None, text: object) -> object:

@@ -105,10 +105,12 @@ def test_statuses_are_a_handful_of_rows() -> None:
 
 @pytest.mark.parametrize("code", STATUS_OF_CODE)
 def test_every_code_is_explained(code: str) -> None:
-    """``GET /problems/{code}`` says what a code means."""
+    """``GET /problems/{code}`` says what a code means, as one line."""
     for name in DEFINING:
         import_module(name)
-    assert explain(code)
+    text = explain(code)
+    assert text
+    assert text == " ".join(text.split())
 
 
 def test_a_failure_without_a_kind_is_the_service_s_own() -> None:

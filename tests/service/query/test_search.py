@@ -552,3 +552,6 @@ def test_form_texts_stand_as_they_are(web: FlaskClient) -> None:
         "invalid-request",
     )
     assert "filter: not JSON text" in body["detail"]
+    asked = web.get("/v1/products/ring-blue/similar?filter=red&weights=two")
+    wrong = assert_problem(asked, 422, "invalid-request")["errors"]
+    assert [fault["field"] for fault in wrong] == ["filter", "weights"]
