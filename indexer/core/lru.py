@@ -31,7 +31,6 @@ class LRUCache(Generic[KeyT, ValueT]):
         self._weight = 0.0
         self._entries: OrderedDict[KeyT, ValueT] = OrderedDict()
         self._lock = threading.Lock()
-        self._making = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -58,21 +57,6 @@ class LRUCache(Generic[KeyT, ValueT]):
                 dropped.append((oldest, self._entries[oldest]))
                 self._remove(oldest)
             return dropped
-
-    def get_or_make(self, key: KeyT, make: Callable[[], ValueT]) -> ValueT:
-        """The value of ``key``, made and held where it is not.
-
-        One value is made at a time: a second caller waits and finds the first one's.
-        """
-        found = self.get(key)
-        if found is not None:
-            return found
-        with self._making:
-            found = self.get(key)
-            if found is None:
-                found = make()
-                self.put(key, found)
-            return found
 
     def pop(self, key: KeyT) -> ValueT | None:
         """Drop ``key`` and return its value; None where it is not held."""

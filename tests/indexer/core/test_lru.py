@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,19 +53,3 @@ def test_it_never_holds_more_than_allowed(steps: list[tuple[str, int, int]]) -> 
         assert cache._weight == weight
     cache.clear()
     assert cache.items() == []
-
-
-def test_one_value_is_made_for_many_callers() -> None:
-    """Callers that ask at once wait for the first one's value."""
-    cache = LRUCache[str, object](2)
-    made: list[object] = []
-    together = threading.Barrier(8)
-
-    def ask() -> object:
-        together.wait()
-        return cache.get_or_make("key", lambda: made.append(object()) or made[-1])
-
-    with ThreadPoolExecutor(8) as pool:
-        found = [future.result() for future in [pool.submit(ask) for _ in range(8)]]
-    assert len(made) == 1
-    assert found == made * 8
