@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,25 @@ from filelock import FileLock
 # Two test processes share two cores: with a thread for each core in both, OpenMP's threads spin
 # and wait for each other, which doubles the processor time. Set before torch or faiss is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_OWN_VARIABLES = ("CATALENS_CACHE", "CATALENS_DATA", "CATALENS_KILLS", "CATALENS_THREADS")
+_OWN_PREFIXES = ("CATALENS_BENCH_", "CATALENS_LIVE_")
+
+
+def foreign_variables(environ: Iterable[str]) -> list[str]:
+    """Variables that are a developer's own: a home, settings of a service, the debug switch."""
+    return [
+        name
+        for name in environ
+        if name.startswith("CATALENS_")
+        and name not in _OWN_VARIABLES
+        and not name.startswith(_OWN_PREFIXES)
+    ]
+
+
+# Here, and not in a fixture: those of a whole session run before any of a single test.
+for _name in foreign_variables(os.environ):
+    del os.environ[_name]
 
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT / os.environ.get("CATALENS_DATA", "../shared/data")
@@ -52,13 +71,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "realdata" in item.keywords:
             item.add_marker(skip)
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own home or debug switch changes no test."""
-    for name in ("CATALENS_HOME", "CATALENS_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

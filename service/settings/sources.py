@@ -27,6 +27,14 @@ OTHER_VARIABLES = frozenset(
 )
 OTHER_PREFIXES = ("CATALENS_BENCH_", "CATALENS_LIVE_")
 
+# Kubernetes describes each Service to every pod of its namespace: one called catalens, or
+# catalens-web, gets such names. https://kubernetes.io/docs/concepts/services-networking/service/
+_SERVICE_LINK = re.compile(
+    PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
+)
+_SERVICE_ADDRESS_VARIABLE = re.compile(PREFIX + r"(\w+_)?PORT")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+
 SettingValues = dict[str, Any]
 
 _SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -92,7 +100,7 @@ def _read_environment(environ: Mapping[str, str]) -> SettingValues:
         text = environ[variable]
         if not variable.startswith(PREFIX) or not text or variable in OTHER_VARIABLES:
             continue
-        if variable.startswith(OTHER_PREFIXES):
+        if variable.startswith(OTHER_PREFIXES) or _is_service_link(variable, text):
             continue
         setting = by_variable.get(variable)
         if setting is None:
@@ -100,6 +108,13 @@ def _read_environment(environ: Mapping[str, str]) -> SettingValues:
             raise BadSettingsError(f"{variable}: unknown setting{near}")
         given[setting.name] = _parse(setting, text)
     return given
+
+
+def _is_service_link(variable: str, text: str) -> bool:
+    """Whether Kubernetes set the variable to describe a Service of that name."""
+    if _SERVICE_ADDRESS_VARIABLE.fullmatch(variable) and _SERVICE_ADDRESS.match(text):
+        return True
+    return _SERVICE_LINK.fullmatch(variable) is not None
 
 
 def _parse(setting: Setting, text: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from indexer.core.errors import BadSettingsError
 from service.settings import Settings, load_settings
 from service.settings.description import Setting, describe_settings
 from service.settings.sources import OTHER_PREFIXES, OTHER_VARIABLES
+from tests.conftest import foreign_variables
 from tools.commands.serve import serve
 from tools.settings_reference import HEADER, settings_table
 
@@ -180,6 +182,36 @@ def test_other_variables_are_no_settings() -> None:
     """What else Catalens reads is left alone, and an empty variable is not given."""
     others = dict.fromkeys([*OTHER_VARIABLES, *(f"{one}X" for one in OTHER_PREFIXES)], "1")
     assert load_settings({}, environ={**others, "CATALENS_PORT": "", "HOME": "x"}) == Settings()
+
+
+@pytest.mark.parametrize("service", ["CATALENS", "CATALENS_WEB"])
+def test_service_links_of_kubernetes_are_no_settings(service: str) -> None:
+    """A Service called catalens, or catalens-web, does not stop the pods of its namespace."""
+    address = "tcp://10.0.0.1:8000"
+    links = {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "8000",
+        f"{service}_SERVICE_PORT_HTTP": "8000",
+        f"{service}_PORT": address,
+        f"{service}_PORT_8000_TCP": address,
+        f"{service}_PORT_8000_TCP_PROTO": "tcp",
+        f"{service}_PORT_8000_TCP_PORT": "8000",
+        f"{service}_PORT_8000_TCP_ADDR": "10.0.0.1",
+        f"{service}_PORT_53_UDP": "udp://10.0.0.1:53",
+    }
+    assert load_settings({}, environ=links) == Settings()
+    made = load_settings({}, environ={**links, "CATALENS_PORT": "8080"})
+    assert made.port == 8080
+    for wrong in ({"CATALENS_PORT": "http://shop"}, {"CATALENS_PORTS": address}):
+        assert next(iter(wrong)) in refusal(environ=wrong)
+
+
+def test_settings_of_a_developer_reach_no_test() -> None:
+    """``tests/conftest.py`` takes away every variable but sizes and places of the tests."""
+    kept = OTHER_VARIABLES - {"CATALENS_DEBUG"} | {f"{one}X" for one in OTHER_PREFIXES}
+    taken = {setting.variable for setting in TABLE.values()} | {"CATALENS_DEBUG", "CATALENS_PROT"}
+    assert set(foreign_variables([*kept, *taken, "HOME"])) == taken
+    assert foreign_variables(os.environ) == []
 
 
 def test_every_variable_in_the_code_is_known() -> None:
