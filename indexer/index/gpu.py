@@ -34,8 +34,7 @@ _shared: list[Any] = []
 
 
 def use_gpu(device: str) -> bool:
-    """Whether to try the GPU; says so in the log where it was asked for by name and
-    is not there."""
+    """Decide whether to try the GPU; logs a warning where one was named and there is none."""
     if device == "cpu":
         return False
     count = gpus()

@@ -40,8 +40,10 @@ class LiveState:
 
 
 def empty(dim: int, sequence: int, products: int) -> LiveState:
-    """Before the first write over a version of ``products`` that holds changes
-    up to ``sequence``."""
+    """Make the state before the first write over a version of ``products``.
+
+    The version holds changes up to ``sequence``.
+    """
     return LiveState(
         sequence=sequence,
         tick=0,
@@ -66,13 +68,13 @@ def with_room(state: LiveState, added: int) -> LiveState:
 
 
 def compacted(state: LiveState) -> LiveState:
-    """The same delta without its dead rows, in buffers of its own."""
+    """Copy the delta without its deleted rows into buffers of its own."""
     rows = np.flatnonzero(state.deleted_at[: state.used] > state.tick)
     return _moved(state, rows, max(ROOM, 2 * len(rows)))
 
 
 def _moved(state: LiveState, rows: np.ndarray, room: int) -> LiveState:
-    """``rows`` of the delta (ascending; every live_rows one) in new buffers, with places
+    """Copy ``rows`` of the delta (ascending; every live one) into new buffers, with places
     of their own."""
     vectors = np.empty((room, state.vectors.shape[1]), dtype=np.float32)
     table = np.empty((room, 2), dtype=np.int64)
