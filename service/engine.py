@@ -183,7 +183,9 @@ class Engine:
         )
 
     def _make_background_parts(self, settings: Settings) -> None:
-        leadership = Leadership(self.home, eligible=not is_read_only(self.home.catalog_file))
+        leadership = Leadership(
+            self.home, eligible=not is_read_only(self.home.catalog_file), log=self.log
+        )
         self.folding = Compactor(
             self.home,
             self.snapshots,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from indexer.core.home import Home
+from service.logging import make_log
 
 _RETRY_S = 1.0  # between attempts of a service that follows
 
@@ -19,10 +22,13 @@ class Leadership:
     about a second later. ``eligible=False``, for a home that cannot be written: it never leads.
     """
 
-    def __init__(self, home: Home, *, eligible: bool = True) -> None:
+    def __init__(self, home: Home, *, eligible: bool = True, log: Any = None) -> None:
         self._path = home.path / "locks" / "leader.lock"
         self._lock = FileLock(self._path, thread_local=False)
         self._eligible = eligible
+        self._log = log or make_log()
+        self._file: os.stat_result | None = None  # that is locked
+        self._reported: set[str] = set()
         self._next = 0.0
         self._mutex = threading.Lock()
 
@@ -30,20 +36,66 @@ class Leadership:
         """Whether this process leads now; any thread may ask, and the first to ask takes the lock
         where it is free."""
         with self._mutex:
-            if self._lock.is_locked:
+            if self._lock.is_locked and self._is_current():
                 return True
             if not self._eligible or time.monotonic() < self._next:
                 return False
             self._next = time.monotonic() + _RETRY_S
             try:
-                self._path.parent.mkdir(exist_ok=True)
-                self._lock.acquire(timeout=0)
-            except (Timeout, OSError):
+                return self._acquire()
+            except Timeout:
                 return False
-            return True
+            except (OSError, NotImplementedError) as error:
+                self._report(error)
+                return False
 
     def release(self) -> None:
         """Let another service lead; this one takes the lock no more."""
         with self._mutex:
             self._eligible = False
             self._lock.release()
+
+    def _acquire(self) -> bool:
+        """Take the lock; False where its file was replaced meanwhile. Raises ``Timeout`` where
+        another service leads, ``OSError`` or ``NotImplementedError`` where nothing can be locked.
+        """
+        self._path.parent.mkdir(exist_ok=True)
+        if not self._path.exists():
+            self._path.touch()
+        before = self._path.stat()
+        self._lock.acquire(timeout=0)
+        self._file = before
+        return self._is_current()
+
+    def _is_current(self) -> bool:
+        """Whether the locked file is the one that others would lock; where not, let go of it.
+
+        Who deletes the file of a running service lets another one lock a new file.
+        """
+        try:
+            if self._file is not None and os.path.samestat(self._file, self._path.stat()):
+                return True
+        except OSError:
+            pass  # deleted, or its disk is gone: what cannot be locked again is reported then
+        self._lock.release()
+        self._file = None
+        self._next = 0.0
+        self._log.warning(
+            "leader lock was deleted or replaced: it is taken again; leave it alone while a "
+            "service runs",
+            lock=str(self._path),
+        )
+        return False
+
+    def _report(self, error: Exception) -> None:
+        """Log a failure of its kind once: it comes back each second."""
+        kind = f"{type(error).__name__} {getattr(error, 'errno', None)}"
+        if kind in self._reported:
+            return
+        self._reported.add(kind)
+        self._log.error(
+            "leader lock cannot be taken: this service erases and compacts nothing and starts no "
+            "jobs; let its user write the lock, on a disk that supports flock",
+            lock=str(self._path),
+            error=f"{type(error).__name__}: {error}",
+        )
