@@ -80,14 +80,16 @@ class Jobs:
 
         Raises ``DiskFullError``, ``ReadOnlyError``, ``StorageError``; then nothing of it stays.
         """
-        job = Job(uuid.uuid4().hex, kind, options, time.time())
-        aside = self.folder / f".{job.job_id}.{os.getpid()}.tmp"
+        job_id = uuid.uuid4().hex
+        aside = self.folder / f".{job_id}.{os.getpid()}.tmp"
         try:
             aside.mkdir(parents=True)
             if upload is not None:
                 upload(aside / UPLOAD)
+            # After the upload, which may take longer than a job may stay without an owner.
+            job = Job(job_id, kind, options, time.time())
             write_json(aside / _JOB, asdict(job))
-            os.rename(aside, self.folder / job.job_id)
+            os.rename(aside, self.folder / job_id)
         except BaseException as error:
             shutil.rmtree(aside, ignore_errors=True)
             if isinstance(error, OSError):

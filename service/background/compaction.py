@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -29,6 +30,7 @@ class Compactor:
     """
 
     name = "compaction"
+    longest_wait_s = math.inf
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ class Eraser:
         self._catalog = catalog
         self._leadership = leadership
         self._within_s = within_s
+        self.longest_wait_s = within_s / 20
         self._log = log
         self._process: WorkerProcess | None = None
         self._check_at = 0.0
@@ -45,7 +46,7 @@ class Eraser:
         now = time.monotonic()
         if now < self._check_at or not self._leadership.holds():
             return
-        self._check_at = now + min(60.0, self._within_s / 20)
+        self._check_at = now + min(60.0, self.longest_wait_s)
         if not erasure.needs_erasing(self._home, self._catalog):
             self._due = None
         elif self._due is None:

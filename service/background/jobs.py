@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +29,7 @@ _MOST_WAITING = 20  # jobs that wait or run; the next one is refused
 _AGAIN_S = 2.0  # after "not now": an import on the command line holds the lock
 _RELIST_S = 5.0  # between two readings of a folder that looks unchanged
 _ORPHAN_S = 10.0  # age from which a waiting job that nobody owns has lost its service
+_OWN_WITHIN_S = 5.0  # a poll that tests the owner's lock holds it for a moment
 _CANCEL_WITHIN_S = 15.0  # how long a request waits for the leader to end a job
 _WATCH_S = 0.25  # between two readings of a job that somebody watches
 _BEAT_S = 5.0  # an event that says nothing, so that a client that is gone is noticed
@@ -59,6 +62,7 @@ class JobRunner:
     """
 
     name = "jobs"
+    longest_wait_s = math.inf
 
     def __init__(
         self,
@@ -92,10 +96,7 @@ class JobRunner:
         committed stays."""
         with self._mutex:
             self._release_ended()
-            for job_id, process in list(self._running.items()):
-                self._stop(process)
-                if self._jobs.get(job_id).state not in ENDED:
-                    self._fail(job_id, "interrupted", _INTERRUPTED)
+            self._interrupt_running()
             for job_id in list(self._owned):
                 if self._jobs.get(job_id).state == "queued":
                     self._fail(job_id, "interrupted", _INTERRUPTED)
@@ -196,10 +197,10 @@ class JobRunner:
 
         job = self._jobs.add(kind, options, upload=save if upload is not None else None)
         lock = self._lock(job.job_id)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_OWN_WITHIN_S)
         with self._mutex:
             self._owned[job.job_id] = lock
-            self._waiting[job.job_id] = job
+            self._listed = (None, 0.0)  # read it now, unless another thread has started it
         self._jobs.forget()
         return self.get(job.job_id)
 
@@ -230,6 +231,7 @@ class JobRunner:
         with self._mutex:
             self._release_ended()
             if not self._leadership.holds():
+                self._yield_lead()
                 return
             if not self._leads:
                 self._leads = True
@@ -238,6 +240,23 @@ class JobRunner:
             self._read_waiting()
             self._cancel_marked()
             self._start_waiting()
+
+    def _yield_lead(self) -> None:
+        """End what runs here once another service leads: it has failed these jobs as lost."""
+        if not self._leads:
+            return
+        self._leads = False
+        self._waiting.clear()
+        self._listed = (None, 0.0)
+        self._interrupt_running()
+
+    def _interrupt_running(self) -> None:
+        for job_id, process in list(self._running.items()):
+            self._stop(process)
+            with suppress(UnknownJobError):  # the new leader has forgotten it
+                if self._jobs.get(job_id).state not in ENDED:
+                    self._fail(job_id, "interrupted", _INTERRUPTED)
+            self._forget(job_id)
 
     def _fail_lost(self) -> None:
         """Fail the jobs that a leader left running when it died."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from service.state.snapshots import SnapshotManager
 
 
@@ -9,6 +11,7 @@ class SnapshotRefresh:
     """Refreshes the snapshot of this service, whoever leads."""
 
     name = "refresh"
+    longest_wait_s = math.inf
 
     def __init__(self, snapshots: SnapshotManager) -> None:
         self._snapshots = snapshots

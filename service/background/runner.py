@@ -1,8 +1,9 @@
-"""Background runner: one thread polls every task beside the answers."""
+"""Background runner: a thread of its own polls each task beside the answers."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,9 +11,11 @@ from service.background.leadership import Leadership
 
 
 class BackgroundTask(Protocol):
-    """Work beside the answers; ``name`` stands in the log."""
+    """Work beside the answers; ``name`` stands in the log, and ``longest_wait_s`` bounds the time
+    between two polls."""
 
     name: str
+    longest_wait_s: float
 
     def poll(self) -> None:
         """Start what is due and note what ended; short. What only one service of a home may do it
@@ -27,6 +30,9 @@ class BackgroundTask(Protocol):
 class BackgroundRunner:
     """Polls each of ``tasks`` every ``poll_s``; one that fails is logged and polled again.
 
+    Each has a thread: one whose poll takes minutes (a refresh that embeds thousands of photos)
+    keeps no other one from what is due.
+
     ``start`` is optional: an engine that is not watched polls nothing by itself.
     """
 
@@ -38,24 +44,29 @@ class BackgroundRunner:
         self._poll_s = poll_s
         self._log = log
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="background", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(task,), name=task.name, daemon=True)
+            for task in self._tasks
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Stop polling, end what runs, and let another service of the home lead."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=30)
+        until = time.monotonic() + 30
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=max(0.0, until - time.monotonic()))
         for task in self._tasks:
             task.close()
         self._leadership.release()
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._poll_s):
-            for task in self._tasks:
-                try:
-                    task.poll()
-                except Exception as error:  # the others must go on
-                    self._log.error("background work failed", task=task.name, exc_info=error)
+    def _run(self, task: BackgroundTask) -> None:
+        while not self._stop.wait(min(self._poll_s, task.longest_wait_s)):
+            try:
+                task.poll()
+            except Exception as error:  # the next poll may do
+                self._log.error("background work failed", task=task.name, exc_info=error)

@@ -35,6 +35,7 @@ def test_the_leader_s_eraser_runs_one_thread(own: Engine, monkeypatch: pytest.Mo
     ]
     for eraser in erasers:
         eraser.poll()
+        assert eraser.longest_wait_s == 3, "polled in time, whatever poll_s says"
     ((command, options),) = started
     assert command[1:] == ["-m", "indexer.operations.erasure", str(own.home.path)]
     assert options["env"]["OMP_NUM_THREADS"] == options["env"]["CATALENS_THREADS"] == "1"

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from indexer.operations import erasure
 from indexer.operations.archives import unpack
 from indexer.operations.jobs import Jobs, run
 from service.background import worker_process
+from service.background.leadership import Leadership
 from service.engine import Engine
 from service.settings import Settings
 from tests.service.conftest import photo
@@ -185,6 +187,71 @@ def test_a_restart_fails_what_nobody_owns_any_more(own: Engine, lasting: list[An
     assert jobs.get(living).state == "running"
     assert len(lasting) == 1
     lock.release()
+
+
+def test_a_long_upload_is_no_orphan_at_birth(own: Engine, lasting: list[Any]) -> None:
+    """A job is as old as its place in the queue: a poll between that and the owner's lock leaves it
+    alone, however long the upload took."""
+    jobs = Jobs(own.home)
+    before = time.time()
+
+    def upload(path: Path) -> None:
+        time.sleep(0.2)
+        path.touch()
+
+    job = jobs.add("import", {}, upload=upload)
+    assert job.created >= before + 0.2
+    assert jobs.get(job.job_id).created == job.created
+
+
+def test_an_owner_waits_for_a_poll_that_tests_its_lock(
+    own: Engine, lasting: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll that holds the lock of a new job for a moment is no failure of the request."""
+    real = own.jobs._jobs.add
+
+    def add(*args: Any, **options: Any) -> Any:
+        job = real(*args, **options)
+        lock = own.jobs._lock(job.job_id)
+        lock.acquire()
+        threading.Timer(0.3, lock.release).start()
+        return job
+
+    monkeypatch.setattr(own.jobs._jobs, "add", add)
+    job_id = own.jobs.add_build().job_id
+    assert own.jobs.get(job_id).state == "running"
+
+
+def test_a_job_that_ended_at_once_is_not_run_again(
+    own: Engine, lasting: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The background may start and end a job before the request that made it goes on."""
+    real = own.jobs._lock
+
+    def lock(job_id: str) -> Any:
+        own.jobs._jobs.set(job_id, state="done", result={})
+        own.jobs.poll()
+        return real(job_id)
+
+    monkeypatch.setattr(own.jobs, "_lock", lock)
+    assert own.jobs.add_build().state == "done"
+    own.jobs.poll()
+    assert lasting == []
+    assert own.jobs._owned == {}
+
+
+def test_a_leader_whose_lock_was_deleted_ends_its_jobs(own: Engine, lasting: list[Any]) -> None:
+    """Another service took the new lock and failed them as lost: nothing of them runs on here."""
+    job_id = own.jobs.add_build().job_id
+    (own.home.path / "locks" / "leader.lock").unlink()
+    other = Leadership(own.home)
+    assert other.holds()
+    assert own.jobs.get(job_id).problem["code"] == "interrupted"  # type: ignore[index]
+    assert lasting[0].poll() is not None
+    other.release()
+    wait_for(own.jobs._leadership.holds)
+    again = own.jobs.add_build().job_id
+    assert own.jobs.get(again).state == "running"
 
 
 @pytest.mark.slow
