@@ -78,8 +78,8 @@ def fields_of(result: Any) -> JsonDocument:
         value = getattr(result, name)
         if (value is None and leave_out) or name in absent:
             continue
-        if isinstance(value, list) and value and _may_lack(cast(Any, type(value[0]))):
-            value = [fields_of(row) for row in value]
+        if isinstance(value, list):
+            value = [fields_of(row) if _may_lack(type(row)) else row for row in value]
         found[name] = value
     return found
 

@@ -82,6 +82,15 @@ def test_a_bad_photo_fails_only_itself(web: FlaskClient) -> None:
     assert rows[0]["categories"] == rows[-1]["categories"] != []
 
 
+def test_a_bad_photo_changes_no_other_row(web: FlaskClient) -> None:
+    """Whether the first photo fails or not, the rows of the others have the same fields."""
+    good, bad = SHOTS[0], b"no photo"
+    first = web.post("/v1/search:batch", data=files([bad, good], k="2")).get_json()["results"]
+    last = web.post("/v1/search:batch", data=files([good, bad], k="2")).get_json()["results"]
+    assert set(first[1]) == set(last[0])
+    assert "unknown_words" not in first[1]
+
+
 def test_a_busy_network_fails_photos_and_not_the_request(
     web: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
