@@ -26,14 +26,12 @@ from indexer.core.native import configure_serving_threads
 from service.api import metrics, routes
 from service.api.auth import check
 from service.api.errors import InvalidRequestError, RequestRefusedError, explain, install
-from service.api.openapi import PROBLEM, body_models
+from service.api.openapi import PROBLEM, OpenAPIDocument, body_models, tidy
 from service.api.requests import FilePath, ProblemPath
 from service.api.responses import Health, Problem
 from service.engine import Engine
 from service.server import run_server
 from service.settings import Settings
-
-OpenAPIDocument = dict[str, Any]
 
 _WEB = Path(__file__).parent / "web"
 _SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
@@ -217,7 +215,7 @@ def _register_routes(app: OpenAPI) -> None:
 def _install_documents(app: OpenAPI) -> None:
     @app.get("/openapi.json", doc_ui=False)
     def openapi() -> OpenAPIDocument:
-        return _tidy(app.api_doc)
+        return tidy(app.api_doc)
 
     @app.get("/problems/<code>", doc_ui=False)
     def explanation(path: ProblemPath) -> Response:
@@ -247,15 +245,3 @@ def _install_documents(app: OpenAPI) -> None:
     @app.get("/docs/<path:name>", doc_ui=False)
     def swagger(path: FilePath) -> Response:
         return page(_SWAGGER, path.name, _DOCS_CSP)
-
-
-def _tidy(document: OpenAPIDocument) -> OpenAPIDocument:
-    """flask-openapi joins a docstring's lines with ``<br/>``; Markdown readers want plain lines."""
-    for item in document["paths"].values():
-        for operation in item.values():
-            lines = [
-                line for line in operation.pop("description", "").split("<br/>") if line.strip()
-            ]
-            if lines:
-                operation["description"] = "\n".join(lines)
-    return document

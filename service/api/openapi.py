@@ -16,6 +16,7 @@ from service.query.response import Envelope, Suggesting
 from service.settings import Settings
 
 JsonSchema = dict[str, Any]
+OpenAPIDocument = dict[str, Any]
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 SECURITY: list[dict[str, list[str]]] = [{"key": []}]
@@ -108,6 +109,31 @@ def body_models(blueprint: APIBlueprint) -> Iterator[type[BaseModel]]:
             body = getattr(getattr(item, method), "requestBody", None)
             if isinstance(body, DocumentedBody):
                 yield body.model
+
+
+def tidy(document: OpenAPIDocument) -> OpenAPIDocument:
+    """The document with each operation's docstring split by paragraphs: the first is the summary.
+
+    flask-openapi splits it by lines, wherever they were wrapped, and joins them with ``<br/>``.
+    """
+    paths = {path: _tidy_item(item) for path, item in document["paths"].items()}
+    return {**document, "paths": paths}
+
+
+def _tidy_item(item: JsonSchema) -> JsonSchema:
+    return {method: _by_paragraphs(operation) for method, operation in item.items()}
+
+
+def _by_paragraphs(operation: JsonSchema) -> JsonSchema:
+    text = "\n".join(
+        [operation.get("summary", ""), *operation.get("description", "").split("<br/>")]
+    )
+    summary, *rest = (part.strip() for part in text.split("\n\n") if part.strip())
+    found = {**operation, "summary": summary.replace("\n", " ")}
+    found.pop("description", None)
+    if rest:
+        found["description"] = "\n\n".join(rest)
+    return found
 
 
 def _ref(model: type[BaseModel]) -> str:
