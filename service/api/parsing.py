@@ -44,10 +44,10 @@ def read_ask(request: Request, model: type[Model]) -> tuple[Model, Query]:
     assert isinstance(ask, QueryRequest)
     text = ask.text if isinstance(ask, SearchRequest) else None
     if image is None and ask.product_id is None and text is None:
-        offered = "an image (multipart field or base64) or a product_id"
+        offered = "`image` or `product_id`"
         if isinstance(ask, SearchRequest):
-            offered = "an image (multipart field or base64), a product_id or a text"
-        raise BadRequestError(f"no query: send {offered}")
+            offered = "`image`, `product_id` or `text`"
+        raise BadRequestError(f"no query: provide {offered}")
     if ask.crop is not None and image is None:
         raise BadRequestError("crop needs an image")
     crop = None if ask.crop is None else (ask.crop[0], ask.crop[1], ask.crop[2], ask.crop[3])
@@ -128,7 +128,7 @@ def read_review(request: Request) -> tuple[ReviewRequest, list[bytes]]:
             upload.read() for name in ("image", "images") for upload in request.files.getlist(name)
         ]
     if not photos and ask.product_id is None:
-        raise BadRequestError("no listing: send an image, images or a product_id")
+        raise BadRequestError("no query: provide `image`, `images` or `product_id`")
     if len(photos) > MOST_LISTING_PHOTOS:
         raise BadRequestError(
             f"{len(photos)} photos in one listing: at most {MOST_LISTING_PHOTOS} are taken"

@@ -51,7 +51,7 @@ class EmbeddedQuery:
         Raises ``BadRequestError`` where there is no input, or where two cancel each other out.
         """
         if not self.inputs:
-            raise BadRequestError("nothing to look at: give an image or a product")
+            raise BadRequestError("no query: provide `image` or `product_id`")
         if len(self.inputs) == 1:
             return next(iter(self.inputs.values()))
         mean = np.sum([_unit(given.mean(axis=0)) for given in self.inputs.values()], axis=0)

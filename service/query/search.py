@@ -102,7 +102,7 @@ class Searcher:
         text = embedded.query.text
         if text is None:
             if not embedded.inputs:
-                raise BadRequestError("nothing to look at: give an image or a product")
+                raise BadRequestError("no query: provide `image`, `product_id` or `text`")
             vectors = vector_query(
                 embedded.inputs, blocks, mix=options.mix, weights=options.weights
             )

@@ -38,5 +38,5 @@ def objects() -> JsonResponse:
     """
     ask, image = read_image(request, ObjectsRequest)
     if image is None:
-        raise BadRequestError("nothing to look at: send an image (multipart field or base64)")
+        raise BadRequestError("no query: provide `image`")
     return answer_suggestions(engine().find_objects(image, ask))
