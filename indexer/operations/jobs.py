@@ -42,6 +42,25 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _JOB = "job.json"
 _PROGRESS = "progress.json"
 UPLOAD = "upload.zip"
+# The fields of a job that waits.
+_NOT_BEGUN: Mapping[str, Any] = {
+    "state": "queued",
+    "started": None,
+    "ended": None,
+    "result": None,
+    "problem": None,
+    "stage": None,
+    "done": 0,
+    "total": 0,
+}
+
+
+@dataclass(frozen=True)
+class JobProblem:
+    """Why a job failed."""
+
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -52,14 +71,25 @@ class Job:
     kind: JobKind
     options: Mapping[str, Any]
     created: float
-    state: JobState = "queued"
-    started: float | None = None
-    ended: float | None = None
-    result: Mapping[str, Any] | None = None  # of a job that is done
-    problem: Mapping[str, str] | None = None  # code and detail, of one that failed
-    stage: str | None = None
-    done: int = 0
-    total: int = 0
+    state: JobState
+    started: float | None
+    ended: float | None
+    result: Mapping[str, Any] | None  # of a job that is done
+    problem: JobProblem | None  # of one that failed
+    stage: str | None
+    done: int
+    total: int
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Job:
+        """The job that ``job.json`` holds; what it does not say is as before the start.
+
+        Raises ``TypeError`` for a field that no job has, or lacks.
+        """
+        fields = {**_NOT_BEGUN, **stored}
+        if fields["problem"] is not None:
+            fields["problem"] = JobProblem(**fields["problem"])
+        return cls(**fields)
 
 
 class Jobs:
@@ -87,7 +117,7 @@ class Jobs:
             if upload is not None:
                 upload(aside / UPLOAD)
             # After the upload, which may take longer than a job may stay without an owner.
-            job = Job(job_id, kind, options, time.time())
+            job = Job(job_id, kind, options, time.time(), **_NOT_BEGUN)
             write_json(aside / _JOB, asdict(job))
             os.rename(aside, self.folder / job_id)
         except BaseException as error:
@@ -108,7 +138,7 @@ class Jobs:
         """Raises ``UnknownJobError``."""
         folder = self.path(job_id)
         try:
-            job = Job(**json.loads((folder / _JOB).read_text()))
+            job = Job.read(json.loads((folder / _JOB).read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise UnknownJobError(f"job {job_id} cannot be read: {error}") from error
         try:
@@ -135,7 +165,8 @@ class Jobs:
             changes.setdefault("ended", time.time())
             (folder / UPLOAD).unlink(missing_ok=True)
             shutil.rmtree(folder / "unpacked", ignore_errors=True)
-        write_json(folder / _JOB, {**stored, **changes})
+        stored |= {name: _plain(value) for name, value in changes.items()}
+        write_json(folder / _JOB, stored)
         return self.get(job_id)
 
     def report(self, job_id: str, stage: str, done: int, total: int) -> None:
@@ -173,12 +204,12 @@ def run(home: Home, job_id: str) -> None:
         jobs.set(job_id, state="queued", started=None)
         raise
     except CatalensError as error:
-        jobs.set(job_id, state="failed", problem={"code": error.code, "detail": str(error)})
+        jobs.set(job_id, state="failed", problem=JobProblem(error.code, str(error)))
     except Exception as error:
         jobs.set(
             job_id,
             state="failed",
-            problem={"code": "internal", "detail": f"{type(error).__name__}: {error}"},
+            problem=JobProblem("internal", f"{type(error).__name__}: {error}"),
         )
     else:
         jobs.set(job_id, state="done", result=result)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from indexer.core.home import Home
 from indexer.operations import jobs
 from indexer.operations.archives import check_archive
 from indexer.operations.garbage_collection import sweep
-from indexer.operations.jobs import ENDED, Job, JobKind
+from indexer.operations.jobs import ENDED, Job, JobKind, JobProblem
 from service.background.leadership import Leadership
 from service.background.worker_process import WorkerProcess
 from service.inference.admission import OverloadedError
@@ -166,13 +166,13 @@ class JobRunner:
         options = {name: value for name, value in job.options.items() if name not in _PRIVATE}
         problem = job.problem
         if problem is not None:
-            problem = {**problem, "detail": self._public_detail(job, problem)}
+            problem = replace(problem, detail=self._public_detail(job, problem))
         return replace(job, options=options, problem=problem)
 
-    def _public_detail(self, job: Job, problem: Mapping[str, str]) -> str:
-        if problem["code"] == "internal":
+    def _public_detail(self, job: Job, problem: JobProblem) -> str:
+        if problem.code == "internal":
             return "an unexpected failure; the service's log says why"
-        detail = problem["detail"]
+        detail = problem.detail
         places = {
             self._jobs.folder / job.job_id / "unpacked": "the archive",
             self._home.path: "the home",
@@ -337,7 +337,11 @@ class JobRunner:
         elif job.state in ENDED:
             self._forget(job_id)
             self._log.info(
-                "job ended", job_id=job_id, kind=job.kind, state=job.state, problem=job.problem
+                "job ended",
+                job_id=job_id,
+                kind=job.kind,
+                state=job.state,
+                problem=asdict(job.problem) if job.problem else None,
             )
         else:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -357,7 +361,7 @@ class JobRunner:
             self._log.warning("leftovers of a job stay for now", error=str(error))
 
     def _fail(self, job_id: str, code: str, detail: str) -> None:
-        self._jobs.set(job_id, state="failed", problem={"code": code, "detail": detail})
+        self._jobs.set(job_id, state="failed", problem=JobProblem(code, detail))
         self._forget(job_id)
 
     def _forget(self, job_id: str) -> None:

@@ -65,6 +65,7 @@ def combine(
         list(parts),
         policy_version,
         duplicates_complete,
+        None,
     )
 
 

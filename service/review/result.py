@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -58,7 +58,7 @@ class DuplicateProduct:
     score: float
     photo: str
     image_url: str
-    evidence: JsonDocument = field(default_factory=dict)
+    evidence: JsonDocument
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class ReviewResult:
     ]
     review_id: Annotated[
         str | None, Field(description="Its place in the queue, where a person is asked for.")
-    ] = None
+    ]
 
     def suggestions(self) -> Suggestions:
         return Suggestions(tags=tuple(entry.tag for entry in self.tags))

@@ -22,7 +22,7 @@ from indexer.core.home import Home
 from indexer.index.version import Versions
 from indexer.operations import erasure
 from indexer.operations.archives import unpack
-from indexer.operations.jobs import Jobs, run
+from indexer.operations.jobs import JobProblem, Jobs, run
 from service.background import worker_process
 from service.background.leadership import Leadership
 from service.engine import Engine
@@ -165,8 +165,8 @@ def test_a_killed_worker_is_a_failed_job(own: Engine, lasting: list[Any]) -> Non
     lasting[0].wait()
     job = own.jobs.get(job_id)
     assert job.problem is not None
-    assert (job.state, job.problem["code"]) == ("failed", "worker-died")
-    assert "signal 9" in job.problem["detail"]
+    assert (job.state, job.problem.code) == ("failed", "worker-died")
+    assert "signal 9" in job.problem.detail
 
 
 def test_a_restart_fails_what_nobody_owns_any_more(own: Engine, lasting: list[Any]) -> None:
@@ -183,7 +183,7 @@ def test_a_restart_fails_what_nobody_owns_any_more(own: Engine, lasting: list[An
     own.jobs.poll()
     for job_id in (dead, orphan):
         assert jobs.get(job_id).state == "failed"
-        assert jobs.get(job_id).problem["code"] == "interrupted"  # type: ignore[index]
+        assert jobs.get(job_id).problem.code == "interrupted"  # type: ignore[union-attr]
     assert jobs.get(living).state == "running"
     assert len(lasting) == 1
     lock.release()
@@ -246,7 +246,7 @@ def test_a_leader_whose_lock_was_deleted_ends_its_jobs(own: Engine, lasting: lis
     (own.home.path / "locks" / "leader.lock").unlink()
     other = Leadership(own.home)
     assert other.holds()
-    assert own.jobs.get(job_id).problem["code"] == "interrupted"  # type: ignore[index]
+    assert own.jobs.get(job_id).problem.code == "interrupted"  # type: ignore[union-attr]
     assert lasting[0].poll() is not None
     other.release()
     wait_for(own.jobs._leadership.holds)
@@ -285,7 +285,7 @@ def test_a_follower_takes_over(own_home: Path, lasting: list[Any]) -> None:
         leader.close()
         problem = follower.jobs.get(running).problem
         assert problem is not None
-        assert problem["code"] == "interrupted"
+        assert problem.code == "interrupted"
         wait_for(lambda: follower.jobs.get(waiting).state == "running")
         wait_for(lambda: len(lasting) == 2)
 
@@ -295,7 +295,7 @@ def test_a_stopped_service_ends_its_jobs(own_home: Path, lasting: list[Any]) -> 
     with Engine(Settings(home=own_home), watch=False) as engine:
         job_id = engine.jobs.add_build().job_id
     assert lasting[0].poll() is not None
-    assert Jobs(Home(own_home)).get(job_id).problem["code"] == "interrupted"  # type: ignore[index]
+    assert Jobs(Home(own_home)).get(job_id).problem.code == "interrupted"  # type: ignore[union-attr]
 
 
 def test_streams_are_bounded_and_given_back(
@@ -420,27 +420,24 @@ def test_no_path_of_the_machine_is_told(
     lost = jobs.add("import", {"most_bytes": 10**6})  # without its upload
     for job in (empty, whole, archived, lost):
         run(own.home, job.job_id)
-        assert str(tmp_path) in jobs.get(job.job_id).problem["detail"], (
-            "the operator's own files say where"
-        )  # type: ignore[index]
+        problem = jobs.get(job.job_id).problem
+        assert problem is not None
+        assert str(tmp_path) in problem.detail, "the operator's own files say where"
         for answer in (
             web.get(f"/v1/jobs/{job.job_id}"),
             web.get("/v1/jobs"),
             web.get(f"/v1/jobs/{job.job_id}/events"),
         ):
             assert str(tmp_path) not in answer.get_data(as_text=True)
-    told = {
-        job.job_id: own.jobs.get(job.job_id).problem or {} for job in (empty, whole, archived, lost)
-    }
-    assert told[empty.job_id]["detail"].startswith("empty holds no photos")
-    assert told[whole.job_id]["detail"].startswith(
+    told = {job.job_id: own.jobs.get(job.job_id).problem for job in (empty, whole, archived, lost)}
+    assert told[empty.job_id].detail.startswith("empty holds no photos")
+    assert told[whole.job_id].detail.startswith(
         "the folder that imports may read from holds no photos"
     )
-    assert told[archived.job_id]["detail"].startswith("the archive holds no photos")
-    assert told[lost.job_id] == {
-        "code": "internal",
-        "detail": "an unexpected failure; the service's log says why",
-    }
+    assert told[archived.job_id].detail.startswith("the archive holds no photos")
+    assert told[lost.job_id] == JobProblem(
+        "internal", "an unexpected failure; the service's log says why"
+    )
 
 
 def test_a_manifest_cannot_read_elsewhere(own: Engine, tmp_path: Path) -> None:
@@ -473,7 +470,7 @@ def test_a_bad_feed_is_a_failed_job(own: Engine) -> None:
     ).job_id
     run(own.home, job_id)
     assert jobs.get(job_id).state == "failed"
-    assert jobs.get(job_id).problem["code"] == "bad-data"  # type: ignore[index]
+    assert jobs.get(job_id).problem.code == "bad-data"  # type: ignore[union-attr]
     assert len(own.catalog) == 20
 
 
@@ -482,7 +479,7 @@ def test_a_build_that_fails_leaves_no_version(own: Engine) -> None:
     jobs = Jobs(own.home)
     job_id = jobs.add("build", {"model": "nowhere"}).job_id
     run(own.home, job_id)
-    assert jobs.get(job_id).problem["code"] == "unknown-model"  # type: ignore[index]
+    assert jobs.get(job_id).problem.code == "unknown-model"  # type: ignore[union-attr]
     assert Versions(own.home).names() == ["v000001"]
 
 
