@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import functools
 import tomllib
@@ -16,6 +17,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
 PREFIX = "CATALENS_"
+# Characters of a wrong value that a message repeats.
+ECHO_LENGTH = 80
+# Lines of a file, and of one statement in it, up to which the line of a wrong value is looked for.
+_LINES_SEARCHED = 2000
+_STATEMENT_LINES_SEARCHED = 100
 
 SettingKind = Literal[
     "whole number",
@@ -113,8 +119,9 @@ class SettingOrigin:
     text: str | None = None
 
     def place(self, path: Sequence[int | str]) -> str:
-        """The origin, of a file with the line where ``path`` begins."""
-        return self.name if self.text is None else f"{self.name}:{_line_of(self.text, path)}"
+        """The origin, of a file with the line where ``path`` begins, unless it is too long."""
+        line = None if self.text is None else _line_of(self.text, path)
+        return self.name if line is None else f"{self.name}:{line}"
 
 
 def place_of(origins: Mapping[str, SettingOrigin], path: Sequence[int | str]) -> str:
@@ -133,12 +140,12 @@ def fault_message(
     if setting is None:
         known = ", ".join(sorted(settings))
         near = nearest_name(name, settings)
-        return f"{where}unknown setting {name!r}{near or f' (known: {known})'}"
+        return f"{where}unknown setting {shorten(repr(name))}{near or f' (known: {known})'}"
     if error["type"] == "missing":
         return f"{name} is missing"
     if error["type"] == "value_error":
         return f"{where}{name} {error['ctx']['error']}"
-    value = "" if name == "api_keys" else f", not {error['input']!r}"
+    value = "" if name == "api_keys" else f", not {shorten(repr(error['input']))}"
     return f"{where}{name} must be {_expected(setting)}{value}"
 
 
@@ -166,24 +173,51 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {found[0]}?)" if found else ""
 
 
-def _line_of(text: str, path: Sequence[int | str]) -> int:
-    """The line in which the value at ``path``, or what holds it, begins.
+def shorten(text: str, limit: int = ECHO_LENGTH) -> str:
+    """Text for a message, cut after ``limit`` characters."""
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
-    Found by parsing the file line by line: a statement ends where the text up to there is TOML
-    again and holds more than before.
+
+def _line_of(text: str, path: Sequence[int | str]) -> int | None:
+    """The line in which the value at ``path``, or what holds it, begins; None in too long a file.
+
+    The first statement is looked for after which the file holds the value.
     """
-    lines = text.splitlines(keepends=True)
-    for length in range(len(path), 0, -1):
-        complete = 0
-        for number in range(1, len(lines) + 1):
-            try:
-                values = tomllib.loads("".join(lines[:number]))
-            except tomllib.TOMLDecodeError:
-                continue
-            if _holds(values, path[:length]):
-                return complete + 1
-            complete = number
-    return 1
+    values = tomllib.loads(text)
+    length = next((n for n in range(len(path), 0, -1) if _holds(values, path[:n])), 0)
+    if not length:
+        return 1
+    lines = text.split("\n")
+    ends = _statement_ends(lines)
+    if ends is None:
+        return None
+
+    def is_held(end: int) -> bool:
+        return _holds(tomllib.loads("\n".join(lines[:end]) + "\n"), path[:length])
+
+    found = bisect.bisect_left(ends, True, key=is_held)
+    return ends[found - 1] + 1 if found else 1
+
+
+def _statement_ends(lines: Sequence[str]) -> list[int] | None:
+    """How many lines there are up to the end of each statement of a TOML file; None: too many.
+
+    A statement ends where the lines since the one before it are TOML by themselves.
+    """
+    if len(lines) > _LINES_SEARCHED:
+        return None
+    ends = []
+    start = 0
+    for number in range(1, len(lines) + 1):
+        try:
+            tomllib.loads("\n".join(lines[start:number]) + "\n")
+        except tomllib.TOMLDecodeError:
+            if number - start >= _STATEMENT_LINES_SEARCHED:
+                return None
+            continue
+        ends.append(number)
+        start = number
+    return ends
 
 
 def _holds(values: Any, path: Sequence[int | str]) -> bool:

@@ -22,7 +22,13 @@ from pydantic import (
 
 from indexer.core.errors import BadSettingsError
 from indexer.quality.profiles import profile
-from service.settings.description import SettingNames, SettingOrigin, fault_message, place_of
+from service.settings.description import (
+    SettingNames,
+    SettingOrigin,
+    fault_message,
+    place_of,
+    shorten,
+)
 
 Condition = Mapping[str, Any]
 ProfileChanges = Mapping[str, Mapping[str, float]]
@@ -32,6 +38,10 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def _to_path(value: object) -> object:
+    if isinstance(value, str) and not value:
+        raise ValueError("must be a path, not empty")
+    if isinstance(value, str | Path) and "\0" in str(value):
+        raise ValueError("must be a path without NUL")
     return Path(value) if isinstance(value, str) else value
 
 
@@ -43,13 +53,13 @@ def _existing_folder(path: Path | None) -> Path | None:
     if path is None:
         return None
     if not path.resolve().is_dir():
-        raise ValueError(f"must be an existing folder, not {path}")
+        raise ValueError(f"must be an existing folder, not {shorten(str(path))}")
     return path.resolve()
 
 
 def _encoder_name(text: str) -> str:
     if text and ":" not in text:
-        raise ValueError(f"must be package.module:function, not {text!r}")
+        raise ValueError(f"must be package.module:function, not {shorten(repr(text))}")
     return text
 
 
@@ -260,8 +270,8 @@ class Settings(BaseModel):
             raise BadSettingsError(fault_message(cls, first, origins)) from None
         if not is_loopback(made.host) and not made.api_keys:
             raise BadSettingsError(
-                f"{place_of(origins, ('host',))}host {made.host} is reachable from other machines: "
-                "give --api-key-file, or listen on 127.0.0.1"
+                f"{place_of(origins, ('host',))}host {shorten(repr(made.host))} is reachable "
+                "from other machines: give --api-key-file, or listen on 127.0.0.1"
             )
         return made
 
@@ -290,7 +300,7 @@ def read_api_keys(path: Path) -> tuple[str, ...]:
     ``BadSettingsError``."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadSettingsError(f"api key file {path} cannot be read: {error}") from error
     keys = tuple(
         line.strip() for line in lines if line.strip() and not line.strip().startswith("#")
@@ -304,6 +314,11 @@ def _with_key_file(values: Any, origins: Mapping[str, SettingOrigin]) -> Any:
     """``values`` with the keys of ``api_key_file`` among ``api_keys``."""
     file, keys = values.get("api_key_file"), values.get("api_keys", ())
     if not isinstance(file, str | Path) or not isinstance(keys, list | tuple):
+        return values
+    try:
+        _to_path(file)
+    except ValueError:
+        # The field itself refuses it.
         return values
     try:
         read = read_api_keys(Path(file))

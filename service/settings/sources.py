@@ -17,6 +17,7 @@ from service.settings.description import (
     SettingOrigin,
     describe_settings,
     nearest_name,
+    shorten,
 )
 from service.settings.model import Settings
 
@@ -67,29 +68,49 @@ def load_settings(
 
 def _read_file(path: Path) -> tuple[str, SettingValues]:
     """The file's text and settings; paths in it are relative to its folder."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSettingsError(f"settings file {path} cannot be read: {error}") from error
+    text = _read_text(path)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadSettingsError(f"{path}:{_toml_fault(text, str(error))}") from error
+    except ValueError as error:
+        # A number of more digits than Python converts.
+        raise BadSettingsError(f"{path}: a value cannot be read: {error}") from error
+    except RecursionError as error:
+        raise BadSettingsError(f"{path}: a value is nested too deeply") from error
     for name, value in values.items():
         known = describe_settings(Settings).get(name)
-        if known is not None and known.kind == "path" and isinstance(value, str):
+        # An empty path is left for the model to refuse.
+        if known is not None and known.kind == "path" and isinstance(value, str) and value:
             values[name] = path.parent / value
     return text, values
 
 
+def _read_text(path: Path) -> str:
+    """A UTF-8 file without its byte order mark. Lines end as TOML's do: with LF or CRLF alone."""
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise BadSettingsError(f"settings file {path} cannot be read: {error}") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # Of the bytes that were decoded: those after the mark, where there is one.
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise BadSettingsError(
+            f"{path}:{number}: settings file cannot be read: {error.reason}; save it as UTF-8"
+        ) from error
+
+
 def _toml_fault(text: str, reason: str) -> str:
     """``LINE: reason`` of a file that is no TOML, or that gives a setting twice."""
-    found = re.search(r"at line (\d+)", reason)
-    number = int(found[1]) if found else len(text.splitlines())
+    found = re.search(r"\(at line (\d+), column \d+\)$", reason)
+    lines = text.removesuffix("\n").split("\n")
+    number = int(found[1]) if found else len(lines)
     if "Cannot overwrite" in reason or "Cannot declare" in reason:
-        name = text.splitlines()[number - 1].partition("=")[0].strip(" []\t")
-        return f"{number}: setting {name!r} is given twice"
-    return f"{number}: not TOML: {reason}"
+        name = lines[number - 1].partition("=")[0].strip(" []\t\r")
+        return f"{number}: setting {shorten(repr(name))} is given twice"
+    return f"{number}: not TOML: {shorten(reason, 200)}"
 
 
 def _read_environment(environ: Mapping[str, str]) -> SettingValues:

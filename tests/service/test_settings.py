@@ -133,19 +133,68 @@ def test_options_go_before_the_environment_and_that_before_the_file(tmp_path: Pa
         ('text_encoder = """\nport = 1\n:"""\nport = "1"\n', 4, "port must be"),
         ('allowed_hosts = [\n "a",\n "",\n]\n', 1, "allowed_hosts must be a list of"),
         ("port = 1\n\n[quality_floors.blurred]\nfail = 1\nfial = 2\n", 3, "unknown key 'fial'"),
-        ('port = 1\nhost = "0.0.0.0"\n', 2, "host 0.0.0.0 is reachable from other machines"),
+        ('port = 1\nhost = "0.0.0.0"\n', 2, "host '0.0.0.0' is reachable from other machines"),
         ('port = 1\nimport_root = "nowhere"\n', 2, "import_root must be an existing folder"),
         ('\napi_key_file = "nowhere"\n', 2, "cannot be read"),
+        ('port = 1\nhost = ""\n', 2, "host '' is reachable from other machines"),
+        ("port = 1\r\nprot = 2\r\n", 2, "unknown setting 'prot'"),
+        ("# a\u2028b\u0085c\nprot = 1\n", 2, "unknown setting 'prot'"),
+        ("# a\u2028b\u0085c\nport = 1\nport = 2\n", 3, "setting 'port' is given twice"),
+        ("# a\u2028b\u0085c\nport = [\n", 2, "not TOML"),
+        ("port = 1\n# a\rb\n", 2, "not TOML"),
+        ("\ufeff\nprot = 1\n", 2, "unknown setting 'prot'"),
+        ("# mine\n" * 1900 + "prot = 1\n", 1901, "unknown setting 'prot'"),
+        ("quality_floors = {}\n[[out_of_stock]]\n[[out_of_stock]]\nx = 1\n", 2, "out_of_stock"),
+        ('port = 1\nhome = ""\n', 2, "home must be a path, not empty"),
+    ]
+    + [
+        (f'port = 1\n{name} = "a\\u0000b"\n', 2, f"{name} must be a path without NUL")
+        for name in ("home", "policy_file", "import_root", "api_key_file")
     ],
 )
 def test_a_wrong_setting_of_a_file_is_named_with_its_line(
     tmp_path: Path, text: str, line: int, said: str
 ) -> None:
     """Unknown, twice given, out of range, no TOML at all: file, line and setting are named."""
-    file = write(tmp_path, text)
+    file = tmp_path / "serve.toml"
+    file.write_bytes(text.encode())
     message = refusal(config=file)
     assert message.startswith(f"{file}:{line}: ")
     assert said in message
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"port = " + b"9" * 5000, ": a value cannot be read: "),
+        (b"home = " + b"[" * 3000 + b"]" * 3000, ": a value is nested too deeply"),
+        (b"port = 1\n\nhost = '\xff'\n", ":3: settings file cannot be read: "),
+        (b"# mine\n" * 4000 + b"prot = 1\n", ": unknown setting 'prot'"),
+        (b"allowed_hosts = [\n" + b"'a',\n" * 1900 + b"'']\n", ": allowed_hosts must be"),
+    ],
+    ids=["digits", "brackets", "no UTF-8", "long", "long statement"],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, data: bytes, said: str) -> None:
+    """What Python cannot convert, and a file too long to look for the line, is no failure."""
+    file = tmp_path / "serve.toml"
+    file.write_bytes(data)
+    assert refusal(config=file).startswith(f"{file}{said}")
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    """As editors of Windows write it."""
+    file = tmp_path / "serve.toml"
+    file.write_bytes(b"\xef\xbb\xbfport = 7\n")
+    assert load_settings({}, config=file, environ={}).port == 7
+
+
+@pytest.mark.parametrize("name", ["port", "host", "device", "text_encoder", "home", "x" * 10**5])
+def test_a_long_value_is_not_repeated_in_full(name: str) -> None:
+    """A message repeats 80 characters of a wrong value or name."""
+    value = [1] * 10**5 if name in ("host", "home") else "y" * 10**5
+    with pytest.raises(BadSettingsError) as caught:
+        Settings.model_validate({name: value})
+    assert len(str(caught.value)) < 1500
 
 
 @pytest.mark.parametrize(
