@@ -7,6 +7,17 @@ from typing import Any
 
 import yaml
 
+# What PyYAML raises for a text that is no value of its tag: `!!int x`, `!!bool x`, `!!timestamp x`.
+_UNREADABLE = (
+    yaml.YAMLError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    IndexError,
+    OverflowError,
+)
+
 
 class YamlMistakeError(ValueError):
     """Part of a document is no data; ``line`` and ``loc`` say which, the message what is wrong."""
@@ -24,10 +35,11 @@ class YamlScalar(str):
 
     @property
     def value(self) -> Any:
-        """The value as YAML reads it. Raises ``ValueError`` for a tag that YAML does not know."""
+        """The value as YAML reads it. Raises ``ValueError`` for a tag that YAML does not know,
+        and for a text that is no value of its tag."""
         try:
             return yaml.constructor.SafeConstructor().construct_object(self.node)
-        except yaml.YAMLError as error:
+        except _UNREADABLE as error:
             raise ValueError("is not a value that YAML knows") from error
 
 

@@ -112,7 +112,9 @@ def _scalar(value: Any) -> Any:
 
 
 def _check_version(value: Any) -> int:
-    if _scalar(value) != FORMAT:
+    version = _scalar(value)
+    # Neither true nor 1.0, which equal 1.
+    if type(version) is not int or version != FORMAT:
         raise ValueError(f"must be {FORMAT}")
     return FORMAT
 

@@ -196,3 +196,29 @@ def test_file_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(BadPolicyError, match=r"policy\.yaml"):
         load_policies(file)
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("!!bool x", "is not a value that YAML knows"),
+        ("!!timestamp x", "is not a value that YAML knows"),
+        ("1" + ":1" * 200 + ".0", "is not a value that YAML knows"),
+        ("!!int x", "is not a value that YAML knows"),
+        ("!!int ''", "is not a value that YAML knows"),
+        ("!!float x", "is not a value that YAML knows"),
+        ("9" * 5000, "is not a value that YAML knows"),
+        ("true", "must be 1"),
+        ("1.0", "must be 1"),
+        ("'1'", "must be 1"),
+    ],
+)
+def test_a_version_that_is_no_whole_number_is_refused(
+    tmp_path: Path, version: str, said: str
+) -> None:
+    """With file and line, whatever the tag; what only equals 1 is not 1."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"# mine\nversion: {version}\npolicies: {{a: {{tags: [x]}}}}\n")
+    with pytest.raises(BadPolicyError) as caught:
+        load_policies(file)
+    assert f"{file}, line 2: version {said}" in str(caught.value)
