@@ -6,6 +6,7 @@ from pathlib import Path
 
 from indexer.catalog.transaction import last_sequence
 from indexer.core.errors import (
+    BadHomeError,
     CatalogBehindError,
     DamagedIndexError,
     MissingCatalogError,
@@ -25,9 +26,13 @@ def has_catalog(home: Home) -> bool:
     """Whether ``home`` has a catalog; False only where nothing that comes from one is there either.
 
     Raises ``MissingCatalogError``: an empty one must not stand in for it, since what it does not
-    name would be erased.
+    name would be erased. Raises ``BadHomeError`` for a folder in its place.
     """
     path = home.catalog_file
+    if path.is_dir():
+        raise BadHomeError(
+            f"{path} is a folder, no catalog: move it away, and put the catalog back from a backup"
+        )
     if _is_made(path):
         return True
     log = path.with_name(path.name + "-wal")

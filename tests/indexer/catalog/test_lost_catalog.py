@@ -19,7 +19,12 @@ from indexer.catalog.importer import import_dataset, read_feed
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadProductError, CatalogBehindError, MissingCatalogError
+from indexer.core.errors import (
+    BadHomeError,
+    BadProductError,
+    CatalogBehindError,
+    MissingCatalogError,
+)
 from indexer.core.home import Home
 from indexer.core.sqlite import connect
 from indexer.index.embedding_store import EmbeddingStore
@@ -312,3 +317,16 @@ def test_nothing_is_superseded_while_it_is_not_known_what_serves(home: Home) -> 
         assert garbage_collection.tidy(home).removed == []
         (home.path.parent / "away").rename(path)
     assert Versions(home).names() == names
+
+
+@pytest.mark.parametrize("files", [0, 200])
+def test_a_folder_is_no_catalog(tmp_path: Path, files: int) -> None:
+    """A folder of any size in the catalog's place is named as one."""
+    home = Home.create(tmp_path / "home")
+    home.catalog_file.mkdir()
+    for number in range(files):
+        (home.catalog_file / f"{number:0100}").touch()
+    with pytest.raises(BadHomeError, match="is a folder, no catalog"):
+        open_catalog(home)
+    with pytest.raises(BadHomeError, match="is a folder, no catalog"):
+        presence.has_catalog(home)
