@@ -10,6 +10,7 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
@@ -45,8 +46,19 @@ class _ProblemTask(ErrorTask):
         self.write(body)
 
 
+class _RequestParser(HTTPRequestParser):
+    """Waitress's parser; an address that the standard library refuses to split is a 400 as well."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            raise ParsingError(f"Bad URI: {error}") from error
+
+
 class _Channel(HTTPChannel):
     error_task_class = _ProblemTask
+    parser_class = _RequestParser
 
 
 def make_server(app: WSGIApplication, settings: Settings) -> Any:

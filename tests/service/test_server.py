@@ -101,10 +101,17 @@ def test_too_large_a_body_is_a_problem_document(port: int, times: float) -> None
     assert ask(port, "GET", "/livez")[0] == 200
 
 
-def test_what_is_no_http_is_a_problem_document(port: int) -> None:
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_problem_document(port: int, request_head: bytes) -> None:
     """A request that the server cannot read is answered like any other failure."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
-        raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n")
+        raw.sendall(request_head)
         answer = b"".join(iter(lambda: raw.recv(65536), b"")).decode()
     head, _, body = answer.partition("\r\n\r\n")
     assert head.startswith("HTTP/1.1 400")
