@@ -24,7 +24,7 @@ FieldKind = Literal[
 Element = str | float
 Types = Mapping[str, str]
 
-_BUILT_IN: tuple[FieldKind, ...] = ("category", "tags", "product_id")
+BUILT_IN: tuple[FieldKind, ...] = ("category", "tags", "product_id")
 _RANGE = ("gt", "gte", "lt", "lte")
 _OPERATORS = ("eq", "in", "exists", *_RANGE)
 _GROUPS = ("must", "should", "must_not")
@@ -266,13 +266,13 @@ class _Reader:
     def _kind(self, name: object, where: str) -> FieldKind:
         if not isinstance(name, str):
             raise BadFilterError(f"{where}.field must be text, not {_shown(name)}")
-        if name in _BUILT_IN:
+        if name in BUILT_IN:
             return name
         if name in self._types:
             kind = self._types[name]
             assert kind in get_args(FieldKind)
             return kind  # type: ignore[return-value]
-        known = [*_BUILT_IN, *self._types]
+        known = [*BUILT_IN, *self._types]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known[:20])}"
         raise BadFilterError(f"{where}: no field {name!r} to filter by; {hint}")

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from indexer.catalog.filters import Filter, FilterableProduct, facts_of, parse_filter
+from indexer.catalog.filters import BUILT_IN, Filter, FilterableProduct, facts_of, parse_filter
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadFilterError
 from indexer.index.filter_columns import (
@@ -64,6 +64,18 @@ class FilterParser:
     def parse(self, raw: object) -> Filter:
         """A filter as sent. Raises ``BadFilterError``."""
         return parse_filter(raw, self._catalog.types(), pid_of=self._catalog.pid)
+
+    def has_field(self, name: str) -> bool:
+        """Whether conditions on this field can be read: it is built in, or the catalog has it."""
+        return name in BUILT_IN or name in self._catalog.types()
+
+    def report_dropped(self, setting: str, field: str, error: BadFilterError) -> None:
+        """Log that a condition of a setting does not fit the catalog and is ignored."""
+        self._log.warning(
+            f"a condition of {setting} is ignored: it does not fit the attribute's type",
+            field=field,
+            reason=str(error),
+        )
 
     def bind(self, snapshot: Snapshot, raw: object) -> BoundFilter:
         """A filter as sent, with the columns of ``snapshot`` that it is answered from. Raises

@@ -95,6 +95,8 @@ class StockFilter:
     def __init__(self, filters: FilterParser, out_of_stock: Sequence[Mapping[str, Any]]) -> None:
         self._filters = filters
         self._out_of_stock = out_of_stock
+        # Positions of conditions that a message was logged for.
+        self._reported: set[int] = set()
 
     def bind(
         self, snapshot: Snapshot, filter: RawFilter | None, *more: RawFilter
@@ -111,12 +113,18 @@ class StockFilter:
 
     def _known_conditions(self) -> list[Mapping[str, Any]]:
         """The conditions whose attributes this catalog has, by their type; nothing is out of stock
-        by the others."""
+        by the others.
+
+        A condition that does not fit the type of an attribute that the catalog has is logged once.
+        """
         known = []
-        for condition in self._out_of_stock:
+        for position, condition in enumerate(self._out_of_stock):
             try:
                 self._filters.parse({"must": [condition]})
-            except BadFilterError:
+            except BadFilterError as error:
+                if position not in self._reported and self._filters.has_field(condition["field"]):
+                    self._reported.add(position)
+                    self._filters.report_dropped("out_of_stock", condition["field"], error)
                 continue
             known.append(condition)
         return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -34,6 +35,9 @@ Condition = Mapping[str, Any]
 ProfileChanges = Mapping[str, Mapping[str, float]]
 
 _SHORTEST_KEY = 16
+# Operators of a condition that bound a range, and those that bound the same side.
+_RANGE = ("gt", "gte", "lt", "lte")
+_SIDES = (("gt", "gte"), ("lt", "lte"))
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -73,9 +77,46 @@ def _sound_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _conditions(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
-    if not all(isinstance(one.get("field"), str) for one in conditions):
-        raise ValueError("must be a list of conditions on fields, as filters have them")
+    """Conditions of the shape that filters take; whether the catalog has the fields shows later."""
+    for condition in conditions:
+        field = condition.get("field")
+        if not isinstance(field, str) or not field.strip():
+            raise ValueError("must be a list of conditions on fields, as filters have them")
+        reason = _condition_fault(condition)
+        if reason:
+            raise ValueError(f"must be conditions as filters have them: {shorten(field)} {reason}")
     return conditions
+
+
+def _condition_fault(condition: Condition) -> str | None:
+    """What is wrong with a condition's operators and values; None where nothing is."""
+    given = sorted(set(condition) - {"field"})
+    bounded = set(given) <= set(_RANGE) and not any(set(side) <= set(given) for side in _SIDES)
+    if given not in (["eq"], ["exists"], ["in"]) and not (given and bounded):
+        names = shorten(", ".join(given)) or "none"
+        return f"takes one of eq, in, exists, or a range of gt or gte and lt or lte, not {names}"
+    if "exists" in condition:
+        return None if isinstance(condition["exists"], bool) else "exists must be true or false"
+    if "in" in condition and not isinstance(condition["in"], list):
+        return "in must be a list"
+    values = condition.get("in", [condition[name] for name in given])
+    if condition["field"] == "category":
+        # A path may be given level by level.
+        values = [
+            part for value in values for part in (value if isinstance(value, list) else [value])
+        ]
+    if not all(_is_scalar(value) for value in values):
+        return f"{given[0]} must be texts, finite numbers, true or false"
+    return None
+
+
+def _is_scalar(value: object) -> bool:
+    if isinstance(value, str):
+        return True
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _not_offered(value: bool) -> bool:

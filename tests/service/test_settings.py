@@ -181,6 +181,46 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, data: bytes, said: 
     assert refusal(config=file).startswith(f"{file}{said}")
 
 
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ({"eq": 1}, "conditions on fields"),
+        ({"field": " ", "eq": 1}, "conditions on fields"),
+        ({"field": "a"}, "a takes one of eq, in, exists, or a range of gt or gte and lt or lte"),
+        ({"field": "a", "equals": 1}, "not equals"),
+        ({"field": "a", "eq": 1, "in": [1]}, "not eq, in"),
+        ({"field": "a", "eq": 1, "lt": 2}, "not eq, lt"),
+        ({"field": "a", "gt": 1, "gte": 2}, "not gt, gte"),
+        ({"field": "a", "exists": 1}, "a exists must be true or false"),
+        ({"field": "a", "in": "b"}, "a in must be a list"),
+        ({"field": "a", "in": ["b", {}]}, "a in must be texts, finite numbers"),
+        ({"field": "a", "eq": [1]}, "a eq must be texts, finite numbers"),
+        ({"field": "a", "eq": None}, "a eq must be texts, finite numbers"),
+        ({"field": "a", "lte": float("inf")}, "a lte must be texts, finite numbers"),
+        ({"field": "a", "gt": 10**400}, "a gt must be texts, finite numbers"),
+        ({"field": "a", "eq": float("nan")}, "a eq must be texts, finite numbers"),
+    ],
+)
+def test_a_condition_of_another_shape_is_refused(condition: Any, said: str) -> None:
+    """``out_of_stock`` takes conditions as filters do, whichever attributes the catalog has."""
+    message = refusal({"out_of_stock": [condition]})
+    assert message.startswith("--out-of-stock: out_of_stock must be ")
+    assert said in message
+
+
+def test_conditions_of_every_operator_are_taken() -> None:
+    """One of eq, in and exists, or a range with one or both bounds."""
+    conditions: list[Any] = [
+        {"field": "a", "eq": "b"},
+        {"field": "a", "in": [1, 2.5, True, "b"]},
+        {"field": "a", "exists": False},
+        {"field": "a", "gt": 1},
+        {"field": "a", "gte": 1, "lt": 2},
+        {"field": "category", "eq": ["Shapes", "ring"]},
+    ]
+    assert Settings(out_of_stock=tuple(conditions)).out_of_stock == tuple(conditions)
+
+
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     """As editors of Windows write it."""
     file = tmp_path / "serve.toml"

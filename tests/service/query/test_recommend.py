@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from indexer.recommendation.orders import import_orders
 from service.app import create_app
 from service.engine import Engine
 from service.query import recommend
+from service.query.filters import FilterParser
+from service.query.interest_ranking import StockFilter
 from service.query.recommend import mean_vectors
 from service.settings import Settings
 from tests.service.conftest import COLOURS, KINDS, product_id
@@ -158,6 +161,26 @@ def test_out_of_stock_is_never_recommended(own: Engine, open_web: Callable[..., 
     with Engine(settings, watch=False) as engine:
         other = create_app(engine, settings, check_answers=True).test_client()
         assert "ring-tan" not in ids(ask(other, history=events(*RINGS), k=50))
+
+
+def test_a_stock_condition_of_another_type_is_logged_once(own: Engine) -> None:
+    """Of an attribute that the catalog has; of one that it lacks, the condition is ignored."""
+    lines: list[dict[str, Any]] = []
+    log = SimpleNamespace(warning=lambda event, **more: lines.append({"event": event, **more}))
+    own.products.patch("ring-tan", {"attributes": {"stock": 2}})
+    conditions = [
+        {"field": "stock", "eq": "none"},
+        {"field": "absent", "lte": 0},
+        {"field": "colour", "lt": 1},
+        {"field": "colour", "eq": "tan"},
+    ]
+    stock = StockFilter(FilterParser(own.catalog, log=log), conditions)
+    for _ in range(2):
+        bound = stock.bind(own.ready(), None)
+        assert bound is not None
+    assert [line["field"] for line in lines] == ["stock", "colour"]
+    assert "expected number, got 'none'" in lines[0]["reason"]
+    assert all(line["event"].startswith("a condition of out_of_stock") for line in lines)
 
 
 def test_complete_takes_categories_that_were_bought_together(
