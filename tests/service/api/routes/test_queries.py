@@ -200,6 +200,24 @@ def test_k_exclude_and_min_score_count_together(web: FlaskClient) -> None:
     assert len(kept) == 17
 
 
+@pytest.mark.parametrize(
+    ("path", "offered"),
+    [
+        ("classify", "`image` or `product_id`"),
+        ("tags", "`image` or `product_id`"),
+        ("search", "`image`, `product_id` or `text`"),
+        ("objects", "`image`"),
+        ("review", "`image`, `images` or `product_id`"),
+    ],
+)
+def test_a_question_about_nothing_says_what_to_provide(
+    web: FlaskClient, path: str, offered: str
+) -> None:
+    """In one wording, whatever is asked."""
+    body = assert_problem(web.post(f"/v1/{path}", json={}), 422, "bad-request")
+    assert body["detail"] == f"no query: provide {offered}"
+
+
 def test_crop_asks_about_a_part(web: FlaskClient) -> None:
     """A box round one of two drawn things finds that thing."""
     from PIL import Image
