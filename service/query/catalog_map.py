@@ -6,9 +6,10 @@ import numpy as np
 
 from indexer.catalog.store import Catalog
 from indexer.core.vectors import evenly_spaced
+from indexer.index.live import LiveIndex
 from service.query.context import RequestContext
 from service.query.response import MapPoint, MapPoints, image_url
-from service.state.snapshot import Snapshot
+from service.state.snapshot import sample_products
 
 MOST = 2000  # products on one map
 
@@ -16,8 +17,8 @@ MOST = 2000  # products on one map
 class Projection:
     """Products of one index version in the plane."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.pids, vectors = snapshot.sample_products(MOST, nearest=True)  # int64 [n]
+    def __init__(self, live: LiveIndex) -> None:
+        self.pids, vectors = sample_products(live, MOST, nearest=True)  # int64 [n]
         # float32 [n, 2] in [-1, 1], and the share of the variance that they show
         self.points, self.explained = project(vectors)
 
@@ -26,7 +27,7 @@ def map_points(ctx: RequestContext, catalog: Catalog, *, limit: int = MOST) -> M
     """At most ``limit`` products spread over the index version; what was deleted since is left
     out."""
     with ctx.timer.stage("project"):
-        found = ctx.snapshot.derived(Projection)
+        found = ctx.snapshot.derived_from_index(Projection)
     places = evenly_spaced(len(found.pids), limit, nearest=True)
     with ctx.timer.stage("describe"):
         pids = found.pids[places].tolist()

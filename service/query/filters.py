@@ -20,19 +20,18 @@ from indexer.index.filter_columns import (
     facet_elements,
     shown,
 )
+from indexer.index.live import LiveIndex
 from service.query.context import RequestContext
 from service.query.response import Facet, FacetKind, Facets, FacetValue
 from service.state.snapshot import Snapshot
 
 
 class CatalogColumns:
-    """Columns of a snapshot's products, read from the catalog where the version has none that
+    """Columns of a live index's products, read from the catalog where the version has none that
     fit."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        # Not the snapshot itself: what it holds would keep it alive.
-        self._live = snapshot.live
-        self._index_version = snapshot.index_version
+    def __init__(self, live: LiveIndex) -> None:
+        self._live = live
         self._reading = threading.Lock()
         self._columns: FilterColumns | None = None
 
@@ -46,7 +45,7 @@ class CatalogColumns:
                 log.warning(
                     "filters are read from the catalog: this index version has no columns that "
                     "fit; build it anew",
-                    index_version=self._index_version,
+                    index_version=live.base.manifest.version,
                 )
                 # What is written meanwhile is judged by the log, not by the columns.
                 facts = map(facts_of, catalog.iterate())
@@ -85,7 +84,7 @@ class FilterParser:
     def columns(self, snapshot: Snapshot) -> FilterColumns:
         """What filters and facets of a snapshot are answered from."""
         types = self._catalog.types()
-        return snapshot.derived(CatalogColumns).fitting(self._catalog, types, self._log)
+        return snapshot.derived_from_index(CatalogColumns).fitting(self._catalog, types, self._log)
 
     def facets(
         self,

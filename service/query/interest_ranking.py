@@ -16,6 +16,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadFilterError, NoOrdersError
 from indexer.index.filter_columns import BoundFilter, FilterColumn, FilterColumns
+from indexer.index.live import LiveIndex
 from indexer.index.product_hits import ProductHits
 from indexer.index.query_weighting import reweight_queries
 from indexer.recommendation.interests import (
@@ -59,9 +60,9 @@ class RecommendOptions(SnapshotSelector):
 
 
 class ValueShares:
-    """The share of a snapshot's products that have a value, looked up once for each value."""
+    """The share of a live index's products that have a value, looked up once for each value."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, live: LiveIndex) -> None:
         self._lock = threading.Lock()
         self._columns: FilterColumns | None = None
         self._fields: dict[str, FilterColumn] = {}

@@ -8,13 +8,14 @@ import numpy as np
 from pydantic import Field
 
 from indexer.imaging.object_proposals import NEAREST, SAMPLE, in_catalog_similarity, select_objects
+from indexer.index.live import LiveIndex
 from service.query.classify import most_probable_category
 from service.query.context import RequestContext
 from service.query.photo_embedder import EmbeddedQuery, EmbeddedRegions, PhotoEmbedder
 from service.query.query import FilterField, Query, SearchOptions, SnapshotSelector, Whole
 from service.query.response import FoundObject, FoundObjects
 from service.query.search import Searcher
-from service.state.snapshot import Snapshot
+from service.state.snapshot import sample_products
 
 
 class ObjectOptions(SnapshotSelector):
@@ -32,9 +33,9 @@ class ObjectOptions(SnapshotSelector):
 class CatalogSimilarity:
     """How similar the products of an index version are to each other, measured on some of them."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        pids, vectors = snapshot.sample_products(SAMPLE)
-        found = snapshot.live.search(vectors, NEAREST + 1) if len(vectors) else []
+    def __init__(self, live: LiveIndex) -> None:
+        pids, vectors = sample_products(live, SAMPLE)
+        found = live.search(vectors, NEAREST + 1) if len(vectors) else []
         means = []
         for pid, hits in zip(pids.tolist(), found, strict=True):
             scores = hits.scores[hits.pids != pid][:NEAREST]
@@ -64,7 +65,7 @@ class ObjectFinder:
         with ctx.timer.stage("choose"):
             hits = ctx.snapshot.live.search(regions.vectors, NEAREST)
             similarity = np.array([float(found.scores.mean()) for found in hits])
-            usual = ctx.snapshot.derived(CatalogSimilarity).mean
+            usual = ctx.snapshot.derived_from_index(CatalogSimilarity).mean
             chosen = select_objects(regions.boxes, similarity, usual, limit=options.most)
         objects = [
             self._object(ctx, data, regions, found.place, found.score, options) for found in chosen

@@ -90,7 +90,8 @@ class Recommender:
             values = [values_of(facts, types) for facts in read.facts]
             where = self._stock.bind(ctx.snapshot, options.filter)
             columns = self._filters.columns(ctx.snapshot)
-            frequency = partial(ctx.snapshot.derived(ValueShares).share, columns)
+            shares = ctx.snapshot.derived_from_index(ValueShares)
+            frequency = partial(shares.share, columns)
             interests = cluster_interests(read.vectors, read.weights, values, frequency)
         ranking = InterestRanking(
             self._catalog, self._stock, ctx, options, read, interests, where, columns, types

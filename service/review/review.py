@@ -17,6 +17,7 @@ from indexer.core.category_path import format_path
 from indexer.core.errors import BadImageError
 from indexer.core.native import THREADS
 from indexer.imaging.decode import Photo
+from indexer.index.live import LiveIndex
 from indexer.moderation.checker import DetectorResults
 from indexer.reviews.store import Preview
 from service.query.classify import classify
@@ -61,8 +62,8 @@ class _EmbeddedPhoto:
 class ChanceSimilarity:
     """The cosine that few pairs of different products of an index version reach."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        base = snapshot.live.base
+    def __init__(self, live: LiveIndex) -> None:
+        base = live.base
         rows, count = base.rows, len(base.rows)
         self.cosine = 1.0 - 1e-3  # a catalog too small to tell: the same photo only
         if count < 20:
@@ -225,7 +226,7 @@ def _by_product(snapshot: Snapshot, vectors: Sequence[np.ndarray]) -> list[list[
     if len(vectors) < 2:
         return [[place] for place in range(len(vectors))]
     cosines = np.stack(vectors) @ np.stack(vectors).T
-    alike = cosines >= snapshot.derived(ChanceSimilarity).cosine
+    alike = cosines >= snapshot.derived_from_index(ChanceSimilarity).cosine
     groups: list[set[int]] = []
     for place in range(len(vectors)):
         near = set(np.flatnonzero(alike[place]).tolist()) | {place}

@@ -12,7 +12,7 @@ from indexer.index.live import LiveIndex
 from indexer.model.bundle import Bundle
 from indexer.model.runtime_base import Runtime
 from indexer.model.tag_rule import TagRule
-from service.state.derived import DerivedT, DerivedValues
+from service.state.derived import DerivedT, DerivedValues, IndexDerivedT, IndexValues
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,12 @@ class Snapshot:
     _derived: DerivedValues = field(
         default_factory=DerivedValues, init=False, repr=False, compare=False
     )
+    # ``replace`` carries it over: a changed decision layer leaves the index as it is.
+    _of_index: IndexValues | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self._of_index is None or self._of_index.live is not self.live:
+            object.__setattr__(self, "_of_index", IndexValues(self.live))
 
     @property
     def model_version(self) -> str:
@@ -41,12 +47,19 @@ class Snapshot:
         """What ``kind`` computes from this snapshot: made once, gone with the snapshot."""
         return self._derived.get(kind, self)
 
-    def sample_products(
-        self, limit: int, *, nearest: bool = False
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """At most ``limit`` products of the index version, evenly spread: pids int64 [n] and the
-        embeddings of their first photos, float32 [n, D]."""
-        base = self.live.base
-        pids, first = np.unique(np.asarray(base.rows[:, 0]), return_index=True)
-        places = evenly_spaced(len(pids), limit, nearest=nearest)
-        return pids[places], np.asarray(base.stored[first[places]], dtype=np.float32)
+    def derived_from_index(self, kind: type[IndexDerivedT]) -> IndexDerivedT:
+        """What ``kind`` computes from the live index: made once for all snapshots that share it,
+        gone with the last of them."""
+        assert self._of_index is not None
+        return self._of_index.get_value(kind)
+
+
+def sample_products(
+    live: LiveIndex, limit: int, *, nearest: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``limit`` products of the index version, evenly spread: pids int64 [n] and the
+    embeddings of their first photos, float32 [n, D]."""
+    base = live.base
+    pids, first = np.unique(np.asarray(base.rows[:, 0]), return_index=True)
+    places = evenly_spaced(len(pids), limit, nearest=nearest)
+    return pids[places], np.asarray(base.stored[first[places]], dtype=np.float32)

@@ -23,6 +23,7 @@ from service.engine import Engine, Query
 from service.query.catalog_map import Projection
 from service.query.context import RequestContext, TagDepths
 from service.query.filters import CatalogColumns, FilterParser
+from service.query.interest_ranking import ValueShares
 from service.query.objects import CatalogSimilarity
 from service.query.photo_embedder import PhotoEmbedder
 from service.query.response import Envelope
@@ -134,20 +135,44 @@ def test_a_filter_leaves_the_snapshot_as_it_was(own: Engine) -> None:
     assert len(lines) == 1, "the columns are read once"
 
 
+OF_INDEX = (Projection, CatalogSimilarity, ChanceSimilarity, CatalogColumns, ValueShares)
+
+
 def test_what_is_derived_dies_with_its_snapshot(own: Engine) -> None:
     """Nothing else holds the columns, projection, depths and similarities of a snapshot."""
-    snapshot = dataclasses.replace(own.ready())
-    kinds = (TagDepths, Projection, CatalogSimilarity, ChanceSimilarity, CatalogColumns)
-    derived = [weakref.ref(snapshot.derived(kind)) for kind in kinds]  # type: ignore[type-var]
-    assert all(
-        value() is snapshot.derived(kind)  # type: ignore[type-var]
-        for value, kind in zip(derived, kinds, strict=True)
-    )
+    snapshot = dataclasses.replace(own.ready(), live=LiveIndex(own.ready().live.base))
+    depths = weakref.ref(snapshot.derived(TagDepths))
+    derived = [
+        weakref.ref(snapshot.derived_from_index(kind))  # type: ignore[type-var]
+        for kind in OF_INDEX
+    ]
+    assert depths() is snapshot.derived(TagDepths)
     other = dataclasses.replace(snapshot)
     assert other.derived(TagDepths) is not snapshot.derived(TagDepths)
+    for value, kind in zip(derived, OF_INDEX, strict=True):
+        assert value() is other.derived_from_index(kind)  # type: ignore[type-var]
     del snapshot
     gc.collect()
-    assert [value() for value in derived] == [None] * len(kinds)
+    assert depths() is None
+    assert None not in [value() for value in derived]
+    del other
+    gc.collect()
+    assert [value() for value in derived] == [None] * len(OF_INDEX)
+
+
+def test_a_class_edit_keeps_what_the_index_alone_decides(own: Engine) -> None:
+    """The columns, projection and similarities are those of before; the tag depths, which the
+    decision layer decides, and those of another index are made anew."""
+    before = own.ready()
+    derived = [before.derived_from_index(kind) for kind in OF_INDEX]  # type: ignore[type-var]
+    own.classes.add("Rings", [photo("ring", "tan", turn=3)])
+    after = own.ready()
+    assert after.model_version != before.model_version
+    assert after.derived(TagDepths) is not before.derived(TagDepths)
+    other = dataclasses.replace(after, live=LiveIndex(after.live.base))
+    for value, kind in zip(derived, OF_INDEX, strict=True):
+        assert after.derived_from_index(kind) is value  # type: ignore[type-var]
+        assert other.derived_from_index(kind) is not value  # type: ignore[type-var]
 
 
 class Slow:
