@@ -116,3 +116,8 @@ def parse_yaml(text: str) -> LocatedYaml | None:
         raise YamlMistakeError(mark.line + 1 if mark else 0, (), reason) from error
     except RecursionError as error:
         raise YamlMistakeError(0, (), "is nested too deeply") from error
+    except YamlMistakeError:
+        raise
+    except (ValueError, OverflowError) as error:
+        # A character code beyond Unicode, a version number of thousands of digits.
+        raise YamlMistakeError(0, (), f"not YAML: {error}") from error

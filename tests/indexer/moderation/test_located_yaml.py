@@ -65,6 +65,9 @@ def test_an_alias_is_the_same_object_and_may_name_itself() -> None:
         ("a: [1\n", 2, "expected"),
         ("a: 1\n---\nb: 2\n", 2, "another document"),
         ("[" * 5000, 0, "nested too deeply"),
+        ('a: "\\U00110000"\n', 0, "not YAML"),
+        ('a: "\\UFFFFFFFF"\n', 0, "not YAML"),
+        ("%YAML " + "9" * 5000 + ".1\n---\na: 1\n", 0, "not YAML"),
     ],
 )
 def test_what_is_no_data_is_named(text: str, line: int, reason: str) -> None:

@@ -145,6 +145,8 @@ def test_keys_come_from_a_file(tmp_path: Path) -> None:
         read_api_keys(file)
     with pytest.raises(BadSettingsError, match="cannot be read"):
         read_api_keys(tmp_path / "absent")
+    with pytest.raises(BadSettingsError, match="cannot be read"):
+        read_api_keys(Path("a\0b"))
 
 
 def test_the_page_loads_nothing_from_elsewhere(web: FlaskClient) -> None:
