@@ -173,7 +173,7 @@ def test_the_queue_is_worked_through(open_page: Callable[..., Any], engine: Engi
     first.locator("input").fill("fine <b>by</b> me")
     first.locator("button:has-text('Approve')").click()
     page.wait_for_selector(".decided.approved:has-text('fine <b>by</b> me')")
-    other = engine.reviews.list("open", limit=10, after=None)["reviews"][0]["review_id"]
+    other = engine.reviews.list("open", limit=10, after=None).content.reviews[0].review_id
     engine.reviews.decide(other, "reject", "elsewhere")
     second.locator("button:has-text('Approve')").click()
     page.wait_for_selector("#notice:visible")

@@ -146,7 +146,7 @@ def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[...
 def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: Any) -> None:
     """A slider for each block of the serving model, at its own weight; moving one sends all; none
     for one block."""
-    assert len(engine.versions.list()["blocks"]) == 1
+    assert len(engine.versions.list().content.blocks) == 1
     page = open_page("#/product/dots-red")
     page.wait_for_selector(RESULTS)
     assert not page.is_visible("summary:has-text('What counts')")
