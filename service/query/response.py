@@ -79,7 +79,7 @@ def fields_of(result: Any) -> JsonDocument:
         if (value is None and leave_out) or name in absent:
             continue
         if isinstance(value, list):
-            value = [fields_of(row) if _may_lack(type(row)) else row for row in value]
+            value = [fields_of(row) if _may_lack(cast(Any, type(row))) else row for row in value]
         found[name] = value
     return found
 
