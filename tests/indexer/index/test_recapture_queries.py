@@ -49,7 +49,7 @@ def test_a_build_asks_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     real = publish.build_tuned
 
     def watched(vectors: np.ndarray, **options: object) -> object:
-        asked = options["asked"]
+        asked = options["query_vectors"]
         handed.append(0 if asked is None else len(asked))  # type: ignore[arg-type]
         return real(vectors, **options)  # type: ignore[arg-type]
 

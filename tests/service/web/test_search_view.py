@@ -150,7 +150,7 @@ def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: A
     page = open_page("#/product/dots-red")
     page.wait_for_selector(RESULTS)
     assert not page.is_visible("summary:has-text('What counts')")
-    found = engine.search(Query(product_id="dots-red"), k=5)
+    found = engine.search(Query(product_id="dots-red"), k=5).to_json()
     fresh = open_page("#/check")
     fresh.route(
         "**/v1/indexes",
