@@ -30,7 +30,7 @@ prove-live: $(READY)
 	CATALENS_LIVE_RUNS=$(or $(RUNS),200) CATALENS_LIVE_STEPS=$(or $(STEPS),50) \
 		$(BIN)/python -m pytest tests/contracts/test_stateful.py --timeout=0
 
-# The index on a GPU: oracle contract, halves, out of memory, CPU and back, one owner, speed. Says what it skips.
+# The index on a GPU: oracle contract, halves, out of memory, CPU and back, one owner. Says what it skips.
 prove-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu -rs tests/indexer/index
 

@@ -77,10 +77,3 @@ def shade_of(colour: str, rng: np.random.Generator) -> np.ndarray:
 def partner_of(colour: str, rng: np.random.Generator) -> str:
     """A colour that patterns on a ground of ``colour`` are printed in."""
     return str(rng.choice(_PARTNERS[colour]))
-
-
-def nearest_colour(rgb: np.ndarray) -> np.ndarray:
-    """Index into ``COLOURS`` of the nearest name, for sRGB 0..255 of shape [..., 3] (plain RGB
-    distance)."""
-    names = np.array(list(COLOURS.values()), np.float32)
-    return np.square(rgb[..., None, :].astype(np.float32) - names).sum(-1).argmin(-1)

@@ -1,4 +1,4 @@
-"""On a GPU: the oracle contract, halves, out of memory, CPU and back, one owner, speed. Skipped
+"""On a GPU: the oracle contract, halves, out of memory, CPU and back, one owner. Skipped
 where there is none."""
 
 from __future__ import annotations

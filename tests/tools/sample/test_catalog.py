@@ -13,10 +13,17 @@ import pytest
 from PIL import Image
 
 from tools.sample.catalog import COLUMNS, KINDS, plan_catalog
-from tools.sample.palette import COLOURS, nearest_colour, shade_of
+from tools.sample.palette import COLOURS, shade_of
 from tools.sample.scene import photograph
 from tools.sample.surface import PATTERNS
 from tools.sample_catalog import draw_product, main, make_sample_catalog
+
+
+def nearest_colour(rgb: np.ndarray) -> np.ndarray:
+    """Index into ``COLOURS`` of the nearest name, for sRGB 0..255 of shape [..., 3] (plain RGB
+    distance)."""
+    names = np.array(list(COLOURS.values()), np.float32)
+    return np.square(rgb[..., None, :].astype(np.float32) - names).sum(-1).argmin(-1)
 
 
 def digest(folder: Path) -> str:
