@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from indexer.core.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from indexer.catalog.dataset import Dataset, read_dataset
-    from indexer.catalog.importer import ImportReport, import_dataset
     from indexer.catalog.store import Catalog, open_catalog
     from indexer.core.errors import CatalensError
     from indexer.core.home import Home
     from indexer.evaluation.evaluate import evaluate
+    from indexer.feeds.dataset import Dataset, read_dataset
+    from indexer.feeds.importer import ImportReport, import_dataset
     from indexer.index.live import LiveIndex
     from indexer.index.version import Versions
     from indexer.index_build.pipeline import BuildOptions, BuildReport, build_index
@@ -56,9 +56,9 @@ __getattr__, __dir__ = lazy_exports(
         "Bundle": "indexer.model.bundle",
         "Catalog": "indexer.catalog.store",
         "CatalensError": "indexer.core.errors",
-        "Dataset": "indexer.catalog.dataset",
+        "Dataset": "indexer.feeds.dataset",
         "Home": "indexer.core.home",
-        "ImportReport": "indexer.catalog.importer",
+        "ImportReport": "indexer.feeds.importer",
         "LiveIndex": "indexer.index.live",
         "TrainReport": "indexer.training.train",
         "TrainingOptions": "indexer.training.options",
@@ -67,11 +67,11 @@ __getattr__, __dir__ = lazy_exports(
         "erase": "indexer.operations.erasure",
         "evaluate": "indexer.evaluation.evaluate",
         "export": "indexer.training.export",
-        "import_dataset": "indexer.catalog.importer",
+        "import_dataset": "indexer.feeds.importer",
         "load_bundle": "indexer.model.bundle",
         "open_catalog": "indexer.catalog.store",
         "open_embedder": "indexer.model.open_runtime",
-        "read_dataset": "indexer.catalog.dataset",
+        "read_dataset": "indexer.feeds.dataset",
         "register_model": "indexer.model.registry",
         "train": "indexer.training.train",
     },

@@ -29,10 +29,10 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
     Returns one document: where things are, the figures on the test split, the answers to the three
     questions about a product that the model never saw, and the seconds of each step.
     """
-    from indexer.catalog.dataset import read_dataset
-    from indexer.catalog.importer import import_dataset
     from indexer.core.home import Home
     from indexer.evaluation.evaluate import evaluate
+    from indexer.feeds.dataset import read_dataset
+    from indexer.feeds.importer import import_dataset
     from indexer.model.registry import register_model
 
     folder = folder.absolute()
@@ -129,7 +129,7 @@ def _index_once(home: Home, bundle: Bundle, reporter: OnStage) -> Manifest:
 def _ask(home: Path, manifest: Path) -> tuple[Path, dict[str, Any]]:
     """The three questions about the first test product: (its photo, the answers as the service
     gives them)."""
-    from indexer.catalog.dataset import read_dataset
+    from indexer.feeds.dataset import read_dataset
     from service.engine import Engine, Query
     from service.settings import Settings
     from tools.local_engine import WarningLog

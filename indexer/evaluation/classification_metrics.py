@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import DatasetRow
 from indexer.core.category_path import format_path
 from indexer.evaluation.results import Classified, FigureGroup
+from indexer.feeds.dataset import DatasetRow
 from indexer.model.bundle import Bundle
 from indexer.model.calibration import (
     brier_score,

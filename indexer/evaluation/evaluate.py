@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import SPLITS
 from indexer.classification.ranking import category_logits
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadRequestError, WeightsUnavailableError
@@ -22,6 +21,7 @@ from indexer.evaluation.classification_metrics import (
 from indexer.evaluation.results import Classified, EvaluationResults, FigureGroup
 from indexer.evaluation.retrieval_metrics import instance_figures, retrieval_figures
 from indexer.evaluation.tag_metrics import tag_figures
+from indexer.feeds.dataset import SPLITS
 from indexer.model.backbones import build
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.network import Network

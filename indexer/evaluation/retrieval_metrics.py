@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
-from indexer.catalog.dataset import DatasetRow
 from indexer.core.errors import CatalensError
 from indexer.core.progress import OnStage, no_progress
 from indexer.evaluation.classification_metrics import product_weights
 from indexer.evaluation.results import FigureGroup, Nearest
+from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import recapture

@@ -29,7 +29,7 @@ from indexer.core.progress import OnStage
 from indexer.operations.archives import unpack
 
 if TYPE_CHECKING:
-    from indexer.catalog.dataset import Dataset
+    from indexer.feeds.dataset import Dataset
 
 JobKind = Literal["import", "build"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -218,7 +218,7 @@ def run(home: Home, job_id: str) -> None:
 def _import(
     home: Home, folder: Path, options: Mapping[str, Any], progress: OnStage
 ) -> dict[str, Any]:
-    from indexer.catalog.importer import import_dataset, read_feed
+    from indexer.feeds.importer import import_dataset, read_feed
     from indexer.reviews.store import forget_photos
 
     if options.get("path") is None:
@@ -262,7 +262,7 @@ def _below(root: Path, dataset: Dataset) -> Dataset:
 
     A manifest may name any file of this machine, and a link lead anywhere.
     """
-    from indexer.catalog.dataset import Skipped
+    from indexer.feeds.notice import Notice
 
     rows = []
     outside = []
@@ -271,7 +271,7 @@ def _below(root: Path, dataset: Dataset) -> Dataset:
             rows.append(row)
             continue
         reason = f"its photo {row.image.name!r} lies outside the folder that imports may read from"
-        outside.append(Skipped(row.where, reason))
+        outside.append(Notice(row.where, reason))
     if not rows and outside:
         raise BadDataError(
             f"every photo lies outside the folder that imports may read from ({len(outside)} rows)"

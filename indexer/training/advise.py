@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import SPLITS, DatasetRow
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError, CatalensError, TrainingError
 from indexer.core.native import torch
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.vectors import unit_rows
+from indexer.feeds.dataset import SPLITS, DatasetRow
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.model import backbones

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import DatasetRow
 from indexer.core.errors import BadDataError, CatalensError
 from indexer.core.native import torch
+from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import PLAIN_SPREAD
 from indexer.model.preprocessing import to_pixels

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import DatasetRow
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import (
     BadDataError,
@@ -30,6 +29,7 @@ from indexer.core.errors import (
 )
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.vectors import evenly_spaced
+from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.model.bundle import (

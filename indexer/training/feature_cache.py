@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.catalog.dataset import DatasetRow, Skipped
 from indexer.core.atomic_files import canonical_json
 from indexer.core.errors import BusyError, CatalensError, ReadOnlyError, StorageError
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import Database, Schema
+from indexer.feeds.dataset import DatasetRow
+from indexer.feeds.notice import Notice
 from indexer.imaging.decode import Photo, hash_content
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import recapture
@@ -45,7 +46,7 @@ class Features:
     content: np.ndarray
     # str [N], SHA-256 of the network's input: equal for exact duplicates in other files
     pixels: np.ndarray
-    skipped: list[Skipped]
+    skipped: list[Notice]
 
 
 def default_cache() -> Path:
@@ -151,7 +152,7 @@ class _Extraction:
         self._runtime = runtime
         self._store = store
         self._recaptured = recaptured
-        self._skipped: list[Skipped] = []
+        self._skipped: list[Notice] = []
         # number of a row -> cache key
         self._keys: dict[int, str] = {}
         # cache key -> hash of the pixels, features
@@ -171,7 +172,7 @@ class _Extraction:
                 key = hash_content(row.image.read_bytes())
             except OSError as error:
                 reason = f"{row.image} cannot be read: {error.strerror or error}"
-                self._skipped.append(Skipped(row.where, reason))
+                self._skipped.append(Notice(row.where, reason))
                 continue
             if self._recaptured:
                 key = hashlib.sha256(f"{RECAPTURE} {key}".encode()).hexdigest()
@@ -221,7 +222,7 @@ class _Extraction:
         for number, key in self._keys.items():
             if key in self._broken:
                 row = self._rows[number]
-                self._skipped.append(Skipped(row.where, f"{row.image}: {self._broken[key]}"))
+                self._skipped.append(Notice(row.where, f"{row.image}: {self._broken[key]}"))
             else:
                 kept.append(number)
         keys = [self._keys[number] for number in kept]

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import DatasetRow
 from indexer.core.errors import BadRequestError
 from indexer.core.native import torch
 from indexer.core.progress import OnStage, no_progress
+from indexer.feeds.dataset import DatasetRow
 from indexer.model.network import Network
 from indexer.model.preprocessing import to_batch
 from indexer.training.augmentation import (

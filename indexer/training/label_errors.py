@@ -10,9 +10,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from indexer.catalog.dataset import DatasetRow
 from indexer.core.category_path import format_path
 from indexer.core.vectors import unit_rows
+from indexer.feeds.dataset import DatasetRow
 from indexer.model.calibration import fit_temperature, softmax
 from indexer.model.decision_layer import Category
 from indexer.training.sampling import sample_indices

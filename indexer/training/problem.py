@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.catalog.dataset import SPLITS, Dataset, DatasetRow, assign_splits, read_dataset
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError, TrainingError
+from indexer.feeds.dataset import SPLITS, Dataset, DatasetRow, assign_splits, read_dataset
 from indexer.model.decision_layer import Category
 
 VALIDATION_SHARE = 0.15

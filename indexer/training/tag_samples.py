@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from threadpoolctl import threadpool_limits
 
-from indexer.catalog.dataset import DatasetRow
+from indexer.feeds.dataset import DatasetRow
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.fit import best_threshold, f1_scores, fit_rule

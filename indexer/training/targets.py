@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
-from indexer.catalog.dataset import AttributeType, DatasetRow
+from indexer.feeds.dataset import AttributeType, DatasetRow
 from indexer.model.decision_layer import Category
 from indexer.training.problem import category_labels
 from indexer.training.sampling import sample_indices

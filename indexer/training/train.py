@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from indexer.catalog.dataset import Skipped
 from indexer.classification.open_set import fit_unknown
 from indexer.core.progress import OnStage, no_progress
+from indexer.feeds.notice import Notice
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, check_out, load_bundle, write_bundle
 from indexer.model.decision_layer import Decision
@@ -56,7 +56,7 @@ class TrainReport:
     best_epoch: int
     seconds: dict[str, float]
     notes: list[str]
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Notice] = field(default_factory=list)
     # photos that probably carry a wrong category
     label_issues: list[LabelIssue] = field(default_factory=list)
 

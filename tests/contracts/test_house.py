@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[2]
 INDEXER = (
     "core",
     "imaging",
+    "fetch",
     ("catalog", "model"),
-    "text",
+    ("text", "feeds"),
     "index",
     (
         "classification",
@@ -38,6 +39,7 @@ INDEXER = (
 )
 SERVICE = (
     ("settings", "logging"),
+    "alerts",
     "inference",
     "state",
     "query",

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.catalog.dataset import DatasetRow, read_dataset
-from indexer.catalog.importer import import_dataset
 from indexer.core.home import Home
 from indexer.evaluation.evaluate import TaggedPhotos, evaluation_photos
+from indexer.feeds.dataset import DatasetRow, read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register_model

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import read_dataset
-from indexer.catalog.importer import import_dataset
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import BadDataError
@@ -26,6 +24,8 @@ from indexer.duplicates.detect import find_repeats, nearest
 from indexer.duplicates.groups import find_groups
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
 from indexer.duplicates.perceptual_hash import near_pairs, thumbnail
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.imaging.parallel import in_order
 from indexer.index.live import LiveIndex

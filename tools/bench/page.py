@@ -39,9 +39,9 @@ def measure(part: str, work: Path) -> BenchRow:
 
 
 def _home(work: Path) -> Path:
-    from indexer.catalog.dataset import read_dataset
-    from indexer.catalog.importer import import_dataset
     from indexer.core.home import Home
+    from indexer.feeds.dataset import read_dataset
+    from indexer.feeds.importer import import_dataset
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import pretrained
     from tools.sample_catalog import make_sample_catalog

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import read_dataset
-from indexer.catalog.importer import import_dataset
 from indexer.catalog.records import Product
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.evaluation.evaluate import evaluation_photos
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder

@@ -20,13 +20,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from indexer.catalog.dataset import read_dataset
-from indexer.catalog.importer import import_dataset
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.core.sqlite import OperationalError, connect
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.dataset import DatasetRow as Photo
 from indexer.evaluation.evaluate import evaluation_photos
 from indexer.evaluation.retrieval_metrics import retrieval_figures
+from indexer.feeds.dataset import DatasetRow as Photo
 from indexer.model import backbones
 from indexer.model.bundle import write_bundle
 from indexer.model.decision_layer import Decision

@@ -13,7 +13,7 @@ import click
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
 from tools.output import log, print_result, print_table, progress
 
-IMPORT = "indexer.catalog.importer:import_dataset"
+IMPORT = "indexer.feeds.importer:import_dataset"
 
 
 SHOWN = 20  # left-out rows that a person is shown
@@ -75,8 +75,8 @@ def import_(
     The home is made where there is none. Rows that cannot be used are skipped, each with its
     reason.
     """
-    from indexer.catalog.importer import import_dataset, read_feed
     from indexer.core.home import Home
+    from indexer.feeds.importer import import_dataset, read_feed
     from indexer.reviews.store import forget_photos
 
     dataset = read_feed(home, data, types=types)

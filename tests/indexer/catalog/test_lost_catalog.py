@@ -14,8 +14,6 @@ import pytest
 from PIL import Image
 
 from indexer.catalog import presence, store
-from indexer.catalog.dataset import read_dataset
-from indexer.catalog.importer import import_dataset, read_feed
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
 from indexer.catalog.store import Catalog, open_catalog
@@ -27,6 +25,8 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.sqlite import connect
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset, read_feed
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index

@@ -1,4 +1,4 @@
-"""On a GPU: the oracle contract, halves, out of memory, CPU and back, one owner. Skipped
+"""On a GPU: the oracle contract, halves, out of memory, CPU and back, one owner. Notice
 where there is none."""
 
 from __future__ import annotations

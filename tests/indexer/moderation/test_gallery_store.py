@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from indexer.catalog.dataset import read_dataset
-from indexer.catalog.importer import import_dataset
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.imaging.decode import Photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.spec import Block

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from indexer.catalog.dataset import read_dataset
-from indexer.catalog.importer import import_dataset
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import AlreadyDecidedError, NewerFormatError, UnknownReviewError
 from indexer.core.home import Home
 from indexer.core.sqlite import IntegrityError, connect
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.operations import jobs
 from indexer.reviews.store import FORMAT, Preview, clean, forget_photos, open_reviews
-from tests.indexer.catalog.test_importer import draw, feed
+from tests.indexer.feeds.test_importer import draw, feed
 from tools import cli
 
 

@@ -310,9 +310,9 @@ def test_an_index_of_an_exported_model_answers(
 ) -> None:
     """Built by threads side by side; a broken photo is left out alone; the service finds what was
     indexed."""
-    from indexer.catalog.dataset import read_dataset
-    from indexer.catalog.importer import import_dataset
     from indexer.core.home import Home
+    from indexer.feeds.dataset import read_dataset
+    from indexer.feeds.importer import import_dataset
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import register_model
     from service.engine import Engine, Query
@@ -371,9 +371,9 @@ def test_serving_an_exported_model_loads_no_torch(
     exported: dict[str, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     """Half a gigabyte and seconds of each start."""
-    from indexer.catalog.dataset import read_dataset
-    from indexer.catalog.importer import import_dataset
     from indexer.core.home import Home
+    from indexer.feeds.dataset import read_dataset
+    from indexer.feeds.importer import import_dataset
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import register_model
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.catalog.dataset import DatasetRow
 from indexer.core.errors import TrainingError
 from indexer.core.native import torch
 from indexer.core.progress import OnStage, no_progress
+from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.decode import decode_photo
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.catalog.dataset import DatasetRow
+from indexer.feeds.dataset import DatasetRow
 from indexer.model.decision_layer import Category
 from indexer.training.label_errors import (
     confident_errors,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalog.dataset import DatasetRow
+from indexer.feeds.dataset import DatasetRow
 from indexer.model.spec import Block
 from indexer.training.tag_samples import TaggedPhotos, sample_of
 from indexer.training.targets import Target

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalog.dataset import DatasetRow
+from indexer.feeds.dataset import DatasetRow
 from indexer.training.targets import Target, attribute_targets, colour_target
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.catalog.dataset import read_dataset
-from indexer.catalog.importer import import_dataset
 from indexer.core.errors import BadImageError, BadPolicyError, BadRequestError, UnknownProductError
 from indexer.core.home import Home
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.imaging.decode import Photo
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.catalog.dataset import DatasetRow, read_dataset
 from indexer.catalog.records import NewPhoto, ProductInput, Put, Tag
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
+from indexer.feeds.dataset import DatasetRow, read_dataset
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildOptions, build_index

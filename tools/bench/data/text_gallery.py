@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.catalog.dataset import DatasetRow as Photo
 from indexer.catalog.records import NewPhoto, ProductInput, Put, Tag
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
+from indexer.feeds.dataset import DatasetRow as Photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bundle import Bundle, load_bundle

@@ -6,9 +6,9 @@ import statistics
 import time
 from pathlib import Path
 
-from indexer.catalog.dataset import read_dataset
-from indexer.catalog.importer import import_dataset
 from indexer.core.home import Home
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
 from service.engine import Engine

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from indexer.catalog.dataset import read_dataset
-from indexer.catalog.importer import import_dataset
 from indexer.core.home import Home
 from indexer.core.native import configure_serving_threads
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import register_model
 from indexer.training.export import export

@@ -21,10 +21,11 @@ from indexer.catalog.attributes import (
     is_odd,
     read,
 )
-from indexer.catalog.feed_reader import SUFFIXES, Skipped, Table, read_manifest
 from indexer.catalog.records import bad_product_id
 from indexer.core.category_path import CategoryPath, format_path, parse_path
 from indexer.core.errors import BadDataError
+from indexer.feeds.notice import Notice
+from indexer.feeds.reader import SUFFIXES, Table, read_manifest
 
 __all__ = [
     "SPLITS",
@@ -32,7 +33,6 @@ __all__ = [
     "AttributeValue",
     "Dataset",
     "DatasetRow",
-    "Skipped",
     "assign_splits",
     "read_dataset",
 ]
@@ -68,10 +68,10 @@ class Dataset:
 
     root: Path
     rows: list[DatasetRow]
-    skipped: list[Skipped]
+    skipped: list[Notice]
     types: dict[str, AttributeType]
     # Rows kept, but not all they say.
-    warnings: list[Skipped] = field(default_factory=list)
+    warnings: list[Notice] = field(default_factory=list)
     # Of ``types``, those the caller fixed; the others are stored or inferred.
     given_types: frozenset[str] = frozenset()
     # Every product id read, also of skipped rows: the feed does not lack them.
@@ -140,7 +140,7 @@ def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
     photos = sorted(_photos_below(root))
     if not photos:
         raise BadDataError(f"{root} holds no photos")
-    skipped: list[Skipped] = []
+    skipped: list[Notice] = []
     photos = _drop_beside_splits(photos, skipped)
     tops = {parts[0] for parts in photos if len(parts) > 1}
     split_layout = bool(tops) and tops <= set(SPLITS)
@@ -173,7 +173,7 @@ def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
             reason = reason or str(error)
             path = None
         if reason:
-            skipped.append(Skipped(where, reason))
+            skipped.append(Notice(where, reason))
         else:
             rows.append(DatasetRow(where, product_id, image, None, path, (), split, {}))
     return Dataset(root, rows, skipped, {}, [], frozenset(fixed), frozenset(ids))
@@ -208,7 +208,7 @@ def _photos_below(root: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _drop_beside_splits(
-    photos: list[tuple[str, ...]], skipped: list[Skipped]
+    photos: list[tuple[str, ...]], skipped: list[Notice]
 ) -> list[tuple[str, ...]]:
     """Where split folders hold class folders, other folders beside them (``val``, ``raw``) are left
     out and reported.
@@ -224,7 +224,7 @@ def _drop_beside_splits(
             f"stands beside split folders but is none of {', '.join(SPLITS)}; photos not read: "
             f"{count}"
         )
-        skipped.append(Skipped(_printable(folder + "/"), reason))
+        skipped.append(Notice(_printable(folder + "/"), reason))
     return [parts for parts in photos if len(parts) == 1 or parts[0] in SPLITS]
 
 
@@ -257,7 +257,7 @@ def _from_manifest(
     table = read_manifest(path)
     root = path.parent
     skipped = list(table.skipped)
-    warnings = list[Skipped]()
+    warnings = list[Notice]()
     types = _column_types(table, {**known, **fixed}, warnings)
     defaults, lost = _manifest_default_ids(table, root)
     rows = []
@@ -271,9 +271,9 @@ def _from_manifest(
             row = _manifest_row(record.where, record.values, product_id, root)
             held, odd = _attributes(record.values, types, fixed, known)
             rows.append(replace(row, attributes=held))
-            warnings += [Skipped(record.where, reason) for reason in odd]
+            warnings += [Notice(record.where, reason) for reason in odd]
         except ValueError as error:
-            skipped.append(Skipped(record.where, _printable(str(error))))
+            skipped.append(Notice(record.where, _printable(str(error))))
         if product_id is not None:
             mentioned.add(product_id)
         elif not all(map(is_missing, record.values.values())):
@@ -287,7 +287,7 @@ def _from_manifest(
 
 
 def _column_types(
-    table: Table, settled: Mapping[str, AttributeType], warnings: list[Skipped]
+    table: Table, settled: Mapping[str, AttributeType], warnings: list[Notice]
 ) -> dict[str, AttributeType]:
     types: dict[str, AttributeType] = {}
     for column in table.columns:
@@ -302,7 +302,7 @@ def _column_types(
             for record in table.records:
                 if not is_missing(record.values.get(column)):
                     warnings.append(
-                        Skipped(
+                        Notice(
                             record.where, f"column {column!r} is left out: no attribute can hold it"
                         )
                     )
@@ -430,7 +430,7 @@ def _torn(rows: list[DatasetRow]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _merge_products(rows: list[DatasetRow], warnings: list[Skipped]) -> list[DatasetRow]:
+def _merge_products(rows: list[DatasetRow], warnings: list[Notice]) -> list[DatasetRow]:
     """Give all rows of a product the first present value of each field; one that differs is a
     warning."""
     first: dict[str, DatasetRow] = {}
@@ -468,8 +468,8 @@ def _like_first(row: DatasetRow, first: DatasetRow) -> DatasetRow:
     return replace(row, **{name: getattr(first, name) for name in names})
 
 
-def _conflict(row: DatasetRow, name: str, old: object, new: object) -> Skipped:
-    return Skipped(
+def _conflict(row: DatasetRow, name: str, old: object, new: object) -> Notice:
+    return Notice(
         row.where,
         f"{name} {new!r} of product {row.product_id!r} differs from its first, {old!r}, which "
         "stays",

@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexer.catalog.dataset import Skipped, read_dataset
-from indexer.catalog.importer import ImportReport, import_dataset, read_feed
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Tag
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadDataError, BusyError, SyncRefusedError
 from indexer.core.home import Home
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import ImportReport, import_dataset, read_feed
+from indexer.feeds.notice import Notice
 from indexer.operations import jobs
 from tools import cli
 
@@ -375,7 +376,7 @@ def test_reports_carry_what_reading_found(home: Home, source: Path) -> None:
     """Rows lost while reading and fields lost while merging are in the report."""
     report = import_dataset(home, read_dataset(feed(source, *lines(0), "p0,i/1.jpg,Other,,,", "x")))
     assert [skip.where for skip in report.skipped] == ["feed.csv:4"]
-    assert [type(warning) for warning in report.warnings] == [Skipped]
+    assert [type(warning) for warning in report.warnings] == [Notice]
     assert "'Other'" in report.warnings[0].reason
 
 
@@ -391,8 +392,8 @@ def test_two_imports_at_once_are_refused(home: Home, source: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from indexer.catalog import importer as imports
-from indexer.catalog.dataset import read_dataset
+from indexer.feeds import importer as imports
+from indexer.feeds.dataset import read_dataset
 from indexer.core.home import Home
 imports._BATCH = 5
 print("ready", flush=True)

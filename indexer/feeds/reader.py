@@ -12,17 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.errors import BadDataError
+from indexer.feeds.notice import Notice
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A row or photo that was left out (or, among warnings, a value that was), and why."""
-
-    # "products.csv:17" as an editor counts lines, "products.parquet row 3", or a photo's path
-    where: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,7 @@ class Table:
     columns: list[str]
     records: list[Record]
     text: bool
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Notice] = field(default_factory=list)
     # What can be told of skipped lines: product ids, images of those that name none, where the
     # others stand.
     lost_ids: list[str] = field(default_factory=list)
@@ -52,7 +44,7 @@ class Table:
     ) -> None:
         """Skip a line that names one of ``ids``, or where there are none one of ``images``, as far
         as can be told."""
-        self.skipped.append(Skipped(where, reason))
+        self.skipped.append(Notice(where, reason))
         self.lost_ids.extend(ids)
         self.lost_images.extend(images)
         if not ids and not images:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexer.catalog.dataset import assign_splits, read_dataset
 from indexer.catalog.records import bad_product_id
 from indexer.core.errors import BadDataError
+from indexer.feeds.dataset import assign_splits, read_dataset
 
 
 def photos(root: Path, *names: str) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.catalog.dataset import read_dataset
-from tests.indexer.catalog.test_dataset import manifest, photos
+from indexer.feeds.dataset import read_dataset
+from tests.indexer.feeds.test_dataset import manifest, photos
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 from indexer.catalog.attributes import AttributeType, AttributeValue, read
-from indexer.catalog.dataset import Dataset, DatasetRow, Skipped, read_dataset
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.records import (
@@ -37,6 +36,8 @@ from indexer.core.errors import (
     UnknownPhotoError,
 )
 from indexer.core.home import Home
+from indexer.feeds.dataset import Dataset, DatasetRow, read_dataset
+from indexer.feeds.notice import Notice
 from indexer.imaging.decode import ImageLimits, decode_photo
 
 # Products per commit.
@@ -69,9 +70,9 @@ class ImportReport:
     replaced: int = 0
     unchanged: int = 0
     deleted: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Notice] = field(default_factory=list)
     # Rows kept, but not all they say.
-    warnings: list[Skipped] = field(default_factory=list)
+    warnings: list[Notice] = field(default_factory=list)
     dry_run: bool = False
 
 
@@ -215,7 +216,7 @@ class _Import:
                     setattr(self.report, result.outcome, getattr(self.report, result.outcome) + 1)
                 elif put.product_id not in again:
                     self.report.skipped += [
-                        Skipped(row.where, str(result)) for row in batch[put.product_id]
+                        Notice(row.where, str(result)) for row in batch[put.product_id]
                     ]
                     refused.update(photo.content_hash for photo in put.photos)
             for product_id, reasons in skipped.items():
@@ -260,7 +261,7 @@ class _Import:
                 values[name] = read(value, self.types[name]) if name in self.types else value
             except ValueError as error:
                 reason = f"column {name!r}: {error} (the type is stored in the catalog)"
-                self.report.skipped += [Skipped(row.where, reason) for row in rows]
+                self.report.skipped += [Notice(row.where, reason) for row in rows]
                 return []
         held: dict[str, AttributeValue] = {
             name: value for name, value in values.items() if value is not None
@@ -269,7 +270,7 @@ class _Import:
 
     def _prepare(
         self, batch: dict[str, list[DatasetRow]]
-    ) -> tuple[list[Put], dict[str, list[Skipped]]]:
+    ) -> tuple[list[Put], dict[str, list[Notice]]]:
         """Products with at least one good photo as writes; the rows left out, by product."""
         rows = [row for product in batch.values() for row in product]
         hashes = list(self.pool.map(self._hash, rows))
@@ -279,11 +280,11 @@ class _Import:
                 {found for found in hashes if isinstance(found, str)}
             )
         good: dict[str, dict[str, NewPhoto]] = {}
-        skipped: dict[str, list[Skipped]] = {}
+        skipped: dict[str, list[Notice]] = {}
         for row, found in zip(
             rows, self.pool.map(partial(self._check, known), rows, hashes), strict=True
         ):
-            if isinstance(found, Skipped):
+            if isinstance(found, Notice):
                 skipped.setdefault(row.product_id, []).append(found)
             else:
                 good.setdefault(row.product_id, {}).setdefault(found.content_hash, found)
@@ -300,7 +301,7 @@ class _Import:
             )
         return puts, skipped
 
-    def _hash(self, row: DatasetRow) -> str | Skipped:
+    def _hash(self, row: DatasetRow) -> str | Notice:
         try:
             size = row.image.stat().st_size
             if size > self.limits.max_bytes:
@@ -309,13 +310,13 @@ class _Import:
                 )
             return sha256_file(row.image)
         except (OSError, ImageTooLargeError) as error:
-            return Skipped(row.where, _reason(row.image, error))
+            return Notice(row.where, _reason(row.image, error))
 
     def _check(
-        self, known: dict[str, PhotoRow], row: DatasetRow, found: str | Skipped
-    ) -> NewPhoto | Skipped:
+        self, known: dict[str, PhotoRow], row: DatasetRow, found: str | Notice
+    ) -> NewPhoto | Notice:
         """Decode what is new, and keep its bytes. Never holds more than one photo per thread."""
-        if isinstance(found, Skipped):
+        if isinstance(found, Notice):
             return found
         path = str(row.image.absolute())
         stored = known.get(found)
@@ -326,7 +327,7 @@ class _Import:
             data = row.image.read_bytes()
             photo = decode_photo(data, limits=self.limits, shrink_to=_CHECK_SIZE)
         except (OSError, CatalensError) as error:
-            return Skipped(row.where, _reason(row.image, error))
+            return Notice(row.where, _reason(row.image, error))
         reference = self.storage == "reference" and (
             stored is None or stored.storage == "reference"
         )
