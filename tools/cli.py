@@ -108,6 +108,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 failed, 2 wrong usage. A failure is one line on stderr; ``CATALENS_DEBUG=1`` adds the
     traceback.
     """
+    # Before a command loads numpy, whose BLAS asks once for how many threads.
+    import_module("indexer.core.native")
     # Stdout holds the answer and nothing else. Looked up at each event: whoever replaces sys.stderr
     # is heard.
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))

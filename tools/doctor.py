@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexer.core.container import container_limits, usable_cores, usable_memory
 from indexer.core.errors import CatalensError
-from indexer.core.native import usable_cores
 from tools.output import print_table
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str
         "platform": platform.platform(),
         "cores": usable_cores(),
         "memory_gib": memory_gib(),
+        "container": _container(),
         "cpu": {"model": cpu_model(), "features": cpu_features()},
         "torch": _torch(problems),
         "faiss": _faiss(problems),
@@ -71,11 +72,16 @@ def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str
 
 
 def memory_gib() -> float | None:
-    """Physical memory in GiB, where the system tells."""
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
+    """Memory that may be used in GiB (the machine's, or the container's limit), where known."""
+    memory = usable_memory()
+    return None if memory is None else round(memory / 2**30, 1)
+
+
+def _container() -> dict[str, Any]:
+    """The container's limits; None where it sets none."""
+    limits = container_limits()
+    memory = None if limits.memory is None else round(limits.memory / 2**30, 2)
+    return {"cpus": limits.cpus, "cpuset": limits.cpuset, "memory_gib": memory}
 
 
 def _cpuinfo(field: str) -> str | None:
@@ -273,6 +279,15 @@ def _openvino_said(found: dict[str, Any]) -> str:
     return f"{found['version']}, {', '.join(numbers)}"
 
 
+def _container_said(found: dict[str, Any]) -> list[str]:
+    said = {
+        "cpus": "time of {:g} cores",
+        "cpuset": "{} cores of the machine",
+        "memory_gib": "{:g} GiB of memory",
+    }
+    return [text.format(found[name]) for name, text in said.items() if found[name] is not None]
+
+
 def show(document: dict[str, Any]) -> None:
     """Print the document as tables."""
     torch, faiss, images = document["torch"], document["faiss"], document["images"]
@@ -283,6 +298,7 @@ def show(document: dict[str, Any]) -> None:
         ("processor", f"{document['cpu']['model']}, {document['cores']} cores usable"),
         ("instruction sets", document["cpu"]["features"]),
         ("memory, GiB", str(document["memory_gib"])),
+        ("container's limits", _container_said(document["container"]) or "none"),
         (
             "torch",
             f"{torch['version']}, {torch.get('threads')} threads, {torch.get('cpu_capability')}",

@@ -8,11 +8,16 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from indexer.core.container import available_cores, usable_cores
+
 # OpenMP reads these once, when the first library that uses it is loaded. CATALENS_THREADS is for
 # people who share a machine; without it OpenMP takes every core, which is right for one process
-# that owns one model.
+# that owns one model. Of a container's quota it knows nothing: threads beyond it take the time of
+# the others, who wait for them.
 if "CATALENS_THREADS" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", os.environ["CATALENS_THREADS"])
+elif usable_cores() < available_cores():
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
 if TYPE_CHECKING:
     import faiss
@@ -51,13 +56,6 @@ def configure_serving_threads() -> None:
             mallopt(_ARENA_MAX, 2)
 
 
-def usable_cores() -> int:
-    """Cores this process may use, which a container may have made fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def threads() -> int:
     """What ``OMP_NUM_THREADS`` says (of a list, "4,2", the first), else one for
     each usable core."""
@@ -68,4 +66,4 @@ def threads() -> int:
 # Threads for what OpenMP's own settings do not reach.
 THREADS = threads()
 
-__all__ = ["THREADS", "configure_serving_threads", "faiss", "threads", "torch", "usable_cores"]
+__all__ = ["THREADS", "configure_serving_threads", "faiss", "threads", "torch"]

@@ -28,7 +28,7 @@ from indexer.duplicates.perceptual_hash import (
     thumbnail,
 )
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, decode_photo
-from indexer.imaging.parallel import in_order
+from indexer.imaging.parallel import decoding_threads, in_order
 
 FORMAT = 1
 # How thumbnails are made; those of another way are forgotten and made again.
@@ -198,7 +198,7 @@ def sign_photos(
         ids.clear()
         thumbs.clear()
 
-    signed = in_order(rows(), sign, workers=min(4, THREADS), ahead=64)
+    signed = in_order(rows(), sign, workers=decoding_threads(min(4, THREADS)), ahead=64)
     for done, (row, made) in enumerate(signed, 1):
         if isinstance(made, CatalensError):
             skipped.append(SkippedPhoto(row.photo_id, row.content_hash, str(made)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ from indexer.catalog.records import (
 )
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import sha256_file
+from indexer.core.container import usable_cores
 from indexer.core.errors import (
     BadDataError,
     BadProductError,
@@ -39,6 +39,7 @@ from indexer.core.home import Home
 from indexer.feeds.dataset import Dataset, DatasetRow, read_dataset
 from indexer.feeds.notice import Notice
 from indexer.imaging.decode import ImageLimits, decode_photo
+from indexer.imaging.parallel import decoding_threads
 
 # Products per commit.
 _BATCH = 256
@@ -109,7 +110,7 @@ def import_dataset(
             catalog = stack.enter_context(open_catalog(home))
         elif has_catalog(home):
             catalog = stack.enter_context(open_catalog(home))
-        pool = stack.enter_context(ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)))
+        pool = stack.enter_context(ThreadPoolExecutor(decoding_threads(min(8, usable_cores() + 1))))
         run = _Import(home, catalog, pool, photos, limits or ImageLimits(), dry_run)
         run.on_removed = on_removed
         run.report.skipped += dataset.skipped

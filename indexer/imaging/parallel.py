@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from indexer.core.container import usable_memory
 from indexer.core.errors import BadImageError, CatalensError
 from indexer.core.native import THREADS
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo
@@ -15,6 +16,17 @@ SourceT = TypeVar("SourceT")
 DecodedT = TypeVar("DecodedT")
 # decoded photos that wait for the network
 _AHEAD = 16
+# bytes that the largest photo takes while it is decoded, with its copies
+_LARGEST = 512 * 2**20
+
+
+def decoding_threads(most: int) -> int:
+    """Return how many photos to decode at once: ``most``, or fewer where memory is short; never 0.
+
+    Half of the memory that this process may use holds the largest photos of all threads.
+    """
+    memory = usable_memory()
+    return max(1, most if memory is None else min(most, memory // 2 // _LARGEST))
 
 
 def decode_all(
@@ -32,7 +44,7 @@ def decode_all(
     def one(source: SourceT) -> Photo:
         return decode_photo(read(source), limits=limits or ImageLimits(), shrink_to=shrink_to)
 
-    return in_order(sources, one, workers=min(4, THREADS))
+    return in_order(sources, one, workers=decoding_threads(min(4, THREADS)))
 
 
 def in_order(

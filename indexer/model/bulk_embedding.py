@@ -11,7 +11,7 @@ from indexer.core.errors import CatalensError
 from indexer.core.native import THREADS
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo
-from indexer.imaging.parallel import DecodedT, SourceT, in_order
+from indexer.imaging.parallel import DecodedT, SourceT, decoding_threads, in_order
 from indexer.model.runtime_base import ParallelRuntime, Runtime
 
 # Photos given at once to a network that has one owner, while the next ones are decoded.
@@ -43,7 +43,7 @@ def embed_all(
 
     if isinstance(embedder, ParallelRuntime):
         return _embed_in_threads(sources, decode, embedder, timer)
-    decoded = in_order(sources, decode, workers=min(4, THREADS))
+    decoded = in_order(sources, decode, workers=decoding_threads(min(4, THREADS)))
     return _in_batches(decoded, embedder.embed, timer)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from indexer.core.container import usable_cores
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo
+from indexer.imaging.parallel import decoding_threads
 from service.inference.admission import DeadlineExceededError
 
 
@@ -20,7 +21,7 @@ class PhotoDecoder:
 
     def __init__(self, limits: ImageLimits) -> None:
         self._limits = limits
-        self._places = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
+        self._places = threading.BoundedSemaphore(max(2, decoding_threads(usable_cores())))
 
     @contextmanager
     def place(self, *, within_s: float | None = None) -> Iterator[None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from indexer.core.container import usable_cores
 from indexer.core.errors import BadImageError, CatalensError
 from service.inference.admission import OverloadedError
 from service.query.classify import classify, require_categories
@@ -67,7 +67,7 @@ class BatchRunner:
         self._embedder = embedder
         self._searcher = searcher
         self._tag_suggester = tag_suggester
-        self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 4), thread_name_prefix="batch")
+        self._threads = ThreadPoolExecutor(max(4, usable_cores()), thread_name_prefix="batch")
 
     def close(self) -> None:
         """Take no more; what was asked is answered first."""

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from indexer.core.category_path import format_path
+from indexer.core.container import usable_cores
 from tools.sample import accessories, apparel, bags, home, shoes, tops
 from tools.sample.brush import Sheet
 from tools.sample.palette import COLOURS, partner_of, shade_of, to_unit
@@ -379,7 +379,7 @@ def make_sample_catalog(
     """
     plans = plan_catalog(seed, products)
     (out / "images").mkdir(parents=True, exist_ok=True)
-    workers = min(workers or os.cpu_count() or 1, 16, max(1, products // 40))
+    workers = min(workers or usable_cores(), 16, max(1, products // 40))
     jobs = [(plans[at : at + 20], size, str(out)) for at in range(0, products, 20)]
     rows: list[dict[str, str]] = []
 

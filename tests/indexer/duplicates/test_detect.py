@@ -167,7 +167,7 @@ def test_nothing_is_computed_twice(home: Home, monkeypatch: pytest.MonkeyPatch) 
         return photo
 
     monkeypatch.setattr(hash_store, "decode_photo", watched)
-    monkeypatch.setattr(hash_store, "THREADS", 1)
+    monkeypatch.setattr(hash_store, "decoding_threads", lambda most: 1)
     with pytest.raises(KeyboardInterrupt):
         find_groups(home)
     with closing(SignatureStore(home)) as store:

@@ -14,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from indexer.core.container import usable_cores
 from indexer.core.errors import BadDataError, BadRequestError
-from indexer.core.native import usable_cores
 from tools.doctor import cpu_features, cpu_model, installed, memory_gib
 
 # name -> what it measures; the module tools.bench.<name> holds PARTS, GOALS and a `measure`

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexer.core.container import usable_cores
 from indexer.core.errors import CatalensError
-from indexer.core.native import usable_cores
 
 ROOT = Path(__file__).parents[3]
 STARTS_WITHIN_S = 120.0

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.native import usable_cores
+from indexer.core.container import usable_cores
 from tools.doctor import installed
 
 ROOT = Path(__file__).parents[3]
