@@ -1,0 +1,119 @@
+"""Categories in cells: levels, several paths, Google's numbers, and what a column shows."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.core.category_path import format_path, parse_path
+from indexer.feeds.values.categories import detect, google, split
+
+
+@pytest.mark.parametrize(
+    ("text", "separator", "several", "paths"),
+    [
+        ("Clothing > Shirts", ">", None, ["Clothing > Shirts"]),
+        ("Clothing>Shirts", ">", None, ["Clothing > Shirts"]),
+        ("Clothing &gt; Shirts &amp; Tops", ">", None, ["Clothing > Shirts & Tops"]),
+        ("Clothing » Shirts › Polo", ">", None, ["Clothing > Shirts > Polo"]),
+        ("Clothing > Tshirts, Sale", ">", ",", ["Clothing > Tshirts", "Sale"]),
+        ("Clothing > Tshirts, Sale,", ">", ",", ["Clothing > Tshirts", "Sale"]),
+        ("Cups\\, mugs > Big, Sale", ">", ",", ["Cups, mugs > Big", "Sale"]),
+        ("A > B|A > B| |C", ">", "|", ["A > B", "C"]),
+        ("Default/Gear,Default/Sale", "/", ",", ["Default > Gear", "Default > Sale"]),
+        ("T-Shirts\\/Tops/Men", "/", None, ["T-Shirts/Tops > Men"]),
+        ("A > B/C", "/", None, ["A > B > C"]),
+        ("T-Shirts/Tops", ">", None, ["T-Shirts/Tops"]),
+        ("T-Shirts/Tops", None, None, ["T-Shirts/Tops"]),
+        (" > Shirts > > Polo > ", ">", None, ["Shirts > Polo"]),
+        (" , > ,", ">", ",", []),
+    ],
+)
+def test_cells_are_split_into_paths(
+    text: str, separator: str | None, several: str | None, paths: list[str]
+) -> None:
+    """Levels and categories as each shop system writes them, blanks and repeats left out."""
+    assert [format_path(path) for path in split(text, separator, several)] == paths
+
+
+def test_what_is_no_path_is_refused() -> None:
+    """A cell of a thousand levels costs itself, in words."""
+    with pytest.raises(ValueError, match="1000 levels"):
+        split(">".join("ab" for _ in range(1000)))
+    with pytest.raises(ValueError, match="1000 categories"):
+        split(",".join(map(str, range(1000))), several=",")
+
+
+@given(
+    st.text(alphabet="ab >/|,\\&;»", max_size=30),
+    st.sampled_from([">", "/", "|", None]),
+    st.sampled_from([",", "|", None]),
+)
+def test_paths_survive_the_way_through_text(
+    text: str, separator: str | None, several: str | None
+) -> None:
+    """A path that was split is the same after it was written as text and read."""
+    if separator is None:
+        return
+    for path in split(text, separator, several):
+        assert all(level == level.strip() and level for level in path)
+        if not any(" > " in level for level in path):
+            assert parse_path(format_path(path)) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "path"),
+    [
+        ("212", "212", None),
+        (" 212 ", "212", None),
+        ("Apparel & Accessories > Clothing", None, ("Apparel & Accessories", "Clothing")),
+        ("1604 - Apparel > Clothing", "1604", ("Apparel", "Clothing")),
+        ("", None, None),
+    ],
+)
+def test_googles_categories_are_numbers_paths_or_both(
+    text: str, number: str | None, path: tuple[str, ...] | None
+) -> None:
+    """A number is not taken for the name of a category."""
+    assert google(text) == (number, path)
+
+
+@pytest.mark.parametrize(
+    ("values", "separator"),
+    [
+        (["A > B", "C"], ">"),
+        (["A>B", "C"], ">"),
+        (["A &gt; B"], ">"),
+        (["A » B"], "»"),
+        (["Men/Shirts", "Men/Shoes", "Women/Shirts", "Women/Bags"], "/"),
+        (["Men|Shirts", "Men|Shoes"], "|"),
+        (["T-Shirts/Tops", "Cups/Mugs", "Bags"], None),
+        (["Shirts", "Shoes"], None),
+        ([], None),
+    ],
+)
+def test_a_column_shows_its_separator(values: list[str], separator: str | None) -> None:
+    """Arrows do; a slash only where levels come again, since it also stands in names."""
+    assert detect(values).separator == separator
+
+
+@pytest.mark.parametrize(
+    ("values", "used", "warned"),
+    [
+        (["Men/Shirts"] * 99 + ["Sale"], ">", True),
+        (["Men/Shirts"] * 90 + ["Sale"] * 10, ">", False),
+        (["Men/Shirts"] * 98 + ["Men > Shoes"] * 2, ">", False),
+        (["Men/Shirts"] * 100, "/", False),
+        (["Men > Shirts"] * 100, None, True),
+        (["Men » Shirts"] * 100, ">", False),
+    ],
+)
+def test_a_separator_that_splits_nothing_is_named(
+    values: list[str], used: str | None, warned: bool
+) -> None:
+    """Over 95% with a separator and none split: the warning shows the sign and a value."""
+    said = detect(values).unsplit(used)
+    assert (said is not None) == warned
+    if said:
+        assert "'Men" in said
