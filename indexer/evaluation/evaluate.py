@@ -104,7 +104,7 @@ def measure(
         "photos": len(queries.rows),
         "products": len({row.product_id for row in queries.rows}),
         "gallery": len(photos.gallery.rows),
-        "notes": [*notes, *photos.leaks.notes],
+        "notes": [*notes, *photos.features.notes, *photos.leaks.notes],
         "skipped": [asdict(row) for row in (*problem.dataset.skipped, *photos.features.skipped)],
     }
     intervals: dict[str, list[float]] = {}

@@ -401,7 +401,7 @@ def _holds(find: Callable[[bytes, int], int], data: mmap.mmap, pattern: _Pattern
 
 
 def _outside(ticket: dict[str, Any] | None) -> list[str]:
-    cache = os.environ.get("CATALENS_CACHE") or str(Path.home() / ".cache" / "catalens")
+    cache = os.environ.get("CATALENS_CACHE") or os.path.expanduser("~/.cache/catalens")
     listed = [
         "backups and copies of the home, and folders that index versions were pushed to",
         "weights of models that were trained on its photos, here and elsewhere (they hold no "

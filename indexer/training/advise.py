@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def _overview(
         "photos": {name: len(problem.of(name)) for name in SPLITS},
         "products": len({row.product_id for row in problem.rows}),
         "probed": len(features.rows),
-        "notes": list(problem.notes),
+        "notes": [*problem.notes, *features.notes],
         "skipped": [asdict(entry) for entry in (*problem.dataset.skipped, *features.skipped)],
         "duplicates": _duplicates(features),
         "short_side_px": speed.pop("short_side_px"),
@@ -277,7 +277,7 @@ def frozen_features(rows: Sequence[DatasetRow], *, progress: OnStage = no_progre
     runtime = frozen_runtime()
     found = photo_features(rows, runtime, progress=progress)
     values = found.values[:, : runtime.spec.feature_dim].astype(np.float32)
-    return Features(found.rows, values, found.content, found.pixels, found.skipped)
+    return replace(found, values=values)
 
 
 def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:

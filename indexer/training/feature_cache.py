@@ -6,13 +6,13 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from indexer.core.atomic_files import canonical_json
-from indexer.core.errors import BusyError, CatalensError, ReadOnlyError, StorageError
+from indexer.core.errors import CatalensError, StorageError
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import Database, Schema
 from indexer.feeds.dataset import DatasetRow
@@ -34,6 +34,7 @@ _SCHEMA = Schema(
 )
 # names what ``recapture`` does: another number where that changes
 RECAPTURE = "reshot 1"
+_CACHE_FAILURES = (CatalensError, OSError)
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,22 @@ class Features:
     # str [N], SHA-256 of the network's input: equal for exact duplicates in other files
     pixels: np.ndarray
     skipped: list[Notice]
+    # why nothing was cached, where that is so
+    notes: list[str] = field(default_factory=list)
 
 
 def default_cache() -> Path:
-    """Return ``CATALENS_CACHE``, else ``~/.cache/catalens``."""
-    return Path(os.environ.get("CATALENS_CACHE") or Path.home() / ".cache" / "catalens")
+    """Return ``CATALENS_CACHE``, else ``~/.cache/catalens``.
+
+    Raises ``StorageError`` for a user without a home folder.
+    """
+    named = os.environ.get("CATALENS_CACHE")
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "catalens"
+    except RuntimeError as error:
+        raise StorageError("~/.cache/catalens: this user has no home folder") from error
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,48 @@ class FeatureCache:
         self._database.close()
 
 
+class _OptionalCache:
+    """The cache of one run, or none from its first failure on: it only saves time.
+
+    ``notes`` say why there is none.
+    """
+
+    def __init__(self, folder: Path | None, features_id: str) -> None:
+        self.notes: list[str] = []
+        self._store: FeatureCache | None = None
+        try:
+            self._store = FeatureCache(folder or default_cache(), features_id)
+        except _CACHE_FAILURES as error:
+            self._give_up(error)
+
+    def get(self, content: str) -> tuple[str, np.ndarray] | None:
+        try:
+            return None if self._store is None else self._store.get(content)
+        except _CACHE_FAILURES as error:
+            self._give_up(error)
+            return None
+
+    def put(self, entries: Sequence[tuple[str, str, np.ndarray]]) -> None:
+        try:
+            if self._store is not None:
+                self._store.put(entries)
+        except _CACHE_FAILURES as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    def _give_up(self, error: Exception) -> None:
+        self.close()
+        self._store = None
+        reason = str(error).removesuffix(": nothing can be written to this home")
+        self.notes.append(
+            f"went on without the feature cache, so photos are embedded again next time: {reason} "
+            "(name another folder with --cache or CATALENS_CACHE; it can be deleted at any time)"
+        )
+
+
 def photo_features(
     rows: Sequence[DatasetRow],
     runtime: Runtime,
@@ -106,13 +160,11 @@ def photo_features(
     """Features of every row's photo; a photo that cannot be read is a skipped row with its reason.
 
     With ``recaptured`` those of the photo as if taken again (``recapture``), cached under a
-    key of their own. Raises ``StorageError`` where the cache cannot be written or is damaged.
+    key of their own. A cache that cannot be written or is damaged is gone without: ``notes`` of the
+    result say so.
     """
-    try:
-        with closing(FeatureCache(cache or default_cache(), _features_id(runtime))) as store:
-            return _Extraction(rows, runtime, store, recaptured=recaptured).run(progress)
-    except (StorageError, BusyError, ReadOnlyError) as error:
-        raise StorageError(f"feature cache {error} (it can be deleted at any time)") from error
+    with closing(_OptionalCache(cache, _features_id(runtime))) as store:
+        return _Extraction(rows, runtime, store, recaptured=recaptured).run(progress)
 
 
 def recapture_features(
@@ -144,7 +196,7 @@ class _Extraction:
         self,
         rows: Sequence[DatasetRow],
         runtime: Runtime,
-        store: FeatureCache,
+        store: _OptionalCache,
         *,
         recaptured: bool,
     ) -> None:
@@ -235,6 +287,7 @@ class _Extraction:
             content=np.array(keys, dtype=object),
             pixels=np.array([self._known[key][0] for key in keys], dtype=object),
             skipped=self._skipped,
+            notes=list(self._store.notes),
         )
 
 

@@ -140,6 +140,7 @@ def load_training_set(
     # the others of the team find its features in the cache
     with team.first():
         extracted = photo_features(rows, runtime, cache=options.cache, progress=progress)
+    notes += extracted.notes
     split = np.array([problem.split[row.product_id] for row in extracted.rows])
     category = category_target(extracted.rows, categories)
     leaks = find_leaks(split, extracted.pixels, category.labels)

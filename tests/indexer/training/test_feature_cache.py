@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from indexer.training.advise import frozen_runtime
 from indexer.training.feature_cache import photo_features, recapture_features
@@ -30,3 +32,45 @@ def test_a_recapture_has_features_of_its_own_in_the_cache(shapes: Path, tmp_path
     np.testing.assert_array_equal(
         photo_features(rows, runtime, cache=tmp_path).values, plain.values
     )
+
+
+def test_a_cache_that_cannot_be_written_is_gone_without(shapes: Path, tmp_path: Path) -> None:
+    """A file in the folder's place, a damaged cache, a disk that fills up: the features are the
+    same, and a note names the cache and what to do."""
+    runtime = frozen_runtime()
+    rows = read_problem(shapes, 0).of("train")[:4]
+    want = photo_features(rows, runtime, cache=tmp_path / "good")
+    assert want.notes == []
+    blocked, damaged, full = tmp_path / "file", tmp_path / "damaged", tmp_path / "full"
+    blocked.write_text("no folder")
+    damaged.mkdir()
+    [made] = (tmp_path / "good").glob("*.sqlite3")
+    (damaged / made.name).write_bytes(b"no database" * 1000)
+    for cache in (blocked / "inner", damaged, full):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if cache is full:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+        try:
+            found = photo_features(rows, runtime, cache=cache)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        np.testing.assert_array_equal(found.values, want.values)
+        [note] = found.notes
+        assert "without the feature cache" in note
+        assert str(cache) in note
+        assert "CATALENS_CACHE" in note
+
+
+def test_a_user_without_a_home_folder_is_no_obstacle(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers run under numbers that no user has: features are computed without a cache."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("CATALENS_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    found = photo_features(read_problem(shapes, 0).of("train")[:2], frozen_runtime())
+    assert len(found.values) == 2
+    assert "no home folder" in found.notes[0]
