@@ -65,11 +65,25 @@ def read_problem(data: Path, seed: int) -> TrainingProblem:
         train = [product for product, name in split.items() if name == "train"]
         assigned = assign_splits(train, seed)
         set_aside = {product for product, name in assigned.items() if name == "validation"}
+        set_aside -= _last_of_their_category(rows, set(train), set_aside)
         split.update(dict.fromkeys(set_aside, "validation"))
         notes.append(
             f"no validation split: {len(set_aside)} training products were set aside for it"
         )
     return TrainingProblem(dataset, rows, split, notes, frozenset(set_aside))
+
+
+def _last_of_their_category(
+    rows: Sequence[DatasetRow], train: set[str], set_aside: set[str]
+) -> set[str]:
+    """Of products set aside, one for each category that they leave without any: it is trained."""
+    categories = {row.product_id: row.category for row in rows if row.product_id in train}
+    kept = {category for product, category in categories.items() if product not in set_aside}
+    first: dict[object, str] = {}
+    for product, category in categories.items():
+        if category is not None and category not in kept:
+            first.setdefault(category, product)
+    return set(first.values())
 
 
 def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
@@ -108,7 +122,8 @@ def label_notes(problem: TrainingProblem, categories: Sequence[Category]) -> lis
         )
         if unseen:
             notes.append(
-                f"{len(unseen)} categories of {name} photos have no training photo: {_some(unseen)}"
+                f"{len(unseen)} categories of {name} photos have no training photo, so the model "
+                f"does not know them: {_some(unseen)}"
             )
     folded: dict[str, list[str]] = {}
     for path in sorted(known):

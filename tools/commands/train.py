@@ -20,6 +20,8 @@ from tools.options import (
 )
 from tools.output import log, print_result, print_table, show_labels, stages
 
+# skipped rows and folders that are listed
+_SHOWN = 10
 TRAIN = "indexer.training.options:TrainingOptions"
 
 
@@ -98,6 +100,11 @@ def _show_training(report: dict[str, Any], out: Path) -> None:
     }
     print_table(("", "value"), flat.items(), title=f"Trained {out}")
     show_labels(report)
+    skipped = report["skipped"]
+    for entry in skipped[:_SHOWN]:
+        log(f"skipped {entry['where']}: {entry['reason']}")
+    if len(skipped) > _SHOWN:
+        log(f"... and {len(skipped) - _SHOWN} more; --json lists all")
     log(
         f"next: catalens evaluate {out} DATA, or catalens index build --home HOME --model {out} "
         "--activate"

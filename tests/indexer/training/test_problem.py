@@ -8,7 +8,7 @@ import numpy as np
 
 from indexer.evaluation.evaluate import evaluate
 from indexer.training.options import TrainingOptions
-from indexer.training.problem import find_leaks, read_problem
+from indexer.training.problem import categories_of, find_leaks, label_notes, read_problem
 from indexer.training.train import train
 from tests.indexer.conftest import KINDS, draw
 
@@ -94,3 +94,30 @@ def test_rows_labelled_unlike_their_product_are_told(tmp_path: Path) -> None:
     [note] = read_problem(tmp_path / "p.csv", 0).notes
     assert note.startswith("1 rows are labelled as their product's first row")
     assert "category ('b',)" in note
+
+
+def test_a_category_is_never_set_aside_whole(tmp_path: Path) -> None:
+    """Classes of one and of two photos stay in training where DATA names no validation photos,
+    whatever the seed; larger ones still give some."""
+    names = [("a", 20), ("b", 20), ("pair", 2), *((f"single{number}", 1) for number in range(8))]
+    for name, count in names:
+        for number in range(count):
+            file = tmp_path / "train" / name / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"")
+    for seed in range(6):
+        problem = read_problem(tmp_path, seed)
+        trained = {row.category for row in problem.of("train")}
+        assert trained == {(name,) for name, _ in names}
+        assert problem.set_aside == {row.product_id for row in problem.of("validation")} != set()
+
+
+def test_a_category_without_a_training_photo_is_named(tmp_path: Path) -> None:
+    """One whose only photo is for testing is not silently gone from the model."""
+    for name in ("train/a/1", "train/a/2", "train/b/1", "validation/a/3", "test/rare/1"):
+        file = tmp_path / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+    problem = read_problem(tmp_path, 0)
+    notes = label_notes(problem, categories_of(problem.of("train")))
+    assert any("test photos have no training photo" in note and "'rare'" in note for note in notes)
