@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 from indexer.catalog.attributes import check, datetime_seconds, is_missing
+from indexer.catalog.product_fields import FIELD_TYPES, present_fields
 from indexer.catalog.records import Product
 from indexer.core.category_path import CategoryPath, format_path, prefixes
 from indexer.core.errors import BadFilterError
@@ -44,7 +45,18 @@ class FilterableProduct(NamedTuple):
 def facts_of(product: Product) -> FilterableProduct:
     """A stored product as filters see it."""
     tags = tuple(dict.fromkeys(tag.tag for tag in product.tags))
-    return FilterableProduct(product.pid, product.category, tags, product.attributes)
+    values = filterable_values(product.attributes, present_fields(product.fields))
+    return FilterableProduct(product.pid, product.category, tags, values)
+
+
+def filterable_values(
+    attributes: Mapping[str, Any], fields: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Attributes and fields under their names; a field that the product has hides an attribute of
+    its name."""
+    if not fields:
+        return attributes
+    return {**attributes, **{name: fields[name] for name in FIELD_TYPES if name in fields}}
 
 
 def elements(facts: FilterableProduct, name: str, kind: FieldKind) -> tuple[Element, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from indexer.catalog.attributes import RESERVED, AttributeType, check, infer
+from indexer.catalog.product_fields import NO_FIELDS, ProductFields
 from indexer.core.category_path import CategoryPath, parse_path
 from indexer.core.errors import BadProductError
 
@@ -16,7 +17,8 @@ _ENCODER = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
 TAG_SOURCES = ("merchant", "curated", "machine")
-PATCHABLE = ("title", "category", "tags", "attributes")
+PATCHABLE = ("title", "category", "tags", "attributes", "fields")
+PhotoStorage = Literal["copy", "reference", "forget"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class ProductInput:
 
     ``category``: from the top level to the leaf. ``photos``: content hashes, at least one, the
     first leads. ``attributes``: values as their types ask; None is as good as absent.
+    ``sources``: content hash -> the shop's own address of that photo, where it has one.
     """
 
     product_id: str
@@ -42,6 +45,8 @@ class ProductInput:
     tags: tuple[Tag, ...]
     attributes: dict[str, Any]
     photos: tuple[str, ...]
+    fields: ProductFields = field(default=NO_FIELDS, kw_only=True)
+    sources: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,9 @@ class NewPhoto:
     bytes: int
     width: int
     height: int
-    storage: Literal["copy", "reference"]
-    # Absolute, of a referenced file; None for a copy.
+    # "forget": its bytes were not kept, only what was made of them.
+    storage: PhotoStorage
+    # Absolute, of a referenced file; else None.
     path: str | None
 
 
@@ -105,11 +111,19 @@ class Written:
 
 @dataclass(frozen=True)
 class Put:
-    """Add or replace a product. ``photos``: those of its photos that may be new to the catalog."""
+    """Add or replace a product. ``photos``: those of its photos that may be new to the catalog.
+
+    ``keep``: names whose stored values stay, whatever ``product`` says: "title", "category",
+    "tags", "photos" (then it needs none), names of attributes and of fields; "sources" keeps the
+    addresses of those photos for which ``product`` gives none. ``expected_sequence``: as ``Patch``;
+    0 where there must be no such product yet.
+    """
 
     product: ProductInput
     photos: Sequence[NewPhoto] = field(default=())
     external_version: int | None = None
+    keep: frozenset[str] = frozenset()
+    expected_sequence: int | None = None
 
     @property
     def product_id(self) -> str:
@@ -121,20 +135,23 @@ class Patch:
     """Change fields, never photos.
 
     ``title`` and ``category``: None clears. ``tags``: texts, which replace the merchant's.
-    ``attributes``: merged by name, None removes one.
+    ``attributes`` and ``fields``: merged by name, None removes one. ``expected_sequence``: the
+    product's last change as it was read; where another came since, ``ChangedError``.
     """
 
     product_id: str
     changes: Mapping[str, Any]
     external_version: int | None = None
+    expected_sequence: int | None = None
 
 
 @dataclass(frozen=True)
 class Delete:
-    """Erase a product."""
+    """Erase a product. ``expected_sequence``: as ``Patch``."""
 
     product_id: str
     external_version: int | None = None
+    expected_sequence: int | None = None
 
 
 Write = Put | Patch | Delete
@@ -212,20 +229,6 @@ def checked_attributes(
         except ValueError as error:
             raise BadProductError(f"attribute {name!a}: {error}") from error
     return values, new
-
-
-def check_product(product: ProductInput) -> None:
-    """Everything about a product that can be checked without the catalog, but attributes. Raises
-    ``BadProductError``."""
-    reason = bad_product_id(check_text("product_id", product.product_id))
-    if reason:
-        raise BadProductError(reason)
-    if product.title is not None:
-        check_text("title", product.title)
-    category_path(product.category)
-    checked_tags(product.tags)
-    if not product.photos:
-        raise BadProductError(f"product {product.product_id!r} has no photo")
 
 
 def dump(value: object) -> str:

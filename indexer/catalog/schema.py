@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from indexer.core.sqlite import Connection, has_table
 
-FORMAT = 1
+# 2: fields, addresses of photos, numbers as written, owners.
+FORMAT = 2
 # "CATA"
 APPLICATION_ID = 0x43415441
 
@@ -17,6 +18,8 @@ CREATE TABLE products (
     title TEXT,
     category TEXT,                    -- JSON array, top level first
     attributes TEXT NOT NULL,         -- JSON object, sorted names
+    fields TEXT,                      -- JSON object, sorted names; NULL: none
+    spellings TEXT,                   -- JSON object: numbers as written, where digits differ
     external_version INTEGER,
     sequence INTEGER NOT NULL         -- of the last change
 );
@@ -28,11 +31,12 @@ CREATE TABLE photos (
     photo_id INTEGER PRIMARY KEY AUTOINCREMENT,
     content_hash TEXT NOT NULL UNIQUE,
     format TEXT NOT NULL, bytes INTEGER NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
-    storage TEXT NOT NULL,            -- copy, reference
+    storage TEXT NOT NULL,            -- copy, reference, forget
     path TEXT                         -- of a reference
 );
 CREATE TABLE product_photos (
     pid INTEGER NOT NULL, position INTEGER NOT NULL, photo_id INTEGER NOT NULL,
+    source TEXT,                      -- the shop's own address of it
     PRIMARY KEY (pid, position)
 ) WITHOUT ROWID;
 CREATE INDEX product_photos_by_photo ON product_photos (photo_id);
@@ -40,8 +44,38 @@ CREATE TABLE changes (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     pid INTEGER NOT NULL, kind TEXT NOT NULL, photos_changed INTEGER NOT NULL
 );
-CREATE TABLE attribute_types (name TEXT PRIMARY KEY, type TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE attribute_types (
+    name TEXT PRIMARY KEY, type TEXT NOT NULL,
+    fixed INTEGER NOT NULL DEFAULT 0  -- given by a person: no value changes it
+) WITHOUT ROWID;
+CREATE TABLE used_fields (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE field_owners (name TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
 """
+
+# What a catalog of format 1 lacks. New columns stand last, and nothing is rewritten.
+_FROM_FORMAT_1 = (
+    "ALTER TABLE products ADD COLUMN fields TEXT",
+    "ALTER TABLE products ADD COLUMN spellings TEXT",
+    "ALTER TABLE product_photos ADD COLUMN source TEXT",
+    "ALTER TABLE attribute_types ADD COLUMN fixed INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE used_fields (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE field_owners (name TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
+)
+
+
+def is_old(sql: Connection) -> bool:
+    """Whether the file has an older format than today's: it holds no fields."""
+    return int(sql.execute("PRAGMA user_version").fetchone()[0]) < FORMAT
+
+
+def bring_up_to_date(sql: Connection) -> bool:
+    """Give an older file today's format; inside a write transaction. Whether it was older."""
+    if not is_old(sql):
+        return False
+    for statement in _FROM_FORMAT_1:
+        sql.execute(statement)
+    sql.execute(f"PRAGMA user_version = {FORMAT}")
+    return True
 
 
 # A product stands here by its number, an order by a digest of its id: enough to know it again, and

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +20,7 @@ from indexer.catalog.change_log import (
 )
 from indexer.catalog.filters import FilterableProduct
 from indexer.catalog.presence import check_lineage, has_catalog
+from indexer.catalog.product_rows import read_facts, read_products, rows_at_once
 from indexer.catalog.records import (
     Change,
     Delete,
@@ -31,14 +30,19 @@ from indexer.catalog.records import (
     Product,
     ProductInput,
     Put,
-    Tag,
     Write,
     Written,
 )
-from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
-from indexer.catalog.transaction import Transaction, last_sequence, stored_types
+from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA, bring_up_to_date, is_old
+from indexer.catalog.transaction import Transaction, last_sequence, stored_types, used_fields
 from indexer.core.category_path import CategoryPath
-from indexer.core.errors import BadHomeError, CatalensError, UnknownProductError
+from indexer.core.errors import (
+    BadHomeError,
+    BadProductError,
+    CatalensError,
+    UnavailableError,
+    UnknownProductError,
+)
 from indexer.core.home import Home
 from indexer.core.sqlite import Connection, Database, Schema, chunks
 
@@ -50,13 +54,6 @@ _SCHEMA = Schema(
     noun="catalog",
 )
 
-_TAGS = "SELECT pid, tag, source FROM tags WHERE pid IN ({}) ORDER BY pid, position"
-_PHOTOS = (
-    "SELECT pid, photo_id, content_hash FROM product_photos JOIN photos USING (photo_id) "
-    "WHERE pid IN ({}) ORDER BY pid, position"
-)
-_PRODUCT_COLUMNS = "pid, product_id, title, category, attributes, external_version, sequence"
-_PRODUCTS = f"SELECT {_PRODUCT_COLUMNS} FROM products WHERE pid IN ({{}}) ORDER BY pid"
 _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, photo_id"
 
 
@@ -92,24 +89,47 @@ class Catalog:
         self.database = Database(path, _SCHEMA)
         self.change_log = ChangeLog(self.database)
         self._photos = photos
+        # Whether ``open`` gave an older file today's format.
+        self.migrated = False
+        # Whether the file has an older format: it could not be written yet.
+        self._old = False
 
     @classmethod
     def create(cls, path: Path, *, photos: Path | None = None) -> Catalog:
         """Open the catalog at ``path``, made first if absent."""
         catalog = cls(Path(path), photos=photos)
         catalog.database.prepare(ensure_tables)
+        catalog._bring_up_to_date()
         return catalog
 
     @classmethod
     def open(cls, path: Path, *, photos: Path | None = None) -> Catalog:
         """Raises ``BadHomeError`` where there is no catalog or it is damaged, ``NewerFormatError``
-        for a newer one."""
+        for a newer one.
+
+        An older one is given today's format. Where it cannot be written it is read as it is, and
+        its products have no fields.
+        """
         path = Path(path)
         if not path.is_file():
             raise BadHomeError(f"there is no catalog at {path}")
         catalog = cls(path, photos=photos)
         catalog.database.check()
+        catalog._bring_up_to_date()
         return catalog
+
+    def _bring_up_to_date(self) -> None:
+        with self.database.statements() as sql:
+            self._old = is_old(sql)
+        if not self._old or self.database.read_only:
+            return
+        try:
+            with self.database.transaction() as sql:
+                self.migrated = bring_up_to_date(sql)
+        except UnavailableError:
+            # A full or busy disk keeps no answer back; the next write tries again.
+            return
+        self._old = False
 
     def __enter__(self) -> Self:
         return self
@@ -197,6 +217,7 @@ class Catalog:
     def _writing(self, dry_run: bool = False) -> Iterator[Transaction]:
         with self.database.transaction() as connection:
             before = last_sequence(connection)
+            bring_up_to_date(connection)
             # A dry run has written no photo's file either.
             session = Transaction(connection, None if dry_run else self._photos)
             yield session
@@ -206,6 +227,7 @@ class Catalog:
             note_orphans(connection, session.orphaned)
             if (sequence := last_sequence(connection)) != before:
                 stamp_state(connection, sequence)
+        self._old = False
 
     # -- reading
 
@@ -213,7 +235,7 @@ class Catalog:
         """Raises ``UnknownProductError``."""
         with self.database.read():
             pid = self._pid(product_id)
-            found = self._products([pid]) if pid is not None else {}
+            found = self._read_products([pid]) if pid is not None else {}
         if pid is None or pid not in found:
             raise UnknownProductError(f"there is no product {product_id!r}")
         return found[pid]
@@ -226,7 +248,7 @@ class Catalog:
     def by_pids(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
         """Those of ``pids`` that exist; without their ``tags`` a third sooner."""
         with self.database.read():
-            return self._products(pids, tags=tags)
+            return self._read_products(pids, tags=tags)
 
     def voting_tags(self, pids: Iterable[int]) -> dict[int, list[str]]:
         """Of those of ``pids`` that have any: their tags but for the machine's, which would confirm
@@ -237,7 +259,7 @@ class Catalog:
             "position"
         )
         with self.database.statements() as connection:
-            for pid, tag in _at_once(connection, "pid, tag", query, pids):
+            for pid, tag in rows_at_once(connection, "pid, tag", query, pids):
                 tags.setdefault(pid, []).append(tag)
         return tags
 
@@ -247,7 +269,7 @@ class Catalog:
         with self.database.statements() as connection:
             return {
                 pid: product_id
-                for pid, product_id in _at_once(connection, "pid, product_id", query, pids)
+                for pid, product_id in rows_at_once(connection, "pid, product_id", query, pids)
             }
 
     def product_ids(self) -> set[str]:
@@ -262,7 +284,7 @@ class Catalog:
             with self.database.read() as connection:
                 query = "SELECT pid FROM products WHERE pid > ? ORDER BY pid LIMIT ?"
                 pids = [row[0] for row in connection.execute(query, (after, _PORTION))]
-                found = self._products(pids)
+                found = self._read_products(pids)
             yield from found.values()
             if not pids:
                 return
@@ -337,20 +359,8 @@ class Catalog:
     def facts(self, pids: Iterable[int]) -> dict[int, FilterableProduct]:
         """What filters ask of those of ``pids`` that exist: one snapshot, quicker than whole
         products."""
-        found: dict[int, FilterableProduct] = {}
         with self.database.read() as connection:
-            for part, marks in chunks(list(pids)):
-                tags: dict[int, dict[str, None]] = {}
-                query = f"SELECT pid, tag FROM tags WHERE pid IN ({marks}) ORDER BY pid, position"
-                for pid, tag in connection.execute(query, part):
-                    tags.setdefault(pid, {})[tag] = None
-                query = f"SELECT pid, category, attributes FROM products WHERE pid IN ({marks})"
-                for pid, category, attributes in connection.execute(query, part):
-                    path = None if category is None else tuple(json.loads(category))
-                    found[pid] = FilterableProduct(
-                        pid, path, tuple(tags.get(pid, ())), json.loads(attributes)
-                    )
-        return found
+            return read_facts(connection, list(pids), old=self._is_old(connection))
 
     def photo(self, content_hash: str) -> PhotoRow | None:
         """The stored photo with this hash."""
@@ -369,6 +379,31 @@ class Catalog:
         """Attribute names and their types, by name."""
         with self.database.read() as connection:
             return stored_types(connection)
+
+    def used_fields(self) -> set[str]:
+        """The fields that some product has, or had."""
+        with self.database.read() as connection:
+            return set() if self._is_old(connection) else used_fields(connection)
+
+    def owners(self) -> dict[str, str]:
+        """Field or attribute -> who owns it: the name of a feed."""
+        with self.database.read() as connection:
+            if self._is_old(connection):
+                return {}
+            return dict(connection.execute("SELECT name, owner FROM field_owners ORDER BY name"))
+
+    def set_owners(self, owners: Mapping[str, str | None]) -> None:
+        """Give fields and attributes an owner; None takes it away. Others keep theirs."""
+        for name, owner in owners.items():
+            if not name.strip() or (owner is not None and not owner.strip()):
+                raise BadProductError(f"{name!a} cannot be owned by {owner!a}: a name is empty")
+        with self._writing():
+            sql = self.database.connection
+            for name, owner in owners.items():
+                if owner is None:
+                    sql.execute("DELETE FROM field_owners WHERE name = ?", (name,))
+                else:
+                    sql.execute("INSERT OR REPLACE INTO field_owners VALUES (?, ?)", (name, owner))
 
     def categories(self) -> set[CategoryPath]:
         """The different categories that products have."""
@@ -402,51 +437,12 @@ class Catalog:
         row = self.database.connection.execute(query, (product_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _products(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
+    def _read_products(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
         connection = self.database.connection
-        wanted = list(pids)
-        carried: dict[int, list[Tag]] = {}
-        for pid, tag, source in _at_once(
-            connection, "pid, tag, source", _TAGS, wanted if tags else ()
-        ):
-            carried.setdefault(pid, []).append(_tag(tag, source))
-        photos: dict[int, list[tuple[int, str]]] = {}
-        for pid, photo_id, content_hash in _at_once(
-            connection, "pid, photo_id, content_hash", _PHOTOS, wanted
-        ):
-            photos.setdefault(pid, []).append((photo_id, content_hash))
-        products: dict[int, Product] = {}
-        for row in _at_once(connection, _PRODUCT_COLUMNS, _PRODUCTS, wanted):
-            pid, product_id, title, category, attributes, version, sequence = row
-            held = photos.get(pid, [])
-            products[pid] = Product(
-                product_id=product_id,
-                title=title,
-                category=None if category is None else tuple(orjson.loads(category)),
-                tags=tuple(carried.get(pid, ())),
-                attributes=json.loads(attributes),
-                photos=tuple(content_hash for _, content_hash in held),
-                pid=pid,
-                sequence=sequence,
-                external_version=version,
-                photo_ids=tuple(photo_id for photo_id, _ in held),
-            )
-        return products
+        return read_products(connection, pids, tags=tags, old=self._is_old(connection))
 
-
-# Most products have the same few.
-_tag = lru_cache(4096)(Tag)
-
-
-def _at_once(
-    connection: Connection, columns: str, query: str, pids: Iterable[int]
-) -> Iterator[list[Any]]:
-    """Rows of ``query`` about ``pids`` (in place of its ``{}``), each a list of its ``columns``.
-
-    SQLite makes one text of them: taken row by row, each row gives up Python's lock and waits for
-    it again, which among several busy threads takes longer than all the rest.
-    """
-    for part, marks in chunks([int(pid) for pid in pids]):
-        together = f"SELECT json_group_array(json_array({columns})) FROM ({query.format(marks)})"
-        (text,) = connection.execute(together, part).fetchone()
-        yield from orjson.loads(text)
+    def _is_old(self, connection: Connection) -> bool:
+        """Whether the file has an older format; another process may have changed that."""
+        if self._old and not self.database.read_only:
+            self._old = is_old(connection)
+        return self._old

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 from indexer.catalog.attributes import AttributeType, read
+from indexer.catalog.product_checks import check_product, checked_field, checked_fields
+from indexer.catalog.product_rows import (
+    ROW_COLUMNS,
+    StoredContent,
+    StoredRow,
+    dump_some,
+    kept_values,
+    merged_values,
+)
 from indexer.catalog.records import (
     PATCHABLE,
     NewPhoto,
     Patch,
+    ProductInput,
     Put,
     Write,
     Written,
     category_path,
-    check_product,
     check_text,
     checked_attributes,
     checked_tags,
@@ -26,6 +35,7 @@ from indexer.catalog.records import (
 from indexer.catalog.schema import forget_orders
 from indexer.core.errors import (
     BadProductError,
+    ChangedError,
     StaleVersionError,
     UnknownPhotoError,
     UnknownProductError,
@@ -33,13 +43,19 @@ from indexer.core.errors import (
 from indexer.core.sqlite import Connection, chunks
 
 _INT64 = 2**63
-_ROW = "pid, title, category, attributes, external_version, sequence"
 # One statement per changed product: prices and stocks are patched by the thousand.
 _CHANGE = """
-UPDATE products SET title = ?, category = ?, attributes = ?,
+UPDATE products SET title = ?, category = ?, attributes = ?, fields = ?, spellings = ?,
     external_version = coalesce(?, external_version), sequence = ?
 WHERE pid = ?
 """
+
+
+class _Photos(NamedTuple):
+    """The photos of a product in order, and the shop's address of each."""
+
+    hashes: list[str]
+    sources: list[str | None]
 
 
 def last_sequence(connection: Connection) -> int:
@@ -52,6 +68,11 @@ def stored_types(connection: Connection) -> dict[str, AttributeType]:
     return dict(connection.execute("SELECT name, type FROM attribute_types ORDER BY name"))
 
 
+def used_fields(connection: Connection) -> set[str]:
+    """The fields that some product ever had."""
+    return {row[0] for row in connection.execute("SELECT name FROM used_fields")}
+
+
 class Transaction:
     """Writes inside one open IMMEDIATE transaction. A write that raises has changed nothing."""
 
@@ -60,7 +81,9 @@ class Transaction:
         self._photos = photos
         self._types = stored_types(connection)
         # By product id: rows read ahead, as they are now.
-        self._rows: dict[str, Sequence[Any]] = {}
+        self._rows: dict[str, StoredRow] = {}
+        # Fields that some product ever had.
+        self._used = used_fields(connection)
         # Photos that lost their last product.
         self.orphaned: list[str] = []
 
@@ -68,12 +91,13 @@ class Transaction:
         """Read the rows of products that are about to be patched, many at a time."""
         wanted = [i for i in dict.fromkeys(product_ids) if isinstance(i, str) and i.isprintable()]
         for part, marks in chunks(wanted if len(wanted) > 1 else []):
-            query = f"SELECT product_id, {_ROW} FROM products WHERE product_id IN ({marks})"
-            self._rows.update((row[0], row[1:]) for row in self._sql.execute(query, part))
+            query = f"SELECT product_id, {ROW_COLUMNS} FROM products WHERE product_id IN ({marks})"
+            for product_id, *row in self._sql.execute(query, part):
+                self._rows[product_id] = StoredRow.of(row)
 
     def write(self, write: Write) -> Written:
         """Raises ``BadProductError``, ``UnknownProductError``, ``UnknownPhotoError``,
-        ``StaleVersionError``."""
+        ``StaleVersionError``, ``ChangedError``."""
         version = write.external_version
         if version is not None and (type(version) is not int or not -_INT64 <= version < _INT64):
             raise BadProductError(
@@ -85,59 +109,113 @@ class Transaction:
         check_text("product_id", write.product_id)
         if isinstance(write, Patch):
             return self._patch(write)
-        pid, _ = self._known(write.product_id, version)
+        pid = self._known(write).pid
         self._rows.pop(write.product_id, None)
         sequence = self._log(pid, "delete", True)
         self._sql.execute("DELETE FROM products WHERE pid = ?", (pid,))
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
         forget_orders(self._sql, pid)
-        return Written(sequence, pid, "deleted", *self._set_photos(pid, []), photos_changed=True)
+        orphaned = self._set_photos(pid, [], [])
+        return Written(sequence, pid, "deleted", *orphaned, photos_changed=True)
 
     # -- put
 
     def _put(self, put: Put) -> Written:
         product = put.product
-        check_product(product)
-        category = category_path(product.category)
-        attributes, new_types = checked_attributes(product.attributes, self._types)
-        merchant = checked_tags(product.tags)
+        check_product(product, needs_photo="photos" not in put.keep)
         stored = self._row(product.product_id)
+        _refuse_changed(put, stored)
         if stored is not None:
-            _refuse_stale(product.product_id, stored[4], put.external_version)
-        hashes = list(dict.fromkeys(product.photos))
+            _refuse_stale(product.product_id, stored.external_version, put.external_version)
+        content, new_types = self._content(product, stored, put.keep)
+        merchant = checked_tags(product.tags)
+        photos = self._photos_of(product, stored, put.keep)
         offered = {photo.content_hash: photo for photo in put.photos}
-        self._check_photos(product.product_id, hashes, offered)
+        self._check_photos(product.product_id, photos.hashes, offered)
         # All checks are done; from here on rows change.
         photo_ids = [
-            self._photo_id(content_hash, offered.get(content_hash)) for content_hash in hashes
+            self._photo_id(content_hash, offered.get(content_hash))
+            for content_hash in photos.hashes
         ]
         self._add_types(new_types)
-        row = (product.title, None if category is None else dump(category), dump(attributes))
+        self._use_fields(content.fields)
         if stored is None:
-            query = (
-                "INSERT INTO products (product_id, title, category, attributes, external_version, "
-                "sequence) "
-                "VALUES (?, ?, ?, ?, ?, 0)"
-            )
-            pid = self._insert(query, (product.product_id, *row, put.external_version))
-            tags = merchant
-            photos_changed = True
-        else:
-            pid = int(stored[0])
-            old_tags = self._tags(pid)
-            tags = merchant + [
-                pair for pair in old_tags if pair[1] != "merchant" and pair not in merchant
-            ]
-            photos_changed = self._photo_ids(pid) != photo_ids
-            if tuple(stored[1:4]) == row and old_tags == tags and not photos_changed:
-                self._keep_version(pid, put.external_version)
-                return Written(stored[5], pid, "unchanged")
-        orphaned = self._set_photos(pid, photo_ids) if photos_changed else ((), ())
+            return self._added(put, content, merchant, photo_ids, photos.sources)
+        pid = stored.pid
+        old_tags = self._tags(pid)
+        tags = old_tags if "tags" in put.keep else _with_others(merchant, old_tags)
+        photos_changed = self._photo_ids(pid) != photo_ids
+        addresses_changed = photos_changed or self._sources(pid) != photos.sources
+        if stored.content == content and old_tags == tags and not addresses_changed:
+            self._keep_version(pid, put.external_version)
+            return Written(stored.sequence, pid, "unchanged")
+        orphaned = (
+            self._set_photos(pid, photo_ids, photos.sources) if addresses_changed else ((), ())
+        )
         self._set_tags(pid, tags)
         sequence = self._log(pid, "put", photos_changed)
-        self._sql.execute(_CHANGE, (*row, put.external_version, sequence, pid))
-        outcome: Literal["added", "replaced"] = "added" if stored is None else "replaced"
-        return Written(sequence, pid, outcome, *orphaned, photos_changed=photos_changed)
+        self._sql.execute(_CHANGE, (*content, put.external_version, sequence, pid))
+        return Written(sequence, pid, "replaced", *orphaned, photos_changed=photos_changed)
+
+    def _added(
+        self,
+        put: Put,
+        content: StoredContent,
+        tags: list[tuple[str, str]],
+        photo_ids: list[int],
+        sources: list[str | None],
+    ) -> Written:
+        query = (
+            "INSERT INTO products (product_id, title, category, attributes, fields, spellings, "
+            "external_version, sequence) VALUES (?, ?, ?, ?, ?, ?, ?, 0)"
+        )
+        pid = self._insert(query, (put.product_id, *content, put.external_version))
+        self._set_photos(pid, photo_ids, sources)
+        self._set_tags(pid, tags)
+        sequence = self._log(pid, "put", True)
+        self._sql.execute("UPDATE products SET sequence = ? WHERE pid = ?", (sequence, pid))
+        return Written(sequence, pid, "added", photos_changed=True)
+
+    def _content(
+        self, product: ProductInput, stored: StoredRow | None, keep: frozenset[str]
+    ) -> tuple[StoredContent, dict[str, AttributeType]]:
+        """The row's content, with the values that stay, and types of names seen for the first
+        time."""
+        if stored is None:
+            keep = frozenset()
+        given = {name: value for name, value in product.attributes.items() if name not in keep}
+        attributes, new_types = checked_attributes(given, self._types)
+        fields = checked_fields(product.fields)
+        path = category_path(product.category)
+        title = product.title
+        category = None if path is None else dump(path)
+        if stored is not None and keep:
+            old = stored.content
+            title = old.title if "title" in keep else title
+            category = old.category if "category" in keep else category
+            attributes |= kept_values(old.attributes, keep)
+            fields = {name: value for name, value in fields.items() if name not in keep}
+            fields |= kept_values(old.fields, keep)
+        return StoredContent(title, category, dump(attributes), dump_some(fields), None), new_types
+
+    def _photos_of(
+        self, product: ProductInput, stored: StoredRow | None, keep: frozenset[str]
+    ) -> _Photos:
+        """The photos that the product will have. Raises ``BadProductError`` for none."""
+        hashes = list(dict.fromkeys(product.photos))
+        given = dict(product.sources)
+        if stored is not None and keep & {"photos", "sources"}:
+            query = (
+                "SELECT content_hash, source FROM product_photos JOIN photos USING (photo_id) "
+                "WHERE pid = ? ORDER BY position"
+            )
+            held = dict(self._sql.execute(query, (stored.pid,)))
+            if "photos" in keep:
+                hashes = list(held)
+            given = {**given, **held} if "photos" in keep else {**held, **given}
+        if not hashes:
+            raise BadProductError(f"product {product.product_id!r} has no photo")
+        return _Photos(hashes, [given.get(content_hash) or None for content_hash in hashes])
 
     def _check_photos(
         self, product_id: str, hashes: list[str], offered: dict[str, NewPhoto]
@@ -198,16 +276,23 @@ class Transaction:
         query = "SELECT photo_id FROM product_photos WHERE pid = ? ORDER BY position"
         return [row[0] for row in self._sql.execute(query, (pid,))]
 
+    def _sources(self, pid: int) -> list[str | None]:
+        query = "SELECT source FROM product_photos WHERE pid = ? ORDER BY position"
+        return [row[0] for row in self._sql.execute(query, (pid,))]
+
     def _set_photos(
-        self, pid: int, photo_ids: list[int]
+        self, pid: int, photo_ids: list[int], sources: list[str | None]
     ) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Replace a product's photos; rows nobody uses any more are removed, their hashes and ids
         returned."""
         old = self._photo_ids(pid)
         self._sql.execute("DELETE FROM product_photos WHERE pid = ?", (pid,))
-        rows = [(pid, position, photo_id) for position, photo_id in enumerate(photo_ids)]
+        rows = [
+            (pid, position, photo_id, source)
+            for position, (photo_id, source) in enumerate(zip(photo_ids, sources, strict=True))
+        ]
         self._sql.executemany(
-            "INSERT INTO product_photos (pid, position, photo_id) VALUES (?, ?, ?)", rows
+            "INSERT INTO product_photos (pid, position, photo_id, source) VALUES (?, ?, ?, ?)", rows
         )
         orphaned: list[tuple[str, int]] = []
         for photo_id in set(old) - set(photo_ids):
@@ -230,43 +315,54 @@ class Transaction:
         unknown = sorted(set(changes) - set(PATCHABLE))
         if unknown:
             raise BadProductError(f"{unknown[0]!a} cannot be patched (only {', '.join(PATCHABLE)})")
-        pid, stored = self._known(patch.product_id, patch.external_version)
-        title, category, attributes = old = (stored[1], stored[2], stored[3])
+        stored = self._known(patch)
+        pid = stored.pid
+        content, new_types = self._patched(stored.content, changes)
+        tags = old_tags = None
+        if "tags" in changes:
+            merchant = checked_tags(() if changes["tags"] is None else changes["tags"])
+            old_tags = self._tags(pid)
+            tags = _with_others(merchant, old_tags)
+        if content == stored.content and tags == old_tags:
+            self._keep_version(pid, patch.external_version)
+            self._rows.pop(patch.product_id, None)
+            return Written(stored.sequence, pid, "unchanged")
+        self._add_types(new_types)
+        self._use_fields(content.fields)
+        if tags is not None:
+            self._set_tags(pid, tags)
+        sequence = self._log(pid, "patch", False)
+        self._sql.execute(_CHANGE, (*content, patch.external_version, sequence, pid))
+        if patch.product_id in self._rows:
+            version = patch.external_version
+            version = stored.external_version if version is None else version
+            self._rows[patch.product_id] = StoredRow(pid, content, version, sequence)
+        return Written(sequence, pid, "patched")
+
+    def _patched(
+        self, old: StoredContent, changes: Mapping[str, Any]
+    ) -> tuple[StoredContent, dict[str, AttributeType]]:
+        title = old.title
+        category = old.category
+        attributes = old.attributes
+        fields = old.fields
+        new_types: dict[str, AttributeType] = {}
         if "title" in changes:
             title = None if changes["title"] is None else check_text("title", changes["title"])
         if "category" in changes:
             path = category_path(changes["category"])
             category = None if path is None else dump(path)
-        new_types: dict[str, AttributeType] = {}
         if "attributes" in changes:
             given, new_types = checked_attributes(changes["attributes"], self._types)
-            merged = {**json.loads(attributes), **given}
-            for name, value in changes["attributes"].items():
-                if value is None:
-                    merged.pop(name, None)
-            attributes = dump(merged)
-        tags = old_tags = None
-        if "tags" in changes:
-            merchant = checked_tags(() if changes["tags"] is None else changes["tags"])
-            old_tags = self._tags(pid)
-            tags = merchant + [
-                pair for pair in old_tags if pair[1] != "merchant" and pair not in merchant
-            ]
-        if (title, category, attributes) == old and tags == old_tags:
-            self._keep_version(pid, patch.external_version)
-            self._rows.pop(patch.product_id, None)
-            return Written(stored[5], pid, "unchanged")
-        self._add_types(new_types)
-        if tags is not None:
-            self._set_tags(pid, tags)
-        sequence = self._log(pid, "patch", False)
-        self._sql.execute(
-            _CHANGE, (title, category, attributes, patch.external_version, sequence, pid)
-        )
-        if patch.product_id in self._rows:
-            version = stored[4] if patch.external_version is None else patch.external_version
-            self._rows[patch.product_id] = (pid, title, category, attributes, version, sequence)
-        return Written(sequence, pid, "patched")
+            attributes = dump(
+                merged_values(json.loads(old.attributes), changes["attributes"], given)
+            )
+        if "fields" in changes:
+            if not isinstance(changes["fields"], Mapping):
+                raise BadProductError(f"fields must be an object, got {changes['fields']!a}")
+            given = {name: checked_field(name, value) for name, value in changes["fields"].items()}
+            fields = dump_some(merged_values(json.loads(old.fields or "{}"), given, given))
+        return StoredContent(title, category, attributes, fields, old.spellings), new_types
 
     def set_types(self, wanted: dict[str, AttributeType]) -> None:
         """Convert stored values of attributes whose type changes. Raises ``BadProductError`` naming
@@ -297,17 +393,18 @@ class Transaction:
 
     # -- parts
 
-    def _known(self, product_id: str, version: int | None) -> tuple[int, Sequence[Any]]:
-        stored = self._rows.get(product_id) or self._row(product_id)
+    def _known(self, write: Write) -> StoredRow:
+        stored = self._rows.get(write.product_id) or self._row(write.product_id)
+        _refuse_changed(write, stored)
         if stored is None:
-            raise UnknownProductError(f"there is no product {product_id!r}")
-        _refuse_stale(product_id, stored[4], version)
-        return int(stored[0]), stored
+            raise UnknownProductError(f"there is no product {write.product_id!r}")
+        _refuse_stale(write.product_id, stored.external_version, write.external_version)
+        return stored
 
-    def _row(self, product_id: str) -> Sequence[Any] | None:
-        query = f"SELECT {_ROW} FROM products WHERE product_id = ?"
+    def _row(self, product_id: str) -> StoredRow | None:
+        query = f"SELECT {ROW_COLUMNS} FROM products WHERE product_id = ?"
         found: Sequence[Any] | None = self._sql.execute(query, (product_id,)).fetchone()
-        return found
+        return None if found is None else StoredRow.of(found)
 
     def _log(self, pid: int, kind: str, photos_changed: bool) -> int:
         """The change's sequence number, which the product's row still has to take."""
@@ -344,6 +441,35 @@ class Transaction:
                 "INSERT OR REPLACE INTO attribute_types (name, type) VALUES (?, ?)", fresh.items()
             )
             self._types.update(fresh)
+
+    def _use_fields(self, fields: str | None) -> None:
+        fresh = json.loads(fields).keys() - self._used if fields else set()
+        if fresh:
+            query = "INSERT OR IGNORE INTO used_fields (name) VALUES (?)"
+            self._sql.executemany(query, [(name,) for name in sorted(fresh)])
+            self._used |= fresh
+
+
+def _with_others(
+    merchant: list[tuple[str, str]], stored: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """The merchant's tags, then the stored ones of other sources."""
+    return merchant + [pair for pair in stored if pair[1] != "merchant" and pair not in merchant]
+
+
+def _refuse_changed(write: Write, stored: StoredRow | None) -> None:
+    expected = write.expected_sequence
+    if expected is None:
+        return
+    if type(expected) is not int or expected < 0:
+        raise BadProductError(f"expected_sequence must be 0 or a sequence number, got {expected!a}")
+    if expected == (0 if stored is None else stored.sequence):
+        return
+    what = "was erased" if stored is None else f"was changed (change {stored.sequence})"
+    if expected == 0:
+        what = "exists already"
+    since = f" since change {expected}" if expected else ""
+    raise ChangedError(f"product {write.product_id!r} {what}{since}: read it again")
 
 
 def _refuse_stale(product_id: str, stored: int | None, given: int | None) -> None:

@@ -13,6 +13,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
   * ConflictError
     * AlreadyDecidedError
     * CatalogMismatchError
+    * ChangedError
     * DamagedIndexError
     * IndexMismatchError
     * JobEndedError
@@ -128,6 +129,12 @@ class StaleVersionError(ConflictError):
     """``external_version`` is older than the stored one."""
 
     code = "stale-version"
+
+
+class ChangedError(ConflictError):
+    """The product was changed, made or erased since it was read: read it again."""
+
+    code = "changed"
 
 
 class SyncRefusedError(CatalensError):

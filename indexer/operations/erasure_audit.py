@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadDataError, CatalensError, UnknownModelError
 from indexer.core.home import Home
@@ -246,22 +247,33 @@ def _id_patterns(
     return list(patterns.values())
 
 
+_TEXTS = (
+    ("products", "product_id"),
+    ("products", "title"),
+    ("products", "category"),
+    ("products", "attributes"),
+    ("tags", "tag"),
+    ("photos", "path"),
+    ("attribute_types", "name"),
+)
+_SINCE_FORMAT_2 = (
+    ("products", "fields"),
+    ("products", "spellings"),
+    ("product_photos", "source"),
+    ("field_owners", "owner"),
+)
+_JSON = ("category", "attributes", "fields", "spellings")
+
+
 def _texts_with(home: Home, catalog: Catalog, part: str) -> Iterator[str]:
     """Texts of living products, and labels of models, that hold ``part``."""
     with catalog.database.read() as sql:
-        for table, column in (
-            ("products", "product_id"),
-            ("products", "title"),
-            ("products", "category"),
-            ("products", "attributes"),
-            ("tags", "tag"),
-            ("photos", "path"),
-            ("attribute_types", "name"),
-        ):
+        newer = () if is_old(sql) else _SINCE_FORMAT_2
+        for table, column in (*_TEXTS, *newer):
             query = f"SELECT DISTINCT {column} FROM {table} WHERE instr({column}, ?)"
             for (text,) in sql.execute(query, (part,)):
                 yield text
-                if column in ("category", "attributes"):
+                if column in _JSON:
                     yield from _strings(json.loads(text))
     for path in home.models.glob(f"*/{DECISION}"):
         try:

@@ -34,8 +34,8 @@ class Migrated:
 def migrate(home: Home) -> Migrated:
     """Read everything that a home holds and change what is older than today's format.
 
-    Nothing is, since format 1 is the only one; a catalog from before catalogs had an identity gets
-    one. The catalog's write-ahead log is folded in, so that a copy of the home can be served from a
+    A catalog of format 1 gets room for fields; one from before catalogs had an identity gets that
+    too. The catalog's write-ahead log is folded in, so that a copy of the home can be served from a
     read-only disk. Raises ``NewerFormatError`` naming what a newer Catalens wrote,
     ``BadModelError``, ``BadHomeError``, ``ReadOnlyError``.
     """
@@ -43,6 +43,8 @@ def migrate(home: Home) -> Migrated:
     done = Migrated(home.path, FORMAT, CATALOG_FORMAT, 0)
     with open_catalog(home) as catalog:
         done.products = len(catalog)
+        if catalog.migrated:
+            done.migrated.append(f"the catalog was brought to format {CATALOG_FORMAT}")
         history = catalog.change_log
         if history.identity() is None:
             done.migrated.append(f"the catalog was given the identity {history.identify()}")

@@ -35,6 +35,8 @@ _SCHEMA = Schema(
     shared=True,
     in_memory="always",
 )
+# Of the fields, those that people type; they stand among the attributes.
+_FIELDS = ("brand", "gtin", "sku", "variant")
 _INSERT = "INSERT INTO products (rowid, title, tags, category, attributes) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -175,14 +177,16 @@ def _held(sql: Connection, token: str) -> bool:
 
 def _columns(product: Product) -> tuple[str, str, str, str]:
     tags = [tag.tag for tag in product.tags if tag.source != "machine"]
+    fields = product.fields
+    named = {name: value for name in _FIELDS if (value := getattr(fields, name)) is not None}
     values = [
         str(element)
-        for value in product.attributes.values()
+        for value in {**product.attributes, **named}.values()
         for element in (value if isinstance(value, list) else [value])
         if isinstance(element, str | int | float) and not isinstance(element, bool)
     ]
     return (
-        _prepared([product.title or ""]),
+        _prepared([product.title or "", *fields.titles.values()]),
         _prepared(tags),
         _prepared(product.category or ()),
         _prepared(values),

@@ -15,12 +15,13 @@ from indexer.core.errors import CatalensError
 
 MEDIA_TYPE = "application/problem+json"
 
-# The first row that the exception is an instance of counts: four failures with a status of their
-# own, then the kinds.
+# The first row that the exception is an instance of counts: failures with a status of their own,
+# then the kinds.
 STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.UnsupportedFormatError, 415),
     (errors.ImageTooLargeError, 413),
     (errors.CursorGoneError, 410),
+    (errors.ChangedError, 412),
     (errors.DiskFullError, 507),
     (errors.InvalidInputError, 422),
     (errors.NotFoundError, 404),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.product_checks import check_product
 from indexer.catalog.records import (
     Delete,
     NewPhoto,
@@ -19,7 +20,6 @@ from indexer.catalog.records import (
     Tag,
     Write,
     Written,
-    check_product,
 )
 from indexer.catalog.store import Catalog
 from indexer.core.category_path import CategoryPath

@@ -107,7 +107,7 @@ def test_it_takes_writes_builds_and_erasure(old: Home, monkeypatch: pytest.Monke
     assert Versions(old).previous() == Active("v000004", "m1")
 
 
-def test_migrate_finds_nothing_to_change_but_the_identity(
+def test_migrate_changes_the_catalog_s_format_and_gives_it_an_identity(
     old: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command lists what it read; run again it has nothing to do; a newer home is refused by
@@ -116,7 +116,9 @@ def test_migrate_finds_nothing_to_change_but_the_identity(
     found = json.loads(capsys.readouterr().out)
     assert (found["format"], found["products"], found["versions"]) == (1, 5, ["v000001", "v000002"])
     assert found["embeddings"] == ["e1"]
-    assert len(found["migrated"]) == 1
+    assert len(found["migrated"]) == 2
+    assert "format 2" in found["migrated"][0]
+    assert "identity" in found["migrated"][1]
     assert migrate(old).migrated == []
     with connect(old.embeddings / "e1.sqlite3") as connection:
         connection.execute("PRAGMA user_version = 7")

@@ -191,7 +191,7 @@ def test_a_catalog_that_is_all_in_its_log_is_no_missing_one(tmp_path: Path) -> N
         made.execute("PRAGMA journal_mode = WAL")
         made.execute("PRAGMA wal_autocheckpoint = 0")
         made.executescript(SCHEMA)
-        made.execute("INSERT INTO attribute_types VALUES ('size', 'number')")
+        made.execute("INSERT INTO attribute_types (name, type) VALUES ('size', 'number')")
         made.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         made.execute(f"PRAGMA user_version = {FORMAT}")
         add_photo(home, 1)
