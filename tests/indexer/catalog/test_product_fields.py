@@ -4,7 +4,6 @@ them."""
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +17,7 @@ from indexer.catalog.records import Delete, Patch, Put, Written
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadProductError, CatalensError, ChangedError, StorageError
 from indexer.core.home import Home
+from indexer.core.sqlite import connect
 from tests.indexer.catalog.test_store import MERCHANT, photo, product, put
 
 STORED = Path(__file__).parents[2] / "homes"
@@ -215,7 +215,7 @@ def old(tmp_path: Path) -> Home:
 
 
 def columns(path: Path) -> dict[str, list[tuple[Any, ...]]]:
-    with closing(sqlite3.connect(path)) as sql:
+    with closing(connect(path)) as sql:
         names = [
             row[0]
             for row in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
