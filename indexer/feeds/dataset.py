@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,10 @@ from indexer.catalog.attributes import (
 from indexer.catalog.records import bad_product_id
 from indexer.core.category_path import CategoryPath, format_path, parse_path
 from indexer.core.errors import BadDataError
+from indexer.feeds.folder import SPLITS, printable, scan_folder, split_named
 from indexer.feeds.notice import Notice
-from indexer.feeds.reader import SUFFIXES, Table, read_manifest
+from indexer.feeds.photo_files import resolve
+from indexer.feeds.reader import LostLines, Record, Table, find_feed, open_table
 
 __all__ = [
     "SPLITS",
@@ -36,12 +37,6 @@ __all__ = [
     "assign_splits",
     "read_dataset",
 ]
-
-SPLITS = ("train", "validation", "test")
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".avif", ".avifs", ".heic", ".heif"),
-)
 
 
 @dataclass(frozen=True)
@@ -119,53 +114,25 @@ def read_dataset(
     known = dict(stored or {})
     if not data.exists():
         raise BadDataError(f"{data} does not exist")
-    if data.is_file():
-        return _from_manifest(data, fixed, known)
-    if not data.is_dir():
-        raise BadDataError(f"{data} is neither a folder nor a manifest")
-    try:
-        top = sorted(entry for entry in data.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise BadDataError(f"{data} cannot be read: {error.strerror}") from error
-    manifests = [entry for entry in top if entry.suffix.lower() in SUFFIXES and entry.is_file()]
-    if len(manifests) > 1:
-        names = ", ".join(entry.name for entry in manifests)
-        raise BadDataError(f"{data} holds several manifests ({names}): name the one to read")
-    if manifests:
-        return _from_manifest(manifests[0], fixed, known)
-    return _from_folder(data, fixed)
+    feed = find_feed(data)
+    if feed.path is not None:
+        return _from_manifest(feed.path, feed.notices, fixed, known)
+    return _from_folder(data, feed.notices, fixed)
 
 
-def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
-    photos = sorted(_photos_below(root))
-    if not photos:
+def _from_folder(root: Path, notices: Sequence[Notice], fixed: dict[str, AttributeType]) -> Dataset:
+    scan = scan_folder(root)
+    if not scan.photos:
         raise BadDataError(f"{root} holds no photos")
-    skipped: list[Notice] = []
-    photos = _drop_beside_splits(photos, skipped)
-    tops = {parts[0] for parts in photos if len(parts) > 1}
-    split_layout = bool(tops) and tops <= set(SPLITS)
-    # Split, path below it.
-    located: list[tuple[str | None, tuple[str, ...]]] = []
-    for parts in photos:
-        if split_layout and len(parts) > 1:
-            located.append((parts[0], parts[1:]))
-        else:
-            located.append((None, parts))
-    # Order of the three splits, then of paths, so that positions do not depend on the alphabet of
-    # split names.
-    order = {split: rank for rank, split in enumerate((*SPLITS, None))}
-    located.sort(key=lambda item: (order[item[0]], item[1]))
+    skipped = [*notices, *scan.notices]
     ids = _default_ids(
-        [
-            ("/".join(parts), "/".join((split, *parts) if split else parts))
-            for split, parts in located
-        ]
+        [("/".join(photo.below_split), "/".join(photo.parts)) for photo in scan.photos]
     )
     rows = []
-    for (split, parts), product_id in zip(located, ids, strict=True):
-        image = root.joinpath(*((split,) if split else ()), *parts)
-        where = _printable("/".join(((split,) if split else ()) + parts))
-        category = format_path(parts[:-1]) or None
+    for photo, product_id in zip(scan.photos, ids, strict=True):
+        image = root.joinpath(*photo.parts)
+        where = printable("/".join(photo.parts))
+        category = format_path(photo.below_split[:-1]) or None
         reason = bad_product_id(product_id) or _bad_file(image)
         try:
             path = _category(category)
@@ -175,57 +142,8 @@ def _from_folder(root: Path, fixed: dict[str, AttributeType]) -> Dataset:
         if reason:
             skipped.append(Notice(where, reason))
         else:
-            rows.append(DatasetRow(where, product_id, image, None, path, (), split, {}))
+            rows.append(DatasetRow(where, product_id, image, None, path, (), photo.split, {}))
     return Dataset(root, rows, skipped, {}, [], frozenset(fixed), frozenset(ids))
-
-
-def _photos_below(root: Path) -> Iterator[tuple[str, ...]]:
-    """Paths, relative to ``root``, of visible files with a photo's extension.
-
-    Links to folders are followed, but not in circles.
-    """
-
-    def walk(
-        folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]
-    ) -> Iterator[tuple[str, ...]]:
-        try:
-            found = folder.stat()
-            entries = list(os.scandir(folder))
-        except OSError as error:
-            raise BadDataError(f"{folder} cannot be read: {error.strerror}") from error
-        here = (found.st_dev, found.st_ino)
-        if here in above:
-            return
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from walk(folder / entry.name, (*parts, entry.name), above | {here})
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                yield (*parts, entry.name)
-
-    return walk(root, (), frozenset())
-
-
-def _drop_beside_splits(
-    photos: list[tuple[str, ...]], skipped: list[Notice]
-) -> list[tuple[str, ...]]:
-    """Where split folders hold class folders, other folders beside them (``val``, ``raw``) are left
-    out and reported.
-
-    Where they hold photos directly, ``train`` may well be a class of toy trains: then all are
-    classes.
-    """
-    beside = Counter(parts[0] for parts in photos if len(parts) > 1 and parts[0] not in SPLITS)
-    if not beside or not any(parts[0] in SPLITS and len(parts) > 2 for parts in photos):
-        return photos
-    for folder, count in sorted(beside.items()):
-        reason = (
-            f"stands beside split folders but is none of {', '.join(SPLITS)}; photos not read: "
-            f"{count}"
-        )
-        skipped.append(Notice(_printable(folder + "/"), reason))
-    return [parts for parts in photos if len(parts) == 1 or parts[0] in SPLITS]
 
 
 def _default_ids(paths: list[tuple[str, str]]) -> list[str]:
@@ -252,18 +170,24 @@ def _default_ids(paths: list[tuple[str, str]]) -> list[str]:
 
 
 def _from_manifest(
-    path: Path, fixed: dict[str, AttributeType], known: dict[str, AttributeType]
+    path: Path,
+    notices: Sequence[Notice],
+    fixed: dict[str, AttributeType],
+    known: dict[str, AttributeType],
 ) -> Dataset:
-    table = read_manifest(path)
-    root = path.parent
-    skipped = list(table.skipped)
-    warnings = list[Notice]()
-    types = _column_types(table, {**known, **fixed}, warnings)
-    defaults, lost = _manifest_default_ids(table, root)
+    table = open_table(path)
+    root = table.root
+    lost = LostLines()
+    records = list(table.records(lost))
+    _check_columns(table, records, lost)
+    skipped = [*notices, *lost.skipped]
+    warnings = [*table.notices, *lost.warnings]
+    types = _column_types(table, records, {**known, **fixed}, warnings)
+    defaults, lost_ids = _manifest_default_ids(records, lost, root)
     rows = []
-    mentioned = {*table.lost_ids, *lost}
-    unnamed = list(table.unnamed)
-    for record, default in zip(table.records, defaults, strict=True):
+    mentioned = {*lost.ids, *lost_ids}
+    unnamed = list(lost.unnamed)
+    for record, default in zip(records, defaults, strict=True):
         product_id = None
         try:
             given = record.values.get("product_id")
@@ -273,7 +197,7 @@ def _from_manifest(
             rows.append(replace(row, attributes=held))
             warnings += [Notice(record.where, reason) for reason in odd]
         except ValueError as error:
-            skipped.append(Notice(record.where, _printable(str(error))))
+            skipped.append(Notice(record.where, printable(str(error))))
         if product_id is not None:
             mentioned.add(product_id)
         elif not all(map(is_missing, record.values.values())):
@@ -286,20 +210,33 @@ def _from_manifest(
     )
 
 
+def _check_columns(table: Table, records: list[Record], lost: LostLines) -> None:
+    """Raise ``BadDataError`` where a table has no rows, or none that could name a photo."""
+    path = table.source.path
+    if not records and not lost.skipped:
+        raise BadDataError(f"{path} has no rows")
+    if "image" not in table.columns and (records or table.columns):
+        found = ", ".join(map(repr, table.columns)) or "none"
+        raise BadDataError(f"{path} has no column 'image'; columns found: {found}")
+
+
 def _column_types(
-    table: Table, settled: Mapping[str, AttributeType], warnings: list[Notice]
+    table: Table,
+    records: list[Record],
+    settled: Mapping[str, AttributeType],
+    warnings: list[Notice],
 ) -> dict[str, AttributeType]:
     types: dict[str, AttributeType] = {}
     for column in table.columns:
         if column in RESERVED or not column.strip():
             continue
         found = settled.get(column) or infer(
-            (r.values.get(column) for r in table.records), text=table.text
+            (record.values.get(column) for record in records), text=table.text
         )
         if found:
             types[column] = found
         else:  # of a column without values there is nothing to say
-            for record in table.records:
+            for record in records:
                 if not is_missing(record.values.get(column)):
                     warnings.append(
                         Notice(
@@ -336,7 +273,9 @@ def _attributes(
     return held, odd
 
 
-def _manifest_default_ids(table: Table, root: Path) -> tuple[list[str | None], list[str]]:
+def _manifest_default_ids(
+    records: list[Record], lost: LostLines, root: Path
+) -> tuple[list[str | None], list[str]]:
     """The id each row has if it names none, or None where its image is unusable; and those of lost
     lines' images."""
 
@@ -345,14 +284,14 @@ def _manifest_default_ids(table: Table, root: Path) -> tuple[list[str | None], l
         return Path(os.path.relpath(image, root) if inside else os.path.normpath(image)).as_posix()
 
     paths: dict[int, str] = {}
-    for number, record in enumerate(table.records):
+    for number, record in enumerate(records):
         image = record.values.get("image")
         if is_missing(record.values.get("product_id")) and isinstance(image, str) and image.strip():
             paths[number] = relative(image)
-    every = [*paths.values(), *map(relative, table.lost_images)]
+    every = [*paths.values(), *map(relative, lost.images)]
     found = _default_ids([(path, path) for path in every])
     ids = dict(zip(paths, found, strict=False))
-    return [ids.get(number) for number in range(len(table.records))], found[len(paths) :]
+    return [ids.get(number) for number in range(len(records))], found[len(paths) :]
 
 
 def _manifest_row(
@@ -364,13 +303,14 @@ def _manifest_row(
         raise ValueError("names no image")
     if not isinstance(image, str):
         raise ValueError(f"image is {type(image).__name__}, not a path")
-    file = root / image
+    file = resolve(root, image) or root / image
     reason = bad_product_id(product_id or "") or _bad_file(file)
     if reason:
         raise ValueError(reason)
-    split = _text(values.get("split"), "split")
-    if split is not None and split not in SPLITS:
-        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    named = _text(values.get("split"), "split")
+    split = split_named(named) if named is not None else None
+    if named is not None and split is None:
+        raise ValueError(f"split {named!r} is none of {', '.join(SPLITS)}")
     title = _text(values.get("title"), "title")
     category = _text(values.get("category"), "category")
     return DatasetRow(
@@ -481,18 +421,11 @@ def _bad_file(path: Path) -> str | None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return f"there is no file {_printable(str(path))}"
+        return f"there is no file {printable(str(path))}"
     except (OSError, ValueError) as error:
-        return (
-            f"{_printable(str(path))} cannot be read: {getattr(error, 'strerror', None) or error}"
-        )
+        return f"{printable(str(path))} cannot be read: {getattr(error, 'strerror', None) or error}"
     if stat.S_ISDIR(mode):
-        return f"{_printable(str(path))} is a folder, not a photo"
+        return f"{printable(str(path))} is a folder, not a photo"
     if not stat.S_ISREG(mode):
-        return f"{_printable(str(path))} is not a regular file"
+        return f"{printable(str(path))} is not a regular file"
     return None
-
-
-def _printable(text: str) -> str:
-    """File names may hold bytes that are not text; reasons must be printable anywhere."""
-    return text.encode("utf-8", "backslashreplace").decode()

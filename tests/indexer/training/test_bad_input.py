@@ -122,7 +122,7 @@ def test_attributes_that_are_missing_or_not_numbers_teach_nothing(
     assert "price" not in found["attributes"]
 
 
-@pytest.mark.parametrize("fault", ["i/0.jpg,a,train", "0.jpg,a,val"])
+@pytest.mark.parametrize("fault", ["i/0.jpg,a,train", "0.jpg,a,held"])
 def test_data_of_which_nothing_is_usable_says_why(
     trained: TrainReport, tmp_path: Path, fault: str
 ) -> None:

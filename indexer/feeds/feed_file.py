@@ -1,0 +1,92 @@
+"""Feed file: bytes of a feed, unpacked while they are read where it is gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+from indexer.core.errors import BadDataError
+
+# Bytes from which a gzip file must have a plausible ratio, and that ratio.
+FREE_BYTES = 64 << 20
+MOST_RATIO = 250
+_GZIP = b"\x1f\x8b"
+
+
+class FeedFile:
+    """A feed on disk. ``name`` and ``suffix`` are those of what is in a gzip file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self.gzipped = file.read(2) == _GZIP
+        except OSError as error:
+            raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
+        name = path.name
+        if self.gzipped and name.lower().endswith((".gz", ".gzip")):
+            name = name.rpartition(".")[0]
+        self.name = name
+        self.suffix = Path(name).suffix.lower()
+        # Why a gzip file could not be read to its end, once that was met.
+        self.damage: str | None = None
+
+    def open(self) -> IO[bytes]:
+        """The bytes from the beginning. Raises ``BadDataError``."""
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise BadDataError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        if not self.gzipped:
+            return file
+        return io.BufferedReader(_Unpacked(self, file), 1 << 17)
+
+    def head(self, size: int) -> bytes:
+        """The first bytes, at most ``size``."""
+        with self.open() as file:
+            return read_all(file, size)
+
+
+def read_all(file: IO[bytes], size: int) -> bytes:
+    """Read ``size`` bytes, fewer only at the end; pipes and unpackers may give less at once."""
+    parts = []
+    while size > 0 and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+class _Unpacked(io.RawIOBase):
+    """Bytes of a gzip file up to where it is damaged; one that unpacks to far more than feeds do is
+    refused."""
+
+    def __init__(self, feed: FeedFile, file: IO[bytes]) -> None:
+        self._feed = feed
+        self._packed = file
+        self._file = gzip.GzipFile(fileobj=file)
+        self._left = max(FREE_BYTES, MOST_RATIO * feed.path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            count = self._file.readinto(buffer)
+        except (OSError, EOFError, zlib.error) as error:
+            self._feed.damage = f"is a damaged gzip file ({error}): what follows cannot be read"
+            return 0
+        self._left -= count
+        if self._left < 0:
+            raise BadDataError(
+                f"{self._feed.path} unpacks to more than {MOST_RATIO} times its size, as no feed "
+                "does: unpack it yourself if you trust it"
+            )
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        self._packed.close()
+        super().close()

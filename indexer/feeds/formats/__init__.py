@@ -1,0 +1,1 @@
+"""Feed formats, one module each; every module here is imported by the registry."""
