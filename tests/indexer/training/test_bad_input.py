@@ -131,7 +131,7 @@ def test_data_of_which_nothing_is_usable_says_why(
     (tmp_path / "0.jpg").write_bytes(b"stand-in")
     data = feed(tmp_path, "image,category,split", [fault] * 3)
     said = "rows skipped: 3, the first: feed.csv:2: " + (
-        "there is no file" if "i/" in fault else "split 'val' is none"
+        "there is no file" if "i/" in fault else "split 'held' is none"
     )
     with pytest.raises(BadDataError, match=f"has no labelled train photos; {said}"):
         train(data, tmp_path / "m", TrainingOptions(device="cpu", cache=tmp_path / "cache"))
