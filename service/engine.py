@@ -31,7 +31,7 @@ from service.products.versions import IndexVersions
 from service.products.writer import Writer
 from service.query.batch import BatchAnswer, BatchRunner, Task
 from service.query.catalog_map import MOST, map_points
-from service.query.classify import classify, require_categories
+from service.query.classify import classify, require_categories, shown_attributes
 from service.query.context import RequestContext
 from service.query.cursors import Cursor, version_of
 from service.query.explain import Explainer
@@ -316,6 +316,9 @@ class Engine:
             description = Description(
                 categories=found.categories if found else [],
                 unknown=found.unknown if found else None,
+                attributes=found.attributes
+                if found
+                else shown_attributes(ctx.snapshot, embedded.vectors),
                 results=page.results,
                 next_cursor=page.next_cursor,
                 tags=tags,

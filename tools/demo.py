@@ -1,4 +1,4 @@
-"""Demonstration: sample catalog, training, evaluation, import, index, queries, page."""
+"""Demonstration: sample catalog, training, import, export, evaluation, index, queries, page."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
     from indexer.feeds.dataset import read_dataset
     from indexer.feeds.importer import import_dataset
     from indexer.model.registry import register_model
+    from indexer.operations.automatic_export import choose_exported
 
     folder = folder.absolute()
     catalog, model = folder / "catalog", folder / "model"
@@ -45,13 +46,16 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
         manifest = _draw_once(catalog, counter)
     with _step("train", "train", seconds):
         _train_once(manifest, model)
-    with _step("evaluate on the test split", "evaluate", seconds), stages() as reporter:
-        figures = evaluate(model, manifest, progress=reporter)
     with _step("import", "import", seconds), progress("import") as counter:
         home = Home.create(folder / "home")
         report = import_dataset(home, read_dataset(manifest), photos="reference", progress=counter)
+    with _step("export for the processor", "export", seconds), stages() as reporter:
+        choice = choose_exported(home, register_model(home, model), progress=reporter)
+        log(choice.reason or "the model is exported already")
+    with _step("evaluate on the test split", "evaluate", seconds), stages() as reporter:
+        figures = evaluate(choice.bundle.path, manifest, progress=reporter)
     with _step("build and activate the index", "index", seconds), stages() as reporter:
-        index = _index_once(home, register_model(home, model), reporter)
+        index = _index_once(home, choice.bundle, reporter)
     with _step("ask", "ask", seconds):
         photo, answers = _ask(home.path, manifest)
     return {
@@ -71,7 +75,7 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
 
 @contextmanager
 def _step(what: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
-    log(f"[{len(seconds) + 1}/6] {what}")
+    log(f"[{len(seconds) + 1}/7] {what}")
     started = time.monotonic()
     yield
     seconds[name] = round(time.monotonic() - started, 2)

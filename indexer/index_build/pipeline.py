@@ -25,6 +25,7 @@ from indexer.index.tuning import check_recall
 from indexer.index.version import Versions
 from indexer.index_build.cost_estimate import CostRates, Estimate, Peak, estimate, try_build
 from indexer.index_build.embed import CHUNK, embed_photos, measure_rate
+from indexer.index_build.feature_reuse import embed_cached
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.model.bundle import Bundle
 from indexer.model.runtime_base import Runtime
@@ -277,6 +278,9 @@ def _embed(context: BuildContext, plan: BuildPlan) -> list[SkippedPhoto]:
     """Embed what has no vector yet; returns what could not be read."""
     if not len(plan.missing):
         return []
+    missing = plan.missing
+    if context.embedder is None:
+        missing = embed_cached(context.catalog, context.store, context.open_embedder(), missing)
     embedder = context.open_embedder()
     began = time.monotonic()
     skipped = embed_photos(
@@ -284,10 +288,10 @@ def _embed(context: BuildContext, plan: BuildPlan) -> list[SkippedPhoto]:
         context.photos,
         context.store,
         embedder,
-        plan.missing,
+        missing,
         progress=partial(context.progress, "embed"),
     )
-    embedded = len(plan.missing) - len(skipped)
+    embedded = len(missing) - len(skipped)
     if embedded >= CHUNK:
         context.store.set_rate(embedded / (time.monotonic() - began))
     return skipped

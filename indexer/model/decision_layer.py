@@ -105,6 +105,8 @@ class Decision:
     tags: TagParams = field(default_factory=TagParams)
     # Head name -> value of class id 0, 1, ...
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Head name -> temperature of its softmax; 1 where none was fitted.
+    attribute_temperatures: Mapping[str, float] = field(default_factory=dict)
     few_shot: tuple[FewShot, ...] = ()
     next_id: int = 0
     # Tag -> head and class that predict it.
@@ -159,6 +161,7 @@ class Decision:
             "tag_rule": None if self.tag_rule is None else self.tag_rule.to_json(),
             "unknown": None if self.unknown is None else dict(self.unknown),
             "attributes": dict(self.attributes),
+            "attribute_temperatures": dict(self.attribute_temperatures),
         }
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -189,6 +192,11 @@ class Decision:
                 smoothing=float(stored.get("smoothing", 0.0)),  # models from before it have none
                 tags=TagParams(**stored["tags"]),
                 attributes={name: tuple(values) for name, values in stored["attributes"].items()},
+                # Models from before it have none.
+                attribute_temperatures={
+                    name: float(value)
+                    for name, value in stored.get("attribute_temperatures", {}).items()
+                },
                 few_shot=tuple(_few_shot(entry, tensors or {}) for entry in stored["few_shot"]),
                 next_id=int(stored["next_id"]),
                 tag_heads={

@@ -49,7 +49,7 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
     if engine not in ENGINES:
         raise BadRequestError(f"unknown engine {engine!r}: use {', '.join(ENGINES)}")
     numeric = bundle.spec.numeric
-    if device == "auto" and (numeric == "int8" or (bundle.exported and _without_gpu())):
+    if device == "auto" and (numeric == "int8" or (bundle.exported and without_gpu())):
         # Without asking torch, which need not be loaded for an exported model.
         device = "cpu"
     if device != "cpu":
@@ -97,7 +97,8 @@ def _open_graph(bundle: Bundle) -> OpenVinoRuntime:
     )
 
 
-def _without_gpu() -> bool:
+def without_gpu() -> bool:
+    """Whether this machine surely has no GPU that torch knows; torch is not loaded for it."""
     return sys.platform == "linux" and not any(Path(driver).exists() for driver in _GPU_DRIVERS)
 
 

@@ -2,7 +2,7 @@
 
 Several times as fast as torch. The graph takes uint8 pixels [1, H, W, 3] and gives pooled features
 [1, F]; colours, neck and heads are in numpy, where they cost little, so that serving needs no
-torch. OpenVINO is the optional extra ``openvino``.
+torch. OpenVINO is a dependency where it has wheels.
 """
 
 from __future__ import annotations

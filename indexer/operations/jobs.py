@@ -282,21 +282,26 @@ def _below(root: Path, dataset: Dataset) -> Dataset:
 def _build(home: Home, job: Job, progress: OnStage) -> dict[str, Any]:
     from indexer.index_build.pipeline import BuildOptions, build_index
     from indexer.model.registry import resolve
+    from indexer.operations.automatic_export import choose_exported
 
     given = {
         name: job.options[name]
         for name in ("recall", "device")
         if job.options.get(name) is not None
     }
+    options = BuildOptions(**given)
+    choice = choose_exported(
+        home, resolve(home, job.options.get("model")), device=options.device, progress=progress
+    )
     report = build_index(
         home,
-        resolve(home, job.options.get("model")),
-        BuildOptions(**given),
+        choice.bundle,
+        options,
         activate=bool(job.options.get("activate")),
         progress=progress,
     )
     result = {name: _plain(value) for name, value in vars(report).items() if name != "estimated"}
-    return result | _limited("skipped", result["skipped"])
+    return result | {"export": choice.reason} | _limited("skipped", result["skipped"])
 
 
 def _limited(name: str, entries: list[Any]) -> dict[str, Any]:

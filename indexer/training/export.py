@@ -12,7 +12,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -25,6 +25,7 @@ from indexer.core.errors import (
     BadDataError,
     BadModelError,
     BadRequestError,
+    CatalensError,
     WeightsUnavailableError,
 )
 from indexer.core.progress import OnStage, no_progress
@@ -41,9 +42,9 @@ from indexer.model.bundle import (
     load_bundle,
     write_bundle,
 )
+from indexer.model.feature_store import FeatureCache, cache_file, default_cache, features_id
 from indexer.model.network import Network
 from indexer.model.numpy_network import NumpyNetwork
-from indexer.model.open_runtime import open_embedder
 from indexer.model.openvino_runtime import (
     HOW,
     Graph,
@@ -54,8 +55,9 @@ from indexer.model.openvino_runtime import (
     openvino,
     probes,
 )
-from indexer.model.preprocessing import QUICK, photos_to_pixels
+from indexer.model.preprocessing import QUICK, photos_to_pixels, shrink_to
 from indexer.model.spec import NUMERICS
+from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.problem import read_problem
 
 # Least mean cosine to the model's own vectors, and most that the share of photos whose nearest
@@ -64,7 +66,7 @@ from indexer.training.problem import read_problem
 TOLERANCE = {"fp32": 0.997, "bf16": 0.996, "int8": 0.995}
 MOST_LOST = 0.005
 # photos that calibrate, judge, and time an export
-_CALIBRATION = 300
+CALIBRATION = 300
 _CHECKED = 400
 _TIMED = 64
 # int8: how many convolutions from the first on stay in bf16. The first ones cost little time, and
@@ -81,13 +83,22 @@ class NotAlikeError(BadModelError):
 
 
 @dataclass(frozen=True)
+class ReferencePhotos:
+    """Photos that calibrate an export, and photos that judge it with their categories, if any."""
+
+    calibration: list[Photo]
+    judges: list[Photo]
+    categories: list[Any]
+
+
+@dataclass(frozen=True)
 class _References:
-    """Photos that calibrate an export, and photos that judge it."""
+    """Reference photos with the model's own vectors of the judges, float32 [N, D]."""
 
     calibration: list[Photo]
     photos: list[Photo]
-    vectors: np.ndarray  # float32 [N, D], of ``photos`` by the model itself
-    categories: list[Any]  # of ``photos``
+    vectors: np.ndarray
+    categories: list[Any]
 
 
 def export(
@@ -110,28 +121,47 @@ def export(
     """
     if numeric != "auto" and numeric not in NUMERICS:
         raise BadRequestError(f"unknown numeric class {numeric!r}: use auto, {', '.join(NUMERICS)}")
-    if openvino() is None:
-        raise WeightsUnavailableError(
-            f"a model is exported with OpenVINO, which is not installed: {HOW}"
-        )
+    _require_openvino()
     check_out(out.absolute(), replace=replace_out)
-    bundle = load_bundle(model)
-    if bundle.exported:
-        raise BadRequestError(f"{model} is an exported model already: export the one it came from")
+    bundle = _exportable(model)
     progress("reference", 0, 1)
-    references = _reference_photos(bundle, data)
+    photos = _dataset_photos(bundle, data)
+    classes = list(NUMERICS) if numeric == "auto" else [numeric]
+    return export_bundle(
+        bundle, photos, out, classes=classes, replace_out=replace_out, progress=progress
+    )
+
+
+def export_bundle(
+    bundle: Bundle,
+    photos: ReferencePhotos,
+    out: Path,
+    *,
+    classes: Sequence[str],
+    first: bool = False,
+    replace_out: bool = False,
+    progress: OnStage = no_progress,
+) -> dict[str, Any]:
+    """Write ``bundle`` exported to ``out``, in the fastest of ``classes`` that is near enough.
+
+    ``first``: in the first of them that is near enough, which spares trying the others. Returns and
+    raises as ``export``.
+    """
+    _require_openvino()
+    references = _with_vectors(bundle, photos)
     progress("reference", 1, 1)
     network = bundle.network()
     preprocess = bundle.spec.preprocess
     preprocess = replace(preprocess, interpolation=QUICK[preprocess.interpolation])
     tried: list[tuple[dict[str, Any], Any]] = []
-    classes = list(NUMERICS) if numeric == "auto" else [numeric]
     for done, name in enumerate(classes):
         progress("export", done, len(classes))
         network.spec = replace(bundle.spec, numeric=name, preprocess=preprocess)
         tried.append(_best(network, name, references))
+        if first and tried[-1][0]["alike"]:
+            break
     progress("export", len(classes), len(classes))
-    parity, graph = _fastest(model, tried)
+    parity, graph = _fastest(bundle.path, tried)
     network.spec = replace(bundle.spec, numeric=parity["numeric"], preprocess=preprocess)
     written = write_bundle(
         out,
@@ -151,20 +181,59 @@ def export(
     }
 
 
-def _reference_photos(bundle: Bundle, data: Path) -> _References:
+def _require_openvino() -> None:
+    if openvino() is None:
+        raise WeightsUnavailableError(
+            f"a model is exported with OpenVINO, which is not installed: {HOW}"
+        )
+
+
+def _exportable(model: Path) -> Bundle:
+    bundle = load_bundle(model)
+    if bundle.exported:
+        raise BadRequestError(f"{model} is an exported model already: export the one it came from")
+    return bundle
+
+
+def _dataset_photos(bundle: Bundle, data: Path) -> ReferencePhotos:
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
-    reference = open_embedder(bundle, device="cpu")
-    shrink_to = reference.shrink_to
-    calibration = [photo for photo, _ in _drawn(problem.of("train"), _CALIBRATION, shrink_to)]
-    judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, shrink_to)
+    size = shrink_to(bundle.spec.preprocess)
+    calibration = [photo for photo, _ in _drawn(problem.of("train"), CALIBRATION, size)]
+    judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, size)
     if not calibration or len(judged) < 2:
         raise BadDataError(
             f"{data} has no readable train and validation photos to calibrate and judge an export "
             "by"
         )
     photos = [photo for photo, _ in judged]
-    categories = [row.category for _, row in judged]
-    return _References(calibration, photos, reference.embed(photos), categories)
+    return ReferencePhotos(calibration, photos, [row.category for _, row in judged])
+
+
+def _with_vectors(bundle: Bundle, photos: ReferencePhotos) -> _References:
+    """Add the model's own vectors of the judges, from cached features where they are there."""
+    reference = TorchRuntime(bundle.network(), device="cpu")
+    features = _cached_features(reference, photos.judges)
+    vectors = np.empty((len(photos.judges), bundle.spec.dim), np.float32)
+    known = [number for number, photo in enumerate(photos.judges) if photo.content_hash in features]
+    if known:
+        rows = [features[photos.judges[number].content_hash] for number in known]
+        vectors[known] = reference.embed_features(np.stack(rows).astype(np.float32))
+    others = sorted(set(range(len(photos.judges))) - set(known))
+    if others:
+        vectors[others] = reference.embed([photos.judges[number] for number in others])
+    return _References(photos.calibration, photos.judges, vectors, photos.categories)
+
+
+def _cached_features(reference: TorchRuntime, photos: Sequence[Photo]) -> dict[str, np.ndarray]:
+    """Read cached features float16 [F + K] by content hash; an unusable cache has none."""
+    name = features_id(reference)
+    try:
+        if not cache_file(default_cache(), name).is_file():
+            return {}
+        with closing(FeatureCache(default_cache(), name)) as cache:
+            return cache.get_many([photo.content_hash for photo in photos])
+    except (CatalensError, OSError):
+        return {}
 
 
 def _fastest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,27 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.core.atomic_files import canonical_json
-from indexer.core.errors import CatalensError, StorageError
+from indexer.core.errors import CatalensError
+from indexer.core.native import THREADS
 from indexer.core.progress import OnStage, no_progress
-from indexer.core.sqlite import Database, Schema
 from indexer.feeds.dataset import DatasetRow
 from indexer.feeds.notice import Notice
-from indexer.imaging.decode import Photo, hash_content
-from indexer.imaging.parallel import decode_all
+from indexer.imaging.decode import ImageLimits, Photo, decode_photo, hash_content
+from indexer.imaging.parallel import in_order
 from indexer.imaging.recapture import recapture
+from indexer.model.feature_store import FeatureCache, default_cache, features_id
 from indexer.model.runtime_base import Runtime
 
 _BATCH = 64
-_SCHEMA = Schema(
-    format=0,
-    tables=(
-        "CREATE TABLE IF NOT EXISTS features (content BLOB PRIMARY KEY, pixels BLOB NOT NULL, "
-        "value BLOB NOT NULL)",
-    ),
-    remedy="delete it (features are computed again)",
-    shared=True,
-)
 # names what ``recapture`` does: another number where that changes
 RECAPTURE = "reshot 1"
 _CACHE_FAILURES = (CatalensError, OSError)
@@ -52,20 +42,6 @@ class Features:
     notes: list[str] = field(default_factory=list)
 
 
-def default_cache() -> Path:
-    """Return ``CATALENS_CACHE``, else ``~/.cache/catalens``.
-
-    Raises ``StorageError`` for a user without a home folder.
-    """
-    named = os.environ.get("CATALENS_CACHE")
-    if named:
-        return Path(named)
-    try:
-        return Path.home() / ".cache" / "catalens"
-    except RuntimeError as error:
-        raise StorageError("~/.cache/catalens: this user has no home folder") from error
-
-
 @dataclass(frozen=True)
 class Recaptures:
     """Simulated recaptures of some of the photos."""
@@ -79,45 +55,17 @@ class Recaptures:
         return Recaptures(self.places[chosen], self.values[chosen])
 
 
-class FeatureCache:
-    """One SQLite file per feature extractor: content hash -> features float16 [F] and the hash of
-    its input pixels."""
-
-    def __init__(self, folder: Path, features_id: str) -> None:
-        self._database = Database(folder / f"{features_id}.sqlite3", _SCHEMA)
-        self._database.prepare()
-
-    def get(self, content: str) -> tuple[str, np.ndarray] | None:
-        """Read (pixel hash, float16 [F]) or None."""
-        query = "SELECT pixels, value FROM features WHERE content = ?"
-        with self._database.statements() as sql:
-            found = sql.execute(query, (bytes.fromhex(content),)).fetchone()
-        return None if found is None else (found[0].hex(), np.frombuffer(found[1], np.float16))
-
-    def put(self, entries: Sequence[tuple[str, str, np.ndarray]]) -> None:
-        """Write (content hash, pixel hash, float16 [F]) each, in one transaction."""
-        rows = [
-            (bytes.fromhex(key), bytes.fromhex(pixels), value.tobytes())
-            for key, pixels, value in entries
-        ]
-        with self._database.transaction() as sql:
-            sql.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
-
-    def close(self) -> None:
-        self._database.close()
-
-
 class _OptionalCache:
     """The cache of one run, or none from its first failure on: it only saves time.
 
     ``notes`` say why there is none.
     """
 
-    def __init__(self, folder: Path | None, features_id: str) -> None:
+    def __init__(self, folder: Path | None, name: str) -> None:
         self.notes: list[str] = []
         self._store: FeatureCache | None = None
         try:
-            self._store = FeatureCache(folder or default_cache(), features_id)
+            self._store = FeatureCache(folder or default_cache(), name)
         except _CACHE_FAILURES as error:
             self._give_up(error)
 
@@ -163,7 +111,7 @@ def photo_features(
     key of their own. A cache that cannot be written or is damaged is gone without: ``notes`` of the
     result say so.
     """
-    with closing(_OptionalCache(cache, _features_id(runtime))) as store:
+    with closing(_OptionalCache(cache, features_id(runtime))) as store:
         return _Extraction(rows, runtime, store, recaptured=recaptured).run(progress)
 
 
@@ -241,16 +189,13 @@ class _Extraction:
         """Compute features of what is not cached, committed every 64 photos."""
         done = len(self._known) - len(missing)
         photos: list[tuple[str, Photo]] = []
-        # A recapture is made of the whole photo, as ``instance_hit_rate_at_1`` makes it.
-        shrink_to = None if self._recaptured else self._runtime.shrink_to
-        for (key, _), photo in decode_all(
-            missing, lambda item: item[1].image.read_bytes(), shrink_to=shrink_to
-        ):
+        workers = min(4, THREADS)
+        for (key, _), photo in in_order(missing, self._prepare, workers=workers):
             if isinstance(photo, CatalensError):
                 self._broken[key] = str(photo)
                 done += 1
                 continue
-            photos.append((key, recapture(photo) if self._recaptured else photo))
+            photos.append((key, photo))
             if len(photos) == _BATCH:
                 done += self._embed(photos)
                 progress("features", done, len(self._known))
@@ -258,6 +203,14 @@ class _Extraction:
         if photos:
             done += self._embed(photos)
             progress("features", done, len(self._known))
+
+    def _prepare(self, item: tuple[str, DatasetRow]) -> Photo:
+        """Decode a photo, and take it again where recaptures are asked for."""
+        data = item[1].image.read_bytes()
+        if not self._recaptured:
+            return decode_photo(data, limits=ImageLimits(), shrink_to=self._runtime.shrink_to)
+        # A recapture is made of the whole photo, as ``instance_hit_rate_at_1`` makes it.
+        return recapture(decode_photo(data, limits=ImageLimits()))
 
     def _embed(self, photos: Sequence[tuple[str, Photo]]) -> int:
         values = self._runtime.extract_features([photo for _, photo in photos]).astype(np.float16)
@@ -289,13 +242,3 @@ class _Extraction:
             skipped=self._skipped,
             notes=list(self._store.notes),
         )
-
-
-def _features_id(runtime: Runtime) -> str:
-    """Name the backbone's weights and the preprocessing.
-
-    Two models that share both share the cache.
-    """
-    digest = hashlib.sha256(canonical_json(runtime.spec.embedding_part()["preprocess"]))
-    digest.update(f"{runtime.feature_width} {runtime.backbone_digest}".encode())
-    return "f" + digest.hexdigest()[:32]

@@ -12,6 +12,7 @@ from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.notice import Notice
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, check_out, load_bundle, write_bundle
+from indexer.model.calibration import fit_temperature, remove_label_smoothing
 from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
 from indexer.model.spec import ModelSpec
@@ -257,8 +258,24 @@ def _decide(
         tag_heads=tag_heads,
         unknown=_open_set(photos, fitted, learned, checked, logits, seed),
         attributes=attributes,
+        attribute_temperatures=_attribute_temperatures(photos, logits),
     )
     return decision, tags_f1
+
+
+def _attribute_temperatures(photos: TrainingSet, logits: dict[str, Any]) -> dict[str, float]:
+    """Fit a temperature for each attribute head on the validation photos that have its value."""
+    of_validation = photos.split == "validation"
+    judges = photos.validation_mask[of_validation]
+    found = {}
+    for target in photos.targets:
+        if target.name == CATEGORY:
+            continue
+        labels = target.labels[of_validation]
+        use = judges & (labels >= 0)
+        scores = remove_label_smoothing(logits[target.name][use], LABEL_SMOOTHING)
+        found[target.name] = fit_temperature(scores, labels[use])
+    return found
 
 
 def _open_set(

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
+from indexer.classification.attribute_prediction import predict_attributes
 from indexer.classification.open_set import is_unknown, rule_logits
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import NoCategoriesError
@@ -14,7 +15,7 @@ from indexer.index.query_weighting import search_params
 from indexer.model.decision_layer import Category
 from service.query.context import RequestContext
 from service.query.photo_embedder import EmbeddedQuery
-from service.query.response import CategoryPrediction, Classification
+from service.query.response import AttributePrediction, CategoryPrediction, Classification
 from service.state.snapshot import Snapshot
 
 
@@ -35,8 +36,20 @@ def classify(ctx: RequestContext, embedded: EmbeddedQuery, *, top: int = 5) -> C
         logits, ranked = _rank(ctx.snapshot, vectors, top)
         unknown = is_unknown_kind(ctx, vectors, logits, ranked[0][0], embedded.self_pids)
     return Classification(
-        [CategoryPrediction.of(category, probability) for category, probability in ranked], unknown
+        [CategoryPrediction.of(category, probability) for category, probability in ranked],
+        unknown,
+        shown_attributes(ctx.snapshot, vectors),
     )
+
+
+def shown_attributes(snapshot: Snapshot, vectors: np.ndarray) -> list[AttributePrediction]:
+    """What embeddings [n, D] of one product show of the attributes the model knows, surest
+    first."""
+    bundle = snapshot.bundle
+    if not bundle.decision.attributes:
+        return []
+    found = predict_attributes(snapshot.embedder.logits(vectors), bundle.decision, bundle.spec)
+    return [AttributePrediction.of(entry) for entry in found]
 
 
 def most_probable_category(snapshot: Snapshot, vectors: np.ndarray) -> CategoryPrediction | None:

@@ -12,6 +12,7 @@ import orjson
 from pydantic import Field
 
 from indexer.catalog.records import Product
+from indexer.classification.attribute_prediction import PredictedValue
 from indexer.core.category_path import format_path
 from indexer.core.timer import StageTimer
 from indexer.model.decision_layer import Category
@@ -133,11 +134,26 @@ class CategoryPrediction:
 
 
 @dataclass(frozen=True)
+class AttributePrediction:
+    """The most probable value of an attribute, as the photo shows it."""
+
+    name: str
+    value: str
+    probability: float
+
+    @classmethod
+    def of(cls, found: PredictedValue) -> AttributePrediction:
+        return cls(found.name, found.value, round(found.probability, 6))
+
+
+@dataclass(frozen=True)
 class Classification:
-    """Categories, best first, and whether the photo is of a kind the model does not know."""
+    """Categories, best first, what the photo shows of attributes, and whether it is of a kind the
+    model does not know."""
 
     categories: list[CategoryPrediction]
     unknown: bool
+    attributes: list[AttributePrediction] = field(default_factory=list)
 
     def suggestions(self) -> Suggestions:
         return Suggestions()
@@ -240,6 +256,7 @@ class Description:
 
     categories: list[CategoryPrediction]
     unknown: bool | None
+    attributes: list[AttributePrediction]
     results: list[SearchResult]
     next_cursor: str | None
     tags: list[SuggestedTag]

@@ -56,6 +56,7 @@ def combine(
         surest.categories[0] if surest.categories else None,
         surest.categories,
         surest.unknown,
+        surest.attributes,
         _surest_tags(parts),
         quality,
         prohibited,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from service.query.response import (
+    AttributePrediction,
     CategoryPrediction,
     JsonDocument,
     SuggestedTag,
@@ -69,6 +70,7 @@ class PhotoReview:
     height: int
     categories: list[CategoryPrediction]
     unknown: bool | None
+    attributes: list[AttributePrediction]
     tags: list[SuggestedTag]
     quality: QualityReport
     prohibited: list[PolicyReport]
@@ -85,6 +87,7 @@ class ReviewResult:
     category: CategoryPrediction | None
     categories: list[CategoryPrediction]
     unknown: bool | None
+    attributes: list[AttributePrediction]
     tags: list[SuggestedTag]
     quality: QualityReport
     prohibited: list[PolicyReport]

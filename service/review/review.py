@@ -20,7 +20,7 @@ from indexer.imaging.decode import Photo
 from indexer.index.live import LiveIndex
 from indexer.moderation.checker import DetectorResults
 from indexer.reviews.store import Preview
-from service.query.classify import classify
+from service.query.classify import classify, shown_attributes
 from service.query.context import RequestContext
 from service.query.photo_embedder import EmbeddedQuery, PhotoEmbedder
 from service.query.query import Query
@@ -175,6 +175,7 @@ class ListingReviewer:
         embedded = EmbeddedQuery(Query(image=seen.data), {"image": vectors}, frozenset())
         categories: list[CategoryPrediction] = []
         unknown = None
+        attributes = shown_attributes(ctx.snapshot, vectors)
         known = len(ctx.snapshot.bundle.decision.categories)
         if known:
             # All of them: a banned category above many small ones is their sum.
@@ -199,6 +200,7 @@ class ListingReviewer:
             seen.photo.height,
             categories[:_SHOWN],
             unknown,
+            attributes,
             tags,
             pixels.quality,
             prohibited,

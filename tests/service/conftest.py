@@ -89,26 +89,37 @@ def product_id(kind: str, colour: str) -> str:
     return ODD_IDS.get((kind, colour), f"{kind}-{colour}")
 
 
+def _mean(vectors: list[np.ndarray]) -> np.ndarray:
+    mean = np.concatenate(vectors).mean(axis=0)
+    return mean / np.linalg.norm(mean)
+
+
 def _labelled(home: Home) -> Bundle:
-    """The shipped network with a category head of class means: a real
+    """The shipped network with heads of class means, for the category and the colour: a real
     classifier without training."""
     bare = pretrained(home)
     embedder = open_embedder(bare)
-    means = []
-    for kind in KINDS:
-        photos = [
-            decode_photo(photo(kind, colour, turn=turn)) for colour in COLOURS for turn in (0, 12)
-        ]
-        mean = embedder.embed(photos).mean(axis=0)
-        means.append(mean / np.linalg.norm(mean))
-    spec = dataclasses.replace(bare.spec, heads=(Head("category", tuple(range(len(KINDS)))),))
+    vectors = {
+        (kind, colour): embedder.embed(
+            [decode_photo(photo(kind, colour, turn=turn)) for turn in (0, 12)]
+        )
+        for kind in KINDS
+        for colour in COLOURS
+    }
+    kinds = [_mean([vectors[kind, colour] for colour in COLOURS]) for kind in KINDS]
+    colours = [_mean([vectors[kind, colour] for kind in KINDS]) for colour in COLOURS]
+    heads = (Head("category", tuple(range(len(kinds)))), Head("colour", tuple(range(len(colours)))))
+    spec = dataclasses.replace(bare.spec, heads=heads)
     network = Network(spec, backbones.build(bare.spec.backbone))
     with torch.no_grad():
-        network.heads.linear[0].weight.copy_(torch.from_numpy(np.stack(means).astype(np.float32)))
-        network.heads.linear[0].bias.zero_()
+        for linear, means in zip(network.heads.linear, (kinds, colours), strict=True):
+            linear.weight.copy_(torch.from_numpy(np.stack(means).astype(np.float32)))
+            linear.bias.zero_()
     decision = Decision(
         categories=tuple(Category(i, ("Shapes", kind)) for i, kind in enumerate(KINDS)),
         temperature=0.2,
+        attributes={"colour": tuple(COLOURS)},
+        attribute_temperatures={"colour": 0.2},
         tags=TagParams(k=5, temperature=0.05, threshold=0.3),
     )
     aside = home.path / "labelled"

@@ -28,5 +28,8 @@ def show_categories(found: dict[str, Any]) -> None:
         ("category", "probability"),
         [(format_path(row["path"]), row["probability"]) for row in found["categories"]],
     )
+    if found.get("attributes"):
+        rows = [(row["name"], row["value"], row["probability"]) for row in found["attributes"]]
+        print_table(("attribute", "value", "probability"), rows)
     if found.get("unknown"):
         log("this may be none of the known kinds")

@@ -15,9 +15,10 @@ import pytest
 from indexer.core.errors import BadDataError, BadModelError, StorageError
 from indexer.evaluation.evaluate import evaluate
 from indexer.imaging.decode import hash_content
+from indexer.model import feature_store
 from indexer.model.bundle import load_bundle
+from indexer.model.feature_store import FeatureCache
 from indexer.training.advise import frozen_runtime
-from indexer.training.feature_cache import FeatureCache, _features_id
 from indexer.training.options import TrainingOptions
 from indexer.training.train import TrainReport, train
 from tests.indexer.conftest import KINDS, draw
@@ -34,7 +35,7 @@ def feed(folder: Path, header: str, rows: Sequence[str]) -> Path:
 @pytest.fixture(scope="module")
 def features_id() -> tuple[str, int]:
     runtime = frozen_runtime(device="cpu")
-    return _features_id(runtime), runtime.feature_width
+    return feature_store.features_id(runtime), runtime.feature_width
 
 
 def stored(folder: Path, cache: Path, known: tuple[str, int], features: np.ndarray) -> None:

@@ -6,8 +6,10 @@ import csv
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,22 @@ from tests.service.conftest import COLOURS, KINDS, photo
 pytestmark = pytest.mark.skipif(
     openvino_runtime.openvino() is None, reason="OpenVINO is not installed (the extra openvino)"
 )
+
+
+_RECORDING = threading.Event()
+CONNECTIONS: list[str] = []
+
+
+@cache
+def record_connections() -> None:
+    """Note each look-up and each connection of this process while ``_RECORDING`` is set; an audit
+    hook stays to the end."""
+
+    def note(event: str, arguments: object) -> None:
+        if event in ("socket.getaddrinfo", "socket.connect") and _RECORDING.is_set():
+            CONNECTIONS.append(f"{event} {arguments!r}")
+
+    sys.addaudithook(note)
 
 
 @pytest.fixture(autouse=True)
@@ -84,10 +102,23 @@ def exported(
 ) -> dict[str, dict[str, Any]]:
     """Reports by numeric class; the bundles stand where they say."""
     folder = tmp_path_factory.mktemp("exported")
-    return {
-        name: export(model.path, data, folder / name, numeric=name)
-        for name in ("fp32", "bf16", "int8")
-    }
+    record_connections()
+    _RECORDING.set()
+    try:
+        return {
+            name: export(model.path, data, folder / name, numeric=name)
+            for name in ("fp32", "bf16", "int8")
+        }
+    finally:
+        _RECORDING.clear()
+
+
+@pytest.mark.slow
+def test_an_export_connects_to_nobody(exported: dict[str, dict[str, Any]]) -> None:
+    """OpenVINO and NNCF would report their use to their makers: nothing looks up a name or opens a
+    connection while a model is exported in all classes, telemetry's module included."""
+    assert CONNECTIONS == []
+    assert sys.modules.get("openvino_telemetry") is None
 
 
 @pytest.fixture(scope="module")

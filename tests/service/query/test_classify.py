@@ -16,9 +16,12 @@ from indexer.index.product_hits import ProductHits
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
 from indexer.model.spec import Block
+from service.engine import Engine
 from service.query.classify import is_unknown_kind
 from service.query.context import RequestContext
+from service.query.query import Query
 from service.query.search_cache import SearchCache
+from tests.service.conftest import photo
 
 DIM, GENERAL = 24, slice(8, 24)
 
@@ -122,3 +125,12 @@ def test_without_a_rule_and_for_a_class_of_a_few_photos_nothing_is_unknown(
     )
     ctx = context(snapshot_of(world, world["rule"]))
     assert not is_unknown_kind(ctx, strange, strange[:, 8:13], fewshot, frozenset())
+
+
+def test_a_photo_shows_its_attributes_with_probabilities(shop: Engine) -> None:
+    """``classify`` and ``describe`` name the colour of a photo that no product has."""
+    asked = Query(image=photo("ring", "green", turn=5))
+    shown = shop.classify(asked).content.attributes
+    assert [(entry.name, entry.value) for entry in shown] == [("colour", "green")]
+    assert 0.2 < shown[0].probability <= 1
+    assert shop.describe(asked).content.attributes == shown

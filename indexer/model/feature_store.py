@@ -1,0 +1,92 @@
+"""Cache of pooled backbone features on disk, by content hash of the photo."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from indexer.core.atomic_files import canonical_json
+from indexer.core.errors import StorageError
+from indexer.core.sqlite import Database, Schema, chunks
+from indexer.model.runtime_base import Runtime
+
+_SCHEMA = Schema(
+    format=0,
+    tables=(
+        "CREATE TABLE IF NOT EXISTS features (content BLOB PRIMARY KEY, pixels BLOB NOT NULL, "
+        "value BLOB NOT NULL)",
+    ),
+    remedy="delete it (features are computed again)",
+    shared=True,
+)
+
+
+def default_cache() -> Path:
+    """Return ``CATALENS_CACHE``, else ``~/.cache/catalens``.
+
+    Raises ``StorageError`` for a user without a home folder.
+    """
+    named = os.environ.get("CATALENS_CACHE")
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "catalens"
+    except RuntimeError as error:
+        raise StorageError("~/.cache/catalens: this user has no home folder") from error
+
+
+def cache_file(folder: Path, name: str) -> Path:
+    """Return the file of the feature extractor ``name`` (``features_id``) below ``folder``."""
+    return folder / f"{name}.sqlite3"
+
+
+class FeatureCache:
+    """One SQLite file per feature extractor: content hash -> features float16 [F] and the hash of
+    its input pixels."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._database = Database(cache_file(folder, name), _SCHEMA)
+        self._database.prepare()
+
+    def get(self, content: str) -> tuple[str, np.ndarray] | None:
+        """Read (pixel hash, float16 [F]) or None."""
+        query = "SELECT pixels, value FROM features WHERE content = ?"
+        with self._database.statements() as sql:
+            found = sql.execute(query, (bytes.fromhex(content),)).fetchone()
+        return None if found is None else (found[0].hex(), np.frombuffer(found[1], np.float16))
+
+    def put(self, entries: Sequence[tuple[str, str, np.ndarray]]) -> None:
+        """Write (content hash, pixel hash, float16 [F]) each, in one transaction."""
+        rows = [
+            (bytes.fromhex(key), bytes.fromhex(pixels), value.tobytes())
+            for key, pixels, value in entries
+        ]
+        with self._database.transaction() as sql:
+            sql.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
+
+    def get_many(self, contents: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read the features float16 [F] of those of ``contents`` that are there."""
+        found: dict[str, np.ndarray] = {}
+        with self._database.statements() as sql:
+            for part, marks in chunks([bytes.fromhex(content) for content in contents]):
+                query = f"SELECT content, value FROM features WHERE content IN ({marks})"
+                for content, value in sql.execute(query, part):
+                    found[content.hex()] = np.frombuffer(value, np.float16)
+        return found
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def features_id(runtime: Runtime) -> str:
+    """Name the backbone's weights and the preprocessing.
+
+    Two models that share both share the cache.
+    """
+    digest = hashlib.sha256(canonical_json(runtime.spec.embedding_part()["preprocess"]))
+    digest.update(f"{runtime.feature_width} {runtime.backbone_digest}".encode())
+    return "f" + digest.hexdigest()[:32]

@@ -1,0 +1,160 @@
+"""Automatic export of a model before its first index is built on a processor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.records import PhotoRow
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.errors import BadModelError
+from indexer.core.home import Home
+from indexer.core.progress import OnStage, no_progress
+from indexer.core.vectors import evenly_spaced
+from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo
+from indexer.imaging.parallel import decode_all
+from indexer.index.embedding_store import EmbeddingStore
+from indexer.model.bundle import Bundle
+from indexer.model.open_runtime import without_gpu
+from indexer.model.openvino_runtime import openvino
+from indexer.model.preprocessing import shrink_to
+from indexer.model.registry import register_model, registered
+
+# Fewer photos judge nothing: then the model is used as it is.
+LEAST_PHOTOS = 100
+# The first that is near enough is taken: they follow each other by speed.
+_CLASSES = ("int8", "bf16", "fp32")
+_CALIBRATION = 160
+_JUDGES = 200
+
+
+@dataclass(frozen=True)
+class ExportChoice:
+    """The model that an index is to be built with, and in words why."""
+
+    bundle: Bundle
+    # None where nothing was decided: the model is exported already.
+    reason: str | None
+
+
+def choose_exported(
+    home: Home, bundle: Bundle, *, device: str = "auto", progress: OnStage = no_progress
+) -> ExportChoice:
+    """Return the exported form of ``bundle``, registered in ``home``, where that is to be used.
+
+    A model is exported once, before its first index: photos of the catalog calibrate and judge it
+    (``training.export``), and a form that is not near enough to the model's own vectors is not
+    used. A model whose vectors the home holds already stays, since another form would have all
+    photos embedded again; so does one for a GPU, one without OpenVINO, and one of a catalog with
+    fewer than ``LEAST_PHOTOS`` photos.
+    """
+    if bundle.exported:
+        return ExportChoice(bundle, None)
+    for known in registered(home):
+        if known.exported and known.training.get("exported_from") == bundle.model_version:
+            return ExportChoice(known, f"exported before as {known.spec.numeric}")
+    reason = _obstacle(home, bundle, device)
+    if reason is not None:
+        return ExportChoice(bundle, reason)
+    return _export(home, bundle, progress)
+
+
+def _obstacle(home: Home, bundle: Bundle, device: str) -> str | None:
+    """Why the model is not exported, or None."""
+    if device not in ("auto", "cpu") or (device == "auto" and not without_gpu()):
+        return "not exported: it runs on the GPU"
+    if openvino() is None:
+        return "not exported: OpenVINO is not installed"
+    with closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store:
+        if len(store):
+            return (
+                "not exported: the home holds vectors of the model itself (catalens model export "
+                "makes the faster form, and an index built with it embeds all photos again)"
+            )
+    with open_catalog(home) as catalog:
+        count = catalog.photo_count()
+    if count < LEAST_PHOTOS:
+        return f"not exported: {count} photos are too few to judge it by ({LEAST_PHOTOS} needed)"
+    return None
+
+
+def _export(home: Home, bundle: Bundle, progress: OnStage) -> ExportChoice:
+    # Slow to load, and not needed for a model that is exported already.
+    from indexer.training.export import ReferencePhotos, export_bundle
+
+    with open_catalog(home) as catalog:
+        calibration, judges = _drawn(home, catalog, shrink_to(bundle.spec.preprocess))
+        photos = ReferencePhotos(
+            [photo for photo, _ in calibration],
+            [photo for photo, _ in judges],
+            _categories(catalog, [row for _, row in judges]),
+        )
+    if len(judges) < LEAST_PHOTOS // 2 or not calibration:
+        return ExportChoice(bundle, "not exported: too few photos can be read to judge it by")
+    aside = home.models / f".export.{os.getpid()}"
+    try:
+        report = export_bundle(
+            bundle,
+            photos,
+            aside,
+            classes=_CLASSES,
+            first=True,
+            replace_out=True,
+            progress=progress,
+        )
+        exported = register_model(home, aside)
+    except BadModelError as error:  # not near enough, or its graph fails here
+        return ExportChoice(bundle, f"not exported: {error}")
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return ExportChoice(exported, _words(report))
+
+
+def _words(report: dict[str, Any]) -> str:
+    parity = report["tried"][-1]
+    return (
+        f"exported as {report['numeric']}: {parity['photos_per_s']:,.0f} photos/s, mean cosine "
+        f"{parity['cosine']['mean']:.4f} to the model's own vectors on {parity['photos']} photos"
+    )
+
+
+def _drawn(
+    home: Home, catalog: Catalog, size: int | None
+) -> tuple[list[tuple[Photo, PhotoRow]], list[tuple[Photo, PhotoRow]]]:
+    """Readable photos that calibrate, and others that judge."""
+    _, entries = catalog.entries()
+    ids = np.unique(entries[:, 1])
+    picked = ids[evenly_spaced(len(ids), _CALIBRATION + _JUDGES)]
+    # Both are spread alike over the catalog.
+    judges = np.zeros(len(picked), bool)
+    judges[evenly_spaced(len(picked), len(picked) * _JUDGES // (_CALIBRATION + _JUDGES))] = True
+    return (
+        _decoded(home, catalog, picked[~judges], size),
+        _decoded(home, catalog, picked[judges], size),
+    )
+
+
+def _decoded(
+    home: Home, catalog: Catalog, photo_ids: np.ndarray, size: int | None
+) -> list[tuple[Photo, PhotoRow]]:
+    rows = list(catalog.photos_by_id(photo_ids.tolist()).values())
+    found = decode_all(rows, PhotoStore(home).read, limits=STORED_PHOTO_LIMITS, shrink_to=size)
+    return [(photo, row) for row, photo in found if isinstance(photo, Photo)]
+
+
+def _categories(catalog: Catalog, rows: Sequence[PhotoRow]) -> list[Any]:
+    holders = catalog.holders([row.photo_id for row in rows])
+    first = {photo_id: pids[0] for photo_id, pids in holders.items()}
+    products = catalog.by_pids(set(first.values()), tags=False)
+    found = []
+    for row in rows:
+        product = products.get(first.get(row.photo_id, -1))
+        found.append(None if product is None else product.category)
+    return found

@@ -1,0 +1,44 @@
+"""Attribute heads become values with probabilities."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer.classification.attribute_prediction import predict_attributes
+from indexer.model.decision_layer import Decision
+from indexer.model.spec import Head
+
+SPEC: Any = SimpleNamespace(
+    heads=(Head("category", (0, 1)), Head("colour", (0, 1, 2)), Head("material", (1, 0)))
+)
+
+
+def test_each_attribute_gets_its_most_probable_value_and_the_surest_comes_first() -> None:
+    """A head's classes name the values; photos of one product count alike; the temperature that
+    was fitted for a head is its own."""
+    decision = Decision(
+        attributes={"colour": ("red", "green", "blue"), "material": ("wool", "silk")},
+        attribute_temperatures={"colour": 0.5},
+    )
+    logits = {
+        "category": np.zeros((2, 2), np.float32),
+        "colour": np.array([[0, 1, 0], [0, 1, 2]], np.float32),
+        "material": np.array([[2, 0], [2, 0]], np.float32),
+    }
+    found = predict_attributes(logits, decision, SPEC)
+    assert [(entry.name, entry.value) for entry in found] == [
+        ("material", "silk"),
+        ("colour", "green"),
+    ]
+    # Mean logits (0, 1, 1) at 0.5: exp(2) each of the last two, 1 for the first; ties go to the
+    # first value.
+    assert found[1].probability == pytest.approx(np.exp(2) / (2 * np.exp(2) + 1))
+    assert found[0].probability == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+def test_a_model_without_attribute_heads_shows_none() -> None:
+    assert predict_attributes({"category": np.zeros((1, 2))}, Decision(), SPEC) == []
