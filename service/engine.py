@@ -35,11 +35,13 @@ from service.query.classify import classify, require_categories, shown_attribute
 from service.query.context import RequestContext
 from service.query.cursors import Cursor, version_of
 from service.query.explain import Explainer
+from service.query.facets import FacetCounter
 from service.query.filters import FilterParser
+from service.query.groups import GroupReader
 from service.query.interest_ranking import RecommendOptions
 from service.query.objects import ObjectFinder, ObjectOptions
 from service.query.photo_embedder import PhotoEmbedder
-from service.query.query import Query, RawFilter, SearchOptions, SnapshotSelector
+from service.query.query import OutOfStock, Query, RawFilter, SearchOptions, SnapshotSelector
 from service.query.recommend import Event, Recommender, check_history
 from service.query.response import (
     Classification,
@@ -55,6 +57,7 @@ from service.query.response import (
     SuggestedTags,
 )
 from service.query.search import Searcher
+from service.query.stock import StockFilter
 from service.query.tags import TagSuggester
 from service.query.text import TextQueryParser
 from service.review.database import ReviewDatabase
@@ -153,11 +156,13 @@ class Engine:
     def _make_query_parts(self, settings: Settings) -> None:
         filters = FilterParser(self.catalog, log=self.log)
         self._texts = TextQueryParser(self.home, self.catalog, encoder=settings.text_encoder)
-        self._filters = filters
-        self.searcher = Searcher(self.catalog, filters, self._texts)
+        stock = StockFilter(filters, settings.out_of_stock, settings.out_of_stock_handling)
+        groups = GroupReader(filters, stock)
+        self._facets = FacetCounter(filters, stock, groups)
+        self.searcher = Searcher(self.catalog, stock, groups, self._texts)
         self.tag_suggester = TagSuggester(self.catalog, self.admission)
         self._explainer = Explainer(self.queue, self.embedder)
-        self._recommender = Recommender(self.catalog, filters, out_of_stock=settings.out_of_stock)
+        self._recommender = Recommender(self.catalog, filters, stock, groups)
         self._objects = ObjectFinder(self.embedder, self.searcher)
         self._batches = BatchRunner(self.embedder, self.searcher, self.tag_suggester)
 
@@ -349,11 +354,22 @@ class Engine:
         filter: RawFilter | None = None,
         fields: Sequence[str] = (),
         limit: int = 20,
+        group_by: str | None = None,
+        out_of_stock: OutOfStock | None = None,
         **selector: Any,
     ) -> Envelope[Facets]:
-        """Counts of values among the products that pass ``filter``; ``fields``: of these alone."""
+        """Counts of values among the products that pass ``filter``, or among their groups;
+        ``fields``: of these alone."""
         ctx = self._context(SnapshotSelector.of(at, selector))
-        return ctx.respond(self._filters.facets(ctx, filter=filter, fields=fields, limit=limit))
+        found = self._facets.count(
+            ctx,
+            filter=filter,
+            fields=fields,
+            limit=limit,
+            group_by=group_by,
+            out_of_stock=out_of_stock,
+        )
+        return ctx.respond(found)
 
     def find_objects(
         self, photo: bytes, options: ObjectOptions | None = None, **fields: Any

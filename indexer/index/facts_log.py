@@ -17,7 +17,6 @@ _SEGMENT = 512
 class FactsLog:
     """Log of every product written since a version; the last entry of a product counts.
 
-
     It only grows: a reader that knows how many entries its state has looks at those and at no later
     one. One writer.
     """
@@ -37,6 +36,10 @@ class FactsLog:
     def latest(self, stop: int) -> dict[int, FilterableProduct | None]:
         """Map each pid to its last entry among the first ``stop``."""
         return dict(self._entries[:stop])
+
+    def between(self, start: int, stop: int) -> dict[int, FilterableProduct | None]:
+        """Map each pid written in ``start:stop`` to its last entry there."""
+        return dict(self._entries[start:stop])
 
     def evaluate_filter(
         self, where: Filter, start: int, stop: int

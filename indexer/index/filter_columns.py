@@ -303,6 +303,10 @@ class FilterColumns:
             if column.kind not in ("category", "tags")
         )
 
+    def of_field(self, field: str, kind: FieldKind) -> FilterColumn | None:
+        """The column that values of a field are counted of, if any product has such a field."""
+        return self._columns.get(_PATHS if kind == "category" else (kind, field))
+
 
 @dataclass(frozen=True)
 class BoundFilter(Filter):

@@ -17,7 +17,8 @@ from indexer.index.base import Hits, SearchParams, rescore
 from indexer.index.facts_log import FactsLog
 from indexer.index.filter_columns import BoundFilter, FilterColumns
 from indexer.index.live_state import NOT_DELETED, ROOM, LiveState, compacted, empty, with_room
-from indexer.index.product_hits import ProductHits, by_product
+from indexer.index.product_hits import ProductHits, StopRule, by_product
+from indexer.index.product_table import ProductTable
 from indexer.index.version_files import IndexVersion
 
 _At = tuple[np.ndarray, np.ndarray]
@@ -40,31 +41,6 @@ class Selection:
     columns: FilterColumns
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """What makes a list of products complete."""
-
-    k: int
-    min_score: float | None
-    excluded: np.ndarray
-    # Entries of the base that can be found at all.
-    available: int
-
-    def is_met(self, answer: ProductHits, found: Sequence[Hits], scales: np.ndarray) -> bool:
-        """Check that no longer list could change ``answer``, made of ``found`` in the base."""
-        if all(len(hits) == self.available for hits in found):
-            return True
-        ends = [
-            float(hits.scores[-1] * scale)
-            for hits, scale in zip(found, scales, strict=True)
-            if len(hits)
-        ]
-        # What no list holds scores no more than this.
-        floor = max(ends, default=-np.inf)
-        full = len(answer) == self.k and answer.scores[-1] > floor
-        return full or (self.min_score is not None and floor < self.min_score)
-
-
 class LiveIndex:
     """Base version with the writes since overlaid as an exact delta.
 
@@ -74,28 +50,19 @@ class LiveIndex:
 
     def __init__(self, base: IndexVersion) -> None:
         self.base = base
-        # Sorted: publish checks it.
-        self._pids = np.asarray(base.rows[:, 0])
-        self._photos = np.asarray(base.rows[:, 1])
-        # Of each product of the base its pid and its first row, contiguous: searching a column of
-        # rows would copy it.
-        first = np.flatnonzero(np.diff(self._pids, prepend=np.int64(-1)))
-        self.products = np.ascontiguousarray(self._pids[first])  # int64 [P], ascending
-        self._starts = np.append(first, len(self._pids)).astype(np.int64)
-        # Rows of each product.
-        self._counts = np.diff(self._starts)
-        self._photos_per_product = len(self._pids) / max(len(first), 1)
+        self._table = ProductTable(base.rows)
+        self.products = self._table.products  # int64 [P], ascending
         # By product: all its rows are deleted together.
-        self._deleted_at = np.full(len(first), NOT_DELETED, dtype=np.int64)
+        self._deleted_at = np.full(len(self.products), NOT_DELETED, dtype=np.int64)
         self._writing = threading.Lock()
         # The newest entry of the log by pid.
         self._now: dict[int, FilterableProduct | None] = {}
         self._columns: FilterColumns | None = None
         # Selections of recent filters, each from the columns that it holds.
         self._recent: LRUCache[str, Selection] = LRUCache(
-            max(4, _SELECTIONS_BYTES // max(len(self._pids), 1))
+            max(4, _SELECTIONS_BYTES // max(len(self._table), 1))
         )
-        self._state = empty(base.manifest.dim, base.manifest.last_sequence, len(first))
+        self._state = empty(base.manifest.dim, base.manifest.last_sequence, len(self.products))
 
     @property
     def sequence(self) -> int:
@@ -117,41 +84,15 @@ class LiveIndex:
         newer = state.table[: state.used, 0][state.deleted_at[: state.used] > state.tick]
         return np.concatenate([self.products[self._deleted_at > state.tick], np.unique(newer)])
 
-    def _base_place(self, pid: int) -> int | None:
-        """Find the place of a product among those of the base."""
-        place = int(np.searchsorted(self.products, pid))
-        return place if place < len(self.products) and self.products[place] == pid else None
-
-    def _base_places(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find the places of products among those of the base, and which are there (bool)."""
-        places = np.searchsorted(self.products, pids)
-        inside = places < len(self.products)
-        inside[inside] = self.products[places[inside]] == pids[inside]
-        return places, inside
-
     def unchanged_since_build(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the base places of products, and which of them are unchanged: bool [n].
 
         Unchanged: in the base, and not written since, photos or not. Only of these do the columns
         hold.
         """
-        places, inside = self._base_places(pids)
+        places, inside = self._table.places(pids)
         changed = self._now
         return places, inside & np.array([pid not in changed for pid in pids.tolist()], dtype=bool)
-
-    def _rows_of(self, places: np.ndarray) -> np.ndarray:
-        """List the base rows of the products at these places, in their order."""
-        counts = self._counts[places]
-        return np.repeat(self._starts[places] - np.cumsum(counts) + counts, counts) + np.arange(
-            counts.sum()
-        )
-
-    def _base_rows(self, place: int) -> slice:
-        return slice(int(self._starts[place]), int(self._starts[place + 1]))
-
-    def _by_row(self, mask: np.ndarray) -> np.ndarray:
-        """Expand a mask of the base's products [P] to its rows [N]."""
-        return mask if len(mask) == len(self._pids) else np.repeat(mask, self._counts)
 
     def apply(
         self,
@@ -206,7 +147,7 @@ class LiveIndex:
         tick, places = state.tick + 1, state.places
         products, at, live_rows = state.products, state.used, state.live_rows
         for pid in [*upserts, *deletes]:
-            base, old = self._base_place(pid), places.get(pid)
+            base, old = self._table.place(pid), places.get(pid)
             if old is not None:
                 state.deleted_at[old[0] : old[1]] = tick
                 live_rows -= old[1] - old[0]
@@ -268,7 +209,7 @@ class LiveIndex:
     def _matching_rows(self, where: Filter) -> tuple[Selection, LiveState]:
         """Return a selection and a state with the same first log entries.
 
-        Selections of recent filters are cached and follow writes.
+        Selections of recent filters are cached and follow writes; one without a key is not.
         """
         columns = where.columns if isinstance(where, BoundFilter) else self.columns
         if columns is None:
@@ -276,25 +217,26 @@ class LiveIndex:
                 f"index version {self.base.manifest.version} was built without columns to filter "
                 "by: build the index again"
             )
-        known = self._recent.get(where.key)
+        known = self._recent.get(where.key) if where.key else None
         state = self._state  # read after the selection, so never older
         if known is None or known.log is not state.log or known.columns is not columns:
-            allowed = self._by_row(columns.select(where))
+            allowed = self._table.by_row(columns.select(where))
             count = int(np.count_nonzero(allowed))
             known = Selection(allowed, count, np.empty(0, np.int64), state.log, 0, columns)
         if known.logged < state.logged:
             known = self._update_selection(known, state, where)
-        self._recent.put(where.key, known)
+        if where.key:
+            self._recent.put(where.key, known)
         return known, state
 
     def _update_selection(self, known: Selection, state: LiveState, where: Filter) -> Selection:
         """Bring ``known`` up to ``state`` by the facts of each product written since."""
         pids, passes = state.log.evaluate_filter(where, known.logged, state.logged)
-        places, found = self._base_places(pids)
+        places, found = self._table.places(pids)
         allowed = known.allowed.copy()
         live_rows = self._deleted_at[places[found]] > state.tick
-        allowed[self._rows_of(places[found])] = np.repeat(
-            passes[found] & live_rows, self._counts[places[found]]
+        allowed[self._table.rows_of(places[found])] = np.repeat(
+            passes[found] & live_rows, self._table.counts[places[found]]
         )
         newer = np.union1d(np.setdiff1d(known.newer, pids, assume_unique=True), pids[passes])
         count = int(np.count_nonzero(allowed))
@@ -308,9 +250,9 @@ class LiveIndex:
         """
         chosen, state = self._matching_rows(where)
         # A copy.
-        mask = chosen.allowed[self._starts[:-1]]
+        mask = chosen.allowed[self._table.starts[:-1]]
         latest = state.log.latest(state.logged)
-        places, found = self._base_places(np.fromiter(latest, np.int64, len(latest)))
+        places, found = self._table.places(np.fromiter(latest, np.int64, len(latest)))
         mask[places[found]] = False
         changed = [
             facts
@@ -320,10 +262,30 @@ class LiveIndex:
         return mask, changed
 
     def _findable(self, pid: int, state: LiveState) -> bool:
-        base = self._base_place(pid)
+        base = self._table.place(pid)
         return pid in state.places or (
             base is not None and bool(self._deleted_at[base] > state.tick)
         )
+
+    def passing(self, pids: np.ndarray, where: Filter | None = None) -> np.ndarray:
+        """Tell which of these products a search can find, and which of them pass: bool [n]."""
+        chosen, state = (None, self._state) if where is None else self._matching_rows(where)
+        places, found = self._table.places(pids)
+        places = places[found]
+        stored = self._deleted_at[places] > state.tick
+        if chosen is not None:
+            stored &= chosen.allowed[self._table.starts[places]]
+        out = np.zeros(len(pids), dtype=bool)
+        out[found] = stored
+        if state.places:
+            newer = np.array([pid in state.places for pid in pids.tolist()], dtype=bool)
+            out |= newer if chosen is None else newer & np.isin(pids, chosen.newer)
+        return out
+
+    def written(self) -> tuple[FactsLog, int]:
+        """Return the log of facts written since the version, and how many entries count."""
+        state = self._state
+        return state.log, state.logged
 
     # -- searching
 
@@ -352,11 +314,11 @@ class LiveIndex:
         chosen, state = (None, self._state) if where is None else self._matching_rows(where)
         asked = np.ascontiguousarray(queries, dtype=np.float32)
         scales = np.ones(len(asked), np.float32) if scale is None else np.asarray(scale, np.float32)
-        rule = _Rule(
+        rule = StopRule(
             k,
             min_score,
             np.unique(np.fromiter((int(pid) for pid in exclude), dtype=np.int64)),
-            len(self._pids) if chosen is None else chosen.count,
+            len(self._table.pids) if chosen is None else chosen.count,
         )
         delta = self._search_delta(state, chosen, asked)
         one_list = together and len(asked) > 0
@@ -365,7 +327,7 @@ class LiveIndex:
         answers: dict[int, ProductHits] = {}
         # Several photos of one product, replaced rows and ties across the end of the list all ask
         # for a longer list.
-        fetch = int(k * self._photos_per_product) + 8
+        fetch = int(k * self._table.photos_per_product) + 8
         while unanswered:
             rows = list(chain.from_iterable(unanswered.values()))
             allowed = None if chosen is None else chosen.allowed
@@ -392,7 +354,7 @@ class LiveIndex:
         found: Sequence[Hits],
         delta: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
         scales: np.ndarray,
-        rule: _Rule,
+        rule: StopRule,
     ) -> ProductHits:
         """Merge what each query of one question found in the base and in the delta."""
         pids: list[np.ndarray] = []
@@ -401,10 +363,10 @@ class LiveIndex:
         for hits, (new_pids, new_photos, new_scores), scale in zip(
             found, delta, scales, strict=True
         ):
-            of_rows = self._pids[hits.rows]
+            of_rows = self._table.pids[hits.rows]
             kept = self._deleted_at[np.searchsorted(self.products, of_rows)] > state.tick
             pids += [of_rows[kept], new_pids]
-            photos += [self._photos[hits.rows[kept]], new_photos]
+            photos += [self._table.photos[hits.rows[kept]], new_photos]
             scores += [hits.scores[kept] * scale, new_scores * scale]
         return by_product(
             np.concatenate(pids),
@@ -438,9 +400,9 @@ class LiveIndex:
         (pids int64 [n], photo ids int64 [n], vectors float32 [n, D]), in no order.
         """
         chosen, state = (None, self._state) if where is None else self._matching_rows(where)
-        places, found = self._base_places(pids)
+        places, found = self._table.places(pids)
         places = places[found]
-        rows = self._rows_of(places[self._deleted_at[places] > state.tick])
+        rows = self._table.rows_of(places[self._deleted_at[places] > state.tick])
         if chosen is not None:
             rows, pids = rows[chosen.allowed[rows]], np.intersect1d(pids, chosen.newer)
         newer = (state.deleted_at[: state.used] > state.tick) & np.isin(
@@ -448,8 +410,8 @@ class LiveIndex:
         )
         table, vectors = state.table[: state.used][newer], state.vectors[: state.used][newer]
         return (
-            np.concatenate([self._pids[rows], table[:, 0]]),
-            np.concatenate([self._photos[rows], table[:, 1]]),
+            np.concatenate([self._table.pids[rows], table[:, 0]]),
+            np.concatenate([self._table.photos[rows], table[:, 1]]),
             np.concatenate([self.base.index.vectors(rows), vectors]),
         )
 
@@ -460,11 +422,13 @@ class LiveIndex:
         if place is not None:
             start, stop = place
             return state.table[start:stop, 1].copy(), state.vectors[start:stop].copy()
-        base = self._base_place(pid)
+        base = self._table.place(pid)
         if base is None or self._deleted_at[base] <= state.tick:
             raise UnknownProductError(f"product number {pid} is not in the index")
-        rows = self._base_rows(base)
-        return self._photos[rows].copy(), self.base.index.vectors(np.arange(rows.start, rows.stop))
+        rows = self._table.rows_at(base)
+        return self._table.photos[rows].copy(), self.base.index.vectors(
+            np.arange(rows.start, rows.stop)
+        )
 
     def vectors_at(
         self, pids: Sequence[int] | np.ndarray, photo_ids: Sequence[int] | np.ndarray
@@ -477,7 +441,7 @@ class LiveIndex:
         asked, photos = np.asarray(pids, np.int64), np.asarray(photo_ids, np.int64)
         out = np.zeros((len(asked), self.base.manifest.dim), np.float32)
         there = np.zeros(len(asked), bool)
-        bases, stored = self._base_places(asked)
+        bases, stored = self._table.places(asked)
         stored[stored] = self._deleted_at[bases[stored]] > state.tick
         for place, pid in enumerate(asked.tolist()) if state.places else ():
             newer = state.places.get(pid)
@@ -487,9 +451,9 @@ class LiveIndex:
                 if len(row):
                     out[place] = state.vectors[newer[0] + row[0]]
                     there[place] = True
-        rows = self._rows_of(bases[stored])
-        places = np.repeat(np.flatnonzero(stored), self._counts[bases[stored]])
-        meant = self._photos[rows] == photos[places]
+        rows = self._table.rows_of(bases[stored])
+        places = np.repeat(np.flatnonzero(stored), self._table.counts[bases[stored]])
+        meant = self._table.photos[rows] == photos[places]
         if meant.any():
             out[places[meant]] = self.base.index.vectors(rows[meant])
             there[places[meant]] = True

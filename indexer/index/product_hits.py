@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from indexer.index.base import Hits
 
 # So few products that a search leaves out are compared one by one.
 _FEW = 8
@@ -21,6 +24,43 @@ class ProductHits:
 
     def __len__(self) -> int:
         return len(self.pids)
+
+    def at(self, places: np.ndarray | slice) -> ProductHits:
+        """Return the hits at these places, in their order."""
+        return ProductHits(self.pids[places], self.photo_ids[places], self.scores[places])
+
+    def and_then(self, others: ProductHits) -> ProductHits:
+        """Return these hits and behind them ``others``, as they stand."""
+        return ProductHits(
+            np.concatenate([self.pids, others.pids]),
+            np.concatenate([self.photo_ids, others.photo_ids]),
+            np.concatenate([self.scores, others.scores]),
+        )
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """What makes a list of products complete."""
+
+    k: int
+    min_score: float | None
+    excluded: np.ndarray
+    # Entries of the base that can be found at all.
+    available: int
+
+    def is_met(self, answer: ProductHits, found: Sequence[Hits], scales: np.ndarray) -> bool:
+        """Check that no longer list could change ``answer``, made of ``found`` in the base."""
+        if all(len(hits) == self.available for hits in found):
+            return True
+        ends = [
+            float(hits.scores[-1] * scale)
+            for hits, scale in zip(found, scales, strict=True)
+            if len(hits)
+        ]
+        # What no list holds scores no more than this.
+        floor = max(ends, default=-np.inf)
+        full = len(answer) == self.k and answer.scores[-1] > floor
+        return full or (self.min_score is not None and floor < self.min_score)
 
 
 def by_product(

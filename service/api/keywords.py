@@ -7,6 +7,8 @@ from typing import Literal, TypedDict
 
 from service.query.query import (
     FilterExpression,
+    GroupKeywords,
+    OutOfStock,
     ResultKeywords,
     SearchOptionKeywords,
     StateKeywords,
@@ -53,6 +55,8 @@ class FacetsKeywords(TypedDict, total=False):
     filter: FilterExpression | None
     fields: Sequence[str] | None
     limit: int | None
+    group_by: str | None
+    out_of_stock: OutOfStock | None
     min_sequence: int | None
 
 
@@ -117,7 +121,7 @@ class ClassKeywords(TypedDict, total=False):
     kind: Literal["category", "tag"] | None
 
 
-class RecommendKeywords(StateKeywords, total=False):
+class RecommendKeywords(GroupKeywords, StateKeywords, total=False):
     """What suits a shopper."""
 
     k: int | None

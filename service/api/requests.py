@@ -25,6 +25,8 @@ from indexer.text.tokenizer import MOST_CHARACTERS
 from service.query.interest_ranking import RecommendOptions
 from service.query.objects import ObjectOptions
 from service.query.query import (
+    GroupBy,
+    OutOfStock,
     ProductId,
     RawFilter,
     RequestModel,
@@ -241,6 +243,8 @@ class FacetsQuery(RequestModel):
     filter: Annotated[RawFilter, JsonText] | None = None
     fields: list[Label] = Field(default=[])
     limit: Annotated[int, Field(ge=1, le=1000)] = 20
+    group_by: GroupBy | None = None
+    out_of_stock: OutOfStock | None = None
     min_sequence: Annotated[int, Field(ge=0)] | None = None
 
 

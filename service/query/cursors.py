@@ -37,6 +37,7 @@ class Cursor:
     # Products ranked down to here, collapsed ones among them: the next page ranks at least as many.
     depth: int
     question: str  # `fingerprint` of the query and its options
+    late: bool = False  # whether the product stands among what is out of stock and comes last
 
     def text(self) -> str:
         """Opaque to clients; fit for a URL."""
@@ -48,7 +49,7 @@ class Cursor:
         """Raises ``BadRequestError`` for anything that ``text`` did not give."""
         try:
             packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            version, sequence, score, pid, depth, question = json.loads(packed)
+            version, sequence, score, pid, depth, question, *late = json.loads(packed)
         except (binascii.Error, ValueError, TypeError, RecursionError):
             raise BadRequestError("cursor is not one that this service gave") from None
         whole = all(
@@ -57,20 +58,27 @@ class Cursor:
         texts = isinstance(version, str) and isinstance(question, str)
         if not (whole and texts and isinstance(score, float) and abs(score) <= 1):
             raise BadRequestError("cursor is not one that this service gave")
-        return cls(version, sequence, score, pid, depth, question)
+        # Cursors of before 0.3 say nothing of stock.
+        if late not in ([], [False], [True]):
+            raise BadRequestError("cursor is not one that this service gave")
+        return cls(version, sequence, score, pid, depth, question, bool(late and late[0]))
 
-    def passed(self, hits: ProductHits) -> int:
-        """How many of ``hits`` (best first) stand on this page or before it.
+    def passed(self, hits: ProductHits, late: np.ndarray) -> int:
+        """How many of ``hits`` (best first, those that are ``late`` last) stand on this page or
+        before it.
 
         By the product itself where it is still there, else by where it would stand: so a page
         neither repeats nor skips one, and a product written in between is placed by what it is now.
         """
         here = np.flatnonzero(hits.pids == self.pid)
-        if len(here) and abs(float(hits.scores[here[0]]) - self.score) <= _SAME:
+        if (
+            len(here)
+            and bool(late[here[0]]) == self.late
+            and abs(float(hits.scores[here[0]]) - self.score) <= _SAME
+        ):
             return int(here[0]) + 1
-        before = (hits.scores > self.score) | (
-            (hits.scores == self.score) & (hits.pids <= self.pid)
-        )
+        above = (hits.scores > self.score) | ((hits.scores == self.score) & (hits.pids <= self.pid))
+        before = (late < self.late) | ((late == self.late) & above)
         return int(np.flatnonzero(before)[-1]) + 1 if before.any() else 0
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from indexer.catalog.filters import FilterableProduct
+from indexer.catalog.filters import Filter, FilterableProduct
 from indexer.catalog.store import Catalog
 from indexer.core.category_path import format_path
-from indexer.core.errors import BadFilterError, NoOrdersError
+from indexer.core.errors import NoOrdersError
 from indexer.index.filter_columns import BoundFilter, FilterColumn, FilterColumns
+from indexer.index.group_search import leaving_out, search_groups
 from indexer.index.live import LiveIndex
 from indexer.index.product_hits import ProductHits
 from indexer.index.query_weighting import reweight_queries
@@ -30,8 +31,9 @@ from indexer.recommendation.interests import (
 )
 from indexer.recommendation.orders import complements_of
 from service.query.context import RequestContext
-from service.query.filters import FilterParser
-from service.query.query import FilterField, RawFilter, SnapshotSelector, Whole
+from service.query.groups import GroupCard, Grouping, group_cards
+from service.query.query import FilterField, GroupFields, OutOfStock, SnapshotSelector, Whole
+from service.query.stock import StockFilter, StockState, stock_states
 from service.state.snapshot import Snapshot
 
 Mode = Literal["similar", "complete"]
@@ -45,7 +47,7 @@ _TOGETHER = 4
 _COLOUR, _COLOUR_WEIGHT = "c", 0.5
 
 
-class RecommendOptions(SnapshotSelector):
+class RecommendOptions(GroupFields, SnapshotSelector):
     """Parameters of a recommendation beside the history."""
 
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
@@ -90,47 +92,6 @@ def _count(column: FilterColumn | None, value: str) -> int:
     )
 
 
-class StockFilter:
-    """Filters of recommendations, which leave out what is out of stock."""
-
-    def __init__(self, filters: FilterParser, out_of_stock: Sequence[Mapping[str, Any]]) -> None:
-        self._filters = filters
-        self._out_of_stock = out_of_stock
-        # Positions of conditions that a message was logged for.
-        self._reported: set[int] = set()
-
-    def bind(
-        self, snapshot: Snapshot, filter: RawFilter | None, *more: RawFilter
-    ) -> BoundFilter | None:
-        """The filter as sent, and ``more`` conditions; None for no condition at all. Raises
-        ``BadFilterError``."""
-        if filter is not None:
-            self._filters.parse(filter)  # so that a fault is named where the client put it
-        must = [*([filter] if filter else []), *more]
-        must_not = self._known_conditions()
-        if not must and not must_not:
-            return None
-        return self._filters.bind(snapshot, {"must": must, "must_not": must_not})
-
-    def _known_conditions(self) -> list[Mapping[str, Any]]:
-        """The conditions whose attributes this catalog has, by their type; nothing is out of stock
-        by the others.
-
-        A condition that does not fit the type of an attribute that the catalog has is logged once.
-        """
-        known = []
-        for position, condition in enumerate(self._out_of_stock):
-            try:
-                self._filters.parse({"must": [condition]})
-            except BadFilterError as error:
-                if position not in self._reported and self._filters.has_field(condition["field"]):
-                    self._reported.add(position)
-                    self._filters.report_dropped("out_of_stock", condition["field"], error)
-                continue
-            known.append(condition)
-        return known
-
-
 @dataclass(frozen=True)
 class History:
     """The heaviest products of a history that can be used, each once."""
@@ -156,6 +117,14 @@ class Candidates:
         """The candidates at these places, in their order."""
         return Candidates(self.pids[places], self.photo_ids[places], self.table[:, places])
 
+    def and_then(self, others: Candidates) -> Candidates:
+        """These candidates, and behind them ``others``."""
+        return Candidates(
+            np.concatenate([self.pids, others.pids]),
+            np.concatenate([self.photo_ids, others.photo_ids]),
+            np.concatenate([self.table, others.table], axis=1),
+        )
+
 
 @dataclass(frozen=True)
 class RankedCandidates:
@@ -165,15 +134,58 @@ class RankedCandidates:
     vectors: np.ndarray
     values: np.ndarray
 
+    # The groups that they lead.
+    cards: list[GroupCard] | None = None
+
     @property
-    def shown(self) -> list[tuple[int, int]]:
+    def leaders(self) -> list[tuple[int, int]]:
         pids, photo_ids = self.candidates.pids.tolist(), self.candidates.photo_ids.tolist()
         return list(zip(pids, photo_ids, strict=True))
+
+    @property
+    def shown(self) -> list[tuple[int, int]]:
+        members = [hit for card in self.cards or () for hit in card.members]
+        return [*self.leaders, *((pid, photo_id) for pid, photo_id, _ in members)]
+
+    def and_then(self, others: RankedCandidates) -> RankedCandidates:
+        """These, and behind them ``others``."""
+        return RankedCandidates(
+            self.candidates.and_then(others.candidates),
+            np.concatenate([self.vectors, others.vectors]),
+            np.concatenate([self.values, others.values]),
+        )
+
+
+@dataclass(frozen=True)
+class _InterestSearch:
+    """The search for one interest, or for the best of several."""
+
+    live: LiveIndex
+    queries: np.ndarray  # float32 [n, D]
+    exclude: AbstractSet[int]
+    where: BoundFilter | None
+    columns: FilterColumns
+
+    def find(self, k: int, without: np.ndarray) -> ProductHits:
+        left = leaving_out(self.where, self.columns, without) if len(without) else self.where
+        return self._search(k, left)
+
+    @property
+    def exact(self) -> bool:
+        return False
+
+    def find_members(self, k: int, where: Filter) -> ProductHits:
+        return self._search(k, where)
+
+    def _search(self, k: int, where: Filter | None) -> ProductHits:
+        found = self.live.search(self.queries, k, exclude=self.exclude, where=where, together=True)
+        return found[0]
 
 
 @dataclass(frozen=True)
 class InterestRanking:
-    """The ranking of one request."""
+    """The ranking of one request. ``tiers``: the filters by which products are ranked one after the
+    other, by their stock; ``handling`` made them."""
 
     catalog: Catalog
     stock: StockFilter
@@ -181,18 +193,37 @@ class InterestRanking:
     options: RecommendOptions
     history: History
     interests: Sequence[Interest]
-    where: BoundFilter | None
     columns: FilterColumns
-    types: Mapping[str, str]
+    handling: OutOfStock
+    grouping: Grouping | None
 
     def rank(self, exclude: AbstractSet[int]) -> RankedCandidates:
-        """min(k, what is left) products, best first, diverse."""
-        k, diversity = self.options.k, self.options.diversity
+        """min(k, what is left) products, or groups of them, best first, diverse."""
+        first, *others = stock_states(self.handling)
+        ranked = self._ranked(first, self.options.k, exclude)
+        for state in others:
+            left = self.options.k - len(ranked.leaders)
+            if left > 0:
+                led = self._led(ranked.candidates.pids)
+                ranked = ranked.and_then(self._ranked(state, left, exclude | led))
+        if not ranked.leaders and self.options.mode == "complete":
+            raise NoOrdersError(self._no_complement())
+        return replace(ranked, cards=self._cards(ranked.candidates, exclude))
+
+    def _led(self, pids: np.ndarray) -> frozenset[int]:
+        """These products and the rest of their groups."""
+        if self.grouping is not None:
+            pids = self.grouping.codes.members(self.grouping.codes.of(pids))
+        return frozenset(pids.tolist())
+
+    def _ranked(self, state: StockState, k: int, exclude: AbstractSet[int]) -> RankedCandidates:
+        """min(k, what is left of this stock) products."""
+        diversity = self.options.diversity
         if self.options.mode == "complete":
-            candidates = self._complements(exclude)
+            candidates = self._complements(state, exclude)
         else:
-            candidates = self._similar(exclude)
-        candidates, vectors = self._foremost(candidates, max(_COMPARED * k, k + 20))
+            candidates = self._similar(state, exclude)
+        candidates, vectors = self._foremost(self._one_each(candidates), max(_COMPARED * k, k + 20))
         chosen, values = mmr(
             logsumexp_interests(candidates.table),
             vectors,
@@ -201,21 +232,53 @@ class InterestRanking:
         )
         return RankedCandidates(candidates.at(chosen), vectors[chosen], values)
 
-    def _similar(self, exclude: AbstractSet[int]) -> Candidates:
+    def _one_each(self, found: Candidates) -> Candidates:
+        """Of each group the candidate that suits best."""
+        if self.grouping is None:
+            return found
+        best = np.argsort(-logsumexp_interests(found.table), kind="stable")
+        _, first = np.unique(self.grouping.codes.of(found.pids[best]), return_index=True)
+        return found.at(best[np.sort(first)])
+
+    def _cards(self, chosen: Candidates, exclude: AbstractSet[int]) -> list[GroupCard] | None:
+        if self.grouping is None:
+            return None
+        state: StockState = "in" if self.handling == "hide" else "any"
+        snapshot = self.ctx.snapshot
+        where = self.stock.bind(snapshot, self.options.filter, stock=state)
+        queries = np.stack([interest.query for interest in self.interests])
+        search = _InterestSearch(snapshot.live, queries, exclude, where, self.columns)
+        count = len(chosen.pids)
+        leaders = ProductHits(chosen.pids, chosen.photo_ids, np.zeros(count, np.float32))
+        return group_cards(snapshot.live, self.grouping, leaders, where, exclude, search)
+
+    def _search(
+        self, queries: np.ndarray, depth: int, exclude: AbstractSet[int], where: BoundFilter | None
+    ) -> list[ProductHits]:
+        """For each query the ``depth`` best products, or the best of each of as many groups."""
+        live = self.ctx.snapshot.live
+        if self.grouping is None:
+            return live.search(queries, depth, exclude=exclude, where=where)
+        return [
+            search_groups(
+                _InterestSearch(live, query[None], exclude, where, self.columns),
+                self.grouping.codes,
+                depth,
+            )
+            for query in queries
+        ]
+
+    def _similar(self, state: StockState, exclude: AbstractSet[int]) -> Candidates:
         # Each list alone is long enough for the answer, so together they are too.
         depth = max(self.options.k, _CANDIDATES // len(self.interests))
         queries = np.stack([interest.query for interest in self.interests])
-        live = self.ctx.snapshot.live
-        found = live.search(queries, depth, exclude=exclude, where=self.where)
-        return self._scored(self.interests, found)
+        where = self.stock.bind(self.ctx.snapshot, self.options.filter, stock=state)
+        return self._scored(self.interests, self._search(queries, depth, exclude, where))
 
-    def _complements(self, exclude: AbstractSet[int]) -> Candidates:
+    def _complements(self, state: StockState, exclude: AbstractSet[int]) -> Candidates:
         """For each interest the best of the categories that go with its own, the rest of the
         history's left out."""
-        paths = [
-            format_path(facts.category) if facts.category else None for facts in self.history.facts
-        ]
-        named = sorted({path for path in paths if path})
+        paths = self._paths()
         pairs = complements_of(self.catalog, [path for path in paths if path])
         parts: list[Candidates] = []
         for number, interest in enumerate(self.interests):
@@ -227,28 +290,43 @@ class InterestRanking:
                     if other not in own:
                         lifts[other] = max(lifts.get(other, 0.0), pair.lift)
             for other, lift in sorted(lifts.items(), key=lambda entry: -entry[1])[:_TOGETHER]:
-                parts.append(self._complement(number, other, lift, exclude))
-        if not any(len(part.pids) for part in parts):
-            raise NoOrdersError(
-                "the imported orders name no category that is bought together with those of the "
-                f"history ({', '.join(named) or 'they have none'}): import more orders"
-            )
+                wanted = replace(interest, share=interest.share * lift)
+                parts.append(self._complement(number, wanted, other, state, exclude))
+        if not parts:
+            nothing = np.empty(0, np.int64)
+            return Candidates(nothing, nothing, np.empty((len(self.interests), 0)))
         return _joined(parts)
 
+    def _paths(self) -> list[str | None]:
+        """Of each product of the history its category."""
+        return [
+            format_path(facts.category) if facts.category else None for facts in self.history.facts
+        ]
+
+    def _no_complement(self) -> str:
+        named = sorted({path for path in self._paths() if path})
+        return (
+            "the imported orders name no category that is bought together with those of the "
+            f"history ({', '.join(named) or 'they have none'}): import more orders"
+        )
+
     def _complement(
-        self, number: int, category: str, lift: float, exclude: AbstractSet[int]
+        self,
+        number: int,
+        interest: Interest,
+        category: str,
+        state: StockState,
+        exclude: AbstractSet[int],
     ) -> Candidates:
         """Products of a category that is bought together with that of interest ``number``."""
-        interest, snapshot = self.interests[number], self.ctx.snapshot
+        snapshot = self.ctx.snapshot
         odds = {value: gain for value, gain in interest.odds.items() if value[0] != "category"}
         query = _coloured(snapshot, interest.query)
-        wanted = replace(interest, odds=odds, share=interest.share * lift, query=query)
+        wanted = replace(interest, odds=odds, query=query)
         where = self.stock.bind(
-            snapshot, self.options.filter, {"field": "category", "eq": category}
+            snapshot, self.options.filter, {"field": "category", "eq": category}, stock=state
         )
-        found = snapshot.live.search(
-            query[None], max(self.options.k, 50), exclude=exclude, where=where
-        )
+        found = self._search(query[None], max(self.options.k, 50), exclude, where)
         scored = self._scored([wanted], found)
         table = np.full((len(self.interests), len(scored.pids)), -np.inf)
         table[number] = scored.table[0]
@@ -285,9 +363,10 @@ class InterestRanking:
                 at = np.minimum(np.searchsorted(held, wanted), len(held) - 1)
                 holds[row, settled] = held[at] == wanted
         newer = self.catalog.facts(pids[~settled].tolist()) if not settled.all() else {}
+        types = self.catalog.types() if newer else {}
         for place in np.flatnonzero(~settled).tolist():
             facts = newer.get(int(pids[place]))
-            own = set(values_of(facts, self.types)) if facts else set()
+            own = set(values_of(facts, types)) if facts else set()
             holds[:, place] = [value in own for value in values]
         return holds
 

@@ -33,6 +33,18 @@ _COLLAPSE = "Of results with the same photo, or nearly the same, only the best i
 _CURSOR = (
     "The `next_cursor` of the page before; all else but `k` and `explain` as it was asked there."
 )
+_GROUP_BY = (
+    "One result for each value of a field, the product that matches best: `parent` for one of each "
+    "product's variants, or an attribute with one value a product. Products without a value are "
+    "results of their own. `k` and pages then count groups."
+)
+_GROUP_SIZE = (
+    "With `group_by`: how many products of a group are given, the further ones in `group.members`."
+)
+_OUT_OF_STOCK = (
+    "What is out of stock (setting `out_of_stock`): `show` it like all else, `last`, after all "
+    "that is not, or `hide` it. Unless given, the setting `out_of_stock_results` says."
+)
 _MIN_SEQUENCE = "Answer only from a state that holds this change (a write's `sequence`)."
 _VERSION = "Answer from this index version and its model instead of the serving one."
 
@@ -40,6 +52,8 @@ Whole = Annotated[int, Field(strict=True)]
 Weight = Annotated[float, Field(strict=True, ge=0)]
 ProductId = Annotated[str, Field(min_length=1, max_length=256)]
 Collapse = Literal["none", "same_photo", "near_duplicate"]
+OutOfStock = Literal["show", "last", "hide"]
+GroupBy = Annotated[str, Field(min_length=1, max_length=256)]
 FilterField = Annotated[RawFilter | None, Field(description=_FILTER)]
 
 
@@ -87,7 +101,15 @@ class SnapshotSelector(RequestModel):
     )
 
 
-class SearchFields(RequestModel):
+class GroupFields(RequestModel):
+    """How results are grouped, and what becomes of those that are out of stock."""
+
+    group_by: GroupBy | None = Field(default=None, description=_GROUP_BY)
+    group_size: Annotated[Whole, Field(ge=1, le=20)] = Field(default=1, description=_GROUP_SIZE)
+    out_of_stock: OutOfStock | None = Field(default=None, description=_OUT_OF_STOCK)
+
+
+class SearchFields(GroupFields):
     """Search parameters that hold for one photo as for many."""
 
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
@@ -119,7 +141,15 @@ class StateKeywords(TypedDict, total=False):
     version: str | None
 
 
-class ResultKeywords(TypedDict, total=False):
+class GroupKeywords(TypedDict, total=False):
+    """Typed keywords of ``GroupFields``."""
+
+    group_by: str | None
+    group_size: int | None
+    out_of_stock: OutOfStock | None
+
+
+class ResultKeywords(GroupKeywords, total=False):
     """Typed keywords of ``SearchFields``."""
 
     k: int | None

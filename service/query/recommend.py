@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -25,24 +24,26 @@ from indexer.recommendation.interests import (
 )
 from service.query.context import RequestContext
 from service.query.filters import FilterParser
+from service.query.groups import GroupCard, GroupReader, shown_group
 from service.query.interest_ranking import (
     History,
     InterestRanking,
     Mode,
     RankedCandidates,
     RecommendOptions,
-    StockFilter,
     ValueShares,
 )
 from service.query.living import rank_living
 from service.query.response import (
+    FoundProduct,
     InterestSummary,
     Reason,
     ReasonText,
     Recommendations,
     RecommendedProduct,
-    SearchResult,
+    photo_of,
 )
+from service.query.stock import StockFilter
 from service.state.snapshot import Snapshot
 
 # Events in one history.
@@ -67,37 +68,42 @@ class Recommender:
         self,
         catalog: Catalog,
         filters: FilterParser,
-        *,
-        out_of_stock: Sequence[Mapping[str, Any]],
+        stock: StockFilter,
+        groups: GroupReader,
     ) -> None:
         self._catalog = catalog
         self._filters = filters
-        self._stock = StockFilter(filters, out_of_stock)
+        self._stock = stock
+        self._groups = groups
 
     def recommend(
         self, ctx: RequestContext, history: Sequence[Event], options: RecommendOptions
     ) -> Recommendations:
         """Products as of a search, each with its reason; the interests, and unknown products.
 
-        Nothing of the history, and nothing that is out of stock, is recommended; always min(k, what
-        is left) results. Raises ``UnknownProductError`` where none of its products is known,
-        ``NoOrdersError``, ``BadFilterError``.
+        Nothing of the history is recommended, no variant of what it holds, and unless asked for
+        nothing that is out of stock; always min(k, what is left) results. Raises
+        ``UnknownProductError`` where none of its products is known, ``NoOrdersError``,
+        ``BadFilterError``.
         """
         # One transaction for all that is looked up: a history of ten asks thirty times.
         with ctx.timer.stage("history"), self._catalog.database.read():
             read = self._read(ctx.snapshot, history)
             types = self._catalog.types()
             values = [values_of(facts, types) for facts in read.facts]
-            where = self._stock.bind(ctx.snapshot, options.filter)
+            handling = self._stock.handling(options.out_of_stock, "hide")
+            self._stock.bind(ctx.snapshot, options.filter)  # so that a fault is named first
+            grouping = self._groups.grouping(ctx.snapshot, options, handling)
+            exclude = self._groups.relatives(ctx.snapshot, read.known)
             columns = self._filters.columns(ctx.snapshot)
             shares = ctx.snapshot.derived_from_index(ValueShares)
             frequency = partial(shares.share, columns)
             interests = cluster_interests(read.vectors, read.weights, values, frequency)
         ranking = InterestRanking(
-            self._catalog, self._stock, ctx, options, read, interests, where, columns, types
+            self._catalog, self._stock, ctx, options, read, interests, columns, handling, grouping
         )
         with ctx.timer.stage("search"):
-            chosen, products = rank_living(self._catalog, ranking, read.known)
+            chosen, products = rank_living(self._catalog, ranking, exclude)
         with ctx.timer.stage("describe"):
             named = self._catalog.by_pids(read.pids)
             results = _results(chosen, products, read, interests, named, options.mode)
@@ -194,11 +200,11 @@ def _results(
     mode: Mode,
 ) -> list[RecommendedProduct]:
     candidates = chosen.candidates
+    cards: Sequence[GroupCard | None] = chosen.cards or [None] * len(chosen.leaders)
     nearest, similarity = reasons(chosen.vectors, history.vectors)
     results = []
-    for rank, (pid, photo_id) in enumerate(chosen.shown):
+    for rank, ((pid, photo_id), card) in enumerate(zip(chosen.leaders, cards, strict=True)):
         product = products[pid]
-        photo = product.photos[product.photo_ids.index(photo_id)]
         best = interests[int(np.argmax(candidates.table[:, rank])) % len(interests)]
         cosine = float(best.query @ chosen.vectors[rank])
         signals = {
@@ -208,8 +214,9 @@ def _results(
         score = math.exp(min(float(chosen.values[rank] - chosen.values[0]), 0.0))
         because = named.get(history.pids[int(nearest[rank])])
         reason = _reason(because.product_id, because.title, mode) if because else None
-        result = SearchResult.of(product, photo, score, signals)
-        results.append(RecommendedProduct(**vars(result), reason=reason))
+        found = FoundProduct.of(product, photo_of(product, photo_id), score, signals)
+        group = shown_group(card, products) if card is not None else None
+        results.append(RecommendedProduct(**vars(found), group=group, reason=reason))
     return results
 
 

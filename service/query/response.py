@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeVar, cast
 
 import orjson
 from pydantic import Field
@@ -117,6 +117,11 @@ def image_url(content_hash: str) -> str:
     return f"/v1/images/{content_hash}?w=320"
 
 
+def photo_of(product: Product, photo_id: int) -> str:
+    """The content hash of one of a product's photos."""
+    return product.photos[product.photo_ids.index(photo_id)]
+
+
 # -- categories
 
 
@@ -193,7 +198,7 @@ class SuggestedTags:
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class FoundProduct:
     """One product with its best photo."""
 
     product_id: str
@@ -215,10 +220,10 @@ class SearchResult:
     @classmethod
     def of(
         cls, product: Product, content_hash: str, score: float, signals: Mapping[str, float]
-    ) -> SearchResult:
+    ) -> Self:
         """A product with the photo that was found."""
         path = product.category
-        return SearchResult(
+        return cls(
             product.product_id,
             round(score, 6),
             {name: round(value, 6) for name, value in signals.items()},
@@ -229,6 +234,35 @@ class SearchResult:
             content_hash,
             image_url(content_hash),
         )
+
+
+@dataclass(frozen=True)
+class ResultGroup:
+    """The products of one value of `group_by` that match the question, as one."""
+
+    value: Annotated[
+        str | float | bool | None, Field(description="null of a product without a value.")
+    ]
+    size: Annotated[int, Field(description="Products that match the question.")]
+    price_min: Annotated[
+        float | None, Field(description="Of those with the currency of the one shown.")
+    ]
+    price_max: float | None
+    in_stock: Annotated[
+        bool | None,
+        Field(description="Whether any is not out of stock; null where the catalog does not say."),
+    ]
+    members: Annotated[
+        list[FoundProduct],
+        Field(description="Beside the one shown the best, `group_size` with it."),
+    ]
+
+
+@dataclass(frozen=True)
+class SearchResult(FoundProduct):
+    """One product with its best photo; with `group_by` the best of its group."""
+
+    group: ResultGroup | None = field(default=None, metadata=OPTIONAL, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -326,7 +360,7 @@ class Reason:
 class RecommendedProduct(SearchResult):
     """One product with the reason why it is recommended."""
 
-    reason: Reason | None
+    reason: Reason | None = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -360,7 +394,8 @@ FacetKind = Literal["category", "tags", "string", "number", "bool", "datetime", 
 
 @dataclass(frozen=True)
 class FacetValue:
-    """A value and how many products have it."""
+    """A value and how many products have it; with `group_by` how many groups have a product that
+    has it."""
 
     value: str | float | bool
     count: int
@@ -373,7 +408,7 @@ class Facet:
 
     field: str
     type: FacetKind
-    count: Annotated[int, Field(description="Products that have the field.")]
+    count: Annotated[int, Field(description="Products (or groups) that have the field.")]
     values: list[FacetValue] | None = None
     min: float | str | None = None
     max: float | str | None = None
@@ -385,7 +420,7 @@ class Facet:
 
 @dataclass(frozen=True)
 class Facets:
-    """How many products there are, and how many of them have which value."""
+    """How many products (or groups) there are, and how many of them have which value."""
 
     total: int
     facets: list[Facet]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from indexer.catalog.filters import Filter
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadRequestError
 from indexer.index.filter_columns import BoundFilter
+from indexer.index.group_search import leaving_out, search_groups
 from indexer.index.hybrid_ranking import KeywordShare, rank_hybrid, recolour_weights
 from indexer.index.product_hits import ProductHits
 from indexer.index.query_weighting import (
@@ -23,11 +26,12 @@ from indexer.index.query_weighting import (
 from service.query.classify import most_probable_label
 from service.query.context import RequestContext
 from service.query.cursors import Cursor, fingerprint
-from service.query.filters import FilterParser
+from service.query.groups import GroupCard, Grouping, GroupReader, group_cards, shown_group
 from service.query.living import rank_living
 from service.query.photo_embedder import EmbeddedQuery
 from service.query.query import Query, SearchOptions, fingerprint_fields
-from service.query.response import SearchPage, SearchResult
+from service.query.response import SearchPage, SearchResult, photo_of
+from service.query.stock import StockFilter
 from service.query.text import TextQueryParser, mix_text, replaces_colour
 from service.state.snapshot import Snapshot
 
@@ -38,6 +42,9 @@ class SearchPlan:
 
     options: SearchOptions
     where: BoundFilter | None
+    # Filters by which results are searched one after the other, by their stock.
+    tiers: tuple[BoundFilter | None, ...]
+    grouping: Grouping | None
     cursor: Cursor | None
     fingerprint: str
 
@@ -59,29 +66,40 @@ class _Page:
     hits: list[tuple[int, int, float]]
     more: bool  # whether there is another page
     depth: int  # products ranked down to the last hit, collapsed ones among them
+    late: bool  # whether the last hit stands among what comes last
+    cards: list[GroupCard] | None  # the groups that the hits lead
 
     @property
     def shown(self) -> list[tuple[int, int]]:
-        return [(pid, photo_id) for pid, photo_id, _ in self.hits]
+        members = [hit for card in self.cards or () for hit in card.members]
+        return [(pid, photo_id) for pid, photo_id, _ in (*self.hits, *members)]
 
 
 class Searcher:
     """Finds products for embedded queries and texts; safe to call from many threads."""
 
-    def __init__(self, catalog: Catalog, filters: FilterParser, texts: TextQueryParser) -> None:
+    def __init__(
+        self, catalog: Catalog, stock: StockFilter, groups: GroupReader, texts: TextQueryParser
+    ) -> None:
         self._catalog = catalog
-        self._filters = filters
+        self._stock = stock
+        self._groups = groups
         self._texts = texts
 
     def plan(self, ctx: RequestContext, query: Query, options: SearchOptions) -> SearchPlan:
         """Check a search: its filter and its cursor. Raises ``BadFilterError``,
         ``BadRequestError``."""
+        snapshot = ctx.snapshot
+        handling = self._stock.handling(options.out_of_stock, "show")
+        options = options.model_copy(update={"out_of_stock": handling})
         question = fingerprint(fingerprint_fields(query, options))
-        cursor = _read_cursor(ctx.snapshot, options.cursor, question)
-        where = None
-        if options.filter is not None:
-            where = self._filters.bind(ctx.snapshot, options.filter)
-        return SearchPlan(options, where, cursor, question)
+        cursor = _read_cursor(snapshot, options.cursor, question)
+        tiers = self._stock.tiers(snapshot, options.filter, handling)
+        where = tiers[0]
+        if len(tiers) > 1:
+            where = self._stock.bind(snapshot, options.filter, stock="any")
+        grouping = self._groups.grouping(snapshot, options, handling)
+        return SearchPlan(options, where, tiers, grouping, cursor, question)
 
     def search(self, ctx: RequestContext, embedded: EmbeddedQuery, plan: SearchPlan) -> SearchPage:
         """One page: min(k, what is left) products, counted after collapse and ``min_score``."""
@@ -90,14 +108,15 @@ class Searcher:
             ranking = _PageRanking(ctx, question, plan)
             page, products = rank_living(self._catalog, ranking, question.exclude, where=plan.where)
         with ctx.timer.stage("describe"):
-            results = _results(ctx.snapshot, question, page.hits, products, plan.options.explain)
+            results = _results(ctx.snapshot, question, page, products, plan.options.explain)
         return SearchPage(results, _next_cursor(ctx.snapshot, page, plan), question.unknown_words)
 
     def _question(
         self, ctx: RequestContext, embedded: EmbeddedQuery, options: SearchOptions
     ) -> _Question:
         pids = (self._catalog.pid(product_id) for product_id in options.exclude)
-        exclude = embedded.self_pids | {pid for pid in pids if pid is not None}
+        own = self._groups.relatives(ctx.snapshot, embedded.self_pids)
+        exclude = own | {pid for pid in pids if pid is not None}
         blocks = ctx.snapshot.bundle.spec.blocks
         text = embedded.query.text
         if text is None:
@@ -134,46 +153,101 @@ class _PageRanking:
     plan: SearchPlan
 
     def rank(self, exclude: AbstractSet[int]) -> _Page:
-        """One page; always min(k, what is left after it, counted after collapse) hits."""
+        """One page; always min(k, what is left after it, counted after grouping and collapse)
+        hits."""
         options, cursor = self.plan.options, self.plan.cursor
         # One more than asked for tells whether there is another page.
         depth = options.k + 1 + (cursor.depth if cursor else 0)
         while True:
-            found = self._search(depth, exclude)
+            found, early = self._search(depth, exclude)
             kept = _collapsed(self.ctx.snapshot, found, options.collapse)
-            hits = replace(
-                found,
-                pids=found.pids[kept],
-                photo_ids=found.photo_ids[kept],
-                scores=found.scores[kept],
-            )
-            start = cursor.passed(hits) if cursor else 0
+            hits, late = found.at(kept), kept >= early
+            start = cursor.passed(hits, late) if cursor else 0
             if len(hits) - start > options.k or len(found) < depth:
                 break
             depth *= 2  # too many were collapsed
-        page = slice(start, start + options.k)
-        columns = (hits.pids[page], hits.photo_ids[page], hits.scores[page])
+        page = hits.at(slice(start, start + options.k))
+        columns = (page.pids, page.photo_ids, page.scores)
         listed = list(zip(*(column.tolist() for column in columns), strict=True))
-        reached = int(kept[start + len(listed) - 1]) + 1 if listed else 0
-        return _Page(listed, len(hits) > start + options.k, reached)
+        last = start + len(listed) - 1
+        return _Page(
+            listed,
+            more=len(hits) > start + options.k,
+            depth=int(kept[last]) + 1 if listed else 0,
+            late=bool(late[last]) if listed else False,
+            cards=self._cards(page, exclude),
+        )
 
-    def _search(self, depth: int, exclude: AbstractSet[int]) -> ProductHits:
-        live, options, where = self.ctx.snapshot.live, self.plan.options, self.plan.where
+    def _search(self, depth: int, exclude: AbstractSet[int]) -> tuple[ProductHits, int]:
+        """The ``depth`` best products or groups, and how many of them do not come last."""
+        grouping = self.plan.grouping
+        tiers = [_Tier(self.ctx, self.question, self.plan, exclude, it) for it in self.plan.tiers]
+        first, *others = tiers
+        found = first.rank(depth, None)
+        early = len(found)
+        for tier in others if early < depth else ():
+            # A group with a product in stock stands there, and not again.
+            led = grouping.codes.members(grouping.codes.of(found.pids)) if grouping else None
+            found = found.and_then(tier.rank(depth - len(found), led))
+        return found, early
+
+    def _cards(self, page: ProductHits, exclude: AbstractSet[int]) -> list[GroupCard] | None:
+        grouping, where = self.plan.grouping, self.plan.where
+        if grouping is None:
+            return None
+        search = _Tier(self.ctx, self.question, self.plan, exclude, where)
+        return group_cards(self.ctx.snapshot.live, grouping, page, where, exclude, search)
+
+
+@dataclass(frozen=True)
+class _Tier:
+    """What a question finds among the products that pass one filter."""
+
+    ctx: RequestContext
+    question: _Question
+    plan: SearchPlan
+    exclude: AbstractSet[int]
+    where: BoundFilter | None
+
+    def rank(self, depth: int, without: np.ndarray | None) -> ProductHits:
+        """The ``depth`` best products, or the best of each of as many groups, but the pids
+        ``without``."""
+        if self.plan.grouping is None:
+            return self._find(depth, self.where)
+        return search_groups(self, self.plan.grouping.codes, depth, without)
+
+    def find(self, k: int, without: np.ndarray) -> ProductHits:
+        where: BoundFilter | None = self.where
+        if len(without) and self.plan.grouping is not None:
+            where = leaving_out(where, self.plan.grouping.columns, without)
+        return self._find(k, where)
+
+    @property
+    def exact(self) -> bool:
+        # Words alone find what holds one of them.
+        return self.plan.options.min_score is not None or self.question.vectors is None
+
+    def find_members(self, k: int, where: Filter) -> ProductHits:
+        return self._find(k, where)
+
+    def _find(self, depth: int, where: Filter | None) -> ProductHits:
+        live, min_score = self.ctx.snapshot.live, self.plan.options.min_score
         vectors, keywords = self.question.vectors, self.question.keywords
         params = None
         if vectors is not None and vectors.weights is not None:
             params = search_params(vectors.weights)
-        plain = where is None and options.min_score is None and keywords is None
+        plain = where is None and min_score is None and keywords is None
         if plain and vectors is not None and len(vectors.queries) == 1:
-            found = self.ctx.searches.search(live, vectors.queries[0], depth, exclude, params)
+            query = vectors.queries[0]
+            found = self.ctx.searches.search(live, query, depth, self.exclude, params)
             return replace(found, scores=np.minimum(found.scores * vectors.lengths[0], 1.0))
         return rank_hybrid(
             live,
             vectors,
             keywords,
             depth,
-            exclude=exclude,
-            min_score=options.min_score,
+            exclude=self.exclude,
+            min_score=min_score,
             where=where,
             params=params,
         )
@@ -200,23 +274,31 @@ def _next_cursor(snapshot: Snapshot, page: _Page, plan: SearchPlan) -> str | Non
         return None
     pid, _, score = page.hits[-1]
     return Cursor(
-        snapshot.index_version, snapshot.live.sequence, score, pid, page.depth, plan.fingerprint
+        snapshot.index_version,
+        snapshot.live.sequence,
+        score,
+        pid,
+        page.depth,
+        plan.fingerprint,
+        page.late,
     ).text()
 
 
 def _results(
     snapshot: Snapshot,
     question: _Question,
-    hits: list[tuple[int, int, float]],
+    page: _Page,
     products: dict[int, Product],
     explain: bool,
 ) -> list[SearchResult]:
-    signals = _signals(snapshot, question, hits, explain)
+    signals = _signals(snapshot, question, page.hits, explain)
+    cards: Sequence[GroupCard | None] = page.cards or [None] * len(page.hits)
     results = []
-    for (pid, photo_id, score), parts in zip(hits, signals, strict=True):
+    for (pid, photo_id, score), parts, card in zip(page.hits, signals, cards, strict=True):
         product = products[pid]
-        photo = product.photos[product.photo_ids.index(photo_id)]
-        results.append(SearchResult.of(product, photo, score, parts))
+        result = SearchResult.of(product, photo_of(product, photo_id), score, parts)
+        group = shown_group(card, products) if card is not None else None
+        results.append(replace(result, group=group) if group is not None else result)
     return results
 
 

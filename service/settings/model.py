@@ -267,8 +267,17 @@ class Settings(BaseModel):
     )
     # On attributes that no product has, a condition is ignored.
     out_of_stock: Conditions = Field(
-        default=({"field": "in_stock", "eq": False}, {"field": "stock", "lte": 0}),
-        description="Conditions, as in filters; what meets any of them is never recommended.",
+        default=(
+            {"field": "availability", "eq": "out_of_stock"},
+            {"field": "in_stock", "eq": False},
+            {"field": "stock", "lte": 0},
+        ),
+        description="Conditions, as in filters; what meets any of them is out of stock.",
+    )
+    out_of_stock_results: Literal["auto", "show", "last", "hide"] = Field(
+        default="auto",
+        description="What is out of stock in results: shown like all else, last, or hidden; auto: "
+        "shown by searches, hidden by recommendations. A request may ask otherwise.",
     )
     import_root: Annotated[PathSetting | None, AfterValidator(_existing_folder)] = Field(
         default=None,
@@ -324,6 +333,11 @@ class Settings(BaseModel):
     def replace(self, **changes: Any) -> Settings:
         """These settings with ``changes``, checked anew."""
         return type(self).make(**{**dict(self), **changes})
+
+    @property
+    def out_of_stock_handling(self) -> Literal["show", "last", "hide"] | None:
+        """What is set for all kinds of answers; None: each has its own default."""
+        return None if self.out_of_stock_results == "auto" else self.out_of_stock_results
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -153,7 +153,8 @@ def facets() -> JsonResponse:
     datetimes min and max.
 
     Query: `filter` (JSON text, as in a search) counts only products that pass it; `fields`
-    (repeatable) only these fields; `limit` (20; 1 to 1000) values of each; `min_sequence`.
+    (repeatable) only these fields; `limit` (20; 1 to 1000) values of each; `group_by` counts groups
+    instead, such as the parents of variants; `out_of_stock=hide`; `min_sequence`.
     """
     query = _query(FacetsQuery, repeatable="fields")
     return answer(
@@ -162,6 +163,8 @@ def facets() -> JsonResponse:
             filter=query.filter,
             fields=query.fields,
             limit=query.limit,
+            group_by=query.group_by,
+            out_of_stock=query.out_of_stock,
         )
     )
 

@@ -46,10 +46,12 @@ class Shop:
     """A catalog and the live index over a version of it; each write goes to both as the service
     does it."""
 
-    def __init__(self, folder: Path, *, columns: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, columns: bool = True, types: dict[str, str] = TYPES
+    ) -> None:
         self.home = Home.create(folder)
         self.catalog = Catalog.create(folder / "catalog.sqlite3")
-        self.catalog.set_types(TYPES)
+        self.catalog.set_types(types)
         self.columns = columns
 
     def publish(self) -> None:

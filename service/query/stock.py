@@ -1,0 +1,105 @@
+"""Stock: which products are out of stock, and what that does to results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from indexer.core.errors import BadFilterError
+from indexer.index.filter_columns import BoundFilter
+from service.query.filters import FilterParser
+from service.query.query import OutOfStock, RawFilter
+from service.state.snapshot import Snapshot
+
+StockState = Literal["any", "in", "out"]
+
+
+class StockFilter:
+    """Filters by stock. ``conditions``: what meets any of them is out of stock; ``handling``: what
+    becomes of it in results where a request does not say, None where each kind of answer has its
+    own default."""
+
+    def __init__(
+        self,
+        filters: FilterParser,
+        conditions: Sequence[Mapping[str, Any]],
+        handling: OutOfStock | None = None,
+    ) -> None:
+        self._filters = filters
+        self._conditions = conditions
+        self._handling = handling
+        # Types of the catalog's attributes, and the conditions that fit them.
+        self._fitting: tuple[Mapping[str, str], list[Mapping[str, Any]]] | None = None
+        # Positions of conditions that a message was logged for.
+        self._reported: set[int] = set()
+
+    def handling(self, asked: OutOfStock | None, default: OutOfStock) -> OutOfStock:
+        """What an answer does with what is out of stock: as asked, as set, or its default.
+
+        "show" where nothing in this catalog can be out of stock.
+        """
+        chosen = asked or self._handling or default
+        return chosen if chosen == "show" or self.known() else "show"
+
+    def bind(
+        self,
+        snapshot: Snapshot,
+        filter: RawFilter | None,
+        *more: RawFilter,
+        stock: StockState = "in",
+    ) -> BoundFilter | None:
+        """The filter as sent, ``more`` conditions, and the stock; None for no condition at all.
+
+        Raises ``BadFilterError``.
+        """
+        if filter is not None:
+            self._filters.parse(filter)  # so that a fault is named where the client put it
+        must: list[Any] = [*([filter] if filter else []), *more]
+        out = self.known() if stock != "any" else []
+        if stock == "out":
+            must.append({"should": out})
+        must_not = out if stock == "in" else []
+        if not must and not must_not:
+            return None
+        return self._filters.bind(snapshot, {"must": must, "must_not": must_not})
+
+    def tiers(
+        self, snapshot: Snapshot, filter: RawFilter | None, handling: OutOfStock
+    ) -> tuple[BoundFilter | None, ...]:
+        """The filters by which results are searched one after the other. Raises
+        ``BadFilterError``."""
+        states = stock_states(handling)
+        return tuple(self.bind(snapshot, filter, stock=state) for state in states)
+
+    def known(self) -> list[Mapping[str, Any]]:
+        """The conditions whose attributes this catalog has, by their type; nothing is out of stock
+        by the others.
+
+        A condition that does not fit the type of an attribute that the catalog has is logged once.
+        """
+        types = self._filters.types()
+        if self._fitting is None or self._fitting[0] != types:
+            fitting = [
+                condition
+                for position, condition in enumerate(self._conditions)
+                if self._filters.has_field(condition["field"]) and self._fits(position, condition)
+            ]
+            self._fitting = (types, fitting)
+        return self._fitting[1]
+
+    def _fits(self, position: int, condition: Mapping[str, Any]) -> bool:
+        try:
+            self._filters.parse({"must": [condition]})
+        except BadFilterError as error:
+            if position not in self._reported:
+                self._reported.add(position)
+                self._filters.report_dropped("out_of_stock", condition["field"], error)
+            return False
+        return True
+
+
+def stock_states(handling: OutOfStock) -> tuple[StockState, ...]:
+    """What is shown, one after the other."""
+    if handling == "show":
+        return ("any",)
+    return ("in",) if handling == "hide" else ("in", "out")
