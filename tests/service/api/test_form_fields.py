@@ -14,7 +14,18 @@ from service.api.form_fields import decode_field, encode_fields, is_plain
 @pytest.mark.parametrize(
     ("model", "plain"),
     [
-        (requests.SearchRequest, {"product_id", "version", "text", "collapse", "cursor"}),
+        (
+            requests.SearchRequest,
+            {
+                "product_id",
+                "version",
+                "text",
+                "collapse",
+                "cursor",
+                "group_by",
+                "out_of_stock",
+            },
+        ),
         (requests.ExplainRequest, {"product_id", "version", "category", "with"}),
         (requests.ReviewRequest, {"product_id", "version", "profile"}),
         (requests.ImportRequest, {"path", "photos"}),

@@ -8,11 +8,13 @@ import pytest
 from pydantic import BaseModel
 
 from service.api import keywords, requests
+from service.query.query import GroupFields
 
 # Keywords -> the model they fill, and the fields of the model that the client fills itself.
 FILLED: dict[str, tuple[type[BaseModel], set[str]]] = {
     "StateKeywords": (requests.SnapshotSelector, set()),
     "QueryKeywords": (requests.QueryRequest, {"image"}),
+    "GroupKeywords": (GroupFields, set()),
     "ResultKeywords": (requests.SearchFields, set()),
     "SearchKeywords": (requests.SearchRequest, {"image"}),
     "SearchBatchKeywords": (requests.SearchPhotosRequest, {"images"}),
