@@ -34,7 +34,7 @@ NUMERIC: tuple[FieldKind, ...] = ("number", "datetime")
 
 class FilterableProduct(NamedTuple):
     """What filters ask of a product, and nothing else of it: small enough to keep for every product
-    that changed."""
+    that changed. ``attributes`` hold its fields too."""
 
     pid: int
     category: CategoryPath | None
@@ -77,9 +77,13 @@ def elements(facts: FilterableProduct, name: str, kind: FieldKind) -> tuple[Elem
     value = facts.attributes.get(name)
     if is_missing(value):
         return ()
-    if kind == "list":
-        return tuple(dict.fromkeys(list_key(part) for part in value or ()))
-    return (_element(value, kind),)
+    try:
+        if kind == "list":
+            return tuple(dict.fromkeys(list_key(part) for part in value or ()))
+        return () if isinstance(value, list) else (_element(value, kind),)
+    except (TypeError, ValueError, AttributeError):
+        # An attribute that is not of the type of the field whose name it has.
+        return ()
 
 
 def category_paths(category: CategoryPath | None) -> tuple[str, ...]:

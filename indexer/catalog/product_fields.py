@@ -58,6 +58,8 @@ FIELD_TYPES: Mapping[str, Literal["string", "number"]] = {
     "parent": "string",
     "variant": "string",
 }
+# Those that a product shares with none, or only with its variants.
+SINGULAR_FIELDS = frozenset({"url", "gtin", "sku", "parent", "variant"})
 # All names, those by language and market too.
 FIELD_NAMES: tuple[str, ...] = tuple(entry.name for entry in fields(ProductFields))
 # Of a product about which its shop says nothing more.

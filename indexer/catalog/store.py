@@ -20,6 +20,7 @@ from indexer.catalog.change_log import (
 )
 from indexer.catalog.filters import FilterableProduct
 from indexer.catalog.presence import check_lineage, has_catalog
+from indexer.catalog.product_fields import FIELD_TYPES
 from indexer.catalog.product_rows import read_facts, read_products, rows_at_once
 from indexer.catalog.records import (
     Change,
@@ -384,6 +385,17 @@ class Catalog:
         """The fields that some product has, or had."""
         with self.database.read() as connection:
             return set() if self._is_old(connection) else used_fields(connection)
+
+    def filter_types(self) -> dict[str, AttributeType]:
+        """The attributes and fields that conditions can name, and their types: those that some
+        product has, or had.
+
+        An attribute with the name of a field keeps its own type until a product has that field.
+        """
+        with self.database.read():
+            types = self.types()
+            held = self.used_fields()
+        return {**types, **{name: kind for name, kind in FIELD_TYPES.items() if name in held}}
 
     def owners(self) -> dict[str, str]:
         """Field or attribute -> who owns it: the name of a feed."""

@@ -96,7 +96,8 @@ def _publish(
     # Read now, not with the rows: a product that changed since `last_sequence` is judged by the
     # log anyway.
     facts = map(facts_of, catalog.iterate())
-    columns = FilterColumns.build(facts, np.unique(content.rows[:, 0]), catalog.types())
+    types = catalog.filter_types()
+    columns = FilterColumns.build(facts, np.unique(content.rows[:, 0]), types)
     source = {
         "stamp": catalog.change_log.stamp(content.last_sequence),
         "erased_through": content.last_sequence,

@@ -11,7 +11,10 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from indexer.catalog.filters import FilterableProduct, category_paths, elements
+from indexer.catalog.product_fields import SINGULAR_FIELDS
 
+# Fields that say nothing about taste.
+_OWN = SINGULAR_FIELDS | {"currency", "availability"}
 # (field, value): what products may have in common.
 Value = tuple[str, str]
 # Chosen on shoppers of validation seeds (docs/figures/discovery.md).
@@ -219,7 +222,7 @@ def values_of(facts: FilterableProduct, types: Mapping[str, str]) -> list[Value]
     """
     found: list[Value] = [("category", path) for path in category_paths(facts.category)]
     for name in facts.attributes:
-        kind = types.get(name)
+        kind = types.get(name) if name not in _OWN else None
         if kind in ("string", "bool", "list"):
             found += [(name, str(value)) for value in elements(facts, name, kind)]  # type: ignore[arg-type]
     return found

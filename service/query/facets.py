@@ -63,7 +63,8 @@ class FacetCounter:
         codes = self._groups.codes(ctx.snapshot, group_by) if group_by is not None else None
         with ctx.timer.stage("count"):
             counted = _Counted.of(*ctx.snapshot.live.count_matching(where), codes)
-            found = [_facet(known[name], counted, limit) for name in dict.fromkeys(fields or known)]
+            names = dict.fromkeys(fields or self._filters.counted_unasked(known))
+            found = [_facet(known[name], counted, limit) for name in names]
             return Facets(counted.total(), found)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from indexer.catalog.filters import BUILT_IN, Filter, facts_of, parse_filter
+from indexer.catalog.product_fields import SINGULAR_FIELDS
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadFilterError
 from indexer.index.filter_columns import BoundFilter, FilterColumns
@@ -50,15 +51,21 @@ class FilterParser:
 
     def parse(self, raw: object) -> Filter:
         """A filter as sent. Raises ``BadFilterError``."""
-        return parse_filter(raw, self._catalog.types(), pid_of=self._catalog.pid)
+        return parse_filter(raw, self.types(), pid_of=self._catalog.pid)
 
     def types(self) -> Mapping[str, str]:
-        """The types of the catalog's attributes."""
-        return self._catalog.types()
+        """The types of the attributes and fields that some product has."""
+        return self._catalog.filter_types()
+
+    def counted_unasked(self, known: Iterable[str]) -> list[str]:
+        """Those of the ``known`` fields that facets count where none is named: not the addresses
+        and codes, of which each product has its own."""
+        own = self._catalog.types()
+        return [name for name in known if name in own or name not in SINGULAR_FIELDS]
 
     def has_field(self, name: str) -> bool:
         """Whether conditions on this field can be read: it is built in, or the catalog has it."""
-        return name in BUILT_IN or name in self._catalog.types()
+        return name in BUILT_IN or name in self.types()
 
     def report_dropped(self, setting: str, field: str, error: BadFilterError) -> None:
         """Log that a condition of a setting does not fit the catalog and is ignored."""
@@ -75,5 +82,5 @@ class FilterParser:
 
     def columns(self, snapshot: Snapshot) -> FilterColumns:
         """What filters and facets of a snapshot are answered from."""
-        types = self._catalog.types()
+        types = self.types()
         return snapshot.derived_from_index(CatalogColumns).fitting(self._catalog, types, self._log)

@@ -363,7 +363,7 @@ class InterestRanking:
                 at = np.minimum(np.searchsorted(held, wanted), len(held) - 1)
                 holds[row, settled] = held[at] == wanted
         newer = self.catalog.facts(pids[~settled].tolist()) if not settled.all() else {}
-        types = self.catalog.types() if newer else {}
+        types = self.catalog.filter_types() if newer else {}
         for place in np.flatnonzero(~settled).tolist():
             facts = newer.get(int(pids[place]))
             own = set(values_of(facts, types)) if facts else set()

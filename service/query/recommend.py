@@ -89,7 +89,7 @@ class Recommender:
         # One transaction for all that is looked up: a history of ten asks thirty times.
         with ctx.timer.stage("history"), self._catalog.database.read():
             read = self._read(ctx.snapshot, history)
-            types = self._catalog.types()
+            types = self._filters.types()
             values = [values_of(facts, types) for facts in read.facts]
             handling = self._stock.handling(options.out_of_stock, "hide")
             self._stock.bind(ctx.snapshot, options.filter)  # so that a fault is named first

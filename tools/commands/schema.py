@@ -1,4 +1,4 @@
-"""Command ``schema``: attribute names and types."""
+"""Command ``schema``: names, types and owners of attributes and fields."""
 
 from __future__ import annotations
 
@@ -14,13 +14,27 @@ from tools.output import print_result, print_table
 @home_option
 @json_option
 def schema(home: Path, as_json: bool) -> None:
-    """List the attributes and their types."""
+    """List the attributes and the fields that products have, their types, and who owns them."""
     from indexer.catalog.store import open_catalog
     from indexer.core.home import Home
 
-    types = open_catalog(Home(home)).types()
-    print_result(
-        {"attributes": types},
-        as_json,
-        lambda found: print_table(("attribute", "type"), found["attributes"].items()),
-    )
+    with open_catalog(Home(home)) as catalog:
+        held = catalog.filter_types()
+        used = catalog.used_fields()
+        found = {
+            "attributes": catalog.types(),
+            "fields": {name: kind for name, kind in held.items() if name in used},
+            "owners": catalog.owners(),
+        }
+    print_result(found, as_json, _print_schema)
+
+
+def _print_schema(found: dict[str, dict[str, str]]) -> None:
+    rows = [
+        (name, kind, what, found["owners"].get(name, ""))
+        for what, part in (("attribute", "attributes"), ("field", "fields"))
+        for name, kind in found[part].items()
+    ]
+    owned = any(owner for *_, owner in rows)
+    columns = ("name", "type", "kind", "owner")
+    print_table(columns[: 3 + owned], [row[: 3 + owned] for row in rows])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from indexer.catalog.filters import elements, facts_of, parse_filter
 from indexer.catalog.product_fields import NO_FIELDS, ProductFields
 from indexer.catalog.records import Delete, Patch, Put, Written
 from indexer.catalog.store import Catalog, open_catalog
@@ -285,3 +286,33 @@ def test_a_dry_run_leaves_an_old_file_old(old: Home, monkeypatch: pytest.MonkeyP
         catalog.apply([Patch("ball/1", {"fields": {"price": 3}})], dry_run=True)
         assert catalog.get("ball/1").fields == NO_FIELDS
     assert "used_fields" not in columns(untouched)
+
+
+def test_fields_are_known_to_filters(catalog: Catalog) -> None:
+    """Those that some product ever had can be named. Amounts are numbers."""
+    put(catalog, product(attributes={"colour": "red"}))
+    assert catalog.filter_types() == {"colour": "string"}
+    put(catalog, product(attributes={"colour": "red"}, fields=ProductFields(price=5, sku="1")))
+    assert catalog.filter_types() == {"colour": "string", "price": "number", "sku": "string"}
+    facts = catalog.facts([1])[1]
+    assert facts == facts_of(catalog.get("p"))
+    raw = {"must": [{"field": "price", "lt": 6}, {"field": "sku", "eq": "1"}]}
+    where = parse_filter(raw, catalog.filter_types(), pid_of=catalog.pid)
+    assert where.holds(facts)
+    assert not where.holds(facts._replace(attributes={"sku": "1"}))
+
+
+def test_an_attribute_with_a_field_s_name_keeps_its_meaning(catalog: Catalog) -> None:
+    """Its type stays until a product has the field; then the field's value counts where there is
+    one, and the attribute where it can be read as one."""
+    put(catalog, product("text", attributes={"price": "19.00 EUR", "brand": ["A", "B"]}))
+    assert catalog.filter_types()["price"] == "string"
+    assert catalog.filter_types()["brand"] == "list"
+    put(catalog, product("both", attributes={"price": "7.5"}, fields=ProductFields(price=5)))
+    put(catalog, product("read", attributes={"price": "7.5"}))
+    types = catalog.filter_types()
+    assert (types["price"], types["brand"]) == ("number", "list")
+    prices = {
+        pid: elements(facts, "price", "number") for pid, facts in catalog.facts([1, 2, 3]).items()
+    }
+    assert prices == {1: (), 2: (5.0,), 3: (7.5,)}
