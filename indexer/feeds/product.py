@@ -43,3 +43,5 @@ class FeedProduct:
     photos: tuple[PhotoReference, ...] = ()
     # One of dataset.SPLITS.
     split: str | None = None
+    # The feed has no photos: only what it says is written, the rest stays as it is.
+    partial: bool = False

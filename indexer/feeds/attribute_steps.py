@@ -1,0 +1,144 @@
+"""Steps that read options and attributes of a row, one cell each, as ``row_steps``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from indexer.catalog.attributes import is_missing
+from indexer.feeds.columns import snake_case
+from indexer.feeds.profile import AttributeRule
+from indexer.feeds.row_steps import CellStep, number_of
+from indexer.feeds.row_values import FoundOption, Notes, RowValues, text_of, texts_of
+from indexer.feeds.values import html_text, identifiers
+from indexer.feeds.values.text_cells import split_list, trim
+
+_YES = frozenset({"1", "true", "yes", "y", "on"})
+_NO = frozenset({"0", "false", "no", "n", "off"})
+
+
+def option(
+    number: int, name_column: str | None, separator: str | None, none: Sequence[str]
+) -> CellStep:
+    """The value of one option, with the name beside it."""
+    nones = frozenset(word.casefold() for word in none)
+
+    def step(value: Any, row: RowValues) -> None:
+        text = text_of(value)
+        if text is None or text.casefold() in nones:
+            return
+        name = text_of(row.values.get(name_column)) if name_column else None
+        values = split_list(text, separator) if separator and separator in text else ()
+        row.options.append(FoundOption(number, name, text, values))
+
+    return step
+
+
+def attribute(name: str, column: str, rule: AttributeRule, notes: Notes) -> CellStep:
+    """A value of one attribute as its rule says; the first column that has one counts."""
+    mapped = {key.casefold(): found for key, found in rule.values.items()}
+
+    def convert(value: Any, row: RowValues) -> Any:
+        if rule.code:
+            found = identifiers.clean(value[0] if isinstance(value, list) and value else value)
+            if found is not None and found.warning:
+                notes.warn(
+                    row.where, "odd-code", f"column {column!r}: {found.warning}", column, value
+                )
+            return found.text if found else None
+        if rule.separator:
+            return _several(value, rule.separator)
+        if mapped and not isinstance(value, list):
+            text = text_of(value)
+            if text is not None and text.casefold() in mapped:
+                return mapped[text.casefold()]
+        if rule.html:
+            text = text_of(value)
+            return html_text.to_text(text) or None if text else None
+        if rule.type == "number":
+            return number_of(value)
+        if rule.type == "bool":
+            return _truth(value)
+        return _plain(value)
+
+    def step(value: Any, row: RowValues) -> None:
+        if name not in row.attributes:
+            found = convert(value, row)
+            if found is not None:
+                row.attributes[name] = found
+
+    return step
+
+
+def _several(value: Any, separator: str) -> str | list[str] | None:
+    parts: list[str] = []
+    for text in texts_of(value):
+        parts += split_list(text, separator)
+    if len(parts) > 1:
+        return parts
+    return parts[0] if parts else None
+
+
+def plain_attribute(name: str, text: bool) -> CellStep:
+    """A value as it stands. ``text``: cells are text, so they are trimmed."""
+
+    def step(value: Any, row: RowValues) -> None:
+        if name in row.attributes:
+            return
+        if type(value) is str:
+            value = trim(value) if text else value
+            if value.strip():
+                row.attributes[name] = value
+        elif not is_missing(value):
+            row.attributes[name] = value
+
+    return step
+
+
+def code_attribute(name: str) -> CellStep:
+    """An id as an attribute; what is wrong with it was said of the field."""
+
+    def step(value: Any, row: RowValues) -> None:
+        found = identifiers.clean(value)
+        if found is not None:
+            row.attributes[name] = found.text
+
+    return step
+
+
+def packed(separator: str, assign: str) -> CellStep:
+    """Several attributes in one cell: ``color=Red,size=M``. A separator inside a value parts
+    nothing, since no name follows it."""
+
+    def step(value: Any, row: RowValues) -> None:
+        text = text_of(value)
+        pairs: list[list[str]] = []
+        for piece in (text or "").split(separator):
+            name, found, rest = piece.partition(assign)
+            if found and snake_case(name):
+                pairs.append([snake_case(name), rest])
+            elif pairs:
+                pairs[-1][1] += separator + piece
+        for name, rest in pairs:
+            if trim(rest):
+                row.attributes.setdefault(name, trim(rest))
+
+    return step
+
+
+def _plain(value: Any) -> Any:
+    if type(value) is str:
+        return trim(value) or None
+    return None if is_missing(value) else value
+
+
+def _truth(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    text = text_of(value)
+    if text is None:
+        return None
+    word = text.casefold()
+    if word in _YES or word in _NO:
+        return word in _YES
+    raise ValueError(f"expected yes or no, got {text[:60]!r}")

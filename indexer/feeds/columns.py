@@ -1,0 +1,108 @@
+"""Columns of a feed as a profile names them: whatever their case and blanks, or by a template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import lru_cache
+
+# What may stand where a template has a name in braces.
+_PLACEHOLDERS = {
+    "n": r"\d{1,3}",
+    "locale": r"[a-z]{2,3}(?:[_-][a-z0-9]{2,8}){0,2}",
+    "currency": r"[a-z]{3}",
+    "market": r".+",
+    "name": r".+?",
+    "any": r".+?",
+}
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(_PLACEHOLDERS) + r")\}")
+_GAPS = re.compile(r"[\s_\u00a0]+")
+# Google's own names in XML.
+_PREFIX = re.compile(r"^[gc]:")
+
+
+@dataclass(frozen=True)
+class FoundColumn:
+    """A column of the feed that a template names, and what stands in its placeholders."""
+
+    column: str
+    parts: dict[str, str]
+
+
+@lru_cache(maxsize=8192)
+def plain(name: str) -> str:
+    """A name as it is compared: ``Image_Link``, ``g:image_link`` and ``image link`` are one.
+
+    >>> plain("g:Image_Link "), plain("Option1 Name")
+    ('image link', 'option1 name')
+    """
+    text = _GAPS.sub(" ", name.strip().lstrip("\ufeff")).strip()
+    return _PREFIX.sub("", text.casefold())
+
+
+class ColumnIndex:
+    """The columns of one feed, found by name, template or pattern."""
+
+    def __init__(self, columns: Iterable[str]) -> None:
+        self.columns = list(columns)
+        self._by_name: dict[str, list[str]] = {}
+        for column in self.columns:
+            self._by_name.setdefault(plain(column), []).append(column)
+
+    def find(self, name: str) -> list[str]:
+        """The columns of that name, the one that is written like it first."""
+        found = self._by_name.get(plain(name), [])
+        return sorted(found, key=lambda column: column != name) if len(found) > 1 else found
+
+    def all(self, names: Sequence[str]) -> list[FoundColumn]:
+        """The columns of these names and templates, in the order of the names; those of one
+        template by number, then in the feed's order."""
+        found: dict[str, FoundColumn] = {}
+        for name in names:
+            for column in self.match(name):
+                found.setdefault(column.column, column)
+        return list(found.values())
+
+    def has(self, names: Sequence[str]) -> bool:
+        """Whether the feed has one of these."""
+        return any(self.match(name) for name in names)
+
+    def match(self, name: str) -> list[FoundColumn]:
+        """The columns of a name, a template (``Option{n} Name``) or a pattern (``SEO *``)."""
+        if "{" not in name and "*" not in name:
+            return [FoundColumn(column, {}) for column in self.find(name)]
+        expression = compiled(name)
+        found = []
+        for column in self.columns:
+            match = expression.fullmatch(_GAPS.sub(" ", column.strip()))
+            if match:
+                found.append(FoundColumn(column, match.groupdict()))
+        if "{n}" in name:
+            found.sort(key=lambda column: int(column.parts["n"]))
+        return found
+
+
+@lru_cache(maxsize=1024)
+def compiled(template: str) -> re.Pattern[str]:
+    """A template or pattern as an expression over names with single blanks."""
+    if "{" not in template:
+        return re.compile(translate(plain(template)), re.IGNORECASE)
+    pieces = []
+    at = 0
+    for match in _PLACEHOLDER.finditer(template):
+        pieces.append(re.escape(_GAPS.sub(" ", template[at : match.start()])))
+        pieces.append(f"(?P<{match.group(1)}>{_PLACEHOLDERS[match.group(1)]})")
+        at = match.end()
+    pieces.append(re.escape(_GAPS.sub(" ", template[at:])))
+    return re.compile("(?:[gc]:)?" + "".join(pieces), re.IGNORECASE)
+
+
+def snake_case(name: str) -> str:
+    """An attribute's name: lower case, what is neither letter nor digit one underscore.
+
+    >>> snake_case("Shoe Size (EU)"), snake_case("Größe")
+    ('shoe_size_eu', 'größe')
+    """
+    return re.sub(r"[^\w]+|_+", "_", name.strip().casefold()).strip("_")

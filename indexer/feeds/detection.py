@@ -1,0 +1,133 @@
+"""Detection of a feed's profile by its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from indexer.core.errors import BadDataError
+from indexer.feeds.columns import ColumnIndex
+from indexer.feeds.profile import FeedProfile, Signature, shipped_profiles
+from indexer.feeds.row_plan import RowPlan
+from indexer.feeds.row_values import Notes
+from indexer.feeds.table import Table
+
+# By so much more of a feed's columns must one profile know than another that fits, too.
+_CLEARLY = 0.25
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The profile that a feed fits, why, and which others it fits less."""
+
+    profile: FeedProfile
+    why: str
+    rivals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _ProfileFit:
+    """How far a feed fits one signature of a profile."""
+
+    profile: FeedProfile
+    found: tuple[str, ...]
+    # What it lacks, in words; None where it fits.
+    lacks: str | None
+    # Share of the feed's columns that the profile knows.
+    share: float
+
+
+def detect(table: Table, profiles: Sequence[FeedProfile] | None = None) -> Detection:
+    """The profile of a feed, of those that come with Catalens or of ``profiles``.
+
+    Raises ``BadDataError`` where none fits or two do, which names what to do.
+    """
+    header = ColumnIndex(table.columns)
+    best = [_best_fit(profile, header) for profile in profiles or shipped_profiles()]
+    fits = [fit for fit in best if fit.lacks is None]
+    special = [fit for fit in fits if not fit.profile.fallback] or fits
+    special.sort(key=lambda fit: (-fit.share, -len(fit.found)))
+    if not special:
+        raise BadDataError(_no_fit(table, header, best))
+    first, *others = special
+    if others and first.share - others[0].share < _CLEARLY:
+        raise BadDataError(_two_fit(table, first, others[0]))
+    rivals = tuple(fit.profile.name for fit in fits if fit is not first)
+    return Detection(first.profile, _why(first, header), rivals)
+
+
+def _best_fit(profile: FeedProfile, header: ColumnIndex) -> _ProfileFit:
+    share = _known_share(profile, header)
+    fits = [_fit(profile, signature, header, share) for signature in profile.recognise]
+    if not fits:
+        return _ProfileFit(profile, (), "it is recognised by its name only", share)
+    return max(fits, key=lambda fit: (fit.lacks is None, len(fit.found)))
+
+
+def _fit(
+    profile: FeedProfile, signature: Signature, header: ColumnIndex, share: float
+) -> _ProfileFit:
+    found: list[str] = []
+    missing: list[str] = []
+    for names in signature.all:
+        columns = header.all(names)
+        if columns:
+            found.append(columns[0].column)
+        else:
+            missing.append(" or ".join(map(repr, names)))
+    some = [columns[0].column for name in signature.some if (columns := header.match(name))]
+    found += [column for column in some if column not in found]
+    wrong = [column.column for column in header.all(signature.none)]
+    lacks = None
+    if missing:
+        lacks = f"there is no column {', '.join(missing[:3])}"
+    elif wrong:
+        lacks = f"there is a column {wrong[0]!r}, which its feeds have not"
+    elif len(some) < signature.least:
+        lacks = f"only {len(some)} of its columns are there, of which it has {len(signature.some)}"
+    elif share < signature.share:
+        lacks = f"it knows only {share:.0%} of the columns"
+    return _ProfileFit(profile, tuple(found), lacks, share)
+
+
+def _known_share(profile: FeedProfile, header: ColumnIndex) -> float:
+    if not header.columns:
+        return 0
+    plan = RowPlan(profile, header.columns, Notes([], []))
+    return len(plan.named) / len(header.columns)
+
+
+def _why(fit: _ProfileFit, header: ColumnIndex) -> str:
+    shown = ", ".join(fit.found[:_SHOWN]) + (", ..." if len(fit.found) > _SHOWN else "")
+    known = round(fit.share * len(header.columns))
+    return f"it has the columns {shown}; {known} of its {len(header.columns)} columns are known"
+
+
+def _columns(header: ColumnIndex) -> str:
+    names = [repr(column) for column in header.columns[:20]]
+    more = f" and {len(header.columns) - 20} more" if len(header.columns) > 20 else ""
+    return (", ".join(names) or "none") + more
+
+
+def _no_fit(table: Table, header: ColumnIndex, best: list[_ProfileFit]) -> str:
+    near = [fit for fit in best if len(fit.found) > 1]
+    near.sort(key=lambda fit: -len(fit.found))
+    nearest = "; ".join(f"{fit.profile.name}: {fit.lacks}" for fit in near[:3])
+    hint = ""
+    if len(header.columns) == 1 and table.text:
+        hint = " (is it separated by something else? name it with --delimiter)"
+    return (
+        f"{table.name} fits no profile: it has no column 'image', and not the columns of a known "
+        f"export{f' ({nearest})' if nearest else ''}; columns found: {_columns(header)}{hint}. "
+        "Name a profile with --profile, or let 'catalens profile suggest' draft one"
+    )
+
+
+def _two_fit(table: Table, first: _ProfileFit, second: _ProfileFit) -> str:
+    names = (first.profile.name, second.profile.name)
+    return (
+        f"{table.name} fits two profiles: {names[0]} ({', '.join(first.found[:5])}) and {names[1]} "
+        f"({', '.join(second.found[:5])}). Name the one that is meant with --profile {names[0]} or "
+        f"--profile {names[1]}, or let 'catalens profile suggest' draft one of your own"
+    )

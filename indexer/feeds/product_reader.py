@@ -1,0 +1,254 @@
+"""Product reader: records of a feed to products, as a profile says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from indexer.catalog.attributes import AttributeType
+from indexer.feeds.assembly import Assembly
+from indexer.feeds.families import FamilyKeys, read_family
+from indexer.feeds.groups import (
+    Claims,
+    GroupContext,
+    distinct_id,
+    id_text,
+    read_photos,
+    read_products,
+    read_variants,
+)
+from indexer.feeds.photo_ids import PhotoIds
+from indexer.feeds.product import FeedProduct
+from indexer.feeds.profile import FeedProfile
+from indexer.feeds.row_plan import RowPlan
+from indexer.feeds.row_values import Notes, NoticeSink, RowValues
+from indexer.feeds.table import LostLines, Record, Table
+
+# Changes where the same profile gives other products than before.
+_VERSION = 1
+# Rows that decide how numbers that can be read in two ways are meant.
+_SAMPLE = 1000
+# Before keys that are no id, which cannot begin like this.
+_PATH = "\0photo:"
+_ALONE = "\0row:"
+
+
+class ProductReader:
+    """Products of one feed.
+
+    First ``group_key`` is asked of every record, once, in the feed's order; then ``resolve`` of
+    each key. Records whose resolved keys are equal, in their order, are a group for ``read_group``.
+    ``warn`` takes notices of values that were left out, ``skip`` those of rows.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        profile: FeedProfile,
+        *,
+        warn: NoticeSink,
+        skip: NoticeSink | None = None,
+    ) -> None:
+        self.table = table
+        self.profile = profile
+        notes = Notes(warn, warn if skip is None else skip)
+        sample = [record.values for record in islice(table.records(LostLines()), _SAMPLE)]
+        self._columns = _all_columns(table.columns, sample)
+        self.plan = RowPlan(profile, self._columns, notes, text=table.text, sample=sample)
+        for decided in self.plan.decided:
+            notes.warn(table.name, "ambiguous-price", decided)
+        photos = self.plan.header.has(profile.photo_columns)
+        self._claims = Claims()
+        # Ids of rows that were left out for a mistake: the feed does not lack them.
+        self.lost_ids: set[str] = set()
+        # Product -> its splits, where its rows name several.
+        self.torn: dict[str, tuple[str, ...]] = {}
+        assembly = Assembly(self.plan, notes, partial=not photos)
+        self._context = GroupContext(assembly, self._claims, self.lost_ids, self.torn)
+        self._ids = assembly.id_columns
+        self._photo_ids = PhotoIds(table.root)
+        self._image_columns = self._found(profile.photos.columns)
+        self._parents = assembly.parent_columns
+        self._marks = self._found(profile.marks)
+        self._options = [
+            found.column
+            for option in profile.options
+            for found in self.plan.header.match(option.value)
+        ]
+        self._nones = frozenset(
+            word.casefold() for option in profile.options for word in option.none
+        )
+        self._titles = self._found(profile.title)
+        self._family = FamilyKeys(profile, self.plan.header) if profile.family else None
+        self._first_pass = True
+        self._last = ""
+        self._key = self._keys()
+
+    @property
+    def types(self) -> dict[str, AttributeType]:
+        """Attribute types that the profile says; the others are to be found from the values."""
+        return self.plan.types
+
+    @property
+    def partial(self) -> bool:
+        """Whether the feed has no photos, so that it can only change products that are there."""
+        return self._context.assembly.partial
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes where the same rows would give other products."""
+        said = [_VERSION, self.profile.digest, self._columns, self.table.text, self.plan.decided]
+        return hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
+
+    def map(self) -> dict[str, str]:
+        """Column -> what it becomes, in words, in the feed's order."""
+        meanings = self.plan.meanings
+        return {column: ", ".join(meanings.get(column, ["left out"])) for column in self._columns}
+
+    def group_key(self, record: Record) -> str:
+        """The key of the rows that a record is read with."""
+        return self._key(record)
+
+    def resolve(self, key: str) -> str:
+        """The key that a group has after all, once all records were seen."""
+        self._first_pass = False
+        if self._family is not None:
+            return self._family.resolve(key)
+        if key.startswith(_PATH):
+            return self._photo_ids.id_of(key.removeprefix(_PATH))
+        return key
+
+    def image_key(self, image: str) -> str:
+        """The key of a line of which only its photo is known; asked before ``resolve``."""
+        path = self._photo_ids.relative(image.strip())
+        if self._first_pass:
+            self._photo_ids.note(path)
+        return _PATH + path
+
+    def read_group(self, records: Sequence[Record]) -> list[FeedProduct]:
+        """The products of all records of one group. A wrong row costs itself."""
+        plan = self.plan
+        rows = [plan.read(record.where, record.values) for record in records]
+        kind = self.profile.rows
+        if kind == "photos":
+            return read_photos(self._context, rows, self._id_of_photos(records[0]))
+        if kind == "variants":
+            for row in rows:
+                row.kind = "variant" if self._is_variant(row.values) else "photo"
+            handle = self._handle(records[0]) or self._own_id(rows[0]) or records[0].where
+            return read_variants(self._context, rows, handle, self._own_id)
+        if self._family is not None:
+            return read_family(self._context, rows, self._family, self._own_id)
+        return read_products(self._context, rows, self._own_id(rows[0]), self._ids)
+
+    # --- keys
+    # ----------------------------------------------------------------------------------------------
+
+    def _keys(self) -> Callable[[Record], str]:
+        """What tells the key of a record, as the profile's rows go."""
+        if self.profile.rows == "photos":
+            return self._photo_key
+        if self.profile.rows == "variants":
+            return self._variant_key
+        if self._family is not None:
+            return self._family_key
+        return self._product_key
+
+    def _product_key(self, record: Record) -> str:
+        values = record.values
+        for column in self._ids:
+            found = id_text(values.get(column))
+            if found is not None:
+                return found
+        return _ALONE + record.where
+
+    def _photo_key(self, record: Record) -> str:
+        values = record.values
+        for column in self._ids:
+            found = id_text(values.get(column))
+            if found is not None:
+                return found
+        for column in self._image_columns:
+            image = values.get(column)
+            if isinstance(image, str) and image.strip():
+                return self.image_key(image)
+        return _ALONE + record.where
+
+    def _variant_key(self, record: Record) -> str:
+        handle = self._handle(record)
+        if handle is None:
+            handle = self._last or _ALONE + record.where
+        self._last = handle
+        if self._first_pass:
+            values = record.values
+            own = self._own_id_of(values)
+            if own is None and self._is_variant(values):
+                texts = [str(values.get(column) or "").strip() for column in self._options]
+                chosen = [text for text in texts if text and text.casefold() not in self._nones]
+                own = distinct_id(handle, " / ".join(chosen), set())
+            if own is not None:
+                self._claims.claim(own, record.where)
+        return handle
+
+    def _family_key(self, record: Record) -> str:
+        assert self._family is not None
+        key = self._family.key(record.values, note=self._first_pass)
+        if self._first_pass and self._family.kind(record.values) != "parent":
+            own = self._own_id_of(record.values)
+            if own is not None and self._family.kind(record.values) != "view":
+                self._claims.claim(own, record.where)
+        return key if key is not None else _ALONE + record.where
+
+    def _handle(self, record: Record) -> str | None:
+        for column in self._parents:
+            found = id_text(record.values.get(column))
+            if found is not None:
+                return found
+        # A title begins a product, even where it has no handle yet.
+        for column in self._titles:
+            title = record.values.get(column)
+            if isinstance(title, str) and title.strip():
+                return title.strip()
+        return None
+
+    def _is_variant(self, values: Mapping[str, Any]) -> bool:
+        return any(values.get(column) not in (None, "") for column in self._marks)
+
+    def _own_id(self, row: RowValues) -> str | None:
+        return self._own_id_of(row.values)
+
+    def _own_id_of(self, values: Mapping[str, Any]) -> str | None:
+        for column in self._ids:
+            found = id_text(values.get(column))
+            if found is not None:
+                return found
+        return None
+
+    def _id_of_photos(self, record: Record) -> str | None:
+        key = self._photo_key(record)
+        return None if key.startswith(_ALONE) else self.resolve(key)
+
+    def _found(self, names: Sequence[str]) -> list[str]:
+        return [found.column for found in self.plan.header.all(names)]
+
+
+def _all_columns(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The feed's columns, and those that only its first rows tell."""
+    found = dict.fromkeys(columns)
+    for values in sample:
+        found.update(dict.fromkeys(values))
+    return list(found)
+
+
+def read_all(reader: ProductReader) -> Iterator[FeedProduct]:
+    """All products of a small feed, which is held in memory."""
+    records = list(reader.table.records(LostLines()))
+    keys = [reader.group_key(record) for record in records]
+    groups: dict[str, list[Record]] = {}
+    for record, key in zip(records, keys, strict=True):
+        groups.setdefault(reader.resolve(key), []).append(record)
+    for group in groups.values():
+        yield from reader.read_group(group)

@@ -1,0 +1,351 @@
+"""Profiles of feeds: which columns mean what, as data (one YAML file each)."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from indexer.catalog.attributes import RESERVED, AttributeType
+from indexer.catalog.product_fields import Availability
+from indexer.core.errors import BadDataError
+
+MAX_BYTES = 1_000_000
+
+
+def _tuple(value: Any) -> Any:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+# Columns in order of preference. Names are compared without case, blanks and underscores; a
+# template holds {n}, {name}, {locale}, {currency}, {market} or {any}, a pattern holds a star.
+Columns = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+
+
+class ProfilePart(BaseModel):
+    """Part of a profile; a key that is none of its own is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Signature(ProfilePart):
+    """Columns by which a feed is recognised. A feed fits where one signature does."""
+
+    # Each must be there, or one of each list.
+    all: tuple[Columns, ...] = ()
+    # At least so many of these must be there.
+    some: Columns = ()
+    least: int = Field(default=0, ge=0)
+    # None of these may be there.
+    none: Columns = ()
+    # Of the feed's columns, the share that the profile must know.
+    share: float = Field(default=0, ge=0, le=1)
+
+
+class KindRule(ProfilePart):
+    """Column that says what a row is. Words are compared without case; one of several is enough."""
+
+    column: Columns
+    # What holds a family together, and is itself not for sale.
+    parent: Words = ()
+    variant: Words = ()
+
+
+class ChildrenRule(ProfilePart):
+    """Column of a parent's row that lists its variants: ``sku=a,color=Red|sku=b,color=Blue``."""
+
+    columns: Columns
+    separator: str = "|"
+    pairs: str = ","
+    key: str = "sku"
+
+
+class FamilyRule(ProfilePart):
+    """How rows name their parent's row."""
+
+    # Columns of a parent's row by which others name it; the first that is present is its key.
+    keys: Columns
+    # Text before a reference to the column it is a value of: {"id:": ID}.
+    references: dict[str, str] = {}
+    kind: KindRule | None = None
+    children: ChildrenRule | None = None
+    # Whether parents stand in the feed, so that one that does not is worth a notice.
+    inside: bool = True
+    # Rows with a value here only say what the product is called and costs there (a store view).
+    view: Columns = ()
+
+
+class CategoryRule(ProfilePart):
+    """Columns of categories. ``separator`` parts levels, ``several`` categories in one cell."""
+
+    columns: Columns
+    separator: str | None = ">"
+    several: str | None = None
+    # Whose numbers stand in it instead of names.
+    vendor: Literal["google"] | None = None
+    # First levels that say nothing and are left out.
+    root: Words = ()
+    # Names that mean none.
+    none: Words = ()
+
+
+class ListRule(ProfilePart):
+    """Columns with several values, parted in one cell by any of ``separators``."""
+
+    columns: Columns
+    separators: Words = (",",)
+
+
+class PhotoRule(ProfilePart):
+    """Columns of photos, in the order in which the shop shows them."""
+
+    columns: Columns
+    # What parts several in one cell; commas within a URL part nothing.
+    separators: Words = ()
+    # Of a row: its place among the product's photos.
+    position: Columns = ()
+    # The variant's own photo.
+    own: Columns = ()
+    # Values that mean none.
+    none: Words = ()
+    # Host of a CDN to the parameters by which it is asked for a size: {cdn: {width: "1200"}}.
+    ask: dict[str, dict[str, str]] = {}
+
+
+class PriceRule(ProfilePart):
+    """Columns of prices. ``before``: a price that is struck out, so that ``price`` is a sale's."""
+
+    price: Columns = ()
+    sale_price: Columns = ()
+    before: Columns = ()
+    currency: Columns = ()
+    # Of amounts without one; None where the feed cannot know it.
+    default_currency: str | None = None
+    # Templates with {market}.
+    market_price: Columns = ()
+    market_sale_price: Columns = ()
+    market_before: Columns = ()
+
+
+class StockRule(ProfilePart):
+    """Columns of availability, in words or as a count."""
+
+    availability: Columns = ()
+    # Words of this shop to ours, before those that are known in eight languages.
+    words: dict[str, Availability] = {}
+    stock: Columns = ()
+    # Values of the stock that are no count and mean that another row has it.
+    none: Words = ()
+    # Present where stock is counted at all; what it says where it is not.
+    tracked: Columns = ()
+    untracked: Words = ()
+    # Whether what is gone can still be ordered.
+    policy: Columns = ()
+
+
+class OptionRule(ProfilePart):
+    """Pairs of columns, by templates with {n}: an option's name and its value."""
+
+    name: str
+    value: str
+    # What parts several values in one cell, of a row that is no variant.
+    separator: str | None = None
+    # Values that mean none.
+    none: Words = ()
+    # Only of variants: the options they differ in.
+    variants_only: bool = False
+
+
+class AttributeRule(ProfilePart):
+    """Columns of one attribute, the first present one counts."""
+
+    columns: Columns
+    type: AttributeType | None = None
+    # A cell of HTML becomes its text.
+    html: bool = False
+    # A cell is an id, kept as written but for a spreadsheet's own signs.
+    code: bool = False
+    separator: str | None = None
+    # As written to what is stored; without case.
+    values: dict[str, str | bool | float] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"columns": value} if isinstance(value, str | list) else value
+
+
+class PatternRule(ProfilePart):
+    """Columns whose name holds the attribute's name: a template with {name}."""
+
+    columns: Columns
+    separator: str | None = None
+    html: bool = False
+
+
+class PackedRule(ProfilePart):
+    """Columns that hold several attributes in a cell: ``color=Red,size=M``."""
+
+    columns: Columns
+    separator: str = ","
+    assign: str = "="
+
+
+class SkipRule(ProfilePart):
+    """Rows that are no products a shopper may see: where a column has one of ``words``."""
+
+    columns: Columns
+    words: Words = ()
+    # Instead of ``words``: everything but these (and blank cells).
+    others_than: Words = ()
+    reason: str
+    code: str = "not-for-sale"
+
+
+class FeedProfile(ProfilePart):
+    """What a feed's columns mean.
+
+    ``rows``: ``photos`` (rows of one id are photos of one product), ``products`` (each row is a
+    product), ``variants`` (rows of one ``parent`` are its variants, and further photos), ``family``
+    (rows name their parent's row).
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")
+    label: str
+    # Loses to every other profile that fits.
+    fallback: bool = False
+    recognise: tuple[Signature, ...] = ()
+    rows: Literal["photos", "products", "variants", "family"] = "products"
+    # In order of preference. Without one: the photo's path (``photos``), else parent and options.
+    id: Columns = ()
+    parent: Columns = ()
+    family: FamilyRule | None = None
+    # Columns by which a row is a variant, of ``variants``.
+    marks: Columns = ()
+    # Columns that belong to one variant and are never taken from another row of its product.
+    own: Columns = ()
+    # Columns whose values together name a variant where there are no options.
+    variant: Columns = ()
+    split: Columns = ()
+    title: Columns = ()
+    titles: Columns = ()
+    url: Columns = ()
+    brand: Columns = ()
+    gtin: Columns = ()
+    sku: Columns = ()
+    category: tuple[CategoryRule, ...] = ()
+    categories: tuple[CategoryRule, ...] = ()
+    tags: tuple[ListRule, ...] = ()
+    photos: PhotoRule
+    price: PriceRule = PriceRule()
+    stock: StockRule = StockRule()
+    options: tuple[OptionRule, ...] = ()
+    attributes: dict[str, AttributeRule] = {}
+    patterns: tuple[PatternRule, ...] = ()
+    packed: tuple[PackedRule, ...] = ()
+    skip: tuple[SkipRule, ...] = ()
+    # Columns that are attributes of their own name, and known to belong to such a feed.
+    keep: Columns = ()
+    drop: Columns = ()
+    # What becomes of columns that the profile does not name.
+    others: Literal["attributes", "drop"] = "attributes"
+    # Columns keep their own name as an attribute, also where they fill a field.
+    verbatim: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FeedProfile:
+        if self.rows in ("variants", "family") and not self.parent:
+            raise ValueError(f"rows: {self.rows} needs parent")
+        if self.rows == "family" and self.family is None:
+            raise ValueError("rows: family needs family")
+        wrong = sorted(RESERVED.intersection(self.attributes))
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} cannot be an attribute's name")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all it says."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
+    def photo_columns(self) -> tuple[str, ...]:
+        """All columns that may name a photo."""
+        return (*self.photos.columns, *self.photos.own)
+
+
+def profile_names() -> tuple[str, ...]:
+    """The profiles that come with Catalens, sorted."""
+    folder = files("indexer.feeds") / "profiles"
+    return tuple(
+        sorted(
+            entry.name.removesuffix(".yaml")
+            for entry in folder.iterdir()
+            if entry.name.endswith(".yaml")
+        )
+    )
+
+
+def load_profile(name_or_path: str | Path) -> FeedProfile:
+    """A profile by name, or of a YAML file. Raises ``BadDataError`` where there is none such, or
+    the file says what no profile can."""
+    text = str(name_or_path)
+    if text in profile_names():
+        return _shipped(text)
+    path = Path(name_or_path)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise BadDataError(
+            f"there is no profile {text!r}: use auto, {', '.join(profile_names())}, or a file "
+            "that ends in .yaml"
+        )
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadDataError(f"{path} is larger than a profile can be")
+        data = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadDataError(f"{path} cannot be read: {reason}") from error
+    return parse_profile(data, str(path), default_name=path.stem)
+
+
+def parse_profile(text: str, where: str, *, default_name: str | None = None) -> FeedProfile:
+    """The profile that YAML text describes. Raises ``BadDataError`` that names ``where`` and what
+    is wrong."""
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BadDataError(f"{where} is no readable YAML: {_one_line(error)}") from error
+    if not isinstance(found, dict):
+        raise BadDataError(f"{where} is no profile: it must name keys such as id, title, photos")
+    if default_name is not None:
+        found.setdefault("name", default_name.casefold().replace(" ", "-"))
+    found.setdefault("label", str(found.get("name", where)))
+    try:
+        return FeedProfile.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "profile"
+        raise BadDataError(f"{where}: {place}: {_one_line(first['msg'])}") from error
+
+
+def shipped_profiles() -> tuple[FeedProfile, ...]:
+    """All profiles that come with Catalens, sorted by name."""
+    return tuple(map(_shipped, profile_names()))
+
+
+@lru_cache(maxsize=64)
+def _shipped(name: str) -> FeedProfile:
+    file = files("indexer.feeds") / "profiles" / f"{name}.yaml"
+    return parse_profile(file.read_text(encoding="utf-8"), f"profile {name}")
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
