@@ -53,9 +53,14 @@ class TextEncoding:
             file.close()
 
 
-def find_encoding(source: FeedFile, given: str | None = None) -> TextEncoding:
-    """The encoding of all of a file: ``given``, a byte order mark, UTF-8 where all of it is, else a
-    guess. Raises ``BadDataError`` for an encoding that does not exist."""
+def find_encoding(
+    source: FeedFile, given: str | None = None, *, declared: str | None = None
+) -> TextEncoding:
+    """The encoding of all of a file: ``given``, a byte order mark, what the file declares, UTF-8
+    where all of it is, else a guess.
+
+    Raises ``BadDataError`` where ``given`` does not exist.
+    """
     if given is not None:
         return _given(source, given)
     with source.open() as file:
@@ -67,7 +72,20 @@ def find_encoding(source: FeedFile, given: str | None = None) -> TextEncoding:
     if unmarked is not None:
         guess = f"has no byte order mark; guessed to be {unmarked.upper()}, and read as that; "
         return TextEncoding(unmarked, "replace", guess + _better(unmarked))
+    if declared is not None and _fits_declared(source, declared):
+        return TextEncoding(declared)
     return _checked(source, "utf-8")
+
+
+def _fits_declared(source: FeedFile, declared: str) -> bool:
+    """Whether a file is wholly in the encoding that it declares, other than UTF-8."""
+    try:
+        found = codecs.lookup(declared)
+    except LookupError:
+        return False
+    if not found._is_text_encoding or found.name == "utf-8":
+        return False
+    return _first_misfit(source, found.name) is None
 
 
 def _given(source: FeedFile, given: str) -> TextEncoding:
