@@ -41,7 +41,7 @@ class JsonTable(Table):
             self.notice(self.encoding.guess, "guessed-encoding", line=self.encoding.line)
         with self.encoding.lines(source) as text:
             try:
-                self._path = _Search().run(JsonStream(text))
+                self._path = _ListSearch().run(JsonStream(text))
             except BrokenJsonError as error:
                 raise BadDataError(f"{source.path} is not readable as JSON: {error}") from error
         if self._path is None:
@@ -121,7 +121,7 @@ class JsonTable(Table):
         return 2 * shared > len(names) and (not self.columns or self.columns[0] in names)
 
 
-class _Search:
+class _ListSearch:
     """Looks for the list of records in a document, as far as that is needed."""
 
     def __init__(self) -> None:
