@@ -15,6 +15,7 @@ from indexer.core.native import THREADS
 from indexer.core.sqlite import is_read_only
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits
+from service.background.alert_watch import watch_alerts
 from service.background.compaction import Compactor
 from service.background.erasure import Eraser
 from service.background.jobs import JobRunner
@@ -215,8 +216,9 @@ class Engine:
             within_s=settings.erase_within_s,
             log=self.log,
         )
+        alerts = watch_alerts(self.home, settings.alerts, leadership, self.log)
         self._background = BackgroundRunner(
-            (SnapshotRefresh(self.snapshots), self.folding, self.jobs, self.eraser),
+            (SnapshotRefresh(self.snapshots), self.folding, self.jobs, self.eraser, *alerts),
             leadership,
             poll_s=settings.poll_s,
             log=self.log,

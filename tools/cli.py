@@ -31,6 +31,7 @@ COMMANDS = (
     "taxonomy",
     "policy",
     "serve",
+    "alerts",
     "migrate",
     "classify",
     "similar",

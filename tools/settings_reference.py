@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+from pydantic import BaseModel
+
 from service.settings import Settings
 from service.settings.description import Setting, describe_settings
 
@@ -41,7 +43,7 @@ def _value(setting: Setting) -> str:
 
 
 def _default(setting: Setting) -> str:
-    if setting.default in (None, (), "", {}):
+    if setting.default in (None, (), "", {}) or isinstance(setting.default, BaseModel):
         return "none"
     if isinstance(setting.default, bool | tuple):
         return f"`{json.dumps(setting.default)}`"

@@ -135,6 +135,10 @@ def fault_message(
 ) -> str:
     """One line that says where, which setting and what it must be."""
     name, where = str(error["loc"][0]), place_of(origins, error["loc"])
+    if len(error["loc"]) > 1 and name in model.model_fields:
+        inner = model.model_fields[name].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            return f"{where}{_nested_fault(error)}"
     settings = describe_settings(model)
     setting = settings.get(name)
     if setting is None:
@@ -147,6 +151,20 @@ def fault_message(
         return f"{where}{name} {error['ctx']['error']}"
     value = "" if name == "api_keys" else f", not {shorten(repr(error['input']))}"
     return f"{where}{name} must be {_expected(setting)}{value}"
+
+
+def _nested_fault(error: ErrorDetails) -> str:
+    """``alerts.smtp.port must be ...``: what is wrong in a setting that is a table."""
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{path} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{path} is unknown"
+    if error["type"] == "value_error":
+        return f"{path} {error['ctx']['error']}"
+    expected = error["msg"].removeprefix("Input should be ")
+    # Not its value: it may hold a key.
+    return f"{path} must be {expected}"
 
 
 def _expected(setting: Setting) -> str:

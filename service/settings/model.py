@@ -23,6 +23,7 @@ from pydantic import (
 
 from indexer.core.errors import BadSettingsError
 from indexer.quality.profiles import profile
+from service.settings.alerts import AlertSettings
 from service.settings.description import (
     SettingNames,
     SettingOrigin,
@@ -294,6 +295,12 @@ class Settings(BaseModel):
         ge=0.01,
         le=60,
         description="How often other processes' writes and activations are looked up.",
+    )
+
+    alerts: Annotated[AlertSettings, SettingNames(has_option=False)] = Field(
+        default=AlertSettings(),
+        description="Who is told by mail and webhook of what failed, was held or fell silent "
+        "(docs/guides/alerts.md).",
     )
 
     @field_validator("quality_floors", mode="before")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.errors import BadSettingsError
+from service.settings.alerts import nested_paths
 from service.settings.description import (
     PREFIX,
     Setting,
@@ -83,7 +84,19 @@ def _read_file(path: Path) -> tuple[str, SettingValues]:
         # An empty path is left for the model to refuse.
         if known is not None and known.kind == "path" and isinstance(value, str) and value:
             values[name] = path.parent / value
+    for place in nested_paths(Settings):
+        if len(place) > 1:
+            _resolve_nested(values, place, path.parent)
     return text, values
+
+
+def _resolve_nested(values: Any, place: tuple[str, ...], folder: Path) -> None:
+    """Make the path at ``place`` of nested tables relative to ``folder``, where there is one."""
+    *tables, name = place
+    for table in tables:
+        values = values.get(table) if isinstance(values, dict) else None
+    if isinstance(values, dict) and isinstance(values.get(name), str) and values[name]:
+        values[name] = str(folder / values[name])
 
 
 def _read_text(path: Path) -> str:

@@ -57,6 +57,7 @@ def another_value(setting: Setting, folder: Path) -> Any:
         "import_root": ".",
         "quality_floors": {"blurred": {"fail": 0.9}},
         "out_of_stock": [{"field": "sold_out", "eq": True}],
+        "alerts": {"webhooks": [{"url": "https://chat.example/hook"}], "disk_free": 0.2},
     }
     if setting.name in special:
         return special[setting.name]
@@ -358,6 +359,38 @@ def test_help_names_every_option() -> None:
     """``catalens serve --help`` lists an option for each setting but the keys themselves."""
     shown = serve.get_help(click.Context(serve))
     without = {name for name, setting in TABLE.items() if setting.option is None}
-    assert without == {"api_keys"}
+    assert without == {"api_keys", "alerts"}
     for setting in TABLE.values():
         assert setting.option is None or f"\n  {setting.option} " in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[alerts.smtp]\nhost = 'h'\nsender = 'a@b.c'\n", "3: alerts.smtp.to is missing"),
+        ("[alerts]\ndisc_free = 0.1\n", "2: alerts.disc_free is unknown"),
+        (
+            "[[alerts.webhooks]]\nurl = 'ftp://x/'\n",
+            "2: alerts.webhooks.0.url must be an http or https address",
+        ),
+        (
+            "[alerts.smtp]\nhost = 'h'\nsender = 'a'\nto = ['a@b.c']\n",
+            "3: alerts.smtp.sender must be a mail address like shop@example.com",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_table_of_alerts_is_named(text: str, said: str, tmp_path: Path) -> None:
+    """File, line, and the name from the top; a value, which may be a key, is not repeated."""
+    with pytest.raises(BadSettingsError) as caught:
+        load_settings({}, config=write(tmp_path, text), environ={})
+    where, _, reason = said.partition(": ")
+    assert f"{reason}" in str(caught.value)
+    assert f"serve.toml:{where}" in str(caught.value) or "is missing" in reason
+
+
+def test_a_password_file_of_alerts_lies_beside_the_settings(tmp_path: Path) -> None:
+    """Its path is relative to the settings file, as all paths in it are."""
+    text = "[alerts.smtp]\nhost = 'h'\nsender = 'a@b.c'\nto = ['a@b.c']\npassword_file = 'pw'\n"
+    made = load_settings({}, config=write(tmp_path, text), environ={})
+    assert made.alerts.smtp is not None
+    assert made.alerts.smtp.password_file == tmp_path / "pw"

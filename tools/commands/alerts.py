@@ -1,0 +1,81 @@
+"""Command ``alerts``: test of the channels, secret of webhooks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from tools.options import AnyPath, home_option, json_option
+from tools.output import print_result, print_table
+
+
+@click.group()
+def alerts() -> None:
+    """Tell somebody what failed, was held or fell silent.
+
+    Channels stand in the settings, table [alerts].
+    """
+
+
+config_option = click.option(
+    "--config", type=AnyPath, metavar="FILE", help="TOML file of settings, as for serve."
+)
+
+
+@alerts.command("test")
+@home_option
+@config_option
+@json_option
+def test(home: Path, config: Path | None, as_json: bool) -> None:
+    """Send one message through each channel."""
+    from indexer.core.errors import BadSettingsError
+    from indexer.core.home import Home
+    from service.alerts.alert import Alert, AlertCause
+    from service.alerts.channels import AlertNotSentError, open_channels
+    from service.settings.sources import load_settings
+
+    source = click.get_current_context().get_parameter_source("home")
+    named = source is not ParameterSource.DEFAULT or config is None
+    settings = load_settings({"home": home} if named else {}, config=config)
+    opened = Home(settings.home)
+    channels = open_channels(opened, settings.alerts)
+    if not channels:
+        raise BadSettingsError(
+            "no channel is set: add [alerts.smtp] or [[alerts.webhooks]] to the settings file and "
+            "name it with --config"
+        )
+    now = time.time()
+    cause = AlertCause("test", "test", "A test", "Nothing is wrong: alerts arrive here.")
+    rows = []
+    for channel in channels:
+        try:
+            channel.send(Alert(cause, False, now, now, str(opened.path)))
+            rows.append({"channel": channel.name, "sent": True, "reason": None})
+        except AlertNotSentError as error:
+            rows.append({"channel": channel.name, "sent": False, "reason": str(error)})
+    print_result({"channels": rows}, as_json, _show)
+    failed = [row["reason"] for row in rows if not row["sent"]]
+    if failed:
+        raise AlertNotSentError(f"{len(failed)} of {len(rows)} not sent: {failed[0]}")
+
+
+@alerts.command("secret")
+@home_option
+@click.option("--rotate", is_flag=True, help="Make a new one; the one before signs too for a week.")
+@json_option
+def secret(home: Path, rotate: bool, as_json: bool) -> None:
+    """Print the secret that signs webhooks."""
+    from indexer.core.home import Home
+    from service.alerts.secret import load_secret, rotate_secret
+
+    found = rotate_secret(Home(home)) if rotate else load_secret(Home(home))
+    print_result({"secret": found.current}, as_json, lambda document: print(document["secret"]))
+
+
+def _show(found: dict[str, Any]) -> None:
+    rows = [(row["channel"], "sent" if row["sent"] else row["reason"]) for row in found["channels"]]
+    print_table(("channel", "test message"), rows)
