@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from service.alerts.alert import Alert
@@ -48,7 +47,7 @@ def _dingtalk(alert: Alert) -> dict[str, Any]:
     return {"msgtype": "text", "text": {"content": alert.text[:_LONGEST]}}
 
 
-TEMPLATES: dict[str, Callable[[Alert], dict[str, Any]]] = {
+TEMPLATES = {
     "json": _plain,
     "slack": _slack,
     "wecom": _wecom,
