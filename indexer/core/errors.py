@@ -30,6 +30,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * BadProductError
     * BadRequestError
       * BadFilterError
+    * UrlRefusedError
   * NotErasedError
   * NotFoundError
     * CursorGoneError
@@ -49,6 +50,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * ReadOnlyError
     * StorageError
       * DiskFullError
+  * UrlFailedError
   * WeightsUnavailableError
 """
 
@@ -348,3 +350,33 @@ class JobEndedError(ConflictError):
     """The job ended already, so it cannot be cancelled."""
 
     code = "job-ended"
+
+
+class UrlRefusedError(InvalidInputError):
+    """A photo's URL that is not asked: no http(s), a user name, an address that is not public, a
+    host that is not allowed. Names no user and no password."""
+
+    code = "url-refused"
+
+
+class UrlFailedError(CatalensError):
+    """A photo's URL was asked and gave no photo: an HTTP error, a web page, too late, too large.
+
+    ``transient``: asked again, it may give one. ``retry_after_s``: not before so many seconds.
+    ``status``: the server's, where it answered.
+    """
+
+    code = "url-failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        transient: bool = False,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.status = status
+        self.retry_after_s = retry_after_s

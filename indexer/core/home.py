@@ -79,6 +79,10 @@ class Home:
         return self.path / "reviews.sqlite3"
 
     @property
+    def fetch_file(self) -> Path:
+        return self.path / "fetch.sqlite3"
+
+    @property
     def photos(self) -> Path:
         return self.path / "photos"
 

@@ -142,7 +142,7 @@ def decode_photo(
         raise ImageTooLargeError(
             f"the image has {len(data):,} bytes, more than the limit of {limits.max_bytes:,}"
         )
-    name = _sniff(data)
+    name = sniff_format(data)
     try:
         image: Any = _open_heic(data) if name == "HEIC" else _open(data, name)
         width, height = image.size
@@ -179,8 +179,11 @@ def decode_photo(
     return Photo(pixels, format_, width, height, hashed or hash_content(data))
 
 
-def _sniff(data: bytes) -> str:
-    """Name of the allowed format that the first bytes announce; raises for all others."""
+def sniff_format(data: bytes) -> str:
+    """Name the allowed format that a file's first bytes announce, of at least 256.
+
+    Raises ``UnsupportedFormatError`` for another one, ``BadImageError`` for what is no image.
+    """
     for magic, name in _MAGIC:
         if data.startswith(magic):
             return name

@@ -23,6 +23,7 @@ STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.CursorGoneError, 410),
     (errors.ChangedError, 412),
     (errors.DiskFullError, 507),
+    (errors.UrlFailedError, 502),
     (errors.InvalidInputError, 422),
     (errors.NotFoundError, 404),
     (errors.ConflictError, 409),

@@ -65,6 +65,8 @@ STATUS_OF_CODE = {
     "unknown-review": 404,
     "unknown-version": 404,
     "unsupported-format": 415,
+    "url-failed": 502,
+    "url-refused": 422,
     "weights-unavailable": 500,
 }
 # Modules that define failures beside those of ``indexer.core.errors``.

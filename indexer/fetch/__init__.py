@@ -1,0 +1,1 @@
+"""Photos by URL: checked addresses, HTTP, rate of a host, state of each URL."""
