@@ -59,7 +59,7 @@ class PhotoServer(ThreadingHTTPServer):
 
     @property
     def endpoint(self) -> str:
-        """"host:port", as ``fetch_private`` names it."""
+        """ "host:port", as ``fetch_private`` names it."""
         return f"127.0.0.1:{self.server_address[1]}"
 
     def url(self, kind: str, number: int) -> str:
