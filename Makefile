@@ -43,9 +43,10 @@ check: $(READY)
 screenshots: $(READY)
 	$(BIN)/python -m tools.screenshots
 
-# The pages of docs/reference that are written from the code.
+# The pages of docs, and the part of docs/feeds.md, that are written from the code.
 docs: $(READY)
 	$(BIN)/python -m tools.cli_reference docs/reference/cli.md
+	$(BIN)/python -m tools.profile_reference docs/feeds.md
 
 # SIGKILL at random moments of builds, erasures and transfers; make prove-kill KILLS=100 takes some minutes.
 KILLS ?= 20

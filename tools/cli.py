@@ -24,6 +24,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "import",
+    "profile",
     "schema",
     "model",
     "index",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from indexer.catalog.product_fields import Availability, MarketPrice, ProductFields
@@ -129,7 +129,7 @@ class Assembly:
         return FeedProduct(
             where=row.where,
             product_id=product_id,
-            title=row.title,
+            title=row.title or _of_languages(row.titles),
             category=row.category,
             tags=tuple(dict.fromkeys(row.tags)),
             attributes=attributes,
@@ -225,6 +225,12 @@ class Assembly:
             # Nobody counts: what is sold is there.
             return "in_stock"
         return availability_words.of_stock(stock, policy)
+
+
+def _of_languages(titles: Mapping[str, str]) -> str | None:
+    """The English one, else the first."""
+    english = next((text for name, text in titles.items() if name.startswith("en")), None)
+    return english or next(iter(titles.values()), None)
 
 
 def regular_and_sale(

@@ -7,7 +7,7 @@ from typing import Any
 
 from indexer.catalog.attributes import is_missing
 from indexer.feeds.columns import snake_case
-from indexer.feeds.profile import AttributeRule
+from indexer.feeds.profile import AttributeRule, PackedRule
 from indexer.feeds.row_steps import CellStep, number_of
 from indexer.feeds.row_values import FoundOption, Notes, RowValues, text_of, texts_of
 from indexer.feeds.values import html_text, identifiers
@@ -106,22 +106,32 @@ def code_attribute(name: str) -> CellStep:
     return step
 
 
-def packed(separator: str, assign: str) -> CellStep:
+def packed(rule: PackedRule) -> CellStep:
     """Several attributes in one cell: ``color=Red,size=M``. A separator inside a value parts
     nothing, since no name follows it."""
+    fields = {snake_case(name): field for name, field in rule.fields.items()}
 
     def step(value: Any, row: RowValues) -> None:
         text = text_of(value)
         pairs: list[list[str]] = []
-        for piece in (text or "").split(separator):
-            name, found, rest = piece.partition(assign)
+        for piece in (text or "").split(rule.separator):
+            name, found, rest = piece.partition(rule.assign)
             if found and snake_case(name):
-                pairs.append([snake_case(name), rest])
+                pairs.append([name, rest])
             elif pairs:
-                pairs[-1][1] += separator + piece
-        for name, rest in pairs:
-            if trim(rest):
-                row.attributes.setdefault(name, trim(rest))
+                pairs[-1][1] += rule.separator + piece
+        for number, (name, rest) in enumerate(pairs, 1):
+            said = trim(rest)
+            field = fields.get(snake_case(name))
+            if not said:
+                continue
+            if field is not None:
+                if getattr(row, field) is None:
+                    setattr(row, field, said)
+            elif rule.options:
+                row.options.append(FoundOption(number, trim(name), said))
+            else:
+                row.attributes.setdefault(snake_case(name), said)
 
     return step
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 # What may stand where a template has a name in braces.
 _PLACEHOLDERS = {
     "n": r"\d{1,3}",
-    "locale": r"[a-z]{2,3}(?:[_-][a-z0-9]{2,8}){0,2}",
+    "locale": r"[a-z]{2,3}(?:[ _-][a-z0-9]{2,8}){0,2}",
     "currency": r"[a-z]{3}",
     "market": r".+",
     "name": r".+?",
@@ -105,4 +105,4 @@ def snake_case(name: str) -> str:
     >>> snake_case("Shoe Size (EU)"), snake_case("Größe")
     ('shoe_size_eu', 'größe')
     """
-    return re.sub(r"[^\w]+|_+", "_", name.strip().casefold()).strip("_")
+    return re.sub(r"[^\w]+|_+", "_", name.strip().lower()).strip("_")

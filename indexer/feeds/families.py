@@ -17,7 +17,7 @@ from indexer.feeds.groups import (
 )
 from indexer.feeds.product import FeedProduct
 from indexer.feeds.profile import FamilyRule, FeedProfile
-from indexer.feeds.row_values import MarketMoney, RowValues
+from indexer.feeds.row_values import FoundOption, MarketMoney, RowValues
 
 Kind = Literal["parent", "variant", "single", "view"]
 
@@ -126,17 +126,33 @@ class FamilyKeys:
                 if child != own:
                     self.aliases.setdefault(child, own)
 
-    def children(self, value: Any) -> list[str]:
-        """The variants that a parent's row lists."""
+    def children(self, value: Any) -> dict[str, list[FoundOption]]:
+        """The variants that a parent's row lists, with the options that it says of each."""
         rule = self.rule.children
         if rule is None or not isinstance(value, str):
-            return []
-        found = []
+            return {}
+        found = {}
         for variant in value.split(rule.separator):
+            child = None
+            options: list[FoundOption] = []
             for pair in variant.split(rule.pairs):
-                name, is_pair, child = pair.partition("=")
-                if is_pair and name.strip().casefold() == rule.key.casefold() and child.strip():
-                    found.append(child.strip())
+                name, _, said = (part.strip() for part in pair.partition("="))
+                if not said:
+                    continue
+                if name.casefold() == rule.key.casefold():
+                    child = said
+                else:
+                    options.append(FoundOption(len(options) + 1, name, said))
+            if child is not None:
+                found[child] = options
+        return found
+
+    def listed(self, parents: Sequence[RowValues]) -> dict[str, list[FoundOption]]:
+        """All variants that the rows of parents list."""
+        found: dict[str, list[FoundOption]] = {}
+        for row in parents:
+            for column in self._children:
+                found |= self.children(row.values.get(column))
         return found
 
 
@@ -258,11 +274,13 @@ class _Family:
         for row in self.variants:
             photos_of_variants.update(photo_key(source) for _, source in photo_list(row))
         products = []
+        listed = self.keys.listed(self.parents)
         for row in self.variants:
             reason = context.refused(row)
             if reason is not None:
                 context.skip_refused(row, self.own_id(row), reason)
                 continue
+            row.options = row.options or listed.get(self.keys.own_key(row.values) or "", [])
             self.assembly.name_options(row, names)
             text = self.assembly.variant_text(row)
             if base is not None:

@@ -197,6 +197,10 @@ class PackedRule(ProfilePart):
     columns: Columns
     separator: str = ","
     assign: str = "="
+    # Names of attributes that fill a field instead: {ean: gtin}.
+    fields: dict[str, Literal["brand", "gtin", "sku"]] = {}
+    # They are the options that variants differ in.
+    options: bool = False
 
 
 class SkipRule(ProfilePart):
@@ -297,23 +301,32 @@ def profile_names() -> tuple[str, ...]:
 def load_profile(name_or_path: str | Path) -> FeedProfile:
     """A profile by name, or of a YAML file. Raises ``BadDataError`` where there is none such, or
     the file says what no profile can."""
-    text = str(name_or_path)
-    if text in profile_names():
-        return _shipped(text)
+    name = str(name_or_path)
+    if name in profile_names():
+        return _shipped(name)
+    path = Path(name_or_path)
+    return parse_profile(profile_text(path), str(path), default_name=path.stem)
+
+
+def profile_text(name_or_path: str | Path) -> str:
+    """The YAML of a profile by name, or of a file. Raises ``BadDataError`` where there is none
+    such, or it cannot be read."""
+    name = str(name_or_path)
+    if name in profile_names():
+        return (files("indexer.feeds") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
     path = Path(name_or_path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise BadDataError(
-            f"there is no profile {text!r}: use auto, {', '.join(profile_names())}, or a file "
+            f"there is no profile {name!r}: use auto, {', '.join(profile_names())}, or a file "
             "that ends in .yaml"
         )
     try:
         if path.stat().st_size > MAX_BYTES:
             raise BadDataError(f"{path} is larger than a profile can be")
-        data = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadDataError(f"{path} cannot be read: {reason}") from error
-    return parse_profile(data, str(path), default_name=path.stem)
 
 
 def parse_profile(text: str, where: str, *, default_name: str | None = None) -> FeedProfile:
@@ -343,8 +356,7 @@ def shipped_profiles() -> tuple[FeedProfile, ...]:
 
 @lru_cache(maxsize=64)
 def _shipped(name: str) -> FeedProfile:
-    file = files("indexer.feeds") / "profiles" / f"{name}.yaml"
-    return parse_profile(file.read_text(encoding="utf-8"), f"profile {name}")
+    return parse_profile(profile_text(name), f"profile {name}")
 
 
 def _one_line(error: object) -> str:

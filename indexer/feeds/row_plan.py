@@ -257,7 +257,7 @@ class RowPlan:
             self._each(
                 packed.columns,
                 "attributes",
-                lambda _, rule=packed: attribute_steps.packed(rule.separator, rule.assign),  # type: ignore[misc]
+                lambda _, rule=packed: attribute_steps.packed(rule),  # type: ignore[misc]
             )
 
     def _attribute(self, name: str, column: str, rule: AttributeRule) -> None:
@@ -309,7 +309,7 @@ _ROW_COLUMNS = frozenset({"product id", "title", "category", "tags", "photo", "s
 
 def language(locale: str) -> str:
     """A locale as languages are named: ``en_US`` is ``en-US``."""
-    first, *rest = locale.replace("_", "-").split("-")
+    first, *rest = locale.replace("_", "-").replace(" ", "-").split("-")
     return "-".join([first.lower(), *(part.upper() if len(part) == 2 else part for part in rest)])
 
 

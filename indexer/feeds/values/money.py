@@ -26,6 +26,8 @@ _FROM = re.compile(
     r"|起|^[<>≥≤~≈]",
     re.IGNORECASE,
 )
+_YEN_OR_YUAN = ("¥", "￥")
+_HUNDREDTHS = re.compile(r"[.,]\d\d$", re.ASCII)
 # Three letters in front or behind, as codes are.
 _CODE = re.compile(r"[A-Za-z]{3}", re.ASCII)
 
@@ -84,6 +86,9 @@ def parse(
 def _parsed(value: str, default_currency: str | None, mark: DecimalMark | None) -> Money:
     text, written = _parts(value)
     currency = unknown = None
+    if written in _YEN_OR_YUAN and default_currency is None and _HUNDREDTHS.search(text):
+        # Yen have no hundredths.
+        default_currency = "CNY"
     if written:
         currency = currencies.code(written, default_currency)
         if currency is None:
@@ -111,15 +116,19 @@ class MoneyColumn:
     _marks: Counter[str] = field(default_factory=Counter)
     _example: dict[str, str] = field(default_factory=dict)
     _ambiguous: str | None = None
+    _yuan: bool = False
 
     def see(self, value: object) -> None:
         """Count what a cell tells of the decimal mark; a cell that is no price tells nothing."""
         if not isinstance(value, str):
             return
         try:
-            number = _number(_parts(value)[0], value, None, False)
+            text, written = _parts(value)
+            number = _number(text, value, None, False)
         except ValueError:
             return
+        if written in _YEN_OR_YUAN and _HUNDREDTHS.search(text):
+            self._yuan = True
         if number.ambiguous:
             self._ambiguous = self._ambiguous or value.strip()
         elif number.mark:
@@ -148,7 +157,10 @@ class MoneyColumn:
 
     def parse(self, value: object) -> Money:
         """``parse`` with what the column says. Raises ``ValueError`` as that does."""
-        return parse(value, self.default_currency, mark=self.mark)
+        own = self.default_currency
+        if self._yuan and own is None and isinstance(value, str) and "¥" in value:
+            own = "CNY"
+        return parse(value, own, mark=self.mark)
 
 
 def _parts(value: str) -> tuple[str, str]:

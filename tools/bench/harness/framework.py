@@ -57,6 +57,7 @@ BENCHMARKS = {
     "text": "products found by words: photos without text, titles without their words, colour and "
     "article together",
     "objects": "products found in busy photos with known boxes, and their like in the catalog",
+    "feeds": "fields of every feed profile; memory and rows a second of large imports",
     "compose": "like this, but in another colour: photos without attributes",
     "regression": "describe, search, a put and the start, paired with those of another commit",
     "swap": "versions and models switched under load, one model change with a kill: every answer "

@@ -130,6 +130,15 @@ def test_a_column_decides_what_a_cell_leaves_open(
     assert said in column.decided
 
 
+def test_yuan_are_told_from_yen_by_their_hundredths() -> None:
+    """``¥`` is the yuan where a value of the column has hundredths, which yen have not."""
+    column = MoneyColumn()
+    for value in ("¥128.00", "¥1280"):
+        column.see(value)
+    assert [column.parse(value).currency for value in ("¥128.00", "¥1280")] == ["CNY", "CNY"]
+    assert (parse("¥128.00").currency, parse("¥128.00", "JPY").currency) == ("CNY", "JPY")
+
+
 def test_a_column_without_doubt_decides_nothing() -> None:
     """Nothing is said where every value has one reading; odd cells do not count."""
     column = MoneyColumn()

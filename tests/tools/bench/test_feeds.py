@@ -1,0 +1,62 @@
+"""Benchmark ``feeds``: the fixture feeds field by field."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from indexer.feeds.profile import profile_names
+from tools.bench.data.feed_fixtures import FeedFixture
+from tools.bench.data.feed_formats import FORMATS, write_feed
+from tools.bench.data.feeds import made_products
+from tools.bench.feeds import ALL_FIXTURES, measure, read_feed, wrong_fields
+
+
+@pytest.mark.parametrize("fixture", ALL_FIXTURES, ids=lambda fixture: fixture.name)
+def test_every_field_of_a_feed_is_right(tmp_path: Path, fixture: FeedFixture) -> None:
+    """The profile is found by itself, and every product has what its shop says of it."""
+    assert wrong_fields(fixture, tmp_path) == []
+
+
+def test_every_profile_has_a_fixture() -> None:
+    """No profile ships that was not checked field by field."""
+    assert {fixture.profile for fixture in ALL_FIXTURES} == set(profile_names())
+
+
+def test_a_wrong_field_is_counted(tmp_path: Path) -> None:
+    """The measure sees a value that differs, a product that lacks, and what is not said."""
+    fixture = ALL_FIXTURES[0]
+    first = next(iter(fixture.expected))
+    other = replace(
+        fixture,
+        expected={first: {"title": "another"}, "none": {"title": "x"}},
+        said=("never said",),
+    )
+    assert len(wrong_fields(other, tmp_path)) == 4
+    row = measure("fields", tmp_path)
+    assert (row["share_right"], row["wrong"]) == (1, [])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_made_shop_is_the_same_in_every_format(tmp_path: Path, form: str) -> None:
+    """All its variants come back with their price, stock, parent and photos."""
+    products = list(made_products(60))
+    path = tmp_path / "feed.csv"
+    write_feed(path, form, products, photos="https://cdn.kelp.example/p")
+    found = read_feed(path)
+    assert found.profile == form.partition("-")[0]
+    by_gtin = {product.fields.gtin: product for product in found.products}
+    variants = [(product, variant) for product in products for variant in product.variants]
+    assert len(by_gtin) == len(found.products) == len(variants)
+    for product, variant in variants:
+        got = by_gtin[variant.gtin]
+        # Akeneo and Medusa export no sale price, Akeneo no stock, Medusa no photo of a variant.
+        sale_price = None if form in ("akeneo", "medusa") else variant.sale_price
+        in_stock = "in_stock" if variant.stock else "out_of_stock"
+        first = product.photos[0] if form == "medusa" else variant.photos[0]
+        assert (got.fields.price, got.fields.sale_price) == (variant.price, sale_price)
+        assert got.fields.availability == (None if form == "akeneo" else in_stock)
+        assert (got.fields.parent is not None) == (len(product.variants) > 1)
+        assert got.photos[0].source.endswith(first)

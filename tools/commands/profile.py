@@ -1,0 +1,80 @@
+"""Command ``profile``: what the columns of a shop's feed mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.options import AnyPath, json_option
+from tools.output import log, print_result, print_table
+
+
+@click.group()
+def profile() -> None:
+    """Show the profiles of feeds, or draft one."""
+
+
+@profile.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the profiles that come with Catalens."""
+    from indexer.feeds.profile import shipped_profiles
+
+    found = [{"name": one.name, "label": one.label} for one in shipped_profiles()]
+    print_result(
+        {"profiles": found},
+        as_json,
+        lambda result: print_table(
+            ("profile", "for"), [(row["name"], row["label"]) for row in result["profiles"]]
+        ),
+    )
+
+
+@profile.command("show")
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Print the profile NAME, or that of a file, as YAML.
+
+    Save it, change it, and import with --profile FILE.yaml.
+    """
+    from indexer.feeds.profile import load_profile, profile_text
+
+    found = load_profile(name)
+    text = profile_text(name)
+    print_result(
+        {"profile": found.model_dump(mode="json"), "yaml": text},
+        as_json,
+        lambda result: click.echo(result["yaml"], nl=False),
+    )
+
+
+@profile.command("suggest")
+@click.argument("feed", type=AnyPath)
+@click.option("--encoding", help="How the feed's text is encoded (default: found).")
+@click.option("--delimiter", help="What parts its cells (default: found).")
+@json_option
+def suggest(feed: Path, encoding: str | None, delimiter: str | None, as_json: bool) -> None:
+    """Draft a profile for FEED, a feed that none fits, as YAML.
+
+    It is made from the names and values of its columns.
+    """
+    from indexer.core.errors import BadDataError
+    from indexer.feeds.reader import find_feed, open_table
+    from indexer.feeds.suggestion import suggest_profile
+
+    source = find_feed(feed)
+    if source.path is None:
+        raise BadDataError(f"{feed} holds no feed, only files beside one")
+    table = open_table(source.path, encoding=encoding, delimiter=delimiter)
+    found = suggest_profile(table)
+    for notice in (*source.notices, *table.notices):
+        log(f"{notice.where}: {notice.reason}")
+    result: dict[str, Any] = {
+        "profile": found.profile,
+        "yaml": found.yaml,
+        "columns": found.reasons,
+    }
+    print_result(result, as_json, lambda shown: click.echo(shown["yaml"], nl=False))
