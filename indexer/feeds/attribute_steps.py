@@ -9,7 +9,7 @@ from indexer.catalog.attributes import is_missing
 from indexer.feeds.columns import snake_case
 from indexer.feeds.profile import AttributeRule, PackedRule
 from indexer.feeds.row_steps import CellStep, number_of
-from indexer.feeds.row_values import FoundOption, Notes, RowValues, text_of, texts_of
+from indexer.feeds.row_values import FoundOption, Notes, RowValues, is_plain_code, text_of, texts_of
 from indexer.feeds.values import html_text, identifiers
 from indexer.feeds.values.text_cells import split_list, trim
 
@@ -40,6 +40,8 @@ def attribute(name: str, column: str, rule: AttributeRule, notes: Notes) -> Cell
 
     def convert(value: Any, row: RowValues) -> Any:
         if rule.code:
+            if is_plain_code(value):
+                return value
             found = identifiers.clean(value[0] if isinstance(value, list) and value else value)
             if found is not None and found.warning:
                 notes.warn(
@@ -99,6 +101,9 @@ def code_attribute(name: str) -> CellStep:
     """An id as an attribute; what is wrong with it was said of the field."""
 
     def step(value: Any, row: RowValues) -> None:
+        if is_plain_code(value):
+            row.attributes[name] = value
+            return
         found = identifiers.clean(value)
         if found is not None:
             row.attributes[name] = found.text

@@ -34,6 +34,8 @@ class _ProfileFit:
     found: tuple[str, ...]
     # What it lacks, in words; None where it fits.
     lacks: str | None
+    # Whether it fits but for columns of other profiles.
+    complete: bool
     # Share of the feed's columns that the profile knows.
     share: float
 
@@ -45,24 +47,25 @@ def detect(table: Table, profiles: Sequence[FeedProfile] | None = None) -> Detec
     """
     header = ColumnIndex(table.columns)
     best = [_best_fit(profile, header) for profile in profiles or shipped_profiles()]
+    best.sort(key=lambda fit: (fit.lacks is not None, -fit.share, -len(fit.found)))
     fits = [fit for fit in best if fit.lacks is None]
-    special = [fit for fit in fits if not fit.profile.fallback] or fits
-    special.sort(key=lambda fit: (-fit.share, -len(fit.found)))
-    if not special:
+    # A profile with all its columns is a rival even where a column of another one is there, too.
+    rivals = [fit for fit in best if fit.complete and not fit.profile.fallback]
+    if len(rivals) > 1 and rivals[0].share - rivals[1].share < _CLEARLY:
+        raise BadDataError(_two_fit(table, rivals[0], rivals[1]))
+    if not fits:
         raise BadDataError(_no_fit(table, header, best))
-    first, *others = special
-    if others and first.share - others[0].share < _CLEARLY:
-        raise BadDataError(_two_fit(table, first, others[0]))
-    rivals = tuple(fit.profile.name for fit in fits if fit is not first)
-    return Detection(first.profile, _why(first, header), rivals)
+    first = next((fit for fit in fits if not fit.profile.fallback), fits[0])
+    others = tuple(fit.profile.name for fit in fits if fit is not first)
+    return Detection(first.profile, _why(first, header), others)
 
 
 def _best_fit(profile: FeedProfile, header: ColumnIndex) -> _ProfileFit:
     share = _known_share(profile, header)
     fits = [_fit(profile, signature, header, share) for signature in profile.recognise]
     if not fits:
-        return _ProfileFit(profile, (), "it is recognised by its name only", share)
-    return max(fits, key=lambda fit: (fit.lacks is None, len(fit.found)))
+        return _ProfileFit(profile, (), "it is recognised by its name only", False, share)
+    return max(fits, key=lambda fit: (fit.lacks is None, fit.complete, len(fit.found)))
 
 
 def _fit(
@@ -78,7 +81,8 @@ def _fit(
             missing.append(" or ".join(map(repr, names)))
     some = [columns[0].column for name in signature.some if (columns := header.match(name))]
     found += [column for column in some if column not in found]
-    wrong = [column.column for column in header.all(signature.none)]
+    foreign = [column.column for column in header.all(signature.none)]
+    wrong = [column.column for column in header.all(signature.without)]
     lacks = None
     if missing:
         lacks = f"there is no column {', '.join(missing[:3])}"
@@ -88,7 +92,10 @@ def _fit(
         lacks = f"only {len(some)} of its columns are there, of which it has {len(signature.some)}"
     elif share < signature.share:
         lacks = f"it knows only {share:.0%} of the columns"
-    return _ProfileFit(profile, tuple(found), lacks, share)
+    complete = lacks is None
+    if complete and foreign:
+        lacks = f"there is a column {foreign[0]!r}, which its feeds have not"
+    return _ProfileFit(profile, tuple(found), lacks, complete, share)
 
 
 def _known_share(profile: FeedProfile, header: ColumnIndex) -> float:

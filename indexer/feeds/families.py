@@ -104,9 +104,8 @@ class FamilyKeys:
                 return prefix + found
         return None
 
-    def key(self, values: Mapping[str, Any], *, note: bool) -> str | None:
+    def key(self, values: Mapping[str, Any], kind: Kind, *, note: bool) -> str | None:
         """The key of a row's family; ``note``: remember its other names."""
-        kind = self.kind(values)
         if kind == "variant":
             reference = self.reference(values)
             if reference is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from indexer.catalog.records import MAX_ID, bad_product_id
 from indexer.feeds.assembly import Assembly, FoundPhoto, conflict
 from indexer.feeds.product import FeedProduct
-from indexer.feeds.row_values import RowValues
+from indexer.feeds.row_values import RowValues, is_plain_code
 from indexer.feeds.values import identifiers
 
 # Of a photo's address, what only says which version of the file it is.
@@ -19,11 +19,8 @@ _VERSION_MARK = "?v="
 def id_text(value: Any) -> str | None:
     """A cell as an id: text as written but for a spreadsheet's own signs; None where it is blank or
     no id."""
-    # Without other signs there is nothing to undo.
-    return value if type(value) is str and value.isalnum() else _cleaned(value)
-
-
-def _cleaned(value: Any) -> str | None:
+    if is_plain_code(value):
+        return value
     if isinstance(value, list):
         value = value[0] if value else None
     try:
@@ -70,7 +67,8 @@ class GroupContext:
             names = " or ".join(map(repr, columns)) or "an id"
             self.assembly.notes.skip(row.where, "no-id", f"names no product: {names} is blank")
             return False
-        reason = bad_product_id(product_id)
+        plain = product_id.isprintable() and product_id[0] != "." and len(product_id) <= MAX_ID
+        reason = None if plain and product_id[0] != " " else bad_product_id(product_id)
         if reason:
             self.assembly.notes.skip(row.where, "bad-id", reason, None, product_id)
             self.lost_ids.add(product_id)
@@ -130,11 +128,11 @@ def read_photos(
     product = assembly.product(
         first,
         product_id,
-        photos,
+        dict.fromkeys(photos),
         parent=_parent_of(context, first),
         variant=assembly.variant_text(first),
     )
-    return [replace(product, photos=tuple(dict.fromkeys(product.photos)))]
+    return [product]
 
 
 def _refuse(context: GroupContext, row: RowValues, product_id: str) -> bool:

@@ -131,8 +131,11 @@ class ProductReader:
     def read_group(self, records: Sequence[Record]) -> list[FeedProduct]:
         """The products of all records of one group. A wrong row costs itself."""
         plan = self.plan
-        rows = [plan.read(record.where, record.values) for record in records]
         kind = self.profile.rows
+        # Rows of one product mostly say the same again.
+        said = records[0].values if kind == "photos" else None
+        rows = [plan.read(records[0].where, records[0].values)]
+        rows += [plan.read(record.where, record.values, said) for record in records[1:]]
         if kind == "photos":
             return read_photos(self._context, rows, self._id_of_photos(records[0]))
         if kind == "variants":
@@ -195,10 +198,12 @@ class ProductReader:
 
     def _family_key(self, record: Record) -> str:
         assert self._family is not None
-        key = self._family.key(record.values, note=self._first_pass)
-        if self._first_pass and self._family.kind(record.values) != "parent":
-            own = self._own_id_of(record.values)
-            if own is not None and self._family.kind(record.values) != "view":
+        values = record.values
+        kind = self._family.kind(values)
+        key = self._family.key(values, kind, note=self._first_pass)
+        if self._first_pass and kind in ("variant", "single"):
+            own = self._own_id_of(values)
+            if own is not None:
                 self._claims.claim(own, record.where)
         return key if key is not None else _ALONE + record.where
 

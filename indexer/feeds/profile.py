@@ -44,8 +44,10 @@ class Signature(ProfilePart):
     # At least so many of these must be there.
     some: Columns = ()
     least: int = Field(default=0, ge=0)
-    # None of these may be there.
+    # None of these may be there: columns that stand for another profile,
     none: Columns = ()
+    # and columns that would make this another signature.
+    without: Columns = ()
     # Of the feed's columns, the share that the profile must know.
     share: float = Field(default=0, ge=0, le=1)
 

@@ -50,15 +50,24 @@ class RowPlan:
         self._steps: list[tuple[str, CellStep]] = []
         self._own = {found.column for found in self.header.all(profile.own)}
         self._plan()
+        self.photo_columns = {found.column for found in self.header.all(profile.photo_columns)}
         self.steps = tuple(self._steps)
 
-    def read(self, where: str, values: Mapping[str, Any]) -> RowValues:
-        """What one row says. A cell that cannot be understood costs itself."""
+    def read(
+        self, where: str, values: Mapping[str, Any], said: Mapping[str, Any] | None = None
+    ) -> RowValues:
+        """What one row says. A cell that cannot be understood costs itself.
+
+        ``said``: values of a row of the same product; what is the same in this one is not read
+        again, but for photos.
+        """
         row = RowValues(where, values)
         get = values.get
         for column, step in self.steps:
             value = get(column)
             if value is None or value == "":
+                continue
+            if said is not None and value == said.get(column) and column not in self.photo_columns:
                 continue
             try:
                 step(value, row)

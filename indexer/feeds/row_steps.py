@@ -17,7 +17,7 @@ from indexer.catalog.product_fields import Availability
 from indexer.core.category_path import CategoryPath
 from indexer.feeds.photo_cells import split_photos
 from indexer.feeds.profile import CategoryRule
-from indexer.feeds.row_values import MarketMoney, Notes, RowValues, text_of, texts_of
+from indexer.feeds.row_values import MarketMoney, Notes, RowValues, is_plain_code, text_of, texts_of
 from indexer.feeds.values import availability as availability_words
 from indexer.feeds.values import categories, identifiers
 from indexer.feeds.values.money import Money, MoneyColumn
@@ -87,6 +87,9 @@ def code(name: str, column: str, notes: Notes) -> CellStep:
 
     def step(value: Any, row: RowValues) -> None:
         if getattr(row, name) is not None:
+            return
+        if is_plain_code(value):
+            setattr(row, name, value)
             return
         found = identifiers.clean(value[0] if isinstance(value, list) and value else value)
         if found is not None:

@@ -137,5 +137,20 @@ def text_of(value: object) -> str | None:
 
 def texts_of(value: object) -> list[str]:
     """All texts of a cell that may be a list. Raises ``ValueError`` as ``text_of`` does."""
+    if type(value) is str:
+        only = trim(value)
+        return [only] if only else []
     parts = value if isinstance(value, list | tuple) else [value]
     return [text for part in parts if (text := text_of(part))]
+
+
+def is_plain_code(value: object) -> bool:
+    """Whether a cell is an id as it stands: no blanks around it, and no sign of a spreadsheet's
+    doing, so that ``identifiers.clean`` would give it back. Quick, for it is asked of every row."""
+    return (
+        type(value) is str
+        and (value.isalnum() or (value[:1].isalnum() and value[-1:].isalnum()))
+        and "." not in value
+        and "," not in value
+        and "+" not in value
+    )

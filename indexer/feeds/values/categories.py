@@ -14,6 +14,8 @@ from indexer.feeds.values.text_cells import trim
 SEPARATORS = (">", "»", "›", "→", "|", "/")
 # Read as ">" too.
 _ARROWS = re.compile(r"[»›→]")
+# The sign that joins levels, standing for itself.
+_ALONE = re.compile(r"(?:(?<=\s)|^)>(?=\s|$)")
 _MAX_LEVELS = 32
 _MAX_PATHS = 64
 _GOOGLE_ID = re.compile(r"\d{1,7}", re.ASCII)
@@ -78,7 +80,7 @@ def _levels(cell: str, separator: str | None) -> list[str]:
     levels = []
     for level in _cut(cell, separator.strip() or separator):
         # The text of a path is joined by " > ", so no level may hold that.
-        levels += level.split(" > ")
+        levels += _ALONE.split(level)
     return levels
 
 

@@ -1,0 +1,76 @@
+"""A feed's columns say which profile it fits, or what to do where none or two do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexer.core.errors import BadDataError
+from indexer.feeds.detection import detect
+from indexer.feeds.reader import open_table
+from tests.indexer.feeds.feed_files import write_rows
+
+GOOGLE = ["id", "title", "link", "image_link", "price", "availability", "brand", "gtin"]
+SHOPIFY = ["Handle", "Title", "Vendor", "Option1 Name", "Option1 Value", "Variant SKU", "Image Src"]
+WOO = ["Type", "SKU", "Name", "Published", "Is featured?", "Regular price", "Categories", "Images"]
+
+
+def detected(tmp_path: Path, columns: list[str]) -> str:
+    path = write_rows(tmp_path / "feed.csv", [dict.fromkeys(columns, "x")])
+    return detect(open_table(path)).profile.name
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        (GOOGLE, "google"),
+        ([f"g:{column}" for column in GOOGLE], "google"),
+        ([column.replace("_", " ").title() for column in GOOGLE], "google"),
+        (SHOPIFY, "shopify"),
+        (WOO, "woocommerce"),
+        (["image"], "catalens"),
+        (
+            ["image", "id", "price", "brand", "gtin", "size", "color", "Variant", "Vendor"],
+            "catalens",
+        ),
+        (["product_id", "image", "title", "description", "link", "price", "brand"], "catalens"),
+        (["product_id", "price", "stock"], "catalens"),
+        (["id", "price", "stock"], "google"),
+    ],
+)
+def test_columns_are_recognised(tmp_path: Path, columns: list[str], name: str) -> None:
+    """Whatever their case, underscores and prefix; attributes of a manifest confuse nothing."""
+    assert detected(tmp_path, columns) == name
+
+
+def test_why_is_told(tmp_path: Path) -> None:
+    """The columns that decided, and how many of all are known."""
+    found = detect(
+        open_table(write_rows(tmp_path / "f.csv", [dict.fromkeys([*SHOPIFY, "x"], "1")]))
+    )
+    assert found.why == (
+        "it has the columns Handle, Title, Vendor, Option1 Name, Option1 Value, Variant SKU, "
+        "Image Src; 7 of its 8 columns are known"
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (["sku", "photo"], ["feed.csv fits no profile", "no column 'image'", "'sku', 'photo'"]),
+        ([*SHOPIFY, *WOO, "Attribute 1 name"], ["fits two profiles", "--profile woocommerce"]),
+        ([*SHOPIFY, "Attribute 1 name"], ["shopify: there is a column 'Attribute 1 name'"]),
+        (["product_id", "img", "price"], ["catalens: there is a column 'img'"]),
+        (
+            [*SHOPIFY, *GOOGLE[3:], "id"],
+            ["fits two profiles", "--profile shopify", "--profile google"],
+        ),
+    ],
+)
+def test_none_or_two_is_an_error(tmp_path: Path, columns: list[str], words: list[str]) -> None:
+    """It names what is missing or in the way, and both ways on."""
+    with pytest.raises(BadDataError) as caught:
+        detected(tmp_path, columns)
+    for word in [*words, "--profile", "profile suggest"]:
+        assert word in str(caught.value)

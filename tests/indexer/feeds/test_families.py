@@ -1,0 +1,146 @@
+"""WooCommerce's export becomes variations with what their variable product says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.indexer.feeds.feed_files import photo_sources, read_feed_file, write_rows
+
+CDN = "https://shop.example/wp-content"
+
+
+def common(number: str, kind: str, sku: str, name: str) -> dict[str, str]:
+    return {
+        "ID": number,
+        "Type": kind,
+        "SKU": sku,
+        "Name": name,
+        "Published": "1",
+        "Is featured?": "0",
+        "Visibility in catalog": "visible",
+        "Tax status": "taxable",
+    }
+
+
+def test_every_field(tmp_path: Path) -> None:
+    """Variations get title, category, tags and photos of their parent, and keep what is theirs."""
+    path = write_rows(
+        tmp_path / "wc-product-export.csv",
+        [
+            common("13", "variation", "KT-R", "Kelp Tee - Red")
+            | {
+                "In stock?": "1",
+                "Stock": "parent",
+                "Sale price": "15,00",
+                "Regular price": "19,90",
+                "Images": f"{CDN}/red.jpg",
+                "Parent": "id:12",
+                "Attribute 1 name": "Color",
+                "Attribute 1 value(s)": "Red",
+                "GTIN, UPC, EAN, or ISBN": "'0012345678905",
+            },
+            common("12", "variable", "", "Kelp Tee")
+            | {
+                "Short description": "short",
+                "Description": "<p>Soft</p>",
+                "In stock?": "1",
+                "Stock": "7",
+                "Categories": r"Clothing&gt;Caps\, Hats, Clothing > Caps\, Hats > Flat, Sale,",
+                "Tags": r"summer, big\, bold,",
+                "Images": f"{CDN}/w_2,h_3/a.jpg, {CDN}/b.jpg, {CDN}/red.jpg,",
+                "Brands": "Kelp",
+                "Attribute 1 name": "Color",
+                "Attribute 1 value(s)": "Red, Blue",
+                "Attribute 1 visible": "1",
+                "Attribute 2 name": "Material",
+                "Attribute 2 value(s)": "Cotton, Wool",
+                "Attribute 3 name": "Brand",
+                "Attribute 3 value(s)": "not this",
+                "Meta: _price_seen": "3",
+                "Weight (kg)": "0,2",
+            },
+            common("14", "variation", "", "")
+            | {
+                "In stock?": "0",
+                "Stock": "0",
+                "Regular price": "19,90",
+                "Parent": "id:12",
+                "Attribute 1 name": "Color",
+                "Attribute 1 value(s)": "Blue",
+            },
+        ],
+    )
+    feed = read_feed_file(path)
+    assert feed.detection.profile.name == "woocommerce"
+    red, blue = feed.products
+    assert (red.product_id, red.title, blue.product_id, blue.title) == (
+        "KT-R",
+        "Kelp Tee - Red",
+        "14",
+        "Kelp Tee",
+    )
+    for variation, variant in ((red, "Red"), (blue, "Blue")):
+        assert variation.category == ("Clothing", "Caps, Hats", "Flat")
+        assert variation.tags == ("summer", "big, bold")
+        assert (variation.fields.parent, variation.fields.variant) == ("12", variant)
+        assert variation.fields.brand == "Kelp"
+        assert variation.attributes["color"] == variant
+        assert variation.attributes["material"] == ["Cotton", "Wool"]
+        assert variation.attributes["other_categories"] == ["Sale"]
+        assert (variation.attributes["description"], variation.attributes["weight"]) == (
+            "Soft",
+            0.2,
+        )
+        assert "meta_price_seen" not in variation.attributes
+    assert (red.fields.price, red.fields.sale_price) == (19.9, 15.0)
+    assert (red.fields.gtin, red.fields.sku, blue.fields.sku) == ("0012345678905", "KT-R", None)
+    assert (red.fields.availability, blue.fields.availability) == ("in_stock", "out_of_stock")
+    assert (blue.attributes["stock"], "stock" in red.attributes) == (0, False)
+    assert photo_sources(red) == [f"{CDN}/red.jpg", f"{CDN}/w_2,h_3/a.jpg", f"{CDN}/b.jpg"]
+    assert photo_sources(blue) == [f"{CDN}/w_2,h_3/a.jpg", f"{CDN}/b.jpg"]
+    assert (feed.warnings, feed.skipped) == ([], [])
+
+
+def test_parents_that_are_missing_or_none(tmp_path: Path) -> None:
+    """A variation keeps what it names; one that names itself or nothing stands alone; a variable
+    product without variations is a product; what is not published is left out with its children."""
+    rows = [
+        common("1", "variation", "A-1", "A") | {"Parent": "GONE"},
+        common("2", "variation", "A-2", "A") | {"Parent": "GONE"},
+        common("3", "variation", "B", "B") | {"Parent": "B"},
+        common("4", "variation", "C", "C"),
+        common("5", "variable", "D", "D"),
+        common("6", "simple, virtual", "'0042", "E") | {"Attribute 1 name": "Color"},
+        common("7", "variable", "F", "F") | {"Published": "-1"},
+        common("8", "variation", "F-1", "F") | {"Parent": "F"},
+        common("9", "simple", "'0042", "G"),
+        common("10", "simple", "H", "H") | {"Visibility in catalog": "hidden"},
+    ]
+    feed = read_feed_file(write_rows(tmp_path / "feed.csv", rows))
+    assert [(one.product_id, one.fields.parent) for one in feed.products] == [
+        ("A-1", "GONE"),
+        ("A-2", "GONE"),
+        ("B", None),
+        ("C", None),
+        ("D", None),
+        ("0042", None),
+        ("0042#2", None),
+    ]
+    assert [(note.where, note.code) for note in feed.warnings] == [
+        ("feed.csv:2", "parent-missing"),
+        ("feed.csv:4", "own-parent"),
+        ("feed.csv:5", "parent-missing"),
+        ("feed.csv:10", "repeated-id"),
+    ]
+    assert [(note.where, note.value) for note in feed.skipped] == [
+        ("feed.csv:8", "F"),
+        ("feed.csv:11", "H"),
+    ]
+
+
+def test_stock_alone_is_partial(tmp_path: Path) -> None:
+    """An export of some columns changes only those."""
+    rows = [{"SKU": "A", "In stock?": "0", "Regular price": "9"}]
+    feed = read_feed_file(write_rows(tmp_path / "feed.csv", rows))
+    assert feed.detection.profile.name == "woocommerce"
+    assert (feed["A"].partial, feed["A"].fields.availability) == (True, "out_of_stock")
