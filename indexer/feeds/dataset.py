@@ -26,7 +26,7 @@ from indexer.core.errors import BadDataError
 from indexer.feeds.folder import SPLITS, printable, scan_folder, split_named
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_files import resolve
-from indexer.feeds.reader import LostLines, Record, Table, find_feed, open_table
+from indexer.feeds.reader import FeedSource, LostLines, Record, Table, find_feed, open_table
 
 __all__ = [
     "SPLITS",
@@ -75,6 +75,8 @@ class Dataset:
     unnamed: tuple[str, ...] = ()
     # Product -> its splits, where its rows name several.
     torn: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Holds the photos of an archive for as long as they are needed.
+    source: FeedSource | None = None
 
     def by_product(self) -> dict[str, list[DatasetRow]]:
         """Rows of each product, products and rows in the order of first appearance."""
@@ -112,12 +114,10 @@ def read_dataset(
     data = Path(data)
     fixed = checked_types(types or {})
     known = dict(stored or {})
-    if not data.exists():
-        raise BadDataError(f"{data} does not exist")
     feed = find_feed(data)
-    if feed.path is not None:
-        return _from_manifest(feed.path, feed.notices, fixed, known)
-    return _from_folder(data, feed.notices, fixed)
+    if feed.path is None:
+        return replace(_from_folder(feed.root, feed.notices, fixed), source=feed)
+    return replace(_from_manifest(feed.path, feed.notices, fixed, known), source=feed)
 
 
 def _from_folder(root: Path, notices: Sequence[Notice], fixed: dict[str, AttributeType]) -> Dataset:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import shutil
+import tempfile
+import weakref
+import zipfile
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from indexer.core.errors import BadDataError
+from indexer.feeds.archives import unpack
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.folder import is_system_name, printable
 from indexer.feeds.notice import Notice
+from indexer.feeds.photo_files import is_photo
 from indexer.feeds.table_format import FORMATS, read_head
 
+# That an archive may unpack to, where nobody says.
+MOST_BYTES = 64 << 30
+# Folders in one another that are entered.
+_MOST_ENTERED = 3
 # What a folder of photos was always read by where it holds one; of several feeds it is meant if it
 # is the only one with the column that these need.
 _MANIFESTS = (".csv", ".jsonl", ".parquet")
@@ -22,47 +32,128 @@ _FEEDS = (
 _DOUBTFUL = (".txt", ".json", ".lst", ".list", ".feed")
 
 
+class Unpacked:
+    """Folder that an archive was unpacked to; removed once nothing refers to it any more."""
+
+    def __init__(self, archive: Path, scratch: Path | None, most_bytes: int) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="catalens-", dir=scratch))
+        self.close = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        try:
+            unpack(archive, self.path / "archive", most_bytes=most_bytes)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, BadDataError):
+                raise BadDataError(f"{archive}: {error}") from error
+            raise
+
+
 @dataclass(frozen=True)
 class FeedSource:
     """Where products come from: the feed at ``path``, or the photos below ``root``.
 
-    ``root`` is also where a feed's photos lie. ``notices`` name what is not read.
+    ``root`` is also where a feed's photos lie. ``notices`` name what is not read. Of an archive,
+    ``unpacked`` keeps the files for as long as it is referred to; photos then lie below ``root``
+    only, and cannot be referred to later.
     """
 
     root: Path
     path: Path | None = None
     notices: list[Notice] = field(default_factory=list)
+    unpacked: Unpacked | None = None
+
+    def close(self) -> None:
+        """Remove what was unpacked now."""
+        if self.unpacked is not None:
+            self.unpacked.close()
+
+    def __enter__(self) -> FeedSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def find_feed(data: Path, *, name: str | None = None) -> FeedSource:
-    """Which feed DATA means: the file itself, or the only one at the top of a folder; none for a
-    folder of photos.
+def find_feed(
+    data: Path,
+    *,
+    name: str | None = None,
+    scratch: Path | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> FeedSource:
+    """Which feed DATA means: the file itself, or the only one at the top of a folder or zip; none
+    for photos alone.
 
-    ``name`` chooses among several. Raises ``BadDataError`` where DATA is missing, or holds several
-    feeds and it cannot be told which one is meant.
+    ``name`` chooses among several. A zip is unpacked to a folder in ``scratch`` (the system's
+    place for such), at most ``most_bytes``; one folder in it that holds all the rest is entered.
+    Raises ``BadDataError`` where DATA is missing, or holds several feeds and it cannot be told
+    which one is meant.
     """
     data = Path(data)
     if not data.exists():
         raise BadDataError(f"{data} does not exist")
-    if data.is_file():
-        return FeedSource(data.parent, data)
-    if not data.is_dir():
+    if data.is_dir():
+        return _in_folder(data, data, name)
+    if not data.is_file():
         raise BadDataError(f"{data} is neither a folder nor a file")
-    return _in_folder(data, name)
+    if not _is_archive(data):
+        return FeedSource(data.parent, data)
+    unpacked = Unpacked(data, scratch, most_bytes)
+    folder = inner_folder(unpacked.path / "archive")
+    try:
+        return replace(_in_folder(folder, data, name), unpacked=unpacked)
+    except BadDataError:
+        unpacked.close()
+        raise
 
 
-def _in_folder(folder: Path, name: str | None) -> FeedSource:
+def inner_folder(folder: Path) -> Path:
+    """The folder that an unpacked archive is about: where one folder holds all the rest, as
+    programs pack them, that one.
+
+    A folder of photos stays a class.
+    """
+    for _ in range(_MOST_ENTERED):
+        top = _visible(folder)
+        folders = [entry for entry in top if entry.is_dir()]
+        if len(folders) != 1 or any(is_photo(entry.name) or _is_feed(entry) for entry in top):
+            return folder
+        inner = _visible(folders[0])
+        has_feed = any(map(_is_feed, inner))
+        has_photo = any(is_photo(entry.name) for entry in inner)
+        if not has_feed and (has_photo or not any(entry.is_dir() for entry in inner)):
+            return folder
+        folder = folders[0]
+    return folder
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file is a zip that is to be unpacked: workbooks are zips too."""
+    try:
+        with path.open("rb") as file:
+            if not file.read(4).startswith(b"PK"):
+                return False
+    except OSError as error:
+        raise BadDataError(f"{path} cannot be read: {error.strerror}") from error
+    return FORMATS["xlsx"].fits(read_head(FeedFile(path))) < 3 and zipfile.is_zipfile(path)
+
+
+def _visible(folder: Path) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise BadDataError(f"{folder} cannot be read: {error.strerror}") from error
-    top = [
+    return [
         entry
         for entry in entries
         if not entry.name.startswith((".", "~$")) and not is_system_name(entry.name)
     ]
+
+
+def _in_folder(folder: Path, data: Path, name: str | None) -> FeedSource:
+    """The feed at the top of ``folder``, which the user knows as ``data``."""
+    top = _visible(folder)
     if name is not None:
-        return FeedSource(folder, _named(folder, top, name))
+        return FeedSource(folder, _named(data, top, name))
     feeds = [entry for entry in top if _is_feed(entry)]
     if len(feeds) > 1:
         manifests = [entry for entry in feeds if entry.suffix.lower() in _MANIFESTS]
@@ -71,18 +162,23 @@ def _in_folder(folder: Path, name: str | None) -> FeedSource:
             return FeedSource(folder, manifests[0], [_not_read(o, manifests[0]) for o in others])
         names = ", ".join(printable(entry.name) for entry in feeds)
         raise BadDataError(
-            f"{folder} holds several feeds ({names}): name the one to read, as in "
-            f"{folder / feeds[0].name}"
+            f"{data} holds several feeds ({names}): name the one to read (by its path, or the "
+            "field feed of an upload), or take the others out"
         )
+    if not feeds and not any(is_photo(entry.name) for entry in top):
+        # A folder that somebody unpacked himself.
+        inner = inner_folder(folder)
+        if inner != folder and any(map(_is_feed, _visible(inner))):
+            return _in_folder(inner, data, name)
     return FeedSource(folder, feeds[0] if feeds else None)
 
 
-def _named(folder: Path, top: list[Path], name: str) -> Path:
+def _named(data: Path, top: list[Path], name: str) -> Path:
     for entry in top:
         if entry.name == name and entry.is_file():
             return entry
     names = ", ".join(printable(entry.name) for entry in top if _is_feed(entry)) or "none"
-    raise BadDataError(f"{folder} has no feed {name!r} at its top; feeds there: {names}")
+    raise BadDataError(f"{data} has no feed {name!r} at its top; feeds there: {names}")
 
 
 def _not_read(entry: Path, feed: Path) -> Notice:

@@ -103,6 +103,8 @@ def import_dataset(
     that and more than ``allow_deletes``; ``BadDataError`` where a fixed type contradicts stored
     values; ``BusyError`` while another import runs; ``StorageError``.
     """
+    if photos == "reference" and dataset.source is not None and dataset.source.unpacked is not None:
+        raise BadDataError("photos of an archive are copied: reference needs a folder")
     with ExitStack() as stack:
         catalog = None
         if not dry_run:

@@ -6,11 +6,19 @@ from pathlib import Path
 
 from indexer.core.errors import BadDataError
 from indexer.feeds.feed_file import FeedFile
-from indexer.feeds.feed_source import FeedSource, find_feed
+from indexer.feeds.feed_source import FeedSource, find_feed, inner_folder
 from indexer.feeds.table import LostLines, ReadOptions, Record, Table
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat, read_head, suffixes
 
-__all__ = ["FeedSource", "LostLines", "Record", "Table", "find_feed", "open_table"]
+__all__ = [
+    "FeedSource",
+    "LostLines",
+    "Record",
+    "Table",
+    "find_feed",
+    "inner_folder",
+    "open_table",
+]
 
 _FOREIGN = (
     (b"\xd0\xcf\x11\xe0", "is an old Excel file (.xls): save it as .xlsx or CSV"),

@@ -26,7 +26,7 @@ from indexer.core.atomic_files import remove_folder, storage_failure, write_json
 from indexer.core.errors import BadDataError, BusyError, CatalensError, UnknownJobError
 from indexer.core.home import Home
 from indexer.core.progress import OnStage
-from indexer.operations.archives import unpack
+from indexer.feeds.archives import unpack
 
 if TYPE_CHECKING:
     from indexer.feeds.dataset import Dataset
@@ -219,6 +219,7 @@ def _import(
     home: Home, folder: Path, options: Mapping[str, Any], progress: OnStage
 ) -> dict[str, Any]:
     from indexer.feeds.importer import import_dataset, read_feed
+    from indexer.feeds.reader import find_feed, inner_folder
     from indexer.reviews.store import forget_photos
 
     if options.get("path") is None:
@@ -230,11 +231,16 @@ def _import(
             most_bytes=int(options["most_bytes"]),
             progress=partial(progress, "unpack"),
         )
+        data = inner_folder(data)
     else:
         root = Path(options["root"])
         data = Path(options["path"])
+    feed = find_feed(data, name=options.get("feed"), scratch=folder)
+    if feed.unpacked is not None:
+        root = feed.unpacked.path
     progress("read", 0, 1)
-    dataset = _below(root, read_feed(home.path, data, types=options.get("types")))
+    dataset = read_feed(home.path, feed.path or feed.root, types=options.get("types"))
+    dataset = _below(root, replace(dataset, skipped=[*feed.notices, *dataset.skipped]))
     progress("read", 1, 1)
     report = import_dataset(
         home,

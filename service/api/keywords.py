@@ -137,6 +137,7 @@ class ImportKeywords(TypedDict, total=False):
     photos: Literal["copy", "reference"] | None
     sync: bool | None
     allow_deletes: int | None
+    feed: str | None
     dry_run: bool | None
     types: Mapping[str, str] | None
 

@@ -421,6 +421,9 @@ class ImportRequest(RequestModel):
     path: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
         default=None, description="A folder or manifest below `import_root`, instead of an archive."
     )
+    feed: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        default=None, description="Name of the feed to read, where the folder holds several."
+    )
     photos: Literal["copy", "reference"] = "copy"
     sync: bool = Field(
         default=False, description="Delete the products that the feed lacks; refused above 10%."

@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 from indexer.core.atomic_files import file_stamp, storage_failure
 from indexer.core.errors import BadRequestError, CatalensError, JobEndedError, UnknownJobError
 from indexer.core.home import Home
+from indexer.feeds.archives import check_archive
 from indexer.operations import jobs
-from indexer.operations.archives import check_archive
 from indexer.operations.garbage_collection import sweep
 from indexer.operations.jobs import ENDED, Job, JobKind, JobProblem
 from service.background.leadership import Leadership

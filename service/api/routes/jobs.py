@@ -37,14 +37,15 @@ api = APIBlueprint(
 def import_products() -> JsonResponse:
     """Add or replace the products of a feed; 202 and a job, which `Location` names.
 
-    Multipart: `archive`, a zip of photos in class folders or beside one manifest (CSV, JSON lines,
-    Parquet), as `catalens import` takes it. JSON: `path`, a folder or manifest below the setting
-    `import_root` of the machine that serves. Imported products are found as soon as they are
-    embedded; no rebuild is needed.
+    Multipart: `archive`, a zip of photos in class folders or beside a feed, as `catalens import`
+    takes it; `feed` names the feed where there are several. JSON: `path`, a folder or feed below
+    the setting `import_root` of the machine that serves. Imported products are found as soon as
+    they are embedded; no rebuild is needed.
     """
     wanted, upload = read_import(request, ImportRequest)
     options = {
-        name: getattr(wanted, name) for name in ("sync", "allow_deletes", "dry_run", "types")
+        name: getattr(wanted, name)
+        for name in ("feed", "sync", "allow_deletes", "dry_run", "types")
     }
     if (upload is None) == (wanted.path is None):
         raise BadRequestError("give an archive (multipart file) or a path, one of them")

@@ -19,9 +19,9 @@ import pytest
 
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
+from indexer.feeds.archives import unpack
 from indexer.index.version import Versions
 from indexer.operations import erasure
-from indexer.operations.archives import unpack
 from indexer.operations.jobs import JobProblem, Jobs, run
 from service.background import worker_process
 from service.background.leadership import Leadership
