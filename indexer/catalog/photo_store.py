@@ -13,7 +13,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import fsync_path, storage_failure, write_atomic
 from indexer.core.errors import BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
-from indexer.imaging.decode import Photo, decode_photo, hash_content
+from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo, hash_content
 
 # Px.
 THUMBNAIL_WIDTHS = (160, 320, 640)
@@ -85,7 +85,8 @@ class PhotoStore:
             return path.read_bytes()
         except OSError:
             pass
-        pixels = decode_photo(self.read(row), shrink_to=width).pixels
+        photo = decode_photo(self.read(row), limits=STORED_PHOTO_LIMITS, shrink_to=width)
+        pixels = photo.pixels
         scale = min(1.0, width / row.width, _TALLEST * width / row.height)
         size = max(1, round(row.width * scale)), max(1, round(row.height * scale))
         if pixels.size != size:

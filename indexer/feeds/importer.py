@@ -38,7 +38,7 @@ from indexer.core.errors import (
 from indexer.core.home import Home
 from indexer.feeds.dataset import Dataset, DatasetRow, read_dataset
 from indexer.feeds.notice import Notice
-from indexer.imaging.decode import ImageLimits, decode_photo
+from indexer.imaging.decode import ImageLimits, decode_photo, file_limits
 from indexer.imaging.parallel import decoding_threads
 
 # Products per commit.
@@ -113,7 +113,7 @@ def import_dataset(
         elif has_catalog(home):
             catalog = stack.enter_context(open_catalog(home))
         pool = stack.enter_context(ThreadPoolExecutor(decoding_threads(min(8, usable_cores() + 1))))
-        run = _Import(home, catalog, pool, photos, limits or ImageLimits(), dry_run)
+        run = _Import(home, catalog, pool, photos, limits or file_limits(), dry_run)
         run.on_removed = on_removed
         run.report.skipped += dataset.skipped
         run.report.warnings += dataset.warnings
@@ -309,7 +309,8 @@ class _Import:
             size = row.image.stat().st_size
             if size > self.limits.max_bytes:
                 raise ImageTooLargeError(
-                    f"the file has {size} bytes, more than {self.limits.max_bytes}"
+                    f"the file has {size:,} bytes, more than the limit of "
+                    f"{self.limits.max_bytes:,} (CATALENS_MAX_IMAGE_BYTES raises it)"
                 )
             return sha256_file(row.image)
         except (OSError, ImageTooLargeError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from indexer.core.errors import BadImageError, UrlFailedError
-from indexer.imaging.decode import sniff_format
+from indexer.imaging.file_format import sniff_format
 
 # What must be read of an answer before it is judged.
 JUDGED_BYTES = 512

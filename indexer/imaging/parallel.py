@@ -10,7 +10,7 @@ from typing import TypeVar
 from indexer.core.container import usable_memory
 from indexer.core.errors import BadImageError, CatalensError
 from indexer.core.native import THREADS
-from indexer.imaging.decode import ImageLimits, Photo, decode_photo
+from indexer.imaging.decode import ImageLimits, Photo, decode_photo, file_limits
 
 SourceT = TypeVar("SourceT")
 DecodedT = TypeVar("DecodedT")
@@ -41,8 +41,10 @@ def decode_all(
     Pillow decodes outside the GIL.
     """
 
+    allowed = limits or file_limits()
+
     def one(source: SourceT) -> Photo:
-        return decode_photo(read(source), limits=limits or ImageLimits(), shrink_to=shrink_to)
+        return decode_photo(read(source), limits=allowed, shrink_to=shrink_to)
 
     return in_order(sources, one, workers=decoding_threads(min(4, THREADS)))
 

@@ -114,7 +114,7 @@ def preprocessing(
     interpolation: str = "bicubic",
 ) -> Preprocess:
     """Return the preprocessing of a row: sides in px; draft JPEG decoding, aspect ratio kept."""
-    return Preprocess("draft2", resize, crop, interpolation, mean, std, keep_aspect=True)
+    return Preprocess("draft3", resize, crop, interpolation, mean, std, keep_aspect=True)
 
 
 def timm_backbone(

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from indexer.core.errors import CatalensError
 from indexer.core.native import THREADS
 from indexer.core.timer import StageTimer
-from indexer.imaging.decode import ImageLimits, Photo, decode_photo
+from indexer.imaging.decode import ImageLimits, Photo, decode_photo, file_limits
 from indexer.imaging.parallel import DecodedT, SourceT, decoding_threads, in_order
 from indexer.model.runtime_base import ParallelRuntime, Runtime
 
@@ -33,7 +33,7 @@ def embed_all(
     owner gets batches, while other threads decode ahead.
     """
     timer = timer or StageTimer()
-    allowed = limits or ImageLimits()
+    allowed = limits or file_limits()
 
     def decode(source: SourceT) -> Photo:
         with timer.stage("read"):

@@ -13,6 +13,8 @@ from indexer.model.spec import Preprocess
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 # The same filters, boxes at whole px.
+# Decoders that reduce JPEGs (``spec.Preprocess``).
+DRAFTS = ("draft2", "draft3")
 QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}
 _MODES = {quick: plain for plain, quick in QUICK.items()}
 
@@ -22,7 +24,7 @@ def shrink_to(preprocess: Preprocess) -> int | None:
 
     With a draft decoder a large JPEG is decoded at a smaller DCT scale.
     """
-    return preprocess.resize if preprocess.decoder == "draft2" else None
+    return preprocess.resize if preprocess.decoder in DRAFTS else None
 
 
 def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float, float, float]:

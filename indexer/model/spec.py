@@ -27,7 +27,7 @@ class Preprocess:
     """Bytes to network input. Every number is in px or for RGB in [0, 1]."""
 
     # "full", or "draft2": JPEGs are decoded at the smallest DCT scale that keeps twice the resize
-    # side
+    # side; "draft3": so too, and it is known that white drawings on transparency lie on grey
     decoder: str
     # Short side (keep_aspect) or both sides, px.
     resize: int

@@ -19,7 +19,7 @@ from indexer.core.atomic_files import write_json
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.core.vectors import evenly_spaced
-from indexer.imaging.decode import Photo, decode_photo
+from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
 from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
@@ -119,7 +119,8 @@ def _photos(home: Home, catalog: Catalog, photo_ids: list[int]) -> Iterator[Phot
     rows = catalog.photos_by_id(photo_ids)
     for photo_id in photo_ids:
         try:
-            yield decode_photo(store.read(rows[photo_id]), shrink_to=_SHORT_SIDE)
+            data = store.read(rows[photo_id])
+            yield decode_photo(data, limits=STORED_PHOTO_LIMITS, shrink_to=_SHORT_SIDE)
         except (CatalensError, KeyError):
             continue
 

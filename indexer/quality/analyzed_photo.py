@@ -15,12 +15,14 @@ from indexer.quality.seams import Band, Steps, find_band, find_border, find_step
 class AnalyzedPhoto:
     """One photo as the checks see it; for one thread.
 
-    ``pixels`` uint8 [H, W, 3] as decoded, ``size`` (width, height) of the original in px.
+    ``pixels`` uint8 [H, W, 3] as decoded, ``size`` (width, height) of the original in px. ``lost``:
+    the share of it, at its end, that the file does not hold.
     """
 
-    def __init__(self, pixels: np.ndarray, size: tuple[int, int]) -> None:
+    def __init__(self, pixels: np.ndarray, size: tuple[int, int], lost: float = 0.0) -> None:
         self.pixels = pixels
         self.size = size
+        self.lost = lost
 
     @cached_property
     def whole(self) -> AnalysisView:

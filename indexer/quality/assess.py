@@ -14,19 +14,20 @@ def assess_quality(
     pixels: np.ndarray,
     *,
     size: tuple[int, int] | None = None,
+    lost: float = 0.0,
     profile: Profile = STUDIO,
     shop: ShopQuality | None = None,
 ) -> list[Finding]:
     """Return all findings of a photo, in the order of the registry, whatever the photo shows.
 
     ``pixels``: upright sRGB, uint8 [H, W, 3], as ``decode_photo`` gives. ``size``: (width, height)
-    in px of the original where ``pixels`` are a reduced copy of it; boxes are in its px. Scores do
-    not depend on ``profile``, levels do. Raises ``ValueError`` for an array of another shape or
-    type.
+    in px of the original where ``pixels`` are a reduced copy of it; boxes are in its px. ``lost``:
+    the share of the photo that its file does not hold. Scores do not depend on ``profile``, levels
+    do. Raises ``ValueError`` for an array of another shape or type.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise ValueError(f"pixels must be uint8 [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
-    photo = AnalyzedPhoto(pixels, size or (pixels.shape[1], pixels.shape[0]))
+    photo = AnalyzedPhoto(pixels, size or (pixels.shape[1], pixels.shape[0]), lost)
     return [_assess(spec, photo, profile, shop) for spec in FINDINGS]
 
 

@@ -40,7 +40,11 @@ class QualityCheck:
         asked = self._profile(name)
         pixels = np.asarray(photo.pixels, np.uint8)
         findings = assess_quality(
-            pixels, size=(photo.width, photo.height), profile=asked, shop=self._measured()
+            pixels,
+            size=(photo.width, photo.height),
+            lost=photo.lost,
+            profile=asked,
+            shop=self._measured(),
         )
         return QualityReport(
             asked.name,

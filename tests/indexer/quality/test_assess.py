@@ -362,3 +362,14 @@ def test_a_long_photo_of_eight_to_one_is_not_reduced_further() -> None:
     """8184 x 1023 px, the longest that a short side below 1024 px allows, is looked at as it is."""
     view = view_photo(np.zeros((1023, 8184, 3), np.uint8), (8184, 1023))
     assert (view.width, view.height, view.scale) == (8184, 1023, 1.0)
+
+
+def test_a_photo_whose_file_ends_early_is_told() -> None:
+    """A lost strip is a warning with its place, and says how much; a whole photo has none."""
+    pixels = studio()
+    found = by_code(pixels, size=(1024, 1024), lost=0.02)["incomplete-file"]
+    assert found.level == "warning"
+    assert found.box == (0, 1004, 1024, 20)
+    assert "2.0%" in found.advice["en"]
+    assert "2.0%" in found.advice["zh"]
+    assert by_code(pixels)["incomplete-file"].score == 0.0
