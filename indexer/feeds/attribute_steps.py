@@ -111,6 +111,13 @@ def code_attribute(name: str) -> CellStep:
     return step
 
 
+def _unquoted(text: str) -> str:
+    """A value without the quotes around it, as Magento writes one that holds a separator."""
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return trim(text[1:-1].replace('""', '"'))
+    return text
+
+
 def packed(rule: PackedRule) -> CellStep:
     """Several attributes in one cell: ``color=Red,size=M``. A separator inside a value parts
     nothing, since no name follows it."""
@@ -126,7 +133,7 @@ def packed(rule: PackedRule) -> CellStep:
             elif pairs:
                 pairs[-1][1] += rule.separator + piece
         for number, (name, rest) in enumerate(pairs, 1):
-            said = trim(rest)
+            said = _unquoted(trim(rest))
             field = fields.get(snake_case(name))
             if not said:
                 continue

@@ -91,14 +91,20 @@ def compiled(template: str) -> re.Pattern[str]:
         return re.compile(translate(plain(template)), re.IGNORECASE)
     pieces = []
     at = 0
+    named: set[str] = set()
     for match in _PLACEHOLDER.finditer(template):
+        name = match.group(1)
         pieces.append(re.escape(_GAPS.sub(" ", template[at : match.start()])))
-        pieces.append(f"(?P<{match.group(1)}>{_PLACEHOLDERS[match.group(1)]})")
+        # Of one that stands twice, the first is what counts.
+        group = "(?:" if name in named else f"(?P<{name}>"
+        pieces.append(f"{group}{_PLACEHOLDERS[name]})")
+        named.add(name)
         at = match.end()
     pieces.append(re.escape(_GAPS.sub(" ", template[at:])))
     return re.compile("(?:[gc]:)?" + "".join(pieces), re.IGNORECASE)
 
 
+@lru_cache(maxsize=8192)
 def snake_case(name: str) -> str:
     """An attribute's name: lower case, what is neither letter nor digit one underscore.
 

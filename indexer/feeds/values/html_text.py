@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from functools import lru_cache
 
 # What is around them begins a new line.
 _BLOCK_NAMES = """
@@ -28,6 +29,8 @@ _BREAKS = re.compile(r" ?\0[\0 ]*")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 # Seen as nothing, or as a box.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\u200b\u2060\ufeff\u00ad]")
+# Of longer texts none is kept.
+_CACHED = 20_000
 _CLOSING = re.compile(r"</[a-zA-Z][a-zA-Z0-9]{0,15}>|<br ?/?>")
 
 
@@ -40,11 +43,19 @@ def to_text(markup: str) -> str:
     """
     if "<" not in markup and "&" not in markup:
         return _tidy(markup.replace("\0", ""))
+    # Variants of one product repeat its text.
+    return _converted(markup) if len(markup) <= _CACHED else _convert(markup)
+
+
+def _convert(markup: str) -> str:
     text, tags = _Scanner(markup).text()
     # HTML that was escaped as a whole on its way into the feed.
     if not tags and _CLOSING.search(text):
         text, _ = _Scanner(text).text()
     return _tidy(text)
+
+
+_converted = lru_cache(maxsize=256)(_convert)
 
 
 class _Scanner:

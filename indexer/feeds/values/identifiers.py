@@ -14,6 +14,8 @@ _FORMULA = re.compile(r'=\s*(?:T\(\s*)?"((?:[^"]|"")*)"\s*\)?')
 _POINT_ZERO = re.compile(r"(\d{6,20})[.,]0{1,6}", re.ASCII)
 # As spreadsheets show long numbers: "4.00638E+12". What a person writes ("12E4") has no sign.
 _SHORTENED = re.compile(r"\d(?:[.,]\d{1,15})?[eE]\+\d{1,3}", re.ASCII)
+# Without one of these, text is an id as it stands.
+_DOUBTFUL = re.compile(r"[='+.,]")
 _GTIN_LENGTHS = (8, 12, 13, 14)
 
 
@@ -42,6 +44,8 @@ def clean(value: object) -> Identifier | None:
     if not isinstance(value, str):
         return _of_number(value)
     text = trim(value)
+    if text and _DOUBTFUL.search(text) is None:
+        return Identifier(text)
     formula = _FORMULA.fullmatch(text) if text.startswith("=") else None
     if formula:
         text = trim(formula.group(1).replace('""', '"'))

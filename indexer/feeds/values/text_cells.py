@@ -9,7 +9,6 @@ from collections.abc import Iterable
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
 _BLANK = "".join(map(chr, (*range(0x21), 0x7F, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B))))
 _ENDS = _BLANK + _INVISIBLE + "\u2028\u2029\u202f\u205f\u3000"
-_URL = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 
 
 def trim(text: str) -> str:
@@ -76,20 +75,3 @@ def _plain(part: str, separator: str) -> str:
     if len(part) > 1 and part.startswith('"') and part.endswith('"'):
         return part[1:-1].replace('""', '"')
     return part.replace("\\" + separator, separator)
-
-
-def split_addresses(text: str, separator: str = ",") -> tuple[str, ...]:
-    """The photos that a cell names, in order, each once. A separator inside a URL parts nothing:
-    after a URL only another one begins a new part.
-
-    >>> split_addresses("https://x.example/w_2,h_3/a.jpg, https://x.example/b.jpg,")
-    ('https://x.example/w_2,h_3/a.jpg', 'https://x.example/b.jpg')
-    """
-    parts: list[str] = []
-    for part in text.split(separator):
-        inside = parts and trim(part) and _URL.match(parts[-1]) and not _URL.match(part)
-        if inside:
-            parts[-1] += separator + part
-        else:
-            parts.append(part)
-    return unique(parts)

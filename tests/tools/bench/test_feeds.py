@@ -39,11 +39,11 @@ def test_a_wrong_field_is_counted(tmp_path: Path) -> None:
     assert (row["share_right"], row["wrong"]) == (1, [])
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [*FORMATS, "google-xml"])
 def test_the_made_shop_is_the_same_in_every_format(tmp_path: Path, form: str) -> None:
     """All its variants come back with their price, stock, parent and photos."""
     products = list(made_products(60))
-    path = tmp_path / "feed.csv"
+    path = tmp_path / ("feed.xml" if form == "google-xml" else "feed.csv")
     write_feed(path, form, products, photos="https://cdn.kelp.example/p")
     found = read_feed(path)
     assert found.profile == form.partition("-")[0]

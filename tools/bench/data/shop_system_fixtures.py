@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tools.bench.data import shop_systems
+from tools.bench.data.amazon_fixtures import AMAZON_FIXTURES
 from tools.bench.data.feed_fixtures import CDN, Cells, FeedFixture, table
 
 _TEE = "<p>Soft, heavy cotton.</p>"
@@ -27,7 +28,7 @@ _MAGENTO_ROWS: Sequence[Cells] = (
         "small_image": "/t/e/tee-blue.jpg",
         "swatch_image": "no_selection",
         "additional_attributes": "brand=Kelp & Co,color=Blue,ean=0012345678905,"
-        "features=soft, heavy,size=M",
+        'features="soft, heavy",size=M',
         "qty": "4.0000",
         "is_in_stock": "1",
         "additional_images": "/t/e/tee-blue.jpg,/t/e/tee-back.jpg",
@@ -284,80 +285,6 @@ _SHOPWARE_EXPECTED: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
-_AMAZON_ROWS: Sequence[Cells] = (
-    {
-        "feed_product_type": "shirt",
-        "item_sku": "KT",
-        "brand_name": "Kelp & Co",
-        "item_name": "Kelp Tee",
-        "item_type": "fashion-t-shirts",
-        "parent_child": "Parent",
-        "variation_theme": "SizeColor",
-        "product_description": _TEE,
-    },
-    {
-        "feed_product_type": "shirt",
-        "item_sku": "KT-BL-M",
-        "brand_name": "Kelp & Co",
-        "item_name": "Kelp Tee, Blue, M",
-        "external_product_id": "0012345678905",
-        "external_product_id_type": "EAN",
-        "item_type": "fashion-t-shirts",
-        "standard_price": "19.00",
-        "sale_price": "15.00",
-        "currency": "EUR",
-        "quantity": "4",
-        "main_image_url": f"{CDN}/tee-blue.jpg",
-        "other_image_url1": f"{CDN}/tee-back.jpg",
-        "other_image_url3": f"{CDN}/tee-tag.jpg",
-        "swatch_image_url": f"{CDN}/blue-swatch.jpg",
-        "parent_child": "Child",
-        "parent_sku": "KT",
-        "relationship_type": "Variation",
-        "variation_theme": "SizeColor",
-        "bullet_point1": "Wash cold",
-        "color_name": "Blue",
-        "size_name": "M",
-    },
-    {
-        "feed_product_type": "mug",
-        "item_sku": "RM-1",
-        "item_name": "Reef Mug",
-        "item_type": "mugs",
-        "standard_price": "9.50",
-        "currency": "EUR",
-        "quantity": "0",
-        "main_image_url": f"{CDN}/mug.jpg",
-    },
-)
-_AMAZON_EXPECTED: Mapping[str, Mapping[str, Any]] = {
-    "KT-BL-M": {
-        "title": "Kelp Tee, Blue, M",
-        "category": "fashion-t-shirts",
-        "price": 19.0,
-        "sale_price": 15.0,
-        "currency": "EUR",
-        "availability": "in_stock",
-        "brand": "Kelp & Co",
-        "gtin": "0012345678905",
-        "sku": "KT-BL-M",
-        "parent": "KT",
-        "variant": "Blue / M",
-        "photos": (f"{CDN}/tee-blue.jpg", f"{CDN}/tee-back.jpg", f"{CDN}/tee-tag.jpg"),
-        "attributes.color": "Blue",
-        "attributes.size": "M",
-        "attributes.description": "Soft, heavy cotton.",
-    },
-    "RM-1": {
-        "title": "Reef Mug",
-        "price": 9.5,
-        "availability": "out_of_stock",
-        "parent": None,
-        "variant": None,
-        "photos": (f"{CDN}/mug.jpg",),
-    },
-}
-
 _MEDUSA_TEE: Cells = {
     "Product Id": "prod_01",
     "Product Handle": "kelp-tee",
@@ -440,11 +367,6 @@ _MEDUSA_EXPECTED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def _amazon() -> bytes:
-    rows = table(shop_systems.AMAZON, _AMAZON_ROWS, delimiter="\t").decode()
-    return "\r\n".join((*shop_systems.AMAZON_ROWS, rows)).encode()
-
-
 SHOP_SYSTEM_FIXTURES = (
     FeedFixture(
         "magento",
@@ -470,7 +392,7 @@ SHOP_SYSTEM_FIXTURES = (
         _SHOPWARE_EXPECTED,
         ("'OH-1'",),
     ),
-    FeedFixture("amazon", "amazon", "flat.file.shirts.txt", _amazon(), _AMAZON_EXPECTED),
+    *AMAZON_FIXTURES,
     FeedFixture(
         "medusa",
         "medusa",

@@ -1,4 +1,4 @@
-"""Text in cells: trimmed, lists and addresses taken apart."""
+"""Text in cells: trimmed, lists taken apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.feeds.values.text_cells import split_addresses, split_list, trim
+from indexer.feeds.values.text_cells import split_list, trim
 
 
 @pytest.mark.parametrize(
@@ -26,28 +26,6 @@ from indexer.feeds.values.text_cells import split_addresses, split_list, trim
 def test_lists_are_split(text: str, separator: str, parts: tuple[str, ...]) -> None:
     """Quoted and escaped separators part nothing; blanks and repeats are left out."""
     assert split_list(text, separator) == parts
-
-
-@pytest.mark.parametrize(
-    ("text", "separator", "parts"),
-    [
-        ("a.jpg,b.jpg", ",", ("a.jpg", "b.jpg")),
-        (
-            "https://x.example/a.jpg,https://x.example/b.jpg,",
-            ",",
-            ("https://x.example/a.jpg", "https://x.example/b.jpg"),
-        ),
-        (
-            "https://x.example/w_1,h_2/a,b.jpg , //x.example/c.jpg",
-            ",",
-            ("https://x.example/w_1,h_2/a,b.jpg", "//x.example/c.jpg"),
-        ),
-        ("https://x.example/a.jpg|b.jpg", "|", ("https://x.example/a.jpg|b.jpg",)),
-    ],
-)
-def test_addresses_are_split(text: str, separator: str, parts: tuple[str, ...]) -> None:
-    """A comma inside a URL is part of it."""
-    assert split_addresses(text, separator) == parts
 
 
 def test_blanks_that_are_not_seen_go() -> None:
